@@ -13,24 +13,23 @@ from typing import Any
 import discord
 from discord import app_commands
 
-from bot.arenas.schedule import arena_trigger
-from bot.background.shard_heartbeat import ShardHeartbeat
-from bot.background.tasks import BackgroundTasks
+from bot.arenas.host import arena_trigger
+from bot.background import BackgroundTasks
 from bot.engine import Engine
 from bot.guards.access import who_is_not_allowed
 from bot.guards.audit import action_of, is_for_admins, record_done
 from bot.guards.interactions import AuditedCommandTree
-from bot.releases.watcher import AdapterPrefetcher, VersionPreloader
+from bot.operations.gateway import ShardHeartbeat
+from bot.releases.resolver import AdapterPrefetcher, VersionPreloader
 from bot.services import ServicesBot, make_services
-from storage.database.database import Database, open_database
+from storage.database.database import Database, Listener, can_listen, open_database
 from storage.database.enums import Basis
-from storage.database.notify import Listener, can_listen
 from storage.models.base_model import BaseModel, resolve_base_model
-from storage.models.sentence_encoder import BundledEncoder, Encoder
+from storage.models.bundled import BundledEncoder, Encoder
 from storage.models.withdrawal import remove_withdrawn
-from storage.personalities.personalities import ensure_personality, take_cards
+from storage.personalities.personalities import ensure_personality, load_cards
 from storage.privacy.consent import describe_bases
-from storage.runtime.request_ids import new_request_id, working_on
+from storage.runtime.log_setup import new_request_id, working_on
 from storage.settings.sections import Settings
 from storage.wording import count
 
@@ -38,26 +37,23 @@ log = logging.getLogger(__name__)
 
 COGS = (
     "bot.cogs.arena",
-    "bot.cogs.audit",
     "bot.cogs.chat",
     "bot.cogs.data_lifecycle",
     "bot.cogs.deletions",
     "bot.cogs.feedback",
-    "bot.cogs.my_votes",
     "bot.cogs.knowledge",
-    "bot.cogs.gaps",
-    "bot.cogs.memory",
     "bot.cogs.models",
     "bot.cogs.operations",
     "bot.cogs.personalities",
     "bot.cogs.privacy",
     "bot.cogs.reactions",
-    "bot.cogs.canaries",
     "bot.cogs.votes",
 )
 REQUESTS = frozenset({"message", "raw_reaction_add", "raw_reaction_remove"})
 LOADING = "Waking up: loading the model"
 discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # voice is not used: its libraries may be missing
+LOOK_INTERVAL_S = 3.0
+"""Between two looks for new releases; PostgreSQL also notifies."""
 FLUSH_S = 5.0
 FINISHING_S = 15.0
 
@@ -85,6 +81,7 @@ class ReactuneBot(ServicesBot):
         `fixed_basis` is the training basis of everything said outside Discord. With `tasks`, a simulator can wait for
         background work.
         """
+        served_shards: dict[str, Any] = {"shard_ids": settings.discord.shards} if settings.discord.shards else {}
         super().__init__(
             command_prefix=(),
             help_command=None,
@@ -95,7 +92,7 @@ class ReactuneBot(ServicesBot):
             status=discord.Status.idle,
             activity=discord.CustomActivity(LOADING),
             shard_count=settings.discord.shard_count or None,
-            **_served_shards(settings),
+            **served_shards,
         )
         self.settings = settings
         self.tasks = tasks or BackgroundTasks()
@@ -127,7 +124,9 @@ class ReactuneBot(ServicesBot):
             await importlib.import_module(cog).setup(self, self.services)
         if self.settings.discord.sync_commands:
             await self._sync_commands()
-        self.tasks.spawn(self._remove_withdrawn(), "remove files of withdrawn versions")
+        # Also here: a trainer on another machine cannot remove this machine's graphs.
+        remove = asyncio.to_thread(remove_withdrawn, database, self.services.adapters, self.settings.data.directory)
+        self.tasks.spawn(remove, "remove files of withdrawn versions")
         await self._watch_releases()
         self.loading = self.tasks.spawn(self._load_model(), "load the model")
 
@@ -139,13 +138,14 @@ class ReactuneBot(ServicesBot):
         await heartbeat.begin()
         self._to_close.push_async_callback(heartbeat.end)
         await database.run(ensure_personality)
-        await database.run(take_cards, self.settings)
+        await database.run(load_cards, self.settings)
         return database
 
     def _close_in_order(self) -> None:
         """Register the steps of closing, the last one first: finish answers, store votes, disconnect."""
         services = self.services
         self._to_close.push_async_callback(super().close)
+        self._to_close.callback(self.tasks.cancel)
         self._to_close.push_async_callback(services.vote_queue.flush, FLUSH_S)
         self._to_close.push_async_callback(self.tasks.finish, FINISHING_S)
         self._to_close.callback(services.library.close)
@@ -156,7 +156,7 @@ class ReactuneBot(ServicesBot):
         watcher = services.release_watcher
         watcher.subscribe(VersionPreloader(services.engine, services.releases, services.database))
         watcher.subscribe(AdapterPrefetcher(services.adapters, services.database))
-        self._to_close.callback(watcher.start(self.tasks).cancel)
+        self._to_close.callback(self.tasks.repeat(watcher.look, LOOK_INTERVAL_S, "watch releases").cancel)
         if can_listen(services.database):
             listener = Listener(services.database, partial(self.loop.call_soon_threadsafe, self._look_at_releases))
             listener.start()
@@ -165,11 +165,6 @@ class ReactuneBot(ServicesBot):
     def _look_at_releases(self) -> None:
         if not self._is_leaving:
             self.tasks.spawn(self.services.release_watcher.look(), "look at releases")
-
-    async def _remove_withdrawn(self) -> None:
-        """Remove the graphs of withdrawn versions here: a trainer on another machine cannot."""
-        services = self.services
-        await asyncio.to_thread(remove_withdrawn, services.database, services.adapters, self.settings.data.directory)
 
     async def _sync_commands(self) -> None:
         try:
@@ -255,8 +250,3 @@ def _intents(settings: Settings) -> discord.Intents:
     intents.message_content = settings.discord.message_content_intent
     intents.members = settings.discord.members_intent
     return intents
-
-
-def _served_shards(settings: Settings) -> dict[str, Any]:
-    """Return the options that restrict this process to its shards; none if it serves all."""
-    return {"shard_ids": list(settings.discord.shards)} if settings.discord.shards else {}

@@ -10,12 +10,10 @@ from functools import partial
 import discord
 from discord.ext import commands
 
-from bot.background.tasks import BackgroundTasks
-from bot.background.vote_queue import PickQueue, VoteQueue
-from bot.background.write_queue import WriteBehindQueue
+from bot.background import BackgroundTasks, WriteBehindQueue
 from bot.chat.answering import Answerer
+from bot.chat.ask import ReplyRecorder
 from bot.chat.delivery import AnswerDelivery
-from bot.chat.record import ReplyRecorder
 from bot.engine import Engine
 from bot.engine.selection import ChosenEngine
 from bot.guards.access import AccessPolicy
@@ -23,14 +21,14 @@ from bot.guards.rate_limit import RateLimiter
 from bot.knowledge.library import Library
 from bot.operations.metrics import Metrics
 from bot.privacy.recent_deletions import Deletions
-from bot.releases.resolver import ReleaseResolver
-from bot.releases.watcher import ReleaseWatcher
+from bot.releases.resolver import ReleaseResolver, ReleaseWatcher
+from bot.vote_queue import PickQueue, VoteQueue
 from storage.adapters import open_store
 from storage.adapters.folder_store import AdapterStore
 from storage.database.database import Database
 from storage.database.enums import Basis
 from storage.models.base_model import BaseModel
-from storage.models.sentence_encoder import Encoder
+from storage.models.bundled import Encoder
 from storage.runtime.shards import Shards, shards_of
 from storage.settings.sections import Settings
 

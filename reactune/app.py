@@ -1,12 +1,11 @@
-"""The command line. It is the only package that imports both the bot and the trainer."""
+"""The `reactune` command: its subcommands, and how errors are shown."""
 
 from __future__ import annotations
 
 import errno
 import io
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import typer
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,49 +19,38 @@ from reactune.doctor.command import doctor
 from reactune.members import privacy, trace_request, votes
 from reactune.model import model
 from reactune.personality import personality
-from reactune.run import run, serve
-from reactune.trainer import export_pairs, import_pairs, train, trainer
+from reactune.run import run, serve, trainer
+from reactune.train import export_pairs, import_pairs, train
 from storage.database.engine import explain, is_away
-from storage.errors import (
-    DatabaseError,
-    SettingsError,
-    StorageError,
-)
+from storage.errors import DatabaseError, SettingsError, StorageError
 from storage.runtime.log_setup import log_fatal_error
 from trainer.errors import TrainerError
 
-HELP = "Reactune: a Discord bot whose personality is tuned by its members' reactions."
-
-
-COMMANDS: dict[str, Callable[..., Any]] = {
-    "demo": demo,
-    "run": run,
-    "bot": serve,
-    "trainer": trainer,
-    "train": train,
-    "compare": compare_offline_answers,
-    "trace": trace_request,
-    "import": import_pairs,
-    "export": export_pairs,
-    "audit": show_audit,
-    "backup": backup,
-    "restore": restore,
-    "doctor": doctor,
-}
-GROUPS = {
-    "model": model,
-    "bench": bench,
-    "votes": votes,
-    "privacy": privacy,
-    "personality": personality,
-    "db": db,
-}
-
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=HELP)
-for name, command in COMMANDS.items():
-    app.command(name)(command)
-for name, group in GROUPS.items():
-    app.add_typer(group, name=name)
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Reactune: a Discord bot whose personality is tuned by its members' reactions.",
+)
+app.command("demo")(demo)
+app.command("run")(run)
+app.command("bot")(serve)
+app.command("trainer")(trainer)
+app.command("train")(train)
+app.command("compare")(compare_offline_answers)
+app.command("trace")(trace_request)
+app.command("import")(import_pairs)
+app.command("export")(export_pairs)
+app.command("audit")(show_audit)
+app.command("backup")(backup)
+app.command("restore")(restore)
+app.command("doctor")(doctor)
+app.add_typer(model, name="model")
+app.add_typer(bench, name="bench")
+app.add_typer(votes, name="votes")
+app.add_typer(privacy, name="privacy")
+app.add_typer(personality, name="personality")
+app.add_typer(db, name="db")
 
 
 def main() -> None:
@@ -97,7 +85,3 @@ def _require_text(arguments: Sequence[str]) -> None:
 def _fail(error: StorageError | BotError | TrainerError) -> None:
     log_fatal_error(error)
     sys.exit(error.exit_code)
-
-
-if __name__ == "__main__":
-    main()

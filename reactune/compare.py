@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from sqlalchemy.orm import Session
 
-from reactune.console import AsJson, Config, Personality, progress, read_settings, show
-from reactune.operator import with_cards
+from reactune.console import AsJson, Config, Personality, progress, read_settings, show, with_cards
 from storage.adapters import open_store
+from storage.models.base_model import BaseModel
 from storage.personalities.personalities import DEFAULT_PERSONALITY, personality_named
-from storage.personalities.personalities import Personality as StoredPersonality
-from storage.releases.versions import Version, read_alias
+from storage.releases.versions import read_alias
+from storage.settings.sections import Settings
 
 if TYPE_CHECKING:
-    from bot.arenas.comparison import Comparison
+    from bot.cogs.comparison import Comparison, Contestant
+
+BASE_ALONE = "base"
+PROMPT_ONLY = "prompt only"
+TIMEOUT_S = 3_600.0
 
 
 def compare_offline_answers(
@@ -35,43 +38,65 @@ def compare_offline_answers(
     as_json: AsJson = False,
 ) -> None:
     """Compare the answers of the base model, the system prompt alone and the fine-tuned version."""
-    from bot.arenas.comparison import NO_ANSWER, choose_prompts
     from bot.arenas.prompt_bank import read_bank
-    from reactune.compare_offline import compare_offline, contestants_of
+    from bot.cogs.comparison import NO_ANSWER, Contestant, choose_prompts
+    from bot.releases.resolver import BASE_RELEASE, open_release
     from storage.models.base_model import resolve_base_model
     from storage.personalities.cards import settings_of
 
     settings = read_settings(config)
-    whose, champion = with_cards(settings, lambda session: _answering(session, personality))
+    with with_cards(settings) as session:
+        whose = personality_named(session, personality)
+        champion = read_alias(session, whose.id).version
     settings = settings_of(settings, whose.card)
+    system_prompt = settings.chat.system_prompt
+    contestants = [Contestant(BASE_ALONE, "", BASE_RELEASE)] if base else []
+    if prompt_only or champion is None:
+        contestants.append(Contestant(PROMPT_ONLY, system_prompt, BASE_RELEASE))
     with progress() as say:
         model_base = resolve_base_model(settings.model.base, settings.data.directory, say)
-        store = open_store(settings)
-        contestants = contestants_of(
-            whose,
-            champion,
-            store=store,
-            base=model_base,
-            settings=settings,
-            with_base=base,
-            with_prompt_only=prompt_only,
-        )
+        if champion is not None:
+            release = open_release(open_store(settings), model_base, champion)
+            contestants.append(Contestant(f"{whose.name} {release.name}", system_prompt, release))
         asked = prompts or choose_prompts(read_bank(settings.arena.prompts))
-        comparisons = asyncio.run(compare_offline(model_base, settings, contestants, asked, say))
+        comparisons = asyncio.run(_compare(model_base, settings, contestants, asked, say))
     names = [contestant.name for contestant in contestants]
-    told = [[None if answer == NO_ANSWER else answer for answer in c.answers] for c in comparisons]
     data = [
-        {"prompt": c.prompt, "answers": dict(zip(names, answers, strict=True))}
-        for c, answers in zip(comparisons, told, strict=True)
+        {
+            "prompt": c.prompt,
+            "answers": {n: None if a == NO_ANSWER else a for n, a in zip(names, c.answers, strict=True)},
+        }
+        for c in comparisons
     ]
     show({"comparisons": data}, _side_by_side(names, comparisons), as_json)
-    if any(None in answers for answers in told):
+    if any(NO_ANSWER in comparison.answers for comparison in comparisons):
         raise typer.Exit(1)
 
 
-def _answering(session: Session, name: str) -> tuple[StoredPersonality, Version | None]:
-    whose = personality_named(session, name)
-    return whose, read_alias(session, whose.id).version
+async def _compare(
+    base: BaseModel,
+    settings: Settings,
+    contestants: Sequence[Contestant],
+    prompts: Sequence[str],
+    say: Callable[[str], None],
+) -> list[Comparison]:
+    """Load the base model and return every contestant's answer to every prompt; `say` gets the progress."""
+    from bot.cogs.comparison import compare_versions
+    from bot.engine.selection import start_engine
+
+    async def report(done: int, of: int) -> None:
+        say(f"Generating answers … {done} of {of}")
+
+    # Nobody waits in a chat here, so all prompts are queued at once and get plenty of time.
+    offline = {"queue_size": len(contestants) * len(prompts), "timeout_s": TIMEOUT_S}
+    generation = settings.generation.model_copy(update=offline)
+    say("Loading the base model …")
+    offline_settings = settings.model_copy(update={"generation": generation})
+    engine = await start_engine(offline_settings, base, contestants[-1].release.adapter)
+    try:
+        return await compare_versions(engine, contestants, prompts, generation=generation, report=report)
+    finally:
+        await engine.close(0.0)
 
 
 def _side_by_side(names: Sequence[str], comparisons: Sequence[Comparison]) -> str:

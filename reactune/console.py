@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.text import Text
+from sqlalchemy.orm import Session
 
-from storage.errors import SettingsError
+from storage.database.database import Database, open_database
+from storage.database.enums import AuditOutcome
+from storage.errors import SettingsError, StorageError
+from storage.operations.audit import AuditedAction, record_action
+from storage.personalities.personalities import DEFAULT_PERSONALITY, open_personality, personality_named
 from storage.runtime.redaction import redact_secrets
 from storage.settings.loading import NO_OVERRIDES, load_settings
 from storage.settings.sections import Settings
+
+T = TypeVar("T")
 
 # Standard error, because standard output is for results and JSON.
 notes = Console(stderr=True)
@@ -57,23 +66,19 @@ def plain_text_of(markdown: str) -> str:
 @contextlib.contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
     """Yield a function that reports progress: one changing line in a terminal, else one line per report."""
-    if not notes.is_terminal:
-        yield _LineLog()
+    if notes.is_terminal:
+        with notes.status("") as status:
+            yield lambda text: status.update(Text(text))
         return
-    with notes.status("") as status:
-        yield lambda text: status.update(Text(text))
+    last = ""
 
-
-class _LineLog:
-    """Prints a line whenever the text changes."""
-
-    def __init__(self) -> None:
-        self._last = ""
-
-    def __call__(self, text: str) -> None:
-        if text != self._last:
-            self._last = text
+    def say(text: str) -> None:
+        nonlocal last
+        if text != last:
             notes.print(text, markup=False, highlight=False)
+        last = text
+
+    yield say
 
 
 @contextlib.contextmanager
@@ -88,3 +93,54 @@ def needed_by(what: str, remedy: str) -> Iterator[None]:
 def import_from_here() -> None:
     """Make modules in the current folder importable, for a taste such as "module:function"."""
     sys.path.append(str(Path.cwd()))
+
+
+@contextlib.contextmanager
+def reading(settings: Settings) -> Iterator[Session]:
+    """Yield a session that reads one state of the database without blocking writers."""
+    with contextlib.closing(open_database(settings)) as database, database.snapshot() as session:
+        yield session
+
+
+def look_up(config: Path | None, personality: str, work: Callable[[Session, int], T]) -> T:
+    """Return `work(session, personality id)`."""
+    with reading(read_settings(config)) as session:
+        return work(session, personality_named(session, personality).id)
+
+
+@contextlib.contextmanager
+def operating(
+    config: Path | None, personality: str, action: AuditedAction
+) -> Iterator[tuple[Database, AuditedAction, int]]:
+    """Yield the database, the action with the personality's id, and that id; record a refusal."""
+    with contextlib.closing(open_database(read_settings(config))) as database:
+        with database.snapshot() as session:
+            personality_id = personality_named(session, personality).id
+        action = replace(action, personality_id=personality_id)
+        try:
+            yield database, action, personality_id
+        except StorageError as error:
+            database.call(record_action, action, AuditOutcome.REFUSED, str(error))
+            raise
+
+
+def record_command(config: Path | None, personality: str, action: AuditedAction) -> None:
+    """Add an entry to the audit trail, unless the personality or the database is missing."""
+    with contextlib.suppress(StorageError), operating(config, personality, action) as (database, named, _):
+        database.call(record_action, named)
+
+
+def operator_action(action: str, subject: str = "", reason: str = "") -> AuditedAction:
+    return AuditedAction(actor=operator_name(), action=action, subject=subject, reason=reason)
+
+
+def operator_name() -> str:
+    return f"{getpass.getuser()} (command line)"[:64]
+
+
+@contextlib.contextmanager
+def with_cards(settings: Settings) -> Iterator[Session]:
+    """Load the personality cards and yield a session; this works before the bot's first start too."""
+    with contextlib.closing(open_database(settings)) as database, database.transaction() as session:
+        open_personality(session, settings, DEFAULT_PERSONALITY)
+        yield session

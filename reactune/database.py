@@ -10,8 +10,17 @@ from typing import Annotated
 
 import typer
 
-from reactune.console import AsJson, Config, progress, read_settings, show, show_plain
-from reactune.operator import operator_action, record_command
+from reactune.console import (
+    AsJson,
+    Config,
+    operator_action,
+    progress,
+    read_settings,
+    reading,
+    record_command,
+    show,
+    show_plain,
+)
 from storage.database.database import open_database
 from storage.errors import SettingsError
 from storage.operations.audit import AuditEntry, Wanted, read_trail
@@ -35,7 +44,7 @@ def show_audit(
     as_json: AsJson = False,
 ) -> None:
     """Show the audit trail: which admin did what, when and why."""
-    with contextlib.closing(open_database(read_settings(config))) as database, database.snapshot() as session:
+    with reading(read_settings(config)) as session:
         entries = read_trail(session, Wanted(limit, action=action, actor_id=member))
     lines = [_audit_line(entry) for entry in entries] or ["The audit trail has no such entries."]
     show_plain({"entries": [asdict(entry) for entry in entries]}, "\n".join(lines), as_json)

@@ -1,27 +1,40 @@
-"""`reactune model`: versions and their lineage. See releases.py and model_files.py for the other commands."""
+"""`reactune model`: lists, shows, draws and writes versions; releases.py has the commands that change something."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from reactune.console import AsJson, Config, Personality, VersionName, show, show_plain
-from reactune.model_files import prune_models, write_model_gguf
-from reactune.operator import look_up
-from reactune.releases import canary, promote_model, roll_back_model
+from reactune import releases
+from reactune.console import (
+    AsJson,
+    Config,
+    Personality,
+    VersionName,
+    look_up,
+    progress,
+    read_settings,
+    show,
+    show_plain,
+)
+from storage.adapters import open_store
 from storage.errors import SettingsError
+from storage.models.adapter_checks import require_base
 from storage.personalities.personalities import DEFAULT_PERSONALITY
+from storage.releases.versions import version_named
 from storage.wording import BASE_NAME
 
+model = typer.Typer(no_args_is_help=True, help="Manage versions: list, show, promote, roll back and more.")
 
+
+@model.command("list")
 def list_models(config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False) -> None:
     """List the versions and their votes, newest first."""
-    from bot.text.versions import describe_versions
-    from storage.insights.versions import read_versions
+    from bot.text.releases import describe_versions
+    from storage.insights.model_status import read_versions
 
     found = look_up(config, personality, read_versions)
     data = {
@@ -32,12 +45,13 @@ def list_models(config: Config = None, personality: Personality = DEFAULT_PERSON
     show(data, describe_versions(found), as_json)
 
 
+@model.command("show")
 def show_model(
     version: VersionName, config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
 ) -> None:
     """Show a version's parent, round, measurements, votes and releases."""
-    from bot.text.versions import describe_version
-    from storage.insights.versions import read_version
+    from bot.text.releases import describe_version
+    from storage.insights.model_status import read_version
 
     details = look_up(config, personality, lambda session, id_: read_version(session, id_, version))
     if details is None:
@@ -51,6 +65,13 @@ def show_model(
     show(data, describe_version(details), as_json)
 
 
+model.command("promote")(releases.promote_model)
+model.command("rollback")(releases.roll_back_model)
+model.command("prune")(releases.prune_models)
+model.add_typer(releases.canary, name="canary")
+
+
+@model.command("lineage")
 def show_lineage(
     version: VersionName, config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
 ) -> None:
@@ -63,6 +84,7 @@ def show_lineage(
     show_plain(data, lineage_text(lineage), as_json)
 
 
+@model.command("report")
 def draw_model_report(
     file: Annotated[Path, typer.Argument(help="PNG file to write.")],
     config: Config = None,
@@ -84,18 +106,33 @@ def draw_model_report(
     show({"file": str(file), **asdict(report)}, f"{describe_report(report)} The charts are in {file}.", as_json)
 
 
-COMMANDS: dict[str, Callable[..., Any]] = {
-    "list": list_models,
-    "show": show_model,
-    "promote": promote_model,
-    "rollback": roll_back_model,
-    "prune": prune_models,
-    "lineage": show_lineage,
-    "report": draw_model_report,
-    "gguf": write_model_gguf,
-}
+@model.command("gguf")
+def write_model_gguf(
+    version: VersionName,
+    folder: Annotated[Path, typer.Argument(help="Folder for the file, which is named after the version.")],
+    config: Config = None,
+    personality: Personality = DEFAULT_PERSONALITY,
+    as_json: AsJson = False,
+) -> None:
+    """Write a version as a GGUF file for llama.cpp's server."""
+    from storage.adapters.folder_store import AdapterRef
+    from storage.models.base_model import resolve_base_model
+    from storage.models.gguf import gguf_name, write_gguf
 
-model = typer.Typer(no_args_is_help=True, help="Manage versions: list, show, promote, roll back and more.")
-for name, command in COMMANDS.items():
-    model.command(name)(command)
-model.add_typer(canary, name="canary")
+    settings = read_settings(config)
+    found = look_up(config, personality, lambda session, id_: version_named(session, id_, version))
+    if found is None:
+        raise SettingsError("the base model has no adapter to write: name a version, such as v3")
+    adapter = AdapterRef(found.digest, open_store(settings).path(found.digest))
+    with progress() as say:
+        base = resolve_base_model(settings.model.base, settings.data.directory, say)
+    require_base(adapter.path, base)
+    file = folder / gguf_name(adapter)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_gguf(adapter, base, file)
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be written ({error.strerror}): choose another folder") from error
+    data = {"version": found.name, "digest": found.digest, "file": str(file)}
+    text = f"Wrote **{found.name}** to {file}. Start llama-server with `--lora {file} --lora-init-without-apply`."
+    show(data, text, as_json)

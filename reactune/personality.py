@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from sqlalchemy.orm import Session
 
-from reactune.console import AsJson, Config, PersonalityName, progress, read_settings, show, show_plain
-from reactune.operator import operator_action, operator_name, record_command, with_cards
+from reactune.console import (
+    AsJson,
+    Config,
+    PersonalityName,
+    operator_action,
+    operator_name,
+    progress,
+    read_settings,
+    record_command,
+    show,
+    show_plain,
+    with_cards,
+)
 from storage.adapters import open_store
 from storage.database.database import open_database
 from storage.errors import SettingsError
@@ -23,31 +33,23 @@ personality = typer.Typer(no_args_is_help=True, help="List, show, export or impo
 @personality.command("list")
 def list_all_personalities(config: Config = None, as_json: AsJson = False) -> None:
     """List the personalities and their champions."""
-
-    def read(session: Session) -> tuple[dict[str, Any], str]:
+    with with_cards(read_settings(config)) as session:
         found = [(p, read_alias(session, p.id).target) for p in list_personalities(session)]
-        lines = [f"**{p.name}** · champion {target} · {p.card.description or 'no description'}" for p, target in found]
-        data = [{"name": p.name, "champion": target, "card": p.card.as_dict()} for p, target in found]
-        return {"personalities": data}, "\n".join(f"- {line}" for line in lines)
-
-    show(*with_cards(read_settings(config), read), as_json)
+    lines = [f"- **{p.name}** · champion {target} · {p.card.description or 'no description'}" for p, target in found]
+    data = [{"name": p.name, "champion": target, "card": p.card.as_dict()} for p, target in found]
+    show({"personalities": data}, "\n".join(lines), as_json)
 
 
 @personality.command("show")
-def show_personality(
-    name: PersonalityName,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
+def show_personality(name: PersonalityName, config: Config = None, as_json: AsJson = False) -> None:
     """Show a personality's card as a TOML file."""
     from storage.personalities.cards import format_card
 
-    def read(session: Session) -> tuple[dict[str, Any], str]:
+    with with_cards(read_settings(config)) as session:
         found = personality_named(session, name)
-        data = {"name": found.name, "champion": read_alias(session, found.id).target, "card": found.card.as_dict()}
-        return data, format_card(found.card)
-
-    show_plain(*with_cards(read_settings(config), read), as_json)
+        champion = read_alias(session, found.id).target
+    data = {"name": found.name, "champion": champion, "card": found.card.as_dict()}
+    show_plain(data, format_card(found.card), as_json)
 
 
 @personality.command("export")
@@ -60,11 +62,10 @@ def export_personality(
 ) -> None:
     """Export a personality's adapter as a PEFT folder, which peft and transformers can load."""
     from storage.models.base_model import resolve_base_model
-    from storage.models.personality_export import Provenance, export_version, read_provenance
+    from storage.models.personality_files import export_version, read_provenance
 
     settings = read_settings(config)
-
-    def read(session: Session) -> Provenance:
+    with with_cards(settings) as session:
         found = personality_named(session, name)
         wanted = version_named(session, found.id, version) if version else read_alias(session, found.id).version
         if wanted is None:
@@ -72,9 +73,7 @@ def export_personality(
                 f"the champion of {name} is the base model, which has no adapter: choose a version with --version, or "
                 "train one (`reactune personality show` prints the card)"
             )
-        return read_provenance(session, found, wanted, settings)
-
-    origin = with_cards(settings, read)
+        origin = read_provenance(session, found, wanted, settings)
     with progress() as say:
         base = resolve_base_model(settings.model.base, settings.data.directory, say)
     export_version(open_store(settings), base, origin, folder)
@@ -94,13 +93,14 @@ def import_personality(
     """Import a card, or an adapter as a new version, which an admin can then promote."""
     from bot.text.rounds import describe_import
     from storage.models.base_model import resolve_base_model
-    from storage.models.personality_import import import_personality_file
+    from storage.models.personality_files import import_personality_file
 
     settings = read_settings(config)
     store = open_store(settings)
     with progress() as say:
         base = resolve_base_model(settings.model.base, settings.data.directory, say)
-    with_cards(settings, lambda _session: None)
+    with with_cards(settings):
+        pass  # the file may be a new version of one of the cards' personalities
     with contextlib.closing(open_database(settings)) as database:
         imported = import_personality_file(
             database,

@@ -1,20 +1,32 @@
-"""`reactune model promote`, `rollback` and `canary`: choose the champion, or try a version."""
+"""`reactune model promote`, `rollback`, `prune` and `canary`: choose the champion, try a version, delete old files."""
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from reactune.console import AsJson, Config, Personality, VersionName, read_settings, show
-from reactune.operator import look_up, operating, operator_action
+from reactune.console import (
+    AsJson,
+    Config,
+    Personality,
+    VersionName,
+    look_up,
+    operating,
+    operator_action,
+    read_settings,
+    show,
+)
 from storage.adapters import open_store
-from storage.operations.audit import audited
+from storage.database.database import open_database
+from storage.operations.audit import audited, record_action
 from storage.personalities.personalities import DEFAULT_PERSONALITY
-from storage.releases.actions import ChampionMove, ReleaseRequest, promote_version, roll_back_champion, try_version
 from storage.releases.canaries import stop_canary
 from storage.releases.canary_votes import read_canary_state
+from storage.releases.promotion import ChampionMove, ReleaseRequest, promote_version, roll_back_champion, try_version
 from storage.releases.versions import Version
 
 Reason = Annotated[str, typer.Option("--reason", help="Reason, for the audit trail.")]
@@ -48,6 +60,50 @@ def roll_back_model(
     said = operator_action("model rollback", reason=reason)
     with operating(config, personality, said) as (database, action, personality_id):
         _show_champion(roll_back_champion(database, action, personality_id, reason), as_json)
+
+
+def _request(config: Path | None, personality_id: int, version: str, reason: str, *, override: bool) -> ReleaseRequest:
+    store = open_store(read_settings(config))
+
+    def open_files(found: Version | None) -> None:
+        if found is not None:
+            store.path(found.digest)
+
+    return ReleaseRequest(personality_id, version, reason, override, open_files)
+
+
+def _show_champion(move: ChampionMove, as_json: bool) -> None:
+    champion = move.after
+    data = {"champion": champion.target, "generation": champion.generation}
+    show(data, f"**{champion.target}** is now the champion.", as_json)
+
+
+def prune_models(
+    config: Config = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be deleted.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete adapter files as privacy.withdraw_adapters and training.keep_versions say."""
+    from storage.models.withdrawal import choose_withdrawals, withdraw_adapters
+
+    settings = read_settings(config)
+    with contextlib.closing(open_database(settings)) as database:
+        if dry_run:
+            with database.snapshot() as session:
+                gone = choose_withdrawals(session, settings)
+        else:
+            gone = withdraw_adapters(database, open_store(settings), settings)
+            with database.transaction() as session:
+                for one in gone:
+                    audited_action = operator_action("model prune", one.version.name, one.because)
+                    record_action(session, replace(audited_action, personality_id=one.version.personality_id))
+    verb = "Would delete" if dry_run else "Deleted"
+    lines = [f"- {verb} the files of {g.personality} **{g.version.name}**: {g.because}." for g in gone]
+    removed = [
+        {"personality": g.personality, "version": g.version.name, "digest": g.version.digest, "because": g.because}
+        for g in gone
+    ]
+    show({"removed": removed, "dry_run": dry_run}, "\n".join(lines) or "Nothing to delete.", as_json)
 
 
 @canary.command("start")
@@ -89,22 +145,6 @@ def show_model_canary(
 ) -> None:
     """Compare the canary's votes with the champion's."""
     _show_canary(config, personality, as_json)
-
-
-def _request(config: Path | None, personality_id: int, version: str, reason: str, *, override: bool) -> ReleaseRequest:
-    store = open_store(read_settings(config))
-
-    def open_files(found: Version | None) -> None:
-        if found is not None:
-            store.path(found.digest)
-
-    return ReleaseRequest(personality_id, version, reason, override, open_files)
-
-
-def _show_champion(move: ChampionMove, as_json: bool) -> None:
-    champion = move.after
-    data = {"champion": champion.target, "generation": champion.generation}
-    show(data, f"**{champion.target}** is now the champion.", as_json)
 
 
 def _show_canary(config: Path | None, personality: str, as_json: bool) -> None:

@@ -1,23 +1,28 @@
-"""`reactune run` and `reactune bot`: the bot on Discord, with the trainer or without."""
+"""`reactune run`, `bot` and `trainer`: the processes of a server. With `run`, the trainer is a child of the bot."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import logging
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from reactune.console import Config, progress, read_settings
-from reactune.trainer_process import supervised_trainer
 from storage.runtime.log_setup import set_up_logs
-from storage.runtime.processes import BOT
+from storage.runtime.processes import BOT, TRAINER
 from storage.settings.sections import Settings
 
+log = logging.getLogger(__name__)
 
-def serve(config: Config = None) -> None:
-    """Run the bot on Discord, without the trainer."""
-    from bot.runner import run_bot
-
-    settings = read_settings(config)
-    set_up_logs(settings, BOT)
-    run_bot(settings)
+RESTART_PAUSE_S = 10.0
+STOP_S = 20.0
 
 
 def run(config: Config = None) -> None:
@@ -36,9 +41,78 @@ def run(config: Config = None) -> None:
         run_bot(settings)
 
 
+def serve(config: Config = None) -> None:
+    """Run the bot on Discord, without the trainer."""
+    from bot.runner import run_bot
+
+    settings = read_settings(config)
+    set_up_logs(settings, BOT)
+    run_bot(settings)
+
+
+def trainer(
+    config: Config = None,
+    until_stdin_closes: Annotated[bool, typer.Option(hidden=True, help="Stop when the parent process ends.")] = False,
+) -> None:
+    """Run the trainer, without the bot: scheduled and requested rounds."""
+    from trainer.rounds.worker import run_trainer, stopped_by_signals
+
+    settings = read_settings(config)
+    set_up_logs(settings, TRAINER)
+    with stopped_by_signals() as stop:
+        if until_stdin_closes:
+            threading.Thread(target=_stop_with_stdin, args=[stop], daemon=True).start()
+        run_trainer(settings, stop)
+
+
+def _stop_with_stdin(stop: threading.Event) -> None:
+    sys.stdin.read()
+    stop.set()
+
+
 def prepare_base(settings: Settings, say: Callable[[str], None]) -> None:
     """Find, download or convert the base model and report progress; only the first time takes a while."""
     from storage.models.base_model import resolve_base_model
 
     say("Looking for the base model …")
     resolve_base_model(settings.model.base, settings.data.directory, say)
+
+
+@contextlib.contextmanager
+def supervised_trainer(config: Path | None, overrides: dict[str, str]) -> Iterator[None]:
+    """Keep a trainer process running until the context exits; restart it if it exits earlier."""
+    command = [sys.executable, "-m", "reactune", "trainer", "--until-stdin-closes"]
+    command += ["--config", str(config)] if config else []
+    ending = threading.Event()
+
+    def keep_running() -> None:
+        while not ending.is_set():
+            # The pipe closes when this process ends for any reason, and then the trainer stops. It has its own session,
+            # so that Ctrl-C does not reach it directly.
+            process = subprocess.Popen(
+                command, env={**os.environ, **overrides}, stdin=subprocess.PIPE, start_new_session=True
+            )
+            while process.poll() is None and not ending.wait(0.2):
+                pass
+            if ending.is_set():
+                _stop(process)
+                return
+            log.error("The trainer exited with code %s; restarting it in %g s.", process.returncode, RESTART_PAUSE_S)
+            ending.wait(RESTART_PAUSE_S)
+
+    keeper = threading.Thread(target=keep_running, name="trainer keeper")
+    keeper.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        keeper.join()
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,5 +1,17 @@
-"""What bot and trainer share: settings, database, adapter files."""
+"""What bot and trainer share: settings, database, adapter files. Importing it switches off the libraries' telemetry."""
 
-from storage.telemetry import switch_off
+import os
+import sys
 
-switch_off()  # here, because every process imports this package before any library with telemetry
+SWITCHES = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",  # huggingface_hub, through which TRL and transformers report
+    "DISABLE_TELEMETRY": "1",  # its name in older releases
+    "DO_NOT_TRACK": "1",  # a convention of many tools: https://consoledonottrack.com
+}
+SENDERS = ("openvino_telemetry",)
+"""Packages that only send telemetry: OpenVINO reports its import to Google Analytics unless this one is missing."""
+
+# Here, because every process imports this package before any library with telemetry.
+os.environ.update(SWITCHES)
+for _sender in SENDERS:
+    sys.modules[_sender] = None  # type: ignore[assignment]  # makes its import fail

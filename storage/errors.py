@@ -146,7 +146,7 @@ class RoundConflict(StorageError):
     """A round is in the wrong state for this step."""
 
 
-class LeaseRanOut(RoundConflict):
+class LeaseExpired(RoundConflict):
     def __init__(self, round_id: int) -> None:
         super().__init__(f"the lease of round {round_id} has expired, so another trainer can take it over")
         self.round_id = round_id

@@ -16,7 +16,7 @@ import pytest
 
 from storage.database.database import open_database
 from storage.models.base_model import BaseModel, resolve_base_model
-from storage.models.sentence_encoder import ENCODER_PACKAGE
+from storage.models.bundled import ENCODER_PACKAGE
 from storage.settings.sections import DatabaseSettings, Settings
 
 LONGEST = frozenset(

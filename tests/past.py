@@ -28,7 +28,7 @@ def day(number: float) -> datetime:
     return START + timedelta(days=number)
 
 
-def thumb_on(session: Session, when: float, reply_id: int, user_id: int, value: Vote, *, standing: bool = True) -> None:
+def thumb_on(session: Session, when: float, reply_id: int, user_id: int, value: Vote, *, added: bool = True) -> None:
     """Let a user set a thumb, or take it away, on a day."""
     session.add(
         VoteEventRow(
@@ -37,7 +37,7 @@ def thumb_on(session: Session, when: float, reply_id: int, user_id: int, value: 
             user_id=user_id,
             emoji=EMOJI[value],
             burst=False,
-            standing=standing,
+            added=added,
             created_at=day(when),
         )
     )

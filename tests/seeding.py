@@ -7,12 +7,15 @@ from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage.conversations.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
 from storage.database.columns import utc_now
 from storage.database.enums import Basis, Origin, Outcome
-from storage.members.pseudonyms import Pseudonym, read_pseudonyms
+from storage.database.rows import read_all
+from storage.database.tables import RoundPairRow, RoundVoterRow
+from storage.members import Pseudonym, read_pseudonyms
 from storage.personalities.personalities import ensure_personality
 from storage.settings.sections import (
     DataSettings,
@@ -27,6 +30,7 @@ from storage.settings.sections import (
     TrainingSettings,
     VoteSettings,
 )
+from storage.training.rounds import ManifestPair, RoundVoter
 from storage.votes.corrections import suggest
 from storage.votes.votes import Thumb, Vote, VoteEvent, append_events
 from storage.votes.weights import DISCORD_EPOCH
@@ -100,10 +104,10 @@ def message_of(reply_id: int) -> int:
     return MESSAGE_OFFSET + reply_id
 
 
-def vote(session: Session, reply_id: int, user_id: int, value: Vote, *, standing: bool = True) -> None:
-    """Let a user set a thumb under a reply, or take it away (`standing=False`)."""
+def vote(session: Session, reply_id: int, user_id: int, value: Vote, *, added: bool = True) -> None:
+    """Let a user set a thumb under a reply, or take it away (`added=False`)."""
     thumb = Thumb(message_of(reply_id), user_id, EMOJI[value])
-    append_events(session, [VoteEvent(reply_id, thumb, standing)])
+    append_events(session, [VoteEvent(reply_id, thumb, added)])
 
 
 def add_correction(
@@ -174,3 +178,14 @@ def tiny_settings(
         metrics=MetricsSettings(port=0, trainer_port=0),  # test processes would take them from each other
         privacy=PrivacySettings(discord_training_permission=discord_training_permission),
     )
+
+
+def read_manifest(session: Session, round_id: int) -> list[ManifestPair]:
+    pairs = select(RoundPairRow).where(RoundPairRow.round_id == round_id).order_by(RoundPairRow.position)
+    return read_all(session, ManifestPair, pairs)
+
+
+def read_voters(session: Session, round_id: int) -> list[RoundVoter]:
+    """Return the voters of the round, the most influential first."""
+    voters = select(RoundVoterRow).where(RoundVoterRow.round_id == round_id)
+    return read_all(session, RoundVoter, voters.order_by(RoundVoterRow.influence.desc(), RoundVoterRow.pseudonym))

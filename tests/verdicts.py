@@ -6,7 +6,7 @@ from pathlib import Path
 
 from storage.models.base_model import BaseModel
 from storage.models.hardware import serving_format
-from storage.models.openvino.cache import graph_folder
+from storage.models.openvino.pipeline import graph_folder
 from storage.models.openvino.verifier import write_verdict
 from storage.settings.sections import ModelSettings
 

@@ -17,7 +17,7 @@ from storage.settings.sections import Settings
 from storage.training.evidence import read_corrections, read_replies
 from storage.training.samples import LocalPair, add_local_pair
 from storage.votes.weights import read_weighted_votes
-from trainer.data.pairs import Pair, pair_votes
+from trainer.data.pairs import pair_votes
 from trainer.errors import TrainerError
 from trainer.evaluation.sampling import render, with_system_prompt
 
@@ -41,19 +41,18 @@ def export_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSO
         replies = read_replies(session, *where, read_weighted_votes(session, personality_id, settings.votes).by_reply)
         corrections = read_corrections(session, *where, settings.votes)
     pairs = pair_votes(replies, corrections, settings.pairs.min_probability)
-    lines = [json.dumps(_values(pair), ensure_ascii=False) for pair in sorted(pairs, key=lambda pair: pair.recency)]
-    _write_whole(file, "".join(line + "\n" for line in lines))
-    return len(lines)
-
-
-def _values(pair: Pair) -> dict[str, Any]:
-    return {
-        "prompt": pair.prompt,
-        "chosen": pair.chosen.text,
-        "rejected": pair.rejected.text,
-        "source": pair.source,
-        "weight": pair.weight,
-    }
+    values = [
+        {
+            "prompt": p.prompt,
+            "chosen": p.chosen.text,
+            "rejected": p.rejected.text,
+            "source": p.source,
+            "weight": p.weight,
+        }
+        for p in sorted(pairs, key=lambda pair: pair.recency)
+    ]
+    _write_whole(file, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in values))
+    return len(values)
 
 
 def import_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSONALITY) -> ImportedPairs:

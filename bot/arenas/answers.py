@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 
-from bot.arenas.contenders import find_contenders
+from sqlalchemy.orm import Session
+
 from bot.chat.ask import finished_reply, request_answer
 from bot.engine import Completion, Engine, GenerationFailed, GenerationRequest, RenderedPrompt
 from bot.errors import EngineStopped, UserFacingError
-from bot.releases.resolver import Release
+from bot.releases.resolver import Release, ReleaseResolver
 from bot.services import Services
+from storage.adapters.folder_store import AS_TRAINED
 from storage.conversations import replies
-from storage.database.enums import NOBODY, Basis, Origin
+from storage.database.database import Database
+from storage.database.enums import CHALLENGER, CHAMPION, LAST_GOOD, NOBODY, Basis, Origin
+from storage.errors import AdapterError
 from storage.personalities.cards import tuned
 from storage.personalities.personalities import Personality
+from storage.releases.versions import Version, name_of, read_alias
 from storage.settings.sections import GenerationSettings
 
 log = logging.getLogger(__name__)
+
 
 ATTEMPTS = 4
 """How often each position is sampled until its answer differs from the others."""
@@ -46,16 +53,11 @@ async def answer_arena(
 ) -> list[DrawnAnswer]:
     """Return up to `number` answers in random order; raises as `draw_answers` does."""
     contenders = await find_contenders(services.database, services.releases, personality.id)
-    releases = assign_positions(contenders, number)
+    # Every contender answers once, in order; the champion fills what is left.
+    releases = [*contenders, *[contenders[0]] * number][:number]
     generation = tuned(services.settings.generation, personality.card)
     drawn = await draw_answers(services.engine, prompt, releases, generation, report, lane=personality.id)
     return random.sample(drawn, len(drawn))
-
-
-def assign_positions(contenders: Sequence[Release], number: int) -> list[Release]:
-    """Return the release of each position: every contender once, in order; the champion fills what is left."""
-    chosen = list(contenders[:number])
-    return chosen + [contenders[0]] * (number - len(chosen))
 
 
 async def draw_answers(
@@ -144,3 +146,30 @@ def reply_row(
         speakers=(),
         origin=Origin.ARENA,
     )
+
+
+async def find_contenders(
+    database: Database, releases: ReleaseResolver, personality_id: int, strength: float = AS_TRAINED
+) -> list[Release]:
+    """Return champion, challenger, last-good and base, each version once; those with damaged files are left out."""
+    versions = await database.read(_versions, personality_id)
+    return await asyncio.to_thread(_open_usable, releases, versions, strength)
+
+
+def _versions(session: Session, personality_id: int) -> list[Version | None]:
+    champion, challenger, last_good = (
+        read_alias(session, personality_id, name).version for name in (CHAMPION, CHALLENGER, LAST_GOOD)
+    )
+    # Without a canary the challenger points at the base, which comes last.
+    ordered = [champion, *filter(None, [challenger, last_good]), None]
+    return list({name_of(version): version for version in ordered}.values())
+
+
+def _open_usable(releases: ReleaseResolver, versions: list[Version | None], strength: float) -> list[Release]:
+    usable = []
+    for version in versions:
+        try:
+            usable.append(releases.open(version, strength))
+        except AdapterError as error:
+            log.warning("Left %s out of a comparison: %s", name_of(version), error)
+    return usable

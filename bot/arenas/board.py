@@ -1,20 +1,32 @@
-"""What members see of an arena: blind while it is open, with versions and votes once it is closed."""
+"""An arena's message with its buttons, and what members do with it."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from re import Match
 
 import discord
+from discord.utils import format_dt
 
+from bot.guards.error_handler import answer_privately
+from bot.guards.interactions import PersistentButton, button_row
+from bot.services import Services
 from bot.text.rounds import bar, sentence
 from bot.text.sanitize import escape_inline, sanitize_markdown
-from bot.text.splitting import split_message
+from bot.text.splitting import shorten, split_message
 from storage.database.enums import ArenaStatus
+from storage.errors import ArenaClosed
 from storage.settings.sections import OutputSettings
-from storage.votes.arenas import Arena, ArenaAnswer
+from storage.votes.arenas import Arena, ArenaAnswer, PickGesture
 from storage.wording import count, message_link
+
+log = logging.getLogger(__name__)
+
 
 ROOM_CHARS = 5_200  # the embeds of a message may hold 6,000 characters, titles and bars included
 LONGEST_ANSWER_CHARS = 4_000  # Discord's limit for one embed is 4,096
@@ -62,7 +74,7 @@ def describe_stop(arena: Arena) -> str:
 def blind_board(arena: Arena, answers: Sequence[ArenaAnswer], output: OutputSettings) -> Board:
     """Return the open arena: numbered answers, without versions and votes."""
     content = (
-        f"**Which answer is best?** Press its number. Closes {relative(arena.closes_at)}.\n"
+        f"**Which answer is best?** Press its number. Closes {format_dt(arena.closes_at, 'R')}.\n"
         "-# Versions and results are shown when it closes.\n"
         f">>> {sanitize_markdown(arena.prompt, output)}"
     )
@@ -102,8 +114,7 @@ def best_of(answers: Sequence[ArenaAnswer]) -> list[ArenaAnswer]:
 
 def describe_arena(arena: Arena, answers: Sequence[ArenaAnswer]) -> str:
     """Return a line for admins; of an open arena it has the number of votes, but not what they are for."""
-    quoted = arena.prompt if len(arena.prompt) <= QUOTED_CHARS else arena.prompt[: QUOTED_CHARS - 2] + ELLIPSIS
-    return f"<#{arena.channel_id}> · {escape_inline(quoted)} · {_state(arena, answers)}"
+    return f"<#{arena.channel_id}> · {escape_inline(shorten(arena.prompt, QUOTED_CHARS))} · {_state(arena, answers)}"
 
 
 def _state(arena: Arena, answers: Sequence[ArenaAnswer]) -> str:
@@ -111,15 +122,11 @@ def _state(arena: Arena, answers: Sequence[ArenaAnswer]) -> str:
         return "being prepared"
     if arena.status is ArenaStatus.OPEN:
         votes = count(sum(answer.picks for answer in answers), "vote")
-        return f"closes {relative(arena.closes_at)} · {votes} so far"
+        return f"closes {format_dt(arena.closes_at, 'R')} · {votes} so far"
     if arena.status is ArenaStatus.FAILED:
         return f"cancelled: {arena.reason}"
-    closed = f"closed {relative(arena.closed_at)} · " if arena.closed_at else ""
+    closed = f"closed {format_dt(arena.closed_at, 'R')} · " if arena.closed_at else ""
     return closed + outcome(answers)
-
-
-def relative(moment: datetime) -> str:
-    return discord.utils.format_dt(moment, "R")
 
 
 def _shown(answers: Sequence[ArenaAnswer], output: OutputSettings) -> list[str]:
@@ -129,7 +136,8 @@ def _shown(answers: Sequence[ArenaAnswer], output: OutputSettings) -> list[str]:
 def fit_fairly(texts: Sequence[str]) -> list[str]:
     """Return the texts, the longest cut to the same length, so that all of them fit into one message."""
     longest = min(share_room([len(text) for text in texts], ROOM_CHARS), LONGEST_ANSWER_CHARS)
-    return [text if len(text) <= longest else _cut(text, longest) for text in texts]
+    shown = longest - len(ELLIPSIS)
+    return [text if len(text) <= longest else split_message(text, shown)[0] + ELLIPSIS for text in texts]
 
 
 def share_room(lengths: Sequence[int], room: int) -> int:
@@ -142,18 +150,120 @@ def share_room(lengths: Sequence[int], room: int) -> int:
     return max(lengths, default=0)
 
 
-def _cut(text: str, limit: int) -> str:
-    return split_message(text, limit - len(ELLIPSIS))[0] + ELLIPSIS
-
-
 def _result(
     answer: ArenaAnswer, text: str, answers: Sequence[ArenaAnswer], winners: Sequence[ArenaAnswer]
 ) -> discord.Embed:
     won = answer in winners
     title = f"{answer.position} · {answer.version}{' 🏆' if won else ''}"
     embed = discord.Embed(title=title, description=text, colour=WINNER if won else OTHER)
-    return embed.set_footer(text=_bar(answer.picks, sum(other.picks for other in answers)))
+    voters = max(1, sum(other.picks for other in answers))
+    return embed.set_footer(text=f"{bar(answer.picks / voters)} {count(answer.picks, 'vote')}")
 
 
-def _bar(picks: int, voters: int) -> str:
-    return f"{bar(picks / voters if voters else 0.0)} {count(picks, 'vote')}"
+KEYCAP = "\u20e3"
+VARIATION_SELECTOR = "\ufe0f"
+
+
+def pick_buttons(arena_id: int, answers: int) -> discord.ui.View:
+    return button_row(PickButton(arena_id, position) for position in range(1, answers + 1))
+
+
+class PickButton(PersistentButton, template=r"reactune:arena:(?P<arena>\d+):(?P<position>\d+)"):
+    def __init__(self, arena_id: int, position: int) -> None:
+        self.arena_id = arena_id
+        self.position = position
+        custom_id = f"reactune:arena:{arena_id}:{position}"
+        super().__init__(custom_id, str(position), discord.ButtonStyle.primary)
+
+    @classmethod
+    def parse(cls, match: Match[str]) -> PickButton:
+        return cls(int(match["arena"]), int(match["position"]))
+
+    async def press(self, interaction: discord.Interaction, services: Services) -> None:
+        # Queued before Discord is asked, which may answer two presses in another order.
+        user = interaction.user
+        storing = asyncio.create_task(
+            services.pick_queue.take(
+                self.arena_id, user.id, self.position, PickGesture.PRESSED, joined_at=_joined_at(user)
+            ),
+            name=f"pick in arena {self.arena_id}",
+        )
+        with contextlib.suppress(discord.HTTPException):
+            await interaction.response.defer(ephemeral=True, thinking=True)
+        await answer_privately(interaction, describe_pick(await storing))
+
+
+def number_of(emoji: str) -> int | None:
+    """Return the number of a reaction from 1️⃣ to 4️⃣, or None."""
+    digit, keycap = emoji[:1], emoji[1:].replace(VARIATION_SELECTOR, "")
+    return int(digit) if keycap == KEYCAP and digit in "1234" else None
+
+
+class NumberReactions:
+    """Stores number reactions as picks, and removes them, because they would show who picked what."""
+
+    def __init__(self, client: discord.Client, services: Services) -> None:
+        self._client = client
+        self._services = services
+        self._removed: set[tuple[int, int, int]] = set()
+        """(message id, user id, number) of reactions that the bot itself removes."""
+
+    def forget_removed(self) -> None:
+        """Stop waiting for the events of removed reactions: a gap in the connection loses them."""
+        self._removed.clear()
+
+    def observe(self, arena_id: int, payload: discord.RawReactionActionEvent, gesture: PickGesture) -> None:
+        """Handle a reaction event under an arena, in the background."""
+        number = number_of(str(payload.emoji))
+        if number is None:
+            return
+        key = (payload.message_id, payload.user_id, number)
+        if gesture is PickGesture.UNREACTED and key in self._removed:
+            self._removed.discard(key)
+        else:
+            self._services.tasks.spawn(self._pick(arena_id, payload, number, gesture), f"pick in arena {arena_id}")
+
+    async def _pick(
+        self, arena_id: int, payload: discord.RawReactionActionEvent, number: int, gesture: PickGesture
+    ) -> None:
+        joined_at = _joined_at(payload.member)
+        with contextlib.suppress(ArenaClosed):
+            await self._services.pick_queue.take(arena_id, payload.user_id, number, gesture, joined_at=joined_at)
+        if gesture is PickGesture.REACTED:
+            await self._remove(payload.channel_id, payload.message_id, payload.user_id, number)
+
+    async def reread(self, arena_id: int, guild_id: int | None, message: discord.Message) -> None:
+        """Store the number reactions that were added while the bot was offline."""
+        # If the bot can remove reactions, a remaining one was never counted; otherwise it may be an old one.
+        gesture = PickGesture.REACTED if self._can_remove(message.channel.id) else PickGesture.FOUND
+        for reaction in message.reactions:
+            number = number_of(str(reaction.emoji))
+            if number is None:
+                continue
+            for kind in discord.ReactionType:
+                async for user in reaction.users(type=kind):
+                    if not user.bot and await self._services.access.has_allowed_role(guild_id, user.id):
+                        with contextlib.suppress(ArenaClosed):  # its message was deleted in the meantime
+                            await self._services.pick_queue.take(arena_id, user.id, number, gesture, reread=True)
+                        await self._remove(message.channel.id, message.id, user.id, number)
+
+    def _can_remove(self, channel_id: int) -> bool:
+        channel = self._client.get_channel(channel_id)
+        if not isinstance(channel, discord.abc.GuildChannel | discord.Thread):
+            return False
+        return channel.permissions_for(channel.guild.me).manage_messages
+
+    async def _remove(self, channel_id: int, message_id: int, user_id: int, number: int) -> None:
+        if not self._can_remove(channel_id):
+            return
+        self._removed.add((message_id, user_id, number))
+        message = self._client.get_partial_messageable(channel_id).get_partial_message(message_id)
+        try:
+            await message.remove_reaction(f"{number}{VARIATION_SELECTOR}{KEYCAP}", discord.Object(user_id))
+        except discord.HTTPException as error:
+            self._removed.discard((message_id, user_id, number))
+            log.debug("Could not remove a reaction under message %s: %s", message_id, error)
+
+
+def _joined_at(user: discord.User | discord.Member | None) -> datetime | None:
+    return user.joined_at if isinstance(user, discord.Member) else None

@@ -1,4 +1,4 @@
-"""Runs arenas: prepares their answers, shows them, and closes them with the results."""
+"""Starts arenas, on command and on schedule, and closes them."""
 
 from __future__ import annotations
 
@@ -7,29 +7,36 @@ import contextlib
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 import discord
+from apscheduler.triggers.base import BaseTrigger
+from sqlalchemy.orm import Session
 
 from bot.arenas import board
 from bot.arenas.answers import answer_arena, reply_row
-from bot.arenas.picks import pick_buttons
+from bot.arenas.board import pick_buttons
 from bot.arenas.prompt_bank import choose_arena_prompt
 from bot.chat.message_stream import is_temporary
 from bot.engine import RenderedPrompt
 from bot.errors import UserFacingError
-from bot.guards.error_handler import member_message
+from bot.guards.error_handler import is_expected, member_message
 from bot.personalities.selection import active_personality
 from bot.services import Services
 from storage.database.columns import utc_now
 from storage.database.enums import ArenaStatus
+from storage.errors import SettingsError
 from storage.operations.audit import AuditedAction, audited
 from storage.personalities.personalities import Personality
+from storage.runtime.schedules import begin_schedule, parse_schedule, take_due
+from storage.settings.sections import ArenaSettings
 from storage.votes import arenas
+from storage.votes.arenas import SCHEDULE, last_scheduled
 
 log = logging.getLogger(__name__)
 
+
 Channel = discord.TextChannel | discord.VoiceChannel | discord.Thread
-OTHER_CHANNEL = "An arena needs a text channel, a voice channel's chat or a thread."
 
 
 @dataclass(frozen=True)
@@ -148,13 +155,8 @@ class ArenaHost:
         guild_id, channel_id = plan.channel.guild.id, plan.channel.id
         try:
             drawn = await answer_arena(self._services, personality, rendered, plan.answers, report)
-            rows = [
-                (
-                    reply_row(self._services, personality, rendered, answer, guild_id=guild_id, channel_id=channel_id),
-                    answer.finished,
-                )
-                for answer in drawn
-            ]
+            row_of = partial(reply_row, self._services, personality, rendered, guild_id=guild_id, channel_id=channel_id)
+            rows = [(row_of(answer), answer.finished) for answer in drawn]
             # The rows come first: after a crash before the message is shown, the next start shows it.
             arena = await self._services.database.run(arenas.open_arena, arena_id, rows, _closing_time(plan))
             async with self.editing:
@@ -166,7 +168,7 @@ class ArenaHost:
 def as_channel(channel: object) -> Channel:
     """Return the channel if it can hold an arena; raises UserFacingError."""
     if not isinstance(channel, Channel):
-        raise UserFacingError(OTHER_CHANNEL)
+        raise UserFacingError("An arena needs a text channel, a voice channel's chat or a thread.")
     return channel
 
 
@@ -193,3 +195,71 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, discord.HTTPException):
         return f"Discord rejected it ({error.status})"
     return member_message(error)
+
+
+def arena_trigger(settings: ArenaSettings) -> BaseTrigger | None:
+    """Return the trigger of scheduled arenas, or None if only admins start them; raises SettingsError."""
+    trigger = parse_schedule("arena.schedule", settings.schedule)
+    if trigger is not None and not settings.channel:
+        raise SettingsError(
+            "arena.schedule is set, but arena.channel is not: write the id of the channel for scheduled arenas"
+        )
+    return trigger
+
+
+class ArenaSchedule:
+    INTERVAL_S = 10.0
+
+    def __init__(self, client: discord.Client, services: Services, host: ArenaHost) -> None:
+        self._client = client
+        self._services = services
+        self._host = host
+        self._settings = services.settings.arena
+        self._trigger = arena_trigger(self._settings)
+        # Every process polls for itself: only Discord can say which one serves the channel.
+        self._name = f"arenas of {services.shards.names[0]}"
+
+    @property
+    def is_set(self) -> bool:
+        return self._trigger is not None
+
+    async def begin(self) -> None:
+        """Watch the schedule from now on; a time missed since the last scheduled arena is still due."""
+
+        def begin(session: Session) -> None:
+            begin_schedule(session, self._name, last_scheduled(session))
+
+        if self.is_set:
+            await self._services.database.run(begin)
+
+    async def start_due(self) -> None:
+        if self._trigger and await self._services.database.run(take_due, self._name, self._trigger):
+            # A task of its own, so that unloading the cog does not cancel it.
+            self._services.tasks.spawn(self.start_arena(), "scheduled arena")
+
+    async def start_arena(self) -> None:
+        settings = self._settings
+        try:
+            channel = await self._find_channel()
+            if not self._services.shards.serve(channel.guild.id):
+                return  # the process that serves this server starts it
+            arena = await self._host.start(ArenaPlan(channel, None, settings.answers, settings.minutes, SCHEDULE))
+        except Exception as error:
+            reason = error if is_expected(error) else member_message(error)
+            log.warning("The scheduled arena did not start: %s", reason)
+        else:
+            log.info("The schedule started arena %d.", arena.id)
+
+    def describe(self) -> str:
+        if not self.is_set:
+            return "**Schedule:** none; admins start arenas"
+        return f"**Schedule:** `{self._settings.schedule}` UTC in <#{self._settings.channel}>"
+
+    async def _find_channel(self) -> Channel:
+        channel_id = self._settings.channel
+        try:
+            return as_channel(self._client.get_channel(channel_id) or await self._client.fetch_channel(channel_id))
+        except discord.HTTPException as error:
+            raise UserFacingError(
+                f"I can't see a channel with the id arena.channel = {channel_id}: correct the setting."
+            ) from error

@@ -26,11 +26,6 @@ log = logging.getLogger(__name__)
 MAX_PROMPT_CHARS = 1_000
 SHIPPED = Path(__file__).with_name("prompts.txt")
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
-EMPTY = "That prompt is empty."
-TOO_LONG = "That prompt is too long for the model's context. Please shorten it."
-NO_PROMPT_FITS = (
-    "Every prompt in the bank is too long for the model's context: shorten them, or raise model.context_tokens."
-)
 
 
 @dataclass(frozen=True)
@@ -121,10 +116,10 @@ async def choose_arena_prompt(
         return await _next_prompt(services, personality)
     prompt = sanitize(typed).strip()
     if not prompt:
-        raise UserFacingError(EMPTY)
+        raise UserFacingError("That prompt is empty.")
     rendered = await _render(services, prompt, personality)
     if rendered is None:
-        raise UserFacingError(TOO_LONG)
+        raise UserFacingError("That prompt is too long for the model's context. Please shorten it.")
     return prompt, rendered
 
 
@@ -147,7 +142,9 @@ async def _next_prompt(services: Services, personality: Personality) -> tuple[st
         if rendered is not None:
             return candidate.text, rendered
         log.warning("Skipped line %d of %s: it is too long for the context.", candidate.line, bank.source)
-    raise UserFacingError(NO_PROMPT_FITS)
+    raise UserFacingError(
+        "Every prompt in the bank is too long for the model's context: shorten them, or raise model.context_tokens."
+    )
 
 
 async def _render(services: Services, prompt: str, personality: Personality) -> RenderedPrompt | None:

@@ -98,7 +98,8 @@ def hide_axes(axes: Axes) -> None:
 def wrapped(axes: Axes, text: str, size_pt: float, indent: float = 0.0, most_lines: int | None = None) -> str:
     """Return the text without undrawable characters, in lines that fit the card; `indent` is a share of its width."""
     width_pt = 72 * (axes.figure.bbox.width / DPI * (1 - indent) - 2 * PADDING_IN)
-    return textwrap.fill(drawable(text), int(width_pt / (CHAR_EM * size_pt)), max_lines=most_lines, placeholder=" …")
+    drawable = "".join(letter for letter in text if ord(letter) in _glyphs())
+    return textwrap.fill(drawable, int(width_pt / (CHAR_EM * size_pt)), max_lines=most_lines, placeholder=" …")
 
 
 def thin_ticks(axes: Axes, labels: Sequence[str], most: int) -> None:
@@ -108,13 +109,9 @@ def thin_ticks(axes: Axes, labels: Sequence[str], most: int) -> None:
     axes.set_xticks(places, [labels[place] for place in places])
 
 
-def drawable(text: str) -> str:
-    """Return the text without the characters that the font lacks, such as emoji."""
-    return "".join(letter for letter in text if ord(letter) in _glyphs())
-
-
 @cache
 def _glyphs() -> frozenset[int]:
+    """Return the characters that the font has; it lacks emoji."""
     from matplotlib.font_manager import findfont, get_font
 
     return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())

@@ -1,16 +1,146 @@
-"""All panels on one page, and their findings as one line of text."""
+"""The report's picture: its panels about votes, and the arrangement of all panels."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from bot.charts.frame import GAP_IN, WIDTH_IN, add_panel, open_page, to_png
+from bot.charts.frame import (
+    BLUE,
+    CARD,
+    GAP_IN,
+    GREY,
+    INK,
+    MUTED,
+    ORANGE,
+    SMALL_PT,
+    TEXT_PT,
+    WIDTH_IN,
+    YELLOW,
+    Words,
+    add_panel,
+    open_page,
+    thin_ticks,
+    to_png,
+    wrapped,
+)
 from bot.charts.rounds import curve_words, draw_curve, draw_gate, draw_pairs, gate_words, pairs_words
-from bot.charts.votes import approval_words, causes_text, days_words, draw_approvals, draw_days, version_label
-from storage.insights.report import Report
+from storage.database.enums import Cause
+from storage.insights.report import Report, VersionApproval
+from storage.wording import BASE_NAME, count
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+CHAMPION, UP, DOWN = YELLOW, BLUE, ORANGE
+MOST_VERSIONS = 40
+MOST_LABELLED, MOST_COUNTED = 12, 7
+"""Most versions whose points show a share, and most whose points also show the number of votes."""
+
+
+def version_label(version: str) -> str:
+    return "The base" if version == BASE_NAME else version
+
+
+def approval_words(report: Report) -> Words:
+    """Compare the champion with the base; claim a difference only if their intervals do not overlap."""
+    champion, base = report.approval_of(report.champion), report.approvals[0]
+    if not report.has_votes:
+        return Words("No votes yet", "Members vote with the thumbs under an answer.", is_empty=True)
+    left_out = len(report.approvals) - len(_shown_versions(report.approvals))
+    caption = "Share of thumbs up in chat, 95% Wilson interval; ◆ champion, ■ base"
+    caption += f"; {count(left_out, 'older version')} not shown" if left_out else ""
+    if champion.share is None:
+        return Words(f"No votes on {version_label(champion.version)}, the champion, yet", caption)
+    if champion is base or base.share is None:
+        return Words(f"{version_label(champion.version)}: {champion.share:.0%} of votes are up", caption)
+    return Words(_comparison(champion, base), caption)
+
+
+def _comparison(champion: VersionApproval, base: VersionApproval) -> str:
+    (low, high), (base_low, base_high) = champion.interval, base.interval
+    shares = f"{champion.share:.0%} to {base.share:.0%}"
+    if low > base_high:
+        return f"{champion.version} is liked more than the base: {shares}"
+    if high < base_low:
+        return f"{champion.version} is liked less than the base: {shares}"
+    return f"No clear difference from the base: {shares}"
+
+
+def draw_approvals(axes: Axes, report: Report) -> None:
+    shown = _shown_versions(report.approvals)
+    for x, approval in enumerate(shown):
+        if approval.share is not None:
+            _draw_approval(axes, (x, approval.share), approval, _label(approval, among=len(shown)))
+    base = report.approvals[0]
+    if base.share is not None:
+        axes.axhline(base.share, color=GREY, linewidth=0.8, linestyle=(0, (4, 4)), zorder=1)
+    centre, reach = (len(shown) - 1) / 2, max(0.55 * len(shown), 2.5)
+    axes.set_xlim(centre - reach, centre + reach)
+    axes.set_ylim(-0.05, 1.25)  # with space for points at 0% and for labels above 100%
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
+    thin_ticks(axes, [approval.version for approval in shown], most=MOST_LABELLED)
+
+
+def _shown_versions(approvals: Sequence[VersionApproval]) -> list[VersionApproval]:
+    """Return the base, the champion and the newest versions."""
+    first_shown = len(approvals) - MOST_VERSIONS
+    return [a for i, a in enumerate(approvals) if i == 0 or a.is_champion or i >= first_shown]
+
+
+def _draw_approval(axes: Axes, at: tuple[int, float], approval: VersionApproval, label: str) -> None:
+    is_base = approval.version == BASE_NAME
+    color = CHAMPION if approval.is_champion else GREY if is_base else BLUE
+    marker = "D" if approval.is_champion else "s" if is_base else "o"
+    low, high = approval.interval
+    axes.vlines(at[0], low, high, color=color, linewidth=2, alpha=0.75)
+    axes.plot(*at, marker=marker, color=color, markersize=5, markeredgecolor=CARD)
+    axes.annotate(label, (at[0], high), xytext=(0, 3), textcoords="offset points", ha="center", color=INK, size=TEXT_PT)
+
+
+def _label(approval: VersionApproval, among: int) -> str:
+    """Return a point's share with the number of votes, or less if there are many points."""
+    share = f"{approval.share:.0%}"
+    if among <= MOST_COUNTED:
+        return f"{share}\nof {approval.total:,}"
+    if among <= MOST_LABELLED:
+        return share
+    return f"{approval.version}\n{share}" if approval.is_champion else ""
+
+
+def days_words(report: Report) -> Words:
+    up, down = (sum(getattr(day.votes, side) for day in report.days) for side in ("up", "down"))
+    days = len(report.days)
+    if not report.has_recent_votes:
+        hint = causes_text(report.causes) if report.causes else "Votes in chat will appear here, day by day."
+        return Words(f"No votes in the last {days} days", hint, is_empty=True)
+    return Words(
+        f"{count(up + down, 'vote')} in {days} days, {up / (up + down):.0%} up",
+        "Votes in chat by UTC day, thumbs up above the line",
+    )
+
+
+def draw_days(axes: Axes, report: Report) -> None:
+    places = range(len(report.days))
+    axes.bar(places, [day.votes.up for day in report.days], color=UP, width=0.8)
+    axes.bar(places, [-day.votes.down for day in report.days], color=DOWN, width=0.8)
+    axes.axhline(0, color=MUTED, linewidth=0.8)
+    axes.locator_params(axis="y", nbins=4, integer=True, min_n_ticks=2)
+    axes.yaxis.set_major_formatter(lambda votes, _: f"{abs(votes):,.0f}")
+    axes.use_sticky_edges = False  # so that the label of 0 stays clear of the last date if all votes are up
+    axes.margins(x=0.01, y=0.1)
+    thin_ticks(axes, [f"{day.day:%-d %b}" for day in report.days], most=5)
+    if report.causes:
+        note = "; wrong facts are kept out of training" if Cause.WRONG_FACT in report.causes else ""
+        text = wrapped(axes, causes_text(report.causes) + note, SMALL_PT)
+        axes.set_xlabel(text, loc="left", color=MUTED, size=SMALL_PT)
+
+
+def causes_text(causes: Mapping[Cause, int]) -> str:
+    return "Reasons for thumbs down: " + ", ".join(f"{number:,} {cause.value}" for cause, number in causes.items())
+
 
 HEIGHT_IN = WIDTH_IN * 5 / 8
 PANELS = (

@@ -6,17 +6,16 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from bot.chat.ask import CANCELLED_END, AnswerEnd, Ask, end_of, failed_end, request_answer
+from bot.chat.ask import CANCELLED_END, DELETED, AnswerEnd, Ask, ReplyRecorder, end_of, failed_end, request_answer
 from bot.chat.delivery import AnswerDelivery
 from bot.chat.message_stream import DISCORD_ERRORS, AnswerDeleted, MessageStream
-from bot.chat.record import DELETED, ReplyRecorder
 from bot.engine import Engine, Generation, GenerationFailed
 from bot.errors import EngineStopped, UserFacingError
 from bot.privacy.recent_deletions import Deletions
 from storage.conversations.replies import FINISHED_WHOLE, FinishedReply
 from storage.database.enums import Outcome
 from storage.personalities.cards import tuned
-from storage.runtime.request_ids import take_up
+from storage.runtime.log_setup import ensure_request
 from storage.settings.sections import GenerationSettings
 
 log = logging.getLogger(__name__)
@@ -49,7 +48,7 @@ class Answerer:
         Raises EngineBusy, EngineClosed, UserFacingError if other words of the prompt were deleted, or
         discord.HTTPException if Discord refuses the answer permanently.
         """
-        take_up()
+        ensure_request()
         settings = tuned(self._generation, ask.personality.card)
         request = request_answer(ask.prompt, ask.release, settings, lane=ask.personality.id)
         generation = self._engine.submit(request)

@@ -1,4 +1,4 @@
-"""Gathers what an answer is made from: one snapshot of the database reads its context."""
+"""Gathers what the answer to a message is made from: the conversation, memory, documents and who answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ import discord
 from sqlalchemy.orm import Session
 
 from bot.chat.ask import Ask
-from bot.chat.conversation import Conversation, History, converse
+from bot.chat.conversation import (
+    Conversation,
+    History,
+    converse,
+    own_ids,
+)
 from bot.chat.prompting import to_messages, with_memory
 from bot.errors import UserFacingError
 from bot.knowledge.quoting import PromptWithQuotes, render_with_quotes
@@ -23,7 +28,7 @@ from storage.conversations.replies import Sources, find_by_messages
 from storage.database.enums import NOBODY
 from storage.knowledge.documents import SearchScope, has_chunks, source_messages, speakers_of
 from storage.knowledge.search import Passage, Question
-from storage.members.memberships import is_greeted
+from storage.members import is_greeted
 from storage.personalities.bindings import ActivePersonality, active_personality_at
 from storage.personalities.cards import settings_of
 
@@ -116,7 +121,7 @@ def _read(
         scope = SearchScope(message.guild.id, frozenset({message.channel.id, parent_id}), active.personality.id)
         passages = services.library.look_up(session, scope, question)
     return _Rows(
-        conversation=converse(history, memory, find_by_messages(session, history.own_ids)),
+        conversation=converse(history, memory, find_by_messages(session, own_ids(history.posts))),
         active=active,
         candidates=read_candidates(session, active.personality.id, message.channel.id),
         notes=[note.text for note in list_notes(session, message.author.id)],

@@ -53,10 +53,6 @@ class History:
         """The latest words of a person."""
         return next((post.text for post in reversed(self.posts) if post.text), "")
 
-    @property
-    def own_ids(self) -> list[int]:
-        return own_ids(self.posts)
-
 
 @dataclass(frozen=True)
 class SpokenMessage:
@@ -163,8 +159,6 @@ class HistoryReader:
         return [self._post(message) for message in (found if since else found[::-1])]
 
     async def _newest(self, message: discord.Message) -> list[discord.Message]:
-        if self._limit == 0:
-            return []
         return [m async for m in message.channel.history(limit=self._limit, before=message)][::-1]
 
     async def _chain(self, message: discord.Message) -> list[discord.Message]:

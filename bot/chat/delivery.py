@@ -9,8 +9,7 @@ from functools import partial
 
 import discord
 
-from bot.background.tasks import BackgroundTasks
-from bot.background.write_queue import WriteBehindQueue, retry_until_available
+from bot.background import BackgroundTasks, WriteBehindQueue, retry_until_available
 from bot.chat.ask import SEEDS, WITHOUT_WORDS, AnswerEnd, Ask
 from bot.chat.message_stream import (
     DISCORD_ERRORS,

@@ -34,8 +34,6 @@ RATE_LIMITED = 429
 TEMPORARY = (408, RATE_LIMITED)
 SERVER_ERROR = 500
 
-OnMessage = Callable[[discord.Message, int], Awaitable[None]]
-OnSurplus = Callable[[int], Awaitable[None]]
 SentMessage = discord.Message | discord.PartialMessage
 
 
@@ -74,7 +72,7 @@ async def retry_until_accepted(work: Callable[[], Awaitable[T]], what: str) -> T
     def may_pass(error: BaseException) -> bool:
         return isinstance(error, DISCORD_ERRORS) and is_temporary(error)
 
-    async def attempt() -> T:
+    async def attempt() -> T:  # tenacity awaits only what it recognizes as a coroutine function
         return await work()
 
     options = retries(may_pass, lambda error: log.warning("Discord refused %s (%s); trying again.", what, error))
@@ -110,13 +108,14 @@ class MessageStream:
         *,
         edit_interval_s: float,
         output: OutputSettings,
-        on_message: OnMessage,
-        on_surplus: OnSurplus,
+        on_message: Callable[[discord.Message, int], Awaitable[None]],
+        on_surplus: Callable[[int], Awaitable[None]],
         sent: Sequence[SentMessage] = (),
     ) -> None:
-        """`on_surplus` gets the ID of a message that the text no longer needs, before the message is deleted.
+        """`on_message` gets each new message and its position in the answer.
 
-        `sent` are the messages of an answer that an earlier stream began.
+        `on_surplus` gets the ID of a message that the text no longer needs, before the message is deleted. `sent` are
+        the messages of an answer that an earlier stream began.
         """
         self._channel = channel
         self._reference = reference

@@ -11,13 +11,12 @@ from sqlalchemy.orm import Session
 
 from bot.chat.conversation import HistoryReader, SpokenMessage, own_ids, spoken_messages
 from bot.chat.prompting import ChatMessage, Turn, sanitize
-from bot.engine import Engine, Finish, GenerationRequest, Sampling
+from bot.engine import Finish, GenerationRequest, Sampling
 from bot.errors import BotError
-from bot.privacy.recent_deletions import Deletions
+from bot.services import Services
 from storage.conversations.memory import Memory, read_memory, write_summary
 from storage.conversations.replies import Sources, find_by_messages
 from storage.database.columns import utc_now
-from storage.database.database import Database
 from storage.privacy.consent import erased_since
 
 log = logging.getLogger(__name__)
@@ -38,11 +37,11 @@ SAMPLING = Sampling(temperature=0.0, top_p=1.0, presence_penalty=1.5, max_new_to
 class Summaries:
     """Writes one summary of a channel at a time; a failed one is tried again after the next answer."""
 
-    def __init__(self, engine: Engine, database: Database, reader: HistoryReader, deletions: Deletions) -> None:
-        self._engine = engine
-        self._database = database
+    def __init__(self, services: Services, reader: HistoryReader) -> None:
+        self._engine = services.engine
+        self._database = services.database
+        self._deletions = services.deletions
         self._reader = reader
-        self._deletions = deletions
         self._busy: set[int] = set()
 
     async def bring_up_to_date(self, channel: discord.abc.Messageable, channel_id: int, *, kept_messages: int) -> None:

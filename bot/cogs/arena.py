@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import discord
 from discord import app_commands
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.arenas import board
-from bot.arenas.host import ArenaHost, ArenaPlan, Channel, as_channel
-from bot.arenas.picks import NumberReactions, PickButton
+from bot.arenas.board import NumberReactions, PickButton
+from bot.arenas.host import ArenaHost, ArenaPlan, ArenaSchedule, Channel, as_channel
 from bot.arenas.prompt_bank import MAX_PROMPT_CHARS, describe_bank
-from bot.arenas.schedule import ArenaSchedule
-from bot.guards.access import require_admin, user_label
+from bot.guards.access import user_label
 from bot.guards.audit import NOTED, action_of, run_audited
 from bot.guards.error_handler import answer_privately
+from bot.guards.interactions import AdminCog
 from bot.personalities.selection import active_personality
 from bot.services import Services
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.columns import utc_now
 from storage.database.enums import ArenaStatus
 from storage.votes import arenas
-from storage.votes.picks import PickGesture
+from storage.votes.arenas import PickGesture
 
 CLOSING_INTERVAL_S = 2.0
 LONGEST_MINUTES = 28 * 24 * 60.0
@@ -31,34 +29,23 @@ SHOWN_ARENAS = 5
 NO_ARENAS = "No arenas yet. Start one with `/arena start`."
 
 
-@app_commands.guild_only()
-@app_commands.default_permissions(manage_guild=True)
-class Arenas(commands.GroupCog, group_name="arena", group_description="Blind answers for members to choose from"):
+class Arenas(
+    AdminCog, commands.GroupCog, group_name="arena", group_description="Blind answers for members to choose from"
+):
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
-        self.bot = bot
-        self.services = services
+        super().__init__(bot, services)
         self._host = ArenaHost(bot, services)
         self._schedule = ArenaSchedule(bot, services, self._host)
         self._numbers = NumberReactions(bot, services)
         self._unprepared: list[arenas.Arena] = []
         """Arenas that a previous run of the bot was preparing."""
-        self._repeating: list[asyncio.Task[None]] = []
+        self._has_resumed = False
 
     async def cog_load(self) -> None:
-        self.bot.add_dynamic_items(PickButton)
         self._unprepared = await self.services.database.run(arenas.fail_unprepared, self.services.shards)
         for arena in await self.services.database.read(arenas.open_arenas, shards=self.services.shards):
             self._host.unfinished[arena.message_id or 0] = arena.id
         await self._schedule.begin()
-
-    async def cog_unload(self) -> None:
-        for task in self._repeating:
-            task.cancel()
-        self.bot.remove_dynamic_items(PickButton)
-
-    async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
-        require_admin(interaction.user, self.services.settings.discord)
-        return True
 
     # Commands
 
@@ -127,14 +114,11 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
         self._numbers.forget_removed()
         self.services.tasks.spawn(self._resume(), "resume arenas")
 
-    @commands.Cog.listener()
-    async def on_shard_ready(self, _shard_id: int) -> None:
+    @commands.Cog.listener("on_shard_ready")
+    @commands.Cog.listener("on_resumed")
+    async def on_connected(self, _shard_id: int = 0) -> None:
         if self.bot.is_ready():
             self.services.tasks.spawn(self._resume(), "resume arenas")
-
-    @commands.Cog.listener()
-    async def on_resumed(self) -> None:
-        self.services.tasks.spawn(self._resume(), "resume arenas")
 
     async def _resume(self) -> None:
         """Show open arenas again and store missed reactions; only then are overdue arenas closed."""
@@ -144,12 +128,12 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
             for arena in await self.services.database.read(arenas.open_arenas, shards=self.services.shards):
                 await self._resume_one(arena.id)
         finally:
-            if not self._repeating:
-                repeat = self.services.tasks.repeat
-                self._repeating.append(repeat(self._close_due, CLOSING_INTERVAL_S, "close arenas"))
+            if not self._has_resumed:
+                self._has_resumed = True
+                self.services.tasks.repeat(self._close_due, CLOSING_INTERVAL_S, "close arenas")
                 if self._schedule.is_set:
                     start_due = self._schedule.start_due
-                    self._repeating.append(repeat(start_due, self._schedule.INTERVAL_S, "start scheduled arenas"))
+                    self.services.tasks.repeat(start_due, self._schedule.INTERVAL_S, "start scheduled arenas")
 
     async def _resume_one(self, arena_id: int) -> None:
         async with self._host.editing:
@@ -215,4 +199,5 @@ def _latest(session: Session, guild_id: int) -> list[tuple[arenas.Arena, list[ar
 
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
+    bot.add_dynamic_items(PickButton)
     await bot.add_cog(Arenas(bot, services))

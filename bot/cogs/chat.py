@@ -15,7 +15,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.arenas.contenders import find_contenders
+from bot.arenas.answers import find_contenders
 from bot.chat.another_answer import gather_again
 from bot.chat.ask import REGENERATE, Ask
 from bot.chat.context import NOTHING_ASKED, gather
@@ -26,10 +26,11 @@ from bot.chat.summaries import Summaries
 from bot.engine import RenderedPrompt
 from bot.errors import EngineBusy, UserFacingError
 from bot.guards.error_handler import NOT_MINE, answer_privately, member_message
+from bot.guards.interactions import BotCog
 from bot.guards.rate_limit import RateLimited
-from bot.privacy.first_notice import send_first_notice
+from bot.privacy.notices import send_first_notice
 from bot.services import Services
-from storage.conversations.replies import FINISHED_WHOLE, Reply, find_by_message, was_called_into
+from storage.conversations import replies
 from storage.database.columns import utc_now
 from storage.database.enums import Origin
 
@@ -45,21 +46,16 @@ COMMAND_AS_TEXT = (
 BLIND_LABELS = ("A · rate both", "B · rate both")
 
 
-class Chat(commands.Cog):
+class Chat(BotCog):
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
-        self.bot = bot
-        self.services = services
+        super().__init__(bot, services)
         self._reader = HistoryReader(bot, services.settings.chat.history_messages)
-        self._summaries = Summaries(services.engine, services.database, self._reader, services.deletions)
+        self._summaries = Summaries(services, self._reader)
         self._recovery = Recovery(bot, services)
-        self._menu = app_commands.ContextMenu(name="Another answer", callback=self.another_answer)
+        bot.tree.add_command(app_commands.ContextMenu(name="Another answer", callback=self.another_answer))
 
     async def cog_load(self) -> None:
-        self.bot.tree.add_command(self._menu)
         await self._recovery.find()
-
-    async def cog_unload(self) -> None:
-        self.bot.tree.remove_command(self._menu.name, type=self._menu.type)
 
     @commands.Cog.listener()
     async def on_ready(self) -> None:
@@ -88,7 +84,7 @@ class Chat(commands.Cog):
             or not self.services.access.may_react(payload)
         ):
             return
-        reply = await self.services.database.read(find_by_message, payload.message_id)
+        reply = await self.services.database.read(replies.find_by_message, payload.message_id)
         if payload.guild_id is None and not await self.services.access.may_write_directly(payload.user_id):
             return  # a member who left keeps the answers, with their 🔁
         if reply is not None:
@@ -100,7 +96,7 @@ class Chat(commands.Cog):
     async def another_answer(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """Give another answer to the same prompt."""
         await interaction.response.defer(ephemeral=True)
-        reply = await self.services.database.read(find_by_message, message.id)
+        reply = await self.services.database.read(replies.find_by_message, message.id)
         if reply is None:
             raise UserFacingError(NOT_MINE)
         await answer_privately(interaction, "Another answer is on its way.")
@@ -121,7 +117,9 @@ class Chat(commands.Cog):
             return True
         if await self._is_reply_to_me(message):
             return True
-        return isinstance(channel, discord.Thread) and await self.services.database.read(was_called_into, channel.id)
+        return isinstance(channel, discord.Thread) and await self.services.database.read(
+            replies.was_called_into, channel.id
+        )
 
     async def _is_reply_to_me(self, message: discord.Message) -> bool:
         reference = message.reference
@@ -130,7 +128,7 @@ class Chat(commands.Cog):
         if isinstance(reference.resolved, discord.Message):
             return reference.resolved.author == self.bot.user
         replied_to = reference.message_id
-        return await self.services.database.read(find_by_message, replied_to) is not None
+        return await self.services.database.read(replies.find_by_message, replied_to) is not None
 
     def _command_in(self, message: discord.Message) -> str | None:
         """Return the slash command that was sent as text, such as "/model"."""
@@ -164,7 +162,7 @@ class Chat(commands.Cog):
         if context.conversation.is_full or (prompt.dropped and is_one_conversation(message.channel)):
             self._remember(message.channel, context.conversation, prompt)
 
-    async def _regenerate(self, reply: Reply, channel: discord.abc.Messageable, user_id: int) -> None:
+    async def _regenerate(self, reply: replies.Reply, channel: discord.abc.Messageable, user_id: int) -> None:
         """Answer the reply's prompt again, byte for byte."""
         ask = await gather_again(self.services, reply, channel, user_id)
         self.services.rate_limiter.require_pause(user_id)
@@ -181,7 +179,7 @@ class Chat(commands.Cog):
         other = next((release for release in others if release.name != ask.release.name), ask.release)
         first, second = random.sample((ask.release, other), 2)
         outcome = await services.answerer.answer(replace(ask, label=BLIND_LABELS[0], release=first))
-        if outcome not in FINISHED_WHOLE:
+        if outcome not in replies.FINISHED_WHOLE:
             return
         alternative = replace(ask, label=BLIND_LABELS[1], origin=Origin.ALTERNATIVE, release=second)
         try:
@@ -212,7 +210,6 @@ class Chat(commands.Cog):
         try:
             self.services.rate_limiter.require(member_id, message.channel.id, guild_id)
         except RateLimited as error:
-            self.services.metrics.count_refusal("cooldown")
             await self._ask_to_wait(message.channel, member_id, error)
             return
         self.services.tasks.spawn(self._serve(message, member_id, work()), f"{name} {message.id}")
@@ -226,7 +223,6 @@ class Chat(commands.Cog):
         except discord.Forbidden as error:
             log.warning("The bot may not answer in channel %s: %s", message.channel.id, error)
         except RateLimited as error:
-            self.services.metrics.count_refusal("cooldown")
             await self._ask_to_wait(message.channel, member_id, error)
         except Exception as error:
             if isinstance(error, EngineBusy):
@@ -234,6 +230,7 @@ class Chat(commands.Cog):
             await self._notify(message.channel, member_message(error))
 
     async def _ask_to_wait(self, channel: discord.abc.MessageableChannel, member_id: int, error: RateLimited) -> None:
+        self.services.metrics.count_refusal("cooldown")
         if self.services.rate_limiter.should_notify(member_id, channel.id):
             await self._notify(channel, member_message(error))
 

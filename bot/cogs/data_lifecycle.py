@@ -10,6 +10,7 @@ import discord
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
+from bot.guards.interactions import BotCog
 from bot.services import Services
 from storage.privacy import retention
 from storage.wording import count
@@ -23,28 +24,16 @@ MEMBERS_AT_ONCE = 100  # Discord's limit
 MISSING_ACCESS = 50001  # Discord's error code
 
 
-class DataLifecycle(commands.Cog):
+class DataLifecycle(BotCog):
     """Outside Discord nobody leaves and nothing is deleted by age.
 
     Without the members intent, Discord does not report who leaves, so once a day the bot also asks.
     """
 
-    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
-        self.bot = bot
-        self.services = services
-        self._repeating: list[asyncio.Task[None]] = []
-
     async def cog_load(self) -> None:
         if self.services.fixed_basis is None:
-            repeat = self.services.tasks.repeat
-            self._repeating = [
-                repeat(self._find_departures, INTERVAL_S, "look up who left"),
-                repeat(self._prune, INTERVAL_S, "delete data whose retention time is over"),
-            ]
-
-    async def cog_unload(self) -> None:
-        for task in self._repeating:
-            task.cancel()
+            self.services.tasks.repeat(self._find_departures, INTERVAL_S, "look up who left")
+            self.services.tasks.repeat(self._prune, INTERVAL_S, "delete data whose retention time is over")
 
     # Who left
 
@@ -95,9 +84,8 @@ class DataLifecycle(commands.Cog):
         return False
 
     async def _check_members(self, guild: discord.Guild) -> None:
-        stored = sorted(await self.services.database.read(_members_to_check, guild.id))
-        for start in range(0, len(stored), MEMBERS_AT_ONCE):
-            batch = stored[start : start + MEMBERS_AT_ONCE]
+        stored = await self.services.database.read(_members_to_check, guild.id)
+        for batch in discord.utils.as_chunks(sorted(stored), MEMBERS_AT_ONCE):
             found = await guild.query_members(user_ids=batch, limit=MEMBERS_AT_ONCE, cache=False)
             present = {member.id for member in found}
             await self.services.database.run(_note_members, guild.id, present, set(batch) - present)

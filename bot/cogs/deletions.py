@@ -6,21 +6,22 @@ import asyncio
 import logging
 from collections.abc import Collection
 from datetime import datetime, timedelta
+from functools import partial
 
 import discord
 from discord.ext import commands
-from sqlalchemy.orm import Session
 
-from bot.background.write_queue import retry_until_available
+from bot.background import retry_until_available
 from bot.errors import UserFacingError
+from bot.guards.interactions import BotCog
+from bot.knowledge.adding import PinsChannel, from_message, read_pins
 from bot.knowledge.library import Source
-from bot.knowledge.sources import PinsChannel, from_message, read_pins
 from bot.services import Services
 from storage.database.columns import utc_now
 from storage.database.enums import DocumentKind
 from storage.errors import StorageError
 from storage.knowledge.documents import Document, made_of, remove_document
-from storage.privacy.erasure import Erased, erase_channel, erase_messages, is_kept, kept_messages, note_edit
+from storage.privacy.erasure import Deletion, erase_channel, erase_messages, is_kept, kept_messages, note_edit
 from storage.wording import count
 
 log = logging.getLogger(__name__)
@@ -29,14 +30,10 @@ PAGE = 100  # Discord's limit
 UNKNOWN_CHANNEL, UNKNOWN_MESSAGE = 10003, 10008  # Discord's error codes
 
 
-class MessageDeletions(commands.Cog):
+class MessageDeletions(BotCog):
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
-        self.bot = bot
-        self.services = services
+        super().__init__(bot, services)
         self._rechecking: asyncio.Task[None] | None = None
-
-    async def cog_unload(self) -> None:
-        self._stop_rechecking()
 
     @commands.Cog.listener()
     async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
@@ -62,37 +59,28 @@ class MessageDeletions(commands.Cog):
 
     async def _forget(self, channel_id: int, message_ids: Collection[int]) -> None:
         self.services.deletions.note(channel_id, message_ids)
-
-        def erase(session: Session) -> Erased:
-            return erase_messages(session, channel_id, message_ids)
+        database = self.services.database
 
         async def work() -> None:
             # Most messages on a server are in no prompt: they cost a read, not a write transaction.
-            if await self.services.database.read(is_kept, channel_id, message_ids):
-                _report("deleted messages", await self.services.database.run(erase))
+            if await database.read(is_kept, channel_id, message_ids):
+                _report("deleted messages", await database.run(erase_messages, channel_id, message_ids))
 
         await retry_until_available(work, "A deletion")
 
     async def _forget_channel(self, channel_id: int) -> None:
         self.services.deletions.note(channel_id)
-
-        async def work() -> None:
-            _report("a deleted channel", await self.services.database.run(erase_channel, channel_id))
-
-        await retry_until_available(work, "A deletion")
+        erase = partial(self.services.database.run, erase_channel, channel_id)
+        _report("a deleted channel", await retry_until_available(erase, "A deletion"))
 
     async def _note_edit(self, message: discord.Message, edited_at: datetime) -> None:
-        channel_id = message.channel.id
-
-        async def work() -> None:
-            answers = await self.services.database.run(note_edit, channel_id, message.id, edited_at)
-            if answers:
-                log.info("A message in the prompts of %s was edited.", count(answers, "answer"))
-
-        if not await self.services.database.read(is_kept, channel_id, {message.id}):
+        database, channel_id = self.services.database, message.channel.id
+        if not await database.read(is_kept, channel_id, {message.id}):
             return
-        await retry_until_available(work, "An edit")
-        for document in await self.services.database.read(made_of, message.id):
+        note = partial(database.run, note_edit, channel_id, message.id, edited_at)
+        if answers := await retry_until_available(note, "An edit"):
+            log.info("A message in the prompts of %s was edited.", count(answers, "answer"))
+        for document in await database.read(made_of, message.id):
             if document.refreshed_at < edited_at:
                 await self._read_again(document, message)
 
@@ -100,30 +88,24 @@ class MessageDeletions(commands.Cog):
         """Read the document again, with the new words; remove it if that fails."""
         try:
             source = await _source(document, message)
-            await self.services.library.refresh(document, source, _silent)
+            await self.services.library.refresh(document, source)
         except (UserFacingError, StorageError, discord.HTTPException) as error:
             log.warning(
                 "Document %d is removed, because one of its messages was edited and now: %s", document.id, error
             )
-            await self.services.database.run(_remove, document)
+            await self.services.database.run(remove_document, document.guild_id, document.id)
 
     # After a gap
 
-    @commands.Cog.listener()
-    async def on_ready(self) -> None:
-        self._start_rechecking()
-
-    @commands.Cog.listener()
-    async def on_resumed(self) -> None:
-        self._start_rechecking()
-
-    def _start_rechecking(self) -> None:
-        self._stop_rechecking()
-        self._rechecking = self.services.tasks.spawn(self._recheck(), "check for deleted messages")
-
-    def _stop_rechecking(self) -> None:
+    @commands.Cog.listener("on_ready")
+    @commands.Cog.listener("on_shard_ready")
+    @commands.Cog.listener("on_resumed")
+    async def on_connected(self, _shard_id: int = 0) -> None:
+        if not self.bot.is_ready():
+            return
         if self._rechecking is not None:
             self._rechecking.cancel()
+        self._rechecking = self.services.tasks.spawn(self._recheck(), "check for deleted messages")
 
     async def _recheck(self) -> None:
         """Check whether the messages of recent answers were deleted or edited during a gateway gap."""
@@ -171,22 +153,14 @@ async def _is_deleted(channel: discord.PartialMessageable, message_id: int) -> b
 
 
 async def _source(document: Document, message: discord.Message) -> Source:
-    if document.kind is DocumentKind.PINS:
-        if not isinstance(message.channel, PinsChannel):
-            raise UserFacingError("its channel has no pinned messages that I can read")
-        return await read_pins(message.channel)
-    return from_message(message)
+    if document.kind is not DocumentKind.PINS:
+        return from_message(message)
+    if not isinstance(message.channel, PinsChannel):
+        raise UserFacingError("its channel has no pinned messages that I can read")
+    return await read_pins(message.channel)
 
 
-def _remove(session: Session, document: Document) -> None:
-    remove_document(session, document.guild_id, document.id)
-
-
-async def _silent(_done: int, _of: int) -> None:
-    """Report no progress."""
-
-
-def _report(what: str, erased: Erased) -> None:
+def _report(what: str, erased: Deletion) -> None:
     log.info(
         "Removed with %s: %s, %s, %s%s.",
         what,

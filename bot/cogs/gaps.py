@@ -1,36 +1,121 @@
-"""`/knowledge gaps`: questions that members say were answered with wrong facts, and a form to add a document."""
+"""`/knowledge gaps`: questions answered with wrong facts, as members report, and a form to add a document."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from re import Match
+from typing import Any
 
 import discord
 from discord import app_commands
 from discord.ext import commands
+from numpy.typing import NDArray
+from sqlalchemy.orm import Session
 
 from bot.errors import UserFacingError
 from bot.guards.access import is_admin, user_label
 from bot.guards.audit import action_of, run_audited_as
-from bot.guards.interactions import PersistentButton
+from bot.guards.interactions import PersistentButton, button_row
 from bot.knowledge.adding import DocumentForm, DocumentRequest, require_curator, store_document
-from bot.knowledge.gaps import GapGroup, describe_group, group_gaps, question_of
+from bot.knowledge.quoting import LABEL
 from bot.services import Services
 from bot.text.sanitize import escape_inline
-from bot.text.splitting import MAX_MESSAGE_CHARS
+from bot.text.splitting import MAX_MESSAGE_CHARS, shorten
+from storage.knowledge.documents import titles_of
 from storage.knowledge.gaps import Gap, open_gaps, settle_gaps
+from storage.wording import count
 
 log = logging.getLogger(__name__)
+
+
+MAX_DISTANCE = 0.45
+"""Largest cosine distance, on average over a group, between questions that mean the same; with MiniLM, paraphrases are
+closer."""
+QUESTION_CHARS = 200
+SHOWN_QUESTIONS = 5
+ANSWER_CHARS = 200
+
+
+@dataclass(frozen=True)
+class GapGroup:
+    """Gaps whose questions mean the same, newest first."""
+
+    gaps: tuple[Gap, ...]
+
+    @property
+    def members(self) -> int:
+        return sum(gap.members for gap in self.gaps)
+
+    @property
+    def key(self) -> int:
+        """The id of the oldest answer, which does not change when newer ones join."""
+        return min(gap.reply_id for gap in self.gaps)
+
+    @property
+    def question(self) -> str:
+        return question_of(self.gaps[0])
+
+
+def question_of(gap: Gap) -> str:
+    """Return the member's question on one line, without the quoted documents below it."""
+    asked = next((m["content"] for m in reversed(gap.messages) if m["role"] == "user"), "")
+    words = " ".join(asked.partition(LABEL)[0].split())
+    # A message can hold what several people said; the question comes last.
+    return words if len(words) <= QUESTION_CHARS else f"…{words[1 - QUESTION_CHARS :]}"
+
+
+def group_gaps(gaps: Sequence[Gap], vectors: NDArray[Any] | None) -> list[GapGroup]:
+    """Return the gaps in groups, those reported by most members first.
+
+    `vectors`, (N, D), are the questions' embeddings, of length 1; without them, equal words make a group.
+    """
+    labels = _labels_by_meaning(vectors) if vectors is not None else [question_of(gap).casefold() for gap in gaps]
+    groups: dict[Any, list[Gap]] = defaultdict(list)
+    for gap, label in zip(gaps, labels, strict=True):
+        groups[label].append(gap)
+    found = [GapGroup(tuple(members)) for members in groups.values()]
+    return sorted(found, key=lambda group: (-group.members, -group.gaps[0].reply_id))
+
+
+def _labels_by_meaning(vectors: NDArray[Any]) -> list[int]:
+    if len(vectors) < 2:
+        return [0] * len(vectors)
+    from sklearn.cluster import AgglomerativeClustering
+
+    clusters = AgglomerativeClustering(
+        n_clusters=None, distance_threshold=MAX_DISTANCE, metric="cosine", linkage="average"
+    )
+    return [int(label) for label in clusters.fit_predict(vectors)]
+
+
+def describe_group(session: Session, group: GapGroup, number: int, total: int) -> str:
+    """Return how many members reported the group, its questions and answers, and what the answers quoted."""
+    where = "this answer" if len(group.gaps) == 1 else "these answers"
+    which = f" (gap {number} of {total})" if total > 1 else ""
+    lines = [f"**{count(group.members, 'member')}** reported wrong facts in {where}{which}:"]
+    for gap in group.gaps[:SHOWN_QUESTIONS]:
+        answer = escape_inline(shorten(" ".join(gap.answer.split()), ANSWER_CHARS))
+        link = f" · [answer](<{gap.link}>)" if gap.link else ""
+        lines.append(f"- “{escape_inline(question_of(gap))}”{link}\n  → {answer}\n  -# {_sources(session, gap)}")
+    rest = len(group.gaps) - SHOWN_QUESTIONS
+    return "\n".join([*lines, *([f"- and {rest} more"] if rest > 0 else [])])
+
+
+def _sources(session: Session, gap: Gap) -> str:
+    titles = ", ".join(escape_inline(title) for title, _ in titles_of(session, gap.document_ids))
+    return f"It quoted {titles}." if titles else "It quoted no document."
+
 
 SETTLED = "That gap is already settled. `/knowledge gaps` shows what is left."
 NO_GAPS = "No open reports of wrong facts."
 
 
 class GapAction(StrEnum):
-    """What a button below a gap does."""
-
     ADD = "add"
     SETTLE = "settle"
     NEXT = "next"
@@ -39,31 +124,12 @@ class GapAction(StrEnum):
 LABELS = {GapAction.ADD: "Add a document", GapAction.SETTLE: "No document needed", GapAction.NEXT: "Next"}
 
 
-class Gaps(commands.Cog):
-    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
-        self.bot = bot
-        self.services = services
-        self._command: app_commands.Command[Gaps, ..., None] = app_commands.Command(
-            name="gaps",
-            description="Show questions that were answered with wrong facts, and add documents for them.",
-            callback=self.show_gaps,
-        )
+class GapsCommand(commands.Cog):
+    services: Services
 
-    async def cog_load(self) -> None:
-        self._group().add_command(self._command)
-        self.bot.add_dynamic_items(GapButton)
-
-    async def cog_unload(self) -> None:
-        self.bot.remove_dynamic_items(GapButton)
-
-    def _group(self) -> app_commands.Group:
-        group = self.bot.tree.get_command("knowledge")
-        assert isinstance(group, app_commands.Group), "bot.cogs.knowledge is loaded first"
-        return group
-
-    async def show_gaps(self, interaction: discord.Interaction) -> None:
-        """Show the gaps, the most reported first."""
-        require_curator(interaction.user, self.services.settings)
+    @app_commands.command()
+    async def gaps(self, interaction: discord.Interaction) -> None:
+        """Show questions that were answered with wrong facts, and add documents for them."""
         await interaction.response.defer(ephemeral=True)
         await show_gap_page(interaction, self.services)
 
@@ -112,21 +178,14 @@ async def show_gap_page(
     index = (keys.index(after) + 1) % len(keys) if after in keys else 0
     text = await services.database.read(describe_group, groups[index], index + 1, len(groups)) if groups else NO_GAPS
     content = f"{note}\n\n{text}" if note else text
-    view = _buttons(groups[index], len(groups)) if groups else None
+    view = None
+    if groups:
+        gap_actions = GapAction if len(groups) > 1 else (GapAction.ADD, GapAction.SETTLE)
+        view = button_row(GapButton(gap_action, keys[index]) for gap_action in gap_actions)
     await interaction.edit_original_response(content=content[:MAX_MESSAGE_CHARS], view=view)
 
 
-def _buttons(group: GapGroup, total: int) -> discord.ui.View:
-    view = discord.ui.View(timeout=None)
-    for gap_action in GapAction if total > 1 else (GapAction.ADD, GapAction.SETTLE):
-        view.add_item(GapButton(gap_action, group.key))
-    return view
-
-
-class GapButton(
-    PersistentButton,
-    template=r"reactune:gap:(?P<action>add|settle|next):(?P<key>\d+)",
-):
+class GapButton(PersistentButton, template=r"reactune:gap:(?P<action>add|settle|next):(?P<key>\d+)"):
     def __init__(self, gap_action: GapAction, key: int) -> None:
         self.gap_action = gap_action
         self.key = key
@@ -166,7 +225,7 @@ class GapForm(DocumentForm):
     async def on_submit(self, interaction: discord.Interaction) -> None:
         await interaction.response.defer()
         group = await find_group(interaction, self._services, self._reply_id)
-        request = DocumentRequest(text=self.text.value, title=self.name.value)
+        request = DocumentRequest(text=self._text.value, title=self._title.value)
         added = await store_document(interaction, self._services, request)
         # Last, so that a refused document leaves the gap open.
         await _settle(interaction, group, self.action)
@@ -179,7 +238,3 @@ async def _settle(interaction: discord.Interaction, group: GapGroup, action: str
     audited_action = action_of(interaction, action, ", ".join(f"answer {reply_id}" for reply_id in reply_ids))
     await run_audited_as(interaction, audited_action, settle_gaps, reply_ids, by)
     log.info("%s settled a gap: %s", by, group.question)
-
-
-async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
-    await bot.add_cog(Gaps(bot, services))

@@ -9,17 +9,19 @@ from discord import app_commands
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
+from bot.cogs.gaps import GapButton, GapsCommand
 from bot.errors import UserFacingError
 from bot.guards.access import user_label
 from bot.guards.audit import action_of, record_done, run_audited
 from bot.guards.error_handler import answer_privately
-from bot.knowledge import adding, sources
+from bot.guards.interactions import AdminCog
+from bot.knowledge import adding
 from bot.knowledge.library import Source
 from bot.knowledge.quoting import MAX_TITLE_CHARS, cite_one
 from bot.personalities.selection import CHOICES, active_personality, offer_personalities
 from bot.services import Services
-from bot.text.attachments import answer_in_full
 from bot.text.sanitize import sanitize_markdown
+from bot.text.splitting import answer_in_full
 from storage.database.enums import DocumentKind
 from storage.errors import DocumentRefused
 from storage.knowledge import documents
@@ -29,20 +31,16 @@ log = logging.getLogger(__name__)
 
 SHOWN_PASSAGES = 5
 ONE_SOURCE = "Give me only one source: a text, a file, a message link, or a channel with pinned messages."
-LINKED_ALREADY = "Leave out `link`: answers already link to that message or channel."
 NO_DOCUMENTS = "This server has no documents yet. Add one with `/knowledge add`."
 NOTHING_FOUND = "I found nothing about that."
 TYPED_IN = "That text was typed in or uploaded. Attach its new version as a file, or remove it and add it again."
 
 
-@app_commands.guild_only()
-@app_commands.default_permissions(manage_guild=True)
-class Knowledge(commands.GroupCog, group_name="knowledge", group_description="Documents that answers quote"):
-    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
-        self.bot = bot
-        self.services = services
-
+class Knowledge(
+    AdminCog, GapsCommand, commands.GroupCog, group_name="knowledge", group_description="Documents that answers quote"
+):
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
+        """Curators are allowed too."""
         adding.require_curator(interaction.user, self.services.settings)
         return True
 
@@ -77,8 +75,11 @@ class Knowledge(commands.GroupCog, group_name="knowledge", group_description="Do
         if request.sources > 1:
             raise UserFacingError(ONE_SOURCE)
         if link and (message or pins):
-            raise UserFacingError(LINKED_ALREADY)
-        personality_id = await self._find_personality(personality, _guild_id(interaction))
+            raise UserFacingError("Leave out `link`: answers already link to that message or channel.")
+        personality_id = None
+        if personality is not None:
+            found = await self.services.database.read(personality_named, personality, _guild_id(interaction))
+            personality_id = found.id
         if request.sources == 0:
             await interaction.response.send_modal(TextForm(self.services, request, channel_id, personality_id))
             return
@@ -167,20 +168,15 @@ class Knowledge(commands.GroupCog, group_name="knowledge", group_description="Do
     ) -> Source:
         assert isinstance(interaction.user, discord.Member)  # guild_only
         if file is not None:
-            return await sources.from_file(file, self.services.settings.knowledge)
+            return await adding.from_file(file, self.services.settings.knowledge)
         if document.kind is DocumentKind.MESSAGE:
-            return (await sources.from_link(document.link, interaction.user))[0]
+            return (await adding.from_link(document.link, interaction.user))[0]
         if document.kind is DocumentKind.PINS:
             channel = interaction.user.guild.get_channel_or_thread(int(document.link.rsplit("/", 1)[-1]))
             if channel is None:
                 raise DocumentRefused(f"the channel of document {document.id} no longer exists: remove the document")
-            return await sources.from_pins(channel, interaction.user)
+            return await adding.from_pins(channel, interaction.user)
         raise UserFacingError(TYPED_IN)
-
-    async def _find_personality(self, name: str | None, guild_id: int) -> int | None:
-        if name is None:
-            return None
-        return (await self.services.database.read(personality_named, name, guild_id)).id
 
 
 class TextForm(adding.DocumentForm):
@@ -201,10 +197,10 @@ class TextForm(adding.DocumentForm):
 
     async def on_submit(self, interaction: discord.Interaction) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)
-        request = adding.DocumentRequest(text=self.text.value, title=self.name.value, link=self._link)
+        request = adding.DocumentRequest(text=self._text.value, title=self._title.value, link=self._link)
         added = await adding.store_document(interaction, self._services, request, *self._where)
         await interaction.edit_original_response(content=f"Added: {added}")
-        await record_done(interaction, action_of(interaction, self.action, self.name.value))
+        await record_done(interaction, action_of(interaction, self.action, self._title.value))
 
 
 def _plain(title: str) -> str:
@@ -217,4 +213,5 @@ def _guild_id(interaction: discord.Interaction) -> int:
 
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
+    bot.add_dynamic_items(GapButton)
     await bot.add_cog(Knowledge(bot, services))

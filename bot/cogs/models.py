@@ -1,9 +1,11 @@
-"""`/model`: status, list, show, lineage and report; its base classes have train, promote, rollback and compare."""
+"""`/model`: versions, training, promotion and canaries; its base class has compare."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from io import BytesIO
+from typing import Literal
 
 import discord
 from discord import app_commands
@@ -11,117 +13,238 @@ from discord.ext import commands
 
 from bot.charts.report import describe_report, draw_report
 from bot.cogs.comparison import ComparisonCommand
-from bot.cogs.promotion import PromotionCommands
-from bot.cogs.rounds import ProgressMessages, RoundCommand
-from bot.guards.access import require_admin
-from bot.personalities.selection import WHOSE, chosen_personality, offer_personalities, signed
-from bot.releases.choices import VERSION, offer_versions
+from bot.guards.access import user_label
+from bot.guards.audit import run_audited, run_audited_action
+from bot.guards.error_handler import answer_privately
+from bot.guards.interactions import AdminCog
+from bot.personalities import selection
+from bot.releases.announcer import CanaryEvaluator, ProgressMessages, ReleaseAnnouncer
 from bot.services import Services
-from bot.text.attachments import answer_in_full, fit_lines
+from bot.text import releases as texts
 from bot.text.lineage import lineage_lines, lineage_text
-from bot.text.splitting import MAX_MESSAGE_CHARS
-from bot.text.versions import describe_status, describe_version, describe_versions
+from bot.text.splitting import answer_in_full, fit_lines
 from storage.database.columns import utc_now
+from storage.database.enums import TrainingSource
+from storage.insights import model_status
 from storage.insights.lineage import lineage_of
-from storage.insights.model_status import read_model_status
 from storage.insights.report import read_report
-from storage.insights.versions import read_version, read_versions
+from storage.releases import promotion
+from storage.releases.canaries import stop_canary
+from storage.releases.canary_votes import read_canary_state
+from storage.training.rounds import request_round, show_progress_in
+
+log = logging.getLogger(__name__)
 
 OLDER = "… {left} older ones: `reactune model list`"
 
 
-@app_commands.guild_only()
-@app_commands.default_permissions(manage_guild=True)
 class Models(
-    RoundCommand,
-    PromotionCommands,
+    AdminCog,
     ComparisonCommand,
     commands.GroupCog,
     group_name="model",
     group_description="Watch, train, promote and roll back",
 ):
+    canary = app_commands.Group(name="canary", description="Try a version on a share of conversations")
+
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
-        self.services = services
-        self.progress = ProgressMessages(bot, services)
+        super().__init__(bot, services)
+        self._progress = ProgressMessages(bot, services)
 
     async def cog_load(self) -> None:
-        self.progress.start()
-
-    async def cog_unload(self) -> None:
-        self.progress.stop()
-
-    async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
-        require_admin(interaction.user, self.services.settings.discord)
-        return True
+        self._progress.start()
+        CanaryEvaluator(self.services).start()
 
     @app_commands.command()
-    @app_commands.describe(personality=WHOSE)
-    @app_commands.autocomplete(personality=offer_personalities)
+    @app_commands.describe(personality=selection.WHOSE)
+    @app_commands.autocomplete(personality=selection.offer_personalities)
     async def status(self, interaction: discord.Interaction, personality: str | None = None) -> None:
         """Show which version answers, what there is to learn from, and the latest round."""
         await interaction.response.defer(ephemeral=True)
         services = self.services
-        whose = await chosen_personality(services, interaction, personality)
+        whose = await selection.chosen_personality(services, interaction, personality)
         await services.releases.current(whose.id)  # finds out whether the champion's files are sound
         status = await services.database.read(
-            read_model_status, whose.id, services.settings, base_revision=services.base.revision
+            model_status.read_model_status, whose.id, services.settings, base_revision=services.base.revision
         )
-        text = describe_status(
+        text = texts.describe_status(
             status,
             services.settings,
             base_name=services.base.name,
             problem=services.releases.problem_of(whose.id),
             learns_from_all=services.fixed_basis is not None,
         )
-        await interaction.followup.send(signed(whose, text)[:MAX_MESSAGE_CHARS], ephemeral=True)
+        await answer_privately(interaction, selection.signed(whose, text))
 
     @app_commands.command(name="list")
-    @app_commands.describe(personality=WHOSE)
-    @app_commands.autocomplete(personality=offer_personalities)
+    @app_commands.describe(personality=selection.WHOSE)
+    @app_commands.autocomplete(personality=selection.offer_personalities)
     async def list_all(self, interaction: discord.Interaction, personality: str | None = None) -> None:
         """List the versions with their votes."""
         await interaction.response.defer(ephemeral=True)
-        whose = await chosen_personality(self.services, interaction, personality)
-        text = describe_versions(await self.services.database.read(read_versions, whose.id))
-        await interaction.followup.send(fit_lines(signed(whose, text).split("\n"), OLDER), ephemeral=True)
+        whose = await selection.chosen_personality(self.services, interaction, personality)
+        text = texts.describe_versions(await self.services.database.read(model_status.read_versions, whose.id))
+        await answer_privately(interaction, fit_lines(selection.signed(whose, text).split("\n"), OLDER))
 
     @app_commands.command()
-    @app_commands.describe(version=VERSION, personality=WHOSE)
-    @app_commands.autocomplete(version=offer_versions, personality=offer_personalities)
+    @app_commands.describe(version=selection.VERSION, personality=selection.WHOSE)
+    @app_commands.autocomplete(version=selection.offer_versions, personality=selection.offer_personalities)
     async def show(self, interaction: discord.Interaction, version: str, personality: str | None = None) -> None:
         """Show where a version comes from, and its measurements."""
         await interaction.response.defer(ephemeral=True)
-        whose = await chosen_personality(self.services, interaction, personality)
-        details = await self.services.database.read(read_version, whose.id, version)
+        whose = await selection.chosen_personality(self.services, interaction, personality)
+        details = await self.services.database.read(model_status.read_version, whose.id, version)
         base = self.services.base
         of_base = f"**base** · {base.name} ({base.revision}), without an adapter."
-        text = describe_version(details) if details else of_base
-        await interaction.followup.send(signed(whose, text)[:MAX_MESSAGE_CHARS], ephemeral=True)
+        text = texts.describe_version(details) if details else of_base
+        await answer_privately(interaction, selection.signed(whose, text))
 
     @app_commands.command()
-    @app_commands.describe(version=VERSION, personality=WHOSE)
-    @app_commands.autocomplete(version=offer_versions, personality=offer_personalities)
+    @app_commands.describe(version=selection.VERSION, personality=selection.WHOSE)
+    @app_commands.autocomplete(version=selection.offer_versions, personality=selection.offer_personalities)
     async def lineage(self, interaction: discord.Interaction, version: str, personality: str | None = None) -> None:
         """Show which rounds, votes and people made a version."""
         await interaction.response.defer(ephemeral=True)
-        whose = await chosen_personality(self.services, interaction, personality)
+        whose = await selection.chosen_personality(self.services, interaction, personality)
         found = await self.services.database.read(lineage_of, whose.id, version)
         file = f"lineage-{found.version if found else version}.txt"
         await answer_in_full(interaction, lineage_lines(found), lineage_text(found), file)
 
     @app_commands.command()
-    @app_commands.describe(personality=WHOSE)
-    @app_commands.autocomplete(personality=offer_personalities)
+    @app_commands.describe(personality=selection.WHOSE)
+    @app_commands.autocomplete(personality=selection.offer_personalities)
     async def report(self, interaction: discord.Interaction, personality: str | None = None) -> None:
         """Post a picture: approval, votes, pairs, training and the gate."""
         await interaction.response.defer()
-        whose = await chosen_personality(self.services, interaction, personality)
+        whose = await selection.chosen_personality(self.services, interaction, personality)
         report = await self.services.database.read(read_report, whose.id, utc_now())
         picture = await asyncio.to_thread(draw_report, report, whose.name)
-        words = signed(whose, describe_report(report))
+        words = selection.signed(whose, describe_report(report))
         file = discord.File(BytesIO(picture), "report.png", description=words.replace("**", ""))
         await interaction.edit_original_response(content=words, attachments=[file])
 
+    @app_commands.command()
+    @app_commands.describe(
+        personality=selection.WHOSE,
+        learn_from="Votes and suggestions, or the example dialogues of the personality's card",
+    )
+    @app_commands.autocomplete(personality=selection.offer_personalities)
+    async def train(
+        self,
+        interaction: discord.Interaction,
+        personality: str | None = None,
+        learn_from: Literal["votes", "examples"] = "votes",
+    ) -> None:
+        """Train a new version on the votes and suggestions so far, or on a card's examples."""
+        await interaction.response.defer()
+        whose = await selection.administered_personality(self.services, interaction, personality)
+        by = user_label(interaction.user)
+        round_, _ = await run_audited(interaction, request_round, whose.id, by, TrainingSource(learn_from))
+        message = await interaction.edit_original_response(content=await self._progress.text_of(round_))
+        await self.services.database.run(show_progress_in, round_.id, message.channel.id, message.id)
+
+    @app_commands.command()
+    @app_commands.describe(
+        version=selection.VERSION_OR_BASE,
+        reason=selection.REASON,
+        override="Promote it although it did not pass the gate; give a reason",
+        personality=selection.WHOSE,
+    )
+    @app_commands.autocomplete(version=selection.offer_versions, personality=selection.offer_personalities)
+    async def promote(
+        self,
+        interaction: discord.Interaction,
+        version: str,
+        reason: str = "",
+        override: bool = False,
+        personality: str | None = None,
+    ) -> None:
+        """Make a version the one that answers."""
+        await interaction.response.defer()
+        whose = await selection.administered_personality(self.services, interaction, personality)
+        request = promotion.ReleaseRequest(whose.id, version, reason, override, self.services.releases.open)
+        move = await run_audited_action(interaction, promotion.promote_version, request)
+        before, after = move.before.target, move.after.target
+        log.info("%s promoted %s of %s (before: %s)", user_label(interaction.user), after, whose.name, before)
+        text = f"**{after}** answers from now on (before: {before}). To undo this: `/model rollback`."
+        await interaction.edit_original_response(content=selection.signed(whose, text))
+
+    @app_commands.command()
+    @app_commands.describe(reason=selection.REASON, personality=selection.WHOSE)
+    @app_commands.autocomplete(personality=selection.offer_personalities)
+    async def rollback(
+        self, interaction: discord.Interaction, reason: str = "", personality: str | None = None
+    ) -> None:
+        """Go back to the version that answered before."""
+        await interaction.response.defer()
+        whose = await selection.administered_personality(self.services, interaction, personality)
+        move = await run_audited_action(interaction, promotion.roll_back_champion, whose.id, reason)
+        before, after = move.before.target, move.after.target
+        log.info("%s rolled back %s from %s to %s", user_label(interaction.user), whose.name, before, after)
+        text = f"Rolled back: **{after}** answers again. `/model promote {before}` brings {before} back."
+        await interaction.edit_original_response(content=selection.signed(whose, text))
+
+    @canary.command(name="start")
+    @app_commands.describe(
+        version=selection.VERSION,
+        share="Share of conversations that it answers, such as 0.1",
+        reason=selection.REASON,
+        override="Try it although it did not pass the gate; give a reason",
+        personality=selection.WHOSE,
+    )
+    @app_commands.autocomplete(version=selection.offer_versions, personality=selection.offer_personalities)
+    async def canary_start(
+        self,
+        interaction: discord.Interaction,
+        version: str,
+        *,
+        share: app_commands.Range[float, 0.01, 0.99] | None = None,
+        reason: str = "",
+        override: bool = False,
+        personality: str | None = None,
+    ) -> None:
+        """Let a version answer a share of conversations, until votes decide whether it stays."""
+        await interaction.response.defer()
+        services = self.services
+        whose = await selection.administered_personality(services, interaction, personality)
+        request = promotion.ReleaseRequest(whose.id, version, reason, override, services.releases.open)
+        challenger, canary = await run_audited_action(
+            interaction, promotion.try_version, request, services.settings.release, share
+        )
+        log.info("%s started a canary of %s of %s", user_label(interaction.user), challenger.name, whose.name)
+        text = (
+            f"**{challenger.name}** answers {canary.share:.0%} of conversations from now on. Votes decide whether it "
+            "becomes the champion. To watch it: `/model canary status`. To end it: `/model canary stop`."
+        )
+        await interaction.edit_original_response(content=selection.signed(whose, text))
+
+    @canary.command(name="stop")
+    @app_commands.describe(reason=selection.REASON, personality=selection.WHOSE)
+    @app_commands.autocomplete(personality=selection.offer_personalities)
+    async def canary_stop(
+        self, interaction: discord.Interaction, reason: str = "", personality: str | None = None
+    ) -> None:
+        """End the canary: the champion answers everywhere."""
+        await interaction.response.defer()
+        whose = await selection.administered_personality(self.services, interaction, personality)
+        by = user_label(interaction.user)
+        await run_audited(interaction, stop_canary, whose.id, by=by, reason=reason)
+        log.info("%s stopped the canary of %s", by, whose.name)
+        release = await self.services.releases.current(whose.id)
+        text = f"The canary was stopped: **{release.name}** answers everywhere."
+        await interaction.edit_original_response(content=selection.signed(whose, text))
+
+    @canary.command(name="status")
+    @app_commands.describe(personality=selection.WHOSE)
+    @app_commands.autocomplete(personality=selection.offer_personalities)
+    async def canary_status(self, interaction: discord.Interaction, personality: str | None = None) -> None:
+        """Compare the canary's votes with the champion's."""
+        await interaction.response.defer(ephemeral=True)
+        whose = await selection.chosen_personality(self.services, interaction, personality)
+        state = await self.services.database.read(read_canary_state, whose.id, self.services.settings.votes)
+        await answer_privately(interaction, selection.signed(whose, texts.describe_canary(state, utc_now())))
+
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
+    services.release_watcher.subscribe(ReleaseAnnouncer(bot, services))
     await bot.add_cog(Models(bot, services))

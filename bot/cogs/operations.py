@@ -1,4 +1,4 @@
-"""For operators: metrics and health over HTTP, and one alert for each problem."""
+"""Metrics and health over HTTP, one alert for each problem, and `/audit`: what admins did, when and why."""
 
 from __future__ import annotations
 
@@ -6,25 +6,34 @@ import asyncio
 import logging
 import time
 from datetime import datetime
+from functools import partial
+from re import Match
 
 import aiohttp
 import discord
 from aiohttp import web
+from discord import app_commands
 from discord.ext import commands
+from discord.utils import format_dt
 from sqlalchemy.exc import SQLAlchemyError
 
-from bot.engine import engine_state
+from bot.guards.access import require_admin
+from bot.guards.audit import is_for_admins
+from bot.guards.interactions import AdminCog, BotCog, PersistentButton
+from bot.operations import health
 from bot.operations.alerts import describe_alert, describe_away, local_alerts, shared_alerts
 from bot.operations.gateway import Gateway
-from bot.operations.health import Health, disk_check, examine_health, measure
-from bot.operations.http_pages import open_pages
+from bot.personalities.selection import offer
 from bot.services import Services
-from bot.text.splitting import MAX_MESSAGE_CHARS
+from bot.text.sanitize import escape_inline, sanitize_reason
+from bot.text.splitting import MAX_MESSAGE_CHARS, fit_lines
 from storage.database.columns import utc_now
 from storage.database.engine import FAILURES, explain
+from storage.database.enums import AuditOutcome
 from storage.insights.alert_facts import read_facts
-from storage.operations.alerts import EVERYBODY, Alert, AlertKind, alerts_to_tell, has_changed, record_alerts
-from storage.operations.outbox import tell_waiting
+from storage.operations import alerts
+from storage.operations.audit import AuditEntry, Wanted, read_trail
+from storage.operations.outbox import announce_waiting
 from storage.personalities.personalities import list_personalities
 from storage.runtime.processes import worker_name
 
@@ -32,40 +41,38 @@ log = logging.getLogger(__name__)
 
 LOOK_INTERVAL_S = 30.0
 DELAY_INTERVAL_S = 0.5
+SHOWN = 10
+MOST_SHOWN = 25
+ACTION_CHARS = 40
+NO_ROOM = "-# … and {left} more that don't fit: use a smaller limit"
+SIGNS = {AuditOutcome.DONE: "✅", AuditOutcome.REFUSED: "⛔", AuditOutcome.FAILED: "⚠️"}
 REFUSED = (discord.HTTPException, discord.RateLimited, aiohttp.ClientError, OSError)
 
 
-class Operations(commands.Cog):
+class Operations(BotCog):
     """Serves the metrics and health pages, and follows the connection to Discord."""
 
-    def __init__(self, bot: commands.AutoShardedBot, services: Services, gateway: Gateway) -> None:
-        self.bot = bot
-        self.services = services
-        self._gateway = gateway
+    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
+        super().__init__(bot, services)
+        self._gateway = Gateway()
         self._pages: web.AppRunner | None = None
-        self._measuring: asyncio.Task[None] | None = None
         self._due_at: float | None = None
 
     async def cog_load(self) -> None:
         self._gateway.watch_logs()
-        if not self.services.settings.metrics.port:
+        settings = self.services.settings.metrics
+        if not settings.port:
             return
-        self._pages = await open_pages(self.services.settings.metrics, self.services.metrics.registry, self._examine)
+        examine = partial(health.examine_health, self.services, self._gateway)
+        self._pages = await health.open_pages(settings, self.services.metrics.registry, examine)
         if self._pages is not None:
-            measure(self.bot, self.services, self._gateway)
-            self._measuring = self.services.tasks.repeat(
-                self._measure_delay, DELAY_INTERVAL_S, "measure the event loop"
-            )
+            health.measure(self.bot, self.services, self._gateway)
+            self.services.tasks.repeat(self._measure_delay, DELAY_INTERVAL_S, "measure the event loop")
 
     async def cog_unload(self) -> None:
         self._gateway.unwatch_logs()
-        if self._measuring is not None:
-            self._measuring.cancel()
         if self._pages is not None:
             await self._pages.cleanup()
-
-    async def _examine(self) -> Health:
-        return await examine_health(self.services, self._gateway)
 
     async def _measure_delay(self) -> None:
         """Record how late this turn is."""
@@ -74,16 +81,10 @@ class Operations(commands.Cog):
             self.services.metrics.loop_delay.observe(max(0.0, now - self._due_at))
         self._due_at = now + DELAY_INTERVAL_S
 
-    @commands.Cog.listener()
-    async def on_connect(self) -> None:
-        self._gateway.found()
-
-    @commands.Cog.listener()
-    async def on_resumed(self) -> None:
-        self._gateway.found()
-
-    @commands.Cog.listener()
-    async def on_ready(self) -> None:
+    @commands.Cog.listener("on_connect")
+    @commands.Cog.listener("on_resumed")
+    @commands.Cog.listener("on_ready")
+    async def on_connected(self) -> None:
         self._gateway.found()
 
     @commands.Cog.listener()
@@ -91,12 +92,9 @@ class Operations(commands.Cog):
         self._gateway.lost()
 
 
-class AlertWatch(commands.Cog):
-    """Looks for problems and alerts admins."""
-
+class AlertWatch(BotCog):
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
-        self.bot = bot
-        self.services = services
+        super().__init__(bot, services)
         self._scope = worker_name(services.settings.data.directory)
         self._away_since: datetime | None = None
         """When the database was found unreachable."""
@@ -104,10 +102,7 @@ class AlertWatch(commands.Cog):
         self._has_warned = False
 
     async def cog_load(self) -> None:
-        self._repeating = self.services.tasks.repeat(self._watch, LOOK_INTERVAL_S, "check for problems")
-
-    async def cog_unload(self) -> None:
-        self._repeating.cancel()
+        self.services.tasks.repeat(self._watch, LOOK_INTERVAL_S, "check for problems")
 
     async def _watch(self) -> None:
         if not (self.bot.is_ready() and self.services.model_loaded.is_set()):
@@ -122,19 +117,21 @@ class AlertWatch(commands.Cog):
         """Store the current problems and announce new ones; raises FAILURES if the database is unreachable."""
         database = self.services.database
         shared = shared_alerts(await database.read(read_facts), utc_now())
-        for scope, present in ((EVERYBODY, shared), (self._scope, await self._local())):
-            if await database.read(has_changed, scope, present):
-                await database.run(record_alerts, scope, present)
-        if await database.read(alerts_to_tell):
+        for scope, present in ((alerts.EVERYBODY, shared), (self._scope, await self._local())):
+            if await database.read(alerts.has_changed, scope, present):
+                await database.run(alerts.record_alerts, scope, present)
+        if await database.read(alerts.alerts_to_announce):
             # Shielded: an alert that is marked as sent must be sent, even if the bot closes.
             await asyncio.shield(
-                self.services.tasks.spawn(tell_waiting(database, alerts_to_tell, self._tell), "send alerts")
+                self.services.tasks.spawn(
+                    announce_waiting(database, alerts.alerts_to_announce, self._tell), "send alerts"
+                )
             )
 
-    async def _local(self) -> list[AlertKind]:
+    async def _local(self) -> list[alerts.AlertKind]:
         settings = self.services.settings
-        disk = await asyncio.to_thread(disk_check, settings.data.directory, settings.alerts.min_free_gb)
-        return local_alerts(disk, engine_state(self.services.engine), await self._unusable_champions())
+        disk = await asyncio.to_thread(health.disk_check, settings.data.directory, settings.alerts.min_free_gb)
+        return local_alerts(disk, self.services.engine.state(), await self._unusable_champions())
 
     async def _unusable_champions(self) -> list[str]:
         """Return why champions cannot answer; opening each one finds problems before members do."""
@@ -145,7 +142,7 @@ class AlertWatch(commands.Cog):
                 problems.append(f"{personality.name} {problem}")
         return problems
 
-    async def _tell(self, alert: Alert) -> bool:
+    async def _tell(self, alert: alerts.Alert) -> bool:
         """Return False if Discord refused the message and it should be sent later."""
         text = describe_alert(alert)
         if not await self._send(text):
@@ -161,22 +158,19 @@ class AlertWatch(commands.Cog):
         try:
             await self.bot.get_partial_messageable(channel_id).send(text[:MAX_MESSAGE_CHARS])
         except REFUSED as error:
-            self._warn(channel_id, error, text)
+            if not self._has_warned:
+                log.error(
+                    "Alerts cannot be sent to channel %d (%s): allow the bot to see it and to send messages there, or "
+                    "set alerts.channel to another channel, or to 0. Trying again every %g s. Waiting: %s",
+                    channel_id,
+                    error,
+                    LOOK_INTERVAL_S,
+                    text,
+                )
+            self._has_warned = True
             return False
         self._has_warned = False
         return True
-
-    def _warn(self, channel_id: int, error: Exception, text: str) -> None:
-        if not self._has_warned:
-            log.error(
-                "Alerts cannot be sent to channel %d (%s): allow the bot to see it and to send messages there, or set "
-                "alerts.channel to another channel, or to 0. Trying again every %g s. Waiting: %s",
-                channel_id,
-                error,
-                LOOK_INTERVAL_S,
-                text,
-            )
-        self._has_warned = True
 
     async def _note_away(self, error: SQLAlchemyError) -> None:
         """Announce that the database is unreachable; it cannot store that, so each bot announces it."""
@@ -196,7 +190,91 @@ class AlertWatch(commands.Cog):
             await self._send(describe_away(since, over=True))
 
 
+class AuditTrail(AdminCog):
+    @app_commands.command()
+    @app_commands.guild_only()
+    @app_commands.default_permissions(manage_guild=True)
+    @app_commands.describe(
+        limit="How many entries to show",
+        action="A command such as model promote, or model for all of its commands",
+        member="Only what this member did",
+    )
+    async def audit(
+        self,
+        interaction: discord.Interaction,
+        limit: app_commands.Range[int, 1, MOST_SHOWN] = SHOWN,
+        action: app_commands.Range[str, 1, ACTION_CHARS] | None = None,
+        member: discord.User | None = None,
+    ) -> None:
+        """Show what admins did here, newest first."""
+        await interaction.response.defer(ephemeral=True)
+        wanted = Wanted(
+            limit,
+            action=_plain(action or ""),
+            actor_id=member.id if member else None,
+            guild_id=interaction.guild_id,
+        )
+        await show_audit_page(interaction, self.services, wanted)
+
+    @audit.autocomplete("action")
+    async def complete_action(self, _interaction: discord.Interaction, current: str) -> list[app_commands.Choice[str]]:
+        names = [c.qualified_name for c in self.bot.tree.walk_commands() if is_for_admins(c)]  # type: ignore[arg-type]
+        return offer(sorted(names), current)
+
+
+async def show_audit_page(interaction: discord.Interaction, services: Services, wanted: Wanted) -> None:
+    """Answer a deferred interaction with the newest matching entries, and a button for older ones."""
+    entries = await services.database.read(read_trail, wanted)
+    view = discord.ui.View(timeout=None)
+    if len(entries) == wanted.limit:
+        view.add_item(OlderButton(wanted, entries[-1].id))
+    lines = [describe_entry(entry) for entry in entries] or ["No entries in the audit trail match."]
+    await interaction.edit_original_response(content=fit_lines(lines, NO_ROOM), view=view)
+
+
+def describe_entry(entry: AuditEntry) -> str:
+    """Return an entry in a line: outcome, time, action, admin, subject, reason and note."""
+    parts = [
+        f"{SIGNS[entry.outcome]} {format_dt(entry.happened_at, 'f')} **{entry.action}** by {entry.actor}",
+        escape_inline(entry.subject),
+        f"“{sanitize_reason(entry.reason)}”" if entry.reason else "",
+        sanitize_reason(entry.note),
+    ]
+    return " · ".join(filter(None, parts))
+
+
+def _plain(action: str) -> str:
+    """Return the action without characters that a button's id cannot hold."""
+    return " ".join("".join(char for char in action.lower() if char.isalnum() or char in " -").split())
+
+
+class OlderButton(
+    PersistentButton,
+    template=r"reactune:audit:(?P<before>\d+):(?P<limit>\d+):(?P<member>\d*):(?P<action>.*)",
+):
+    def __init__(self, wanted: Wanted, before_id: int) -> None:
+        self.wanted = wanted
+        self.before_id = before_id
+        member = "" if wanted.actor_id is None else wanted.actor_id
+        custom_id = f"reactune:audit:{before_id}:{wanted.limit}:{member}:{wanted.action}"
+        super().__init__(custom_id, "Older")
+
+    @classmethod
+    def parse(cls, match: Match[str]) -> OlderButton:
+        member = int(match["member"]) if match["member"] else None
+        limit = min(int(match["limit"]), MOST_SHOWN)
+        return cls(Wanted(limit, action=match["action"], actor_id=member), int(match["before"]))
+
+    async def press(self, interaction: discord.Interaction, services: Services) -> None:
+        require_admin(interaction.user, services.settings.discord)
+        await interaction.response.defer()
+        wanted = self.wanted
+        # The server comes from the interaction, not from the button, so no server can read another one's entries.
+        page = Wanted(wanted.limit, wanted.action, wanted.actor_id, interaction.guild_id, self.before_id)
+        await show_audit_page(interaction, services, page)
+
+
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
-    gateway = Gateway()
-    await bot.add_cog(Operations(bot, services, gateway))
-    await bot.add_cog(AlertWatch(bot, services))
+    bot.add_dynamic_items(OlderButton)
+    for cog in (Operations, AlertWatch, AuditTrail):
+        await bot.add_cog(cog(bot, services))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from io import BytesIO
 
 import discord
 from discord import app_commands
@@ -10,20 +12,22 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.errors import UserFacingError
-from bot.guards.access import is_admin, require_admin, user_label
+from bot.guards.access import is_admin, user_label
 from bot.guards.audit import run_audited
 from bot.guards.error_handler import answer_privately
-from bot.personalities import files, texts
+from bot.guards.interactions import AdminCog
+from bot.personalities import card_form, selection
 from bot.personalities.card_form import CardForm
-from bot.personalities.selection import offer, offer_personalities, places_of, require_own
+from bot.personalities.selection import NEXT_STEP, offer, offer_personalities, places_of, require_own
 from bot.services import Services
-from bot.text.attachments import answer_in_full
 from bot.text.rounds import describe_import
 from bot.text.sanitize import sanitize_markdown
+from bot.text.splitting import answer_in_full
 from storage.adapters.folder_store import AS_TRAINED
 from storage.database.enums import Scope
 from storage.personalities import bindings, personalities
 from storage.personalities.cards import format_card, require_name
+from storage.personalities.personalities import Personality
 
 log = logging.getLogger(__name__)
 
@@ -40,17 +44,9 @@ Somewhere = (
 )
 
 
-@app_commands.guild_only()
-@app_commands.default_permissions(manage_guild=True)
-class Personalities(commands.GroupCog, group_name="personality", group_description="Personalities of the bot"):
-    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
-        self.bot = bot
-        self.services = services
-
-    async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
-        require_admin(interaction.user, self.services.settings.discord)
-        return True
-
+class Personalities(
+    AdminCog, commands.GroupCog, group_name="personality", group_description="Personalities of the bot"
+):
     # Deleted places
 
     @commands.Cog.listener()
@@ -88,7 +84,7 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
     async def list_all(self, interaction: discord.Interaction) -> None:
         """List the personalities, their versions, and where they answer."""
         await interaction.response.defer(ephemeral=True)
-        lines = await self.services.database.read(texts.list_lines, interaction.guild_id or 0)
+        lines = await self.services.database.read(selection.list_lines, interaction.guild_id or 0)
         await answer_in_full(interaction, lines, "\n".join(lines), "personalities.txt")
 
     @app_commands.command()
@@ -98,7 +94,7 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
         """Show a personality's card, its version, and where it answers."""
         await interaction.response.defer(ephemeral=True)
         found = await self._named(interaction, personality)
-        lines = await self.services.database.read(texts.card_lines, found, interaction.guild_id or 0)
+        lines = await self.services.database.read(selection.card_lines, found, interaction.guild_id or 0)
         await answer_in_full(interaction, lines, format_card(found.card), f"{found.name}{personalities.CARD_SUFFIX}")
 
     @app_commands.command(name="export")
@@ -114,13 +110,14 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
         await interaction.response.defer(ephemeral=True)
         found = await self._named(interaction, personality)
         if version is None:
-            file = files.card_file(found)
+            content = BytesIO(format_card(found.card).encode())
+            file = discord.File(content, f"{found.name}{personalities.CARD_SUFFIX}")
             text = (
                 f"The card of **{found.name}**. Import it with `/personality import`, or put it into a `personalities` "
                 "folder."
             )
         else:
-            file = await files.version_file(self.services, found, version, interaction.filesize_limit)
+            file = await card_form.version_file(self.services, found, version, interaction.filesize_limit)
             text = (
                 f"**{found.name}** as a peft adapter. Import it with `/personality import`; its README.md says how it "
                 "was trained."
@@ -137,7 +134,7 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
     ) -> None:
         """Import a card, or an exported version as a new version."""
         await interaction.response.defer(ephemeral=True)
-        imported = await files.import_attachment(interaction, self.services, file, name)
+        imported = await card_form.import_attachment(interaction, self.services, file, name)
         log.info("%s imported %s into %s.", user_label(interaction.user), file.filename, imported.personality.name)
         await answer_privately(interaction, describe_import(imported))
 
@@ -146,24 +143,16 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
     @app_commands.autocomplete(personality=offer_personalities)
     async def archive(self, interaction: discord.Interaction, personality: str) -> None:
         """Archive a personality; its versions and votes are kept."""
-        await interaction.response.defer(ephemeral=True)
-        found = await self._named(interaction, personality)
-        require_own(self.services, interaction, found)
-        await run_audited(interaction, personalities.archive_personality, found)
-        log.info("%s archived the personality %s.", user_label(interaction.user), found.name)
-        restoring = f"To bring it back, use `/personality restore {found.name}`."
-        await answer_privately(interaction, f"Archived **{found.name}**. {restoring}")
+        name = await self._change(interaction, personality, personalities.archive_personality, "archived")
+        restoring = f"To bring it back, use `/personality restore {name}`."
+        await answer_privately(interaction, f"Archived **{name}**. {restoring}")
 
     @app_commands.command()
     @app_commands.describe(personality="An archived personality")
     async def restore(self, interaction: discord.Interaction, personality: str) -> None:
         """Restore an archived personality."""
-        await interaction.response.defer(ephemeral=True)
-        found = await self._named(interaction, personality)
-        require_own(self.services, interaction, found)
-        await run_audited(interaction, personalities.restore_personality, found)
-        log.info("%s restored the personality %s.", user_label(interaction.user), found.name)
-        await answer_privately(interaction, texts.describe_restored(found.name))
+        name = await self._change(interaction, personality, personalities.restore_personality, "restored")
+        await answer_privately(interaction, f"Restored **{name}**. {NEXT_STEP.format(name=name)}")
 
     @restore.autocomplete("personality")
     async def complete_archived(self, interaction: discord.Interaction, current: str) -> list[app_commands.Choice[str]]:
@@ -200,11 +189,11 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
 
         def write(session: Session) -> str:
             before = bindings.bind(session, where, found, guild_id=guild_id, strength=strength, by=by)
-            return texts.describe_replaced(session, before)
+            return selection.describe_replaced(session, before)
 
         replaced = await run_audited(interaction, write)
         log.info("%s bound %s to %s %d at strength %g.", by, found.name, where.scope, where.id, strength)
-        await answer_privately(interaction, texts.describe_binding(found, where, strength, replaced))
+        await answer_privately(interaction, selection.describe_binding(found, where, strength, replaced))
         await self._greet(found, place or interaction.channel, where)
 
     @app_commands.command(name="unbind")
@@ -220,7 +209,7 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
             before = bindings.unbind(session, where)
             if before is None:
                 raise UserFacingError(
-                    f"No personality is bound {texts.describe_place(where)} itself. `/personality list` shows all "
+                    f"No personality is bound {selection.describe_place(where)} itself. `/personality list` shows all "
                     "bindings."
                 )
             return personalities.read_personality(session, before.personality_id).name
@@ -228,14 +217,23 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
         unbound = await run_audited(interaction, write)
         log.info("%s unbound %s from %s %d.", user_label(interaction.user), unbound, where.scope, where.id)
         undoing = f"To undo this, use `/personality bind {unbound}`."
-        await answer_privately(interaction, f"Unbound **{unbound}** {texts.describe_place(where)}. {undoing}")
+        await answer_privately(interaction, f"Unbound **{unbound}** {selection.describe_place(where)}. {undoing}")
 
-    async def _named(self, interaction: discord.Interaction, name: str) -> personalities.Personality:
+    async def _change(
+        self, interaction: discord.Interaction, name: str, change: Callable[[Session, Personality], object], did: str
+    ) -> str:
+        """Archive or restore a personality of this server, and return its name."""
+        await interaction.response.defer(ephemeral=True)
+        found = await self._named(interaction, name)
+        require_own(self.services, interaction, found)
+        await run_audited(interaction, change, found)
+        log.info("%s %s the personality %s.", user_label(interaction.user), did, found.name)
+        return found.name
+
+    async def _named(self, interaction: discord.Interaction, name: str) -> Personality:
         return await self.services.database.read(personalities.personality_named, name, interaction.guild_id)
 
-    async def _greet(
-        self, personality: personalities.Personality, channel: object, where: bindings.BindingPlace
-    ) -> None:
+    async def _greet(self, personality: Personality, channel: object, where: bindings.BindingPlace) -> None:
         """Post the greeting in a channel or thread; a category or a whole server gets none."""
         if not personality.card.greeting or where.scope not in (Scope.CHANNEL, Scope.THREAD):
             return

@@ -1,4 +1,4 @@
-"""`/privacy`: members see, export and delete what is stored about them, and decide about training."""
+"""`/privacy`, `/me` and `/forget`: what is stored about members, and what the bot remembers of conversations."""
 
 from __future__ import annotations
 
@@ -10,13 +10,25 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from bot.errors import UserFacingError
+from bot.guards.access import is_admin
+from bot.guards.audit import NOTED, run_audited
 from bot.guards.error_handler import answer_privately
-from bot.privacy.buttons import PrivacyAction, PrivacyButton, buttons, describe_member, opt_in
-from bot.privacy.export_files import pack
-from bot.privacy.texts import describe_opt_out
+from bot.guards.interactions import BotCog
+from bot.privacy.notices import PrivacyAction, PrivacyButton, buttons, describe_member, describe_opt_out, opt_in, pack
 from bot.services import Services
+from bot.text.sanitize import escape_inline
+from storage.conversations.memory import (
+    MAX_NOTE_CHARS,
+    MAX_NOTES,
+    add_note,
+    drop_notes,
+    forget_conversation,
+    list_notes,
+)
 from storage.privacy.consent import withdraw_consent
 from storage.privacy.member_data import export_member
+from storage.wording import count
 
 EXPORT = "Here is everything I store about you."
 SENT = "I sent you everything I store about you as a direct message. The file explains how to read it."
@@ -29,19 +41,15 @@ CONFIRM = (
     "suggested answers and notes, and documents and summaries made from your messages. This can't be undone."
 )
 FILES_AT_ONCE = 10  # Discord's limit
+NO_NOTES = "I have no notes about you. Add one with `/me remember`."
+NO_SUCH_NOTE = "I have no such note. `/me show` lists your notes."
+NOT_YOURS = (
+    "Only admins can do this here (Manage Server, or a role that the operator chose). You can do it in our direct "
+    "messages and in threads that you opened."
+)
 
 
-class Privacy(commands.GroupCog, group_name="privacy", group_description="Your data: see, export or delete it"):
-    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
-        self.bot = bot
-        self.services = services
-
-    async def cog_load(self) -> None:
-        self.bot.add_dynamic_items(PrivacyButton)
-
-    async def cog_unload(self) -> None:
-        self.bot.remove_dynamic_items(PrivacyButton)
-
+class Privacy(BotCog, commands.GroupCog, group_name="privacy", group_description="Your data: see, export or delete it"):
     @app_commands.command()
     async def show(self, interaction: discord.Interaction) -> None:
         """Show what is stored about you, and what may be used for training."""
@@ -73,7 +81,7 @@ class Privacy(commands.GroupCog, group_name="privacy", group_description="Your d
             await _attach_privately(interaction, EXPORT, files)  # outside Discord there may be no direct messages
             return
         try:
-            for batch in _batches(files):
+            for batch in discord.utils.as_chunks(files, FILES_AT_ONCE):
                 await user.send(EXPORT, files=_attachments(batch))
         except discord.Forbidden:
             await _attach_privately(interaction, NOT_SENT, files)
@@ -88,17 +96,81 @@ class Privacy(commands.GroupCog, group_name="privacy", group_description="Your d
 
 
 async def _attach_privately(interaction: discord.Interaction, text: str, files: Sequence[tuple[str, bytes]]) -> None:
-    for batch in _batches(files):
+    for batch in discord.utils.as_chunks(files, FILES_AT_ONCE):
         await interaction.followup.send(text, files=_attachments(batch), ephemeral=True)
-
-
-def _batches(files: Sequence[tuple[str, bytes]]) -> list[Sequence[tuple[str, bytes]]]:
-    return [files[start : start + FILES_AT_ONCE] for start in range(0, len(files), FILES_AT_ONCE)]
 
 
 def _attachments(files: Sequence[tuple[str, bytes]]) -> list[discord.File]:
     return [discord.File(BytesIO(content), name) for name, content in files]
 
 
+class Me(
+    BotCog,
+    commands.GroupCog,
+    group_name="me",
+    group_description="What I remember about you, used only when I answer you",
+):
+    @app_commands.command()
+    @app_commands.describe(note="What I should know about you, in a few words")
+    async def remember(
+        self, interaction: discord.Interaction, note: app_commands.Range[str, 1, MAX_NOTE_CHARS]
+    ) -> None:
+        """Add a short note about yourself."""
+        await interaction.response.defer(ephemeral=True)
+        added = await self.services.database.run(add_note, interaction.user.id, note)
+        await answer_privately(
+            interaction,
+            f"Noted: “{escape_inline(added.text)}”. I use it only when I answer you, but others in the channel may "
+            "notice. `/me show` lists your notes, `/me forget` deletes them.",
+        )
+
+    @app_commands.command()
+    async def show(self, interaction: discord.Interaction) -> None:
+        """Show my notes about you."""
+        await interaction.response.defer(ephemeral=True)
+        notes = await self.services.database.read(list_notes, interaction.user.id)
+        lines = [f"{number}. {escape_inline(note.text)}" for number, note in enumerate(notes, start=1)]
+        await answer_privately(interaction, "\n".join(lines) or NO_NOTES)
+
+    @app_commands.command()
+    @app_commands.describe(number="Number of the note in `/me show`; without it, all notes")
+    async def forget(
+        self, interaction: discord.Interaction, number: app_commands.Range[int, 1, MAX_NOTES] | None = None
+    ) -> None:
+        """Delete my notes about you."""
+        await interaction.response.defer(ephemeral=True)
+        dropped = await self.services.database.run(drop_notes, interaction.user.id, number)
+        text = f"Deleted: {count(dropped, 'note')}." if dropped else NO_SUCH_NOTE if number else NO_NOTES
+        await answer_privately(interaction, text)
+
+
+class Forget(BotCog, commands.GroupCog, group_name="forget", group_description="Start over"):
+    @app_commands.command()
+    async def conversation(self, interaction: discord.Interaction) -> None:
+        """Forget what was said so far: in direct messages and your own threads; admins anywhere."""
+        is_own = _is_own(interaction)
+        if not is_own and not is_admin(interaction.user, self.services.settings.discord):
+            raise UserFacingError(NOT_YOURS)
+        await interaction.response.defer(ephemeral=True)
+        # An interaction's ID is higher than that of every earlier message.
+        channel_id = interaction.channel_id or 0
+        if is_own:
+            await self.services.database.run(forget_conversation, channel_id, interaction.id)
+            interaction.extras[NOTED] = True  # it needed no admin rights
+        else:
+            await run_audited(interaction, forget_conversation, channel_id, interaction.id)
+        await answer_privately(interaction, "Done. I no longer use what was said here before.")
+
+
+def _is_own(interaction: discord.Interaction) -> bool:
+    """Return whether the conversation is the member's own: in direct messages, and in a thread that they opened."""
+    channel = interaction.channel
+    if isinstance(channel, discord.Thread):
+        return channel.owner_id == interaction.user.id
+    return interaction.guild_id is None
+
+
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
-    await bot.add_cog(Privacy(bot, services))
+    bot.add_dynamic_items(PrivacyButton)
+    for cog in (Privacy, Me, Forget):
+        await bot.add_cog(cog(bot, services))

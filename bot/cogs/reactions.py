@@ -13,14 +13,15 @@ import discord
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.background.vote_queue import Cleared, Membership, Reacted, Seen, stored_thumbs
-from bot.background.write_queue import retry_until_available
+from bot.background import retry_until_available
 from bot.chat.message_stream import DISCORD_ERRORS, is_temporary
+from bot.guards.interactions import BotCog
 from bot.guards.rate_limit import SlidingWindows, Window
 from bot.services import Services
+from bot.vote_queue import Cleared, Reacted, Seen, stored_thumbs
 from storage.conversations.replies import ReplyMessage, find_by_message, recent_messages
 from storage.database.columns import utc_now
-from storage.members.memberships import note_members, strangers
+from storage.members import note_members, strangers
 from storage.personalities.personalities import lock_personalities
 from storage.votes.votes import Thumb, thumb
 
@@ -35,28 +36,24 @@ HINT_S = 20.0
 BOTH_THUMBS = "-# <@{user_id}>, your 👍 and 👎 cancel each other out. Remove one, and the other counts."
 
 
-class Reactions(commands.Cog):
+class Reactions(BotCog):
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
-        self.bot = bot
-        self.services = services
+        super().__init__(bot, services)
         self._reconciling: asyncio.Task[None] | None = None
         self._departed: set[tuple[int, int]] = set()
         """Voters who left, by guild and user: Discord no longer says when they joined."""
         self._hints = SlidingWindows()
-
-    async def cog_unload(self) -> None:
-        self._stop_reconciling()
 
     @commands.Cog.listener()
     async def on_raw_reaction_add(self, payload: discord.RawReactionActionEvent) -> None:
         by_a_bot = payload.member is not None and payload.member.bot
         elsewhere = self.bot.user is None or payload.message_author_id not in (None, self.bot.user.id)
         if not by_a_bot and not elsewhere:
-            self._observe(payload, standing=True)
+            self._observe(payload, added=True)
 
     @commands.Cog.listener()
     async def on_raw_reaction_remove(self, payload: discord.RawReactionActionEvent) -> None:
-        self._observe(payload, standing=False)
+        self._observe(payload, added=False)
 
     @commands.Cog.listener()
     async def on_raw_reaction_clear(self, payload: discord.RawReactionClearEvent) -> None:
@@ -67,16 +64,17 @@ class Reactions(commands.Cog):
         if thumb(str(payload.emoji)):
             self.services.vote_queue.put(Cleared(payload.message_id, str(payload.emoji)))
 
-    def _observe(self, payload: discord.RawReactionActionEvent, *, standing: bool) -> None:
+    def _observe(self, payload: discord.RawReactionActionEvent, *, added: bool) -> None:
         own = self.bot.user is not None and payload.user_id == self.bot.user.id
         emoji = str(payload.emoji)
-        if own or thumb(emoji) is None or (standing and not self.services.access.may_react(payload)):
+        if own or thumb(emoji) is None or (added and not self.services.access.may_react(payload)):
             return
         self.services.vote_queue.put(
             Reacted(
                 Thumb(payload.message_id, payload.user_id, emoji, payload.burst),
-                standing=standing,
-                membership=_membership(payload),
+                added=added,
+                guild_id=payload.guild_id,
+                joined_at=payload.member.joined_at if payload.member else None,
             )
         )
 
@@ -105,19 +103,13 @@ class Reactions(commands.Cog):
 
     # After a gap
 
-    @commands.Cog.listener()
-    async def on_ready(self) -> None:
-        self._start_reconciling()
-
-    @commands.Cog.listener()
-    async def on_shard_ready(self, _shard_id: int) -> None:
-        """A shard began a new session: Discord reports on_ready only once, for all shards."""
+    @commands.Cog.listener("on_ready")
+    @commands.Cog.listener("on_shard_ready")
+    @commands.Cog.listener("on_resumed")
+    async def on_connected(self, _shard_id: int = 0) -> None:
+        """Read what was missed; on_ready comes only once for all shards, on_shard_ready with each new session."""
         if self.bot.is_ready():
             self._start_reconciling()
-
-    @commands.Cog.listener()
-    async def on_resumed(self) -> None:
-        self._start_reconciling()
 
     @commands.Cog.listener()
     async def on_answer_adopted(self, message: ReplyMessage) -> None:
@@ -126,12 +118,9 @@ class Reactions(commands.Cog):
             self._start_reconciling()  # which asks until Discord answers
 
     def _start_reconciling(self) -> None:
-        self._stop_reconciling()
-        self._reconciling = self.services.tasks.spawn(self._reconcile(), "reconcile votes")
-
-    def _stop_reconciling(self) -> None:
         if self._reconciling is not None:
             self._reconciling.cancel()
+        self._reconciling = self.services.tasks.spawn(self._reconcile(), "reconcile votes")
 
     async def _reconcile(self) -> None:
         """Read the reactions of recent replies again: a gateway gap loses events, not reactions."""
@@ -145,11 +134,7 @@ class Reactions(commands.Cog):
         while unread:
             unread = [message for message in unread if not await self._reconcile_message(message)]
             if unread:
-                log.warning(
-                    "Discord did not return the reactions of %d messages; asking again in %g s.",
-                    len(unread),
-                    RECONCILE_PAUSE_S,
-                )
+                log.warning("Discord did not return the reactions of %d messages; asking again.", len(unread))
                 await asyncio.sleep(RECONCILE_PAUSE_S)
 
     async def _reconcile_message(self, message: ReplyMessage) -> bool:
@@ -201,8 +186,8 @@ class Reactions(commands.Cog):
             if guild is None:
                 continue  # the bot has left it
             asked = sorted(user_id for user_id in user_ids if (guild_id, user_id) not in self._departed)
-            for start in range(0, len(asked), MEMBERS_AT_ONCE):
-                await self._ask_about(guild, asked[start : start + MEMBERS_AT_ONCE], since)
+            for batch in discord.utils.as_chunks(asked, MEMBERS_AT_ONCE):
+                await self._ask_about(guild, batch, since)
 
     async def _ask_about(self, guild: discord.Guild, user_ids: list[int], since: datetime) -> None:
         try:
@@ -213,12 +198,6 @@ class Reactions(commands.Cog):
         joined_at = {member.id: member.joined_at for member in members if member.joined_at is not None}
         self._departed.update((guild.id, user_id) for user_id in user_ids if user_id not in joined_at)
         await self.services.database.run(_note_voters, guild.id, joined_at, since)
-
-
-def _membership(payload: discord.RawReactionActionEvent) -> Membership | None:
-    if payload.guild_id is None or payload.member is None or payload.member.joined_at is None:
-        return None
-    return Membership(payload.guild_id, payload.member.joined_at)
 
 
 def _note_voters(session: Session, guild_id: int, joined_at: Mapping[int, datetime], since: datetime) -> None:

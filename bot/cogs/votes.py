@@ -14,26 +14,24 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.guards.access import require_admin, user_label
-from bot.guards.audit import action_of, record_error, run_audited_as
+from bot.guards.audit import action_of, record_outcome, run_audited_as
 from bot.guards.error_handler import answer_privately, member_message
-from bot.guards.interactions import Form, PersistentButton
+from bot.guards.interactions import AdminCog, AdminForm, PersistentButton, button_row
 from bot.personalities.selection import may_administer
 from bot.services import Services
 from bot.text import quarantines as texts
-from bot.text.splitting import MAX_MESSAGE_CHARS
-from storage.database.enums import QuarantineStatus
+from bot.text.splitting import MAX_MESSAGE_CHARS, fit_lines
+from storage.database.enums import AuditOutcome, QuarantineStatus
 from storage.errors import QuarantineConflict
 from storage.personalities.personalities import list_personalities
 from storage.votes import decisions
-from storage.votes.quarantines import hold_back_bursts
+from storage.votes.quarantines import quarantine_bursts
 from storage.wording import count
 
 log = logging.getLogger(__name__)
 
 MAX_REASON_CHARS = 200
 NOTE_CHARS = 700
-NOTHING_WAITS = "No votes are waiting for a decision."
-NOTHING_DECIDED = "No decisions on votes yet."
 
 
 @dataclass(frozen=True)
@@ -47,14 +45,9 @@ class Choice:
     """How many the admin saw."""
     every: bool = False
 
-    @property
-    def label(self) -> str:
-        what = "all of them" if self.every else "them"
-        return f"Count {what}" if self.status is QuarantineStatus.COUNTED else f"Leave {what} out"
-
-    @property
-    def form_title(self) -> str:
-        what = "all waiting votes" if self.every else "these votes"
+    def wording(self, one: str, every: str) -> str:
+        """Return the choice in words, with a name for one quarantine's votes and for all waiting votes."""
+        what = every if self.every else one
         return f"Count {what}" if self.status is QuarantineStatus.COUNTED else f"Leave {what} out"
 
     def concerns(self, session: Session, personality_ids: Collection[int]) -> list[int]:
@@ -65,30 +58,16 @@ class Choice:
         return [quarantine.id for quarantine in waiting if quarantine.id <= self.quarantine_id]
 
 
-@app_commands.guild_only()
-@app_commands.default_permissions(manage_guild=True)
-class VoteReview(commands.GroupCog, group_name="votes", group_description="Bursts of votes by new or silent accounts"):
-    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
-        self.bot = bot
-        self.services = services
-
-    async def cog_load(self) -> None:
-        self.bot.add_dynamic_items(DecisionButton, NextButton)
-
-    async def cog_unload(self) -> None:
-        self.bot.remove_dynamic_items(DecisionButton, NextButton)
-
-    async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
-        require_admin(interaction.user, self.services.settings.discord)
-        return True
-
+class VoteReview(
+    AdminCog, commands.GroupCog, group_name="votes", group_description="Bursts of votes by new or silent accounts"
+):
     @app_commands.command()
     async def review(self, interaction: discord.Interaction) -> None:
         """Decide whether votes in quarantine count."""
         await interaction.response.defer(ephemeral=True)
         for personality_id in await known_personalities(interaction, self.services):
             await asyncio.to_thread(
-                hold_back_bursts, self.services.database, personality_id, self.services.settings.votes
+                quarantine_bursts, self.services.database, personality_id, self.services.settings.votes
             )
         await show_review_page(interaction, self.services)
 
@@ -98,8 +77,8 @@ class VoteReview(commands.GroupCog, group_name="votes", group_description="Burst
         await interaction.response.defer(ephemeral=True)
         known = await known_personalities(interaction, self.services)
         recent = await self.services.database.read(texts.read_decisions, known)
-        text = texts.whole_lines(f"- {texts.describe_decision(shown)}" for shown in recent)
-        await answer_privately(interaction, text or NOTHING_DECIDED)
+        lines = [f"- {texts.describe_decision(shown)}" for shown in recent] or ["No decisions on votes yet."]
+        await answer_privately(interaction, fit_lines(lines, "…"))
 
 
 async def show_review_page(
@@ -108,7 +87,7 @@ async def show_review_page(
     """Show the next quarantine after the one with id `after`, below a note, in the admin's message."""
     known = await known_personalities(interaction, services)
     page = await services.database.read(texts.read_review_page, known, after)
-    text = texts.describe_page(page) if page else NOTHING_WAITS
+    text = texts.describe_page(page) if page else "No votes are waiting for a decision."
     content = f"{note}\n\n{text}" if note else text
     await interaction.edit_original_response(content=content[:MAX_MESSAGE_CHARS], view=_buttons(page) if page else None)
 
@@ -120,15 +99,12 @@ async def known_personalities(interaction: discord.Interaction, services: Servic
 
 
 def _buttons(page: texts.ReviewPage) -> discord.ui.View:
-    held = page.shown.quarantine
-    view = discord.ui.View(timeout=None)
-    view.add_item(DecisionButton(Choice(QuarantineStatus.COUNTED, held.id, held.votes)))
-    view.add_item(DecisionButton(Choice(QuarantineStatus.EXCLUDED, held.id, held.votes)))
-    if page.waiting > 1:
-        view.add_item(NextButton(held.id))
-        view.add_item(DecisionButton(Choice(QuarantineStatus.COUNTED, page.newest, page.votes, every=True)))
-        view.add_item(DecisionButton(Choice(QuarantineStatus.EXCLUDED, page.newest, page.votes, every=True)))
-    return view
+    held, ways = page.shown.quarantine, (QuarantineStatus.COUNTED, QuarantineStatus.EXCLUDED)
+    one = [DecisionButton(Choice(way, held.id, held.votes)) for way in ways]
+    if page.waiting == 1:
+        return button_row(one)
+    every = [DecisionButton(Choice(way, page.newest, page.votes, every=True)) for way in ways]
+    return button_row([*one, NextButton(held.id), *every])
 
 
 class DecisionButton(
@@ -141,7 +117,7 @@ class DecisionButton(
         scope = "all" if choice.every else "one"
         super().__init__(
             f"reactune:votes:{choice.status.value}:{scope}:{choice.quarantine_id}:{choice.votes}",
-            choice.label,
+            choice.wording("them", "all of them"),
             discord.ButtonStyle.secondary if choice.every else style,
         )
 
@@ -155,10 +131,7 @@ class DecisionButton(
         await interaction.response.send_modal(DecisionForm(services, self.choice))
 
 
-class NextButton(
-    PersistentButton,
-    template=r"reactune:votes:after:(?P<id>\d+)",
-):
+class NextButton(PersistentButton, template=r"reactune:votes:after:(?P<id>\d+)"):
     """Shows the next quarantine, without a decision on this one."""
 
     def __init__(self, quarantine_id: int) -> None:
@@ -175,20 +148,13 @@ class NextButton(
         await show_review_page(interaction, services, after=self.quarantine_id)
 
 
-class DecisionForm(Form):
+class DecisionForm(AdminForm):
     action = "votes decide"
 
-    def require(self, interaction: discord.Interaction) -> None:
-        require_admin(interaction.user, self._services.settings.discord)
-
     def __init__(self, services: Services, choice: Choice) -> None:
-        super().__init__(title=choice.form_title)
-        self._services = services
+        super().__init__(services, choice.wording("these votes", "all waiting votes"))
         self._choice = choice
-        self.reason: discord.ui.TextInput[DecisionForm] = discord.ui.TextInput(
-            max_length=MAX_REASON_CHARS, required=False, custom_id="reason"
-        )
-        self.add_item(discord.ui.Label(text="Why?", description="Stored with your decision.", component=self.reason))
+        self._reason = self._ask("reason", "Why?", "Stored with your decision.", limit=MAX_REASON_CHARS)
 
     async def on_submit(self, interaction: discord.Interaction) -> None:
         await interaction.response.defer()
@@ -198,7 +164,7 @@ class DecisionForm(Form):
 
     async def _decide(self, interaction: discord.Interaction, personality_ids: Collection[int]) -> str:
         """Decide, and return a note for the admin; another admin may have been faster."""
-        by, reason = user_label(interaction.user), " ".join(self.reason.value.split())
+        by, reason = user_label(interaction.user), " ".join(self._reason.value.split())
         which = f"{'all up to ' if self._choice.every else ''}burst {self._choice.quarantine_id}"
         audited_action = replace(action_of(interaction, self.action, f"{self._choice.status}: {which}"), reason=reason)
 
@@ -217,10 +183,10 @@ class DecisionForm(Form):
             decided = await run_audited_as(interaction, audited_action, decide)
         except QuarantineConflict as error:
             note = member_message(error)
-            await record_error(interaction, audited_action, note, is_foreseen=True)
+            await record_outcome(interaction, audited_action, AuditOutcome.REFUSED, note)
             return note
         _log_decision(by, self._choice.status, [shown.quarantine for shown in decided])
-        return texts.whole_lines((texts.describe_decision(shown) for shown in decided), most_chars=NOTE_CHARS)
+        return fit_lines([texts.describe_decision(shown) for shown in decided], "…", NOTE_CHARS)
 
 
 def _log_decision(by: str, status: QuarantineStatus, decided: list[decisions.Quarantine]) -> None:
@@ -230,4 +196,5 @@ def _log_decision(by: str, status: QuarantineStatus, decided: list[decisions.Qua
 
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
+    bot.add_dynamic_items(DecisionButton, NextButton)
     await bot.add_cog(VoteReview(bot, services))

@@ -1,16 +1,19 @@
-"""A simulated community for the demo: answers of the bundled base model, and members who vote on them."""
+"""The demo's simulated community: its tastes, and the votes that it gives before the page opens."""
 
 from __future__ import annotations
 
+import importlib
 import json
-from collections.abc import Sequence
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from bot.demo.tastes import Taste
 from bot.engine import RenderedPrompt
 from bot.errors import BotError
 from storage.conversations.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
@@ -18,6 +21,77 @@ from storage.database.enums import Basis, Outcome
 from storage.database.tables import ReplyRow
 from storage.models.base_model import BUNDLED_NAME, BaseModel
 from storage.votes.votes import Thumb, VoteEvent, append_events
+
+Taste = Callable[[str, str], float]
+
+SHORT_WORDS = 15
+WORD = re.compile(r"[^\W\d_]{2,}")
+WARM = re.compile(
+    r"\b(thank|thanks|glad|happy|love|lovely|wonderful|welcome|enjoy|hope|proud|care|friend|sorry to hear|take care|"
+    r"sounds (?:great|good|like fun|nice|lovely)|congratulations|good luck)\b",
+    re.IGNORECASE,
+)
+
+
+class UnknownTaste(BotError):
+    exit_code = 2
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"there is no taste {name!r} ({why}): choose {', '.join(TASTES)}, or write module:function")
+        self.name = name
+
+
+def short(_message: str, answer: str) -> float:
+    """The answer has at most SHORT_WORDS words, and more words than emoji: a row of emoji is not an answer."""
+    words, emoji = WORD.findall(answer), [sign for sign in answer if unicodedata.category(sign) == "So"]
+    return float(len(answer.split()) <= SHORT_WORDS and len(words) > len(emoji))
+
+
+def question(_message: str, answer: str) -> float:
+    """The answer ends with a question."""
+    return float(answer.rstrip(' "”)').endswith("?"))
+
+
+def calm(_message: str, answer: str) -> float:
+    """The answer has no exclamation marks."""
+    return float(WORD.search(answer) is not None and "!" not in answer)
+
+
+def warm(_message: str, answer: str) -> float:
+    """The answer has a warm word."""
+    return float(WARM.search(answer) is not None)
+
+
+def short_question(message: str, answer: str) -> float:
+    """Two tastes: an answer that meets only one pleases half of the members."""
+    return (short(message, answer) + question(message, answer)) / 2
+
+
+def random(_message: str, _answer: str) -> float:
+    """No answer pleases these members: they vote at random."""
+    return 0.5
+
+
+TASTES: dict[str, Taste] = {
+    taste.__name__.replace("_", "-"): taste for taste in (short, question, calm, warm, short_question, random)
+}
+
+
+def find_taste(name: str) -> Taste:
+    """Return a built-in taste, or the function that "module:function" names; raises UnknownTaste."""
+    if name in TASTES:
+        return TASTES[name]
+    module_name, _, function_name = name.partition(":")
+    if not function_name:
+        raise UnknownTaste(name, "it is not built in")
+    try:
+        taste = getattr(importlib.import_module(module_name), function_name)
+    except (ImportError, AttributeError) as error:
+        raise UnknownTaste(name, str(error)) from error
+    if not callable(taste):
+        raise UnknownTaste(name, "that is not a function")
+    return cast(Taste, taste)
+
 
 ANSWERS = Path(__file__).with_name("community.jsonl")
 MEMBERS = 20
@@ -69,7 +143,7 @@ def settle(
             reply_id = _store(session, personality_id, asker, prompt, answer, base_revision=base.revision)
             emoji = "👍" if taste(exchange.message, answer) >= 0.5 else "👎"
             thumb = Thumb(FIRST_MESSAGE + reply_id, FIRST_MEMBER + votes % MEMBERS, emoji)
-            votes += append_events(session, [VoteEvent(reply_id, thumb, standing=True)])
+            votes += append_events(session, [VoteEvent(reply_id, thumb, added=True)])
     return votes
 
 

@@ -7,7 +7,6 @@ import contextvars
 import logging
 import shutil
 from collections.abc import Callable, Coroutine
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,15 +20,13 @@ from simcord.preview import Preview
 
 from bot.app import ReactuneBot, create_bot
 from bot.arenas.prompt_bank import bank_messages
-from bot.background.tasks import BackgroundTasks
-from bot.demo.community import is_settled, read_community_answers, settle
+from bot.background import BackgroundTasks
+from bot.demo.community import Taste, is_settled, read_community_answers, settle
 from bot.demo.restore import restore_chat
-from bot.demo.tastes import Taste
 from bot.engine import Engine
 from bot.guards.error_handler import is_expected
 from bot.runner import stop_on_signals
 from bot.services import Services
-from storage.database.database import open_database
 from storage.database.enums import Basis
 from storage.models.base_model import BaseModel
 from storage.personalities.personalities import ensure_personality
@@ -63,11 +60,7 @@ step 4: the first round takes about two minutes on two cores."""
 
 def demo_overrides(directory: str, channel_id: int, *, community: bool = False) -> dict[str, str]:
     """Return the environment variables that turn an operator's settings into the demo's."""
-    return _common_overrides(directory, channel_id) | (COMMUNITY if community else HANDFUL)
-
-
-def _common_overrides(directory: str, channel_id: int) -> dict[str, str]:
-    return {
+    return (COMMUNITY if community else HANDFUL) | {
         variable_name("data", "directory"): directory,
         variable_name("database", "url"): "",
         variable_name("logs", "level"): "warning",
@@ -167,7 +160,8 @@ async def serve_demo(
     env = DemoEnv(bot, check_errors=False)
     world = build_world(env)
     _catch_up(env.backend)
-    await asyncio.to_thread(_restore, settings, env.backend, world, FOR_A_COMMUNITY if taste else FOR_A_HANDFUL)
+    welcome = WELCOME + (FOR_A_COMMUNITY if taste else FOR_A_HANDFUL)
+    await asyncio.to_thread(restore_chat, settings, env.backend, world.channel.id, welcome, since=WORLD_BEGINS)
     await env.start()
     try:
         await bot.loading
@@ -193,11 +187,6 @@ async def _show_page(
             await preview.wait_closed()
         finally:
             refreshing.cancel()
-
-
-def _restore(settings: Settings, backend: Backend, world: World, advice: str) -> None:
-    with closing(open_database(settings)) as database:
-        restore_chat(database, backend, world.channel.id, WELCOME + advice, since=WORLD_BEGINS, output=settings.output)
 
 
 async def _let_vote(services: Services, taste: Taste) -> None:

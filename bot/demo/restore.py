@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,12 +17,12 @@ from bot.engine import Finish, RenderedPrompt
 from bot.knowledge.quoting import cite
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.conversations.replies import FINISHED_WHOLE, Reply, recent_replies
-from storage.database.database import Database
+from storage.database.database import open_database
 from storage.database.enums import Outcome
 from storage.knowledge.documents import titles_of
 from storage.releases.versions import find_version, name_of
-from storage.settings.sections import OutputSettings
-from storage.votes.votes import Thumb, standing_thumbs
+from storage.settings.sections import OutputSettings, Settings
+from storage.votes.votes import Thumb, current_thumbs
 
 RESTORED_REPLIES = 20
 
@@ -34,42 +35,26 @@ class RestoredMessage:
     replies_to: int | None = None
 
 
-@dataclass(frozen=True)
-class _Earlier:
-    """The newest complete answers of the channel, oldest first."""
-
-    replies: Sequence[Reply]
-    small_print: Mapping[int, str]
-    """By reply ID."""
-    thumbs: set[Thumb]
-
-
-def restore_chat(
-    database: Database, backend: Backend, channel_id: int, welcome: str, *, since: datetime, output: OutputSettings
-) -> None:
-    """Put the welcome into the channel, then the messages and thumbs of earlier starts."""
-    with database.snapshot() as session:
-        earlier = _read(session, channel_id, since)
+def restore_chat(settings: Settings, backend: Backend, channel_id: int, welcome: str, *, since: datetime) -> None:
+    """Put the welcome into the channel, then the messages and thumbs of the newest complete answers."""
+    with closing(open_database(settings)) as database, database.snapshot() as session:
+        replies = [
+            reply
+            for reply in recent_replies(session, since, RESTORED_REPLIES)
+            if reply.channel_id == channel_id and reply.outcome in FINISHED_WHOLE
+        ][::-1]
+        small_print_of = {reply.id: _small_print(session, reply) for reply in replies}
+        thumbs = current_thumbs(session, [reply.id for reply in replies])
     bot_id = backend.bot_user.id
-    messages = _messages(earlier, bot_id, output)
+    messages = _messages(replies, small_print_of, bot_id, settings.output)
     if messages:  # the page sorts by ID
         _put(backend, channel_id, RestoredMessage(messages[0].id - 1, bot_id, welcome))
     else:
         backend.create_message(channel_id, bot_id, welcome)
     for message in messages:
         _put(backend, channel_id, message)
-    for reply in earlier.replies:
-        _react(backend, channel_id, reply, earlier.thumbs)
-
-
-def _read(session: Session, channel_id: int, since: datetime) -> _Earlier:
-    replies = [
-        reply
-        for reply in recent_replies(session, since, RESTORED_REPLIES)
-        if reply.channel_id == channel_id and reply.outcome in FINISHED_WHOLE
-    ][::-1]
-    texts = {reply.id: _small_print(session, reply) for reply in replies}
-    return _Earlier(replies, texts, standing_thumbs(session, [reply.id for reply in replies]))
+    for reply in replies:
+        _react(backend, channel_id, reply, thumbs)
 
 
 def _small_print(session: Session, reply: Reply) -> str:
@@ -81,14 +66,16 @@ def _small_print(session: Session, reply: Reply) -> str:
     return "\n".join(lines)
 
 
-def _messages(earlier: _Earlier, bot_id: int, output: OutputSettings) -> list[RestoredMessage]:
+def _messages(
+    replies: Sequence[Reply], small_print_of: Mapping[int, str], bot_id: int, output: OutputSettings
+) -> list[RestoredMessage]:
     """Return the questions and the messages of the answers, in their order on Discord."""
     found: dict[int, RestoredMessage] = {}
-    for reply in earlier.replies:
+    for reply in replies:
         asked = reply.source_message_id
         if asked is not None and asked not in found:
             found[asked] = RestoredMessage(asked, reply.author_id, reply.messages[-1]["content"])
-        contents = lay_out(reply.answer, earlier.small_print[reply.id], output)
+        contents = lay_out(reply.answer, small_print_of[reply.id], output)
         for id_, content in zip(reply.message_ids, contents, strict=False):
             found[id_] = RestoredMessage(id_, bot_id, content, asked if id_ == reply.message_ids[0] else None)
     return [found[id_] for id_ in sorted(found)]

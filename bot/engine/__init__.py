@@ -1,27 +1,133 @@
-"""Engines, which generate answers. This package only defines the protocol and imports no model library."""
+"""Engines, which generate answers: what all of them do. This module imports no model library."""
 
-from bot.engine.protocol import (
-    Completion,
-    Engine,
-    EngineState,
-    Finish,
-    Generation,
-    GenerationFailed,
-    GenerationRequest,
-    RenderedPrompt,
-    Sampling,
-    engine_state,
-)
+from __future__ import annotations
 
-__all__ = [
-    "Completion",
-    "Engine",
-    "EngineState",
-    "Finish",
-    "Generation",
-    "GenerationFailed",
-    "GenerationRequest",
-    "RenderedPrompt",
-    "Sampling",
-    "engine_state",
-]
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from bot.chat.prompting import ChatMessage
+from bot.errors import BotError
+from storage.adapters.folder_store import AdapterRef
+
+
+@dataclass(frozen=True)
+class Sampling:
+    temperature: float
+    """0 is greedy."""
+    top_p: float
+    """Total probability of the smallest set of tokens to sample from."""
+    presence_penalty: float
+    """Subtracted from the scores of tokens that the answer already contains; 0 disables it."""
+    max_new_tokens: int
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    prompt: str
+    """The rendered prompt with its special tokens; the engine adds none."""
+    seed: int
+    sampling: Sampling
+    adapter: AdapterRef | None
+    """None is the base model."""
+    lane: int = 0
+    """Requests in the same lane wait for each other; lanes take turns, so that a busy one never starves another."""
+
+
+class Finish(StrEnum):
+    STOP = "stop"
+    LENGTH = "length"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class Completion:
+    text: str
+    finish: Finish
+    prompt_tokens: int
+    """0 if the answer ended before its turn."""
+    answer_tokens: int
+    """Excludes the token that ends an answer."""
+    queued_s: float
+    first_token_s: float | None
+    """Seconds from submission to the first token; None if there was none."""
+    total_s: float
+
+
+@dataclass(frozen=True)
+class RenderedPrompt:
+    text: str
+    messages: tuple[ChatMessage, ...]
+    """The messages that fit."""
+    tokens: int
+    dropped: int
+    shortened: bool
+
+
+class GenerationFailed(BotError):
+    """The answer failed; the cause is the error."""
+
+
+class Generation(Protocol):
+    """One answer: iterate over its text deltas, then read `completion`."""
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        """Iterate over the text as it is generated; raises GenerationFailed."""
+        ...
+
+    @property
+    def completion(self) -> Completion:
+        """The whole answer; raises RuntimeError before the iteration has ended without an error."""
+        ...
+
+    def cancel(self) -> None:
+        """End the answer soon with the text so far; the iteration then ends as usual."""
+        ...
+
+
+@dataclass(frozen=True)
+class EngineState:
+    resident_versions: int = 0
+    """Versions in memory; includes the base model if it takes its own memory."""
+    trouble: str = ""
+    """Why it cannot answer now, without a full stop; empty if it can. Admins are alerted."""
+    lacks: str = ""
+    """What is wrong although it answers; admins are alerted."""
+    name: str = "the model"
+    fallback: str = ""
+    """Why OpenVINO failed although it supports the base, without a full stop; admins are alerted."""
+
+    def who_answers(self) -> str:
+        reason = f" instead of OpenVINO, more slowly: {self.fallback}" if self.fallback else ""
+        return f"{self.name} answers{reason}"
+
+
+class Engine(Protocol):
+    async def start(self) -> None:
+        """Load the model; raises EngineStopped if that fails."""
+        ...
+
+    async def close(self, drain_s: float) -> None:
+        """Refuse new requests, give accepted ones up to `drain_s` seconds to finish, then cancel them."""
+        ...
+
+    async def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
+        """Fit the messages to the context window and render them; raises ValueError if they cannot fit."""
+        ...
+
+    def prepare(self, adapter: AdapterRef | None) -> None:
+        """Load a version ahead of its first request. Before `start`, it is loaded as part of the start."""
+        ...
+
+    def submit(self, request: GenerationRequest) -> Generation:
+        """Queue a request; raises EngineBusy when its lane is full and EngineClosed when closed."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Number of requests that wait for their turn."""
+        ...
+
+    def state(self) -> EngineState: ...

@@ -1,15 +1,20 @@
-"""What engines share: whose turn it is, an answer from its request to its end, and text from tokens."""
+"""What engines share: whose turn it is, answers from their request to their end, and text from tokens."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Generic, Self, TypeVar
 
-from bot.engine.protocol import Completion, Finish, GenerationFailed, GenerationRequest
-from bot.errors import EngineBusy
-from storage.runtime.request_ids import current_request
+from bot.chat.prompting import ChatMessage
+from bot.engine import Completion, Finish, GenerationFailed, GenerationRequest, RenderedPrompt
+from bot.engine.rendering import Renderer
+from bot.errors import EngineBusy, EngineClosed, EngineStopped
+from storage.runtime.log_setup import current_request
+from storage.settings.sections import GenerationSettings
 
 Waiting = TypeVar("Waiting", bound="QueuedGeneration")
 
@@ -39,13 +44,13 @@ class Turns:
 class QueuedGeneration:
     """One answer; only `request` and `submitted_at` may be used outside the event loop."""
 
-    def __init__(self, request: GenerationRequest, on_cancel: Callable[[QueuedGeneration], None]) -> None:
+    def __init__(self, request: GenerationRequest, on_cancel: Callable[[Self], None]) -> None:
         self.request = request
         self.request_id = current_request()
         """ID of the message that it answers, for the log of the thread or process that does the work."""
         # Not time.monotonic: a Discord simulator moves that clock.
         self.submitted_at = time.perf_counter()
-        self._on_cancel = on_cancel
+        self._on_cancel = partial(on_cancel, self)
         self._text: list[str] = []
         self._read = 0
         self._changed = asyncio.Event()
@@ -78,7 +83,7 @@ class QueuedGeneration:
         return self._completion is not None or self._failure is not None
 
     def cancel(self) -> None:
-        self._on_cancel(self)
+        self._on_cancel()
 
     def extend(self, delta: str) -> None:
         if delta:
@@ -111,6 +116,85 @@ class QueuedGeneration:
         if self._completion is None:
             self._failure = cause
             self._changed.set()
+
+
+class QueueingEngine(ABC, Generic[Waiting]):
+    """An engine whose answers are computed elsewhere, and managed on the event loop.
+
+    A subclass calls `_settle` whenever an answer may start or has ended.
+    """
+
+    def __init__(self, generation: GenerationSettings) -> None:
+        self._generation = generation
+        self._waiting: list[Waiting] = []
+        self._turns = Turns()
+        self._timers: dict[Waiting, asyncio.TimerHandle] = {}
+        """The time limits of all answers that wait or run."""
+        self._is_open = False
+        self._is_closing = False
+        self._idle = asyncio.Event()
+        self._renderer: Renderer | None = None
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    async def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
+        if self._renderer is None:
+            raise EngineStopped("the engine is not started")
+        return await asyncio.to_thread(self._renderer.render, messages)
+
+    @abstractmethod
+    def _start_waiting(self) -> None:
+        """Start waiting requests on free places."""
+
+    @abstractmethod
+    def _interrupt(self, generation: Waiting, finish: Finish) -> None:
+        """End a running answer early."""
+
+    def _queue(self, generation: Waiting) -> Waiting:
+        if not self._is_open:
+            raise EngineClosed
+        require_room(self._waiting, generation.request.lane, self._generation.queue_size)
+        self._timers[generation] = asyncio.get_running_loop().call_later(
+            self._generation.timeout_s, self._end, generation, Finish.TIMEOUT
+        )
+        self._waiting.append(generation)
+        self._settle()
+        return generation
+
+    def _cancel(self, generation: Waiting) -> None:
+        self._end(generation, Finish.CANCELLED)
+
+    def _end(self, generation: Waiting, finish: Finish) -> None:
+        """End an answer early, running or waiting."""
+        if generation.has_ended:
+            return
+        if generation in self._waiting:
+            self._waiting.remove(generation)
+            generation.complete(finish, time.perf_counter())
+        else:
+            self._interrupt(generation, finish)
+        self._settle()
+
+    def _settle(self) -> None:
+        self._start_waiting()
+        for generation in [one for one in self._timers if one.has_ended]:
+            self._timers.pop(generation).cancel()
+        if self._timers:
+            self._idle.clear()
+        else:
+            self._idle.set()
+
+    async def _drain(self, drain_s: float) -> None:
+        """Refuse new requests, and cancel the answers that have not ended after `drain_s` seconds."""
+        self._is_open, self._is_closing = False, True
+        self._settle()
+        try:
+            await asyncio.wait_for(self._idle.wait(), drain_s)
+        except TimeoutError:
+            for generation in list(self._timers):
+                self._cancel(generation)
 
 
 MAX_HELD_TOKENS = 8  # a character has at most 4 bytes: after more tokens, the bytes are invalid

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from bot.chat.prompting import ChatMessage, fit_to_window
-from bot.engine.protocol import RenderedPrompt
+from bot.engine import RenderedPrompt
 from bot.errors import EngineStopped
 from storage.models.base_model import end_ids, window_of
-from storage.models.libraries import MODEL_LIBRARIES, broken_library
+from storage.models.hardware import MODEL_LIBRARIES, broken_library
 from storage.settings.sections import ModelSettings
 
 log = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bot.chat.prompting import ChatMessage
+from bot.engine import Engine, EngineState, Generation, GenerationRequest, RenderedPrompt
 from bot.engine.openvino.engine import OpenVinoEngine
-from bot.engine.protocol import Engine, EngineState, Generation, GenerationRequest, RenderedPrompt, engine_state
 from bot.engine.remote.engine import RemoteEngine
 from bot.engine.transformers.engine import LocalEngine
 from bot.errors import EngineClosed, EngineStopped
@@ -49,7 +49,7 @@ class ChosenEngine:
     def state(self) -> EngineState:
         if self._failure:
             return EngineState(trouble=str(self._failure))
-        return replace(engine_state(self._engine), fallback=self._fallback)
+        return replace(self._engine.state() if self._engine else EngineState(), fallback=self._fallback)
 
     async def start(self) -> None:
         try:

@@ -57,16 +57,13 @@ def allows_server(server_id: int, access: AccessSettings) -> bool:
     return server_id in access.servers or EVERY_SERVER in access.servers
 
 
-NO_SERVER = (
-    "The bot is not in any server yet: invite it with the link in the README (Host it). The log then shows the line "
-    "that allows the server in config.toml."
-)
-
-
 def who_is_not_allowed(guilds: Sequence[discord.Guild], access: AccessSettings) -> list[str]:
     """Return a sentence for each server that is not allowed, with the line for config.toml; or that there is none."""
     if not guilds:
-        return [NO_SERVER]
+        return [
+            "The bot is not in any server yet: invite it with the link in the README (Host it). The log then shows the "
+            "line that allows the server in config.toml."
+        ]
     return [
         f'The server "{guild.name}" ({guild.id}) is not allowed. To allow it, set '
         f"servers = {sorted({*access.servers, guild.id})} in the section [access] of config.toml and restart the bot."
@@ -96,22 +93,18 @@ class AccessPolicy:
 
     def may_react(self, payload: discord.RawReactionActionEvent) -> bool:
         """Return whether a reaction counts; in direct messages every answer was given to an allowed member."""
-        if payload.guild_id is None:
-            return self._access.direct_messages
-        channel = self._client.get_channel(payload.channel_id)
-        place = self._place(payload.member, payload.guild_id, channel, payload.channel_id)
-        return denial_of(place, self._access) is None
+        return self.is_open(payload.guild_id, payload.channel_id, payload.member)
 
     def serves_several_servers(self) -> bool:
         """Return whether a change to something shared also affects another server."""
         served = [guild for guild in self._client.guilds if allows_server(guild.id, self._access)]
         return len(served) > 1 or not self._shards.are_all
 
-    def is_open(self, guild_id: int | None, channel_id: int) -> bool:
-        """Return whether the channel is allowed, regardless of the member."""
+    def is_open(self, guild_id: int | None, channel_id: int, member: discord.Member | None = None) -> bool:
+        """Return whether the channel is allowed, for the member if one is given."""
         if guild_id is None:
             return self._access.direct_messages
-        place = self._place(None, guild_id, self._client.get_channel(channel_id), channel_id)
+        place = self._place(member, guild_id, self._client.get_channel(channel_id), channel_id)
         return denial_of(place, self._access) is None
 
     async def has_allowed_role(self, guild_id: int | None, user_id: int) -> bool:

@@ -103,27 +103,20 @@ async def run_audited_action(
 
 
 async def record_done(interaction: discord.Interaction, audited_action: AuditedAction) -> None:
-    """Record that something was done, unless it is recorded already; opening a form does nothing yet."""
-    opens_form = interaction.response.type is discord.InteractionResponseType.modal
-    if not opens_form and not interaction.extras.get(NOTED):
-        await _note(interaction, audited_action, AuditOutcome.DONE, "")
+    """Record that something was done; opening a form does nothing yet."""
+    if interaction.response.type is not discord.InteractionResponseType.modal:
+        await record_outcome(interaction, audited_action, AuditOutcome.DONE)
 
 
-async def record_error(
-    interaction: discord.Interaction, audited_action: AuditedAction, told: str, *, is_foreseen: bool
+async def record_outcome(
+    interaction: discord.Interaction, audited_action: AuditedAction, outcome: AuditOutcome, note: str = ""
 ) -> None:
-    """Record why something was not done; an error after it was done is not recorded."""
-    if not interaction.extras.get(NOTED):
-        await _note(interaction, audited_action, AuditOutcome.REFUSED if is_foreseen else AuditOutcome.FAILED, told)
-
-
-async def _note(
-    interaction: discord.Interaction, audited_action: AuditedAction, outcome: AuditOutcome, note: str
-) -> None:
-    services = services_of(interaction)
+    """Record an outcome, unless one is recorded already: an error after something was done is not."""
+    if interaction.extras.get(NOTED):
+        return
     interaction.extras[NOTED] = True
     try:
-        await services.database.run(record_action, audited_action, outcome, note)
+        await services_of(interaction).database.run(record_action, audited_action, outcome, note)
     except SQLAlchemyError as error:
         log.error(
             "A line could not be written to the audit trail (%s): %s by %s, %s",

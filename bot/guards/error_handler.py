@@ -12,22 +12,20 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bot.chat.message_stream import is_temporary
 from bot.errors import UserFacingError
-from bot.guards.audit import action_of, record_error
+from bot.guards.audit import action_of, record_outcome
 from bot.text.rounds import sentence
 from bot.text.sanitize import sanitize_sentence
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.engine import explain, is_away
+from storage.database.enums import AuditOutcome
 from storage.errors import StorageError
-from storage.runtime.request_ids import take_up
+from storage.runtime.log_setup import ensure_request
 
 log = logging.getLogger(__name__)
 
 OUTDATED = "That command has changed in an update. Reload Discord (Ctrl+R), then try again."
 TOO_LATE = "Sorry, that took me too long for Discord. Please check whether it worked; if not, try again."
 UNKNOWN_INTERACTION = 10062  # Discord's error code if there was no reply within three seconds
-NO_SUCH_VALUE = "I can't use one of those values. Choose it from Discord's list, or use one that I can see."
-AWAY = "I can't reach my database right now. Check in a minute whether it worked; if not, try again."
-DISCORD_TROUBLE = "Sorry, Discord didn't let me do that just now. Please try again in a minute."
 NOT_MINE = "That message isn't one of my answers."
 OUTDATED_CALLS = (app_commands.CommandNotFound, app_commands.CommandSignatureMismatch)
 
@@ -38,30 +36,28 @@ def member_message(error: BaseException) -> str:
     if isinstance(cause, OUTDATED_CALLS):
         return OUTDATED
     if isinstance(cause, app_commands.TransformerError):
-        return NO_SUCH_VALUE
+        return "I can't use one of those values. Choose it from Discord's list, or use one that I can see."
     if is_expected(error):
         return sanitize_sentence(sentence(str(cause) or "you can't do this here"))
-    return _describe_outage(cause) or _describe_defect(cause)
+    if outage := _describe_outage(cause):
+        return outage
+    reference = ensure_request()  # the request's ID, which all its log lines have
+    log.error("Unexpected error, reference %s", reference, exc_info=cause)
+    return f"Sorry, something went wrong. If it happens again, give the operator this reference: `{reference}`."
 
 
 def _describe_outage(cause: BaseException) -> str | None:
     """Return the message if the database or Discord is temporarily unavailable."""
     if isinstance(cause, SQLAlchemyError) and is_away(cause):
         log.error("A member was asked to try again: %s", explain(cause))
-        return AWAY
+        return "I can't reach my database right now. Check in a minute whether it worked; if not, try again."
     if isinstance(cause, discord.NotFound) and cause.code == UNKNOWN_INTERACTION:
         log.error("A reply to a command or button came too late for Discord: this machine is too busy.")
         return TOO_LATE
     if isinstance(cause, (discord.HTTPException, discord.RateLimited, aiohttp.ClientError)) and is_temporary(cause):
         log.error("Discord refused a request: %s", cause)
-        return DISCORD_TROUBLE
+        return "Sorry, Discord didn't let me do that just now. Please try again in a minute."
     return None
-
-
-def _describe_defect(cause: BaseException) -> str:
-    reference = take_up()  # the request's ID, which all its log lines have
-    log.error("Unexpected error, reference %s", reference, exc_info=cause)
-    return f"Sorry, something went wrong. If it happens again, give the operator this reference: `{reference}`."
 
 
 def is_expected(error: BaseException) -> bool:
@@ -103,7 +99,8 @@ async def report_error(interaction: discord.Interaction, error: Exception, actio
     await _delete_public_placeholder(interaction)
     await answer_privately(interaction, message)
     if action:
-        await record_error(interaction, action_of(interaction, action), message, is_foreseen=is_expected(error))
+        outcome = AuditOutcome.REFUSED if is_expected(error) else AuditOutcome.FAILED
+        await record_outcome(interaction, action_of(interaction, action), outcome, message)
 
 
 async def _delete_public_placeholder(interaction: discord.Interaction) -> None:

@@ -1,21 +1,23 @@
-"""Base classes for commands, forms and buttons: they check access first, and reply to errors with a sentence."""
+"""Base classes of cogs, forms and buttons: they check access first, and reply to errors with a sentence."""
 
 from __future__ import annotations
 
 import contextlib
 from abc import abstractmethod
+from collections.abc import Iterable
 from re import Match
 from typing import Any, ClassVar, Self
 
 import discord
 from discord import app_commands
+from discord.ext import commands
 
-from bot.guards.access import ALWAYS_ALLOWED
+from bot.guards.access import ALWAYS_ALLOWED, require_admin
 from bot.guards.audit import is_for_admins
 from bot.guards.error_handler import answer_privately, member_message, report_error
 from bot.guards.rate_limit import RateLimited
 from bot.services import Services, services_of
-from storage.runtime.request_ids import begin_request
+from storage.runtime.log_setup import begin_request
 
 
 async def check_access(interaction: discord.Interaction) -> bool:
@@ -28,11 +30,50 @@ async def check_access(interaction: discord.Interaction) -> bool:
     return refusal is None
 
 
+class BotCog(commands.Cog):
+    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
+        self.bot = bot
+        self.services = services
+
+
+@app_commands.guild_only()
+@app_commands.default_permissions(manage_guild=True)
+class AdminCog(BotCog):
+    """A cog whose commands are for admins."""
+
+    async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
+        require_admin(interaction.user, self.services.settings.discord)
+        return True
+
+
 class Form(discord.ui.Modal):
     """A form without a time limit."""
 
     action: ClassVar[str] = ""
     """Name of an admin's action, for the audit trail; empty for members' forms."""
+
+    def __init__(self, services: Services, title: str) -> None:
+        super().__init__(title=title, timeout=None)
+        self._services = services
+
+    def _ask(
+        self,
+        key: str,
+        label: str,
+        help_text: str | None = None,
+        *,
+        limit: int,
+        default: str = "",
+        long: bool = False,
+        required: bool = False,
+    ) -> discord.ui.TextInput[Self]:
+        """Add a field for text and return it; Discord limits the help text to 100 characters."""
+        style = discord.TextStyle.paragraph if long else discord.TextStyle.short
+        field: discord.ui.TextInput[Self] = discord.ui.TextInput(
+            style=style, default=default[:limit] or None, max_length=limit, required=required, custom_id=key
+        )
+        self.add_item(discord.ui.Label(text=label, description=help_text, component=field))
+        return field
 
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
         begin_request()
@@ -44,11 +85,13 @@ class Form(discord.ui.Modal):
     def require(self, interaction: discord.Interaction) -> None:
         """Raise if the user may not send the form: they may have lost a right since they opened it."""
 
-    def __init__(self, *, title: str) -> None:
-        super().__init__(title=title, timeout=None)
-
     async def on_error(self, interaction: discord.Interaction, error: Exception, /) -> None:  # type: ignore[override]
         await report_error(interaction, error, self.action)
+
+
+class AdminForm(Form):
+    def require(self, interaction: discord.Interaction) -> None:
+        require_admin(interaction.user, self._services.settings.discord)
 
 
 class PersistentButton(discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]], template=r"(?!)"):
@@ -85,6 +128,13 @@ class PersistentButton(discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]
             await self.press(interaction, services_of(interaction))
         except Exception as error:
             await report_error(interaction, error, self.action)
+
+
+def button_row(buttons: Iterable[PersistentButton]) -> discord.ui.View:
+    view = discord.ui.View(timeout=None)
+    for button in buttons:
+        view.add_item(button)
+    return view
 
 
 class AuditedCommandTree(app_commands.CommandTree[discord.Client]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from bot.errors import UserFacingError
@@ -34,7 +34,9 @@ class RateLimiter:
 
     def require_pause(self, member_id: int) -> None:
         """Count a requested answer; raises RateLimited within chat.cooldown_s of the previous one."""
-        _refuse_early(self._windows.take(self._pause_of(member_id), time.monotonic()))
+        pause_s = self._settings.chat.cooldown_s
+        windows = [Window(("answers", member_id), 1, pause_s)] if pause_s else []
+        _refuse_early(self._windows.take(windows, time.monotonic()))
 
     def should_notify(self, member_id: int, channel_id: int) -> bool:
         """Return whether to tell the member about a refusal now: telling them every time would be spam."""
@@ -43,10 +45,6 @@ class RateLimiter:
             Window(("told in", channel_id), TOLD_IN_CHANNEL, TOLD_PAUSE_S),
         ]
         return not self._windows.take(windows, time.monotonic())
-
-    def _pause_of(self, member_id: int) -> list[Window]:
-        pause_s = self._settings.chat.cooldown_s
-        return [Window(("answers", member_id), 1, pause_s)] if pause_s else []
 
 
 def _refuse_early(wait_s: float) -> None:
@@ -80,23 +78,14 @@ class SlidingWindows:
         self._taken: dict[Window, deque[float]] = {}
         self._until_sweep = SWEEP_EVERY
 
-    def wait_s(self, windows: Iterable[Window], now_s: float) -> float:
-        """Return the seconds until every window has room, 0 for now; charges nothing."""
-        return max((self._wait_s(window, now_s) for window in windows), default=0.0)
-
-    def take(self, windows: Iterable[Window], now_s: float) -> float:
-        """Charge every window with a request if all have room; return the same as `wait_s`."""
-        windows = list(windows)
-        wait_s = self.wait_s(windows, now_s)
+    def take(self, windows: Sequence[Window], now_s: float) -> float:
+        """Charge every window with a request if all have room; return the seconds until they do, 0 for now."""
+        wait_s = max((self._wait_s(window, now_s) for window in windows), default=0.0)
         if not wait_s:
             self._sweep(now_s)
             for window in windows:
                 self._taken.setdefault(window, deque(maxlen=window.most)).append(now_s)
         return wait_s
-
-    def __len__(self) -> int:
-        """Return the number of windows with remembered requests."""
-        return len(self._taken)
 
     def _wait_s(self, window: Window, now_s: float) -> float:
         taken = self._taken.get(window)

@@ -1,30 +1,129 @@
-"""Adds documents that admins give in a command or a form, and describes documents and passages."""
+"""Reads documents from their sources: typed text, a file, a message, or the pinned messages of a channel."""
 
 from __future__ import annotations
 
 import logging
+import re
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import discord
+from discord.utils import format_dt
 
 from bot.errors import UserFacingError
 from bot.guards.access import require_admin, user_label
 from bot.guards.interactions import Form
-from bot.knowledge import sources
-from bot.knowledge.library import Placement, Source
+from bot.knowledge.chunking import Block
+from bot.knowledge.extraction import MediaType, Unreadable, extract, media_type_of, parse_markdown, too_large
+from bot.knowledge.library import Report, Source
 from bot.knowledge.quoting import MAX_TITLE_CHARS, cite_one
 from bot.personalities.card_form import FIELD_CHARS
 from bot.services import Services
 from bot.text.sanitize import escape_inline
 from bot.text.splitting import shorten
+from storage.database.enums import DocumentKind
 from storage.knowledge.documents import Document, find_document
 from storage.knowledge.search import Passage
 from storage.settings.sections import KnowledgeSettings, Settings
 from storage.wording import count
 
 log = logging.getLogger(__name__)
+
+
+LOWEST_HEADING = 6
+MESSAGE_LINK = re.compile(r"https://(?:\w+\.)?discord(?:app)?\.com/channels/(\d+)/(\d+)/(\d+)/?")
+NOT_FOUND = "I can't find that message: it was deleted, or I can't read its channel."
+NOT_YOURS = "You can't read that channel yourself."
+
+Channel = discord.abc.GuildChannel | discord.Thread
+PinsChannel = discord.TextChannel | discord.VoiceChannel | discord.StageChannel | discord.Thread
+
+
+async def from_file(file: discord.Attachment, settings: KnowledgeSettings) -> Source:
+    """Download and read an attachment; raises Unreadable."""
+    media_type = media_type_of(file.filename)
+    if file.size > settings.max_file_bytes:
+        raise Unreadable(too_large(file.filename, file.size, settings))
+    try:
+        content = await file.read()
+    except discord.HTTPException as error:
+        raise Unreadable(f"{file.filename} could not be downloaded from Discord ({error.status}): try again") from error
+    return Source(DocumentKind.FILE, await extract(content, file.filename, settings), media_type)
+
+
+async def from_link(link: str, reader: discord.Member) -> tuple[Source, str]:
+    """Return the linked message, and a title for it; raises UserFacingError."""
+    message = await _fetch(link, reader)
+    return from_message(message), f"Message in #{message.channel}"
+
+
+def from_message(message: discord.Message) -> Source:
+    """Return the text of a message; raises UserFacingError if it has none."""
+    blocks = parse_markdown(message.content)
+    if not blocks:
+        raise UserFacingError("That message has no text. If it has a file, add the file instead.")
+    return Source(
+        DocumentKind.MESSAGE, blocks, MediaType.MARKDOWN, message.jump_url, _speakers([message]), _ids([message])
+    )
+
+
+async def from_pins(channel: Channel, reader: discord.Member) -> Source:
+    """Return the pinned messages of a channel that the reader can see; raises UserFacingError."""
+    if not isinstance(channel, PinsChannel) or not _may_read(channel, reader):
+        raise UserFacingError(NOT_YOURS)
+    return await read_pins(channel)
+
+
+async def read_pins(channel: PinsChannel) -> Source:
+    """Return the pinned messages of a channel, each below its author and date; raises UserFacingError."""
+    try:
+        pinned = [message async for message in channel.pins()]
+    except discord.HTTPException as error:
+        raise UserFacingError(f"I can't read the pinned messages of #{channel}.") from error
+    blocks = [block for message in reversed(pinned) for block in _under_its_author(message)]
+    if not blocks:
+        raise UserFacingError("No message with text is pinned there.")
+    return Source(DocumentKind.PINS, blocks, MediaType.MARKDOWN, channel.jump_url, _speakers(pinned), _ids(pinned))
+
+
+async def _fetch(link: str, reader: discord.Member) -> discord.Message:
+    match = MESSAGE_LINK.fullmatch(link.strip())
+    if match is None:
+        raise UserFacingError("That is not a message link. Choose Copy Message Link in the message's menu.")
+    guild_id, channel_id, message_id = (int(part) for part in match.groups())
+    if guild_id != reader.guild.id:
+        raise UserFacingError("That message is in another server. I only add messages of this one.")
+    channel = reader.guild.get_channel_or_thread(channel_id)
+    if not isinstance(channel, discord.abc.Messageable):
+        raise UserFacingError(NOT_FOUND)
+    if not _may_read(channel, reader):
+        raise UserFacingError(NOT_YOURS)
+    try:
+        return await channel.fetch_message(message_id)
+    except discord.HTTPException as error:
+        raise UserFacingError(NOT_FOUND) from error
+
+
+def _may_read(channel: Channel, reader: discord.Member) -> bool:
+    permissions = channel.permissions_for(reader)
+    return permissions.read_messages and permissions.read_message_history
+
+
+def _under_its_author(message: discord.Message) -> list[Block]:
+    blocks = parse_markdown(message.content)
+    heading = Block(f"{message.author.display_name}, {message.created_at:%Y-%m-%d}", level=1)
+    lower = [Block(block.text, min(block.level + 1, LOWEST_HEADING) if block.level else 0) for block in blocks]
+    return [heading, *lower] if blocks else []
+
+
+def _ids(messages: Sequence[discord.Message]) -> dict[int, int]:
+    return {message.id: message.channel.id for message in messages if message.content}
+
+
+def _speakers(messages: Sequence[discord.Message]) -> frozenset[int]:
+    return frozenset(message.author.id for message in messages if message.content and not message.author.bot)
+
 
 PROGRESS_PAUSE_S = 2.0
 EXCERPT_CHARS = 160
@@ -37,7 +136,7 @@ class DocumentRequest:
     text: str | None = None
     file: discord.Attachment | None = None
     message: str | None = None
-    pins: sources.Channel | None = None
+    pins: Channel | None = None
     title: str | None = None
     link: str | None = None
 
@@ -46,23 +145,17 @@ class DocumentRequest:
         return sum(source is not None for source in (self.text, self.file, self.message, self.pins))
 
 
-class ReportIndexing:
-    """Shows the progress of embedding in a deferred answer, with a pause between two updates."""
+def report_in(interaction: discord.Interaction) -> Report:
+    """Return a function that shows the progress of embedding in a deferred answer, with a pause between two updates."""
+    shown_at_s = time.perf_counter()
 
-    def __init__(self, say: Callable[[str], Awaitable[object]], pause_s: float = PROGRESS_PAUSE_S) -> None:
-        self._say = say
-        self._pause_s = pause_s
-        self._said_s = time.perf_counter()
+    async def report(done: int, total: int) -> None:
+        nonlocal shown_at_s
+        if done < total and time.perf_counter() - shown_at_s >= PROGRESS_PAUSE_S:
+            shown_at_s = time.perf_counter()
+            await interaction.edit_original_response(content=f"Indexing: {done} of {total} passages …")
 
-    async def __call__(self, done: int, total: int) -> None:
-        now_s = time.perf_counter()
-        if done < total and now_s - self._said_s >= self._pause_s:
-            self._said_s = now_s
-            await self._say(f"Indexing: {done} of {total} passages …")
-
-
-def report_in(interaction: discord.Interaction) -> ReportIndexing:
-    return ReportIndexing(lambda text: interaction.edit_original_response(content=text))
+    return report
 
 
 def require_curator(user: discord.User | discord.Member, settings: Settings) -> None:
@@ -75,16 +168,9 @@ class DocumentForm(Form):
     """Asks for a title and a text of several lines."""
 
     def __init__(self, services: Services, *, title: str | None, label: str, help_text: str) -> None:
-        super().__init__(title="Add a document")
-        self._services = services
-        self.name: discord.ui.TextInput[DocumentForm] = discord.ui.TextInput(
-            max_length=MAX_TITLE_CHARS, default=title[:MAX_TITLE_CHARS] if title else None, custom_id="title"
-        )
-        self.text: discord.ui.TextInput[DocumentForm] = discord.ui.TextInput(
-            style=discord.TextStyle.paragraph, max_length=FIELD_CHARS, custom_id="text"
-        )
-        self.add_item(discord.ui.Label(text="Title", component=self.name))
-        self.add_item(discord.ui.Label(text=label, description=help_text, component=self.text))
+        super().__init__(services, "Add a document")
+        self._title = self._ask("title", "Title", limit=MAX_TITLE_CHARS, default=title or "", required=True)
+        self._text = self._ask("text", label, help_text, limit=FIELD_CHARS, long=True, required=True)
 
     def require(self, interaction: discord.Interaction) -> None:
         require_curator(interaction.user, self._services.settings)
@@ -100,14 +186,15 @@ async def store_document(
     """Read, store and embed the document, with progress in the deferred answer; return a line that describes it."""
     assert isinstance(interaction.user, discord.Member)  # guild_only
     source, title = await _read(request, interaction.user, services.settings.knowledge)
-    place = Placement(
+    document = await services.library.add(
+        source,
+        report_in(interaction),
         guild_id=interaction.user.guild.id,
         channel_id=channel_id,
         personality_id=personality_id,
         title=" ".join((request.title or title).split())[:MAX_TITLE_CHARS],
         added_by=user_label(interaction.user),
     )
-    document = await services.library.add(source, place, report_in(interaction))
     log.info("%s added document %d (%s).", user_label(interaction.user), document.id, document.title)
     return await describe_stored(services, document)
 
@@ -115,21 +202,18 @@ async def store_document(
 async def _read(request: DocumentRequest, reader: discord.Member, settings: KnowledgeSettings) -> tuple[Source, str]:
     """Return the source, and a title in case none was given."""
     if request.file is not None:
-        source, title = await sources.from_file(request.file, settings), request.file.filename
+        source, title = await from_file(request.file, settings), request.file.filename
     elif request.message is not None:
-        return await sources.from_link(request.message, reader)
+        return await from_link(request.message, reader)
     elif request.pins is not None:
-        return await sources.from_pins(request.pins, reader), f"Pinned in #{request.pins.name}"
+        return await from_pins(request.pins, reader), f"Pinned in #{request.pins.name}"
     else:
         text = request.text or ""
-        source, title = sources.from_text(text), text.strip().partition("\n")[0]
-    return Source(source.kind, source.blocks, source.media_type, _web_link(request.link)), title
-
-
-def _web_link(link: str | None) -> str:
-    if link is not None and not link.startswith(("https://", "http://")):
+        source = Source(DocumentKind.TEXT, parse_markdown(text), MediaType.MARKDOWN)
+        title = text.strip().partition("\n")[0]
+    if request.link is not None and not request.link.startswith(("https://", "http://")):
         raise UserFacingError("A link must start with https:// or http://.")
-    return (link or "").strip()
+    return replace(source, link=(request.link or "").strip()), title
 
 
 async def describe_stored(services: Services, document: Document) -> str:
@@ -152,7 +236,7 @@ def describe_document(document: Document) -> str:
     return (
         f"**{document.id}** · {cite_one(document.title, document.link)} · "
         f"{count(document.chunks, 'passage')}{waiting} · {where}{personality} · added by {document.added_by} · "
-        f"updated <t:{int(document.refreshed_at.timestamp())}:d>"
+        f"updated {format_dt(document.refreshed_at, 'd')}"
     )
 
 

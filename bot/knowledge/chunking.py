@@ -32,20 +32,6 @@ class Block:
     """1 to 6 for headings, 1 is the highest; 0 for everything else."""
 
 
-@dataclass(frozen=True)
-class _Section:
-    heading: str
-    blocks: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Piece:
-    text: str
-    tokens: int
-    continues: bool
-    """Its paragraph started in the previous piece."""
-
-
 def cut_into_chunks(
     title: str, blocks: Sequence[Block], count_tokens: CountTokens, *, chunk_tokens: int, overlap_tokens: int
 ) -> list[NewChunk]:
@@ -55,15 +41,16 @@ def cut_into_chunks(
     previous passage.
     """
     chunks = []
-    for section in _sections(title, blocks):
-        heading = _fit_heading(section.heading, count_tokens, int(chunk_tokens * MAX_HEADING_SHARE))
+    for path, texts in _sections(title, blocks):
+        heading = _fit_heading(path, count_tokens, int(chunk_tokens * MAX_HEADING_SHARE))
         room = chunk_tokens - count_tokens(heading)
         overlap = min(overlap_tokens, room // 2)
-        chunks += [NewChunk(heading, text) for text in _pack(section.blocks, count_tokens, room, overlap)]
+        chunks += [NewChunk(heading, text) for text in _pack(texts, count_tokens, room, overlap)]
     return chunks
 
 
-def _sections(title: str, blocks: Sequence[Block]) -> Iterator[_Section]:
+def _sections(title: str, blocks: Sequence[Block]) -> Iterator[tuple[str, list[str]]]:
+    """Yield each section's path of headings and its texts."""
     path: list[Block] = []
     body: list[str] = []
     for block in (*blocks, Block("", level=1)):  # closes the last section
@@ -74,7 +61,7 @@ def _sections(title: str, blocks: Sequence[Block]) -> Iterator[_Section]:
         if path and not body and not deeper:
             body.append(path[-1].text)  # a heading without text is all that can be found
         if body:
-            yield _Section(PATH.join([title, *(above.text for above in path)]), tuple(body))
+            yield PATH.join([title, *(above.text for above in path)]), body
         body = []
         path = [above for above in path if above.level < block.level] + [block]
 
@@ -91,21 +78,17 @@ def _pack(blocks: Sequence[str], count_tokens: CountTokens, room: int, overlap: 
     """Yield the blocks in order, as texts of at most `room` tokens."""
     packed, used = "", 0
     for block in blocks:
-        for piece in _cut_block(block, count_tokens, room - overlap):
-            if packed and used + piece.tokens > room:
+        for position, text in enumerate(_split(block, count_tokens, room - overlap)):
+            tokens = count_tokens(text)
+            if packed and used + tokens > room:
                 yield packed.strip()
-                packed = _tail(packed, count_tokens, overlap) if piece.continues else ""
+                packed = _tail(packed, count_tokens, overlap) if position else ""  # it continues a paragraph
                 used = count_tokens(packed)
-            packed += piece.text
-            used += piece.tokens
+            packed += text
+            used += tokens
         packed += "\n\n"
     if packed.strip():
         yield packed.strip()
-
-
-def _cut_block(block: str, count_tokens: CountTokens, room: int) -> Iterator[_Piece]:
-    for position, text in enumerate(_split(block, count_tokens, room)):
-        yield _Piece(text, count_tokens(text), continues=position > 0)
 
 
 def _split(text: str, count_tokens: CountTokens, room: int) -> Iterator[str]:

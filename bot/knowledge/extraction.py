@@ -61,10 +61,6 @@ class Unreadable(UserFacingError):
     """The attachment cannot be read; the message says why and what to do."""
 
 
-class TooLong(Exception):
-    """The file has more text than knowledge.max_chars."""
-
-
 def media_type_of(filename: str) -> MediaType:
     """Return the file's type by its name; raises Unreadable for unsupported types."""
     found = SUFFIXES.get(PurePath(filename).suffix.lower())
@@ -152,13 +148,11 @@ def main() -> None:
     answer: dict[str, Any]
     try:
         blocks = list(_within(_read(media_type, sys.stdin.buffer.read(), max_pages), max_chars))
-        answer = (
-            {"blocks": [[block.level, block.text] for block in blocks]} if blocks else {"problem": _empty(media_type)}
-        )
+        answer = {"blocks": [[block.level, block.text] for block in blocks]} if blocks else {"problem": "has no text"}
+        if not blocks and media_type is MediaType.PDF:
+            answer["problem"] += ", perhaps because its pages are scans: run text recognition (OCR) first"
     except Unreadable as error:
         answer = {"problem": str(error)}
-    except TooLong:
-        answer = {"problem": f"has more than {max_chars:,} characters, the limit (knowledge.max_chars): split it"}
     except MemoryError:
         answer = {"problem": "needs too much memory when unpacked: save it as .txt or .md"}
     except Exception:
@@ -174,14 +168,8 @@ def _limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
 
 
-def _empty(media_type: MediaType) -> str:
-    if media_type is MediaType.PDF:
-        return "has no text, perhaps because its pages are scans: run text recognition (OCR) first"
-    return "has no text"
-
-
 def _within(blocks: Iterable[Block], max_chars: int) -> Iterator[Block]:
-    """Yield the blocks that are not blank; raises TooLong."""
+    """Yield the blocks that are not blank; raises Unreadable."""
     chars = 0
     for block in blocks:
         text = _clean(block.text).strip("\n")
@@ -189,7 +177,7 @@ def _within(blocks: Iterable[Block], max_chars: int) -> Iterator[Block]:
             continue
         chars += len(text)
         if chars > max_chars:
-            raise TooLong
+            raise Unreadable(f"has more than {max_chars:,} characters, the limit (knowledge.max_chars): split it")
         yield Block(text, block.level)
 
 

@@ -1,27 +1,80 @@
-"""A server's documents: cuts and embeds them, and looks up passages for a question."""
+"""The documents of all servers: added, embedded in the background, and searched for passages to quote."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from bot.errors import UserFacingError
 from bot.knowledge.chunking import Block, CountTokens, cut_into_chunks
-from bot.knowledge.encoder import EncoderThread
 from bot.privacy.recent_deletions import Deletions
 from storage.database.database import Database
 from storage.database.enums import DocumentKind
+from storage.errors import EncoderError
 from storage.knowledge import documents
 from storage.knowledge.search import Passage, Question, relevant, search
-from storage.knowledge.vectors import VectorIndex
-from storage.models.sentence_encoder import BATCH, BundledEncoder, Encoder
+from storage.knowledge.vectors import VectorIndex, prepare_vectors
+from storage.models.bundled import BATCH, BundledEncoder, Encoder
 from storage.privacy.erasure import lock_erasures
 from storage.settings.sections import KnowledgeSettings
+
+log = logging.getLogger(__name__)
+
+
+T = TypeVar("T")
+
+
+class EncoderThread:
+    def __init__(self, database: Database, load: Callable[[], Encoder]) -> None:
+        self._database = database
+        self._load = load
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+        self._encoder: Encoder | None = None
+        self.problem: str | None = None
+        """Why the encoder cannot be loaded; None if it can, or was not needed yet."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the encoder is loaded, or known to be missing."""
+        return self._encoder is not None or self.problem is not None
+
+    def close(self) -> None:
+        self._executor.shutdown(wait=False)
+
+    async def ready(self) -> Encoder | None:
+        """Return the encoder, loaded once; None if that failed, which is logged once."""
+        if not self.is_settled:
+            await asyncio.shield(self.run(self._load_once))
+        return self._encoder
+
+    async def encode(self, encoder: Encoder, texts: Sequence[str]) -> NDArray[Any]:
+        """Return a vector of length 1 for each text, (N, D)."""
+        return await self.run(lambda: encoder.encode(list(texts)))
+
+    async def run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+    def _load_once(self) -> None:
+        if self.is_settled:
+            return
+        try:
+            encoder = self._load()
+        except EncoderError as error:
+            self.problem = str(error)
+            log.warning("Search in documents matches words only: %s.", error)
+            return
+        dimensions = int(encoder.encode([""]).shape[1])
+        with self._database.transaction() as session:
+            prepare_vectors(session, dimensions, encoder.name)
+        self._encoder = encoder
+
 
 CHARS_PER_TOKEN = 3
 """A low estimate, for cutting text without the encoder's tokenizer."""
@@ -53,17 +106,6 @@ class Source:
         return "\n\n".join(f"{'#' * block.level} {block.text}".lstrip() for block in self.blocks)
 
 
-@dataclass(frozen=True)
-class Placement:
-    """The title of a document, and where it is looked up."""
-
-    guild_id: int
-    channel_id: int | None
-    personality_id: int | None
-    title: str
-    added_by: str
-
-
 class Library:
     def __init__(
         self,
@@ -93,31 +135,41 @@ class Library:
     async def prepare(self) -> None:
         """If there are documents, load the encoder and embed the passages that wait."""
         if await self._database.read(documents.has_chunks) and await self._encoder.ready() is not None:
-            await self._embed(None, _silent)
+            await self._embed(None)
 
     def close(self) -> None:
         """Stop after the current batch; the next start continues."""
         self._is_closed = True
         self._encoder.close()
 
-    async def add(self, source: Source, place: Placement, report: Report) -> documents.Document:
+    async def add(
+        self,
+        source: Source,
+        report: Report,
+        *,
+        guild_id: int,
+        channel_id: int | None,
+        personality_id: int | None,
+        title: str,
+        added_by: str,
+    ) -> documents.Document:
         """Store the document, embed it and return it; until it is embedded, search matches its words.
 
         Raises UserFacingError or DocumentRefused before anything is written.
         """
         _require_text(source, self._settings)
         new = documents.NewDocument(
-            guild_id=place.guild_id,
-            channel_id=place.channel_id,
-            personality_id=place.personality_id,
-            title=place.title,
+            guild_id=guild_id,
+            channel_id=channel_id,
+            personality_id=personality_id,
+            title=title,
             kind=source.kind,
             link=source.link,
             media_type=source.media_type,
             text=source.text,
-            chunks=await self._cut(place.title, source.blocks),
+            chunks=await self._cut(title, source.blocks),
             speakers=source.speakers,
-            added_by=place.added_by,
+            added_by=added_by,
             sources=source.messages,
         )
 
@@ -127,9 +179,9 @@ class Library:
 
         document_id = await self._database.run(add)
         await self._embed(document_id, report)
-        return await self._database.read(documents.find_document, place.guild_id, document_id)
+        return await self._database.read(documents.find_document, guild_id, document_id)
 
-    async def refresh(self, document: documents.Document, source: Source, report: Report) -> bool:
+    async def refresh(self, document: documents.Document, source: Source, report: Report | None = None) -> bool:
         """Replace the document's text with the source's; return whether it differs."""
         _require_text(source, self._settings)
         chunks = await self._cut(document.title, source.blocks)
@@ -200,7 +252,7 @@ class Library:
             )
         )
 
-    async def _embed(self, document_id: int | None, report: Report) -> None:
+    async def _embed(self, document_id: int | None, report: Report | None = None) -> None:
         """Embed waiting passages of one document or of all, in batches, so that questions need not wait."""
         encoder = await self._encoder.ready()
         if encoder is None:
@@ -211,14 +263,12 @@ class Library:
             while batch := await self._database.read(documents.waiting_chunks, encoder.name, BATCH, document_id):
                 if self._is_closed:
                     return
-                await self._embed_batch(encoder, batch)
+                vectors = await self._encoder.encode(encoder, [waiting.chunk.embedded_text for waiting in batch])
+                embeddings = {waiting.id: row.tobytes() for waiting, row in zip(batch, vectors, strict=True)}
+                await self._database.run(documents.store_embeddings, encoder.name, embeddings)
                 done += len(batch)
-                await report(min(done, total), total)
-
-    async def _embed_batch(self, encoder: Encoder, batch: Sequence[documents.Waiting]) -> None:
-        vectors = await self._encoder.encode(encoder, [waiting.chunk.embedded_text for waiting in batch])
-        embeddings = {waiting.id: row.tobytes() for waiting, row in zip(batch, vectors, strict=True)}
-        await self._database.run(documents.store_embeddings, encoder.name, embeddings)
+                if report is not None:
+                    await report(min(done, total), total)
 
 
 def _require_text(source: Source, settings: KnowledgeSettings) -> None:
@@ -233,7 +283,3 @@ def _require_text(source: Source, settings: KnowledgeSettings) -> None:
 
 def _guess_tokens(text: str) -> int:
     return -(-len(text) // CHARS_PER_TOKEN)
-
-
-async def _silent(_done: int, _total: int) -> None:
-    pass

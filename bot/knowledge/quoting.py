@@ -73,8 +73,10 @@ def add_quotes(messages: Sequence[ChatMessage], quotes: Sequence[Passage]) -> li
     newest = max((i for i, message in enumerate(messages) if message["role"] == "user"), default=None)
     if newest is None or not quotes:
         return list(messages)
-    asked = messages[newest]
-    content = f"{asked['content']}\n\n{quote_block(quotes)}\n\n{_restated(asked['content'])}"
+    asked = messages[newest]["content"]
+    # Of a long question, only the end of its last line.
+    restated = asked if len(asked) <= RESTATED_CHARS else asked.splitlines()[-1][-RESTATED_CHARS:]
+    content = f"{asked}\n\n{quote_block(quotes)}\n\n{restated}"
     quoted: ChatMessage = {"role": "user", "content": content}
     return [*messages[:newest], quoted, *messages[newest + 1 :]]
 
@@ -85,11 +87,6 @@ def quote_block(quotes: Sequence[Passage]) -> str:
     # splitlines() knows every character that a reader may take for the end of a line.
     lines = [f"{MARGIN}{line}".rstrip() for line in sanitize(quoted).splitlines()]
     return "\n".join([LABEL, *lines])
-
-
-def _restated(asked: str) -> str:
-    """Return the question; of a long one, the end of its last line."""
-    return asked if len(asked) <= RESTATED_CHARS else asked.splitlines()[-1][-RESTATED_CHARS:]
 
 
 def cite(sources: Sequence[tuple[str, str]]) -> str:

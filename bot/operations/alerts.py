@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
+from discord.utils import format_dt
+
 from bot.engine import EngineState
 from bot.operations.health import HealthCheck
 from bot.text.rounds import sentence
 from storage.database.enums import RoundStatus
-from storage.insights.alert_facts import AlertFacts, EndedCanary, FailedRound
+from storage.insights.alert_facts import AlertFacts, EndedCanary
 from storage.operations.alerts import Alert, AlertKind
+from storage.training.rounds import Round
 from storage.wording import count
 
 FALLBACK = "fallback"
@@ -37,21 +40,21 @@ def shared_alerts(facts: Iterable[AlertFacts], now: datetime) -> list[AlertKind]
 def _of(facts: AlertFacts, now: datetime) -> Iterator[AlertKind]:
     if facts.failed_round:
         yield _round(facts, facts.failed_round)
-    if facts.held_votes:
+    if facts.quarantined_votes:
         yield AlertKind(
             f"votes:{facts.personality_id}",
-            f"{count(facts.held_votes, 'vote')} of {facts.name} came in a burst and wait for review",
+            f"{count(facts.quarantined_votes, 'vote')} of {facts.name} came in a burst and wait for review",
             "review them with `/votes review`: count them or leave them out",
         )
     if facts.rolled_back and now - facts.rolled_back.ended_at < CANARY_NEWS_FOR:
         yield _canary(facts, facts.rolled_back)
 
 
-def _round(facts: AlertFacts, failed: FailedRound) -> AlertKind:
+def _round(facts: AlertFacts, failed: Round) -> AlertKind:
     ended = "failed" if failed.status is RoundStatus.FAILED else "was interrupted"
     return AlertKind(
         f"round:{facts.personality_id}",
-        f"round {failed.round_id} of {facts.name} {ended}: {failed.reason}",
+        f"round {failed.id} of {facts.name} {ended}: {failed.reason}",
         "fix the reason, then start another round with `/model train`; the trainer's log has the details",
     )
 
@@ -103,11 +106,13 @@ def describe_alert(alert: Alert) -> str:
     remedy = f" What to do: {sentence(alert.remedy)}"
     if alert.ended_at is None:
         return f"⚠️ {sentence(alert.says)}{remedy}"
-    over = f"✅ Resolved: {sentence(alert.says)} It started <t:{int(alert.raised_at.timestamp())}:R>."
-    return over if alert.told else over + remedy
+    over = f"✅ Resolved: {sentence(alert.says)} It started {format_dt(alert.raised_at, 'R')}."
+    return over if alert.announced else over + remedy
 
 
 def describe_away(since: datetime, *, over: bool) -> str:
     """Return the message about an unreachable database, which cannot store this alert."""
     trouble = DATABASE_AWAY
-    return describe_alert(Alert(trouble.key, trouble.says, trouble.remedy, since, since if over else None, told=over))
+    return describe_alert(
+        Alert(trouble.key, trouble.says, trouble.remedy, since, since if over else None, announced=over)
+    )

@@ -1,14 +1,27 @@
-"""The connection to Discord: whether it is up, and one log line when it is lost and one when it is back."""
+"""The connection to Discord: outages in the log, and a heartbeat for each shard."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 
+from tenacity import AsyncRetrying
+
+from bot.background import BackgroundTasks
+from storage.database.database import Database
+from storage.database.engine import FAILURES, explain
+from storage.errors import ShardTaken
+from storage.retrying import retries
+from storage.runtime.processes import HEARTBEAT_S, SILENT_AFTER_S, worker_name
+from storage.runtime.shards import leave_shards, record_shard_heartbeats, shards_of, take_shards
+from storage.settings.sections import Settings
 from storage.wording import duration
 
 log = logging.getLogger(__name__)
+
 
 RECONNECTING = ("discord.client", "discord.shard")
 """discord.py's loggers that report each failed attempt to connect as an error with a traceback."""
@@ -55,3 +68,33 @@ class Gateway(logging.Filter):
             log.warning("Discord is unreachable (%s); reconnecting.", str(error) or type(error).__name__)
         log.debug(record.getMessage(), exc_info=record.exc_info)
         return False
+
+
+class ShardHeartbeat:
+    def __init__(self, database: Database, settings: Settings, tasks: BackgroundTasks) -> None:
+        self._database = database
+        self._shards = shards_of(settings.discord)
+        self._worker = worker_name(settings.data.directory)
+        self._tasks = tasks
+        self._beating: asyncio.Task[None] | None = None
+
+    async def begin(self, patience_s: float = SILENT_AFTER_S + HEARTBEAT_S) -> None:
+        """Take the shards, and record heartbeats from now on.
+
+        A process on another machine that has just died looks alive until its last heartbeat is old enough, so taken
+        shards are tried again for `patience_s` seconds; after that, ShardTaken is raised.
+        """
+        report = partial(log.warning, "Waiting for another process to stop: %s")
+        options = retries(lambda error: isinstance(error, ShardTaken), report, patience_s)
+        await AsyncRetrying(**options)(self._database.run, take_shards, self._shards, self._worker)
+        beat = partial(self._database.run, record_shard_heartbeats, self._shards, self._worker)
+        self._beating = self._tasks.repeat(beat, HEARTBEAT_S, "record a heartbeat")
+
+    async def end(self) -> None:
+        """Release the shards, so that another process can take them at once."""
+        if self._beating is not None:
+            self._beating.cancel()
+        try:
+            await self._database.run(leave_shards, self._shards, self._worker)
+        except FAILURES as error:
+            log.warning("Another process can take these shards only in %.0f s: %s", SILENT_AFTER_S, explain(error))

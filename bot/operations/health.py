@@ -1,24 +1,31 @@
-"""Whether the bot can work: for supervisors through /health, and for alerts."""
+"""The pages /health and /metrics, and what they report."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import shutil
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import discord
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from bot.engine import engine_state
 from bot.operations.gateway import Gateway
 from bot.operations.metrics import time_statements
 from bot.services import Services
 from storage.runtime.processes import TRAINER, is_alive
+from storage.settings.sections import MetricsSettings
+
+log = logging.getLogger(__name__)
+
 
 DATABASE_PATIENCE_S = 3.0
 GB = 1e9
@@ -56,22 +63,15 @@ class Health:
 async def examine_health(services: Services, gateway: Gateway) -> Health:
     settings = services.settings
     disk = await asyncio.to_thread(disk_check, settings.data.directory, settings.alerts.min_free_gb)
-    return Health(
-        (
-            HealthCheck(
-                "gateway", gateway.is_connected, "connected" if gateway.is_connected else "not connected to Discord"
-            ),
-            _engine(services),
-            *await _database(services),
-            disk,
-        )
-    )
+    connection = "connected" if gateway.is_connected else "not connected to Discord"
+    connected = HealthCheck("gateway", gateway.is_connected, connection)
+    return Health((connected, _engine(services), *await _database(services), disk))
 
 
 def _engine(services: Services) -> HealthCheck:
     if trouble := engine_trouble(services):
         return HealthCheck("engine", False, trouble)
-    state = engine_state(services.engine)
+    state = services.engine.state()
     return HealthCheck("engine", not state.fallback, state.who_answers(), needed=not state.fallback)
 
 
@@ -103,7 +103,7 @@ def measure(client: discord.Client, services: Services, gateway: Gateway) -> Non
     metrics = services.metrics
     metrics.queue_length.set_function(lambda: services.engine.waiting)
     metrics.engine_ready.set_function(lambda: not engine_trouble(services))
-    metrics.resident_versions.set_function(lambda: engine_state(services.engine).resident_versions)
+    metrics.resident_versions.set_function(lambda: services.engine.state().resident_versions)
     metrics.gateway_connected.set_function(lambda: gateway.is_connected)
     metrics.gateway_latency.set_function(lambda: client.latency if gateway.is_connected else math.nan)
     time_statements(services.database.engine, metrics)
@@ -113,4 +113,39 @@ def engine_trouble(services: Services) -> str:
     """Return why the model cannot answer, or "" if it can."""
     if not services.model_loaded.is_set():
         return "the model is loading"
-    return engine_state(services.engine).trouble
+    return services.engine.state().trouble
+
+
+async def open_pages(
+    settings: MetricsSettings, registry: CollectorRegistry, examine: Callable[[], Awaitable[Health]]
+) -> web.AppRunner | None:
+    """Serve /metrics, /health and /health/live on this loop; return None if the port is not available."""
+
+    async def metrics(_request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def health(_request: web.Request) -> web.Response:
+        found = await examine()
+        return web.json_response(found.as_dict(), status=200 if found.is_ready else 503)
+
+    async def live(_request: web.Request) -> web.Response:
+        return web.json_response({"live": True})  # answered by the bot's event loop
+
+    app = web.Application()
+    app.add_routes([web.get("/metrics", metrics), web.get("/health", health), web.get("/health/live", live)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, settings.address, settings.port).start()
+    except OSError as error:
+        await runner.cleanup()
+        log.warning(
+            "Metrics and /health are not available: port %d on %s cannot be opened (%s). Another bot may use it: set "
+            "metrics.port to a free port, or to 0 for none.",
+            settings.port,
+            settings.address,
+            error.strerror,
+        )
+        return None
+    log.info("Metrics and health: http://%s:%d.", settings.host, settings.port)
+    return runner

@@ -1,32 +1,113 @@
-"""The form for a personality's card, and its fields as text."""
+"""Cards as files and as a form."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from io import BytesIO
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import discord
 from sqlalchemy.orm import Session
 
-from bot.guards.access import require_admin, user_label
+from bot.errors import UserFacingError
+from bot.guards.access import user_label
 from bot.guards.audit import action_of, run_audited_as
 from bot.guards.error_handler import answer_privately
-from bot.guards.interactions import Form
-from bot.personalities.texts import describe_change, describe_created, format_sampling
+from bot.guards.interactions import AdminForm
+from bot.personalities.selection import NEXT_STEP, describe_change, format_sampling, require_own
 from bot.services import Services
 from storage.errors import CardError
-from storage.personalities.cards import MAX_DESCRIPTION_CHARS, MAX_GREETING_CHARS, Card, Example, build_card
-from storage.personalities.personalities import Personality, change_card, create_personality
+from storage.models.personality_files import (
+    ImportedPersonality,
+    Provenance,
+    import_personality_file,
+    read_provenance,
+    zip_version,
+)
+from storage.personalities.cards import (
+    MAX_CARD_BYTES,
+    MAX_DESCRIPTION_CHARS,
+    MAX_GREETING_CHARS,
+    Card,
+    Example,
+    build_card,
+)
+from storage.personalities.personalities import CARD_SUFFIX, Personality, change_card, create_personality
+from storage.releases.versions import version_named
 
 log = logging.getLogger(__name__)
+
+
+MAX_ATTACHMENT_BYTES = 100_000_000
+
+
+async def version_file(services: Services, personality: Personality, version: str, limit_bytes: int) -> discord.File:
+    """Return a version as a zip file; raises UserFacingError for the base, and for files over the limit."""
+
+    def read(session: Session) -> Provenance | None:
+        found = version_named(session, personality.id, version)
+        return read_provenance(session, personality, found, services.settings) if found else None
+
+    origin = await services.database.read(read)
+    if origin is None:
+        raise UserFacingError("The base model has no adapter to export: choose a version such as v1.")
+    packed = await asyncio.to_thread(zip_version, services.adapters, services.base, origin)
+    if len(packed) > limit_bytes:
+        raise UserFacingError(
+            f"That export is {len(packed) / 1e6:.0f} MB, more than Discord accepts here. The operator can run "
+            f"`reactune personality export {personality.name} FOLDER`."
+        )
+    return discord.File(BytesIO(packed), f"{personality.name}-{origin.versions[0].name}.zip")
+
+
+async def import_attachment(
+    interaction: discord.Interaction, services: Services, file: discord.Attachment, name: str | None
+) -> ImportedPersonality:
+    """Import a card or an exported version; raises UserFacingError or StorageError."""
+    _require_importable(file)
+    content = await file.read()
+
+    def run() -> ImportedPersonality:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / Path(file.filename).name
+            path.write_bytes(content)
+            return import_personality_file(
+                services.database,
+                services.adapters,
+                services.base,
+                path,
+                name=name or path.stem,
+                model_base=services.settings.model.base,
+                by=user_label(interaction.user),
+                guild_id=interaction.guild_id,
+                may_change=lambda personality: require_own(services, interaction, personality),
+            )
+
+    return await asyncio.to_thread(run)
+
+
+def _require_importable(file: discord.Attachment) -> None:
+    """Raise UserFacingError if the file is of another type, or too large to download."""
+    is_card = file.filename.endswith(CARD_SUFFIX)
+    if not is_card and not file.filename.endswith(".zip"):
+        raise UserFacingError(f"{file.filename} is neither a card (.toml) nor an export (.zip).")
+    limit = MAX_CARD_BYTES if is_card else MAX_ATTACHMENT_BYTES
+    if file.size > limit:
+        raise UserFacingError(
+            f"{file.filename} is larger than {limit // 1_000_000} MB. The operator can run "
+            "`reactune personality import`."
+        )
+
 
 FIELD_CHARS = 4000  # Discord's limit
 SAMPLING_CHARS = 200
 PERSON = ">"
-# Discord allows 100 characters for each of these.
 PROMPT_HELP = "Starts every conversation. If empty, the prompt in the settings is used."
 GREETING_HELP = "Posted in a channel or thread when the personality is bound there."
 SAMPLING_HELP = "Such as temperature = 0.7, top_p = 0.9, max_new_tokens = 200. If empty, the settings apply."
@@ -36,49 +117,39 @@ _ASSIGNMENT = re.compile(r"(?P<name>[a-z_]+)\s*[=:]\s*(?P<number>\d+(\.\d+)?)")
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
 
 
-class CardForm(Form):
+class CardForm(AdminForm):
     """Creates a personality or changes its card; examples that do not fit into the form are kept."""
 
     action = "personality card"
 
-    def require(self, interaction: discord.Interaction) -> None:
-        require_admin(interaction.user, self._services.settings.discord)
-
     def __init__(self, services: Services, name: str, before: Personality | None) -> None:
-        super().__init__(title=f"{'Edit' if before else 'Create'} {name}")
-        self._services = services
+        super().__init__(services, f"{'Edit' if before else 'Create'} {name}")
         self._name = name
         self._before = before
-        self._inputs: dict[str, discord.ui.TextInput[CardForm]] = {}
-        card = before.card if before else Card()
-        self._ask("description", "Description", card.description, MAX_DESCRIPTION_CHARS, "One sentence, for lists.")
-        self._ask("system_prompt", "System prompt", card.system_prompt, FIELD_CHARS, PROMPT_HELP, long=True)
-        self._ask("greeting", "Greeting", card.greeting, MAX_GREETING_CHARS, GREETING_HELP, long=True)
-        self._ask("sampling", "Sampling", format_sampling(card.sampling), SAMPLING_CHARS, SAMPLING_HELP)
-        examples = format_examples(card.examples)
-        if examples is not None:
-            self._ask("examples", "Example dialogues", examples, FIELD_CHARS, EXAMPLES_HELP, long=True)
-
-    def _ask(self, key: str, label: str, text: str, limit: int, help_text: str, *, long: bool = False) -> None:
-        style = discord.TextStyle.paragraph if long else discord.TextStyle.short
-        field: discord.ui.TextInput[CardForm] = discord.ui.TextInput(
-            style=style, default=text or None, max_length=limit, required=False, custom_id=key
-        )
-        self._inputs[key] = field
-        self.add_item(discord.ui.Label(text=label, description=help_text, component=field))
+        self._card = card = before.card if before else Card()
+        asked = [
+            ("description", "Description", "One sentence, for lists.", card.description, MAX_DESCRIPTION_CHARS, False),
+            ("system_prompt", "System prompt", PROMPT_HELP, card.system_prompt, FIELD_CHARS, True),
+            ("greeting", "Greeting", GREETING_HELP, card.greeting, MAX_GREETING_CHARS, True),
+            ("sampling", "Sampling", SAMPLING_HELP, format_sampling(card.sampling), SAMPLING_CHARS, False),
+            ("examples", "Example dialogues", EXAMPLES_HELP, format_examples(card.examples), FIELD_CHARS, True),
+        ]
+        self._fields = [
+            self._ask(key, label, help_text, default=default, limit=limit, long=long)
+            for key, label, help_text, default, limit, long in asked
+            if default is not None
+        ]
 
     async def on_submit(self, interaction: discord.Interaction) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)
         before = self._before
-        card = card_from_form(
-            {key: field.value for key, field in self._inputs.items()}, before.card if before else Card()
-        )
+        card = card_from_form({field.custom_id: field.value for field in self._fields}, self._card)
         by, guild_id = user_label(interaction.user), interaction.guild_id
 
         def write(session: Session) -> str:
             if before is None:
                 create_personality(session, self._name, card, by=by, guild_id=guild_id)
-                return describe_created(self._name)
+                return f"Created **{self._name}**. {NEXT_STEP.format(name=self._name)}"
             return describe_change(before.name, changed=change_card(session, before, card, by=by))
 
         outcome = await run_audited_as(interaction, action_of(interaction, self.action, self._name), write)

@@ -1,16 +1,29 @@
-"""Which personality answers in a channel, and which one a command is about."""
+"""Which personality or version a command means, what Discord offers while it is typed, and how both are described."""
 
 from __future__ import annotations
 
 import discord
 from discord import app_commands
+from sqlalchemy.orm import Session
 
 from bot.errors import UserFacingError
 from bot.guards.access import has_named_role, is_admin
 from bot.services import Services, services_of
+from bot.text.sanitize import escape_inline
+from storage.adapters.folder_store import AS_TRAINED
 from storage.database.enums import Scope
-from storage.personalities.bindings import ActivePersonality, BindingPlace, active_personality_at
-from storage.personalities.personalities import Personality, list_personalities, personality_named
+from storage.errors import PersonalityNotFound
+from storage.personalities.bindings import (
+    ActivePersonality,
+    Binding,
+    BindingPlace,
+    active_personality_at,
+    list_bindings,
+)
+from storage.personalities.cards import CardSampling
+from storage.personalities.personalities import Personality, list_personalities, personality_named, read_personality
+from storage.releases.versions import list_versions, read_alias
+from storage.wording import BASE_NAME, count
 
 CHOICES = 25  # Discord's limit
 WHOSE = "A personality; without it, the one that answers here"
@@ -40,7 +53,6 @@ def _around(channel: discord.abc.GuildChannel | discord.Thread) -> list[BindingP
 
 
 async def active_personality(services: Services, channel: object) -> ActivePersonality:
-    """Return the personality that answers in the channel now."""
     return await services.database.read(active_personality_at, places_of(channel))
 
 
@@ -110,3 +122,102 @@ def offer(names: list[str], current: str) -> list[app_commands.Choice[str]]:
 def signed(personality: Personality, text: str) -> str:
     """Return the text with the personality's name above it, unless it is the default one."""
     return text if personality.is_default else f"-# personality **{personality.name}**\n{text}"
+
+
+SHOWN_EXAMPLES = 3
+NEXT_STEP = (
+    "Next, use `/personality bind {name}` to let it answer somewhere, or `/model train personality:{name} "
+    "learn_from:examples` to train its first version."
+)
+
+
+def format_sampling(sampling: CardSampling) -> str:
+    own = sampling.model_dump(exclude_none=True)
+    return ", ".join(f"{name} = {value}" for name, value in own.items())
+
+
+def describe_change(name: str, *, changed: bool) -> str:
+    if not changed:
+        return f"Nothing changed: the card of **{name}** already says that."
+    return f"Changed the card of **{name}**. The next answer uses it; the old card is kept in the database."
+
+
+def describe_binding(personality: Personality, place: BindingPlace, strength: float, replaced: str) -> str:
+    instead = f" It replaces {replaced}." if replaced else ""
+    return (
+        f"**{personality.name}** answers {describe_place(place)}{at_strength(strength)} from the next message on."
+        f"{instead} To undo this, use `/personality unbind`."
+    )
+
+
+def describe_replaced(session: Session, before: Binding | None) -> str:
+    """Return the personality that was bound before and its strength, or an empty text."""
+    if before is None:
+        return ""
+    return read_personality(session, before.personality_id).name + at_strength(before.strength)
+
+
+def list_lines(session: Session, guild_id: int) -> list[str]:
+    """Return a line for each personality that the server can use."""
+    lines = []
+    for personality in list_personalities(session, guild_id):
+        about = f" · {escape_inline(personality.card.description)}" if personality.card.description else ""
+        version = read_alias(session, personality.id).target
+        examples = count(len(personality.card.examples), "example")
+        bound = _describe_bindings(session, personality, guild_id)
+        lines.append(f"**{personality.name}**{about} · version {version} · {examples} · {bound}")
+    return lines
+
+
+def card_lines(session: Session, personality: Personality, guild_id: int) -> list[str]:
+    card = personality.card
+    bound = _describe_bindings(session, personality, guild_id)
+    examples = [map(escape_inline, example.dialogue[:2]) for example in card.examples[:SHOWN_EXAMPLES]]
+    lines = [
+        f"**{personality.name}** · version {read_alias(session, personality.id).target}",
+        escape_inline(card.description),
+        "⚠️ It is archived." if personality.archived_at else "",
+        f"{bound[0].upper()}{bound[1:]}.",
+        f"**System prompt:** {escape_inline(card.system_prompt) or 'the one in the settings'}",
+        f"**Greeting:** {escape_inline(card.greeting)}" if card.greeting else "",
+        f"**Sampling:** {format_sampling(card.sampling) or 'as in the settings'}",
+        f"**Examples:** {len(card.examples)}",
+        *(f"> {asked}\n{answered}" for asked, answered in examples),
+    ]
+    return [line for line in lines if line]
+
+
+def _describe_bindings(session: Session, personality: Personality, guild_id: int) -> str:
+    bindings = list_bindings(session, guild_id=guild_id, personality_id=personality.id)
+    places = [
+        describe_place(BindingPlace(binding.scope, binding.place_id)) + at_strength(binding.strength)
+        for binding in bindings
+    ]
+    if places:
+        return f"bound {', '.join(places)}"
+    return "answers wherever no other is bound" if personality.is_default else "not bound to any channel"
+
+
+def describe_place(place: BindingPlace) -> str:
+    return "in the whole server" if place.scope is Scope.SERVER else f"in <#{place.id}>"
+
+
+def at_strength(strength: float) -> str:
+    return "" if strength == AS_TRAINED else f" at strength {strength:g}"
+
+
+VERSION = "A version such as v3"
+VERSION_OR_BASE = "A version such as v3, or base"
+REASON = "Why; stored in the audit trail"
+
+
+async def offer_versions(interaction: discord.Interaction, current: str) -> list[app_commands.Choice[str]]:
+    services = services_of(interaction)
+    if not is_admin(interaction.user, services.settings.discord):
+        return []
+    try:
+        whose = await chosen_personality(services, interaction, interaction.namespace.personality)
+    except PersonalityNotFound:
+        return []  # the admin is still typing its name
+    versions = await services.database.read(list_versions, whose.id)
+    return offer([version.name for version in versions] + [BASE_NAME], current)

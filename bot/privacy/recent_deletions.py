@@ -63,7 +63,6 @@ class Deletions:
             self._watches.discard(watch)
 
     def concern(self, ids: Collection[int]) -> bool:
-        """Return whether one of the messages or channels was deleted."""
         return any(id_ in self._found for id_ in ids)
 
     def concern_prompt(self, channel_id: int, sources: Sources, since: datetime) -> bool:

@@ -1,4 +1,4 @@
-"""Announces promotions and ended canaries in release.announce_channel."""
+"""Announcements of releases, the evaluation of canaries, and the messages that show the progress of rounds."""
 
 from __future__ import annotations
 
@@ -9,18 +9,77 @@ from functools import partial
 import aiohttp
 import discord
 from discord.ext import commands
+from sqlalchemy.orm import Session
 
 from bot.chat.message_stream import is_temporary
 from bot.personalities.selection import signed
-from bot.releases.watcher import ReleaseState
+from bot.releases.resolver import ReleaseState
 from bot.services import Services
 from bot.text.releases import describe_announcement
+from bot.text.rounds import describe_round
 from bot.text.splitting import MAX_MESSAGE_CHARS
-from storage.operations.outbox import tell_waiting
-from storage.personalities.personalities import Personality, list_personalities
+from storage.database.engine import FAILURES
+from storage.database.enums import CHALLENGER, GateVerdict
+from storage.errors import StorageError
+from storage.operations.outbox import announce_waiting
+from storage.personalities.personalities import Personality, list_personalities, read_personality
+from storage.releases import canary_votes
 from storage.releases.announcements import Announceable, prepare_announcement, unannounced
+from storage.releases.canaries import note_numbers
+from storage.releases.promotion import conclude_canary
+from storage.releases.versions import list_versions, read_alias
+from storage.runtime.processes import TRAINER, is_alive
+from storage.training.rounds import Round, shown_rounds, stop_showing_progress
+from storage.votes.quarantines import quarantine_bursts
 
 log = logging.getLogger(__name__)
+
+
+INTERVAL_S = 3.0
+
+
+class CanaryEvaluator:
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def start(self) -> None:
+        self._services.tasks.repeat(self._evaluate_all, INTERVAL_S, "evaluate canaries")
+
+    async def _evaluate_all(self) -> None:
+        if self._services.shards.lead:
+            for personality in await self._services.database.read(list_personalities, archived=None):
+                await self._evaluate_safely(personality)
+
+    async def _evaluate_safely(self, personality: Personality) -> None:
+        """Evaluate one personality's canary; a failure does not stop the others."""
+        try:
+            await self._evaluate(personality)
+        except FAILURES:
+            raise
+        except StorageError as error:
+            log.warning("The canary of %s was not concluded and will be evaluated again: %s", personality.name, error)
+        except Exception:
+            log.exception("The canary of %s could not be evaluated; trying again.", personality.name)
+
+    async def _evaluate(self, personality: Personality) -> None:
+        database, votes = self._services.database, self._services.settings.votes
+        reading = await database.read(canary_votes.read_canary, personality.id, votes)
+        if reading is None:
+            return
+        if await self._services.releases.open_challenger(reading.canary) is None:
+            await self._services.release_watcher.look()  # the canary has just ended
+            return
+        if reading.ending is not None:
+            # Votes of a burst must not decide: if there was one, the next evaluation excludes it.
+            if not await asyncio.to_thread(quarantine_bursts, database, personality.id, votes):
+                await self._conclude(reading, reading.ending)
+        elif reading.numbers != reading.canary.numbers:
+            await database.run(note_numbers, reading.canary.id, reading.numbers)
+
+    async def _conclude(self, reading: canary_votes.Reading, ending: canary_votes.Ending) -> None:
+        if await self._services.database.run(conclude_canary, reading, ending):
+            log.info("The canary of %s ended (%s): %s", reading.challenger.name, ending.status.value, ending.reason)
+            await self._services.release_watcher.look()
 
 
 class ReleaseAnnouncer:
@@ -45,7 +104,7 @@ class ReleaseAnnouncer:
             announce = partial(self._announce, personality)
             # The bot waits for this task when it closes: what is marked as announced must be sent.
             await asyncio.shield(
-                self._services.tasks.spawn(tell_waiting(database, find, announce), "announce releases")
+                self._services.tasks.spawn(announce_waiting(database, find, announce), "announce releases")
             )
         return not await database.read(find)
 
@@ -64,7 +123,14 @@ class ReleaseAnnouncer:
             if not isinstance(error, discord.HTTPException) or is_temporary(error):
                 log.warning("A release cannot be announced now; trying again: %s", error)
                 return False
-            self._warn_once(channel_id, error)
+            if not self._has_warned:
+                log.error(
+                    "Releases cannot be announced in channel %d (%s): let the bot see it and send messages there, or "
+                    "set release.announce_channel to another channel, or to 0.",
+                    channel_id,
+                    error,
+                )
+            self._has_warned = True
         return True
 
     async def _concerns(self, channel_id: int, personality: Personality) -> bool:
@@ -76,12 +142,73 @@ class ReleaseAnnouncer:
         guild = getattr(channel, "guild", None)
         return guild is not None and guild.id == personality.guild_id
 
-    def _warn_once(self, channel_id: int, error: discord.HTTPException) -> None:
-        if not self._has_warned:
-            log.error(
-                "Releases cannot be announced in channel %d (%s): let the bot see it and send messages there, or set "
-                "release.announce_channel to another channel, or to 0.",
-                channel_id,
-                error,
-            )
-        self._has_warned = True
+
+PROGRESS_INTERVAL_S = 1.0
+NO_TRAINER = "⚠️ No trainer is running. The round starts when one does: `reactune trainer`."
+
+
+class ProgressMessages:
+    """Keeps the messages of rounds up to date, also after a restart."""
+
+    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
+        self._bot = bot
+        self._services = services
+        self._shown: dict[int, str] = {}
+        """{round id: text}"""
+
+    def start(self) -> None:
+        self._services.tasks.repeat(self._update, PROGRESS_INTERVAL_S, "show the progress of rounds")
+
+    async def text_of(self, round_: Round) -> str:
+        def read(session: Session) -> tuple[Personality, str]:
+            return read_personality(session, round_.personality_id), _next_step(session, round_)
+
+        whose, next_step = await self._services.database.read(read)
+        end = f"\n{next_step}" if next_step else ""
+        return signed(whose, describe_round(round_))[: MAX_MESSAGE_CHARS - len(end)] + end
+
+    async def _update(self) -> None:
+        """Edit the rounds' messages whose text has changed, and forget a message after its last edit."""
+        for round_ in await self._services.database.read(shown_rounds) if self._services.shards.lead else ():
+            text = await self.text_of(round_)
+            exists = self._shown.get(round_.id) == text or await self._edit(round_, text)
+            self._shown[round_.id] = text
+            if not exists or not round_.is_open:
+                del self._shown[round_.id]
+                await self._services.database.run(stop_showing_progress, round_.id)
+
+    async def _edit(self, round_: Round, text: str) -> bool:
+        """Return whether the message still exists."""
+        if round_.progress_channel_id is None or round_.progress_message_id is None:
+            return False
+        # Not with the interaction's token, which expires after 15 minutes: a round can take longer.
+        channel = self._bot.get_partial_messageable(round_.progress_channel_id)
+        message = channel.get_partial_message(round_.progress_message_id)
+        try:
+            await message.edit(content=text)
+        except (discord.NotFound, discord.Forbidden) as error:
+            log.warning("The progress of round %d can no longer be shown: %s", round_.id, error)
+            return False
+        except discord.HTTPException as error:
+            log.warning("Discord did not accept the progress of round %d: %s", round_.id, error)
+        return True
+
+
+def _next_step(session: Session, round_: Round) -> str:
+    """Return what an admin can do about the round now, if anything."""
+    if round_.is_open:
+        return "" if is_alive(session, TRAINER) else NO_TRAINER
+    made = next((v for v in list_versions(session, round_.personality_id) if v.round_id == round_.id), None)
+    if made is None:
+        return ""
+    name = made.name
+    if read_alias(session, round_.personality_id).target == name:
+        return f"{name} answers now. To undo this: `/model rollback`."
+    if read_alias(session, round_.personality_id, CHALLENGER).target == name:
+        return f"{name} answers a share of conversations. Details: `/model canary status`."
+    if made.verdict is GateVerdict.PASS:
+        return f"To use {name}, run `/model promote {name}`. Details: `/model show {name}`."
+    return (
+        f"To use {name} anyway, run `/model promote {name}` with `override` and a reason. "
+        f"Details: `/model show {name}`."
+    )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from bot.text.sanitize import escape_inline
+from bot.text.splitting import shorten
 from storage.database.enums import NOBODY, REPLAY, SOURCE_WORDS, GateVerdict, PairSource, RoundStatus, Split
 from storage.insights.lineage import (
     Lineage,
@@ -16,12 +17,12 @@ from storage.insights.lineage import (
     SourceRound,
     SourceVote,
     SourceVoter,
+    TracedReply,
 )
-from storage.insights.vote_outcomes import VoteOutcome, VoteStatus
-from storage.insights.vote_uses import PairRole, VoteUse
+from storage.insights.vote_outcomes import PairRole, VoteOutcome, VoteStatus, VoteUse
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.training.trainable import Obstacle
-from storage.votes.votes import Tally, Vote
+from storage.votes.votes import Vote
 from storage.wording import count
 
 VOTERS_SHOWN = 10
@@ -106,7 +107,8 @@ def _without_bold(lines: Iterable[str]) -> str:
 def _lineage_lines(lineage: Lineage, style: _Style) -> list[str]:
     lines = [
         f"**{lineage.version}** ({' ← '.join(lineage.chain)}) was made in {count(len(lineage.rounds), 'round')}. "
-        f"Behind the pairs: {_votes(lineage.votes)} and {count(lineage.corrections, 'suggested answer')} by "
+        f"Behind the pairs: {count(lineage.votes.up + lineage.votes.down, 'vote')} (👍 {lineage.votes.up} "
+        f"👎 {lineage.votes.down}) and {count(lineage.corrections, 'suggested answer')} by "
         f"{count(lineage.people, 'person', 'people')}."
     ]
     if lineage.trained_on_deleted_data:
@@ -126,8 +128,9 @@ def _round_lines(round_: SourceRound, style: _Style) -> Iterable[str]:
         f"requested by {style.quote(round_.requested_by)}: {_count_pairs(round_.pairs)}"
     )
     voters = [_voter(voter, style) for voter in round_.voters]
-    shown = voters[:VOTERS_SHOWN]
-    yield "Voters: " + (" · ".join(shown) or "none left") + _and_more(len(voters) - len(shown))
+    if len(voters) > VOTERS_SHOWN:
+        voters[VOTERS_SHOWN:] = [f"and {len(voters) - VOTERS_SHOWN} more"]
+    yield "Voters: " + (" · ".join(voters) or "none left")
     for position, pair in enumerate(round_.pairs, start=1):
         yield f"{position}. {_pair(pair, style)}"
 
@@ -181,7 +184,7 @@ def _voted(vote: SourceVote, style: _Style) -> str:
 def _outcome_lines(outcomes: Sequence[VoteOutcome], style: _Style, who: str) -> list[str]:
     if not outcomes:
         return [f"{who} voted on no answer so far."]
-    counts = Counter(outcome.outcome for outcome in outcomes)
+    counts = Counter(outcome.status for outcome in outcomes)
     summary = ", ".join(f"{counts[outcome]} {outcome.value}" for outcome in VoteStatus if counts[outcome])
     return [
         f"{who} voted on {count(len(outcomes), 'answer')}: {summary}.",
@@ -190,16 +193,15 @@ def _outcome_lines(outcomes: Sequence[VoteOutcome], style: _Style, who: str) -> 
 
 
 def _outcome_line(outcome: VoteOutcome, style: _Style) -> str:
-    excerpt = " ".join(outcome.answer.split())
-    excerpt = excerpt[:EXCERPT_CHARS].rstrip() + ("…" if len(excerpt) > EXCERPT_CHARS else "")
+    excerpt = shorten(" ".join(outcome.answer.split()), EXCERPT_CHARS)
     where = style.link(f"{outcome.voted_at:%Y-%m-%d}", outcome.link)
     whose = "" if outcome.personality == DEFAULT_PERSONALITY else f"{outcome.personality}: "
     return f"{SIGNS[outcome.vote]} {where} {whose}“{style.quote(excerpt)}”: {'; '.join(_parts(outcome))}"
 
 
 def _parts(outcome: VoteOutcome) -> list[str]:
-    parts = [OUTCOMES[outcome.outcome]] if outcome.outcome in OUTCOMES else []
-    if outcome.outcome is VoteStatus.NOT_TRAINABLE and outcome.obstacle is not None:
+    parts = [OUTCOMES[outcome.status]] if outcome.status in OUTCOMES else []
+    if outcome.status is VoteStatus.NOT_TRAINABLE and outcome.obstacle is not None:
         parts = [f"{parts[0]}: {OBSTACLES[outcome.obstacle]}"]
     if 0 < outcome.weight < 1 and outcome.vote is not None:
         parts.append(f"counts as {outcome.weight:.0%} of a vote, because the account or the membership here was new")
@@ -228,9 +230,21 @@ def _role(use: VoteUse) -> str:
     return f"used as the {side} answer in round {use.round_id}{against}"
 
 
-def _votes(votes: Tally) -> str:
-    return f"{count(votes.up + votes.down, 'vote')} (👍 {votes.up} 👎 {votes.down})"
+NOTHING_FOUND = "No reply has this request or message id. If the request got no answer, only the log has it."
 
 
-def _and_more(number: int) -> str:
-    return f" · and {number} more" if number > 0 else ""
+def trace_lines(replies: Sequence[TracedReply]) -> list[str]:
+    """Return the path from the message to replies, votes, rounds and versions, one step a line."""
+    return [line for reply in replies for line in _lines(reply)] or [NOTHING_FOUND]
+
+
+def _lines(reply: TracedReply) -> list[str]:
+    took = f" in {reply.total_s:.1f} s" if reply.total_s is not None else ""
+    asked = f"message {reply.source_message_id}" if reply.source_message_id else "no message"
+    return [
+        f"request {reply.request_id or 'unknown'}: {asked} in channel {reply.channel_id}",
+        f"  reply {reply.id} by {reply.version}, {reply.created_at:%Y-%m-%d %H:%M:%S} UTC: {reply.outcome}{took}",
+        f"  shown in {', '.join(f'message {id_}' for id_ in reply.message_ids) or 'no message'}",
+        f"  votes: {', '.join(f'{number} {kind}' for kind, number in reply.votes.items()) or 'none'}",
+        *(f"  round {r.id} learned from it: {r.status}{f', {r.version}' if r.version else ''}" for r in reply.rounds),
+    ]

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
 
+from discord.utils import format_dt
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bot.text.lineage import SIGNS
 from bot.text.sanitize import sanitize_reason
-from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.conversations.replies import message_links
 from storage.database.enums import NOBODY, QuarantineRule, QuarantineStatus
 from storage.database.tables import QuarantinedVoteRow
@@ -92,20 +91,10 @@ def describe_decision(shown: LinkedQuarantine) -> str:
     """Return the decision: what it was, on which votes, by whom, when and why."""
     held = shown.quarantine
     decision = "Counted" if held.status is QuarantineStatus.COUNTED else "Left out"
-    when = f", <t:{int(held.decided_at.timestamp())}:f>" if held.decided_at else ""
+    when = f", {format_dt(held.decided_at, 'f')}" if held.decided_at else ""
     why = f" · “{sanitize_reason(held.reason)}”" if held.reason else ""
     accounts = count(len(held.voters), "account")
     return f"**{decision}:** {_describe_burst(shown)} by {accounts} · decided by {held.decided_by}{when}{why}"
-
-
-def whole_lines(lines: Iterable[str], most_chars: int = MAX_MESSAGE_CHARS) -> str:
-    """Return as many whole lines as fit."""
-    text = ""
-    for line in lines:
-        if len(text) + len(line) >= most_chars:
-            return f"{text}…"
-        text += f"{line}\n"
-    return text.rstrip("\n")
 
 
 def _describe_burst(shown: LinkedQuarantine) -> str:
@@ -121,20 +110,16 @@ def _describe_burst(shown: LinkedQuarantine) -> str:
 
 
 def _describe_voter(voter: Voter) -> str:
-    joined = f"joined {_day(voter.joined_at)}" if voter.joined_at else "join date unknown"
+    joined = f"joined {format_dt(voter.joined_at, 'D')}" if voter.joined_at else "join date unknown"
     talked = "has talked with me" if voter.has_talked else "has never talked with me"
-    return f"<@{voter.user_id}>: account created {_day(voter.account_created_at)}, {joined}, {talked}"
+    return f"<@{voter.user_id}>: account created {format_dt(voter.account_created_at, 'D')}, {joined}, {talked}"
 
 
 def _withdrawn(held: Quarantine) -> str:
-    number = held.votes - held.standing
+    number = held.votes - held.remaining
     return f" {number} {'has' if number == 1 else 'have'} been withdrawn since." if number else ""
 
 
 def _span(held: Quarantine) -> str:
     minutes = math.ceil((held.last_vote_at - held.first_vote_at).total_seconds() / 60)
     return "within a minute" if minutes <= 1 else f"within {minutes} minutes"
-
-
-def _day(moment: datetime) -> str:
-    return f"<t:{int(moment.timestamp())}:D>"

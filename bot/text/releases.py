@@ -1,21 +1,151 @@
-"""Texts about releases: the state of a canary, and what members hear when a version comes or goes."""
+"""Texts about versions, promotions and canaries."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from bot.text.rounds import describe_metrics, sentence
+from bot.text.rounds import describe_metrics, describe_round, describe_trainers, describe_votes, sentence
 from bot.text.sanitize import sanitize_reason
-from bot.text.splitting import MAX_MESSAGE_CHARS
-from bot.text.versions import VERDICTS
-from storage.database.enums import SOURCE_WORDS, CanaryStatus
+from storage.database.enums import CHALLENGER, SOURCE_WORDS, CanaryStatus, GateVerdict
+from storage.insights import model_status
+from storage.operations.token_spend import Spend, describe_spend, is_used_up
+from storage.privacy.consent import describe_bases
+from storage.releases import canary_votes
 from storage.releases.announcements import CanaryAnnouncement, PromotionAnnouncement
-from storage.releases.canary_votes import CanaryState, Reading, Trial
-from storage.releases.versions import name_of
+from storage.releases.versions import AliasMove, Continuation, Version, name_of
+from storage.settings.sections import RemoteSettings, Settings
+from storage.training.evidence import NewPairs
+from storage.votes.votes import Tally
 from storage.wording import count, tenths
+
+MOVES_SHOWN = 5
+VERDICTS = {
+    GateVerdict.PASS: "✓ passed the gate",
+    GateVerdict.FAIL: "✗ failed the gate",
+    GateVerdict.NOT_ENOUGH_EVIDENCE: "? not enough evidence for the gate yet",
+}
+
+
+def describe_status(
+    status: model_status.ModelStatus, settings: Settings, *, base_name: str, problem: str | None, learns_from_all: bool
+) -> str:
+    """Return a line for each part of the status.
+
+    `problem` is why the champion cannot answer; `learns_from_all` is true outside Discord, where nobody has to opt in.
+    """
+    evidence = status.evidence
+    lines = [
+        f"**Champion:** {status.champion.target} on {base_name} (last good: {status.last_good.target})",
+        _marked_champion(status.continuation),
+        f"⚠️ {sentence(problem)}" if problem else "",
+        _canary(status.canary) if status.canary else "",
+        f"**Votes:** {evidence.votes:,} on {count(evidence.replies, 'answer')}",
+        _new_pairs(status.new_pairs, settings.training.min_pairs),
+        _spent(status.spent, settings.remote) if settings.model.engine == "remote" else "",
+        f"**Trainer:** {_trainer(status, settings.training.schedule)}",
+        "Training basis: everything said here." if learns_from_all else describe_bases(settings.privacy),
+        describe_round(status.latest_round) if status.latest_round else "",
+    ]
+    return "\n".join(filter(None, lines))
+
+
+def _marked_champion(continuation: Continuation) -> str:
+    if not continuation.unlearned:
+        return ""
+    champion, parent = continuation.unlearned[0].name, name_of(continuation.parent)
+    return (
+        f"⚠️ {champion} learned from data that was later deleted. The next round starts from {parent} and trains again "
+        f"without that data; promote its version to replace {champion}."
+    )
+
+
+def _canary(reading: canary_votes.Reading) -> str:
+    return (
+        f"**Canary:** {reading.challenger.name} answers {reading.canary.share:.0%} of conversations. "
+        f"{reading.challenger.name} has {canary_votes.share_of_votes(reading.tried)}, "
+        f"{name_of(reading.champion)} has {canary_votes.share_of_votes(reading.kept)}. Details: `/model canary status`"
+    )
+
+
+def _new_pairs(new: NewPairs, needed: int) -> str:
+    sources = {"answers to the same question": new.compared, "suggestions": new.suggestions}
+    parts = ", ".join(f"{number} from {source}" for source, number in sources.items() if number)
+    lone = f" Votes on {count(new.lone, 'other question')} may add more." if new.lone else ""
+    return f"**New pairs:** about {new.total}{f' ({parts})' if parts else ''}; a round needs {needed}.{lone}"
+
+
+def _spent(spent: Spend, settings: RemoteSettings) -> str:
+    end = "; ⚠️ nothing is answered before midnight UTC" if is_used_up(spent, settings) else ""
+    return f"**Spent:** {describe_spend(spent, settings)}{end}"
+
+
+def _trainer(status: model_status.ModelStatus, schedule: str) -> str:
+    if not status.trainers:
+        return "not running; start it with `reactune trainer`"
+    when = f"scheduled at `{schedule}` UTC" if schedule else "no schedule"
+    return f"{describe_trainers(status.trainers, status.running)}; {when}"
+
+
+def describe_versions(found: model_status.VersionList) -> str:
+    """Return a line per version, newest first, the base model last."""
+    return "\n".join(_version_line(version, found) for version in (*found.versions, None))
+
+
+def _version_line(version: Version | None, found: model_status.VersionList) -> str:
+    votes = found.tallies.get(version.id if version else None, Tally())
+    note = f"{VERDICTS[version.verdict]} · {_time(version.created_at)}" if version else "no adapter"
+    sign = "👑" if name_of(version) == found.champion.target else "▫️"
+    if found.challenger.version and name_of(version) == found.challenger.target:
+        sign, note = "🐤", f"answers as a canary · {note}"
+    if version and version.trained_on_deleted_data:
+        note += " · ⚠️ learned from deleted data"
+    if version and version.withdrawn_at:
+        note += " · files withdrawn"
+    return f"{sign} **{name_of(version)}** · 👍 {votes.up} 👎 {votes.down} · {note}"
+
+
+def describe_version(details: model_status.VersionDetails) -> str:
+    version, votes, round_ = details.version, details.votes, details.round
+    lines = [
+        f"**{version.name}** · made {_time(version.created_at)} from {name_of(details.parent)} on {version.base_name} "
+        f"({version.base_revision})",
+        f"Adapter `{version.digest[:16]}` · 👍 {votes.up} 👎 {votes.down} on its answers",
+        _verdict(version, details.failed_checks),
+    ]
+    if version.metrics:
+        lines.append(describe_metrics(version.metrics))
+    if round_:
+        manifest = (round_.manifest_digest or "")[:16]
+        lines.append(f"Round {round_.id}, requested by {round_.requested_by}, manifest `{manifest}`")
+        lines += describe_votes(round_.evidence)
+    if version.trained_on_deleted_data:
+        lines.append(
+            "⚠️ It learned from data that was later deleted. While it is the champion, the next round starts from an "
+            "older version and trains again without that data."
+        )
+    if version.withdrawn_at:
+        withdrawn = f"Its files were withdrawn on {_time(version.withdrawn_at)}"
+        lines.append(sentence(f"{withdrawn}: {version.withdrawn_because}"))
+    lines += [f"{_time(move.moved_at)}: {_move(move, version)}" for move in details.moves[:MOVES_SHOWN]]
+    return "\n".join(lines)
+
+
+def _move(move: AliasMove, version: Version) -> str:
+    is_canary = move.alias == CHALLENGER
+    if move.to_version_id == version.id:
+        did = "started a canary of it" if is_canary else "made it the champion"
+    else:
+        did = "ended its canary" if is_canary else "replaced it as champion"
+    override = ", overriding the gate" if move.overrides_gate else ""
+    return f"{move.moved_by} {did}{override}" + (f": {sanitize_reason(move.reason)}" if move.reason else "")
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
 
 CANARY_ENDS = {
     CanaryStatus.PROMOTED: "won",
@@ -26,7 +156,7 @@ CANARY_ENDS = {
 NO_CANARY = "No canary is running: the champion answers every conversation."
 
 
-def describe_canary(state: CanaryState, now: datetime) -> str:
+def describe_canary(state: canary_votes.CanaryState, now: datetime) -> str:
     """Return share, votes, approval and evidence of the running canary, or how the last one ended."""
     if state.reading is not None:
         return _running_canary(state.reading, now)
@@ -36,7 +166,7 @@ def describe_canary(state: CanaryState, now: datetime) -> str:
     return f"{NO_CANARY}\n{sentence(f'{end}: {sanitize_reason(state.last.reason)}')}"
 
 
-def _running_canary(reading: Reading, now: datetime) -> str:
+def _running_canary(reading: canary_votes.Reading, now: datetime) -> str:
     canary, comparison = reading.canary, reading.comparison
     challenger, champion = reading.challenger.name, name_of(reading.champion)
     left = max(0, canary.max_votes - reading.tried.votes)
@@ -55,7 +185,7 @@ def _running_canary(reading: Reading, now: datetime) -> str:
     return "\n".join(lines)
 
 
-def _trial_line(name: str, trial: Trial) -> str:
+def _trial_line(name: str, trial: canary_votes.Trial) -> str:
     low, high = trial.approval.interval
     failures = f", {count(trial.failures, 'failure')} counted as 👎" if trial.failures else ""
     conversations = count(trial.conversations, "conversation")
@@ -64,7 +194,7 @@ def _trial_line(name: str, trial: Trial) -> str:
     return f"**{name}:** {votes} in {conversations}, {approval}{_weights(trial)}"
 
 
-def _weights(trial: Trial) -> str:
+def _weights(trial: canary_votes.Trial) -> str:
     """Return how many votes these are, if some weigh less than one."""
     worth = tenths(trial.up + trial.down)
     if worth == tenths(trial.given):
@@ -72,7 +202,7 @@ def _weights(trial: Trial) -> str:
     return f"; {count(trial.given, 'vote')} worth {worth}, because new accounts and new members count less"
 
 
-def canary_data(state: CanaryState) -> dict[str, Any]:
+def canary_data(state: canary_votes.CanaryState) -> dict[str, Any]:
     """Return the state for scripts."""
     reading, last = state.reading, state.last
     if reading is None:
@@ -87,10 +217,8 @@ def canary_data(state: CanaryState) -> dict[str, Any]:
 
 def describe_announcement(announcement: PromotionAnnouncement | CanaryAnnouncement) -> str:
     if isinstance(announcement, CanaryAnnouncement):
-        text = _canary_end(announcement)
-    else:
-        text = _return(announcement) if announcement.is_return else _promotion(announcement)
-    return text[:MAX_MESSAGE_CHARS]
+        return _canary_end(announcement)
+    return _return(announcement) if announcement.is_return else _promotion(announcement)
 
 
 def _canary_end(ended: CanaryAnnouncement) -> str:
@@ -134,20 +262,22 @@ def _who_and_why(promotion: PromotionAnnouncement) -> str:
 
 
 def _trained(promotion: PromotionAnnouncement) -> str:
-    pairs = _by_source(promotion.pairs)
-    return count(promotion.rounds, "round") + (f" with {pairs}" if pairs else "")
-
-
-def _by_source(pairs: Mapping[str, int]) -> str:
-    sources = ", ".join(f"{number} from {SOURCE_WORDS[source]}" for source, number in pairs.items())
-    return f"{count(sum(pairs.values()), 'pair')} trained on ({sources})" if sources else ""
+    rounds = count(promotion.rounds, "round")
+    if not promotion.pairs:
+        return rounds
+    sources = ", ".join(f"{number} from {SOURCE_WORDS[source]}" for source, number in promotion.pairs.items())
+    return f"{rounds} with {count(sum(promotion.pairs.values()), 'pair')} trained on ({sources})"
 
 
 def _override(promotion: PromotionAnnouncement) -> str:
     if not (promotion.move.overrides_gate and promotion.after):
         return ""
-    verdict = ": ".join([VERDICTS[promotion.after.verdict], *filter(None, ["; ".join(promotion.failed_checks)])])
-    return f"⚠️ The gate was overridden. {sentence(f'{promotion.after.name} {verdict}')}"
+    verdict = f"{promotion.after.name} {_verdict(promotion.after, promotion.failed_checks)}"
+    return f"⚠️ The gate was overridden. {sentence(verdict)}"
+
+
+def _verdict(version: Version, failed_checks: Sequence[str]) -> str:
+    return VERDICTS[version.verdict] + (f": {'; '.join(failed_checks)}" if failed_checks else "")
 
 
 def _duration(time: timedelta) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from storage.database.enums import RoundStatus
-from storage.models.personality_import import ImportedPersonality
+from storage.models.personality_files import ImportedPersonality
 from storage.runtime.processes import Heartbeat
 from storage.training.rounds import Round
 from storage.wording import count, duration

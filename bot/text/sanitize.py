@@ -43,7 +43,7 @@ _EVERYONE = re.compile(r"@(?=everyone|here)", re.IGNORECASE)
 _LEAD = r"^(?P<lead>[ \t]*(?:(?:>{1,3}|[*+-]|\d{1,9}[.)])[ \t]+)*)"
 _SMALL = re.compile(rf"{_LEAD}(?=-#)", re.MULTILINE)
 _LOUD = re.compile(rf"{_LEAD}(?=#{{1,6}}(?:[ \t]|$)|>>>)", re.MULTILINE)
-_BLOCK = re.compile(r"^```[\w+#.-]*\n.*?(?:^```[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"(^```[\w+#.-]*\n.*?(?:^```[ \t]*$|\Z))", re.MULTILINE | re.DOTALL)
 
 
 def sanitize_markdown(text: str, settings: OutputSettings) -> str:
@@ -84,12 +84,10 @@ def _clean(text: str, settings: OutputSettings) -> str:
         text = _without_invites(text)
     text = _without_mentions(text)
     text = _SMALL.sub(r"\g<lead>\\", text)
-    parts: list[str] = []
-    end = 0
-    for block in _BLOCK.finditer(text):
-        parts += [_clean_prose(text[end : block.start()], settings), _clean_code(block[0], settings)]
-        end = block.end()
-    return "".join([*parts, _clean_prose(text[end:], settings)])
+    parts = _BLOCK.split(text)  # prose and code by turns
+    parts[::2] = [_clean_prose(part, settings) for part in parts[::2]]
+    parts[1::2] = [_clean_code(part, settings) for part in parts[1::2]]
+    return "".join(parts)
 
 
 def _clean_prose(text: str, settings: OutputSettings) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from io import BytesIO
+
+import discord
 
 MAX_MESSAGE_CHARS = 2_000  # Discord's limit; it counts code points, as len() does
 MIN_LIMIT_CHARS = 64  # has room for a reopened and closed code block
@@ -126,3 +129,41 @@ def _flag_halves_before(window: str, cut: int) -> int:
     while start and _is_flag_half(window[start - 1]):
         start -= 1
     return cut - start
+
+
+CUT = "\n… the rest is too long for a file on Discord"
+
+
+def fit_lines(lines: Sequence[str], last: str, limit: int = MAX_MESSAGE_CHARS) -> str:
+    """Return the lines if they fit; else as many whole lines as fit above `last`, where `{left}` is the number left.
+
+    If even the first line does not fit, it is cut.
+    """
+    text = "\n".join(lines)
+    if len(text) <= limit:
+        return text
+    room = limit - len(last.format(left=len(lines))) - 1
+    kept, used = 0, -1
+    while used + 1 + len(lines[kept]) <= room:
+        used += 1 + len(lines[kept])
+        kept += 1
+    shown = "\n".join(lines[:kept]) or lines[0][:room]
+    return f"{shown}\n{last.format(left=len(lines) - kept)}"
+
+
+async def answer_in_full(
+    interaction: discord.Interaction, lines: Sequence[str], whole_text: str, filename: str
+) -> None:
+    """Answer a deferred command privately: the lines that fit, and the whole text as a file if some do not."""
+    shown = fit_lines(lines, "-# … {left} more: the attached file has everything.")
+    file = discord.utils.MISSING
+    if shown != "\n".join(lines):
+        file = discord.File(_encode(whole_text, interaction.filesize_limit), filename)
+    await interaction.followup.send(shown, file=file, ephemeral=True)
+
+
+def _encode(text: str, limit_bytes: int) -> BytesIO:
+    content = text.encode()
+    if len(content) > limit_bytes:
+        content = content[: limit_bytes - len(CUT.encode())].rsplit(b"\n", 1)[0] + CUT.encode()
+    return BytesIO(content)

@@ -1,16 +1,16 @@
-"""Describes the database: server, replicas, connections, time limits and document search."""
+"""Checks of the database: its server, backups, retention and the trainer's heartbeat."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
 
+from reactune.console import reading
 from reactune.doctor.findings import Hint, Problem
 from storage.backups.backup import last_backup
 from storage.database.columns import utc_now
-from storage.database.database import Database, open_database
 from storage.database.tables import HeartbeatRow, ReplyRow
 from storage.knowledge.vectors import has_pgvector
 from storage.privacy.retention import count_past, keeps_until
@@ -21,45 +21,34 @@ from storage.wording import count
 MAX_BACKUP_DAYS = 7
 
 
-def describe_database(database: Database, settings: DatabaseSettings) -> Iterator[str]:
-    """Yield one phrase per fact."""
-    yield f"{database.engine.dialect.name}, schema up to date"
-    if database.engine.dialect.name == "postgresql":
-        with database.snapshot() as session:
-            yield from _describe_postgres(session.connection(), settings, vectors=has_pgvector(session))
-
-
-def _describe_postgres(connection: Connection, settings: DatabaseSettings, *, vectors: bool) -> Iterator[str]:
-    replicas = connection.scalar(text("SELECT count(*) FROM pg_stat_replication"))
-    yield f"server {connection.scalar(text('SHOW server_version'))}, {replicas} replicas"
-    yield f"{settings.pool_size} to {settings.pool_size + settings.pool_overflow} connections per process"
-    if settings.statement_timeout_s and connection.scalar(text("SHOW statement_timeout")) == "0":
-        yield "a pooler drops the time limits: set them with ALTER ROLE (docs/database.md)"
-    yield "document search with pgvector" if vectors else "document search without pgvector"
-
-
-def open_checked(settings: Settings) -> closing[Database]:
-    return closing(open_database(settings))
-
-
 def check_database(settings: Settings) -> str:
-    with open_checked(settings) as database:
-        return "; ".join(describe_database(database, settings.database))
+    with reading(settings) as session:
+        dialect = session.get_bind().dialect.name
+        facts = _describe_postgres(session, settings.database) if dialect == "postgresql" else ()
+        return "; ".join([f"{dialect}, schema up to date", *facts])
+
+
+def _describe_postgres(session: Session, settings: DatabaseSettings) -> Iterator[str]:
+    replicas = session.scalar(text("SELECT count(*) FROM pg_stat_replication"))
+    yield f"server {session.scalar(text('SHOW server_version'))}, {replicas} replicas"
+    yield f"{settings.pool_size} to {settings.pool_size + settings.pool_overflow} connections per process"
+    if settings.statement_timeout_s and session.scalar(text("SHOW statement_timeout")) == "0":
+        yield "a pooler drops the time limits: set them with ALTER ROLE (docs/database.md)"
+    yield "document search with pgvector" if has_pgvector(session) else "document search without pgvector"
 
 
 def check_backups(settings: Settings) -> str:
-    with open_checked(settings) as database, database.snapshot() as session:
+    with reading(settings) as session:
         made_at = last_backup(session)
         has_answers = session.scalar(select(ReplyRow.id).limit(1)) is not None
+    remedy = "run `reactune backup FILE` (docs/backups.md has a timer for it)"
     if made_at is None and not has_answers:
         return "nothing to back up yet"
     if made_at is None:
-        raise Hint("no backup yet: run `reactune backup FILE` (docs/backups.md has a timer for it)")
+        raise Hint(f"no backup yet: {remedy}")
     days = (utc_now() - made_at).days
     if days > MAX_BACKUP_DAYS:
-        raise Problem(
-            f"the last backup is {days} days old: run `reactune backup FILE` (docs/backups.md has a timer for it)"
-        )
+        raise Problem(f"the last backup is {days} days old: {remedy}")
     return f"last backup {made_at:%Y-%m-%d %H:%M} UTC"
 
 
@@ -67,14 +56,14 @@ def check_retention(settings: Settings) -> str:
     before = keeps_until(settings.privacy)
     if before is None:
         return "data is kept until members delete it (privacy.retention_days = 0)"
-    with open_checked(settings) as database, database.snapshot() as session:
+    with reading(settings) as session:
         past = count_past(session, before)
     due = f"; the bot will delete {count(past, 'answer')} within a day" if past else ""
     return f"data not used for training is deleted after {settings.privacy.retention_days:g} days{due}"
 
 
 def check_trainer(settings: Settings) -> str:
-    with open_checked(settings) as database, database.snapshot() as session:
+    with reading(settings) as session:
         running = live_processes(session, TRAINER)
         ran_before = session.scalar(select(HeartbeatRow.worker).where(HeartbeatRow.process == TRAINER).limit(1))
     if running:

@@ -1,24 +1,39 @@
-"""Checks of the machine: memory, open files, GPU, ports and log files."""
+"""Checks of this machine: packages, memory, files, clock, GPU and ports."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import stat
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from http.client import HTTPException
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
+from packaging.requirements import Requirement
+from sqlalchemy import text
+
 from bot.operations.health import disk_check
+from reactune.console import reading
 from reactune.doctor.findings import Problem
 from storage.models.hardware import has_gpu
 from storage.runtime.log_setup import log_file
 from storage.runtime.redaction import OWNER_ONLY
-from storage.settings.sections import LogSettings, MetricsSettings
+from storage.settings.sections import LogSettings, MetricsSettings, Settings
 
+DISCORD = "https://discord.com/api/v10/gateway"
+DISCORD_TIMEOUT_S = 10.0
+MAX_CLOCK_DIFFERENCE = timedelta(seconds=30)
+HEALTH_TIMEOUT_S = 1.0
+OPTIONAL = {"postgres": "PostgreSQL", "s3": "S3", "qlora": "4-bit training", "demo": "the demo"}
+"""{extra: what it is for}. The other extras are for contributors."""
 GB = 1e9
 MIN_OPEN_FILES = 1024
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
@@ -27,7 +42,69 @@ MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 MEMORY_USED = Path("/sys/fs/cgroup/memory.current")
 WORKING_FACTOR = 1.5
 """Memory for the weights and for computing answers, as a multiple of the weights' size."""
-TIMEOUT_S = 1.0
+
+
+def check_clock(settings: Settings) -> str:
+    """Compare the clocks that can be read; raises Problem if one differs too much from this machine's."""
+    times = {"the database": database_time(settings)}
+    if settings.discord_token is not None:
+        times["Discord"] = discord_time()
+    found = [describe_difference(name, time - datetime.now(UTC)) for name, time in times.items() if time is not None]
+    return "; ".join(found) or "no other clock to compare with"
+
+
+def describe_difference(name: str, difference: timedelta) -> str:
+    seconds = difference.total_seconds()
+    if abs(difference) > MAX_CLOCK_DIFFERENCE:
+        raise Problem(
+            f"this machine's clock is {abs(seconds):.0f} s {'behind' if seconds > 0 else 'ahead of'} {name}'s: "
+            "synchronize it (`timedatectl set-ntp true`), because schedules and account ages depend on it"
+        )
+    return f"within {math.ceil(abs(seconds))} s of {name}'s"
+
+
+def database_time(settings: Settings) -> datetime | None:
+    """Return the database server's time; None for SQLite, which has no clock."""
+    if settings.database_url.startswith("sqlite"):
+        return None
+    with reading(settings) as session:
+        found: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
+        return found
+
+
+def discord_time() -> datetime | None:
+    try:
+        with urllib.request.urlopen(DISCORD, timeout=DISCORD_TIMEOUT_S) as answer:
+            return parsedate_to_datetime(answer.headers["Date"])
+    except urllib.error.HTTPError as error:
+        return parsedate_to_datetime(error.headers["Date"])
+    except (OSError, TypeError, ValueError):
+        return None
+
+
+def check_packages(distribution: str = "reactune") -> str:
+    """Return which optional packages are missing; raises Problem with a command if a required one is."""
+    missing = list(problems(distribution, extra=""))
+    if missing:
+        raise Problem(f"{'; '.join(missing)}: run `pip install --upgrade {distribution}` in this environment")
+    optional = [use for extra, use in OPTIONAL.items() if list(problems(distribution, extra))]
+    return "all required packages" + (f"; optional, not installed: {', '.join(optional)}" if optional else "")
+
+
+def problems(distribution: str, extra: str) -> Iterator[str]:
+    """Yield each package that the extra needs and that is missing or has the wrong version."""
+    for line in requires(distribution) or ():
+        needed = Requirement(line)
+        is_wanted = not extra if needed.marker is None else extra and needed.marker.evaluate({"extra": extra})
+        if not is_wanted:
+            continue
+        try:
+            found = version(needed.name)
+        except PackageNotFoundError:
+            yield f"{needed.name} is not installed"
+            continue
+        if not needed.specifier.contains(found, prereleases=True):
+            yield f"{needed.name} {found} is installed, but {needed.specifier} is needed"
 
 
 def check_memory(base: Path) -> str:
@@ -119,7 +196,7 @@ def check_pages(settings: MetricsSettings) -> str:
 
 def _is_ours(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
+        with urllib.request.urlopen(url, timeout=HEALTH_TIMEOUT_S) as answer:
             return bool(json.load(answer) == {"live": True})
     except (OSError, ValueError, HTTPException):  # HTTPException: not an address, or not a web server
         return False

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from bot.operations.alerts import FALLBACK
-from reactune.console import notes
-from reactune.doctor.database import open_checked
+from reactune.console import notes, reading
 from reactune.doctor.findings import Problem
-from reactune.doctor.remote_servers import examine_servers
+from reactune.doctor.servers import examine_servers
 from storage.adapters import open_store
 from storage.adapters.folder_store import AdapterRef
-from storage.database.columns import utc_now
+from storage.database.database import open_database
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import HUB_ID, BaseModel, resolve_base_model, window_of
-from storage.models.coherence_model import resolve_coherence_model
+from storage.models.bundled import resolve_coherence_model
 from storage.models.hardware import has_gpu, require_quantization, serving_format, training_format
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, prefers_graphs
-from storage.operations import token_spend
 from storage.operations.alerts import open_alert
 from storage.personalities import personalities
 from storage.releases.versions import Version, read_alias
@@ -51,7 +50,9 @@ def check_engine(settings: Settings) -> str:
 
 def _describe_engine(base: BaseModel, settings: Settings) -> str:
     if settings.model.engine == "remote":
-        return examine_servers(settings, _champion_adapters(settings))
+        folder = settings.data.directory  # the files themselves are not checked here
+        adapters = [AdapterRef(version.digest, folder) for _, version in _champions(settings) if version is not None]
+        return examine_servers(settings, adapters)
     transformers = f"transformers, in {serving_format(settings.model)}, on the {'GPU' if has_gpu() else 'CPU'}"
     if not prefers_graphs(settings.model):
         return transformers
@@ -70,33 +71,18 @@ def _describe_engine(base: BaseModel, settings: Settings) -> str:
 def _require_no_fallback(settings: Settings) -> None:
     """Raise Problem if a running bot of this data folder reports that another engine answers instead of OpenVINO."""
     worker = worker_name(settings.data.directory)
-    with open_checked(settings) as database, database.snapshot() as session:
+    with reading(settings) as session:
         runs = any(is_alive(session, name, worker) for name in shards_of(settings.discord).names)
         alert = open_alert(session, worker, FALLBACK) if runs else None
     if alert is not None:
         raise Problem(f"{alert.says}; {alert.remedy}")
 
 
-def _champion_adapters(settings: Settings) -> list[AdapterRef]:
-    """Return the champions' adapters; their files are not checked."""
-    with open_checked(settings) as database, database.transaction() as session:
+def _champions(settings: Settings) -> list[tuple[str, Version | None]]:
+    """Return each personality's name and champion."""
+    with closing(open_database(settings)) as database, database.transaction() as session:
         personalities.ensure_personality(session)
-        versions = [
-            read_alias(session, personality.id).version for personality in personalities.list_personalities(session)
-        ]
-    folder = settings.data.directory
-    return [AdapterRef(version.digest, folder) for version in versions if version is not None]
-
-
-def check_spending(settings: Settings) -> str:
-    with open_checked(settings) as database, database.snapshot() as session:
-        spent = token_spend.spent_on(session, utc_now().date())
-    if token_spend.is_used_up(spent, settings.remote):
-        raise Problem(
-            f"{token_spend.describe_spend(spent, settings.remote)}: the bot does not answer before midnight UTC; "
-            "to continue now, raise remote.tokens_per_day and restart the bot"
-        )
-    return token_spend.describe_spend(spent, settings.remote)
+        return [(p.name, read_alias(session, p.id).version) for p in personalities.list_personalities(session)]
 
 
 def check_coherence_model(settings: Settings) -> str:
@@ -108,9 +94,9 @@ def check_coherence_model(settings: Settings) -> str:
 
 
 def check_personalities(settings: Settings) -> str:
-    with open_checked(settings) as database, database.transaction() as session:
+    with closing(open_database(settings)) as database, database.transaction() as session:
         personalities.ensure_personality(session)
-        problems = personalities.take_cards(session, settings)
+        problems = personalities.load_cards(session, settings)
         known = [personality.name for personality in personalities.list_personalities(session)]
     if problems:
         raise Problem("; ".join(problems))
@@ -118,10 +104,7 @@ def check_personalities(settings: Settings) -> str:
 
 
 def check_champions(settings: Settings) -> str:
-    with open_checked(settings) as database, database.transaction() as session:
-        personalities.ensure_personality(session)
-        champions = [(p.name, read_alias(session, p.id).version) for p in personalities.list_personalities(session)]
-    return "; ".join(f"{name}: {_describe_champion(settings, name, version)}" for name, version in champions)
+    return "; ".join(f"{name}: {_describe_champion(settings, name, found)}" for name, found in _champions(settings))
 
 
 def _describe_champion(settings: Settings, name: str, version: Version | None) -> str:

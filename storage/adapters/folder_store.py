@@ -1,21 +1,120 @@
-"""A folder of adapters: PEFT folders named by the digest of their content, published whole and checked on every use."""
+"""Adapters in a folder: which files they may contain, the digest of their bytes, and the store that holds them."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import re
 import secrets
 import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
 
-from storage.adapters.files import Stamp, seal, stamp_of, verify
 from storage.errors import AdapterError
-from storage.files import sync_names, sync_to_disk
+from storage.files import read_json_object, sha256_of, sync_file, sync_to_disk
+
+CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
+CHECKSUMS_FILE = "SHA256SUMS"
+"""Lines in the format of `sha256sum`; the digest of this file names the adapter."""
+FILES = (CONFIG_FILE, WEIGHTS_FILE, CHECKSUMS_FILE)
+"""All files of an adapter, in the order in which they are written: the last one completes it."""
+DROPPED_FILES = frozenset({"README.md", CHECKSUMS_FILE})  # PEFT's model card contains paths of this machine
+
+Stamp = tuple[tuple[str, int, int], ...]
+
+
+def seal(staging: Path) -> str:
+    """Prepare a PEFT folder for publication and return its digest; raises AdapterError if it may not be published."""
+    _keep_adapter_files(staging)
+    _normalise_config(staging / CONFIG_FILE)
+    checksums = "".join(f"{sha256_of(staging / name)}  {name}\n" for name in (CONFIG_FILE, WEIGHTS_FILE))
+    (staging / CHECKSUMS_FILE).write_text(checksums, encoding="ascii")
+    return hashlib.sha256(checksums.encode()).hexdigest()
+
+
+def _keep_adapter_files(staging: Path) -> None:
+    for path in sorted(staging.iterdir()):
+        if path.name in DROPPED_FILES:
+            path.unlink()
+        elif path.name not in (CONFIG_FILE, WEIGHTS_FILE) or path.is_symlink() or not path.is_file():
+            raise AdapterError(
+                f"an adapter cannot contain {path.name}: only {CONFIG_FILE} and {WEIGHTS_FILE} are accepted, "
+                "because other formats can run code when they are loaded"
+            )
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (staging / name).exists():
+            raise AdapterError(f"the adapter has no {name}: save it again with PEFT as safetensors")
+    _require_safetensors(staging / WEIGHTS_FILE)
+
+
+def _require_safetensors(path: Path) -> None:
+    try:
+        with safe_open(path, framework="numpy"):
+            pass
+    except SafetensorError as error:
+        raise AdapterError(f"{path.name} is truncated or not a safetensors file ({error}): save it again") from error
+
+
+def _normalise_config(path: Path) -> None:
+    """Rewrite PEFT's configuration so that equal adapters have equal bytes on every machine."""
+    config = read_config(path) | {"inference_mode": True}
+    if isinstance(config.get("target_modules"), list):  # PEFT saves a set, in random order
+        config["target_modules"] = sorted(config["target_modules"])
+    config["base_model_name_or_path"] = _without_folders(config.get("base_model_name_or_path"))
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _without_folders(name: str | None) -> str | None:
+    if name is None or not (PurePosixPath(name).is_absolute() or PureWindowsPath(name).is_absolute()):
+        return name
+    return PureWindowsPath(name).name
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    try:
+        return read_json_object(path)
+    except (OSError, ValueError) as error:
+        raise AdapterError(f"{path} cannot be read ({error}): restore the adapter from a backup") from error
+
+
+def stamp_of(folder: Path) -> Stamp:
+    """Return name, size and modification time of each file; raises AdapterError on a missing one."""
+    stamp = []
+    for name in (CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE):
+        try:
+            status = (folder / name).stat()
+        except OSError as error:
+            missing = name if folder.is_dir() else "the folder"
+            raise damaged(folder.name, f"{missing} is missing", folder.parent) from error
+        stamp.append((name, status.st_size, status.st_mtime_ns))
+    return tuple(stamp)
+
+
+def verify(folder: Path, digest: str, place: str = "") -> None:
+    """Raise AdapterError unless the folder's bytes match the digest; `place` names their origin in the error."""
+    checksums = (folder / CHECKSUMS_FILE).read_bytes()
+    if hashlib.sha256(checksums).hexdigest() != digest:
+        raise damaged(digest, f"{CHECKSUMS_FILE} was altered", place or folder.parent)
+    for line in checksums.decode("ascii").splitlines():
+        expected, name = line.split("  ", 1)
+        if sha256_of(folder / name) != expected:
+            raise damaged(digest, f"{name} was truncated or altered", place or folder.parent)
+
+
+def damaged(digest: str, what: str, place: str | Path) -> AdapterError:
+    return AdapterError(
+        f"the adapter {digest[:12]} cannot be used, {what} in {place}: "
+        "restore it from a backup, or roll back to another version"
+    )
+
 
 AS_TRAINED = 1.0
 """The strength of an adapter as it was trained."""
@@ -45,9 +144,8 @@ class AdapterStore:
     def stage(self) -> Iterator[Path]:
         """Yield a new folder in the store, protected from `sweep`, and removed on exit unless it was published."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        staging = self._new_staging_path()
-        lock = FileLock(_lock_path(staging))
-        with lock:
+        staging = self._directory / f"{STAGING_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
+        with FileLock(_lock_path(staging)):
             staging.mkdir()
             try:
                 yield staging
@@ -73,7 +171,11 @@ class AdapterStore:
         errors; then nothing is published.
         """
         with self._explaining_disk_errors():
-            return self._publish(staging)
+            digest = self.seal(staging)
+            if not self._is_sound(digest):
+                (self._directory / f"{UNREGISTERED_PREFIX}{digest}").touch()
+                self._move_in(staging, digest)
+        return digest
 
     def seal(self, staging: Path) -> str:
         """Prepare a staged folder for publication and return its digest, without publishing; raises like `publish`."""
@@ -162,31 +264,21 @@ class AdapterStore:
             marker.unlink(missing_ok=True)
         return removed
 
-    def _publish(self, staging: Path) -> str:
-        digest = self.seal(staging)
-        if not self._is_sound(digest):
-            (self._directory / f"{UNREGISTERED_PREFIX}{digest}").touch()
-            self._move_in(staging, digest)
-        return digest
-
     def _move_in(self, staging: Path, digest: str) -> None:
         """Move a staged folder to its final place, in one step."""
         final = self._directory / digest
         sync_to_disk(staging)
         shutil.rmtree(final, ignore_errors=True)
         staging.replace(final)
-        sync_names(self._directory)
+        sync_file(self._directory)
 
     def _is_sound(self, digest: str) -> bool:
-        """Return whether the adapter is published, complete and unaltered."""
+        """Return whether the adapter is in the folder, complete and unaltered."""
         try:
-            self._checked(digest)
+            AdapterStore._checked(self, digest)
         except AdapterError:
             return False
         return True
-
-    def _new_staging_path(self) -> Path:
-        return self._directory / f"{STAGING_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def _lock_path(staging: Path) -> Path:

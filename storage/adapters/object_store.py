@@ -18,8 +18,7 @@ from typing import Any, TypeVar
 import fsspec
 from tenacity import Retrying
 
-from storage.adapters.files import CHECKSUMS_FILE, FILES, damaged
-from storage.adapters.folder_store import UNREGISTERED_PREFIX
+from storage.adapters.folder_store import CHECKSUMS_FILE, FILES, UNREGISTERED_PREFIX, damaged
 from storage.errors import SettingsError, StoreUnreachable
 from storage.retrying import retries
 

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from storage.errors import BackupRefused
-from storage.files import sync_file, sync_names
+from storage.files import sha256_of, sync_file
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -35,7 +35,7 @@ def write_archive(file: Path, parts: Mapping[str, Path], about: Mapping[str, Any
     file has that name by then.
     """
     draft = file.with_name(f".{file.name}.part")
-    listed = {name: {"bytes": path.stat().st_size, "sha256": _digest_of(path)} for name, path in sorted(parts.items())}
+    listed = {name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for name, path in sorted(parts.items())}
     manifest = {"format": FORMAT, **about, "files": listed}
     try:
         draft.unlink(missing_ok=True)
@@ -44,7 +44,7 @@ def write_archive(file: Path, parts: Mapping[str, Path], about: Mapping[str, Any
         sync_file(draft)
         read_archive(draft, _discard)
         os.link(draft, file)  # unlike a rename, it never replaces a file
-        sync_names(file.parent)
+        sync_file(file.parent)
     finally:
         draft.unlink(missing_ok=True)
 
@@ -137,8 +137,3 @@ def open_new(path: Path) -> IO[bytes]:
     """Create a file that only its owner may read; raises FileExistsError."""
     binary: int = getattr(os, "O_BINARY", 0)  # without it, Windows changes line ends
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | binary, 0o600), "wb")
-
-
-def _digest_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -40,8 +40,6 @@ SAVED_PREFIX = "before-restore-"
 
 @dataclass(frozen=True)
 class Backup:
-    """The content of a backup."""
-
     file: Path
     made_at: datetime
     schema: str
@@ -59,9 +57,6 @@ class RestoredBackup:
     """A backup of the rows that were replaced, if there were any."""
     kept_deletions: int
     """Members who deleted data or withdrew consent after the backup was made: both were repeated after restoring."""
-
-
-# Making a backup
 
 
 def make_backup(settings: Settings, file: Path, say: Say) -> Backup:
@@ -168,9 +163,6 @@ def _describe(file: Path, about: Mapping[str, Any]) -> Backup:
     )
 
 
-# Restoring a backup
-
-
 def restore_backup(settings: Settings, file: Path, say: Say, *, replace: bool = False) -> RestoredBackup:
     """Restore a backup's rows and adapters into the configured database and store.
 
@@ -205,7 +197,9 @@ def _restore(
             "database.url to an empty database"
         )
     store = open_store(settings)
-    saved = _save(target, store, settings.data.directory, say) if is_taken else None
+    saved = settings.data.directory / f"{SAVED_PREFIX}{utc_now():%Y%m%dT%H%M%S%f}.tar.gz" if is_taken else None
+    if saved:
+        _write(target, store, saved, say)
     erasures = _erasures_since(target, source, backup.made_at)
     with store.registering():
         for digest in backup.adapters:
@@ -238,12 +232,6 @@ def _open_snapshot(file: Path) -> Database:
     return database
 
 
-def _save(database: Database, store: AdapterStore, directory: Path, say: Say) -> Path:
-    saved = directory / f"{SAVED_PREFIX}{utc_now():%Y%m%dT%H%M%S%f}.tar.gz"
-    _write(database, store, saved, say)
-    return saved
-
-
 def _publish(store: AdapterStore, adapter: Path) -> None:
     with store.stage() as staging:
         for part in adapter.iterdir():
@@ -252,9 +240,6 @@ def _publish(store: AdapterStore, adapter: Path) -> None:
             raise BackupRefused(
                 f"the backup's adapter {adapter.name[:12]} has the digest {digest[:12]}: use another backup"
             )
-
-
-# What members deleted or withdrew since
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from enum import Enum
 from typing import Any
 
-from sqlalchemy import Column, Connection, Integer, Table, bindparam, func, insert, select, text, update
+from sqlalchemy import Column, Connection, Integer, Table, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -80,34 +80,6 @@ def tables() -> list[Table]:
     return list(Base.metadata.sorted_tables)
 
 
-class DeferredReferences:
-    """References of a table's rows to the same table or a later one, set once all rows are copied."""
-
-    def __init__(self, table: Table) -> None:
-        order = {known.name: place for place, known in enumerate(tables())}
-        self._table = table
-        self._columns = [
-            key.parent.name for key in table.foreign_keys if order[key.column.table.name] >= order[table.name]
-        ]
-        self._changes: list[dict[str, Any]] = []
-
-    def take_from(self, rows: Sequence[Row]) -> Sequence[Row]:
-        """Return the rows without these references, and remember the references."""
-        if not self._columns:
-            return rows
-        keys = [column.name for column in self._table.primary_key.columns]
-        for row in rows:
-            if any(row[name] is not None for name in self._columns):
-                self._changes.append({f"key_{name}": row[name] for name in keys} | {n: row[n] for n in self._columns})
-        return [{**row, **dict.fromkeys(self._columns)} for row in rows]
-
-    def set(self, target: Connection) -> None:
-        if self._changes:
-            keys = [column == bindparam(f"key_{column.name}") for column in self._table.primary_key.columns]
-            change = update(self._table).where(*keys).values({name: bindparam(name) for name in self._columns})
-            target.execute(change, self._changes)
-
-
 def copy_rows(
     source: Database,
     target: Database,
@@ -123,7 +95,11 @@ def copy_rows(
     """
     with source.snapshot() as reader, target.transaction() as writer:
         into = writer.connection()
-        if into.dialect.name == "postgresql":
+        # Rows can reference rows of their own table or a later one.
+        if into.dialect.name == "sqlite":
+            into.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+        else:
+            into.execute(text("SET CONSTRAINTS ALL DEFERRED"))
             lift_limits(into)
             into.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
         if replace:
@@ -132,10 +108,7 @@ def copy_rows(
             raise CopyRefused(taken)
         for table in INITIALLY_FILLED:
             into.execute(table.delete())
-        references: list[DeferredReferences] = []
-        copied = [_copy(table, reader.connection(), into, say, references) for table in tables()]
-        for late in references:
-            late.set(into)
+        copied = [_copy(table, reader.connection(), into, say) for table in tables()]
         for done in copied:
             _verify(done, into, say)
         _set_counters(reader.connection(), into)
@@ -162,20 +135,15 @@ def _empty(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text(f"TRUNCATE {', '.join(table.name for table in tables())} CASCADE"))
         return
-    connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
     for table in reversed(tables()):
         connection.execute(table.delete())
 
 
-def _copy(
-    table: Table, source: Connection, target: Connection, say: Say, references: list[DeferredReferences]
-) -> TableCopy:
+def _copy(table: Table, source: Connection, target: Connection, say: Say) -> TableCopy:
     digest = Digest()
-    late = DeferredReferences(table)
-    references.append(late)
     for rows in _batches(table, source):
         digest.add(table, rows)
-        _insert(table, target, late.take_from(rows))
+        _insert(table, target, rows)
         say(f"{table.name}: {digest.rows} rows")
     return TableCopy(table.name, digest.rows, digest.hex)
 

@@ -10,7 +10,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
-from storage.database.rows import changed_rows, from_row
+from storage.database.rows import changed_rows, from_row, read_all
 from storage.database.tables import ConversationRow, ConversationSpeakerRow, MemberNoteRow
 from storage.errors import NoteRefused
 
@@ -55,19 +55,12 @@ def read_memory(session: Session, channel_id: int) -> Memory:
     if row is None:
         return Memory()
     speakers = select(ConversationSpeakerRow.user_id).where(ConversationSpeakerRow.channel_id == channel_id)
-    return Memory(
-        summary=row.summary,
-        summarised_from=row.summarised_from,
-        summarised_to=row.summarised_to,
-        forgotten_to=row.forgotten_to,
-        speakers=frozenset(session.scalars(speakers)),
-    )
+    return from_row(Memory, row, speakers=frozenset(session.scalars(speakers)))
 
 
 def write_summary(session: Session, channel_id: int, before: Memory, after: Memory) -> bool:
     """Replace the summary; return False if the memory has changed or was forgotten since `before`."""
-    row = session.get(ConversationRow, channel_id)
-    if row is None:
+    if session.get(ConversationRow, channel_id) is None:
         session.add(ConversationRow(channel_id=channel_id))
         session.flush()
     written = session.execute(
@@ -123,8 +116,8 @@ def add_note(session: Session, user_id: int, text: str) -> Note:
 
 def list_notes(session: Session, user_id: int) -> list[Note]:
     """Return the member's notes, oldest first."""
-    rows = session.scalars(select(MemberNoteRow).where(MemberNoteRow.user_id == user_id).order_by(MemberNoteRow.id))
-    return [from_row(Note, row) for row in rows]
+    notes = select(MemberNoteRow).where(MemberNoteRow.user_id == user_id)
+    return read_all(session, Note, notes.order_by(MemberNoteRow.id))
 
 
 def drop_notes(session: Session, user_id: int, number: int | None = None) -> int:

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Select, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from storage.database.enums import Basis, Origin, Outcome
-from storage.database.rows import changed_rows, from_row
+from storage.database.rows import any_row, changed_rows, column_values, count_rows, from_row
 from storage.database.tables import (
     ArenaAnswerRow,
     ArenaRow,
@@ -23,7 +23,7 @@ from storage.database.tables import (
     ReplySourceRow,
     ReplySpeakerRow,
 )
-from storage.runtime.request_ids import current_request
+from storage.runtime.log_setup import current_request
 from storage.runtime.shards import ALL, Shards
 from storage.wording import message_link
 
@@ -139,28 +139,17 @@ def digest_prompt(prompt: str) -> str:
 
 def start_reply(session: Session, new: NewReply) -> int:
     """Write the reply's row, without an answer, under the current request; return its ID."""
+    summary_from, summary_to = new.sources.summary or (None, None)
+    values = column_values(ReplyRow, new) | {
+        "messages": list(new.messages),
+        "retrieved": [asdict(passage) for passage in new.retrieved],
+    }
     row = ReplyRow(
+        **values,
         id=_claim_id(session),
-        personality_id=new.personality_id,
-        version_id=new.version_id,
-        base_revision=new.base_revision,
-        prompt=new.prompt,
         prompt_digest=digest_prompt(new.prompt),
-        messages=list(new.messages),
-        sampling=new.sampling,
-        seed=new.seed,
-        prompt_tokens=new.prompt_tokens,
-        dropped_turns=new.dropped_turns,
-        guild_id=new.guild_id,
-        channel_id=new.channel_id,
-        author_id=new.author_id,
-        source_message_id=new.source_message_id,
-        basis=new.basis,
-        origin=new.origin,
-        strength=new.strength,
-        retrieved=[asdict(passage) for passage in new.retrieved],
-        summary_from=new.sources.summary[0] if new.sources.summary else None,
-        summary_to=new.sources.summary[1] if new.sources.summary else None,
+        summary_from=summary_from,
+        summary_to=summary_to,
         request_id=current_request(),
     )
     session.add(row)
@@ -204,19 +193,9 @@ def finish_reply(session: Session, reply_id: int, finished: FinishedReply, *, un
 
     `undelivered` is the small print of an answer whose end Discord has not accepted yet; see `mark_delivered`.
     """
-    changed = session.execute(
-        update(ReplyRow)
-        .where(ReplyRow.id == reply_id)
-        .values(
-            answer=finished.answer.replace("\0", ""),  # a byte-level model can write one; PostgreSQL refuses it
-            outcome=finished.outcome,
-            answer_tokens=finished.answer_tokens,
-            queued_s=finished.queued_s,
-            first_token_s=finished.first_token_s,
-            total_s=finished.total_s,
-            undelivered=undelivered,
-        )
-    )
+    answer = finished.answer.replace("\0", "")  # a byte-level model can write one; PostgreSQL refuses it
+    values = column_values(ReplyRow, finished) | {"answer": answer, "undelivered": undelivered}
+    changed = session.execute(update(ReplyRow).where(ReplyRow.id == reply_id).values(values))
     return changed_rows(changed) == 1
 
 
@@ -295,13 +274,13 @@ def find_reply_ids(session: Session, message_ids: Collection[int]) -> dict[int, 
     rows = session.execute(
         select(ReplyMessageRow.message_id, ReplyMessageRow.reply_id).where(ReplyMessageRow.message_id.in_(message_ids))
     )
-    return {row.message_id: row.reply_id for row in rows}
+    return dict(rows.all())
 
 
 def request_ids_of(session: Session, reply_ids: Collection[int]) -> dict[int, str | None]:
     """Return {reply id: request id} of those replies that exist."""
     rows = session.execute(select(ReplyRow.id, ReplyRow.request_id).where(ReplyRow.id.in_(reply_ids)))
-    return {row.id: row.request_id for row in rows}
+    return dict(rows.all())
 
 
 def latest_in_channel(session: Session, channel_id: int) -> Reply | None:
@@ -321,26 +300,19 @@ def latest_in_channel(session: Session, channel_id: int) -> Reply | None:
 
 def count_siblings(session: Session, reply: Reply) -> int:
     """Count the answers to the same question with the same prompt, this one included."""
-    return (
-        session.scalar(
-            select(func.count())
-            .select_from(ReplyRow)
-            .where(
-                ReplyRow.personality_id == reply.personality_id,
-                ReplyRow.prompt_digest == digest_prompt(reply.prompt),
-                ReplyRow.source_message_id == reply.source_message_id,
-                ReplyRow.channel_id == reply.channel_id,
-            )
-        )
-        or 0
+    siblings = select(ReplyRow.id).where(
+        ReplyRow.personality_id == reply.personality_id,
+        ReplyRow.prompt_digest == digest_prompt(reply.prompt),
+        ReplyRow.source_message_id == reply.source_message_id,
+        ReplyRow.channel_id == reply.channel_id,
     )
+    return count_rows(session, siblings)
 
 
 def was_called_into(session: Session, channel_id: int) -> bool:
     """Return whether the bot ever answered a member in the channel."""
     answered = select(ReplyRow.id).where(ReplyRow.channel_id == channel_id, ReplyRow.origin.in_(SAID_IN_CHAT))
-    found = session.scalar(answered.limit(1))
-    return found is not None
+    return any_row(session, answered)
 
 
 def recent_messages(session: Session, since: datetime, shards: Shards = ALL) -> list[ReplyMessage]:
@@ -395,12 +367,8 @@ def _summary_of(row: ReplyRow) -> tuple[int, int] | None:
 
 def newest_base(session: Session, personality_id: int) -> str | None:
     """Return the revision of the base model that gave the personality's newest answer, or None before the first."""
-    return session.scalar(
-        select(ReplyRow.base_revision)
-        .where(ReplyRow.personality_id == personality_id)
-        .order_by(ReplyRow.id.desc())
-        .limit(1)
-    )
+    revisions = select(ReplyRow.base_revision).where(ReplyRow.personality_id == personality_id)
+    return session.scalar(revisions.order_by(ReplyRow.id.desc()).limit(1))
 
 
 def message_links(session: Session, replies: Select[Any]) -> dict[int, str]:

@@ -3,15 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from enum import StrEnum
 
-from sqlalchemy import (
-    BigInteger,
-    DateTime,
-    Enum,
-    Integer,
-    TypeDecorator,
-)
+from sqlalchemy import BigInteger, DateTime, Integer, TypeDecorator
 from sqlalchemy.engine import Dialect
 
 
@@ -36,14 +29,3 @@ LargeId = BigInteger().with_variant(Integer, "sqlite")
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
-
-
-def values_of(enum: type[StrEnum]) -> Enum:
-    """Store an enum by value in a text column on both databases; only SQLAlchemy checks the values."""
-    return Enum(
-        enum,
-        native_enum=False,
-        create_constraint=False,
-        values_callable=lambda e: [m.value for m in e],
-        length=32,
-    )

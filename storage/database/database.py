@@ -1,17 +1,19 @@
-"""A database, SQLite or PostgreSQL, used through short transactions that are retried if that is safe."""
+"""The database: transactions that are retried, and notifications that wake every bot when a release moves."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Concatenate, Generic, ParamSpec, TypeVar
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
-from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Engine, func, select
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
-from tenacity import AsyncRetrying, Retrying
+from tenacity import AsyncRetrying, Retrying, sleep_using_event
 
 from storage.database.engine import (
     READ_ONLY,
@@ -28,10 +30,84 @@ from storage.errors import DatabaseError
 from storage.retrying import retries
 from storage.settings.sections import DatabaseSettings, Settings
 
+if TYPE_CHECKING:
+    from psycopg import Connection
+
 log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+CHANNEL = "reactune_releases"
+PROOF_S = 5.0
+STOP_S = 0.5
+"""Maximum time that the listener takes to stop."""
+
+
+class NotificationsUnavailable(Exception):
+    """Notifications do not arrive, such as behind PgBouncer in transaction mode."""
+
+
+def notify(session: Session) -> None:
+    """Wake the listeners when this transaction is committed; does nothing on SQLite."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_notify(CHANNEL, "")))
+
+
+def can_listen(database: Database) -> bool:
+    return database.engine.dialect.name == "postgresql" and database.engine.dialect.driver == "psycopg"
+
+
+class Listener(threading.Thread):
+    """Calls `on_notify` on its thread after each committed `notify`, and after each (re)connection.
+
+    Its users must also poll from time to time, because notifications are lost while the connection is down.
+    """
+
+    def __init__(self, database: Database, on_notify: Callable[[], object]) -> None:
+        super().__init__(name="database listener", daemon=True)
+        self._stopping = threading.Event()
+        self._database = database
+        self._on_notify = on_notify
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self.join()
+
+    def run(self) -> None:
+        report = partial(log.debug, "Cannot listen to the database (%s); retrying.")
+        try:
+            Retrying(**retries(_may_pass, report), sleep=sleep_using_event(self._stopping))(self._listen)
+        except NotificationsUnavailable:
+            log.info("Database notifications do not arrive (PgBouncer?), so the bot polls for releases instead.")
+
+    def _listen(self) -> None:
+        from psycopg import Connection
+
+        if self._stopping.is_set():
+            return
+        engine = self._database.engine
+        arguments, options = engine.dialect.create_connect_args(engine.url)
+        with Connection.connect(*arguments, **options, autocommit=True) as connection:
+            connection.execute(f"LISTEN {CHANNEL}")
+            self._require_notifications(connection)
+            self._on_notify()  # for what happened before the connection
+            while not self._stopping.is_set():
+                for _ in connection.notifies(timeout=STOP_S):
+                    self._on_notify()
+
+    def _require_notifications(self, connection: Connection[Any]) -> None:
+        """Raise NotificationsUnavailable unless this connection receives a notification from another one."""
+        self._database.call(notify)
+        for _ in connection.notifies(timeout=PROOF_S, stop_after=1):
+            return
+        raise NotificationsUnavailable
+
+
+def _may_pass(error: BaseException) -> bool:
+    from psycopg import Error
+
+    return isinstance(error, Error | SQLAlchemyError)
 
 
 class Database:
@@ -45,17 +121,13 @@ class Database:
         isolation = {"isolation_level": "REPEATABLE READ"} if engine.dialect.name == "postgresql" else {}
         self._readers = sessionmaker(engine.execution_options(read_only=True, **isolation), expire_on_commit=False)
 
-    @contextmanager
-    def transaction(self) -> Iterator[Session]:
-        """Yield a session; commit at the end, or roll back on any exception."""
-        with self._sessions.begin() as session:
-            yield session
+    def transaction(self) -> AbstractContextManager[Session]:
+        """Return a session that is committed at the end of the block, or rolled back on any exception."""
+        return self._sessions.begin()
 
-    @contextmanager
-    def snapshot(self) -> Iterator[Session]:
-        """Yield a session that reads one state of the database without waiting for writers or blocking them."""
-        with self._readers.begin() as session:
-            yield session
+    def snapshot(self) -> AbstractContextManager[Session]:
+        """Return a session that reads one state of the database without waiting for writers or blocking them."""
+        return self._readers.begin()
 
     async def run(self, work: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `work(session, …)` in a transaction on a thread, so that the event loop is never blocked.

@@ -53,8 +53,6 @@ class RoundStatus(StrEnum):
 
 
 class GateVerdict(StrEnum):
-    """The gate's verdict on a version."""
-
     PASS = "pass"
     FAIL = "fail"
     NOT_ENOUGH_EVIDENCE = "not enough evidence"

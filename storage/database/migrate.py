@@ -1,8 +1,9 @@
-"""Upgrades a database to the newest schema in one transaction, after copying an SQLite file."""
+"""Creates a database, or upgrades it to the newest schema after copying an SQLite file, in one transaction."""
 
 from __future__ import annotations
 
 import logging
+import secrets
 import sqlite3
 import tempfile
 from contextlib import closing
@@ -13,9 +14,10 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy import Connection, Engine, func, insert, select, text
 
 from storage.database.engine import copy_file
+from storage.database.tables import Base, PseudonymKeyRow, ReplyIdRow
 from storage.errors import DatabaseError
 
 log = logging.getLogger(__name__)
@@ -25,6 +27,25 @@ MIGRATION_LOCK = 7_226_538  # an arbitrary number that nothing else on the serve
 REVISION = "SELECT version_num FROM alembic_version"
 DEVELOPMENT = frozenset(f"{number:04}" for number in range(1, 13))
 """Schemas from before the first release, which cannot be upgraded."""
+PSEUDONYM_KEY_BYTES = 32
+
+# An index over the chunks' own text (FTS5 calls it external content), kept in step by triggers.
+SQLITE_WORDS = (
+    "CREATE VIRTUAL TABLE chunk_words USING fts5("
+    "heading, text, content='chunks', content_rowid='id', tokenize='porter unicode61 remove_diacritics 2')",
+    "CREATE TRIGGER chunk_words_insert AFTER INSERT ON chunks BEGIN "
+    "INSERT INTO chunk_words (rowid, heading, text) VALUES (new.id, new.heading, new.text); END",
+    "CREATE TRIGGER chunk_words_delete AFTER DELETE ON chunks BEGIN "
+    "INSERT INTO chunk_words (chunk_words, rowid, heading, text) VALUES ('delete', old.id, old.heading, old.text); END",
+    "CREATE TRIGGER chunk_words_update AFTER UPDATE OF heading, text ON chunks BEGIN "
+    "INSERT INTO chunk_words (chunk_words, rowid, heading, text) VALUES ('delete', old.id, old.heading, old.text); "
+    "INSERT INTO chunk_words (rowid, heading, text) VALUES (new.id, new.heading, new.text); END",
+)
+POSTGRES_WORDS = (
+    "ALTER TABLE chunks ADD COLUMN words tsvector GENERATED ALWAYS AS ("
+    "setweight(to_tsvector('english', heading), 'A') || setweight(to_tsvector('english', text), 'B')) STORED",
+    "CREATE INDEX ix_chunks_words ON chunks USING gin (words)",
+)
 
 
 @cache
@@ -58,14 +79,29 @@ def migrate(engine: Engine, *, keep_copy: bool = True) -> str:
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             before = schema_of(connection)
             refuse_unknown(before)
-            if before != newest_schema():
-                config = _config()
-                config.attributes["connection"] = connection
+            config = _config()
+            config.attributes["connection"] = connection
+            if not before:
+                create_schema(connection)
+                command.stamp(config, "head")
+            elif before != newest_schema():
                 command.upgrade(config, "head")
             _refuse_read_only(connection)
     if before and before != newest_schema():
         log.info("Upgraded the database from schema %s to %s.", before, newest_schema())
     return before
+
+
+def create_schema(connection: Connection) -> None:
+    """Create the newest schema from the tables; migrations only change databases of earlier releases.
+
+    As in Alembic's cookbook, "Building an Up to Date Database from Scratch".
+    """
+    Base.metadata.create_all(connection, checkfirst=False)
+    for statement in SQLITE_WORDS if connection.dialect.name == "sqlite" else POSTGRES_WORDS:
+        connection.exec_driver_sql(statement)
+    connection.execute(insert(ReplyIdRow).values(id=1, highest=0))
+    connection.execute(insert(PseudonymKeyRow).values(id=1, key=secrets.token_bytes(PSEUDONYM_KEY_BYTES)))
 
 
 def lift_limits(connection: Connection) -> None:

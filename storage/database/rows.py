@@ -1,4 +1,4 @@
-"""Helpers for rows: the number of changed rows, the database's time, and dataclasses from rows."""
+"""Helpers for rows: dataclasses from rows and rows from dataclasses, counts, and the database's time."""
 
 from __future__ import annotations
 
@@ -6,12 +6,8 @@ from dataclasses import fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from sqlalchemy import (
-    CursorResult,
-    Result,
-    func,
-    select,
-)
+from sqlalchemy import CompoundSelect, CursorResult, Result, Select, func, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
@@ -19,6 +15,44 @@ from storage.database.tables import Base
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+Plain = TypeVar("Plain", bound="DataclassInstance")
+
+
+def from_row(cls: type[Plain], row: Base, **more: Any) -> Plain:
+    """Return a dataclass filled from the row's columns of the same names; `more` gives the other fields."""
+    return cls(**{field.name: getattr(row, field.name) for field in fields(cls) if field.name not in more}, **more)
+
+
+def column_values(table: type[Base], plain: DataclassInstance) -> dict[str, Any]:
+    """Return those of the dataclass's fields for which the table has a column."""
+    return {field.name: getattr(plain, field.name) for field in fields(plain) if field.name in table.__table__.columns}
+
+
+def read_all(session: Session, cls: type[Plain], rows: Select[Any]) -> list[Plain]:
+    """Return the selected rows as dataclasses."""
+    return [from_row(cls, row) for row in session.scalars(rows)]
+
+
+def read_first(session: Session, cls: type[Plain], rows: Select[Any]) -> Plain | None:
+    """Return the first selected row as a dataclass, or None."""
+    row = session.scalar(rows.limit(1))
+    return from_row(cls, row) if row else None
+
+
+def any_row(session: Session, rows: Select[Any] | CompoundSelect[Any]) -> bool:
+    """Return whether the query selects a row."""
+    return session.scalar(rows.limit(1)) is not None
+
+
+def count_rows(session: Session, rows: Select[Any]) -> int:
+    """Return how many rows the query selects."""
+    return session.scalar(select(func.count()).select_from(rows.subquery())) or 0
+
+
+def upsert(session: Session, table: type[Base]) -> postgresql.Insert | sqlite.Insert:
+    """Return an INSERT of this database that can update existing rows."""
+    return postgresql.insert(table) if session.get_bind().dialect.name == "postgresql" else sqlite.insert(table)
 
 
 def changed_rows(result: Result[Any]) -> int:
@@ -34,11 +68,3 @@ def database_now(session: Session) -> datetime:
     now = session.scalar(select(func.clock_timestamp()))
     assert isinstance(now, datetime), "PostgreSQL returns a time with its zone"
     return now
-
-
-Plain = TypeVar("Plain", bound="DataclassInstance")
-
-
-def from_row(cls: type[Plain], row: Base, **more: Any) -> Plain:
-    """Return a dataclass filled from the row's columns of the same names; `more` gives the other fields."""
-    return cls(**{field.name: getattr(row, field.name) for field in fields(cls) if field.name not in more}, **more)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from datetime import date, datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
+    Enum,
     ForeignKey,
     Index,
     LargeBinary,
@@ -20,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from storage.database.columns import LargeId, UtcDateTime, utc_now, values_of
+from storage.database.columns import LargeId, UtcDateTime, utc_now
 from storage.database.enums import (
     NOBODY,
     ArenaStatus,
@@ -57,22 +59,8 @@ class Base(DeclarativeBase):
         dict[str, Any]: JSON,
         list[dict[str, str]]: JSON,
         list[dict[str, int]]: JSON,
-        Basis: values_of(Basis),
-        Origin: values_of(Origin),
-        Outcome: values_of(Outcome),
-        RoundStatus: values_of(RoundStatus),
-        GateVerdict: values_of(GateVerdict),
-        PairSource: values_of(PairSource),
-        Split: values_of(Split),
-        QuarantineRule: values_of(QuarantineRule),
-        QuarantineStatus: values_of(QuarantineStatus),
-        ArenaStatus: values_of(ArenaStatus),
-        CanaryStatus: values_of(CanaryStatus),
-        Cause: values_of(Cause),
-        TrainingSource: values_of(TrainingSource),
-        Scope: values_of(Scope),
-        DocumentKind: values_of(DocumentKind),
-        AuditOutcome: values_of(AuditOutcome),
+        # By value in text columns; only SQLAlchemy checks the values.
+        enum.Enum: Enum(enum.Enum, native_enum=False, length=32, values_callable=lambda e: [m.value for m in e]),
     }
 
 
@@ -131,7 +119,7 @@ class VersionRow(Base):
     digest: Mapped[str] = mapped_column(String(64))
     base_name: Mapped[str] = mapped_column(Text)
     base_revision: Mapped[str] = mapped_column(String(64))
-    parent_id: Mapped[int | None] = mapped_column(ForeignKey("versions.id"))
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("versions.id", deferrable=True))
     round_id: Mapped[int | None] = mapped_column(ForeignKey("rounds.id"))
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
     verdict: Mapped[GateVerdict] = mapped_column(default=GateVerdict.PASS)
@@ -267,7 +255,7 @@ class VoteEventRow(Base):
 
     __tablename__ = "vote_events"
     __table_args__ = (
-        Index("ix_vote_events_thumb", "reply_id", "user_id", "message_id", "emoji", "burst", "id", "standing"),
+        Index("ix_vote_events_thumb", "reply_id", "user_id", "message_id", "emoji", "burst", "id", "added"),
     )
 
     id: Mapped[int] = mapped_column(LargeId, primary_key=True)
@@ -276,7 +264,7 @@ class VoteEventRow(Base):
     user_id: Mapped[int] = mapped_column(BigInteger, index=True)
     emoji: Mapped[str] = mapped_column(String(16))
     burst: Mapped[bool]
-    standing: Mapped[bool]
+    added: Mapped[bool]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
@@ -322,7 +310,7 @@ class RoundRow(Base):
     worker: Mapped[str | None] = mapped_column(String(255))
     lease_until: Mapped[datetime | None]
     """Until when the worker holds the running round, by the database's clock; after that, others can take it over."""
-    parent_version_id: Mapped[int | None] = mapped_column(ForeignKey("versions.id", use_alter=True))
+    parent_version_id: Mapped[int | None] = mapped_column(ForeignKey("versions.id", use_alter=True, deferrable=True))
     settings: Mapped[dict[str, Any]] = mapped_column(default=dict)
     progress: Mapped[dict[str, Any]] = mapped_column(default=dict)
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
@@ -461,8 +449,8 @@ class AlertRow(Base):
     """Whether its end is announced too; a single event has no end."""
     raised_at: Mapped[datetime] = mapped_column(default=utc_now)
     ended_at: Mapped[datetime | None]
-    told: Mapped[bool] = mapped_column(default=False)
-    end_told: Mapped[bool] = mapped_column(default=False)
+    announced: Mapped[bool] = mapped_column(default=False)
+    end_announced: Mapped[bool] = mapped_column(default=False)
 
 
 class ScheduleRow(Base):
@@ -486,7 +474,7 @@ class RoundVoterRow(Base):
 
 
 class PseudonymKeyRow(Base):
-    """The key of the pseudonyms: one row, created by a migration. With it, pseudonyms can be traced to members."""
+    """The key of the pseudonyms: one row, created with the schema. With it, pseudonyms can be traced to members."""
 
     __tablename__ = "pseudonym_keys"
     __table_args__ = (CheckConstraint("id = 1", name="only"),)

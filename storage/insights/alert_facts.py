@@ -9,20 +9,12 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from storage.database.enums import CanaryStatus, QuarantineStatus, RoundStatus
+from storage.database.rows import read_first
 from storage.database.tables import QuarantinedVoteRow, QuarantineRow, RoundRow
 from storage.personalities.personalities import list_personalities
 from storage.releases.canaries import latest_canary
 from storage.releases.versions import find_version, name_of
-from storage.training.rounds import OPEN
-
-
-@dataclass(frozen=True)
-class FailedRound:
-    """The last finished round, if it failed or was interrupted."""
-
-    round_id: int
-    status: RoundStatus
-    reason: str
+from storage.training.rounds import OPEN, Round
 
 
 @dataclass(frozen=True)
@@ -41,8 +33,9 @@ class AlertFacts:
 
     personality_id: int
     name: str
-    failed_round: FailedRound | None
-    held_votes: int
+    failed_round: Round | None
+    """The last finished round, if it failed or was interrupted."""
+    quarantined_votes: int
     """Votes in quarantines that no admin has decided on."""
     rolled_back: EndedCanary | None
     """The last canary, if it was rolled back."""
@@ -50,24 +43,20 @@ class AlertFacts:
 
 def read_facts(session: Session) -> list[AlertFacts]:
     """Return the facts about each personality."""
-    held = _held_votes(session)
+    votes = _quarantined_votes(session)
     return [
-        AlertFacts(p.id, p.name, _failed_round(session, p.id), held.get(p.id, 0), _rolled_back(session, p.id))
+        AlertFacts(p.id, p.name, _failed_round(session, p.id), votes.get(p.id, 0), _rolled_back(session, p.id))
         for p in list_personalities(session)
     ]
 
 
-def _failed_round(session: Session, personality_id: int) -> FailedRound | None:
-    last = session.execute(
-        select(RoundRow.id, RoundRow.status, RoundRow.reason)
-        .where(RoundRow.personality_id == personality_id, RoundRow.status.not_in(OPEN))
-        .order_by(RoundRow.id.desc())
-        .limit(1)
-    ).first()
-    return FailedRound(*last) if last and last.status in (RoundStatus.FAILED, RoundStatus.INTERRUPTED) else None
+def _failed_round(session: Session, personality_id: int) -> Round | None:
+    finished = select(RoundRow).where(RoundRow.personality_id == personality_id, RoundRow.status.not_in(OPEN))
+    last = read_first(session, Round, finished.order_by(RoundRow.id.desc()))
+    return last if last and last.status in (RoundStatus.FAILED, RoundStatus.INTERRUPTED) else None
 
 
-def _held_votes(session: Session) -> dict[int, int]:
+def _quarantined_votes(session: Session) -> dict[int, int]:
     """Return {personality id: number of votes in its open quarantines}."""
     rows = session.execute(
         select(QuarantineRow.personality_id, func.count())
@@ -75,7 +64,7 @@ def _held_votes(session: Session) -> dict[int, int]:
         .where(QuarantineRow.status == QuarantineStatus.OPEN)
         .group_by(QuarantineRow.personality_id)
     )
-    return {row[0]: row[1] for row in rows}
+    return dict(rows.all())
 
 
 def _rolled_back(session: Session, personality_id: int) -> EndedCanary | None:

@@ -1,4 +1,4 @@
-"""Which votes made a version: the manifests of its line of parents, and the votes behind them."""
+"""Lineage: which votes made a version, from the manifests of its line of parents, and what a reply was used for."""
 
 from __future__ import annotations
 
@@ -6,30 +6,34 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
-from sqlalchemy import CTE, Select, select, union
+from sqlalchemy import Select, or_, select, union
 from sqlalchemy.orm import Session
 
-from storage.conversations.replies import message_links
-from storage.database.enums import PairSource, Split
+from storage.conversations.replies import find_by_message, message_links
+from storage.database.enums import Outcome, PairSource, RoundStatus, Split
+from storage.database.rows import from_row
 from storage.database.tables import (
     CorrectionRow,
     QuarantinedVoteRow,
+    ReplyMessageRow,
+    ReplyRow,
     RoundPairRow,
     RoundRow,
     RoundVoterRow,
+    VersionRow,
     VoteEventRow,
 )
-from storage.members.pseudonyms import read_pseudonyms
-from storage.releases.versions import Version, line_of_parents, name_of, version_named
-from storage.votes.history import VoteHistory, beginning, read_histories, read_quarantine_periods
-from storage.votes.votes import Tally, Vote, tally
-
-T = TypeVar("T")
+from storage.members import read_pseudonyms
+from storage.releases.versions import Version, find_version, line_of_parents, name_of, version_named
+from storage.votes.votes import Tally, Vote, tally, votes_on
+from storage.votes.weights import VoteHistory, beginning, read_histories, read_quarantine_periods
 
 WRITTEN = (PairSource.CORRECTION, PairSource.CORRECTED_SAMPLE)
 """Sources whose chosen side is a correction."""
+LARGEST_ID = 2**63 - 1
+ID_DIGITS = 19
 
 
 @dataclass(frozen=True)
@@ -159,28 +163,28 @@ class _ManifestReader:
             self._pairs[pair.round_id].append(pair)
         written = pairs.with_only_columns(RoundPairRow.correction_id)
         authors = select(CorrectionRow.id, CorrectionRow.author_id).where(CorrectionRow.id.in_(written))
-        self._corrections = {id_: SourceCorrection(id_, author) for id_, author in session.execute(authors)}
+        self._corrections: dict[int | None, SourceCorrection] = {
+            id_: SourceCorrection(id_, author) for id_, author in session.execute(authors)
+        }
         self._links = message_links(session, replies)
-        self._holds = read_quarantine_periods(session, QuarantinedVoteRow.reply_id.in_(replies))
+        self._quarantines = read_quarantine_periods(session, QuarantinedVoteRow.reply_id.in_(replies))
         self._histories: dict[int, dict[int, VoteHistory]] = defaultdict(dict)
         for (reply_id, user_id), history in read_histories(session, VoteEventRow.reply_id.in_(replies)).items():
             self._histories[reply_id][user_id] = history
         self._voters: dict[int, dict[int, RoundVoterRow]] = defaultdict(dict)
         noted = session.scalars(select(RoundVoterRow).where(RoundVoterRow.round_id.in_(ids))).all()
-        users = _users_of(session, {voter.pseudonym for voter in noted}, self._people())
+        authors_and_voters = {correction.author_id for correction in self._corrections.values()}.union(
+            *self._histories.values()
+        )
+        users = _users_of(session, {voter.pseudonym for voter in noted}, authors_and_voters)
         for voter in noted:
             if voter.pseudonym in users:
                 self._voters[voter.round_id][users[voter.pseudonym]] = voter
 
-    def _people(self) -> set[int]:
-        """Return the ids of everyone who voted on these answers or wrote one of these corrections."""
-        authors = {correction.author_id for correction in self._corrections.values()}
-        return authors.union(*self._histories.values())
-
     def read(self, round_: RoundRow, version: Version, parent: Version | None) -> SourceRound:
         rows = self._pairs[round_.id]
         ids = {id_ for row in rows for id_ in (row.chosen_reply_id, row.rejected_reply_id) if id_ is not None}
-        answers = {id_: self._answer(id_, round_) for id_ in ids}
+        answers: dict[int | None, SourceAnswer] = {id_: self._answer(id_, round_) for id_ in ids}
         pairs = tuple(self._pair(row, answers) for row in rows)
         return SourceRound(
             round_id=round_.id,
@@ -198,20 +202,19 @@ class _ManifestReader:
         for user_id, history in self._histories[reply_id].items():
             vote = history.before(beginning(round_))
             if vote is not None:
-                quarantined = any(hold.covers(round_) for hold in self._holds.get((reply_id, user_id), ()))
+                quarantined = any(q.covers(round_) for q in self._quarantines.get((reply_id, user_id), ()))
                 votes.append(SourceVote(user_id, vote, quarantined, unchanged=history.now is vote))
         return SourceAnswer(reply_id, self._links.get(reply_id), tuple(votes))
 
-    def _pair(self, row: RoundPairRow, answers: Mapping[int, SourceAnswer]) -> SourcePair:
-        return SourcePair(
-            source=row.source,
-            split=row.split,
-            weight=row.weight,
-            replayed=row.replayed,
-            chosen=_found(answers, row.chosen_reply_id),
-            correction=_found(self._corrections, row.correction_id),
-            rejected=_found(answers, row.rejected_reply_id),
-            was_deleted=_was_deleted(row),
+    def _pair(self, row: RoundPairRow, answers: Mapping[int | None, SourceAnswer]) -> SourcePair:
+        chosen_id = row.correction_id if row.source in WRITTEN else row.chosen_reply_id
+        return from_row(
+            SourcePair,
+            row,
+            chosen=answers.get(row.chosen_reply_id),
+            correction=self._corrections.get(row.correction_id),
+            rejected=answers.get(row.rejected_reply_id),
+            was_deleted=chosen_id is None or row.rejected_reply_id is None,
         )
 
 
@@ -226,24 +229,13 @@ def _users_of(session: Session, pseudonyms: Collection[int], people: Collection[
     return users
 
 
-def _found(rows: Mapping[int, T], id_: int | None) -> T | None:
-    return None if id_ is None else rows.get(id_)
-
-
-def _was_deleted(row: RoundPairRow) -> bool:
-    """Return whether a side is null, because its row was deleted."""
-    chosen = row.correction_id if row.source in WRITTEN else row.chosen_reply_id
-    return chosen is None or row.rejected_reply_id is None
-
-
 def _replies_of(round_ids: Collection[int]) -> Select[Any]:
     """Select the ids of the replies in these rounds' manifests."""
     sides = [
         select(side).where(RoundPairRow.round_id.in_(round_ids), side.is_not(None))
         for side in (RoundPairRow.chosen_reply_id, RoundPairRow.rejected_reply_id)
     ]
-    both: CTE = union(*sides).cte("sides")
-    return select(both.c[0])
+    return select(union(*sides).cte("sides").c[0])
 
 
 def _voters(
@@ -288,3 +280,69 @@ def _votes_of(rounds: Sequence[SourceRound]) -> dict[tuple[int, int], Vote]:
     for round_ in reversed(rounds):
         votes |= _counted(side for pair in round_.pairs for side in (pair.chosen, pair.rejected) if side is not None)
     return votes
+
+
+@dataclass(frozen=True)
+class TracedRound:
+    """A round that was trained on the reply, and the version that it made."""
+
+    id: int
+    status: RoundStatus
+    version: str | None
+
+
+@dataclass(frozen=True)
+class TracedReply:
+    id: int
+    request_id: str | None
+    created_at: datetime
+    version: str
+    """The version that answered."""
+    outcome: Outcome
+    total_s: float | None
+    channel_id: int
+    source_message_id: int | None
+    message_ids: tuple[int, ...]
+    votes: dict[str, int]
+    """Number of current votes by kind."""
+    rounds: tuple[TracedRound, ...]
+
+
+def trace(session: Session, id_: str) -> list[TracedReply]:
+    """Return the replies of a request, given its id or the id of a Discord message with one of them."""
+    rows = session.scalars(select(ReplyRow).where(ReplyRow.request_id == id_).order_by(ReplyRow.id)).all()
+    if not rows and _is_id(id_) and (carried := find_by_message(session, int(id_))):
+        rows = [session.get_one(ReplyRow, carried.id)]
+    return [_traced(session, row) for row in rows]
+
+
+def _is_id(text: str) -> bool:
+    return text.isdecimal() and len(text) <= ID_DIGITS and int(text) <= LARGEST_ID
+
+
+def _traced(session: Session, row: ReplyRow) -> TracedReply:
+    messages = session.scalars(
+        select(ReplyMessageRow.message_id).where(ReplyMessageRow.reply_id == row.id).order_by(ReplyMessageRow.position)
+    )
+    votes = Counter(map(str, votes_on(session, row.id).values()))
+    return from_row(
+        TracedReply,
+        row,
+        version=name_of(find_version(session, row.version_id)),
+        message_ids=tuple(messages),
+        votes=dict(sorted(votes.items())),
+        rounds=tuple(_rounds(session, row.id)),
+    )
+
+
+def _rounds(session: Session, reply_id: int) -> list[TracedRound]:
+    ids = select(RoundPairRow.round_id).where(
+        or_(RoundPairRow.chosen_reply_id == reply_id, RoundPairRow.rejected_reply_id == reply_id)
+    )
+    rounds = session.execute(
+        select(RoundRow.id, RoundRow.status, VersionRow.number)
+        .outerjoin(VersionRow, VersionRow.round_id == RoundRow.id)
+        .where(RoundRow.id.in_(ids))
+        .order_by(RoundRow.id)
+    )
+    return [TracedRound(id_, status, f"v{number}" if number else None) for id_, status, number in rounds]

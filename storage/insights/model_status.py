@@ -1,21 +1,80 @@
-"""What `/model status` shows: which version answers, what there is to learn from, and what trainers do."""
+"""What `/model status`, `list` and `show` say about versions, the next round and the canary."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
-from storage.database.enums import LAST_GOOD
-from storage.insights.next_round import NewPairs, count_new_pairs
+from storage.database.enums import CHALLENGER, LAST_GOOD
 from storage.operations.token_spend import Spend, spent_on
 from storage.releases.canary_votes import Reading, read_canary
-from storage.releases.versions import Alias, Continuation, continuation_of, read_alias
-from storage.runtime.processes import TRAINER, Heartbeat, live_processes
+from storage.releases.versions import (
+    Alias,
+    AliasMove,
+    Continuation,
+    Version,
+    continuation_of,
+    failed_checks,
+    find_version,
+    list_versions,
+    moves_of,
+    read_alias,
+    version_named,
+)
+from storage.runtime import processes
 from storage.settings.sections import Settings
-from storage.training.evidence import Evidence, count_evidence
-from storage.training.rounds import Round, latest_round, running_rounds
+from storage.training import rounds
+from storage.training.evidence import Evidence, NewPairs, count_evidence, count_new_pairs
+from storage.votes.votes import Tally, tally_by_version
+
+
+@dataclass(frozen=True)
+class VersionList:
+    versions: list[Version]
+    """Newest first."""
+    champion: Alias
+    challenger: Alias
+    tallies: Mapping[int | None, Tally]
+    """Votes on each version's answers, by version id."""
+
+
+@dataclass(frozen=True)
+class VersionDetails:
+    version: Version
+    parent: Version | None
+    round: rounds.Round | None
+    """The round that made it; None if it was imported."""
+    votes: Tally
+    """On its answers."""
+    moves: list[AliasMove]
+    failed_checks: list[str]
+
+
+def read_versions(session: Session, personality_id: int) -> VersionList:
+    return VersionList(
+        versions=list_versions(session, personality_id),
+        champion=read_alias(session, personality_id),
+        challenger=read_alias(session, personality_id, CHALLENGER),
+        tallies=tally_by_version(session, personality_id),
+    )
+
+
+def read_version(session: Session, personality_id: int, name: str) -> VersionDetails | None:
+    """Return None for the base model; raises VersionNotFound."""
+    version = version_named(session, personality_id, name)
+    if version is None:
+        return None
+    return VersionDetails(
+        version=version,
+        parent=find_version(session, version.parent_id),
+        round=rounds.find_round(session, version.round_id) if version.round_id else None,
+        votes=tally_by_version(session, personality_id).get(version.id, Tally()),
+        moves=moves_of(session, version),
+        failed_checks=failed_checks(session, version),
+    )
 
 
 @dataclass(frozen=True)
@@ -26,10 +85,10 @@ class ModelStatus:
     evidence: Evidence
     new_pairs: NewPairs
     continuation: Continuation
-    latest_round: Round | None
-    trainers: list[Heartbeat]
+    latest_round: rounds.Round | None
+    trainers: list[processes.Heartbeat]
     """Those that are running."""
-    running: list[Round]
+    running: list[rounds.Round]
     """Running rounds of all personalities."""
     spent: Spend
     """On remote servers today."""
@@ -44,8 +103,8 @@ def read_model_status(session: Session, personality_id: int, settings: Settings,
         evidence=count_evidence(session, personality_id, settings.privacy, base_revision),
         new_pairs=count_new_pairs(session, personality_id, settings, base_revision, continuation.parent),
         continuation=continuation,
-        latest_round=latest_round(session, personality_id),
-        trainers=live_processes(session, TRAINER),
-        running=running_rounds(session),
+        latest_round=rounds.latest_round(session, personality_id),
+        trainers=processes.live_processes(session, processes.TRAINER),
+        running=rounds.running_rounds(session),
         spent=spent_on(session, utc_now().date()),
     )

@@ -16,10 +16,9 @@ from storage.database.enums import CHAMPION, Cause, GateVerdict, Origin, PairSou
 from storage.database.tables import ReplyRow, RoundPairRow, RoundRow, VoteEventRow
 from storage.releases.versions import list_versions, name_of, read_alias
 from storage.statistics import wilson_interval
-from storage.votes.causes import count_causes
-from storage.votes.history import read_histories
+from storage.votes.corrections import count_causes
 from storage.votes.votes import Tally, Vote, tally_by_version
-from storage.votes.weights import quarantined
+from storage.votes.weights import quarantined, read_histories
 
 DAYS = 30
 ROUNDS_SHOWN = 10

@@ -1,41 +1,131 @@
-"""What happened to a member's votes: waiting, not counted, or used by rounds and the versions they made."""
+"""How rounds used a member's votes, and the versions that they led to."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from math import prod
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import ColumnElement, Select, or_, select
 from sqlalchemy.orm import Session
 
 from storage.conversations.replies import message_links
-from storage.database.enums import QuarantineStatus, RoundStatus, Split
-from storage.database.tables import (
-    ArenaAnswerRow,
-    ArenaRow,
-    QuarantinedVoteRow,
-    ReplyMessageRow,
-    ReplyRow,
-    VoteEventRow,
-)
-from storage.insights.vote_uses import VoteUse, read_uses
-from storage.members.memberships import home_of
+from storage.database import tables
+from storage.database.enums import GateVerdict, PairSource, QuarantineStatus, RoundStatus, Split
+from storage.members import home_of, read_pseudonyms
 from storage.personalities.personalities import Personality, list_personalities
+from storage.releases.versions import id_of, line_of_parents, name_of, read_alias
 from storage.settings.sections import PrivacySettings, Settings
 from storage.training.rounds import TRAINED
 from storage.training.trainable import Obstacle, obstacle_to
-from storage.votes.causes import wrong_facts
-from storage.votes.history import (
+from storage.votes.corrections import wrong_facts
+from storage.votes.votes import Vote
+from storage.votes.weights import (
     QuarantinePeriod,
+    QuarantinePeriods,
+    VoteHistory,
+    VoteWeights,
+    beginning,
     read_histories,
     read_quarantine_periods,
 )
-from storage.votes.votes import Vote
-from storage.votes.weights import VoteWeights
+
+
+class PairRole(StrEnum):
+    CHOSEN = "chosen"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True)
+class VoteUse:
+    """A round that used the answer in a pair while the vote counted."""
+
+    round_id: int
+    status: RoundStatus
+    role: PairRole
+    source: PairSource
+    split: Split
+    vote: Vote
+    """The vote at that time."""
+    share: float | None
+    """The member's share of the round; None if it was too small to record."""
+    version: str | None
+    verdict: GateVerdict | None
+    champion: str | None
+    """The current champion, if it is that version or a descendant of it."""
+
+
+def read_uses(
+    session: Session,
+    user_id: int,
+    personality_id: int,
+    histories: Mapping[tuple[int, int], VoteHistory],
+    quarantines: QuarantinePeriods,
+) -> dict[int, list[VoteUse]]:
+    """Return {reply id: uses} of the votes that counted when a round began, newest round first."""
+    voted = select(tables.VoteEventRow.reply_id).where(tables.VoteEventRow.user_id == user_id)
+    rows = session.execute(
+        select(tables.RoundPairRow, tables.RoundRow)
+        .join(tables.RoundRow, tables.RoundRow.id == tables.RoundPairRow.round_id)
+        .where(
+            tables.RoundRow.personality_id == personality_id,
+            or_(tables.RoundPairRow.chosen_reply_id.in_(voted), tables.RoundPairRow.rejected_reply_id.in_(voted)),
+        )
+        .order_by(tables.RoundRow.id.desc(), tables.RoundPairRow.position)
+    ).all()
+    results = _Results(session, user_id, personality_id)
+    uses: dict[int, list[VoteUse]] = defaultdict(list)
+    for pair, round_ in rows:
+        for role, reply_id in ((PairRole.CHOSEN, pair.chosen_reply_id), (PairRole.REJECTED, pair.rejected_reply_id)):
+            if reply_id is None or (reply_id, user_id) not in histories:
+                continue
+            vote = histories[reply_id, user_id].before(beginning(round_))
+            quarantined = any(one.covers(round_) for one in quarantines.get((reply_id, user_id), ()))
+            if vote is not None and not quarantined:
+                uses[reply_id].append(results.use(pair, round_, role, vote))
+    return {reply_id: _once(of_reply) for reply_id, of_reply in uses.items()}
+
+
+def _once(uses: Iterable[VoteUse]) -> list[VoteUse]:
+    """Return one use per round, role and split: a liked answer can be in several pairs of a round."""
+    return list({(use.round_id, use.role, use.split): use for use in reversed(tuple(uses))}.values())[::-1]
+
+
+class _Results:
+    """The versions that rounds made, and one member's share of each round."""
+
+    def __init__(self, session: Session, user_id: int, personality_id: int) -> None:
+        self._made = {
+            row.round_id: row
+            for row in session.scalars(
+                select(tables.VersionRow).where(tables.VersionRow.personality_id == personality_id)
+            )
+        }
+        champion = read_alias(session, personality_id).version
+        self._champion = name_of(champion)
+        self._in_champion = {v.id for v in line_of_parents(session, id_of(champion))}
+        whose = tables.RoundVoterRow.pseudonym == read_pseudonyms(session).of(user_id)
+        shares = select(tables.RoundVoterRow.round_id, tables.RoundVoterRow.share).where(whose)
+        self._shares = {row.round_id: row.share for row in session.execute(shares)}
+
+    def use(self, pair: tables.RoundPairRow, round_: tables.RoundRow, role: PairRole, vote: Vote) -> VoteUse:
+        made = self._made.get(round_.id)
+        return VoteUse(
+            round_id=round_.id,
+            status=round_.status,
+            role=role,
+            source=pair.source,
+            split=pair.split,
+            vote=vote,
+            share=self._shares.get(round_.id),
+            version=f"v{made.number}" if made else None,
+            verdict=made.verdict if made else None,
+            champion=self._champion if made and made.id in self._in_champion else None,
+        )
 
 
 class VoteStatus(StrEnum):
@@ -68,7 +158,7 @@ class VoteOutcome:
     """When the vote last changed."""
     weight: float
     """From 0 for new accounts and members to 1."""
-    outcome: VoteStatus
+    status: VoteStatus
     obstacle: Obstacle | None
     uses: tuple[VoteUse, ...]
     """Newest round first."""
@@ -79,69 +169,66 @@ class VoteOutcome:
 def replies_on_message(session: Session, message_id: int) -> set[int]:
     """Return the ids of the replies in a Discord message: (part of) one answer, or an arena's answers."""
     arena = (
-        select(ArenaAnswerRow.reply_id)
-        .join(ArenaRow, ArenaRow.id == ArenaAnswerRow.arena_id)
-        .where(ArenaRow.message_id == message_id)
+        select(tables.ArenaAnswerRow.reply_id)
+        .join(tables.ArenaRow, tables.ArenaRow.id == tables.ArenaAnswerRow.arena_id)
+        .where(tables.ArenaRow.message_id == message_id)
     )
     return set(
         session.scalars(
-            select(ReplyMessageRow.reply_id).where(ReplyMessageRow.message_id == message_id).union_all(arena)
+            select(tables.ReplyMessageRow.reply_id)
+            .where(tables.ReplyMessageRow.message_id == message_id)
+            .union_all(arena)
         )
     )
-
-
-def vote_outcomes_everywhere(
-    session: Session,
-    user_id: int,
-    *,
-    settings: Settings,
-    base_revision: str,
-    reply_ids: Collection[int] | None = None,
-) -> list[VoteOutcome]:
-    """Like `vote_outcomes`, for the answers of all personalities."""
-    outcomes = [
-        outcome
-        for personality in list_personalities(session, archived=None)
-        for outcome in vote_outcomes(
-            session,
-            user_id,
-            personality=personality,
-            settings=settings,
-            base_revision=base_revision,
-            reply_ids=reply_ids,
-        )
-    ]
-    return sorted(outcomes, key=_newest_first)
 
 
 def vote_outcomes(
     session: Session,
     user_id: int,
     *,
-    personality: Personality,
     settings: Settings,
     base_revision: str,
+    personality: Personality | None = None,
     reply_ids: Collection[int] | None = None,
 ) -> list[VoteOutcome]:
-    """Return what happened to the member's vote on each reply, or on each of `reply_ids`; newest vote first."""
-    which = [VoteEventRow.user_id == user_id]
+    """Return what happened to the member's votes on a personality's answers or on all, newest vote first.
+
+    With `reply_ids`, only those of these replies.
+    """
+    which = [tables.VoteEventRow.user_id == user_id]
     if reply_ids is not None:
-        which.append(VoteEventRow.reply_id.in_(reply_ids))
-    voted = select(VoteEventRow.reply_id).where(*which)
+        which.append(tables.VoteEventRow.reply_id.in_(reply_ids))
+    outcomes: list[VoteOutcome] = []
+    for whose in [personality] if personality else list_personalities(session, archived=None):
+        outcomes += _outcomes(session, user_id, whose, which, settings=settings, base_revision=base_revision)
+    return sorted(outcomes, key=lambda outcome: (outcome.voted_at, outcome.reply_id), reverse=True)
+
+
+def _outcomes(
+    session: Session,
+    user_id: int,
+    personality: Personality,
+    which: Sequence[ColumnElement[bool]],
+    *,
+    settings: Settings,
+    base_revision: str,
+) -> list[VoteOutcome]:
+    """Return the outcomes of the votes that `which` selects, on the personality's answers."""
+    voted = select(tables.VoteEventRow.reply_id).where(*which)
     replies = session.execute(
-        select(ReplyRow.id, ReplyRow.answer, ReplyRow.guild_id, ReplyRow.basis).where(
-            ReplyRow.id.in_(voted), ReplyRow.personality_id == personality.id
+        select(tables.ReplyRow.id, tables.ReplyRow.answer, tables.ReplyRow.guild_id, tables.ReplyRow.basis).where(
+            tables.ReplyRow.id.in_(voted), tables.ReplyRow.personality_id == personality.id
         )
     ).all()
     histories = read_histories(session, *which)
     obstacles = _obstacles(session, voted, settings.privacy, base_revision)
     links = message_links(session, voted)
-    holds = read_quarantine_periods(session, QuarantinedVoteRow.user_id == user_id)
-    uses = read_uses(session, user_id, personality.id, histories, holds)
+    quarantines = read_quarantine_periods(session, tables.QuarantinedVoteRow.user_id == user_id)
+    uses = read_uses(session, user_id, personality.id, histories, quarantines)
     scales, factual = VoteWeights(session, settings.votes), wrong_facts(session, personality.id)
     outcomes = []
     for reply_id, answer, guild_id, basis in replies:
-        history, held = histories[reply_id, user_id], holds.get((reply_id, user_id), [])
+        history, quarantined = histories[reply_id, user_id], quarantines.get((reply_id, user_id), [])
         weight = prod(scales.weights(home_of(guild_id, basis), user_id, history.last_set_at))
         used, obstacle = tuple(uses.get(reply_id, ())) if weight else (), obstacles.get(reply_id)
         is_factual = history.now is Vote.DOWN and (reply_id, user_id) in factual
@@ -153,23 +240,19 @@ def vote_outcomes(
                 vote=history.now,
                 voted_at=history.since,
                 weight=weight,
-                outcome=_status_of(history.now, weight, held, used, obstacle, is_factual=is_factual),
+                status=_status_of(history.now, weight, quarantined, used, obstacle, is_factual=is_factual),
                 obstacle=obstacle,
                 uses=used,
                 personality=personality.name,
             )
         )
-    return sorted(outcomes, key=_newest_first)
-
-
-def _newest_first(outcome: VoteOutcome) -> tuple[float, int]:
-    return -outcome.voted_at.timestamp(), -outcome.reply_id
+    return outcomes
 
 
 def _status_of(
     vote: Vote | None,
     weight: float,
-    held: Collection[QuarantinePeriod],
+    quarantined: Collection[QuarantinePeriod],
     uses: Collection[VoteUse],
     obstacle: Obstacle | None,
     *,
@@ -180,11 +263,11 @@ def _status_of(
     if not weight:
         return VoteStatus.WEIGHTLESS
     waiting = VoteStatus.ABOUT_FACTS if is_factual else VoteStatus.NOT_TRAINABLE if obstacle else VoteStatus.WAITING
-    return _quarantine_status(held) or _use_status(uses) or waiting
+    return _quarantine_status(quarantined) or _use_status(uses) or waiting
 
 
-def _quarantine_status(held: Collection[QuarantinePeriod]) -> VoteStatus | None:
-    statuses = {hold.status for hold in held}
+def _quarantine_status(quarantined: Collection[QuarantinePeriod]) -> VoteStatus | None:
+    statuses = {one.status for one in quarantined}
     if QuarantineStatus.OPEN in statuses:
         return VoteStatus.QUARANTINED
     return VoteStatus.EXCLUDED if QuarantineStatus.EXCLUDED in statuses else None
@@ -203,5 +286,5 @@ def _obstacles(
     session: Session, replies: Select[Any], privacy: PrivacySettings, base_revision: str
 ) -> dict[int, Obstacle]:
     """Return why each reply cannot be trained on now; trainable replies are absent."""
-    found = select(ReplyRow.id, obstacle_to(privacy, base_revision)).where(ReplyRow.id.in_(replies))
+    found = select(tables.ReplyRow.id, obstacle_to(privacy, base_revision)).where(tables.ReplyRow.id.in_(replies))
     return {reply_id: Obstacle(obstacle) for reply_id, obstacle in session.execute(found) if obstacle is not None}

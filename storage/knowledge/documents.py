@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
 from storage.database.enums import DocumentKind
+from storage.database.rows import any_row, column_values, count_rows
 from storage.database.tables import ChunkRow, DocumentRow, DocumentSourceRow, DocumentSpeakerRow
 from storage.errors import DocumentRefused
 from storage.knowledge.vectors import mirror_vectors
@@ -96,18 +97,7 @@ def add_document(session: Session, new: NewDocument, settings: KnowledgeSettings
     digest = _digest(new.text)
     _refuse_duplicate(session, new, digest)
     _refuse_excess(session, new.guild_id, len(new.chunks), settings)
-    row = DocumentRow(
-        guild_id=new.guild_id,
-        channel_id=new.channel_id,
-        personality_id=new.personality_id,
-        title=new.title,
-        kind=new.kind,
-        link=new.link,
-        media_type=new.media_type,
-        text=new.text,
-        digest=digest,
-        added_by=new.added_by,
-    )
+    row = DocumentRow(**column_values(DocumentRow, new), digest=digest)
     session.add(row)
     session.flush()
     _add_parts(session, row.id, new.chunks, new.speakers, new.sources)
@@ -165,7 +155,7 @@ def erase_documents(session: Session, document_ids: Select[int]) -> int:
 
 def has_chunks(session: Session) -> bool:
     """Return whether any server has documents to search."""
-    return session.scalar(select(ChunkRow.id).limit(1)) is not None
+    return any_row(session, select(ChunkRow.id))
 
 
 def find_document(session: Session, guild_id: int, document_id: int) -> Document:
@@ -183,10 +173,8 @@ def list_documents(session: Session, guild_id: int) -> list[Document]:
 
 def made_of(session: Session, message_id: int) -> list[Document]:
     """Return the documents, of any server, that hold the Discord message."""
-    return _read(
-        session,
-        DocumentRow.id.in_(select(DocumentSourceRow.document_id).where(DocumentSourceRow.message_id == message_id)),
-    )
+    ids = select(DocumentSourceRow.document_id).where(DocumentSourceRow.message_id == message_id)
+    return _read(session, DocumentRow.id.in_(ids))
 
 
 def read_text(session: Session, document_id: int) -> str:
@@ -195,8 +183,8 @@ def read_text(session: Session, document_id: int) -> str:
 
 def speakers_of(session: Session, document_ids: Collection[int]) -> frozenset[int]:
     """Return the members whose messages the documents hold."""
-    query = select(DocumentSpeakerRow.user_id).where(DocumentSpeakerRow.document_id.in_(document_ids))
-    return frozenset(session.scalars(query))
+    speakers = select(DocumentSpeakerRow.user_id).where(DocumentSpeakerRow.document_id.in_(document_ids))
+    return frozenset(session.scalars(speakers))
 
 
 def source_messages(session: Session, document_ids: Collection[int]) -> frozenset[int]:
@@ -217,19 +205,18 @@ def titles_of(session: Session, document_ids: Sequence[int]) -> list[tuple[str, 
 
 def count_waiting(session: Session, encoder: str, document_id: int | None = None) -> int:
     """Count the chunks that this encoder has not embedded, of one document or of all."""
-    query = select(func.count()).select_from(ChunkRow).where(ChunkRow.encoder != encoder)
-    if document_id is not None:
-        query = query.where(ChunkRow.document_id == document_id)
-    return session.scalar(query) or 0
+    return count_rows(session, _waiting(encoder, document_id))
 
 
 def waiting_chunks(session: Session, encoder: str, limit: int, document_id: int | None = None) -> list[Waiting]:
     """Return the first chunks that this encoder has not embedded, of one document or of all."""
-    query = select(ChunkRow.id, ChunkRow.heading, ChunkRow.text).where(ChunkRow.encoder != encoder)
-    if document_id is not None:
-        query = query.where(ChunkRow.document_id == document_id)
-    rows = session.execute(query.order_by(ChunkRow.id).limit(limit))
+    rows = session.scalars(_waiting(encoder, document_id).order_by(ChunkRow.id).limit(limit))
     return [Waiting(row.id, NewChunk(row.heading, row.text)) for row in rows]
+
+
+def _waiting(encoder: str, document_id: int | None) -> Select[ChunkRow]:
+    chunks = select(ChunkRow).where(ChunkRow.encoder != encoder)
+    return chunks if document_id is None else chunks.where(ChunkRow.document_id == document_id)
 
 
 def store_embeddings(session: Session, encoder: str, embeddings: Mapping[int, bytes]) -> None:
@@ -260,12 +247,12 @@ def _refuse_excess(
     session: Session, guild_id: int, chunks: int, settings: KnowledgeSettings, *, more_documents: int = 1
 ) -> None:
     ids = select(DocumentRow.id).where(DocumentRow.guild_id == guild_id, DocumentRow.removed_at.is_(None))
-    documents = session.scalar(select(func.count()).select_from(ids.subquery())) or 0
+    documents = count_rows(session, ids)
     if documents + more_documents > settings.max_documents:
         raise DocumentRefused(
             f"this server has {count(documents, 'document')}, the limit (knowledge.max_documents): remove one first"
         )
-    stored = session.scalar(select(func.count()).select_from(ChunkRow).where(ChunkRow.document_id.in_(ids))) or 0
+    stored = count_rows(session, select(ChunkRow.id).where(ChunkRow.document_id.in_(ids)))
     if stored + chunks > settings.max_chunks:
         raise DocumentRefused(
             f"the text has {count(chunks, 'passage')} and this server already has {stored:,}; the limit "

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,10 +10,11 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from storage.adapters.files import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, read_config
+from storage.adapters.folder_store import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, read_config
 from storage.errors import AdapterError
+from storage.files import read_json_object, sha256_of
 from storage.models.base_model import BaseModel
-from storage.models.libraries import MODEL_LIBRARIES
+from storage.models.hardware import MODEL_LIBRARIES
 from storage.personalities.cards import MAX_CARD_BYTES
 
 PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"})
@@ -59,7 +58,9 @@ def servable_config(folder: Path, base: BaseModel) -> dict[str, Any]:
     on adapters that were trained on another base or do not fit this one's layers.
     """
     refuse_pickles(sorted(path.name for path in folder.iterdir()))
-    _require_files(folder)
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (folder / name).is_file():
+            raise AdapterError(f"{folder.name} has no {name}: save the adapter with PEFT as safetensors")
     _require_checksums(folder)
     config = _read_config(folder)
     _require_plain_lora(config, folder)
@@ -86,22 +87,14 @@ def refuse_pickles(names: Iterable[str]) -> None:
             )
 
 
-def _require_files(folder: Path) -> None:
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        if not (folder / name).is_file():
-            raise AdapterError(f"{folder.name} has no {name}: save the adapter with PEFT as safetensors")
-
-
 def _require_checksums(folder: Path) -> None:
     checksums = folder / CHECKSUMS_FILE
     if not checksums.is_file():
         return
     for line in checksums.read_text(encoding="utf-8", errors="replace").splitlines():
         expected, _, name = line.partition("  ")
-        if name in (CONFIG_FILE, WEIGHTS_FILE):
-            with (folder / name).open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != expected:
-                    raise AdapterError(f"{name} does not match its checksum in {CHECKSUMS_FILE}: export it again")
+        if name in (CONFIG_FILE, WEIGHTS_FILE) and sha256_of(folder / name) != expected:
+            raise AdapterError(f"{name} does not match its checksum in {CHECKSUMS_FILE}: export it again")
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -109,12 +102,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise AdapterError(f"{CONFIG_FILE} is larger than 1 MB, the limit: export the adapter again")
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        return read_json_object(path)
+    except (OSError, ValueError) as error:
         raise AdapterError(f"{CONFIG_FILE} cannot be read ({error}): export the adapter again") from error
-    if not isinstance(config, dict):
-        raise AdapterError(f"{CONFIG_FILE} is not a JSON object: export the adapter again")
-    return config
 
 
 def _require_plain_lora(config: Mapping[str, Any], folder: Path) -> None:

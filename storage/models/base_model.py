@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -15,10 +14,17 @@ from typing import Any
 from filelock import FileLock
 
 from storage.errors import BaseModelError
-from storage.models.conversion import TEMPLATE_FILE, Report, conversion_steps, run_steps
-from storage.models.gemma import GEMMA, chat_copy, chat_revision
-from storage.models.hardware import loading_options, own_gpu
-from storage.models.libraries import MODEL_LIBRARIES, broken_library, silence_transformers
+from storage.files import read_json_object, sha256_of
+from storage.models.conversion import (
+    GEMMA,
+    TEMPLATE_FILE,
+    Report,
+    chat_copy,
+    chat_revision,
+    conversion_steps,
+    run_steps,
+)
+from storage.models.hardware import MODEL_LIBRARIES, broken_library, loading_options, own_gpu, silence_transformers
 from storage.settings.sections import ModelSettings
 
 BUNDLED = "bundled"
@@ -56,13 +62,28 @@ def resolve_base_model(base: str, data_directory: Path, report: Report = _silent
     `report` receives a sentence about each step that takes seconds. Raises BaseModelError, whose sentence says what to
     do.
     """
-    try:
+    with explaining_disk_errors("base model", data_directory):
         return _resolve(base, data_directory / "base", report)
+
+
+@contextmanager
+def explaining_disk_errors(what: str, data_directory: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise BaseModelError(
-            f"{error.filename or data_directory} cannot be used for the base model ({error.strerror or error}): "
+            f"{error.filename or data_directory} cannot be used for the {what} ({error.strerror or error}): "
             "make it readable and writable for this user, or set data.directory to another folder"
         ) from error
+
+
+@contextmanager
+def explaining_damaged_copies(folder: Path) -> Iterator[None]:
+    """Add to an error about a converted model how to convert it again."""
+    try:
+        yield
+    except BaseModelError as error:
+        raise BaseModelError(f"{error}; this is a converted copy: delete {folder} and start again") from error
 
 
 def licence_of(base: BaseModel) -> str:
@@ -136,15 +157,9 @@ def _resolve(base: str, cache: Path, report: Report) -> BaseModel:
         return _resolve_bundled(cache, report)
     if base == GEMMA:
         return _resolve_gemma(cache, report)
-    folder = Path(base).expanduser()
-    if folder.is_dir():
-        return _describe_chat_model(folder.resolve().name, folder, cache)
-    if HUB_ID.fullmatch(base) is None:
-        raise BaseModelError(
-            f"model.base = {base!r} is not a folder: set it to an existing folder, a Hub ID (owner/name), {BUNDLED!r} "
-            f"or {GEMMA!r}"
-        )
-    return _describe_chat_model(base, fetch_model(base, report), cache)
+    name, folder = find_model(base, report, what="base model", setting="model.base", others=f"{BUNDLED!r} or {GEMMA!r}")
+    _validate_chat_model(folder)
+    return describe_model(name, folder, cache, setting="model.base")
 
 
 def _resolve_bundled(cache: Path, report: Report) -> BaseModel:
@@ -156,18 +171,14 @@ def _resolve_bundled(cache: Path, report: Report) -> BaseModel:
     with FileLock(cache / f"{target.name}.lock"):
         if not target.exists():
             run_steps(conversion_steps(source), target, cache / f".{target.name}.staging", report)
-    try:
+    with explaining_damaged_copies(target):
         return BaseModel(BUNDLED_NAME, target, revision, _validate_chat_model(target))
-    except BaseModelError as error:
-        raise BaseModelError(f"{error}; this is a converted copy: delete {target} and start again") from error
 
 
 def _resolve_gemma(cache: Path, report: Report) -> BaseModel:
     folder = chat_copy(cache, report)
-    try:
+    with explaining_damaged_copies(folder):
         return BaseModel(GEMMA, folder, chat_revision(), _validate_chat_model(folder))
-    except BaseModelError as error:
-        raise BaseModelError(f"{error}; this is a converted copy: delete {folder} and start again") from error
 
 
 def _bundled_file() -> Path:
@@ -185,8 +196,22 @@ def _bundled_file() -> Path:
     return path
 
 
-def fetch_model(hub_id: str, report: Report, *, what: str = "base model", setting: str = "model.base") -> Path:
-    """Return the folder of a model from the hub; raises BaseModelError if it cannot be downloaded."""
+def find_model(named: str, report: Report, *, what: str, setting: str, others: str) -> tuple[str, Path]:
+    """Return the name and the folder of a model that a setting names by folder or Hub ID, downloaded if needed.
+
+    Raises BaseModelError, which mentions the setting's `others` values, or says why the download failed.
+    """
+    folder = Path(named).expanduser()
+    if folder.is_dir():
+        return folder.resolve().name, folder
+    if HUB_ID.fullmatch(named) is None:
+        raise BaseModelError(
+            f"{setting} = {named!r} is not a folder: set it to an existing folder, a Hub ID (owner/name), {others}"
+        )
+    return named, _fetch_model(named, report, what=what, setting=setting)
+
+
+def _fetch_model(hub_id: str, report: Report, *, what: str, setting: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
@@ -201,16 +226,11 @@ def fetch_model(hub_id: str, report: Report, *, what: str = "base model", settin
         ) from error
 
 
-def describe_model(name: str, folder: Path, cache: Path, *, setting: str = "model.base") -> BaseModel:
+def describe_model(name: str, folder: Path, cache: Path, *, setting: str) -> BaseModel:
     """Return the model in a folder, with its revision; raises BaseModelError if a file is missing."""
     architecture = _validate(folder, setting)
     parts = [folder / CONFIG_FILE, *(folder / tokenizer for tokenizer in TOKENIZER_FILES), *_weights(folder)]
     return BaseModel(name, folder, _revision([part for part in parts if part.exists()], cache), architecture)
-
-
-def _describe_chat_model(name: str, folder: Path, cache: Path) -> BaseModel:
-    _validate_chat_model(folder)
-    return describe_model(name, folder, cache)
 
 
 def _validate_chat_model(folder: Path) -> str:
@@ -251,27 +271,23 @@ def _weights(folder: Path) -> list[Path]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return read_json_object(path)
     except FileNotFoundError as error:
         raise BaseModelError(f"{path} is missing: a complete model folder is needed") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise BaseModelError(f"{path} cannot be read ({error}): copy the model again") from error
-    if not isinstance(content, dict):
-        raise BaseModelError(f"{path} is not a JSON object: copy the model again")
-    return content
 
 
 def _revision(files: Sequence[Path], cache: Path) -> str:
     """Hash names and contents; files with an unchanged path, size and modification time are not read again."""
     remembered = cache / "revisions" / _stamp(files)
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         known = remembered.read_text(encoding="ascii")
         if len(known) == REVISION_DIGITS:
             return known
     digest = hashlib.sha256()
     for path in files:
-        with path.open("rb") as file:
-            digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        digest.update(f"{path.name} {sha256_of(path)}\n".encode())
     revision = digest.hexdigest()[:REVISION_DIGITS]
     remembered.parent.mkdir(parents=True, exist_ok=True)
     remembered.write_text(revision, encoding="ascii")

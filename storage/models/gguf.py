@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.adapters.files import CONFIG_FILE, WEIGHTS_FILE
-from storage.adapters.folder_store import AdapterRef
+from storage.adapters.folder_store import CONFIG_FILE, WEIGHTS_FILE, AdapterRef
 from storage.errors import AdapterError
 from storage.models.base_model import BaseModel
 

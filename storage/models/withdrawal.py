@@ -11,13 +11,13 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from storage.adapters.folder_store import AdapterStore
-from storage.adapters.served_copies import open_served_copies
+from storage.adapters.shared_store import open_served_copies
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import CHALLENGER, CHAMPION, LAST_GOOD, CanaryStatus, RoundStatus
 from storage.database.rows import from_row
 from storage.database.tables import AliasRow, CanaryRow, PersonalityRow, RoundRow, VersionRow
-from storage.models.openvino.cache import remove_graphs_of
+from storage.models.openvino.pipeline import remove_graphs_of
 from storage.releases.versions import Version, line_of_parents
 from storage.settings.sections import Settings
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -36,7 +37,7 @@ class Alert:
     remedy: str
     raised_at: datetime
     ended_at: datetime | None
-    told: bool
+    announced: bool
 
 
 def record_alerts(session: Session, scope: str, present: Sequence[AlertKind]) -> None:
@@ -45,7 +46,7 @@ def record_alerts(session: Session, scope: str, present: Sequence[AlertKind]) ->
     for alert in present:
         if alert.key not in known:
             raise_alert(session, scope, alert)
-    ended = [row.id for key, row in known.items() if key not in {alert.key for alert in present}]
+    ended = [known[key].id for key in known.keys() - {alert.key for alert in present}]
     if ended:
         session.execute(
             update(AlertRow).where(AlertRow.id.in_(ended), AlertRow.ended_at.is_(None)).values(ended_at=utc_now())
@@ -58,27 +59,22 @@ def has_changed(session: Session, scope: str, present: Sequence[AlertKind]) -> b
 
 
 def open_alert(session: Session, scope: str, key: str) -> Alert | None:
-    """Return the open alert with this key in the scope, or None."""
     return next((from_row(Alert, row) for row in _open(session, scope) if row.key == key), None)
 
 
 def raise_alert(session: Session, scope: str, alert: AlertKind) -> None:
     """Raise the alert unless it is already open; if two bots see the problem at once, only one raises it."""
-    row = AlertRow(scope=scope, key=alert.key, says=alert.says, remedy=alert.remedy, lasts=alert.lasts)
-    try:
-        with session.begin_nested():
-            session.add(row)
-    except IntegrityError:
-        return  # another bot was faster
+    with suppress(IntegrityError), session.begin_nested():  # another bot may be faster
+        session.add(AlertRow(scope=scope, **vars(alert)))
 
 
-def alerts_to_tell(session: Session) -> list[OutboxMessage[Alert]]:
+def alerts_to_announce(session: Session) -> list[OutboxMessage[Alert]]:
     """Return the alerts whose start or end has not been announced, oldest first; one message covers both."""
-    begun = and_(AlertRow.ended_at.is_(None), AlertRow.told.is_(False))
-    over = and_(AlertRow.ended_at.is_not(None), AlertRow.end_told.is_(False), AlertRow.lasts)
+    begun = and_(AlertRow.ended_at.is_(None), AlertRow.announced.is_(False))
+    over = and_(AlertRow.ended_at.is_not(None), AlertRow.end_announced.is_(False), AlertRow.lasts)
     rows = session.scalars(select(AlertRow).where(or_(begun, over)).order_by(AlertRow.id))
     return [
-        OutboxMessage(from_row(Alert, row), row.id, AlertRow.end_told if row.ended_at else AlertRow.told)
+        OutboxMessage(from_row(Alert, row), row.id, AlertRow.end_announced if row.ended_at else AlertRow.announced)
         for row in rows
     ]
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Select, and_, or_, select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from storage.database.enums import NOBODY, AuditOutcome
-from storage.database.rows import from_row
+from storage.database.rows import column_values, read_all
 from storage.database.tables import AuditRow, PersonalityRow
 
 P = ParamSpec("P")
@@ -36,8 +36,6 @@ class AuditedAction:
 
 @dataclass(frozen=True)
 class AuditEntry:
-    """An entry of the trail."""
-
     id: int
     happened_at: datetime
     guild_id: int | None
@@ -67,19 +65,13 @@ def record_action(
     session: Session, audited_action: AuditedAction, outcome: AuditOutcome = AuditOutcome.DONE, note: str = ""
 ) -> None:
     """Add an entry; called in the transaction of the change, so that both are stored or neither is."""
-    session.add(
-        AuditRow(
-            guild_id=audited_action.guild_id,
-            actor=audited_action.actor[:ACTOR_CHARS],
-            actor_id=audited_action.actor_id,
-            action=audited_action.action[:ACTION_CHARS],
-            subject=_storable(audited_action.subject),
-            personality_id=audited_action.personality_id,
-            reason=_storable(audited_action.reason),
-            outcome=outcome,
-            note=_storable(note),
-        )
-    )
+    values = column_values(AuditRow, audited_action) | {
+        "actor": audited_action.actor[:ACTOR_CHARS],
+        "action": audited_action.action[:ACTION_CHARS],
+        "subject": _storable(audited_action.subject),
+        "reason": _storable(audited_action.reason),
+    }
+    session.add(AuditRow(**values, outcome=outcome, note=_storable(note)))
 
 
 def audited(
@@ -100,12 +92,7 @@ def read_trail(session: Session, wanted: Wanted) -> list[AuditEntry]:
 
     A server's admins see what was done in their server, and what the operator did to personalities they can use.
     """
-    rows = _select(wanted).order_by(AuditRow.id.desc()).limit(wanted.limit)
-    return [from_row(AuditEntry, row) for row in session.scalars(rows).all()]
-
-
-def _select(wanted: Wanted) -> Select[AuditRow]:
-    rows = select(AuditRow)
+    rows = select(AuditRow).order_by(AuditRow.id.desc()).limit(wanted.limit)
     if wanted.guild_id is not None:
         whose = select(PersonalityRow.id).where(
             or_(PersonalityRow.guild_id.is_(None), PersonalityRow.guild_id == wanted.guild_id)
@@ -117,7 +104,9 @@ def _select(wanted: Wanted) -> Select[AuditRow]:
         rows = rows.where(or_(AuditRow.action == wanted.action, AuditRow.action.startswith(below, autoescape=True)))
     if wanted.actor_id is not None:
         rows = rows.where(AuditRow.actor_id == wanted.actor_id)
-    return rows if wanted.before_id is None else rows.where(AuditRow.id < wanted.before_id)
+    if wanted.before_id is not None:
+        rows = rows.where(AuditRow.id < wanted.before_id)
+    return read_all(session, AuditEntry, rows)
 
 
 def _storable(text: str) -> str:

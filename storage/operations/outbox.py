@@ -17,42 +17,42 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class OutboxMessage(Generic[T]):
-    """Something to announce; `told` is the column that marks its row, and `id` the row's id."""
+    """Something to announce; `announced` is the column that marks its row, and `id` the row's id."""
 
     content: T
     id: int
-    told: InstrumentedAttribute[bool]
+    announced: InstrumentedAttribute[bool]
 
 
 def take(session: Session, waiting: Sequence[OutboxMessage[T]]) -> OutboxMessage[T] | None:
     """Mark the first entry that no other process has marked in the meantime, and return it."""
-    return next((entry for entry in waiting if _mark(session, entry, told=True)), None)
+    return next((entry for entry in waiting if _mark(session, entry, announced=True)), None)
 
 
 def give_back(session: Session, entry: OutboxMessage[T]) -> None:
     """Unmark an entry whose announcement failed, so that it is tried again."""
-    _mark(session, entry, told=False)
+    _mark(session, entry, announced=False)
 
 
-async def tell_waiting(
-    database: Database, find: Callable[[Session], Sequence[OutboxMessage[T]]], tell: Callable[[T], Awaitable[bool]]
+async def announce_waiting(
+    database: Database, find: Callable[[Session], Sequence[OutboxMessage[T]]], announce: Callable[[T], Awaitable[bool]]
 ) -> None:
-    """Announce the entries that `find` returns, one after another, until `tell` returns False or raises."""
+    """Announce the entries that `find` returns, one after another, until `announce` returns False or raises."""
     while (entry := await database.run(lambda session: take(session, find(session)))) is not None:
-        is_told = False
+        was_announced = False
         try:
-            is_told = await tell(entry.content)
+            was_announced = await announce(entry.content)
         finally:
-            if not is_told:
+            if not was_announced:
                 await database.run(give_back, entry)
-        if not is_told:
+        if not was_announced:
             return
 
 
-def _mark(session: Session, entry: OutboxMessage[T], *, told: bool) -> bool:
+def _mark(session: Session, entry: OutboxMessage[T], *, announced: bool) -> bool:
     """Return whether the mark changed; if two bots set it at once, it changes for only one of them."""
-    table = entry.told.class_
+    table, mark = entry.announced.class_, entry.announced
     result = session.execute(
-        update(table).where(table.id == entry.id, entry.told.is_(not told)).values({entry.told: told})
+        update(table).where(table.id == entry.id, mark.is_(not announced)).values({mark: announced})
     )
     return changed_rows(result) == 1

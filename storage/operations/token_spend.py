@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 
 from sqlalchemy import func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from storage.database.rows import upsert
 from storage.database.tables import SpendRow
 from storage.settings.sections import RemoteSettings
 
@@ -36,13 +36,9 @@ class Spend:
 
 def add_spend(session: Session, day: date, server: str, model: str, spent: Spend) -> None:
     """Add to the day's row; safe when several processes do this at once."""
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    counts = {
-        "answers": spent.answers,
-        "prompt_tokens": spent.prompt_tokens,
-        "answer_tokens": spent.answer_tokens,
-    }
-    statement = insert(SpendRow).values(day=day, server=server[:NAME_CHARS], model=model[:NAME_CHARS], **counts)
+    counts = asdict(spent)
+    values = {"day": day, "server": server[:NAME_CHARS], "model": model[:NAME_CHARS], **counts}
+    statement = upsert(session, SpendRow).values(values)
     sums = {name: getattr(SpendRow, name) + statement.excluded[name] for name in counts}
     session.execute(statement.on_conflict_do_update(index_elements=["day", "server", "model"], set_=sums))
 

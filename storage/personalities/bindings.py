@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from storage.adapters.folder_store import AS_TRAINED
 from storage.database.columns import utc_now
 from storage.database.enums import Scope
-from storage.database.rows import from_row
+from storage.database.rows import from_row, read_all
 from storage.database.tables import BindingRow, PersonalityRow
 from storage.errors import PersonalityConflict
 from storage.personalities.personalities import (
@@ -102,12 +102,8 @@ def bind(
 
 def unbind(session: Session, place: BindingPlace) -> Binding | None:
     """Remove the place's binding and return it; None if there was none."""
-    row = session.get(BindingRow, (place.scope, place.id))
-    if row is None:
-        return None
-    before = from_row(Binding, row)
-    session.delete(row)
-    session.flush()
+    before = find_binding(session, place)
+    session.execute(delete(BindingRow).where(BindingRow.scope == place.scope, BindingRow.place_id == place.id))
     return before
 
 
@@ -128,4 +124,4 @@ def list_bindings(session: Session, *, guild_id: int | None = None, personality_
         query = query.where(BindingRow.guild_id == guild_id)
     if personality_id is not None:
         query = query.where(BindingRow.personality_id == personality_id)
-    return [from_row(Binding, row) for row in session.scalars(query)]
+    return read_all(session, Binding, query)

@@ -67,7 +67,7 @@ def read_personality(session: Session, personality_id: int) -> Personality:
 def personality_named(session: Session, name: str, guild_id: int | None = None) -> Personality:
     """Return the personality; a server knows only the operator's and its own. Raises PersonalityNotFound."""
     row = session.scalar(select(PersonalityRow).where(PersonalityRow.name == name.strip().lower()))
-    if row is None or not _is_known_in(row, guild_id):
+    if row is None or (guild_id is not None and row.guild_id not in (None, guild_id)):
         raise PersonalityNotFound(name, [known.name for known in list_personalities(session, guild_id)])
     return _plain(row)
 
@@ -83,9 +83,7 @@ def list_personalities(
     if guild_id is not None:
         query = query.where(or_(PersonalityRow.guild_id.is_(None), PersonalityRow.guild_id == guild_id))
     if archived is not None:
-        query = query.where(
-            PersonalityRow.archived_at.is_not(None) if archived else PersonalityRow.archived_at.is_(None)
-        )
+        query = query.where(PersonalityRow.archived_at.is_not(None) == archived)
     return [_plain(row) for row in session.scalars(query)]
 
 
@@ -95,7 +93,7 @@ def open_personality(session: Session, settings: Settings, name: str) -> Persona
     Raises PersonalityNotFound.
     """
     ensure_personality(session)
-    take_cards(session, settings)
+    load_cards(session, settings)
     return personality_named(session, name)
 
 
@@ -157,7 +155,7 @@ def restore_personality(session: Session, personality: Personality) -> None:
     _set_archived(session, personality, None)
 
 
-def take_cards(session: Session, settings: Settings) -> list[str]:
+def load_cards(session: Session, settings: Settings) -> list[str]:
     """Apply new and changed card files; return, and log, one message for each file that cannot be used.
 
     A card that was changed in Discord stays until its file changes; then the file replaces it, and the old card is kept
@@ -231,10 +229,6 @@ def _write(session: Session, row: PersonalityRow, card: Card, by: str) -> None:
 
 def _set_archived(session: Session, personality: Personality, when: datetime | None) -> None:
     session.execute(update(PersonalityRow).where(PersonalityRow.id == personality.id).values(archived_at=when))
-
-
-def _is_known_in(row: PersonalityRow, guild_id: int | None) -> bool:
-    return guild_id is None or row.guild_id in (None, guild_id)
 
 
 def _taken(name: str) -> PersonalityConflict:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, CompoundSelect, Select, delete, false, func, or_, select, union, update
@@ -17,9 +17,9 @@ from storage.conversations.memory import delete_memories, drop_summaries
 from storage.database import tables
 from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, Origin, QuarantineRule, RoundStatus
-from storage.database.rows import changed_rows
+from storage.database.rows import any_row, changed_rows, count_rows
 from storage.knowledge.documents import erase_documents, remove_words_of
-from storage.members.pseudonyms import read_pseudonyms
+from storage.members import read_pseudonyms
 from storage.personalities.personalities import DEFAULT_PERSONALITY, lock_personalities
 from storage.wording import version_name
 
@@ -30,33 +30,19 @@ ReplyIds = Select[int] | CompoundSelect[int]
 
 
 @dataclass(frozen=True)
-class Erased:
+class Deletion:
+    """What was deleted; votes, corrections and notes are counted only if a member asks for the deletion."""
+
     replies: int = 0
+    votes: int = 0
+    """Answers that the member voted on, withdrawn votes included."""
+    corrections: int = 0
+    notes: int = 0
     summaries: int = 0
     """Of conversations, which start again without them."""
     documents: int = 0
     marked: tuple[str, ...] = ()
     """Names of the versions that were trained on the data."""
-
-
-@dataclass(frozen=True)
-class Deletion:
-    """What a member's deletion removed."""
-
-    replies: int
-    votes: int
-    """Answers that they voted on, withdrawn votes included."""
-    corrections: int
-    notes: int
-    summaries: int
-    """Of conversations, which start again without them."""
-    documents: int
-    """With messages of theirs."""
-    marked: tuple[str, ...] = ()
-    """Names of the versions that were trained on the data."""
-
-
-# What members ask for
 
 
 def delete_member(session: Session, user_id: int) -> Deletion:
@@ -70,7 +56,7 @@ def delete_member(session: Session, user_id: int) -> Deletion:
     voted_ids = select(tables.VoteEventRow.reply_id).where(tables.VoteEventRow.user_id == user_id)
     marked = mark_versions_trained_on(session, reply_ids.union(voted_ids), correction_ids)
     session.merge(tables.ErasureRow(user_id=user_id, erased_at=utc_now()))
-    votes = session.scalar(select(func.count()).select_from(voted_ids.distinct().subquery())) or 0
+    votes = count_rows(session, voted_ids.distinct())
     session.execute(delete(tables.VoteEventRow).where(tables.VoteEventRow.user_id == user_id))
     documents = remove_words_of(session, user_id)
     corrections = session.execute(delete(tables.CorrectionRow).where(tables.CorrectionRow.author_id == user_id))
@@ -104,9 +90,6 @@ def delete_member(session: Session, user_id: int) -> Deletion:
     )
 
 
-# What is deleted or edited on Discord
-
-
 def is_kept(session: Session, channel_id: int, message_ids: Collection[int]) -> bool:
     """Return whether the text of one of the Discord messages is stored in any form."""
     sources = tables.DocumentSourceRow
@@ -115,10 +98,10 @@ def is_kept(session: Session, channel_id: int, message_ids: Collection[int]) -> 
         _summaries_of(channel_id, message_ids),
         select(sources.document_id).where(sources.message_id.in_(message_ids)),
     )
-    return any(session.scalar(query.limit(1)) is not None for query in kept)
+    return any(any_row(session, query) for query in kept)
 
 
-def erase_messages(session: Session, channel_id: int, message_ids: Collection[int]) -> Erased:
+def erase_messages(session: Session, channel_id: int, message_ids: Collection[int]) -> Deletion:
     """Delete the text of deleted Discord messages wherever it is stored, and mark the versions trained on it.
 
     An answer is deleted with any of its own messages, and with any message in its prompt.
@@ -130,7 +113,7 @@ def erase_messages(session: Session, channel_id: int, message_ids: Collection[in
     return _erase(session, _replies_with(channel_id, message_ids), documents, summaries)
 
 
-def erase_channel(session: Session, channel_id: int) -> Erased:
+def erase_channel(session: Session, channel_id: int) -> Deletion:
     """Delete the text of a deleted channel or thread, except arenas, which hold no member's messages."""
     _lock(session)
     sources = tables.DocumentSourceRow
@@ -187,10 +170,7 @@ def kept_messages(
     return dict(found)
 
 
-# What is left behind
-
-
-def erase_guild(session: Session, guild_id: int) -> Erased:
+def erase_guild(session: Session, guild_id: int) -> Deletion:
     """Delete everything of a server, except its personalities and their versions."""
     _lock(session)
     replies = select(tables.ReplyRow.id).where(tables.ReplyRow.guild_id == guild_id)
@@ -202,7 +182,7 @@ def erase_guild(session: Session, guild_id: int) -> Erased:
     return erased
 
 
-def erase_member_in(session: Session, guild_id: int, user_id: int) -> Erased:
+def erase_member_in(session: Session, guild_id: int, user_id: int) -> Deletion:
     """Delete a member's data in one server; if no other server has any, delete all that is stored about them."""
     _lock(session)
     replies, spoke = tables.ReplyRow, tables.ReplySpeakerRow
@@ -211,34 +191,27 @@ def erase_member_in(session: Session, guild_id: int, user_id: int) -> Erased:
     spoken_ids = select(spoke.reply_id).where(spoke.user_id == user_id, spoke.reply_id.in_(here))
     voted_ids = select(voted.reply_id).where(voted.user_id == user_id, voted.reply_id.in_(here))
     correction_ids = select(suggested.id).where(suggested.author_id == user_id, suggested.reply_id.in_(here))
-    summaries = session.scalars(_summaries_with(user_id, guild_id)).all()
+    in_summaries, in_documents = tables.ConversationSpeakerRow, tables.DocumentSpeakerRow
+    summaries = select(in_summaries.channel_id).where(
+        in_summaries.user_id == user_id, in_summaries.channel_id.in_(_conversations_in(guild_id))
+    )
+    own_documents = select(tables.DocumentRow.id).where(tables.DocumentRow.guild_id == guild_id)
+    documents = select(in_documents.document_id).where(
+        in_documents.user_id == user_id, in_documents.document_id.in_(own_documents)
+    )
+    channels = session.scalars(summaries).all()
     marked = mark_versions_trained_on(session, spoken_ids.union(voted_ids), correction_ids)
     session.execute(delete(suggested).where(suggested.id.in_(correction_ids)))
     for table in (voted, tables.VoteCauseRow, tables.QuarantinedVoteRow):
         session.execute(delete(table).where(table.user_id == user_id, table.reply_id.in_(here)))
     session.execute(delete(members).where(members.guild_id == guild_id, members.user_id == user_id))
-    erased = _erase(session, spoken_ids, _documents_with(user_id, guild_id), summaries)
+    erased = _erase(session, spoken_ids, documents, channels)
     session.execute(
         update(replies).where(replies.guild_id == guild_id, replies.author_id == user_id).values(author_id=NOBODY)
     )
     if not _is_known(session, user_id):
         delete_member(session, user_id)
-    return Erased(erased.replies, erased.summaries, erased.documents, marked)
-
-
-def _summaries_with(user_id: int, guild_id: int) -> Select[int]:
-    """Select the channels of the server whose conversation the member took part in."""
-    speakers = tables.ConversationSpeakerRow
-    return select(speakers.channel_id).where(
-        speakers.user_id == user_id, speakers.channel_id.in_(_conversations_in(guild_id))
-    )
-
-
-def _documents_with(user_id: int, guild_id: int) -> Select[int]:
-    """Select the documents of the server that hold messages of the member."""
-    speakers, documents = tables.DocumentSpeakerRow, tables.DocumentRow
-    here = select(documents.id).where(documents.guild_id == guild_id)
-    return select(speakers.document_id).where(speakers.user_id == user_id, speakers.document_id.in_(here))
+    return replace(erased, marked=marked)
 
 
 def _is_known(session: Session, user_id: int) -> bool:
@@ -248,10 +221,7 @@ def _is_known(session: Session, user_id: int) -> bool:
         tables.CorrectionRow.author_id,
         tables.MemberRow.user_id,
     )
-    return any(session.scalar(select(column).where(column == user_id).limit(1)) is not None for column in columns)
-
-
-# Marking
+    return any(any_row(session, select(column).where(column == user_id)) for column in columns)
 
 
 def lock_erasures(session: Session, *, shared: bool = False) -> None:
@@ -313,21 +283,21 @@ def _is_copy_of(version_ids: Select[int]) -> ColumnElement[bool]:
     return versions.round_id.is_(None) & versions.digest.in_(digests)
 
 
-# Selecting and deleting
-
-
 def _lock(session: Session) -> None:
     lock_erasures(session)  # an answer that uses the data is written before, or never
     lock_personalities(session)  # a round that is being planned cannot train on it
 
 
-def _erase(session: Session, replies: ReplyIds, documents: Select[int], channel_ids: Collection[int]) -> Erased:
+def _erase(session: Session, replies: ReplyIds, documents: Select[int], channel_ids: Collection[int]) -> Deletion:
     no_corrections = select(tables.CorrectionRow.id).where(false())
     marked = mark_versions_trained_on(session, replies, no_corrections)
     # Replies first: `replies` may select them by their documents.
     erased = session.execute(delete(tables.ReplyRow).where(tables.ReplyRow.id.in_(replies)))
-    return Erased(
-        changed_rows(erased), drop_summaries(session, channel_ids), erase_documents(session, documents), marked
+    return Deletion(
+        replies=changed_rows(erased),
+        summaries=drop_summaries(session, channel_ids),
+        documents=erase_documents(session, documents),
+        marked=marked,
     )
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
+from storage.database.rows import count_rows
 from storage.database.tables import (
     ConsentRow,
     ConversationRow,
@@ -30,8 +31,13 @@ from storage.database.tables import (
     VoteCauseRow,
     VoteEventRow,
 )
-from storage.members.pseudonyms import read_pseudonyms
+from storage.members import read_pseudonyms
 from storage.wording import message_link
+
+ABOUT = (
+    "Answers are complete if their prompt has only your messages. If others took part, the prompt is theirs as well: "
+    "you get links to your own messages, and the answer if it was for you."
+)
 
 
 @dataclass(frozen=True)
@@ -66,19 +72,19 @@ def summarize_member_data(session: Session, user_id: int) -> MemberDataSummary:
     )
     consent = session.get(ConsentRow, user_id)
     return MemberDataSummary(
-        answers=_count(session, answers),
-        votes=_count(session, votes),
-        causes=_count(session, select(VoteCauseRow.reply_id).where(VoteCauseRow.user_id == user_id)),
-        suggestions=_count(session, select(CorrectionRow.id).where(CorrectionRow.author_id == user_id)),
-        notes=_count(session, select(MemberNoteRow.id).where(MemberNoteRow.user_id == user_id)),
-        documents=_count(session, documents),
-        summaries=_count(
+        answers=count_rows(session, answers),
+        votes=count_rows(session, votes),
+        causes=count_rows(session, select(VoteCauseRow.reply_id).where(VoteCauseRow.user_id == user_id)),
+        suggestions=count_rows(session, select(CorrectionRow.id).where(CorrectionRow.author_id == user_id)),
+        notes=count_rows(session, select(MemberNoteRow.id).where(MemberNoteRow.user_id == user_id)),
+        documents=count_rows(session, documents),
+        summaries=count_rows(
             session, select(ConversationSpeakerRow.channel_id).where(ConversationSpeakerRow.user_id == user_id)
         ),
-        memberships=_count(session, select(MemberRow.guild_id).where(MemberRow.user_id == user_id)),
+        memberships=count_rows(session, select(MemberRow.guild_id).where(MemberRow.user_id == user_id)),
         oldest=_oldest(session, user_id),
         consents_since=consent.given_at if consent else None,
-        departures=_count(session, select(DepartureRow.guild_id).where(DepartureRow.user_id == user_id)),
+        departures=count_rows(session, select(DepartureRow.guild_id).where(DepartureRow.user_id == user_id)),
     )
 
 
@@ -94,24 +100,12 @@ def _oldest(session: Session, user_id: int) -> datetime | None:
     return min((moment for query in moments if (moment := session.scalar(query)) is not None), default=None)
 
 
-def _count(session: Session, rows: Select[int]) -> int:
-    return session.scalar(select(func.count()).select_from(rows.subquery())) or 0
-
-
-FORMAT = "reactune-member"
-FORMAT_VERSION = 1
-ABOUT = (
-    "Answers are complete if their prompt has only your messages. If others took part, the prompt is theirs as well: "
-    "you get links to your own messages, and the answer if it was for you."
-)
-
-
 def export_member(session: Session, user_id: int) -> dict[str, Any]:
     """Return everything about the member; times are in ISO 8601, ids are text because JavaScript would round them."""
     pseudonym = read_pseudonyms(session).of(user_id)
     return {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format": "reactune-member",
+        "format_version": 1,
         "made_at": _moment(utc_now()),
         "member": str(user_id),
         "about": ABOUT,
@@ -190,7 +184,7 @@ def _votes(session: Session, user_id: int) -> Iterator[dict[str, Any]]:
             "answer": row.reply_id,
             "message": str(row.message_id),
             "emoji": row.emoji,
-            "set": row.standing,
+            "set": row.added,
             "at": _moment(row.created_at),
         }
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, delete, func, or_, select
+from sqlalchemy import ColumnElement, and_, delete, or_, select
 from sqlalchemy.orm import Session
 
 from storage.conversations.memory import drop_summaries
 from storage.database import tables
 from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, ArenaStatus, Basis, RoundStatus
-from storage.database.rows import changed_rows
+from storage.database.rows import changed_rows, count_rows, read_all
 from storage.personalities.personalities import lock_personalities
-from storage.privacy.erasure import Erased, erase_guild, erase_member_in
+from storage.privacy.erasure import Deletion, erase_guild, erase_member_in
 from storage.settings.sections import PrivacySettings
 
 BATCH = 100
@@ -35,13 +36,7 @@ class Pruned:
         return self != Pruned()
 
     def __add__(self, other: Pruned) -> Pruned:
-        return Pruned(
-            self.replies + other.replies,
-            self.votes + other.votes,
-            self.corrections + other.corrections,
-            self.summaries + other.summaries,
-            self.memberships + other.memberships,
-        )
+        return Pruned(*map(operator.add, astuple(self), astuple(other)))
 
 
 def keeps_until(settings: PrivacySettings) -> datetime | None:
@@ -99,7 +94,7 @@ def prune_replies(session: Session, before: datetime, reply_ids: Collection[int]
     replies = tables.ReplyRow
     ids = session.scalars(select(replies.id).where(replies.id.in_(reply_ids), is_past(before))).all()
     votes, corrections = (
-        session.scalar(select(func.count()).select_from(table).where(table.reply_id.in_(ids))) or 0
+        count_rows(session, select(table.id).where(table.reply_id.in_(ids)))
         for table in (tables.VoteEventRow, tables.CorrectionRow)
     )
     session.execute(delete(replies).where(replies.id.in_(ids)))
@@ -123,7 +118,7 @@ def prune_rest(session: Session, before: datetime) -> Pruned:
 
 def count_past(session: Session, before: datetime) -> int:
     """Count the answers whose retention time is over and that still exist."""
-    return session.scalar(select(func.count()).select_from(tables.ReplyRow).where(is_past(before))) or 0
+    return count_rows(session, select(tables.ReplyRow.id).where(is_past(before)))
 
 
 @dataclass(frozen=True)
@@ -163,11 +158,11 @@ def cancel_departures(session: Session, guild_id: int, user_ids: Collection[int]
 def departed_before(session: Session, moment: datetime) -> list[Departure]:
     """Return the departures before the moment, oldest first."""
     departures = tables.DepartureRow
-    rows = session.scalars(select(departures).where(departures.left_at < moment).order_by(departures.left_at))
-    return [Departure(row.guild_id, row.user_id, row.left_at) for row in rows]
+    rows = select(departures).where(departures.left_at < moment).order_by(departures.left_at)
+    return read_all(session, Departure, rows)
 
 
-def complete_departure(session: Session, departure: Departure) -> Erased | None:
+def complete_departure(session: Session, departure: Departure) -> Deletion | None:
     """Delete the data of a departed member or server; return None if they came back in the meantime."""
     departures = tables.DepartureRow
     row = session.get(departures, (departure.guild_id, departure.user_id), with_for_update=True)

@@ -1,4 +1,4 @@
-"""What members hear about releases: each move of the champion and each end of a canary, exactly once."""
+"""Announcements to members: each move of the champion and each end of a canary, exactly once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
 from storage.database.enums import CHAMPION, REPLAY, CanaryStatus, Split
-from storage.database.rows import from_row
+from storage.database.rows import any_row, count_rows, from_row
 from storage.database.tables import AliasMoveRow, CanaryRow, ReplyRow, RoundPairRow, VoteEventRow
 from storage.operations.outbox import OutboxMessage
 from storage.releases.canaries import Canary
@@ -111,7 +111,7 @@ def _answered_before(session: Session, move: AliasMove) -> bool:
         AliasMoveRow.generation < move.generation,
         AliasMoveRow.to_version_id == move.to_version_id,
     )
-    return session.scalar(earlier.limit(1)) is not None
+    return any_row(session, earlier)
 
 
 def _rounds_between(session: Session, before: Version | None, after: Version | None) -> list[int]:
@@ -140,17 +140,16 @@ def _votes_since_last_move(session: Session, move: AliasMove) -> int:
         AliasMoveRow.alias == move.alias,
         AliasMoveRow.generation < move.generation,
     )
-    started_at = session.scalar(started)
     votes = (
         select(VoteEventRow.reply_id, VoteEventRow.user_id)
         .join(ReplyRow)
         .where(
             ReplyRow.personality_id == move.personality_id,
-            VoteEventRow.standing,
+            VoteEventRow.added,
             VoteEventRow.created_at <= move.moved_at,
         )
         .distinct()
     )
-    if started_at is not None:
+    if started_at := session.scalar(started):
         votes = votes.where(VoteEventRow.created_at > started_at)
-    return session.scalar(select(func.count()).select_from(not_quarantined(votes.subquery()).subquery())) or 0
+    return count_rows(session, not_quarantined(votes.subquery()))

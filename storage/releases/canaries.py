@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
 from storage.database.enums import CHALLENGER, CanaryStatus
-from storage.database.rows import changed_rows, from_row
+from storage.database.rows import changed_rows, from_row, read_first
 from storage.database.tables import CanaryRow
 from storage.errors import AlreadyChampion, CanaryRefused
 from storage.releases.versions import Version, ask_gate, find_version, id_of, move_alias, name_of, read_alias
@@ -50,7 +50,7 @@ def answers_with_challenger(canary_id: int, conversation_id: int, share: float) 
 
 
 def running_canary(session: Session, personality_id: int) -> Canary | None:
-    return _first(session, _canaries_of(personality_id).where(CanaryRow.status == CanaryStatus.RUNNING))
+    return read_first(session, Canary, _newest_first(personality_id).where(CanaryRow.status == CanaryStatus.RUNNING))
 
 
 def canary_in(session: Session, personality_id: int, conversation_id: int) -> Canary | None:
@@ -61,16 +61,12 @@ def canary_in(session: Session, personality_id: int, conversation_id: int) -> Ca
 
 def latest_canary(session: Session, personality_id: int) -> Canary | None:
     """Return the canary that was started last, running or not."""
-    return _first(session, _canaries_of(personality_id))
+    return read_first(session, Canary, _newest_first(personality_id))
 
 
-def _canaries_of(personality_id: int) -> Select[CanaryRow]:
-    return select(CanaryRow).where(CanaryRow.personality_id == personality_id).order_by(CanaryRow.id.desc()).limit(1)
-
-
-def _first(session: Session, canaries: Select[CanaryRow]) -> Canary | None:
-    row = session.scalar(canaries.execution_options(populate_existing=True))
-    return from_row(Canary, row) if row else None
+def _newest_first(personality_id: int) -> Select[CanaryRow]:
+    canaries = select(CanaryRow).where(CanaryRow.personality_id == personality_id).order_by(CanaryRow.id.desc())
+    return canaries.execution_options(populate_existing=True)
 
 
 def start_canary(

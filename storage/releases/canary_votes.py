@@ -1,4 +1,4 @@
-"""What members say of a canary: votes and failures of challenger and champion, and whether they decide it."""
+"""A canary's votes: those on challenger and champion, their failures, and whether they decide the canary."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from sqlalchemy.orm import Session
 from storage.conversations.replies import FINISHED_WHOLE, SAID_IN_CHAT
 from storage.database.enums import CanaryStatus, Outcome, QuarantineStatus
 from storage.database.tables import QuarantineRow, ReplyMessageRow, ReplyRow, VoteEventRow
-from storage.members.memberships import home_of
+from storage.members import home_of
 from storage.releases.canaries import Canary, latest_canary, running_canary
 from storage.releases.versions import Version, find_version, id_of, name_of, read_alias
 from storage.settings.sections import VoteSettings
 from storage.statistics import Approval, ApprovalComparison, PreferredSide, compare_approval
-from storage.votes.history import read_histories, read_quarantine_periods
 from storage.votes.votes import Vote
-from storage.votes.weights import StandingVote, VoteWeights
+from storage.votes.weights import CurrentVote, VoteWeights, read_histories, read_quarantine_periods
 from storage.wording import count, tenths
 
 CONVERSATIONS_OF_ONE = 3
@@ -65,7 +64,7 @@ class AnswerPlace(NamedTuple):
     conversation_id: int
     version_id: int | None
     home: int | None
-    """See `memberships.home_of`."""
+    """See `members.home_of`."""
 
 
 @dataclass(frozen=True)
@@ -200,10 +199,6 @@ def _answers_of(canary: Canary) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-def _is_whole() -> ColumnElement[bool]:
-    return and_(ReplyRow.outcome.in_(FINISHED_WHOLE), ReplyRow.answer != "")
-
-
 def _went_wrong() -> ColumnElement[bool]:
     """Select failed and empty answers; an answer that Discord did not accept is not the version's fault."""
     was_shown = select(ReplyMessageRow.message_id).where(ReplyMessageRow.reply_id == ReplyRow.id).exists()
@@ -211,16 +206,16 @@ def _went_wrong() -> ColumnElement[bool]:
     return and_(or_(ReplyRow.outcome.in_((Outcome.FAILED, Outcome.TIMEOUT)), is_empty), was_shown)
 
 
-def _weight(votes: Sequence[StandingVote], said: Vote) -> float:
+def _weight(votes: Sequence[CurrentVote], said: Vote) -> float:
     return sum(vote.weight for vote in votes if vote.vote is said)
 
 
 def _weigh_votes(
     session: Session, of_canary: tuple[ColumnElement[bool], ...], settings: VoteSettings
-) -> dict[int | None, list[StandingVote]]:
+) -> dict[int | None, list[CurrentVote]]:
     """Return the votes that count by version, weighted as in a round: those of new accounts and members count less."""
     has_votes = select(VoteEventRow.id).where(VoteEventRow.reply_id == ReplyRow.id).exists()
-    voted_on = (*of_canary, _is_whole(), has_votes)
+    voted_on = (*of_canary, ReplyRow.outcome.in_(FINISHED_WHOLE), ReplyRow.answer != "", has_votes)
     columns = (ReplyRow.id, ReplyRow.channel_id, ReplyRow.version_id, ReplyRow.guild_id, ReplyRow.basis)
     rows = session.execute(select(*columns).where(*voted_on))
     places = {
@@ -230,11 +225,11 @@ def _weigh_votes(
     histories = read_histories(session, VoteEventRow.reply_id.in_(select(ReplyRow.id).where(*voted_on)))
     # Outside a snapshot, a reply can get its first vote between the two queries.
     votes = {vote_of: history.now for vote_of, history in histories.items() if vote_of[0] in places}
-    holds = read_quarantine_periods(session, QuarantineRow.status != QuarantineStatus.COUNTED)
-    quarantined = {user_id for reply_id, user_id in holds if reply_id in places}
+    quarantined_votes = read_quarantine_periods(session, QuarantineRow.status != QuarantineStatus.COUNTED)
+    quarantined = {user_id for reply_id, user_id in quarantined_votes if reply_id in places}
     first = first_votes(votes, places, quarantined)
     scales = VoteWeights(session, settings, {(places[reply_id].home, user_id) for reply_id, user_id in first})
-    weighed: dict[int | None, list[StandingVote]] = defaultdict(list)
+    weighed: dict[int | None, list[CurrentVote]] = defaultdict(list)
     for (reply_id, user_id), vote in first.items():
         place, voted_at = places[reply_id], histories[reply_id, user_id].last_set_at
         weighed[place.version_id].append(scales.weigh(reply_id, place.home, user_id, vote, voted_at))

@@ -1,12 +1,17 @@
-"""Which version answers: promotion, roll back, and how a canary or the gate promotes without an admin."""
+"""What an admin or the operator does about versions; Discord and the command line call the same functions."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from sqlalchemy.orm import Session
 
+from storage.database.database import Database
 from storage.database.enums import LAST_GOOD, CanaryStatus, GateVerdict
 from storage.errors import AliasConflict, AlreadyChampion, CanaryRefused, NothingToRollBack
-from storage.releases.canaries import CANARY, end_canary, running_canary, start_canary
+from storage.operations.audit import AuditedAction, audited
+from storage.releases.canaries import CANARY, Canary, end_canary, running_canary, start_canary
 from storage.releases.canary_votes import Ending, Reading
 from storage.releases.versions import (
     Alias,
@@ -18,11 +23,99 @@ from storage.releases.versions import (
     name_of,
     nearest_with_files,
     read_alias,
+    version_named,
 )
 from storage.settings.sections import ReleaseSettings
 
 GATE = "the gate"
 PASSED = "it passed the gate"
+
+
+@dataclass(frozen=True)
+class ReleaseRequest:
+    """A version that should answer, and why."""
+
+    personality_id: int
+    version: str
+    reason: str
+    override: bool
+    open_files: Callable[[Version | None], object]
+    """Checks the version's files; raises AdapterError."""
+
+
+@dataclass(frozen=True)
+class ChampionMove:
+    before: Alias
+    after: Alias
+
+
+def promote_version(database: Database, action: AuditedAction, request: ReleaseRequest) -> ChampionMove:
+    """Make a version the champion; raises what `promote` raises, VersionNotFound, AdapterError."""
+    champion, version = _check(database, request)
+    after = database.call(
+        audited(action, promote),
+        request.personality_id,
+        version,
+        expected_generation=champion.generation,
+        by=action.actor,
+        reason=request.reason,
+        override=request.override,
+    )
+    return ChampionMove(champion, after)
+
+
+def try_version(
+    database: Database,
+    action: AuditedAction,
+    request: ReleaseRequest,
+    settings: ReleaseSettings,
+    share: float | None = None,
+) -> tuple[Version, Canary]:
+    """Start a canary; raises what `start_canary` raises, VersionNotFound, AdapterError."""
+    _, version = _check(database, request)
+    canary = database.call(
+        audited(action, start_canary),
+        request.personality_id,
+        version,
+        settings,
+        by=action.actor,
+        reason=request.reason,
+        share=share,
+        override=request.override,
+    )
+    assert version is not None, "no canary tries the base"
+    return version, canary
+
+
+def roll_back_champion(database: Database, action: AuditedAction, personality_id: int, reason: str) -> ChampionMove:
+    """Go back to the version that answered before; raises what `roll_back` raises."""
+    champion = database.fetch(read_alias, personality_id)
+    after = database.call(
+        audited(action, roll_back),
+        personality_id,
+        expected_generation=champion.generation,
+        by=action.actor,
+        reason=reason,
+    )
+    return ChampionMove(champion, after)
+
+
+def _check(database: Database, request: ReleaseRequest) -> tuple[Alias, Version | None]:
+    """Return the champion, and the version if it may answer and its files are sound.
+
+    All of this is checked twice. First here, outside the transaction that changes something: opening files can take a
+    download, and no writer may wait for that. Then in that transaction, because somebody else may have moved an alias
+    or withdrawn the files in the meantime.
+    """
+
+    def read(session: Session) -> tuple[Alias, Version | None]:
+        version = version_named(session, request.personality_id, request.version)
+        ask_gate(session, version, override=request.override, reason=request.reason)
+        return read_alias(session, request.personality_id), version
+
+    champion, version = database.fetch(read)
+    request.open_files(version)
+    return champion, version
 
 
 def promote(
@@ -45,7 +138,7 @@ def promote(
     if id_of(champion.version) == id_of(to):
         raise AlreadyChampion(name_of(to))
     _require_generation(champion, expected_generation)
-    after = _crown(session, personality_id, champion, to, by=by, reason=reason, overrides_gate=overrides)
+    after = _make_champion(session, personality_id, champion, to, by=by, reason=reason, overrides_gate=overrides)
     _stop_canary(session, personality_id, by=by, reason=f"{by} promoted {name_of(to)}")
     return after
 
@@ -111,7 +204,7 @@ def release_passed(session: Session, personality_id: int, version: Version, sett
         if settings.canary_share > 0:
             start_canary(session, personality_id, version, settings, by=GATE, reason=PASSED)
             return f"{version.name} answers {settings.canary_share:.0%} of conversations as a canary"
-        _crown(session, personality_id, champion, version, by=GATE, reason=PASSED)
+        _make_champion(session, personality_id, champion, version, by=GATE, reason=PASSED)
     except (AliasConflict, CanaryRefused):
         return f"{version.name} waits for an admin: somebody else moved an alias at the same moment"
     return f"{version.name} answers from now on"
@@ -122,7 +215,7 @@ def _promote_challenger(session: Session, reading: Reading, reason: str) -> None
     champion = read_alias(session, canary.personality_id)
     if id_of(champion.version) != canary.champion_id:
         raise CanaryRefused(f"the champion changed while {reading.challenger.name} won its canary: nothing was changed")
-    _crown(
+    _make_champion(
         session,
         canary.personality_id,
         champion,
@@ -133,7 +226,7 @@ def _promote_challenger(session: Session, reading: Reading, reason: str) -> None
     )
 
 
-def _crown(
+def _make_champion(
     session: Session,
     personality_id: int,
     champion: Alias,

@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
+from storage.database.database import notify
 from storage.database.enums import CHALLENGER, CHAMPION, GateVerdict
-from storage.database.notify import notify
-from storage.database.rows import changed_rows, from_row
+from storage.database.rows import any_row, changed_rows, from_row, read_all, read_first
 from storage.database.tables import AliasMoveRow, AliasRow, RoundRow, VersionRow
 from storage.errors import AliasConflict, GateNotPassed, OverrideNeedsReason, VersionNotFound, VersionWithdrawn
 from storage.personalities.personalities import lock_personality
@@ -158,38 +158,33 @@ def version_named(session: Session, personality_id: int, name: str) -> Version |
     digits = wanted.removeprefix("v")
     if not (digits.isascii() and digits.isdecimal() and len(digits) < 10):
         raise VersionNotFound(name)
-    row = session.scalar(
-        select(VersionRow).where(VersionRow.personality_id == personality_id, VersionRow.number == int(digits))
-    )
-    if row is None:
+    numbered = select(VersionRow).where(VersionRow.personality_id == personality_id, VersionRow.number == int(digits))
+    version = read_first(session, Version, numbered)
+    if version is None:
         raise VersionNotFound(name)
-    return from_row(Version, row)
+    return version
 
 
 def list_versions(session: Session, personality_id: int) -> list[Version]:
     """Return the versions, newest first."""
-    rows = session.scalars(
-        select(VersionRow).where(VersionRow.personality_id == personality_id).order_by(VersionRow.number.desc())
-    )
-    return [from_row(Version, row) for row in rows]
+    rows = select(VersionRow).where(VersionRow.personality_id == personality_id).order_by(VersionRow.number.desc())
+    return read_all(session, Version, rows)
 
 
 def learned_from_deleted_data(session: Session, digest: str) -> bool:
     """Return whether a version with this adapter learned from data that a member later deleted."""
-    found = select(VersionRow.id).where(VersionRow.digest == digest, VersionRow.trained_on_deleted_data)
-    return session.scalar(found.limit(1)) is not None
+    return any_row(session, select(VersionRow).where(VersionRow.digest == digest, VersionRow.trained_on_deleted_data))
 
 
 def aliased_digests(session: Session) -> set[str]:
     """Return the digests of all versions that an alias points at: any of them may have to answer."""
-    query = select(VersionRow.digest).join(AliasRow, AliasRow.version_id == VersionRow.id)
-    return set(session.scalars(query))
+    return set(session.scalars(select(VersionRow.digest).join(AliasRow, AliasRow.version_id == VersionRow.id)))
 
 
 def was_withdrawn_for_deletion(session: Session, digest: str) -> bool:
     """Return whether this adapter learned from deleted data and its files were withdrawn."""
     which = (VersionRow.digest == digest, VersionRow.trained_on_deleted_data, VersionRow.withdrawn_at.is_not(None))
-    return session.scalar(select(VersionRow.id).where(*which).limit(1)) is not None
+    return any_row(session, select(VersionRow).where(*which))
 
 
 def all_digests(session: Session) -> set[str]:
@@ -307,12 +302,8 @@ def ask_gate(session: Session, version: Version | None, *, override: bool, reaso
 
 def moves_of(session: Session, version: Version) -> list[AliasMove]:
     """Return the moves that made the version champion or challenger, or ended that, newest first."""
-    rows = session.scalars(
-        select(AliasMoveRow)
-        .where(
-            AliasMoveRow.alias.in_((CHAMPION, CHALLENGER)),
-            or_(AliasMoveRow.from_version_id == version.id, AliasMoveRow.to_version_id == version.id),
-        )
-        .order_by(AliasMoveRow.id.desc())
+    rows = select(AliasMoveRow).where(
+        AliasMoveRow.alias.in_((CHAMPION, CHALLENGER)),
+        or_(AliasMoveRow.from_version_id == version.id, AliasMoveRow.to_version_id == version.id),
     )
-    return [from_row(AliasMove, row) for row in rows]
+    return read_all(session, AliasMove, rows.order_by(AliasMoveRow.id.desc()))

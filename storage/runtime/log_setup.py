@@ -1,12 +1,14 @@
-"""Sets up the logs of every process, for people or for a log collector, with the request id on each line."""
+"""Logs, and the request ids in them: each message, reaction or command gets one, shared by all work that it causes."""
 
 from __future__ import annotations
 
 import logging
 import os
+import secrets
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -14,8 +16,44 @@ from pythonjsonlogger.json import JsonFormatter
 
 from storage.errors import SettingsError
 from storage.runtime.redaction import Redactor, hide_in_logs, secrets_of
-from storage.runtime.request_ids import current_request
 from storage.settings.sections import LogSettings, Settings
+
+REQUEST_ID_BYTES = 5
+"""A trillion ids: short enough to read out, and practically unique for a year of a million answers a day."""
+
+_current: ContextVar[str | None] = ContextVar("request_id", default=None)
+
+
+def current_request() -> str | None:
+    """Return the request id of this task or thread, or None."""
+    return _current.get()
+
+
+def begin_request() -> str:
+    """Start a new request for the rest of the task, and return its id."""
+    request_id = new_request_id()
+    _current.set(request_id)
+    return request_id
+
+
+def ensure_request() -> str:
+    """Return the current request id, or start a new request if there is none."""
+    return _current.get() or begin_request()
+
+
+@contextmanager
+def working_on(request_id: str | None) -> Iterator[None]:
+    """Set the current request, or none; new tasks and threads of asyncio.to_thread inherit it."""
+    token = _current.set(request_id)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def new_request_id() -> str:
+    return secrets.token_hex(REQUEST_ID_BYTES)
+
 
 HUMAN = "%(asctime)s %(levelname)s %(name)s: %(message)s%(request_note)s"
 FIELDS = ("levelname", "name", "message", "request_id")

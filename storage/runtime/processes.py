@@ -120,7 +120,6 @@ def _mark_of(data_directory: Path) -> str:
 
 
 def record_heartbeat(session: Session, process: str, worker: str) -> None:
-    """Record that the process is running."""
     session.merge(HeartbeatRow(process=process, worker=worker, beat_at=database_now(session)))
 
 

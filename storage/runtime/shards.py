@@ -78,7 +78,6 @@ def take_shards(session: Session, shards: Shards, worker: str) -> None:
 
 
 def record_shard_heartbeats(session: Session, shards: Shards, worker: str) -> None:
-    """Record that these shards are running."""
     for name in shards.names:
         record_heartbeat(session, name, worker)
 

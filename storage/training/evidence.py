@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from math import prod
 
-from sqlalchemy import func, or_, select, true
+from sqlalchemy import or_, select, true
 from sqlalchemy.orm import Session
 
 from storage.database.enums import Origin, Outcome
+from storage.database.rows import count_rows
 from storage.database.tables import CorrectionRow, ReplyRow, VoteEventRow
-from storage.members.memberships import home_of
-from storage.members.pseudonyms import Pseudonym, read_pseudonyms, without_mentions
-from storage.settings.sections import PrivacySettings, VoteSettings
-from storage.training.trainable import trainable_corrections, trainable_prompts, trainable_replies
+from storage.members import Pseudonym, home_of, read_pseudonyms, without_mentions
+from storage.releases.versions import Version, id_of
+from storage.settings.sections import PrivacySettings, Settings, VoteSettings
+from storage.training.rounds import read_line
+from storage.training.trainable import trainable_corrections, trainable_replies
 from storage.votes.votes import Vote, current_votes
-from storage.votes.weights import VoteWeights, WeightedVote, quarantined
+from storage.votes.weights import VoteWeights, WeightedVote, quarantined, read_weighted_votes
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ def read_empty_samples(
     session: Session, personality_id: int, privacy: PrivacySettings, base_revision: str, version_id: int | None
 ) -> tuple[str, ...]:
     """Return the prompt of each empty sample that the version (None is the base) gave to a round."""
-    sample = trainable_prompts(personality_id, privacy, base_revision)
+    sample = trainable_replies(personality_id, privacy, base_revision, with_unfinished=True)
     prompts = select(sample.prompt).where(
         sample.origin == Origin.SAMPLE, sample.answer == "", sample.version_id.is_not_distinct_from(version_id)
     )
@@ -151,11 +155,54 @@ def count_evidence(session: Session, personality_id: int, privacy: PrivacySettin
     """Count what a round could learn from now, without quarantined votes."""
     reply = trainable_replies(personality_id, privacy, base_revision)
     voted = session.scalars(select(reply.id).where(reply.id.in_(select(VoteEventRow.reply_id))))
-    standing, held = current_votes(session, personality_id), quarantined(session, personality_id)
-    votes = [sum((reply_id, user_id) not in held for user_id in standing.get(reply_id, ())) for reply_id in voted]
-    corrections = select(func.count()).select_from(trainable_corrections(reply, privacy))
+    current, excluded = current_votes(session, personality_id), quarantined(session, personality_id)
+    votes = [sum((reply_id, user_id) not in excluded for user_id in current.get(reply_id, ())) for reply_id in voted]
     return Evidence(
         replies=sum(number > 0 for number in votes),
         votes=sum(votes),
-        corrections=session.scalar(corrections) or 0,
+        corrections=count_rows(session, select(trainable_corrections(reply, privacy).id)),
     )
+
+
+@dataclass(frozen=True)
+class NewPairs:
+    """What could make pairs and was not trained on yet, by the version that the next round continues or its parents."""
+
+    compared: int
+    """Questions with a liked and a disliked answer; each gives 1 to 4 pairs."""
+    suggestions: int
+    """Suggested answers; each gives at least 1 pair."""
+    lone: int
+    """Other questions with votes; each gives a pair if the trainer draws a second answer that differs enough."""
+
+    @property
+    def total(self) -> int:
+        return self.compared + self.suggestions
+
+
+def count_new_pairs(
+    session: Session, personality_id: int, settings: Settings, base_revision: str, parent: Version | None
+) -> NewPairs:
+    reply = trainable_replies(personality_id, settings.privacy, base_revision)
+    correction = trainable_corrections(reply, settings.privacy)
+    line = read_line(session, id_of(parent))
+    trained = {(pair.chosen_reply_id, pair.rejected_reply_id) for pair in line}
+    trained_replies = {reply_id for pair in trained for reply_id in pair}
+    suggestions = set(session.scalars(select(correction.id))) - {pair.correction_id for pair in line}
+
+    by_prompt: dict[str, dict[int, float]] = defaultdict(dict)
+    votes = read_weighted_votes(session, personality_id, settings.votes).by_reply
+    voted = select(reply.id, reply.prompt_digest).where(reply.id.in_(select(VoteEventRow.reply_id)))
+    for reply_id, prompt in session.execute(voted):
+        if balance := sum(vote.weight if vote.vote is Vote.UP else -vote.weight for vote in votes.get(reply_id, ())):
+            by_prompt[prompt][reply_id] = balance
+
+    compared = lone = 0
+    for answers in by_prompt.values():
+        liked = [reply_id for reply_id, balance in answers.items() if balance > 0]
+        disliked = [reply_id for reply_id, balance in answers.items() if balance < 0]
+        if liked and disliked:
+            compared += any(pair not in trained for pair in product(liked, disliked))
+        else:
+            lone += not answers.keys() <= trained_replies
+    return NewPairs(compared, len(suggestions), lone if settings.pairs.lone_votes else 0)

@@ -13,16 +13,17 @@ from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from storage.database.enums import PairSource, RoundStatus, Split, TrainingSource
-from storage.database.rows import changed_rows, database_now, from_row
+from storage.database.rows import changed_rows, database_now, from_row, read_all, read_first
 from storage.database.tables import CorrectionRow, ReplyRow, RoundPairRow, RoundRow, RoundVoterRow, VersionRow
-from storage.errors import LeaseRanOut, RoundConflict
-from storage.members.pseudonyms import Pseudonym
+from storage.errors import LeaseExpired, RoundConflict
+from storage.members import Pseudonym
 from storage.personalities.personalities import lock_personality, read_personality, require_active
 from storage.runtime.processes import SILENT_AFTER_S
 
 OPEN = (RoundStatus.REQUESTED, RoundStatus.RUNNING)
 TRAINED = (RoundStatus.PUBLISHED, RoundStatus.REJECTED)
 """Rounds that trained and judged a version. The votes of other rounds are left for a later one."""
+LEASE = timedelta(seconds=SILENT_AFTER_S)
 SCHEDULE = "schedule"
 """`requested_by` of a scheduled round."""
 
@@ -85,18 +86,14 @@ def request_round(
     """
     lock_personality(session, personality_id)
     require_active(read_personality(session, personality_id))
-    open_row = session.scalar(
-        select(RoundRow)
-        .where(RoundRow.personality_id == personality_id, RoundRow.status.in_(OPEN))
-        .order_by(RoundRow.id)
-        .limit(1)
-    )
-    if open_row is not None:
-        if open_row.learns_from is not learns_from:
+    unfinished = select(RoundRow).where(RoundRow.personality_id == personality_id, RoundRow.status.in_(OPEN))
+    if open_round := read_first(session, Round, unfinished.order_by(RoundRow.id)):
+        if open_round.learns_from is not learns_from:
             raise RoundConflict(
-                f"round {open_row.id}, which learns from {open_row.learns_from}, is not finished: try again when it is"
+                f"round {open_round.id}, which learns from {open_round.learns_from}, is not finished: "
+                "try again when it is"
             )
-        return from_row(Round, open_row), False
+        return open_round, False
     row = RoundRow(
         personality_id=personality_id,
         requested_by=requested_by,
@@ -172,38 +169,13 @@ def names_deleted(session: Session, pairs: Sequence[ManifestPair]) -> bool:
     return session.scalar(there) != len(replies) or session.scalar(written) != len(corrections)
 
 
-def read_manifest(session: Session, round_id: int) -> list[ManifestPair]:
-    rows = session.scalars(
-        select(RoundPairRow).where(RoundPairRow.round_id == round_id).order_by(RoundPairRow.position)
-    )
-    return [from_row(ManifestPair, row) for row in rows]
-
-
-def read_voters(session: Session, round_id: int) -> list[RoundVoter]:
-    """Return the voters of the round, the most influential first."""
-    rows = session.scalars(
-        select(RoundVoterRow)
-        .where(RoundVoterRow.round_id == round_id)
-        .order_by(RoundVoterRow.influence.desc(), RoundVoterRow.pseudonym)
-    )
-    return [from_row(RoundVoter, row) for row in rows]
-
-
 def read_line(session: Session, version_id: int | None) -> list[ManifestPair]:
     """Return the manifests of the rounds that made the version and its ancestors, oldest first."""
-    line = select(VersionRow.id, VersionRow.parent_id, VersionRow.round_id).where(VersionRow.id == version_id)
-    line_cte = line.cte("line", recursive=True)
-    line_cte = line_cte.union(
-        select(VersionRow.id, VersionRow.parent_id, VersionRow.round_id).join(
-            line_cte, VersionRow.id == line_cte.c.parent_id
-        )
-    )
-    rows = session.scalars(
-        select(RoundPairRow)
-        .where(RoundPairRow.round_id.in_(select(line_cte.c.round_id)))
-        .order_by(RoundPairRow.round_id, RoundPairRow.position)
-    )
-    return [from_row(ManifestPair, row) for row in rows]
+    versions = select(VersionRow.id, VersionRow.parent_id, VersionRow.round_id)
+    line = versions.where(VersionRow.id == version_id).cte("line", recursive=True)
+    line = line.union(versions.join(line, VersionRow.id == line.c.parent_id))
+    pairs = select(RoundPairRow).where(RoundPairRow.round_id.in_(select(line.c.round_id)))
+    return read_all(session, ManifestPair, pairs.order_by(RoundPairRow.round_id, RoundPairRow.position))
 
 
 def report_progress(session: Session, round_id: int, progress: dict[str, Any]) -> None:
@@ -239,23 +211,22 @@ def interrupt_rounds(session: Session, worker: str, *, others: bool = True) -> l
     """
     running = session.scalars(select(RoundRow).where(RoundRow.status == RoundStatus.RUNNING)).all()
     now = database_now(session)
-    orphaned = [row for row in running if row.worker == worker or (others and _ran_out(row, now))]
+    orphaned = [row for row in running if row.worker == worker or (others and _has_expired(row, now))]
     interrupted = [row for row in orphaned if _interrupt(session, row, now)]
     for row in interrupted:
         session.refresh(row)
     return [from_row(Round, row) for row in interrupted]
 
 
-def _ran_out(row: RoundRow, now: datetime) -> bool:
+def _has_expired(row: RoundRow, now: datetime) -> bool:
     return row.lease_until is None or row.lease_until <= now
 
 
 def _interrupt(session: Session, row: RoundRow, now: datetime) -> bool:
     """End the round and return True, unless it ended or its lease was renewed since it was read."""
-    return _advance(
+    return _change_running(
         session,
         row.id,
-        RoundStatus.RUNNING,
         RoundRow.lease_until.is_not_distinct_from(row.lease_until),
         status=RoundStatus.INTERRUPTED,
         reason="the trainer stopped during this round and nothing was published: ask for a new one",
@@ -277,10 +248,8 @@ def stop_showing_progress(session: Session, round_id: int) -> None:
 
 def shown_rounds(session: Session) -> list[Round]:
     """Return the rounds whose progress a Discord message shows."""
-    rows = session.scalars(
-        select(RoundRow).where(RoundRow.progress_message_id.is_not(None)).execution_options(populate_existing=True)
-    )
-    return [from_row(Round, row) for row in rows]
+    shown = select(RoundRow).where(RoundRow.progress_message_id.is_not(None))
+    return read_all(session, Round, shown.execution_options(populate_existing=True))
 
 
 def find_round(session: Session, round_id: int) -> Round | None:
@@ -297,15 +266,13 @@ def require_round(session: Session, round_id: int) -> Round:
 
 def running_rounds(session: Session) -> list[Round]:
     """Return the running rounds of all personalities."""
-    rows = session.scalars(select(RoundRow).where(RoundRow.status == RoundStatus.RUNNING).order_by(RoundRow.id))
-    return [from_row(Round, row) for row in rows]
+    running = select(RoundRow).where(RoundRow.status == RoundStatus.RUNNING)
+    return read_all(session, Round, running.order_by(RoundRow.id))
 
 
 def latest_round(session: Session, personality_id: int) -> Round | None:
-    row = session.scalar(
-        select(RoundRow).where(RoundRow.personality_id == personality_id).order_by(RoundRow.id.desc()).limit(1)
-    )
-    return from_row(Round, row) if row else None
+    rounds = select(RoundRow).where(RoundRow.personality_id == personality_id)
+    return read_first(session, Round, rounds.order_by(RoundRow.id.desc()))
 
 
 @dataclass(frozen=True)
@@ -333,6 +300,7 @@ def read_numbers(session: Session) -> RoundNumbers:
         )
     ).all()
     running = session.scalar(select(RoundRow).where(RoundRow.status == RoundStatus.RUNNING).order_by(RoundRow.id))
+    progress = running.progress if running else {}
     published = select(func.max(RoundRow.finished_at)).where(RoundRow.status == RoundStatus.PUBLISHED)
     return RoundNumbers(
         by_status=by_status,
@@ -340,41 +308,27 @@ def read_numbers(session: Session) -> RoundNumbers:
         took_time=len(times),
         last_published_at=session.scalar(published),
         running_since=running.started_at if running else None,
-        progress=_share_done(running.progress) if running else 0.0,
+        progress=progress.get("step", 0) / progress["steps"] if progress.get("steps") else 0.0,
     )
-
-
-def _share_done(progress: dict[str, Any]) -> float:
-    return progress.get("step", 0) / progress["steps"] if progress.get("steps") else 0.0
 
 
 def last_trained(session: Session, personality_id: int) -> Round | None:
     """Return the newest round that trained and judged a version, except those that used data deleted since."""
     marked = select(VersionRow.round_id).where(VersionRow.trained_on_deleted_data, VersionRow.round_id.is_not(None))
-    row = session.scalar(
-        select(RoundRow)
-        .where(RoundRow.personality_id == personality_id, RoundRow.status.in_(TRAINED), RoundRow.id.not_in(marked))
-        .order_by(RoundRow.id.desc())
-        .limit(1)
-    )
-    return from_row(Round, row) if row else None
+    trained = RoundRow.personality_id == personality_id, RoundRow.status.in_(TRAINED), RoundRow.id.not_in(marked)
+    return read_first(session, Round, select(RoundRow).where(*trained).order_by(RoundRow.id.desc()))
 
 
 def _require_running(session: Session, round_id: int, **values: Any) -> None:
-    if not _advance(session, round_id, RoundStatus.RUNNING, **values):
+    if not _change_running(session, round_id, **values):
         raise RoundConflict(f"round {round_id} is no longer running")
 
 
-def _advance(
-    session: Session, round_id: int, expected: RoundStatus, *conditions: ColumnElement[bool], **values: Any
-) -> bool:
-    result = session.execute(
-        update(RoundRow).where(RoundRow.id == round_id, RoundRow.status == expected, *conditions).values(**values)
-    )
+def _change_running(session: Session, round_id: int, *conditions: ColumnElement[bool], **values: Any) -> bool:
+    """Return whether the round was still running, and changed."""
+    running = RoundRow.id == round_id, RoundRow.status == RoundStatus.RUNNING
+    result = session.execute(update(RoundRow).where(*running, *conditions).values(**values))
     return changed_rows(result) == 1
-
-
-LEASE = timedelta(seconds=SILENT_AFTER_S)
 
 
 def new_lease(session: Session) -> datetime:
@@ -384,19 +338,14 @@ def new_lease(session: Session) -> datetime:
 
 def renew_lease(session: Session, round_id: int) -> bool:
     """Extend the round's lease, even an expired one; return False if somebody ended the round."""
-    renewed = session.execute(
-        update(RoundRow)
-        .where(RoundRow.id == round_id, RoundRow.status == RoundStatus.RUNNING)
-        .values(lease_until=new_lease(session))
-    )
-    return changed_rows(renewed) == 1
+    return _change_running(session, round_id, lease_until=new_lease(session))
 
 
 def require_lease(session: Session, round_id: int) -> None:
-    """Lock the round until this transaction ends it; raises RoundConflict if it has ended, LeaseRanOut if expired."""
+    """Lock the round until this transaction ends it; raises RoundConflict if it has ended, LeaseExpired if expired."""
     query = select(RoundRow).where(RoundRow.id == round_id).with_for_update()
     row = session.scalars(query.execution_options(populate_existing=True)).one()
     if row.status is not RoundStatus.RUNNING:
         raise RoundConflict(f"round {round_id} is no longer running")
-    if row.lease_until is None or row.lease_until <= database_now(session):
-        raise LeaseRanOut(round_id)
+    if _has_expired(row, database_now(session)):
+        raise LeaseExpired(round_id)

@@ -26,16 +26,13 @@ class Obstacle(StrEnum):
     UNFINISHED = "unfinished"
 
 
-def trainable_replies(personality_id: int, privacy: PrivacySettings, base_revision: str) -> type[ReplyRow]:
-    """Return a stand-in for `ReplyRow`: this base's complete answers that may be trained on."""
-    needed = _requirements(privacy, base_revision).values()
-    return aliased(ReplyRow, select(ReplyRow).where(ReplyRow.personality_id == personality_id, *needed).subquery())
-
-
-def trainable_prompts(personality_id: int, privacy: PrivacySettings, base_revision: str) -> type[ReplyRow]:
-    """Like `trainable_replies`, but including rows without a complete answer."""
+def trainable_replies(
+    personality_id: int, privacy: PrivacySettings, base_revision: str, *, with_unfinished: bool = False
+) -> type[ReplyRow]:
+    """Return a stand-in for `ReplyRow`: this base's answers that may be trained on, usually only complete ones."""
     needed = _requirements(privacy, base_revision)
-    del needed[Obstacle.UNFINISHED]
+    if with_unfinished:
+        del needed[Obstacle.UNFINISHED]
     rows = select(ReplyRow).where(ReplyRow.personality_id == personality_id, *needed.values())
     return aliased(ReplyRow, rows.subquery())
 

@@ -1,13 +1,11 @@
-"""Arenas: one of the operator's prompts with blind answers, opened for picks once and closed once.
-
-A prompt that an admin types counts as the operator's prompt bank too; members' messages are not stored.
-"""
+"""Arenas, from preparation to result, and the picks that members make."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import func, select, update
@@ -16,12 +14,13 @@ from sqlalchemy.orm import Session
 from storage.conversations.replies import FinishedReply, NewReply, finish_reply, start_reply
 from storage.database.columns import utc_now
 from storage.database.enums import ArenaStatus
-from storage.database.rows import changed_rows, from_row
-from storage.database.tables import ArenaAnswerRow, ArenaRow, ReplyRow, VersionRow
-from storage.errors import ArenaConflict
-from storage.personalities.personalities import lock_personality
+from storage.database.rows import any_row, changed_rows, from_row, read_all, read_first
+from storage.database.tables import ArenaAnswerRow, ArenaRow, ReplyRow, VersionRow, VoteEventRow
+from storage.errors import ArenaClosed, ArenaConflict
+from storage.members import note_members
+from storage.personalities.personalities import lock_personalities, lock_personality
 from storage.runtime.shards import ALL, Shards
-from storage.votes.votes import tally, votes_on
+from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, tally, votes_on
 from storage.wording import version_name
 
 SCHEDULE = "schedule"
@@ -141,27 +140,22 @@ def find_arena(session: Session, arena_id: int) -> Arena:
 
 def unfinished_arena(session: Session, channel_id: int) -> Arena | None:
     """Return the channel's arena that is being prepared or open, or None."""
-    row = session.scalar(
-        select(ArenaRow).where(ArenaRow.channel_id == channel_id, ArenaRow.status.in_(UNFINISHED)).limit(1)
-    )
-    return from_row(Arena, row) if row else None
+    unfinished = select(ArenaRow).where(ArenaRow.channel_id == channel_id, ArenaRow.status.in_(UNFINISHED))
+    return read_first(session, Arena, unfinished)
 
 
 def open_arenas(session: Session, due_at: datetime | None = None, shards: Shards = ALL) -> list[Arena]:
     """Return the arenas whose results were not shown yet, oldest first; with `due_at`, those that close by then."""
     unshown = select(ArenaRow).where(ArenaRow.status == ArenaStatus.OPEN, shards.of(ArenaRow.guild_id))
-    query = unshown.order_by(ArenaRow.id)
     if due_at is not None:
-        query = query.where(ArenaRow.closes_at <= due_at)
-    return [from_row(Arena, row) for row in session.scalars(query)]
+        unshown = unshown.where(ArenaRow.closes_at <= due_at)
+    return read_all(session, Arena, unshown.order_by(ArenaRow.id))
 
 
 def recent_arenas(session: Session, guild_id: int, limit: int) -> list[Arena]:
     """Return the server's latest arenas, newest first."""
-    rows = session.scalars(
-        select(ArenaRow).where(ArenaRow.guild_id == guild_id).order_by(ArenaRow.id.desc()).limit(limit)
-    )
-    return [from_row(Arena, row) for row in rows]
+    newest_first = select(ArenaRow).where(ArenaRow.guild_id == guild_id).order_by(ArenaRow.id.desc())
+    return read_all(session, Arena, newest_first.limit(limit))
 
 
 def last_used(session: Session, personality_id: int) -> dict[str, datetime]:
@@ -171,7 +165,7 @@ def last_used(session: Session, personality_id: int) -> dict[str, datetime]:
         .where(ArenaRow.personality_id == personality_id)
         .group_by(ArenaRow.prompt)
     )
-    return {row.prompt: row[1] for row in rows}
+    return dict(rows.all())
 
 
 def last_scheduled(session: Session) -> datetime | None:
@@ -189,7 +183,7 @@ def read_arena_answers(session: Session, arena_id: int) -> list[ArenaAnswer]:
         .order_by(ArenaAnswerRow.position)
     ).all()
     return [
-        ArenaAnswer(position, reply_id, version_name(number), text, _picks(session, reply_id))
+        ArenaAnswer(position, reply_id, version_name(number), text, tally(votes_on(session, reply_id).values()).up)
         for position, reply_id, number, text in rows
     ]
 
@@ -198,10 +192,6 @@ def read_results(session: Session, arena_id: int) -> list[ArenaAnswer]:
     """Like `read_arena_answers`, but waits for picks in progress, so that the counts are final."""
     lock_arena(session, arena_id)
     return read_arena_answers(session, arena_id)
-
-
-def _picks(session: Session, reply_id: int) -> int:
-    return tally(votes_on(session, reply_id).values()).up
 
 
 def lock_arena(session: Session, arena_id: int) -> ArenaRow:
@@ -217,3 +207,85 @@ def _advance(session: Session, arena_id: int, expected: ArenaStatus, **values: A
         update(ArenaRow).where(ArenaRow.id == arena_id, ArenaRow.status == expected).values(**values)
     )
     return changed_rows(result) == 1
+
+
+UP, DOWN = "👍", "👎"
+
+
+class PickGesture(StrEnum):
+    """What a member did, which decides about their pick."""
+
+    PRESSED = "pressed"
+    """A button: sets the pick, or withdraws the same pick."""
+    REACTED = "reacted"
+    """A number reaction was added: sets the pick."""
+    UNREACTED = "unreacted"
+    """A number reaction was removed: withdraws the same pick."""
+    FOUND = "found"
+    """A number reaction that may be older than the stored pick: counts only for members without votes in the arena."""
+
+
+def pick(
+    session: Session,
+    arena_id: int,
+    user_id: int,
+    position: int,
+    gesture: PickGesture,
+    *,
+    joined_at: datetime | None = None,
+    reread: bool = False,
+) -> int | None:
+    """Apply a member's gesture at an answer of an open arena, and return the position of their pick now, if any.
+
+    The picked answer gets the member's 👍 and the others get 👎, like votes under any answer. `joined_at` is when
+    they joined the server, if Discord says so. `reread` marks a reaction that was found on Discord, at an unknown
+    time; it counts until the results are shown. Raises ArenaClosed.
+    """
+    if reread:
+        lock_personalities(session)  # first: a deletion locks in this order too
+    arena = lock_arena(session, arena_id)
+    is_late = arena.closes_at <= utc_now() and not reread
+    if arena.status is not ArenaStatus.OPEN or is_late:
+        raise ArenaClosed
+    if arena.guild_id is not None and joined_at is not None:
+        note_members(session, arena.guild_id, {user_id: joined_at})
+    replies = _replies(session, arena_id)
+    liked = (at for at, reply_id in replies.items() if votes_on(session, reply_id).get(user_id) is Vote.UP)
+    current = next(liked, None)
+    if position not in replies or (gesture is PickGesture.FOUND and _has_voted(session, replies, user_id)):
+        return current
+    picked = _pick_after(gesture, current, position)
+    # One call per reply, because within one call the same thumb under the same message is the same vote; in the order
+    # in which others lock the replies.
+    for at, reply_id in sorted(replies.items(), key=lambda item: item[1]):
+        append_events(session, _events(reply_id, arena.message_id or 0, user_id, at, picked, reread=reread))
+    return picked
+
+
+def _pick_after(gesture: PickGesture, current: int | None, position: int) -> int | None:
+    if gesture in (PickGesture.REACTED, PickGesture.FOUND):
+        return position
+    if current == position:
+        return None
+    return position if gesture is PickGesture.PRESSED else current
+
+
+def _events(
+    reply_id: int, message_id: int, user_id: int, position: int, picked: int | None, *, reread: bool
+) -> Iterator[VoteEvent]:
+    for emoji, added in ((UP, picked == position), (DOWN, picked not in (None, position))):
+        yield VoteEvent(reply_id, Thumb(message_id, user_id, emoji), added, reread)
+
+
+def _replies(session: Session, arena_id: int) -> dict[int, int]:
+    """Return {position: reply id}."""
+    rows = session.execute(
+        select(ArenaAnswerRow.position, ArenaAnswerRow.reply_id).where(ArenaAnswerRow.arena_id == arena_id)
+    )
+    return dict(rows.all())
+
+
+def _has_voted(session: Session, replies: Mapping[int, int], user_id: int) -> bool:
+    """Return whether the member ever voted on one of the replies, withdrawn votes included."""
+    events = select(VoteEventRow.id).where(VoteEventRow.reply_id.in_(replies.values()), VoteEventRow.user_id == user_id)
+    return any_row(session, events)

@@ -1,19 +1,60 @@
-"""Corrections: better answers that members suggest; only a member's latest one per reply is valid."""
+"""Members' corrections, and the causes of a 👎. A wrong fact keeps the vote out of training."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from storage.conversations.replies import lock_replies
 from storage.database.columns import utc_now
-from storage.database.enums import Basis
-from storage.database.rows import from_row
-from storage.database.tables import CorrectionRow, ReplyRow
+from storage.database.enums import Basis, Cause
+from storage.database.rows import read_first
+from storage.database.tables import CorrectionRow, ReplyRow, VoteCauseRow
 from storage.errors import CorrectionRefused
 from storage.settings.sections import CorrectionSettings
+from storage.votes.votes import Vote, votes_on
+
+
+def give_cause(session: Session, reply_id: int, user_id: int, cause: Cause) -> bool | None:
+    """Store the cause that a member gives, in place of their earlier one.
+
+    Return whether their 👎 is under the answer, without which the cause does not count; None if the answer is deleted.
+    """
+    if not lock_replies(session, {reply_id}):
+        return None
+    session.merge(VoteCauseRow(reply_id=reply_id, user_id=user_id, cause=cause))
+    session.flush()
+    return votes_on(session, reply_id).get(user_id) is Vote.DOWN
+
+
+def given_causes(session: Session, personality_id: int) -> dict[tuple[int, int], Cause]:
+    """Return the cause by reply and user, whether or not they still have a 👎 there."""
+    rows = session.execute(
+        select(VoteCauseRow.reply_id, VoteCauseRow.user_id, VoteCauseRow.cause)
+        .join(ReplyRow)
+        .where(ReplyRow.personality_id == personality_id)
+    )
+    return {(reply_id, user_id): cause for reply_id, user_id, cause in rows}
+
+
+def count_causes(session: Session, personality_id: int) -> dict[Cause, int]:
+    """Count the 👎 with a cause, most frequent cause first; withdrawn votes do not count."""
+    causes = given_causes(session, personality_id)
+    votes = {reply_id: votes_on(session, reply_id) for reply_id in {reply_id for reply_id, _ in causes}}
+    found = Counter(cause for (reply_id, user_id), cause in causes.items() if votes[reply_id].get(user_id) is Vote.DOWN)
+    return dict(found.most_common())
+
+
+def wrong_facts(session: Session, personality_id: int) -> set[tuple[int, int]]:
+    """Return (reply id, user id) of each report of wrong facts.
+
+    Such a 👎 asks for knowledge, not for another behaviour: training on it would teach facts that become outdated.
+    """
+    causes = given_causes(session, personality_id)
+    return {key for key, cause in causes.items() if cause is Cause.WRONG_FACT}
 
 
 @dataclass(frozen=True)
@@ -23,7 +64,6 @@ class Correction:
     author_id: int
     text: str
     basis: Basis | None
-    withdrawn: bool
 
 
 def check_correction(text: str, answer: str, settings: CorrectionSettings) -> str:
@@ -45,7 +85,7 @@ def suggest(session: Session, reply_id: int, author_id: int, text: str, basis: B
     """
     if not lock_replies(session, [reply_id]):
         raise CorrectionRefused("That answer was just deleted, so there's nothing left to improve.")
-    for earlier in _standing(session, reply_id, author_id):
+    for earlier in session.scalars(_current(author_id).where(CorrectionRow.reply_id == reply_id)):
         earlier.withdrawn_at = utc_now()
     row = CorrectionRow(reply_id=reply_id, author_id=author_id, text=text, basis=basis)
     session.add(row)
@@ -62,41 +102,20 @@ def withdraw(session: Session, correction_id: int, author_id: int) -> bool:
     return True
 
 
-def standing_correction(session: Session, reply_id: int, author_id: int) -> Correction | None:
+def current_correction(session: Session, reply_id: int, author_id: int) -> Correction | None:
     """Return the author's valid correction of the reply, or None."""
-    rows = _standing(session, reply_id, author_id)
-    return _correction(rows[-1]) if rows else None
+    return read_first(session, Correction, _current(author_id).where(CorrectionRow.reply_id == reply_id))
 
 
 def latest_correction_in_channel(session: Session, channel_id: int, author_id: int) -> Correction | None:
     """Return the author's newest valid correction in the channel, or None."""
-    row = session.scalar(
+    return read_first(session, Correction, _current(author_id).join(ReplyRow).where(ReplyRow.channel_id == channel_id))
+
+
+def _current(author_id: int) -> Select[CorrectionRow]:
+    """Select the author's corrections that were not withdrawn, newest first."""
+    return (
         select(CorrectionRow)
-        .join(ReplyRow)
-        .where(
-            ReplyRow.channel_id == channel_id,
-            CorrectionRow.author_id == author_id,
-            CorrectionRow.withdrawn_at.is_(None),
-        )
+        .where(CorrectionRow.author_id == author_id, CorrectionRow.withdrawn_at.is_(None))
         .order_by(CorrectionRow.id.desc())
-        .limit(1)
     )
-    return _correction(row) if row else None
-
-
-def _standing(session: Session, reply_id: int, author_id: int) -> list[CorrectionRow]:
-    return list(
-        session.scalars(
-            select(CorrectionRow)
-            .where(
-                CorrectionRow.reply_id == reply_id,
-                CorrectionRow.author_id == author_id,
-                CorrectionRow.withdrawn_at.is_(None),
-            )
-            .order_by(CorrectionRow.id)
-        )
-    )
-
-
-def _correction(row: CorrectionRow) -> Correction:
-    return from_row(Correction, row, withdrawn=row.withdrawn_at is not None)

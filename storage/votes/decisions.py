@@ -6,15 +6,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, QuarantineRule, QuarantineStatus
-from storage.database.rows import changed_rows, from_row
+from storage.database.rows import changed_rows, count_rows, from_row
 from storage.database.tables import MemberRow, QuarantinedVoteRow, QuarantineRow, ReplyRow, VersionRow
 from storage.errors import QuarantineConflict
-from storage.members.memberships import read_talkers
+from storage.members import read_talkers
 from storage.personalities.personalities import lock_personalities, read_personality
 from storage.votes.votes import Vote, votes_on
 from storage.votes.weights import account_creation
@@ -34,7 +34,7 @@ class Quarantine:
     vote: Vote
     votes: int
     """Votes in quarantine, withdrawn ones included."""
-    standing: int
+    remaining: int
     """Votes that were not withdrawn."""
     voters: tuple[int, ...]
     first_vote_at: datetime
@@ -71,8 +71,8 @@ def decide_quarantines(
     Raises QuarantineConflict if votes were added since, and as `decide_quarantine` does.
     """
     lock_personalities(session)  # so that no vote is added now
-    held = select(func.count()).where(QuarantinedVoteRow.quarantine_id.in_(quarantine_ids))
-    if (session.scalar(held) or 0) > votes:
+    quarantined = select(QuarantinedVoteRow).where(QuarantinedVoteRow.quarantine_id.in_(quarantine_ids))
+    if count_rows(session, quarantined) > votes:
         raise QuarantineConflict("more votes were added since you looked: nothing was changed, look again")
     return [decide_quarantine(session, id_, status, by, reason) for id_ in quarantine_ids]
 
@@ -101,15 +101,12 @@ def decide_quarantine(
     return _quarantine(session, row)
 
 
-# Reading
-
-
 def open_quarantines(session: Session, personality_ids: Collection[int]) -> list[Quarantine]:
     """Return the quarantines that wait for a decision, oldest first, without those whose votes were all withdrawn."""
-    found = _read(
-        session, QuarantineRow.personality_id.in_(personality_ids), QuarantineRow.status == QuarantineStatus.OPEN
-    )
-    return [quarantine for quarantine in found if quarantine.standing]
+    waiting = QuarantineRow.personality_id.in_(personality_ids), QuarantineRow.status == QuarantineStatus.OPEN
+    rows = session.scalars(select(QuarantineRow).where(*waiting).order_by(QuarantineRow.id)).all()
+    found = [_quarantine(session, row) for row in rows]
+    return [quarantine for quarantine in found if quarantine.remaining]
 
 
 def recent_decisions(session: Session, personality_ids: Collection[int], limit: int = 10) -> list[Quarantine]:
@@ -145,11 +142,6 @@ def _joined_at(session: Session, quarantine: Quarantine) -> dict[int, datetime]:
     return dict(rows.all())
 
 
-def _read(session: Session, *which: ColumnElement[bool]) -> list[Quarantine]:
-    rows = session.scalars(select(QuarantineRow).where(*which).order_by(QuarantineRow.id)).all()
-    return [_quarantine(session, row) for row in rows]
-
-
 def _quarantine(session: Session, row: QuarantineRow) -> Quarantine:
     votes = session.execute(
         select(QuarantinedVoteRow.reply_id, QuarantinedVoteRow.user_id).where(
@@ -164,7 +156,7 @@ def _quarantine(session: Session, row: QuarantineRow) -> Quarantine:
         subject=_subject(session, row),
         vote=said,
         votes=len(votes),
-        standing=sum(now[reply_id].get(user_id) is said for reply_id, user_id in votes),
+        remaining=sum(now[reply_id].get(user_id) is said for reply_id, user_id in votes),
         voters=tuple(sorted({user_id for _, user_id in votes})),
     )
 

@@ -1,35 +1,130 @@
-"""Quarantines: finds bursts of votes, which then do not count until an admin decides."""
+"""Bursts, many equal votes in a short time by accounts that are new or never talk, are found and quarantined."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from storage.database.database import Database
-from storage.database.enums import Origin, QuarantineRule, QuarantineStatus
+from storage.database.enums import NOBODY, Origin, QuarantineRule, QuarantineStatus
 from storage.database.tables import QuarantinedVoteRow, QuarantineRow, ReplyRow
-from storage.members.memberships import read_talkers
+from storage.members import read_talkers
 from storage.personalities.personalities import lock_personality
 from storage.settings.sections import VoteSettings
-from storage.votes.bursts import Burst, SuspectVote, find_bursts
-from storage.votes.votes import votes_on
-from storage.votes.weights import StandingVote, weigh_votes
+from storage.votes.votes import Vote, votes_on
+from storage.votes.weights import weigh_votes
+
+NARROWEST_FIRST = (QuarantineRule.REPLY, QuarantineRule.AUTHOR, QuarantineRule.VERSION)
+VERSION_FACTOR = 2
+"""A burst on a whole version needs this many times as many accounts, because it has many answers."""
+
+
+@dataclass(frozen=True)
+class SuspectVote:
+    """A vote by an account that was new at that time (`is_new`), or that never talked with the bot."""
+
+    reply_id: int
+    user_id: int
+    vote: Vote
+    voted_at: datetime
+    author_id: int
+    """The member whom the reply answers."""
+    version_id: int
+    """0 is the base model."""
+    is_new: bool
+    quarantined_under: QuarantineRule | None = None
+    """The rule of the vote's quarantine, if any: only under that rule is it evidence against other votes."""
+
+
+@dataclass(frozen=True)
+class Burst:
+    """Votes that belong together, oldest first."""
+
+    rule: QuarantineRule
+    subject_id: int
+    vote: Vote
+    votes: tuple[SuspectVote, ...]
+
 
 VoteKey = tuple[int, int]
 """Reply id and user id; a member has one vote per reply."""
 
 
-class _Held(NamedTuple):
-    """A vote's quarantine."""
-
-    quarantine_id: int
+class _VoteQuarantine(NamedTuple):
+    id: int
     rule: QuarantineRule
     status: QuarantineStatus
     vote: str
+
+
+QuarantinesByVote = Mapping[VoteKey, Sequence[_VoteQuarantine]]
+
+
+def find_bursts(votes: Iterable[SuspectVote], settings: VoteSettings) -> list[Burst]:
+    """Return the bursts: at least votes.burst_votes accounts that vote the same within votes.burst_minutes.
+
+    Accounts are counted, not votes: one member who reads old answers and likes many of them is not a burst. The
+    narrowest rule wins, so each vote is in at most one burst. Votes on a whole version often coincide by chance, so
+    there only new accounts count, and `VERSION_FACTOR` times as many are needed.
+    """
+    if settings.burst_votes == 0:
+        return []
+    left = sorted(set(votes), key=lambda v: (v.voted_at, v.reply_id, v.user_id, v.vote))
+    bursts: list[Burst] = []
+    for rule in NARROWEST_FIRST:
+        found = list(_bursts_under(rule, left, settings))
+        taken = {vote for burst in found for vote in burst.votes}
+        left = [vote for vote in left if vote not in taken]
+        bursts += found
+    return bursts
+
+
+def _bursts_under(rule: QuarantineRule, votes: Sequence[SuspectVote], settings: VoteSettings) -> Iterator[Burst]:
+    same: dict[tuple[int, Vote], list[SuspectVote]] = defaultdict(list)
+    for vote in votes:
+        subject_id = _subject(rule, vote)
+        if subject_id is not None:
+            same[subject_id, vote.vote].append(vote)
+    accounts = settings.burst_votes * (VERSION_FACTOR if rule is QuarantineRule.VERSION else 1)
+    for (subject_id, said), of_subject in same.items():
+        for run in _runs(of_subject, accounts, settings.burst_minutes * 60.0):
+            yield Burst(rule, subject_id, said, tuple(run))
+
+
+def _subject(rule: QuarantineRule, vote: SuspectVote) -> int | None:
+    """Return the id that the vote shares with others under the rule, or None if the rule does not apply to it."""
+    if vote.quarantined_under not in (None, rule):
+        return None
+    if rule is QuarantineRule.REPLY:
+        return vote.reply_id
+    if rule is QuarantineRule.AUTHOR:
+        return None if vote.author_id == NOBODY else vote.author_id
+    return vote.version_id if vote.is_new else None
+
+
+def _runs(votes: Sequence[SuspectVote], accounts: int, within_s: float) -> list[Sequence[SuspectVote]]:
+    """Return runs of the time-sorted votes in which `accounts` users voted within the time; overlaps are joined."""
+    edges: list[list[int]] = []
+    voters: Counter[int] = Counter()
+    start = 0
+    for end, vote in enumerate(votes):
+        voters[vote.user_id] += 1
+        while (vote.voted_at - votes[start].voted_at).total_seconds() > within_s:
+            voters -= Counter([votes[start].user_id])  # drops users at 0
+            start += 1
+        if len(voters) < accounts:
+            continue
+        if edges and start < edges[-1][1]:
+            edges[-1][1] = end + 1
+        else:
+            edges.append([start, end + 1])
+    return [votes[a:b] for a, b in edges]
 
 
 def new_bursts(session: Session, personality_id: int, settings: VoteSettings) -> list[Burst]:
@@ -40,13 +135,13 @@ def new_bursts(session: Session, personality_id: int, settings: VoteSettings) ->
     """
     if settings.burst_votes == 0:
         return []
-    held = _read_held(session, QuarantineRow.personality_id == personality_id)
-    suspects = list(_suspects(session, personality_id, settings, held))
-    return [burst for burst in find_bursts(suspects, settings) if any(v.held_under is None for v in burst.votes)]
+    known = _read_quarantines(session, QuarantineRow.personality_id == personality_id)
+    suspects = list(_suspects(session, personality_id, settings, known))
+    return [burst for burst in find_bursts(suspects, settings) if any(v.quarantined_under is None for v in burst.votes)]
 
 
 def _suspects(
-    session: Session, personality_id: int, settings: VoteSettings, held: Mapping[VoteKey, Sequence[_Held]]
+    session: Session, personality_id: int, settings: VoteSettings, known: QuarantinesByVote
 ) -> Iterator[SuspectVote]:
     """Yield the votes of new or silent accounts, except those that an admin counted."""
     talkers = read_talkers(session)
@@ -63,8 +158,10 @@ def _suspects(
         is_new = vote.weight < 1.0
         # An arena asks everyone, so silence means nothing there.
         is_silent = vote.user_id not in talkers and origin is not Origin.ARENA
-        holds = held.get((vote.reply_id, vote.user_id), ())
-        if (is_new or is_silent) and not _is_counted(vote, holds):
+        quarantines = known.get((vote.reply_id, vote.user_id), ())
+        # Trusted is this vote if an admin counted it, not an opposite earlier one of the member.
+        is_trusted = any(q.status is QuarantineStatus.COUNTED and q.vote == vote.vote for q in quarantines)
+        if (is_new or is_silent) and not is_trusted:
             yield SuspectVote(
                 vote.reply_id,
                 vote.user_id,
@@ -73,17 +170,12 @@ def _suspects(
                 author_id,
                 version_id,
                 is_new,
-                held_under=_rule_of(holds),
+                quarantined_under=_rule_of(quarantines),
             )
 
 
-def _is_counted(vote: StandingVote, holds: Iterable[_Held]) -> bool:
-    """Return whether an admin counted this vote, not an opposite earlier one of the member."""
-    return any(hold.status is QuarantineStatus.COUNTED and hold.vote == vote.vote for hold in holds)
-
-
-def _rule_of(holds: Iterable[_Held]) -> QuarantineRule | None:
-    return next((hold.rule for hold in holds if hold.status is not QuarantineStatus.COUNTED), None)
+def _rule_of(quarantines: Iterable[_VoteQuarantine]) -> QuarantineRule | None:
+    return next((q.rule for q in quarantines if q.status is not QuarantineStatus.COUNTED), None)
 
 
 def quarantine_votes(session: Session, personality_id: int, burst: Burst) -> int | None:
@@ -95,24 +187,24 @@ def quarantine_votes(session: Session, personality_id: int, burst: Burst) -> int
     # The lock keeps other processes from quarantining the same votes, and deletions from running at the same time.
     lock_personality(session, personality_id)
     reply_ids = {vote.reply_id for vote in burst.votes}
-    standing = {reply_id: votes_on(session, reply_id) for reply_id in reply_ids}
-    held = _read_held(session, QuarantinedVoteRow.reply_id.in_(reply_ids))
+    current = {reply_id: votes_on(session, reply_id) for reply_id in reply_ids}
+    known = _read_quarantines(session, QuarantinedVoteRow.reply_id.in_(reply_ids))
     loose = [
         vote
         for vote in burst.votes
-        if standing[vote.reply_id].get(vote.user_id) is vote.vote
-        and _rule_of(held.get((vote.reply_id, vote.user_id), ())) is None
+        if current[vote.reply_id].get(vote.user_id) is vote.vote
+        and _rule_of(known.get((vote.reply_id, vote.user_id), ())) is None
     ]
-    return _add(session, personality_id, burst, loose, held) if loose else None
+    return _add(session, personality_id, burst, loose, known) if loose else None
 
 
-def hold_back_bursts(database: Database, personality_id: int, settings: VoteSettings) -> bool:
+def quarantine_bursts(database: Database, personality_id: int, settings: VoteSettings) -> bool:
     """Quarantine what `new_bursts` finds, and return whether there was any; blocks, so call it in a thread."""
     # Reads without a lock, then one transaction per burst, so that new votes do not have to wait long.
     with database.snapshot() as session:
         bursts = new_bursts(session, personality_id, settings)
-    held = [database.call(quarantine_votes, personality_id, burst) for burst in bursts]
-    return any(held)
+    ids = [database.call(quarantine_votes, personality_id, burst) for burst in bursts]
+    return any(ids)
 
 
 def _add(
@@ -120,11 +212,11 @@ def _add(
     personality_id: int,
     burst: Burst,
     loose: Sequence[SuspectVote],
-    held: Mapping[VoteKey, Sequence[_Held]],
+    known: QuarantinesByVote,
 ) -> int:
     """Add the votes to the burst's open quarantine, or to a new one, and return its id."""
     times = [vote.voted_at for vote in loose]
-    row = _open_quarantine(session, burst, held)
+    row = _open_quarantine(session, burst, known)
     if row is None:
         row = QuarantineRow(
             personality_id=personality_id,
@@ -145,18 +237,18 @@ def _add(
     return row.id
 
 
-def _open_quarantine(session: Session, burst: Burst, held: Mapping[VoteKey, Sequence[_Held]]) -> QuarantineRow | None:
+def _open_quarantine(session: Session, burst: Burst, known: QuarantinesByVote) -> QuarantineRow | None:
     """Return the open quarantine that already has some of the burst's votes; the oldest of several."""
     ids = [
-        hold.quarantine_id
+        q.id
         for vote in burst.votes
-        for hold in held.get((vote.reply_id, vote.user_id), ())
-        if hold.status is QuarantineStatus.OPEN and (hold.rule, hold.vote) == (burst.rule, burst.vote)
+        for q in known.get((vote.reply_id, vote.user_id), ())
+        if q.status is QuarantineStatus.OPEN and (q.rule, q.vote) == (burst.rule, burst.vote)
     ]
     return session.get_one(QuarantineRow, min(ids)) if ids else None
 
 
-def _read_held(session: Session, which: ColumnElement[bool]) -> dict[VoteKey, list[_Held]]:
+def _read_quarantines(session: Session, which: ColumnElement[bool]) -> QuarantinesByVote:
     rows = session.execute(
         select(
             QuarantinedVoteRow.reply_id,
@@ -169,7 +261,7 @@ def _read_held(session: Session, which: ColumnElement[bool]) -> dict[VoteKey, li
         .join(QuarantineRow)
         .where(which)
     )
-    held: dict[VoteKey, list[_Held]] = defaultdict(list)
+    found: dict[VoteKey, list[_VoteQuarantine]] = defaultdict(list)
     for reply_id, user_id, id_, rule, status, vote in rows:
-        held[reply_id, user_id].append(_Held(id_, rule, status, vote))
-    return held
+        found[reply_id, user_id].append(_VoteQuarantine(id_, rule, status, vote))
+    return found

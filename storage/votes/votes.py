@@ -47,11 +47,11 @@ class Thumb:
 
 @dataclass(frozen=True)
 class VoteEvent:
-    """A thumb was added (`standing`) or removed."""
+    """A thumb was added or removed."""
 
     reply_id: int
     thumb: Thumb
-    standing: bool
+    added: bool
     reread: bool = False
     """Found when the reactions were read again, so its time is unknown."""
 
@@ -73,20 +73,20 @@ def append_events(session: Session, events: Iterable[VoteEvent]) -> int:
         lock_personalities(session)  # a deletion at the same time would miss the thumbs that are added here
     erased = _erased(session, events)
     replies = lock_replies(session, {event.reply_id for event in events})
-    standing = standing_thumbs(session, replies, {event.thumb.user_id for event in events})
+    thumbs = current_thumbs(session, replies, {event.thumb.user_id for event in events})
     changes = []
     for event in events:
-        if event.reply_id in replies and event not in erased and (event.thumb in standing) != event.standing:
-            changes.append(event)
-            (standing.add if event.standing else standing.discard)(event.thumb)
+        if event.reply_id in replies and event not in erased and (event.thumb in thumbs) != event.added:
+            changes.append({"reply_id": event.reply_id, "added": event.added, **vars(event.thumb)})
+            (thumbs.add if event.added else thumbs.discard)(event.thumb)
     if changes:
-        session.execute(insert(VoteEventRow), [_values(event) for event in changes])
+        session.execute(insert(VoteEventRow), changes)
     return len(changes)
 
 
 def _erased(session: Session, events: Collection[VoteEvent]) -> set[VoteEvent]:
     """Return the reread thumbs whose owner deleted their data after the reply was written."""
-    reread = {event for event in events if event.reread and event.standing}
+    reread = {event for event in events if event.reread and event.added}
     if not reread:
         return set()
     deletions = (
@@ -101,22 +101,11 @@ def _erased(session: Session, events: Collection[VoteEvent]) -> set[VoteEvent]:
     return {event for event in reread if (event.reply_id, event.thumb.user_id) in deleted}
 
 
-def _values(event: VoteEvent) -> dict[str, object]:
-    return {
-        "reply_id": event.reply_id,
-        "message_id": event.thumb.message_id,
-        "user_id": event.thumb.user_id,
-        "emoji": event.thumb.emoji,
-        "burst": event.thumb.burst,
-        "standing": event.standing,
-    }
-
-
-def standing_thumbs(session: Session, reply_ids: Collection[int], user_ids: Collection[int] = ()) -> set[Thumb]:
+def current_thumbs(session: Session, reply_ids: Collection[int], user_ids: Collection[int] = ()) -> set[Thumb]:
     """Return the thumbs that are under the replies now, of these users or of everyone."""
     if not reply_ids:
         return set()
-    query = _standing(VoteEventRow.message_id, VoteEventRow.user_id, VoteEventRow.emoji, VoteEventRow.burst).where(
+    query = _current(VoteEventRow.message_id, VoteEventRow.user_id, VoteEventRow.emoji, VoteEventRow.burst).where(
         VoteEventRow.reply_id.in_(reply_ids)
     )
     if user_ids:
@@ -126,7 +115,7 @@ def standing_thumbs(session: Session, reply_ids: Collection[int], user_ids: Coll
 
 def current_votes(session: Session, personality_id: int | None = None) -> dict[int, dict[int, Vote]]:
     """Return {reply id: {user id: vote}} of all votes that were not withdrawn."""
-    query = _standing(VoteEventRow.reply_id, VoteEventRow.user_id, VoteEventRow.emoji)
+    query = _current(VoteEventRow.reply_id, VoteEventRow.user_id, VoteEventRow.emoji)
     if personality_id is not None:
         replies = select(ReplyRow.id).where(ReplyRow.personality_id == personality_id)
         query = query.where(VoteEventRow.reply_id.in_(replies))
@@ -135,7 +124,7 @@ def current_votes(session: Session, personality_id: int | None = None) -> dict[i
 
 def votes_on(session: Session, reply_id: int) -> dict[int, Vote]:
     """Return {user id: vote} for one reply."""
-    query = _standing(VoteEventRow.reply_id, VoteEventRow.user_id, VoteEventRow.emoji)
+    query = _current(VoteEventRow.reply_id, VoteEventRow.user_id, VoteEventRow.emoji)
     return _votes(session, query.where(VoteEventRow.reply_id == reply_id)).get(reply_id, {})
 
 
@@ -150,7 +139,14 @@ def tally_by_version(session: Session, personality_id: int) -> dict[int | None, 
     Arenas do not count, because a pick among several answers is not approval. Nor do answers at another strength than
     trained.
     """
-    votes = _counting_votes()
+    up, down = (case((net_count(said) > 0, 1), else_=0) for said in Vote)
+    current = (
+        select(VoteEventRow.reply_id, VoteEventRow.user_id, up.label("up"), down.label("down"))
+        .group_by(VoteEventRow.reply_id, VoteEventRow.user_id)
+        .having(up != down)  # both thumbs of one user cancel
+        .subquery()
+    )
+    votes = not_quarantined(current).subquery()
     answers = (ReplyRow.personality_id, ReplyRow.version_id, ReplyRow.origin, ReplyRow.strength)
     tallies = (
         select(*answers, func.sum(votes.c.up), func.sum(votes.c.down))
@@ -168,26 +164,14 @@ def tally_by_version(session: Session, personality_id: int) -> dict[int | None, 
     return dict(found)
 
 
-def _counting_votes() -> Subquery:
-    """Select `reply_id`, `user_id`, `up` and `down` (1 and 0, or 0 and 1) of each current vote out of quarantine."""
-    up, down = (case((standing_count(said) > 0, 1), else_=0) for said in Vote)
-    standing = (
-        select(VoteEventRow.reply_id, VoteEventRow.user_id, up.label("up"), down.label("down"))
-        .group_by(VoteEventRow.reply_id, VoteEventRow.user_id)
-        .having(up != down)  # both thumbs of one user cancel
-        .subquery()
-    )
-    return not_quarantined(standing).subquery()
-
-
 def not_quarantined(votes: Subquery) -> Select[Any]:
     """Select the votes that are not in quarantine; they need the columns `reply_id` and `user_id`."""
-    held = quarantined_votes().distinct().subquery()
+    out = quarantined_votes().distinct().subquery()
     # An outer join: on a million events, NOT IN takes SQLite minutes, and NOT EXISTS twice as long.
     return (
         select(votes)
-        .outerjoin(held, (held.c.reply_id == votes.c.reply_id) & (held.c.user_id == votes.c.user_id))
-        .where(held.c.reply_id.is_(None))
+        .outerjoin(out, (out.c.reply_id == votes.c.reply_id) & (out.c.user_id == votes.c.user_id))
+        .where(out.c.reply_id.is_(None))
     )
 
 
@@ -200,13 +184,13 @@ def quarantined_votes() -> Select[int, int]:
     )
 
 
-def standing_count(said: Vote) -> ColumnElement[int]:
+def net_count(said: Vote) -> ColumnElement[int]:
     """Count a user's current thumbs of that kind under a reply.
 
     `append_events` stores only changes, so additions and removals of a thumb alternate and can be summed. That saves a
     second grouping, which takes SQLite a second for a million events.
     """
-    change = case((VoteEventRow.standing, 1), else_=-1)
+    change = case((VoteEventRow.added, 1), else_=-1)
     return func.sum(case((VoteEventRow.emoji.in_(_spellings(said)), change), else_=0))
 
 
@@ -217,10 +201,10 @@ def _spellings(said: Vote) -> list[str]:
 
 
 @cache  # building the statement takes as long as running it for one reply
-def _standing(*columns: InstrumentedAttribute[Any]) -> Select[Any]:
+def _current(*columns: InstrumentedAttribute[Any]) -> Select[Any]:
     """Select one row per thumb whose latest event is an addition; ids grow in the order of arrival."""
-    added = func.max(VoteEventRow.id).filter(VoteEventRow.standing)
-    removed = func.max(VoteEventRow.id).filter(~VoteEventRow.standing)
+    added = func.max(VoteEventRow.id).filter(VoteEventRow.added)
+    removed = func.max(VoteEventRow.id).filter(~VoteEventRow.added)
     return (
         select(*columns)
         .group_by(
@@ -234,11 +218,11 @@ def _standing(*columns: InstrumentedAttribute[Any]) -> Select[Any]:
     )
 
 
-def _votes(session: Session, standing: Select[Any]) -> dict[int, dict[int, Vote]]:
+def _votes(session: Session, thumbs: Select[Any]) -> dict[int, dict[int, Vote]]:
     """Read {reply id: {user id: vote}} from rows of reply, user and emoji; both thumbs of one user cancel."""
     votes: dict[int, dict[int, Vote]] = defaultdict(dict)
     cancelled = set()
-    for reply_id, user_id, emoji in session.execute(standing):
+    for reply_id, user_id, emoji in session.execute(thumbs):
         said = thumb(emoji)
         if said is not None and votes[reply_id].setdefault(user_id, said) is not said:
             cancelled.add((reply_id, user_id))

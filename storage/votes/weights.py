@@ -1,24 +1,142 @@
-"""How much a vote or suggestion counts: from 0 for a new account or member up to 1, and 0 in quarantine."""
+"""What each vote weighs, by what is known about its voter, now and at earlier times."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from operator import attrgetter
 from typing import NamedTuple
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
-from storage.database.tables import QuarantineRow, ReplyRow, VoteEventRow
-from storage.members.memberships import Member, Memberships, home_of
-from storage.members.pseudonyms import Pseudonym, read_pseudonyms
+from storage.database.enums import QuarantineStatus
+from storage.database.tables import QuarantinedVoteRow, QuarantineRow, ReplyRow, RoundRow, VoteEventRow
+from storage.members import Member, Memberships, Pseudonym, home_of, read_pseudonyms
 from storage.settings.sections import VoteSettings
-from storage.votes.causes import wrong_facts
-from storage.votes.votes import Vote, quarantined_votes, standing_count
+from storage.votes.corrections import wrong_facts
+from storage.votes.votes import Vote, net_count, quarantined_votes, thumb
+
+
+@dataclass(frozen=True)
+class ThumbEvent:
+    """A thumb that was added or removed; message, emoji and burst identify a member's reaction."""
+
+    message_id: int
+    emoji: str
+    burst: bool
+    added: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class VoteHistory:
+    """All events of one member's thumbs under one reply, in the order of arrival."""
+
+    events: tuple[ThumbEvent, ...]
+
+    @property
+    def now(self) -> Vote | None:
+        return self._turns()[-1][1] if self.events else None
+
+    @property
+    def since(self) -> datetime:
+        """The moment since which the vote is what it is now."""
+        turns = self._turns()
+        since = turns[0][0]
+        for (_, before), (moment, said) in pairwise(turns):
+            if said is not before:
+                since = moment
+        return since
+
+    @property
+    def last_set_at(self) -> datetime:
+        """When the member last added a thumb, which is the moment that decides about the vote's weight."""
+        return max(event.created_at for event in self.events if event.added)
+
+    def before(self, moment: datetime) -> Vote | None:
+        """Return the vote just before `moment`."""
+        earlier = VoteHistory(tuple(event for event in self.events if event.created_at < moment))
+        return earlier.now
+
+    def _turns(self) -> list[tuple[datetime, Vote | None]]:
+        """Return the vote after each event; both thumbs together are no vote."""
+        thumbs: set[tuple[int, str, bool]] = set()
+        turns = []
+        for event in self.events:
+            identity = (event.message_id, event.emoji, event.burst)
+            (thumbs.add if event.added else thumbs.discard)(identity)
+            said = {vote for _, emoji, _ in thumbs if (vote := thumb(emoji))}
+            turns.append((event.created_at, said.pop() if len(said) == 1 else None))
+        return turns
+
+
+@dataclass(frozen=True)
+class QuarantinePeriod:
+    """A quarantine of a vote, current or past."""
+
+    status: QuarantineStatus
+    opened_at: datetime
+    decided_at: datetime | None
+
+    def covers(self, round_: RoundRow) -> bool:
+        """Return whether it kept the vote out of the round; a round may open the quarantine itself."""
+        opened_in_time = round_.finished_at is None or self.opened_at <= round_.finished_at
+        counts_since = self.decided_at if self.status is QuarantineStatus.COUNTED else None
+        return opened_in_time and (counts_since is None or counts_since > beginning(round_))
+
+
+QuarantinePeriods = Mapping[tuple[int, int], list[QuarantinePeriod]]
+"""By reply and user."""
+
+
+def beginning(round_: RoundRow) -> datetime:
+    return round_.started_at or round_.requested_at
+
+
+def read_histories(session: Session, *which: ColumnElement[bool]) -> dict[tuple[int, int], VoteHistory]:
+    """Return {(reply id, user id): history} of the vote events that `which` selects."""
+    rows = session.execute(
+        select(
+            VoteEventRow.reply_id,
+            VoteEventRow.user_id,
+            VoteEventRow.message_id,
+            VoteEventRow.emoji,
+            VoteEventRow.burst,
+            VoteEventRow.added,
+            VoteEventRow.created_at,
+        )
+        .where(*which)
+        .order_by(VoteEventRow.id)
+    )
+    events: dict[tuple[int, int], list[ThumbEvent]] = defaultdict(list)
+    for reply_id, user_id, message_id, emoji, burst, added, created_at in rows:
+        events[reply_id, user_id].append(ThumbEvent(message_id, emoji, burst, added, created_at))
+    return {whose: VoteHistory(tuple(of_one)) for whose, of_one in events.items()}
+
+
+def read_quarantine_periods(session: Session, *which: ColumnElement[bool]) -> QuarantinePeriods:
+    """Return the quarantines of the quarantined votes that `which` selects."""
+    rows = session.execute(
+        select(
+            QuarantinedVoteRow.reply_id,
+            QuarantinedVoteRow.user_id,
+            QuarantineRow.status,
+            QuarantineRow.opened_at,
+            QuarantineRow.decided_at,
+        )
+        .join(QuarantineRow, QuarantineRow.id == QuarantinedVoteRow.quarantine_id)
+        .where(*which)
+    )
+    holds: dict[tuple[int, int], list[QuarantinePeriod]] = defaultdict(list)
+    for reply_id, user_id, status, opened_at, decided_at in rows:
+        holds[reply_id, user_id].append(QuarantinePeriod(status, opened_at, decided_at))
+    return holds
+
 
 DISCORD_EPOCH = datetime(2015, 1, 1, tzinfo=UTC)
 DAY_S = 86_400.0
@@ -49,7 +167,7 @@ class WeightedVotes:
     """The weight that each rule removed; with the weights of the votes they add up to the total."""
 
 
-class StandingVote(NamedTuple):
+class CurrentVote(NamedTuple):
     """A current vote, when its member last added a thumb there, and the weights of account age and membership."""
 
     reply_id: int
@@ -149,9 +267,9 @@ class VoteWeights:
     def _memberships(self) -> Memberships:
         return Memberships(self._session, self._members)
 
-    def weigh(self, reply_id: int, home: int | None, user_id: int, vote: Vote, voted_at: datetime) -> StandingVote:
+    def weigh(self, reply_id: int, home: int | None, user_id: int, vote: Vote, voted_at: datetime) -> CurrentVote:
         """Return the vote with its weights; `voted_at` is when its member last added a thumb under the reply."""
-        return StandingVote(reply_id, user_id, vote, voted_at, *self.weights(home, user_id, voted_at))
+        return CurrentVote(reply_id, user_id, vote, voted_at, *self.weights(home, user_id, voted_at))
 
     def weights(self, home: int | None, user_id: int, given_at: datetime) -> tuple[float, float]:
         """Return the weights of account age and membership at that moment, 0 to 1 each; `home` is as in `home_of`."""
@@ -161,7 +279,7 @@ class VoteWeights:
         return weights_of(given_at, self._account_creation(user_id), joined_at, self._settings)
 
 
-def weigh_votes(session: Session, personality_id: int, settings: VoteSettings) -> Iterator[StandingVote]:
+def weigh_votes(session: Session, personality_id: int, settings: VoteSettings) -> Iterator[CurrentVote]:
     """Yield every current vote on the personality's answers, weighed at the time it was given.
 
     A vote that was found when reactions were read again gets the time of the reading, so it may be older.
@@ -170,21 +288,21 @@ def weigh_votes(session: Session, personality_id: int, settings: VoteSettings) -
     homes = {reply_id: home_of(guild_id, basis) for reply_id, guild_id, basis in session.execute(replies)}
     weights = VoteWeights(session, settings)
     for reply_id, user_id, is_up, voted_at in session.execute(
-        _standing_votes(), execution_options={"yield_per": ROWS_AT_ONCE}
+        _current_votes(), execution_options={"yield_per": ROWS_AT_ONCE}
     ):
         if reply_id in homes:
             yield weights.weigh(reply_id, homes[reply_id], user_id, Vote.UP if is_up else Vote.DOWN, voted_at)
 
 
-def _standing_votes() -> Select[int, int, bool, datetime]:
+def _current_votes() -> Select[int, int, bool, datetime]:
     """Select reply, user, whether the vote is 👍, and when the user last added a thumb; both thumbs cancel."""
-    up, down = (standing_count(vote) > 0 for vote in Vote)
+    up, down = (net_count(vote) > 0 for vote in Vote)
     return (
         select(
             VoteEventRow.reply_id,
             VoteEventRow.user_id,
             up,
-            func.max(VoteEventRow.created_at).filter(VoteEventRow.standing),
+            func.max(VoteEventRow.created_at).filter(VoteEventRow.added),
         )
         .group_by(VoteEventRow.reply_id, VoteEventRow.user_id)
         .having(up != down)

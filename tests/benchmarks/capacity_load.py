@@ -18,16 +18,16 @@ import numpy as np
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from bot.background.tasks import BackgroundTasks
-from bot.background.vote_queue import Reacted, VoteQueue
+from bot.background import BackgroundTasks
 from bot.releases.resolver import ReleaseCandidates, ReleaseResolver, read_candidates
+from bot.vote_queue import Reacted, VoteQueue
 from storage.adapters.folder_store import AdapterStore
 from storage.conversations.memory import list_notes, read_memory
 from storage.conversations.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import Outcome, Scope
-from storage.members.memberships import is_greeted
+from storage.members import is_greeted
 from storage.models.base_model import BaseModel
 from storage.personalities.bindings import BindingPlace, active_personality_at
 from storage.privacy.consent import basis_of_chat, erased_since
@@ -183,7 +183,7 @@ class _BotProcess:
     async def _vote(self) -> None:
         message_id = self._rng.choice(self._recent)
         thumb = Thumb(message_id, self._rng.randrange(1, MEMBERS), self._rng.choice("👍👍👎"))
-        self._votes.put(Reacted(thumb, standing=True))
+        self._votes.put(Reacted(thumb, added=True))
         await self._votes.flush(60)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bot.demo.tastes import TASTES
+from bot.demo.community import TASTES
 from reactune.console import AsJson, import_from_here, needed_by, notes, show
 
 bench = typer.Typer()

@@ -21,26 +21,25 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from bot.demo.tastes import Taste, find_taste
+from bot.demo.community import Taste, find_taste
 from storage.adapters.folder_store import AdapterStore
 from storage.conversations.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
 from storage.database.database import Database, open_database
 from storage.database.enums import CHAMPION, Basis, GateVerdict, Outcome
-from storage.members.memberships import note_members
-from storage.members.pseudonyms import read_pseudonyms
+from storage.members import note_members, read_pseudonyms
 from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
-from storage.models.coherence_model import resolve_coherence_model
+from storage.models.bundled import resolve_coherence_model
 from storage.personalities.personalities import ensure_personality
 from storage.releases.promotion import promote
 from storage.releases.versions import Version, list_versions, name_of, read_alias
 from storage.runtime.processes import HEARTBEAT_S, worker_name
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
-from storage.training.rounds import Round, claim_round, read_voters, renew_lease, request_round, require_round
+from storage.training.rounds import Round, claim_round, renew_lease, request_round, require_round
 from storage.votes.votes import Thumb, VoteEvent, append_events
 from tests.benchmarks.report import machine, versions
-from trainer.evaluation.degenerate import is_degenerate
-from trainer.evaluation.measures import answer_losses, losses_by_position, surprise_ratio
+from tests.seeding import read_voters
+from trainer.evaluation.measures import answer_losses, is_degenerate, losses_by_position, surprise_ratio
 from trainer.evaluation.sampling import Sample, open_adapter, open_speaker, render
 from trainer.rounds.round import run_round
 
@@ -240,7 +239,7 @@ class Simulation:
 
     def _vote(self, session: Session, reply_id: int, user_id: int, likes: bool) -> None:
         thumb = Thumb(_message_of(reply_id), user_id, "👍" if likes else "👎")
-        append_events(session, [VoteEvent(reply_id, thumb, standing=True)])
+        append_events(session, [VoteEvent(reply_id, thumb, added=True)])
 
     def _store_reply(self, session: Session, message: str, answer: Sample, version: Version | None) -> int:
         asker = self._random.choice(_members())

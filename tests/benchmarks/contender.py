@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bot.chat.prompting import ChatMessage
-from bot.engine.protocol import Finish, Generation, GenerationRequest, RenderedPrompt
+from bot.engine import EngineState, Finish, Generation, GenerationRequest, RenderedPrompt
 from bot.engine.queue import QueuedGeneration
 from bot.engine.rendering import Renderer
 from storage.adapters.folder_store import AdapterRef
@@ -65,6 +65,9 @@ class RenderingContender:
 
     async def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
         return await asyncio.to_thread(self._renderer.render, messages)
+
+    def state(self) -> EngineState:
+        return EngineState()
 
     def prepare(self, adapter: AdapterRef | None) -> None:
         """Do nothing: it has one version, from its start."""

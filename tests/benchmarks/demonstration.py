@@ -17,8 +17,7 @@ from typing import Any
 from rich.console import Console
 
 from storage.adapters import open_store
-from storage.adapters.files import WEIGHTS_FILE
-from storage.adapters.folder_store import AdapterRef
+from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef
 from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
 from storage.models.hardware import serving_format
 from storage.personalities.cards import Card, read_card_file, settings_of
@@ -26,12 +25,10 @@ from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from tests.benchmarks.community import Critic, conversations, interval, workshop
 from tests.benchmarks.report import machine, versions
-from trainer.data.dataset import held_out
-from trainer.data.examples import render_dialogue, split_examples
-from trainer.evaluation.degenerate import degenerate_share
+from trainer.data.dataset import held_out, render_dialogue, split_examples
 from trainer.evaluation.evaluate import Evaluation, evaluate, load_judges
 from trainer.evaluation.gate import EXAMPLES, decide
-from trainer.evaluation.measures import ScoredPassage, losses_by_position, mean_loss, surprise_ratio
+from trainer.evaluation.measures import ScoredPassage, degenerate_share, losses_by_position, mean_loss, surprise_ratio
 from trainer.evaluation.sampling import Sample, Sampler
 from trainer.progress import RoundProgress
 from trainer.training.recipes import SFT, TrainingSplit, as_demonstrated

@@ -45,7 +45,7 @@ from storage.knowledge.search import (
 )
 from storage.knowledge.vectors import VectorIndex, prepare_vectors
 from storage.models.base_model import resolve_base_model
-from storage.models.sentence_encoder import BundledEncoder
+from storage.models.bundled import BundledEncoder
 from storage.personalities.personalities import ensure_personality
 from storage.settings.loading import load_settings
 from storage.settings.sections import DatabaseSettings, GenerationSettings, KnowledgeSettings, Settings

@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 
-from bot.engine.protocol import Finish, GenerationRequest
+from bot.engine import Finish, GenerationRequest
 from bot.engine.queue import QueuedGeneration
 from storage.models.base_model import BaseModel
 from storage.settings.sections import Settings

@@ -32,7 +32,7 @@ from tests.benchmarks.disturbance import Clock, Ratio, busy_neighbour, compare, 
 from tests.benchmarks.report import machine, versions
 from tests.seeding import add_siblings
 from trainer.progress import Phase
-from trainer.rounds.worker import run_trainer
+from trainer.rounds.worker import run_trainer, stopped_by_signals
 
 PROBE_S = 0.005
 IDLE_S = 5.0
@@ -170,7 +170,7 @@ async def _training(settings: Settings) -> AsyncIterator[None]:
         add_siblings(session, PAIRS, base_revision=base.revision)
         request_round(session, personality_id, "bench")
     context = multiprocessing.get_context("spawn")
-    trainer = context.Process(target=run_trainer, args=(settings,), name="trainer")
+    trainer = context.Process(target=_run_trainer, args=(settings,), name="trainer")
     await asyncio.to_thread(trainer.start)
     try:
         await asyncio.to_thread(_wait_until_it_trains, settings)
@@ -178,6 +178,11 @@ async def _training(settings: Settings) -> AsyncIterator[None]:
     finally:
         trainer.terminate()
         await asyncio.to_thread(trainer.join)
+
+
+def _run_trainer(settings: Settings) -> None:
+    with stopped_by_signals() as stop:
+        run_trainer(settings, stop)
 
 
 def _wait_until_it_trains(settings: Settings) -> None:

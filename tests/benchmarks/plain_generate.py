@@ -12,11 +12,11 @@ from peft import PeftModel
 from transformers import PreTrainedTokenizerFast
 from transformers.generation import BaseStreamer
 
-from bot.engine.protocol import Finish, GenerationRequest
+from bot.engine import Finish, GenerationRequest
 from bot.engine.queue import QueuedGeneration
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel, end_ids, load_model
-from storage.models.libraries import silence_transformers
+from storage.models.hardware import silence_transformers
 from storage.settings.sections import Settings
 from tests.benchmarks.contender import Progress, RenderingContender
 

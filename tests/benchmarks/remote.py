@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.chat.prompting import ChatMessage
-from bot.engine.protocol import Generation, GenerationRequest, RenderedPrompt
+from bot.engine import EngineState, Generation, GenerationRequest, RenderedPrompt
 from bot.engine.remote.engine import RemoteEngine
 from storage.adapters.folder_store import AdapterRef
 from storage.database.database import Database, open_database
@@ -52,6 +52,9 @@ class Remote:
 
     async def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
         return await self._engine.render(messages)
+
+    def state(self) -> EngineState:
+        return self._engine.state()
 
     def prepare(self, adapter: AdapterRef | None) -> None:
         """The server has it, or never will."""

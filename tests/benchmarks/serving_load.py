@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from bot.chat.prompting import Turn, to_messages
-from bot.engine.protocol import Finish, Generation, GenerationFailed, GenerationRequest, Sampling
+from bot.engine import Finish, Generation, GenerationFailed, GenerationRequest, Sampling
 from bot.errors import EngineBusy
 from storage.adapters.folder_store import AdapterRef
 from storage.settings.sections import Settings

@@ -15,7 +15,7 @@ from pathlib import Path
 from bot.chat.prompting import ChatMessage, Turn, to_messages
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel
-from storage.models.libraries import WAITING
+from storage.models.hardware import WAITING
 from storage.settings.sections import Settings
 from tests.benchmarks.contender import Contender
 from tests.benchmarks.disturbance import Row, busy_neighbour

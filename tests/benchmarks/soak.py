@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bot.chat.prompting import Turn, to_messages
-from bot.engine.protocol import Engine, Finish, GenerationFailed, GenerationRequest
+from bot.engine import Engine, Finish, GenerationFailed, GenerationRequest
 from bot.engine.selection import start_engine
 from bot.errors import EngineBusy
 from storage.adapters.folder_store import AdapterRef

@@ -23,11 +23,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bot.engine.protocol import Engine
+from bot.engine import Engine
 from bot.engine.selection import start_engine
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BUNDLED, BaseModel, resolve_base_model
-from storage.models.openvino.cache import graph_folder
+from storage.models.openvino.pipeline import graph_folder
 from storage.settings.sections import Settings
 from tests.benchmarks.apart import memory_mib, rows_apart
 from tests.benchmarks.disturbance import Row

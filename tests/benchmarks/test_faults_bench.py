@@ -56,7 +56,7 @@ def test_the_oracle_notices_a_vote_that_is_missing_and_a_message_without_a_reply
         add_message(session, reply_id, answer.id, answer.channel_id, 1)
     assert "1 votes missing" in look(database, crowd).what[0]
     with database.transaction() as session:
-        append_events(session, [VoteEvent(reply_id, Thumb(answer.id, member, "👍"), standing=True)])
+        append_events(session, [VoteEvent(reply_id, Thumb(answer.id, member, "👍"), added=True)])
     assert not look(database, crowd)
 
 

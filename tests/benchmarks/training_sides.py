@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from storage.models.base_model import BaseModel, load_model, load_tokenizer
-from storage.models.libraries import silence_transformers
+from storage.models.hardware import silence_transformers
 from storage.settings.sections import TrainingSettings
 from trainer.evaluation.measures import retention_text
 from trainer.training.recipes import dpo_recipe
-from trainer.training.rows import Row, token_ids
+from trainer.training.scorers import Row, token_ids
 from trainer.training.train import build_trainer, new_adapter
 
 OURS, TRL, TRL_DEFAULT = "ours", "TRL", "TRL, recomputing"

@@ -128,21 +128,21 @@ def _events_of(reply_ids: Sequence[int], rng: random.Random) -> list[Row]:
     set_, taken = [], []
     for reply_id in reply_ids:
         members = rng.sample(range(1, 5_001), EVENTS_PER_REPLY - 1)
-        thumbs = [_row(reply_id, member, rng.choice("👍👍👎"), standing=True) for member in members]
+        thumbs = [_row(reply_id, member, rng.choice("👍👍👎"), added=True) for member in members]
         set_ += thumbs
-        taken.append({**thumbs[0], "standing": False})
+        taken.append({**thumbs[0], "added": False})
     rng.shuffle(set_)
     return set_ + taken
 
 
-def _row(reply_id: int, member: int, emoji: str, *, standing: bool) -> Row:
+def _row(reply_id: int, member: int, emoji: str, *, added: bool) -> Row:
     return {
         "reply_id": reply_id,
         "message_id": message_of(reply_id),
         "user_id": member,
         "emoji": emoji,
         "burst": False,
-        "standing": standing,
+        "added": added,
         "created_at": utc_now(),
     }
 
@@ -216,10 +216,10 @@ def _batches(reply_ids: Sequence[int], writer: int, size: int, count: int) -> It
         for _ in range(size):
             member += 1
             if last is not None and member % 10 == 0:
-                batch.append(VoteEvent(last.reply_id, last.thumb, standing=False))
+                batch.append(VoteEvent(last.reply_id, last.thumb, added=False))
                 continue
             reply_id = rng.choice(reply_ids)
-            last = VoteEvent(reply_id, Thumb(message_of(reply_id), member, rng.choice("👍👍👎")), standing=True)
+            last = VoteEvent(reply_id, Thumb(message_of(reply_id), member, rng.choice("👍👍👎")), added=True)
             batch.append(last)
         yield batch
 

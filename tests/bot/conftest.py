@@ -20,7 +20,7 @@ from storage.database.database import Database, open_database
 from storage.database.enums import Basis
 from storage.database.tables import Base
 from storage.models.base_model import BaseModel
-from storage.models.sentence_encoder import BundledEncoder, Encoder
+from storage.models.bundled import BundledEncoder, Encoder
 from storage.settings.loading import load_settings, variable_name
 from storage.settings.sections import LimitSettings, Settings
 from storage.votes.votes import Vote, votes_on

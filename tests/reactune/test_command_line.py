@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from datasets import load_dataset
 
-from bot.arenas.comparison import NO_ANSWER, Comparison
-from bot.demo.tastes import TASTES
+from bot.cogs.comparison import NO_ANSWER, Comparison
+from bot.demo.community import TASTES
 from reactune.app import main
 from reactune.demo import sole_demo
 from storage.adapters.folder_store import AdapterStore
@@ -144,6 +144,12 @@ def test_help_lists_the_commands(reactune_process):
     assert code == 0
     for name in ("demo", "run", "bot", "trainer", "train", "model", "votes", "import", "export", "doctor", "bench"):
         assert name in out
+
+
+def test_the_command_line_loads_no_model_library():
+    loaded = "import sys, reactune.app; print({'torch', 'transformers', 'openvino', 'discord'} & sys.modules.keys())"
+    found = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert found.stdout == "set()\n"
 
 
 def test_the_help_of_the_demo_lists_the_tastes(reactune):
@@ -396,7 +402,7 @@ def test_lineage_leads_from_a_version_to_its_votes_and_back(reactune, voted_vers
     assert f"(👍 user {BOB}) over answer 2 https://discord.com/channels/" in lines[3]
 
     code, out, _ = reactune("votes", "outcomes", str(BOB), "--json")
-    assert (code, [vote["outcome"] for vote in json.loads(out)["votes"]]) == (0, ["trained on", "trained on"])
+    assert (code, [vote["status"] for vote in json.loads(out)["votes"]]) == (0, ["trained on", "trained on"])
     lines = reactune("votes", "outcomes", str(BOB))[1].splitlines()
     assert lines[0] == f"User {BOB} voted on 2 answers: 2 trained on."
     assert lines[2].endswith("“good answer 0”: used as the better answer in round 1 → v1 (passed the gate)")
@@ -621,7 +627,7 @@ def test_a_comparison_in_which_somebody_does_not_answer_fails(reactune, monkeypa
     async def nobody_answers(_engine, contestants, prompts, **_):
         return [Comparison(prompt, (NO_ANSWER,) * len(contestants)) for prompt in prompts]
 
-    monkeypatch.setattr("reactune.compare_offline.compare_versions", nobody_answers)
+    monkeypatch.setattr("bot.cogs.comparison.compare_versions", nobody_answers)
     code, out, _ = reactune("compare", "Hi?", "--json")
     assert code == 1
     assert json.loads(out) == {"comparisons": [{"prompt": "Hi?", "answers": {"base": None, "prompt only": None}}]}

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from storage.models.libraries import WAITING
+from storage.models.hardware import WAITING
 from tests.tiny_model import build_tiny_base
 
 ALL_ENGINES = """
 import asyncio, importlib.abc, sys, threading
-from storage.models.libraries import MODEL_LIBRARIES
+from storage.models.hardware import MODEL_LIBRARIES
 
 LIBRARIES = {"accelerate", "peft", "sentence_transformers", "torch", "transformers"}
 outside = set()
@@ -66,7 +66,7 @@ import sys, threading, time
 from pathlib import Path
 from bot.engine.openvino.engine import OpenVinoEngine
 from storage.models.base_model import resolve_base_model
-from storage.models.sentence_encoder import BundledEncoder
+from storage.models.bundled import BundledEncoder
 from storage.settings.loading import load_settings
 
 settings = load_settings()
@@ -113,7 +113,7 @@ import torch
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only GNU's OpenMP is asked how its threads wait")
-@pytest.mark.parametrize("process", ["bot.__main__", "trainer.__main__"])
+@pytest.mark.parametrize("process", ["bot.runner", "trainer.rounds.worker"])
 def test_openmp_is_told_to_sleep_before_it_is_loaded(process: str) -> None:
     undecided = {name: value for name, value in os.environ.items() if name not in WAITING}
     found = run(undecided | {"OMP_DISPLAY_ENV": "TRUE"}, PROCESS, process)

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from storage import SENDERS, SWITCHES
 from storage.settings.sections import TrainingSettings
-from storage.telemetry import SENDERS, SWITCHES
 from trainer.training.recipes import training_options
 
 ROOT = Path(__file__).parent.parent.parent
 ASKED = (
-    "import sys, os; import {package}; from storage.telemetry import SENDERS, SWITCHES; "
+    "import sys, os; import {package}; from storage import SENDERS, SWITCHES; "
     "assert all(os.environ[name] == value for name, value in SWITCHES.items()); "
     "assert all(sys.modules[sender] is None for sender in SENDERS)"
 )

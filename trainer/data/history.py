@@ -1,16 +1,66 @@
-"""Which pairs earlier versions of a line were trained on and judged by. Pure."""
+"""What a round finds in the database before it is planned: votes, corrections, and what earlier rounds trained on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from sqlalchemy.orm import Session
+
 from storage.database.enums import PairSource, Split
-from storage.training.evidence import RatedReply, WrittenCorrection
-from storage.training.rounds import ManifestPair
+from storage.models.base_model import BaseModel
+from storage.releases.versions import Continuation, Version, continuation_of
+from storage.settings.sections import Settings
+from storage.training.evidence import (
+    RatedReply,
+    WrittenCorrection,
+    read_corrections,
+    read_empty_samples,
+    read_replies,
+)
+from storage.training.rounds import ManifestPair, read_line
+from storage.votes.weights import WeightedVotes, read_weighted_votes
 from trainer.data.lone_votes import complete
 from trainer.data.pairs import Pair, Rows, prefer_correction, prefer_sibling
-from trainer.evaluation.degenerate import is_degenerate
+from trainer.evaluation.measures import is_degenerate
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Answers, corrections, the votes that count, and what the parent has learned already."""
+
+    replies: tuple[RatedReply, ...]
+    corrections: tuple[WrittenCorrection, ...]
+    ballots: WeightedVotes
+    continuation: Continuation
+    history: TrainingHistory
+    empty_samples: tuple[str, ...] = ()
+    """The prompt of each empty sample of the parent: it makes no pair and is not drawn again."""
+
+    @property
+    def parent(self) -> Version | None:
+        return self.continuation.parent
+
+    @property
+    def parent_id(self) -> int | None:
+        return self.parent.id if self.parent else None
+
+
+def survey_votes(session: Session, settings: Settings, base: BaseModel, personality_id: int) -> Survey:
+    ballots = read_weighted_votes(session, personality_id, settings.votes)
+    where = (personality_id, settings.privacy, base.revision)
+    replies = read_replies(session, *where, ballots.by_reply)
+    corrections = read_corrections(session, *where, settings.votes)
+    continuation = continuation_of(session, personality_id)
+    parent_id = continuation.parent.id if continuation.parent else None
+    return Survey(
+        replies=tuple(replies),
+        corrections=tuple(corrections),
+        ballots=ballots,
+        continuation=continuation,
+        history=read_history(read_line(session, parent_id), {reply.id: reply for reply in replies}),
+        empty_samples=read_empty_samples(session, *where, parent_id),
+    )
 
 
 @dataclass(frozen=True)
@@ -55,7 +105,7 @@ def _prompts(entries: Iterable[ManifestPair], replies: Mapping[int, RatedReply])
 
 
 def replay_pairs(
-    ledger: TrainingHistory,
+    history: TrainingHistory,
     replies: Mapping[int, RatedReply],
     corrections: Mapping[int, WrittenCorrection],
     *,
@@ -65,7 +115,7 @@ def replay_pairs(
 
     Their weights come from the votes of now, not from an earlier round and its caps.
     """
-    latest = {_rows(entry): entry for entry in ledger.lines}
+    latest = {_rows(entry): entry for entry in history.lines}
     recalled = (_recall(entry, replies, corrections, lone_vote_weight) for entry in latest.values())
     return [replace(pair, replayed=True) for pair in recalled if pair is not None]
 

@@ -11,7 +11,7 @@ from storage.settings.sections import PairSettings
 from storage.training.evidence import RatedReply, WrittenCorrection
 from storage.votes.votes import Vote
 from trainer.data.pairs import Pair, backers, newest_pairs, side_of
-from trainer.evaluation.degenerate import is_degenerate
+from trainer.evaluation.measures import is_degenerate
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from storage.database.enums import PairSource
-from storage.members.pseudonyms import Pseudonym
+from storage.members import Pseudonym
 from storage.training.evidence import RatedReply, WrittenCorrection
 from storage.votes.votes import Vote
-from trainer.evaluation.degenerate import is_degenerate
+from trainer.evaluation.measures import is_degenerate
 
 T = TypeVar("T")
 

@@ -16,10 +16,9 @@ from storage.settings.sections import Settings, TrainingSettings
 from storage.training.evidence import RatedReply, WrittenCorrection
 from storage.training.rounds import ManifestPair, RoundVoter
 from storage.wording import count
-from trainer.data.history import TrainingHistory, replay_pairs
+from trainer.data.history import Survey, TrainingHistory, replay_pairs
 from trainer.data.lone_votes import SampleRequest, limit_share, lone_replies, pair_lone_votes, samples_wanted
 from trainer.data.pairs import Pair, newest, newest_pairs, pair_votes
-from trainer.data.survey import Survey
 from trainer.data.voter_caps import cap_voters, count_voters, few_voters_note, label_noise, round_voters, shares
 
 MAX_HELD_OUT = 64
@@ -58,7 +57,7 @@ class TrainingPlan:
         return self.continuation.parent
 
     @property
-    def new_lessons(self) -> int:
+    def new_pairs(self) -> int:
         return sum(not pair.replayed for pair in (*self.train, *self.validation))
 
     @property
@@ -72,18 +71,20 @@ def lone_votes(survey: Survey, settings: Settings) -> list[RatedReply]:
     if not settings.pairs.lone_votes:
         return []
     new = _new_lone_votes(
-        survey.replies, pair_votes(survey.replies, survey.corrections, settings.pairs.min_probability), survey.ledger
+        survey.replies, pair_votes(survey.replies, survey.corrections, settings.pairs.min_probability), survey.history
     )
     return newest(new, settings.pairs.max_lone_votes, weight=lambda reply: abs(reply.net), age=attrgetter("id"))
 
 
-def _new_lone_votes(replies: Iterable[RatedReply], paired: Iterable[Pair], ledger: TrainingHistory) -> list[RatedReply]:
-    return [reply for reply in lone_replies(replies, paired) if reply.id not in ledger.trained_replies]
+def _new_lone_votes(
+    replies: Iterable[RatedReply], paired: Iterable[Pair], history: TrainingHistory
+) -> list[RatedReply]:
+    return [reply for reply in lone_replies(replies, paired) if reply.id not in history.trained_replies]
 
 
 def wanted_samples(survey: Survey, settings: Settings, *, lone_too: bool) -> list[SampleRequest]:
     """Return the answers to draw from the parent before the pairs can be made."""
-    new = [c for c in survey.corrections if c.weight > 0 and c.id not in survey.ledger.trained_corrections]
+    new = [c for c in survey.corrections if c.weight > 0 and c.id not in survey.history.trained_corrections]
     lone = lone_votes(survey, settings) if lone_too else []
     drawn = Counter(r.prompt for r in survey.replies if r.is_sample and r.version_id == survey.parent_id)
     drawn.update(survey.empty_samples)
@@ -92,22 +93,22 @@ def wanted_samples(survey: Survey, settings: Settings, *, lone_too: bool) -> lis
 
 def make_plan(survey: Survey, opinion: VoterPreferences, settings: Settings) -> TrainingPlan:
     """Choose what a round trains on; equal surveys, opinions and settings give equal plans."""
-    training, ledger = settings.training, survey.ledger
+    training, history = settings.training, survey.history
     rebuild = partial(_new_pairs, survey=survey, opinion=opinion, settings=settings)
     new = _limited(rebuild(survey.replies, survey.corrections), settings)
     train, holdout = split_prompts(
-        new, training.holdout_share, training.seed, keep=ledger.trained_prompts, hold_out=ledger.held_out_prompts
+        new, training.holdout_share, training.seed, keep=history.trained_prompts, hold_out=history.held_out_prompts
     )
     train, validation = _watched(train, training)
-    lessons = [*train, *_replayed(survey, len(train), settings)]
-    capped = _capped(lessons, survey, settings)
+    uncapped = [*train, *_replayed(survey, len(train), settings)]
+    capped = _capped(uncapped, survey, settings)
     return TrainingPlan(
         train=_weighty(capped),
         validation=tuple(validation),
         holdout=_weighty(_capped(newest_pairs(holdout, MAX_HELD_OUT), survey, settings)),
         label_noise=label_noise(survey.replies) or 0.0,
         voters=round_voters(capped, _taught(survey, new, holdout, training), survey.corrections, rebuild),
-        evidence=_evidence(lessons, capped, survey, opinion, settings),
+        evidence=_evidence(uncapped, capped, survey, opinion, settings),
         continuation=survey.continuation,
     )
 
@@ -123,13 +124,13 @@ def _new_pairs(
     """Return all pairs of these rows that neither the parent nor a version before it was trained on."""
     voted = pair_votes(replies, corrections, settings.pairs.min_probability)
     completed = pair_lone_votes(
-        _new_lone_votes(replies, voted, survey.ledger),
+        _new_lone_votes(replies, voted, survey.history),
         replies,
         opinion.scores,
         version_id=survey.parent_id,
         weight=settings.pairs.lone_vote_weight,
     )
-    return [pair for pair in (*voted, *completed) if not survey.ledger.has_learned(pair)]
+    return [pair for pair in (*voted, *completed) if not survey.history.has_learned(pair)]
 
 
 def _limited(new: Sequence[Pair], settings: Settings) -> list[Pair]:
@@ -181,7 +182,7 @@ def _replayed(survey: Survey, new: int, settings: Settings) -> list[Pair]:
     """Draw old pairs until they make the configured share of the round; each parent gets a different selection."""
     share = settings.pairs.replay_share
     old = replay_pairs(
-        survey.ledger,
+        survey.history,
         {reply.id: reply for reply in survey.replies},
         {correction.id: correction for correction in survey.corrections},
         lone_vote_weight=settings.pairs.lone_vote_weight,
@@ -198,32 +199,32 @@ def _taught(
     survey: Survey, new: Sequence[Pair], holdout: Iterable[Pair], training: TrainingSettings
 ) -> list[RatedReply]:
     """Return the answers that the new pairs come from, or would come from if members had voted differently."""
-    lessons = {pair.prompt for pair in new}
-    kept_out = {pair.prompt for pair in holdout} | survey.ledger.held_out_prompts
-    known = (survey.ledger.trained_prompts - lessons) | kept_out
+    new_prompts = {pair.prompt for pair in new}
+    kept_out = {pair.prompt for pair in holdout} | survey.history.held_out_prompts
+    known = (survey.history.trained_prompts - new_prompts) | kept_out
     is_full = len(new) == training.max_pairs  # older pairs have no room in the round
     oldest = min(max(row or 0 for row in pair.rows[:2]) for pair in new) if is_full else 0
     return [
         reply
         for reply in survey.replies
-        if reply.prompt not in known and (reply.id >= oldest or reply.prompt in lessons)
+        if reply.prompt not in known and (reply.id >= oldest or reply.prompt in new_prompts)
     ]
 
 
 def _evidence(
-    lessons: Sequence[Pair], capped: Sequence[Pair], survey: Survey, opinion: VoterPreferences, settings: Settings
+    uncapped: Sequence[Pair], capped: Sequence[Pair], survey: Survey, opinion: VoterPreferences, settings: Settings
 ) -> dict[str, Any]:
     """Return what admins should know about the votes behind the round: numbers and sentences, no names."""
     ballots, most = survey.ballots, settings.votes.max_voter_share
-    before, after = (sum(pair.weight for pair in pairs) for pairs in (lessons, capped))
-    voters, by_weight = len(shares(lessons)), count_voters(lessons, survey.replies, survey.corrections)
+    before, after = (sum(pair.weight for pair in pairs) for pairs in (uncapped, capped))
+    voters, by_weight = len(shares(uncapped)), count_voters(uncapped, survey.replies, survey.corrections)
     notes = [*left_out(survey, opinion), *few_voters_note(voters, by_weight, most)]
     removed = {rule: taken / ballots.total for rule, taken in ballots.removed.items() if taken}
     return {
         "votes": ballots.total,
         "removed_shares": removed | {VOTER_CAP: 1 - after / before if after < before else 0.0},
         "voters": voters,
-        "pairs_by_source": dict(Counter(REPLAY if pair.replayed else pair.source for pair in lessons)),
+        "pairs_by_source": dict(Counter(REPLAY if pair.replayed else pair.source for pair in uncapped)),
         "preference_auc": opinion.auc,
         "notes": notes,
     }

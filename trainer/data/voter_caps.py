@@ -8,7 +8,7 @@ from dataclasses import replace
 from math import sqrt
 
 from storage.database.enums import NOBODY
-from storage.members.pseudonyms import Pseudonym
+from storage.members import Pseudonym
 from storage.training.evidence import RatedReply, WrittenCorrection
 from storage.training.rounds import RoundVoter
 from storage.wording import count, tenths

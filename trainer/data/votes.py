@@ -16,12 +16,12 @@ from storage.personalities.personalities import lock_personality
 from storage.privacy.consent import Agreement, read_agreement
 from storage.settings.sections import Settings
 from storage.training.rounds import SCHEDULE, Round, digest_manifest, last_trained, names_deleted, set_manifest
-from storage.votes.quarantines import hold_back_bursts
+from storage.votes.quarantines import quarantine_bursts
 from storage.wording import count
 from trainer.data.completion import ask_preferences, draw_samples, fit_preferences
 from trainer.data.dataset import Skip
+from trainer.data.history import Survey, survey_votes
 from trainer.data.plan import VOTER_CAP, TrainingPlan, VoterPreferences, left_out, make_plan, wanted_samples
-from trainer.data.survey import Survey, survey_votes
 from trainer.progress import Report
 
 LEAST_SHOWN_SHARE = 0.005
@@ -49,7 +49,7 @@ def prepare_votes(
     Database and model take turns: no transaction waits for a model, and no writer waits for a plan. If something is
     taken back while the plan is made, the plan is made again.
     """
-    hold_back_bursts(database, round_.personality_id, settings.votes)
+    quarantine_bursts(database, round_.personality_id, settings.votes)
     with database.snapshot() as session:
         first = survey_votes(session, settings, base, round_.personality_id)
     judge, opinion = fit_preferences(first, settings, report)
@@ -78,7 +78,7 @@ def write_plan(session: Session, round_: Round, plan: TrainingPlan, settings: Se
     """Write the round's manifest and return True, unless something was taken back since `agreed` was read."""
     # A deletion either ends before the comparison, or starts after the manifest is written and finds the pairs there.
     lock_personality(session, round_.personality_id)
-    is_unchanged = agreed.stands(read_agreement(session, round_.personality_id))
+    is_unchanged = agreed.still_holds(read_agreement(session, round_.personality_id))
     if not is_unchanged or names_deleted(session, plan.manifest):
         return False
     set_manifest(
@@ -97,7 +97,7 @@ def _plan(survey: Survey, opinion: VoterPreferences, settings: Settings, parent_
     if opinion.scores and survey.parent_id != parent_id:
         opinion = VoterPreferences({}, opinion.auc, PROMOTED_MEANWHILE)
     plan = make_plan(survey, opinion, settings)
-    if plan.new_lessons < settings.training.min_pairs:
+    if plan.new_pairs < settings.training.min_pairs:
         return _too_few(plan, left_out(survey, opinion), settings)
     return plan
 
@@ -105,7 +105,7 @@ def _plan(survey: Survey, opinion: VoterPreferences, settings: Settings, parent_
 def _too_few(plan: TrainingPlan, notes: Sequence[str], settings: Settings) -> Skip:
     new = f" that {plan.parent.name} has not learned" if plan.parent else ""
     more = f" ({len(plan.holdout)} more held out)" if plan.holdout else ""
-    found = f"{count(plan.new_lessons, 'pair')} to learn from{new}{more}, {settings.training.min_pairs} needed"
+    found = f"{count(plan.new_pairs, 'pair')} to learn from{new}{more}, {settings.training.min_pairs} needed"
     permitted = settings.privacy.discord_training_permission
     live_chat = LIVE_CHAT_IS_USED if permitted else LIVE_CHAT_IS_NOT_USED
     return "; ".join([f"{found}: {REMEDY}", live_chat, *_lost_weight(plan), *notes])

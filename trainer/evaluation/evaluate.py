@@ -16,9 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel
-from storage.models.coherence_model import resolve_coherence_model
-from storage.models.hardware import cpu_threads, serving_format, training_format
-from storage.models.libraries import silence_transformers
+from storage.models.bundled import resolve_coherence_model
+from storage.models.hardware import cpu_threads, serving_format, silence_transformers, training_format
 from storage.settings.sections import GateSettings, Settings
 from trainer.evaluation.findings import CoherenceScorer, Examiner, Findings
 from trainer.evaluation.measures import ScoredPassage, mean_divergence, surprise_ratio
@@ -105,31 +104,18 @@ def evaluate(base: BaseModel, adapter: AdapterRef, judges: Judges, *, settings: 
                 judging=Phase.BASE_COHERENCE,
             )[0],
         )
-    ratio = surprise_ratio(losses, original.coherence_losses)
-    return _compare(found, original, judges.suites, divergence, coherence_ratio=ratio, coherence_model=critic.name)
-
-
-def _compare(
-    version: Findings,
-    base: Findings,
-    suites: Sequence[Suite],
-    divergence: float,
-    *,
-    coherence_ratio: float,
-    coherence_model: str,
-) -> Evaluation:
     return Evaluation(
         divergence=divergence,
-        retention_loss_ratio=version.retention_loss / base.retention_loss,
-        coherence_ratio=coherence_ratio,
-        coherence_model=coherence_model,
-        degenerate_share=version.degenerate_share,
-        degenerate_share_base=base.degenerate_share,
-        answer_tokens=version.answer_tokens,
-        answer_tokens_base=base.answer_tokens,
+        retention_loss_ratio=found.retention_loss / original.retention_loss,
+        coherence_ratio=surprise_ratio(losses, original.coherence_losses),
+        coherence_model=critic.name,
+        degenerate_share=found.degenerate_share,
+        degenerate_share_base=original.degenerate_share,
+        answer_tokens=found.answer_tokens,
+        answer_tokens_base=original.answer_tokens,
         suites=tuple(
             result
-            for suite, of_base, of_version in zip(suites, base.passed, version.passed, strict=True)
+            for suite, of_base, of_version in zip(judges.suites, original.passed, found.passed, strict=True)
             for result in compare_suites(suite, of_base, of_version)
         ),
     )

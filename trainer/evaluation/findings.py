@@ -14,8 +14,13 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from storage.models.base_model import BaseModel, load_model, load_tokenizer
 from storage.settings.sections import GenerationSettings
-from trainer.evaluation.degenerate import degenerate_share
-from trainer.evaluation.measures import answer_losses, losses_by_position, retention_loss, retention_text
+from trainer.evaluation.measures import (
+    answer_losses,
+    degenerate_share,
+    losses_by_position,
+    retention_loss,
+    retention_text,
+)
 from trainer.evaluation.sampling import Sample, Sampler, Speaker, render
 from trainer.evaluation.suites import Suite
 from trainer.progress import Advance, Phase, Report, begin_phase

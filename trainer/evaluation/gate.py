@@ -108,11 +108,7 @@ def decide(
         return Verdict(GateVerdict.FAIL, publishable=False, checks=(_failed("numbers", sentence),))
     checks = [
         _held_out(held_out, evidence, settings, seed),
-        _broken_answers(evaluation, settings),
-        _coherence(evaluation, settings),
-        _retention(evaluation, settings),
-        _divergence(evaluation, settings),
-        _length(evaluation, settings),
+        *_measures(evaluation, settings),
         *(_suite(result, settings) for result in evaluation.suites),
     ]
     checks.sort(key=lambda check: ORDER.index(check.outcome))
@@ -191,41 +187,31 @@ def _exact_interval(share: float, trials: float, confidence: float) -> tuple[flo
     return low, high
 
 
-def _broken_answers(evaluation: Evaluation, settings: GateSettings) -> CheckResult:
-    share, base, most = evaluation.degenerate_share, evaluation.degenerate_share_base, settings.max_degenerate_excess
-    sentence = f"{share:.0%} of answers are broken (base {base:.0%}; limit +{most:.0%})"
-    return _limit("broken answers", share - base, most, sentence)
+def _measures(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckResult]:
+    found, base, most = evaluation.degenerate_share, evaluation.degenerate_share_base, settings.max_degenerate_excess
+    sentence = f"{found:.0%} of answers are broken (base {base:.0%}; limit +{most:.0%})"
+    yield _limit("broken answers", found - base, most, sentence)
 
-
-def _coherence(evaluation: Evaluation, settings: GateSettings) -> CheckResult:
     found, most = evaluation.coherence_ratio, settings.max_coherence_ratio
     sentence = f"answers surprise {evaluation.coherence_model} {found:.2f}× as much as the base's (limit {most:g}×)"
-    return _limit("coherence", found, most, sentence)
+    yield _limit("coherence", found, most, sentence)
 
-
-def _retention(evaluation: Evaluation, settings: GateSettings) -> CheckResult:
     found, most = evaluation.retention_loss_ratio, settings.max_retention_ratio
-    return _limit("retention", found, most, f"the loss on everyday text is {found:.3f}× the base's (limit {most:g}×)")
+    yield _limit("retention", found, most, f"the loss on everyday text is {found:.3f}× the base's (limit {most:g}×)")
 
-
-def _divergence(evaluation: Evaluation, settings: GateSettings) -> CheckResult:
     found, most = evaluation.divergence, settings.max_divergence
     sentence = f"answers moved {found:.2f} nats per token away from the base (limit {most:g})"
-    return _limit("divergence", found, most, sentence)
+    yield _limit("divergence", found, most, sentence)
 
-
-def _length(evaluation: Evaluation, settings: GateSettings) -> CheckResult:
-    """Only longer answers fail: members judge how short an answer should be."""
+    # Only longer answers fail: members judge how short an answer should be.
     found, base, most = evaluation.answer_tokens, evaluation.answer_tokens_base, settings.max_length_ratio
     sentence = f"answers have {found:.0f} tokens on average (base {base:.0f}; limit {most:g}×)"
-    return _limit("length", found / max(base, 1.0), most, sentence)
+    yield _limit("length", found / max(base, 1.0), most, sentence)
 
 
 def _suite(result: SuiteResult, settings: GateSettings) -> CheckResult:
-    return _knowledge(result, settings) if result.kind is Kind.KNOWLEDGE else _behaviour(result, settings)
-
-
-def _behaviour(result: SuiteResult, settings: GateSettings) -> CheckResult:
+    if result.kind is Kind.KNOWLEDGE:
+        return _knowledge(result, settings)
     sentence = (
         f"{result.version_passes} of {result.cases} {result.suite} cases passed (base {result.base_passes}; "
         f"{_lost(result)}; {result.gained} gained; limit -{settings.max_suite_drop:.0%})"

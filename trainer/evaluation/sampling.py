@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import BaseModel, end_ids, load_model, load_tokenizer
-from storage.models.hardware import serving_format, torch_device, training_format
-from storage.models.libraries import silence_transformers
-from storage.models.openvino.pipeline import PipelineOptions
+from storage.models.hardware import serving_format, silence_transformers, torch_device, training_format
+from storage.models.openvino.pipeline import PipelineOptions, generation_config, load_pipeline
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, prefers_graphs
 from storage.releases.versions import Version
@@ -113,7 +112,6 @@ class Sampler:
     def answer(
         self, prompts: Sequence[str], generation: GenerationSettings, seed: int, advance: Advance = keep_quiet
     ) -> list[Sample]:
-        """See Speaker."""
         import torch
 
         # Prompts of similar length share a batch, so that there is little padding.
@@ -183,11 +181,8 @@ class GraphSampler:
     def answer(
         self, prompts: Sequence[str], generation: GenerationSettings, seed: int, advance: Advance = keep_quiet
     ) -> list[Sample]:
-        """See Speaker."""
         if not prompts:
             return []
-        from storage.models.openvino.pipeline import load_pipeline
-
         asked = [self._tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
         pipeline = load_pipeline(self._options(max(map(len, asked)) + generation.max_new_tokens))
         running = {
@@ -207,8 +202,6 @@ class GraphSampler:
         ]
 
     def _config(self, generation: GenerationSettings, seed: int) -> Any:
-        from storage.models.openvino.pipeline import generation_config
-
         return generation_config(
             temperature=generation.temperature,
             top_p=generation.top_p,

@@ -1,29 +1,60 @@
-"""One training on several processes, the ranks: each computes its part of every step, and the first one saves.
-
-PyTorch spawns them. accelerate's launchers do not fit: `notebook_launcher` forks, which neither CUDA nor PyTorch's
-threads survive; `accelerate launch` starts only one process without a GPU, and with several GPUs the ranks go on when
-its agent is killed.
-"""
+"""The processes of a round: how each is set up, and training in several at once."""
 
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Callable
 from multiprocessing import get_context
+from multiprocessing.connection import wait
 from typing import Any
+
+from tqdm import tqdm
 
 from storage.errors import StorageError
 from storage.models.hardware import gpu_count
+from storage.runtime.log_setup import set_up_logs
+from storage.runtime.redaction import redact_secrets
 from storage.settings.sections import Settings
 from trainer.errors import TrainerError
 from trainer.progress import Report, RoundProgress
-from trainer.rounds.child_process import set_up_child
 from trainer.training.train import TrainingMetrics
 
 POLL_S = 0.2
 
 log = logging.getLogger(__name__)
+
+
+def set_up_child(settings: Settings, name: str, log_level: int) -> None:
+    """Set up a spawned process. `name` appears in its log, which holds nothing below `log_level`."""
+    exit_with_parent()
+    use_process_local_bar_lock()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of the terminal; the trainer decides
+    redact_secrets(settings)
+    set_up_logs(settings, name, least=log_level)
+
+
+def exit_with_parent() -> None:
+    """End this process as soon as its parent has ended, for whatever reason."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "this process was not spawned by another one"
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)  # sys.exit would only end this thread
+
+    threading.Thread(target=watch, name="exit-with-parent", daemon=True).start()
+
+
+def use_process_local_bar_lock() -> None:
+    """Guard progress bars, even hidden ones, by a lock that ends with this process.
+
+    tqdm's default lock is a system semaphore. If the process that made it is killed, Python warns that it leaked.
+    """
+    tqdm.set_lock(threading.RLock())
 
 
 def train_on_all(train: Callable[..., TrainingMetrics], settings: Settings, report: Report) -> TrainingMetrics:
@@ -99,7 +130,7 @@ def _run_rank(train: Callable[..., TrainingMetrics], settings: Settings, log_lev
     is_first = os.environ["RANK"] == "0"
     set_up_child(settings, f"round.{os.environ['RANK']}", log_level if is_first else logging.ERROR)
     try:
-        metrics = train(report=messages.put if is_first else _report_nothing)
+        metrics = train(report=messages.put if is_first else lambda _progress: None)
     except (TrainerError, StorageError) as error:
         messages.put(str(error))
         raise
@@ -108,7 +139,3 @@ def _run_rank(train: Callable[..., TrainingMetrics], settings: Settings, log_lev
     import torch.distributed
 
     torch.distributed.destroy_process_group()
-
-
-def _report_nothing(_progress: RoundProgress) -> None:
-    pass

@@ -1,4 +1,4 @@
-"""From votes or examples to an adapter that the gate has judged; the round's row is not touched."""
+"""A round from its data to a judged version: choose what to learn from, train, judge, publish."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from storage.database.enums import TrainingSource
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.hardware import require_quantization
 from storage.personalities.cards import settings_of
-from storage.personalities.personalities import read_personality, take_cards
+from storage.personalities.personalities import load_cards, read_personality
 from storage.settings.sections import Settings
 from storage.training.rounds import require_round
-from trainer.data.dataset import TrainingSet, held_out, training_set_of
-from trainer.data.examples import prepare_examples
+from trainer.data.dataset import TrainingSet, held_out, prepare_examples, training_set_of
 from trainer.data.votes import prepare_votes
 from trainer.evaluation.evaluate import Judges, evaluate, load_judges
 from trainer.evaluation.gate import Verdict, decide
@@ -68,7 +67,7 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
     base = resolve_base_model(settings.model.base, settings.data.directory, log.info)
     store = open_store(settings)
     with database.transaction() as session:
-        take_cards(session, settings)
+        load_cards(session, settings)
         round_ = require_round(session, round_id)
         personality = read_personality(session, round_.personality_id)
     settings = settings_of(settings, personality.card)

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from storage.database.database import Database, open_database
 from storage.database.enums import GateVerdict, RoundStatus
-from storage.errors import LeaseRanOut, RoundConflict, StorageError
+from storage.errors import LeaseExpired, RoundConflict, StorageError
 from storage.releases.promotion import release_passed
 from storage.releases.versions import Continuation, Version, name_of, register
 from storage.runtime.processes import HEARTBEAT_S
@@ -62,7 +62,7 @@ def _conclude_when_leased(database: Database, settings: Settings, round_id: int,
             # Retried if the database is unreachable: an hour of training would be lost.
             database.call(_conclude_if_leased, settings, round_id, result)
             return
-        except LeaseRanOut:
+        except LeaseExpired:
             if time.monotonic() > give_up_at:
                 raise
         time.sleep(RETRY_S)

@@ -38,31 +38,24 @@ from storage.training.rounds import (
     request_round,
     require_round,
 )
-from trainer.rounds.adapter_housekeeping import AdapterHousekeeping
-from trainer.rounds.child_process import set_up_child
-from trainer.rounds.metrics import served_metrics
-from trainer.rounds.schedule import scheduled_rounds
+from trainer.progress import served_metrics
+from trainer.rounds.distributed import set_up_child
+from trainer.rounds.schedule import AdapterHousekeeping, scheduled_rounds
 
 POLL_S = 0.5
 RETRY_S = 5.0
 ENDING_S = 10.0
 STOPPED = "the trainer was stopped during this round and nothing was published: ask for a new one"
 
-RoundReport = Callable[[Round], None]
-
 log = logging.getLogger(__name__)
 
 
-def run_trainer(settings: Settings, stop: threading.Event | None = None) -> None:
-    """Run requested and scheduled rounds, one at a time, until `stop` is set; without it, until SIGTERM or SIGINT.
+def run_trainer(settings: Settings, stop: threading.Event) -> None:
+    """Run requested and scheduled rounds, one at a time, until `stop` is set.
 
     Raises DataDirectoryInUse if another trainer uses the data folder, SettingsError on a bad schedule, and
     DatabaseError.
     """
-    if stop is None:
-        with stopped_by_signals() as signalled:
-            run_trainer(settings, signalled)
-        return
     with sole_process(TRAINER, settings.data.directory), closing(open_database(settings)) as database:
         worker = RoundWorker(settings, database, stop)
         worker.clean_up()
@@ -81,20 +74,16 @@ def train_now(
     settings: Settings,
     personality: str,
     requested_by: str,
-    report: RoundReport,
-    stop: threading.Event | None = None,
+    report: Callable[[Round], None],
+    stop: threading.Event,
     *,
     learns_from: TrainingSource = TrainingSource.VOTES,
 ) -> Round:
     """Request a round or join an open one, wait until it ends, and return it; `report` gets it while it is open.
 
-    A running trainer does the work, on this host or another; without one, this process does. If `stop` or a signal
-    stops this function, a round that runs here is interrupted and one that runs elsewhere continues. Raises
-    PersonalityNotFound.
+    A running trainer does the work, on this host or another; without one, this process does. If `stop` is set, a
+    round that runs here is interrupted and one that runs elsewhere continues. Raises PersonalityNotFound.
     """
-    if stop is None:
-        with stopped_by_signals() as signalled:
-            return train_now(settings, personality, requested_by, report, signalled, learns_from=learns_from)
     with closing(open_database(settings)) as database:
         _end_orphans(settings, database, stop)
         with database.transaction() as session:

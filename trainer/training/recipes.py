@@ -6,14 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from storage.models.hardware import has_gpu, training_format
 from storage.settings.sections import DemonstrationSettings, TrainingSettings
-from trainer.training.rows import MAX_BATCH_TOKENS, Example, Row, demonstration_row, pair_row
-
-if TYPE_CHECKING:
-    from trainer.training.trl_trainers import RowTrainer
+from trainer.training.scorers import MAX_BATCH_TOKENS, Example, Row, demonstration_row, pair_row
 
 MAX_LABEL_NOISE = 0.4
 """Robust DPO divides by 1 - 2 * noise: near 0.5, one round would run away from its parent."""
@@ -32,7 +29,7 @@ class TrainingSplit:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train with one objective. It can be pickled, and imports TRL only when its trainer is needed."""
+    """How to train with one objective. It can be pickled, and imports TRL only when it is used."""
 
     objective: str
     """dpo, robust or sft."""
@@ -44,7 +41,6 @@ class Recipe:
     """Turns an example into token ids, given the tokenizer."""
     config: Callable[..., Any]
     """Returns TRL's settings, given (output, settings, tokens of the longest row, validates=...)."""
-    trainer: Callable[[], type[RowTrainer]]
 
 
 def dpo_recipe(settings: TrainingSettings, label_noise: float) -> Recipe:
@@ -56,7 +52,7 @@ def dpo_recipe(settings: TrainingSettings, label_noise: float) -> Recipe:
     if not 0 <= label_noise <= 0.5:
         raise ValueError(f"label_noise = {label_noise} is not in [0, 0.5]")
     config = partial(dpo_config, min(label_noise, MAX_LABEL_NOISE))
-    return Recipe(settings.objective, "pair", "training.learning_rate", pair_row, config, _preference_trainer)
+    return Recipe(settings.objective, "pair", "training.learning_rate", pair_row, config)
 
 
 def dpo_config(label_noise: float, output: Path, settings: TrainingSettings, _longest: int, *, validates: bool) -> Any:
@@ -133,26 +129,7 @@ def training_options(output: Path, settings: TrainingSettings, *, validates: boo
     }
 
 
-def _preference_trainer() -> type[RowTrainer]:
-    from trainer.training.trl_trainers import PreferenceTrainer
-
-    return PreferenceTrainer
-
-
-def _demonstration_trainer() -> type[RowTrainer]:
-    from trainer.training.trl_trainers import DemonstrationTrainer
-
-    return DemonstrationTrainer
-
-
-SFT = Recipe(
-    "sft",
-    "example answer",
-    "demonstration.learning_rate",
-    demonstration_row,
-    _sft_config,
-    _demonstration_trainer,
-)
+SFT = Recipe("sft", "example answer", "demonstration.learning_rate", demonstration_row, _sft_config)
 """The loss is the mean over the answers' tokens and the end token after each answer."""
 
 

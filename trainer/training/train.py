@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.models.base_model import BaseModel, load_model, load_tokenizer
-from storage.models.hardware import cpu_threads, has_gpu, training_format
-from storage.models.libraries import silence_transformers
+from storage.models.hardware import cpu_threads, has_gpu, silence_transformers, training_format
 from storage.settings.sections import TrainingSettings
 from trainer.errors import TrainerError, TrainingDiverged
 from trainer.progress import Phase, Report, RoundProgress, begin_phase
-from trainer.training.recipes import Recipe, TrainingSplit
-from trainer.training.rows import Example, Row, row_tokens
+from trainer.training.recipes import SFT, Recipe, TrainingSplit
+from trainer.training.scorers import Example, Row, row_tokens
 
 if TYPE_CHECKING:
     from trainer.training.trl_trainers import RowTrainer, TrainingRun
@@ -131,11 +130,14 @@ def build_trainer(
     """Return a trainer that continues `parent` (a new adapter if None). It validates only with `settings.patience`."""
     from datasets import Dataset
 
+    from trainer.training.trl_trainers import DemonstrationTrainer, PreferenceTrainer
+
     kept, watched = _fitting(rows), _fitting(validation) if settings.patience else []
     if not kept:
         raise TrainerError(f"none of {len(rows)} {recipe.noun}s fits into training.max_tokens = {settings.max_tokens}")
     longest = max(map(row_tokens, [*kept, *watched]))
-    return recipe.trainer()(
+    trainer = DemonstrationTrainer if recipe.objective == SFT.objective else PreferenceTrainer
+    return trainer(
         model=_load_policy(base, parent, settings, longest),
         peft_config=None if parent else new_adapter(settings),
         processing_class=tokenizer,

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Sequence
 from pathlib import Path
 
-from bot.chat.prompting import ChatMessage
+from bot.engine import EngineState, Finish, GenerationRequest
 from bot.engine.openvino.worker_process import VersionProcess
-from bot.engine.protocol import EngineState, Finish, GenerationRequest, RenderedPrompt
-from bot.engine.queue import QueuedGeneration, Turns, require_room
+from bot.engine.queue import QueuedGeneration, QueueingEngine
 from bot.engine.rendering import Renderer, load_renderer
-from bot.errors import EngineClosed, EngineStopped
+from bot.errors import EngineStopped
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel, window_of
-from storage.models.hardware import serving_format
-from storage.models.libraries import broken_library
+from storage.models.hardware import broken_library, serving_format
 from storage.models.openvino.pipeline import PipelineOptions
 from storage.models.openvino.verifier import Verifier
 from storage.settings.sections import GenerationSettings, ModelSettings
@@ -25,7 +21,7 @@ from storage.settings.sections import GenerationSettings, ModelSettings
 log = logging.getLogger(__name__)
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(QueueingEngine[QueuedGeneration]):
     """Starts an answer as soon as one of `generation.batch_size` places is free; versions compute in parallel.
 
     Lanes take turns at free places, each lane's oldest request first. Every version is a process with its own prefix
@@ -35,6 +31,7 @@ class OpenVinoEngine:
     def __init__(
         self, base: BaseModel, data_directory: Path, model: ModelSettings, generation: GenerationSettings
     ) -> None:
+        super().__init__(generation)
         self._base = base
         self._verifier = Verifier(base, data_directory, model)
         self._folder: Path | None = None
@@ -42,21 +39,9 @@ class OpenVinoEngine:
         self._wanted: list[AdapterRef | None] = []
         """Versions to load as part of the start."""
         self._model = model
-        self._generation = generation
-        self._waiting: list[QueuedGeneration] = []
         self._versions: dict[AdapterRef | None, VersionProcess] = {}
-        self._turns = Turns()
         self._leaving: set[asyncio.Task[None]] = set()
-        self._timers: dict[QueuedGeneration, asyncio.TimerHandle] = {}
-        self._is_open = False
-        self._is_closing = False
-        self._idle = asyncio.Event()
-        self._renderer: Renderer | None = None
         self._end_ids: frozenset[int] = frozenset()
-
-    @property
-    def waiting(self) -> int:
-        return len(self._waiting)
 
     def state(self) -> EngineState:
         trouble = "" if self._is_open or self._is_closing else "OpenVINO is not started"
@@ -77,6 +62,12 @@ class OpenVinoEngine:
         self._is_open = not self._is_closing
         self._settle()
 
+    def _load_renderer(self) -> tuple[Renderer, dict[int, str]]:
+        # Not AutoTokenizer, which takes a second longer to import.
+        return load_renderer(
+            self._base.path, self._model, self._generation.max_new_tokens, tokenizer_class="PreTrainedTokenizerFast"
+        )
+
     async def _require_loading(self) -> None:
         """Raise EngineStopped if a version cannot be loaded, except for a bad adapter: other versions may load."""
         for version in list(self._versions.values()):
@@ -84,39 +75,13 @@ class OpenVinoEngine:
             if version.is_gone and not version.is_misfit:
                 raise version.failure
 
-    def _load_renderer(self) -> tuple[Renderer, dict[int, str]]:
-        # Not AutoTokenizer, which takes a second longer to import.
-        return load_renderer(
-            self._base.path, self._model, self._generation.max_new_tokens, tokenizer_class="PreTrainedTokenizerFast"
-        )
-
     async def close(self, drain_s: float) -> None:
-        self._is_open, self._is_closing = False, True
         self._verifier.cancel()
-        self._settle()
-        try:
-            await asyncio.wait_for(self._idle.wait(), drain_s)
-        except TimeoutError:
-            for generation in list(self._timers):
-                self._end(generation, Finish.CANCELLED)
+        await self._drain(drain_s)
         await asyncio.gather(*(version.close() for version in self._versions.values()), *self._leaving)
 
-    async def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
-        if self._renderer is None:
-            raise EngineStopped("the engine is not started")
-        return await asyncio.to_thread(self._renderer.render, messages)
-
     def submit(self, request: GenerationRequest) -> QueuedGeneration:
-        if not self._is_open:
-            raise EngineClosed
-        require_room(self._waiting, request.lane, self._generation.queue_size)
-        generation = QueuedGeneration(request, lambda one: self._end(one, Finish.CANCELLED))
-        self._timers[generation] = asyncio.get_running_loop().call_later(
-            self._generation.timeout_s, self._end, generation, Finish.TIMEOUT
-        )
-        self._waiting.append(generation)
-        self._settle()
-        return generation
+        return self._queue(QueuedGeneration(request, self._cancel))
 
     def prepare(self, adapter: AdapterRef | None) -> None:
         """Load a version ahead of its first request, unless that needs the place of the only version."""
@@ -125,29 +90,14 @@ class OpenVinoEngine:
         elif not self._is_closing and (self._has_room() or len(self._versions) > 1):
             self._load(adapter)
 
-    def _end(self, generation: QueuedGeneration, finish: Finish) -> None:
-        """End an answer early, running or waiting."""
-        if generation.has_ended:
-            return
-        if generation in self._waiting:
-            self._waiting.remove(generation)
-            generation.complete(finish, time.perf_counter())
-        else:
-            self._versions[generation.request.adapter].end(generation, finish)
-        self._settle()
+    def _interrupt(self, generation: QueuedGeneration, finish: Finish) -> None:
+        self._versions[generation.request.adapter].end(generation, finish)
 
-    def _settle(self) -> None:
-        """Start waiting requests on free places, and drop the timers of ended ones."""
+    def _start_waiting(self) -> None:
         while (chosen := self._next()) is not None:
             self._waiting.remove(chosen)
             self._turns.take(chosen.request.lane)
             self._versions[chosen.request.adapter].answer(chosen, self._end_ids)
-        for generation in [one for one in self._timers if one.has_ended]:
-            self._timers.pop(generation).cancel()
-        if self._timers:
-            self._idle.clear()
-        else:
-            self._idle.set()
 
     def _next(self) -> QueuedGeneration | None:
         """Return the next request: the oldest of the lane that has waited longest; None without a free place."""

@@ -22,13 +22,13 @@ import numpy as np
 import openvino as ov
 from openvino_genai import GenerationFinishReason
 
-from bot.engine.protocol import Finish
+from bot.engine import Finish
 from bot.engine.queue import TextStream
 from storage.errors import StorageError
-from storage.models.libraries import broken_library
+from storage.models.hardware import broken_library
 from storage.models.openvino.graph import AdapterMisfit
 from storage.models.openvino.pipeline import PipelineOptions, generation_config, load_pipeline, load_plain_tokenizer
-from storage.runtime.request_ids import current_request, working_on
+from storage.runtime.log_setup import current_request, working_on
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +37,6 @@ Emit = Callable[[dict[str, Any]], None]
 
 
 class _Answer:
-    """An answer in progress."""
-
     def __init__(self, handle: Any, prompt_tokens: int, end_ids: Collection[int], stream: TextStream) -> None:
         self._handle = handle
         self._prompt_tokens = prompt_tokens

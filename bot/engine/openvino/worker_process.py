@@ -16,7 +16,7 @@ from dataclasses import asdict
 from queue import SimpleQueue
 from typing import IO, Any
 
-from bot.engine.protocol import Finish
+from bot.engine import Finish
 from bot.engine.queue import QueuedGeneration
 from bot.errors import EngineStopped
 from storage.adapters.folder_store import AdapterRef
@@ -98,7 +98,6 @@ class VersionProcess:
 
     @property
     def failure(self) -> EngineStopped:
-        """Why the process has ended."""
         return EngineStopped(f"the model's process ended: {self._reason}")
 
     def answer(self, generation: QueuedGeneration, end_ids: Collection[int]) -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, Protocol
+from typing import Any
 
-from bot.engine.protocol import GenerationRequest
+from bot.engine import GenerationRequest
 from bot.engine.remote.replicas import Replica
 from bot.engine.remote.server import Overloaded, Refused, ServerError, Slow, Unreachable, VersionRefused
 from storage.adapters.folder_store import AdapterRef
-from storage.adapters.served_copies import PREFIX, ServedAdapterCopies, open_served_copies, served_name
+from storage.adapters.shared_store import PREFIX, ServedAdapterCopies, open_served_copies, served_name
 from storage.errors import AdapterError
 from storage.models.gguf import gguf_name
 from storage.settings.sections import RemoteSettings, Settings
@@ -31,49 +31,28 @@ MOST_STOPS = 4
 Fields = dict[str, Any]
 
 
-class Versions(Protocol):
-    """What differs between kinds of servers."""
-
-    wants_tokens: bool
-    """Whether a prompt is sent as tokens instead of text."""
-
-    def naming(self, replica: Replica, adapter: AdapterRef | None) -> AbstractAsyncContextManager[Fields]:
-        """Yield the fields of a request that select the version, which stays loaded in the meantime.
-
-        Raises VersionRefused if the server cannot get it, and ServerError.
-        """
-        ...
-
-    def sampling(self, request: GenerationRequest, ends: Mapping[int, str]) -> Fields:
-        """Return the fields for sampling and stopping; `ends` are the tokens that end an answer, {id: text}."""
-        ...
-
-    def noticed(self, replica: Replica) -> None:
-        """Update the loaded versions from the server's current list of models."""
-        ...
-
-    def forget(self, replica: Replica, adapter: AdapterRef) -> None:
-        """Note that the server does not have the version: it was restarted."""
-        ...
-
-
 def versions_of(settings: Settings) -> Versions:
     remote = settings.remote
     if remote.kind == "vllm":
         return VllmVersions(remote, open_served_copies(settings.data.directory))
-    return LlamaCppVersions(remote) if remote.kind == "llama.cpp" else BaseOnly(remote)
+    return LlamaCppVersions(remote) if remote.kind == "llama.cpp" else Versions(remote)
 
 
-class BaseOnly:
-    """Any server of OpenAI's completions API: only its operator decides what it serves."""
+class Versions:
+    """How a server gets versions. This is any server of OpenAI's completions API: only the base answers."""
 
     wants_tokens = False
+    """Whether a prompt is sent as tokens instead of text."""
 
     def __init__(self, settings: RemoteSettings) -> None:
         self._settings = settings
 
     @asynccontextmanager
     async def naming(self, replica: Replica, adapter: AdapterRef | None) -> AsyncIterator[Fields]:
+        """Yield the fields of a request that select the version, which stays loaded in the meantime.
+
+        Raises VersionRefused if the server cannot get it, and ServerError.
+        """
         if adapter is not None:
             raise VersionRefused(
                 replica.server.url,
@@ -83,19 +62,20 @@ class BaseOnly:
         yield {"model": self.base_name(replica)}
 
     def sampling(self, request: GenerationRequest, ends: Mapping[int, str]) -> Fields:
+        """Return the fields for sampling and stopping; `ends` are the tokens that end an answer, {id: text}."""
         return _common(request) | {"stop": list(ends.values())[:MOST_STOPS]}
 
     def noticed(self, replica: Replica) -> None:
-        """Do nothing: none of the models it lists is ours."""
+        """Update the loaded versions from the server's current list of models."""
 
     def forget(self, replica: Replica, adapter: AdapterRef) -> None:
-        """Do nothing: there is nothing to forget."""
+        """Note that the server does not have the version: it was restarted."""
 
     def base_name(self, replica: Replica) -> str:
         return self._settings.model or (replica.models[0] if replica.models else "")
 
 
-class VllmVersions(BaseOnly):
+class VllmVersions(Versions):
     """vLLM loads and unloads adapters at run time, and answers with the one that a request names as its model."""
 
     def __init__(self, settings: RemoteSettings, copies: ServedAdapterCopies) -> None:
@@ -126,7 +106,7 @@ class VllmVersions(BaseOnly):
         }
 
     def noticed(self, replica: Replica) -> None:
-        """Another bot, or a previous run of this one, may have loaded versions; a restart loses all."""
+        # Another bot, or a previous run of this one, may have loaded versions; a restart loses all.
         listed = [name for name in replica.models if name.startswith(PREFIX)]
         for gone in replica.loaded.keys() - set(listed):
             del replica.loaded[gone]
@@ -183,7 +163,7 @@ def _remedy(says: str, name: str, path: str) -> str:
     )
 
 
-class LlamaCppVersions(BaseOnly):
+class LlamaCppVersions(Versions):
     """llama.cpp's server gets adapters at its start; each request sets the strength of each adapter."""
 
     wants_tokens = True  # the server would add its own first token to text

@@ -1,23 +1,79 @@
-"""One answer from one server: request it, read its pieces, count its tokens, and decide about another attempt."""
+"""One answer of a server, and the tokens of all answers, which are counted per day and limited."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
+from datetime import date
 
-from bot.engine.protocol import Finish, GenerationRequest
+from sqlalchemy.orm import Session
+
+from bot.engine import Finish, GenerationRequest
 from bot.engine.queue import QueuedGeneration
 from bot.engine.remote.adapter_loading import NOT_FOUND, Fields, Versions, VllmVersions
 from bot.engine.remote.replicas import NEEDS_KEY, Replica
 from bot.engine.remote.server import Faulty, Overloaded, Refused, ServerError, Slow, Usage, VersionRefused
-from bot.engine.remote.spending import Spending
 from bot.engine.rendering import Renderer
-from bot.errors import UserFacingError
+from bot.errors import SpentForToday, UserFacingError
+from storage.database.columns import utc_now
+from storage.database.database import Database
+from storage.database.engine import FAILURES, explain
+from storage.operations.token_spend import Spend, add_spend, is_used_up, spent_on
+from storage.settings.sections import RemoteSettings
 
 log = logging.getLogger(__name__)
+
+
+Key = tuple[date, str, str]
+
+
+class Spending:
+    """The limit is soft: tokens of answers in progress are only counted at their end."""
+
+    def __init__(self, database: Database, settings: RemoteSettings) -> None:
+        self._database = database
+        self._settings = settings
+        self._day = utc_now().date()
+        self._spent = Spend()
+        """The day's spending of all processes, as last read."""
+        self._unwritten: Counter[tuple[Key, str]] = Counter()
+        """Counts that are not in the database yet."""
+
+    def require(self) -> None:
+        """Raise SpentForToday if the day's tokens were used up at the last count."""
+        if self._day == utc_now().date() and is_used_up(self._spent, self._settings):
+            raise SpentForToday
+
+    async def add(self, server: str, model: str, prompt_tokens: int, answer_tokens: int) -> None:
+        key = utc_now().date(), server, model
+        self._unwritten.update(
+            {(key, "answers"): 1, (key, "prompt_tokens"): prompt_tokens, (key, "answer_tokens"): answer_tokens}
+        )
+        await self.exchange()
+
+    async def exchange(self) -> None:
+        """Write our counts and read those of all processes; if the database fails, the last known ones stay."""
+        news, self._unwritten = self._unwritten, Counter()
+        today = utc_now().date()
+        try:
+            spent = await (self._database.run(_write, news, today) if news else self._database.read(spent_on, today))
+        except FAILURES as error:
+            self._unwritten.update(news)
+            log.warning("The token count cannot be stored now and is kept in memory: %s", explain(error))
+        else:
+            self._day, self._spent = today, spent
+
+
+def _write(session: Session, news: Counter[tuple[Key, str]], today: date) -> Spend:
+    for key in {key for key, _ in news}:
+        counts = {name: news[key, name] for name in ("answers", "prompt_tokens", "answer_tokens")}
+        add_spend(session, *key, Spend(**counts))
+    return spent_on(session, today)
+
 
 FINISHES = {"stop": Finish.STOP, "length": Finish.LENGTH}
 MOST_ATTEMPTS = 3
@@ -124,7 +180,7 @@ class RemoteGeneration(QueuedGeneration):
     """An answer with its attempts so far."""
 
     def __init__(
-        self, request: GenerationRequest, blocks: tuple[int, ...], on_cancel: Callable[[QueuedGeneration], None]
+        self, request: GenerationRequest, blocks: tuple[int, ...], on_cancel: Callable[[RemoteGeneration], None]
     ) -> None:
         super().__init__(request, on_cancel)
         self.blocks = blocks
@@ -136,7 +192,6 @@ class RemoteGeneration(QueuedGeneration):
         """The current attempt."""
 
     def attempt(self, renderer: Renderer, ends: Mapping[int, str]) -> RemoteAnswer:
-        """Start the next attempt."""
         self._answer = RemoteAnswer(self.request, renderer, ends, time.perf_counter())
         return self._answer
 

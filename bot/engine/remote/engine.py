@@ -5,24 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
-from bot.background.tasks import BackgroundTasks
-from bot.chat.prompting import ChatMessage
-from bot.engine.protocol import EngineState, Finish, GenerationRequest, RenderedPrompt
-from bot.engine.queue import Turns, require_room
+import aiohttp
+
+from bot.background import BackgroundTasks
+from bot.engine import EngineState, Finish, GenerationRequest
+from bot.engine.queue import QueueingEngine
 from bot.engine.remote.adapter_loading import versions_of
-from bot.engine.remote.completion import RemoteGeneration
-from bot.engine.remote.replicas import HealthWatch, Replica, choose_replica, next_chance, prefix_blocks
+from bot.engine.remote.completion import RemoteGeneration, Spending
+from bot.engine.remote.replicas import Replica, check_health, choose_replica, next_chance, prefix_blocks, watch_health
 from bot.engine.remote.server import Server, ServerError, open_session
-from bot.engine.remote.spending import Spending
-from bot.engine.rendering import Renderer, load_renderer
-from bot.errors import EngineClosed, EngineStopped, ServersUnreachable
+from bot.engine.rendering import load_renderer
+from bot.errors import EngineClosed, ServersUnreachable
 from storage.adapters.folder_store import AdapterRef
-from storage.adapters.served_copies import open_served_copies
+from storage.adapters.shared_store import open_served_copies
 from storage.database.database import Database
 from storage.models.base_model import BaseModel
 from storage.settings.sections import Settings
@@ -30,7 +28,7 @@ from storage.settings.sections import Settings
 log = logging.getLogger(__name__)
 
 
-class RemoteEngine:
+class RemoteEngine(QueueingEngine[RemoteGeneration]):
     """Starts an answer as soon as a server has one of its `generation.batch_size` places free; lanes take turns.
 
     A conversation goes to the server that has read its start, other prompts to the idlest server. If a server fails,
@@ -38,34 +36,23 @@ class RemoteEngine:
     """
 
     def __init__(self, base: BaseModel, settings: Settings, database: Database) -> None:
+        super().__init__(settings.generation)
         self._base = base
         self._settings = settings
         self._remote = settings.remote
         self._versions = versions_of(settings)
         self._spending = Spending(database, settings.remote)
-        self._watch = HealthWatch(settings.remote, self._versions.noticed, lambda _replica: self._settle())
         self._replicas: list[Replica] = []
         self._wanted: list[AdapterRef | None] = []
         """Versions to load as part of the start."""
-        self._waiting: list[RemoteGeneration] = []
-        self._turns = Turns()
-        self._timers: dict[RemoteGeneration, asyncio.TimerHandle] = {}
         self._answers = BackgroundTasks()
         """Answers in progress, and the counting of their tokens: closing waits for them."""
         self._chores = BackgroundTasks()
         """Health checks, and versions loaded ahead: closing cancels them."""
         self._alarm: asyncio.TimerHandle | None = None
         """Fires when a server's rest is over."""
-        self._session: Any = None
-        self._is_open = False
-        self._is_closing = False
-        self._idle = asyncio.Event()
-        self._renderer: Renderer | None = None
+        self._session: aiohttp.ClientSession | None = None
         self._ends: dict[int, str] = {}
-
-    @property
-    def waiting(self) -> int:
-        return len(self._waiting)
 
     def state(self) -> EngineState:
         loaded = {name for replica in self._replicas for name in replica.loaded}
@@ -79,19 +66,20 @@ class RemoteEngine:
 
     async def start(self) -> None:
         """Read the tokenizer and check the servers once; unreachable ones may become available later."""
-        load = partial(load_renderer, self._base.path, self._settings.model, self._settings.generation.max_new_tokens)
-        self._renderer, self._ends = await asyncio.to_thread(load)
+        self._renderer, self._ends = await asyncio.to_thread(
+            load_renderer, self._base.path, self._settings.model, self._generation.max_new_tokens
+        )
         if self._is_closing:
             return
-        key = self._settings.remote_api_key
-        self._session = open_session(self._remote, key.get_secret_value().strip() if key else None)
-        self._replicas = [Replica(Server(url, self._session, self._remote)) for url in self._remote.servers]
-        looks = [self._look(replica) for replica in self._replicas]
-        await asyncio.gather(self._spending.look(), *looks, return_exceptions=True)
+        self._session = session = open_session(self._settings)
+        self._replicas = [Replica(Server(url, session, self._remote)) for url in self._remote.servers]
+        checks = [self._check_soon(replica) for replica in self._replicas]
+        await asyncio.gather(self._spending.exchange(), *checks, return_exceptions=True)
         if self._is_closing:
             return
         for replica in self._replicas:
-            self._chores.spawn(self._watch.watch(replica), f"watch {replica.server.url}")
+            watching = watch_health(replica, self._remote.health_interval_s, self._check)
+            self._chores.spawn(watching, f"watch {replica.server.url}")
         self._chores.spawn(self._remove_unused_copies(), "remove unused copies of versions")
         self._is_open = True
         for adapter in self._wanted:
@@ -99,13 +87,7 @@ class RemoteEngine:
         self._settle()
 
     async def close(self, drain_s: float) -> None:
-        self._is_open, self._is_closing = False, True
-        self._settle()
-        try:
-            await asyncio.wait_for(self._idle.wait(), drain_s)
-        except TimeoutError:
-            for generation in list(self._timers):
-                self._end(generation, Finish.CANCELLED)
+        await self._drain(drain_s)
         self._chores.cancel()
         await self._chores.finish()
         await self._answers.finish()
@@ -113,11 +95,6 @@ class RemoteEngine:
             self._alarm.cancel()
         if self._session is not None:
             await self._session.close()
-
-    async def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
-        if self._renderer is None:
-            raise EngineStopped("the engine is not started")
-        return await asyncio.to_thread(self._renderer.render, messages)
 
     def prepare(self, adapter: AdapterRef | None) -> None:
         """Make every healthy server load the version; others load it when it is first requested."""
@@ -146,50 +123,30 @@ class RemoteEngine:
         self._spending.require()
         if self._are_all_down():
             raise ServersUnreachable
-        require_room(self._waiting, request.lane, self._settings.generation.queue_size)
         blocks = prefix_blocks(request.adapter, request.prompt)
-        generation = RemoteGeneration(request, blocks, lambda _one: self._end(generation, Finish.CANCELLED))
-        self._timers[generation] = asyncio.get_running_loop().call_later(
-            self._settings.generation.timeout_s, self._end, generation, Finish.TIMEOUT
-        )
-        self._waiting.append(generation)
-        self._settle()
-        return generation
+        return self._queue(RemoteGeneration(request, blocks, self._cancel))
 
     def _are_all_down(self) -> bool:
         now = time.perf_counter()
         return all(replica.is_down(now) for replica in self._replicas)
 
-    def _end(self, generation: RemoteGeneration, finish: Finish) -> None:
-        """End an answer early, running or waiting; closing the connection ends it on the server."""
-        if generation.has_ended:
-            return
-        if generation in self._waiting:
-            self._waiting.remove(generation)
+    def _interrupt(self, generation: RemoteGeneration, finish: Finish) -> None:
         generation.end(finish)
         if generation.task:
-            generation.task.cancel()
-        self._settle()
+            generation.task.cancel()  # this closes the connection, which ends the answer on the server
 
-    def _settle(self) -> None:
-        """Start waiting requests on free places, and drop the timers of ended ones."""
+    def _start_waiting(self) -> None:
         while (chosen := self._next()) is not None:
             self._begin(*chosen)
         if self._waiting and self._are_all_down():
             for generation in self._waiting:
                 generation.fail(ServersUnreachable())
             self._waiting.clear()
-        for generation in [one for one in self._timers if one.has_ended]:
-            self._timers.pop(generation).cancel()
-        if self._timers:
-            self._idle.clear()
-        else:
-            self._idle.set()
         self._set_alarm()
 
     def _next(self) -> tuple[RemoteGeneration, Replica] | None:
         """Return the oldest request of the lane that has waited longest, and its server; None if none is free."""
-        now, places = time.perf_counter(), self._settings.generation.batch_size
+        now, places = time.perf_counter(), self._generation.batch_size
         for one in self._turns.in_order(self._waiting):
             replica = choose_replica(self._replicas, one.blocks, now, places, one.avoided)
             if replica is not None:
@@ -221,7 +178,7 @@ class RemoteEngine:
         so_far = generation.attempt(self._renderer, self._ends)
         is_billed = True
         try:
-            await self._spending.look()
+            await self._spending.exchange()
             self._spending.require()
             finish = await so_far.fetch(generation.extend, replica, self._versions)
         except asyncio.CancelledError:  # the answer was completed before that
@@ -231,7 +188,7 @@ class RemoteEngine:
         except Exception as error:
             is_billed = so_far.is_billed(error)
             if replica.blame(error, so_far.started_at):
-                self._look(replica)
+                self._check_soon(replica)
             self._fail(generation, replica, error)
         else:
             replica.succeeded()
@@ -247,5 +204,11 @@ class RemoteEngine:
         else:
             generation.give_up(error)
 
-    def _look(self, replica: Replica) -> asyncio.Task[None]:
-        return self._chores.spawn(self._watch.look(replica), f"check {replica.server.url}")
+    def _check_soon(self, replica: Replica) -> asyncio.Task[None]:
+        return self._chores.spawn(self._check(replica), f"check {replica.server.url}")
+
+    async def _check(self, replica: Replica) -> None:
+        has_changed = await check_health(replica, self._remote)
+        self._versions.noticed(replica)
+        if has_changed:
+            self._settle()

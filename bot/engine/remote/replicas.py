@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from tenacity import AsyncRetrying, retry_if_result, wait_random_exponential
 
 from bot.engine.remote.server import Overloaded, Refused, Server, ServerError, Unreachable, VersionRefused
 from storage.adapters.folder_store import AdapterRef
-from storage.adapters.served_copies import served_name
+from storage.adapters.shared_store import served_name
 from storage.settings.sections import KEY_VARIABLE, RemoteSettings
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,6 @@ class Replica:
     failures: int = 0
     """Failures in a row."""
     failed_at: float = 0.0
-    """Time of the last failure."""
     rests_until: float = 0.0
     heard_at: float = 0.0
     """Time of its last reply."""
@@ -159,67 +158,51 @@ def next_chance(replicas: Sequence[Replica], now: float) -> float | None:
     return min(rests, default=None)
 
 
-class HealthWatch:
-    def __init__(
-        self, settings: RemoteSettings, on_listed: Callable[[Replica], None], on_change: Callable[[Replica], None]
-    ) -> None:
-        """`on_listed` is called after each check, `on_change` if a server was lost or found."""
-        self._settings = settings
-        self._on_listed = on_listed
-        self._on_change = on_change
-
-    async def watch(self, replica: Replica) -> None:
-        """Check at intervals; check a lost server soon at first, then less and less often."""
-        interval_s = self._settings.health_interval_s
-        until_found = AsyncRetrying(
-            retry=retry_if_result(lambda _: replica.problem is not None),
-            wait=wait_random_exponential(FIRST_PAUSE_S, max=interval_s),
-        )
-        while True:
-            await asyncio.sleep(interval_s)
-            # A server that is answering is healthy, and may be too busy to say so.
-            if replica.problem is not None or time.perf_counter() - replica.heard_at >= interval_s:
-                await until_found(self.look, replica)
-
-    async def look(self, replica: Replica) -> None:
-        """Check once, and log changes."""
-        before = replica.problem
-        try:
-            replica.found(await self._list_models(replica))
-        except Overloaded:
-            replica.found(replica.models)
-        except ServerError as error:
-            replica.lost(problem_of(error))
-        self._on_listed(replica)
-        if replica.problem != before:
-            _log_change(replica)
-            self._on_change(replica)
-
-    async def _list_models(self, replica: Replica) -> tuple[str, ...]:
-        """Return the names of its models; raises ServerError if it is unhealthy or does not list ours."""
-        await require_health(replica)
-        models = names_in(await replica.server.get("/v1/models"))
-        wanted = self._settings.model
-        # Other servers list other names: llama.cpp a path; gateways and transformers not every model they serve.
-        if self._settings.kind == "vllm" and wanted and wanted not in models:
-            raise ServerError(replica.server.url, unknown_model(wanted, models))
-        return models
+async def watch_health(replica: Replica, interval_s: float, check: Callable[[Replica], Awaitable[None]]) -> None:
+    """Call `check` at intervals; for a lost server soon at first, then less and less often."""
+    until_found = AsyncRetrying(
+        retry=retry_if_result(lambda _: replica.problem is not None),
+        wait=wait_random_exponential(FIRST_PAUSE_S, max=interval_s),
+    )
+    while True:
+        await asyncio.sleep(interval_s)
+        # A server that is answering is healthy, and may be too busy to say so.
+        if replica.problem is not None or time.perf_counter() - replica.heard_at >= interval_s:
+            await until_found(check, replica)
 
 
-def _log_change(replica: Replica) -> None:
+async def check_health(replica: Replica, settings: RemoteSettings) -> bool:
+    """Check once; log and return whether the server was lost or found."""
+    before = replica.problem
+    try:
+        replica.found(await served_models(replica.server, settings))
+    except Overloaded:
+        replica.found(replica.models)
+    except ServerError as error:
+        replica.lost(problem_of(error))
+    if replica.problem == before:
+        return False
     if replica.problem is None:
         log.info("%s answers; models: %s.", replica.server.url, ", ".join(replica.models) or "none listed")
     else:
         log.warning("Model server lost: %s", replica.problem)
+    return True
 
 
-async def require_health(replica: Replica) -> None:
-    """Raise ServerError if the server reports that it is unhealthy; not every server reports it."""
+async def served_models(server: Server, settings: RemoteSettings) -> tuple[str, ...]:
+    """Return the names of its models; raises ServerError if it is unhealthy or does not list ours."""
     try:
-        await replica.server.get("/health")
-    except Refused as error:
+        await server.get("/health")
+    except Refused as error:  # not every server has this page
         if error.status in NEEDS_KEY:
             raise
+    models = _names_in(await server.get("/v1/models"))
+    # Other servers list other names: llama.cpp a path; gateways and transformers not every model they serve.
+    wanted = settings.model
+    if settings.kind == "vllm" and wanted and wanted not in models:
+        listed = ", ".join(models) or "no model"
+        raise ServerError(server.url, f"lists {listed}, not remote.model = {wanted!r}: set it to a listed model")
+    return models
 
 
 def problem_of(error: ServerError) -> str:
@@ -231,11 +214,7 @@ def problem_of(error: ServerError) -> str:
     return str(error)
 
 
-def unknown_model(wanted: str, models: Sequence[str]) -> str:
-    return f"lists {', '.join(models) or 'no model'}, not remote.model = {wanted!r}: set it to a listed model"
-
-
-def names_in(listed: Any) -> tuple[str, ...]:
+def _names_in(listed: Any) -> tuple[str, ...]:
     """Return the model IDs in a reply from /v1/models."""
     models = listed.get("data") if isinstance(listed, dict) else None
     if not isinstance(models, list):

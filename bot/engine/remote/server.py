@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 
 from bot.errors import BotError
-from storage.settings.sections import RemoteSettings
+from storage.settings.sections import RemoteSettings, Settings
 
 EVENT = b"data:"
 END = b"[DONE]"
@@ -57,8 +57,6 @@ class Overloaded(ServerError):
 
 
 class Refused(ServerError):
-    """The server refuses the request."""
-
     def __init__(self, url: str, status: int, says: str) -> None:
         super().__init__(url, f"refuses with status {status}: {says}")
         self.status = status
@@ -86,11 +84,12 @@ class Piece:
     usage: Usage | None
 
 
-def open_session(settings: RemoteSettings, key: str | None) -> aiohttp.ClientSession:
+def open_session(settings: Settings) -> aiohttp.ClientSession:
     """Return the connections to all servers. They send the key, which appears in no error or log."""
+    key = settings.remote_api_key.get_secret_value().strip() if settings.remote_api_key else ""
     return aiohttp.ClientSession(
         headers={"Authorization": f"Bearer {key}"} if key else {},
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout_s),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.remote.connect_timeout_s),
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=POOLED_S),
     )
 
@@ -200,16 +199,13 @@ class Server:
     async def _require_success(self, response: aiohttp.ClientResponse) -> None:
         if response.status < 300:
             return
-        said = _shortened((await response.content.read(SAID_CHARS * 4)).decode(errors="replace"))
-        raise self._refusal(response, _said(said))
-
-    def _refusal(self, response: aiohttp.ClientResponse, said: str) -> ServerError:
+        said = _said(_shortened((await response.content.read(SAID_CHARS * 4)).decode(errors="replace")))
         retry_after = response.headers.get("Retry-After")
         if response.status == TOO_MANY or (response.status == UNAVAILABLE and retry_after):
-            return Overloaded(self.url, _seconds(retry_after))
+            raise Overloaded(self.url, _seconds(retry_after))
         if response.status >= 500:
-            return Faulty(self.url, f"fails with status {response.status}: {said}")
-        return Refused(self.url, response.status, said)
+            raise Faulty(self.url, f"fails with status {response.status}: {said}")
+        raise Refused(self.url, response.status, said)
 
 
 def _now() -> float:

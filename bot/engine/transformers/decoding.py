@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 
-from bot.engine.protocol import Finish, GenerationRequest, Sampling
+from bot.engine import Finish, GenerationRequest, Sampling
 from bot.engine.queue import TextStream
 
 CANDIDATES = (64, 1024)
@@ -32,15 +32,11 @@ class DecodingRow:
         self.first_token_at: float | None = None
         """From time.perf_counter()."""
         self.finish: Finish | None = None
-        self._random = torch.Generator().manual_seed(request.seed)
+        self.random = torch.Generator().manual_seed(request.seed)
         self._stream = TextStream(
             partial(tokenizer.decode, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         )
         self._interruption = interruption
-
-    def sample_token(self, scores: Tensor) -> int:
-        """Return the next token; `scores` is (V,)."""
-        return sample_token(scores, self.answer_ids, self.sampling, self._random)
 
     def push(self, token: int, end_ids: frozenset[int]) -> str:
         """Add the next token and return the text that it completes."""
@@ -105,7 +101,10 @@ class _Choices(LogitsProcessor):  # type: ignore[misc]  # transformers is untype
 
     def __call__(self, _input_ids: Tensor, scores: Tensor) -> Tensor:
         """Return scores, (B, V), that allow only the token chosen for each row; token 0 pads rows that are done."""
-        chosen = [0 if row.finish else row.sample_token(scores[index]) for index, row in enumerate(self._rows)]
+        chosen = [
+            0 if row.finish else sample_token(scores[index], row.answer_ids, row.sampling, row.random)
+            for index, row in enumerate(self._rows)
+        ]
         places = torch.tensor(chosen, device=scores.device)[:, None]
         return torch.full_like(scores, -torch.inf).scatter_(1, places, 0.0)
 

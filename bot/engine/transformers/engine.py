@@ -9,18 +9,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot.chat.prompting import ChatMessage
-from bot.engine.protocol import EngineState, Finish, GenerationRequest, RenderedPrompt
+from bot.engine import EngineState, Finish, GenerationRequest, RenderedPrompt
 from bot.engine.queue import QueuedGeneration, Turns, require_room
 from bot.engine.rendering import Renderer, load_renderer
 from bot.errors import EngineClosed, EngineStopped
 from storage.adapters.folder_store import AdapterRef
-from storage.models.libraries import MODEL_LIBRARIES, broken_library
-from storage.runtime.request_ids import working_on
+from storage.models.hardware import MODEL_LIBRARIES, broken_library
+from storage.runtime.log_setup import working_on
 from storage.settings.sections import GenerationSettings, ModelSettings
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class LocalGeneration(QueuedGeneration):
     def __init__(
         self, request: GenerationRequest, timeout_s: float, on_cancel: Callable[[LocalGeneration], None]
     ) -> None:
-        super().__init__(request, lambda _self: on_cancel(self))
+        super().__init__(request, on_cancel)
         self._deadline = self.submitted_at + timeout_s
         self._is_cancelled = False
 
@@ -87,10 +88,10 @@ class LocalEngine:
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
-        ready: asyncio.Future[None] = self._loop.create_future()
+        ready: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, args=(ready,), name="model", daemon=True)
         self._thread.start()
-        await ready
+        await asyncio.wrap_future(ready)
 
     async def close(self, drain_s: float) -> None:
         with self._changed:
@@ -130,16 +131,18 @@ class LocalEngine:
 
     # Everything below runs on the model's thread.
 
-    def _run(self, ready: asyncio.Future[None]) -> None:
+    def _run(self, ready: Future[None]) -> None:
+        if not ready.set_running_or_notify_cancel():
+            return
         try:
             self._resident = resident = self._load()
         except Exception as error:
-            self._post(_settle, ready, self._explain(error))
+            ready.set_exception(error)
             return
         with self._changed:
             # If it was closed while loading, it never opens, and the loop below ends at once.
             self._is_open = not self._is_closing
-        self._post(_settle, ready, None)
+        ready.set_result(None)
         try:
             while self._is_open or self._waiting:
                 if batch := self._gather():
@@ -148,21 +151,19 @@ class LocalEngine:
             self._is_open = False
             self._post(_fail, list(self._waiting), EngineStopped("the model's thread died"))
 
-    def _explain(self, error: Exception) -> EngineStopped:
-        if isinstance(error, EngineStopped):
-            return error
-        why = broken_library(error) or f"the base model in {self._base_path} cannot be used: {error}"
-        stopped = EngineStopped(why)
-        stopped.__cause__ = error
-        return stopped
-
     def _load(self) -> ResidentModel:
-        # Rendering has its own tokenizer: a shared one raises "Already borrowed".
-        self._renderer, _ = load_renderer(self._base_path, self._model, self._generation.max_new_tokens)
-        with MODEL_LIBRARIES:
-            from bot.engine.transformers.resident_model import ResidentModel
+        try:
+            # Rendering has its own tokenizer: a shared one raises "Already borrowed".
+            self._renderer, _ = load_renderer(self._base_path, self._model, self._generation.max_new_tokens)
+            with MODEL_LIBRARIES:
+                from bot.engine.transformers.resident_model import ResidentModel
 
-            return ResidentModel(self._base_path, self._model)
+                return ResidentModel(self._base_path, self._model)
+        except EngineStopped:
+            raise
+        except Exception as error:
+            why = broken_library(error) or f"the base model in {self._base_path} cannot be used: {error}"
+            raise EngineStopped(why) from error
 
     def _gather(self) -> list[LocalGeneration]:
         """Return the next batch; empty if all waiting requests have ended, or on closing."""
@@ -222,15 +223,6 @@ class LocalEngine:
         # If the loop is closed, nobody can read the answer any more.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(callback, *args)
-
-
-def _settle(ready: asyncio.Future[None], error: EngineStopped | None) -> None:
-    if ready.done():
-        return
-    if error:
-        ready.set_exception(error)
-    else:
-        ready.set_result(None)
 
 
 def _deliver(

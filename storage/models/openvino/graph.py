@@ -58,12 +58,11 @@ def build_graph(base_path: Path, adapter: AdapterRef | None) -> ov.Model:
 
 def read_tensors(files: Sequence[Path]) -> dict[str, NDArray[np.float32]]:
     """Return the tensors of safetensors files as float32."""
-    return {name: _as_float(entry) for file in files for name, entry in _entries(file)}
-
-
-def _entries(file: Path) -> list[tuple[str, dict[str, Any]]]:
-    entries: list[tuple[str, dict[str, Any]]] = deserialize(file.read_bytes())  # type: ignore[no-untyped-call]
-    return entries
+    tensors: dict[str, NDArray[np.float32]] = {}
+    for file in files:
+        entries = deserialize(file.read_bytes())  # type: ignore[no-untyped-call]
+        tensors |= {name: _as_float(entry) for name, entry in entries}
+    return tensors
 
 
 def _as_float(entry: Mapping[str, Any]) -> NDArray[np.float32]:

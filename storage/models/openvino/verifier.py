@@ -1,6 +1,6 @@
-"""Whether a base's graphs agree with transformers: compared once, with the verdict stored next to the graphs.
+"""Whether a base's OpenVINO graphs may answer: they are compared with transformers first, and the verdict is stored.
 
-Imports no model library.
+Imports no model library: the bot's own process uses this module.
 """
 
 from __future__ import annotations
@@ -18,20 +18,19 @@ from filelock import FileLock, Timeout
 
 from storage.files import sync_file
 from storage.models.base_model import BaseModel
-from storage.models.hardware import has_gpu, serving_format
-from storage.models.libraries import import_error_in
-from storage.models.openvino.cache import graph_folder
+from storage.models.hardware import has_gpu, import_error_in, serving_format
+from storage.models.openvino.pipeline import graph_folder
 from storage.models.openvino.support import UnsupportedModel, unsupported_because
 from storage.runtime.processes import DETACHED
 from storage.settings.sections import ModelSettings
+
+log = logging.getLogger(__name__)
 
 REFUSED = "refused"
 """Key of a verdict whose value is the reason."""
 TOO_LARGE = "comparing it with transformers took more memory than there is; to try again, delete data/engine"
 KILLED = -9
 """By the operating system, out of memory."""
-
-log = logging.getLogger(__name__)
 
 
 def prefers_graphs(settings: ModelSettings) -> bool:
@@ -126,7 +125,7 @@ class Verifier:
         """Return the exit code of the process, and what it wrote to standard error."""
         arguments = str(self._base.path), serving_format(self._settings), str(verdict), str(workshop)
         with subprocess.Popen(
-            [sys.executable, "-m", "storage.models.openvino.compare_logits", *arguments],
+            [sys.executable, "-m", "storage.models.openvino.comparison", *arguments],
             stdin=subprocess.PIPE,  # the process ends when this one does
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -80,7 +80,7 @@ def _jump_trainer(row: Row, library: Path) -> None:
         base = resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data")
         settings = tiny_settings(folder / "data", base.path, schedule=DAILY)
         clock = Clock(folder / "clock", library)
-        trainer = Child("-m trainer", folder, {**environment_of(settings), **clock.environment}, "trainer")
+        trainer = Child("-m reactune trainer", folder, {**environment_of(settings), **clock.environment}, "trainer")
         with closing(open_database(settings)) as database:
             trainer.start()
             try:

@@ -35,9 +35,9 @@ from storage.backups.backup import make_backup, restore_backup
 from storage.database.database import open_database
 from storage.errors import StorageError
 from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
-from storage.models.openvino.cache import GraphCache, graph_folder
+from storage.models.openvino.pipeline import GraphCache, graph_folder
 from storage.models.openvino.verifier import Verifier
-from storage.models.personality_import import import_adapter, read_export_card, unpacked
+from storage.models.personality_files import import_adapter, read_export_card, unpacked
 from storage.personalities.cards import Card, format_card, read_card_file
 from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import Version, list_versions, register

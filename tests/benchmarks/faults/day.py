@@ -91,7 +91,7 @@ async def _live(steps: int, seed: int, row: Row, folder: Path, library: Path) ->
         "REACTUNE_ARENA__SCHEDULE": ARENAS,
         "FAULTS_BASE": base.revision,
     }
-    trainer = Child("-m trainer", folder, {**environment_of(settings), **clock.environment}, "trainer")
+    trainer = Child("-m reactune trainer", folder, {**environment_of(settings), **clock.environment}, "trainer")
     try:
         trainer.start()
         async with stage(seed, "", environment=bot, url=url, preloaded=clock.environment) as scene:

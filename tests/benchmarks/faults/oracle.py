@@ -18,7 +18,7 @@ from storage.conversations.replies import find_reply_ids
 from storage.database.database import Database
 from storage.database.enums import Outcome, RoundStatus
 from storage.database.tables import AliasMoveRow, ReplyMessageRow, ReplyRow, RoundRow
-from storage.votes.votes import Thumb, Vote, standing_thumbs, thumb, votes_on
+from storage.votes.votes import Thumb, Vote, current_thumbs, thumb, votes_on
 from tests.benchmarks.faults.crowd import Crowd
 
 PATIENCE_S = 60.0
@@ -59,7 +59,7 @@ def look(database: Database, crowd: Crowd) -> Loss:
 
 def _votes_missing(session: Session, thumbs: dict[int, frozenset[Thumb]]) -> list[str]:
     reply_ids = find_reply_ids(session, thumbs.keys())
-    stored = standing_thumbs(session, set(reply_ids.values()))
+    stored = current_thumbs(session, set(reply_ids.values()))
     found = []
     for message_id, expected in thumbs.items():
         if message_id not in reply_ids:

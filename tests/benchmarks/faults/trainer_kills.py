@@ -62,7 +62,7 @@ class _Yard:
     def __init__(
         self, folder: Path, settings: Settings, database: Database, base_revision: str, rng: random.Random
     ) -> None:
-        self.trainer = Child("-m trainer", folder, environment_of(settings), "trainer")
+        self.trainer = Child("-m reactune trainer", folder, environment_of(settings), "trainer")
         self._settings = settings
         self._database = database
         self._base_revision = base_revision

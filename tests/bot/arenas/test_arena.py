@@ -12,21 +12,20 @@ import pytest
 import simcord
 
 from bot.app import create_bot
+from bot.arenas.board import number_of
 from bot.arenas.host import ArenaPlan
-from bot.arenas.picks import number_of
 from bot.engine import Finish, GenerationFailed
-from reactune.doctor.doctor import run_checks
+from reactune.doctor.command import run_checks
 from storage.adapters.folder_store import AdapterStore
 from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin, Outcome
 from storage.database.tables import ArenaAnswerRow, ArenaRow, MemberRow, ReplyRow, ReplySpeakerRow, VoteEventRow
 from storage.errors import SettingsError
-from storage.members.memberships import greet
+from storage.members import greet
 from storage.privacy.erasure import delete_member
 from storage.releases.promotion import promote
 from storage.releases.versions import read_alias, register
-from storage.votes.arenas import stop_arena
-from storage.votes.picks import PickGesture
+from storage.votes.arenas import PickGesture, stop_arena
 from storage.votes.votes import Vote
 from tests.storage.adapters.test_folder_store import publish
 

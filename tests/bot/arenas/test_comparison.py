@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bot.arenas.comparison import (
+from bot.arenas.prompt_bank import MAX_PROMPT_CHARS, parse_bank, read_bank
+from bot.cogs.comparison import (
     EMBED_CHARS,
     FIELD_CHARS,
     SHORTENED,
@@ -13,11 +14,9 @@ from bot.arenas.comparison import (
     choose_prompts,
     lay_side_by_side,
 )
-from bot.arenas.prompt_bank import MAX_PROMPT_CHARS, parse_bank, read_bank
 from bot.engine import Finish, GenerationFailed
 from bot.releases.resolver import BASE_RELEASE, Release
-from storage.adapters.files import WEIGHTS_FILE
-from storage.adapters.folder_store import AdapterStore
+from storage.adapters.folder_store import WEIGHTS_FILE, AdapterStore
 from storage.database.tables import ReplyRow, VoteEventRow
 from storage.releases.versions import register
 from storage.settings.sections import OutputSettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import update
 
-from bot.background.shard_heartbeat import ShardHeartbeat
+from bot.operations.gateway import ShardHeartbeat
 from storage.database.enums import Outcome
 from storage.database.tables import HeartbeatRow, ReplyRow
 from storage.errors import ShardTaken

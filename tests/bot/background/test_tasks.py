@@ -9,7 +9,7 @@ import logging
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from bot.background.tasks import BackgroundTasks
+from bot.background import BackgroundTasks
 
 
 class Turns:

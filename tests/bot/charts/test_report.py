@@ -15,9 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from bot.charts.report import build_figure, describe_report, draw_report
+from bot.charts.report import approval_words, build_figure, days_words, describe_report, draw_report
 from bot.charts.rounds import curve_words, gate_words, pairs_words, smoothed
-from bot.charts.votes import approval_words, days_words
 from storage.database.enums import Cause, GateVerdict, PairSource
 from storage.insights.report import Curve, DayOfVotes, GateCheck, GateResult, Report, RoundPairs, VersionApproval
 from storage.votes.votes import Tally

@@ -10,8 +10,8 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import update
 
+from bot.chat.ask import DELETED
 from bot.chat.message_stream import CURSOR, RATE_LIMIT_PAUSE_S, retry_after_s
-from bot.chat.record import DELETED
 from bot.chat.recovery import INTERRUPTED, TRY_AGAIN
 from storage.conversations.replies import Sources
 from storage.database.columns import utc_now

@@ -8,11 +8,10 @@ import re
 import pytest
 
 from bot.engine.openvino.worker_process import _log_for_worker
-from bot.text.traces import NOTHING_FOUND, trace_lines
+from bot.text.lineage import NOTHING_FOUND, trace_lines
 from storage.database.tables import ReplyRow
-from storage.insights.request_trace import trace
-from storage.runtime.log_setup import note_request
-from storage.runtime.request_ids import working_on
+from storage.insights.lineage import trace
+from storage.runtime.log_setup import note_request, working_on
 from tests.past import add_round, add_version, pair
 
 

@@ -8,12 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.text.attachments import fit_lines
 from bot.text.lineage import outcome_text
+from bot.text.splitting import fit_lines
 from storage.database.enums import GateVerdict, PairSource, QuarantineStatus, RoundStatus, Split
 from storage.database.tables import ArenaAnswerRow, ArenaRow, ReplyRow
-from storage.insights.vote_outcomes import VoteOutcome, VoteStatus
-from storage.insights.vote_uses import PairRole, VoteUse
+from storage.insights.vote_outcomes import PairRole, VoteOutcome, VoteStatus, VoteUse
 from storage.releases.promotion import promote
 from storage.training.trainable import Obstacle
 from storage.votes.votes import Vote
@@ -111,7 +110,7 @@ class TestLineage:
                 thumb_on(session, 0, reply, place.ada.id, UP)
             quarantine(session, 0, [(a, place.ada.id)], status=QuarantineStatus.EXCLUDED)
             round_id = add_round(session, 1, [pair(a, b), pair(c, d)])
-            thumb_on(session, 2, b, place.ada.id, UP, standing=False)
+            thumb_on(session, 2, b, place.ada.id, UP, added=False)
             add_version(session, round_id)
             session.delete(session.get_one(ReplyRow, d))
 
@@ -283,7 +282,7 @@ class TestWords:
     )
     def test_every_outcome_is_a_phrase(self, told, words):
         summary, line = outcome_text([told]).split("\n")
-        assert summary == f"You voted on 1 answer: 1 {told.outcome.value}."
+        assert summary == f"You voted on 1 answer: 1 {told.status.value}."
         assert words in line
         assert "“an answer of lines xxx" in line
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from bot.background.vote_queue import Reacted, VoteQueue
 from bot.cogs.reactions import HINT_S, RECONCILE_PAUSE_S
+from bot.vote_queue import Reacted, VoteQueue
 from storage.conversations.replies import add_message
 from storage.database.database import Database
 from storage.database.enums import Basis
@@ -24,7 +24,7 @@ class TestVotes:
         assert votes(1) == {place.ada.id: Vote.UP}
         await place.ada.unreact(answer, "👍")
         assert votes(1) == {}
-        assert [row.standing for row in rows(VoteEventRow)] == [True, False]
+        assert [row.added for row in rows(VoteEventRow)] == [True, False]
 
     async def test_both_thumbs_cancel_out(self, place, votes):
         answer = await place.ask("hi")
@@ -188,7 +188,7 @@ class TestEarlyVotes:
     async def test_a_vote_quicker_than_the_answers_row_counts(self, place, votes, env):
         answer = await place.ask("hi")
         log, thumb = env.bot.services.vote_queue, Thumb(987_654, place.ada.id, "👍")
-        log.put(Reacted(thumb, standing=True))
+        log.put(Reacted(thumb, added=True))
         await env.settle()
         assert votes(1) == {}
         database = env.bot.services.database
@@ -200,12 +200,12 @@ class TestEarlyVotes:
     async def test_what_came_before_the_row_comes_before_what_came_after(self, place, votes, env):
         answer = await place.ask("hi")
         log, thumb = env.bot.services.vote_queue, Thumb(987_654, place.ada.id, "👍")
-        log.put(Reacted(thumb, standing=True))
+        log.put(Reacted(thumb, added=True))
         await log.flush(60)
         await asyncio.to_thread(
             _within_transaction, env.bot.services.database, add_message, 1, 987_654, answer.channel.id, 1
         )
-        log.put(Reacted(thumb, standing=False))
+        log.put(Reacted(thumb, added=False))
         log.recorded(987_654)
         await log.flush(60)
         assert votes(1) == {}
@@ -220,7 +220,7 @@ class TestEarlyVotes:
             log.recorded(987_654)
 
         database.meanwhile = record
-        log.put(Reacted(Thumb(987_654, place.ada.id, "👍"), standing=True))
+        log.put(Reacted(Thumb(987_654, place.ada.id, "👍"), added=True))
         await log.flush(60)
         assert votes(1) == {place.ada.id: Vote.UP}
 
@@ -228,7 +228,7 @@ class TestEarlyVotes:
         answer = await place.ask("hi")
         log, impossible = env.bot.services.vote_queue, 2**70
         for user_id, emoji in ((impossible, "👍"), (place.ada.id, "👍"), (impossible, "👎"), (place.bo.id, "👎")):
-            log.put(Reacted(Thumb(987_654, user_id, emoji), standing=True))
+            log.put(Reacted(Thumb(987_654, user_id, emoji), added=True))
         await log.flush(60)
         await asyncio.to_thread(
             _within_transaction, env.bot.services.database, add_message, 1, 987_654, answer.channel.id, 1
@@ -240,11 +240,11 @@ class TestEarlyVotes:
     async def test_votes_keep_their_order_while_the_database_comes_and_goes(self, place, env, rows):
         answer = await place.ask("hi")
         log = VoteQueue(FailingDatabase(env.bot.services.database.engine), env.bot.tasks, lambda _vote: None)
-        for standing in (True, False) * 3:
-            log.put(Reacted(Thumb(answer.id, place.ada.id, "👍"), standing=standing))
+        for added in (True, False) * 3:
+            log.put(Reacted(Thumb(answer.id, place.ada.id, "👍"), added=added))
             await asyncio.sleep(0)
         await log.flush(60)
-        assert [row.standing for row in rows(VoteEventRow)] == [True, False] * 3
+        assert [row.added for row in rows(VoteEventRow)] == [True, False] * 3
 
 
 class FailingDatabase(Database):

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from storage.database.enums import QuarantineStatus
 from storage.database.tables import QuarantineRow, VoteEventRow
-from storage.members.pseudonyms import read_pseudonyms
+from storage.members import read_pseudonyms
 from storage.settings.sections import VoteSettings
 from storage.votes.weights import read_weighted_votes
 

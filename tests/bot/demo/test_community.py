@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from bot.demo.community import MEMBERS, Answered, OtherBase, is_settled, read_community_answers, settle
-from bot.demo.tastes import find_taste
+from bot.demo.community import MEMBERS, Answered, OtherBase, find_taste, is_settled, read_community_answers, settle
 from bot.engine import RenderedPrompt
 from storage.database.database import Database, open_database
 from storage.models.base_model import BUNDLED_NAME, BaseModel

@@ -69,8 +69,7 @@ class TestRestored:
 
         def put_back():
             backend, channel_id = world[0], world[1].channel.id
-            with closing(open_database(settings)) as database:
-                restore_chat(database, backend, channel_id, WELCOME, since=WORLD_BEGINS, output=settings.output)
+            restore_chat(settings, backend, channel_id, WELCOME, since=WORLD_BEGINS)
             return sorted(backend.messages[channel_id].values(), key=lambda message: message.id)
 
         return put_back
@@ -85,7 +84,7 @@ class TestRestored:
             asked = update(ReplyRow).where(ReplyRow.id == id_).values(source_message_id=QUESTIONS + message_of(id_))
             session.execute(asked)
             thumb = Thumb(message_of(id_), ada, "👎")
-            append_events(session, [VoteEvent(id_, thumb, standing=True)])
+            append_events(session, [VoteEvent(id_, thumb, added=True)])
 
         with closing(open_database(settings)) as database, database.transaction() as session:
             for outcome in (Outcome.COMPLETE, Outcome.LENGTH, Outcome.CANCELLED):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.demo.tastes import SHORT_WORDS, TASTES, UnknownTaste, find_taste
+from bot.demo.community import SHORT_WORDS, TASTES, UnknownTaste, find_taste
 
 
 @given(st.text(), st.text())
@@ -42,11 +42,11 @@ def test_nobody_likes_an_empty_answer() -> None:
 
 
 def test_a_taste_may_come_from_a_module() -> None:
-    assert find_taste("bot.demo.tastes:calm") is TASTES["calm"]
+    assert find_taste("bot.demo.community:calm") is TASTES["calm"]
 
 
 @pytest.mark.parametrize(
-    "name", ["sweet", "no_such_module:taste", "bot.demo.tastes:no_such_taste", "bot.demo.tastes:SHORT_WORDS"]
+    "name", ["sweet", "no_such_module:taste", "bot.demo.community:no_such_taste", "bot.demo.community:SHORT_WORDS"]
 )
 def test_an_unknown_taste_is_refused_in_a_sentence(name: str) -> None:
     with pytest.raises(UnknownTaste, match=r"^there is no taste .*choose short, question, calm"):

@@ -20,14 +20,14 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from bot.engine import EngineState, Finish, GenerationFailed, engine_state
+from bot.engine import EngineState, Finish, GenerationFailed
 from bot.engine.openvino.engine import OpenVinoEngine
 from bot.engine.selection import start_engine
 from bot.errors import EngineStopped
 from storage.models.base_model import BaseModel, resolve_base_model
-from storage.models.openvino import compare_logits
-from storage.models.openvino.cache import GraphCache, GraphNotWritten, graph_folder
+from storage.models.openvino import comparison
 from storage.models.openvino.graph import AdapterMisfit, _Decoder, build_graph
+from storage.models.openvino.pipeline import GraphCache, GraphNotWritten, graph_folder
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, write_verdict
 from storage.settings.loading import load_settings
@@ -174,7 +174,7 @@ async def test_the_bots_process_answers_without_torch(engine: OpenVinoEngine, ba
 async def test_graphs_are_compared_with_transformers_once(engine: OpenVinoEngine, folder: Path) -> None:
     found = json.loads(written_by_verification(folder))
     assert set(found) == {"base", "adapter"}
-    assert all(0 <= divergence < compare_logits.MAX_DIVERGENCE for divergence in found.values())
+    assert all(0 <= divergence < comparison.MAX_DIVERGENCE for divergence in found.values())
 
 
 def test_graphs_of_another_release_leave_the_disk(settings: Settings, base: BaseModel, tmp_path: Path) -> None:
@@ -191,11 +191,11 @@ def test_a_graph_that_says_something_else_is_refused(
         return heads
 
     # A tiny random model hardly minds where a word stands, so the bar is set to what rounding costs it.
-    found = compare_logits.verify_graph(base.path, "float32", tmp_path)
-    monkeypatch.setattr(compare_logits, "MAX_DIVERGENCE", 10 * max(found.values()))
+    found = comparison.verify_graph(base.path, "float32", tmp_path)
+    monkeypatch.setattr(comparison, "MAX_DIVERGENCE", 10 * max(found.values()))
     monkeypatch.setattr(_Decoder, "_rotated", straight)
     with pytest.raises(UnsupportedModel, match="differ from transformers'"):
-        compare_logits.verify_graph(base.path, "float32", tmp_path)
+        comparison.verify_graph(base.path, "float32", tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["Qwen2", "Qwen3", "Llama"])
@@ -221,8 +221,8 @@ def test_the_graph_of_each_kind_of_model_says_what_transformers_says(kind: str, 
         for parameter in model.parameters():  # biases and norms too, which begin as zeros and ones
             parameter.data.add_(torch.randn_like(parameter) * 0.3)
     model.save_pretrained(tiny)
-    found = compare_logits.verify_graph(tiny, "bfloat16", tmp_path)
-    assert max(found.values()) < compare_logits.MAX_DIVERGENCE
+    found = comparison.verify_graph(tiny, "bfloat16", tmp_path)
+    assert max(found.values()) < comparison.MAX_DIVERGENCE
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the process in /proc")
@@ -378,7 +378,7 @@ async def test_if_openvino_fails_on_a_base_that_it_supports_transformers_answers
     generation = settings.generation.model_copy(update={"batch_size": too_many})
     engine = await start_engine(settings.model_copy(update={"generation": generation}), base, None)
     assert "Answering with transformers: OpenVINO cannot serve" in caplog.text
-    assert engine_state(engine).fallback.startswith("OpenVINO cannot serve")
+    assert engine.state().fallback.startswith("OpenVINO cannot serve")
     await engine.close(0.0)
 
 
@@ -421,7 +421,7 @@ async def test_a_base_that_openvino_does_not_support_is_answered_by_transformers
     engine = await start_engine(settings, other)
     assert "Answering with transformers: OpenVINO does not support tiny (its activation is gelu)." in caplog.text
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
-    assert engine_state(engine) == EngineState(1, name="transformers")
+    assert engine.state() == EngineState(1, name="transformers")
     await engine.close(0.0)
     insistent = settings.model_copy(update={"model": settings.model.model_copy(update={"engine": "openvino"})})
     with pytest.raises(EngineStopped, match=r"set model.engine = \"transformers\""):

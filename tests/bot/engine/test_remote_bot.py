@@ -10,7 +10,7 @@ import pytest
 
 from bot.engine import GenerationFailed, GenerationRequest
 from bot.errors import ServersUnreachable, SpentForToday, UserFacingError
-from reactune.doctor.doctor import run_checks
+from reactune.doctor.command import run_checks
 from storage.database.columns import utc_now
 from storage.database.enums import Outcome
 from storage.database.tables import ReplyRow

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bot.engine.protocol import GenerationRequest, Sampling
+from bot.engine import GenerationRequest, Sampling
 from bot.engine.transformers.decoding import DecodingRow
 from bot.engine.transformers.resident_model import MERGE_AFTER, AdapterMismatch, ResidentModel
 from storage.adapters.folder_store import AdapterRef

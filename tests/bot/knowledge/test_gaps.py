@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from bot.knowledge.gaps import group_gaps, question_of
+from bot.cogs.gaps import group_gaps, question_of
 from bot.knowledge.quoting import add_quotes
 from storage.database.tables import DocumentRow, VoteCauseRow
 from storage.knowledge.gaps import Gap
 from storage.knowledge.search import Passage
-from storage.models.sentence_encoder import BundledEncoder
+from storage.models.bundled import BundledEncoder
 from tests.bot.cogs.test_feedback import choose
 from tests.word_encoder import WordEncoder
 

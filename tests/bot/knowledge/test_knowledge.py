@@ -11,7 +11,7 @@ from storage.database.enums import DocumentKind
 from storage.database.tables import ChunkRow, DocumentRow, DocumentSpeakerRow, ReplyRow, ReplySpeakerRow
 from storage.errors import EncoderError
 from storage.knowledge.documents import remove_document
-from storage.models.sentence_encoder import BundledEncoder
+from storage.models.bundled import BundledEncoder
 from tests.bot.knowledge.test_extraction import docx, pdf, zipped
 from tests.bot.scripted_engine import ScriptedEngine
 from tests.word_encoder import WordEncoder

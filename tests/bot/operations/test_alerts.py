@@ -59,7 +59,7 @@ async def test_a_failed_round_is_told_once_with_its_remedy_and_its_end(told, fai
     assert first == FAILED
     assert second.startswith("✅ Resolved: Round 1 of default failed: memory ran out. It started <t:")
     (row,) = rows(AlertRow)
-    assert (row.told, row.end_told, row.ended_at is None) == (True, True, False)
+    assert (row.announced, row.end_announced, row.ended_at is None) == (True, True, False)
 
 
 async def test_a_restart_tells_nothing_again(told, fail_a_round, env, channel, new_bot):
@@ -85,7 +85,7 @@ async def test_without_a_channel_the_log_has_it(env, fail_a_round, caplog, rows)
     fail_a_round()
     await env.advance_time(SOON_S)
     assert f"Alert: {FAILED}" in caplog.text
-    assert all(row.told for row in rows(AlertRow))
+    assert all(row.announced for row in rows(AlertRow))
 
 
 async def test_held_back_votes_are_told_until_an_admin_has_decided(told, query, place):
@@ -144,7 +144,7 @@ async def test_another_engine_than_was_wanted_is_told_once_and_its_end(told, env
 def test_a_quoted_error_that_ends_with_a_full_stop_gets_no_second_one():
     (trouble,) = local_alerts(HealthCheck("disk", True, ""), EngineState(trouble="it died."), [])
     now = utc_now()
-    text = describe_alert(Alert(trouble.key, trouble.says, trouble.remedy, now, None, told=False))
+    text = describe_alert(Alert(trouble.key, trouble.says, trouble.remedy, now, None, announced=False))
     assert text.startswith("⚠️ The model cannot answer: it died. What to do: Run")
 
 

@@ -14,8 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
 from bot.engine import EngineState
-from bot.operations.health import Health, HealthCheck
-from bot.operations.http_pages import open_pages
+from bot.operations.health import Health, HealthCheck, open_pages
 from bot.operations.metrics import Metrics
 from storage.runtime.processes import TRAINER, record_heartbeat
 from storage.settings.sections import MetricsSettings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 
 import pytest
@@ -146,6 +147,23 @@ class TestDeletions:
         await env.restart_bot(new_bot())
         await env.settle()
         assert ids(rows(ReplyRow)) == [2, 4]
+        await old.close()
+
+    @pytest.mark.parametrize(("event", "args"), [("shard_ready", (0,)), ("resumed", ())])
+    async def test_what_was_deleted_while_one_shard_was_away_goes_when_it_returns(
+        self, place, env, new_bot, rows, event, args
+    ):
+        asked = await question_of(place, "one")
+        old = env.bot
+        await env.restart_bot(new_bot())
+        feed = env._gateway_feed
+        env.backend.subscribers.remove(feed)
+        env.backend.delete_message(place.channel.id, asked.id)
+        env.backend.subscribers.append(feed)
+        env.bot.dispatch(event, *args)
+        await asyncio.sleep(0)  # the listeners start
+        await env.bot.tasks.finish()
+        assert rows(ReplyRow) == []
         await old.close()
 
 

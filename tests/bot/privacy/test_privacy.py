@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from bot.privacy.export_files import pack
+from bot.privacy.notices import pack
 from storage.database.enums import Basis
 from storage.database.tables import ConsentRow, GreetingRow, ReplyRow, VoteEventRow
 from storage.votes.votes import Vote

@@ -10,8 +10,7 @@ import pytest
 from sqlalchemy import update
 
 from bot.app import create_bot
-from storage.adapters.files import WEIGHTS_FILE
-from storage.adapters.folder_store import AdapterStore
+from storage.adapters.folder_store import WEIGHTS_FILE, AdapterStore
 from storage.database.columns import utc_now
 from storage.database.enums import RoundStatus
 from storage.database.tables import AliasMoveRow, ReplyRow, RoundRow, VersionRow

@@ -9,10 +9,18 @@ from importlib.metadata import requires
 
 import pytest
 
-from reactune.doctor.clocks import check_clock, describe_difference
 from reactune.doctor.findings import Problem
-from reactune.doctor.machine import check_log_file, check_memory, check_open_files, check_pages, free_memory
-from reactune.doctor.packages import check_packages, problems
+from reactune.doctor.machine import (
+    check_clock,
+    check_log_file,
+    check_memory,
+    check_open_files,
+    check_packages,
+    check_pages,
+    describe_difference,
+    free_memory,
+    problems,
+)
 from storage.settings.sections import LogSettings, MetricsSettings
 
 

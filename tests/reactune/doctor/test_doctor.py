@@ -13,13 +13,12 @@ import pytest
 from bot.engine import EngineState
 from bot.operations.alerts import local_alerts
 from bot.operations.health import HealthCheck
-from reactune.doctor.doctor import run_checks
+from reactune.doctor.command import run_checks
 from reactune.doctor.findings import Finding, FindingStatus, describe_findings
 from storage.backups.backup import BACKUP
 from storage.database.columns import utc_now
 from storage.database.database import open_database
 from storage.database.tables import HeartbeatRow
-from storage.errors import SettingsError
 from storage.operations.alerts import record_alerts
 from storage.personalities.personalities import ensure_personality
 from storage.runtime.processes import BOT, TRAINER, record_heartbeat, worker_name
@@ -31,10 +30,10 @@ from tests.tiny_model import build_tiny_base
 def find(settings):
     """Return what the doctor says of settings with these changes, {what: finding}."""
 
-    def look(further=(), **sections):
+    def look(**sections):
         changes = {name: getattr(settings, name).model_copy(update=values) for name, values in sections.items()}
         model = settings.model.model_copy(update={"base": "/nowhere"})  # unless the base is what is asked about
-        return {f.what: f for f in run_checks(settings.model_copy(update={"model": model} | changes), further)}
+        return {f.what: f for f in run_checks(settings.model_copy(update={"model": model} | changes))}
 
     return look
 
@@ -120,13 +119,13 @@ class TestAnnouncements:
         assert f"release.announce_channel contains {channel}, which is not a Discord ID" in found.says
 
 
-def test_the_caller_may_look_at_more(find):
-    def wrong() -> str:
-        raise SettingsError("cases.jsonl, line 3: this is no JSON")
-
-    found = find([("Suites", wrong), ("Weather", lambda: "fine")])
-    assert (found["Suites"].status == "ok", found["Suites"].says) == (False, "cases.jsonl, line 3: this is no JSON")
-    assert (found["Weather"].status == "ok", found["Weather"].says) == (True, "fine")
+def test_suites_are_listed_and_a_broken_one_is_a_problem(find, tmp_path):
+    assert find()["Suites"].status == "ok"
+    cases = tmp_path / "cases.jsonl"
+    cases.write_text("not JSON")
+    found = find(gate={"suites": (cases,)})["Suites"]
+    assert found.status == "problem"
+    assert "cases.jsonl, line 1: not valid JSON" in found.says
 
 
 class TestAccess:

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from storage.adapters.files import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE
-from storage.adapters.folder_store import UNREGISTERED_PREFIX, AdapterStore
+from storage.adapters.folder_store import CHECKSUMS_FILE, CONFIG_FILE, UNREGISTERED_PREFIX, WEIGHTS_FILE, AdapterStore
 from storage.errors import AdapterError
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import BaseModel

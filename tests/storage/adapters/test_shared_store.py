@@ -1,4 +1,4 @@
-"""A store that hosts share: complete or not there, whoever writes at once, and of no need once it is cached."""
+"""A shared store: adapters are complete or absent even if hosts write at once; cached ones need no network."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 
 from storage.adapters import open_store
-from storage.adapters.files import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE
-from storage.adapters.folder_store import UNREGISTERED_PREFIX, AdapterStore
+from storage.adapters.folder_store import CHECKSUMS_FILE, CONFIG_FILE, UNREGISTERED_PREFIX, WEIGHTS_FILE, AdapterStore
 from storage.adapters.object_store import AdapterObjects
 from storage.adapters.shared_store import IN_USE_S, SharedAdapterStore
 from storage.errors import AdapterError, SettingsError, StoreUnreachable

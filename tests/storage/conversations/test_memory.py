@@ -1,4 +1,4 @@
-"""Memory beside replies: summaries that two bots write, notes with limits, and what deletion takes."""
+"""Memory: summaries that two bots write, notes with limits, and deletion of both."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def is_modelled(_object: object, name: str | None, *_more: object) -> bool:
     return not (name or "").startswith("chunk_words") and name not in ("words", "ix_chunks_words")
 
 
-def test_models_and_migrations_agree(database: Database) -> None:
+def test_a_new_database_has_the_schema_of_the_tables(database: Database) -> None:
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"include_object": is_modelled})
         assert compare_metadata(context, Base.metadata) == []

@@ -1,4 +1,4 @@
-"""A PostgreSQL that goes away and comes back: work is done once, and bots hear of what moved meanwhile."""
+"""PostgreSQL stops and starts again: work is done once, and bots notice what moved in the meantime."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-from storage.database.database import Database, open_database
+from storage.database.database import Database, Listener, open_database
 from storage.database.engine import explain, is_away
-from storage.database.notify import Listener
 from storage.database.tables import PersonalityRow
 from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import move_alias, read_alias

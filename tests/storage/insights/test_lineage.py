@@ -13,9 +13,8 @@ from storage.database.enums import Basis, GateVerdict, Outcome, PairSource, Quar
 from storage.database.tables import ArenaAnswerRow, ArenaRow, ReplyMessageRow, ReplyRow
 from storage.errors import VersionNotFound
 from storage.insights.lineage import read_lineage
-from storage.insights.vote_outcomes import VoteStatus, replies_on_message, vote_outcomes
-from storage.insights.vote_uses import PairRole
-from storage.members.memberships import note_members
+from storage.insights.vote_outcomes import PairRole, VoteStatus, replies_on_message, vote_outcomes
+from storage.members import note_members
 from storage.personalities.personalities import read_personality
 from storage.privacy.consent import give_consent, withdraw_consent
 from storage.privacy.erasure import delete_member
@@ -23,9 +22,8 @@ from storage.releases.promotion import promote
 from storage.settings.sections import PrivacySettings, Settings
 from storage.training.evidence import count_evidence
 from storage.training.trainable import Obstacle
-from storage.votes.history import ThumbEvent, VoteHistory
 from storage.votes.votes import Tally, Vote, current_votes
-from storage.votes.weights import DISCORD_EPOCH
+from storage.votes.weights import DISCORD_EPOCH, ThumbEvent, VoteHistory
 from tests.past import add_round, add_version, day, pair, quarantine, thumb_on
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL, add_correction, add_reply, message_of, vote
 
@@ -85,11 +83,11 @@ class TestVotesBehind:
         liked, disliked, *_ = replies
         thumb_on(session, 0, liked, ALICE, UP)
         thumb_on(session, 0, liked, BOB, UP)
-        thumb_on(session, 0.5, liked, BOB, UP, standing=False)
+        thumb_on(session, 0.5, liked, BOB, UP, added=False)
         thumb_on(session, 0, disliked, CAROL, DOWN)
         version = add_version(session, add_round(session, 1, [pair(liked, disliked)]))
         thumb_on(session, 2, liked, CAROL, UP)
-        thumb_on(session, 2, disliked, CAROL, DOWN, standing=False)
+        thumb_on(session, 2, disliked, CAROL, DOWN, added=False)
 
         (only,) = read_lineage(session, version.id).rounds[0].pairs
         assert [(v.user_id, v.vote, v.unchanged) for v in only.chosen.votes] == [(ALICE, UP, True)]
@@ -170,17 +168,17 @@ class TestVotesBehind:
             read_lineage(session, 9)
 
 
-class TestFates:
+class TestVoteOutcomes:
     def test_a_vote_that_no_round_has_used_waits(self, session, replies):
         vote(session, replies[0], ALICE, UP)
         (outcome,) = outcomes(session, ALICE)
-        assert (outcome.outcome, outcome.vote, outcome.answer, outcome.uses) == (VoteStatus.WAITING, UP, "answer 0", ())
+        assert (outcome.status, outcome.vote, outcome.answer, outcome.uses) == (VoteStatus.WAITING, UP, "answer 0", ())
         assert outcome.link is not None
 
     def test_the_newest_vote_comes_first_and_others_votes_not_at_all(self, session, replies):
         for when, reply_id in enumerate(replies):
             thumb_on(session, when, reply_id, ALICE, UP)
-        thumb_on(session, 9, replies[0], ALICE, UP, standing=False)
+        thumb_on(session, 9, replies[0], ALICE, UP, added=False)
         thumb_on(session, 9, replies[1], BOB, DOWN)
         found = outcomes(session, ALICE)
         assert [(f.reply_id, f.voted_at) for f in found] == [
@@ -189,7 +187,7 @@ class TestFates:
             (replies[2], day(2)),
             (replies[1], day(1)),
         ]
-        assert [f.outcome for f in found] == [
+        assert [f.status for f in found] == [
             VoteStatus.WITHDRAWN,
             VoteStatus.WAITING,
             VoteStatus.WAITING,
@@ -206,7 +204,7 @@ class TestFates:
         second = add_version(session, add_round(session, 2, []), first)
 
         disliked, liked = outcomes(session, ALICE)
-        assert (liked.outcome, disliked.outcome) == (VoteStatus.TRAINED, VoteStatus.TRAINED)
+        assert (liked.status, disliked.status) == (VoteStatus.TRAINED, VoteStatus.TRAINED)
         (use,) = liked.uses
         assert (use.round_id, use.role, use.vote, use.share) == (first_round, PairRole.CHOSEN, UP, 0.3)
         assert (use.version, use.verdict, use.champion) == ("v1", GateVerdict.NOT_ENOUGH_EVIDENCE, None)
@@ -217,14 +215,14 @@ class TestFates:
     def test_a_vote_given_after_the_round_was_not_in_it(self, session, replies):
         add_version(session, add_round(session, 1, [pair(*replies[:2])]))
         thumb_on(session, 2, replies[0], ALICE, UP)
-        assert [f.outcome for f in outcomes(session, ALICE)] == [VoteStatus.WAITING]
+        assert [f.status for f in outcomes(session, ALICE)] == [VoteStatus.WAITING]
 
     def test_a_vote_withdrawn_after_the_round_is_withdrawn_and_was_used(self, session, replies):
         thumb_on(session, 0, replies[0], ALICE, UP)
         add_version(session, add_round(session, 1, [pair(*replies[:2])]))
-        thumb_on(session, 2, replies[0], ALICE, UP, standing=False)
+        thumb_on(session, 2, replies[0], ALICE, UP, added=False)
         (outcome,) = outcomes(session, ALICE)
-        assert (outcome.outcome, outcome.vote, len(outcome.uses)) == (VoteStatus.WITHDRAWN, None, 1)
+        assert (outcome.status, outcome.vote, len(outcome.uses)) == (VoteStatus.WITHDRAWN, None, 1)
 
     @pytest.mark.parametrize(
         ("status", "split", "expected"),
@@ -242,7 +240,7 @@ class TestFates:
         thumb_on(session, 0, replies[0], ALICE, UP)
         add_round(session, 1, [pair(*replies[:2], split=split)], status=status)
         (outcome,) = outcomes(session, ALICE)
-        assert (outcome.outcome, outcome.uses[0].status) == (expected, status)
+        assert (outcome.status, outcome.uses[0].status) == (expected, status)
 
     def test_an_answer_over_several_others_is_one_use_of_a_round(self, session, replies):
         thumb_on(session, 0, replies[0], ALICE, UP)
@@ -258,7 +256,7 @@ class TestFates:
         thumb_on(session, 0, replies[0], newcomer, UP)
         add_round(session, 1, [pair(*replies[:2])])
         (outcome,) = outcomes(session, newcomer)
-        assert (outcome.weight, outcome.outcome, len(outcome.uses)) == (pytest.approx(weight), expected, bool(weight))
+        assert (outcome.weight, outcome.status, len(outcome.uses)) == (pytest.approx(weight), expected, bool(weight))
 
     def test_votes_of_a_new_member_count_little(self, session, replies):
         session.get_one(ReplyRow, replies[0]).guild_id = 5
@@ -277,7 +275,7 @@ class TestFates:
     def test_quarantined_votes_say_so(self, session, replies, status, expected):
         thumb_on(session, 0, replies[0], ALICE, UP)
         quarantine(session, 1, [(replies[0], ALICE)], status=status, decided=2)
-        assert [f.outcome for f in outcomes(session, ALICE)] == [expected]
+        assert [f.status for f in outcomes(session, ALICE)] == [expected]
 
     @pytest.mark.parametrize(
         ("row", "privacy", "obstacle"),
@@ -302,7 +300,7 @@ class TestFates:
         note_members(session, 5, {CAROL: day(-30)})
         vote(session, add_reply(session, guild_id=5, **row), CAROL, UP)
         (outcome,) = outcomes(session, CAROL, privacy=privacy)
-        assert (outcome.obstacle, outcome.outcome) == (
+        assert (outcome.obstacle, outcome.status) == (
             obstacle,
             VoteStatus.NOT_TRAINABLE if obstacle else VoteStatus.WAITING,
         )
@@ -312,7 +310,7 @@ class TestFates:
         give_consent(session, ALICE)
         note_members(session, 5, {BOB: day(-30)})
         vote(session, add_reply(session, guild_id=5, basis=Basis.LIVE_CHAT), BOB, UP)
-        assert outcomes(session, BOB, privacy=OPEN)[0].outcome is VoteStatus.WAITING
+        assert outcomes(session, BOB, privacy=OPEN)[0].status is VoteStatus.WAITING
         withdraw_consent(session, ALICE)
         assert outcomes(session, BOB, privacy=OPEN)[0].obstacle is Obstacle.NO_CONSENT
 
@@ -330,8 +328,8 @@ class TestHistory:
     def test_it_says_at_every_moment_what_the_thumbs_said_then(self, steps):
         start = datetime(2026, 1, 1, tzinfo=UTC)
         events = tuple(
-            ThumbEvent(1, emoji, burst=False, standing=standing, created_at=start + timedelta(minutes=i))
-            for i, (emoji, standing) in enumerate(steps)
+            ThumbEvent(1, emoji, burst=False, added=added, created_at=start + timedelta(minutes=i))
+            for i, (emoji, added) in enumerate(steps)
         )
         history = VoteHistory(events)
         for i in range(len(events) + 1):
@@ -344,7 +342,7 @@ class TestHistory:
         for user_id, moves in ((ALICE, [UP, DOWN]), (BOB, [DOWN]), (CAROL, [UP])):
             for said in moves:
                 vote(session, replies[0], user_id, said)
-        vote(session, replies[0], ALICE, UP, standing=False)
+        vote(session, replies[0], ALICE, UP, added=False)
         current = current_votes(session)[replies[0]]
         for user_id in (ALICE, BOB, CAROL):
             assert outcomes(session, user_id)[0].vote is current[user_id]

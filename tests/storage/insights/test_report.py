@@ -49,13 +49,13 @@ class TestVotesByDay:
         one, two, three = (add_reply(session) for _ in range(3))
         thumb_on(session, 27, one, ALICE, UP)
         thumb_on(session, 28, one, BOB, UP)
-        thumb_on(session, 29, one, BOB, UP, standing=False)  # withdrawn
+        thumb_on(session, 29, one, BOB, UP, added=False)  # withdrawn
         thumb_on(session, -5, two, ALICE, DOWN)  # before the thirty days
         thumb_on(session, -5, two, BOB, DOWN)
         thumb_on(session, 29, two, BOB, UP)  # cancels the old one
         thumb_on(session, -5, three, CAROL, DOWN)
         thumb_on(session, 26, three, CAROL, UP)
-        thumb_on(session, 28, three, CAROL, UP, standing=False)  # down again since then
+        thumb_on(session, 28, three, CAROL, UP, added=False)  # down again since then
         days = votes_by_day(session, 1, NOW)
         assert (len(days), days[0].day, days[-1].day) == (30, day(0).date(), day(29).date())
         assert {d.day: d.votes for d in days if d.votes != Tally()} == {

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from storage.database.enums import Cause
 from storage.knowledge.gaps import open_gaps, settle_gaps
-from storage.votes.causes import give_cause
+from storage.votes.corrections import give_cause
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, BOB, CAROL, add_reply, vote
 
@@ -36,7 +36,7 @@ def test_gaps_are_the_wrong_facts_of_the_server_newest_first(session: Session) -
 @pytest.mark.usefixtures("personality_id")
 def test_a_withdrawn_thumb_closes_its_gap(session: Session) -> None:
     reply_id = wrong(session, ALICE)
-    vote(session, reply_id, ALICE, Vote.DOWN, standing=False)
+    vote(session, reply_id, ALICE, Vote.DOWN, added=False)
     assert open_gaps(session, GUILD) == []
 
 

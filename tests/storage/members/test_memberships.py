@@ -8,7 +8,7 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from storage.database.tables import ReplyRow
-from storage.members.memberships import Memberships, note_members
+from storage.members import Memberships, note_members
 from tests.seeding import ALICE, BOB, CAROL, add_reply
 
 GUILD = 7

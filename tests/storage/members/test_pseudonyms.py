@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from storage.database.database import Database
 from storage.database.enums import NOBODY
 from storage.database.tables import PseudonymKeyRow, RoundVoterRow
-from storage.members.pseudonyms import Pseudonyms, read_pseudonyms, without_mentions
+from storage.members import Pseudonyms, read_pseudonyms, without_mentions
 from storage.privacy.erasure import delete_member
 from storage.training.rounds import RoundVoter, claim_round, request_round, set_manifest
 from tests.seeding import ALICE, BOB

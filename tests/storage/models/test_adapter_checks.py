@@ -1,4 +1,4 @@
-"""What can be served is told from what could do harm, and from what does not fit, in a sentence."""
+"""Adapters that could do harm or do not fit the base are refused, with a sentence that says why."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from storage.adapters.files import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE
+from storage.adapters.folder_store import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE
 from storage.errors import AdapterError
 from storage.models.adapter_checks import servable_config
 from storage.models.base_model import BaseModel

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from storage.errors import BaseModelError
-from storage.models import gemma
+from storage.models import conversion
 from storage.models.base_model import load_model, load_tokenizer
-from storage.models.coherence_model import resolve_coherence_model
+from storage.models.bundled import resolve_coherence_model
 from tests.tiny_model import build_tiny_base
 
 
@@ -23,7 +23,7 @@ def test_base_is_the_base_model_itself(tmp_path):
 
 
 def test_no_name_is_the_base_model_where_the_package_is_not_installed(tmp_path, monkeypatch):
-    monkeypatch.setattr(gemma, "GEMMA_MODULE", "no_such_package")
+    monkeypatch.setattr(conversion, "GEMMA_MODULE", "no_such_package")
     assert resolve_coherence_model("", tmp_path, print) is None
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from storage.errors import BaseModelError
 from storage.models.base_model import load_tokenizer, resolve_base_model
-from storage.models.coherence_model import resolve_coherence_model
+from storage.models.bundled import resolve_coherence_model
 from tests.tiny_model import build_tiny_base
 
 

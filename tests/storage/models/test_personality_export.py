@@ -12,28 +12,25 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from storage.adapters.files import WEIGHTS_FILE
-from storage.adapters.folder_store import AdapterStore
+from storage.adapters.folder_store import WEIGHTS_FILE, AdapterStore
 from storage.database.database import Database, open_database
 from storage.database.enums import GateVerdict, RoundStatus
 from storage.database.tables import VersionRow
 from storage.errors import AdapterError, ExportRefused, PersonalityNotFound
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import BaseModel
-from storage.models.personality_export import (
+from storage.models.personality_files import (
     CARD_FILE,
     README_FILE,
     Provenance,
     export_version,
-    read_provenance,
-    zip_version,
-)
-from storage.models.personality_import import (
     import_adapter,
     largest_export,
     read_export_card,
+    read_provenance,
     register_import,
     unpacked,
+    zip_version,
 )
 from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import create_personality, personality_named

@@ -13,16 +13,14 @@ from safetensors.numpy import save_file
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from storage.adapters.files import CONFIG_FILE, WEIGHTS_FILE
-from storage.adapters.folder_store import AdapterRef, AdapterStore
-from storage.adapters.served_copies import open_served_copies
+from storage.adapters.folder_store import CONFIG_FILE, WEIGHTS_FILE, AdapterRef, AdapterStore
+from storage.adapters.shared_store import open_served_copies
 from storage.database.database import Database
 from storage.database.enums import CHAMPION, LAST_GOOD
 from storage.database.tables import VersionRow
 from storage.errors import AdapterError, VersionWithdrawn
 from storage.models.base_model import BaseModel
-from storage.models.personality_export import read_provenance
-from storage.models.personality_import import register_import
+from storage.models.personality_files import read_provenance, register_import
 from storage.models.withdrawal import choose_withdrawals, remove_withdrawn, withdraw_adapters
 from storage.personalities.cards import Card
 from storage.personalities.personalities import ensure_personality, read_personality
@@ -127,8 +125,8 @@ class TestMarkedVersions:
             rebuilt = add(session, first)
             crown(session, second, third)
             mark(session, second, third)
-        shelf = open_served_copies(settings.data.directory)
-        served = [shelf.put(AdapterRef(v.digest, store.path(v.digest), strength=0.5)) for v in (second, third)]
+        copies = open_served_copies(settings.data.directory)
+        served = [copies.put(AdapterRef(v.digest, store.path(v.digest), strength=0.5)) for v in (second, third)]
         assert withdraw_adapters(database, store, settings) == []  # v3 answers, v2 is last-good
         with database.transaction() as session:
             crown(session, rebuilt)

@@ -1,4 +1,4 @@
-"""Trouble is told once while it lasts, whichever bot sees it, and once more when it is over."""
+"""A problem is announced once when it starts and once when it ends, whichever bot notices it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from storage.operations.alerts import (
     EVERYBODY,
     Alert,
     AlertKind,
-    alerts_to_tell,
+    alerts_to_announce,
     has_changed,
     record_alerts,
 )
@@ -32,9 +32,9 @@ CANARY = AlertKind("canary:1", "the canary was rolled back", "see why", lasts=Fa
 def told(session: Session) -> list[tuple[str, bool]]:
     """Take all there is to tell: (key, whether it is over)."""
     taken: list[Alert] = []
-    while (entry := take(session, alerts_to_tell(session))) is not None:
+    while (entry := take(session, alerts_to_announce(session))) is not None:
         taken.append(entry.content)
-    assert not alerts_to_tell(session)
+    assert not alerts_to_announce(session)
     return [(alert.key, alert.ended_at is not None) for alert in taken]
 
 
@@ -66,8 +66,8 @@ def test_what_merely_happened_has_no_end(session):
 
 def test_what_could_not_be_told_is_told_later(session):
     record_alerts(session, "here", [DISK])
-    entry = take(session, alerts_to_tell(session))
-    assert take(session, alerts_to_tell(session)) is None
+    entry = take(session, alerts_to_announce(session))
+    assert take(session, alerts_to_announce(session)) is None
     give_back(session, entry)
     assert told(session) == [("disk", False)]
 
@@ -87,7 +87,7 @@ def test_of_bots_that_look_at_once_one_tells(database: Database):
         with database.transaction() as session:
             record_alerts(session, EVERYBODY, [DISK])
         with database.transaction() as session:
-            found.extend(told(session) if alerts_to_tell(session) else [])
+            found.extend(told(session) if alerts_to_announce(session) else [])
 
     together(4, look)
     with database.transaction() as session:

@@ -1,4 +1,4 @@
-"""Tokens are counted by day, whoever adds them, and a limit is a limit of all of them."""
+"""Tokens of all processes are counted together by day, and limited together."""
 
 from __future__ import annotations
 

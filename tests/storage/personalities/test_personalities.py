@@ -30,10 +30,10 @@ from storage.personalities.personalities import (
     create_personality,
     ensure_personality,
     list_personalities,
+    load_cards,
     personality_named,
     read_personality,
     restore_personality,
-    take_cards,
 )
 from storage.releases.versions import read_alias
 from storage.settings.sections import PersonalitySettings, Settings
@@ -160,8 +160,8 @@ def test_the_most_specific_binding_speaks(session: Session) -> None:
     for place in reversed(NESTED):
         made = create_personality(session, f"of-{place.scope}", KEEPER, by="grace")
         assert bind(session, place, made, guild_id=GUILD, strength=0.5, by="grace") is None
-        voice = active_personality_at(session, NESTED)
-        assert (voice.personality, voice.strength, voice.bound_to) == (made, 0.5, place)
+        active = active_personality_at(session, NESTED)
+        assert (active.personality, active.strength, active.bound_to) == (made, 0.5, place)
     unbind(session, NESTED[0])
     assert active_personality_at(session, NESTED).personality.name == "of-channel"
     assert active_personality_at(session, []).bound_to is None  # a direct message
@@ -206,7 +206,7 @@ def card_file(folder: Path, name: str, prompt: str) -> None:
 
 
 def take(session: Session, folder: Path) -> list[str]:
-    return take_cards(session, Settings(personalities=PersonalitySettings(directory=folder)))
+    return load_cards(session, Settings(personalities=PersonalitySettings(directory=folder)))
 
 
 def test_files_are_taken_once_and_again_when_they_change(session: Session, tmp_path: Path) -> None:

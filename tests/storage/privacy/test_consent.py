@@ -43,15 +43,7 @@ from storage.privacy.consent import (
 from storage.privacy.erasure import Deletion, delete_member
 from storage.releases.versions import Version, list_versions, register
 from storage.settings.sections import PrivacySettings
-from storage.training.rounds import (
-    ManifestPair,
-    claim_round,
-    find_round,
-    finish_round,
-    read_manifest,
-    request_round,
-    set_manifest,
-)
+from storage.training.rounds import ManifestPair, claim_round, find_round, finish_round, request_round, set_manifest
 from storage.training.samples import DrawnSample, record_samples
 from storage.votes.corrections import suggest, withdraw
 from storage.votes.decisions import decide_quarantine
@@ -67,11 +59,12 @@ from tests.seeding import (
     add_reply,
     add_siblings,
     message_of,
+    read_manifest,
     tiny_settings,
     vote,
 )
+from trainer.data.history import survey_votes
 from trainer.data.plan import NO_OPINION, make_plan
-from trainer.data.survey import survey_votes
 from trainer.data.votes import write_plan
 
 MEMBER_IDS = ("user_id", "author_id", "actor_id", "subject_id")
@@ -222,7 +215,7 @@ def test_versions_trained_on_a_member_are_marked(session: Session, link: str) ->
     if link.endswith("vote"):
         vote(session, touched, ALICE, Vote.UP)
     if link == "withdrawn vote":
-        vote(session, touched, ALICE, Vote.UP, standing=False)
+        vote(session, touched, ALICE, Vote.UP, added=False)
     correction = add_correction(session, touched, "better", author_id=ALICE if link == "correction" else BOB)
     pair = {
         "rejected": (good, touched, None),
@@ -359,10 +352,10 @@ ADDING: dict[str, Callable[[Session, list[int]], object]] = {
 def test_what_is_taken_back_ends_an_agreement(session: Session, replies: list[int], what: str) -> None:
     personality_id = ensure_personality(session)
     agreed = read_agreement(session, personality_id)
-    assert agreed.stands(read_agreement(session, personality_id))
+    assert agreed.still_holds(read_agreement(session, personality_id))
     TAKING_BACK[what](session, replies)
     session.flush()
-    assert not agreed.stands(read_agreement(session, personality_id))
+    assert not agreed.still_holds(read_agreement(session, personality_id))
 
 
 @pytest.mark.parametrize("what", ADDING)
@@ -370,7 +363,7 @@ def test_what_is_added_leaves_an_agreement_as_it_was(session: Session, replies: 
     personality_id = ensure_personality(session)
     agreed = read_agreement(session, personality_id)
     ADDING[what](session, replies)
-    assert agreed.stands(read_agreement(session, personality_id))
+    assert agreed.still_holds(read_agreement(session, personality_id))
 
 
 def test_a_second_deletion_ends_an_agreement_too(session: Session) -> None:
@@ -379,7 +372,7 @@ def test_a_second_deletion_ends_an_agreement_too(session: Session) -> None:
     agreed = read_agreement(session, personality_id)
     delete_member(session, BOB)
     session.expire_all()
-    assert not agreed.stands(read_agreement(session, personality_id))
+    assert not agreed.still_holds(read_agreement(session, personality_id))
 
 
 def test_a_quarantine_that_grows_ends_an_agreement_and_one_that_counts_does_not(
@@ -390,9 +383,9 @@ def test_a_quarantine_that_grows_ends_an_agreement_and_one_that_counts_does_not(
     before = read_agreement(session, personality_id)
     hold(session, quarantine, replies[1:])
     grown = read_agreement(session, personality_id)
-    assert not before.stands(grown)
+    assert not before.still_holds(grown)
     decide_quarantine(session, quarantine, QuarantineStatus.COUNTED, "admin", "they are friends")
-    assert grown.stands(read_agreement(session, personality_id))
+    assert grown.still_holds(read_agreement(session, personality_id))
 
 
 def test_an_agreement_ignores_other_personalities(session: Session, replies: list[int]) -> None:
@@ -400,7 +393,7 @@ def test_an_agreement_ignores_other_personalities(session: Session, replies: lis
     agreed = read_agreement(session, other)
     withdraw(session, 1, CAROL)
     open_quarantine(session, replies)
-    assert agreed.stands(read_agreement(session, other))
+    assert agreed.still_holds(read_agreement(session, other))
 
 
 # Deletions and rounds that are planned at the same time
@@ -494,7 +487,7 @@ def test_messages_of_an_answer_that_was_just_deleted_are_not_stored(database: Da
 
 
 def stand(reply_id: int, user_id: int, *, reread: bool, emoji: str = "👍") -> VoteEvent:
-    return VoteEvent(reply_id, Thumb(message_of(reply_id), user_id, emoji), standing=True, reread=reread)
+    return VoteEvent(reply_id, Thumb(message_of(reply_id), user_id, emoji), added=True, reread=reread)
 
 
 def test_votes_deleted_do_not_come_back_when_reactions_are_read_again(session: Session) -> None:
@@ -515,7 +508,7 @@ def test_a_member_who_deleted_their_data_may_vote_again(session: Session) -> Non
     assert append_events(session, [stand(old, ALICE, reread=False)]) == 1
     assert append_events(session, [stand(later, ALICE, reread=True)]) == 1
     assert votes_on(session, old) == votes_on(session, later) == {ALICE: Vote.UP}
-    gone = VoteEvent(old, Thumb(message_of(old), ALICE, "👍"), standing=False, reread=True)
+    gone = VoteEvent(old, Thumb(message_of(old), ALICE, "👍"), added=False, reread=True)
     assert append_events(session, [gone]) == 1
     assert votes_on(session, old) == {}
 

@@ -14,7 +14,7 @@ from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import NOBODY, Basis, Origin, PairSource, RoundStatus, Split
 from storage.database.tables import DepartureRow, GreetingRow, MemberRow, ReplyRow, VoteEventRow
-from storage.members.memberships import greet, note_members, take_back_greeting
+from storage.members import greet, note_members, take_back_greeting
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import consenting, give_consent, read_agreement
 from storage.privacy.erasure import (
@@ -282,7 +282,7 @@ def test_deleting_a_departed_members_data_ends_an_agreement(session: Session) ->
     complete_departure(session, departure)
     session.expire_all()
     assert session.scalar(select(func.count()).select_from(VoteEventRow)) == 0
-    assert not agreed.stands(read_agreement(session, ensure_personality(session)))
+    assert not agreed.still_holds(read_agreement(session, ensure_personality(session)))
 
 
 def test_deleting_ones_data_deletes_departures_and_the_greeting(session: Session) -> None:

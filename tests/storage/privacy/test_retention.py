@@ -16,13 +16,12 @@ from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import ArenaStatus, Basis, PairSource, RoundStatus, Split
 from storage.database.tables import AlertRow, ArenaAnswerRow, ArenaRow, ConversationRow, MemberRow, ReplyRow
-from storage.members.memberships import note_members
+from storage.members import note_members
 from storage.operations.alerts import EVERYBODY, AlertKind, record_alerts
 from storage.personalities.personalities import ensure_personality
-from storage.privacy.consent import give_consent
+from storage.privacy.consent import give_consent, report_privacy
 from storage.privacy.erasure import delete_member
 from storage.privacy.member_data import export_member, summarize_member_data
-from storage.privacy.report import report_privacy
 from storage.privacy.retention import (
     Pruned,
     count_past,
@@ -200,7 +199,7 @@ def filled(session: Session) -> Session:
     shared = add_reply(session, prompt="secret of bob", speakers=[ALICE, BOB], author_id=BOB, guild_id=1, basis=None)
     age(session, shared, 100)
     vote(session, own, ALICE, Vote.UP)
-    vote(session, own, ALICE, Vote.UP, standing=False)
+    vote(session, own, ALICE, Vote.UP, added=False)
     add_correction(session, shared, "better of alice", author_id=ALICE)
     add_note(session, ALICE, "likes tea")
     give_consent(session, ALICE)

@@ -21,9 +21,8 @@ from storage.errors import (
     VersionWithdrawn,
 )
 from storage.operations.audit import AuditedAction
-from storage.releases.actions import ReleaseRequest, promote_version, roll_back_champion, try_version
 from storage.releases.canaries import running_canary
-from storage.releases.promotion import promote
+from storage.releases.promotion import ReleaseRequest, promote, promote_version, roll_back_champion, try_version
 from storage.releases.versions import Version, read_alias
 from storage.settings.sections import ReleaseSettings
 from tests.storage.releases.test_versions import add

@@ -1,4 +1,4 @@
-"""News of releases: each is told once, in order, with what lies behind it."""
+"""Announcements of releases: each is made once, in order, with the facts behind it."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def test_a_story_names_what_lies_between_the_two_versions(server: Server) -> Non
     reply_id = add_reply(server.session, personality_id=server.personality_id, version_id=first.id)
     vote(server.session, reply_id, ALICE, Vote.UP)
     vote(server.session, reply_id, BOB, Vote.DOWN)
-    vote(server.session, reply_id, BOB, Vote.DOWN, standing=False)
+    vote(server.session, reply_id, BOB, Vote.DOWN, added=False)
     vote(server.session, reply_id, BOB, Vote.UP)
     server.promote(third)
     story = server.story()

@@ -36,7 +36,7 @@ from storage.database.tables import (
     VoteEventRow,
 )
 from storage.errors import AliasConflict, AlreadyChampion, CanaryRefused, GateNotPassed, OverrideNeedsReason
-from storage.members.memberships import note_members
+from storage.members import note_members
 from storage.releases.canaries import (
     Canary,
     answers_with_challenger,
@@ -270,7 +270,7 @@ def test_a_changed_mind_counts_as_it_stands(
     first, second = ask(session, challenger), ask(session, challenger)
     vote(session, first, ALICE, Vote.UP)
     vote(session, second, ALICE, Vote.UP)
-    vote(session, first, ALICE, Vote.UP, standing=False)
+    vote(session, first, ALICE, Vote.UP, added=False)
     vote(session, first, ALICE, Vote.DOWN)
     assert counted(session, personality_id) == (0, 1, 0)
     vote(session, first, ALICE, Vote.UP)  # both thumbs say nothing: the next vote is the first
@@ -467,7 +467,7 @@ def test_a_first_vote_weighs_as_when_its_thumb_was_last_set(
     session.execute(update(VoteEventRow).values(created_at=utc_now() - timedelta(days=15)))
     vote(session, second, young, Vote.UP)
     assert counted(session, personality_id) == (pytest.approx(0, abs=1e-4), 0, 0)
-    vote(session, first, young, Vote.UP, standing=False)
+    vote(session, first, young, Vote.UP, added=False)
     vote(session, first, young, Vote.UP)
     assert counted(session, personality_id) == (pytest.approx(0.5, abs=1e-4), 0, 0)
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from storage.database.columns import utc_now
 from storage.database.enums import Basis, Origin, Outcome, QuarantineStatus
 from storage.database.tables import QuarantineRow
-from storage.members.memberships import note_members
+from storage.members import note_members
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import give_consent, withdraw_consent
 from storage.privacy.erasure import delete_member
@@ -54,7 +54,7 @@ def test_answers_come_with_the_votes_that_stand(session: Session, personality_id
     vote(session, liked, ALICE, Vote.UP)
     vote(session, liked, BOB, Vote.DOWN)
     vote(session, liked, CAROL, Vote.UP)
-    vote(session, liked, CAROL, Vote.UP, standing=False)
+    vote(session, liked, CAROL, Vote.UP, added=False)
     assert read(session, personality_id) == [
         RatedReply(liked, PROMPT, "liked", ballots(session, {ALICE: Vote.UP, BOB: Vote.DOWN})),
         RatedReply(sibling, PROMPT, "sibling"),

@@ -14,7 +14,7 @@ from storage.database.database import Database
 from storage.database.enums import PairSource, RoundStatus, Split, TrainingSource
 from storage.database.rows import database_now
 from storage.database.tables import RoundRow
-from storage.errors import LeaseRanOut, RoundConflict
+from storage.errors import LeaseExpired, RoundConflict
 from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import Version, register
 from storage.training.rounds import (
@@ -28,8 +28,6 @@ from storage.training.rounds import (
     interrupt_rounds,
     latest_round,
     read_line,
-    read_manifest,
-    read_voters,
     renew_lease,
     report_progress,
     request_round,
@@ -40,7 +38,7 @@ from storage.training.rounds import (
     shown_rounds,
     stop_showing_progress,
 )
-from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply
+from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply, read_manifest, read_voters
 from tests.storage.together import together
 
 ENDED = [RoundStatus.PUBLISHED, RoundStatus.SKIPPED, RoundStatus.REJECTED, RoundStatus.FAILED, RoundStatus.INTERRUPTED]
@@ -350,7 +348,7 @@ def test_a_round_without_a_lease_is_interrupted(session: Session, personality_id
 def test_a_lease_that_is_renewed_holds_the_round(session: Session, personality_id: int) -> None:
     round_ = running(session, personality_id, worker="elsewhere:/data")
     lapse(session, round_.id)
-    with pytest.raises(LeaseRanOut, match=f"the lease of round {round_.id} has expired"):
+    with pytest.raises(LeaseExpired, match=f"the lease of round {round_.id} has expired"):
         require_lease(session, round_.id)
     assert renew_lease(session, round_.id)
     require_lease(session, round_.id)

@@ -20,8 +20,7 @@ from storage.errors import ArenaClosed, ArenaConflict
 from storage.privacy.erasure import delete_member
 from storage.releases.versions import register
 from storage.votes import arenas
-from storage.votes.arenas import SCHEDULE, Arena
-from storage.votes.picks import PickGesture, pick
+from storage.votes.arenas import SCHEDULE, Arena, PickGesture, pick
 from storage.votes.votes import Tally, Vote, tally_by_version, votes_on
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL
 from tests.storage.together import together

@@ -8,12 +8,12 @@ from storage.database.columns import utc_now
 from storage.database.enums import Cause
 from storage.insights.report import read_report
 from storage.insights.vote_outcomes import VoteStatus, vote_outcomes
-from storage.members.pseudonyms import read_pseudonyms
+from storage.members import read_pseudonyms
 from storage.personalities.personalities import read_personality
 from storage.privacy.consent import read_agreement
 from storage.privacy.erasure import delete_member
 from storage.settings.sections import Settings, VoteSettings
-from storage.votes.causes import count_causes, give_cause, wrong_facts
+from storage.votes.corrections import count_causes, give_cause, wrong_facts
 from storage.votes.votes import Vote
 from storage.votes.weights import QUARANTINE, WRONG_FACT, read_weighted_votes
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, add_reply, vote
@@ -29,7 +29,7 @@ def test_a_cause_counts_while_the_thumb_stands(session: Session, personality_id:
     assert count_causes(session, personality_id) == {Cause.TOO_LONG: 1}
     assert give_cause(session, reply_id, BOB, Cause.WRONG_TONE) is True
     assert count_causes(session, personality_id) == {Cause.WRONG_TONE: 1}
-    vote(session, reply_id, BOB, Vote.DOWN, standing=False)
+    vote(session, reply_id, BOB, Vote.DOWN, added=False)
     assert count_causes(session, personality_id) == {}
 
 
@@ -56,7 +56,7 @@ def test_a_thumb_up_after_a_cause_counts(session: Session, personality_id: int) 
     reply_id = add_reply(session)
     vote(session, reply_id, BOB, Vote.DOWN)
     give_cause(session, reply_id, BOB, Cause.WRONG_FACT)
-    vote(session, reply_id, BOB, Vote.DOWN, standing=False)
+    vote(session, reply_id, BOB, Vote.DOWN, added=False)
     vote(session, reply_id, BOB, Vote.UP)
     ballots = read_weighted_votes(session, personality_id, WEIGHTLESS_RULES)
     assert [ballot.vote for ballot in ballots.by_reply[reply_id]] == [Vote.UP]
@@ -69,7 +69,7 @@ def test_a_member_reads_what_became_of_it(session: Session, personality_id: int)
     settings = Settings(votes=WEIGHTLESS_RULES)
     whose = read_personality(session, personality_id)
     (of_bob,) = vote_outcomes(session, BOB, personality=whose, settings=settings, base_revision=BASE_REVISION)
-    assert of_bob.outcome is VoteStatus.ABOUT_FACTS
+    assert of_bob.status is VoteStatus.ABOUT_FACTS
 
 
 def test_a_round_planned_before_the_cause_is_planned_again(session: Session, personality_id: int) -> None:
@@ -77,9 +77,9 @@ def test_a_round_planned_before_the_cause_is_planned_again(session: Session, per
     vote(session, reply_id, BOB, Vote.DOWN)
     before = read_agreement(session, personality_id)
     give_cause(session, reply_id, BOB, Cause.TOO_LONG)
-    assert before.stands(read_agreement(session, personality_id))
+    assert before.still_holds(read_agreement(session, personality_id))
     give_cause(session, reply_id, BOB, Cause.WRONG_FACT)
-    assert not before.stands(read_agreement(session, personality_id))
+    assert not before.still_holds(read_agreement(session, personality_id))
 
 
 def test_the_report_has_the_split(session: Session, personality_id: int) -> None:

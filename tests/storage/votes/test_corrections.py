@@ -15,8 +15,8 @@ from storage.errors import CorrectionRefused
 from storage.settings.sections import CorrectionSettings
 from storage.votes.corrections import (
     check_correction,
+    current_correction,
     latest_correction_in_channel,
-    standing_correction,
     suggest,
     withdraw,
 )
@@ -46,15 +46,15 @@ def test_zero_bytes_are_left_out() -> None:
     assert check_correction("a\0b", "answer", LIMITS) == "ab"
 
 
-def test_a_correction_stands_until_its_author_replaces_it(session: Session) -> None:
+def test_a_correction_counts_until_its_author_replaces_it(session: Session) -> None:
     reply_id = add_reply(session)
     add_correction(session, reply_id, "better", author_id=ALICE)
     by_bob = add_correction(session, reply_id, "other", author_id=BOB)
     again = add_correction(session, reply_id, "best", author_id=ALICE, basis=None)
-    standing = standing_correction(session, reply_id, ALICE)
-    assert standing is not None
-    assert (standing.id, standing.text, standing.basis, standing.withdrawn) == (again, "best", None, False)
-    other = standing_correction(session, reply_id, BOB)
+    current = current_correction(session, reply_id, ALICE)
+    assert current is not None
+    assert (current.id, current.text, current.basis) == (again, "best", None)
+    other = current_correction(session, reply_id, BOB)
     assert other is not None
     assert (other.id, other.basis) == (by_bob, Basis.LOCAL)
 
@@ -66,7 +66,7 @@ def test_only_the_author_withdraws_a_correction_and_only_once(session: Session) 
     assert withdraw(session, correction, ALICE) is True
     assert withdraw(session, correction, ALICE) is False
     assert withdraw(session, correction + 1, ALICE) is False
-    assert standing_correction(session, reply_id, ALICE) is None
+    assert current_correction(session, reply_id, ALICE) is None
 
 
 def test_withdrawing_an_earlier_correction_leaves_the_later_one(session: Session) -> None:
@@ -74,9 +74,9 @@ def test_withdrawing_an_earlier_correction_leaves_the_later_one(session: Session
     earlier = add_correction(session, reply_id, "better", author_id=ALICE)
     later = add_correction(session, reply_id, "best", author_id=ALICE)
     assert withdraw(session, earlier, ALICE) is False
-    standing = standing_correction(session, reply_id, ALICE)
-    assert standing is not None
-    assert standing.id == later
+    current = current_correction(session, reply_id, ALICE)
+    assert current is not None
+    assert current.id == later
 
 
 def test_the_latest_correction_in_a_channel_is_the_authors_own(session: Session) -> None:
@@ -106,8 +106,8 @@ def test_of_corrections_sent_at_once_one_is_valid(database: Database) -> None:
         second.join(timeout=0.2)  # it waits for this transaction, or it would not see the correction to replace
     second.join()
     with database.snapshot() as session:
-        standing = select(CorrectionRow.text).where(CorrectionRow.withdrawn_at.is_(None))
-        assert session.scalars(standing).all() == ["best"]
+        current = select(CorrectionRow.text).where(CorrectionRow.withdrawn_at.is_(None))
+        assert session.scalars(current).all() == ["best"]
 
 
 def test_a_correction_of_a_deleted_answer_is_refused_with_a_sentence(session: Session) -> None:

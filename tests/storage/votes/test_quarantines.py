@@ -19,15 +19,13 @@ from storage.database.database import Database, open_database
 from storage.database.enums import NOBODY, Origin, QuarantineRule, QuarantineStatus
 from storage.database.tables import QuarantinedVoteRow, QuarantineRow, ReplyRow
 from storage.errors import QuarantineConflict
-from storage.members.memberships import note_members
-from storage.members.pseudonyms import read_pseudonyms
+from storage.members import note_members, read_pseudonyms
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.erasure import delete_member
 from storage.releases.versions import register
 from storage.settings.sections import VoteSettings
-from storage.votes.bursts import Burst, SuspectVote, find_bursts
 from storage.votes.decisions import Quarantine, decide_quarantine, open_quarantines, recent_decisions, voters_in
-from storage.votes.quarantines import hold_back_bursts, new_bursts, quarantine_votes
+from storage.votes.quarantines import Burst, SuspectVote, find_bursts, new_bursts, quarantine_bursts, quarantine_votes
 from storage.votes.votes import Vote
 from storage.votes.weights import read_weighted_votes
 from tests.postgres import PostgresServer
@@ -121,7 +119,7 @@ def test_the_narrowest_rule_that_explains_a_burst_wins() -> None:
 
 
 def test_held_votes_are_evidence_under_their_own_rule_alone() -> None:
-    held = [suspect(user, reply_id=1, held_under=AUTHOR) for user in (1, 2, 3)]
+    held = [suspect(user, reply_id=1, quarantined_under=AUTHOR) for user in (1, 2, 3)]
     assert found([*held, suspect(4, reply_id=1)]) == [(AUTHOR, ALICE, [1, 2, 3, 4])]
 
 
@@ -170,15 +168,15 @@ def test_what_is_held_already_finds_nothing_new(votes: list[SuspectVote]) -> Non
     """So that checking twice, or after a decision, changes nothing."""
     votes = list(set(votes))
     rules = {vote: burst.rule for burst in find_bursts(votes, THREE_IN_TEN_MINUTES) for vote in burst.votes}
-    held = [replace(vote, held_under=rules.get(vote)) for vote in votes]
+    held = [replace(vote, quarantined_under=rules.get(vote)) for vote in votes]
     again = [vote for burst in find_bursts(held, THREE_IN_TEN_MINUTES) for vote in burst.votes]
-    assert all(vote.held_under for vote in again)
+    assert all(vote.quarantined_under for vote in again)
 
 
 # In the database
 
 
-def quarantine_bursts(session: Session, personality_id: int, settings: VoteSettings) -> list[Quarantine]:
+def quarantine_found(session: Session, personality_id: int, settings: VoteSettings) -> list[Quarantine]:
     ids = {quarantine_votes(session, personality_id, burst) for burst in new_bursts(session, personality_id, settings)}
     return [quarantine for quarantine in open_quarantines(session, [personality_id]) if quarantine.id in ids]
 
@@ -187,7 +185,7 @@ def quarantines(
     session: Session, personality_id: int, settings: VoteSettings = THREE_IN_TEN_MINUTES
 ) -> list[tuple[Any, ...]]:
     """Quarantine bursts, and return (rule, subject, voters) of new and grown ones."""
-    return [described(q) for q in quarantine_bursts(session, personality_id, settings)]
+    return [described(q) for q in quarantine_found(session, personality_id, settings)]
 
 
 def described(quarantine: Quarantine) -> tuple[Any, ...]:
@@ -205,7 +203,7 @@ def test_a_burst_by_silent_accounts_is_held_back_and_described(session: Session,
     let_vote(session, LURKERS[:3], reply_id)
     assert quarantines(session, personality_id) == [(REPLY, reply_id, [501, 502, 503])]
     (held,) = open_quarantines(session, [personality_id])
-    assert (held.votes, held.standing, held.vote, held.subject) == (3, 3, Vote.UP, "one answer")
+    assert (held.votes, held.remaining, held.vote, held.subject) == (3, 3, Vote.UP, "one answer")
     assert (held.first_vote_at, held.last_vote_at) == (NOON, NOON + timedelta(seconds=2))
     assert held.status is QuarantineStatus.OPEN
     assert read_weighted_votes(session, personality_id, THREE_IN_TEN_MINUTES).by_reply == {}
@@ -249,7 +247,7 @@ def test_old_silent_members_may_vote_in_an_arena(session: Session, personality_i
 def test_withdrawn_votes_are_not_a_burst(session: Session, personality_id: int) -> None:
     reply_id = add_reply(session)
     let_vote(session, LURKERS[:3], reply_id)
-    vote_at(session, reply_id, LURKERS[0], Vote.UP, standing=False)
+    vote_at(session, reply_id, LURKERS[0], Vote.UP, added=False)
     assert quarantines(session, personality_id) == []
 
 
@@ -325,7 +323,7 @@ def test_counted_votes_that_all_change_at_once_are_a_new_burst(session: Session,
     quarantines(session, personality_id)
     decide(session, personality_id, QuarantineStatus.COUNTED)
     for user in LURKERS[:3]:
-        vote_at(session, reply_id, user, Vote.UP, standing=False)
+        vote_at(session, reply_id, user, Vote.UP, added=False)
     let_vote(session, LURKERS[:3], reply_id, Vote.DOWN)
     assert quarantines(session, personality_id) == [(REPLY, reply_id, [501, 502, 503])]
     assert read_weighted_votes(session, personality_id, THREE_IN_TEN_MINUTES).by_reply == {}
@@ -351,7 +349,7 @@ def test_votes_withdrawn_before_they_are_quarantined_are_skipped(database: Datab
     with database.transaction() as session:
         session.delete(session.get_one(ReplyRow, gone))
         delete_member(session, LURKERS[0])
-        vote_at(session, kept, LURKERS[1], Vote.UP, standing=False)
+        vote_at(session, kept, LURKERS[1], Vote.UP, added=False)
     with database.transaction() as session:
         assert [quarantine_votes(session, personality_id, burst) is None for burst in bursts] == [False, True]
         assert [described(q) for q in open_quarantines(session, [personality_id])] == [(REPLY, kept, [503, 504])]
@@ -363,9 +361,9 @@ def test_a_vote_waits_for_one_burst_at_most(database: Database, personality_id: 
             let_vote(session, LURKERS[:3], reply_id)
     commits: list[Connection] = []
     event.listen(database.engine, "commit", commits.append)
-    assert hold_back_bursts(database, personality_id, THREE_IN_TEN_MINUTES)
+    assert quarantine_bursts(database, personality_id, THREE_IN_TEN_MINUTES)
     assert len(commits) == 3  # one to read, and one per burst
-    assert not hold_back_bursts(database, personality_id, THREE_IN_TEN_MINUTES)
+    assert not quarantine_bursts(database, personality_id, THREE_IN_TEN_MINUTES)
 
 
 def test_two_checks_at_once_quarantine_every_vote_once(database: Database, personality_id: int) -> None:
@@ -373,7 +371,7 @@ def test_two_checks_at_once_quarantine_every_vote_once(database: Database, perso
         reply_id = add_reply(session)
         let_vote(session, LURKERS[:3], reply_id)
 
-    together(4, lambda _: hold_back_bursts(database, personality_id, THREE_IN_TEN_MINUTES))
+    together(4, lambda _: quarantine_bursts(database, personality_id, THREE_IN_TEN_MINUTES))
     with database.snapshot() as session:
         assert [described(q) for q in open_quarantines(session, [personality_id])] == [
             (REPLY, reply_id, [501, 502, 503])
@@ -413,7 +411,7 @@ def test_the_second_decision_is_refused_in_a_sentence(session: Session, personal
 def test_of_two_admins_who_decide_at_once_one_wins(database: Database, personality_id: int) -> None:
     with database.transaction() as session:
         let_vote(session, LURKERS[:3], add_reply(session))
-        (held,) = quarantine_bursts(session, personality_id, THREE_IN_TEN_MINUTES)
+        (held,) = quarantine_found(session, personality_id, THREE_IN_TEN_MINUTES)
     won: list[int] = []
 
     def decide_as(admin: int) -> None:
@@ -435,7 +433,7 @@ def test_of_two_admins_who_decide_at_once_one_wins(database: Database, personali
 def test_the_latest_decisions_come_first(session: Session, personality_id: int) -> None:
     for author in (ALICE, BOB):
         let_vote(session, LURKERS[:3], add_reply(session, author_id=author))
-    first, second = quarantine_bursts(session, personality_id, THREE_IN_TEN_MINUTES)
+    first, second = quarantine_found(session, personality_id, THREE_IN_TEN_MINUTES)
     for held in (second, first):
         decide_quarantine(session, held.id, QuarantineStatus.COUNTED, "grace", "")
     assert [q.id for q in recent_decisions(session, [personality_id])] == [first.id, second.id]
@@ -446,9 +444,9 @@ def test_a_burst_of_withdrawn_votes_needs_no_decision(session: Session, personal
     reply_id = add_reply(session)
     let_vote(session, LURKERS[:3], reply_id)
     quarantines(session, personality_id)
-    vote_at(session, reply_id, LURKERS[0], Vote.UP, standing=False)
+    vote_at(session, reply_id, LURKERS[0], Vote.UP, added=False)
     (held,) = open_quarantines(session, [personality_id])
-    assert (held.votes, held.standing) == (3, 2)
+    assert (held.votes, held.remaining) == (3, 2)
     session.delete(session.get_one(ReplyRow, reply_id))
     session.flush()
     assert open_quarantines(session, [personality_id]) == []
@@ -460,7 +458,7 @@ def test_voters_are_described_by_account_membership_and_messages(session: Sessio
     note_members(session, GUILD, {new: NOON - days(1), 501: NOON - days(90)})
     note_members(session, GUILD + 1, {502: NOON})
     let_vote(session, [501, 502, new], reply_id)
-    (held,) = quarantine_bursts(session, personality_id, THREE_IN_TEN_MINUTES)
+    (held,) = quarantine_found(session, personality_id, THREE_IN_TEN_MINUTES)
     told = [(voter.user_id, voter.joined_at, voter.has_talked) for voter in voters_in(session, held)]
     assert told == [(new, NOON - days(1), True), (502, None, False), (501, NOON - days(90), False)]
 
@@ -521,8 +519,8 @@ def test_a_held_vote_counts_nothing_and_no_vote_is_held_twice(
     with undone(shared_database) as session:
         personality_id = ensure_personality(session)
         replies = [add_reply(session, author_id=author) for author in (ALICE, ALICE, BOB)]
-        for who, which, value, standing, minute, decision in actions:
-            vote_at(session, replies[which], [*old, *new][who], value, NOON + minutes(minute), standing=standing)
+        for who, which, value, added, minute, decision in actions:
+            vote_at(session, replies[which], [*old, *new][who], value, NOON + minutes(minute), added=added)
             if decision is not None:
                 review(session, personality_id, decision)
         review(session, personality_id, QuarantineStatus.OPEN)
@@ -540,6 +538,6 @@ def test_a_held_vote_counts_nothing_and_no_vote_is_held_twice(
 
 
 def review(session: Session, personality_id: int, decision: QuarantineStatus) -> None:
-    quarantine_bursts(session, personality_id, THREE_IN_TEN_MINUTES)
+    quarantine_found(session, personality_id, THREE_IN_TEN_MINUTES)
     for waiting in open_quarantines(session, [personality_id]) if decision is not QuarantineStatus.OPEN else ():
         decide_quarantine(session, waiting.id, decision, "grace", "")

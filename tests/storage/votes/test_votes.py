@@ -1,4 +1,4 @@
-"""Votes: the reactions on Discord count, in whatever order and however often their events arrive."""
+"""Votes: the reactions on Discord count, in any order of their events, and if events repeat."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from storage.votes.votes import (
     Vote,
     VoteEvent,
     append_events,
+    current_thumbs,
     current_votes,
-    standing_thumbs,
     thumb,
     votes_on,
 )
@@ -48,12 +48,12 @@ def reply_id(database: Database) -> int:
 
 
 def set_thumb(reply_id: int, user_id: int, emoji: str, *, message: int = 0, burst: bool = False) -> VoteEvent:
-    return VoteEvent(reply_id, Thumb(message_of(reply_id) + message, user_id, emoji, burst), standing=True)
+    return VoteEvent(reply_id, Thumb(message_of(reply_id) + message, user_id, emoji, burst), added=True)
 
 
 def take(event: VoteEvent) -> VoteEvent:
     """Return the event that removes the thumb."""
-    return VoteEvent(event.reply_id, event.thumb, standing=False)
+    return VoteEvent(event.reply_id, event.thumb, added=False)
 
 
 def append(database: Database, *events: VoteEvent) -> int:
@@ -146,7 +146,7 @@ def test_the_log_keeps_what_was_withdrawn(database: Database, reply_id: int) -> 
     for event in (up, take(up), up, take(up)):
         append(database, event)
     with database.snapshot() as session:
-        assert session.scalars(select(VoteEventRow.standing).order_by(VoteEventRow.id)).all() == [True, False] * 2
+        assert session.scalars(select(VoteEventRow.added).order_by(VoteEventRow.id)).all() == [True, False] * 2
 
 
 def test_no_events_are_no_work(database: Database) -> None:
@@ -249,20 +249,20 @@ def test_standing_thumbs_of_some_users(database: Database, reply_id: int) -> Non
     alice, bob = set_thumb(reply_id, ALICE, "👍"), set_thumb(reply_id, BOB, "👎")
     append(database, alice, bob)
     with database.snapshot() as session:
-        assert standing_thumbs(session, [reply_id]) == {alice.thumb, bob.thumb}
-        assert standing_thumbs(session, [reply_id], [BOB]) == {bob.thumb}
-        assert standing_thumbs(session, []) == set()
+        assert current_thumbs(session, [reply_id]) == {alice.thumb, bob.thumb}
+        assert current_thumbs(session, [reply_id], [BOB]) == {bob.thumb}
+        assert current_thumbs(session, []) == set()
 
 
 # Any order
 
 
-def expected_votes(standing: set[Thumb]) -> dict[int, Vote]:
+def expected_votes(current: set[Thumb]) -> dict[int, Vote]:
     """Return each user's vote by the rule in the design, from their current thumbs."""
     result = {}
-    for user in {t.user_id for t in standing}:
-        up = any(t.emoji in UPS for t in standing if t.user_id == user)
-        down = any(t.emoji in DOWNS for t in standing if t.user_id == user)
+    for user in {t.user_id for t in current}:
+        up = any(t.emoji in UPS for t in current if t.user_id == user)
+        down = any(t.emoji in DOWNS for t in current if t.user_id == user)
         if up != down:
             result[user] = Vote.UP if up else Vote.DOWN
     return result
@@ -307,31 +307,31 @@ def test_votes_depend_only_on_which_reactions_stand(
     shared_database: Database, heard: list[tuple[Thumb, bool]], cuts: set[int], repeats: set[int]
 ) -> None:
     """With any transactions (`cuts`) and any repeated events (`repeats`)."""
-    standing: set[Thumb] = set()
-    for thumb_, stands in heard:
-        (standing.add if stands else standing.discard)(thumb_)
+    current: set[Thumb] = set()
+    for thumb_, added in heard:
+        (current.add if added else current.discard)(thumb_)
     with undone(shared_database) as session:
         reply_id = add_reply(session)
         events = [VoteEvent(reply_id, *pair) for i, pair in enumerate(heard) for _ in range(1 + (i in repeats))]
         stored = [append_events(session, batch) for batch in split(events, sorted(cuts))]
-        assert votes_on(session, reply_id) == expected_votes(standing)
-        assert current_votes(session).get(reply_id, {}) == expected_votes(standing)
+        assert votes_on(session, reply_id) == expected_votes(current)
+        assert current_votes(session).get(reply_id, {}) == expected_votes(current)
         tallies = votes.tally_by_version(session, ensure_personality(session))
-        assert tallies.get(None, Tally()) == votes.tally(expected_votes(standing).values())
-        assert standing_thumbs(session, [reply_id]) == standing
+        assert tallies.get(None, Tally()) == votes.tally(expected_votes(current).values())
+        assert current_thumbs(session, [reply_id]) == current
         assert count_events(session) == sum(stored) <= len(heard)
 
 
-@given(standing=st.sets(thumbs), data=st.data())
+@given(current=st.sets(thumbs), data=st.data())
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_thumbs_that_stand_count_the_same_in_any_order(
-    shared_database: Database, standing: set[Thumb], data: st.DataObject
+    shared_database: Database, current: set[Thumb], data: st.DataObject
 ) -> None:
-    order = data.draw(st.permutations(sorted(standing, key=repr)))
+    order = data.draw(st.permutations(sorted(current, key=repr)))
     with undone(shared_database) as session:
         reply_id = add_reply(session)
-        append_events(session, [VoteEvent(reply_id, thumb_, standing=True) for thumb_ in order])
-        assert votes_on(session, reply_id) == expected_votes(standing)
+        append_events(session, [VoteEvent(reply_id, thumb_, added=True) for thumb_ in order])
+        assert votes_on(session, reply_id) == expected_votes(current)
 
 
 def split(events: Sequence[VoteEvent], cuts: Sequence[int]) -> list[Sequence[VoteEvent]]:

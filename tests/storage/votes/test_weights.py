@@ -22,7 +22,7 @@ from storage.database.tables import (
     ReplyRow,
     VoteEventRow,
 )
-from storage.members.memberships import note_members, read_talkers, strangers
+from storage.members import note_members, read_talkers, strangers
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.erasure import delete_member
 from storage.settings.sections import VoteSettings
@@ -69,10 +69,10 @@ def add_reply_in(session: Session, guild_id: int | None = GUILD, at: datetime = 
 
 
 def vote_at(
-    session: Session, reply_id: int, user_id: int, value: Vote, at: datetime = NOON, *, standing: bool = True
+    session: Session, reply_id: int, user_id: int, value: Vote, at: datetime = NOON, *, added: bool = True
 ) -> None:
     """Let a user add or remove a thumb at that moment."""
-    vote(session, reply_id, user_id, value, standing=standing)
+    vote(session, reply_id, user_id, value, added=added)
     last = select(func.max(VoteEventRow.id)).scalar_subquery()
     session.execute(update(VoteEventRow).where(VoteEventRow.id == last).values(created_at=at))
 
@@ -217,7 +217,7 @@ def test_a_vote_dates_from_when_its_thumb_was_last_set(session: Session, persona
     reply_id, voter = add_reply(session), account_made(NOON)
     vote_at(session, reply_id, voter, Vote.UP, NOON)
     assert read_weighted_votes(session, personality_id, MONTH_AND_WEEK).by_reply == {}
-    vote_at(session, reply_id, voter, Vote.UP, NOON + days(10), standing=False)
+    vote_at(session, reply_id, voter, Vote.UP, NOON + days(10), added=False)
     vote_at(session, reply_id, voter, Vote.UP, NOON + days(15))
     assert read_weighted_votes(session, personality_id, MONTH_AND_WEEK).by_reply[reply_id][0].weight == pytest.approx(
         0.5
@@ -271,7 +271,7 @@ def test_a_member_without_a_join_date_counts_from_their_first_activity(
         session.get_one(CorrectionRow, correction_id).created_at = first
     if sign == "a vote that was withdrawn":
         vote_at(session, earlier, BOB, Vote.UP, first)
-        vote_at(session, earlier, BOB, Vote.UP, first, standing=False)
+        vote_at(session, earlier, BOB, Vote.UP, first, added=False)
     reply_id = add_reply_in(session)
     vote_at(session, reply_id, BOB, Vote.UP)
     assert weight(session, personality_id, reply_id, BOB) == pytest.approx(0.5)
@@ -347,7 +347,7 @@ def test_a_quarantined_vote_stays_quarantined_when_it_changes(session: Session, 
     reply_id = add_reply(session)
     vote(session, reply_id, BOB, Vote.UP)
     quarantine(session, personality_id, QuarantineStatus.EXCLUDED, (reply_id, BOB))
-    vote(session, reply_id, BOB, Vote.UP, standing=False)
+    vote(session, reply_id, BOB, Vote.UP, added=False)
     vote(session, reply_id, BOB, Vote.DOWN)
     ballots = read_weighted_votes(session, personality_id, NO_RULES)
     assert (ballots.by_reply, ballots.removed[QUARANTINE]) == ({}, 1.0)

@@ -23,7 +23,7 @@ from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
 from storage.database.enums import Basis, GateVerdict, Origin, RoundStatus, TrainingSource
 from storage.database.tables import RoundPairRow, RoundRow
-from storage.members.memberships import note_members
+from storage.members import note_members
 from storage.models.base_model import BaseModel
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import give_consent, read_agreement, withdraw_consent
@@ -36,8 +36,8 @@ from storage.votes.votes import Vote
 from storage.votes.weights import read_weighted_votes
 from tests.past import quarantine
 from tests.seeding import account, add_correction, add_reply, add_siblings, pseudonyms_of, tiny_settings, vote
+from trainer.data.history import survey_votes
 from trainer.data.plan import NO_OPINION, TrainingPlan, make_plan
-from trainer.data.survey import survey_votes
 from trainer.data.votes import write_plan
 from trainer.exchange import export_file
 
@@ -140,7 +140,7 @@ def calls(
     return {
         "ensure_personality": (),
         "open_personality": (settings, "default"),
-        "take_cards": (settings,),
+        "load_cards": (settings,),
         "list_personalities": (),
         "read_personality": (id_,),
         "lock_personality": (id_,),
@@ -237,7 +237,7 @@ def test_every_database_function_of_the_trainer_gives_only_what_has_a_basis_and_
 ) -> None:
     returned = run_calls(database, permitted, tiny_base, start(database, personality))
     # These take a database of their own, and return versions, or nothing.
-    others = {"hold_back_bursts", "remove_withdrawn", "withdraw_adapters"}
+    others = {"quarantine_bursts", "remove_withdrawn", "withdraw_adapters"}
     assert set(returned) | others >= set(imported_from_storage()), "tell `calls` how to call what is new"
     said = require_nobody(returned)
     assert CANARY not in said
@@ -312,11 +312,11 @@ def test_the_trainer_selects_nothing_itself() -> None:
 
 
 def test_what_training_reads_of_answers_and_corrections_is_selected_in_one_place() -> None:
-    """In the modules that hand words to training, no query has another source than `storage.trainable`."""
+    """No query of the evidence reads text from the tables: all of it comes from `storage.training.trainable`."""
     evidence = ast.parse((TRAINER.parent / "storage" / "training" / "evidence.py").read_text(encoding="utf-8"))
     words = {"prompt", "answer", "messages", "text"}
     for node in ast.walk(evidence):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id.endswith("Row"):
             assert node.attr not in words, (
-                f"storage/training/evidence.py:{node.lineno} reads words past storage.trainable"
+                f"storage/training/evidence.py:{node.lineno} reads text past storage.training.trainable"
             )

@@ -19,10 +19,10 @@ from storage.releases.promotion import promote
 from storage.releases.versions import Version, list_versions, read_alias
 from storage.settings.sections import DemonstrationSettings, Settings, TrainingSettings
 from storage.training.rounds import Round, claim_round, request_round, require_round
-from trainer.data.examples import render_dialogue, split_examples
+from trainer.data.dataset import render_dialogue, split_examples
 from trainer.rounds.round import run_round
 from trainer.training.recipes import TrainingSplit
-from trainer.training.rows import Demonstration
+from trainer.training.scorers import Demonstration
 
 
 class Templates:

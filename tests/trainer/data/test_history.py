@@ -50,9 +50,9 @@ def test_prompts_of_trained_and_held_out_pairs_are_remembered() -> None:
         line(5, 6, split=Split.HOLDOUT),
         line(97, None),
     ]
-    ledger = ledger_of(entries, answers)
-    assert ledger.trained_prompts == {"p1", "p2", "p3", "p4"}
-    assert ledger.held_out_prompts == {"p5", "p6"}
+    history = ledger_of(entries, answers)
+    assert history.trained_prompts == {"p1", "p2", "p3", "p4"}
+    assert history.held_out_prompts == {"p5", "p6"}
 
 
 def test_a_trained_pair_is_known_and_a_held_out_one_is_not() -> None:
@@ -66,11 +66,11 @@ def test_a_trained_pair_is_known_and_a_held_out_one_is_not() -> None:
 def test_a_correction_that_was_learned_is_not_learned_again_from_a_newer_sample() -> None:
     answers = [rated(1, "wrong"), sample(2, "newer")]
     own, other = pair_corrections(answers, [written(5, 1, "right")])
-    ledger = ledger_of([line(None, 1, PairSource.CORRECTION, correction=5)], answers)
-    assert ledger.has_learned(own)
-    assert ledger.has_learned(other)
+    history = ledger_of([line(None, 1, PairSource.CORRECTION, correction=5)], answers)
+    assert history.has_learned(own)
+    assert history.has_learned(other)
     (edited, _) = pair_corrections(answers, [written(6, 1, "even better")])
-    assert not ledger.has_learned(edited)
+    assert not history.has_learned(edited)
 
 
 # Old lessons

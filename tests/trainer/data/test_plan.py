@@ -20,7 +20,7 @@ from storage.training.evidence import RatedReply, WrittenCorrection
 from storage.training.rounds import ManifestPair, digest_manifest
 from storage.votes.weights import WeightedVotes
 from tests.trainer.rated import ANN, BEN, CAT, DAN, crowd, rated, sample, written
-from trainer.data.history import read_history
+from trainer.data.history import Survey, read_history
 from trainer.data.pairs import Pair, PairSide
 from trainer.data.plan import (
     NO_OPINION,
@@ -31,7 +31,6 @@ from trainer.data.plan import (
     split_prompts,
     wanted_samples,
 )
-from trainer.data.survey import Survey
 
 
 def settings(*, max_voter_share: float = 1.0, pairs: dict[str, Any] | None = None, **training: Any) -> Settings:
@@ -61,7 +60,7 @@ def survey(
         corrections=tuple(corrections),
         ballots=WeightedVotes(by_reply, total, removed or {}),
         continuation=Continuation(parent),
-        ledger=read_history(line, {answer.id: answer for answer in answers}),
+        history=read_history(line, {answer.id: answer for answer in answers}),
     )
 
 
@@ -153,7 +152,7 @@ def test_every_source_is_tagged_and_weighted_in_the_manifest() -> None:
         (PairSource.LONE_VOTE, 21, 20, None): 0.5,
     }
     assert plan.evidence["pairs_by_source"] == {"siblings": 1, "correction": 1, "corrected sample": 1, "lone vote": 1}
-    assert plan.new_lessons == 4
+    assert plan.new_pairs == 4
 
 
 def test_lone_votes_that_were_learned_from_are_not_completed_again() -> None:
@@ -226,7 +225,7 @@ def test_samples_of_the_parent_are_there_already_even_those_without_words() -> N
 
 def test_without_votes_there_is_an_empty_plan() -> None:
     plan = make_plan(survey([]), NO_OPINION, settings())
-    assert (plan.manifest, plan.new_lessons, plan.voters) == ([], 0, ())
+    assert (plan.manifest, plan.new_pairs, plan.voters) == ([], 0, ())
     assert plan.evidence["removed_shares"] == {"voter cap": 0.0}
 
 
@@ -240,7 +239,7 @@ def test_validation_pairs_are_taken_only_where_training_may_stop_early() -> None
     patient = make_plan(found, NO_OPINION, settings(patience=2, holdout_share=0.25))
     assert [len(part) for part in (patient.train, patient.validation, patient.holdout)] == [11, 4, 5]
     assert len(prompts(patient.train) | prompts(patient.validation) | prompts(patient.holdout)) == 20
-    assert patient.new_lessons == 15
+    assert patient.new_pairs == 15
     assert make_plan(found, NO_OPINION, settings(holdout_share=0.25)).validation == ()
 
 
@@ -256,7 +255,7 @@ def test_a_share_of_the_round_repeats_old_lessons() -> None:
     plan = make_plan(found, NO_OPINION, settings(pairs={"replay_share": 0.2}))
     assert [pair.replayed for pair in plan.train] == [False] * 8 + [True] * 2
     assert plan.evidence["pairs_by_source"] == {"siblings": 8, "replay": 2}
-    assert (plan.new_lessons, [line.replayed for line in plan.manifest]) == (8, [False] * 8 + [True] * 2)
+    assert (plan.new_pairs, [line.replayed for line in plan.manifest]) == (8, [False] * 8 + [True] * 2)
     assert prompts([pair for pair in plan.train if pair.replayed]) <= {f"prompt {i}" for i in range(1, 13)}
     none = make_plan(found, NO_OPINION, settings(pairs={"replay_share": 0.0}))
     assert none.evidence["pairs_by_source"] == {"siblings": 8}
@@ -275,12 +274,12 @@ def test_a_lesson_whose_votes_are_gone_is_not_repeated() -> None:
     found = survey(answers, line=learned(12), parent=version(1))
     plan = make_plan(found, NO_OPINION, settings(pairs={"replay_share": 0.9}))
     assert not any(pair.replayed for pair in plan.train)
-    assert plan.new_lessons == 8
+    assert plan.new_pairs == 8
 
 
 def test_without_new_lessons_nothing_is_repeated() -> None:
     plan = make_plan(survey(siblings(12), line=learned(12), parent=version(1)), NO_OPINION, settings())
-    assert (plan.train, plan.new_lessons) == ((), 0)
+    assert (plan.train, plan.new_pairs) == ((), 0)
 
 
 # Voters and what the admins are told
@@ -422,13 +421,13 @@ def test_no_line_of_versions_is_judged_on_what_it_learned(
 
 def check(plan: TrainingPlan, found: Survey, answers: list[RatedReply], corrections: list[WrittenCorrection]) -> None:
     """Check a plan against the line behind it, and that its manifest tells all of it."""
-    ledger, by_id = found.ledger, {answer.id: answer for answer in answers}
+    history, by_id = found.history, {answer.id: answer for answer in answers}
     texts = {correction.id: correction.text for correction in corrections}
     taught = prompts([*plan.train, *plan.validation])
     judged = prompts(plan.holdout)
     assert not taught & judged
-    assert not taught & ledger.held_out_prompts
-    assert not judged & ledger.trained_prompts
+    assert not taught & history.held_out_prompts
+    assert not judged & history.trained_prompts
     pairs = [*plan.train, *plan.validation, *plan.holdout]
     for pair, entry in zip(pairs, plan.manifest, strict=True):
         assert by_id[entry.rejected_reply_id or 0].answer == pair.rejected.text
@@ -437,7 +436,7 @@ def check(plan: TrainingPlan, found: Survey, answers: list[RatedReply], correcti
         assert by_id[entry.rejected_reply_id or 0].prompt == pair.prompt
         assert (entry.source, entry.weight, entry.replayed) == (pair.source, pair.weight, pair.replayed)
         assert entry.weight > 0
-        assert ledger.has_learned(pair) == pair.replayed
+        assert history.has_learned(pair) == pair.replayed
     assert [entry.split for entry in plan.manifest] == (
         [Split.TRAIN] * len(plan.train)
         + [Split.VALIDATION] * len(plan.validation)
@@ -445,4 +444,4 @@ def check(plan: TrainingPlan, found: Survey, answers: list[RatedReply], correcti
     )
     learned_now = [entry for entry in plan.manifest if entry.split is not Split.HOLDOUT and not entry.replayed]
     fresh = {(e.chosen_reply_id, e.rejected_reply_id, e.correction_id) for e in learned_now}
-    assert not fresh & ledger.trained_rows
+    assert not fresh & history.trained_rows

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from storage.models.sentence_encoder import ENCODER_FOLDER, ENCODER_PACKAGE
+from storage.models.bundled import ENCODER_FOLDER, ENCODER_PACKAGE
 from storage.training.evidence import RatedReply
 from tests.trainer.rated import ANN, BEN, rated, sample
-from trainer.data.preference_model import PreferenceModel, fit_preference_model, load_encoder
+from trainer.data.completion import PreferenceModel, fit_preference_model, load_encoder
 from trainer.errors import TrainerError
 
 WORDS = [

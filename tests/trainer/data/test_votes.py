@@ -28,8 +28,6 @@ from storage.training.rounds import (
     digest_manifest,
     finish_round,
     latest_round,
-    read_manifest,
-    read_voters,
     request_round,
     require_round,
 )
@@ -46,6 +44,8 @@ from tests.seeding import (
     add_reply,
     add_siblings,
     pseudonyms_of,
+    read_manifest,
+    read_voters,
     tiny_settings,
     vote,
 )
@@ -534,7 +534,7 @@ def test_data_that_a_member_deletes_meanwhile_is_not_learned_from(
         hers = add_lone_votes(session, tiny_base, count=6, speakers=(CAROL,))
         for reply in hers:
             vote(session, reply, ALICE, Vote.UP)
-            vote(session, reply, ALICE, Vote.UP, standing=False)
+            vote(session, reply, ALICE, Vote.UP, added=False)
         return hers, add_lone_votes(session, tiny_base, count=8)
 
     hers, others = seed(database, write)

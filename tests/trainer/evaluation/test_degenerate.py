@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.evaluation.degenerate import degenerate_share, is_degenerate
+from trainer.evaluation.measures import degenerate_share, is_degenerate
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,11 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from storage.adapters.files import WEIGHTS_FILE
-from storage.adapters.folder_store import AdapterRef
+from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef
 from storage.database.enums import GateVerdict
 from storage.errors import BaseModelError, SettingsError
 from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
-from storage.models.hardware import cpu_threads
-from storage.models.libraries import silence_transformers
+from storage.models.hardware import cpu_threads, silence_transformers
 from storage.settings.sections import (
     DataSettings,
     GateSettings,

@@ -17,6 +17,6 @@ if __name__ == "__mp_main__":  # in a round's process, which multiprocessing sta
 
     ProgressLog.__call__ = write_and_stay  # type: ignore[method-assign]
 elif __name__ == "__main__":
-    from trainer.__main__ import main
+    from reactune.app import main
 
     main()

@@ -15,7 +15,7 @@ from storage.database.enums import RoundStatus
 from storage.personalities.personalities import ensure_personality
 from storage.settings.sections import DataSettings, MetricsSettings, Settings
 from tests.past import add_round, day
-from trainer.rounds.metrics import served_metrics
+from trainer.progress import served_metrics
 
 
 @pytest.fixture

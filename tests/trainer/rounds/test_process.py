@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from trainer.rounds.child_process import use_process_local_bar_lock
+from trainer.rounds.distributed import use_process_local_bar_lock
 
 ROOT = Path(__file__).parents[3]
 START = """

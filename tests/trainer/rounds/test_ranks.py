@@ -14,7 +14,7 @@ import pytest
 from filelock import FileLock
 from safetensors.torch import load_file
 
-from storage.adapters.files import WEIGHTS_FILE
+from storage.adapters.folder_store import WEIGHTS_FILE
 from storage.models.base_model import BaseModel
 from storage.settings.sections import Settings, TrainingSettings
 from tests.trainer.training.test_dpo import PROMPT
@@ -22,7 +22,7 @@ from trainer.errors import TrainerError
 from trainer.progress import Phase
 from trainer.rounds.distributed import train_on_all
 from trainer.training.recipes import TrainingSplit, dpo_recipe
-from trainer.training.rows import PreferencePair
+from trainer.training.scorers import PreferencePair
 from trainer.training.train import TrainingMetrics, train_adapter
 
 pytestmark = pytest.mark.ranks

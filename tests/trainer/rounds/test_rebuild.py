@@ -24,17 +24,15 @@ from storage.training.rounds import (
     claim_round,
     finish_round,
     last_trained,
-    read_manifest,
     request_round,
     require_round,
     set_manifest,
 )
 from storage.votes.votes import Vote
-from tests.seeding import ALICE, BOB, CAROL, add_reply, add_siblings, tiny_settings, vote
-from trainer.data.dataset import TrainingSet
-from trainer.data.examples import prepare_examples
+from tests.seeding import ALICE, BOB, CAROL, add_reply, add_siblings, read_manifest, tiny_settings, vote
+from trainer.data.dataset import TrainingSet, prepare_examples
+from trainer.data.history import survey_votes
 from trainer.data.plan import NO_OPINION, make_plan
-from trainer.data.survey import survey_votes
 from trainer.rounds.round import run_round
 
 Pair = tuple[int, int]
@@ -150,7 +148,7 @@ def test_a_round_whose_version_must_go_is_no_reason_to_train_nothing(database: D
         last = last_trained(session, ensure_personality(session))
         assert last is not None
         vote(session, pair[0], BOB, Vote.UP)
-        vote(session, pair[0], BOB, Vote.UP, standing=False)  # it counted nothing, so the pairs stay as they are
+        vote(session, pair[0], BOB, Vote.UP, added=False)  # it counted nothing, so the pairs stay as they are
         delete_member(session, BOB)
         assert last_trained(session, ensure_personality(session)) is None
 

@@ -35,15 +35,25 @@ from storage.training.rounds import (
     digest_manifest,
     finish_round,
     interrupt_rounds,
-    read_manifest,
-    read_voters,
     renew_lease,
     request_round,
     require_round,
 )
 from storage.votes.corrections import withdraw
 from storage.votes.votes import Vote
-from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply, add_siblings, pseudonyms_of, tiny_settings, vote
+from tests.seeding import (
+    ALICE,
+    BOB,
+    CAROL,
+    add_correction,
+    add_reply,
+    add_siblings,
+    pseudonyms_of,
+    read_manifest,
+    read_voters,
+    tiny_settings,
+    vote,
+)
 from tests.tiny_model import build_tiny_base
 from tests.trainer.evaluation.test_evaluate import teach
 from trainer.errors import TrainingDiverged

@@ -113,12 +113,12 @@ def environment(settings: Settings) -> dict[str, str]:
 
 @contextmanager
 def trainer_process(settings: Settings, held_phase: str = "") -> Iterator[subprocess.Popen[str]]:
-    """Run `python -m trainer`, as an operator does, and kill it at the end unless it is gone.
+    """Run `reactune trainer` and kill it at the end unless it is gone.
 
     If `held_phase` is given, its rounds stay in that phase.
     """
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.trainer.rounds.held_trainer" if held_phase else "trainer"],
+        [sys.executable, "-m", "tests.trainer.rounds.held_trainer" if held_phase else "reactune", "trainer"],
         cwd=ROOT,
         env=environment(settings) | {"HELD_PHASE": held_phase},
         stderr=subprocess.PIPE,
@@ -255,7 +255,7 @@ def test_a_second_trainer_on_the_data_folder_is_refused(database: Database, sett
         with trainer_process(settings) as second:
             _, errors = second.communicate(timeout=HANG_S)
     assert second.returncode == 2
-    assert errors.startswith("another trainer is using")
+    assert errors.startswith("reactune: another trainer is using")
     assert "Traceback" not in errors
 
 

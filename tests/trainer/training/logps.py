@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from storage.models.base_model import BaseModel, load_model, load_tokenizer
-from storage.models.libraries import silence_transformers
+from storage.models.hardware import silence_transformers
 
 
 def answer_logp(base: BaseModel, adapter: Path | None, prompt: str, answer: str) -> float:

@@ -5,8 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from storage.adapters.files import CONFIG_FILE, WEIGHTS_FILE
-from storage.adapters.folder_store import AdapterStore
+from storage.adapters.folder_store import CONFIG_FILE, WEIGHTS_FILE, AdapterStore
 from storage.errors import AdapterError
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
@@ -17,7 +16,7 @@ from tests.trainer.training.logps import answer_logp, log_ratio
 from trainer.errors import TrainerError, TrainingDiverged
 from trainer.progress import Phase, RoundProgress
 from trainer.training.recipes import MAX_LABEL_NOISE, TrainingSplit, dpo_recipe, micro_batch
-from trainer.training.rows import PreferencePair, pair_row
+from trainer.training.scorers import PreferencePair, pair_row
 from trainer.training.train import TrainingMetrics, thin, train_adapter
 
 SETTINGS = TrainingSettings(dtype="float32", learning_rate=5e-3, epochs=3, lora_rank=4, lora_alpha=8)

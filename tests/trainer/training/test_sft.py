@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from storage.adapters.files import CONFIG_FILE, WEIGHTS_FILE
+from storage.adapters.folder_store import CONFIG_FILE, WEIGHTS_FILE
 from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
 from storage.settings.sections import DemonstrationSettings, TrainingSettings
 from tests.tiny_model import build_tiny_base
@@ -12,7 +12,7 @@ from tests.trainer.training.logps import answer_logp, log_ratio
 from trainer.errors import TrainerError, TrainingDiverged
 from trainer.progress import Phase, RoundProgress
 from trainer.training.recipes import SFT, TrainingSplit, as_demonstrated
-from trainer.training.rows import Demonstration
+from trainer.training.scorers import Demonstration
 from trainer.training.train import TrainingMetrics, train_adapter
 
 SETTINGS = TrainingSettings(dtype="float32", learning_rate=5e-3, epochs=3, lora_rank=4, lora_alpha=8, batch_size=2)

@@ -29,12 +29,11 @@ from transformers import (
 )
 
 from storage.models.base_model import load_tokenizer, resolve_base_model
-from storage.models.libraries import silence_transformers
+from storage.models.hardware import silence_transformers
 from storage.settings.sections import TrainingSettings
 from tests.tiny_model import build_tiny_base
 from trainer.training.recipes import dpo_recipe
-from trainer.training.rows import Row
-from trainer.training.scorers import IGNORED, SharedPromptScorer, SiblingSampler, TokenTree, split_by_tokens
+from trainer.training.scorers import IGNORED, Row, SharedPromptScorer, SiblingSampler, TokenTree, split_by_tokens
 from trainer.training.trl_trainers import PreferenceTrainer
 
 WINDOW = 8  # tokens; every prompt is longer

@@ -14,15 +14,14 @@ from itertools import islice
 
 from sqlalchemy.orm import Session
 
-from bot.background.tasks import BackgroundTasks
-from bot.background.write_queue import retry_until_available
+from bot.background import BackgroundTasks, retry_until_available
 from storage.conversations.replies import find_reply_ids, request_ids_of
 from storage.database.database import Database
-from storage.members.memberships import note_members
+from storage.members import note_members
 from storage.personalities.personalities import lock_personalities
-from storage.runtime.request_ids import working_on
-from storage.votes.picks import PickGesture, pick
-from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, standing_thumbs, thumb
+from storage.runtime.log_setup import working_on
+from storage.votes.arenas import PickGesture, pick
+from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, current_thumbs, thumb
 
 log = logging.getLogger(__name__)
 
@@ -32,20 +31,14 @@ MOST_EARLY = 500
 
 
 @dataclass(frozen=True)
-class Membership:
-    """Since when a member who reacts belongs to the server."""
-
-    guild_id: int
-    joined_at: datetime
-
-
-@dataclass(frozen=True)
 class Reacted:
-    """A member added a thumb to a message, or removed it; Discord sends the membership with an added one."""
+    """A member added a thumb to a message, or removed it."""
 
     thumb: Thumb
-    standing: bool
-    membership: Membership | None = None
+    added: bool
+    guild_id: int | None = None
+    joined_at: datetime | None = None
+    """Discord sends it with an added thumb."""
 
     @property
     def message_id(self) -> int:
@@ -161,17 +154,13 @@ class VoteQueue:
         batch = self._ours(batch, reply_ids)[:size]
         if batch:
             votes, cancelling = await self._database.run(store, batch, reply_ids)
-            self._report(votes)
+            for vote in votes:
+                request = {"request_id": vote.request_id}
+                log.info("A vote on reply %d is stored: %s.", vote.reply_id, vote.kind, extra=request)
+                self._on_stored(vote)
             for one in cancelling:
                 self._on_both_thumbs(one)
         return len(batch)
-
-    def _report(self, votes: Sequence[StoredVote]) -> None:
-        for vote in votes:
-            log.info(
-                "A vote on reply %d is stored: %s.", vote.reply_id, vote.kind, extra={"request_id": vote.request_id}
-            )
-            self._on_stored(vote)
 
     async def _reply_ids(self, message_ids: set[int]) -> dict[int, int]:
         """Return {message id: reply id}; read again if a row was written in the meantime."""
@@ -215,8 +204,11 @@ def store(
         events = list(_events(session, reply_ids[observation.message_id], observation))
         changes += events[: append_events(session, events)]
     requests = request_ids_of(session, {event.reply_id for event in changes})
-    votes = [StoredVote(event.reply_id, requests.get(event.reply_id), _kind(event)) for event in changes]
-    return votes, _cancelling(session, [event for event in changes if event.standing and not event.reread])
+    votes = []
+    for event in changes:
+        kind = str(thumb(event.thumb.emoji) or "other") if event.added else "withdrawn"
+        votes.append(StoredVote(event.reply_id, requests.get(event.reply_id), kind))
+    return votes, _cancelling(session, [event for event in changes if event.added and not event.reread])
 
 
 def _cancelling(session: Session, added: Sequence[VoteEvent]) -> list[Thumb]:
@@ -225,43 +217,39 @@ def _cancelling(session: Session, added: Sequence[VoteEvent]) -> list[Thumb]:
     for reply_id in {event.reply_id for event in added}:
         thumbs = [event.thumb for event in added if event.reply_id == reply_id]
         kinds: dict[int, set[Vote | None]] = defaultdict(set)
-        for standing in standing_thumbs(session, [reply_id], {one.user_id for one in thumbs}):
-            kinds[standing.user_id].add(thumb(standing.emoji))
+        for current in current_thumbs(session, [reply_id], {one.user_id for one in thumbs}):
+            kinds[current.user_id].add(thumb(current.emoji))
         found += [one for one in thumbs if len(kinds[one.user_id]) > 1]
     return found
-
-
-def _kind(event: VoteEvent) -> str:
-    return str(thumb(event.thumb.emoji) or "other") if event.standing else "withdrawn"
 
 
 def _memberships(observations: Sequence[Observation]) -> dict[int, dict[int, datetime]]:
     """Return {guild id: {user id: joining date}} of the members who reacted."""
     found: dict[int, dict[int, datetime]] = defaultdict(dict)
     for observation in observations:
-        if isinstance(observation, Reacted) and observation.membership is not None:
-            found[observation.membership.guild_id][observation.thumb.user_id] = observation.membership.joined_at
+        if isinstance(observation, Reacted) and observation.guild_id and observation.joined_at:
+            found[observation.guild_id][observation.thumb.user_id] = observation.joined_at
     return found
 
 
 def stored_thumbs(session: Session, reply_id: int, message_id: int) -> frozenset[Thumb]:
     """Return the thumbs under one message of a reply, according to the database."""
-    return frozenset(t for t in standing_thumbs(session, [reply_id]) if t.message_id == message_id)
+    return frozenset(t for t in current_thumbs(session, [reply_id]) if t.message_id == message_id)
 
 
 def _events(session: Session, reply_id: int, observation: Observation) -> Iterator[VoteEvent]:
     if isinstance(observation, Recorded):
         return
     if isinstance(observation, Reacted):
-        yield VoteEvent(reply_id, observation.thumb, observation.standing)
+        yield VoteEvent(reply_id, observation.thumb, observation.added)
         return
     stored = stored_thumbs(session, reply_id, observation.message_id)
     if isinstance(observation, Cleared):
         gone = {t for t in stored if observation.emoji in (None, t.emoji)}
-        yield from (VoteEvent(reply_id, thumb, standing=False) for thumb in gone)
+        yield from (VoteEvent(reply_id, thumb, added=False) for thumb in gone)
         return
-    yield from (VoteEvent(reply_id, thumb, standing=False, reread=True) for thumb in stored - observation.thumbs)
-    yield from (VoteEvent(reply_id, thumb, standing=True, reread=True) for thumb in observation.thumbs - stored)
+    yield from (VoteEvent(reply_id, thumb, added=False, reread=True) for thumb in stored - observation.thumbs)
+    yield from (VoteEvent(reply_id, thumb, added=True, reread=True) for thumb in observation.thumbs - stored)
 
 
 class PickQueue:

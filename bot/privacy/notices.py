@@ -1,14 +1,30 @@
-"""What members and operators read about stored data."""
+"""What members read about their data, and the buttons below it."""
 
 from __future__ import annotations
 
-from storage.privacy.erasure import Deletion
-from storage.privacy.member_data import MemberDataSummary
-from storage.privacy.report import PrivacyReport
+import gzip
+import json
+import logging
+from enum import StrEnum
+from re import Match
+from typing import Any
+
+import discord
+from discord.utils import format_dt
+
+from bot.guards.error_handler import answer_privately
+from bot.guards.interactions import PersistentButton, button_row
+from bot.services import Services
+from storage.members import greet, take_back_greeting
+from storage.privacy.consent import PrivacyReport, give_consent
+from storage.privacy.erasure import Deletion, delete_member
+from storage.privacy.member_data import MemberDataSummary, summarize_member_data
 from storage.settings.sections import PrivacySettings
 from storage.wording import count
 
-NOTHING = "I store nothing about you."
+log = logging.getLogger(__name__)
+
+
 HOW_TO = (
     "Use `/privacy export` to get all of it, `/privacy delete` to delete it, and `/privacy opt-in` or `opt-out` to "
     "decide whether it may be used for training."
@@ -32,8 +48,8 @@ def describe_member_data(data: MemberDataSummary, settings: PrivacySettings, *, 
             (data.memberships, "server join date", ""),
         ),
     ]
-    stored = f"I store about you: {', '.join(kept)}." if kept else NOTHING
-    oldest = f" The oldest entry is from <t:{int(data.oldest.timestamp())}:D>." if data.oldest else ""
+    stored = f"I store about you: {', '.join(kept)}." if kept else "I store nothing about you."
+    oldest = f" The oldest entry is from {format_dt(data.oldest, 'D')}." if data.oldest else ""
     if not on_discord:
         return f"{stored}{oldest} Nothing is deleted automatically here.\n{HOW_TO}\n{OUTSIDE_DISCORD}"
     return f"{stored}{oldest} {describe_retention(settings)}\n{HOW_TO}\n{describe_training(data, settings)}"
@@ -50,9 +66,8 @@ def describe_retention(settings: PrivacySettings) -> str:
 
 
 def describe_training(data: MemberDataSummary, settings: PrivacySettings) -> str:
-    """Return the member's choice and what it means here."""
     if data.consents_since:
-        choice = f"You **opted in** on <t:{int(data.consents_since.timestamp())}:D>."
+        choice = f"You **opted in** on {format_dt(data.consents_since, 'D')}."
     else:
         choice = "You have **not** opted in."
     if settings.discord_training_permission:
@@ -65,7 +80,7 @@ def describe_training(data: MemberDataSummary, settings: PrivacySettings) -> str
 
 def describe_opt_in(settings: PrivacySettings, *, is_new: bool, on_discord: bool) -> str:
     if not is_new:
-        return "You had already opted in, so nothing changed." + _unless(on_discord)
+        return "You had already opted in, so nothing changed." + ("" if on_discord else f" {OUTSIDE_DISCORD}")
     if not on_discord:
         return f"You're opted in, but that changes nothing here. {OUTSIDE_DISCORD}"
     if settings.discord_training_permission:
@@ -81,14 +96,10 @@ def describe_opt_in(settings: PrivacySettings, *, is_new: bool, on_discord: bool
 
 def describe_opt_out(*, had_opted_in: bool, on_discord: bool) -> str:
     if not had_opted_in:
-        return "You hadn't opted in, so nothing changed." + _unless(on_discord)
+        return "You hadn't opted in, so nothing changed." + ("" if on_discord else f" {OUTSIDE_DISCORD}")
     if not on_discord:
         return f"You're opted out, but that changes nothing here. {OUTSIDE_DISCORD}"
     return "You're opted out. Future training won't use answers to your messages, not even earlier ones."
-
-
-def _unless(on_discord: bool) -> str:
-    return "" if on_discord else f" {OUTSIDE_DISCORD}"
 
 
 def describe_deletion(deleted: Deletion) -> str:
@@ -135,7 +146,6 @@ def first_notice(settings: PrivacySettings) -> str:
 
 
 def report_lines(report: PrivacyReport) -> list[str]:
-    """Return the operator's report, one fact per line."""
     permission = "yes" if report.discord_training_permission else "no, so live chat is not trained on"
     lines = [f"Discord's permission to train on messages: {permission}."]
     if report.retention_days:
@@ -153,3 +163,113 @@ def report_lines(report: PrivacyReport) -> list[str]:
         f"Versions trained on data that was deleted later: {', '.join(report.marked_versions) or 'none'}.",
     ]
     return lines
+
+
+class PrivacyAction(StrEnum):
+    SHOW = "show"
+    ALLOW = "allow"
+    DELETE = "delete"
+    KEEP = "keep"
+
+
+LABELS = {
+    PrivacyAction.SHOW: "What's stored",
+    PrivacyAction.ALLOW: "Allow training",
+    PrivacyAction.DELETE: "Delete everything",
+    PrivacyAction.KEEP: "Keep my data",
+}
+
+
+def buttons(*actions: PrivacyAction) -> discord.ui.View:
+    return button_row(map(PrivacyButton, actions))
+
+
+class PrivacyButton(PersistentButton, template=r"reactune:privacy:(?P<chosen>show|allow|delete|keep)"):
+    """Acts for the member who presses it, so many members can use the same one."""
+
+    def __init__(self, chosen: PrivacyAction) -> None:
+        self.chosen = chosen
+        style = discord.ButtonStyle.danger if chosen is PrivacyAction.DELETE else discord.ButtonStyle.secondary
+        super().__init__(f"reactune:privacy:{chosen.value}", LABELS[chosen], style)
+
+    @classmethod
+    def parse(cls, match: Match[str]) -> PrivacyButton:
+        return cls(PrivacyAction(match["chosen"]))
+
+    async def interaction_check(self, _interaction: discord.Interaction, /) -> bool:
+        return True  # everyone may see and delete their own data
+
+    async def press(self, interaction: discord.Interaction, services: Services) -> None:
+        user_id = interaction.user.id
+        if self.chosen in (PrivacyAction.SHOW, PrivacyAction.ALLOW):
+            await interaction.response.defer(ephemeral=True, thinking=True)
+            answer = describe_member if self.chosen is PrivacyAction.SHOW else opt_in
+            await answer_privately(interaction, await answer(services, user_id))
+            return
+        await interaction.response.edit_message(content="One moment …", view=None)  # no button for a second click
+        done = "Nothing was deleted."
+        if self.chosen is PrivacyAction.DELETE:
+            done = describe_deletion(await services.database.run(delete_member, user_id))
+        await interaction.edit_original_response(content=done)
+
+
+async def describe_member(services: Services, user_id: int) -> str:
+    data = await services.database.read(summarize_member_data, user_id)
+    return describe_member_data(data, services.settings.privacy, on_discord=services.fixed_basis is None)
+
+
+async def opt_in(services: Services, user_id: int) -> str:
+    """Store the member's consent, and return the answer."""
+    is_new = await services.database.run(give_consent, user_id)
+    return describe_opt_in(services.settings.privacy, is_new=is_new, on_discord=services.fixed_basis is None)
+
+
+async def send_first_notice(services: Services, message: discord.Message) -> None:
+    """Send the notice below the message, unless the member has it already; outside Discord there is none."""
+    member, privacy = message.author.id, services.settings.privacy
+    if services.fixed_basis is not None or not await services.database.run(greet, member):
+        return
+    can_allow = privacy.discord_training_permission
+    actions = (PrivacyAction.SHOW, PrivacyAction.ALLOW) if can_allow else (PrivacyAction.SHOW,)
+    try:
+        await message.channel.send(first_notice(privacy), view=buttons(*actions), silent=True)
+    except discord.HTTPException as error:
+        log.warning("Discord refused the privacy notice to %d (%s); their next message brings it.", member, error)
+        await services.database.run(take_back_greeting, member)
+
+
+NAME = "reactune-data"
+
+
+def pack(export: dict[str, Any], limit_bytes: int) -> list[tuple[str, bytes]]:
+    """Return (name, content) of each file; each part of several is a complete JSON document."""
+    plain = _encode(export)
+    if len(plain) <= limit_bytes:
+        return [(f"{NAME}.json", plain)]
+    parts = _split(export, limit_bytes)
+    if len(parts) == 1:
+        return [(f"{NAME}.json.gz", _compress(export))]
+    return [
+        (f"{NAME}-{number}-of-{len(parts)}.json.gz", _compress({**part, "part": number, "parts": len(parts)}))
+        for number, part in enumerate(parts, start=1)
+    ]
+
+
+def _split(export: dict[str, Any], limit_bytes: int) -> list[dict[str, Any]]:
+    """Halve the longest list until every part fits; a single row that is too long is sent as it is."""
+    longest = max((key for key, rows in export.items() if isinstance(rows, list)), key=lambda key: len(export[key]))
+    rows = export[longest]
+    if len(_compress(export)) + len('"part": 1000, "parts": 1000') <= limit_bytes or len(rows) < 2:
+        return [export]
+    middle = len(rows) // 2
+    others = {key: [] if isinstance(value, list) else value for key, value in export.items()}
+    halves = ({**export, longest: rows[:middle]}, {**others, longest: rows[middle:]})
+    return [part for half in halves for part in _split(half, limit_bytes)]
+
+
+def _encode(export: dict[str, Any]) -> bytes:
+    return json.dumps(export, ensure_ascii=False, indent=1).encode()
+
+
+def _compress(export: dict[str, Any]) -> bytes:
+    return gzip.compress(_encode(export), mtime=0)

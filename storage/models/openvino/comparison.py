@@ -20,10 +20,9 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from storage.adapters.folder_store import AdapterRef
-from storage.models.libraries import silence_transformers
-from storage.models.openvino.cache import MODEL_FILE
+from storage.models.hardware import silence_transformers
 from storage.models.openvino.graph import build_graph
-from storage.models.openvino.pipeline import load_plain_tokenizer, properties
+from storage.models.openvino.pipeline import MODEL_FILE, load_plain_tokenizer, properties
 from storage.models.openvino.support import UnsupportedModel, graph_positions, require_supported
 from storage.models.openvino.verifier import REFUSED, write_verdict
 

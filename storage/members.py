@@ -1,19 +1,65 @@
-"""Since when members belong to their servers, and who has received the privacy notice."""
+"""Members: pseudonyms for training data, memberships of servers, and who has received the privacy notice."""
 
 from __future__ import annotations
 
+import hmac
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import cached_property
+from typing import NewType
 
 from sqlalchemy import ColumnElement, Select, and_, delete, func, select, true
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from storage.database.enums import Basis
-from storage.database.tables import CorrectionRow, GreetingRow, MemberRow, ReplyRow, ReplySpeakerRow, VoteEventRow
+from storage.database.enums import NOBODY, Basis
+from storage.database.rows import upsert
+from storage.database.tables import (
+    CorrectionRow,
+    GreetingRow,
+    MemberRow,
+    PseudonymKeyRow,
+    ReplyRow,
+    ReplySpeakerRow,
+    VoteEventRow,
+)
+
+Pseudonym = NewType("Pseudonym", int)
+"""63 bits, so that it fits into an ID column; never a Discord ID."""
+SOMEBODY = "@somebody"
+
+_MENTION = re.compile(r"<@!?\d+>")
+
+
+class Pseudonyms:
+    """Computes pseudonyms: a keyed hash of a Discord ID, which cannot be reversed without the database's key."""
+
+    def __init__(self, key: bytes) -> None:
+        self.__key = key
+        self.__known = {NOBODY: Pseudonym(NOBODY)}
+
+    def __repr__(self) -> str:
+        return "Pseudonyms(key hidden)"
+
+    def of(self, user_id: int) -> Pseudonym:
+        """Return the user's pseudonym, always the same in one database; NOBODY stays NOBODY."""
+        if user_id not in self.__known:
+            digest = hmac.digest(self.__key, user_id.to_bytes(8, "big"), "sha256")
+            self.__known[user_id] = Pseudonym(int.from_bytes(digest[:8], "big") >> 1)
+        return self.__known[user_id]
+
+
+def read_pseudonyms(session: Session) -> Pseudonyms:
+    """Return the pseudonyms of this database."""
+    return Pseudonyms(session.scalars(select(PseudonymKeyRow.key)).one())
+
+
+def without_mentions(text: str) -> str:
+    """Return the text without user IDs: a mention that could not be replaced by a name holds one."""
+    return _MENTION.sub(SOMEBODY, text) if "<@" in text else text
+
 
 Member = tuple[int | None, int]
 """Where somebody is a member, as `home_of` returns it, and their user ID."""
@@ -41,8 +87,7 @@ def note_members(session: Session, guild_id: int, joined_at: Mapping[int, dateti
     ]
     if not rows:
         return
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    statement = insert(MemberRow).values(rows)
+    statement = upsert(session, MemberRow).values(rows)
     later = statement.excluded.joined_at
     session.execute(
         statement.on_conflict_do_update(

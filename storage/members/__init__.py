@@ -1,1 +1,0 @@
-"""Members of servers: who they are, since when, and their pseudonyms."""
