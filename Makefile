@@ -13,7 +13,7 @@ BENCH ?= loop
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-benches coverage check bench clean
+.PHONY: help demo run test test-busy test-benches coverage check bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,12 @@ run: $(VENV)/.run ## Serve Discord; needs DISCORD_TOKEN in .env
 
 test: check ## Check style and types, and run every test
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+# A busy process ends with its parent.
+BUSY := $(PYTHON) -c 'import os; parent = os.getppid(); exec("while os.getppid() == parent: pass")'
+
+test-busy: ## Run `make test` while two other processes keep two cores busy
+	@$(BUSY) & one=$$!; $(BUSY) & two=$$!; $(MAKE) test; status=$$?; kill $$one $$two; exit $$status
 
 test-benches: $(VENV)/.bench ## Run what `make test` leaves out: long benches, training in several processes
 	$(BIN)/python -m pytest -m "bench or ranks" $(ARGS)
