@@ -16,6 +16,7 @@ from discord import app_commands
 from bot.arenas.host import arena_trigger
 from bot.background import BackgroundTasks
 from bot.engine import Engine
+from bot.errors import DISCORD_ERRORS
 from bot.guards.access import who_is_not_allowed
 from bot.guards.audit import action_of, is_for_admins, record_done
 from bot.guards.interactions import AuditedCommandTree
@@ -169,7 +170,7 @@ class ReactuneBot(ServicesBot):
     async def _sync_commands(self) -> None:
         try:
             await self.tree.sync()
-        except discord.HTTPException as error:
+        except DISCORD_ERRORS as error:
             log.warning("Discord refused the new slash commands, so the previous ones stay: %s", error)
 
     def _resolve_base(self) -> BaseModel:

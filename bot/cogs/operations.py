@@ -9,7 +9,6 @@ from datetime import datetime
 from functools import partial
 from re import Match
 
-import aiohttp
 import discord
 from aiohttp import web
 from discord import app_commands
@@ -17,6 +16,7 @@ from discord.ext import commands
 from discord.utils import format_dt
 from sqlalchemy.exc import SQLAlchemyError
 
+from bot.errors import DISCORD_ERRORS
 from bot.guards.access import require_admin
 from bot.guards.audit import is_for_admins
 from bot.guards.interactions import AdminCog, BotCog, PersistentButton
@@ -46,7 +46,6 @@ MOST_SHOWN = 25
 ACTION_CHARS = 40
 NO_ROOM = "-# … and {left} more that don't fit: use a smaller limit"
 SIGNS = {AuditOutcome.DONE: "✅", AuditOutcome.REFUSED: "⛔", AuditOutcome.FAILED: "⚠️"}
-REFUSED = (discord.HTTPException, discord.RateLimited, aiohttp.ClientError, OSError)
 
 
 class Operations(BotCog):
@@ -157,7 +156,7 @@ class AlertWatch(BotCog):
             return True
         try:
             await self.bot.get_partial_messageable(channel_id).send(text[:MAX_MESSAGE_CHARS])
-        except REFUSED as error:
+        except DISCORD_ERRORS as error:
             if not self._has_warned:
                 log.error(
                     "Alerts cannot be sent to channel %d (%s): allow the bot to see it and to send messages there, or "

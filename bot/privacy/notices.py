@@ -12,6 +12,7 @@ from typing import Any
 import discord
 from discord.utils import format_dt
 
+from bot.errors import DISCORD_ERRORS
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import PersistentButton, button_row
 from bot.services import Services
@@ -233,7 +234,7 @@ async def send_first_notice(services: Services, message: discord.Message) -> Non
     actions = (PrivacyAction.SHOW, PrivacyAction.ALLOW) if can_allow else (PrivacyAction.SHOW,)
     try:
         await message.channel.send(first_notice(privacy), view=buttons(*actions), silent=True)
-    except discord.HTTPException as error:
+    except DISCORD_ERRORS as error:
         log.warning("Discord refused the privacy notice to %d (%s); their next message brings it.", member, error)
         await services.database.run(take_back_greeting, member)
 
