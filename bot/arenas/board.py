@@ -13,6 +13,7 @@ from re import Match
 import discord
 from discord.utils import format_dt
 
+from bot.errors import DISCORD_ERRORS
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import PersistentButton, button_row
 from bot.services import Services
@@ -188,7 +189,7 @@ class PickButton(PersistentButton, template=r"reactune:arena:(?P<arena>\d+):(?P<
             ),
             name=f"pick in arena {self.arena_id}",
         )
-        with contextlib.suppress(discord.HTTPException):
+        with contextlib.suppress(*DISCORD_ERRORS):
             await interaction.response.defer(ephemeral=True, thinking=True)
         await answer_privately(interaction, describe_pick(await storing))
 
@@ -260,7 +261,7 @@ class NumberReactions:
         message = self._client.get_partial_messageable(channel_id).get_partial_message(message_id)
         try:
             await message.remove_reaction(f"{number}{VARIATION_SELECTOR}{KEYCAP}", discord.Object(user_id))
-        except discord.HTTPException as error:
+        except DISCORD_ERRORS as error:
             self._removed.discard((message_id, user_id, number))
             log.debug("Could not remove a reaction under message %s: %s", message_id, error)
 

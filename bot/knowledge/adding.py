@@ -101,7 +101,7 @@ async def _fetch(link: str, reader: discord.Member) -> discord.Message:
         raise UserFacingError(NOT_YOURS)
     try:
         return await channel.fetch_message(message_id)
-    except discord.HTTPException as error:
+    except (discord.NotFound, discord.Forbidden) as error:
         raise UserFacingError(NOT_FOUND) from error
 
 

@@ -6,12 +6,10 @@ import asyncio
 import logging
 from functools import partial
 
-import aiohttp
-import discord
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.chat.message_stream import is_temporary
+from bot.errors import DISCORD_ERRORS, is_temporary
 from bot.personalities.selection import signed
 from bot.releases.resolver import ReleaseState
 from bot.services import Services
@@ -119,8 +117,8 @@ class ReleaseAnnouncer:
             if not await self._concerns(channel_id, personality):
                 return True
             await self._bot.get_partial_messageable(channel_id).send(text[:MAX_MESSAGE_CHARS])
-        except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
-            if not isinstance(error, discord.HTTPException) or is_temporary(error):
+        except DISCORD_ERRORS as error:
+            if is_temporary(error):
                 log.warning("A release cannot be announced now; trying again: %s", error)
                 return False
             if not self._has_warned:
@@ -155,6 +153,8 @@ class ProgressMessages:
         self._services = services
         self._shown: dict[int, str] = {}
         """{round id: text}"""
+        self._refused: set[int] = set()
+        """Rounds whose last edit Discord refused."""
 
     def start(self) -> None:
         self._services.tasks.repeat(self._update, PROGRESS_INTERVAL_S, "show the progress of rounds")
@@ -170,27 +170,39 @@ class ProgressMessages:
     async def _update(self) -> None:
         """Edit the rounds' messages whose text has changed, and forget a message after its last edit."""
         for round_ in await self._services.database.read(shown_rounds) if self._services.shards.lead else ():
-            text = await self.text_of(round_)
-            exists = self._shown.get(round_.id) == text or await self._edit(round_, text)
-            self._shown[round_.id] = text
+            try:
+                exists = await self._show(round_)
+            except DISCORD_ERRORS as error:
+                if round_.id not in self._refused:
+                    log.warning("Discord did not accept the progress of round %d; trying again: %s", round_.id, error)
+                self._refused.add(round_.id)
+                continue
+            self._refused.discard(round_.id)
             if not exists or not round_.is_open:
-                del self._shown[round_.id]
+                self._shown.pop(round_.id, None)
                 await self._services.database.run(stop_showing_progress, round_.id)
 
-    async def _edit(self, round_: Round, text: str) -> bool:
-        """Return whether the message still exists."""
+    async def _show(self, round_: Round) -> bool:
+        """Show the round's progress and return whether its message still exists.
+
+        Raises DISCORD_ERRORS if Discord may accept it later.
+        """
         if round_.progress_channel_id is None or round_.progress_message_id is None:
             return False
+        text = await self.text_of(round_)
+        if self._shown.get(round_.id) == text:
+            return True
         # Not with the interaction's token, which expires after 15 minutes: a round can take longer.
         channel = self._bot.get_partial_messageable(round_.progress_channel_id)
         message = channel.get_partial_message(round_.progress_message_id)
         try:
             await message.edit(content=text)
-        except (discord.NotFound, discord.Forbidden) as error:
+        except DISCORD_ERRORS as error:
+            if is_temporary(error):
+                raise
             log.warning("The progress of round %d can no longer be shown: %s", round_.id, error)
             return False
-        except discord.HTTPException as error:
-            log.warning("Discord did not accept the progress of round %d: %s", round_.id, error)
+        self._shown[round_.id] = text
         return True
 
 
