@@ -1,4 +1,4 @@
-"""An arena's message with its buttons, and what members do with it."""
+"""An arena's message, its buttons, and members' picks."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from storage.database.enums import ArenaStatus
 from storage.errors import ArenaClosed
 from storage.settings.sections import OutputSettings
 from storage.votes.arenas import Arena, ArenaAnswer, PickGesture
+from storage.votes.votes import VARIATION_SELECTOR
 from storage.wording import count, message_link
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,8 @@ BLIND, WINNER, OTHER = discord.Colour.blurple(), discord.Colour.gold(), discord.
 
 CLOSED = "This arena is closed."
 WITHDRAWN = "Your pick is withdrawn. Press a number to vote again."
+
+KEYCAP = "\u20e3"
 
 
 @dataclass(frozen=True)
@@ -159,10 +162,6 @@ def _result(
     embed = discord.Embed(title=title, description=text, colour=WINNER if won else OTHER)
     voters = max(1, sum(other.picks for other in answers))
     return embed.set_footer(text=f"{bar(answer.picks / voters)} {count(answer.picks, 'vote')}")
-
-
-KEYCAP = "\u20e3"
-VARIATION_SELECTOR = "\ufe0f"
 
 
 def pick_buttons(arena_id: int, answers: int) -> discord.ui.View:

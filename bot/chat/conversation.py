@@ -1,4 +1,4 @@
-"""From Discord messages to the turns of a conversation."""
+"""Turns Discord messages into the turns of a conversation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Completes after a restart what the previous run of the bot left unfinished on Discord."""
+"""Completes answers that the previous run of the bot left unfinished on Discord."""
 
 from __future__ import annotations
 

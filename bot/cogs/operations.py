@@ -39,7 +39,7 @@ from storage.runtime.processes import worker_name
 
 log = logging.getLogger(__name__)
 
-LOOK_INTERVAL_S = 30.0
+POLL_INTERVAL_S = 30.0
 DELAY_INTERVAL_S = 0.5
 SHOWN = 10
 MOST_SHOWN = 25
@@ -101,18 +101,18 @@ class AlertWatch(BotCog):
         self._has_warned = False
 
     async def cog_load(self) -> None:
-        self.services.tasks.repeat(self._watch, LOOK_INTERVAL_S, "check for problems")
+        self.services.tasks.repeat(self._watch, POLL_INTERVAL_S, "check for problems")
 
     async def _watch(self) -> None:
         if not (self.bot.is_ready() and self.services.model_loaded.is_set()):
             return  # which engine answers is not known yet: its alert of the previous run would end and start again
         try:
-            await self.look()
+            await self.poll()
             await self._note_back()
         except FAILURES as error:
             await self._note_away(error)
 
-    async def look(self) -> None:
+    async def poll(self) -> None:
         """Store the current problems and announce new ones; raises FAILURES if the database is unreachable."""
         database = self.services.database
         shared = shared_alerts(await database.read(read_facts), utc_now())
@@ -163,7 +163,7 @@ class AlertWatch(BotCog):
                     "set alerts.channel to another channel, or to 0. Trying again every %g s. Waiting: %s",
                     channel_id,
                     error,
-                    LOOK_INTERVAL_S,
+                    POLL_INTERVAL_S,
                     text,
                 )
             self._has_warned = True

@@ -1,4 +1,4 @@
-"""Who may use the bot: only the servers, channels and roles that the operator allowed."""
+"""Checks access: only servers, channels and roles that the operator allowed can use the bot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What members read about their data, and the buttons below it."""
+"""Texts for members about their data, and the buttons below them."""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ OUTSIDE_DISCORD = (
     "This is a demo on your own computer, not Discord, so everything said here may be used for training. On Discord, "
     "only messages of members who opted in may be."
 )
+
+NAME = "reactune-data"
 
 
 def describe_member_data(data: MemberDataSummary, settings: PrivacySettings, *, on_discord: bool) -> str:
@@ -237,9 +239,6 @@ async def send_first_notice(services: Services, message: discord.Message) -> Non
     except DISCORD_ERRORS as error:
         log.warning("Discord refused the privacy notice to %d (%s); their next message brings it.", member, error)
         await services.database.run(take_back_greeting, member)
-
-
-NAME = "reactune-data"
 
 
 def pack(export: dict[str, Any], limit_bytes: int) -> list[tuple[str, bytes]]:

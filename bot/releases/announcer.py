@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from bot.errors import DISCORD_ERRORS, is_temporary
 from bot.personalities.selection import signed
-from bot.releases.resolver import ReleaseState
+from bot.releases.watcher import ReleaseState
 from bot.services import Services
 from bot.text.releases import describe_announcement
 from bot.text.rounds import describe_round
@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 
 
 INTERVAL_S = 3.0
+
+PROGRESS_INTERVAL_S = 1.0
+NO_TRAINER = "⚠️ No trainer is running. The round starts when one does: `reactune trainer`."
 
 
 class CanaryEvaluator:
@@ -65,7 +68,7 @@ class CanaryEvaluator:
         if reading is None:
             return
         if await self._services.releases.open_challenger(reading.canary) is None:
-            await self._services.release_watcher.look()  # the canary has just ended
+            await self._services.release_watcher.poll()  # the canary has just ended
             return
         if reading.ending is not None:
             # Votes of a burst must not decide: if there was one, the next evaluation excludes it.
@@ -77,7 +80,7 @@ class CanaryEvaluator:
     async def _conclude(self, reading: canary_votes.Reading, ending: canary_votes.Ending) -> None:
         if await self._services.database.run(conclude_canary, reading, ending):
             log.info("The canary of %s ended (%s): %s", reading.challenger.name, ending.status.value, ending.reason)
-            await self._services.release_watcher.look()
+            await self._services.release_watcher.poll()
 
 
 class ReleaseAnnouncer:
@@ -139,10 +142,6 @@ class ReleaseAnnouncer:
         channel = self._bot.get_channel(channel_id) or await self._bot.fetch_channel(channel_id)
         guild = getattr(channel, "guild", None)
         return guild is not None and guild.id == personality.guild_id
-
-
-PROGRESS_INTERVAL_S = 1.0
-NO_TRAINER = "⚠️ No trainer is running. The round starts when one does: `reactune trainer`."
 
 
 class ProgressMessages:
