@@ -20,7 +20,7 @@ from bot.guards.access import who_is_not_allowed
 from bot.guards.audit import action_of, is_for_admins, record_done
 from bot.guards.interactions import AuditedCommandTree
 from bot.operations.gateway import ShardHeartbeat
-from bot.releases.resolver import AdapterPrefetcher, VersionPreloader
+from bot.releases.watcher import AdapterPrefetcher, VersionPreloader
 from bot.services import ServicesBot, make_services
 from storage.database.database import Database, Listener, can_listen, open_database
 from storage.database.enums import Basis
@@ -52,7 +52,7 @@ COGS = (
 REQUESTS = frozenset({"message", "raw_reaction_add", "raw_reaction_remove"})
 LOADING = "Waking up: loading the model"
 discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # voice is not used: its libraries may be missing
-LOOK_INTERVAL_S = 3.0
+POLL_INTERVAL_S = 3.0
 """Between two looks for new releases; PostgreSQL also notifies."""
 FLUSH_S = 5.0
 FINISHING_S = 15.0
@@ -156,15 +156,15 @@ class ReactuneBot(ServicesBot):
         watcher = services.release_watcher
         watcher.subscribe(VersionPreloader(services.engine, services.releases, services.database))
         watcher.subscribe(AdapterPrefetcher(services.adapters, services.database))
-        self._to_close.callback(self.tasks.repeat(watcher.look, LOOK_INTERVAL_S, "watch releases").cancel)
+        self._to_close.callback(self.tasks.repeat(watcher.poll, POLL_INTERVAL_S, "watch releases").cancel)
         if can_listen(services.database):
-            listener = Listener(services.database, partial(self.loop.call_soon_threadsafe, self._look_at_releases))
+            listener = Listener(services.database, partial(self.loop.call_soon_threadsafe, self._poll_releases))
             listener.start()
             self._to_close.push_async_callback(asyncio.to_thread, listener.stop)
 
-    def _look_at_releases(self) -> None:
+    def _poll_releases(self) -> None:
         if not self._is_leaving:
-            self.tasks.spawn(self.services.release_watcher.look(), "look at releases")
+            self.tasks.spawn(self.services.release_watcher.poll(), "poll releases")
 
     async def _sync_commands(self) -> None:
         try:

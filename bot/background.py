@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 Work = Callable[[], Awaitable[object]]
 Pause = Callable[[float], Awaitable[object]]
 
+T = TypeVar("T")
+
 
 class BackgroundTasks:
     """Starts tasks, holds a reference to each, and logs their failures."""
@@ -81,9 +83,6 @@ async def _periodic(work: Work, interval_s: float, what: str, pause: Pause) -> N
 def _log_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and task.exception() is not None:
         log.error("The background task %r failed", task.get_name(), exc_info=task.exception())
-
-
-T = TypeVar("T")
 
 
 class WriteBehindQueue:

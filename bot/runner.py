@@ -10,12 +10,11 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing
 from typing import Any
 
-import aiohttp
 import discord
 from sqlalchemy.exc import DBAPIError
 
 from bot.app import ReactuneBot, create_bot
-from bot.errors import ConnectionRefused, DiscordUnreachable
+from bot.errors import DISCORD_ERRORS, ConnectionRefused, DiscordUnreachable
 from bot.operations.alerts import TOKEN
 from storage.database.database import open_database
 from storage.errors import DatabaseError
@@ -129,7 +128,7 @@ async def _serve(bot: ReactuneBot, token: str) -> None:
             if error.code == AUTHENTICATION_FAILED:  # the token was reset while the bot ran
                 raise ConnectionRefused(BAD_TOKEN) from error
             raise DiscordUnreachable(f"{UNREACHABLE} ({error})") from error
-        except (OSError, aiohttp.ClientError, discord.HTTPException, discord.GatewayNotFound) as error:
+        except (*DISCORD_ERRORS, discord.GatewayNotFound) as error:
             raise DiscordUnreachable(f"{UNREACHABLE} ({error})") from error
         if bot.failure:
             raise bot.failure

@@ -21,7 +21,8 @@ from bot.guards.rate_limit import RateLimiter
 from bot.knowledge.library import Library
 from bot.operations.metrics import Metrics
 from bot.privacy.recent_deletions import Deletions
-from bot.releases.resolver import ReleaseResolver, ReleaseWatcher
+from bot.releases.resolver import ReleaseResolver
+from bot.releases.watcher import ReleaseWatcher
 from bot.vote_queue import PickQueue, VoteQueue
 from storage.adapters import open_store
 from storage.adapters.folder_store import AdapterStore

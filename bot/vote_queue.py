@@ -141,7 +141,7 @@ class VoteQueue:
                 if size > 1:
                     size = 1  # find the one that cannot be stored, and lose no others
                     continue
-                log.exception("A reaction could not be stored: %s", self._waiting[0])
+                log.exception("A reaction under message %d could not be stored.", self._waiting[0].message_id)
                 done = 1
             for _ in range(done):
                 self._waiting.popleft()
@@ -206,7 +206,7 @@ def store(
     requests = request_ids_of(session, {event.reply_id for event in changes})
     votes = []
     for event in changes:
-        kind = str(thumb(event.thumb.emoji) or "other") if event.added else "withdrawn"
+        kind = str(thumb(event.thumb.emoji)) if event.added else "withdrawn"
         votes.append(StoredVote(event.reply_id, requests.get(event.reply_id), kind))
     return votes, _cancelling(session, [event for event in changes if event.added and not event.reread])
 
@@ -267,7 +267,7 @@ class PickQueue:
         joined_at: datetime | None = None,
         reread: bool = False,
     ) -> int | None:
-        """Store what a member did and return the place that they pick now, if any; see `storage.votes.picks.pick`.
+        """Store what a member did and return the place that they pick now, if any; see `storage.votes.arenas.pick`.
 
         This waits while the database is unreachable. Raises ArenaClosed.
         """

@@ -16,7 +16,7 @@ from storage.releases.versions import read_alias
 from storage.settings.sections import Settings
 
 if TYPE_CHECKING:
-    from bot.cogs.comparison import Comparison, Contestant
+    from bot.releases.comparison import Comparison, Contestant
 
 BASE_ALONE = "base"
 PROMPT_ONLY = "prompt only"
@@ -39,7 +39,7 @@ def compare_offline_answers(
 ) -> None:
     """Compare the answers of the base model, the system prompt alone and the fine-tuned version."""
     from bot.arenas.prompt_bank import read_bank
-    from bot.cogs.comparison import NO_ANSWER, Contestant, choose_prompts
+    from bot.releases.comparison import NO_ANSWER, Contestant, choose_prompts
     from bot.releases.resolver import BASE_RELEASE, open_release
     from storage.models.base_model import resolve_base_model
     from storage.personalities.cards import settings_of
@@ -81,8 +81,8 @@ async def _compare(
     say: Callable[[str], None],
 ) -> list[Comparison]:
     """Load the base model and return every contestant's answer to every prompt; `say` gets the progress."""
-    from bot.cogs.comparison import compare_versions
     from bot.engine.selection import start_engine
+    from bot.releases.comparison import compare_versions
 
     async def report(done: int, of: int) -> None:
         say(f"Generating answers … {done} of {of}")

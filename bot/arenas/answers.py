@@ -33,7 +33,7 @@ ATTEMPTS = 4
 """How often each position is sampled until its answer differs from the others."""
 FEWEST_ANSWERS = 2
 
-Report = Callable[[int], Awaitable[None]]
+ReportReady = Callable[[int], Awaitable[None]]
 """Gets how many answers there are so far."""
 
 
@@ -49,7 +49,7 @@ class DrawnAnswer:
 
 
 async def answer_arena(
-    services: Services, personality: Personality, prompt: RenderedPrompt, number: int, report: Report
+    services: Services, personality: Personality, prompt: RenderedPrompt, number: int, report: ReportReady
 ) -> list[DrawnAnswer]:
     """Return up to `number` answers in random order; raises as `draw_answers` does."""
     contenders = await find_contenders(services.database, services.releases, personality.id)
@@ -65,7 +65,7 @@ async def draw_answers(
     prompt: RenderedPrompt,
     releases: Sequence[Release],
     generation: GenerationSettings,
-    report: Report,
+    report: ReportReady,
     *,
     lane: int = 0,
 ) -> list[DrawnAnswer]:

@@ -1,4 +1,4 @@
-"""An arena's message with its buttons, and what members do with it."""
+"""An arena's message, its buttons, and members' picks."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from re import Match
 import discord
 from discord.utils import format_dt
 
+from bot.errors import DISCORD_ERRORS
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import PersistentButton, button_row
 from bot.services import Services
@@ -23,6 +24,7 @@ from storage.database.enums import ArenaStatus
 from storage.errors import ArenaClosed
 from storage.settings.sections import OutputSettings
 from storage.votes.arenas import Arena, ArenaAnswer, PickGesture
+from storage.votes.votes import VARIATION_SELECTOR
 from storage.wording import count, message_link
 
 log = logging.getLogger(__name__)
@@ -36,6 +38,8 @@ BLIND, WINNER, OTHER = discord.Colour.blurple(), discord.Colour.gold(), discord.
 
 CLOSED = "This arena is closed."
 WITHDRAWN = "Your pick is withdrawn. Press a number to vote again."
+
+KEYCAP = "\u20e3"
 
 
 @dataclass(frozen=True)
@@ -160,10 +164,6 @@ def _result(
     return embed.set_footer(text=f"{bar(answer.picks / voters)} {count(answer.picks, 'vote')}")
 
 
-KEYCAP = "\u20e3"
-VARIATION_SELECTOR = "\ufe0f"
-
-
 def pick_buttons(arena_id: int, answers: int) -> discord.ui.View:
     return button_row(PickButton(arena_id, position) for position in range(1, answers + 1))
 
@@ -188,7 +188,7 @@ class PickButton(PersistentButton, template=r"reactune:arena:(?P<arena>\d+):(?P<
             ),
             name=f"pick in arena {self.arena_id}",
         )
-        with contextlib.suppress(discord.HTTPException):
+        with contextlib.suppress(*DISCORD_ERRORS):
             await interaction.response.defer(ephemeral=True, thinking=True)
         await answer_privately(interaction, describe_pick(await storing))
 
@@ -260,7 +260,7 @@ class NumberReactions:
         message = self._client.get_partial_messageable(channel_id).get_partial_message(message_id)
         try:
             await message.remove_reaction(f"{number}{VARIATION_SELECTOR}{KEYCAP}", discord.Object(user_id))
-        except discord.HTTPException as error:
+        except DISCORD_ERRORS as error:
             self._removed.discard((message_id, user_id, number))
             log.debug("Could not remove a reaction under message %s: %s", message_id, error)
 

@@ -17,9 +17,9 @@ from bot.arenas import board
 from bot.arenas.answers import answer_arena, reply_row
 from bot.arenas.board import pick_buttons
 from bot.arenas.prompt_bank import choose_arena_prompt
-from bot.chat.message_stream import is_temporary
+from bot.chat.message_stream import retry_until_accepted
 from bot.engine import RenderedPrompt
-from bot.errors import UserFacingError
+from bot.errors import DISCORD_ERRORS, UserFacingError, is_temporary
 from bot.guards.error_handler import is_expected, member_message
 from bot.personalities.selection import active_personality
 from bot.services import Services
@@ -82,7 +82,7 @@ class ArenaHost:
         )
         try:
             message = await plan.channel.send(board.preparing(0, plan.answers))
-        except discord.HTTPException as error:
+        except DISCORD_ERRORS as error:
             await self.fail(arena.id, _reason(error))
         else:
             self.unfinished[message.id] = arena.id
@@ -93,10 +93,16 @@ class ArenaHost:
         return await self._services.database.read(arenas.find_arena, arena.id)
 
     async def show(self, arena: arenas.Arena) -> None:
-        """Show an open arena; raises discord.HTTPException. The caller holds `editing`."""
+        """Show an open arena; raises DISCORD_ERRORS. The caller holds `editing`."""
         answers = await self._services.database.read(arenas.read_arena_answers, arena.id)
         blind = board.blind_board(arena, answers, self._services.settings.output)
         await self._edit(arena, blind, pick_buttons(arena.id, len(answers)))
+
+    async def _show_open(self, arena_id: int) -> None:
+        async with self.editing:
+            arena = await self._services.database.read(arenas.find_arena, arena_id)
+            if arena.status is ArenaStatus.OPEN:
+                await self.show(arena)
 
     async def finish(self, arena_id: int) -> None:
         """Show the results of an arena that takes no more picks, then close it.
@@ -110,14 +116,14 @@ class ArenaHost:
                 return
             try:
                 await self._edit(arena, board.results_board(arena, answers, self._services.settings.output), None)
-            except discord.HTTPException as error:
+            except DISCORD_ERRORS as error:
                 await self.on_refusal(arena, error)
             else:
                 await self._services.database.run(arenas.close_arena, arena_id)
                 self.unfinished.pop(arena.message_id or 0, None)
                 log.info("Arena %d is closed. %s", arena_id, board.outcome(answers))
 
-    async def on_refusal(self, arena: arenas.Arena, error: discord.HTTPException) -> None:
+    async def on_refusal(self, arena: arenas.Arena, error: Exception) -> None:
         """Fail an arena whose message Discord will never accept."""
         if is_temporary(error):
             log.warning("Discord did not accept arena %d (%s); trying again.", arena.id, error)
@@ -133,7 +139,7 @@ class ArenaHost:
     async def show_failed(self, arena: arenas.Arena) -> None:
         self.unfinished.pop(arena.message_id or 0, None)
         if arena.message_id is not None:
-            with contextlib.suppress(discord.HTTPException):
+            with contextlib.suppress(*DISCORD_ERRORS):
                 await self._edit(arena, board.Board(board.cancelled(arena.reason), []), None)
 
     async def _edit(self, arena: arenas.Arena, shown: board.Board, view: discord.ui.View | None) -> None:
@@ -149,7 +155,7 @@ class ArenaHost:
         message: discord.Message,
     ) -> None:
         async def report(ready: int) -> None:
-            with contextlib.suppress(discord.HTTPException):
+            with contextlib.suppress(*DISCORD_ERRORS):
                 await message.edit(content=board.preparing(ready, plan.answers))
 
         guild_id, channel_id = plan.channel.guild.id, plan.channel.id
@@ -158,9 +164,8 @@ class ArenaHost:
             row_of = partial(reply_row, self._services, personality, rendered, guild_id=guild_id, channel_id=channel_id)
             rows = [(row_of(answer), answer.finished) for answer in drawn]
             # The rows come first: after a crash before the message is shown, the next start shows it.
-            arena = await self._services.database.run(arenas.open_arena, arena_id, rows, _closing_time(plan))
-            async with self.editing:
-                await self.show(arena)
+            await self._services.database.run(arenas.open_arena, arena_id, rows, _closing_time(plan))
+            await retry_until_accepted(partial(self._show_open, arena_id), f"arena {arena_id}")
         except Exception as error:
             await self.fail(arena_id, _reason(error))
 

@@ -1,4 +1,4 @@
-"""Gathers what another answer to the same question is made from."""
+"""Gathers the inputs of another answer to the same question."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A question with all that its answer needs; the request, the row and the small print that come of it. Pure."""
+"""A question with everything that its answer needs, and the request, row and small print made from it."""
 
 from __future__ import annotations
 
@@ -56,6 +56,9 @@ WITHOUT_WORDS = {
     Outcome.FAILED: "Sorry, something went wrong while I was answering. Please try again.",
 }
 """What an answer says that ended before its first word."""
+
+ERASED = "Someone whose words I was answering has just deleted their data. Please ask again."
+DELETED = "A message that I was answering, or one before it, was just deleted. Please ask again."
 
 
 @dataclass(frozen=True)
@@ -187,10 +190,6 @@ def small_print(label: str, prompt: RenderedPrompt, finish: Finish) -> str:
     if finish in NOTES:
         notes.append(NOTES[finish])
     return "-# " + " · ".join(notes)
-
-
-ERASED = "Someone whose words I was answering has just deleted their data. Please ask again."
-DELETED = "A message that I was answering, or one before it, was just deleted. Please ask again."
 
 
 class ReplyRecorder:

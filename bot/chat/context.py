@@ -1,4 +1,4 @@
-"""Gathers what the answer to a message is made from: the conversation, memory, documents and who answers."""
+"""Gathers the inputs of an answer: the conversation, memory, documents and the version that answers."""
 
 from __future__ import annotations
 

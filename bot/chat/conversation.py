@@ -1,4 +1,4 @@
-"""From Discord messages to the turns of a conversation."""
+"""Turns Discord messages into the turns of a conversation."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from re import Match
 import discord
 
 from bot.chat.prompting import Turn
+from bot.errors import DISCORD_ERRORS
 from storage.conversations.memory import Memory
 from storage.conversations.replies import NO_SOURCES, Reply, Sources
 from storage.database.enums import NOBODY
@@ -185,7 +186,7 @@ async def _replied_to(message: discord.Message) -> discord.Message | None:
         return None
     try:
         return await message.channel.fetch_message(reference.message_id)
-    except discord.HTTPException:
+    except DISCORD_ERRORS:
         return None
 
 

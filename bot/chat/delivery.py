@@ -11,14 +11,8 @@ import discord
 
 from bot.background import BackgroundTasks, WriteBehindQueue, retry_until_available
 from bot.chat.ask import SEEDS, WITHOUT_WORDS, AnswerEnd, Ask
-from bot.chat.message_stream import (
-    DISCORD_ERRORS,
-    AnswerDeleted,
-    MessageStream,
-    SentMessage,
-    is_temporary,
-    retry_until_accepted,
-)
+from bot.chat.message_stream import AnswerDeleted, MessageStream, SentMessage, retry_until_accepted
+from bot.errors import DISCORD_ERRORS, is_temporary
 from storage.conversations.replies import (
     FINISHED_WHOLE,
     Reply,

@@ -8,11 +8,10 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-import aiohttp
 import discord
 from tenacity import AsyncRetrying, RetryCallState
 
-from bot.errors import BotError
+from bot.errors import DISCORD_ERRORS, RATE_LIMITED, BotError, is_temporary
 from bot.text.sanitize import sanitize_markdown
 from bot.text.splitting import MAX_MESSAGE_CHARS, split_message
 from storage.retrying import retries
@@ -28,24 +27,12 @@ PART_CHARS = MAX_MESSAGE_CHARS - SMALL_PRINT_CHARS  # the last part leaves room 
 RATE_LIMIT_PAUSE_S = 30.0
 """How long to pause after a rate limit that does not say how long it lasts."""
 
-DISCORD_ERRORS = (discord.HTTPException, discord.RateLimited, aiohttp.ClientError, OSError)
-"""What a request to Discord can raise: Discord's refusals, and failures of the connection."""
-RATE_LIMITED = 429
-TEMPORARY = (408, RATE_LIMITED)
-SERVER_ERROR = 500
 
 SentMessage = discord.Message | discord.PartialMessage
 
 
 class AnswerDeleted(BotError):
     """A message of the answer was deleted while the answer grew."""
-
-
-def is_temporary(error: Exception) -> bool:
-    """Return whether Discord may accept the same request a little later; `error` is one of DISCORD_ERRORS."""
-    if isinstance(error, discord.HTTPException):
-        return error.status in TEMPORARY or error.status >= SERVER_ERROR
-    return True
 
 
 def retry_after_s(error: BaseException | None) -> float:

@@ -1,4 +1,4 @@
-"""Completes after a restart what the previous run of the bot left unfinished on Discord."""
+"""Completes answers that the previous run of the bot left unfinished on Discord."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from functools import partial
 import discord
 from discord.ext import commands
 
+from bot.background import retry_until_available
 from bot.chat.ask import REGENERATE
-from bot.chat.message_stream import CURSOR, DISCORD_ERRORS, PART_CHARS, retry_until_accepted
+from bot.chat.message_stream import CURSOR, PART_CHARS, retry_until_accepted
+from bot.errors import DISCORD_ERRORS
 from bot.services import Services
 from storage.conversations.replies import (
     Reply,
@@ -17,7 +19,8 @@ from storage.conversations.replies import (
     add_message,
     find_reply,
     find_reply_ids,
-    interrupt_unfinished,
+    find_unfinished,
+    interrupt_reply,
     list_undelivered,
 )
 
@@ -40,7 +43,7 @@ class Recovery:
     async def find(self) -> None:
         """Find what there is to do; call it before this run writes anything."""
         services = self._services
-        self._interrupted = [reply.id for reply in await services.database.run(interrupt_unfinished, services.shards)]
+        self._interrupted = await services.database.read(find_unfinished, services.shards)
         waiting = await services.database.read(list_undelivered, services.shards)
         self._undelivered = [undelivered.reply for undelivered in waiting]
 
@@ -51,11 +54,16 @@ class Recovery:
             channel = self._bot.get_partial_messageable(reply.channel_id)
             self._services.answerer.delivery.resume(reply, channel)
         while self._interrupted:
-            reply_id = self._interrupted.pop(0)
-            try:
-                await retry_until_accepted(partial(self._mark, reply_id), "the mark of an interrupted answer")
-            except DISCORD_ERRORS as error:
-                log.warning("Interrupted reply %d cannot be marked: %s", reply_id, error)
+            interrupt = partial(self._interrupt, self._interrupted.pop(0))
+            await retry_until_available(interrupt, "The mark of an interrupted answer")
+
+    async def _interrupt(self, reply_id: int) -> None:
+        """Mark the answer on Discord, and only then in its row: until then, the next start finds it again."""
+        try:
+            await retry_until_accepted(partial(self._mark, reply_id), "the mark of an interrupted answer")
+        except DISCORD_ERRORS as error:
+            log.warning("Interrupted reply %d cannot be marked: %s", reply_id, error)
+        await self._services.database.run(interrupt_reply, reply_id)
 
     async def _mark(self, reply_id: int) -> None:
         """Write under an interrupted answer that it will not continue; can be repeated."""
@@ -70,7 +78,8 @@ class Recovery:
             message = await self._reply_to_question(channel, reply, reply.source_message_id)
         else:
             return
-        text = message.content.removesuffix(CURSOR).removesuffix(INTERRUPTED)[:PART_CHARS]
+        text = message.content.removesuffix(CURSOR).removesuffix(TRY_AGAIN).removesuffix(INTERRUPTED).rstrip()
+        text = text[:PART_CHARS]
         await message.edit(content=f"{text}\n{await self._offer(reply, message)}".strip())
 
     async def _reply_to_question(

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from bot.chat.conversation import HistoryReader, SpokenMessage, own_ids, spoken_messages
 from bot.chat.prompting import ChatMessage, Turn, sanitize
 from bot.engine import Finish, GenerationRequest, Sampling
-from bot.errors import BotError
+from bot.errors import DISCORD_ERRORS, BotError
 from bot.services import Services
 from storage.conversations.memory import Memory, read_memory, write_summary
 from storage.conversations.replies import Sources, find_by_messages
@@ -51,7 +51,7 @@ class Summaries:
         self._busy.add(channel_id)
         try:
             await self._summarize(channel, channel_id, kept_messages)
-        except (BotError, discord.HTTPException) as error:
+        except (BotError, *DISCORD_ERRORS) as error:
             log.warning("The conversation in %d cannot be summarized now: %s", channel_id, error)
         finally:
             self._busy.discard(channel_id)

@@ -11,6 +11,7 @@ from bot.arenas import board
 from bot.arenas.board import NumberReactions, PickButton
 from bot.arenas.host import ArenaHost, ArenaPlan, ArenaSchedule, Channel, as_channel
 from bot.arenas.prompt_bank import MAX_PROMPT_CHARS, describe_bank
+from bot.errors import DISCORD_ERRORS
 from bot.guards.access import user_label
 from bot.guards.audit import NOTED, action_of, run_audited
 from bot.guards.error_handler import answer_privately
@@ -145,7 +146,7 @@ class Arenas(
                 channel = self.bot.get_partial_messageable(arena.channel_id)
                 message = await channel.fetch_message(arena.message_id or 0)
                 await self._numbers.reread(arena.id, arena.guild_id, message)
-            except discord.HTTPException as error:
+            except DISCORD_ERRORS as error:
                 await self._host.on_refusal(arena, error)
 
     # Deletions

@@ -20,11 +20,10 @@ from bot.chat.another_answer import gather_again
 from bot.chat.ask import REGENERATE, Ask
 from bot.chat.context import NOTHING_ASKED, gather
 from bot.chat.conversation import SPOKEN, Conversation, HistoryReader, is_one_conversation, mentions_bot, own_words
-from bot.chat.message_stream import DISCORD_ERRORS
 from bot.chat.recovery import Recovery
 from bot.chat.summaries import Summaries
 from bot.engine import RenderedPrompt
-from bot.errors import EngineBusy, UserFacingError
+from bot.errors import DISCORD_ERRORS, EngineBusy, UserFacingError
 from bot.guards.error_handler import NOT_MINE, answer_privately, member_message
 from bot.guards.interactions import BotCog
 from bot.guards.rate_limit import RateLimited
@@ -78,19 +77,20 @@ class Chat(BotCog):
 
     @commands.Cog.listener()
     async def on_raw_reaction_add(self, payload: discord.RawReactionActionEvent) -> None:
-        if (
-            str(payload.emoji) != REGENERATE
-            or _by_a_bot(payload, self.bot)
-            or not self.services.access.may_react(payload)
-        ):
+        elsewhere = self.bot.user is None or payload.message_author_id not in (None, self.bot.user.id)
+        if str(payload.emoji) != REGENERATE or elsewhere or _by_a_bot(payload, self.bot):
             return
+        if self.services.access.may_react(payload):
+            channel = self.bot.get_partial_messageable(payload.channel_id)
+            message = channel.get_partial_message(payload.message_id)
+            await self._serve(message, payload.user_id, self._start_again(payload, message))
+
+    async def _start_again(self, payload: discord.RawReactionActionEvent, message: discord.PartialMessage) -> None:
         reply = await self.services.database.read(replies.find_by_message, payload.message_id)
         if payload.guild_id is None and not await self.services.access.may_write_directly(payload.user_id):
             return  # a member who left keeps the answers, with their 🔁
         if reply is not None:
-            channel = self.bot.get_partial_messageable(payload.channel_id)
-            message = channel.get_partial_message(payload.message_id)
-            work = partial(self._regenerate, reply, channel, payload.user_id)
+            work = partial(self._regenerate, reply, message.channel, payload.user_id)
             await self._unless_rate_limited(message, payload.user_id, payload.guild_id, work, "another answer to")
 
     async def another_answer(self, interaction: discord.Interaction, message: discord.Message) -> None:
@@ -99,8 +99,9 @@ class Chat(BotCog):
         reply = await self.services.database.read(replies.find_by_message, message.id)
         if reply is None:
             raise UserFacingError(NOT_MINE)
+        ask = await self._gather_again(reply, message.channel, interaction.user.id)
         await answer_privately(interaction, "Another answer is on its way.")
-        work = self._regenerate(reply, message.channel, interaction.user.id)
+        work = self._answer(ask)
         self.services.tasks.spawn(self._serve(message, interaction.user.id, work), f"another answer to {message.id}")
 
     # Who is answered
@@ -164,9 +165,15 @@ class Chat(BotCog):
 
     async def _regenerate(self, reply: replies.Reply, channel: discord.abc.Messageable, user_id: int) -> None:
         """Answer the reply's prompt again, byte for byte."""
+        await self._answer(await self._gather_again(reply, channel, user_id))
+
+    async def _gather_again(self, reply: replies.Reply, channel: discord.abc.Messageable, user_id: int) -> Ask:
         ask = await gather_again(self.services, reply, channel, user_id)
         self.services.rate_limiter.require_pause(user_id)
-        async with _typing(channel):
+        return ask
+
+    async def _answer(self, ask: Ask) -> None:
+        async with _typing(ask.channel):
             await self.services.answerer.answer(ask)
 
     async def _answer_twice(self, ask: Ask) -> None:

@@ -1,133 +1,29 @@
-"""`/model compare`: answers of several versions to the same prompts, side by side; none of them is stored."""
+"""`/model compare`: shows the answers of two versions to the same prompts side by side."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import secrets
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 
 import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.arenas.prompt_bank import MAX_PROMPT_CHARS, PromptBank, bank_messages, read_bank
-from bot.chat.ask import NOTES, request_answer
-from bot.engine import Engine, Generation, GenerationFailed, RenderedPrompt
-from bot.errors import EngineStopped, UserFacingError
+from bot.arenas.prompt_bank import MAX_PROMPT_CHARS, read_bank
+from bot.errors import UserFacingError
 from bot.personalities.selection import VERSION_OR_BASE, WHOSE, chosen_personality, offer_personalities, offer_versions
+from bot.releases.comparison import Comparison, Contestant, choose_prompts, compare_versions
 from bot.releases.resolver import Release
 from bot.services import Services
 from bot.text.sanitize import sanitize_markdown
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import Personality
 from storage.releases.versions import name_of, version_named
-from storage.settings.sections import GenerationSettings, OutputSettings
+from storage.settings.sections import OutputSettings
 
-log = logging.getLogger(__name__)
-
-
-PROMPTS = 3
 EMBED_CHARS, FIELD_CHARS, PROMPT_CHARS = 6_000, 1_024, 300  # the first two are Discord's
 SHORTENED = " … (shortened)"
 SMALL_PRINT = "Same prompt, seed and sampling for both. These answers are not stored, voted on or trained on."
-NO_ANSWER = "*no answer: the operator finds the reason in the log*"
-
-Report = Callable[[int, int], Awaitable[None]]
-"""Gets how many answers there are, and of how many."""
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """A version, or the base, with its system prompt."""
-
-    name: str
-    system_prompt: str
-    """May be empty."""
-    release: Release
-
-
-@dataclass(frozen=True)
-class Comparison:
-    prompt: str
-    answers: tuple[str, ...]
-    """One of each contestant, in their order."""
-
-
-def choose_prompts(bank: PromptBank) -> list[str]:
-    """Return prompts spread evenly over the bank, always the same ones."""
-    step = max(1, len(bank.prompts) // PROMPTS)
-    return [prompt.text for prompt in bank.prompts[::step][:PROMPTS]]
-
-
-async def compare_versions(
-    engine: Engine,
-    contestants: Sequence[Contestant],
-    prompts: Sequence[str],
-    *,
-    generation: GenerationSettings,
-    report: Report,
-) -> list[Comparison]:
-    """Return every contestant's answer to every prompt; all are generated at once.
-
-    Raises UserFacingError if a prompt is too long, EngineBusy and EngineClosed as the engine does.
-    """
-    rendered = [[await _render(engine, one.system_prompt, prompt) for one in contestants] for prompt in prompts]
-    generations = _submit(engine, [one.release for one in contestants], rendered, generation)
-    tasks = [asyncio.ensure_future(_listen(answer)) for answer in generations]
-    try:
-        await report(0, len(tasks))
-        for done, task in enumerate(asyncio.as_completed(tasks), start=1):
-            await task
-            await report(done, len(tasks))
-        answers = [task.result() for task in tasks]
-    finally:
-        for answer, task in zip(generations, tasks, strict=True):
-            answer.cancel()
-            task.cancel()
-    width = len(contestants)
-    return [Comparison(prompt, tuple(answers[i * width : (i + 1) * width])) for i, prompt in enumerate(prompts)]
-
-
-async def _render(engine: Engine, system_prompt: str, prompt: str) -> RenderedPrompt:
-    try:
-        return await engine.render(bank_messages(system_prompt, prompt))
-    except ValueError as error:
-        raise UserFacingError("That prompt is too long for the model's context. Please try a shorter one.") from error
-
-
-def _submit(
-    engine: Engine,
-    releases: Sequence[Release],
-    prompts: Sequence[Sequence[RenderedPrompt]],
-    settings: GenerationSettings,
-) -> list[Generation]:
-    """Submit all or none; `prompts` holds, for each prompt, its rendering for each contestant."""
-    generations: list[Generation] = []
-    try:
-        for rendered in prompts:
-            seed = secrets.randbits(31)
-            for prompt, release in zip(rendered, releases, strict=True):
-                generations.append(engine.submit(replace(request_answer(prompt, release, settings), seed=seed)))
-    except BaseException:
-        for generation in generations:
-            generation.cancel()
-        raise
-    return generations
-
-
-async def _listen(generation: Generation) -> str:
-    try:
-        async for _ in generation:
-            pass
-    except (GenerationFailed, EngineStopped) as error:
-        log.error("An answer for a comparison failed: %s.", error)
-        return NO_ANSWER
-    completion = generation.completion
-    text = completion.text.strip() or "*empty answer*"
-    note = NOTES.get(completion.finish)
-    return f"{text} *({note})*" if note else text
 
 
 def lay_side_by_side(

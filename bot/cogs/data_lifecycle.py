@@ -10,6 +10,7 @@ import discord
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
+from bot.errors import DISCORD_ERRORS
 from bot.guards.interactions import BotCog
 from bot.services import Services
 from storage.privacy import retention
@@ -58,20 +59,20 @@ class DataLifecycle(BotCog):
 
     async def _find_departures(self) -> None:
         await self.bot.wait_until_ready()
-        try:
-            await self._check_guilds()
-        except (discord.DiscordException, TimeoutError) as error:
-            log.warning("Could not ask Discord who left (%s); trying again tomorrow.", error)
-
-    async def _check_guilds(self) -> None:
         for guild_id in sorted(await self.services.database.read(retention.known_guilds)):
-            guild = self.bot.get_guild(guild_id)
-            if guild is not None:
-                await self.services.database.run(retention.cancel_departures, guild_id)
-                if not guild.unavailable:
-                    await self._check_members(guild)
-            elif self.services.shards.serve(guild_id) and await self._has_left(guild_id):
-                await self.services.database.run(retention.note_departure, guild_id)
+            try:
+                await self._check_guild(guild_id)
+            except DISCORD_ERRORS as error:
+                log.warning("Could not ask who left server %d (%s); trying again tomorrow.", guild_id, error)
+
+    async def _check_guild(self, guild_id: int) -> None:
+        guild = self.bot.get_guild(guild_id)
+        if guild is not None:
+            await self.services.database.run(retention.cancel_departures, guild_id)
+            if not guild.unavailable:
+                await self._check_members(guild)
+        elif self.services.shards.serve(guild_id) and await self._has_left(guild_id):
+            await self.services.database.run(retention.note_departure, guild_id)
 
     async def _has_left(self, guild_id: int) -> bool:
         """Ask Discord: a server that is missing from the cache may only not have loaded yet."""

@@ -12,7 +12,7 @@ import discord
 from discord.ext import commands
 
 from bot.background import retry_until_available
-from bot.errors import UserFacingError
+from bot.errors import DISCORD_ERRORS, UserFacingError, is_temporary
 from bot.guards.interactions import BotCog
 from bot.knowledge.adding import PinsChannel, from_message, read_pins
 from bot.knowledge.library import Source
@@ -27,6 +27,7 @@ from storage.wording import count
 log = logging.getLogger(__name__)
 
 PAGE = 100  # Discord's limit
+RECHECK_PAUSE_S = 5.0
 UNKNOWN_CHANNEL, UNKNOWN_MESSAGE = 10003, 10008  # Discord's error codes
 
 
@@ -89,7 +90,7 @@ class MessageDeletions(BotCog):
         try:
             source = await _source(document, message)
             await self.services.library.refresh(document, source)
-        except (UserFacingError, StorageError, discord.HTTPException) as error:
+        except (UserFacingError, StorageError, *DISCORD_ERRORS) as error:
             log.warning(
                 "Document %d is removed, because one of its messages was edited and now: %s", document.id, error
             )
@@ -112,18 +113,31 @@ class MessageDeletions(BotCog):
         if self.services.fixed_basis is not None:
             return  # a simulated server has no messages of earlier starts
         since = utc_now() - timedelta(days=self.services.settings.votes.reconcile_days)
-        here, direct = {guild.id for guild in self.bot.guilds}, self.services.shards.serve(None)
-        kept = await self.services.database.read(kept_messages, since, here, direct=direct)
-        for channel_id, message_ids in kept.items():
-            try:
-                await self._recheck_channel(channel_id, message_ids)
-            except discord.HTTPException as error:
-                if error.code == UNKNOWN_CHANNEL:
-                    await self._forget_channel(channel_id)
-                else:
-                    log.debug("The messages of channel %s cannot be read: %s", channel_id, error)
+        await retry_until_available(partial(self._recheck_since, since), "Checking for deleted messages")
 
-    async def _recheck_channel(self, channel_id: int, message_ids: Collection[int]) -> None:
+    async def _recheck_since(self, since: datetime) -> None:
+        here, direct = {guild.id for guild in self.bot.guilds}, self.services.shards.serve(None)
+        unread = await self.services.database.read(kept_messages, since, here, direct=direct)
+        while unread:
+            unread = {id_: unread[id_] for id_ in unread if not await self._recheck_channel(id_, unread[id_])}
+            if unread:
+                log.warning("Discord did not return the messages of %d channels; asking again.", len(unread))
+                await asyncio.sleep(RECHECK_PAUSE_S)
+
+    async def _recheck_channel(self, channel_id: int, message_ids: Collection[int]) -> bool:
+        """Return False if it is worth asking again a little later."""
+        try:
+            await self._recheck_messages(channel_id, message_ids)
+        except DISCORD_ERRORS as error:
+            if is_temporary(error):
+                return False
+            if isinstance(error, discord.NotFound) and error.code == UNKNOWN_CHANNEL:
+                await self._forget_channel(channel_id)
+            else:
+                log.debug("The messages of channel %s cannot be read: %s", channel_id, error)
+        return True
+
+    async def _recheck_messages(self, channel_id: int, message_ids: Collection[int]) -> None:
         channel = self.bot.get_partial_messageable(channel_id)
         left = sorted(message_ids)
         while left:

@@ -34,11 +34,13 @@ log = logging.getLogger(__name__)
 
 
 MAX_DISTANCE = 0.45
-"""Largest cosine distance, on average over a group, between questions that mean the same; with MiniLM, paraphrases are
-closer."""
+"""Largest mean cosine distance between questions with the same meaning (MiniLM)."""
 QUESTION_CHARS = 200
 SHOWN_QUESTIONS = 5
 ANSWER_CHARS = 200
+
+SETTLED = "That gap is already settled. `/knowledge gaps` shows what is left."
+NO_GAPS = "No open reports of wrong facts."
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,6 @@ def describe_group(session: Session, group: GapGroup, number: int, total: int) -
 def _sources(session: Session, gap: Gap) -> str:
     titles = ", ".join(escape_inline(title) for title, _ in titles_of(session, gap.document_ids))
     return f"It quoted {titles}." if titles else "It quoted no document."
-
-
-SETTLED = "That gap is already settled. `/knowledge gaps` shows what is left."
-NO_GAPS = "No open reports of wrong facts."
 
 
 class GapAction(StrEnum):

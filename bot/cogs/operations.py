@@ -9,7 +9,6 @@ from datetime import datetime
 from functools import partial
 from re import Match
 
-import aiohttp
 import discord
 from aiohttp import web
 from discord import app_commands
@@ -17,6 +16,7 @@ from discord.ext import commands
 from discord.utils import format_dt
 from sqlalchemy.exc import SQLAlchemyError
 
+from bot.errors import DISCORD_ERRORS
 from bot.guards.access import require_admin
 from bot.guards.audit import is_for_admins
 from bot.guards.interactions import AdminCog, BotCog, PersistentButton
@@ -39,14 +39,13 @@ from storage.runtime.processes import worker_name
 
 log = logging.getLogger(__name__)
 
-LOOK_INTERVAL_S = 30.0
+POLL_INTERVAL_S = 30.0
 DELAY_INTERVAL_S = 0.5
 SHOWN = 10
 MOST_SHOWN = 25
 ACTION_CHARS = 40
 NO_ROOM = "-# … and {left} more that don't fit: use a smaller limit"
 SIGNS = {AuditOutcome.DONE: "✅", AuditOutcome.REFUSED: "⛔", AuditOutcome.FAILED: "⚠️"}
-REFUSED = (discord.HTTPException, discord.RateLimited, aiohttp.ClientError, OSError)
 
 
 class Operations(BotCog):
@@ -102,18 +101,18 @@ class AlertWatch(BotCog):
         self._has_warned = False
 
     async def cog_load(self) -> None:
-        self.services.tasks.repeat(self._watch, LOOK_INTERVAL_S, "check for problems")
+        self.services.tasks.repeat(self._watch, POLL_INTERVAL_S, "check for problems")
 
     async def _watch(self) -> None:
         if not (self.bot.is_ready() and self.services.model_loaded.is_set()):
             return  # which engine answers is not known yet: its alert of the previous run would end and start again
         try:
-            await self.look()
+            await self.poll()
             await self._note_back()
         except FAILURES as error:
             await self._note_away(error)
 
-    async def look(self) -> None:
+    async def poll(self) -> None:
         """Store the current problems and announce new ones; raises FAILURES if the database is unreachable."""
         database = self.services.database
         shared = shared_alerts(await database.read(read_facts), utc_now())
@@ -157,14 +156,14 @@ class AlertWatch(BotCog):
             return True
         try:
             await self.bot.get_partial_messageable(channel_id).send(text[:MAX_MESSAGE_CHARS])
-        except REFUSED as error:
+        except DISCORD_ERRORS as error:
             if not self._has_warned:
                 log.error(
                     "Alerts cannot be sent to channel %d (%s): allow the bot to see it and to send messages there, or "
                     "set alerts.channel to another channel, or to 0. Trying again every %g s. Waiting: %s",
                     channel_id,
                     error,
-                    LOOK_INTERVAL_S,
+                    POLL_INTERVAL_S,
                     text,
                 )
             self._has_warned = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 
 import discord
@@ -11,7 +12,8 @@ from discord import app_commands
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.errors import UserFacingError
+from bot.background import retry_until_available
+from bot.errors import DISCORD_ERRORS, UserFacingError
 from bot.guards.access import is_admin, user_label
 from bot.guards.audit import run_audited
 from bot.guards.error_handler import answer_privately
@@ -59,8 +61,29 @@ class Personalities(
         await self.services.database.run(bindings.unbind, bindings.BindingPlace(Scope.THREAD, payload.thread_id))
 
     @commands.Cog.listener()
-    async def on_guild_remove(self, guild: discord.Guild) -> None:
-        await self.services.database.run(bindings.unbind_server, guild.id)
+    async def on_ready(self) -> None:
+        unbind = partial(retry_until_available, self._unbind_deleted, "Removing bindings of deleted places")
+        self.services.tasks.spawn(unbind(), "bindings of deleted places")
+
+    async def _unbind_deleted(self) -> None:
+        """Remove the bindings of places that were deleted while the bot was offline."""
+        for binding in await self.services.database.read(bindings.list_bindings):
+            guild = self.bot.get_guild(binding.guild_id)
+            if guild is None or guild.unavailable or binding.scope is Scope.SERVER:
+                continue
+            if guild.get_channel_or_thread(binding.place_id) is None and await self._is_deleted(binding.place_id):
+                place = bindings.BindingPlace(binding.scope, binding.place_id)
+                await self.services.database.run(bindings.unbind, place)
+
+    async def _is_deleted(self, place_id: int) -> bool:
+        """Ask Discord: archived threads are not in the cache."""
+        try:
+            await self.bot.fetch_channel(place_id)
+        except discord.NotFound:
+            return True
+        except DISCORD_ERRORS as error:
+            log.warning("Discord did not answer whether place %d exists; asking at the next start: %s", place_id, error)
+        return False
 
     # Cards
 
@@ -240,7 +263,7 @@ class Personalities(
         if isinstance(channel, discord.abc.Messageable):
             try:
                 await channel.send(sanitize_markdown(personality.card.greeting, self.services.settings.output))
-            except discord.HTTPException as error:
+            except DISCORD_ERRORS as error:
                 log.warning("Could not post the greeting of %s: %s", personality.name, error)
 
 

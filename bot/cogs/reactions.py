@@ -14,7 +14,7 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.background import retry_until_available
-from bot.chat.message_stream import DISCORD_ERRORS, is_temporary
+from bot.errors import DISCORD_ERRORS, is_temporary
 from bot.guards.interactions import BotCog
 from bot.guards.rate_limit import SlidingWindows, Window
 from bot.services import Services
@@ -192,7 +192,7 @@ class Reactions(BotCog):
     async def _ask_about(self, guild: discord.Guild, user_ids: list[int], since: datetime) -> None:
         try:
             members = await guild.query_members(user_ids=user_ids, limit=MEMBERS_AT_ONCE, cache=False)
-        except (TimeoutError, discord.DiscordException) as error:
+        except DISCORD_ERRORS as error:
             log.debug("Discord did not say when %d members of %s joined: %s", len(user_ids), guild.id, error)
             return
         joined_at = {member.id: member.joined_at for member in members if member.joined_at is not None}

@@ -32,6 +32,12 @@ WARM = re.compile(
     re.IGNORECASE,
 )
 
+ANSWERS = Path(__file__).with_name("community.jsonl")
+MEMBERS = 20
+FIRST_MEMBER = 1 << 58  # accounts of 2017: votes of new accounts weigh less
+CHANNEL = 1
+FIRST_MESSAGE = 1 << 50
+
 
 class UnknownTaste(BotError):
     exit_code = 2
@@ -91,13 +97,6 @@ def find_taste(name: str) -> Taste:
     if not callable(taste):
         raise UnknownTaste(name, "that is not a function")
     return cast(Taste, taste)
-
-
-ANSWERS = Path(__file__).with_name("community.jsonl")
-MEMBERS = 20
-FIRST_MEMBER = 1 << 58  # accounts of 2017: votes of new accounts weigh less
-CHANNEL = 1
-FIRST_MESSAGE = 1 << 50
 
 
 class OtherBase(BotError):

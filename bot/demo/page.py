@@ -57,6 +57,19 @@ FOR_A_COMMUNITY = """
 -# A simulated community has already voted on hundreds of answers; its members share one hidden taste. So start with \
 step 4: the first round takes about two minutes on two cores."""
 
+# A handful of pairs needs more passes than hundreds of pairs before the change shows.
+HANDFUL = {
+    variable_name("training", "min_pairs"): "2",
+    variable_name("training", "epochs"): "6",
+    variable_name("training", "batch_size"): "2",
+}
+# For a first round of three minutes: fewer pairs and samples, but enough holdout pairs for the gate.
+COMMUNITY = {
+    variable_name("pairs", "lone_vote_samples"): "2",
+    variable_name("training", "max_pairs"): "80",
+    variable_name("training", "holdout_share"): "0.3",
+}
+
 
 def demo_overrides(directory: str, channel_id: int, *, community: bool = False) -> dict[str, str]:
     """Return the environment variables that turn an operator's settings into the demo's."""
@@ -78,20 +91,6 @@ def demo_overrides(directory: str, channel_id: int, *, community: bool = False) 
         variable_name("training", "threads"): "0",
         variable_name("gate", "coherence_model"): "base",  # converting Gemma would take a minute of the first round
     }
-
-
-# A handful of pairs needs more passes than hundreds of pairs before the change shows.
-HANDFUL = {
-    variable_name("training", "min_pairs"): "2",
-    variable_name("training", "epochs"): "6",
-    variable_name("training", "batch_size"): "2",
-}
-# For a first round of three minutes: fewer pairs and samples, but enough holdout pairs for the gate.
-COMMUNITY = {
-    variable_name("pairs", "lone_vote_samples"): "2",
-    variable_name("training", "max_pairs"): "80",
-    variable_name("training", "holdout_share"): "0.3",
-}
 
 
 class DemoTasks(BackgroundTasks):

@@ -1,4 +1,4 @@
-"""Engines, which generate answers: what all of them do. This module imports no model library."""
+"""Engines generate answers; this is their common interface. This module imports no model library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What engines share: whose turn it is, answers from their request to their end, and text from tokens."""
+"""The queue that engines share, their answers from request to end, and the conversion of tokens to text."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from storage.runtime.log_setup import current_request
 from storage.settings.sections import GenerationSettings
 
 Waiting = TypeVar("Waiting", bound="QueuedGeneration")
+
+MAX_HELD_TOKENS = 8  # a character has at most 4 bytes: after more tokens, the bytes are invalid
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 def require_room(waiting: Iterable[QueuedGeneration], lane: int, most: int) -> None:
@@ -195,10 +198,6 @@ class QueueingEngine(ABC, Generic[Waiting]):
         except TimeoutError:
             for generation in list(self._timers):
                 self._cancel(generation)
-
-
-MAX_HELD_TOKENS = 8  # a character has at most 4 bytes: after more tokens, the bytes are invalid
-REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 class TextStream:

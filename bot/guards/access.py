@@ -1,4 +1,4 @@
-"""Who may use the bot: only the servers, channels and roles that the operator allowed."""
+"""Checks access: only servers, channels and roles that the operator allowed can use the bot."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from enum import StrEnum
 import discord
 from discord import app_commands
 
+from bot.errors import DISCORD_ERRORS
 from storage.runtime.shards import Shards
 from storage.settings.sections import EVERY_SERVER, AccessSettings, DiscordSettings, Settings
 
@@ -42,13 +43,18 @@ class Requester:
     is_admin: bool = False
 
 
-def denial_of(place: Requester, access: AccessSettings) -> DenialReason | None:
+def denial_of(requester: Requester, access: AccessSettings) -> DenialReason | None:
     """Return why somebody may not use the bot in a server, or None."""
-    if not allows_server(place.server_id, access):
+    if not allows_server(requester.server_id, access):
         return DenialReason.SERVER
-    if access.channels and place.channel_ids.isdisjoint(access.channels):
+    if access.channels and requester.channel_ids.isdisjoint(access.channels):
         return DenialReason.CHANNEL
-    if access.roles and not place.is_admin and place.role_ids is not None and place.role_ids.isdisjoint(access.roles):
+    if (
+        access.roles
+        and not requester.is_admin
+        and requester.role_ids is not None
+        and requester.role_ids.isdisjoint(access.roles)
+    ):
         return DenialReason.ROLE
     return None
 
@@ -89,7 +95,7 @@ class AccessPolicy:
         """Return why the author of a message or an interaction may not use the bot, or None."""
         if guild_id is None:
             return None if await self.may_write_directly(user.id) else DenialReason.DIRECT
-        return denial_of(self._place(user, guild_id, channel), self._access)
+        return denial_of(self._requester(user, guild_id, channel), self._access)
 
     def may_react(self, payload: discord.RawReactionActionEvent) -> bool:
         """Return whether a reaction counts; in direct messages every answer was given to an allowed member."""
@@ -104,8 +110,8 @@ class AccessPolicy:
         """Return whether the channel is allowed, for the member if one is given."""
         if guild_id is None:
             return self._access.direct_messages
-        place = self._place(member, guild_id, self._client.get_channel(channel_id), channel_id)
-        return denial_of(place, self._access) is None
+        requester = self._requester(member, guild_id, self._client.get_channel(channel_id), channel_id)
+        return denial_of(requester, self._access) is None
 
     async def has_allowed_role(self, guild_id: int | None, user_id: int) -> bool:
         """Return whether the author of a reaction that is found later has an allowed role."""
@@ -121,7 +127,7 @@ class AccessPolicy:
         self._noticed[channel_id] = now_s
         return True
 
-    def _place(
+    def _requester(
         self, user: discord.User | discord.Member | None, guild_id: int, channel: object, channel_id: int = 0
     ) -> Requester:
         around = (getattr(channel, name, None) for name in ("id", "parent_id", "category_id"))
@@ -156,7 +162,7 @@ class AccessPolicy:
             member = guild.get_member(user_id) or await guild.fetch_member(user_id)
         except discord.NotFound:
             return False
-        except discord.HTTPException as error:
+        except DISCORD_ERRORS as error:
             log.warning("Discord did not answer whether %s is a member of %s: %s", user_id, guild.id, error)
             return False
         has_role = not self._access.roles or any(role.id in self._access.roles for role in member.roles)

@@ -10,8 +10,7 @@ import discord
 from discord import app_commands
 from sqlalchemy.exc import SQLAlchemyError
 
-from bot.chat.message_stream import is_temporary
-from bot.errors import UserFacingError
+from bot.errors import DISCORD_ERRORS, UserFacingError, is_temporary
 from bot.guards.audit import action_of, record_outcome
 from bot.text.rounds import sentence
 from bot.text.sanitize import sanitize_sentence
@@ -89,7 +88,7 @@ async def answer_privately(interaction: discord.Interaction, text: str, view: di
             await interaction.followup.send(text, ephemeral=True, view=shown)
         else:
             await interaction.response.send_message(text, ephemeral=True, view=shown)
-    except discord.HTTPException as error:
+    except DISCORD_ERRORS as error:
         log.warning("Discord refused a reply to %s: %s", interaction.user.id, error)
 
 
@@ -107,7 +106,7 @@ async def _delete_public_placeholder(interaction: discord.Interaction) -> None:
     """Delete a public "is thinking …": Discord would put the next message in its place, where everybody sees it."""
     if interaction.response.type is not discord.InteractionResponseType.deferred_channel_message:
         return
-    with contextlib.suppress(discord.HTTPException):
+    with contextlib.suppress(*DISCORD_ERRORS):
         placeholder = await interaction.original_response()
         if placeholder.flags.loading and not placeholder.flags.ephemeral:
             await placeholder.edit(content="…")  # a placeholder that still waits would swallow the next message

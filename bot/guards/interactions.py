@@ -12,6 +12,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from bot.errors import DISCORD_ERRORS
 from bot.guards.access import ALWAYS_ALLOWED, require_admin
 from bot.guards.audit import is_for_admins
 from bot.guards.error_handler import answer_privately, member_message, report_error
@@ -25,7 +26,7 @@ async def check_access(interaction: discord.Interaction) -> bool:
     services = services_of(interaction)
     refusal = await services.access.refusal(interaction.user, interaction.guild_id, interaction.channel)
     if refusal is not None and interaction.type is not discord.InteractionType.autocomplete:
-        with contextlib.suppress(discord.HTTPException):
+        with contextlib.suppress(*DISCORD_ERRORS):
             await interaction.response.send_message(refusal.value, ephemeral=True)
     return refusal is None
 
@@ -151,8 +152,7 @@ class AuditedCommandTree(app_commands.CommandTree[discord.Client]):
             if not completes:
                 services.rate_limiter.require(interaction.user.id, interaction.channel_id or 0, interaction.guild_id)
         except RateLimited as error:
-            if services.rate_limiter.should_notify(interaction.user.id, interaction.channel_id or 0):
-                await answer_privately(interaction, member_message(error))
+            await answer_privately(interaction, member_message(error))
             return False
         return True
 

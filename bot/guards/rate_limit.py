@@ -15,6 +15,11 @@ TOLD_PAUSE_S = 30.0
 TOLD_IN_CHANNEL = 5
 """Maximum refusals that one channel sees within that pause, for all members together."""
 
+MINUTE_S, HOUR_S = 60.0, 3_600.0
+SWEEP_EVERY = 1_000
+DIRECT = 0
+"""Server ID used for all direct messages together."""
+
 
 class RateLimited(UserFacingError):
     def __init__(self, wait_s: float) -> None:
@@ -50,12 +55,6 @@ class RateLimiter:
 def _refuse_early(wait_s: float) -> None:
     if wait_s:
         raise RateLimited(wait_s)
-
-
-MINUTE_S, HOUR_S = 60.0, 3_600.0
-SWEEP_EVERY = 1_000
-DIRECT = 0
-"""Server ID used for all direct messages together."""
 
 
 @dataclass(frozen=True)

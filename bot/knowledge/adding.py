@@ -16,7 +16,7 @@ from bot.guards.access import require_admin, user_label
 from bot.guards.interactions import Form
 from bot.knowledge.chunking import Block
 from bot.knowledge.extraction import MediaType, Unreadable, extract, media_type_of, parse_markdown, too_large
-from bot.knowledge.library import Report, Source
+from bot.knowledge.library import ReportPassages, Source
 from bot.knowledge.quoting import MAX_TITLE_CHARS, cite_one
 from bot.personalities.card_form import FIELD_CHARS
 from bot.services import Services
@@ -38,6 +38,9 @@ NOT_YOURS = "You can't read that channel yourself."
 
 Channel = discord.abc.GuildChannel | discord.Thread
 PinsChannel = discord.TextChannel | discord.VoiceChannel | discord.StageChannel | discord.Thread
+
+PROGRESS_PAUSE_S = 2.0
+EXCERPT_CHARS = 160
 
 
 async def from_file(file: discord.Attachment, settings: KnowledgeSettings) -> Source:
@@ -101,7 +104,7 @@ async def _fetch(link: str, reader: discord.Member) -> discord.Message:
         raise UserFacingError(NOT_YOURS)
     try:
         return await channel.fetch_message(message_id)
-    except discord.HTTPException as error:
+    except (discord.NotFound, discord.Forbidden) as error:
         raise UserFacingError(NOT_FOUND) from error
 
 
@@ -125,10 +128,6 @@ def _speakers(messages: Sequence[discord.Message]) -> frozenset[int]:
     return frozenset(message.author.id for message in messages if message.content and not message.author.bot)
 
 
-PROGRESS_PAUSE_S = 2.0
-EXCERPT_CHARS = 160
-
-
 @dataclass(frozen=True, kw_only=True)
 class DocumentRequest:
     """A document to add, from one of the first four fields."""
@@ -145,7 +144,7 @@ class DocumentRequest:
         return sum(source is not None for source in (self.text, self.file, self.message, self.pins))
 
 
-def report_in(interaction: discord.Interaction) -> Report:
+def report_in(interaction: discord.Interaction) -> ReportPassages:
     """Return a function that shows the progress of embedding in a deferred answer, with a pause between two updates."""
     shown_at_s = time.perf_counter()
 

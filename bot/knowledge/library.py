@@ -30,6 +30,16 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+CHARS_PER_TOKEN = 3
+"""A low estimate, for cutting text without the encoder's tokenizer."""
+LOOK_UP_S = 5.0
+"""How long an answer waits for an encoder that is still loading; after that, search matches words only."""
+
+DELETED = "A message in that document was deleted just now, so nothing was stored."
+
+ReportPassages = Callable[[int, int], Awaitable[None]]
+"""Gets how many passages are embedded, and of how many."""
+
 
 class EncoderThread:
     def __init__(self, database: Database, load: Callable[[], Encoder]) -> None:
@@ -74,17 +84,6 @@ class EncoderThread:
         with self._database.transaction() as session:
             prepare_vectors(session, dimensions, encoder.name)
         self._encoder = encoder
-
-
-CHARS_PER_TOKEN = 3
-"""A low estimate, for cutting text without the encoder's tokenizer."""
-LOOK_UP_S = 5.0
-"""How long an answer waits for an encoder that is still loading; after that, search matches words only."""
-
-DELETED = "A message in that document was deleted just now, so nothing was stored."
-
-Report = Callable[[int, int], Awaitable[None]]
-"""Gets how many passages are embedded, and of how many."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +144,7 @@ class Library:
     async def add(
         self,
         source: Source,
-        report: Report,
+        report: ReportPassages,
         *,
         guild_id: int,
         channel_id: int | None,
@@ -181,7 +180,7 @@ class Library:
         await self._embed(document_id, report)
         return await self._database.read(documents.find_document, guild_id, document_id)
 
-    async def refresh(self, document: documents.Document, source: Source, report: Report | None = None) -> bool:
+    async def refresh(self, document: documents.Document, source: Source, report: ReportPassages | None = None) -> bool:
         """Replace the document's text with the source's; return whether it differs."""
         _require_text(source, self._settings)
         chunks = await self._cut(document.title, source.blocks)
@@ -252,7 +251,7 @@ class Library:
             )
         )
 
-    async def _embed(self, document_id: int | None, report: Report | None = None) -> None:
+    async def _embed(self, document_id: int | None, report: ReportPassages | None = None) -> None:
         """Embed waiting passages of one document or of all, in batches, so that questions need not wait."""
         encoder = await self._encoder.ready()
         if encoder is None:

@@ -1,1 +1,1 @@
-"""What operators watch: health, metrics and alerts."""
+"""Health, metrics and alerts for operators."""

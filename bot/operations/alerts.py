@@ -1,4 +1,4 @@
-"""What admins are alerted about, and in which words. Does no input or output."""
+"""Alerts for admins: their conditions and texts. Does no input or output."""
 
 from __future__ import annotations
 

@@ -78,14 +78,14 @@ class ShardHeartbeat:
         self._tasks = tasks
         self._beating: asyncio.Task[None] | None = None
 
-    async def begin(self, patience_s: float = SILENT_AFTER_S + HEARTBEAT_S) -> None:
+    async def begin(self, retry_s: float = SILENT_AFTER_S + HEARTBEAT_S) -> None:
         """Take the shards, and record heartbeats from now on.
 
         A process on another machine that has just died looks alive until its last heartbeat is old enough, so taken
-        shards are tried again for `patience_s` seconds; after that, ShardTaken is raised.
+        shards are tried again for `retry_s` seconds; after that, ShardTaken is raised.
         """
         report = partial(log.warning, "Waiting for another process to stop: %s")
-        options = retries(lambda error: isinstance(error, ShardTaken), report, patience_s)
+        options = retries(lambda error: isinstance(error, ShardTaken), report, retry_s)
         await AsyncRetrying(**options)(self._database.run, take_shards, self._shards, self._worker)
         beat = partial(self._database.run, record_shard_heartbeats, self._shards, self._worker)
         self._beating = self._tasks.repeat(beat, HEARTBEAT_S, "record a heartbeat")

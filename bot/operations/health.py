@@ -27,7 +27,7 @@ from storage.settings.sections import MetricsSettings
 log = logging.getLogger(__name__)
 
 
-DATABASE_PATIENCE_S = 3.0
+DATABASE_TIMEOUT_S = 3.0
 GB = 1e9
 
 
@@ -77,17 +77,17 @@ def _engine(services: Services) -> HealthCheck:
 
 async def _database(services: Services) -> tuple[HealthCheck, ...]:
     try:
-        async with asyncio.timeout(DATABASE_PATIENCE_S):
-            has_trainer = await services.database.read(_look)
+        async with asyncio.timeout(DATABASE_TIMEOUT_S):
+            has_trainer = await services.database.read(_has_trainer)
     except TimeoutError:
-        return (HealthCheck("database", False, f"no answer within {DATABASE_PATIENCE_S:g} s"),)
+        return (HealthCheck("database", False, f"no answer within {DATABASE_TIMEOUT_S:g} s"),)
     except SQLAlchemyError as error:
         return (HealthCheck("database", False, f"unreachable ({type(error).__name__})"),)
     trainer = "runs" if has_trainer else "no sign of life: `reactune trainer` starts one"
     return HealthCheck("database", True, "answers"), HealthCheck("trainer", has_trainer, trainer, needed=False)
 
 
-def _look(session: Session) -> bool:
+def _has_trainer(session: Session) -> bool:
     session.execute(select(1))
     return is_alive(session, TRAINER)
 

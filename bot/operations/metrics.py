@@ -17,6 +17,8 @@ ANSWER_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)
 SHORT_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 TOKENS_PER_SECOND = (2, 5, 10, 20, 40, 80, 160, 320, 640)
 
+BEGAN = "reactune_began"
+
 
 class Metrics:
     """The bot's metrics, in their own registry: one process may run several bots, as in tests.
@@ -87,9 +89,6 @@ class Metrics:
 
     def _histogram(self, name: str, help_: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(name, help_, registry=self.registry, buckets=buckets)
-
-
-BEGAN = "reactune_began"
 
 
 def time_statements(engine: Engine, metrics: Metrics) -> None:

@@ -1,1 +1,1 @@
-"""Which personality answers where, and the form to edit its card."""
+"""Personalities: their choice in commands and channels, and the form to edit their cards."""

@@ -46,6 +46,17 @@ log = logging.getLogger(__name__)
 
 MAX_ATTACHMENT_BYTES = 100_000_000
 
+FIELD_CHARS = 4000  # Discord's limit
+SAMPLING_CHARS = 200
+PERSON = ">"
+PROMPT_HELP = "Starts every conversation. If empty, the prompt in the settings is used."
+GREETING_HELP = "Posted in a channel or thread when the personality is bound there."
+SAMPLING_HELP = "Such as temperature = 0.7, top_p = 0.9, max_new_tokens = 200. If empty, the settings apply."
+EXAMPLES_HELP = "Blank lines separate dialogues. A person's lines start with >, the other lines are the bot's."
+
+_ASSIGNMENT = re.compile(r"(?P<name>[a-z_]+)\s*[=:]\s*(?P<number>\d+(\.\d+)?)")
+_BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
+
 
 async def version_file(services: Services, personality: Personality, version: str, limit_bytes: int) -> discord.File:
     """Return a version as a zip file; raises UserFacingError for the base, and for files over the limit."""
@@ -103,18 +114,6 @@ def _require_importable(file: discord.Attachment) -> None:
             f"{file.filename} is larger than {limit // 1_000_000} MB. The operator can run "
             "`reactune personality import`."
         )
-
-
-FIELD_CHARS = 4000  # Discord's limit
-SAMPLING_CHARS = 200
-PERSON = ">"
-PROMPT_HELP = "Starts every conversation. If empty, the prompt in the settings is used."
-GREETING_HELP = "Posted in a channel or thread when the personality is bound there."
-SAMPLING_HELP = "Such as temperature = 0.7, top_p = 0.9, max_new_tokens = 200. If empty, the settings apply."
-EXAMPLES_HELP = "Blank lines separate dialogues. A person's lines start with >, the other lines are the bot's."
-
-_ASSIGNMENT = re.compile(r"(?P<name>[a-z_]+)\s*[=:]\s*(?P<number>\d+(\.\d+)?)")
-_BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
 
 
 class CardForm(AdminForm):

@@ -1,4 +1,4 @@
-"""Which personality or version a command means, what Discord offers while it is typed, and how both are described."""
+"""Resolves and autocompletes personality and version names, and describes them."""
 
 from __future__ import annotations
 
@@ -27,6 +27,16 @@ from storage.wording import BASE_NAME, count
 
 CHOICES = 25  # Discord's limit
 WHOSE = "A personality; without it, the one that answers here"
+
+SHOWN_EXAMPLES = 3
+NEXT_STEP = (
+    "Next, use `/personality bind {name}` to let it answer somewhere, or `/model train personality:{name} "
+    "learn_from:examples` to train its first version."
+)
+
+VERSION = "A version such as v3"
+VERSION_OR_BASE = "A version such as v3, or base"
+REASON = "Why; stored in the audit trail"
 
 
 def places_of(channel: object) -> list[BindingPlace]:
@@ -124,13 +134,6 @@ def signed(personality: Personality, text: str) -> str:
     return text if personality.is_default else f"-# personality **{personality.name}**\n{text}"
 
 
-SHOWN_EXAMPLES = 3
-NEXT_STEP = (
-    "Next, use `/personality bind {name}` to let it answer somewhere, or `/model train personality:{name} "
-    "learn_from:examples` to train its first version."
-)
-
-
 def format_sampling(sampling: CardSampling) -> str:
     own = sampling.model_dump(exclude_none=True)
     return ", ".join(f"{name} = {value}" for name, value in own.items())
@@ -204,11 +207,6 @@ def describe_place(place: BindingPlace) -> str:
 
 def at_strength(strength: float) -> str:
     return "" if strength == AS_TRAINED else f" at strength {strength:g}"
-
-
-VERSION = "A version such as v3"
-VERSION_OR_BASE = "A version such as v3, or base"
-REASON = "Why; stored in the audit trail"
 
 
 async def offer_versions(interaction: discord.Interaction, current: str) -> list[app_commands.Choice[str]]:

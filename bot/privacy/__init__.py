@@ -1,1 +1,1 @@
-"""What members read and press about their data."""
+"""Texts and buttons for members about their data."""

@@ -1,4 +1,4 @@
-"""What members read about their data, and the buttons below it."""
+"""Texts for members about their data, and the buttons below them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import discord
 from discord.utils import format_dt
 
+from bot.errors import DISCORD_ERRORS
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import PersistentButton, button_row
 from bot.services import Services
@@ -33,6 +34,8 @@ OUTSIDE_DISCORD = (
     "This is a demo on your own computer, not Discord, so everything said here may be used for training. On Discord, "
     "only messages of members who opted in may be."
 )
+
+NAME = "reactune-data"
 
 
 def describe_member_data(data: MemberDataSummary, settings: PrivacySettings, *, on_discord: bool) -> str:
@@ -233,12 +236,9 @@ async def send_first_notice(services: Services, message: discord.Message) -> Non
     actions = (PrivacyAction.SHOW, PrivacyAction.ALLOW) if can_allow else (PrivacyAction.SHOW,)
     try:
         await message.channel.send(first_notice(privacy), view=buttons(*actions), silent=True)
-    except discord.HTTPException as error:
+    except DISCORD_ERRORS as error:
         log.warning("Discord refused the privacy notice to %d (%s); their next message brings it.", member, error)
         await services.database.run(take_back_greeting, member)
-
-
-NAME = "reactune-data"
 
 
 def pack(export: dict[str, Any], limit_bytes: int) -> list[tuple[str, bytes]]:

@@ -1,4 +1,4 @@
-"""What was just deleted on Discord, so that an answer in progress does not write it down again."""
+"""Remembers recent deletions on Discord, so that an answer in progress does not store deleted words again."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Which version answers now, and what follows when that changes."""
+"""Releases: the choice of the version that answers, and reactions to changes."""

@@ -6,14 +6,12 @@ import asyncio
 import logging
 from functools import partial
 
-import aiohttp
-import discord
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.chat.message_stream import is_temporary
+from bot.errors import DISCORD_ERRORS, is_temporary
 from bot.personalities.selection import signed
-from bot.releases.resolver import ReleaseState
+from bot.releases.watcher import ReleaseState
 from bot.services import Services
 from bot.text.releases import describe_announcement
 from bot.text.rounds import describe_round
@@ -36,6 +34,9 @@ log = logging.getLogger(__name__)
 
 
 INTERVAL_S = 3.0
+
+PROGRESS_INTERVAL_S = 1.0
+NO_TRAINER = "⚠️ No trainer is running. The round starts when one does: `reactune trainer`."
 
 
 class CanaryEvaluator:
@@ -67,7 +68,7 @@ class CanaryEvaluator:
         if reading is None:
             return
         if await self._services.releases.open_challenger(reading.canary) is None:
-            await self._services.release_watcher.look()  # the canary has just ended
+            await self._services.release_watcher.poll()  # the canary has just ended
             return
         if reading.ending is not None:
             # Votes of a burst must not decide: if there was one, the next evaluation excludes it.
@@ -79,7 +80,7 @@ class CanaryEvaluator:
     async def _conclude(self, reading: canary_votes.Reading, ending: canary_votes.Ending) -> None:
         if await self._services.database.run(conclude_canary, reading, ending):
             log.info("The canary of %s ended (%s): %s", reading.challenger.name, ending.status.value, ending.reason)
-            await self._services.release_watcher.look()
+            await self._services.release_watcher.poll()
 
 
 class ReleaseAnnouncer:
@@ -119,8 +120,8 @@ class ReleaseAnnouncer:
             if not await self._concerns(channel_id, personality):
                 return True
             await self._bot.get_partial_messageable(channel_id).send(text[:MAX_MESSAGE_CHARS])
-        except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
-            if not isinstance(error, discord.HTTPException) or is_temporary(error):
+        except DISCORD_ERRORS as error:
+            if is_temporary(error):
                 log.warning("A release cannot be announced now; trying again: %s", error)
                 return False
             if not self._has_warned:
@@ -143,10 +144,6 @@ class ReleaseAnnouncer:
         return guild is not None and guild.id == personality.guild_id
 
 
-PROGRESS_INTERVAL_S = 1.0
-NO_TRAINER = "⚠️ No trainer is running. The round starts when one does: `reactune trainer`."
-
-
 class ProgressMessages:
     """Keeps the messages of rounds up to date, also after a restart."""
 
@@ -155,6 +152,8 @@ class ProgressMessages:
         self._services = services
         self._shown: dict[int, str] = {}
         """{round id: text}"""
+        self._refused: set[int] = set()
+        """Rounds whose last edit Discord refused."""
 
     def start(self) -> None:
         self._services.tasks.repeat(self._update, PROGRESS_INTERVAL_S, "show the progress of rounds")
@@ -170,27 +169,39 @@ class ProgressMessages:
     async def _update(self) -> None:
         """Edit the rounds' messages whose text has changed, and forget a message after its last edit."""
         for round_ in await self._services.database.read(shown_rounds) if self._services.shards.lead else ():
-            text = await self.text_of(round_)
-            exists = self._shown.get(round_.id) == text or await self._edit(round_, text)
-            self._shown[round_.id] = text
+            try:
+                exists = await self._show(round_)
+            except DISCORD_ERRORS as error:
+                if round_.id not in self._refused:
+                    log.warning("Discord did not accept the progress of round %d; trying again: %s", round_.id, error)
+                self._refused.add(round_.id)
+                continue
+            self._refused.discard(round_.id)
             if not exists or not round_.is_open:
-                del self._shown[round_.id]
+                self._shown.pop(round_.id, None)
                 await self._services.database.run(stop_showing_progress, round_.id)
 
-    async def _edit(self, round_: Round, text: str) -> bool:
-        """Return whether the message still exists."""
+    async def _show(self, round_: Round) -> bool:
+        """Show the round's progress and return whether its message still exists.
+
+        Raises DISCORD_ERRORS if Discord may accept it later.
+        """
         if round_.progress_channel_id is None or round_.progress_message_id is None:
             return False
+        text = await self.text_of(round_)
+        if self._shown.get(round_.id) == text:
+            return True
         # Not with the interaction's token, which expires after 15 minutes: a round can take longer.
         channel = self._bot.get_partial_messageable(round_.progress_channel_id)
         message = channel.get_partial_message(round_.progress_message_id)
         try:
             await message.edit(content=text)
-        except (discord.NotFound, discord.Forbidden) as error:
+        except DISCORD_ERRORS as error:
+            if is_temporary(error):
+                raise
             log.warning("The progress of round %d can no longer be shown: %s", round_.id, error)
             return False
-        except discord.HTTPException as error:
-            log.warning("Discord did not accept the progress of round %d: %s", round_.id, error)
+        self._shown[round_.id] = text
         return True
 
 

@@ -58,6 +58,8 @@ WITHOUT_VERSION = {
     RoundStatus.INTERRUPTED: "that round was interrupted, so a later one can use the vote",
 }
 
+NOTHING_FOUND = "No reply has this request or message id. If the request got no answer, only the log has it."
+
 
 @dataclass(frozen=True)
 class _Style:
@@ -228,9 +230,6 @@ def _role(use: VoteUse) -> str:
     against = "" if liked is (use.role is PairRole.CHOSEN) else ", against your vote"
     side = "better" if use.role is PairRole.CHOSEN else "worse"
     return f"used as the {side} answer in round {use.round_id}{against}"
-
-
-NOTHING_FOUND = "No reply has this request or message id. If the request got no answer, only the log has it."
 
 
 def trace_lines(replies: Sequence[TracedReply]) -> list[str]:

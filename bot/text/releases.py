@@ -28,6 +28,14 @@ VERDICTS = {
     GateVerdict.NOT_ENOUGH_EVIDENCE: "? not enough evidence for the gate yet",
 }
 
+CANARY_ENDS = {
+    CanaryStatus.PROMOTED: "won",
+    CanaryStatus.ROLLED_BACK: "was rolled back",
+    CanaryStatus.INCONCLUSIVE: "ended without a result",
+    CanaryStatus.STOPPED: "was stopped",
+}
+NO_CANARY = "No canary is running: the champion answers every conversation."
+
 
 def describe_status(
     status: model_status.ModelStatus, settings: Settings, *, base_name: str, problem: str | None, learns_from_all: bool
@@ -147,15 +155,6 @@ def _time(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
-CANARY_ENDS = {
-    CanaryStatus.PROMOTED: "won",
-    CanaryStatus.ROLLED_BACK: "was rolled back",
-    CanaryStatus.INCONCLUSIVE: "ended without a result",
-    CanaryStatus.STOPPED: "was stopped",
-}
-NO_CANARY = "No canary is running: the champion answers every conversation."
-
-
 def describe_canary(state: canary_votes.CanaryState, now: datetime) -> str:
     """Return share, votes, approval and evidence of the running canary, or how the last one ended."""
     if state.reading is not None:
@@ -172,8 +171,8 @@ def _running_canary(reading: canary_votes.Reading, now: datetime) -> str:
     left = max(0, canary.max_votes - reading.tried.votes)
     why = sanitize_reason(canary.start_reason)
     lines = [
-        f"**Canary:** {challenger} answers {canary.share:.0%} of conversations and {champion} the rest, for "
-        f"{_duration(now - canary.started_at)} now (started by {canary.started_by}{f': {why}' if why else ''})",
+        f"**Canary:** {challenger} answers {canary.share:.0%} of conversations and {champion} the rest; "
+        f"running for {_duration(now - canary.started_at)} (started by {canary.started_by}{f': {why}' if why else ''})",
         _trial_line(challenger, reading.tried),
         _trial_line(champion, reading.kept),
         f"Evidence that {challenger} is better: {comparison.better:.2g} of {comparison.needed:g}; that it is worse: "

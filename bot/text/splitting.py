@@ -23,6 +23,8 @@ _BOUNDARIES = (
     re.compile(r"\s"),
 )
 
+CUT = "\n… the rest is too long for a file on Discord"
+
 
 def shorten(text: str, limit: int) -> str:
     """Return the text, cut to `limit` characters; an ellipsis marks the cut."""
@@ -129,9 +131,6 @@ def _flag_halves_before(window: str, cut: int) -> int:
     while start and _is_flag_half(window[start - 1]):
         start -= 1
     return cut - start
-
-
-CUT = "\n… the rest is too long for a file on Discord"
 
 
 def fit_lines(lines: Sequence[str], last: str, limit: int = MAX_MESSAGE_CHARS) -> str:

@@ -227,14 +227,15 @@ def abandon_reply(session: Session, channel_id: int, seed: int) -> None:
     session.execute(update(ReplyRow).where(*started).values(outcome=Outcome.FAILED))
 
 
-def interrupt_unfinished(session: Session, shards: Shards = ALL) -> list[Reply]:
-    """Mark the replies that a dead process of these shards left unfinished as interrupted, and return them."""
-    streaming = select(ReplyRow).where(ReplyRow.outcome == Outcome.STREAMING, shards.of(ReplyRow.guild_id))
-    rows = session.scalars(streaming).all()
-    for row in rows:
-        row.outcome = Outcome.INTERRUPTED
-    session.flush()
-    return _replies(session, rows)
+def find_unfinished(session: Session, shards: Shards = ALL) -> list[int]:
+    """Return the ids of the replies that a dead process of these shards left unfinished, oldest first."""
+    unfinished = (ReplyRow.outcome == Outcome.STREAMING, shards.of(ReplyRow.guild_id))
+    return list(session.scalars(select(ReplyRow.id).where(*unfinished).order_by(ReplyRow.id)))
+
+
+def interrupt_reply(session: Session, reply_id: int) -> None:
+    """Record that the reply will not continue."""
+    session.execute(update(ReplyRow).where(ReplyRow.id == reply_id).values(outcome=Outcome.INTERRUPTED))
 
 
 def lock_replies(session: Session, reply_ids: Collection[int]) -> set[int]:

@@ -107,11 +107,6 @@ def unbind(session: Session, place: BindingPlace) -> Binding | None:
     return before
 
 
-def unbind_server(session: Session, guild_id: int) -> None:
-    """Remove all bindings of a server."""
-    session.execute(delete(BindingRow).where(BindingRow.guild_id == guild_id))
-
-
 def find_binding(session: Session, place: BindingPlace) -> Binding | None:
     row = session.get(BindingRow, (place.scope, place.id))
     return from_row(Binding, row) if row else None

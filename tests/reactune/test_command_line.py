@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from datasets import load_dataset
 
-from bot.cogs.comparison import NO_ANSWER, Comparison
 from bot.demo.community import TASTES
+from bot.releases.comparison import NO_ANSWER, Comparison
 from reactune.app import main
 from reactune.demo import sole_demo
 from storage.adapters.folder_store import AdapterStore
@@ -627,7 +627,7 @@ def test_a_comparison_in_which_somebody_does_not_answer_fails(reactune, monkeypa
     async def nobody_answers(_engine, contestants, prompts, **_):
         return [Comparison(prompt, (NO_ANSWER,) * len(contestants)) for prompt in prompts]
 
-    monkeypatch.setattr("bot.cogs.comparison.compare_versions", nobody_answers)
+    monkeypatch.setattr("bot.releases.comparison.compare_versions", nobody_answers)
     code, out, _ = reactune("compare", "Hi?", "--json")
     assert code == 1
     assert json.loads(out) == {"comparisons": [{"prompt": "Hi?", "answers": {"base": None, "prompt only": None}}]}

@@ -30,6 +30,10 @@ log = logging.getLogger(__name__)
 
 Key = tuple[date, str, str]
 
+FINISHES = {"stop": Finish.STOP, "length": Finish.LENGTH}
+MOST_ATTEMPTS = 3
+"""Attempts before an answer fails; those at an overloaded server do not count."""
+
 
 class Spending:
     """The limit is soft: tokens of answers in progress are only counted at their end."""
@@ -73,11 +77,6 @@ def _write(session: Session, news: Counter[tuple[Key, str]], today: date) -> Spe
         counts = {name: news[key, name] for name in ("answers", "prompt_tokens", "answer_tokens")}
         add_spend(session, *key, Spend(**counts))
     return spent_on(session, today)
-
-
-FINISHES = {"stop": Finish.STOP, "length": Finish.LENGTH}
-MOST_ATTEMPTS = 3
-"""Attempts before an answer fails; those at an overloaded server do not count."""
 
 
 class RemoteAnswer:

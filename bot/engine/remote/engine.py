@@ -1,4 +1,4 @@
-"""The engine that uses servers: whose turn it is, on which server, and what happens to answers that a server fails."""
+"""The engine that uses servers: queues answers, assigns them to servers, and retries those that a server fails."""
 
 from __future__ import annotations
 

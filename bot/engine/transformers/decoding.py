@@ -17,7 +17,7 @@ from bot.engine.queue import TextStream
 CANDIDATES = (64, 1024)
 """How many of the most likely tokens to search for the nucleus, in turn: sorting the vocabulary takes milliseconds."""
 
-Report = Callable[[Sequence[tuple[int, str]]], None]
+ReportTexts = Callable[[Sequence[tuple[int, str]]], None]
 """Called after each step with (row number, new text) for each row that ran."""
 
 
@@ -50,7 +50,7 @@ class DecodingRow:
         return self._stream.push(token) + (self._stream.flush() if self.finish else "")
 
 
-def generate(model: Any, rows: Sequence[DecodingRow], end_ids: frozenset[int], report: Report) -> None:
+def generate(model: Any, rows: Sequence[DecodingRow], end_ids: frozenset[int], report: ReportTexts) -> None:
     """Answer all rows together, independently of each other, until each has a `finish`."""
     input_ids, attention_mask = _left_padded([row.prompt_ids for row in rows])
     model.generate(
@@ -110,7 +110,7 @@ class _Choices(LogitsProcessor):  # type: ignore[misc]  # transformers is untype
 
 
 class _Ends(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped here
-    def __init__(self, rows: Sequence[DecodingRow], end_ids: frozenset[int], report: Report) -> None:
+    def __init__(self, rows: Sequence[DecodingRow], end_ids: frozenset[int], report: ReportTexts) -> None:
         self._rows = rows
         self._end_ids = end_ids
         self._report = report

@@ -16,7 +16,7 @@ from torch import nn
 from transformers import AutoTokenizer, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
-from bot.engine.transformers.decoding import DecodingRow, Report, generate
+from bot.engine.transformers.decoding import DecodingRow, ReportTexts, generate
 from bot.errors import BotError
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import end_ids, load_whole
@@ -28,6 +28,11 @@ log = logging.getLogger(__name__)
 
 MAX_MERGED_BYTES = 2 * 2**30
 """Maximum size of the copies: in larger models an adapter costs relatively less time, and a copy more memory."""
+
+MERGE_AFTER = 4
+"""An adapter is merged after this many batches in a row, until another one is requested."""
+FEW_TOKENS = 2
+"""Up to this many tokens at once, PyTorch's bfloat16 products are faster than oneDNN's: twice as fast for one token."""
 
 
 class AdaptedLayers:
@@ -71,12 +76,6 @@ def _merged(layer: Any, adapter: str) -> nn.Module:
     return copy.deepcopy(original, {id(original.weight): parameter})
 
 
-MERGE_AFTER = 4
-"""An adapter is merged after this many batches in a row, until another one is requested."""
-FEW_TOKENS = 2
-"""Up to this many tokens at once, PyTorch's bfloat16 products are faster than oneDNN's: twice as fast for one token."""
-
-
 class AdapterMismatch(BotError):
     def __init__(self, adapter: AdapterRef, keys: list[str]) -> None:
         super().__init__(
@@ -112,7 +111,7 @@ class ResidentModel:
     def adapters(self) -> int:
         return len(self._resident)
 
-    def answer(self, adapter: AdapterRef | None, rows: Sequence[DecodingRow], report: Report) -> None:
+    def answer(self, adapter: AdapterRef | None, rows: Sequence[DecodingRow], report: ReportTexts) -> None:
         """Answer a batch with `adapter`, or with the base alone; raises like `model_with`."""
         generate(self.model_with(adapter), rows, self.end_ids, report)
 

@@ -14,6 +14,7 @@ import simcord
 from bot.app import create_bot
 from bot.arenas.board import number_of
 from bot.arenas.host import ArenaPlan
+from bot.chat.message_stream import RATE_LIMIT_PAUSE_S
 from bot.engine import Finish, GenerationFailed
 from reactune.doctor.command import run_checks
 from storage.adapters.folder_store import AdapterStore
@@ -546,6 +547,13 @@ class TestClosing:
 
 
 class TestFaults:
+    async def test_an_arena_that_discord_refuses_to_show_for_now_is_shown_later(self, place, env, rows):
+        env.inject_error("PATCH", "/channels/*/messages/*", status=429, times=4)
+        await place.grace.slash(place.channel, "arena start", prompt="Tea?")
+        await env.advance_time(10 * RATE_LIMIT_PAUSE_S)
+        assert rows(ArenaRow)[0].status is not ArenaStatus.FAILED
+        assert "Which answer is best?" in shown(place).content
+
     async def test_deleting_its_message_cancels_it_and_keeps_the_votes(self, place, start, env, votes, rows):
         message = await start()
         await place.ada.click(message, label="1")

@@ -10,11 +10,10 @@ from bot.cogs.comparison import (
     FIELD_CHARS,
     SHORTENED,
     SMALL_PRINT,
-    Comparison,
-    choose_prompts,
     lay_side_by_side,
 )
 from bot.engine import Finish, GenerationFailed
+from bot.releases.comparison import Comparison, choose_prompts
 from bot.releases.resolver import BASE_RELEASE, Release
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterStore
 from storage.database.tables import ReplyRow, VoteEventRow

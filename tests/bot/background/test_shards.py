@@ -42,5 +42,5 @@ async def test_a_process_waits_for_another_that_may_be_dead_and_then_says_who_it
     query(lambda session: take_shards(session, Shards(3, frozenset({1})), "elsewhere:/data"))
     database, tasks = env.bot.services.database, env.bot.tasks
     with pytest.raises(ShardTaken, match="would answer the same servers"):
-        await ShardHeartbeat(database, Settings(data=DataSettings(directory=tmp_path)), tasks).begin(patience_s=0)
-    await ShardHeartbeat(database, env.bot.settings, tasks).begin(patience_s=0)
+        await ShardHeartbeat(database, Settings(data=DataSettings(directory=tmp_path)), tasks).begin(retry_s=0)
+    await ShardHeartbeat(database, env.bot.settings, tasks).begin(retry_s=0)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import discord
 import pytest
 from sqlalchemy import delete, update
+from sqlalchemy.exc import OperationalError
 
 from bot.app import create_bot
 from bot.chat.message_stream import CURSOR
 from bot.cogs.chat import WARMING_UP
 from bot.engine import Finish, GenerationFailed
+from storage.database.columns import utc_now
 from storage.database.enums import Basis, Outcome
 from storage.database.tables import ReplyMessageRow, ReplyRow, ReplySpeakerRow
 from storage.privacy.erasure import delete_member
@@ -265,6 +267,23 @@ class TestAnotherAnswer:
         assert result.ephemeral
         assert place.last.content == "answer 2\n-# base"
         assert len({row.prompt for row in rows(ReplyRow)}) == 1
+
+    async def test_the_menu_refuses_privately(self, place, query):
+        answer = await place.ask("hi")
+        query(lambda session: session.execute(update(ReplyRow).values(edited_at=utc_now())))
+        result = await place.bo.context_menu(place.channel, "Another answer", answer)
+        assert "edited since" in result.response.content
+        assert place.last.id == answer.id
+
+    async def test_while_the_database_is_unreachable_the_reaction_gets_a_notice(self, place, engine, monkeypatch):
+        answer = await place.ask("hi")
+
+        def fail(*_args):
+            raise OperationalError("", None, Exception("away"))
+
+        monkeypatch.setattr("storage.conversations.replies.find_by_message", fail)
+        await place.bo.react(answer, "🔁")
+        assert "I can't reach my database" in place.last.content
 
     async def test_only_answers_can_be_asked_again(self, place, engine):
         message = await place.ada.send(place.channel, "just talking")

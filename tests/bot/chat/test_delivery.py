@@ -9,11 +9,12 @@ import discord
 import pytest
 import pytest_asyncio
 from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
 
 from bot.chat.ask import DELETED
 from bot.chat.message_stream import CURSOR, RATE_LIMIT_PAUSE_S, retry_after_s
 from bot.chat.recovery import INTERRUPTED, TRY_AGAIN
-from storage.conversations.replies import Sources
+from storage.conversations.replies import Sources, find_reply
 from storage.database.columns import utc_now
 from storage.database.enums import Outcome
 from storage.database.tables import ReplyMessageRow, ReplyRow
@@ -218,6 +219,34 @@ class TestInterrupted:
         await interrupt(base_revision="f" * 16)
         assert place.last.content == f"answer\n{INTERRUPTED}"
         assert reactions(place.last) == []
+
+    async def test_a_second_restart_before_discord_accepts_the_mark_loses_nothing(
+        self, place, cut, interrupt, env, rows, new_bot
+    ):
+        await cut()
+        env.inject_error(*EDITS, status=429, times=None)
+        await interrupt()
+        assert rows(ReplyRow)[0].outcome is Outcome.STREAMING
+        second = env.bot
+        env.backend.faults.clear()
+        await env.restart_bot(new_bot())
+        assert place.last.content == f"answer\n{TRY_AGAIN}"
+        assert rows(ReplyRow)[0].outcome is Outcome.INTERRUPTED
+        await second.close()
+
+    async def test_it_is_marked_when_the_database_is_back(self, place, cut, interrupt, env, settings, monkeypatch):
+        await cut()
+        waits = iter([OperationalError("", None, Exception("away"))])
+
+        def find(*args):
+            for error in waits:
+                raise error
+            return find_reply(*args)
+
+        monkeypatch.setattr("bot.chat.recovery.find_reply", find)
+        await interrupt()
+        await env.advance_time(RATE_LIMIT_PAUSE_S)
+        assert place.last.content == f"answer\n{TRY_AGAIN}"
 
     async def test_it_is_marked_when_discord_accepts_that(self, place, cut, interrupt, env):
         await cut()

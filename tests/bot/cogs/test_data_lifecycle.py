@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import discord
 import pytest
 from sqlalchemy import update
 
@@ -79,6 +80,26 @@ class TestMembersWithoutTheIntent:
         long_ago(query, DepartureRow, "left_at")
         await restart(env, new_bot)
         assert rows(ReplyRow) == rows(VoteEventRow) == rows(DepartureRow) == []
+
+    async def test_a_server_that_discord_does_not_answer_about_does_not_stop_the_others(
+        self, place, env, new_bot, rows, monkeypatch
+    ):
+        await place.ask("hi")
+        other = env.create_guild("Other")
+        cy = other.add_member(env.create_user("cy"))
+        await cy.send(other.create_text_channel("general"), f"{place.mention} hi")
+        other.remove_member(cy)
+        query_members = discord.Guild.query_members
+
+        async def answer_about_the_other(guild, **asked):
+            if guild.id != other.id:
+                raise TimeoutError
+            return await query_members(guild, **asked)
+
+        monkeypatch.setattr(discord.Guild, "query_members", answer_about_the_other)
+        await restart(env, new_bot)
+        assert place.channel.guild.id < other.id
+        assert gone(rows) == [(other.id, cy.id)]
 
     async def test_a_member_who_came_back_keeps_their_data(self, place, env, new_bot, rows, query):
         await place.ask("hi")

@@ -87,4 +87,5 @@ class TestFlood:
         refused = await place.ada.slash(place.channel, "suggest")
         assert len(engine.requests) == 2
         assert refused.modal is None
+        assert "You can ask me again in" in refused.response.content
         assert rows(CorrectionRow) == []

@@ -7,7 +7,7 @@ import logging
 import pytest
 from sqlalchemy import text
 
-from bot.cogs.operations import LOOK_INTERVAL_S
+from bot.cogs.operations import POLL_INTERVAL_S
 from bot.engine import EngineState
 from bot.operations.alerts import TOKEN, describe_alert, local_alerts
 from bot.operations.health import HealthCheck
@@ -18,7 +18,7 @@ from storage.operations.alerts import Alert, raise_alert
 from storage.runtime.processes import worker_name
 from tests.past import add_round
 
-SOON_S = LOOK_INTERVAL_S + 1
+SOON_S = POLL_INTERVAL_S + 1
 FAILED = (
     "⚠️ Round 1 of default failed: memory ran out. What to do: Fix the reason, then start another round with "
     "`/model train`; the trainer's log has the details."

@@ -164,12 +164,14 @@ class TestServers:
         done = await place.grace.submit_modal(form, FIELDS)
         assert done.response.content.startswith("Changed the card of **keeper**.")
 
-    async def test_a_server_that_the_bot_leaves_keeps_no_binding(self, place, make, env, rows):
-        made = make()
+    async def test_a_server_that_the_bot_leaves_keeps_its_bindings_until_its_data_is_deleted(
+        self, place, make, env, rows
+    ):
+        make()
         await bind(place, "keeper", server=True)
-        assert [row.personality_id for row in rows(BindingRow)] == [made.id]
-        await env.bot.get_cog("Personalities").on_guild_remove(env.bot.get_guild(env.guild.id))
-        assert rows(BindingRow) == []
+        env.backend.remove_guild(env.guild.id)
+        await env.settle()
+        assert len(rows(BindingRow)) == 1
 
 
 class TestBind:
@@ -314,6 +316,19 @@ class TestArchive:
         assert rows(BindingRow) == []
         await place.grace.slash(place.channel, "personality restore", personality="keeper")
         assert "**keeper** answers in" in await bind(place, "keeper")
+
+    async def test_a_place_that_was_deleted_while_the_bot_was_offline_is_unbound(self, place, make, env, new_bot, rows):
+        make()
+        other = place.channel.guild.create_text_channel("other")
+        for channel in (place.channel, other):
+            await place.grace.slash(channel, "personality bind", personality="keeper")
+        old = env.bot
+        env.backend.subscribers.remove(env._gateway_feed)
+        env.backend.delete_channel(other.id)
+        await env.restart_bot(new_bot())
+        await env.settle()
+        assert [row.place_id for row in rows(BindingRow)] == [place.channel.id]
+        await old.close()
 
 
 class TestFiles:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from bot.cogs.deletions import RECHECK_PAUSE_S
 from storage.database.enums import Basis
 from storage.database.tables import (
     ChunkRow,
@@ -163,6 +164,19 @@ class TestDeletions:
         env.bot.dispatch(event, *args)
         await asyncio.sleep(0)  # the listeners start
         await env.bot.tasks.finish()
+        assert rows(ReplyRow) == []
+        await old.close()
+
+    @pytest.mark.parametrize("status", [503, 429])
+    async def test_messages_that_discord_does_not_return_are_asked_for_again(self, place, env, new_bot, rows, status):
+        asked = await question_of(place, "one")
+        old = env.bot
+        env.backend.subscribers.remove(env._gateway_feed)
+        env.backend.delete_message(place.channel.id, asked.id)
+        env.inject_error("GET", "/channels/*/messages", status=status, times=1)
+        await env.restart_bot(new_bot())
+        assert len(rows(ReplyRow)) == 1
+        await env.advance_time(RECHECK_PAUSE_S)
         assert rows(ReplyRow) == []
         await old.close()
 

@@ -338,7 +338,7 @@ class TestStatus:
         give(None, up=3, down=1)
         text = await status()
         assert text.startswith(
-            "**Canary:** v1 answers 50% of conversations and base the rest, for 0 minutes now (started by grace"
+            "**Canary:** v1 answers 50% of conversations and base the rest; running for 0 minutes (started by grace"
         )
         assert "let us see" in text
         assert "**v1:** 👍 8 👎 2 in 1 conversation, approval 80% (49% to 94%)" in text

@@ -211,6 +211,17 @@ class TestTrain:
         assert "2 pairs, 8 needed" in message.content
         await old.close()
 
+    async def test_an_outcome_that_discord_refuses_for_now_is_shown_later(self, place, env, query, rows):
+        shown = (await place.grace.slash(place.channel, "model train")).response
+        query(lambda session: claim_round(session, "here"))
+        await env.advance_time(1.5)
+        env.inject_error("PATCH", "/channels/*/messages/*", status=429, times=1)
+        query(lambda session: finish_round(session, 1, RoundStatus.SKIPPED, "2 pairs, 8 needed"))
+        await env.advance_time(5)
+        message = await env.bot.get_channel(place.channel.id).fetch_message(shown.id)
+        assert "2 pairs, 8 needed" in message.content
+        assert rows(RoundRow)[0].progress_message_id is None
+
     async def test_unchanged_progress_is_not_sent_again(self, place, env):
         await place.grace.slash(place.channel, "model train")
         await env.advance_time(2)

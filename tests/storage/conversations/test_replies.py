@@ -21,8 +21,9 @@ from storage.conversations.replies import (
     find_reply,
     find_reply_ids,
     find_undelivered,
+    find_unfinished,
     finish_reply,
-    interrupt_unfinished,
+    interrupt_reply,
     latest_in_channel,
     list_undelivered,
     mark_delivered,
@@ -128,9 +129,11 @@ def test_a_deleted_reply_is_not_finished(session: Session) -> None:
 
 def test_only_unfinished_replies_are_interrupted(session: Session, new: NewReply) -> None:
     done, cut = add_reply(session), start_reply(session, new)
-    assert [reply.id for reply in interrupt_unfinished(session)] == [cut]
+    assert find_unfinished(session) == [cut]
+    interrupt_reply(session, cut)
+    session.expire_all()
     assert (found(session, cut).outcome, found(session, done).outcome) == (Outcome.INTERRUPTED, Outcome.COMPLETE)
-    assert interrupt_unfinished(session) == []
+    assert find_unfinished(session) == []
 
 
 def test_the_latest_answer_in_a_channel_is_a_whole_one(session: Session) -> None:
