@@ -412,7 +412,7 @@ def test_lineage_leads_from_a_version_to_its_votes_and_back(reactune, voted_vers
 def test_the_base_and_strangers_have_no_lineage(reactune, seeded, revision):
     seeded(ensure_personality)
     assert reactune("model", "lineage", "base")[1].startswith("base is the base model without an adapter")
-    assert reactune("votes", "outcomes", "5")[1] == "User 5 voted on no answer so far.\n"
+    assert reactune("votes", "outcomes", "5")[1] == "User 5 hasn't voted yet.\n"
 
 
 def test_the_report_is_a_picture(reactune, voted_version, tmp_path):
