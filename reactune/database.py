@@ -67,7 +67,7 @@ def migrate_database(config: Config = None, as_json: AsJson = False) -> None:
     database, before = open_migrated(settings.database_url, settings.database)
     database.close()
     after = newest_schema()
-    text = f"The schema is already {after}." if before == after else f"Upgraded the schema to {after}."
+    text = f"The database is up to date (schema {after})." if before == after else f"Upgraded the schema to {after}."
     show({"from": before, "to": after}, text, as_json)
 
 

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from bot.demo.community import TASTES, find_taste
+from bot.demo.folder import choose_community, claim_folder
 from reactune.console import Config, import_from_here, needed_by, progress, read_settings
 from reactune.run import prepare_base, supervised_trainer
 from storage.errors import DataDirectoryInUse, SettingsError
@@ -43,12 +44,10 @@ def demo(
 ) -> None:
     """Try the bot in a local browser page, without a token, GPU or network."""
     with needed_by("the demo", "`pip install 'reactune[demo]'`"):
-        from bot.demo.page import demo_channel_id, demo_overrides, forget, serve_demo
+        from bot.demo.page import demo_channel_id, demo_overrides, serve_demo
     import_from_here()
-    taste = find_taste(community) if community else None
-    overrides = demo_overrides(str(directory), demo_channel_id(), community=taste is not None)
-    settings = read_settings(config, overrides=overrides)
-    set_up_logs(settings, BOT)
+    if community:
+        find_taste(community)  # a misspelt one must not make a folder
 
     def announce(url: str) -> None:
         say("Ready.")
@@ -57,12 +56,16 @@ def demo(
             webbrowser.open(url)
 
     require_free(port)
+    claim_folder(directory)
     with progress() as say, sole_demo(directory, say):
-        if start_over:
-            forget(directory)
+        community = choose_community(directory, community, start_over=start_over)
+        overrides = demo_overrides(str(directory), demo_channel_id(), community=bool(community))
+        settings = read_settings(config, overrides=overrides)
+        set_up_logs(settings, BOT)
         prepare_base(settings, say)
         with supervised_trainer(config, overrides):
             say("Loading the model and starting the bot …")
+            taste = find_taste(community) if community else None
             asyncio.run(serve_demo(settings, port=port, taste=taste, on_ready=announce))
 
 

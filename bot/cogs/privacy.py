@@ -120,7 +120,7 @@ class Me(
         added = await self.services.database.run(add_note, interaction.user.id, note)
         await answer_privately(
             interaction,
-            f"Noted: “{escape_inline(added.text)}”. I use it only when I answer you, but others in the channel may "
+            f"Noted: “{escape_inline(added.text)}” I use it only when I answer you, but others in the channel may "
             "notice. `/me show` lists your notes, `/me forget` deletes them.",
         )
 

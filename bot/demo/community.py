@@ -42,8 +42,8 @@ FIRST_MESSAGE = 1 << 50
 class UnknownTaste(BotError):
     exit_code = 2
 
-    def __init__(self, name: str, why: str) -> None:
-        super().__init__(f"there is no taste {name!r} ({why}): choose {', '.join(TASTES)}, or write module:function")
+    def __init__(self, name: str, why: str = "") -> None:
+        super().__init__(f"there is no taste {name!r}{why}: choose {', '.join(TASTES)}, or write module:function")
         self.name = name
 
 
@@ -89,13 +89,13 @@ def find_taste(name: str) -> Taste:
         return TASTES[name]
     module_name, _, function_name = name.partition(":")
     if not function_name:
-        raise UnknownTaste(name, "it is not built in")
+        raise UnknownTaste(name)
     try:
         taste = getattr(importlib.import_module(module_name), function_name)
     except (ImportError, AttributeError) as error:
-        raise UnknownTaste(name, str(error)) from error
+        raise UnknownTaste(name, f" ({error})") from error
     if not callable(taste):
-        raise UnknownTaste(name, "that is not a function")
+        raise UnknownTaste(name, " (it is not a function)")
     return cast(Taste, taste)
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-import shutil
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import discord
@@ -134,12 +132,6 @@ def demo_channel_id() -> int:
     """Return the id that the demo's channel has in every world."""
     world = build_world(simcord.Env(discord.Client(intents=discord.Intents.default())))
     return int(world.channel.id)
-
-
-def forget(directory: Path) -> None:
-    """Delete what earlier starts left, except the converted base model."""
-    for path in (*directory.glob("reactune.db*"), directory / "adapters"):
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 async def serve_demo(

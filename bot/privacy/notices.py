@@ -54,7 +54,8 @@ def describe_member_data(data: MemberDataSummary, settings: PrivacySettings, *, 
     stored = f"I store about you: {', '.join(kept)}." if kept else "I store nothing about you."
     oldest = f" The oldest entry is from {format_dt(data.oldest, 'D')}." if data.oldest else ""
     if not on_discord:
-        return f"{stored}{oldest} Nothing is deleted automatically here.\n{HOW_TO}\n{OUTSIDE_DISCORD}"
+        choice = _describe_choice(data)
+        return f"{stored}{oldest} Nothing is deleted automatically here.\n{HOW_TO}\n{choice} {OUTSIDE_DISCORD}"
     return f"{stored}{oldest} {describe_retention(settings)}\n{HOW_TO}\n{describe_training(data, settings)}"
 
 
@@ -68,11 +69,14 @@ def describe_retention(settings: PrivacySettings) -> str:
     )
 
 
+def _describe_choice(data: MemberDataSummary) -> str:
+    if not data.consents_since:
+        return "You have **not** opted in."
+    return f"You **opted in** on {format_dt(data.consents_since, 'D')}."
+
+
 def describe_training(data: MemberDataSummary, settings: PrivacySettings) -> str:
-    if data.consents_since:
-        choice = f"You **opted in** on {format_dt(data.consents_since, 'D')}."
-    else:
-        choice = "You have **not** opted in."
+    choice = _describe_choice(data)
     if settings.discord_training_permission:
         return f"{choice} An answer may be used for training if everyone whose messages are in its prompt opted in."
     return (

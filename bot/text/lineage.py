@@ -153,7 +153,7 @@ def _voter(voter: SourceVoter, style: _Style) -> str:
     if voter.corrections:
         parts.append(count(voter.corrections, "suggestion"))
     if voter.share is not None and voter.influence is not None:
-        parts.append(f"{voter.share:.1%} of the weight ({voter.influence:.1%} would change without them)")
+        parts.append(f"{voter.share:.1%} of the weight (without them, {voter.influence:.1%} of the pairs would change)")
     return ", ".join(parts)
 
 
@@ -185,7 +185,7 @@ def _voted(vote: SourceVote, style: _Style) -> str:
 
 def _outcome_lines(outcomes: Sequence[VoteOutcome], style: _Style, who: str) -> list[str]:
     if not outcomes:
-        return [f"{who} voted on no answer so far."]
+        return ["You haven't voted yet." if who == "You" else f"{who} hasn't voted yet."]
     counts = Counter(outcome.status for outcome in outcomes)
     summary = ", ".join(f"{counts[outcome]} {outcome.value}" for outcome in VoteStatus if counts[outcome])
     return [

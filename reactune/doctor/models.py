@@ -22,6 +22,7 @@ from storage.operations.alerts import open_alert
 from storage.personalities import personalities
 from storage.releases.versions import Version, read_alias
 from storage.runtime.processes import is_alive, worker_name
+from storage.runtime.schedules import parse_schedule
 from storage.runtime.shards import shards_of
 from storage.settings.sections import Settings
 
@@ -122,6 +123,7 @@ def _describe_champion(settings: Settings, name: str, version: Version | None) -
 
 def check_training(settings: Settings) -> str:
     training = settings.training
+    parse_schedule("training.schedule", training.schedule)
     require_quantization(training.quantization)
     together = f", {training.processes} processes" if training.processes > 1 else ""
     return f"in {training.quantization or training_format(training)}, on the {'GPU' if has_gpu() else 'CPU'}{together}"

@@ -157,7 +157,7 @@ class AuditOutcome(StrEnum):
 
 SOURCE_WORDS = {
     PairSource.CORRECTION: "suggestions",
-    PairSource.CORRECTED_SAMPLE: "suggestions against other answers",
+    PairSource.CORRECTED_SAMPLE: "suggestions vs. other answers",
     PairSource.SIBLINGS: "answers to the same question",
     PairSource.LONE_VOTE: "lone votes",
     REPLAY: "earlier rounds",

@@ -152,6 +152,9 @@ def require_active(personality: Personality) -> None:
 
 
 def restore_personality(session: Session, personality: Personality) -> None:
+    """Restore an archived personality; raises PersonalityConflict if it is not archived."""
+    if personality.archived_at is None:
+        raise PersonalityConflict(f"{personality.name} is not archived: there is nothing to restore")
     _set_archived(session, personality, None)
 
 

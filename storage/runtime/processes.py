@@ -65,9 +65,9 @@ def sole_process(
     except Timeout as error:
         raise DataDirectoryInUse(process, data_directory, remedy) from error
     except OSError as error:
+        writable = "make it writable for this user, or " if isinstance(error, PermissionError) else ""
         raise SettingsError(
-            f"the folder {data_directory} cannot be used ({error.strerror}): "
-            f"make it writable for this user, or {remedy}"
+            f"the folder {data_directory} cannot be used ({error.strerror}): {writable}{remedy}"
         ) from error
     try:
         yield

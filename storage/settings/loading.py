@@ -119,7 +119,9 @@ def _variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str, str]]
     for variable in sorted(name for name in environment if name.startswith(ENV_PREFIX)):
         if variable not in known:
             section, _, key = variable.removeprefix(ENV_PREFIX).lower().partition(ENV_SEPARATOR)
-            advice = _advice(f"{section}.{key}".rstrip("."), [variable_name(*one) for one in _meant(section, key)])
+            with_one_underscore = [name for name in known if name.replace(ENV_SEPARATOR, "_") == variable]
+            meant = with_one_underscore or [variable_name(*one) for one in _meant(section, key)]
+            advice = _advice(f"{section}.{key}".rstrip("."), meant)
             raise SettingsError(f"the environment variable {variable} is not a setting{advice}")
         yield variable, *known[variable]
 

@@ -16,6 +16,7 @@ import pytest
 from datasets import load_dataset
 
 from bot.demo.community import TASTES
+from bot.demo.folder import claim_folder
 from bot.releases.comparison import NO_ANSWER, Comparison
 from reactune.app import main
 from reactune.demo import sole_demo
@@ -411,7 +412,7 @@ def test_lineage_leads_from_a_version_to_its_votes_and_back(reactune, voted_vers
 def test_the_base_and_strangers_have_no_lineage(reactune, seeded, revision):
     seeded(ensure_personality)
     assert reactune("model", "lineage", "base")[1].startswith("base is the base model without an adapter")
-    assert reactune("votes", "outcomes", "5")[1] == "User 5 voted on no answer so far.\n"
+    assert reactune("votes", "outcomes", "5")[1] == "User 5 hasn't voted yet.\n"
 
 
 def test_the_report_is_a_picture(reactune, voted_version, tmp_path):
@@ -507,7 +508,7 @@ def test_a_demo_whose_folder_cannot_be_used_names_the_option(reactune, tmp_path,
     (tmp_path / "file").touch()
     code, _, err = reactune("demo", "--no-browser", "--port", "0", "--directory", str(tmp_path / "file" / below))
     assert code == 2
-    assert err.endswith("make it writable for this user, or choose another folder with --directory\n")
+    assert err.endswith(": choose another folder with --directory\n")
 
 
 def test_a_demo_leaves_a_tilde_to_the_shell(reactune, tmp_path):
@@ -525,6 +526,7 @@ def test_a_demo_waits_only_for_a_folder_that_another_process_uses(tmp_path):
 
 def test_a_second_demo_in_the_same_folder_waits_and_names_the_option(reactune, tmp_path, monkeypatch):
     monkeypatch.setattr("reactune.demo.EARLIER_DEMO_S", 0.0)
+    claim_folder(tmp_path / "demo")
     with sole_process(BOT, tmp_path / "demo"):
         code, _, err = reactune("demo", "--no-browser", "--port", "0", "--directory", "demo")
     assert code == 2

@@ -165,6 +165,7 @@ def test_invalid_values_name_the_variable(config: Path) -> None:
 @pytest.mark.parametrize(
     ("variable", "advice"),
     [
+        ("REACTUNE_TRAINING_MIN_PAIRS", "did you mean REACTUNE_TRAINING__MIN_PAIRS?"),
         ("REACTUNE_CHAT__COOLDOWN", "did you mean REACTUNE_CHAT__COOLDOWN_S?"),
         ("REACTUNE_CHAT__TEMPERATURE", "did you mean REACTUNE_GENERATION__TEMPERATURE?"),
         ("REACTUNE_TRANING__SEEDS", "did you mean REACTUNE_TRAINING__SEED?"),

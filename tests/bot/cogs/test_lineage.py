@@ -61,8 +61,9 @@ class TestLineage:
                 "by 3 people.",
                 "**Round 1** made v1 from base on 2026-10-02, requested by grace (7): 1 pair trained on "
                 "(1 from answers to the same question), 1 held out",
-                f"Voters: {ada} 👍 1 👎 1, 62.5% of the weight (25.0% would change without them) · <@4242> 👍 1 👎 0, "
-                f"37.5% of the weight (12.5% would change without them) · {bo} 👍 0 👎 0, 1 suggestion",
+                f"Voters: {ada} 👍 1 👎 1, 62.5% of the weight (without them, 25.0% of the pairs would change) · "
+                "<@4242> 👍 1 👎 0, "
+                f"37.5% of the weight (without them, 12.5% of the pairs would change) · {bo} 👍 0 👎 0, 1 suggestion",
                 f"1. {liked} (👍 {ada}, <@4242>) over {disliked} (👎 {ada}) "
                 "· from answers to the same question, weight 0.50, trained on",
                 f"2. a suggestion by {bo} over {disliked} (👎 {ada}) · from suggestions, weight 0.50, held out",
@@ -144,7 +145,7 @@ class TestMyVotes:
             f"👍 [2026-10-01](<https://discord.com/channels/@me/11/{message_of(liked)}>) “tea, \\*always\\*”: "
             "used as the better answer in round 1 → **v1** (passed the gate), which answers now",
         ]
-        assert (await place.bo.slash(place.channel, "myvotes")).response.content == "You voted on no answer so far."
+        assert (await place.bo.slash(place.channel, "myvotes")).response.content == "You haven't voted yet."
 
     async def test_it_works_in_direct_messages(self, place, v1):
         shown = (await place.ada.user.slash("myvotes")).response

@@ -33,6 +33,11 @@ class TestPrivacyOutsideDiscord:
         assert (await answer_to(place, "opt-in")).startswith("You're opted in, but that changes nothing here.")
         assert (await answer_to(place, "opt-out")).startswith("You're opted out, but that changes nothing here.")
 
+    async def test_show_says_what_the_member_chose(self, place):
+        assert "You have **not** opted in." in await answer_to(place, "show")
+        await answer_to(place, "opt-in")
+        assert "You **opted in** on <t:" in await answer_to(place, "show")
+
     async def test_show_promises_no_deletion_by_age(self, place):
         assert "Nothing is deleted automatically here." in await answer_to(place, "show")
 

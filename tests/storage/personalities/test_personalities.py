@@ -135,7 +135,9 @@ def test_an_archived_personality_can_be_brought_back(session: Session) -> None:
     assert [p.name for p in list_personalities(session, archived=True)] == ["keeper"]
     with pytest.raises(PersonalityConflict, match="archived: restore it first with `/personality restore keeper`"):
         bind(session, CHANNEL, made, guild_id=GUILD, strength=1.0, by="grace")
-    restore_personality(session, made)
+    restore_personality(session, read_personality(session, made.id))
+    with pytest.raises(PersonalityConflict, match="keeper is not archived: there is nothing to restore"):
+        restore_personality(session, read_personality(session, made.id))
     assert personality_named(session, "keeper").card == KEEPER
     assert list_personalities(session, archived=None) == list_personalities(session)
 

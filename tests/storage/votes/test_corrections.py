@@ -34,7 +34,7 @@ def test_lengths_within_the_limits_pass(text: str) -> None:
 def test_lengths_beyond_the_limits_are_refused_with_a_sentence(text: str, chars: int) -> None:
     with pytest.raises(CorrectionRefused) as refused:
         check_correction(text, "answer", LIMITS)
-    assert str(refused.value) == f"A suggested answer needs 2 to 10 characters; yours has {chars}."
+    assert str(refused.value) == f"A suggested answer has 2 to 10 characters; yours has {chars}."
 
 
 def test_the_given_answer_is_no_correction() -> None:

@@ -1,0 +1,61 @@
+"""The demo's folder: a marker keeps the demo out of other data, and remembers the community between starts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from storage.errors import SettingsError
+
+MARKER = "demo.json"
+
+
+def claim_folder(directory: Path) -> None:
+    """Mark a new or empty folder as a demo's; raises SettingsError if it holds anything that no demo made."""
+    if (directory / MARKER).is_file():
+        return
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if any(directory.iterdir()):
+            raise SettingsError(f"{directory} is not a demo's folder: choose a new or empty folder with --directory")
+        _remember(directory, "")
+    except OSError as error:
+        raise SettingsError(
+            f"the folder {directory} cannot be used ({error.strerror}): choose another folder with --directory"
+        ) from error
+
+
+def choose_community(directory: Path, community: str, *, start_over: bool) -> str:
+    """Return the taste of the community that has voted in a claimed folder or will; "" if there is none.
+
+    `start_over` first deletes what earlier demos stored there, except the converted base model. Raises SettingsError
+    if a community of another taste has voted.
+    """
+    if start_over:
+        _forget(directory)
+    else:
+        community = _same_community(directory / MARKER, community)
+    _remember(directory, community)
+    return community
+
+
+def _same_community(marker: Path, community: str) -> str:
+    try:
+        earlier = str(json.loads(marker.read_text(encoding="utf-8"))["community"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise SettingsError(f"{marker} cannot be read: add --start-over") from error
+    if earlier and community not in ("", earlier):
+        raise SettingsError(
+            f"the community in {marker.parent} likes {earlier!r}: add --start-over to begin with {community!r}"
+        )
+    return community or earlier
+
+
+def _remember(directory: Path, community: str) -> None:
+    (directory / MARKER).write_text(json.dumps({"community": community}), encoding="utf-8")
+
+
+def _forget(directory: Path) -> None:
+    for path in (*directory.glob("reactune.db*"), directory / "adapters"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
