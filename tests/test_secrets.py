@@ -11,6 +11,7 @@ from pathlib import Path
 from reactune.doctor.findings import find
 from reactune.run import supervised_trainer
 from storage.database.database import open_database
+from storage.runtime.redaction import Redactor, secrets_of
 from storage.settings.loading import load_settings
 
 TOKEN = ".".join(("MTIzNDU2Nzg5MDEyMzQ1Njc4OTA", "GabcdE", "x" * 30))  # no real one
@@ -63,7 +64,7 @@ def test_an_unreachable_database_is_told_without_its_password() -> None:
     settings = load_settings(
         environment={"REACTUNE_DATABASE__URL": f"postgresql+psycopg://bot:{PASSWORD}@127.0.0.1:1/none"}
     )
-    finding = find("Database", lambda: str(open_database(settings)))
+    finding = find("Database", lambda: str(open_database(settings)), Redactor(secrets_of(settings)))
     assert finding.status == "problem"
     assert "127.0.0.1:1" in finding.says
     assert PASSWORD not in finding.says

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from bot.errors import ConnectionRefused
 from storage.errors import StorageError
+from storage.runtime.redaction import Redactor
 from storage.wording import count
 
 Check = tuple[str, Callable[[], str]]
@@ -38,13 +39,17 @@ class Finding:
     says: str
 
 
-def find(what: str, check: Callable[[], str]) -> Finding:
+def find(what: str, check: Callable[[], str], redact: Redactor) -> Finding:
+    """Run the check. `redact` hides secrets in the text of an unexpected error."""
     try:
         return Finding(what, FindingStatus.OK, check())
     except Hint as hint:
         return Finding(what, FindingStatus.HINT, str(hint))
     except (Problem, StorageError, ConnectionRefused) as error:
         return Finding(what, FindingStatus.PROBLEM, str(error))
+    except Exception as error:  # the other checks should still run
+        reason, *_ = str(error).splitlines() or [""]
+        return Finding(what, FindingStatus.PROBLEM, redact(f"the check failed: {type(error).__name__}: {reason}"))
 
 
 def problems_of(findings: Iterable[Finding]) -> list[Finding]:

@@ -9,6 +9,8 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +21,24 @@ from bot.cogs.comparison import NO_ANSWER, Comparison
 from bot.demo.community import TASTES
 from reactune.app import main
 from reactune.demo import sole_demo
+from reactune.run import supervised_trainer
 from storage.adapters.folder_store import AdapterStore
 from storage.database.database import open_database
-from storage.database.enums import GateVerdict
+from storage.database.enums import GateVerdict, TrainingSource
 from storage.database.tables import RoundRow
 from storage.models.base_model import resolve_base_model
 from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import register
-from storage.runtime.processes import BOT, sole_process, sole_token
+from storage.runtime.processes import BOT, TRAINER, sole_process, sole_token
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
+from storage.training.rounds import request_round
 from storage.votes.votes import Vote
 from tests.past import add_round, add_version, pair
 from tests.seeding import BOB, account, add_correction, add_reply, add_siblings, vote
 from tests.storage.adapters.test_folder_store import publish
 from tests.tiny_model import build_tiny_base
+from trainer.rounds import worker
 
 LATER = 10_000
 """A day after every vote that a test gives."""
@@ -442,6 +447,34 @@ def test_train_says_how_many_pairs_are_missing(reactune, seeded, revision):
     assert round_["reason"].startswith("2 pairs to learn from, 8 needed: suggest better answers")
 
 
+def test_ctrl_c_leaves_a_round_that_another_trainer_runs(reactune, settings, monkeypatch):
+    stop = threading.Event()
+    stop.set()
+    monkeypatch.setattr(worker, "stopped_by_signals", lambda: nullcontext(stop))
+    settings.data.directory.mkdir()
+    with sole_process(TRAINER, settings.data.directory):
+        code, out, _ = reactune("train", "--json")
+    assert (code, json.loads(out)["status"]) == (130, "requested")
+    (line,) = json.loads(reactune("audit", "--json")[1])["entries"]
+    assert (line["action"], line["outcome"]) == ("model train", "done")
+
+
+def test_a_refused_round_is_recorded_as_refused(reactune, seeded):
+    seeded(lambda session: request_round(session, 1, "ann", TrainingSource.EXAMPLES))
+    code, _, err = reactune("train")
+    assert (code, "which learns from examples, is not finished" in err) == (1, True)
+    (line,) = json.loads(reactune("audit", "--json")[1])["entries"]
+    assert (line["action"], line["outcome"]) == ("model train", "refused")
+
+
+def test_a_trainer_that_needs_a_person_is_not_restarted(tmp_path, caplog):
+    with supervised_trainer(tmp_path / "missing.toml", {}):
+        (keeper,) = [thread for thread in threading.enumerate() if thread.name == "trainer keeper"]
+        keeper.join(120)
+        assert not keeper.is_alive()
+    assert "The trainer stopped and needs you" in caplog.text
+
+
 def test_exported_pairs_are_what_trl_reads(reactune, seeded, revision, tmp_path):
     seeded(lambda session: add_siblings(session, 3, base_revision=revision))
     code, out, _ = reactune("export", "pairs.jsonl", "--json")
@@ -714,7 +747,11 @@ class TestPersonalities:
         [
             (
                 ("personality", "export", "keeper", "out"),
-                "the champion of keeper is the base model, which has no adapter",
+                "the champion of keeper is base, which has no adapter to export",
+            ),
+            (
+                ("personality", "export", "keeper", "out", "--version", "base"),
+                "base has no adapter to export",
             ),
             (("personality", "import", "none.zip", "--name", "x"), "none.zip cannot be read"),
             (("personality", "import", "Night Owl.toml"), "is not a valid personality name"),

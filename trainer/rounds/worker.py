@@ -17,6 +17,7 @@ from storage.database.database import Database, open_database
 from storage.database.engine import FAILURES, explain
 from storage.database.enums import RoundStatus, TrainingSource
 from storage.errors import DataDirectoryInUse, RoundConflict
+from storage.operations.audit import AuditedAction, audited
 from storage.personalities.personalities import open_personality
 from storage.runtime.processes import (
     HEARTBEAT_S,
@@ -73,7 +74,7 @@ def run_trainer(settings: Settings, stop: threading.Event) -> None:
 def train_now(
     settings: Settings,
     personality: str,
-    requested_by: str,
+    action: AuditedAction,
     report: Callable[[Round], None],
     stop: threading.Event,
     *,
@@ -82,14 +83,14 @@ def train_now(
     """Request a round or join an open one, wait until it ends, and return it; `report` gets it while it is open.
 
     A running trainer does the work, on this host or another; without one, this process does. If `stop` is set, a
-    round that runs here is interrupted and one that runs elsewhere continues. Raises PersonalityNotFound.
+    round that runs here is interrupted and one that runs elsewhere continues. Raises PersonalityNotFound,
+    RoundConflict, PersonalityConflict.
     """
     with closing(open_database(settings)) as database:
         _end_orphans(settings, database, stop)
         with database.transaction() as session:
-            requested, _ = request_round(
-                session, open_personality(session, settings, personality).id, requested_by, learns_from
-            )
+            personality_id = open_personality(session, settings, personality).id
+            requested, _ = audited(action, request_round)(session, personality_id, action.actor, learns_from)
         while (round_ := _read_round(database, requested.id)).is_open and not stop.is_set():
             report(round_)
             _run_here_or_wait(settings, database, stop, lambda: report(_read_round(database, requested.id)))

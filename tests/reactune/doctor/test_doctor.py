@@ -15,6 +15,7 @@ from bot.operations.alerts import local_alerts
 from bot.operations.health import HealthCheck
 from reactune.doctor.command import run_checks
 from reactune.doctor.findings import Finding, FindingStatus, describe_findings
+from reactune.doctor.findings import find as find_one
 from storage.backups.backup import BACKUP
 from storage.database.columns import utc_now
 from storage.database.database import open_database
@@ -22,6 +23,7 @@ from storage.database.tables import HeartbeatRow
 from storage.operations.alerts import record_alerts
 from storage.personalities.personalities import ensure_personality
 from storage.runtime.processes import BOT, TRAINER, record_heartbeat, worker_name
+from storage.runtime.redaction import Redactor
 from tests.seeding import add_reply
 from tests.tiny_model import build_tiny_base
 
@@ -224,6 +226,13 @@ class TestBackups:
 
 
 class TestSummary:
+    def test_an_unexpected_error_is_a_problem_without_its_secrets(self):
+        def check():
+            raise ConnectionResetError("pass-word was refused\nat line 2")
+
+        found = find_one("Token", check, Redactor({"pass-word"}))
+        assert (found.status, found.says) == ("problem", "the check failed: ConnectionResetError: *** was refused")
+
     def test_problems_are_listed_again_by_number_and_hints_are_not(self):
         findings = [
             Finding("Token", FindingStatus.PROBLEM, "not set: set it"),
