@@ -13,8 +13,8 @@ from typing import Annotated
 import typer
 
 from bot.demo.community import TASTES, find_taste
-from reactune.console import Config, import_from_here, needed_by, progress, read_settings
 from reactune.run import prepare_base, supervised_trainer
+from reactune.shared import Config, import_from_here, needed_by, progress, read_settings
 from storage.errors import DataDirectoryInUse, SettingsError
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.processes import BOT, sole_process

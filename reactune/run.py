@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from reactune.console import Config, progress, read_settings
+from reactune.shared import Config, progress, read_settings
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.processes import BOT, TRAINER
 from storage.settings.sections import Settings

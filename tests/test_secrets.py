@@ -66,13 +66,13 @@ def test_an_unreachable_database_is_told_without_its_password() -> None:
     )
     finding = find("Database", lambda: str(open_database(settings)), Redactor(secrets_of(settings)))
     assert finding.status == "problem"
-    assert "127.0.0.1:1" in finding.says
-    assert PASSWORD not in finding.says
+    assert "127.0.0.1:1" in finding.message
+    assert PASSWORD not in finding.message
 
 
 def test_every_program_keeps_its_settings_safe_and_hands_none_to_a_child_by_argument() -> None:
-    commands = [str(path.relative_to(ROOT)) for path in (ROOT / "reactune").rglob("*.py") if path.name != "console.py"]
-    source = (ROOT / "reactune" / "console.py").read_text(encoding="utf-8")
+    commands = [str(path.relative_to(ROOT)) for path in (ROOT / "reactune").rglob("*.py") if path.name != "shared.py"]
+    source = (ROOT / "reactune" / "shared.py").read_text(encoding="utf-8")
     assert source.count("load_settings(") == source.count("redact_secrets(settings)") == 1
     for name in [*commands, "tests/benchmarks/command_line.py"]:
         assert "load_settings" not in (ROOT / name).read_text(encoding="utf-8"), name

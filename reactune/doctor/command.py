@@ -8,8 +8,8 @@ from dataclasses import asdict
 
 import typer
 
-from reactune.console import AsJson, Config, read_settings, show
 from reactune.doctor.findings import Check, Finding, FindingStatus, describe_findings, find, problems_of
+from reactune.shared import AsJson, Config, read_settings, show
 from storage.runtime.redaction import Redactor, secrets_of
 from storage.settings.sections import Settings
 

@@ -36,7 +36,7 @@ SIGNS = {FindingStatus.OK: "✓", FindingStatus.HINT: "–", FindingStatus.PROBL
 class Finding:
     what: str
     status: FindingStatus
-    says: str
+    message: str
 
 
 def find(what: str, check: Callable[[], str], redact: Redactor) -> Finding:
@@ -58,9 +58,9 @@ def problems_of(findings: Iterable[Finding]) -> list[Finding]:
 
 def describe_findings(findings: Sequence[Finding]) -> str:
     """Return one line per finding, then the numbered list of what to fix."""
-    lines = [f"{SIGNS[finding.status]} **{finding.what}:** {finding.says}" for finding in findings]
+    lines = [f"{SIGNS[finding.status]} **{finding.what}:** {finding.message}" for finding in findings]
     problems = problems_of(findings)
     if not problems:
         return "\n".join([*lines, "", "All good."])
-    to_fix = [f"{number}. **{problem.what}:** {problem.says}" for number, problem in enumerate(problems, start=1)]
+    to_fix = [f"{number}. **{problem.what}:** {problem.message}" for number, problem in enumerate(problems, start=1)]
     return "\n".join([*lines, "", f"**{count(len(problems), 'thing')} to fix**", "", *to_fix])

@@ -600,12 +600,12 @@ def test_doctor_finds_what_is_missing_and_says_what_to_do(reactune):
     code, out, _ = reactune("doctor", "--json")
     findings = {finding["what"]: finding for finding in json.loads(out)["findings"]}
     assert code == 1
-    assert findings["Database"]["says"] == "sqlite, schema up to date"
+    assert findings["Database"]["message"] == "sqlite, schema up to date"
     assert findings["Base model"]["status"] == "ok"
-    assert "base, no adapter" in findings["Champions"]["says"]
-    assert "reactune run" in findings["Trainer"]["says"]
-    assert "DISCORD_TOKEN is not set" in findings["Token"]["says"]
-    assert "privacy.discord_training_permission" in findings["Training basis"]["says"]
+    assert "base, no adapter" in findings["Champions"]["message"]
+    assert "reactune run" in findings["Trainer"]["message"]
+    assert "DISCORD_TOKEN is not set" in findings["Token"]["message"]
+    assert "privacy.discord_training_permission" in findings["Training basis"]["message"]
 
 
 def test_on_a_new_install_doctor_asks_only_for_a_token_and_a_server(reactune):
@@ -622,7 +622,7 @@ def test_doctor_names_a_base_model_that_is_not_there(reactune):
     findings = {finding["what"]: finding for finding in json.loads(out)["findings"]}
     assert code == 1
     assert findings["Base model"]["status"] == "problem"
-    assert "model.base" in findings["Base model"]["says"]
+    assert "model.base" in findings["Base model"]["message"]
 
 
 def test_doctor_names_the_line_of_a_suite_that_is_no_json(reactune, tmp_path):
@@ -632,9 +632,9 @@ def test_doctor_names_the_line_of_a_suite_that_is_no_json(reactune, tmp_path):
     findings = {finding["what"]: finding for finding in json.loads(out)["findings"]}
     assert code == 1
     assert findings["Suites"]["status"] == "problem"
-    assert findings["Suites"]["says"].startswith(f"{suite}, line 2")
+    assert findings["Suites"]["message"].startswith(f"{suite}, line 2")
     _, out, _ = reactune("doctor", "--json")
-    assert any(f["what"] == "Suites" and "knowledge (" in f["says"] for f in json.loads(out)["findings"])
+    assert any(f["what"] == "Suites" and "knowledge (" in f["message"] for f in json.loads(out)["findings"])
 
 
 def test_an_unknown_bench_is_refused(reactune):
@@ -701,7 +701,7 @@ class TestPersonalities:
         findings = json.loads(reactune("doctor", "--json")[1])["findings"]
         (cards,) = [finding for finding in findings if finding["what"] == "Personalities"]
         assert cards["status"] == "problem"
-        assert "owl.toml: system_promt is not a key of a card" in cards["says"]
+        assert "owl.toml: system_promt is not a key of a card" in cards["message"]
 
     def test_a_first_version_by_demonstration_is_compared_exported_and_imported(self, reactune, card, tmp_path):
         quick = {

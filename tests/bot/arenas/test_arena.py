@@ -444,13 +444,13 @@ class TestDoctor:
             return {finding.what: finding for finding in found}
 
         well = findings(schedule="0 18 * * *", channel=7)
-        assert well["Prompt bank"].says == "42 prompts in the bundled bank"
-        assert well["Arenas"].says == "scheduled at 0 18 * * * UTC in channel 7"
-        assert findings()["Arenas"].says == "started by admins only"
+        assert well["Prompt bank"].message == "42 prompts in the bundled bank"
+        assert well["Arenas"].message == "scheduled at 0 18 * * * UTC in channel 7"
+        assert findings()["Arenas"].message == "started by admins only"
         unwell = findings(prompts="/nowhere.txt", schedule="0 18 * * *")
         assert unwell["Prompt bank"].status == "problem"
-        assert "arena.prompts" in unwell["Prompt bank"].says
-        assert "arena.channel is not" in unwell["Arenas"].says
+        assert "arena.prompts" in unwell["Prompt bank"].message
+        assert "arena.channel is not" in unwell["Arenas"].message
 
 
 class TestWithoutManageMessages:

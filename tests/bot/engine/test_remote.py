@@ -612,25 +612,25 @@ async def test_where_all_servers_are_down_members_are_told_and_the_engine_comes_
     with pytest.raises(ServersUnreachable, match="I can't reach my model server"):
         engine.submit(request())
     assert "cannot be reached" in caplog.text
-    assert engine.state().trouble.startswith(f"{server.url} cannot be reached")
+    assert engine.state().failure_reason.startswith(f"{server.url} cannot be reached")
     await server.restart()
-    await until(lambda: not engine.state().trouble)
+    await until(lambda: not engine.state().failure_reason)
     assert await answer(engine, request()) == OF_BASE
 
 
 async def test_a_server_that_is_away_is_told_while_another_answers(start: StartEngine) -> None:
     server, other = RemoteServer(), RemoteServer()
     engine = await start(server, other)
-    assert engine.state().lacks == ""
+    assert engine.state().degraded_reason == ""
     await other.stop()
-    await until(lambda: engine.state().lacks)
-    assert engine.state().lacks.startswith(f"{other.url} cannot be reached")
-    assert engine.state().trouble == ""
-    (told,) = local_alerts(HealthCheck("disk", is_well=True, says=""), engine.state(), [])
-    assert told.says.startswith(f"some model servers cannot answer: {other.url}")
+    await until(lambda: engine.state().degraded_reason)
+    assert engine.state().degraded_reason.startswith(f"{other.url} cannot be reached")
+    assert engine.state().failure_reason == ""
+    (told,) = local_alerts(HealthCheck("disk", ok=True, message=""), engine.state(), [])
+    assert told.message.startswith(f"some model servers cannot answer: {other.url}")
     assert await answer(engine, request()) == OF_BASE
     await other.restart()
-    await until(lambda: not engine.state().lacks)
+    await until(lambda: not engine.state().degraded_reason)
 
 
 async def test_servers_may_start_after_the_bot(start: StartEngine) -> None:

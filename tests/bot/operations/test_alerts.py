@@ -142,9 +142,9 @@ async def test_another_engine_than_was_wanted_is_told_once_and_its_end(told, env
 
 
 def test_a_quoted_error_that_ends_with_a_full_stop_gets_no_second_one():
-    (trouble,) = local_alerts(HealthCheck("disk", True, ""), EngineState(trouble="it died."), [])
+    (alert,) = local_alerts(HealthCheck("disk", True, ""), EngineState(failure_reason="it died."), [])
     now = utc_now()
-    text = describe_alert(Alert(trouble.key, trouble.says, trouble.remedy, now, None, announced=False))
+    text = describe_alert(Alert(alert.key, alert.message, alert.remedy, now, None, announced=False))
     assert text.startswith("⚠️ The model cannot answer: it died. What to do: Run")
 
 

@@ -97,14 +97,14 @@ async def test_health_says_what_is_missing_and_whether_it_matters(env, get, quer
 async def test_health_names_the_engine_that_answers(env, engine, get, query):
     query(lambda session: record_heartbeat(session, TRAINER, "here"))
     engine.reported = EngineState(name="OpenVINO")
-    assert '"says": "OpenVINO answers"' in (await get("/health"))[1]
+    assert '"message": "OpenVINO answers"' in (await get("/health"))[1]
     engine.reported = EngineState(name="transformers", fallback="OpenVINO cannot be imported")
     status, said = await get("/health")
     checks = json.loads(said)["checks"]
     assert (status, json.loads(said)["status"]) == (200, "degraded")
     assert checks["engine"] == {
-        "is_well": False,
-        "says": "transformers answers instead of OpenVINO, more slowly: OpenVINO cannot be imported",
+        "ok": False,
+        "message": "transformers answers instead of OpenVINO, more slowly: OpenVINO cannot be imported",
         "needed": False,
     }
 

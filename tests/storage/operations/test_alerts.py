@@ -39,8 +39,8 @@ def told(session: Session) -> list[tuple[str, bool]]:
 
 
 def test_it_is_told_once_while_it_lasts_and_once_when_it_is_over(session):
-    for says in ("1.9 GB free", "1.8 GB free"):
-        record_alerts(session, "here", [replace(DISK, says=says)])
+    for message in ("1.9 GB free", "1.8 GB free"):
+        record_alerts(session, "here", [replace(DISK, message=message)])
         session.expire_all()
     assert told(session) == [("disk", False)]
     record_alerts(session, "here", [DISK])
