@@ -60,7 +60,7 @@ def test_logs_reprs_arguments_and_tracebacks_hold_no_secret(tmp_path: Path) -> N
     assert PASSWORD not in everything
 
 
-def test_an_unreachable_database_is_told_without_its_password() -> None:
+def test_an_unreachable_database_is_reported_without_its_password() -> None:
     settings = load_settings(
         environment={"REACTUNE_DATABASE__URL": f"postgresql+psycopg://bot:{PASSWORD}@127.0.0.1:1/none"}
     )

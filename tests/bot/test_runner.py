@@ -88,7 +88,7 @@ class _Socket:
         self.close_code = code
 
 
-def test_a_token_that_is_reset_while_the_bot_runs_is_told_when_it_is_back(with_token, refused):
+def test_a_token_reset_while_the_bot_runs_is_announced_on_return(with_token, refused):
     with pytest.raises(ConnectionRefused, match="Discord does not accept DISCORD_TOKEN"):
         run_bot(with_token, refused(discord.ConnectionClosed(_Socket(4004), shard_id=None)))
     with closing(open_database(with_token)) as database, database.snapshot() as session:

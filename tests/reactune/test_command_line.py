@@ -89,7 +89,7 @@ def reactune(variables: dict[str, str], tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def reactune_process(variables: dict[str, str], tmp_path: Path):
-    """Like `reactune`, as a program of its own."""
+    """Like `reactune`, as a separate process."""
 
     def run(*words: str, **more: str) -> tuple[int, str, str]:
         own = {k: v for k, v in os.environ.items() if not k.startswith("REACTUNE_") and k != "DISCORD_TOKEN"}
@@ -206,7 +206,7 @@ def test_the_database_is_migrated(reactune):
     assert json.loads(reactune("db", "migrate", "--json")[1]) == {"from": first["to"], "to": first["to"]}
 
 
-def test_the_database_is_copied_to_an_address_that_stands_in_no_history(reactune, version, tmp_path):
+def test_the_target_address_of_a_copy_is_kept_out_of_shell_history(reactune, version, tmp_path):
     target = f"sqlite:///{tmp_path / 'copy.db'}"
     code, _, err = reactune("db", "copy")
     assert code == 2
@@ -324,7 +324,7 @@ def doubtful(settings: Settings, seeded):
     return seeded(add)
 
 
-def test_what_did_not_pass_the_gate_is_promoted_only_with_override_and_reason(reactune, doubtful):
+def test_a_version_that_did_not_pass_is_promoted_only_with_override_and_reason(reactune, doubtful):
     code, out, err = reactune("model", "promote", "v1")
     assert (code, out) == (2, "")
     assert err == (
@@ -366,7 +366,7 @@ def test_a_canary_is_started_shown_and_stopped(reactune, version):
         (("list", "--personality", "nobody"), "there is no personality 'nobody'"),
     ],
 )
-def test_what_cannot_be_done_is_a_sentence_and_exit_code_2(reactune, version, words, sentence):
+def test_an_impossible_model_command_prints_a_sentence_and_exits_with_2(reactune, version, words, sentence):
     code, out, err = reactune("model", *words)
     assert (code, out) == (2, "")
     assert sentence in err
@@ -625,7 +625,7 @@ def test_doctor_names_a_base_model_that_is_not_there(reactune):
     assert "model.base" in findings["Base model"]["message"]
 
 
-def test_doctor_names_the_line_of_a_suite_that_is_no_json(reactune, tmp_path):
+def test_doctor_names_the_line_of_a_suite_that_is_not_json(reactune, tmp_path):
     suite = tmp_path / "ours.jsonl"
     suite.write_text('{"id": "a", "prompt": "Hello?", "must": ["hi"]}\n{"id": \n', encoding="utf-8")
     code, out, _ = reactune("doctor", "--json", REACTUNE_GATE__SUITES=str(suite))
@@ -693,7 +693,7 @@ class TestPersonalities:
         shown = reactune("personality", "show", "keeper")[1]
         assert "You keep a lighthouse." in shown
 
-    def test_a_broken_card_is_told_and_the_others_work(self, reactune, card):
+    def test_a_broken_card_is_reported_and_the_others_work(self, reactune, card):
         (card.parent / "owl.toml").write_text("system_promt = 'x'")
         code, _, err = reactune("personality", "show", "owl")
         assert code == 2
@@ -759,7 +759,7 @@ class TestPersonalities:
             (("compare", "--personality", "pirat"), "there is no personality 'pirat'"),
         ],
     )
-    def test_what_cannot_be_done_is_said_in_a_sentence(self, reactune, card, words, said):
+    def test_an_impossible_command_prints_a_sentence(self, reactune, card, words, said):
         code, out, err = reactune(*words)
         assert (code in (1, 2), out) == (True, "")
         assert said in err
@@ -800,6 +800,6 @@ def test_an_id_that_nothing_can_have_is_not_found(reactune, id_):
     assert out.startswith("No reply has this request or message id")
 
 
-def test_an_argument_that_is_no_text_is_refused(reactune):
+def test_an_argument_that_is_not_text_is_refused(reactune):
     sentence = "reactune: an argument is not valid UTF-8: write it in UTF-8, file names included\n"
     assert reactune("trace", "\udcff") == (2, "", sentence)

@@ -34,7 +34,7 @@ async def test_message_reply_and_vote_have_one_id(place, told, rows):
     assert lines[f"A vote on reply {reply.id} is stored: up."] == reply.request_id
 
 
-async def test_another_answer_is_a_request_of_its_own(place, rows):
+async def test_another_answer_is_a_separate_request(place, rows):
     answer = await place.ask("hi")
     await place.bo.react(answer, "🔁")
     first, second = (row.request_id for row in rows(ReplyRow))
@@ -82,7 +82,7 @@ def test_an_unknown_request_is_said():
     assert trace_lines([]) == [NOTHING_FOUND]
 
 
-def test_what_a_models_process_logs_is_told_with_the_request(told):
+def test_log_lines_of_a_model_process_name_the_request(told):
     from bot.engine.openvino.worker import _Relay
 
     events: list[dict] = []

@@ -83,7 +83,7 @@ async def test_members_read_why_there_is_no_answer(
     assert (await place.ask("hi")).content == "answer 2\n-# base"
 
 
-async def test_a_spent_day_is_told_to_admins(place: Place, query: Any, settings: Settings) -> None:
+async def test_admins_read_that_the_days_tokens_are_spent(place: Place, query: Any, settings: Settings) -> None:
     async def status() -> str:
         text: str = (await place.grace.slash(place.channel, "model status")).response.content
         return text

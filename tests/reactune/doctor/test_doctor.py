@@ -44,7 +44,7 @@ class TestCoherenceModel:
     def test_the_base_may_judge(self, find):
         assert find()["Coherence model"].message == "the base model itself"
 
-    def test_a_folder_that_is_not_there_or_no_model_is_told(self, find, tmp_path):
+    def test_a_folder_that_is_missing_or_not_a_model_is_reported(self, find, tmp_path):
         missing, empty = (find(gate={"coherence_model": name})["Coherence model"] for name in ("/no", str(tmp_path)))
         assert missing.status == "problem"
         assert empty.status == "problem"
@@ -71,7 +71,7 @@ class TestEngine:
     def tiny(self, tmp_path):
         return build_tiny_base(tmp_path / "tiny")
 
-    def test_who_answers_and_how_much_they_read_is_told(self, find, tiny):
+    def test_the_engine_and_its_context_are_reported(self, find, tiny):
         found = find(model={"base": str(tiny)})["Engine"]
         assert (found.status == "ok", found.message) == (
             True,
@@ -80,7 +80,7 @@ class TestEngine:
         slow = find(model={"base": str(tiny), "engine": "transformers", "dtype": "float32"})["Engine"]
         assert slow.message == f"transformers, in float32, on the CPU{self.CUT}"
 
-    def test_a_base_that_openvino_cannot_serve_is_told_before_the_bot_starts(self, find, tiny):
+    def test_doctor_reports_a_base_that_openvino_cannot_serve(self, find, tiny):
         config = json.loads((tiny / "config.json").read_text())
         (tiny / "config.json").write_text(json.dumps({**config, "hidden_act": "gelu"}))
         auto, openvino = (find(model={"base": str(tiny), "engine": name})["Engine"] for name in ("auto", "openvino"))
@@ -92,7 +92,7 @@ class TestEngine:
             in openvino.message
         )
 
-    def test_a_bot_that_answers_with_another_engine_is_told(self, find, settings, tiny):
+    def test_doctor_reports_a_bot_that_uses_a_fallback_engine(self, find, settings, tiny):
         worker = worker_name(settings.data.directory)
         state = EngineState(name="transformers", fallback="OpenVINO cannot be imported")
         disk = HealthCheck("disk", True, "")
@@ -116,7 +116,7 @@ class TestAnnouncements:
         assert (found.status == "ok", found.message) == (True, "in channel 1456074443980800015")
 
     @pytest.mark.parametrize("channel", [7, 10**15, 10**20])
-    def test_what_can_be_no_id_is_told(self, find, channel):
+    def test_an_invalid_id_is_reported(self, find, channel):
         found = find(release={"announce_channel": channel})["Announcements"]
         assert found.status == "problem"
         assert f"release.announce_channel contains {channel}, which is not a Discord ID" in found.message
@@ -139,18 +139,18 @@ class TestAccess:
         assert found.status == "problem"
         assert found.message.startswith("the bot serves nobody, because access.servers is empty: start the bot")
 
-    def test_whom_it_serves_is_told(self, find):
+    def test_the_served_servers_and_roles_are_reported(self, find):
         found = find(access={"servers": (self.ID,), "roles": (self.ID,)})["Access"]
         assert (found.status == "ok", found.message) == (True, "1 server, only 1 role, direct messages too")
 
-    def test_what_is_no_id_is_named(self, find):
+    def test_an_invalid_id_is_named(self, find):
         found = find(access={"servers": (self.ID,), "channels": (12,)})["Access"]
         assert found.status == "problem"
         assert found.message.startswith("access.channels contains 12, which is not a Discord ID")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such modes")
-def test_a_data_folder_that_others_may_read_is_told_with_the_remedy(find, settings):
+def test_a_data_folder_that_others_can_read_is_reported_with_the_remedy(find, settings):
     folder = settings.data.directory
     for path in (folder, *folder.iterdir()):
         path.chmod(0o700 if path.is_dir() else 0o600)
@@ -173,7 +173,7 @@ class TestAdapterStore:
         )
         assert list((tmp_path / "shared").iterdir()) == []
 
-    def test_a_store_that_cannot_be_used_is_told_with_a_remedy(self, find, tmp_path):
+    def test_an_unusable_store_is_reported_with_a_remedy(self, find, tmp_path):
         (tmp_path / "file").touch()
         found = find(data={"adapters": (tmp_path / "file").as_uri()})["Adapter store"]
         assert found.status == "problem"

@@ -71,7 +71,7 @@ def test_copies_that_no_server_has_go_after_a_day(adapter: AdapterRef, copies: S
 
 
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="needs a limit on file sizes")
-def test_a_full_disk_is_told_and_leaves_nothing(
+def test_a_full_disk_is_reported_and_leaves_nothing(
     adapter: AdapterRef, copies: ServedAdapterCopies, tmp_path: Path
 ) -> None:
     with (

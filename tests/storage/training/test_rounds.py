@@ -186,7 +186,7 @@ def test_the_digest_tells_every_part_of_a_pair() -> None:
     assert digest_manifest([pair])[:16] == "53d32dc02db3ef69", "it is the same everywhere and stays so"
 
 
-def test_a_round_tells_its_evidence_its_voters_and_its_gate(session: Session, personality_id: int) -> None:
+def test_a_round_shows_its_evidence_its_voters_and_its_gate(session: Session, personality_id: int) -> None:
     round_ = running(session, personality_id)
     voters = [RoundVoter(ALICE, 0.3, 0.1), RoundVoter(BOB, 0.2, 0.4), RoundVoter(CAROL, 0.0, 0.4)]
     evidence = {"votes": 12, "notes": ["few voters"]}
