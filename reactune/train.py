@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -23,9 +24,10 @@ from reactune.shared import (
     with_cards,
 )
 from storage.database.enums import TrainingSource
+from storage.operations.audit import audited
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.runtime.log_setup import set_up_logs
-from storage.training.rounds import Round
+from storage.training.rounds import Round, request_round
 from storage.wording import count
 
 
@@ -47,13 +49,14 @@ def train(
     set_up_logs(settings, "train", least=logging.WARNING)
     with with_cards(settings):
         pass  # this may be the first command, and the personality may be a new card
-    request = operator_action("model train", f"learn_from: {learns_from}")
-    with operating(config, personality, request) as (_, action, _), progress() as say, stopped_by_signals() as stop:
+    command = operator_action("model train", f"learn_from: {learns_from}")
+    with operating(config, personality, command) as (_, action, _), progress() as say, stopped_by_signals() as stop:
+        request = partial(audited(action, request_round), requested_by=action.actor, learns_from=learns_from)
 
         def report(round_: Round) -> None:
             say(plain_text_of(describe_round(round_)))
 
-        round_ = train_now(settings, personality, action, report, stop, learns_from=learns_from)
+        round_ = train_now(settings, personality, request, report, stop)
     show(asdict(round_), describe_round(round_), as_json)
     if round_.is_open:  # stopped by Ctrl-C while another trainer runs the round
         raise typer.Exit(130)

@@ -1,4 +1,4 @@
-"""The gateway connects before the model is loaded; questions wait until then. The bot stops if no model can be loaded."""
+"""The gateway connects before the model is loaded; questions wait until then. Without a model the bot stops."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,6 @@ from storage.database.enums import RoundStatus
 from storage.database.tables import HeartbeatRow
 from storage.errors import DataDirectoryInUse, PersonalityNotFound, SettingsError
 from storage.models.base_model import resolve_base_model
-from storage.operations.audit import AuditedAction
 from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import list_versions, register
 from storage.runtime.processes import TRAINER, is_alive, last_heartbeat, sole_process, worker_name
@@ -35,7 +35,7 @@ from trainer.progress import Phase
 from trainer.rounds import worker
 from trainer.rounds.worker import describe_exit, run_trainer, train_now
 
-TRAIN = AuditedAction("command line", "model train")
+TRAIN = partial(request_round, requested_by="command line")
 ROOT = Path(__file__).parents[3]
 HANG_S = 300.0
 """After which a test is given up."""
