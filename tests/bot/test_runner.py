@@ -108,7 +108,7 @@ def test_an_unreachable_discord_is_a_sentence(with_token, refused, error):
         run_bot(with_token, refused(error))
 
 
-def test_a_missing_intent_is_said_and_the_bot_serves_without_it(with_token, refused, attempts, caplog):
+def test_a_missing_intent_is_reported_and_the_bot_serves_without_it(with_token, refused, attempts, caplog):
     run_bot(with_token, refused(discord.PrivilegedIntentsRequired(None)))
     assert attempts == [(True, False), (False, False)]
     assert "answers only mentions, direct messages" in caplog.text

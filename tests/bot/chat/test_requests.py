@@ -78,7 +78,7 @@ async def test_a_trace_leads_from_the_message_to_the_version(place, rows, query)
     assert lines[-2:] == ["  votes: 1 down", "  round 1 learned from it: published, v1"]
 
 
-def test_an_unknown_request_is_said():
+def test_an_unknown_request_is_reported():
     assert trace_lines([]) == [NOTHING_FOUND]
 
 

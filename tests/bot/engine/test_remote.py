@@ -389,7 +389,7 @@ async def test_a_server_without_updates_at_run_time_says_how_to_start_it(
         await answer(engine, request(adapter=adapters[0]))
 
 
-async def test_a_version_is_asked_of_another_server_where_one_cannot_load_it(
+async def test_another_server_answers_if_one_cannot_load_a_version(
     start: StartEngine, adapters: list[AdapterRef]
 ) -> None:
     unable, able = RemoteServer(updates_adapters=False), RemoteServer()
@@ -542,7 +542,7 @@ async def test_a_server_with_too_much_to_do_leaves_answers_to_others(start: Star
     assert len(busy.asked()) <= 1
 
 
-async def test_a_storm_of_errors_loses_no_answer_where_one_server_is_well(start: StartEngine) -> None:
+async def test_a_storm_of_errors_loses_no_answer_if_one_server_works(start: StartEngine) -> None:
     servers = [RemoteServer() for _ in range(3)]
     servers[0].always = fails_with(500)
     servers[1].faults.extend([fails_with(429, retry_after="0.05"), dies_after(0), fails_with(500)] * 3)

@@ -56,7 +56,7 @@ def test_without_settings_nobody_is_served(
     assert denial_of(Where(server, channels, roles, is_admin=admin), AccessSettings()) is DenialReason.SERVER
 
 
-def test_every_button_and_form_asks_at_the_door() -> None:
+def test_every_button_and_form_checks_access() -> None:
     import discord
 
     def below(cls: type) -> set[type]:

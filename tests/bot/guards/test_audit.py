@@ -82,7 +82,7 @@ def test_every_admin_command_is_tried_here(env) -> None:
 
 
 @pytest.mark.usefixtures("open_to_all")
-async def test_every_admin_command_leaves_a_line_and_a_refusal_where_no_admin_calls_it(place, env):
+async def test_every_admin_command_is_recorded_and_refused_for_other_members(place, env):
     newest = 0
     for name, options in OPTIONS.items():
         for who in (place.grace, place.ada):

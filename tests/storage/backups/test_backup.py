@@ -206,7 +206,7 @@ class TestRestoring:
         assert restore_backup(settings, file, quietly, replace=True).kept_deletions == 1
         assert within(settings, lambda session: votes_on(session, 1)) == {}
 
-    def test_a_running_bot_is_not_pulled_the_rug_from(self, settings: Settings, file: Path) -> None:
+    def test_a_restore_is_refused_while_a_bot_runs(self, settings: Settings, file: Path) -> None:
         with sole_process(BOT, settings.data.directory), pytest.raises(DataDirectoryInUse):
             restore_backup(settings, file, quietly, replace=True)
 

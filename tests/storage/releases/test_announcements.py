@@ -190,7 +190,7 @@ def test_a_story_names_what_lies_between_the_two_versions(server: Server) -> Non
     ("status", "votes"),
     [(QuarantineStatus.OPEN, 1), (QuarantineStatus.EXCLUDED, 1), (QuarantineStatus.COUNTED, 3)],
 )
-def test_a_story_does_not_count_votes_that_are_held_back(server: Server, status: QuarantineStatus, votes: int) -> None:
+def test_a_story_does_not_count_quarantined_votes(server: Server, status: QuarantineStatus, votes: int) -> None:
     reply_id = add_reply(server.session, personality_id=server.personality_id)
     for user_id in (ALICE, BOB, CAROL):
         vote(server.session, reply_id, user_id, Vote.UP)

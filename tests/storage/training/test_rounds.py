@@ -287,7 +287,7 @@ def test_nothing_happens_to_a_round_that_ended(
 
 
 @pytest.mark.parametrize("step", STEPS, ids=["progress", "manifest", "finish"])
-def test_a_round_that_was_not_claimed_cannot_go_on(session: Session, personality_id: int, step: Step) -> None:
+def test_an_unclaimed_round_cannot_continue(session: Session, personality_id: int, step: Step) -> None:
     asked, _ = request_round(session, personality_id, "alice")
     with pytest.raises(RoundConflict):
         step(session, asked.id)

@@ -198,7 +198,7 @@ def let_vote(session: Session, users: Sequence[int], reply_id: int, value: Vote 
         vote_at(session, reply_id, user, value, at + timedelta(seconds=second))
 
 
-def test_a_burst_by_silent_accounts_is_held_back_and_described(session: Session, personality_id: int) -> None:
+def test_a_burst_by_silent_accounts_is_quarantined_and_described(session: Session, personality_id: int) -> None:
     reply_id = add_reply(session)
     let_vote(session, LURKERS[:3], reply_id)
     assert quarantines(session, personality_id) == [(REPLY, reply_id, [501, 502, 503])]
@@ -307,7 +307,7 @@ def decide(session: Session, personality_id: int, status: QuarantineStatus) -> Q
     return decide_quarantine(session, held.id, status, "grace (1)", "they are friends of mine")
 
 
-def test_counted_votes_count_and_are_never_held_back_again(session: Session, personality_id: int) -> None:
+def test_counted_votes_count_and_are_never_quarantined_again(session: Session, personality_id: int) -> None:
     reply_id = add_reply(session)
     let_vote(session, LURKERS[:3], reply_id)
     quarantines(session, personality_id)

@@ -593,7 +593,7 @@ def test_a_promotion_during_planning_makes_the_new_champion_the_parent(
 # Votes that do not count
 
 
-def test_bursts_are_held_back_before_a_round_looks_at_the_votes(
+def test_bursts_are_quarantined_before_a_round_reads_the_votes(
     database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare
 ) -> None:
     """Six accounts that never talked with the bot like one answer within a minute."""
