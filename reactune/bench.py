@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_group
 
-from reactune.console import needed_by
+from reactune.shared import needed_by
 from storage.errors import SettingsError
 
 

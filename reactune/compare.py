@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reactune.console import AsJson, Config, Personality, progress, read_settings, show, with_cards
+from reactune.shared import AsJson, Config, Personality, progress, read_settings, show, with_cards
 from storage.adapters import open_store
 from storage.models.base_model import BaseModel
 from storage.personalities.personalities import DEFAULT_PERSONALITY, personality_named

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from reactune.console import (
+from reactune.shared import (
     AsJson,
     Config,
     operator_action,

@@ -14,8 +14,8 @@ import typer
 
 from bot.demo.community import TASTES, find_taste
 from bot.demo.folder import choose_community, claim_folder
-from reactune.console import Config, import_from_here, needed_by, progress, read_settings
 from reactune.run import prepare_base, supervised_trainer
+from reactune.shared import Config, import_from_here, needed_by, progress, read_settings
 from storage.errors import DataDirectoryInUse, SettingsError
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.processes import BOT, sole_process

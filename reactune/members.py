@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from reactune.console import AsJson, Config, Personality, progress, read_settings, reading, show_plain
+from reactune.shared import AsJson, Config, Personality, progress, read_settings, reading, show_plain
 from storage.personalities.personalities import DEFAULT_PERSONALITY, personality_named
 
 privacy = typer.Typer(no_args_is_help=True, help="Show what is stored about members.")
@@ -61,7 +61,7 @@ def show_vote_outcomes(
     with progress() as say:
         base = resolve_base_model(settings.model.base, settings.data.directory, say)
     with reading(settings) as session:
-        whose = personality_named(session, personality)
-        outcomes = vote_outcomes(session, user_id, personality=whose, settings=settings, base_revision=base.revision)
+        found = personality_named(session, personality)
+        outcomes = vote_outcomes(session, user_id, personality=found, settings=settings, base_revision=base.revision)
     data = {"user_id": user_id, "votes": [asdict(outcome) for outcome in outcomes]}
     show_plain(data, outcome_text(outcomes, user_id), as_json)

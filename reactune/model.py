@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from reactune import releases
-from reactune.console import (
+from reactune.shared import (
     AsJson,
     Config,
     Personality,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from reactune.console import (
+from reactune.shared import (
     AsJson,
     Config,
     PersonalityName,
@@ -26,6 +26,7 @@ from storage.database.database import open_database
 from storage.errors import SettingsError
 from storage.personalities.personalities import list_personalities, personality_named
 from storage.releases.versions import read_alias, version_named
+from storage.wording import BASE_NAME
 
 personality = typer.Typer(no_args_is_help=True, help="List, show, export or import personalities.")
 
@@ -69,9 +70,10 @@ def export_personality(
         found = personality_named(session, name)
         wanted = version_named(session, found.id, version) if version else read_alias(session, found.id).version
         if wanted is None:
+            subject = BASE_NAME if version else f"the champion of {name} is {BASE_NAME}, which"
             raise SettingsError(
-                f"the champion of {name} is the base model, which has no adapter: choose a version with --version, or "
-                "train one (`reactune personality show` prints the card)"
+                f"{subject} has no adapter to export: choose a version with --version, or train one "
+                "(`reactune personality show` prints the card)"
             )
         origin = read_provenance(session, found, wanted, settings)
     with progress() as say:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from reactune.console import (
+from reactune.shared import (
     AsJson,
     Config,
     Personality,
@@ -47,8 +47,8 @@ def promote_model(
     as_json: AsJson = False,
 ) -> None:
     """Make a version the champion, so that it answers."""
-    said = operator_action("model promote", f"version: {version}, override: {override}", reason)
-    with operating(config, personality, said) as (database, action, personality_id):
+    command = operator_action("model promote", f"version: {version}, override: {override}", reason)
+    with operating(config, personality, command) as (database, action, personality_id):
         request = _request(config, personality_id, version, reason, override=override)
         _show_champion(promote_version(database, action, request), as_json)
 
@@ -57,8 +57,8 @@ def roll_back_model(
     config: Config = None, personality: Personality = DEFAULT_PERSONALITY, reason: Reason = "", as_json: AsJson = False
 ) -> None:
     """Go back to the previous champion."""
-    said = operator_action("model rollback", reason=reason)
-    with operating(config, personality, said) as (database, action, personality_id):
+    command = operator_action("model rollback", reason=reason)
+    with operating(config, personality, command) as (database, action, personality_id):
         _show_champion(roll_back_champion(database, action, personality_id, reason), as_json)
 
 
@@ -121,8 +121,8 @@ def start_model_canary(
 ) -> None:
     """Let a version answer a share of conversations until the votes decide."""
     subject = f"version: {version}, share: {share}, override: {override}"
-    said = operator_action("model canary start", subject, reason)
-    with operating(config, personality, said) as (database, action, personality_id):
+    command = operator_action("model canary start", subject, reason)
+    with operating(config, personality, command) as (database, action, personality_id):
         request = _request(config, personality_id, version, reason, override=override)
         try_version(database, action, request, read_settings(config).release, share)
     _show_canary(config, personality, as_json)
@@ -133,8 +133,8 @@ def stop_model_canary(
     config: Config = None, personality: Personality = DEFAULT_PERSONALITY, reason: Reason = "", as_json: AsJson = False
 ) -> None:
     """Stop the canary, so that the champion answers everywhere again."""
-    said = operator_action("model canary stop", reason=reason)
-    with operating(config, personality, said) as (database, action, personality_id):
+    command = operator_action("model canary stop", reason=reason)
+    with operating(config, personality, command) as (database, action, personality_id):
         database.call(audited(action, stop_canary), personality_id, by=action.actor, reason=reason)
     _show_canary(config, personality, as_json)
 

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from reactune.console import Config, progress, read_settings
+from reactune.shared import Config, progress, read_settings
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.processes import BOT, TRAINER
 from storage.settings.sections import Settings
@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 RESTART_PAUSE_S = 10.0
 STOP_S = 20.0
+NEEDS_PERSON = 2
+"""Exit code after which a restart does not help: wrong settings, or another trainer uses the data folder."""
 
 
 def run(config: Config = None) -> None:
@@ -80,7 +82,7 @@ def prepare_base(settings: Settings, say: Callable[[str], None]) -> None:
 
 @contextlib.contextmanager
 def supervised_trainer(config: Path | None, overrides: dict[str, str]) -> Iterator[None]:
-    """Keep a trainer process running until the context exits; restart it if it exits earlier."""
+    """Keep a trainer process running until the context exits; restart it unless it exits with 2."""
     command = [sys.executable, "-m", "reactune", "trainer", "--until-stdin-closes"]
     command += ["--config", str(config)] if config else []
     ending = threading.Event()
@@ -89,13 +91,16 @@ def supervised_trainer(config: Path | None, overrides: dict[str, str]) -> Iterat
         while not ending.is_set():
             # The pipe closes when this process ends for any reason, and then the trainer stops. It has its own session,
             # so that Ctrl-C does not reach it directly.
-            process = subprocess.Popen(
+            with subprocess.Popen(
                 command, env={**os.environ, **overrides}, stdin=subprocess.PIPE, start_new_session=True
-            )
-            while process.poll() is None and not ending.wait(0.2):
-                pass
-            if ending.is_set():
-                _stop(process)
+            ) as process:
+                while process.poll() is None and not ending.wait(0.2):
+                    pass
+                if ending.is_set():
+                    _stop(process)
+                    return
+            if process.returncode == NEEDS_PERSON:
+                log.error("The trainer stopped and needs you: see its message above. The bot continues without it.")
                 return
             log.error("The trainer exited with code %s; restarting it in %g s.", process.returncode, RESTART_PAUSE_S)
             ending.wait(RESTART_PAUSE_S)

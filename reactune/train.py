@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from reactune.console import (
+from reactune.shared import (
     AsJson,
     Config,
     Personality,
+    operating,
     operator_action,
-    operator_name,
     plain_text_of,
     progress,
     read_settings,
     record_command,
     show,
+    with_cards,
 )
 from storage.database.enums import TrainingSource
+from storage.operations.audit import audited
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.runtime.log_setup import set_up_logs
+from storage.training.rounds import Round, request_round
 from storage.wording import count
 
 
@@ -41,15 +45,22 @@ def train(
     from storage.database.enums import RoundStatus
     from trainer.rounds.worker import stopped_by_signals, train_now
 
-    settings, by = read_settings(config), operator_name()
+    settings = read_settings(config)
     set_up_logs(settings, "train", least=logging.WARNING)
-    with progress() as say, stopped_by_signals() as stop:
-        record_command(config, personality, operator_action("model train", f"learn_from: {learns_from}"))
-        round_ = train_now(
-            settings, personality, by, lambda r: say(plain_text_of(describe_round(r))), stop, learns_from=learns_from
-        )
+    with with_cards(settings):
+        pass  # this may be the first command, and the personality may be a new card
+    command = operator_action("model train", f"learn_from: {learns_from}")
+    with operating(config, personality, command) as (_, action, _), progress() as say, stopped_by_signals() as stop:
+        request = partial(audited(action, request_round), requested_by=action.actor, learns_from=learns_from)
+
+        def report(round_: Round) -> None:
+            say(plain_text_of(describe_round(round_)))
+
+        round_ = train_now(settings, personality, request, report, stop)
     show(asdict(round_), describe_round(round_), as_json)
-    if round_.status in (RoundStatus.FAILED, RoundStatus.INTERRUPTED):
+    if round_.is_open:  # stopped by Ctrl-C while another trainer runs the round
+        raise typer.Exit(130)
+    if round_.status in (RoundStatus.FAILED, RoundStatus.INTERRUPTED, RoundStatus.REJECTED):
         raise typer.Exit(1)
 
 
@@ -63,9 +74,9 @@ def import_pairs(
     from trainer.exchange import import_file
 
     counts = import_file(read_settings(config), file, personality)
-    record_command(config, personality, operator_action("import", f"file: {file.name}, {counts.imported} pairs"))
-    text = f"Imported {count(counts.imported, 'pair')}; {counts.known} already existed."
-    show(asdict(counts), text, as_json)
+    imported = count(counts.imported, "pair")
+    record_command(config, personality, operator_action("import", f"file: {file.name}, {imported}"))
+    show(asdict(counts), f"Imported {imported}; {counts.known} already existed.", as_json)
 
 
 def export_pairs(
@@ -78,5 +89,6 @@ def export_pairs(
     from trainer.exchange import export_file
 
     pairs = export_file(read_settings(config), file, personality)
-    record_command(config, personality, operator_action("export", f"file: {file.name}, {pairs} pairs"))
-    show({"pairs": pairs, "file": str(file)}, f"Wrote {count(pairs, 'pair')} to {file}.", as_json)
+    written = count(pairs, "pair")
+    record_command(config, personality, operator_action("export", f"file: {file.name}, {written}"))
+    show({"pairs": pairs, "file": str(file)}, f"Wrote {written} to {file}.", as_json)

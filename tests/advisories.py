@@ -1,6 +1,6 @@
 """Asks PyPI's advisories about what is installed; `make check` runs it, and it never fails that.
 
-An advisory appears without a change of ours, so it is told and does not stop an unrelated change.
+An advisory can appear without a change of ours, so it is reported and does not block an unrelated change.
 """
 
 from __future__ import annotations

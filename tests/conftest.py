@@ -23,7 +23,7 @@ LONGEST = frozenset(
     {"test_command_line.py", "test_demo_page.py", "test_end_to_end.py", "test_round.py", "test_worker.py"}
 )
 
-# A machine that does other work meanwhile is no defect.
+# A busy machine is not a defect.
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
 
@@ -57,7 +57,7 @@ def bundled_base(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Ba
 
 @pytest.fixture
 def bundled_data(tmp_path: Path, bundled_base: BaseModel) -> Path:
-    """A data folder of its own in which the bundled model is converted already."""
+    """A separate data folder with the bundled model already converted."""
     data = tmp_path / "data"
     data.mkdir()
     (data / "base").symlink_to(bundled_base.path.parent)

@@ -1,4 +1,4 @@
-"""A real PostgreSQL server for tests and benchmarks, started from a wheel in a folder of its own."""
+"""A real PostgreSQL server for tests and benchmarks, started from a wheel in its own folder."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class PostgresServer:
             connection.execute(text(statement))
 
     def stop(self) -> None:
-        """Stop the server in the middle of whatever it does, as a power cut would."""
+        """Kill the server at any moment, as a power cut would."""
         self._control("stop", "-m", "immediate")
 
     def start(self) -> None:

@@ -1,4 +1,4 @@
-"""Rows of every table with whatever fits into their columns: what a copy must carry over and an upgrade must keep."""
+"""Random valid rows of every table, which a copy and an upgrade must keep."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _value(column: Column[Any], place: int, others: dict[str, list[Row]], rng: R
     if column.nullable and rng.random() < 0.3:
         return None
     for key in column.foreign_keys:
-        known = others.get(key.column.table.name, [])  # none of a table that comes later
+        known = others.get(key.column.table.name, [])  # a later table has no rows yet
         return rng.choice(known)[key.column.name] if known else None
     if _is_counted(column):
         return 3 * place + 1  # with gaps, all different

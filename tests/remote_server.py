@@ -1,4 +1,4 @@
-"""A server on loopback that answers by vLLM's recorded contract, refuses what is not in it, and fails as it is told."""
+"""A server on loopback that answers by vLLM's recorded contract, refuses what is not in it, and fails on demand."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ EXAMPLES = 15
 SLOW_TO_READ = ("config.toml", "imported pairs", "base model", "SQLite", "backup")
 FEW = 5
 MENDED = ("verdict on graphs",)
-"""What is found out anew where it cannot be read."""
+"""Files that are made again if they cannot be read."""
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     return tmp_path
 
 
-def test_an_env_file_that_is_no_text_is_a_sentence(in_folder: Path) -> None:
+def test_an_env_file_that_is_not_text_gets_a_clear_error(in_folder: Path) -> None:
     (in_folder / ".env").write_bytes(b"DISCORD_TOKEN=\xff")
     with pytest.raises(SettingsError, match=r"\.env cannot be read .*: rewrite it as UTF-8 text"):
         load_settings()

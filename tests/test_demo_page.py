@@ -111,7 +111,7 @@ def chips(page: Page, emoji: str) -> Locator:
 
 
 def react(chip: Locator) -> None:
-    """Click until the reaction stands: the page refuses a click that meets a change, as a person would see."""
+    """Click until the reaction is shown: the page refuses a click during a change."""
     for _ in range(5):
         chip.click()
         try:
@@ -125,7 +125,7 @@ def test_a_newcomer_talks_rates_suggests_and_comes_back(demo: Demo, page: Page) 
     page.goto(demo.url)
     expect(page.get_by_text("Welcome! I'm a small language model").last).to_be_visible(timeout=ANSWER_MS)
 
-    page.wait_for_timeout(4_000)  # the page tells its size first, and refuses a message meanwhile
+    page.wait_for_timeout(4_000)  # the page tells its size first, and refuses messages until then
     for _ in range(3):
         say(page, "What makes a good cup of tea?")
         page.wait_for_timeout(3_000)

@@ -11,6 +11,7 @@ from pathlib import Path
 from reactune.doctor.findings import find
 from reactune.run import supervised_trainer
 from storage.database.database import open_database
+from storage.runtime.redaction import Redactor, secrets_of
 from storage.settings.loading import load_settings
 
 TOKEN = ".".join(("MTIzNDU2Nzg5MDEyMzQ1Njc4OTA", "GabcdE", "x" * 30))  # no real one
@@ -59,19 +60,19 @@ def test_logs_reprs_arguments_and_tracebacks_hold_no_secret(tmp_path: Path) -> N
     assert PASSWORD not in everything
 
 
-def test_an_unreachable_database_is_told_without_its_password() -> None:
+def test_an_unreachable_database_is_reported_without_its_password() -> None:
     settings = load_settings(
         environment={"REACTUNE_DATABASE__URL": f"postgresql+psycopg://bot:{PASSWORD}@127.0.0.1:1/none"}
     )
-    finding = find("Database", lambda: str(open_database(settings)))
+    finding = find("Database", lambda: str(open_database(settings)), Redactor(secrets_of(settings)))
     assert finding.status == "problem"
-    assert "127.0.0.1:1" in finding.says
-    assert PASSWORD not in finding.says
+    assert "127.0.0.1:1" in finding.message
+    assert PASSWORD not in finding.message
 
 
 def test_every_program_keeps_its_settings_safe_and_hands_none_to_a_child_by_argument() -> None:
-    commands = [str(path.relative_to(ROOT)) for path in (ROOT / "reactune").rglob("*.py") if path.name != "console.py"]
-    source = (ROOT / "reactune" / "console.py").read_text(encoding="utf-8")
+    commands = [str(path.relative_to(ROOT)) for path in (ROOT / "reactune").rglob("*.py") if path.name != "shared.py"]
+    source = (ROOT / "reactune" / "shared.py").read_text(encoding="utf-8")
     assert source.count("load_settings(") == source.count("redact_secrets(settings)") == 1
     for name in [*commands, "tests/benchmarks/command_line.py"]:
         assert "load_settings" not in (ROOT / name).read_text(encoding="utf-8"), name

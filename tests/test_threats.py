@@ -7,7 +7,7 @@ ROOT = Path(__file__).parents[1]
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 
 
-def test_every_test_that_is_said_to_stop_a_threat_exists() -> None:
+def test_every_test_that_threats_md_names_exists() -> None:
     named = NAMED.findall((ROOT / "THREATS.md").read_text(encoding="utf-8"))
     assert len(named) > 20
     missing = [

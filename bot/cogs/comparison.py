@@ -69,9 +69,9 @@ class ComparisonCommand(commands.Cog):
     ) -> None:
         """Ask two versions the same questions, and show their answers side by side."""
         await interaction.response.defer(ephemeral=True)
-        whose = await chosen_personality(self.services, interaction, personality)
-        settings = settings_of(self.services.settings, whose.card)
-        releases = await self._open_two(whose, a, b)
+        chosen = await chosen_personality(self.services, interaction, personality)
+        settings = settings_of(self.services.settings, chosen.card)
+        releases = await self._open_two(chosen, a, b)
         names = " and ".join(release.name for release in releases)
 
         async def report(done: int, of: int) -> None:
@@ -89,8 +89,8 @@ class ComparisonCommand(commands.Cog):
             content=None, embed=lay_side_by_side(contestants, comparisons, self.services.settings.output)
         )
 
-    async def _open_two(self, whose: Personality, *names: str) -> list[Release]:
-        versions = [await self.services.database.read(version_named, whose.id, name) for name in names]
+    async def _open_two(self, chosen: Personality, *names: str) -> list[Release]:
+        versions = [await self.services.database.read(version_named, chosen.id, name) for name in names]
         if versions[0] == versions[1]:
             raise UserFacingError(f"Both are {name_of(versions[0])}: choose two different versions to compare.")
         return [await asyncio.to_thread(self.services.releases.open, version) for version in versions]

@@ -62,19 +62,19 @@ class Models(
         """Show which version answers, what there is to learn from, and the latest round."""
         await interaction.response.defer(ephemeral=True)
         services = self.services
-        whose = await selection.chosen_personality(services, interaction, personality)
-        await services.releases.current(whose.id)  # finds out whether the champion's files are sound
+        chosen = await selection.chosen_personality(services, interaction, personality)
+        await services.releases.current(chosen.id)  # finds out whether the champion's files are sound
         status = await services.database.read(
-            model_status.read_model_status, whose.id, services.settings, base_revision=services.base.revision
+            model_status.read_model_status, chosen.id, services.settings, base_revision=services.base.revision
         )
         text = texts.describe_status(
             status,
             services.settings,
             base_name=services.base.name,
-            problem=services.releases.problem_of(whose.id),
+            problem=services.releases.problem_of(chosen.id),
             learns_from_all=services.fixed_basis is not None,
         )
-        await answer_privately(interaction, selection.signed(whose, text))
+        await answer_privately(interaction, selection.signed(chosen, text))
 
     @app_commands.command(name="list")
     @app_commands.describe(personality=selection.WHOSE)
@@ -82,9 +82,9 @@ class Models(
     async def list_all(self, interaction: discord.Interaction, personality: str | None = None) -> None:
         """List the versions with their votes."""
         await interaction.response.defer(ephemeral=True)
-        whose = await selection.chosen_personality(self.services, interaction, personality)
-        text = texts.describe_versions(await self.services.database.read(model_status.read_versions, whose.id))
-        await answer_privately(interaction, fit_lines(selection.signed(whose, text).split("\n"), OLDER))
+        chosen = await selection.chosen_personality(self.services, interaction, personality)
+        text = texts.describe_versions(await self.services.database.read(model_status.read_versions, chosen.id))
+        await answer_privately(interaction, fit_lines(selection.signed(chosen, text).split("\n"), OLDER))
 
     @app_commands.command()
     @app_commands.describe(version=selection.VERSION, personality=selection.WHOSE)
@@ -92,12 +92,12 @@ class Models(
     async def show(self, interaction: discord.Interaction, version: str, personality: str | None = None) -> None:
         """Show where a version comes from, and its measurements."""
         await interaction.response.defer(ephemeral=True)
-        whose = await selection.chosen_personality(self.services, interaction, personality)
-        details = await self.services.database.read(model_status.read_version, whose.id, version)
+        chosen = await selection.chosen_personality(self.services, interaction, personality)
+        details = await self.services.database.read(model_status.read_version, chosen.id, version)
         base = self.services.base
         of_base = f"**base** · {base.name} ({base.revision}), without an adapter."
         text = texts.describe_version(details) if details else of_base
-        await answer_privately(interaction, selection.signed(whose, text))
+        await answer_privately(interaction, selection.signed(chosen, text))
 
     @app_commands.command()
     @app_commands.describe(version=selection.VERSION, personality=selection.WHOSE)
@@ -105,8 +105,8 @@ class Models(
     async def lineage(self, interaction: discord.Interaction, version: str, personality: str | None = None) -> None:
         """Show which rounds, votes and people made a version."""
         await interaction.response.defer(ephemeral=True)
-        whose = await selection.chosen_personality(self.services, interaction, personality)
-        found = await self.services.database.read(lineage_of, whose.id, version)
+        chosen = await selection.chosen_personality(self.services, interaction, personality)
+        found = await self.services.database.read(lineage_of, chosen.id, version)
         file = f"lineage-{found.version if found else version}.txt"
         await answer_in_full(interaction, lineage_lines(found), lineage_text(found), file)
 
@@ -116,10 +116,10 @@ class Models(
     async def report(self, interaction: discord.Interaction, personality: str | None = None) -> None:
         """Post a picture: approval, votes, pairs, training and the gate."""
         await interaction.response.defer()
-        whose = await selection.chosen_personality(self.services, interaction, personality)
-        report = await self.services.database.read(read_report, whose.id, utc_now())
-        picture = await asyncio.to_thread(draw_report, report, whose.name)
-        words = selection.signed(whose, describe_report(report))
+        chosen = await selection.chosen_personality(self.services, interaction, personality)
+        report = await self.services.database.read(read_report, chosen.id, utc_now())
+        picture = await asyncio.to_thread(draw_report, report, chosen.name)
+        words = selection.signed(chosen, describe_report(report))
         file = discord.File(BytesIO(picture), "report.png", description=words.replace("**", ""))
         await interaction.edit_original_response(content=words, attachments=[file])
 
@@ -137,9 +137,9 @@ class Models(
     ) -> None:
         """Train a new version on the votes and suggestions so far, or on a card's examples."""
         await interaction.response.defer()
-        whose = await selection.administered_personality(self.services, interaction, personality)
+        chosen = await selection.administered_personality(self.services, interaction, personality)
         by = user_label(interaction.user)
-        round_, _ = await run_audited(interaction, request_round, whose.id, by, TrainingSource(learn_from))
+        round_, _ = await run_audited(interaction, request_round, chosen.id, by, TrainingSource(learn_from))
         message = await interaction.edit_original_response(content=await self._progress.text_of(round_))
         await self.services.database.run(show_progress_in, round_.id, message.channel.id, message.id)
 
@@ -161,13 +161,13 @@ class Models(
     ) -> None:
         """Make a version the one that answers."""
         await interaction.response.defer()
-        whose = await selection.administered_personality(self.services, interaction, personality)
-        request = promotion.ReleaseRequest(whose.id, version, reason, override, self.services.releases.open)
+        chosen = await selection.administered_personality(self.services, interaction, personality)
+        request = promotion.ReleaseRequest(chosen.id, version, reason, override, self.services.releases.open)
         move = await run_audited_action(interaction, promotion.promote_version, request)
         before, after = move.before.target, move.after.target
-        log.info("%s promoted %s of %s (before: %s)", user_label(interaction.user), after, whose.name, before)
+        log.info("%s promoted %s of %s (before: %s)", user_label(interaction.user), after, chosen.name, before)
         text = f"**{after}** answers from now on (before: {before}). To undo this: `/model rollback`."
-        await interaction.edit_original_response(content=selection.signed(whose, text))
+        await interaction.edit_original_response(content=selection.signed(chosen, text))
 
     @app_commands.command()
     @app_commands.describe(reason=selection.REASON, personality=selection.WHOSE)
@@ -177,12 +177,12 @@ class Models(
     ) -> None:
         """Go back to the version that answered before."""
         await interaction.response.defer()
-        whose = await selection.administered_personality(self.services, interaction, personality)
-        move = await run_audited_action(interaction, promotion.roll_back_champion, whose.id, reason)
+        chosen = await selection.administered_personality(self.services, interaction, personality)
+        move = await run_audited_action(interaction, promotion.roll_back_champion, chosen.id, reason)
         before, after = move.before.target, move.after.target
-        log.info("%s rolled back %s from %s to %s", user_label(interaction.user), whose.name, before, after)
+        log.info("%s rolled back %s from %s to %s", user_label(interaction.user), chosen.name, before, after)
         text = f"Rolled back: **{after}** answers again. `/model promote {before}` brings {before} back."
-        await interaction.edit_original_response(content=selection.signed(whose, text))
+        await interaction.edit_original_response(content=selection.signed(chosen, text))
 
     @canary.command(name="start")
     @app_commands.describe(
@@ -206,17 +206,17 @@ class Models(
         """Let a version answer a share of conversations, until votes decide whether it stays."""
         await interaction.response.defer()
         services = self.services
-        whose = await selection.administered_personality(services, interaction, personality)
-        request = promotion.ReleaseRequest(whose.id, version, reason, override, services.releases.open)
+        chosen = await selection.administered_personality(services, interaction, personality)
+        request = promotion.ReleaseRequest(chosen.id, version, reason, override, services.releases.open)
         challenger, canary = await run_audited_action(
             interaction, promotion.try_version, request, services.settings.release, share
         )
-        log.info("%s started a canary of %s of %s", user_label(interaction.user), challenger.name, whose.name)
+        log.info("%s started a canary of %s of %s", user_label(interaction.user), challenger.name, chosen.name)
         text = (
             f"**{challenger.name}** answers {canary.share:.0%} of conversations from now on. Votes decide whether it "
             "becomes the champion. To watch it: `/model canary status`. To end it: `/model canary stop`."
         )
-        await interaction.edit_original_response(content=selection.signed(whose, text))
+        await interaction.edit_original_response(content=selection.signed(chosen, text))
 
     @canary.command(name="stop")
     @app_commands.describe(reason=selection.REASON, personality=selection.WHOSE)
@@ -226,13 +226,13 @@ class Models(
     ) -> None:
         """End the canary: the champion answers everywhere."""
         await interaction.response.defer()
-        whose = await selection.administered_personality(self.services, interaction, personality)
+        chosen = await selection.administered_personality(self.services, interaction, personality)
         by = user_label(interaction.user)
-        await run_audited(interaction, stop_canary, whose.id, by=by, reason=reason)
-        log.info("%s stopped the canary of %s", by, whose.name)
-        release = await self.services.releases.current(whose.id)
+        await run_audited(interaction, stop_canary, chosen.id, by=by, reason=reason)
+        log.info("%s stopped the canary of %s", by, chosen.name)
+        release = await self.services.releases.current(chosen.id)
         text = f"The canary was stopped: **{release.name}** answers everywhere."
-        await interaction.edit_original_response(content=selection.signed(whose, text))
+        await interaction.edit_original_response(content=selection.signed(chosen, text))
 
     @canary.command(name="status")
     @app_commands.describe(personality=selection.WHOSE)
@@ -240,9 +240,9 @@ class Models(
     async def canary_status(self, interaction: discord.Interaction, personality: str | None = None) -> None:
         """Compare the canary's votes with the champion's."""
         await interaction.response.defer(ephemeral=True)
-        whose = await selection.chosen_personality(self.services, interaction, personality)
-        state = await self.services.database.read(read_canary_state, whose.id, self.services.settings.votes)
-        await answer_privately(interaction, selection.signed(whose, texts.describe_canary(state, utc_now())))
+        chosen = await selection.chosen_personality(self.services, interaction, personality)
+        state = await self.services.database.read(read_canary_state, chosen.id, self.services.settings.votes)
+        await answer_privately(interaction, selection.signed(chosen, texts.describe_canary(state, utc_now())))
 
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:

@@ -91,9 +91,9 @@ class Generation(Protocol):
 class EngineState:
     resident_versions: int = 0
     """Versions in memory; includes the base model if it takes its own memory."""
-    trouble: str = ""
+    failure_reason: str = ""
     """Why it cannot answer now, without a full stop; empty if it can. Admins are alerted."""
-    lacks: str = ""
+    degraded_reason: str = ""
     """What is wrong although it answers; admins are alerted."""
     name: str = "the model"
     fallback: str = ""

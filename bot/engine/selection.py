@@ -48,7 +48,7 @@ class ChosenEngine:
 
     def state(self) -> EngineState:
         if self._failure:
-            return EngineState(trouble=str(self._failure))
+            return EngineState(failure_reason=str(self._failure))
         return replace(self._engine.state() if self._engine else EngineState(), fallback=self._fallback)
 
     async def start(self) -> None:

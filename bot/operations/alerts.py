@@ -34,7 +34,7 @@ DATABASE_AWAY = AlertKind(
 
 def shared_alerts(facts: Iterable[AlertFacts], now: datetime) -> list[AlertKind]:
     """Return the problems that concern every bot on this database."""
-    return [trouble for personality in facts for trouble in _of(personality, now)]
+    return [alert for personality in facts for alert in _of(personality, now)]
 
 
 def _of(facts: AlertFacts, now: datetime) -> Iterator[AlertKind]:
@@ -71,22 +71,22 @@ def _canary(facts: AlertFacts, canary: EndedCanary) -> AlertKind:
 def local_alerts(disk: HealthCheck, engine: EngineState, champions: Iterable[str]) -> list[AlertKind]:
     """Return the problems of this bot alone; `champions` describes versions whose files cannot be used."""
     found = []
-    if not disk.is_well:
+    if not disk.ok:
         found.append(
             AlertKind(
                 "disk",
-                f"the disk of the data folder is almost full: {disk.says}",
+                f"the disk of the data folder is almost full: {disk.message}",
                 "free space, or move data.directory to another disk; votes and rounds stop when it is full",
             )
         )
-    if engine.trouble:
-        words = f"the model cannot answer: {engine.trouble}"
+    if engine.failure_reason:
+        words = f"the model cannot answer: {engine.failure_reason}"
         found.append(AlertKind("engine", words, "run `reactune doctor`, and see the bot's log"))
     if engine.fallback:
         remedy = 'fix that and restart the bot, or set model.engine = "transformers" to accept it'
         found.append(AlertKind(FALLBACK, engine.who_answers(), remedy))
-    if engine.lacks:
-        words = f"some model servers cannot answer: {engine.lacks}"
+    if engine.degraded_reason:
+        words = f"some model servers cannot answer: {engine.degraded_reason}"
         remedy = "restart them, or remove them from remote.servers; the other servers answer in the meantime"
         found.append(AlertKind("servers", words, remedy))
     problems = list(champions)
@@ -105,14 +105,12 @@ def describe_alert(alert: Alert) -> str:
     """Return the message for admins: the problem and its remedy, or its end."""
     remedy = f" What to do: {sentence(alert.remedy)}"
     if alert.ended_at is None:
-        return f"⚠️ {sentence(alert.says)}{remedy}"
-    over = f"✅ Resolved: {sentence(alert.says)} It started {format_dt(alert.raised_at, 'R')}."
+        return f"⚠️ {sentence(alert.message)}{remedy}"
+    over = f"✅ Resolved: {sentence(alert.message)} It started {format_dt(alert.raised_at, 'R')}."
     return over if alert.announced else over + remedy
 
 
 def describe_away(since: datetime, *, over: bool) -> str:
     """Return the message about an unreachable database, which cannot store this alert."""
-    trouble = DATABASE_AWAY
-    return describe_alert(
-        Alert(trouble.key, trouble.says, trouble.remedy, since, since if over else None, announced=over)
-    )
+    alert = DATABASE_AWAY
+    return describe_alert(Alert(alert.key, alert.message, alert.remedy, since, since if over else None, announced=over))

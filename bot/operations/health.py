@@ -34,8 +34,8 @@ GB = 1e9
 @dataclass(frozen=True)
 class HealthCheck:
     name: str
-    is_well: bool
-    says: str
+    ok: bool
+    message: str
     needed: bool = True
     """Without it, no message is answered."""
 
@@ -46,14 +46,14 @@ class Health:
 
     @property
     def is_ready(self) -> bool:
-        return all(check.is_well for check in self.checks if check.needed)
+        return all(check.ok for check in self.checks if check.needed)
 
     @property
     def status(self) -> str:
         """Return ready, degraded (it answers, but something else is wrong) or unready."""
         if not self.is_ready:
             return "unready"
-        return "ready" if all(check.is_well for check in self.checks) else "degraded"
+        return "ready" if all(check.ok for check in self.checks) else "degraded"
 
     def as_dict(self) -> dict[str, Any]:
         checks = {check.name: {k: v for k, v in asdict(check).items() if k != "name"} for check in self.checks}
@@ -69,8 +69,8 @@ async def examine_health(services: Services, gateway: Gateway) -> Health:
 
 
 def _engine(services: Services) -> HealthCheck:
-    if trouble := engine_trouble(services):
-        return HealthCheck("engine", False, trouble)
+    if reason := engine_failure(services):
+        return HealthCheck("engine", False, reason)
     state = services.engine.state()
     return HealthCheck("engine", not state.fallback, state.who_answers(), needed=not state.fallback)
 
@@ -102,18 +102,18 @@ def measure(client: discord.Client, services: Services, gateway: Gateway) -> Non
     """Make the gauges read the bot's state at each scrape, and time its statements."""
     metrics = services.metrics
     metrics.queue_length.set_function(lambda: services.engine.waiting)
-    metrics.engine_ready.set_function(lambda: not engine_trouble(services))
+    metrics.engine_ready.set_function(lambda: not engine_failure(services))
     metrics.resident_versions.set_function(lambda: services.engine.state().resident_versions)
     metrics.gateway_connected.set_function(lambda: gateway.is_connected)
     metrics.gateway_latency.set_function(lambda: client.latency if gateway.is_connected else math.nan)
     time_statements(services.database.engine, metrics)
 
 
-def engine_trouble(services: Services) -> str:
+def engine_failure(services: Services) -> str:
     """Return why the model cannot answer, or "" if it can."""
     if not services.model_loaded.is_set():
         return "the model is loading"
-    return services.engine.state().trouble
+    return services.engine.state().failure_reason
 
 
 async def open_pages(

@@ -8,8 +8,9 @@ from dataclasses import asdict
 
 import typer
 
-from reactune.console import AsJson, Config, read_settings, show
 from reactune.doctor.findings import Check, Finding, FindingStatus, describe_findings, find, problems_of
+from reactune.shared import AsJson, Config, read_settings, show
+from storage.runtime.redaction import Redactor, secrets_of
 from storage.settings.sections import Settings
 
 
@@ -23,7 +24,9 @@ def doctor(config: Config = None, as_json: AsJson = False) -> None:
 
 def run_checks(settings: Settings) -> list[Finding]:
     """Return a finding for each check. Invalid settings raise before this is called."""
-    return [Finding("Settings", FindingStatus.OK, "valid"), *(find(what, check) for what, check in _checks(settings))]
+    redact = Redactor(secrets_of(settings))
+    found = (find(what, check, redact) for what, check in _checks(settings))
+    return [Finding("Settings", FindingStatus.OK, "valid"), *found]
 
 
 def _checks(settings: Settings) -> Iterator[Check]:

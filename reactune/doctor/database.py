@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from reactune.console import reading
 from reactune.doctor.findings import Hint, Problem
+from reactune.shared import reading
 from storage.backups.backup import last_backup
 from storage.database.columns import utc_now
 from storage.database.tables import HeartbeatRow, ReplyRow

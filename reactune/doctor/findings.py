@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from bot.errors import ConnectionRefused
 from storage.errors import StorageError
+from storage.runtime.redaction import Redactor
 from storage.wording import count
 
 Check = tuple[str, Callable[[], str]]
@@ -35,16 +36,20 @@ SIGNS = {FindingStatus.OK: "✓", FindingStatus.HINT: "–", FindingStatus.PROBL
 class Finding:
     what: str
     status: FindingStatus
-    says: str
+    message: str
 
 
-def find(what: str, check: Callable[[], str]) -> Finding:
+def find(what: str, check: Callable[[], str], redact: Redactor) -> Finding:
+    """Run the check. `redact` hides secrets in the text of an unexpected error."""
     try:
         return Finding(what, FindingStatus.OK, check())
     except Hint as hint:
         return Finding(what, FindingStatus.HINT, str(hint))
     except (Problem, StorageError, ConnectionRefused) as error:
         return Finding(what, FindingStatus.PROBLEM, str(error))
+    except Exception as error:  # the other checks should still run
+        reason, *_ = str(error).splitlines() or [""]
+        return Finding(what, FindingStatus.PROBLEM, redact(f"the check failed: {type(error).__name__}: {reason}"))
 
 
 def problems_of(findings: Iterable[Finding]) -> list[Finding]:
@@ -53,9 +58,9 @@ def problems_of(findings: Iterable[Finding]) -> list[Finding]:
 
 def describe_findings(findings: Sequence[Finding]) -> str:
     """Return one line per finding, then the numbered list of what to fix."""
-    lines = [f"{SIGNS[finding.status]} **{finding.what}:** {finding.says}" for finding in findings]
+    lines = [f"{SIGNS[finding.status]} **{finding.what}:** {finding.message}" for finding in findings]
     problems = problems_of(findings)
     if not problems:
         return "\n".join([*lines, "", "All good."])
-    to_fix = [f"{number}. **{problem.what}:** {problem.says}" for number, problem in enumerate(problems, start=1)]
+    to_fix = [f"{number}. **{problem.what}:** {problem.message}" for number, problem in enumerate(problems, start=1)]
     return "\n".join([*lines, "", f"**{count(len(problems), 'thing')} to fix**", "", *to_fix])

@@ -21,8 +21,8 @@ from packaging.requirements import Requirement
 from sqlalchemy import text
 
 from bot.operations.health import disk_check
-from reactune.console import reading
 from reactune.doctor.findings import Problem
+from reactune.shared import reading
 from storage.models.hardware import has_gpu
 from storage.runtime.log_setup import log_file
 from storage.runtime.redaction import OWNER_ONLY
@@ -226,9 +226,9 @@ def check_disk(directory: Path, min_free_gb: float) -> str:
     if not os.access(directory, os.W_OK):
         raise Problem(f"{directory} is not writable: change its owner, or set data.directory to another folder")
     disk = disk_check(directory, min_free_gb)
-    if not disk.is_well:
-        raise Problem(f"{disk.says} in {directory}: free some space, or set data.directory to another disk")
-    return f"{disk.says} in {directory}"
+    if not disk.ok:
+        raise Problem(f"{disk.message} in {directory}: free some space, or set data.directory to another disk")
+    return f"{disk.message} in {directory}"
 
 
 def check_permissions(directory: Path) -> str:

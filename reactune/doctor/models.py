@@ -6,9 +6,9 @@ from contextlib import closing
 from pathlib import Path
 
 from bot.operations.alerts import FALLBACK
-from reactune.console import notes, reading
 from reactune.doctor.findings import Problem
 from reactune.doctor.servers import examine_servers
+from reactune.shared import notes, reading
 from storage.adapters import open_store
 from storage.adapters.folder_store import AdapterRef
 from storage.database.database import open_database
@@ -76,7 +76,7 @@ def _require_no_fallback(settings: Settings) -> None:
         runs = any(is_alive(session, name, worker) for name in shards_of(settings.discord).names)
         alert = open_alert(session, worker, FALLBACK) if runs else None
     if alert is not None:
-        raise Problem(f"{alert.says}; {alert.remedy}")
+        raise Problem(f"{alert.message}; {alert.remedy}")
 
 
 def _champions(settings: Settings) -> list[tuple[str, Version | None]]:

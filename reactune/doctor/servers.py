@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import discord
 
 from bot.arenas.host import arena_trigger
-from bot.engine.remote.adapter_loading import NO_ROUTE, NO_UPDATES, is_file_of, lacks
+from bot.engine.remote.adapter_loading import NO_ROUTE, NO_UPDATES, is_file_of, version_missing
 from bot.engine.remote.replicas import problem_of, served_models
 from bot.engine.remote.server import Refused, Server, ServerError, open_session
 from bot.runner import BAD_TOKEN, NO_INTENT, NO_MEMBERS_INTENT, require_token
-from reactune.console import reading
 from reactune.doctor.findings import Problem
+from reactune.shared import reading
 from storage.adapters.folder_store import AdapterRef
 from storage.database.columns import utc_now
 from storage.operations import token_spend
@@ -125,7 +125,7 @@ async def _versions(server: Server, settings: RemoteSettings, champions: Sequenc
     listed = await server.get("/lora-adapters") or []
     for champion in champions:
         if not any(is_file_of(champion, entry) for entry in listed):
-            raise lacks(server.url, champion)
+            raise version_missing(server.url, champion)
     return f"with {count(len(listed), 'adapter')}"
 
 
@@ -134,7 +134,7 @@ async def _loads_versions(server: Server) -> str:
     try:
         await server.post("/v1/unload_lora_adapter", {"lora_name": ""}, 5.0)
     except Refused as error:
-        if error.says == NO_ROUTE:
+        if error.message == NO_ROUTE:
             raise ServerError(server.url, NO_UPDATES) from error
     return "loads versions"
 

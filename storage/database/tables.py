@@ -443,7 +443,7 @@ class AlertRow(Base):
     scope: Mapped[str] = mapped_column(String(255))
     """The affected installation, named as in heartbeats; empty if all that share the database are affected."""
     key: Mapped[str] = mapped_column(String(128))
-    says: Mapped[str] = mapped_column(Text)
+    message: Mapped[str] = mapped_column(Text)
     remedy: Mapped[str] = mapped_column(Text)
     lasts: Mapped[bool]
     """Whether its end is announced too; a single event has no end."""

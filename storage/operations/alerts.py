@@ -24,7 +24,7 @@ EVERYBODY = ""
 class AlertKind:
     key: str
     """Identifies the problem, even if its text changes."""
-    says: str
+    message: str
     remedy: str
     lasts: bool = True
     """Whether its end is announced too; a single event has no end."""
@@ -33,7 +33,7 @@ class AlertKind:
 @dataclass(frozen=True)
 class Alert:
     key: str
-    says: str
+    message: str
     remedy: str
     raised_at: datetime
     ended_at: datetime | None

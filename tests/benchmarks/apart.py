@@ -1,4 +1,4 @@
-"""Work in a process of its own, so that its memory is its own, and what a process holds."""
+"""Runs work in a separate process to measure its memory, and measures what a process holds."""
 
 from __future__ import annotations
 
@@ -64,6 +64,6 @@ def memory_mib(pid: int) -> float:
 def _held_bytes(process: psutil.Process) -> int:
     try:
         held = process.memory_full_info()
-    except (psutil.NoSuchProcess, psutil.AccessDenied):  # gone meanwhile, or about to be
+    except (psutil.NoSuchProcess, psutil.AccessDenied):  # ended in the meantime
         return 0
     return int(getattr(held, "pss", held.rss))

@@ -1,4 +1,4 @@
-"""How many messages that are none of the bot's business one process of it lets pass in a second."""
+"""Measures how many unrelated messages one bot process can ignore in a second."""
 
 from __future__ import annotations
 

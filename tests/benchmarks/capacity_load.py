@@ -144,7 +144,7 @@ class _BotProcess:
         return self._seen
 
     async def _arrivals(self, kind: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Begin work at the moments of a Poisson process, whatever is still under way."""
+        """Start work at the moments of a Poisson process, without waiting for earlier work."""
         began_s = due_s = time.perf_counter()
         under_way: list[asyncio.Task[None]] = []
         rate = self._load.rate(kind) / self._load.processes

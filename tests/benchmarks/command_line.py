@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from bot.demo.community import TASTES
-from reactune.console import AsJson, import_from_here, needed_by, notes, show
+from reactune.shared import AsJson, import_from_here, needed_by, notes, show
 
 bench = typer.Typer()
 

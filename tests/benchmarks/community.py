@@ -132,7 +132,7 @@ def run(
 
 @contextmanager
 def workshop() -> Iterator[Path]:
-    """Yield a data folder of its own whose converted models are shared with other runs."""
+    """Yield a separate data folder whose converted models are shared with other runs."""
     (SHARED / "base").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="reactune-community-") as folder:
         (Path(folder) / "base").symlink_to(SHARED / "base")
@@ -458,7 +458,7 @@ def _summary(rows: Sequence[dict[str, Any]], seconds: float) -> dict[str, Any]:
 
 @contextmanager
 def _held(database: Database, round_id: int) -> Iterator[None]:
-    """Renew the round's lease meanwhile, as its trainer does."""
+    """Keep renewing the round's lease, as its trainer does."""
     over = threading.Event()
 
     def renew() -> None:

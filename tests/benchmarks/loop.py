@@ -163,7 +163,7 @@ async def _answer(engine: Engine, request: GenerationRequest) -> float:
 
 @asynccontextmanager
 async def _training(settings: Settings) -> AsyncIterator[None]:
-    """Let a real round train in a process of its own, as it does beside the bot, and end it afterwards."""
+    """Train a real round in a separate process next to the bot, and stop it afterwards."""
     base = resolve_base_model(settings.model.base, settings.data.directory)
     with closing(open_database(settings)) as database, database.transaction() as session:
         personality_id = ensure_personality(session)

@@ -1,6 +1,6 @@
 """`reactune bench serving`: how soon and how fast are answers, beside plain `generate()` and llama.cpp?
 
-Every engine answers the same people in a process of its own: N chats at once, each of which goes on once it is
+Every engine answers the same people in a separate process: N chats at once, each of which goes on once it is
 answered. A ratio of tokens per second is ours over the other's; that of the second turn is the time to the first token
 with the conversation's beginning in the cache over the time without; that of the busy neighbour our tokens per second
 beside a process that keeps a core busy over those without. Ratios that other work disturbed are left out.
@@ -142,16 +142,16 @@ def _sittings(
         yield replace(
             model,
             engine=engine,
-            voices=(model.starter,),
+            adapters=(model.starter,),
             history_tokens=history,
             has_neighbour=engine in OURS,
         )
         if engine in OURS and adapters:
-            yield replace(model, engine=engine, voices=tuple(adapters), loads=(many,))
+            yield replace(model, engine=engine, adapters=tuple(adapters), loads=(many,))
 
 
 def _measure(sitting: Sitting) -> Iterator[Row]:
-    notes.print(f"Measuring: {sitting.engine}, adapters: {len(sitting.voices)} …")
+    notes.print(f"Measuring: {sitting.engine}, adapters: {len(sitting.adapters)} …")
     return rows_apart(hold, sitting)
 
 

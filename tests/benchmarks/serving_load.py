@@ -147,7 +147,7 @@ def request_of(
 
 
 async def ask(engine: Contender, request: GenerationRequest, running: set[Generation]) -> tuple[Told, str]:
-    """Return what became of a request, and the answer; it is among `running` meanwhile."""
+    """Return a request's measurements and its answer; until then it is among `running`."""
     asked_at = time.perf_counter()
     try:
         generation = engine.submit(request)

@@ -35,7 +35,7 @@ SHORT_TURN = "Really? Tell me more."
 class Sitting:
     engine: str
     starter: AdapterRef
-    voices: tuple[AdapterRef, ...]
+    adapters: tuple[AdapterRef, ...]
     """What answers, chats taking turns; without any, the base model."""
     loads: tuple[Load, ...]
     base: BaseModel
@@ -50,8 +50,8 @@ class Sitting:
     has_neighbour: bool = False
     """Whether the first load is measured once more, beside a busy neighbour."""
 
-    def voice(self, chat: int) -> AdapterRef | None:
-        return self.voices[chat % len(self.voices)] if self.voices else None
+    def adapter(self, chat: int) -> AdapterRef | None:
+        return self.adapters[chat % len(self.adapters)] if self.adapters else None
 
 
 def hold(sitting: Sitting, rows: Connection) -> None:
@@ -65,10 +65,10 @@ async def _hold(sitting: Sitting, rows: Connection) -> None:
     engine = _engine(sitting)
     await engine.start()
     try:
-        for voice in sitting.voices or (None,):
-            await warm_up(engine, voice, sitting.settings)
+        for adapter in sitting.adapters or (None,):
+            await warm_up(engine, adapter, sitting.settings)
         # So that the memory of loading, and of comparing with transformers, is not that of the first chats.
-        rows.send({"what": "start", "engine": sitting.engine, "adapters": len(sitting.voices)})
+        rows.send({"what": "start", "engine": sitting.engine, "adapters": len(sitting.adapters)})
         for load in sitting.loads:
             rows.send(await _measure_chats(engine, sitting, load))
         if sitting.has_neighbour:
@@ -98,8 +98,8 @@ def _engine(sitting: Sitting) -> Contender:
     if sitting.engine == PLAIN:
         from tests.benchmarks.plain_generate import PlainGenerate
 
-        return PlainGenerate(base, settings, sitting.voice(0))
-    lora = sitting.lora if sitting.voices else None
+        return PlainGenerate(base, settings, sitting.adapter(0))
+    lora = sitting.lora if sitting.adapters else None
     if sitting.engine == REMOTE:
         from tests.benchmarks.remote import Remote
 
@@ -109,19 +109,19 @@ def _engine(sitting: Sitting) -> Contender:
     return LlamaCpp(base, settings, lora)
 
 
-async def warm_up(engine: Contender, voice: AdapterRef | None, settings: Settings) -> None:
+async def warm_up(engine: Contender, adapter: AdapterRef | None, settings: Settings) -> None:
     prompt = await engine.render([{"role": "user", "content": "Hi."}])
-    await ask(engine, request_of(prompt.text, voice, settings, seed=1, max_new_tokens=WARM_UP_TOKENS), set())
+    await ask(engine, request_of(prompt.text, adapter, settings, seed=1, max_new_tokens=WARM_UP_TOKENS), set())
 
 
 async def _measure_chats(engine: Contender, sitting: Sitting, load: Load) -> Row:
-    crowd = Crowd(engine, sitting.settings, sitting.script, sitting.voice, load)
+    crowd = Crowd(engine, sitting.settings, sitting.script, sitting.adapter, load)
     async with ticking() as late_ms:
         measured = await crowd.talk()
     return {
         "what": "chats",
         "engine": sitting.engine,
-        "adapters": len(sitting.voices),
+        "adapters": len(sitting.adapters),
         "chats": load.chats,
         "think_s": load.think_s,
         **measured,
@@ -166,7 +166,7 @@ async def _long_conversation(engine: Contender, sitting: Sitting, number: int) -
 
 async def _first_token_s(engine: Contender, sitting: Sitting, turns: Sequence[Turn]) -> tuple[float, str]:
     prompt = await engine.render(_messages(turns, sitting.settings))
-    told, answer = await ask(engine, request_of(prompt.text, sitting.voice(0), sitting.settings, seed=1), set())
+    told, answer = await ask(engine, request_of(prompt.text, sitting.adapter(0), sitting.settings, seed=1), set())
     return told.first_token_s, answer
 
 
@@ -181,7 +181,7 @@ async def _measure_swap(engine: Contender, sitting: Sitting) -> Row:
     """While chats talk, prepare a version, as the bot does with a new one, then switch new requests to it."""
     window_s = sitting.loads[-1].window_s
     load = replace(sitting.loads[-1], chats=SWAP_CHATS, window_s=window_s + LONGEST_PREPARATION_S)
-    old, new = sitting.voices[0], replace(sitting.voices[0], strength=SWAP_STRENGTH)
+    old, new = sitting.adapters[0], replace(sitting.adapters[0], strength=SWAP_STRENGTH)
     switched_at: float | None = None
     crowd = Crowd(engine, sitting.settings, sitting.script, lambda _chat: new if switched_at else old, load)
     talking = asyncio.create_task(crowd.talk())
@@ -216,9 +216,9 @@ def _first_after(switched_at: float, told: Sequence[Told]) -> Row:
     }
 
 
-async def _prepare(engine: Contender, voice: AdapterRef, settings: Settings) -> float:
+async def _prepare(engine: Contender, adapter: AdapterRef, settings: Settings) -> float:
     """Return the seconds until a version is ready, which an answer of it shows."""
     began = time.perf_counter()
-    engine.prepare(voice)
-    await warm_up(engine, voice, settings)
+    engine.prepare(adapter)
+    await warm_up(engine, adapter, settings)
     return time.perf_counter() - began

@@ -132,10 +132,10 @@ def _settings(folder: Path, base: str, new_tokens: int) -> Settings:
 async def _soak(settings: Settings, starter: AdapterRef, answers: int, seed: int) -> Soak:
     notes.print("Getting the base model ready …")
     base = await asyncio.to_thread(resolve_base_model, settings.model.base, settings.data.directory)
-    voices = (None, starter)
-    await _make_graphs(settings, base, voices)
+    adapters = (None, starter)
+    await _make_graphs(settings, base, adapters)
     engine = await start_engine(settings, base)
-    soak = Soak(engine, settings, voices, answers, seed)
+    soak = Soak(engine, settings, adapters, answers, seed)
     try:
         await soak.run()
     finally:
@@ -143,25 +143,25 @@ async def _soak(settings: Settings, starter: AdapterRef, answers: int, seed: int
     return soak
 
 
-async def _make_graphs(settings: Settings, base: BaseModel, voices: Sequence[AdapterRef | None]) -> None:
+async def _make_graphs(settings: Settings, base: BaseModel, adapters: Sequence[AdapterRef | None]) -> None:
     """A process that makes its graph holds more afterwards than one that reads it, as all do that come after a kill."""
     engine = await start_engine(settings, base)
     try:
-        for voice in voices:
-            await warm_up(engine, voice, settings)
+        for adapter in adapters:
+            await warm_up(engine, adapter, settings)
     finally:
         await engine.close(0)
 
 
 class Soak:
-    """Members who talk until enough answers were given, and what was seen meanwhile."""
+    """Members who talk until enough answers were given, and what was measured."""
 
     def __init__(
-        self, engine: Engine, settings: Settings, voices: Sequence[AdapterRef | None], answers: int, seed: int
+        self, engine: Engine, settings: Settings, adapters: Sequence[AdapterRef | None], answers: int, seed: int
     ) -> None:
         self._engine = engine
         self._settings = settings
-        self._voices = voices
+        self._adapters = adapters
         self._answers = answers
         self._seed = seed
         self._script = script()
@@ -193,13 +193,13 @@ class Soak:
                 return
 
     async def _ask(self, turns: Sequence[Turn], number: int, rng: random.Random) -> str:
-        is_cancelled, voice = rng.random() < CANCELLED_SHARE, number % len(self._voices)
+        is_cancelled, index = rng.random() < CANCELLED_SHARE, number % len(self._adapters)
         seed = rng.getrandbits(31)
         prompt = await self._engine.render(to_messages(self._settings.chat.system_prompt, turns))
-        request = request_of(prompt.text, self._voices[voice], self._settings, seed=seed, lane=voice)
+        request = request_of(prompt.text, self._adapters[index], self._settings, seed=seed, lane=index)
         try:
             outcome, text = await asyncio.wait_for(self._outcome(request, is_cancelled), TIMEOUT_S + GRACE_S)
-        except Exception:  # whatever it is: the member would read nothing, or a reference id
+        except Exception:  # the member would read nothing, or a reference id
             log.exception("an answer was lost")
             outcome, text = LOST, ""
         self._note(outcome)

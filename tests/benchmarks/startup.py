@@ -46,7 +46,7 @@ notes = Console(stderr=True)
 class Start:
     settings: Settings
     base: BaseModel
-    voices: tuple[AdapterRef, ...]
+    adapters: tuple[AdapterRef, ...]
     graphs: str
     """MADE or KEPT."""
 
@@ -63,10 +63,10 @@ def run(
         settings = settings_in(Path(folder), base, NEW_TOKENS)
         notes.print("Getting the base model ready, and comparing its graph with transformers …")
         model = resolve_base_model(settings.model.base, settings.data.directory)
-        voices = tuple(replace(adapter_in(starter), strength=strength) for strength in STRENGTHS)
+        adapters = tuple(replace(adapter_in(starter), strength=strength) for strength in STRENGTHS)
         rows = [*rows_apart(hold, Start(settings, model, (), MADE))]
         for number in numbers:
-            rows += _start_twice(Start(settings, model, voices[:number], MADE))
+            rows += _start_twice(Start(settings, model, adapters[:number], MADE))
         rows += _bot_rows(settings, base, bot_starts)
     notes.print(_table(rows))
     return {
@@ -82,7 +82,7 @@ def run(
 
 def _start_twice(start: Start) -> Iterator[Row]:
     """Start without the graphs of the versions, then with them."""
-    notes.print(f"Starting with {len(start.voices)} versions …")
+    notes.print(f"Starting with {len(start.adapters)} versions …")
     for graph in graph_folder(start.base, start.settings.data.directory).glob("*/"):
         shutil.rmtree(graph)
     yield from rows_apart(hold, start)
@@ -104,7 +104,7 @@ async def _hold(start: Start, rows: Connection) -> None:
         rows.send(
             {
                 "what": "engine",
-                "versions": len(start.voices),
+                "versions": len(start.adapters),
                 "graphs": start.graphs,
                 "ready_s": round(ready_s, 2),
                 "first_token_s": [round(seconds, 2) for seconds in first_token_s],
@@ -118,7 +118,7 @@ async def _hold(start: Start, rows: Connection) -> None:
 async def _first_tokens(engine: Engine, start: Start) -> list[float]:
     """Ask all versions at once; return when each had said its first token, a reading of time.perf_counter()."""
     prompt = await engine.render([{"role": "user", "content": "Hi."}])
-    requests = [request_of(prompt.text, voice, start.settings, seed=1) for voice in start.voices]
+    requests = [request_of(prompt.text, adapter, start.settings, seed=1) for adapter in start.adapters]
     told = [one for one, _ in await asyncio.gather(*(ask(engine, request, set()) for request in requests))]
     if any(one.failed for one in told):
         raise RuntimeError("a version did not answer")

@@ -16,7 +16,7 @@ from tests.benchmarks.training import _speeds
 QUIET, BUSY = MOST_OTHERS_CORES, MOST_OTHERS_CORES + 0.01
 
 
-def test_a_ratio_is_left_out_where_one_of_its_rows_was_disturbed(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_ratio_is_left_out_if_one_of_its_rows_was_disturbed(capfd: pytest.CaptureFixture[str]) -> None:
     quiet, disturbed = ({"tokens_per_s": 6.0, "others_cores": others} for others in (QUIET, BUSY))
     kept = ratio_of((quiet, "tokens_per_s"), ({"tokens_per_s": 4.0, "others_cores": 0.0}, "tokens_per_s"))
     lost = ratio_of((quiet, "tokens_per_s"), (disturbed, "tokens_per_s"))

@@ -60,7 +60,7 @@ def test_the_oracle_notices_a_vote_that_is_missing_and_a_message_without_a_reply
     assert not look(database, crowd)
 
 
-def test_what_grows_after_the_warm_up_is_named() -> None:
+def test_growth_after_the_warm_up_is_named() -> None:
     warming = [{"threads": 1.0}, {"threads": 9.0}, {"threads": 20.0}, {"threads": 20.0}, {"threads": 20.0}]
     assert grew("the bot", [*warming, {"threads": 21.0}]) == []
     assert grew("the bot", [*warming[:4], {"threads": 90.0}, {"threads": 95.0}]) == [
@@ -68,7 +68,7 @@ def test_what_grows_after_the_warm_up_is_named() -> None:
     ]
 
 
-async def test_the_faulty_engine_answers_as_it_is_told() -> None:
+async def test_the_faulty_engine_answers_on_demand() -> None:
     engine = FaultyEngine()
     async with engine.serving() as address, aiohttp.ClientSession() as session:
         async with session.post(f"{address}/completions", json={}) as response:

@@ -23,7 +23,7 @@ def test_tokens_are_counted_in_the_window_and_only_while_somebody_waits() -> Non
     assert measured["tokens_per_answer"] == 15.0
 
 
-def test_who_gave_up_has_waited_and_few_answers_have_no_percentile() -> None:
+def test_members_who_gave_up_count_and_few_answers_have_no_percentile() -> None:
     given_up = Told(None, asked_at=9.0, first_token_at=None, ended_at=16.0, tokens=0, failed=False, finished=False)
     measured = measures([given_up] * 20, until=10.0)
     assert (measured["first_token_p95_s"], measured["last_token_p95_s"]) == (7.0, 7.0)
@@ -32,7 +32,7 @@ def test_who_gave_up_has_waited_and_few_answers_have_no_percentile() -> None:
 
 @pytest.mark.bench
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the dataset leaves its file open
-def test_the_bench_reports_ours_beside_plain_generate(tmp_path: Path) -> None:
+def test_the_bench_reports_ours_next_to_plain_generate(tmp_path: Path) -> None:
     pytest.importorskip("chitchat_dataset")
     base, chart = build_tiny_base(tmp_path / "base"), tmp_path / "serving.png"
     report = run(

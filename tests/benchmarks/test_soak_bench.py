@@ -25,7 +25,7 @@ def samples(memory_of_quarter: list[float], threads: int = 20) -> list[Sample]:
     ]
 
 
-def test_what_the_last_quarter_has_more_of_than_the_second_grew() -> None:
+def test_growth_from_the_second_to_the_last_quarter_is_named() -> None:
     assert grown(samples([800.0, 1000.0, 1010.0, 1040.0], threads=100)) == []
     assert grown(samples([800.0, 1000.0, 1030.0, 1060.0], threads=100)) == ["memory_mib"]
     assert grown(samples([800.0, 1000.0, 1000.0, 1000.0], threads=20)) == ["threads"]

@@ -72,7 +72,7 @@ def _sides(prompt_tokens: int) -> list[str]:
 
 
 def _compare(base: BaseModel, case: Case, sides: Sequence[str]) -> list[Row]:
-    """Let the sides take their steps in turn, each in a process of its own; return a row for each, ours first."""
+    """Let the sides take their steps in turn, each in a separate process; return a row for each, ours first."""
     notes.print(f"Measuring {case.pairs_per_prompt} pairs a prompt of {case.prompt_tokens} tokens, {case.dtype} …")
     before = Clock.read(os.getpid())
     courses = _train_in_turns(base, case, sides)

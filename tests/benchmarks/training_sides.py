@@ -1,4 +1,4 @@
-"""The two sides of `reactune bench training`, each in a process of its own: our trainer, and TRL's as it comes."""
+"""The two sides of `reactune bench training`, each in a separate process: our trainer, and TRL's as it comes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Case:
     prompt_tokens: int
     batch_size: int
     steps: int
-    """Measured ones; one to warm up stands before them."""
+    """Measured steps, after one to warm up."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
 
     @property

@@ -152,7 +152,7 @@ def rows(settings: Settings, env: Env) -> Callable[[type[Base]], list[Any]]:
 
 @pytest.fixture
 def query(settings: Settings, env: Env) -> Callable[[Callable[[Session], Any]], Any]:
-    """Run a function of storage in a transaction of its own."""
+    """Run a function of storage in its own transaction."""
 
     def run(work: Callable[[Session], Any]) -> Any:
         database = open_database(settings)

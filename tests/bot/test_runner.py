@@ -88,7 +88,7 @@ class _Socket:
         self.close_code = code
 
 
-def test_a_token_that_is_reset_while_the_bot_runs_is_told_when_it_is_back(with_token, refused):
+def test_a_token_reset_while_the_bot_runs_is_announced_on_return(with_token, refused):
     with pytest.raises(ConnectionRefused, match="Discord does not accept DISCORD_TOKEN"):
         run_bot(with_token, refused(discord.ConnectionClosed(_Socket(4004), shard_id=None)))
     with closing(open_database(with_token)) as database, database.snapshot() as session:
@@ -108,7 +108,7 @@ def test_an_unreachable_discord_is_a_sentence(with_token, refused, error):
         run_bot(with_token, refused(error))
 
 
-def test_a_missing_intent_is_said_and_the_bot_serves_without_it(with_token, refused, attempts, caplog):
+def test_a_missing_intent_is_reported_and_the_bot_serves_without_it(with_token, refused, attempts, caplog):
     run_bot(with_token, refused(discord.PrivilegedIntentsRequired(None)))
     assert attempts == [(True, False), (False, False)]
     assert "answers only mentions, direct messages" in caplog.text

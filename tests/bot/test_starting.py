@@ -1,4 +1,4 @@
-"""The gateway connects before the model is loaded: who asks meanwhile waits, and without a model there is no bot."""
+"""The gateway connects before the model is loaded; questions wait until then. Without a model the bot stops."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class SlowEngine(ScriptedEngine):
         return await super().render(messages)
 
 
-async def test_who_asks_while_the_model_loads_is_answered_once_it_has(settings, base):
+async def test_questions_during_loading_are_answered_afterwards(settings, base):
     engine = SlowEngine()
     bot = create_bot(settings, engine=engine, base=base, tasks=DemoTasks())
     env = simcord.Env(bot, settle_timeout=120)
@@ -85,7 +85,7 @@ async def test_an_engine_that_cannot_be_chosen_says_why(settings, base, monkeypa
 
 
 class Connected(ReactuneBot):
-    """A bot whom Discord lets in at once."""
+    """A bot that connects to Discord at once."""
 
     async def start(self, token: str, *, reconnect: bool = True) -> None:
         await self.setup_hook()

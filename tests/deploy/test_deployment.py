@@ -105,7 +105,7 @@ def test_the_backup_runs_before_the_nightly_round():
     assert (int(hour), int(minute)) < (int(at_hour), int(at_minute))
 
 
-def test_what_compose_reads_from_the_env_file_is_no_unknown_setting_to_the_bot():
+def test_the_bot_knows_every_setting_that_compose_reads_from_the_env_file():
     text = (ROOT / "compose.yaml").read_text(encoding="utf-8")
     filled_in = dict.fromkeys(re.findall(r"\$\{(\w+)", text), "1")
     load_settings(environment={name: value for name, value in filled_in.items() if name.startswith("REACTUNE_")})

@@ -9,6 +9,8 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +22,24 @@ from bot.demo.folder import claim_folder
 from bot.releases.comparison import NO_ANSWER, Comparison
 from reactune.app import main
 from reactune.demo import sole_demo
+from reactune.run import supervised_trainer
 from storage.adapters.folder_store import AdapterStore
 from storage.database.database import open_database
-from storage.database.enums import GateVerdict
+from storage.database.enums import GateVerdict, TrainingSource
 from storage.database.tables import RoundRow
 from storage.models.base_model import resolve_base_model
 from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import register
-from storage.runtime.processes import BOT, sole_process, sole_token
+from storage.runtime.processes import BOT, TRAINER, sole_process, sole_token
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
+from storage.training.rounds import request_round
 from storage.votes.votes import Vote
 from tests.past import add_round, add_version, pair
 from tests.seeding import BOB, account, add_correction, add_reply, add_siblings, vote
 from tests.storage.adapters.test_folder_store import publish
 from tests.tiny_model import build_tiny_base
+from trainer.rounds import worker
 
 LATER = 10_000
 """A day after every vote that a test gives."""
@@ -85,7 +90,7 @@ def reactune(variables: dict[str, str], tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def reactune_process(variables: dict[str, str], tmp_path: Path):
-    """Like `reactune`, as a program of its own."""
+    """Like `reactune`, as a separate process."""
 
     def run(*words: str, **more: str) -> tuple[int, str, str]:
         own = {k: v for k, v in os.environ.items() if not k.startswith("REACTUNE_") and k != "DISCORD_TOKEN"}
@@ -202,7 +207,7 @@ def test_the_database_is_migrated(reactune):
     assert json.loads(reactune("db", "migrate", "--json")[1]) == {"from": first["to"], "to": first["to"]}
 
 
-def test_the_database_is_copied_to_an_address_that_stands_in_no_history(reactune, version, tmp_path):
+def test_the_target_address_of_a_copy_is_kept_out_of_shell_history(reactune, version, tmp_path):
     target = f"sqlite:///{tmp_path / 'copy.db'}"
     code, _, err = reactune("db", "copy")
     assert code == 2
@@ -320,7 +325,7 @@ def doubtful(settings: Settings, seeded):
     return seeded(add)
 
 
-def test_what_did_not_pass_the_gate_is_promoted_only_with_override_and_reason(reactune, doubtful):
+def test_a_version_that_did_not_pass_is_promoted_only_with_override_and_reason(reactune, doubtful):
     code, out, err = reactune("model", "promote", "v1")
     assert (code, out) == (2, "")
     assert err == (
@@ -362,7 +367,7 @@ def test_a_canary_is_started_shown_and_stopped(reactune, version):
         (("list", "--personality", "nobody"), "there is no personality 'nobody'"),
     ],
 )
-def test_what_cannot_be_done_is_a_sentence_and_exit_code_2(reactune, version, words, sentence):
+def test_an_impossible_model_command_prints_a_sentence_and_exits_with_2(reactune, version, words, sentence):
     code, out, err = reactune("model", *words)
     assert (code, out) == (2, "")
     assert sentence in err
@@ -441,6 +446,34 @@ def test_train_says_how_many_pairs_are_missing(reactune, seeded, revision):
     round_ = json.loads(out)
     assert round_["status"] == "skipped"
     assert round_["reason"].startswith("2 pairs to learn from, 8 needed: suggest better answers")
+
+
+def test_ctrl_c_leaves_a_round_that_another_trainer_runs(reactune, settings, monkeypatch):
+    stop = threading.Event()
+    stop.set()
+    monkeypatch.setattr(worker, "stopped_by_signals", lambda: nullcontext(stop))
+    settings.data.directory.mkdir()
+    with sole_process(TRAINER, settings.data.directory):
+        code, out, _ = reactune("train", "--json")
+    assert (code, json.loads(out)["status"]) == (130, "requested")
+    (line,) = json.loads(reactune("audit", "--json")[1])["entries"]
+    assert (line["action"], line["outcome"]) == ("model train", "done")
+
+
+def test_a_refused_round_is_recorded_as_refused(reactune, seeded):
+    seeded(lambda session: request_round(session, 1, "ann", TrainingSource.EXAMPLES))
+    code, _, err = reactune("train")
+    assert (code, "which learns from examples, is not finished" in err) == (1, True)
+    (line,) = json.loads(reactune("audit", "--json")[1])["entries"]
+    assert (line["action"], line["outcome"]) == ("model train", "refused")
+
+
+def test_a_trainer_that_needs_a_person_is_not_restarted(tmp_path, caplog):
+    with supervised_trainer(tmp_path / "missing.toml", {}):
+        (keeper,) = [thread for thread in threading.enumerate() if thread.name == "trainer keeper"]
+        keeper.join(120)
+        assert not keeper.is_alive()
+    assert "The trainer stopped and needs you" in caplog.text
 
 
 def test_exported_pairs_are_what_trl_reads(reactune, seeded, revision, tmp_path):
@@ -569,12 +602,12 @@ def test_doctor_finds_what_is_missing_and_says_what_to_do(reactune):
     code, out, _ = reactune("doctor", "--json")
     findings = {finding["what"]: finding for finding in json.loads(out)["findings"]}
     assert code == 1
-    assert findings["Database"]["says"] == "sqlite, schema up to date"
+    assert findings["Database"]["message"] == "sqlite, schema up to date"
     assert findings["Base model"]["status"] == "ok"
-    assert "base, no adapter" in findings["Champions"]["says"]
-    assert "reactune run" in findings["Trainer"]["says"]
-    assert "DISCORD_TOKEN is not set" in findings["Token"]["says"]
-    assert "privacy.discord_training_permission" in findings["Training basis"]["says"]
+    assert "base, no adapter" in findings["Champions"]["message"]
+    assert "reactune run" in findings["Trainer"]["message"]
+    assert "DISCORD_TOKEN is not set" in findings["Token"]["message"]
+    assert "privacy.discord_training_permission" in findings["Training basis"]["message"]
 
 
 def test_on_a_new_install_doctor_asks_only_for_a_token_and_a_server(reactune):
@@ -591,19 +624,19 @@ def test_doctor_names_a_base_model_that_is_not_there(reactune):
     findings = {finding["what"]: finding for finding in json.loads(out)["findings"]}
     assert code == 1
     assert findings["Base model"]["status"] == "problem"
-    assert "model.base" in findings["Base model"]["says"]
+    assert "model.base" in findings["Base model"]["message"]
 
 
-def test_doctor_names_the_line_of_a_suite_that_is_no_json(reactune, tmp_path):
+def test_doctor_names_the_line_of_a_suite_that_is_not_json(reactune, tmp_path):
     suite = tmp_path / "ours.jsonl"
     suite.write_text('{"id": "a", "prompt": "Hello?", "must": ["hi"]}\n{"id": \n', encoding="utf-8")
     code, out, _ = reactune("doctor", "--json", REACTUNE_GATE__SUITES=str(suite))
     findings = {finding["what"]: finding for finding in json.loads(out)["findings"]}
     assert code == 1
     assert findings["Suites"]["status"] == "problem"
-    assert findings["Suites"]["says"].startswith(f"{suite}, line 2")
+    assert findings["Suites"]["message"].startswith(f"{suite}, line 2")
     _, out, _ = reactune("doctor", "--json")
-    assert any(f["what"] == "Suites" and "knowledge (" in f["says"] for f in json.loads(out)["findings"])
+    assert any(f["what"] == "Suites" and "knowledge (" in f["message"] for f in json.loads(out)["findings"])
 
 
 def test_an_unknown_bench_is_refused(reactune):
@@ -662,7 +695,7 @@ class TestPersonalities:
         shown = reactune("personality", "show", "keeper")[1]
         assert "You keep a lighthouse." in shown
 
-    def test_a_broken_card_is_told_and_the_others_work(self, reactune, card):
+    def test_a_broken_card_is_reported_and_the_others_work(self, reactune, card):
         (card.parent / "owl.toml").write_text("system_promt = 'x'")
         code, _, err = reactune("personality", "show", "owl")
         assert code == 2
@@ -670,7 +703,7 @@ class TestPersonalities:
         findings = json.loads(reactune("doctor", "--json")[1])["findings"]
         (cards,) = [finding for finding in findings if finding["what"] == "Personalities"]
         assert cards["status"] == "problem"
-        assert "owl.toml: system_promt is not a key of a card" in cards["says"]
+        assert "owl.toml: system_promt is not a key of a card" in cards["message"]
 
     def test_a_first_version_by_demonstration_is_compared_exported_and_imported(self, reactune, card, tmp_path):
         quick = {
@@ -716,7 +749,11 @@ class TestPersonalities:
         [
             (
                 ("personality", "export", "keeper", "out"),
-                "the champion of keeper is the base model, which has no adapter",
+                "the champion of keeper is base, which has no adapter to export",
+            ),
+            (
+                ("personality", "export", "keeper", "out", "--version", "base"),
+                "base has no adapter to export",
             ),
             (("personality", "import", "none.zip", "--name", "x"), "none.zip cannot be read"),
             (("personality", "import", "Night Owl.toml"), "is not a valid personality name"),
@@ -724,7 +761,7 @@ class TestPersonalities:
             (("compare", "--personality", "pirat"), "there is no personality 'pirat'"),
         ],
     )
-    def test_what_cannot_be_done_is_said_in_a_sentence(self, reactune, card, words, said):
+    def test_an_impossible_command_prints_a_sentence(self, reactune, card, words, said):
         code, out, err = reactune(*words)
         assert (code in (1, 2), out) == (True, "")
         assert said in err
@@ -765,6 +802,6 @@ def test_an_id_that_nothing_can_have_is_not_found(reactune, id_):
     assert out.startswith("No reply has this request or message id")
 
 
-def test_an_argument_that_is_no_text_is_refused(reactune):
+def test_an_argument_that_is_not_text_is_refused(reactune):
     sentence = "reactune: an argument is not valid UTF-8: write it in UTF-8, file names included\n"
     assert reactune("trace", "\udcff") == (2, "", sentence)

@@ -92,7 +92,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run Python on these arguments: what is imported stays imported, so each start needs a process of its own."""
+    """Run Python with these arguments in a new process, because imports cannot be undone."""
     return subprocess.run(
         [sys.executable, "-c", *arguments], env=environment, capture_output=True, text=True, check=False
     )
@@ -114,7 +114,7 @@ import torch
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only GNU's OpenMP is asked how its threads wait")
 @pytest.mark.parametrize("process", ["bot.runner", "trainer.rounds.worker"])
-def test_openmp_is_told_to_sleep_before_it_is_loaded(process: str) -> None:
+def test_openmp_is_set_to_sleep_before_it_is_loaded(process: str) -> None:
     undecided = {name: value for name, value in os.environ.items() if name not in WAITING}
     found = run(undecided | {"OMP_DISPLAY_ENV": "TRUE"}, PROCESS, process)
     assert found.returncode == 0, found.stderr

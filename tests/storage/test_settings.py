@@ -85,7 +85,7 @@ def test_a_file_that_begins_with_a_byte_order_mark_is_read(config: Path) -> None
     assert load_settings(config, {}).chat.cooldown_s == 7.0
 
 
-def test_empty_token_is_no_token(config: Path) -> None:
+def test_an_empty_token_counts_as_missing(config: Path) -> None:
     config.touch()
     assert load_settings(config, {"DISCORD_TOKEN": ""}).discord_token is None
 

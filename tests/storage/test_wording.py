@@ -17,7 +17,7 @@ def test_sums_of_weights_are_written_without_an_empty_tenth(number: float, words
 @pytest.mark.parametrize(
     ("number", "words"), [(0, "0 votes"), (1, "1 vote"), (0.96, "1 vote"), (7.46, "7.5 votes"), (12, "12 votes")]
 )
-def test_what_is_counted_stands_in_the_plural_unless_it_is_one(number: float, words: str) -> None:
+def test_counted_nouns_are_plural_unless_the_count_is_one(number: float, words: str) -> None:
     assert count(number, "vote") == words
 
 

@@ -13,9 +13,11 @@ from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from multiprocessing.context import SpawnProcess
 
+from sqlalchemy.orm import Session
+
 from storage.database.database import Database, open_database
 from storage.database.engine import FAILURES, explain
-from storage.database.enums import RoundStatus, TrainingSource
+from storage.database.enums import RoundStatus
 from storage.errors import DataDirectoryInUse, RoundConflict
 from storage.personalities.personalities import open_personality
 from storage.runtime.processes import (
@@ -35,7 +37,6 @@ from storage.training.rounds import (
     finish_round,
     interrupt_rounds,
     renew_lease,
-    request_round,
     require_round,
 )
 from trainer.progress import served_metrics
@@ -73,23 +74,21 @@ def run_trainer(settings: Settings, stop: threading.Event) -> None:
 def train_now(
     settings: Settings,
     personality: str,
-    requested_by: str,
+    request: Callable[[Session, int], tuple[Round, bool]],
     report: Callable[[Round], None],
     stop: threading.Event,
-    *,
-    learns_from: TrainingSource = TrainingSource.VOTES,
 ) -> Round:
     """Request a round or join an open one, wait until it ends, and return it; `report` gets it while it is open.
 
-    A running trainer does the work, on this host or another; without one, this process does. If `stop` is set, a
-    round that runs here is interrupted and one that runs elsewhere continues. Raises PersonalityNotFound.
+    `request` gets the session and the personality's id, and returns the round and whether it is new. A running trainer
+    does the work, on this host or another; without one, this process does. If `stop` is set, a round that runs here is
+    interrupted and one that runs elsewhere continues. Raises PersonalityNotFound, and what `request` raises.
     """
     with closing(open_database(settings)) as database:
         _end_orphans(settings, database, stop)
         with database.transaction() as session:
-            requested, _ = request_round(
-                session, open_personality(session, settings, personality).id, requested_by, learns_from
-            )
+            personality_id = open_personality(session, settings, personality).id
+            requested, _ = request(session, personality_id)
         while (round_ := _read_round(database, requested.id)).is_open and not stop.is_set():
             report(round_)
             _run_here_or_wait(settings, database, stop, lambda: report(_read_round(database, requested.id)))

@@ -44,8 +44,8 @@ class OpenVinoEngine(QueueingEngine[QueuedGeneration]):
         self._end_ids: frozenset[int] = frozenset()
 
     def state(self) -> EngineState:
-        trouble = "" if self._is_open or self._is_closing else "OpenVINO is not started"
-        return EngineState(sum(version.is_ready for version in self._versions.values()), trouble, name="OpenVINO")
+        failure = "" if self._is_open or self._is_closing else "OpenVINO is not started"
+        return EngineState(sum(version.is_ready for version in self._versions.values()), failure, name="OpenVINO")
 
     async def start(self) -> None:
         try:

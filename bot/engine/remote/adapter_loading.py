@@ -136,9 +136,9 @@ class VllmVersions(Versions):
         except (Overloaded, Unreachable, Slow):
             raise
         except ServerError as error:  # vLLM replies 500 if it cannot load a version
-            says = error.says if isinstance(error, Refused) else error.what
-            if ALREADY_LOADED not in says:
-                raise VersionRefused(replica.server.url, _remedy(says, name, seen)) from error
+            message = error.message if isinstance(error, Refused) else error.what
+            if ALREADY_LOADED not in message:
+                raise VersionRefused(replica.server.url, _remedy(message, name, seen)) from error
         log.info("%s loaded %s.", replica.server.url, name)
 
     async def _make_room(self, replica: Replica) -> None:
@@ -154,11 +154,11 @@ class VllmVersions(Versions):
             log.info("%s unloaded %s.", replica.server.url, name)
 
 
-def _remedy(says: str, name: str, path: str) -> str:
-    if says == NO_ROUTE:
+def _remedy(message: str, name: str, path: str) -> str:
+    if message == NO_ROUTE:
         return NO_UPDATES
     return (
-        f"cannot load {name} from {path} ({says}): give it access to the folder `served` in the data folder, set "
+        f"cannot load {name} from {path} ({message}): give it access to the folder `served` in the data folder, set "
         "remote.adapter_path to its path there, and start vLLM with --max-lora-rank of at least training.lora_rank"
     )
 
@@ -201,7 +201,7 @@ def is_file_of(adapter: AdapterRef, entry: Mapping[str, Any]) -> bool:
     return Path(gguf_name(adapter)).stem in name
 
 
-def lacks(url: str, adapter: AdapterRef) -> VersionRefused:
+def version_missing(url: str, adapter: AdapterRef) -> VersionRefused:
     name = gguf_name(adapter)
     return VersionRefused(
         url,
@@ -214,7 +214,7 @@ def _number_of(adapter: AdapterRef, listed: Sequence[Mapping[str, Any]], replica
     for entry in listed:
         if is_file_of(adapter, entry):
             return int(entry["id"])
-    raise lacks(replica.server.url, adapter)
+    raise version_missing(replica.server.url, adapter)
 
 
 def _common(request: GenerationRequest) -> Fields:

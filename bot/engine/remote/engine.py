@@ -58,11 +58,11 @@ class RemoteEngine(QueueingEngine[RemoteGeneration]):
         loaded = {name for replica in self._replicas for name in replica.loaded}
         state = EngineState(len(loaded), name="the remote engine")
         if not self._is_open:
-            return replace(state, trouble="" if self._is_closing else "the remote engine is not started")
+            return replace(state, failure_reason="" if self._is_closing else "the remote engine is not started")
         problems = [one.problem for one in self._replicas if one.problem is not None]
         described = "; ".join(problems)
         can_answer = len(problems) < len(self._replicas)
-        return replace(state, lacks=described) if can_answer else replace(state, trouble=described)
+        return replace(state, degraded_reason=described) if can_answer else replace(state, failure_reason=described)
 
     async def start(self) -> None:
         """Read the tokenizer and check the servers once; unreachable ones may become available later."""

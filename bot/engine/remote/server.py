@@ -57,10 +57,10 @@ class Overloaded(ServerError):
 
 
 class Refused(ServerError):
-    def __init__(self, url: str, status: int, says: str) -> None:
-        super().__init__(url, f"refuses with status {status}: {says}")
+    def __init__(self, url: str, status: int, message: str) -> None:
+        super().__init__(url, f"refuses with status {status}: {message}")
         self.status = status
-        self.says = says
+        self.message = message
 
 
 class VersionRefused(ServerError):

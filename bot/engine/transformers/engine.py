@@ -83,8 +83,8 @@ class LocalEngine:
         return len(self._waiting)
 
     def state(self) -> EngineState:
-        trouble = "" if self._is_open or self._is_closing else "the model's thread is not running"
-        return EngineState(1 + self._resident.adapters if self._resident else 0, trouble, name="transformers")
+        failure = "" if self._is_open or self._is_closing else "the model's thread is not running"
+        return EngineState(1 + self._resident.adapters if self._resident else 0, failure, name="transformers")
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -106,7 +106,7 @@ def _wait_for_log(child: Child, words: str) -> None:
 
 
 class Clock:
-    """The wall clock of processes that libfaketime is loaded into; their monotonic clock goes on as it does."""
+    """The wall clock of processes that libfaketime is loaded into; their monotonic clock is unchanged."""
 
     def __init__(self, file: Path, library: Path) -> None:
         self._file = file

@@ -305,7 +305,7 @@ def _model_kinds(folder: Path) -> list[Kind]:
 
 
 def _weight_kinds(folder: Path) -> list[Kind]:
-    """Weights that answer: an altered file is another model, and one that cannot be loaded is told so."""
+    """Weights that answer: an altered file is another model, and an unloadable one is reported."""
     tiny = folder / "weights"
     shutil.copytree(folder / "tiny", tiny)
 
@@ -331,7 +331,7 @@ def _verdict_kind(folder: Path, base: BaseModel) -> Kind:
 
 
 def _graph_kinds(folder: Path, base: BaseModel) -> list[Kind]:
-    """Graphs of a version: an altered one is made anew, with the same weights."""
+    """Graphs of a version: an altered one is made again, with the same weights."""
     cache = GraphCache(base, folder / "graphs")
     made = cache.prepare(None)
     sound = {path.name: path.read_bytes() for path in made.iterdir()}

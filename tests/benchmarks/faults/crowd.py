@@ -152,7 +152,7 @@ class Crowd:
             await asyncio.sleep(self.rng.expovariate(actions_per_s))
             self.act()
 
-    # What stands on Discord
+    # The messages on Discord
 
     def answers(self, channel_id: int) -> list[Message]:
         """Return the bot's answers there, oldest first: notices refer to no question."""
@@ -163,7 +163,7 @@ class Crowd:
         return (answer for channel_id in self.channels for answer in self.answers(channel_id))
 
     def thumbs(self) -> dict[int, frozenset[Thumb]]:
-        """Return {message id: thumbs} of every answer whose question stands."""
+        """Return {message id: thumbs} of every answer whose question was not deleted."""
         orphans = self.orphans()
         return {
             answer.id: _thumbs_under(answer, self.discord.bot_id)

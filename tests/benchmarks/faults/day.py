@@ -1,7 +1,7 @@
 """Twenty-four hours of a busy server in minutes: the time of day goes faster, bot and trainer are the real ones.
 
 The wall clock of both processes is libfaketime's and moves on in steps; their monotonic clock, by which they wait for
-Discord and the database, goes on as it does. Votes, cron, heartbeats and rows see a whole day.
+Discord and the database, is unchanged. Votes, cron, heartbeats and rows see a whole day.
 """
 
 from __future__ import annotations

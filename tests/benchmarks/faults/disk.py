@@ -69,7 +69,7 @@ async def _be_full(scene: Scene, disk: Path, row: Row) -> None:
 
 
 def fill(disk: Path) -> None:
-    """Leave no byte free, however the others write meanwhile."""
+    """Leave no byte free, even while other processes write."""
     with (disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
         for size in (2**20, 4096, 512):
             with suppress(OSError):
@@ -114,7 +114,7 @@ def _write_adapter(folder: Path) -> None:
 
 @contextmanager
 def small_disk() -> Iterator[Path]:
-    """Mount a file system of its own in memory; raises OSError or CalledProcessError where that is not allowed."""
+    """Mount a separate file system in memory; raises OSError or CalledProcessError if that is not allowed."""
     folder = Path(tempfile.mkdtemp(prefix="reactune-disk-"))
     try:
         subprocess.run(

@@ -69,11 +69,11 @@ async def _life(times: int, seed: int, row: Row, base: Path) -> None:
         environment = {**ENVIRONMENT, "REACTUNE_MODEL__BASE": str(base), "REACTUNE_REMOTE__SERVERS": ",".join(urls)}
         scene = await stack.enter_async_context(stage(seed, SQLITE, environment=environment, channels=CHANNELS))
         await scene.pause()
-        sitting = _Sitting(scene, engines, row)
-        await sitting.recover()
+        trial = _EngineTrial(scene, engines, row)
+        await trial.recover()
         before = await asyncio.to_thread(scene.bot.footprint)
         for _ in range(times):
-            await sitting.trouble()
+            await trial.trouble()
             if row.lost:
                 return
         await asyncio.sleep(SETTLING_S)
@@ -82,10 +82,10 @@ async def _life(times: int, seed: int, row: Row, base: Path) -> None:
         if after["tasks"] > before["tasks"] + TASK_SLACK:
             row.lost.append(f"tasks leak: {before['tasks']} before, {after['tasks']} after")
         await scene.finish(row)
-        sitting.count()
+        trial.count()
 
 
-class _Sitting:
+class _EngineTrial:
     """A crowd that asks in every channel at once, and reads what comes."""
 
     def __init__(self, scene: Scene, engines: Sequence[FaultyEngine], row: Row) -> None:

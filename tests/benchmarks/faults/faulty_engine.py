@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server on loopback that is well, slow, dead or broken, as it is told."""
+"""An OpenAI-compatible server on loopback that is well, slow, dead or broken on demand."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class FaultyEngine:
         if mood is Mood.PAGE:
             return web.Response(text="<html><body>Welcome</body></html>", content_type="text/html")
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        with suppress(ConnectionError):  # whoever asked went away
+        with suppress(ConnectionError):  # the client disconnected
             await self._say(request, response, mood)
         return response
 

@@ -83,7 +83,7 @@ class Node:
 
     def _signal_group(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.poll() is None:
-            # Each backend of PostgreSQL leads a group of its own, so the session's processes are found by their parent.
+            # Each backend of PostgreSQL leads its own group, so the session's processes are found by their parent.
             children = children_of(self._process.pid)
             for pid in [self._process.pid, *children]:
                 with suppress(ProcessLookupError):
@@ -93,7 +93,7 @@ class Node:
 
 @contextmanager
 def new_node() -> Iterator[Node]:
-    """Start a server in a folder of its own; it and its standby are gone at the end."""
+    """Start a server in its own folder; remove it and its standby at the end."""
     root = Path(tempfile.mkdtemp(prefix="reactune-postgres-"))
     if os.geteuid() == 0:
         _give_to_postgres(root)

@@ -26,7 +26,7 @@ POLL_S = 0.05
 
 
 class Child:
-    """One process in a session of its own, with its log in a file; killed with all its children."""
+    """One process in its own session, with its log in a file; killed with all its children."""
 
     def __init__(self, module: str, folder: Path, environment: Mapping[str, str], name: str) -> None:
         self.log = folder / f"{name}.log"

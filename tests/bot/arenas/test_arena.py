@@ -98,7 +98,7 @@ def votes_by_place(rows, votes) -> dict[int, dict[int, Vote]]:
 
 class TestWhoMayDoIt:
     @pytest.mark.parametrize("command", ["start", "stop", "status"])
-    async def test_members_are_refused_by_the_bot_even_where_discord_lets_them(self, place, env, command, rows):
+    async def test_members_are_refused_by_the_bot_even_if_discord_allows_them(self, place, env, command, rows):
         root = next(c for c in env.backend.commands[None].values() if c["name"] == "arena")
         root.update(default_member_permissions=None)
         result = await place.ada.slash(place.channel, f"arena {command}")
@@ -232,7 +232,7 @@ class TestStart:
         assert "hat channel already has an arena" in refused.response.content
         assert len(rows(ArenaRow)) == 1
 
-    async def test_of_two_admins_at_once_one_gets_a_sentence(self, place, env, engine, rows):
+    async def test_one_of_two_simultaneous_admins_gets_a_message(self, place, env, engine, rows):
         refusals = []
 
         async def second_admin() -> None:
@@ -445,13 +445,13 @@ class TestDoctor:
             return {finding.what: finding for finding in found}
 
         well = findings(schedule="0 18 * * *", channel=7)
-        assert well["Prompt bank"].says == "42 prompts in the bundled bank"
-        assert well["Arenas"].says == "scheduled at 0 18 * * * UTC in channel 7"
-        assert findings()["Arenas"].says == "started by admins only"
+        assert well["Prompt bank"].message == "42 prompts in the bundled bank"
+        assert well["Arenas"].message == "scheduled at 0 18 * * * UTC in channel 7"
+        assert findings()["Arenas"].message == "started by admins only"
         unwell = findings(prompts="/nowhere.txt", schedule="0 18 * * *")
         assert unwell["Prompt bank"].status == "problem"
-        assert "arena.prompts" in unwell["Prompt bank"].says
-        assert "arena.channel is not" in unwell["Arenas"].says
+        assert "arena.prompts" in unwell["Prompt bank"].message
+        assert "arena.channel is not" in unwell["Arenas"].message
 
 
 class TestWithoutManageMessages:

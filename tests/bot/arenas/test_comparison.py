@@ -88,7 +88,7 @@ class TestCompare:
         assert [f"{n} of 2 answers" in edit for n, edit in enumerate(edits)] == [True] * 3
         assert "Asking v1 and base …" in edits[0]
 
-    async def test_reactions_under_it_are_no_votes(self, place, version, rows):
+    async def test_reactions_under_it_are_not_votes(self, place, version, rows):
         shown = await compare(place, "v1", "base", prompt="tea?")
         await place.grace.react(shown, "👍")
         assert rows(VoteEventRow) == []

@@ -33,7 +33,7 @@ class Turns:
             await asyncio.Event().wait()
 
 
-async def test_it_goes_on_after_errors_which_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_task_continues_after_errors_and_logs_them(caplog: pytest.LogCaptureFixture) -> None:
     turns = Turns()
     task = BackgroundTasks(turns.pause).repeat(turns.work, 5.0, "count")
     await asyncio.wait_for(turns.is_over.wait(), 120)

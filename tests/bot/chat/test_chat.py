@@ -300,7 +300,7 @@ class TestAnotherAnswer:
         assert len(engine.requests) == 6
         assert "that is the most I give" in place.last.content
 
-    async def test_the_conversation_goes_on_from_the_latest_sibling(self, place, engine):
+    async def test_the_conversation_continues_from_the_latest_sibling(self, place, engine):
         await place.ada.send_dm("hi")
         dm = place.ada.user.dm_channel
         await place.ada.user.set_reaction(dm.last_message, "🔁", reacted=True)
@@ -371,7 +371,7 @@ class TestWordsAndSilence:
         assert f"who is @{name}?" in engine.requests[0].prompt
 
 
-async def test_an_answer_is_also_theirs_whom_it_answers(place, env, rows):
+async def test_the_asker_of_a_quoted_answer_is_a_speaker_too(place, env, rows):
     answer = await place.ask("I live in a small town")
     await place.bo.send(place.channel, "where does she live?", reply_to=answer)
     del env.backend.messages[place.channel.id][place.channel.history()[0].id]  # without a word of it

@@ -62,7 +62,7 @@ def test_an_answer_in_several_messages_counts_once_and_is_its_askers_too():
     assert conversation.sources.messages == {10: ADA, 11: NOBODY, 12: NOBODY, 20: BO}
 
 
-def test_of_the_answers_to_one_question_the_latest_counts():
+def test_the_latest_answer_to_a_question_counts():
     later = replace(REPLY, id=2, answer="A long wave.", message_ids=(13,))
     posts = (QUESTION, *ANSWER, Post(13, NOBODY, "", "", is_own=True), NEXT)
     conversation = converse(replace(CHAIN, posts=posts), Memory(), {**REPLIES, 13: later})
@@ -74,7 +74,7 @@ def test_notices_and_answers_without_words_are_not_part_of_it():
     assert words(converse(CHAIN, Memory(), {11: replace(REPLY, answer="")})) == ["what is red?", "and blue?"]
 
 
-def test_a_summary_stands_for_what_it_covers_where_everything_is_one_conversation():
+def test_a_summary_replaces_the_messages_it_covers_in_a_thread():
     memory = Memory("They talk.", summarised_to=12, speakers=frozenset({EVE}), summarised_from=3)
     conversation = converse(IN_THREAD, memory, REPLIES)
     assert words(conversation) == ["and blue?"]
@@ -111,7 +111,7 @@ class TestNames:
         await place.ask(f"see <#{rules.id}>, <@&{role.id}>")
         assert "see #rules, @captain" in engine.requests[0].prompt
 
-    async def test_what_is_unknown_is_called_so(self, place, engine):
+    async def test_unknown_mentions_are_named_unknown(self, place, engine):
         await place.ask("see <#123456789012345678>, <@&123456789012345678>, <@123456789012345678>")
         assert "see #unknown, @unknown-role, @unknown-user" in engine.requests[0].prompt
 

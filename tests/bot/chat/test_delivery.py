@@ -108,7 +108,7 @@ class TestRefusedEnd:
         assert place.last.content == "answer 1\n-# base"
         assert place.last.reference is not None
 
-    async def test_one_whose_question_is_deleted_meanwhile_is_taken_back(self, place, refuse, env, rows):
+    async def test_an_undelivered_answer_is_dropped_if_its_question_is_deleted(self, place, refuse, env, rows):
         answer = await refuse(times=1)
         env.backend.delete_message(place.channel.id, answer.reference.message_id)
         await env.settle()

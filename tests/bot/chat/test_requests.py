@@ -34,7 +34,7 @@ async def test_message_reply_and_vote_have_one_id(place, told, rows):
     assert lines[f"A vote on reply {reply.id} is stored: up."] == reply.request_id
 
 
-async def test_another_answer_is_a_request_of_its_own(place, rows):
+async def test_another_answer_is_a_separate_request(place, rows):
     answer = await place.ask("hi")
     await place.bo.react(answer, "🔁")
     first, second = (row.request_id for row in rows(ReplyRow))
@@ -78,11 +78,11 @@ async def test_a_trace_leads_from_the_message_to_the_version(place, rows, query)
     assert lines[-2:] == ["  votes: 1 down", "  round 1 learned from it: published, v1"]
 
 
-def test_an_unknown_request_is_said():
+def test_an_unknown_request_is_reported():
     assert trace_lines([]) == [NOTHING_FOUND]
 
 
-def test_what_a_models_process_logs_is_told_with_the_request(told):
+def test_log_lines_of_a_model_process_name_the_request(told):
     from bot.engine.openvino.worker import _Relay
 
     events: list[dict] = []

@@ -35,7 +35,7 @@ class TestSuggestions:
             Basis.LOCAL,
         )
 
-    async def test_a_newcomer_is_told_that_a_suggestion_teaches_nothing_yet(self, place, env, rows):
+    async def test_a_newcomer_learns_that_a_suggestion_is_not_trained_on_yet(self, place, env, rows):
         await place.ask("hi")
         env.backend.guilds[env.guild.id].members[place.bo.id].joined_at = utc_now().isoformat()
         form = await place.bo.slash(place.channel, "suggest")
@@ -113,7 +113,7 @@ class TestSuggestions:
         assert "is withdrawn" in own.response.content
         assert rows(CorrectionRow)[0].withdrawn_at is not None
 
-    async def test_a_suggestion_tells_since_when_its_author_is_a_member(self, place, env, rows):
+    async def test_a_suggestion_shows_since_when_its_author_is_a_member(self, place, env, rows):
         await place.ask("hi")
         form = await place.bo.slash(place.channel, "suggest")
         await place.bo.submit_modal(form, {"text": "Hello there!"})

@@ -72,7 +72,7 @@ class TestLineage:
         assert shown.flags.ephemeral
         assert shown.attachments == []
 
-    async def test_what_does_not_fit_is_counted_and_attached_whole(self, place, query):
+    async def test_a_lineage_too_long_for_a_message_is_counted_and_attached(self, place, query):
         def write(session):
             replies = [add_reply(session, answer=str(i)) for i in range(80)]
             for reply in replies:
@@ -104,7 +104,7 @@ class TestLineage:
             "No round is known for v1; imported versions have none.",
         ]
 
-    async def test_deleted_and_held_back_and_changed_votes_are_told(self, place, query):
+    async def test_deleted_quarantined_and_changed_votes_are_reported(self, place, query):
         def write(session):
             a, b, c, d = (add_reply(session, answer=str(i)) for i in range(4))
             for reply in (a, b):
@@ -164,7 +164,7 @@ class TestMyVotes:
         assert len(lines) == 41
         assert lines[1].endswith("“answer 39”: waiting for a training round that can use it")
 
-    async def test_the_menu_tells_of_one_vote(self, place):
+    async def test_the_menu_shows_one_vote(self, place):
         answer = await place.ask("hi")
         await place.ada.react(answer, "👍")
         shown = (await place.ada.context_menu(place.channel, "What became of my vote?", answer)).response
@@ -182,7 +182,7 @@ class TestMyVotes:
         shown = (await place.ada.context_menu(place.channel, "What became of my vote?", message)).response
         assert shown.content == "That message isn't one of my answers."
 
-    async def test_the_menu_tells_of_every_answer_of_an_arena_but_not_who_gave_it(self, place, query):
+    async def test_the_menu_shows_every_arena_answer_but_not_its_version(self, place, query):
         message = await place.bo.send(place.channel, "stands for an arena's message")
 
         def write(session):

@@ -1,4 +1,4 @@
-"""Reactions become votes, whatever happens in between."""
+"""Reactions become votes, also after crashes, restarts and database failures."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class TestVotes:
         await robot.react(answer, "👎")
         assert rows(VoteEventRow) == []
 
-    async def test_reactions_on_other_messages_are_no_votes(self, place, rows):
+    async def test_reactions_on_other_messages_are_not_votes(self, place, rows):
         message = await place.ada.send(place.channel, "just talking")
         await place.bo.react(message, "👍")
         assert rows(VoteEventRow) == []
@@ -78,7 +78,7 @@ class TestVotes:
         await env.settle()
         assert votes(1) == {place.ada.id: Vote.UP}
 
-    async def test_what_happened_while_the_bot_was_away_is_found_on_return(self, place, votes, env, new_bot):
+    async def test_reactions_made_while_the_bot_was_offline_are_found(self, place, votes, env, new_bot):
         answer = await place.ask("hi")
         await place.ada.react(answer, "👍")
         old, feed = env.bot, env._gateway_feed
@@ -128,7 +128,7 @@ class TestVotes:
 class TestMembership:
     """Since when a voter is a member gives the vote its weight."""
 
-    async def test_a_reaction_tells_since_when_its_member_is_one(self, place, env, rows):
+    async def test_a_reaction_shows_since_when_its_member_joined(self, place, env, rows):
         answer = await place.ask("hi")
         await place.bo.react(answer, "👍")
         (row,) = rows(MemberRow)
@@ -151,7 +151,7 @@ class TestMembership:
         await place.bo.react(answer, "👎")
         assert [row.joined_at for row in rows(MemberRow)] == [datetime(2026, 3, 1, tzinfo=UTC)] != [before]
 
-    async def test_a_vote_in_a_direct_message_is_of_no_server(self, place, env, rows, votes):
+    async def test_a_vote_in_a_direct_message_belongs_to_no_server(self, place, env, rows, votes):
         await place.ada.send_dm("hi")
         answer = place.ada.user.dm_channel.last_message
         env.backend.set_reaction(answer.channel.id, answer.id, "👍", place.ada.id, True)
@@ -197,7 +197,7 @@ class TestEarlyVotes:
         await log.flush(60)
         assert votes(1) == {place.ada.id: Vote.UP}
 
-    async def test_what_came_before_the_row_comes_before_what_came_after(self, place, votes, env):
+    async def test_reactions_before_the_row_are_applied_before_later_ones(self, place, votes, env):
         answer = await place.ask("hi")
         log, thumb = env.bot.services.vote_queue, Thumb(987_654, place.ada.id, "👍")
         log.put(Reacted(thumb, added=True))
@@ -326,7 +326,7 @@ class TestBothThumbs:
         await env.advance_time(HINT_S)
         assert place.last.id == answer.id
 
-    async def test_two_skin_tones_of_one_thumb_are_no_contradiction(self, place):
+    async def test_two_skin_tones_of_one_thumb_are_not_a_contradiction(self, place):
         answer = await place.ask("hi")
         await place.ada.react(answer, "👍")
         await place.ada.react(answer, "👍🏽")

@@ -63,7 +63,7 @@ class TestWhoMayDoIt:
             await place.ada.slash(place.channel, f"votes {command}")
 
     @pytest.mark.parametrize("command", ["review", "history"])
-    async def test_members_are_refused_by_the_bot_even_where_discord_lets_them(self, place, env, command, rows):
+    async def test_members_are_refused_by_the_bot_even_if_discord_allows_them(self, place, env, command, rows):
         await burst(place)
         root = next(c for c in env.backend.commands[None].values() if c["name"] == "votes")
         root.update(default_member_permissions=None)

@@ -167,7 +167,7 @@ async def test_requests_of_one_moment_are_answered_together(
     engine = await start_engine(batch_size=4, context_tokens=POSITIONS)
     generations = [engine.submit(endless(lane)) for lane in lanes]
     for one in generations:
-        await started(one)  # although none of the others has ended
+        await started(one)  # although the others still run
     for one in generations:
         one.cancel()
     assert [(await finished(one)).finish for one in generations] == [Finish.CANCELLED] * 4
@@ -243,12 +243,12 @@ async def test_an_answer_ends_at_its_timeout_running_or_waiting(
 
 async def test_each_version_answers_in_its_own_words(start_engine: StartEngine, adapters: list[AdapterRef]) -> None:
     engine = await start_engine()
-    voices = [None, adapters[0], adapters[1]]
-    alone = [await answer(engine, request(temperature=0.0, adapter=voice)) for voice in voices]
+    choices = [None, adapters[0], adapters[1]]
+    alone = [await answer(engine, request(temperature=0.0, adapter=adapter)) for adapter in choices]
     assert len(set(alone)) == 3
     mixed = [None, *adapters, *reversed(adapters), None]
-    together = await asyncio.gather(*(answer(engine, request(temperature=0.0, adapter=voice)) for voice in mixed))
-    assert together == [alone[voices.index(voice)] for voice in mixed]
+    together = await asyncio.gather(*(answer(engine, request(temperature=0.0, adapter=adapter)) for adapter in mixed))
+    assert together == [alone[choices.index(adapter)] for adapter in mixed]
 
 
 async def test_an_adapter_counts_as_much_as_its_strength(start_engine: StartEngine, adapters: list[AdapterRef]) -> None:
@@ -261,7 +261,7 @@ async def test_an_adapter_counts_as_much_as_its_strength(start_engine: StartEngi
     assert nothing == await answer(engine, request(temperature=0.0))
     assert whole == await answer(engine, request(temperature=0.0, adapter=adapters[0]))
     assert len({nothing, half, whole}) == 3
-    # Both strengths at once, each in a batch of its own.
+    # Both strengths at once, each in its own batch.
     together = [request(temperature=0.0, adapter=adapter) for adapter in (strong, adapters[0], strong)]
     assert await asyncio.gather(*(answer(engine, wanted) for wanted in together)) == [half, whole, half]
 
@@ -306,9 +306,9 @@ async def test_a_broken_adapter_fails_its_own_request_only(
     (half / "adapter_config.json").write_bytes((adapters[0].path / "adapter_config.json").read_bytes())
     (half / "adapter_model.safetensors").write_bytes(b"torn")
     broken = [AdapterRef("missing", tmp_path / "missing"), AdapterRef("half", half)]
-    for voice in [*broken, adapters[0], *broken]:
-        generations = [engine.submit(request(temperature=0.0, adapter=adapter)) for adapter in (voice, None)]
-        if voice in broken:
+    for tried in [*broken, adapters[0], *broken]:
+        generations = [engine.submit(request(temperature=0.0, adapter=adapter)) for adapter in (tried, None)]
+        if tried in broken:
             with pytest.raises(GenerationFailed):
                 await finished(generations[0])
         else:

@@ -75,12 +75,12 @@ async def test_base_and_version_answer_in_turn_and_each_as_alone(engine: RemoteE
     def asked(adapter: AdapterRef | None) -> Any:
         return request(rendered.text, temperature=0.0, tokens=24, adapter=adapter)
 
-    alone = [await answer(engine, asked(voice)) for voice in (None, starter)]
+    alone = [await answer(engine, asked(adapter)) for adapter in (None, starter)]
     assert alone[0] != alone[1]
     assert "Paris" in alone[1]
-    assert [await answer(engine, asked(voice)) for voice in (None, starter)] == alone
+    assert [await answer(engine, asked(adapter)) for adapter in (None, starter)] == alone
     assert await answer(engine, asked(replace(starter, strength=0.0))) == alone[0]
-    together = await asyncio.gather(*(answer(engine, asked(voice)) for voice in (starter, None, starter)))
+    together = await asyncio.gather(*(answer(engine, asked(adapter)) for adapter in (starter, None, starter)))
     assert together == [alone[1], alone[0], alone[1]]
 
 

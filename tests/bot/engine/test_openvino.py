@@ -115,8 +115,8 @@ async def test_versions_beyond_the_limit_wait_for_room_and_all_are_answered(
     engine = OpenVinoEngine(base, settings.data.directory, small, settings.generation)
     await engine.start()
     adapter = save_adapter(base.path, tmp_path, 5)
-    voices = [None, adapter, None, adapter]
-    lanes = [replace(request(tokens=20, adapter=voice), lane=lane) for lane, voice in enumerate(voices)]
+    choices = [None, adapter, None, adapter]
+    lanes = [replace(request(tokens=20, adapter=adapter), lane=lane) for lane, adapter in enumerate(choices)]
     answers = [asyncio.create_task(answer(engine, wanted)) for wanted in lanes]
     loaded = set()
     while not all(one.done() for one in answers):
@@ -190,7 +190,7 @@ def test_a_graph_that_says_something_else_is_refused(
     def straight(_self: object, heads: object) -> object:
         return heads
 
-    # A tiny random model hardly minds where a word stands, so the bar is set to what rounding costs it.
+    # A tiny random model hardly depends on the position of a word, so the bar is set to what rounding costs it.
     found = comparison.verify_graph(base.path, "float32", tmp_path)
     monkeypatch.setattr(comparison, "MAX_DIVERGENCE", 10 * max(found.values()))
     monkeypatch.setattr(_Decoder, "_rotated", straight)
@@ -241,7 +241,7 @@ async def test_a_process_that_hangs_is_ended_and_the_next_request_answered(
     assert worker not in children()
 
 
-async def test_what_a_process_died_of_is_told(settings: Settings, base: BaseModel, tmp_path: Path) -> None:
+async def test_the_reason_why_a_process_died_is_reported(settings: Settings, base: BaseModel, tmp_path: Path) -> None:
     """Its own error, not what Python says when a thread still reads."""
     engine = OpenVinoEngine(base, settings.data.directory, settings.model, settings.generation)
     await engine.start()
@@ -297,7 +297,7 @@ def a_verifier(settings: Settings, base: BaseModel, folder: Path, compare: Calla
     return verifier
 
 
-def test_a_verdict_is_kept_whichever_it_is_and_a_damaged_one_made_anew(
+def test_any_verdict_is_kept_and_a_damaged_one_is_made_again(
     settings: Settings, base: BaseModel, tmp_path: Path
 ) -> None:
     compared: list[Path] = []
@@ -344,7 +344,7 @@ def test_graphs_in_use_and_half_made_ones_survive_what_others_tidy(base: BaseMod
     assert {path.name for path in tmp_path.glob("*/")} == {"base"}
 
 
-def test_an_altered_graph_is_made_anew(base: BaseModel, tmp_path: Path) -> None:
+def test_an_altered_graph_is_made_again(base: BaseModel, tmp_path: Path) -> None:
     cache = GraphCache(base, tmp_path)
     weights = cache.prepare(None) / "openvino_model.bin"
     made = weights.read_bytes()
@@ -394,7 +394,7 @@ def test_an_adapter_may_change_some_layers_of_a_kind(base: BaseModel, tmp_path: 
     assert build_graph(base.path, adapter)
 
 
-def test_a_layer_without_its_changes_is_no_adapter(base: BaseModel, tmp_path: Path) -> None:
+def test_a_layer_without_its_changes_is_rejected(base: BaseModel, tmp_path: Path) -> None:
     from safetensors.numpy import load_file, save_file
 
     adapter = save_adapter(base.path, tmp_path, 6)

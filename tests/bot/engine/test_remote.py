@@ -187,7 +187,7 @@ async def test_a_prompt_is_rendered_here(start: StartEngine) -> None:
     assert completion.prompt_tokens == rendered.tokens
 
 
-async def test_a_server_that_reads_other_tokens_is_told_once(
+async def test_a_server_that_reads_other_tokens_is_reported_once(
     start: StartEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = RemoteServer()
@@ -294,8 +294,8 @@ async def test_the_key_is_shown_to_servers_and_to_nobody_else(
 async def test_each_version_answers_in_its_own_words(start: StartEngine, adapters: list[AdapterRef]) -> None:
     server = RemoteServer()
     engine = await start(server)
-    voices = [None, adapters[0], replace(adapters[0], strength=0.5), adapters[1]]
-    told = await asyncio.gather(*(answer(engine, request(adapter=voice)) for voice in voices))
+    choices = [None, adapters[0], replace(adapters[0], strength=0.5), adapters[1]]
+    told = await asyncio.gather(*(answer(engine, request(adapter=adapter)) for adapter in choices))
     names = [BASE_NAME, f"reactune-{'0' * 16}", f"reactune-{'0' * 16}-x0.5", f"reactune-{'1' * 16}"]
     assert list(told) == [f"{name}: {WHOLE}" for name in names]
     scales = {name: json.loads((Path(server.adapters[name]) / "adapter_config.json").read_text()) for name in names[1:]}
@@ -330,7 +330,7 @@ async def test_a_version_that_another_bot_has_loaded_is_used(start: StartEngine,
     assert WHOLE in await answer(engine, request(adapter=adapters[0]))
 
 
-async def test_a_server_that_was_started_anew_loads_its_versions_again(
+async def test_a_restarted_server_loads_its_versions_again(
     start: StartEngine, adapters: list[AdapterRef], caplog: pytest.LogCaptureFixture
 ) -> None:
     server = RemoteServer()
@@ -345,8 +345,8 @@ async def test_the_least_recently_used_version_makes_room(start: StartEngine, ad
     server = RemoteServer()
     engine = await start(server, max_adapters=2)
     server.adapters["of the operator"] = "/lora"
-    for voice in (adapters[0], adapters[1], adapters[0], adapters[2]):
-        await answer(engine, request(adapter=voice))
+    for adapter in (adapters[0], adapters[1], adapters[0], adapters[2]):
+        await answer(engine, request(adapter=adapter))
     assert set(server.adapters) == {"of the operator", f"reactune-{'0' * 16}", f"reactune-{'2' * 16}"}
 
 
@@ -389,7 +389,7 @@ async def test_a_server_without_updates_at_run_time_says_how_to_start_it(
         await answer(engine, request(adapter=adapters[0]))
 
 
-async def test_a_version_is_asked_of_another_server_where_one_cannot_load_it(
+async def test_another_server_answers_if_one_cannot_load_a_version(
     start: StartEngine, adapters: list[AdapterRef]
 ) -> None:
     unable, able = RemoteServer(updates_adapters=False), RemoteServer()
@@ -398,7 +398,7 @@ async def test_a_version_is_asked_of_another_server_where_one_cannot_load_it(
         assert WHOLE in await answer(engine, request(str(seed) * 300, adapter=adapters[0]))
 
 
-async def test_an_answer_of_another_version_is_no_answer(start: StartEngine, adapters: list[AdapterRef]) -> None:
+async def test_an_answer_of_another_version_is_rejected(start: StartEngine, adapters: list[AdapterRef]) -> None:
     server = RemoteServer()
     engine = await start(server)
 
@@ -436,7 +436,7 @@ async def test_a_crowd_of_one_beginning_is_shared(start: StartEngine) -> None:
     assert min(len(server.asked()) for server in servers) >= 3
 
 
-def test_beginnings_are_told_apart_by_version_and_by_all_before() -> None:
+def test_prefix_blocks_differ_by_version_and_by_all_text_before() -> None:
     v1, v2 = AdapterRef("1" * 64, Path("v1")), AdapterRef("2" * 64, Path("v2"))
     one, same, other = prefix_blocks(v1, "x" * 600), prefix_blocks(v1, "x" * 700), prefix_blocks(v2, "x" * 600)
     assert one == same
@@ -462,7 +462,9 @@ def test_beginnings_are_told_apart_by_version_and_by_all_before() -> None:
     ],
     ids=["500", "502", "dead", "torn", "list", "number", "error", "empty", "endless", "nothing", "bytes"],
 )
-async def test_what_fails_before_its_first_word_is_asked_of_another_server(start: StartEngine, fault: object) -> None:
+async def test_a_request_that_fails_before_its_first_word_goes_to_another_server(
+    start: StartEngine, fault: object
+) -> None:
     broken, sound = RemoteServer(), RemoteServer()
     broken.always = fault  # type: ignore[assignment]
     engine = await start(broken, sound)
@@ -485,7 +487,7 @@ async def test_a_server_that_says_nothing_loses_its_answer_to_another(start: Sta
     [dies_after(2), says(b"data: {oops\n\n", words=2), says(b'data: {"error": "dead"}\n\n', words=2), says(words=2)],
     ids=["reset", "torn", "error", "half"],
 )
-async def test_an_answer_that_was_shown_in_part_is_not_begun_anew(start: StartEngine, fault: object) -> None:
+async def test_a_partly_shown_answer_is_not_started_again(start: StartEngine, fault: object) -> None:
     servers = RemoteServer(), RemoteServer()
     for server in servers:
         server.faults.append(fault)  # type: ignore[arg-type]
@@ -540,7 +542,7 @@ async def test_a_server_with_too_much_to_do_leaves_answers_to_others(start: Star
     assert len(busy.asked()) <= 1
 
 
-async def test_a_storm_of_errors_loses_no_answer_where_one_server_is_well(start: StartEngine) -> None:
+async def test_a_storm_of_errors_loses_no_answer_if_one_server_works(start: StartEngine) -> None:
     servers = [RemoteServer() for _ in range(3)]
     servers[0].always = fails_with(500)
     servers[1].faults.extend([fails_with(429, retry_after="0.05"), dies_after(0), fails_with(500)] * 3)
@@ -599,7 +601,7 @@ async def test_a_broken_server_is_tried_by_one_answer_at_a_time(
     assert [(await finished(one)).text for one in crowd] == [OF_BASE] * 4
 
 
-async def test_where_all_servers_are_down_members_are_told_and_the_engine_comes_back_by_itself(
+async def test_members_read_that_all_servers_are_down_until_one_is_back(
     start: StartEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = RemoteServer()
@@ -612,25 +614,25 @@ async def test_where_all_servers_are_down_members_are_told_and_the_engine_comes_
     with pytest.raises(ServersUnreachable, match="I can't reach my model server"):
         engine.submit(request())
     assert "cannot be reached" in caplog.text
-    assert engine.state().trouble.startswith(f"{server.url} cannot be reached")
+    assert engine.state().failure_reason.startswith(f"{server.url} cannot be reached")
     await server.restart()
-    await until(lambda: not engine.state().trouble)
+    await until(lambda: not engine.state().failure_reason)
     assert await answer(engine, request()) == OF_BASE
 
 
-async def test_a_server_that_is_away_is_told_while_another_answers(start: StartEngine) -> None:
+async def test_an_unreachable_server_is_reported_while_another_answers(start: StartEngine) -> None:
     server, other = RemoteServer(), RemoteServer()
     engine = await start(server, other)
-    assert engine.state().lacks == ""
+    assert engine.state().degraded_reason == ""
     await other.stop()
-    await until(lambda: engine.state().lacks)
-    assert engine.state().lacks.startswith(f"{other.url} cannot be reached")
-    assert engine.state().trouble == ""
-    (told,) = local_alerts(HealthCheck("disk", is_well=True, says=""), engine.state(), [])
-    assert told.says.startswith(f"some model servers cannot answer: {other.url}")
+    await until(lambda: engine.state().degraded_reason)
+    assert engine.state().degraded_reason.startswith(f"{other.url} cannot be reached")
+    assert engine.state().failure_reason == ""
+    (told,) = local_alerts(HealthCheck("disk", ok=True, message=""), engine.state(), [])
+    assert told.message.startswith(f"some model servers cannot answer: {other.url}")
     assert await answer(engine, request()) == OF_BASE
     await other.restart()
-    await until(lambda: not engine.state().lacks)
+    await until(lambda: not engine.state().degraded_reason)
 
 
 async def test_servers_may_start_after_the_bot(start: StartEngine) -> None:
@@ -660,7 +662,7 @@ async def test_a_server_that_says_it_is_ill_or_lacks_the_model_gets_nothing(
     assert f"lists {BASE_NAME}, not remote.model = 'gpt': set it to a listed model" in caplog.text
 
 
-async def test_what_any_server_would_refuse_is_asked_once(start: StartEngine) -> None:
+async def test_a_request_that_any_server_would_refuse_is_sent_once(start: StartEngine) -> None:
     servers = RemoteServer(), RemoteServer()
     for server in servers:
         server.always = fails_with(400)
@@ -689,7 +691,7 @@ async def test_tokens_are_written_down_also_of_answers_that_were_cut_short(
     assert spent == Spend(2, 2 * count("How are you?"), 2 + len(WORDS) + count("one two "))
 
 
-async def test_a_spent_day_is_told_to_members_whoever_spent_it(start: StartEngine, database: Database) -> None:
+async def test_members_read_that_the_days_tokens_are_spent(start: StartEngine, database: Database) -> None:
     engine = await start(RemoteServer(), tokens_per_day=1_000)
     assert await answer(engine, request()) == OF_BASE
     await database.run(add_spend, utc_now().date(), "http://other", "base", Spend(1, 1_000, 0))

@@ -83,7 +83,7 @@ async def test_members_read_why_there_is_no_answer(
     assert (await place.ask("hi")).content == "answer 2\n-# base"
 
 
-async def test_a_spent_day_is_told_to_admins(place: Place, query: Any, settings: Settings) -> None:
+async def test_admins_read_that_the_days_tokens_are_spent(place: Place, query: Any, settings: Settings) -> None:
     async def status() -> str:
         text: str = (await place.grace.slash(place.channel, "model status")).response.content
         return text
@@ -94,7 +94,7 @@ async def test_a_spent_day_is_told_to_admins(place: Place, query: Any, settings:
     assert "⚠️ nothing is answered before midnight UTC" in await status()
     found = {finding.what: finding for finding in await asyncio.to_thread(run_checks, settings)}
     assert found["Spending"].status == "problem"
-    assert "raise remote.tokens_per_day and restart the bot" in found["Spending"].says
+    assert "raise remote.tokens_per_day and restart the bot" in found["Spending"].message
 
 
 # The doctor
@@ -104,7 +104,7 @@ async def engine_finding(settings: Settings, **changes: object) -> tuple[str, st
     remote = settings.remote.model_copy(update=changes)
     findings = await asyncio.to_thread(run_checks, settings.model_copy(update={"remote": remote}))
     (found,) = [finding for finding in findings if finding.what == "Engine"]
-    return found.status, found.says
+    return found.status, found.message
 
 
 async def test_the_doctor_names_what_each_server_answers_as(settings: Settings, server: RemoteServer) -> None:
@@ -116,11 +116,11 @@ async def test_the_doctor_names_what_each_server_answers_as(settings: Settings, 
 
 
 async def test_the_doctor_says_what_to_do_about_servers(settings: Settings, server: RemoteServer) -> None:
-    status, says = await engine_finding(settings, servers=(server.url, "http://127.0.0.1:9"))
+    status, message = await engine_finding(settings, servers=(server.url, "http://127.0.0.1:9"))
     assert status == "problem"
-    assert says.startswith("http://127.0.0.1:9 cannot be reached (")
-    assert "; start it, or correct remote.servers; " in says
-    assert says.endswith(f"{server.url} serves {BASE_NAME}, loads versions")
+    assert message.startswith("http://127.0.0.1:9 cannot be reached (")
+    assert "; start it, or correct remote.servers; " in message
+    assert message.endswith(f"{server.url} serves {BASE_NAME}, loads versions")
     assert await engine_finding(settings, model="gpt") == (
         "problem",
         f"{server.url} lists {BASE_NAME}, not remote.model = 'gpt': set it to a listed model",
@@ -132,9 +132,9 @@ async def test_the_doctor_says_what_to_do_about_servers(settings: Settings, serv
 async def test_the_doctor_sees_whether_versions_get_in(settings: Settings) -> None:
     fixed = RemoteServer(updates_adapters=False)
     await fixed.start()
-    status, says = await engine_finding(settings, servers=(fixed.url,))
+    status, message = await engine_finding(settings, servers=(fixed.url,))
     await fixed.stop()
     assert status == "problem"
-    assert says == (
+    assert message == (
         f"{fixed.url} accepts no versions: start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
     )

@@ -50,7 +50,7 @@ def test_a_core_is_left_to_others_unless_a_setting_says_how_many_to_take(tiny_ba
 
 
 def answer(resident: ResidentModel, adapter: AdapterRef | None) -> list[int]:
-    """Return the tokens of a greedy answer, a batch of its own."""
+    """Return the tokens of a greedy answer in its own batch."""
     row = DecodingRow(GenerationRequest("How are you?", 1, GREEDY, adapter), resident.tokenizer, lambda: None)
     resident.answer(adapter, [row], lambda _step: None)
     return row.answer_ids

@@ -56,7 +56,7 @@ def test_without_settings_nobody_is_served(
     assert denial_of(Where(server, channels, roles, is_admin=admin), AccessSettings()) is DenialReason.SERVER
 
 
-def test_every_button_and_form_asks_at_the_door() -> None:
+def test_every_button_and_form_checks_access() -> None:
     import discord
 
     def below(cls: type) -> set[type]:
@@ -130,7 +130,7 @@ class TestRoles:
         await place.grace.send_dm("hi")
         assert len(engine.requests) == 1
 
-    async def test_who_left_is_given_no_other_answer_in_direct_messages(self, place, env, engine, new_bot):
+    async def test_a_member_who_left_gets_no_other_answer_in_direct_messages(self, place, env, engine, new_bot):
         await place.grace.send_dm("hi")
         await env.restart_bot(new_bot())  # which remembers nobody's membership
         place.channel.guild.remove_member(place.grace)

@@ -82,7 +82,7 @@ def test_every_admin_command_is_tried_here(env) -> None:
 
 
 @pytest.mark.usefixtures("open_to_all")
-async def test_every_admin_command_leaves_a_line_and_a_refusal_where_no_admin_calls_it(place, env):
+async def test_every_admin_command_is_recorded_and_refused_for_other_members(place, env):
     newest = 0
     for name, options in OPTIONS.items():
         for who in (place.grace, place.ada):
@@ -91,7 +91,7 @@ async def test_every_admin_command_leaves_a_line_and_a_refusal_where_no_admin_ca
             new = [entry for entry in trail if entry.id > newest]
             newest = trail[0].id if trail else 0
             if who is place.grace and name in FORMS:
-                assert new == [], name  # whoever cancels the form has done nothing
+                assert new == [], name  # a canceled form changes nothing
                 continue
             assert [row.action for row in new] == [name], (name, who)
             assert (new[0].actor_id, new[0].guild_id) == (who.id, place.channel.guild.id)
@@ -100,7 +100,7 @@ async def test_every_admin_command_leaves_a_line_and_a_refusal_where_no_admin_ca
                 assert new[0].note.startswith("Only admins ")
 
 
-async def test_a_change_leaves_a_line_that_says_what_and_by_whom(place, rows):
+async def test_a_change_is_recorded_with_its_author(place, rows):
     await place.grace.slash(place.channel, "personality bind", personality="default", strength=0.5)
     (binding,), (line,) = rows(BindingRow), rows(AuditRow)
     assert (line.outcome, line.actor, line.subject) == (

@@ -35,7 +35,7 @@ async def test_only_the_admin_who_called_a_command_sees_why_it_is_refused(place,
     assert place.channel.history() == []
 
 
-def test_what_discord_no_longer_waits_for_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_expired_interaction_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     response = SimpleNamespace(status=404, reason="Not Found")
     late = discord.NotFound(response, {"code": 10062, "message": "Unknown interaction"})  # type: ignore[arg-type]
     with caplog.at_level(logging.INFO):

@@ -11,14 +11,14 @@ from storage.database.tables import CorrectionRow, ReplyRow
 from storage.settings.sections import LimitSettings
 
 
-def test_a_window_lets_as_many_through_as_it_holds_and_says_when_it_has_room() -> None:
+def test_a_window_admits_its_limit_and_says_when_it_has_room() -> None:
     windows, two = SlidingWindows(), [Window("ada", 2, 60.0)]
     assert [windows.take(two, at) for at in (0.0, 10.0, 20.0)] == [0.0, 0.0, 40.0]
     assert windows.take(two, 60.0) == 0.0
     assert windows.take(two, 60.0) == 10.0
 
 
-def test_what_one_window_refuses_costs_nothing_in_the_others() -> None:
+def test_a_request_refused_by_one_window_costs_nothing_in_the_others() -> None:
     windows = SlidingWindows()
     full, roomy = Window("channel", 1, 60.0), Window("ada", 2, 60.0)
     windows.take([full], 0.0)

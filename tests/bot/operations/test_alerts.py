@@ -50,7 +50,7 @@ def fail_a_round(query):
     return lambda: query(lambda session: add_round(session, 1, status=RoundStatus.FAILED, reason="memory ran out"))
 
 
-async def test_a_failed_round_is_told_once_with_its_remedy_and_its_end(told, fail_a_round, query, rows):
+async def test_a_failed_round_is_announced_once_with_its_remedy_and_its_end(told, fail_a_round, query, rows):
     fail_a_round()
     assert await told() == [FAILED]
     assert await told() == [FAILED]
@@ -62,7 +62,7 @@ async def test_a_failed_round_is_told_once_with_its_remedy_and_its_end(told, fai
     assert (row.announced, row.end_announced, row.ended_at is None) == (True, True, False)
 
 
-async def test_a_restart_tells_nothing_again(told, fail_a_round, env, channel, new_bot):
+async def test_a_restart_announces_nothing_again(told, fail_a_round, env, channel, new_bot):
     fail_a_round()
     await told()
     channel_settings = env.bot.services.settings
@@ -71,7 +71,7 @@ async def test_a_restart_tells_nothing_again(told, fail_a_round, env, channel, n
     assert await told() == [FAILED]
 
 
-async def test_what_discord_refuses_is_told_when_it_takes_it(told, fail_a_round, env, channel, caplog):
+async def test_an_alert_that_discord_refuses_is_sent_later(told, fail_a_round, env, channel, caplog):
     route = f"/channels/{channel.id}/messages"
     env.inject_error("POST", route, status=403, code=50001, message="Missing Access", times=1)
     fail_a_round()
@@ -88,7 +88,7 @@ async def test_without_a_channel_the_log_has_it(env, fail_a_round, caplog, rows)
     assert all(row.announced for row in rows(AlertRow))
 
 
-async def test_held_back_votes_are_told_until_an_admin_has_decided(told, query, place):
+async def test_quarantined_votes_are_announced_until_an_admin_decides(told, query, place):
     from storage.database.enums import QuarantineRule
     from storage.database.tables import QuarantinedVoteRow
 
@@ -114,14 +114,14 @@ async def test_held_back_votes_are_told_until_an_admin_has_decided(told, query, 
     assert (await told())[1].startswith("✅ Resolved: 2 votes of default")
 
 
-async def test_a_full_disk_is_told(told, env, channel):
+async def test_a_full_disk_is_announced(told, env, channel):
     alerts = env.bot.services.settings.alerts.model_copy(update={"min_free_gb": 1e9})
     env.change_settings(env.bot.services.settings.model_copy(update={"alerts": alerts}))
     (disk,) = await told()
     assert disk.startswith("⚠️ The disk of the data folder is almost full:")
 
 
-async def test_another_engine_than_was_wanted_is_told_once_and_its_end(told, env, engine):
+async def test_a_fallback_engine_is_announced_once_and_its_end(told, env, engine):
     instead = EngineState(name="transformers", fallback="OpenVINO cannot be imported")
     engine.reported = instead
     (alert,) = await told()
@@ -142,13 +142,13 @@ async def test_another_engine_than_was_wanted_is_told_once_and_its_end(told, env
 
 
 def test_a_quoted_error_that_ends_with_a_full_stop_gets_no_second_one():
-    (trouble,) = local_alerts(HealthCheck("disk", True, ""), EngineState(trouble="it died."), [])
+    (alert,) = local_alerts(HealthCheck("disk", True, ""), EngineState(failure_reason="it died."), [])
     now = utc_now()
-    text = describe_alert(Alert(trouble.key, trouble.says, trouble.remedy, now, None, announced=False))
+    text = describe_alert(Alert(alert.key, alert.message, alert.remedy, now, None, announced=False))
     assert text.startswith("⚠️ The model cannot answer: it died. What to do: Run")
 
 
-async def test_a_database_that_is_away_is_told_without_one(told, query, rows):
+async def test_an_unreachable_database_is_announced(told, query, rows):
     query(lambda session: session.execute(text("ALTER TABLE alerts RENAME TO gone")))
     (away,) = await told()
     assert away.startswith("⚠️ The database is unreachable; votes wait in memory")
@@ -157,7 +157,7 @@ async def test_a_database_that_is_away_is_told_without_one(told, query, rows):
     assert rows(AlertRow) == []
 
 
-async def test_a_token_that_was_refused_is_told_when_the_bot_is_back(told, query, settings):
+async def test_a_refused_token_is_announced_when_the_bot_is_back(told, query, settings):
     query(lambda session: raise_alert(session, worker_name(settings.data.directory), TOKEN))
     (over,) = await told()
     assert over.startswith("✅ Resolved: Discord did not accept the bot's token")

@@ -58,7 +58,7 @@ def scrape(get):
     return samples
 
 
-async def test_what_happens_is_counted(place, engine, scrape):
+async def test_answers_votes_and_refusals_are_counted(place, engine, scrape):
     await place.bo.react(await place.ask("hi"), "👍")
     engine.full = True
     await place.ask("are you there?")
@@ -97,14 +97,14 @@ async def test_health_says_what_is_missing_and_whether_it_matters(env, get, quer
 async def test_health_names_the_engine_that_answers(env, engine, get, query):
     query(lambda session: record_heartbeat(session, TRAINER, "here"))
     engine.reported = EngineState(name="OpenVINO")
-    assert '"says": "OpenVINO answers"' in (await get("/health"))[1]
+    assert '"message": "OpenVINO answers"' in (await get("/health"))[1]
     engine.reported = EngineState(name="transformers", fallback="OpenVINO cannot be imported")
     status, said = await get("/health")
     checks = json.loads(said)["checks"]
     assert (status, json.loads(said)["status"]) == (200, "degraded")
     assert checks["engine"] == {
-        "is_well": False,
-        "says": "transformers answers instead of OpenVINO, more slowly: OpenVINO cannot be imported",
+        "ok": False,
+        "message": "transformers answers instead of OpenVINO, more slowly: OpenVINO cannot be imported",
         "needed": False,
     }
 
@@ -124,7 +124,7 @@ async def test_a_taken_port_is_a_warning_and_no_more(env, port, caplog):
     assert "set metrics.port to a free port" in caplog.text
 
 
-def test_what_only_degrades_is_no_reason_to_restart():
+def test_a_degraded_bot_is_still_ready():
     needed, nice = HealthCheck("engine", True, "ready"), HealthCheck("disk", False, "0.1 GB free", needed=False)
     assert Health((needed, nice)).status == "degraded"
     assert Health((needed, nice)).is_ready

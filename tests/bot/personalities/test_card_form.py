@@ -37,7 +37,7 @@ examples = st.lists(st.builds(Example, dialogue=st.tuples(turns, turns, turns, t
 
 
 @given(examples)
-def test_what_a_form_shows_comes_back_unchanged(some: list[Example]) -> None:
+def test_examples_shown_in_a_form_parse_back_unchanged(some: list[Example]) -> None:
     text = format_examples(some)
     assert text is not None
     assert parse_examples(text) == [list(example.dialogue) for example in some]

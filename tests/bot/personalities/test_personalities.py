@@ -67,7 +67,7 @@ class TestCreate:
         assert "sampling.temperature is not valid" in done.response.content
         assert len(rows(PersonalityRow)) == 1
 
-    async def test_members_may_not_even_where_discord_lets_them(self, place, env, rows):
+    async def test_members_are_refused_even_if_discord_allows_them(self, place, env, rows):
         root = next(c for c in env.backend.commands[None].values() if c["name"] == "personality")
         root.update(default_member_permissions=None)
         refused = await place.ada.slash(place.channel, "personality create", name="keeper")
@@ -248,7 +248,7 @@ class TestBind:
         assert reply.strength == 0.5
         await place.ada.react(answer, "🔁")
         assert [row.strength for row in rows(ReplyRow)] == [0.5, 0.5]
-        # The default personality elsewhere has versions of its own.
+        # The default personality elsewhere has its own versions.
         status = await place.grace.slash(place.channel, "model status", personality="default")
         assert "**Champion:** base" in status.response.content
         here = await place.grace.slash(place.channel, "model status")

@@ -106,7 +106,7 @@ class TestDeletions:
         await env.settle()
         assert [row.channel_id for row in rows(ReplyRow)] == [place.channel.id]
 
-    async def test_a_summary_that_tells_it_is_begun_anew_and_the_answers_told_it_go(self, place, rows):
+    async def test_deleting_a_message_resets_its_summary_and_deletes_answers(self, place, rows):
         said = [await place.ada.send_dm(f"message {number}") for number in range(4)]
         await place.ada.send_dm("and now?")  # its prompt tells of the first messages
         told = rows(ReplyRow)[-1]
@@ -120,7 +120,7 @@ class TestDeletions:
         await place.ada.send_dm("go on")
         assert "message 0" not in rows(ReplyRow)[-1].prompt
 
-    async def test_what_is_deleted_while_it_is_answered_is_not_written_down(self, place, engine, env, rows):
+    async def test_a_question_deleted_while_it_is_answered_is_not_stored(self, place, engine, env, rows):
         asked = await question_of(place, "one")
         answer = place.last
 
@@ -133,7 +133,7 @@ class TestDeletions:
         await env.settle()
         assert rows(ReplyRow) == []
 
-    async def test_what_was_deleted_while_the_bot_was_away_goes_when_it_returns(self, place, env, new_bot, rows):
+    async def test_messages_deleted_while_the_bot_was_offline_are_deleted_on_return(self, place, env, new_bot, rows):
         asked = await question_of(place, "one")
         await place.ask("two")
         await place.ask("three")
@@ -151,7 +151,7 @@ class TestDeletions:
         await old.close()
 
     @pytest.mark.parametrize(("event", "args"), [("shard_ready", (0,)), ("resumed", ())])
-    async def test_what_was_deleted_while_one_shard_was_away_goes_when_it_returns(
+    async def test_messages_deleted_while_a_shard_was_offline_are_deleted_on_return(
         self, place, env, new_bot, rows, event, args
     ):
         asked = await question_of(place, "one")
@@ -207,7 +207,7 @@ class TestEdits:
         assert "new words" in rows(ReplyRow)[1].prompt
         assert "old words" not in rows(ReplyRow)[1].prompt
 
-    async def test_a_summary_of_the_old_words_is_begun_anew(self, place, env, rows):
+    async def test_a_summary_of_an_edited_message_is_reset(self, place, env, rows):
         said = [await place.ada.send_dm(f"message {number}") for number in range(4)]
         assert rows(ConversationRow)[0].summary
         catch_up(env)

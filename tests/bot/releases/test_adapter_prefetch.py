@@ -53,7 +53,7 @@ async def test_a_roll_back_needs_no_store(place, env, new_bot, settings, shared,
         assert time.monotonic() < give_up_at, "they were not fetched"
         await env.settle()
     shutil.rmtree(shared)
-    shared.touch()  # whoever asks now is refused
+    shared.touch()  # requests are refused from now on
     result = await place.grace.slash(place.channel, "model rollback")
     assert "v1" in result.response.content
     assert (await place.ask("Hello?")).content.endswith("v1")

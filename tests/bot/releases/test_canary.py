@@ -1,4 +1,4 @@
-"""A version is tried on a share of conversations, goes or stays by its votes, and members are told."""
+"""A canary answers a share of conversations, and its votes promote it or roll it back; members read about it."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ class TestWhoMayDoIt:
             await place.ada.slash(place.channel, f"model canary {command}", **options)
 
     @pytest.mark.parametrize("command", ["start", "stop", "status"])
-    async def test_members_are_refused_by_the_bot_even_where_discord_lets_them(
+    async def test_members_are_refused_by_the_bot_even_if_discord_allows_them(
         self, place, env, make_version, command, rows
     ):
         make_version()
@@ -186,7 +186,9 @@ class TestWhoMayDoIt:
 
 
 class TestGate:
-    async def test_what_did_not_pass_is_not_promoted_and_the_answer_says_how(self, place, make_version, rows):
+    async def test_a_version_that_did_not_pass_is_not_promoted_and_the_answer_says_how_to(
+        self, place, make_version, rows
+    ):
         make_version(verdict=GateVerdict.FAIL)
         result = await place.grace.slash(place.channel, "model promote", version="v1")
         assert result.followups[-1].content == (
@@ -245,16 +247,16 @@ class TestAdviceAfterARound:
 
         return read
 
-    async def test_what_did_not_pass_needs_an_override(self, advice):
+    async def test_a_version_that_did_not_pass_needs_an_override(self, advice):
         text = await advice(GateVerdict.FAIL, lambda _session, _version: None)
         assert "To use v1 anyway, run `/model promote v1` with `override` and a reason." in text
 
-    async def test_what_was_released_by_itself_answers(self, advice):
+    async def test_an_automatically_released_version_answers(self, advice):
         automatic = ReleaseSettings(auto_promote=True)
         text = await advice(GateVerdict.PASS, lambda session, v1: release_passed(session, 1, v1, automatic))
         assert "v1 answers now. To undo this: `/model rollback`." in text
 
-    async def test_what_is_tried_has_a_status(self, advice):
+    async def test_a_canary_has_a_status(self, advice):
         automatic = ReleaseSettings(auto_promote=True, canary_share=0.2)
         text = await advice(GateVerdict.PASS, lambda session, v1: release_passed(session, 1, v1, automatic))
         assert "v1 answers a share of conversations. Details: `/model canary status`." in text
@@ -533,7 +535,9 @@ class TestEnd:
         assert canary().status is CanaryStatus.STOPPED
         assert (await tried.ask("hi")).content.endswith("-# v2")
 
-    async def test_of_two_admins_who_start_one_at_once_one_is_told(self, place, make_version, env, start, query, rows):
+    async def test_one_of_two_simultaneous_canary_starts_gets_a_message(
+        self, place, make_version, env, start, query, rows
+    ):
         make_version(1.0)
         make_version(2.0)
         real = env.bot.services.releases.open
@@ -554,7 +558,7 @@ class TestEnd:
 
 
 class TestAnnouncements:
-    async def test_a_promotion_is_told_with_what_changed_and_how_to_undo_it(self, place, make_version, announced):
+    async def test_a_promotion_is_announced_with_its_changes_and_undo(self, place, make_version, announced):
         answer = await place.ask("hi")
         await place.ada.react(answer, "👍")
         make_version()
@@ -572,7 +576,7 @@ class TestAnnouncements:
         assert lines[4] == "`/model rollback` brings base back."
         assert not announced.channel.last_message.mention_everyone
 
-    async def test_a_roll_back_is_told_in_a_line(self, place, make_version, announced):
+    async def test_a_rollback_is_announced_in_a_line(self, place, make_version, announced):
         make_version()
         await place.grace.slash(place.channel, "model promote", version="v1")
         await place.grace.slash(place.channel, "model rollback", reason="too loud")
@@ -582,7 +586,9 @@ class TestAnnouncements:
         assert news[1].endswith("too loud. `/model promote v1` brings v1 back.")
         assert "\n" not in news[1]
 
-    async def test_news_that_could_not_be_read_are_told_later(self, place, make_version, announced, monkeypatch, rows):
+    async def test_news_that_could_not_be_read_is_announced_later(
+        self, place, make_version, announced, monkeypatch, rows
+    ):
         failures = [RuntimeError("the database went away")]
 
         def fail_once(session, news):
@@ -598,7 +604,7 @@ class TestAnnouncements:
         assert "**v1** answers from now on" in news
         assert all(move.announced for move in rows(AliasMoveRow))
 
-    async def test_nothing_is_told_twice(self, place, make_version, announced, env, settings, engine, base, rows):
+    async def test_nothing_is_announced_twice(self, place, make_version, announced, env, settings, engine, base, rows):
         make_version()
         await place.grace.slash(place.channel, "model promote", version="v1")
         assert len(await announced()) == 1
@@ -608,7 +614,7 @@ class TestAnnouncements:
         assert all(move.announced for move in rows(AliasMoveRow))
         await old.close()
 
-    async def test_what_happened_while_the_bot_was_away_is_told_unless_it_is_old(
+    async def test_events_while_the_bot_was_offline_are_announced_unless_old(
         self, make_version, announced, env, query, engine, base
     ):
         make_version()
@@ -653,7 +659,7 @@ class TestAnnouncements:
             news = await announced()
         assert len(news) == 1
 
-    async def test_without_a_channel_nothing_is_told_or_kept_for_later(self, place, make_version, env, rows, settings):
+    async def test_without_a_channel_nothing_is_announced_or_queued(self, place, make_version, env, rows, settings):
         make_version()
         await place.grace.slash(place.channel, "model promote", version="v1")
         await env.advance_time(SOON_S)

@@ -55,7 +55,7 @@ class TestWhoMayDoIt:
             await place.ada.slash(place.channel, f"model {command}")
 
     @pytest.mark.parametrize("command", ["status", "train", "list", "rollback"])
-    async def test_members_are_refused_by_the_bot_even_where_discord_lets_them(self, place, env, command, rows):
+    async def test_members_are_refused_by_the_bot_even_if_discord_allows_them(self, place, env, command, rows):
         root = next(c for c in env.backend.commands[None].values() if c["name"] == "model")
         root.update(default_member_permissions=None)
         result = await place.ada.slash(place.channel, f"model {command}")
@@ -180,7 +180,7 @@ class TestTrain:
         assert "held-out accuracy 67%" in final
         assert "To use v1, run `/model promote v1`." in final
 
-    async def test_the_outcome_tells_what_the_votes_gave_and_what_was_not_used(self, place, env, query):
+    async def test_the_outcome_shows_used_and_unused_votes(self, place, env, query):
         await place.grace.slash(place.channel, "model train")
         evidence = {
             "votes": 1200,
@@ -199,7 +199,7 @@ class TestTrain:
             "Lone votes are not used: the model of all votes guesses."
         ) in place.last.content
 
-    async def test_progress_goes_on_after_a_restart(self, place, env, query, new_bot):
+    async def test_progress_continues_after_a_restart(self, place, env, query, new_bot):
         query(lambda session: record_heartbeat(session, TRAINER, "here"))
         shown = (await place.grace.slash(place.channel, "model train")).response
         old = env.bot
@@ -291,7 +291,9 @@ class TestReleases:
         assert "v1 is already the champion" in again.followups[-1].content
         assert len([m for m in rows(AliasMoveRow) if m.alias == "champion"]) == 1
 
-    async def test_of_two_admins_at_once_one_wins_and_the_other_is_told(self, place, make_version, env, rows, query):
+    async def test_one_of_two_simultaneous_admins_wins_and_the_other_gets_a_message(
+        self, place, make_version, env, rows, query
+    ):
         make_version(1.0)
         make_version(2.0)
         real = env.bot.services.releases.open

@@ -130,7 +130,7 @@ def test_plain_words_stay_as_they_are(words: str) -> None:
         "https://discord.com/channels/1/2/3",
     ],
 )
-def test_what_does_no_harm_stays_as_it_is(text: str) -> None:
+def test_harmless_markdown_is_unchanged(text: str) -> None:
     assert sanitize_markdown(text, STRICT) == text
 
 
@@ -157,7 +157,7 @@ def test_what_does_no_harm_stays_as_it_is(text: str) -> None:
         ("hi\U000e0068\U000e0069", "hi"),
     ],
 )
-def test_what_could_mislead_is_made_plain(text: str, shown: str) -> None:
+def test_misleading_markdown_is_made_plain(text: str, shown: str) -> None:
     assert sanitize_markdown(text, STRICT) == shown
 
 

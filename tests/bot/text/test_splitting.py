@@ -90,7 +90,7 @@ def test_a_code_block_moves_whole_rather_than_leaving_its_fence_behind() -> None
     assert split_message(f"{prose}\n```py\nx = 1\n```", 64) == [prose, "```py\nx = 1\n```"]
 
 
-def test_a_closing_fence_never_stands_alone() -> None:
+def test_a_closing_fence_is_never_sent_alone() -> None:
     parts = split_message("```\n" + "\n".join(["x" * 9] * 6) + "\n```", 64)
     assert all(re.search(r"x", part) for part in parts)
 

@@ -42,7 +42,7 @@ def distribution(tmp_path, monkeypatch):
     return "hungry"
 
 
-def test_what_is_missing_or_too_old_is_told_with_the_command(distribution):
+def test_missing_or_old_packages_are_reported_with_the_command(distribution):
     with pytest.raises(Problem) as raised:
         check_packages(distribution)
     said = str(raised.value)
@@ -56,7 +56,7 @@ def test_our_own_packages_are_there():
     assert check_packages().startswith("all required packages")
 
 
-def test_a_model_larger_than_the_memory_is_told(tmp_path):
+def test_a_model_larger_than_the_memory_is_reported(tmp_path):
     assert "GB free" in check_memory(tmp_path)
     with (tmp_path / "model.safetensors").open("wb") as weights:
         weights.truncate(int(free_memory() or 0) + 1)  # a hole: it takes no room
@@ -64,7 +64,7 @@ def test_a_model_larger_than_the_memory_is_told(tmp_path):
         check_memory(tmp_path)
 
 
-def test_few_open_files_are_told():
+def test_a_low_limit_of_open_files_is_reported():
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
@@ -75,7 +75,7 @@ def test_few_open_files_are_told():
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_a_clock_that_is_wrong_is_told():
+def test_a_wrong_clock_is_reported():
     assert describe_difference("Discord", timedelta(seconds=-2)) == "within 2 s of Discord's"
     with pytest.raises(Problem, match="this machine's clock is 90 s behind Discord's: synchronize it"):
         describe_difference("Discord", timedelta(seconds=90))
@@ -85,7 +85,7 @@ def test_sqlite_has_no_clock(settings):
     assert check_clock(settings) == "no other clock to compare with"
 
 
-def test_a_port_that_another_program_has_is_told():
+def test_a_port_used_by_another_program_is_reported():
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(Problem, match=f"127.0.0.1 port {port} cannot be opened"):
@@ -103,12 +103,12 @@ def test_pages_may_be_at_an_address_of_the_newer_kind():
 
 
 @pytest.mark.parametrize("address", ["not an address", "a" * 70, "a.invalid/\n"])
-def test_pages_at_what_is_no_address_are_told(address):
+def test_an_invalid_metrics_address_is_reported(address):
     with pytest.raises(Problem, match=r"cannot be opened .*: another program uses it, or it is not an address"):
         check_pages(MetricsSettings(address=address))
 
 
-def test_a_log_file_that_cannot_be_written_is_told(tmp_path):
+def test_a_log_file_that_cannot_be_written_is_reported(tmp_path):
     assert check_log_file(LogSettings(file=str(tmp_path / "new" / "reactune.log"))).endswith("reactune.bot.log")
     (tmp_path / "taken").touch()
     with pytest.raises(Problem, match=r"logs\.file: .*choose another folder"):

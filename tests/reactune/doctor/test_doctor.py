@@ -15,6 +15,7 @@ from bot.operations.alerts import local_alerts
 from bot.operations.health import HealthCheck
 from reactune.doctor.command import run_checks
 from reactune.doctor.findings import Finding, FindingStatus, describe_findings
+from reactune.doctor.findings import find as find_one
 from storage.backups.backup import BACKUP
 from storage.database.columns import utc_now
 from storage.database.database import open_database
@@ -22,6 +23,7 @@ from storage.database.tables import HeartbeatRow
 from storage.operations.alerts import record_alerts
 from storage.personalities.personalities import ensure_personality
 from storage.runtime.processes import BOT, TRAINER, record_heartbeat, worker_name
+from storage.runtime.redaction import Redactor
 from tests.seeding import add_reply
 from tests.tiny_model import build_tiny_base
 
@@ -40,23 +42,23 @@ def find(settings):
 
 class TestCoherenceModel:
     def test_the_base_may_judge(self, find):
-        assert find()["Coherence model"].says == "the base model itself"
+        assert find()["Coherence model"].message == "the base model itself"
 
-    def test_a_folder_that_is_not_there_or_no_model_is_told(self, find, tmp_path):
+    def test_a_folder_that_is_missing_or_not_a_model_is_reported(self, find, tmp_path):
         missing, empty = (find(gate={"coherence_model": name})["Coherence model"] for name in ("/no", str(tmp_path)))
         assert missing.status == "problem"
         assert empty.status == "problem"
-        assert missing.says.startswith("gate.coherence_model = '/no' is not a folder")
-        assert empty.says == f"{tmp_path / 'config.json'} is missing: a complete model folder is needed"
+        assert missing.message.startswith("gate.coherence_model = '/no' is not a folder")
+        assert empty.message == f"{tmp_path / 'config.json'} is missing: a complete model folder is needed"
 
     def test_a_sound_folder_is_well(self, find, tmp_path):
         found = find(gate={"coherence_model": str(build_tiny_base(tmp_path / "judge"))})["Coherence model"]
         assert found.status == "ok"
-        assert found.says.startswith("judge (revision ")
+        assert found.message.startswith("judge (revision ")
 
     def test_nothing_is_fetched_from_the_hub(self, find):
         found = find(gate={"coherence_model": "somebody/some-model"})["Coherence model"]
-        assert (found.status == "ok", found.says) == (
+        assert (found.status == "ok", found.message) == (
             True,
             "somebody/some-model, which the first round downloads from the Hub (not checked)",
         )
@@ -69,27 +71,28 @@ class TestEngine:
     def tiny(self, tmp_path):
         return build_tiny_base(tmp_path / "tiny")
 
-    def test_who_answers_and_how_much_they_read_is_told(self, find, tiny):
+    def test_the_engine_and_its_context_are_reported(self, find, tiny):
         found = find(model={"base": str(tiny)})["Engine"]
-        assert (found.status == "ok", found.says) == (
+        assert (found.status == "ok", found.message) == (
             True,
             f"OpenVINO; the next start first checks it against transformers{self.CUT}",
         )
         slow = find(model={"base": str(tiny), "engine": "transformers", "dtype": "float32"})["Engine"]
-        assert slow.says == f"transformers, in float32, on the CPU{self.CUT}"
+        assert slow.message == f"transformers, in float32, on the CPU{self.CUT}"
 
-    def test_a_base_that_openvino_cannot_serve_is_told_before_the_bot_starts(self, find, tiny):
+    def test_doctor_reports_a_base_that_openvino_cannot_serve(self, find, tiny):
         config = json.loads((tiny / "config.json").read_text())
         (tiny / "config.json").write_text(json.dumps({**config, "hidden_act": "gelu"}))
         auto, openvino = (find(model={"base": str(tiny), "engine": name})["Engine"] for name in ("auto", "openvino"))
         assert auto.status == "ok"
-        assert "on the CPU, because OpenVINO cannot run this base model (its activation is gelu)" in auto.says
+        assert "on the CPU, because OpenVINO cannot run this base model (its activation is gelu)" in auto.message
         assert openvino.status == "problem"
         assert (
-            'OpenVINO cannot run this base model (its activation is gelu): set model.engine = "auto"' in openvino.says
+            'OpenVINO cannot run this base model (its activation is gelu): set model.engine = "auto"'
+            in openvino.message
         )
 
-    def test_a_bot_that_answers_with_another_engine_is_told(self, find, settings, tiny):
+    def test_doctor_reports_a_bot_that_uses_a_fallback_engine(self, find, settings, tiny):
         worker = worker_name(settings.data.directory)
         state = EngineState(name="transformers", fallback="OpenVINO cannot be imported")
         disk = HealthCheck("disk", True, "")
@@ -99,7 +102,7 @@ class TestEngine:
         with closing(open_database(settings)) as database, database.transaction() as session:
             record_heartbeat(session, BOT, worker)
         found = find(model={"base": str(tiny)})["Engine"]
-        assert (found.status, found.says) == (
+        assert (found.status, found.message) == (
             "problem",
             "transformers answers instead of OpenVINO, more slowly: OpenVINO cannot be imported; fix that and restart "
             'the bot, or set model.engine = "transformers" to accept it',
@@ -108,15 +111,15 @@ class TestEngine:
 
 class TestAnnouncements:
     def test_a_channels_id_is_shown(self, find):
-        assert find()["Announcements"].says == "off (release.announce_channel = 0)"
+        assert find()["Announcements"].message == "off (release.announce_channel = 0)"
         found = find(release={"announce_channel": 1_456_074_443_980_800_015})["Announcements"]
-        assert (found.status == "ok", found.says) == (True, "in channel 1456074443980800015")
+        assert (found.status == "ok", found.message) == (True, "in channel 1456074443980800015")
 
     @pytest.mark.parametrize("channel", [7, 10**15, 10**20])
-    def test_what_can_be_no_id_is_told(self, find, channel):
+    def test_an_invalid_id_is_reported(self, find, channel):
         found = find(release={"announce_channel": channel})["Announcements"]
         assert found.status == "problem"
-        assert f"release.announce_channel contains {channel}, which is not a Discord ID" in found.says
+        assert f"release.announce_channel contains {channel}, which is not a Discord ID" in found.message
 
 
 def test_suites_are_listed_and_a_broken_one_is_a_problem(find, tmp_path):
@@ -125,7 +128,7 @@ def test_suites_are_listed_and_a_broken_one_is_a_problem(find, tmp_path):
     cases.write_text("not JSON")
     found = find(gate={"suites": (cases,)})["Suites"]
     assert found.status == "problem"
-    assert "cases.jsonl, line 1: not valid JSON" in found.says
+    assert "cases.jsonl, line 1: not valid JSON" in found.message
 
 
 class TestAccess:
@@ -134,20 +137,20 @@ class TestAccess:
     def test_an_operator_reads_that_nobody_is_served_yet(self, find):
         found = find(access={"servers": ()})["Access"]
         assert found.status == "problem"
-        assert found.says.startswith("the bot serves nobody, because access.servers is empty: start the bot")
+        assert found.message.startswith("the bot serves nobody, because access.servers is empty: start the bot")
 
-    def test_whom_it_serves_is_told(self, find):
+    def test_the_served_servers_and_roles_are_reported(self, find):
         found = find(access={"servers": (self.ID,), "roles": (self.ID,)})["Access"]
-        assert (found.status == "ok", found.says) == (True, "1 server, only 1 role, direct messages too")
+        assert (found.status == "ok", found.message) == (True, "1 server, only 1 role, direct messages too")
 
-    def test_what_is_no_id_is_named(self, find):
+    def test_an_invalid_id_is_named(self, find):
         found = find(access={"servers": (self.ID,), "channels": (12,)})["Access"]
         assert found.status == "problem"
-        assert found.says.startswith("access.channels contains 12, which is not a Discord ID")
+        assert found.message.startswith("access.channels contains 12, which is not a Discord ID")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such modes")
-def test_a_data_folder_that_others_may_read_is_told_with_the_remedy(find, settings):
+def test_a_data_folder_that_others_can_read_is_reported_with_the_remedy(find, settings):
     folder = settings.data.directory
     for path in (folder, *folder.iterdir()):
         path.chmod(0o700 if path.is_dir() else 0o600)
@@ -155,26 +158,26 @@ def test_a_data_folder_that_others_may_read_is_told_with_the_remedy(find, settin
     (folder / "reactune.db").chmod(0o644)
     found = find()["Permissions"]
     assert found.status == "problem"
-    assert f"can read {folder / 'reactune.db'}" in found.says
-    assert f"chmod -R go= {folder}" in found.says
+    assert f"can read {folder / 'reactune.db'}" in found.message
+    assert f"chmod -R go= {folder}" in found.message
 
 
 class TestAdapterStore:
     def test_a_store_that_can_be_written_is_named(self, find, settings, tmp_path):
-        assert find()["Adapter store"].says == f"the folder {settings.data.directory / 'adapters'}"
+        assert find()["Adapter store"].message == f"the folder {settings.data.directory / 'adapters'}"
         url = (tmp_path / "shared").as_uri()
         shared = find(data={"adapters": url})["Adapter store"]
-        assert (shared.status == "ok", shared.says) == (
+        assert (shared.status == "ok", shared.message) == (
             True,
             f"{url}, which is writable; the cache is {settings.data.directory / 'adapters'}",
         )
         assert list((tmp_path / "shared").iterdir()) == []
 
-    def test_a_store_that_cannot_be_used_is_told_with_a_remedy(self, find, tmp_path):
+    def test_an_unusable_store_is_reported_with_a_remedy(self, find, tmp_path):
         (tmp_path / "file").touch()
         found = find(data={"adapters": (tmp_path / "file").as_uri()})["Adapter store"]
         assert found.status == "problem"
-        assert "check the network, data.adapters and the store's credentials" in found.says
+        assert "check the network, data.adapters and the store's credentials" in found.message
 
 
 class TestTrainer:
@@ -182,16 +185,16 @@ class TestTrainer:
         with closing(open_database(settings)) as database, database.transaction() as session:
             for name in ("gpu1:/data#01ab", "gpu2:/data#23cd"):
                 record_heartbeat(session, TRAINER, name)
-        assert re.fullmatch(r"gpu1:/data \(seen \d s ago\), gpu2:/data \(seen \d s ago\)", find()["Trainer"].says)
+        assert re.fullmatch(r"gpu1:/data \(seen \d s ago\), gpu2:/data \(seen \d s ago\)", find()["Trainer"].message)
 
     def test_a_trainer_that_never_ran_is_a_hint_and_one_that_stopped_is_a_problem(self, find, settings):
         never_ran = find()["Trainer"]
-        assert (never_ran.status, never_ran.says[:24]) == ("hint", "no trainer has run yet: ")
+        assert (never_ran.status, never_ran.message[:24]) == ("hint", "no trainer has run yet: ")
         with closing(open_database(settings)) as database, database.transaction() as session:
             long_ago = utc_now() - timedelta(days=1)
             session.add(HeartbeatRow(process=TRAINER, worker="gpu1:/data#01ab", beat_at=long_ago))
         stopped = find()["Trainer"]
-        assert (stopped.status, stopped.says[:23]) == ("problem", "no trainer is running: ")
+        assert (stopped.status, stopped.message[:23]) == ("problem", "no trainer is running: ")
 
 
 class TestBackups:
@@ -208,22 +211,29 @@ class TestBackups:
 
     def test_none_yet_is_a_hint_once_there_is_something_to_back_up(self, find, settings):
         nothing = find()["Backups"]
-        assert (nothing.status, nothing.says) == ("ok", "nothing to back up yet")
+        assert (nothing.status, nothing.message) == ("ok", "nothing to back up yet")
         with closing(open_database(settings)) as database, database.transaction() as session:
             ensure_personality(session)
             add_reply(session)
         none_yet = find()["Backups"]
-        assert (none_yet.status, none_yet.says[:15]) == ("hint", "no backup yet: ")
+        assert (none_yet.status, none_yet.message[:15]) == ("hint", "no backup yet: ")
 
     def test_an_old_one_is_a_problem(self, find, back_up):
         back_up(days=6)
         assert find()["Backups"].status == "ok"
         back_up(days=9)
         old = find()["Backups"]
-        assert (old.status, old.says[:32]) == ("problem", "the last backup is 9 days old: r")
+        assert (old.status, old.message[:32]) == ("problem", "the last backup is 9 days old: r")
 
 
 class TestSummary:
+    def test_an_unexpected_error_is_a_problem_without_its_secrets(self):
+        def check():
+            raise ConnectionResetError("pass-word was refused\nat line 2")
+
+        found = find_one("Token", check, Redactor({"pass-word"}))
+        assert (found.status, found.message) == ("problem", "the check failed: ConnectionResetError: *** was refused")
+
     def test_problems_are_listed_again_by_number_and_hints_are_not(self):
         findings = [
             Finding("Token", FindingStatus.PROBLEM, "not set: set it"),

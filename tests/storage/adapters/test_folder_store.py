@@ -58,7 +58,7 @@ def test_published_adapter_is_found_by_its_digest(store, tmp_path):
     assert entries(tmp_path) == [UNREGISTERED_PREFIX + digest, digest]
 
 
-def test_equal_content_has_one_digest_whatever_the_order_of_modules_and_the_machine(store, tmp_path):
+def test_equal_content_has_the_same_digest_on_every_machine(store, tmp_path):
     first = publish(store, modules=("q_proj", "k_proj"), base="/home/ana/models/tiny")
     second = publish(store, modules=("k_proj", "q_proj"), base="C:\\models\\tiny")
     assert first == second
@@ -133,7 +133,7 @@ def test_missing_adapter_is_reported_with_a_remedy(store):
 
 
 @pytest.mark.parametrize("digest", ["../../etc", "", "ABC", "0" * 63])
-def test_name_that_is_no_digest_is_refused(store, digest):
+def test_a_name_that_is_not_a_digest_is_refused(store, digest):
     with pytest.raises(AdapterError, match="not an adapter digest"):
         store.path(digest)
 

@@ -61,7 +61,7 @@ def test_a_withdrawn_version_loses_all_its_copies(adapter: AdapterRef, copies: S
     assert list(other.parent.iterdir()) == [other]
 
 
-def test_copies_that_no_server_has_go_after_a_day(adapter: AdapterRef, copies: ServedAdapterCopies) -> None:
+def test_copies_without_a_server_are_deleted_after_a_day(adapter: AdapterRef, copies: ServedAdapterCopies) -> None:
     folders = [copies.put(AdapterRef(letter * 64, adapter.path)) for letter in "abc"]
     long_ago = time.time() - KEPT_S - 60
     for folder in folders[:2]:
@@ -71,7 +71,7 @@ def test_copies_that_no_server_has_go_after_a_day(adapter: AdapterRef, copies: S
 
 
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="needs a limit on file sizes")
-def test_a_full_disk_is_told_and_leaves_nothing(
+def test_a_full_disk_is_reported_and_leaves_nothing(
     adapter: AdapterRef, copies: ServedAdapterCopies, tmp_path: Path
 ) -> None:
     with (

@@ -43,7 +43,7 @@ def server() -> Iterator[str]:
 
 @pytest.fixture
 def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """An empty bucket, told of to whoever reads the environment as an operator sets it."""
+    """An empty bucket whose address and credentials are in the environment, as an operator sets them."""
     for name, value in {
         "AWS_ENDPOINT_URL": server,
         "AWS_ACCESS_KEY_ID": "key",
@@ -61,7 +61,7 @@ def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def host(folder: Path, url: str = URL, cache_bytes: int = PLENTY) -> SharedAdapterStore:
-    """Return the store as one host sees it, with a cache of its own and no patience."""
+    """Return the store as one host sees it, with its own cache and no waiting time."""
     return SharedAdapterStore(folder / "adapters", AdapterObjects(url, 0.0, 0.0), cache_bytes)
 
 
@@ -78,7 +78,7 @@ def unused_since(folder: Path, digest: str, seconds: float) -> None:
     os.utime(folder / "adapters" / digest, (when, when))
 
 
-def test_what_one_host_publishes_another_one_reads(bucket: Any, tmp_path: Path) -> None:
+def test_one_host_reads_adapters_that_another_published(bucket: Any, tmp_path: Path) -> None:
     digest = publish(host(tmp_path / "trainer"))
     assert names(bucket) == [f"{UNREGISTERED_PREFIX}{digest}", *(f"{digest}/{name}" for name in ALL)]
     folder = host(tmp_path / "bot").path(digest)
@@ -162,7 +162,7 @@ def test_processes_of_one_host_fetch_at_once(tmp_path: Path) -> None:
     assert cached(tmp_path / "bot") == [digest]
 
 
-def test_what_is_cached_needs_no_network_and_the_rest_gets_a_sentence(
+def test_cached_adapters_need_no_network_and_others_get_a_clear_error(
     bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = (publish(host(tmp_path / "trainer"), value=value) for value in (1.0, 2.0))
@@ -182,7 +182,7 @@ def test_what_is_cached_needs_no_network_and_the_rest_gets_a_sentence(
     assert "check the network, data.adapters and the store's credentials" in problem
 
 
-def test_a_refusal_is_told_at_once(bucket: Any, tmp_path: Path) -> None:
+def test_a_refusal_is_reported_at_once(bucket: Any, tmp_path: Path) -> None:
     with pytest.raises(StoreUnreachable, match="bucket does not exist"):
         publish(host(tmp_path, "s3://nobodys/reactune"))
 
@@ -245,7 +245,7 @@ def test_a_withdrawn_adapter_leaves_the_store_and_the_cache(tmp_path: Path) -> N
         bot.path(digest)
 
 
-def test_a_sweep_goes_on_without_the_store(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_sweep_continues_without_the_store(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").touch()
     assert host(tmp_path, f"{(tmp_path / 'file').as_uri()}/below").sweep(set()) == 0
     assert "Leftover adapters in the shared store were not removed: the adapter store file:" in caplog.text
@@ -273,7 +273,7 @@ def test_an_address_that_nothing_reads_gets_a_sentence(tmp_path: Path, address: 
 
 
 @pytest.mark.parametrize("address", ["adapters", "s3:bucket", "sftp://user:hidden-word@host/adapters"])
-def test_what_is_no_address_is_refused_without_its_secret(tmp_path: Path, address: str) -> None:
+def test_an_invalid_address_is_refused_without_its_secret(tmp_path: Path, address: str) -> None:
     with pytest.raises(SettingsError, match=r"data\.adapters = \(hidden\) is not valid") as refused:
         load_settings(None, {"REACTUNE_DATA__ADAPTERS": address})
     assert "hidden-word" not in str(refused.value)

@@ -200,13 +200,13 @@ class TestRestoring:
         restore_backup(other, restored.saved, quietly)
         assert within(other, answers) == 2
 
-    def test_what_members_took_back_since_stays_taken_back(self, settings: Settings, file: Path) -> None:
+    def test_withdrawals_since_the_backup_are_kept(self, settings: Settings, file: Path) -> None:
         within(settings, lambda session: delete_member(session, BOB))
         within(settings, lambda session: vote(session, 1, CAROL, Vote.DOWN))
         assert restore_backup(settings, file, quietly, replace=True).kept_deletions == 1
         assert within(settings, lambda session: votes_on(session, 1)) == {}
 
-    def test_a_running_bot_is_not_pulled_the_rug_from(self, settings: Settings, file: Path) -> None:
+    def test_a_restore_is_refused_while_a_bot_runs(self, settings: Settings, file: Path) -> None:
         with sole_process(BOT, settings.data.directory), pytest.raises(DataDirectoryInUse):
             restore_backup(settings, file, quietly, replace=True)
 
@@ -246,7 +246,7 @@ class TestRestoring:
             restore_backup(new, file, quietly)
         assert within(new, answers) == 0
 
-    def test_what_is_no_backup_is_refused(self, settings: Settings, tmp_path: Path) -> None:
+    def test_a_file_that_is_not_a_backup_is_refused(self, settings: Settings, tmp_path: Path) -> None:
         (tmp_path / "photo.tar.gz").write_bytes(b"no archive")
         with pytest.raises(BackupRefused, match=r"photo\.tar\.gz is damaged or not a backup"):
             restore_backup(settings, tmp_path / "photo.tar.gz", quietly)

@@ -121,7 +121,7 @@ def count_of(database: Database, row: type[Base]) -> int:
         return session.scalar(select(func.count()).select_from(row)) or 0
 
 
-def test_what_is_added_after_a_copy_collides_with_nothing(
+def test_rows_added_after_a_copy_do_not_collide(
     lived_in: Database, on_postgres: Database, back_on_sqlite: Database
 ) -> None:
     copy_rows(lived_in, on_postgres, quietly)
@@ -185,7 +185,7 @@ def test_an_interrupted_copy_leaves_the_target_empty(
     copy_rows(lived_in, on_postgres, quietly)
 
 
-def test_what_is_written_meanwhile_is_no_part_of_the_copy(lived_in: Database, on_postgres: Database) -> None:
+def test_rows_written_during_a_copy_are_not_part_of_it(lived_in: Database, on_postgres: Database) -> None:
     def write(progress: str) -> None:
         if progress == "replies: 1 rows":
             with lived_in.transaction() as session:
@@ -206,7 +206,7 @@ def test_a_target_that_changes_rows_is_noticed(lived_in: Database, on_postgres: 
     assert count_of(on_postgres, VoteEventRow) == 0
 
 
-def test_what_postgres_does_not_take_is_told(lived_in: Database, on_postgres: Database) -> None:
+def test_values_that_postgres_refuses_are_reported(lived_in: Database, on_postgres: Database) -> None:
     with lived_in.transaction() as session:
         session.add(PersonalityRow(name="a\0b"))
     with pytest.raises(CopyRefused, match=r"does not accept its rows \(.*NUL.*\) \(table personalities\)"):

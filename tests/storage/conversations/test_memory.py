@@ -31,7 +31,7 @@ def texts(session: Session, user_id: int = ALICE) -> list[str]:
     return [note.text for note in list_notes(session, user_id)]
 
 
-def test_a_summary_goes_on_from_the_one_before(session: Session) -> None:
+def test_a_summary_continues_the_previous_one(session: Session) -> None:
     assert read_memory(session, CHANNEL) == Memory()
     assert write_summary(session, CHANNEL, Memory(), FIRST)
     assert read_memory(session, CHANNEL) == FIRST
@@ -40,13 +40,13 @@ def test_a_summary_goes_on_from_the_one_before(session: Session) -> None:
     assert read_memory(session, CHANNEL) == second
 
 
-def test_of_two_writers_the_later_changes_nothing(session: Session) -> None:
+def test_the_later_of_two_writers_changes_nothing(session: Session) -> None:
     write_summary(session, CHANNEL, Memory(), FIRST)
     assert not write_summary(session, CHANNEL, Memory(), replace(FIRST, summary="Other.", summarised_to=40))
     assert read_memory(session, CHANNEL) == FIRST
 
 
-def test_what_is_forgotten_while_it_is_summarised_stays_forgotten(session: Session) -> None:
+def test_messages_forgotten_during_a_summary_stay_forgotten(session: Session) -> None:
     write_summary(session, CHANNEL, Memory(), FIRST)
     forget_conversation(session, CHANNEL, 90)
     assert not write_summary(session, CHANNEL, FIRST, replace(FIRST, summarised_to=80))
@@ -83,7 +83,7 @@ def test_notes_have_a_limit(session: Session) -> None:
         add_note(session, ALICE, "one more")
 
 
-def test_deleting_a_member_takes_their_notes_and_every_summary_that_tells_their_words(session: Session) -> None:
+def test_deleting_a_member_deletes_their_notes_and_summaries(session: Session) -> None:
     add_note(session, ALICE, "likes tea")
     write_summary(session, CHANNEL, Memory(), FIRST)
     write_summary(session, 12, Memory(), replace(FIRST, speakers=frozenset({BOB})))

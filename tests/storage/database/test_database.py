@@ -275,7 +275,7 @@ def test_a_schema_from_before_the_first_release(empty_url: str) -> None:
     )
 
 
-def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "reactune.db"
     path.write_text("Dear diary, today I opened a file that is no database.\n" * 100)
     assert refusal(path) == (
@@ -298,7 +298,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 @contextmanager
 def rights_of_nobody() -> Iterator[None]:
-    """Act as a user to whom the files do not belong, for root may write anything; other users are bound already."""
+    """Act as a user who does not own the files if the tests run as root, which may write anything."""
     if os.geteuid() != 0:
         yield
         return

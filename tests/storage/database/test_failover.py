@@ -131,7 +131,7 @@ async def test_connections_to_a_server_that_only_reads_are_replaced(database: Da
     assert await database.read(names) == ["pirate"]
 
 
-def test_of_several_hosts_the_one_that_writes_is_used(url: str) -> None:
+def test_the_writable_one_of_several_hosts_is_used(url: str) -> None:
     host = url.partition("host=")[2]
     several = url.replace(f"host={host}", f"host=/nowhere,{host}&target_session_attrs=read-write")
     with closing(open_with(several)) as database, database.snapshot() as session:
@@ -177,7 +177,7 @@ async def woken(times: list[float], count: int) -> None:
 
 
 def promote_nothing(session: Session) -> None:
-    """Move the champion from the base to the base: the alias moves, whatever it points at."""
+    """Move the champion from the base to the base: the alias moves without a version."""
     personality_id = ensure_personality(session)
     move_alias(session, personality_id, read_alias(session, personality_id), None, by="grace", reason="")
 
@@ -205,7 +205,7 @@ async def test_a_moved_alias_wakes_who_listens_also_after_a_restart(
     assert len(times) == 4
 
 
-async def test_what_is_rolled_back_wakes_nobody(database: Database, times: list[float]) -> None:
+async def test_a_rolled_back_transaction_wakes_nobody(database: Database, times: list[float]) -> None:
     def fail(session: Session) -> None:
         promote_nothing(session)
         raise RuntimeError

@@ -134,7 +134,7 @@ def test_an_upgrade_that_is_killed_half_way_is_whole_with_the_next_start(
 
 
 def _upgrade_and_die(url: str, statements: int) -> None:
-    """In a process of its own: begin the upgrade, and end like a power cut in the middle of it."""
+    """Start the upgrade in a separate process and kill it half way, as a power cut would."""
     seen = []
 
     def count(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:

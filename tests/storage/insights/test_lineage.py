@@ -129,7 +129,7 @@ class TestVotesBehind:
         assert (lineage.corrections, lineage.people) == (1, 1)
         assert [(v.user_id, v.corrections) for v in lineage.rounds[0].voters] == [(CAROL, 1)]
 
-    def test_what_was_deleted_since_is_missing_and_said(self, session, replies):
+    def test_deleted_data_is_missing_from_the_lineage_and_reported(self, session, replies):
         thumb_on(session, 0, replies[0], BOB, UP)
         version = add_version(session, add_round(session, 1, [pair(*replies[:2]), pair(*replies[1:3])]))
         delete_member(session, ALICE)  # whose words are in every prompt
@@ -293,9 +293,7 @@ class TestVoteOutcomes:
             ({"outcome": Outcome.LENGTH}, CLOSED, None),
         ],
     )
-    def test_what_keeps_an_answer_out_of_training_is_what_the_evidence_leaves_out(
-        self, session, personality_id, row, privacy, obstacle
-    ):
+    def test_outcomes_and_evidence_agree_about_excluded_answers(self, session, personality_id, row, privacy, obstacle):
         give_consent(session, ALICE)
         note_members(session, 5, {CAROL: day(-30)})
         vote(session, add_reply(session, guild_id=5, **row), CAROL, UP)

@@ -27,7 +27,7 @@ def test_a_new_installation_has_a_report_of_nothing(session, personality_id):
     assert not report.has_recent_votes
 
 
-def test_approval_is_told_for_each_version_base_first(session, personality_id):
+def test_approval_is_reported_for_each_version_base_first(session, personality_id):
     first = add_version(session, None)
     second = add_version(session, None, first)
     promote(session, 1, second, expected_generation=0, by="grace", reason="")

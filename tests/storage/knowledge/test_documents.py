@@ -116,7 +116,7 @@ def test_meaning_finds_what_words_do_not(session: Session) -> None:
     assert ask(session, "cat", encoder)[0] == "A kitten sleeps"
 
 
-def test_what_both_find_comes_first(session: Session) -> None:
+def test_a_chunk_that_both_searches_find_comes_first(session: Session) -> None:
     encoder = WordEncoder()
     add(session, "one car", "an automobile", "car car parking lot with many things to say about other things")
     embed(session, encoder)

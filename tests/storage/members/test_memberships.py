@@ -32,7 +32,7 @@ def test_some_memberships_are_as_all_of_them_say(session: Session) -> None:
     assert [everyone.since(GUILD, user, NOON) for user in (ALICE, BOB)] == [NOON - 9 * DAY, NOON - 3 * DAY]
 
 
-def test_what_was_not_asked_for_is_not_read(session: Session) -> None:
+def test_memberships_that_were_not_asked_for_are_not_read(session: Session) -> None:
     note_members(session, GUILD, {CAROL: NOON - 8 * DAY})
     ask(session, BOB, GUILD + 1, NOON - 4 * DAY)
     some = Memberships(session, {(GUILD, ALICE), (GUILD, BOB), (None, CAROL)})

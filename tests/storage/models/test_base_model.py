@@ -82,7 +82,7 @@ def test_chat_template_inside_the_tokenizer_config_counts(folder, tmp_path):
     assert resolve_base_model(str(folder), tmp_path / "data").path == folder
 
 
-def test_name_that_is_no_folder_and_no_hub_id_is_refused(tmp_path):
+def test_a_name_that_is_neither_folder_nor_hub_id_is_refused(tmp_path):
     with pytest.raises(BaseModelError, match="is not a folder"):
         resolve_base_model(str(tmp_path / "nowhere"), tmp_path / "data")
 
@@ -178,7 +178,7 @@ def test_a_data_folder_that_cannot_be_used_is_refused_in_a_sentence(folder, tmp_
         resolve_base_model(str(folder) if base == "tiny" else base, tmp_path / "data")
 
 
-def test_a_model_that_needs_code_of_its_own_is_refused(folder, tmp_path):
+def test_a_model_that_needs_its_own_code_is_refused(folder, tmp_path):
     config = json.loads((folder / "config.json").read_text())
     own = config | {"auto_map": {"AutoConfig": "configuration_evil.EvilConfig"}}
     (folder / "config.json").write_text(json.dumps(own))

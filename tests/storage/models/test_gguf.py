@@ -70,7 +70,7 @@ def test_queries_of_other_architectures_keep_their_order(adapter: AdapterRef, ba
         ({"rank_pattern": {"q": 1}}, "uses rank_p"),
     ],
 )
-def test_what_llama_cpp_does_not_know_is_refused(
+def test_an_adapter_that_llama_cpp_does_not_support_is_refused(
     adapter: AdapterRef, base: BaseModel, tmp_path: Path, change: dict[str, object], sentence: str
 ) -> None:
     shutil.copytree(adapter.path, tmp_path / "odd")

@@ -196,7 +196,7 @@ def test_an_import_of_what_learned_from_deleted_data_says_so(
     assert imported.version.trained_on_deleted_data
 
 
-def test_what_is_no_zip_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_zip_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(b"PK no")
     with pytest.raises(AdapterError, match=r"x\.zip is not a readable zip file"), unpacked(tmp_path / "x.zip", LIMIT):
         pass

@@ -63,7 +63,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def add(store: AdapterStore) -> Callable[..., Version]:
-    """Publish an adapter of its own content and register its version; `like` shares the files of another one."""
+    """Publish an adapter with unique content and register its version; `like` shares the files of another one."""
 
     def add(
         session: Session, parent: Version | None = None, *, like: Version | None = None, personality: str = "default"
@@ -171,7 +171,7 @@ class TestMarkedVersions:
         assert names(withdraw_adapters(database, store, settings)) == ["v1", "v1"]
         assert not has_files(store, mine)
 
-    def test_what_an_earlier_life_left_is_removed(self, database: Database, store, settings, add) -> None:
+    def test_files_left_by_a_previous_run_are_removed(self, database: Database, store, settings, add) -> None:
         with database.transaction() as session:
             version = add(session)
             mark(session, version)

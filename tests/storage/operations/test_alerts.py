@@ -38,9 +38,9 @@ def told(session: Session) -> list[tuple[str, bool]]:
     return [(alert.key, alert.ended_at is not None) for alert in taken]
 
 
-def test_it_is_told_once_while_it_lasts_and_once_when_it_is_over(session):
-    for says in ("1.9 GB free", "1.8 GB free"):
-        record_alerts(session, "here", [replace(DISK, says=says)])
+def test_an_alert_is_announced_once_and_its_end_once(session):
+    for message in ("1.9 GB free", "1.8 GB free"):
+        record_alerts(session, "here", [replace(DISK, message=message)])
         session.expire_all()
     assert told(session) == [("disk", False)]
     record_alerts(session, "here", [DISK])
@@ -51,20 +51,20 @@ def test_it_is_told_once_while_it_lasts_and_once_when_it_is_over(session):
     assert told(session) == [("disk", False)]
 
 
-def test_what_was_over_before_it_could_be_told_is_one_message(session):
+def test_an_alert_that_ended_before_it_was_sent_is_one_message(session):
     record_alerts(session, "here", [DISK])
     record_alerts(session, "here", [])
     assert told(session) == [("disk", True)]
 
 
-def test_what_merely_happened_has_no_end(session):
+def test_a_single_event_has_no_end(session):
     record_alerts(session, "here", [CANARY])
     assert told(session) == [("canary:1", False)]
     record_alerts(session, "here", [])
     assert told(session) == []
 
 
-def test_what_could_not_be_told_is_told_later(session):
+def test_an_alert_that_could_not_be_sent_is_sent_later(session):
     record_alerts(session, "here", [DISK])
     entry = take(session, alerts_to_announce(session))
     assert take(session, alerts_to_announce(session)) is None
@@ -80,7 +80,7 @@ def test_one_bots_silence_does_not_end_the_trouble_of_another(session):
     assert told(session) == [("disk", False)]
 
 
-def test_of_bots_that_look_at_once_one_tells(database: Database):
+def test_one_of_several_bots_announces(database: Database):
     found: list[tuple[str, bool]] = []
 
     def look(_: int) -> None:

@@ -46,7 +46,7 @@ def test_a_server_sees_its_own_lines_and_the_operators_on_what_it_shares(databas
         assert len(actions(session)) == 5
 
 
-def test_an_action_stands_for_those_below_it_and_not_for_longer_words(database):
+def test_an_action_includes_its_subcommands_but_not_longer_words(database):
     with database.transaction() as session:
         for action in ("model", "model promote", "models", "model_x"):
             record_action(session, AuditedAction("a", action, actor_id=5))

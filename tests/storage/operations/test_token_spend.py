@@ -35,7 +35,7 @@ def test_nothing_is_lost_where_several_add_at_once(database: Database) -> None:
         assert spent_on(session, TODAY) == Spend(40, 400, 40)
 
 
-def test_a_limit_is_reached_and_told() -> None:
+def test_a_reached_limit_is_reported() -> None:
     settings = RemoteSettings(tokens_per_day=1_000, prompt_price=2.0, answer_price=10_000.0)
     assert not is_used_up(Spend(1, 900, 99), settings)
     assert is_used_up(Spend(1, 900, 100), settings)

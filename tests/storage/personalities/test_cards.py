@@ -119,7 +119,7 @@ cards = st.builds(
 
 
 @given(cards)
-def test_what_is_written_reads_back_the_same(card: Card) -> None:
+def test_a_written_card_reads_back_the_same(card: Card) -> None:
     again = parse_card(format_card(card).encode(), "again.toml")
     assert again == card
     assert again.digest == card.digest
@@ -131,7 +131,7 @@ def test_a_card_changes_only_the_sampling_that_it_names() -> None:
     assert tuned(settings, card) == GenerationSettings(temperature=0.2, top_p=0.8, max_new_tokens=100)
 
 
-def test_a_card_without_a_prompt_of_its_own_has_that_of_the_settings() -> None:
+def test_a_card_without_a_prompt_uses_the_prompt_of_the_settings() -> None:
     settings = Settings()
     assert settings_of(settings, Card()) == settings
     assert settings_of(settings, Card(system_prompt="Arr.")).chat.system_prompt == "Arr."

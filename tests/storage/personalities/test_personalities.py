@@ -117,7 +117,7 @@ def test_a_change_keeps_what_was_before(session: Session) -> None:
     assert revisions(session, "keeper") == [("grace", KEEPER.system_prompt), ("bo", changed.system_prompt)]
 
 
-def test_of_two_changes_of_one_card_the_later_is_told(session: Session) -> None:
+def test_the_later_of_two_changes_of_a_card_is_refused(session: Session) -> None:
     seen = create_personality(session, "keeper", KEEPER, by="grace")
     change_card(session, seen, Card(system_prompt="One."), by="grace")
     with pytest.raises(PersonalityConflict, match="someone else just changed the card"):
@@ -157,7 +157,7 @@ def test_neither_the_default_nor_a_bound_personality_is_archived(session: Sessio
 # Bound to places
 
 
-def test_the_most_specific_binding_speaks(session: Session) -> None:
+def test_the_most_specific_binding_answers(session: Session) -> None:
     assert active_personality_at(session, NESTED).personality.name == DEFAULT_PERSONALITY
     for place in reversed(NESTED):
         made = create_personality(session, f"of-{place.scope}", KEEPER, by="grace")
@@ -178,7 +178,7 @@ def test_a_channel_with_the_id_of_its_server_is_not_the_server(session: Session)
     )
 
 
-def test_a_new_binding_replaces_the_old_one_and_tells_it(session: Session) -> None:
+def test_a_new_binding_replaces_the_old_one_and_says_so(session: Session) -> None:
     keeper, owl = (create_personality(session, name, KEEPER, by="grace") for name in ("keeper", "owl"))
     bind(session, CHANNEL, keeper, guild_id=GUILD, strength=AS_TRAINED, by="grace")
     before = bind(session, CHANNEL, owl, guild_id=GUILD, strength=MAX_STRENGTH, by="bo")
@@ -251,7 +251,7 @@ def test_a_file_never_takes_the_name_of_a_personality_made_in_discord(session: S
     assert personality_named(session, "keeper").card == KEEPER
 
 
-def test_a_file_for_another_base_is_told(session: Session, tmp_path: Path) -> None:
+def test_a_file_for_another_base_is_reported(session: Session, tmp_path: Path) -> None:
     (tmp_path / "far.toml").write_text("system_prompt = 'x'\nbase = 'some/model'\n")
     (problem,) = take(session, tmp_path)
     assert "model.base" in problem

@@ -349,7 +349,7 @@ ADDING: dict[str, Callable[[Session, list[int]], object]] = {
 
 
 @pytest.mark.parametrize("what", TAKING_BACK)
-def test_what_is_taken_back_ends_an_agreement(session: Session, replies: list[int], what: str) -> None:
+def test_a_withdrawal_ends_an_agreement(session: Session, replies: list[int], what: str) -> None:
     personality_id = ensure_personality(session)
     agreed = read_agreement(session, personality_id)
     assert agreed.still_holds(read_agreement(session, personality_id))
@@ -359,7 +359,7 @@ def test_what_is_taken_back_ends_an_agreement(session: Session, replies: list[in
 
 
 @pytest.mark.parametrize("what", ADDING)
-def test_what_is_added_leaves_an_agreement_as_it_was(session: Session, replies: list[int], what: str) -> None:
+def test_an_addition_leaves_an_agreement_as_it_was(session: Session, replies: list[int], what: str) -> None:
     personality_id = ensure_personality(session)
     agreed = read_agreement(session, personality_id)
     ADDING[what](session, replies)

@@ -137,7 +137,7 @@ def test_old_data_is_deleted_except_what_a_version_was_trained_on(session: Sessi
     session.expire_all()
 
 
-def test_the_version_of_a_round_keeps_its_answers_whatever_became_of_the_round(session: Session) -> None:
+def test_a_version_keeps_its_answers_however_its_round_ended(session: Session) -> None:
     hers, other = add_reply(session, basis=None), add_reply(session, basis=None)
     train_on(session, [(hers, other, None)])
     for reply_id in (hers, other):

@@ -113,7 +113,7 @@ def promote_another(session: Session) -> None:
 @pytest.mark.parametrize(
     ("meanwhile", "error", "champion"), [(withdraw, VersionWithdrawn, "base"), (promote_another, AliasConflict, "v2")]
 )
-def test_what_others_did_while_the_files_were_opened_is_found(
+def test_changes_while_the_files_were_opened_are_found(
     database: Database,
     personality_id: int,
     meanwhile: Callable[[Session], None],

@@ -115,7 +115,7 @@ def test_every_move_of_the_champion_is_news_once_and_in_order(server: Server) ->
     assert not server.waiting()
 
 
-def test_the_other_aliases_are_no_news(server: Server) -> None:
+def test_moves_of_other_aliases_are_not_announced(server: Server) -> None:
     server.try_out(server.add())
     assert server.next() is None
 
@@ -132,7 +132,7 @@ def test_the_end_of_a_canary_is_news(server: Server) -> None:
     assert server.next() is None
 
 
-def test_what_could_not_be_told_is_news_again(server: Server) -> None:
+def test_an_announcement_that_could_not_be_sent_is_tried_again(server: Server) -> None:
     server.promote(server.add())
     entry = take(server.session, server.waiting())
     assert entry is not None
@@ -153,7 +153,7 @@ def test_news_of_more_than_a_day_ago_is_passed_over(server: Server) -> None:
     assert not server.waiting()
 
 
-def test_of_two_bots_one_tells(database: Database, personality_id: int) -> None:
+def test_one_of_two_bots_announces(database: Database, personality_id: int) -> None:
     with database.transaction() as session:
         server = Server(session, personality_id)
         server.promote(server.add())
@@ -190,7 +190,7 @@ def test_a_story_names_what_lies_between_the_two_versions(server: Server) -> Non
     ("status", "votes"),
     [(QuarantineStatus.OPEN, 1), (QuarantineStatus.EXCLUDED, 1), (QuarantineStatus.COUNTED, 3)],
 )
-def test_a_story_does_not_count_votes_that_are_held_back(server: Server, status: QuarantineStatus, votes: int) -> None:
+def test_a_story_does_not_count_quarantined_votes(server: Server, status: QuarantineStatus, votes: int) -> None:
     reply_id = add_reply(server.session, personality_id=server.personality_id)
     for user_id in (ALICE, BOB, CAROL):
         vote(server.session, reply_id, user_id, Vote.UP)
@@ -213,14 +213,14 @@ def test_a_story_does_not_count_votes_that_are_held_back(server: Server, status:
     assert server.story().votes == votes
 
 
-def test_the_first_version_tells_of_its_whole_line(server: Server) -> None:
+def test_the_first_version_shows_its_whole_line(server: Server) -> None:
     second = server.add(server.add(siblings=4), siblings=3)
     server.promote(second)
     story = server.story()
     assert (story.before, story.rounds, story.pairs) == (None, 2, {"siblings": 7})
 
 
-def test_what_answered_before_is_a_return(server: Server) -> None:
+def test_a_version_that_answered_before_is_announced_as_a_return(server: Server) -> None:
     first = server.add()
     for to in (first, None, first):
         server.promote(to)

@@ -152,7 +152,7 @@ def test_one_canary_runs_at_a_time(session: Session, personality_id: int, canary
         start(session, personality_id, add(session, personality_id))
 
 
-def test_the_base_and_the_champion_are_no_challengers(
+def test_the_base_and_the_champion_are_not_challengers(
     session: Session, personality_id: int, challenger: Version
 ) -> None:
     with pytest.raises(CanaryRefused, match="promote base instead"):
@@ -163,7 +163,7 @@ def test_the_base_and_the_champion_are_no_challengers(
 
 
 @pytest.mark.parametrize("verdict", [GateVerdict.FAIL, GateVerdict.NOT_ENOUGH_EVIDENCE])
-def test_what_did_not_pass_the_gate_is_tried_only_with_override_and_reason(
+def test_a_version_that_did_not_pass_is_tried_only_with_override_and_reason(
     session: Session, personality_id: int, verdict: GateVerdict
 ) -> None:
     doubtful = add(session, personality_id, verdict)
@@ -177,7 +177,7 @@ def test_what_did_not_pass_the_gate_is_tried_only_with_override_and_reason(
 
 
 @pytest.mark.parametrize("admins", [2, 5])
-def test_of_admins_who_start_at_once_one_wins(database: Database, personality_id: int, admins: int) -> None:
+def test_one_of_several_simultaneous_canary_starts_wins(database: Database, personality_id: int, admins: int) -> None:
     with database.transaction() as session:
         versions = [add(session, personality_id) for _ in range(admins)]
     outcomes: list[str] = []
@@ -264,7 +264,7 @@ def test_a_member_counts_once_in_a_conversation_with_their_first_vote(
     assert counted(session, personality_id) == (2, 1, 0)
 
 
-def test_a_changed_mind_counts_as_it_stands(
+def test_only_a_members_latest_vote_counts(
     session: Session, personality_id: int, canary: Canary, challenger: Version
 ) -> None:
     first, second = ask(session, challenger), ask(session, challenger)
@@ -277,7 +277,7 @@ def test_a_changed_mind_counts_as_it_stands(
     assert counted(session, personality_id) == (1, 0, 0)
 
 
-def test_what_others_said_at_another_time_or_place_does_not_count(
+def test_votes_at_another_time_or_place_do_not_count(
     session: Session, personality_id: int, challenger: Version
 ) -> None:
     give(session, challenger, up=1)
@@ -386,7 +386,7 @@ given_votes = st.dictionaries(
 def test_nobody_decides_a_canary_alone(
     session: Session, personality_id: int, canary: Canary, challenger: Version
 ) -> None:
-    """Who opens thread after thread, and votes down whatever the challenger says there."""
+    """A member who opens many threads and votes down all of the challenger's answers there."""
     for thread in range(12):
         vote(session, ask(session, challenger, thread), ALICE, Vote.DOWN)
         vote(session, ask(session, None, 100 + thread), ALICE, Vote.UP)
@@ -494,7 +494,7 @@ def test_a_failure_weighs_nearly_what_votes_do_and_the_sentence_says_what_they_a
     )
 
 
-def test_equal_versions_are_not_told_apart_by_failures_where_one_answers_newcomers(
+def test_failures_for_newcomers_do_not_separate_equal_versions(
     session: Session, personality_id: int, canary: Canary, challenger: Version
 ) -> None:
     tried, kept = ask(session, challenger), ask(session, None)
@@ -549,7 +549,7 @@ def test_a_broken_challenger_goes_though_a_newcomer_voted(
         (Trial(up=2.5, down=1, given=6), "71% of 6 votes worth 3.5"),
     ],
 )
-def test_votes_are_told_with_what_they_are_worth(trial: Trial, words: str) -> None:
+def test_votes_are_shown_with_their_weight(trial: Trial, words: str) -> None:
     assert share_of_votes(trial) == words
 
 
@@ -675,7 +675,7 @@ def test_an_override_at_the_start_is_kept_with_the_promotion(session: Session, p
     assert move.reason.endswith("; alice overrode the gate: let us see")
 
 
-def test_numbers_are_kept_while_it_goes_on(
+def test_numbers_are_kept_while_a_canary_runs(
     session: Session, personality_id: int, canary: Canary, challenger: Version
 ) -> None:
     give(session, challenger, up=1)
@@ -753,7 +753,7 @@ def won(database: Database, personality_id: int) -> Reading:
 
 
 @pytest.mark.parametrize("status", [CanaryStatus.PROMOTED, CanaryStatus.ROLLED_BACK])
-def test_of_bots_that_end_it_at_once_one_does(database: Database, personality_id: int, status: CanaryStatus) -> None:
+def test_one_of_several_bots_ends_the_canary(database: Database, personality_id: int, status: CanaryStatus) -> None:
     reading = won(database, personality_id)
     assert reading.ending is not None
     ending = replace(reading.ending, status=status)
@@ -815,7 +815,7 @@ def test_an_end_is_final(session: Session, personality_id: int, canary: Canary) 
 AUTOMATIC = ReleaseSettings(auto_promote=True)
 
 
-def test_what_passed_is_promoted_where_the_operator_wants_it(
+def test_a_passed_version_is_promoted_if_the_operator_wants_it(
     session: Session, personality_id: int, challenger: Version
 ) -> None:
     assert release_passed(session, personality_id, challenger, AUTOMATIC) == "v1 answers from now on"
@@ -841,7 +841,7 @@ def test_by_default_it_waits_for_an_admin(session: Session, personality_id: int,
 
 @pytest.mark.parametrize("verdict", [GateVerdict.FAIL, GateVerdict.NOT_ENOUGH_EVIDENCE])
 @pytest.mark.parametrize("share", [0.0, 0.2])
-def test_nothing_else_is_released_by_itself(
+def test_nothing_else_is_released_automatically(
     session: Session, personality_id: int, verdict: GateVerdict, share: float
 ) -> None:
     settings = ReleaseSettings(auto_promote=True, canary_share=share)
@@ -870,7 +870,7 @@ def test_a_version_whose_parent_was_taken_back_waits(
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)  # SQLite lets one writer in at a time
-def test_where_an_admin_starts_a_canary_at_the_same_moment_it_waits(database: Database, personality_id: int) -> None:
+def test_an_automatic_canary_waits_if_an_admin_starts_one_at_once(database: Database, personality_id: int) -> None:
     settings = ReleaseSettings(auto_promote=True, canary_share=0.2)
     with database.transaction() as session:
         new, rival = add(session, personality_id), add(session, personality_id)

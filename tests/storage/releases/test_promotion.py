@@ -110,7 +110,7 @@ def override(session: Session, personality_id: int, to: Version | None, reason: 
 
 
 @pytest.mark.parametrize("verdict", [GateVerdict.FAIL, GateVerdict.NOT_ENOUGH_EVIDENCE])
-def test_what_did_not_pass_the_gate_is_not_promoted_and_the_reasons_are_named(
+def test_a_version_that_did_not_pass_is_not_promoted_and_the_reasons_are_named(
     session: Session, personality_id: int, verdict: GateVerdict
 ) -> None:
     doubtful = add_doubtful(session, personality_id, verdict)
@@ -148,7 +148,7 @@ def test_an_override_without_a_reason_is_refused(session: Session, personality_i
     assert trail_of(session, personality_id) == []
 
 
-def test_where_nothing_is_overridden_nothing_is_noted(session: Session, personality_id: int) -> None:
+def test_no_override_is_noted_if_nothing_is_overridden(session: Session, personality_id: int) -> None:
     override(session, personality_id, add(session, personality_id))
     override(session, personality_id, None, reason="")
     assert [move.overrides_gate for move in trail_of(session, personality_id)] == [False, False]
@@ -228,7 +228,7 @@ def test_roll_backs_undo_the_last_promotion_and_then_walk_to_the_base(
         back(session, personality_id)
 
 
-def test_what_was_rolled_back_can_be_promoted_again(session: Session, personality_id: int) -> None:
+def test_a_rolled_back_version_can_be_promoted_again(session: Session, personality_id: int) -> None:
     for version in (chain := add_chain(session, personality_id, 2)):
         make_champion(session, personality_id, version)
     back(session, personality_id)
@@ -252,7 +252,7 @@ def test_a_move_from_a_stale_view_is_refused(session: Session, personality_id: i
 
 
 @pytest.mark.parametrize("admins", [2, 6])
-def test_of_admins_who_promote_at_once_one_wins_and_the_others_hear_of_it(
+def test_one_of_several_simultaneous_promotions_wins_and_the_others_fail(
     database: Database, personality_id: int, admins: int
 ) -> None:
     with database.transaction() as session:

@@ -49,7 +49,7 @@ def test_a_line_names_the_request_that_it_belongs_to(told):
     assert line.endswith("INFO reactune.test: started")
 
 
-def test_a_vote_is_told_under_the_request_of_its_reply(told):
+def test_a_vote_is_logged_under_the_request_of_its_reply(told):
     with working_on("of-the-vote"):
         (line,) = told(lambda: log.info("a vote", extra={"request_id": "of-reply"}))
     assert line.endswith("a vote [of-reply]")
@@ -84,7 +84,7 @@ def test_json_is_an_object_on_a_line_whatever_happened(told):
     }
 
 
-def test_what_is_less_severe_is_left_out(told):
+def test_less_severe_messages_are_left_out(told):
     def speak() -> None:
         log.info("minor")
         log.warning("major")
@@ -114,7 +114,7 @@ def test_a_file_that_cannot_be_written_is_a_sentence(told, tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no device that is always full")
-def test_a_full_disk_is_told_once_and_the_file_goes_on_when_there_is_room(told, tmp_path):
+def test_a_full_disk_is_logged_once_and_the_log_continues_when_there_is_room(told, tmp_path):
     file = tmp_path / "log.bot.txt"
     file.symlink_to("/dev/full")
 

@@ -44,7 +44,7 @@ TOKEN = "MTk4NjIyNDgzNDcxOTI1MjQ4.secret.part"
 
 @pytest.fixture(autouse=True)
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder in which all bots of one machine see each other; every test is a machine of its own."""
+    """The folder in which all bots of one machine see each other; each test has its own."""
     folder = tmp_path / "tmp"
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))

@@ -73,7 +73,7 @@ def test_nobody_else_may_read_what_is_kept(tmp_path: Path) -> None:
     assert set(files.values()) == {0o600}
 
 
-def test_no_model_runs_code_of_its_own() -> None:
+def test_no_model_runs_its_own_code() -> None:
     for path in (path for room in ("bot", "trainer", "storage") for path in (ROOT / room).rglob("*.py")):
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"trust_remote_code\s*=\s*(?!False)", text), path

@@ -72,7 +72,7 @@ def seen_until(database: Database) -> datetime:
         return session.scalars(select(ScheduleRow.seen_until)).one()
 
 
-def test_many_that_begin_and_look_at_once_are_told_once(database: Database) -> None:
+def test_one_of_several_simultaneous_trainers_gets_the_scheduled_round(database: Database) -> None:
     told: list[bool] = []
 
     def trainer(_: int) -> None:

@@ -46,7 +46,7 @@ def test_processes_share_the_servers_out(
         attempt.rollback()
 
 
-def test_one_process_serves_everything_unless_it_is_told_otherwise() -> None:
+def test_one_process_serves_all_shards_by_default() -> None:
     assert shards_of(DiscordSettings()) == shards_of(DiscordSettings(shard_count=0)) == ALL
     assert shards_of(DiscordSettings(shard_count=3)) == Shards(3, frozenset({0, 1, 2}))
     assert shards_of(DiscordSettings(shard_count=3, shards=(1,))) == Shards(3, frozenset({1}))

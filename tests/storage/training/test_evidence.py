@@ -112,7 +112,7 @@ def test_prompts_of_the_operator_need_nobodys_consent(session: Session, personal
     assert ids(read(session, personality_id)) == [reply]
 
 
-def test_a_correction_needs_a_basis_of_its_own(session: Session, personality_id: int) -> None:
+def test_a_correction_needs_its_own_basis(session: Session, personality_id: int) -> None:
     reply = add_reply(session, basis=Basis.PROMPT_BANK)
     add_correction(session, reply, "no basis", author_id=ALICE, basis=None)
     live = add_correction(session, reply, "in live chat", author_id=BOB, basis=Basis.LIVE_CHAT)
@@ -157,7 +157,7 @@ def test_votes_of_new_accounts_weigh_little_and_come_to_nothing_at_first(session
     assert read_back.net == read_back.up
 
 
-def test_an_answer_tells_its_version_its_end_and_whether_a_round_drew_it(session: Session, personality_id: int) -> None:
+def test_an_answer_shows_its_version_its_end_and_its_round(session: Session, personality_id: int) -> None:
     vote(session, add_reply(session, outcome=Outcome.LENGTH), ALICE, Vote.UP)
     add_reply(session, origin=Origin.SAMPLE)
     add_reply(session, origin=Origin.ALTERNATIVE)
@@ -168,7 +168,7 @@ def test_an_answer_tells_its_version_its_end_and_whether_a_round_drew_it(session
     ]
 
 
-def test_a_correction_tells_who_wrote_it(session: Session, personality_id: int) -> None:
+def test_a_correction_names_its_author(session: Session, personality_id: int) -> None:
     correction = add_correction(session, add_reply(session), "better", author_id=CAROL)
     (found,) = read_corrections(session, personality_id, CLOSED, BASE_REVISION, VOTES)
     assert (found.id, found.text, found.weight) == (correction, "better", 1.0)
@@ -185,9 +185,7 @@ def test_a_correction_weighs_what_a_vote_of_its_author_would(session: Session, p
     assert weights == pytest.approx([0.5, 0.5, 0.5, 0.0, 1.0], abs=1e-3)
 
 
-def test_votes_that_are_held_back_are_no_evidence_until_an_admin_counts_them(
-    session: Session, personality_id: int
-) -> None:
+def test_quarantined_votes_are_not_evidence_until_an_admin_counts_them(session: Session, personality_id: int) -> None:
     bought, mixed = add_reply(session), add_reply(session)
     for reply, user in ((bought, BOB), (mixed, BOB), (mixed, CAROL)):
         vote(session, reply, user, Vote.UP)
@@ -201,7 +199,7 @@ def test_votes_that_are_held_back_are_no_evidence_until_an_admin_counts_them(
         assert count_evidence(session, personality_id, CLOSED, BASE_REVISION) == expected
 
 
-def test_deleted_data_is_no_evidence_any_more(session: Session, personality_id: int) -> None:
+def test_deleted_data_is_not_evidence(session: Session, personality_id: int) -> None:
     reply = add_reply(session, speakers=(CAROL,), author_id=CAROL)
     vote(session, reply, ALICE, Vote.UP)
     vote(session, reply, BOB, Vote.DOWN)

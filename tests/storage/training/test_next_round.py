@@ -46,7 +46,7 @@ class TestNewPairs:
         vote(session, reply_id, BOB, DOWN)
         assert count(session) == NewPairs(0, 0, 0)
 
-    def test_what_the_parent_was_trained_on_is_not_new(self, session):
+    def test_pairs_that_the_parent_was_trained_on_are_not_new(self, session):
         liked, disliked = ask(session, "a", UP, DOWN)
         (lone,) = ask(session, "b", UP)
         (corrected,) = ask(session, "c", None)
@@ -64,7 +64,7 @@ class TestNewPairs:
         vote(session, another, ALICE, DOWN)
         assert count(session, version) == NewPairs(compared=1, suggestions=0, lone=0)
 
-    def test_what_may_not_be_trained_on_is_left_out(self, session):
+    def test_data_that_must_not_be_trained_on_is_left_out(self, session):
         reply_id = add_reply(session, basis=None)
         vote(session, reply_id, ALICE, UP)
         add_correction(session, reply_id, "better")

@@ -186,7 +186,7 @@ def test_the_digest_tells_every_part_of_a_pair() -> None:
     assert digest_manifest([pair])[:16] == "53d32dc02db3ef69", "it is the same everywhere and stays so"
 
 
-def test_a_round_tells_its_evidence_its_voters_and_its_gate(session: Session, personality_id: int) -> None:
+def test_a_round_shows_its_evidence_its_voters_and_its_gate(session: Session, personality_id: int) -> None:
     round_ = running(session, personality_id)
     voters = [RoundVoter(ALICE, 0.3, 0.1), RoundVoter(BOB, 0.2, 0.4), RoundVoter(CAROL, 0.0, 0.4)]
     evidence = {"votes": 12, "notes": ["few voters"]}
@@ -287,7 +287,7 @@ def test_nothing_happens_to_a_round_that_ended(
 
 
 @pytest.mark.parametrize("step", STEPS, ids=["progress", "manifest", "finish"])
-def test_a_round_that_was_not_claimed_cannot_go_on(session: Session, personality_id: int, step: Step) -> None:
+def test_an_unclaimed_round_cannot_continue(session: Session, personality_id: int, step: Step) -> None:
     asked, _ = request_round(session, personality_id, "alice")
     with pytest.raises(RoundConflict):
         step(session, asked.id)

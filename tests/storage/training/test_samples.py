@@ -71,7 +71,7 @@ def test_no_member_sees_a_sample(session: Session, personality_id: int) -> None:
     assert latest.id == reply
 
 
-def test_samples_of_a_reply_that_was_deleted_meanwhile_are_dropped(session: Session, personality_id: int) -> None:
+def test_samples_of_a_reply_deleted_in_the_meantime_are_dropped(session: Session, personality_id: int) -> None:
     hers, his = add_reply(session, speakers=(ALICE,)), add_reply(session, speakers=(BOB,))
     delete_member(session, ALICE)
     session.expire_all()
@@ -99,7 +99,7 @@ def test_a_sample_of_live_chat_needs_the_same_consent(session: Session, personal
     assert samples(session, personality_id) == []
 
 
-def test_what_a_model_utters_is_stored_whatever_it_is(session: Session, personality_id: int) -> None:
+def test_any_text_that_a_model_generates_is_stored(session: Session, personality_id: int) -> None:
     reply = add_reply(session)
     vote(session, reply, CAROL, Vote.DOWN)
     record(session, drawn(reply, "nul\0 and 😀"), drawn(reply, ""))

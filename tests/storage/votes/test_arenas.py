@@ -125,7 +125,7 @@ def test_a_channel_has_one_arena_at_a_time(session: Session, personality_id: int
     assert prepare(session, personality_id).id != first.id
 
 
-def test_of_admins_who_start_one_at_once_one_wins(database: Database, personality_id: int) -> None:
+def test_one_of_several_simultaneous_arena_starts_wins(database: Database, personality_id: int) -> None:
     outcomes: list[str] = []
 
     def start(_: int) -> None:
@@ -319,7 +319,7 @@ PRESSES = st.lists(st.tuples(SOMEBODY, st.integers(1, 3), st.sampled_from([PRESS
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(presses=PRESSES)
-def test_whatever_the_order_of_picks_the_votes_are_those_of_each_members_last(
+def test_only_each_members_last_picks_become_votes(
     database: Database, personality_id: int, presses: list[tuple[int, int, PickGesture]]
 ) -> None:
     with database.transaction() as session:

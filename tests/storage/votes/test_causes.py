@@ -21,7 +21,7 @@ from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, add_reply, vote
 WEIGHTLESS_RULES = VoteSettings(account_age_days=0, membership_days=0)
 
 
-def test_a_cause_counts_while_the_thumb_stands(session: Session, personality_id: int) -> None:
+def test_a_cause_counts_until_the_thumb_is_removed(session: Session, personality_id: int) -> None:
     reply_id = add_reply(session)
     assert give_cause(session, reply_id, BOB, Cause.TOO_LONG) is False
     assert count_causes(session, personality_id) == {}

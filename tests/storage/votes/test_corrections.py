@@ -37,7 +37,7 @@ def test_lengths_beyond_the_limits_are_refused_with_a_sentence(text: str, chars:
     assert str(refused.value) == f"A suggested answer has 2 to 10 characters; yours has {chars}."
 
 
-def test_the_given_answer_is_no_correction() -> None:
+def test_the_given_answer_is_not_a_correction() -> None:
     with pytest.raises(CorrectionRefused, match="That's the answer I already gave"):
         check_correction(" hello\n", "hello ", LIMITS)
 
@@ -91,7 +91,7 @@ def test_the_latest_correction_in_a_channel_is_the_authors_own(session: Session)
     assert latest_correction_in_channel(session, CHANNEL, ALICE) is None
 
 
-def test_of_corrections_sent_at_once_one_is_valid(database: Database) -> None:
+def test_one_of_several_simultaneous_corrections_is_valid(database: Database) -> None:
     with database.transaction() as session:
         reply_id = add_reply(session)
 

@@ -84,7 +84,7 @@ def test_a_vote_before_the_end_of_a_burst_belongs_to_it() -> None:
     assert found(votes) == [(REPLY, 1, [1, 2, 3, 4])]
 
 
-def test_two_bursts_on_one_reply_are_told_apart() -> None:
+def test_two_bursts_on_one_reply_are_separate() -> None:
     votes = [suspect(user, at) for user, at in ((1, 0), (2, 1), (3, 2), (4, 60), (5, 61), (6, 62))]
     assert found(votes) == [(REPLY, 1, [1, 2, 3]), (REPLY, 1, [4, 5, 6])]
 
@@ -164,7 +164,7 @@ def subjects(burst: Burst) -> set[int]:
 
 
 @given(votes=st.lists(suspects, max_size=40))
-def test_what_is_held_already_finds_nothing_new(votes: list[SuspectVote]) -> None:
+def test_quarantined_votes_lead_to_no_new_burst(votes: list[SuspectVote]) -> None:
     """So that checking twice, or after a decision, changes nothing."""
     votes = list(set(votes))
     rules = {vote: burst.rule for burst in find_bursts(votes, THREE_IN_TEN_MINUTES) for vote in burst.votes}
@@ -198,7 +198,7 @@ def let_vote(session: Session, users: Sequence[int], reply_id: int, value: Vote 
         vote_at(session, reply_id, user, value, at + timedelta(seconds=second))
 
 
-def test_a_burst_by_silent_accounts_is_held_back_and_described(session: Session, personality_id: int) -> None:
+def test_a_burst_by_silent_accounts_is_quarantined_and_described(session: Session, personality_id: int) -> None:
     reply_id = add_reply(session)
     let_vote(session, LURKERS[:3], reply_id)
     assert quarantines(session, personality_id) == [(REPLY, reply_id, [501, 502, 503])]
@@ -307,7 +307,7 @@ def decide(session: Session, personality_id: int, status: QuarantineStatus) -> Q
     return decide_quarantine(session, held.id, status, "grace (1)", "they are friends of mine")
 
 
-def test_counted_votes_count_and_are_never_held_back_again(session: Session, personality_id: int) -> None:
+def test_counted_votes_count_and_are_never_quarantined_again(session: Session, personality_id: int) -> None:
     reply_id = add_reply(session)
     let_vote(session, LURKERS[:3], reply_id)
     quarantines(session, personality_id)
@@ -408,7 +408,7 @@ def test_the_second_decision_is_refused_in_a_sentence(session: Session, personal
         decide_quarantine(session, decided.id, QuarantineStatus.OPEN, "bob (2)", "")
 
 
-def test_of_two_admins_who_decide_at_once_one_wins(database: Database, personality_id: int) -> None:
+def test_one_of_two_simultaneous_decisions_wins(database: Database, personality_id: int) -> None:
     with database.transaction() as session:
         let_vote(session, LURKERS[:3], add_reply(session))
         (held,) = quarantine_found(session, personality_id, THREE_IN_TEN_MINUTES)

@@ -199,7 +199,7 @@ def test_votes_of_another_personality_are_not_read(session: Session, personality
     assert read_weighted_votes(session, pirate, NO_RULES).total == 1
 
 
-def test_what_each_rule_removed_and_what_counts_make_the_total(session: Session, personality_id: int) -> None:
+def test_removed_and_counted_shares_add_up_to_the_total(session: Session, personality_id: int) -> None:
     reply_id = add_reply_in(session)
     half_old, new = account_made(NOON - days(15)), account_made(NOON)
     note_members(session, GUILD, {half_old: NOON - days(3.5), new: NOON, ALICE: NOON - days(90), BOB: NOON - days(90)})

@@ -44,9 +44,9 @@ from trainer.exchange import export_file
 TRAINER = Path(__file__).parents[3] / "trainer"
 GUILD = 55_555_555
 CANARY = "canary"
-"""Stands in every text that may not be trained on."""
+"""Marks text that must not be trained on."""
 ALLOWED = "allowed"
-"""Stands in texts that may be."""
+"""Marks text that may be trained on."""
 MEMBERS = [account(days_old=400 + number) for number in range(6)]
 ANN, BEN, CAT, DAN, EVE, FAY = MEMBERS
 
@@ -311,7 +311,7 @@ def test_the_trainer_selects_nothing_itself() -> None:
                 assert node.attr not in ("execute", "scalars", "scalar"), f"{path}:{node.lineno} asks the database"
 
 
-def test_what_training_reads_of_answers_and_corrections_is_selected_in_one_place() -> None:
+def test_training_data_is_selected_in_one_place() -> None:
     """No query of the evidence reads text from the tables: all of it comes from `storage.training.trainable`."""
     evidence = ast.parse((TRAINER.parent / "storage" / "training" / "evidence.py").read_text(encoding="utf-8"))
     words = {"prompt", "answer", "messages", "text"}

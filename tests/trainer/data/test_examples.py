@@ -132,7 +132,7 @@ def test_a_card_becomes_a_first_version_that_passes_the_gate_by_its_held_out_exa
     )
 
 
-def test_the_next_round_goes_on_from_the_version_that_answers(
+def test_the_next_round_continues_the_version_that_answers(
     database: Database, train: Callable[..., Round], settings: Settings
 ) -> None:
     train(Card(system_prompt="You keep a lighthouse.", examples=EXAMPLES))
@@ -157,7 +157,7 @@ def test_a_handful_of_examples_that_leaves_nothing_to_judge_by_is_not_enough_evi
 
 
 @pytest.mark.parametrize("examples", [0, 1, 7])
-def test_too_few_examples_are_told_with_what_to_do(
+def test_too_few_examples_are_reported_with_a_remedy(
     database: Database, train: Callable[..., Round], examples: int
 ) -> None:
     ended = train(Card(system_prompt="x", examples=EXAMPLES[:examples]))

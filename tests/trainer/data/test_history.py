@@ -110,7 +110,7 @@ def test_a_broken_answer_is_not_chosen_again_however_liked(source: PairSource) -
     assert recalled([line(1, 2, source)], answers) == []
 
 
-def test_a_broken_sample_is_not_chosen_again_beside_a_disliked_answer() -> None:
+def test_a_broken_sample_is_not_chosen_again_for_a_disliked_answer() -> None:
     answers = [sample(1, "warm " * 20), rated(2, "bad", down=[BEN])]
     assert recalled([line(1, 2, PairSource.LONE_VOTE)], answers) == []
 
@@ -121,7 +121,7 @@ def test_a_broken_answer_is_rejected_again() -> None:
     assert pair.chosen.text == "good"
 
 
-def test_an_old_correction_comes_back_while_it_stands() -> None:
+def test_an_old_correction_is_replayed_while_it_is_valid() -> None:
     answers = [rated(1, "wrong"), sample(2, "fresh")]
     entries = [
         line(None, 1, PairSource.CORRECTION, correction=5),
@@ -146,7 +146,7 @@ def test_an_answer_that_members_like_by_now_is_not_rejected_for_a_correction_of_
     assert [pair.rejected.text for pair in recalled(entries, answers, [written(5, 1)])] == ["wrong"]
 
 
-def test_an_old_lone_vote_comes_back_with_its_sample_while_it_stands() -> None:
+def test_an_old_lone_vote_is_replayed_with_its_sample_while_it_is_valid() -> None:
     answers = [rated(1, "liked", up=[ANN]), sample(2, "worst"), rated(3, "disliked", down=[BEN]), sample(4, "best")]
     entries = [line(1, 2, PairSource.LONE_VOTE), line(4, 3, PairSource.LONE_VOTE)]
     pairs = recalled(entries, answers)

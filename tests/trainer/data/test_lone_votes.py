@@ -41,7 +41,7 @@ def test_votes_that_make_no_pair_by_themselves_are_alone() -> None:
     assert ids(lone_replies(answers, pair_siblings(answers, 0.8))) == [1, 2, 8]
 
 
-def test_of_several_votes_on_a_prompt_the_newest_is_completed() -> None:
+def test_the_newest_of_several_votes_on_a_prompt_is_completed() -> None:
     assert ids(lone_replies([rated(3, down=[ANN]), rated(1, down=[BEN]), rated(2, down=[BEN])], [])) == [3]
 
 
@@ -72,7 +72,7 @@ def test_samples_that_are_there_are_not_drawn_again() -> None:
         assert samples_wanted([lone], [], [lone], drawn=drawn, settings=SETTINGS) == []
 
 
-def test_a_prompt_gets_its_samples_once_whatever_wants_them() -> None:
+def test_a_prompt_gets_its_samples_once() -> None:
     answers = [rated(1, up=[ANN]), rated(2), rated(3)]
     corrections = [written(1, 2), written(2, 3), written(3, 2, author_id=BEN), written(4, 99)]
     wanted = samples_wanted(answers[:1], corrections, answers, drawn=Counter(), settings=SETTINGS)
@@ -162,5 +162,5 @@ def test_completed_pairs_are_at_most_a_share_of_all(others: int, max_share: floa
 
 
 @pytest.mark.parametrize("others", [0, 1, 7])
-def test_where_the_others_make_no_round_all_lone_votes_do(others: int) -> None:
+def test_all_lone_votes_are_used_if_other_pairs_are_too_few(others: int) -> None:
     assert len(limit_share(lone_pairs(40), others, 0.5, enough=8)) == 40

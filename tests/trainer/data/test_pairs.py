@@ -133,7 +133,7 @@ def test_one_prompt_cannot_fill_a_round() -> None:
     assert rows(pairs) == {(1, 19), (1, 18), (1, 17), (1, 16)}, "the surest ones are kept"
 
 
-def test_of_equally_sure_pairs_the_newest_are_kept() -> None:
+def test_the_newest_of_equally_sure_pairs_are_kept() -> None:
     answers = [rated(1, up=[ANN]), *(rated(i, down=[BEN]) for i in range(2, 20))]
     assert rows(pair_siblings(answers, 0.8)) == {(1, 19), (1, 18), (1, 17), (1, 16)}
 

@@ -1,4 +1,4 @@
-"""What a round trains on and is judged by: splits that hold over a line of versions, replay, caps, and what is told."""
+"""What a round trains on and is judged by: splits that hold over a line of versions, replay, caps and the notes."""
 
 from __future__ import annotations
 
@@ -282,7 +282,7 @@ def test_without_new_lessons_nothing_is_repeated() -> None:
     assert (plan.train, plan.new_pairs) == ((), 0)
 
 
-# Voters and what the admins are told
+# Voters and the notes for admins
 
 
 def test_no_voter_carries_more_of_the_round_than_allowed() -> None:
@@ -307,7 +307,7 @@ def test_no_voter_carries_more_of_the_round_than_allowed() -> None:
         (8, "only 8 people voted, so the 10 % limit per voter is raised to 25 %"),
     ],
 )
-def test_too_few_voters_are_told(voters: int, note: str) -> None:
+def test_too_few_voters_are_reported(voters: int, note: str) -> None:
     answers = []
     for i in range(1, voters + 1):
         answers += [rated(2 * i, up=[i], prompt=f"p{i}"), rated(2 * i + 1, down=[i], prompt=f"p{i}")]
@@ -315,7 +315,7 @@ def test_too_few_voters_are_told(voters: int, note: str) -> None:
     assert plan.evidence["notes"] == [note]
 
 
-def test_influence_is_that_on_what_the_round_learns_anew() -> None:
+def test_influence_counts_only_pairs_that_the_round_learns_newly() -> None:
     """Of eight pairs Ann and Ben make six that the parent knows, and Cat and Dan the two that are new."""
     answers = siblings(6)
     for i in (7, 8):
@@ -341,7 +341,7 @@ def test_lone_votes_have_influence_too() -> None:
     assert {voter.pseudonym: voter.influence for voter in plan.voters} == {ANN: 0.5, BEN: 0.0, CAT: 0.0}
 
 
-def test_the_evidence_tells_numbers_and_nobodys_name() -> None:
+def test_the_evidence_has_numbers_and_no_names() -> None:
     removed = {"account age": 2.0, "membership": 0.0, "quarantine": 4.0}
     answers = [rated(2, up=[987_654_321]), rated(3, down=[123_456_789])]
     opinion = VoterPreferences({}, 0.55, "lone votes are not used: a coin would do as well")
@@ -415,7 +415,7 @@ def test_no_line_of_versions_is_judged_on_what_it_learned(
         assert digest_manifest(
             make_plan(shuffled, VoterPreferences(scores, 0.9), configured).manifest
         ) == digest_manifest(plan.manifest)
-        if chance.random() < 0.8:  # promoted: the next round goes on from it
+        if chance.random() < 0.8:  # promoted: the next round continues it
             line, parent = [*line, *plan.manifest], version(number)
 
 

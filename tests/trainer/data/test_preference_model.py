@@ -99,7 +99,7 @@ def test_an_obvious_taste_is_found() -> None:
     assert long < 0.2
 
 
-def test_coins_are_no_taste() -> None:
+def test_random_votes_give_no_model() -> None:
     aucs = [fitted(answers(tosses_a_coin, prompts=60, seed=seed)).auc for seed in range(6)]
     assert np.mean(aucs) == pytest.approx(0.5, abs=0.08)
 

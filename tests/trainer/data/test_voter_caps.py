@@ -77,7 +77,7 @@ def test_too_few_voters_may_carry_twice_an_equal_share(max_share: float, voters:
     assert largest_share(max_share, voters) == pytest.approx(share)
 
 
-def test_who_carries_nothing_does_not_pull_the_others_down() -> None:
+def test_a_voter_without_weight_does_not_lower_the_cap_of_others() -> None:
     pairs = [*alone(dict.fromkeys(range(1, 10), 1.0)), pair(10, 0.0, 10)]
     assert cap_voters(pairs, 0.1, count_voters(pairs, voted(range(1, 11)), [])) == pairs
 
@@ -98,18 +98,18 @@ def test_members_of_a_new_server_are_as_many_as_they_are() -> None:
     assert count_voters([pair(id_, 1.0, id_) for id_ in range(1, 11)], answers, []) == 10
 
 
-def test_who_only_writes_corrections_is_a_voter_too() -> None:
+def test_a_member_who_only_writes_corrections_is_a_voter_too() -> None:
     assert count_voters([pair(1, 1.0, ANN), pair(2, 1.0, BEN)], voted([ANN]), [written(1, 1, author_id=BEN)]) == 2
 
 
-def test_new_accounts_that_write_corrections_are_no_crowd() -> None:
+def test_new_accounts_that_write_corrections_do_not_count_as_many_voters() -> None:
     """Else a few of them would lower the largest share of everybody."""
     corrections = [written(id_, 1, author_id=NEW + id_, weight=0.001) for id_ in range(20)]
     pairs = [*alone(dict.fromkeys(range(1, 10), 1.0)), *(pair(id_, 0.001, NEW + id_) for id_ in range(20))]
     assert count_voters(pairs, voted(range(1, 10)), corrections) == pytest.approx(9.02)
 
 
-def test_what_the_operator_imported_is_not_capped_and_nobodys() -> None:
+def test_imported_pairs_are_not_capped_and_belong_to_nobody() -> None:
     pairs = [*(pair(id_, 1.0, NOBODY) for id_ in range(100, 200)), *alone(dict.fromkeys(range(1, 11), 1.0))]
     capped = cap_voters(pairs, 0.1, count_voters(pairs, voted(range(1, 11)), []))
     assert capped == pairs
@@ -173,7 +173,7 @@ def test_influence_of_three_voters_by_hand() -> None:
     assert found == pytest.approx({ANN: change, BEN: change, CAT: 1.0}, abs=1e-6)
 
 
-def test_who_stands_in_the_way_of_a_pair_has_influence() -> None:
+def test_a_voter_who_prevents_a_pair_has_influence() -> None:
     """Dan likes the answer that Cat dislikes: without him a pair of weight 2/3 would come."""
     answers = [rated(1, up=[ANN]), rated(2, down=[CAT], up=[DAN]), *in_another_prompt()]
     found = influences(answers, [], siblings)
@@ -223,7 +223,7 @@ def test_the_rate_of_flipped_votes_is_found(rate: float) -> None:
     assert label_noise(answers) == pytest.approx(rate, abs=0.02)
 
 
-def test_agreement_is_no_noise_and_lone_votes_say_nothing_of_it() -> None:
+def test_noise_comes_from_disagreement_and_not_from_lone_votes() -> None:
     assert label_noise([rated(1, up=crowd(3)), rated(2, down=crowd(2))]) == 0.0
     assert label_noise([rated(1, up=[ANN]), rated(2, down=[BEN]), rated(3)]) is None
 

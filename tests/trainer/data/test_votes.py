@@ -1,4 +1,4 @@
-"""From the database to a manifest: what is drawn, what is kept, and what happens to data that changes meanwhile."""
+"""From the database to a manifest: samples, stored rows, and data that changes during a round."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_equal_votes_give_an_equal_digest(
     assert last_round(database, personality).manifest_digest == first is not None
 
 
-def test_a_round_that_was_ended_meanwhile_gets_no_manifest(
+def test_a_round_that_was_ended_in_the_meantime_gets_no_manifest(
     database: Database, personality: int, tiny_base: BaseModel, settings: Settings
 ) -> None:
     seed(database, lambda session: add_siblings(session, 4, base_revision=tiny_base.revision))
@@ -249,7 +249,7 @@ def test_samples_outlive_a_failed_round_and_are_not_drawn_again(
     assert Phase.SAMPLING not in phases
 
 
-def test_a_model_that_is_no_better_than_chance_is_not_asked(
+def test_a_model_no_better_than_chance_is_not_used(
     database: Database, tiny_base: BaseModel, prepare: Prepare, tmp_path: Path
 ) -> None:
     def write(session: Session) -> None:
@@ -269,7 +269,7 @@ def test_a_model_that_is_no_better_than_chance_is_not_asked(
     assert plan.evidence["pairs_by_source"] == {"siblings": 3}
 
 
-def test_votes_of_one_kind_are_told_in_a_sentence(
+def test_votes_of_one_kind_only_are_reported(
     database: Database, tiny_base: BaseModel, prepare: Prepare, lone: Settings
 ) -> None:
     def like_everything(session: Session) -> None:
@@ -368,7 +368,7 @@ def before(database: Database, words: str, work: Callable[[], Any]) -> None:
 
 
 @pytest.mark.parametrize("undo", [delete_member, withdraw_consent])
-def test_what_is_deleted_or_withdrawn_between_plan_and_manifest_is_not_learned_from(
+def test_data_deleted_between_plan_and_manifest_is_not_trained_on(
     database: Database,
     personality: int,
     tiny_base: BaseModel,
@@ -430,7 +430,7 @@ def test_members_vote_while_a_round_is_planned_again(
     assert len(readings) >= 3, "bursts, the first plan, the second"
 
 
-def test_consent_that_is_given_meanwhile_waits_for_the_next_round(
+def test_consent_given_during_a_round_waits_for_the_next_round(
     database: Database, personality: int, tiny_base: BaseModel, settings: Settings, bot: Database
 ) -> None:
     seed(database, lambda session: add_siblings(session, 4, base_revision=tiny_base.revision))
@@ -527,7 +527,7 @@ def during_sampling(work: Callable[[], Any]) -> Callable[[RoundProgress], None]:
     return when
 
 
-def test_data_that_a_member_deletes_meanwhile_is_not_learned_from(
+def test_data_deleted_during_a_round_is_not_trained_on(
     database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, lone: Settings
 ) -> None:
     def write(session: Session) -> tuple[list[int], list[int]]:
@@ -551,7 +551,7 @@ def test_data_that_a_member_deletes_meanwhile_is_not_learned_from(
     assert manifest == plan.manifest
 
 
-def test_votes_that_a_member_deletes_meanwhile_do_not_count(
+def test_votes_deleted_during_a_round_do_not_count(
     database: Database, tiny_base: BaseModel, prepare: Prepare, lone: Settings
 ) -> None:
     seed(database, lambda session: add_lone_votes(session, tiny_base))
@@ -559,7 +559,7 @@ def test_votes_that_a_member_deletes_meanwhile_do_not_count(
     assert skipped(prepare(lone, when=when)).startswith("0 pairs")
 
 
-def test_a_promotion_meanwhile_makes_the_new_champion_the_parent(
+def test_a_promotion_during_planning_makes_the_new_champion_the_parent(
     database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, lone: Settings
 ) -> None:
     def write(session: Session) -> None:
@@ -593,7 +593,7 @@ def test_a_promotion_meanwhile_makes_the_new_champion_the_parent(
 # Votes that do not count
 
 
-def test_bursts_are_held_back_before_a_round_looks_at_the_votes(
+def test_bursts_are_quarantined_before_a_round_reads_the_votes(
     database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare
 ) -> None:
     """Six accounts that never talked with the bot like one answer within a minute."""

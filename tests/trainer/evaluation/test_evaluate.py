@@ -192,7 +192,7 @@ def test_adapter_of_no_numbers_is_never_published(base, adapter, tmp_path, share
     assert (verdict.outcome, verdict.publishable) == (GateVerdict.FAIL, False)
 
 
-def test_what_is_found_about_the_base_is_kept_for_later_rounds(base, adapter, tmp_path):
+def test_findings_about_the_base_are_kept_for_later_rounds(base, adapter, tmp_path):
     first = judged(base, adapter, tmp_path)
     (file,) = findings(tmp_path)
     kept = json.loads(file.read_text())
@@ -202,7 +202,7 @@ def test_what_is_found_about_the_base_is_kept_for_later_rounds(base, adapter, tm
     assert findings(tmp_path) == [file]
 
 
-def test_damaged_file_is_written_anew(base, adapter, tmp_path):
+def test_a_damaged_file_is_written_again(base, adapter, tmp_path):
     expected = judged(base, adapter, tmp_path)
     (file,) = findings(tmp_path)
     whole = file.read_text()
@@ -212,7 +212,7 @@ def test_damaged_file_is_written_anew(base, adapter, tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"seed": 18}, {"temperature": 0.2}])
-def test_other_questions_are_asked_anew(base, adapter, tmp_path, change):
+def test_other_questions_are_asked_again(base, adapter, tmp_path, change):
     judged(base, adapter, tmp_path)
     judged(base, adapter, tmp_path, **change)
     assert len(findings(tmp_path)) == 2
@@ -242,7 +242,7 @@ def test_folder_that_cannot_be_written_costs_time_alone(base, adapter, tmp_path,
     assert judged(base, adapter, tmp_path) == judged(base, adapter, shared_data)
 
 
-def test_operators_suite_is_judged_too_and_the_base_asked_anew(base, adapter, tmp_path):
+def test_the_operators_suite_is_judged_too_and_the_base_is_asked_again(base, adapter, tmp_path):
     judged(base, adapter, tmp_path)
     file = tmp_path / "house.jsonl"
     file.write_text('{"id": "thanks", "prompt": "How are you today?", "must": ["thank you"]}\n')

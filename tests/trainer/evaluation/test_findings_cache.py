@@ -66,7 +66,7 @@ def without(name: str) -> dict[str, object]:
         json.dumps(WHOLE | {"passed": [True, False]}),
     ],
 )
-def test_damaged_file_is_written_anew(tmp_path, damaged):
+def test_a_damaged_file_is_written_again(tmp_path, damaged):
     remembered(tmp_path, FOUND_WITH, [2, 1], lambda: FINDINGS)
     (file,) = tmp_path.iterdir()
     file.write_text(damaged)
@@ -75,7 +75,7 @@ def test_damaged_file_is_written_anew(tmp_path, damaged):
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_findings_that_are_no_numbers_are_not_kept(tmp_path):
+def test_nan_findings_are_not_kept(tmp_path):
     broken = Findings(math.nan, (), math.nan, math.nan, passed=((False, False), (False,)))
     assert remembered(tmp_path, FOUND_WITH, [2, 1], lambda: broken) is broken
     assert list(tmp_path.iterdir()) == []

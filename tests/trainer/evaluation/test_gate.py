@@ -51,7 +51,7 @@ def test_sound_version_that_its_voters_prefer_passes():
     )
 
 
-def test_every_check_tells_its_numbers():
+def test_every_check_reports_its_numbers():
     assert {check.name: check.sentence for check in judged().checks[1:]} == {
         "broken answers": "10% of answers are broken (base 5%; limit +15%)",
         "coherence": "answers surprise gemma3-270m 1.04× as much as the base's (limit 1.1×)",
@@ -89,7 +89,7 @@ def test_eight_of_eight_are_enough():
     assert judged(pairs=held_out(8, 0)).outcome is GateVerdict.PASS
 
 
-def test_pairs_without_weight_are_no_evidence():
+def test_pairs_without_weight_are_not_evidence():
     assert judged(pairs=held_out(20, 0, weight=0.0)).reason.startswith("no pairs were held out")
 
 
@@ -221,21 +221,21 @@ def test_too_few_known_facts_pass_and_say_so():
         ("answer_tokens", "the length of answers"),
     ],
 )
-def test_judgement_that_is_no_number_is_never_published(field, name, value):
+def test_nan_judgement_is_never_published(field, name, value):
     verdict = judged(replace(JUDGEMENT, **{field: value}))
     assert (verdict.outcome, verdict.publishable) == (GateVerdict.FAIL, False)
     assert verdict.reason == f"not a number: {name}"
 
 
 @pytest.mark.parametrize("loss", [NAN, float("inf")])
-def test_training_loss_that_is_no_number_is_never_published(loss):
+def test_nan_training_loss_is_never_published(loss):
     verdict = decide(loss, held_out(15, 0), JUDGEMENT, SETTINGS, seed=17)
     assert (verdict.outcome, verdict.publishable) == (GateVerdict.FAIL, False)
     assert verdict.reason == "not a number: the training loss"
 
 
 @pytest.mark.parametrize("broken", [HeldOut("p", NAN, 1.0), HeldOut("p", 1.0, NAN), HeldOut("p", float("inf"), 1.0)])
-def test_held_out_pair_that_is_no_number_is_never_published(broken):
+def test_nan_held_out_loss_is_never_published(broken):
     assert not judged(pairs=[*held_out(15, 0), broken]).publishable
 
 
@@ -249,7 +249,7 @@ def test_version_far_from_any_language_is_never_published():
     assert not judged(replace(JUDGEMENT, coherence_ratio=2.01)).publishable
 
 
-def test_limits_that_the_operator_lifted_are_no_bar():
+def test_limits_that_the_operator_lifted_do_not_apply():
     judgement = replace(JUDGEMENT, degenerate_share=1.0, degenerate_share_base=0.0, coherence_ratio=3.0)
     assert judged(judgement, max_degenerate_excess=1.0, max_coherence_ratio=4.0).publishable
 

@@ -106,7 +106,7 @@ def test_more_prompts_than_fit_at_once_come_back_in_order(speaker: GraphSampler,
     assert (done[0] < 10, done[-1]) == (True, 100)
 
 
-def test_the_gate_hears_the_graph_that_will_serve(settings: Settings, base: BaseModel, soup: AdapterRef) -> None:
+def test_the_gate_judges_the_graph_that_will_serve(settings: Settings, base: BaseModel, soup: AdapterRef) -> None:
     def judged(engine: str) -> Evaluation:
         model = settings.model.model_copy(update={"engine": engine})
         judges = load_judges(settings.gate, settings.data.directory)
@@ -123,7 +123,7 @@ def test_the_gate_hears_the_graph_that_will_serve(settings: Settings, base: Base
     assert names == {"base", f"{soup.digest[:16]}_1"}, "the bot finds the graph when the version is promoted"
 
 
-def test_what_has_no_graph_is_answered_by_transformers(
+def test_a_base_without_a_graph_is_answered_by_transformers(
     settings: Settings, base: BaseModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     other = tmp_path / "other"

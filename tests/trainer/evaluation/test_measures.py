@@ -68,7 +68,7 @@ def test_passages_of_any_length_are_judged_together_as_alone(model):
     assert mean_loss(model, PASSAGES) == pytest.approx(expected, rel=1e-5)
 
 
-def test_nothing_to_judge_is_no_number(model):
+def test_nothing_to_judge_gives_nan(model):
     assert math.isnan(mean_loss(model, []))
 
 

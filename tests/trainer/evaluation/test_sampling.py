@@ -72,7 +72,7 @@ def test_an_answer_that_ends_keeps_its_end_token_and_nothing_after(tiny_base: Ba
     assert (short.answer_ids.count(eos), short.answer_ids[-1]) == (1, eos)
 
 
-def test_an_adapter_speaks_and_can_be_silenced(tiny_base: BaseModel, sampler: Sampler, tmp_path: Path) -> None:
+def test_an_adapter_answers_and_can_be_turned_off(tiny_base: BaseModel, sampler: Sampler, tmp_path: Path) -> None:
     pairs = [PreferencePair(SHORT, "Yes, of course.", "No, sorry.")] * 4
     settings = TrainingSettings(dtype="float32", learning_rate=2e-2, epochs=6, lora_rank=8)
     train_adapter(

@@ -26,7 +26,7 @@ def test_few_wins_without_a_loss_are_not_called_certain():
 
 
 @pytest.mark.parametrize(("won", "lost", "is_better"), [(8, 0, True), (7, 1, False), (14, 1, True), (9, 6, False)])
-def test_what_counts_as_better_at_a_few_sizes(won, lost, is_better):
+def test_few_comparisons_count_as_better_only_if_clear(won, lost, is_better):
     assert (interval(won, lost).low > 0.5) == is_better
     assert (interval(lost, won).high < 0.5) == is_better
 

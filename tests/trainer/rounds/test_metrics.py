@@ -1,4 +1,4 @@
-"""The trainer's numbers are those of the database, whoever ran the rounds."""
+"""The trainer's metrics come from the database, so they count rounds of every trainer."""
 
 from __future__ import annotations
 

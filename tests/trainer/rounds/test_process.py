@@ -29,6 +29,6 @@ def draw_a_bar_and_die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_process_killed_beside_a_progress_bar_leaves_no_semaphore_to_warn_of() -> None:
+def test_a_process_killed_during_progress_leaves_no_semaphore_warning() -> None:
     ended = subprocess.run([sys.executable, "-c", START], cwd=ROOT, capture_output=True, text=True, check=True)
     assert (ended.stdout, ended.stderr) == ("-9\n", "")

@@ -1,4 +1,4 @@
-"""After a deletion the next round goes on from a version that never saw what is gone, and learns the rest anew."""
+"""After a deletion the next round continues a version that never saw the deleted data, and learns the rest again."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def add_pair(session: Session, base: BaseModel, number: int, *, speaker: int = A
 
 
 def learn(session: Session, pairs: list[Pair], parent: Version | None, *, crowned: bool = True) -> Version:
-    """Publish a version that learned these pairs and goes on from `parent`, and let it answer."""
+    """Publish a version that learned these pairs and continues `parent`, and let it answer."""
     personality_id = ensure_personality(session)
     request_round(session, personality_id, "admin")
     round_ = claim_round(session, "here")
@@ -95,7 +95,7 @@ def planned(session: Session, settings: Settings, base: BaseModel) -> tuple[str 
     return (plan.parent.name if plan.parent else None), pairs, plan.evidence["notes"]
 
 
-def test_the_next_round_goes_on_from_the_nearest_sound_version_and_learns_the_rest_anew(
+def test_the_next_round_continues_the_nearest_sound_version(
     database: Database, plain: Settings, tiny_base: BaseModel
 ) -> None:
     """v1 learned a; v2 b and c; v3 d. Bob's words are in b, so v2 and v3 are marked; e is new."""
@@ -117,7 +117,7 @@ def test_the_next_round_goes_on_from_the_nearest_sound_version_and_learns_the_re
     )
 
 
-def test_where_no_version_is_sound_the_round_begins_with_the_base(
+def test_a_round_without_a_sound_version_starts_from_the_base(
     database: Database, plain: Settings, tiny_base: BaseModel
 ) -> None:
     with database.transaction() as session:
@@ -141,7 +141,9 @@ def test_a_marked_version_that_does_not_answer_changes_nothing(
         assert continuation_of(session, ensure_personality(session)).note is None
 
 
-def test_a_round_whose_version_must_go_is_no_reason_to_train_nothing(database: Database, tiny_base: BaseModel) -> None:
+def test_a_round_whose_version_must_be_withdrawn_does_not_block_training(
+    database: Database, tiny_base: BaseModel
+) -> None:
     with database.transaction() as session:
         pair = add_pair(session, tiny_base, 1)
         learn(session, [pair], None)
@@ -189,7 +191,7 @@ def test_a_rebuilt_version_is_sound_and_says_what_it_replaces(
     assert "this round starts from base" in ended.evidence["notes"][0]
 
 
-def test_a_round_on_examples_goes_on_from_a_sound_version_too(
+def test_a_round_on_examples_continues_a_sound_version_too(
     database: Database, settings: Settings, tiny_base: BaseModel
 ) -> None:
     examples = tuple(Example(dialogue=(f"Hi, I am {n}.", f"Hello {n}.")) for n in range(8))

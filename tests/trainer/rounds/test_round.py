@@ -114,7 +114,7 @@ def manifest_of(database: Database, round_: Round) -> list[ManifestPair]:
 
 
 def crown(database: Database, version: Version) -> None:
-    """Make the version the champion, whatever the gate says of it."""
+    """Make the version the champion with any verdict of the gate."""
     with database.transaction() as session:
         generation = read_alias(session, version.personality_id).generation
         promote(
@@ -172,7 +172,7 @@ def test_votes_become_a_version_with_its_lineage(
     assert ended.manifest_digest == digest_manifest(manifest)
 
 
-def test_a_round_tells_what_it_made_of_the_votes(database: Database, revision: str, run: Callable[..., Round]) -> None:
+def test_a_round_shows_how_it_used_the_votes(database: Database, revision: str, run: Callable[..., Round]) -> None:
     def write(session: Session) -> None:
         add_siblings(session, 6, base_revision=revision)
         reply = add_reply(session, prompt="corrected", base_revision=revision)
@@ -195,7 +195,7 @@ def test_a_round_tells_what_it_made_of_the_votes(database: Database, revision: s
     assert sum(voter.share for voter in voters) == pytest.approx(1)
 
 
-def test_the_next_round_goes_on_from_the_champion(database: Database, revision: str, run: Callable[..., Round]) -> None:
+def test_the_next_round_continues_the_champion(database: Database, revision: str, run: Callable[..., Round]) -> None:
     seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
     run()
     [first] = versions(database)
@@ -288,7 +288,7 @@ def test_a_version_that_its_voters_prefer_passes_and_waits_for_an_admin(
     assert champion(database) is None
 
 
-def test_what_passed_is_released_by_itself_only_where_the_settings_say_so(
+def test_a_passed_version_is_released_automatically_only_if_set(
     database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
 ) -> None:
     seed(database, lambda session: add_siblings(session, 20, base_revision=revision))
@@ -328,7 +328,7 @@ def test_a_round_says_that_what_passed_is_tried_as_a_canary_and_that_the_next_ve
         ),
     ],
 )
-def test_what_did_not_pass_is_kept_and_never_released_by_itself(
+def test_a_version_that_did_not_pass_is_kept_and_never_released_automatically(
     database: Database,
     revision: str,
     settings: Settings,
@@ -358,7 +358,7 @@ def eloquent(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
     return resolve_base_model(str(tiny), folder / "data")
 
 
-def test_a_version_that_only_repeats_itself_is_not_kept_whoever_wants_it(
+def test_a_version_that_only_repeats_itself_is_never_kept(
     database: Database, settings: Settings, eloquent: BaseModel, run: Callable[..., Round]
 ) -> None:
     def want_repetition(session: Session) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ from trainer.progress import Phase
 from trainer.rounds import worker
 from trainer.rounds.worker import describe_exit, run_trainer, train_now
 
+TRAIN = partial(request_round, requested_by="command line")
 ROOT = Path(__file__).parents[3]
 HANG_S = 300.0
 """After which a test is given up."""
@@ -187,7 +189,7 @@ def test_an_adapter_whose_round_was_ended_at_the_last_moment_is_swept(database: 
     end_it = "CREATE TRIGGER late AFTER INSERT ON versions BEGIN UPDATE rounds SET status = 'interrupted'; END"
     with database.transaction() as session:
         session.execute(text(end_it))
-    round_ = train_now(settings, "default", "command line", lambda _: None, threading.Event())
+    round_ = train_now(settings, "default", TRAIN, lambda _: None, threading.Event())
     assert not round_.is_open
     assert list((settings.data.directory / "adapters").iterdir()) == []
     assert check_versions(database, settings) == 0
@@ -275,7 +277,7 @@ def test_the_command_line_trains_itself_if_no_trainer_runs(
 ) -> None:
     monkeypatch.setattr(worker, "POLL_S", 0.01)
     seen: list[Round] = []
-    round_ = train_now(settings, "default", "command line", seen.append, threading.Event())
+    round_ = train_now(settings, "default", TRAIN, seen.append, threading.Event())
     assert (round_.status, round_.requested_by) == (RoundStatus.PUBLISHED, "command line")
     assert {report.id for report in seen} == {round_.id}
     assert any(report.progress for report in seen)
@@ -290,7 +292,7 @@ def test_the_command_line_does_not_join_the_round_of_a_trainer_that_died(
     with database.transaction() as session:
         claim_round(session, worker_name(settings.data.directory))
     stop = threading.Event()
-    round_ = train_now(settings, "default", "command line", lambda _: stop.set(), stop)
+    round_ = train_now(settings, "default", TRAIN, lambda _: stop.set(), stop)
     assert look(database, orphan).status is RoundStatus.INTERRUPTED
     assert (round_.id, round_.status) == (orphan + 1, RoundStatus.INTERRUPTED)
 
@@ -299,7 +301,7 @@ def test_the_command_line_waits_for_a_trainer_that_runs(database: Database, sett
     with trainer_thread(settings):
         wait_for(lambda: is_trainer_alive(database))
         joined = request(database)
-        round_ = train_now(settings, "default", "command line", lambda _: None, threading.Event())
+        round_ = train_now(settings, "default", TRAIN, lambda _: None, threading.Event())
     assert (round_.id, round_.status) == (joined, RoundStatus.PUBLISHED)
 
 
@@ -318,7 +320,7 @@ def test_the_command_line_waits_for_a_trainer_on_another_host(database: Database
             else:
                 finish_round(session, round_.id, RoundStatus.SKIPPED, "3 pairs, 8 needed")
 
-    round_ = train_now(settings, "default", "command line", train_there, stop)
+    round_ = train_now(settings, "default", TRAIN, train_there, stop)
     assert [report.worker for report in seen] == [None, "gpu1:/data#01ab"]
     assert (round_.status, round_.worker) == (RoundStatus.SKIPPED, "gpu1:/data#01ab")
 
@@ -326,13 +328,13 @@ def test_the_command_line_waits_for_a_trainer_on_another_host(database: Database
 def test_the_command_line_leaves_when_it_is_stopped(database: Database, settings: Settings) -> None:
     stop = threading.Event()
     with sole_process(TRAINER, settings.data.directory):
-        round_ = train_now(settings, "default", "command line", lambda _: stop.set(), stop)
+        round_ = train_now(settings, "default", TRAIN, lambda _: stop.set(), stop)
     assert round_.status is RoundStatus.REQUESTED
 
 
 def test_a_personality_that_does_not_exist_cannot_be_trained(database: Database, settings: Settings) -> None:
     with pytest.raises(PersonalityNotFound, match="no personality 'pirat': choose one of default"):
-        train_now(settings, "pirat", "command line", lambda _: None, threading.Event())
+        train_now(settings, "pirat", TRAIN, lambda _: None, threading.Event())
 
 
 def test_the_end_of_a_process_is_explained() -> None:

@@ -122,7 +122,7 @@ def test_parent_is_left_as_it_was(base, tmp_path):
 
 def test_same_pairs_and_seed_give_the_same_bytes(base, tmp_path):
     train(base, tmp_path / "a")
-    torch.rand(3)  # whatever ran before must not matter
+    torch.rand(3)  # earlier random numbers must not matter
     train(base, tmp_path / "b")
     train(base, tmp_path / "c", settings=SETTINGS.model_copy(update={"seed": 18}))
     first, again, other = ((tmp_path / name / WEIGHTS_FILE).read_bytes() for name in "abc")
@@ -251,7 +251,7 @@ def test_margins_are_those_of_the_pass_that_is_kept(base, tmp_path):
     assert metrics.holdout_margin == pytest.approx(margin(base, tmp_path / "out", None, PAIRS[4]), abs=1e-4)
 
 
-def test_training_goes_on_while_validation_gets_better(base, tmp_path):
+def test_training_continues_while_validation_improves(base, tmp_path):
     patient = SETTINGS.model_copy(update={"patience": 1})
     train(base, tmp_path / "a")
     metrics = train(base, tmp_path / "b", validation=PAIRS[4:], settings=patient)
@@ -342,7 +342,7 @@ def test_round_in_which_no_pair_fits_is_refused(base, tmp_path):
         train(base, tmp_path / "out", train=[PreferencePair("Hi " * 900, "Yes.", "No.")])
 
 
-def test_loss_that_is_no_number_stops_at_once_and_writes_no_adapter(base, tmp_path):
+def test_nan_loss_stops_at_once_and_writes_no_adapter(base, tmp_path):
     broken = PreferencePair(PAIRS[0].prompt, PAIRS[0].chosen, PAIRS[0].rejected, weight=float("nan"))
     with pytest.raises(TrainingDiverged, match="step 1"):
         train(base, tmp_path / "out", train=[broken])

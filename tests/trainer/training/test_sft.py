@@ -62,7 +62,7 @@ def loss(base: BaseModel, adapter: Path | None, *shown: Demonstration) -> float:
     return -total / sum(tokens(base, each) for each in shown)
 
 
-def test_what_is_demonstrated_becomes_likelier_than_with_the_parent(base, tmp_path):
+def test_demonstrations_become_likelier_than_with_the_parent(base, tmp_path):
     train(base, tmp_path / "parent")
     train(base, tmp_path / "child", parent=tmp_path / "parent")
     for output, parent in (("parent", None), ("child", tmp_path / "parent")):
@@ -134,7 +134,7 @@ def test_margins_of_held_out_demonstrations_are_per_token_and_in_their_order(bas
 
 def test_same_demonstrations_and_seed_give_the_same_bytes(base, tmp_path):
     train(base, tmp_path / "a")
-    torch.rand(3)  # whatever ran before must not matter
+    torch.rand(3)  # earlier random numbers must not matter
     train(base, tmp_path / "b")
     train(base, tmp_path / "c", settings=SETTINGS.model_copy(update={"seed": 18}))
     first, again, other = ((tmp_path / name / WEIGHTS_FILE).read_bytes() for name in "abc")
@@ -168,7 +168,7 @@ def test_round_in_which_no_demonstration_fits_is_refused(base, tmp_path):
     assert not (tmp_path / "out" / CONFIG_FILE).exists()
 
 
-def test_loss_that_is_no_number_ends_training_and_writes_no_adapter(base, tmp_path):
+def test_nan_loss_ends_training_and_writes_no_adapter(base, tmp_path):
     with pytest.raises(TrainingDiverged, match=r"step 2: lower demonstration\.learning_rate"):
         train(base, tmp_path / "out", settings=SETTINGS.model_copy(update={"learning_rate": 1e30}))
     assert not (tmp_path / "out" / CONFIG_FILE).exists()

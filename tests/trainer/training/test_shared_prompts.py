@@ -54,7 +54,7 @@ MODEL_INPUTS = ("input_ids", "attention_mask", "completion_mask")
 
 
 class CountsColumns(LlamaForCausalLM):
-    """Takes a token's column for its position, whatever it is told."""
+    """Treats a token's column as its position and ignores the given positions."""
 
     def forward(self, *arguments: Any, position_ids: Any = None, **options: Any) -> Any:
         return super().forward(*arguments, **options)
@@ -128,7 +128,7 @@ def ours(kind: Any, tokenizer: Any, tmp_path: Any, pairs: Sequence[Row]) -> Pref
 
 
 def stock(kind: Any, tokenizer: Any, tmp_path: Any, pairs: Sequence[Row]) -> Any:
-    """TRL's own trainer, which takes the pairs in the order of ours and computes the reference anew in each step."""
+    """TRL's own trainer, which takes the pairs in our order and computes the reference again in each step."""
     from datasets import Dataset
     from trl import DPOTrainer
 

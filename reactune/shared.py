@@ -1,4 +1,4 @@
-"""What all commands share: options, settings, progress and printing."""
+"""Shared by all commands: options, settings, progress and printing."""
 
 from __future__ import annotations
 
