@@ -100,13 +100,17 @@ def stamp_of(folder: Path) -> Stamp:
 
 def verify(folder: Path, digest: str, place: str = "") -> None:
     """Raise AdapterError unless the folder's bytes match the digest; `place` names their origin in the error."""
-    checksums = (folder / CHECKSUMS_FILE).read_bytes()
-    if hashlib.sha256(checksums).hexdigest() != digest:
-        raise damaged(digest, f"{CHECKSUMS_FILE} was altered", place or folder.parent)
-    for line in checksums.decode("ascii").splitlines():
-        expected, name = line.split("  ", 1)
-        if sha256_of(folder / name) != expected:
-            raise damaged(digest, f"{name} was truncated or altered", place or folder.parent)
+    place = place or str(folder.parent)
+    try:
+        checksums = (folder / CHECKSUMS_FILE).read_bytes()
+        if hashlib.sha256(checksums).hexdigest() != digest:
+            raise damaged(digest, f"{CHECKSUMS_FILE} was altered", place)
+        for line in checksums.decode("ascii").splitlines():
+            expected, name = line.split("  ", 1)
+            if sha256_of(folder / name) != expected:
+                raise damaged(digest, f"{name} was truncated or altered", place)
+    except OSError as error:
+        raise damaged(digest, f"a file cannot be read ({error.strerror or error})", place) from error
 
 
 def damaged(digest: str, what: str, place: str | Path) -> AdapterError:
