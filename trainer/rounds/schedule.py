@@ -22,6 +22,7 @@ from storage.releases.versions import aliased_digests, all_digests
 from storage.runtime.schedules import begin_schedule, parse_schedule, take_due
 from storage.settings.sections import Settings
 from storage.training.rounds import SCHEDULE, request_round
+from storage.wording import count
 
 log = logging.getLogger(__name__)
 
@@ -105,11 +106,12 @@ class AdapterHousekeeping:
         """
         with self._database.snapshot() as session:
             known, aliased = all_digests(session), aliased_digests(session)
-        removed = self._store.sweep(known)
-        if removed:
-            log.info("Removed %d folder(s) of rounds that ended without a version.", removed)
-        for problem in self._store.prefetch(aliased):
-            log.warning("An adapter cannot be fetched: %s.", problem)
+        with _removal_errors_logged():
+            removed = self._store.sweep(known)
+            if removed:
+                log.info("Removed %s of rounds that ended without a version.", count(removed, "folder"))
+            for problem in self._store.prefetch(aliased):
+                log.warning("An adapter cannot be fetched: %s.", problem)
 
     def withdraw(self) -> None:
         """Remove the adapters that the settings no longer keep, each with a line in the log."""
@@ -135,4 +137,4 @@ def _removal_errors_logged() -> Iterator[None]:
     try:
         yield
     except (OSError, StorageError) as error:
-        log.error("The files of withdrawn versions cannot be removed (%s); the next start tries again.", error)
+        log.error("Files that are no longer needed cannot be removed (%s); the next start tries again.", error)

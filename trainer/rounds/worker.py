@@ -180,8 +180,8 @@ class RoundWorker:
             self._watch(process, round_.id)
         finally:
             end_process(process)
-        self._files.sweep()
         self._settle(round_.id, process.exitcode)
+        self._files.sweep()
         self._files.withdraw()
 
     def _watch(self, process: SpawnProcess, round_id: int) -> None:
