@@ -30,7 +30,6 @@ from storage.files import link_or_copy
 
 log = logging.getLogger(__name__)
 
-
 FOLDER = "served"
 PREFIX = "reactune-"
 """Prefix of our versions' names on servers; adapters with other names are not ours."""

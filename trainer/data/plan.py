@@ -16,9 +16,9 @@ from storage.settings.sections import Settings, TrainingSettings
 from storage.training.evidence import RatedReply, WrittenCorrection
 from storage.training.rounds import ManifestPair, RoundVoter
 from storage.wording import count
-from trainer.data.history import Survey, TrainingHistory, replay_pairs
 from trainer.data.lone_votes import SampleRequest, limit_share, lone_replies, pair_lone_votes, samples_wanted
 from trainer.data.pairs import Pair, newest, newest_pairs, pair_votes
+from trainer.data.survey import Survey, TrainingHistory, replay_pairs
 from trainer.data.voter_caps import cap_voters, count_voters, few_voters_note, label_noise, round_voters, shares
 
 MAX_HELD_OUT = 64

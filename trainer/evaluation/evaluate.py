@@ -19,8 +19,8 @@ from storage.models.base_model import BaseModel
 from storage.models.bundled import resolve_coherence_model
 from storage.models.hardware import cpu_threads, serving_format, silence_transformers, training_format
 from storage.settings.sections import GateSettings, Settings
-from trainer.evaluation.findings import CoherenceScorer, Examiner, Findings
 from trainer.evaluation.measures import ScoredPassage, mean_divergence, surprise_ratio
+from trainer.evaluation.model_measurements import CoherenceScorer, Examiner, Findings
 from trainer.evaluation.sampling import GraphSampler, Sampler, Speaker, find_graphs
 from trainer.evaluation.suites import Suite, SuiteResult, compare_suites, load_suites
 from trainer.progress import Phase, Report, RoundProgress, begin_phase

@@ -19,7 +19,7 @@ from storage.personalities.personalities import load_cards, read_personality
 from storage.settings.sections import Settings
 from storage.training.rounds import require_round
 from trainer.data.dataset import TrainingSet, held_out, prepare_examples, training_set_of
-from trainer.data.votes import prepare_votes
+from trainer.data.prepare import prepare_votes
 from trainer.evaluation.evaluate import Judges, evaluate, load_judges
 from trainer.evaluation.gate import Verdict, decide
 from trainer.evaluation.sampling import open_adapter

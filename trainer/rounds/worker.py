@@ -40,7 +40,8 @@ from storage.training.rounds import (
 )
 from trainer.progress import served_metrics
 from trainer.rounds.distributed import set_up_child
-from trainer.rounds.schedule import AdapterHousekeeping, scheduled_rounds
+from trainer.rounds.housekeeping import AdapterHousekeeping
+from trainer.rounds.schedule import scheduled_rounds
 
 POLL_S = 0.5
 RETRY_S = 5.0

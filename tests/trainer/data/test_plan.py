@@ -20,7 +20,6 @@ from storage.training.evidence import RatedReply, WrittenCorrection
 from storage.training.rounds import ManifestPair, digest_manifest
 from storage.votes.weights import WeightedVotes
 from tests.trainer.rated import ANN, BEN, CAT, DAN, crowd, rated, sample, written
-from trainer.data.history import Survey, read_history
 from trainer.data.pairs import Pair, PairSide
 from trainer.data.plan import (
     NO_OPINION,
@@ -31,6 +30,7 @@ from trainer.data.plan import (
     split_prompts,
     wanted_samples,
 )
+from trainer.data.survey import Survey, read_history
 
 
 def settings(*, max_voter_share: float = 1.0, pairs: dict[str, Any] | None = None, **training: Any) -> Settings:

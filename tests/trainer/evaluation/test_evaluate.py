@@ -24,9 +24,9 @@ from storage.settings.sections import (
 )
 from tests.tiny_model import build_tiny_base
 from trainer.evaluation.evaluate import Evaluation, evaluate, load_judges
-from trainer.evaluation.findings import MAX_ANSWER_TOKENS, NEUTRAL_MESSAGES
 from trainer.evaluation.gate import HeldOut, decide
 from trainer.evaluation.measures import ScoredPassage, mean_divergence
+from trainer.evaluation.model_measurements import MAX_ANSWER_TOKENS, NEUTRAL_MESSAGES
 from trainer.evaluation.sampling import render
 from trainer.progress import Phase, Report, RoundProgress
 

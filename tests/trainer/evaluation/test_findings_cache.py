@@ -4,7 +4,7 @@ import math
 import pytest
 
 from trainer.evaluation.evaluate import remembered
-from trainer.evaluation.findings import Findings
+from trainer.evaluation.model_measurements import Findings
 
 FOUND_WITH = {"base": "0123456789abcdef", "messages": ["Hi"]}
 FINDINGS = Findings(

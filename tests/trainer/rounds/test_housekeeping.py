@@ -7,7 +7,7 @@ import pytest
 from storage.adapters.folder_store import UNREGISTERED_PREFIX
 from storage.database.database import open_database
 from storage.settings.sections import Settings
-from trainer.rounds.schedule import AdapterHousekeeping
+from trainer.rounds.housekeeping import AdapterHousekeeping
 
 
 def test_rounds_continue_if_a_sweep_fails(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:

@@ -51,7 +51,7 @@ from tests.seeding import (
 )
 from trainer.data.dataset import Skip
 from trainer.data.plan import TrainingPlan
-from trainer.data.votes import prepare_votes
+from trainer.data.prepare import prepare_votes
 from trainer.progress import Phase, RoundProgress
 
 NICE = "Yes, of course. Try the soup, it is warm and good."

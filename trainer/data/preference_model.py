@@ -1,4 +1,4 @@
-"""Completes lone votes to pairs: a model of members' preferences, and samples that it compares them with."""
+"""Completes lone votes into pairs: a model of members' preferences, and samples that it compares them with."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from storage.models.hardware import cpu_threads
 from storage.settings.sections import Settings
 from storage.training.evidence import RatedReply
 from storage.training.samples import DrawnSample, record_samples
-from trainer.data.history import Survey
 from trainer.data.lone_votes import SampleRequest
 from trainer.data.plan import NO_OPINION, VoterPreferences, lone_votes
+from trainer.data.survey import Survey
 from trainer.errors import TrainerError
 from trainer.evaluation.sampling import open_adapter, open_speaker
 from trainer.progress import Phase, Report, RoundProgress, begin_phase

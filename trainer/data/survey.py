@@ -1,4 +1,4 @@
-"""What a round finds in the database before it is planned: votes, corrections, and what earlier rounds trained on."""
+"""A survey of the database before a round is planned: votes, corrections, and the pairs of earlier rounds."""
 
 from __future__ import annotations
 

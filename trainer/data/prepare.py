@@ -1,4 +1,4 @@
-"""A round's plan from votes and suggestions: survey, preference model, missing samples, manifest."""
+"""Prepares a round: survey of votes and suggestions, preference model, missing samples, plan, manifest."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from storage.settings.sections import Settings
 from storage.training.rounds import SCHEDULE, Round, digest_manifest, last_trained, names_deleted, set_manifest
 from storage.votes.quarantines import quarantine_bursts
 from storage.wording import count
-from trainer.data.completion import ask_preferences, draw_samples, fit_preferences
 from trainer.data.dataset import Skip
-from trainer.data.history import Survey, survey_votes
 from trainer.data.plan import VOTER_CAP, TrainingPlan, VoterPreferences, left_out, make_plan, wanted_samples
+from trainer.data.preference_model import ask_preferences, draw_samples, fit_preferences
+from trainer.data.survey import Survey, survey_votes
 from trainer.progress import Report
 
 LEAST_SHOWN_SHARE = 0.005
