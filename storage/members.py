@@ -62,7 +62,7 @@ def without_mentions(text: str) -> str:
 
 
 Member = tuple[int | None, int]
-"""Where somebody is a member, as `home_of` returns it, and their user ID."""
+"""A server or None, as `home_of` returns it, and the user ID of somebody there."""
 DIRECT = 0
 """In place of a server ID, for direct messages."""
 MEMBERS_AT_ONCE = 10_000

@@ -22,7 +22,7 @@ class Basis(StrEnum):
 
 
 class Origin(StrEnum):
-    """Where an answer was generated."""
+    """The origin of an answer."""
 
     CHAT = "chat"
     ARENA = "arena"
@@ -79,7 +79,7 @@ class Split(StrEnum):
 
 
 class QuarantineRule(StrEnum):
-    """What a burst of votes has in common."""
+    """The common trait of a burst of votes."""
 
     REPLY = "reply"
     AUTHOR = "author"
@@ -101,7 +101,7 @@ class ArenaStatus(StrEnum):
 
 
 class Cause(StrEnum):
-    """What is wrong with an answer, according to a member who gave it 👎."""
+    """A member's reason for giving an answer 👎."""
 
     WRONG_FACT = "wrong fact"
     """Calls for a document, and is excluded from training."""
@@ -112,7 +112,7 @@ class Cause(StrEnum):
 
 
 class TrainingSource(StrEnum):
-    """What a round is trained on."""
+    """The source of a round's training data."""
 
     VOTES = "votes"
     EXAMPLES = "examples"
@@ -137,7 +137,7 @@ class CanaryStatus(StrEnum):
 
 
 class DocumentKind(StrEnum):
-    """Where the text of a document comes from."""
+    """The origin of a document's text."""
 
     TEXT = "text"
     FILE = "file"

@@ -21,7 +21,7 @@ from storage.votes.weights import quarantined
 
 @dataclass(frozen=True)
 class Agreement:
-    """What members allowed, and what they or the rules took back, at one moment."""
+    """Consents of members, and data that they or the rules took back, at one moment."""
 
     consents: frozenset[Pseudonym]
     """Members who allow training on their live messages."""

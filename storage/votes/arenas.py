@@ -213,7 +213,7 @@ UP, DOWN = "👍", "👎"
 
 
 class PickGesture(StrEnum):
-    """What a member did, which decides about their pick."""
+    """A member's actions, which decide about their pick."""
 
     PRESSED = "pressed"
     """A button: sets the pick, or withdraws the same pick."""

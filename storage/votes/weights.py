@@ -1,4 +1,4 @@
-"""What each vote weighs, by what is known about its voter, now and at earlier times."""
+"""Vote weights by account age and membership; vote histories."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class VoteHistory:
 
     @property
     def last_set_at(self) -> datetime:
-        """When the member last added a thumb, which is the moment that decides about the vote's weight."""
+        """The last time the member added a thumb; the vote is weighed at this moment."""
         return max(event.created_at for event in self.events if event.added)
 
     def before(self, moment: datetime) -> Vote | None:

@@ -92,7 +92,7 @@ def _settings_of_round(settings: Settings) -> dict[str, Any]:
 
 
 Skip = str
-"""Why a round has nothing to train on."""
+"""The reason that a round has nothing to train on."""
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,9 @@ class TrainingSet:
     continuation: Continuation
     """The version to continue, and those that are passed over."""
     evidence: EvidenceKind
-    """What the gate calls the held-out part."""
+    """The gate's word for the held-out part."""
     sources: tuple[str, ...] = ()
-    """How many examples come from which source, in words."""
+    """Numbers of examples by source, in words."""
 
     def describe(self, metrics: Mapping[str, Any]) -> str:
         """Return in words what the round learned from and what it left out, given the round's numbers."""

@@ -22,17 +22,17 @@ from trainer.data.dataset import Skip
 from trainer.data.plan import VOTER_CAP, TrainingPlan, VoterPreferences, left_out, make_plan, wanted_samples
 from trainer.data.preference_model import ask_preferences, draw_samples, fit_preferences
 from trainer.data.survey import Survey, survey_votes
-from trainer.progress import Report
+from trainer.progress import ReportProgress
 
 LEAST_SHOWN_SHARE = 0.005
 MAX_PLANS = 10
 """Plans of one round: a member who takes something back again and again must not occupy the trainer forever."""
 TAKEN_BACK = (
     f"votes or suggestions were withdrawn, deleted or quarantined {MAX_PLANS} times while this round was planned: "
-    "ask for a new one"
+    "start a new round"
 )
 PROMOTED_MEANWHILE = (
-    "lone votes are not used: another version was promoted while answers were drawn, so ask for a new round"
+    "lone votes are not used: another version was promoted while answers were drawn, so start a new round"
 )
 LIVE_CHAT_IS_USED = "live chat is trained on if everybody quoted has opted in"
 LIVE_CHAT_IS_NOT_USED = "live chat is not trained on (privacy.discord_training_permission = false)"
@@ -42,7 +42,13 @@ WITHOUT_EFFECT = {"schedule", "min_pairs", "niceness", "threads", "processes", "
 
 
 def prepare_votes(
-    database: Database, settings: Settings, round_: Round, *, base: BaseModel, store: AdapterStore, report: Report
+    database: Database,
+    settings: Settings,
+    round_: Round,
+    *,
+    base: BaseModel,
+    store: AdapterStore,
+    report: ReportProgress,
 ) -> TrainingPlan | Skip:
     """Choose what the round trains on and write its manifest, or return why there is nothing to do.
 

@@ -94,7 +94,7 @@ WINDOWED = "sliding_attention"
 FULL = "full_attention"
 
 SIBLINGS = 4
-"""How many times longer a run of one prompt's answers may be; the attention of all to all grows with the square."""
+"""A run of one prompt's answers may be this many times longer; the attention of all to all grows with the square."""
 
 TOLERANCE_NATS = {torch.float32: 1e-3, torch.bfloat16: 0.1}
 """Largest mean difference of a token's log-probabilities; rounding causes 1e-6, and 0.02 in bfloat16."""
