@@ -29,6 +29,12 @@ FILES = (CONFIG_FILE, WEIGHTS_FILE, CHECKSUMS_FILE)
 DROPPED_FILES = frozenset({"README.md", CHECKSUMS_FILE})  # PEFT's model card contains paths of this machine
 
 Stamp = tuple[tuple[str, int, int], ...]
+AS_TRAINED = 1.0
+"""The strength of an adapter as it was trained."""
+DIGEST = re.compile(r"[0-9a-f]{64}")
+STAGING_PREFIX = ".staging-"
+UNREGISTERED_PREFIX = ".unregistered-"
+"""A file with this prefix and the digest marks a published adapter until `sweep` finds its version's row."""
 
 
 def seal(staging: Path) -> str:
@@ -118,14 +124,6 @@ def damaged(digest: str, what: str, place: str | Path) -> AdapterError:
         f"the adapter {digest[:12]} cannot be used, {what} in {place}: "
         "restore it from a backup, or roll back to another version"
     )
-
-
-AS_TRAINED = 1.0
-"""The strength of an adapter as it was trained."""
-DIGEST = re.compile(r"[0-9a-f]{64}")
-STAGING_PREFIX = ".staging-"
-UNREGISTERED_PREFIX = ".unregistered-"
-"""A file with this prefix and the digest marks a published adapter until `sweep` finds its version's row."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ ALIASES = (CHAMPION, CHALLENGER, LAST_GOOD)
 
 NOBODY = 0
 """Used instead of a Discord id, which is never 0: outside Discord, and for members who deleted their data."""
+REPLAY = "replay"
+"""In a round's counts: pairs of any source that an earlier round was trained on."""
 
 
 class Basis(StrEnum):
@@ -65,10 +67,6 @@ class PairSource(StrEnum):
     SIBLINGS = "siblings"
     LONE_VOTE = "lone vote"
     """One side was voted on; the other is a sample that the preference model picked."""
-
-
-REPLAY = "replay"
-"""In a round's counts: pairs of any source that an earlier round was trained on."""
 
 
 class Split(StrEnum):

@@ -26,6 +26,7 @@ from storage.wording import version_name
 SCHEDULE = "schedule"
 """Stored as `started_by` of scheduled arenas."""
 UNFINISHED = (ArenaStatus.PREPARING, ArenaStatus.OPEN)
+UP, DOWN = "👍", "👎"
 
 
 @dataclass(frozen=True)
@@ -207,9 +208,6 @@ def _advance(session: Session, arena_id: int, expected: ArenaStatus, **values: A
         update(ArenaRow).where(ArenaRow.id == arena_id, ArenaRow.status == expected).values(**values)
     )
     return changed_rows(result) == 1
-
-
-UP, DOWN = "👍", "👎"
 
 
 class PickGesture(StrEnum):

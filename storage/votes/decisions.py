@@ -30,7 +30,7 @@ class Quarantine:
     rule: QuarantineRule
     subject_id: int
     subject: str
-    """The votes of a quarantine, without names of members."""
+    """The subject in words, without names of members."""
     vote: Vote
     votes: int
     """Votes in quarantine, withdrawn ones included."""

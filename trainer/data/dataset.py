@@ -23,6 +23,9 @@ from trainer.evaluation.sampling import render, with_system_prompt
 from trainer.training.recipes import SFT, Recipe, TrainingSplit, as_demonstrated, dpo_recipe
 from trainer.training.scorers import Demonstration, Example, PreferencePair
 
+Skip = str
+"""The reason that a round has nothing to train on."""
+
 
 def prepare_examples(database: Database, settings: Settings, round_: Round, base: BaseModel) -> TrainingSet | Skip:
     """Take the examples of the personality's card and write the round's manifest, or return why there is nothing to do.
@@ -89,10 +92,6 @@ def _settings_of_round(settings: Settings) -> dict[str, Any]:
         "demonstration": settings.demonstration.model_dump(mode="json"),
         "gate": settings.gate.model_dump(mode="json"),
     }
-
-
-Skip = str
-"""The reason that a round has nothing to train on."""
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ EMBEDDING_SCALE = 3.0
 """Embeddings have length 1, the other features unit variance each; this balances them."""
 SURFACE_FEATURES = 7
 PROMPT_CHARS = 800
+SAMPLING = {"temperature", "top_p", "presence_penalty", "max_new_tokens"}
 
 
 @dataclass(frozen=True)
@@ -122,9 +123,6 @@ def _surface(answer: str) -> list[float]:
         math.log1p(answer.count("\n")),
         float(answer.rstrip().endswith("?")),
     ]
-
-
-SAMPLING = {"temperature", "top_p", "presence_penalty", "max_new_tokens"}
 
 
 def fit_preferences(

@@ -17,14 +17,13 @@ from storage.privacy.consent import Agreement, read_agreement
 from storage.settings.sections import Settings
 from storage.training.rounds import SCHEDULE, Round, digest_manifest, last_trained, names_deleted, set_manifest
 from storage.votes.quarantines import quarantine_bursts
-from storage.wording import count
+from storage.wording import LEAST_SHOWN_SHARE, count
 from trainer.data.dataset import Skip
 from trainer.data.plan import VOTER_CAP, TrainingPlan, VoterPreferences, left_out, make_plan, wanted_samples
 from trainer.data.preference_model import ask_preferences, draw_samples, fit_preferences
 from trainer.data.survey import Survey, survey_votes
 from trainer.progress import ReportProgress
 
-LEAST_SHOWN_SHARE = 0.005
 MAX_PLANS = 10
 """Plans of one round: a member who takes something back again and again must not occupy the trainer forever."""
 TAKEN_BACK = (
