@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from storage import wording
 from storage.adapters.folder_store import AdapterStore
 from storage.conversations.replies import newest_base
 from storage.database.database import Database
@@ -17,7 +18,6 @@ from storage.privacy.consent import Agreement, read_agreement
 from storage.settings.sections import Settings
 from storage.training.rounds import SCHEDULE, Round, digest_manifest, last_trained, names_deleted, set_manifest
 from storage.votes.quarantines import quarantine_bursts
-from storage.wording import LEAST_SHOWN_SHARE, count
 from trainer.data.dataset import Skip
 from trainer.data.plan import VOTER_CAP, TrainingPlan, VoterPreferences, left_out, make_plan, wanted_samples
 from trainer.data.preference_model import ask_preferences, draw_samples, fit_preferences
@@ -110,7 +110,7 @@ def _plan(survey: Survey, opinion: VoterPreferences, settings: Settings, parent_
 def _too_few(plan: TrainingPlan, notes: Sequence[str], settings: Settings) -> Skip:
     new = f" that {plan.parent.name} has not learned" if plan.parent else ""
     more = f" ({len(plan.holdout)} more held out)" if plan.holdout else ""
-    found = f"{count(plan.new_pairs, 'pair')} to learn from{new}{more}, {settings.training.min_pairs} needed"
+    found = f"{wording.count(plan.new_pairs, 'pair')} to learn from{new}{more}, {settings.training.min_pairs} needed"
     permitted = settings.privacy.discord_training_permission
     live_chat = LIVE_CHAT_IS_USED if permitted else LIVE_CHAT_IS_NOT_USED
     return "; ".join([f"{found}: {REMEDY}", live_chat, *_lost_weight(plan), *notes])
@@ -131,9 +131,12 @@ def _other_base(database: Database, personality_id: int, base: BaseModel) -> str
 def _lost_weight(plan: TrainingPlan) -> Iterator[str]:
     """Yield how much of the votes' weight the rules removed, if it is worth saying."""
     removed = plan.evidence["removed_shares"].items()
-    parts = [f"{share:.0%} ({rule})" for rule, share in removed if rule != VOTER_CAP and share >= LEAST_SHOWN_SHARE]
+    parts = [
+        f"{share:.0%} ({rule})" for rule, share in removed if rule != VOTER_CAP and share >= wording.LEAST_SHOWN_SHARE
+    ]
     if parts:
-        yield f"{count(plan.evidence['votes'], 'vote')} so far, of which the rules removed {' and '.join(parts)}"
+        votes = wording.count(plan.evidence["votes"], "vote")
+        yield f"{votes} so far, of which the rules removed {' and '.join(parts)}"
 
 
 def _settings_of_round(settings: Settings) -> dict[str, Any]:
