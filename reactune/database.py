@@ -23,7 +23,7 @@ from reactune.shared import (
 )
 from storage.database.database import open_database
 from storage.errors import SettingsError
-from storage.operations.audit import AuditEntry, Wanted, read_trail
+from storage.operations.audit import AuditEntry, AuditQuery, read_trail
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.processes import BOT, TRAINER, sole_process
@@ -45,7 +45,7 @@ def show_audit(
 ) -> None:
     """Show the audit trail: which admin did what, when and why."""
     with reading(read_settings(config)) as session:
-        entries = read_trail(session, Wanted(limit, action=action, actor_id=member))
+        entries = read_trail(session, AuditQuery(limit, action=action, actor_id=member))
     lines = [_audit_line(entry) for entry in entries] or ["The audit trail has no such entries."]
     show_plain({"entries": [asdict(entry) for entry in entries]}, "\n".join(lines), as_json)
 

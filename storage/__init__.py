@@ -1,4 +1,4 @@
-"""What bot and trainer share: settings, database, adapter files. Importing it switches off the libraries' telemetry."""
+"""Shared by bot and trainer: settings, database, adapter files. Importing it switches off the libraries' telemetry."""
 
 import os
 import sys

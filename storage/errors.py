@@ -47,6 +47,8 @@ class TokenInUse(StorageError):
 class ShardTaken(StorageError):
     """Two processes would answer the same servers."""
 
+    exit_code = 2
+
     def __init__(self, shard: str, worker: str) -> None:
         super().__init__(
             f"{worker} already runs {shard!r} on this database, and both would answer the same servers: stop it, or "

@@ -31,6 +31,13 @@ Pseudonym = NewType("Pseudonym", int)
 SOMEBODY = "@somebody"
 
 _MENTION = re.compile(r"<@!?\d+>")
+Member = tuple[int | None, int]
+"""A server or None, as `home_of` returns it, and the user ID of somebody there."""
+DIRECT = 0
+"""In place of a server ID, for direct messages."""
+MEMBERS_AT_ONCE = 10_000
+"""In one statement: SQLite accepts 32,766 parameters."""
+GuildId = InstrumentedAttribute[int] | InstrumentedAttribute[int | None]
 
 
 class Pseudonyms:
@@ -59,15 +66,6 @@ def read_pseudonyms(session: Session) -> Pseudonyms:
 def without_mentions(text: str) -> str:
     """Return the text without user IDs: a mention that could not be replaced by a name holds one."""
     return _MENTION.sub(SOMEBODY, text) if "<@" in text else text
-
-
-Member = tuple[int | None, int]
-"""Where somebody is a member, as `home_of` returns it, and their user ID."""
-DIRECT = 0
-"""In place of a server ID, for direct messages."""
-MEMBERS_AT_ONCE = 10_000
-"""In one statement: SQLite accepts 32,766 parameters."""
-GuildId = InstrumentedAttribute[int] | InstrumentedAttribute[int | None]
 
 
 def home_of(guild_id: int | None, basis: Basis | None) -> int | None:

@@ -9,6 +9,8 @@ from math import sqrt
 
 Z_95 = 1.959964
 """Half-width, in standard deviations, of the middle 95 % of a normal distribution."""
+LARGEST_LOG = 700.0
+"""About the largest x for which a float can hold e**x."""
 
 
 def wilson_interval(up: float, total: float) -> tuple[float, float]:
@@ -22,10 +24,6 @@ def wilson_interval(up: float, total: float) -> tuple[float, float]:
     middle = (share + spread / 2) / (1 + spread)
     half = sqrt(spread * share * (1 - share) + spread**2 / 4) / (1 + spread)
     return max(0.0, middle - half), min(1.0, middle + half)
-
-
-LARGEST_LOG = 700.0
-"""About the largest x for which a float can hold e**x."""
 
 
 class PreferredSide(StrEnum):

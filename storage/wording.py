@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 BASE_NAME = "base"
+LEAST_SHOWN_SHARE = 0.005
+"""A rule is mentioned if it removed at least this share of the votes."""
 
 
 def version_name(number: int | None) -> str:

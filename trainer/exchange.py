@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.database.database import open_database
+from storage.errors import SettingsError
 from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import DEFAULT_PERSONALITY, open_personality
@@ -18,7 +19,6 @@ from storage.training.evidence import read_corrections, read_replies
 from storage.training.samples import LocalPair, add_local_pair
 from storage.votes.weights import read_weighted_votes
 from trainer.data.pairs import pair_votes
-from trainer.errors import TrainerError
 from trainer.evaluation.sampling import render, with_system_prompt
 
 ROLES = ("system", "user", "assistant")
@@ -59,7 +59,7 @@ def import_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSO
     """Add each line as an answer (rejected) and its correction (chosen), with the training basis "local".
 
     A prompt is a list of chat messages, or text: rendered text is used as it is, other text becomes a user's message.
-    Either all lines are added or none: raises TrainerError with the file and line of the first invalid one.
+    Either all lines are added or none: raises SettingsError with the file and line of the first invalid one.
     """
     base = resolve_base_model(settings.model.base, settings.data.directory)
     with closing(open_database(settings)) as database, database.transaction() as session:
@@ -90,14 +90,14 @@ def _read(file: Path, render: RenderMessages) -> Iterator[LocalPair]:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise TrainerError(f"{file} cannot be read ({reason}): give a UTF-8 file of JSON lines") from error
+        raise SettingsError(f"{file} cannot be read ({reason}): give a UTF-8 file of JSON lines") from error
     # Not splitlines: a chat message may contain other line separators, which JSON does not escape.
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
                 yield _parse(json.loads(line), render)
             except (ValueError, TypeError, RecursionError) as error:
-                raise TrainerError(
+                raise SettingsError(
                     f"{file}, line {number}: {error}; write an object with prompt, chosen and rejected"
                 ) from error
 
@@ -146,4 +146,4 @@ def _write_whole(file: Path, text: str) -> None:
         part.replace(file)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise TrainerError(f"{file} cannot be written ({error.strerror}): choose another place") from error
+        raise SettingsError(f"{file} cannot be written ({error.strerror}): choose another place") from error

@@ -1,4 +1,4 @@
-"""How far rounds are: a round writes its progress to its row, and the trainer serves all rounds as metrics."""
+"""Progress of rounds: a round writes it to its row, and the trainer serves all rounds as metrics."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class Phase(StrEnum):
-    """What a round does now, in words that people read."""
+    """A round's current activity, in words that people read."""
 
     GATHERING = "Preparing the training data"
     WEIGHING = "Learning which answers members like"
@@ -52,12 +52,12 @@ class RoundProgress:
     seconds_left: float | None = None
 
 
-Report = Callable[[RoundProgress], None]
+ReportProgress = Callable[[RoundProgress], None]
 Advance = Callable[[float], None]
 """Gets how many steps are done; a part of a step counts as well."""
 
 
-def begin_phase(report: Report, phase: Phase, steps: int) -> Advance:
+def begin_phase(report: ReportProgress, phase: Phase, steps: int) -> Advance:
     """Report that none of the phase's steps is done, and return a function that reports more."""
     report(RoundProgress(phase, 0, steps))
     reported = 0

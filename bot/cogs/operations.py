@@ -32,7 +32,7 @@ from storage.database.engine import FAILURES, explain
 from storage.database.enums import AuditOutcome
 from storage.insights.alert_facts import read_facts
 from storage.operations import alerts
-from storage.operations.audit import AuditEntry, Wanted, read_trail
+from storage.operations.audit import AuditEntry, AuditQuery, read_trail
 from storage.operations.outbox import announce_waiting
 from storage.personalities.personalities import list_personalities
 from storage.runtime.processes import worker_name
@@ -207,7 +207,7 @@ class AuditTrail(AdminCog):
     ) -> None:
         """Show what admins did here, newest first."""
         await interaction.response.defer(ephemeral=True)
-        wanted = Wanted(
+        wanted = AuditQuery(
             limit,
             action=_plain(action or ""),
             actor_id=member.id if member else None,
@@ -221,7 +221,7 @@ class AuditTrail(AdminCog):
         return offer(sorted(names), current)
 
 
-async def show_audit_page(interaction: discord.Interaction, services: Services, wanted: Wanted) -> None:
+async def show_audit_page(interaction: discord.Interaction, services: Services, wanted: AuditQuery) -> None:
     """Answer a deferred interaction with the newest matching entries, and a button for older ones."""
     entries = await services.database.read(read_trail, wanted)
     view = discord.ui.View(timeout=None)
@@ -251,7 +251,7 @@ class OlderButton(
     PersistentButton,
     template=r"reactune:audit:(?P<before>\d+):(?P<limit>\d+):(?P<member>\d*):(?P<action>.*)",
 ):
-    def __init__(self, wanted: Wanted, before_id: int) -> None:
+    def __init__(self, wanted: AuditQuery, before_id: int) -> None:
         self.wanted = wanted
         self.before_id = before_id
         member = "" if wanted.actor_id is None else wanted.actor_id
@@ -262,14 +262,14 @@ class OlderButton(
     def parse(cls, match: Match[str]) -> OlderButton:
         member = int(match["member"]) if match["member"] else None
         limit = min(int(match["limit"]), MOST_SHOWN)
-        return cls(Wanted(limit, action=match["action"], actor_id=member), int(match["before"]))
+        return cls(AuditQuery(limit, action=match["action"], actor_id=member), int(match["before"]))
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         require_admin(interaction.user, services.settings.discord)
         await interaction.response.defer()
         wanted = self.wanted
         # The server comes from the interaction, not from the button, so no server can read another one's entries.
-        page = Wanted(wanted.limit, wanted.action, wanted.actor_id, interaction.guild_id, self.before_id)
+        page = AuditQuery(wanted.limit, wanted.action, wanted.actor_id, interaction.guild_id, self.before_id)
         await show_audit_page(interaction, services, page)
 
 

@@ -16,8 +16,9 @@ from bot.errors import DISCORD_ERRORS
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import PersistentButton, button_row
 from bot.services import Services
+from storage.insights.privacy_report import PrivacyReport
 from storage.members import greet, take_back_greeting
-from storage.privacy.consent import PrivacyReport, give_consent
+from storage.privacy.consent import give_consent
 from storage.privacy.erasure import Deletion, delete_member
 from storage.privacy.member_data import MemberDataSummary, summarize_member_data
 from storage.settings.sections import PrivacySettings

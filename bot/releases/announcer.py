@@ -70,14 +70,14 @@ class CanaryEvaluator:
         if await self._services.releases.open_challenger(reading.canary) is None:
             await self._services.release_watcher.poll()  # the canary has just ended
             return
-        if reading.ending is not None:
+        if reading.decision is not None:
             # Votes of a burst must not decide: if there was one, the next evaluation excludes it.
             if not await asyncio.to_thread(quarantine_bursts, database, personality.id, votes):
-                await self._conclude(reading, reading.ending)
+                await self._conclude(reading, reading.decision)
         elif reading.numbers != reading.canary.numbers:
             await database.run(note_numbers, reading.canary.id, reading.numbers)
 
-    async def _conclude(self, reading: canary_votes.Reading, ending: canary_votes.Ending) -> None:
+    async def _conclude(self, reading: canary_votes.CanaryVotes, ending: canary_votes.CanaryDecision) -> None:
         if await self._services.database.run(conclude_canary, reading, ending):
             log.info("The canary of %s ended (%s): %s", reading.challenger.name, ending.status.value, ending.reason)
             await self._services.release_watcher.poll()

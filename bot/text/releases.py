@@ -70,11 +70,12 @@ def _marked_champion(continuation: Continuation) -> str:
     )
 
 
-def _canary(reading: canary_votes.Reading) -> str:
+def _canary(reading: canary_votes.CanaryVotes) -> str:
     return (
         f"**Canary:** {reading.challenger.name} answers {reading.canary.share:.0%} of conversations. "
-        f"{reading.challenger.name} has {canary_votes.share_of_votes(reading.tried)}, "
-        f"{name_of(reading.champion)} has {canary_votes.share_of_votes(reading.kept)}. Details: `/model canary status`"
+        f"{reading.challenger.name} has {canary_votes.share_of_votes(reading.challenger_votes)}, "
+        f"{name_of(reading.champion)} has {canary_votes.share_of_votes(reading.champion_votes)}. "
+        "Details: `/model canary status`"
     )
 
 
@@ -157,24 +158,24 @@ def _time(moment: datetime) -> str:
 
 def describe_canary(state: canary_votes.CanaryState, now: datetime) -> str:
     """Return share, votes, approval and evidence of the running canary, or how the last one ended."""
-    if state.reading is not None:
-        return _running_canary(state.reading, now)
+    if state.running is not None:
+        return _running_canary(state.running, now)
     if state.last is None:
         return NO_CANARY
     end = f"the last one, of {state.last_challenger}, {CANARY_ENDS[state.last.status]}"
     return f"{NO_CANARY}\n{sentence(f'{end}: {sanitize_reason(state.last.reason)}')}"
 
 
-def _running_canary(reading: canary_votes.Reading, now: datetime) -> str:
+def _running_canary(reading: canary_votes.CanaryVotes, now: datetime) -> str:
     canary, comparison = reading.canary, reading.comparison
     challenger, champion = reading.challenger.name, name_of(reading.champion)
-    left = max(0, canary.max_votes - reading.tried.votes)
+    left = max(0, canary.max_votes - reading.challenger_votes.votes)
     why = sanitize_reason(canary.start_reason)
     lines = [
         f"**Canary:** {challenger} answers {canary.share:.0%} of conversations and {champion} the rest; "
         f"running for {_duration(now - canary.started_at)} (started by {canary.started_by}{f': {why}' if why else ''})",
-        _trial_line(challenger, reading.tried),
-        _trial_line(champion, reading.kept),
+        _trial_line(challenger, reading.challenger_votes),
+        _trial_line(champion, reading.champion_votes),
         f"Evidence that {challenger} is better: {comparison.better:.2g} of {comparison.needed:g}; that it is worse: "
         f"{comparison.worse:.2g} of {comparison.needed:g}. Without a result, the canary ends after "
         f"{count(left, 'more vote')} on {challenger}.",
@@ -203,13 +204,13 @@ def _weights(trial: canary_votes.Trial) -> str:
 
 def canary_data(state: canary_votes.CanaryState) -> dict[str, Any]:
     """Return the state for scripts."""
-    reading, last = state.reading, state.last
+    reading, last = state.running, state.last
     if reading is None:
         return {"running": False, "last": asdict(last) | {"challenger": state.last_challenger} if last else None}
     canary = asdict(reading.canary) | {"champion": name_of(reading.champion), "challenger": reading.challenger.name}
     sides = {
         name: asdict(trial) | {"votes": trial.approval.votes, "interval": trial.approval.interval}
-        for name, trial in (("challenger", reading.tried), ("champion", reading.kept))
+        for name, trial in (("challenger", reading.challenger_votes), ("champion", reading.champion_votes))
     }
     return {"running": True} | canary | {"numbers": sides | asdict(reading.comparison)}
 

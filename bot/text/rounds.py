@@ -9,11 +9,9 @@ from storage.database.enums import RoundStatus
 from storage.models.personality_files import ImportedPersonality
 from storage.runtime.processes import Heartbeat
 from storage.training.rounds import Round
-from storage.wording import count, duration
+from storage.wording import LEAST_SHOWN_SHARE, count, duration
 
 BAR_CELLS = 12
-LEAST_SHOWN_SHARE = 0.005
-"""A rule is mentioned if it removed at least this share of the votes."""
 HEADLINES = {
     RoundStatus.REQUESTED: "Waiting for the trainer",
     RoundStatus.RUNNING: "Training a new version",

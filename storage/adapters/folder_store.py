@@ -29,6 +29,12 @@ FILES = (CONFIG_FILE, WEIGHTS_FILE, CHECKSUMS_FILE)
 DROPPED_FILES = frozenset({"README.md", CHECKSUMS_FILE})  # PEFT's model card contains paths of this machine
 
 Stamp = tuple[tuple[str, int, int], ...]
+AS_TRAINED = 1.0
+"""The strength of an adapter as it was trained."""
+DIGEST = re.compile(r"[0-9a-f]{64}")
+STAGING_PREFIX = ".staging-"
+UNREGISTERED_PREFIX = ".unregistered-"
+"""A file with this prefix and the digest marks a published adapter until `sweep` finds its version's row."""
 
 
 def seal(staging: Path) -> str:
@@ -100,13 +106,17 @@ def stamp_of(folder: Path) -> Stamp:
 
 def verify(folder: Path, digest: str, place: str = "") -> None:
     """Raise AdapterError unless the folder's bytes match the digest; `place` names their origin in the error."""
-    checksums = (folder / CHECKSUMS_FILE).read_bytes()
-    if hashlib.sha256(checksums).hexdigest() != digest:
-        raise damaged(digest, f"{CHECKSUMS_FILE} was altered", place or folder.parent)
-    for line in checksums.decode("ascii").splitlines():
-        expected, name = line.split("  ", 1)
-        if sha256_of(folder / name) != expected:
-            raise damaged(digest, f"{name} was truncated or altered", place or folder.parent)
+    place = place or str(folder.parent)
+    try:
+        checksums = (folder / CHECKSUMS_FILE).read_bytes()
+        if hashlib.sha256(checksums).hexdigest() != digest:
+            raise damaged(digest, f"{CHECKSUMS_FILE} was altered", place)
+        for line in checksums.decode("ascii").splitlines():
+            expected, name = line.split("  ", 1)
+            if sha256_of(folder / name) != expected:
+                raise damaged(digest, f"{name} was truncated or altered", place)
+    except OSError as error:
+        raise damaged(digest, f"a file cannot be read ({error.strerror or error})", place) from error
 
 
 def damaged(digest: str, what: str, place: str | Path) -> AdapterError:
@@ -114,14 +124,6 @@ def damaged(digest: str, what: str, place: str | Path) -> AdapterError:
         f"the adapter {digest[:12]} cannot be used, {what} in {place}: "
         "restore it from a backup, or roll back to another version"
     )
-
-
-AS_TRAINED = 1.0
-"""The strength of an adapter as it was trained."""
-DIGEST = re.compile(r"[0-9a-f]{64}")
-STAGING_PREFIX = ".staging-"
-UNREGISTERED_PREFIX = ".unregistered-"
-"""A file with this prefix and the digest marks a published adapter until `sweep` finds its version's row."""
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from storage.retrying import retries
 
 T = TypeVar("T")
 
-READ_PATIENCE_S = 3.0
-WRITE_PATIENCE_S = 120.0
+READ_RETRY_S = 3.0
+WRITE_RETRY_S = 120.0
 """Longer, so that a minute without a network does not lose hours of training."""
 LEFTOVER_AGE = timedelta(days=1)
 """An older adapter without a version is a leftover; for a younger one a host may be about to write the row."""
@@ -47,15 +47,15 @@ class AdapterObjects:
     def __init__(
         self,
         url: str,
-        read_patience_s: float = READ_PATIENCE_S,
-        write_patience_s: float = WRITE_PATIENCE_S,
+        read_retry_s: float = READ_RETRY_S,
+        write_retry_s: float = WRITE_RETRY_S,
         leftover_age: timedelta = LEFTOVER_AGE,
     ) -> None:
         """Raises SettingsError if no installed package supports the address; does not connect yet."""
         self.url = url.rstrip("/")
         self._files, self._root = _open(self.url)
-        self._read_patience_s = read_patience_s
-        self._write_patience_s = write_patience_s
+        self._read_retry_s = read_retry_s
+        self._write_retry_s = write_retry_s
         self._leftover_age = leftover_age
 
     def upload(self, folder: Path, digest: str) -> None:
@@ -170,7 +170,7 @@ class AdapterObjects:
             self._files.rm_file(path)
             return now
 
-        return self._write(ask, self._read_patience_s)
+        return self._write(ask, self._read_retry_s)
 
     def _remove(self, path: str) -> None:
         try:
@@ -182,19 +182,19 @@ class AdapterObjects:
         return "/".join([self._root, *names])
 
     def _read(self, work: Callable[[], T]) -> T:
-        return self._try(work, self._read_patience_s)
+        return self._try(work, self._read_retry_s)
 
-    def _write(self, work: Callable[[], T], patience_s: float | None = None) -> T:
+    def _write(self, work: Callable[[], T], retry_s: float | None = None) -> T:
         try:
-            return self._try(work, self._write_patience_s if patience_s is None else patience_s)
+            return self._try(work, self._write_retry_s if retry_s is None else retry_s)
         except FileNotFoundError as error:  # the bucket or folder does not exist
             raise StoreUnreachable(self.url, error) from error
 
-    def _try(self, work: Callable[[], T], patience_s: float) -> T:
-        """Return the result of `work`, retried for `patience_s`; raises FileNotFoundError and StoreUnreachable."""
+    def _try(self, work: Callable[[], T], retry_s: float) -> T:
+        """Return the result of `work`, retried for `retry_s` seconds; raises FileNotFoundError and StoreUnreachable."""
         report = partial(log.warning, "The adapter store %s does not answer (%s); trying again.", self.url)
         try:
-            return Retrying(**retries(_may_pass, report, patience_s))(work)
+            return Retrying(**retries(_may_pass, report, retry_s))(work)
         except Exception as error:
             if _is_final(error):
                 raise

@@ -30,9 +30,8 @@ from storage.files import link_or_copy
 
 log = logging.getLogger(__name__)
 
-
-FOLDER = "served"
-PREFIX = "reactune-"
+SERVED_FOLDER = "served"
+SERVED_PREFIX = "reactune-"
 """Prefix of our versions' names on servers; adapters with other names are not ours."""
 NAME_DIGITS = 16
 SCALES = ("lora_alpha", "alpha_pattern")
@@ -47,11 +46,11 @@ RETRY_S = 30.0
 def served_name(adapter: AdapterRef) -> str:
     """Return the name of a version at a strength, unique among all versions."""
     strength = "" if adapter.strength == AS_TRAINED else f"-x{adapter.strength:g}"
-    return f"{PREFIX}{adapter.digest[:NAME_DIGITS]}{strength}"
+    return f"{SERVED_PREFIX}{adapter.digest[:NAME_DIGITS]}{strength}"
 
 
 def open_served_copies(data_directory: Path) -> ServedAdapterCopies:
-    return ServedAdapterCopies(data_directory / FOLDER)
+    return ServedAdapterCopies(data_directory / SERVED_FOLDER)
 
 
 class ServedAdapterCopies:
@@ -78,14 +77,14 @@ class ServedAdapterCopies:
 
     def remove(self, digest: str) -> int:
         """Remove all copies of a version and return how many there were."""
-        copies = list(self._directory.glob(f"{PREFIX}{digest[:NAME_DIGITS]}*"))
+        copies = list(self._directory.glob(f"{SERVED_PREFIX}{digest[:NAME_DIGITS]}*"))
         for copy in copies:
             shutil.rmtree(copy, ignore_errors=True)
         return len(copies)
 
     def sweep(self, loaded: Collection[str]) -> int:
         """Remove copies older than a day that no server has `loaded`, and return how many."""
-        old = [copy for copy in self._directory.glob(f"*{PREFIX}*") if _age_s(copy) > KEPT_S]
+        old = [copy for copy in self._directory.glob(f"*{SERVED_PREFIX}*") if _age_s(copy) > KEPT_S]
         unused = [copy for copy in old if copy.name not in loaded]
         for copy in unused:
             shutil.rmtree(copy, ignore_errors=True)

@@ -20,7 +20,7 @@ MAX_NOTE_CHARS = 120
 
 @dataclass(frozen=True)
 class Memory:
-    """What the bot remembers of the conversation in a channel."""
+    """The bot's memory of the conversation in a channel."""
 
     summary: str = ""
     summarised_to: int = 0

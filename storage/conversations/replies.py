@@ -54,7 +54,7 @@ NO_SOURCES = Sources()
 
 @dataclass(frozen=True)
 class NewReply:
-    """What is known before the first token."""
+    """Facts known before the first token."""
 
     personality_id: int
     version_id: int | None
@@ -79,7 +79,7 @@ class NewReply:
 
 @dataclass(frozen=True)
 class FinishedReply:
-    """What is known after the last token; times in seconds since the request."""
+    """Facts known after the last token; times in seconds since the request."""
 
     answer: str
     outcome: Outcome

@@ -37,6 +37,8 @@ SERIALIZATION_FAILURE, DEADLOCK = "40001", "40P01"
 READ_ONLY = "25006"
 LOST = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03"})  # shutdown, crash, starting up, idle for too long
 WAITED_TOO_LONG = frozenset({"55P03", "57014"})
+FAILURES = (DBAPIError, PoolTimeout)
+"""Errors of the database itself; SQLAlchemy has no common base class for the two."""
 
 
 def parse_address(text: str, name: str = SETTING) -> URL:
@@ -168,10 +170,6 @@ def shown(url: URL) -> str:
 
 
 # Failures
-
-
-FAILURES = (DBAPIError, PoolTimeout)
-"""Errors of the database itself; SQLAlchemy has no common base class for the two."""
 
 
 def is_lost(error: DBAPIError) -> bool:

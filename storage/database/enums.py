@@ -11,6 +11,8 @@ ALIASES = (CHAMPION, CHALLENGER, LAST_GOOD)
 
 NOBODY = 0
 """Used instead of a Discord id, which is never 0: outside Discord, and for members who deleted their data."""
+REPLAY = "replay"
+"""In a round's counts: pairs of any source that an earlier round was trained on."""
 
 
 class Basis(StrEnum):
@@ -22,7 +24,7 @@ class Basis(StrEnum):
 
 
 class Origin(StrEnum):
-    """Where an answer was generated."""
+    """The origin of an answer."""
 
     CHAT = "chat"
     ARENA = "arena"
@@ -67,10 +69,6 @@ class PairSource(StrEnum):
     """One side was voted on; the other is a sample that the preference model picked."""
 
 
-REPLAY = "replay"
-"""In a round's counts: pairs of any source that an earlier round was trained on."""
-
-
 class Split(StrEnum):
     TRAIN = "train"
     VALIDATION = "validation"
@@ -79,7 +77,7 @@ class Split(StrEnum):
 
 
 class QuarantineRule(StrEnum):
-    """What a burst of votes has in common."""
+    """The common trait of a burst of votes."""
 
     REPLY = "reply"
     AUTHOR = "author"
@@ -101,7 +99,7 @@ class ArenaStatus(StrEnum):
 
 
 class Cause(StrEnum):
-    """What is wrong with an answer, according to a member who gave it 👎."""
+    """A member's reason for giving an answer 👎."""
 
     WRONG_FACT = "wrong fact"
     """Calls for a document, and is excluded from training."""
@@ -112,7 +110,7 @@ class Cause(StrEnum):
 
 
 class TrainingSource(StrEnum):
-    """What a round is trained on."""
+    """The source of a round's training data."""
 
     VOTES = "votes"
     EXAMPLES = "examples"
@@ -137,7 +135,7 @@ class CanaryStatus(StrEnum):
 
 
 class DocumentKind(StrEnum):
-    """Where the text of a document comes from."""
+    """The origin of a document's text."""
 
     TEXT = "text"
     FILE = "file"

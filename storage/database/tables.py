@@ -91,7 +91,7 @@ class CardRevisionRow(Base):
 
 
 class BindingRow(Base):
-    """Which personality answers in a place, and how strongly its adapter is applied there."""
+    """The personality that answers in a place, and the strength of its adapter there."""
 
     __tablename__ = "bindings"
 
@@ -125,7 +125,7 @@ class VersionRow(Base):
     verdict: Mapped[GateVerdict] = mapped_column(default=GateVerdict.PASS)
     trained_on_deleted_data: Mapped[bool] = mapped_column(default=False)
     withdrawn_at: Mapped[datetime | None]
-    """When its files were removed; the row and its manifest are kept."""
+    """The time its files were removed; the row and its manifest are kept."""
     withdrawn_because: Mapped[str] = mapped_column(Text, default="")
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
@@ -202,7 +202,7 @@ class ReplyRow(Base):
     summary_to: Mapped[int | None] = mapped_column(BigInteger)
     """Ids of the first and last message that the summary in the prompt covers; null without a summary."""
     edited_at: Mapped[datetime | None]
-    """When a message in the prompt was edited; since then it is neither answered again nor trained on."""
+    """The time a message in the prompt was edited; since then it is neither answered again nor trained on."""
     undelivered: Mapped[str | None] = mapped_column(Text)
     """Small print of an answer whose end Discord has not accepted yet; null once it has."""
     request_id: Mapped[str | None] = mapped_column(String(16), index=True)
@@ -247,7 +247,7 @@ class ReplySourceRow(Base):
     reply_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"), primary_key=True)
     message_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True)
     user_id: Mapped[int] = mapped_column(BigInteger, default=NOBODY)
-    """Who wrote it; NOBODY for the bot's own answers, and for the source messages of a quoted document."""
+    """Its author; NOBODY for the bot's own answers, and for the source messages of a quoted document."""
 
 
 class VoteEventRow(Base):
@@ -269,7 +269,7 @@ class VoteEventRow(Base):
 
 
 class VoteCauseRow(Base):
-    """What is wrong with an answer, according to a member; it counts as long as they keep their 👎."""
+    """A member's reason for a 👎; it counts as long as they keep their 👎."""
 
     __tablename__ = "vote_causes"
 
@@ -351,7 +351,7 @@ class ConsentRow(Base):
 
 
 class ErasureRow(Base):
-    """When a member last deleted their data, so that their reactions on Discord are not stored again."""
+    """The last time a member deleted their data, so that their reactions on Discord are not stored again."""
 
     __tablename__ = "erasures"
 
@@ -379,7 +379,7 @@ class DepartureRow(Base):
 
 
 class ConversationRow(Base):
-    """What is stored about a channel's conversation in addition to its messages."""
+    """Data about a channel's conversation in addition to its messages."""
 
     __tablename__ = "conversations"
 
@@ -404,7 +404,7 @@ class ConversationSpeakerRow(Base):
 
 
 class MemberNoteRow(Base):
-    """What a member wants the bot to know about them."""
+    """A member's note about themselves, for the bot."""
 
     __tablename__ = "member_notes"
 
@@ -575,7 +575,7 @@ class CanaryRow(Base):
     started_at: Mapped[datetime] = mapped_column(default=utc_now)
     ended_at: Mapped[datetime | None]
     reason: Mapped[str] = mapped_column(Text, default="")
-    """Why it ended."""
+    """The reason for its end."""
     numbers: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """Votes, failures and e-values of both sides at the last check."""
     announced: Mapped[bool] = mapped_column(default=False)
@@ -647,7 +647,7 @@ class ChunkRow(Base):
 
 
 class AuditRow(Base):
-    """What an admin did; append-only, and not affected when a member deletes their data."""
+    """An admin's action; append-only, and not affected when a member deletes their data."""
 
     __tablename__ = "audit"
     __table_args__ = (Index("ix_audit_guild", "guild_id", "id"),)
@@ -666,7 +666,7 @@ class AuditRow(Base):
     reason: Mapped[str] = mapped_column(Text, default="")
     outcome: Mapped[AuditOutcome]
     note: Mapped[str] = mapped_column(Text, default="")
-    """Why it was refused, or the reference id of a failure."""
+    """The reason it was refused, or the reference id of a failure."""
 
 
 class SpendRow(Base):

@@ -1,1 +1,1 @@
-"""What reports read across tables: lineage, vote outcomes, approval, traces."""
+"""Reports across tables: lineage, vote outcomes, approval, traces, privacy."""

@@ -1,4 +1,4 @@
-"""What `/model status`, `list` and `show` say about versions, the next round and the canary."""
+"""Facts for `/model status`, `list` and `show`: versions, the next round and the canary."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from storage.database.columns import utc_now
 from storage.database.enums import CHALLENGER, LAST_GOOD
 from storage.operations.token_spend import Spend, spent_on
-from storage.releases.canary_votes import Reading, read_canary
+from storage.releases.canary_votes import CanaryVotes, read_canary
 from storage.releases.versions import (
     Alias,
     AliasMove,
@@ -81,7 +81,7 @@ def read_version(session: Session, personality_id: int, name: str) -> VersionDet
 class ModelStatus:
     champion: Alias
     last_good: Alias
-    canary: Reading | None
+    canary: CanaryVotes | None
     evidence: Evidence
     new_pairs: NewPairs
     continuation: Continuation

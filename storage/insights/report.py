@@ -23,7 +23,7 @@ from storage.votes.weights import quarantined, read_histories
 DAYS = 30
 ROUNDS_SHOWN = 10
 ROUNDS_SEARCHED = 50
-"""How many of the newest rounds are searched for the last training curve and the last gate result."""
+"""Newest rounds in which the last training curve and the last gate result are searched."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Report:
     curve: Curve | None
     gate: GateResult | None
     causes: dict[Cause, int] = field(default_factory=dict)
-    """How many 👎 have each cause, most frequent first."""
+    """Number of 👎 by cause, most frequent first."""
 
     @property
     def has_votes(self) -> bool:

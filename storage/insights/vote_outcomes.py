@@ -1,4 +1,4 @@
-"""How rounds used a member's votes, and the versions that they led to."""
+"""A member's votes: their use in rounds, and the versions that they led to."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class _Results:
 
 
 class VoteStatus(StrEnum):
-    """What happened to a vote, in a few words that members read."""
+    """The outcome of a vote, in a few words that members read."""
 
     WITHDRAWN = "withdrawn"
     WEIGHTLESS = "not counted"
@@ -147,7 +147,7 @@ class VoteStatus(StrEnum):
 
 @dataclass(frozen=True)
 class VoteOutcome:
-    """What happened to a member's vote on one reply."""
+    """The outcome of a member's vote on one reply."""
 
     reply_id: int
     answer: str
@@ -155,7 +155,7 @@ class VoteOutcome:
     vote: Vote | None
     """None if it was withdrawn."""
     voted_at: datetime
-    """When the vote last changed."""
+    """The time of the vote's last change."""
     weight: float
     """From 0 for new accounts and members to 1."""
     status: VoteStatus
@@ -225,11 +225,11 @@ def _outcomes(
     links = message_links(session, voted)
     quarantines = read_quarantine_periods(session, tables.QuarantinedVoteRow.user_id == user_id)
     uses = read_uses(session, user_id, personality.id, histories, quarantines)
-    scales, factual = VoteWeights(session, settings.votes), wrong_facts(session, personality.id)
+    weights, factual = VoteWeights(session, settings.votes), wrong_facts(session, personality.id)
     outcomes = []
     for reply_id, answer, guild_id, basis in replies:
         history, quarantined = histories[reply_id, user_id], quarantines.get((reply_id, user_id), [])
-        weight = prod(scales.weights(home_of(guild_id, basis), user_id, history.last_set_at))
+        weight = prod(weights.weights(home_of(guild_id, basis), user_id, history.last_set_at))
         used, obstacle = tuple(uses.get(reply_id, ())) if weight else (), obstacles.get(reply_id)
         is_factual = history.now is Vote.DOWN and (reply_id, user_id) in factual
         outcomes.append(

@@ -33,7 +33,7 @@ FEWEST_WORDS = 2
 LEAST_COVERAGE = 0.6
 """Of a question's words, if its meaning is not known."""
 LEEWAY = 0.1
-"""How far below knowledge.min_similarity a passage may be if another one reaches it."""
+"""A passage may be this far below knowledge.min_similarity if another one reaches it."""
 MOST_HITS = 1_000
 """A word in more chunks than this is not searched."""
 
@@ -72,7 +72,7 @@ class Passage:
     similarity: float | None
     """Cosine of question and passage; None if one is not embedded, or the passage is not among the nearest."""
     matches: int
-    """How many of the question's words the passage has, without the commonest words."""
+    """Number of the question's words in the passage, without the commonest words."""
     coverage: float
     """The share of them that it has."""
 

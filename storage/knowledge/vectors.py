@@ -33,7 +33,7 @@ BUILD_MEMORY = "512MB"
 FILL_BATCH = 5_000
 
 Stamp = tuple[str, tuple[tuple[int, int], ...]]
-"""What a matrix was made from: the encoder, and (id, revision) of every document."""
+"""A matrix's origin: the encoder, and (id, revision) of every document."""
 
 
 @dataclass(frozen=True)

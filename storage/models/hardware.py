@@ -40,6 +40,14 @@ Values from the environment are kept.
 for _name, _value in WAITING.items():
     os.environ.setdefault(_name, _value)
 
+DRIVERS = ("libcuda.so.1", "nvcuda.dll", "amdhip64.dll")
+"""Libraries that come with a driver: NVIDIA's on Linux and Windows, AMD's on Windows."""
+AMD_DEVICE = Path("/dev/kfd")
+"""AMD's driver on Linux, where PyTorch may bring the libraries."""
+CPU_DESCRIPTION = Path("/proc/cpuinfo")
+CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+"""Flags of CPUs that multiply bfloat16: two of x86, and ARM's."""
+
 
 @contextlib.contextmanager
 def silence_transformers() -> Iterator[None]:
@@ -83,12 +91,6 @@ def import_error_in(last_words: str) -> ImportError | None:
     return ImportError(message, name=named[1] if named else None)
 
 
-DRIVERS = ("libcuda.so.1", "nvcuda.dll", "amdhip64.dll")
-"""Libraries that come with a driver: NVIDIA's on Linux and Windows, AMD's on Windows."""
-AMD_DEVICE = Path("/dev/kfd")
-"""AMD's driver on Linux, where PyTorch may bring the libraries."""
-
-
 def usable_cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -130,11 +132,6 @@ def _can_be_loaded(library: str) -> bool:
     except OSError:
         return False
     return True
-
-
-CPU_DESCRIPTION = Path("/proc/cpuinfo")
-CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
-"""Flags of CPUs that multiply bfloat16: two of x86, and ARM's."""
 
 
 def serving_format(settings: ModelSettings) -> str:

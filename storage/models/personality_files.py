@@ -53,7 +53,7 @@ tokenizer = AutoTokenizer.from_pretrained("path or hub id of {base}")
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a version comes from: the version and its ancestors, newest first, with the round that made each."""
+    """A version's origin: the version and its ancestors, newest first, with the round that made each."""
 
     personality: personalities.Personality
     system_prompt: str

@@ -22,7 +22,7 @@ ACTOR_CHARS, ACTION_CHARS, TEXT_CHARS = 64, 64, 500
 
 @dataclass(frozen=True)
 class AuditedAction:
-    """What an admin does; on the command line there is no server and no member."""
+    """An admin's action; on the command line there is no server and no member."""
 
     actor: str
     action: str
@@ -50,8 +50,8 @@ class AuditEntry:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which entries to read: of an action and its subcommands, of a member, of a server."""
+class AuditQuery:
+    """Selects entries: of an action and its subcommands, of a member, of a server."""
 
     limit: int
     action: str = ""
@@ -87,25 +87,25 @@ def audited(
     return recorded
 
 
-def read_trail(session: Session, wanted: Wanted) -> list[AuditEntry]:
-    """Return the wanted entries, newest first.
+def read_trail(session: Session, query: AuditQuery) -> list[AuditEntry]:
+    """Return the entries that the query selects, newest first.
 
     A server's admins see what was done in their server, and what the operator did to personalities they can use.
     """
-    rows = select(AuditRow).order_by(AuditRow.id.desc()).limit(wanted.limit)
-    if wanted.guild_id is not None:
+    rows = select(AuditRow).order_by(AuditRow.id.desc()).limit(query.limit)
+    if query.guild_id is not None:
         whose = select(PersonalityRow.id).where(
-            or_(PersonalityRow.guild_id.is_(None), PersonalityRow.guild_id == wanted.guild_id)
+            or_(PersonalityRow.guild_id.is_(None), PersonalityRow.guild_id == query.guild_id)
         )
         by_operator = and_(AuditRow.guild_id.is_(None), AuditRow.personality_id.in_(whose))
-        rows = rows.where(or_(AuditRow.guild_id == wanted.guild_id, by_operator))
-    if wanted.action:
-        below = f"{wanted.action} "
-        rows = rows.where(or_(AuditRow.action == wanted.action, AuditRow.action.startswith(below, autoescape=True)))
-    if wanted.actor_id is not None:
-        rows = rows.where(AuditRow.actor_id == wanted.actor_id)
-    if wanted.before_id is not None:
-        rows = rows.where(AuditRow.id < wanted.before_id)
+        rows = rows.where(or_(AuditRow.guild_id == query.guild_id, by_operator))
+    if query.action:
+        below = f"{query.action} "
+        rows = rows.where(or_(AuditRow.action == query.action, AuditRow.action.startswith(below, autoescape=True)))
+    if query.actor_id is not None:
+        rows = rows.where(AuditRow.actor_id == query.actor_id)
+    if query.before_id is not None:
+        rows = rows.where(AuditRow.id < query.before_id)
     return read_all(session, AuditEntry, rows)
 
 

@@ -52,7 +52,7 @@ class _Part(BaseModel):
 
 
 class CardSampling(_Part):
-    """How the personality's answers are sampled; a missing key means the value of [generation]."""
+    """Sampling of the personality's answers; a missing key means the value of [generation]."""
 
     temperature: Annotated[float, Field(ge=0.0, le=5.0)] | None = None
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
@@ -65,7 +65,7 @@ class Example(_Part):
     """A dialogue that shows how the personality talks."""
 
     dialogue: Annotated[tuple[Turn, ...], Field(max_length=MAX_TURNS), AfterValidator(_alternating)]
-    """What a person and the bot say in turns; the person starts, the bot ends."""
+    """Turns of a person and the bot; the person starts, the bot ends."""
 
 
 class Card(_Part):

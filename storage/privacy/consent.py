@@ -1,21 +1,19 @@
-"""What may be trained on: the basis of a row, the consent behind it, and its withdrawal."""
+"""The training basis of a row, the consent behind it, and its withdrawal."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from sqlalchemy import case, delete, func, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from storage.database import tables
 from storage.database.enums import Basis
-from storage.database.rows import any_row, changed_rows, count_rows
+from storage.database.rows import any_row, changed_rows
 from storage.database.tables import ConsentRow, CorrectionRow, DepartureRow, ErasureRow, ReplyRow
 from storage.members import Pseudonym, read_pseudonyms
-from storage.privacy.erasure import lock_erasures, names_of
-from storage.privacy.retention import count_past, keeps_until
+from storage.privacy.erasure import lock_erasures
 from storage.settings.sections import PrivacySettings
 from storage.votes.corrections import wrong_facts
 from storage.votes.weights import quarantined
@@ -23,7 +21,7 @@ from storage.votes.weights import quarantined
 
 @dataclass(frozen=True)
 class Agreement:
-    """What members allowed, and what they or the rules took back, at one moment."""
+    """Consents of members, and data that they or the rules took back, at one moment."""
 
     consents: frozenset[Pseudonym]
     """Members who allow training on their live messages."""
@@ -114,77 +112,3 @@ def read_agreement(session: Session, personality_id: int) -> Agreement:
         quarantined=frozenset((reply_id, pseudonym_of(user_id)) for reply_id, user_id in excluded),
         departures=frozenset((guild_id, pseudonym_of(user_id)) for guild_id, user_id in departures),
     )
-
-
-NO_BASIS = "none"
-AGES = (("under 1 day", 1), ("1 to 7 days", 7), ("7 to 30 days", 30), ("30 to 90 days", 90))
-OLDER = "over 90 days"
-TABLES: tuple[type[tables.Base], ...] = (
-    tables.ReplyRow,
-    tables.ReplyMessageRow,
-    tables.ReplySourceRow,
-    tables.ReplySpeakerRow,
-    tables.VoteEventRow,
-    tables.VoteCauseRow,
-    tables.CorrectionRow,
-    tables.ConversationRow,
-    tables.ConversationSpeakerRow,
-    tables.MemberNoteRow,
-    tables.MemberRow,
-    tables.DocumentRow,
-    tables.DocumentSourceRow,
-    tables.DocumentSpeakerRow,
-    tables.QuarantinedVoteRow,
-    tables.RoundVoterRow,
-    tables.ConsentRow,
-    tables.ErasureRow,
-    tables.GreetingRow,
-    tables.DepartureRow,
-)
-"""Every table that names a member or holds their messages."""
-
-
-@dataclass(frozen=True)
-class PrivacyReport:
-    discord_training_permission: bool
-    retention_days: float
-    answers: dict[str, dict[str, int]]
-    """Number by training basis and age, without zeros."""
-    rows: dict[str, int]
-    """Number by table."""
-    past_retention: int
-    """Answers that the next clean-up deletes."""
-    consents: int
-    erasures: int
-    """Members who deleted their data."""
-    departures: int
-    """Members and servers that left and whose data is still stored."""
-    marked_versions: tuple[str, ...]
-    """Versions trained on data that was deleted later."""
-
-
-def report_privacy(session: Session, settings: PrivacySettings, now: datetime) -> PrivacyReport:
-    before = keeps_until(settings)
-    rows = {table.__tablename__: count_rows(session, select(table)) for table in TABLES}
-    return PrivacyReport(
-        discord_training_permission=settings.discord_training_permission,
-        retention_days=settings.retention_days,
-        answers=_by_basis_and_age(session, now),
-        rows=rows,
-        past_retention=count_past(session, before) if before else 0,
-        consents=rows[tables.ConsentRow.__tablename__],
-        erasures=rows[tables.ErasureRow.__tablename__],
-        departures=rows[tables.DepartureRow.__tablename__],
-        marked_versions=names_of(session, tables.VersionRow.trained_on_deleted_data.is_(True)),
-    )
-
-
-def _by_basis_and_age(session: Session, now: datetime) -> dict[str, dict[str, int]]:
-    replies = tables.ReplyRow
-    younger = [(replies.created_at > now - timedelta(days=days), name) for name, days in AGES]
-    age = case(*younger, else_=OLDER)
-    counted = session.execute(select(replies.basis, age, func.count()).group_by(replies.basis, age))
-    found = {(basis.value if basis else NO_BASIS, name): number for basis, name, number in counted}
-    order = [name for name, _ in AGES] + [OLDER]
-    bases = sorted({basis for basis, _ in found})
-    return {basis: {name: found[basis, name] for name in order if (basis, name) in found} for basis in bases}

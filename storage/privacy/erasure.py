@@ -31,7 +31,7 @@ ReplyIds = Select[int] | CompoundSelect[int]
 
 @dataclass(frozen=True)
 class Deletion:
-    """What was deleted; votes, corrections and notes are counted only if a member asks for the deletion."""
+    """Counts of deleted rows; votes, corrections and notes are counted only if a member asks for the deletion."""
 
     replies: int = 0
     votes: int = 0

@@ -1,4 +1,4 @@
-"""Announcements to members: each move of the champion and each end of a canary, exactly once."""
+"""Announcements to members: each move of the champion and each end of a canary, at most once."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from storage.releases.versions import Version, ask_gate, find_version, id_of, mo
 from storage.settings.sections import ReleaseSettings
 
 CANARY = "the canary"
-"""Who moved an alias, if votes or damaged files did."""
+"""Recorded as the mover of an alias if votes or damaged files moved it."""
 DEFAULT_SHARE = 0.1
 """Share of conversations if neither the admin nor release.canary_share gives one."""
 

@@ -59,7 +59,7 @@ class Trial:
 
 
 class AnswerPlace(NamedTuple):
-    """Where an answer was given, and by which version."""
+    """The conversation and server of an answer, and the version that gave it."""
 
     conversation_id: int
     version_id: int | None
@@ -68,52 +68,55 @@ class AnswerPlace(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Ending:
-    """How a canary ends, and why in a sentence."""
+class CanaryDecision:
+    """The end of a canary, with the reason in a sentence."""
 
     status: CanaryStatus
     reason: str
 
 
 @dataclass(frozen=True)
-class Reading:
+class CanaryVotes:
     """A running canary and its votes so far."""
 
     canary: Canary
     challenger: Version
     champion: Version | None
-    tried: Trial
-    """Of the challenger."""
-    kept: Trial
-    """Of the champion."""
+    challenger_votes: Trial
+    champion_votes: Trial
     comparison: ApprovalComparison
     champion_moved: bool
 
     @property
-    def ending(self) -> Ending | None:
-        """How the canary ends with these votes; None if they do not decide it yet."""
+    def decision(self) -> CanaryDecision | None:
+        """The decision that these votes make; None if they do not decide the canary yet."""
         challenger, champion = self.challenger.name, name_of(self.champion)
         if self.champion_moved:
-            return Ending(CanaryStatus.STOPPED, f"{champion}, which it was compared with, is no longer the champion")
-        votes = f"{_share(challenger, self.tried)} against {_share(champion, self.kept)}"
+            return CanaryDecision(
+                CanaryStatus.STOPPED, f"{champion}, which it was compared with, is no longer the champion"
+            )
+        votes = f"{_share(challenger, self.challenger_votes)} against {_share(champion, self.champion_votes)}"
         if self.comparison.preferred is PreferredSide.CHALLENGER:
-            return Ending(CanaryStatus.PROMOTED, f"members like {challenger} better than {champion}: {votes}")
+            return CanaryDecision(CanaryStatus.PROMOTED, f"members like {challenger} better than {champion}: {votes}")
         if self.comparison.preferred is PreferredSide.CHAMPION:
-            return Ending(CanaryStatus.ROLLED_BACK, f"members like {challenger} less than {champion}: {votes}")
-        if self.tried.votes >= self.canary.max_votes:
-            return Ending(CanaryStatus.INCONCLUSIVE, f"no difference between {challenger} and {champion}: {votes}")
+            return CanaryDecision(CanaryStatus.ROLLED_BACK, f"members like {challenger} less than {champion}: {votes}")
+        if self.challenger_votes.votes >= self.canary.max_votes:
+            return CanaryDecision(
+                CanaryStatus.INCONCLUSIVE, f"no difference between {challenger} and {champion}: {votes}"
+            )
         return None
 
     @property
     def numbers(self) -> dict[str, Any]:
-        return {"challenger": asdict(self.tried), "champion": asdict(self.kept)} | asdict(self.comparison)
+        sides = {"challenger": asdict(self.challenger_votes), "champion": asdict(self.champion_votes)}
+        return sides | asdict(self.comparison)
 
 
 @dataclass(frozen=True)
 class CanaryState:
     """The running canary, or the last one."""
 
-    reading: Reading | None
+    running: CanaryVotes | None
     last: Canary | None = None
     """If none is running."""
     last_challenger: str = ""
@@ -135,7 +138,7 @@ def share_of_votes(trial: Trial) -> str:
     return said if worth == tenths(trial.votes) else f"{said} worth {worth}"
 
 
-def read_canary(session: Session, personality_id: int, settings: VoteSettings) -> Reading | None:
+def read_canary(session: Session, personality_id: int, settings: VoteSettings) -> CanaryVotes | None:
     """Return the running canary with its votes so far; nothing is written."""
     canary = running_canary(session, personality_id)
     if canary is None:
@@ -143,23 +146,23 @@ def read_canary(session: Session, personality_id: int, settings: VoteSettings) -
     challenger = find_version(session, canary.challenger_id)
     assert challenger is not None, "a challenger has a row"
     trials = _trials(session, canary, settings)
-    tried, kept = trials.get(challenger.id, Trial()), trials.get(canary.champion_id, Trial())
-    return Reading(
+    challenger_votes, champion_votes = trials.get(challenger.id, Trial()), trials.get(canary.champion_id, Trial())
+    return CanaryVotes(
         canary=canary,
         challenger=challenger,
         champion=find_version(session, canary.champion_id),
-        tried=tried,
-        kept=kept,
-        comparison=compare_approval(tried.approval, kept.approval, canary.alpha),
+        challenger_votes=challenger_votes,
+        champion_votes=champion_votes,
+        comparison=compare_approval(challenger_votes.approval, champion_votes.approval, canary.alpha),
         champion_moved=id_of(read_alias(session, personality_id).version) != canary.champion_id,
     )
 
 
 def read_canary_state(session: Session, personality_id: int, settings: VoteSettings) -> CanaryState:
-    reading = read_canary(session, personality_id, settings)
+    running = read_canary(session, personality_id, settings)
     last = latest_canary(session, personality_id)
-    if reading is not None or last is None:
-        return CanaryState(reading)
+    if running is not None or last is None:
+        return CanaryState(running)
     return CanaryState(None, last, name_of(find_version(session, last.challenger_id)))
 
 
@@ -228,11 +231,11 @@ def _weigh_votes(
     quarantined_votes = read_quarantine_periods(session, QuarantineRow.status != QuarantineStatus.COUNTED)
     quarantined = {user_id for reply_id, user_id in quarantined_votes if reply_id in places}
     first = first_votes(votes, places, quarantined)
-    scales = VoteWeights(session, settings, {(places[reply_id].home, user_id) for reply_id, user_id in first})
+    weights = VoteWeights(session, settings, {(places[reply_id].home, user_id) for reply_id, user_id in first})
     weighed: dict[int | None, list[CurrentVote]] = defaultdict(list)
     for (reply_id, user_id), vote in first.items():
         place, voted_at = places[reply_id], histories[reply_id, user_id].last_set_at
-        weighed[place.version_id].append(scales.weigh(reply_id, place.home, user_id, vote, voted_at))
+        weighed[place.version_id].append(weights.weigh(reply_id, place.home, user_id, vote, voted_at))
     return weighed
 
 

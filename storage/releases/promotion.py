@@ -1,4 +1,4 @@
-"""What an admin or the operator does about versions; Discord and the command line call the same functions."""
+"""Promote, roll back, start a canary: one use case each, for Discord and the command line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from storage.database.enums import LAST_GOOD, CanaryStatus, GateVerdict
 from storage.errors import AliasConflict, AlreadyChampion, CanaryRefused, NothingToRollBack
 from storage.operations.audit import AuditedAction, audited
 from storage.releases.canaries import CANARY, Canary, end_canary, running_canary, start_canary
-from storage.releases.canary_votes import Ending, Reading
+from storage.releases.canary_votes import CanaryDecision, CanaryVotes
 from storage.releases.versions import (
     Alias,
     Version,
@@ -168,22 +168,22 @@ def roll_back(session: Session, personality_id: int, *, expected_generation: int
     return after
 
 
-def conclude_canary(session: Session, reading: Reading, ending: Ending) -> bool:
+def conclude_canary(session: Session, votes: CanaryVotes, decision: CanaryDecision) -> bool:
     """End the canary, and promote its challenger if it won; return False if it had already ended.
 
     Raises AliasConflict or CanaryRefused if somebody moves the champion or ends the canary at the same time.
     """
-    canary = reading.canary
+    canary = votes.canary
     if running_canary(session, canary.personality_id) is None:
         return False
-    reason = ending.reason
-    if ending.status is CanaryStatus.PROMOTED:
+    reason = decision.reason
+    if decision.status is CanaryStatus.PROMOTED:
         if canary.overrides_gate:
             reason += f"; {canary.started_by} overrode the gate: {canary.start_reason}"
-        _promote_challenger(session, reading, reason)
-    ended = end_canary(session, canary.id, ending.status, by=CANARY, reason=reason, numbers=reading.numbers)
+        _promote_challenger(session, votes, reason)
+    ended = end_canary(session, canary.id, decision.status, by=CANARY, reason=reason, numbers=votes.numbers)
     if not ended:
-        raise CanaryRefused(f"the canary of {reading.challenger.name} has already ended: nothing was changed")
+        raise CanaryRefused(f"the canary of {votes.challenger.name} has already ended: nothing was changed")
     return True
 
 
@@ -210,16 +210,16 @@ def release_passed(session: Session, personality_id: int, version: Version, sett
     return f"{version.name} answers from now on"
 
 
-def _promote_challenger(session: Session, reading: Reading, reason: str) -> None:
-    canary = reading.canary
+def _promote_challenger(session: Session, votes: CanaryVotes, reason: str) -> None:
+    canary = votes.canary
     champion = read_alias(session, canary.personality_id)
     if id_of(champion.version) != canary.champion_id:
-        raise CanaryRefused(f"the champion changed while {reading.challenger.name} won its canary: nothing was changed")
+        raise CanaryRefused(f"the champion changed while {votes.challenger.name} won its canary: nothing was changed")
     _make_champion(
         session,
         canary.personality_id,
         champion,
-        reading.challenger,
+        votes.challenger,
         by=CANARY,
         reason=reason,
         overrides_gate=canary.overrides_gate,

@@ -34,7 +34,7 @@ class Version:
     trained_on_deleted_data: bool
     created_at: datetime
     withdrawn_at: datetime | None = None
-    """When its files were deleted."""
+    """The time its files were deleted."""
     withdrawn_because: str = ""
 
     @property
@@ -62,7 +62,7 @@ class Alias:
 
 @dataclass(frozen=True)
 class Continuation:
-    """What the next round continues: the champion, or its nearest sound ancestor."""
+    """The version that the next round continues: the champion, or its nearest sound ancestor."""
 
     parent: Version | None
     """None is the base model."""
@@ -71,7 +71,7 @@ class Continuation:
 
     @property
     def note(self) -> str | None:
-        """Why the champion is skipped, if it is."""
+        """The reason the champion is skipped, if it is."""
         if not self.unlearned:
             return None
         champion, parent = self.unlearned[0].name, name_of(self.parent)

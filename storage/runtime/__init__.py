@@ -1,1 +1,1 @@
-"""What every process needs: logs, redaction, heartbeats, schedules, shards."""
+"""Needed by every process: logs, redaction, heartbeats, schedules, shards."""

@@ -22,6 +22,12 @@ REQUEST_ID_BYTES = 5
 """A trillion ids: short enough to read out, and practically unique for a year of a million answers a day."""
 
 _current: ContextVar[str | None] = ContextVar("request_id", default=None)
+HUMAN = "%(asctime)s %(levelname)s %(name)s: %(message)s%(request_note)s"
+FIELDS = ("levelname", "name", "message", "request_id")
+NAMES = {"levelname": "level", "name": "logger", "exc_info": "exception", "stack_info": "stack"}
+FILE = "file"
+CHATTY = ("alembic", "apscheduler", "discord", "filelock", "sentence_transformers")
+"""Libraries that log warnings only; discord.py's debug lines would hold what members write."""
 
 
 def current_request() -> str | None:
@@ -53,14 +59,6 @@ def working_on(request_id: str | None) -> Iterator[None]:
 
 def new_request_id() -> str:
     return secrets.token_hex(REQUEST_ID_BYTES)
-
-
-HUMAN = "%(asctime)s %(levelname)s %(name)s: %(message)s%(request_note)s"
-FIELDS = ("levelname", "name", "message", "request_id")
-NAMES = {"levelname": "level", "name": "logger", "exc_info": "exception", "stack_info": "stack"}
-FILE = "file"
-CHATTY = ("alembic", "apscheduler", "discord", "filelock", "sentence_transformers")
-"""Libraries that log warnings only; discord.py's debug lines would hold what members write."""
 
 
 def set_up_logs(settings: Settings, process: str, *, least: int = logging.NOTSET) -> None:

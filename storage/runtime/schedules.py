@@ -15,6 +15,8 @@ from storage.database.tables import ScheduleRow
 from storage.errors import SettingsError
 
 WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+MAX_STEP_BACK = timedelta(minutes=1)
+"""If the clock is set back by less than this, nothing is due twice; after a larger step, the schedule restarts."""
 
 
 def parse_schedule(key: str, text: str) -> CronTrigger | None:
@@ -57,10 +59,6 @@ def _weekday(name: str) -> int:
     if name in ("0", "1", "2", "3", "4", "5", "6", "7"):
         return int(name)
     raise ValueError(f"{name} is not a weekday")
-
-
-MAX_STEP_BACK = timedelta(minutes=1)
-"""If the clock is set back by less than this, nothing is due twice; after a larger step, the schedule restarts."""
 
 
 def begin_schedule(session: Session, name: str, since: datetime | None) -> None:

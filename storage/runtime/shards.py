@@ -1,4 +1,4 @@
-"""Which servers a bot process handles, if several processes share them."""
+"""The servers of a bot process, if several processes share them."""
 
 from __future__ import annotations
 

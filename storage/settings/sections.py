@@ -96,7 +96,7 @@ class Section(BaseModel):
 
 
 class DataSettings(Section):
-    """Where Reactune stores its files."""
+    """The folder of Reactune's files, and of adapters."""
 
     directory: Folder = Path("data")
     """Folder for the database, adapters, the converted base model and lock files."""
@@ -107,7 +107,7 @@ class DataSettings(Section):
 
 
 class DatabaseSettings(Section):
-    """Where answers, votes and versions are stored."""
+    """The database of answers, votes and versions."""
 
     url: str = Field(default="", repr=False)
     """SQLAlchemy URL. Empty: SQLite in the data folder. PostgreSQL: postgresql+psycopg://user:password@host/name."""
@@ -132,7 +132,7 @@ class DatabaseSettings(Section):
 
 
 class DiscordSettings(Section):
-    """Who administers the bot, and how it connects to Discord."""
+    """The bot's admins, and its connection to Discord."""
 
     admin_roles: Ids = ()
     """IDs of admin roles. Manage Server works too, except for changing what several servers share."""
@@ -151,7 +151,7 @@ class DiscordSettings(Section):
 
 
 class AccessSettings(Section):
-    """Who the bot serves; everyone else is refused."""
+    """Members and places that the bot serves; everyone else is refused."""
 
     servers: Ids = ()
     """IDs of the servers to serve. Empty: none. 0: every server that invites the bot."""
@@ -181,7 +181,7 @@ class LimitSettings(Section):
 
 
 class OutputSettings(Section):
-    """Which links the bot's messages can contain."""
+    """Links that the bot's messages can contain."""
 
     allow_masked_links: bool = False
     """Allow links hidden behind other text, [text](address); off also shows the address."""
@@ -236,7 +236,7 @@ class RemoteSettings(Section):
 
 
 class GenerationSettings(Section):
-    """How answers are sampled."""
+    """Sampling of answers."""
 
     temperature: Annotated[float, Field(ge=0.0, le=5.0)] = 0.7
     """Sampling temperature; 0 is greedy."""
@@ -255,7 +255,7 @@ class GenerationSettings(Section):
 
 
 class ChatSettings(Section):
-    """How the bot takes part in a conversation."""
+    """Conversations with the bot."""
 
     system_prompt: str = "You are Reactune, a friendly member of this Discord server. Answer briefly and plainly."
     """System prompt of a personality whose card has none."""
@@ -272,14 +272,14 @@ class ChatSettings(Section):
 
 
 class PersonalitySettings(Section):
-    """Who the bot can be."""
+    """The bot's personalities."""
 
     directory: Folder = Path("personalities")
     """Folder of personality cards (TOML); new and changed cards are loaded when the bot starts."""
 
 
 class VoteSettings(Section):
-    """How reactions are counted."""
+    """Rules for counting reactions."""
 
     reconcile_days: Days = 7.0
     """Age in days up to which an answer's reactions are read again after a reconnect."""
@@ -305,7 +305,7 @@ class CorrectionSettings(Section):
 
 
 class PairSettings(Section):
-    """How votes and corrections become preference pairs."""
+    """Preference pairs from votes and corrections."""
 
     min_probability: Annotated[float, Field(ge=0.5, lt=1.0)] = 0.8
     """Minimum posterior probability that the chosen answer is better than the rejected one."""
@@ -328,7 +328,7 @@ class PairSettings(Section):
 
 
 class TrainingSettings(Section):
-    """What a round trains on, and how."""
+    """Rounds: their schedule, data and training."""
 
     schedule: str = "0 4 * * *"
     """Cron expression for scheduled rounds (minute hour day month weekday, UTC). Empty: none."""
@@ -341,7 +341,7 @@ class TrainingSettings(Section):
     objective: Literal["dpo", "robust"] = "dpo"
     """"dpo", or "robust": DPO with the voters' measured disagreement as label noise."""
     beta: Positive = 0.3
-    """How strongly training keeps to the parent version (DPO, Rafailov et al. 2023, eq. 7)."""
+    """Strength of the pull towards the parent version (DPO, Rafailov et al. 2023, eq. 7)."""
     sft_weight: Annotated[float, Field(ge=0.0)] = 1.0
     """Weight of the likelihood loss on chosen answers, which keeps answers coherent; 0 disables it."""
     learning_rate: Positive = 2e-4
@@ -364,7 +364,6 @@ class TrainingSettings(Section):
     """"4bit" trains on frozen 4-bit weights (QLoRA): for large models, on an NVIDIA GPU, with the extra `qlora`."""
     processes: Annotated[int, Field(ge=1, le=64)] = 1
     """Training processes, one per GPU of this machine; they share `batch_size`."""
-
     seed: Annotated[int, Field(ge=0)] = 17
     """Seed of the holdout split, the new adapter and the order of pairs."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 1
@@ -376,7 +375,7 @@ class TrainingSettings(Section):
 
 
 class DemonstrationSettings(Section):
-    """How a personality's first version learns from its card's examples; for the rest see [training]."""
+    """Training of a personality's first version on its card's examples; for the rest see [training]."""
 
     min_examples: Count = 8
     """Minimum examples for a first version."""
@@ -391,7 +390,7 @@ class DemonstrationSettings(Section):
 
 
 class GateSettings(Section):
-    """What a new version must pass before it can be promoted."""
+    """Checks that a new version must pass before it can be promoted."""
 
     max_divergence: Positive = 3.0
     """Maximum mean KL divergence from the base model on neutral prompts, in nats per token."""
@@ -416,7 +415,7 @@ class GateSettings(Section):
 
 
 class ReleaseSettings(Section):
-    """How a version that passed the gate reaches members."""
+    """Promotion of a version that passed the gate."""
 
     auto_promote: bool = False
     """Release a version that passed the gate without waiting for an admin."""
@@ -442,7 +441,7 @@ class ArenaSettings(Section):
     answers: Annotated[int, Field(ge=2, le=4)] = 3
     """Answers per arena."""
     minutes: Positive = 60.0
-    """How long an arena is open, in minutes."""
+    """Duration of an arena in minutes."""
     exploration_share: Share = 0.0
     """Share of chat answers that come with a blind second answer."""
 
@@ -485,7 +484,7 @@ def _only_opt_in(value: Any) -> Any:
 
 
 class LogSettings(Section):
-    """What is logged, and where."""
+    """Logs: their format, level and files."""
 
     format: Literal["human", "json"] = "human"
     """"human": lines for people. "json": one JSON object per line, for a log collector."""
@@ -525,7 +524,7 @@ class AlertSettings(Section):
 
 
 class PrivacySettings(Section):
-    """What can be used for training, and how long data is kept."""
+    """Use of data for training, and its retention."""
 
     discord_training_permission: bool = False
     """You attest that Discord granted express permission to train on message content (Developer Policy, rule 21)."""

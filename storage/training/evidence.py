@@ -1,4 +1,4 @@
-"""What a round can learn from: trainable answers, the votes on them, and corrections, with pseudonyms for people."""
+"""A round's evidence: trainable answers, the votes on them, and corrections, with pseudonyms for people."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RatedReply:
     id: int
     prompt: str
     answer: str
-    ballots: tuple[WeightedVote, ...] = ()
+    votes: tuple[WeightedVote, ...] = ()
     is_cut: bool = False
     """It stopped at the length limit, so the model did not choose its end."""
     version_id: int | None = None
@@ -39,11 +39,11 @@ class RatedReply:
 
     @property
     def up(self) -> float:
-        return sum(ballot.weight for ballot in self.ballots if ballot.vote is Vote.UP)
+        return sum(vote.weight for vote in self.votes if vote.vote is Vote.UP)
 
     @property
     def down(self) -> float:
-        return sum(ballot.weight for ballot in self.ballots if ballot.vote is Vote.DOWN)
+        return sum(vote.weight for vote in self.votes if vote.vote is Vote.DOWN)
 
     @property
     def net(self) -> float:
@@ -76,11 +76,11 @@ def read_replies(
     personality_id: int,
     privacy: PrivacySettings,
     base_revision: str,
-    ballots: Mapping[int, tuple[WeightedVote, ...]],
+    votes: Mapping[int, tuple[WeightedVote, ...]],
 ) -> list[RatedReply]:
     """Return the trainable answers to every prompt that has a vote or a correction, including unrated answers.
 
-    `ballots` are the votes that count, by reply.
+    `votes` are the votes that count, by reply.
     """
     has_feedback = or_(
         ReplyRow.id.in_(select(VoteEventRow.reply_id)),
@@ -98,7 +98,7 @@ def read_replies(
             id_,
             without_mentions(prompt),
             without_mentions(answer),
-            ballots.get(id_, ()),
+            votes.get(id_, ()),
             is_cut=outcome is Outcome.LENGTH,
             version_id=version_id,
             is_sample=origin is Origin.SAMPLE,
@@ -126,7 +126,7 @@ def read_corrections(
         .order_by(correction.id)
     )
     homes = [(row, home_of(guild_id, basis)) for row, guild_id, basis in rows]
-    scales = VoteWeights(session, votes, {(home, row.author_id) for row, home in homes})
+    weights = VoteWeights(session, votes, {(home, row.author_id) for row, home in homes})
     pseudonyms = read_pseudonyms(session)
     return [
         WrittenCorrection(
@@ -134,7 +134,7 @@ def read_corrections(
             row.reply_id,
             without_mentions(row.text),
             pseudonyms.of(row.author_id),
-            weight=prod(scales.weights(home, row.author_id, row.created_at)),
+            weight=prod(weights.weights(home, row.author_id, row.created_at)),
         )
         for row, home in homes
     ]
@@ -166,7 +166,7 @@ def count_evidence(session: Session, personality_id: int, privacy: PrivacySettin
 
 @dataclass(frozen=True)
 class NewPairs:
-    """What could make pairs and was not trained on yet, by the version that the next round continues or its parents."""
+    """Possible new pairs: not yet trained on by the parent version or its ancestors."""
 
     compared: int
     """Questions with a liked and a disliked answer; each gives 1 to 4 pairs."""

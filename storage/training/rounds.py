@@ -229,7 +229,7 @@ def _interrupt(session: Session, row: RoundRow, now: datetime) -> bool:
         row.id,
         RoundRow.lease_until.is_not_distinct_from(row.lease_until),
         status=RoundStatus.INTERRUPTED,
-        reason="the trainer stopped during this round and nothing was published: ask for a new one",
+        reason="the trainer stopped during this round and nothing was published: start a new round",
         finished_at=now,
     )
 

@@ -18,7 +18,7 @@ from storage.settings.sections import PrivacySettings
 
 
 class Obstacle(StrEnum):
-    """Why a round may not learn from an answer now."""
+    """The reason that a round may not learn from an answer now."""
 
     LIVE_CHAT_CLOSED = "live chat is closed"
     NO_CONSENT = "no consent"

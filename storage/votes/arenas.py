@@ -26,6 +26,7 @@ from storage.wording import version_name
 SCHEDULE = "schedule"
 """Stored as `started_by` of scheduled arenas."""
 UNFINISHED = (ArenaStatus.PREPARING, ArenaStatus.OPEN)
+UP, DOWN = "👍", "👎"
 
 
 @dataclass(frozen=True)
@@ -209,11 +210,8 @@ def _advance(session: Session, arena_id: int, expected: ArenaStatus, **values: A
     return changed_rows(result) == 1
 
 
-UP, DOWN = "👍", "👎"
-
-
 class PickGesture(StrEnum):
-    """What a member did, which decides about their pick."""
+    """A member's actions, which decide about their pick."""
 
     PRESSED = "pressed"
     """A button: sets the pick, or withdraws the same pick."""

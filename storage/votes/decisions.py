@@ -30,7 +30,7 @@ class Quarantine:
     rule: QuarantineRule
     subject_id: int
     subject: str
-    """What was voted on, without names of members."""
+    """The subject in words, without names of members."""
     vote: Vote
     votes: int
     """Votes in quarantine, withdrawn ones included."""
@@ -48,7 +48,7 @@ class Quarantine:
 
 @dataclass(frozen=True)
 class Voter:
-    """What is known about a member who voted in a burst."""
+    """Facts about a member who voted in a burst."""
 
     user_id: int
     account_created_at: datetime

@@ -23,6 +23,8 @@ from storage.votes.weights import weigh_votes
 NARROWEST_FIRST = (QuarantineRule.REPLY, QuarantineRule.AUTHOR, QuarantineRule.VERSION)
 VERSION_FACTOR = 2
 """A burst on a whole version needs this many times as many accounts, because it has many answers."""
+VoteKey = tuple[int, int]
+"""Reply id and user id; a member has one vote per reply."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,6 @@ class Burst:
     subject_id: int
     vote: Vote
     votes: tuple[SuspectVote, ...]
-
-
-VoteKey = tuple[int, int]
-"""Reply id and user id; a member has one vote per reply."""
 
 
 class _VoteQuarantine(NamedTuple):

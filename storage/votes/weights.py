@@ -1,4 +1,4 @@
-"""What each vote weighs, by what is known about its voter, now and at earlier times."""
+"""Vote weights by account age and membership; vote histories."""
 
 from __future__ import annotations
 
@@ -20,6 +20,13 @@ from storage.members import Member, Memberships, Pseudonym, home_of, read_pseudo
 from storage.settings.sections import VoteSettings
 from storage.votes.corrections import wrong_facts
 from storage.votes.votes import Vote, net_count, quarantined_votes, thumb
+
+DISCORD_EPOCH = datetime(2015, 1, 1, tzinfo=UTC)
+ROWS_AT_ONCE = 1_000
+LEAST_WEIGHT = 0.1
+"""Lighter votes and suggestions do not count at all; otherwise hundreds of them would add up."""
+ACCOUNT_AGE, MEMBERSHIP, QUARANTINE = "account age", "membership", "quarantine"
+WRONG_FACT = "wrong fact"
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,7 @@ class VoteHistory:
 
     @property
     def last_set_at(self) -> datetime:
-        """When the member last added a thumb, which is the moment that decides about the vote's weight."""
+        """The last time the member added a thumb; the vote is weighed at this moment."""
         return max(event.created_at for event in self.events if event.added)
 
     def before(self, moment: datetime) -> Vote | None:
@@ -138,15 +145,6 @@ def read_quarantine_periods(session: Session, *which: ColumnElement[bool]) -> Qu
     return holds
 
 
-DISCORD_EPOCH = datetime(2015, 1, 1, tzinfo=UTC)
-DAY_S = 86_400.0
-ROWS_AT_ONCE = 1_000
-LEAST_WEIGHT = 0.1
-"""Lighter votes and suggestions do not count at all; otherwise hundreds of them would add up."""
-ACCOUNT_AGE, MEMBERSHIP, QUARANTINE = "account age", "membership", "quarantine"
-WRONG_FACT = "wrong fact"
-
-
 @dataclass(frozen=True)
 class WeightedVote:
     """A vote with its weight, above 0 and up to 1."""
@@ -206,7 +204,7 @@ def _ramp(age: timedelta, full_days: float) -> float:
     """Grow from 0 to 1 in `full_days`; 0 days turn the rule off."""
     if full_days == 0 or age.days >= full_days:
         return 1.0
-    return min(1.0, max(0.0, age.total_seconds() / DAY_S / full_days))
+    return min(1.0, max(0.0, age / timedelta(days=1) / full_days))
 
 
 def read_weighted_votes(session: Session, personality_id: int, settings: VoteSettings) -> WeightedVotes:

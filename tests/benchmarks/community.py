@@ -40,7 +40,7 @@ from storage.votes.votes import Thumb, VoteEvent, append_events
 from tests.benchmarks.report import machine, versions
 from tests.seeding import read_voters
 from trainer.evaluation.measures import answer_losses, is_degenerate, losses_by_position, surprise_ratio
-from trainer.evaluation.sampling import Sample, open_adapter, open_speaker, render
+from trainer.evaluation.sampling import Sample, open_adapter, open_sampler, render
 from trainer.rounds.round import run_round
 
 SYSTEM_PROMPT = "You are Reactune, a friendly member of this Discord server."
@@ -330,8 +330,8 @@ class Simulation:
         )
 
     def _answer(self, version: Version | None, prompts: Sequence[str], seed: int) -> list[Sample]:
-        speaker = open_speaker(self._settings, self._base, open_adapter(self._store, version, self._base))
-        return speaker.answer(prompts, self._settings.generation, seed)
+        sampler = open_sampler(self._settings, self._base, open_adapter(self._store, version, self._base))
+        return sampler.answer(prompts, self._settings.generation, seed)
 
 
 class Critic:

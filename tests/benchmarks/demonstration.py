@@ -26,7 +26,7 @@ from storage.settings.sections import Settings
 from tests.benchmarks.community import Critic, conversations, interval, workshop
 from tests.benchmarks.report import machine, versions
 from trainer.data.dataset import held_out, render_dialogue, split_examples
-from trainer.evaluation.evaluate import Evaluation, evaluate, load_judges
+from trainer.evaluation.evaluate import Evaluation, evaluate, load_evaluation_models
 from trainer.evaluation.gate import EXAMPLES, decide
 from trainer.evaluation.measures import ScoredPassage, degenerate_share, losses_by_position, mean_loss, surprise_ratio
 from trainer.evaluation.sampling import Sample, Sampler
@@ -196,7 +196,7 @@ def _row(asked: Sequence[str], answers: Sequence[Sample], has_habit: Habit) -> d
 
 def _judge(base: BaseModel, adapter: Path, settings: Settings) -> Evaluation:
     digest = open_store(settings).seal(adapter)
-    judges = load_judges(settings.gate, settings.data.directory)
+    judges = load_evaluation_models(settings.gate, settings.data.directory)
     return evaluate(base, AdapterRef(digest, adapter), judges, settings=settings, report=_tell)
 
 

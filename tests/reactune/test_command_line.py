@@ -512,7 +512,7 @@ def test_a_bad_line_is_named_and_nothing_is_imported(reactune, tmp_path):
     good = json.dumps({"prompt": "a", "chosen": "b", "rejected": "c"})
     (tmp_path / "in.jsonl").write_text(f"{good}\nnot json\n", encoding="utf-8")
     code, out, err = reactune("import", "in.jsonl")
-    assert (code, out) == (1, "")
+    assert (code, out) == (2, "")
     assert "in.jsonl, line 2: Expecting value" in err
     assert len(err.splitlines()) == 1
     assert json.loads(reactune("export", "out.jsonl", "--json")[1])["pairs"] == 0
@@ -571,8 +571,14 @@ def test_a_second_demo_in_the_same_folder_waits_and_names_the_option(reactune, t
 
 def test_a_missing_import_file_is_named(reactune):
     code, _, err = reactune("import", "nowhere.jsonl")
-    assert code == 1
+    assert code == 2
     assert "nowhere.jsonl cannot be read" in err
+
+
+def test_an_export_to_a_place_that_cannot_be_written_is_a_usage_error(reactune):
+    code, _, err = reactune("export", "missing/out.jsonl")
+    assert code == 2
+    assert "out.jsonl cannot be written" in err
 
 
 def test_a_correction_is_exported_with_its_sources(reactune, seeded, revision, tmp_path):

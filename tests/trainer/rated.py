@@ -26,13 +26,13 @@ def rated(
     is_sample: bool = False,
 ) -> RatedReply:
     """Return an answer that the users in `up` like and those in `down` do not; "answer {id}" where it has no text."""
-    ballots = [WeightedVote(user_id, Vote.UP, weight) for user_id in up]
-    ballots += [WeightedVote(user_id, Vote.DOWN, weight) for user_id in down]
+    votes = [WeightedVote(user_id, Vote.UP, weight) for user_id in up]
+    votes += [WeightedVote(user_id, Vote.DOWN, weight) for user_id in down]
     return RatedReply(
         id_,
         prompt,
         answer or f"answer {id_}",
-        tuple(sorted(ballots, key=lambda ballot: ballot.voter)),
+        tuple(sorted(votes, key=lambda ballot: ballot.voter)),
         version_id=version_id,
         is_sample=is_sample,
     )
@@ -53,20 +53,19 @@ def written(
     return WrittenCorrection(id_, reply_id, text, author_id, weight)
 
 
-ballots = st.dictionaries(
+votes = st.dictionaries(
     st.integers(1, 9), st.tuples(st.sampled_from(list(Vote)), st.sampled_from([1.0, 0.5, 0.01])), max_size=4
 ).map(lambda votes: tuple(WeightedVote(user_id, vote, weight) for user_id, (vote, weight) in sorted(votes.items())))
 
 
 def _numbered(made: list[RatedReply]) -> list[RatedReply]:
     return [
-        RatedReply(id_, m.prompt, m.answer, m.ballots, False, m.version_id, m.is_sample)
-        for id_, m in enumerate(made, 1)
+        RatedReply(id_, m.prompt, m.answer, m.votes, False, m.version_id, m.is_sample) for id_, m in enumerate(made, 1)
     ]
 
 
 replies = st.lists(
-    st.builds(RatedReply, st.just(0), st.sampled_from("pqé"), st.sampled_from("abcd"), ballots)
+    st.builds(RatedReply, st.just(0), st.sampled_from("pqé"), st.sampled_from("abcd"), votes)
     | st.builds(
         RatedReply,
         st.just(0),

@@ -7,7 +7,7 @@ from sqlalchemy import func, select
 
 from storage.database.database import open_database
 from storage.database.tables import ReplyRow
-from trainer.errors import TrainerError
+from storage.errors import SettingsError
 from trainer.exchange import import_file
 
 
@@ -29,7 +29,7 @@ def test_a_bad_line_is_named_and_nothing_is_imported(settings, tmp_path, second,
     good = json.dumps({"prompt": "a", "chosen": "b", "rejected": "c"})
     file = tmp_path / "in.jsonl"
     file.write_text(f"{good}\n{second}\n", encoding="utf-8")
-    with pytest.raises(TrainerError, match=sentence):
+    with pytest.raises(SettingsError, match=sentence):
         import_file(settings, file)
     database = open_database(settings)
     with database.snapshot() as session:

@@ -23,6 +23,9 @@ from trainer.evaluation.sampling import render, with_system_prompt
 from trainer.training.recipes import SFT, Recipe, TrainingSplit, as_demonstrated, dpo_recipe
 from trainer.training.scorers import Demonstration, Example, PreferencePair
 
+Skip = str
+"""The reason that a round has nothing to train on."""
+
 
 def prepare_examples(database: Database, settings: Settings, round_: Round, base: BaseModel) -> TrainingSet | Skip:
     """Take the examples of the personality's card and write the round's manifest, or return why there is nothing to do.
@@ -91,10 +94,6 @@ def _settings_of_round(settings: Settings) -> dict[str, Any]:
     }
 
 
-Skip = str
-"""Why a round has nothing to train on."""
-
-
 @dataclass(frozen=True)
 class TrainingSet:
     recipe: Recipe
@@ -103,9 +102,9 @@ class TrainingSet:
     continuation: Continuation
     """The version to continue, and those that are passed over."""
     evidence: EvidenceKind
-    """What the gate calls the held-out part."""
+    """The gate's word for the held-out part."""
     sources: tuple[str, ...] = ()
-    """How many examples come from which source, in words."""
+    """Numbers of examples by source, in words."""
 
     def describe(self, metrics: Mapping[str, Any]) -> str:
         """Return in words what the round learned from and what it left out, given the round's numbers."""

@@ -16,7 +16,7 @@ from trainer.evaluation.measures import is_degenerate
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """How many answers to draw to the prompt of a reply."""
+    """The number of answers to draw to the prompt of a reply."""
 
     reply_id: int
     prompt: str

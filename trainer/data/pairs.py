@@ -26,7 +26,7 @@ MAX_CORRECTIONS_PER_PROMPT = 4
 LIGHT = 0.25
 """Lighter pairs get only the room that heavier ones leave in a round, however new they are."""
 MAX_RIVALS = 8
-"""How many of the most liked answers to a prompt are compared with as many of the least liked ones."""
+"""Number of the most liked answers to a prompt that are compared with as many of the least liked ones."""
 QUADRATURE_POINTS = 128
 TAIL = 1e-12
 """Probability that the integral leaves out on each side."""
@@ -181,9 +181,9 @@ def backers(*said: tuple[RatedReply, Vote]) -> tuple[tuple[Pseudonym, float], ..
     """Return the voters of these votes on these replies, each with their share of the votes' weight."""
     weights: dict[Pseudonym, float] = defaultdict(float)
     for reply, vote in said:
-        for ballot in reply.ballots:
-            if ballot.vote is vote:
-                weights[ballot.voter] += ballot.weight
+        for given in reply.votes:
+            if given.vote is vote:
+                weights[given.voter] += given.weight
     total = sum(weights.values())
     return tuple((voter, weight / total) for voter, weight in sorted(weights.items()))
 

@@ -1,4 +1,4 @@
-"""What a round trains on: votes and suggestions as pairs, weighed, completed, split, replayed and capped. Pure."""
+"""A round's training data: votes and suggestions as pairs, weighed, completed, split, replayed and capped. Pure."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from storage.settings.sections import Settings, TrainingSettings
 from storage.training.evidence import RatedReply, WrittenCorrection
 from storage.training.rounds import ManifestPair, RoundVoter
 from storage.wording import count
-from trainer.data.history import Survey, TrainingHistory, replay_pairs
 from trainer.data.lone_votes import SampleRequest, limit_share, lone_replies, pair_lone_votes, samples_wanted
 from trainer.data.pairs import Pair, newest, newest_pairs, pair_votes
+from trainer.data.survey import Survey, TrainingHistory, replay_pairs
 from trainer.data.voter_caps import cap_voters, count_voters, few_voters_note, label_noise, round_voters, shares
 
 MAX_HELD_OUT = 64
@@ -29,12 +29,12 @@ MIN_WEIGHT = 1e-6
 
 @dataclass(frozen=True)
 class VoterPreferences:
-    """What the preference model says: P(liked) by reply id, and its cross-validated AUC."""
+    """Predictions of the preference model: P(liked) by reply id, and its cross-validated AUC."""
 
     scores: Mapping[int, float]
     auc: float | None
     note: str | None = None
-    """Why lone votes are not used; None if they are."""
+    """The reason that lone votes are not used; None if they are."""
 
 
 NO_OPINION = VoterPreferences({}, None)
@@ -215,13 +215,13 @@ def _evidence(
     uncapped: Sequence[Pair], capped: Sequence[Pair], survey: Survey, opinion: VoterPreferences, settings: Settings
 ) -> dict[str, Any]:
     """Return what admins should know about the votes behind the round: numbers and sentences, no names."""
-    ballots, most = survey.ballots, settings.votes.max_voter_share
+    votes, most = survey.votes, settings.votes.max_voter_share
     before, after = (sum(pair.weight for pair in pairs) for pairs in (uncapped, capped))
     voters, by_weight = len(shares(uncapped)), count_voters(uncapped, survey.replies, survey.corrections)
     notes = [*left_out(survey, opinion), *few_voters_note(voters, by_weight, most)]
-    removed = {rule: taken / ballots.total for rule, taken in ballots.removed.items() if taken}
+    removed = {rule: taken / votes.total for rule, taken in votes.removed.items() if taken}
     return {
-        "votes": ballots.total,
+        "votes": votes.total,
         "removed_shares": removed | {VOTER_CAP: 1 - after / before if after < before else 0.0},
         "voters": voters,
         "pairs_by_source": dict(Counter(REPLAY if pair.replayed else pair.source for pair in uncapped)),

@@ -37,8 +37,8 @@ def count_voters(
     """
     heaviest: dict[Pseudonym, float] = defaultdict(float)
     for reply in replies:
-        for ballot in reply.ballots:
-            heaviest[ballot.voter] = max(heaviest[ballot.voter], ballot.weight)
+        for vote in reply.votes:
+            heaviest[vote.voter] = max(heaviest[vote.voter], vote.weight)
     for correction in corrections:
         heaviest[correction.author] = max(heaviest[correction.author], correction.weight)
     weights = [heaviest[voter] for voter in _totals(pairs)]
@@ -156,7 +156,7 @@ def _by_prompt(
 
 
 def _people(replies: Iterable[RatedReply], corrections: Iterable[WrittenCorrection]) -> set[Pseudonym]:
-    voters = {ballot.voter for reply in replies for ballot in reply.ballots}
+    voters = {vote.voter for reply in replies for vote in reply.votes}
     return (voters | {correction.author for correction in corrections}) - {NOBODY}
 
 
@@ -165,7 +165,7 @@ def _weights(pairs: Iterable[Pair]) -> dict[Rows, float]:
 
 
 def _without(reply: RatedReply, voter: Pseudonym) -> RatedReply:
-    return replace(reply, ballots=tuple(ballot for ballot in reply.ballots if ballot.voter != voter))
+    return replace(reply, votes=tuple(vote for vote in reply.votes if vote.voter != voter))
 
 
 def label_noise(replies: Iterable[RatedReply]) -> float | None:
@@ -176,7 +176,7 @@ def label_noise(replies: Iterable[RatedReply]) -> float | None:
     """
     differing = both = 0.0
     for reply in replies:
-        squares = sum(ballot.weight**2 for ballot in reply.ballots)
+        squares = sum(vote.weight**2 for vote in reply.votes)
         pairs_of_votes = (reply.up + reply.down) ** 2 - squares
         differing += 2 * reply.up * reply.down
         both += pairs_of_votes

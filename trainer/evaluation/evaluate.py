@@ -1,4 +1,4 @@
-"""Compares a new version with the base, whose findings are cached, on answers that no vote is about."""
+"""Compares a new version with the base, whose findings are cached, on messages without votes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from storage.models.base_model import BaseModel
 from storage.models.bundled import resolve_coherence_model
 from storage.models.hardware import cpu_threads, serving_format, silence_transformers, training_format
 from storage.settings.sections import GateSettings, Settings
-from trainer.evaluation.findings import CoherenceScorer, Examiner, Findings
 from trainer.evaluation.measures import ScoredPassage, mean_divergence, surprise_ratio
-from trainer.evaluation.sampling import GraphSampler, Sampler, Speaker, find_graphs
+from trainer.evaluation.model_measurements import CoherenceScorer, Evaluator, Findings
+from trainer.evaluation.sampling import AnswerSampler, GraphSampler, Sampler, find_graphs
 from trainer.evaluation.suites import Suite, SuiteResult, compare_suites, load_suites
-from trainer.progress import Phase, Report, RoundProgress, begin_phase
+from trainer.progress import Phase, ReportProgress, RoundProgress, begin_phase
 
 FINDINGS = TypeAdapter(Findings)
 
@@ -51,20 +51,24 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Judges:
-    """What answers are judged by."""
+class EvaluationModels:
+    """The suites and the coherence model."""
 
     suites: Sequence[Suite]
     coherence_model: BaseModel | None
     """None if the base model judges itself."""
 
 
-def load_judges(settings: GateSettings, directory: Path) -> Judges:
+def load_evaluation_models(settings: GateSettings, directory: Path) -> EvaluationModels:
     """Load the suites and the coherence model; raises SettingsError and BaseModelError."""
-    return Judges(load_suites(settings), resolve_coherence_model(settings.coherence_model, directory, log.info))
+    return EvaluationModels(
+        load_suites(settings), resolve_coherence_model(settings.coherence_model, directory, log.info)
+    )
 
 
-def evaluate(base: BaseModel, adapter: AdapterRef, judges: Judges, *, settings: Settings, report: Report) -> Evaluation:
+def evaluate(
+    base: BaseModel, adapter: AdapterRef, models: EvaluationModels, *, settings: Settings, report: ReportProgress
+) -> Evaluation:
     """Let the adapter and the base answer the same messages as they are served, and compare.
 
     Equal seeds give equal results. Findings about the base alone are cached in the data directory.
@@ -74,31 +78,33 @@ def evaluate(base: BaseModel, adapter: AdapterRef, judges: Judges, *, settings: 
     graphs = find_graphs(settings.model, directory, base)
     with cpu_threads(training.threads), silence_transformers():
         sampler = Sampler.load(base, adapter.path, training_format(training), training.quantization)
-        critic = CoherenceScorer(sampler, judges.coherence_model, training_format(training))
-        examiner = Examiner(sampler, critic, judges.suites, settings.generation, seed=training.seed, report=report)
+        coherence_model = CoherenceScorer(sampler, models.coherence_model, training_format(training))
+        evaluator = Evaluator(
+            sampler, coherence_model, models.suites, settings.generation, seed=training.seed, report=report
+        )
 
-        def speaker(version: AdapterRef | None) -> Speaker:
+        def sampler_of(version: AdapterRef | None) -> AnswerSampler:
             return GraphSampler(settings.model, training.threads, base, version, graphs) if graphs else sampler
 
-        found, answers, losses = examiner.examine(
-            speaker(adapter), contextlib.nullcontext, answering=Phase.ANSWERING, judging=Phase.COHERENCE
+        found, answers, losses = evaluator.measure(
+            sampler_of(adapter), contextlib.nullcontext, answering=Phase.ANSWERING, judging=Phase.COHERENCE
         )
         passages = [ScoredPassage([*answer.prompt_ids], [*answer.answer_ids]) for answer in answers]
         divergence = mean_divergence(sampler.model, passages, begin_phase(report, Phase.DIVERGENCE, len(passages)))
-        found_with = {
+        cache_key = {
             "base": base.revision,
-            "speaker": f"{graphs.name}-{serving_format(settings.model)}" if graphs else "transformers",
+            "sampler": f"{graphs.name}-{serving_format(settings.model)}" if graphs else "transformers",
             "dtype": training.quantization or training_format(training),
             "device": sampler.model.device.type,
-            "coherence_model": judges.coherence_model.revision if judges.coherence_model else "",
-            **examiner.questions,
+            "coherence_model": models.coherence_model.revision if models.coherence_model else "",
+            **evaluator.questions,
         }
-        original = remembered(
+        original = load_or_compute(
             directory / "base" / "findings",
-            found_with,
-            [len(suite.cases) for suite in judges.suites],
-            lambda: examiner.examine(
-                speaker(None),
+            cache_key,
+            [len(suite.cases) for suite in models.suites],
+            lambda: evaluator.measure(
+                sampler_of(None),
                 sampler.model.disable_adapter,
                 answering=Phase.BASE_ANSWERING,
                 judging=Phase.BASE_COHERENCE,
@@ -108,28 +114,28 @@ def evaluate(base: BaseModel, adapter: AdapterRef, judges: Judges, *, settings: 
         divergence=divergence,
         retention_loss_ratio=found.retention_loss / original.retention_loss,
         coherence_ratio=surprise_ratio(losses, original.coherence_losses),
-        coherence_model=critic.name,
+        coherence_model=coherence_model.name,
         degenerate_share=found.degenerate_share,
         degenerate_share_base=original.degenerate_share,
         answer_tokens=found.answer_tokens,
         answer_tokens_base=original.answer_tokens,
         suites=tuple(
             result
-            for suite, of_base, of_version in zip(judges.suites, original.passed, found.passed, strict=True)
+            for suite, of_base, of_version in zip(models.suites, original.passed, found.passed, strict=True)
             for result in compare_suites(suite, of_base, of_version)
         ),
     )
 
 
-def remembered(
-    folder: Path, found_with: dict[str, Any], sizes: Sequence[int], find: Callable[[], Findings]
+def load_or_compute(
+    folder: Path, cache_key: dict[str, Any], sizes: Sequence[int], find: Callable[[], Findings]
 ) -> Findings:
-    """Return the findings of an earlier call with equal `found_with`, or call `find` and store its result in `folder`.
+    """Return the findings of an earlier call with equal `cache_key`, or call `find` and store its result in `folder`.
 
-    `found_with` holds everything that the findings depend on, as JSON values; `sizes` has the number of cases of each
+    `cache_key` holds everything that the findings depend on, as JSON values; `sizes` has the number of cases of each
     suite. A damaged file is replaced.
     """
-    file = folder / f"{hashlib.sha256(json.dumps(found_with, sort_keys=True).encode()).hexdigest()[:32]}.json"
+    file = folder / f"{hashlib.sha256(json.dumps(cache_key, sort_keys=True).encode()).hexdigest()[:32]}.json"
     known = _read(file, sizes)
     if known is not None:
         return known

@@ -30,7 +30,7 @@ class EvidenceKind:
 
     noun: str
     win: str
-    """What the new version does in an answer that counts for it."""
+    """The behaviour in an answer that counts for the new version."""
 
     @property
     def name(self) -> str:
@@ -193,7 +193,8 @@ def _measures(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckR
     yield _limit("broken answers", found - base, most, sentence)
 
     found, most = evaluation.coherence_ratio, settings.max_coherence_ratio
-    sentence = f"answers surprise {evaluation.coherence_model} {found:.2f}× as much as the base's (limit {most:g}×)"
+    model = evaluation.coherence_model
+    sentence = f"answers are {found:.2f}× as surprising to {model} as the base's (limit {most:g}×)"
     yield _limit("coherence", found, most, sentence)
 
     found, most = evaluation.retention_loss_ratio, settings.max_retention_ratio

@@ -28,6 +28,8 @@ MIN_EMOJI_CHAIN = 8
 WORDS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+")
 STUTTER = re.compile(r"(.{1,12}?)\1{4,}", re.DOTALL)
 EAST_ASIAN = frozenset({"CJK", "HIRAGANA", "KATAKANA", "HANGUL", "FULLWIDTH", "HALFWIDTH", "BOPOMOFO"})
+MAX_LOGITS = 2**25
+"""Most numbers in one batch's logits, 128 MiB in float32: a large vocabulary gets small batches."""
 
 
 def degenerate_share(answers: Sequence[str]) -> float:
@@ -105,10 +107,6 @@ def _is_undecodable(answer: str) -> bool:
     """An answer cut inside a character may end with one replacement character; a broken one is full of them."""
     broken = sum(character == "\ufffd" or unicodedata.category(character) in ("Co", "Cn") for character in answer)
     return broken > 1 and broken > len(answer) / 20
-
-
-MAX_LOGITS = 2**25
-"""Most numbers in one batch's logits, 128 MiB in float32: a large vocabulary gets small batches."""
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,8 @@ class Sample:
     answer_ids: tuple[int, ...]
 
 
-class Speaker(Protocol):
-    """A version that answers many rendered prompts."""
+class AnswerSampler(Protocol):
+    """Answers many rendered prompts as one version."""
 
     def answer(
         self, prompts: Sequence[str], generation: GenerationSettings, seed: int, advance: Advance = ...
@@ -56,8 +56,8 @@ class Speaker(Protocol):
         ...
 
 
-def open_speaker(settings: Settings, base: BaseModel, adapter: AdapterRef | None) -> Speaker:
-    """Return a speaker that answers as this version does when it is served here."""
+def open_sampler(settings: Settings, base: BaseModel, adapter: AdapterRef | None) -> AnswerSampler:
+    """Return a sampler that answers as this version does when it is served here."""
     graphs = find_graphs(settings.model, settings.data.directory, base)
     training = settings.training
     if graphs is not None:

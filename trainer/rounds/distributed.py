@@ -20,7 +20,7 @@ from storage.runtime.log_setup import set_up_logs
 from storage.runtime.redaction import redact_secrets
 from storage.settings.sections import Settings
 from trainer.errors import TrainerError
-from trainer.progress import Report, RoundProgress
+from trainer.progress import ReportProgress, RoundProgress
 from trainer.training.train import TrainingMetrics
 
 POLL_S = 0.2
@@ -57,7 +57,7 @@ def use_process_local_bar_lock() -> None:
     tqdm.set_lock(threading.RLock())
 
 
-def train_on_all(train: Callable[..., TrainingMetrics], settings: Settings, report: Report) -> TrainingMetrics:
+def train_on_all(train: Callable[..., TrainingMetrics], settings: Settings, report: ReportProgress) -> TrainingMetrics:
     """Call `train(report=...)` here, or on `training.processes` ranks that learn from the same examples.
 
     `train` must be picklable; its errors are raised here. Raises TrainerError also if there are fewer GPUs than ranks,
@@ -91,7 +91,7 @@ def train_on_all(train: Callable[..., TrainingMetrics], settings: Settings, repo
             process.join()
 
 
-def _follow(running: Any, messages: Any, report: Report) -> TrainingMetrics:
+def _follow(running: Any, messages: Any, report: ReportProgress) -> TrainingMetrics:
     """Pass on the ranks' progress until all have ended, and return the first rank's metrics."""
     from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
@@ -106,7 +106,7 @@ def _follow(running: Any, messages: Any, report: Report) -> TrainingMetrics:
     return next(message for message in received if isinstance(message, TrainingMetrics))
 
 
-def _receive(messages: Any, report: Report) -> list[TrainingMetrics | str]:
+def _receive(messages: Any, report: ReportProgress) -> list[TrainingMetrics | str]:
     """Report the progress in the queue, and return the other messages: metrics, and why a rank failed."""
     others = []
     while not messages.empty():
@@ -121,8 +121,8 @@ def _receive(messages: Any, report: Report) -> list[TrainingMetrics | str]:
 def _describe(error: Any) -> str:
     """Return a sentence about a rank that ended without a message."""
     log.error("%s", error)
-    signal = getattr(error, "signal_name", None)
-    how = f"was killed by {signal}, probably because memory ran out" if signal else "ended with an unexpected error"
+    killer = getattr(error, "signal_name", None)
+    how = f"was killed by {killer}, probably because memory ran out" if killer else "ended with an unexpected error"
     return f"process {error.error_index} of this round's training {how}: see the trainer's log for details"
 
 

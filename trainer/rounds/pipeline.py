@@ -19,11 +19,11 @@ from storage.personalities.personalities import load_cards, read_personality
 from storage.settings.sections import Settings
 from storage.training.rounds import require_round
 from trainer.data.dataset import TrainingSet, held_out, prepare_examples, training_set_of
-from trainer.data.votes import prepare_votes
-from trainer.evaluation.evaluate import Judges, evaluate, load_judges
+from trainer.data.prepare import prepare_votes
+from trainer.evaluation.evaluate import EvaluationModels, evaluate, load_evaluation_models
 from trainer.evaluation.gate import Verdict, decide
 from trainer.evaluation.sampling import open_adapter
-from trainer.progress import Phase, ProgressLog, Report, RoundProgress
+from trainer.progress import Phase, ProgressLog, ReportProgress, RoundProgress
 from trainer.rounds.distributed import train_on_all
 from trainer.training.train import train_adapter
 
@@ -62,7 +62,7 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
     report = ProgressLog(database, round_id)
     report(RoundProgress(Phase.GATHERING))
     # Load now what the gate needs: a mistake must not show up only after an hour of training.
-    judges = load_judges(settings.gate, settings.data.directory)
+    models = load_evaluation_models(settings.gate, settings.data.directory)
     require_quantization(settings.training.quantization)
     base = resolve_base_model(settings.model.base, settings.data.directory, log.info)
     store = open_store(settings)
@@ -78,11 +78,17 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
         prepared = plan if isinstance(plan, str) else training_set_of(plan, settings.training)
     if isinstance(prepared, str):
         return Skipped(prepared)
-    return _train(prepared, judges, settings, base=base, store=store, report=report)
+    return _train(prepared, models, settings, base=base, store=store, report=report)
 
 
 def _train(
-    prepared: TrainingSet, judges: Judges, settings: Settings, *, base: BaseModel, store: AdapterStore, report: Report
+    prepared: TrainingSet,
+    models: EvaluationModels,
+    settings: Settings,
+    *,
+    base: BaseModel,
+    store: AdapterStore,
+    report: ReportProgress,
 ) -> Rejected | Judged:
     with store.stage() as staging:
         parent = open_adapter(store, prepared.continuation.parent, base)
@@ -96,7 +102,7 @@ def _train(
             output=staging,
         )
         metrics = train_on_all(train, settings, report)
-        evaluation = evaluate(base, AdapterRef(store.seal(staging), staging), judges, settings=settings, report=report)
+        evaluation = evaluate(base, AdapterRef(store.seal(staging), staging), models, settings=settings, report=report)
         verdict = decide(
             metrics.train_loss,
             held_out(prepared.split.holdout, metrics.holdout_margins),

@@ -41,12 +41,13 @@ from storage.training.rounds import (
 )
 from trainer.progress import served_metrics
 from trainer.rounds.distributed import set_up_child
-from trainer.rounds.schedule import AdapterHousekeeping, scheduled_rounds
+from trainer.rounds.housekeeping import AdapterHousekeeping
+from trainer.rounds.schedule import scheduled_rounds
 
 POLL_S = 0.5
 RETRY_S = 5.0
 ENDING_S = 10.0
-STOPPED = "the trainer was stopped during this round and nothing was published: ask for a new one"
+STOPPED = "the trainer was stopped during this round and nothing was published: start a new round"
 
 log = logging.getLogger(__name__)
 
@@ -179,8 +180,8 @@ class RoundWorker:
             self._watch(process, round_.id)
         finally:
             end_process(process)
-        self._files.sweep()
         self._settle(round_.id, process.exitcode)
+        self._files.sweep()
         self._files.withdraw()
 
     def _watch(self, process: SpawnProcess, round_id: int) -> None:
@@ -258,7 +259,7 @@ def describe_exit(exit_code: int | None) -> str:
         )
     if exit_code is not None and exit_code < 0:
         return (
-            f"the round's process was killed by signal {-exit_code} ({signal.strsignal(-exit_code)}): ask for a new one"
+            f"the round's process was killed by signal {-exit_code} ({signal.strsignal(-exit_code)}): start a new round"
         )
     return f"the round's process ended with exit code {exit_code}: see the trainer's log for the reason"
 

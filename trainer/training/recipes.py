@@ -1,4 +1,4 @@
-"""What the objectives do differently: DPO learns from preference pairs, SFT from demonstrations."""
+"""Differences between the objectives: DPO learns from preference pairs, SFT from demonstrations."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class TrainingSplit:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train with one objective. It can be pickled, and imports TRL only when it is used."""
+    """The training procedure of one objective. It can be pickled, and imports TRL only when it is used."""
 
     objective: str
     """dpo, robust or sft."""
     noun: str
-    """What an example is called."""
+    """The word for an example."""
     rate_setting: str
     """The setting to lower if training diverges."""
     row: Callable[[Any, Any], Row]

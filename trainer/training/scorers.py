@@ -19,6 +19,14 @@ MAX_BATCH_TOKENS = 1024
 
 Row = dict[str, Any]
 """An example as token ids."""
+IGNORED = -100
+"""TRL's label of a token that belongs to no completion."""
+WINDOWED = "sliding_attention"
+FULL = "full_attention"
+SIBLINGS = 4
+"""A run of one prompt's answers may be this many times longer; the attention of all to all grows with the square."""
+TOLERANCE_NATS = {torch.float32: 1e-3, torch.bfloat16: 0.1}
+"""Largest mean difference of a token's log-probabilities; rounding causes 1e-6, and 0.02 in bfloat16."""
 
 
 @dataclass(frozen=True)
@@ -86,18 +94,6 @@ def row_tokens(row: Row) -> int:
     """Return the number of tokens of the prompt with its longest answer."""
     answers = [row[name] for name in ("chosen_ids", "rejected_ids", "completion_ids") if name in row]
     return len(row["prompt_ids"]) + max(map(len, answers))
-
-
-IGNORED = -100
-"""TRL's label of a token that belongs to no completion."""
-WINDOWED = "sliding_attention"
-FULL = "full_attention"
-
-SIBLINGS = 4
-"""How many times longer a run of one prompt's answers may be; the attention of all to all grows with the square."""
-
-TOLERANCE_NATS = {torch.float32: 1e-3, torch.bfloat16: 0.1}
-"""Largest mean difference of a token's log-probabilities; rounding causes 1e-6, and 0.02 in bfloat16."""
 
 
 def score(model: Any, inputs: dict[str, Any]) -> Any:

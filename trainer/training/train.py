@@ -13,7 +13,7 @@ from storage.models.base_model import BaseModel, load_model, load_tokenizer
 from storage.models.hardware import cpu_threads, has_gpu, silence_transformers, training_format
 from storage.settings.sections import TrainingSettings
 from trainer.errors import TrainerError, TrainingDiverged
-from trainer.progress import Phase, Report, RoundProgress, begin_phase
+from trainer.progress import Phase, ReportProgress, RoundProgress, begin_phase
 from trainer.training.recipes import SFT, Recipe, TrainingSplit
 from trainer.training.scorers import Example, Row, row_tokens
 
@@ -37,7 +37,7 @@ class TrainingMetrics:
     pairs: int
     """Pairs trained on; demonstrations with SFT."""
     holdout_pairs: int
-    """How many of `holdout_margins` are known."""
+    """Number of known `holdout_margins`."""
     holdout_accuracy: float | None
     """Share of held-out pairs whose margin is positive; None without held-out pairs. The parent's own margins are 0."""
     holdout_margin: float | None
@@ -65,7 +65,7 @@ def train_adapter(
     base: BaseModel,
     parent: Path | None,
     output: Path,
-    report: Report,
+    report: ReportProgress,
 ) -> TrainingMetrics:
     """Train an adapter from `parent` (a new one if None) into `output`. DPO's reference is the parent.
 
@@ -125,7 +125,7 @@ def build_trainer(
     parent: Path | None,
     tokenizer: Any,
     output: Path,
-    report: Report,
+    report: ReportProgress,
 ) -> RowTrainer:
     """Return a trainer that continues `parent` (a new adapter if None). It validates only with `settings.patience`."""
     from datasets import Dataset

@@ -23,7 +23,7 @@ from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from trainer.errors import TrainingDiverged
-from trainer.progress import Advance, Phase, Report, RoundProgress, begin_phase
+from trainer.progress import Advance, Phase, ReportProgress, RoundProgress, begin_phase
 from trainer.training.scorers import (
     IGNORED,
     MAX_BATCH_TOKENS,
@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """How a training run went."""
+    """The result of a training run."""
 
     losses: tuple[float, ...]
     """One for each step."""
@@ -56,7 +56,7 @@ class TrainingRun:
 
 
 class RowTrainer:
-    """What all our trainers change in TRL's. List it before TRL's class among the bases.
+    """Our trainers' common changes to TRL's. List it before TRL's class among the bases.
 
     Rows come as token ids, because TRL would add special tokens to prompts that contain them already. Raises
     TrainingDiverged if the loss is not a number.
@@ -69,7 +69,7 @@ class RowTrainer:
     args: Any
     is_world_process_zero: Any
 
-    def __init__(self, *, processing_class: Any, patience: int, report: Report, **arguments: Any) -> None:
+    def __init__(self, *, processing_class: Any, patience: int, report: ReportProgress, **arguments: Any) -> None:
         self._report = report
         self._collate_answers = DataCollatorForUnpairedPreference(pad_token_id=processing_class.pad_token_id)
         super().__init__(processing_class=processing_class, **arguments)  # type: ignore[call-arg]
@@ -326,7 +326,7 @@ def _without_weight(inputs: dict[str, Any]) -> dict[str, Any]:
 class _LossHistory(TrainerCallback):  # type: ignore[misc]
     """Keeps the loss of every step and reports it."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: ReportProgress) -> None:
         self.losses: list[float] = []
         self._report = report
         self._started = time.monotonic()

@@ -13,7 +13,7 @@ from bot.engine import GenerationRequest
 from bot.engine.remote.replicas import Replica
 from bot.engine.remote.server import Overloaded, Refused, ServerError, Slow, Unreachable, VersionRefused
 from storage.adapters.folder_store import AdapterRef
-from storage.adapters.shared_store import PREFIX, ServedAdapterCopies, open_served_copies, served_name
+from storage.adapters.shared_store import SERVED_PREFIX, ServedAdapterCopies, open_served_copies, served_name
 from storage.errors import AdapterError
 from storage.models.gguf import gguf_name
 from storage.settings.sections import RemoteSettings, Settings
@@ -107,7 +107,7 @@ class VllmVersions(Versions):
 
     def noticed(self, replica: Replica) -> None:
         # Another bot, or a previous run of this one, may have loaded versions; a restart loses all.
-        listed = [name for name in replica.models if name.startswith(PREFIX)]
+        listed = [name for name in replica.models if name.startswith(SERVED_PREFIX)]
         for gone in replica.loaded.keys() - set(listed):
             del replica.loaded[gone]
         for name in listed:

@@ -1,4 +1,4 @@
-"""Which base models OpenVINO supports. Imports no model library."""
+"""OpenVINO's support for base models. Imports no model library."""
 
 from __future__ import annotations
 

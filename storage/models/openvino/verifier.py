@@ -1,4 +1,4 @@
-"""Whether a base's OpenVINO graphs may answer: they are compared with transformers first, and the verdict is stored.
+"""Verifies a base's OpenVINO graphs before they answer: compares them with transformers and stores the verdict.
 
 Imports no model library: the bot's own process uses this module.
 """
@@ -65,7 +65,7 @@ class Verifier:
 
     @property
     def verdict(self) -> str | None:
-        """Why the graphs were refused, "" if they were accepted, None if they were not compared yet.
+        """The reason the graphs were refused, "" if they were accepted, None if they were not compared yet.
 
         Raises UnsupportedModel if there is nothing to compare.
         """

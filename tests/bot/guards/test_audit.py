@@ -11,7 +11,7 @@ from bot.text.rounds import sentence
 from storage.database.database import open_database
 from storage.database.enums import AuditOutcome
 from storage.database.tables import AuditRow, BindingRow, PersonalityRow
-from storage.operations.audit import AuditedAction, Wanted, audited, read_trail, record_action
+from storage.operations.audit import AuditedAction, AuditQuery, audited, read_trail, record_action
 from storage.personalities.personalities import ensure_personality
 from tests.word_encoder import WordEncoder
 
@@ -87,7 +87,7 @@ async def test_every_admin_command_is_recorded_and_refused_for_other_members(pla
     for name, options in OPTIONS.items():
         for who in (place.grace, place.ada):
             await who.slash(place.channel, name, **options)
-            trail = await env.bot.services.database.read(read_trail, Wanted(100))
+            trail = await env.bot.services.database.read(read_trail, AuditQuery(100))
             new = [entry for entry in trail if entry.id > newest]
             newest = trail[0].id if trail else 0
             if who is place.grace and name in FORMS:

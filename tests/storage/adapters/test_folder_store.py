@@ -158,6 +158,16 @@ def test_altered_file_of_the_same_size_is_refused(store, tmp_path, name):
         AdapterStore(tmp_path / "adapters").path(digest)
 
 
+@pytest.mark.parametrize("name", [CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE])
+def test_an_unreadable_file_is_refused(store, name):
+    digest = publish(store)
+    path = store.path(digest) / name
+    path.unlink()
+    path.mkdir()  # reading a folder is an OSError, for root too
+    with pytest.raises(AdapterError, match="a file cannot be read"):
+        store.path(digest)
+
+
 def test_publishing_again_repairs_a_damaged_adapter(store):
     digest = publish(store)
     (store.path(digest) / WEIGHTS_FILE).write_bytes(b"")

@@ -3,7 +3,7 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 
 from storage.database.enums import AuditOutcome
-from storage.operations.audit import AuditedAction, Wanted, read_trail, record_action
+from storage.operations.audit import AuditedAction, AuditQuery, read_trail, record_action
 from storage.personalities.cards import Card
 from storage.personalities.personalities import create_personality, ensure_personality
 from storage.privacy.erasure import delete_member
@@ -12,7 +12,7 @@ HERE, THERE = 11, 12
 
 
 def actions(session: Session, **wanted: object) -> list[str]:
-    return [entry.action for entry in read_trail(session, Wanted(50, **wanted))]  # type: ignore[arg-type]
+    return [entry.action for entry in read_trail(session, AuditQuery(50, **wanted))]  # type: ignore[arg-type]
 
 
 def test_lines_come_back_whole_and_newest_first(database):
@@ -20,7 +20,7 @@ def test_lines_come_back_whole_and_newest_first(database):
         record_action(session, AuditedAction("grace (7)", "model promote", "v1", "why not", 7, HERE))
         record_action(session, AuditedAction("x" * 99, "votes decide", "\0" + "y" * 999), AuditOutcome.REFUSED, "no")
     with database.snapshot() as session:
-        newest, oldest = read_trail(session, Wanted(9))
+        newest, oldest = read_trail(session, AuditQuery(9))
     assert (newest.outcome, newest.note, newest.actor, newest.subject) == (
         AuditOutcome.REFUSED,
         "no",

@@ -63,9 +63,9 @@ from tests.seeding import (
     tiny_settings,
     vote,
 )
-from trainer.data.history import survey_votes
 from trainer.data.plan import NO_OPINION, make_plan
-from trainer.data.votes import write_plan
+from trainer.data.prepare import write_plan
+from trainer.data.survey import survey_votes
 
 MEMBER_IDS = ("user_id", "author_id", "actor_id", "subject_id")
 

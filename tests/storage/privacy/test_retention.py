@@ -16,10 +16,11 @@ from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import ArenaStatus, Basis, PairSource, RoundStatus, Split
 from storage.database.tables import AlertRow, ArenaAnswerRow, ArenaRow, ConversationRow, MemberRow, ReplyRow
+from storage.insights.privacy_report import report_privacy
 from storage.members import note_members
 from storage.operations.alerts import EVERYBODY, AlertKind, record_alerts
 from storage.personalities.personalities import ensure_personality
-from storage.privacy.consent import give_consent, report_privacy
+from storage.privacy.consent import give_consent
 from storage.privacy.erasure import delete_member
 from storage.privacy.member_data import export_member, summarize_member_data
 from storage.privacy.retention import (

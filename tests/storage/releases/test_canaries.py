@@ -48,7 +48,7 @@ from storage.releases.canaries import (
     start_canary,
     stop_canary,
 )
-from storage.releases.canary_votes import AnswerPlace, Reading, Trial, first_votes, read_canary, share_of_votes
+from storage.releases.canary_votes import AnswerPlace, CanaryVotes, Trial, first_votes, read_canary, share_of_votes
 from storage.releases.promotion import conclude_canary, promote, release_passed, roll_back
 from storage.releases.versions import Version, move_alias, read_alias, register
 from storage.settings.sections import ReleaseSettings, VoteSettings
@@ -85,7 +85,7 @@ def start(session: Session, personality_id: int, version: Version | None, **more
     return start_canary(session, personality_id, version, SETTINGS, **words)  # type: ignore[arg-type]
 
 
-def reading_of(session: Session, personality_id: int) -> Reading:
+def reading_of(session: Session, personality_id: int) -> CanaryVotes:
     reading = read_canary(session, personality_id, VOTES)
     assert reading is not None
     return reading
@@ -237,7 +237,7 @@ def test_only_a_running_canary_answers(session: Session, personality_id: int, ca
 
 
 def counted(session: Session, personality_id: int) -> tuple[float, float, int]:
-    tried = reading_of(session, personality_id).tried
+    tried = reading_of(session, personality_id).challenger_votes
     return tried.up, tried.down, tried.failures
 
 
@@ -247,9 +247,10 @@ def test_votes_on_both_sides_are_counted(
     give(session, challenger, up=3, down=1)
     give(session, None, up=2, down=5)
     reading = reading_of(session, personality_id)
-    assert (reading.tried.up, reading.tried.down, reading.tried.conversations) == (3, 1, 1)
-    assert (reading.kept.up, reading.kept.down, reading.kept.conversations) == (2, 5, 1)
-    assert (reading.challenger, reading.champion, reading.ending) == (challenger, None, None)
+    challengers, champions = reading.challenger_votes, reading.champion_votes
+    assert (challengers.up, challengers.down, challengers.conversations) == (3, 1, 1)
+    assert (champions.up, champions.down, champions.conversations) == (2, 5, 1)
+    assert (reading.challenger, reading.champion, reading.decision) == (challenger, None, None)
 
 
 def test_a_member_counts_once_in_a_conversation_with_their_first_vote(
@@ -323,7 +324,7 @@ def test_errors_and_empty_answers_count_as_thumbs_down(
 ) -> None:
     ask(session, challenger, outcome=outcome, answer=answer)
     assert counted(session, personality_id) == (0, 0, failures)
-    assert reading_of(session, personality_id).tried.approval.down == failures
+    assert reading_of(session, personality_id).challenger_votes.approval.down == failures
 
 
 def test_a_failure_is_not_counted_again_by_who_votes_on_it(
@@ -391,8 +392,8 @@ def test_nobody_decides_a_canary_alone(
         vote(session, ask(session, challenger, thread), ALICE, Vote.DOWN)
         vote(session, ask(session, None, 100 + thread), ALICE, Vote.UP)
     reading = reading_of(session, personality_id)
-    assert (reading.tried.given, reading.kept.given) == (3, 3)
-    assert reading.ending is None
+    assert (reading.challenger_votes.given, reading.champion_votes.given) == (3, 3)
+    assert reading.decision is None
 
 
 def test_votes_in_direct_messages_weigh_nothing_from_somebody_new(
@@ -404,7 +405,7 @@ def test_votes_in_direct_messages_weigh_nothing_from_somebody_new(
         vote(session, reply_id, voter, Vote.DOWN)
         vote(session, ask(session, None, 600 + number, basis=None), voter, Vote.UP)
     reading = reading_of(session, personality_id)
-    assert (reading.tried.down, reading.kept.up, reading.ending) == (0, 0, None)
+    assert (reading.challenger_votes.down, reading.champion_votes.up, reading.decision) == (0, 0, None)
 
 
 @given(given_votes, st.sets(st.sampled_from([ALICE, BOB, CAROL])))
@@ -430,8 +431,8 @@ def test_new_accounts_promote_nothing(
         vote(session, reply_id, account(days_old=0) + number, Vote.UP)
     give(session, None, up=10, down=20)
     reading = reading_of(session, personality_id)
-    assert (reading.tried.up, reading.tried.given) == (pytest.approx(0, abs=0.01), 60)
-    assert reading.ending is None
+    assert (reading.challenger_votes.up, reading.challenger_votes.given) == (pytest.approx(0, abs=0.01), 60)
+    assert reading.decision is None
 
 
 @pytest.mark.parametrize(
@@ -451,7 +452,7 @@ def test_account_age_and_membership_weigh_as_in_rounds(
     if member_days is not None:
         note_members(session, GUILD, {user_id: utc_now() - timedelta(days=member_days)})
     vote(session, ask(session, challenger, guild_id=guild_id), user_id, Vote.DOWN)
-    tried = reading_of(session, personality_id).tried
+    tried = reading_of(session, personality_id).challenger_votes
     assert (tried.up, tried.given) == (0, 1)
     assert tried.down == pytest.approx(weight, abs=1e-4)
     (ballot,) = weigh_votes(session, personality_id, VOTES)
@@ -482,10 +483,10 @@ def test_a_failure_weighs_nearly_what_votes_do_and_the_sentence_says_what_they_a
     ask(session, challenger, outcome=Outcome.FAILED, answer="")
     vote(session, ask(session, None), ALICE, Vote.UP)
     reading = reading_of(session, personality_id)
-    assert reading.tried.approval.votes == pytest.approx(0.5 + 1.5 / 2, abs=1e-4)
-    assert reading.ending is None
+    assert reading.challenger_votes.approval.votes == pytest.approx(0.5 + 1.5 / 2, abs=1e-4)
+    assert reading.decision is None
     vote(session, reply_id, BOB, Vote.UP)
-    ending = reading_of(session, personality_id).ending
+    ending = reading_of(session, personality_id).decision
     assert ending is not None
     assert ending.status is CanaryStatus.INCONCLUSIVE
     assert ending.reason == (
@@ -506,8 +507,8 @@ def test_failures_for_newcomers_do_not_separate_equal_versions(
         for _ in range(20):
             ask(session, version, outcome=Outcome.FAILED, answer="")
     reading = reading_of(session, personality_id)
-    assert reading.tried.approval.share == pytest.approx(reading.kept.approval.share, abs=0.01)
-    assert reading.ending is None
+    assert reading.challenger_votes.approval.share == pytest.approx(reading.champion_votes.approval.share, abs=0.01)
+    assert reading.decision is None
 
 
 @pytest.mark.parametrize(
@@ -532,7 +533,7 @@ def test_a_broken_challenger_goes_though_a_newcomer_voted(
     give(session, None, up=50, down=10)
     for _ in range(24):
         ask(session, challenger, outcome=Outcome.FAILED, answer="")
-    ending = reading_of(session, personality_id).ending
+    ending = reading_of(session, personality_id).decision
     assert ending is not None
     assert ending.status is CanaryStatus.ROLLED_BACK
 
@@ -583,16 +584,16 @@ def test_a_challenger_that_members_like_better_becomes_champion(
     give(session, challenger, up=30)
     give(session, None, up=10, down=20)
     reading = reading_of(session, personality_id)
-    assert reading.ending is not None
-    assert reading.ending.status is CanaryStatus.PROMOTED
-    assert reading.ending.reason == (
+    assert reading.decision is not None
+    assert reading.decision.status is CanaryStatus.PROMOTED
+    assert reading.decision.reason == (
         "members like v1 better than base: 100% of 30 votes for v1 against 33% of 30 votes for base"
     )
-    assert conclude_canary(session, reading, reading.ending)
+    assert conclude_canary(session, reading, reading.decision)
     champion, last_good = read_alias(session, personality_id), read_alias(session, personality_id, LAST_GOOD)
     assert (champion.target, last_good.target) == ("v1", "base")
     (move,) = trail_of(session, personality_id)
-    assert (move.moved_by, move.reason, move.overrides_gate) == ("the canary", reading.ending.reason, False)
+    assert (move.moved_by, move.reason, move.overrides_gate) == ("the canary", reading.decision.reason, False)
     ended = latest_canary(session, personality_id)
     assert ended
     assert ended.status is CanaryStatus.PROMOTED
@@ -609,9 +610,9 @@ def test_a_challenger_that_members_like_less_goes(
     give(session, challenger, up=2, down=20)
     give(session, None, up=30, down=2)
     reading = reading_of(session, personality_id)
-    assert reading.ending is not None
-    assert reading.ending.status is CanaryStatus.ROLLED_BACK
-    assert conclude_canary(session, reading, reading.ending)
+    assert reading.decision is not None
+    assert reading.decision.status is CanaryStatus.ROLLED_BACK
+    assert conclude_canary(session, reading, reading.decision)
     assert read_alias(session, personality_id).target == "base"
     assert trail_of(session, personality_id) == []
     assert running_canary(session, personality_id) is None
@@ -623,7 +624,7 @@ def test_a_challenger_that_only_fails_goes(
     give(session, None, up=50, down=10)
     for _ in range(12):
         ask(session, challenger, outcome=Outcome.FAILED, answer="")
-    ending = reading_of(session, personality_id).ending
+    ending = reading_of(session, personality_id).decision
     assert ending is not None
     assert ending.status is CanaryStatus.ROLLED_BACK
     assert "0% of 12 votes for v1, 12 failures among them" in ending.reason
@@ -636,12 +637,12 @@ def test_at_the_cap_without_a_result_the_champion_stays(
     start_canary(session, personality_id, challenger, settings, by="alice", reason="")
     give(session, None, up=20, down=20)
     give(session, challenger, up=2, down=1)
-    assert reading_of(session, personality_id).ending is None
+    assert reading_of(session, personality_id).decision is None
     ask(session, challenger, outcome=Outcome.FAILED, answer="")
     reading = reading_of(session, personality_id)
-    assert reading.ending is not None
-    assert reading.ending.status is CanaryStatus.INCONCLUSIVE
-    assert conclude_canary(session, reading, reading.ending)
+    assert reading.decision is not None
+    assert reading.decision.status is CanaryStatus.INCONCLUSIVE
+    assert conclude_canary(session, reading, reading.decision)
     assert read_alias(session, personality_id).target == "base"
 
 
@@ -652,9 +653,9 @@ def test_votes_that_weigh_nothing_end_it_too(session: Session, personality_id: i
     reply_id = ask(session, challenger)
     for number in range(4):
         vote(session, reply_id, account(days_old=0) + number, Vote.UP)
-    assert reading_of(session, personality_id).ending is None
+    assert reading_of(session, personality_id).decision is None
     vote(session, reply_id, account(days_old=0) + 4, Vote.UP)
-    ending = reading_of(session, personality_id).ending
+    ending = reading_of(session, personality_id).decision
     assert ending is not None
     assert ending.status is CanaryStatus.INCONCLUSIVE
     assert ending.reason == (
@@ -668,8 +669,8 @@ def test_an_override_at_the_start_is_kept_with_the_promotion(session: Session, p
     give(session, doubtful, up=30)
     give(session, None, up=10, down=20)
     reading = reading_of(session, personality_id)
-    assert reading.ending is not None
-    conclude_canary(session, reading, reading.ending)
+    assert reading.decision is not None
+    conclude_canary(session, reading, reading.decision)
     (move,) = trail_of(session, personality_id)
     assert move.overrides_gate
     assert move.reason.endswith("; alice overrode the gate: let us see")
@@ -730,10 +731,10 @@ def test_without_its_champion_it_stops(
         by="somebody",
         reason="by other means",
     )
-    assert reading.ending is not None
+    assert reading.decision is not None
     with pytest.raises(CanaryRefused, match="the champion changed while v1 won"):
-        conclude_canary(session, reading, reading.ending)
-    ending = reading_of(session, personality_id).ending
+        conclude_canary(session, reading, reading.decision)
+    ending = reading_of(session, personality_id).decision
     assert ending is not None
     assert ending.status is CanaryStatus.STOPPED
     assert read_alias(session, personality_id).version == other
@@ -742,7 +743,7 @@ def test_without_its_champion_it_stops(
 # Two at once
 
 
-def won(database: Database, personality_id: int) -> Reading:
+def won(database: Database, personality_id: int) -> CanaryVotes:
     """Start a canary, let its challenger win, and return what the votes say."""
     with database.transaction() as session:
         challenger = add(session, personality_id)
@@ -755,8 +756,8 @@ def won(database: Database, personality_id: int) -> Reading:
 @pytest.mark.parametrize("status", [CanaryStatus.PROMOTED, CanaryStatus.ROLLED_BACK])
 def test_one_of_several_bots_ends_the_canary(database: Database, personality_id: int, status: CanaryStatus) -> None:
     reading = won(database, personality_id)
-    assert reading.ending is not None
-    ending = replace(reading.ending, status=status)
+    assert reading.decision is not None
+    ending = replace(reading.decision, status=status)
     ended = []
 
     def decide(_: int) -> None:
@@ -787,7 +788,7 @@ def test_an_admin_and_the_canary_at_once_have_one_winner(database: Database, per
             with database.transaction() as session:
                 if who == 0:
                     promote(session, personality_id, other, expected_generation=0, by="bob", reason="")
-                elif reading.ending is None or not conclude_canary(session, reading, reading.ending):
+                elif reading.decision is None or not conclude_canary(session, reading, reading.decision):
                     return
             outcomes.append("bob" if who == 0 else "canary")
         except (AliasConflict, CanaryRefused):

@@ -76,8 +76,9 @@ class TestTaken:
         take_shards(session, Shards(3, frozenset({0, 1})), HERE)
         with pytest.raises(
             ShardTaken, match=r"here:/data already runs 'bot [01]/3' on this database, .*discord\.shards"
-        ):
+        ) as refusal:
             take_shards(session, other, ELSEWHERE)
+        assert refusal.value.exit_code == 2
         assert set(session.scalars(select(HeartbeatRow.worker))) == {HERE}
 
     def test_the_same_process_starts_again_at_once(self, session: Session) -> None:

@@ -152,7 +152,7 @@ def test_votes_of_new_accounts_weigh_little_and_come_to_nothing_at_first(session
     for user_id in (young, newborn):
         vote(session, reply, user_id, Vote.UP)
     (read_back,) = read(session, personality_id)
-    assert [ballot.voter for ballot in read_back.ballots if ballot.weight > 1e-4] == pseudonyms_of(session, young)
+    assert [ballot.voter for ballot in read_back.votes if ballot.weight > 1e-4] == pseudonyms_of(session, young)
     assert read_back.up == pytest.approx(0.5, abs=1e-3)
     assert read_back.net == read_back.up
 
@@ -205,7 +205,7 @@ def test_deleted_data_is_not_evidence(session: Session, personality_id: int) -> 
     vote(session, reply, BOB, Vote.DOWN)
     add_correction(session, reply, "better", author_id=BOB)
     delete_member(session, BOB)
-    assert [reply.ballots for reply in read(session, personality_id)] == [ballots(session, {ALICE: Vote.UP})]
+    assert [reply.votes for reply in read(session, personality_id)] == [ballots(session, {ALICE: Vote.UP})]
     assert read_corrections(session, personality_id, CLOSED, BASE_REVISION, VOTES) == []
     delete_member(session, CAROL)
     assert read(session, personality_id) == []

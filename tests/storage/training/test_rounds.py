@@ -325,7 +325,7 @@ def test_a_restarted_trainer_interrupts_the_round_of_its_earlier_life(session: S
     ended = find_round(session, round_.id)
     assert ended is not None
     assert (ended.status, ended.is_open) == (RoundStatus.INTERRUPTED, False)
-    assert "nothing was published: ask for a new one" in ended.reason
+    assert "nothing was published: start a new round" in ended.reason
     assert ended.finished_at is not None
 
 

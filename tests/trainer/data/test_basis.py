@@ -36,9 +36,9 @@ from storage.votes.votes import Vote
 from storage.votes.weights import read_weighted_votes
 from tests.past import quarantine
 from tests.seeding import account, add_correction, add_reply, add_siblings, pseudonyms_of, tiny_settings, vote
-from trainer.data.history import survey_votes
 from trainer.data.plan import NO_OPINION, TrainingPlan, make_plan
-from trainer.data.votes import write_plan
+from trainer.data.prepare import write_plan
+from trainer.data.survey import survey_votes
 from trainer.exchange import export_file
 
 TRAINER = Path(__file__).parents[3] / "trainer"

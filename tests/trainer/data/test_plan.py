@@ -20,7 +20,6 @@ from storage.training.evidence import RatedReply, WrittenCorrection
 from storage.training.rounds import ManifestPair, digest_manifest
 from storage.votes.weights import WeightedVotes
 from tests.trainer.rated import ANN, BEN, CAT, DAN, crowd, rated, sample, written
-from trainer.data.history import Survey, read_history
 from trainer.data.pairs import Pair, PairSide
 from trainer.data.plan import (
     NO_OPINION,
@@ -31,6 +30,7 @@ from trainer.data.plan import (
     split_prompts,
     wanted_samples,
 )
+from trainer.data.survey import Survey, read_history
 
 
 def settings(*, max_voter_share: float = 1.0, pairs: dict[str, Any] | None = None, **training: Any) -> Settings:
@@ -53,12 +53,12 @@ def survey(
     parent: Version | None = None,
     removed: dict[str, float] | None = None,
 ) -> Survey:
-    by_reply = {answer.id: answer.ballots for answer in answers if answer.ballots}
+    by_reply = {answer.id: answer.votes for answer in answers if answer.votes}
     total = sum(map(len, by_reply.values())) + round(sum((removed or {}).values()))
     return Survey(
         replies=tuple(answers),
         corrections=tuple(corrections),
-        ballots=WeightedVotes(by_reply, total, removed or {}),
+        votes=WeightedVotes(by_reply, total, removed or {}),
         continuation=Continuation(parent),
         history=read_history(line, {answer.id: answer for answer in answers}),
     )
@@ -270,7 +270,7 @@ def test_every_parent_is_reminded_of_other_lessons() -> None:
 
 
 def test_a_lesson_whose_votes_are_gone_is_not_repeated() -> None:
-    answers = [replace(answer, ballots=()) if answer.id < 26 else answer for answer in siblings(20)]
+    answers = [replace(answer, votes=()) if answer.id < 26 else answer for answer in siblings(20)]
     found = survey(answers, line=learned(12), parent=version(1))
     plan = make_plan(found, NO_OPINION, settings(pairs={"replay_share": 0.9}))
     assert not any(pair.replayed for pair in plan.train)

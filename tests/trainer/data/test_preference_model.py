@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from storage.models.bundled import ENCODER_FOLDER, ENCODER_PACKAGE
 from storage.training.evidence import RatedReply
 from tests.trainer.rated import ANN, BEN, rated, sample
-from trainer.data.completion import PreferenceModel, fit_preference_model, load_encoder
+from trainer.data.preference_model import PreferenceModel, fit_preference_model, load_encoder
 from trainer.errors import TrainerError
 
 WORDS = [

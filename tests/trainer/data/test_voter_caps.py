@@ -200,7 +200,7 @@ def test_influence_is_what_a_round_without_the_voter_would_differ_by(
     before = {pair.rows: pair.weight for pair in siblings(answers, written_ones)}
     for user_id, influence in found.items():
         remaining = [
-            replace(answer, ballots=tuple(ballot for ballot in answer.ballots if ballot.voter != user_id))
+            replace(answer, votes=tuple(ballot for ballot in answer.votes if ballot.voter != user_id))
             for answer in answers
         ]
         kept = [correction for correction in written_ones if correction.author != user_id]

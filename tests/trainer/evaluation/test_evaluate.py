@@ -23,12 +23,12 @@ from storage.settings.sections import (
     TrainingSettings,
 )
 from tests.tiny_model import build_tiny_base
-from trainer.evaluation.evaluate import Evaluation, evaluate, load_judges
-from trainer.evaluation.findings import MAX_ANSWER_TOKENS, NEUTRAL_MESSAGES
+from trainer.evaluation.evaluate import Evaluation, evaluate, load_evaluation_models
 from trainer.evaluation.gate import HeldOut, decide
 from trainer.evaluation.measures import ScoredPassage, mean_divergence
+from trainer.evaluation.model_measurements import MAX_ANSWER_TOKENS, NEUTRAL_MESSAGES
 from trainer.evaluation.sampling import render
-from trainer.progress import Phase, Report, RoundProgress
+from trainer.progress import Phase, ReportProgress, RoundProgress
 
 TRAINING = TrainingSettings(dtype="float32")
 LOVED = [HeldOut(f"prompt {i}", 1.0, 1.0) for i in range(30)]
@@ -110,7 +110,7 @@ def judged(
     *,
     temperature: float = 0.7,
     seed: int = 17,
-    report: Report = lambda _progress: None,
+    report: ReportProgress = lambda _progress: None,
     **gate: object,
 ) -> Evaluation:
     settings = Settings(
@@ -120,8 +120,8 @@ def judged(
         generation=GenerationSettings(temperature=temperature),
         gate=GateSettings(**{"coherence_model": "base"} | gate),
     )
-    judges = load_judges(settings.gate, data)
-    return evaluate(base, AdapterRef("new", adapter), judges, settings=settings, report=report)
+    models = load_evaluation_models(settings.gate, data)
+    return evaluate(base, AdapterRef("new", adapter), models, settings=settings, report=report)
 
 
 def findings(data: Path) -> list[Path]:

@@ -3,10 +3,10 @@ import math
 
 import pytest
 
-from trainer.evaluation.evaluate import remembered
-from trainer.evaluation.findings import Findings
+from trainer.evaluation.evaluate import load_or_compute
+from trainer.evaluation.model_measurements import Findings
 
-FOUND_WITH = {"base": "0123456789abcdef", "messages": ["Hi"]}
+CACHE_KEY = {"base": "0123456789abcdef", "messages": ["Hi"]}
 FINDINGS = Findings(
     retention_loss=2.5,
     coherence_losses=(4.5, 2.25),
@@ -28,16 +28,16 @@ def never() -> Findings:
 
 
 def test_findings_are_kept_as_they_are(tmp_path):
-    assert remembered(tmp_path / "new", FOUND_WITH, [2, 1], lambda: FINDINGS) == FINDINGS
-    assert remembered(tmp_path / "new", FOUND_WITH, [2, 1], never) == FINDINGS
+    assert load_or_compute(tmp_path / "new", CACHE_KEY, [2, 1], lambda: FINDINGS) == FINDINGS
+    assert load_or_compute(tmp_path / "new", CACHE_KEY, [2, 1], never) == FINDINGS
     (file,) = (tmp_path / "new").iterdir()
     assert json.loads(file.read_text()) == WHOLE
 
 
 def test_other_questions_have_findings_of_their_own(tmp_path):
-    remembered(tmp_path, FOUND_WITH, [2, 1], lambda: FINDINGS)
+    load_or_compute(tmp_path, CACHE_KEY, [2, 1], lambda: FINDINGS)
     with pytest.raises(AssertionError, match="asked again"):
-        remembered(tmp_path, FOUND_WITH | {"messages": ["Bye"]}, [2, 1], never)
+        load_or_compute(tmp_path, CACHE_KEY | {"messages": ["Bye"]}, [2, 1], never)
 
 
 def without(name: str) -> dict[str, object]:
@@ -67,15 +67,15 @@ def without(name: str) -> dict[str, object]:
     ],
 )
 def test_a_damaged_file_is_written_again(tmp_path, damaged):
-    remembered(tmp_path, FOUND_WITH, [2, 1], lambda: FINDINGS)
+    load_or_compute(tmp_path, CACHE_KEY, [2, 1], lambda: FINDINGS)
     (file,) = tmp_path.iterdir()
     file.write_text(damaged)
-    assert remembered(tmp_path, FOUND_WITH, [2, 1], lambda: FINDINGS) == FINDINGS
+    assert load_or_compute(tmp_path, CACHE_KEY, [2, 1], lambda: FINDINGS) == FINDINGS
     assert json.loads(file.read_text()) == WHOLE
     assert list(tmp_path.iterdir()) == [file]
 
 
 def test_nan_findings_are_not_kept(tmp_path):
     broken = Findings(math.nan, (), math.nan, math.nan, passed=((False, False), (False,)))
-    assert remembered(tmp_path, FOUND_WITH, [2, 1], lambda: broken) is broken
+    assert load_or_compute(tmp_path, CACHE_KEY, [2, 1], lambda: broken) is broken
     assert list(tmp_path.iterdir()) == []

@@ -54,7 +54,7 @@ def test_sound_version_that_its_voters_prefer_passes():
 def test_every_check_reports_its_numbers():
     assert {check.name: check.sentence for check in judged().checks[1:]} == {
         "broken answers": "10% of answers are broken (base 5%; limit +15%)",
-        "coherence": "answers surprise gemma3-270m 1.04× as much as the base's (limit 1.1×)",
+        "coherence": "answers are 1.04× as surprising to gemma3-270m as the base's (limit 1.1×)",
         "retention": "the loss on everyday text is 1.012× the base's (limit 1.05×)",
         "divergence": "answers moved 0.50 nats per token away from the base (limit 3)",
         "length": "answers have 30 tokens on average (base 40; limit 3×)",
@@ -103,7 +103,7 @@ def test_version_equal_to_its_parent_is_not_enough_evidence():
     [
         ({"divergence": 3.01}, "answers moved 3.01 nats per token away from the base (limit 3)"),
         ({"degenerate_share": 0.3}, "30% of answers are broken (base 5%; limit +15%)"),
-        ({"coherence_ratio": 1.11}, "answers surprise gemma3-270m 1.11× as much as the base's (limit 1.1×)"),
+        ({"coherence_ratio": 1.11}, "answers are 1.11× as surprising to gemma3-270m as the base's (limit 1.1×)"),
         ({"retention_loss_ratio": 1.051}, "the loss on everyday text is 1.051× the base's (limit 1.05×)"),
         ({"answer_tokens": 121.0}, "answers have 121 tokens on average (base 40; limit 3×)"),
     ],

@@ -15,8 +15,8 @@ from tests.seeding import tiny_settings
 from tests.tiny_model import build_tiny_base
 from tests.trainer.evaluation.test_evaluate import new_adapter, teach
 from tests.verdicts import trust_graphs
-from trainer.evaluation.evaluate import Evaluation, evaluate, load_judges
-from trainer.evaluation.sampling import GraphSampler, Sampler, find_graphs, open_speaker, render
+from trainer.evaluation.evaluate import Evaluation, evaluate, load_evaluation_models
+from trainer.evaluation.sampling import GraphSampler, Sampler, find_graphs, open_sampler, render
 
 GREEDY = GenerationSettings(temperature=0.0, presence_penalty=0.0, max_new_tokens=24)
 WARM = GREEDY.model_copy(update={"temperature": 1.0})
@@ -57,10 +57,10 @@ def soup(folder: Path, base: BaseModel) -> AdapterRef:
 
 
 @pytest.fixture(scope="module")
-def speaker(settings: Settings, base: BaseModel) -> GraphSampler:
-    speaker = open_speaker(settings, base, None)
-    assert isinstance(speaker, GraphSampler)
-    return speaker
+def sampler(settings: Settings, base: BaseModel) -> GraphSampler:
+    sampler = open_sampler(settings, base, None)
+    assert isinstance(sampler, GraphSampler)
+    return sampler
 
 
 @pytest.fixture(scope="module")
@@ -69,36 +69,36 @@ def prompt(base: BaseModel) -> str:
 
 
 def test_each_version_answers_in_its_own_words(
-    settings: Settings, base: BaseModel, soup: AdapterRef, speaker: GraphSampler, prompt: str
+    settings: Settings, base: BaseModel, soup: AdapterRef, sampler: GraphSampler, prompt: str
 ) -> None:
-    (of_base,) = speaker.answer([prompt], GREEDY, seed=1)
-    (of_soup,) = open_speaker(settings, base, soup).answer([prompt], GREEDY, seed=1)
+    (of_base,) = sampler.answer([prompt], GREEDY, seed=1)
+    (of_soup,) = open_sampler(settings, base, soup).answer([prompt], GREEDY, seed=1)
     assert (of_base.text, of_base.is_cut) == ("I am fine, thank you.", False)
     assert (of_soup.text, of_soup.is_cut) == ("Try the soup.", False)
 
 
-def test_samples_are_those_of_transformers(base: BaseModel, speaker: GraphSampler, prompt: str) -> None:
+def test_samples_are_those_of_transformers(base: BaseModel, sampler: GraphSampler, prompt: str) -> None:
     """Tokens too, with the one that ended the answer."""
-    assert speaker.answer([prompt], GREEDY, 1) == Sampler.load(base, None, "float32").answer([prompt], GREEDY, 1)
+    assert sampler.answer([prompt], GREEDY, 1) == Sampler.load(base, None, "float32").answer([prompt], GREEDY, 1)
 
 
-def test_equal_seeds_give_equal_answers_and_equal_prompts_unequal_ones(speaker: GraphSampler, prompt: str) -> None:
+def test_equal_seeds_give_equal_answers_and_equal_prompts_unequal_ones(sampler: GraphSampler, prompt: str) -> None:
     hot = WARM.model_copy(update={"temperature": 2.0, "top_p": 1.0})
-    first = [sample.text for sample in speaker.answer([prompt] * 4, hot, seed=5)]
-    assert [sample.text for sample in speaker.answer([prompt] * 4, hot, seed=5)] == first
-    assert [sample.text for sample in speaker.answer([prompt] * 4, hot, seed=6)] != first
+    first = [sample.text for sample in sampler.answer([prompt] * 4, hot, seed=5)]
+    assert [sample.text for sample in sampler.answer([prompt] * 4, hot, seed=5)] == first
+    assert [sample.text for sample in sampler.answer([prompt] * 4, hot, seed=6)] != first
     assert len(set(first)) > 1
 
 
-def test_an_answer_that_reaches_the_limit_is_cut_there(speaker: GraphSampler, prompt: str) -> None:
-    (short,) = speaker.answer([prompt], GREEDY.model_copy(update={"max_new_tokens": 3}), seed=1)
+def test_an_answer_that_reaches_the_limit_is_cut_there(sampler: GraphSampler, prompt: str) -> None:
+    (short,) = sampler.answer([prompt], GREEDY.model_copy(update={"max_new_tokens": 3}), seed=1)
     assert (short.is_cut, len(short.answer_ids)) == (True, 3)
 
 
-def test_more_prompts_than_fit_at_once_come_back_in_order(speaker: GraphSampler, prompt: str) -> None:
+def test_more_prompts_than_fit_at_once_come_back_in_order(sampler: GraphSampler, prompt: str) -> None:
     done: list[float] = []
     prompts = [prompt, f"{prompt}Yes, of course. "] * 50
-    texts = [sample.text for sample in speaker.answer(prompts, GREEDY, seed=1, advance=done.append)]
+    texts = [sample.text for sample in sampler.answer(prompts, GREEDY, seed=1, advance=done.append)]
     assert texts[::2] == [texts[0]] * 50
     assert texts[1::2] == [texts[1]] * 50
     assert texts[0] != texts[1]
@@ -109,9 +109,9 @@ def test_more_prompts_than_fit_at_once_come_back_in_order(speaker: GraphSampler,
 def test_the_gate_judges_the_graph_that_will_serve(settings: Settings, base: BaseModel, soup: AdapterRef) -> None:
     def judged(engine: str) -> Evaluation:
         model = settings.model.model_copy(update={"engine": engine})
-        judges = load_judges(settings.gate, settings.data.directory)
+        models = load_evaluation_models(settings.gate, settings.data.directory)
         served = settings.model_copy(update={"model": model})
-        return evaluate(base, soup, judges, settings=served, report=lambda _progress: None)
+        return evaluate(base, soup, models, settings=served, report=lambda _progress: None)
 
     by_graph, by_transformers = judged("auto"), judged("transformers")
     assert by_graph.answer_tokens == pytest.approx(by_transformers.answer_tokens, rel=0.2)
@@ -133,7 +133,7 @@ def test_a_base_without_a_graph_is_answered_by_transformers(
     unserved = resolve_base_model(str(other), tmp_path)
     assert find_graphs(settings.model, tmp_path, unserved) is None
     assert "Rounds answer with transformers: its activation is gelu." in caplog.text
-    assert isinstance(open_speaker(settings, unserved, None), Sampler)
+    assert isinstance(open_sampler(settings, unserved, None), Sampler)
 
 
 def test_a_round_answers_for_itself_where_servers_answer_members(settings: Settings, base: BaseModel) -> None:

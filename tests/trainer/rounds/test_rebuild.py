@@ -31,8 +31,8 @@ from storage.training.rounds import (
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, BOB, CAROL, add_reply, add_siblings, read_manifest, tiny_settings, vote
 from trainer.data.dataset import TrainingSet, prepare_examples
-from trainer.data.history import survey_votes
 from trainer.data.plan import NO_OPINION, make_plan
+from trainer.data.survey import survey_votes
 from trainer.rounds.round import run_round
 
 Pair = tuple[int, int]

@@ -223,7 +223,7 @@ def test_sigterm_ends_the_trainer_and_says_so_in_the_round(database: Database, s
     round_ = look(database, round_id)
     assert (round_.status, round_.reason) == (
         RoundStatus.INTERRUPTED,
-        "the trainer was stopped during this round and nothing was published: ask for a new one",
+        "the trainer was stopped during this round and nothing was published: start a new round",
     )
     assert leftovers(settings) == []
     assert "Traceback" not in errors

@@ -21,7 +21,7 @@ FIELDS = ("id", "prompt", "messages", *CHECKS)
 
 
 class Kind(StrEnum):
-    """How a case counts."""
+    """The rule by which a case counts."""
 
     BEHAVIOUR = "behaviour"
     KNOWLEDGE = "knowledge"

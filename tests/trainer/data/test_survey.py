@@ -8,8 +8,8 @@ from storage.database.enums import PairSource, Split
 from storage.training.evidence import RatedReply, WrittenCorrection
 from storage.training.rounds import ManifestPair
 from tests.trainer.rated import ANN, BEN, CAT, crowd, rated, sample, written
-from trainer.data.history import TrainingHistory, read_history, replay_pairs
 from trainer.data.pairs import Pair, pair_corrections, pair_siblings
+from trainer.data.survey import TrainingHistory, read_history, replay_pairs
 
 
 def line(

@@ -1,4 +1,4 @@
-"""A round's plan from votes and suggestions: survey, preference model, missing samples, manifest."""
+"""Prepares a round: survey of votes and suggestions, preference model, missing samples, plan, manifest."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from storage import wording
 from storage.adapters.folder_store import AdapterStore
 from storage.conversations.replies import newest_base
 from storage.database.database import Database
@@ -17,22 +18,20 @@ from storage.privacy.consent import Agreement, read_agreement
 from storage.settings.sections import Settings
 from storage.training.rounds import SCHEDULE, Round, digest_manifest, last_trained, names_deleted, set_manifest
 from storage.votes.quarantines import quarantine_bursts
-from storage.wording import count
-from trainer.data.completion import ask_preferences, draw_samples, fit_preferences
 from trainer.data.dataset import Skip
-from trainer.data.history import Survey, survey_votes
 from trainer.data.plan import VOTER_CAP, TrainingPlan, VoterPreferences, left_out, make_plan, wanted_samples
-from trainer.progress import Report
+from trainer.data.preference_model import ask_preferences, draw_samples, fit_preferences
+from trainer.data.survey import Survey, survey_votes
+from trainer.progress import ReportProgress
 
-LEAST_SHOWN_SHARE = 0.005
 MAX_PLANS = 10
 """Plans of one round: a member who takes something back again and again must not occupy the trainer forever."""
 TAKEN_BACK = (
     f"votes or suggestions were withdrawn, deleted or quarantined {MAX_PLANS} times while this round was planned: "
-    "ask for a new one"
+    "start a new round"
 )
 PROMOTED_MEANWHILE = (
-    "lone votes are not used: another version was promoted while answers were drawn, so ask for a new round"
+    "lone votes are not used: another version was promoted while answers were drawn, so start a new round"
 )
 LIVE_CHAT_IS_USED = "live chat is trained on if everybody quoted has opted in"
 LIVE_CHAT_IS_NOT_USED = "live chat is not trained on (privacy.discord_training_permission = false)"
@@ -42,7 +41,13 @@ WITHOUT_EFFECT = {"schedule", "min_pairs", "niceness", "threads", "processes", "
 
 
 def prepare_votes(
-    database: Database, settings: Settings, round_: Round, *, base: BaseModel, store: AdapterStore, report: Report
+    database: Database,
+    settings: Settings,
+    round_: Round,
+    *,
+    base: BaseModel,
+    store: AdapterStore,
+    report: ReportProgress,
 ) -> TrainingPlan | Skip:
     """Choose what the round trains on and write its manifest, or return why there is nothing to do.
 
@@ -105,7 +110,7 @@ def _plan(survey: Survey, opinion: VoterPreferences, settings: Settings, parent_
 def _too_few(plan: TrainingPlan, notes: Sequence[str], settings: Settings) -> Skip:
     new = f" that {plan.parent.name} has not learned" if plan.parent else ""
     more = f" ({len(plan.holdout)} more held out)" if plan.holdout else ""
-    found = f"{count(plan.new_pairs, 'pair')} to learn from{new}{more}, {settings.training.min_pairs} needed"
+    found = f"{wording.count(plan.new_pairs, 'pair')} to learn from{new}{more}, {settings.training.min_pairs} needed"
     permitted = settings.privacy.discord_training_permission
     live_chat = LIVE_CHAT_IS_USED if permitted else LIVE_CHAT_IS_NOT_USED
     return "; ".join([f"{found}: {REMEDY}", live_chat, *_lost_weight(plan), *notes])
@@ -126,9 +131,12 @@ def _other_base(database: Database, personality_id: int, base: BaseModel) -> str
 def _lost_weight(plan: TrainingPlan) -> Iterator[str]:
     """Yield how much of the votes' weight the rules removed, if it is worth saying."""
     removed = plan.evidence["removed_shares"].items()
-    parts = [f"{share:.0%} ({rule})" for rule, share in removed if rule != VOTER_CAP and share >= LEAST_SHOWN_SHARE]
+    parts = [
+        f"{share:.0%} ({rule})" for rule, share in removed if rule != VOTER_CAP and share >= wording.LEAST_SHOWN_SHARE
+    ]
     if parts:
-        yield f"{count(plan.evidence['votes'], 'vote')} so far, of which the rules removed {' and '.join(parts)}"
+        votes = wording.count(plan.evidence["votes"], "vote")
+        yield f"{votes} so far, of which the rules removed {' and '.join(parts)}"
 
 
 def _settings_of_round(settings: Settings) -> dict[str, Any]:

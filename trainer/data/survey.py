@@ -1,4 +1,4 @@
-"""What a round finds in the database before it is planned: votes, corrections, and what earlier rounds trained on."""
+"""A survey of the database before a round is planned: votes, corrections, and the pairs of earlier rounds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Survey:
 
     replies: tuple[RatedReply, ...]
     corrections: tuple[WrittenCorrection, ...]
-    ballots: WeightedVotes
+    votes: WeightedVotes
     continuation: Continuation
     history: TrainingHistory
     empty_samples: tuple[str, ...] = ()
@@ -47,16 +47,16 @@ class Survey:
 
 
 def survey_votes(session: Session, settings: Settings, base: BaseModel, personality_id: int) -> Survey:
-    ballots = read_weighted_votes(session, personality_id, settings.votes)
+    votes = read_weighted_votes(session, personality_id, settings.votes)
     where = (personality_id, settings.privacy, base.revision)
-    replies = read_replies(session, *where, ballots.by_reply)
+    replies = read_replies(session, *where, votes.by_reply)
     corrections = read_corrections(session, *where, settings.votes)
     continuation = continuation_of(session, personality_id)
     parent_id = continuation.parent.id if continuation.parent else None
     return Survey(
         replies=tuple(replies),
         corrections=tuple(corrections),
-        ballots=ballots,
+        votes=votes,
         continuation=continuation,
         history=read_history(read_line(session, parent_id), {reply.id: reply for reply in replies}),
         empty_samples=read_empty_samples(session, *where, parent_id),

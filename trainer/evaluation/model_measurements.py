@@ -21,9 +21,9 @@ from trainer.evaluation.measures import (
     retention_loss,
     retention_text,
 )
-from trainer.evaluation.sampling import Sample, Sampler, Speaker, render
+from trainer.evaluation.sampling import AnswerSampler, Sample, Sampler, render
 from trainer.evaluation.suites import Suite
-from trainer.progress import Advance, Phase, Report, begin_phase
+from trainer.progress import Advance, Phase, ReportProgress, begin_phase
 
 NEUTRAL_MESSAGES = (
     "Hi, how is it going?",
@@ -70,7 +70,7 @@ class Findings:
     degenerate_share: float
     answer_tokens: float
     passed: tuple[tuple[bool, ...], ...]
-    """Which cases it passed, for each suite."""
+    """For each suite, whether it passed each case."""
 
     @property
     def is_finite(self) -> bool:
@@ -91,21 +91,21 @@ class CoherenceScorer:
             return answer_losses(self._model, self._tokenizer, exchanges, advance)
 
 
-class Examiner:
-    """Asks one model everything by which a version and the base are compared."""
+class Evaluator:
+    """Measures one model, so that a version can be compared with the base."""
 
     def __init__(
         self,
         sampler: Sampler,
-        critic: CoherenceScorer,
+        coherence_model: CoherenceScorer,
         suites: Sequence[Suite],
         generation: GenerationSettings,
         *,
         seed: int,
-        report: Report,
+        report: ReportProgress,
     ) -> None:
         self._sampler = sampler
-        self._critic = critic
+        self._coherence_model = coherence_model
         self._suites = suites
         self._generation = generation
         self._seed = seed
@@ -126,25 +126,25 @@ class Examiner:
             "suites": [asdict(suite) for suite in self._suites],
         }
 
-    def examine(
-        self, speaker: Speaker, speaking: Context, *, answering: Phase, judging: Phase
+    def measure(
+        self, sampler: AnswerSampler, active: Context, *, answering: Phase, judging: Phase
     ) -> tuple[Findings, list[Sample], list[list[float]]]:
         """Return the findings, the answers to the neutral messages, and the coherence loss of each of their tokens.
 
-        In the context `speaking`, the model in memory is the one that speaks. If its loss is not a number, it is asked
-        nothing.
+        In the context `active`, the model in memory is the one that is measured. If its loss is not a number, it is
+        asked nothing.
         """
         cases = sum(len(suite.cases) for suite in self._suites)
-        with speaking():
+        with active():
             kept = retention_loss(self._sampler.model, self._sampler.tokenizer)
             if not isfinite(kept):
                 return self._nothing(), [], []
             advance = begin_phase(self._report, answering, len(NEUTRAL_MESSAGES) + cases)
-            answers = self._answer_neutral_messages(speaker, advance)
-            passed = tuple(self._grade_suites(speaker, lambda done: advance(len(answers) + done)))
+            answers = self._answer_neutral_messages(sampler, advance)
+            passed = tuple(self._grade_suites(sampler, lambda done: advance(len(answers) + done)))
         texts = [answer.text for answer in answers]
         exchanges = list(zip(NEUTRAL_MESSAGES, texts, strict=True))
-        losses = self._critic.losses(exchanges, begin_phase(self._report, judging, len(exchanges)))
+        losses = self._coherence_model.losses(exchanges, begin_phase(self._report, judging, len(exchanges)))
         findings = Findings(
             retention_loss=kept,
             coherence_losses=losses_by_position(losses),
@@ -158,15 +158,15 @@ class Examiner:
         passed = tuple((False,) * len(suite.cases) for suite in self._suites)
         return Findings(nan, (), nan, nan, passed)
 
-    def _answer_neutral_messages(self, speaker: Speaker, advance: Advance) -> list[Sample]:
+    def _answer_neutral_messages(self, sampler: AnswerSampler, advance: Advance) -> list[Sample]:
         prompts = [self._render([{"role": "user", "content": message}]) for message in NEUTRAL_MESSAGES]
-        return speaker.answer(prompts, _at_most(MAX_ANSWER_TOKENS, self._generation), self._seed, advance)
+        return sampler.answer(prompts, _at_most(MAX_ANSWER_TOKENS, self._generation), self._seed, advance)
 
-    def _grade_suites(self, speaker: Speaker, advance: Advance) -> Iterator[tuple[bool, ...]]:
+    def _grade_suites(self, sampler: AnswerSampler, advance: Advance) -> Iterator[tuple[bool, ...]]:
         """Answer all suites greedily, so that chance decides no case."""
         prompts = [self._render(case.messages) for suite in self._suites for case in suite.cases]
         greedy = self._generation.model_copy(update={"temperature": 0.0})
-        found = iter(speaker.answer(prompts, _at_most(MAX_CASE_TOKENS, greedy), self._seed, advance))
+        found = iter(sampler.answer(prompts, _at_most(MAX_CASE_TOKENS, greedy), self._seed, advance))
         for suite in self._suites:
             yield suite.grade([next(found).text for _ in suite.cases])
 

@@ -1,4 +1,4 @@
-"""Completes lone votes to pairs: a model of members' preferences, and samples that it compares them with."""
+"""Completes lone votes into pairs: a model of members' preferences, and samples that it compares them with."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from storage.models.hardware import cpu_threads
 from storage.settings.sections import Settings
 from storage.training.evidence import RatedReply
 from storage.training.samples import DrawnSample, record_samples
-from trainer.data.history import Survey
 from trainer.data.lone_votes import SampleRequest
 from trainer.data.plan import NO_OPINION, VoterPreferences, lone_votes
+from trainer.data.survey import Survey
 from trainer.errors import TrainerError
-from trainer.evaluation.sampling import open_adapter, open_speaker
-from trainer.progress import Phase, Report, RoundProgress, begin_phase
+from trainer.evaluation.sampling import open_adapter, open_sampler
+from trainer.progress import Phase, ReportProgress, RoundProgress, begin_phase
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,6 +38,7 @@ EMBEDDING_SCALE = 3.0
 """Embeddings have length 1, the other features unit variance each; this balances them."""
 SURFACE_FEATURES = 7
 PROMPT_CHARS = 800
+SAMPLING = {"temperature", "top_p", "presence_penalty", "max_new_tokens"}
 
 
 @dataclass(frozen=True)
@@ -124,11 +125,8 @@ def _surface(answer: str) -> list[float]:
     ]
 
 
-SAMPLING = {"temperature", "top_p", "presence_penalty", "max_new_tokens"}
-
-
 def fit_preferences(
-    survey: Survey, settings: Settings, report: Report
+    survey: Survey, settings: Settings, report: ReportProgress
 ) -> tuple[PreferenceModel | None, VoterPreferences]:
     """Return the preference model if lone votes need it and it is good enough, and what to say about it."""
     if not lone_votes(survey, settings):
@@ -160,15 +158,15 @@ def draw_samples(
     *,
     base: BaseModel,
     store: AdapterStore,
-    report: Report,
+    report: ReportProgress,
 ) -> None:
     """Draw and store the requested answers of the survey's parent."""
     wanted = [request for request in requests for _ in range(request.count)]
     advance = begin_phase(report, Phase.SAMPLING, len(wanted))
     seed, generation = settings.training.seed, settings.generation
     with cpu_threads(settings.training.threads):
-        speaker = open_speaker(settings, base, open_adapter(store, survey.parent, base))
-        samples = speaker.answer([request.prompt for request in wanted], generation, seed, advance)
+        sampler = open_sampler(settings, base, open_adapter(store, survey.parent, base))
+        samples = sampler.answer([request.prompt for request in wanted], generation, seed, advance)
     drawn = [
         DrawnSample(request.reply_id, sample.text, is_cut=sample.is_cut)
         for request, sample in zip(wanted, samples, strict=True)

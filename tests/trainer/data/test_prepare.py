@@ -51,7 +51,7 @@ from tests.seeding import (
 )
 from trainer.data.dataset import Skip
 from trainer.data.plan import TrainingPlan
-from trainer.data.votes import prepare_votes
+from trainer.data.prepare import prepare_votes
 from trainer.progress import Phase, RoundProgress
 
 NICE = "Yes, of course. Try the soup, it is warm and good."
@@ -509,7 +509,7 @@ def test_a_round_that_cannot_be_planned_in_peace_is_left_alone(
     plan = prepare_votes(database, settings, round_, base=tiny_base, store=store, report=lambda _progress: None)
     assert skipped(plan) == (
         "votes or suggestions were withdrawn, deleted or quarantined 10 times while this round was planned: "
-        "ask for a new one"
+        "start a new round"
     )
     with database.snapshot() as session:
         assert read_manifest(session, round_.id) == []
