@@ -26,7 +26,8 @@ from tests.bot.environment import Env
 from trainer.rounds.worker import run_trainer
 
 QUESTIONS = ("What is your favourite food?", "Tell me about the sea.", "How do I make tea?")
-ROUND_S = 300.0
+ROUND_S = 1800.0
+"""After which the test is given up."""
 
 pytestmark = pytest.mark.bundled
 

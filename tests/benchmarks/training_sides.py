@@ -20,7 +20,7 @@ from storage.models.hardware import silence_transformers
 from storage.settings.sections import TrainingSettings
 from trainer.evaluation.measures import retention_text
 from trainer.training.recipes import dpo_recipe
-from trainer.training.scorers import Row, token_ids
+from trainer.training.rows import Row, token_ids
 from trainer.training.train import build_trainer, new_adapter
 
 OURS, TRL, TRL_DEFAULT = "ours", "TRL", "TRL, recomputing"

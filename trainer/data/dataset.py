@@ -21,7 +21,7 @@ from trainer.data.plan import TrainingPlan
 from trainer.evaluation.gate import EXAMPLES, PAIRS, EvidenceKind, HeldOut
 from trainer.evaluation.sampling import render, with_system_prompt
 from trainer.training.recipes import SFT, Recipe, TrainingSplit, as_demonstrated, dpo_recipe
-from trainer.training.scorers import Demonstration, Example, PreferencePair
+from trainer.training.rows import Demonstration, Example, PreferencePair
 
 Skip = str
 """The reason that a round has nothing to train on."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from storage.models.hardware import has_gpu, training_format
 from storage.settings.sections import DemonstrationSettings, TrainingSettings
-from trainer.training.scorers import MAX_BATCH_TOKENS, Example, Row, demonstration_row, pair_row
+from trainer.training.rows import MAX_BATCH_TOKENS, Example, Row, demonstration_row, pair_row
 
 MAX_LABEL_NOISE = 0.4
 """Robust DPO divides by 1 - 2 * noise: near 0.5, one round would run away from its parent."""

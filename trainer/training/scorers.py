@@ -1,12 +1,14 @@
-"""Rows of tokens, and the log-probabilities that models give them."""
+"""Models as TRL calls them, in two ways: a row for each text, or one tree of tokens for texts that begin alike.
+
+Both project only answers to the vocabulary. Imports torch: import it late.
+"""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +16,6 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.data import Sampler
 
-MAX_BATCH_TOKENS = 1024
-"""Most tokens computed together: a batch is faster for short rows and needs too much memory for long ones."""
-
-Row = dict[str, Any]
-"""An example as token ids."""
 IGNORED = -100
 """TRL's label of a token that belongs to no completion."""
 WINDOWED = "sliding_attention"
@@ -27,73 +24,6 @@ SIBLINGS = 4
 """A run of one prompt's answers may be this many times longer; the attention of all to all grows with the square."""
 TOLERANCE_NATS = {torch.float32: 1e-3, torch.bfloat16: 0.1}
 """Largest mean difference of a token's log-probabilities; rounding causes 1e-6, and 0.02 in bfloat16."""
-
-
-@dataclass(frozen=True)
-class PreferencePair:
-    """Two answers to one prompt. The prompt is the text that the model is served, special tokens included."""
-
-    prompt: str
-    chosen: str
-    rejected: str
-    weight: float = 1.0
-    """Factor of the pair's loss."""
-    chosen_is_cut: bool = False
-    """It ended at a length limit. It then gets no end token, or the model would learn to stop in mid-sentence."""
-    rejected_is_cut: bool = False
-
-
-@dataclass(frozen=True)
-class Demonstration:
-    """A whole answer in the personality's voice to a prompt, which is the text that the model is served."""
-
-    prompt: str
-    answer: str
-    weight: ClassVar[float] = 1.0
-
-
-Example = PreferencePair | Demonstration
-
-
-def pair_row(pair: PreferencePair, tokenizer: Any) -> Row:
-    prompt_ids = token_ids(pair.prompt, tokenizer)
-    return {
-        "prompt_ids": prompt_ids,
-        "chosen_ids": _answer_ids(prompt_ids, pair.prompt, pair.chosen, tokenizer, is_cut=pair.chosen_is_cut),
-        "rejected_ids": _answer_ids(prompt_ids, pair.prompt, pair.rejected, tokenizer, is_cut=pair.rejected_is_cut),
-        "weight": pair.weight,
-    }
-
-
-def demonstration_row(demonstration: Demonstration, tokenizer: Any) -> Row:
-    prompt, answer = demonstration.prompt, demonstration.answer
-    prompt_ids = token_ids(prompt, tokenizer)
-    return {
-        "prompt_ids": prompt_ids,
-        "completion_ids": _answer_ids(prompt_ids, prompt, answer, tokenizer, is_cut=False),
-    }
-
-
-def token_ids(text: str, tokenizer: Any) -> list[int]:
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-def _answer_ids(prompt_ids: list[int], prompt: str, answer: str, tokenizer: Any, *, is_cut: bool) -> list[int]:
-    """Return the answer's tokens as they follow the served prompt, with one end token unless the answer was cut."""
-    together = token_ids(prompt + answer, tokenizer)
-    # Usually the prompt's tokens come first. If a token would span the border, the answer is tokenised alone, because
-    # serving generates after the prompt's own tokens.
-    is_prefix = together[: len(prompt_ids)] == prompt_ids
-    ids = together[len(prompt_ids) :] if is_prefix else token_ids(answer, tokenizer)
-    while ids and ids[-1] == tokenizer.eos_token_id:
-        ids.pop()
-    return ids if is_cut else [*ids, tokenizer.eos_token_id]
-
-
-def row_tokens(row: Row) -> int:
-    """Return the number of tokens of the prompt with its longest answer."""
-    answers = [row[name] for name in ("chosen_ids", "rejected_ids", "completion_ids") if name in row]
-    return len(row["prompt_ids"]) + max(map(len, answers))
 
 
 def score(model: Any, inputs: dict[str, Any]) -> Any:

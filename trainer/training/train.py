@@ -15,7 +15,7 @@ from storage.settings.sections import TrainingSettings
 from trainer.errors import TrainerError, TrainingDiverged
 from trainer.progress import Phase, ReportProgress, RoundProgress, begin_phase
 from trainer.training.recipes import SFT, Recipe, TrainingSplit
-from trainer.training.scorers import Example, Row, row_tokens
+from trainer.training.rows import Example, Row, row_tokens
 
 if TYPE_CHECKING:
     from trainer.training.trl_trainers import RowTrainer, TrainingRun

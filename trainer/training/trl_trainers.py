@@ -24,14 +24,12 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from trainer.errors import TrainingDiverged
 from trainer.progress import Advance, Phase, ReportProgress, RoundProgress, begin_phase
+from trainer.training.rows import MAX_BATCH_TOKENS, Row, row_tokens
 from trainer.training.scorers import (
     IGNORED,
-    MAX_BATCH_TOKENS,
-    Row,
     SharedPromptScorer,
     SiblingSampler,
     reason_not_to_share,
-    row_tokens,
     score,
     separate_rows,
     split_by_tokens,

@@ -22,7 +22,7 @@ from storage.training.rounds import Round, claim_round, request_round, require_r
 from trainer.data.dataset import render_dialogue, split_examples
 from trainer.rounds.round import run_round
 from trainer.training.recipes import TrainingSplit
-from trainer.training.scorers import Demonstration
+from trainer.training.rows import Demonstration
 
 
 class Templates:

@@ -12,7 +12,7 @@ from storage.settings.sections import GenerationSettings, TrainingSettings
 from tests.trainer.evaluation.test_evaluate import teach
 from trainer.evaluation.sampling import BATCH_PROMPTS, Sample, Sampler, render
 from trainer.training.recipes import TrainingSplit, dpo_recipe
-from trainer.training.scorers import PreferencePair
+from trainer.training.rows import PreferencePair
 from trainer.training.train import train_adapter
 
 GREEDY = GenerationSettings(temperature=0.0, presence_penalty=0.0, max_new_tokens=6)

@@ -22,7 +22,7 @@ from trainer.errors import TrainerError
 from trainer.progress import Phase
 from trainer.rounds.distributed import train_on_all
 from trainer.training.recipes import TrainingSplit, dpo_recipe
-from trainer.training.scorers import PreferencePair
+from trainer.training.rows import PreferencePair
 from trainer.training.train import TrainingMetrics, train_adapter
 
 pytestmark = pytest.mark.ranks

@@ -16,7 +16,7 @@ from tests.trainer.training.logps import answer_logp, log_ratio
 from trainer.errors import TrainerError, TrainingDiverged
 from trainer.progress import Phase, RoundProgress
 from trainer.training.recipes import MAX_LABEL_NOISE, TrainingSplit, dpo_recipe, micro_batch
-from trainer.training.scorers import PreferencePair, pair_row
+from trainer.training.rows import PreferencePair, pair_row
 from trainer.training.train import TrainingMetrics, thin, train_adapter
 
 SETTINGS = TrainingSettings(dtype="float32", learning_rate=5e-3, epochs=3, lora_rank=4, lora_alpha=8)

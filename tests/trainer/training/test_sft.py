@@ -12,7 +12,7 @@ from tests.trainer.training.logps import answer_logp, log_ratio
 from trainer.errors import TrainerError, TrainingDiverged
 from trainer.progress import Phase, RoundProgress
 from trainer.training.recipes import SFT, TrainingSplit, as_demonstrated
-from trainer.training.scorers import Demonstration
+from trainer.training.rows import Demonstration
 from trainer.training.train import TrainingMetrics, train_adapter
 
 SETTINGS = TrainingSettings(dtype="float32", learning_rate=5e-3, epochs=3, lora_rank=4, lora_alpha=8, batch_size=2)

@@ -33,7 +33,8 @@ from storage.models.hardware import silence_transformers
 from storage.settings.sections import TrainingSettings
 from tests.tiny_model import build_tiny_base
 from trainer.training.recipes import dpo_recipe
-from trainer.training.scorers import IGNORED, Row, SharedPromptScorer, SiblingSampler, TokenTree, split_by_tokens
+from trainer.training.rows import Row
+from trainer.training.scorers import IGNORED, SharedPromptScorer, SiblingSampler, TokenTree, split_by_tokens
 from trainer.training.trl_trainers import PreferenceTrainer
 
 WINDOW = 8  # tokens; every prompt is longer
