@@ -199,7 +199,7 @@ class ProgressMessages:
         except DISCORD_ERRORS as error:
             if is_temporary(error):
                 raise
-            log.warning("The progress of round %d can no longer be shown: %s", round_.id, error)
+            log.info("The progress of round %d can no longer be shown: %s", round_.id, error)
             return False
         self._shown[round_.id] = text
         return True
