@@ -9,7 +9,7 @@ from functools import partial
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.errors import DISCORD_ERRORS, is_temporary
+from bot.discord_errors import DISCORD_ERRORS, is_temporary
 from bot.personalities.selection import signed
 from bot.releases.watcher import ReleaseState
 from bot.services import Services
