@@ -81,7 +81,7 @@ class TestStatus:
         text = (await place.grace.slash(place.channel, "model status")).response.content
         assert "**Champion:** base on tiny" in text
         assert "**Votes:** 1 on 1 answer\n" in text
-        assert "**New pairs:** about 0; a round needs 8. Votes on 1 other question may add more." in text
+        assert "**New pairs:** none yet; a round needs 8. Votes on 1 other question may add more." in text
         assert "Trainer:** not running; start it with `reactune trainer`" in text
         assert "Training basis: everything said here." in text
 
