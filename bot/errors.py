@@ -1,24 +1,8 @@
-"""Errors that the bot raises, and errors of requests to Discord."""
+"""Errors of the bot."""
 
 from __future__ import annotations
 
 from typing import ClassVar
-
-import aiohttp
-import discord
-
-DISCORD_ERRORS = (discord.HTTPException, discord.RateLimited, aiohttp.ClientError, OSError)
-"""What a request to Discord can raise: Discord's refusals, and failures of the connection."""
-RATE_LIMITED = 429
-TEMPORARY = (408, RATE_LIMITED)
-SERVER_ERROR = 500
-
-
-def is_temporary(error: Exception) -> bool:
-    """Return whether Discord may accept the same request a little later; `error` is one of DISCORD_ERRORS."""
-    if isinstance(error, discord.HTTPException):
-        return error.status in TEMPORARY or error.status >= SERVER_ERROR
-    return True
 
 
 class BotError(Exception):

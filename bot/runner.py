@@ -14,7 +14,8 @@ import discord
 from sqlalchemy.exc import DBAPIError
 
 from bot.app import ReactuneBot, create_bot
-from bot.errors import DISCORD_ERRORS, ConnectionRefused, DiscordUnreachable
+from bot.discord_errors import DISCORD_ERRORS
+from bot.errors import ConnectionRefused, DiscordUnreachable
 from bot.operations.alerts import TOKEN
 from storage.database.database import open_database
 from storage.errors import DatabaseError

@@ -181,7 +181,9 @@ class PersonalityNotFound(StorageError):
     exit_code = 2
 
     def __init__(self, name: str, others: Sequence[str] = ()) -> None:
-        known = f": choose one of {', '.join(others)}" if others else ": list the personalities to see which exist"
+        known = (
+            f": choose one of {', '.join(others)}" if others else " yet: start the bot once, or check data.directory"
+        )
         super().__init__(f"there is no personality {name!r}{known}")
         self.name = name
 

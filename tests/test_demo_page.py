@@ -42,6 +42,7 @@ class Demo:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        (directory / "demo.json").write_text('{"community": ""}')  # as if an earlier demo had converted the base
         command = [
             sys.executable,
             "-m",

@@ -13,7 +13,7 @@ from re import Match
 import discord
 from discord.utils import format_dt
 
-from bot.errors import DISCORD_ERRORS
+from bot.discord_errors import DISCORD_ERRORS
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import PersistentButton, button_row
 from bot.services import Services

@@ -18,8 +18,9 @@ from bot.arenas.answers import answer_arena, reply_row
 from bot.arenas.board import pick_buttons
 from bot.arenas.prompt_bank import choose_arena_prompt
 from bot.chat.message_stream import retry_until_accepted
+from bot.discord_errors import DISCORD_ERRORS, is_temporary
 from bot.engine import RenderedPrompt
-from bot.errors import DISCORD_ERRORS, UserFacingError, is_temporary
+from bot.errors import UserFacingError
 from bot.guards.error_handler import is_expected, member_message
 from bot.personalities.selection import active_personality
 from bot.services import Services

@@ -50,8 +50,9 @@ def pairs_words(report: Report) -> Words:
         return Words("No rounds yet", "A round turns votes into pairs and trains on them.", is_empty=True)
     last = report.rounds[-1]
     most = max(last.by_source, key=lambda source: last.by_source[source])
-    pairs = count(sum(last.by_source.values()), "pair")
-    return Words(f"Round {last.round_id}: {pairs}", f"Most from {SOURCE_WORDS[most]}")
+    total = sum(last.by_source.values())
+    part = "Most" if 2 * last.by_source[most] > total else "Largest share"
+    return Words(f"Round {last.round_id}: {count(total, 'pair')}", f"{part} from {SOURCE_WORDS[most]}")
 
 
 def draw_pairs(axes: Axes, report: Report) -> None:

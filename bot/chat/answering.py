@@ -9,8 +9,9 @@ from dataclasses import replace
 from bot.chat.ask import CANCELLED_END, DELETED, AnswerEnd, Ask, ReplyRecorder, end_of, failed_end, request_answer
 from bot.chat.delivery import AnswerDelivery
 from bot.chat.message_stream import AnswerDeleted, MessageStream
+from bot.discord_errors import DISCORD_ERRORS
 from bot.engine import Engine, Generation, GenerationFailed
-from bot.errors import DISCORD_ERRORS, EngineStopped, UserFacingError
+from bot.errors import EngineStopped, UserFacingError
 from bot.privacy.recent_deletions import Deletions
 from storage.conversations.replies import FINISHED_WHOLE, FinishedReply
 from storage.database.enums import Outcome

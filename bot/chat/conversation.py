@@ -10,7 +10,7 @@ from re import Match
 import discord
 
 from bot.chat.prompting import Turn
-from bot.errors import DISCORD_ERRORS
+from bot.discord_errors import DISCORD_ERRORS
 from storage.conversations.memory import Memory
 from storage.conversations.replies import NO_SOURCES, Reply, Sources
 from storage.database.enums import NOBODY

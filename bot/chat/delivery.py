@@ -12,7 +12,7 @@ import discord
 from bot.background import BackgroundTasks, WriteBehindQueue, retry_until_available
 from bot.chat.ask import SEEDS, WITHOUT_WORDS, AnswerEnd, Ask
 from bot.chat.message_stream import AnswerDeleted, MessageStream, SentMessage, retry_until_accepted
-from bot.errors import DISCORD_ERRORS, is_temporary
+from bot.discord_errors import DISCORD_ERRORS, is_temporary
 from storage.conversations.replies import (
     FINISHED_WHOLE,
     Reply,

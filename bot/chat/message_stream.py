@@ -11,7 +11,8 @@ from typing import TypeVar
 import discord
 from tenacity import AsyncRetrying, RetryCallState
 
-from bot.errors import DISCORD_ERRORS, RATE_LIMITED, BotError, is_temporary
+from bot.discord_errors import DISCORD_ERRORS, RATE_LIMITED, is_temporary
+from bot.errors import BotError
 from bot.text.sanitize import sanitize_markdown
 from bot.text.splitting import MAX_MESSAGE_CHARS, split_message
 from storage.retrying import retries

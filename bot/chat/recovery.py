@@ -11,7 +11,7 @@ from discord.ext import commands
 from bot.background import retry_until_available
 from bot.chat.ask import REGENERATE
 from bot.chat.message_stream import CURSOR, PART_CHARS, retry_until_accepted
-from bot.errors import DISCORD_ERRORS
+from bot.discord_errors import DISCORD_ERRORS
 from bot.services import Services
 from storage.conversations.replies import (
     Reply,

@@ -11,7 +11,7 @@ from bot.arenas import board
 from bot.arenas.board import NumberReactions, PickButton
 from bot.arenas.host import ArenaHost, ArenaPlan, ArenaSchedule, Channel, as_channel
 from bot.arenas.prompt_bank import MAX_PROMPT_CHARS, describe_bank
-from bot.errors import DISCORD_ERRORS
+from bot.discord_errors import DISCORD_ERRORS
 from bot.guards.access import user_label
 from bot.guards.audit import NOTED, action_of, run_audited
 from bot.guards.error_handler import answer_privately

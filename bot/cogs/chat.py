@@ -22,8 +22,9 @@ from bot.chat.context import NOTHING_ASKED, gather
 from bot.chat.conversation import SPOKEN, Conversation, HistoryReader, is_one_conversation, mentions_bot, own_words
 from bot.chat.recovery import Recovery
 from bot.chat.summaries import Summaries
+from bot.discord_errors import DISCORD_ERRORS
 from bot.engine import RenderedPrompt
-from bot.errors import DISCORD_ERRORS, EngineBusy, UserFacingError
+from bot.errors import EngineBusy, UserFacingError
 from bot.guards.error_handler import NOT_MINE, answer_privately, member_message
 from bot.guards.interactions import BotCog
 from bot.guards.rate_limit import RateLimited

@@ -10,7 +10,7 @@ import discord
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.errors import DISCORD_ERRORS
+from bot.discord_errors import DISCORD_ERRORS
 from bot.guards.interactions import BotCog
 from bot.services import Services
 from storage.privacy import retention

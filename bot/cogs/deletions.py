@@ -12,7 +12,8 @@ import discord
 from discord.ext import commands
 
 from bot.background import retry_until_available
-from bot.errors import DISCORD_ERRORS, UserFacingError, is_temporary
+from bot.discord_errors import DISCORD_ERRORS, is_temporary
+from bot.errors import UserFacingError
 from bot.guards.interactions import BotCog
 from bot.knowledge.adding import PinsChannel, from_message, read_pins
 from bot.knowledge.library import Source

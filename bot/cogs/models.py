@@ -32,6 +32,7 @@ from storage.releases import promotion
 from storage.releases.canaries import stop_canary
 from storage.releases.canary_votes import read_canary_state
 from storage.training.rounds import request_round, show_progress_in
+from storage.wording import message_link
 
 log = logging.getLogger(__name__)
 
@@ -140,6 +141,11 @@ class Models(
         chosen = await selection.administered_personality(self.services, interaction, personality)
         by = user_label(interaction.user)
         round_, _ = await run_audited(interaction, request_round, chosen.id, by, TrainingSource(learn_from))
+        if round_.progress_channel_id is not None:
+            link = message_link(interaction.guild_id, round_.progress_channel_id, round_.progress_message_id)
+            text = f"Round {round_.id} is already {round_.status.value}. Its progress: {link}"
+            await interaction.edit_original_response(content=selection.signed(chosen, text))
+            return
         message = await interaction.edit_original_response(content=await self._progress.text_of(round_))
         await self.services.database.run(show_progress_in, round_.id, message.channel.id, message.id)
 

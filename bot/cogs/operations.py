@@ -16,7 +16,7 @@ from discord.ext import commands
 from discord.utils import format_dt
 from sqlalchemy.exc import SQLAlchemyError
 
-from bot.errors import DISCORD_ERRORS
+from bot.discord_errors import DISCORD_ERRORS
 from bot.guards.access import require_admin
 from bot.guards.audit import is_for_admins
 from bot.guards.interactions import AdminCog, BotCog, PersistentButton

@@ -13,7 +13,8 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.background import retry_until_available
-from bot.errors import DISCORD_ERRORS, UserFacingError
+from bot.discord_errors import DISCORD_ERRORS
+from bot.errors import UserFacingError
 from bot.guards.access import is_admin, user_label
 from bot.guards.audit import run_audited
 from bot.guards.error_handler import answer_privately

@@ -14,7 +14,7 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.background import retry_until_available
-from bot.errors import DISCORD_ERRORS, is_temporary
+from bot.discord_errors import DISCORD_ERRORS, is_temporary
 from bot.guards.interactions import BotCog
 from bot.guards.rate_limit import SlidingWindows, Window
 from bot.services import Services

@@ -11,7 +11,7 @@ from enum import StrEnum
 import discord
 from discord import app_commands
 
-from bot.errors import DISCORD_ERRORS
+from bot.discord_errors import DISCORD_ERRORS
 from storage.runtime.shards import Shards
 from storage.settings.sections import EVERY_SERVER, AccessSettings, DiscordSettings, Settings
 

@@ -10,7 +10,8 @@ import discord
 from discord import app_commands
 from sqlalchemy.exc import SQLAlchemyError
 
-from bot.errors import DISCORD_ERRORS, UserFacingError, is_temporary
+from bot.discord_errors import DISCORD_ERRORS, is_temporary
+from bot.errors import UserFacingError
 from bot.guards.audit import action_of, record_outcome
 from bot.text.rounds import sentence
 from bot.text.sanitize import sanitize_sentence

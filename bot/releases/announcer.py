@@ -9,7 +9,7 @@ from functools import partial
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.errors import DISCORD_ERRORS, is_temporary
+from bot.discord_errors import DISCORD_ERRORS, is_temporary
 from bot.personalities.selection import signed
 from bot.releases.watcher import ReleaseState
 from bot.services import Services
@@ -199,7 +199,7 @@ class ProgressMessages:
         except DISCORD_ERRORS as error:
             if is_temporary(error):
                 raise
-            log.warning("The progress of round %d can no longer be shown: %s", round_.id, error)
+            log.info("The progress of round %d can no longer be shown: %s", round_.id, error)
             return False
         self._shown[round_.id] = text
         return True

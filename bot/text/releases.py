@@ -83,7 +83,8 @@ def _new_pairs(new: NewPairs, needed: int) -> str:
     sources = {"answers to the same question": new.compared, "suggestions": new.suggestions}
     parts = ", ".join(f"{number} from {source}" for source, number in sources.items() if number)
     lone = f" Votes on {count(new.lone, 'other question')} may add more." if new.lone else ""
-    return f"**New pairs:** about {new.total}{f' ({parts})' if parts else ''}; a round needs {needed}.{lone}"
+    found = f"{new.total} or more ({parts})" if parts else "none yet"
+    return f"**New pairs:** {found}; a round needs {needed}.{lone}"
 
 
 def _spent(spent: Spend, settings: RemoteSettings) -> str:

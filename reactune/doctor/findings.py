@@ -57,10 +57,13 @@ def problems_of(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def describe_findings(findings: Sequence[Finding]) -> str:
-    """Return one line per finding, then the numbered list of what to fix."""
+    """Return one line per finding, then the numbered list of what to fix; checks that fail alike are one thing."""
     lines = [f"{SIGNS[finding.status]} **{finding.what}:** {finding.message}" for finding in findings]
     problems = problems_of(findings)
     if not problems:
         return "\n".join([*lines, "", "All good."])
-    to_fix = [f"{number}. **{problem.what}:** {problem.message}" for number, problem in enumerate(problems, start=1)]
-    return "\n".join([*lines, "", f"**{count(len(problems), 'thing')} to fix**", "", *to_fix])
+    causes: dict[str, list[str]] = {}
+    for problem in problems:
+        causes.setdefault(problem.message, []).append(problem.what)
+    to_fix = [f"{n}. **{', '.join(checks)}:** {message}" for n, (message, checks) in enumerate(causes.items(), start=1)]
+    return "\n".join([*lines, "", f"**{count(len(causes), 'thing')} to fix**", "", *to_fix])

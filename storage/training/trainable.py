@@ -8,10 +8,11 @@ from __future__ import annotations
 from enum import StrEnum
 
 from sqlalchemy import ColumnElement, and_, case, null, or_, select, true
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import Session, aliased
 
 from storage.conversations.replies import FINISHED_WHOLE
 from storage.database.enums import Basis
+from storage.database.rows import any_row
 from storage.database.tables import ConsentRow, CorrectionRow, ReplyRow, ReplySpeakerRow
 from storage.privacy.consent import open_bases
 from storage.settings.sections import PrivacySettings
@@ -49,6 +50,12 @@ def trainable_corrections(replies: type[ReplyRow], privacy: PrivacySettings) -> 
         or_(CorrectionRow.basis != Basis.LIVE_CHAT, CorrectionRow.author_id.in_(select(ConsentRow.user_id))),
     )
     return aliased(CorrectionRow, rows.subquery())
+
+
+def has_closed_replies(session: Session, personality_id: int, privacy: PrivacySettings) -> bool:
+    """Return whether the personality has answers without an open basis, such as those of live chat."""
+    closed = or_(ReplyRow.basis.is_(None), ReplyRow.basis.not_in(open_bases(privacy)))
+    return any_row(session, select(ReplyRow.id).where(ReplyRow.personality_id == personality_id, closed))
 
 
 def obstacle_to(privacy: PrivacySettings, base_revision: str) -> ColumnElement[str | None]:

@@ -103,7 +103,9 @@ def _plan(survey: Survey, opinion: VoterPreferences, settings: Settings, parent_
         opinion = VoterPreferences({}, opinion.auc, PROMOTED_MEANWHILE)
     plan = make_plan(survey, opinion, settings)
     if plan.new_pairs < settings.training.min_pairs:
-        return _too_few(plan, left_out(survey, opinion), settings)
+        return _too_few(
+            plan, [*_live_chat(survey, settings), *_lost_weight(plan), *left_out(survey, opinion)], settings
+        )
     return plan
 
 
@@ -111,9 +113,15 @@ def _too_few(plan: TrainingPlan, notes: Sequence[str], settings: Settings) -> Sk
     new = f" that {plan.parent.name} has not learned" if plan.parent else ""
     more = f" ({len(plan.holdout)} more held out)" if plan.holdout else ""
     found = f"{wording.count(plan.new_pairs, 'pair')} to learn from{new}{more}, {settings.training.min_pairs} needed"
-    permitted = settings.privacy.discord_training_permission
-    live_chat = LIVE_CHAT_IS_USED if permitted else LIVE_CHAT_IS_NOT_USED
-    return "; ".join([f"{found}: {REMEDY}", live_chat, *_lost_weight(plan), *notes])
+    return "; ".join([f"{found}: {REMEDY}", *notes])
+
+
+def _live_chat(survey: Survey, settings: Settings) -> Iterator[str]:
+    """Yield whether live chat is used, if it explains why there are few pairs."""
+    if settings.privacy.discord_training_permission:
+        yield LIVE_CHAT_IS_USED
+    elif survey.has_closed_replies:
+        yield LIVE_CHAT_IS_NOT_USED
 
 
 def _other_base(database: Database, personality_id: int, base: BaseModel) -> str:

@@ -19,6 +19,7 @@ from storage.training.evidence import (
     read_replies,
 )
 from storage.training.rounds import ManifestPair, read_line
+from storage.training.trainable import has_closed_replies
 from storage.votes.weights import WeightedVotes, read_weighted_votes
 from trainer.data.lone_votes import complete
 from trainer.data.pairs import Pair, Rows, prefer_correction, prefer_sibling
@@ -36,6 +37,8 @@ class Survey:
     history: TrainingHistory
     empty_samples: tuple[str, ...] = ()
     """The prompt of each empty sample of the parent: it makes no pair and is not drawn again."""
+    has_closed_replies: bool = False
+    """Whether other answers may not be trained on, such as those of live chat."""
 
     @property
     def parent(self) -> Version | None:
@@ -60,6 +63,7 @@ def survey_votes(session: Session, settings: Settings, base: BaseModel, personal
         continuation=continuation,
         history=read_history(read_line(session, parent_id), {reply.id: reply for reply in replies}),
         empty_samples=read_empty_samples(session, *where, parent_id),
+        has_closed_replies=has_closed_replies(session, personality_id, settings.privacy),
     )
 
 

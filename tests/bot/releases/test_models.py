@@ -81,7 +81,7 @@ class TestStatus:
         text = (await place.grace.slash(place.channel, "model status")).response.content
         assert "**Champion:** base on tiny" in text
         assert "**Votes:** 1 on 1 answer\n" in text
-        assert "**New pairs:** about 0; a round needs 8. Votes on 1 other question may add more." in text
+        assert "**New pairs:** none yet; a round needs 8. Votes on 1 other question may add more." in text
         assert "Trainer:** not running; start it with `reactune trainer`" in text
         assert "Training basis: everything said here." in text
 
@@ -154,9 +154,12 @@ class TestTrain:
         assert "grace" in rows(RoundRow)[0].requested_by
 
     async def test_a_second_request_joins_the_first(self, place, rows):
-        await place.grace.slash(place.channel, "model train")
-        await place.grace.slash(place.channel, "model train")
-        assert len(rows(RoundRow)) == 1
+        first = await place.grace.slash(place.channel, "model train")
+        second = await place.grace.slash(place.channel, "model train")
+        (row,) = rows(RoundRow)
+        assert row.progress_message_id == first.response.id
+        assert second.response.content.startswith("Round 1 is already requested. Its progress: https://discord.com/")
+        assert second.response.content.endswith(f"/{first.response.id}")
 
     async def test_progress_shows_phase_step_loss_and_time_left_then_the_outcome(self, place, env, query, make_version):
         query(lambda session: record_heartbeat(session, TRAINER, "here"))

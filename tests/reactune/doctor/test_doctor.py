@@ -253,6 +253,14 @@ class TestSummary:
             "2. **Access:** serves nobody: name a server",
         ]
 
+    def test_checks_that_fail_for_one_reason_are_one_thing_to_fix(self):
+        findings = [Finding(what, FindingStatus.PROBLEM, "no model there") for what in ("Base model", "Engine")]
+        assert describe_findings(findings).splitlines()[-3:] == [
+            "**1 thing to fix**",
+            "",
+            "1. **Base model, Engine:** no model there",
+        ]
+
     def test_without_problems_all_is_good(self):
         text = describe_findings(
             [Finding("Disk", FindingStatus.OK, "9 GB free"), Finding("Backups", FindingStatus.HINT, "none")]

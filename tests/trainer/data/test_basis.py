@@ -151,6 +151,7 @@ def calls(
         "read_replies": (*where, read_weighted_votes(session, id_, settings.votes).by_reply),
         "read_corrections": (*where, settings.votes),
         "read_empty_samples": (*where, None),
+        "has_closed_replies": (id_, settings.privacy),
         "read_line": (version.id,),
         "last_trained": (id_,),
         "record_samples": (drawn, {"version_id": None, "sampling": {}, "seed": 1}),

@@ -641,10 +641,11 @@ def test_a_round_without_votes_that_count_says_what_became_of_them(
 
 def test_too_few_pairs_say_how_many_are_missing(database: Database, tiny_base: BaseModel, prepare: Prepare) -> None:
     seed(database, lambda session: add_siblings(session, 1, base_revision=tiny_base.revision))
-    assert skipped(prepare()) == (
-        "1 pair to learn from, 2 needed: suggest better answers, or press 🔁 for another answer and vote on both; "
-        "live chat is not trained on (privacy.discord_training_permission = false)"
-    )
+    missing = "1 pair to learn from, 2 needed: suggest better answers, or press 🔁 for another answer and vote on both"
+    assert skipped(prepare()) == missing
+    seed(database, lambda session: add_reply(session, basis=None, base_revision=tiny_base.revision))
+    closed = "live chat is not trained on (privacy.discord_training_permission = false)"
+    assert skipped(prepare()) == f"{missing}; {closed}"
 
 
 def test_a_scheduled_round_needs_something_new(

@@ -182,7 +182,7 @@ def test_a_trainer_killed_in_any_phase_is_made_up_for_by_the_next(database: Data
     assert look(database, killed[0]).reason.startswith("the trainer stopped during this round")
     assert look(database, last).status is RoundStatus.PUBLISHED
     assert check_versions(database, settings) == 1
-    assert leftovers(settings) == []
+    wait_for(lambda: leftovers(settings) == [])
 
 
 def test_an_adapter_whose_round_was_ended_at_the_last_moment_is_swept(database: Database, settings: Settings) -> None:
@@ -225,7 +225,7 @@ def test_sigterm_ends_the_trainer_and_says_so_in_the_round(database: Database, s
         RoundStatus.INTERRUPTED,
         "the trainer was stopped during this round and nothing was published: start a new round",
     )
-    assert leftovers(settings) == []
+    wait_for(lambda: leftovers(settings) == [])
     assert "Traceback" not in errors
     assert "leaked" not in errors
     assert f"Round {round_id} started. It learns from votes." in errors
@@ -240,7 +240,7 @@ def test_a_round_whose_process_is_killed_fails_and_the_next_one_runs(database: D
         assert child.pid is not None
         os.kill(child.pid, signal.SIGKILL)
         wait_for(ended(database, killed))
-        assert leftovers(settings) == []
+        wait_for(lambda: leftovers(settings) == [])
         waiting = request(database)
         wait_for(begun(database, waiting))
     round_ = look(database, killed)
