@@ -16,7 +16,7 @@ import typer
 
 from reactune.shared import Config, progress, read_settings
 from storage.runtime.log_setup import set_up_logs
-from storage.runtime.processes import BOT, TRAINER
+from storage.runtime.processes import BOT, DETACHED, TRAINER
 from storage.settings.sections import Settings
 
 log = logging.getLogger(__name__)
@@ -89,10 +89,9 @@ def supervised_trainer(config: Path | None, overrides: dict[str, str]) -> Iterat
 
     def keep_running() -> None:
         while not ending.is_set():
-            # The pipe closes when this process ends for any reason, and then the trainer stops. It has its own session,
-            # so that Ctrl-C does not reach it directly.
+            # The pipe closes when this process ends for any reason, and then the trainer stops.
             with subprocess.Popen(
-                command, env={**os.environ, **overrides}, stdin=subprocess.PIPE, start_new_session=True
+                command, env={**os.environ, **overrides}, stdin=subprocess.PIPE, **DETACHED
             ) as process:
                 while process.poll() is None and not ending.wait(0.2):
                     pass

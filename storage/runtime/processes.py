@@ -23,9 +23,10 @@ from storage.database.tables import HeartbeatRow
 from storage.errors import DataDirectoryInUse, SettingsError, TokenInUse
 
 CREATE_NEW_PROCESS_GROUP = 0x200  # Windows' value; subprocess defines the name only there
-# Ctrl-C reaches every process of a terminal. Child processes that their parent stops itself must not get it.
+# Ctrl-C reaches every process of a terminal. Child processes that their parent stops itself must not get it. They stay
+# in its session: Linux weighs sessions equally, so a low priority counts only within one (sched(7), autogroup).
 DETACHED: dict[str, Any] = (
-    {"creationflags": CREATE_NEW_PROCESS_GROUP} if sys.platform == "win32" else {"start_new_session": True}
+    {"creationflags": CREATE_NEW_PROCESS_GROUP} if sys.platform == "win32" else {"process_group": 0}
 )
 BOT = "bot"
 TRAINER = "trainer"
