@@ -32,7 +32,7 @@ MOST_EARLY = 500
 
 @dataclass(frozen=True)
 class Reacted:
-    """A member added a thumb to a message, or removed it."""
+    """A thumb that a member added to a message or removed from it."""
 
     thumb: Thumb
     added: bool

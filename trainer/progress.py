@@ -54,7 +54,7 @@ class RoundProgress:
 
 ReportProgress = Callable[[RoundProgress], None]
 Advance = Callable[[float], None]
-"""Gets how many steps are done; a part of a step counts as well."""
+"""Called with the number of completed steps, which can be fractional."""
 
 
 def begin_phase(report: ReportProgress, phase: Phase, steps: int) -> Advance:

@@ -106,7 +106,10 @@ def converse(history: History, memory: Memory, replies: Mapping[int, Reply]) -> 
 
 
 def spoken_messages(posts: Sequence[Post], replies: Mapping[int, Reply]) -> list[SpokenMessage]:
-    """Return what was said, with one answer to each question, the latest; an answer in several messages counts once."""
+    """Return the messages of the conversation, with only the latest answer to each question.
+
+    An answer that was sent as several messages appears once.
+    """
     spoken = [said for post in posts if (said := _spoken(post, replies)) is not None]
     latest = {said.reply.source_message_id: said.reply.id for said in spoken if said.reply}
     seen: set[int] = set()

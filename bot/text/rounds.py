@@ -44,7 +44,7 @@ def describe_trainers(trainers: Sequence[Heartbeat], running: Sequence[Round]) -
 
 
 def describe_round(round_: Round) -> str:
-    """Return a headline, the progress or the outcome, and what became of the votes."""
+    """Return a headline, then the progress or the outcome, then how the votes were used."""
     lines = [f"**{HEADLINES[round_.status]}** (round {round_.id})"]
     if round_.status is RoundStatus.RUNNING:
         lines.append(_progress(round_.progress))

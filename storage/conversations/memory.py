@@ -28,7 +28,7 @@ class Memory:
     forgotten_to: int = 0
     """Messages up to this ID are no longer part of the conversation."""
     speakers: frozenset[int] = frozenset()
-    """The people whose words the summary covers."""
+    """The authors of the messages that the summary covers."""
     summarised_from: int = 0
     """ID of the first message that the summary covers."""
 
@@ -88,7 +88,7 @@ def write_summary(session: Session, channel_id: int, before: Memory, after: Memo
 
 
 def forget_conversation(session: Session, channel_id: int, up_to: int) -> None:
-    """Delete the summary, and leave messages up to this ID out of later prompts."""
+    """Delete the summary, and exclude messages up to this ID from later prompts."""
     session.merge(
         ConversationRow(channel_id=channel_id, summary="", summarised_from=0, summarised_to=0, forgotten_to=up_to)
     )

@@ -26,7 +26,7 @@ JUST_REMOVED = "that document was just removed: `/knowledge list` shows the othe
 
 @dataclass(frozen=True)
 class SearchScope:
-    """The place of a question; documents of other servers, channels and personalities are not searched."""
+    """Where a question was asked. Only documents of that server, channel and personality are searched."""
 
     guild_id: int
     channel_ids: frozenset[int]

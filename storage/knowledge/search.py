@@ -241,6 +241,6 @@ def coverage(question: str, passage: str) -> float:
 
 
 def shared_words(question: str, passage: str) -> set[str]:
-    """Return the question's words that the passage has, singular or plural, without the commonest words."""
+    """Return the question's words that also occur in the passage, except very common ones; plurals match singulars."""
     held = {word.removesuffix("s") for word in _WORD.findall(passage.lower())}
     return {word for word in content_words(question) if word.removesuffix("s") in held}

@@ -29,7 +29,7 @@ MAX_STRENGTH = 1.5
 
 @dataclass(frozen=True)
 class BindingPlace:
-    """A place on Discord; an id alone is ambiguous, because an old server's first channel has the server's id."""
+    """A place on Discord. An ID alone is ambiguous: an old server's first channel has the same ID as the server."""
 
     scope: Scope
     id: int

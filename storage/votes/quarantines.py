@@ -236,7 +236,7 @@ def _add(
 
 
 def _open_quarantine(session: Session, burst: Burst, known: QuarantinesByVote) -> QuarantineRow | None:
-    """Return the open quarantine that already has some of the burst's votes; the oldest of several."""
+    """Return the oldest open quarantine that shares votes with the burst, if there is one."""
     ids = [
         q.id
         for vote in burst.votes

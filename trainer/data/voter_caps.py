@@ -101,7 +101,7 @@ def _scaled(pair: Pair, factors: Mapping[Pseudonym, float]) -> Pair:
 
 
 def few_voters_note(voters: int, by_weight: float, max_share: float) -> Iterator[str]:
-    """Yield a sentence if there are too few voters for the configured share."""
+    """Yield a note if there are too few voters to apply the configured limit per voter."""
     largest = largest_share(max_share, by_weight)
     if largest != max_share:
         worth = f" (by weight {tenths(by_weight)})" if tenths(by_weight) != tenths(voters) else ""

@@ -1,4 +1,4 @@
-"""Trains an adapter: examples and a parent adapter in, a new adapter and its numbers out."""
+"""Trains a new adapter from examples and, if given, a parent adapter, and returns its metrics."""
 
 from __future__ import annotations
 
