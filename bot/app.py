@@ -241,7 +241,6 @@ class ReactuneBot(ServicesBot):
         await super().close()  # if the start failed before anything else was opened
 
 
-create_bot = ReactuneBot
 """The stable name for programs that embed the bot."""
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import discord
 from sqlalchemy.exc import DBAPIError
 
-from bot.app import ReactuneBot, create_bot
+from bot.app import ReactuneBot
 from bot.discord_errors import DISCORD_ERRORS
 from bot.errors import ConnectionRefused, DiscordUnreachable
 from bot.operations.alerts import TOKEN
@@ -50,7 +50,7 @@ NO_MEMBERS_INTENT = (
 UNREACHABLE = "Discord cannot be reached: check this machine's network, then start again"
 
 
-def run_bot(settings: Settings, create: Callable[[Settings], ReactuneBot] = create_bot) -> None:
+def run_bot(settings: Settings, create: Callable[[Settings], ReactuneBot] = ReactuneBot) -> None:
     """Serve Discord until SIGINT or SIGTERM.
 
     Raises ConnectionRefused, DiscordUnreachable or a StorageError, each with what to do.

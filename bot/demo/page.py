@@ -16,7 +16,7 @@ from simcord.backend import Backend
 from simcord.builders import ChannelHandle
 from simcord.preview import Preview
 
-from bot.app import ReactuneBot, create_bot
+from bot.app import ReactuneBot
 from bot.arenas.prompt_bank import bank_messages
 from bot.background import BackgroundTasks
 from bot.demo.community import Taste, is_settled, read_community_answers, settle
@@ -147,7 +147,7 @@ async def serve_demo(
 
     `on_ready` gets its address once the model is loaded. With a taste, a simulated community of that taste has voted.
     """
-    bot = create_bot(settings, engine=engine, base=base, fixed_basis=Basis.LOCAL, tasks=DemoTasks())
+    bot = ReactuneBot(settings, engine=engine, base=base, fixed_basis=Basis.LOCAL, tasks=DemoTasks())
     env = DemoEnv(bot, check_errors=False)
     world = build_world(env)
     _catch_up(env.backend)

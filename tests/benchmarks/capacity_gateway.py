@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bot.app import create_bot
+from bot.app import ReactuneBot
 from storage.models.base_model import BaseModel
 from storage.settings.sections import DataSettings, Settings
 from tests.bot.environment import Env
@@ -23,7 +23,7 @@ def events_per_s(events: int = 20_000) -> float:
 async def _measure(folder: Path, events: int) -> float:
     base = BaseModel(name="none", path=folder, revision="0" * 16, architecture="none")
     settings = Settings(data=DataSettings(directory=folder))
-    env = Env(create_bot(settings, engine=ScriptedEngine(), base=base))
+    env = Env(ReactuneBot(settings, engine=ScriptedEngine(), base=base))
     await env.start()
     guild = env.create_guild("Server")
     channel = guild.create_text_channel("general")

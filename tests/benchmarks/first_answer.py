@@ -6,7 +6,7 @@ import asyncio
 from datetime import UTC, datetime
 
 import reactune.app  # noqa: F401  # the command line loads it before the bot
-from bot.app import create_bot
+from bot.app import ReactuneBot
 from storage.database.enums import Basis
 from storage.settings.loading import load_settings, variable_name
 from storage.settings.sections import EVERY_SERVER
@@ -18,7 +18,7 @@ PATIENCE_S = 300.0
 
 
 async def _start_and_ask() -> None:
-    bot = create_bot(
+    bot = ReactuneBot(
         load_settings(overrides={variable_name("access", "servers"): str(EVERY_SERVER)}), fixed_basis=Basis.LOCAL
     )
     env = Env(bot)

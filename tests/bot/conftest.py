@@ -14,7 +14,7 @@ import pytest_asyncio
 from sqlalchemy import event, select
 from sqlalchemy.orm import Session
 
-from bot.app import ReactuneBot, create_bot
+from bot.app import ReactuneBot
 from bot.guards.error_handler import is_expected
 from storage.database.database import Database, open_database
 from storage.database.enums import Basis
@@ -82,7 +82,7 @@ def new_bot(
     fixed_basis: Basis | None,
     load_encoder: Callable[[], Encoder],
 ) -> Callable[[], ReactuneBot]:
-    return lambda: create_bot(settings, engine=engine, base=base, fixed_basis=fixed_basis, load_encoder=load_encoder)
+    return lambda: ReactuneBot(settings, engine=engine, base=base, fixed_basis=fixed_basis, load_encoder=load_encoder)
 
 
 @pytest_asyncio.fixture

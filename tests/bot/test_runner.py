@@ -16,7 +16,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from bot.app import ReactuneBot, create_bot
+from bot.app import ReactuneBot
 from bot.errors import ConnectionRefused, DiscordUnreachable
 from bot.runner import run_bot
 from storage.database.database import open_database
@@ -146,7 +146,7 @@ def test_a_second_bot_with_the_token_is_refused(with_token, refused):
 
 async def test_without_the_intent_mentions_and_direct_messages_are_served(settings, engine, base):
     discord_settings = settings.discord.model_copy(update={"message_content_intent": False})
-    bot = create_bot(settings.model_copy(update={"discord": discord_settings}), engine=engine, base=base)
+    bot = ReactuneBot(settings.model_copy(update={"discord": discord_settings}), engine=engine, base=base)
     approved = discord.Intents.all()
     approved.message_content = False
     env = Env(bot, approved_intents=approved)
@@ -228,7 +228,7 @@ def test_a_signal_ends_the_bot_in_order(tmp_path, number):
 DIE_WHILE_STREAMING = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from bot.app import create_bot
+from bot.app import ReactuneBot
 from storage.models.base_model import BaseModel
 from storage.database.tables import Basis
 from storage.settings.loading import load_settings
@@ -241,7 +241,7 @@ async def die():
 async def main():
     engine = ScriptedEngine()
     base = BaseModel("tiny", Path("unused"), "0" * 16, "LlamaForCausalLM")
-    bot = create_bot(load_settings(), engine=engine, base=base, fixed_basis=Basis.LOCAL)
+    bot = ReactuneBot(load_settings(), engine=engine, base=base, fixed_basis=Basis.LOCAL)
     env = Env(bot)
     channel = env.create_guild("Server").create_text_channel("general")
     ada = env.guild.add_member(env.create_user("ada"))

@@ -10,7 +10,7 @@ import pytest
 import simcord
 from pydantic import SecretStr
 
-from bot.app import ReactuneBot, create_bot
+from bot.app import ReactuneBot
 from bot.chat.prompting import ChatMessage
 from bot.cogs.chat import WARMING_UP
 from bot.demo.page import DemoTasks
@@ -39,7 +39,7 @@ class SlowEngine(ScriptedEngine):
 
 async def test_questions_during_loading_are_answered_afterwards(settings, base):
     engine = SlowEngine()
-    bot = create_bot(settings, engine=engine, base=base, tasks=DemoTasks())
+    bot = ReactuneBot(settings, engine=engine, base=base, tasks=DemoTasks())
     env = simcord.Env(bot, settle_timeout=120)
     channel = env.create_guild("Server").create_text_channel("general")
     ada = env.guild.add_member(env.create_user("ada"))

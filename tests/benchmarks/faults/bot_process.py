@@ -15,7 +15,7 @@ import yarl
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
-from bot.app import COGS, ReactuneBot, create_bot
+from bot.app import COGS, ReactuneBot
 from bot.engine import GenerationRequest
 from bot.runner import run_bot
 from storage.database.enums import Basis
@@ -53,14 +53,14 @@ class TalkativeEngine(ScriptedEngine):
 
 def create(settings: Settings) -> ReactuneBot:
     if settings.model.engine == "remote":
-        return create_bot(settings, fixed_basis=Basis.LOCAL)
+        return ReactuneBot(settings, fixed_basis=Basis.LOCAL)
     base = BaseModel(
         name="tiny",
         path=Path("base"),
         revision=os.environ.get("FAULTS_BASE", "0" * 16),
         architecture="LlamaForCausalLM",
     )
-    return create_bot(settings, engine=TalkativeEngine(), base=base, fixed_basis=Basis.LOCAL)
+    return ReactuneBot(settings, engine=TalkativeEngine(), base=base, fixed_basis=Basis.LOCAL)
 
 
 def import_all() -> None:

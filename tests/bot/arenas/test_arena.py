@@ -11,7 +11,7 @@ import discord
 import pytest
 import simcord
 
-from bot.app import create_bot
+from bot.app import ReactuneBot
 from bot.arenas.board import number_of
 from bot.arenas.host import ArenaPlan
 from bot.chat.message_stream import RATE_LIMIT_PAUSE_S
@@ -663,7 +663,7 @@ class TestRestart:
         message = await start()
         other = settings.arena.model_copy(update={"answers": 2, "minutes": 1.0})
         old = env.bot
-        await env.restart_bot(create_bot(settings.model_copy(update={"arena": other}), engine=engine, base=base))
+        await env.restart_bot(ReactuneBot(settings.model_copy(update={"arena": other}), engine=engine, base=base))
         assert buttons(shown(place)) == ["1", "2", "3"]
         await place.ada.click(message, label="3")
         closes_at = rows(ArenaRow)[0].closes_at
@@ -696,7 +696,7 @@ class TestSchedule:
     def scheduled(self, settings, engine, base):
         def create(channel_id: int, schedule: str = "0 4 1 1 *"):
             arena = settings.arena.model_copy(update={"schedule": schedule, "channel": channel_id})
-            return create_bot(settings.model_copy(update={"arena": arena}), engine=engine, base=base)
+            return ReactuneBot(settings.model_copy(update={"arena": arena}), engine=engine, base=base)
 
         return create
 

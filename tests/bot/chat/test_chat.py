@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import delete, update
 from sqlalchemy.exc import OperationalError
 
-from bot.app import create_bot
+from bot.app import ReactuneBot
 from bot.chat.message_stream import CURSOR
 from bot.cogs.chat import WARMING_UP
 from bot.engine import Finish, GenerationFailed
@@ -86,7 +86,7 @@ async def test_a_free_response_channel_needs_no_mention(place, env, engine, sett
     free = env.guild.create_text_channel("free")
     discord_settings = settings.discord.model_copy(update={"free_response_channels": (free.id,)})
     old = env.bot
-    bot = create_bot(settings.model_copy(update={"discord": discord_settings}), engine=engine, base=base)
+    bot = ReactuneBot(settings.model_copy(update={"discord": discord_settings}), engine=engine, base=base)
     await env.restart_bot(bot)
     await place.ada.send(free, "hello")
     assert free.last_message.content == "answer 1\n-# base"
@@ -353,7 +353,7 @@ class TestWordsAndSilence:
         free = env.guild.create_text_channel("free")
         discord_settings = settings.discord.model_copy(update={"free_response_channels": (free.id,)})
         old = env.bot
-        bot = create_bot(settings.model_copy(update={"discord": discord_settings}), engine=engine, base=base)
+        bot = ReactuneBot(settings.model_copy(update={"discord": discord_settings}), engine=engine, base=base)
         await env.restart_bot(bot)
         await place.ada.send(free, "", attachments=[("cat.png", b"x")])
         assert len(free.history()) == 1

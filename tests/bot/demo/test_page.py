@@ -11,7 +11,7 @@ import pytest
 import simcord
 from sqlalchemy import update
 
-from bot.app import create_bot
+from bot.app import ReactuneBot
 from bot.demo.page import WELCOME, WORLD_BEGINS, build_world, demo_overrides, serve_demo
 from bot.demo.restore import restore_chat
 from storage.database.database import open_database
@@ -111,7 +111,7 @@ class TestRestored:
 
 
 async def test_an_export_arrives_in_the_page_which_has_no_direct_messages(settings, engine, base):
-    env = Env(create_bot(settings, engine=engine, base=base, fixed_basis=Basis.LOCAL))
+    env = Env(ReactuneBot(settings, engine=engine, base=base, fixed_basis=Basis.LOCAL))
     world = build_world(env)
     await env.start()
     exported = await world.viewers[0].slash(world.channel, "privacy export")

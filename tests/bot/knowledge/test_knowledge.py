@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from bot.app import create_bot
+from bot.app import ReactuneBot
 from storage.database.enums import DocumentKind
 from storage.database.tables import ChunkRow, DocumentRow, DocumentSpeakerRow, ReplyRow, ReplySpeakerRow
 from storage.errors import EncoderError
@@ -306,7 +306,7 @@ async def test_the_encoder_is_loaded_once_the_model_is(place, env, settings, bas
         return encoder
 
     await knowledge("add", text=RULES, title="House rules")
-    await env.restart_bot(create_bot(settings, engine=SlowEngine(), base=base, load_encoder=load))
+    await env.restart_bot(ReactuneBot(settings, engine=SlowEngine(), base=base, load_encoder=load))
     assert loaded == ["model", "encoder"]
 
 
@@ -315,7 +315,7 @@ async def test_another_encoder_embeds_everything_again_after_a_restart(
 ):
     await knowledge("add", text=RULES, title="House rules")
     old, other = env.bot, WordEncoder("words 2")
-    await env.restart_bot(create_bot(settings, engine=engine, base=base, load_encoder=lambda: other))
+    await env.restart_bot(ReactuneBot(settings, engine=engine, base=base, load_encoder=lambda: other))
     await env.settle()
     assert [row.encoder for row in rows(ChunkRow)] == ["words 2"]
     await old.close()
@@ -324,7 +324,7 @@ async def test_another_encoder_embeds_everything_again_after_a_restart(
 async def test_the_bundled_encoder_finds_by_meaning(place, engine, settings, base, env, knowledge):
     old = env.bot
     encoder = await asyncio.to_thread(BundledEncoder)
-    await env.restart_bot(create_bot(settings, engine=engine, base=base, load_encoder=lambda: encoder))
+    await env.restart_bot(ReactuneBot(settings, engine=engine, base=base, load_encoder=lambda: encoder))
     await knowledge("add", text="Puppies may swim in the cove all year round.", title="Dogs in Brackwater")
     answer = await place.ask("Where can my little dog go into the sea?")
     assert "> Puppies may swim in the cove" in engine.requests[0].prompt

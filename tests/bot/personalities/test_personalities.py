@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bot.app import create_bot
+from bot.app import ReactuneBot
 from storage.adapters.folder_store import AdapterStore
 from storage.database.enums import Scope
 from storage.database.tables import AuditRow, BindingRow, CardRevisionRow, PersonalityRow, ReplyRow, RoundRow
@@ -147,7 +147,7 @@ class TestServers:
         await place.grace.slash(place.channel, "model train", personality="own")
         named = tuple(role.id for role in server.roles if role.name == "admins")
         discord = settings.discord.model_copy(update={"admin_roles": named})
-        await env.restart_bot(create_bot(settings.model_copy(update={"discord": discord}), engine=engine, base=base))
+        await env.restart_bot(ReactuneBot(settings.model_copy(update={"discord": discord}), engine=engine, base=base))
         await place.grace.slash(place.channel, "model train")
         assert len(rows(RoundRow)) == 2
 

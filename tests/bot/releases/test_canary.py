@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
-from bot.app import create_bot
+from bot.app import ReactuneBot
 from bot.engine import GenerationFailed
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterStore
 from storage.database.columns import utc_now
@@ -282,7 +282,7 @@ class TestWhoAnswers:
         tried, kept = channel_for(challenger=True), channel_for(challenger=False)
         other = with_release(settings, canary_share=0.01, canary_alpha=0.4, canary_max_votes=1)
         old = env.bot
-        await env.restart_bot(create_bot(other, engine=engine, base=base, fixed_basis=fixed_basis))
+        await env.restart_bot(ReactuneBot(other, engine=engine, base=base, fixed_basis=fixed_basis))
         for place, name in ((tried, "v1"), (kept, "base")):
             answer = await place.ask("hi")
             assert answer.content.endswith(f"-# {name}")
@@ -609,7 +609,7 @@ class TestAnnouncements:
         await place.grace.slash(place.channel, "model promote", version="v1")
         assert len(await announced()) == 1
         old = env.bot
-        await env.restart_bot(create_bot(old.services.settings, engine=engine, base=base))
+        await env.restart_bot(ReactuneBot(old.services.settings, engine=engine, base=base))
         assert len(await announced()) == 1
         assert all(move.announced for move in rows(AliasMoveRow))
         await old.close()
@@ -628,7 +628,7 @@ class TestAnnouncements:
             roll_back(session, 1, expected_generation=1, by="root (command line)", reason="today")
 
         query(meanwhile)
-        await env.restart_bot(create_bot(old.services.settings, engine=engine, base=base))
+        await env.restart_bot(ReactuneBot(old.services.settings, engine=engine, base=base))
         (news,) = await announced()
         assert "By root (command line): today." in news
 

@@ -9,7 +9,7 @@ import discord
 import pytest
 from sqlalchemy import update
 
-from bot.app import create_bot
+from bot.app import ReactuneBot
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterStore
 from storage.database.columns import utc_now
 from storage.database.enums import RoundStatus
@@ -67,7 +67,7 @@ class TestWhoMayDoIt:
         helper = env.guild.add_member(env.create_user("hel"), roles=[helpers])
         with_role = settings.discord.model_copy(update={"admin_roles": (helpers.id,)})
         old = env.bot
-        await env.restart_bot(create_bot(settings.model_copy(update={"discord": with_role}), engine=engine, base=base))
+        await env.restart_bot(ReactuneBot(settings.model_copy(update={"discord": with_role}), engine=engine, base=base))
         root = next(c for c in env.backend.commands[None].values() if c["name"] == "model")
         root.update(default_member_permissions=None)
         assert "Champion" in (await helper.slash(place.channel, "model status")).response.content
