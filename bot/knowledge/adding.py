@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import discord
 from discord.utils import format_dt
 
+from bot.discord_errors import is_temporary
 from bot.errors import UserFacingError
 from bot.guards.access import require_admin, user_label
 from bot.guards.interactions import Form
@@ -79,10 +80,15 @@ async def from_pins(channel: Channel, reader: discord.Member) -> Source:
 
 
 async def read_pins(channel: PinsChannel) -> Source:
-    """Return the pinned messages of a channel, each below its author and date; raises UserFacingError."""
+    """Return the pinned messages of a channel, each below its author and date.
+
+    Raises UserFacingError, and one of DISCORD_ERRORS if Discord may answer a little later.
+    """
     try:
         pinned = [message async for message in channel.pins()]
     except discord.HTTPException as error:
+        if is_temporary(error):
+            raise
         raise UserFacingError(f"I can't read the pinned messages of #{channel}.") from error
     blocks = [block for message in reversed(pinned) for block in _under_its_author(message)]
     if not blocks:

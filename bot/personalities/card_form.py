@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from io import BytesIO
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import discord
 from sqlalchemy.orm import Session
 
+from bot.discord_errors import DISCORD_ERRORS
 from bot.errors import UserFacingError
 from bot.guards.access import user_label
 from bot.guards.audit import action_of, run_audited_as
@@ -48,6 +51,7 @@ MAX_ATTACHMENT_BYTES = 100_000_000
 
 FIELD_CHARS = 4000  # Discord's limit
 SAMPLING_CHARS = 200
+EDIT_AGAIN_S = 900.0
 PERSON = ">"
 PROMPT_HELP = "Starts every conversation. If empty, the prompt in the settings is used."
 GREETING_HELP = "Posted in a channel or thread when the personality is bound there."
@@ -121,7 +125,10 @@ class CardForm(AdminForm):
 
     action = "personality card"
 
-    def __init__(self, services: Services, name: str, before: Personality | None) -> None:
+    def __init__(
+        self, services: Services, name: str, before: Personality | None, draft: Mapping[str, str] | None = None
+    ) -> None:
+        """`draft` holds the fields of a form that was refused."""
         super().__init__(services, f"{'Edit' if before else 'Create'} {name}")
         self._name = name
         self._before = before
@@ -134,15 +141,19 @@ class CardForm(AdminForm):
             ("examples", "Example dialogues", EXAMPLES_HELP, format_examples(card.examples), FIELD_CHARS, True),
         ]
         self._fields = [
-            self._ask(key, label, help_text, default=default, limit=limit, long=long)
+            self._ask(key, label, help_text, default=(draft or {}).get(key, default), limit=limit, long=long)
             for key, label, help_text, default, limit, long in asked
             if default is not None
         ]
 
+    @property
+    def _filled_in(self) -> dict[str, str]:
+        return {field.custom_id: field.value for field in self._fields}
+
     async def on_submit(self, interaction: discord.Interaction) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)
         before = self._before
-        card = card_from_form({field.custom_id: field.value for field in self._fields}, self._card)
+        card = card_from_form(self._filled_in, self._card)
         by, guild_id = user_label(interaction.user), interaction.guild_id
 
         def write(session: Session) -> str:
@@ -154,6 +165,24 @@ class CardForm(AdminForm):
         outcome = await run_audited_as(interaction, action_of(interaction, self.action, self._name), write)
         log.info("%s wrote the card of %s.", by, self._name)
         await answer_privately(interaction, outcome)
+
+    async def on_error(self, interaction: discord.Interaction, error: Exception, /) -> None:  # type: ignore[override]
+        await super().on_error(interaction, error)
+        again = _EditAgain(partial(CardForm, self._services, self._name, self._before, self._filled_in))
+        with contextlib.suppress(*DISCORD_ERRORS):
+            await interaction.followup.send("Your text is not lost.", view=again, ephemeral=True)
+
+
+class _EditAgain(discord.ui.View):
+    """Opens a refused form again, with what it held."""
+
+    def __init__(self, form: Callable[[], CardForm]) -> None:
+        super().__init__(timeout=EDIT_AGAIN_S)
+        self._form = form
+
+    @discord.ui.button(label="Edit again")
+    async def edit(self, interaction: discord.Interaction, _button: discord.ui.Button[Self]) -> None:
+        await interaction.response.send_modal(self._form())
 
 
 def format_examples(examples: Iterable[Example]) -> str | None:

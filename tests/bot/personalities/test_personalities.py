@@ -67,6 +67,16 @@ class TestCreate:
         assert "sampling.temperature is not valid" in done.response.content
         assert len(rows(PersonalityRow)) == 1
 
+    async def test_a_form_with_a_mistake_opens_again_with_its_text(self, place, rows):
+        form = await place.grace.slash(place.channel, "personality create", name="keeper")
+        refused = await place.grace.submit_modal(form, FIELDS | {"sampling": "temperature = 9"})
+        again = await place.grace.click(refused.followups[-1], label="Edit again")
+        held = {label["component"]["custom_id"]: label["component"]["value"] for label in again.modal["components"]}
+        assert held == FIELDS | {"sampling": "temperature = 9"}
+        await place.grace.submit_modal(again, held | {"sampling": "temperature = 0.9"})
+        (row,) = [row for row in rows(PersonalityRow) if row.name == "keeper"]
+        assert row.card["sampling"] == {"temperature": 0.9}
+
     async def test_members_are_refused_even_if_discord_allows_them(self, place, env, rows):
         root = next(c for c in env.backend.commands[None].values() if c["name"] == "personality")
         root.update(default_member_permissions=None)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from bot.chat.message_stream import RATE_LIMIT_PAUSE_S
 from bot.cogs.deletions import RECHECK_PAUSE_S
 from storage.database.enums import Basis
 from storage.database.tables import (
@@ -260,6 +261,17 @@ class TestDocuments:
         assert {source.message_id for source in rows(DocumentSourceRow)} == {message.id for message in said}
         await place.bo.delete(said[1])
         assert [row.text for row in rows(DocumentRow)] == [""]
+
+    async def test_a_document_waits_for_pins_that_discord_does_not_return(self, place, env, rows):
+        said = await place.bo.send(place.channel, "The pool opens at nine.")
+        await env.bot.get_channel(place.channel.id).get_partial_message(said.id).pin()
+        await place.grace.slash(place.channel, "knowledge add", pins=place.channel)
+        catch_up(env)
+        env.inject_error("GET", "/channels/*/messages/pins", status=429, times=1)
+        await place.bo.edit(said, "The pool opens at ten.")
+        await env.advance_time(RATE_LIMIT_PAUSE_S)
+        (row,) = rows(DocumentRow)
+        assert "opens at ten" in row.text
 
     async def test_the_channel_of_a_document_is_deleted(self, place, env, rules, rows):
         env.backend.delete_channel(place.channel.id)
