@@ -8,6 +8,17 @@ BASE_NAME = "base"
 LEAST_SHOWN_SHARE = 0.005
 """A rule is mentioned if it removed at least this share of the votes."""
 
+PYDANTIC_MISTAKES = {
+    "int_type": "it must be a whole number",
+    "int_parsing": "it must be a whole number",
+    "int_from_float": "it must be a whole number",
+    "float_type": "it must be a number",
+    "float_parsing": "it must be a number",
+    "bool_type": "it must be true or false",
+    "bool_parsing": "it must be true or false",
+    "string_type": "it must be text",
+}
+
 
 def version_name(number: int | None) -> str:
     """Return "v3", or the name of the base model for None."""
@@ -28,6 +39,14 @@ def count(number: float, noun: str, nouns: str = "") -> str:
 def duration(seconds: float) -> str:
     """Return "42 s" or, from 90 s, "3 min"; always rounded up."""
     return f"{math.ceil(seconds)} s" if seconds < 90 else f"{math.ceil(seconds / 60)} min"
+
+
+def mistake(kind: str, message: str) -> str:
+    """Return what pydantic says about a value, as people say it; `kind` is the type of its error."""
+    said = message.removeprefix("Value error, ")
+    return PYDANTIC_MISTAKES.get(kind) or (said[0].lower() + said[1:]).replace("input should", "it must").replace(
+        "tuple", "list"
+    )
 
 
 def message_link(guild_id: int | None, channel_id: int, message_id: int | None) -> str:

@@ -96,6 +96,11 @@ def _read(file: Path, render: RenderMessages) -> Iterator[LocalPair]:
         if line.strip():
             try:
                 yield _parse(json.loads(line), render)
+            except json.JSONDecodeError as error:
+                raise SettingsError(
+                    f"{file}, line {number} is not valid JSON ({error.msg} at character {error.colno}): "
+                    "write an object with prompt, chosen and rejected"
+                ) from error
             except (ValueError, TypeError, RecursionError) as error:
                 raise SettingsError(
                     f"{file}, line {number}: {error}; write an object with prompt, chosen and rejected"

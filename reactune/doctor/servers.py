@@ -75,7 +75,8 @@ async def check_token(settings: Settings) -> str:
         except discord.LoginFailure as error:
             raise Problem(BAD_TOKEN) from error
         except (TimeoutError, OSError, discord.HTTPException) as error:
-            raise Problem(f"Discord cannot be reached ({error!r}): check the network") from error
+            reason = str(error) or f"no answer within {DISCORD_TIMEOUT_S:.0f} s"
+            raise Problem(f"Discord cannot be reached ({reason}): check the network") from error
     if settings.discord.message_content_intent and not (
         flags.gateway_message_content or flags.gateway_message_content_limited
     ):

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from storage.errors import CardError
 from storage.settings.sections import GenerationSettings, Settings
+from storage.wording import mistake
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 MAX_DESCRIPTION_CHARS = 300
@@ -175,7 +176,7 @@ def _sentence(error: ValidationError, source: str) -> str:
         return (
             f"{source} has {context['actual_length']:,} examples, but the limit is {MAX_EXAMPLES}: keep the best ones"
         )
-    message = first["msg"].removeprefix("Value error, ").replace("Input should", "it must")
+    message = mistake(kind, first["msg"])
     return f"{source}: {where} {message}" if kind == "value_error" else f"{source}: {where} is not valid: {message}"
 
 

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from storage.errors import SettingsError
 from storage.settings.sections import KEY_VARIABLE, TOKEN_VARIABLE, Settings, TrainingSettings, sections
+from storage.wording import mistake
 
 NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
 ENV_PREFIX = "REACTUNE_"
@@ -154,9 +155,8 @@ def _sentence(error: ValidationError, origins: Mapping[tuple[str, str], str]) ->
     section, name = (str(part) for part in first["loc"][:2])
     secret = not sections()[section].model_fields[name].repr
     value = "(hidden)" if secret else repr(first["input"])
-    said = first["msg"].removeprefix("Value error, ")
-    message = (said[0].lower() + said[1:]).replace("input should", "it must").replace("tuple", "list")
-    return f"{origins[section, name]}: {section}.{name} = {value} is not valid: {message}"
+    what_is_wrong = mistake(first["type"], first["msg"])
+    return f"{origins[section, name]}: {section}.{name} = {value} is not valid: {what_is_wrong}"
 
 
 def _conflicts(settings: Settings) -> Iterator[str]:

@@ -513,7 +513,7 @@ def test_a_bad_line_is_named_and_nothing_is_imported(reactune, tmp_path):
     (tmp_path / "in.jsonl").write_text(f"{good}\nnot json\n", encoding="utf-8")
     code, out, err = reactune("import", "in.jsonl")
     assert (code, out) == (2, "")
-    assert "in.jsonl, line 2: Expecting value" in err
+    assert "in.jsonl, line 2 is not valid JSON (Expecting value" in err
     assert len(err.splitlines()) == 1
     assert json.loads(reactune("export", "out.jsonl", "--json")[1])["pairs"] == 0
 

@@ -144,13 +144,13 @@ def test_unknown_names_get_the_nearest_valid_one(config: Path, text: str, senten
         ("[chat]\ncooldown_s = -1", "chat.cooldown_s = -1 is not valid: it must be greater than or equal to 0"),
         ("[training]\nmin_pairs = true", "training.min_pairs = True is not valid: write a number"),
         ("[access]\nservers = [-1]", "access.servers = -1 is not valid: it must be greater than or equal to 0"),
-        ("[model]\nthreads = 1.5", "model.threads = 1.5 is not valid: it must be a valid integer"),
+        ("[model]\nthreads = 1.5", "model.threads = 1.5 is not valid: it must be a whole number"),
         ("[model]\ndtype = 'float16'", "model.dtype = 'float16' is not valid: it must be 'auto', 'bfloat16' or"),
         ("[training]\nlearning_rate = nan", "training.learning_rate = nan is not valid: it must be a finite"),
         ("[training]\nbeta = inf", "training.beta = inf is not valid: it must be a finite number"),
         ("[discord]\nadmin_roles = 5", "discord.admin_roles = 5 is not valid: it must be a valid list"),
-        ("[discord]\nadmin_roles = ['a']", "discord.admin_roles = 'a' is not valid: it must be a valid integer"),
-        ("[model.base]\nx = 1", "model.base = {'x': 1} is not valid: it must be a valid string"),
+        ("[discord]\nadmin_roles = ['a']", "discord.admin_roles = 'a' is not valid: it must be a whole number"),
+        ("[model.base]\nx = 1", "model.base = {'x': 1} is not valid: it must be text"),
     ],
 )
 def test_invalid_values_name_the_file(config: Path, text: str, sentence: str) -> None:

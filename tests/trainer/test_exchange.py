@@ -14,7 +14,7 @@ from trainer.exchange import import_file
 @pytest.mark.parametrize(
     ("second", "sentence"),
     [
-        ("not json", "line 2: Expecting value"),
+        ("not json", "line 2 is not valid JSON"),
         ('{"prompt": "x", "chosen": "y"}', "line 2: prompt, chosen or rejected is missing"),
         ('{"prompt": "x", "chosen": "y", "rejected": "y"}', "two different, non-empty answers"),
         ('{"prompt": 3, "chosen": "y", "rejected": "n"}', "prompt must be text or a list of messages"),
