@@ -58,17 +58,17 @@ class Privacy(BotCog, commands.GroupCog, group_name="privacy", group_description
 
     @app_commands.command(name="opt-in")
     async def opt_in(self, interaction: discord.Interaction) -> None:
-        """Allow training on answers to your messages from now on."""
+        """Allow learning from your reactions, and training on answers to your messages from now on."""
         await interaction.response.defer(ephemeral=True)
         await answer_privately(interaction, await opt_in(self.services, interaction.user.id))
 
     @app_commands.command(name="opt-out")
     async def opt_out(self, interaction: discord.Interaction) -> None:
-        """Forbid training on answers to your messages, earlier ones included."""
+        """Forbid learning from your reactions, and training on answers to your messages."""
         await interaction.response.defer(ephemeral=True)
-        had_opted_in = await self.services.database.run(withdraw_consent, interaction.user.id)
+        is_new = await self.services.database.run(withdraw_consent, interaction.user.id)
         on_discord = self.services.fixed_basis is None
-        await answer_privately(interaction, describe_opt_out(had_opted_in=had_opted_in, on_discord=on_discord))
+        await answer_privately(interaction, describe_opt_out(is_new=is_new, on_discord=on_discord))
 
     @app_commands.command()
     async def export(self, interaction: discord.Interaction) -> None:

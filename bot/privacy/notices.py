@@ -36,6 +36,11 @@ OUTSIDE_DISCORD = (
     "only messages of members who opted in may be."
 )
 
+LEARNING = (
+    "I learn from reactions which of my own answers people like. I look only at my words and the 👍 and 👎 below them, "
+    "at no word of yours."
+)
+
 NAME = "reactune-data"
 
 
@@ -55,7 +60,7 @@ def describe_member_data(data: MemberDataSummary, settings: PrivacySettings, *, 
     stored = f"I store about you: {', '.join(kept)}." if kept else "I store nothing about you."
     oldest = f" The oldest entry is from {format_dt(data.oldest, 'D')}." if data.oldest else ""
     if not on_discord:
-        choice = _describe_choice(data)
+        choice = f"{_describe_choice(data)} {_describe_reactions(data, settings)}"
         return f"{stored}{oldest} Nothing is deleted automatically here.\n{HOW_TO}\n{choice} {OUTSIDE_DISCORD}"
     return f"{stored}{oldest} {describe_retention(settings)}\n{HOW_TO}\n{describe_training(data, settings)}"
 
@@ -71,13 +76,21 @@ def describe_retention(settings: PrivacySettings) -> str:
 
 
 def _describe_choice(data: MemberDataSummary) -> str:
+    if data.opted_out_since:
+        return f"You **opted out** on {format_dt(data.opted_out_since, 'D')}."
     if not data.consents_since:
         return "You have **not** opted in."
     return f"You **opted in** on {format_dt(data.consents_since, 'D')}."
 
 
+def _describe_reactions(data: MemberDataSummary, settings: PrivacySettings) -> str:
+    if not settings.learn_from_reactions or data.opted_out_since:
+        return "I don't learn from your reactions."
+    return f"{LEARNING} `/privacy opt-out` takes your reactions out of it."
+
+
 def describe_training(data: MemberDataSummary, settings: PrivacySettings) -> str:
-    choice = _describe_choice(data)
+    choice = f"{_describe_choice(data)} {_describe_reactions(data, settings)}"
     if settings.discord_training_permission:
         return f"{choice} An answer may be used for training if everyone whose messages are in its prompt opted in."
     return (
@@ -90,7 +103,7 @@ def describe_opt_in(settings: PrivacySettings, *, is_new: bool, on_discord: bool
     if not is_new:
         return "You had already opted in, so nothing changed." + ("" if on_discord else f" {OUTSIDE_DISCORD}")
     if not on_discord:
-        return f"You're opted in, but that changes nothing here. {OUTSIDE_DISCORD}"
+        return f"You're opted in: I learn from your reactions. {OUTSIDE_DISCORD}"
     if settings.discord_training_permission:
         return (
             "You're opted in: from now on, answers to your messages may be used for training. To take that back, use "
@@ -102,12 +115,15 @@ def describe_opt_in(settings: PrivacySettings, *, is_new: bool, on_discord: bool
     )
 
 
-def describe_opt_out(*, had_opted_in: bool, on_discord: bool) -> str:
-    if not had_opted_in:
-        return "You hadn't opted in, so nothing changed." + ("" if on_discord else f" {OUTSIDE_DISCORD}")
+def describe_opt_out(*, is_new: bool, on_discord: bool) -> str:
+    if not is_new:
+        return "You were opted out already, so nothing changed." + ("" if on_discord else f" {OUTSIDE_DISCORD}")
     if not on_discord:
-        return f"You're opted out, but that changes nothing here. {OUTSIDE_DISCORD}"
-    return "You're opted out. Future training won't use answers to your messages, not even earlier ones."
+        return f"You're opted out: I don't learn from your reactions any more. {OUTSIDE_DISCORD}"
+    return (
+        "You're opted out. I don't learn from your reactions any more, and future training won't use answers to your "
+        "messages, not even earlier ones."
+    )
 
 
 def describe_deletion(deleted: Deletion) -> str:

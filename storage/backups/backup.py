@@ -24,7 +24,7 @@ from storage.database.columns import utc_now
 from storage.database.database import Database, open_address, open_database
 from storage.database.engine import copy_file
 from storage.database.migrate import newest_schema, refuse_unknown
-from storage.database.tables import ConsentRow, ErasureRow, HeartbeatRow, VersionRow
+from storage.database.tables import ErasureRow, HeartbeatRow, OptOutRow, VersionRow
 from storage.errors import AdapterError, BackupRefused
 from storage.privacy.consent import withdraw_consent
 from storage.privacy.erasure import delete_member
@@ -265,5 +265,5 @@ def _erasures_since(database: Database, backup: Database, made_at: datetime) -> 
         erased = set(now.scalars(select(ErasureRow.user_id).where(ErasureRow.erased_at >= made_at)))
         if not has_rows(now.connection()):
             return Erasures((), ())
-        consents = select(ConsentRow.user_id)
-        return Erasures(erased, set(then.scalars(consents)) - set(now.scalars(consents)) - erased)
+        opt_outs = select(OptOutRow.user_id)
+        return Erasures(erased, set(now.scalars(opt_outs)) - set(then.scalars(opt_outs)) - erased)

@@ -18,6 +18,7 @@ from storage.database.tables import (
     ArenaAnswerRow,
     ArenaRow,
     ReplyIdRow,
+    ReplyMeasuresRow,
     ReplyMessageRow,
     ReplyRow,
     ReplySourceRow,
@@ -25,6 +26,7 @@ from storage.database.tables import (
 )
 from storage.runtime.log_setup import current_request
 from storage.runtime.shards import ALL, Shards
+from storage.taste.measures import REVISION, measure_style, pack_numbers
 from storage.wording import message_link
 
 FINISHED_WHOLE = (Outcome.COMPLETE, Outcome.LENGTH)
@@ -196,7 +198,13 @@ def finish_reply(session: Session, reply_id: int, finished: FinishedReply, *, un
     answer = finished.answer.replace("\0", "")  # a byte-level model can write one; PostgreSQL refuses it
     values = column_values(ReplyRow, finished) | {"answer": answer, "undelivered": undelivered}
     changed = session.execute(update(ReplyRow).where(ReplyRow.id == reply_id).values(values))
-    return changed_rows(changed) == 1
+    if changed_rows(changed) == 0:
+        return False
+    if answer and finished.outcome in FINISHED_WHOLE:
+        session.merge(
+            ReplyMeasuresRow(reply_id=reply_id, revision=REVISION, numbers=pack_numbers(measure_style(answer)))
+        )
+    return True
 
 
 def find_undelivered(session: Session, reply_id: int) -> UndeliveredReply | None:

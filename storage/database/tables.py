@@ -230,6 +230,18 @@ class ReplyMessageRow(Base):
     position: Mapped[int]
 
 
+class ReplyMeasuresRow(Base):
+    """Measures of an answer's style, computed from the answer alone."""
+
+    __tablename__ = "reply_measures"
+
+    reply_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"), primary_key=True)
+    revision: Mapped[str] = mapped_column(String(12))
+    """The set of measures; numbers of different sets are never mixed."""
+    numbers: Mapped[bytes] = mapped_column(LargeBinary)
+    """In little-endian float32."""
+
+
 class ReplySpeakerRow(Base):
     """A person quoted in a reply's prompt; their consent and deletion apply to the reply."""
 
@@ -348,6 +360,15 @@ class ConsentRow(Base):
 
     user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     given_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class OptOutRow(Base):
+    """A member whose reactions the bot must not learn from; no row means that it may."""
+
+    __tablename__ = "opt_outs"
+
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    since: Mapped[datetime] = mapped_column(default=utc_now)
 
 
 class ErasureRow(Base):

@@ -35,6 +35,7 @@ TABLES: tuple[type[tables.Base], ...] = (
     tables.QuarantinedVoteRow,
     tables.RoundVoterRow,
     tables.ConsentRow,
+    tables.OptOutRow,
     tables.ErasureRow,
     tables.GreetingRow,
     tables.DepartureRow,

@@ -10,8 +10,8 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from storage.database.enums import Basis
-from storage.database.rows import any_row, changed_rows
-from storage.database.tables import ConsentRow, CorrectionRow, DepartureRow, ErasureRow, ReplyRow
+from storage.database.rows import any_row
+from storage.database.tables import ConsentRow, CorrectionRow, DepartureRow, ErasureRow, OptOutRow, ReplyRow
 from storage.members import Pseudonym, read_pseudonyms
 from storage.privacy.erasure import lock_erasures
 from storage.settings.sections import PrivacySettings
@@ -63,15 +63,20 @@ def describe_bases(settings: PrivacySettings) -> str:
 
 
 def give_consent(session: Session, user_id: int) -> bool:
-    """Store the member's consent to training; return whether it is new."""
+    """Store the member's consent to training, and learn from their reactions again; return whether it is new."""
     is_new = session.get(ConsentRow, user_id) is None
     session.merge(ConsentRow(user_id=user_id))
+    session.execute(delete(OptOutRow).where(OptOutRow.user_id == user_id))
     return is_new
 
 
 def withdraw_consent(session: Session, user_id: int) -> bool:
-    """Withdraw the member's consent; return whether there was one."""
-    return changed_rows(session.execute(delete(ConsentRow).where(ConsentRow.user_id == user_id))) > 0
+    """Withdraw the member's consent, and stop learning from their reactions; return whether that changes something."""
+    is_new = session.get(OptOutRow, user_id) is None
+    if is_new:
+        session.add(OptOutRow(user_id=user_id))
+    session.execute(delete(ConsentRow).where(ConsentRow.user_id == user_id))
+    return is_new
 
 
 def consenting(session: Session, user_ids: Collection[int]) -> set[int]:

@@ -48,7 +48,8 @@ class Deletion:
 def delete_member(session: Session, user_id: int) -> Deletion:
     """Delete a member's messages, votes and consent, and mark the versions that were trained on them.
 
-    Answers to others that they only requested again are kept, without their name.
+    Answers to others that they only requested again are kept, without their name; so is the wish not to be learned
+    from.
     """
     _lock(session)
     reply_ids = select(tables.ReplySpeakerRow.reply_id).where(tables.ReplySpeakerRow.user_id == user_id)

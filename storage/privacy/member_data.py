@@ -24,6 +24,7 @@ from storage.database.tables import (
     GreetingRow,
     MemberNoteRow,
     MemberRow,
+    OptOutRow,
     ReplyRow,
     ReplySourceRow,
     ReplySpeakerRow,
@@ -57,6 +58,7 @@ class MemberDataSummary:
     memberships: int
     oldest: datetime | None
     consents_since: datetime | None
+    opted_out_since: datetime | None
     departures: int
     """Servers that they left and that still hold data of theirs."""
 
@@ -70,7 +72,7 @@ def summarize_member_data(session: Session, user_id: int) -> MemberDataSummary:
         .join(DocumentRow)
         .where(DocumentSpeakerRow.user_id == user_id, DocumentRow.removed_at.is_(None))
     )
-    consent = session.get(ConsentRow, user_id)
+    consent, opt_out = session.get(ConsentRow, user_id), session.get(OptOutRow, user_id)
     return MemberDataSummary(
         answers=count_rows(session, answers),
         votes=count_rows(session, votes),
@@ -84,6 +86,7 @@ def summarize_member_data(session: Session, user_id: int) -> MemberDataSummary:
         memberships=count_rows(session, select(MemberRow.guild_id).where(MemberRow.user_id == user_id)),
         oldest=_oldest(session, user_id),
         consents_since=consent.given_at if consent else None,
+        opted_out_since=opt_out.since if opt_out else None,
         departures=count_rows(session, select(DepartureRow.guild_id).where(DepartureRow.user_id == user_id)),
     )
 
@@ -137,9 +140,11 @@ def export_member(session: Session, user_id: int) -> dict[str, Any]:
 
 def _dates(session: Session, user_id: int) -> dict[str, str | None]:
     consent, erasure = session.get(ConsentRow, user_id), session.get(ErasureRow, user_id)
+    opt_out = session.get(OptOutRow, user_id)
     greeting = session.get(GreetingRow, user_id)
     return {
         "training_allowed_since": _moment(consent.given_at) if consent else None,
+        "opted_out_since": _moment(opt_out.since) if opt_out else None,
         "last_deletion_at": _moment(erasure.erased_at) if erasure else None,
         "told_at": _moment(greeting.greeted_at) if greeting else None,
     }

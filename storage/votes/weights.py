@@ -208,23 +208,19 @@ def _ramp(age: timedelta, full_days: float) -> float:
 
 
 def read_weighted_votes(session: Session, personality_id: int, settings: VoteSettings) -> WeightedVotes:
-    """Return the current votes that count, on answers in chat and in arenas.
+    """Return the current votes that count, on answers in chat and in arenas, by reply.
 
     Votes in a quarantine that is open or that an admin left out do not count, even if they changed since; nor does a 👎
     for a wrong fact, which asks for knowledge.
     """
-    held, factual = quarantined(session, personality_id), wrong_facts(session, personality_id)
     pseudonyms = read_pseudonyms(session)
     by_reply: dict[int, list[WeightedVote]] = defaultdict(list)
     removed = dict.fromkeys((ACCOUNT_AGE, MEMBERSHIP, QUARANTINE, WRONG_FACT), 0.0)
     total = 0
-    for vote in weigh_votes(session, personality_id, settings):
+    for vote, rule in _ruled_votes(session, personality_id, settings):
         total += 1
-        if (vote.reply_id, vote.user_id) in held:
-            removed[QUARANTINE] += 1.0
-            continue
-        if vote.vote is Vote.DOWN and (vote.reply_id, vote.user_id) in factual:
-            removed[WRONG_FACT] += 1.0
+        if rule is not None:
+            removed[rule] += 1.0
             continue
         weight = vote.weight
         if weight < 1.0:
@@ -234,6 +230,28 @@ def read_weighted_votes(session: Session, personality_id: int, settings: VoteSet
             by_reply[vote.reply_id].append(_weighted(pseudonyms.of(vote.user_id), vote.vote, weight))
     ordered = {reply_id: tuple(sorted(found, key=attrgetter("voter"))) for reply_id, found in by_reply.items()}
     return WeightedVotes(ordered, total, removed)
+
+
+def counted_votes(session: Session, personality_id: int, settings: VoteSettings) -> Iterator[CurrentVote]:
+    """Yield the current votes that count, on answers in chat and in arenas."""
+    for vote, rule in _ruled_votes(session, personality_id, settings):
+        if rule is None and vote.weight > 0.0:
+            yield vote
+
+
+def _ruled_votes(
+    session: Session, personality_id: int, settings: VoteSettings
+) -> Iterator[tuple[CurrentVote, str | None]]:
+    """Yield every current vote, with the rule that removes it as a whole, or None."""
+    held, factual = quarantined(session, personality_id), wrong_facts(session, personality_id)
+    for vote in weigh_votes(session, personality_id, settings):
+        key = (vote.reply_id, vote.user_id)
+        if key in held:
+            yield vote, QUARANTINE
+        elif vote.vote is Vote.DOWN and key in factual:
+            yield vote, WRONG_FACT
+        else:
+            yield vote, None
 
 
 @lru_cache(maxsize=65_536)  # most votes of a member are equal

@@ -123,8 +123,8 @@ def test_database_defaults_to_a_file_in_the_data_folder(config: Path) -> None:
         ("[chat]\ntemperature = 1", "chat.temperature is not a setting: did you mean generation.temperature?"),
         (
             "[privacy]\nq = 1",
-            "privacy.q is not a setting: it must be one of privacy.discord_training_permission, privacy.consent, "
-            "privacy.retention_days, privacy.withdraw_adapters",
+            "privacy.q is not a setting: it must be one of privacy.discord_training_permission, "
+            "privacy.learn_from_reactions, privacy.consent, privacy.retention_days, privacy.withdraw_adapters",
         ),
         (
             "[output]\nmax_chars = 1",

@@ -30,8 +30,8 @@ class TestPrivacyOutsideDiscord:
         assert "everything said here may be used for training" in await answer_to(place, command)
 
     async def test_opting_in_and_out_say_what_was_noted(self, place):
-        assert (await answer_to(place, "opt-in")).startswith("You're opted in, but that changes nothing here.")
-        assert (await answer_to(place, "opt-out")).startswith("You're opted out, but that changes nothing here.")
+        assert (await answer_to(place, "opt-in")).startswith("You're opted in: I learn from")
+        assert (await answer_to(place, "opt-out")).startswith("You're opted out: I don't learn")
 
     async def test_show_says_what_the_member_chose(self, place):
         assert "You have **not** opted in." in await answer_to(place, "show")
@@ -56,12 +56,12 @@ class TestPrivacy:
         assert "Nothing changes yet" in await answer_to(place, "opt-in")
 
     async def test_opting_in_or_out_twice_says_that_nothing_changed(self, place, rows):
-        assert "You hadn't opted in, so nothing changed." in await answer_to(place, "opt-out")
         await answer_to(place, "opt-in")
         (consent,) = rows(ConsentRow)
         assert "You had already opted in, so nothing changed." in await answer_to(place, "opt-in")
         assert [row.given_at for row in rows(ConsentRow)] == [consent.given_at]
         assert (await answer_to(place, "opt-out")).startswith("You're opted out.")
+        assert "You were opted out already, so nothing changed." in await answer_to(place, "opt-out")
 
     async def test_show_says_what_is_open_and_what_one_chose(self, place):
         before = await answer_to(place, "show")
@@ -69,8 +69,11 @@ class TestPrivacy:
         assert "not used for training" in before
         await answer_to(place, "opt-in")
         assert "You **opted in** on <t:" in await answer_to(place, "show")
+        assert "`/privacy opt-out` takes your reactions out of it." in await answer_to(place, "show")
         await answer_to(place, "opt-out")
-        assert "You have **not** opted in" in await answer_to(place, "show")
+        shown = await answer_to(place, "show")
+        assert "You **opted out** on <t:" in shown
+        assert "I don't learn from your reactions." in shown
 
     async def test_deleted_votes_do_not_come_back_with_a_restart_and_new_ones_count(self, place, votes, env, new_bot):
         answer = await place.ask("hi", who=place.bo)

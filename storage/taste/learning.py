@@ -1,0 +1,209 @@
+"""Learns a personality's taste from its rows, and judges it: each vote is predicted before it is learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from storage.database.tables import ReplyMeasuresRow, ReplyRow
+from storage.members import Pseudonym
+from storage.settings.sections import Settings
+from storage.taste.evidence import Opinion, Preference, read_taste_evidence
+from storage.taste.measures import MEASURES, REVISION, measure_style, scaled, unpack_numbers
+from storage.taste.model import Choices, Floats, Posterior, Thumbs, choice_shares, fit, prior
+
+GROUPS = tuple(measure.group.value for measure in MEASURES)
+NEWEST = 10_000
+"""Most opinions and choices to learn from: older ones say little about today's members."""
+UNJUDGED = 20
+"""The first votes are learned but not predicted: with so few, a prediction tells luck rather than taste."""
+GROWTH = 0.1
+"""Predictions are made by the model of the votes so far, which is fitted again when they grow by this share."""
+STAKES = np.array([0.1, 0.3, 0.6, 1.0])
+"""Shares of the capital that are staked on each prediction, side by side (Waudby-Smith and Ramdas 2023, section 4)."""
+IDS_AT_ONCE = 1_000
+
+
+@dataclass(frozen=True)
+class TasteData:
+    """Votes with the measures of the answers they are about, oldest first."""
+
+    thumbs: Thumbs
+    choices: Choices
+    order: NDArray[np.bool_]
+    """For each vote in the order of time, whether it is a thumb."""
+    voters: int
+
+    def before(self, votes: int) -> TasteData:
+        """Return the first votes."""
+        thumbs = int(self.order[:votes].sum())
+        return self._part(slice(0, thumbs), slice(0, votes - thumbs), slice(0, votes))
+
+    def between(self, first: int, last: int) -> TasteData:
+        """Return the votes from `first` up to `last`, which is not included."""
+        start, end = (int(self.order[:votes].sum()) for votes in (first, last))
+        return self._part(slice(start, end), slice(first - start, last - end), slice(first, last))
+
+    def _part(self, thumbs: slice, choices: slice, votes: slice) -> TasteData:
+        mine, ends = self.thumbs, np.append(self.choices.starts, len(self.choices.x))
+        answers = slice(ends[choices.start], ends[choices.stop])
+        return TasteData(
+            Thumbs(mine.x[thumbs], mine.liked[thumbs], mine.voter[thumbs], mine.weight[thumbs]),
+            Choices(
+                self.choices.x[answers],
+                self.choices.starts[choices] - ends[choices.start],
+                self.choices.share[answers],
+                self.choices.weight[choices],
+            ),
+            self.order[votes],
+            self.voters,
+        )
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+
+@dataclass(frozen=True)
+class LearnedTaste:
+    """What a personality's people like, as far as their votes say."""
+
+    posterior: Posterior
+    evidence: float
+    """The e-value: the capital of a bettor who starts with 1 and bets on the votes by this model, against the rate of
+    likes."""
+    data: TasteData
+
+    @property
+    def may_act(self) -> bool:
+        """Return whether there are votes and their predictions were no worse than the rate of likes."""
+        return len(self.data) > 0 and self.evidence >= 1
+
+    def score(self, answers: Sequence[str]) -> Floats:
+        """Return the utility of each answer, (N,)."""
+        return self.posterior.score(style_of(answers))
+
+
+def style_of(answers: Sequence[str]) -> Floats:
+    """Return the scaled measures of the answers, (N, D)."""
+    return scaled(np.array([measure_style(answer) for answer in answers]).reshape(-1, len(MEASURES)))
+
+
+def learn_taste(session: Session, personality_id: int, settings: Settings) -> LearnedTaste:
+    """Learn from all that counts now."""
+    return learn(read_taste_data(session, personality_id, settings))
+
+
+def learn(data: TasteData) -> LearnedTaste:
+    learned = fit(data.thumbs, data.choices, GROUPS, prior(GROUPS, data.voters))
+    return LearnedTaste(learned, _evidence(data), data)
+
+
+def _evidence(data: TasteData) -> float:
+    """Return the capital of a bettor who predicts each vote from those before it."""
+    capital = np.ones(len(STAKES))
+    with_measures, without = prior(GROUPS, data.voters), prior((), data.voters)
+    known = UNJUDGED
+    while known < len(data):
+        soon = min(len(data), known + max(1, int(known * GROWTH)))
+        past, coming = data.before(known), data.between(known, soon)
+        with_measures = fit(past.thumbs, past.choices, GROUPS, with_measures, hyper_steps=1)
+        without = fit(_bare(past.thumbs), _bare_choices(past.choices), (), without, hyper_steps=0)
+        ratios = np.concatenate(
+            [_thumb_ratios(coming.thumbs, with_measures, without), _choice_ratios(coming.choices, with_measures)]
+        )
+        capital = capital * np.prod(1 + STAKES[:, None] * (ratios - 1), axis=1)
+        known = soon
+    return float(capital.mean())
+
+
+def _thumb_ratios(thumbs: Thumbs, with_measures: Posterior, without: Posterior) -> Floats:
+    """Return how much more likely the model found each thumb than the rate of likes did, (N,)."""
+    ours = with_measures.p_liked(thumbs.x, with_measures.leniency[thumbs.voter])
+    theirs = without.p_liked(_bare(thumbs).x, without.leniency[thumbs.voter])
+    ratios: Floats = np.where(thumbs.liked > 0, ours / theirs, (1 - ours) / (1 - theirs))
+    return ratios
+
+
+def _choice_ratios(choices: Choices, with_measures: Posterior) -> Floats:
+    """Return how much more likely the model found each choice than chance did, (C,)."""
+    if len(choices.starts) == 0:
+        return np.ones(0)
+    shares = choice_shares(choices, with_measures.mean) * np.repeat(choices.sizes, choices.sizes)
+    ratios: Floats = np.exp(np.add.reduceat(choices.share * np.log(shares), choices.starts))
+    return ratios
+
+
+def _bare(thumbs: Thumbs) -> Thumbs:
+    return Thumbs(np.zeros((len(thumbs.liked), 0)), thumbs.liked, thumbs.voter, thumbs.weight)
+
+
+def _bare_choices(choices: Choices) -> Choices:
+    """Return no choices: without measures, they say nothing."""
+    return Choices(np.zeros((0, 0)), choices.starts[:0], choices.share[:0], choices.weight[:0])
+
+
+def read_taste_data(session: Session, personality_id: int, settings: Settings) -> TasteData:
+    evidence = read_taste_evidence(session, personality_id, settings)
+    votes: list[Opinion | Preference] = sorted(
+        [*evidence.opinions[-NEWEST:], *evidence.choices[-NEWEST:]], key=lambda vote: vote.given_at
+    )
+    wanted = {vote.reply_id for vote in votes if isinstance(vote, Opinion)}
+    wanted |= {reply_id for vote in votes if isinstance(vote, Preference) for reply_id in vote.reply_ids}
+    return arrange(votes, _read_measures(session, wanted))
+
+
+def arrange(votes: Sequence[Opinion | Preference], measures: Mapping[int, NDArray[Any]]) -> TasteData:
+    """Return the votes, oldest first, with the measures by reply; votes on answers without measures are left out."""
+    known = [vote for vote in votes if _answers(vote) <= measures.keys()]
+    opinions = [vote for vote in known if isinstance(vote, Opinion)]
+    choices = [vote for vote in known if isinstance(vote, Preference)]
+    voters: dict[Pseudonym, int] = {}
+    places = [voters.setdefault(opinion.voter, len(voters)) for opinion in opinions]
+    compared = [reply_id for choice in choices for reply_id in choice.reply_ids]
+    sizes = np.array([len(choice.reply_ids) for choice in choices], dtype=np.intp)
+    return TasteData(
+        Thumbs(
+            _rows(measures, [opinion.reply_id for opinion in opinions]),
+            np.array([float(opinion.liked) for opinion in opinions]),
+            np.array(places, dtype=np.intp),
+            np.array([opinion.weight for opinion in opinions]),
+        ),
+        Choices(
+            _rows(measures, compared),
+            np.cumsum(sizes) - sizes,
+            np.array([share for choice in choices for share in choice.shares]),
+            np.array([choice.weight for choice in choices]),
+        ),
+        np.array([isinstance(vote, Opinion) for vote in known], dtype=bool),
+        len(voters),
+    )
+
+
+def _answers(vote: Opinion | Preference) -> set[int]:
+    return {vote.reply_id} if isinstance(vote, Opinion) else set(vote.reply_ids)
+
+
+def _rows(measures: Mapping[int, NDArray[Any]], reply_ids: Sequence[int]) -> Floats:
+    return scaled(np.array([measures[reply_id] for reply_id in reply_ids]).reshape(-1, len(MEASURES)))
+
+
+def _read_measures(session: Session, reply_ids: set[int]) -> dict[int, NDArray[Any]]:
+    """Return the measures by reply; those of another set of measures are computed again from the answer."""
+    found: dict[int, NDArray[Any]] = {}
+    wanted = sorted(reply_ids)
+    for start in range(0, len(wanted), IDS_AT_ONCE):
+        some = wanted[start : start + IDS_AT_ONCE]
+        stored = select(ReplyMeasuresRow.reply_id, ReplyMeasuresRow.numbers).where(
+            ReplyMeasuresRow.reply_id.in_(some), ReplyMeasuresRow.revision == REVISION
+        )
+        found |= {reply_id: unpack_numbers(numbers) for reply_id, numbers in session.execute(stored)}
+        missing = [reply_id for reply_id in some if reply_id not in found]
+        answers = select(ReplyRow.id, ReplyRow.answer).where(ReplyRow.id.in_(missing), ReplyRow.answer != "")
+        found |= {reply_id: np.array(measure_style(answer)) for reply_id, answer in session.execute(answers)}
+    return found

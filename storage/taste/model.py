@@ -1,0 +1,259 @@
+"""A Bayesian model of what people like: logistic, with intercepts for the server and for each voter.
+
+The posterior is Laplace's approximation (MacKay 2003, chapter 27); the marginal likelihood sets the strength of each
+group's prior (MacKay 1992, "Bayesian Interpolation", section 4). A choice among several answers follows Plackett and
+Luce; "about the same" counts as an equal share of a win for each answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[Any]
+Places = NDArray[np.intp]
+
+LIKES_MEAN, LIKES_SD = 1.0, 1.5
+"""Prior of the server's intercept: most people are polite."""
+VOTER_SD = 0.5
+"""Prior of one voter's leniency."""
+PRECISION = 100.0
+"""Prior precision of a coefficient: together, the measures explain a standard deviation of 0.7 in log odds."""
+PRECISION_SHAPE = 2.0
+"""How many coefficients the prior of a group's precision is worth."""
+HYPER_STEPS = 4
+NEWTON_STEPS = 25
+CONVERGED = 1e-4
+HALVINGS = 0.5 ** np.arange(20)
+
+
+@dataclass(frozen=True)
+class Thumbs:
+    """Votes on N single answers."""
+
+    x: Floats
+    """Scaled measures, (N, D)."""
+    liked: Floats
+    """1 or 0, (N,)."""
+    voter: Places
+    """Index of each vote's voter, (N,)."""
+    weight: Floats
+    """(N,)"""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """C choices, each among the answers to one prompt; all their answers are rows of `x`."""
+
+    x: Floats
+    """Scaled measures, (M, D)."""
+    starts: Places
+    """Index of each choice's first answer, (C,)."""
+    share: Floats
+    """What each answer got of its choice, (M,): 1 and 0, or equal shares for "about the same"."""
+    weight: Floats
+    """(C,)"""
+
+    @property
+    def sizes(self) -> Places:
+        """Number of answers in each choice, (C,)."""
+        return np.diff(np.append(self.starts, len(self.x)))
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """The coefficients of the D measures and the intercepts of V voters, and how sure they are."""
+
+    mean: Floats
+    """(D,)"""
+    covariance: Floats
+    """(D, D)"""
+    likes: float
+    """The server's intercept."""
+    likes_variance: float
+    leniency: Floats
+    """(V,)"""
+    precision: Floats
+    """Prior precision of each coefficient, (D,)."""
+
+    def score(self, x: Floats) -> Floats:
+        """Return the mean utility of the answers, (N,): the higher, the better liked."""
+        return x @ self.mean
+
+    def p_liked(self, x: Floats, leniency: Floats | float = 0.0) -> Floats:
+        """Return the probability of a 👍 for each answer, averaged over the posterior."""
+        return _averaged(x @ self.mean + self.likes + leniency, self._variance(x) + self.likes_variance)
+
+    def p_better(self, first: Floats, second: Floats) -> Floats:
+        """Return the probability that a person prefers each first answer to the second, averaged over the posterior."""
+        difference = first - second
+        return _averaged(difference @ self.mean, self._variance(difference))
+
+    def _variance(self, x: Floats) -> Floats:
+        variance: Floats = ((x @ self.covariance) * x).sum(axis=1)
+        return variance
+
+
+def prior(groups: Sequence[str], voters: int = 0) -> Posterior:
+    """Return what is known without votes; `groups` names the group of each measure."""
+    size = len(groups)
+    return Posterior(
+        mean=np.zeros(size),
+        covariance=np.eye(size) / PRECISION,
+        likes=LIKES_MEAN,
+        likes_variance=LIKES_SD**2,
+        leniency=np.zeros(voters),
+        precision=np.full(size, PRECISION),
+    )
+
+
+def fit(
+    thumbs: Thumbs, choices: Choices, groups: Sequence[str], start: Posterior, *, hyper_steps: int = HYPER_STEPS
+) -> Posterior:
+    """Return the posterior; the search begins at `start`, whose precisions are kept if `hyper_steps` is 0."""
+    found = start
+    for _ in range(hyper_steps):
+        found = _find_mode(thumbs, choices, found)
+        found = replace(found, precision=_precision(found, groups))
+    return _find_mode(thumbs, choices, found)
+
+
+def _precision(found: Posterior, groups: Sequence[str]) -> Floats:
+    """Return the prior precision of each coefficient that the marginal likelihood of its group asks for."""
+    names, precision = np.array(groups), found.precision.copy()
+    for name in dict.fromkeys(groups):
+        of_group = names == name
+        unknown = (precision * found.covariance.diagonal())[of_group].sum()
+        known = max(0.0, of_group.sum() - unknown)
+        size = (found.mean[of_group] ** 2).sum()
+        precision[of_group] = (known + PRECISION_SHAPE) / (size + PRECISION_SHAPE / PRECISION)
+    return precision
+
+
+class _Point(NamedTuple):
+    """Parameters: the coefficients and the server's intercept, (D + 1,), and the voters' intercepts, (V,)."""
+
+    shared: Floats
+    leniency: Floats
+
+
+class _Slope(NamedTuple):
+    """Gradient and curvature of the log posterior."""
+
+    gradient: Floats
+    curvature: Floats
+    own_gradient: Floats
+    """Of the voters' intercepts, (V,)."""
+    own_curvature: Floats
+    cross: Floats
+    """(V, D + 1)"""
+
+
+def _find_mode(thumbs: Thumbs, choices: Choices, start: Posterior) -> Posterior:
+    """Return the mode and the covariance there, by Newton's method; voters are eliminated from each step."""
+    problem = _Problem(thumbs, choices, start.precision)
+    at = _Point(np.append(start.mean, start.likes), start.leniency)
+    for _ in range(NEWTON_STEPS):
+        slope = problem.slope(at)
+        ratio = slope.cross / slope.own_curvature[:, None]
+        curvature = slope.curvature - slope.cross.T @ ratio
+        step = np.linalg.solve(curvature, slope.gradient - ratio.T @ slope.own_gradient)
+        at = problem.climb(at, _Point(step, (slope.own_gradient - slope.cross @ step) / slope.own_curvature))
+        if np.abs(step).max() < CONVERGED:
+            break
+    covariance = np.linalg.inv(curvature)
+    return Posterior(
+        mean=at.shared[:-1],
+        covariance=covariance[:-1, :-1],
+        likes=float(at.shared[-1]),
+        likes_variance=float(covariance[-1, -1]),
+        leniency=at.leniency,
+        precision=start.precision,
+    )
+
+
+class _Problem:
+    """The log posterior, which is concave."""
+
+    def __init__(self, thumbs: Thumbs, choices: Choices, precision: Floats) -> None:
+        self._thumbs = thumbs
+        self._choices = choices
+        self._x = np.hstack([thumbs.x, np.ones((len(thumbs.x), 1))])
+        self._precision = np.append(precision, LIKES_SD**-2)
+        self._centre = np.append(np.zeros(len(precision)), LIKES_MEAN)
+
+    def climb(self, at: _Point, step: _Point) -> _Point:
+        """Return the point after the step, or after a shorter one if that would lead down."""
+        height = self._height(at)
+        for size in HALVINGS:
+            there = _Point(at.shared + size * step.shared, at.leniency + size * step.leniency)
+            if self._height(there) >= height:
+                return there
+        return at
+
+    def slope(self, at: _Point) -> _Slope:
+        thumbs, x, voters = self._thumbs, self._x, len(at.leniency)
+        liked = _logistic(self._utility(at))
+        error = thumbs.weight * (thumbs.liked - liked)
+        bend = thumbs.weight * liked * (1 - liked)
+        bent = x * bend[:, None]
+        gradient, curvature = x.T @ error, x.T @ bent
+        _add_choices(self._choices, at.shared[:-1], gradient, curvature)
+        cross = np.zeros((voters, x.shape[1]))
+        np.add.at(cross, thumbs.voter, bent)
+        return _Slope(
+            gradient - self._precision * (at.shared - self._centre),
+            curvature + np.diag(self._precision),
+            np.bincount(thumbs.voter, error, voters) - at.leniency / VOTER_SD**2,
+            np.bincount(thumbs.voter, bend, voters) + VOTER_SD**-2,
+            cross,
+        )
+
+    def _utility(self, at: _Point) -> Floats:
+        """Return the log odds of each 👍, (N,)."""
+        utility: Floats = self._x @ at.shared + at.leniency[self._thumbs.voter]
+        return utility
+
+    def _height(self, at: _Point) -> float:
+        thumbs, choices = self._thumbs, self._choices
+        sign = 2 * thumbs.liked - 1
+        height = -(thumbs.weight * np.logaddexp(0, -sign * self._utility(at))).sum()
+        height -= (self._precision * (at.shared - self._centre) ** 2).sum() / 2
+        height -= (at.leniency**2).sum() / VOTER_SD**2 / 2
+        if len(choices.starts):
+            weight = np.repeat(choices.weight, choices.sizes)
+            height += (weight * choices.share * np.log(choice_shares(choices, at.shared[:-1]))).sum()
+        return float(height)
+
+
+def _add_choices(choices: Choices, mean: Floats, gradient: Floats, curvature: Floats) -> None:
+    if len(choices.starts) == 0:
+        return
+    weight = np.repeat(choices.weight, choices.sizes)
+    share = choice_shares(choices, mean)
+    centre = np.add.reduceat(choices.x * share[:, None], choices.starts)
+    spread = choices.x - np.repeat(centre, choices.sizes, axis=0)
+    gradient[:-1] += choices.x.T @ (weight * (choices.share - share))
+    curvature[:-1, :-1] += (spread * (weight * share)[:, None]).T @ spread
+
+
+def choice_shares(choices: Choices, mean: Floats) -> Floats:
+    """Return the probability that each answer is chosen, (M,)."""
+    utility = choices.x @ mean
+    utility -= np.repeat(np.maximum.reduceat(utility, choices.starts), choices.sizes)
+    raw = np.exp(utility)
+    shares: Floats = raw / np.repeat(np.add.reduceat(raw, choices.starts), choices.sizes)
+    return shares
+
+
+def _logistic(x: Floats) -> Floats:
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * x)))
+
+
+def _averaged(mean: Floats, variance: Floats) -> Floats:
+    """Return the logistic function's mean under normal distributions (MacKay 1992, "The Evidence Framework")."""
+    return _logistic(mean / np.sqrt(1 + np.pi / 8 * variance))
