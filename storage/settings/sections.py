@@ -437,7 +437,7 @@ class ArenaSettings(Section):
     channel: Annotated[int, Field(ge=0)] = 0
     """ID of the channel for scheduled arenas; 0: none."""
     prompts: str = ""
-    """Your prompt bank: a text file with one prompt per line. Empty: the short built-in bank."""
+    """Your prompt bank: a text file with one prompt per line. Empty: the bundled bank."""
     answers: Annotated[int, Field(ge=2, le=4)] = 3
     """Answers per arena."""
     minutes: Positive = 60.0

@@ -14,6 +14,7 @@ import simcord
 from bot.app import ReactuneBot
 from bot.arenas.board import number_of
 from bot.arenas.host import ArenaPlan
+from bot.arenas.prompt_bank import read_bank
 from bot.chat.message_stream import RATE_LIMIT_PAUSE_S
 from bot.engine import Finish, GenerationFailed
 from reactune.doctor.command import run_checks
@@ -445,7 +446,7 @@ class TestDoctor:
             return {finding.what: finding for finding in found}
 
         well = findings(schedule="0 18 * * *", channel=7)
-        assert well["Prompt bank"].message == "42 prompts in the bundled bank"
+        assert well["Prompt bank"].message == f"{len(read_bank('').prompts)} prompts in the bundled bank"
         assert well["Arenas"].message == "scheduled at 0 18 * * * UTC in channel 7"
         assert findings()["Arenas"].message == "started by admins only"
         unwell = findings(prompts="/nowhere.txt", schedule="0 18 * * *")
@@ -681,7 +682,8 @@ class TestStatus:
         text = (await place.grace.slash(place.channel, "arena status")).response.content
         assert "Tea or coffee? · closes <t:" in text
         assert "1 vote so far" in text
-        assert "42 prompts in the bundled bank; 42 not used yet" in text
+        prompts = len(read_bank("").prompts)
+        assert f"{prompts} prompts in the bundled bank; {prompts} not used yet" in text
         assert "**Schedule:** none" in text
 
     async def test_before_the_first_one(self, place):

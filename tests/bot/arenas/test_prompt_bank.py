@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import random
+import re
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -75,9 +77,16 @@ def test_a_clean_bank_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_the_bundled_bank_has_no_skipped_lines() -> None:
     bank = read_bank("")
-    assert len(bank.prompts) >= 40
     assert (bank.repeated_lines, bank.oversized_lines) == ((), ())
     assert SHIPPED.exists()
+
+
+def test_the_bundled_bank_has_at_least_300_short_prompts_and_no_two_alike() -> None:
+    prompts = texts(read_bank("").prompts)
+    assert len(prompts) >= 300
+    assert max(map(len, prompts)) <= 200
+    without_punctuation = Counter(" ".join(re.findall(r"\w+", prompt.lower())) for prompt in prompts)
+    assert [words for words, times in without_punctuation.items() if times > 1] == []
 
 
 def test_a_bank_that_cannot_be_used_is_refused_by_its_setting(tmp_path: Path) -> None:
