@@ -235,4 +235,4 @@ async def _settle(interaction: discord.Interaction, group: GapGroup, action: str
     reply_ids = [gap.reply_id for gap in group.gaps]
     audited_action = action_of(interaction, action, ", ".join(f"answer {reply_id}" for reply_id in reply_ids))
     await run_audited_as(interaction, audited_action, settle_gaps, reply_ids, by)
-    log.info("%s settled a gap: %s", by, group.question)
+    log.info("%s settled the reports on %s.", by, count(len(reply_ids), "answer"))

@@ -12,15 +12,17 @@ from bot.engine.remote.adapter_loading import NO_ROUTE, NO_UPDATES, is_file_of, 
 from bot.engine.remote.replicas import problem_of, served_models
 from bot.engine.remote.server import Refused, Server, ServerError, open_session
 from bot.runner import BAD_TOKEN, NO_INTENT, NO_MEMBERS_INTENT, require_token
-from reactune.doctor.findings import Problem
+from reactune.doctor.findings import Hint, Problem
 from reactune.shared import reading
 from storage.adapters.folder_store import AdapterRef
 from storage.database.columns import utc_now
 from storage.operations import token_spend
-from storage.settings.sections import EVERY_SERVER, ArenaSettings, RemoteSettings, Settings
+from storage.settings.sections import EVERY_SERVER, ArenaSettings, DiscordSettings, RemoteSettings, Settings
 from storage.wording import count
 
 DISCORD_TIMEOUT_S = 15.0
+USERS_WITHOUT_REVIEW = 10_000
+"""Different users of all servers together; above that Discord reviews privileged intents (since 10 June 2026)."""
 ID_DIGITS = range(17, 21)
 """Digits of a Discord ID, from Discord's first years to the largest possible ID."""
 
@@ -65,25 +67,50 @@ def _require_id(setting: str, id_: int) -> None:
 
 
 async def check_token(settings: Settings) -> str:
-    """Log in as the bot, without connecting to the gateway."""
+    """Log in as the bot, without connecting to the gateway, and check its privileged intents."""
     token = require_token(settings)
     async with discord.Client(intents=discord.Intents.none()) as client:
         try:
             async with asyncio.timeout(DISCORD_TIMEOUT_S):
                 await client.login(token)
                 flags = (await client.application_info()).flags
+                _require_intents(flags, settings.discord)
+                return await _describe_intents(client, flags, settings.discord)
         except discord.LoginFailure as error:
             raise Problem(BAD_TOKEN) from error
         except (TimeoutError, OSError, discord.HTTPException) as error:
             reason = str(error) or f"no answer within {DISCORD_TIMEOUT_S:.0f} s"
             raise Problem(f"Discord cannot be reached ({reason}): check the network") from error
-    if settings.discord.message_content_intent and not (
-        flags.gateway_message_content or flags.gateway_message_content_limited
-    ):
+
+
+def _require_intents(flags: discord.ApplicationFlags, settings: DiscordSettings) -> None:
+    """Raise Problem if the settings request an intent that this application may not use."""
+    if settings.message_content_intent and not (flags.gateway_message_content or flags.gateway_message_content_limited):
         raise Problem(NO_INTENT)
-    if settings.discord.members_intent and not (flags.gateway_guild_members or flags.gateway_guild_members_limited):
+    if settings.members_intent and not (flags.gateway_guild_members or flags.gateway_guild_members_limited):
         raise Problem(NO_MEMBERS_INTENT)
-    return "accepted by Discord"
+
+
+async def _describe_intents(client: discord.Client, flags: discord.ApplicationFlags, settings: DiscordSettings) -> str:
+    """Return a phrase on Discord's review of the requested privileged intents; raises Hint if one may be due."""
+    approvals = []
+    if settings.message_content_intent:
+        approvals.append(flags.gateway_message_content)
+    if settings.members_intent:
+        approvals.append(flags.gateway_guild_members)
+    if not approvals:
+        return "accepted by Discord; no privileged intents are requested"
+    if all(approvals):
+        return "accepted by Discord and approved for its privileged intents; apply again when Discord asks, once a year"
+    # An upper bound: Discord counts a user in two servers once, and does not tell bots that number.
+    members = sum([server.approximate_member_count or 0 async for server in client.fetch_guilds(limit=None)])
+    reach = f"accepted by Discord; its servers have about {count(members, 'member')}"
+    if members > USERS_WITHOUT_REVIEW:
+        raise Hint(
+            f"{reach}, and above {USERS_WITHOUT_REVIEW:,} different users Discord reviews privileged intents: when it "
+            "asks, apply within 90 days in the developer portal, and again each year"
+        )
+    return f"{reach}, and its privileged intents need no review up to {USERS_WITHOUT_REVIEW:,} different users"
 
 
 def examine_servers(settings: Settings, champions: Sequence[AdapterRef]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 
 import numpy as np
@@ -69,13 +70,16 @@ async def test_questions_with_the_same_meaning_are_one_gap_and_the_most_reported
     }
 
 
-async def test_a_gap_that_needs_no_document_is_settled_and_stays_out(place, rows):
+async def test_a_gap_that_needs_no_document_is_settled_and_stays_out(place, rows, caplog):
+    caplog.set_level(logging.INFO)
     await answer_wrongly(place, "how high is the tower?")
     page = await gaps(place)
     done = (await place.grace.click(page, label="No document needed")).response
     assert "Settled without a document: “how high is the tower?”" in done.content
     assert (await gaps(place)).content == "No open reports of wrong facts."
     assert rows(DocumentRow) == []
+    assert "settled the reports on 1 answer." in caplog.text
+    assert "tower" not in caplog.text, "the log must not hold members' words"
 
 
 async def test_an_admin_reads_that_another_one_settled_the_gap(place):

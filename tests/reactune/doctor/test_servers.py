@@ -1,0 +1,133 @@
+"""The doctor's login to Discord, over HTTP on loopback: the token and the privileged intents."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import discord
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from discord.http import Route
+
+from bot.runner import BAD_TOKEN, NO_INTENT, NO_MEMBERS_INTENT
+from reactune.doctor.findings import Hint, Problem
+from reactune.doctor.servers import check_token
+from storage.settings.loading import load_settings
+
+BOT = {"id": "1456074443980800001", "username": "reactune", "discriminator": "0000", "avatar": None}
+TOGGLED = discord.ApplicationFlags(gateway_message_content_limited=True)
+APPROVED = discord.ApplicationFlags(gateway_message_content=True)
+
+Check = Callable[..., Awaitable[str]]
+
+
+def application(flags: discord.ApplicationFlags) -> dict[str, object]:
+    return {
+        "id": BOT["id"],
+        "name": "Reactune",
+        "description": "",
+        "icon": None,
+        "bot_public": False,
+        "bot_require_code_grant": False,
+        "owner": BOT,
+        "verify_key": "",
+        "flags": flags.value,
+    }
+
+
+def as_json(data: object, status: int = 200) -> web.Response:
+    # Without a charset, as Discord answers: discord.py compares the whole header.
+    return web.Response(body=json.dumps(data).encode(), status=status, headers={"Content-Type": "application/json"})
+
+
+@asynccontextmanager
+async def discord_with(flags: discord.ApplicationFlags, members: list[int], token: str) -> AsyncIterator[str]:
+    """Serve what a login asks for, and servers with so many members; yield the address."""
+    servers = [
+        {"id": str(1456074443980800100 + n), "name": f"server {n}", "approximate_member_count": count}
+        for n, count in enumerate(members)
+    ]
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.headers["Authorization"] != f"Bot {token}":
+            return as_json({"message": "401: Unauthorized", "code": 0}, status=401)
+        path, after = request.path, int(request.query.get("after", 0))
+        if path == "/users/@me/guilds":
+            assert request.query["with_counts"] == "1"
+            page = [server for server in servers if int(server["id"]) > after]
+            return as_json(page[: int(request.query["limit"])])
+        return as_json({"/users/@me": BOT, "/oauth2/applications/@me": application(flags)}[path])
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    async with TestServer(app) as server:
+        yield str(server.make_url("")).rstrip("/")
+
+
+@pytest.fixture
+def check(monkeypatch: pytest.MonkeyPatch) -> Check:
+    """Return what the doctor says of a bot with these flags, members by server, and settings."""
+
+    async def log_in(
+        flags: discord.ApplicationFlags, *, members: list[int] | None = None, token: str = "right", **settings: str
+    ) -> str:
+        environment = {"DISCORD_TOKEN": "right"} | {
+            f"REACTUNE_DISCORD__{key}": value for key, value in settings.items()
+        }
+        async with discord_with(flags, members or [], token) as address:
+            monkeypatch.setattr(Route, "BASE", address)
+            return await check_token(load_settings(environment=environment | {"DISCORD_TOKEN": "right"}))
+
+    return log_in
+
+
+async def test_a_wrong_token_is_reported(check: Check):
+    with pytest.raises(Problem) as raised:
+        await check(TOGGLED, token="another")
+    assert str(raised.value) == BAD_TOKEN
+
+
+@pytest.mark.parametrize(
+    ("setting", "remedy"), [("MESSAGE_CONTENT_INTENT", NO_INTENT), ("MEMBERS_INTENT", NO_MEMBERS_INTENT)]
+)
+async def test_an_intent_that_is_requested_but_not_enabled_is_reported(check: Check, setting, remedy):
+    off = {"MESSAGE_CONTENT_INTENT": "false", "MEMBERS_INTENT": "false"}
+    with pytest.raises(Problem) as raised:
+        await check(discord.ApplicationFlags(), **off | {setting: "true"})
+    assert str(raised.value) == remedy
+
+
+async def test_up_to_ten_thousand_users_the_toggle_is_enough(check: Check):
+    assert await check(TOGGLED, members=[1_800, 30]) == (
+        "accepted by Discord; its servers have about 1,830 members, and its privileged intents need no review up to "
+        "10,000 different users"
+    )
+
+
+async def test_above_that_a_review_may_be_due(check: Check):
+    """A user in two servers counts once for Discord and twice here, so it is a hint."""
+    with pytest.raises(Hint) as raised:
+        await check(TOGGLED, members=[50] * 201)  # the list of servers has two pages
+    assert str(raised.value) == (
+        "accepted by Discord; its servers have about 10,050 members, and above 10,000 different users Discord reviews "
+        "privileged intents: when it asks, apply within 90 days in the developer portal, and again each year"
+    )
+
+
+async def test_an_approved_bot_has_to_apply_again_each_year(check: Check):
+    assert await check(APPROVED, members=[20_000]) == (
+        "accepted by Discord and approved for its privileged intents; apply again when Discord asks, once a year"
+    )
+
+
+async def test_one_intent_of_two_by_toggle_is_not_approved(check: Check):
+    flags = discord.ApplicationFlags(gateway_message_content=True, gateway_guild_members_limited=True)
+    assert "need no review up to 10,000 different users" in await check(flags, MEMBERS_INTENT="true")
+
+
+async def test_without_privileged_intents_there_is_nothing_to_review(check: Check):
+    said = await check(discord.ApplicationFlags(), MESSAGE_CONTENT_INTENT="false")
+    assert said == "accepted by Discord; no privileged intents are requested"
