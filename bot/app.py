@@ -128,6 +128,7 @@ class ReactuneBot(ServicesBot):
         remove = asyncio.to_thread(remove_withdrawn, database, self.services.adapters, self.settings.data.directory)
         self.tasks.spawn(remove, "remove files of withdrawn versions")
         await self._watch_releases()
+        self._to_close.callback(self.services.tastes.watch().cancel)
         self.loading = self.tasks.spawn(self._load_model(), "load the model")
 
     async def _open_database(self) -> Database:
@@ -185,6 +186,7 @@ class ReactuneBot(ServicesBot):
             default = await services.database.run(ensure_personality)
             release = await services.releases.current(default)
             services.engine.prepare(release.adapter)
+            services.tastes.of(default)
             await services.engine.start()
         except Exception as error:
             self.failure = error

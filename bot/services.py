@@ -12,8 +12,10 @@ from discord.ext import commands
 
 from bot.background import BackgroundTasks, WriteBehindQueue
 from bot.chat.answering import Answerer
-from bot.chat.ask import ReplyRecorder
+from bot.chat.candidates import CandidateDrawer
 from bot.chat.delivery import AnswerDelivery
+from bot.chat.recorder import ReplyRecorder
+from bot.chat.tastes import Tastes
 from bot.engine import Engine
 from bot.engine.selection import ChosenEngine
 from bot.guards.access import AccessPolicy
@@ -23,7 +25,7 @@ from bot.operations.metrics import Metrics
 from bot.privacy.recent_deletions import Deletions
 from bot.releases.resolver import ReleaseResolver
 from bot.releases.watcher import ReleaseWatcher
-from bot.vote_queue import PickQueue, VoteQueue
+from bot.vote_queue import PickQueue, StoredVote, VoteQueue
 from storage.adapters import open_store
 from storage.adapters.folder_store import AdapterStore
 from storage.database.database import Database
@@ -42,6 +44,7 @@ class Services:
     engine: Engine
     adapters: AdapterStore
     releases: ReleaseResolver
+    tastes: Tastes
     release_watcher: ReleaseWatcher
     library: Library
     answerer: Answerer
@@ -86,7 +89,13 @@ def make_services(
     adapters = open_store(settings)
     releases = ReleaseResolver(database, adapters, base)
     metrics, deletions, shards = Metrics(), Deletions(), shards_of(settings.discord)
-    vote_queue = VoteQueue(database, tasks, metrics.count_vote, partial(client.dispatch, "both_thumbs"))
+    tastes = Tastes(database, settings, tasks)
+
+    def on_stored(vote: StoredVote) -> None:
+        metrics.count_vote(vote)
+        tasks.spawn(tastes.note_vote(vote.reply_id), "note a vote")
+
+    vote_queue = VoteQueue(database, tasks, on_stored, partial(client.dispatch, "both_thumbs"))
     write_queue = WriteBehindQueue(database, tasks)
     return Services(
         settings=settings,
@@ -95,10 +104,11 @@ def make_services(
         engine=engine,
         adapters=adapters,
         releases=releases,
+        tastes=tastes,
         release_watcher=ReleaseWatcher(database),
         library=Library(database, settings.knowledge, load_encoder, deletions),
         answerer=Answerer(
-            engine=engine,
+            drawer=CandidateDrawer(engine, tastes, settings.generation.exploration),
             recorder=ReplyRecorder(
                 database=database,
                 write_queue=write_queue,

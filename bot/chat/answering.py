@@ -6,11 +6,13 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from bot.chat.ask import CANCELLED_END, DELETED, AnswerEnd, Ask, ReplyRecorder, end_of, failed_end, request_answer
+from bot.chat.ask import CANCELLED_END, AnswerEnd, Ask, end_of, failed_end, request_answer
+from bot.chat.candidates import CandidateDrawer, CandidateGeneration
 from bot.chat.delivery import AnswerDelivery
 from bot.chat.message_stream import AnswerDeleted, MessageStream
+from bot.chat.recorder import DELETED, ReplyRecorder
 from bot.discord_errors import DISCORD_ERRORS
-from bot.engine import Engine, Generation, GenerationFailed
+from bot.engine import Generation, GenerationFailed, GenerationRequest
 from bot.errors import EngineStopped, UserFacingError
 from bot.privacy.recent_deletions import Deletions
 from storage.conversations.replies import FINISHED_WHOLE, FinishedReply
@@ -26,7 +28,7 @@ class Answerer:
     def __init__(
         self,
         *,
-        engine: Engine,
+        drawer: CandidateDrawer,
         recorder: ReplyRecorder,
         delivery: AnswerDelivery,
         generation: GenerationSettings,
@@ -34,11 +36,13 @@ class Answerer:
         on_finished: Callable[[FinishedReply], None],
     ) -> None:
         self.delivery = delivery
-        self._engine = engine
+        self._drawer = drawer
         self._recorder = recorder
         self._generation = generation
         self._deletions = deletions
         self._on_finished = on_finished
+        self._at_work = 0
+        """The number of answers that are being written."""
 
     async def answer(self, ask: Ask) -> Outcome:
         """Answer, and return how it ended.
@@ -52,7 +56,16 @@ class Answerer:
         ensure_request()
         settings = tuned(self._generation, ask.personality.card)
         request = request_answer(ask.prompt, ask.release, settings, lane=ask.personality.id)
-        generation = self._engine.submit(request)
+        self._at_work += 1
+        try:
+            return await self._answer(ask, request)
+        finally:
+            self._at_work -= 1
+
+    async def _answer(self, ask: Ask, request: GenerationRequest) -> Outcome:
+        # A blind comparison of versions must compare what each would say by itself.
+        most = 1 if ask.label is not None else self._generation.candidates // self._at_work
+        generation = self._drawer.submit(request, ask.personality.id, most)
         try:
             with self._deletions.watching(ask.channel_id, ask.sources, ask.asked_at, generation.cancel) as is_deleted:
                 reply_id = await self._recorder.start(ask, request)
@@ -71,7 +84,7 @@ class Answerer:
         self,
         ask: Ask,
         reply_id: int,
-        generation: Generation,
+        generation: CandidateGeneration,
         stream: MessageStream,
         is_deleted: Callable[[], bool],
     ) -> Outcome:
@@ -89,7 +102,7 @@ class Answerer:
             raise
         finally:
             self._report(reply_id, ask.release.name, end.finished)
-            is_kept = await self._recorder.finish(reply_id, end, is_delivered=is_delivered)
+            is_kept = await self._recorder.finish(reply_id, end, generation, is_delivered=is_delivered)
         if not is_delivered:
             self.delivery.finish_later(reply_id, stream)
         elif is_kept and end.finished.outcome in FINISHED_WHOLE:

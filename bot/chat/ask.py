@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 
 import discord
-from sqlalchemy.orm import Session
 
-from bot.background import WriteBehindQueue
 from bot.engine import Completion, Finish, GenerationRequest, RenderedPrompt, Sampling
 from bot.errors import UserFacingError
 from bot.knowledge.quoting import cite
-from bot.privacy.recent_deletions import Deletions
 from bot.releases.resolver import Release
 from storage.adapters.folder_store import AS_TRAINED
 from storage.conversations.replies import (
     FINISHED_WHOLE,
     NO_SOURCES,
     FinishedReply,
-    NewReply,
     Retrieved,
     Sources,
-    abandon_reply,
-    finish_reply,
-    start_reply,
 )
 from storage.database.columns import utc_now
-from storage.database.database import Database
-from storage.database.engine import is_away
-from storage.database.enums import Basis, Origin, Outcome
+from storage.database.enums import Origin, Outcome
 from storage.personalities.personalities import Personality
-from storage.privacy.consent import basis_of_chat, erased_since
 from storage.settings.sections import GenerationSettings
 
 REGENERATE = "🔁"
@@ -56,9 +45,6 @@ WITHOUT_WORDS = {
     Outcome.FAILED: "Sorry, something went wrong while I was answering. Please try again.",
 }
 """What an answer says that ended before its first word."""
-
-ERASED = "Someone whose words I was answering has just deleted their data. Please ask again."
-DELETED = "A message that I was answering, or one before it, was just deleted. Please ask again."
 
 
 @dataclass(frozen=True)
@@ -114,31 +100,6 @@ def request_answer(
     )
 
 
-def new_reply(ask: Ask, request: GenerationRequest, base_revision: str, basis: Basis | None) -> NewReply:
-    """Return the reply's row as it is before the first token."""
-    return NewReply(
-        personality_id=ask.personality.id,
-        version_id=ask.release.version.id if ask.release.version else None,
-        strength=ask.strength,
-        base_revision=base_revision,
-        prompt=ask.prompt.text,
-        messages=[{"role": message["role"], "content": message["content"]} for message in ask.prompt.messages],
-        sampling=asdict(request.sampling),
-        seed=request.seed,
-        prompt_tokens=ask.prompt.tokens,
-        dropped_turns=ask.prompt.dropped,
-        guild_id=ask.guild_id,
-        channel_id=ask.channel_id,
-        author_id=ask.author_id,
-        source_message_id=ask.source_message_id,
-        basis=basis,
-        speakers=ask.speakers,
-        origin=ask.origin,
-        retrieved=ask.retrieved,
-        sources=ask.sources,
-    )
-
-
 def finished_reply(completion: Completion) -> FinishedReply:
     """Return what the reply's row gets from its completion."""
     return FinishedReply(
@@ -190,45 +151,3 @@ def small_print(label: str, prompt: RenderedPrompt, finish: Finish) -> str:
     if finish in NOTES:
         notes.append(NOTES[finish])
     return "-# " + " · ".join(notes)
-
-
-class ReplyRecorder:
-    def __init__(
-        self,
-        *,
-        database: Database,
-        write_queue: WriteBehindQueue,
-        deletions: Deletions,
-        base_revision: str,
-        fixed_basis: Basis | None,
-    ) -> None:
-        """`fixed_basis` is the training basis outside Discord; without one, the speakers' consent decides."""
-        self._database = database
-        self._write_queue = write_queue
-        self._deletions = deletions
-        self._base_revision = base_revision
-        self._fixed_basis = fixed_basis
-
-    async def start(self, ask: Ask, request: GenerationRequest) -> int:
-        """Write the row and return its ID; raises UserFacingError if words of the prompt were deleted."""
-        try:
-            return await self._database.run(self._start, ask, request)
-        except BaseException as error:
-            if is_away(error):
-                await self._write_queue.write(partial(abandon_reply, channel_id=ask.channel_id, seed=request.seed))
-            raise
-
-    def _start(self, session: Session, ask: Ask, request: GenerationRequest) -> int:
-        # The row would bring deleted words back.
-        if erased_since(session, ask.speakers, ask.asked_at):
-            raise UserFacingError(ERASED)
-        if self._deletions.concern_prompt(ask.channel_id, ask.sources, ask.asked_at):
-            raise UserFacingError(DELETED)
-        basis = self._fixed_basis or basis_of_chat(session, ask.speakers)
-        return start_reply(session, new_reply(ask, request, self._base_revision, basis))
-
-    async def finish(self, reply_id: int, end: AnswerEnd, *, is_delivered: bool) -> bool:
-        """Write how the answer ended; return False if its row was deleted in the meantime."""
-        undelivered = None if is_delivered else end.small_print
-        write = partial(finish_reply, reply_id=reply_id, finished=end.finished, undelivered=undelivered)
-        return await self._write_queue.write(write) is not False

@@ -67,6 +67,7 @@ class Privacy(BotCog, commands.GroupCog, group_name="privacy", group_description
         """Forbid learning from your reactions, and training on answers to your messages."""
         await interaction.response.defer(ephemeral=True)
         is_new = await self.services.database.run(withdraw_consent, interaction.user.id)
+        await self.services.tastes.refresh()
         on_discord = self.services.fixed_basis is None
         await answer_privately(interaction, describe_opt_out(is_new=is_new, on_discord=on_discord))
 

@@ -234,6 +234,7 @@ class PrivacyButton(PersistentButton, template=r"reactune:privacy:(?P<chosen>sho
         done = "Nothing was deleted."
         if self.chosen is PrivacyAction.DELETE:
             done = describe_deletion(await services.database.run(delete_member, user_id))
+            await services.tastes.refresh()
         await interaction.edit_original_response(content=done)
 
 
@@ -245,6 +246,7 @@ async def describe_member(services: Services, user_id: int) -> str:
 async def opt_in(services: Services, user_id: int) -> str:
     """Store the member's consent, and return the answer."""
     is_new = await services.database.run(give_consent, user_id)
+    await services.tastes.refresh()
     return describe_opt_in(services.settings.privacy, is_new=is_new, on_discord=services.fixed_basis is None)
 
 

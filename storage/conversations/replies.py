@@ -89,6 +89,8 @@ class FinishedReply:
     queued_s: float | None = None
     first_token_s: float | None = None
     total_s: float | None = None
+    seed: int | None = None
+    """Of the candidate that was chosen, if it is another one than the row has."""
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,8 @@ def finish_reply(session: Session, reply_id: int, finished: FinishedReply, *, un
     """
     answer = finished.answer.replace("\0", "")  # a byte-level model can write one; PostgreSQL refuses it
     values = column_values(ReplyRow, finished) | {"answer": answer, "undelivered": undelivered}
+    if finished.seed is None:
+        del values["seed"]
     changed = session.execute(update(ReplyRow).where(ReplyRow.id == reply_id).values(values))
     if changed_rows(changed) == 0:
         return False
@@ -314,6 +318,7 @@ def count_siblings(session: Session, reply: Reply) -> int:
         ReplyRow.prompt_digest == digest_prompt(reply.prompt),
         ReplyRow.source_message_id == reply.source_message_id,
         ReplyRow.channel_id == reply.channel_id,
+        ReplyRow.origin != Origin.SAMPLE,
     )
     return count_rows(session, siblings)
 

@@ -59,6 +59,7 @@ class Base(DeclarativeBase):
         dict[str, Any]: JSON,
         list[dict[str, str]]: JSON,
         list[dict[str, int]]: JSON,
+        list[float]: JSON,
         # By value in text columns; only SQLAlchemy checks the values.
         enum.Enum: Enum(enum.Enum, native_enum=False, length=32, values_callable=lambda e: [m.value for m in e]),
     }
@@ -240,6 +241,20 @@ class ReplyMeasuresRow(Base):
     """The set of measures; numbers of different sets are never mixed."""
     numbers: Mapped[bytes] = mapped_column(LargeBinary)
     """In little-endian float32."""
+
+
+class ReplyChoiceRow(Base):
+    """How an answer was chosen among several candidates."""
+
+    __tablename__ = "reply_choices"
+
+    reply_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"), primary_key=True)
+    utilities: Mapped[list[float]]
+    """What the taste model thought of each candidate."""
+    shown: Mapped[int]
+    """The index of the one that was shown."""
+    propensity: Mapped[float]
+    """Probability with which it was shown, given the candidates."""
 
 
 class ReplySpeakerRow(Base):

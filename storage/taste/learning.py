@@ -21,6 +21,8 @@ from storage.taste.model import Choices, Floats, Posterior, Thumbs, choice_share
 GROUPS = tuple(measure.group.value for measure in MEASURES)
 NEWEST = 10_000
 """Most opinions and choices to learn from: older ones say little about today's members."""
+FEWEST = 10
+"""With fewer votes, the taste is shown but chooses nothing."""
 UNJUDGED = 20
 """The first votes are learned but not predicted: with so few, a prediction tells luck rather than taste."""
 GROWTH = 0.1
@@ -28,6 +30,9 @@ GROWTH = 0.1
 STAKES = np.array([0.1, 0.3, 0.6, 1.0])
 """Shares of the capital that are staked on each prediction, side by side (Waudby-Smith and Ramdas 2023, section 4)."""
 IDS_AT_ONCE = 1_000
+WORDS = [measure.name for measure in MEASURES].index("words")
+REST_WORDS = 26
+"""How many words an answer that goes on after 16 will have in addition, on average over the everyday answers."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +86,20 @@ class LearnedTaste:
 
     @property
     def may_act(self) -> bool:
-        """Return whether there are votes and their predictions were no worse than the rate of likes."""
-        return len(self.data) > 0 and self.evidence >= 1
+        """Return whether there are some votes and their predictions were no worse than the rate of likes."""
+        return len(self.data) >= FEWEST and self.evidence >= 1
 
     def score(self, answers: Sequence[str]) -> Floats:
         """Return the utility of each answer, (N,)."""
         return self.posterior.score(style_of(answers))
+
+    def score_begun(self, drafts: Sequence[tuple[str, bool]]) -> Floats:
+        """Return the utility of each draft, (N,): its text so far, and whether that is all of it."""
+        numbers = np.array([measure_style(text) for text, _ in drafts]).reshape(-1, len(MEASURES))
+        for row, (text, is_whole) in zip(numbers, drafts, strict=True):
+            if not is_whole:
+                row[WORDS] = np.log1p(len(text.split()) + REST_WORDS)
+        return self.posterior.score(scaled(numbers))
 
 
 def style_of(answers: Sequence[str]) -> Floats:

@@ -11,8 +11,8 @@ import pytest_asyncio
 from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
 
-from bot.chat.ask import DELETED
 from bot.chat.message_stream import CURSOR, RATE_LIMIT_PAUSE_S, retry_after_s
+from bot.chat.recorder import DELETED
 from bot.chat.recovery import INTERRUPTED, TRY_AGAIN
 from storage.conversations.replies import Sources, find_reply
 from storage.database.columns import utc_now

@@ -1,0 +1,144 @@
+"""Draws several answers to a question; the taste model, or chance, chooses the one that is shown."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from bot.chat.tastes import Tastes
+from bot.engine import Completion, Engine, Finish, Generation, GenerationFailed, GenerationRequest
+from bot.errors import EngineBusy
+from storage.conversations.candidates import CandidateChoice
+from storage.taste.learning import LearnedTaste
+
+DECIDING_WORDS = 16
+"""Candidates are compared once each has this many words or has ended; the rest is written of the chosen one alone.
+
+Most of what the whole answers would tell is known by then: see docs/taste.md.
+"""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The beginning of a candidate, or all of it."""
+
+    place: int
+    text: str
+    is_whole: bool
+    rest: AsyncIterator[str]
+
+
+class CandidateGeneration:
+    """A generation that follows the chosen one of several; with one alone, it is that one."""
+
+    def __init__(
+        self,
+        requests: Sequence[GenerationRequest],
+        generations: Sequence[Generation],
+        taste: LearnedTaste | None,
+        exploration: float,
+    ) -> None:
+        self._requests = requests
+        self._generations = generations
+        self._taste = taste
+        self._exploration = exploration
+        self._shown = 0
+        self.choice: CandidateChoice | None = None
+        """How the shown one was chosen, once it is."""
+        self.unshown: tuple[Completion, ...] = ()
+        """The other candidates that had ended by then."""
+
+    @property
+    def request(self) -> GenerationRequest:
+        return self._requests[self._shown]
+
+    @property
+    def completion(self) -> Completion:
+        return self._generations[self._shown].completion
+
+    def cancel(self) -> None:
+        for generation in self._generations:
+            generation.cancel()
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        if self._taste is None or len(self._generations) == 1:
+            async for delta in self._generations[0]:
+                yield delta
+            return
+        drafts = await self._read_ahead()
+        chosen = self._choose([draft for draft in drafts if self._is_usable(draft)] or drafts, self._taste)
+        for draft in drafts:
+            if draft is not chosen:
+                self._generations[draft.place].cancel()
+        self.unshown = tuple(
+            self._generations[draft.place].completion for draft in drafts if draft.is_whole and draft is not chosen
+        )
+        yield chosen.text
+        async for delta in chosen.rest:
+            yield delta
+
+    async def _read_ahead(self) -> list[Draft]:
+        """Return the beginnings of the candidates that did not fail; raises GenerationFailed if all did."""
+        readings = [_read_ahead(place, generation) for place, generation in enumerate(self._generations)]
+        found = await asyncio.gather(*readings, return_exceptions=True)
+        drafts = [draft for draft in found if isinstance(draft, Draft)]
+        for error in found:
+            if isinstance(error, BaseException) and (not drafts or not isinstance(error, GenerationFailed)):
+                raise error
+        return drafts
+
+    def _is_usable(self, draft: Draft) -> bool:
+        if not draft.is_whole:
+            return True
+        ended_well = self._generations[draft.place].completion.finish in (Finish.STOP, Finish.LENGTH)
+        return ended_well and draft.text.strip() != ""
+
+    def _choose(self, drafts: Sequence[Draft], taste: LearnedTaste) -> Draft:
+        utilities = taste.score_begun([(draft.text, draft.is_whole) for draft in drafts]).tolist()
+        best = max(range(len(drafts)), key=utilities.__getitem__)
+        explores = random.random() < self._exploration
+        shown = random.randrange(len(drafts)) if explores else best
+        by_chance = self._exploration / len(drafts)
+        self._shown = drafts[shown].place
+        self.choice = CandidateChoice(
+            utilities=tuple(utilities),
+            shown=shown,
+            propensity=by_chance + (1 - self._exploration if shown == best else 0.0),
+        )
+        return drafts[shown]
+
+
+async def _read_ahead(place: int, generation: Generation) -> Draft:
+    text, deltas = "", aiter(generation)
+    async for delta in deltas:
+        text += delta
+        if len(text.split()) > DECIDING_WORDS:  # the last word may be incomplete
+            return Draft(place, text, is_whole=False, rest=deltas)
+    return Draft(place, text, is_whole=True, rest=deltas)
+
+
+class CandidateDrawer:
+    def __init__(self, engine: Engine, tastes: Tastes, exploration: float) -> None:
+        self._engine = engine
+        self._tastes = tastes
+        self._exploration = exploration
+
+    def submit(self, request: GenerationRequest, personality_id: int, most: int) -> CandidateGeneration:
+        """Submit the request, and up to `most` candidates in all if there is a taste to choose by and room for them.
+
+        Raises EngineBusy and EngineClosed.
+        """
+        taste = self._tastes.of(personality_id)
+        if taste is None or not taste.may_act:
+            most = 1
+        requests, generations = [request], [self._engine.submit(request)]
+        with suppress(EngineBusy):
+            while len(requests) < most:
+                another = replace(request, seed=secrets.randbits(31))
+                generations.append(self._engine.submit(another))
+                requests.append(another)
+        return CandidateGeneration(requests, generations, taste, self._exploration)

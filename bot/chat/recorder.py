@@ -1,0 +1,115 @@
+"""Writes the row of an answer: when it starts, how it was chosen, and how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from functools import partial
+
+from sqlalchemy.orm import Session
+
+from bot.background import WriteBehindQueue
+from bot.chat.ask import AnswerEnd, Ask
+from bot.chat.candidates import CandidateGeneration
+from bot.engine import Finish, GenerationRequest
+from bot.errors import UserFacingError
+from bot.privacy.recent_deletions import Deletions
+from storage.conversations.candidates import record_choice
+from storage.conversations.replies import NewReply, abandon_reply, find_reply, finish_reply, start_reply
+from storage.database.database import Database
+from storage.database.engine import is_away
+from storage.database.enums import Basis
+from storage.privacy.consent import basis_of_chat, erased_since
+from storage.training.samples import DrawnSample, record_samples
+
+ERASED = "Someone whose words I was answering has just deleted their data. Please ask again."
+DELETED = "A message that I was answering, or one before it, was just deleted. Please ask again."
+
+
+def new_reply(ask: Ask, request: GenerationRequest, base_revision: str, basis: Basis | None) -> NewReply:
+    """Return the reply's row as it is before the first token."""
+    return NewReply(
+        personality_id=ask.personality.id,
+        version_id=ask.release.version.id if ask.release.version else None,
+        strength=ask.strength,
+        base_revision=base_revision,
+        prompt=ask.prompt.text,
+        messages=[{"role": message["role"], "content": message["content"]} for message in ask.prompt.messages],
+        sampling=asdict(request.sampling),
+        seed=request.seed,
+        prompt_tokens=ask.prompt.tokens,
+        dropped_turns=ask.prompt.dropped,
+        guild_id=ask.guild_id,
+        channel_id=ask.channel_id,
+        author_id=ask.author_id,
+        source_message_id=ask.source_message_id,
+        basis=basis,
+        speakers=ask.speakers,
+        origin=ask.origin,
+        retrieved=ask.retrieved,
+        sources=ask.sources,
+    )
+
+
+class ReplyRecorder:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        write_queue: WriteBehindQueue,
+        deletions: Deletions,
+        base_revision: str,
+        fixed_basis: Basis | None,
+    ) -> None:
+        """`fixed_basis` is the training basis outside Discord; without one, the speakers' consent decides."""
+        self._database = database
+        self._write_queue = write_queue
+        self._deletions = deletions
+        self._base_revision = base_revision
+        self._fixed_basis = fixed_basis
+
+    async def start(self, ask: Ask, request: GenerationRequest) -> int:
+        """Write the row and return its ID; raises UserFacingError if words of the prompt were deleted."""
+        try:
+            return await self._database.run(self._start, ask, request)
+        except BaseException as error:
+            if is_away(error):
+                await self._write_queue.write(partial(abandon_reply, channel_id=ask.channel_id, seed=request.seed))
+            raise
+
+    def _start(self, session: Session, ask: Ask, request: GenerationRequest) -> int:
+        # The row would bring deleted words back.
+        if erased_since(session, ask.speakers, ask.asked_at):
+            raise UserFacingError(ERASED)
+        if self._deletions.concern_prompt(ask.channel_id, ask.sources, ask.asked_at):
+            raise UserFacingError(DELETED)
+        basis = self._fixed_basis or basis_of_chat(session, ask.speakers)
+        return start_reply(session, new_reply(ask, request, self._base_revision, basis))
+
+    async def finish(self, reply_id: int, end: AnswerEnd, draw: CandidateGeneration, *, is_delivered: bool) -> bool:
+        """Write how the answer was chosen and ended; return False if its row was deleted in the meantime."""
+        undelivered = None if is_delivered else end.small_print
+        write = partial(_finish, reply_id=reply_id, end=end, draw=draw, undelivered=undelivered)
+        return await self._write_queue.write(write) is not False
+
+
+def _finish(
+    session: Session, *, reply_id: int, end: AnswerEnd, draw: CandidateGeneration, undelivered: str | None
+) -> bool:
+    finished = replace(end.finished, seed=draw.request.seed)
+    if not finish_reply(session, reply_id, finished, undelivered=undelivered):
+        return False
+    if draw.choice is not None:
+        record_choice(session, reply_id, draw.choice)
+    if draw.unshown:
+        _keep_unshown(session, reply_id, draw)
+    return True
+
+
+def _keep_unshown(session: Session, reply_id: int, draw: CandidateGeneration) -> None:
+    """Store the candidates that were not shown, unless their prompt may not be trained on."""
+    reply = find_reply(session, reply_id)
+    if reply is None or reply.basis is None:
+        return
+    unshown = [DrawnSample(reply_id, one.text.strip(), is_cut=one.finish is Finish.LENGTH) for one in draw.unshown]
+    sampling = asdict(draw.request.sampling)
+    record_samples(session, unshown, version_id=reply.version_id, sampling=sampling, seed=draw.request.seed)

@@ -1,0 +1,75 @@
+"""Keeps the taste of each personality in memory, and learns it again after votes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import partial
+
+from sqlalchemy.orm import Session
+
+from bot.background import BackgroundTasks, retry_until_available
+from storage.database.database import Database
+from storage.database.tables import ReplyRow
+from storage.settings.sections import Settings
+from storage.taste.learning import LearnedTaste, learn_taste
+
+REST = 10.0
+"""Learning rests this many times as long as it took, so that a busy server spends its time on answers."""
+REFRESH_S = 600.0
+"""Between two looks at what this process does not notice: arenas, quarantines, votes stored by other processes."""
+
+
+class Tastes:
+    def __init__(self, database: Database, settings: Settings, tasks: BackgroundTasks) -> None:
+        self._database = database
+        self._settings = settings
+        self._tasks = tasks
+        self._learned: dict[int, LearnedTaste | None] = {}
+        """By personality; None until it is learned."""
+        self._stale: set[int] = set()
+        self._is_learning = False
+
+    def of(self, personality_id: int) -> LearnedTaste | None:
+        """Return what is learned so far; None before the first time, which this call starts."""
+        if personality_id not in self._learned:
+            self._learned[personality_id] = None
+            self._learn_soon({personality_id})
+        return self._learned[personality_id]
+
+    def watch(self) -> asyncio.Task[None]:
+        """Return the task that learns the tastes in memory again now and then."""
+        return self._tasks.repeat(self.refresh, REFRESH_S, "learn tastes")
+
+    async def note_vote(self, reply_id: int) -> None:
+        """Learn from a new vote on this answer, soon."""
+        personality_id = await self._database.read(_personality_of, reply_id)
+        if personality_id in self._learned:
+            self._learn_soon({personality_id})
+
+    async def refresh(self) -> None:
+        """Learn all tastes in memory again, soon."""
+        self._learn_soon(set(self._learned))
+
+    def _learn_soon(self, personality_ids: set[int]) -> None:
+        self._stale |= personality_ids
+        if self._stale and not self._is_learning:
+            self._is_learning = True
+            self._tasks.spawn(self._learn_stale(), "learn tastes")
+
+    async def _learn_stale(self) -> None:
+        try:
+            while self._stale:
+                began = time.perf_counter()
+                personality_id = self._stale.pop()
+                work = partial(self._database.read, learn_taste, personality_id, self._settings)
+                self._learned[personality_id] = await retry_until_available(work, "Learning a taste")
+                if self._stale:
+                    await asyncio.sleep(REST * (time.perf_counter() - began))
+        finally:
+            self._is_learning = False
+
+
+def _personality_of(session: Session, reply_id: int) -> int | None:
+    reply = session.get(ReplyRow, reply_id)
+    return reply.personality_id if reply else None

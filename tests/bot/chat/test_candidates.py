@@ -1,0 +1,152 @@
+"""Several answers are begun, and the one is finished that members like most."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import select
+
+from bot.chat.candidates import DECIDING_WORDS
+from bot.engine import Finish, GenerationFailed
+from storage.database.enums import Basis, Origin, Outcome
+from storage.database.tables import ReplyChoiceRow, ReplyRow
+from storage.taste.learning import FEWEST, learn
+
+CALM = "That sounds fine to me."
+LOUD = "Wow! That is great! So great!"
+LONG = "word " * DECIDING_WORDS * 3
+
+
+@pytest.fixture
+def overrides():
+    return {"REACTUNE_GENERATION__EXPLORATION": "0", "REACTUNE_CHAT__COOLDOWN_S": "0"}
+
+
+@pytest.fixture
+async def calm_people(place, engine, env):
+    """Members who like answers without exclamation marks, as their votes have shown."""
+    for number in range(FEWEST):
+        engine.answers = [f"{LOUD} {number}" if number % 2 else f"{CALM} {number}"]
+        answer = await place.ask("hi")
+        await place.bo.react(answer, "👎" if number % 2 else "👍")
+    await env.settle()
+    taste = env.bot.services.tastes.of(1)
+    assert taste is not None
+    assert taste.score([CALM])[0] > taste.score([LOUD])[0]
+    engine.requests.clear()
+    engine.generations.clear()
+
+
+async def test_without_votes_there_is_one_candidate(place, engine, rows):
+    await place.ask("hi")
+    assert len(engine.requests) == 1
+    assert rows(ReplyChoiceRow) == []
+
+
+@pytest.mark.usefixtures("calm_people")
+class TestChoice:
+    async def test_the_best_of_four_is_shown_and_recorded(self, place, engine, rows):
+        engine.answers = [LOUD, LOUD, CALM, LOUD]
+        answer = await place.ask("hi")
+        assert answer.content.startswith(CALM)
+        assert len({request.seed for request in engine.requests}) == 4
+        shown = next(row for row in rows(ReplyRow) if row.answer == CALM)
+        (choice,) = rows(ReplyChoiceRow)
+        assert (choice.reply_id, choice.shown, choice.propensity) == (shown.id, 2, 1.0)
+        assert max(choice.utilities) == choice.utilities[2]
+        assert shown.seed == engine.requests[2].seed
+
+    async def test_long_ones_are_compared_by_their_beginnings_and_only_the_chosen_one_is_finished(self, place, engine):
+        engine.answers = [f"{LOUD} {LONG}", f"{CALM} {LONG}", f"{LOUD} {LONG}", f"{LOUD} {LONG}"]
+        answer = await place.ask("hi")
+        assert answer.content.startswith(f"{CALM} {LONG.strip()}")
+        stopped = [g.cancelled_after for g in engine.generations if not g.completion.text.startswith(CALM)]
+        assert [len(text.split()) for text in stopped] == [DECIDING_WORDS + 1] * 3
+
+    async def test_what_was_not_shown_is_kept_as_unseen_answers(self, place, engine, rows):
+        engine.answers = [CALM, LOUD, LOUD, LOUD]
+        await place.ask("hi")
+        unseen = [row for row in rows(ReplyRow) if row.origin is Origin.SAMPLE]
+        assert [(row.answer, row.basis) for row in unseen] == [(LOUD, Basis.LOCAL)] * 3
+
+    async def test_an_empty_candidate_is_not_shown(self, place, engine):
+        engine.answers = ["", LOUD, "", ""]
+        assert (await place.ask("hi")).content.startswith(LOUD)
+
+    async def test_a_candidate_that_ran_out_of_time_is_not_shown(self, place, engine, rows):
+        engine.answers = [CALM, LOUD, LOUD, LOUD]
+        begin = engine.submit
+
+        def first_runs_out_of_time(request):
+            engine.finish = Finish.STOP if engine.generations else Finish.TIMEOUT
+            return begin(request)
+
+        engine.submit = first_runs_out_of_time
+        assert (await place.ask("hi")).content.startswith(LOUD)
+        assert Outcome.TIMEOUT not in {row.outcome for row in rows(ReplyRow)}
+
+    async def test_a_failed_engine_says_so_as_ever(self, place, engine, rows):
+        engine.failure = GenerationFailed("out of memory")
+        assert (await place.ask("hi")).content.startswith("Sorry, something went wrong")
+        assert rows(ReplyRow)[-1].outcome is Outcome.FAILED
+
+    async def test_a_full_queue_leaves_fewer_candidates(self, place, engine):
+        submit, accepted = engine.submit, []
+
+        def refuse_after_two(request):
+            engine.full = len(accepted) >= 2
+            accepted.append(request)
+            return submit(request)
+
+        engine.submit = refuse_after_two
+        engine.answers = [LOUD, CALM]
+        assert (await place.ask("hi")).content.startswith(CALM)
+        assert len(engine.requests) == 2
+
+    async def test_another_answer_to_the_same_question_is_chosen_too(self, place, engine, env):
+        engine.answers = [LOUD] * 4
+        answer = await place.ask("hi")
+        engine.answers = [LOUD, LOUD, CALM, LOUD]
+        await place.ada.react(answer, "🔁")
+        await env.settle()
+        assert place.last.content.startswith(CALM)
+
+    async def test_a_member_who_opts_out_takes_their_votes_out_of_the_choice(self, place, engine, env):
+        await place.bo.slash(place.channel, "privacy opt-out")
+        await env.settle()
+        engine.answers = [LOUD]
+        await place.ask("hi")
+        assert len(engine.requests) == 1
+
+    async def test_a_taste_that_predicts_badly_chooses_nothing(self, place, engine, env, monkeypatch):
+        monkeypatch.setattr("storage.taste.learning._evidence", lambda _data: 0.9)
+        tastes = env.bot.services.tastes
+        tastes._learned[1] = learn(tastes.of(1).data)
+        await place.ask("hi")
+        assert len(engine.requests) == 1
+
+
+class TestExploration:
+    @pytest.fixture
+    def overrides(self):
+        return {"REACTUNE_GENERATION__EXPLORATION": "1", "REACTUNE_CHAT__COOLDOWN_S": "0"}
+
+    @pytest.mark.usefixtures("calm_people")
+    async def test_a_random_one_is_shown_with_its_propensity(self, place, engine, rows, monkeypatch):
+        monkeypatch.setattr("bot.chat.candidates.random.randrange", lambda _most: 1)
+        engine.answers = [CALM, LOUD, CALM, CALM]
+        assert (await place.ask("hi")).content.startswith(LOUD)
+        choices = rows(ReplyChoiceRow)
+        assert (choices[-1].shown, choices[-1].propensity) == (1, 0.25)
+
+
+class TestSwitchedOff:
+    @pytest.fixture
+    def overrides(self):
+        return {"REACTUNE_GENERATION__CANDIDATES": "1", "REACTUNE_CHAT__COOLDOWN_S": "0"}
+
+    @pytest.mark.usefixtures("calm_people")
+    async def test_one_answer_is_drawn(self, place, engine, query):
+        engine.answers = [LOUD, CALM]
+        assert (await place.ask("hi")).content.startswith(LOUD)
+        assert len(engine.requests) == 1
+        assert query(lambda session: session.scalar(select(ReplyChoiceRow))) is None
