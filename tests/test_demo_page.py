@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -54,7 +55,8 @@ class Demo:
             "--directory",
             str(directory),
         ]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        environment = os.environ | {"REACTUNE_CHAT__SECOND_ANSWERS": "0"}
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         assert self.process.stdout is not None
         self.url = next(
             match[0] for line in self.process.stdout if (match := re.search(r"http://127\.0\.0\.1:\d+/#\S+", line))

@@ -39,6 +39,7 @@ def settings(bundled_data) -> Settings:
             "REACTUNE_DATA__DIRECTORY": str(bundled_data),
             "REACTUNE_ACCESS__SERVERS": "0",
             "REACTUNE_CHAT__COOLDOWN_S": "0",
+            "REACTUNE_CHAT__SECOND_ANSWERS": "0",
             "REACTUNE_CHAT__SYSTEM_PROMPT": "Answer in one short sentence.",
             "REACTUNE_GENERATION__MAX_NEW_TOKENS": "12",
             "REACTUNE_TRAINING__MIN_PAIRS": "3",

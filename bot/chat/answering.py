@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from bot.chat.ask import CANCELLED_END, AnswerEnd, Ask, end_of, failed_end, request_answer
 from bot.chat.candidates import CandidateDrawer, CandidateGeneration
 from bot.chat.delivery import AnswerDelivery
-from bot.chat.message_stream import AnswerDeleted, MessageStream
+from bot.chat.message_stream import AnswerDeleted, MessageStream, SentMessage
 from bot.chat.recorder import DELETED, ReplyRecorder
 from bot.discord_errors import DISCORD_ERRORS
 from bot.engine import Generation, GenerationFailed, GenerationRequest
@@ -22,6 +22,14 @@ from storage.runtime.log_setup import ensure_request
 from storage.settings.sections import GenerationSettings
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Answered:
+    reply_id: int
+    outcome: Outcome
+    message: SentMessage | None
+    """The last message of the answer, if it has one."""
 
 
 class Answerer:
@@ -41,10 +49,10 @@ class Answerer:
         self._generation = generation
         self._deletions = deletions
         self._on_finished = on_finished
-        self._at_work = 0
+        self.at_work = 0
         """The number of answers that are being written."""
 
-    async def answer(self, ask: Ask) -> Outcome:
+    async def answer(self, ask: Ask) -> Answered:
         """Answer, and return how it ended.
 
         If Discord refuses the end of the answer for now, it is delivered in the background. If a message of the prompt
@@ -56,15 +64,15 @@ class Answerer:
         ensure_request()
         settings = tuned(self._generation, ask.personality.card)
         request = request_answer(ask.prompt, ask.release, settings, lane=ask.personality.id)
-        self._at_work += 1
+        self.at_work += 1
         try:
             return await self._answer(ask, request)
         finally:
-            self._at_work -= 1
+            self.at_work -= 1
 
-    async def _answer(self, ask: Ask, request: GenerationRequest) -> Outcome:
+    async def _answer(self, ask: Ask, request: GenerationRequest) -> Answered:
         # A blind comparison of versions must compare what each would say by itself.
-        most = 1 if ask.label is not None else self._generation.candidates // self._at_work
+        most = 1 if ask.label is not None else self._generation.candidates // self.at_work
         generation = self._drawer.submit(request, ask.personality.id, most)
         try:
             with self._deletions.watching(ask.channel_id, ask.sources, ask.asked_at, generation.cancel) as is_deleted:
@@ -72,10 +80,10 @@ class Answerer:
                 stream = self.delivery.open(ask, reply_id)
                 outcome = await self._show(ask, reply_id, generation, stream, is_deleted)
                 if not is_deleted():
-                    return outcome
+                    return Answered(reply_id, outcome, stream.last_message)
                 await stream.take_back()
                 if self._deletions.concern({ask.source_message_id or 0}):
-                    return Outcome.CANCELLED
+                    return Answered(reply_id, Outcome.CANCELLED, None)
                 raise UserFacingError(DELETED)
         finally:
             generation.cancel()

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,12 +13,12 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.arenas.answers import find_contenders
 from bot.chat.another_answer import gather_again
 from bot.chat.ask import REGENERATE, Ask
 from bot.chat.context import NOTHING_ASKED, gather
 from bot.chat.conversation import SPOKEN, Conversation, HistoryReader, is_one_conversation, mentions_bot, own_words
 from bot.chat.recovery import Recovery
+from bot.chat.second_answer import BetterButton, SecondAnswers
 from bot.chat.summaries import Summaries
 from bot.discord_errors import DISCORD_ERRORS
 from bot.engine import RenderedPrompt
@@ -32,7 +30,6 @@ from bot.privacy.notices import send_first_notice
 from bot.services import Services
 from storage.conversations import replies
 from storage.database.columns import utc_now
-from storage.database.enums import Origin
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +40,6 @@ COMMAND_AS_TEXT = (
     "You sent that as a message, not as a command. Type `{command}`, choose the command from the list that opens, and "
     "fill in its fields. Some commands are for admins only."
 )
-BLIND_LABELS = ("A · rate both", "B · rate both")
 
 
 class Chat(BotCog):
@@ -52,6 +48,8 @@ class Chat(BotCog):
         self._reader = HistoryReader(bot, services.settings.chat.history_messages)
         self._summaries = Summaries(services, self._reader)
         self._recovery = Recovery(bot, services)
+        self._second_answers = SecondAnswers(services)
+        bot.add_dynamic_items(BetterButton)
         bot.tree.add_command(app_commands.ContextMenu(name="Another answer", callback=self.another_answer))
 
     async def cog_load(self) -> None:
@@ -156,8 +154,8 @@ class Chat(BotCog):
             context = await gather(self.services, history, message, asked_at)
             if not context.is_greeted:
                 await send_first_notice(self.services, message)
-            if random.random() < self.services.settings.arena.exploration_share:
-                await self._answer_twice(context.ask)
+            if self._second_answers.is_due(message.author.id):
+                await self._second_answers.answer_twice(context.ask)
             else:
                 await self.services.answerer.answer(context.ask)
         prompt = context.ask.prompt
@@ -176,24 +174,6 @@ class Chat(BotCog):
     async def _answer(self, ask: Ask) -> None:
         async with _typing(ask.channel):
             await self.services.answerer.answer(ask)
-
-    async def _answer_twice(self, ask: Ask) -> None:
-        """Answer with the current and another version, in random order, so that the votes are blind.
-
-        If there is no other version, the same one answers twice.
-        """
-        services = self.services
-        others = await find_contenders(services.database, services.releases, ask.personality.id, ask.strength)
-        other = next((release for release in others if release.name != ask.release.name), ask.release)
-        first, second = random.sample((ask.release, other), 2)
-        outcome = await services.answerer.answer(replace(ask, label=BLIND_LABELS[0], release=first))
-        if outcome not in replies.FINISHED_WHOLE:
-            return
-        alternative = replace(ask, label=BLIND_LABELS[1], origin=Origin.ALTERNATIVE, release=second)
-        try:
-            await services.answerer.answer(alternative)
-        except UserFacingError as error:
-            log.info("There is no second answer to compare: %s", error)
 
     def _remember(
         self, channel: discord.abc.MessageableChannel, conversation: Conversation, prompt: RenderedPrompt

@@ -295,6 +295,18 @@ class VoteEventRow(Base):
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
+class ComparisonRow(Base):
+    """What one member said of two blind answers to one question; null is "about the same"."""
+
+    __tablename__ = "comparisons"
+
+    first_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"), primary_key=True)
+    second_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"), primary_key=True, index=True)
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True)
+    better_id: Mapped[int | None] = mapped_column(LargeId)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
 class VoteCauseRow(Base):
     """A member's reason for a 👎; it counts as long as they keep their 👎."""
 

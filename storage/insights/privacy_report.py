@@ -24,6 +24,7 @@ TABLES: tuple[type[tables.Base], ...] = (
     tables.ReplySpeakerRow,
     tables.VoteEventRow,
     tables.VoteCauseRow,
+    tables.ComparisonRow,
     tables.CorrectionRow,
     tables.ConversationRow,
     tables.ConversationSpeakerRow,

@@ -66,6 +66,7 @@ def delete_member(session: Session, user_id: int) -> Deletion:
         tables.MemberRow,
         tables.QuarantinedVoteRow,
         tables.VoteCauseRow,
+        tables.ComparisonRow,
         tables.GreetingRow,
         tables.DepartureRow,
     ):

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from storage.database.columns import utc_now
 from storage.database.rows import count_rows
 from storage.database.tables import (
+    ComparisonRow,
     ConsentRow,
     ConversationRow,
     ConversationSpeakerRow,
@@ -116,6 +117,15 @@ def export_member(session: Session, user_id: int) -> dict[str, Any]:
         "answers": list(_answers(session, user_id)),
         "votes": list(_votes(session, user_id)),
         "causes": list(_causes(session, user_id)),
+        "comparisons": [
+            {
+                "first_answer": row.first_id,
+                "second_answer": row.second_id,
+                "better_answer": row.better_id,
+                "at": _moment(row.created_at),
+            }
+            for row in session.scalars(select(ComparisonRow).where(ComparisonRow.user_id == user_id))
+        ],
         "suggestions": list(_suggestions(session, user_id)),
         "notes": [
             {"text": row.text, "written_at": _moment(row.created_at)}

@@ -269,6 +269,8 @@ class ChatSettings(Section):
     """Maximum earlier messages in a prompt."""
     edit_interval_s: Annotated[float, Field(ge=0.0)] = 1.0
     """Minimum seconds between two edits of a message while its answer is written."""
+    second_answers: Share = 0.1
+    """Share of answers with a blind second one to choose from; none when busy, never twice in a row to one member."""
     siblings_per_prompt: Count = 6
     """Maximum answers to the same question, including the first."""
     drain_s: Annotated[float, Field(ge=0.0)] = 20.0
@@ -446,8 +448,6 @@ class ArenaSettings(Section):
     """Answers per arena."""
     minutes: Positive = 60.0
     """Duration of an arena in minutes."""
-    exploration_share: Share = 0.0
-    """Share of chat answers that come with a blind second answer."""
 
 
 class KnowledgeSettings(Section):

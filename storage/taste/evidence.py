@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, aliased
 
 from storage.conversations.replies import FINISHED_WHOLE
 from storage.database.enums import NOBODY, Origin
-from storage.database.tables import ArenaAnswerRow, CorrectionRow, OptOutRow, ReplyRow
+from storage.database.tables import ArenaAnswerRow, ComparisonRow, CorrectionRow, OptOutRow, ReplyRow
 from storage.members import Pseudonym, Pseudonyms, home_of, read_pseudonyms
 from storage.settings.sections import Settings
 from storage.votes.votes import Vote
@@ -74,7 +74,14 @@ def read_taste_evidence(session: Session, personality_id: int, settings: Setting
         if user_id not in silent and (reply_id, voter) not in said:
             said.add((reply_id, voter))
             opinions.append(Opinion(reply_id, voter, False, weight, given_at))
-    choices = _picks((vote for vote in votes if vote.reply_id in arenas), arenas, pseudonyms)
+    choices = [
+        *_picks((vote for vote in votes if vote.reply_id in arenas), arenas, pseudonyms),
+        *(
+            choice
+            for user_id, choice in _comparisons(session, personality_id, settings, pseudonyms)
+            if user_id not in silent
+        ),
+    ]
     return TasteEvidence(
         tuple(sorted(opinions, key=lambda one: (one.given_at, one.reply_id, one.voter))),
         tuple(sorted(choices, key=lambda one: (one.given_at, one.reply_ids, one.voter))),
@@ -107,6 +114,24 @@ def _picks(
         answers = arenas[vote.reply_id]
         if vote.vote is Vote.UP and len(answers) > 1:
             yield Preference(answers, vote.reply_id, pseudonyms.of(vote.user_id), vote.weight, vote.voted_at)
+
+
+def _comparisons(
+    session: Session, personality_id: int, settings: Settings, pseudonyms: Pseudonyms
+) -> Iterator[tuple[int, Preference]]:
+    """Yield what members said of blind second answers, each with the member's user ID."""
+    rows = session.execute(
+        select(ComparisonRow, ReplyRow.guild_id, ReplyRow.basis)
+        .join(ReplyRow, ReplyRow.id == ComparisonRow.first_id)
+        .where(ReplyRow.personality_id == personality_id)
+        .order_by(ComparisonRow.created_at)
+    ).all()
+    weights = VoteWeights(session, settings.votes)
+    for row, guild_id, basis in rows:
+        account, membership = weights.weights(home_of(guild_id, basis), row.user_id, row.created_at)
+        if account * membership > 0:
+            answers, voter = (row.first_id, row.second_id), pseudonyms.of(row.user_id)
+            yield row.user_id, Preference(answers, row.better_id, voter, account * membership, row.created_at)
 
 
 def _corrected(session: Session, personality_id: int, settings: Settings) -> Iterator[tuple[int, int, float, datetime]]:

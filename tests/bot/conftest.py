@@ -16,16 +16,20 @@ from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
 from bot.guards.error_handler import is_expected
+from storage.adapters.folder_store import AdapterStore
 from storage.database.database import Database, open_database
 from storage.database.enums import Basis
 from storage.database.tables import Base
 from storage.models.base_model import BaseModel
 from storage.models.bundled import BundledEncoder, Encoder
+from storage.releases.promotion import promote
+from storage.releases.versions import read_alias, register
 from storage.settings.loading import load_settings, variable_name
 from storage.settings.sections import LimitSettings, Settings
 from storage.votes.votes import Vote, votes_on
 from tests.bot.environment import Env
 from tests.bot.scripted_engine import ScriptedEngine
+from tests.storage.adapters.test_folder_store import publish
 
 
 @pytest.fixture
@@ -44,6 +48,7 @@ def settings(tmp_path: Path, migrated_file: Path, overrides: dict[str, str]) -> 
         "REACTUNE_ACCESS__SERVERS": "0",
         "REACTUNE_CHAT__EDIT_INTERVAL_S": "0",
         "REACTUNE_CHAT__COOLDOWN_S": "0",
+        "REACTUNE_CHAT__SECOND_ANSWERS": "0",
         "REACTUNE_CHAT__DRAIN_S": "1",
         "REACTUNE_GATE__COHERENCE_MODEL": "base",
         "REACTUNE_METRICS__PORT": "0",
@@ -183,3 +188,30 @@ def lock_database(settings: Settings, env: Env) -> Iterator[Callable[[], None]]:
             other_program.execute("BEGIN IMMEDIATE")
 
         yield lock
+
+
+@pytest.fixture
+def release(settings, base, query):
+    """Publish an adapter, register it as the next version and make it champion."""
+
+    def make(value: float):
+        digest = publish(AdapterStore(settings.data.directory / "adapters"), value=value)
+
+        def write(session):
+            champion = read_alias(session, 1)
+            version = register(
+                session,
+                1,
+                digest=digest,
+                base_name=base.name,
+                base_revision=base.revision,
+                parent_id=champion.version.id if champion.version else None,
+                round_id=None,
+                metrics={},
+            )
+            promote(session, 1, version, expected_generation=champion.generation, by="test", reason="")
+            return version
+
+        return query(write)
+
+    return make

@@ -90,7 +90,7 @@ def main() -> None:
     port = os.environ["FAULTS_DISCORD_PORT"]
     Route.BASE = f"http://127.0.0.1:{port}/api/v10"
     DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(f"ws://127.0.0.1:{port}/gateway")
-    settings = load_settings()
+    settings = load_settings(overrides={"REACTUNE_CHAT__SECOND_ANSWERS": "0"})  # each question has one answer
     set_up_logs(settings, BOT)
     run_bot(settings, create)
 

@@ -155,9 +155,12 @@ class Crowd:
     # The messages on Discord
 
     def answers(self, channel_id: int) -> list[Message]:
-        """Return the bot's answers there, oldest first: notices refer to no question."""
-        messages = self.discord.backend.messages[channel_id].values()
-        return [m for m in messages if m.author_id == self.discord.bot_id and m.reference]
+        """Return the bot's answers there, oldest first: notices refer to no message, or to one of the bot's own."""
+        messages = self.discord.backend.messages[channel_id]
+        own = {id_ for id_, message in messages.items() if message.author_id == self.discord.bot_id}
+        return [
+            messages[id_] for id_ in sorted(own) if (to := messages[id_].reference) and int(to["message_id"]) not in own
+        ]
 
     def all_answers(self) -> Iterable[Message]:
         return (answer for channel_id in self.channels for answer in self.answers(channel_id))

@@ -23,13 +23,8 @@ from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin, Outcome
 from storage.database.tables import ArenaAnswerRow, ArenaRow, MemberRow, ReplyRow, ReplySpeakerRow, VoteEventRow
 from storage.errors import SettingsError
-from storage.members import greet
-from storage.privacy.erasure import delete_member
-from storage.releases.promotion import promote
-from storage.releases.versions import read_alias, register
 from storage.votes.arenas import PickGesture, stop_arena
 from storage.votes.votes import Vote
-from tests.storage.adapters.test_folder_store import publish
 
 TICK_S = 2.5
 
@@ -37,33 +32,6 @@ TICK_S = 2.5
 @pytest.fixture
 def fixed_basis():
     return None
-
-
-@pytest.fixture
-def release(settings, base, query):
-    """Publish an adapter, register it as the next version and make it champion."""
-
-    def make(value: float):
-        digest = publish(AdapterStore(settings.data.directory / "adapters"), value=value)
-
-        def write(session):
-            champion = read_alias(session, 1)
-            version = register(
-                session,
-                1,
-                digest=digest,
-                base_name=base.name,
-                base_revision=base.revision,
-                parent_id=champion.version.id if champion.version else None,
-                round_id=None,
-                metrics={},
-            )
-            promote(session, 1, version, expected_generation=champion.generation, by="test", reason="")
-            return version
-
-        return query(write)
-
-    return make
 
 
 @pytest.fixture
@@ -738,98 +706,3 @@ class TestSchedule:
         async with scheduled(channel, schedule) as bot:
             with pytest.raises(SettingsError, match=r"arena\.(schedule|channel)"):
                 await bot.setup_hook()
-
-
-class TestExploration:
-    @pytest.fixture
-    def overrides(self):
-        return {"REACTUNE_ARENA__EXPLORATION_SHARE": "1"}
-
-    @pytest.fixture(autouse=True)
-    def greeted(self, place, query):
-        query(lambda session: greet(session, place.ada.id))
-
-    async def test_a_blind_second_answer_follows_the_first(self, place, engine, rows):
-        await place.ask("hi")
-        first, second = (m for m in place.channel.history() if m.author.bot)
-        assert (first.content, second.content) == ("answer 1\n-# A · rate both", "answer 2\n-# B · rate both")
-        for message in (first, second):
-            assert [str(reaction.emoji) for reaction in message.reactions] == ["👍", "👎", "🔁"]
-        one, other = rows(ReplyRow)
-        assert (one.origin, other.origin) == (Origin.CHAT, Origin.ALTERNATIVE)
-        assert one.prompt == other.prompt == engine.requests[1].prompt
-        assert one.seed != other.seed
-        assert one.source_message_id == other.source_message_id
-
-    async def test_they_come_from_two_versions_in_random_order(self, place, rows, release):
-        first, champion = release(1.0), release(2.0)
-        for _ in range(12):
-            answer = await place.ask("hi")
-            assert "v" not in answer.content.partition("-# ")[2]
-        answered = [row.version_id for row in rows(ReplyRow)]
-        assert all(
-            {one, other} == {first.id, champion.id} for one, other in zip(answered[::2], answered[1::2], strict=True)
-        )
-        assert len(set(answered[::2])) == 2
-
-    async def test_both_are_voted_on_like_any_answer(self, place, votes):
-        await place.ask("hi")
-        first, second = (m for m in place.channel.history() if m.author.bot)
-        await place.ada.react(first, "👎")
-        await place.ada.react(second, "👍")
-        assert (votes(1), votes(2)) == ({place.ada.id: Vote.DOWN}, {place.ada.id: Vote.UP})
-
-    async def test_the_basis_of_both_is_that_of_chat(self, place, rows):
-        await place.ask("hi")
-        await place.ada.slash(place.channel, "privacy opt-in")
-        await place.ask("hi again")
-        assert [row.basis for row in rows(ReplyRow)] == [None, None, Basis.LIVE_CHAT, Basis.LIVE_CHAT]
-
-    async def test_the_first_answer_is_whole_before_the_second_is_asked_for(self, place, engine, env):
-        seen = []
-
-        async def look() -> None:
-            if len(engine.requests) == 2:
-                seen.append(next(m.content for m in place.channel.history() if m.author.bot))
-
-        engine.interlude = look
-        await place.ask("hi")
-        assert seen
-        assert set(seen) == {"answer 1\n-# A · rate both"}
-
-    async def test_another_answer_stays_alone_and_names_its_version(self, place, rows):
-        answer = await place.ask("hi")
-        await place.ada.react(answer, "🔁")
-        assert place.last.content == "answer 3\n-# base"
-        assert [row.origin for row in rows(ReplyRow)] == [Origin.CHAT, Origin.ALTERNATIVE, Origin.CHAT]
-
-    async def test_if_the_first_answer_fails_there_is_no_second(self, place, engine, rows):
-        engine.finish = Finish.TIMEOUT
-        answer = await place.ask("hi")
-        assert answer.content.endswith("-# base · ran out of time")
-        assert len(rows(ReplyRow)) == 1
-
-    async def test_if_the_second_answer_fails_the_first_is_kept(self, place, engine, env):
-        async def fill() -> None:
-            engine.full = True
-
-        engine.interlude = fill
-        await place.ask("hi")
-        assert [m.content for m in place.channel.history() if m.author.bot] == ["answer 1\n-# A · rate both"]
-
-    async def test_words_deleted_in_between_do_not_come_back_with_the_second(self, place, engine, rows, query):
-        async def delete() -> None:
-            engine.interlude = None
-            query(lambda session: delete_member(session, place.ada.id))
-
-        engine.interlude = delete
-        await place.ask("hi")
-        assert rows(ReplyRow) == []
-        assert len([m for m in place.channel.history() if m.author.bot]) == 1
-
-
-class TestNoExploration:
-    async def test_by_default_there_is_one_answer_that_names_its_version(self, place, rows):
-        answer = await place.ask("hi")
-        assert answer.content == "answer 1\n-# base"
-        assert [row.origin for row in rows(ReplyRow)] == [Origin.CHAT]

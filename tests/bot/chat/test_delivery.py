@@ -166,8 +166,8 @@ class TestDeletedQuestion:
 
     async def test_there_is_no_second_answer_to_compare(self, place, engine, delete_first, env, settings):
         delete_first()
-        arena = settings.arena.model_copy(update={"exploration_share": 1.0})
-        env.change_settings(settings.model_copy(update={"arena": arena}))
+        chat = settings.chat.model_copy(update={"second_answers": 1.0})
+        env.change_settings(settings.model_copy(update={"chat": chat}))
         engine.answers = ["one two three", "four five six"]
         await place.ada.send(place.channel, f"{place.mention} hi")
         assert len(engine.requests) == 1

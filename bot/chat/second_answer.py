@@ -1,0 +1,107 @@
+"""Asks members which of two answers to a question they like better, without saying who gave them."""
+
+from __future__ import annotations
+
+import logging
+import random
+from dataclasses import replace
+from functools import partial
+from re import Match
+
+import discord
+
+from bot.arenas.answers import find_contenders
+from bot.background import retry_until_available
+from bot.chat.ask import Ask
+from bot.chat.message_stream import SentMessage
+from bot.discord_errors import DISCORD_ERRORS
+from bot.errors import UserFacingError
+from bot.guards.error_handler import answer_privately
+from bot.guards.interactions import PersistentButton, button_row
+from bot.services import Services
+from storage.conversations.replies import FINISHED_WHOLE
+from storage.database.enums import Origin
+from storage.votes.comparisons import Better, compare
+
+log = logging.getLogger(__name__)
+
+FIRST_LABEL, SECOND_LABEL = "first answer", "second answer · which one is better?"
+BUTTONS = {Better.FIRST: "First", Better.SECOND: "Second", Better.SAME: "About the same"}
+NOTED = {
+    Better.FIRST: "Noted: you like the first one better.",
+    Better.SECOND: "Noted: you like the second one better.",
+    Better.SAME: "Noted: you like both about the same.",
+    None: "Taken back: you have not chosen.",
+}
+GONE = "One of those answers was deleted, so there is nothing to choose."
+
+
+class SecondAnswers:
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._just_asked: set[int] = set()
+        """Members whose last answer came with a second one."""
+
+    def is_due(self, member_id: int) -> bool:
+        """Return whether this member's next answer comes with a second one: by chance, and never twice in a row."""
+        if member_id in self._just_asked:
+            self._just_asked.remove(member_id)
+            return False
+        is_busy = self._services.answerer.at_work > 0 or self._services.engine.waiting > 0
+        if is_busy or random.random() >= self._services.settings.chat.second_answers:
+            return False
+        self._just_asked.add(member_id)
+        return True
+
+    async def answer_twice(self, ask: Ask) -> None:
+        """Answer as the current and another version, in random order; without another one, the same answers twice."""
+        services = self._services
+        others = await find_contenders(services.database, services.releases, ask.personality.id, ask.strength)
+        other = next((release for release in others if release.name != ask.release.name), ask.release)
+        first, second = random.sample((ask.release, other), 2)
+        answered = await services.answerer.answer(replace(ask, label=FIRST_LABEL, release=first))
+        if answered.outcome not in FINISHED_WHOLE:
+            return
+        alternative = replace(ask, label=SECOND_LABEL, origin=Origin.ALTERNATIVE, release=second)
+        try:
+            compared = await services.answerer.answer(alternative)
+        except UserFacingError as error:
+            log.info("There is no second answer to compare: %s", error)
+            return
+        if compared.outcome in FINISHED_WHOLE and compared.message is not None:
+            await _ask(compared.message, answered.reply_id, compared.reply_id)
+
+
+async def _ask(message: SentMessage, first_id: int, second_id: int) -> None:
+    try:
+        await message.edit(view=button_row(BetterButton(better, first_id, second_id) for better in Better))
+    except DISCORD_ERRORS as error:
+        log.warning("Discord refused the buttons under a second answer: %s", error)
+
+
+class BetterButton(
+    PersistentButton, template=r"reactune:better:(?P<better>first|second|same):(?P<first>\d+):(?P<second>\d+)"
+):
+    """Many members can use the same one: each says what they like better."""
+
+    def __init__(self, better: Better, first_id: int, second_id: int) -> None:
+        self.better = better
+        self.first_id = first_id
+        self.second_id = second_id
+        super().__init__(f"reactune:better:{better}:{first_id}:{second_id}", BUTTONS[better])
+
+    @classmethod
+    def parse(cls, match: Match[str]) -> BetterButton:
+        return cls(Better(match["better"]), int(match["first"]), int(match["second"]))
+
+    async def press(self, interaction: discord.Interaction, services: Services) -> None:
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        user = interaction.user
+        home = (user.guild.id, user.joined_at) if isinstance(user, discord.Member) and user.joined_at else None
+        work = partial(services.database.run, compare, self.first_id, self.second_id, user.id, self.better, home=home)
+        try:
+            said = await retry_until_available(work, "A choice between two answers")
+        except LookupError as error:
+            raise UserFacingError(GONE) from error
+        await services.tastes.note_vote(self.first_id)
+        await answer_privately(interaction, NOTED[said])

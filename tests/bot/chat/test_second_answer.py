@@ -1,0 +1,193 @@
+"""Now and then a question gets two blind answers, and members say which one they like better."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import select
+
+from bot.chat.second_answer import GONE
+from bot.engine import Finish
+from storage.database.enums import Basis, Origin
+from storage.database.tables import ComparisonRow, ReplyRow
+from storage.members import greet
+from storage.privacy.erasure import delete_member
+from storage.taste.evidence import read_taste_evidence
+from storage.votes.votes import Vote
+
+
+@pytest.fixture
+def fixed_basis():
+    return None
+
+
+class TestSecondAnswer:
+    @pytest.fixture
+    def overrides(self):
+        return {"REACTUNE_CHAT__SECOND_ANSWERS": "1"}
+
+    @pytest.fixture(autouse=True)
+    def greeted(self, place, query):
+        for member in (place.ada, place.bo):
+            query(lambda session, member=member: greet(session, member.id))
+
+    async def test_a_blind_second_answer_follows_the_first(self, place, engine, rows):
+        await place.ask("hi")
+        first, second = (m for m in place.channel.history() if m.author.bot)
+        assert first.content == "answer 1\n-# first answer"
+        assert second.content == "answer 2\n-# second answer · which one is better?"
+        for message in (first, second):
+            assert [str(reaction.emoji) for reaction in message.reactions] == ["👍", "👎", "🔁"]
+        one, other = rows(ReplyRow)
+        assert (one.origin, other.origin) == (Origin.CHAT, Origin.ALTERNATIVE)
+        assert one.prompt == other.prompt == engine.requests[1].prompt
+        assert one.seed != other.seed
+        assert one.source_message_id == other.source_message_id
+
+    async def test_they_come_from_two_versions_in_random_order(self, place, rows, release):
+        first, champion = release(1.0), release(2.0)
+        for _ in range(12):
+            await place.ask("hi")
+            await place.ask("hi")  # this one comes alone
+        pairs = [m.content for m in place.channel.history() if m.author.bot and "answer\n" not in m.content]
+        assert not any("v1" in content or "v2" in content for content in pairs if "second answer" in content)
+        blind = {row.prompt for row in rows(ReplyRow) if row.origin is Origin.ALTERNATIVE}
+        assert len(blind) == 1
+        asked = {row.source_message_id for row in rows(ReplyRow) if row.origin is Origin.ALTERNATIVE}
+        answered = [row.version_id for row in rows(ReplyRow) if row.source_message_id in asked]
+        assert all(
+            {one, other} == {first.id, champion.id} for one, other in zip(answered[::2], answered[1::2], strict=True)
+        )
+        assert len(set(answered[::2])) == 2
+
+    async def test_both_are_voted_on_like_any_answer(self, place, votes):
+        await place.ask("hi")
+        first, second = (m for m in place.channel.history() if m.author.bot)
+        await place.ada.react(first, "👎")
+        await place.ada.react(second, "👍")
+        assert (votes(1), votes(2)) == ({place.ada.id: Vote.DOWN}, {place.ada.id: Vote.UP})
+
+    async def test_the_basis_of_both_is_that_of_chat(self, place, rows):
+        await place.ask("hi")
+        await place.bo.slash(place.channel, "privacy opt-in")
+        await place.ask("hi", who=place.bo)
+        assert [row.basis for row in rows(ReplyRow)] == [None, None, Basis.LIVE_CHAT, Basis.LIVE_CHAT]
+
+    async def test_the_first_answer_is_whole_before_the_second_is_asked_for(self, place, engine, env):
+        seen = []
+
+        async def look() -> None:
+            if len(engine.requests) == 2:
+                seen.append(next(m.content for m in place.channel.history() if m.author.bot))
+
+        engine.interlude = look
+        await place.ask("hi")
+        assert seen
+        assert set(seen) == {"answer 1\n-# first answer"}
+
+    async def test_another_answer_stays_alone_and_names_its_version(self, place, rows):
+        answer = await place.ask("hi")
+        await place.ada.react(answer, "🔁")
+        assert place.last.content == "answer 3\n-# base"
+        assert [row.origin for row in rows(ReplyRow)] == [Origin.CHAT, Origin.ALTERNATIVE, Origin.CHAT]
+
+    async def test_if_the_first_answer_fails_there_is_no_second(self, place, engine, rows):
+        engine.finish = Finish.TIMEOUT
+        answer = await place.ask("hi")
+        assert answer.content.endswith("-# base · ran out of time")
+        assert len(rows(ReplyRow)) == 1
+
+    async def test_if_the_second_answer_fails_the_first_is_kept(self, place, engine, env):
+        async def fill() -> None:
+            engine.full = True
+
+        engine.interlude = fill
+        await place.ask("hi")
+        assert [m.content for m in place.channel.history() if m.author.bot] == ["answer 1\n-# first answer"]
+
+    async def test_words_deleted_in_between_do_not_come_back_with_the_second(self, place, engine, rows, query):
+        async def delete() -> None:
+            engine.interlude = None
+            query(lambda session: delete_member(session, place.ada.id))
+
+        engine.interlude = delete
+        await place.ask("hi")
+        assert rows(ReplyRow) == []
+        assert len([m for m in place.channel.history() if m.author.bot]) == 1
+
+    async def test_the_next_answer_to_the_member_comes_alone(self, place, rows):
+        for _ in range(4):
+            await place.ask("hi")
+        origins = [row.origin for row in rows(ReplyRow)]
+        assert origins == [Origin.CHAT, Origin.ALTERNATIVE, Origin.CHAT] * 2
+
+    async def test_while_another_answer_is_written_it_comes_alone(self, place, env, rows):
+        env.bot.services.answerer.at_work = 1
+        await place.ask("hi")
+        assert [row.origin for row in rows(ReplyRow)] == [Origin.CHAT]
+
+
+class TestSwitchedOff:
+    async def test_by_default_there_is_one_answer_that_names_its_version(self, place, rows):
+        answer = await place.ask("hi")
+        assert answer.content == "answer 1\n-# base"
+        assert [row.origin for row in rows(ReplyRow)] == [Origin.CHAT]
+
+
+class TestChoice:
+    @pytest.fixture
+    def overrides(self):
+        return {"REACTUNE_CHAT__SECOND_ANSWERS": "1"}
+
+    @pytest.fixture
+    async def second(self, place):
+        """The second answer to a question, with the buttons."""
+        await place.ask("hi")
+        return place.last
+
+    async def test_the_buttons_are_under_the_second_answer(self, second):
+        labels = [button.label for row in second.components for button in row.children]
+        assert labels == ["First", "Second", "About the same"]
+
+    @pytest.mark.parametrize(
+        ("label", "said", "better"), [("First", "first one", 1), ("Second", "second one", 2), ("About", "same", None)]
+    )
+    async def test_a_tap_is_noted_privately_and_taught(self, place, second, rows, query, settings, label, said, better):
+        label = {"About": "About the same"}.get(label, label)
+        pressed = await place.bo.click(second, label=label)
+        assert said in pressed.response.content
+        assert pressed.ephemeral
+        (row,) = rows(ComparisonRow)
+        assert (row.first_id, row.second_id, row.user_id, row.better_id) == (1, 2, place.bo.id, better)
+        (choice,) = query(lambda session: read_taste_evidence(session, 1, settings)).choices
+        assert (choice.reply_ids, choice.chosen) == ((1, 2), better)
+
+    async def test_another_tap_changes_it_and_the_same_again_takes_it_back(self, place, second, rows):
+        await place.bo.click(second, label="First")
+        await place.bo.click(second, label="Second")
+        assert [row.better_id for row in rows(ComparisonRow)] == [2]
+        taken_back = await place.bo.click(second, label="Second")
+        assert "Taken back" in taken_back.response.content
+        assert rows(ComparisonRow) == []
+
+    async def test_each_member_has_their_own(self, place, second, rows):
+        await place.ada.click(second, label="First")
+        await place.bo.click(second, label="Second")
+        assert {row.user_id: row.better_id for row in rows(ComparisonRow)} == {place.ada.id: 1, place.bo.id: 2}
+
+    async def test_it_works_after_a_restart(self, place, second, env, new_bot, rows):
+        old = env.bot
+        await env.restart_bot(new_bot())
+        await place.bo.click(second, label="First")
+        assert len(rows(ComparisonRow)) == 1
+        await old.close()
+
+    async def test_of_deleted_answers_there_is_nothing_to_choose(self, place, second, query, rows):
+        query(lambda session: delete_member(session, place.ada.id))
+        pressed = await place.bo.click(second, label="First")
+        assert pressed.response.content == GONE
+        assert rows(ComparisonRow) == []
+
+    async def test_deleting_their_data_deletes_what_a_member_chose(self, place, second, query, rows):
+        await place.bo.click(second, label="First")
+        query(lambda session: delete_member(session, place.bo.id))
+        assert query(lambda session: session.scalars(select(ComparisonRow)).all()) == []
