@@ -60,6 +60,7 @@ def add_reply(
     base_revision: str = BASE_REVISION,
     guild_id: int | None = None,
     origin: Origin = Origin.CHAT,
+    source_message_id: int | None = None,
 ) -> int:
     """Add a finished reply carried by one message, and return its id; `message_of` gives the message's."""
     reply_id = start_reply(
@@ -77,7 +78,7 @@ def add_reply(
             guild_id=guild_id,
             channel_id=channel_id,
             author_id=author_id,
-            source_message_id=None,
+            source_message_id=source_message_id,
             basis=basis,
             speakers=speakers,
             origin=origin,

@@ -16,8 +16,9 @@ from storage.database.enums import NOBODY, Origin
 from storage.database.tables import ArenaAnswerRow, ComparisonRow, CorrectionRow, OptOutRow, ReplyRow
 from storage.members import Pseudonym, Pseudonyms, home_of, read_pseudonyms
 from storage.settings.sections import Settings
+from storage.votes.corrections import wrong_facts
 from storage.votes.votes import Vote
-from storage.votes.weights import CurrentVote, VoteWeights, counted_votes
+from storage.votes.weights import CurrentVote, VoteWeights, counted_votes, quarantined
 
 REPLACED_WEIGHT = 0.3
 """Weight of asking for another answer, as a dislike of the one before."""
@@ -68,6 +69,9 @@ def read_taste_evidence(session: Session, personality_id: int, settings: Setting
     arenas = _arenas(session, personality_id)
     opinions = [_opinion(vote, pseudonyms) for vote in votes if vote.reply_id not in arenas]
     said = {(opinion.reply_id, opinion.voter) for opinion in opinions}
+    # A vote that does not count must not come back as a suggestion.
+    uncounted = quarantined(session, personality_id) | wrong_facts(session, personality_id)
+    said |= {(reply_id, pseudonyms.of(user_id)) for reply_id, user_id in uncounted}
     weaker = [*_corrected(session, personality_id, settings), *_replaced(session, personality_id)]
     for reply_id, user_id, weight, given_at in weaker:
         voter = pseudonyms.of(user_id)
@@ -174,6 +178,7 @@ def _replaced(session: Session, personality_id: int) -> Iterator[tuple[int, int,
             ReplyRow.personality_id == personality_id,
             ReplyRow.origin == Origin.CHAT,
             later.origin == Origin.CHAT,
+            later.author_id != NOBODY,
             ReplyRow.outcome.in_(FINISHED_WHOLE),
         )
         .order_by(later.id)

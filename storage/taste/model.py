@@ -162,8 +162,9 @@ def _find_mode(thumbs: Thumbs, choices: Choices, start: Posterior) -> Posterior:
         ratio = slope.cross / slope.own_curvature[:, None]
         curvature = slope.curvature - slope.cross.T @ ratio
         step = np.linalg.solve(curvature, slope.gradient - ratio.T @ slope.own_gradient)
-        at = problem.climb(at, _Point(step, (slope.own_gradient - slope.cross @ step) / slope.own_curvature))
-        if np.abs(step).max() < CONVERGED:
+        own_step = (slope.own_gradient - slope.cross @ step) / slope.own_curvature
+        at = problem.climb(at, _Point(step, own_step))
+        if np.abs(np.append(step, own_step)).max() < CONVERGED:
             break
     covariance = np.linalg.inv(curvature)
     return Posterior(

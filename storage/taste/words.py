@@ -60,11 +60,16 @@ class Effect:
 
 
 def likings(taste: LearnedTaste, most: int = MOST_EFFECTS) -> list[Effect]:
-    """Return the effects worth telling, the surest first, without those that say the same again."""
-    together = _correlation(np.vstack([taste.data.thumbs.x, taste.data.choices.x]))
+    """Return the effects worth telling, the surest first, without those that say the same again.
+
+    What never differed between the answers is not told: the votes say nothing about it.
+    """
+    x = np.vstack([taste.data.thumbs.x, taste.data.choices.x])
+    together = _correlation(x)
     effects = _effects(taste.posterior, together)
+    differing = np.flatnonzero((x != x[:1]).any(axis=0)).tolist()
     told: list[int] = []
-    for place in sorted(range(len(effects)), key=lambda place: -effects[place].certainty):
+    for place in sorted(differing, key=lambda place: -effects[place].certainty):
         if effects[place].sureness and all(abs(together[place, before]) < ALIKE for before in told):
             told.append(place)
     return [effects[place] for place in told[:most]]

@@ -1,0 +1,374 @@
+"""What is learned from a personality's rows, and how well it predicts votes that it has not seen."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from math import sqrt
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sqlalchemy import Delete, Update, delete, select, update
+from sqlalchemy.orm import Session
+
+from storage.conversations.replies import FinishedReply, finish_reply
+from storage.database.enums import Outcome
+from storage.database.tables import ReplyMeasuresRow, ReplyRow, VoteEventRow
+from storage.members import Pseudonym
+from storage.privacy.consent import withdraw_consent
+from storage.privacy.erasure import delete_member
+from storage.settings.sections import Settings
+from storage.taste.evidence import Opinion, Preference
+from storage.taste.learning import (
+    UNJUDGED,
+    LearnedTaste,
+    TasteData,
+    arrange,
+    learn,
+    learn_taste,
+    read_taste_data,
+    style_of,
+)
+from storage.taste.measures import FARTHEST, MEASURES, REVISION, measure_style, pack_numbers, unpack_numbers
+from storage.votes.arenas import PickGesture, pick, read_arena_answers
+from storage.votes.votes import Vote
+from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply, vote
+from tests.storage.votes.test_arenas import opened
+from tests.storage.votes.test_weights import NO_RULES, NOON, vote_at
+
+EVERYONE = Settings(votes=NO_RULES)
+WORDS = ("river", "stone", "light", "bread", "winter", "garden", "paper", "window", "music", "summer", "cloud")
+SHORT, LONG = "Bread and music. Yes.", "River stone light bread. Winter garden paper window music! " * 4
+MOST_WORDS = 12
+TasteOf = Callable[[str], float]
+"""Returns how likely a member likes the answer."""
+
+
+def compose(rng: random.Random) -> str:
+    """Return an answer of 3 to 48 words, in few or many sentences, which are short or long."""
+    sentences, words = rng.choice((1, 2, 4)), rng.choice((3, 6, 12))
+    return " ".join(" ".join(rng.choices(WORDS, k=words)).capitalize() + rng.choice(".!?") for _ in range(sentences))
+
+
+def brief(answer: str) -> float:
+    return 0.95 if len(answer.split()) <= MOST_WORDS else 0.1
+
+
+def polite(answer: str) -> float:
+    return 0.75
+
+
+def votes_by(taste: TasteOf, count: int, seed: int = 0, members: int = 8) -> tuple[list[Opinion], list[str]]:
+    """Return votes on as many answers, a minute apart, and the answers; the id of a reply is its place."""
+    rng = random.Random(seed)
+    answers = [compose(rng) for _ in range(count)]
+    opinions = [
+        Opinion(i, Pseudonym(1 + rng.randrange(members)), rng.random() < taste(answer), 1.0, later(i))
+        for i, answer in enumerate(answers)
+    ]
+    return opinions, answers
+
+
+def choices_by(taste: TasteOf, count: int, seed: int = 0, size: int = 3) -> tuple[list[Preference], list[str]]:
+    """Return choices among so many answers each, a minute apart, and the answers."""
+    rng = random.Random(seed)
+    answers = [compose(rng) for _ in range(count * size)]
+    choices = []
+    for i in range(count):
+        ids = tuple(range(i * size, (i + 1) * size))
+        (chosen,) = rng.choices(ids, [taste(answers[reply_id]) for reply_id in ids])
+        choices.append(Preference(ids, chosen, Pseudonym(1), 1.0, later(i)))
+    return choices, answers
+
+
+def later(minutes: float) -> datetime:
+    return NOON + timedelta(minutes=minutes)
+
+
+def learned(votes: Sequence[Opinion | Preference], answers: Sequence[str]) -> LearnedTaste:
+    return learn(arrange(votes, measures_of(answers)))
+
+
+def measures_of(answers: Sequence[str]) -> dict[int, NDArray[Any]]:
+    return {place: np.array(measure_style(answer)) for place, answer in enumerate(answers)}
+
+
+def equal(first: TasteData, second: TasteData) -> bool:
+    """Return whether both hold the same votes in the same order."""
+    sides = [
+        [one.order, one.voters, *vars(one.thumbs).values(), *vars(one.choices).values()] for one in (first, second)
+    ]
+    return all(np.array_equal(a, b) for a, b in zip(*sides, strict=True))
+
+
+def answer_and_vote(session: Session, answers: Sequence[str], user_id: int, value: Vote, at: int) -> list[int]:
+    """Add the answers and the member's vote on each, a minute apart; return the replies."""
+    reply_ids = [add_reply(session, prompt=f"{answer}?", answer=answer) for answer in answers]
+    for i, reply_id in enumerate(reply_ids):
+        vote_at(session, reply_id, user_id, value, later(at + i))
+    return reply_ids
+
+
+# Measures are stored with the answer
+
+
+def test_a_finished_answer_is_measured(session: Session) -> None:
+    reply_id = add_reply(session, answer="Yes!\0 I do.")
+    row = session.get_one(ReplyMeasuresRow, reply_id)
+    assert row.revision == REVISION
+    assert unpack_numbers(row.numbers) == pytest.approx(measure_style("Yes! I do."), rel=1e-6)
+
+
+def test_an_answer_that_is_finished_again_is_measured_again(session: Session) -> None:
+    reply_id = add_reply(session, answer=LONG)
+    finish_reply(session, reply_id, FinishedReply(SHORT, Outcome.LENGTH))
+    session.flush()
+    numbers = session.scalars(select(ReplyMeasuresRow.numbers)).one()
+    assert unpack_numbers(numbers) == pytest.approx(measure_style(SHORT), rel=1e-6)
+
+
+@pytest.mark.parametrize(("answer", "outcome"), [("It is", Outcome.INTERRUPTED), ("", Outcome.COMPLETE)])
+def test_a_broken_or_empty_answer_is_not_measured(session: Session, answer: str, outcome: Outcome) -> None:
+    assert session.get(ReplyMeasuresRow, add_reply(session, answer=answer, outcome=outcome)) is None
+
+
+def test_measures_are_deleted_with_the_answer(session: Session) -> None:
+    hers, others = add_reply(session, speakers=[ALICE]), add_reply(session, speakers=[CAROL])
+    delete_member(session, ALICE)
+    session.expire_all()
+    assert session.get(ReplyRow, hers) is None
+    assert session.scalars(select(ReplyMeasuresRow.reply_id)).all() == [others]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [update(ReplyMeasuresRow).values(revision="an older"), delete(ReplyMeasuresRow)],
+    ids=["by another set", "not at all"],
+)
+def test_answers_measured_by_an_earlier_release_are_measured_again(
+    session: Session, personality_id: int, change: Update | Delete
+) -> None:
+    answer_and_vote(session, [SHORT, LONG], BOB, Vote.UP, 0)
+    session.execute(update(ReplyMeasuresRow).values(numbers=pack_numbers([1.0])))
+    session.execute(change)
+    found = read_taste_data(session, personality_id, EVERYONE)
+    assert found.thumbs.x == pytest.approx(style_of([SHORT, LONG]))
+
+
+def test_stored_measures_are_used(session: Session, personality_id: int) -> None:
+    answer_and_vote(session, [SHORT, LONG], BOB, Vote.UP, 0)
+    session.execute(update(ReplyRow).values(answer=""))
+    found = read_taste_data(session, personality_id, EVERYONE)
+    assert found.thumbs.x == pytest.approx(style_of([SHORT, LONG]), abs=1e-5)
+
+
+def test_votes_and_choices_on_answers_without_text_are_left_out(session: Session, personality_id: int) -> None:
+    arena = opened(session, personality_id, ["tea", ""])
+    pick(session, arena.id, BOB, 1, PickGesture.PRESSED)
+    answer_and_vote(session, [SHORT, ""], BOB, Vote.UP, 0)
+    found = read_taste_data(session, personality_id, EVERYONE)
+    assert (len(found), len(found.thumbs.x), len(found.choices.starts)) == (1, 1, 0)
+
+
+# The votes in order
+
+
+def test_votes_and_choices_are_in_the_order_of_time(session: Session, personality_id: int) -> None:
+    arena = opened(session, personality_id, ["tea", "coffee", "both"])
+    pick(session, arena.id, BOB, 2, PickGesture.PRESSED)
+    session.execute(update(VoteEventRow).values(created_at=later(5)))
+    answer_and_vote(session, [LONG], CAROL, Vote.DOWN, 9)
+    answer_and_vote(session, [SHORT], BOB, Vote.UP, 1)
+    found = read_taste_data(session, personality_id, EVERYONE)
+    assert found.order.tolist() == [True, False, True]
+    assert (found.thumbs.liked.tolist(), found.thumbs.voter.tolist(), found.voters) == ([1, 0], [0, 1], 2)
+    assert found.thumbs.x == pytest.approx(style_of([SHORT, LONG]), abs=1e-5)
+    assert found.choices.share.tolist() == [0, 1, 0]
+    texts = [answer.text for answer in read_arena_answers(session, arena.id)]
+    assert found.choices.x == pytest.approx(style_of(texts), abs=1e-5)
+
+
+POOL = [compose(random.Random(seed)) for seed in range(30)]
+POOL_MEASURES = measures_of(POOL)
+some_replies = st.integers(0, len(POOL) - 1)
+some_opinions = st.builds(
+    Opinion,
+    some_replies,
+    st.integers(1, 3).map(Pseudonym),
+    st.booleans(),
+    st.sampled_from([0.3, 1.0]),
+    st.just(NOON),
+)
+some_choices = st.lists(some_replies, min_size=2, max_size=4, unique=True).map(
+    lambda ids: Preference(tuple(ids), ids[0], Pseudonym(1), 1.0, NOON)
+)
+
+
+@settings(max_examples=50)
+@given(votes=st.lists(some_opinions | some_choices, max_size=12), data=st.data())
+def test_what_came_before_and_what_comes_are_the_parts_of_the_whole(
+    votes: list[Opinion | Preference], data: st.DataObject
+) -> None:
+    whole = arrange(votes, POOL_MEASURES)
+    cut = data.draw(st.integers(0, len(votes)))
+    end = data.draw(st.integers(cut, len(votes)))
+    assert len(whole) == len(votes)
+    assert equal(whole.before(len(votes)), whole)
+    assert equal(whole.before(cut), whole.between(0, cut))
+    for part, of_part in ((whole.before(cut), votes[:cut]), (whole.between(cut, end), votes[cut:end])):
+        alone = arrange(of_part, POOL_MEASURES)
+        voters = list(dict.fromkeys(one.voter for one in votes if isinstance(one, Opinion)))
+        places = [voters.index(one.voter) for one in of_part if isinstance(one, Opinion)]
+        assert equal(part, replace(alone, thumbs=replace(alone.thumbs, voter=places), voters=whole.voters))
+
+
+@pytest.fixture
+def replies(session: Session) -> list[int]:
+    return [add_reply(session, prompt=f"{answer}?", answer=answer) for answer in POOL[:9]]
+
+
+SAID = [
+    (place, user_id, Vote.UP if (place + user_id) % 3 else Vote.DOWN, later(place % 2))
+    for place in range(9)
+    for user_id in (ALICE, BOB, CAROL)
+]
+
+
+@settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(said=st.permutations(SAID))
+def test_the_order_in_which_votes_were_stored_does_not_matter(
+    session: Session, personality_id: int, replies: list[int], said: list[tuple[int, int, Vote, datetime]]
+) -> None:
+    found = []
+    for votes in (SAID, said):
+        session.execute(delete(VoteEventRow))
+        for place, user_id, value, at in votes:
+            vote_at(session, replies[place], user_id, value, at)
+        found.append(learn_taste(session, personality_id, EVERYONE))
+    one, other = found
+    assert len(one.data) == len(SAID) > UNJUDGED
+    assert equal(one.data, other.data)
+    assert one.evidence == other.evidence
+    assert (one.posterior.mean == other.posterior.mean).all()
+
+
+# What is learned
+
+
+def test_a_personality_without_votes_has_no_taste(session: Session, personality_id: int) -> None:
+    add_reply(session)
+    taste = learn_taste(session, personality_id, EVERYONE)
+    assert (len(taste.data), taste.evidence, taste.may_act) == (0, 1.0, False)
+    assert taste.score([SHORT, LONG]).tolist() == [0.0, 0.0]
+    assert taste.score([]).shape == (0,)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_clear_taste_is_learned_and_ranks_answers_that_nobody_has_seen(seed: int) -> None:
+    taste = learned(*votes_by(brief, 80, seed))
+    assert taste.evidence > 20
+    assert taste.may_act
+    unseen = [compose(random.Random(seed + 1_000 + i)) for i in range(200)]
+    score = taste.score(unseen)
+    is_brief = np.array([brief(answer) > 0.5 for answer in unseen])
+    assert (score[is_brief][:, None] > score[~is_brief]).mean() > 0.9
+
+
+def test_choices_alone_teach_a_taste_too() -> None:
+    taste = learned(*choices_by(brief, 60))
+    assert taste.evidence > 20
+    short, long = taste.score([SHORT, LONG])
+    assert short > long
+    assert taste.data.voters == 0
+
+
+def test_votes_of_members_teach_a_taste(session: Session, personality_id: int) -> None:
+    rng = random.Random(5)
+    for i in range(40):
+        answer = compose(rng)
+        value = Vote.UP if brief(answer) > 0.5 else Vote.DOWN
+        answer_and_vote(session, [answer], (ALICE, BOB, CAROL)[i % 3], value, i)
+    taste = learn_taste(session, personality_id, EVERYONE)
+    assert taste.evidence > 1
+    short, long = taste.score([SHORT, LONG])
+    assert short > long
+
+
+def test_the_first_votes_are_learned_but_not_judged() -> None:
+    opinions, answers = votes_by(brief, UNJUDGED)
+    taste = learned(opinions, answers)
+    assert (taste.evidence, taste.may_act) == (1.0, True)
+    assert learned(*votes_by(brief, UNJUDGED + 1)).evidence != 1.0
+
+
+SEEDS = 30
+
+
+@pytest.mark.parametrize("taste", [polite, lambda _: 0.5], ids=["most like it", "half like it"])
+def test_votes_without_a_taste_rarely_look_like_one(taste: TasteOf) -> None:
+    found = np.array([learned(*votes_by(taste, 60, seed)).evidence for seed in range(SEEDS)])
+    # Ville's inequality: an e-value of at least 20 has a probability of at most 1/20.
+    assert (found >= 20).mean() <= 0.05 + 2 * sqrt(0.05 * 0.95 / SEEDS)
+    assert np.median(found) < 1.2
+
+
+def test_choices_without_a_taste_rarely_look_like_one() -> None:
+    found = np.array([learned(*choices_by(polite, 60, seed)).evidence for seed in range(SEEDS)])
+    assert (found >= 20).mean() <= 0.05 + 2 * sqrt(0.05 * 0.95 / SEEDS)
+    assert np.median(found) < 1.2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_taste_that_keeps_changing_is_not_used(seed: int) -> None:
+    votes, answers = votes_by(brief, 120, seed)
+    turned = [one._replace(liked=(brief(answers[i]) > 0.5) is (i // 30 % 2 == 0)) for i, one in enumerate(votes)]
+    taste = learned(turned, answers)
+    assert 0 < taste.evidence < 1
+    assert not taste.may_act
+
+
+@pytest.mark.parametrize("liked", [True, False])
+def test_votes_that_are_all_alike_show_no_taste(liked: bool) -> None:
+    taste = learned(*votes_by(lambda _: float(liked), 60))
+    assert 0 < taste.evidence < 1.2
+    assert np.isfinite(taste.posterior.mean).all()
+
+
+def test_many_votes_on_one_answer_give_finite_numbers() -> None:
+    votes = [Opinion(0, Pseudonym(1 + i % 7), i % 3 > 0, 1.0, later(i)) for i in range(400)]
+    taste = learned(votes, [SHORT])
+    assert np.isfinite([taste.evidence, *taste.score([SHORT, LONG])]).all()
+
+
+def test_after_an_opt_out_the_taste_is_as_if_the_member_had_never_voted(session: Session, personality_id: int) -> None:
+    liked = answer_and_vote(session, POOL[:15], BOB, Vote.UP, 0)
+    disliked = answer_and_vote(session, POOL[15:26], CAROL, Vote.DOWN, 10)
+    without = learn_taste(session, personality_id, EVERYONE)
+    answer_and_vote(session, POOL[26:], ALICE, Vote.UP, 5)
+    vote(session, liked[0], ALICE, Vote.DOWN)
+    add_correction(session, disliked[0], "better", author_id=ALICE)
+    assert len(learn_taste(session, personality_id, EVERYONE).data) == len(without.data) + 6
+    withdraw_consent(session, ALICE)
+    after = learn_taste(session, personality_id, EVERYONE)
+    assert equal(after.data, without.data)
+    assert after.evidence == without.evidence != 1.0
+    assert (after.posterior.mean == without.posterior.mean).all()
+
+
+def test_weaker_signs_move_the_taste_less() -> None:
+    votes, answers = votes_by(brief, 30)
+    lighter = [one._replace(weight=0.3) for one in votes]
+    full, light = (learned(some, answers).score([SHORT, LONG]) for some in (votes, lighter))
+    assert full[0] - full[1] > light[0] - light[1] > 0
+
+
+def test_an_absurd_answer_counts_no_more_than_a_far_one() -> None:
+    style = style_of(["!" * 2_000, SHORT])
+    assert style.shape == (2, len(MEASURES))
+    assert np.abs(style).max() == FARTHEST

@@ -1,0 +1,204 @@
+"""What people like, in words."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+from sqlalchemy.orm import Session
+
+from storage.members import Pseudonym
+from storage.personalities.personalities import ensure_personality
+from storage.taste.evidence import Opinion
+from storage.taste.learning import LearnedTaste, learn_taste
+from storage.taste.measures import MEASURES
+from storage.taste.words import (
+    MOST_EFFECTS,
+    Effect,
+    Sureness,
+    count_votes,
+    describe_taste,
+    describe_use,
+    examples_of,
+    likings,
+)
+from tests.seeding import add_reply
+from tests.storage.taste.test_learning import (
+    EVERYONE,
+    LONG,
+    SHORT,
+    brief,
+    choices_by,
+    compose,
+    later,
+    learned,
+    polite,
+    votes_by,
+)
+
+NO_TASTE = learned([], [])
+CLEAR = learned(*votes_by(brief, 120))
+
+
+def describe(taste: LearnedTaste) -> str:
+    return describe_taste(taste, likings(taste))
+
+
+def effect_on(name: str, size: float, spread: float = 0.1) -> Effect:
+    (measure,) = (one for one in MEASURES if one.name == name)
+    return Effect(measure, size, spread)
+
+
+# In one sentence
+
+
+def test_without_votes_it_says_so() -> None:
+    assert likings(NO_TASTE) == []
+    assert describe(NO_TASTE) == "Nobody has voted yet, so I can't say what people like. Every 👍 and 👎 helps."
+
+
+def test_too_few_votes_say_nothing_yet() -> None:
+    taste = learned(*votes_by(polite, 3, members=1))
+    expected = (
+        "After 3 votes by 1 member, I can't tell yet what people like. More 👍 and 👎 help, and 👎 says the most."
+    )
+    assert describe(taste) == expected
+
+
+@pytest.mark.parametrize("liked", [True, False])
+def test_votes_of_one_kind_on_answers_of_many_kinds_say_nothing(liked: bool) -> None:
+    assert "I can't tell yet" in describe(learned(*votes_by(lambda _: float(liked), 60)))
+
+
+def test_a_clear_taste_is_told_with_how_sure_it_is() -> None:
+    said = describe(CLEAR)
+    assert said.startswith("After 120 votes by 8 members, people like: ")
+    assert "shorter answers (sure)" in said
+    assert said.endswith(").")
+
+
+def test_the_opposite_taste_is_told_in_the_opposite_words() -> None:
+    votes, answers = votes_by(brief, 120)
+    turned = describe(learned([one._replace(liked=not one.liked) for one in votes], answers))
+    assert "longer answers" in turned
+    assert "shorter answers" not in turned
+
+
+@pytest.mark.parametrize(
+    ("size", "sureness", "words"),
+    [
+        (0.3, Sureness.SURE, "longer answers"),
+        (-0.3, Sureness.SURE, "shorter answers"),
+        (0.2, Sureness.FAIRLY, "longer answers"),
+        (-0.1, Sureness.GUESS, "shorter answers"),
+        (0.05, None, "longer answers"),
+    ],
+)
+def test_the_clearer_an_effect_the_surer_the_words(size: float, sureness: Sureness | None, words: str) -> None:
+    found = effect_on("words", size)
+    assert (found.sureness, found.words) == (sureness, words)
+
+
+# Which effects are told
+
+
+def shouts(answer: str) -> float:
+    return 0.95 if "!" in answer else 0.1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_measures_that_say_the_same_are_told_once(seed: int) -> None:
+    told = {effect.measure.name for effect in likings(learned(*votes_by(shouts, 80, seed)), most=len(MEASURES))}
+    assert len(told & {"exclamation marks", "any exclamation mark"}) == 1
+    told = {effect.measure.name for effect in likings(learned(*votes_by(brief, 80, seed)), most=len(MEASURES))}
+    assert len(told & {"words", "sentences"}) == 1
+
+
+def test_the_surest_are_told_first_and_only_a_few() -> None:
+    every = likings(CLEAR, most=len(MEASURES))
+    assert likings(CLEAR, most=3) == every[:3] != every
+    assert likings(CLEAR) == every[:MOST_EFFECTS]
+    certainties = [effect.certainty for effect in every]
+    assert certainties == sorted(certainties, reverse=True)
+    assert all(effect.sureness for effect in every)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_never_differed_between_answers_is_not_told(seed: int) -> None:
+    for taste in (learned(*votes_by(shouts, 80, seed)), learned(*choices_by(shouts, 40, seed))):
+        told = {effect.measure.name for effect in likings(taste, most=len(MEASURES))}
+        assert told
+        assert told.isdisjoint({"greetings", "warmth", "whole ending", "capital start", "any emoji"})
+
+
+def test_votes_on_one_answer_alone_say_nothing() -> None:
+    likes = [Opinion(0, Pseudonym(1), True, 1.0, later(i)) for i in range(300)]
+    assert "I can't tell yet" in describe(learned(likes, [SHORT]))
+
+
+# Counting, and whether it is used
+
+
+@pytest.mark.parametrize(
+    ("votes", "choices", "words"),
+    [
+        (0, 0, "0 votes"),
+        (1, 0, "1 vote by 1 member"),
+        (5, 0, "5 votes by 1 member"),
+        (0, 1, "1 choice"),
+        (0, 2, "2 choices"),
+        (5, 1, "5 votes and 1 choice by 1 member"),
+    ],
+)
+def test_votes_and_choices_are_counted(votes: int, choices: int, words: str) -> None:
+    thumbs, answers = votes_by(polite, 10, members=1)
+    picks, _ = choices_by(polite, 3)
+    assert count_votes(learned([*thumbs[:votes], *picks[:choices]], answers)) == words
+
+
+def test_until_the_21st_vote_nobody_knows_how_good_it_is() -> None:
+    said = "It predicts votes from the 21st on; until then nobody knows how good it is."
+    assert describe_use(NO_TASTE) == describe_use(learned(*votes_by(brief, 20))) == said
+    assert describe_use(learned(*votes_by(brief, 21))) != said
+
+
+def test_a_taste_that_predicts_well_is_used() -> None:
+    said = "It predicted the later votes better than the share of likes does (e-value 37)."
+    assert describe_use(replace(CLEAR, evidence=37.2)) == said
+
+
+def test_a_taste_that_predicts_badly_is_not_used() -> None:
+    said = describe_use(replace(CLEAR, evidence=0.21))
+    assert said.startswith("It is not used now: it predicted the later votes worse")
+    assert said.endswith("(e-value 0.21).")
+
+
+# Examples
+
+
+def test_the_bots_own_answers_are_shown_from_the_best_liked_to_the_least(session: Session, personality_id: int) -> None:
+    other = ensure_personality(session, "other")
+    rng = random.Random(6)
+    answers = [LONG, SHORT, *(compose(rng) for _ in range(20))]
+    for answer in [*answers, SHORT, ""]:
+        add_reply(session, answer=answer)
+    add_reply(session, answer="Not mine.", personality_id=other)
+    shown = examples_of(session, CLEAR, personality_id)
+    assert sorted(one.text for one in shown) == sorted(set(answers))
+    utilities = [one.utility for one in shown]
+    assert utilities == sorted(utilities, reverse=True)
+    assert utilities == pytest.approx(CLEAR.score([one.text for one in shown]).tolist())
+    texts = [one.text for one in shown]
+    assert texts.index(SHORT) < 5
+    assert texts.index(LONG) > len(texts) - 5
+
+
+def test_only_the_newest_answers_are_examples(session: Session, personality_id: int) -> None:
+    for answer in ("First.", "Second.", "Third."):
+        add_reply(session, answer=answer)
+    assert {one.text for one in examples_of(session, CLEAR, personality_id, newest=2)} == {"Second.", "Third."}
+
+
+def test_without_answers_there_are_no_examples(session: Session, personality_id: int) -> None:
+    assert examples_of(session, learn_taste(session, personality_id, EVERYONE), personality_id) == []
