@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Answered:
+class AnswerResult:
     reply_id: int
     outcome: Outcome
     message: SentMessage | None
@@ -52,7 +52,7 @@ class Answerer:
         self.at_work = 0
         """The number of answers that are being written."""
 
-    async def answer(self, ask: Ask) -> Answered:
+    async def answer(self, ask: Ask) -> AnswerResult:
         """Answer, and return how it ended.
 
         If Discord refuses the end of the answer for now, it is delivered in the background. If a message of the prompt
@@ -70,7 +70,7 @@ class Answerer:
         finally:
             self.at_work -= 1
 
-    async def _answer(self, ask: Ask, request: GenerationRequest) -> Answered:
+    async def _answer(self, ask: Ask, request: GenerationRequest) -> AnswerResult:
         # A blind comparison of versions must compare what each would say by itself.
         most = 1 if ask.label is not None else self._generation.candidates // self.at_work
         generation = self._drawer.submit(request, ask.personality.id, most)
@@ -80,10 +80,10 @@ class Answerer:
                 stream = self.delivery.open(ask, reply_id)
                 outcome = await self._show(ask, reply_id, generation, stream, is_deleted)
                 if not is_deleted():
-                    return Answered(reply_id, outcome, stream.last_message)
+                    return AnswerResult(reply_id, outcome, stream.last_message)
                 await stream.take_back()
                 if self._deletions.concern({ask.source_message_id or 0}):
-                    return Answered(reply_id, Outcome.CANCELLED, None)
+                    return AnswerResult(reply_id, Outcome.CANCELLED, None)
                 raise UserFacingError(DELETED)
         finally:
             generation.cancel()
