@@ -65,7 +65,7 @@ def read_taste_evidence(session: Session, personality_id: int, settings: Setting
         return TasteEvidence((), ())
     pseudonyms = read_pseudonyms(session)
     silent = set(session.scalars(select(OptOutRow.user_id)))
-    votes = [vote for vote in counted_votes(session, personality_id, settings.votes) if vote.user_id not in silent]
+    votes = list(counted_votes(session, personality_id, settings.votes))
     arenas = _arenas(session, personality_id)
     opinions = [_opinion(vote, pseudonyms) for vote in votes if vote.reply_id not in arenas]
     said = {(opinion.reply_id, opinion.voter) for opinion in opinions}

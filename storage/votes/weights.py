@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
 from storage.database.enums import QuarantineStatus
-from storage.database.tables import QuarantinedVoteRow, QuarantineRow, ReplyRow, RoundRow, VoteEventRow
+from storage.database.tables import OptOutRow, QuarantinedVoteRow, QuarantineRow, ReplyRow, RoundRow, VoteEventRow
 from storage.members import Member, Memberships, Pseudonym, home_of, read_pseudonyms
 from storage.settings.sections import VoteSettings
 from storage.votes.corrections import wrong_facts
@@ -27,6 +27,7 @@ LEAST_WEIGHT = 0.1
 """Lighter votes and suggestions do not count at all; otherwise hundreds of them would add up."""
 ACCOUNT_AGE, MEMBERSHIP, QUARANTINE = "account age", "membership", "quarantine"
 WRONG_FACT = "wrong fact"
+OPT_OUT = "opt-out"
 
 
 @dataclass(frozen=True)
@@ -211,11 +212,11 @@ def read_weighted_votes(session: Session, personality_id: int, settings: VoteSet
     """Return the current votes that count, on answers in chat and in arenas, by reply.
 
     Votes in a quarantine that is open or that an admin left out do not count, even if they changed since; nor does a 👎
-    for a wrong fact, which asks for knowledge.
+    for a wrong fact, which asks for knowledge, nor the vote of a member who opted out.
     """
     pseudonyms = read_pseudonyms(session)
     by_reply: dict[int, list[WeightedVote]] = defaultdict(list)
-    removed = dict.fromkeys((ACCOUNT_AGE, MEMBERSHIP, QUARANTINE, WRONG_FACT), 0.0)
+    removed = dict.fromkeys((ACCOUNT_AGE, MEMBERSHIP, QUARANTINE, WRONG_FACT, OPT_OUT), 0.0)
     total = 0
     for vote, rule in _ruled_votes(session, personality_id, settings):
         total += 1
@@ -244,9 +245,12 @@ def _ruled_votes(
 ) -> Iterator[tuple[CurrentVote, str | None]]:
     """Yield every current vote, with the rule that removes it as a whole, or None."""
     held, factual = quarantined(session, personality_id), wrong_facts(session, personality_id)
+    opted_out = set(session.scalars(select(OptOutRow.user_id)))
     for vote in weigh_votes(session, personality_id, settings):
         key = (vote.reply_id, vote.user_id)
-        if key in held:
+        if vote.user_id in opted_out:
+            yield vote, OPT_OUT
+        elif key in held:
             yield vote, QUARANTINE
         elif vote.vote is Vote.DOWN and key in factual:
             yield vote, WRONG_FACT

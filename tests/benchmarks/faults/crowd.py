@@ -156,7 +156,7 @@ class Crowd:
 
     def answers(self, channel_id: int) -> list[Message]:
         """Return the bot's answers there, oldest first: notices refer to no message, or to one of the bot's own."""
-        messages = self.discord.backend.messages[channel_id]
+        messages = dict(self.discord.backend.messages[channel_id])  # another thread may ask while members write
         own = {id_ for id_, message in messages.items() if message.author_id == self.discord.bot_id}
         return [
             messages[id_] for id_ in sorted(own) if (to := messages[id_].reference) and int(to["message_id"]) not in own

@@ -30,6 +30,7 @@ from storage.votes.votes import Vote
 from storage.votes.weights import (
     ACCOUNT_AGE,
     MEMBERSHIP,
+    OPT_OUT,
     QUARANTINE,
     WRONG_FACT,
     WeightedVotes,
@@ -187,7 +188,7 @@ def test_weighted_votes_are_by_reply_and_name_nobody(session: Session, personali
     }
     assert [b.voter for b in ballots.by_reply[first]] == sorted(pseudonyms_of(session, ALICE, CAROL))
     assert ballots.total == 3
-    assert ballots.removed == {ACCOUNT_AGE: 0.0, MEMBERSHIP: 0.0, QUARANTINE: 0.0, WRONG_FACT: 0.0}
+    assert ballots.removed == dict.fromkeys((ACCOUNT_AGE, MEMBERSHIP, QUARANTINE, WRONG_FACT, OPT_OUT), 0.0)
 
 
 def test_votes_of_another_personality_are_not_read(session: Session, personality_id: int) -> None:
@@ -210,7 +211,9 @@ def test_removed_and_counted_shares_add_up_to_the_total(session: Session, person
     found = ballots_by_user(session, ballots, ALICE, BOB, half_old, new)
     assert found == {reply_id: {ALICE: (Vote.UP, 1.0), half_old: (Vote.UP, 0.25)}}
     assert ballots.total == 4
-    assert ballots.removed == pytest.approx({ACCOUNT_AGE: 1.5, MEMBERSHIP: 0.25, QUARANTINE: 1.0, WRONG_FACT: 0.0})
+    assert ballots.removed == pytest.approx(
+        {ACCOUNT_AGE: 1.5, MEMBERSHIP: 0.25, QUARANTINE: 1.0, WRONG_FACT: 0.0, OPT_OUT: 0.0}
+    )
 
 
 def test_a_vote_dates_from_when_its_thumb_was_last_set(session: Session, personality_id: int) -> None:
