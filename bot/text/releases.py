@@ -17,6 +17,7 @@ from storage.releases import canary_votes
 from storage.releases.announcements import CanaryAnnouncement, PromotionAnnouncement
 from storage.releases.versions import AliasMove, Continuation, Version, name_of
 from storage.settings.sections import RemoteSettings, Settings
+from storage.taste.gain import CandidateGain
 from storage.training.evidence import NewPairs
 from storage.votes.votes import Tally
 from storage.wording import count, tenths
@@ -51,6 +52,7 @@ def describe_status(
         f"⚠️ {sentence(problem)}" if problem else "",
         _canary(status.canary) if status.canary else "",
         f"**Votes:** {evidence.votes:,} on {count(evidence.replies, 'answer')}",
+        _gain(status.gain) if status.gain else "",
         _new_pairs(status.new_pairs, settings.training.min_pairs),
         _spent(status.spent, settings.remote) if settings.model.engine == "remote" else "",
         f"**Trainer:** {_trainer(status, settings.training.schedule)}",
@@ -76,6 +78,14 @@ def _canary(reading: canary_votes.CanaryVotes) -> str:
         f"{reading.challenger.name} has {canary_votes.share_of_votes(reading.challenger_votes)}, "
         f"{name_of(reading.champion)} has {canary_votes.share_of_votes(reading.champion_votes)}. "
         "Details: `/model canary status`"
+    )
+
+
+def _gain(gain: CandidateGain) -> str:
+    chance = "" if gain.is_certain else "; this could be chance"
+    return (
+        f"**Choosing among answers:** {gain.chosen:.0%} 👍 for the choice, {gain.random:.0%} for a random one "
+        f"({count(gain.votes, 'vote')}{chance})"
     )
 
 

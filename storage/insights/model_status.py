@@ -26,6 +26,7 @@ from storage.releases.versions import (
 )
 from storage.runtime import processes
 from storage.settings.sections import Settings
+from storage.taste.gain import CandidateGain, read_gain
 from storage.training import rounds
 from storage.training.evidence import Evidence, NewPairs, count_evidence, count_new_pairs
 from storage.votes.votes import Tally, tally_by_version
@@ -82,6 +83,7 @@ class ModelStatus:
     champion: Alias
     last_good: Alias
     canary: CanaryVotes | None
+    gain: CandidateGain | None
     evidence: Evidence
     new_pairs: NewPairs
     continuation: Continuation
@@ -100,6 +102,7 @@ def read_model_status(session: Session, personality_id: int, settings: Settings,
         champion=read_alias(session, personality_id),
         last_good=read_alias(session, personality_id, LAST_GOOD),
         canary=read_canary(session, personality_id, settings.votes),
+        gain=read_gain(session, personality_id, settings.votes),
         evidence=count_evidence(session, personality_id, settings.privacy, base_revision),
         new_pairs=count_new_pairs(session, personality_id, settings, base_revision, continuation.parent),
         continuation=continuation,
