@@ -20,6 +20,8 @@ from storage.votes.corrections import wrong_facts
 from storage.votes.votes import Vote
 from storage.votes.weights import CurrentVote, VoteWeights, counted_votes, quarantined
 
+NEWEST_ANSWERS = 10_000
+"""Votes on older answers are not read: they say little about today's members."""
 REPLACED_WEIGHT = 0.3
 """Weight of asking for another answer, as a dislike of the one before."""
 
@@ -65,7 +67,7 @@ def read_taste_evidence(session: Session, personality_id: int, settings: Setting
         return TasteEvidence((), ())
     pseudonyms = read_pseudonyms(session)
     silent = set(session.scalars(select(OptOutRow.user_id)))
-    votes = list(counted_votes(session, personality_id, settings.votes))
+    votes = list(counted_votes(session, personality_id, settings.votes, newest=NEWEST_ANSWERS))
     arenas = _arenas(session, personality_id)
     opinions = [_opinion(vote, pseudonyms) for vote in votes if vote.reply_id not in arenas]
     said = {(opinion.reply_id, opinion.voter) for opinion in opinions}

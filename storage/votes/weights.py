@@ -233,20 +233,22 @@ def read_weighted_votes(session: Session, personality_id: int, settings: VoteSet
     return WeightedVotes(ordered, total, removed)
 
 
-def counted_votes(session: Session, personality_id: int, settings: VoteSettings) -> Iterator[CurrentVote]:
-    """Yield the current votes that count, on answers in chat and in arenas."""
-    for vote, rule in _ruled_votes(session, personality_id, settings):
+def counted_votes(
+    session: Session, personality_id: int, settings: VoteSettings, *, newest: int | None = None
+) -> Iterator[CurrentVote]:
+    """Yield the current votes that count, on answers in chat and in arenas; on the `newest` answers that have any."""
+    for vote, rule in _ruled_votes(session, personality_id, settings, newest):
         if rule is None and vote.weight > 0.0:
             yield vote
 
 
 def _ruled_votes(
-    session: Session, personality_id: int, settings: VoteSettings
+    session: Session, personality_id: int, settings: VoteSettings, newest: int | None = None
 ) -> Iterator[tuple[CurrentVote, str | None]]:
     """Yield every current vote, with the rule that removes it as a whole, or None."""
     held, factual = quarantined(session, personality_id), wrong_facts(session, personality_id)
     opted_out = set(session.scalars(select(OptOutRow.user_id)))
-    for vote in weigh_votes(session, personality_id, settings):
+    for vote in weigh_votes(session, personality_id, settings, newest=newest):
         key = (vote.reply_id, vote.user_id)
         if vote.user_id in opted_out:
             yield vote, OPT_OUT
@@ -299,19 +301,34 @@ class VoteWeights:
         return weights_of(given_at, self._account_creation(user_id), joined_at, self._settings)
 
 
-def weigh_votes(session: Session, personality_id: int, settings: VoteSettings) -> Iterator[CurrentVote]:
-    """Yield every current vote on the personality's answers, weighed at the time it was given.
+def weigh_votes(
+    session: Session, personality_id: int, settings: VoteSettings, *, newest: int | None = None
+) -> Iterator[CurrentVote]:
+    """Yield every current vote on the personality's answers, or on the `newest` of them, weighed when it was given.
 
     A vote that was found when reactions were read again gets the time of the reading, so it may be older.
     """
     replies = select(ReplyRow.id, ReplyRow.guild_id, ReplyRow.basis).where(ReplyRow.personality_id == personality_id)
+    votes = _current_votes()
+    if newest is not None and (oldest := _oldest_of_newest(session, personality_id, newest)) is not None:
+        replies = replies.where(ReplyRow.id >= oldest)
+        votes = votes.where(VoteEventRow.reply_id >= oldest)
     homes = {reply_id: home_of(guild_id, basis) for reply_id, guild_id, basis in session.execute(replies)}
     weights = VoteWeights(session, settings)
-    for reply_id, user_id, is_up, voted_at in session.execute(
-        _current_votes(), execution_options={"yield_per": ROWS_AT_ONCE}
-    ):
+    for reply_id, user_id, is_up, voted_at in session.execute(votes, execution_options={"yield_per": ROWS_AT_ONCE}):
         if reply_id in homes:
             yield weights.weigh(reply_id, homes[reply_id], user_id, Vote.UP if is_up else Vote.DOWN, voted_at)
+
+
+def _oldest_of_newest(session: Session, personality_id: int, newest: int) -> int | None:
+    """Return the ID of the oldest of the newest answers with votes; None if there are fewer."""
+    voted = (
+        select(VoteEventRow.reply_id)
+        .join(ReplyRow, ReplyRow.id == VoteEventRow.reply_id)
+        .where(ReplyRow.personality_id == personality_id)
+        .distinct()
+    )
+    return session.scalar(voted.order_by(VoteEventRow.reply_id.desc()).offset(newest - 1).limit(1))
 
 
 def _current_votes() -> Select[int, int, bool, datetime]:

@@ -35,6 +35,7 @@ from storage.votes.weights import (
     WRONG_FACT,
     WeightedVotes,
     account_creation,
+    counted_votes,
     read_weighted_votes,
     weights_of,
 )
@@ -368,3 +369,18 @@ def test_deleted_answers_and_members_leave_nothing_behind(session: Session, pers
     ballots = read_weighted_votes(session, personality_id, MONTH_AND_WEEK)
     assert (ballots.by_reply, ballots.total, ballots.removed[QUARANTINE]) == ({}, 1, 1.0)
     assert session.scalars(select(MemberRow.user_id)).all() == [ALICE]
+
+
+def test_only_votes_on_the_newest_answers_are_read_if_asked(session: Session) -> None:
+    answers = [add_reply(session) for _ in range(4)]
+    add_reply(session)  # without a vote, so it takes nobody's place
+    for reply_id in answers:
+        vote(session, reply_id, ALICE, Vote.UP)
+        vote(session, reply_id, BOB, Vote.DOWN)
+    settings = VoteSettings(account_age_days=0, membership_days=0)
+
+    def counted(newest: int | None) -> set[int]:
+        return {one.reply_id for one in counted_votes(session, 1, settings, newest=newest)}
+
+    assert counted(2) == set(answers[2:])
+    assert counted(4) == counted(9) == counted(None) == set(answers)
