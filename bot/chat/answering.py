@@ -15,6 +15,7 @@ from bot.discord_errors import DISCORD_ERRORS
 from bot.engine import Generation, GenerationFailed, GenerationRequest
 from bot.errors import EngineStopped, UserFacingError
 from bot.privacy.recent_deletions import Deletions
+from bot.text.rounds import sentence
 from storage.conversations.replies import FINISHED_WHOLE, FinishedReply
 from storage.database.enums import Outcome
 from storage.personalities.cards import tuned
@@ -125,7 +126,7 @@ class Answerer:
                 text += delta
                 await stream.show(text)
         except (GenerationFailed, EngineStopped) as error:
-            log.error("An answer failed: %s.", error)
+            log.error("An answer failed: %s", sentence(str(error.__cause__ or error)))
             return failed_end(ask, error.__cause__)
         return end_of(ask, generation.completion)
 

@@ -14,7 +14,7 @@ from simcord.backend.models import Message
 from sqlalchemy import func, select
 
 from bot.chat.message_stream import CURSOR
-from bot.cogs.chat import NOTICE_S
+from bot.cogs.chat import NOTICE_S, WARMING_UP
 from storage.database.enums import Outcome
 from storage.database.tables import ReplyRow
 from tests.benchmarks.faults.faulty_engine import WORDS, FaultyEngine, Mood
@@ -103,7 +103,7 @@ class _EngineTrial:
             return
         channel_id, message_id = int(str(payload["channel_id"])), int(str(payload["id"]))
         message = self._crowd.discord.backend.messages[channel_id][message_id]
-        if message.author_id == self._crowd.discord.bot_id:
+        if message.author_id == self._crowd.discord.bot_id and message.content != WARMING_UP:  # answers follow it
             self._said.setdefault(channel_id, []).append(message)
 
     async def trouble(self) -> None:
