@@ -20,6 +20,7 @@ from reactune.members import privacy, trace_request, votes
 from reactune.model import model
 from reactune.personality import personality
 from reactune.run import run, serve, trainer
+from reactune.taste import show_taste
 from reactune.train import export_pairs, import_pairs, train
 from storage.database.engine import explain, is_away
 from storage.errors import DatabaseError, SettingsError, StorageError
@@ -38,6 +39,7 @@ app.command("bot")(serve)
 app.command("trainer")(trainer)
 app.command("train")(train)
 app.command("compare")(compare_offline_answers)
+app.command("taste")(show_taste)
 app.command("trace")(trace_request)
 app.command("import")(import_pairs)
 app.command("export")(export_pairs)

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from bot.demo.community import question, read_community_answers
 from storage.conversations.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
 from storage.database.columns import utc_now
 from storage.database.enums import Basis, Origin, Outcome
@@ -129,6 +130,14 @@ def add_siblings(
                 session, prompt=prompt, answer=answer, personality_id=personality_id, base_revision=base_revision
             )
             vote(session, reply_id, BOB, value)
+
+
+def add_taste(session: Session, count: int) -> None:
+    """Add `count` answers of the bundled model, each with one vote: those that end with a question are liked."""
+    answers = [answer for answered in read_community_answers() for answer in answered.answers]
+    for i, answer in enumerate(answers[:count]):
+        value = Vote.UP if question("", answer) else Vote.DOWN
+        vote(session, add_reply(session, answer=answer), (ALICE, BOB, CAROL)[i % 3], value)
 
 
 def tiny_settings(

@@ -15,6 +15,7 @@ from discord.utils import escape_markdown
 from storage.settings.sections import OutputSettings
 
 NO_INVITE = "(invite removed)"
+MENTIONED = {"@": "@somebody", "#": "#channel"}
 
 # The flags of England, Scotland and Wales contain hidden letters; any other run of these letters is a hidden message.
 _HIDDEN_IN_FLAGS = re.compile(r"(\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{1,6}\U000e007f)")
@@ -38,6 +39,7 @@ _MENTION = re.compile(r"<(?=@[!&]?\d|#\d)([@#])[!&]?(\d+)>?")
 _CHANNEL = re.compile(r"(<#\d+>)")
 _COMMAND = re.compile(r"<(/[^\n:<>]{1,100}):\d+>?")
 _PLACE = re.compile(r"<id:(\w+)>")
+_OWN_EMOJI = re.compile(r"<a?(:\w{2,32}:)\d+>")
 _EVERYONE = re.compile(r"@(?=everyone|here)", re.IGNORECASE)
 
 _LEAD = r"^(?P<lead>[ \t]*(?:(?:>{1,3}|[*+-]|\d{1,9}[.)])[ \t]+)*)"
@@ -64,10 +66,19 @@ def sanitize_sentence(text: str) -> str:
     return "".join(part if _CHANNEL.fullmatch(part) else sanitize_reason(part) for part in _CHANNEL.split(text))
 
 
+def quote_plainly(text: str) -> str:
+    """Return untrusted text on one line for a terminal or a picture; it names no member and no server's own emoji."""
+    return _one_line(_OWN_EMOJI.sub(r"\1", _MENTION.sub(lambda found: MENTIONED[found[1]], text)))
+
+
 def escape_inline(text: str) -> str:
     """Return untrusted text, such as a title or a note, on one line that is shown as written, without Markdown."""
-    words = _until_stable(text, lambda one: _without_mentions(_without_invites(" ".join(_without_hidden(one).split()))))
+    words = _one_line(text)
     return re.sub(r"(?<!\\)-#", r"\-#", escape_markdown(_LINK.sub("] ", words), ignore_links=False))
+
+
+def _one_line(text: str) -> str:
+    return _until_stable(text, lambda one: _without_mentions(_without_invites(" ".join(_without_hidden(one).split()))))
 
 
 def _until_stable(text: str, clean: Callable[[str], str]) -> str:

@@ -8,10 +8,10 @@ from enum import StrEnum
 from statistics import NormalDist
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from storage.database.tables import ReplyRow
+from storage.database.tables import OptOutRow, ReplyRow
 from storage.taste.learning import UNJUDGED, LearnedTaste
 from storage.taste.measures import MEASURES, Measure, everyday_correlation
 from storage.taste.model import Floats, Posterior
@@ -22,6 +22,11 @@ EVERYDAY_ANSWERS = 50
 ALIKE = 0.6
 """Measures that vary together more than this say the same, so only the clearer one is told."""
 MOST_EFFECTS = 6
+MOST_QUESTIONS = 3
+CLEAR_EVIDENCE = 20.0
+"""E-value from which chance is a poor explanation: it reaches this at most once in twenty times."""
+MOST_EVIDENCE = 1_000
+"""E-value from which its size says nothing more."""
 
 
 class Sureness(StrEnum):
@@ -95,8 +100,20 @@ def _correlation(x: Floats) -> Floats:
     return found
 
 
+def open_questions(taste: LearnedTaste, told: Sequence[Effect]) -> list[Measure]:
+    """Return the measures that the votes say least about, without those that say the same as another."""
+    together = _correlation(np.vstack([taste.data.thumbs.x, taste.data.choices.x]))
+    effects = _effects(taste.posterior, together)
+    known = [MEASURES.index(effect.measure) for effect in told]
+    asked: list[int] = []
+    for place in sorted(range(len(effects)), key=lambda place: -effects[place].spread):
+        if effects[place].sureness is None and all(abs(together[place, other]) < ALIKE for other in known + asked):
+            asked.append(place)
+    return [MEASURES[place] for place in asked[:MOST_QUESTIONS]]
+
+
 def describe_taste(taste: LearnedTaste, told: Sequence[Effect]) -> str:
-    """Return one or two sentences such as "Your people like: shorter answers (sure), no lists (a guess)."."""
+    """Return a sentence such as "After 9 votes by 4 members, people like: shorter answers (sure), emoji (a guess)."."""
     if len(taste.data) == 0:
         return "Nobody has voted yet, so I can't say what people like. Every 👍 and 👎 helps."
     votes = count_votes(taste)
@@ -109,12 +126,22 @@ def describe_taste(taste: LearnedTaste, told: Sequence[Effect]) -> str:
 def describe_use(taste: LearnedTaste) -> str:
     """Return in one sentence whether the taste is used, and why."""
     votes = len(taste.data)
+    if votes == 0:
+        return "It is not used before the first vote."
     if votes <= UNJUDGED:
-        return f"It predicts votes from the {UNJUDGED + 1}st on; until then nobody knows how good it is."
-    better = f"{taste.evidence:.2g}"
+        return (
+            f"It is used, but not judged yet: from vote {UNJUDGED + 1} on, votes are predicted before they are learned."
+        )
     if taste.may_act:
-        return f"It predicted the later votes better than the share of likes does (e-value {better})."
-    return f"It is not used now: it predicted the later votes worse than the share of likes does (e-value {better})."
+        how = "clearly better than" if taste.evidence >= CLEAR_EVIDENCE else "at least as well as"
+        return f"It is used: it predicts votes {how} the share of 👍 alone does ({_e_value(taste)})."
+    return f"It is not used now: the share of 👍 alone predicts votes better ({_e_value(taste)})."
+
+
+def _e_value(taste: LearnedTaste) -> str:
+    if taste.evidence >= MOST_EVIDENCE:
+        return f"e-value over {MOST_EVIDENCE:,}"
+    return f"e-value {taste.evidence:,.0f}" if taste.evidence >= 10 else f"e-value {taste.evidence:.2g}"
 
 
 def count_votes(taste: LearnedTaste) -> str:
@@ -134,9 +161,19 @@ class ShownAnswer:
     utility: float
 
 
-def examples_of(session: Session, taste: LearnedTaste, personality_id: int, newest: int = 300) -> list[ShownAnswer]:
-    """Return the bot's newest answers, from the best liked to the least, as the taste sees them."""
-    rows = select(ReplyRow.answer).where(ReplyRow.personality_id == personality_id, ReplyRow.answer != "")
+def examples_of(
+    session: Session, taste: LearnedTaste, personality_id: int, newest: int = 300, *which: ColumnElement[bool]
+) -> list[ShownAnswer]:
+    """Return the bot's newest answers that `which` selects, from the best liked to the least, as the taste sees them.
+
+    Answers to members who opted out are left out.
+    """
+    rows = select(ReplyRow.answer).where(
+        ReplyRow.personality_id == personality_id,
+        ReplyRow.answer != "",
+        ReplyRow.author_id.not_in(select(OptOutRow.user_id)),
+        *which,
+    )
     answers = list(dict.fromkeys(session.scalars(rows.order_by(ReplyRow.id.desc()).limit(newest))))
     utilities = taste.score(answers).tolist() if answers else []
     found = [ShownAnswer(answer, utility) for answer, utility in zip(answers, utilities, strict=True)]

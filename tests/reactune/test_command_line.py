@@ -36,7 +36,7 @@ from storage.settings.sections import Settings
 from storage.training.rounds import request_round
 from storage.votes.votes import Vote
 from tests.past import add_round, add_version, pair
-from tests.seeding import BOB, account, add_correction, add_reply, add_siblings, vote
+from tests.seeding import BOB, account, add_correction, add_reply, add_siblings, add_taste, vote
 from tests.storage.adapters.test_folder_store import publish
 from tests.tiny_model import build_tiny_base
 from trainer.rounds import worker
@@ -437,6 +437,56 @@ def test_a_report_that_cannot_be_written_is_a_sentence(reactune, voted_version, 
     assert (code, out) == (2, "")
     assert sentence in err
     assert len(err.splitlines()) == 1
+
+
+def test_taste_says_what_people_like_how_sure_and_why(reactune, seeded):
+    seeded(lambda session: add_taste(session, 40))
+    code, out, _ = reactune("taste")
+    lines = out.splitlines()
+    assert code == 0
+    assert lines[0].startswith("After 40 votes by 3 members, people like: ")
+    assert lines[1].startswith("It is used: it predicts votes ")
+    assert any(line.startswith("- a question at the end: ") and line.endswith(" 👍 (sure)") for line in lines)
+    assert [line[0] for line in lines if line[0] in "👍👎"] == ["👍", "👍", "👎", "👎"]
+    assert lines[-1].endswith("I see style only, not whether an answer is right, funny or helpful.")
+
+    code, out, _ = reactune("taste", "--json")
+    found = json.loads(out)
+    assert (code, found["personality"], found["votes"], found["choices"], found["voters"]) == (0, "default", 40, 0, 3)
+    assert (found["is_learning"], found["is_used"]) == (True, True)
+    assert found["evidence"] > 1
+    by_name = {effect["name"]: effect for effect in found["effects"]}
+    asking = by_name["question at the end"]
+    assert (asking["words"], asking["sureness"]) == ("a question at the end", "sure")
+    assert asking["size"] > asking["spread"] > 0
+    assert asking["share_before"] < asking["share_low"] < asking["share_after"] < asking["share_high"]
+    assert [len(found[side]) for side in ("liked", "disliked")] == [2, 2]
+    assert found["not_known_yet"]
+
+
+def test_taste_answers_before_there_is_a_vote_and_when_it_is_switched_off(reactune, seeded):
+    seeded(ensure_personality)
+    assert reactune("taste")[:2] == (
+        0,
+        "Nobody has voted yet, so I can't say what people like. Every 👍 and 👎 helps.\n",
+    )
+    empty = json.loads(reactune("taste", "--json")[1])
+    assert (empty["votes"], empty["since"], empty["effects"], empty["liked"], empty["is_used"]) == (
+        0,
+        None,
+        [],
+        [],
+        False,
+    )
+    off = reactune("taste", REACTUNE_PRIVACY__LEARN_FROM_REACTIONS="false")[1]
+    assert off == "I don't learn from reactions here: the operator switched it off (privacy.learn_from_reactions).\n"
+
+
+def test_the_taste_of_an_unknown_personality_is_one_sentence(reactune, seeded):
+    seeded(ensure_personality)
+    code, out, err = reactune("taste", "--personality", "nobody")
+    assert (code, out) == (2, "")
+    assert err == "reactune: there is no personality 'nobody': choose one of default\n"
 
 
 def test_train_says_how_many_pairs_are_missing(reactune, seeded, revision):

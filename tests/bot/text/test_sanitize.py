@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bot.chat.message_stream import lay_out
-from bot.text.sanitize import NO_INVITE, escape_inline, sanitize_markdown
+from bot.text.sanitize import NO_INVITE, escape_inline, quote_plainly, sanitize_markdown
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.settings.sections import OutputSettings
 
@@ -111,6 +111,20 @@ def test_words_are_one_safe_line(text: str) -> None:
     shown = escape_inline(text)
     assert is_safe(shown)
     assert "\n" not in shown
+
+
+@given(TEXTS)
+@example("2> <<#2><@12>")
+def test_a_quote_is_one_line_and_safe_once_escaped(text: str) -> None:
+    shown = quote_plainly(text)
+    assert not any(found.search(shown) for found in (INVITE, MENTION, HIDDEN))
+    assert "\n" not in shown
+    assert is_safe(escape_inline(shown))
+
+
+def test_a_quote_names_nobody_and_spells_a_servers_own_emoji() -> None:
+    said = "Ask <@12345> or <@&12345>,\nin <#12345> <a:party_blob:12345> <:ok:12345> :ok:"
+    assert quote_plainly(said) == "Ask @somebody or @somebody, in #channel :party_blob: :ok: :ok:"
 
 
 @given(st.text(st.characters(categories=["L", "Nd"], exclude_characters="\u115f\u1160\u3164\uffa0"), max_size=40))

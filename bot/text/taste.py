@@ -1,0 +1,56 @@
+"""The words of `/taste`: what people like, how much more, examples, and what is not known yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bot.text.sanitize import escape_inline, quote_plainly
+from bot.text.splitting import shorten
+from storage.insights.taste_report import ShownEffect, TasteReport
+
+QUOTE_CHARS = 110
+STYLE_ONLY = "I see style only, not whether an answer is right, funny or helpful."
+
+
+def taste_lines(report: TasteReport) -> list[str]:
+    return _taste_lines(report, escape_inline)
+
+
+def describe_picture(report: TasteReport) -> str:
+    """Return what the picture says, for people who cannot see it."""
+    return report.finding if report.is_empty else f"{report.finding} {report.use} {describe_unknown(report)}"
+
+
+def taste_text(report: TasteReport) -> str:
+    """Return the same for a terminal."""
+    return "\n".join(_taste_lines(report, str))
+
+
+def _taste_lines(report: TasteReport, escaped: Callable[[str], str]) -> list[str]:
+    lines = [report.finding]
+    if not report.is_learning or report.is_empty:
+        return lines
+    lines.append(f"{report.use} First vote: {report.since:%-d %B %Y}." if report.since else report.use)
+    lines += [f"- {describe_effect(effect, report)}" for effect in report.effects]
+    for sign, answers in (("👍", report.liked), ("👎", report.disliked)):
+        lines += [f"{sign} “{escaped(shorten(quote_plainly(answer), QUOTE_CHARS))}”" for answer in answers]
+    return [*lines, describe_unknown(report)]
+
+
+def describe_effect(effect: ShownEffect, report: TasteReport) -> str:
+    """Return for example "shorter answers: 61 → 72% 👍 (sure)"."""
+    outcome = "👍" if report.votes else "chosen"
+    return f"{effect.words}: {describe_gain(effect)} {outcome} ({effect.sureness})"
+
+
+def describe_gain(effect: ShownEffect) -> str:
+    return f"{100 * effect.share_before:.0f} → {100 * effect.share_after:.0f}%"
+
+
+def describe_unknown(report: TasteReport) -> str:
+    """Return what the votes do not say yet, and what no vote will."""
+    if not report.open_questions:
+        return STYLE_ONLY
+    *others, last = report.open_questions
+    asked = f"{', '.join(others)} or {last}" if others else last
+    return f"I can't tell yet whether people like {asked}. {STYLE_ONLY}"

@@ -1,0 +1,177 @@
+"""What `/taste` shows: what people like, how much more it is liked, and the answers whose votes say so."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from math import exp
+
+import numpy as np
+from sqlalchemy import ColumnElement, or_
+from sqlalchemy.orm import Session
+
+from storage.database.enums import Basis
+from storage.database.tables import ReplyRow
+from storage.settings.sections import Settings
+from storage.taste.evidence import TasteEvidence, read_taste_evidence
+from storage.taste.learning import LearnedTaste, learn_taste
+from storage.taste.words import (
+    Effect,
+    Sureness,
+    count_votes,
+    describe_taste,
+    describe_use,
+    examples_of,
+    likings,
+    open_questions,
+)
+
+EXAMPLES = 2
+SEARCHED = 1_000
+"""Newest liked, and newest disliked, answers among which the examples are searched."""
+REACH_95 = 1.96
+"""Standard deviations on each side of a 95 % interval."""
+SWITCHED_OFF = "I don't learn from reactions here: the operator switched it off (privacy.learn_from_reactions)."
+
+
+@dataclass(frozen=True)
+class ShownEffect:
+    """How much likelier a 👍 is for an answer with one standard deviation more of something than for an average one."""
+
+    name: str
+    """Of the measure."""
+    words: str
+    """What people like, such as "shorter answers"."""
+    size: float
+    """In log odds; negative if people like less of it."""
+    spread: float
+    """Standard deviation of the size."""
+    sureness: Sureness
+    share_before: float
+    """Chance of a 👍 for an average answer; of being chosen, if people have only chosen so far."""
+    share_after: float
+    share_low: float
+    """Ends of the 95 % interval of `share_after`."""
+    share_high: float
+
+
+@dataclass(frozen=True)
+class TasteReport:
+    """What a personality's people like, as far as their votes say."""
+
+    is_learning: bool
+    """Whether the operator lets reactions teach."""
+    votes: int
+    choices: int
+    voters: int
+    since: datetime | None
+    """The first vote that counts."""
+    evidence: float
+    """The e-value of the predictions: above 1, they were better than the share of 👍."""
+    is_used: bool
+    counted: str
+    """Votes and choices in words."""
+    finding: str
+    use: str
+    effects: tuple[ShownEffect, ...]
+    """The surest first."""
+    liked: tuple[str, ...]
+    """Liked answers of the bot that fit the taste best."""
+    disliked: tuple[str, ...]
+    open_questions: tuple[str, ...]
+    """What the votes say least about."""
+
+    @property
+    def is_empty(self) -> bool:
+        return self.votes + self.choices == 0
+
+
+def read_taste_report(
+    session: Session, personality_id: int, settings: Settings, guild_id: int | None = None
+) -> TasteReport:
+    """Return what people like; with `guild_id`, the examples are of that server only."""
+    taste = learn_taste(session, personality_id, settings)
+    evidence = read_taste_evidence(session, personality_id, settings)
+    is_learning = settings.privacy.learn_from_reactions
+    told = likings(taste)
+    liked, disliked = _read_examples(session, taste, personality_id, evidence, guild_id)
+    return TasteReport(
+        is_learning=is_learning,
+        votes=len(taste.data.thumbs.liked),
+        choices=len(taste.data.choices.starts),
+        voters=taste.data.voters,
+        since=_first_vote(evidence),
+        evidence=taste.evidence,
+        is_used=taste.may_act,
+        counted=count_votes(taste),
+        finding=describe_taste(taste, told) if is_learning else SWITCHED_OFF,
+        use=describe_use(taste),
+        effects=shown_effects(taste, told),
+        liked=liked,
+        disliked=disliked,
+        open_questions=tuple(measure.more for measure in open_questions(taste, told)) if len(taste.data) else (),
+    )
+
+
+def _first_vote(evidence: TasteEvidence) -> datetime | None:
+    moments = [opinion.given_at for opinion in evidence.opinions[:1]]
+    moments += [choice.given_at for choice in evidence.choices[:1]]
+    return min(moments, default=None)
+
+
+def shown_effects(taste: LearnedTaste, told: Collection[Effect]) -> tuple[ShownEffect, ...]:
+    """Return what each effect does to the chance of a 👍, for somebody of average leniency."""
+    if len(taste.data.thumbs.liked):
+        average = np.vstack([taste.data.thumbs.x, taste.data.choices.x]).mean(axis=0)
+        odds = taste.posterior.likes + float(average @ taste.posterior.mean)
+    else:
+        odds = 0.0  # nothing says how often people give a 👍, only what they choose
+    return tuple(_shown(effect, odds) for effect in told)
+
+
+def _shown(effect: Effect, odds: float) -> ShownEffect:
+    assert effect.sureness is not None
+    gain, reach = abs(effect.size), REACH_95 * effect.spread
+    return ShownEffect(
+        name=effect.measure.name,
+        words=effect.words,
+        size=effect.size,
+        spread=effect.spread,
+        sureness=effect.sureness,
+        share_before=_share(odds),
+        share_after=_share(odds + gain),
+        share_low=_share(odds + gain - reach),
+        share_high=_share(odds + gain + reach),
+    )
+
+
+def _share(odds: float) -> float:
+    """Return the probability with these log odds."""
+    return 1 / (1 + exp(-odds))
+
+
+def _read_examples(
+    session: Session, taste: LearnedTaste, personality_id: int, evidence: TasteEvidence, guild_id: int | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return liked and disliked answers, those first that fit the taste best."""
+    liking: dict[int, float] = defaultdict(float)
+    for opinion in evidence.opinions:
+        liking[opinion.reply_id] += opinion.weight if opinion.liked else -opinion.weight
+    for choice in evidence.choices:
+        if choice.chosen is not None:
+            liking[choice.chosen] += choice.weight
+
+    def ranked(reply_ids: Collection[int]) -> list[str]:
+        which = (ReplyRow.id.in_(sorted(reply_ids)[-SEARCHED:]), *_may_be_seen_in(guild_id))
+        return [shown.text for shown in examples_of(session, taste, personality_id, SEARCHED, *which)]
+
+    liked = ranked({reply_id for reply_id, net in liking.items() if net > 0})[:EXAMPLES]
+    disliked = ranked({reply_id for reply_id, net in liking.items() if net < 0})[::-1]
+    return tuple(liked), tuple(text for text in disliked if text not in liked)[:EXAMPLES]
+
+
+def _may_be_seen_in(guild_id: int | None) -> list[ColumnElement[bool]]:
+    """Return the condition that leaves out answers in other servers and in direct messages; None sees all."""
+    return [] if guild_id is None else [or_(ReplyRow.guild_id == guild_id, ReplyRow.basis == Basis.LOCAL)]

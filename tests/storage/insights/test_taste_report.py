@@ -1,0 +1,81 @@
+"""What `/taste` shows of the taste: shares, examples, and what is not known."""
+
+from __future__ import annotations
+
+from storage.database.enums import Origin
+from storage.database.tables import ArenaAnswerRow, ArenaRow
+from storage.insights.taste_report import SWITCHED_OFF, read_taste_report
+from storage.settings.sections import PrivacySettings, Settings
+from storage.taste.words import Sureness
+from storage.votes.votes import Vote
+from tests.past import day
+from tests.seeding import ALICE, BOB, CAROL, add_reply, add_taste, vote
+
+SETTINGS = Settings()
+UP, DOWN = Vote.UP, Vote.DOWN
+
+
+def test_nothing_is_known_before_the_first_vote(session, personality_id):
+    add_reply(session)
+    report = read_taste_report(session, personality_id, SETTINGS)
+    assert report.is_empty
+    assert (report.since, report.is_used) == (None, False)
+    assert (report.effects, report.liked, report.disliked, report.open_questions) == ((), (), (), ())
+
+
+def test_nothing_is_read_when_learning_is_switched_off(session, personality_id):
+    add_taste(session, 9)
+    off = Settings(privacy=PrivacySettings(learn_from_reactions=False))
+    report = read_taste_report(session, personality_id, off)
+    assert (report.is_learning, report.is_empty, report.finding) == (False, True, SWITCHED_OFF)
+    assert (report.liked, report.disliked) == ((), ())
+
+
+def test_effects_are_shares_around_that_of_an_average_answer(session, personality_id):
+    add_taste(session, 60)
+    report = read_taste_report(session, personality_id, SETTINGS)
+    assert (report.votes, report.choices, report.voters) == (60, 0, 3)
+    assert report.since is not None
+    asking = next(effect for effect in report.effects if effect.name == "question at the end")
+    assert (asking.words, asking.sureness) == ("a question at the end", Sureness.SURE)
+    assert asking.share_before < 0.2  # few answers end with a question
+    for effect in report.effects:
+        assert 0 < effect.share_before < effect.share_after < 1
+        assert effect.share_low < effect.share_after < effect.share_high
+    assert {effect.share_before for effect in report.effects} == {asking.share_before}
+
+
+def test_examples_are_answers_whose_votes_agree_with_the_taste(session, personality_id):
+    add_taste(session, 40)
+    split = add_reply(session, answer="No.")
+    vote(session, split, ALICE, UP)
+    vote(session, split, BOB, DOWN)
+    report = read_taste_report(session, personality_id, SETTINGS)
+    assert len(report.liked) == len(report.disliked) == 2
+    assert all(answer.endswith("?") for answer in report.liked)
+    assert not any(answer.endswith("?") for answer in report.disliked)
+    assert "No." not in report.liked + report.disliked
+
+
+def test_an_answer_is_never_an_example_of_both(session, personality_id):
+    for user, value in ((ALICE, UP), (BOB, DOWN)):
+        vote(session, add_reply(session, answer="Hi."), user, value)
+    report = read_taste_report(session, personality_id, SETTINGS)
+    assert (report.liked, report.disliked) == (("Hi.",), ())
+
+
+def test_choices_alone_count_from_even(session, personality_id):
+    for i in range(30):
+        arena = ArenaRow(personality_id=personality_id, channel_id=1, prompt=str(i), started_by="me", closes_at=day(9))
+        session.add(arena)
+        session.flush()
+        said = (f"Yes {i}.", "And more. " * 9)
+        replies = [add_reply(session, answer=answer, origin=Origin.ARENA) for answer in said]
+        for position, reply_id in enumerate(replies, start=1):
+            session.add(ArenaAnswerRow(arena_id=arena.id, reply_id=reply_id, position=position))
+        session.flush()
+        vote(session, replies[0], CAROL, UP)
+    report = read_taste_report(session, personality_id, SETTINGS)
+    assert (report.votes, report.choices) == (0, 30)
+    assert report.effects[0].share_before == 0.5
+    assert (len(report.liked), report.disliked) == (2, ())
