@@ -47,6 +47,7 @@ COGS = (
     "bot.cogs.personalities",
     "bot.cogs.privacy",
     "bot.cogs.reactions",
+    "bot.cogs.taste",
     "bot.cogs.votes",
 )
 REQUESTS = frozenset({"message", "raw_reaction_add", "raw_reaction_remove"})

@@ -98,7 +98,8 @@ def draw_model_report(
 
     if file.suffix.lower() != ".png":
         raise SettingsError(f"{file} is not a PNG file: choose a name that ends in .png")
-    report = look_up(config, personality, lambda session, id_: read_report(session, id_, utc_now()))
+    settings = read_settings(config)
+    report = look_up(config, personality, lambda session, id_: read_report(session, id_, utc_now(), settings))
     try:
         file.write_bytes(draw_report(report, personality))
     except OSError as error:

@@ -1,1 +1,1 @@
-"""The picture of `/model report`."""
+"""The pictures of `/model report` and `/taste`."""

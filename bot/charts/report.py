@@ -25,6 +25,7 @@ from bot.charts.frame import (
     wrapped,
 )
 from bot.charts.rounds import curve_words, draw_curve, draw_gate, draw_pairs, gate_words, pairs_words
+from bot.charts.taste import draw_likings, liking_words
 from storage.database.enums import Cause
 from storage.insights.report import Report, VersionApproval
 from storage.wording import BASE_NAME, count
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 CHAMPION, UP, DOWN = YELLOW, BLUE, ORANGE
 MOST_VERSIONS = 40
-MOST_LABELLED, MOST_COUNTED = 12, 7
+MOST_LABELLED, MOST_COUNTED = 8, 5
 """Most versions whose points show a share, and most whose points also show the number of votes."""
 
 
@@ -144,8 +145,9 @@ def causes_text(causes: Mapping[Cause, int]) -> str:
 
 HEIGHT_IN = WIDTH_IN * 5 / 8
 PANELS = (
-    ((0, slice(0, 6)), approval_words, draw_approvals),
-    ((0, slice(6, 10)), gate_words, draw_gate),
+    ((0, slice(0, 4)), approval_words, draw_approvals),
+    ((0, slice(4, 7)), liking_words, draw_likings),
+    ((0, slice(7, 10)), gate_words, draw_gate),
     ((1, slice(0, 4)), days_words, draw_days),
     ((1, slice(4, 7)), pairs_words, draw_pairs),
     ((1, slice(7, 10)), curve_words, draw_curve),
@@ -175,5 +177,6 @@ def build_figure(report: Report, personality: str) -> Figure:
 def describe_report(report: Report) -> str:
     """Return the findings in one line, also for people who cannot see the picture."""
     causes = [causes_text(report.causes)] if report.causes else []
-    findings = [approval_words(report).title, days_words(report).title, *causes, gate_words(report).title]
+    liked = [liking_words(report).title] if report.likings else []
+    findings = [approval_words(report).title, days_words(report).title, *causes, *liked, gate_words(report).title]
     return f"**{version_label(report.champion)}** answers now. " + ". ".join(findings) + "."

@@ -118,7 +118,7 @@ class Models(
         """Post a picture: approval, votes, pairs, training and the gate."""
         await interaction.response.defer()
         chosen = await selection.chosen_personality(self.services, interaction, personality)
-        report = await self.services.database.read(read_report, chosen.id, utc_now())
+        report = await self.services.database.read(read_report, chosen.id, utc_now(), self.services.settings)
         picture = await asyncio.to_thread(draw_report, report, chosen.name)
         words = selection.signed(chosen, describe_report(report))
         file = discord.File(BytesIO(picture), "report.png", description=words.replace("**", ""))

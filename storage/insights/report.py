@@ -1,4 +1,4 @@
-"""The data of the report: approval by version, votes by day, pairs by source, and the last round's numbers."""
+"""The data of the report: approval by version, votes by day, what people like, pairs by source, and the last round."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ from sqlalchemy.orm import Session
 
 from storage.database.enums import CHAMPION, Cause, GateVerdict, Origin, PairSource
 from storage.database.tables import ReplyRow, RoundPairRow, RoundRow, VoteEventRow
+from storage.insights.taste_report import ShownEffect, shown_effects
 from storage.releases.versions import list_versions, name_of, read_alias
+from storage.settings.sections import Settings
 from storage.statistics import wilson_interval
+from storage.taste.learning import learn_taste
+from storage.taste.words import likings
 from storage.votes.corrections import count_causes
 from storage.votes.votes import Tally, Vote, tally_by_version
 from storage.votes.weights import quarantined, read_histories
@@ -94,6 +98,8 @@ class Report:
     gate: GateResult | None
     causes: dict[Cause, int] = field(default_factory=dict)
     """Number of 👎 by cause, most frequent first."""
+    likings: tuple[ShownEffect, ...] = ()
+    """What people like, the surest first."""
 
     @property
     def has_votes(self) -> bool:
@@ -107,8 +113,9 @@ class Report:
         return next(approval for approval in self.approvals if approval.version == version)
 
 
-def read_report(session: Session, personality_id: int, now: datetime) -> Report:
+def read_report(session: Session, personality_id: int, now: datetime, settings: Settings) -> Report:
     """Return the report as of `now`; its last day is that of `now`."""
+    taste = learn_taste(session, personality_id, settings)
     return Report(
         champion=read_alias(session, personality_id, CHAMPION).target,
         approvals=approval_by_version(session, personality_id),
@@ -117,6 +124,7 @@ def read_report(session: Session, personality_id: int, now: datetime) -> Report:
         curve=_last_curve(session, personality_id),
         gate=_last_gate(session, personality_id),
         causes=count_causes(session, personality_id),
+        likings=shown_effects(taste, likings(taste)),
     )
 
 

@@ -5,23 +5,21 @@ from __future__ import annotations
 import struct
 from dataclasses import replace
 from datetime import date, timedelta
-from itertools import combinations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from bot.charts.report import approval_words, build_figure, days_words, describe_report, draw_report
 from bot.charts.rounds import curve_words, gate_words, pairs_words, smoothed
+from bot.charts.taste import liking_words
 from storage.database.enums import Cause, GateVerdict, PairSource
 from storage.insights.report import Curve, DayOfVotes, GateCheck, GateResult, Report, RoundPairs, VersionApproval
+from storage.taste.words import Sureness
 from storage.votes.votes import Tally
+from tests.bot.charts.drawn import PNG, effect, overlapping, words_of
 
-PNG = b"\x89PNG\r\n\x1a\n"
 TODAY = date(2026, 11, 4)
 SENTENCE = "the loss on the retention text is 2.61, 1.083 times the base's 2.41, above the limit of 1.050 🙂 $x$"
 
@@ -51,6 +49,15 @@ def make_report(
 NOTHING = make_report()
 A_FEW = make_report(versions=2, votes=3, rounds=1, steps=6, checks=2, verdict=GateVerdict.NOT_ENOUGH_EVIDENCE)
 A_LOT = make_report(versions=41, votes=250, rounds=10, steps=256, checks=20, verdict=GateVerdict.FAIL)
+
+
+LIKINGS = (
+    effect("shorter answers", Sureness.SURE, 0.11),
+    effect("a capital letter at the start", Sureness.FAIRLY, 0.06),
+    effect("“I can't” and “I don't know”", Sureness.GUESS, 0.04),
+    effect("no lists", Sureness.GUESS, 0.0001),
+    effect("emoji", Sureness.GUESS, 0.0001),
+)
 
 
 def approvals(champion: tuple[int, int], base: tuple[int, int]) -> Report:
@@ -97,12 +104,19 @@ class TestTitles:
         only_siblings = replace(A_FEW, rounds=(RoundPairs(1, {PairSource.SIBLINGS: 3}),))
         assert pairs_words(only_siblings).caption == "Most from answers to the same question"
 
+    def test_the_surest_liking_is_named(self):
+        assert liking_words(replace(A_LOT, likings=LIKINGS)).title == "Clearly liked: shorter answers"
+        assert liking_words(replace(A_LOT, likings=LIKINGS[1:])).title.startswith("Probably liked: ")
+        assert liking_words(replace(A_LOT, likings=LIKINGS[2:])).title.startswith("Perhaps liked: ")
+
     def test_empty_panels_say_so(self):
-        words = [words_of(NOTHING) for words_of in (approval_words, days_words, pairs_words, curve_words, gate_words)]
+        panels = (approval_words, days_words, liking_words, pairs_words, curve_words, gate_words)
+        words = [panel(NOTHING) for panel in panels]
         assert all(panel.is_empty and panel.caption for panel in words)
         assert [panel.title for panel in words] == [
             "No votes yet",
             "No votes in the last 30 days",
+            "Tastes are not known yet",
             "No rounds yet",
             "No training yet",
             "No version judged yet",
@@ -130,7 +144,7 @@ class TestPicture:
     def test_no_words_overlap_or_leave_their_card(self, versions, verdict):
         rounds, checks = min(versions, 10), min(versions, 20)
         report = make_report(versions, votes=10_431, rounds=rounds, steps=versions, checks=checks, verdict=verdict)
-        assert _overlapping(_words(report)) == []
+        assert overlapping(_words(report)) == []
 
     @pytest.mark.parametrize(
         "report",
@@ -144,15 +158,17 @@ class TestPicture:
             replace(NOTHING, causes=dict.fromkeys(Cause, 12_345)),
             replace(A_LOT, gate=GateResult(9, GateVerdict.FAIL, (GateCheck("w" * 90, GateVerdict.FAIL, SENTENCE),))),
             replace(A_LOT, causes=dict.fromkeys(Cause, 12_345)),
+            replace(A_LOT, likings=LIKINGS),
+            replace(NOTHING, likings=LIKINGS[:1]),
         ],
     )
     def test_no_words_overlap_if_some_panels_are_empty_or_full(self, report):
-        assert _overlapping(_words(report)) == []
+        assert overlapping(_words(report)) == []
 
     def test_a_long_name_of_a_personality_fits_next_to_the_header(self):
         words = _words(A_LOT, "w" * 32)
         assert f"personality {'w' * 32} · 4 November 2026" in [text for text, _ in words]
-        assert _overlapping(words) == []
+        assert overlapping(words) == []
 
     def test_the_last_day_is_labelled_and_no_date_leaves_its_card(self):
         texts = [text for text, _ in _words(A_LOT)]
@@ -180,33 +196,7 @@ class TestPicture:
 
 
 def _words(report: Report, personality: str = "default") -> list[tuple[str, Bbox]]:
-    """Return every visible text of the picture with its box, and check that it lies within its card."""
-    figure = build_figure(report, personality)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    undrawn = _undrawn(figure)
-    texts = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip() and t not in undrawn]
-    shown = []
-    for text in texts:
-        box, card = text.get_window_extent(canvas.get_renderer()), text.get_figure().bbox
-        assert card.x0 <= box.x0 < box.x1 <= card.x1, text
-        assert card.y0 <= box.y0 < box.y1 <= card.y1, text
-        shown.append((text.get_text(), box))
-    return shown
-
-
-def _overlapping(words: list[tuple[str, Bbox]]) -> list[tuple[str, str]]:
-    """Return the pairs of texts that overlap by more than 2 pixels, which is less than the gap of their letters."""
-    boxes = [(text, box.padded(-1)) for text, box in words]
-    return [(a, b) for (a, box_a), (b, box_b) in combinations(boxes, 2) if Bbox.intersection(box_a, box_b)]
-
-
-def _undrawn(figure: Figure) -> set[Text]:
-    """Return the labels of ticks outside an axis' limits, which exist but are not drawn."""
-    axes = [axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)]
-    ticks = [(tick, *sorted(axis.get_view_interval())) for axis in axes for tick in axis.get_major_ticks()]
-    outside = [tick for tick, low, high in ticks if not low <= tick.get_loc() <= high]
-    return {label for tick in outside for label in (tick.label1, tick.label2)}
+    return words_of(build_figure(report, personality))
 
 
 class TestCommand:
@@ -229,3 +219,6 @@ class TestCommand:
 
     def test_the_line_names_the_champion_first(self):
         assert describe_report(A_LOT).startswith("**v40** answers now. No clear difference")
+
+    def test_the_line_says_what_is_liked(self):
+        assert ". Clearly liked: shorter answers. " in describe_report(replace(A_LOT, likings=LIKINGS))

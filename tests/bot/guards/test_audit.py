@@ -51,6 +51,7 @@ OPTIONS = {
     "personality restore": {"personality": "nobody"},
     "personality show": {"personality": "default"},
     "personality unbind": {},
+    "taste": {},
     "votes history": {},
     "votes review": {},
 }

@@ -10,6 +10,7 @@ from storage.database.enums import GateVerdict, Origin, PairSource, RoundStatus
 from storage.database.tables import ReplyRow
 from storage.insights.report import read_report, votes_by_day
 from storage.releases.promotion import promote
+from storage.settings.sections import Settings
 from storage.votes.votes import Tally, Vote
 from tests.past import add_round, add_version, day, pair, quarantine, thumb_on
 from tests.seeding import ALICE, BOB, CAROL, add_reply, vote
@@ -19,7 +20,7 @@ NOW = day(29)
 
 
 def test_a_new_installation_has_a_report_of_nothing(session, personality_id):
-    report = read_report(session, personality_id, NOW)
+    report = read_report(session, personality_id, NOW, Settings())
     assert (report.champion, report.rounds, report.curve, report.gate) == ("base", (), None, None)
     assert [(a.version, a.share, a.is_champion) for a in report.approvals] == [("base", None, True)]
     assert len(report.days) == 30
@@ -35,7 +36,7 @@ def test_approval_is_reported_for_each_version_base_first(session, personality_i
     reply = add_reply(session, version_id=second.id)
     for user, value in ((ALICE, UP), (BOB, UP), (CAROL, DOWN)):
         vote(session, reply, user, value)
-    report = read_report(session, 1, NOW)
+    report = read_report(session, 1, NOW, Settings())
     assert [(a.version, a.votes, a.is_champion) for a in report.approvals] == [
         ("base", Tally(down=1), False),
         ("v1", Tally(), False),
@@ -69,7 +70,7 @@ class TestVotesByDay:
             thumb_on(session, 28, reply, user, UP)
         quarantine(session, 28, [(reply, BOB)])
         assert sum(d.votes.up for d in votes_by_day(session, 1, NOW)) == 1
-        assert read_report(session, 1, NOW).approval_of("base").votes == Tally(up=1)
+        assert read_report(session, 1, NOW, Settings()).approval_of("base").votes == Tally(up=1)
 
     def test_days_are_those_of_utc(self, session, personality_id):
         east = timezone(timedelta(hours=10))
@@ -92,7 +93,7 @@ class TestRounds:
             lone = pair(*replies[:2], source=PairSource.LONE_VOTE)
             add_round(session, 1, [pair(*replies[:2]), pair(*replies[1:]), lone])
         skipped = add_round(session, 2, status=RoundStatus.SKIPPED)
-        rounds = read_report(session, 1, NOW).rounds
+        rounds = read_report(session, 1, NOW, Settings()).rounds
         assert [r.round_id for r in rounds] == list(range(skipped - 9, skipped))
         assert rounds[-1].by_source == {PairSource.SIBLINGS: 2, PairSource.LONE_VOTE: 1}
 
@@ -102,7 +103,7 @@ class TestRounds:
             session, 1, metrics={"loss_curve": [2.0, None, 1.0], "steps": 9}, gate={"verdict": "fail", "checks": checks}
         )
         add_round(session, 2, status=RoundStatus.FAILED, metrics={"pairs": 3})
-        report = read_report(session, 1, NOW)
+        report = read_report(session, 1, NOW, Settings())
         assert report.curve is not None
         assert (report.curve.round_id, report.curve.losses, report.curve.steps) == (trained, (2.0, 1.0), 9)
         assert report.gate is not None

@@ -87,7 +87,7 @@ def test_the_report_has_the_split(session: Session, personality_id: int) -> None
         reply_id = add_reply(session)
         vote(session, reply_id, user, Vote.DOWN)
         give_cause(session, reply_id, user, cause)
-    report = read_report(session, personality_id, utc_now())
+    report = read_report(session, personality_id, utc_now(), Settings())
     assert report.causes == {Cause.TOO_LONG: 2, Cause.WRONG_FACT: 1}
 
 

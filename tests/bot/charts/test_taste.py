@@ -1,0 +1,158 @@
+"""The picture of `/taste`: its titles, its layout in every case, and what becomes of emoji and mentions."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from bot.charts.frame import spell_emoji
+from bot.charts.taste import (
+    UNREADABLE,
+    build_taste_figure,
+    draw_taste,
+    effect_words,
+    empty_words,
+    question_words,
+    use_words,
+)
+from storage.insights.taste_report import SWITCHED_OFF, TasteReport
+from storage.taste.measures import MEASURES
+from storage.taste.words import Sureness
+from tests.bot.charts.drawn import PNG, effect, overlapping, words_of
+
+NOW = datetime(2026, 11, 4, tzinfo=UTC)
+LONG = "An answer of many words 🎉🎉 for <@123456789012345678> and everybody else. " * 20
+NOTHING = TasteReport(
+    is_learning=True,
+    votes=0,
+    choices=0,
+    voters=0,
+    since=None,
+    evidence=1.0,
+    is_used=False,
+    counted="0 votes",
+    finding="Nobody has voted yet.",
+    use="It is not used before the first vote.",
+    effects=(),
+    liked=(),
+    disliked=(),
+    open_questions=(),
+)
+UNCLEAR = replace(
+    NOTHING,
+    votes=12,
+    voters=9,
+    since=NOW,
+    is_used=True,
+    use="It is used, but not judged yet: from vote 21 on, votes are predicted before they are learned.",
+    liked=("Hello!",),
+    open_questions=("lists", "a capital letter at the start", "“not” and “never”"),
+)
+CLEAR = replace(
+    UNCLEAR,
+    votes=160,
+    choices=12,
+    use="It is used: it predicts votes clearly better than the share of 👍 alone does (e-value over 1,000).",
+    effects=(
+        effect("shorter answers", Sureness.SURE, 0.11),
+        effect("a question at the end", Sureness.SURE, 0.06),
+        effect("no lists", Sureness.FAIRLY, 0.05),
+        effect("emoji", Sureness.GUESS, 0.03),
+    ),
+    liked=("Hello! How are you?", "Good."),
+    disliked=("No.", "Never."),
+)
+LONGEST = sorted((words for measure in MEASURES for words in (measure.more, measure.less)), key=len)[-6:]
+FULL = replace(
+    CLEAR,
+    effects=tuple(effect(words, sureness, 0.2) for words, sureness in zip(LONGEST, 2 * list(Sureness), strict=True)),
+    liked=(LONG, "w" * 900),
+    disliked=("日本語の答え" * 99, "🔥" * 99),
+)
+CASES = {
+    "nothing": NOTHING,
+    "switched off": replace(NOTHING, is_learning=False, finding=SWITCHED_OFF),
+    "unclear": UNCLEAR,
+    "unclear and full": replace(FULL, effects=()),
+    "no examples": replace(CLEAR, liked=(), disliked=()),
+    "one effect": replace(CLEAR, effects=CLEAR.effects[:1]),
+    "clear": CLEAR,
+    "full": FULL,
+    "no questions left": replace(CLEAR, open_questions=()),
+    "tiny effects": replace(CLEAR, effects=(effect("emoji", Sureness.SURE, 0.0, before=0.5),)),
+}
+
+
+def texts_of(report: TasteReport, personality: str = "default") -> list[str]:
+    return [text for text, _ in words_of(build_taste_figure(report, personality, NOW))]
+
+
+@pytest.mark.parametrize("report", CASES.values(), ids=CASES)
+class TestEveryCase:
+    def test_it_is_a_png_that_discord_shows_whole(self, report):
+        picture = draw_taste(report, "default", NOW)
+        assert picture[:8] == PNG
+        width, height = struct.unpack(">II", picture[16:24])
+        assert (width, height <= 1000) == (1600, True)
+
+    @pytest.mark.parametrize("personality", ["default", "w" * 32])
+    def test_no_words_overlap_or_leave_their_card(self, report, personality):
+        words = words_of(build_taste_figure(report, personality, NOW))
+        assert f"What the people of {personality} like" in [text for text, _ in words]
+        assert overlapping(words) == []
+
+
+def test_each_effect_is_named_with_its_shares_and_the_votes_are_counted():
+    texts = texts_of(CLEAR)
+    assert {"shorter answers", "60 → 71%", "no lists", "60 → 65%"} <= set(texts)
+    assert "160 votes and 12 choices · 4 November 2026" in texts
+
+
+def test_the_title_is_as_sure_as_the_votes():
+    assert effect_words(CLEAR).title == "Clearly liked: shorter answers and a question at the end"
+    assert effect_words(replace(CLEAR, effects=CLEAR.effects[2:])).title == "Probably liked: no lists"
+    assert effect_words(replace(CLEAR, effects=CLEAR.effects[3:])).title == "Perhaps liked: emoji"
+    assert effect_words(UNCLEAR).title == "Too early to tell"
+    assert empty_words(NOTHING).title == "Nobody has voted yet"
+
+
+def test_choices_alone_are_not_called_thumbs():
+    assert "more often chosen" in effect_words(replace(CLEAR, votes=0)).caption
+
+
+def test_the_cards_say_whether_it_is_used_and_what_is_not_known():
+    assert use_words(CLEAR).title == "It is used"
+    assert use_words(CLEAR).caption.startswith("It predicts votes clearly better than the share of thumbs up alone")
+    assert question_words(CLEAR).caption.startswith("Whether they like lists, a capital letter at the start, ")
+
+
+def test_answers_are_quoted_without_mentions_and_with_the_names_of_emoji():
+    texts = [" ".join(text.split()) for text in texts_of(FULL)]
+    assert any(text.startswith("An answer of many words :party popper: for @somebody and") for text in texts)
+    assert ":fire:" in texts
+    assert UNREADABLE in texts
+    assert not any("123456789012345678" in text for text in texts)
+
+
+def test_a_side_without_answers_says_so():
+    assert "None yet" in texts_of(UNCLEAR)
+    assert "None yet" not in texts_of(CLEAR)
+
+
+@pytest.mark.parametrize(
+    ("text", "spelled"),
+    [
+        ("no emoji", "no emoji"),
+        ("Hi 🎉🎉🎉!", "Hi :party popper: !"),
+        ("👩🏼‍🔬", ":woman: :microscope:"),
+        ("😊 ♥", "😊 ♥"),
+        ("🔄", ":emoji:"),
+        ("cut�", "cut"),
+        ("a::b : c", "a::b : c"),
+    ],
+)
+def test_emoji_that_the_font_lacks_are_spelled(text, spelled):
+    assert spell_emoji(text) == spelled
