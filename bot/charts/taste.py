@@ -224,7 +224,7 @@ def quoted(axes: Axes, answer: str) -> str:
 
 def use_words(report: TasteReport) -> Words:
     """Return whether the taste is used as the title, and why below."""
-    title, _, why = report.use.replace("👍", "thumbs up").rstrip(".").partition(": ")
+    title, _, why = report.use.replace("👍", "thumbs up").partition(": ")
     return Words(title, f"{why[0].upper()}{why[1:]}")
 
 

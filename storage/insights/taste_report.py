@@ -33,6 +33,7 @@ SEARCHED = 1_000
 """Newest liked, and newest disliked, answers among which the examples are searched."""
 REACH_95 = 1.96
 """Standard deviations on each side of a 95 % interval."""
+UNCHOSEN = "It is not used: the bot begins one answer only (generation.candidates is 1), so there is nothing to choose."
 SWITCHED_OFF = "I don't learn from reactions here: the operator switched it off (privacy.learn_from_reactions)."
 
 
@@ -71,6 +72,7 @@ class TasteReport:
     evidence: float
     """The e-value of the predictions: above 1, they were better than the share of 👍."""
     is_used: bool
+    """Whether it chooses among the answers that the bot begins."""
     counted: str
     """Votes and choices in words."""
     finding: str
@@ -94,7 +96,7 @@ def read_taste_report(
     """Return what people like; with `guild_id`, the examples are of that server only."""
     taste = learn_taste(session, personality_id, settings)
     evidence = read_taste_evidence(session, personality_id, settings)
-    is_learning = settings.privacy.learn_from_reactions
+    is_learning, chooses = settings.privacy.learn_from_reactions, settings.generation.candidates > 1
     told = likings(taste)
     liked, disliked = _read_examples(session, taste, personality_id, evidence, guild_id)
     return TasteReport(
@@ -104,10 +106,10 @@ def read_taste_report(
         voters=taste.data.voters,
         since=_first_vote(evidence),
         evidence=taste.evidence,
-        is_used=taste.may_act,
+        is_used=taste.may_act and chooses,
         counted=count_votes(taste),
         finding=describe_taste(taste, told) if is_learning else SWITCHED_OFF,
-        use=describe_use(taste),
+        use=describe_use(taste) if chooses else UNCHOSEN,
         effects=shown_effects(taste, told),
         liked=liked,
         disliked=disliked,

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from storage.database.tables import OptOutRow, ReplyRow
-from storage.taste.learning import UNJUDGED, LearnedTaste
+from storage.taste.learning import FEWEST, UNJUDGED, LearnedTaste
 from storage.taste.measures import MEASURES, Measure, everyday_correlation
 from storage.taste.model import Floats, Posterior
 from storage.wording import count
@@ -69,15 +69,35 @@ def likings(taste: LearnedTaste, most: int = MOST_EFFECTS) -> list[Effect]:
 
     What never differed between the answers is not told: the votes say nothing about it.
     """
-    x = np.vstack([taste.data.thumbs.x, taste.data.choices.x])
-    together = _correlation(x)
-    effects = _effects(taste.posterior, together)
-    differing = np.flatnonzero((x != x[:1]).any(axis=0)).tolist()
+    effects, together, differs = _weigh(taste)
     told: list[int] = []
-    for place in sorted(differing, key=lambda place: -effects[place].certainty):
-        if effects[place].sureness and all(abs(together[place, before]) < ALIKE for before in told):
+    for place in sorted(np.flatnonzero(differs).tolist(), key=lambda place: -effects[place].certainty):
+        if effects[place].sureness and _is_new(place, told, together):
             told.append(place)
     return [effects[place] for place in told[:most]]
+
+
+def open_questions(taste: LearnedTaste, told: Sequence[Effect]) -> list[Measure]:
+    """Return the measures that the votes say least about: what never differed first, then the widest effects."""
+    effects, together, differs = _weigh(taste)
+    unknown = [place for place, effect in enumerate(effects) if effect.sureness is None or not differs[place]]
+    known = [MEASURES.index(effect.measure) for effect in told]
+    asked: list[int] = []
+    for place in sorted(unknown, key=lambda place: (differs[place], -effects[place].spread)):
+        if _is_new(place, known + asked, together):
+            asked.append(place)
+    return [MEASURES[place] for place in asked[:MOST_QUESTIONS]]
+
+
+def _weigh(taste: LearnedTaste) -> tuple[list[Effect], Floats, Sequence[bool]]:
+    """Return of every measure its effect, how it varies with the others, and whether it differed between answers."""
+    x = np.vstack([taste.data.thumbs.x, taste.data.choices.x])
+    together = _correlation(x)
+    return _effects(taste.posterior, together), together, (x != x[:1]).any(axis=0).tolist()
+
+
+def _is_new(place: int, others: Sequence[int], together: Floats) -> bool:
+    return all(abs(together[place, other]) < ALIKE for other in others)
 
 
 def _effects(posterior: Posterior, together: Floats) -> list[Effect]:
@@ -100,18 +120,6 @@ def _correlation(x: Floats) -> Floats:
     return found
 
 
-def open_questions(taste: LearnedTaste, told: Sequence[Effect]) -> list[Measure]:
-    """Return the measures that the votes say least about, without those that say the same as another."""
-    together = _correlation(np.vstack([taste.data.thumbs.x, taste.data.choices.x]))
-    effects = _effects(taste.posterior, together)
-    known = [MEASURES.index(effect.measure) for effect in told]
-    asked: list[int] = []
-    for place in sorted(range(len(effects)), key=lambda place: -effects[place].spread):
-        if effects[place].sureness is None and all(abs(together[place, other]) < ALIKE for other in known + asked):
-            asked.append(place)
-    return [MEASURES[place] for place in asked[:MOST_QUESTIONS]]
-
-
 def describe_taste(taste: LearnedTaste, told: Sequence[Effect]) -> str:
     """Return a sentence such as "After 9 votes by 4 members, people like: shorter answers (sure), emoji (a guess)."."""
     if len(taste.data) == 0:
@@ -126,8 +134,8 @@ def describe_taste(taste: LearnedTaste, told: Sequence[Effect]) -> str:
 def describe_use(taste: LearnedTaste) -> str:
     """Return in one sentence whether the taste is used, and why."""
     votes = len(taste.data)
-    if votes == 0:
-        return "It is not used before the first vote."
+    if votes < FEWEST:
+        return f"It is not used yet: it needs {FEWEST} votes."
     if votes <= UNJUDGED:
         return (
             f"It is used, but not judged yet: from vote {UNJUDGED + 1} on, votes are predicted before they are learned."

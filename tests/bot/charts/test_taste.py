@@ -18,7 +18,7 @@ from bot.charts.taste import (
     question_words,
     use_words,
 )
-from storage.insights.taste_report import SWITCHED_OFF, TasteReport
+from storage.insights.taste_report import SWITCHED_OFF, UNCHOSEN, TasteReport
 from storage.taste.measures import MEASURES
 from storage.taste.words import Sureness
 from tests.bot.charts.drawn import PNG, effect, overlapping, words_of
@@ -35,7 +35,7 @@ NOTHING = TasteReport(
     is_used=False,
     counted="0 votes",
     finding="Nobody has voted yet.",
-    use="It is not used before the first vote.",
+    use="It is not used yet: it needs 10 votes.",
     effects=(),
     liked=(),
     disliked=(),
@@ -81,6 +81,7 @@ CASES = {
     "one effect": replace(CLEAR, effects=CLEAR.effects[:1]),
     "clear": CLEAR,
     "full": FULL,
+    "not used": replace(CLEAR, is_used=False, use=UNCHOSEN),
     "no questions left": replace(CLEAR, open_questions=()),
     "tiny effects": replace(CLEAR, effects=(effect("emoji", Sureness.SURE, 0.0, before=0.5),)),
 }

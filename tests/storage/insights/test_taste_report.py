@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from storage.database.enums import Origin
 from storage.database.tables import ArenaAnswerRow, ArenaRow
-from storage.insights.taste_report import SWITCHED_OFF, read_taste_report
-from storage.settings.sections import PrivacySettings, Settings
+from storage.insights.taste_report import SWITCHED_OFF, UNCHOSEN, read_taste_report
+from storage.settings.sections import GenerationSettings, PrivacySettings, Settings
 from storage.taste.words import Sureness
 from storage.votes.votes import Vote
 from tests.past import day
@@ -43,6 +43,14 @@ def test_effects_are_shares_around_that_of_an_average_answer(session, personalit
         assert 0 < effect.share_before < effect.share_after < 1
         assert effect.share_low < effect.share_after < effect.share_high
     assert {effect.share_before for effect in report.effects} == {asking.share_before}
+
+
+def test_without_other_answers_to_choose_from_it_is_not_used(session, personality_id):
+    add_taste(session, 40)
+    assert read_taste_report(session, personality_id, SETTINGS).is_used
+    single = Settings(generation=GenerationSettings(candidates=1))
+    report = read_taste_report(session, personality_id, single)
+    assert (report.is_used, report.use) == (False, UNCHOSEN)
 
 
 def test_examples_are_answers_whose_votes_agree_with_the_taste(session, personality_id):

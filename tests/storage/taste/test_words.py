@@ -15,6 +15,7 @@ from storage.taste.learning import LearnedTaste, learn_taste
 from storage.taste.measures import MEASURES
 from storage.taste.words import (
     MOST_EFFECTS,
+    MOST_QUESTIONS,
     Effect,
     Sureness,
     count_votes,
@@ -22,6 +23,7 @@ from storage.taste.words import (
     describe_use,
     examples_of,
     likings,
+    open_questions,
 )
 from tests.seeding import add_reply
 from tests.storage.taste.test_learning import (
@@ -157,21 +159,44 @@ def test_votes_and_choices_are_counted(votes: int, choices: int, words: str) -> 
     assert count_votes(learned([*thumbs[:votes], *picks[:choices]], answers)) == words
 
 
+def test_a_taste_of_few_votes_is_not_used() -> None:
+    said = "It is not used yet: it needs 10 votes."
+    assert describe_use(NO_TASTE) == describe_use(learned(*votes_by(brief, 9))) == said
+
+
 def test_until_the_21st_vote_nobody_knows_how_good_it_is() -> None:
-    said = "It predicts votes from the 21st on; until then nobody knows how good it is."
-    assert describe_use(NO_TASTE) == describe_use(learned(*votes_by(brief, 20))) == said
+    said = "It is used, but not judged yet: from vote 21 on, votes are predicted before they are learned."
+    assert describe_use(learned(*votes_by(brief, 10))) == describe_use(learned(*votes_by(brief, 20))) == said
     assert describe_use(learned(*votes_by(brief, 21))) != said
 
 
-def test_a_taste_that_predicts_well_is_used() -> None:
-    said = "It predicted the later votes better than the share of likes does (e-value 37)."
-    assert describe_use(replace(CLEAR, evidence=37.2)) == said
+@pytest.mark.parametrize(
+    ("evidence", "said"),
+    [
+        (4e16, "It is used: it predicts votes clearly better than the share of 👍 alone does (e-value over 1,000)."),
+        (340.4, "It is used: it predicts votes clearly better than the share of 👍 alone does (e-value 340)."),
+        (3.94, "It is used: it predicts votes at least as well as the share of 👍 alone does (e-value 3.9)."),
+        (0.21, "It is not used now: the share of 👍 alone predicts votes better (e-value 0.21)."),
+    ],
+)
+def test_it_is_used_while_it_predicts_no_worse_than_the_share_of_likes(evidence: float, said: str) -> None:
+    assert describe_use(replace(CLEAR, evidence=evidence)) == said
 
 
-def test_a_taste_that_predicts_badly_is_not_used() -> None:
-    said = describe_use(replace(CLEAR, evidence=0.21))
-    assert said.startswith("It is not used now: it predicted the later votes worse")
-    assert said.endswith("(e-value 0.21).")
+# What is not known
+
+
+def test_what_never_differed_is_asked_first() -> None:
+    taste = learned(*votes_by(brief, 120))
+    same = (taste.data.thumbs.x == taste.data.thumbs.x[:1]).all(axis=0)
+    asked = open_questions(taste, likings(taste))
+    assert len(asked) == MOST_QUESTIONS
+    assert all(same[MEASURES.index(measure)] for measure in asked)
+
+
+def test_nothing_is_both_told_and_asked() -> None:
+    told = likings(CLEAR)
+    assert not {effect.measure.name for effect in told} & {measure.name for measure in open_questions(CLEAR, told)}
 
 
 # Examples
