@@ -75,7 +75,9 @@ class CandidateGeneration:
             if draft is not chosen:
                 self._generations[draft.place].cancel()
         self.unshown = tuple(
-            self._generations[draft.place].completion for draft in drafts if draft.is_whole and draft is not chosen
+            self._generations[draft.place].completion
+            for draft in drafts
+            if draft is not chosen and draft.is_whole and self._is_usable(draft)
         )
         yield chosen.text
         async for delta in chosen.rest:

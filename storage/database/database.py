@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from tenacity import AsyncRetrying, Retrying, sleep_using_event
 
 from storage.database.engine import (
+    DAMAGED,
     READ_ONLY,
     SETTING,
     create,
@@ -23,6 +24,7 @@ from storage.database.engine import (
     make_parent,
     may_repeat,
     parse_address,
+    shown,
     sql_state,
 )
 from storage.database.migrate import migrate
@@ -217,6 +219,9 @@ def open_migrated(
     except DBAPIError as error:
         engine.dispose()
         raise DatabaseError(explain(error, url)) from error
+    except UnicodeDecodeError as error:  # SQLite's message quotes damaged bytes
+        engine.dispose()
+        raise DatabaseError(f"the database {shown(url)} {DAMAGED.format(detail='invalid text')}") from error
     except DatabaseError:
         engine.dispose()
         raise

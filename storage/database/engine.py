@@ -37,6 +37,7 @@ SERIALIZATION_FAILURE, DEADLOCK = "40001", "40P01"
 READ_ONLY = "25006"
 LOST = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03"})  # shutdown, crash, starting up, idle for too long
 WAITED_TOO_LONG = frozenset({"55P03", "57014"})
+DAMAGED = "is damaged ({detail}): move its file away, then restore a backup"
 FAILURES = (DBAPIError, PoolTimeout)
 """Errors of the database itself; SQLAlchemy has no common base class for the two."""
 
@@ -224,7 +225,7 @@ def _what_happened(error: DBAPIError, detail: str) -> str:
     if "locked" in detail:
         return "is locked by another program: close that program, or raise database.busy_timeout_s"
     if "not a database" in detail or "malformed" in detail:
-        return f"is damaged ({detail}): move its file away, then restore a backup"
+        return DAMAGED.format(detail=detail)
     if "unable to open" in detail:
         return "cannot be opened: it must be a file that this user can read and write"
     if isinstance(error, OperationalError):

@@ -365,7 +365,7 @@ def _database_kinds(folder: Path) -> list[Kind]:
         # Past the start SQLite itself says that a page is damaged: members read a sentence, the log the cause.
         with (
             closing(open_database(Settings.model_validate(url))) as database,
-            contextlib.suppress(DamagedDatabase),
+            contextlib.suppress(DamagedDatabase, UnicodeDecodeError),
             database.snapshot() as session,
         ):
             session.execute(text("SELECT * FROM replies")).all()

@@ -103,8 +103,14 @@ class _EngineTrial:
             return
         channel_id, message_id = int(str(payload["channel_id"])), int(str(payload["id"]))
         message = self._crowd.discord.backend.messages[channel_id][message_id]
-        if message.author_id == self._crowd.discord.bot_id and message.content != WARMING_UP:  # answers follow it
+        if message.author_id == self._crowd.discord.bot_id and not self._is_notice(message):
             self._said.setdefault(channel_id, []).append(message)
+
+    def _is_notice(self, message: Message) -> bool:
+        """Return whether it answers no question: the bot warms up, or speaks of one of its answers."""
+        own = {answer.id for answer in self._crowd.answers(message.channel_id)}
+        refers_to = int(message.reference["message_id"]) if message.reference else 0
+        return message.content == WARMING_UP or refers_to in own
 
     async def trouble(self) -> None:
         """Let servers change their moods while all channels ask; then all are well again."""

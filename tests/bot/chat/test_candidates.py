@@ -83,6 +83,7 @@ class TestChoice:
         engine.submit = first_runs_out_of_time
         assert (await place.ask("hi")).content.startswith(LOUD)
         assert Outcome.TIMEOUT not in {row.outcome for row in rows(ReplyRow)}
+        assert [row.answer for row in rows(ReplyRow) if row.origin is Origin.SAMPLE] == [LOUD] * 2
 
     async def test_a_failed_engine_says_so_as_ever(self, place, engine, rows):
         engine.failure = GenerationFailed("out of memory")

@@ -283,6 +283,15 @@ def test_a_file_that_is_not_a_database_is_reported(tmp_path: Path) -> None:
     )
 
 
+def test_a_damaged_file_whose_text_is_no_text_is_named_too(tmp_path: Path) -> None:
+    path = tmp_path / "reactune.db"
+    open_database(settings_for(f"sqlite:///{path}")).close()
+    path.write_bytes(path.read_bytes().replace(b"FOREIGN KEY", b"\xa9OREIGN KEY", 1))
+    assert refusal(path) == (
+        f"the database sqlite:///{path} is damaged (invalid text): move its file away, then restore a backup"
+    )
+
+
 def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
     assert refusal(tmp_path) == (
         f"the database sqlite:///{tmp_path} cannot be opened: it must be a file that this user can read and write"
