@@ -19,7 +19,13 @@ PATIENCE_S = 300.0
 
 async def _start_and_ask() -> None:
     bot = ReactuneBot(
-        load_settings(overrides={variable_name("access", "servers"): str(EVERY_SERVER)}), fixed_basis=Basis.LOCAL
+        load_settings(
+            overrides={
+                variable_name("access", "servers"): str(EVERY_SERVER),
+                variable_name("chat", "second_answers"): "0",
+            }
+        ),
+        fixed_basis=Basis.LOCAL,
     )
     env = Env(bot)
     guild = env.create_guild("Server")

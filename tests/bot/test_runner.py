@@ -263,6 +263,7 @@ def killed_while_streaming(settings) -> None:
         "REACTUNE_CHAT__EDIT_INTERVAL_S": "0",
         "REACTUNE_ACCESS__SERVERS": "0",
         "REACTUNE_CHAT__COOLDOWN_S": "0",
+        "REACTUNE_CHAT__SECOND_ANSWERS": "0",
     }
     killed = subprocess.run([sys.executable, "-c", DIE_WHILE_STREAMING], env=environment, timeout=300, check=False)
     assert killed.returncode == -signal.SIGKILL
