@@ -93,7 +93,8 @@ def make_services(
 
     def on_stored(vote: StoredVote) -> None:
         metrics.count_vote(vote)
-        tasks.spawn(tastes.note_vote(vote.reply_id), "note a vote")
+        if vote.personality_id is not None:
+            tastes.note_vote(vote.personality_id)
 
     vote_queue = VoteQueue(database, tasks, on_stored, partial(client.dispatch, "both_thumbs"))
     write_queue = WriteBehindQueue(database, tasks)

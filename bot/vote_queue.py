@@ -15,7 +15,7 @@ from itertools import islice
 from sqlalchemy.orm import Session
 
 from bot.background import BackgroundTasks, retry_until_available
-from storage.conversations.replies import find_reply_ids, request_ids_of
+from storage.conversations.replies import find_reply_ids, origins_of
 from storage.database.database import Database
 from storage.members import note_members
 from storage.personalities.personalities import lock_personalities
@@ -76,6 +76,8 @@ class StoredVote:
     """A stored change, for the log and the metrics; it names no member."""
 
     reply_id: int
+    personality_id: int | None
+    """None if the reply was deleted in the meantime."""
     request_id: str | None
     """The request that the reply belongs to."""
     kind: str
@@ -203,11 +205,12 @@ def store(
     for observation in observations:
         events = list(_events(session, reply_ids[observation.message_id], observation))
         changes += events[: append_events(session, events)]
-    requests = request_ids_of(session, {event.reply_id for event in changes})
+    origins = origins_of(session, {event.reply_id for event in changes})
     votes = []
     for event in changes:
         kind = str(thumb(event.thumb.emoji)) if event.added else "withdrawn"
-        votes.append(StoredVote(event.reply_id, requests.get(event.reply_id), kind))
+        personality_id, request_id = origins.get(event.reply_id, (None, None))
+        votes.append(StoredVote(event.reply_id, personality_id, request_id, kind))
     return votes, _cancelling(session, [event for event in changes if event.added and not event.reread])
 
 

@@ -103,5 +103,5 @@ class BetterButton(
             said = await retry_until_available(work, "A choice between two answers")
         except LookupError as error:
             raise UserFacingError(GONE) from error
-        await services.tastes.note_vote(self.first_id)
+        await services.tastes.refresh()
         await answer_privately(interaction, NOTED[said])

@@ -6,15 +6,12 @@ import asyncio
 import time
 from functools import partial
 
-from sqlalchemy.orm import Session
-
 from bot.background import BackgroundTasks, retry_until_available
 from storage.database.database import Database
-from storage.database.tables import ReplyRow
 from storage.settings.sections import Settings
 from storage.taste.learning import LearnedTaste, learn_taste
 
-REST = 10.0
+REST = 20.0
 """Learning rests this many times as long as it took, so that a busy server spends its time on answers."""
 REFRESH_S = 600.0
 """Between two looks at what this process does not notice: arenas, quarantines, votes stored by other processes."""
@@ -29,6 +26,7 @@ class Tastes:
         """By personality; None until it is learned."""
         self._stale: set[int] = set()
         self._is_learning = False
+        self._rests_until = 0.0
 
     def of(self, personality_id: int) -> LearnedTaste | None:
         """Return what is learned so far; None before the first time, which this call starts."""
@@ -41,9 +39,8 @@ class Tastes:
         """Return the task that learns the tastes in memory again now and then."""
         return self._tasks.repeat(self.refresh, REFRESH_S, "learn tastes")
 
-    async def note_vote(self, reply_id: int) -> None:
-        """Learn from a new vote on this answer, soon."""
-        personality_id = await self._database.read(_personality_of, reply_id)
+    def note_vote(self, personality_id: int) -> None:
+        """Learn from a new vote on an answer of this personality, soon."""
         if personality_id in self._learned:
             self._learn_soon({personality_id})
 
@@ -60,16 +57,11 @@ class Tastes:
     async def _learn_stale(self) -> None:
         try:
             while self._stale:
+                await asyncio.sleep(max(0.0, self._rests_until - time.perf_counter()))
                 began = time.perf_counter()
                 personality_id = self._stale.pop()
                 work = partial(self._database.read, learn_taste, personality_id, self._settings)
                 self._learned[personality_id] = await retry_until_available(work, "Learning a taste")
-                if self._stale:
-                    await asyncio.sleep(REST * (time.perf_counter() - began))
+                self._rests_until = time.perf_counter() + REST * (time.perf_counter() - began)
         finally:
             self._is_learning = False
-
-
-def _personality_of(session: Session, reply_id: int) -> int | None:
-    reply = session.get(ReplyRow, reply_id)
-    return reply.personality_id if reply else None

@@ -290,10 +290,11 @@ def find_reply_ids(session: Session, message_ids: Collection[int]) -> dict[int, 
     return dict(rows.all())
 
 
-def request_ids_of(session: Session, reply_ids: Collection[int]) -> dict[int, str | None]:
-    """Return {reply id: request id} of those replies that exist."""
-    rows = session.execute(select(ReplyRow.id, ReplyRow.request_id).where(ReplyRow.id.in_(reply_ids)))
-    return dict(rows.all())
+def origins_of(session: Session, reply_ids: Collection[int]) -> dict[int, tuple[int, str | None]]:
+    """Return {reply id: (personality id, request id)} of those replies that exist."""
+    columns = select(ReplyRow.id, ReplyRow.personality_id, ReplyRow.request_id)
+    rows = session.execute(columns.where(ReplyRow.id.in_(reply_ids)))
+    return {reply_id: (personality_id, request_id) for reply_id, personality_id, request_id in rows}
 
 
 def latest_in_channel(session: Session, channel_id: int) -> Reply | None:
