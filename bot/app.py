@@ -129,7 +129,8 @@ class ReactuneBot(ServicesBot):
         remove = asyncio.to_thread(remove_withdrawn, database, self.services.adapters, self.settings.data.directory)
         self.tasks.spawn(remove, "remove files of withdrawn versions")
         await self._watch_releases()
-        self._to_close.callback(self.services.tastes.watch().cancel)
+        self.services.tastes.watch()
+        self._to_close.callback(self.services.tastes.close)
         self.loading = self.tasks.spawn(self._load_model(), "load the model")
 
     async def _open_database(self) -> Database:

@@ -27,6 +27,8 @@ class Tastes:
         self._stale: set[int] = set()
         self._is_learning = False
         self._rests_until = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     def of(self, personality_id: int) -> LearnedTaste | None:
         """Return what is learned so far; None before the first time, which this call starts."""
@@ -35,9 +37,17 @@ class Tastes:
             self._learn_soon({personality_id})
         return self._learned[personality_id]
 
-    def watch(self) -> asyncio.Task[None]:
-        """Return the task that learns the tastes in memory again now and then."""
-        return self._tasks.repeat(self.refresh, REFRESH_S, "learn tastes")
+    def watch(self) -> None:
+        """Learn the tastes in memory again now and then."""
+        self._watching = self._tasks.repeat(self.refresh, REFRESH_S, "learn tastes")
+
+    def close(self) -> None:
+        """Forget everything, so that nothing is learned any more."""
+        self._stale.clear()
+        self._learned.clear()
+        for waiting in (self._timer, self._watching):
+            if waiting is not None:
+                waiting.cancel()
 
     def note_vote(self, personality_id: int) -> None:
         """Learn from a new vote on an answer of this personality, soon."""
@@ -50,18 +60,24 @@ class Tastes:
 
     def _learn_soon(self, personality_ids: set[int]) -> None:
         self._stale |= personality_ids
-        if self._stale and not self._is_learning:
-            self._is_learning = True
-            self._tasks.spawn(self._learn_stale(), "learn tastes")
+        if not self._stale or self._is_learning:
+            return
+        self._is_learning = True
+        if (rest := self._rests_until - time.perf_counter()) > 0:
+            self._timer = asyncio.get_running_loop().call_later(rest, self._begin)
+        else:
+            self._begin()
 
-    async def _learn_stale(self) -> None:
+    def _begin(self) -> None:
+        self._tasks.spawn(self._learn(self._stale.pop()), "learn a taste")
+
+    async def _learn(self, personality_id: int) -> None:
+        began = time.perf_counter()
+        work = partial(self._database.read, learn_taste, personality_id, self._settings)
         try:
-            while self._stale:
-                await asyncio.sleep(max(0.0, self._rests_until - time.perf_counter()))
-                began = time.perf_counter()
-                personality_id = self._stale.pop()
-                work = partial(self._database.read, learn_taste, personality_id, self._settings)
-                self._learned[personality_id] = await retry_until_available(work, "Learning a taste")
-                self._rests_until = time.perf_counter() + REST * (time.perf_counter() - began)
+            self._learned[personality_id] = await retry_until_available(work, "Learning a taste")
         finally:
+            now = time.perf_counter()
+            self._rests_until = now + REST * (now - began)
             self._is_learning = False
+            self._learn_soon(set())

@@ -21,6 +21,12 @@ def overrides():
     return {"REACTUNE_GENERATION__EXPLORATION": "0", "REACTUNE_CHAT__COOLDOWN_S": "0"}
 
 
+@pytest.fixture(autouse=True)
+def restless(monkeypatch):
+    """The taste is learned again at once after each vote."""
+    monkeypatch.setattr("bot.chat.tastes.REST", 0.0)
+
+
 @pytest.fixture
 async def calm_people(place, engine, env):
     """Members who like answers without exclamation marks, as their votes have shown."""
@@ -31,6 +37,7 @@ async def calm_people(place, engine, env):
     await env.settle()
     taste = env.bot.services.tastes.of(1)
     assert taste is not None
+    assert len(taste.data) == FEWEST
     assert taste.score([CALM])[0] > taste.score([LOUD])[0]
     engine.requests.clear()
     engine.generations.clear()
