@@ -12,7 +12,7 @@ from storage.settings.sections import Settings
 from storage.taste.learning import LearnedTaste, learn_taste
 
 REST = 20.0
-"""Learning rests this many times as long as it took, so that a busy server spends its time on answers."""
+"""After learning, wait this many times as long as it took, so that a busy server spends its time on answers."""
 REFRESH_S = 600.0
 """Between two looks at what this process does not notice: arenas, quarantines, votes stored by other processes."""
 
@@ -55,7 +55,7 @@ class Tastes:
             self._learn_soon({personality_id})
 
     async def refresh(self) -> None:
-        """Learn all tastes in memory again, soon."""
+        """Learn all tastes in memory again."""
         self._learn_soon(set(self._learned))
 
     def _learn_soon(self, personality_ids: set[int]) -> None:

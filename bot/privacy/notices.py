@@ -117,7 +117,7 @@ def describe_opt_in(settings: PrivacySettings, *, is_new: bool, on_discord: bool
 
 def describe_opt_out(*, is_new: bool, on_discord: bool) -> str:
     if not is_new:
-        return "You were opted out already, so nothing changed." + ("" if on_discord else f" {OUTSIDE_DISCORD}")
+        return "You had already opted out, so nothing changed." + ("" if on_discord else f" {OUTSIDE_DISCORD}")
     if not on_discord:
         return f"You're opted out: I don't learn from your reactions any more. {OUTSIDE_DISCORD}"
     return (

@@ -22,7 +22,7 @@ from storage.wording import count
 
 DISCORD_TIMEOUT_S = 15.0
 USERS_WITHOUT_REVIEW = 10_000
-"""Different users of all servers together; above that Discord reviews privileged intents (since 10 June 2026)."""
+"""Unique users across all servers; above this number Discord reviews privileged intents (since 10 June 2026)."""
 ID_DIGITS = range(17, 21)
 """Digits of a Discord ID, from Discord's first years to the largest possible ID."""
 

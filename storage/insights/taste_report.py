@@ -15,8 +15,9 @@ from sqlalchemy.orm import Session
 from storage.database.enums import Basis
 from storage.database.tables import ReplyRow
 from storage.settings.sections import Settings
+from storage.statistics import Z_95
 from storage.taste.evidence import TasteEvidence, read_taste_evidence
-from storage.taste.learning import LearnedTaste, learn_taste
+from storage.taste.learning import LearnedTaste, learn, read_taste_data
 from storage.taste.words import (
     Effect,
     Sureness,
@@ -31,10 +32,8 @@ from storage.taste.words import (
 EXAMPLES = 2
 SEARCHED = 1_000
 """Newest liked, and newest disliked, answers among which the examples are searched."""
-REACH_95 = 1.96
-"""Standard deviations on each side of a 95 % interval."""
 UNCHOSEN = "It is not used: the bot begins one answer only (generation.candidates is 1), so there is nothing to choose."
-SWITCHED_OFF = "I don't learn from reactions here: the operator switched it off (privacy.learn_from_reactions)."
+SWITCHED_OFF = "I don't learn from reactions here: the operator has turned that off (privacy.learn_from_reactions)."
 
 
 @dataclass(frozen=True)
@@ -94,8 +93,8 @@ def read_taste_report(
     session: Session, personality_id: int, settings: Settings, guild_id: int | None = None
 ) -> TasteReport:
     """Return what people like; with `guild_id`, the examples are of that server only."""
-    taste = learn_taste(session, personality_id, settings)
     evidence = read_taste_evidence(session, personality_id, settings)
+    taste = learn(read_taste_data(session, evidence))
     is_learning, chooses = settings.privacy.learn_from_reactions, settings.generation.candidates > 1
     told = likings(taste)
     liked, disliked = _read_examples(session, taste, personality_id, evidence, guild_id)
@@ -135,7 +134,7 @@ def shown_effects(taste: LearnedTaste, told: Collection[Effect]) -> tuple[ShownE
 
 def _shown(effect: Effect, odds: float) -> ShownEffect:
     assert effect.sureness is not None
-    gain, reach = abs(effect.size), REACH_95 * effect.spread
+    gain, reach = abs(effect.size), Z_95 * effect.spread
     return ShownEffect(
         name=effect.measure.name,
         words=effect.words,

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from storage.database.tables import ReplyMeasuresRow, ReplyRow
 from storage.members import Pseudonym
 from storage.settings.sections import Settings
-from storage.taste.evidence import Opinion, Preference, read_taste_evidence
+from storage.taste.evidence import Opinion, Preference, TasteEvidence, read_taste_evidence
 from storage.taste.measures import MEASURES, REVISION, measure_style, scaled, unpack_numbers
 from storage.taste.model import Choices, Floats, Posterior, Thumbs, choice_shares, fit, prior
 
@@ -109,7 +109,7 @@ def style_of(answers: Sequence[str]) -> Floats:
 
 def learn_taste(session: Session, personality_id: int, settings: Settings) -> LearnedTaste:
     """Learn from all that counts now."""
-    return learn(read_taste_data(session, personality_id, settings))
+    return learn(read_taste_data(session, read_taste_evidence(session, personality_id, settings)))
 
 
 def learn(data: TasteData) -> LearnedTaste:
@@ -161,8 +161,8 @@ def _bare_choices(choices: Choices) -> Choices:
     return Choices(np.zeros((0, 0)), choices.starts[:0], choices.share[:0], choices.weight[:0])
 
 
-def read_taste_data(session: Session, personality_id: int, settings: Settings) -> TasteData:
-    evidence = read_taste_evidence(session, personality_id, settings)
+def read_taste_data(session: Session, evidence: TasteEvidence) -> TasteData:
+    """Return the newest evidence with the measures of its answers."""
     votes: list[Opinion | Preference] = sorted(
         [*evidence.opinions[-NEWEST:], *evidence.choices[-NEWEST:]], key=lambda vote: vote.given_at
     )

@@ -279,7 +279,7 @@ MEASURES: tuple[Measure, ...] = (
 )
 
 REVISION = sha256("\n".join(measure.name for measure in MEASURES).encode()).hexdigest()[:12]
-"""Changes with the set of measures, so that numbers of different sets are never mixed."""
+"""It changes with the set of measures, so numbers of different sets are never mixed."""
 
 
 def measure_style(answer: str) -> list[float]:

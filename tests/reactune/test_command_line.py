@@ -479,7 +479,9 @@ def test_taste_answers_before_there_is_a_vote_and_when_it_is_switched_off(reactu
         False,
     )
     off = reactune("taste", REACTUNE_PRIVACY__LEARN_FROM_REACTIONS="false")[1]
-    assert off == "I don't learn from reactions here: the operator switched it off (privacy.learn_from_reactions).\n"
+    assert (
+        off == "I don't learn from reactions here: the operator has turned that off (privacy.learn_from_reactions).\n"
+    )
 
 
 def test_the_taste_of_an_unknown_personality_is_one_sentence(reactune, seeded):

@@ -61,7 +61,7 @@ class TestPrivacy:
         assert "You had already opted in, so nothing changed." in await answer_to(place, "opt-in")
         assert [row.given_at for row in rows(ConsentRow)] == [consent.given_at]
         assert (await answer_to(place, "opt-out")).startswith("You're opted out.")
-        assert "You were opted out already, so nothing changed." in await answer_to(place, "opt-out")
+        assert "You had already opted out, so nothing changed." in await answer_to(place, "opt-out")
 
     async def test_show_says_what_is_open_and_what_one_chose(self, place):
         before = await answer_to(place, "show")

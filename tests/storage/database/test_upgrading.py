@@ -14,7 +14,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, MetaData, Table, create_engine, event, select, text
+from sqlalchemy import Connection, MetaData, Table, create_engine, event, inspect, select, text
 from sqlalchemy.engine import Engine
 
 from storage.database import migrate as migrating
@@ -178,3 +178,22 @@ def test_a_database_of_an_unknown_schema_is_left_as_it_is(tmp_path: Path, schema
         open_database(settings_for(f"sqlite:///{file}"))
     assert list(tmp_path.iterdir()) == [file]
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["reply_measures", "reply_choices", "comparisons", "opt_outs"])
+def test_a_database_of_the_first_schema_gets_the_tables_of_the_taste(empty_url: str, name: str) -> None:
+    with closing(open_database(settings_for(empty_url))) as database, database.engine.begin() as connection:
+        new = inspect(connection)
+        expected = {column["name"]: (str(column["type"]), column["nullable"]) for column in new.get_columns(name)}
+        indexed = {index["name"] for index in new.get_indexes(name)}
+        for table in ("reply_measures", "reply_choices", "comparisons", "opt_outs"):
+            connection.execute(text(f"DROP TABLE {table}"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '1'"))
+    with closing(open_database(settings_for(empty_url))) as database, database.engine.connect() as connection:
+        upgraded = inspect(connection)
+        found = {column["name"]: (str(column["type"]), column["nullable"]) for column in upgraded.get_columns(name)}
+        assert found == expected
+        assert {index["name"] for index in upgraded.get_indexes(name)} == indexed
+        assert [key["options"] for key in upgraded.get_foreign_keys(name)] == [
+            {"ondelete": "CASCADE"} for _ in upgraded.get_foreign_keys(name)
+        ]

@@ -24,7 +24,7 @@ from storage.members import Pseudonym
 from storage.privacy.consent import withdraw_consent
 from storage.privacy.erasure import delete_member
 from storage.settings.sections import Settings
-from storage.taste.evidence import Opinion, Preference
+from storage.taste.evidence import Opinion, Preference, read_taste_evidence
 from storage.taste.learning import (
     UNJUDGED,
     LearnedTaste,
@@ -157,14 +157,14 @@ def test_answers_measured_by_an_earlier_release_are_measured_again(
     answer_and_vote(session, [SHORT, LONG], BOB, Vote.UP, 0)
     session.execute(update(ReplyMeasuresRow).values(numbers=pack_numbers([1.0])))
     session.execute(change)
-    found = read_taste_data(session, personality_id, EVERYONE)
+    found = read_taste_data(session, read_taste_evidence(session, personality_id, EVERYONE))
     assert found.thumbs.x == pytest.approx(style_of([SHORT, LONG]))
 
 
 def test_stored_measures_are_used(session: Session, personality_id: int) -> None:
     answer_and_vote(session, [SHORT, LONG], BOB, Vote.UP, 0)
     session.execute(update(ReplyRow).values(answer=""))
-    found = read_taste_data(session, personality_id, EVERYONE)
+    found = read_taste_data(session, read_taste_evidence(session, personality_id, EVERYONE))
     assert found.thumbs.x == pytest.approx(style_of([SHORT, LONG]), abs=1e-5)
 
 
@@ -172,7 +172,7 @@ def test_votes_and_choices_on_answers_without_text_are_left_out(session: Session
     arena = opened(session, personality_id, ["tea", ""])
     pick(session, arena.id, BOB, 1, PickGesture.PRESSED)
     answer_and_vote(session, [SHORT, ""], BOB, Vote.UP, 0)
-    found = read_taste_data(session, personality_id, EVERYONE)
+    found = read_taste_data(session, read_taste_evidence(session, personality_id, EVERYONE))
     assert (len(found), len(found.thumbs.x), len(found.choices.starts)) == (1, 1, 0)
 
 
@@ -185,7 +185,7 @@ def test_votes_and_choices_are_in_the_order_of_time(session: Session, personalit
     session.execute(update(VoteEventRow).values(created_at=later(5)))
     answer_and_vote(session, [LONG], CAROL, Vote.DOWN, 9)
     answer_and_vote(session, [SHORT], BOB, Vote.UP, 1)
-    found = read_taste_data(session, personality_id, EVERYONE)
+    found = read_taste_data(session, read_taste_evidence(session, personality_id, EVERYONE))
     assert found.order.tolist() == [True, False, True]
     assert (found.thumbs.liked.tolist(), found.thumbs.voter.tolist(), found.voters) == ([1, 0], [0, 1], 2)
     assert found.thumbs.x == pytest.approx(style_of([SHORT, LONG]), abs=1e-5)
