@@ -17,7 +17,7 @@ from simcord.builders import ChannelHandle
 from simcord.preview import Preview
 
 from bot.app import ReactuneBot
-from bot.arenas.prompt_bank import bank_messages
+from bot.arenas.prompts import bank_messages
 from bot.background import BackgroundTasks
 from bot.demo.community import Taste, is_settled, read_community_answers, settle
 from bot.demo.restore import restore_chat
