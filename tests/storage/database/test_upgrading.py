@@ -19,9 +19,12 @@ from sqlalchemy.engine import Engine
 
 from storage.database import migrate as migrating
 from storage.database.database import open_database
+from storage.database.enums import PairSource, Split
 from storage.database.migrate import MIGRATIONS, newest_schema
 from storage.errors import DatabaseError
+from tests.past import add_round, pair
 from tests.random_rows import fill
+from tests.seeding import add_reply, read_manifest
 from tests.storage.conftest import settings_for
 
 NEWEST = newest_schema()
@@ -188,6 +191,7 @@ def test_a_database_of_the_first_schema_gets_the_tables_of_the_taste(empty_url: 
         indexed = {index["name"] for index in new.get_indexes(name)}
         for table in ("reply_measures", "reply_choices", "comparisons", "opt_outs"):
             connection.execute(text(f"DROP TABLE {table}"))
+        connection.execute(text("ALTER TABLE round_pairs ADD COLUMN replayed BOOLEAN DEFAULT FALSE NOT NULL"))
         connection.execute(text("UPDATE alembic_version SET version_num = '1'"))
     with closing(open_database(settings_for(empty_url))) as database, database.engine.connect() as connection:
         upgraded = inspect(connection)
@@ -196,4 +200,23 @@ def test_a_database_of_the_first_schema_gets_the_tables_of_the_taste(empty_url: 
         assert {index["name"] for index in upgraded.get_indexes(name)} == indexed
         assert [key["options"] for key in upgraded.get_foreign_keys(name)] == [
             {"ondelete": "CASCADE"} for _ in upgraded.get_foreign_keys(name)
+        ]
+
+
+def test_pairs_of_earlier_rounds_keep_their_place_in_a_lineage(empty_url: str) -> None:
+    """Pairs that were held out, repeated or completed by a model that is gone."""
+    with closing(open_database(settings_for(empty_url))) as database:
+        with database.transaction() as session:
+            reply = add_reply(session)
+            lines = [pair(reply, reply, source=PairSource.TASTE), pair(reply, reply, split=Split.VALIDATION)]
+            add_round(session, 0, lines)
+        with database.engine.begin() as connection:
+            connection.execute(text("ALTER TABLE round_pairs ADD COLUMN replayed BOOLEAN DEFAULT FALSE NOT NULL"))
+            connection.execute(text("UPDATE round_pairs SET source = 'lone vote' WHERE source = 'taste'"))
+            connection.execute(text("UPDATE round_pairs SET split = 'holdout' WHERE split = 'validation'"))
+            connection.execute(text("UPDATE alembic_version SET version_num = '2'"))
+    with closing(open_database(settings_for(empty_url))) as database, database.snapshot() as session:
+        assert [(line.source, line.split) for line in read_manifest(session, 1)] == [
+            (PairSource.TASTE, Split.TRAIN),
+            (PairSource.SIBLINGS, Split.VALIDATION),
         ]
