@@ -19,6 +19,7 @@ from storage.database.rows import read_all
 from storage.database.tables import ReplyRow, RoundPairRow, RoundVoterRow
 from storage.members import Pseudonym, read_pseudonyms
 from storage.personalities.personalities import ensure_personality
+from storage.releases.versions import Version, id_of
 from storage.settings.sections import (
     DataSettings,
     GateSettings,
@@ -33,7 +34,6 @@ from storage.settings.sections import (
     VoteSettings,
 )
 from storage.training.rounds import ManifestPair, RoundVoter
-from storage.releases.versions import Version, id_of
 from storage.votes.comparisons import Better, compare
 from storage.votes.corrections import suggest
 from storage.votes.votes import Thumb, Vote, VoteEvent, append_events

@@ -247,7 +247,9 @@ class Models(
         """Show what people chose between the canary and the champion."""
         await interaction.response.defer(ephemeral=True)
         chosen = await selection.chosen_personality(self.services, interaction, personality)
-        state = await self.services.database.read(model_status.read_canary_state, chosen.id, self.services.settings.votes)
+        state = await self.services.database.read(
+            model_status.read_canary_state, chosen.id, self.services.settings.votes
+        )
         await answer_privately(interaction, selection.signed(chosen, texts.describe_canary(state, utc_now())))
 
 

@@ -199,9 +199,7 @@ def test_after_its_days_without_a_result_the_champion_stays(
     contest = contest_of(session, personality_id)
     assert contest.decision is not None
     assert contest.decision.canary is CanaryStatus.INCONCLUSIVE
-    assert contest.decision.reason == (
-        "14 days did not decide between v1 and base: 2 to 2 in blind pairs, by 4 people"
-    )
+    assert contest.decision.reason == ("14 days did not decide between v1 and base: 2 to 2 in blind pairs, by 4 people")
     assert conclude(session, contest, contest.decision, SETTINGS)
     assert read_alias(session, personality_id).target == "base"
     assert find_version(session, challenger.id) == challenger

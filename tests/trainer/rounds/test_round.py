@@ -299,17 +299,6 @@ def test_a_passed_version_is_released_automatically_only_if_set(
     assert ended.reason == "v1 learned from 10 pairs (10 held out) and passed the gate; v1 answers from now on"
 
 
-def test_a_round_says_that_what_passed_is_tried_as_a_canary_and_that_the_next_version_waits(
-    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
-) -> None:
-    seed(database, lambda session: add_siblings(session, 20, base_revision=revision))
-    cautious = lenient(settings, base, release={"auto_promote": True, "canary_share": 0.25})
-    first, second = run(cautious), run(cautious)
-    assert first.reason.endswith("passed the gate; v1 answers 25% of conversations as a canary")
-    assert second.reason.endswith("passed the gate; v2 waits for an admin: a canary of v1 is running")
-    assert champion(database) is None
-
-
 @pytest.mark.parametrize(
     ("changes", "verdict", "sentence"),
     [
