@@ -8,7 +8,7 @@ from math import ceil, exp, log, sqrt
 Z_95 = 1.959964
 """Half-width, in standard deviations, of the middle 95 % of a normal distribution."""
 FRACTIONS = (0.1, 0.3, 0.6, 0.9)
-"""Of its capital, what each of the bettors behind an e-value puts on every choice: one suits each size of a difference."""
+"""The shares of their capital that the bettors behind an e-value risk each time: large differences suit bold ones."""
 DECISIVE = 20.0
 """The e-value that chance reaches in at most one of 20 cases."""
 LARGEST_LOG = 700.0

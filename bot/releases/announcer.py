@@ -222,12 +222,14 @@ def _next_step(session: Session, round_: Round) -> str:
     if round_.is_open:
         return "" if is_alive(session, TRAINER) else NO_TRAINER
     made = next((v for v in list_versions(session, round_.personality_id) if v.round_id == round_.id), None)
-    if made is None:
-        return ""
+    return _advice(session, made) if made else ""
+
+
+def _advice(session: Session, made: Version) -> str:
     name = made.name
-    if read_alias(session, round_.personality_id).target == name:
+    if read_alias(session, made.personality_id).target == name:
         return f"{name} answers now. To undo this: `/model rollback`."
-    if read_alias(session, round_.personality_id, CHALLENGER).target == name:
+    if read_alias(session, made.personality_id, CHALLENGER).target == name:
         return f"People compare {name} with the champion now. Details: `/model canary status`."
     if made.verdict is GateVerdict.PASS:
         return f"To use {name}, run `/model promote {name}`. Details: `/model show {name}`."
