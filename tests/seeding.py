@@ -173,13 +173,15 @@ def tiny_settings(
 ) -> Settings:
     """Return settings under which the tiny base trains in a second and passes the gate, though it babbles.
 
-    It passes where enough pairs are held out. Lone votes are not used: their encoder takes seconds to load.
+    The taste ranks nothing: drawing answers takes seconds.
     """
     quick = {
         "min_pairs": 2,
         "max_tokens": 128,
         "lora_rank": 4,
         "epochs": 1.0,
+        "min_steps": 0,
+        "patience": 0,
         "dtype": "float32",
         "schedule": "",
         "niceness": 0,
@@ -189,7 +191,7 @@ def tiny_settings(
         model=ModelSettings(base=str(base), engine="transformers"),  # comparing graphs takes longer than a tiny round
         generation=GenerationSettings(max_new_tokens=8),
         training=TrainingSettings.model_validate(quick | training),
-        pairs=PairSettings.model_validate({"lone_votes": False} | dict(pairs)),
+        pairs=PairSettings.model_validate({"ranked_prompts": 0} | dict(pairs)),
         votes=VoteSettings.model_validate(dict(votes)),
         gate=GateSettings.model_validate(
             {

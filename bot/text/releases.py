@@ -16,11 +16,10 @@ from storage.privacy.consent import describe_bases
 from storage.releases.announcements import CanaryAnnouncement, PromotionAnnouncement
 from storage.releases.canaries import Canary
 from storage.releases.evidence import Contest
-from storage.releases.versions import AliasMove, Continuation, Version, name_of
+from storage.releases.versions import AliasMove, Version, name_of
 from storage.settings.sections import RemoteSettings, Settings
 from storage.statistics import DECISIVE
 from storage.taste.gain import CandidateGain
-from storage.training.evidence import NewPairs
 from storage.votes.votes import Tally
 from storage.wording import count
 
@@ -54,12 +53,12 @@ def describe_status(
     evidence = status.evidence
     lines = [
         f"**Champion:** {status.champion.target} on {base_name} (last good: {status.last_good.target})",
-        _marked_champion(status.continuation),
+        _marked_champion(status.champion.version),
         f"⚠️ {sentence(problem)}" if problem else "",
         _next_version(status),
         f"**Votes:** {evidence.votes:,} on {count(evidence.replies, 'answer')}",
         _gain(status.gain) if status.gain else "",
-        _new_pairs(status.new_pairs, settings.training.min_pairs),
+        _next_round(status, settings),
         _spent(status.spent, settings.remote) if settings.model.engine == "remote" else "",
         f"**Trainer:** {_trainer(status, settings.training.schedule)}",
         "Training basis: everything said here." if learns_from_all else describe_bases(settings.privacy),
@@ -68,13 +67,12 @@ def describe_status(
     return "\n".join(filter(None, lines))
 
 
-def _marked_champion(continuation: Continuation) -> str:
-    if not continuation.unlearned:
+def _marked_champion(champion: Version | None) -> str:
+    if champion is None or not champion.trained_on_deleted_data:
         return ""
-    champion, parent = continuation.unlearned[0].name, name_of(continuation.parent)
     return (
-        f"⚠️ {champion} learned from data that was later deleted. The next round starts from {parent} and trains again "
-        f"without that data; promote its version to replace {champion}."
+        f"⚠️ {champion.name} learned from data that was later deleted. The next round learns without that data; "
+        f"promote its version to replace {champion.name}."
     )
 
 
@@ -120,12 +118,25 @@ def _gain(gain: CandidateGain) -> str:
     )
 
 
-def _new_pairs(new: NewPairs, needed: int) -> str:
-    sources = {"answers to the same question": new.compared, "suggestions": new.suggestions}
+def _next_round(status: model_status.ModelStatus, settings: Settings) -> str:
+    """Return what the next round could learn from."""
+    pairs = status.outlook.pairs
+    sources = {
+        "answers to the same question": pairs.compared,
+        "choices between answers": pairs.choices,
+        "suggestions": pairs.suggestions,
+    }
     parts = ", ".join(f"{number} from {source}" for source, number in sources.items() if number)
-    lone = f" Votes on {count(new.lone, 'other question')} may add more." if new.lone else ""
-    found = f"{new.total} or more ({parts})" if parts else "none yet"
-    return f"**New pairs:** {found}; a round needs {needed}.{lone}"
+    found = f"{pairs.total} or more of people ({parts})" if parts else "none of people yet"
+    return f"**Pairs:** {found}; a round needs {settings.training.min_pairs}. {_ranking(status, settings)}"
+
+
+def _ranking(status: model_status.ModelStatus, settings: Settings) -> str:
+    if not settings.pairs.ranked_prompts:
+        return "The taste ranks no answers (pairs.ranked_prompts = 0)."
+    if status.outlook.taste.may_act:
+        return f"The taste ranks answers to {settings.pairs.ranked_prompts} prompts and adds what it is sure of."
+    return sentence(status.outlook.taste.why_unsure)
 
 
 def _spent(spent: Spend, settings: RemoteSettings) -> str:

@@ -375,8 +375,6 @@ class RoundPairRow(Base):
     source: Mapped[PairSource]
     split: Mapped[Split]
     weight: Mapped[float]
-    replayed: Mapped[bool] = mapped_column(default=False)
-    """Whether an earlier round of the version's parents was already trained on it."""
     chosen_reply_id: Mapped[int | None] = mapped_column(ForeignKey("replies.id", ondelete="SET NULL"), index=True)
     rejected_reply_id: Mapped[int | None] = mapped_column(ForeignKey("replies.id", ondelete="SET NULL"), index=True)
     correction_id: Mapped[int | None] = mapped_column(ForeignKey("corrections.id", ondelete="SET NULL"), index=True)

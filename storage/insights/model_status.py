@@ -15,9 +15,7 @@ from storage.releases.evidence import Contest, read_contest
 from storage.releases.versions import (
     Alias,
     AliasMove,
-    Continuation,
     Version,
-    continuation_of,
     failed_checks,
     find_version,
     list_versions,
@@ -30,7 +28,7 @@ from storage.runtime import processes
 from storage.settings.sections import Settings, VoteSettings
 from storage.taste.gain import CandidateGain, read_gain
 from storage.training import rounds
-from storage.training.evidence import Evidence, NewPairs, count_evidence, count_new_pairs
+from storage.training.evidence import Evidence, Outlook, count_evidence, look_ahead
 from storage.votes.votes import Tally, tally_by_version
 
 
@@ -90,8 +88,7 @@ class ModelStatus:
     """The newest version, unless it is the champion or older."""
     gain: CandidateGain | None
     evidence: Evidence
-    new_pairs: NewPairs
-    continuation: Continuation
+    outlook: Outlook
     latest_round: rounds.Round | None
     trainers: list[processes.Heartbeat]
     """Those that are running."""
@@ -102,7 +99,6 @@ class ModelStatus:
 
 
 def read_model_status(session: Session, personality_id: int, settings: Settings, base_revision: str) -> ModelStatus:
-    continuation = continuation_of(session, personality_id)
     champion = read_alias(session, personality_id)
     return ModelStatus(
         champion=champion,
@@ -111,8 +107,7 @@ def read_model_status(session: Session, personality_id: int, settings: Settings,
         newest=_newer(session, personality_id, champion.version),
         gain=read_gain(session, personality_id, settings.votes),
         evidence=count_evidence(session, personality_id, settings.privacy, base_revision),
-        new_pairs=count_new_pairs(session, personality_id, settings, base_revision, continuation.parent),
-        continuation=continuation,
+        outlook=look_ahead(session, personality_id, settings, base_revision),
         latest_round=rounds.latest_round(session, personality_id),
         trainers=processes.live_processes(session, processes.TRAINER),
         running=rounds.running_rounds(session),

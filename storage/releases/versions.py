@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from storage.database.database import notify
-from storage.database.enums import CHALLENGER, CHAMPION, GateVerdict
+from storage.database.enums import CHALLENGER, CHAMPION, GateVerdict, TrainingSource
 from storage.database.rows import any_row, changed_rows, from_row, read_all, read_first
 from storage.database.tables import AliasMoveRow, AliasRow, RoundRow, VersionRow
 from storage.errors import AliasConflict, GateNotPassed, OverrideNeedsReason, VersionNotFound, VersionWithdrawn
@@ -45,7 +44,7 @@ class Version:
 
     @property
     def is_sound(self) -> bool:
-        """Whether the next round may continue it: its files exist, and none of its training data was deleted."""
+        """Whether a round may start from it: its files exist, and none of its training data was deleted."""
         return self.withdrawn_at is None and not self.trained_on_deleted_data
 
 
@@ -63,25 +62,19 @@ class Alias:
 
 
 @dataclass(frozen=True)
-class Continuation:
-    """The version that the next round continues: the champion, or its nearest sound ancestor."""
+class StartingPoint:
+    """What the next round trains from: a starter, which was made from examples or imported, or the base."""
 
-    parent: Version | None
-    """None is the base model."""
-    unlearned: tuple[Version, ...] = ()
-    """The champion and its ancestors that the round skips, newest first."""
+    starter: Version | None
+    forgets: Version | None = None
+    """The champion, if it learned from data that was deleted since: the round makes a version without it."""
 
     @property
     def note(self) -> str | None:
-        """The reason the champion is skipped, if it is."""
-        if not self.unlearned:
+        """Return a sentence about the champion that should be replaced, if there is one."""
+        if self.forgets is None:
             return None
-        champion, parent = self.unlearned[0].name, name_of(self.parent)
-        line = " and ".join(version.name for version in reversed(self.unlearned))
-        return (
-            f"{champion} learned from data that was later deleted, so this round starts from {parent} and is compared "
-            f"with it; it trains again on what {line} learned, without the deleted data"
-        )
+        return f"{self.forgets.name} learned from data that was later deleted; this round learns without it"
 
 
 @dataclass(frozen=True)
@@ -218,12 +211,18 @@ def line_of_parents(session: Session, version_id: int | None) -> list[Version]:
     return chain
 
 
-def continuation_of(session: Session, personality_id: int) -> Continuation:
-    """Return what the personality's next round continues."""
+def starting_point(session: Session, personality_id: int) -> StartingPoint:
+    """Return what the personality's next round trains from: the champion's nearest sound starter, or the base."""
     champion = read_alias(session, personality_id).version
     line = line_of_parents(session, id_of(champion))
-    unlearned = tuple(takewhile(lambda version: not version.is_sound, line))
-    return Continuation(line[len(unlearned)] if len(unlearned) < len(line) else None, unlearned)
+    starter = next((version for version in line if version.is_sound and _is_starter(session, version)), None)
+    return StartingPoint(starter, champion if champion and champion.trained_on_deleted_data else None)
+
+
+def _is_starter(session: Session, version: Version) -> bool:
+    """Return whether the version was made from a card's examples, or imported, and so learned from no votes here."""
+    round_ = session.get(RoundRow, version.round_id) if version.round_id else None
+    return round_ is None or round_.learns_from is TrainingSource.EXAMPLES
 
 
 def require_files(version: Version | None) -> None:

@@ -15,11 +15,11 @@ import simcord
 from bot.app import ReactuneBot
 from bot.arenas.board import number_of
 from bot.arenas.host import ArenaPlan
-from bot.arenas.prompt_bank import read_bank
 from bot.chat.message_stream import RATE_LIMIT_PAUSE_S
 from bot.engine import Finish, GenerationFailed
 from reactune.doctor.command import run_checks
 from storage.adapters.folder_store import AdapterStore
+from storage.conversations.prompt_bank import read_bank
 from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin, Outcome
 from storage.database.tables import ArenaAnswerRow, ArenaRow, MemberRow, ReplyRow, ReplySpeakerRow, VoteEventRow

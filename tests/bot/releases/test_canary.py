@@ -24,7 +24,7 @@ from tests.storage.adapters.test_folder_store import publish
 
 SOON_S = 4
 """Longer than the watch's interval."""
-METRICS = {"holdout_pairs": 30, "holdout_accuracy": 0.67, "divergence": 0.5}
+METRICS = {"validation_pairs": 30, "validation_accuracy": 0.67, "divergence": 0.5}
 CHECKS = [{"name": "divergence", "outcome": "fail", "sentence": "answers moved 4.2 nats per token"}]
 
 
