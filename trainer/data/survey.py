@@ -48,9 +48,7 @@ def survey_votes(
     replies = read_replies(session, *where, _with_weaker_signs(votes.by_reply, evidence))
     corrections = read_corrections(session, *where, settings.votes)
     return Survey(
-        feedback=RoundFeedback(
-            tuple(replies), tuple(read_corrections(session, *where, settings.votes)), evidence.choices
-        ),
+        feedback=RoundFeedback(tuple(replies), tuple(corrections), evidence.choices),
         votes=votes,
         start=starting_point(session, personality_id),
         taste=learn(read_taste_data(session, evidence)),
