@@ -470,7 +470,7 @@ class TestAnnouncements:
             "**New since base:** 1 round with 9 pairs trained on (7 from answers to the same question, 2 from "
             "suggestions); 1 vote while base answered"
         )
-        assert lines[3] == "**Measured:** 30 held out · held-out accuracy 67% · divergence 0.50 nats/token"
+        assert lines[3] == "**Measured:** 30 for validation · 67% of those right · divergence 0.50 nats/token"
         assert lines[4] == "`/model rollback` brings base back."
         assert not announced.channel.last_message.mention_everyone
 
