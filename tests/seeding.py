@@ -181,6 +181,7 @@ def tiny_settings(
         "lora_rank": 4,
         "epochs": 1.0,
         "min_steps": 0,
+        "warmup_share": 0.0,
         "patience": 0,
         "dtype": "float32",
         "schedule": "",

@@ -135,9 +135,12 @@ SFT = Recipe("sft", "example answer", "demonstration.learning_rate", demonstrati
 """The loss is the mean over the answers' tokens and the end token after each answer."""
 
 
-def enough_passes(examples: int, settings: TrainingSettings) -> float:
-    """Return the passes over so many examples that make at least `min_steps` steps."""
-    return max(settings.epochs, settings.min_steps * settings.batch_size / examples)
+def for_so_many(examples: int, settings: TrainingSettings) -> TrainingSettings:
+    """Return the settings with enough passes for `min_steps` steps, and no warm-up of less than a step."""
+    passes = max(settings.epochs, settings.min_steps * settings.batch_size / examples)
+    steps = passes * examples / settings.batch_size
+    warmup = settings.warmup_share if settings.warmup_share * steps >= 1 else 0.0
+    return settings.model_copy(update={"epochs": passes, "warmup_share": warmup})
 
 
 def as_demonstrated(training: TrainingSettings, demonstration: DemonstrationSettings) -> TrainingSettings:

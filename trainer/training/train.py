@@ -15,7 +15,7 @@ from storage.models.hardware import cpu_threads, has_gpu, silence_transformers, 
 from storage.settings.sections import TrainingSettings
 from trainer.errors import TrainerError, TrainingDiverged
 from trainer.progress import Phase, ReportProgress, RoundProgress, after_others, begin_phase
-from trainer.training.recipes import SFT, Recipe, TrainingSplit, enough_passes
+from trainer.training.recipes import SFT, Recipe, TrainingSplit, for_so_many
 from trainer.training.rows import WEIGHT, Example, Row, row_tokens
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def build_trainer(
     if not kept:
         raise TrainerError(f"none of {len(rows)} {recipe.noun}s fits into training.max_tokens = {settings.max_tokens}")
     longest = max(map(row_tokens, [*kept, *watched]))
-    settings = settings.model_copy(update={"epochs": enough_passes(len(kept), settings)})
+    settings = for_so_many(len(kept), settings)
     trainer = DemonstrationTrainer if recipe.objective == SFT.objective else PreferenceTrainer
     return trainer(
         model=_load_policy(base, starter, settings, longest),

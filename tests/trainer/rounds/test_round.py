@@ -11,13 +11,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from storage.adapters.folder_store import AdapterStore
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
-from storage.database.enums import Basis, GateVerdict, PairSource, RoundStatus, Split
+from storage.database.enums import Basis, GateVerdict, PairSource, RoundStatus, Split, TrainingSource
 from storage.database.tables import ReplyRow, RoundRow
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.personalities.cards import Card
@@ -418,16 +418,33 @@ def test_a_round_that_breaks_says_so_in_a_sentence(
     assert published_folders(settings) == []
 
 
-def test_a_champion_whose_files_are_damaged_stops_the_round(
+def damage(settings: Settings, version: Version) -> None:
+    weights = settings.data.directory / "adapters" / version.digest / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+
+
+def test_a_damaged_champion_does_not_stop_a_round_that_starts_from_the_base(
     database: Database, revision: str, settings: Settings, run: Callable[..., Round]
 ) -> None:
     seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
     run()
     [version] = versions(database)
     crown(database, version)
+    damage(settings, version)
     seed(database, lambda session: add_more_siblings(session, 3, revision))
-    weights = settings.data.directory / "adapters" / version.digest / "adapter_model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1])
+    assert run().status is RoundStatus.PUBLISHED
+
+
+def test_a_damaged_starter_stops_the_round(
+    database: Database, revision: str, settings: Settings, run: Callable[..., Round]
+) -> None:
+    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
+    made = look(database, run().id)
+    [version] = versions(database)
+    of_examples = {"learns_from": TrainingSource.EXAMPLES}
+    seed(database, lambda session: session.execute(update(RoundRow).where(RoundRow.id == made.id).values(of_examples)))
+    crown(database, version)
+    damage(settings, version)
     ended = run()
     assert ended.status is RoundStatus.FAILED
     assert "truncated or altered" in ended.reason
