@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -35,6 +35,8 @@ class Version:
     withdrawn_at: datetime | None = None
     """The time its files were deleted."""
     withdrawn_because: str = ""
+    evidence: dict[str, Any] = field(default_factory=dict)
+    """What people chose between it and the champion, and since that decided, the reason."""
 
     @property
     def name(self) -> str:
@@ -131,6 +133,21 @@ def register(
     session.flush()
     notify(session)
     return from_row(Version, row)
+
+
+def note_evidence(session: Session, version: Version, evidence: dict[str, Any]) -> None:
+    """Store what people chose so far."""
+    session.execute(update(VersionRow).where(VersionRow.id == version.id).values(evidence=evidence))
+
+
+def settle(session: Session, version: Version, verdict: GateVerdict, evidence: dict[str, Any]) -> bool:
+    """Give a version that waits for people's choices their verdict; return False if it does not wait any more."""
+    waits = VersionRow.verdict == GateVerdict.NOT_ENOUGH_EVIDENCE
+    settled = session.execute(
+        update(VersionRow).where(VersionRow.id == version.id, waits).values(verdict=verdict, evidence=evidence)
+    )
+    notify(session)
+    return changed_rows(settled) == 1
 
 
 def find_version(session: Session, version_id: int | None) -> Version | None:
@@ -278,9 +295,11 @@ def _swap(session: Session, personality_id: int, before: Alias, to: Version | No
 
 
 def failed_checks(session: Session, version: Version) -> list[str]:
-    """Return the gate's sentences about the checks that the version did not pass."""
+    """Return the gate's sentences about the checks that the version did not pass, and people's choices against it."""
     gate = session.scalar(select(RoundRow.gate).where(RoundRow.id == version.round_id)) or {}
-    return [check["sentence"] for check in gate.get("checks", ()) if check["outcome"] != GateVerdict.PASS]
+    failed = [check["sentence"] for check in gate.get("checks", ()) if check["outcome"] != GateVerdict.PASS]
+    dropped = version.verdict is GateVerdict.FAIL and version.evidence.get("reason")
+    return [*failed, dropped] if dropped else failed
 
 
 def ask_gate(session: Session, version: Version | None, *, override: bool, reason: str) -> bool:

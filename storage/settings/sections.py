@@ -409,16 +409,14 @@ class GateSettings(Section):
 
 
 class ReleaseSettings(Section):
-    """Promotion of a version that passed the gate."""
+    """Promotion of new versions, and canaries."""
 
     auto_promote: bool = False
-    """Release a version that passed the gate without waiting for an admin."""
-    canary_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Share of conversations that an automatic release answers as a canary; 0 releases to everyone at once."""
-    canary_alpha: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
-    """Maximum probability that a canary prefers one of two equally liked versions."""
-    canary_max_votes: Count = 400
-    """Votes and failures of the challenger, unweighted, after which a canary is inconclusive."""
+    """Release a version without waiting for an admin, once people's choices say that it is better."""
+    canary_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
+    """Share of answers with a blind second one while a canary runs."""
+    canary_days: Annotated[float, Field(gt=0.0, le=36_500.0)] = 14.0
+    """Days after which a canary ends without a result."""
     announce_channel: Annotated[int, Field(ge=0)] = 0
     """ID of the channel where new champions are announced; 0: none."""
 
