@@ -14,16 +14,16 @@ from sqlalchemy.orm import Session, aliased
 from storage.conversations.replies import FINISHED_WHOLE
 from storage.database.enums import NOBODY, Origin
 from storage.database.tables import ArenaAnswerRow, ComparisonRow, CorrectionRow, OptOutRow, ReplyRow
-from storage.members import Pseudonym, Pseudonyms, home_of, read_pseudonyms
+from storage.members import Pseudonym, Pseudonyms, read_pseudonyms
 from storage.settings.sections import Settings
 from storage.votes.corrections import wrong_facts
 from storage.votes.votes import Vote
-from storage.votes.weights import CurrentVote, VoteWeights, counted_votes, quarantined
+from storage.votes.weights import CurrentVote, counted_votes, quarantined, weigh_by_account
 
 NEWEST_ANSWERS = 10_000
 """Votes on older answers are not read: they say little about today's members."""
 REPLACED_WEIGHT = 0.3
-"""Weight of asking for another answer, as a dislike of the one before."""
+"""Weight of asking for another answer, as a dislike of the one before, by an account that counts in full."""
 
 
 class Opinion(NamedTuple):
@@ -74,7 +74,7 @@ def read_taste_evidence(session: Session, personality_id: int, settings: Setting
     # A vote that does not count must not come back as a suggestion.
     uncounted = quarantined(session, personality_id) | wrong_facts(session, personality_id)
     said |= {(reply_id, pseudonyms.of(user_id)) for reply_id, user_id in uncounted}
-    weaker = [*_corrected(session, personality_id, settings), *_replaced(session, personality_id)]
+    weaker = [*_corrected(session, personality_id, settings), *_replaced(session, personality_id, settings)]
     for reply_id, user_id, weight, given_at in weaker:
         voter = pseudonyms.of(user_id)
         if user_id not in silent and (reply_id, voter) not in said:
@@ -127,17 +127,22 @@ def _comparisons(
 ) -> Iterator[tuple[int, Preference]]:
     """Yield what members said of blind second answers, each with the member's user ID."""
     rows = session.execute(
-        select(ComparisonRow, ReplyRow.guild_id, ReplyRow.basis)
+        select(
+            ComparisonRow.first_id,
+            ComparisonRow.second_id,
+            ComparisonRow.better_id,
+            ComparisonRow.user_id,
+            ComparisonRow.created_at,
+            ReplyRow.guild_id,
+            ReplyRow.basis,
+        )
         .join(ReplyRow, ReplyRow.id == ComparisonRow.first_id)
         .where(ReplyRow.personality_id == personality_id)
         .order_by(ComparisonRow.created_at)
-    ).all()
-    weights = VoteWeights(session, settings.votes)
-    for row, guild_id, basis in rows:
-        account, membership = weights.weights(home_of(guild_id, basis), row.user_id, row.created_at)
-        if account * membership > 0:
-            answers, voter = (row.first_id, row.second_id), pseudonyms.of(row.user_id)
-            yield row.user_id, Preference(answers, row.better_id, voter, account * membership, row.created_at)
+    )
+    for row, weight in weigh_by_account(session, settings.votes, rows):
+        answers, voter = (row.first_id, row.second_id), pseudonyms.of(row.user_id)
+        yield row.user_id, Preference(answers, row.better_id, voter, weight, row.created_at)
 
 
 def _corrected(session: Session, personality_id: int, settings: Settings) -> Iterator[tuple[int, int, float, datetime]]:
@@ -145,7 +150,7 @@ def _corrected(session: Session, personality_id: int, settings: Settings) -> Ite
     rows = session.execute(
         select(
             CorrectionRow.reply_id,
-            CorrectionRow.author_id,
+            CorrectionRow.author_id.label("user_id"),
             CorrectionRow.created_at,
             ReplyRow.guild_id,
             ReplyRow.basis,
@@ -156,19 +161,22 @@ def _corrected(session: Session, personality_id: int, settings: Settings) -> Ite
             CorrectionRow.withdrawn_at.is_(None),
             CorrectionRow.author_id != NOBODY,
         )
-    ).all()
-    weights = VoteWeights(session, settings.votes)
-    for reply_id, user_id, created_at, guild_id, basis in rows:
-        account, membership = weights.weights(home_of(guild_id, basis), user_id, created_at)
-        if account * membership > 0:
-            yield reply_id, user_id, account * membership, created_at
+    )
+    for row, weight in weigh_by_account(session, settings.votes, rows):
+        yield row.reply_id, row.user_id, weight, row.created_at
 
 
-def _replaced(session: Session, personality_id: int) -> Iterator[tuple[int, int, float, datetime]]:
+def _replaced(session: Session, personality_id: int, settings: Settings) -> Iterator[tuple[int, int, float, datetime]]:
     """Yield (reply id, user id, weight, moment) of each answer that a member asked to be replaced."""
     later = aliased(ReplyRow)
     rows = session.execute(
-        select(ReplyRow.id, later.author_id, later.created_at)
+        select(
+            ReplyRow.id.label("reply_id"),
+            later.author_id.label("user_id"),
+            later.created_at,
+            later.guild_id,
+            later.basis,
+        )
         .join(
             later,
             (later.personality_id == ReplyRow.personality_id)
@@ -185,5 +193,5 @@ def _replaced(session: Session, personality_id: int) -> Iterator[tuple[int, int,
         )
         .order_by(later.id)
     )
-    for reply_id, user_id, created_at in rows:
-        yield reply_id, user_id, REPLACED_WEIGHT, created_at
+    for row, weight in weigh_by_account(session, settings.votes, rows):
+        yield row.reply_id, row.user_id, REPLACED_WEIGHT * weight, row.created_at

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
 from itertools import pairwise
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Row, Select, func, select
 from sqlalchemy.orm import Session
 
 from storage.database.enums import QuarantineStatus
@@ -299,6 +299,21 @@ class VoteWeights:
         if home is not None and self._settings.membership_days:
             joined_at = self._memberships.since(home, user_id, given_at)
         return weights_of(given_at, self._account_creation(user_id), joined_at, self._settings)
+
+
+def weigh_by_account(
+    session: Session, settings: VoteSettings, rows: Iterable[Row[*tuple[Any, ...]]]
+) -> Iterator[tuple[Row[*tuple[Any, ...]], float]]:
+    """Yield each row that counts, with its weight by account age and membership, above 0 and up to 1.
+
+    A row has `user_id`, whoever said it, `created_at`, when, and `guild_id` and `basis` of the answer that it is about.
+    """
+    homes = [(row, home_of(row.guild_id, row.basis)) for row in rows]
+    weights = VoteWeights(session, settings, {(home, row.user_id) for row, home in homes})
+    for row, home in homes:
+        account, membership = weights.weights(home, row.user_id, row.created_at)
+        if account * membership > 0:
+            yield row, account * membership
 
 
 def weigh_votes(
