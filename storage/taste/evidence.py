@@ -16,6 +16,7 @@ from storage.database.enums import NOBODY, Origin
 from storage.database.tables import ArenaAnswerRow, ComparisonRow, CorrectionRow, OptOutRow, ReplyRow
 from storage.members import Pseudonym, Pseudonyms, read_pseudonyms
 from storage.settings.sections import Settings
+from storage.taste.voter_caps import cap_factors
 from storage.votes.corrections import wrong_facts
 from storage.votes.votes import Vote
 from storage.votes.weights import CurrentVote, counted_votes, quarantined, weigh_by_account
@@ -62,7 +63,7 @@ class TasteEvidence:
 
 
 def read_taste_evidence(session: Session, personality_id: int, settings: Settings) -> TasteEvidence:
-    """Return what counts: no votes in quarantine, of wrong facts, or of people who opted out."""
+    """Return what counts: no votes in quarantine, of wrong facts, or of people who opted out; nobody's too much."""
     if not settings.privacy.learn_from_reactions:
         return TasteEvidence((), ())
     pseudonyms = read_pseudonyms(session)
@@ -88,9 +89,23 @@ def read_taste_evidence(session: Session, personality_id: int, settings: Setting
             if user_id not in silent
         ),
     ]
-    return TasteEvidence(
+    found = TasteEvidence(
         tuple(sorted(opinions, key=lambda one: (one.given_at, one.reply_id, one.voter))),
         tuple(sorted(choices, key=lambda one: (one.given_at, one.reply_ids, one.voter))),
+    )
+    return _capped(found, settings.votes.max_voter_share)
+
+
+def _capped(evidence: TasteEvidence, max_share: float) -> TasteEvidence:
+    """Return the evidence with the weights of those lowered who said much more than others."""
+    totals: dict[Pseudonym, float] = defaultdict(float)
+    for one in (*evidence.opinions, *evidence.choices):
+        totals[one.voter] += one.weight
+    if not (factors := cap_factors(totals, max_share)):
+        return evidence
+    return TasteEvidence(
+        tuple(one._replace(weight=one.weight * factors.get(one.voter, 1.0)) for one in evidence.opinions),
+        tuple(one._replace(weight=one.weight * factors.get(one.voter, 1.0)) for one in evidence.choices),
     )
 
 

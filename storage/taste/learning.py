@@ -130,7 +130,9 @@ def _evidence(data: TasteData) -> float:
         ratios = np.concatenate(
             [_thumb_ratios(coming.thumbs, with_measures, without), _choice_ratios(coming.choices, with_measures)]
         )
-        capital = capital * np.prod(1 + STAKES[:, None] * (ratios - 1), axis=1)
+        weights = np.concatenate([coming.thumbs.weight, coming.choices.weight])
+        # A vote that counts less stakes less, so that one busy voter cannot lose everybody's capital.
+        capital = capital * np.prod(1 + STAKES[:, None] * weights * (ratios - 1), axis=1)
         known = soon
     return float(capital.mean())
 
