@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session, aliased
 
 from storage.conversations.replies import FINISHED_WHOLE
@@ -60,10 +60,12 @@ class TasteEvidence:
 
     opinions: tuple[Opinion, ...]
     choices: tuple[Preference, ...]
+    factors: Mapping[Pseudonym, float] = field(default_factory=dict)
+    """By how much to multiply the weights of those who said much more than others; 1 is absent."""
 
 
 def read_taste_evidence(session: Session, personality_id: int, settings: Settings) -> TasteEvidence:
-    """Return what counts: no votes in quarantine, of wrong facts, or of people who opted out; nobody's too much."""
+    """Return what counts: no votes in quarantine, of wrong facts, or of people who opted out."""
     if not settings.privacy.learn_from_reactions:
         return TasteEvidence((), ())
     pseudonyms = read_pseudonyms(session)
@@ -89,24 +91,31 @@ def read_taste_evidence(session: Session, personality_id: int, settings: Setting
             if user_id not in silent
         ),
     ]
-    found = TasteEvidence(
+    return TasteEvidence(
         tuple(sorted(opinions, key=lambda one: (one.given_at, one.reply_id, one.voter))),
         tuple(sorted(choices, key=lambda one: (one.given_at, one.reply_ids, one.voter))),
+        _factors((*opinions, *choices), settings.votes.max_voter_share),
     )
-    return _capped(found, settings.votes.max_voter_share)
 
 
-def _capped(evidence: TasteEvidence, max_share: float) -> TasteEvidence:
-    """Return the evidence with the weights of those lowered who said much more than others."""
+def read_thumbs_on(
+    session: Session, personality_id: int, settings: Settings, reply_ids: Collection[int]
+) -> list[Opinion] | None:
+    """Return the votes on these answers that count, oldest first; None if some of them are choices, as in arenas."""
+    if session.scalar(select(ArenaAnswerRow.reply_id).where(ArenaAnswerRow.reply_id.in_(reply_ids)).limit(1)):
+        return None
+    pseudonyms = read_pseudonyms(session)
+    votes = counted_votes(session, personality_id, settings.votes, reply_ids=reply_ids)
+    return sorted(
+        (_opinion(vote, pseudonyms) for vote in votes), key=lambda one: (one.given_at, one.reply_id, one.voter)
+    )
+
+
+def _factors(said: Iterable[Opinion | Preference], max_share: float) -> dict[Pseudonym, float]:
     totals: dict[Pseudonym, float] = defaultdict(float)
-    for one in (*evidence.opinions, *evidence.choices):
+    for one in said:
         totals[one.voter] += one.weight
-    if not (factors := cap_factors(totals, max_share)):
-        return evidence
-    return TasteEvidence(
-        tuple(one._replace(weight=one.weight * factors.get(one.voter, 1.0)) for one in evidence.opinions),
-        tuple(one._replace(weight=one.weight * factors.get(one.voter, 1.0)) for one in evidence.choices),
-    )
+    return cap_factors(totals, max_share)
 
 
 def _opinion(vote: CurrentVote, pseudonyms: Pseudonyms) -> Opinion:
@@ -183,7 +192,14 @@ def _corrected(session: Session, personality_id: int, settings: Settings) -> Ite
 
 def _replaced(session: Session, personality_id: int, settings: Settings) -> Iterator[tuple[int, int, float, datetime]]:
     """Yield (reply id, user id, weight, moment) of each answer that a member asked to be replaced."""
-    later = aliased(ReplyRow)
+    later, again = aliased(ReplyRow), aliased(ReplyRow)
+    # Answers to a common prompt, such as "hi", are many: the messages that were answered again are searched first.
+    answered_again = (
+        select(again.source_message_id)
+        .where(again.personality_id == personality_id, again.origin == Origin.CHAT)
+        .group_by(again.source_message_id)
+        .having(func.count() > 1)
+    )
     rows = session.execute(
         select(
             ReplyRow.id.label("reply_id"),
@@ -202,6 +218,7 @@ def _replaced(session: Session, personality_id: int, settings: Settings) -> Iter
         .where(
             ReplyRow.personality_id == personality_id,
             ReplyRow.origin == Origin.CHAT,
+            ReplyRow.source_message_id.in_(answered_again),
             later.origin == Origin.CHAT,
             later.author_id != NOBODY,
             ReplyRow.outcome.in_(FINISHED_WHOLE),

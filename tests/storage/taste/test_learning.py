@@ -101,9 +101,7 @@ def measures_of(answers: Sequence[str]) -> dict[int, NDArray[Any]]:
 
 def equal(first: TasteData, second: TasteData) -> bool:
     """Return whether both hold the same votes in the same order."""
-    sides = [
-        [one.order, one.voters, *vars(one.thumbs).values(), *vars(one.choices).values()] for one in (first, second)
-    ]
+    sides = [[one.order, one.names, *vars(one.thumbs).values(), *vars(one.choices).values()] for one in (first, second)]
     return all(np.array_equal(a, b) for a, b in zip(*sides, strict=True))
 
 
@@ -225,7 +223,7 @@ def test_what_came_before_and_what_comes_are_the_parts_of_the_whole(
         alone = arrange(of_part, POOL_MEASURES)
         voters = list(dict.fromkeys(one.voter for one in votes if isinstance(one, Opinion)))
         places = [voters.index(one.voter) for one in of_part if isinstance(one, Opinion)]
-        assert equal(part, replace(alone, thumbs=replace(alone.thumbs, voter=places), voters=whole.voters))
+        assert equal(part, replace(alone, thumbs=replace(alone.thumbs, voter=places), names=whole.names))
 
 
 @pytest.fixture

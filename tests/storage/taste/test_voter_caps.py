@@ -13,7 +13,7 @@ from storage.database.enums import Origin
 from storage.members import Pseudonym
 from storage.settings.sections import Settings, VoteSettings
 from storage.taste.evidence import read_taste_evidence
-from storage.taste.learning import learn_taste
+from storage.taste.learning import learn_taste, read_taste_data
 from storage.taste.voter_caps import cap_factors
 from storage.votes.comparisons import Better, compare
 from storage.votes.votes import Vote
@@ -112,10 +112,11 @@ def test_thumbs_and_choices_of_one_voter_count_together(session: Session, person
         first, second = add_reply(session, prompt=f"{i}"), add_reply(session, prompt=f"{i}", origin=Origin.ALTERNATIVE)
         compare(session, first, second, BOB, Better.FIRST)
     session.flush()
-    found = read_taste_evidence(session, personality_id, Settings())
+    evidence = read_taste_evidence(session, personality_id, Settings())
     (bob,) = pseudonyms_of(session, BOB)
-    weights = [one.weight for one in (*found.opinions, *found.choices) if one.voter == bob]
-    assert len(weights) == 30
-    assert sum(weights) == pytest.approx(counted([30.0, *[5.0] * 9])[0])
-    assert len(set(weights)) == 1
-    assert {one.weight for one in found.opinions if one.voter != bob} == {1.0}
+    assert [one.weight for one in (*evidence.opinions, *evidence.choices)] == [1.0] * 75
+    assert evidence.factors == {bob: counted([30.0, *[5.0] * 9])[0] / 30}
+    data = read_taste_data(session, evidence)
+    lowered = evidence.factors[bob]
+    assert sorted(data.thumbs.weight.tolist()) == [lowered] * 10 + [1.0] * 45
+    assert data.choices.weight.tolist() == [lowered] * 20
