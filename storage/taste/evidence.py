@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from storage.conversations.replies import FINISHED_WHOLE
 from storage.database.enums import NOBODY, Origin
@@ -192,38 +192,34 @@ def _corrected(session: Session, personality_id: int, settings: Settings) -> Ite
 
 def _replaced(session: Session, personality_id: int, settings: Settings) -> Iterator[tuple[int, int, float, datetime]]:
     """Yield (reply id, user id, weight, moment) of each answer that a member asked to be replaced."""
-    later, again = aliased(ReplyRow), aliased(ReplyRow)
-    # Answers to a common prompt, such as "hi", are many: the messages that were answered again are searched first.
-    answered_again = (
-        select(again.source_message_id)
-        .where(again.personality_id == personality_id, again.origin == Origin.CHAT)
-        .group_by(again.source_message_id)
-        .having(func.count() > 1)
-    )
-    rows = session.execute(
+    answers = (
         select(
-            ReplyRow.id.label("reply_id"),
-            later.author_id.label("user_id"),
-            later.created_at,
-            later.guild_id,
-            later.basis,
-        )
-        .join(
-            later,
-            (later.personality_id == ReplyRow.personality_id)
-            & (later.prompt_digest == ReplyRow.prompt_digest)
-            & (later.source_message_id == ReplyRow.source_message_id)
-            & (later.id > ReplyRow.id),
+            ReplyRow.id,
+            ReplyRow.source_message_id,
+            ReplyRow.prompt_digest,
+            ReplyRow.outcome,
+            ReplyRow.author_id.label("user_id"),
+            ReplyRow.created_at,
+            ReplyRow.guild_id,
+            ReplyRow.basis,
+            func.count().over(partition_by=ReplyRow.source_message_id).label("answers"),
         )
         .where(
             ReplyRow.personality_id == personality_id,
             ReplyRow.origin == Origin.CHAT,
-            ReplyRow.source_message_id.in_(answered_again),
-            later.origin == Origin.CHAT,
-            later.author_id != NOBODY,
-            ReplyRow.outcome.in_(FINISHED_WHOLE),
+            ReplyRow.source_message_id.is_not(None),
         )
-        .order_by(later.id)
+        .subquery()
     )
-    for row, weight in weigh_by_account(session, settings.votes, rows):
-        yield row.reply_id, row.user_id, REPLACED_WEIGHT * weight, row.created_at
+    rows = session.execute(select(answers).where(answers.c.answers > 1).order_by(answers.c.id)).all()
+    known = [row for row in rows if row.user_id != NOBODY]
+    weights = {row.id: weight for row, weight in weigh_by_account(session, settings.votes, known)}
+    # Paired here: a common prompt, such as "hi", has many answers, which a database would compare with each other.
+    before: dict[tuple[int, str], list[int]] = defaultdict(list)
+    for row in rows:
+        earlier = before[row.source_message_id, row.prompt_digest]
+        if row.id in weights:
+            for reply_id in earlier:
+                yield reply_id, row.user_id, REPLACED_WEIGHT * weights[row.id], row.created_at
+        if row.outcome in FINISHED_WHOLE:
+            earlier.append(row.id)

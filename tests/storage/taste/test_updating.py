@@ -15,7 +15,7 @@ from storage.database.tables import ReplyRow
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import withdraw_consent
 from storage.settings.sections import PrivacySettings, Settings
-from storage.taste.learning import UNJUDGED, arrange, learn, learn_more
+from storage.taste.learning import MANY, UNJUDGED, arrange, learn, learn_more
 from storage.taste.updating import KnownTaste, learn_all, learn_votes_on
 from storage.votes.arenas import PickGesture, pick, read_arena_answers
 from storage.votes.votes import Vote
@@ -39,6 +39,17 @@ def test_votes_that_are_added_are_predicted_and_learned_as_if_they_had_been_ther
     assert equal(taste.data, whole.data)
     assert taste.evidence == pytest.approx(whole.evidence, rel=1e-6)
     assert np.corrcoef(taste.score(answers), whole.score(answers))[0, 1] > 0.99
+
+
+def test_one_newton_step_for_each_of_many_votes_finds_the_same_taste() -> None:
+    opinions, answers = votes_by(brief, 300)
+    votes = [one._replace(given_at=later(i)) for i, one in enumerate(opinions * 8)]
+    measures = measures_of(answers)
+    taste = learn(arrange(votes[:MANY], measures))
+    for start in range(MANY, MANY + 30):
+        taste = learn_more(taste, votes[start : start + 1], measures)
+    whole = learn(arrange(votes[: MANY + 30], measures))
+    assert np.corrcoef(taste.score(answers), whole.score(answers))[0, 1] > 0.999
 
 
 def test_votes_are_added_after_choices() -> None:
