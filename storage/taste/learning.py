@@ -15,7 +15,7 @@ from storage.database.tables import ReplyMeasuresRow, ReplyRow
 from storage.members import Pseudonym
 from storage.settings.sections import Settings
 from storage.taste.evidence import Opinion, Preference, TasteEvidence, read_taste_evidence
-from storage.taste.measures import MEASURES, REVISION, measure_style, scaled, unpack_numbers
+from storage.taste.measures import MEASURES, REVISION, measure_style, pack_numbers, scaled, unpack_numbers
 from storage.taste.model import Choices, Floats, Posterior, Thumbs, choice_shares, fit, prior
 
 GROUPS = tuple(measure.group.value for measure in MEASURES)
@@ -34,6 +34,7 @@ MOST_LOG_CAPITAL = 100.0
 MANY = 2_000
 """With so many votes, one more does not change how strong the priors should be, and one Newton step finds the rest."""
 IDS_AT_ONCE = 1_000
+PACKED_BYTES = len(pack_numbers([0.0] * len(MEASURES)))
 WORDS = [measure.name for measure in MEASURES].index("words")
 REST_WORDS = 26
 """How many words an answer that goes on after 16 will have in addition, on average over the everyday answers."""
@@ -267,7 +268,7 @@ def _rows(measures: Mapping[int, NDArray[Any]], reply_ids: Sequence[int]) -> Flo
 
 
 def read_measures(session: Session, reply_ids: set[int]) -> dict[int, NDArray[Any]]:
-    """Return the measures by reply; those of another set of measures are computed again from the answer."""
+    """Return the measures by reply; those of another set of measures, or damaged, are taken again from the answer."""
     found: dict[int, NDArray[Any]] = {}
     wanted = sorted(reply_ids)
     for start in range(0, len(wanted), IDS_AT_ONCE):
@@ -275,7 +276,9 @@ def read_measures(session: Session, reply_ids: set[int]) -> dict[int, NDArray[An
         stored = select(ReplyMeasuresRow.reply_id, ReplyMeasuresRow.numbers).where(
             ReplyMeasuresRow.reply_id.in_(some), ReplyMeasuresRow.revision == REVISION
         )
-        found |= {reply_id: unpack_numbers(numbers) for reply_id, numbers in session.execute(stored)}
+        for reply_id, numbers in session.execute(stored):
+            if len(numbers) == PACKED_BYTES and np.isfinite(unpacked := unpack_numbers(numbers)).all():
+                found[reply_id] = unpacked
         missing = [reply_id for reply_id in some if reply_id not in found]
         answers = select(ReplyRow.id, ReplyRow.answer).where(ReplyRow.id.in_(missing), ReplyRow.answer != "")
         found |= {reply_id: np.array(measure_style(answer)) for reply_id, answer in session.execute(answers)}
