@@ -94,7 +94,7 @@ def make_services(
     def on_stored(vote: StoredVote) -> None:
         metrics.count_vote(vote)
         if vote.personality_id is not None:
-            tastes.note_vote(vote.personality_id)
+            tastes.note_vote(vote.personality_id, vote.reply_id)
 
     vote_queue = VoteQueue(database, tasks, on_stored, partial(client.dispatch, "both_thumbs"))
     write_queue = WriteBehindQueue(database, tasks)

@@ -1,15 +1,19 @@
-"""Keeps the taste of each personality in memory, and learns it again after votes."""
+"""Keeps the taste of each personality in memory: adds votes as they come, and learns everything again now and then."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Mapping
 from functools import partial
+
+from sqlalchemy.orm import Session
 
 from bot.background import BackgroundTasks, retry_until_available
 from storage.database.database import Database
 from storage.settings.sections import Settings
-from storage.taste.learning import LearnedTaste, learn_taste
+from storage.taste.learning import LearnedTaste
+from storage.taste.updating import KnownTaste, learn_all, learn_votes_on
 
 REST = 20.0
 """After learning, wait this many times as long as it took, so that a busy server spends its time on answers."""
@@ -22,9 +26,10 @@ class Tastes:
         self._database = database
         self._settings = settings
         self._tasks = tasks
-        self._learned: dict[int, LearnedTaste | None] = {}
+        self._known: dict[int, KnownTaste | None] = {}
         """By personality; None until it is learned."""
-        self._stale: set[int] = set()
+        self._stale: dict[int, set[int] | None] = {}
+        """By personality, the answers with new votes; None to learn everything again."""
         self._is_learning = False
         self._rests_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -32,10 +37,11 @@ class Tastes:
 
     def of(self, personality_id: int) -> LearnedTaste | None:
         """Return what is learned so far; None before the first time, which this call starts."""
-        if personality_id not in self._learned:
-            self._learned[personality_id] = None
-            self._learn_soon({personality_id})
-        return self._learned[personality_id]
+        if personality_id not in self._known:
+            self._known[personality_id] = None
+            self._learn_soon({personality_id: None})
+        known = self._known[personality_id]
+        return known.taste if known else None
 
     def watch(self) -> None:
         """Learn the tastes in memory again now and then."""
@@ -44,22 +50,25 @@ class Tastes:
     def close(self) -> None:
         """Forget everything, so that nothing is learned any more."""
         self._stale.clear()
-        self._learned.clear()
+        self._known.clear()
         for waiting in (self._timer, self._watching):
             if waiting is not None:
                 waiting.cancel()
 
-    def note_vote(self, personality_id: int) -> None:
-        """Learn from a new vote on an answer of this personality, soon."""
-        if personality_id in self._learned:
-            self._learn_soon({personality_id})
+    def note_vote(self, personality_id: int, reply_id: int) -> None:
+        """Learn from a new vote on this answer of the personality, soon."""
+        if personality_id in self._known:
+            self._learn_soon({personality_id: {reply_id}})
 
     async def refresh(self) -> None:
         """Learn all tastes in memory again."""
-        self._learn_soon(set(self._learned))
+        self._learn_soon(dict.fromkeys(self._known))
 
-    def _learn_soon(self, personality_ids: set[int]) -> None:
-        self._stale |= personality_ids
+    def _learn_soon(self, stale: Mapping[int, set[int] | None]) -> None:
+        for personality_id, reply_ids in stale.items():
+            waiting = self._stale.get(personality_id, set())
+            both = None if waiting is None or reply_ids is None else waiting | reply_ids
+            self._stale[personality_id] = both
         if not self._stale or self._is_learning:
             return
         self._is_learning = True
@@ -69,15 +78,21 @@ class Tastes:
             self._begin()
 
     def _begin(self) -> None:
-        self._tasks.spawn(self._learn(self._stale.pop()), "learn a taste")
+        personality_id = next(iter(self._stale))
+        reply_ids = self._stale.pop(personality_id)
+        self._tasks.spawn(self._learn(personality_id, reply_ids), "learn a taste")
 
-    async def _learn(self, personality_id: int) -> None:
+    async def _learn(self, personality_id: int, reply_ids: set[int] | None) -> None:
         began = time.perf_counter()
-        work = partial(self._database.read, learn_taste, personality_id, self._settings)
+        known = self._known.get(personality_id)
+        learn: Callable[[Session, int, Settings], KnownTaste] = learn_all
+        if known is not None and reply_ids is not None:
+            learn = partial(learn_votes_on, known=known, reply_ids=reply_ids)
+        work = partial(self._database.read, learn, personality_id, self._settings)
         try:
-            self._learned[personality_id] = await retry_until_available(work, "Learning a taste")
+            self._known[personality_id] = await retry_until_available(work, "Learning a taste")
         finally:
             now = time.perf_counter()
             self._rests_until = now + REST * (now - began)
             self._is_learning = False
-            self._learn_soon(set())
+            self._learn_soon({})

@@ -19,7 +19,7 @@ from storage.insights.lineage import (
     SourceVoter,
     TracedReply,
 )
-from storage.insights.vote_outcomes import PairRole, VoteOutcome, VoteStatus, VoteUse
+from storage.insights.vote_outcomes import PairRole, TasteUse, VoteOutcome, VoteStatus, VoteUse
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.training.trainable import Obstacle
 from storage.votes.votes import Vote
@@ -45,6 +45,13 @@ OBSTACLES = {
     Obstacle.NO_CONSENT: "not everyone quoted in that conversation allows training",
     Obstacle.OTHER_BASE: "a different base model gave that answer",
     Obstacle.UNFINISHED: "that answer was not finished",
+}
+TASTE = {
+    TasteUse.COUNTS: "counts in what people here like",
+    TasteUse.WRONG_FACT: "says nothing about what people here like: it is about a fact, not about the style",
+    TasteUse.NO_PICK: "says nothing about what people here like: of an arena, only the pick does",
+    TasteUse.OPTED_OUT: "doesn't count in what people here like, because of `/privacy opt-out`",
+    TasteUse.SWITCHED_OFF: "doesn't count in what people here like: learning from reactions is switched off",
 }
 VERDICTS = {
     GateVerdict.PASS: "passed the gate",
@@ -205,6 +212,8 @@ def _parts(outcome: VoteOutcome) -> list[str]:
         parts = [f"{parts[0]}: {OBSTACLES[outcome.obstacle]}"]
     if 0 < outcome.weight < 1 and outcome.vote is not None:
         parts.append(f"counts as {outcome.weight:.0%} of a vote, because the account or the membership here was new")
+    if outcome.taste in TASTE:
+        parts.append(TASTE[outcome.taste])
     return parts + [_use(use) for use in outcome.uses]
 
 

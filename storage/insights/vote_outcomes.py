@@ -145,6 +145,19 @@ class VoteStatus(StrEnum):
     WAITING = "waiting"
 
 
+class TasteUse(StrEnum):
+    """Whether a vote counts in what is learned of people's likings, and why not."""
+
+    COUNTS = "counts"
+    VOID = "void"
+    """It counts nowhere, as its status says: withdrawn, too new, on hold or excluded."""
+    WRONG_FACT = "wrong fact"
+    NO_PICK = "no pick"
+    """In an arena, people choose: only the pick counts."""
+    OPTED_OUT = "opted out"
+    SWITCHED_OFF = "switched off"
+
+
 @dataclass(frozen=True)
 class VoteOutcome:
     """The outcome of a member's vote on one reply."""
@@ -164,6 +177,7 @@ class VoteOutcome:
     """Newest round first."""
     personality: str
     """Name of the personality that answered."""
+    taste: TasteUse
 
 
 def replies_on_message(session: Session, message_id: int) -> set[int]:
@@ -226,12 +240,17 @@ def _outcomes(
     quarantines = read_quarantine_periods(session, tables.QuarantinedVoteRow.user_id == user_id)
     uses = read_uses(session, user_id, personality.id, histories, quarantines)
     weights, factual = VoteWeights(session, settings.votes), wrong_facts(session, personality.id)
+    silenced = _why_silent(session, user_id, settings.privacy)
+    arenas = set(
+        session.scalars(select(tables.ArenaAnswerRow.reply_id).where(tables.ArenaAnswerRow.reply_id.in_(voted)))
+    )
     outcomes = []
     for reply_id, answer, guild_id, basis in replies:
         history, quarantined = histories[reply_id, user_id], quarantines.get((reply_id, user_id), [])
         weight = prod(weights.weights(home_of(guild_id, basis), user_id, history.last_set_at))
         used, obstacle = tuple(uses.get(reply_id, ())) if weight else (), obstacles.get(reply_id)
-        is_factual = history.now is Vote.DOWN and (reply_id, user_id) in factual
+        is_down = history.now is Vote.DOWN
+        is_factual = is_down and (reply_id, user_id) in factual
         outcomes.append(
             VoteOutcome(
                 reply_id=reply_id,
@@ -244,9 +263,30 @@ def _outcomes(
                 obstacle=obstacle,
                 uses=used,
                 personality=personality.name,
+                taste=_taste_use(
+                    is_void=history.now is None or not weight or _quarantine_status(quarantined) is not None,
+                    silenced=silenced,
+                    is_factual=is_factual,
+                    is_no_pick=is_down and reply_id in arenas,
+                ),
             )
         )
     return outcomes
+
+
+def _why_silent(session: Session, user_id: int, privacy: PrivacySettings) -> TasteUse | None:
+    """Return why nothing is learned from this member's votes, or None."""
+    if not privacy.learn_from_reactions:
+        return TasteUse.SWITCHED_OFF
+    return TasteUse.OPTED_OUT if session.get(tables.OptOutRow, user_id) else None
+
+
+def _taste_use(*, is_void: bool, silenced: TasteUse | None, is_factual: bool, is_no_pick: bool) -> TasteUse:
+    if is_void:
+        return TasteUse.VOID
+    if silenced:
+        return silenced
+    return TasteUse.WRONG_FACT if is_factual else TasteUse.NO_PICK if is_no_pick else TasteUse.COUNTS
 
 
 def _status_of(

@@ -294,7 +294,7 @@ class VoteSettings(Section):
     membership_days: Days = 7.0
     """Days of membership after which votes and suggestions count in full, rising from zero; 0 disables it."""
     max_voter_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
-    """Maximum share of a round per voter, of those who carry more than 16 pairs; 1 disables it."""
+    """Maximum share of a round, and of a taste, per voter; more while voters are few; 1 disables it."""
     burst_votes: Annotated[int, Field(ge=0)] = 5
     """New or silent accounts that must cast the same vote to be quarantined as a burst; 0 disables it."""
     burst_minutes: Positive = 60.0

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from storage.conversations.replies import FINISHED_WHOLE
 from storage.database.enums import NOBODY, Origin
 from storage.database.tables import ArenaAnswerRow, ComparisonRow, CorrectionRow, OptOutRow, ReplyRow
-from storage.members import Pseudonym, Pseudonyms, home_of, read_pseudonyms
+from storage.members import Pseudonym, Pseudonyms, read_pseudonyms
 from storage.settings.sections import Settings
+from storage.taste.voter_caps import cap_factors
 from storage.votes.corrections import wrong_facts
 from storage.votes.votes import Vote
-from storage.votes.weights import CurrentVote, VoteWeights, counted_votes, quarantined
+from storage.votes.weights import CurrentVote, counted_votes, quarantined, weigh_by_account
 
 NEWEST_ANSWERS = 10_000
 """Votes on older answers are not read: they say little about today's members."""
 REPLACED_WEIGHT = 0.3
-"""Weight of asking for another answer, as a dislike of the one before."""
+"""Weight of asking for another answer, as a dislike of the one before, by an account that counts in full."""
 
 
 class Opinion(NamedTuple):
@@ -59,6 +60,8 @@ class TasteEvidence:
 
     opinions: tuple[Opinion, ...]
     choices: tuple[Preference, ...]
+    factors: Mapping[Pseudonym, float] = field(default_factory=dict)
+    """By how much to multiply the weights of those who said much more than others; 1 is absent."""
 
 
 def read_taste_evidence(session: Session, personality_id: int, settings: Settings) -> TasteEvidence:
@@ -74,7 +77,7 @@ def read_taste_evidence(session: Session, personality_id: int, settings: Setting
     # A vote that does not count must not come back as a suggestion.
     uncounted = quarantined(session, personality_id) | wrong_facts(session, personality_id)
     said |= {(reply_id, pseudonyms.of(user_id)) for reply_id, user_id in uncounted}
-    weaker = [*_corrected(session, personality_id, settings), *_replaced(session, personality_id)]
+    weaker = [*_corrected(session, personality_id, settings), *_replaced(session, personality_id, settings)]
     for reply_id, user_id, weight, given_at in weaker:
         voter = pseudonyms.of(user_id)
         if user_id not in silent and (reply_id, voter) not in said:
@@ -91,7 +94,28 @@ def read_taste_evidence(session: Session, personality_id: int, settings: Setting
     return TasteEvidence(
         tuple(sorted(opinions, key=lambda one: (one.given_at, one.reply_id, one.voter))),
         tuple(sorted(choices, key=lambda one: (one.given_at, one.reply_ids, one.voter))),
+        _factors((*opinions, *choices), settings.votes.max_voter_share),
     )
+
+
+def read_thumbs_on(
+    session: Session, personality_id: int, settings: Settings, reply_ids: Collection[int]
+) -> list[Opinion] | None:
+    """Return the votes on these answers that count, oldest first; None if some of them are choices, as in arenas."""
+    if session.scalar(select(ArenaAnswerRow.reply_id).where(ArenaAnswerRow.reply_id.in_(reply_ids)).limit(1)):
+        return None
+    pseudonyms = read_pseudonyms(session)
+    votes = counted_votes(session, personality_id, settings.votes, reply_ids=reply_ids)
+    return sorted(
+        (_opinion(vote, pseudonyms) for vote in votes), key=lambda one: (one.given_at, one.reply_id, one.voter)
+    )
+
+
+def _factors(said: Iterable[Opinion | Preference], max_share: float) -> dict[Pseudonym, float]:
+    totals: dict[Pseudonym, float] = defaultdict(float)
+    for one in said:
+        totals[one.voter] += one.weight
+    return cap_factors(totals, max_share)
 
 
 def _opinion(vote: CurrentVote, pseudonyms: Pseudonyms) -> Opinion:
@@ -127,17 +151,22 @@ def _comparisons(
 ) -> Iterator[tuple[int, Preference]]:
     """Yield what members said of blind second answers, each with the member's user ID."""
     rows = session.execute(
-        select(ComparisonRow, ReplyRow.guild_id, ReplyRow.basis)
+        select(
+            ComparisonRow.first_id,
+            ComparisonRow.second_id,
+            ComparisonRow.better_id,
+            ComparisonRow.user_id,
+            ComparisonRow.created_at,
+            ReplyRow.guild_id,
+            ReplyRow.basis,
+        )
         .join(ReplyRow, ReplyRow.id == ComparisonRow.first_id)
         .where(ReplyRow.personality_id == personality_id)
         .order_by(ComparisonRow.created_at)
-    ).all()
-    weights = VoteWeights(session, settings.votes)
-    for row, guild_id, basis in rows:
-        account, membership = weights.weights(home_of(guild_id, basis), row.user_id, row.created_at)
-        if account * membership > 0:
-            answers, voter = (row.first_id, row.second_id), pseudonyms.of(row.user_id)
-            yield row.user_id, Preference(answers, row.better_id, voter, account * membership, row.created_at)
+    )
+    for row, weight in weigh_by_account(session, settings.votes, rows):
+        answers, voter = (row.first_id, row.second_id), pseudonyms.of(row.user_id)
+        yield row.user_id, Preference(answers, row.better_id, voter, weight, row.created_at)
 
 
 def _corrected(session: Session, personality_id: int, settings: Settings) -> Iterator[tuple[int, int, float, datetime]]:
@@ -145,7 +174,7 @@ def _corrected(session: Session, personality_id: int, settings: Settings) -> Ite
     rows = session.execute(
         select(
             CorrectionRow.reply_id,
-            CorrectionRow.author_id,
+            CorrectionRow.author_id.label("user_id"),
             CorrectionRow.created_at,
             ReplyRow.guild_id,
             ReplyRow.basis,
@@ -156,34 +185,41 @@ def _corrected(session: Session, personality_id: int, settings: Settings) -> Ite
             CorrectionRow.withdrawn_at.is_(None),
             CorrectionRow.author_id != NOBODY,
         )
-    ).all()
-    weights = VoteWeights(session, settings.votes)
-    for reply_id, user_id, created_at, guild_id, basis in rows:
-        account, membership = weights.weights(home_of(guild_id, basis), user_id, created_at)
-        if account * membership > 0:
-            yield reply_id, user_id, account * membership, created_at
+    )
+    for row, weight in weigh_by_account(session, settings.votes, rows):
+        yield row.reply_id, row.user_id, weight, row.created_at
 
 
-def _replaced(session: Session, personality_id: int) -> Iterator[tuple[int, int, float, datetime]]:
+def _replaced(session: Session, personality_id: int, settings: Settings) -> Iterator[tuple[int, int, float, datetime]]:
     """Yield (reply id, user id, weight, moment) of each answer that a member asked to be replaced."""
-    later = aliased(ReplyRow)
-    rows = session.execute(
-        select(ReplyRow.id, later.author_id, later.created_at)
-        .join(
-            later,
-            (later.personality_id == ReplyRow.personality_id)
-            & (later.prompt_digest == ReplyRow.prompt_digest)
-            & (later.source_message_id == ReplyRow.source_message_id)
-            & (later.id > ReplyRow.id),
+    answers = (
+        select(
+            ReplyRow.id,
+            ReplyRow.source_message_id,
+            ReplyRow.prompt_digest,
+            ReplyRow.outcome,
+            ReplyRow.author_id.label("user_id"),
+            ReplyRow.created_at,
+            ReplyRow.guild_id,
+            ReplyRow.basis,
+            func.count().over(partition_by=ReplyRow.source_message_id).label("answers"),
         )
         .where(
             ReplyRow.personality_id == personality_id,
             ReplyRow.origin == Origin.CHAT,
-            later.origin == Origin.CHAT,
-            later.author_id != NOBODY,
-            ReplyRow.outcome.in_(FINISHED_WHOLE),
+            ReplyRow.source_message_id.is_not(None),
         )
-        .order_by(later.id)
+        .subquery()
     )
-    for reply_id, user_id, created_at in rows:
-        yield reply_id, user_id, REPLACED_WEIGHT, created_at
+    rows = session.execute(select(answers).where(answers.c.answers > 1).order_by(answers.c.id)).all()
+    known = [row for row in rows if row.user_id != NOBODY]
+    weights = {row.id: weight for row, weight in weigh_by_account(session, settings.votes, known)}
+    # Paired here: a common prompt, such as "hi", has many answers, which a database would compare with each other.
+    before: dict[tuple[int, str], list[int]] = defaultdict(list)
+    for row in rows:
+        earlier = before[row.source_message_id, row.prompt_digest]
+        if row.id in weights:
+            for reply_id in earlier:
+                yield reply_id, row.user_id, REPLACED_WEIGHT * weights[row.id], row.created_at
+        if row.outcome in FINISHED_WHOLE:
+            earlier.append(row.id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from storage.database.tables import ReplyMeasuresRow, ReplyRow
 from storage.members import Pseudonym
 from storage.settings.sections import Settings
 from storage.taste.evidence import Opinion, Preference, TasteEvidence, read_taste_evidence
-from storage.taste.measures import MEASURES, REVISION, measure_style, scaled, unpack_numbers
+from storage.taste.measures import MEASURES, REVISION, measure_style, pack_numbers, scaled, unpack_numbers
 from storage.taste.model import Choices, Floats, Posterior, Thumbs, choice_shares, fit, prior
 from storage.wording import count
 
@@ -30,7 +30,12 @@ GROWTH = 0.1
 """Predictions are made by the model of the votes so far, which is fitted again when they grow by this share."""
 STAKES = np.array([0.1, 0.3, 0.6, 1.0])
 """Shares of the capital that are staked on each prediction, side by side (Waudby-Smith and Ramdas 2023, section 4)."""
+MOST_LOG_CAPITAL = 100.0
+"""Without this limit, the capital would leave the range of numbers after some thousand clear votes."""
+MANY = 2_000
+"""With so many votes, one more does not change how strong the priors should be, and one Newton step finds the rest."""
 IDS_AT_ONCE = 1_000
+PACKED_BYTES = len(pack_numbers([0.0] * len(MEASURES)))
 WORDS = [measure.name for measure in MEASURES].index("words")
 REST_WORDS = 26
 """How many words an answer that goes on after 16 will have in addition, on average over the everyday answers."""
@@ -44,7 +49,12 @@ class TasteData:
     choices: Choices
     order: NDArray[np.bool_]
     """For each vote in the order of time, whether it is a thumb."""
-    voters: int
+    names: tuple[Pseudonym, ...]
+    """Of those who gave a thumb, by index."""
+
+    @property
+    def voters(self) -> int:
+        return len(self.names)
 
     def before(self, votes: int) -> TasteData:
         """Return the first votes."""
@@ -68,11 +78,33 @@ class TasteData:
                 self.choices.weight[choices],
             ),
             self.order[votes],
-            self.voters,
+            self.names,
         )
+
+    def with_thumbs(self, opinions: Sequence[Opinion], x: Floats) -> TasteData:
+        """Return the data with newer thumbs; `x` has the scaled measures of their answers."""
+        names = tuple(dict.fromkeys([*self.names, *(opinion.voter for opinion in opinions)]))
+        places = {name: place for place, name in enumerate(names)}
+        mine, news = self.thumbs, _thumbs(opinions, x, places)
+        thumbs = Thumbs(*(np.concatenate(both) for both in zip(vars(mine).values(), vars(news).values(), strict=True)))
+        return TasteData(thumbs, self.choices, np.append(self.order, np.ones(len(opinions), dtype=bool)), names)
 
     def __len__(self) -> int:
         return len(self.order)
+
+
+@dataclass(frozen=True)
+class Bettor:
+    """Bets on each vote before it is learned, by the model of the votes so far, against the rate of likes."""
+
+    capital: Floats
+    """What it has now with each of the stakes, (S,); it started with 1."""
+    seen: int
+    """Votes that it has bet on, or only learned from at the beginning."""
+    fits_at: int
+    """How many votes it has seen when it fits its models again."""
+    with_measures: Posterior
+    without: Posterior
 
 
 @dataclass(frozen=True)
@@ -84,6 +116,7 @@ class LearnedTaste:
     """The e-value: the capital of a bettor who starts with 1 and bets on the votes by this model, against the rate of
     likes."""
     data: TasteData
+    bettor: Bettor
 
     @property
     def may_act(self) -> bool:
@@ -121,26 +154,47 @@ def learn_taste(session: Session, personality_id: int, settings: Settings) -> Le
 
 
 def learn(data: TasteData) -> LearnedTaste:
-    learned = fit(data.thumbs, data.choices, GROUPS, prior(GROUPS, data.voters))
-    return LearnedTaste(learned, _evidence(data), data)
+    start = prior(GROUPS, data.voters)
+    bettor = _bet(Bettor(np.ones(len(STAKES)), UNJUDGED, UNJUDGED, start, prior((), data.voters)), data)
+    return LearnedTaste(fit(data.thumbs, data.choices, GROUPS, start), float(bettor.capital.mean()), data, bettor)
 
 
-def _evidence(data: TasteData) -> float:
-    """Return the capital of a bettor who predicts each vote from those before it."""
-    capital = np.ones(len(STAKES))
-    with_measures, without = prior(GROUPS, data.voters), prior((), data.voters)
-    known = UNJUDGED
-    while known < len(data):
-        soon = min(len(data), known + max(1, int(known * GROWTH)))
-        past, coming = data.before(known), data.between(known, soon)
-        with_measures = fit(past.thumbs, past.choices, GROUPS, with_measures, hyper_steps=1)
-        without = fit(_bare(past.thumbs), _bare_choices(past.choices), (), without, hyper_steps=0)
+def learn_more(taste: LearnedTaste, opinions: Sequence[Opinion], measures: Mapping[int, NDArray[Any]]) -> LearnedTaste:
+    """Return the taste after newer thumbs, oldest first; each is predicted before it is learned."""
+    opinions = [opinion for opinion in opinions if opinion.reply_id in measures]
+    data = taste.data.with_thumbs(opinions, _rows(measures, [opinion.reply_id for opinion in opinions]))
+    bettor = _bet(taste.bettor, data)
+    steps = {"hyper_steps": 1} if len(data) < MANY else {"hyper_steps": 0, "newton_steps": 1}
+    found = fit(data.thumbs, data.choices, GROUPS, _for_voters(taste.posterior, data.voters), **steps)
+    return LearnedTaste(found, float(bettor.capital.mean()), data, bettor)
+
+
+def _bet(bettor: Bettor, data: TasteData) -> Bettor:
+    """Return the bettor after the votes that it has not seen yet."""
+    capital, seen, fits_at = bettor.capital, bettor.seen, bettor.fits_at
+    with_measures, without = (_for_voters(one, data.voters) for one in (bettor.with_measures, bettor.without))
+    while seen < len(data):
+        if seen == fits_at:
+            past = data.before(seen)
+            with_measures = fit(past.thumbs, past.choices, GROUPS, with_measures, hyper_steps=1)
+            without = fit(_bare(past.thumbs), _bare_choices(past.choices), (), without, hyper_steps=0)
+            fits_at = seen + max(1, int(seen * GROWTH))
+        soon = min(len(data), fits_at)
+        coming = data.between(seen, soon)
         ratios = np.concatenate(
             [_thumb_ratios(coming.thumbs, with_measures, without), _choice_ratios(coming.choices, with_measures)]
         )
-        capital = capital * np.prod(1 + STAKES[:, None] * (ratios - 1), axis=1)
-        known = soon
-    return float(capital.mean())
+        weights = np.concatenate([coming.thumbs.weight, coming.choices.weight])
+        # A vote that counts less stakes less, so that one busy voter cannot lose everybody's capital.
+        gains = np.log1p(STAKES[:, None] * weights * (ratios - 1)).sum(axis=1)
+        capital = np.exp(np.clip(np.log(capital) + gains, -MOST_LOG_CAPITAL, MOST_LOG_CAPITAL))
+        seen = soon
+    return Bettor(capital, seen, fits_at, with_measures, without)
+
+
+def _for_voters(found: Posterior, voters: int) -> Posterior:
+    """Return the posterior with room for voters who are new."""
+    return replace(found, leniency=np.append(found.leniency, np.zeros(voters - len(found.leniency))))
 
 
 def _thumb_ratios(thumbs: Thumbs, with_measures: Posterior, without: Posterior) -> Floats:
@@ -171,12 +225,14 @@ def _bare_choices(choices: Choices) -> Choices:
 
 def read_taste_data(session: Session, evidence: TasteEvidence) -> TasteData:
     """Return the newest evidence with the measures of its answers."""
-    votes: list[Opinion | Preference] = sorted(
-        [*evidence.opinions[-NEWEST:], *evidence.choices[-NEWEST:]], key=lambda vote: vote.given_at
-    )
+    newest: list[Opinion | Preference] = [*evidence.opinions[-NEWEST:], *evidence.choices[-NEWEST:]]
+    votes = [
+        vote._replace(weight=vote.weight * evidence.factors.get(vote.voter, 1.0))
+        for vote in sorted(newest, key=lambda vote: vote.given_at)
+    ]
     wanted = {vote.reply_id for vote in votes if isinstance(vote, Opinion)}
     wanted |= {reply_id for vote in votes if isinstance(vote, Preference) for reply_id in vote.reply_ids}
-    return arrange(votes, _read_measures(session, wanted))
+    return arrange(votes, read_measures(session, wanted))
 
 
 def arrange(votes: Sequence[Opinion | Preference], measures: Mapping[int, NDArray[Any]]) -> TasteData:
@@ -185,16 +241,12 @@ def arrange(votes: Sequence[Opinion | Preference], measures: Mapping[int, NDArra
     opinions = [vote for vote in known if isinstance(vote, Opinion)]
     choices = [vote for vote in known if isinstance(vote, Preference)]
     voters: dict[Pseudonym, int] = {}
-    places = [voters.setdefault(opinion.voter, len(voters)) for opinion in opinions]
+    for opinion in opinions:
+        voters.setdefault(opinion.voter, len(voters))
     compared = [reply_id for choice in choices for reply_id in choice.reply_ids]
     sizes = np.array([len(choice.reply_ids) for choice in choices], dtype=np.intp)
     return TasteData(
-        Thumbs(
-            _rows(measures, [opinion.reply_id for opinion in opinions]),
-            np.array([float(opinion.liked) for opinion in opinions]),
-            np.array(places, dtype=np.intp),
-            np.array([opinion.weight for opinion in opinions]),
-        ),
+        _thumbs(opinions, _rows(measures, [opinion.reply_id for opinion in opinions]), voters),
         Choices(
             _rows(measures, compared),
             np.cumsum(sizes) - sizes,
@@ -202,7 +254,16 @@ def arrange(votes: Sequence[Opinion | Preference], measures: Mapping[int, NDArra
             np.array([choice.weight for choice in choices]),
         ),
         np.array([isinstance(vote, Opinion) for vote in known], dtype=bool),
-        len(voters),
+        tuple(voters),
+    )
+
+
+def _thumbs(opinions: Sequence[Opinion], x: Floats, places: Mapping[Pseudonym, int]) -> Thumbs:
+    return Thumbs(
+        x,
+        np.array([float(opinion.liked) for opinion in opinions]),
+        np.array([places[opinion.voter] for opinion in opinions], dtype=np.intp),
+        np.array([opinion.weight for opinion in opinions], dtype=float),
     )
 
 
@@ -214,8 +275,8 @@ def _rows(measures: Mapping[int, NDArray[Any]], reply_ids: Sequence[int]) -> Flo
     return scaled(np.array([measures[reply_id] for reply_id in reply_ids]).reshape(-1, len(MEASURES)))
 
 
-def _read_measures(session: Session, reply_ids: set[int]) -> dict[int, NDArray[Any]]:
-    """Return the measures by reply; those of another set of measures are computed again from the answer."""
+def read_measures(session: Session, reply_ids: set[int]) -> dict[int, NDArray[Any]]:
+    """Return the measures by reply; those of another set of measures, or damaged, are taken again from the answer."""
     found: dict[int, NDArray[Any]] = {}
     wanted = sorted(reply_ids)
     for start in range(0, len(wanted), IDS_AT_ONCE):
@@ -223,7 +284,9 @@ def _read_measures(session: Session, reply_ids: set[int]) -> dict[int, NDArray[A
         stored = select(ReplyMeasuresRow.reply_id, ReplyMeasuresRow.numbers).where(
             ReplyMeasuresRow.reply_id.in_(some), ReplyMeasuresRow.revision == REVISION
         )
-        found |= {reply_id: unpack_numbers(numbers) for reply_id, numbers in session.execute(stored)}
+        for reply_id, numbers in session.execute(stored):
+            if len(numbers) == PACKED_BYTES and np.isfinite(unpacked := unpack_numbers(numbers)).all():
+                found[reply_id] = unpacked
         missing = [reply_id for reply_id in some if reply_id not in found]
         answers = select(ReplyRow.id, ReplyRow.answer).where(ReplyRow.id.in_(missing), ReplyRow.answer != "")
         found |= {reply_id: np.array(measure_style(answer)) for reply_id, answer in session.execute(answers)}

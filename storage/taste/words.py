@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from storage.database.tables import OptOutRow, ReplyRow
 from storage.taste.learning import FEWEST, UNJUDGED, LearnedTaste
 from storage.taste.measures import MEASURES, Measure, everyday_correlation
-from storage.taste.model import Floats, Posterior
+from storage.taste.model import Floats, Posterior, lone_effects
 from storage.wording import count
 
 EVERYDAY_ANSWERS = 50
@@ -35,8 +35,13 @@ class Sureness(StrEnum):
     GUESS = "a guess"
 
 
-LEAST_SURE = {Sureness.SURE: 0.99, Sureness.FAIRLY: 0.95, Sureness.GUESS: 0.8}
+LEAST_SURE = {Sureness.SURE: 0.99, Sureness.FAIRLY: 0.95, Sureness.GUESS: 0.6}
 """Least probability that the effect has this direction."""
+LIKELY = 0.8
+"""A guess is less probable than this only if the votes show it where each measure is looked at alone: a dozen votes
+cannot do more. What that says in how many of simulated servers: see docs/taste.md."""
+LEAST_ALONE = 1.95
+"""How many standard deviations that takes."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,8 @@ class Effect:
     """Change in the log odds of a 👍 for one standard deviation more."""
     spread: float
     """Standard deviation of the size."""
+    alone: float
+    """The effect if its measure is looked at alone, in its own standard deviations."""
 
     @property
     def certainty(self) -> float:
@@ -57,7 +64,9 @@ class Effect:
     @property
     def sureness(self) -> Sureness | None:
         """Return how sure its direction is; None if there is nothing to tell."""
-        return next((sureness for sureness, least in LEAST_SURE.items() if self.certainty >= least), None)
+        found = next((sureness for sureness, least in LEAST_SURE.items() if self.certainty >= least), None)
+        shows_alone = self.alone * self.size > 0 and abs(self.alone) >= LEAST_ALONE
+        return found if self.certainty >= LIKELY or shows_alone else None
 
     @property
     def words(self) -> str:
@@ -67,12 +76,15 @@ class Effect:
 def likings(taste: LearnedTaste, most: int = MOST_EFFECTS) -> list[Effect]:
     """Return the effects worth telling, the surest first, without those that say the same again.
 
-    What never differed between the answers is not told: the votes say nothing about it.
+    What never differed between the answers is not told: the votes say nothing about it. Nor are guesses, if the votes
+    were no better predicted with the taste than without.
     """
     effects, together, differs = _weigh(taste)
+    guesses = taste.evidence >= 1
     told: list[int] = []
     for place in sorted(np.flatnonzero(differs).tolist(), key=lambda place: -effects[place].certainty):
-        if effects[place].sureness and _is_new(place, told, together):
+        sureness = effects[place].sureness
+        if sureness and (guesses or sureness is not Sureness.GUESS) and _is_new(place, told, together):
             told.append(place)
     return [effects[place] for place in told[:most]]
 
@@ -93,14 +105,15 @@ def _weigh(taste: LearnedTaste) -> tuple[list[Effect], Floats, Sequence[bool]]:
     """Return of every measure its effect, how it varies with the others, and whether it differed between answers."""
     x = np.vstack([taste.data.thumbs.x, taste.data.choices.x])
     together = _correlation(x)
-    return _effects(taste.posterior, together), together, (x != x[:1]).any(axis=0).tolist()
+    alone = lone_effects(taste.data.thumbs, taste.data.choices)
+    return _effects(taste.posterior, together, alone), together, (x != x[:1]).any(axis=0).tolist()
 
 
 def _is_new(place: int, others: Sequence[int], together: Floats) -> bool:
     return all(abs(together[place, other]) < ALIKE for other in others)
 
 
-def _effects(posterior: Posterior, together: Floats) -> list[Effect]:
+def _effects(posterior: Posterior, together: Floats, alone: Floats) -> list[Effect]:
     """Return the effect of every measure, in their order.
 
     A coefficient alone misleads where measures vary together: a measure's effect is its covariance with the utility
@@ -108,7 +121,7 @@ def _effects(posterior: Posterior, together: Floats) -> list[Effect]:
     """
     sizes = together @ posterior.mean
     spreads = np.sqrt((together @ posterior.covariance @ together).diagonal())
-    return [Effect(*values) for values in zip(MEASURES, sizes.tolist(), spreads.tolist(), strict=True)]
+    return [Effect(*values) for values in zip(MEASURES, sizes.tolist(), spreads.tolist(), alone.tolist(), strict=True)]
 
 
 def _correlation(x: Floats) -> Floats:

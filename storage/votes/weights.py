@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
 from itertools import pairwise
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Row, Select, func, select
 from sqlalchemy.orm import Session
 
 from storage.database.enums import QuarantineStatus
@@ -234,21 +234,33 @@ def read_weighted_votes(session: Session, personality_id: int, settings: VoteSet
 
 
 def counted_votes(
-    session: Session, personality_id: int, settings: VoteSettings, *, newest: int | None = None
+    session: Session,
+    personality_id: int,
+    settings: VoteSettings,
+    *,
+    newest: int | None = None,
+    reply_ids: Collection[int] | None = None,
 ) -> Iterator[CurrentVote]:
-    """Yield the current votes that count, on answers in chat and in arenas; on the `newest` answers that have any."""
-    for vote, rule in _ruled_votes(session, personality_id, settings, newest):
+    """Yield the current votes that count, on answers in chat and in arenas.
+
+    With `newest`, only those on so many answers that have any; with `reply_ids`, only those on a few answers.
+    """
+    for vote, rule in _ruled_votes(session, personality_id, settings, newest, reply_ids):
         if rule is None and vote.weight > 0.0:
             yield vote
 
 
 def _ruled_votes(
-    session: Session, personality_id: int, settings: VoteSettings, newest: int | None = None
+    session: Session,
+    personality_id: int,
+    settings: VoteSettings,
+    newest: int | None = None,
+    reply_ids: Collection[int] | None = None,
 ) -> Iterator[tuple[CurrentVote, str | None]]:
     """Yield every current vote, with the rule that removes it as a whole, or None."""
     held, factual = quarantined(session, personality_id), wrong_facts(session, personality_id)
     opted_out = set(session.scalars(select(OptOutRow.user_id)))
-    for vote in weigh_votes(session, personality_id, settings, newest=newest):
+    for vote in weigh_votes(session, personality_id, settings, newest=newest, reply_ids=reply_ids):
         key = (vote.reply_id, vote.user_id)
         if vote.user_id in opted_out:
             yield vote, OPT_OUT
@@ -301,10 +313,30 @@ class VoteWeights:
         return weights_of(given_at, self._account_creation(user_id), joined_at, self._settings)
 
 
+def weigh_by_account(
+    session: Session, settings: VoteSettings, rows: Iterable[Row[*tuple[Any, ...]]]
+) -> Iterator[tuple[Row[*tuple[Any, ...]], float]]:
+    """Yield each row that counts, with its weight by account age and membership, above 0 and up to 1.
+
+    A row has `user_id`, whoever said it, `created_at`, when, and `guild_id` and `basis` of the answer that it is about.
+    """
+    homes = [(row, home_of(row.guild_id, row.basis)) for row in rows]
+    weights = VoteWeights(session, settings, {(home, row.user_id) for row, home in homes})
+    for row, home in homes:
+        account, membership = weights.weights(home, row.user_id, row.created_at)
+        if account * membership > 0:
+            yield row, account * membership
+
+
 def weigh_votes(
-    session: Session, personality_id: int, settings: VoteSettings, *, newest: int | None = None
+    session: Session,
+    personality_id: int,
+    settings: VoteSettings,
+    *,
+    newest: int | None = None,
+    reply_ids: Collection[int] | None = None,
 ) -> Iterator[CurrentVote]:
-    """Yield every current vote on the personality's answers, or on the `newest` of them, weighed when it was given.
+    """Yield every current vote on the personality's answers, weighed when it was given; which ones: `counted_votes`.
 
     A vote that was found when reactions were read again gets the time of the reading, so it may be older.
     """
@@ -313,11 +345,20 @@ def weigh_votes(
     if newest is not None and (oldest := _oldest_of_newest(session, personality_id, newest)) is not None:
         replies = replies.where(ReplyRow.id >= oldest)
         votes = votes.where(VoteEventRow.reply_id >= oldest)
+    if reply_ids is not None:
+        replies = replies.where(ReplyRow.id.in_(reply_ids))
+        votes = votes.where(VoteEventRow.reply_id.in_(reply_ids))
     homes = {reply_id: home_of(guild_id, basis) for reply_id, guild_id, basis in session.execute(replies)}
-    weights = VoteWeights(session, settings)
+    members = None if reply_ids is None else _voters_on(session, reply_ids, set(homes.values()))
+    weights = VoteWeights(session, settings, members)
     for reply_id, user_id, is_up, voted_at in session.execute(votes, execution_options={"yield_per": ROWS_AT_ONCE}):
         if reply_id in homes:
             yield weights.weigh(reply_id, homes[reply_id], user_id, Vote.UP if is_up else Vote.DOWN, voted_at)
+
+
+def _voters_on(session: Session, reply_ids: Collection[int], homes: Collection[int | None]) -> list[Member]:
+    voters = select(VoteEventRow.user_id).where(VoteEventRow.reply_id.in_(reply_ids)).distinct()
+    return [(home, user_id) for user_id in session.scalars(voters) for home in homes]
 
 
 def _oldest_of_newest(session: Session, personality_id: int, newest: int) -> int | None:

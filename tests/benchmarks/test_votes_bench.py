@@ -13,6 +13,11 @@ def test_the_bench_reports_both_databases() -> None:
         "postgres_events_per_s",
         "sqlite_read_ms_1m",
         "postgres_read_ms_1m",
+        "sqlite_taste_learn_ms",
+        "postgres_taste_learn_ms",
+        "sqlite_taste_add_vote_ms",
+        "postgres_taste_add_vote_ms",
+        "taste_rank_ms",
     ]
     assert all(value > 0 for value in report["summary"].values())
     assert {row["database"] for row in report["rows"]} == {"SQLite", "PostgreSQL"}

@@ -1,4 +1,4 @@
-"""`reactune bench votes`: how fast votes are stored by several writers at once, and read back from a million events."""
+"""`reactune bench votes`: how fast votes are stored by several writers, read from a million events, and learned."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from storage.database.database import Database, open_database
 from storage.database.tables import ReplyRow, VoteEventRow
 from storage.settings.sections import DatabaseSettings, Settings
 from storage.votes.votes import Thumb, VoteEvent, append_events, current_votes, votes_on
+from tests.benchmarks import taste
 from tests.benchmarks.report import machine, versions
 from tests.postgres import running_postgres
 from tests.seeding import add_reply, message_of
@@ -93,6 +94,10 @@ def _measure(name: str, database: Database, events: int, writers: int, progress:
     progress.advance(reading)
     for size in TRANSACTION_SIZES:
         rows.append(_write(filled, writers, size, progress))
+    votes = min(taste.VOTES, events)
+    learning = progress.add_task(f"{name}: learning a taste from {votes:,} votes", total=1)
+    rows += [_described(filled) | row for row in taste.measure_taste(database, votes)]
+    progress.advance(learning)
     return rows
 
 
@@ -228,14 +233,14 @@ def _batches(reply_ids: Sequence[int], writer: int, size: int, count: int) -> It
 
 
 def _report(filled: Filled, what: str, unit: str, value: float, *, repeats: int) -> Row:
+    return _described(filled) | {"what": what, "unit": unit, "value": round(value, 2), "repeats": repeats}
+
+
+def _described(filled: Filled) -> Row:
     return {
         "database": filled.name,
         "durability": DURABILITY[filled.name],
         "events_before": filled.events,
-        "what": what,
-        "unit": unit,
-        "value": round(value, 2),
-        "repeats": repeats,
         "transaction_events": None,
     }
 
@@ -249,4 +254,9 @@ def _summary(rows: list[Row]) -> dict[str, float]:
         "postgres_events_per_s": values["PostgreSQL", WRITE, BURST],
         "sqlite_read_ms_1m": values["SQLite", READ_ALL, None],
         "postgres_read_ms_1m": values["PostgreSQL", READ_ALL, None],
+        "sqlite_taste_learn_ms": values["SQLite", taste.LEARN_ALL, None],
+        "postgres_taste_learn_ms": values["PostgreSQL", taste.LEARN_ALL, None],
+        "sqlite_taste_add_vote_ms": values["SQLite", taste.ADD_VOTE, None],
+        "postgres_taste_add_vote_ms": values["PostgreSQL", taste.ADD_VOTE, None],
+        "taste_rank_ms": values["SQLite", taste.RANK, None],
     }

@@ -411,7 +411,8 @@ def test_lineage_leads_from_a_version_to_its_votes_and_back(reactune, voted_vers
     assert (code, [vote["status"] for vote in json.loads(out)["votes"]]) == (0, ["trained on", "trained on"])
     lines = reactune("votes", "outcomes", str(BOB))[1].splitlines()
     assert lines[0] == f"User {BOB} voted on 2 answers: 2 trained on."
-    assert lines[2].endswith("“good answer 0”: used as the better answer in round 1 → v1 (passed the gate)")
+    used = "used as the better answer in round 1 → v1 (passed the gate)"
+    assert lines[2].endswith(f"“good answer 0”: counts in what people here like; {used}")
 
 
 def test_the_base_and_strangers_have_no_lineage(reactune, seeded, revision):

@@ -9,6 +9,7 @@ from math import sqrt
 
 from storage.database.enums import NOBODY
 from storage.members import Pseudonym
+from storage.taste.voter_caps import fair_level
 from storage.training.evidence import RatedReply
 from storage.training.rounds import RoundVoter
 from trainer.data.pairs import Pair, RoundFeedback, Rows, pair_by_people
@@ -32,7 +33,7 @@ def cap_voters(pairs: Sequence[Pair], max_share: float) -> list[Pair]:
     totals = _totals(pairs)
     if not totals:
         return list(pairs)
-    level = max(UNCAPPED, _level(sorted(totals.values()), max_share))
+    level = max(UNCAPPED, fair_level(sorted(totals.values()), max_share))
     factors = {voter: level / total for voter, total in totals.items() if total > level}
     return [_scaled(pair, factors) for pair in pairs]
 
@@ -44,23 +45,6 @@ def _totals(pairs: Iterable[Pair]) -> dict[Pseudonym, float]:
         for voter, share in pair.backers:
             totals[voter] += pair.weight * share
     return {voter: total for voter, total in totals.items() if total > 0 and voter != NOBODY}
-
-
-def _level(totals: Sequence[float], max_share: float) -> float:
-    """Return the highest L for which L <= max_share * sum(min(total, L)), 0 with too few; `totals` are ascending.
-
-    With the k largest at L: L = max_share * (sum of the rest + k * L). The smallest k whose rest fits below L is right.
-    """
-    rest = sum(totals)
-    for capped, largest in enumerate(reversed(totals)):
-        room = 1 - capped * max_share
-        if room <= 0:
-            break
-        level = max_share * rest / room
-        if largest <= level:
-            return level
-        rest -= largest
-    return 0.0
 
 
 def _scaled(pair: Pair, factors: Mapping[Pseudonym, float]) -> Pair:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from sqlalchemy import select
 
@@ -9,7 +11,7 @@ from bot.chat.candidates import DECIDING_WORDS
 from bot.engine import Finish, GenerationFailed
 from storage.database.enums import Basis, Origin, Outcome
 from storage.database.tables import ReplyChoiceRow, ReplyRow
-from storage.taste.learning import FEWEST, learn
+from storage.taste.learning import FEWEST
 
 CALM = "That sounds fine to me."
 LOUD = "Wow! That is great! So great!"
@@ -125,10 +127,9 @@ class TestChoice:
         await place.ask("hi")
         assert len(engine.requests) == 1
 
-    async def test_a_taste_that_predicts_badly_chooses_nothing(self, place, engine, env, monkeypatch):
-        monkeypatch.setattr("storage.taste.learning._evidence", lambda _data: 0.9)
+    async def test_a_taste_that_predicts_badly_chooses_nothing(self, place, engine, env):
         tastes = env.bot.services.tastes
-        tastes._learned[1] = learn(tastes.of(1).data)
+        tastes._known[1] = replace(tastes._known[1], taste=replace(tastes.of(1), evidence=0.9))
         await place.ask("hi")
         assert len(engine.requests) == 1
 

@@ -12,7 +12,7 @@ from bot.text.lineage import outcome_text
 from bot.text.splitting import fit_lines
 from storage.database.enums import GateVerdict, PairSource, QuarantineStatus, RoundStatus, Split
 from storage.database.tables import ArenaAnswerRow, ArenaRow, ReplyRow
-from storage.insights.vote_outcomes import PairRole, VoteOutcome, VoteStatus, VoteUse
+from storage.insights.vote_outcomes import PairRole, TasteUse, VoteOutcome, VoteStatus, VoteUse
 from storage.releases.promotion import promote
 from storage.training.trainable import Obstacle
 from storage.votes.votes import Vote
@@ -132,6 +132,9 @@ class TestLineage:
         assert "Only admins can do this" in result.response.content
 
 
+WAITS = "waiting for a training round that can use it; counts in what people here like"
+
+
 class TestMyVotes:
     async def test_a_member_sees_their_own_votes_and_no_others(self, place, v1):
         liked, disliked = v1
@@ -139,11 +142,13 @@ class TestMyVotes:
         assert shown.flags.ephemeral
         assert shown.content.splitlines() == [
             "You voted on 2 answers: 2 trained on.",
-            f"👎 [2026-10-01](<https://discord.com/channels/@me/11/{message_of(disliked)}>) “no”: used as the worse "
-            "answer in round 1 → **v1** (passed the gate), which answers now; a suggested answer was preferred to it "
+            f"👎 [2026-10-01](<https://discord.com/channels/@me/11/{message_of(disliked)}>) “no”: counts in "
+            "what people here like; used as the worse answer in round 1 → **v1** (passed the gate), which answers "
+            "now; a suggested answer was preferred to it "
             "in round 1 (to decide when training stops, not to train on) → **v1** (passed the gate), which answers now",
             f"👍 [2026-10-01](<https://discord.com/channels/@me/11/{message_of(liked)}>) “tea, \\*always\\*”: "
-            "used as the better answer in round 1 → **v1** (passed the gate), which answers now",
+            "counts in what people here like; used as the better answer in round 1 → **v1** (passed the gate), which "
+            "answers now",
         ]
         assert (await place.bo.slash(place.channel, "myvotes")).response.content == "You haven't voted yet."
 
@@ -162,14 +167,16 @@ class TestMyVotes:
         (file,) = shown.attachments
         lines = (await file.read()).decode().splitlines()
         assert len(lines) == 41
-        assert lines[1].endswith("“answer 39”: waiting for a training round that can use it")
+        assert lines[1].endswith(
+            "“answer 39”: waiting for a training round that can use it; counts in what people here like"
+        )
 
     async def test_the_menu_shows_one_vote(self, place):
         answer = await place.ask("hi")
         await place.ada.react(answer, "👍")
         shown = (await place.ada.context_menu(place.channel, "What became of my vote?", answer)).response
         assert shown.flags.ephemeral
-        assert shown.content.endswith("“answer 1”: waiting for a training round that can use it")
+        assert shown.content.endswith(f"“answer 1”: {WAITS}")
         assert f"/{place.channel.id}/{answer.id}>" in shown.content
         await place.ada.unreact(answer, "👍")
         again = (await place.ada.context_menu(place.channel, "What became of my vote?", answer)).response
@@ -207,9 +214,17 @@ class TestMyVotes:
         assert "v1" not in shown.content
 
 
-def outcome(kind: VoteStatus, vote: Vote | None = UP, *, weight: float = 1.0, obstacle=None, uses=()) -> VoteOutcome:
+def outcome(
+    kind: VoteStatus,
+    vote: Vote | None = UP,
+    *,
+    weight: float = 1.0,
+    obstacle=None,
+    uses=(),
+    taste: TasteUse = TasteUse.COUNTS,
+) -> VoteOutcome:
     answer = "an  answer\nof lines " + "x" * 60
-    return VoteOutcome(1, answer, None, vote, day(0), weight, kind, obstacle, tuple(uses), personality="default")
+    return VoteOutcome(1, answer, None, vote, day(0), weight, kind, obstacle, tuple(uses), "default", taste)
 
 
 def use(**changes) -> VoteUse:
@@ -279,6 +294,11 @@ class TestWords:
                 outcome(VoteStatus.TRAINED, uses=[use(verdict=GateVerdict.NOT_ENOUGH_EVIDENCE)]),
                 "v2 (not enough evidence yet)",
             ),
+            (outcome(VoteStatus.WAITING), "; counts in what people here like"),
+            (outcome(VoteStatus.WAITING, taste=TasteUse.OPTED_OUT), "because of `/privacy opt-out`"),
+            (outcome(VoteStatus.WAITING, taste=TasteUse.SWITCHED_OFF), "learning from reactions is switched off"),
+            (outcome(VoteStatus.ABOUT_FACTS, taste=TasteUse.WRONG_FACT), "it is about a fact, not about the style"),
+            (outcome(VoteStatus.WAITING, taste=TasteUse.NO_PICK), "of an arena, only the pick does"),
         ],
     )
     def test_every_outcome_is_a_phrase(self, told, words):
@@ -286,6 +306,9 @@ class TestWords:
         assert summary == f"You voted on 1 answer: 1 {told.status.value}."
         assert words in line
         assert "“an answer of lines xxx" in line
+
+    def test_a_vote_that_counts_nowhere_needs_no_word_about_the_taste(self):
+        assert "people here like" not in outcome_text([outcome(VoteStatus.WITHDRAWN, None, taste=TasteUse.VOID)])
 
     @given(st.lists(st.text(st.characters(exclude_characters="\n"), max_size=90), min_size=1, max_size=60))
     def test_lines_fit_and_nothing_is_lost_without_a_word(self, lines):

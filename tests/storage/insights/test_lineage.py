@@ -9,19 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from storage.database.enums import Basis, GateVerdict, Outcome, PairSource, QuarantineStatus, RoundStatus, Split
+from storage.database.enums import Basis, Cause, GateVerdict, Outcome, PairSource, QuarantineStatus, RoundStatus, Split
 from storage.database.tables import ArenaAnswerRow, ArenaRow, ReplyMessageRow, ReplyRow
 from storage.errors import VersionNotFound
 from storage.insights.lineage import read_lineage
-from storage.insights.vote_outcomes import PairRole, VoteStatus, replies_on_message, vote_outcomes
+from storage.insights.vote_outcomes import PairRole, TasteUse, VoteStatus, replies_on_message, vote_outcomes
 from storage.members import note_members
 from storage.personalities.personalities import read_personality
 from storage.privacy.consent import give_consent, withdraw_consent
 from storage.privacy.erasure import delete_member
 from storage.releases.promotion import promote
 from storage.settings.sections import PrivacySettings, Settings
+from storage.taste.evidence import read_taste_evidence
 from storage.training.evidence import count_evidence
 from storage.training.trainable import Obstacle
+from storage.votes.corrections import give_cause
 from storage.votes.votes import Tally, Vote, current_votes
 from storage.votes.weights import DISCORD_EPOCH, ThumbEvent, VoteHistory
 from tests.past import add_round, add_version, day, pair, quarantine, thumb_on
@@ -310,6 +312,40 @@ class TestVoteOutcomes:
         assert outcomes(session, BOB, privacy=OPEN)[0].status is VoteStatus.WAITING
         withdraw_consent(session, ALICE)
         assert outcomes(session, BOB, privacy=OPEN)[0].obstacle is Obstacle.NO_CONSENT
+
+    @pytest.mark.parametrize("silence", [None, TasteUse.OPTED_OUT, TasteUse.SWITCHED_OFF])
+    def test_outcomes_and_the_taste_agree_about_what_counts(self, session, personality_id, silence):
+        liked, withdrawn, held, factual, picked, unpicked = (
+            add_reply(session, prompt=f"{i}", answer="Yes.") for i in range(6)
+        )
+        arena = ArenaRow(personality_id=personality_id, channel_id=1, prompt="?", started_by="me", closes_at=day(9))
+        session.add(arena)
+        session.flush()
+        for position, reply_id in enumerate((picked, unpicked), start=1):
+            session.add(ArenaAnswerRow(arena_id=arena.id, position=position, reply_id=reply_id))
+        said = {liked: UP, withdrawn: UP, held: UP, factual: DOWN, picked: UP, unpicked: DOWN}
+        for reply_id, value in said.items():
+            vote(session, reply_id, BOB, value)
+        vote(session, withdrawn, BOB, UP, added=False)
+        quarantine(session, 0, [(held, BOB)], status=QuarantineStatus.OPEN)
+        give_cause(session, factual, BOB, Cause.WRONG_FACT)
+        privacy = PrivacySettings(learn_from_reactions=silence is not TasteUse.SWITCHED_OFF)
+        if silence is TasteUse.OPTED_OUT:
+            withdraw_consent(session, BOB)
+        session.flush()
+
+        uses = {outcome.reply_id: outcome.taste for outcome in outcomes(session, BOB, privacy=privacy)}
+        assert uses == {
+            liked: silence or TasteUse.COUNTS,
+            withdrawn: TasteUse.VOID,
+            held: TasteUse.VOID,
+            factual: silence or TasteUse.WRONG_FACT,
+            picked: silence or TasteUse.COUNTS,
+            unpicked: silence or TasteUse.NO_PICK,
+        }
+        evidence = read_taste_evidence(session, personality_id, Settings(privacy=privacy))
+        counted = {opinion.reply_id for opinion in evidence.opinions} | {choice.chosen for choice in evidence.choices}
+        assert counted == {reply_id for reply_id, use in uses.items() if use is TasteUse.COUNTS}
 
     def test_votes_on_deleted_answers_are_gone(self, session, replies):
         vote(session, replies[0], BOB, UP)

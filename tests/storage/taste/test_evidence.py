@@ -18,6 +18,7 @@ from storage.privacy.erasure import delete_member
 from storage.settings.sections import PrivacySettings, Settings
 from storage.taste.evidence import REPLACED_WEIGHT, Opinion, Preference, TasteEvidence, read_taste_evidence
 from storage.votes.arenas import PickGesture, open_arena, pick, read_arena_answers
+from storage.votes.comparisons import Better, compare
 from storage.votes.corrections import give_cause, withdraw
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, BOB, CAROL, account, add_correction, add_reply, pseudonyms_of, vote
@@ -238,6 +239,35 @@ def test_about_the_same_shares_the_win() -> None:
     assert same._replace(chosen=3).shares == [0, 0, 1, 0]
 
 
+# Blind second answers
+
+
+def add_comparison(session: Session, user_id: int, better: Better) -> tuple[int, int]:
+    """Let the member compare two answers; return these."""
+    first, second = add_reply(session), add_reply(session, origin=Origin.ALTERNATIVE)
+    compare(session, first, second, user_id, better)
+    return first, second
+
+
+def test_what_a_member_says_of_two_blind_answers_is_a_choice(session: Session, personality_id: int) -> None:
+    pair = add_comparison(session, BOB, Better.SECOND)
+    same = add_comparison(session, BOB, Better.SAME)
+    found = read(session, personality_id)
+    assert [(one.reply_ids, one.chosen, one.weight) for one in found.choices] == [(pair, pair[1], 1), (same, None, 1)]
+    assert [one.voter for one in found.choices] == pseudonyms_of(session, BOB, BOB)
+    withdraw_consent(session, BOB)
+    assert read(session, personality_id) == NOTHING
+
+
+def test_a_choice_of_a_young_account_counts_less_and_of_a_new_one_not_at_all(
+    session: Session, personality_id: int
+) -> None:
+    for user_id in (account(15.01), account(0)):
+        add_comparison(session, user_id, Better.FIRST)
+    (choice,) = read(session, personality_id, Settings()).choices
+    assert choice.weight == pytest.approx(0.5, abs=0.01)
+
+
 # Suggestions
 
 
@@ -313,6 +343,19 @@ def test_asking_for_another_answer_is_a_light_dislike_of_the_one_before(session:
     assert opinions(session, personality_id) == {(first, bob): (False, REPLACED_WEIGHT)}
     assert read(session, personality_id).opinions[0].given_at == session.get_one(ReplyRow, again).created_at
     assert REPLACED_WEIGHT == 0.3
+
+
+def test_a_young_account_that_asks_for_another_answer_counts_less_and_a_new_one_not_at_all(
+    session: Session, personality_id: int
+) -> None:
+    first = answer_to_question(session)
+    half = account(15.01)
+    for user_id in (half, account(0)):
+        answer_to_question(session, user_id)
+    ((whose, (liked, weight)),) = opinions(session, personality_id, Settings()).items()
+    assert whose == (first, *pseudonyms_of(session, half))
+    assert not liked
+    assert weight == pytest.approx(0.5 * REPLACED_WEIGHT, abs=0.01)
 
 
 def test_a_member_who_asks_twice_dislikes_both_answers_once(session: Session, personality_id: int) -> None:

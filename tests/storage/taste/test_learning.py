@@ -38,7 +38,7 @@ from storage.taste.learning import (
 from storage.taste.measures import FARTHEST, MEASURES, REVISION, measure_style, pack_numbers, unpack_numbers
 from storage.votes.arenas import PickGesture, pick, read_arena_answers
 from storage.votes.votes import Vote
-from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply, vote
+from tests.seeding import ALICE, BOB, CAROL, account, add_correction, add_reply, vote
 from tests.storage.votes.test_arenas import opened
 from tests.storage.votes.test_weights import NO_RULES, NOON, vote_at
 
@@ -101,9 +101,7 @@ def measures_of(answers: Sequence[str]) -> dict[int, NDArray[Any]]:
 
 def equal(first: TasteData, second: TasteData) -> bool:
     """Return whether both hold the same votes in the same order."""
-    sides = [
-        [one.order, one.voters, *vars(one.thumbs).values(), *vars(one.choices).values()] for one in (first, second)
-    ]
+    sides = [[one.order, one.names, *vars(one.thumbs).values(), *vars(one.choices).values()] for one in (first, second)]
     return all(np.array_equal(a, b) for a, b in zip(*sides, strict=True))
 
 
@@ -157,6 +155,16 @@ def test_answers_measured_by_an_earlier_release_are_measured_again(
     answer_and_vote(session, [SHORT, LONG], BOB, Vote.UP, 0)
     session.execute(update(ReplyMeasuresRow).values(numbers=pack_numbers([1.0])))
     session.execute(change)
+    found = read_taste_data(session, read_taste_evidence(session, personality_id, EVERYONE))
+    assert found.thumbs.x == pytest.approx(style_of([SHORT, LONG]))
+
+
+@pytest.mark.parametrize(
+    "numbers", [b"", b"torn", pack_numbers([1.0]), pack_numbers([float("nan")] * len(MEASURES))], ids=repr
+)
+def test_damaged_measures_are_taken_again(session: Session, personality_id: int, numbers: bytes) -> None:
+    answer_and_vote(session, [SHORT, LONG], BOB, Vote.UP, 0)
+    session.execute(update(ReplyMeasuresRow).values(numbers=numbers))
     found = read_taste_data(session, read_taste_evidence(session, personality_id, EVERYONE))
     assert found.thumbs.x == pytest.approx(style_of([SHORT, LONG]))
 
@@ -225,7 +233,7 @@ def test_what_came_before_and_what_comes_are_the_parts_of_the_whole(
         alone = arrange(of_part, POOL_MEASURES)
         voters = list(dict.fromkeys(one.voter for one in votes if isinstance(one, Opinion)))
         places = [voters.index(one.voter) for one in of_part if isinstance(one, Opinion)]
-        assert equal(part, replace(alone, thumbs=replace(alone.thumbs, voter=places), voters=whole.voters))
+        assert equal(part, replace(alone, thumbs=replace(alone.thumbs, voter=places), names=whole.names))
 
 
 @pytest.fixture
@@ -344,6 +352,45 @@ def test_many_votes_on_one_answer_give_finite_numbers() -> None:
     votes = [Opinion(0, Pseudonym(1 + i % 7), i % 3 > 0, 1.0, later(i)) for i in range(400)]
     taste = learned(votes, [SHORT])
     assert np.isfinite([taste.evidence, *taste.score([SHORT, LONG])]).all()
+
+
+def test_one_voter_alone_teaches_a_taste() -> None:
+    taste = learned(*votes_by(brief, 80, members=1))
+    assert taste.may_act
+    short, long = taste.score([SHORT, LONG])
+    assert short > long
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_voters_who_contradict_each_other_teach_nothing(seed: int) -> None:
+    votes, answers = votes_by(brief, 60, seed)
+    opposite = [
+        one._replace(
+            voter=Pseudonym(100 + one.voter), liked=not one.liked, given_at=one.given_at + timedelta(seconds=1)
+        )
+        for one in votes
+    ]
+    taste = learned([vote for both in zip(votes, opposite, strict=True) for vote in both], answers)
+    assert 0 < taste.evidence < 20
+    assert np.abs(taste.posterior.mean).max() < 0.05
+
+
+def test_ten_thousand_votes_on_identical_answers_say_nothing_and_give_finite_numbers() -> None:
+    measured = np.array(measure_style(SHORT))
+    votes = [Opinion(i, Pseudonym(1 + i % 50), i % 4 > 0, 1.0, later(i)) for i in range(10_000)]
+    taste = learn(arrange(votes, dict.fromkeys(range(10_000), measured)))
+    assert np.isfinite([taste.evidence, *taste.score([SHORT, LONG])]).all()
+    assert taste.evidence < 20
+
+
+def test_votes_from_before_their_account_was_made_and_from_the_future_do_no_harm(
+    session: Session, personality_id: int
+) -> None:
+    answer_and_vote(session, POOL[:3], account(1), Vote.UP, -60 * 24 * 365)
+    answer_and_vote(session, POOL[3:6], BOB, Vote.DOWN, 60 * 24 * 365 * 50)
+    taste = learn_taste(session, personality_id, Settings())
+    assert taste.data.thumbs.liked.tolist() == [0.0] * 3
+    assert np.isfinite([taste.evidence, *taste.score(POOL)]).all()
 
 
 def test_after_an_opt_out_the_taste_is_as_if_the_member_had_never_voted(session: Session, personality_id: int) -> None:

@@ -26,6 +26,7 @@ from storage.taste.model import (
     Thumbs,
     choice_shares,
     fit,
+    lone_effects,
     prior,
 )
 
@@ -330,3 +331,39 @@ def test_voters_who_contradict_each_other_differ_in_leniency_and_leave_the_taste
     assert is_finite(found)
     assert found.leniency[0] > 1 > -1 > found.leniency[1]
     assert np.abs(found.mean).max() < 0.05
+
+
+# Each measure alone
+
+
+def test_a_measure_alone_is_one_newton_step_from_no_effect() -> None:
+    thumbs, choices = random_thumbs(3), random_choices(4)
+    share = (thumbs.weight @ thumbs.liked + 1) / (thumbs.weight.sum() + 2)
+    centred = thumbs.x - np.average(thumbs.x, axis=0, weights=thumbs.weight)
+    effects = lone_effects(thumbs, choices)
+    ends = np.append(choices.starts, len(choices.x))[1:]
+    for place in range(len(GROUPS)):
+
+        def along(size: float, place: int = place) -> float:
+            utility = np.log(share / (1 - share)) + size * centred[:, place]
+            sign = np.where(thumbs.liked > 0, 1, -1)
+            found = (thumbs.weight * log_expit(sign * utility)).sum() - size**2 / 2
+            for start, end, weight in zip(choices.starts, ends, choices.weight, strict=True):
+                said = log_softmax(size * choices.x[start:end, place])
+                found += weight * (choices.share[start:end] * said).sum()
+            return float(found)
+
+        step = 1e-3
+        slope = (along(step) - along(-step)) / (2 * step)
+        curvature = -(along(step) + along(-step) - 2 * along(0)) / step**2
+        assert effects[place] == pytest.approx(slope / np.sqrt(curvature), rel=1e-3)
+
+
+def test_without_votes_no_measure_has_an_effect() -> None:
+    assert lone_effects(no_thumbs(), choices_of()).tolist() == [0.0] * len(GROUPS)
+
+
+@pytest.mark.parametrize("liked", [0.0, 1.0])
+def test_votes_of_one_kind_give_no_measure_an_effect(liked: float) -> None:
+    thumbs = random_thumbs(5)
+    assert lone_effects(replace(thumbs, liked=np.full(60, liked)), choices_of()) == pytest.approx(0, abs=1e-9)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
+from bot.demo.community import Taste, calm, question, read_community_answers, short, warm
 from storage.members import Pseudonym
 from storage.personalities.personalities import ensure_personality
 from storage.taste.evidence import Opinion
-from storage.taste.learning import LearnedTaste, learn_taste
+from storage.taste.learning import LearnedTaste, learn_taste, style_of
 from storage.taste.measures import MEASURES
 from storage.taste.words import (
     MOST_EFFECTS,
@@ -47,9 +50,9 @@ def describe(taste: LearnedTaste) -> str:
     return describe_taste(taste, likings(taste))
 
 
-def effect_on(name: str, size: float, spread: float = 0.1) -> Effect:
+def effect_on(name: str, size: float, spread: float = 0.1, alone: float = 0.0) -> Effect:
     (measure,) = (one for one in MEASURES if one.name == name)
-    return Effect(measure, size, spread)
+    return Effect(measure, size, spread, alone)
 
 
 # In one sentence
@@ -100,6 +103,65 @@ def test_the_opposite_taste_is_told_in_the_opposite_words() -> None:
 def test_the_clearer_an_effect_the_surer_the_words(size: float, sureness: Sureness | None, words: str) -> None:
     found = effect_on("words", size)
     assert (found.sureness, found.words) == (sureness, words)
+
+
+@pytest.mark.parametrize(
+    ("size", "alone", "sureness"),
+    [
+        (-0.05, -2.0, Sureness.GUESS),
+        (-0.05, 2.0, None),
+        (-0.05, -1.9, None),
+        (-0.02, -3.0, None),
+        (-0.2, 0.0, Sureness.FAIRLY),
+    ],
+    ids=["shown alone", "the other way", "not clearly", "not by all together", "clear without it"],
+)
+def test_what_few_votes_show_alone_is_a_guess_at_most(size: float, alone: float, sureness: Sureness | None) -> None:
+    assert effect_on("words", size, alone=alone).sureness == sureness
+
+
+def test_guesses_are_not_told_while_the_votes_are_predicted_no_better_with_the_taste() -> None:
+    told = likings(CLEAR, most=len(MEASURES))
+    surer = [effect for effect in told if effect.sureness is not Sureness.GUESS]
+    assert likings(replace(CLEAR, evidence=0.9), most=len(MEASURES)) == surer != told
+
+
+# How often it is right, in simulated servers of the bundled model's answers
+
+SERVERS, FIRST_VOTES = 60, 12
+ANSWERS = [answer for answered in read_community_answers() for answer in answered.answers]
+STYLE = style_of(ANSWERS)
+
+
+def told_in_servers(is_liked: NDArray[np.float64]) -> list[list[bool]]:
+    """Return for each server, with twelve votes of which a tenth said the opposite, whether what it tells is true.
+
+    It is true if liked answers in general have more of it, or less, as told.
+    """
+    with np.errstate(invalid="ignore"):
+        truth = [np.nan_to_num(np.corrcoef(column, is_liked)[0, 1]) for column in STYLE.T]
+    found = []
+    for seed in range(SERVERS):
+        rng = np.random.default_rng(seed)
+        chosen = rng.choice(len(ANSWERS), FIRST_VOTES, replace=False)
+        likes = rng.random(FIRST_VOTES) < 0.1 + 0.8 * is_liked[chosen]
+        votes = [Opinion(i, Pseudonym(1 + i % 4), bool(like), 1.0, later(i)) for i, like in enumerate(likes)]
+        told = likings(learned(votes, [ANSWERS[place] for place in chosen]))
+        found.append([effect.size * truth[MEASURES.index(effect.measure)] > 0 for effect in told])
+    return found
+
+
+@pytest.mark.parametrize("taste", [short, question, calm, warm])
+def test_a_dozen_votes_mostly_say_something_true(taste: Taste) -> None:
+    told = told_in_servers(np.array([taste("", answer) for answer in ANSWERS]))
+    assert sum(any(of_server) for of_server in told) > 0.5 * SERVERS
+    everything = [is_true for of_server in told for is_true in of_server]
+    assert sum(everything) > 0.85 * len(everything)
+
+
+def test_a_dozen_votes_by_chance_seldom_say_something() -> None:
+    told = told_in_servers(np.full(len(ANSWERS), 0.5))
+    assert sum(bool(of_server) for of_server in told) < 0.35 * SERVERS
 
 
 # Which effects are told

@@ -1,0 +1,71 @@
+"""Keeps a taste up to date: new votes are added one by one, anything else is learned again from the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from sqlalchemy.orm import Session
+
+from storage.settings.sections import Settings
+from storage.taste.evidence import Opinion, TasteEvidence, read_taste_evidence, read_thumbs_on
+from storage.taste.learning import LearnedTaste, learn, learn_more, read_measures, read_taste_data
+
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class KnownTaste:
+    """A taste, and what was said for it."""
+
+    evidence: TasteEvidence
+    taste: LearnedTaste
+
+
+def learn_all(session: Session, personality_id: int, settings: Settings) -> KnownTaste:
+    evidence = read_taste_evidence(session, personality_id, settings)
+    return KnownTaste(evidence, learn(read_taste_data(session, evidence)))
+
+
+def learn_votes_on(
+    session: Session, personality_id: int, settings: Settings, known: KnownTaste, reply_ids: Collection[int]
+) -> KnownTaste:
+    """Learn the new votes on these answers; everything again if a vote was changed, withdrawn or is no thumb.
+
+    Added votes leave two things as they are until everything is learned again: how much each voter's other votes
+    count, and that the oldest votes of very many are forgotten.
+    """
+    news = _news(session, personality_id, settings, known, reply_ids)
+    if news is None:
+        return learn_all(session, personality_id, settings)
+    factors = known.evidence.factors
+    weighed = [one._replace(weight=one.weight * factors.get(one.voter, 1.0)) for one in news]
+    taste = learn_more(known.taste, weighed, read_measures(session, {one.reply_id for one in news}))
+    return KnownTaste(replace(known.evidence, opinions=(*known.evidence.opinions, *news)), taste)
+
+
+def _news(
+    session: Session, personality_id: int, settings: Settings, known: KnownTaste, reply_ids: Collection[int]
+) -> list[Opinion] | None:
+    """Return the votes on these answers that are new, oldest first; None if they do not simply come after the others.
+
+    They do not if a clock went back.
+    """
+    said = (
+        read_thumbs_on(session, personality_id, settings, reply_ids) if settings.privacy.learn_from_reactions else None
+    )
+    if said is None:
+        return None
+    before = {(one.reply_id, one.voter): one for one in known.evidence.opinions if one.reply_id in reply_ids}
+    now = {(one.reply_id, one.voter): one for one in said}
+    news = [one for key, one in now.items() if key not in before]
+    is_changed = any(now.get(key) != one for key, one in before.items())
+    is_late = any(one.given_at < _newest(known.evidence) for one in news)
+    return None if is_changed or is_late else news
+
+
+def _newest(evidence: TasteEvidence) -> datetime:
+    moments = [opinion.given_at for opinion in evidence.opinions[-1:]]
+    moments += [choice.given_at for choice in evidence.choices[-1:]]
+    return max(moments, default=LONG_AGO)

@@ -1,0 +1,194 @@
+"""A taste that is kept up to date vote by vote is the one that is learned from all rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from storage.database.enums import QuarantineStatus
+from storage.database.tables import ReplyRow
+from storage.personalities.personalities import ensure_personality
+from storage.privacy.consent import withdraw_consent
+from storage.settings.sections import PrivacySettings, Settings
+from storage.taste.learning import MANY, UNJUDGED, arrange, learn, learn_more
+from storage.taste.updating import KnownTaste, learn_all, learn_votes_on
+from storage.votes.arenas import PickGesture, pick, read_arena_answers
+from storage.votes.votes import Vote
+from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply
+from tests.storage.taste.test_learning import EVERYONE, POOL, brief, choices_by, equal, later, measures_of, votes_by
+from tests.storage.votes.test_arenas import opened
+from tests.storage.votes.test_weights import quarantine, vote_at
+
+VOTES = 60
+
+
+@pytest.mark.parametrize("step", [1, 7, 45])
+def test_votes_that_are_added_are_predicted_and_learned_as_if_they_had_been_there(step: int) -> None:
+    opinions, answers = votes_by(brief, VOTES)
+    measures = measures_of(answers)
+    whole = learn(arrange(opinions, measures))
+    first = UNJUDGED - 5
+    taste = learn(arrange(opinions[:first], measures))
+    for start in range(first, VOTES, step):
+        taste = learn_more(taste, opinions[start : start + step], measures)
+    assert equal(taste.data, whole.data)
+    assert taste.evidence == pytest.approx(whole.evidence, rel=1e-6)
+    assert np.corrcoef(taste.score(answers), whole.score(answers))[0, 1] > 0.99
+
+
+def test_one_newton_step_for_each_of_many_votes_finds_the_same_taste() -> None:
+    opinions, answers = votes_by(brief, 300)
+    votes = [one._replace(given_at=later(i)) for i, one in enumerate(opinions * 8)]
+    measures = measures_of(answers)
+    taste = learn(arrange(votes[:MANY], measures))
+    for start in range(MANY, MANY + 30):
+        taste = learn_more(taste, votes[start : start + 1], measures)
+    whole = learn(arrange(votes[: MANY + 30], measures))
+    assert np.corrcoef(taste.score(answers), whole.score(answers))[0, 1] > 0.999
+
+
+def test_votes_are_added_after_choices() -> None:
+    choices, answers = choices_by(brief, 30)
+    opinions, more = votes_by(brief, 20)
+    moved = [
+        one._replace(reply_id=one.reply_id + len(answers), given_at=later(100 + i)) for i, one in enumerate(opinions)
+    ]
+    measures = measures_of([*answers, *more])
+    taste = learn_more(learn(arrange(choices, measures)), moved, measures)
+    whole = learn(arrange([*choices, *moved], measures))
+    assert equal(taste.data, whole.data)
+    assert taste.evidence == pytest.approx(whole.evidence, rel=1e-6)
+
+
+def test_votes_on_answers_without_measures_are_left_out() -> None:
+    opinions, answers = votes_by(brief, 30)
+    taste = learn(arrange(opinions, measures_of(answers)))
+    assert equal(learn_more(taste, opinions[:1], {}).data, taste.data)
+
+
+def test_ten_thousand_clear_votes_give_a_finite_e_value() -> None:
+    opinions, answers = votes_by(brief, 300)
+    votes = [one._replace(given_at=later(i)) for i, one in enumerate(opinions * 20)]
+    assert 1e20 < learn(arrange(votes, measures_of(answers))).evidence < np.inf
+
+
+# From rows
+
+
+@pytest.fixture
+def replies(session: Session) -> list[int]:
+    """Thirty answers, of which the first twenty-five have a vote each."""
+    reply_ids = [add_reply(session, prompt=f"{i}", answer=answer) for i, answer in enumerate(POOL)]
+    for i, reply_id in enumerate(reply_ids[:25]):
+        vote_at(session, reply_id, (ALICE, BOB)[i % 2], Vote.UP if i % 3 else Vote.DOWN, later(i))
+    return reply_ids
+
+
+def update_after(
+    session: Session, personality_id: int, change: Callable[[], int], settings: Settings = EVERYONE
+) -> tuple[KnownTaste, KnownTaste]:
+    """Return the taste that is updated after the change of votes on an answer, and the one learned from all rows."""
+    before = learn_all(session, personality_id, settings)
+    reply_id = change()
+    session.flush()
+    session.expire_all()
+    updated = learn_votes_on(session, personality_id, settings, before, {reply_id})
+    return updated, learn_all(session, personality_id, settings)
+
+
+def test_a_new_vote_is_added_without_reading_the_others(
+    session: Session, personality_id: int, replies: list[int]
+) -> None:
+    def change() -> int:
+        vote_at(session, replies[27], CAROL, Vote.UP, later(40))
+        other = ensure_personality(session, "other")
+        session.execute(update(ReplyRow).where(ReplyRow.id.in_(replies[:25])).values(personality_id=other))
+        return replies[27]
+
+    updated, _ = update_after(session, personality_id, change)
+    assert (len(updated.taste.data), updated.taste.data.voters) == (26, 3)
+
+
+def vote_anew(session: Session, _personality_id: int, replies: list[int]) -> int:
+    vote_at(session, replies[27], CAROL, Vote.UP, later(40))
+    return replies[27]
+
+
+def vote_too(session: Session, _personality_id: int, replies: list[int]) -> int:
+    vote_at(session, replies[3], CAROL, Vote.DOWN, later(40))
+    return replies[3]
+
+
+def withdraw(session: Session, _personality_id: int, replies: list[int]) -> int:
+    vote_at(session, replies[4], ALICE, Vote.UP, later(40), added=False)
+    return replies[4]
+
+
+def turn(session: Session, personality_id: int, replies: list[int]) -> int:
+    withdraw(session, personality_id, replies)
+    vote_at(session, replies[4], ALICE, Vote.DOWN, later(41))
+    return replies[4]
+
+
+def vote_before(session: Session, _personality_id: int, replies: list[int]) -> int:
+    vote_at(session, replies[27], CAROL, Vote.UP, later(-5))
+    return replies[27]
+
+
+def vote_in_quarantine(session: Session, personality_id: int, replies: list[int]) -> int:
+    vote_at(session, replies[27], CAROL, Vote.UP, later(40))
+    quarantine(session, personality_id, QuarantineStatus.OPEN, (replies[27], CAROL))
+    return replies[27]
+
+
+def vote_after_a_suggestion(session: Session, _personality_id: int, replies: list[int]) -> int:
+    add_correction(session, replies[28], "better", author_id=CAROL)
+    vote_at(session, replies[28], CAROL, Vote.UP, later(40) + timedelta(days=9_000))
+    return replies[28]
+
+
+def pick_in_an_arena(session: Session, personality_id: int, _replies: list[int]) -> int:
+    arena = opened(session, personality_id, ["tea", "coffee"])
+    pick(session, arena.id, CAROL, 1, PickGesture.PRESSED)
+    return read_arena_answers(session, arena.id)[0].reply_id
+
+
+def opt_out(session: Session, _personality_id: int, replies: list[int]) -> int:
+    withdraw_consent(session, BOB)
+    return replies[3]
+
+
+CHANGES = [
+    vote_anew,
+    vote_too,
+    withdraw,
+    turn,
+    vote_before,
+    vote_in_quarantine,
+    vote_after_a_suggestion,
+    pick_in_an_arena,
+    opt_out,
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_after_any_change_the_taste_is_the_one_of_all_rows(
+    session: Session, personality_id: int, replies: list[int], change: Callable[[Session, int, list[int]], int]
+) -> None:
+    updated, whole = update_after(session, personality_id, lambda: change(session, personality_id, replies))
+    assert updated.evidence == whole.evidence
+    assert equal(updated.taste.data, whole.taste.data)
+    assert updated.taste.evidence == pytest.approx(whole.taste.evidence, rel=1e-6)
+
+
+def test_nothing_is_added_once_the_operator_switches_it_off(
+    session: Session, personality_id: int, replies: list[int]
+) -> None:
+    known = learn_all(session, personality_id, EVERYONE)
+    off = Settings(privacy=PrivacySettings(learn_from_reactions=False))
+    assert len(learn_votes_on(session, personality_id, off, known, {replies[0]}).taste.data) == 0
