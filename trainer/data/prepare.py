@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -10,21 +11,34 @@ from sqlalchemy.orm import Session
 from storage import wording
 from storage.adapters.folder_store import AdapterStore
 from storage.conversations.replies import newest_base
+from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.models.base_model import BaseModel
 from storage.models.hardware import training_format
 from storage.personalities.personalities import lock_personality
 from storage.privacy.consent import Agreement, read_agreement
+from storage.releases.evidence import find_rival
 from storage.releases.versions import id_of
 from storage.settings.sections import Settings
-from storage.training.rounds import SCHEDULE, Round, digest_manifest, last_trained, names_deleted, set_manifest
+from storage.training.rounds import (
+    SCHEDULE,
+    Round,
+    digest_manifest,
+    find_round,
+    last_trained,
+    names_deleted,
+    set_manifest,
+)
 from storage.votes.quarantines import quarantine_bursts
+from storage.votes.weights import read_weighted_votes
 from trainer.data.asking import ask_champion
 from trainer.data.dataset import Skip, length_check
 from trainer.data.plan import VOTER_CAP, TrainingPlan, make_plan
 from trainer.data.survey import survey_votes
 from trainer.progress import ReportProgress
 
+GROWN, WAITING = 2, timedelta(days=14)
+"""A scheduled round replaces a version that people are comparing when votes have doubled, or after so long."""
 MAX_PLANS = 10
 """Plans of one round: a member who takes something back again and again must not occupy the trainer forever."""
 TAKEN_BACK = (
@@ -53,6 +67,8 @@ def prepare_votes(
     taken back while the plan is made, the plan is made again.
     """
     quarantine_bursts(database, round_.personality_id, settings.votes)
+    if round_.requested_by == SCHEDULE and (reason := _candidate_waits(database, settings, round_.personality_id)):
+        return reason
     prompts = ask_champion(database, settings, round_.personality_id, base=base, store=store, report=report)
     fits = length_check(base, settings.training)
     for _ in range(MAX_PLANS):
@@ -70,6 +86,23 @@ def prepare_votes(
             if write_plan(session, round_, plan, settings, agreed):
                 return plan
     return TAKEN_BACK
+
+
+def _candidate_waits(database: Database, settings: Settings, personality_id: int) -> Skip | None:
+    """Return why a scheduled round should not replace the version that people are comparing with the champion now."""
+    with database.snapshot() as session:
+        rival = find_rival(session, personality_id)
+        made_by = find_round(session, rival.version.round_id) if rival and rival.version.round_id else None
+        votes = read_weighted_votes(session, personality_id, settings.votes).total
+    if rival is None or made_by is None:
+        return None
+    is_old = utc_now() - rival.version.created_at > WAITING
+    if is_old or rival.version.trained_on_deleted_data or votes >= GROWN * made_by.evidence.get("votes", 0):
+        return None
+    return (
+        f"people are comparing {rival.version.name} with the champion: the next scheduled round waits for "
+        f"{wording.count(GROWN * made_by.evidence['votes'], 'vote')} or {WAITING.days} days"
+    )
 
 
 def write_plan(session: Session, round_: Round, plan: TrainingPlan, settings: Settings, agreed: Agreement) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from sqlalchemy.orm import Session
 
 from storage.adapters.folder_store import AdapterStore
 from storage.conversations.prompt_bank import read_bank
+from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
-from storage.database.enums import NOBODY, Basis, Origin, PairSource, QuarantineStatus, RoundStatus, Split
-from storage.database.tables import ReplyMeasuresRow, ReplyRow
+from storage.database.enums import NOBODY, Basis, GateVerdict, Origin, PairSource, QuarantineStatus, RoundStatus, Split
+from storage.database.tables import ReplyMeasuresRow, ReplyRow, VersionRow
 from storage.errors import RoundConflict
 from storage.models.base_model import BaseModel
 from storage.personalities.personalities import ensure_personality
@@ -654,6 +656,34 @@ def test_a_scheduled_round_needs_something_new(
     planned(prepare(requested_by="admin", ends=RoundStatus.INTERRUPTED))
     seed(database, lambda session: vote(session, 1, CAROL, Vote.UP))
     planned(prepare(requested_by="schedule"))
+
+
+@pytest.mark.parametrize(
+    ("days", "votes", "waits"), [(1, 0, True), (13, 7, True), (13, 8, False), (15, 0, False)], ids=str
+)
+def test_a_scheduled_round_does_not_replace_a_version_that_people_are_comparing(
+    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, days: int, votes: int, waits: bool
+) -> None:
+    """It learned from 8 votes."""
+
+    def write(session: Session) -> None:
+        add_siblings(session, 4, base_revision=tiny_base.revision)
+        round_id = add_round(session, 0, personality_id=personality, evidence={"votes": 8})
+        version = add_version(session, round_id, personality_id=personality, verdict=GateVerdict.NOT_ENOUGH_EVIDENCE)
+        made_at = utc_now() - timedelta(days=days)
+        session.execute(update(VersionRow).where(VersionRow.id == version.id).values(created_at=made_at))
+        for _ in range(votes):
+            vote(session, add_reply(session, base_revision=tiny_base.revision), CAROL, Vote.UP)
+
+    seed(database, write)
+    plan = prepare(requested_by="schedule")
+    if waits:
+        assert skipped(plan) == (
+            "people are comparing v1 with the champion: the next scheduled round waits for 16 votes or 14 days"
+        )
+    else:
+        planned(plan)
+    planned(prepare(requested_by="admin"))
 
 
 def test_a_round_is_left_running_until_it_is_ended(
