@@ -140,7 +140,7 @@ def note_evidence(session: Session, version: Version, evidence: dict[str, Any]) 
     session.execute(update(VersionRow).where(VersionRow.id == version.id).values(evidence=evidence))
 
 
-def settle(session: Session, version: Version, verdict: GateVerdict, evidence: dict[str, Any]) -> bool:
+def settle_verdict(session: Session, version: Version, verdict: GateVerdict, evidence: dict[str, Any]) -> bool:
     """Give a version that waits for people's choices their verdict; return False if it does not wait any more."""
     waits = VersionRow.verdict == GateVerdict.NOT_ENOUGH_EVIDENCE
     settled = session.execute(
