@@ -312,7 +312,8 @@ def ask_gate(session: Session, version: Version | None, *, override: bool, reaso
     if version is None or version.verdict is GateVerdict.PASS:
         return False
     if not override:
-        raise GateNotPassed(version.name, version.verdict, failed_checks(session, version))
+        reasons = failed_checks(session, version) or ["people have not decided about it yet"]
+        raise GateNotPassed(version.name, version.verdict, reasons)
     if not reason.strip():
         raise OverrideNeedsReason(version.name)
     return True
