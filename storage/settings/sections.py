@@ -317,7 +317,7 @@ class PairSettings(Section):
     """Prompts of the bank, and newest ones that may be trained on, whose answers the taste ranks; 0 disables it."""
     ranked_answers: Annotated[int, Field(ge=2)] = 8
     """Answers to each of these prompts; those that the current version has not given yet are drawn."""
-    min_probability: Annotated[float, Field(ge=0.5, lt=1.0)] = 0.75
+    min_probability: Annotated[float, Field(ge=0.5, lt=1.0)] = 0.6
     """Minimum probability, by the taste, that the best of these answers is liked better than the worst."""
 
 

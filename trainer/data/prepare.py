@@ -37,7 +37,7 @@ from trainer.data.plan import VOTER_CAP, TrainingPlan, make_plan
 from trainer.data.survey import survey_votes
 from trainer.progress import ReportProgress
 
-GROWN, WAITING = 2, timedelta(days=14)
+GROWN, WAITING = 2, timedelta(days=28)
 """A scheduled round replaces a version that people are comparing when votes have doubled, or after so long."""
 MAX_PLANS = 10
 """Plans of one round: a member who takes something back again and again must not occupy the trainer forever."""

@@ -659,7 +659,7 @@ def test_a_scheduled_round_needs_something_new(
 
 
 @pytest.mark.parametrize(
-    ("days", "votes", "waits"), [(1, 0, True), (13, 7, True), (13, 8, False), (15, 0, False)], ids=str
+    ("days", "votes", "waits"), [(1, 0, True), (27, 7, True), (27, 8, False), (29, 0, False)], ids=str
 )
 def test_a_scheduled_round_does_not_replace_a_version_that_people_are_comparing(
     database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, days: int, votes: int, waits: bool
@@ -679,7 +679,7 @@ def test_a_scheduled_round_does_not_replace_a_version_that_people_are_comparing(
     plan = prepare(requested_by="schedule")
     if waits:
         assert skipped(plan) == (
-            "people are comparing v1 with the champion: the next scheduled round waits for 16 votes or 14 days"
+            "people are comparing v1 with the champion: the next scheduled round waits for 16 votes or 28 days"
         )
     else:
         planned(plan)
