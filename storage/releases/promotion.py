@@ -181,7 +181,7 @@ def release_passed(session: Session, personality_id: int, version: Version, sett
         rival = name_of(find_version(session, running.challenger_id))
         return f"{version.name} waits for an admin: a canary of {rival} is running"
     if id_of(champion.version) != version.parent_id:
-        return f"{version.name} waits for an admin: it was compared with its parent, but {champion.target} answers now"
+        return f"{version.name} waits for an admin: {champion.target} answers now, which it did not start from"
     try:
         make_champion(session, personality_id, champion, version, by=GATE, reason=PASSED)
     except AliasConflict:

@@ -367,7 +367,7 @@ class TrainingSettings(Section):
     niceness: Annotated[int, Field(ge=0, le=19)] = 10
     """Unix niceness of a round, from 0 (normal priority) to 19 (lowest)."""
     keep_versions: Annotated[int, Field(ge=0)] = 0
-    """Newest versions per personality that keep their files, besides those in use and their parents; 0: all."""
+    """Newest versions per personality that keep their files, besides those in use and their starters; 0: all."""
 
 
 class DemonstrationSettings(Section):

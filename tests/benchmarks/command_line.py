@@ -68,6 +68,20 @@ def bench_few(
     _run("few", as_json, taste=taste, votes=votes, noise=noise, polite=polite, seed=seed)
 
 
+@bench.command("server")
+def bench_server(
+    *,
+    profile: Annotated[str, typer.Option(help="small (10 members), medium (40) or large (200).")] = "small",
+    taste: Annotated[str, typer.Option(help=f"What members like: {', '.join(TASTES)} or module:function.")] = "warm",
+    weeks: Annotated[int, typer.Option(min=1, help="Simulated weeks.")] = 8,
+    seeds: Annotated[int, typer.Option(min=1, help="Servers to simulate.")] = 12,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first server.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Simulate small servers for months, with a stand-in for the model. Takes about 15 seconds a server and month."""
+    _run("server", as_json, profile=profile, taste=taste, weeks=weeks, seeds=seeds, seed=seed)
+
+
 @bench.command("demonstration")
 def bench_demonstration(
     *,

@@ -388,5 +388,5 @@ def test_a_version_whose_parent_was_taken_back_waits(
 ) -> None:
     second = add(session, personality_id, parent=challenger)
     said = release_passed(session, personality_id, second, AUTOMATIC)
-    assert said == "v2 waits for an admin: it was compared with its parent, but base answers now"
+    assert said == "v2 waits for an admin: base answers now, which it did not start from"
     assert read_alias(session, personality_id).target == "base"
