@@ -38,9 +38,9 @@ def compare_offline_answers(
     as_json: AsJson = False,
 ) -> None:
     """Compare the answers of the base model, the system prompt alone and the fine-tuned version."""
-    from bot.arenas.prompt_bank import read_bank
     from bot.releases.comparison import NO_ANSWER, Contestant, choose_prompts
     from bot.releases.resolver import BASE_RELEASE, open_release
+    from storage.conversations.prompt_bank import read_bank
     from storage.models.base_model import resolve_base_model
     from storage.personalities.cards import settings_of
 

@@ -25,7 +25,6 @@ from storage.database.database import open_database
 from storage.operations.audit import audited, record_action
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.releases.canaries import stop_canary
-from storage.releases.canary_votes import read_canary_state
 from storage.releases.promotion import ChampionMove, ReleaseRequest, promote_version, roll_back_champion, try_version
 from storage.releases.versions import Version
 
@@ -34,7 +33,7 @@ Override = Annotated[
     bool, typer.Option("--override", help="Use a version that did not pass the gate; requires --reason.")
 ]
 
-canary = typer.Typer(no_args_is_help=True, help="Try a version on a share of conversations.")
+canary = typer.Typer(no_args_is_help=True, help="Let people compare a version with the champion more often.")
 
 
 def promote_model(
@@ -113,13 +112,13 @@ def start_model_canary(
     config: Config = None,
     personality: Personality = DEFAULT_PERSONALITY,
     share: Annotated[
-        float | None, typer.Option(help="Share of conversations, such as 0.1 (default: release.canary_share or 0.1).")
+        float | None, typer.Option(help="Share of answers with a blind second one (default: release.canary_share).")
     ] = None,
     reason: Reason = "",
     override: Override = False,
     as_json: AsJson = False,
 ) -> None:
-    """Let a version answer a share of conversations until the votes decide."""
+    """Let people compare a version with the champion until their choices decide."""
     subject = f"version: {version}, share: {share}, override: {override}"
     command = operator_action("model canary start", subject, reason)
     with operating(config, personality, command) as (database, action, personality_id):
@@ -132,7 +131,7 @@ def start_model_canary(
 def stop_model_canary(
     config: Config = None, personality: Personality = DEFAULT_PERSONALITY, reason: Reason = "", as_json: AsJson = False
 ) -> None:
-    """Stop the canary, so that the champion answers everywhere again."""
+    """Stop the canary: the champion stays."""
     command = operator_action("model canary stop", reason=reason)
     with operating(config, personality, command) as (database, action, personality_id):
         database.call(audited(action, stop_canary), personality_id, by=action.actor, reason=reason)
@@ -143,13 +142,14 @@ def stop_model_canary(
 def show_model_canary(
     config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
 ) -> None:
-    """Compare the canary's votes with the champion's."""
+    """Show what people chose between the canary and the champion."""
     _show_canary(config, personality, as_json)
 
 
 def _show_canary(config: Path | None, personality: str, as_json: bool) -> None:
     from bot.text.releases import canary_data, describe_canary
     from storage.database.columns import utc_now
+    from storage.insights.model_status import read_canary_state
 
     votes = read_settings(config).votes
     state = look_up(config, personality, lambda session, id_: read_canary_state(session, id_, votes))

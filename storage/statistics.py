@@ -1,14 +1,16 @@
-"""Statistics of votes: confidence intervals of a share, and a sequential test. Pure."""
+"""Statistics of votes: confidence intervals of a share, and evidence that may be looked at after every choice. Pure."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from enum import StrEnum
-from math import sqrt
+from collections.abc import Sequence
+from math import ceil, exp, log, sqrt
 
 Z_95 = 1.959964
 """Half-width, in standard deviations, of the middle 95 % of a normal distribution."""
+FRACTIONS = (0.1, 0.3, 0.6, 0.9)
+"""The shares of their capital that the bettors behind an e-value risk each time: large differences suit bold ones."""
+DECISIVE = 20.0
+"""The e-value that chance reaches in at most one of 20 cases."""
 LARGEST_LOG = 700.0
 """About the largest x for which a float can hold e**x."""
 
@@ -26,69 +28,25 @@ def wilson_interval(up: float, total: float) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-class PreferredSide(StrEnum):
-    CHALLENGER = "challenger"
-    CHAMPION = "champion"
+def e_value(bets: Sequence[float]) -> float:
+    """Return the evidence against "wins are not more likely than losses", after any number of bets.
+
+    A bet is what was at stake, up to 1, and negative for a loss; the stake must be known before the choice. Each bettor
+    starts with 1 and multiplies it by 1 + fraction * bet; the e-value is the mean of their capitals. While the
+    hypothesis holds, no bet makes anybody richer on average, so the probability that the e-value *ever* reaches x is at
+    most 1/x (Ville's inequality), however often one looks. Choices that decide nothing are no bets and cost nothing.
+    Betting: Waudby-Smith and Ramdas 2023; e-values: Ramdas, Gruenwald, Vovk and Shafer 2023.
+    """
+    return sum(exp(min(LARGEST_LOG, capital)) for capital in _log_capitals(bets)) / len(FRACTIONS)
 
 
-@dataclass(frozen=True)
-class Approval:
-    """Votes on one version's answers; each counts by its weight, from 0 to 1."""
-
-    up: float = 0
-    down: float = 0
-
-    @property
-    def votes(self) -> float:
-        return self.up + self.down
-
-    @property
-    def share(self) -> float:
-        """The share of 👍, or 0.5 without votes."""
-        return self.up / self.votes if self.votes else 0.5
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        return wilson_interval(self.up, self.votes)
+def bets_left(bets: Sequence[float]) -> int | None:
+    """Return about how many more bets decide if they go on as they did; None if the wins do not lead."""
+    growth = max(_log_capitals(bets)) / max(1, len(bets))
+    if growth <= 0:
+        return None
+    return ceil(max(0.0, log(DECISIVE) - log(e_value(bets))) / growth)
 
 
-@dataclass(frozen=True)
-class ApprovalComparison:
-    """E-values for "members like the challenger better" and "worse", and the value needed for a decision."""
-
-    better: float
-    worse: float
-    needed: float
-
-    @property
-    def preferred(self) -> PreferredSide | None:
-        """The side that members like better, or None while that is undecided."""
-        if self.better >= self.needed:
-            return PreferredSide.CHALLENGER
-        return PreferredSide.CHAMPION if self.worse >= self.needed else None
-
-
-def compare_approval(challenger: Approval, champion: Approval, alpha: float) -> ApprovalComparison:
-    """Test both directions; the probability of ever preferring one of two equally liked versions is at most `alpha`."""
-    return ApprovalComparison(
-        better=math.exp(min(LARGEST_LOG, log_evidence(challenger, champion))),
-        worse=math.exp(min(LARGEST_LOG, log_evidence(champion, challenger))),
-        needed=2 / alpha,  # half of alpha for each question
-    )
-
-
-def log_evidence(first: Approval, second: Approval) -> float:
-    """Return the natural logarithm of the e-value against "the first is not liked better than the second"."""
-    mixture = _log_beta(1 + first.up, 1 + first.down) + _log_beta(1 + second.up, 1 + second.down)
-    if first.share <= second.share:  # the hypothesis "not better" contains the best fit
-        return mixture - _log_likelihood(first) - _log_likelihood(second)
-    return mixture - _log_likelihood(Approval(first.up + second.up, first.down + second.down))
-
-
-def _log_beta(a: float, b: float) -> float:
-    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
-
-
-def _log_likelihood(approval: Approval) -> float:
-    """Return the log-likelihood of the votes under the best-fitting probability of a 👍."""
-    return sum(count * math.log(count / approval.votes) for count in (approval.up, approval.down) if count)
+def _log_capitals(bets: Sequence[float]) -> list[float]:
+    return [sum(log(1 + fraction * bet) for bet in bets) for fraction in FRACTIONS]

@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from bot.demo.community import question, read_community_answers
@@ -15,9 +16,10 @@ from storage.conversations.replies import FinishedReply, NewReply, add_message, 
 from storage.database.columns import utc_now
 from storage.database.enums import Basis, Origin, Outcome
 from storage.database.rows import read_all
-from storage.database.tables import RoundPairRow, RoundVoterRow
+from storage.database.tables import ReplyRow, RoundPairRow, RoundVoterRow
 from storage.members import Pseudonym, read_pseudonyms
 from storage.personalities.personalities import ensure_personality
+from storage.releases.versions import Version, id_of
 from storage.settings.sections import (
     DataSettings,
     GateSettings,
@@ -32,6 +34,7 @@ from storage.settings.sections import (
     VoteSettings,
 )
 from storage.training.rounds import ManifestPair, RoundVoter
+from storage.votes.comparisons import Better, compare
 from storage.votes.corrections import suggest
 from storage.votes.votes import Thumb, Vote, VoteEvent, append_events
 from storage.votes.weights import DISCORD_EPOCH
@@ -112,6 +115,22 @@ def vote(session: Session, reply_id: int, user_id: int, value: Vote, *, added: b
     append_events(session, [VoteEvent(reply_id, thumb, added)])
 
 
+def ask_twice(session: Session, first: Version | None, second: Version | None, **more: Any) -> tuple[int, int]:
+    """Add blind answers of two versions to one question, a new one unless `prompt` says otherwise; return their ids."""
+    more = {"prompt": f"question {session.scalar(select(func.count(ReplyRow.id)))}"} | more
+    return (
+        add_reply(session, version_id=id_of(first), answer="one", **more),
+        add_reply(session, version_id=id_of(second), answer="two", origin=Origin.ALTERNATIVE, **more),
+    )
+
+
+def choose(session: Session, version: Version, champion: Version | None, *, wins: int = 0, losses: int = 0) -> None:
+    """Let as many people choose between the two versions, each at a question of their own."""
+    for person in range(wins + losses):
+        first, second = ask_twice(session, version, champion, personality_id=version.personality_id)
+        compare(session, first, second, 1_000 + person, Better.FIRST if person < wins else Better.SECOND)
+
+
 def add_correction(
     session: Session, reply_id: int, text: str, *, author_id: int = BOB, basis: Basis | None = Basis.LOCAL
 ) -> int:
@@ -154,13 +173,16 @@ def tiny_settings(
 ) -> Settings:
     """Return settings under which the tiny base trains in a second and passes the gate, though it babbles.
 
-    It passes where enough pairs are held out. Lone votes are not used: their encoder takes seconds to load.
+    The taste ranks nothing: drawing answers takes seconds.
     """
     quick = {
         "min_pairs": 2,
         "max_tokens": 128,
         "lora_rank": 4,
         "epochs": 1.0,
+        "min_steps": 0,
+        "warmup_share": 0.0,
+        "patience": 0,
         "dtype": "float32",
         "schedule": "",
         "niceness": 0,
@@ -170,7 +192,7 @@ def tiny_settings(
         model=ModelSettings(base=str(base), engine="transformers"),  # comparing graphs takes longer than a tiny round
         generation=GenerationSettings(max_new_tokens=8),
         training=TrainingSettings.model_validate(quick | training),
-        pairs=PairSettings.model_validate({"lone_votes": False} | dict(pairs)),
+        pairs=PairSettings.model_validate({"ranked_prompts": 0} | dict(pairs)),
         votes=VoteSettings.model_validate(dict(votes)),
         gate=GateSettings.model_validate(
             {

@@ -15,10 +15,11 @@ from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_mo
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import DEFAULT_PERSONALITY, open_personality
 from storage.settings.sections import Settings
+from storage.taste.evidence import read_taste_evidence
 from storage.training.evidence import read_corrections, read_replies
 from storage.training.samples import LocalPair, add_local_pair
 from storage.votes.weights import read_weighted_votes
-from trainer.data.pairs import pair_votes
+from trainer.data.pairs import RoundFeedback, pair_by_people
 from trainer.evaluation.sampling import render, with_system_prompt
 
 ROLES = ("system", "user", "assistant")
@@ -40,7 +41,8 @@ def export_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSO
         where = (personality_id, settings.privacy, base.revision)
         replies = read_replies(session, *where, read_weighted_votes(session, personality_id, settings.votes).by_reply)
         corrections = read_corrections(session, *where, settings.votes)
-    pairs = pair_votes(replies, corrections, settings.pairs.min_probability)
+        choices = read_taste_evidence(session, personality_id, settings).choices
+    pairs = pair_by_people(RoundFeedback(tuple(replies), tuple(corrections), choices))
     values = [
         {
             "prompt": p.prompt,

@@ -28,12 +28,11 @@ class Phase(StrEnum):
     """A round's current activity, in words that people read."""
 
     GATHERING = "Preparing the training data"
-    WEIGHING = "Learning which answers members like"
-    SAMPLING = "Drawing more answers to rated messages"
+    SAMPLING = "Drawing answers for the taste to rank"
     LOADING = "Loading the model"
     REFERENCE = "Scoring answers before training"
     TRAINING = "Training the new version"
-    HELD_OUT = "Scoring held-out answers after training"
+    VALIDATING = "Choosing the strength of the new version"
     ANSWERING = "Answering test messages with the new version"
     COHERENCE = "Judging the coherence of the answers"
     DIVERGENCE = "Measuring the distance from the base model"
@@ -69,6 +68,11 @@ def begin_phase(report: ReportProgress, phase: Phase, steps: int) -> Advance:
             report(RoundProgress(phase, reported, steps))
 
     return advance
+
+
+def after_others(advance: Advance, others: int) -> Advance:
+    """Return an `Advance` for a part of the phase that begins when `others` of its steps are done."""
+    return lambda done: advance(others + done)
 
 
 def keep_quiet(_done: float) -> None:

@@ -16,13 +16,12 @@ from bot.engine import Completion, Engine, GenerationFailed, GenerationRequest, 
 from bot.errors import EngineStopped, UserFacingError
 from bot.releases.resolver import Release, ReleaseResolver
 from bot.services import Services
-from storage.adapters.folder_store import AS_TRAINED
 from storage.conversations import replies
-from storage.database.database import Database
-from storage.database.enums import CHALLENGER, CHAMPION, LAST_GOOD, NOBODY, Basis, Origin
+from storage.database.enums import CHAMPION, LAST_GOOD, NOBODY, Basis, Origin
 from storage.errors import AdapterError
 from storage.personalities.cards import tuned
 from storage.personalities.personalities import Personality
+from storage.releases.evidence import Rival, find_rival
 from storage.releases.versions import Version, name_of, read_alias
 from storage.settings.sections import GenerationSettings
 
@@ -52,9 +51,8 @@ async def answer_arena(
     services: Services, personality: Personality, prompt: RenderedPrompt, number: int, report: ReportReady
 ) -> list[DrawnAnswer]:
     """Return up to `number` answers in random order; raises as `draw_answers` does."""
-    contenders = await find_contenders(services.database, services.releases, personality.id)
-    # Every contender answers once, in order; the champion fills what is left.
-    releases = [*contenders, *[contenders[0]] * number][:number]
+    versions, rival = await services.database.read(_versions, personality.id)
+    releases = await asyncio.to_thread(_contenders, services.releases, versions, rival, number)
     generation = tuned(services.settings.generation, personality.card)
     drawn = await draw_answers(services.engine, prompt, releases, generation, report, lane=personality.id)
     return random.sample(drawn, len(drawn))
@@ -148,28 +146,34 @@ def reply_row(
     )
 
 
-async def find_contenders(
-    database: Database, releases: ReleaseResolver, personality_id: int, strength: float = AS_TRAINED
+def _versions(session: Session, personality_id: int) -> tuple[list[Version | None], Rival | None]:
+    """Return champion, last-good and base, each once, and the champion's rival."""
+    champion, last_good = (read_alias(session, personality_id, name).version for name in (CHAMPION, LAST_GOOD))
+    ordered = {name_of(version): version for version in (champion, last_good, None)}
+    return list(ordered.values()), find_rival(session, personality_id)
+
+
+def _contenders(
+    releases: ReleaseResolver, versions: Sequence[Version | None], rival: Rival | None, number: int
 ) -> list[Release]:
-    """Return champion, challenger, last-good and base, each version once; those with damaged files are left out."""
-    versions = await database.read(_versions, personality_id)
-    return await asyncio.to_thread(_open_usable, releases, versions, strength)
+    """Return who answers, the champion first; versions with damaged files are left out.
+
+    The champion and its rival give equal parts, because otherwise picks would not say which one people like better.
+    Without a rival each version answers once, and the champion fills what is left.
+    """
+    if rival is not None:
+        both = _open_usable(releases, [versions[0], rival.version])
+        if len(both) == FEWEST_ANSWERS:
+            return both * (number // FEWEST_ANSWERS)
+    usable = _open_usable(releases, versions)
+    return [*usable, *[usable[0]] * number][:number]
 
 
-def _versions(session: Session, personality_id: int) -> list[Version | None]:
-    champion, challenger, last_good = (
-        read_alias(session, personality_id, name).version for name in (CHAMPION, CHALLENGER, LAST_GOOD)
-    )
-    # Without a canary the challenger points at the base, which comes last.
-    ordered = [champion, *filter(None, [challenger, last_good]), None]
-    return list({name_of(version): version for version in ordered}.values())
-
-
-def _open_usable(releases: ReleaseResolver, versions: list[Version | None], strength: float) -> list[Release]:
+def _open_usable(releases: ReleaseResolver, versions: Sequence[Version | None]) -> list[Release]:
     usable = []
     for version in versions:
         try:
-            usable.append(releases.open(version, strength))
+            usable.append(releases.open(version))
         except AdapterError as error:
             log.warning("Left %s out of a comparison: %s", name_of(version), error)
     return usable

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from bot.arenas import board
 from bot.arenas.answers import answer_arena, reply_row
 from bot.arenas.board import pick_buttons
-from bot.arenas.prompt_bank import choose_arena_prompt
+from bot.arenas.prompts import choose_arena_prompt
 from bot.chat.message_stream import retry_until_accepted
 from bot.discord_errors import DISCORD_ERRORS, is_temporary
 from bot.engine import RenderedPrompt

@@ -13,6 +13,7 @@ from bot.charts.frame import (
     INK,
     MUTED,
     ORANGE,
+    PURPLE,
     SMALL_PT,
     TEXT_PT,
     YELLOW,
@@ -32,7 +33,8 @@ SOURCES = {
     PairSource.CORRECTION: GREEN,
     PairSource.CORRECTED_SAMPLE: YELLOW,
     PairSource.SIBLINGS: BLUE,
-    PairSource.LONE_VOTE: ORANGE,
+    PairSource.CHOICE: PURPLE,
+    PairSource.TASTE: ORANGE,
 }
 SIGNS = {
     GateVerdict.FAIL: ("✗", ORANGE),

@@ -68,7 +68,7 @@ def _read(session: Session, reply: Reply) -> _Rows:
     return _Rows(
         siblings=count_siblings(session, reply),
         personality=read_personality(session, reply.personality_id),
-        candidates=read_candidates(session, reply.personality_id, reply.channel_id),
+        candidates=read_candidates(session, reply.personality_id),
         citations=tuple(titles_of(session, [passage.document_id for passage in reply.retrieved])),
     )
 

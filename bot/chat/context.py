@@ -31,6 +31,7 @@ from storage.knowledge.search import Passage, Question
 from storage.members import is_greeted
 from storage.personalities.bindings import ActivePersonality, active_personality_at
 from storage.personalities.cards import settings_of
+from storage.releases.evidence import Rival, find_rival
 
 NOTHING_ASKED = "I don't see a question. Mention me together with your question, or reply to one of my messages."
 TOO_LONG = "That message is too long for me, even shortened."
@@ -44,6 +45,8 @@ class Context:
     conversation: Conversation
     is_greeted: bool
     """The member has received the privacy notice."""
+    rival: Rival | None
+    """The version whose answers people compare with the champion's."""
 
 
 async def gather(services: Services, history: History, message: discord.Message, asked_at: datetime) -> Context:
@@ -73,7 +76,7 @@ async def gather(services: Services, history: History, message: discord.Message,
         citations=tuple({quote.document_id: (quote.title, quote.link) for quote in rendered.quotes}.values()),
         sources=_sources(conversation, documents),
     )
-    return Context(ask, conversation, rows.is_greeted)
+    return Context(ask, conversation, rows.is_greeted, rows.rival)
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ class _Rows:
     conversation: Conversation
     active: ActivePersonality
     candidates: ReleaseCandidates
+    rival: Rival | None
     notes: Sequence[str]
     passages: Sequence[Passage]
     documents: Mapping[int, _Document]
@@ -123,7 +127,8 @@ def _read(
     return _Rows(
         conversation=converse(history, memory, find_by_messages(session, own_ids(history.posts))),
         active=active,
-        candidates=read_candidates(session, active.personality.id, message.channel.id),
+        candidates=read_candidates(session, active.personality.id),
+        rival=find_rival(session, active.personality.id),
         notes=[note.text for note in list_notes(session, message.author.id)],
         passages=passages,
         documents={

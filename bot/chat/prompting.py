@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal, TypedDict
 
+from storage.conversations.control_tokens import sanitize
+
 GAP = " … "
 FEWEST_KEPT_CHARS = 2
-
-# Control tokens of ChatML, Llama, Gemma, Mistral, DeepSeek and SmolLM2; other markup, such as <b>, stays.
-_MARKER = re.compile(
-    r"<(?=[|｜])|<(?=</?SYS>>)|<(?=/?(?:s|bos|eos|pad|unk|mask|think|reponame|filename|[a-z]+(?:_[a-z]+)+)>)"
-    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\])",
-    re.IGNORECASE,
-)
 
 
 class ChatMessage(TypedDict):
@@ -41,14 +35,6 @@ class Fitted:
     """How many of the oldest messages were left out."""
     shortened: bool
     """Whether the middle of the newest message was cut out."""
-
-
-def sanitize(text: str) -> str:
-    """Return `text` with a space in each control token, so that tokenizers do not recognize it; idempotent.
-
-    NUL characters are removed, because PostgreSQL cannot store them.
-    """
-    return _MARKER.sub(lambda marker: marker[0] + " ", text.replace("\0", ""))
 
 
 def merge_turns(turns: Sequence[Turn]) -> list[Turn]:

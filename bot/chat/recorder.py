@@ -14,12 +14,19 @@ from bot.engine import Finish, GenerationRequest
 from bot.errors import UserFacingError
 from bot.privacy.recent_deletions import Deletions
 from storage.conversations.candidates import record_choice
-from storage.conversations.replies import NewReply, abandon_reply, find_reply, finish_reply, start_reply
+from storage.conversations.replies import (
+    NewReply,
+    abandon_reply,
+    digest_prompt,
+    find_reply,
+    finish_reply,
+    start_reply,
+)
 from storage.database.database import Database
 from storage.database.engine import is_away
 from storage.database.enums import Basis
 from storage.privacy.consent import basis_of_chat, erased_since
-from storage.training.samples import DrawnSample, record_samples
+from storage.training.samples import AskedPrompt, DrawnSample, record_samples
 
 ERASED = "Someone whose words I was answering has just deleted their data. Please ask again."
 DELETED = "A message that I was answering, or one before it, was just deleted. Please ask again."
@@ -110,6 +117,13 @@ def _keep_unshown(session: Session, reply_id: int, draw: CandidateGeneration) ->
     reply = find_reply(session, reply_id)
     if reply is None or reply.basis is None:
         return
-    unshown = [DrawnSample(reply_id, one.text.strip(), is_cut=one.finish is Finish.LENGTH) for one in draw.unshown]
-    sampling = asdict(draw.request.sampling)
-    record_samples(session, unshown, version_id=reply.version_id, sampling=sampling, seed=draw.request.seed)
+    asked = AskedPrompt(reply.prompt, digest_prompt(reply.prompt), reply_id)
+    record_samples(
+        session,
+        [DrawnSample(asked, one.text.strip(), is_cut=one.finish is Finish.LENGTH) for one in draw.unshown],
+        personality_id=reply.personality_id,
+        base_revision=reply.base_revision,
+        version_id=reply.version_id,
+        sampling=asdict(draw.request.sampling),
+        seed=draw.request.seed,
+    )

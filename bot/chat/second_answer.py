@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from dataclasses import replace
@@ -10,7 +11,6 @@ from re import Match
 
 import discord
 
-from bot.arenas.answers import find_contenders
 from bot.background import retry_until_available
 from bot.chat.ask import Ask
 from bot.chat.message_stream import SentMessage
@@ -18,9 +18,13 @@ from bot.discord_errors import DISCORD_ERRORS
 from bot.errors import UserFacingError
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import PersistentButton, button_row
+from bot.releases.resolver import Release
 from bot.services import Services
 from storage.conversations.replies import FINISHED_WHOLE
 from storage.database.enums import Origin
+from storage.errors import AdapterError
+from storage.releases.evidence import Rival
+from storage.releases.versions import Version
 from storage.votes.comparisons import Better, compare
 
 log = logging.getLogger(__name__)
@@ -42,22 +46,23 @@ class SecondAnswers:
         self._just_asked: set[int] = set()
         """Members whose last answer came with a second one."""
 
-    def is_due(self, member_id: int) -> bool:
+    def is_due(self, member_id: int, rival: Rival | None) -> bool:
         """Return whether this member's next answer comes with a second one: by chance, and never twice in a row."""
         if member_id in self._just_asked:
             self._just_asked.remove(member_id)
             return False
         is_busy = self._services.answerer.at_work > 0 or self._services.engine.waiting > 0
-        if is_busy or random.random() >= self._services.settings.chat.second_answers:
+        canary = rival.canary if rival else None
+        share = canary.share if canary else self._services.settings.chat.second_answers
+        if is_busy or random.random() >= share:
             return False
         self._just_asked.add(member_id)
         return True
 
-    async def answer_twice(self, ask: Ask) -> None:
-        """Answer as the current and another version, in random order; without another one, the same answers twice."""
+    async def answer_twice(self, ask: Ask, rival: Rival | None) -> None:
+        """Answer as the champion and its rival, in random order; without a rival, the champion answers twice."""
         services = self._services
-        others = await find_contenders(services.database, services.releases, ask.personality.id, ask.strength)
-        other = next((release for release in others if release.name != ask.release.name), ask.release)
+        other = ask.release if rival is None else await self._open(rival.version, ask)
         first, second = random.sample((ask.release, other), 2)
         answered = await services.answerer.answer(replace(ask, label=FIRST_LABEL, release=first))
         if answered.outcome not in FINISHED_WHOLE:
@@ -70,6 +75,13 @@ class SecondAnswers:
             return
         if compared.outcome in FINISHED_WHOLE and compared.message is not None:
             await _ask(compared.message, answered.reply_id, compared.reply_id)
+
+    async def _open(self, version: Version, ask: Ask) -> Release:
+        try:
+            return await asyncio.to_thread(self._services.releases.open, version, ask.strength)
+        except AdapterError as error:
+            log.warning("%s cannot be compared with the champion: %s", version.name, error)
+            return ask.release
 
 
 async def _ask(message: SentMessage, first_id: int, second_id: int) -> None:

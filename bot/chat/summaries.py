@@ -10,11 +10,12 @@ import discord
 from sqlalchemy.orm import Session
 
 from bot.chat.conversation import HistoryReader, SpokenMessage, own_ids, spoken_messages
-from bot.chat.prompting import ChatMessage, Turn, sanitize
+from bot.chat.prompting import ChatMessage, Turn
 from bot.discord_errors import DISCORD_ERRORS
 from bot.engine import Finish, GenerationRequest, Sampling
 from bot.errors import BotError
 from bot.services import Services
+from storage.conversations.control_tokens import sanitize
 from storage.conversations.memory import Memory, read_memory, write_summary
 from storage.conversations.replies import Sources, find_by_messages
 from storage.database.columns import utc_now

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from bot.arenas import board
 from bot.arenas.board import NumberReactions, PickButton
 from bot.arenas.host import ArenaHost, ArenaPlan, ArenaSchedule, Channel, as_channel
-from bot.arenas.prompt_bank import MAX_PROMPT_CHARS, describe_bank
+from bot.arenas.prompts import describe_bank
 from bot.discord_errors import DISCORD_ERRORS
 from bot.guards.access import user_label
 from bot.guards.audit import NOTED, action_of, run_audited
@@ -19,6 +19,7 @@ from bot.guards.interactions import AdminCog
 from bot.personalities.selection import active_personality
 from bot.services import Services
 from bot.text.splitting import MAX_MESSAGE_CHARS
+from storage.conversations.prompt_bank import MAX_PROMPT_CHARS
 from storage.database.columns import utc_now
 from storage.database.enums import ArenaStatus
 from storage.votes import arenas

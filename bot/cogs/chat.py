@@ -154,8 +154,8 @@ class Chat(BotCog):
             context = await gather(self.services, history, message, asked_at)
             if not context.is_greeted:
                 await send_first_notice(self.services, message)
-            if self._second_answers.is_due(message.author.id):
-                await self._second_answers.answer_twice(context.ask)
+            if self._second_answers.is_due(message.author.id, context.rival):
+                await self._second_answers.answer_twice(context.ask, context.rival)
             else:
                 await self.services.answerer.answer(context.ask)
         prompt = context.ask.prompt

@@ -9,13 +9,13 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.arenas.prompt_bank import MAX_PROMPT_CHARS, read_bank
 from bot.errors import UserFacingError
 from bot.personalities.selection import VERSION_OR_BASE, WHOSE, chosen_personality, offer_personalities, offer_versions
 from bot.releases.comparison import Comparison, Contestant, choose_prompts, compare_versions
 from bot.releases.resolver import Release
 from bot.services import Services
 from bot.text.sanitize import sanitize_markdown
+from storage.conversations.prompt_bank import MAX_PROMPT_CHARS, read_bank
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import Personality
 from storage.releases.versions import name_of, version_named

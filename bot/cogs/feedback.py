@@ -10,13 +10,13 @@ from discord import app_commands
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.chat.prompting import sanitize
 from bot.errors import UserFacingError
 from bot.guards.error_handler import NOT_MINE, answer_privately
 from bot.guards.interactions import BotCog, Form, PersistentButton, button_row
 from bot.services import Services
 from bot.text.lineage import describe_outcome, outcome_lines, outcome_text
 from bot.text.splitting import answer_in_full, fit_lines
+from storage.conversations.control_tokens import sanitize
 from storage.conversations.replies import Reply, find_by_message, find_reply, latest_in_channel
 from storage.database.enums import Cause
 from storage.insights.vote_outcomes import VoteOutcome, replies_on_message, vote_outcomes

@@ -18,7 +18,7 @@ from bot.guards.audit import run_audited, run_audited_action
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import AdminCog
 from bot.personalities import selection
-from bot.releases.announcer import CanaryEvaluator, ProgressMessages, ReleaseAnnouncer
+from bot.releases.announcer import Judge, ProgressMessages, ReleaseAnnouncer
 from bot.services import Services
 from bot.text import releases as texts
 from bot.text.lineage import lineage_lines, lineage_text
@@ -30,7 +30,6 @@ from storage.insights.lineage import lineage_of
 from storage.insights.report import read_report
 from storage.releases import promotion
 from storage.releases.canaries import stop_canary
-from storage.releases.canary_votes import read_canary_state
 from storage.training.rounds import request_round, show_progress_in
 from storage.wording import message_link
 
@@ -46,7 +45,7 @@ class Models(
     group_name="model",
     group_description="Watch, train, promote and roll back",
 ):
-    canary = app_commands.Group(name="canary", description="Try a version on a share of conversations")
+    canary = app_commands.Group(name="canary", description="Let people compare a version with the champion more often")
 
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         super().__init__(bot, services)
@@ -54,7 +53,7 @@ class Models(
 
     async def cog_load(self) -> None:
         self._progress.start()
-        CanaryEvaluator(self.services).start()
+        Judge(self.services).start()
 
     @app_commands.command()
     @app_commands.describe(personality=selection.WHOSE)
@@ -193,9 +192,9 @@ class Models(
     @canary.command(name="start")
     @app_commands.describe(
         version=selection.VERSION,
-        share="Share of conversations that it answers, such as 0.1",
+        share="Share of answers that come with a second one, such as 0.3",
         reason=selection.REASON,
-        override="Try it although it did not pass the gate; give a reason",
+        override="Try it although it failed the gate; give a reason",
         personality=selection.WHOSE,
     )
     @app_commands.autocomplete(version=selection.offer_versions, personality=selection.offer_personalities)
@@ -209,7 +208,7 @@ class Models(
         override: bool = False,
         personality: str | None = None,
     ) -> None:
-        """Let a version answer a share of conversations, until votes decide whether it stays."""
+        """Let people compare a version with the champion, until their choices decide."""
         await interaction.response.defer()
         services = self.services
         chosen = await selection.administered_personality(services, interaction, personality)
@@ -219,8 +218,9 @@ class Models(
         )
         log.info("%s started a canary of %s of %s", user_label(interaction.user), challenger.name, chosen.name)
         text = (
-            f"**{challenger.name}** answers {canary.share:.0%} of conversations from now on. Votes decide whether it "
-            "becomes the champion. To watch it: `/model canary status`. To end it: `/model canary stop`."
+            f"From now on, {canary.share:.0%} of answers come with a blind second one, and **{challenger.name}** gives "
+            "one of the two. People's choices decide whether it becomes the champion. To watch it: `/model canary "
+            "status`. To end it: `/model canary stop`."
         )
         await interaction.edit_original_response(content=selection.signed(chosen, text))
 
@@ -230,24 +230,26 @@ class Models(
     async def canary_stop(
         self, interaction: discord.Interaction, reason: str = "", personality: str | None = None
     ) -> None:
-        """End the canary: the champion answers everywhere."""
+        """End the canary: the champion stays."""
         await interaction.response.defer()
         chosen = await selection.administered_personality(self.services, interaction, personality)
         by = user_label(interaction.user)
         await run_audited(interaction, stop_canary, chosen.id, by=by, reason=reason)
         log.info("%s stopped the canary of %s", by, chosen.name)
         release = await self.services.releases.current(chosen.id)
-        text = f"The canary was stopped: **{release.name}** answers everywhere."
+        text = f"The canary was stopped: **{release.name}** stays the champion."
         await interaction.edit_original_response(content=selection.signed(chosen, text))
 
     @canary.command(name="status")
     @app_commands.describe(personality=selection.WHOSE)
     @app_commands.autocomplete(personality=selection.offer_personalities)
     async def canary_status(self, interaction: discord.Interaction, personality: str | None = None) -> None:
-        """Compare the canary's votes with the champion's."""
+        """Show what people chose between the canary and the champion."""
         await interaction.response.defer(ephemeral=True)
         chosen = await selection.chosen_personality(self.services, interaction, personality)
-        state = await self.services.database.read(read_canary_state, chosen.id, self.services.settings.votes)
+        state = await self.services.database.read(
+            model_status.read_canary_state, chosen.id, self.services.settings.votes
+        )
         await answer_privately(interaction, selection.signed(chosen, texts.describe_canary(state, utc_now())))
 
 

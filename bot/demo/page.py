@@ -17,7 +17,7 @@ from simcord.builders import ChannelHandle
 from simcord.preview import Preview
 
 from bot.app import ReactuneBot
-from bot.arenas.prompt_bank import bank_messages
+from bot.arenas.prompts import bank_messages
 from bot.background import BackgroundTasks
 from bot.demo.community import Taste, is_settled, read_community_answers, settle
 from bot.demo.restore import restore_chat
@@ -61,11 +61,10 @@ HANDFUL = {
     variable_name("training", "epochs"): "6",
     variable_name("training", "batch_size"): "2",
 }
-# For a first round of three minutes: fewer pairs and samples, but enough holdout pairs for the gate.
+# For a first round of three minutes: fewer prompts and pairs.
 COMMUNITY = {
-    variable_name("pairs", "lone_vote_samples"): "2",
-    variable_name("training", "max_pairs"): "80",
-    variable_name("training", "holdout_share"): "0.3",
+    variable_name("pairs", "ranked_prompts"): "48",
+    variable_name("training", "max_pairs"): "96",
 }
 
 

@@ -6,10 +6,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bot.chat.prompting import ChatMessage, sanitize
+from bot.chat.prompting import ChatMessage
 from bot.engine import Engine, RenderedPrompt
 from bot.text.sanitize import escape_inline
 from bot.text.splitting import shorten
+from storage.conversations.control_tokens import sanitize
 from storage.conversations.replies import Retrieved
 from storage.knowledge.search import Passage
 

@@ -1,4 +1,4 @@
-"""Announcements of releases, the evaluation of canaries, and the messages that show the progress of rounds."""
+"""Announcements of releases, what people's choices decide, and the messages that show the progress of rounds."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from bot.text.releases import describe_announcement
 from bot.text.rounds import describe_round
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.engine import FAILURES
-from storage.database.enums import CHALLENGER, GateVerdict
-from storage.errors import StorageError
+from storage.database.enums import CHALLENGER, CanaryStatus, GateVerdict
+from storage.errors import AdapterError, StorageError
 from storage.operations.outbox import announce_waiting
 from storage.personalities.personalities import Personality, list_personalities, read_personality
-from storage.releases import canary_votes
 from storage.releases.announcements import Announceable, prepare_announcement, unannounced
-from storage.releases.canaries import note_numbers
-from storage.releases.promotion import conclude_canary
-from storage.releases.versions import list_versions, read_alias
+from storage.releases.canaries import CANARY, end_canary
+from storage.releases.evidence import Contest, Decision, read_contest
+from storage.releases.promotion import conclude
+from storage.releases.versions import Version, list_versions, note_evidence, read_alias
 from storage.runtime.processes import TRAINER, is_alive
 from storage.training.rounds import Round, shown_rounds, stop_showing_progress
 from storage.votes.quarantines import quarantine_bursts
@@ -39,47 +39,59 @@ PROGRESS_INTERVAL_S = 1.0
 NO_TRAINER = "⚠️ No trainer is running. The round starts when one does: `reactune trainer`."
 
 
-class CanaryEvaluator:
+class Judge:
+    """Looks every few seconds at what people chose between each champion and its rival."""
+
     def __init__(self, services: Services) -> None:
         self._services = services
 
     def start(self) -> None:
-        self._services.tasks.repeat(self._evaluate_all, INTERVAL_S, "evaluate canaries")
+        self._services.tasks.repeat(self._judge_all, INTERVAL_S, "judge versions by people's choices")
 
-    async def _evaluate_all(self) -> None:
+    async def _judge_all(self) -> None:
         if self._services.shards.lead:
             for personality in await self._services.database.read(list_personalities, archived=None):
-                await self._evaluate_safely(personality)
+                await self._judge_safely(personality)
 
-    async def _evaluate_safely(self, personality: Personality) -> None:
-        """Evaluate one personality's canary; a failure does not stop the others."""
+    async def _judge_safely(self, personality: Personality) -> None:
+        """Judge one personality's newest version; a failure does not stop the others."""
         try:
-            await self._evaluate(personality)
+            await self._judge(personality)
         except FAILURES:
             raise
         except StorageError as error:
-            log.warning("The canary of %s was not concluded and will be evaluated again: %s", personality.name, error)
+            log.warning("The new version of %s was not judged; trying again: %s", personality.name, error)
         except Exception:
-            log.exception("The canary of %s could not be evaluated; trying again.", personality.name)
+            log.exception("The new version of %s could not be judged; trying again.", personality.name)
 
-    async def _evaluate(self, personality: Personality) -> None:
-        database, votes = self._services.database, self._services.settings.votes
-        reading = await database.read(canary_votes.read_canary, personality.id, votes)
-        if reading is None:
+    async def _judge(self, personality: Personality) -> None:
+        database, settings = self._services.database, self._services.settings
+        contest = await database.read(read_contest, personality.id, settings.votes)
+        if contest is None:
             return
-        if await self._services.releases.open_challenger(reading.canary) is None:
-            await self._services.release_watcher.poll()  # the canary has just ended
-            return
-        if reading.decision is not None:
-            # Votes of a burst must not decide: if there was one, the next evaluation excludes it.
-            if not await asyncio.to_thread(quarantine_bursts, database, personality.id, votes):
-                await self._conclude(reading, reading.decision)
-        elif reading.numbers != reading.canary.numbers:
-            await database.run(note_numbers, reading.canary.id, reading.numbers)
+        version, canary = contest.rival.version, contest.rival.canary
+        if canary is not None and (problem := await self._problem_of(version)):
+            await database.run(end_canary, canary.id, CanaryStatus.ROLLED_BACK, by=CANARY, reason=problem)
+            log.error("The canary was ended: %s", problem)
+            await self._services.release_watcher.poll()
+        elif contest.decision is not None:
+            # Votes of a burst must not decide: if there was one, the next look leaves them out.
+            if not await asyncio.to_thread(quarantine_bursts, database, personality.id, settings.votes):
+                await self._conclude(contest, contest.decision)
+        elif version.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE and contest.numbers != version.evidence:
+            await database.run(note_evidence, version, contest.numbers)
 
-    async def _conclude(self, reading: canary_votes.CanaryVotes, ending: canary_votes.CanaryDecision) -> None:
-        if await self._services.database.run(conclude_canary, reading, ending):
-            log.info("The canary of %s ended (%s): %s", reading.challenger.name, ending.status.value, ending.reason)
+    async def _problem_of(self, version: Version) -> str | None:
+        """Return why the version cannot answer, if it cannot."""
+        try:
+            await asyncio.to_thread(self._services.releases.open, version)
+        except AdapterError as error:
+            return f"{version.name} cannot answer: {error}"
+        return None
+
+    async def _conclude(self, contest: Contest, decision: Decision) -> None:
+        if await self._services.database.run(conclude, contest, decision, self._services.settings.release):
+            log.info("%s: %s", contest.rival.version.name, decision.reason)
             await self._services.release_watcher.poll()
 
 
@@ -210,15 +222,19 @@ def _next_step(session: Session, round_: Round) -> str:
     if round_.is_open:
         return "" if is_alive(session, TRAINER) else NO_TRAINER
     made = next((v for v in list_versions(session, round_.personality_id) if v.round_id == round_.id), None)
-    if made is None:
-        return ""
+    return _advice(session, made) if made else ""
+
+
+def _advice(session: Session, made: Version) -> str:
     name = made.name
-    if read_alias(session, round_.personality_id).target == name:
+    if read_alias(session, made.personality_id).target == name:
         return f"{name} answers now. To undo this: `/model rollback`."
-    if read_alias(session, round_.personality_id, CHALLENGER).target == name:
-        return f"{name} answers a share of conversations. Details: `/model canary status`."
+    if read_alias(session, made.personality_id, CHALLENGER).target == name:
+        return f"People compare {name} with the champion now. Details: `/model canary status`."
     if made.verdict is GateVerdict.PASS:
         return f"To use {name}, run `/model promote {name}`. Details: `/model show {name}`."
+    if made.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE:
+        return f"People's choices decide about {name} from now on. How far they are: `/model status`."
     return (
         f"To use {name} anyway, run `/model promote {name}` with `override` and a reason. "
         f"Details: `/model show {name}`."

@@ -8,11 +8,12 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
-from bot.arenas.prompt_bank import PromptBank, bank_messages
+from bot.arenas.prompts import bank_messages
 from bot.chat.ask import NOTES, request_answer
 from bot.engine import Engine, Generation, GenerationFailed, RenderedPrompt
 from bot.errors import EngineStopped, UserFacingError
 from bot.releases.resolver import Release
+from storage.conversations.prompt_bank import PromptBank
 from storage.settings.sections import GenerationSettings
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Chooses the version that answers a conversation."""
+"""Chooses the version that answers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from sqlalchemy.orm import Session
 
 from storage.adapters.folder_store import AS_TRAINED, AdapterRef, AdapterStore
 from storage.database.database import Database
-from storage.database.enums import CHAMPION, LAST_GOOD, CanaryStatus
+from storage.database.enums import CHAMPION, LAST_GOOD
 from storage.errors import AdapterError
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import BaseModel
-from storage.releases.canaries import CANARY, Canary, canary_in, end_canary
-from storage.releases.versions import Version, find_version, name_of, read_alias, require_files
+from storage.releases.versions import Version, name_of, read_alias, require_files
 
 log = logging.getLogger(__name__)
 
@@ -55,10 +54,9 @@ def open_release(
 
 @dataclass(frozen=True)
 class ReleaseCandidates:
-    """Who may answer in a conversation, in order."""
+    """Who may answer, in order."""
 
     personality_id: int
-    canary: Canary | None
     versions: tuple[Version | None, ...]
 
 
@@ -72,37 +70,18 @@ class ReleaseResolver:
         self._problems: dict[int, str] = {}
         """{personality id: why its champion cannot answer}"""
 
-    async def current(
-        self, personality_id: int, conversation_id: int | None = None, *, strength: float = AS_TRAINED
-    ) -> Release:
-        """Return the challenger if it answers in this conversation, else the champion.
-
-        If the challenger's files are damaged, its canary ends. If the champion's are, last-good answers, or the base.
-        """
-        candidates = await self._database.read(read_candidates, personality_id, conversation_id)
+    async def current(self, personality_id: int, *, strength: float = AS_TRAINED) -> Release:
+        """Return the champion; if its files are damaged, last-good or the base."""
+        candidates = await self._database.read(read_candidates, personality_id)
         return await self.choose(candidates, strength=strength)
 
     async def choose(self, candidates: ReleaseCandidates, *, strength: float = AS_TRAINED) -> Release:
         """Do what `current` does, with candidates that were read already."""
-        canary = candidates.canary
-        if canary is not None and (release := await self.open_challenger(canary, strength)) is not None:
-            return release
         return await asyncio.to_thread(self._first_usable, candidates.personality_id, candidates.versions, strength)
 
     def problem_of(self, personality_id: int) -> str | None:
         """Return why the champion could not answer last time."""
         return self._problems.get(personality_id)
-
-    async def open_challenger(self, canary: Canary, strength: float = AS_TRAINED) -> Release | None:
-        """Check the challenger's files and return it; if they are damaged, end the canary and return None."""
-        challenger = await self._database.read(find_version, canary.challenger_id)
-        try:
-            return await asyncio.to_thread(self.open, challenger, strength)
-        except AdapterError as error:
-            problem = f"{name_of(challenger)} cannot answer: {error}"
-        if await self._database.run(end_canary, canary.id, CanaryStatus.ROLLED_BACK, by=CANARY, reason=problem):
-            log.error("The canary was ended: %s", problem)
-        return None
 
     def open(self, version: Version | None, strength: float = AS_TRAINED) -> Release:
         """Check the version's files and return it; raises AdapterError."""
@@ -125,8 +104,7 @@ class ReleaseResolver:
         return release
 
 
-def read_candidates(session: Session, personality_id: int, conversation_id: int | None = None) -> ReleaseCandidates:
-    """Return the canary, if the conversation is in its share, then the champion and the last-good version."""
-    canary = None if conversation_id is None else canary_in(session, personality_id, conversation_id)
+def read_candidates(session: Session, personality_id: int) -> ReleaseCandidates:
+    """Return the champion and the last-good version."""
     versions = tuple(read_alias(session, personality_id, name).version for name in (CHAMPION, LAST_GOOD))
-    return ReleaseCandidates(personality_id, canary, versions)
+    return ReleaseCandidates(personality_id, versions)

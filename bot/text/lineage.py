@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bot.text.sanitize import escape_inline
 from bot.text.splitting import shorten
-from storage.database.enums import NOBODY, REPLAY, SOURCE_WORDS, GateVerdict, PairSource, RoundStatus, Split
+from storage.database.enums import NOBODY, SOURCE_WORDS, GateVerdict, PairSource, RoundStatus, Split
 from storage.insights.lineage import (
     Lineage,
     SourceAnswer,
@@ -27,7 +27,7 @@ from storage.wording import count
 
 VOTERS_SHOWN = 10
 EXCERPT_CHARS = 50
-SPLITS = {Split.TRAIN: "trained on", Split.VALIDATION: "for validation", Split.HOLDOUT: "held out"}
+SPLITS = {Split.TRAIN: "trained on", Split.VALIDATION: "for validation"}
 SIGNS = {Vote.UP: "👍", Vote.DOWN: "👎", None: "▫️"}
 NO_LINEAGE = "is the base model without an adapter: no votes made it."
 
@@ -147,10 +147,10 @@ def _round_lines(round_: SourceRound, style: _Style) -> Iterable[str]:
 def _count_pairs(pairs: Sequence[SourcePair]) -> str:
     """Return "12 pairs trained on (8 from …, 4 from …), 1 held out"."""
     splits = Counter(pair.split for pair in pairs)
-    sources = Counter[str](REPLAY if pair.replayed else pair.source for pair in pairs if pair.split is Split.TRAIN)
+    sources = Counter(pair.source for pair in pairs if pair.split is Split.TRAIN)
     parts = ", ".join(f"{number} from {SOURCE_WORDS[source]}" for source, number in sources.most_common())
     counted = [f"{count(splits[Split.TRAIN], 'pair')} trained on" + (f" ({parts})" if parts else "")]
-    counted += [f"{splits[split]} {SPLITS[split]}" for split in (Split.VALIDATION, Split.HOLDOUT) if splits[split]]
+    counted += [f"{splits[Split.VALIDATION]} for validation"] if splits[Split.VALIDATION] else []
     deleted = sum(pair.was_deleted for pair in pairs)
     return ", ".join([*counted, *([f"{deleted} of them deleted since"] if deleted else [])])
 
@@ -167,8 +167,6 @@ def _voter(voter: SourceVoter, style: _Style) -> str:
 def _pair(pair: SourcePair, style: _Style) -> str:
     chosen = pair.correction or pair.chosen
     notes = [f"from {SOURCE_WORDS[pair.source]}", f"weight {pair.weight:.2f}", SPLITS[pair.split]]
-    if pair.replayed:
-        notes.append("repeated")
     return f"{_side(chosen, style)} over {_side(pair.rejected, style)} · {', '.join(notes)}"
 
 
@@ -223,7 +221,7 @@ def _use(use: VoteUse) -> str:
     """Return how the round used the vote, and what it led to."""
     how = _role(use)
     if use.split is not Split.TRAIN:
-        how += " (to test the version, not to train it)"
+        how += " (to decide when training stops, not to train on)"
     if use.version is None or use.verdict is None:
         return f"{how}; {WITHOUT_VERSION.get(use.status, 'that round made no version')}"
     result = f"{how} → **{use.version}** ({VERDICTS[use.verdict]})"

@@ -13,21 +13,26 @@ from storage.database.enums import CHALLENGER, SOURCE_WORDS, CanaryStatus, GateV
 from storage.insights import model_status
 from storage.operations.token_spend import Spend, describe_spend, is_used_up
 from storage.privacy.consent import describe_bases
-from storage.releases import canary_votes
 from storage.releases.announcements import CanaryAnnouncement, PromotionAnnouncement
-from storage.releases.versions import AliasMove, Continuation, Version, name_of
+from storage.releases.canaries import Canary
+from storage.releases.evidence import Contest
+from storage.releases.versions import AliasMove, Version, name_of
 from storage.settings.sections import RemoteSettings, Settings
+from storage.statistics import DECISIVE
 from storage.taste.gain import CandidateGain
-from storage.training.evidence import NewPairs
 from storage.votes.votes import Tally
-from storage.wording import count, tenths
+from storage.wording import count
 
 MOVES_SHOWN = 5
 VERDICTS = {
     GateVerdict.PASS: "✓ passed the gate",
     GateVerdict.FAIL: "✗ failed the gate",
-    GateVerdict.NOT_ENOUGH_EVIDENCE: "? not enough evidence for the gate yet",
+    GateVerdict.NOT_ENOUGH_EVIDENCE: "? waits for people's choices",
 }
+DECIDED = {GateVerdict.PASS: "✓ is ready", GateVerdict.FAIL: "✗ was dropped"}
+"""Verdicts of people's choices."""
+MANY_CHOICES = 500
+"""From here on, an estimate says nothing."""
 
 CANARY_ENDS = {
     CanaryStatus.PROMOTED: "won",
@@ -35,7 +40,7 @@ CANARY_ENDS = {
     CanaryStatus.INCONCLUSIVE: "ended without a result",
     CanaryStatus.STOPPED: "was stopped",
 }
-NO_CANARY = "No canary is running: the champion answers every conversation."
+NO_CANARY = "No canary is running."
 
 
 def describe_status(
@@ -48,12 +53,12 @@ def describe_status(
     evidence = status.evidence
     lines = [
         f"**Champion:** {status.champion.target} on {base_name} (last good: {status.last_good.target})",
-        _marked_champion(status.continuation),
+        _marked_champion(status.champion.version),
         f"⚠️ {sentence(problem)}" if problem else "",
-        _canary(status.canary) if status.canary else "",
+        _next_version(status),
         f"**Votes:** {evidence.votes:,} on {count(evidence.replies, 'answer')}",
         _gain(status.gain) if status.gain else "",
-        _new_pairs(status.new_pairs, settings.training.min_pairs),
+        _next_round(status, settings),
         _spent(status.spent, settings.remote) if settings.model.engine == "remote" else "",
         f"**Trainer:** {_trainer(status, settings.training.schedule)}",
         "Training basis: everything said here." if learns_from_all else describe_bases(settings.privacy),
@@ -62,23 +67,47 @@ def describe_status(
     return "\n".join(filter(None, lines))
 
 
-def _marked_champion(continuation: Continuation) -> str:
-    if not continuation.unlearned:
+def _marked_champion(champion: Version | None) -> str:
+    if champion is None or not champion.trained_on_deleted_data:
         return ""
-    champion, parent = continuation.unlearned[0].name, name_of(continuation.parent)
     return (
-        f"⚠️ {champion} learned from data that was later deleted. The next round starts from {parent} and trains again "
-        f"without that data; promote its version to replace {champion}."
+        f"⚠️ {champion.name} learned from data that was later deleted. The next round learns without that data; "
+        f"promote its version to replace {champion.name}."
     )
 
 
-def _canary(reading: canary_votes.CanaryVotes) -> str:
-    return (
-        f"**Canary:** {reading.challenger.name} answers {reading.canary.share:.0%} of conversations. "
-        f"{reading.challenger.name} has {canary_votes.share_of_votes(reading.challenger_votes)}, "
-        f"{name_of(reading.champion)} has {canary_votes.share_of_votes(reading.champion_votes)}. "
-        "Details: `/model canary status`"
-    )
+def _next_version(status: model_status.ModelStatus) -> str:
+    if status.contest is not None:
+        return f"**Next version:** {_describe_contest(status.contest)} {_how_to_choose(status.contest)}"
+    newest = status.newest
+    if newest is None:
+        return ""
+    if newest.verdict is GateVerdict.PASS:
+        return f"**Next version:** {newest.name} is ready{_because(newest)}. To use it: `/model promote {newest.name}`"
+    end = "was dropped" if newest.evidence else "did not pass the gate"
+    return f"**Next version:** {newest.name} {end}{_because(newest)}. Details: `/model show {newest.name}`"
+
+
+def _because(version: Version) -> str:
+    return f": {version.evidence['reason']}" if version.evidence.get("reason") else ""
+
+
+def _describe_contest(contest: Contest) -> str:
+    """Return what people chose so far, as in "v3 leads 14 to 6 in blind pairs; about 12 more choices decide"."""
+    evidence, version, champion = contest.evidence, contest.rival.version.name, name_of(contest.champion)
+    if not evidence.wins + evidence.losses + evidence.ties:
+        return f"{version} waits for people's choices: nobody has compared it with {champion} yet."
+    verb = "leads" if evidence.wins > evidence.losses else "trails" if evidence.wins < evidence.losses else "is level"
+    left = evidence.choices_left
+    more = "undecided so far" if left is None or left > MANY_CHOICES else f"about {count(left, 'more choice')} decide"
+    return f"{version} {verb} {evidence.score}; {more}."
+
+
+def _how_to_choose(contest: Contest) -> str:
+    canary, name = contest.rival.canary, contest.rival.version.name
+    if canary is not None:
+        return f"A canary asks people in {canary.share:.0%} of answers. Details: `/model canary status`"
+    return f"Second answers in chat and `/arena start` ask people; `/model canary start {name}` asks more often"
 
 
 def _gain(gain: CandidateGain) -> str:
@@ -89,12 +118,25 @@ def _gain(gain: CandidateGain) -> str:
     )
 
 
-def _new_pairs(new: NewPairs, needed: int) -> str:
-    sources = {"answers to the same question": new.compared, "suggestions": new.suggestions}
+def _next_round(status: model_status.ModelStatus, settings: Settings) -> str:
+    """Return what the next round could learn from."""
+    pairs = status.outlook.pairs
+    sources = {
+        "answers to the same question": pairs.compared,
+        "choices between answers": pairs.choices,
+        "suggestions": pairs.suggestions,
+    }
     parts = ", ".join(f"{number} from {source}" for source, number in sources.items() if number)
-    lone = f" Votes on {count(new.lone, 'other question')} may add more." if new.lone else ""
-    found = f"{new.total} or more ({parts})" if parts else "none yet"
-    return f"**New pairs:** {found}; a round needs {needed}.{lone}"
+    found = f"{pairs.total} or more of people ({parts})" if parts else "none of people yet"
+    return f"**Pairs:** {found}; a round needs {settings.training.min_pairs}. {_ranking(status, settings)}"
+
+
+def _ranking(status: model_status.ModelStatus, settings: Settings) -> str:
+    if not settings.pairs.ranked_prompts:
+        return "The taste ranks no answers (pairs.ranked_prompts = 0)."
+    if status.outlook.taste.may_act:
+        return f"The taste ranks answers to {settings.pairs.ranked_prompts} prompts and adds what it is sure of."
+    return sentence(status.outlook.taste.why_unsure)
 
 
 def _spent(spent: Spend, settings: RemoteSettings) -> str:
@@ -116,10 +158,10 @@ def describe_versions(found: model_status.VersionList) -> str:
 
 def _version_line(version: Version | None, found: model_status.VersionList) -> str:
     votes = found.tallies.get(version.id if version else None, Tally())
-    note = f"{VERDICTS[version.verdict]} · {_time(version.created_at)}" if version else "no adapter"
+    note = f"{_outcome(version)} · {_time(version.created_at)}" if version else "no adapter"
     sign = "👑" if name_of(version) == found.champion.target else "▫️"
     if found.challenger.version and name_of(version) == found.challenger.target:
-        sign, note = "🐤", f"answers as a canary · {note}"
+        sign, note = "🐤", f"tried as a canary · {note}"
     if version and version.trained_on_deleted_data:
         note += " · ⚠️ learned from deleted data"
     if version and version.withdrawn_at:
@@ -167,63 +209,40 @@ def _time(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
-def describe_canary(state: canary_votes.CanaryState, now: datetime) -> str:
-    """Return share, votes, approval and evidence of the running canary, or how the last one ended."""
-    if state.running is not None:
-        return _running_canary(state.running, now)
+def describe_canary(state: model_status.CanaryState, now: datetime) -> str:
+    """Return share, choices and evidence of the running canary, or how the last one ended."""
+    if state.running is not None and state.running.rival.canary is not None:
+        return _running_canary(state.running, state.running.rival.canary, now)
     if state.last is None:
         return NO_CANARY
     end = f"the last one, of {state.last_challenger}, {CANARY_ENDS[state.last.status]}"
     return f"{NO_CANARY}\n{sentence(f'{end}: {sanitize_reason(state.last.reason)}')}"
 
 
-def _running_canary(reading: canary_votes.CanaryVotes, now: datetime) -> str:
-    canary, comparison = reading.canary, reading.comparison
-    challenger, champion = reading.challenger.name, name_of(reading.champion)
-    left = max(0, canary.max_votes - reading.challenger_votes.votes)
+def _running_canary(contest: Contest, canary: Canary, now: datetime) -> str:
+    version, champion, evidence = contest.rival.version, name_of(contest.champion), contest.evidence
     why = sanitize_reason(canary.start_reason)
     lines = [
-        f"**Canary:** {challenger} answers {canary.share:.0%} of conversations and {champion} the rest; "
-        f"running for {_duration(now - canary.started_at)} (started by {canary.started_by}{f': {why}' if why else ''})",
-        _trial_line(challenger, reading.challenger_votes),
-        _trial_line(champion, reading.champion_votes),
-        f"Evidence that {challenger} is better: {comparison.better:.2g} of {comparison.needed:g}; that it is worse: "
-        f"{comparison.worse:.2g} of {comparison.needed:g}. Without a result, the canary ends after "
-        f"{count(left, 'more vote')} on {challenger}.",
+        f"**Canary:** {canary.share:.0%} of answers come with a blind second one; {version.name} gives one of the two "
+        f"and {champion} the other. Running for {_duration(now - canary.started_at)} (started by "
+        f"{canary.started_by}{f': {why}' if why else ''})",
+        _describe_contest(contest),
+        f"Evidence that people prefer {version.name}: {evidence.better:.2g} of {DECISIVE:g}; that they like it less: "
+        f"{evidence.worse:.2g} of {DECISIVE:g}. Without a result, the canary ends in "
+        f"{_duration(max(timedelta(), canary.ends_at - now))}.",
     ]
     if canary.overrides_gate:
-        lines.append(f"⚠️ {canary.started_by} overrode the gate ({reading.challenger.verdict}): {why}")
+        lines.append(f"⚠️ {canary.started_by} overrode the gate ({version.verdict}): {why}")
     return "\n".join(lines)
 
 
-def _trial_line(name: str, trial: canary_votes.Trial) -> str:
-    low, high = trial.approval.interval
-    failures = f", {count(trial.failures, 'failure')} counted as 👎" if trial.failures else ""
-    conversations = count(trial.conversations, "conversation")
-    approval = f"approval {trial.approval.share:.0%} ({low:.0%} to {high:.0%})" if trial.approval.votes else "no votes"
-    votes = f"👍 {tenths(trial.up)} 👎 {tenths(trial.down)}{failures}"
-    return f"**{name}:** {votes} in {conversations}, {approval}{_weights(trial)}"
-
-
-def _weights(trial: canary_votes.Trial) -> str:
-    """Return how many votes these are, if some weigh less than one."""
-    worth = tenths(trial.up + trial.down)
-    if worth == tenths(trial.given):
-        return ""
-    return f"; {count(trial.given, 'vote')} worth {worth}, because new accounts and new members count less"
-
-
-def canary_data(state: canary_votes.CanaryState) -> dict[str, Any]:
+def canary_data(state: model_status.CanaryState) -> dict[str, Any]:
     """Return the state for scripts."""
-    reading, last = state.running, state.last
-    if reading is None:
+    contest, last = state.running, state.last
+    if contest is None or contest.rival.canary is None:
         return {"running": False, "last": asdict(last) | {"challenger": state.last_challenger} if last else None}
-    canary = asdict(reading.canary) | {"champion": name_of(reading.champion), "challenger": reading.challenger.name}
-    sides = {
-        name: asdict(trial) | {"votes": trial.approval.votes, "interval": trial.approval.interval}
-        for name, trial in (("challenger", reading.challenger_votes), ("champion", reading.champion_votes))
-    }
-    return {"running": True} | canary | {"numbers": sides | asdict(reading.comparison)}
+    names = {"champion": name_of(contest.champion), "challenger": contest.rival.version.name}
+    return {"running": True} | asdict(contest.rival.canary) | names | {"numbers": contest.numbers}
 
 
 def describe_announcement(announcement: PromotionAnnouncement | CanaryAnnouncement) -> str:
@@ -236,7 +255,7 @@ def _canary_end(ended: CanaryAnnouncement) -> str:
     challenger, canary = name_of(ended.challenger), ended.canary
     text = sentence(f"🐤 The canary of **{challenger}** {CANARY_ENDS[canary.status]}: {sanitize_reason(canary.reason)}")
     if canary.status is not CanaryStatus.STOPPED:
-        text += f" {name_of(ended.champion)} answers everywhere."
+        text += f" {name_of(ended.champion)} stays."
     if canary.status is CanaryStatus.INCONCLUSIVE:
         text += f" To use {challenger} anyway: `/model promote {challenger}`."
     return text
@@ -288,7 +307,15 @@ def _override(promotion: PromotionAnnouncement) -> str:
 
 
 def _verdict(version: Version, failed_checks: Sequence[str]) -> str:
-    return VERDICTS[version.verdict] + (f": {'; '.join(failed_checks)}" if failed_checks else "")
+    reasons = [*failed_checks]
+    if version.verdict is not GateVerdict.FAIL and "reason" in version.evidence:
+        reasons.append(version.evidence["reason"])
+    return _outcome(version) + (f": {'; '.join(reasons)}" if reasons else "")
+
+
+def _outcome(version: Version) -> str:
+    by_people = DECIDED if "reason" in version.evidence else VERDICTS
+    return by_people.get(version.verdict, VERDICTS[version.verdict])
 
 
 def _duration(time: timedelta) -> str:

@@ -22,18 +22,19 @@ HEADLINES = {
     RoundStatus.INTERRUPTED: "The round was interrupted",
 }
 METRICS = {
-    "holdout_pairs": "{:.0f} held out",
+    "validation_pairs": "{:.0f} for validation",
     "left_out": "{:.0f} too long",
-    "holdout_accuracy": "held-out accuracy {:.0%}",
-    "holdout_margin": "margin {:.2f} nats",
+    "validation_accuracy": "{:.0%} of those right",
+    "validation_margin": "margin {:.2f} nats",
+    "strength": "strength {:g}",
     "divergence": "divergence {:.2f} nats/token",
     "degenerate_share": "broken answers {:.0%}",
     "degenerate_share_base": "(base {:.0%})",
     "seconds": "{:.0f} s",
 }
 SFT_METRICS = METRICS | {
-    "holdout_accuracy": "{:.0%} of them likelier than before",
-    "holdout_margin": "by {:.2f} nats/token",
+    "validation_accuracy": "{:.0%} of them likelier than before",
+    "validation_margin": "by {:.2f} nats/token",
 }
 
 
@@ -67,8 +68,6 @@ def describe_votes(evidence: Mapping[str, Any]) -> list[str]:
         voters = evidence.get("voters", 0)
         parts = [f"{evidence['votes']:,}", f"{count(voters, 'voter')} behind its pairs"]
         parts += [f"the rules removed {', '.join(removed)}"] if removed else []
-        if evidence.get("preference_auc") is not None:
-            parts.append(f"the preference model predicts them with an AUC of {evidence['preference_auc']:.2f}")
         lines.append(f"**Votes when the round began:** {'; '.join(parts)}")
     return [*lines, *map(sentence, evidence.get("notes", ()))]
 

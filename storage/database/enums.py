@@ -11,8 +11,6 @@ ALIASES = (CHAMPION, CHALLENGER, LAST_GOOD)
 
 NOBODY = 0
 """Used instead of a Discord id, which is never 0: outside Discord, and for members who deleted their data."""
-REPLAY = "replay"
-"""In a round's counts: pairs of any source that an earlier round was trained on."""
 
 
 class Basis(StrEnum):
@@ -65,15 +63,16 @@ class PairSource(StrEnum):
     CORRECTED_SAMPLE = "corrected sample"
     """A correction preferred to an answer that no member compared it with: a fresh sample or an earlier answer."""
     SIBLINGS = "siblings"
-    LONE_VOTE = "lone vote"
-    """One side was voted on; the other is a sample that the preference model picked."""
+    CHOICE = "choice"
+    """People picked one of several answers, in an arena or as the better of two."""
+    TASTE = "taste"
+    """The best and the worst of several fresh answers, as the taste model ranks them."""
 
 
 class Split(StrEnum):
     TRAIN = "train"
     VALIDATION = "validation"
-    """Decides when training stops early."""
-    HOLDOUT = "holdout"
+    """Decides when training stops, and how strong the adapter is."""
 
 
 class QuarantineRule(StrEnum):
@@ -157,7 +156,7 @@ SOURCE_WORDS = {
     PairSource.CORRECTION: "suggestions",
     PairSource.CORRECTED_SAMPLE: "suggestions vs. other answers",
     PairSource.SIBLINGS: "answers to the same question",
-    PairSource.LONE_VOTE: "lone votes",
-    REPLAY: "earlier rounds",
+    PairSource.CHOICE: "choices between answers",
+    PairSource.TASTE: "answers ranked by the taste",
 }
 """Shown to members, as in "3 from suggestions"."""

@@ -124,6 +124,8 @@ class VersionRow(Base):
     round_id: Mapped[int | None] = mapped_column(ForeignKey("rounds.id"))
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
     verdict: Mapped[GateVerdict] = mapped_column(default=GateVerdict.PASS)
+    evidence: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """What people chose between it and the champion at the last look, and the reason if that decided."""
     trained_on_deleted_data: Mapped[bool] = mapped_column(default=False)
     withdrawn_at: Mapped[datetime | None]
     """The time its files were removed; the row and its manifest are kept."""
@@ -373,8 +375,6 @@ class RoundPairRow(Base):
     source: Mapped[PairSource]
     split: Mapped[Split]
     weight: Mapped[float]
-    replayed: Mapped[bool] = mapped_column(default=False)
-    """Whether an earlier round of the version's parents was already trained on it."""
     chosen_reply_id: Mapped[int | None] = mapped_column(ForeignKey("replies.id", ondelete="SET NULL"), index=True)
     rejected_reply_id: Mapped[int | None] = mapped_column(ForeignKey("replies.id", ondelete="SET NULL"), index=True)
     correction_id: Mapped[int | None] = mapped_column(ForeignKey("corrections.id", ondelete="SET NULL"), index=True)
@@ -603,7 +603,7 @@ class ArenaAnswerRow(Base):
 
 
 class CanaryRow(Base):
-    """A challenger that answers a share of conversations, until a sequential test or an admin ends it."""
+    """A challenger that a share of answers is compared with, until people's choices, time or an admin end it."""
 
     __tablename__ = "canaries"
     __table_args__ = (Index("ix_canaries_status", "personality_id", "status"),)
@@ -613,9 +613,8 @@ class CanaryRow(Base):
     champion_id: Mapped[int | None] = mapped_column(ForeignKey("versions.id"))
     challenger_id: Mapped[int] = mapped_column(ForeignKey("versions.id"))
     share: Mapped[float]
-    alpha: Mapped[float]
-    max_votes: Mapped[int]
-    """Share, alpha and max_votes are the settings at its start; later changes do not affect it."""
+    days: Mapped[float]
+    """Share and days are the settings at its start; later changes do not affect it."""
     status: Mapped[CanaryStatus] = mapped_column(default=CanaryStatus.RUNNING)
     started_by: Mapped[str] = mapped_column(String(64))
     start_reason: Mapped[str] = mapped_column(Text, default="")
@@ -625,7 +624,7 @@ class CanaryRow(Base):
     reason: Mapped[str] = mapped_column(Text, default="")
     """The reason for its end."""
     numbers: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    """Votes, failures and e-values of both sides at the last check."""
+    """What people chose, and the e-values, at its end."""
     announced: Mapped[bool] = mapped_column(default=False)
 
 

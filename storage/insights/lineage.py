@@ -70,7 +70,6 @@ class SourcePair:
     source: PairSource
     split: Split
     weight: float
-    replayed: bool
     chosen: SourceAnswer | None
     correction: SourceCorrection | None
     rejected: SourceAnswer | None

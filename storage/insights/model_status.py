@@ -1,4 +1,4 @@
-"""Facts for `/model status`, `list` and `show`: versions, the next round and the canary."""
+"""Facts for `/model status`, `list` and `show`: versions, the next round, and what people chose so far."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from sqlalchemy.orm import Session
 from storage.database.columns import utc_now
 from storage.database.enums import CHALLENGER, LAST_GOOD
 from storage.operations.token_spend import Spend, spent_on
-from storage.releases.canary_votes import CanaryVotes, read_canary
+from storage.releases.canaries import Canary, latest_canary
+from storage.releases.evidence import Contest, read_contest
 from storage.releases.versions import (
     Alias,
     AliasMove,
-    Continuation,
     Version,
-    continuation_of,
     failed_checks,
     find_version,
     list_versions,
     moves_of,
+    name_of,
     read_alias,
     version_named,
 )
 from storage.runtime import processes
-from storage.settings.sections import Settings
+from storage.settings.sections import Settings, VoteSettings
 from storage.taste.gain import CandidateGain, read_gain
 from storage.training import rounds
-from storage.training.evidence import Evidence, NewPairs, count_evidence, count_new_pairs
+from storage.training.evidence import Evidence, Outlook, count_evidence, look_ahead
 from storage.votes.votes import Tally, tally_by_version
 
 
@@ -82,11 +82,13 @@ def read_version(session: Session, personality_id: int, name: str) -> VersionDet
 class ModelStatus:
     champion: Alias
     last_good: Alias
-    canary: CanaryVotes | None
+    contest: Contest | None
+    """The comparison of the champion with a newer version."""
+    newest: Version | None
+    """The newest version, unless it is the champion or older."""
     gain: CandidateGain | None
     evidence: Evidence
-    new_pairs: NewPairs
-    continuation: Continuation
+    outlook: Outlook
     latest_round: rounds.Round | None
     trainers: list[processes.Heartbeat]
     """Those that are running."""
@@ -97,17 +99,39 @@ class ModelStatus:
 
 
 def read_model_status(session: Session, personality_id: int, settings: Settings, base_revision: str) -> ModelStatus:
-    continuation = continuation_of(session, personality_id)
+    champion = read_alias(session, personality_id)
     return ModelStatus(
-        champion=read_alias(session, personality_id),
+        champion=champion,
         last_good=read_alias(session, personality_id, LAST_GOOD),
-        canary=read_canary(session, personality_id, settings.votes),
+        contest=read_contest(session, personality_id, settings.votes),
+        newest=_newer(session, personality_id, champion.version),
         gain=read_gain(session, personality_id, settings.votes),
         evidence=count_evidence(session, personality_id, settings.privacy, base_revision),
-        new_pairs=count_new_pairs(session, personality_id, settings, base_revision, continuation.parent),
-        continuation=continuation,
+        outlook=look_ahead(session, personality_id, settings, base_revision),
         latest_round=rounds.latest_round(session, personality_id),
         trainers=processes.live_processes(session, processes.TRAINER),
         running=rounds.running_rounds(session),
         spent=spent_on(session, utc_now().date()),
     )
+
+
+def _newer(session: Session, personality_id: int, champion: Version | None) -> Version | None:
+    newest = next(iter(list_versions(session, personality_id)), None)
+    return newest if newest and newest.number > (champion.number if champion else 0) else None
+
+
+@dataclass(frozen=True)
+class CanaryState:
+    """The running canary with what people chose so far, or the last one."""
+
+    running: Contest | None
+    last: Canary | None = None
+    """If none is running."""
+    last_challenger: str = ""
+
+
+def read_canary_state(session: Session, personality_id: int, settings: VoteSettings) -> CanaryState:
+    contest, last = read_contest(session, personality_id, settings), latest_canary(session, personality_id)
+    if contest is not None and contest.rival.canary is not None:
+        return CanaryState(contest)
+    return CanaryState(None, last, name_of(find_version(session, last.challenger_id)) if last else "")

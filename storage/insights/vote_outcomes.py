@@ -140,7 +140,7 @@ class VoteStatus(StrEnum):
     """A 👎 for a wrong fact asks for a document and is not trained on."""
     IN_TRAINING = "in training"
     TRAINED = "trained on"
-    HELD_OUT = "used for testing"
+    VALIDATED = "used to watch training"
     NOT_TRAINABLE = "not used for training"
     WAITING = "waiting"
 
@@ -319,7 +319,7 @@ def _use_status(uses: Collection[VoteUse]) -> VoteStatus | None:
     splits = {use.split for use in uses if use.status in TRAINED}
     if Split.TRAIN in splits:
         return VoteStatus.TRAINED
-    return VoteStatus.HELD_OUT if splits else None
+    return VoteStatus.VALIDATED if splits else None
 
 
 def _obstacles(

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from storage.adapters.folder_store import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, AdapterStore
 from storage.database.database import Database
-from storage.database.enums import SOURCE_WORDS, GateVerdict, TrainingSource
+from storage.database.enums import SOURCE_WORDS, GateVerdict, PairSource, TrainingSource
 from storage.errors import AdapterError, ExportRefused
 from storage.models.adapter_checks import largest_export, refuse_pickles, servable_config
 from storage.models.base_model import UNKNOWN_LICENCE, BaseModel, licence_of
@@ -151,7 +151,9 @@ def _made_from(round_: Round) -> str:
 
 
 def _sources(by_source: Mapping[str, int]) -> str:
-    words = ", ".join(f"{number} from {SOURCE_WORDS[source]}" for source, number in by_source.items() if number)
+    words = ", ".join(
+        f"{number} from {SOURCE_WORDS[PairSource(source)]}" for source, number in by_source.items() if number
+    )
     return f" ({words})" if words else ""
 
 

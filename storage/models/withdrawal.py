@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +14,15 @@ from storage.adapters.folder_store import AdapterStore
 from storage.adapters.shared_store import open_served_copies
 from storage.database.columns import utc_now
 from storage.database.database import Database
-from storage.database.enums import CHALLENGER, CHAMPION, LAST_GOOD, CanaryStatus, RoundStatus
+from storage.database.enums import CHALLENGER, CHAMPION, LAST_GOOD, CanaryStatus, GateVerdict, RoundStatus
 from storage.database.rows import from_row
-from storage.database.tables import AliasRow, CanaryRow, PersonalityRow, RoundRow, VersionRow
+from storage.database.tables import AliasMoveRow, AliasRow, CanaryRow, PersonalityRow, RoundRow, VersionRow
 from storage.models.openvino.pipeline import remove_graphs_of
 from storage.releases.versions import Version, line_of_parents
 from storage.settings.sections import Settings
 
 DELETED_DATA = "it learned from data that was later deleted"
+REPLACED = "a newer version took its place before it was promoted"
 WHEN_REPLACED = "when_replaced"
 
 
@@ -67,17 +68,18 @@ def remove_withdrawn(
 def choose_withdrawals(session: Session, settings: Settings) -> list[Withdrawal]:
     """Return the versions to withdraw according to the settings, oldest first; nothing is written.
 
-    With privacy.withdraw_adapters, versions that learned from deleted data are withdrawn once nothing uses them. With
+    A version that people have not decided for is replaced by the next one, unless it was promoted or tried. With
+    privacy.withdraw_adapters, versions that learned from deleted data are withdrawn once nothing uses them. With
     training.keep_versions, older versions are withdrawn unless they, or a descendant of theirs, are in use. Files that
     a remaining version shares stay.
     """
-    used = _used(session)
+    used, tried = _used(session), _tried(session)
     lines = {version.id for id_ in used for version in line_of_parents(session, id_)}
     chosen = []
     by_personality = _with_files(session)
     for personality, versions in by_personality.items():
-        for rank, version in enumerate(versions):
-            because = _reason(version, rank, settings, used=used, lines=lines)
+        for newer, version in enumerate(versions):
+            because = _reason(version, versions[:newer], settings, used=used, tried=tried, lines=lines)
             if because:
                 chosen.append(Withdrawal(personality, version, because))
     going = {withdrawal.version.id for withdrawal in chosen}
@@ -87,13 +89,29 @@ def choose_withdrawals(session: Session, settings: Settings) -> list[Withdrawal]
 
 
 def _reason(
-    version: Version, rank: int, settings: Settings, *, used: Collection[int], lines: Collection[int]
+    version: Version,
+    newer: Sequence[Version],
+    settings: Settings,
+    *,
+    used: Collection[int],
+    tried: Collection[int],
+    lines: Collection[int],
 ) -> str | None:
-    """Return why the version is withdrawn, or None; `rank` is the number of newer versions of the personality."""
+    """Return why the version is withdrawn, or None; `newer` are the newer versions of the personality with files."""
     if version.trained_on_deleted_data and settings.privacy.withdraw_adapters == WHEN_REPLACED:
         return None if version.id in used else DELETED_DATA
+    if version.round_id and version.id not in tried and _is_replaced(version, newer):
+        return REPLACED
     keep = settings.training.keep_versions
-    return f"it is older than the newest {keep}" if keep and rank >= keep and version.id not in lines else None
+    return f"it is older than the newest {keep}" if keep and len(newer) >= keep and version.id not in lines else None
+
+
+def _is_replaced(version: Version, newer: Sequence[Version]) -> bool:
+    """Return whether a newer version takes the place of one that nobody decided for; a vetoed one takes no place."""
+    if version.verdict is GateVerdict.FAIL:
+        return bool(newer)
+    waits = version.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE
+    return waits and any(other.verdict is not GateVerdict.FAIL for other in newer)
 
 
 def _used(session: Session) -> set[int]:
@@ -106,6 +124,12 @@ def _used(session: Session) -> set[int]:
         select(RoundRow.parent_version_id).where(RoundRow.status == RoundStatus.RUNNING),
     )
     return {id_ for query in queries for id_ in session.scalars(query) if id_ is not None}
+
+
+def _tried(session: Session) -> set[int]:
+    """Return the IDs of versions that an alias names or named."""
+    moved = session.scalars(select(AliasMoveRow.to_version_id).distinct())
+    return {id_ for id_ in moved if id_ is not None} | _used(session)
 
 
 def _with_files(session: Session) -> dict[str, list[Version]]:

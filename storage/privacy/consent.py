@@ -13,7 +13,7 @@ from storage.database.enums import Basis
 from storage.database.rows import any_row
 from storage.database.tables import ConsentRow, CorrectionRow, DepartureRow, ErasureRow, OptOutRow, ReplyRow
 from storage.members import Pseudonym, read_pseudonyms
-from storage.privacy.erasure import lock_erasures
+from storage.privacy.erasure import lock_erasures, mark_versions_of_voter
 from storage.settings.sections import PrivacySettings
 from storage.votes.corrections import wrong_facts
 from storage.votes.weights import quarantined
@@ -33,6 +33,8 @@ class Agreement:
     """Reply and voter of the votes that must not count."""
     departures: frozenset[tuple[int, Pseudonym]] = frozenset()
     """Server and member of departures whose data is still stored."""
+    opt_outs: frozenset[Pseudonym] = frozenset()
+    """Members whose reactions must not be learned from."""
 
     def still_holds(self, now: Agreement) -> bool:
         """Return whether nothing was taken back since; additions can wait for the next round."""
@@ -42,6 +44,7 @@ class Agreement:
             and now.withdrawals <= self.withdrawals
             and now.quarantined <= self.quarantined
             and now.departures >= self.departures
+            and now.opt_outs <= self.opt_outs
         )
 
 
@@ -71,9 +74,13 @@ def give_consent(session: Session, user_id: int) -> bool:
 
 
 def withdraw_consent(session: Session, user_id: int) -> bool:
-    """Withdraw the member's consent, and stop learning from their reactions; return whether that changes something."""
+    """Withdraw the member's consent, and stop learning from their reactions; return whether that changes something.
+
+    Versions that learned from their votes are marked, as after a deletion.
+    """
     is_new = session.get(OptOutRow, user_id) is None
     if is_new:
+        mark_versions_of_voter(session, user_id)
         session.add(OptOutRow(user_id=user_id))
     session.execute(delete(ConsentRow).where(ConsentRow.user_id == user_id))
     return is_new
@@ -116,4 +123,5 @@ def read_agreement(session: Session, personality_id: int) -> Agreement:
         withdrawals=frozenset(session.scalars(withdrawals)),
         quarantined=frozenset((reply_id, pseudonym_of(user_id)) for reply_id, user_id in excluded),
         departures=frozenset((guild_id, pseudonym_of(user_id)) for guild_id, user_id in departures),
+        opt_outs=frozenset(map(pseudonym_of, session.scalars(select(OptOutRow.user_id)))),
     )

@@ -19,7 +19,7 @@ from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, Origin, QuarantineRule, RoundStatus
 from storage.database.rows import any_row, changed_rows, count_rows
 from storage.knowledge.documents import erase_documents, remove_words_of
-from storage.members import read_pseudonyms
+from storage.members import Pseudonym, read_pseudonyms
 from storage.personalities.personalities import DEFAULT_PERSONALITY, lock_personalities
 from storage.wording import version_name
 
@@ -55,7 +55,8 @@ def delete_member(session: Session, user_id: int) -> Deletion:
     reply_ids = select(tables.ReplySpeakerRow.reply_id).where(tables.ReplySpeakerRow.user_id == user_id)
     correction_ids = select(tables.CorrectionRow.id).where(tables.CorrectionRow.author_id == user_id)
     voted_ids = select(tables.VoteEventRow.reply_id).where(tables.VoteEventRow.user_id == user_id)
-    marked = mark_versions_trained_on(session, reply_ids.union(voted_ids), correction_ids)
+    pseudonym = read_pseudonyms(session).of(user_id)
+    marked = mark_versions_trained_on(session, reply_ids.union(voted_ids), correction_ids, pseudonym)
     session.merge(tables.ErasureRow(user_id=user_id, erased_at=utc_now()))
     votes = count_rows(session, voted_ids.distinct())
     session.execute(delete(tables.VoteEventRow).where(tables.VoteEventRow.user_id == user_id))
@@ -71,7 +72,6 @@ def delete_member(session: Session, user_id: int) -> Deletion:
         tables.DepartureRow,
     ):
         session.execute(delete(table).where(table.user_id == user_id))
-    pseudonym = read_pseudonyms(session).of(user_id)
     session.execute(delete(tables.RoundVoterRow).where(tables.RoundVoterRow.pseudonym == pseudonym))
     session.execute(
         update(tables.QuarantineRow)
@@ -202,7 +202,8 @@ def erase_member_in(session: Session, guild_id: int, user_id: int) -> Deletion:
         in_documents.user_id == user_id, in_documents.document_id.in_(own_documents)
     )
     channels = session.scalars(summaries).all()
-    marked = mark_versions_trained_on(session, spoken_ids.union(voted_ids), correction_ids)
+    pseudonym = read_pseudonyms(session).of(user_id)
+    marked = mark_versions_trained_on(session, spoken_ids.union(voted_ids), correction_ids, pseudonym)
     session.execute(delete(suggested).where(suggested.id.in_(correction_ids)))
     for table in (voted, tables.VoteCauseRow, tables.QuarantinedVoteRow):
         session.execute(delete(table).where(table.user_id == user_id, table.reply_id.in_(here)))
@@ -236,21 +237,34 @@ def lock_erasures(session: Session, *, shared: bool = False) -> None:
         session.execute(select(lock(ERASURE_LOCK)))
 
 
-def mark_versions_trained_on(session: Session, reply_ids: ReplyIds, correction_ids: Select[int]) -> tuple[str, ...]:
-    """Mark the versions trained on the rows, and their descendants, end running rounds, and return the names.
+def mark_versions_of_voter(session: Session, user_id: int) -> tuple[str, ...]:
+    """Mark the versions that the member's votes had a part in, end running rounds, and return the names."""
+    _lock(session)
+    nothing = select(tables.ReplyRow.id).where(false())
+    corrections = select(tables.CorrectionRow.id).where(false())
+    return mark_versions_trained_on(session, nothing, corrections, read_pseudonyms(session).of(user_id))
 
-    The caller has locked every personality; otherwise a round that is being planned would escape.
+
+def mark_versions_trained_on(
+    session: Session, reply_ids: ReplyIds, correction_ids: Select[int], voter: Pseudonym | None = None
+) -> tuple[str, ...]:
+    """Mark the versions trained on the rows or on the voter's votes, and those that started from them.
+
+    Running rounds are ended. Return the versions' names. The caller has locked every personality; otherwise a round
+    that is being planned would escape.
     """
     pairs, rounds, versions = tables.RoundPairRow, tables.RoundRow, tables.VersionRow
-    round_ids = select(pairs.round_id).where(
+    of_voter = select(tables.RoundVoterRow.round_id).where(tables.RoundVoterRow.pseudonym == voter)
+    of_rows = select(pairs.round_id).where(
         or_(
             pairs.chosen_reply_id.in_(reply_ids),
             pairs.rejected_reply_id.in_(reply_ids),
             pairs.correction_id.in_(correction_ids),
         )
     )
+    round_ids = of_rows.union(of_voter)
     trained = select(versions.id).where(versions.round_id.in_(round_ids)).cte("trained", recursive=True)
-    # A version starts from its parent's weights, so it inherits what the parent learned.
+    # A version starts from its starter's weights, so it inherits what that learned.
     trained = trained.union(select(versions.id).join(trained, versions.parent_id == trained.c.id))
     concerned = or_(versions.id.in_(select(trained.c.id)), _is_copy_of(select(trained.c.id)))
     names = names_of(session, concerned)

@@ -13,12 +13,14 @@ from sqlalchemy.orm import Session
 from storage.conversations.memory import drop_summaries
 from storage.database import tables
 from storage.database.columns import utc_now
-from storage.database.enums import NOBODY, ArenaStatus, Basis, RoundStatus
+from storage.database.enums import NOBODY, ArenaStatus, Basis, GateVerdict, RoundStatus
 from storage.database.rows import changed_rows, count_rows, read_all
 from storage.personalities.personalities import lock_personalities
 from storage.privacy.erasure import Deletion, erase_guild, erase_member_in
 from storage.settings.sections import PrivacySettings
 
+LONGEST_WAIT = timedelta(days=182)
+"""How long a version's comparisons are kept while it waits for more."""
 BATCH = 100
 """Answers deleted in one transaction: few enough that no vote waits for them."""
 
@@ -47,8 +49,9 @@ def keeps_until(settings: PrivacySettings) -> datetime | None:
 def is_past(before: datetime) -> ColumnElement[bool]:
     """Select the answers whose retention time is over.
 
-    Kept are answers in the manifest of a version or of a running round, answers of open arenas, and everything said
-    outside Discord, which is no Discord member's data.
+    Kept are answers in the manifest of a version or of a running round, answers of open arenas, answers that people
+    compared while a version waits for their choices, and everything said outside Discord, which is no Discord member's
+    data.
     """
     rounds, pairs, replies = tables.RoundRow, tables.RoundPairRow, tables.ReplyRow
     corrections, arenas, arena_answers = tables.CorrectionRow, tables.ArenaRow, tables.ArenaAnswerRow
@@ -79,7 +82,25 @@ def is_past(before: datetime) -> ColumnElement[bool]:
         ~in_a_pair.exists(),
         ~corrected.exists(),
         ~in_open_arena.exists(),
+        ~_is_evidence(),
     )
+
+
+def _is_evidence() -> ColumnElement[bool]:
+    """Select the compared answers that may still decide about a version, at most for half a year."""
+    versions, comparisons, replies = tables.VersionRow, tables.ComparisonRow, tables.ReplyRow
+    waiting = select(versions.id).where(
+        versions.personality_id == replies.personality_id,
+        versions.verdict == GateVerdict.NOT_ENOUGH_EVIDENCE,
+        versions.withdrawn_at.is_(None),
+        versions.created_at <= replies.created_at,
+        versions.created_at > utc_now() - LONGEST_WAIT,
+    )
+    said = select(comparisons.user_id).where(
+        or_(comparisons.first_id == replies.id, comparisons.second_id == replies.id)
+    )
+    in_arena = select(tables.ArenaAnswerRow.arena_id).where(tables.ArenaAnswerRow.reply_id == replies.id)
+    return and_(waiting.exists(), or_(said.exists(), in_arena.exists()))
 
 
 def past_replies(session: Session, before: datetime, limit: int = BATCH) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
@@ -11,7 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
-from storage.database.enums import CHAMPION, REPLAY, CanaryStatus, Split
+from storage.database.enums import CHAMPION, CanaryStatus, PairSource, Split
 from storage.database.rows import any_row, count_rows, from_row
 from storage.database.tables import AliasMoveRow, CanaryRow, ReplyRow, RoundPairRow, VoteEventRow
 from storage.operations.outbox import OutboxMessage
@@ -35,7 +34,7 @@ class PromotionAnnouncement:
     """The version after it was champion before, or it is the base."""
     rounds: int
     """Rounds between the two, in the new version's line of parents."""
-    pairs: dict[str, int]
+    pairs: dict[PairSource, int]
     """Pairs that these rounds trained on, by source."""
     votes: int
     """Votes while the version before was champion, without quarantined ones."""
@@ -120,17 +119,15 @@ def _rounds_between(session: Session, before: Version | None, after: Version | N
     return [version.round_id for version in line if version.round_id is not None]
 
 
-def _trained_pairs(session: Session, round_ids: list[int]) -> dict[str, int]:
-    """Count the rounds' pairs by source, the most frequent first; repeated pairs come from earlier rounds."""
+def _trained_pairs(session: Session, round_ids: list[int]) -> dict[PairSource, int]:
+    """Count the rounds' pairs by source, the most frequent first."""
     counted = (
-        select(RoundPairRow.source, RoundPairRow.replayed, func.count())
+        select(RoundPairRow.source, func.count())
         .where(RoundPairRow.round_id.in_(round_ids), RoundPairRow.split == Split.TRAIN)
-        .group_by(RoundPairRow.source, RoundPairRow.replayed)
+        .group_by(RoundPairRow.source)
+        .order_by(func.count().desc(), RoundPairRow.source)
     )
-    pairs: Counter[str] = Counter()
-    for source, replayed, number in session.execute(counted):
-        pairs[REPLAY if replayed else source] += number
-    return dict(pairs.most_common())
+    return {row[0]: row[1] for row in session.execute(counted)}
 
 
 def _votes_since_last_move(session: Session, move: AliasMove) -> int:

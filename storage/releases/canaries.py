@@ -1,27 +1,33 @@
-"""Canaries: a challenger answers a share of conversations alongside the champion, until the canary ends."""
+"""Canaries: a share of answers comes with a blind second one by a challenger, until people's choices or time decide."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
-from storage.database.enums import CHALLENGER, CanaryStatus
+from storage.database.enums import CHALLENGER, CanaryStatus, GateVerdict
 from storage.database.rows import changed_rows, from_row, read_first
 from storage.database.tables import CanaryRow
 from storage.errors import AlreadyChampion, CanaryRefused
-from storage.releases.versions import Version, ask_gate, find_version, id_of, move_alias, name_of, read_alias
+from storage.releases.versions import (
+    Version,
+    ask_gate,
+    find_version,
+    id_of,
+    move_alias,
+    name_of,
+    read_alias,
+    require_files,
+)
 from storage.settings.sections import ReleaseSettings
 
 CANARY = "the canary"
-"""Recorded as the mover of an alias if votes or damaged files moved it."""
-DEFAULT_SHARE = 0.1
-"""Share of conversations if neither the admin nor release.canary_share gives one."""
+"""Recorded as the mover of an alias if people's choices or damaged files moved it."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +37,7 @@ class Canary:
     champion_id: int | None
     challenger_id: int
     share: float
-    alpha: float
-    max_votes: int
+    days: float
     status: CanaryStatus
     started_by: str
     start_reason: str
@@ -42,21 +47,13 @@ class Canary:
     reason: str
     numbers: dict[str, Any]
 
-
-def answers_with_challenger(canary_id: int, conversation_id: int, share: float) -> bool:
-    """Return whether the challenger answers in the conversation; the result never changes during a canary."""
-    digest = hashlib.sha256(f"{canary_id}:{conversation_id}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") < share * 2**64
+    @property
+    def ends_at(self) -> datetime:
+        return self.started_at + timedelta(days=self.days)
 
 
 def running_canary(session: Session, personality_id: int) -> Canary | None:
     return read_first(session, Canary, _newest_first(personality_id).where(CanaryRow.status == CanaryStatus.RUNNING))
-
-
-def canary_in(session: Session, personality_id: int, conversation_id: int) -> Canary | None:
-    """Return the running canary if its challenger answers in the conversation."""
-    canary = running_canary(session, personality_id)
-    return canary if canary and answers_with_challenger(canary.id, conversation_id, canary.share) else None
 
 
 def latest_canary(session: Session, personality_id: int) -> Canary | None:
@@ -80,26 +77,25 @@ def start_canary(
     share: float | None = None,
     override: bool = False,
 ) -> Canary:
-    """Let a version answer a share of conversations alongside the champion.
+    """Let people compare a version with the champion in a share of answers.
 
-    The canary keeps the share and the limits that apply now. Raises CanaryRefused if one is already running or the
-    share is not between 0 and 1, AlreadyChampion, AliasConflict if somebody starts one at the same time, and what
-    `ask_gate` raises.
+    The canary keeps the share and the days that apply now. Raises CanaryRefused if one is already running or the share
+    is not between 0 and 1, AlreadyChampion, AliasConflict if somebody starts one at the same time, and what
+    `ask_to_try` raises.
     """
-    share = share if share is not None else settings.canary_share or DEFAULT_SHARE
+    share = settings.canary_share if share is None else share
     # Read before the checks: if somebody starts a canary after them, this alias has moved.
     alias = read_alias(session, personality_id, CHALLENGER)
     champion = read_alias(session, personality_id).version
     challenger = _require_challenger(session, personality_id, version, champion, share)
-    overrides = ask_gate(session, challenger, override=override, reason=reason)
+    overrides = ask_to_try(session, challenger, override=override, reason=reason)
     move_alias(session, personality_id, alias, challenger, by=by, reason=reason, overrides_gate=overrides)
     row = CanaryRow(
         personality_id=personality_id,
         champion_id=id_of(champion),
         challenger_id=challenger.id,
         share=share,
-        alpha=settings.canary_alpha,
-        max_votes=settings.canary_max_votes,
+        days=settings.canary_days,
         started_by=by,
         start_reason=reason,
         overrides_gate=overrides,
@@ -109,6 +105,14 @@ def start_canary(
     return from_row(Canary, row)
 
 
+def ask_to_try(session: Session, version: Version | None, *, override: bool, reason: str) -> bool:
+    """Do what `ask_gate` does, except that a version that waits for people's choices may always be tried."""
+    if version is not None and version.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE:
+        require_files(version)
+        return False
+    return ask_gate(session, version, override=override, reason=reason)
+
+
 def _require_challenger(
     session: Session, personality_id: int, version: Version | None, champion: Version | None, share: float
 ) -> Version:
@@ -116,7 +120,7 @@ def _require_challenger(
     if version is None:
         raise CanaryRefused("the base model cannot be a canary: promote base instead")
     if not 0 < share < 1:
-        raise CanaryRefused(f"{share:g} is not a valid share: choose one between 0 and 1, such as {DEFAULT_SHARE}")
+        raise CanaryRefused(f"{share:g} is not a valid share: choose one between 0 and 1, such as 0.3")
     running = running_canary(session, personality_id)
     if running is not None:
         name = name_of(find_version(session, running.challenger_id))
@@ -144,7 +148,7 @@ def end_canary(
     reason: str,
     numbers: dict[str, Any] | None = None,
 ) -> bool:
-    """End a canary, so that its challenger stops answering; return False if it had already ended.
+    """End a canary, so that its challenger is asked no more; return False if it had already ended.
 
     A transaction that also moves the champion must move it first: two transactions that lock the rows in different
     orders would deadlock.
@@ -166,12 +170,3 @@ def end_canary(
     challenger = read_alias(session, canary.personality_id, CHALLENGER)
     move_alias(session, canary.personality_id, challenger, None, by=by, reason=reason)
     return True
-
-
-def note_numbers(session: Session, canary_id: int, numbers: dict[str, Any]) -> None:
-    """Store the numbers of a running canary."""
-    session.execute(
-        update(CanaryRow)
-        .where(CanaryRow.id == canary_id, CanaryRow.status == CanaryStatus.RUNNING)
-        .values(numbers=numbers)
-    )

@@ -1,4 +1,4 @@
-"""Promote, roll back, start a canary: one use case each, for Discord and the command line."""
+"""Promote, roll back, start a canary, and what people's choices decide: one use case each."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from storage.database.database import Database
-from storage.database.enums import LAST_GOOD, CanaryStatus, GateVerdict
+from storage.database.enums import CHAMPION, LAST_GOOD, CanaryStatus, GateVerdict
 from storage.errors import AliasConflict, AlreadyChampion, CanaryRefused, NothingToRollBack
 from storage.operations.audit import AuditedAction, audited
-from storage.releases.canaries import CANARY, Canary, end_canary, running_canary, start_canary
-from storage.releases.canary_votes import CanaryDecision, CanaryVotes
+from storage.releases.canaries import CANARY, Canary, ask_to_try, end_canary, running_canary, start_canary
+from storage.releases.evidence import Contest, Decision
 from storage.releases.versions import (
     Alias,
     Version,
@@ -20,15 +20,19 @@ from storage.releases.versions import (
     find_version,
     id_of,
     move_alias,
+    moves_of,
     name_of,
     nearest_with_files,
     read_alias,
+    settle,
     version_named,
 )
 from storage.settings.sections import ReleaseSettings
 
 GATE = "the gate"
 PASSED = "it passed the gate"
+CHOICES = "people's choices"
+"""Recorded as the mover of the champion if release.auto_promote follows what they decided."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ def try_version(
     share: float | None = None,
 ) -> tuple[Version, Canary]:
     """Start a canary; raises what `start_canary` raises, VersionNotFound, AdapterError."""
-    _, version = _check(database, request)
+    _, version = _check(database, request, ask_to_try)
     canary = database.call(
         audited(action, start_canary),
         request.personality_id,
@@ -100,7 +104,9 @@ def roll_back_champion(database: Database, action: AuditedAction, personality_id
     return ChampionMove(champion, after)
 
 
-def _check(database: Database, request: ReleaseRequest) -> tuple[Alias, Version | None]:
+def _check(
+    database: Database, request: ReleaseRequest, ask: Callable[..., object] = ask_gate
+) -> tuple[Alias, Version | None]:
     """Return the champion, and the version if it may answer and its files are sound.
 
     All of this is checked twice. First here, outside the transaction that changes something: opening files can take a
@@ -110,7 +116,7 @@ def _check(database: Database, request: ReleaseRequest) -> tuple[Alias, Version 
 
     def read(session: Session) -> tuple[Alias, Version | None]:
         version = version_named(session, request.personality_id, request.version)
-        ask_gate(session, version, override=request.override, reason=request.reason)
+        ask(session, version, override=request.override, reason=request.reason)
         return read_alias(session, request.personality_id), version
 
     champion, version = database.fetch(read)
@@ -168,29 +174,42 @@ def roll_back(session: Session, personality_id: int, *, expected_generation: int
     return after
 
 
-def conclude_canary(session: Session, votes: CanaryVotes, decision: CanaryDecision) -> bool:
-    """End the canary, and promote its challenger if it won; return False if it had already ended.
+def conclude(session: Session, contest: Contest, decision: Decision, settings: ReleaseSettings) -> bool:
+    """Do what people's choices decided: settle the verdict, end the canary, promote; return False if it was too late.
 
-    Raises AliasConflict or CanaryRefused if somebody moves the champion or ends the canary at the same time.
+    A version becomes the champion if its canary won, or with release.auto_promote unless it was champion before: then
+    somebody took it back. Raises AliasConflict or CanaryRefused if somebody moves the champion or ends the canary at
+    the same time.
     """
-    canary = votes.canary
-    if running_canary(session, canary.personality_id) is None:
-        return False
-    reason = decision.reason
-    if decision.status is CanaryStatus.PROMOTED:
-        if canary.overrides_gate:
-            reason += f"; {canary.started_by} overrode the gate: {canary.start_reason}"
-        _promote_challenger(session, votes, reason)
-    ended = end_canary(session, canary.id, decision.status, by=CANARY, reason=reason, numbers=votes.numbers)
-    if not ended:
-        raise CanaryRefused(f"the canary of {votes.challenger.name} has already ended: nothing was changed")
-    return True
+    version, canary = contest.rival.version, contest.rival.canary
+    champion = read_alias(session, version.personality_id)
+    if id_of(champion.version) != id_of(contest.champion):
+        return False  # what people chose counts anew against the new champion
+    if decision.verdict is GateVerdict.PASS and (canary or _is_automatic(session, version, settings)):
+        by, reason, overrides = CHOICES, decision.reason, False
+        if canary is not None:
+            by, overrides = CANARY, canary.overrides_gate
+            reason += f"; {canary.started_by} overrode the gate: {canary.start_reason}" if overrides else ""
+        _make_champion(
+            session, version.personality_id, champion, version, by=by, reason=reason, overrides_gate=overrides
+        )
+    if canary is not None and not end_canary(
+        session, canary.id, decision.canary, by=CANARY, reason=decision.reason, numbers=contest.numbers
+    ):
+        raise CanaryRefused(f"the canary of {version.name} has already ended: nothing was changed")
+    if decision.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE:
+        return True
+    return settle(session, version, decision.verdict, contest.numbers | {"reason": decision.reason}) or bool(canary)
+
+
+def _is_automatic(session: Session, version: Version, settings: ReleaseSettings) -> bool:
+    return settings.auto_promote and not any(move.alias == CHAMPION for move in moves_of(session, version))
 
 
 def release_passed(session: Session, personality_id: int, version: Version, settings: ReleaseSettings) -> str | None:
     """Release a new version that passed the gate, if release.auto_promote is on, and say what was done.
 
-    With release.canary_share it starts as a canary. None means that it waits for an admin.
+    None means that it waits for people's choices or for an admin.
     """
     if not settings.auto_promote or version.verdict is not GateVerdict.PASS:
         return None
@@ -201,29 +220,10 @@ def release_passed(session: Session, personality_id: int, version: Version, sett
     if id_of(champion.version) != version.parent_id:
         return f"{version.name} waits for an admin: it was compared with its parent, but {champion.target} answers now"
     try:
-        if settings.canary_share > 0:
-            start_canary(session, personality_id, version, settings, by=GATE, reason=PASSED)
-            return f"{version.name} answers {settings.canary_share:.0%} of conversations as a canary"
         _make_champion(session, personality_id, champion, version, by=GATE, reason=PASSED)
-    except (AliasConflict, CanaryRefused):
+    except AliasConflict:
         return f"{version.name} waits for an admin: somebody else moved an alias at the same moment"
     return f"{version.name} answers from now on"
-
-
-def _promote_challenger(session: Session, votes: CanaryVotes, reason: str) -> None:
-    canary = votes.canary
-    champion = read_alias(session, canary.personality_id)
-    if id_of(champion.version) != canary.champion_id:
-        raise CanaryRefused(f"the champion changed while {votes.challenger.name} won its canary: nothing was changed")
-    _make_champion(
-        session,
-        canary.personality_id,
-        champion,
-        votes.challenger,
-        by=CANARY,
-        reason=reason,
-        overrides_gate=canary.overrides_gate,
-    )
 
 
 def _make_champion(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from storage.database.database import notify
-from storage.database.enums import CHALLENGER, CHAMPION, GateVerdict
+from storage.database.enums import CHALLENGER, CHAMPION, GateVerdict, TrainingSource
 from storage.database.rows import any_row, changed_rows, from_row, read_all, read_first
 from storage.database.tables import AliasMoveRow, AliasRow, RoundRow, VersionRow
 from storage.errors import AliasConflict, GateNotPassed, OverrideNeedsReason, VersionNotFound, VersionWithdrawn
@@ -36,6 +35,8 @@ class Version:
     withdrawn_at: datetime | None = None
     """The time its files were deleted."""
     withdrawn_because: str = ""
+    evidence: dict[str, Any] = field(default_factory=dict)
+    """What people chose between it and the champion, and since that decided, the reason."""
 
     @property
     def name(self) -> str:
@@ -43,7 +44,7 @@ class Version:
 
     @property
     def is_sound(self) -> bool:
-        """Whether the next round may continue it: its files exist, and none of its training data was deleted."""
+        """Whether a round may start from it: its files exist, and none of its training data was deleted."""
         return self.withdrawn_at is None and not self.trained_on_deleted_data
 
 
@@ -61,25 +62,19 @@ class Alias:
 
 
 @dataclass(frozen=True)
-class Continuation:
-    """The version that the next round continues: the champion, or its nearest sound ancestor."""
+class StartingPoint:
+    """What the next round trains from: a starter, which was made from examples or imported, or the base."""
 
-    parent: Version | None
-    """None is the base model."""
-    unlearned: tuple[Version, ...] = ()
-    """The champion and its ancestors that the round skips, newest first."""
+    starter: Version | None
+    forgets: Version | None = None
+    """The champion, if it learned from data that was deleted since: the round makes a version without it."""
 
     @property
     def note(self) -> str | None:
-        """The reason the champion is skipped, if it is."""
-        if not self.unlearned:
+        """Return a sentence about the champion that should be replaced, if there is one."""
+        if self.forgets is None:
             return None
-        champion, parent = self.unlearned[0].name, name_of(self.parent)
-        line = " and ".join(version.name for version in reversed(self.unlearned))
-        return (
-            f"{champion} learned from data that was later deleted, so this round starts from {parent} and is compared "
-            f"with it; it trains again on what {line} learned, without the deleted data"
-        )
+        return f"{self.forgets.name} learned from data that was later deleted; this round learns without it"
 
 
 @dataclass(frozen=True)
@@ -138,6 +133,21 @@ def register(
     session.flush()
     notify(session)
     return from_row(Version, row)
+
+
+def note_evidence(session: Session, version: Version, evidence: dict[str, Any]) -> None:
+    """Store what people chose so far."""
+    session.execute(update(VersionRow).where(VersionRow.id == version.id).values(evidence=evidence))
+
+
+def settle(session: Session, version: Version, verdict: GateVerdict, evidence: dict[str, Any]) -> bool:
+    """Give a version that waits for people's choices their verdict; return False if it does not wait any more."""
+    waits = VersionRow.verdict == GateVerdict.NOT_ENOUGH_EVIDENCE
+    settled = session.execute(
+        update(VersionRow).where(VersionRow.id == version.id, waits).values(verdict=verdict, evidence=evidence)
+    )
+    notify(session)
+    return changed_rows(settled) == 1
 
 
 def find_version(session: Session, version_id: int | None) -> Version | None:
@@ -201,12 +211,18 @@ def line_of_parents(session: Session, version_id: int | None) -> list[Version]:
     return chain
 
 
-def continuation_of(session: Session, personality_id: int) -> Continuation:
-    """Return what the personality's next round continues."""
+def starting_point(session: Session, personality_id: int) -> StartingPoint:
+    """Return what the personality's next round trains from: the champion's nearest sound starter, or the base."""
     champion = read_alias(session, personality_id).version
     line = line_of_parents(session, id_of(champion))
-    unlearned = tuple(takewhile(lambda version: not version.is_sound, line))
-    return Continuation(line[len(unlearned)] if len(unlearned) < len(line) else None, unlearned)
+    starter = next((version for version in line if version.is_sound and _is_starter(session, version)), None)
+    return StartingPoint(starter, champion if champion and champion.trained_on_deleted_data else None)
+
+
+def _is_starter(session: Session, version: Version) -> bool:
+    """Return whether the version was made from a card's examples, or imported, and so learned from no votes here."""
+    round_ = session.get(RoundRow, version.round_id) if version.round_id else None
+    return round_ is None or round_.learns_from is TrainingSource.EXAMPLES
 
 
 def require_files(version: Version | None) -> None:
@@ -279,9 +295,11 @@ def _swap(session: Session, personality_id: int, before: Alias, to: Version | No
 
 
 def failed_checks(session: Session, version: Version) -> list[str]:
-    """Return the gate's sentences about the checks that the version did not pass."""
+    """Return the gate's sentences about the checks that the version did not pass, and people's choices against it."""
     gate = session.scalar(select(RoundRow.gate).where(RoundRow.id == version.round_id)) or {}
-    return [check["sentence"] for check in gate.get("checks", ()) if check["outcome"] != GateVerdict.PASS]
+    failed = [check["sentence"] for check in gate.get("checks", ()) if check["outcome"] != GateVerdict.PASS]
+    dropped = version.verdict is GateVerdict.FAIL and version.evidence.get("reason")
+    return [*failed, dropped] if dropped else failed
 
 
 def ask_gate(session: Session, version: Version | None, *, override: bool, reason: str) -> bool:

@@ -311,26 +311,14 @@ class CorrectionSettings(Section):
 
 
 class PairSettings(Section):
-    """Preference pairs from votes and corrections."""
+    """Preference pairs: people's own, and fresh answers that the taste model ranks."""
 
-    min_probability: Annotated[float, Field(ge=0.5, lt=1.0)] = 0.8
-    """Minimum posterior probability that the chosen answer is better than the rejected one."""
-    correction_samples: Annotated[int, Field(ge=0)] = 1
-    """Fresh samples that each new correction is also preferred to (DITTO, arXiv 2406.00888); 0 disables it."""
-    lone_votes: bool = True
-    """Pair each answer that was voted on alone with a sample that a preference model of all votes picks."""
-    lone_vote_samples: Count = 4
-    """Samples to pick from for each lone vote."""
-    max_lone_votes: Annotated[int, Field(ge=0)] = 100
-    """Maximum lone votes that a round pairs, newest first; each one costs its samples."""
-    lone_vote_weight: Share = 0.5
-    """Weight of a pair made from a lone vote."""
-    max_lone_vote_share: Share = 0.3
-    """Maximum share of new pairs made from lone votes, if the other pairs are enough for a round."""
-    min_preference_auc: Annotated[float, Field(ge=0.5, le=1.0)] = 0.6
-    """Minimum cross-validated AUC of the preference model; below it lone votes are not used."""
-    replay_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
-    """Share of a round that repeats pairs of earlier rounds, so that earlier lessons are not forgotten."""
+    ranked_prompts: Annotated[int, Field(ge=0)] = 128
+    """Prompts of the bank, and newest ones that may be trained on, whose answers the taste ranks; 0 disables it."""
+    ranked_answers: Annotated[int, Field(ge=2)] = 8
+    """Answers to each of these prompts; those that the current version has not given yet are drawn."""
+    min_probability: Annotated[float, Field(ge=0.5, lt=1.0)] = 0.75
+    """Minimum probability, by the taste, that the best of these answers is liked better than the worst."""
 
 
 class TrainingSettings(Section):
@@ -339,27 +327,29 @@ class TrainingSettings(Section):
     schedule: str = "0 4 * * *"
     """Cron expression for scheduled rounds (minute hour day month weekday, UTC). Empty: none."""
     min_pairs: Count = 8
-    """Minimum pairs for a round; with fewer it is skipped."""
+    """Minimum pairs for a round, of people or ranked by the taste; with fewer it is skipped."""
     max_pairs: Count = 512
-    """Maximum pairs in a round; the newest ones are used."""
-    holdout_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.15
-    """Share of prompts held out of training to evaluate the new version."""
+    """Maximum pairs in a round: the newest ones of people, then those that the taste is surest of."""
     objective: Literal["dpo", "robust"] = "dpo"
     """"dpo", or "robust": DPO with the voters' measured disagreement as label noise."""
     beta: Positive = 0.3
-    """Strength of the pull towards the parent version (DPO, Rafailov et al. 2023, eq. 7)."""
+    """Strength of the pull towards the base or the starter (DPO, Rafailov et al. 2023, eq. 7)."""
     sft_weight: Annotated[float, Field(ge=0.0)] = 1.0
     """Weight of the likelihood loss on chosen answers, which keeps answers coherent; 0 disables it."""
     learning_rate: Positive = 2e-4
     """Peak learning rate of AdamW."""
     epochs: Positive = 1.0
-    """Passes over the pairs."""
-    patience: Annotated[int, Field(ge=0)] = 0
-    """Passes without a lower validation loss before training stops and keeps the best one; 0 disables it."""
+    """Passes over the pairs; few pairs get more, up to `min_steps`."""
+    min_steps: Annotated[int, Field(ge=0)] = 24
+    """Minimum training steps, so that a few pairs are felt."""
+    warmup_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    """Share of the steps in which the learning rate rises from 0 to its peak."""
+    patience: Annotated[int, Field(ge=0)] = 1
+    """Passes without a lower loss on people's validation pairs before training stops; 0 disables it."""
     batch_size: Count = 4
     """Pairs per training step."""
     max_tokens: Annotated[int, Field(ge=32)] = 768
-    """Maximum length of prompt plus answer, in tokens; longer pairs are left out and counted."""
+    """Maximum length of prompt plus answer, in tokens; longer pairs are left out, with a note."""
     lora_rank: Count = 16
     """Rank of a new adapter."""
     lora_alpha: Positive = 32.0
@@ -371,7 +361,7 @@ class TrainingSettings(Section):
     processes: Annotated[int, Field(ge=1, le=64)] = 1
     """Training processes, one per GPU of this machine; they share `batch_size`."""
     seed: Annotated[int, Field(ge=0)] = 17
-    """Seed of the holdout split, the new adapter and the order of pairs."""
+    """Seed of the drawn answers, the new adapter and the order of pairs."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 1
     """CPU threads for a round; 0 lets PyTorch choose."""
     niceness: Annotated[int, Field(ge=0, le=19)] = 10
@@ -385,8 +375,8 @@ class DemonstrationSettings(Section):
 
     min_examples: Count = 8
     """Minimum examples for a first version."""
-    holdout_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
-    """Share of examples held out of training to evaluate the new version."""
+    validation_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
+    """Share of examples that are not trained on, and decide when training stops."""
     learning_rate: Positive = 2e-4
     """Peak learning rate of AdamW."""
     epochs: Positive = 6.0
@@ -414,23 +404,19 @@ class GateSettings(Section):
     """Maximum share of a suite's cases that only the base passes, minus those that only the version passes."""
     suites: Files = ()
     """Your own suites, in addition to the shipped ones: JSON Lines files of cases (docs/gate.md)."""
-    min_holdout_pairs: Count = 8
-    """Minimum held-out pairs for any conclusion."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
-    """Confidence that held-out pairs prefer the version to its parent, and that a suite lost cases."""
+    """Confidence that a suite lost cases."""
 
 
 class ReleaseSettings(Section):
-    """Promotion of a version that passed the gate."""
+    """Promotion of new versions, and canaries."""
 
     auto_promote: bool = False
-    """Release a version that passed the gate without waiting for an admin."""
-    canary_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Share of conversations that an automatic release answers as a canary; 0 releases to everyone at once."""
-    canary_alpha: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
-    """Maximum probability that a canary prefers one of two equally liked versions."""
-    canary_max_votes: Count = 400
-    """Votes and failures of the challenger, unweighted, after which a canary is inconclusive."""
+    """Release a version without waiting for an admin, once people's choices say that it is better."""
+    canary_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
+    """Share of answers with a blind second one while a canary runs."""
+    canary_days: Annotated[float, Field(gt=0.0, le=36_500.0)] = 14.0
+    """Days after which a canary ends without a result."""
     announce_channel: Annotated[int, Field(ge=0)] = 0
     """ID of the channel where new champions are announced; 0: none."""
 

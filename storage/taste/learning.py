@@ -17,6 +17,7 @@ from storage.settings.sections import Settings
 from storage.taste.evidence import Opinion, Preference, TasteEvidence, read_taste_evidence
 from storage.taste.measures import MEASURES, REVISION, measure_style, pack_numbers, scaled, unpack_numbers
 from storage.taste.model import Choices, Floats, Posterior, Thumbs, choice_shares, fit, prior
+from storage.wording import count
 
 GROUPS = tuple(measure.group.value for measure in MEASURES)
 NEWEST = 10_000
@@ -121,6 +122,13 @@ class LearnedTaste:
     def may_act(self) -> bool:
         """Return whether there are some votes and their predictions were no worse than the rate of likes."""
         return len(self.data) >= FEWEST and self.evidence >= 1
+
+    @property
+    def why_unsure(self) -> str:
+        """Return why it does not act, in a sentence without a full stop."""
+        if len(self.data) < FEWEST:
+            return f"the taste has {count(len(self.data), 'vote')} and needs {FEWEST} before it ranks answers"
+        return "the taste ranks no answers: it predicts votes no better than the share of 👍 does"
 
     def score(self, answers: Sequence[str]) -> Floats:
         """Return the utility of each answer, (N,)."""

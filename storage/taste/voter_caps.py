@@ -23,7 +23,7 @@ def cap_factors(totals: Mapping[Pseudonym, float], max_share: float) -> dict[Pse
     present = {voter: total for voter, total in totals.items() if total > 0}
     if not present or max_share >= 1:
         return {}
-    limit = max(_fair_level(sorted(present.values()), max_share), TIMES_TYPICAL * _typical(present.values()))
+    limit = max(fair_level(sorted(present.values()), max_share), TIMES_TYPICAL * _typical(present.values()))
     return {voter: limit / total for voter, total in present.items() if total > limit}
 
 
@@ -33,7 +33,7 @@ def _typical(totals: Iterable[float]) -> float:
     return exp(sum(part * log(total) for total, part in presence) / sum(part for _, part in presence))
 
 
-def _fair_level(totals: Sequence[float], max_share: float) -> float:
+def fair_level(totals: Sequence[float], max_share: float) -> float:
     """Return the highest L for which L <= max_share * sum(min(total, L)), or 0; `totals` are ascending.
 
     With the k largest at L: L = max_share * (sum of the rest + k * L). The smallest k whose rest fits below L is right.

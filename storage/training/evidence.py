@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import product
 from math import prod
 
-from sqlalchemy import or_, select, true
+from sqlalchemy import Select, func, or_, select, true
 from sqlalchemy.orm import Session
 
 from storage.database.enums import Origin, Outcome
 from storage.database.rows import count_rows
-from storage.database.tables import CorrectionRow, ReplyRow, VoteEventRow
+from storage.database.tables import ComparisonRow, CorrectionRow, ReplyRow, VoteEventRow
 from storage.members import Pseudonym, home_of, read_pseudonyms, without_mentions
-from storage.releases.versions import Version, id_of
 from storage.settings.sections import PrivacySettings, Settings, VoteSettings
-from storage.training.rounds import read_line
+from storage.taste.evidence import Preference, read_taste_evidence
+from storage.taste.learning import LearnedTaste, learn, read_taste_data
 from storage.training.trainable import trainable_corrections, trainable_replies
 from storage.votes.votes import Vote, current_votes
 from storage.votes.weights import VoteWeights, WeightedVote, quarantined, read_weighted_votes
@@ -78,19 +77,35 @@ def read_replies(
     base_revision: str,
     votes: Mapping[int, tuple[WeightedVote, ...]],
 ) -> list[RatedReply]:
-    """Return the trainable answers to every prompt that has a vote or a correction, including unrated answers.
+    """Return the trainable answers to every prompt with a vote, a choice or a correction, unrated answers too.
 
     `votes` are the votes that count, by reply.
     """
     has_feedback = or_(
         ReplyRow.id.in_(select(VoteEventRow.reply_id)),
         ReplyRow.id.in_(select(CorrectionRow.reply_id)),
+        ReplyRow.id.in_(select(ComparisonRow.first_id)),
     )
     prompts = select(ReplyRow.prompt_digest).where(ReplyRow.personality_id == personality_id, has_feedback)
-    reply = trainable_replies(personality_id, privacy, base_revision)
+    return _read(session, trainable_replies(personality_id, privacy, base_revision), prompts, votes)
+
+
+def read_answers_to(
+    session: Session, personality_id: int, privacy: PrivacySettings, base_revision: str, digests: Collection[str]
+) -> list[RatedReply]:
+    """Return the trainable answers to these prompts, without votes; `digests` are the prompts' digests."""
+    return _read(session, trainable_replies(personality_id, privacy, base_revision), digests, {})
+
+
+def _read(
+    session: Session,
+    reply: type[ReplyRow],
+    digests: Select[str] | Collection[str],
+    votes: Mapping[int, tuple[WeightedVote, ...]],
+) -> list[RatedReply]:
     rows = session.execute(
         select(reply.id, reply.prompt, reply.answer, reply.outcome, reply.version_id, reply.origin)
-        .where(reply.prompt_digest.in_(prompts))
+        .where(reply.prompt_digest.in_(digests))
         .order_by(reply.id)
     )
     return [
@@ -140,17 +155,6 @@ def read_corrections(
     ]
 
 
-def read_empty_samples(
-    session: Session, personality_id: int, privacy: PrivacySettings, base_revision: str, version_id: int | None
-) -> tuple[str, ...]:
-    """Return the prompt of each empty sample that the version (None is the base) gave to a round."""
-    sample = trainable_replies(personality_id, privacy, base_revision, with_unfinished=True)
-    prompts = select(sample.prompt).where(
-        sample.origin == Origin.SAMPLE, sample.answer == "", sample.version_id.is_not_distinct_from(version_id)
-    )
-    return tuple(without_mentions(prompt) for prompt in session.scalars(prompts))
-
-
 def count_evidence(session: Session, personality_id: int, privacy: PrivacySettings, base_revision: str) -> Evidence:
     """Count what a round could learn from now, without quarantined votes."""
     reply = trainable_replies(personality_id, privacy, base_revision)
@@ -165,44 +169,47 @@ def count_evidence(session: Session, personality_id: int, privacy: PrivacySettin
 
 
 @dataclass(frozen=True)
-class NewPairs:
-    """Possible new pairs: not yet trained on by the parent version or its ancestors."""
+class PossiblePairs:
+    """Pairs that people's votes, choices and suggestions can make now."""
 
     compared: int
     """Questions with a liked and a disliked answer; each gives 1 to 4 pairs."""
+    choices: int
+    """Questions with answers that somebody chose among; each gives at least 1 pair, if people agree."""
     suggestions: int
     """Suggested answers; each gives at least 1 pair."""
-    lone: int
-    """Other questions with votes; each gives a pair if the trainer draws a second answer that differs enough."""
 
     @property
     def total(self) -> int:
-        return self.compared + self.suggestions
+        return self.compared + self.choices + self.suggestions
 
 
-def count_new_pairs(
-    session: Session, personality_id: int, settings: Settings, base_revision: str, parent: Version | None
-) -> NewPairs:
+@dataclass(frozen=True)
+class Outlook:
+    """What the next round could learn from."""
+
+    pairs: PossiblePairs
+    taste: LearnedTaste
+
+
+def look_ahead(session: Session, personality_id: int, settings: Settings, base_revision: str) -> Outlook:
+    evidence = read_taste_evidence(session, personality_id, settings)
+    pairs = count_possible_pairs(session, personality_id, settings, base_revision, evidence.choices)
+    return Outlook(pairs, learn(read_taste_data(session, evidence)))
+
+
+def count_possible_pairs(
+    session: Session, personality_id: int, settings: Settings, base_revision: str, choices: Iterable[Preference]
+) -> PossiblePairs:
+    """Count the possible pairs; `choices` are those that count."""
     reply = trainable_replies(personality_id, settings.privacy, base_revision)
-    correction = trainable_corrections(reply, settings.privacy)
-    line = read_line(session, id_of(parent))
-    trained = {(pair.chosen_reply_id, pair.rejected_reply_id) for pair in line}
-    trained_replies = {reply_id for pair in trained for reply_id in pair}
-    suggestions = set(session.scalars(select(correction.id))) - {pair.correction_id for pair in line}
-
-    by_prompt: dict[str, dict[int, float]] = defaultdict(dict)
+    suggestions = count_rows(session, select(trainable_corrections(reply, settings.privacy).id))
+    by_prompt: dict[str, set[bool]] = defaultdict(set)
     votes = read_weighted_votes(session, personality_id, settings.votes).by_reply
     voted = select(reply.id, reply.prompt_digest).where(reply.id.in_(select(VoteEventRow.reply_id)))
     for reply_id, prompt in session.execute(voted):
         if balance := sum(vote.weight if vote.vote is Vote.UP else -vote.weight for vote in votes.get(reply_id, ())):
-            by_prompt[prompt][reply_id] = balance
-
-    compared = lone = 0
-    for answers in by_prompt.values():
-        liked = [reply_id for reply_id, balance in answers.items() if balance > 0]
-        disliked = [reply_id for reply_id, balance in answers.items() if balance < 0]
-        if liked and disliked:
-            compared += any(pair not in trained for pair in product(liked, disliked))
-        else:
-            lone += not answers.keys() <= trained_replies
-    return NewPairs(compared, len(suggestions), lone if settings.pairs.lone_votes else 0)
+            by_prompt[prompt].add(balance > 0)
+    compared = {choice.reply_ids[0] for choice in choices if choice.chosen is not None}
+    chosen = session.scalar(select(func.count(reply.prompt_digest.distinct())).where(reply.id.in_(compared)))
+    return PossiblePairs(sum(len(kinds) == 2 for kinds in by_prompt.values()), chosen or 0, suggestions)

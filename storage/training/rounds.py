@@ -22,7 +22,7 @@ from storage.runtime.processes import SILENT_AFTER_S
 
 OPEN = (RoundStatus.REQUESTED, RoundStatus.RUNNING)
 TRAINED = (RoundStatus.PUBLISHED, RoundStatus.REJECTED)
-"""Rounds that trained and judged a version. The votes of other rounds are left for a later one."""
+"""Rounds that trained a version and tested it."""
 LEASE = timedelta(seconds=SILENT_AFTER_S)
 SCHEDULE = "schedule"
 """`requested_by` of a scheduled round."""
@@ -65,7 +65,6 @@ class ManifestPair:
     rejected_reply_id: int | None
     chosen_reply_id: int | None = None
     correction_id: int | None = None
-    replayed: bool = False
 
 
 @dataclass(frozen=True)
@@ -167,15 +166,6 @@ def names_deleted(session: Session, pairs: Sequence[ManifestPair]) -> bool:
     there = select(func.count()).select_from(ReplyRow).where(ReplyRow.id.in_(replies))
     written = select(func.count()).select_from(CorrectionRow).where(CorrectionRow.id.in_(corrections))
     return session.scalar(there) != len(replies) or session.scalar(written) != len(corrections)
-
-
-def read_line(session: Session, version_id: int | None) -> list[ManifestPair]:
-    """Return the manifests of the rounds that made the version and its ancestors, oldest first."""
-    versions = select(VersionRow.id, VersionRow.parent_id, VersionRow.round_id)
-    line = versions.where(VersionRow.id == version_id).cte("line", recursive=True)
-    line = line.union(versions.join(line, VersionRow.id == line.c.parent_id))
-    pairs = select(RoundPairRow).where(RoundPairRow.round_id.in_(select(line.c.round_id)))
-    return read_all(session, ManifestPair, pairs.order_by(RoundPairRow.round_id, RoundPairRow.position))
 
 
 def report_progress(session: Session, round_id: int, progress: dict[str, Any]) -> None:

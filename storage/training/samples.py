@@ -2,66 +2,132 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from storage.conversations.replies import FinishedReply, NewReply, digest_prompt, find_reply, finish_reply, start_reply
+from storage.conversations.replies import (
+    FINISHED_WHOLE,
+    NO_SOURCES,
+    FinishedReply,
+    NewReply,
+    digest_prompt,
+    find_reply,
+    finish_reply,
+    start_reply,
+)
 from storage.database.enums import NOBODY, Basis, Origin, Outcome
 from storage.database.tables import CorrectionRow, ReplyRow
+from storage.members import without_mentions
 from storage.personalities.personalities import lock_personalities
+from storage.settings.sections import PrivacySettings
+from storage.training.trainable import trainable_replies
 from storage.votes.corrections import suggest
 
 
 @dataclass(frozen=True)
-class DrawnSample:
-    """An answer to the prompt of a reply."""
+class AskedPrompt:
+    """A prompt that a round draws answers to: of a reply, or of the prompt bank."""
 
-    reply_id: int
+    prompt: str
+    """Rendered."""
+    digest: str
+    reply_id: int | None = None
+    """The samples share its basis and speakers, so they are deleted together with it; None: from the bank."""
+    messages: tuple[dict[str, str], ...] = ()
+    """Of the bank's prompt."""
+
+
+@dataclass(frozen=True)
+class DrawnSample:
+    """An answer to a prompt."""
+
+    asked: AskedPrompt
     text: str
     is_cut: bool
 
 
-def record_samples(
-    session: Session, drawn: Sequence[DrawnSample], *, version_id: int | None, sampling: dict[str, Any], seed: int
-) -> int:
-    """Store answers to the prompts of these replies, and return how many; those of a deleted reply are dropped.
+def newest_prompts(
+    session: Session, personality_id: int, privacy: PrivacySettings, base_revision: str, limit: int
+) -> list[AskedPrompt]:
+    """Return the newest prompts of members whose basis is open, without the bank's, newest first."""
+    reply = trainable_replies(personality_id, privacy, base_revision)
+    newest = (
+        select(func.max(reply.id).label("id"))
+        .where(reply.basis != Basis.PROMPT_BANK)
+        .group_by(reply.prompt_digest)
+        .order_by(func.max(reply.id).desc())
+        .limit(limit)
+        .subquery()
+    )
+    rows = session.execute(
+        select(reply.id, reply.prompt, reply.prompt_digest)
+        .where(reply.id.in_(select(newest.c.id)))
+        .order_by(reply.id.desc())
+    )
+    return [AskedPrompt(without_mentions(prompt), digest, reply_id) for reply_id, prompt, digest in rows]
 
-    They take the reply's basis and speakers, so they are deleted together with its prompt.
-    """
+
+def count_answers(
+    session: Session, personality_id: int, base_revision: str, version_id: int | None, digests: Collection[str]
+) -> dict[str, int]:
+    """Return how many answers of the version (None is the base) to each of these prompts exist, empty ones too."""
+    rows = session.execute(
+        select(ReplyRow.prompt_digest, func.count())
+        .where(
+            ReplyRow.personality_id == personality_id,
+            ReplyRow.base_revision == base_revision,
+            ReplyRow.version_id.is_not_distinct_from(version_id),
+            ReplyRow.prompt_digest.in_(digests),
+            ReplyRow.outcome.in_(FINISHED_WHOLE),
+        )
+        .group_by(ReplyRow.prompt_digest)
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def record_samples(
+    session: Session,
+    drawn: Sequence[DrawnSample],
+    *,
+    personality_id: int,
+    base_revision: str,
+    version_id: int | None,
+    sampling: dict[str, Any],
+    seed: int,
+) -> int:
+    """Store the answers, and return how many; those to the prompt of a reply that was deleted are dropped."""
     lock_personalities(session)  # a deletion that runs at the same time would miss the texts copied here
     stored = 0
     for answer in drawn:
-        reply = find_reply(session, answer.reply_id)
-        if reply is None:
+        asked = answer.asked
+        source = find_reply(session, asked.reply_id) if asked.reply_id else None
+        if asked.reply_id and source is None:
             continue
-        sample_id = start_reply(
-            session,
-            NewReply(
-                personality_id=reply.personality_id,
-                version_id=version_id,
-                base_revision=reply.base_revision,
-                prompt=reply.prompt,
-                messages=reply.messages,
-                sampling=sampling,
-                seed=seed,
-                prompt_tokens=reply.prompt_tokens,
-                dropped_turns=reply.dropped_turns,
-                guild_id=reply.guild_id,
-                channel_id=reply.channel_id,
-                author_id=NOBODY,
-                source_message_id=None,
-                basis=reply.basis,
-                speakers=reply.speakers,
-                origin=Origin.SAMPLE,
-                sources=reply.sources,
-            ),
+        sample = NewReply(
+            personality_id=personality_id,
+            version_id=version_id,
+            base_revision=base_revision,
+            prompt=source.prompt if source else asked.prompt,
+            messages=source.messages if source else asked.messages,
+            sampling=sampling,
+            seed=seed,
+            prompt_tokens=source.prompt_tokens if source else 0,
+            dropped_turns=source.dropped_turns if source else 0,
+            guild_id=source.guild_id if source else None,
+            channel_id=source.channel_id if source else NOBODY,
+            author_id=NOBODY,
+            source_message_id=None,
+            basis=source.basis if source else Basis.PROMPT_BANK,
+            speakers=source.speakers if source else (),
+            origin=Origin.SAMPLE,
+            sources=source.sources if source else NO_SOURCES,
         )
         outcome = Outcome.LENGTH if answer.is_cut else Outcome.COMPLETE
-        finish_reply(session, sample_id, FinishedReply(answer=answer.text, outcome=outcome))
+        finish_reply(session, start_reply(session, sample), FinishedReply(answer=answer.text, outcome=outcome))
         stored += 1
     return stored
 

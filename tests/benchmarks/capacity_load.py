@@ -31,6 +31,7 @@ from storage.members import is_greeted
 from storage.models.base_model import BaseModel
 from storage.personalities.bindings import BindingPlace, active_personality_at
 from storage.privacy.consent import basis_of_chat, erased_since
+from storage.releases.evidence import find_rival
 from storage.votes.votes import Thumb
 from tests.benchmarks.votes import open_at
 
@@ -194,7 +195,8 @@ def _read_context(
     list_notes(session, member_id)
     is_greeted(session, member_id)
     active = active_personality_at(session, places)
-    return read_candidates(session, active.personality.id, channel_id)
+    find_rival(session, active.personality.id)
+    return read_candidates(session, active.personality.id)
 
 
 def _start(session: Session, personality_id: int, guild_id: int, member: int) -> int:

@@ -33,7 +33,7 @@ def bench_community(
     *,
     taste: Annotated[str, typer.Option(help=f"What members like: {', '.join(TASTES)} or module:function.")] = "short",
     votes: Annotated[int, typer.Option(min=1, help="Votes per round.")] = 300,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds; each continues from the previous version.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; each learns from all votes so far.")] = 3,
     noise: Annotated[float, typer.Option(min=0, max=1, help="Share of flipped votes.")] = 0.0,
     brigade: Annotated[float, typer.Option(min=0, max=1, help="Share of votes from colluding new accounts.")] = 0.0,
     single: Annotated[bool, typer.Option("--single", help="Only one answer per message, so only lone votes.")] = False,
@@ -52,6 +52,20 @@ def bench_community(
         single=single,
         seed=seed,
     )
+
+
+@bench.command("few")
+def bench_few(
+    *,
+    taste: Annotated[str, typer.Option(help=f"What members like: {', '.join(TASTES)} or module:function.")] = "warm",
+    votes: Annotated[int, typer.Option(min=1, help="Lone votes, each on another answer.")] = 40,
+    noise: Annotated[float, typer.Option(min=0, max=1, help="Share of flipped votes.")] = 0.1,
+    polite: Annotated[bool, typer.Option("--polite", help="Members like nearly everything.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed for members and training.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Measure what a few single thumbs teach: candidates, one round, and both. Takes ten minutes."""
+    _run("few", as_json, taste=taste, votes=votes, noise=noise, polite=polite, seed=seed)
 
 
 @bench.command("demonstration")

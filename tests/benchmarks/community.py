@@ -118,7 +118,7 @@ def run(
     community = Community(find_taste(taste), votes, noise, brigade, single, seed)
     began = time.monotonic()
     with workshop() as directory:
-        simulation = Simulation(community, _settings(directory, seed))
+        simulation = Simulation(community, settings_of_bench(directory, seed))
         rows = [simulation.judge_base(), *(simulation.run_round(number) for number in range(1, rounds + 1))]
     return {
         "machine": machine(),
@@ -139,7 +139,7 @@ def workshop() -> Iterator[Path]:
         yield Path(folder)
 
 
-def _settings(directory: Path, seed: int) -> Settings:
+def settings_of_bench(directory: Path, seed: int) -> Settings:
     """Return config.toml's settings, with the environment's: REACTUNE_TRAINING__BETA=0.1 tries another beta."""
     fixed = {
         "REACTUNE_DATA__DIRECTORY": str(directory),
@@ -153,6 +153,9 @@ def _settings(directory: Path, seed: int) -> Settings:
 
 
 class Simulation:
+    basis: Basis | None = Basis.LOCAL
+    """Whether what members say may be trained on."""
+
     def __init__(self, community: Community, settings: Settings) -> None:
         self._community = community
         self._settings = settings
@@ -260,7 +263,7 @@ class Simulation:
                 channel_id=CHANNEL,
                 author_id=asker,
                 source_message_id=None,
-                basis=Basis.LOCAL,
+                basis=self.basis,
                 speakers=[asker],
             ),
         )
@@ -313,7 +316,6 @@ class Simulation:
             "pairs": metrics.get("pairs", 0),
             "pairs_by_source": round_.evidence.get("pairs_by_source", {}),
             "votes_removed": round_.evidence.get("removed_shares", {}),
-            "preference_auc": round_.evidence.get("preference_auc"),
             "notes": round_.evidence.get("notes", []),
             "largest_voter_share": max((voter.share for voter in voters), default=0.0),
             "colluders_share": sum(voter.share for voter in voters if voter.pseudonym in colluders),

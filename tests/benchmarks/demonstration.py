@@ -18,6 +18,7 @@ from rich.console import Console
 
 from storage.adapters import open_store
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef
+from storage.database.enums import TrainingSource
 from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
 from storage.models.hardware import serving_format
 from storage.personalities.cards import Card, read_card_file, settings_of
@@ -25,9 +26,9 @@ from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from tests.benchmarks.community import Critic, conversations, interval, workshop
 from tests.benchmarks.report import machine, versions
-from trainer.data.dataset import held_out, render_dialogue, split_examples
+from trainer.data.dataset import render_dialogue, split_examples
 from trainer.evaluation.evaluate import Evaluation, evaluate, load_evaluation_models
-from trainer.evaluation.gate import EXAMPLES, decide
+from trainer.evaluation.gate import decide
 from trainer.evaluation.measures import ScoredPassage, degenerate_share, losses_by_position, mean_loss, surprise_ratio
 from trainer.evaluation.sampling import Sample, Sampler
 from trainer.progress import RoundProgress
@@ -96,8 +97,8 @@ def run(*, card: str = "default", base: str = "bundled", messages: int = MESSAGE
         "versions": versions("torch", "transformers", "trl", "peft"),
         "card": card,
         "base": model.name,
-        "demonstrations": {"train": metrics.pairs, "validation": len(split.validation), "holdout": len(split.holdout)},
-        "gate": _gate(metrics, split, judgement, settings),
+        "demonstrations": {"train": metrics.pairs, "validation": len(split.validation)},
+        "gate": _gate(metrics, judgement, settings),
         "loss_curve": metrics.loss_curve,
         "rows": rows,
         "summary": _summary(rows, judgement)
@@ -128,8 +129,9 @@ def read_card(name: str, settings: Settings) -> tuple[Card, Settings]:
 
 def _learn(card: Card, base: BaseModel, output: Path, settings: Settings) -> tuple[TrainingMetrics, TrainingSplit]:
     training = as_demonstrated(settings.training, settings.demonstration)
-    split = split_examples(card, settings.chat.system_prompt, load_tokenizer(base), training)
-    metrics = train_adapter(SFT, split, training, base=base, parent=None, output=output, report=_tell)
+    share = settings.demonstration.validation_share
+    split = split_examples(card, settings.chat.system_prompt, load_tokenizer(base), training, share)
+    metrics = train_adapter(SFT, split, training, base=base, starter=None, output=output, report=_tell)
     return metrics, split
 
 
@@ -150,9 +152,9 @@ def _compare(
     losses = {which: critic.losses(list(zip(asked, said, strict=True))) for which, said in texts.items()}
     usual = losses_by_position(losses["before"])
     return [
-        {"which": which, "held_out_loss": held_out_loss, "coherence_ratio": surprise_ratio(losses[which], usual)}
+        {"which": which, "validation_loss": validation_loss, "coherence_ratio": surprise_ratio(losses[which], usual)}
         | _row(asked, found, habit)
-        for which, (found, held_out_loss) in answers.items()
+        for which, (found, validation_loss) in answers.items()
     ]
 
 
@@ -167,9 +169,9 @@ def _messages(number: int, seed: int) -> list[str]:
 def _answer(
     base: BaseModel, adapter: Path | None, split: TrainingSplit, settings: Settings, asked: Sequence[str]
 ) -> tuple[list[Sample], float]:
-    """Return an answer to each message, and the loss of the held-out demonstrations, in nats per token."""
+    """Return an answer to each message, and the loss of the validation demonstrations, in nats per token."""
     sampler = Sampler.load(base, adapter, serving_format(settings.model))
-    rows = tokenise(split.holdout, SFT, sampler.tokenizer, settings.training.max_tokens)
+    rows = tokenise(split.validation, SFT, sampler.tokenizer, settings.training.max_tokens)
     passages = [ScoredPassage(row["prompt_ids"], row["completion_ids"]) for row in rows if row is not None]
     loss = mean_loss(sampler.model, passages)
     prompts = [render_dialogue([message], settings.chat.system_prompt, sampler.tokenizer) for message in asked]
@@ -200,10 +202,8 @@ def _judge(base: BaseModel, adapter: Path, settings: Settings) -> Evaluation:
     return evaluate(base, AdapterRef(digest, adapter), judges, settings=settings, report=_tell)
 
 
-def _gate(metrics: TrainingMetrics, split: TrainingSplit, judgement: Evaluation, settings: Settings) -> dict[str, Any]:
-    examples = held_out(split.holdout, metrics.holdout_margins)
-    seed = settings.training.seed
-    verdict = decide(metrics.train_loss, examples, judgement, settings.gate, seed, evidence=EXAMPLES)
+def _gate(metrics: TrainingMetrics, judgement: Evaluation, settings: Settings) -> dict[str, Any]:
+    verdict = decide(metrics.train_loss, judgement, settings.gate, learns_from=TrainingSource.EXAMPLES)
     return {"verdict": verdict.outcome, "checks": {check.name: check.sentence for check in verdict.checks}}
 
 
@@ -216,8 +216,8 @@ def _summary(rows: Sequence[dict[str, Any]], judgement: Evaluation) -> dict[str,
         "gain": gain,
         "gain_low": gain_low,
         "gain_high": gain_high,
-        "held_out_loss_before": before["held_out_loss"],
-        "held_out_loss_after": after["held_out_loss"],
+        "validation_loss_before": before["validation_loss"],
+        "validation_loss_after": after["validation_loss"],
         "words_before": before["words"],
         "words_after": after["words"],
         "cut_share_before": before["cut_share"],

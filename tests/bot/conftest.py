@@ -18,12 +18,12 @@ from bot.app import ReactuneBot
 from bot.guards.error_handler import is_expected
 from storage.adapters.folder_store import AdapterStore
 from storage.database.database import Database, open_database
-from storage.database.enums import Basis
+from storage.database.enums import Basis, GateVerdict
 from storage.database.tables import Base
 from storage.models.base_model import BaseModel
 from storage.models.bundled import BundledEncoder, Encoder
 from storage.releases.promotion import promote
-from storage.releases.versions import read_alias, register
+from storage.releases.versions import Version, id_of, read_alias, register
 from storage.settings.loading import load_settings, variable_name
 from storage.settings.sections import LimitSettings, Settings
 from storage.votes.votes import Vote, votes_on
@@ -191,27 +191,48 @@ def lock_database(settings: Settings, env: Env) -> Iterator[Callable[[], None]]:
 
 
 @pytest.fixture
-def release(settings, base, query):
-    """Publish an adapter, register it as the next version and make it champion."""
+def add_version(settings, base, query):
+    """Publish an adapter and register it as the next version."""
 
-    def make(value: float):
+    def make(value: float, verdict: GateVerdict = GateVerdict.PASS) -> Version:
         digest = publish(AdapterStore(settings.data.directory / "adapters"), value=value)
 
         def write(session):
-            champion = read_alias(session, 1)
-            version = register(
+            return register(
                 session,
                 1,
                 digest=digest,
                 base_name=base.name,
                 base_revision=base.revision,
-                parent_id=champion.version.id if champion.version else None,
+                parent_id=id_of(read_alias(session, 1).version),
                 round_id=None,
                 metrics={},
+                verdict=verdict,
             )
-            promote(session, 1, version, expected_generation=champion.generation, by="test", reason="")
-            return version
 
         return query(write)
+
+    return make
+
+
+@pytest.fixture
+def waiting(add_version):
+    """Add a version that waits for people's choices."""
+    return lambda value: add_version(value, GateVerdict.NOT_ENOUGH_EVIDENCE)
+
+
+@pytest.fixture
+def release(add_version, query):
+    """Add a version and make it champion."""
+
+    def make(value: float) -> Version:
+        version = add_version(value)
+
+        def write(session):
+            generation = read_alias(session, 1).generation
+            promote(session, 1, version, expected_generation=generation, by="test", reason="")
+
+        query(write)
+        return version
 
     return make

@@ -347,7 +347,7 @@ def test_a_canary_is_started_shown_and_stopped(reactune, version):
     assert (code, started["running"], started["challenger"], started["champion"]) == (0, True, "v1", "base")
     assert (started["share"], started["start_reason"]) == (0.25, "let us see")
     status = json.loads(reactune("model", "canary", "status", "--json")[1])
-    assert status["numbers"]["challenger"]["votes"] == 0
+    assert (status["numbers"]["wins"], status["numbers"]["losses"], status["days"]) == (0, 0, 14)
     assert json.loads(reactune("model", "list", "--json")[1])["challenger"] == "v1"
     stopped = json.loads(reactune("model", "canary", "stop", "--reason", "enough", "--json")[1])
     assert (stopped["running"], stopped["last"]["status"]) == (False, "stopped")

@@ -8,20 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from storage.database.database import Database
-from storage.database.enums import SOURCE_WORDS
+from storage.database.enums import SOURCE_WORDS, TrainingSource
 from storage.models.base_model import BaseModel, load_tokenizer
 from storage.personalities.cards import Card
 from storage.personalities.personalities import lock_personality, read_personality
-from storage.releases.versions import Continuation, continuation_of
+from storage.releases.versions import StartingPoint
 from storage.settings.sections import Settings, TrainingSettings
 from storage.training.rounds import Round, set_manifest
 from storage.wording import count
 from trainer.data.pairs import Pair
-from trainer.data.plan import TrainingPlan
-from trainer.evaluation.gate import EXAMPLES, PAIRS, EvidenceKind, HeldOut
+from trainer.data.plan import Fits, TrainingPlan
 from trainer.evaluation.sampling import render, with_system_prompt
 from trainer.training.recipes import SFT, Recipe, TrainingSplit, as_demonstrated, dpo_recipe
-from trainer.training.rows import Demonstration, Example, PreferencePair
+from trainer.training.rows import Demonstration, PreferencePair, pair_row, row_tokens
 
 Skip = str
 """The reason that a round has nothing to train on."""
@@ -33,11 +32,9 @@ def prepare_examples(database: Database, settings: Settings, round_: Round, base
     `settings` are those of the personality.
     """
     with database.transaction() as session:
-        # A deletion either ends before the parent is chosen, or finds that the round continues it.
         lock_personality(session, round_.personality_id)
         personality = read_personality(session, round_.personality_id)
-        card, continuation = personality.card, continuation_of(session, round_.personality_id)
-        parent, note = continuation.parent, continuation.note
+        card = personality.card
         needed = settings.demonstration.min_examples
         if len(card.examples) < needed:
             return (
@@ -49,29 +46,28 @@ def prepare_examples(database: Database, settings: Settings, round_: Round, base
             round_.id,
             [],
             digest=card.digest,
-            parent_version_id=parent.id if parent else None,
+            parent_version_id=None,
             settings=_settings_of_round(settings),
-            evidence={"examples": len(card.examples)} | ({"notes": [note]} if note else {}),
+            evidence={"examples": len(card.examples)},
         )
     training = as_demonstrated(settings.training, settings.demonstration)
-    split = split_examples(card, settings.chat.system_prompt, load_tokenizer(base), training)
-    return TrainingSet(SFT, split, training, continuation, EXAMPLES)
+    share = settings.demonstration.validation_share
+    split = split_examples(card, settings.chat.system_prompt, load_tokenizer(base), training, share)
+    return TrainingSet(SFT, split, training, TrainingSource.EXAMPLES, StartingPoint(None))
 
 
-def split_examples(card: Card, system_prompt: str, tokenizer: Any, training: TrainingSettings) -> TrainingSplit:
-    """Hold out a share of the dialogues for the gate, and the same share of the rest for validation.
-
-    The answers of one dialogue stay together.
-    """
+def split_examples(
+    card: Card, system_prompt: str, tokenizer: Any, training: TrainingSettings, share: float
+) -> TrainingSplit:
+    """Set aside a share of the dialogues for validation; the answers of one dialogue stay together."""
     dialogues = [example.dialogue for example in card.examples]
     dialogues = random.Random(training.seed).sample(dialogues, len(dialogues))
-    held_out = round(training.holdout_share * len(dialogues))
-    watched = held_out + round(training.holdout_share * (len(dialogues) - held_out))
-    train, validation, holdout = (
+    watched = round(share * len(dialogues)) if training.patience else 0
+    train, validation = (
         tuple(shown for dialogue in part for shown in _demonstrations(dialogue, system_prompt, tokenizer))
-        for part in (dialogues[watched:], dialogues[held_out:watched], dialogues[:held_out])
+        for part in (dialogues[watched:], dialogues[:watched])
     )
-    return TrainingSplit(train, validation, holdout)
+    return TrainingSplit(train, validation)
 
 
 def render_dialogue(said: Sequence[str], system_prompt: str, tokenizer: Any) -> str:
@@ -99,18 +95,14 @@ class TrainingSet:
     recipe: Recipe
     split: TrainingSplit
     settings: TrainingSettings
-    continuation: Continuation
-    """The version to continue, and those that are passed over."""
-    evidence: EvidenceKind
-    """The gate's word for the held-out part."""
+    learns_from: TrainingSource
+    start: StartingPoint
     sources: tuple[str, ...] = ()
     """Numbers of examples by source, in words."""
 
     def describe(self, metrics: Mapping[str, Any]) -> str:
-        """Return in words what the round learned from and what it left out, given the round's numbers."""
+        """Return in words what the round learned from, given the round's numbers."""
         parts = list(self.sources)
-        if metrics["holdout_pairs"]:
-            parts.append(f"{metrics['holdout_pairs']} held out")
         if metrics["left_out"]:
             parts.append(f"{metrics['left_out']} longer than training.max_tokens left out")
         return count(metrics["pairs"], self.recipe.noun) + (f" ({', '.join(parts)})" if parts else "")
@@ -121,15 +113,15 @@ def training_set_of(plan: TrainingPlan, settings: TrainingSettings) -> TrainingS
     by_source = plan.evidence["pairs_by_source"]
     return TrainingSet(
         dpo_recipe(settings, plan.label_noise),
-        TrainingSplit(*(tuple(map(_example, pairs)) for pairs in (plan.train, plan.validation, plan.holdout))),
+        TrainingSplit(*(tuple(map(example_of, pairs)) for pairs in (plan.train, plan.validation))),
         settings,
-        plan.continuation,
-        PAIRS,
+        TrainingSource.VOTES,
+        plan.start,
         sources=tuple(f"{n} from {SOURCE_WORDS[source]}" for source, n in by_source.items() if len(by_source) > 1),
     )
 
 
-def _example(pair: Pair) -> PreferencePair:
+def example_of(pair: Pair) -> PreferencePair:
     return PreferencePair(
         pair.prompt,
         pair.chosen.text,
@@ -140,10 +132,11 @@ def _example(pair: Pair) -> PreferencePair:
     )
 
 
-def held_out(examples: Sequence[Example], margins: Sequence[float | None]) -> list[HeldOut]:
-    """Return the held-out examples whose margin is known."""
-    return [
-        HeldOut(example.prompt, margin, example.weight)
-        for example, margin in zip(examples, margins, strict=True)
-        if margin is not None
-    ]
+def length_check(base: BaseModel, settings: TrainingSettings) -> Fits:
+    """Return a function that says whether a pair is short enough to train on."""
+    tokenizer = load_tokenizer(base)
+
+    def fits(pair: Pair) -> bool:
+        return row_tokens(pair_row(example_of(pair), tokenizer)) <= settings.max_tokens
+
+    return fits

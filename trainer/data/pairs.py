@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from itertools import product
-from operator import attrgetter
 from typing import Any, TypeVar
 
-from storage.database.enums import PairSource
+from storage.database.enums import NOBODY, PairSource
 from storage.members import Pseudonym
+from storage.taste.evidence import Preference
 from storage.training.evidence import RatedReply, WrittenCorrection
 from storage.votes.votes import Vote
 from trainer.evaluation.measures import is_degenerate
@@ -23,8 +23,6 @@ CORRECTED_SAMPLE_WEIGHT = 0.5
 MAX_PAIRS_PER_PROMPT = 4
 """Most pairs from the answers to one prompt, so that a greeting answered a hundred times does not fill a round."""
 MAX_CORRECTIONS_PER_PROMPT = 4
-LIGHT = 0.25
-"""Lighter pairs get only the room that heavier ones leave in a round, however new they are."""
 MAX_RIVALS = 8
 """Number of the most liked answers to a prompt that are compared with as many of the least liked ones."""
 QUADRATURE_POINTS = 128
@@ -34,6 +32,8 @@ TAIL = 1e-12
 
 Rows = tuple[int | None, int | None, int | None]
 """A pair's identity: chosen reply, rejected reply, correction."""
+Backers = tuple[tuple[Pseudonym, float], ...]
+"""(voter, share of a pair's weight)."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,8 @@ class Pair:
     rejected: PairSide
     source: PairSource
     weight: float
-    backers: tuple[tuple[Pseudonym, float], ...]
-    """(voter, share of the weight); the shares sum to 1."""
-    replayed: bool = False
+    backers: Backers
+    """Shares that sum to 1; none if the taste ranked the answers."""
 
     @property
     def rows(self) -> Rows:
@@ -74,11 +73,54 @@ def side_of(reply: RatedReply) -> PairSide:
     return PairSide(reply.answer, reply_id=reply.id, is_cut=reply.is_cut)
 
 
-def pair_votes(
-    replies: Sequence[RatedReply], corrections: Iterable[WrittenCorrection], min_probability: float
-) -> list[Pair]:
-    """Return the pairs that corrections and votes on several answers to a prompt make, without samples."""
-    return [*pair_corrections(replies, corrections), *pair_siblings(replies, min_probability)]
+@dataclass(frozen=True)
+class RoundFeedback:
+    """Answers, and what people said about them."""
+
+    replies: tuple[RatedReply, ...]
+    corrections: tuple[WrittenCorrection, ...] = ()
+    choices: tuple[Preference, ...] = ()
+
+    @property
+    def people(self) -> set[Pseudonym]:
+        voters = {vote.voter for reply in self.replies for vote in reply.votes}
+        writers = {correction.author for correction in self.corrections}
+        return (voters | writers | {choice.voter for choice in self.choices}) - {NOBODY}
+
+    def by_prompt(self) -> list[RoundFeedback]:
+        """Return the feedback on the answers to each prompt."""
+        prompt_of = {reply.id: reply.prompt for reply in self.replies}
+        answers = _by_prompt(self.replies)
+        corrections, choices = defaultdict(list), defaultdict(list)
+        for correction in self.corrections:
+            corrections[prompt_of.get(correction.reply_id)].append(correction)
+        for choice in self.choices:
+            choices[prompt_of.get(choice.reply_ids[0])].append(choice)
+        return [
+            RoundFeedback(tuple(replies), tuple(corrections[prompt]), tuple(choices[prompt]))
+            for prompt, replies in answers.items()
+        ]
+
+    def without(self, voter: Pseudonym) -> RoundFeedback:
+        return RoundFeedback(
+            tuple(
+                replace(reply, votes=tuple(vote for vote in reply.votes if vote.voter != voter))
+                for reply in self.replies
+            ),
+            tuple(correction for correction in self.corrections if correction.author != voter),
+            tuple(choice for choice in self.choices if choice.voter != voter),
+        )
+
+
+def pair_by_people(feedback: RoundFeedback) -> list[Pair]:
+    """Return the pairs that corrections, choices between answers, and votes on several answers to a prompt make."""
+    chosen = [choice for choice in feedback.choices if choice.chosen is not None]
+    compared = {reply_id for choice in chosen for reply_id in choice.reply_ids}
+    return [
+        *pair_corrections(feedback.replies, feedback.corrections),
+        *pair_choices(feedback.replies, chosen),
+        *pair_siblings(reply for reply in feedback.replies if reply.id not in compared),
+    ]
 
 
 def pair_corrections(replies: Iterable[RatedReply], corrections: Iterable[WrittenCorrection]) -> list[Pair]:
@@ -131,59 +173,88 @@ def prefer_correction(correction: WrittenCorrection, reply: RatedReply) -> Pair:
     )
 
 
-def pair_siblings(replies: Iterable[RatedReply], min_probability: float) -> list[Pair]:
-    """Return pairs of answers to one prompt of which one is better with at least that posterior probability.
+def pair_choices(replies: Iterable[RatedReply], choices: Iterable[Preference]) -> list[Pair]:
+    """Return pairs of answers to one prompt that people chose between, the better one first.
+
+    The chosen answer must not be broken: the likelihood term would teach a broken answer that was chosen for fun.
+    """
+    by_id = {reply.id: reply for reply in replies}
+    wins: dict[tuple[int, int], dict[Pseudonym, float]] = defaultdict(dict)
+    for choice in choices:
+        for other in choice.reply_ids:
+            if choice.chosen not in (None, other) and {choice.chosen, other} <= by_id.keys():
+                wins[choice.chosen or 0, other][choice.voter] = choice.weight
+    by_prompt: dict[str, list[Pair]] = defaultdict(list)
+    for (better_id, worse_id), voters in wins.items():
+        better, worse = by_id[better_id], by_id[worse_id]
+        against = sum(wins.get((worse_id, better_id), {}).values())
+        weight = _weight(probability_chosen(sum(voters.values()), against))
+        is_pair = better.prompt == worse.prompt and better.answer != worse.answer and not is_degenerate(better.answer)
+        if is_pair and weight > 0:
+            by_prompt[better.prompt].append(_prefer(better, worse, weight, PairSource.CHOICE, _shares(voters)))
+    return [pair for pairs in by_prompt.values() for pair in _weightiest_pairs(pairs)]
+
+
+def probability_chosen(for_it: float, against: float) -> float:
+    """Return P(p > 1/2) for p ~ Beta(1 + for_it, 1 + against): most people would choose the first answer."""
+    from scipy.special import betainc
+
+    return float(1 - betainc(1 + for_it, 1 + against, 0.5))
+
+
+def pair_siblings(replies: Iterable[RatedReply]) -> list[Pair]:
+    """Return pairs of answers to one prompt of which one is probably liked better.
 
     The chosen answer must be liked on balance and not broken. Otherwise the likelihood term would teach an answer that
     most members dislike because another one is worse, or a broken answer that was liked for fun. Samples are left out,
     because nobody saw them.
     """
     shown = [reply for reply in replies if not reply.is_sample]
-    return [pair for answers in _by_prompt(shown).values() for pair in _most_certain(answers, min_probability)]
+    return [pair for answers in _by_prompt(shown).values() for pair in _most_certain(answers)]
 
 
-def _most_certain(answers: Sequence[RatedReply], min_probability: float) -> list[Pair]:
+def _most_certain(answers: Sequence[RatedReply]) -> list[Pair]:
     votes = {reply.id: (reply.up, reply.down) for reply in answers}
     net = {id_: up - down for id_, (up, down) in votes.items()}
     liked = [reply for reply in answers if net[reply.id] > 0 and not is_degenerate(reply.answer)]
     best = sorted(liked, key=lambda reply: (-net[reply.id], -reply.id))[:MAX_RIVALS]
     worst = sorted(answers, key=lambda reply: (net[reply.id], -reply.id))[:MAX_RIVALS]
-    least = _weight(min_probability)
-    found = [
-        _prefer(better, worse, weight)
+    return _weightiest_pairs(
+        _prefer(better, worse, weight, PairSource.SIBLINGS, backers((better, Vote.UP), (worse, Vote.DOWN)))
         for better, worse in product(best, worst)
         if better.answer != worse.answer
-        if (weight := _weight(probability_better(*votes[better.id], *votes[worse.id]))) >= least and weight > 0
-    ]
-    # The newest among equals: votes on today's answers say more about the next ones.
-    found.sort(key=lambda pair: (-pair.weight, tuple(-row for row in pair.recency)))
+        if (weight := _weight(probability_better(*votes[better.id], *votes[worse.id]))) > 0
+    )
+
+
+def _weightiest_pairs(pairs: Iterable[Pair]) -> list[Pair]:
+    """Return the most certain pairs of a prompt, the newest among equals: they say more about the next answers."""
+    found = sorted(pairs, key=lambda pair: (-pair.weight, tuple(-row for row in pair.recency)))
     return found[:MAX_PAIRS_PER_PROMPT]
 
 
-def prefer_sibling(better: RatedReply, worse: RatedReply) -> Pair | None:
-    """Return the pair, or None if the votes do not show that the better one is liked, and better."""
-    weight = _weight(probability_better(better.up, better.down, worse.up, worse.down))
-    return _prefer(better, worse, weight) if better.net > 0 and weight > 0 else None
-
-
-def _prefer(better: RatedReply, worse: RatedReply, weight: float) -> Pair:
+def _prefer(better: RatedReply, worse: RatedReply, weight: float, source: PairSource, backed_by: Backers) -> Pair:
     return Pair(
         prompt=better.prompt,
         chosen=side_of(better),
         rejected=side_of(worse),
-        source=PairSource.SIBLINGS,
+        source=source,
         weight=weight,
-        backers=backers((better, Vote.UP), (worse, Vote.DOWN)),
+        backers=backed_by,
     )
 
 
-def backers(*said: tuple[RatedReply, Vote]) -> tuple[tuple[Pseudonym, float], ...]:
+def backers(*said: tuple[RatedReply, Vote]) -> Backers:
     """Return the voters of these votes on these replies, each with their share of the votes' weight."""
     weights: dict[Pseudonym, float] = defaultdict(float)
     for reply, vote in said:
         for given in reply.votes:
             if given.vote is vote:
                 weights[given.voter] += given.weight
+    return _shares(weights)
+
+
+def _shares(weights: Mapping[Pseudonym, float]) -> Backers:
     total = sum(weights.values())
     return tuple((voter, weight / total) for voter, weight in sorted(weights.items()))
 
@@ -222,17 +293,6 @@ def _quadrature() -> tuple[Any, Any]:
 
     points, weights = np.polynomial.legendre.leggauss(QUADRATURE_POINTS)
     return (points + 1) / 2, weights / 2
-
-
-def newest_pairs(pairs: Iterable[Pair], limit: int) -> list[Pair]:
-    """Return at most `limit` of the newest pairs, oldest first; light ones only if there is room."""
-    return newest(pairs, limit, weight=attrgetter("weight"), age=attrgetter("recency"))
-
-
-def newest(items: Iterable[T], limit: int, *, weight: Callable[[T], float], age: Callable[[T], Any]) -> list[T]:
-    """Return at most `limit` items with the highest `age`, sorted by it; light ones only if there is room."""
-    kept = sorted(items, key=lambda item: (weight(item) >= LIGHT, age(item)))
-    return sorted(kept[max(0, len(kept) - limit) :], key=age)
 
 
 def _by_prompt(replies: Iterable[RatedReply]) -> dict[str, list[RatedReply]]:

@@ -1,8 +1,9 @@
-"""Prepares a round: survey of votes and suggestions, preference model, missing samples, plan, manifest."""
+"""Prepares a round: survey of what people said, answers for the taste to rank, plan, manifest."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -10,32 +11,43 @@ from sqlalchemy.orm import Session
 from storage import wording
 from storage.adapters.folder_store import AdapterStore
 from storage.conversations.replies import newest_base
+from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.models.base_model import BaseModel
 from storage.models.hardware import training_format
 from storage.personalities.personalities import lock_personality
 from storage.privacy.consent import Agreement, read_agreement
+from storage.releases.evidence import find_rival
+from storage.releases.versions import id_of
 from storage.settings.sections import Settings
-from storage.training.rounds import SCHEDULE, Round, digest_manifest, last_trained, names_deleted, set_manifest
+from storage.training.rounds import (
+    SCHEDULE,
+    Round,
+    digest_manifest,
+    find_round,
+    last_trained,
+    names_deleted,
+    set_manifest,
+)
 from storage.votes.quarantines import quarantine_bursts
-from trainer.data.dataset import Skip
-from trainer.data.plan import VOTER_CAP, TrainingPlan, VoterPreferences, left_out, make_plan, wanted_samples
-from trainer.data.preference_model import ask_preferences, draw_samples, fit_preferences
-from trainer.data.survey import Survey, survey_votes
+from storage.votes.weights import read_weighted_votes
+from trainer.data.asking import ask_champion
+from trainer.data.dataset import Skip, length_check
+from trainer.data.plan import VOTER_CAP, TrainingPlan, make_plan
+from trainer.data.survey import survey_votes
 from trainer.progress import ReportProgress
 
+GROWN, WAITING = 2, timedelta(days=14)
+"""A scheduled round replaces a version that people are comparing when votes have doubled, or after so long."""
 MAX_PLANS = 10
 """Plans of one round: a member who takes something back again and again must not occupy the trainer forever."""
 TAKEN_BACK = (
     f"votes or suggestions were withdrawn, deleted or quarantined {MAX_PLANS} times while this round was planned: "
     "start a new round"
 )
-PROMOTED_MEANWHILE = (
-    "lone votes are not used: another version was promoted while answers were drawn, so start a new round"
-)
 LIVE_CHAT_IS_USED = "live chat is trained on if everybody quoted has opted in"
 LIVE_CHAT_IS_NOT_USED = "live chat is not trained on (privacy.discord_training_permission = false)"
-REMEDY = "suggest better answers, or press 🔁 for another answer and vote on both"
+REMEDY = "vote on answers, suggest better ones, or press 🔁 for another answer and vote on both"
 WITHOUT_EFFECT = {"schedule", "min_pairs", "niceness", "threads", "processes", "keep_versions"}
 """Settings of [training] that do not change a round's result."""
 
@@ -55,28 +67,42 @@ def prepare_votes(
     taken back while the plan is made, the plan is made again.
     """
     quarantine_bursts(database, round_.personality_id, settings.votes)
-    with database.snapshot() as session:
-        first = survey_votes(session, settings, base, round_.personality_id)
-    judge, opinion = fit_preferences(first, settings, report)
-    requests = wanted_samples(first, settings, lone_too=judge is not None)
-    if requests:
-        draw_samples(database, requests, first, settings, base=base, store=store, report=report)
+    if round_.requested_by == SCHEDULE and (reason := _candidate_waits(database, settings, round_.personality_id)):
+        return reason
+    prompts = ask_champion(database, settings, round_.personality_id, base=base, store=store, report=report)
+    fits = length_check(base, settings.training)
     for _ in range(MAX_PLANS):
         with database.snapshot() as session:
             agreed = read_agreement(session, round_.personality_id)
-            survey = survey_votes(session, settings, base, round_.personality_id)
+            survey = survey_votes(session, settings, base, round_.personality_id, prompts)
             last = last_trained(session, round_.personality_id)
-        if judge is not None:
-            opinion = ask_preferences(judge, survey, settings)
-        plan = _plan(survey, opinion, settings, first.parent_id)
-        if not isinstance(plan, TrainingPlan):
-            return plan + _other_base(database, round_.personality_id, base)
+        plan = make_plan(survey, settings, fits)
+        if plan.pairs < settings.training.min_pairs:
+            closed = _live_chat(settings, has_closed_replies=survey.has_closed_replies)
+            return _too_few(plan, closed, settings) + _other_base(database, round_.personality_id, base)
         if round_.requested_by == SCHEDULE and last is not None and _is_repeated(last, plan, settings):
             return f"no new votes or suggestions since round {last.id}, which trained on the same pairs"
         with database.transaction() as session:
             if write_plan(session, round_, plan, settings, agreed):
                 return plan
     return TAKEN_BACK
+
+
+def _candidate_waits(database: Database, settings: Settings, personality_id: int) -> Skip | None:
+    """Return why a scheduled round should not replace the version that people are comparing with the champion now."""
+    with database.snapshot() as session:
+        rival = find_rival(session, personality_id)
+        made_by = find_round(session, rival.version.round_id) if rival and rival.version.round_id else None
+        votes = read_weighted_votes(session, personality_id, settings.votes).total
+    if rival is None or made_by is None:
+        return None
+    is_old = utc_now() - rival.version.created_at > WAITING
+    if is_old or rival.version.trained_on_deleted_data or votes >= GROWN * made_by.evidence.get("votes", 0):
+        return None
+    return (
+        f"people are comparing {rival.version.name} with the champion: the next scheduled round waits for "
+        f"{wording.count(GROWN * made_by.evidence['votes'], 'vote')} or {WAITING.days} days"
+    )
 
 
 def write_plan(session: Session, round_: Round, plan: TrainingPlan, settings: Settings, agreed: Agreement) -> bool:
@@ -90,7 +116,7 @@ def write_plan(session: Session, round_: Round, plan: TrainingPlan, settings: Se
         session,
         round_.id,
         plan.manifest,
-        parent_version_id=plan.parent.id if plan.parent else None,
+        parent_version_id=id_of(plan.start.starter),
         settings=_settings_of_round(settings),
         evidence=plan.evidence,
         voters=plan.voters,
@@ -98,29 +124,16 @@ def write_plan(session: Session, round_: Round, plan: TrainingPlan, settings: Se
     return True
 
 
-def _plan(survey: Survey, opinion: VoterPreferences, settings: Settings, parent_id: int | None) -> TrainingPlan | Skip:
-    if opinion.scores and survey.parent_id != parent_id:
-        opinion = VoterPreferences({}, opinion.auc, PROMOTED_MEANWHILE)
-    plan = make_plan(survey, opinion, settings)
-    if plan.new_pairs < settings.training.min_pairs:
-        return _too_few(
-            plan, [*_live_chat(survey, settings), *_lost_weight(plan), *left_out(survey, opinion)], settings
-        )
-    return plan
+def _too_few(plan: TrainingPlan, notes: Iterator[str], settings: Settings) -> Skip:
+    found = f"{wording.count(plan.pairs, 'pair')} to learn from, {settings.training.min_pairs} needed"
+    return "; ".join([f"{found}: {REMEDY}", *notes, *_lost_weight(plan), *plan.evidence["notes"]])
 
 
-def _too_few(plan: TrainingPlan, notes: Sequence[str], settings: Settings) -> Skip:
-    new = f" that {plan.parent.name} has not learned" if plan.parent else ""
-    more = f" ({len(plan.holdout)} more held out)" if plan.holdout else ""
-    found = f"{wording.count(plan.new_pairs, 'pair')} to learn from{new}{more}, {settings.training.min_pairs} needed"
-    return "; ".join([f"{found}: {REMEDY}", *notes])
-
-
-def _live_chat(survey: Survey, settings: Settings) -> Iterator[str]:
+def _live_chat(settings: Settings, *, has_closed_replies: bool) -> Iterator[str]:
     """Yield whether live chat is used, if it explains why there are few pairs."""
     if settings.privacy.discord_training_permission:
         yield LIVE_CHAT_IS_USED
-    elif survey.has_closed_replies:
+    elif has_closed_replies:
         yield LIVE_CHAT_IS_NOT_USED
 
 
@@ -148,7 +161,7 @@ def _lost_weight(plan: TrainingPlan) -> Iterator[str]:
 
 
 def _settings_of_round(settings: Settings) -> dict[str, Any]:
-    """Return the settings that decide a round's result, together with its pairs and its parent."""
+    """Return the settings that decide a round's result, together with its pairs and its starter."""
     return {
         "base": settings.model.base,
         "training": settings.training.model_dump(mode="json", exclude=WITHOUT_EFFECT)

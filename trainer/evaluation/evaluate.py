@@ -80,7 +80,13 @@ def evaluate(
         sampler = Sampler.load(base, adapter.path, training_format(training), training.quantization)
         coherence_model = CoherenceScorer(sampler, models.coherence_model, training_format(training))
         evaluator = Evaluator(
-            sampler, coherence_model, models.suites, settings.generation, seed=training.seed, report=report
+            sampler,
+            coherence_model,
+            models.suites,
+            settings.generation,
+            system_prompt=settings.chat.system_prompt,
+            seed=training.seed,
+            report=report,
         )
 
         def sampler_of(version: AdapterRef | None) -> AnswerSampler:

@@ -21,7 +21,7 @@ from trainer.evaluation.measures import (
     retention_loss,
     retention_text,
 )
-from trainer.evaluation.sampling import AnswerSampler, Sample, Sampler, render
+from trainer.evaluation.sampling import AnswerSampler, Sample, Sampler, render, with_system_prompt
 from trainer.evaluation.suites import Suite
 from trainer.progress import Advance, Phase, ReportProgress, begin_phase
 
@@ -101,6 +101,7 @@ class Evaluator:
         suites: Sequence[Suite],
         generation: GenerationSettings,
         *,
+        system_prompt: str,
         seed: int,
         report: ReportProgress,
     ) -> None:
@@ -108,6 +109,7 @@ class Evaluator:
         self._coherence_model = coherence_model
         self._suites = suites
         self._generation = generation
+        self._system_prompt = system_prompt
         self._seed = seed
         self._report = report
 
@@ -119,6 +121,7 @@ class Evaluator:
             "generation": self._generation.model_dump(
                 include={"temperature", "top_p", "presence_penalty", "max_new_tokens"}
             ),
+            "system_prompt": self._system_prompt,
             "seed": self._seed,
             "messages": NEUTRAL_MESSAGES,
             "lengths": (MAX_ANSWER_TOKENS, MAX_CASE_TOKENS),
@@ -171,7 +174,8 @@ class Evaluator:
             yield suite.grade([next(found).text for _ in suite.cases])
 
     def _render(self, messages: Sequence[dict[str, str]]) -> str:
-        return render(messages, self._sampler.tokenizer)
+        """Return the prompt as it is served: with the personality's system prompt."""
+        return render(with_system_prompt(self._system_prompt, messages), self._sampler.tokenizer)
 
 
 def _at_most(tokens: int, generation: GenerationSettings) -> GenerationSettings:

@@ -18,7 +18,7 @@ from storage.personalities.cards import settings_of
 from storage.personalities.personalities import load_cards, read_personality
 from storage.settings.sections import Settings
 from storage.training.rounds import require_round
-from trainer.data.dataset import TrainingSet, held_out, prepare_examples, training_set_of
+from trainer.data.dataset import TrainingSet, prepare_examples, training_set_of
 from trainer.data.prepare import prepare_votes
 from trainer.evaluation.evaluate import EvaluationModels, evaluate, load_evaluation_models
 from trainer.evaluation.gate import Verdict, decide
@@ -91,26 +91,19 @@ def _train(
     report: ReportProgress,
 ) -> Rejected | Judged:
     with store.stage() as staging:
-        parent = open_adapter(store, prepared.continuation.parent, base)
+        starter = open_adapter(store, prepared.start.starter, base)
         train = partial(
             train_adapter,
             prepared.recipe,
             prepared.split,
             prepared.settings,
             base=base,
-            parent=parent.path if parent else None,
+            starter=starter.path if starter else None,
             output=staging,
         )
         metrics = train_on_all(train, settings, report)
         evaluation = evaluate(base, AdapterRef(store.seal(staging), staging), models, settings=settings, report=report)
-        verdict = decide(
-            metrics.train_loss,
-            held_out(prepared.split.holdout, metrics.holdout_margins),
-            evaluation,
-            settings.gate,
-            seed=settings.training.seed,
-            evidence=prepared.evidence,
-        )
+        verdict = decide(metrics.train_loss, evaluation, settings.gate, learns_from=prepared.learns_from)
         measured = _json(asdict(metrics) | asdict(evaluation))
         if not verdict.publishable:
             return Rejected(verdict, measured)

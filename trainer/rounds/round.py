@@ -14,7 +14,7 @@ from storage.database.database import Database, open_database
 from storage.database.enums import GateVerdict, RoundStatus
 from storage.errors import LeaseExpired, RoundConflict, StorageError
 from storage.releases.promotion import release_passed
-from storage.releases.versions import Continuation, Version, name_of, register
+from storage.releases.versions import Version, id_of, register
 from storage.runtime.processes import HEARTBEAT_S
 from storage.settings.sections import Settings
 from storage.training.rounds import finish_round, require_lease, require_round
@@ -95,14 +95,13 @@ def _gate(verdict: Verdict) -> dict[str, Any]:
 
 
 def _register(session: Session, round_id: int, judged: Judged) -> Version:
-    parent = judged.training_set.continuation.parent
     return register(
         session,
         require_round(session, round_id).personality_id,
         digest=judged.digest,
         base_name=judged.base.name,
         base_revision=judged.base.revision,
-        parent_id=parent.id if parent else None,
+        parent_id=id_of(judged.training_set.start.starter),
         round_id=round_id,
         metrics=judged.metrics,
         verdict=judged.verdict.outcome,
@@ -110,27 +109,25 @@ def _register(session: Session, round_id: int, judged: Judged) -> Version:
 
 
 def _describe_version(version: Version, judged: Judged, released: str | None) -> str:
-    """Return what the version learned and the gate's verdict. `released` says how it was released; None: it waits."""
+    """Return what the version learned, and what happens next. `released` says how it was released; None: it waits."""
     learned = f"{version.name} learned from {judged.training_set.describe(judged.metrics)}"
-    rebuilt = _describe_rebuild(version, judged.training_set.continuation)
+    rebuilt = _describe_rebuild(version, judged.training_set.start.forgets)
     match judged.verdict.outcome:
         case GateVerdict.PASS:
-            next_step = f"; {released}" if released else ": promote it to use it"
-            return f"{learned} and passed the gate{next_step}{rebuilt}"
+            return f"{learned} and passed the gate; {released or 'promote it to use it'}{rebuilt}"
         case GateVerdict.FAIL:
             return f"{learned} and did not pass the gate: {judged.verdict.reason}{rebuilt}"
         case GateVerdict.NOT_ENOUGH_EVIDENCE:
-            return f"{learned}; the gate has not enough evidence: {judged.verdict.reason}{rebuilt}"
+            return f"{learned}; now people compare it with the champion, without knowing which is which{rebuilt}"
 
 
-def _describe_rebuild(version: Version, continuation: Continuation) -> str:
+def _describe_rebuild(version: Version, forgets: Version | None) -> str:
     """Return a remark if the version replaces a champion that learned from deleted data, else an empty text."""
-    if not continuation.unlearned:
+    if forgets is None:
         return ""
-    champion, parent = continuation.unlearned[0].name, name_of(continuation.parent)
     return (
-        f"; it was rebuilt from {parent}, without the deleted data that {champion} had learned from: "
-        f"compare both with `/model compare {champion} {version.name}`"
+        f"; it learned without the deleted data that {forgets.name} had learned from: "
+        f"compare both with `/model compare {forgets.name} {version.name}`"
     )
 
 

@@ -12,8 +12,10 @@ from storage.models.hardware import has_gpu, training_format
 from storage.settings.sections import DemonstrationSettings, TrainingSettings
 from trainer.training.rows import MAX_BATCH_TOKENS, Example, Row, demonstration_row, pair_row
 
+ADAM_BETA2 = 0.95
+"""A round has a few dozen steps: the default, 0.999, would average over a thousand."""
 MAX_LABEL_NOISE = 0.4
-"""Robust DPO divides by 1 - 2 * noise: near 0.5, one round would run away from its parent."""
+"""Robust DPO divides by 1 - 2 * noise: near 0.5, one round would run away from the base."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +24,7 @@ class TrainingSplit:
 
     train: tuple[Example, ...]
     validation: tuple[Example, ...] = ()
-    """They decide when to stop, if `settings.patience` allows to stop early."""
-    holdout: tuple[Example, ...] = ()
-    """The gate judges the version by them."""
+    """They decide when to stop, if `settings.patience` allows to stop early, and how strong the adapter is."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,8 @@ def training_options(output: Path, settings: TrainingSettings, *, validates: boo
         **(parallel if settings.processes > 1 else {}),
         "output_dir": str(output),
         "learning_rate": settings.learning_rate,
+        "warmup_steps": settings.warmup_share,  # below 1, it is a share
+        "adam_beta2": ADAM_BETA2,
         "num_train_epochs": settings.epochs,
         "activation_checkpointing": False,
         "max_length": None,
@@ -133,8 +135,16 @@ SFT = Recipe("sft", "example answer", "demonstration.learning_rate", demonstrati
 """The loss is the mean over the answers' tokens and the end token after each answer."""
 
 
+def for_so_many(examples: int, settings: TrainingSettings) -> TrainingSettings:
+    """Return the settings with enough passes for `min_steps` steps, and no warm-up of less than a step."""
+    passes = max(settings.epochs, settings.min_steps * settings.batch_size / examples)
+    steps = passes * examples / settings.batch_size
+    warmup = settings.warmup_share if settings.warmup_share * steps >= 1 else 0.0
+    return settings.model_copy(update={"epochs": passes, "warmup_share": warmup})
+
+
 def as_demonstrated(training: TrainingSettings, demonstration: DemonstrationSettings) -> TrainingSettings:
     """Return the settings of [training], with those that [demonstration] overrides."""
     return training.model_copy(
-        update={name: getattr(demonstration, name) for name in ("epochs", "patience", "learning_rate", "holdout_share")}
+        update={name: getattr(demonstration, name) for name in ("epochs", "patience", "learning_rate")}
     )

@@ -9,6 +9,7 @@ MAX_BATCH_TOKENS = 1024
 """Most tokens computed together: a batch is faster for short rows and needs too much memory for long ones."""
 
 
+WEIGHT = "weight"
 Row = dict[str, Any]
 """An example as token ids."""
 
@@ -45,7 +46,7 @@ def pair_row(pair: PreferencePair, tokenizer: Any) -> Row:
         "prompt_ids": prompt_ids,
         "chosen_ids": _answer_ids(prompt_ids, pair.prompt, pair.chosen, tokenizer, is_cut=pair.chosen_is_cut),
         "rejected_ids": _answer_ids(prompt_ids, pair.prompt, pair.rejected, tokenizer, is_cut=pair.rejected_is_cut),
-        "weight": pair.weight,
+        WEIGHT: pair.weight,
     }
 
 

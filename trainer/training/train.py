@@ -1,7 +1,8 @@
-"""Trains a new adapter from examples and, if given, a parent adapter, and returns its metrics."""
+"""Trains a new adapter from examples and, if given, a starter, and returns its metrics."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,16 +14,20 @@ from storage.models.base_model import BaseModel, load_model, load_tokenizer
 from storage.models.hardware import cpu_threads, has_gpu, silence_transformers, training_format
 from storage.settings.sections import TrainingSettings
 from trainer.errors import TrainerError, TrainingDiverged
-from trainer.progress import Phase, ReportProgress, RoundProgress, begin_phase
-from trainer.training.recipes import SFT, Recipe, TrainingSplit
-from trainer.training.rows import Example, Row, row_tokens
+from trainer.progress import Phase, ReportProgress, RoundProgress, after_others, begin_phase
+from trainer.training.recipes import SFT, Recipe, TrainingSplit, for_so_many
+from trainer.training.rows import WEIGHT, Example, Row, row_tokens
 
 if TYPE_CHECKING:
-    from trainer.training.trl_trainers import RowTrainer, TrainingRun
+    from trainer.training.trl_trainers import RowTrainer
 
 ADAPTER = "default"
-"""PEFT's name of the adapter in training; TRL keeps the parent as "ref"."""
+"""PEFT's name of the adapter in training; TRL keeps the starter as "ref"."""
 MAX_CURVE_POINTS = 200
+STRENGTHS = (1.0, 0.5, 0.75, 1.25, 1.5)
+"""Shares of what was learned; the first of equally good ones is chosen."""
+FEWEST_WATCHED = 8
+"""Validation pairs that can choose a strength."""
 MAX_EAGER_TOKENS = 256
 """Longest row for which a CPU uses plain attention: its memory grows with the square of the length."""
 
@@ -36,23 +41,22 @@ class TrainingMetrics:
     steps: int
     pairs: int
     """Pairs trained on; demonstrations with SFT."""
-    holdout_pairs: int
-    """Number of known `holdout_margins`."""
-    holdout_accuracy: float | None
-    """Share of held-out pairs whose margin is positive; None without held-out pairs. The parent's own margins are 0."""
-    holdout_margin: float | None
-    """Mean margin, in nats."""
+    validation_pairs: int
+    validation_accuracy: float | None
+    """Share of validation pairs whose margin is positive; None without such pairs."""
+    validation_margin: float | None
+    """Mean of beta * (log-ratio of chosen - log-ratio of rejected) to the base or the starter, in nats.
+
+    It is above 0 if the version prefers people's choice more than that does (Rafailov et al. 2023). For
+    demonstrations: how much likelier the answers became, in nats per token.
+    """
+    strength: float
+    """The share of what was learned that the adapter has, chosen on the validation pairs."""
     left_out: int
-    """Pairs longer than training.max_tokens, validation and held-out ones included."""
+    """Examples longer than training.max_tokens, validation ones included."""
     seconds: float
     loss_curve: tuple[float, ...]
     """The loss of every step; for long runs, MAX_CURVE_POINTS means over stretches of steps."""
-    holdout_margins: tuple[float | None, ...]
-    """For each held-out pair, in order: beta * (log-ratio of chosen - log-ratio of rejected) to the parent, in nats.
-
-    It is above 0 if the version prefers the members' choice more than its parent does (Rafailov et al. 2023). For a
-    demonstration: how much likelier its answer became, in nats per token. None: the example was too long.
-    """
     epochs_trained: float
     """Passes over the pairs that shaped the adapter that was kept."""
 
@@ -63,11 +67,11 @@ def train_adapter(
     settings: TrainingSettings,
     *,
     base: BaseModel,
-    parent: Path | None,
+    starter: Path | None,
     output: Path,
     report: ReportProgress,
 ) -> TrainingMetrics:
-    """Train an adapter from `parent` (a new one if None) into `output`. DPO's reference is the parent.
+    """Train an adapter from `starter` (a new one if None) into `output`. DPO's reference is the starter, or the base.
 
     With `settings.patience`, the pass with the lowest loss on the validation examples is kept. Equal examples, settings
     and threads give equal bytes on one machine. Raises TrainingDiverged if the loss is not a number, TrainerError if no
@@ -77,9 +81,8 @@ def train_adapter(
     with cpu_threads(settings.threads), silence_transformers():
         report(RoundProgress(Phase.LOADING))
         tokenizer = load_tokenizer(base)
-        rows, validation, holdout = (
-            tokenise(part, recipe, tokenizer, settings.max_tokens)
-            for part in (split.train, split.validation, split.holdout)
+        rows, validation = (
+            tokenise(part, recipe, tokenizer, settings.max_tokens) for part in (split.train, split.validation)
         )
         trainer = build_trainer(
             recipe,
@@ -87,25 +90,60 @@ def train_adapter(
             validation,
             settings,
             base=base,
-            parent=parent,
+            starter=starter,
             tokenizer=tokenizer,
             output=output,
             report=report,
         )
-        before = trainer.scores(holdout, begin_phase(report, Phase.REFERENCE, len(holdout)))
+        watched = _fitting(validation)
+        before = trainer.scores(watched, begin_phase(report, Phase.REFERENCE, len(watched)))
         try:
             run = trainer.learn()
         except TrainingDiverged as error:
             raise TrainingDiverged(error.step, recipe.rate_setting) from error
-        after = trainer.scores(holdout, begin_phase(report, Phase.HELD_OUT, len(holdout)))
+        strength, margins = _strongest(trainer, watched, before, recipe, report)
         _save_adapter(trainer, base, output)
-    return _metrics(
-        recipe,
-        run,
-        [None if b is None or a is None else a - b for b, a in zip(before, after, strict=True)],
+    return TrainingMetrics(
+        objective=recipe.objective,
+        train_loss=run.train_loss,
+        steps=len(run.losses),
         pairs=len(_fitting(rows)),
-        left_out=[*rows, *validation, *holdout].count(None),
+        validation_pairs=len(margins),
+        validation_accuracy=sum(margin > 0 for margin in margins) / len(margins) if margins else None,
+        validation_margin=sum(margins) / len(margins) if margins else None,
+        strength=strength,
+        left_out=[*rows, *validation].count(None),
         seconds=time.monotonic() - started,
+        loss_curve=thin(run.losses),
+        epochs_trained=run.epochs,
+    )
+
+
+def _strongest(
+    trainer: RowTrainer, watched: Sequence[Row], before: Sequence[float], recipe: Recipe, report: ReportProgress
+) -> tuple[float, list[float]]:
+    """Leave the adapter at the strength with the lowest preference loss on people's pairs; return it and the margins.
+
+    With too few pairs, and for demonstrations, it is 1.
+    """
+    strengths = STRENGTHS if recipe is not SFT and len(watched) >= FEWEST_WATCHED else (1.0,)
+    advance = begin_phase(report, Phase.VALIDATING, len(strengths) * len(watched))
+    margins: dict[float, list[float]] = {}
+    for place, strength in enumerate(strengths):
+        trainer.set_strength(strength)
+        after = trainer.scores(watched, after_others(advance, place * len(watched)))
+        margins[strength] = [now - then for now, then in zip(after, before, strict=True)]
+    weights = [row.get(WEIGHT, 1.0) for row in watched]
+    best = min(strengths, key=lambda strength: _preference_loss(margins[strength], weights))
+    trainer.set_strength(best)
+    return best, margins[best]
+
+
+def _preference_loss(margins: Sequence[float], weights: Sequence[float]) -> float:
+    """Return DPO's loss of the margins, summed by weight (Rafailov et al. 2023, eq. 7)."""
+    return sum(
+        weight * (max(0.0, -margin) + math.log1p(math.exp(-abs(margin))))
+        for margin, weight in zip(margins, weights, strict=True)
     )
 
 
@@ -122,12 +160,12 @@ def build_trainer(
     settings: TrainingSettings,
     *,
     base: BaseModel,
-    parent: Path | None,
+    starter: Path | None,
     tokenizer: Any,
     output: Path,
     report: ReportProgress,
 ) -> RowTrainer:
-    """Return a trainer that continues `parent` (a new adapter if None). It validates only with `settings.patience`."""
+    """Return a trainer that continues `starter` (a new adapter if None). It validates only with `settings.patience`."""
     from datasets import Dataset
 
     from trainer.training.trl_trainers import DemonstrationTrainer, PreferenceTrainer
@@ -136,10 +174,11 @@ def build_trainer(
     if not kept:
         raise TrainerError(f"none of {len(rows)} {recipe.noun}s fits into training.max_tokens = {settings.max_tokens}")
     longest = max(map(row_tokens, [*kept, *watched]))
+    settings = for_so_many(len(kept), settings)
     trainer = DemonstrationTrainer if recipe.objective == SFT.objective else PreferenceTrainer
     return trainer(
-        model=_load_policy(base, parent, settings, longest),
-        peft_config=None if parent else new_adapter(settings),
+        model=_load_policy(base, starter, settings, longest),
+        peft_config=None if starter else new_adapter(settings),
         processing_class=tokenizer,
         args=recipe.config(output, settings, longest, validates=bool(watched)),
         train_dataset=Dataset.from_list(kept),
@@ -153,8 +192,8 @@ def _fitting(rows: Sequence[Row | None]) -> list[Row]:
     return [row for row in rows if row is not None]
 
 
-def _load_policy(base: BaseModel, parent: Path | None, settings: TrainingSettings, longest: int) -> Any:
-    """Return the base, or the base under a trainable copy of the parent, which TRL then uses as the reference.
+def _load_policy(base: BaseModel, starter: Path | None, settings: TrainingSettings, longest: int) -> Any:
+    """Return the base, or the base under a trainable copy of the starter, which TRL then uses as the reference.
 
     `longest` is the number of tokens of the longest row to train and validate on.
     """
@@ -164,7 +203,7 @@ def _load_policy(base: BaseModel, parent: Path | None, settings: TrainingSetting
     if longest <= MAX_EAGER_TOKENS and not has_gpu():
         # PyTorch's fused attention is slow backwards on a CPU: it makes a step on short rows a sixth longer.
         model.set_attn_implementation("eager")
-    return model if parent is None else PeftModel.from_pretrained(model, parent, is_trainable=True)
+    return model if starter is None else PeftModel.from_pretrained(model, starter, is_trainable=True)
 
 
 def new_adapter(settings: TrainingSettings) -> Any:
@@ -187,32 +226,6 @@ def _save_adapter(trainer: RowTrainer, base: BaseModel, output: Path) -> None:
     config.base_model_name_or_path, config.revision = base.name, base.revision
     # Without save_embedding_layers=False PEFT may ask the hub about the base.
     model.save_pretrained(output, selected_adapters=[ADAPTER], save_embedding_layers=False)
-
-
-def _metrics(
-    recipe: Recipe,
-    run: TrainingRun,
-    margins: Sequence[float | None],
-    *,
-    pairs: int,
-    left_out: int,
-    seconds: float,
-) -> TrainingMetrics:
-    known = [margin for margin in margins if margin is not None]
-    return TrainingMetrics(
-        objective=recipe.objective,
-        train_loss=run.train_loss,
-        steps=len(run.losses),
-        pairs=pairs,
-        holdout_pairs=len(known),
-        holdout_accuracy=sum(margin > 0 for margin in known) / len(known) if known else None,
-        holdout_margin=sum(known) / len(known) if known else None,
-        left_out=left_out,
-        seconds=seconds,
-        loss_curve=thin(run.losses),
-        holdout_margins=tuple(margins),
-        epochs_trained=run.epochs,
-    )
 
 
 def thin(losses: Sequence[float], most: int = MAX_CURVE_POINTS) -> tuple[float, ...]:

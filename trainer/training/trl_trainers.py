@@ -24,7 +24,7 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from trainer.errors import TrainingDiverged
 from trainer.progress import Advance, Phase, ReportProgress, RoundProgress, begin_phase
-from trainer.training.rows import MAX_BATCH_TOKENS, Row, row_tokens
+from trainer.training.rows import MAX_BATCH_TOKENS, WEIGHT, Row, row_tokens
 from trainer.training.scorers import (
     IGNORED,
     SharedPromptScorer,
@@ -37,7 +37,6 @@ from trainer.training.scorers import (
 
 MAX_TREE_TOKENS = 512
 """Most tokens of different prompts in one tree: larger ones are no faster, as each token is compared with all."""
-WEIGHT = "weight"
 
 log = logging.getLogger(__name__)
 
@@ -78,22 +77,29 @@ class RowTrainer:
 
     def learn(self) -> TrainingRun:
         """Train. If there are validation rows, keep the adapter of the best pass."""
+        self._start = _copy_trained(self.model)
         # Autocast gives LoRA's products bfloat16 inputs either way: PEFT's detour through float32 changes no bit.
         with disable_input_dtype_casting(self.model):
             outcome = self.train()  # type: ignore[attr-defined]
         epochs = self._best.restore(self.model)
+        self._end = _copy_trained(self.model)
         return TrainingRun(
             tuple(self._history.losses), outcome.training_loss, self.state.epoch if epochs is None else epochs
         )
 
-    def scores(self, rows: Sequence[Row | None], advance: Advance) -> list[float | None]:
-        """Return how much the model leans to each row's answer now, in nats; None for None.
+    def set_strength(self, strength: float) -> None:
+        """Give the adapter this share of what it learned: 0 is how it started, 1 is all, more goes further."""
+        for name, weight in _trained(self.model):
+            weight.data.copy_(torch.lerp(self._start[name], self._end[name], strength))
+
+    def scores(self, rows: Sequence[Row], advance: Advance) -> list[float]:
+        """Return how much the model leans to each row's answer now, in nats.
 
         A row's margin is its score after training minus its score before.
         """
-        found: list[float | None] = []
+        found: list[float] = []
         for row in rows:
-            found.append(None if row is None else self.row_score(row))
+            found.append(self.row_score(row))
             advance(len(found))
         return found
 
@@ -360,7 +366,7 @@ class _BestPass(TrainerCallback):  # type: ignore[misc]
             raise TrainingDiverged(state.global_step)
         if loss < self._loss:
             self._loss, self._epoch, self._waited = loss, state.epoch, 0
-            self._weights = {name: weight.detach().clone() for name, weight in _trained(model)}
+            self._weights = _copy_trained(model)
         else:
             self._waited += 1
         if self._waited >= self._patience:
@@ -375,3 +381,7 @@ class _BestPass(TrainerCallback):  # type: ignore[misc]
 
 def _trained(model: Any) -> Iterator[tuple[str, Tensor]]:
     return ((name, weight) for name, weight in model.named_parameters() if weight.requires_grad)
+
+
+def _copy_trained(model: Any) -> dict[str, Tensor]:
+    return {name: weight.detach().clone() for name, weight in _trained(model)}

@@ -25,13 +25,13 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError as DamagedDatabase
 
-from bot.arenas.prompt_bank import read_bank
 from bot.engine.transformers.engine import LocalEngine
 from bot.errors import BotError
 from bot.knowledge.extraction import extract
 from storage.adapters import open_store
 from storage.adapters.folder_store import AdapterStore
 from storage.backups.backup import make_backup, restore_backup
+from storage.conversations.prompt_bank import read_bank
 from storage.database.database import open_database
 from storage.errors import StorageError
 from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model

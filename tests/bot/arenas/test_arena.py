@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 
@@ -14,11 +15,11 @@ import simcord
 from bot.app import ReactuneBot
 from bot.arenas.board import number_of
 from bot.arenas.host import ArenaPlan
-from bot.arenas.prompt_bank import read_bank
 from bot.chat.message_stream import RATE_LIMIT_PAUSE_S
 from bot.engine import Finish, GenerationFailed
 from reactune.doctor.command import run_checks
 from storage.adapters.folder_store import AdapterStore
+from storage.conversations.prompt_bank import read_bank
 from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin, Outcome
 from storage.database.tables import ArenaAnswerRow, ArenaRow, MemberRow, ReplyRow, ReplySpeakerRow, VoteEventRow
@@ -119,6 +120,22 @@ class TestStart:
         champion = release(1.0)
         await start(answers=4)
         assert sorted(row.version_id or 0 for row in rows(ReplyRow)) == [0, champion.id, champion.id, champion.id]
+
+    @pytest.mark.parametrize(("answers", "each"), [(2, 1), (3, 1), (4, 2)])
+    async def test_a_waiting_version_and_the_champion_give_equal_parts(
+        self, start, rows, release, waiting, answers, each
+    ):
+        release(1.0)
+        champion, newest = release(2.0), waiting(3.0)
+        await start(answers=answers)
+        assert Counter(row.version_id for row in rows(ReplyRow)) == {champion.id: each, newest.id: each}
+
+    async def test_a_damaged_waiting_version_is_left_out(self, start, rows, waiting, settings):
+        damaged = waiting(1.0)
+        folder = AdapterStore(settings.data.directory / "adapters").path(damaged.digest)
+        next(folder.glob("*.safetensors")).unlink()
+        await start(answers=2)
+        assert [row.version_id for row in rows(ReplyRow)] == [None, None]
 
     async def test_a_version_with_damaged_files_is_left_out(self, start, rows, release, settings):
         damaged, champion = release(1.0), release(2.0)

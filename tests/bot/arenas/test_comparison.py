@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from bot.arenas.prompt_bank import MAX_PROMPT_CHARS, parse_bank, read_bank
 from bot.cogs.comparison import (
     EMBED_CHARS,
     FIELD_CHARS,
@@ -16,6 +15,7 @@ from bot.engine import Finish, GenerationFailed
 from bot.releases.comparison import Comparison, choose_prompts
 from bot.releases.resolver import BASE_RELEASE, Release
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterStore
+from storage.conversations.prompt_bank import MAX_PROMPT_CHARS, parse_bank, read_bank
 from storage.database.tables import ReplyRow, VoteEventRow
 from storage.releases.versions import register
 from storage.settings.sections import OutputSettings

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.chat.prompting import ChatMessage, Turn, fit_to_window, merge_turns, sanitize, to_messages
+from bot.chat.prompting import ChatMessage, Turn, fit_to_window, merge_turns, to_messages
+from storage.conversations.control_tokens import sanitize
 
 NAMES = st.sampled_from(["Ada", "Bob", "Cleo", None])
 TURNS = st.lists(st.builds(Turn, NAMES, st.text("ab \n", max_size=8)), max_size=12)

@@ -7,6 +7,7 @@ from sqlalchemy import select
 
 from bot.chat.second_answer import GONE
 from bot.engine import Finish
+from storage.adapters.folder_store import WEIGHTS_FILE
 from storage.database.enums import Basis, Origin
 from storage.database.tables import ComparisonRow, ReplyRow
 from storage.members import greet
@@ -43,21 +44,46 @@ class TestSecondAnswer:
         assert one.seed != other.seed
         assert one.source_message_id == other.source_message_id
 
-    async def test_they_come_from_two_versions_in_random_order(self, place, rows, release):
-        first, champion = release(1.0), release(2.0)
+    async def test_they_come_from_champion_and_waiting_version_in_random_order(self, place, rows, release, waiting):
+        release(1.0)
+        champion, newest = release(2.0), waiting(3.0)
         for _ in range(12):
             await place.ask("hi")
             await place.ask("hi")  # this one comes alone
         pairs = [m.content for m in place.channel.history() if m.author.bot and "answer\n" not in m.content]
-        assert not any("v1" in content or "v2" in content for content in pairs if "second answer" in content)
-        blind = {row.prompt for row in rows(ReplyRow) if row.origin is Origin.ALTERNATIVE}
-        assert len(blind) == 1
+        assert not any("v2" in content or "v3" in content for content in pairs if "second answer" in content)
         asked = {row.source_message_id for row in rows(ReplyRow) if row.origin is Origin.ALTERNATIVE}
-        answered = [row.version_id for row in rows(ReplyRow) if row.source_message_id in asked]
+        blind = [row for row in rows(ReplyRow) if row.source_message_id in asked]
+        assert len({row.prompt for row in blind}) == 1
+        answered = [row.version_id for row in blind]
         assert all(
-            {one, other} == {first.id, champion.id} for one, other in zip(answered[::2], answered[1::2], strict=True)
+            {one, other} == {champion.id, newest.id} for one, other in zip(answered[::2], answered[1::2], strict=True)
         )
         assert len(set(answered[::2])) == 2
+
+    async def test_where_no_version_waits_the_champion_answers_twice(self, place, rows, release, waiting):
+        waiting(1.0)
+        release(2.0)
+        champion = release(3.0)
+        await place.ask("hi")
+        assert [row.version_id for row in rows(ReplyRow)] == [champion.id] * 2
+
+    async def test_if_the_waiting_version_is_damaged_the_champion_answers_twice(
+        self, place, rows, waiting, settings, caplog
+    ):
+        version = waiting(1.0)
+        (settings.data.directory / "adapters" / version.digest / WEIGHTS_FILE).write_bytes(b"altered")
+        await place.ask("hi")
+        assert [row.version_id for row in rows(ReplyRow)] == [None, None]
+        assert "v1 cannot be compared with the champion" in caplog.text
+
+    async def test_a_tap_is_evidence_that_the_status_shows(self, place, rows, waiting):
+        version = waiting(1.0)
+        await place.ask("hi")
+        first, _ = rows(ReplyRow)
+        await place.bo.click(place.last, label="First" if first.version_id == version.id else "Second")
+        status = (await place.grace.slash(place.channel, "model status")).response.content
+        assert "v1 leads 1 to 0 in blind pairs, by 1 person; about" in status
 
     async def test_both_are_voted_on_like_any_answer(self, place, votes):
         await place.ask("hi")

@@ -34,7 +34,7 @@ def v1(place, query):
         suggestion = add_correction(session, disliked, "yes", author_id=place.bo.id)
         pairs = [
             pair(liked, disliked),
-            pair(None, disliked, source=PairSource.CORRECTION, correction_id=suggestion, split=Split.HOLDOUT),
+            pair(None, disliked, source=PairSource.CORRECTION, correction_id=suggestion, split=Split.VALIDATION),
         ]
         voters = {place.ada.id: (0.625, 0.25), 4242: (0.375, 0.125)}
         version = add_version(session, add_round(session, 1, pairs, voters=voters))
@@ -60,13 +60,13 @@ class TestLineage:
                 "**v1** (v1 ← base) was made in 1 round. Behind the pairs: 3 votes (👍 2 👎 1) and 1 suggested answer "
                 "by 3 people.",
                 "**Round 1** made v1 from base on 2026-10-02, requested by grace (7): 1 pair trained on "
-                "(1 from answers to the same question), 1 held out",
+                "(1 from answers to the same question), 1 for validation",
                 f"Voters: {ada} 👍 1 👎 1, 62.5% of the weight (without them, 25.0% of the pairs would change) · "
                 "<@4242> 👍 1 👎 0, "
                 f"37.5% of the weight (without them, 12.5% of the pairs would change) · {bo} 👍 0 👎 0, 1 suggestion",
                 f"1. {liked} (👍 {ada}, <@4242>) over {disliked} (👎 {ada}) "
                 "· from answers to the same question, weight 0.50, trained on",
-                f"2. a suggestion by {bo} over {disliked} (👎 {ada}) · from suggestions, weight 0.50, held out",
+                f"2. a suggestion by {bo} over {disliked} (👎 {ada}) · from suggestions, weight 0.50, for validation",
             ]
         )
         assert shown.flags.ephemeral
@@ -145,7 +145,7 @@ class TestMyVotes:
             f"👎 [2026-10-01](<https://discord.com/channels/@me/11/{message_of(disliked)}>) “no”: counts in "
             "what people here like; used as the worse answer in round 1 → **v1** (passed the gate), which answers "
             "now; a suggested answer was preferred to it "
-            "in round 1 (to test the version, not to train it) → **v1** (passed the gate), which answers now",
+            "in round 1 (to decide when training stops, not to train on) → **v1** (passed the gate), which answers now",
             f"👍 [2026-10-01](<https://discord.com/channels/@me/11/{message_of(liked)}>) “tea, \\*always\\*”: "
             "counts in what people here like; used as the better answer in round 1 → **v1** (passed the gate), which "
             "answers now",
@@ -275,8 +275,8 @@ class TestWords:
             ),
             (outcome(VoteStatus.WAITING, weight=0.25), "counts as 25% of a vote"),
             (
-                outcome(VoteStatus.HELD_OUT, uses=[use(split=Split.VALIDATION)]),
-                "(to test the version, not to train it)",
+                outcome(VoteStatus.VALIDATED, uses=[use(split=Split.VALIDATION)]),
+                "(to decide when training stops, not to train on)",
             ),
             (
                 outcome(VoteStatus.TRAINED, uses=[use(version=None, verdict=None, status=RoundStatus.REJECTED)]),

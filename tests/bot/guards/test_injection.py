@@ -8,9 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bot.chat.prompting import Turn, sanitize, to_messages
+from bot.chat.prompting import Turn, to_messages
 from bot.engine.rendering import Renderer
 from bot.knowledge.quoting import add_quotes
+from storage.conversations.control_tokens import sanitize
 from storage.database.tables import AliasMoveRow, AuditRow, ReplyRow, RoundRow
 from storage.knowledge.search import Passage
 from tests.tiny_model import build_tiny_base

@@ -20,7 +20,7 @@ from storage.runtime.processes import TRAINER, record_heartbeat
 from storage.training.rounds import claim_round, finish_round, report_progress, request_round, set_manifest
 from tests.storage.adapters.test_folder_store import publish
 
-METRICS = {"pairs": 12, "holdout_pairs": 3, "holdout_accuracy": 2 / 3, "divergence": 0.5, "seconds": 41.0}
+METRICS = {"pairs": 12, "validation_pairs": 3, "validation_accuracy": 2 / 3, "divergence": 0.5, "seconds": 41.0}
 
 
 @pytest.fixture
@@ -81,7 +81,10 @@ class TestStatus:
         text = (await place.grace.slash(place.channel, "model status")).response.content
         assert "**Champion:** base on tiny" in text
         assert "**Votes:** 1 on 1 answer\n" in text
-        assert "**New pairs:** none yet; a round needs 8. Votes on 1 other question may add more." in text
+        assert (
+            "**Pairs:** none of people yet; a round needs 8. The taste has 1 vote and needs 10 before it ranks answers."
+            in text
+        )
         assert "Trainer:** not running; start it with `reactune trainer`" in text
         assert "Training basis: everything said here." in text
 
@@ -122,8 +125,8 @@ class TestDeletedData:
 
     async def test_status_says_what_the_next_round_does(self, place, marked):
         assert (
-            "⚠️ v1 learned from data that was later deleted. The next round starts from base and trains again without "
-            "that data; promote its version to replace v1."
+            "⚠️ v1 learned from data that was later deleted. The next round learns without that data; promote its "
+            "version to replace v1."
         ) in await self.say(place, "status")
 
     async def test_list_and_show_mark_it(self, place, marked, query):
@@ -180,7 +183,7 @@ class TestTrain:
         query(lambda session: finish_round(session, 1, RoundStatus.PUBLISHED, "v1 learned from 12 pairs", METRICS))
         final = await text()
         assert "A new version is ready" in final
-        assert "held-out accuracy 67%" in final
+        assert "67% of those right" in final
         assert "To use v1, run `/model promote v1`." in final
 
     async def test_the_outcome_shows_used_and_unused_votes(self, place, env, query):
@@ -189,17 +192,15 @@ class TestTrain:
             "votes": 1200,
             "voters": 1,
             "removed_shares": {"quarantine": 0.25, "account age": 0.001},
-            "preference_auc": 0.551,
-            "notes": ["lone votes are not used: the model of all votes guesses"],
+            "notes": ["the taste has 4 votes and needs 10 before it ranks answers"],
         }
         round_ = query(lambda session: claim_round(session, "host"))
         query(lambda s: set_manifest(s, round_.id, [], parent_version_id=None, settings={}, evidence=evidence))
         query(lambda s: finish_round(s, round_.id, RoundStatus.PUBLISHED, "v1 learned", METRICS))
         await env.advance_time(1.5)
         assert (
-            "**Votes when the round began:** 1,200; 1 voter behind its pairs; the rules removed 25% (quarantine); "
-            "the preference model predicts them with an AUC of 0.55\n"
-            "Lone votes are not used: the model of all votes guesses."
+            "**Votes when the round began:** 1,200; 1 voter behind its pairs; the rules removed 25% (quarantine)\n"
+            "The taste has 4 votes and needs 10 before it ranks answers."
         ) in place.last.content
 
     async def test_progress_continues_after_a_restart(self, place, env, query, new_bot):
@@ -268,7 +269,7 @@ class TestReleases:
         assert "▫️ **base** · 👍 0 👎 0" in listed
         shown = (await place.grace.slash(place.channel, "model show", version="v1")).response.content
         assert "from base on tiny" in shown
-        assert "12 pairs trained on · 3 held out" in shown
+        assert "12 pairs trained on · 3 for validation" in shown
         assert "divergence 0.50 nats/token" in shown
         assert ") made it the champion" in shown
 

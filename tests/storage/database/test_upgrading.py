@@ -19,13 +19,17 @@ from sqlalchemy.engine import Engine
 
 from storage.database import migrate as migrating
 from storage.database.database import open_database
+from storage.database.enums import PairSource, Split
 from storage.database.migrate import MIGRATIONS, newest_schema
+from storage.database.tables import VersionRow
 from storage.errors import DatabaseError
+from tests.past import add_round, pair
 from tests.random_rows import fill
+from tests.seeding import add_reply, read_manifest
 from tests.storage.conftest import settings_for
 
 NEWEST = newest_schema()
-SEED = 16  # leaves few tables empty
+SEED = 13  # leaves few tables empty
 NEXT = "next"
 NEXT_MIGRATION = f"""
 import sqlalchemy as sa
@@ -180,15 +184,29 @@ def test_a_database_of_an_unknown_schema_is_left_as_it_is(tmp_path: Path, schema
     assert file.read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["reply_measures", "reply_choices", "comparisons", "opt_outs"])
+def back_to(connection: Connection, schema: str) -> None:
+    """Take back what the migrations after a schema did to the tables."""
+    for table, column in (("versions", "evidence"), ("canaries", "days")):
+        connection.execute(text(f"ALTER TABLE {table} DROP COLUMN {column}"))
+    for column in ("alpha FLOAT", "max_votes INTEGER"):
+        connection.execute(text(f"ALTER TABLE canaries ADD COLUMN {column} NOT NULL DEFAULT 1"))
+    connection.execute(text("ALTER TABLE round_pairs ADD COLUMN replayed BOOLEAN DEFAULT FALSE NOT NULL"))
+    if schema == "1":
+        for table in TASTE:
+            connection.execute(text(f"DROP TABLE {table}"))
+    connection.execute(text("UPDATE alembic_version SET version_num = :schema"), {"schema": schema})
+
+
+TASTE = ("reply_measures", "reply_choices", "comparisons", "opt_outs")
+
+
+@pytest.mark.parametrize("name", TASTE)
 def test_a_database_of_the_first_schema_gets_the_tables_of_the_taste(empty_url: str, name: str) -> None:
     with closing(open_database(settings_for(empty_url))) as database, database.engine.begin() as connection:
         new = inspect(connection)
         expected = {column["name"]: (str(column["type"]), column["nullable"]) for column in new.get_columns(name)}
         indexed = {index["name"] for index in new.get_indexes(name)}
-        for table in ("reply_measures", "reply_choices", "comparisons", "opt_outs"):
-            connection.execute(text(f"DROP TABLE {table}"))
-        connection.execute(text("UPDATE alembic_version SET version_num = '1'"))
+        back_to(connection, "1")
     with closing(open_database(settings_for(empty_url))) as database, database.engine.connect() as connection:
         upgraded = inspect(connection)
         found = {column["name"]: (str(column["type"]), column["nullable"]) for column in upgraded.get_columns(name)}
@@ -196,4 +214,37 @@ def test_a_database_of_the_first_schema_gets_the_tables_of_the_taste(empty_url: 
         assert {index["name"] for index in upgraded.get_indexes(name)} == indexed
         assert [key["options"] for key in upgraded.get_foreign_keys(name)] == [
             {"ondelete": "CASCADE"} for _ in upgraded.get_foreign_keys(name)
+        ]
+
+
+def test_a_database_of_the_second_schema_keeps_its_versions_and_canaries(empty_url: str) -> None:
+    with closing(open_database(settings_for(empty_url))) as database, database.engine.begin() as connection:
+        fill(connection, known_tables(connection), Random(SEED))
+        back_to(connection, "2")
+        before = {name: connection.execute(text(f"SELECT id FROM {name} ORDER BY id")).all() for name in UPGRADED}
+    with closing(open_database(settings_for(empty_url))) as database, database.engine.connect() as connection:
+        ids = {name: connection.execute(text(f"SELECT id FROM {name} ORDER BY id")).all() for name in UPGRADED}
+        assert ids == before
+        assert set(connection.scalars(text("SELECT days FROM canaries"))) == {14.0}
+        assert all(evidence == {} for evidence in connection.scalars(select(VersionRow.evidence)))
+
+
+UPGRADED = ("versions", "canaries")
+
+
+def test_pairs_of_earlier_rounds_keep_their_place_in_a_lineage(empty_url: str) -> None:
+    """Pairs that were held out, repeated or completed by a model that is gone."""
+    with closing(open_database(settings_for(empty_url))) as database:
+        with database.transaction() as session:
+            reply = add_reply(session)
+            lines = [pair(reply, reply, source=PairSource.TASTE), pair(reply, reply, split=Split.VALIDATION)]
+            add_round(session, 0, lines)
+        with database.engine.begin() as connection:
+            connection.execute(text("UPDATE round_pairs SET source = 'lone vote' WHERE source = 'taste'"))
+            connection.execute(text("UPDATE round_pairs SET split = 'holdout' WHERE split = 'validation'"))
+            back_to(connection, "2")
+    with closing(open_database(settings_for(empty_url))) as database, database.snapshot() as session:
+        assert [(line.source, line.split) for line in read_manifest(session, 1)] == [
+            (PairSource.TASTE, Split.TRAIN),
+            (PairSource.SIBLINGS, Split.VALIDATION),
         ]

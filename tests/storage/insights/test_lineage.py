@@ -60,7 +60,7 @@ class TestVotesBehind:
         second_round = add_round(
             session,
             3,
-            [pair(better, worse, split=Split.HOLDOUT), pair(liked, disliked, replayed=True, weight=0.25)],
+            [pair(better, worse, split=Split.VALIDATION), pair(liked, disliked, weight=0.25)],
             voters={ALICE: (0.6, 0.2), BOB: (0.4, 0.1)},
         )
         second = add_version(session, second_round, first)
@@ -71,9 +71,9 @@ class TestVotesBehind:
         assert [(r.version, r.parent, len(r.pairs)) for r in lineage.rounds] == [("v2", "v1", 2), ("v1", "base", 1)]
         assert (lineage.votes, lineage.people, lineage.corrections) == (Tally(up=2, down=1), 2, 0)
         newest = lineage.rounds[0]
-        assert [(p.split, p.replayed, p.weight) for p in newest.pairs] == [
-            (Split.HOLDOUT, False, 0.5),
-            (Split.TRAIN, True, 0.25),
+        assert [(p.split, p.weight) for p in newest.pairs] == [
+            (Split.VALIDATION, 0.5),
+            (Split.TRAIN, 0.25),
         ]
         assert [(v.user_id, v.votes, v.share, v.influence) for v in newest.voters] == [
             (ALICE, Tally(up=2), 0.6, 0.2),
@@ -231,8 +231,7 @@ class TestVoteOutcomes:
         [
             (RoundStatus.PUBLISHED, Split.TRAIN, VoteStatus.TRAINED),
             (RoundStatus.REJECTED, Split.TRAIN, VoteStatus.TRAINED),
-            (RoundStatus.PUBLISHED, Split.HOLDOUT, VoteStatus.HELD_OUT),
-            (RoundStatus.PUBLISHED, Split.VALIDATION, VoteStatus.HELD_OUT),
+            (RoundStatus.PUBLISHED, Split.VALIDATION, VoteStatus.VALIDATED),
             (RoundStatus.RUNNING, Split.TRAIN, VoteStatus.IN_TRAINING),
             (RoundStatus.FAILED, Split.TRAIN, VoteStatus.WAITING),
             (RoundStatus.INTERRUPTED, Split.TRAIN, VoteStatus.WAITING),
@@ -247,7 +246,7 @@ class TestVoteOutcomes:
     def test_an_answer_over_several_others_is_one_use_of_a_round(self, session, replies):
         thumb_on(session, 0, replies[0], ALICE, UP)
         add_round(session, 1, [pair(replies[0], other) for other in replies[1:]])
-        add_round(session, 2, [pair(replies[0], replies[1], replayed=True)])
+        add_round(session, 2, [pair(replies[0], replies[1])])
         assert [use.round_id for use in outcomes(session, ALICE)[0].uses] == [2, 1]
 
     @pytest.mark.parametrize(

@@ -90,12 +90,12 @@ class TestRounds:
     def test_pairs_are_counted_by_source_in_the_newest_rounds(self, session, personality_id):
         replies = [add_reply(session, answer=str(i)) for i in range(3)]
         for _ in range(12):
-            lone = pair(*replies[:2], source=PairSource.LONE_VOTE)
+            lone = pair(*replies[:2], source=PairSource.TASTE)
             add_round(session, 1, [pair(*replies[:2]), pair(*replies[1:]), lone])
         skipped = add_round(session, 2, status=RoundStatus.SKIPPED)
         rounds = read_report(session, 1, NOW, Settings()).rounds
         assert [r.round_id for r in rounds] == list(range(skipped - 9, skipped))
-        assert rounds[-1].by_source == {PairSource.SIBLINGS: 2, PairSource.LONE_VOTE: 1}
+        assert rounds[-1].by_source == {PairSource.SIBLINGS: 2, PairSource.TASTE: 1}
 
     def test_curve_and_gate_are_those_of_the_last_round_that_has_them(self, session, personality_id):
         checks = [{"name": "divergence", "outcome": "fail", "sentence": "too far"}]

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from storage.adapters.folder_store import CONFIG_FILE, WEIGHTS_FILE, AdapterRef, AdapterStore
 from storage.adapters.shared_store import open_served_copies
 from storage.database.database import Database
-from storage.database.enums import CHAMPION, LAST_GOOD
+from storage.database.enums import CHAMPION, LAST_GOOD, GateVerdict
 from storage.database.tables import VersionRow
 from storage.errors import AdapterError, VersionWithdrawn
 from storage.models.base_model import BaseModel
@@ -30,16 +30,17 @@ from storage.releases.versions import (
     Version,
     all_digests,
     ask_gate,
-    continuation_of,
     find_version,
     list_versions,
     move_alias,
     moves_of,
     read_alias,
     register,
+    starting_point,
 )
 from storage.settings.sections import DataSettings, PrivacySettings, ReleaseSettings, Settings, TrainingSettings
 from storage.training.rounds import claim_round, request_round, set_manifest
+from tests.past import add_round
 from tests.storage.together import together
 
 
@@ -66,7 +67,12 @@ def add(store: AdapterStore) -> Callable[..., Version]:
     """Publish an adapter with unique content and register its version; `like` shares the files of another one."""
 
     def add(
-        session: Session, parent: Version | None = None, *, like: Version | None = None, personality: str = "default"
+        session: Session,
+        parent: Version | None = None,
+        *,
+        like: Version | None = None,
+        personality: str = "default",
+        verdict: GateVerdict | None = None,
     ) -> Version:
         personality_id = ensure_personality(session, personality)
         number = len(list_versions(session, personality_id))
@@ -77,8 +83,9 @@ def add(store: AdapterStore) -> Callable[..., Version]:
             base_name="tiny",
             base_revision="r",
             parent_id=parent.id if parent else None,
-            round_id=None,
+            round_id=add_round(session, 0, personality_id=personality_id) if verdict else None,
             metrics={},
+            verdict=verdict or GateVerdict.PASS,
         )
 
     return add
@@ -114,6 +121,42 @@ def has_files(store: AdapterStore, version: Version) -> bool:
         return store.path(version.digest).is_dir()
     except AdapterError:
         return False
+
+
+WAITS, VETOED, READY = GateVerdict.NOT_ENOUGH_EVIDENCE, GateVerdict.FAIL, GateVerdict.PASS
+
+
+class TestReplacedVersions:
+    """Rounds every night would otherwise fill the disk with versions that nobody decided for."""
+
+    @pytest.mark.parametrize(
+        ("older", "newer", "is_replaced"),
+        [
+            (WAITS, WAITS, True),
+            (WAITS, READY, True),
+            (WAITS, VETOED, False),
+            (VETOED, WAITS, True),
+            (VETOED, VETOED, True),
+            (READY, WAITS, False),
+        ],
+    )
+    def test_an_unpromoted_version_makes_room_for_the_next(
+        self, database: Database, store, settings, add, older: GateVerdict, newer: GateVerdict, is_replaced: bool
+    ) -> None:
+        with database.transaction() as session:
+            first, second = add(session, verdict=older), add(session, verdict=newer)
+        gone = withdraw_adapters(database, store, settings)
+        assert names(gone) == (["v1"] if is_replaced else [])
+        assert (has_files(store, first), has_files(store, second)) == (not is_replaced, True)
+
+    def test_a_version_that_answered_once_stays(self, database: Database, store, settings, add) -> None:
+        with database.transaction() as session:
+            first = add(session, verdict=WAITS)
+            promote(session, 1, first, expected_generation=0, by="grace", reason="nice", override=True)
+            promote(session, 1, None, expected_generation=1, by="grace", reason="not so nice")
+            add(session, verdict=WAITS)
+            add(session, verdict=WAITS)
+        assert names(withdraw_adapters(database, store, settings)) == ["v2"]
 
 
 class TestMarkedVersions:
@@ -235,7 +278,7 @@ class TestWithdrawnVersions:
         with refusal, database.transaction() as session:
             register_import(session, "fresh", Card(), digest=withdrawn.digest, base=base, by="grace")
 
-    def test_are_no_parents(self, database: Database, store, settings, add) -> None:
+    def test_are_no_starters(self, database: Database, store, settings, add) -> None:
         with database.transaction() as session:
             first = add(session)
             second = add(session, first)
@@ -244,7 +287,7 @@ class TestWithdrawnVersions:
             mark(session, second, third)
         withdraw_adapters(database, store, settings)
         with database.snapshot() as session:
-            assert continuation_of(session, 1).parent == find_version(session, first.id)
+            assert starting_point(session, 1).starter == find_version(session, first.id)
 
     def test_are_passed_over_by_a_roll_back_that_says_so(self, database: Database, store, settings, add) -> None:
         with database.transaction() as session:

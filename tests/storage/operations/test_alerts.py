@@ -113,7 +113,7 @@ def test_a_failed_round_is_a_fact_until_another_one_ends_well(session, facts):
 
 def test_a_canary_that_was_rolled_back_is_a_fact_until_another_one_begins(session, facts):
     version = add_version(session, None)
-    row = CanaryRow(personality_id=1, challenger_id=version.id, share=0.1, alpha=0.05, max_votes=10, started_by="grace")
+    row = CanaryRow(personality_id=1, challenger_id=version.id, share=0.1, days=14, started_by="grace")
     session.add(row)
     session.flush()
     assert facts().rolled_back is None

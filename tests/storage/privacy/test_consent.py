@@ -44,7 +44,7 @@ from storage.privacy.erasure import Deletion, delete_member
 from storage.releases.versions import Version, list_versions, register
 from storage.settings.sections import PrivacySettings
 from storage.training.rounds import ManifestPair, claim_round, find_round, finish_round, request_round, set_manifest
-from storage.training.samples import DrawnSample, record_samples
+from storage.training.samples import AskedPrompt, DrawnSample, record_samples
 from storage.votes.corrections import suggest, withdraw
 from storage.votes.decisions import decide_quarantine
 from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, current_votes, votes_on
@@ -63,7 +63,7 @@ from tests.seeding import (
     tiny_settings,
     vote,
 )
-from trainer.data.plan import NO_OPINION, make_plan
+from trainer.data.plan import make_plan
 from trainer.data.prepare import write_plan
 from trainer.data.survey import survey_votes
 
@@ -412,7 +412,7 @@ def planner(database: Database) -> Callable[[Session], object]:
     with database.snapshot() as session:
         agreed = read_agreement(session, round_.personality_id)
         survey = survey_votes(session, settings, base, round_.personality_id)
-    plan = make_plan(survey, NO_OPINION, settings)
+    plan = make_plan(survey, settings, lambda _pair: True)
     assert plan.manifest
     return lambda session: write_plan(session, round_, plan, settings, agreed)
 
@@ -462,8 +462,9 @@ def test_a_plan_that_a_deletion_overtakes_is_not_written(database: Database) -> 
 
 
 def sample_of(reply_id: int) -> Callable[[Session], int]:
-    drawn = [DrawnSample(reply_id, "a sample", is_cut=False)]
-    return lambda session: record_samples(session, drawn, version_id=None, sampling={}, seed=17)
+    drawn = [DrawnSample(AskedPrompt("", "", reply_id), "a sample", is_cut=False)]
+    rows = {"personality_id": 1, "base_revision": BASE_REVISION, "version_id": None, "sampling": {}, "seed": 17}
+    return lambda session: record_samples(session, drawn, **rows)
 
 
 def test_samples_drawn_during_a_deletion_do_not_bring_words_back(database: Database) -> None:

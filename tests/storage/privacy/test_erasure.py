@@ -36,7 +36,7 @@ from storage.privacy.retention import (
     note_departure,
 )
 from storage.training.rounds import ManifestPair, claim_round, find_round, names_deleted, request_round, set_manifest
-from storage.training.samples import DrawnSample, record_samples
+from storage.training.samples import AskedPrompt, DrawnSample, record_samples
 from storage.votes.corrections import suggest
 from storage.votes.votes import Vote, current_votes
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL, add_reply, message_of, vote
@@ -118,7 +118,8 @@ def test_an_answer_is_deleted_with_its_own_message(session: Session) -> None:
 
 def test_samples_of_a_prompt_are_deleted_with_it(session: Session) -> None:
     asked = add_answer(session, Sources({QUESTION: ALICE}, summary=(1, 9)))
-    record_samples(session, [DrawnSample(asked, "drawn", is_cut=False)], version_id=None, sampling={}, seed=1)
+    rows = {"personality_id": 1, "base_revision": BASE_REVISION, "version_id": None, "sampling": {}, "seed": 1}
+    record_samples(session, [DrawnSample(AskedPrompt("", "", asked), "drawn", is_cut=False)], **rows)
     sample = find_reply(session, asked + 1)
     assert sample is not None
     assert sample.sources == Sources({QUESTION: ALICE}, (1, 9))

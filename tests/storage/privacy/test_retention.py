@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 from storage.conversations.memory import Memory, add_note, read_memory, write_summary
 from storage.database.columns import utc_now
 from storage.database.database import Database
-from storage.database.enums import ArenaStatus, Basis, PairSource, RoundStatus, Split
-from storage.database.tables import AlertRow, ArenaAnswerRow, ArenaRow, ConversationRow, MemberRow, ReplyRow
+from storage.database.enums import ArenaStatus, Basis, GateVerdict, PairSource, RoundStatus, Split
+from storage.database.tables import AlertRow, ArenaAnswerRow, ArenaRow, ConversationRow, MemberRow, ReplyRow, VersionRow
 from storage.insights.privacy_report import report_privacy
 from storage.members import note_members
 from storage.operations.alerts import EVERYBODY, AlertKind, record_alerts
@@ -32,11 +32,13 @@ from storage.privacy.retention import (
     prune_replies,
     prune_rest,
 )
+from storage.releases.versions import register
 from storage.settings.sections import PrivacySettings
 from storage.training.rounds import ManifestPair, claim_round, finish_round, request_round, set_manifest
 from storage.votes.arenas import prepare_arena
+from storage.votes.comparisons import Better, compare
 from storage.votes.votes import Vote
-from tests.seeding import ALICE, BOB, CHANNEL, add_correction, add_reply, vote
+from tests.seeding import ALICE, BOB, CHANNEL, add_correction, add_reply, ask_twice, vote
 from tests.storage.privacy.test_consent import train_on
 
 KEPT_DAYS = PrivacySettings().retention_days
@@ -155,6 +157,39 @@ def test_answers_that_a_round_listed_in_the_meantime_are_kept(session: Session) 
     train_on(session, [(hers, None, None)])
     assert prune_replies(session, before, due).replies == 1
     assert session.scalars(select(ReplyRow.id)).all() == [hers]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "made_days_ago", "kept"),
+    [
+        (GateVerdict.NOT_ENOUGH_EVIDENCE, 170, True),
+        (GateVerdict.NOT_ENOUGH_EVIDENCE, 190, False),
+        (GateVerdict.NOT_ENOUGH_EVIDENCE, 10, False),  # it could not be compared then
+        (GateVerdict.PASS, 170, False),
+    ],
+)
+def test_comparisons_are_kept_while_a_version_waits_for_more_but_not_for_ever(
+    session: Session, verdict: GateVerdict, made_days_ago: float, kept: bool
+) -> None:
+    version = register(
+        session,
+        ensure_personality(session),
+        digest="d" * 64,
+        base_name="tiny",
+        base_revision="r",
+        parent_id=None,
+        round_id=None,
+        metrics={},
+        verdict=verdict,
+    )
+    made_at = utc_now() - timedelta(days=made_days_ago)
+    session.execute(update(VersionRow).values(created_at=made_at))
+    compared = ask_twice(session, version, None, basis=None)
+    compare(session, *compared, ALICE, Better.FIRST)
+    for reply_id in (*compared, *ask_twice(session, version, None, basis=None)):
+        age(session, reply_id, KEPT_DAYS + 1)
+    prune_all(session)
+    assert list(session.scalars(select(ReplyRow.id))) == (list(compared) if kept else [])
 
 
 def test_without_a_retention_limit_nothing_is_deleted() -> None:

@@ -36,7 +36,7 @@ class Server:
     personality_id: int
 
     def add(self, parent: Version | None = None, verdict: GateVerdict = GateVerdict.PASS, **pairs: int) -> Version:
-        """Add a version, made by a round that trained on so many pairs by source, with one more held out."""
+        """Add a version, made by a round that trained on so many pairs by source, with one more for validation."""
         row = RoundRow(
             personality_id=self.personality_id,
             requested_by="alice",
@@ -46,7 +46,7 @@ class Server:
         self.session.add(row)
         self.session.flush()
         splits = [(source, Split.TRAIN) for source, number in pairs.items() for _ in range(number)]
-        splits += [(PairSource.SIBLINGS, Split.HOLDOUT)] if pairs else []
+        splits += [(PairSource.SIBLINGS, Split.VALIDATION)] if pairs else []
         self.session.add_all(
             RoundPairRow(round_id=row.id, position=i, source=PairSource(source), split=split, weight=0.5)
             for i, (source, split) in enumerate(splits)

@@ -16,7 +16,6 @@ from storage.database.rows import database_now
 from storage.database.tables import RoundRow
 from storage.errors import LeaseExpired, RoundConflict
 from storage.personalities.personalities import ensure_personality
-from storage.releases.versions import Version, register
 from storage.training.rounds import (
     ManifestPair,
     Round,
@@ -27,7 +26,6 @@ from storage.training.rounds import (
     finish_round,
     interrupt_rounds,
     latest_round,
-    read_line,
     renew_lease,
     report_progress,
     request_round,
@@ -143,7 +141,7 @@ def test_the_manifest_is_kept_in_order_with_its_digest(session: Session, persona
         ManifestPair(PairSource.SIBLINGS, Split.TRAIN, 0.75, rejected_reply_id=bad, chosen_reply_id=good),
         ManifestPair(
             PairSource.CORRECTION,
-            Split.HOLDOUT,
+            Split.VALIDATION,
             1.0,
             rejected_reply_id=bad,
             correction_id=add_correction(session, bad, "better"),
@@ -158,11 +156,11 @@ def test_the_manifest_is_kept_in_order_with_its_digest(session: Session, persona
     assert digest_manifest(pairs) == digest != digest_manifest(pairs[::-1])
 
 
-def test_replayed_and_completed_pairs_are_kept_as_they_are(session: Session, personality_id: int) -> None:
+def test_pairs_of_the_taste_are_kept_as_they_are(session: Session, personality_id: int) -> None:
     good, bad = add_reply(session), add_reply(session)
     pairs = [
-        ManifestPair(PairSource.SIBLINGS, Split.TRAIN, 0.75, bad, good, replayed=True),
-        ManifestPair(PairSource.LONE_VOTE, Split.VALIDATION, 1 / 3, bad, good),
+        ManifestPair(PairSource.TASTE, Split.TRAIN, 0.75, bad, good),
+        ManifestPair(PairSource.CHOICE, Split.VALIDATION, 1 / 3, bad, good),
     ]
     round_ = running(session, personality_id)
     digest = set_manifest(session, round_.id, pairs, parent_version_id=None, settings={})
@@ -174,16 +172,15 @@ def test_replayed_and_completed_pairs_are_kept_as_they_are(session: Session, per
 def test_the_digest_tells_every_part_of_a_pair() -> None:
     pair = ManifestPair(PairSource.SIBLINGS, Split.TRAIN, 0.5, 1, 2, 3)
     others = [
-        replace(pair, source=PairSource.LONE_VOTE),
-        replace(pair, split=Split.HOLDOUT),
+        replace(pair, source=PairSource.TASTE),
+        replace(pair, split=Split.VALIDATION),
         replace(pair, weight=0.25),
         replace(pair, rejected_reply_id=9),
         replace(pair, chosen_reply_id=9),
         replace(pair, correction_id=9),
-        replace(pair, replayed=True),
     ]
-    assert len({digest_manifest([one]) for one in [pair, *others]}) == 8
-    assert digest_manifest([pair])[:16] == "53d32dc02db3ef69", "it is the same everywhere and stays so"
+    assert len({digest_manifest([one]) for one in [pair, *others]}) == 7
+    assert digest_manifest([pair])[:16] == "87dd8777bb483bd0", "it is the same everywhere and stays so"
 
 
 def test_a_round_shows_its_evidence_its_voters_and_its_gate(session: Session, personality_id: int) -> None:
@@ -198,56 +195,6 @@ def test_a_round_shows_its_evidence_its_voters_and_its_gate(session: Session, pe
     assert (stored.evidence, stored.gate, stored.metrics) == (evidence, gate, {"loss": None})
     assert [voter.pseudonym for voter in read_voters(session, round_.id)] == [BOB, CAROL, ALICE]
     assert sorted(read_voters(session, round_.id), key=lambda voter: voter.pseudonym) == voters
-
-
-# The line behind a version
-
-
-def published(session: Session, personality_id: int, reply: int, parent: Version | None) -> Version:
-    """Publish a version from a round with one pair, whose rejected side is gone and whose chosen side is the reply."""
-    round_ = running(session, personality_id)
-    pair = ManifestPair(PairSource.SIBLINGS, Split.TRAIN, 1.0, rejected_reply_id=None, chosen_reply_id=reply)
-    set_manifest(session, round_.id, [pair], parent_version_id=parent.id if parent else None, settings={})
-    finish_round(session, round_.id, RoundStatus.PUBLISHED, "done")
-    return register(
-        session,
-        personality_id,
-        digest="d" * 64,
-        base_name="tiny",
-        base_revision="r" * 16,
-        parent_id=parent.id if parent else None,
-        round_id=round_.id,
-        metrics={},
-    )
-
-
-def test_the_line_of_a_version_is_what_it_and_its_parents_learned(session: Session, personality_id: int) -> None:
-    replies = [add_reply(session) for _ in range(4)]
-    first = published(session, personality_id, replies[0], None)
-    second = published(session, personality_id, replies[1], first)
-    other = published(session, personality_id, replies[2], first)
-    alone = published(session, personality_id, replies[3], None)
-    lines = [read_line(session, version.id) for version in (second, other, alone)]
-    assert [[entry.chosen_reply_id for entry in line] for line in lines] == [
-        [replies[0], replies[1]],
-        [replies[0], replies[2]],
-        [replies[3]],
-    ]
-    assert read_line(session, None) == []
-
-
-def test_a_version_without_a_round_has_no_line(session: Session, personality_id: int) -> None:
-    made = register(
-        session,
-        personality_id,
-        digest="d" * 64,
-        base_name="tiny",
-        base_revision="r" * 16,
-        parent_id=None,
-        round_id=None,
-        metrics={},
-    )
-    assert read_line(session, made.id) == []
 
 
 def test_the_message_that_shows_a_round_is_remembered_until_it_shows_the_end(

@@ -5,15 +5,16 @@ from __future__ import annotations
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from storage.conversations.replies import find_reply, latest_in_channel
+from storage.conversations.replies import digest_prompt, find_reply, latest_in_channel
 from storage.database.enums import NOBODY, Basis, Origin, Outcome
 from storage.database.tables import ReplyMessageRow, ReplyRow
+from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import give_consent, withdraw_consent
 from storage.privacy.erasure import delete_member
 from storage.releases.versions import register
 from storage.settings.sections import PrivacySettings
-from storage.training.evidence import RatedReply, read_replies
-from storage.training.samples import DrawnSample, record_samples
+from storage.training.evidence import RatedReply, read_answers_to, read_replies
+from storage.training.samples import AskedPrompt, DrawnSample, count_answers, newest_prompts, record_samples
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL, add_reply, vote
 
@@ -22,11 +23,12 @@ SAMPLING = {"temperature": 0.7}
 
 
 def drawn(reply_id: int, text: str = "a sample", *, is_cut: bool = False) -> DrawnSample:
-    return DrawnSample(reply_id, text, is_cut)
+    return DrawnSample(AskedPrompt("as in the reply", "digest", reply_id), text, is_cut)
 
 
 def record(session: Session, *answers: DrawnSample, version_id: int | None = None) -> int:
-    return record_samples(session, answers, version_id=version_id, sampling=SAMPLING, seed=17)
+    rows = {"personality_id": ensure_personality(session), "base_revision": BASE_REVISION, "version_id": version_id}
+    return record_samples(session, answers, **rows, sampling=SAMPLING, seed=17)
 
 
 def samples(session: Session, personality_id: int, privacy: PrivacySettings = PERMITTED) -> list[RatedReply]:
@@ -104,3 +106,31 @@ def test_any_text_that_a_model_generates_is_stored(session: Session, personality
     vote(session, reply, CAROL, Vote.DOWN)
     record(session, drawn(reply, "nul\0 and 😀"), drawn(reply, ""))
     assert [sample.answer for sample in samples(session, personality_id)] == ["nul and 😀"]
+
+
+def test_answers_to_the_prompt_bank_belong_to_nobody(session: Session, personality_id: int) -> None:
+    digest = digest_prompt("<|user|>Tea?<|bot|>")
+    asked = AskedPrompt("<|user|>Tea?<|bot|>", digest, messages=({"role": "user", "content": "Tea?"},))
+    assert record(session, DrawnSample(asked, "Yes.", is_cut=False), DrawnSample(asked, "", is_cut=False)) == 2
+    row = session.scalars(select(ReplyRow).order_by(ReplyRow.id)).first()
+    assert row is not None
+    assert (row.basis, row.origin, row.author_id, row.guild_id) == (Basis.PROMPT_BANK, Origin.SAMPLE, NOBODY, None)
+    assert (row.prompt, row.messages) == ("<|user|>Tea?<|bot|>", [{"role": "user", "content": "Tea?"}])
+    assert count_answers(session, personality_id, BASE_REVISION, None, [digest, "x"]) == {digest: 2}
+    assert count_answers(session, personality_id, BASE_REVISION, 7, [digest]) == {}
+    answers = read_answers_to(session, personality_id, PrivacySettings(), BASE_REVISION, [digest])
+    assert [answer.answer for answer in answers] == ["Yes."]
+
+
+def test_the_newest_prompts_with_an_open_basis_are_asked_again(session: Session, personality_id: int) -> None:
+    older, newer, again = (add_reply(session, prompt=prompt) for prompt in ("a", "b", "a"))
+    add_reply(session, prompt="c", basis=None)
+    add_reply(session, prompt="d", basis=Basis.LIVE_CHAT)
+    add_reply(session, prompt="e", basis=Basis.PROMPT_BANK)
+    where = (personality_id, PrivacySettings(), BASE_REVISION)
+    assert [(asked.prompt, asked.reply_id) for asked in newest_prompts(session, *where, 9)] == [
+        ("a", again),
+        ("b", newer),
+    ]
+    assert [asked.reply_id for asked in newest_prompts(session, *where, 1)] == [again]
+    assert older < newer

@@ -22,21 +22,22 @@ from sqlalchemy.orm import Session
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
 from storage.database.enums import Basis, GateVerdict, Origin, RoundStatus, TrainingSource
-from storage.database.tables import RoundPairRow, RoundRow
+from storage.database.tables import ReplyRow, RoundPairRow, RoundRow
 from storage.members import note_members
 from storage.models.base_model import BaseModel
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import give_consent, read_agreement, withdraw_consent
 from storage.releases.versions import register
 from storage.settings.sections import Settings
+from storage.taste.evidence import read_taste_evidence
 from storage.training.rounds import Round, claim_round, request_round, require_round
-from storage.training.samples import DrawnSample, LocalPair
+from storage.training.samples import AskedPrompt, DrawnSample, LocalPair
 from storage.votes.corrections import withdraw
 from storage.votes.votes import Vote
 from storage.votes.weights import read_weighted_votes
 from tests.past import quarantine
 from tests.seeding import account, add_correction, add_reply, add_siblings, pseudonyms_of, tiny_settings, vote
-from trainer.data.plan import NO_OPINION, TrainingPlan, make_plan
+from trainer.data.plan import TrainingPlan, make_plan
 from trainer.data.prepare import write_plan
 from trainer.data.survey import survey_votes
 from trainer.exchange import export_file
@@ -68,7 +69,7 @@ def asks_database(function: Callable[..., Any]) -> bool:
 
 @pytest.fixture
 def permitted(tmp_path: Path, tiny_base: BaseModel) -> Settings:
-    return tiny_settings(tmp_path, tiny_base.path, discord_training_permission=True, holdout_share=0.0)
+    return tiny_settings(tmp_path, tiny_base.path, discord_training_permission=True)
 
 
 @pytest.fixture
@@ -136,7 +137,8 @@ def calls(
     version = register(
         session, id_, digest="a" * 64, base_name="tiny", base_revision="b", parent_id=None, round_id=None, metrics={}
     )
-    drawn = [DrawnSample(reply_id, "drawn", is_cut=False) for reply_id in (1, 21)]
+    drawn = [DrawnSample(AskedPrompt("", "", reply_id), "drawn", is_cut=False) for reply_id in (1, 21)]
+    digests = session.scalars(select(ReplyRow.prompt_digest)).all()
     return {
         "ensure_personality": (),
         "open_personality": (settings, "default"),
@@ -144,17 +146,27 @@ def calls(
         "list_personalities": (),
         "read_personality": (id_,),
         "lock_personality": (id_,),
-        "continuation_of": (id_,),
+        "starting_point": (id_,),
+        "read_alias": (id_,),
         "all_digests": (),
         "read_agreement": (id_,),
         "read_weighted_votes": (id_, settings.votes),
         "read_replies": (*where, read_weighted_votes(session, id_, settings.votes).by_reply),
         "read_corrections": (*where, settings.votes),
-        "read_empty_samples": (*where, None),
+        "read_answers_to": (*where, digests),
+        "newest_prompts": (*where, 99),
+        "count_answers": (id_, base.revision, None, digests),
+        "read_taste_evidence": (id_, settings),
+        "read_taste_data": (read_taste_evidence(session, id_, settings),),
+        "learn_taste": (id_, settings),
         "has_closed_replies": (id_, settings.privacy),
-        "read_line": (version.id,),
+        "find_rival": (id_,),
+        "find_round": (round_.id,),
         "last_trained": (id_,),
-        "record_samples": (drawn, {"version_id": None, "sampling": {}, "seed": 1}),
+        "record_samples": (
+            drawn,
+            {"personality_id": id_, "base_revision": base.revision, "version_id": None, "sampling": {}, "seed": 1},
+        ),
         "add_local_pair": (id_, base.revision, LocalPair("<|user|>x<|bot|>", "good", "bad")),
         "require_round": (round_.id,),
         "report_progress": (round_.id, {}),
@@ -265,7 +277,7 @@ def test_a_round_and_its_manifest_name_nobody(
     with database.transaction() as session:
         agreed = read_agreement(session, personality)
         survey = survey_votes(session, permitted, tiny_base, personality)
-        plan = make_plan(survey, NO_OPINION, permitted)
+        plan = make_plan(survey, permitted, lambda _pair: True)
         assert isinstance(plan, TrainingPlan)
         assert write_plan(session, round_, plan, permitted, agreed)
         pseudonyms = pseudonyms_of(session, *MEMBERS)

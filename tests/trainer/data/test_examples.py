@@ -32,30 +32,35 @@ class Templates:
         return " / ".join(f"{message['role']}: {message['content']}" for message in messages)
 
 
-def split(*dialogues: tuple[str, ...], holdout_share: float, seed: int) -> TrainingSplit:
+def split(*dialogues: tuple[str, ...], share: float, patience: int = 1, seed: int = 0) -> TrainingSplit:
     card = Card(examples=tuple(Example(dialogue=dialogue) for dialogue in dialogues))
-    return split_examples(card, "Be brief.", Templates(), TrainingSettings(holdout_share=holdout_share, seed=seed))
+    training = TrainingSettings(patience=patience, seed=seed)
+    return split_examples(card, "Be brief.", Templates(), training, share)
 
 
 def test_every_answer_of_a_dialogue_is_shown_after_all_that_was_said() -> None:
-    parts = split(("Hi", "Hello.", "Tea?", "Yes, please."), holdout_share=0.0, seed=0)
+    parts = split(("Hi", "Hello.", "Tea?", "Yes, please."), share=0.0)
     assert parts.train == (
         Demonstration("system: Be brief. / user: Hi", "Hello."),
         Demonstration("system: Be brief. / user: Hi / assistant: Hello. / user: Tea?", "Yes, please."),
     )
-    assert (parts.validation, parts.holdout) == ((), ())
+    assert parts.validation == ()
 
 
 def test_a_dialogue_stays_on_one_side_of_the_split() -> None:
     dialogues = [(f"{n}", f"first {n}", "and?", f"second {n}") for n in range(20)]
-    parts = split(*dialogues, holdout_share=0.2, seed=3)
-    sides = (parts.train, parts.validation, parts.holdout)
-    assert [len(part) for part in sides] == [2 * 13, 2 * 3, 2 * 4]
+    parts = split(*dialogues, share=0.2, seed=3)
+    sides = (parts.train, parts.validation)
+    assert [len(part) for part in sides] == [2 * 16, 2 * 4]
     for part in sides:
         said = {shown.answer for shown in part}
         assert {answer.replace("first", "second") for answer in said} <= said
     assert len({shown.answer for part in sides for shown in part}) == 40
-    assert parts == split(*dialogues, holdout_share=0.2, seed=3)
+    assert parts == split(*dialogues, share=0.2, seed=3)
+
+
+def test_without_early_stopping_all_examples_are_trained_on() -> None:
+    assert split(("Hi", "Hello."), ("Hey", "Hello."), share=0.5, patience=0).validation == ()
 
 
 EXAMPLES = tuple(
@@ -106,7 +111,7 @@ def train(database: Database, settings: Settings) -> Callable[..., Round]:
     return run
 
 
-LENIENT = {"holdout_share": 0.5, "learning_rate": 0.02, "epochs": 4.0, "patience": 0}
+LENIENT = {"validation_share": 0.25, "learning_rate": 0.02, "epochs": 4.0, "patience": 9}
 
 
 def versions(database: Database) -> list[Version]:
@@ -114,25 +119,22 @@ def versions(database: Database) -> list[Version]:
         return list_versions(session, personality_named(session, "keeper").id)
 
 
-def test_a_card_becomes_a_first_version_that_passes_the_gate_by_its_held_out_examples(
+def test_a_card_becomes_a_first_version_that_needs_no_choices_of_members(
     database: Database, train: Callable[..., Round]
 ) -> None:
     card = Card(system_prompt="You keep a lighthouse.", examples=EXAMPLES)
     ended = train(card)
     [version] = versions(database)
     assert (ended.status, version.verdict) == (RoundStatus.PUBLISHED, GateVerdict.PASS)
-    assert ended.reason == ("v1 learned from 4 example answers (8 held out) and passed the gate: promote it to use it")
+    assert ended.reason == "v1 learned from 12 example answers and passed the gate; promote it to use it"
     assert (ended.manifest_digest, ended.evidence) == (card.digest, {"examples": 16})
-    checks = {check["name"]: check["sentence"] for check in ended.gate["checks"]}
-    assert checks["held-out examples"].startswith(
-        "in 8 of 8 held-out examples the new version finds the shown answer likelier than its parent does"
-    )
+    assert "people" not in {check["name"] for check in ended.gate["checks"]}
     assert describe_metrics(ended.metrics).startswith(
-        "4 example answers trained on · 8 held out · 100% of them likelier than before · by "
+        "12 example answers trained on · 4 for validation · 100% of them likelier than before · by "
     )
 
 
-def test_the_next_round_continues_the_version_that_answers(
+def test_examples_are_always_learned_from_the_base(
     database: Database, train: Callable[..., Round], settings: Settings
 ) -> None:
     train(Card(system_prompt="You keep a lighthouse.", examples=EXAMPLES))
@@ -144,16 +146,7 @@ def test_the_next_round_continues_the_version_that_answers(
         round_ = _claim(session)
     assert round_ is not None
     run_round(settings.model_copy(update={"demonstration": DemonstrationSettings(**LENIENT)}), round_.id)
-    assert versions(database)[0].parent_id == first.id
-
-
-def test_a_handful_of_examples_that_leaves_nothing_to_judge_by_is_not_enough_evidence(
-    database: Database, train: Callable[..., Round]
-) -> None:
-    ended = train(Card(system_prompt="x", examples=EXAMPLES[:8]), holdout_share=0.15)
-    [version] = versions(database)
-    assert version.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE
-    assert "only 1 example was held out of training, but 8 are needed" in ended.reason
+    assert versions(database)[0].parent_id is None
 
 
 @pytest.mark.parametrize("examples", [0, 1, 7])

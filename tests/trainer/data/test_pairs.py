@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import random
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.database.enums import PairSource
+from storage.taste.evidence import Preference
 from storage.training.evidence import RatedReply, WrittenCorrection
 from tests.trainer.rated import ANN, BEN, CAT, PROMPT, corrections, crowd, rated, replies, sample, written
 from trainer.data.pairs import (
     MAX_PAIRS_PER_PROMPT,
     Pair,
-    newest_pairs,
+    RoundFeedback,
+    pair_by_people,
+    pair_choices,
     pair_corrections,
     pair_siblings,
     probability_better,
+    probability_chosen,
 )
 
 # A beta distribution with a parameter 1 has the distribution function x^a or 1 - (1 - x)^b: a pencil is enough.
@@ -73,7 +78,7 @@ def rows(pairs: list[Pair]) -> set[tuple[int | None, int | None]]:
 
 
 def test_a_liked_answer_is_preferred_to_a_disliked_one() -> None:
-    pair = only(pair_siblings([rated(1, "good", up=[ANN]), rated(2, "bad", down=[BEN])], 0.8))
+    pair = only(pair_siblings([rated(1, "good", up=[ANN]), rated(2, "bad", down=[BEN])]))
     assert (pair.prompt, pair.chosen.text, pair.rejected.text) == (PROMPT, "good", "bad")
     assert (pair.source, pair.rows) == (PairSource.SIBLINGS, (1, 2, None))
     assert pair.weight == pytest.approx(2 * 5 / 6 - 1)
@@ -82,26 +87,26 @@ def test_a_liked_answer_is_preferred_to_a_disliked_one() -> None:
 
 def test_a_broken_answer_is_never_chosen_however_many_like_it() -> None:
     broken, whole = rated(1, "🎉🔥✨🎉🔥✨", up=crowd(9)), rated(2, "just so", up=[ANN], down=[BEN, CAT])
-    assert pair_siblings([broken, whole], 0.8) == []
-    assert rows(pair_siblings([broken, rated(3, "well said", up=crowd(9)), whole], 0.8)) == {(3, 2)}
+    assert pair_siblings([broken, whole]) == []
+    assert rows(pair_siblings([broken, rated(3, "well said", up=crowd(9)), whole])) == {(3, 2)}
 
 
-@pytest.mark.parametrize(("likes", "pairs"), [(1, 0), (2, 0), (3, 1), (4, 1)])
-def test_three_likes_are_just_enough_against_an_answer_without_votes(likes: int, pairs: int) -> None:
-    """P = (likes + 1) / (likes + 2), and the default asks for 0.8: at least, not more than."""
-    assert len(pair_siblings([rated(1, up=crowd(likes)), rated(2)], 0.8)) == pairs
+@pytest.mark.parametrize(("likes", "weight"), [(1, 1 / 3), (2, 1 / 2), (3, 3 / 5)])
+def test_even_one_like_against_an_answer_without_votes_says_something(likes: int, weight: float) -> None:
+    """P = (likes + 1) / (likes + 2)."""
+    assert only(pair_siblings([rated(1, up=crowd(likes)), rated(2)])).weight == pytest.approx(weight)
 
 
 def test_weights_of_the_votes_decide_not_their_number() -> None:
-    light = [rated(1, up=crowd(3), weight=0.1), rated(2)]
-    assert pair_siblings(light, 0.8) == []
-    assert pair_siblings([rated(1, up=crowd(30), weight=0.1), rated(2)], 0.8) != []
+    light, heavy = (only(pair_siblings([rated(1, up=crowd(n), weight=0.1), rated(2)])).weight for n in (3, 30))
+    assert light == pytest.approx(0.3 / 2.3)
+    assert heavy == pytest.approx(3 / 5)
 
 
 def test_few_sure_votes_may_beat_many_divided_ones() -> None:
     """Three likes of three against thirty of fifty: the second has more likes on balance, and is the worse answer."""
     answers = [rated(1, up=crowd(3)), rated(2, up=crowd(30), down=crowd(20, first=200))]
-    assert rows(pair_siblings(answers, 0.8)) == {(1, 2)}
+    assert rows(pair_siblings(answers)) == {(1, 2)}
 
 
 @pytest.mark.parametrize(
@@ -119,23 +124,71 @@ def test_few_sure_votes_may_beat_many_divided_ones() -> None:
     ],
 )
 def test_votes_that_prefer_nothing_surely_make_no_pair(answers: list[RatedReply]) -> None:
-    assert pair_siblings(answers, 0.8) == []
-
-
-def test_equal_votes_make_no_pair_whatever_the_settings_say() -> None:
-    assert pair_siblings([rated(1, up=[ANN]), rated(2, up=[BEN])], 0.5) == []
+    assert pair_siblings(answers) == []
 
 
 def test_one_prompt_cannot_fill_a_round() -> None:
     answers = [rated(1, up=[ANN]), *(rated(i, down=crowd(i)) for i in range(2, 20))]
-    pairs = pair_siblings(answers, 0.8)
+    pairs = pair_siblings(answers)
     assert len(pairs) == MAX_PAIRS_PER_PROMPT
     assert rows(pairs) == {(1, 19), (1, 18), (1, 17), (1, 16)}, "the surest ones are kept"
 
 
 def test_the_newest_of_equally_sure_pairs_are_kept() -> None:
     answers = [rated(1, up=[ANN]), *(rated(i, down=[BEN]) for i in range(2, 20))]
-    assert rows(pair_siblings(answers, 0.8)) == {(1, 19), (1, 18), (1, 17), (1, 16)}
+    assert rows(pair_siblings(answers)) == {(1, 19), (1, 18), (1, 17), (1, 16)}
+
+
+# Choices
+
+
+def chose(voter: int, chosen: int | None, *answers: int, weight: float = 1.0) -> Preference:
+    return Preference(answers, chosen, voter, weight, datetime(2026, 11, 4, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("picks", "against", "probability"), [(0, 0, 1 / 2), (1, 0, 3 / 4), (2, 0, 7 / 8), (1, 1, 1 / 2)]
+)
+def test_a_choice_says_what_a_pencil_says(picks: int, against: int, probability: float) -> None:
+    assert probability_chosen(picks, against) == pytest.approx(probability)
+
+
+def test_the_chosen_answer_is_preferred_to_each_of_the_others() -> None:
+    answers = [rated(1), rated(2), rated(3)]
+    pairs = pair_choices(answers, [chose(ANN, 2, 1, 2, 3)])
+    assert rows(pairs) == {(2, 1), (2, 3)}
+    assert {(pair.source, pair.weight, pair.backers) for pair in pairs} == {(PairSource.CHOICE, 0.5, ((ANN, 1.0),))}
+
+
+def test_more_people_who_choose_alike_make_a_pair_surer_and_never_fewer_pairs() -> None:
+    answers = [rated(1), rated(2), rated(3)]
+    for voters in range(1, 12):
+        picks = [chose(100 + i, (2, 2, 1)[i % 3], 1, 2, 3) for i in range(voters)]
+        assert (2, 3) in rows(pair_choices(answers, picks)), voters
+
+
+def test_people_who_disagree_evenly_make_no_pair() -> None:
+    assert pair_choices([rated(1), rated(2)], [chose(ANN, 1, 1, 2), chose(BEN, 2, 1, 2)]) == []
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param([rated(1)], id="the other answer is gone"),
+        pytest.param([rated(1, "same"), rated(2, "same")], id="equal text"),
+        pytest.param([rated(1), rated(2, prompt="another")], id="another prompt"),
+        pytest.param([rated(1, "🎉🔥✨🎉🔥✨"), rated(2)], id="a broken answer"),
+    ],
+)
+def test_choices_that_teach_nothing_make_no_pair(answers: list[RatedReply]) -> None:
+    assert pair_choices(answers, [chose(ANN, 1, 1, 2)]) == []
+
+
+def test_thumbs_under_answers_that_were_chosen_between_are_not_counted_twice() -> None:
+    feedback = RoundFeedback((rated(1, up=[ANN]), rated(2, down=[ANN])), (), (chose(ANN, 1, 1, 2),))
+    assert [pair.source for pair in pair_by_people(feedback)] == [PairSource.CHOICE]
+    about_the_same = RoundFeedback(feedback.replies, (), (chose(ANN, None, 1, 2),))
+    assert [pair.source for pair in pair_by_people(about_the_same)] == [PairSource.SIBLINGS]
 
 
 # Corrections
@@ -192,23 +245,9 @@ def test_a_correction_that_changes_nothing_or_lost_its_reply_makes_no_pair() -> 
 # All together
 
 
-def made(answers: list[RatedReply], written_ones: list[WrittenCorrection], least: float = 0.6) -> list[Pair]:
-    pairs = [*pair_corrections(answers, written_ones), *pair_siblings(answers, least)]
+def made(answers: list[RatedReply], written_ones: list[WrittenCorrection]) -> list[Pair]:
+    pairs = pair_by_people(RoundFeedback(tuple(answers), tuple(written_ones)))
     return sorted(pairs, key=lambda pair: pair.recency)
-
-
-def test_the_newest_pairs_are_kept() -> None:
-    pairs = made([rated(i, prompt=f"p{i}") for i in (1, 2, 3)], [written(9 - i, i) for i in (1, 2, 3)])
-    assert [pair.rejected.reply_id for pair in newest_pairs(pairs, 2)] == [2, 3]
-    assert newest_pairs(pairs, 0) == []
-
-
-def test_light_pairs_take_no_place_from_heavier_ones_however_new_they_are() -> None:
-    """Or a few new accounts would push out all others by number."""
-    old = [written(id_, id_, weight=1.0) for id_ in range(1, 5)]
-    new = [written(id_, id_, weight=0.1) for id_ in range(5, 30)]
-    pairs = pair_corrections([rated(id_, prompt=f"p{id_}") for id_ in range(1, 30)], [*old, *new])
-    assert [pair.chosen.correction_id for pair in newest_pairs(pairs, 6)] == [1, 2, 3, 4, 28, 29]
 
 
 @given(replies, corrections)
@@ -230,7 +269,6 @@ def test_every_pair_has_one_prompt_and_a_better_and_a_worse_answer(
             assert chosen.net > 0
             assert not chosen.is_sample
             assert not rejected.is_sample
-            assert pair.weight >= 0.2 - 1e-9
         else:
             correction = texts[pair.chosen.correction_id or 0]
             assert pair.chosen.text == correction.text
@@ -244,4 +282,3 @@ def test_the_order_of_the_rows_does_not_matter(
 ) -> None:
     pairs = made(answers, written_ones)
     assert made(rng.sample(answers, len(answers)), rng.sample(written_ones, len(written_ones))) == pairs
-    assert newest_pairs(pairs[::-1], 3) == newest_pairs(pairs, 3)

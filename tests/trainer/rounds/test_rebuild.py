@@ -1,4 +1,4 @@
-"""After a deletion the next round continues a version that never saw the deleted data, and learns the rest again."""
+"""What a round starts from, and what it learns after a deletion."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import change_card, ensure_personality, read_personality
 from storage.privacy.erasure import delete_member
 from storage.releases.promotion import promote
-from storage.releases.versions import Version, continuation_of, list_versions, read_alias, register
+from storage.releases.versions import Version, list_versions, read_alias, register
 from storage.settings.sections import Settings
 from storage.training.rounds import (
     ManifestPair,
@@ -29,9 +29,10 @@ from storage.training.rounds import (
     set_manifest,
 )
 from storage.votes.votes import Vote
+from tests.past import add_round, add_version
 from tests.seeding import ALICE, BOB, CAROL, add_reply, add_siblings, read_manifest, tiny_settings, vote
 from trainer.data.dataset import TrainingSet, prepare_examples
-from trainer.data.plan import NO_OPINION, make_plan
+from trainer.data.plan import make_plan
 from trainer.data.survey import survey_votes
 from trainer.rounds.round import run_round
 
@@ -41,8 +42,7 @@ Pair = tuple[int, int]
 
 @pytest.fixture
 def plain(tmp_path: Path, tiny_base: BaseModel) -> Settings:
-    """Settings under which a round learns what is new, all of it, and nothing else."""
-    return tiny_settings(tmp_path, tiny_base.path, holdout_share=0.0, pairs={"replay_share": 0.0})
+    return tiny_settings(tmp_path, tiny_base.path)
 
 
 @pytest.fixture
@@ -87,45 +87,48 @@ def learn(session: Session, pairs: list[Pair], parent: Version | None, *, crowne
 
 
 def planned(session: Session, settings: Settings, base: BaseModel) -> tuple[str | None, set[Pair], list[str]]:
-    """Return parent, pairs and notes of the round that would be planned now."""
+    """Return starter, pairs and notes of the round that would be planned now."""
     survey = survey_votes(session, settings, base, ensure_personality(session))
-    plan = make_plan(survey, NO_OPINION, settings)
+    plan = make_plan(survey, settings, lambda _pair: True)
     pairs = {(line.chosen_reply_id or 0, line.rejected_reply_id or 0) for line in plan.manifest}
-    assert not any(line.replayed for line in plan.manifest)
-    return (plan.parent.name if plan.parent else None), pairs, plan.evidence["notes"]
+    return (plan.start.starter.name if plan.start.starter else None), pairs, plan.evidence["notes"]
 
 
-def test_the_next_round_continues_the_nearest_sound_version(
-    database: Database, plain: Settings, tiny_base: BaseModel
-) -> None:
-    """v1 learned a; v2 b and c; v3 d. Bob's words are in b, so v2 and v3 are marked; e is new."""
-    with database.transaction() as session:
-        a, c, d, e = (add_pair(session, tiny_base, number) for number in (1, 3, 4, 5))
-        b = add_pair(session, tiny_base, 2, speaker=BOB)
-        first = learn(session, [a], None)
-        second = learn(session, [b, c], first)
-        learn(session, [d], second)
-        assert planned(session, plain, tiny_base)[:2] == ("v3", {e})
-    with database.transaction() as session:
-        assert delete_member(session, BOB).marked == ("v2", "v3")
-    with database.snapshot() as session:
-        parent, pairs, notes = planned(session, plain, tiny_base)
-    assert (parent, pairs) == ("v1", {c, d, e})
-    assert notes[0] == (
-        "v3 learned from data that was later deleted, so this round starts from v1 and is compared with it; it trains "
-        "again on what v2 and v3 learned, without the deleted data"
-    )
-
-
-def test_a_round_without_a_sound_version_starts_from_the_base(
+def test_every_round_learns_all_that_stands_from_the_base(
     database: Database, plain: Settings, tiny_base: BaseModel
 ) -> None:
     with database.transaction() as session:
-        a, b = add_pair(session, tiny_base, 1, speaker=BOB), add_pair(session, tiny_base, 2)
+        a, b, c = (add_pair(session, tiny_base, number) for number in (1, 2, 3))
         learn(session, [b], learn(session, [a], None))
-        delete_member(session, BOB)
+        assert planned(session, plain, tiny_base) == (None, {a, b, c}, [])
+
+
+def test_what_was_deleted_is_learned_no_more_and_the_round_says_what_it_replaces(
+    database: Database, plain: Settings, tiny_base: BaseModel
+) -> None:
+    with database.transaction() as session:
+        a, b = add_pair(session, tiny_base, 1), add_pair(session, tiny_base, 2, speaker=BOB)
+        learn(session, [a, b], None)
+        assert delete_member(session, BOB).marked == ("v1",)
     with database.snapshot() as session:
-        assert planned(session, plain, tiny_base)[:2] == (None, {b})
+        starter, pairs, notes = planned(session, plain, tiny_base)
+    assert (starter, pairs) == (None, {a})
+    assert notes == ["v1 learned from data that was later deleted; this round learns without it"]
+
+
+@pytest.mark.parametrize("source", [TrainingSource.EXAMPLES, None], ids=["made from examples", "imported"])
+def test_rounds_start_from_the_champions_starter(
+    database: Database, plain: Settings, tiny_base: BaseModel, source: TrainingSource | None
+) -> None:
+    with database.transaction() as session:
+        a, b = add_pair(session, tiny_base, 1), add_pair(session, tiny_base, 2)
+        round_id = add_round(session, 0, learns_from=source) if source else None
+        starter = add_version(session, round_id)
+        assert planned(session, plain, tiny_base)[0] is None, "it does not answer"
+        promote(session, 1, starter, expected_generation=0, by="admin", reason="ours")
+        assert planned(session, plain, tiny_base)[0] == "v1"
+        learn(session, [a], starter)
+        assert planned(session, plain, tiny_base)[:2] == ("v1", {a, b})
 
 
 def test_a_marked_version_that_does_not_answer_changes_nothing(
@@ -137,8 +140,7 @@ def test_a_marked_version_that_does_not_answer_changes_nothing(
         learn(session, [b], learn(session, [a], None), crowned=False)
         delete_member(session, BOB)
     with database.snapshot() as session:
-        assert planned(session, plain, tiny_base)[:2] == ("v1", {c})
-        assert continuation_of(session, ensure_personality(session)).note is None
+        assert planned(session, plain, tiny_base) == (None, {a, c}, [])
 
 
 def test_a_round_whose_version_must_be_withdrawn_does_not_block_training(
@@ -185,29 +187,20 @@ def test_a_rebuilt_version_is_sound_and_says_what_it_replaces(
     assert len(rows) == 10
     assert rows.isdisjoint(hers)
     assert ended.reason.endswith(
-        "; it was rebuilt from base, without the deleted data that v1 had learned from: "
-        "compare both with `/model compare v1 v2`"
+        "; it learned without the deleted data that v1 had learned from: compare both with `/model compare v1 v2`"
     )
-    assert "this round starts from base" in ended.evidence["notes"][0]
 
 
-def test_a_round_on_examples_continues_a_sound_version_too(
-    database: Database, settings: Settings, tiny_base: BaseModel
-) -> None:
+def test_a_round_on_examples_starts_from_the_base(database: Database, settings: Settings, tiny_base: BaseModel) -> None:
     examples = tuple(Example(dialogue=(f"Hi, I am {n}.", f"Hello {n}.")) for n in range(8))
     with database.transaction() as session:
-        first = learn(session, [add_pair(session, tiny_base, 1)], None)
-        learn(session, [add_pair(session, tiny_base, 2, speaker=BOB)], first)
-        delete_member(session, BOB)
+        learn(session, [add_pair(session, tiny_base, 1)], None)
         change_card(session, read_personality(session, 1), Card(examples=examples), by="admin")
         request_round(session, 1, "admin", TrainingSource.EXAMPLES)
         round_ = claim_round(session, "here")
     assert round_ is not None
     prepared = prepare_examples(database, settings, round_, tiny_base)
     assert isinstance(prepared, TrainingSet)
-    assert prepared.continuation.parent is not None
-    assert prepared.continuation.parent.id == first.id
+    assert prepared.start.starter is None
     with database.snapshot() as session:
-        written = require_round(session, round_.id)
-    assert written.parent_version_id == first.id
-    assert written.evidence["notes"] == [prepared.continuation.note]
+        assert require_round(session, round_.id).parent_version_id is None

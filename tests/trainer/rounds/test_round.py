@@ -9,16 +9,15 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from storage.adapters.folder_store import AdapterStore
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
-from storage.database.enums import Basis, GateVerdict, PairSource, RoundStatus, Split
+from storage.database.enums import Basis, GateVerdict, PairSource, RoundStatus, Split, TrainingSource
 from storage.database.tables import ReplyRow, RoundRow
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.personalities.cards import Card
@@ -155,19 +154,22 @@ def test_votes_become_a_version_with_its_lineage(
     ended = run()
     assert (ended.status, ended.reason) == (
         RoundStatus.PUBLISHED,
-        "v1 learned from 5 pairs (1 held out); the gate has not enough evidence: "
-        "only 1 pair was held out of training, but 8 are needed to judge the version",
+        "v1 learned from 6 pairs; now people compare it with the champion, without knowing which is which",
     )
     [version] = versions(database)
     assert (version.name, version.parent_id, version.round_id) == ("v1", None, ended.id)
     assert version.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE
     assert version.metrics == ended.metrics
-    assert (version.metrics["objective"], version.metrics["pairs"], version.metrics["holdout_pairs"]) == ("dpo", 5, 1)
+    assert (version.metrics["objective"], version.metrics["pairs"], version.metrics["validation_pairs"]) == (
+        "dpo",
+        6,
+        0,
+    )
     assert AdapterStore(settings.data.directory / "adapters").path(version.digest).is_dir()
     assert published_folders(settings) == [version.digest]
     manifest = manifest_of(database, ended)
     assert champion(database) is None, "only an admin promotes"
-    assert [line.split for line in manifest] == [Split.TRAIN] * 5 + [Split.HOLDOUT]
+    assert [line.split for line in manifest] == [Split.TRAIN] * 6
     assert {line.source for line in manifest} == {PairSource.SIBLINGS}
     assert ended.manifest_digest == digest_manifest(manifest)
 
@@ -181,8 +183,8 @@ def test_a_round_shows_how_it_used_the_votes(database: Database, revision: str, 
     seed(database, write)
     ended = run()
     evidence = ended.evidence
-    assert set(evidence) == {"votes", "removed_shares", "voters", "pairs_by_source", "preference_auc", "notes"}
-    assert (evidence["votes"], evidence["voters"], evidence["preference_auc"]) == (12, 2, None)
+    assert set(evidence) == {"votes", "removed_shares", "voters", "pairs_by_source", "notes"}
+    assert (evidence["votes"], evidence["voters"]) == (12, 2)
     assert sum(evidence["pairs_by_source"].values()) == ended.metrics["pairs"]
     assert "from answers to the same question" in ended.reason
     told = json.dumps([evidence, ended.gate, ended.metrics, ended.settings])
@@ -195,41 +197,21 @@ def test_a_round_shows_how_it_used_the_votes(database: Database, revision: str, 
     assert sum(voter.share for voter in voters) == pytest.approx(1)
 
 
-def test_the_next_round_continues_the_champion(database: Database, revision: str, run: Callable[..., Round]) -> None:
-    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
-    run()
-    [first] = versions(database)
-    crown(database, first)
-    seed(database, lambda session: add_siblings(session, 6, base_revision=revision))
-    ended = run()
-    second = versions(database)[0]
-    assert ended.parent_version_id == first.id
-    assert (second.name, second.parent_id) == ("v2", first.id)
-    assert second.digest != first.digest
-
-
-def test_a_line_of_rounds_repeats_old_lessons_and_learns_nothing_twice(
-    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+def test_the_next_round_starts_from_the_base_again_and_learns_all_that_stands(
+    database: Database, revision: str, run: Callable[..., Round]
 ) -> None:
-    replaying = tiny_settings(settings.data.directory, base, pairs={"replay_share": 0.5}, holdout_share=0.25)
-    seed(database, lambda session: add_siblings(session, 8, base_revision=revision))
-    first = run(replaying)
+    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
+    first = run()
     crown(database, versions(database)[0])
-    nothing_new = run(replaying)
-    assert nothing_new.status is RoundStatus.SKIPPED
-    assert nothing_new.reason.startswith("0 pairs to learn from that v1 has not learned (2 more held out), 2 needed")
     seed(database, lambda session: add_more_siblings(session, 4, revision))
-    second = run(replaying)
-    old, new = manifest_of(database, first), manifest_of(database, second)
-    trained = {rows(line) for line in old if line.split is Split.TRAIN}
-    held_out = {rows(line) for line in old if line.split is Split.HOLDOUT}
-    replayed = {rows(line) for line in new if line.replayed}
-    assert replayed
-    assert replayed <= trained
-    assert not {rows(line) for line in new if not line.replayed} & trained
-    assert held_out <= {rows(line) for line in new if line.split is Split.HOLDOUT}
-    assert len(replayed) == len([line for line in new if line.split is Split.TRAIN and not line.replayed])
-    assert f"{len(replayed)} from earlier rounds" in second.reason
+    ended = run()
+    second, before = versions(database)
+    assert ended.parent_version_id is None
+    assert (second.name, second.parent_id) == ("v2", None)
+    assert second.digest != before.digest
+    old, new = ({rows(line) for line in manifest_of(database, each)} for each in (first, ended))
+    assert old < new
+    assert len(new) == 6
 
 
 def rows(line: ManifestPair) -> tuple[int | None, int | None, int | None]:
@@ -259,7 +241,7 @@ def test_too_few_pairs_are_skipped_with_the_number_needed(
     seed(database, lambda session: add_siblings(session, 1, base_revision=revision))
     ended = run()
     assert ended.status is RoundStatus.SKIPPED
-    assert ended.reason.startswith("1 pair to learn from, 2 needed: suggest better answers")
+    assert ended.reason.startswith("1 pair to learn from, 2 needed: vote on answers")
     assert versions(database) == []
     assert published_folders(settings) == []
 
@@ -267,82 +249,29 @@ def test_too_few_pairs_are_skipped_with_the_number_needed(
 # The gate
 
 
-def lenient(settings: Settings, base: Path, **more: Any) -> Settings:
-    """Return settings of a round that learns much and holds out half, which the gate passes."""
-    training = {"holdout_share": 0.5, "learning_rate": 0.02, "epochs": 4.0}
-    return tiny_settings(settings.data.directory, base, **training | more)
-
-
-def test_a_version_that_its_voters_prefer_passes_and_waits_for_an_admin(
+def test_a_version_that_no_check_vetoes_waits_for_people(
     database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
 ) -> None:
-    seed(database, lambda session: add_siblings(session, 20, base_revision=revision))
-    ended = run(lenient(settings, base))
+    seed(database, lambda session: add_siblings(session, 4, base_revision=revision))
+    ended = run(tiny_settings(settings.data.directory, base, release={"auto_promote": True}))
     [version] = versions(database)
-    assert (ended.status, version.verdict) == (RoundStatus.PUBLISHED, GateVerdict.PASS)
-    assert ended.reason == ("v1 learned from 10 pairs (10 held out) and passed the gate: promote it to use it")
-    assert ended.gate["verdict"] == "pass"
+    assert (ended.status, version.verdict) == (RoundStatus.PUBLISHED, GateVerdict.NOT_ENOUGH_EVIDENCE)
+    assert ended.gate["verdict"] == "not enough evidence"
     checks = {check["name"]: check for check in ended.gate["checks"]}
-    assert checks["held-out pairs"]["sentence"].startswith("in 10 of 10 held-out pairs the new version prefers")
+    assert checks["people"]["sentence"] == "people have not compared it with the champion yet"
+    assert {check["outcome"] for name, check in checks.items() if name != "people"} == {"pass"}
     assert champion(database) is None
 
 
-def test_a_passed_version_is_released_automatically_only_if_set(
+def test_a_version_that_a_check_vetoes_is_kept_and_never_released_automatically(
     database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
 ) -> None:
-    seed(database, lambda session: add_siblings(session, 20, base_revision=revision))
-    automatic = lenient(settings, base, release={"auto_promote": True})
-    ended = run(automatic)
-    released = champion(database)
-    assert released is not None
-    assert (released.round_id, released.verdict) == (ended.id, GateVerdict.PASS)
-    assert ended.reason == "v1 learned from 10 pairs (10 held out) and passed the gate; v1 answers from now on"
-
-
-def test_a_round_says_that_what_passed_is_tried_as_a_canary_and_that_the_next_version_waits(
-    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
-) -> None:
-    seed(database, lambda session: add_siblings(session, 20, base_revision=revision))
-    cautious = lenient(settings, base, release={"auto_promote": True, "canary_share": 0.25})
-    first, second = run(cautious), run(cautious)
-    assert first.reason.endswith("passed the gate; v1 answers 25% of conversations as a canary")
-    assert second.reason.endswith("passed the gate; v2 waits for an admin: a canary of v1 is running")
-    assert champion(database) is None
-
-
-@pytest.mark.parametrize(
-    ("changes", "verdict", "sentence"),
-    [
-        pytest.param(
-            {"max_divergence": 1e-12},
-            GateVerdict.FAIL,
-            "v1 learned from 10 pairs (10 held out) and did not pass the gate: answers moved",
-            id="fail",
-        ),
-        pytest.param(
-            {"gate": {"min_holdout_pairs": 11}},
-            GateVerdict.NOT_ENOUGH_EVIDENCE,
-            "v1 learned from 10 pairs (10 held out); the gate has not enough evidence: only 10 pairs were held out",
-            id="not enough evidence",
-        ),
-    ],
-)
-def test_a_version_that_did_not_pass_is_kept_and_never_released_automatically(
-    database: Database,
-    revision: str,
-    settings: Settings,
-    base: Path,
-    run: Callable[..., Round],
-    changes: dict[str, Any],
-    verdict: GateVerdict,
-    sentence: str,
-) -> None:
-    seed(database, lambda session: add_siblings(session, 20, base_revision=revision))
-    ended = run(lenient(settings, base, release={"auto_promote": True}, **changes))
+    seed(database, lambda session: add_siblings(session, 4, base_revision=revision))
+    strict = tiny_settings(settings.data.directory, base, release={"auto_promote": True}, max_divergence=1e-12)
+    ended = run(strict)
     [version] = versions(database)
-    assert (ended.status, version.verdict, ended.gate["verdict"]) == (RoundStatus.PUBLISHED, verdict, verdict)
-    assert ended.reason.startswith(sentence)
-    assert any(check["outcome"] == verdict for check in ended.gate["checks"])
+    assert (ended.status, version.verdict, ended.gate["verdict"]) == (RoundStatus.PUBLISHED, GateVerdict.FAIL, "fail")
+    assert ended.reason.startswith("v1 learned from 4 pairs and did not pass the gate: answers moved")
     assert champion(database) is None
 
 
@@ -371,7 +300,6 @@ def test_a_version_that_only_repeats_itself_is_never_kept(
         settings.data.directory,
         eloquent.path,
         release={"auto_promote": True},
-        pairs={"correction_samples": 0},
         gate={"max_degenerate_excess": 0.2},
         learning_rate=0.005,
         epochs=16.0,
@@ -459,21 +387,20 @@ def test_lone_votes_become_a_version(
     database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
 ) -> None:
     def vote_on_each(session: Session) -> None:
-        for i in range(16):
+        for i in range(24):
             answer = "Yes, of course, it is warm and good." if i % 2 else "No"
             reply = add_reply(session, prompt=f"<|user|>question {i}<|bot|>", answer=answer, base_revision=revision)
             vote(session, reply, BOB, Vote.UP if i % 2 else Vote.DOWN)
 
     seed(database, vote_on_each)
-    pairs = {"lone_votes": True, "lone_vote_samples": 2}
+    pairs = {"ranked_prompts": 8, "ranked_answers": 4, "min_probability": 0.5}
     ended = run(tiny_settings(settings.data.directory, base, pairs=pairs))
     assert ended.status is RoundStatus.PUBLISHED, ended.reason
-    assert ended.evidence["preference_auc"] > 0.9
-    assert {line.source for line in manifest_of(database, ended)} == {PairSource.LONE_VOTE}
+    assert {line.source for line in manifest_of(database, ended)} == {PairSource.TASTE}
     with database.snapshot() as session:
         (voter,) = read_voters(session, ended.id)
         (bob,) = pseudonyms_of(session, BOB)
-    assert (voter.pseudonym, voter.share, voter.influence) == (bob, 1.0, 1.0)
+    assert (voter.pseudonym, voter.share, voter.influence) == (bob, pytest.approx(1.0), pytest.approx(1.0))
 
 
 # What goes wrong
@@ -491,16 +418,33 @@ def test_a_round_that_breaks_says_so_in_a_sentence(
     assert published_folders(settings) == []
 
 
-def test_a_champion_whose_files_are_damaged_stops_the_round(
+def damage(settings: Settings, version: Version) -> None:
+    weights = settings.data.directory / "adapters" / version.digest / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+
+
+def test_a_damaged_champion_does_not_stop_a_round_that_starts_from_the_base(
     database: Database, revision: str, settings: Settings, run: Callable[..., Round]
 ) -> None:
     seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
     run()
     [version] = versions(database)
     crown(database, version)
+    damage(settings, version)
     seed(database, lambda session: add_more_siblings(session, 3, revision))
-    weights = settings.data.directory / "adapters" / version.digest / "adapter_model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1])
+    assert run().status is RoundStatus.PUBLISHED
+
+
+def test_a_damaged_starter_stops_the_round(
+    database: Database, revision: str, settings: Settings, run: Callable[..., Round]
+) -> None:
+    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
+    made = look(database, run().id)
+    [version] = versions(database)
+    of_examples = {"learns_from": TrainingSource.EXAMPLES}
+    seed(database, lambda session: session.execute(update(RoundRow).where(RoundRow.id == made.id).values(of_examples)))
+    crown(database, version)
+    damage(settings, version)
     ended = run()
     assert ended.status is RoundStatus.FAILED
     assert "truncated or altered" in ended.reason
@@ -692,7 +636,7 @@ def test_progress_is_written_by_phase_and_about_once_a_second(database: Database
     assert look(database, round_.id).progress["phase"] == Phase.COHERENCE
 
 
-def test_a_version_says_how_many_pairs_were_held_out_and_left_out(
+def test_a_round_says_how_many_pairs_were_too_long(
     database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
 ) -> None:
     def one_long_answer(session: Session) -> None:
@@ -701,9 +645,10 @@ def test_a_version_says_how_many_pairs_were_held_out_and_left_out(
         add_correction(session, reply, "once upon a time " * 40)
 
     seed(database, one_long_answer)
-    ended = run(tiny_settings(settings.data.directory, base, pairs={"correction_samples": 0}))
-    assert ended.metrics["pairs"] + ended.metrics["holdout_pairs"] == 5
-    assert "1 longer than training.max_tokens left out" in ended.reason
+    ended = run()
+    assert ended.metrics["pairs"] == 5
+    assert ended.evidence["notes"] == ["1 pair longer than training.max_tokens = 128 left out"]
+    assert len(manifest_of(database, ended)) == 5, "what was not trained on is not in the manifest"
 
 
 def test_answers_of_another_base_are_not_trained_on(database: Database, run: Callable[..., Round]) -> None:

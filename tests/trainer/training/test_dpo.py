@@ -19,7 +19,9 @@ from trainer.training.recipes import MAX_LABEL_NOISE, TrainingSplit, dpo_recipe,
 from trainer.training.rows import PreferencePair, pair_row
 from trainer.training.train import TrainingMetrics, thin, train_adapter
 
-SETTINGS = TrainingSettings(dtype="float32", learning_rate=5e-3, epochs=3, lora_rank=4, lora_alpha=8)
+SETTINGS = TrainingSettings(
+    patience=0, min_steps=0, warmup_share=0.0, dtype="float32", learning_rate=5e-3, epochs=3, lora_rank=4, lora_alpha=8
+)
 PROMPT = "<|im_start|>user\nHow are you, {}?<|im_end|>\n<|im_start|>assistant\n"
 PAIRS = [
     PreferencePair(PROMPT.format(name), "Yes, of course.", "No, sorry.") for name in ("Ana", "Bo", "Cy", "Di", "Eve")
@@ -38,18 +40,17 @@ def train(
     *,
     train=PAIRS[:4],
     validation=(),
-    holdout=(),
-    parent=None,
+    starter=None,
     settings=SETTINGS,
     label_noise=0.0,
     report=None,
 ) -> TrainingMetrics:  # type: ignore[no-untyped-def]
     return train_adapter(
         dpo_recipe(settings, label_noise),
-        TrainingSplit(train, validation, holdout),
+        TrainingSplit(train, validation),
         settings,
         base=base,
-        parent=parent,
+        starter=starter,
         output=output,
         report=report or (lambda _progress: None),
     )
@@ -86,36 +87,36 @@ def test_adapter_does_not_fit_another_base(base, tmp_path):
         require_base(tmp_path / "out", other)
 
 
-def test_easy_preference_is_learnt_and_carries_to_held_out_prompts(base, tmp_path):
+def test_easy_preference_is_learnt_and_carries_to_other_prompts(base, tmp_path):
     losses = []
     metrics = train(
         base,
         tmp_path / "out",
-        holdout=PAIRS[4:],
+        validation=PAIRS[4:],
         report=lambda progress: losses.append(progress.loss) if progress.loss is not None else None,
     )
     assert losses[-1] < losses[0]
     assert metrics.train_loss == pytest.approx(sum(losses) / len(losses), rel=1e-3)
-    assert (metrics.pairs, metrics.holdout_pairs, metrics.steps, metrics.left_out) == (4, 1, 3, 0)
-    assert metrics.holdout_accuracy == 1.0
-    assert metrics.holdout_margin is not None
-    assert metrics.holdout_margin == pytest.approx(margin(base, tmp_path / "out", None, PAIRS[4]), abs=1e-4)
+    assert (metrics.pairs, metrics.validation_pairs, metrics.steps, metrics.left_out) == (4, 1, 3, 0)
+    assert metrics.validation_accuracy == 1.0
+    assert metrics.validation_margin is not None
+    assert metrics.validation_margin == pytest.approx(margin(base, tmp_path / "out", None, PAIRS[4]), abs=1e-4)
 
 
-def test_parent_is_the_reference_of_the_next_round(base, tmp_path):
+def test_the_starter_is_the_reference(base, tmp_path):
     train(base, tmp_path / "first")
-    metrics = train(base, tmp_path / "second", holdout=PAIRS[4:], parent=tmp_path / "first")
-    to_parent = margin(base, tmp_path / "second", tmp_path / "first", PAIRS[4])
+    metrics = train(base, tmp_path / "second", validation=PAIRS[4:], starter=tmp_path / "first")
+    to_starter = margin(base, tmp_path / "second", tmp_path / "first", PAIRS[4])
     to_base = margin(base, tmp_path / "second", None, PAIRS[4])
-    assert metrics.holdout_margin == pytest.approx(to_parent, abs=1e-4)
-    assert to_base > to_parent + 0.01
+    assert metrics.validation_margin == pytest.approx(to_starter, abs=1e-4)
+    assert to_base > to_starter + 0.01
     assert sorted(path.name for path in (tmp_path / "second").iterdir() if path.is_dir()) == []
 
 
-def test_parent_is_left_as_it_was(base, tmp_path):
+def test_the_starter_is_left_as_it_was(base, tmp_path):
     train(base, tmp_path / "first")
     before = (tmp_path / "first" / WEIGHTS_FILE).read_bytes()
-    train(base, tmp_path / "second", parent=tmp_path / "first")
+    train(base, tmp_path / "second", starter=tmp_path / "first")
     assert (tmp_path / "first" / WEIGHTS_FILE).read_bytes() == before
     assert (tmp_path / "second" / WEIGHTS_FILE).read_bytes() != before
 
@@ -193,16 +194,16 @@ def test_robust_loss_is_the_hand_computed_one(base, tmp_path, noise, used):
             base,
             tmp_path / f"{steps} steps",
             train=PAIRS[:1],
-            holdout=PAIRS[:1],
+            validation=PAIRS[:1],
             settings=robust.model_copy(update={"epochs": steps}),
             label_noise=noise,
         )
         for steps in (1, 2)
     }
     assert after[1].objective == "robust"
-    assert after[1].holdout_margin is not None
-    assert after[1].holdout_margin > 0.2
-    assert after[2].loss_curve[1] == pytest.approx(robust_loss(after[1].holdout_margin, used), abs=1e-4)
+    assert after[1].validation_margin is not None
+    assert after[1].validation_margin > 0.2
+    assert after[2].loss_curve[1] == pytest.approx(robust_loss(after[1].validation_margin, used), abs=1e-4)
 
 
 def test_robust_training_keeps_the_likelihood_term(base, tmp_path):
@@ -247,8 +248,39 @@ def test_training_ends_when_validation_gets_worse_and_the_best_pass_is_kept(base
 
 def test_margins_are_those_of_the_pass_that_is_kept(base, tmp_path):
     stopping = SETTINGS.model_copy(update={"epochs": 2, "sft_weight": 0, "patience": 1})
-    metrics = train(base, tmp_path / "out", validation=AGAINST, holdout=PAIRS[4:], settings=stopping)
-    assert metrics.holdout_margin == pytest.approx(margin(base, tmp_path / "out", None, PAIRS[4]), abs=1e-4)
+    metrics = train(base, tmp_path / "out", validation=AGAINST, settings=stopping)
+    assert metrics.validation_margin == pytest.approx(-margin(base, tmp_path / "out", None, PAIRS[4]), abs=1e-4)
+
+
+def test_a_few_pairs_get_enough_steps(base, tmp_path):
+    metrics = train(base, tmp_path / "out", settings=SETTINGS.model_copy(update={"epochs": 1, "min_steps": 6}))
+    assert (metrics.pairs, metrics.steps, metrics.epochs_trained) == (4, 6, 6.0)
+    more = train(base, tmp_path / "more", settings=SETTINGS.model_copy(update={"epochs": 8, "min_steps": 6}))
+    assert more.steps == 8
+
+
+def test_the_first_steps_are_smaller_ones(base, tmp_path):
+    once = SETTINGS.model_copy(update={"epochs": 2})
+    train(base, tmp_path / "at once", settings=once)
+    train(base, tmp_path / "warmed up", settings=once.model_copy(update={"warmup_share": 0.5}))
+    assert (tmp_path / "at once" / WEIGHTS_FILE).read_bytes() != (tmp_path / "warmed up" / WEIGHTS_FILE).read_bytes()
+
+
+@pytest.mark.parametrize(("wanted", "strength"), [(PAIRS[4:], 1.5), (AGAINST, 0.5)])
+def test_peoples_pairs_choose_the_strength(base, tmp_path, wanted, strength):
+    """The validation pairs ask for more of what was learned, or for its opposite."""
+    metrics = train(base, tmp_path / "out", validation=wanted * 8)
+    assert metrics.strength == strength
+    sign = 1 if strength > 1 else -1
+    kept = sign * margin(base, tmp_path / "out", None, PAIRS[4])
+    assert metrics.validation_margin == pytest.approx(kept, abs=1e-4)
+    train(base, tmp_path / "all of it")
+    everything = margin(base, tmp_path / "all of it", None, PAIRS[4])
+    assert (margin(base, tmp_path / "out", None, PAIRS[4]) > everything) == (strength > 1)
+
+
+def test_too_few_pairs_choose_no_strength(base, tmp_path):
+    assert train(base, tmp_path / "out", validation=AGAINST * 7).strength == 1.0
 
 
 def test_training_continues_while_validation_improves(base, tmp_path):
@@ -266,18 +298,12 @@ def test_without_patience_or_validation_pairs_training_runs_to_its_end(base, tmp
     assert (metrics.steps, metrics.epochs_trained) == (3, 3.0)
 
 
-def test_margins_come_in_the_order_of_the_held_out_pairs(base, tmp_path):
+def test_validation_pairs_are_counted_without_those_that_are_too_long(base, tmp_path):
     long = PreferencePair(PAIRS[0].prompt, "Yes. " * 400, "No.")
     turned = PreferencePair(PAIRS[4].prompt, PAIRS[4].rejected, PAIRS[4].chosen)
-    metrics = train(base, tmp_path / "out", holdout=[turned, long, PAIRS[4]])
-    expected = margin(base, tmp_path / "out", None, PAIRS[4])
-    assert metrics.holdout_margins == (
-        pytest.approx(-expected, abs=1e-4),
-        None,
-        pytest.approx(expected, abs=1e-4),
-    )
-    assert (metrics.holdout_pairs, metrics.holdout_accuracy, metrics.left_out) == (2, 0.5, 1)
-    assert metrics.holdout_margin == pytest.approx(0.0, abs=1e-4)
+    metrics = train(base, tmp_path / "out", validation=[turned, long, PAIRS[4]])
+    assert (metrics.validation_pairs, metrics.validation_accuracy, metrics.left_out) == (2, 0.5, 1)
+    assert metrics.validation_margin == pytest.approx(0.0, abs=1e-4)
 
 
 def test_the_curve_holds_the_loss_of_every_step(base, tmp_path):
@@ -332,9 +358,9 @@ def test_answer_that_brings_its_end_token_trains_the_same(base, tmp_path):
 
 def test_pairs_longer_than_the_limit_are_left_out_and_counted(base, tmp_path):
     long = PreferencePair(PAIRS[0].prompt, "Yes. " * 400, "No.")
-    metrics = train(base, tmp_path / "out", train=[*PAIRS[:2], long], holdout=[long])
-    assert (metrics.pairs, metrics.holdout_pairs, metrics.left_out) == (2, 0, 2)
-    assert metrics.holdout_accuracy is None
+    metrics = train(base, tmp_path / "out", train=[*PAIRS[:2], long], validation=[long])
+    assert (metrics.pairs, metrics.validation_pairs, metrics.left_out) == (2, 0, 2)
+    assert metrics.validation_accuracy is None
 
 
 def test_round_in_which_no_pair_fits_is_refused(base, tmp_path):
@@ -351,21 +377,21 @@ def test_nan_loss_stops_at_once_and_writes_no_adapter(base, tmp_path):
 
 def test_progress_goes_through_the_phases_and_counts_down(base, tmp_path):
     said: list[RoundProgress] = []
-    train(base, tmp_path / "out", holdout=PAIRS[4:], report=said.append)
+    train(base, tmp_path / "out", validation=PAIRS[4:], report=said.append)
     of_phase = {phase: [progress for progress in said if progress.phase is phase] for phase in Phase}
-    phases = [Phase.LOADING, Phase.REFERENCE, Phase.TRAINING, Phase.HELD_OUT]
+    phases = [Phase.LOADING, Phase.REFERENCE, Phase.TRAINING, Phase.VALIDATING]
     assert list(dict.fromkeys(progress.phase for progress in said)) == phases
-    # The pairs to train on, in one run, then the held-out one.
+    # The pairs to train on, in one run, then the validation pair.
     assert [(each.step, each.steps) for each in of_phase[Phase.REFERENCE]] == [(0, 4), (4, 4), (0, 1), (1, 1)]
     assert [(each.step, each.steps) for each in of_phase[Phase.TRAINING]] == [(step, 3) for step in range(4)]
-    assert [(each.step, each.steps) for each in of_phase[Phase.HELD_OUT]] == [(0, 1), (1, 1)]
+    assert [(each.step, each.steps) for each in of_phase[Phase.VALIDATING]] == [(0, 1), (1, 1)]
     steps = of_phase[Phase.TRAINING]
     assert steps[1].seconds_left is not None
     assert steps[1].seconds_left > steps[-1].seconds_left == 0.0
 
 
 def test_training_prints_nothing(base, tmp_path, capfd):
-    train(base, tmp_path / "out", holdout=PAIRS[4:])
+    train(base, tmp_path / "out", validation=PAIRS[4:])
     captured = capfd.readouterr()
     assert (captured.out, captured.err) == ("", "")
 

@@ -15,7 +15,17 @@ from trainer.training.recipes import SFT, TrainingSplit, as_demonstrated
 from trainer.training.rows import Demonstration
 from trainer.training.train import TrainingMetrics, train_adapter
 
-SETTINGS = TrainingSettings(dtype="float32", learning_rate=5e-3, epochs=3, lora_rank=4, lora_alpha=8, batch_size=2)
+SETTINGS = TrainingSettings(
+    patience=0,
+    min_steps=0,
+    warmup_share=0.0,
+    dtype="float32",
+    learning_rate=5e-3,
+    epochs=3,
+    lora_rank=4,
+    lora_alpha=8,
+    batch_size=2,
+)
 PROMPT = "<|im_start|>user\nHow are you, {}?<|im_end|>\n<|im_start|>assistant\n"
 NAMES = ("Ana", "Bo", "Cy", "Di", "Eve", "Flo")
 SHOWN = [Demonstration(PROMPT.format(name), "Yes, of course.") for name in NAMES]
@@ -35,17 +45,16 @@ def train(
     *,
     train=SHOWN[:4],
     validation=(),
-    holdout=(),
-    parent=None,
+    starter=None,
     settings=SETTINGS,
     report=None,
 ) -> TrainingMetrics:  # type: ignore[no-untyped-def]
     return train_adapter(
         SFT,
-        TrainingSplit(train, validation, holdout),
+        TrainingSplit(train, validation),
         settings,
         base=base,
-        parent=parent,
+        starter=starter,
         output=output,
         report=report or (lambda _progress: None),
     )
@@ -62,10 +71,10 @@ def loss(base: BaseModel, adapter: Path | None, *shown: Demonstration) -> float:
     return -total / sum(tokens(base, each) for each in shown)
 
 
-def test_demonstrations_become_likelier_than_with_the_parent(base, tmp_path):
-    train(base, tmp_path / "parent")
-    train(base, tmp_path / "child", parent=tmp_path / "parent")
-    for output, parent in (("parent", None), ("child", tmp_path / "parent")):
+def test_demonstrations_become_likelier_than_with_the_starter(base, tmp_path):
+    train(base, tmp_path / "starter")
+    train(base, tmp_path / "child", starter=tmp_path / "starter")
+    for output, parent in (("starter", None), ("child", tmp_path / "starter")):
         assert log_ratio(base, tmp_path / output, parent, SHOWN[4].prompt, SHOWN[4].answer) > 0.01
     assert sorted(path.name for path in (tmp_path / "child").iterdir() if path.is_dir()) == []
 
@@ -79,12 +88,12 @@ def test_the_adapter_moves_and_the_base_does_not(base, tmp_path):
     assert (base.path / "model.safetensors").read_bytes() == before
 
 
-def test_a_child_starts_where_its_parent_ended(base, tmp_path):
-    train(base, tmp_path / "parent")
+def test_a_child_starts_where_its_starter_ended(base, tmp_path):
+    train(base, tmp_path / "starter")
     still = SETTINGS.model_copy(update={"learning_rate": 1e-12, "epochs": 1})
-    train(base, tmp_path / "child", parent=tmp_path / "parent", settings=still)
-    parent, child = (load_file(tmp_path / name / WEIGHTS_FILE) for name in ("parent", "child"))
-    assert all(torch.allclose(parent[name], child[name], atol=1e-9) for name in parent)
+    train(base, tmp_path / "child", starter=tmp_path / "starter", settings=still)
+    starter, child = (load_file(tmp_path / name / WEIGHTS_FILE) for name in ("starter", "child"))
+    assert all(torch.allclose(starter[name], child[name], atol=1e-9) for name in starter)
 
 
 def test_loss_is_the_hand_computed_one(base, tmp_path):
@@ -114,22 +123,16 @@ def test_answer_that_brings_its_end_token_trains_the_same(base, tmp_path):
     assert (tmp_path / "a" / WEIGHTS_FILE).read_bytes() == (tmp_path / "b" / WEIGHTS_FILE).read_bytes()
 
 
-def test_margins_of_held_out_demonstrations_are_per_token_and_in_their_order(base, tmp_path):
-    train(base, tmp_path / "parent", train=TURNED[:4])
-    held_out = [TURNED[4], LONG, SHOWN[5]]
-    metrics = train(base, tmp_path / "out", parent=tmp_path / "parent", holdout=held_out)
+def test_margins_of_demonstrations_are_per_token(base, tmp_path):
+    train(base, tmp_path / "starter", train=TURNED[:4])
+    metrics = train(base, tmp_path / "out", starter=tmp_path / "starter", validation=[TURNED[4], LONG, SHOWN[5]])
     expected = [
-        log_ratio(base, tmp_path / "out", tmp_path / "parent", each.prompt, each.answer) / tokens(base, each)
+        log_ratio(base, tmp_path / "out", tmp_path / "starter", each.prompt, each.answer) / tokens(base, each)
         for each in (TURNED[4], SHOWN[5])
     ]
     assert expected[1] > expected[0] + 0.01
-    assert metrics.holdout_margins == (
-        pytest.approx(expected[0], abs=1e-4),
-        None,
-        pytest.approx(expected[1], abs=1e-4),
-    )
-    assert metrics.holdout_pairs == 2
-    assert metrics.holdout_margin == pytest.approx(sum(expected) / 2, abs=1e-4)
+    assert (metrics.validation_pairs, metrics.strength) == (2, 1.0)
+    assert metrics.validation_margin == pytest.approx(sum(expected) / 2, abs=1e-4)
 
 
 def test_same_demonstrations_and_seed_give_the_same_bytes(base, tmp_path):
@@ -157,9 +160,9 @@ def test_training_ends_when_validation_gets_worse_and_the_best_pass_is_kept(base
 
 
 def test_too_long_demonstrations_are_left_out_and_counted(base, tmp_path):
-    metrics = train(base, tmp_path / "out", train=[*SHOWN[:4], LONG], validation=[LONG], holdout=[LONG])
-    assert (metrics.objective, metrics.pairs, metrics.left_out) == ("sft", 4, 3)
-    assert (metrics.holdout_pairs, metrics.holdout_margins, metrics.holdout_margin) == (0, (None,), None)
+    metrics = train(base, tmp_path / "out", train=[*SHOWN[:4], LONG], validation=[LONG])
+    assert (metrics.objective, metrics.pairs, metrics.left_out) == ("sft", 4, 2)
+    assert (metrics.validation_pairs, metrics.validation_margin) == (0, None)
 
 
 def test_round_in_which_no_demonstration_fits_is_refused(base, tmp_path):
@@ -176,8 +179,8 @@ def test_nan_loss_ends_training_and_writes_no_adapter(base, tmp_path):
 
 def test_progress_goes_through_the_phases_and_training_prints_nothing(base, tmp_path, capfd):
     said: list[RoundProgress] = []
-    train(base, tmp_path / "out", validation=SHOWN[4:5], holdout=SHOWN[5:], report=said.append)
-    phases = [Phase.LOADING, Phase.REFERENCE, Phase.TRAINING, Phase.HELD_OUT]
+    train(base, tmp_path / "out", validation=SHOWN[4:5], report=said.append)
+    phases = [Phase.LOADING, Phase.REFERENCE, Phase.TRAINING, Phase.VALIDATING]
     assert list(dict.fromkeys(each.phase for each in said)) == phases
     assert [(each.step, each.steps) for each in said if each.phase is Phase.REFERENCE] == [(0, 1), (1, 1)]
     captured = capfd.readouterr()

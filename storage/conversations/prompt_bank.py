@@ -1,0 +1,91 @@
+"""The operator's prompts: a text file with one prompt per line, asked in arenas and answered by rounds."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.conversations.control_tokens import sanitize
+from storage.errors import SettingsError
+from storage.wording import count
+
+log = logging.getLogger(__name__)
+
+MAX_PROMPT_CHARS = 1_000
+SHIPPED = Path(__file__).with_name("prompts.txt")
+
+
+@dataclass(frozen=True)
+class BankPrompt:
+    line: int
+    """Its line in the file, from 1."""
+    text: str
+
+
+@dataclass(frozen=True)
+class PromptBank:
+    source: str
+    prompts: tuple[BankPrompt, ...]
+    repeated_lines: tuple[int, ...]
+    oversized_lines: tuple[int, ...]
+
+    def describe(self) -> str:
+        """Return in a line how many prompts there are, and which lines were skipped."""
+        notes = [f"{count(len(self.prompts), 'prompt')} in {self.source}"]
+        if self.repeated_lines:
+            notes.append(f"skipped as duplicates: {_lines(self.repeated_lines)}")
+        if self.oversized_lines:
+            notes.append(f"skipped as longer than {MAX_PROMPT_CHARS:,} characters: {_lines(self.oversized_lines)}")
+        return "; ".join(notes)
+
+
+def read_bank(setting: str) -> PromptBank:
+    """Return the prompts of the file arena.prompts, or the bundled ones if the setting is empty.
+
+    Skipped lines are logged. Raises SettingsError if the file cannot be read or has no prompts.
+    """
+    path = Path(setting).expanduser() if setting else SHIPPED
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SettingsError(
+            f"arena.prompts: {path} is not UTF-8 (byte {error.start}): save it as UTF-8 text"
+        ) from error
+    except OSError as error:
+        raise SettingsError(
+            f"arena.prompts: {path} cannot be read ({error.strerror}): correct the path, or leave the setting empty"
+        ) from error
+    bank = parse_bank(text, str(path) if setting else "the bundled bank")
+    if not bank.prompts:
+        raise SettingsError(f"arena.prompts: {path} has no prompts: write one per line")
+    if bank.repeated_lines or bank.oversized_lines:
+        log.warning("Prompt bank: %s.", bank.describe())
+    return bank
+
+
+def parse_bank(text: str, source: str) -> PromptBank:
+    """Return the prompts of a file's text, without blank lines and comments, which start with #."""
+    prompts: dict[str, BankPrompt] = {}
+    repeated, oversized = [], []
+    for line, raw in enumerate(text.split("\n"), start=1):
+        prompt = sanitize(raw).strip()
+        if not prompt or prompt.startswith("#"):
+            continue
+        if len(prompt) > MAX_PROMPT_CHARS:
+            oversized.append(line)
+        elif _key(prompt) in prompts:
+            repeated.append(line)
+        else:
+            prompts[_key(prompt)] = BankPrompt(line, prompt)
+    return PromptBank(source, tuple(prompts.values()), tuple(repeated), tuple(oversized))
+
+
+def _key(prompt: str) -> str:
+    """Return what duplicates have in common."""
+    return " ".join(prompt.split()).casefold()
+
+
+def _lines(numbers: Sequence[int]) -> str:
+    return f"line{'' if len(numbers) == 1 else 's'} {', '.join(map(str, numbers))}"

@@ -1,0 +1,308 @@
+"""What people chose between a new version and the champion, and whether it decides about the version.
+
+Only people's choices between two blind answers to one prompt count, one answer from each of the two versions: second
+answers in chat, and arenas that compare just these two. Nothing that a model of ours thinks is evidence here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import and_, or_, select
+from sqlalchemy.orm import Session, aliased, load_only
+
+from storage.database.columns import utc_now
+from storage.database.enums import CanaryStatus, GateVerdict
+from storage.database.rows import read_first
+from storage.database.tables import (
+    ArenaAnswerRow,
+    ComparisonRow,
+    OptOutRow,
+    ReplyRow,
+    ReplySourceRow,
+    VersionRow,
+    VoteEventRow,
+)
+from storage.members import home_of
+from storage.releases.canaries import Canary, running_canary
+from storage.releases.versions import Version, find_version, id_of, name_of, read_alias
+from storage.settings.sections import VoteSettings
+from storage.statistics import DECISIVE, bets_left, e_value
+from storage.votes.votes import Vote
+from storage.votes.weights import VoteWeights, quarantined, read_histories
+from storage.wording import count
+
+CROWD = 2.0
+"""Among few people, one carries at most this many times an equal share of what is at stake."""
+NEEDED = ("guild_id", "basis", "messages", "source_message_id", "version_id")
+"""What is read of an answer."""
+
+
+@dataclass(frozen=True)
+class Rival:
+    """The version that people compare with the champion: a canary's, or the newest one that waits for their choices."""
+
+    version: Version
+    canary: Canary | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The choices between a version and the champion; each question or conversation counts once."""
+
+    wins: int = 0
+    losses: int = 0
+    ties: int = 0
+    """Where nobody liked one better."""
+    people: int = 0
+    """Who decided the wins and losses."""
+    better: float = 1.0
+    """E-value for "people like the version better"."""
+    worse: float = 1.0
+    choices_left: int | None = None
+    """About how many more choices decide; None if neither leads."""
+
+    @property
+    def verdict(self) -> GateVerdict:
+        if self.better >= DECISIVE:
+            return GateVerdict.PASS
+        return GateVerdict.FAIL if self.worse >= DECISIVE else GateVerdict.NOT_ENOUGH_EVIDENCE
+
+    @property
+    def score(self) -> str:
+        """Return the score in words, as in "14 to 6 in blind pairs (4 about the same)"."""
+        ties = f" ({self.ties} about the same)" if self.ties else ""
+        people = f", by {count(self.people, 'person', 'people')}" if self.people else ""
+        return f"{self.wins} to {self.losses} in blind pairs{ties}{people}"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What people's choices, or the end of a canary's days, decide about a version."""
+
+    verdict: GateVerdict
+    canary: CanaryStatus
+    """How its canary ends, if it has one."""
+    reason: str
+
+
+@dataclass(frozen=True)
+class Contest:
+    """A version, the champion, and what people chose between them so far."""
+
+    rival: Rival
+    champion: Version | None
+    evidence: Evidence
+
+    @property
+    def decision(self) -> Decision | None:
+        """The decision, or None while there is none."""
+        version, canary, champion = self.rival.version.name, self.rival.canary, name_of(self.champion)
+        verdict, score = self.evidence.verdict, self.evidence.score
+        if canary is not None and id_of(self.champion) != canary.champion_id:
+            reason = f"{champion} became the champion, so that nothing can be compared with the one before"
+            return Decision(GateVerdict.NOT_ENOUGH_EVIDENCE, CanaryStatus.STOPPED, reason)
+        if verdict is GateVerdict.PASS:
+            return Decision(verdict, CanaryStatus.PROMOTED, f"people prefer {version} to {champion}: {score}")
+        if verdict is GateVerdict.FAIL:
+            return Decision(verdict, CanaryStatus.ROLLED_BACK, f"people like {version} less than {champion}: {score}")
+        if canary is not None and utc_now() >= canary.ends_at:
+            reason = f"{canary.days:g} days did not decide between {version} and {champion}: {score}"
+            return Decision(verdict, CanaryStatus.INCONCLUSIVE, reason)
+        return None
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        return asdict(self.evidence) | {"champion": name_of(self.champion)}
+
+
+class _Choice(NamedTuple):
+    """What one person said of two answers to a question."""
+
+    said_at: datetime
+    reply_id: int
+    """Of one of the two answers."""
+    user_id: int
+    home: int | None
+    words: str
+    """The last words of the question."""
+    message_id: int | None
+    """The Discord message with the question."""
+    won: bool | None
+    """Whether they like the version's answer better; None is "about the same"."""
+
+
+def find_rival(session: Session, personality_id: int) -> Rival | None:
+    """Return the version whose answers should be compared with the champion's, if there is one."""
+    canary = running_canary(session, personality_id)
+    if canary is not None:
+        challenger = find_version(session, canary.challenger_id)
+        return Rival(challenger, canary) if challenger else None
+    champion = read_alias(session, personality_id).version
+    waiting = (
+        select(VersionRow)
+        .where(
+            VersionRow.personality_id == personality_id,
+            VersionRow.verdict == GateVerdict.NOT_ENOUGH_EVIDENCE,
+            VersionRow.withdrawn_at.is_(None),
+            VersionRow.number > (champion.number if champion else 0),
+        )
+        .order_by(VersionRow.number.desc())
+    )
+    version = read_first(session, Version, waiting)
+    return Rival(version) if version else None
+
+
+def read_contest(session: Session, personality_id: int, settings: VoteSettings) -> Contest | None:
+    """Return the comparison that is under way, if there is one; nothing is written."""
+    rival = find_rival(session, personality_id)
+    if rival is None:
+        return None
+    champion = read_alias(session, personality_id).version
+    return Contest(rival, champion, read_evidence(session, rival.version, champion, settings))
+
+
+def read_evidence(session: Session, version: Version, champion: Version | None, settings: VoteSettings) -> Evidence:
+    """Return what people chose between the two versions so far; people who opted out do not count."""
+    silent = set(session.scalars(select(OptOutRow.user_id)))
+    found = [*_comparisons(session, version, champion), *_picks(session, version, champion)]
+    choices = sorted(choice for choice in found if choice.user_id not in silent)
+    weights = VoteWeights(session, settings, {(choice.home, choice.user_id) for choice in choices})
+    weighed = []
+    for choice in choices:
+        account, membership = weights.weights(choice.home, choice.user_id, choice.said_at)
+        if account * membership > 0:
+            weighed.append((choice, account * membership))
+    return _weigh(weighed, _units(session, [choice for choice, _ in weighed]), settings.max_voter_share)
+
+
+def _comparisons(session: Session, version: Version, champion: Version | None) -> Iterator[_Choice]:
+    """Yield what people said of second answers in chat."""
+    first, second = aliased(ReplyRow), aliased(ReplyRow)
+    one_each = or_(
+        and_(first.version_id == version.id, second.version_id.is_not_distinct_from(id_of(champion))),
+        and_(second.version_id == version.id, first.version_id.is_not_distinct_from(id_of(champion))),
+    )
+    rows = session.execute(
+        select(ComparisonRow, first, second.version_id)
+        .options(load_only(*(getattr(first, name) for name in NEEDED)))
+        .join(first, first.id == ComparisonRow.first_id)
+        .join(second, second.id == ComparisonRow.second_id)
+        .where(
+            first.personality_id == version.personality_id,
+            first.created_at >= version.created_at,
+            first.strength == 1.0,
+            second.strength == 1.0,
+            one_each,
+        )
+    )
+    for said, reply, other_version in rows:
+        better = reply.version_id if said.better_id == reply.id else other_version
+        won = None if said.better_id is None else better == version.id
+        yield _choice(reply, said.user_id, said.created_at, won)
+
+
+def _picks(session: Session, version: Version, champion: Version | None) -> Iterator[_Choice]:
+    """Yield the picks in arenas where half of the answers came from each of the two versions.
+
+    With a third version among the answers, the pick of one of the two would depend on which of them it resembles.
+    """
+    arenas: dict[int, list[ReplyRow]] = defaultdict(list)
+    for arena_id, reply in session.execute(
+        select(ArenaAnswerRow.arena_id, ReplyRow)
+        .options(load_only(*(getattr(ReplyRow, name) for name in NEEDED)))
+        .join(ReplyRow, ReplyRow.id == ArenaAnswerRow.reply_id)
+        .where(ReplyRow.personality_id == version.personality_id, ReplyRow.created_at >= version.created_at)
+    ):
+        arenas[arena_id].append(reply)
+    both = [version.id, id_of(champion)]
+    replies = {
+        reply.id: reply
+        for answers in arenas.values()
+        if Counter(answer.version_id for answer in answers) == Counter(both * (len(answers) // 2))
+        for reply in answers
+    }
+    if not replies:
+        return
+    held = quarantined(session, version.personality_id)
+    for (reply_id, user_id), history in read_histories(session, VoteEventRow.reply_id.in_(replies)).items():
+        if history.now is Vote.UP and (reply_id, user_id) not in held:
+            reply = replies[reply_id]
+            yield _choice(reply, user_id, history.last_set_at, reply.version_id == version.id)
+
+
+def _choice(reply: ReplyRow, user_id: int, said_at: datetime, won: bool | None) -> _Choice:
+    words = normalized(reply.messages[-1]["content"]) if reply.messages else ""
+    home = home_of(reply.guild_id, reply.basis)
+    return _Choice(said_at, reply.id, user_id, home, words, reply.source_message_id, won)
+
+
+def normalized(text: str) -> str:
+    """Return the words of a text, without case and punctuation; a text without words stays as it is."""
+    words = "".join(letter if letter.isalnum() else " " for letter in text.casefold()).split()
+    return " ".join(words) or text.strip()
+
+
+def _units(session: Session, choices: Sequence[_Choice]) -> list[int]:
+    """Return the unit of each choice, oldest choice first: its question or its conversation.
+
+    Outcomes of one unit resemble each other, so together they are one piece of evidence. Prompts with the same last
+    words are one unit, and so are those that quote the question with which a unit began.
+    """
+    replies = {choice.reply_id for choice in choices}
+    quoted: dict[int, set[int]] = defaultdict(set)
+    sources = select(ReplySourceRow.reply_id, ReplySourceRow.message_id)
+    for reply_id, message_id in session.execute(sources.where(ReplySourceRow.reply_id.in_(replies))):
+        quoted[reply_id].add(message_id)
+    by_words: dict[str, int] = {}
+    by_message: dict[int | None, int] = {}
+    units = []
+    for position, choice in enumerate(choices):
+        known = [by_message[message] for message in quoted[choice.reply_id] if message in by_message]
+        unit = by_words.get(choice.words, min(known, default=position))
+        if unit == position:
+            by_words[choice.words] = by_message[choice.message_id] = position
+        units.append(unit)
+    return units
+
+
+def _weigh(choices: Sequence[tuple[_Choice, float]], units: Sequence[int], max_share: float) -> Evidence:
+    """Turn the first decided choice of each unit into a bet.
+
+    What is at stake is known before the choice, so that the e-value is valid at every look: the weight of its author,
+    or what keeps them within their share of all that was at stake until then.
+    """
+    wins: dict[int, bool] = {}
+    staked: dict[int, float] = defaultdict(float)
+    heaviest: dict[int, float] = {}
+    bets = []
+    for (choice, weight), unit in zip(choices, units, strict=True):
+        if choice.won is None or unit in wins:
+            continue
+        user = choice.user_id
+        heaviest[user] = max(heaviest.get(user, 0.0), weight)
+        people = sum(heaviest.values()) / max(heaviest.values())
+        stake = min(weight, _room(staked[user], sum(staked.values()), max(max_share, CROWD / people)))
+        if stake > 0:  # else somebody else may decide this one
+            wins[unit] = choice.won
+            staked[user] += stake
+            bets.append(stake if choice.won else -stake)
+    losing = [-bet for bet in bets]
+    return Evidence(
+        wins=sum(wins.values()),
+        losses=len(wins) - sum(wins.values()),
+        ties=len({unit for (choice, _), unit in zip(choices, units, strict=True) if choice.won is None} - wins.keys()),
+        people=sum(stake > 0 for stake in staked.values()),
+        better=e_value(bets),
+        worse=e_value(losing),
+        choices_left=bets_left(bets) or bets_left(losing),
+    )
+
+
+def _room(own: float, whole: float, largest: float) -> float:
+    """Return how much somebody who staked `own` of `whole` may add, so that they hold at most the largest share."""
+    return max(0.0, (largest * whole - own) / (1 - largest)) if largest < 1 else 1.0

@@ -1,0 +1,136 @@
+"""A small server's first votes: lone thumbs on the base's answers, then candidates, and one round.
+
+Nobody has opted in: members' messages are answered and voted on, and never trained on. The round learns from the
+prompt bank, whose answers the taste ranks. All numbers are of messages that nobody voted on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from bot.demo.community import find_taste
+from storage.database.database import open_database
+from storage.releases.versions import Version
+from storage.settings.sections import Settings
+from storage.taste.learning import LearnedTaste, learn_taste
+from tests.benchmarks.community import Community, Simulation, interval, settings_of_bench, workshop
+from tests.benchmarks.report import machine, versions
+from trainer.evaluation.measures import is_degenerate, losses_by_position, surprise_ratio
+from trainer.evaluation.sampling import Sample
+
+CANDIDATES = 4
+DECIDING_WORDS = 16
+"""As in chat: candidates are compared once each has so many words."""
+POLITE_LIKES = 0.96, 0.7
+"""Share of 👍 of polite members, under what they like and under what they do not."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Several answers to each held-out message."""
+
+    samples: tuple[tuple[Sample, ...], ...]
+
+    @property
+    def texts(self) -> list[str]:
+        return [sample.text for of_message in self.samples for sample in of_message]
+
+
+def run(
+    *, taste: str = "warm", votes: int = 40, noise: float = 0.1, polite: bool = False, seed: int = 0
+) -> dict[str, Any]:
+    """Let members vote, learn their taste, run one round, and compare candidates and version with the base."""
+    began = time.monotonic()
+    with workshop() as directory:
+        server = SmallServer(taste, votes, noise, settings_of_bench(directory, seed), polite=polite, seed=seed)
+        rows, summary = server.live()
+    return {
+        "machine": machine(),
+        "versions": versions("torch", "transformers", "trl", "peft"),
+        "server": {"taste": taste, "votes": votes, "noise": noise, "polite": polite, "seed": seed},
+        "coherence_judge": server.critic.name,
+        "rows": rows,
+        "summary": summary | {"seconds": time.monotonic() - began},
+    }
+
+
+class SmallServer(Simulation):
+    basis = None
+
+    def __init__(self, taste: str, votes: int, noise: float, settings: Settings, *, polite: bool, seed: int) -> None:
+        super().__init__(Community(find_taste(taste), votes, noise, 0.0, single=True, seed=seed), settings)
+        self._is_polite = polite
+
+    def _likes(self, message: str, answer: str) -> bool:
+        if not self._is_polite:
+            return super()._likes(message, answer)
+        liked, disliked = POLITE_LIKES
+        return self._random.random() < (liked if self._community.taste(message, answer) > 0.5 else disliked)
+
+    def live(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """Return a row for each way to answer, and the summary."""
+        with closing(open_database(self._settings)) as database:
+            self._converse(database)
+            with database.snapshot() as session:
+                taste = learn_taste(session, self._personality, self._settings)
+            base = self._answer_all(None)
+            began = time.monotonic()
+            round_ = self._train(database)
+            seconds = time.monotonic() - began
+            made = self._made(database, round_)
+            described = self._describe(database, round_) | {"seconds_of_round": seconds}
+        version = self._answer_all(made)
+        rows = [
+            {"answers": "base", "evidence": taste.evidence, "may_act": taste.may_act} | self._approval(base, None),
+            {"answers": "base, candidates"} | self._approval(base, taste),
+            {"answers": "version"} | self._approval(version, None) | described,
+            {"answers": "version, candidates"} | self._approval(version, taste),
+        ]
+        names = ("base", "candidates", "adapter", "both")
+        summary = {f"approval_{name}": row["approval"] for name, row in zip(names, rows, strict=True)}
+        summary |= {f"approval_{name}_low": row["approval_low"] for name, row in zip(names, rows, strict=True)}
+        return rows, summary | self._soundness(base, version, made) | {"seconds_of_round": seconds}
+
+    def _answer_all(self, version: Version | None) -> Answered:
+        prompts = [held.prompt for held in self._held_out for _ in range(CANDIDATES)]
+        answers = self._answer(version, prompts, seed=self._community.seed)
+        return Answered(tuple(tuple(answers[i : i + CANDIDATES]) for i in range(0, len(answers), CANDIDATES)))
+
+    def _approval(self, answered: Answered, taste: LearnedTaste | None) -> dict[str, float]:
+        """Return the share of 👍: of all answers, or of those that the taste chooses."""
+        approvals = []
+        for held, samples in zip(self._held_out, answered.samples, strict=True):
+            shown = [_choice(samples, taste)] if taste else samples
+            approvals.append(sum(self._community.taste(held.message, one.text) for one in shown) / len(shown))
+        approval, low, high = interval(approvals)
+        return {"approval": approval, "approval_low": low, "approval_high": high}
+
+    def _soundness(self, base: Answered, version: Answered, made: Version | None) -> dict[str, float]:
+        def losses(answered: Answered) -> list[list[float]]:
+            firsts = zip(self._held_out, answered.samples, strict=True)
+            return self.critic.losses([(held.message, samples[0].text) for held, samples in firsts])
+
+        return {
+            "coherence_ratio": surprise_ratio(losses(version), losses_by_position(losses(base))),
+            "retention_loss_ratio": made.metrics["retention_loss_ratio"] if made else 1.0,
+            "degenerate_share": _broken(version),
+            "degenerate_share_base": _broken(base),
+        }
+
+
+def _broken(answered: Answered) -> float:
+    return sum(map(is_degenerate, answered.texts)) / len(answered.texts)
+
+
+def _choice(samples: Sequence[Sample], taste: LearnedTaste) -> Sample:
+    """Return the candidate that the taste chooses as chat does: by their beginnings."""
+    if not taste.may_act:
+        return samples[0]
+    words = [sample.text.split() for sample in samples]
+    begun = [(" ".join(said[: DECIDING_WORDS + 1]), len(said) <= DECIDING_WORDS) for said in words]
+    utilities = taste.score_begun(begun).tolist()
+    return samples[max(range(len(samples)), key=utilities.__getitem__)]

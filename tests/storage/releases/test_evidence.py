@@ -1,0 +1,391 @@
+"""Which choices count as evidence for a version, what they weigh, and what they decide."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from storage.database.columns import utc_now
+from storage.database.database import Database
+from storage.database.enums import ArenaStatus, GateVerdict, Origin, QuarantineRule
+from storage.database.tables import (
+    ArenaAnswerRow,
+    ArenaRow,
+    OptOutRow,
+    QuarantinedVoteRow,
+    QuarantineRow,
+    ReplyRow,
+    ReplySourceRow,
+    VersionRow,
+)
+from storage.errors import AliasConflict, GateNotPassed
+from storage.releases.canaries import start_canary
+from storage.releases.evidence import Contest, Evidence, find_rival, normalized, read_contest, read_evidence
+from storage.releases.promotion import conclude, promote, roll_back
+from storage.releases.versions import Version, ask_gate, find_version, read_alias, register
+from storage.settings.sections import ReleaseSettings, VoteSettings
+from storage.statistics import e_value
+from storage.votes.comparisons import Better, compare
+from storage.votes.votes import Vote
+from tests.seeding import ALICE, BOB, CAROL, account, add_reply, ask_twice, choose, vote
+from tests.storage.together import together
+from tests.storage.trail import trail_of
+
+VOTES = VoteSettings()
+RELEASE, AUTOMATIC = ReleaseSettings(), ReleaseSettings(auto_promote=True)
+NEW, OLD, SAME = Better.FIRST, Better.SECOND, Better.SAME
+"""What a member says where the new version answers first."""
+
+
+def add(
+    session: Session, personality_id: int, verdict: GateVerdict = GateVerdict.NOT_ENOUGH_EVIDENCE, digit: str = "d"
+) -> Version:
+    return register(
+        session,
+        personality_id,
+        digest=digit * 64,
+        base_name="tiny",
+        base_revision="r" * 64,
+        parent_id=None,
+        round_id=None,
+        metrics={},
+        verdict=verdict,
+    )
+
+
+@pytest.fixture
+def v1(session: Session, personality_id: int) -> Version:
+    """A version that waits for people's choices."""
+    return add(session, personality_id)
+
+
+def evidence_of(session: Session, version: Version, champion: Version | None = None) -> Evidence:
+    return read_evidence(session, version, champion, VOTES)
+
+
+def score(session: Session, version: Version) -> tuple[int, int, int, int]:
+    found = evidence_of(session, version)
+    return found.wins, found.losses, found.ties, found.people
+
+
+def contest_of(session: Session, version: Version) -> Contest:
+    contest = read_contest(session, version.personality_id, VOTES)
+    assert contest is not None
+    return contest
+
+
+def decide(session: Session, version: Version, settings: ReleaseSettings = RELEASE) -> bool:
+    contest = contest_of(session, version)
+    assert contest.decision is not None
+    return conclude(session, contest, contest.decision, settings)
+
+
+# Second answers
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_choice_between_both_is_a_bet(session: Session, v1: Version, is_first: bool) -> None:
+    for better, user in ((NEW, ALICE), (OLD, BOB), (SAME, CAROL)):
+        pair = ask_twice(session, v1, None) if is_first else ask_twice(session, None, v1)
+        said = better if is_first or better is SAME else {NEW: OLD, OLD: NEW}[better]
+        compare(session, *pair, user, said)
+    found = evidence_of(session, v1)
+    assert (found.wins, found.losses, found.ties, found.people) == (1, 1, 1, 2)
+    assert found.better == pytest.approx(e_value([1, -1]))
+    assert found.worse == pytest.approx(e_value([-1, 1]))
+    assert found.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE
+
+
+def test_only_pairs_of_exactly_these_two_count(session: Session, personality_id: int, v1: Version) -> None:
+    other = add(session, personality_id)
+    for pair in ((v1, other), (other, None), (v1, v1), (None, None)):
+        compare(session, *ask_twice(session, *pair), ALICE, NEW)
+    early = ask_twice(session, v1, None)
+    session.execute(update(ReplyRow).where(ReplyRow.id.in_(early)).values(created_at=utc_now() - timedelta(days=1)))
+    weak = ask_twice(session, v1, None)
+    session.execute(update(ReplyRow).where(ReplyRow.id == weak[1]).values(strength=0.5))
+    for found in (early, weak):
+        compare(session, *found, ALICE, NEW)
+    assert evidence_of(session, v1) == Evidence()
+
+
+def test_a_withdrawn_choice_does_not_count(session: Session, v1: Version) -> None:
+    pair = ask_twice(session, v1, None)
+    compare(session, *pair, ALICE, NEW)
+    compare(session, *pair, ALICE, OLD)
+    assert score(session, v1) == (0, 1, 0, 1)
+    compare(session, *pair, ALICE, OLD)
+    assert score(session, v1) == (0, 0, 0, 0)
+
+
+def test_people_who_opted_out_do_not_count(session: Session, v1: Version) -> None:
+    compare(session, *ask_twice(session, v1, None), ALICE, NEW)
+    compare(session, *ask_twice(session, v1, None), BOB, OLD)
+    session.add(OptOutRow(user_id=ALICE, since=utc_now()))
+    assert score(session, v1) == (0, 1, 0, 1)
+
+
+def test_new_accounts_stake_less_and_the_newest_nothing(session: Session, v1: Version) -> None:
+    compare(session, *ask_twice(session, v1, None), account(days_old=15), NEW)
+    compare(session, *ask_twice(session, v1, None), account(days_old=0), NEW)
+    found = evidence_of(session, v1)
+    assert found.wins == 1
+    assert found.better == pytest.approx(e_value([0.5]), abs=1e-3)
+
+
+# Units
+
+
+@pytest.mark.parametrize("words", [("Hi there!", "hi  THERE"), ("???", "???")])
+def test_prompts_with_the_same_last_words_are_one_unit(session: Session, v1: Version, words: tuple[str, str]) -> None:
+    for prompt, user, better in zip((*words, "something else"), (ALICE, BOB, CAROL), (NEW, OLD, OLD), strict=True):
+        compare(session, *ask_twice(session, v1, None, prompt=prompt), user, better)
+    assert score(session, v1) == (1, 1, 0, 2)
+
+
+def test_of_several_people_at_one_question_the_first_who_decides_counts(session: Session, v1: Version) -> None:
+    pair = ask_twice(session, v1, None)
+    for user, better in ((ALICE, SAME), (BOB, NEW), (CAROL, OLD)):
+        compare(session, *pair, user, better)
+    assert score(session, v1) == (1, 0, 0, 1)
+
+
+def test_prompts_of_one_conversation_are_one_unit(session: Session, v1: Version) -> None:
+    """The second and third question quote the first; the fourth quotes only the third, so it begins anew."""
+    quoted = {1: [501], 2: [501, 502], 3: [501, 503], 4: [503, 504]}
+    for number, messages in quoted.items():
+        pair = ask_twice(session, v1, None, source_message_id=500 + number)
+        for reply_id in pair:
+            session.add_all(ReplySourceRow(reply_id=reply_id, message_id=message) for message in messages)
+        session.flush()
+        compare(session, *pair, 1_000 + number, NEW)
+    assert score(session, v1) == (2, 0, 0, 2)
+
+
+def test_words_are_compared_without_case_and_punctuation() -> None:
+    assert normalized("  What's UP, Doc?\n") == normalized("what s up doc") == "what s up doc"
+    assert normalized("?!") != normalized("...")
+    assert normalized("grüße") == normalized("GRÜSSE")
+
+
+# One person's share
+
+
+def test_one_person_holds_at_most_their_share_of_what_is_at_stake(session: Session, v1: Version) -> None:
+    for person in range(1, 20):
+        choose_one(session, v1, 1_000 + person, OLD)
+    before = evidence_of(session, v1).better
+    for _ in range(30):
+        choose_one(session, v1, ALICE, NEW)
+    found = evidence_of(session, v1)
+    assert found.losses == 19
+    assert found.wins < 4  # a tenth of 19, in bets of at most 1
+    assert found.better == pytest.approx(before * e_value([-1] * 19 + [1] * 2) / e_value([-1] * 19), rel=0.2)
+
+
+def test_two_people_may_decide_where_nobody_else_does(session: Session, v1: Version) -> None:
+    for number in range(10):
+        choose_one(session, v1, (ALICE, BOB)[number % 2], NEW)
+    assert evidence_of(session, v1).verdict is GateVerdict.PASS
+    assert evidence_of(session, v1).score == "10 to 0 in blind pairs, by 2 people"
+
+
+def test_equally_active_people_are_not_capped(session: Session, v1: Version) -> None:
+    for number in range(60):
+        choose_one(session, v1, 1_000 + number % 12, NEW if number % 3 else OLD)
+    found = evidence_of(session, v1)
+    assert (found.wins, found.losses) == (40, 20)
+    assert found.better == pytest.approx(e_value([1, 1, -1] * 20), rel=0.05)
+
+
+def choose_one(session: Session, version: Version, user_id: int, better: Better) -> None:
+    compare(session, *ask_twice(session, version, None), user_id, better)
+
+
+# Arenas
+
+
+def add_arena(session: Session, personality_id: int, *versions: Version | None) -> list[int]:
+    """Open an arena with an answer of each version, and return their ids."""
+    prompt = f"arena {utc_now()}"
+    arena = ArenaRow(
+        personality_id=personality_id,
+        channel_id=1,
+        prompt=prompt,
+        status=ArenaStatus.OPEN,
+        started_by="grace",
+        closes_at=utc_now(),
+    )
+    session.add(arena)
+    session.flush()
+    found = []
+    for position, version in enumerate(versions, start=1):
+        reply_id = add_reply(
+            session,
+            prompt=prompt,
+            version_id=version.id if version else None,
+            personality_id=personality_id,
+            origin=Origin.ARENA,
+        )
+        session.add(ArenaAnswerRow(arena_id=arena.id, position=position, reply_id=reply_id))
+        found.append(reply_id)
+    session.flush()
+    return found
+
+
+def test_a_pick_between_both_is_a_bet(session: Session, personality_id: int, v1: Version) -> None:
+    for versions, picked in (((None, v1), 1), ((v1, None), 1), ((v1, None, v1, None), 2)):
+        answers = add_arena(session, personality_id, *versions)
+        vote(session, answers[picked], ALICE, Vote.UP)
+        vote(session, answers[0 if picked else 1], ALICE, Vote.DOWN)
+    assert score(session, v1) == (2, 1, 0, 1)
+
+
+def test_with_a_third_version_or_unequal_parts_a_pick_says_nothing(
+    session: Session, personality_id: int, v1: Version
+) -> None:
+    other = add(session, personality_id)
+    for versions in ((v1, None, other), (v1, other), (v1, None, None), (v1, v1)):
+        vote(session, add_arena(session, personality_id, *versions)[0], ALICE, Vote.UP)
+    assert score(session, v1) == (0, 0, 0, 0)
+
+
+def test_picks_in_quarantine_do_not_count(session: Session, personality_id: int, v1: Version) -> None:
+    (picked, _) = add_arena(session, personality_id, v1, None)
+    vote(session, picked, ALICE, Vote.UP)
+    now = utc_now()
+    row = QuarantineRow(
+        personality_id=personality_id,
+        rule=QuarantineRule.REPLY,
+        subject_id=picked,
+        vote=Vote.UP,
+        first_vote_at=now,
+        last_vote_at=now,
+    )
+    session.add(row)
+    session.flush()
+    session.add(QuarantinedVoteRow(quarantine_id=row.id, reply_id=picked, user_id=ALICE))
+    session.flush()
+    assert score(session, v1) == (0, 0, 0, 0)
+
+
+# Who is compared
+
+
+def test_the_newest_version_that_waits_is_compared(session: Session, personality_id: int, v1: Version) -> None:
+    second = add(session, personality_id)
+    add(session, personality_id, GateVerdict.FAIL)
+    add(session, personality_id, GateVerdict.PASS)
+    rival = find_rival(session, personality_id)
+    assert rival
+    assert (rival.version, rival.canary) == (second, None)
+    session.execute(update(VersionRow).where(VersionRow.id == second.id).values(withdrawn_at=utc_now()))
+    rival = find_rival(session, personality_id)
+    assert rival
+    assert rival.version == v1
+
+
+def test_versions_before_the_champion_are_not_compared(session: Session, personality_id: int, v1: Version) -> None:
+    second = add(session, personality_id)
+    promote(session, personality_id, second, expected_generation=0, by="grace", reason="I know", override=True)
+    assert find_rival(session, personality_id) is None
+
+
+def test_a_canary_is_compared_first(session: Session, personality_id: int, v1: Version) -> None:
+    imported = add(session, personality_id, GateVerdict.PASS)
+    canary = start_canary(session, personality_id, imported, RELEASE, by="grace", reason="")
+    add(session, personality_id)
+    rival = find_rival(session, personality_id)
+    assert rival
+    assert (rival.version, rival.canary) == (imported, canary)
+
+
+def test_evidence_against_another_champion_counts_anew(session: Session, personality_id: int, v1: Version) -> None:
+    choose(session, v1, None, wins=9)
+    contest = contest_of(session, v1)
+    other = add(session, personality_id, GateVerdict.PASS)
+    promote(session, personality_id, other, expected_generation=0, by="grace", reason="")
+    assert contest.decision is not None
+    assert not conclude(session, contest, contest.decision, RELEASE)
+    assert evidence_of(session, v1, other) == Evidence()
+    assert find_version(session, v1.id) == v1
+
+
+# What they decide
+
+
+def test_a_version_that_people_prefer_is_ready_and_needs_no_override(
+    session: Session, personality_id: int, v1: Version
+) -> None:
+    choose(session, v1, None, wins=4)
+    assert contest_of(session, v1).decision is None
+    choose(session, v1, None, wins=5)
+    assert decide(session, v1)
+    ready = find_version(session, v1.id)
+    assert ready
+    assert ready.verdict is GateVerdict.PASS
+    assert ready.evidence["reason"] == "people prefer v1 to base: 9 to 0 in blind pairs, by 5 people"
+    assert (ready.evidence["wins"], ready.evidence["champion"]) == (9, "base")
+    assert not ask_gate(session, ready, override=False, reason="")
+    assert read_alias(session, personality_id).target == "base"
+    assert find_rival(session, personality_id) is None
+
+
+def test_a_version_that_people_like_less_is_dropped(session: Session, v1: Version) -> None:
+    choose(session, v1, None, losses=9)
+    assert decide(session, v1, AUTOMATIC)
+    dropped = find_version(session, v1.id)
+    assert dropped
+    assert dropped.verdict is GateVerdict.FAIL
+    with pytest.raises(GateNotPassed, match="people like v1 less than base: 0 to 9 in blind pairs"):
+        ask_gate(session, dropped, override=False, reason="")
+
+
+def test_a_ready_version_is_promoted_if_the_operator_wants_it(
+    session: Session, personality_id: int, v1: Version
+) -> None:
+    choose(session, v1, None, wins=9)
+    assert decide(session, v1, AUTOMATIC)
+    assert read_alias(session, personality_id).target == "v1"
+    (move,) = trail_of(session, personality_id)
+    assert (move.moved_by, move.overrides_gate) == ("people's choices", False)
+    assert move.reason == "people prefer v1 to base: 9 to 0 in blind pairs, by 9 people"
+
+
+def test_a_version_that_was_taken_back_is_not_promoted_by_itself(
+    session: Session, personality_id: int, v1: Version
+) -> None:
+    promote(session, personality_id, v1, expected_generation=0, by="grace", reason="I know", override=True)
+    roll_back(session, personality_id, expected_generation=1, by="grace", reason="no, I did not")
+    choose(session, v1, None, wins=9)
+    assert decide(session, v1, AUTOMATIC)
+    assert read_alias(session, personality_id).target == "base"
+    ready = find_version(session, v1.id)
+    assert ready
+    assert ready.verdict is GateVerdict.PASS
+
+
+@pytest.mark.parametrize("settings", [RELEASE, AUTOMATIC])
+def test_one_of_several_bots_judges(database: Database, personality_id: int, settings: ReleaseSettings) -> None:
+    with database.transaction() as session:
+        version = add(session, personality_id)
+        choose(session, version, None, wins=9)
+        contest = contest_of(session, version)
+    judged = []
+
+    def judge(_: int) -> None:
+        assert contest.decision is not None
+        try:
+            with database.transaction() as session:
+                if conclude(session, contest, contest.decision, settings):
+                    judged.append(True)
+        except AliasConflict:
+            pass
+
+    together(4, judge)
+    assert judged == [True]
+    with database.snapshot() as session:
+        assert len(trail_of(session, personality_id)) == settings.auto_promote

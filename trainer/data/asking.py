@@ -1,0 +1,121 @@
+"""Asks the current version for answers that the taste then ranks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+from storage.adapters.folder_store import AdapterStore
+from storage.conversations.prompt_bank import read_bank
+from storage.conversations.replies import digest_prompt
+from storage.database.database import Database
+from storage.models.base_model import BaseModel, load_tokenizer
+from storage.models.hardware import cpu_threads
+from storage.releases.versions import Version, id_of, read_alias
+from storage.settings.sections import Settings
+from storage.taste.learning import learn_taste
+from storage.training.samples import AskedPrompt, DrawnSample, count_answers, newest_prompts, record_samples
+from trainer.evaluation.sampling import open_adapter, open_sampler, render, with_system_prompt
+from trainer.progress import Phase, ReportProgress, after_others, begin_phase
+
+SAMPLING = {"temperature", "top_p", "presence_penalty", "max_new_tokens"}
+AT_ONCE = 256
+"""Answers that are drawn before they are stored: what is stored survives a round that is interrupted."""
+MEMBERS_SHARE = 0.5
+"""Most of the prompts that come from members; the others come from the prompt bank."""
+
+
+def ask_champion(
+    database: Database,
+    settings: Settings,
+    personality_id: int,
+    *,
+    base: BaseModel,
+    store: AdapterStore,
+    report: ReportProgress,
+) -> tuple[AskedPrompt, ...]:
+    """Draw the champion's answers for the taste to rank, and return their prompts; none before the taste is sure."""
+    if not settings.pairs.ranked_prompts:
+        return ()
+    with database.snapshot() as session:
+        if not learn_taste(session, personality_id, settings).may_act:
+            return ()
+        most = settings.pairs.ranked_prompts
+        members = newest_prompts(session, personality_id, settings.privacy, base.revision, int(most * MEMBERS_SHARE))
+        champion = read_alias(session, personality_id).version
+    prompts = prompts_to_rank(members, settings, base)
+    _draw(database, personality_id, prompts, champion, settings, base=base, store=store, report=report)
+    return prompts
+
+
+def prompts_to_rank(members: Sequence[AskedPrompt], settings: Settings, base: BaseModel) -> tuple[AskedPrompt, ...]:
+    """Return the prompts whose answers the taste ranks: `members`' first, then the bank's, to `ranked_prompts` in all.
+
+    The bank's order depends on the seed alone, so that later rounds find the answers of earlier ones.
+    """
+    most = settings.pairs.ranked_prompts
+    asked = {prompt.digest: prompt for prompt in members}
+    tokenizer = load_tokenizer(base)
+    bank = read_bank(settings.arena.prompts).prompts
+    for text in sorted((prompt.text for prompt in bank), key=lambda text: _rank(text, settings)):
+        if len(asked) >= most:
+            break
+        messages = with_system_prompt(settings.chat.system_prompt, [{"role": "user", "content": text}])
+        prompt = render(messages, tokenizer)
+        asked.setdefault(digest_prompt(prompt), AskedPrompt(prompt, digest_prompt(prompt), messages=tuple(messages)))
+    return tuple(asked.values())
+
+
+def _rank(text: str, settings: Settings) -> bytes:
+    return hashlib.sha256(f"{settings.training.seed} {text}".encode()).digest()
+
+
+def _draw(
+    database: Database,
+    personality_id: int,
+    prompts: Sequence[AskedPrompt],
+    version: Version | None,
+    settings: Settings,
+    *,
+    base: BaseModel,
+    store: AdapterStore,
+    report: ReportProgress,
+) -> None:
+    """Draw and store what is missing of the version's answers to these prompts."""
+    with database.snapshot() as session:
+        known = count_answers(
+            session, personality_id, base.revision, id_of(version), [prompt.digest for prompt in prompts]
+        )
+    wanted = _missing(prompts, known, settings.pairs.ranked_answers)
+    if not wanted:
+        return
+    advance = begin_phase(report, Phase.SAMPLING, len(wanted))
+    generation, seed = settings.generation, settings.training.seed
+    with cpu_threads(settings.training.threads):
+        sampler = open_sampler(settings, base, open_adapter(store, version, base))
+        for start in range(0, len(wanted), AT_ONCE):
+            part = wanted[start : start + AT_ONCE]
+            samples = sampler.answer(
+                [asked.prompt for asked in part],
+                generation,
+                seed + start,
+                after_others(advance, start),
+            )
+            drawn = [
+                DrawnSample(asked, sample.text, is_cut=sample.is_cut)
+                for asked, sample in zip(part, samples, strict=True)
+            ]
+            with database.transaction() as session:
+                record_samples(
+                    session,
+                    drawn,
+                    personality_id=personality_id,
+                    base_revision=base.revision,
+                    version_id=id_of(version),
+                    sampling=generation.model_dump(mode="json", include=SAMPLING),
+                    seed=seed,
+                )
+
+
+def _missing(prompts: Sequence[AskedPrompt], known: Mapping[str, int], each: int) -> list[AskedPrompt]:
+    return [prompt for prompt in prompts for _ in range(each - known.get(prompt.digest, 0))]
