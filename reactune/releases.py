@@ -25,6 +25,7 @@ from storage.database.database import open_database
 from storage.operations.audit import audited, record_action
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.releases.canaries import stop_canary
+from storage.releases.evidence import read_canary_state
 from storage.releases.promotion import ChampionMove, ReleaseRequest, promote_version, roll_back_champion, try_version
 from storage.releases.versions import Version
 
@@ -149,7 +150,6 @@ def show_model_canary(
 def _show_canary(config: Path | None, personality: str, as_json: bool) -> None:
     from bot.text.releases import canary_data, describe_canary
     from storage.database.columns import utc_now
-    from storage.insights.model_status import read_canary_state
 
     votes = read_settings(config).votes
     state = look_up(config, personality, lambda session, id_: read_canary_state(session, id_, votes))

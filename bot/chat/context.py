@@ -31,7 +31,7 @@ from storage.knowledge.search import Passage, Question
 from storage.members import is_greeted
 from storage.personalities.bindings import ActivePersonality, active_personality_at
 from storage.personalities.cards import settings_of
-from storage.releases.evidence import Rival, find_rival
+from storage.releases.evidence import Rival
 
 NOTHING_ASKED = "I don't see a question. Mention me together with your question, or reply to one of my messages."
 TOO_LONG = "That message is too long for me, even shortened."
@@ -76,7 +76,7 @@ async def gather(services: Services, history: History, message: discord.Message,
         citations=tuple({quote.document_id: (quote.title, quote.link) for quote in rendered.quotes}.values()),
         sources=_sources(conversation, documents),
     )
-    return Context(ask, conversation, rows.is_greeted, rows.rival)
+    return Context(ask, conversation, rows.is_greeted, rows.candidates.rival)
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,6 @@ class _Rows:
     conversation: Conversation
     active: ActivePersonality
     candidates: ReleaseCandidates
-    rival: Rival | None
     notes: Sequence[str]
     passages: Sequence[Passage]
     documents: Mapping[int, _Document]
@@ -128,7 +127,6 @@ def _read(
         conversation=converse(history, memory, find_by_messages(session, own_ids(history.posts))),
         active=active,
         candidates=read_candidates(session, active.personality.id),
-        rival=find_rival(session, active.personality.id),
         notes=[note.text for note in list_notes(session, message.author.id)],
         passages=passages,
         documents={

@@ -18,7 +18,8 @@ from bot.guards.audit import run_audited, run_audited_action
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import AdminCog
 from bot.personalities import selection
-from bot.releases.announcer import Judge, ProgressMessages, ReleaseAnnouncer
+from bot.releases.announcer import ProgressMessages, ReleaseAnnouncer
+from bot.releases.judge import Judge
 from bot.services import Services
 from bot.text import releases as texts
 from bot.text.lineage import lineage_lines, lineage_text
@@ -30,6 +31,7 @@ from storage.insights.lineage import lineage_of
 from storage.insights.report import read_report
 from storage.releases import promotion
 from storage.releases.canaries import stop_canary
+from storage.releases.evidence import read_canary_state
 from storage.training.rounds import request_round, show_progress_in
 from storage.wording import message_link
 
@@ -247,9 +249,7 @@ class Models(
         """Show what people chose between the canary and the champion."""
         await interaction.response.defer(ephemeral=True)
         chosen = await selection.chosen_personality(self.services, interaction, personality)
-        state = await self.services.database.read(
-            model_status.read_canary_state, chosen.id, self.services.settings.votes
-        )
+        state = await self.services.database.read(read_canary_state, chosen.id, self.services.settings.votes)
         await answer_privately(interaction, selection.signed(chosen, texts.describe_canary(state, utc_now())))
 
 

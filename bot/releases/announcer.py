@@ -1,4 +1,4 @@
-"""Announcements of releases, what people's choices decide, and the messages that show the progress of rounds."""
+"""Announcements of releases, and the messages that show the progress of rounds."""
 
 from __future__ import annotations
 
@@ -16,83 +16,19 @@ from bot.services import Services
 from bot.text.releases import describe_announcement
 from bot.text.rounds import describe_round
 from bot.text.splitting import MAX_MESSAGE_CHARS
-from storage.database.engine import FAILURES
-from storage.database.enums import CHALLENGER, CanaryStatus, GateVerdict
-from storage.errors import AdapterError, StorageError
+from storage.database.enums import CHALLENGER, GateVerdict
 from storage.operations.outbox import announce_waiting
 from storage.personalities.personalities import Personality, list_personalities, read_personality
 from storage.releases.announcements import Announceable, prepare_announcement, unannounced
-from storage.releases.canaries import CANARY, end_canary
-from storage.releases.evidence import Contest, Decision, read_contest
-from storage.releases.promotion import conclude
-from storage.releases.versions import Version, list_versions, note_evidence, read_alias
+from storage.releases.versions import Version, list_versions, read_alias
 from storage.runtime.processes import TRAINER, is_alive
 from storage.training.rounds import Round, shown_rounds, stop_showing_progress
-from storage.votes.quarantines import quarantine_bursts
 
 log = logging.getLogger(__name__)
 
 
-INTERVAL_S = 3.0
-
 PROGRESS_INTERVAL_S = 1.0
 NO_TRAINER = "⚠️ No trainer is running. The round starts when one does: `reactune trainer`."
-
-
-class Judge:
-    """Looks every few seconds at what people chose between each champion and its rival."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    def start(self) -> None:
-        self._services.tasks.repeat(self._judge_all, INTERVAL_S, "judge versions by people's choices")
-
-    async def _judge_all(self) -> None:
-        if self._services.shards.lead:
-            for personality in await self._services.database.read(list_personalities, archived=None):
-                await self._judge_safely(personality)
-
-    async def _judge_safely(self, personality: Personality) -> None:
-        """Judge one personality's newest version; a failure does not stop the others."""
-        try:
-            await self._judge(personality)
-        except FAILURES:
-            raise
-        except StorageError as error:
-            log.warning("The new version of %s was not judged; trying again: %s", personality.name, error)
-        except Exception:
-            log.exception("The new version of %s could not be judged; trying again.", personality.name)
-
-    async def _judge(self, personality: Personality) -> None:
-        database, settings = self._services.database, self._services.settings
-        contest = await database.read(read_contest, personality.id, settings.votes)
-        if contest is None:
-            return
-        version, canary = contest.rival.version, contest.rival.canary
-        if canary is not None and (problem := await self._problem_of(version)):
-            await database.run(end_canary, canary.id, CanaryStatus.ROLLED_BACK, by=CANARY, reason=problem)
-            log.error("The canary was ended: %s", problem)
-            await self._services.release_watcher.poll()
-        elif contest.decision is not None:
-            # Votes of a burst must not decide: if there was one, the next look leaves them out.
-            if not await asyncio.to_thread(quarantine_bursts, database, personality.id, settings.votes):
-                await self._conclude(contest, contest.decision)
-        elif version.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE and contest.numbers != version.evidence:
-            await database.run(note_evidence, version, contest.numbers)
-
-    async def _problem_of(self, version: Version) -> str | None:
-        """Return why the version cannot answer, if it cannot."""
-        try:
-            await asyncio.to_thread(self._services.releases.open, version)
-        except AdapterError as error:
-            return f"{version.name} cannot answer: {error}"
-        return None
-
-    async def _conclude(self, contest: Contest, decision: Decision) -> None:
-        if await self._services.database.run(conclude, contest, decision, self._services.settings.release):
-            log.info("%s: %s", contest.rival.version.name, decision.reason)
-            await self._services.release_watcher.poll()
 
 
 class ReleaseAnnouncer:

@@ -15,6 +15,7 @@ from storage.database.enums import CHAMPION, LAST_GOOD
 from storage.errors import AdapterError
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import BaseModel
+from storage.releases.evidence import Rival, find_rival
 from storage.releases.versions import Version, name_of, read_alias, require_files
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,8 @@ class ReleaseCandidates:
 
     personality_id: int
     versions: tuple[Version | None, ...]
+    rival: Rival | None
+    """The version that people compare with the champion."""
 
 
 class ReleaseResolver:
@@ -105,6 +108,6 @@ class ReleaseResolver:
 
 
 def read_candidates(session: Session, personality_id: int) -> ReleaseCandidates:
-    """Return the champion and the last-good version."""
+    """Return the champion, the last-good version, and the champion's rival."""
     versions = tuple(read_alias(session, personality_id, name).version for name in (CHAMPION, LAST_GOOD))
-    return ReleaseCandidates(personality_id, versions)
+    return ReleaseCandidates(personality_id, versions, find_rival(session, personality_id))

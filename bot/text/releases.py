@@ -15,7 +15,7 @@ from storage.operations.token_spend import Spend, describe_spend, is_used_up
 from storage.privacy.consent import describe_bases
 from storage.releases.announcements import CanaryAnnouncement, PromotionAnnouncement
 from storage.releases.canaries import Canary
-from storage.releases.evidence import Contest
+from storage.releases.evidence import CanaryState, Contest
 from storage.releases.versions import AliasMove, Version, name_of
 from storage.settings.sections import RemoteSettings, Settings
 from storage.statistics import DECISIVE
@@ -209,7 +209,7 @@ def _time(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
-def describe_canary(state: model_status.CanaryState, now: datetime) -> str:
+def describe_canary(state: CanaryState, now: datetime) -> str:
     """Return share, choices and evidence of the running canary, or how the last one ended."""
     if state.running is not None and state.running.rival.canary is not None:
         return _running_canary(state.running, state.running.rival.canary, now)
@@ -236,7 +236,7 @@ def _running_canary(contest: Contest, canary: Canary, now: datetime) -> str:
     return "\n".join(lines)
 
 
-def canary_data(state: model_status.CanaryState) -> dict[str, Any]:
+def canary_data(state: CanaryState) -> dict[str, Any]:
     """Return the state for scripts."""
     contest, last = state.running, state.last
     if contest is None or contest.rival.canary is None:

@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 from storage.database.columns import utc_now
 from storage.database.enums import CHALLENGER, LAST_GOOD
 from storage.operations.token_spend import Spend, spent_on
-from storage.releases.canaries import Canary, latest_canary
 from storage.releases.evidence import Contest, read_contest
 from storage.releases.versions import (
     Alias,
@@ -20,12 +19,11 @@ from storage.releases.versions import (
     find_version,
     list_versions,
     moves_of,
-    name_of,
     read_alias,
     version_named,
 )
 from storage.runtime import processes
-from storage.settings.sections import Settings, VoteSettings
+from storage.settings.sections import Settings
 from storage.taste.gain import CandidateGain, read_gain
 from storage.training import rounds
 from storage.training.evidence import Evidence, Outlook, count_evidence, look_ahead
@@ -118,20 +116,3 @@ def read_model_status(session: Session, personality_id: int, settings: Settings,
 def _newer(session: Session, personality_id: int, champion: Version | None) -> Version | None:
     newest = next(iter(list_versions(session, personality_id)), None)
     return newest if newest and newest.number > (champion.number if champion else 0) else None
-
-
-@dataclass(frozen=True)
-class CanaryState:
-    """The running canary with what people chose so far, or the last one."""
-
-    running: Contest | None
-    last: Canary | None = None
-    """If none is running."""
-    last_challenger: str = ""
-
-
-def read_canary_state(session: Session, personality_id: int, settings: VoteSettings) -> CanaryState:
-    contest, last = read_contest(session, personality_id, settings), latest_canary(session, personality_id)
-    if contest is not None and contest.rival.canary is not None:
-        return CanaryState(contest)
-    return CanaryState(None, last, name_of(find_version(session, last.challenger_id)) if last else "")

@@ -28,7 +28,7 @@ from storage.database.tables import (
     VoteEventRow,
 )
 from storage.members import home_of
-from storage.releases.canaries import Canary, running_canary
+from storage.releases.canaries import Canary, latest_canary, running_canary
 from storage.releases.versions import Version, find_version, id_of, name_of, read_alias
 from storage.settings.sections import VoteSettings
 from storage.statistics import DECISIVE, bets_left, e_value
@@ -51,7 +51,7 @@ class Rival:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Standing:
     """The choices between a version and the champion; each question or conversation counts once."""
 
     wins: int = 0
@@ -96,7 +96,7 @@ class Contest:
 
     rival: Rival
     champion: Version | None
-    evidence: Evidence
+    evidence: Standing
 
     @property
     def decision(self) -> Decision | None:
@@ -166,7 +166,7 @@ def read_contest(session: Session, personality_id: int, settings: VoteSettings) 
     return Contest(rival, champion, read_evidence(session, rival.version, champion, settings))
 
 
-def read_evidence(session: Session, version: Version, champion: Version | None, settings: VoteSettings) -> Evidence:
+def read_evidence(session: Session, version: Version, champion: Version | None, settings: VoteSettings) -> Standing:
     """Return what people chose between the two versions so far; people who opted out do not count."""
     silent = set(session.scalars(select(OptOutRow.user_id)))
     found = [*_comparisons(session, version, champion), *_picks(session, version, champion)]
@@ -270,7 +270,7 @@ def _units(session: Session, choices: Sequence[_Choice]) -> list[int]:
     return units
 
 
-def _weigh(choices: Sequence[tuple[_Choice, float]], units: Sequence[int], max_share: float) -> Evidence:
+def _weigh(choices: Sequence[tuple[_Choice, float]], units: Sequence[int], max_share: float) -> Standing:
     """Turn the first decided choice of each unit into a bet.
 
     What is at stake is known before the choice, so that the e-value is valid at every look: the weight of its author,
@@ -292,7 +292,7 @@ def _weigh(choices: Sequence[tuple[_Choice, float]], units: Sequence[int], max_s
             staked[user] += stake
             bets.append(stake if choice.won else -stake)
     losing = [-bet for bet in bets]
-    return Evidence(
+    return Standing(
         wins=sum(wins.values()),
         losses=len(wins) - sum(wins.values()),
         ties=len({unit for (choice, _), unit in zip(choices, units, strict=True) if choice.won is None} - wins.keys()),
@@ -306,3 +306,20 @@ def _weigh(choices: Sequence[tuple[_Choice, float]], units: Sequence[int], max_s
 def _room(own: float, whole: float, largest: float) -> float:
     """Return how much somebody who staked `own` of `whole` may add, so that they hold at most the largest share."""
     return max(0.0, (largest * whole - own) / (1 - largest)) if largest < 1 else 1.0
+
+
+@dataclass(frozen=True)
+class CanaryState:
+    """The running canary with what people chose so far, or the last one."""
+
+    running: Contest | None
+    last: Canary | None = None
+    """If none is running."""
+    last_challenger: str = ""
+
+
+def read_canary_state(session: Session, personality_id: int, settings: VoteSettings) -> CanaryState:
+    contest, last = read_contest(session, personality_id, settings), latest_canary(session, personality_id)
+    if contest is not None and contest.rival.canary is not None:
+        return CanaryState(contest)
+    return CanaryState(None, last, name_of(find_version(session, last.challenger_id)) if last else "")

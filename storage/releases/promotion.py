@@ -1,4 +1,4 @@
-"""Promote, roll back, start a canary, and what people's choices decide: one use case each."""
+"""Promote, roll back, start a canary: one use case each, for Discord and the command line."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from storage.database.database import Database
-from storage.database.enums import CHAMPION, LAST_GOOD, CanaryStatus, GateVerdict
-from storage.errors import AliasConflict, AlreadyChampion, CanaryRefused, NothingToRollBack
+from storage.database.enums import LAST_GOOD, CanaryStatus, GateVerdict
+from storage.errors import AliasConflict, AlreadyChampion, NothingToRollBack
 from storage.operations.audit import AuditedAction, audited
-from storage.releases.canaries import CANARY, Canary, ask_to_try, end_canary, running_canary, start_canary
-from storage.releases.evidence import Contest, Decision
+from storage.releases.canaries import Canary, ask_to_try, end_canary, running_canary, start_canary
 from storage.releases.versions import (
     Alias,
     Version,
@@ -20,19 +19,15 @@ from storage.releases.versions import (
     find_version,
     id_of,
     move_alias,
-    moves_of,
     name_of,
     nearest_with_files,
     read_alias,
-    settle,
     version_named,
 )
 from storage.settings.sections import ReleaseSettings
 
 GATE = "the gate"
 PASSED = "it passed the gate"
-CHOICES = "people's choices"
-"""Recorded as the mover of the champion if release.auto_promote follows what they decided."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +139,7 @@ def promote(
     if id_of(champion.version) == id_of(to):
         raise AlreadyChampion(name_of(to))
     _require_generation(champion, expected_generation)
-    after = _make_champion(session, personality_id, champion, to, by=by, reason=reason, overrides_gate=overrides)
+    after = make_champion(session, personality_id, champion, to, by=by, reason=reason, overrides_gate=overrides)
     _stop_canary(session, personality_id, by=by, reason=f"{by} promoted {name_of(to)}")
     return after
 
@@ -174,38 +169,6 @@ def roll_back(session: Session, personality_id: int, *, expected_generation: int
     return after
 
 
-def conclude(session: Session, contest: Contest, decision: Decision, settings: ReleaseSettings) -> bool:
-    """Do what people's choices decided: settle the verdict, end the canary, promote; return False if it was too late.
-
-    A version becomes the champion if its canary won, or with release.auto_promote unless it was champion before: then
-    somebody took it back. Raises AliasConflict or CanaryRefused if somebody moves the champion or ends the canary at
-    the same time.
-    """
-    version, canary = contest.rival.version, contest.rival.canary
-    champion = read_alias(session, version.personality_id)
-    if id_of(champion.version) != id_of(contest.champion):
-        return False  # what people chose counts anew against the new champion
-    if decision.verdict is GateVerdict.PASS and (canary or _is_automatic(session, version, settings)):
-        by, reason, overrides = CHOICES, decision.reason, False
-        if canary is not None:
-            by, overrides = CANARY, canary.overrides_gate
-            reason += f"; {canary.started_by} overrode the gate: {canary.start_reason}" if overrides else ""
-        _make_champion(
-            session, version.personality_id, champion, version, by=by, reason=reason, overrides_gate=overrides
-        )
-    if canary is not None and not end_canary(
-        session, canary.id, decision.canary, by=CANARY, reason=decision.reason, numbers=contest.numbers
-    ):
-        raise CanaryRefused(f"the canary of {version.name} has already ended: nothing was changed")
-    if decision.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE:
-        return True
-    return settle(session, version, decision.verdict, contest.numbers | {"reason": decision.reason}) or bool(canary)
-
-
-def _is_automatic(session: Session, version: Version, settings: ReleaseSettings) -> bool:
-    return settings.auto_promote and not any(move.alias == CHAMPION for move in moves_of(session, version))
-
-
 def release_passed(session: Session, personality_id: int, version: Version, settings: ReleaseSettings) -> str | None:
     """Release a new version that passed the gate, if release.auto_promote is on, and say what was done.
 
@@ -220,13 +183,13 @@ def release_passed(session: Session, personality_id: int, version: Version, sett
     if id_of(champion.version) != version.parent_id:
         return f"{version.name} waits for an admin: it was compared with its parent, but {champion.target} answers now"
     try:
-        _make_champion(session, personality_id, champion, version, by=GATE, reason=PASSED)
+        make_champion(session, personality_id, champion, version, by=GATE, reason=PASSED)
     except AliasConflict:
         return f"{version.name} waits for an admin: somebody else moved an alias at the same moment"
     return f"{version.name} answers from now on"
 
 
-def _make_champion(
+def make_champion(
     session: Session,
     personality_id: int,
     champion: Alias,

@@ -140,7 +140,7 @@ def note_evidence(session: Session, version: Version, evidence: dict[str, Any]) 
     session.execute(update(VersionRow).where(VersionRow.id == version.id).values(evidence=evidence))
 
 
-def settle(session: Session, version: Version, verdict: GateVerdict, evidence: dict[str, Any]) -> bool:
+def settle_verdict(session: Session, version: Version, verdict: GateVerdict, evidence: dict[str, Any]) -> bool:
     """Give a version that waits for people's choices their verdict; return False if it does not wait any more."""
     waits = VersionRow.verdict == GateVerdict.NOT_ENOUGH_EVIDENCE
     settled = session.execute(
@@ -312,7 +312,8 @@ def ask_gate(session: Session, version: Version | None, *, override: bool, reaso
     if version is None or version.verdict is GateVerdict.PASS:
         return False
     if not override:
-        raise GateNotPassed(version.name, version.verdict, failed_checks(session, version))
+        reasons = failed_checks(session, version) or ["people have not decided about it yet"]
+        raise GateNotPassed(version.name, version.verdict, reasons)
     if not reason.strip():
         raise OverrideNeedsReason(version.name)
     return True

@@ -31,7 +31,6 @@ from storage.members import is_greeted
 from storage.models.base_model import BaseModel
 from storage.personalities.bindings import BindingPlace, active_personality_at
 from storage.privacy.consent import basis_of_chat, erased_since
-from storage.releases.evidence import find_rival
 from storage.votes.votes import Thumb
 from tests.benchmarks.votes import open_at
 
@@ -195,7 +194,6 @@ def _read_context(
     list_notes(session, member_id)
     is_greeted(session, member_id)
     active = active_personality_at(session, places)
-    find_rival(session, active.personality.id)
     return read_candidates(session, active.personality.id)
 
 

@@ -25,7 +25,8 @@ from storage.releases.canaries import (
     stop_canary,
 )
 from storage.releases.evidence import Contest, read_contest
-from storage.releases.promotion import conclude, promote, release_passed, roll_back
+from storage.releases.judging import conclude
+from storage.releases.promotion import promote, release_passed, roll_back
 from storage.releases.versions import Version, find_version, move_alias, read_alias, register
 from storage.settings.sections import ReleaseSettings, VoteSettings
 from tests.seeding import choose

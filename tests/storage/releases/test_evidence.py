@@ -23,8 +23,9 @@ from storage.database.tables import (
 )
 from storage.errors import AliasConflict, GateNotPassed
 from storage.releases.canaries import start_canary
-from storage.releases.evidence import Contest, Evidence, find_rival, normalized, read_contest, read_evidence
-from storage.releases.promotion import conclude, promote, roll_back
+from storage.releases.evidence import Contest, Standing, find_rival, normalized, read_contest, read_evidence
+from storage.releases.judging import conclude
+from storage.releases.promotion import promote, roll_back
 from storage.releases.versions import Version, ask_gate, find_version, read_alias, register
 from storage.settings.sections import ReleaseSettings, VoteSettings
 from storage.statistics import e_value
@@ -62,7 +63,7 @@ def v1(session: Session, personality_id: int) -> Version:
     return add(session, personality_id)
 
 
-def evidence_of(session: Session, version: Version, champion: Version | None = None) -> Evidence:
+def evidence_of(session: Session, version: Version, champion: Version | None = None) -> Standing:
     return read_evidence(session, version, champion, VOTES)
 
 
@@ -109,7 +110,7 @@ def test_only_pairs_of_exactly_these_two_count(session: Session, personality_id:
     session.execute(update(ReplyRow).where(ReplyRow.id == weak[1]).values(strength=0.5))
     for found in (early, weak):
         compare(session, *found, ALICE, NEW)
-    assert evidence_of(session, v1) == Evidence()
+    assert evidence_of(session, v1) == Standing()
 
 
 def test_a_withdrawn_choice_does_not_count(session: Session, v1: Version) -> None:
@@ -310,7 +311,7 @@ def test_evidence_against_another_champion_counts_anew(session: Session, persona
     promote(session, personality_id, other, expected_generation=0, by="grace", reason="")
     assert contest.decision is not None
     assert not conclude(session, contest, contest.decision, RELEASE)
-    assert evidence_of(session, v1, other) == Evidence()
+    assert evidence_of(session, v1, other) == Standing()
     assert find_version(session, v1.id) == v1
 
 

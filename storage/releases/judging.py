@@ -1,0 +1,50 @@
+"""Carries out what people's choices decided about a version."""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Session
+
+from storage.database.enums import CHAMPION, GateVerdict
+from storage.errors import CanaryRefused
+from storage.releases.canaries import CANARY, end_canary
+from storage.releases.evidence import Contest, Decision
+from storage.releases.promotion import make_champion
+from storage.releases.versions import Version, id_of, moves_of, read_alias, settle_verdict
+from storage.settings.sections import ReleaseSettings
+
+CHOICES = "people's choices"
+"""Recorded as the mover of the champion if release.auto_promote follows what they decided."""
+
+
+def conclude(session: Session, contest: Contest, decision: Decision, settings: ReleaseSettings) -> bool:
+    """Do what people's choices decided: settle the verdict, end the canary, promote; return False if it was too late.
+
+    A version becomes the champion if its canary won, or with release.auto_promote unless it was champion before: then
+    somebody took it back. Raises AliasConflict or CanaryRefused if somebody moves the champion or ends the canary at
+    the same time.
+    """
+    version, canary = contest.rival.version, contest.rival.canary
+    champion = read_alias(session, version.personality_id)
+    if id_of(champion.version) != id_of(contest.champion):
+        return False  # what people chose counts anew against the new champion
+    if decision.verdict is GateVerdict.PASS and (canary or _is_automatic(session, version, settings)):
+        by, reason, overrides = CHOICES, decision.reason, False
+        if canary is not None:
+            by, overrides = CANARY, canary.overrides_gate
+            reason += f"; {canary.started_by} overrode the gate: {canary.start_reason}" if overrides else ""
+        make_champion(
+            session, version.personality_id, champion, version, by=by, reason=reason, overrides_gate=overrides
+        )
+    if canary is not None and not end_canary(
+        session, canary.id, decision.canary, by=CANARY, reason=decision.reason, numbers=contest.numbers
+    ):
+        raise CanaryRefused(f"the canary of {version.name} has already ended: nothing was changed")
+    if decision.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE:
+        return True
+    return settle_verdict(session, version, decision.verdict, contest.numbers | {"reason": decision.reason}) or bool(
+        canary
+    )
+
+
+def _is_automatic(session: Session, version: Version, settings: ReleaseSettings) -> bool:
+    return settings.auto_promote and not any(move.alias == CHAMPION for move in moves_of(session, version))
