@@ -32,6 +32,7 @@ LONE_PRECISION = 1.0
 HYPER_STEPS = 4
 NEWTON_STEPS = 25
 CONVERGED = 1e-4
+ROWS_AT_ONCE = 1_000
 HALVINGS = 0.5 ** np.arange(20)
 
 
@@ -223,8 +224,11 @@ class _Problem:
     def __init__(self, thumbs: Thumbs, choices: Choices, precision: Floats) -> None:
         # Sorted by voter, so that sums by voter are sums of runs: np.add.at would take longer than everything else.
         order = np.argsort(thumbs.voter, kind="stable")
-        self._x = np.ones((len(order), len(precision) + 1))
-        self._x[:, :-1] = thumbs.x[order]
+        self._x = np.empty((len(order), len(precision) + 1))
+        self._x[:, -1] = 1
+        for start in range(0, len(order), ROWS_AT_ONCE):  # what fits into the processor's cache is copied faster
+            rows = slice(start, start + ROWS_AT_ONCE)
+            self._x[rows, :-1] = thumbs.x[order[rows]]
         self._thumbs = Thumbs(self._x[:, :-1], thumbs.liked[order], thumbs.voter[order], thumbs.weight[order])
         self._voters, self._runs = np.unique(self._thumbs.voter, return_index=True)
         self._bent = np.empty_like(self._x)  # memory that is used again: asking for it takes as long as filling it

@@ -12,6 +12,8 @@ from storage.settings.sections import Settings
 from storage.taste.evidence import Opinion, TasteEvidence, read_taste_evidence, read_thumbs_on
 from storage.taste.learning import LearnedTaste, learn, learn_more, read_measures, read_taste_data
 
+MOST_ANSWERS = 1_000
+"""With new votes on more answers, as after days without the bot, everything is learned again."""
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -52,10 +54,9 @@ def _news(
 
     They do not if a clock went back.
     """
-    said = (
-        read_thumbs_on(session, personality_id, settings, reply_ids) if settings.privacy.learn_from_reactions else None
-    )
-    if said is None:
+    if not settings.privacy.learn_from_reactions or len(reply_ids) > MOST_ANSWERS:
+        return None
+    if (said := read_thumbs_on(session, personality_id, settings, reply_ids)) is None:
         return None
     before = {(one.reply_id, one.voter): one for one in known.evidence.opinions if one.reply_id in reply_ids}
     now = {(one.reply_id, one.voter): one for one in said}

@@ -127,6 +127,19 @@ class TestChoice:
         await place.ask("hi")
         assert len(engine.requests) == 1
 
+    async def test_a_vote_that_is_taken_back_is_unlearned_and_a_new_one_added(self, place, engine, env):
+        tastes = env.bot.services.tastes
+        answer = await place.ask("hi")
+        await place.bo.react(answer, "👍")
+        await env.settle()
+        assert len(tastes.of(1).data) == FEWEST + 1
+        await place.ada.react(answer, "👎")
+        await env.settle()
+        assert (len(tastes.of(1).data), tastes.of(1).data.voters) == (FEWEST + 2, 2)
+        await place.bo.unreact(answer, "👍")
+        await env.settle()
+        assert (len(tastes.of(1).data), tastes.of(1).data.voters) == (FEWEST + 1, 2)
+
     async def test_a_taste_that_predicts_badly_chooses_nothing(self, place, engine, env):
         tastes = env.bot.services.tastes
         tastes._known[1] = replace(tastes._known[1], taste=replace(tastes.of(1), evidence=0.9))

@@ -192,3 +192,12 @@ def test_nothing_is_added_once_the_operator_switches_it_off(
     known = learn_all(session, personality_id, EVERYONE)
     off = Settings(privacy=PrivacySettings(learn_from_reactions=False))
     assert len(learn_votes_on(session, personality_id, off, known, {replies[0]}).taste.data) == 0
+
+
+def test_votes_on_very_many_answers_are_learned_from_all_rows(
+    session: Session, personality_id: int, replies: list[int]
+) -> None:
+    known = learn_all(session, personality_id, EVERYONE)
+    vote_at(session, replies[27], CAROL, Vote.UP, later(40))
+    updated = learn_votes_on(session, personality_id, EVERYONE, known, set(range(100_000)))
+    assert equal(updated.taste.data, learn_all(session, personality_id, EVERYONE).taste.data)
