@@ -49,9 +49,9 @@ WELCOME = """\
 4. View the page as **grace**, the admin: `/model status`, then `/model train`. When the new version is ready, enter \
 `/model promote` with v1 and ask again. If you don't like it, enter `/model rollback`. `/model report` draws it all."""
 FOR_A_HANDFUL = """
--# A pair is one question with a better and a worse answer. A round needs two pairs. After ten votes it also ranks fresh \
-answers by what you like: see `/taste`. People decide about a new version by choosing between two answers; to promote it \
-before they have, use the options override and reason of `/model promote`."""
+-# A pair is one question with a better and a worse answer. A round needs two pairs. After ten votes it also ranks \
+fresh answers by what you like: see `/taste`. People decide about a new version by choosing between two answers; to \
+promote it before they have, use the options override and reason of `/model promote`."""
 FOR_A_COMMUNITY = """
 -# A simulated community has already voted on hundreds of answers; its members share one hidden taste. So start with \
 step 4: the first round takes about two minutes on two cores."""
