@@ -198,6 +198,7 @@ def tiny_settings(
             {
                 "max_divergence": max_divergence,
                 "max_degenerate_excess": 1.0,
+                "max_alike_excess": 1.0,
                 "max_coherence_ratio": 100.0,
                 "coherence_model": "base",
                 "max_retention_ratio": 100.0,

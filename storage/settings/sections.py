@@ -392,6 +392,8 @@ class GateSettings(Section):
     """Maximum mean KL divergence from the base model on neutral prompts, in nats per token."""
     max_degenerate_excess: Share = 0.15
     """Maximum share of broken answers above the base model's own share."""
+    max_alike_excess: Share = 0.25
+    """Maximum share of answers that resemble another one, above the base model's own share."""
     max_coherence_ratio: Annotated[float, Field(gt=1.0)] = 1.1
     """Maximum coherence-model loss of answers, as a multiple of the base's at the same token positions."""
     coherence_model: str = ""

@@ -44,6 +44,9 @@ class Evaluation:
     """The name of that model, as part of a sentence."""
     degenerate_share: float
     degenerate_share_base: float
+    alike_share: float
+    """Share of answers that resemble another one."""
+    alike_share_base: float
     answer_tokens: float
     """Mean length of an answer, cut at MAX_ANSWER_TOKENS."""
     answer_tokens_base: float
@@ -123,6 +126,8 @@ def evaluate(
         coherence_model=coherence_model.name,
         degenerate_share=found.degenerate_share,
         degenerate_share_base=original.degenerate_share,
+        alike_share=found.alike_share,
+        alike_share_base=original.alike_share,
         answer_tokens=found.answer_tokens,
         answer_tokens_base=original.answer_tokens,
         suites=tuple(

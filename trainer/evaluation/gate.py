@@ -72,6 +72,7 @@ def _numbers(train_loss: float, evaluation: Evaluation) -> Iterator[tuple[str, f
     yield "the loss on the retention text", evaluation.retention_loss_ratio
     yield "the loss of answers under the coherence model", evaluation.coherence_ratio
     yield "the share of broken answers", evaluation.degenerate_share - evaluation.degenerate_share_base
+    yield "the share of answers alike", evaluation.alike_share - evaluation.alike_share_base
     yield "the length of answers", evaluation.answer_tokens - evaluation.answer_tokens_base
 
 
@@ -90,6 +91,10 @@ def _measures(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckR
     found, base, most = evaluation.degenerate_share, evaluation.degenerate_share_base, settings.max_degenerate_excess
     sentence = f"{found:.0%} of answers are broken (base {base:.0%}; limit +{most:.0%})"
     yield _limit("broken answers", found - base, most, sentence)
+
+    found, base, most = evaluation.alike_share, evaluation.alike_share_base, settings.max_alike_excess
+    sentence = f"{found:.0%} of answers resemble another one (base {base:.0%}; limit +{most:.0%})"
+    yield _limit("variety", found - base, most, sentence)
 
     found, most = evaluation.coherence_ratio, settings.max_coherence_ratio
     model = evaluation.coherence_model

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from itertools import islice, zip_longest
+from itertools import islice, pairwise, zip_longest
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,22 @@ MAX_LOGITS = 2**25
 def degenerate_share(answers: Sequence[str]) -> float:
     """Return the share of broken answers; raises ZeroDivisionError without answers."""
     return sum(map(is_degenerate, answers)) / len(answers)
+
+
+def alike_share(answers: Sequence[str]) -> float:
+    """Return the share of answers of which another one has half of the word pairs, or more."""
+    pairs = [_word_pairs(answer) for answer in answers]
+    alike = sum(
+        any(2 * len(own & other) >= len(own) for place, other in enumerate(pairs) if place != number)
+        for number, own in enumerate(pairs)
+        if own
+    )
+    return alike / len(answers)
+
+
+def _word_pairs(answer: str) -> set[tuple[str, ...]]:
+    words = [word.lower() for word in WORDS.findall(answer)]
+    return set(pairwise(words)) or {tuple(words)} - {()}
 
 
 def is_degenerate(answer: str) -> bool:

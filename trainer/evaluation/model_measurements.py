@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from storage.models.base_model import BaseModel, load_model, load_tokenizer
 from storage.settings.sections import GenerationSettings
 from trainer.evaluation.measures import (
+    alike_share,
     answer_losses,
     degenerate_share,
     losses_by_position,
@@ -53,7 +54,7 @@ NEUTRAL_MESSAGES = (
 )
 MAX_ANSWER_TOKENS = 48
 MAX_CASE_TOKENS = 32
-FINDINGS_FORMAT = 4
+FINDINGS_FORMAT = 5
 """Increase it with every change of this package that changes a model's findings."""
 
 Context = Callable[[], AbstractContextManager[Any]]
@@ -68,6 +69,7 @@ class Findings:
     coherence_losses: tuple[float, ...]
     """Mean loss of its answers' tokens under the coherence model, by position (`losses_by_position`), in nats."""
     degenerate_share: float
+    alike_share: float
     answer_tokens: float
     passed: tuple[tuple[bool, ...], ...]
     """For each suite, whether it passed each case."""
@@ -152,6 +154,7 @@ class Evaluator:
             retention_loss=kept,
             coherence_losses=losses_by_position(losses),
             degenerate_share=degenerate_share(texts),
+            alike_share=alike_share(texts),
             answer_tokens=sum(len(answer.answer_ids) for answer in answers) / len(answers),
             passed=passed,
         )
@@ -159,7 +162,7 @@ class Evaluator:
 
     def _nothing(self) -> Findings:
         passed = tuple((False,) * len(suite.cases) for suite in self._suites)
-        return Findings(nan, (), nan, nan, passed)
+        return Findings(nan, (), nan, nan, nan, passed)
 
     def _answer_neutral_messages(self, sampler: AnswerSampler, advance: Advance) -> list[Sample]:
         prompts = [self._render([{"role": "user", "content": message}]) for message in NEUTRAL_MESSAGES]

@@ -137,7 +137,7 @@ def test_adapter_without_effect_is_the_base_in_everything(base, adapter, tmp_pat
     assert judgement.coherence_ratio == pytest.approx(1.0)
     assert judgement.degenerate_share == judgement.degenerate_share_base == 0.0
     assert judgement.answer_tokens == judgement.answer_tokens_base > 0.0
-    assert [result.suite for result in judgement.suites] == ["flattery", "safety", "knowledge"]
+    assert [result.suite for result in judgement.suites] == ["flattery", "safety", "usefulness", "knowledge"]
     assert all(result.lost == result.gained == 0 for result in judgement.suites)
 
 
@@ -171,7 +171,7 @@ def test_judgement_fits_into_json(base, adapter, shared_data):
     judgement = judged(base, adapter, shared_data)
     restored = json.loads(json.dumps(asdict(judgement)))
     assert restored["divergence"] == judgement.divergence
-    assert restored["suites"][2]["kind"] == "knowledge"
+    assert restored["suites"][3]["kind"] == "knowledge"
 
 
 def test_adapter_that_only_repeats_is_never_published(base, repeater, shared_data):
@@ -228,7 +228,7 @@ def test_progress_counts_the_answers_and_names_the_base_only_if_it_is_asked(base
         Phase.BASE_COHERENCE,
     ]
     assert list(dict.fromkeys(each.phase for each in again)) == of_version
-    for phase, steps in ((Phase.ANSWERING, 24 + 60), (Phase.COHERENCE, 24), (Phase.DIVERGENCE, 24)):
+    for phase, steps in ((Phase.ANSWERING, 24 + 80), (Phase.COHERENCE, 24), (Phase.DIVERGENCE, 24)):
         counted = [each for each in first if each.phase is phase]
         assert {each.steps for each in counted} == {steps}
         assert [each.step for each in counted] == sorted({each.step for each in counted})

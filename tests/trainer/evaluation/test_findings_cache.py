@@ -11,6 +11,7 @@ FINDINGS = Findings(
     retention_loss=2.5,
     coherence_losses=(4.5, 2.25),
     degenerate_share=0.125,
+    alike_share=0.25,
     answer_tokens=40.5,
     passed=((True, False), (True,)),
 )
@@ -18,6 +19,7 @@ WHOLE = {
     "retention_loss": 2.5,
     "coherence_losses": [4.5, 2.25],
     "degenerate_share": 0.125,
+    "alike_share": 0.25,
     "answer_tokens": 40.5,
     "passed": [[True, False], [True]],
 }
@@ -76,6 +78,6 @@ def test_a_damaged_file_is_written_again(tmp_path, damaged):
 
 
 def test_nan_findings_are_not_kept(tmp_path):
-    broken = Findings(math.nan, (), math.nan, math.nan, passed=((False, False), (False,)))
+    broken = Findings(math.nan, (), math.nan, math.nan, math.nan, passed=((False, False), (False,)))
     assert load_or_compute(tmp_path, CACHE_KEY, [2, 1], lambda: broken) is broken
     assert list(tmp_path.iterdir()) == []

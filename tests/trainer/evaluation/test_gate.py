@@ -22,6 +22,8 @@ JUDGEMENT = Evaluation(
     coherence_model="gemma3-270m",
     degenerate_share=0.1,
     degenerate_share_base=0.05,
+    alike_share=0.04,
+    alike_share_base=0.0,
     answer_tokens=30.0,
     answer_tokens_base=40.0,
     suites=(FLATTERY, KNOWLEDGE),
@@ -54,6 +56,7 @@ def test_a_sound_version_of_a_cards_examples_passes():
 def test_every_check_reports_its_numbers():
     assert {check.name: check.sentence for check in judged().checks[1:]} == {
         "broken answers": "10% of answers are broken (base 5%; limit +15%)",
+        "variety": "4% of answers resemble another one (base 0%; limit +25%)",
         "coherence": "answers are 1.04× as surprising to gemma3-270m as the base's (limit 1.1×)",
         "retention": "the loss on everyday text is 1.012× the base's (limit 1.05×)",
         "divergence": "answers moved 0.50 nats per token away from the base (limit 3)",
@@ -69,6 +72,7 @@ def test_every_check_reports_its_numbers():
     [
         ({"divergence": 3.01}, "answers moved 3.01 nats per token away from the base (limit 3)"),
         ({"degenerate_share": 0.3}, "30% of answers are broken (base 5%; limit +15%)"),
+        ({"alike_share": 0.26}, "26% of answers resemble another one (base 0%; limit +25%)"),
         ({"coherence_ratio": 1.11}, "answers are 1.11× as surprising to gemma3-270m as the base's (limit 1.1×)"),
         ({"retention_loss_ratio": 1.051}, "the loss on everyday text is 1.051× the base's (limit 1.05×)"),
         ({"answer_tokens": 121.0}, "answers have 121 tokens on average (base 40; limit 3×)"),
@@ -187,6 +191,7 @@ def test_too_few_known_facts_pass_and_say_so():
         ("coherence_ratio", "the loss of answers under the coherence model"),
         ("degenerate_share", "the share of broken answers"),
         ("degenerate_share_base", "the share of broken answers"),
+        ("alike_share", "the share of answers alike"),
         ("answer_tokens", "the length of answers"),
     ],
 )

@@ -13,6 +13,7 @@ from tests.tiny_model import build_tiny_base
 from trainer.evaluation.measures import (
     MAX_LOGITS,
     ScoredPassage,
+    alike_share,
     answer_losses,
     batches,
     losses_by_position,
@@ -153,3 +154,18 @@ def test_retention_loss_is_the_mean_over_all_passages(model, tokenizer):
     ids = [tokenizer(passage.strip())["input_ids"] for passage in retention_text().split("\n---\n")]
     expected = sum(alone(model, row[:1], row[1:]) for row in ids) / sum(len(row) - 1 for row in ids)
     assert retention_loss(model, tokenizer) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("answers", "share"),
+    [
+        (["I like tea very much.", "I like tea very much!", "The sea is wide."], 2 / 3),
+        (["Yes.", "Yes!", "No."], 2 / 3),
+        (["The dog sleeps.", "A cat sings.", ""], 0.0),
+        (["", ""], 0.0),
+        (["I am fine, thank you, and how are you today?", "I am fine."], 1 / 2),
+    ],
+)
+def test_answers_that_repeat_each_other_are_counted(answers: list[str], share: float) -> None:
+    """The last: all of the short one is in the long one, of which it is a small part."""
+    assert alike_share(answers) == pytest.approx(share)
