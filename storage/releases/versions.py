@@ -312,7 +312,9 @@ def ask_gate(session: Session, version: Version | None, *, override: bool, reaso
     if version is None or version.verdict is GateVerdict.PASS:
         return False
     if not override:
-        reasons = failed_checks(session, version) or ["people have not decided about it yet"]
+        reasons = failed_checks(session, version)
+        if version.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE and not reasons:
+            reasons.append("people have not decided about it yet")
         raise GateNotPassed(version.name, version.verdict, reasons)
     if not reason.strip():
         raise OverrideNeedsReason(version.name)
