@@ -498,7 +498,7 @@ def test_train_says_how_many_pairs_are_missing(reactune, seeded, revision):
     assert code == 0
     round_ = json.loads(out)
     assert round_["status"] == "skipped"
-    assert round_["reason"].startswith("2 pairs to learn from, 8 needed: suggest better answers")
+    assert round_["reason"].startswith("2 pairs to learn from, 8 needed: vote on answers")
 
 
 def test_ctrl_c_leaves_a_round_that_another_trainer_runs(reactune, settings, monkeypatch):

@@ -51,7 +51,7 @@ def test_a_community_gives_a_first_round_enough_to_learn_from(
     assert votes == ballots.total == sum(len(exchange.answers) for exchange, _ in answered)
     assert set(ballots.removed.values()) == {0}
     assert len({ballot.voter for found in ballots.by_reply.values() for ballot in found}) == MEMBERS
-    assert len(pair_siblings(replies, settings.pairs.min_probability)) >= 2 * settings.training.min_pairs
+    assert len(pair_siblings(replies)) >= 2 * settings.training.min_pairs
 
 
 def test_another_base_is_refused(database: Database, base: BaseModel) -> None:
