@@ -149,7 +149,7 @@ def test_a_newcomer_talks_rates_suggests_and_comes_back(demo: Demo, page: Page) 
     page.locator("#viewer-picker").select_option(label="grace")
     command(page, "/model status")
     expect(
-        page.get_by_text("2 or more (1 from answers to the same question, 1 from suggestions); a round needs 2").last
+        page.get_by_text("2 or more from people (1 from answers to the same question, 1 from suggestions)").last
     ).to_be_visible(timeout=ANSWER_MS)
 
     first, second = demo.rows(ReplyRow)

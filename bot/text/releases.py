@@ -127,7 +127,7 @@ def _next_round(status: model_status.ModelStatus, settings: Settings) -> str:
         "suggestions": pairs.suggestions,
     }
     parts = ", ".join(f"{number} from {source}" for source, number in sources.items() if number)
-    found = f"{pairs.total} or more of people ({parts})" if parts else "none of people yet"
+    found = f"{pairs.total} or more from people ({parts})" if parts else "none from people yet"
     return f"**Pairs:** {found}; a round needs {settings.training.min_pairs}. {_ranking(status, settings)}"
 
 

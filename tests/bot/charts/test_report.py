@@ -93,7 +93,7 @@ class TestTitles:
 
     def test_days_pairs_curve_and_gate_state_their_findings(self):
         assert days_words(A_FEW).title == "120 votes in 30 days, 75% up"
-        assert pairs_words(A_FEW).title == "Round 1: 28 pairs"
+        assert pairs_words(A_FEW).title == "Round 1: 35 pairs"
         assert curve_words(A_FEW).title == "Round 1: the loss fell"
         assert curve_words(curve(1.0, 2.0)).title == "Round 4: the loss rose"
         assert curve_words(curve(1.0)).title == "Round 4: the loss stayed"

@@ -82,7 +82,7 @@ class TestStatus:
         assert "**Champion:** base on tiny" in text
         assert "**Votes:** 1 on 1 answer\n" in text
         assert (
-            "**Pairs:** none of people yet; a round needs 8. The taste has 1 vote and needs 10 before it ranks answers."
+            "**Pairs:** none from people yet; a round needs 8. The taste has 1 vote and needs 10 before it ranks answers."
             in text
         )
         assert "Trainer:** not running; start it with `reactune trainer`" in text

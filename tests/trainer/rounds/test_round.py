@@ -610,6 +610,7 @@ def test_a_scheduled_round_without_anything_new_is_skipped(
     seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
     first = run(requested_by="schedule")
     assert first.status is RoundStatus.PUBLISHED
+    crown(database, versions(database)[0])
     again = run(requested_by="schedule")
     assert (again.status, again.reason) == (
         RoundStatus.SKIPPED,
