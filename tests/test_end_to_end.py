@@ -44,6 +44,7 @@ def settings(bundled_data) -> Settings:
             "REACTUNE_GENERATION__MAX_NEW_TOKENS": "12",
             "REACTUNE_TRAINING__MIN_PAIRS": "3",
             "REACTUNE_TRAINING__EPOCHS": "1",
+            "REACTUNE_TRAINING__MIN_STEPS": "2",
             "REACTUNE_MODEL__THREADS": "1",  # several test processes share the cores
             "REACTUNE_TRAINING__THREADS": "1",
             "REACTUNE_TRAINING__SCHEDULE": "",

@@ -73,8 +73,8 @@ def test_one_more_vote_never_takes_much_from_others_and_never_lowers_what_its_vo
     before = [*totals, 0.0]
     after = [total + weight * (i == whose) for i, total in enumerate(before)]
     for i, (old, new) in enumerate(zip(counted(before, max_share), counted(after, max_share), strict=True)):
-        # Of a hundred votes, the first vote of anybody else takes a third; later ones take less.
-        assert new >= old - 1e-9 if i == whose else new >= 0.65 * old
+        # The worst: of a hundred votes beside somebody who hardly voted, the first vote of a third person takes 0.47.
+        assert new >= old - 1e-9 if i == whose else new >= 0.5 * old
 
 
 # Steering the taste of a server
