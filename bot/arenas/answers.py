@@ -147,7 +147,7 @@ def reply_row(
 
 
 def _versions(session: Session, personality_id: int) -> tuple[list[Version | None], Rival | None]:
-    """Return champion, last-good and base, each once, and the champion's rival."""
+    """Return the champion, last-good, the base and the champion's rival, each once."""
     champion, last_good = (read_alias(session, personality_id, name).version for name in (CHAMPION, LAST_GOOD))
     ordered = {name_of(version): version for version in (champion, last_good, None)}
     return list(ordered.values()), find_rival(session, personality_id)

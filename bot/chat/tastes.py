@@ -29,7 +29,7 @@ class Tastes:
         self._known: dict[int, KnownTaste | None] = {}
         """By personality; None until it is learned."""
         self._stale: dict[int, set[int] | None] = {}
-        """By personality, the answers with new votes; None to learn everything again."""
+        """The answers with new votes, by personality; None means that everything must be learned again."""
         self._is_learning = False
         self._rests_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -48,7 +48,7 @@ class Tastes:
         self._watching = self._tasks.repeat(self.refresh, REFRESH_S, "learn tastes")
 
     def close(self) -> None:
-        """Forget everything, so that nothing is learned any more."""
+        """Stop learning, and forget all tastes."""
         self._stale.clear()
         self._known.clear()
         for waiting in (self._timer, self._watching):

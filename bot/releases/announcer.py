@@ -1,4 +1,4 @@
-"""Announcements of releases, and the messages that show the progress of rounds."""
+"""Announces releases, and shows the progress of rounds."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ def find_rival(session: Session, personality_id: int) -> Rival | None:
 
 
 def read_contest(session: Session, personality_id: int, settings: VoteSettings) -> Contest | None:
-    """Return the comparison that is under way, if there is one; nothing is written."""
+    """Return the current comparison, or None. This writes nothing."""
     rival = find_rival(session, personality_id)
     if rival is None:
         return None
@@ -181,7 +181,7 @@ def read_evidence(session: Session, version: Version, champion: Version | None, 
 
 
 def _comparisons(session: Session, version: Version, champion: Version | None) -> Iterator[_Choice]:
-    """Yield what people said of second answers in chat."""
+    """Yield people's choices between two answers in chat."""
     first, second = aliased(ReplyRow), aliased(ReplyRow)
     one_each = or_(
         and_(first.version_id == version.id, second.version_id.is_not_distinct_from(id_of(champion))),

@@ -339,7 +339,7 @@ class TrainingSettings(Section):
     learning_rate: Positive = 2e-4
     """Peak learning rate of AdamW."""
     epochs: Positive = 1.0
-    """Passes over the pairs; few pairs get more, up to `min_steps`."""
+    """Passes over the pairs; a few pairs get more, until there are `min_steps` steps."""
     min_steps: Annotated[int, Field(ge=0)] = 24
     """Minimum training steps, so that a few pairs are felt."""
     warmup_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
@@ -418,7 +418,7 @@ class ReleaseSettings(Section):
     canary_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
     """Share of answers with a blind second one while a canary runs."""
     canary_days: Annotated[float, Field(gt=0.0, le=36_500.0)] = 14.0
-    """Days after which a canary ends without a result."""
+    """Days after which an undecided canary ends."""
     announce_channel: Annotated[int, Field(ge=0)] = 0
     """ID of the channel where new champions are announced; 0: none."""
 

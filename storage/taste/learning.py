@@ -95,14 +95,14 @@ class TasteData:
 
 @dataclass(frozen=True)
 class Bettor:
-    """Bets on each vote before it is learned, by the model of the votes so far, against the rate of likes."""
+    """Bets on each vote before it is learned: the model of the votes so far against the share of 👍."""
 
     capital: Floats
     """What it has now with each of the stakes, (S,); it started with 1."""
     seen: int
     """Votes that it has bet on, or only learned from at the beginning."""
     fits_at: int
-    """How many votes it has seen when it fits its models again."""
+    """The number of votes after which it fits its models again."""
     with_measures: Posterior
     without: Posterior
 

@@ -279,7 +279,7 @@ MEASURES: tuple[Measure, ...] = (
 )
 
 REVISION = sha256("\n".join(measure.name for measure in MEASURES).encode()).hexdigest()[:12]
-"""It changes with the set of measures, so numbers of different sets are never mixed."""
+"""A different set of measures has a different revision, so their numbers are never mixed."""
 
 
 def measure_style(answer: str) -> list[float]:

@@ -1,4 +1,4 @@
-"""Turns votes and corrections into preference pairs of one prompt each. Pure: no database, no files, no model."""
+"""Turns votes, choices and corrections into preference pairs. Pure: no database, no files, no model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from itertools import product
-from typing import Any, TypeVar
+from typing import Any
 
 from storage.database.enums import NOBODY, PairSource
 from storage.members import Pseudonym
@@ -15,8 +15,6 @@ from storage.taste.evidence import Preference
 from storage.training.evidence import RatedReply, WrittenCorrection
 from storage.votes.votes import Vote
 from trainer.evaluation.measures import is_degenerate
-
-T = TypeVar("T")
 
 CORRECTION_WEIGHT = 1.0
 CORRECTED_SAMPLE_WEIGHT = 0.5
@@ -90,7 +88,7 @@ class RoundFeedback:
     def by_prompt(self) -> list[RoundFeedback]:
         """Return the feedback on the answers to each prompt."""
         prompt_of = {reply.id: reply.prompt for reply in self.replies}
-        answers = _by_prompt(self.replies)
+        answers = group_by_prompt(self.replies)
         corrections, choices = defaultdict(list), defaultdict(list)
         for correction in self.corrections:
             corrections[prompt_of.get(correction.reply_id)].append(correction)
@@ -130,7 +128,7 @@ def pair_corrections(replies: Iterable[RatedReply], corrections: Iterable[Writte
     2406.00888).
     """
     by_id = {reply.id: reply for reply in replies}
-    by_prompt = _by_prompt(by_id.values())
+    by_prompt = group_by_prompt(by_id.values())
     return [
         pair
         for correction, corrected in _weightiest(corrections, by_id)
@@ -210,7 +208,7 @@ def pair_siblings(replies: Iterable[RatedReply]) -> list[Pair]:
     because nobody saw them.
     """
     shown = [reply for reply in replies if not reply.is_sample]
-    return [pair for answers in _by_prompt(shown).values() for pair in _most_certain(answers)]
+    return [pair for answers in group_by_prompt(shown).values() for pair in _most_certain(answers)]
 
 
 def _most_certain(answers: Sequence[RatedReply]) -> list[Pair]:
@@ -295,7 +293,7 @@ def _quadrature() -> tuple[Any, Any]:
     return (points + 1) / 2, weights / 2
 
 
-def _by_prompt(replies: Iterable[RatedReply]) -> dict[str, list[RatedReply]]:
+def group_by_prompt(replies: Iterable[RatedReply]) -> dict[str, list[RatedReply]]:
     by_prompt = defaultdict(list)
     for reply in replies:
         by_prompt[reply.prompt].append(reply)

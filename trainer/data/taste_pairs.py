@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from storage.database.enums import PairSource
 from storage.taste.learning import LearnedTaste, style_of
 from storage.training.evidence import RatedReply
-from trainer.data.pairs import Pair, side_of
+from trainer.data.pairs import Pair, group_by_prompt, side_of
 from trainer.evaluation.measures import is_degenerate
 
 
@@ -17,15 +18,14 @@ def rank_by_taste(answers: Sequence[RatedReply], taste: LearnedTaste, min_probab
 
     A pair weighs 2P - 1: what is unsure teaches nothing.
     """
-    by_prompt: dict[str, list[RatedReply]] = defaultdict(list)
-    for answer in answers:
-        by_prompt[answer.prompt].append(answer)
-    rivals = [_rivals(of_prompt, taste) for of_prompt in by_prompt.values()]
+    style = style_of([answer.answer for answer in answers])
+    utility = dict(zip((answer.id for answer in answers), taste.posterior.score(style).tolist(), strict=True))
+    row = {answer.id: style[place] for place, answer in enumerate(answers)}
+    rivals = [_rivals(of_prompt, utility) for of_prompt in group_by_prompt(answers).values()]
     found = [(best, worst) for best, worst in filter(None, rivals) if best.answer != worst.answer]
     if not found:
         return []
-    best, worst = (style_of([pair[side].answer for pair in found]) for side in (0, 1))
-    sure = taste.posterior.p_better(best, worst).tolist()
+    best, worst = (np.array([row[pair[side].id] for pair in found]) for side in (0, 1))
     return [
         Pair(
             prompt=better.prompt,
@@ -35,17 +35,16 @@ def rank_by_taste(answers: Sequence[RatedReply], taste: LearnedTaste, min_probab
             weight=2 * probability - 1,
             backers=(),
         )
-        for (better, worse), probability in zip(found, sure, strict=True)
+        for (better, worse), probability in zip(found, taste.posterior.p_better(best, worst).tolist(), strict=True)
         if probability >= min_probability
     ]
 
 
-def _rivals(answers: Sequence[RatedReply], taste: LearnedTaste) -> tuple[RatedReply, RatedReply] | None:
+def _rivals(answers: Sequence[RatedReply], utility: Mapping[int, float]) -> tuple[RatedReply, RatedReply] | None:
     """Return the best answer that is not broken, and the worst of all."""
-    utility = dict(zip(answers, taste.score([answer.answer for answer in answers]).tolist(), strict=True))
+
+    def rank(answer: RatedReply) -> tuple[float, int]:
+        return utility[answer.id], answer.id
+
     sound = [answer for answer in answers if not is_degenerate(answer.answer)]
-    if not sound:
-        return None
-    return max(sound, key=lambda answer: (utility[answer], answer.id)), min(
-        answers, key=lambda answer: (utility[answer], answer.id)
-    )
+    return (max(sound, key=rank), min(answers, key=rank)) if sound else None

@@ -136,7 +136,7 @@ SFT = Recipe("sft", "example answer", "demonstration.learning_rate", demonstrati
 
 
 def for_so_many(examples: int, settings: TrainingSettings) -> TrainingSettings:
-    """Return the settings with enough passes for `min_steps` steps, and no warm-up of less than a step."""
+    """Return the settings with enough passes for `min_steps` steps; a warm-up shorter than a step is left out."""
     passes = max(settings.epochs, settings.min_steps * settings.batch_size / examples)
     steps = passes * examples / settings.batch_size
     warmup = settings.warmup_share if settings.warmup_share * steps >= 1 else 0.0
