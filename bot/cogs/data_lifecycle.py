@@ -94,11 +94,11 @@ class DataLifecycle(BotCog):
     # What is old
 
     async def _prune(self) -> None:
-        before = retention.keeps_until(self.services.settings.privacy)
-        if before is None or not self.services.shards.lead:
+        expiry = retention.read_expiry(self.services.settings.privacy)
+        if expiry is None or not self.services.shards.lead:
             return
-        departed = await self._complete_departures(before)
-        pruned = await self._prune_replies(before) + await self._prune_rest(before)
+        departed = await self._complete_departures(expiry.before)
+        pruned = await self._prune_replies(expiry) + await self._prune_rest(expiry.before)
         log.info(
             "Retention clean-up deleted %s, %s, %s, %s, %s, and the data of %s.",
             count(pruned.replies, "answer"),
@@ -109,10 +109,10 @@ class DataLifecycle(BotCog):
             count(departed, "departed member or server", "departed members and servers"),
         )
 
-    async def _prune_replies(self, before: datetime) -> retention.Pruned:
+    async def _prune_replies(self, expiry: retention.Expiry) -> retention.Pruned:
         total = retention.Pruned()
-        while due := await self.services.database.read(retention.past_replies, before):
-            total += await self.services.database.run(retention.prune_replies, before, due)
+        while due := await self.services.database.read(retention.past_replies, expiry):
+            total += await self.services.database.run(retention.prune_replies, expiry, due)
             await asyncio.sleep(PAUSE_S)
         return total
 

@@ -21,6 +21,7 @@ from storage.members import greet, take_back_greeting
 from storage.privacy.consent import give_consent
 from storage.privacy.erasure import Deletion, delete_member
 from storage.privacy.member_data import MemberDataSummary, summarize_member_data
+from storage.privacy.retention import LONGEST_WAIT
 from storage.settings.sections import PrivacySettings
 from storage.wording import count
 
@@ -70,9 +71,15 @@ def describe_retention(settings: PrivacySettings) -> str:
         return "It is kept until you delete it."
     days = count(settings.retention_days, "day")
     return (
-        f"Answers that no version was trained on are deleted after {days}, and the rest of your data {days} after you "
-        "leave the server."
+        f"Answers are deleted after {days}. Those with votes or suggestions are kept for at most "
+        f"{_longest(settings.retention_days)}, so that I can learn from them, and longer if a version was trained on "
+        f"them. The rest of your data is deleted {days} after you leave the server."
     )
+
+
+def _longest(retention_days: float) -> str:
+    """Return how long answers are kept from which the bot still learns, in words."""
+    return count(max(retention_days, LONGEST_WAIT.days), "day")
 
 
 def _describe_choice(data: MemberDataSummary) -> str:
@@ -174,7 +181,10 @@ def report_lines(report: PrivacyReport) -> list[str]:
     lines = [f"Discord's permission to train on messages: {permission}."]
     if report.retention_days:
         days, past = count(report.retention_days, "day"), count(report.past_retention, "answer")
-        lines.append(f"Answers that no version was trained on are deleted after {days}; {past} to delete now.")
+        lines.append(
+            f"Answers that no version was trained on are deleted after {days}, those with votes or suggestions after "
+            f"{_longest(report.retention_days)}; {past} to delete now."
+        )
     else:
         lines.append("Nothing is deleted by age.")
     for basis, ages in report.answers.items():

@@ -13,7 +13,7 @@ from storage.backups.backup import last_backup
 from storage.database.columns import utc_now
 from storage.database.tables import HeartbeatRow, ReplyRow
 from storage.knowledge.vectors import has_pgvector
-from storage.privacy.retention import count_past, keeps_until
+from storage.privacy.retention import LONGEST_WAIT, count_past, read_expiry
 from storage.runtime.processes import TRAINER, live_processes
 from storage.settings.sections import DatabaseSettings, Settings
 from storage.wording import count
@@ -53,13 +53,15 @@ def check_backups(settings: Settings) -> str:
 
 
 def check_retention(settings: Settings) -> str:
-    before = keeps_until(settings.privacy)
-    if before is None:
+    expiry = read_expiry(settings.privacy)
+    if expiry is None:
         return "data is kept until members delete it (privacy.retention_days = 0)"
     with reading(settings) as session:
-        past = count_past(session, before)
+        past = count_past(session, expiry)
     due = f"; the bot will delete {count(past, 'answer')} within a day" if past else ""
-    return f"data not used for training is deleted after {settings.privacy.retention_days:g} days{due}"
+    days = settings.privacy.retention_days
+    longest = max(days, LONGEST_WAIT.days)
+    return f"answers are deleted after {days:g} days, those with votes or suggestions after {longest:g}{due}"
 
 
 def check_trainer(settings: Settings) -> str:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from storage.database import tables
 from storage.database.rows import count_rows
 from storage.privacy.erasure import names_of
-from storage.privacy.retention import count_past, keeps_until
+from storage.privacy.retention import count_past, read_expiry
 from storage.settings.sections import PrivacySettings
 
 NO_BASIS = "none"
@@ -64,14 +64,14 @@ class PrivacyReport:
 
 
 def report_privacy(session: Session, settings: PrivacySettings, now: datetime) -> PrivacyReport:
-    before = keeps_until(settings)
+    expiry = read_expiry(settings)
     rows = {table.__tablename__: count_rows(session, select(table)) for table in TABLES}
     return PrivacyReport(
         discord_training_permission=settings.discord_training_permission,
         retention_days=settings.retention_days,
         answers=_by_basis_and_age(session, now),
         rows=rows,
-        past_retention=count_past(session, before) if before else 0,
+        past_retention=count_past(session, expiry) if expiry else 0,
         consents=rows[tables.ConsentRow.__tablename__],
         erasures=rows[tables.ErasureRow.__tablename__],
         departures=rows[tables.DepartureRow.__tablename__],

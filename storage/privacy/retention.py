@@ -13,14 +13,14 @@ from sqlalchemy.orm import Session
 from storage.conversations.memory import drop_summaries
 from storage.database import tables
 from storage.database.columns import utc_now
-from storage.database.enums import NOBODY, ArenaStatus, Basis, GateVerdict, RoundStatus
+from storage.database.enums import NOBODY, ArenaStatus, Basis, RoundStatus
 from storage.database.rows import changed_rows, count_rows, read_all
 from storage.personalities.personalities import lock_personalities
 from storage.privacy.erasure import Deletion, erase_guild, erase_member_in
 from storage.settings.sections import PrivacySettings
 
 LONGEST_WAIT = timedelta(days=182)
-"""How long a version's comparisons are kept while it waits for more."""
+"""How long answers are kept from which the bot still learns: a small server needs months for enough votes."""
 BATCH = 100
 """Answers deleted in one transaction: few enough that no vote waits for them."""
 
@@ -41,17 +41,30 @@ class Pruned:
         return Pruned(*map(operator.add, astuple(self), astuple(other)))
 
 
-def keeps_until(settings: PrivacySettings) -> datetime | None:
-    """Return the moment before which data is deleted unless a version was trained on it; None to keep everything."""
-    return utc_now() - timedelta(days=settings.retention_days) if settings.retention_days else None
+@dataclass(frozen=True)
+class Expiry:
+    """The moments before which data is deleted unless a version was trained on it."""
+
+    before: datetime
+    feedback_before: datetime
+    """For answers that people compared or corrected, and for those that they voted on if votes teach."""
+    votes_teach: bool
 
 
-def is_past(before: datetime) -> ColumnElement[bool]:
+def read_expiry(settings: PrivacySettings) -> Expiry | None:
+    """Return what is too old to keep now; None to keep everything."""
+    if not settings.retention_days:
+        return None
+    kept = timedelta(days=settings.retention_days)
+    now = utc_now()
+    return Expiry(now - kept, now - max(kept, LONGEST_WAIT), settings.learn_from_reactions)
+
+
+def is_past(expiry: Expiry) -> ColumnElement[bool]:
     """Select the answers whose retention time is over.
 
-    Kept are answers in the manifest of a version or of a running round, answers of open arenas, answers that people
-    compared while a version waits for their choices, and everything said outside Discord, which is no Discord member's
-    data.
+    Kept are answers in the manifest of a version or of a running round, answers of open arenas, younger answers from
+    which the bot still learns, and everything said outside Discord, which is no Discord member's data.
     """
     rounds, pairs, replies = tables.RoundRow, tables.RoundPairRow, tables.ReplyRow
     corrections, arenas, arena_answers = tables.CorrectionRow, tables.ArenaRow, tables.ArenaAnswerRow
@@ -77,43 +90,39 @@ def is_past(before: datetime) -> ColumnElement[bool]:
         )
     )
     return and_(
-        replies.created_at < before,
+        replies.created_at < expiry.before,
         or_(replies.basis.is_(None), replies.basis != Basis.LOCAL),
         ~in_a_pair.exists(),
         ~corrected.exists(),
         ~in_open_arena.exists(),
-        ~_is_evidence(),
+        or_(replies.created_at < expiry.feedback_before, ~_has_feedback(expiry)),
     )
 
 
-def _is_evidence() -> ColumnElement[bool]:
-    """Select the compared answers that may still decide about a version, at most for half a year."""
-    versions, comparisons, replies = tables.VersionRow, tables.ComparisonRow, tables.ReplyRow
-    waiting = select(versions.id).where(
-        versions.personality_id == replies.personality_id,
-        versions.verdict == GateVerdict.NOT_ENOUGH_EVIDENCE,
-        versions.withdrawn_at.is_(None),
-        versions.created_at <= replies.created_at,
-        versions.created_at > utc_now() - LONGEST_WAIT,
-    )
-    said = select(comparisons.user_id).where(
+def _has_feedback(expiry: Expiry) -> ColumnElement[bool]:
+    """Select the answers that people compared or corrected, or voted on if votes teach."""
+    replies, comparisons, corrections = tables.ReplyRow, tables.ComparisonRow, tables.CorrectionRow
+    compared = select(comparisons.user_id).where(
         or_(comparisons.first_id == replies.id, comparisons.second_id == replies.id)
     )
+    corrected = select(corrections.id).where(corrections.reply_id == replies.id, corrections.withdrawn_at.is_(None))
     in_arena = select(tables.ArenaAnswerRow.arena_id).where(tables.ArenaAnswerRow.reply_id == replies.id)
-    return and_(waiting.exists(), or_(said.exists(), in_arena.exists()))
+    voted = select(tables.VoteEventRow.id).where(tables.VoteEventRow.reply_id == replies.id)
+    teaching = (compared, corrected, in_arena, *([voted] if expiry.votes_teach else []))
+    return or_(*(found.exists() for found in teaching))
 
 
-def past_replies(session: Session, before: datetime, limit: int = BATCH) -> list[int]:
+def past_replies(session: Session, expiry: Expiry, limit: int = BATCH) -> list[int]:
     """Return the ids of the oldest answers whose retention time is over; the query locks nothing."""
     ids = select(tables.ReplyRow.id)
-    return list(session.scalars(ids.where(is_past(before)).order_by(tables.ReplyRow.id).limit(limit)))
+    return list(session.scalars(ids.where(is_past(expiry)).order_by(tables.ReplyRow.id).limit(limit)))
 
 
-def prune_replies(session: Session, before: datetime, reply_ids: Collection[int]) -> Pruned:
+def prune_replies(session: Session, expiry: Expiry, reply_ids: Collection[int]) -> Pruned:
     """Delete those of the answers that may still be deleted, with their votes, corrections and messages."""
     lock_personalities(session)  # a round that is being planned could otherwise list deleted answers
     replies = tables.ReplyRow
-    ids = session.scalars(select(replies.id).where(replies.id.in_(reply_ids), is_past(before))).all()
+    ids = session.scalars(select(replies.id).where(replies.id.in_(reply_ids), is_past(expiry))).all()
     votes, corrections = (
         count_rows(session, select(table.id).where(table.reply_id.in_(ids)))
         for table in (tables.VoteEventRow, tables.CorrectionRow)
@@ -137,9 +146,9 @@ def prune_rest(session: Session, before: datetime) -> Pruned:
     return Pruned(summaries=summaries, memberships=changed_rows(deleted))
 
 
-def count_past(session: Session, before: datetime) -> int:
+def count_past(session: Session, expiry: Expiry) -> int:
     """Count the answers whose retention time is over and that still exist."""
-    return count_rows(session, select(tables.ReplyRow.id).where(is_past(before)))
+    return count_rows(session, select(tables.ReplyRow.id).where(is_past(expiry)))
 
 
 @dataclass(frozen=True)

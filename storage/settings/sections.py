@@ -525,7 +525,7 @@ class PrivacySettings(Section):
     consent: Annotated[Literal["opt_in"], BeforeValidator(_only_opt_in)] = "opt_in"
     """Whose live messages can be used for training. "opt_in", members who agreed, is the only accepted value."""
     retention_days: Days = 30.0
-    """Days to keep data not used for training, and data of departed members and servers; 0: forever."""
+    """Days to keep answers without votes, and data of departed members and servers; 0: forever."""
     withdraw_adapters: Literal["keep", "when_replaced"] = "keep"
     """Files of versions trained on since-deleted data: "keep", or remove them "when_replaced"."""
 

@@ -113,8 +113,9 @@ class TestPrivacy:
 
     async def test_show_counts_what_is_stored_and_says_how_long(self, place):
         nothing = (await place.bo.slash(place.channel, "privacy show")).response.content
-        assert nothing.startswith("I store nothing about you. Answers that no version was trained on are deleted after")
-        assert "after 30 days, and the rest of your data 30 days after you leave the server." in nothing
+        assert nothing.startswith("I store nothing about you. Answers are deleted after 30 days.")
+        assert "Those with votes or suggestions are kept for at most 182 days" in nothing
+        assert "deleted 30 days after you leave the server." in nothing
         answer = await place.ask("hi")
         await place.ada.react(answer, "👍")
         await place.ada.slash(place.channel, "me remember", note="likes tea")

@@ -1,7 +1,8 @@
-"""Data that no version was trained on is deleted after the retention time; other data never is."""
+"""Data is deleted after the retention time, unless a version was trained on it or the bot still learns from it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -14,8 +15,8 @@ from sqlalchemy.orm import Session
 from storage.conversations.memory import Memory, add_note, read_memory, write_summary
 from storage.database.columns import utc_now
 from storage.database.database import Database
-from storage.database.enums import ArenaStatus, Basis, GateVerdict, PairSource, RoundStatus, Split
-from storage.database.tables import AlertRow, ArenaAnswerRow, ArenaRow, ConversationRow, MemberRow, ReplyRow, VersionRow
+from storage.database.enums import ArenaStatus, Basis, PairSource, RoundStatus, Split
+from storage.database.tables import AlertRow, ArenaAnswerRow, ArenaRow, ConversationRow, MemberRow, ReplyRow
 from storage.insights.privacy_report import report_privacy
 from storage.members import note_members
 from storage.operations.alerts import EVERYBODY, AlertKind, record_alerts
@@ -24,15 +25,16 @@ from storage.privacy.consent import give_consent
 from storage.privacy.erasure import delete_member
 from storage.privacy.member_data import export_member, summarize_member_data
 from storage.privacy.retention import (
+    LONGEST_WAIT,
+    Expiry,
     Pruned,
     count_past,
-    keeps_until,
     note_departure,
     past_replies,
     prune_replies,
     prune_rest,
+    read_expiry,
 )
-from storage.releases.versions import register
 from storage.settings.sections import PrivacySettings
 from storage.training.rounds import ManifestPair, claim_round, finish_round, request_round, set_manifest
 from storage.votes.arenas import prepare_arena
@@ -41,11 +43,12 @@ from storage.votes.votes import Vote
 from tests.seeding import ALICE, BOB, CHANNEL, add_correction, add_reply, ask_twice, vote
 from tests.storage.privacy.test_consent import train_on
 
-KEPT_DAYS = PrivacySettings().retention_days
+PRIVACY = PrivacySettings()
+KEPT_DAYS = PRIVACY.retention_days
 
 
 class Old(NamedTuple):
-    """An answer, and possible reasons to keep it."""
+    """An answer with a vote and a correction, and other reasons to keep it."""
 
     days: float
     basis: Basis | None
@@ -57,12 +60,12 @@ class Old(NamedTuple):
     def goes(self) -> bool:
         lasting = self.named_by in (RoundStatus.PUBLISHED, RoundStatus.RUNNING)
         is_open = self.arena in (ArenaStatus.PREPARING, ArenaStatus.OPEN)
-        return self.days > KEPT_DAYS and self.basis is not Basis.LOCAL and not lasting and not is_open
+        return self.days > LONGEST_WAIT.days and self.basis is not Basis.LOCAL and not lasting and not is_open
 
 
 ANSWERS = st.builds(
     Old,
-    days=st.sampled_from([0, KEPT_DAYS - 1, KEPT_DAYS + 1, 400]),
+    days=st.sampled_from([0, KEPT_DAYS + 1, LONGEST_WAIT.days - 1, LONGEST_WAIT.days + 1]),
     basis=st.sampled_from([None, *Basis]),
     named_by=st.sampled_from([None, RoundStatus.PUBLISHED, RoundStatus.REJECTED, RoundStatus.RUNNING]),
     link=st.sampled_from(["chosen", "rejected", "correction"]),
@@ -116,12 +119,17 @@ def name(session: Session, reply_id: int, correction: int, old: Old) -> None:
         finish_round(session, round_.id, old.named_by, "")
 
 
-def prune_all(session: Session) -> Pruned:
-    before = keeps_until(PrivacySettings())
-    assert before is not None
+def expiry_now(privacy: PrivacySettings = PRIVACY) -> Expiry:
+    expiry = read_expiry(privacy)
+    assert expiry is not None
+    return expiry
+
+
+def prune_all(session: Session, privacy: PrivacySettings = PRIVACY) -> Pruned:
+    expiry = expiry_now(privacy)
     total = Pruned()
-    while due := past_replies(session, before, limit=2):
-        total += prune_replies(session, before, due)
+    while due := past_replies(session, expiry, limit=2):
+        total += prune_replies(session, expiry, due)
     session.expire_all()
     return total
 
@@ -132,7 +140,7 @@ def test_old_data_is_deleted_except_what_a_version_was_trained_on(session: Sessi
     undo = session.begin_nested()
     ids = [put(session, old) for old in answers]
     gone = {id_ for id_, old in zip(ids, answers, strict=True) if old.goes}
-    assert count_past(session, utc_now() - timedelta(days=KEPT_DAYS)) == len(gone)
+    assert count_past(session, expiry_now()) == len(gone)
     pruned = prune_all(session)
     assert (pruned.replies, pruned.votes, pruned.corrections) == (len(gone),) * 3
     assert set(session.scalars(select(ReplyRow.id))) == set(ids) - gone
@@ -152,48 +160,64 @@ def test_answers_that_a_round_listed_in_the_meantime_are_kept(session: Session) 
     hers, other = add_reply(session, basis=None), add_reply(session, basis=None)
     for reply_id in (hers, other):
         age(session, reply_id, 100)
-    before = utc_now() - timedelta(days=KEPT_DAYS)
-    due = past_replies(session, before)
+    expiry = expiry_now()
+    due = past_replies(session, expiry)
     train_on(session, [(hers, None, None)])
-    assert prune_replies(session, before, due).replies == 1
+    assert prune_replies(session, expiry, due).replies == 1
     assert session.scalars(select(ReplyRow.id)).all() == [hers]
 
 
+def voted(session: Session) -> list[int]:
+    reply_id = add_reply(session, basis=None)
+    vote(session, reply_id, ALICE, Vote.UP)
+    return [reply_id]
+
+
+def corrected(session: Session) -> list[int]:
+    reply_id = add_reply(session, basis=None)
+    add_correction(session, reply_id, "better")
+    return [reply_id]
+
+
+def compared(session: Session) -> list[int]:
+    replies = ask_twice(session, None, None, basis=None)
+    compare(session, *replies, ALICE, Better.FIRST)
+    return list(replies)
+
+
+def without_feedback(session: Session) -> list[int]:
+    return list(ask_twice(session, None, None, basis=None))
+
+
 @pytest.mark.parametrize(
-    ("verdict", "made_days_ago", "kept"),
+    ("answers", "votes_teach", "days"),
     [
-        (GateVerdict.NOT_ENOUGH_EVIDENCE, 170, True),
-        (GateVerdict.NOT_ENOUGH_EVIDENCE, 190, False),
-        (GateVerdict.NOT_ENOUGH_EVIDENCE, 10, False),  # it could not be compared then
-        (GateVerdict.PASS, 170, False),
+        (voted, True, LONGEST_WAIT.days),
+        (voted, False, KEPT_DAYS),
+        (corrected, False, LONGEST_WAIT.days),
+        (compared, False, LONGEST_WAIT.days),
+        (without_feedback, True, KEPT_DAYS),
     ],
 )
-def test_comparisons_are_kept_while_a_version_waits_for_more_but_not_for_ever(
-    session: Session, verdict: GateVerdict, made_days_ago: float, kept: bool
+def test_answers_from_which_the_bot_learns_wait_longer_but_not_for_ever(
+    session: Session, answers: Callable[[Session], list[int]], votes_teach: bool, days: float
 ) -> None:
-    version = register(
-        session,
-        ensure_personality(session),
-        digest="d" * 64,
-        base_name="tiny",
-        base_revision="r",
-        parent_id=None,
-        round_id=None,
-        metrics={},
-        verdict=verdict,
-    )
-    made_at = utc_now() - timedelta(days=made_days_ago)
-    session.execute(update(VersionRow).values(created_at=made_at))
-    compared = ask_twice(session, version, None, basis=None)
-    compare(session, *compared, ALICE, Better.FIRST)
-    for reply_id in (*compared, *ask_twice(session, version, None, basis=None)):
-        age(session, reply_id, KEPT_DAYS + 1)
-    prune_all(session)
-    assert list(session.scalars(select(ReplyRow.id))) == (list(compared) if kept else [])
+    younger, older = answers(session), answers(session)
+    for reply_ids, difference in ((younger, -1), (older, 1)):
+        for reply_id in reply_ids:
+            age(session, reply_id, days + difference)
+    prune_all(session, PrivacySettings(learn_from_reactions=votes_teach))
+    assert list(session.scalars(select(ReplyRow.id))) == younger
+
+
+def test_whoever_keeps_everything_longer_keeps_what_teaches_as_long(session: Session) -> None:
+    [kept] = voted(session)
+    age(session, kept, 300)
+    assert prune_all(session, PrivacySettings(retention_days=365)) == Pruned()
 
 
 def test_without_a_retention_limit_nothing_is_deleted() -> None:
-    assert keeps_until(PrivacySettings(retention_days=0)) is None
+    assert read_expiry(PrivacySettings(retention_days=0)) is None
 
 
 def test_old_summaries_and_join_dates_without_votes_are_deleted(session: Session) -> None:
@@ -233,7 +257,7 @@ def filled(session: Session) -> Session:
     """ALICE asked twice, once beside BOB; she voted, suggested, and wrote a note."""
     own = add_reply(session, prompt="secret of alice", speakers=[ALICE], guild_id=1, basis=None)
     shared = add_reply(session, prompt="secret of bob", speakers=[ALICE, BOB], author_id=BOB, guild_id=1, basis=None)
-    age(session, shared, 100)
+    age(session, shared, 200)
     vote(session, own, ALICE, Vote.UP)
     vote(session, own, ALICE, Vote.UP, added=False)
     add_correction(session, shared, "better of alice", author_id=ALICE)
@@ -247,7 +271,7 @@ def test_stored_data_of_a_member_is_counted(filled: Session) -> None:
     found = summarize_member_data(filled, ALICE)
     assert (found.answers, found.votes, found.suggestions, found.notes, found.documents) == (2, 1, 1, 1, 0)
     assert found.oldest is not None
-    assert (utc_now() - found.oldest).days == 100
+    assert (utc_now() - found.oldest).days == 200
     assert found.consents_since is not None
     assert summarize_member_data(filled, 999).oldest is None
 
