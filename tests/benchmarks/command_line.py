@@ -71,15 +71,18 @@ def bench_few(
 @bench.command("server")
 def bench_server(
     *,
-    profile: Annotated[str, typer.Option(help="small (10 members), medium (40) or large (200).")] = "small",
+    profile: Annotated[
+        str, typer.Option(help="small (10 members), medium (40), large (200) or module:object.")
+    ] = "small",
     taste: Annotated[str, typer.Option(help=f"What members like: {', '.join(TASTES)} or module:function.")] = "warm",
     weeks: Annotated[int, typer.Option(min=1, help="Simulated weeks.")] = 8,
     seeds: Annotated[int, typer.Option(min=1, help="Servers to simulate.")] = 12,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first server.")] = 0,
+    real: Annotated[bool, typer.Option("--real", help="Answer and train with the model: hours.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Simulate small servers for months, with a stand-in for the model. Takes about 15 seconds a server and month."""
-    _run("server", as_json, profile=profile, taste=taste, weeks=weeks, seeds=seeds, seed=seed)
+    """Simulate small servers for months, with a stand-in for the model. Takes about 10 seconds a server and month."""
+    _run("server", as_json, profile=profile, taste=taste, weeks=weeks, seeds=seeds, seed=seed, real=real)
 
 
 @bench.command("demonstration")

@@ -1,37 +1,64 @@
-"""A small server in weeks: what the loop must do there, with a stand-in for the policy."""
+"""A small server in weeks: what the loop must do there, with a stand-in for the model."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from tests.benchmarks.server import Life, Profile, live, profile_of, summary_of
+from bot.demo.community import warm
+from tests.benchmarks.server import Life, Profile, UnknownProfile, live, profile_of, summary_of
+
+VILLAGE = replace(profile_of("small", "warm"), members=4, answers_per_week=33)
+"""Five votes a week."""
 
 
 def test_a_small_server_gets_a_version_that_people_prefer_within_weeks() -> None:
     """Ten members, 40 votes a week, mostly 👍, and nobody opted in."""
-    life = live(profile_of("small", "question"), weeks=6, seed=1)
+    life = live(profile_of("small", "question"), weeks=4, seed=1)
     assert life.ready_week is not None
     assert life.promotions >= 1
     assert life.harmful == 0
     assert life.gains[-1] > life.gains[0] > 0, "the candidates help from the first week on, and a version helps more"
 
 
-def test_votes_without_a_taste_promote_nothing() -> None:
+def test_votes_without_a_taste_promote_nothing_in_any_of_many_rounds() -> None:
     life = live(profile_of("small", "random"), weeks=4, seed=2)
     assert (life.ready_week, life.promotions) == (None, 0)
 
 
+def test_a_village_with_five_votes_a_week_keeps_them_until_they_say_something() -> None:
+    life = live(replace(VILLAGE, regenerate_share=0.0, suggest_share=0.0), weeks=10, seed=0)
+    assert life.votes > 30, "30 days of retention would leave about twenty"
+    assert sum(life.gains[5:]) > 0
+
+
+def test_members_who_suggest_answers_and_pick_in_arenas_do_not_end_the_progress() -> None:
+    busy = replace(profile_of("small", "question"), suggest_share=0.1, opt_in_share=1.0, arena_per_week=2)
+    life = live(busy, weeks=3, seed=1)
+    assert life.ready_week is not None
+    assert life.harmful == 0
+
+
 def test_a_silent_server_changes_nothing() -> None:
-    silent = Profile(10, 100, 0.0, 0.85, 0.0, 0.1, profile_of("small", "warm").taste)
+    silent = Profile(10, 100, 0.0, 0.85, 0.0, 0.0, 0.0, 0.0, 0.1, warm)
     life = live(silent, weeks=2, seed=0)
     assert life.ready_week is None
     assert life.gains == pytest.approx((0.0, 0.0), abs=0.2)
 
 
 def test_the_summary_counts_servers_that_never_got_a_version_as_one_week_too_many() -> None:
-    lives = [Life(2, (0.1, 0.2), 1, 0), Life(None, (0.0, 0.1), 0, 0), Life(None, (0.2, 0.3), 1, 1)]
+    lives = [Life(2, (0.1, 0.2), 1, 0, 10, 5), Life(None, (0.0, 0.1), 0, 0), Life(None, (0.2, 0.3), 1, 1, 10, 0)]
     summary = summary_of(lives, weeks=2)
     assert summary["weeks_to_ready_median"] == 3
     assert summary["utility_gain_week_1"] == pytest.approx(0.1)
     assert (summary["promotions"], summary["harmful_promotions_share"]) == (2, 0.5)
     assert summary["promoted_share"] == pytest.approx(2 / 3)
+    assert summary["questions_left_unanswered"] == 0.25
+
+
+def test_a_profile_can_come_from_a_module() -> None:
+    assert profile_of(f"{__name__}:VILLAGE", "calm") == VILLAGE
+    for name in ("tiny", "nowhere:VILLAGE", f"{__name__}:TOWN", f"{__name__}:warm"):
+        with pytest.raises(UnknownProfile, match="choose small, medium, large, or write module:object"):
+            profile_of(name, "calm")

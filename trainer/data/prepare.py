@@ -67,7 +67,7 @@ def prepare_votes(
     taken back while the plan is made, the plan is made again.
     """
     quarantine_bursts(database, round_.personality_id, settings.votes)
-    if round_.requested_by == SCHEDULE and (reason := _candidate_waits(database, settings, round_.personality_id)):
+    if round_.requested_by == SCHEDULE and (reason := candidate_waits(database, settings, round_.personality_id)):
         return reason
     prompts = ask_champion(database, settings, round_.personality_id, base=base, store=store, report=report)
     fits = length_check(base, settings.training)
@@ -88,7 +88,7 @@ def prepare_votes(
     return TAKEN_BACK
 
 
-def _candidate_waits(database: Database, settings: Settings, personality_id: int) -> Skip | None:
+def candidate_waits(database: Database, settings: Settings, personality_id: int) -> Skip | None:
     """Return why a scheduled round should not replace the version that people are comparing with the champion now."""
     with database.snapshot() as session:
         rival = find_rival(session, personality_id)
