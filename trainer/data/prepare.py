@@ -17,7 +17,7 @@ from storage.models.base_model import BaseModel
 from storage.models.hardware import training_format
 from storage.personalities.personalities import lock_personality
 from storage.privacy.consent import Agreement, read_agreement
-from storage.releases.evidence import find_rival
+from storage.releases.evidence import read_contest
 from storage.releases.versions import id_of
 from storage.settings.sections import Settings
 from storage.training.rounds import (
@@ -38,7 +38,8 @@ from trainer.data.survey import survey_votes
 from trainer.progress import ReportProgress
 
 GROWN, WAITING = 2, timedelta(days=28)
-"""A scheduled round replaces a version that people are comparing when votes have doubled, or after so long."""
+"""A scheduled round replaces a version that people are comparing after so long, or, unless it leads, when votes have
+doubled."""
 MAX_PLANS = 10
 """Plans of one round: a member who takes something back again and again must not occupy the trainer forever."""
 TAKEN_BACK = (
@@ -89,20 +90,26 @@ def prepare_votes(
 
 
 def candidate_waits(database: Database, settings: Settings, personality_id: int) -> Skip | None:
-    """Return why a scheduled round should not replace the version that people are comparing with the champion now."""
+    """Return why a scheduled round should not replace the version that people are comparing with the champion now.
+
+    A version that leads keeps its evidence; of one that does not, twice the votes make a better one.
+    """
     with database.snapshot() as session:
-        rival = find_rival(session, personality_id)
-        made_by = find_round(session, rival.version.round_id) if rival and rival.version.round_id else None
+        contest = read_contest(session, personality_id, settings.votes)
+        version = contest.rival.version if contest else None
+        made_by = find_round(session, version.round_id) if version and version.round_id else None
         votes = read_weighted_votes(session, personality_id, settings.votes).total
-    if rival is None or made_by is None:
+    if contest is None or version is None or made_by is None:
         return None
-    is_old = utc_now() - rival.version.created_at > WAITING
-    if is_old or rival.version.trained_on_deleted_data or votes >= GROWN * made_by.evidence.get("votes", 0):
+    if version.trained_on_deleted_data or utc_now() - version.created_at > WAITING:
         return None
-    return (
-        f"people are comparing {rival.version.name} with the champion: the next scheduled round waits for "
-        f"{wording.count(GROWN * made_by.evidence['votes'], 'vote')} or {WAITING.days} days"
-    )
+    comparing = f"people are comparing {version.name} with the champion"
+    if contest.evidence.better > 1:
+        return f"{comparing}, and it leads: the next scheduled round waits for their decision or {WAITING.days} days"
+    enough = GROWN * made_by.evidence.get("votes", 0)
+    if votes >= enough:
+        return None
+    return f"{comparing}: the next scheduled round waits for {wording.count(enough, 'vote')} or {WAITING.days} days"
 
 
 def write_plan(session: Session, round_: Round, plan: TrainingPlan, settings: Settings, agreed: Agreement) -> bool:

@@ -49,6 +49,7 @@ from tests.seeding import (
     add_correction,
     add_reply,
     add_siblings,
+    ask_twice,
     pseudonyms_of,
     read_manifest,
     read_voters,
@@ -684,6 +685,30 @@ def test_a_scheduled_round_does_not_replace_a_version_that_people_are_comparing(
     else:
         planned(plan)
     planned(prepare(requested_by="admin"))
+
+
+@pytest.mark.parametrize(("days", "waits"), [(27, True), (29, False)])
+def test_a_version_that_leads_is_not_replaced_before_people_have_decided(
+    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, days: int, waits: bool
+) -> None:
+    def write(session: Session) -> None:
+        add_siblings(session, 8, base_revision=tiny_base.revision)
+        round_id = add_round(session, 0, personality_id=personality, evidence={"votes": 8})
+        version = add_version(session, round_id, personality_id=personality, verdict=GateVerdict.NOT_ENOUGH_EVIDENCE)
+        made_at = utc_now() - timedelta(days=days)
+        session.execute(update(VersionRow).where(VersionRow.id == version.id).values(created_at=made_at))
+        for member in (ALICE, BOB, CAROL):
+            compare(session, *ask_twice(session, version, None), member, Better.FIRST)
+
+    seed(database, write)
+    plan = prepare(requested_by="schedule")
+    if waits:
+        assert skipped(plan) == (
+            "people are comparing v1 with the champion, and it leads: the next scheduled round waits for their "
+            "decision or 28 days"
+        )
+    else:
+        planned(plan)
 
 
 def test_a_round_is_left_running_until_it_is_ended(
