@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,10 @@ from storage.personalities.cards import settings_of
 from storage.personalities.personalities import DEFAULT_PERSONALITY, open_personality
 from storage.settings.sections import Settings
 from storage.taste.evidence import read_taste_evidence
-from storage.training.evidence import read_corrections, read_replies
+from storage.training.evidence import read_corrections, read_replies, read_texts
 from storage.training.samples import LocalPair, add_local_pair
 from storage.votes.weights import read_weighted_votes
+from trainer.data.choosing import choose_pairs
 from trainer.data.pairs import RoundFeedback, pair_by_people
 from trainer.evaluation.sampling import render, with_system_prompt
 
@@ -42,16 +45,18 @@ def export_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSO
         replies = read_replies(session, *where, read_weighted_votes(session, personality_id, settings.votes).by_reply)
         corrections = read_corrections(session, *where, settings.votes)
         choices = read_taste_evidence(session, personality_id, settings).choices
-    pairs = pair_by_people(RoundFeedback(tuple(replies), tuple(corrections), choices))
+        feedback = RoundFeedback(tuple(replies), tuple(corrections), choices).by_prompt()
+        read = partial(read_texts, session, *where)
+        found = choose_pairs(feedback, pair_by_people, attrgetter("recency"), None, fits=lambda _pair: True, read=read)
     values = [
         {
-            "prompt": p.prompt,
+            "prompt": found.prompts[p.prompt],
             "chosen": p.chosen.text,
             "rejected": p.rejected.text,
             "source": p.source,
             "weight": p.weight,
         }
-        for p in sorted(pairs, key=lambda pair: pair.recency)
+        for p in found.pairs
     ]
     _write_whole(file, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in values))
     return len(values)

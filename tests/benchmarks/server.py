@@ -37,8 +37,9 @@ from storage.releases.judging import conclude
 from storage.releases.versions import Version, id_of, read_alias, register
 from storage.settings.sections import DataSettings, ReleaseSettings, Settings
 from storage.taste.learning import GROUPS, LearnedTaste, learn_taste, style_of
+from storage.taste.measures import measure_style
 from storage.taste.model import Choices, Thumbs, fit, prior
-from storage.training.evidence import RatedReply
+from storage.training.evidence import RatedReply, Texts
 from storage.training.rounds import claim_round, finish_round, request_round, set_manifest
 from storage.votes.comparisons import Better, compare
 from storage.votes.votes import Thumb, VoteEvent, append_events
@@ -323,7 +324,11 @@ class _Server:
             if (week - made_in) * 7 < WAITING.days and survey.votes.total < GROWN * votes:
                 return
         champion = read_alias(self._session, self._personality).version
-        plan = make_plan(replace(survey, ranked=tuple(self._fresh(champion))), self._settings, lambda _pair: True)
+        fresh = tuple(self._fresh(champion))
+        texts = Texts({one.prompt: one.prompt for one in fresh}, {one.id: one.answer or "" for one in fresh})
+        measures = {id_: np.array(measure_style(answer)) for id_, answer in texts.answers.items()}
+        survey = replace(survey, ranked=fresh, measures=measures, read=lambda **_: texts)
+        plan = make_plan(survey, self._settings, lambda _pair: True)
         if plan.pairs < self._settings.training.min_pairs:
             return
         request_round(self._session, self._personality, "the simulation")
@@ -356,7 +361,7 @@ class _Server:
 
 def _learn(pairs: Sequence[Pair]) -> Floats:
     """Return the weights by which a version that was trained on these pairs prefers answers."""
-    sides = style_of([text for pair in pairs for text in (pair.chosen.text, pair.rejected.text)])
+    sides = style_of([text or "" for pair in pairs for text in (pair.chosen.text, pair.rejected.text)])
     weights = np.array([pair.weight for pair in pairs])
     choices = Choices(
         sides,
