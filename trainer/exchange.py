@@ -11,6 +11,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from storage.database.database import open_database
 from storage.errors import SettingsError
 from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
@@ -21,7 +23,7 @@ from storage.taste.evidence import read_taste_evidence
 from storage.training.evidence import read_corrections, read_replies, read_texts
 from storage.training.samples import LocalPair, add_local_pair
 from storage.votes.weights import read_weighted_votes
-from trainer.data.choosing import choose_pairs
+from trainer.data.choosing import ChosenPairs, choose_pairs
 from trainer.data.pairs import RoundFeedback, pair_by_people
 from trainer.evaluation.sampling import render, with_system_prompt
 
@@ -39,15 +41,11 @@ class ImportedPairs:
 def export_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSONALITY) -> int:
     """Write the pairs that a round could use now, with rendered prompts, and return how many. Replaces the file."""
     base = resolve_base_model(settings.model.base, settings.data.directory)
-    with closing(open_database(settings)) as database, database.transaction() as session:
-        personality_id = open_personality(session, settings, personality).id
-        where = (personality_id, settings.privacy, base.revision)
-        replies = read_replies(session, *where, read_weighted_votes(session, personality_id, settings.votes).by_reply)
-        corrections = read_corrections(session, *where, settings.votes)
-        choices = read_taste_evidence(session, personality_id, settings).choices
-        feedback = RoundFeedback(tuple(replies), tuple(corrections), choices).by_prompt()
-        read = partial(read_texts, session, *where)
-        found = choose_pairs(feedback, pair_by_people, attrgetter("recency"), None, fits=lambda _pair: True, read=read)
+    with closing(open_database(settings)) as database:
+        with database.transaction() as session:
+            personality_id = open_personality(session, settings, personality).id
+        with database.snapshot() as session:
+            found = _pairs_of_people(session, settings, personality_id, base)
     values = [
         {
             "prompt": found.prompts[p.prompt],
@@ -60,6 +58,22 @@ def export_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSO
     ]
     _write_whole(file, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in values))
     return len(values)
+
+
+def _pairs_of_people(session: Session, settings: Settings, personality_id: int, base: BaseModel) -> ChosenPairs:
+    """Return all of them, oldest first."""
+    where = (personality_id, settings.privacy, base.revision)
+    replies = read_replies(session, *where, read_weighted_votes(session, personality_id, settings.votes).by_reply)
+    corrections = read_corrections(session, *where, settings.votes)
+    choices = read_taste_evidence(session, personality_id, settings).choices
+    return choose_pairs(
+        RoundFeedback(tuple(replies), tuple(corrections), choices).by_prompt(),
+        pair_by_people,
+        attrgetter("recency"),
+        limit=None,
+        fits=lambda _pair: True,
+        read=partial(read_texts, session, *where),
+    )
 
 
 def import_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSONALITY) -> ImportedPairs:

@@ -16,7 +16,10 @@ Fits = Callable[[PreferencePair], bool]
 
 
 class ReadTexts(Protocol):
-    """Returns the texts of all these answers, with their prompts, and of all these corrections, by id."""
+    """Returns the texts of all these answers, with their prompts, and of all these corrections.
+
+    They come from the state of the database that the ids come from.
+    """
 
     def __call__(self, *, replies: Collection[int], corrections: Collection[int]) -> Texts: ...
 
@@ -71,7 +74,9 @@ def choose_pairs(
 
 def _read(pairs: Collection[Pair], read: ReadTexts) -> Texts:
     rows = [pair.rows for pair in pairs]
-    return read(
-        replies={reply_id for *replies, _ in rows for reply_id in replies if reply_id is not None},
-        corrections={correction_id for *_, correction_id in rows if correction_id is not None},
-    )
+    replies = {reply_id for *both, _ in rows for reply_id in both if reply_id is not None}
+    corrections = {correction_id for *_, correction_id in rows if correction_id is not None}
+    texts = read(replies=replies, corrections=corrections)
+    assert texts.answers.keys() >= replies
+    assert texts.corrections.keys() >= corrections
+    return texts

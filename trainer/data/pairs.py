@@ -78,9 +78,10 @@ class Pair:
 
 
 def example_of(pair: Pair, prompt: str) -> PreferencePair:
-    """Return the pair as it is trained on; `prompt` is the rendered text."""
+    """Return the pair, whose texts were read, as it is trained on; `prompt` is the rendered text."""
     chosen, rejected = pair.chosen.text, pair.rejected.text
-    assert chosen is not None and rejected is not None, "the texts of a pair are read before it is used"  # noqa: PT018
+    assert chosen is not None
+    assert rejected is not None
     return PreferencePair(
         prompt,
         chosen,
