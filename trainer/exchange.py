@@ -6,8 +6,12 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy.orm import Session
 
 from storage.database.database import open_database
 from storage.errors import SettingsError
@@ -16,9 +20,10 @@ from storage.personalities.cards import settings_of
 from storage.personalities.personalities import DEFAULT_PERSONALITY, open_personality
 from storage.settings.sections import Settings
 from storage.taste.evidence import read_taste_evidence
-from storage.training.evidence import read_corrections, read_replies
+from storage.training.evidence import read_corrections, read_replies, read_texts
 from storage.training.samples import LocalPair, add_local_pair
 from storage.votes.weights import read_weighted_votes
+from trainer.data.choosing import ChosenPairs, choose_pairs
 from trainer.data.pairs import RoundFeedback, pair_by_people
 from trainer.evaluation.sampling import render, with_system_prompt
 
@@ -36,25 +41,39 @@ class ImportedPairs:
 def export_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSONALITY) -> int:
     """Write the pairs that a round could use now, with rendered prompts, and return how many. Replaces the file."""
     base = resolve_base_model(settings.model.base, settings.data.directory)
-    with closing(open_database(settings)) as database, database.transaction() as session:
-        personality_id = open_personality(session, settings, personality).id
-        where = (personality_id, settings.privacy, base.revision)
-        replies = read_replies(session, *where, read_weighted_votes(session, personality_id, settings.votes).by_reply)
-        corrections = read_corrections(session, *where, settings.votes)
-        choices = read_taste_evidence(session, personality_id, settings).choices
-    pairs = pair_by_people(RoundFeedback(tuple(replies), tuple(corrections), choices))
+    with closing(open_database(settings)) as database:
+        with database.transaction() as session:
+            personality_id = open_personality(session, settings, personality).id
+        with database.snapshot() as session:
+            found = _pairs_of_people(session, settings, personality_id, base)
     values = [
         {
-            "prompt": p.prompt,
+            "prompt": found.prompts[p.prompt],
             "chosen": p.chosen.text,
             "rejected": p.rejected.text,
             "source": p.source,
             "weight": p.weight,
         }
-        for p in sorted(pairs, key=lambda pair: pair.recency)
+        for p in found.pairs
     ]
     _write_whole(file, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in values))
     return len(values)
+
+
+def _pairs_of_people(session: Session, settings: Settings, personality_id: int, base: BaseModel) -> ChosenPairs:
+    """Return all of them, oldest first."""
+    where = (personality_id, settings.privacy, base.revision)
+    replies = read_replies(session, *where, read_weighted_votes(session, personality_id, settings.votes).by_reply)
+    corrections = read_corrections(session, *where, settings.votes)
+    choices = read_taste_evidence(session, personality_id, settings).choices
+    return choose_pairs(
+        RoundFeedback(tuple(replies), tuple(corrections), choices).by_prompt(),
+        pair_by_people,
+        attrgetter("recency"),
+        limit=None,
+        fits=lambda _pair: True,
+        read=partial(read_texts, session, *where),
+    )
 
 
 def import_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSONALITY) -> ImportedPairs:

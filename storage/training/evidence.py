@@ -1,10 +1,14 @@
-"""A round's evidence: trainable answers, the votes on them, and corrections, with pseudonyms for people."""
+"""A round's evidence: trainable answers, the votes on them, and corrections, with pseudonyms for people.
+
+Ids and votes are read first, texts only of what a round chose by them.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
 from math import prod
 
 from sqlalchemy import Select, func, or_, select, true
@@ -21,18 +25,22 @@ from storage.training.trainable import trainable_corrections, trainable_replies
 from storage.votes.votes import Vote, current_votes
 from storage.votes.weights import VoteWeights, WeightedVote, quarantined, read_weighted_votes
 
+IDS_AT_ONCE = 10_000
+"""In one statement: SQLite accepts 32,766 parameters."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class RatedReply:
-    """An answer, the rendered prompt that it answers, and the votes on it that count."""
+    """An answer and the votes on it that count."""
 
     id: int
     prompt: str
-    answer: str
+    """Digest of the rendered prompt."""
+    answer: str | None = None
+    """None until it is read."""
     votes: tuple[WeightedVote, ...] = ()
     is_cut: bool = False
     """It stopped at the length limit, so the model did not choose its end."""
-    version_id: int | None = None
     is_sample: bool = False
     """A round drew it; no member saw it."""
 
@@ -55,10 +63,21 @@ class WrittenCorrection:
 
     id: int
     reply_id: int
-    text: str
+    text: str | None
+    """None until it is read."""
     author: Pseudonym
     weight: float
     """0 to 1: the weight of a vote by its author at the time of writing."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Words that may be trained on."""
+
+    prompts: dict[str, str] = field(default_factory=dict)
+    """By digest."""
+    answers: dict[int, str] = field(default_factory=dict)
+    corrections: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -104,21 +123,19 @@ def _read(
     votes: Mapping[int, tuple[WeightedVote, ...]],
 ) -> list[RatedReply]:
     rows = session.execute(
-        select(reply.id, reply.prompt, reply.answer, reply.outcome, reply.version_id, reply.origin)
+        select(reply.id, reply.prompt_digest, reply.outcome, reply.origin)
         .where(reply.prompt_digest.in_(digests))
         .order_by(reply.id)
     )
     return [
         RatedReply(
             id_,
-            without_mentions(prompt),
-            without_mentions(answer),
-            votes.get(id_, ()),
+            digest,
+            votes=votes.get(id_, ()),
             is_cut=outcome is Outcome.LENGTH,
-            version_id=version_id,
             is_sample=origin is Origin.SAMPLE,
         )
-        for id_, prompt, answer, outcome, version_id, origin in rows
+        for id_, digest, outcome, origin in rows
     ]
 
 
@@ -135,24 +152,54 @@ def read_corrections(
     reply = trainable_replies(personality_id, privacy, base_revision)
     correction = trainable_corrections(reply, privacy)
     rows = session.execute(
-        select(correction, reply.guild_id, reply.basis)
+        select(correction.id, correction.reply_id, correction.author_id, correction.created_at)
+        .add_columns(reply.guild_id, reply.basis)
         .join(reply, reply.id == correction.reply_id)
         .where(correction.id == only if only is not None else true())
         .order_by(correction.id)
     )
-    homes = [(row, home_of(guild_id, basis)) for row, guild_id, basis in rows]
+    homes = [(row, home_of(row.guild_id, row.basis)) for row in rows]
     weights = VoteWeights(session, votes, {(home, row.author_id) for row, home in homes})
     pseudonyms = read_pseudonyms(session)
     return [
         WrittenCorrection(
             row.id,
             row.reply_id,
-            without_mentions(row.text),
+            None,
             pseudonyms.of(row.author_id),
             weight=prod(weights.weights(home, row.author_id, row.created_at)),
         )
         for row, home in homes
     ]
+
+
+def read_texts(
+    session: Session,
+    personality_id: int,
+    privacy: PrivacySettings,
+    base_revision: str,
+    *,
+    replies: Collection[int] = (),
+    corrections: Collection[int] = (),
+) -> Texts:
+    """Return the words of those of these answers, with their prompts, and of these corrections that may be used."""
+    reply = trainable_replies(personality_id, privacy, base_revision)
+    correction = trainable_corrections(reply, privacy)
+    found = Texts()
+    for some in _parts(replies):
+        columns = select(reply.id, reply.prompt_digest, reply.prompt, reply.answer)
+        for id_, digest, prompt, answer in session.execute(columns.where(reply.id.in_(some))):
+            found.prompts[digest], found.answers[id_] = without_mentions(prompt), without_mentions(answer)
+    for some in _parts(corrections):
+        written = select(correction.id, correction.text).where(correction.id.in_(some))
+        found.corrections.update((id_, without_mentions(text)) for id_, text in session.execute(written))
+    return found
+
+
+def _parts(ids: Collection[int]) -> Iterator[list[int]]:
+    left = iter(sorted(ids))
+    while part := list(islice(left, IDS_AT_ONCE)):
+        yield part
 
 
 def count_evidence(session: Session, personality_id: int, privacy: PrivacySettings, base_revision: str) -> Evidence:

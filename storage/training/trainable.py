@@ -44,7 +44,7 @@ def trainable_corrections(replies: type[ReplyRow], privacy: PrivacySettings) -> 
     A correction also needs its own open basis, and in live chat its author's consent.
     """
     rows = select(CorrectionRow).where(
-        CorrectionRow.reply_id.in_(select(replies.id)),
+        select(replies.id).where(replies.id == CorrectionRow.reply_id).exists(),
         CorrectionRow.withdrawn_at.is_(None),
         CorrectionRow.basis.in_(open_bases(privacy)),
         or_(CorrectionRow.basis != Basis.LIVE_CHAT, CorrectionRow.author_id.in_(select(ConsentRow.user_id))),

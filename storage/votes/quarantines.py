@@ -156,10 +156,12 @@ def _suspects(
         is_new = vote.weight < 1.0
         # An arena asks everyone, so silence means nothing there.
         is_silent = vote.user_id not in talkers and origin is not Origin.ARENA
+        if not (is_new or is_silent):
+            continue
         quarantines = known.get((vote.reply_id, vote.user_id), ())
         # Trusted is this vote if an admin counted it, not an opposite earlier one of the member.
         is_trusted = any(q.status is QuarantineStatus.COUNTED and q.vote == vote.vote for q in quarantines)
-        if (is_new or is_silent) and not is_trusted:
+        if not is_trusted:
             yield SuspectVote(
                 vote.reply_id,
                 vote.user_id,

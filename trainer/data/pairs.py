@@ -1,4 +1,7 @@
-"""Turns votes, choices and corrections into preference pairs. Pure: no database, no files, no model."""
+"""Turns votes, choices and corrections into preference pairs. Pure: no database, no files, no model.
+
+While a text is not read, an answer is taken to be whole and unlike all others.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,10 @@ from typing import Any
 from storage.database.enums import NOBODY, PairSource
 from storage.members import Pseudonym
 from storage.taste.evidence import Preference
-from storage.training.evidence import RatedReply, WrittenCorrection
+from storage.training.evidence import RatedReply, Texts, WrittenCorrection
 from storage.votes.votes import Vote
 from trainer.evaluation.measures import is_degenerate
+from trainer.training.rows import PreferencePair
 
 CORRECTION_WEIGHT = 1.0
 CORRECTED_SAMPLE_WEIGHT = 0.5
@@ -38,7 +42,8 @@ Backers = tuple[tuple[Pseudonym, float], ...]
 class PairSide:
     """One answer of a pair, and its row: a reply, or a correction of one."""
 
-    text: str
+    text: str | None
+    """None until it is read."""
     reply_id: int | None = None
     correction_id: int | None = None
     is_cut: bool = False
@@ -49,6 +54,7 @@ class Pair:
     """Two answers to one rendered prompt, and the voters behind the choice."""
 
     prompt: str
+    """Its digest."""
     chosen: PairSide
     rejected: PairSide
     source: PairSource
@@ -61,10 +67,29 @@ class Pair:
         return self.chosen.reply_id, self.rejected.reply_id, self.chosen.correction_id
 
     @property
+    def is_read(self) -> bool:
+        return None not in (self.chosen.text, self.rejected.text)
+
+    @property
     def recency(self) -> tuple[int, ...]:
         """Sort key: the newest reply, then the other rows. It is unique in a round."""
         chosen, rejected, correction = (row or 0 for row in self.rows)
         return max(chosen, rejected), rejected, chosen, correction
+
+
+def example_of(pair: Pair, prompt: str) -> PreferencePair:
+    """Return the pair, whose texts were read, as it is trained on; `prompt` is the rendered text."""
+    chosen, rejected = pair.chosen.text, pair.rejected.text
+    assert chosen is not None
+    assert rejected is not None
+    return PreferencePair(
+        prompt,
+        chosen,
+        rejected,
+        pair.weight,
+        chosen_is_cut=pair.chosen.is_cut,
+        rejected_is_cut=pair.rejected.is_cut,
+    )
 
 
 def side_of(reply: RatedReply) -> PairSide:
@@ -85,19 +110,28 @@ class RoundFeedback:
         writers = {correction.author for correction in self.corrections}
         return (voters | writers | {choice.voter for choice in self.choices}) - {NOBODY}
 
-    def by_prompt(self) -> list[RoundFeedback]:
-        """Return the feedback on the answers to each prompt."""
+    def by_prompt(self) -> dict[str, RoundFeedback]:
+        """Return the feedback on the answers to each prompt that can make a pair."""
         prompt_of = {reply.id: reply.prompt for reply in self.replies}
         answers = group_by_prompt(self.replies)
         corrections, choices = defaultdict(list), defaultdict(list)
         for correction in self.corrections:
             corrections[prompt_of.get(correction.reply_id)].append(correction)
         for choice in self.choices:
-            choices[prompt_of.get(choice.reply_ids[0])].append(choice)
-        return [
-            RoundFeedback(tuple(replies), tuple(corrections[prompt]), tuple(choices[prompt]))
+            for prompt in {prompt_of[id_] for id_ in choice.reply_ids if id_ in prompt_of}:
+                choices[prompt].append(choice)
+        return {
+            prompt: RoundFeedback(tuple(replies), tuple(corrections[prompt]), tuple(choices[prompt]))
             for prompt, replies in answers.items()
-        ]
+            if len(replies) > 1 or corrections[prompt]
+        }
+
+    def with_texts(self, texts: Texts) -> RoundFeedback:
+        return RoundFeedback(
+            tuple(replace(reply, answer=texts.answers.get(reply.id, reply.answer)) for reply in self.replies),
+            tuple(replace(one, text=texts.corrections.get(one.id, one.text)) for one in self.corrections),
+            self.choices,
+        )
 
     def without(self, voter: Pseudonym) -> RoundFeedback:
         return RoundFeedback(
@@ -156,7 +190,7 @@ def _pair_correction(
 ) -> Iterator[Pair]:
     others = [reply for reply in siblings if reply is not corrected and reply.net <= 0]
     newest = sorted(others, key=lambda reply: reply.id)[-(MAX_PAIRS_PER_PROMPT - 1) :]
-    return (prefer_correction(correction, to) for to in (corrected, *newest) if to.answer != correction.text)
+    return (prefer_correction(correction, to) for to in (corrected, *newest) if differ(to.answer, correction.text))
 
 
 def prefer_correction(correction: WrittenCorrection, reply: RatedReply) -> Pair:
@@ -187,7 +221,7 @@ def pair_choices(replies: Iterable[RatedReply], choices: Iterable[Preference]) -
         better, worse = by_id[better_id], by_id[worse_id]
         against = sum(wins.get((worse_id, better_id), {}).values())
         weight = _weight(probability_chosen(sum(voters.values()), against))
-        is_pair = better.prompt == worse.prompt and better.answer != worse.answer and not is_degenerate(better.answer)
+        is_pair = better.prompt == worse.prompt and differ(better.answer, worse.answer) and not is_broken(better)
         if is_pair and weight > 0:
             by_prompt[better.prompt].append(_prefer(better, worse, weight, PairSource.CHOICE, _shares(voters)))
     return [pair for pairs in by_prompt.values() for pair in _weightiest_pairs(pairs)]
@@ -214,15 +248,28 @@ def pair_siblings(replies: Iterable[RatedReply]) -> list[Pair]:
 def _most_certain(answers: Sequence[RatedReply]) -> list[Pair]:
     votes = {reply.id: (reply.up, reply.down) for reply in answers}
     net = {id_: up - down for id_, (up, down) in votes.items()}
-    liked = [reply for reply in answers if net[reply.id] > 0 and not is_degenerate(reply.answer)]
+    liked = [reply for reply in answers if net[reply.id] > 0 and not is_broken(reply)]
     best = sorted(liked, key=lambda reply: (-net[reply.id], -reply.id))[:MAX_RIVALS]
     worst = sorted(answers, key=lambda reply: (net[reply.id], -reply.id))[:MAX_RIVALS]
     return _weightiest_pairs(
         _prefer(better, worse, weight, PairSource.SIBLINGS, backers((better, Vote.UP), (worse, Vote.DOWN)))
         for better, worse in product(best, worst)
-        if better.answer != worse.answer
+        if differ(better.answer, worse.answer)
         if (weight := _weight(probability_better(*votes[better.id], *votes[worse.id]))) > 0
     )
+
+
+def differ(text: str | None, other: str | None) -> bool:
+    return text is None or text != other
+
+
+def is_broken(reply: RatedReply) -> bool:
+    return reply.answer is not None and _is_degenerate(reply.answer)
+
+
+@lru_cache(maxsize=64)  # leaving each voter of a prompt out asks for the same few answers again
+def _is_degenerate(answer: str) -> bool:
+    return is_degenerate(answer)
 
 
 def _weightiest_pairs(pairs: Iterable[Pair]) -> list[Pair]:

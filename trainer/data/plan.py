@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from storage.database.enums import Split
@@ -13,7 +14,8 @@ from storage.releases.versions import StartingPoint
 from storage.settings.sections import Settings
 from storage.training.rounds import ManifestPair, RoundVoter
 from storage.wording import count
-from trainer.data.pairs import Pair, pair_by_people
+from trainer.data.choosing import ChosenPairs, Fits, choose_pairs
+from trainer.data.pairs import Pair, RoundFeedback, pair_by_people
 from trainer.data.survey import Survey
 from trainer.data.taste_pairs import rank_by_taste
 from trainer.data.voter_caps import cap_voters, label_noise, round_voters, shares
@@ -23,8 +25,6 @@ MIN_WEIGHT = 1e-6
 LIGHT = 0.25
 VALIDATED = 4
 """One in so many of people's prompts is not trained on: its pairs decide when training stops."""
-Fits = Callable[[Pair], bool]
-"""Returns whether a pair is short enough to train on."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class TrainingPlan:
 
     train: tuple[Pair, ...]
     validation: tuple[Pair, ...]
+    prompts: Mapping[str, str]
+    """Rendered, by digest."""
     label_noise: float
     voters: tuple[RoundVoter, ...]
     evidence: dict[str, Any]
@@ -49,48 +51,48 @@ class TrainingPlan:
 
 
 def make_plan(survey: Survey, settings: Settings, fits: Fits) -> TrainingPlan:
-    """Choose what a round trains on; equal surveys and settings give equal plans."""
+    """Choose what a round trains on; equal surveys, texts and settings give equal plans.
+
+    The survey's session is still open, because texts are read only of what the votes choose.
+    """
     most = settings.training.max_pairs
-    newest_first = sorted(pair_by_people(survey.feedback), key=_newest_and_heavy, reverse=True)
-    uncapped, left_out = _take(newest_first, most, fits)
-    surest_first = sorted(_ranked(survey, settings), key=lambda pair: (-pair.weight, pair.recency))
-    ranked, too_long = _take(surest_first, most - len(uncapped), fits)
+    choose = partial(choose_pairs, fits=fits, read=survey.read)
+    of_people = choose(survey.feedback.by_prompt(), pair_by_people, _heavy_and_newest, most)
+    fresh = RoundFeedback(survey.ranked if survey.taste.may_act else ()).by_prompt()
+    rank = partial(rank_by_taste, survey.taste, survey.measures, settings.pairs.min_probability)
+    of_taste = choose(fresh, rank, _surest, most - len(of_people.pairs))
+    uncapped, ranked = of_people.pairs, of_taste.pairs
     capped = cap_voters(uncapped, settings.votes.max_voter_share)
     train, validation = _watched([pair for pair in capped if pair.weight > MIN_WEIGHT], ranked, settings)
     return TrainingPlan(
         train=tuple(train),
         validation=tuple(validation),
+        prompts=of_people.prompts | of_taste.prompts,
         label_noise=label_noise(survey.feedback.replies) or 0.0,
-        voters=round_voters(capped, ranked, survey.feedback, survey.taste_weights),
+        voters=round_voters(capped, ranked, _influential(of_people, most), survey.taste_weights),
         evidence=_evidence(uncapped, capped, ranked, survey)
-        | {"notes": [*_notes(survey, settings), *_too_long(left_out + too_long, settings)]},
+        | {"notes": [*_notes(survey, settings), *_too_long(of_people.too_long + of_taste.too_long, settings)]},
         start=survey.start,
     )
 
 
-def _newest_and_heavy(pair: Pair) -> tuple[bool, tuple[int, ...]]:
+def _heavy_and_newest(pair: Pair) -> tuple[bool, tuple[int, ...]]:
     """Return a sort key: light pairs get only the room that heavier ones leave, however new they are."""
-    return pair.weight >= LIGHT, pair.recency
+    return pair.weight < LIGHT, tuple(-row for row in pair.recency)
 
 
-def _take(pairs: Iterable[Pair], limit: int, fits: Fits) -> tuple[list[Pair], int]:
-    """Return the first `limit` pairs that fit, and how many did not."""
-    taken: list[Pair] = []
-    too_long = 0
-    for pair in pairs:
-        if len(taken) >= limit:
-            break
-        if fits(pair):
-            taken.append(pair)
-        else:
-            too_long += 1
-    return taken, too_long
+def _surest(pair: Pair) -> tuple[float, tuple[int, ...]]:
+    return -pair.weight, pair.recency
 
 
-def _ranked(survey: Survey, settings: Settings) -> list[Pair]:
-    if not survey.taste.may_act:
-        return []
-    return rank_by_taste(survey.ranked, survey.taste, settings.pairs.min_probability)
+def _influential(chosen: ChosenPairs, most: int) -> Iterable[RoundFeedback]:
+    """Return the feedback that decided the pairs: all, or in a full round what is about the prompts of these pairs.
+
+    Leaving each voter of all prompts out would take minutes on a large server.
+    """
+    if len(chosen.pairs) < most:
+        return chosen.feedback.values()
+    return [chosen.feedback[prompt] for prompt in dict.fromkeys(pair.prompt for pair in chosen.pairs)]
 
 
 def _watched(of_people: Sequence[Pair], ranked: Sequence[Pair], settings: Settings) -> tuple[list[Pair], list[Pair]]:
@@ -101,7 +103,7 @@ def _watched(of_people: Sequence[Pair], ranked: Sequence[Pair], settings: Settin
     if not settings.training.patience:
         return [*of_people, *ranked], []
     watched = [pair for pair in of_people if _rank(pair.prompt) % VALIDATED == 0]
-    train = [*(pair for pair in of_people if pair not in watched), *ranked]
+    train = [*(pair for pair in of_people if _rank(pair.prompt) % VALIDATED), *ranked]
     return (train, watched) if train else (watched, [])
 
 

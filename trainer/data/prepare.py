@@ -64,8 +64,8 @@ def prepare_votes(
 ) -> TrainingPlan | Skip:
     """Choose what the round trains on and write its manifest, or return why there is nothing to do.
 
-    Database and model take turns: no transaction waits for a model, and no writer waits for a plan. If something is
-    taken back while the plan is made, the plan is made again.
+    Database and model take turns: no transaction waits for a model, and no writer waits for a plan, because it only
+    reads. If something is taken back while the plan is made, the plan is made again.
     """
     quarantine_bursts(database, round_.personality_id, settings.votes)
     if round_.requested_by == SCHEDULE and (reason := candidate_waits(database, settings, round_.personality_id)):
@@ -77,7 +77,7 @@ def prepare_votes(
             agreed = read_agreement(session, round_.personality_id)
             survey = survey_votes(session, settings, base, round_.personality_id, prompts)
             last = last_trained(session, round_.personality_id)
-        plan = make_plan(survey, settings, fits)
+            plan = make_plan(survey, settings, fits)
         if plan.pairs < settings.training.min_pairs:
             closed = _live_chat(settings, has_closed_replies=survey.has_closed_replies)
             return _too_few(plan, closed, settings) + _other_base(database, round_.personality_id, base)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 from sqlalchemy.orm import Session
 
@@ -13,12 +14,14 @@ from storage.models.base_model import BaseModel
 from storage.releases.versions import StartingPoint, starting_point
 from storage.settings.sections import Settings
 from storage.taste.evidence import Opinion, Preference, TasteEvidence, read_taste_evidence
-from storage.taste.learning import LearnedTaste, learn, read_taste_data
-from storage.training.evidence import RatedReply, read_answers_to, read_corrections, read_replies
+from storage.taste.learning import LearnedTaste, learn, read_measures, read_taste_data
+from storage.taste.model import Floats
+from storage.training.evidence import RatedReply, read_answers_to, read_corrections, read_replies, read_texts
 from storage.training.samples import AskedPrompt
 from storage.training.trainable import has_closed_replies
 from storage.votes.votes import Vote
 from storage.votes.weights import WeightedVote, WeightedVotes, read_weighted_votes
+from trainer.data.choosing import ReadTexts
 from trainer.data.pairs import RoundFeedback
 
 
@@ -32,8 +35,12 @@ class Survey:
     taste: LearnedTaste
     taste_weights: Mapping[Pseudonym, float]
     """The weight of everybody's votes in the taste."""
+    read: ReadTexts
+    """Reads texts of what this names, from the same state of the database."""
     ranked: tuple[RatedReply, ...] = ()
     """Answers to the prompts that the taste ranks."""
+    measures: Mapping[int, Floats] = field(default_factory=dict)
+    """Of the style of these answers, by reply."""
     has_closed_replies: bool = False
     """Whether other answers may not be trained on, such as those of live chat."""
 
@@ -41,19 +48,22 @@ class Survey:
 def survey_votes(
     session: Session, settings: Settings, base: BaseModel, personality_id: int, prompts: Sequence[AskedPrompt] = ()
 ) -> Survey:
-    """Read what counts now; the taste ranks the answers to these `prompts`."""
+    """Read what counts now, without texts; the taste ranks the answers to these `prompts`."""
     votes = read_weighted_votes(session, personality_id, settings.votes)
     where = (personality_id, settings.privacy, base.revision)
     evidence = read_taste_evidence(session, personality_id, settings)
     replies = read_replies(session, *where, _with_weaker_signs(votes.by_reply, evidence))
     corrections = read_corrections(session, *where, settings.votes)
+    ranked = read_answers_to(session, *where, [prompt.digest for prompt in prompts])
     return Survey(
         feedback=RoundFeedback(tuple(replies), tuple(corrections), evidence.choices),
         votes=votes,
         start=starting_point(session, personality_id),
         taste=learn(read_taste_data(session, evidence)),
         taste_weights=_weights(evidence),
-        ranked=tuple(read_answers_to(session, *where, [prompt.digest for prompt in prompts])),
+        read=partial(read_texts, session, *where),
+        ranked=tuple(ranked),
+        measures=read_measures(session, {answer.id for answer in ranked}),
         has_closed_replies=has_closed_replies(session, personality_id, settings.privacy),
     )
 

@@ -56,11 +56,14 @@ def _scaled(pair: Pair, factors: Mapping[Pseudonym, float]) -> Pair:
     return replace(pair, weight=pair.weight * factor, backers=backers)
 
 
-def influences(feedback: RoundFeedback) -> dict[Pseudonym, float]:
-    """Return {voter: share of the weight of all pairs that would appear, disappear or change without that person}."""
+def influences(feedback: Iterable[RoundFeedback]) -> dict[Pseudonym, float]:
+    """Return {voter: share of the weight of all pairs that would appear, disappear or change without that person}.
+
+    `feedback` is the feedback on each prompt.
+    """
     changes: dict[Pseudonym, float] = defaultdict(float)
     whole = 0.0
-    for of_prompt in feedback.by_prompt():
+    for of_prompt in feedback:
         before = _weights(pair_by_people(of_prompt))
         whole += sum(before.values())
         for voter in of_prompt.people:
@@ -74,7 +77,10 @@ def _weights(pairs: Iterable[Pair]) -> dict[Rows, float]:
 
 
 def round_voters(
-    of_people: Sequence[Pair], ranked: Sequence[Pair], feedback: RoundFeedback, taste_weights: Mapping[Pseudonym, float]
+    of_people: Sequence[Pair],
+    ranked: Sequence[Pair],
+    feedback: Iterable[RoundFeedback],
+    taste_weights: Mapping[Pseudonym, float],
 ) -> tuple[RoundVoter, ...]:
     """Return everybody whose votes carry these pairs or would change them, most influential first.
 
@@ -104,10 +110,9 @@ def label_noise(replies: Iterable[RatedReply]) -> float | None:
     """
     differing = both = 0.0
     for reply in replies:
-        squares = sum(vote.weight**2 for vote in reply.votes)
-        pairs_of_votes = (reply.up + reply.down) ** 2 - squares
-        differing += 2 * reply.up * reply.down
-        both += pairs_of_votes
+        up, down = reply.up, reply.down
+        differing += 2 * up * down
+        both += (up + down) ** 2 - sum(vote.weight**2 for vote in reply.votes)
     if not both:
         return None
     return (1 - sqrt(max(0.0, 1 - 2 * differing / both))) / 2

@@ -412,7 +412,7 @@ def planner(database: Database) -> Callable[[Session], object]:
     with database.snapshot() as session:
         agreed = read_agreement(session, round_.personality_id)
         survey = survey_votes(session, settings, base, round_.personality_id)
-    plan = make_plan(survey, settings, lambda _pair: True)
+        plan = make_plan(survey, settings, lambda _pair: True)
     assert plan.manifest
     return lambda session: write_plan(session, round_, plan, settings, agreed)
 

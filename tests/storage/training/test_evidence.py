@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
+from storage.conversations.replies import digest_prompt
 from storage.database.columns import utc_now
 from storage.database.enums import Basis, Origin, Outcome, QuarantineStatus
 from storage.database.tables import QuarantineRow
@@ -16,7 +17,15 @@ from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import give_consent, withdraw_consent
 from storage.privacy.erasure import delete_member
 from storage.settings.sections import PrivacySettings, VoteSettings
-from storage.training.evidence import Evidence, RatedReply, count_evidence, read_corrections, read_replies
+from storage.training.evidence import (
+    Evidence,
+    RatedReply,
+    Texts,
+    count_evidence,
+    read_corrections,
+    read_replies,
+    read_texts,
+)
 from storage.votes.corrections import withdraw
 from storage.votes.votes import Vote
 from storage.votes.weights import WeightedVote, read_weighted_votes
@@ -56,17 +65,23 @@ def test_answers_come_with_the_votes_that_stand(session: Session, personality_id
     vote(session, liked, CAROL, Vote.UP)
     vote(session, liked, CAROL, Vote.UP, added=False)
     assert read(session, personality_id) == [
-        RatedReply(liked, PROMPT, "liked", ballots(session, {ALICE: Vote.UP, BOB: Vote.DOWN})),
-        RatedReply(sibling, PROMPT, "sibling"),
+        RatedReply(liked, digest_prompt(PROMPT), votes=ballots(session, {ALICE: Vote.UP, BOB: Vote.DOWN})),
+        RatedReply(sibling, digest_prompt(PROMPT)),
     ]
+    texts = read_texts(session, personality_id, CLOSED, BASE_REVISION, replies=[liked, sibling])
+    assert texts == Texts({digest_prompt(PROMPT): PROMPT}, {liked: "liked", sibling: "sibling"})
     assert count_evidence(session, personality_id, CLOSED, BASE_REVISION) == Evidence(replies=1, votes=2, corrections=0)
 
 
 def test_answers_without_a_basis_are_never_read(session: Session, personality_id: int) -> None:
     reply = add_reply(session, basis=None)
     vote(session, reply, ALICE, Vote.UP)
-    add_correction(session, reply, "better")
+    correction = add_correction(session, reply, "better")
     for privacy in (CLOSED, PERMITTED):
+        assert (
+            read_texts(session, personality_id, privacy, BASE_REVISION, replies=[reply], corrections=[correction])
+            == Texts()
+        )
         assert read(session, personality_id, privacy) == []
         assert read_corrections(session, personality_id, privacy, BASE_REVISION, VOTES) == []
         assert count_evidence(session, personality_id, privacy, BASE_REVISION) == Evidence(0, 0, 0)
@@ -171,7 +186,9 @@ def test_an_answer_shows_its_version_its_end_and_its_round(session: Session, per
 def test_a_correction_names_its_author(session: Session, personality_id: int) -> None:
     correction = add_correction(session, add_reply(session), "better", author_id=CAROL)
     (found,) = read_corrections(session, personality_id, CLOSED, BASE_REVISION, VOTES)
-    assert (found.id, found.text, found.weight) == (correction, "better", 1.0)
+    assert (found.id, found.text, found.weight) == (correction, None, 1.0)
+    texts = read_texts(session, personality_id, CLOSED, BASE_REVISION, corrections=[correction])
+    assert texts.corrections == {correction: "better"}
     assert [found.author] == pseudonyms_of(session, CAROL)
 
 

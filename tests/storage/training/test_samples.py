@@ -13,7 +13,7 @@ from storage.privacy.consent import give_consent, withdraw_consent
 from storage.privacy.erasure import delete_member
 from storage.releases.versions import register
 from storage.settings.sections import PrivacySettings
-from storage.training.evidence import RatedReply, read_answers_to, read_replies
+from storage.training.evidence import RatedReply, read_answers_to, read_replies, read_texts
 from storage.training.samples import AskedPrompt, DrawnSample, count_answers, newest_prompts, record_samples
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL, add_reply, vote
@@ -36,6 +36,11 @@ def samples(session: Session, personality_id: int, privacy: PrivacySettings = PE
     return [reply for reply in replies if reply.is_sample]
 
 
+def said(session: Session, personality_id: int, *replies: RatedReply) -> list[str]:
+    ids = [reply.id for reply in replies]
+    return list(read_texts(session, personality_id, PERMITTED, BASE_REVISION, replies=ids).answers.values())
+
+
 def test_a_sample_is_a_sibling_of_its_reply(session: Session, personality_id: int) -> None:
     reply = add_reply(session, speakers=(ALICE, BOB))
     vote(session, reply, CAROL, Vote.UP)
@@ -53,9 +58,10 @@ def test_a_sample_is_a_sibling_of_its_reply(session: Session, personality_id: in
     first, second = samples(session, personality_id)
     original = find_reply(session, reply)
     assert original is not None
-    assert (first.prompt, first.answer, first.version_id) == (original.prompt, "one", version.id)
+    assert (first.prompt, said(session, personality_id, first)) == (digest_prompt(original.prompt), ["one"])
     assert (first.is_cut, second.is_cut) == (False, True)
     row = session.get_one(ReplyRow, first.id)
+    assert row.version_id == version.id
     assert (row.origin, row.outcome, row.author_id) == (Origin.SAMPLE, Outcome.COMPLETE, NOBODY)
     assert (row.basis, row.base_revision, row.sampling, row.seed) == (Basis.LOCAL, BASE_REVISION, SAMPLING, 17)
     stored = find_reply(session, first.id)
@@ -105,7 +111,7 @@ def test_any_text_that_a_model_generates_is_stored(session: Session, personality
     reply = add_reply(session)
     vote(session, reply, CAROL, Vote.DOWN)
     record(session, drawn(reply, "nul\0 and 😀"), drawn(reply, ""))
-    assert [sample.answer for sample in samples(session, personality_id)] == ["nul and 😀"]
+    assert said(session, personality_id, *samples(session, personality_id)) == ["nul and 😀"]
 
 
 def test_answers_to_the_prompt_bank_belong_to_nobody(session: Session, personality_id: int) -> None:
@@ -119,7 +125,7 @@ def test_answers_to_the_prompt_bank_belong_to_nobody(session: Session, personali
     assert count_answers(session, personality_id, BASE_REVISION, None, [digest, "x"]) == {digest: 2}
     assert count_answers(session, personality_id, BASE_REVISION, 7, [digest]) == {}
     answers = read_answers_to(session, personality_id, PrivacySettings(), BASE_REVISION, [digest])
-    assert [answer.answer for answer in answers] == ["Yes."]
+    assert said(session, personality_id, *answers) == ["Yes."]
 
 
 def test_the_newest_prompts_with_an_open_basis_are_asked_again(session: Session, personality_id: int) -> None:

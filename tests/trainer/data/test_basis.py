@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
 from storage.database.enums import Basis, GateVerdict, Origin, RoundStatus, TrainingSource
-from storage.database.tables import ReplyRow, RoundPairRow, RoundRow
+from storage.database.tables import CorrectionRow, ReplyRow, RoundPairRow, RoundRow
 from storage.members import note_members
 from storage.models.base_model import BaseModel
 from storage.personalities.personalities import ensure_personality
@@ -37,7 +37,7 @@ from storage.votes.votes import Vote
 from storage.votes.weights import read_weighted_votes
 from tests.past import quarantine
 from tests.seeding import account, add_correction, add_reply, add_siblings, pseudonyms_of, tiny_settings, vote
-from trainer.data.plan import TrainingPlan, make_plan
+from trainer.data.plan import make_plan
 from trainer.data.prepare import write_plan
 from trainer.data.survey import survey_votes
 from trainer.exchange import export_file
@@ -154,6 +154,12 @@ def calls(
         "read_replies": (*where, read_weighted_votes(session, id_, settings.votes).by_reply),
         "read_corrections": (*where, settings.votes),
         "read_answers_to": (*where, digests),
+        "read_texts": (
+            *where,
+            {"replies": session.scalars(select(ReplyRow.id)).all()}
+            | {"corrections": session.scalars(select(CorrectionRow.id)).all()},
+        ),
+        "read_measures": (set(session.scalars(select(ReplyRow.id))),),
         "newest_prompts": (*where, 99),
         "count_answers": (id_, base.revision, None, digests),
         "read_taste_evidence": (id_, settings),
@@ -200,7 +206,7 @@ def run_calls(database: Database, settings: Settings, base: BaseModel, round_: R
     with database.transaction() as session:
         table = calls(session, database, settings, base, round_)
         for name, arguments in table.items():
-            keywords = arguments[-1] if name in ("record_samples", "set_manifest", "register") else {}
+            keywords = arguments[-1] if name in ("read_texts", "record_samples", "set_manifest", "register") else {}
             returned[name] = functions[name](session, *arguments[: len(arguments) - bool(keywords)], **keywords)
     return returned
 
@@ -264,7 +270,8 @@ def test_a_closed_basis_closes_what_was_open(
     closed = permitted.model_copy(update={"privacy": type(permitted.privacy)()})
     with database.snapshot() as session:
         survey = survey_votes(session, closed, tiny_base, personality)
-    said = require_nobody(survey)
+        plan = make_plan(survey, closed, lambda _pair: True)
+    said = require_nobody((survey.feedback, plan))
     assert CANARY not in said
     assert f"{ALLOWED} bank" in said
     assert f"{ALLOWED} @somebody" not in said
@@ -278,10 +285,9 @@ def test_a_round_and_its_manifest_name_nobody(
         agreed = read_agreement(session, personality)
         survey = survey_votes(session, permitted, tiny_base, personality)
         plan = make_plan(survey, permitted, lambda _pair: True)
-        assert isinstance(plan, TrainingPlan)
         assert write_plan(session, round_, plan, permitted, agreed)
         pseudonyms = pseudonyms_of(session, *MEMBERS)
-    assert CANARY not in require_nobody((survey, plan, agreed))
+    assert CANARY not in require_nobody((survey.feedback, plan, agreed))
     assert set(pseudonyms) & {voter.pseudonym for voter in plan.voters}
     with database.snapshot() as session:
         rows = [require_round(session, round_.id), *map(columns, session.scalars(select(RoundPairRow)))]

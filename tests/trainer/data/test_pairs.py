@@ -204,8 +204,8 @@ def test_a_correction_beats_the_answer_it_corrects_even_a_liked_one() -> None:
 def test_a_correction_beats_fresh_samples_and_earlier_answers_but_no_liked_one() -> None:
     answers = [
         rated(1, "wrong"),
-        rated(2, "of an earlier version", version_id=1),
-        sample(3, "fresh", version_id=2),
+        rated(2, "of an earlier version"),
+        sample(3, "fresh"),
         rated(4, "disliked", down=[BEN]),
         rated(5, "liked", up=[BEN]),
         rated(6, "elsewhere", prompt="another"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,10 +22,11 @@ from storage.taste.learning import LearnedTaste, arrange, learn
 from storage.taste.measures import measure_style
 from storage.training.evidence import RatedReply, WrittenCorrection
 from storage.votes.weights import WeightedVotes
-from tests.trainer.rated import ANN, BEN, CAT, DAN, corrections, crowd, rated, replies, sample, written
+from tests.trainer.rated import ANN, BEN, CAT, DAN, corrections, crowd, rated, reader, replies, sample, written
 from trainer.data.pairs import Pair, RoundFeedback
 from trainer.data.plan import TrainingPlan, make_plan
 from trainer.data.survey import Survey
+from trainer.training.rows import PreferencePair
 
 NOW = datetime(2026, 11, 4, 12, tzinfo=UTC)
 SHORT = ("Tea.", "Sure.", "Try soup.", "Go early.")
@@ -61,20 +64,28 @@ def survey(
     removed: dict[str, float] | None = None,
     start: StartingPoint = StartingPoint(None),  # noqa: B008 (frozen)
 ) -> Survey:
+    """Return a survey without texts, which are read on demand."""
+    no_text = partial(replace, answer=None)
     by_reply = {answer.id: answer.votes for answer in answers if answer.votes}
     total = sum(map(len, by_reply.values())) + round(sum((removed or {}).values()))
     return Survey(
-        feedback=RoundFeedback(tuple(answers), tuple(written_ones), tuple(choices)),
+        feedback=RoundFeedback(
+            tuple(map(no_text, answers)), tuple(replace(one, text=None) for one in written_ones), tuple(choices)
+        ),
         votes=WeightedVotes(by_reply, total, removed or {}),
         start=start,
         taste=taste,
         taste_weights=taste_weights or {},
-        ranked=tuple(ranked),
+        read=reader([*answers, *ranked], written_ones),
+        ranked=tuple(map(no_text, ranked)),
+        measures={answer.id: np.array(measure_style(answer.answer or "")) for answer in ranked},
     )
 
 
-def plan_of(found: Survey, configured: Settings | None = None) -> TrainingPlan:
-    return make_plan(found, configured or settings(), lambda _pair: True)
+def plan_of(
+    found: Survey, configured: Settings | None = None, fits: Callable[[PreferencePair], bool] = lambda _pair: True
+) -> TrainingPlan:
+    return make_plan(found, configured or settings(), fits)
 
 
 def siblings(count: int, first: int = 1) -> list[RatedReply]:
@@ -198,7 +209,7 @@ def test_light_pairs_take_no_place_from_heavier_ones_however_new_they_are() -> N
 
 
 def test_what_is_too_long_is_left_out_while_planning_and_others_take_its_place() -> None:
-    plan = make_plan(survey(siblings(6)), settings(max_pairs=3), lambda pair: pair.prompt != "prompt 6")
+    plan = plan_of(survey(siblings(6)), settings(max_pairs=3), lambda pair: pair.prompt != "prompt 6")
     assert [pair.chosen.reply_id for pair in plan.train] == [10, 8, 6]
     assert "1 pair longer than training.max_tokens = 768 left out" in plan.evidence["notes"]
 

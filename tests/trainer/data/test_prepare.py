@@ -325,7 +325,7 @@ def test_a_regenerated_answer_that_nobody_voted_on_is_the_worse_one(
 
     first, second = seed(database, regenerate)
     plan = planned(prepare())
-    (pair,) = (pair for pair in plan.train if pair.prompt == "p")
+    (pair,) = (pair for pair in plan.train if plan.prompts[pair.prompt] == "p")
     assert pair.rows == (second, first, None)
     assert 1 / 3 < pair.weight < 2 / 3, "surer than against an answer of which nothing is known"
 
@@ -602,7 +602,7 @@ def test_bursts_are_quarantined_before_a_round_reads_the_votes(
 
     seed(database, write)
     plan = planned(prepare())
-    assert "pushed" not in {pair.prompt for pair in plan.train}
+    assert "pushed" not in plan.prompts.values()
     assert plan.evidence["votes"] == 12
     assert plan.evidence["removed_shares"]["quarantine"] == pytest.approx(6 / 12)
 
@@ -612,7 +612,7 @@ def test_bursts_are_quarantined_before_a_round_reads_the_votes(
 
     seed(database, count_them)
     plan = planned(prepare())
-    assert "pushed" in {pair.prompt for pair in plan.train}
+    assert "pushed" in plan.prompts.values()
     assert "quarantine" not in plan.evidence["removed_shares"]
 
 

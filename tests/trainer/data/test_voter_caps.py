@@ -127,7 +127,7 @@ def test_influence_of_three_voters_by_hand() -> None:
     Without Ann or Ben it is 5/6, weight 2/3; without Cat 3/4, which is a weight of 1/2.
     """
     answers = [rated(1, up=[ANN, BEN]), rated(2, down=[CAT])]
-    found = influences(RoundFeedback(tuple(answers)))
+    found = influences([RoundFeedback(tuple(answers))])
     change = (0.8 - 2 / 3) / 0.8
     assert found == pytest.approx({ANN: change, BEN: change, CAT: (0.8 - 0.5) / 0.8}, abs=1e-6)
 
@@ -135,7 +135,7 @@ def test_influence_of_three_voters_by_hand() -> None:
 def test_a_voter_who_prevents_a_pair_has_influence() -> None:
     """Dan likes the other answer: without him a pair of weight 1/3 would come, half of what there is."""
     answers = [rated(1, up=[ANN]), rated(2, up=[DAN]), *in_another_prompt()]
-    found = influences(RoundFeedback(tuple(answers)))
+    found = influences(RoundFeedback(tuple(answers)).by_prompt().values())
     assert found == pytest.approx({ANN: 0.5, BEN: 1.0, DAN: 0.5})
 
 
@@ -146,9 +146,9 @@ def in_another_prompt() -> list[RatedReply]:
 def test_a_correction_goes_with_its_author_and_nobody_has_no_influence() -> None:
     answers = [rated(1, prompt="p"), rated(2, prompt="q"), rated(3, up=[ANN], prompt="r")]
     by_two = (written(1, 1, author_id=BEN), written(2, 2, author_id=NOBODY))
-    found = influences(RoundFeedback(tuple(answers), by_two))
-    assert found == {ANN: 0.0, BEN: 0.5}
-    assert influences(RoundFeedback(())) == {}
+    found = influences(RoundFeedback(tuple(answers), by_two).by_prompt().values())
+    assert found == {BEN: 0.5}
+    assert influences([]) == {}
 
 
 @given(replies, corrections)
@@ -156,7 +156,7 @@ def test_influence_is_what_a_round_without_the_voter_would_differ_by(
     answers: list[RatedReply], written_ones: list[WrittenCorrection]
 ) -> None:
     feedback = RoundFeedback(tuple(answers), tuple(written_ones))
-    found = influences(feedback)
+    found = influences(feedback.by_prompt().values())
     before = {pair.rows: pair.weight for pair in pair_by_people(feedback)}
     for user_id, influence in found.items():
         after = {pair.rows: pair.weight for pair in pair_by_people(feedback.without(user_id))}

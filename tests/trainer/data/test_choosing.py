@@ -1,0 +1,157 @@
+"""Pairs are chosen by ids and votes; texts are read of these pairs alone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from sqlalchemy import literal_column, update
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from bot.demo.community import read_community_answers
+from storage.conversations.replies import digest_prompt
+from storage.database.database import Database, open_database
+from storage.database.enums import Origin, PairSource
+from storage.database.tables import CorrectionRow, ReplyRow
+from storage.models.base_model import BaseModel
+from storage.personalities.personalities import ensure_personality
+from storage.settings.sections import DatabaseSettings, Settings, TrainingSettings
+from storage.training.evidence import RatedReply, Texts, WrittenCorrection
+from storage.training.rounds import ManifestPair
+from storage.training.samples import AskedPrompt
+from storage.votes.votes import Vote
+from tests.seeding import ALICE, BASE_REVISION, BOB, add_correction, add_reply, add_taste, vote
+from tests.trainer.rated import ANN, BEN, corrections, crowd, rated, reader, replies
+from trainer.data.choosing import ReadTexts, choose_pairs
+from trainer.data.pairs import MAX_PAIRS_PER_PROMPT, Pair, RoundFeedback, pair_by_people
+from trainer.data.plan import TrainingPlan, make_plan
+from trainer.data.survey import survey_votes
+
+BASE = BaseModel("tiny", Path("unused"), BASE_REVISION, "LlamaForCausalLM")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with closing(
+        open_database(Settings(database=DatabaseSettings(url=f"sqlite:///{tmp_path / 'votes.db'}")))
+    ) as opened:
+        yield opened
+
+
+def add_question(session: Session, number: int) -> None:
+    """Add a liked answer and a disliked one to a question, with a better one suggested."""
+    prompt = f"question {number}"
+    liked, disliked = (add_reply(session, prompt=prompt, answer=f"{word} {number}") for word in ("good", "bad"))
+    vote(session, liked, ALICE, Vote.UP)
+    vote(session, disliked, BOB, Vote.DOWN)
+    add_correction(session, disliked, f"better {number}")
+
+
+def plan(database: Database, *prompts: str, max_pairs: int) -> TrainingPlan:
+    """Plan a round in which the taste ranks the answers to these prompts."""
+    settings = Settings(training=TrainingSettings(max_pairs=max_pairs, patience=0))
+    asked = [AskedPrompt(prompt, digest_prompt(prompt)) for prompt in prompts]
+    with database.transaction() as session:
+        survey = survey_votes(session, settings, BASE, ensure_personality(session), asked)
+        return make_plan(survey, settings, lambda _pair: True)
+
+
+def make_unreadable(session: Session, but: Sequence[ManifestPair]) -> None:
+    """Let every attempt to read a text fail, but for those of these pairs."""
+    answers = {id_ for pair in but for id_ in (pair.chosen_reply_id, pair.rejected_reply_id)}
+    written = {pair.correction_id for pair in but}
+    for row, columns, kept in (
+        (ReplyRow, ("prompt", "answer", "messages"), answers),
+        (CorrectionRow, ("text",), written),
+    ):
+        broken = dict.fromkeys(columns, literal_column("CAST(x'ff' AS TEXT)"))
+        session.execute(update(row).where(row.id.not_in(kept - {None})).values(broken))
+
+
+def test_a_round_reads_no_text_of_what_it_does_not_choose(database: Database) -> None:
+    with database.transaction() as session:
+        add_taste(session, 60)
+        for number in range(20):
+            add_question(session, number)
+        for answer in read_community_answers()[0].answers:
+            add_reply(session, prompt="bank", answer=answer, origin=Origin.SAMPLE)
+    # People's pairs leave no room for the taste's in the first round, and are fewer than the room in the second.
+    full, whole = plan(database, "bank", max_pairs=4), plan(database, "bank", max_pairs=100)
+    assert set(full.evidence["pairs_by_source"]) == {PairSource.SIBLINGS, PairSource.CORRECTION}
+    assert whole.evidence["pairs_by_source"] == {
+        PairSource.SIBLINGS: 20 + MAX_PAIRS_PER_PROMPT,  # those on the answers that taught the taste
+        PairSource.CORRECTION: 20,
+        PairSource.TASTE: 1,
+    }
+    for found, most in ((whole, 100), (full, 4)):
+        with database.transaction() as session:
+            make_unreadable(session, found.manifest)
+        assert plan(database, "bank", max_pairs=most) == found
+    with pytest.raises(OperationalError, match="decode"):
+        plan(database, "bank", max_pairs=5)
+
+
+def choose(
+    feedback: RoundFeedback, limit: int | None = None, *, read: ReadTexts | None = None, longest: int = 99
+) -> list[Pair]:
+    """Return the newest pairs whose better answer is not too long, from feedback of which no text is known at first."""
+    unread = RoundFeedback(
+        tuple(replace(reply, answer=None) for reply in feedback.replies),
+        tuple(replace(correction, text=None) for correction in feedback.corrections),
+        feedback.choices,
+    )
+    return choose_pairs(
+        unread.by_prompt(),
+        pair_by_people,
+        newest_first,
+        limit,
+        fits=lambda pair: len(pair.chosen) <= longest,
+        read=read or reader(feedback.replies, feedback.corrections),
+    ).pairs
+
+
+def newest_first(pair: Pair) -> tuple[int, ...]:
+    return tuple(-row for row in pair.recency)
+
+
+def siblings(first: int, good: str, bad: str = "bad") -> list[RatedReply]:
+    return [rated(first, good, up=[ANN], prompt=f"p{first}"), rated(first + 1, bad, down=[BEN], prompt=f"p{first}")]
+
+
+@pytest.mark.parametrize("useless", ["🎉🔥✨🎉🔥✨", "bad", "much longer than the others"])
+def test_what_a_text_rules_out_gives_its_place_to_others(useless: str) -> None:
+    """The better answer is broken, equal to the worse one, or too long."""
+    answers = [*siblings(1, "one"), *siblings(3, "two"), *siblings(5, "three"), *siblings(7, useless)]
+    read: list[int] = []
+
+    def note(*, replies: Collection[int], corrections: Collection[int]) -> Texts:
+        read.extend(replies)
+        return reader(answers)(replies=replies, corrections=corrections)
+
+    found = choose(RoundFeedback(tuple(answers)), 2, read=note, longest=10)
+    assert [pair.rows for pair in found] == [(5, 6, None), (3, 4, None)]
+    assert sorted(read) == [3, 4, 5, 6, 7, 8]
+
+
+def test_a_broken_answer_gives_its_place_to_another_one_to_the_same_prompt() -> None:
+    answers = [
+        rated(1, "🎉🔥✨🎉🔥✨", up=crowd(9)),
+        rated(2, "fine", up=crowd(2)),
+        *(rated(id_, down=crowd(3)) for id_ in range(3, 9)),
+    ]
+    found = choose(RoundFeedback(tuple(answers)))
+    assert {pair.chosen.reply_id for pair in found} == {2}
+    assert len(found) == MAX_PAIRS_PER_PROMPT
+
+
+@given(replies, corrections)
+def test_reading_only_what_is_chosen_chooses_the_same(
+    answers: list[RatedReply], written_ones: list[WrittenCorrection]
+) -> None:
+    feedback = RoundFeedback(tuple(answers), tuple(written_ones))
+    assert choose(feedback) == sorted(pair_by_people(feedback), key=newest_first)
