@@ -13,7 +13,7 @@ from storage.database.enums import CHALLENGER, SOURCE_WORDS, CanaryStatus, GateV
 from storage.insights import model_status
 from storage.operations.token_spend import Spend, describe_spend, is_used_up
 from storage.privacy.consent import describe_bases
-from storage.releases.announcements import CanaryAnnouncement, PromotionAnnouncement
+from storage.releases.announcements import Announcement, CanaryAnnouncement, PromotionAnnouncement
 from storage.releases.canaries import Canary
 from storage.releases.evidence import CanaryState, Contest
 from storage.releases.versions import AliasMove, Version, name_of
@@ -245,10 +245,21 @@ def canary_data(state: CanaryState) -> dict[str, Any]:
     return {"running": True} | asdict(contest.rival.canary) | names | {"numbers": contest.numbers}
 
 
-def describe_announcement(announcement: PromotionAnnouncement | CanaryAnnouncement) -> str:
+def describe_announcement(announcement: Announcement) -> str:
+    if isinstance(announcement, Version):
+        return _decision(announcement)
     if isinstance(announcement, CanaryAnnouncement):
         return _canary_end(announcement)
     return _return(announcement) if announcement.is_return else _promotion(announcement)
+
+
+def _decision(version: Version) -> str:
+    """Return what people's choices decided, and what an admin can do about it."""
+    name = version.name
+    if version.verdict is GateVerdict.PASS:
+        return f"✓ **{name}** is ready{_because(version)}. To use it: `/model promote {name}`."
+    champion = version.evidence["champion"]
+    return f"✗ **{name}** was dropped{_because(version)}. {champion} stays. Details: `/model show {name}`."
 
 
 def _canary_end(ended: CanaryAnnouncement) -> str:

@@ -277,6 +277,25 @@ class TestWaiting:
         promoted = await place.grace.slash(place.channel, "model promote", version="v1")
         assert promoted.response.content.startswith("**v1** answers from now on")
 
+    async def test_a_ready_version_is_announced_once_also_after_a_restart(self, v1, give, announced, env, engine, base):
+        give(v1, wins=9)
+        ready = (
+            "✓ **v1** is ready: people prefer v1 to base: 9 to 0 in blind pairs, by 9 people. "
+            "To use it: `/model promote v1`."
+        )
+        assert await announced() == [ready]
+        old = env.bot
+        await env.restart_bot(ReactuneBot(old.services.settings, engine=engine, base=base))
+        assert await announced() == [ready]
+        await old.close()
+
+    async def test_a_dropped_version_is_announced(self, v1, give, announced):
+        give(v1, losses=9)
+        assert await announced() == [
+            "✗ **v1** was dropped: people like v1 less than base: 0 to 9 in blind pairs, by 9 people. base stays. "
+            "Details: `/model show v1`."
+        ]
+
     async def test_what_people_like_less_is_dropped(self, place, v1, says, give, env):
         give(v1, losses=9)
         await env.advance_time(SOON_S)

@@ -330,6 +330,7 @@ def test_a_version_that_people_prefer_is_ready_and_needs_no_override(
     assert ready.verdict is GateVerdict.PASS
     assert ready.evidence["reason"] == "people prefer v1 to base: 9 to 0 in blind pairs, by 5 people"
     assert (ready.evidence["wins"], ready.evidence["champion"]) == (9, "base")
+    assert ready.decided_at is not None
     assert not ask_gate(session, ready, override=False, reason="")
     assert read_alias(session, personality_id).target == "base"
     assert find_rival(session, personality_id) is None
