@@ -7,9 +7,10 @@ answers in chat, and arenas that compare just these two. Nothing that a model of
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from sqlalchemy import and_, or_, select
@@ -38,8 +39,19 @@ from storage.wording import count
 
 CROWD = 2.0
 """Among few people, one carries at most this many times an equal share of what is at stake."""
-NEEDED = ("guild_id", "basis", "messages", "source_message_id", "version_id")
+NEEDED = ("guild_id", "basis", "messages", "source_message_id", "version_id", "strength")
 """What is read of an answer."""
+
+
+class LeftOut(StrEnum):
+    """Why a choice does not count."""
+
+    NEW = "new"
+    REPEATED = "repeated"
+    BEYOND_SHARE = "beyond_share"
+    OPTED_OUT = "opted_out"
+    QUARANTINED = "quarantined"
+    OTHER_STRENGTH = "other_strength"
 
 
 @dataclass(frozen=True)
@@ -65,6 +77,8 @@ class Standing:
     worse: float = 1.0
     choices_left: int | None = None
     """About how many more choices decide; None if neither leads."""
+    left_out: Mapping[LeftOut, int] = field(default_factory=dict)
+    """How many choices of one of the two do not count, by reason."""
 
     @property
     def verdict(self) -> GateVerdict:
@@ -134,6 +148,8 @@ class _Choice(NamedTuple):
     """The Discord message with the question."""
     won: bool | None
     """Whether they like the version's answer better; None is "about the same"."""
+    left_out: LeftOut | None
+    """Why it does not count, if that is known before it is weighed."""
 
 
 def find_rival(session: Session, personality_id: int) -> Rival | None:
@@ -167,17 +183,20 @@ def read_contest(session: Session, personality_id: int, settings: VoteSettings) 
 
 
 def read_evidence(session: Session, version: Version, champion: Version | None, settings: VoteSettings) -> Standing:
-    """Return what people chose between the two versions so far; people who opted out do not count."""
+    """Return what people chose between the two versions so far."""
     silent = set(session.scalars(select(OptOutRow.user_id)))
-    found = [*_comparisons(session, version, champion), *_picks(session, version, champion)]
-    choices = sorted(choice for choice in found if choice.user_id not in silent)
+    choices = sorted([*_comparisons(session, version, champion), *_picks(session, version, champion)])
     weights = VoteWeights(session, settings, {(choice.home, choice.user_id) for choice in choices})
+    left_out: Counter[LeftOut] = Counter()
     weighed = []
     for choice in choices:
         account, membership = weights.weights(choice.home, choice.user_id, choice.said_at)
-        if account * membership > 0:
+        reason = LeftOut.OPTED_OUT if choice.user_id in silent else choice.left_out
+        if reason is None and account * membership > 0:
             weighed.append((choice, account * membership))
-    return _weigh(weighed, _units(session, [choice for choice, _ in weighed]), settings.max_voter_share)
+        elif choice.won is not None:
+            left_out[reason or LeftOut.NEW] += 1
+    return _weigh(weighed, _units(session, [choice for choice, _ in weighed]), settings.max_voter_share, left_out)
 
 
 def _comparisons(session: Session, version: Version, champion: Version | None) -> Iterator[_Choice]:
@@ -188,22 +207,21 @@ def _comparisons(session: Session, version: Version, champion: Version | None) -
         and_(second.version_id == version.id, first.version_id.is_not_distinct_from(id_of(champion))),
     )
     rows = session.execute(
-        select(ComparisonRow, first, second.version_id)
+        select(ComparisonRow, first, second.version_id, second.strength)
         .options(load_only(*(getattr(first, name) for name in NEEDED)))
         .join(first, first.id == ComparisonRow.first_id)
         .join(second, second.id == ComparisonRow.second_id)
         .where(
             first.personality_id == version.personality_id,
             first.created_at >= version.created_at,
-            first.strength == 1.0,
-            second.strength == 1.0,
             one_each,
         )
     )
-    for said, reply, other_version in rows:
+    for said, reply, other_version, other_strength in rows:
         better = reply.version_id if said.better_id == reply.id else other_version
         won = None if said.better_id is None else better == version.id
-        yield _choice(reply, said.user_id, said.created_at, won)
+        left_out = None if reply.strength == other_strength == 1.0 else LeftOut.OTHER_STRENGTH
+        yield _choice(reply, said.user_id, said.created_at, won, left_out)
 
 
 def _picks(session: Session, version: Version, champion: Version | None) -> Iterator[_Choice]:
@@ -230,15 +248,16 @@ def _picks(session: Session, version: Version, champion: Version | None) -> Iter
         return
     held = quarantined(session, version.personality_id)
     for (reply_id, user_id), history in read_histories(session, VoteEventRow.reply_id.in_(replies)).items():
-        if history.now is Vote.UP and (reply_id, user_id) not in held:
+        if history.now is Vote.UP:
             reply = replies[reply_id]
-            yield _choice(reply, user_id, history.last_set_at, reply.version_id == version.id)
+            left_out = LeftOut.QUARANTINED if (reply_id, user_id) in held else None
+            yield _choice(reply, user_id, history.last_set_at, reply.version_id == version.id, left_out)
 
 
-def _choice(reply: ReplyRow, user_id: int, said_at: datetime, won: bool | None) -> _Choice:
+def _choice(reply: ReplyRow, user_id: int, said_at: datetime, won: bool | None, left_out: LeftOut | None) -> _Choice:
     words = normalized(reply.messages[-1]["content"]) if reply.messages else ""
     home = home_of(reply.guild_id, reply.basis)
-    return _Choice(said_at, reply.id, user_id, home, words, reply.source_message_id, won)
+    return _Choice(said_at, reply.id, user_id, home, words, reply.source_message_id, won, left_out)
 
 
 def normalized(text: str) -> str:
@@ -270,8 +289,10 @@ def _units(session: Session, choices: Sequence[_Choice]) -> list[int]:
     return units
 
 
-def _weigh(choices: Sequence[tuple[_Choice, float]], units: Sequence[int], max_share: float) -> Standing:
-    """Turn the first decided choice of each unit into a bet.
+def _weigh(
+    choices: Sequence[tuple[_Choice, float]], units: Sequence[int], max_share: float, left_out: Counter[LeftOut]
+) -> Standing:
+    """Turn the first decided choice of each unit into a bet, and add to `left_out` those that become none.
 
     What is at stake is known before the choice, so that the e-value is valid at every look: the weight of its author,
     or what keeps them within their share of all that was at stake until then.
@@ -281,16 +302,21 @@ def _weigh(choices: Sequence[tuple[_Choice, float]], units: Sequence[int], max_s
     heaviest: dict[int, float] = {}
     bets = []
     for (choice, weight), unit in zip(choices, units, strict=True):
-        if choice.won is None or unit in wins:
+        if choice.won is None:
+            continue
+        if unit in wins:
+            left_out[LeftOut.REPEATED] += 1
             continue
         user = choice.user_id
         heaviest[user] = max(heaviest.get(user, 0.0), weight)
         people = sum(heaviest.values()) / max(heaviest.values())
         stake = min(weight, _room(staked[user], sum(staked.values()), max(max_share, CROWD / people)))
-        if stake > 0:  # else somebody else may decide this one
-            wins[unit] = choice.won
-            staked[user] += stake
-            bets.append(stake if choice.won else -stake)
+        if not stake:  # somebody else may decide this one
+            left_out[LeftOut.BEYOND_SHARE] += 1
+            continue
+        wins[unit] = choice.won
+        staked[user] += stake
+        bets.append(stake if choice.won else -stake)
     losing = [-bet for bet in bets]
     return Standing(
         wins=sum(wins.values()),
@@ -300,6 +326,7 @@ def _weigh(choices: Sequence[tuple[_Choice, float]], units: Sequence[int], max_s
         better=e_value(bets),
         worse=e_value(losing),
         choices_left=bets_left(bets) or bets_left(losing),
+        left_out=dict(left_out),
     )
 
 

@@ -19,7 +19,8 @@ from storage.releases.promotion import promote, release_passed, roll_back
 from storage.releases.versions import read_alias, register, version_named
 from storage.settings.sections import ReleaseSettings
 from storage.training.rounds import claim_round, finish_round
-from tests.seeding import choose
+from storage.votes.comparisons import Better, compare
+from tests.seeding import account, ask_twice, choose
 from tests.storage.adapters.test_folder_store import publish
 
 SOON_S = 4
@@ -265,6 +266,28 @@ class TestWaiting:
     async def test_without_a_lead(self, v1, says, give, sides, words):
         give(v1, **sides)
         assert words in await says()
+
+    async def test_it_says_which_choices_do_not_count_and_why(self, place, v1, says, query, env, rows):
+        def ask(session):
+            for question in ("one", "two", "one"):
+                for user in (7, account(days_old=0)):
+                    compare(session, *ask_twice(session, v1, None, prompt=question), user, Better.FIRST)
+
+        query(ask)
+        assert (
+            "v1 leads 2 to 0 in blind pairs, by 1 person; about 4 more choices decide. 2 of 6 choices count, the "
+            "others not: 3 by new accounts or members, 1 on a question that was decided before. Second answers"
+        ) in await says()
+        await env.advance_time(SOON_S)
+        assert rows(VersionRow)[0].evidence["left_out"] == {"new": 3, "repeated": 1}
+
+    async def test_if_no_choice_counts_it_says_why(self, v1, says, query):
+        newcomer = account(days_old=0)
+        query(lambda session: compare(session, *ask_twice(session, v1, None), newcomer, Better.FIRST))
+        assert (
+            "v1 is level 0 to 0 in blind pairs; undecided so far. 0 of 1 choices count, the others not: 1 by new "
+            "accounts or members."
+        ) in await says()
 
     async def test_what_people_prefer_is_ready(self, place, v1, says, give, env, rows):
         give(v1, wins=9)

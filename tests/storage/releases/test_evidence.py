@@ -23,7 +23,7 @@ from storage.database.tables import (
 )
 from storage.errors import AliasConflict, GateNotPassed
 from storage.releases.canaries import start_canary
-from storage.releases.evidence import Contest, Standing, find_rival, normalized, read_contest, read_evidence
+from storage.releases.evidence import Contest, LeftOut, Standing, find_rival, normalized, read_contest, read_evidence
 from storage.releases.judging import conclude
 from storage.releases.promotion import promote, roll_back
 from storage.releases.versions import Version, ask_gate, find_version, read_alias, register
@@ -110,7 +110,7 @@ def test_only_pairs_of_exactly_these_two_count(session: Session, personality_id:
     session.execute(update(ReplyRow).where(ReplyRow.id == weak[1]).values(strength=0.5))
     for found in (early, weak):
         compare(session, *found, ALICE, NEW)
-    assert evidence_of(session, v1) == Standing()
+    assert evidence_of(session, v1) == Standing(left_out={LeftOut.OTHER_STRENGTH: 1})
 
 
 def test_a_withdrawn_choice_does_not_count(session: Session, v1: Version) -> None:
@@ -127,6 +127,7 @@ def test_people_who_opted_out_do_not_count(session: Session, v1: Version) -> Non
     compare(session, *ask_twice(session, v1, None), BOB, OLD)
     session.add(OptOutRow(user_id=ALICE, since=utc_now()))
     assert score(session, v1) == (0, 1, 0, 1)
+    assert evidence_of(session, v1).left_out == {LeftOut.OPTED_OUT: 1}
 
 
 def test_new_accounts_stake_less_and_the_newest_nothing(session: Session, v1: Version) -> None:
@@ -135,6 +136,14 @@ def test_new_accounts_stake_less_and_the_newest_nothing(session: Session, v1: Ve
     found = evidence_of(session, v1)
     assert found.wins == 1
     assert found.better == pytest.approx(e_value([0.5]), abs=1e-3)
+    assert found.left_out == {LeftOut.NEW: 1}
+
+
+def test_about_the_same_is_not_called_left_out(session: Session, v1: Version) -> None:
+    pair = ask_twice(session, v1, None)
+    for user, better in ((ALICE, NEW), (BOB, SAME), (account(days_old=0), SAME)):
+        compare(session, *pair, user, better)
+    assert evidence_of(session, v1).left_out == {}
 
 
 # Units
@@ -152,6 +161,7 @@ def test_of_several_people_at_one_question_the_first_who_decides_counts(session:
     for user, better in ((ALICE, SAME), (BOB, NEW), (CAROL, OLD)):
         compare(session, *pair, user, better)
     assert score(session, v1) == (1, 0, 0, 1)
+    assert evidence_of(session, v1).left_out == {LeftOut.REPEATED: 1}
 
 
 def test_prompts_of_one_conversation_are_one_unit(session: Session, v1: Version) -> None:
@@ -184,6 +194,7 @@ def test_one_person_holds_at_most_their_share_of_what_is_at_stake(session: Sessi
     found = evidence_of(session, v1)
     assert found.losses == 19
     assert found.wins < 4  # a tenth of 19, in bets of at most 1
+    assert found.left_out == {LeftOut.BEYOND_SHARE: 30 - found.wins}
     assert found.better == pytest.approx(before * e_value([-1] * 19 + [1] * 2) / e_value([-1] * 19), rel=0.2)
 
 
@@ -270,7 +281,7 @@ def test_picks_in_quarantine_do_not_count(session: Session, personality_id: int,
     session.flush()
     session.add(QuarantinedVoteRow(quarantine_id=row.id, reply_id=picked, user_id=ALICE))
     session.flush()
-    assert score(session, v1) == (0, 0, 0, 0)
+    assert evidence_of(session, v1) == Standing(left_out={LeftOut.QUARANTINED: 1})
 
 
 # Who is compared
