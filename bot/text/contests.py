@@ -42,6 +42,7 @@ def describe_contest(contest: Contest) -> str:
     verb = "leads" if evidence.wins > evidence.losses else "trails" if evidence.wins < evidence.losses else "is level"
     left = evidence.choices_left
     more = "undecided so far" if left is None or left > MANY_CHOICES else f"about {count(left, 'more choice')} decide"
+    more = contest.dead_end or more
     return f"{version} {verb} {evidence.score}; {more}.{_left_out(evidence)}"
 
 

@@ -267,6 +267,14 @@ class TestWaiting:
         give(v1, **sides)
         assert words in await says()
 
+    async def test_it_says_that_the_time_left_cannot_decide(self, v1, says, give, query):
+        give(v1, wins=1, losses=1)
+        made = utc_now() - timedelta(days=20)
+        query(lambda session: session.execute(update(VersionRow).values(created_at=made)))
+        assert (
+            "v1 is level 1 to 1 in blind pairs, by 2 people; at 0.1 choices a day, the 8 days left cannot decide."
+        ) in await says()
+
     async def test_it_says_which_choices_do_not_count_and_why(self, place, v1, says, query, env, rows):
         def ask(session):
             for question in ("one", "two", "one"):
@@ -456,6 +464,29 @@ class TestEnd:
         assert canary().status is CanaryStatus.INCONCLUSIVE
         assert "ended without a result: 14 days did not decide between v1 and base: 2 to 2 in blind pairs" in news
         assert "To use v1 anyway: `/model promote v1`." in news
+
+    async def test_it_ends_when_its_days_left_cannot_decide(
+        self, make_version, start, give, canary, announced, query, status
+    ):
+        version = make_version()
+        await start()
+        give(version, wins=2, losses=2)
+
+        def begun(days: float):
+            query(
+                lambda session: session.execute(update(CanaryRow).values(started_at=utc_now() - timedelta(days=days)))
+            )
+
+        begun(days=5)
+        assert await announced() == []
+        begun(days=10)
+        (news,) = await announced()
+        assert canary().status is CanaryStatus.INCONCLUSIVE
+        assert news.startswith(
+            "🐤 The canary of **v1** ended without a result: at 0.4 choices a day, the 4 days left cannot decide: 2 to "
+            "2 in blind pairs, by 4 people. base stays."
+        )
+        assert "ended without a result: at 0.4 choices a day" in await status()
 
     async def test_choices_made_while_the_bot_was_away_end_it(self, env, make_version, start, give, canary, new_bot):
         version = make_version()

@@ -10,10 +10,12 @@ from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
 from storage.database.database import Database
-from storage.database.enums import ArenaStatus, GateVerdict, Origin, QuarantineRule
+from storage.database.enums import ArenaStatus, CanaryStatus, GateVerdict, Origin, QuarantineRule
 from storage.database.tables import (
     ArenaAnswerRow,
     ArenaRow,
+    CanaryRow,
+    ComparisonRow,
     OptOutRow,
     QuarantinedVoteRow,
     QuarantineRow,
@@ -22,7 +24,7 @@ from storage.database.tables import (
     VersionRow,
 )
 from storage.errors import AliasConflict, GateNotPassed
-from storage.releases.canaries import start_canary
+from storage.releases.canaries import latest_canary, start_canary
 from storage.releases.evidence import Contest, LeftOut, Standing, find_rival, normalized, read_contest, read_evidence
 from storage.releases.judging import conclude
 from storage.releases.promotion import promote, roll_back
@@ -324,6 +326,59 @@ def test_evidence_against_another_champion_counts_anew(session: Session, persona
     assert not conclude(session, contest, contest.decision, RELEASE)
     assert evidence_of(session, v1, other) == Standing()
     assert find_version(session, v1.id) == v1
+
+
+# When nothing left could decide
+
+
+def contest_after(session: Session, version: Version, canary_days: float, passed: float) -> Contest:
+    """Start a canary that long ago, and return how it stands."""
+    settings = ReleaseSettings(canary_days=canary_days)
+    canary = start_canary(session, version.personality_id, version, settings, by="grace", reason="")
+    begun = utc_now() - timedelta(days=passed)
+    session.execute(update(CanaryRow).where(CanaryRow.id == canary.id).values(started_at=begun))
+    return contest_of(session, version)
+
+
+@pytest.mark.parametrize(
+    ("sides", "passed", "reason"),
+    [
+        ({}, 2.9, ""),
+        ({}, 4, ""),
+        ({}, 7, "at 0 choices a day, the 7 days left cannot decide"),
+        ({"wins": 4}, 11, ""),
+        ({"wins": 4, "losses": 4}, 6, ""),
+        ({"wins": 4, "losses": 4}, 9.5, "at 0.8 choices a day, the 5 days left cannot decide"),
+        ({"wins": 40, "losses": 38}, 3.1, ""),
+        ({"wins": 40, "losses": 38}, 12.5, "at 6.2 choices a day, the 2 days left cannot decide"),
+    ],
+    ids=str,
+)
+def test_a_canary_ends_when_the_days_left_cannot_decide(
+    session: Session, v1: Version, sides: dict[str, int], passed: float, reason: str
+) -> None:
+    choose(session, v1, None, **sides)
+    contest = contest_after(session, v1, 14, passed)
+    assert contest.dead_end == reason
+    if reason:
+        assert decide(session, v1)
+        canary = latest_canary(session, v1.personality_id)
+        assert canary
+        assert (canary.status, canary.reason) == (CanaryStatus.INCONCLUSIVE, f"{reason}: {contest.evidence.score}")
+        assert find_version(session, v1.id) == v1
+    else:
+        assert contest.decision is None
+
+
+def test_only_choices_since_it_began_say_how_many_are_still_to_come(session: Session, v1: Version) -> None:
+    choose(session, v1, None, wins=15, losses=15)
+    session.execute(update(VersionRow).values(created_at=utc_now() - timedelta(days=30)))
+    session.execute(update(ComparisonRow).values(created_at=utc_now() - timedelta(days=20)))
+    assert contest_after(session, v1, 14, 6).dead_end == "at 0 choices a day, the 8 days left cannot decide"
+
+
+def test_a_canary_of_few_days_ends_by_time_alone(session: Session, v1: Version) -> None:
+    assert contest_after(session, v1, 3, 2.9).decision is None
 
 
 # What they decide

@@ -160,7 +160,7 @@ def calls(
         "read_taste_data": (read_taste_evidence(session, id_, settings),),
         "learn_taste": (id_, settings),
         "has_closed_replies": (id_, settings.privacy),
-        "find_rival": (id_,),
+        "read_contest": (id_, settings.votes),
         "find_round": (round_.id,),
         "last_trained": (id_,),
         "record_samples": (
