@@ -148,7 +148,7 @@ def show_model_canary(
 
 
 def _show_canary(config: Path | None, personality: str, as_json: bool) -> None:
-    from bot.text.releases import canary_data, describe_canary
+    from bot.text.contests import canary_data, describe_canary
     from storage.database.columns import utc_now
 
     votes = read_settings(config).votes

@@ -37,7 +37,7 @@ def e_value(bets: Sequence[float]) -> float:
     most 1/x (Ville's inequality), however often one looks. Choices that decide nothing are no bets and cost nothing.
     Betting: Waudby-Smith and Ramdas 2023; e-values: Ramdas, Gruenwald, Vovk and Shafer 2023.
     """
-    return sum(exp(min(LARGEST_LOG, capital)) for capital in _log_capitals(bets)) / len(FRACTIONS)
+    return _mean(_log_capitals(bets))
 
 
 def bets_left(bets: Sequence[float]) -> int | None:
@@ -48,5 +48,25 @@ def bets_left(bets: Sequence[float]) -> int | None:
     return ceil(max(0.0, log(DECISIVE) - log(e_value(bets))) / growth)
 
 
+def could_decide(bets: Sequence[float], more: float) -> bool:
+    """Return whether so many more bets could decide, for or against.
+
+    They could if they did with the share of wins at either end of the 95 % interval that the bets so far leave.
+    """
+    least, most = wilson_interval(sum(bet > 0 for bet in bets), len(bets))
+    losing = [-bet for bet in bets]
+    return _e_value_after(bets, more, most) >= DECISIVE or _e_value_after(losing, more, 1 - least) >= DECISIVE
+
+
+def _e_value_after(bets: Sequence[float], more: float, share: float) -> float:
+    """Return about what the e-value would be after more bets of 1, that share of them wins."""
+    growth = [share * log(1 + fraction) + (1 - share) * log(1 - fraction) for fraction in FRACTIONS]
+    return _mean([now + more * each for now, each in zip(_log_capitals(bets), growth, strict=True)])
+
+
 def _log_capitals(bets: Sequence[float]) -> list[float]:
     return [sum(log(1 + fraction * bet) for bet in bets) for fraction in FRACTIONS]
+
+
+def _mean(log_capitals: Sequence[float]) -> float:
+    return sum(exp(min(LARGEST_LOG, capital)) for capital in log_capitals) / len(log_capitals)

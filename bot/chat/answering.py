@@ -31,6 +31,7 @@ class AnswerResult:
     outcome: Outcome
     message: SentMessage | None
     """The last message of the answer, if it has one."""
+    text: str = ""
 
 
 class Answerer:
@@ -73,15 +74,16 @@ class Answerer:
 
     async def _answer(self, ask: Ask, request: GenerationRequest) -> AnswerResult:
         # A blind comparison of versions must compare what each would say by itself.
-        most = 1 if ask.label is not None else self._generation.candidates // self.at_work
-        generation = self._drawer.submit(request, ask.personality.id, most)
+        is_alone = ask.label is not None and ask.beside is None
+        most = 1 if is_alone else self._generation.candidates // self.at_work
+        generation = self._drawer.submit(request, ask.personality.id, most, beside=ask.beside)
         try:
             with self._deletions.watching(ask.channel_id, ask.sources, ask.asked_at, generation.cancel) as is_deleted:
                 reply_id = await self._recorder.start(ask, request)
                 stream = self.delivery.open(ask, reply_id)
-                outcome = await self._show(ask, reply_id, generation, stream, is_deleted)
+                finished = await self._show(ask, reply_id, generation, stream, is_deleted)
                 if not is_deleted():
-                    return AnswerResult(reply_id, outcome, stream.last_message)
+                    return AnswerResult(reply_id, finished.outcome, stream.last_message, finished.answer)
                 await stream.take_back()
                 if self._deletions.concern({ask.source_message_id or 0}):
                     return AnswerResult(reply_id, Outcome.CANCELLED, None)
@@ -96,7 +98,7 @@ class Answerer:
         generation: CandidateGeneration,
         stream: MessageStream,
         is_deleted: Callable[[], bool],
-    ) -> Outcome:
+    ) -> FinishedReply:
         """Show the answer from its first word to its reactions, and record its end."""
         end, is_delivered, is_kept = failed_end(ask), True, True
         try:
@@ -116,7 +118,7 @@ class Answerer:
             self.delivery.finish_later(reply_id, stream)
         elif is_kept and end.finished.outcome in FINISHED_WHOLE:
             await self.delivery.add_reactions(stream)
-        return end.finished.outcome
+        return end.finished
 
     async def _generate(self, ask: Ask, generation: Generation, stream: MessageStream) -> AnswerEnd:
         """Show the answer while it grows, and return its end."""

@@ -71,6 +71,8 @@ class Ask:
     """The Discord messages whose words the prompt holds."""
     label: str | None = None
     """Shown under a complete answer in place of the version, when the reader should not know the version."""
+    beside: str | None = None
+    """The first answer of two by one version: of several drawn, the one is shown that teaches most beside it."""
 
 
 @dataclass(frozen=True)

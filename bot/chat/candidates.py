@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from bot.chat.tastes import Tastes
 from bot.engine import Completion, Engine, Finish, Generation, GenerationFailed, GenerationRequest
@@ -20,6 +22,7 @@ DECIDING_WORDS = 16
 
 Most of what the whole answers would tell is known by then: see docs/taste.md.
 """
+BEGINNING = re.compile(rf"(?:\s*\S+){{{DECIDING_WORDS + 1}}}")
 
 
 @dataclass(frozen=True)
@@ -41,14 +44,16 @@ class CandidateGeneration:
         generations: Sequence[Generation],
         taste: LearnedTaste | None,
         exploration: float,
+        beside: str | None,
     ) -> None:
         self._requests = requests
         self._generations = generations
         self._taste = taste
         self._exploration = exploration
+        self._beside = beside
         self._shown = 0
         self.choice: CandidateChoice | None = None
-        """How the shown one was chosen, once it is."""
+        """How the shown one was chosen by what people like, once it is."""
         self.unshown: tuple[Completion, ...] = ()
         """The other candidates that had ended by then."""
 
@@ -70,7 +75,9 @@ class CandidateGeneration:
                 yield delta
             return
         drafts = await self._read_ahead()
-        chosen = self._choose([draft for draft in drafts if self._is_usable(draft)] or drafts, self._taste)
+        choose = self._choose if self._beside is None else partial(self._choose_beside, self._beside)
+        chosen = choose([draft for draft in drafts if self._is_usable(draft)] or drafts, self._taste)
+        self._shown = chosen.place
         for draft in drafts:
             if draft is not chosen:
                 self._generations[draft.place].cancel()
@@ -100,18 +107,28 @@ class CandidateGeneration:
         return ended_well and draft.text.strip() != ""
 
     def _choose(self, drafts: Sequence[Draft], taste: LearnedTaste) -> Draft:
-        utilities = taste.score_begun([(draft.text, draft.is_whole) for draft in drafts]).tolist()
+        utilities = taste.score_begun(_begun(drafts)).tolist()
         best = max(range(len(drafts)), key=utilities.__getitem__)
         explores = random.random() < self._exploration
         shown = random.randrange(len(drafts)) if explores else best
         by_chance = self._exploration / len(drafts)
-        self._shown = drafts[shown].place
         self.choice = CandidateChoice(
             utilities=tuple(utilities),
             shown=shown,
             propensity=by_chance + (1 - self._exploration if shown == best else 0.0),
         )
         return drafts[shown]
+
+    @staticmethod
+    def _choose_beside(first: str, drafts: Sequence[Draft], taste: LearnedTaste) -> Draft:
+        """Return the one whose choice against the first answer teaches most about what people like."""
+        begun = BEGINNING.match(first)
+        lessons = taste.lessons((begun[0], False) if begun else (first, True), _begun(drafts)).tolist()
+        return drafts[max(range(len(drafts)), key=lessons.__getitem__)]
+
+
+def _begun(drafts: Sequence[Draft]) -> list[tuple[str, bool]]:
+    return [(draft.text, draft.is_whole) for draft in drafts]
 
 
 async def _read_ahead(place: int, generation: Generation) -> Draft:
@@ -129,10 +146,12 @@ class CandidateDrawer:
         self._tastes = tastes
         self._exploration = exploration
 
-    def submit(self, request: GenerationRequest, personality_id: int, most: int) -> CandidateGeneration:
+    def submit(
+        self, request: GenerationRequest, personality_id: int, most: int, *, beside: str | None = None
+    ) -> CandidateGeneration:
         """Submit the request, and up to `most` candidates in all if there is a taste to choose by and room for them.
 
-        Raises EngineBusy and EngineClosed.
+        `beside` is as in `Ask`. Raises EngineBusy and EngineClosed.
         """
         taste = self._tastes.of(personality_id)
         if taste is None or not taste.may_act:
@@ -143,4 +162,4 @@ class CandidateDrawer:
                 another = replace(request, seed=secrets.randbits(31))
                 generations.append(self._engine.submit(another))
                 requests.append(another)
-        return CandidateGeneration(requests, generations, taste, self._exploration)
+        return CandidateGeneration(requests, generations, taste, self._exploration, beside)

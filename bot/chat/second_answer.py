@@ -60,14 +60,21 @@ class SecondAnswers:
         return True
 
     async def answer_twice(self, ask: Ask, rival: Rival | None) -> None:
-        """Answer as the champion and its rival, in random order; without a rival, the champion answers twice."""
+        """Answer as the champion and its rival, in random order.
+
+        Without a rival, the champion answers twice, and the second answer is the one of several drawn whose comparison
+        with the first teaches most about what people like.
+        """
         services = self._services
         other = ask.release if rival is None else await self._open(rival.version, ask)
         first, second = random.sample((ask.release, other), 2)
         answered = await services.answerer.answer(replace(ask, label=FIRST_LABEL, release=first))
         if answered.outcome not in FINISHED_WHOLE:
             return
-        alternative = replace(ask, label=SECOND_LABEL, origin=Origin.ALTERNATIVE, release=second)
+        # A pick between two versions is evidence about them. Our own model must not choose which of their answers are
+        # compared: it would choose the evidence.
+        beside = answered.text if other is ask.release else None
+        alternative = replace(ask, label=SECOND_LABEL, origin=Origin.ALTERNATIVE, release=second, beside=beside)
         try:
             compared = await services.answerer.answer(alternative)
         except UserFacingError as error:

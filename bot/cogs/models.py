@@ -22,6 +22,7 @@ from bot.releases.announcer import ProgressMessages, ReleaseAnnouncer
 from bot.releases.judge import Judge
 from bot.services import Services
 from bot.text import releases as texts
+from bot.text.contests import describe_canary
 from bot.text.lineage import lineage_lines, lineage_text
 from bot.text.splitting import answer_in_full, fit_lines
 from storage.database.columns import utc_now
@@ -250,7 +251,7 @@ class Models(
         await interaction.response.defer(ephemeral=True)
         chosen = await selection.chosen_personality(self.services, interaction, personality)
         state = await self.services.database.read(read_canary_state, chosen.id, self.services.settings.votes)
-        await answer_privately(interaction, selection.signed(chosen, texts.describe_canary(state, utc_now())))
+        await answer_privately(interaction, selection.signed(chosen, describe_canary(state, utc_now())))
 
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -23,10 +24,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ReleaseState:
-    """The newest version and the newest move of an alias, by id; 0 without any."""
+    """The newest version and the newest move of an alias, by id, 0 without any; and the newest decision."""
 
     version_id: int
     move_id: int
+    decided_at: datetime | None
 
 
 Subscriber = Callable[[ReleaseState | None, ReleaseState], Awaitable[bool]]
@@ -56,10 +58,9 @@ class ReleaseWatcher:
 
 
 def _read_state(session: Session) -> ReleaseState:
-    version_id, move_id = session.execute(
-        select(select(func.max(VersionRow.id)).scalar_subquery(), select(func.max(AliasMoveRow.id)).scalar_subquery())
-    ).one()
-    return ReleaseState(version_id or 0, move_id or 0)
+    version_id, decided_at = session.execute(select(func.max(VersionRow.id), func.max(VersionRow.decided_at))).one()
+    move_id = session.scalar(select(func.max(AliasMoveRow.id)))
+    return ReleaseState(version_id or 0, move_id or 0, decided_at)
 
 
 class VersionPreloader:

@@ -1,24 +1,20 @@
-"""Texts about versions, promotions and canaries."""
+"""Texts about versions and promotions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
 
+from bot.text.contests import CANARY_ENDS, describe_contest, how_to_choose
 from bot.text.rounds import describe_metrics, describe_round, describe_trainers, describe_votes, sentence
 from bot.text.sanitize import sanitize_reason
 from storage.database.enums import CHALLENGER, SOURCE_WORDS, CanaryStatus, GateVerdict
 from storage.insights import model_status
 from storage.operations.token_spend import Spend, describe_spend, is_used_up
 from storage.privacy.consent import describe_bases
-from storage.releases.announcements import CanaryAnnouncement, PromotionAnnouncement
-from storage.releases.canaries import Canary
-from storage.releases.evidence import CanaryState, Contest
+from storage.releases.announcements import Announcement, CanaryAnnouncement, PromotionAnnouncement
 from storage.releases.versions import AliasMove, Version, name_of
 from storage.settings.sections import RemoteSettings, Settings
-from storage.statistics import DECISIVE
 from storage.taste.gain import CandidateGain
 from storage.votes.votes import Tally
 from storage.wording import count
@@ -31,16 +27,6 @@ VERDICTS = {
 }
 DECIDED = {GateVerdict.PASS: "✓ is ready", GateVerdict.FAIL: "✗ was dropped"}
 """Verdicts of people's choices."""
-MANY_CHOICES = 500
-"""From here on, an estimate says nothing."""
-
-CANARY_ENDS = {
-    CanaryStatus.PROMOTED: "won",
-    CanaryStatus.ROLLED_BACK: "was rolled back",
-    CanaryStatus.INCONCLUSIVE: "ended without a result",
-    CanaryStatus.STOPPED: "was stopped",
-}
-NO_CANARY = "No canary is running."
 
 
 def describe_status(
@@ -78,7 +64,7 @@ def _marked_champion(champion: Version | None) -> str:
 
 def _next_version(status: model_status.ModelStatus) -> str:
     if status.contest is not None:
-        return f"**Next version:** {_describe_contest(status.contest)} {_how_to_choose(status.contest)}"
+        return f"**Next version:** {describe_contest(status.contest)} {how_to_choose(status.contest)}"
     newest = status.newest
     if newest is None:
         return ""
@@ -90,24 +76,6 @@ def _next_version(status: model_status.ModelStatus) -> str:
 
 def _because(version: Version) -> str:
     return f": {version.evidence['reason']}" if version.evidence.get("reason") else ""
-
-
-def _describe_contest(contest: Contest) -> str:
-    """Return what people chose so far, as in "v3 leads 14 to 6 in blind pairs; about 12 more choices decide"."""
-    evidence, version, champion = contest.evidence, contest.rival.version.name, name_of(contest.champion)
-    if not evidence.wins + evidence.losses + evidence.ties:
-        return f"{version} waits for people's choices: nobody has compared it with {champion} yet."
-    verb = "leads" if evidence.wins > evidence.losses else "trails" if evidence.wins < evidence.losses else "is level"
-    left = evidence.choices_left
-    more = "undecided so far" if left is None or left > MANY_CHOICES else f"about {count(left, 'more choice')} decide"
-    return f"{version} {verb} {evidence.score}; {more}."
-
-
-def _how_to_choose(contest: Contest) -> str:
-    canary, name = contest.rival.canary, contest.rival.version.name
-    if canary is not None:
-        return f"A canary asks people in {canary.share:.0%} of answers. Details: `/model canary status`"
-    return f"Second answers in chat and `/arena start` ask people; `/model canary start {name}` asks more often"
 
 
 def _gain(gain: CandidateGain) -> str:
@@ -209,46 +177,21 @@ def _time(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
-def describe_canary(state: CanaryState, now: datetime) -> str:
-    """Return share, choices and evidence of the running canary, or how the last one ended."""
-    if state.running is not None and state.running.rival.canary is not None:
-        return _running_canary(state.running, state.running.rival.canary, now)
-    if state.last is None:
-        return NO_CANARY
-    end = f"the last one, of {state.last_challenger}, {CANARY_ENDS[state.last.status]}"
-    return f"{NO_CANARY}\n{sentence(f'{end}: {sanitize_reason(state.last.reason)}')}"
-
-
-def _running_canary(contest: Contest, canary: Canary, now: datetime) -> str:
-    version, champion, evidence = contest.rival.version, name_of(contest.champion), contest.evidence
-    why = sanitize_reason(canary.start_reason)
-    lines = [
-        f"**Canary:** {canary.share:.0%} of answers come with a blind second one; {version.name} gives one of the two "
-        f"and {champion} the other. Running for {_duration(now - canary.started_at)} (started by "
-        f"{canary.started_by}{f': {why}' if why else ''})",
-        _describe_contest(contest),
-        f"Evidence that people prefer {version.name}: {evidence.better:.2g} of {DECISIVE:g}; that they like it less: "
-        f"{evidence.worse:.2g} of {DECISIVE:g}. Without a result, the canary ends in "
-        f"{_duration(max(timedelta(), canary.ends_at - now))}.",
-    ]
-    if canary.overrides_gate:
-        lines.append(f"⚠️ {canary.started_by} overrode the gate ({version.verdict}): {why}")
-    return "\n".join(lines)
-
-
-def canary_data(state: CanaryState) -> dict[str, Any]:
-    """Return the state for scripts."""
-    contest, last = state.running, state.last
-    if contest is None or contest.rival.canary is None:
-        return {"running": False, "last": asdict(last) | {"challenger": state.last_challenger} if last else None}
-    names = {"champion": name_of(contest.champion), "challenger": contest.rival.version.name}
-    return {"running": True} | asdict(contest.rival.canary) | names | {"numbers": contest.numbers}
-
-
-def describe_announcement(announcement: PromotionAnnouncement | CanaryAnnouncement) -> str:
+def describe_announcement(announcement: Announcement) -> str:
+    if isinstance(announcement, Version):
+        return _decision(announcement)
     if isinstance(announcement, CanaryAnnouncement):
         return _canary_end(announcement)
     return _return(announcement) if announcement.is_return else _promotion(announcement)
+
+
+def _decision(version: Version) -> str:
+    """Return what people's choices decided, and what an admin can do about it."""
+    name = version.name
+    if version.verdict is GateVerdict.PASS:
+        return f"✓ **{name}** is ready{_because(version)}. To use it: `/model promote {name}`."
+    champion = version.evidence["champion"]
+    return f"✗ **{name}** was dropped{_because(version)}. {champion} stays. Details: `/model show {name}`."
 
 
 def _canary_end(ended: CanaryAnnouncement) -> str:
@@ -316,10 +259,3 @@ def _verdict(version: Version, failed_checks: Sequence[str]) -> str:
 def _outcome(version: Version) -> str:
     by_people = DECIDED if "reason" in version.evidence else VERDICTS
     return by_people.get(version.verdict, VERDICTS[version.verdict])
-
-
-def _duration(time: timedelta) -> str:
-    minutes = int(time.total_seconds() // 60)
-    if minutes < 120:
-        return count(minutes, "minute")
-    return count(minutes // 60, "hour") if minutes < 48 * 60 else count(minutes // (24 * 60), "day")

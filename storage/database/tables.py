@@ -126,6 +126,10 @@ class VersionRow(Base):
     verdict: Mapped[GateVerdict] = mapped_column(default=GateVerdict.PASS)
     evidence: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """What people chose between it and the champion at the last look, and the reason if that decided."""
+    decided_at: Mapped[datetime | None]
+    """The time when their choices made it ready or dropped it."""
+    announced: Mapped[bool] = mapped_column(default=False)
+    """Whether that was announced."""
     trained_on_deleted_data: Mapped[bool] = mapped_column(default=False)
     withdrawn_at: Mapped[datetime | None]
     """The time its files were removed; the row and its manifest are kept."""

@@ -1,4 +1,4 @@
-"""Announcements to members: each move of the champion and each end of a canary, at most once."""
+"""Announcements: each move of the champion, end of a canary, and version that is ready or dropped, at most once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from storage.database.columns import utc_now
 from storage.database.enums import CHAMPION, CanaryStatus, PairSource, Split
 from storage.database.rows import any_row, count_rows, from_row
-from storage.database.tables import AliasMoveRow, CanaryRow, ReplyRow, RoundPairRow, VoteEventRow
+from storage.database.tables import AliasMoveRow, CanaryRow, ReplyRow, RoundPairRow, VersionRow, VoteEventRow
 from storage.operations.outbox import OutboxMessage
 from storage.releases.canaries import Canary
 from storage.releases.versions import AliasMove, Version, failed_checks, find_version, id_of, line_of_parents
@@ -20,7 +20,8 @@ from storage.votes.votes import not_quarantined
 
 MAX_AGE = timedelta(days=1)
 """Older news is not announced: the bot was offline too long."""
-Announceable = AliasMove | Canary
+Announceable = AliasMove | Canary | Version
+"""A version is news once people's choices have decided about it."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,11 @@ class CanaryAnnouncement:
     champion: Version | None
 
 
+Announcement = PromotionAnnouncement | CanaryAnnouncement | Version
+
+
 def unannounced(session: Session, personality_id: int) -> list[OutboxMessage[Announceable]]:
-    """Return the moves and canary ends that were not announced yet, oldest first, except old ones."""
+    """Return the moves, canary ends and decisions that were not announced yet, oldest first, except old ones."""
     since = utc_now() - MAX_AGE
     moves = session.scalars(
         select(AliasMoveRow)
@@ -73,18 +77,32 @@ def unannounced(session: Session, personality_id: int) -> list[OutboxMessage[Ann
         )
         .order_by(CanaryRow.id)
     )
+    decided = session.scalars(
+        select(VersionRow)
+        .where(
+            VersionRow.personality_id == personality_id,
+            VersionRow.announced.is_(False),
+            VersionRow.decided_at >= since,
+        )
+        .order_by(VersionRow.id)
+    )
     news: list[OutboxMessage[Announceable]] = [
         OutboxMessage(from_row(AliasMove, row), row.id, AliasMoveRow.announced) for row in moves
     ]
     news += [OutboxMessage(from_row(Canary, row), row.id, CanaryRow.announced) for row in canaries]
+    news += [OutboxMessage(from_row(Version, row), row.id, VersionRow.announced) for row in decided]
     return sorted(news, key=lambda entry: _happened_at(entry.content))
 
 
 def _happened_at(news: Announceable) -> datetime:
-    return news.moved_at if isinstance(news, AliasMove) else news.ended_at or news.started_at
+    if isinstance(news, AliasMove):
+        return news.moved_at
+    return news.ended_at or news.started_at if isinstance(news, Canary) else news.decided_at or news.created_at
 
 
-def prepare_announcement(session: Session, news: Announceable) -> PromotionAnnouncement | CanaryAnnouncement:
+def prepare_announcement(session: Session, news: Announceable) -> Announcement:
+    if isinstance(news, Version):
+        return news
     if isinstance(news, Canary):
         return CanaryAnnouncement(
             news, find_version(session, news.challenger_id), find_version(session, news.champion_id)

@@ -7,9 +7,12 @@ answers in chat, and arenas that compare just these two. Nothing that a model of
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import cached_property
+from math import ceil
 from typing import Any, NamedTuple
 
 from sqlalchemy import and_, or_, select
@@ -31,15 +34,32 @@ from storage.members import home_of
 from storage.releases.canaries import Canary, latest_canary, running_canary
 from storage.releases.versions import Version, find_version, id_of, name_of, read_alias
 from storage.settings.sections import VoteSettings
-from storage.statistics import DECISIVE, bets_left, e_value
+from storage.statistics import DECISIVE, bets_left, could_decide, e_value
 from storage.votes.votes import Vote
 from storage.votes.weights import VoteWeights, quarantined, read_histories
 from storage.wording import count
 
 CROWD = 2.0
 """Among few people, one carries at most this many times an equal share of what is at stake."""
-NEEDED = ("guild_id", "basis", "messages", "source_message_id", "version_id")
+WAITING = timedelta(days=28)
+"""A scheduled round replaces a version that people are comparing after so long."""
+FIRST_DAYS = 3.0
+"""Before, it is not asked whether the days left can decide."""
+HASTE = 3.0
+"""So many times as many choices a day as until now might still come."""
+NEEDED = ("guild_id", "basis", "messages", "source_message_id", "version_id", "strength")
 """What is read of an answer."""
+
+
+class LeftOut(StrEnum):
+    """Why a choice does not count."""
+
+    NEW = "new"
+    REPEATED = "repeated"
+    BEYOND_SHARE = "beyond_share"
+    OPTED_OUT = "opted_out"
+    QUARANTINED = "quarantined"
+    OTHER_STRENGTH = "other_strength"
 
 
 @dataclass(frozen=True)
@@ -50,21 +70,48 @@ class Rival:
     canary: Canary | None = None
 
 
+class Bet(NamedTuple):
+    """A choice that counts."""
+
+    said_at: datetime
+    amount: float
+    """What was at stake; negative for a loss."""
+
+
 @dataclass(frozen=True)
 class Standing:
     """The choices between a version and the champion; each question or conversation counts once."""
 
-    wins: int = 0
-    losses: int = 0
+    bets: tuple[Bet, ...] = ()
+    """Oldest first."""
     ties: int = 0
-    """Where nobody liked one better."""
+    """Questions where nobody liked one better."""
     people: int = 0
     """Who decided the wins and losses."""
-    better: float = 1.0
-    """E-value for "people like the version better"."""
-    worse: float = 1.0
-    choices_left: int | None = None
-    """About how many more choices decide; None if neither leads."""
+    left_out: Mapping[LeftOut, int] = field(default_factory=dict)
+    """How many choices of one of the two do not count, by reason."""
+
+    @cached_property
+    def wins(self) -> int:
+        return sum(amount > 0 for amount in self._amounts)
+
+    @cached_property
+    def losses(self) -> int:
+        return len(self.bets) - self.wins
+
+    @cached_property
+    def better(self) -> float:
+        """Return the e-value for "people like the version better"."""
+        return e_value(self._amounts)
+
+    @cached_property
+    def worse(self) -> float:
+        return e_value([-amount for amount in self._amounts])
+
+    @cached_property
+    def choices_left(self) -> int | None:
+        """Return about how many more choices decide; None if neither leads."""
+        return bets_left(self._amounts) or bets_left([-amount for amount in self._amounts])
 
     @property
     def verdict(self) -> GateVerdict:
@@ -78,6 +125,30 @@ class Standing:
         ties = f" ({self.ties} about the same)" if self.ties else ""
         people = f", by {count(self.people, 'person', 'people')}" if self.people else ""
         return f"{self.wins} to {self.losses} in blind pairs{ties}{people}"
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        names = ("wins", "losses", "ties", "people", "better", "worse", "choices_left")
+        return {name: getattr(self, name) for name in names} | {"left_out": dict(self.left_out)}
+
+    def dead_end(self, begun_at: datetime, ends_at: datetime) -> str:
+        """Return why the time that is left cannot decide, or nothing if it can.
+
+        It cannot if even `HASTE` times as many choices a day as until now, as one-sided as those so far allow, would
+        not. One choice more than there were is counted: if nobody chose so far, somebody still may.
+        """
+        now, day = utc_now(), timedelta(days=1)
+        passed, left = (now - begun_at) / day, (ends_at - now) / day
+        if passed < FIRST_DAYS or left <= 0:
+            return ""
+        choices = sum(bet.said_at >= begun_at for bet in self.bets)
+        if could_decide(self._amounts, HASTE * (choices + 1) / passed * left):
+            return ""
+        return f"at {count(choices / passed, 'choice')} a day, the {count(ceil(left), 'day')} left cannot decide"
+
+    @property
+    def _amounts(self) -> list[float]:
+        return [bet.amount for bet in self.bets]
 
 
 @dataclass(frozen=True)
@@ -113,11 +184,26 @@ class Contest:
         if canary is not None and utc_now() >= canary.ends_at:
             reason = f"{canary.days:g} days did not decide between {version} and {champion}: {score}"
             return Decision(verdict, CanaryStatus.INCONCLUSIVE, reason)
+        if canary is not None and self.dead_end:
+            return Decision(verdict, CanaryStatus.INCONCLUSIVE, f"{self.dead_end}: {score}")
         return None
+
+    @cached_property
+    def dead_end(self) -> str:
+        """Return why the canary's days, or those until a scheduled round replaces the version, cannot decide, if so."""
+        version, canary = self.rival.version, self.rival.canary
+        if canary is not None:
+            return self.evidence.dead_end(canary.started_at, canary.ends_at)
+        return self.evidence.dead_end(version.created_at, version.created_at + WAITING)
+
+    @property
+    def is_old(self) -> bool:
+        """Whether a scheduled round may replace the version whatever people choose."""
+        return utc_now() - self.rival.version.created_at > WAITING
 
     @property
     def numbers(self) -> dict[str, Any]:
-        return asdict(self.evidence) | {"champion": name_of(self.champion)}
+        return self.evidence.numbers | {"champion": name_of(self.champion)}
 
 
 class _Choice(NamedTuple):
@@ -134,6 +220,8 @@ class _Choice(NamedTuple):
     """The Discord message with the question."""
     won: bool | None
     """Whether they like the version's answer better; None is "about the same"."""
+    left_out: LeftOut | None
+    """Why it does not count, if that is known before it is weighed."""
 
 
 def find_rival(session: Session, personality_id: int) -> Rival | None:
@@ -167,17 +255,20 @@ def read_contest(session: Session, personality_id: int, settings: VoteSettings) 
 
 
 def read_evidence(session: Session, version: Version, champion: Version | None, settings: VoteSettings) -> Standing:
-    """Return what people chose between the two versions so far; people who opted out do not count."""
+    """Return what people chose between the two versions so far."""
     silent = set(session.scalars(select(OptOutRow.user_id)))
-    found = [*_comparisons(session, version, champion), *_picks(session, version, champion)]
-    choices = sorted(choice for choice in found if choice.user_id not in silent)
+    choices = sorted([*_comparisons(session, version, champion), *_picks(session, version, champion)])
     weights = VoteWeights(session, settings, {(choice.home, choice.user_id) for choice in choices})
+    left_out: Counter[LeftOut] = Counter()
     weighed = []
     for choice in choices:
         account, membership = weights.weights(choice.home, choice.user_id, choice.said_at)
-        if account * membership > 0:
+        reason = LeftOut.OPTED_OUT if choice.user_id in silent else choice.left_out
+        if reason is None and account * membership > 0:
             weighed.append((choice, account * membership))
-    return _weigh(weighed, _units(session, [choice for choice, _ in weighed]), settings.max_voter_share)
+        elif choice.won is not None:
+            left_out[reason or LeftOut.NEW] += 1
+    return _weigh(weighed, _units(session, [choice for choice, _ in weighed]), settings.max_voter_share, left_out)
 
 
 def _comparisons(session: Session, version: Version, champion: Version | None) -> Iterator[_Choice]:
@@ -188,22 +279,21 @@ def _comparisons(session: Session, version: Version, champion: Version | None) -
         and_(second.version_id == version.id, first.version_id.is_not_distinct_from(id_of(champion))),
     )
     rows = session.execute(
-        select(ComparisonRow, first, second.version_id)
+        select(ComparisonRow, first, second.version_id, second.strength)
         .options(load_only(*(getattr(first, name) for name in NEEDED)))
         .join(first, first.id == ComparisonRow.first_id)
         .join(second, second.id == ComparisonRow.second_id)
         .where(
             first.personality_id == version.personality_id,
             first.created_at >= version.created_at,
-            first.strength == 1.0,
-            second.strength == 1.0,
             one_each,
         )
     )
-    for said, reply, other_version in rows:
+    for said, reply, other_version, other_strength in rows:
         better = reply.version_id if said.better_id == reply.id else other_version
         won = None if said.better_id is None else better == version.id
-        yield _choice(reply, said.user_id, said.created_at, won)
+        left_out = None if reply.strength == other_strength == 1.0 else LeftOut.OTHER_STRENGTH
+        yield _choice(reply, said.user_id, said.created_at, won, left_out)
 
 
 def _picks(session: Session, version: Version, champion: Version | None) -> Iterator[_Choice]:
@@ -230,15 +320,16 @@ def _picks(session: Session, version: Version, champion: Version | None) -> Iter
         return
     held = quarantined(session, version.personality_id)
     for (reply_id, user_id), history in read_histories(session, VoteEventRow.reply_id.in_(replies)).items():
-        if history.now is Vote.UP and (reply_id, user_id) not in held:
+        if history.now is Vote.UP:
             reply = replies[reply_id]
-            yield _choice(reply, user_id, history.last_set_at, reply.version_id == version.id)
+            left_out = LeftOut.QUARANTINED if (reply_id, user_id) in held else None
+            yield _choice(reply, user_id, history.last_set_at, reply.version_id == version.id, left_out)
 
 
-def _choice(reply: ReplyRow, user_id: int, said_at: datetime, won: bool | None) -> _Choice:
+def _choice(reply: ReplyRow, user_id: int, said_at: datetime, won: bool | None, left_out: LeftOut | None) -> _Choice:
     words = normalized(reply.messages[-1]["content"]) if reply.messages else ""
     home = home_of(reply.guild_id, reply.basis)
-    return _Choice(said_at, reply.id, user_id, home, words, reply.source_message_id, won)
+    return _Choice(said_at, reply.id, user_id, home, words, reply.source_message_id, won, left_out)
 
 
 def normalized(text: str) -> str:
@@ -270,37 +361,37 @@ def _units(session: Session, choices: Sequence[_Choice]) -> list[int]:
     return units
 
 
-def _weigh(choices: Sequence[tuple[_Choice, float]], units: Sequence[int], max_share: float) -> Standing:
-    """Turn the first decided choice of each unit into a bet.
+def _weigh(
+    choices: Sequence[tuple[_Choice, float]], units: Sequence[int], max_share: float, left_out: Counter[LeftOut]
+) -> Standing:
+    """Turn the first decided choice of each unit into a bet, and add to `left_out` those that become none.
 
     What is at stake is known before the choice, so that the e-value is valid at every look: the weight of its author,
     or what keeps them within their share of all that was at stake until then.
     """
-    wins: dict[int, bool] = {}
+    decided: set[int] = set()
     staked: dict[int, float] = defaultdict(float)
     heaviest: dict[int, float] = {}
     bets = []
     for (choice, weight), unit in zip(choices, units, strict=True):
-        if choice.won is None or unit in wins:
+        if choice.won is None:
+            continue
+        if unit in decided:
+            left_out[LeftOut.REPEATED] += 1
             continue
         user = choice.user_id
         heaviest[user] = max(heaviest.get(user, 0.0), weight)
         people = sum(heaviest.values()) / max(heaviest.values())
         stake = min(weight, _room(staked[user], sum(staked.values()), max(max_share, CROWD / people)))
-        if stake > 0:  # else somebody else may decide this one
-            wins[unit] = choice.won
-            staked[user] += stake
-            bets.append(stake if choice.won else -stake)
-    losing = [-bet for bet in bets]
-    return Standing(
-        wins=sum(wins.values()),
-        losses=len(wins) - sum(wins.values()),
-        ties=len({unit for (choice, _), unit in zip(choices, units, strict=True) if choice.won is None} - wins.keys()),
-        people=sum(stake > 0 for stake in staked.values()),
-        better=e_value(bets),
-        worse=e_value(losing),
-        choices_left=bets_left(bets) or bets_left(losing),
-    )
+        if not stake:  # somebody else may decide this one
+            left_out[LeftOut.BEYOND_SHARE] += 1
+            continue
+        decided.add(unit)
+        staked[user] += stake
+        bets.append(Bet(choice.said_at, stake if choice.won else -stake))
+    ties = {unit for (choice, _), unit in zip(choices, units, strict=True) if choice.won is None} - decided
+    people = sum(stake > 0 for stake in staked.values())
+    return Standing(tuple(bets), len(ties), people, dict(left_out))
 
 
 def _room(own: float, whole: float, largest: float) -> float:

@@ -27,7 +27,8 @@ def conclude(session: Session, contest: Contest, decision: Decision, settings: R
     champion = read_alias(session, version.personality_id)
     if id_of(champion.version) != id_of(contest.champion):
         return False  # what people chose counts anew against the new champion
-    if decision.verdict is GateVerdict.PASS and (canary or _is_automatic(session, version, settings)):
+    promotes = decision.verdict is GateVerdict.PASS and bool(canary or _is_automatic(session, version, settings))
+    if promotes:
         by, reason, overrides = CHOICES, decision.reason, False
         if canary is not None:
             by, overrides = CANARY, canary.overrides_gate
@@ -41,9 +42,9 @@ def conclude(session: Session, contest: Contest, decision: Decision, settings: R
         raise CanaryRefused(f"the canary of {version.name} has already ended: nothing was changed")
     if decision.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE:
         return True
-    return settle_verdict(session, version, decision.verdict, contest.numbers | {"reason": decision.reason}) or bool(
-        canary
-    )
+    # A promotion and the end of a canary are announced with the same reason.
+    announced, evidence = promotes or bool(canary), contest.numbers | {"reason": decision.reason}
+    return settle_verdict(session, version, decision.verdict, evidence, announced=announced) or bool(canary)
 
 
 def _is_automatic(session: Session, version: Version, settings: ReleaseSettings) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
+from storage.database.columns import utc_now
 from storage.database.database import notify
 from storage.database.enums import CHALLENGER, CHAMPION, GateVerdict, TrainingSource
 from storage.database.rows import any_row, changed_rows, from_row, read_all, read_first
@@ -37,6 +38,7 @@ class Version:
     withdrawn_because: str = ""
     evidence: dict[str, Any] = field(default_factory=dict)
     """What people chose between it and the champion, and since that decided, the reason."""
+    decided_at: datetime | None = None
 
     @property
     def name(self) -> str:
@@ -140,11 +142,18 @@ def note_evidence(session: Session, version: Version, evidence: dict[str, Any]) 
     session.execute(update(VersionRow).where(VersionRow.id == version.id).values(evidence=evidence))
 
 
-def settle_verdict(session: Session, version: Version, verdict: GateVerdict, evidence: dict[str, Any]) -> bool:
-    """Give a version that waits for people's choices their verdict; return False if it does not wait any more."""
+def settle_verdict(
+    session: Session, version: Version, verdict: GateVerdict, evidence: dict[str, Any], *, announced: bool
+) -> bool:
+    """Give a version that waits for people's choices their verdict; return False if it does not wait any more.
+
+    `announced` is whether something else tells admins about it.
+    """
     waits = VersionRow.verdict == GateVerdict.NOT_ENOUGH_EVIDENCE
     settled = session.execute(
-        update(VersionRow).where(VersionRow.id == version.id, waits).values(verdict=verdict, evidence=evidence)
+        update(VersionRow)
+        .where(VersionRow.id == version.id, waits)
+        .values(verdict=verdict, evidence=evidence, decided_at=utc_now(), announced=announced)
     )
     notify(session)
     return changed_rows(settled) == 1

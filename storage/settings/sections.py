@@ -420,7 +420,7 @@ class ReleaseSettings(Section):
     canary_days: Annotated[float, Field(gt=0.0, le=36_500.0)] = 14.0
     """Days after which an undecided canary ends."""
     announce_channel: Annotated[int, Field(ge=0)] = 0
-    """ID of the channel where new champions are announced; 0: none."""
+    """ID of the channel where releases, and versions that are ready or dropped, are announced; 0: none."""
 
 
 class ArenaSettings(Section):

@@ -136,11 +136,20 @@ class LearnedTaste:
 
     def score_begun(self, drafts: Sequence[tuple[str, bool]]) -> Floats:
         """Return the utility of each draft, (N,): its text so far, and whether that is all of it."""
-        numbers = np.array([measure_style(text) for text, _ in drafts]).reshape(-1, len(MEASURES))
-        for row, (text, is_whole) in zip(numbers, drafts, strict=True):
-            if not is_whole:
-                row[WORDS] = np.log1p(len(text.split()) + REST_WORDS)
-        return self.posterior.score(scaled(numbers))
+        return self.posterior.score(_style_begun(drafts))
+
+    def lessons(self, first: tuple[str, bool], drafts: Sequence[tuple[str, bool]]) -> Floats:
+        """Return how much a person's choice between the first draft and each of the others would teach, (N,)."""
+        return self.posterior.lesson(_style_begun([first]), _style_begun(drafts))
+
+
+def _style_begun(drafts: Sequence[tuple[str, bool]]) -> Floats:
+    """Return the scaled measures of the drafts, (N, D), with as many words as they will have if they go on."""
+    numbers = np.array([measure_style(text) for text, _ in drafts]).reshape(-1, len(MEASURES))
+    for row, (text, is_whole) in zip(numbers, drafts, strict=True):
+        if not is_whole:
+            row[WORDS] = np.log1p(len(text.split()) + REST_WORDS)
+    return scaled(numbers)
 
 
 def style_of(answers: Sequence[str]) -> Floats:

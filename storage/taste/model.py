@@ -98,6 +98,17 @@ class Posterior:
         difference = first - second
         return _averaged(difference @ self.mean, self._variance(difference))
 
+    def lesson(self, first: Floats, second: Floats) -> Floats:
+        """Return about twice the information, in nats, that a choice between each first and second answer brings.
+
+        It is largest where the model is unsure which one is better because it knows little about what sets them apart
+        (Laplace; Houlsby et al. 2011, arXiv 1112.5745). An even chance alone teaches nothing: two answers that are
+        alike have it too.
+        """
+        better = self.p_better(first, second)
+        lesson: Floats = np.log1p(better * (1 - better) * self._variance(first - second))
+        return lesson
+
     def _variance(self, x: Floats) -> Floats:
         variance: Floats = ((x @ self.covariance) * x).sum(axis=1)
         return variance

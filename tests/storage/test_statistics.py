@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.statistics import DECISIVE, FRACTIONS, bets_left, e_value, wilson_interval
+from storage.statistics import DECISIVE, FRACTIONS, bets_left, could_decide, e_value, wilson_interval
 
 
 def test_known_values() -> None:
@@ -66,6 +66,14 @@ def test_the_estimate_comes_true_if_people_choose_on_as_they_did() -> None:
 @pytest.mark.parametrize("bets", [[], [1, -1], [-1, -1, 1]])
 def test_without_a_lead_there_is_no_estimate(bets: list[float]) -> None:
     assert bets_left(bets) is None
+
+
+@pytest.mark.parametrize(
+    ("bets", "needed"),
+    [([], 7), ([1, -1], 13), ([1, -1] * 10, 68), ([1] * 4, 3), ([-1] * 4, 3), ([1, 1, -1] * 5, 15)],
+)
+def test_the_bets_to_come_may_be_as_one_sided_as_those_so_far_allow(bets: list[float], needed: int) -> None:
+    assert next(more for more in range(1_000) if could_decide(bets, more)) == needed
 
 
 # Simulations: what a server of people would see, with a look after every pair

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -11,13 +10,12 @@ from sqlalchemy.orm import Session
 from storage import wording
 from storage.adapters.folder_store import AdapterStore
 from storage.conversations.replies import newest_base
-from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.models.base_model import BaseModel
 from storage.models.hardware import training_format
 from storage.personalities.personalities import lock_personality
 from storage.privacy.consent import Agreement, read_agreement
-from storage.releases.evidence import read_contest
+from storage.releases.evidence import WAITING, read_contest
 from storage.releases.versions import id_of
 from storage.settings.sections import Settings
 from storage.training.rounds import (
@@ -37,9 +35,8 @@ from trainer.data.plan import VOTER_CAP, TrainingPlan, make_plan
 from trainer.data.survey import survey_votes
 from trainer.progress import ReportProgress
 
-GROWN, WAITING = 2, timedelta(days=28)
-"""A scheduled round replaces a version that people are comparing after so long, or, unless it leads, when votes have
-doubled."""
+GROWN = 2
+"""A scheduled round replaces a version that does not lead when there are so many times as many votes."""
 MAX_PLANS = 10
 """Plans of one round: a member who takes something back again and again must not occupy the trainer forever."""
 TAKEN_BACK = (
@@ -99,9 +96,9 @@ def candidate_waits(database: Database, settings: Settings, personality_id: int)
         version = contest.rival.version if contest else None
         made_by = find_round(session, version.round_id) if version and version.round_id else None
         votes = read_weighted_votes(session, personality_id, settings.votes).total
-    if contest is None or version is None or made_by is None:
+    if contest is None or version is None or made_by is None or contest.dead_end:
         return None
-    if version.trained_on_deleted_data or utc_now() - version.created_at > WAITING:
+    if contest.is_old or version.trained_on_deleted_data:
         return None
     comparing = f"people are comparing {version.name} with the champion"
     if contest.evidence.better > 1:

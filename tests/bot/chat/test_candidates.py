@@ -147,6 +147,38 @@ class TestChoice:
         assert len(engine.requests) == 1
 
 
+class TestSecondAnswer:
+    """Without a version that waits, a second answer is the one whose choice against the first teaches most."""
+
+    @pytest.fixture
+    def asked_twice(self, env, monkeypatch):
+        """From now on, every answer comes with a second one."""
+        settings = env.bot.services.settings
+        chat = settings.chat.model_copy(update={"second_answers": 1.0})
+        env.change_settings(settings.model_copy(update={"chat": chat}))
+
+    @pytest.mark.usefixtures("calm_people", "asked_twice")
+    async def test_it_is_another_kind_of_answer_and_no_choice_of_the_taste(self, place, engine, rows):
+        engine.answers = [CALM, CALM, "Is it? Why do you ask?", CALM, CALM]
+        await place.ask("hi")
+        assert len(engine.requests) == 5
+        first, second = [row.answer for row in rows(ReplyRow) if row.origin is not Origin.SAMPLE][-2:]
+        assert (first, second) == (CALM, "Is it? Why do you ask?")
+        assert rows(ReplyChoiceRow) == []
+
+    @pytest.mark.usefixtures("calm_people", "asked_twice")
+    async def test_long_ones_are_compared_by_their_beginnings(self, place, engine):
+        engine.answers = [f"{CALM} {LONG}", f"{CALM} {LONG}", f"{LOUD} {LONG}", f"{CALM} {LONG}", f"{CALM} {LONG}"]
+        await place.ask("hi")
+        assert place.last.content.startswith(LOUD)
+
+    @pytest.mark.usefixtures("calm_people", "asked_twice")
+    async def test_between_two_versions_nothing_is_selected(self, place, engine, waiting):
+        waiting(1.0)
+        await place.ask("hi")
+        assert len(engine.requests) == 2
+
+
 class TestExploration:
     @pytest.fixture
     def overrides(self):

@@ -19,7 +19,8 @@ from storage.releases.promotion import promote, release_passed, roll_back
 from storage.releases.versions import read_alias, register, version_named
 from storage.settings.sections import ReleaseSettings
 from storage.training.rounds import claim_round, finish_round
-from tests.seeding import choose
+from storage.votes.comparisons import Better, compare
+from tests.seeding import account, ask_twice, choose
 from tests.storage.adapters.test_folder_store import publish
 
 SOON_S = 4
@@ -266,6 +267,36 @@ class TestWaiting:
         give(v1, **sides)
         assert words in await says()
 
+    async def test_it_says_that_the_time_left_cannot_decide(self, v1, says, give, query):
+        give(v1, wins=1, losses=1)
+        made = utc_now() - timedelta(days=20)
+        query(lambda session: session.execute(update(VersionRow).values(created_at=made)))
+        assert (
+            "v1 is level 1 to 1 in blind pairs, by 2 people; at 0.1 choices a day, the 8 days left cannot decide."
+        ) in await says()
+
+    async def test_it_says_which_choices_do_not_count_and_why(self, place, v1, says, query, env, rows):
+        def ask(session):
+            for question in ("one", "two", "one"):
+                for user in (7, account(days_old=0)):
+                    compare(session, *ask_twice(session, v1, None, prompt=question), user, Better.FIRST)
+
+        query(ask)
+        assert (
+            "v1 leads 2 to 0 in blind pairs, by 1 person; about 4 more choices decide. 2 of 6 choices count, the "
+            "others not: 3 by new accounts or members, 1 on a question that was decided before. Second answers"
+        ) in await says()
+        await env.advance_time(SOON_S)
+        assert rows(VersionRow)[0].evidence["left_out"] == {"new": 3, "repeated": 1}
+
+    async def test_if_no_choice_counts_it_says_why(self, v1, says, query):
+        newcomer = account(days_old=0)
+        query(lambda session: compare(session, *ask_twice(session, v1, None), newcomer, Better.FIRST))
+        assert (
+            "v1 is level 0 to 0 in blind pairs; undecided so far. 0 of 1 choices count, the others not: 1 by new "
+            "accounts or members."
+        ) in await says()
+
     async def test_what_people_prefer_is_ready(self, place, v1, says, give, env, rows):
         give(v1, wins=9)
         await env.advance_time(SOON_S)
@@ -276,6 +307,25 @@ class TestWaiting:
         assert f"✓ is ready: answers moved 4.2 nats per token; {reason}" in shown
         promoted = await place.grace.slash(place.channel, "model promote", version="v1")
         assert promoted.response.content.startswith("**v1** answers from now on")
+
+    async def test_a_ready_version_is_announced_once_also_after_a_restart(self, v1, give, announced, env, engine, base):
+        give(v1, wins=9)
+        ready = (
+            "✓ **v1** is ready: people prefer v1 to base: 9 to 0 in blind pairs, by 9 people. "
+            "To use it: `/model promote v1`."
+        )
+        assert await announced() == [ready]
+        old = env.bot
+        await env.restart_bot(ReactuneBot(old.services.settings, engine=engine, base=base))
+        assert await announced() == [ready]
+        await old.close()
+
+    async def test_a_dropped_version_is_announced(self, v1, give, announced):
+        give(v1, losses=9)
+        assert await announced() == [
+            "✗ **v1** was dropped: people like v1 less than base: 0 to 9 in blind pairs, by 9 people. base stays. "
+            "Details: `/model show v1`."
+        ]
 
     async def test_what_people_like_less_is_dropped(self, place, v1, says, give, env):
         give(v1, losses=9)
@@ -414,6 +464,29 @@ class TestEnd:
         assert canary().status is CanaryStatus.INCONCLUSIVE
         assert "ended without a result: 14 days did not decide between v1 and base: 2 to 2 in blind pairs" in news
         assert "To use v1 anyway: `/model promote v1`." in news
+
+    async def test_it_ends_when_its_days_left_cannot_decide(
+        self, make_version, start, give, canary, announced, query, status
+    ):
+        version = make_version()
+        await start()
+        give(version, wins=2, losses=2)
+
+        def begun(days: float):
+            query(
+                lambda session: session.execute(update(CanaryRow).values(started_at=utc_now() - timedelta(days=days)))
+            )
+
+        begun(days=5)
+        assert await announced() == []
+        begun(days=10)
+        (news,) = await announced()
+        assert canary().status is CanaryStatus.INCONCLUSIVE
+        assert news.startswith(
+            "🐤 The canary of **v1** ended without a result: at 0.4 choices a day, the 4 days left cannot decide: 2 to "
+            "2 in blind pairs, by 4 people. base stays."
+        )
+        assert "ended without a result: at 0.4 choices a day" in await status()
 
     async def test_choices_made_while_the_bot_was_away_end_it(self, env, make_version, start, give, canary, new_bot):
         version = make_version()

@@ -186,7 +186,7 @@ def test_a_database_of_an_unknown_schema_is_left_as_it_is(tmp_path: Path, schema
 
 def back_to(connection: Connection, schema: str) -> None:
     """Take back what the migrations after a schema did to the tables."""
-    for table, column in (("versions", "evidence"), ("canaries", "days")):
+    for table, column in (("versions", "evidence"), ("canaries", "days"), *DECISIONS):
         connection.execute(text(f"ALTER TABLE {table} DROP COLUMN {column}"))
     for column in ("alpha FLOAT", "max_votes INTEGER"):
         connection.execute(text(f"ALTER TABLE canaries ADD COLUMN {column} NOT NULL DEFAULT 1"))
@@ -197,6 +197,7 @@ def back_to(connection: Connection, schema: str) -> None:
     connection.execute(text("UPDATE alembic_version SET version_num = :schema"), {"schema": schema})
 
 
+DECISIONS = (("versions", "decided_at"), ("versions", "announced"))
 TASTE = ("reply_measures", "reply_choices", "comparisons", "opt_outs")
 
 
@@ -227,6 +228,8 @@ def test_a_database_of_the_second_schema_keeps_its_versions_and_canaries(empty_u
         assert ids == before
         assert set(connection.scalars(text("SELECT days FROM canaries"))) == {14.0}
         assert all(evidence == {} for evidence in connection.scalars(select(VersionRow.evidence)))
+        decisions = connection.execute(select(VersionRow.decided_at, VersionRow.announced)).all()
+        assert set(decisions) == {(None, False)}
 
 
 UPGRADED = ("versions", "canaries")

@@ -12,7 +12,15 @@ from sqlalchemy.orm import Session
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import GateVerdict, PairSource, QuarantineRule, QuarantineStatus, RoundStatus, Split
-from storage.database.tables import AliasMoveRow, CanaryRow, QuarantinedVoteRow, QuarantineRow, RoundPairRow, RoundRow
+from storage.database.tables import (
+    AliasMoveRow,
+    CanaryRow,
+    QuarantinedVoteRow,
+    QuarantineRow,
+    RoundPairRow,
+    RoundRow,
+    VersionRow,
+)
 from storage.operations.outbox import OutboxMessage, give_back, take
 from storage.releases.announcements import (
     Announceable,
@@ -21,12 +29,14 @@ from storage.releases.announcements import (
     prepare_announcement,
     unannounced,
 )
-from storage.releases.canaries import start_canary, stop_canary
+from storage.releases.canaries import Canary, start_canary, stop_canary
+from storage.releases.evidence import read_contest
+from storage.releases.judging import conclude
 from storage.releases.promotion import promote, roll_back
-from storage.releases.versions import AliasMove, Version, read_alias, register
-from storage.settings.sections import ReleaseSettings
+from storage.releases.versions import AliasMove, Version, find_version, read_alias, register
+from storage.settings.sections import ReleaseSettings, VoteSettings
 from storage.votes.votes import Vote
-from tests.seeding import ALICE, BOB, CAROL, add_reply, vote
+from tests.seeding import ALICE, BOB, CAROL, add_reply, choose, vote
 from tests.storage.together import together
 
 
@@ -84,6 +94,14 @@ class Server:
             self.session, self.personality_id, version, ReleaseSettings(), by="alice", reason="let us see", share=0.5
         )
 
+    def judge(self, version: Version, *, auto_promote: bool = False, **sides: int) -> None:
+        """Let people choose between the version and the champion, and do what that decides."""
+        choose(self.session, version, read_alias(self.session, self.personality_id).version, **sides)
+        contest = read_contest(self.session, self.personality_id, VoteSettings())
+        assert contest is not None
+        assert contest.decision is not None
+        assert conclude(self.session, contest, contest.decision, ReleaseSettings(auto_promote=auto_promote))
+
     def waiting(self) -> list[OutboxMessage[Announceable]]:
         return unannounced(self.session, self.personality_id)
 
@@ -132,6 +150,31 @@ def test_the_end_of_a_canary_is_news(server: Server) -> None:
     assert server.next() is None
 
 
+@pytest.mark.parametrize("sides", [{"wins": 9}, {"losses": 9}])
+def test_a_version_that_people_decided_about_is_news_once(server: Server, sides: dict[str, int]) -> None:
+    version = server.add(verdict=GateVerdict.NOT_ENOUGH_EVIDENCE)
+    assert server.next() is None
+    server.judge(version, **sides)
+    news = server.next()
+    assert news == find_version(server.session, version.id)
+    assert news is not None
+    assert prepare_announcement(server.session, news) == news
+    assert server.next() is None
+
+
+@pytest.mark.parametrize("has_canary", [True, False])
+@pytest.mark.parametrize("sides", [{"wins": 9}, {"losses": 9}])
+def test_a_promotion_or_the_end_of_a_canary_is_news_instead(
+    server: Server, sides: dict[str, int], has_canary: bool
+) -> None:
+    version = server.add(verdict=GateVerdict.NOT_ENOUGH_EVIDENCE)
+    if has_canary:
+        server.try_out(version)
+    server.judge(version, auto_promote=True, **sides)
+    kinds = {(True, True): AliasMove, (True, False): Canary, (False, True): AliasMove, (False, False): Version}
+    assert [type(entry.content) for entry in server.waiting()] == [kinds[has_canary, "wins" in sides]]
+
+
 def test_an_announcement_that_could_not_be_sent_is_tried_again(server: Server) -> None:
     server.promote(server.add())
     entry = take(server.session, server.waiting())
@@ -144,9 +187,11 @@ def test_news_of_more_than_a_day_ago_is_passed_over(server: Server) -> None:
     server.promote(server.add())
     server.try_out(server.add())
     stop_canary(server.session, server.personality_id, by="bob", reason="")
+    server.judge(server.add(verdict=GateVerdict.NOT_ENOUGH_EVIDENCE), losses=9)
     long_ago = utc_now() - timedelta(hours=25)
     server.session.execute(update(AliasMoveRow).values(moved_at=long_ago))
     server.session.execute(update(CanaryRow).values(ended_at=long_ago))
+    server.session.execute(update(VersionRow).values(decided_at=long_ago))
     server.promote(None)
     assert server.story().after is None
     assert server.next() is None

@@ -10,10 +10,12 @@ from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
 from storage.database.database import Database
-from storage.database.enums import ArenaStatus, GateVerdict, Origin, QuarantineRule
+from storage.database.enums import ArenaStatus, CanaryStatus, GateVerdict, Origin, QuarantineRule
 from storage.database.tables import (
     ArenaAnswerRow,
     ArenaRow,
+    CanaryRow,
+    ComparisonRow,
     OptOutRow,
     QuarantinedVoteRow,
     QuarantineRow,
@@ -22,8 +24,8 @@ from storage.database.tables import (
     VersionRow,
 )
 from storage.errors import AliasConflict, GateNotPassed
-from storage.releases.canaries import start_canary
-from storage.releases.evidence import Contest, Standing, find_rival, normalized, read_contest, read_evidence
+from storage.releases.canaries import latest_canary, start_canary
+from storage.releases.evidence import Contest, LeftOut, Standing, find_rival, normalized, read_contest, read_evidence
 from storage.releases.judging import conclude
 from storage.releases.promotion import promote, roll_back
 from storage.releases.versions import Version, ask_gate, find_version, read_alias, register
@@ -110,7 +112,7 @@ def test_only_pairs_of_exactly_these_two_count(session: Session, personality_id:
     session.execute(update(ReplyRow).where(ReplyRow.id == weak[1]).values(strength=0.5))
     for found in (early, weak):
         compare(session, *found, ALICE, NEW)
-    assert evidence_of(session, v1) == Standing()
+    assert evidence_of(session, v1) == Standing(left_out={LeftOut.OTHER_STRENGTH: 1})
 
 
 def test_a_withdrawn_choice_does_not_count(session: Session, v1: Version) -> None:
@@ -127,6 +129,7 @@ def test_people_who_opted_out_do_not_count(session: Session, v1: Version) -> Non
     compare(session, *ask_twice(session, v1, None), BOB, OLD)
     session.add(OptOutRow(user_id=ALICE, since=utc_now()))
     assert score(session, v1) == (0, 1, 0, 1)
+    assert evidence_of(session, v1).left_out == {LeftOut.OPTED_OUT: 1}
 
 
 def test_new_accounts_stake_less_and_the_newest_nothing(session: Session, v1: Version) -> None:
@@ -135,6 +138,14 @@ def test_new_accounts_stake_less_and_the_newest_nothing(session: Session, v1: Ve
     found = evidence_of(session, v1)
     assert found.wins == 1
     assert found.better == pytest.approx(e_value([0.5]), abs=1e-3)
+    assert found.left_out == {LeftOut.NEW: 1}
+
+
+def test_about_the_same_is_not_called_left_out(session: Session, v1: Version) -> None:
+    pair = ask_twice(session, v1, None)
+    for user, better in ((ALICE, NEW), (BOB, SAME), (account(days_old=0), SAME)):
+        compare(session, *pair, user, better)
+    assert evidence_of(session, v1).left_out == {}
 
 
 # Units
@@ -152,6 +163,7 @@ def test_of_several_people_at_one_question_the_first_who_decides_counts(session:
     for user, better in ((ALICE, SAME), (BOB, NEW), (CAROL, OLD)):
         compare(session, *pair, user, better)
     assert score(session, v1) == (1, 0, 0, 1)
+    assert evidence_of(session, v1).left_out == {LeftOut.REPEATED: 1}
 
 
 def test_prompts_of_one_conversation_are_one_unit(session: Session, v1: Version) -> None:
@@ -184,6 +196,7 @@ def test_one_person_holds_at_most_their_share_of_what_is_at_stake(session: Sessi
     found = evidence_of(session, v1)
     assert found.losses == 19
     assert found.wins < 4  # a tenth of 19, in bets of at most 1
+    assert found.left_out == {LeftOut.BEYOND_SHARE: 30 - found.wins}
     assert found.better == pytest.approx(before * e_value([-1] * 19 + [1] * 2) / e_value([-1] * 19), rel=0.2)
 
 
@@ -270,7 +283,7 @@ def test_picks_in_quarantine_do_not_count(session: Session, personality_id: int,
     session.flush()
     session.add(QuarantinedVoteRow(quarantine_id=row.id, reply_id=picked, user_id=ALICE))
     session.flush()
-    assert score(session, v1) == (0, 0, 0, 0)
+    assert evidence_of(session, v1) == Standing(left_out={LeftOut.QUARANTINED: 1})
 
 
 # Who is compared
@@ -315,6 +328,59 @@ def test_evidence_against_another_champion_counts_anew(session: Session, persona
     assert find_version(session, v1.id) == v1
 
 
+# When nothing left could decide
+
+
+def contest_after(session: Session, version: Version, canary_days: float, passed: float) -> Contest:
+    """Start a canary that long ago, and return how it stands."""
+    settings = ReleaseSettings(canary_days=canary_days)
+    canary = start_canary(session, version.personality_id, version, settings, by="grace", reason="")
+    begun = utc_now() - timedelta(days=passed)
+    session.execute(update(CanaryRow).where(CanaryRow.id == canary.id).values(started_at=begun))
+    return contest_of(session, version)
+
+
+@pytest.mark.parametrize(
+    ("sides", "passed", "reason"),
+    [
+        ({}, 2.9, ""),
+        ({}, 4, ""),
+        ({}, 7, "at 0 choices a day, the 7 days left cannot decide"),
+        ({"wins": 4}, 11, ""),
+        ({"wins": 4, "losses": 4}, 6, ""),
+        ({"wins": 4, "losses": 4}, 9.5, "at 0.8 choices a day, the 5 days left cannot decide"),
+        ({"wins": 40, "losses": 38}, 3.1, ""),
+        ({"wins": 40, "losses": 38}, 12.5, "at 6.2 choices a day, the 2 days left cannot decide"),
+    ],
+    ids=str,
+)
+def test_a_canary_ends_when_the_days_left_cannot_decide(
+    session: Session, v1: Version, sides: dict[str, int], passed: float, reason: str
+) -> None:
+    choose(session, v1, None, **sides)
+    contest = contest_after(session, v1, 14, passed)
+    assert contest.dead_end == reason
+    if reason:
+        assert decide(session, v1)
+        canary = latest_canary(session, v1.personality_id)
+        assert canary
+        assert (canary.status, canary.reason) == (CanaryStatus.INCONCLUSIVE, f"{reason}: {contest.evidence.score}")
+        assert find_version(session, v1.id) == v1
+    else:
+        assert contest.decision is None
+
+
+def test_only_choices_since_it_began_say_how_many_are_still_to_come(session: Session, v1: Version) -> None:
+    choose(session, v1, None, wins=15, losses=15)
+    session.execute(update(VersionRow).values(created_at=utc_now() - timedelta(days=30)))
+    session.execute(update(ComparisonRow).values(created_at=utc_now() - timedelta(days=20)))
+    assert contest_after(session, v1, 14, 6).dead_end == "at 0 choices a day, the 8 days left cannot decide"
+
+
+def test_a_canary_of_few_days_ends_by_time_alone(session: Session, v1: Version) -> None:
+    assert contest_after(session, v1, 3, 2.9).decision is None
+
+
 # What they decide
 
 
@@ -330,6 +396,7 @@ def test_a_version_that_people_prefer_is_ready_and_needs_no_override(
     assert ready.verdict is GateVerdict.PASS
     assert ready.evidence["reason"] == "people prefer v1 to base: 9 to 0 in blind pairs, by 5 people"
     assert (ready.evidence["wins"], ready.evidence["champion"]) == (9, "base")
+    assert ready.decided_at is not None
     assert not ask_gate(session, ready, override=False, reason="")
     assert read_alias(session, personality_id).target == "base"
     assert find_rival(session, personality_id) is None

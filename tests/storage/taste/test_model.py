@@ -37,6 +37,16 @@ TRUTH = np.array([1.5, -0.5, 0.0, 0.0])
 ALL_GROUPS = tuple(measure.group for measure in MEASURES)
 
 
+def test_a_choice_teaches_most_where_nothing_is_known_and_nothing_where_answers_are_alike() -> None:
+    known = replace(prior(GROUPS), mean=np.array([3.0, 0, 0, 0]), covariance=np.diag([0.01, 0.01, 1.0, 1.0]))
+    first = np.zeros((5, len(GROUPS)))
+    second = np.array([[0.0, 0, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [2, 0, 1, 0]])
+    alike, sure, weak, unsure, decided = known.lesson(first, second)
+    assert alike == 0
+    assert unsure == pytest.approx(np.log(1.25))
+    assert sure < weak < decided < unsure
+
+
 def thumbs_of(
     x: Floats,
     liked: Sequence[float] | Floats,
