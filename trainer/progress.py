@@ -34,9 +34,11 @@ class Phase(StrEnum):
     TRAINING = "Training the new version"
     VALIDATING = "Choosing the strength of the new version"
     ANSWERING = "Answering test messages with the new version"
+    ANSWERING_MEMBERS = "Answering members' messages with the new version"
     COHERENCE = "Judging the coherence of the answers"
     DIVERGENCE = "Measuring the distance from the base model"
     BASE_ANSWERING = "Answering test messages with the base model"
+    BASE_ANSWERING_MEMBERS = "Answering members' messages with the base model"
     BASE_COHERENCE = "Judging the coherence of the base model's answers"
     PUBLISHING = "Saving the new version"
 

@@ -89,7 +89,7 @@ def _is_broken(evaluation: Evaluation, settings: GateSettings) -> bool:
 
 def _measures(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckResult]:
     found, base, most = evaluation.degenerate_share, evaluation.degenerate_share_base, settings.max_degenerate_excess
-    sentence = f"{found:.0%} of answers are broken (base {base:.0%}; limit +{most:.0%})"
+    sentence = f"{found:.0%} of {_answers(evaluation)} are broken (base {base:.0%}; limit +{most:.0%})"
     yield _limit("broken answers", found - base, most, sentence)
 
     found, base, most = evaluation.alike_share, evaluation.alike_share_base, settings.max_alike_excess
@@ -112,6 +112,14 @@ def _measures(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckR
     found, base, most = evaluation.answer_tokens, evaluation.answer_tokens_base, settings.max_length_ratio
     sentence = f"answers have {found:.0f} tokens on average (base {base:.0f}; limit {most:g}×)"
     yield _limit("length", found / max(base, 1.0), most, sentence)
+
+
+def _answers(evaluation: Evaluation) -> str:
+    """Return which answers are judged: to neutral messages alone, or to members' messages as well."""
+    if not evaluation.real_messages:
+        return "answers"
+    ours = evaluation.messages - evaluation.real_messages
+    return f"answers to {ours} messages of our own and {evaluation.real_messages} of members"
 
 
 def _suite(result: SuiteResult, settings: GateSettings) -> CheckResult:

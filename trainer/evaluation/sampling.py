@@ -252,6 +252,13 @@ def _sample_of(prompt_ids: Sequence[int], generated: Sequence[int], end_ids: Col
     return Sample(text, is_cut=not ends, prompt_ids=tuple(prompt_ids), answer_ids=tuple(answer_ids))
 
 
+def first_tokens(sample: Sample, most: int, tokenizer: Any) -> Sample:
+    """Return the answer as it would be had the model stopped after so many tokens."""
+    if len(sample.answer_ids) <= most:
+        return sample
+    return _sample_of(sample.prompt_ids, sample.answer_ids[:most], (), tokenizer)
+
+
 def with_system_prompt(system_prompt: str, messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
     """Return the messages as they are served: after the system prompt, unless it is blank or they begin with one."""
     if not system_prompt.strip() or (messages and messages[0]["role"] == "system"):

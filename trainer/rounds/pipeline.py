@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from math import isfinite
@@ -18,14 +19,19 @@ from storage.personalities.cards import settings_of
 from storage.personalities.personalities import load_cards, read_personality
 from storage.settings.sections import Settings
 from storage.training.rounds import require_round
+from storage.training.samples import newest_prompts
 from trainer.data.dataset import TrainingSet, prepare_examples, training_set_of
 from trainer.data.prepare import prepare_votes
 from trainer.evaluation.evaluate import EvaluationModels, evaluate, load_evaluation_models
 from trainer.evaluation.gate import Verdict, decide
+from trainer.evaluation.model_measurements import Question
 from trainer.evaluation.sampling import open_adapter
 from trainer.progress import Phase, ProgressLog, ReportProgress, RoundProgress
 from trainer.rounds.distributed import train_on_all
 from trainer.training.train import train_adapter
+
+MEMBERS_MESSAGES = 24
+"""Most messages of members, whose basis is open, that the gate lets both models answer."""
 
 log = logging.getLogger(__name__)
 
@@ -78,13 +84,17 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
         prepared = plan if isinstance(plan, str) else training_set_of(plan, settings.training)
     if isinstance(prepared, str):
         return Skipped(prepared)
-    return _train(prepared, models, settings, base=base, store=store, report=report)
+    with database.snapshot() as session:
+        members = newest_prompts(session, personality.id, settings.privacy, base.revision, MEMBERS_MESSAGES)
+    real = [Question(asked.prompt, asked.messages[-1]["content"] if asked.messages else "") for asked in members]
+    return _train(prepared, models, settings, real, base=base, store=store, report=report)
 
 
 def _train(
     prepared: TrainingSet,
     models: EvaluationModels,
     settings: Settings,
+    real: Sequence[Question],
     *,
     base: BaseModel,
     store: AdapterStore,
@@ -102,7 +112,8 @@ def _train(
             output=staging,
         )
         metrics = train_on_all(train, settings, report)
-        evaluation = evaluate(base, AdapterRef(store.seal(staging), staging), models, settings=settings, report=report)
+        adapter = AdapterRef(store.seal(staging), staging)
+        evaluation = evaluate(base, adapter, models, settings=settings, real=real, report=report)
         verdict = decide(metrics.train_loss, evaluation, settings.gate, learns_from=prepared.learns_from)
         measured = _json(asdict(metrics) | asdict(evaluation))
         if not verdict.publishable:

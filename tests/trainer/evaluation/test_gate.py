@@ -26,6 +26,8 @@ JUDGEMENT = Evaluation(
     alike_share_base=0.0,
     answer_tokens=30.0,
     answer_tokens_base=40.0,
+    messages=24,
+    real_messages=0,
     suites=(FLATTERY, KNOWLEDGE),
 )
 NAN = float("nan")
@@ -65,6 +67,13 @@ def test_every_check_reports_its_numbers():
         "suite knowledge": "17 of the 18 knowledge facts that the base knows are still known "
         "(1 lost: bees; limit -10%)",
     }
+
+
+def test_the_gate_says_how_many_messages_were_members_own():
+    verdict = judged(replace(JUDGEMENT, messages=31, real_messages=7))
+    assert verdict.checks[1].sentence == (
+        "10% of answers to 24 messages of our own and 7 of members are broken (base 5%; limit +15%)"
+    )
 
 
 @pytest.mark.parametrize(
