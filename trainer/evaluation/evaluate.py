@@ -19,8 +19,10 @@ from storage.models.base_model import BaseModel
 from storage.models.bundled import resolve_coherence_model
 from storage.models.hardware import cpu_threads, serving_format, silence_transformers, training_format
 from storage.settings.sections import GateSettings, Settings
+from storage.taste.liked import LikedStyle
 from trainer.evaluation.measures import ScoredPassage, losses_by_position, mean_divergence, surprise_ratio
 from trainer.evaluation.model_measurements import CoherenceScorer, Evaluator, Findings, Question
+from trainer.evaluation.overshoot import Overshoot, measure_overshoot
 from trainer.evaluation.sampling import AnswerSampler, GraphSampler, Sampler, find_graphs
 from trainer.evaluation.suites import Suite, SuiteResult, compare_suites, load_suites
 from trainer.progress import Phase, ReportProgress, RoundProgress, begin_phase
@@ -54,6 +56,8 @@ class Evaluation:
     """Messages that both answered."""
     real_messages: int
     """Of those, members' own."""
+    overshoot: Overshoot | None
+    """None if there are no answers that people liked."""
     suites: tuple[SuiteResult, ...]
 
 
@@ -81,11 +85,13 @@ def evaluate(
     settings: Settings,
     report: ReportProgress,
     real: Sequence[Question] = (),
+    liked: LikedStyle | None = None,
 ) -> Evaluation:
     """Let the adapter and the base answer the same messages as they are served, and compare.
 
-    Those are the neutral messages and `real` ones. Equal seeds give equal results. Findings about the base alone are
-    cached in the data directory, without its answers to members.
+    Those are the neutral messages and `real` ones. The style of the answers is also compared with what people `liked`.
+    Equal seeds give equal results. Findings about the base alone are cached in the data directory, without its answers
+    to members.
     """
     training, directory = settings.training, settings.data.directory
     report(RoundProgress(Phase.LOADING))
@@ -145,6 +151,7 @@ def evaluate(
         answer_tokens_base=answers_base.mean_tokens,
         messages=len(answers.whole),
         real_messages=len(asked),
+        overshoot=measure_overshoot(answers.whole, answers_base.whole, liked) if liked and begun else None,
         suites=tuple(
             result
             for suite, of_base, of_version in zip(models.suites, original.passed, found.passed, strict=True)

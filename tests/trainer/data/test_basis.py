@@ -159,6 +159,7 @@ def calls(
         "read_taste_evidence": (id_, settings),
         "read_taste_data": (read_taste_evidence(session, id_, settings),),
         "learn_taste": (id_, settings),
+        "read_liked_style": (id_, settings),
         "has_closed_replies": (id_, settings.privacy),
         "find_rival": (id_,),
         "find_round": (round_.id,),
