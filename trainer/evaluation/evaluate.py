@@ -19,10 +19,10 @@ from storage.models.base_model import BaseModel
 from storage.models.bundled import resolve_coherence_model
 from storage.models.hardware import cpu_threads, serving_format, silence_transformers, training_format
 from storage.settings.sections import GateSettings, Settings
-from storage.taste.liked import LikedStyle
+from trainer.evaluation.context import ServedContext
 from trainer.evaluation.measures import ScoredPassage, losses_by_position, mean_divergence, surprise_ratio
-from trainer.evaluation.model_measurements import CoherenceScorer, Evaluator, Findings, Question
-from trainer.evaluation.overshoot import Overshoot, measure_overshoot
+from trainer.evaluation.model_measurements import CoherenceScorer, Evaluator, Findings
+from trainer.evaluation.overshoot import Overshoot
 from trainer.evaluation.sampling import AnswerSampler, GraphSampler, Sampler, find_graphs
 from trainer.evaluation.suites import Suite, SuiteResult, compare_suites, load_suites
 from trainer.progress import Phase, ReportProgress, RoundProgress, begin_phase
@@ -81,15 +81,14 @@ def evaluate(
     base: BaseModel,
     adapter: AdapterRef,
     models: EvaluationModels,
+    context: ServedContext,
     *,
     settings: Settings,
     report: ReportProgress,
-    real: Sequence[Question] = (),
-    liked: LikedStyle | None = None,
 ) -> Evaluation:
     """Let the adapter and the base answer the same messages as they are served, and compare.
 
-    Those are the neutral messages and `real` ones. The style of the answers is also compared with what people `liked`.
+    Those are the neutral messages and the context's. The style of the answers is also compared with what people liked.
     Equal seeds give equal results. Findings about the base alone are cached in the data directory, without its answers
     to members.
     """
@@ -114,7 +113,7 @@ def evaluate(
 
         as_version = sampler_of(adapter), contextlib.nullcontext
         found, begun = evaluator.measure(*as_version, answering=Phase.ANSWERING, judging=Phase.COHERENCE)
-        asked = real if begun else ()
+        asked = context.messages if begun else ()
         answers = found.answers + evaluator.ask(
             *as_version, asked, answering=Phase.ANSWERING_MEMBERS, judging=Phase.COHERENCE
         )
@@ -151,7 +150,7 @@ def evaluate(
         answer_tokens_base=answers_base.mean_tokens,
         messages=len(answers.whole),
         real_messages=len(asked),
-        overshoot=measure_overshoot(answers.whole, answers_base.whole, liked) if liked and begun else None,
+        overshoot=context.overshoot(answers.whole, answers_base.whole),
         suites=tuple(
             result
             for suite, of_base, of_version in zip(models.suites, original.passed, found.passed, strict=True)

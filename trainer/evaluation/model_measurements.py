@@ -55,24 +55,22 @@ Context = Callable[[], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True)
-class Question:
-    """What a model is asked: the rendered prompt, and the message in it that the coherence model reads."""
+class ServedMessage:
+    """A message as a model is asked it, rendered, and alone as the coherence model reads it."""
 
     prompt: str
     message: str
 
 
-def neutral_questions(system_prompt: str, tokenizer: Any) -> list[Question]:
-    """Return the neutral messages as they are served: after the system prompt."""
-    return [
-        Question(render(with_system_prompt(system_prompt, [{"role": "user", "content": message}]), tokenizer), message)
-        for message in NEUTRAL_MESSAGES
-    ]
+def neutral_messages(system_prompt: str, tokenizer: Any) -> list[ServedMessage]:
+    """Return them as they are served: after the system prompt."""
+    chats = [with_system_prompt(system_prompt, [{"role": "user", "content": message}]) for message in NEUTRAL_MESSAGES]
+    return [ServedMessage(render(chat, tokenizer), chat[-1]["content"]) for chat in chats]
 
 
 @pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Answers:
-    """One model's answers to some questions."""
+    """One model's answers to some messages."""
 
     whole: tuple[str, ...]
     begun: tuple[str, ...]
@@ -184,42 +182,42 @@ class Evaluator:
             kept = retention_loss(self._sampler.model, self._sampler.tokenizer)
             if not isfinite(kept):
                 return self._nothing(), []
-            questions = neutral_questions(self._system_prompt, self._sampler.tokenizer)
-            advance = begin_phase(self._report, answering, len(questions) + cases)
-            samples = self._sample(sampler, questions, advance)
+            messages = neutral_messages(self._system_prompt, self._sampler.tokenizer)
+            advance = begin_phase(self._report, answering, len(messages) + cases)
+            samples = self._sample(sampler, messages, advance)
             passed = tuple(self._grade_suites(sampler, lambda done: advance(len(samples) + done)))
-        answers, begun = self._judge(questions, samples, judging)
+        answers, begun = self._judge(messages, samples, judging)
         return Findings(kept, answers, passed), begun
 
     def ask(
         self,
         sampler: AnswerSampler,
         active: Context,
-        questions: Sequence[Question],
+        messages: Sequence[ServedMessage],
         *,
         answering: Phase,
         judging: Phase,
     ) -> Answers:
-        """Return the answers to other questions than the neutral messages."""
-        if not questions:
+        """Return the answers to other messages than the neutral ones."""
+        if not messages:
             return NO_ANSWERS
         with active():
-            samples = self._sample(sampler, questions, begin_phase(self._report, answering, len(questions)))
-        return self._judge(questions, samples, judging)[0]
+            samples = self._sample(sampler, messages, begin_phase(self._report, answering, len(messages)))
+        return self._judge(messages, samples, judging)[0]
 
     def _nothing(self) -> Findings:
         passed = tuple((False,) * len(suite.cases) for suite in self._suites)
         return Findings(nan, NO_ANSWERS, passed)
 
-    def _sample(self, sampler: AnswerSampler, questions: Sequence[Question], advance: Advance) -> list[Sample]:
-        prompts = [question.prompt for question in questions]
+    def _sample(self, sampler: AnswerSampler, messages: Sequence[ServedMessage], advance: Advance) -> list[Sample]:
+        prompts = [served.prompt for served in messages]
         return sampler.answer(prompts, self._generation, self._seed, advance)
 
     def _judge(
-        self, questions: Sequence[Question], samples: Sequence[Sample], judging: Phase
+        self, messages: Sequence[ServedMessage], samples: Sequence[Sample], judging: Phase
     ) -> tuple[Answers, list[Sample]]:
         begun = [first_tokens(sample, MAX_ANSWER_TOKENS, self._sampler.tokenizer) for sample in samples]
-        exchanges = [(question.message, sample.text) for question, sample in zip(questions, begun, strict=True)]
+        exchanges = [(served.message, sample.text) for served, sample in zip(messages, begun, strict=True)]
         losses = self._coherence_model.losses(exchanges, begin_phase(self._report, judging, len(exchanges)))
         answers = Answers(
             whole=tuple(sample.text for sample in samples),

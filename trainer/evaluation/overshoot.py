@@ -26,6 +26,11 @@ class Overshoot:
     farthest: tuple[Excess, ...]
     """The farthest first."""
 
+    @classmethod
+    def measure(cls, answers: Sequence[str], base: Sequence[str], liked: LikedStyle) -> Overshoot:
+        """Compare the answers; `base` has the base's to the same prompts."""
+        return cls(liked.answers, tuple(find_excesses(answers, base, liked)[:MOST_SHOWN]))
+
     @property
     def is_judged(self) -> bool:
         return self.liked >= ENOUGH_LIKED
@@ -33,10 +38,6 @@ class Overshoot:
     def beyond(self, most: float) -> list[Excess]:
         """Return what is farther than this, and not by the chance of a few answers (one-sided, 95 %)."""
         return [excess for excess in self.farthest if excess.distance - Z_ONE_SIDED_95 * excess.error > most]
-
-
-def measure_overshoot(answers: Sequence[str], base: Sequence[str], liked: LikedStyle) -> Overshoot:
-    return Overshoot(liked.answers, tuple(find_excesses(answers, base, liked)[:MOST_SHOWN]))
 
 
 @dataclass(frozen=True)
@@ -51,23 +52,20 @@ class StyleBound:
     most: float
     """gate.max_overshoot"""
 
-    def exceeded(self, answers: Sequence[str], base: Sequence[str]) -> str | None:
+    def find_strength(self, first: float, answer: Callable[[float], Sequence[str]]) -> tuple[float, str | None]:
+        """Return the largest strength up to `first` within the bound, or the smallest, and what was beyond it.
+
+        `answer` answers the prompts at a strength; 0 is how training started. The measure is that which the first
+        strength took too far, None if that one stays within the bound.
+        """
+        base = answer(0.0)
+        if (lowered_for := self._exceeded(answer(first), base)) is None:
+            return first, None
+        milder = [strength for strength in MILDER if strength < first]
+        inside = (strength for strength in milder if self._exceeded(answer(strength), base) is None)
+        return next(inside, min(milder, default=first)), lowered_for
+
+    def _exceeded(self, answers: Sequence[str], base: Sequence[str]) -> str | None:
         """Return the measure of the answers that is farthest beyond the bound, None if none is."""
         farthest = find_excesses(answers, base, self.liked)[0]
         return farthest.measure if farthest.distance > self.most else None
-
-
-def find_strength(
-    first: float, bound: StyleBound, answer: Callable[[float], Sequence[str]]
-) -> tuple[float, str | None]:
-    """Return the largest strength up to `first` that stays within the bound, or the smallest, and what was beyond it.
-
-    `answer` answers the bound's prompts at a strength; 0 is how training started. The measure is that which the first
-    strength took too far, None if that one stays within the bound.
-    """
-    base = answer(0.0)
-    if (lowered_for := bound.exceeded(answer(first), base)) is None:
-        return first, None
-    milder = [strength for strength in MILDER if strength < first]
-    inside = (strength for strength in milder if bound.exceeded(answer(strength), base) is None)
-    return next(inside, min(milder, default=first)), lowered_for

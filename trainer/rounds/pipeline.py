@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import cycle, islice
 from math import isfinite
 from typing import Any
 
@@ -14,29 +12,21 @@ from storage.adapters import open_store
 from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.database.database import Database
 from storage.database.enums import TrainingSource
-from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
+from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.hardware import require_quantization
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import load_cards, read_personality
 from storage.settings.sections import Settings
-from storage.taste.liked import LikedStyle, read_liked_style
 from storage.training.rounds import require_round
-from storage.training.samples import newest_prompts
 from trainer.data.dataset import TrainingSet, prepare_examples, training_set_of
 from trainer.data.prepare import prepare_votes
+from trainer.evaluation.context import ServedContext
 from trainer.evaluation.evaluate import EvaluationModels, evaluate, load_evaluation_models
 from trainer.evaluation.gate import Verdict, decide
-from trainer.evaluation.model_measurements import Question, neutral_questions
-from trainer.evaluation.overshoot import ENOUGH_LIKED, StyleBound
 from trainer.evaluation.sampling import open_adapter
 from trainer.progress import Phase, ProgressLog, ReportProgress, RoundProgress
 from trainer.rounds.distributed import train_on_all
 from trainer.training.train import train_adapter
-
-MEMBERS_MESSAGES = 24
-"""Most messages of members, whose basis is open, that the gate lets both models answer."""
-BOUND_ANSWERS = 48
-"""Answers by which the adapter's strength is bounded: some messages are answered twice if there are fewer."""
 
 log = logging.getLogger(__name__)
 
@@ -89,21 +79,15 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
         prepared = plan if isinstance(plan, str) else training_set_of(plan, settings.training)
     if isinstance(prepared, str):
         return Skipped(prepared)
-    with database.snapshot() as session:
-        members = newest_prompts(session, personality.id, settings.privacy, base.revision, MEMBERS_MESSAGES)
-        # A card's owner wrote its examples: they need not resemble what people liked so far.
-        is_voted = prepared.learns_from is TrainingSource.VOTES
-        liked = read_liked_style(session, personality.id, settings) if is_voted else None
-    real = [Question(asked.prompt, asked.messages[-1]["content"] if asked.messages else "") for asked in members]
-    return _train(prepared, models, settings, real, liked, base=base, store=store, report=report)
+    context = ServedContext.read(database, personality.id, prepared.learns_from, settings, base)
+    return _train(prepared, models, settings, context, base=base, store=store, report=report)
 
 
 def _train(
     prepared: TrainingSet,
     models: EvaluationModels,
     settings: Settings,
-    real: Sequence[Question],
-    liked: LikedStyle | None,
+    context: ServedContext,
     *,
     base: BaseModel,
     store: AdapterStore,
@@ -119,28 +103,17 @@ def _train(
             base=base,
             starter=starter.path if starter else None,
             output=staging,
-            bound=_bound(liked, real, settings, base),
+            bound=context.bound(settings, base),
         )
         metrics = train_on_all(train, settings, report)
         adapter = AdapterRef(store.seal(staging), staging)
-        evaluation = evaluate(base, adapter, models, settings=settings, report=report, real=real, liked=liked)
+        evaluation = evaluate(base, adapter, models, context, settings=settings, report=report)
         verdict = decide(metrics.train_loss, evaluation, settings.gate, learns_from=prepared.learns_from)
         measured = _json(asdict(metrics) | asdict(evaluation))
         if not verdict.publishable:
             return Rejected(verdict, measured)
         report(RoundProgress(Phase.PUBLISHING))
         return Judged(store.publish(staging), base, prepared, verdict, measured)
-
-
-def _bound(
-    liked: LikedStyle | None, real: Sequence[Question], settings: Settings, base: BaseModel
-) -> StyleBound | None:
-    """Return what bounds the adapter's strength; None if people have not liked enough answers to tell."""
-    if liked is None or liked.answers < ENOUGH_LIKED:
-        return None
-    asked = [*neutral_questions(settings.chat.system_prompt, load_tokenizer(base)), *real]
-    prompts = tuple(question.prompt for question in islice(cycle(asked), BOUND_ANSWERS))
-    return StyleBound(liked, prompts, settings.generation, settings.training.seed, settings.gate.max_overshoot)
 
 
 def _json(value: Any) -> Any:

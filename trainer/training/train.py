@@ -14,7 +14,7 @@ from storage.models.base_model import BaseModel, end_ids, load_model, load_token
 from storage.models.hardware import cpu_threads, has_gpu, silence_transformers, training_format
 from storage.settings.sections import TrainingSettings
 from trainer.errors import TrainerError, TrainingDiverged
-from trainer.evaluation.overshoot import StyleBound, find_strength
+from trainer.evaluation.overshoot import StyleBound
 from trainer.evaluation.sampling import Sampler
 from trainer.progress import (
     Advance,
@@ -169,7 +169,7 @@ def _within(
         with trainer.accelerator.autocast():
             return [one.text for one in sampler.answer(bound.prompts, bound.generation, bound.seed, advance)]
 
-    return find_strength(strength, bound, answer)
+    return bound.find_strength(strength, answer)
 
 
 def _margins(trainer: RowTrainer, watched: Sequence[Row], before: Sequence[float], advance: Advance) -> list[float]:

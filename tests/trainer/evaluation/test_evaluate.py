@@ -24,10 +24,11 @@ from storage.settings.sections import (
     TrainingSettings,
 )
 from tests.tiny_model import build_tiny_base
+from trainer.evaluation.context import ServedContext
 from trainer.evaluation.evaluate import Evaluation, evaluate, load_evaluation_models
 from trainer.evaluation.gate import decide
 from trainer.evaluation.measures import ScoredPassage, mean_divergence
-from trainer.evaluation.model_measurements import MAX_ANSWER_TOKENS, NEUTRAL_MESSAGES, Question
+from trainer.evaluation.model_measurements import MAX_ANSWER_TOKENS, NEUTRAL_MESSAGES, ServedMessage
 from trainer.evaluation.sampling import render
 from trainer.progress import Phase, ReportProgress, RoundProgress
 
@@ -109,7 +110,7 @@ def judged(
     *,
     temperature: float = 0.7,
     seed: int = 17,
-    real: Sequence[Question] = (),
+    real: Sequence[ServedMessage] = (),
     report: ReportProgress = lambda _progress: None,
     **gate: object,
 ) -> Evaluation:
@@ -121,7 +122,9 @@ def judged(
         gate=GateSettings(**{"coherence_model": "base"} | gate),
     )
     models = load_evaluation_models(settings.gate, data)
-    return evaluate(base, AdapterRef("new", adapter), models, settings=settings, real=real, report=report)
+    return evaluate(
+        base, AdapterRef("new", adapter), models, ServedContext(tuple(real)), settings=settings, report=report
+    )
 
 
 def findings(data: Path) -> list[Path]:
@@ -237,9 +240,9 @@ def test_progress_counts_the_answers_and_names_the_base_only_if_it_is_asked(base
         assert (counted[0].step, counted[-1].step) == (0, steps)
 
 
-def members(base: BaseModel, *messages: str) -> list[Question]:
+def members(base: BaseModel, *messages: str) -> list[ServedMessage]:
     tokenizer = load_tokenizer(base)
-    return [Question(render([{"role": "user", "content": message}], tokenizer), message) for message in messages]
+    return [ServedMessage(render([{"role": "user", "content": message}], tokenizer), message) for message in messages]
 
 
 def test_members_messages_are_answered_too_and_never_kept(base, adapter, tmp_path):

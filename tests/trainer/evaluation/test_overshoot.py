@@ -8,7 +8,7 @@ import pytest
 from storage.settings.sections import GenerationSettings
 from storage.taste.liked import liked_style
 from storage.taste.measures import measure_style
-from trainer.evaluation.overshoot import StyleBound, find_strength, measure_overshoot
+from trainer.evaluation.overshoot import Overshoot, StyleBound
 
 ASKS, TELLS = "We like tea. Do you like it?", "Do you like it? We like tea."
 LIKED = liked_style(np.array([measure_style(answer) for answer in [ASKS] * 23 + [TELLS] * 77]), np.ones(100))
@@ -41,15 +41,15 @@ class Adapter:
 )
 def test_the_largest_strength_that_stays_within_what_people_liked_is_taken(questions, first, strength, asked):
     adapter = Adapter(questions)
-    found, lowered_for = find_strength(first, BOUND, adapter.answer)
+    found, lowered_for = BOUND.find_strength(first, adapter.answer)
     assert (found, adapter.asked) == (strength, asked)
     assert lowered_for == (None if found == first else "question at the end")
 
 
 def test_only_what_chance_does_not_explain_is_beyond_the_limit():
     """70 % of answers end with a question, 1.1 standard deviations too many: of 24, this could be chance."""
-    few = measure_overshoot([ASKS] * 17 + [TELLS] * 7, [ASKS] * 4 + [TELLS] * 20, LIKED)
-    many = measure_overshoot([ASKS] * 900 + [TELLS] * 100, [ASKS] * 4 + [TELLS] * 20, LIKED)
+    few = Overshoot.measure([ASKS] * 17 + [TELLS] * 7, [ASKS] * 4 + [TELLS] * 20, LIKED)
+    many = Overshoot.measure([ASKS] * 900 + [TELLS] * 100, [ASKS] * 4 + [TELLS] * 20, LIKED)
     assert few.farthest[0].distance > 1
     assert few.beyond(1.0) == []
     assert "question at the end" in [excess.measure for excess in many.beyond(1.0)]
