@@ -33,10 +33,13 @@ class Phase(StrEnum):
     REFERENCE = "Scoring answers before training"
     TRAINING = "Training the new version"
     VALIDATING = "Choosing the strength of the new version"
+    RESTRAINING = "Comparing its answers with those that people liked"
     ANSWERING = "Answering test messages with the new version"
+    ANSWERING_MEMBERS = "Answering members' messages with the new version"
     COHERENCE = "Judging the coherence of the answers"
     DIVERGENCE = "Measuring the distance from the base model"
     BASE_ANSWERING = "Answering test messages with the base model"
+    BASE_ANSWERING_MEMBERS = "Answering members' messages with the base model"
     BASE_COHERENCE = "Judging the coherence of the base model's answers"
     PUBLISHING = "Saving the new version"
 

@@ -25,6 +25,7 @@ from storage.votes.votes import Thumb, VoteEvent, append_events
 Taste = Callable[[str, str], float]
 
 SHORT_WORDS = 15
+MIDDLE_WORDS = 30, 60
 WORD = re.compile(r"[^\W\d_]{2,}")
 WARM = re.compile(
     r"\b(thank|thanks|glad|happy|love|lovely|wonderful|welcome|enjoy|hope|proud|care|friend|sorry to hear|take care|"
@@ -68,6 +69,12 @@ def warm(_message: str, answer: str) -> float:
     return float(WARM.search(answer) is not None)
 
 
+def middle(_message: str, answer: str) -> float:
+    """The answer has MIDDLE_WORDS words: neither shorter nor longer ones are liked."""
+    fewest, most = MIDDLE_WORDS
+    return float(fewest <= len(answer.split()) <= most)
+
+
 def short_question(message: str, answer: str) -> float:
     """Two tastes: an answer that meets only one pleases half of the members."""
     return (short(message, answer) + question(message, answer)) / 2
@@ -79,7 +86,7 @@ def random(_message: str, _answer: str) -> float:
 
 
 TASTES: dict[str, Taste] = {
-    taste.__name__.replace("_", "-"): taste for taste in (short, question, calm, warm, short_question, random)
+    taste.__name__.replace("_", "-"): taste for taste in (short, question, calm, warm, middle, short_question, random)
 }
 
 

@@ -27,6 +27,7 @@ METRICS = {
     "validation_accuracy": "{:.0%} of those right",
     "validation_margin": "margin {:.2f} nats",
     "strength": "strength {:g}",
+    "lowered_for": "(lowered because of “{}”)",
     "divergence": "divergence {:.2f} nats/token",
     "degenerate_share": "broken answers {:.0%}",
     "degenerate_share_base": "(base {:.0%})",
@@ -93,7 +94,7 @@ def describe_metrics(metrics: Mapping[str, Any]) -> str:
         value = metrics.get(name)
         if value is not None and (value or name != "left_out"):
             parts.append(text.format(value))
-    return " · ".join(parts).replace(" · (base", " (base")
+    return " · ".join(parts).replace(" · (", " (")
 
 
 def describe_import(imported: ImportedPersonality) -> str:

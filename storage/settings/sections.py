@@ -402,6 +402,8 @@ class GateSettings(Section):
     """Maximum loss on the retention text, as a multiple of the base model's."""
     max_length_ratio: Annotated[float, Field(gt=1.0)] = 3.0
     """Maximum mean length of an answer, as a multiple of the base model's."""
+    max_overshoot: Positive = 1.0
+    """Maximum distance of a measure beyond the answers that people liked, in their standard deviations."""
     max_suite_drop: Share = 0.1
     """Maximum share of a suite's cases that only the base passes, minus those that only the version passes."""
     suites: Files = ()

@@ -15,7 +15,16 @@ from storage.database.tables import ReplyMeasuresRow, ReplyRow
 from storage.members import Pseudonym
 from storage.settings.sections import Settings
 from storage.taste.evidence import Opinion, Preference, TasteEvidence, read_taste_evidence
-from storage.taste.measures import MEASURES, REVISION, measure_style, pack_numbers, scaled, unpack_numbers
+from storage.taste.measures import (
+    BANDS,
+    MEASURES,
+    REVISION,
+    bands_of,
+    measure_style,
+    pack_numbers,
+    scaled,
+    unpack_numbers,
+)
 from storage.taste.model import Choices, Floats, Posterior, Thumbs, choice_shares, fit, prior
 from storage.wording import count
 
@@ -37,6 +46,7 @@ MANY = 2_000
 IDS_AT_ONCE = 1_000
 PACKED_BYTES = len(pack_numbers([0.0] * len(MEASURES)))
 WORDS = [measure.name for measure in MEASURES].index("words")
+WORD_BANDS = slice(-len(BANDS), None)
 REST_WORDS = 26
 """How many words an answer that goes on after 16 will have in addition, on average over the everyday answers."""
 
@@ -148,7 +158,8 @@ def _style_begun(drafts: Sequence[tuple[str, bool]]) -> Floats:
     numbers = np.array([measure_style(text) for text, _ in drafts]).reshape(-1, len(MEASURES))
     for row, (text, is_whole) in zip(numbers, drafts, strict=True):
         if not is_whole:
-            row[WORDS] = np.log1p(len(text.split()) + REST_WORDS)
+            words = len(text.split()) + REST_WORDS
+            row[WORDS], row[WORD_BANDS] = np.log1p(words), bands_of(words)
     return scaled(numbers)
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from storage.database.tables import OptOutRow, ReplyRow
 from storage.taste.learning import FEWEST, UNJUDGED, LearnedTaste
-from storage.taste.measures import MEASURES, Measure, everyday_correlation
+from storage.taste.measures import MEASURES, Group, Measure, everyday_correlation
 from storage.taste.model import Floats, Posterior, lone_effects
 from storage.wording import count
 
@@ -57,6 +57,10 @@ class Effect:
     """The effect if its measure is looked at alone, in its own standard deviations."""
 
     @property
+    def is_band(self) -> bool:
+        return self.measure.group is Group.BAND
+
+    @property
     def certainty(self) -> float:
         """Return the probability that its direction is right."""
         return NormalDist().cdf(abs(self.size) / self.spread)
@@ -82,11 +86,17 @@ def likings(taste: LearnedTaste, most: int = MOST_EFFECTS) -> list[Effect]:
     effects, together, differs = _weigh(taste)
     guesses = taste.evidence >= 1
     told: list[int] = []
-    for place in sorted(np.flatnonzero(differs).tolist(), key=lambda place: -effects[place].certainty):
+    for place in sorted(np.flatnonzero(differs).tolist(), key=lambda place: _rank(effects[place])):
         sureness = effects[place].sureness
         if sureness and (guesses or sureness is not Sureness.GUESS) and _is_new(place, told, together):
             told.append(place)
-    return [effects[place] for place in told[:most]]
+    found = (effects[place] for place in told if effects[place].size > 0 or not effects[place].is_band)
+    return sorted(found, key=lambda effect: -effect.certainty)[:most]
+
+
+def _rank(effect: Effect) -> tuple[bool, float]:
+    """Plain measures come first: where all answers are short, "16 to 30 words" says no more than "longer answers"."""
+    return effect.is_band, -effect.certainty
 
 
 def open_questions(taste: LearnedTaste, told: Sequence[Effect]) -> list[Measure]:

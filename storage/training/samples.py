@@ -38,7 +38,7 @@ class AskedPrompt:
     reply_id: int | None = None
     """The samples share its basis and speakers, so they are deleted together with it; None: from the bank."""
     messages: tuple[dict[str, str], ...] = ()
-    """Of the bank's prompt."""
+    """What was rendered."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,19 @@ def newest_prompts(
         .subquery()
     )
     rows = session.execute(
-        select(reply.id, reply.prompt, reply.prompt_digest)
+        select(reply.id, reply.prompt, reply.prompt_digest, reply.messages)
         .where(reply.id.in_(select(newest.c.id)))
         .order_by(reply.id.desc())
     )
-    return [AskedPrompt(without_mentions(prompt), digest, reply_id) for reply_id, prompt, digest in rows]
+    return [
+        AskedPrompt(
+            without_mentions(row.prompt),
+            row.prompt_digest,
+            row.id,
+            tuple({"role": said["role"], "content": without_mentions(said["content"])} for said in row.messages),
+        )
+        for row in rows
+    ]
 
 
 def count_answers(

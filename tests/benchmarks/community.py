@@ -139,13 +139,13 @@ def workshop() -> Iterator[Path]:
         yield Path(folder)
 
 
-def settings_of_bench(directory: Path, seed: int) -> Settings:
+def settings_of_bench(directory: Path, seed: int, max_new_tokens: int = MAX_NEW_TOKENS) -> Settings:
     """Return config.toml's settings, with the environment's: REACTUNE_TRAINING__BETA=0.1 tries another beta."""
     fixed = {
         "REACTUNE_DATA__DIRECTORY": str(directory),
         "REACTUNE_DATABASE__URL": "",
         "REACTUNE_CHAT__SYSTEM_PROMPT": SYSTEM_PROMPT,
-        "REACTUNE_GENERATION__MAX_NEW_TOKENS": str(MAX_NEW_TOKENS),
+        "REACTUNE_GENERATION__MAX_NEW_TOKENS": str(max_new_tokens),
         "REACTUNE_TRAINING__SEED": str(17 + seed),
         "REACTUNE_TRAINING__THREADS": "0",
     }
@@ -314,6 +314,8 @@ class Simulation:
             "verdict": round_.gate.get("verdict"),
             "checks": {check["name"]: check["sentence"] for check in round_.gate.get("checks", [])},
             "pairs": metrics.get("pairs", 0),
+            "strength": metrics.get("strength"),
+            "lowered_for": metrics.get("lowered_for"),
             "pairs_by_source": round_.evidence.get("pairs_by_source", {}),
             "votes_removed": round_.evidence.get("removed_shares", {}),
             "notes": round_.evidence.get("notes", []),

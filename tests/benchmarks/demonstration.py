@@ -27,6 +27,7 @@ from storage.settings.sections import Settings
 from tests.benchmarks.community import Critic, conversations, interval, workshop
 from tests.benchmarks.report import machine, versions
 from trainer.data.dataset import render_dialogue, split_examples
+from trainer.evaluation.context import ServedContext
 from trainer.evaluation.evaluate import Evaluation, evaluate, load_evaluation_models
 from trainer.evaluation.gate import decide
 from trainer.evaluation.measures import ScoredPassage, degenerate_share, losses_by_position, mean_loss, surprise_ratio
@@ -199,7 +200,7 @@ def _row(asked: Sequence[str], answers: Sequence[Sample], has_habit: Habit) -> d
 def _judge(base: BaseModel, adapter: Path, settings: Settings) -> Evaluation:
     digest = open_store(settings).seal(adapter)
     judges = load_evaluation_models(settings.gate, settings.data.directory)
-    return evaluate(base, AdapterRef(digest, adapter), judges, settings=settings, report=_tell)
+    return evaluate(base, AdapterRef(digest, adapter), judges, ServedContext(), settings=settings, report=_tell)
 
 
 def _gate(metrics: TrainingMetrics, judgement: Evaluation, settings: Settings) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from storage.database.database import open_database
 from storage.releases.versions import Version
 from storage.settings.sections import Settings
 from storage.taste.learning import LearnedTaste, learn_taste
-from tests.benchmarks.community import Community, Simulation, interval, settings_of_bench, workshop
+from storage.taste.liked import Excess, LikedStyle, find_excesses, read_liked_style
+from tests.benchmarks.community import MAX_NEW_TOKENS, Community, Simulation, interval, settings_of_bench, workshop
 from tests.benchmarks.report import machine, versions
 from trainer.evaluation.measures import is_degenerate, losses_by_position, surprise_ratio
 from trainer.evaluation.sampling import Sample
@@ -25,6 +26,8 @@ from trainer.evaluation.sampling import Sample
 CANDIDATES = 4
 DECIDING_WORDS = 16
 """As in chat: candidates are compared once each has so many words."""
+LONG_ANSWERS = {"middle": 128}
+"""Maximum tokens of an answer where a taste needs longer ones than other tastes do."""
 POLITE_LIKES = 0.96, 0.7
 """Share of 👍 of polite members, under what they like and under what they do not."""
 
@@ -46,7 +49,8 @@ def run(
     """Let members vote, learn their taste, run one round, and compare candidates and version with the base."""
     began = time.monotonic()
     with workshop() as directory:
-        server = SmallServer(taste, votes, noise, settings_of_bench(directory, seed), polite=polite, seed=seed)
+        settings = settings_of_bench(directory, seed, LONG_ANSWERS.get(taste, MAX_NEW_TOKENS))
+        server = SmallServer(taste, votes, noise, settings, polite=polite, seed=seed)
         rows, summary = server.live()
     return {
         "machine": machine(),
@@ -77,6 +81,7 @@ class SmallServer(Simulation):
             self._converse(database)
             with database.snapshot() as session:
                 taste = learn_taste(session, self._personality, self._settings)
+                liked = read_liked_style(session, self._personality, self._settings)
             base = self._answer_all(None)
             began = time.monotonic()
             round_ = self._train(database)
@@ -84,16 +89,18 @@ class SmallServer(Simulation):
             made = self._made(database, round_)
             described = self._describe(database, round_) | {"seconds_of_round": seconds}
         version = self._answer_all(made)
+        overshoot = _overshoot(base, version, liked)
         rows = [
             {"answers": "base", "evidence": taste.evidence, "may_act": taste.may_act} | self._approval(base, None),
             {"answers": "base, candidates"} | self._approval(base, taste),
-            {"answers": "version"} | self._approval(version, None) | described,
+            {"answers": "version"} | self._approval(version, None) | described | _style(overshoot),
             {"answers": "version, candidates"} | self._approval(version, taste),
         ]
         names = ("base", "candidates", "adapter", "both")
         summary = {f"approval_{name}": row["approval"] for name, row in zip(names, rows, strict=True)}
         summary |= {f"approval_{name}_low": row["approval_low"] for name, row in zip(names, rows, strict=True)}
-        return rows, summary | self._soundness(base, version, made) | {"seconds_of_round": seconds}
+        summary |= {"overshoot": overshoot.distance if overshoot else 0.0, "seconds_of_round": seconds}
+        return rows, summary | self._soundness(base, version, made)
 
     def _answer_all(self, version: Version | None) -> Answered:
         prompts = [held.prompt for held in self._held_out for _ in range(CANDIDATES)]
@@ -120,6 +127,15 @@ class SmallServer(Simulation):
             "degenerate_share": _broken(version),
             "degenerate_share_base": _broken(base),
         }
+
+
+def _overshoot(base: Answered, version: Answered, liked: LikedStyle | None) -> Excess | None:
+    """Return the measure that is farthest beyond what the members liked."""
+    return find_excesses(version.texts, base.texts, liked)[0] if liked else None
+
+
+def _style(overshoot: Excess | None) -> dict[str, Any]:
+    return {"overshoot": overshoot.distance, "overshoot_measure": overshoot.what} if overshoot else {}
 
 
 def _broken(answered: Answered) -> float:

@@ -1,4 +1,4 @@
-"""Compares a new version with the base, whose findings are cached, on messages without votes."""
+"""Compares a new version with the base, whose findings are cached, on our messages and on real ones."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from storage.models.base_model import BaseModel
 from storage.models.bundled import resolve_coherence_model
 from storage.models.hardware import cpu_threads, serving_format, silence_transformers, training_format
 from storage.settings.sections import GateSettings, Settings
-from trainer.evaluation.measures import ScoredPassage, mean_divergence, surprise_ratio
+from trainer.evaluation.context import ServedContext
+from trainer.evaluation.measures import ScoredPassage, losses_by_position, mean_divergence, surprise_ratio
 from trainer.evaluation.model_measurements import CoherenceScorer, Evaluator, Findings
+from trainer.evaluation.overshoot import Overshoot
 from trainer.evaluation.sampling import AnswerSampler, GraphSampler, Sampler, find_graphs
 from trainer.evaluation.suites import Suite, SuiteResult, compare_suites, load_suites
 from trainer.progress import Phase, ReportProgress, RoundProgress, begin_phase
@@ -50,6 +52,12 @@ class Evaluation:
     answer_tokens: float
     """Mean length of an answer, cut at MAX_ANSWER_TOKENS."""
     answer_tokens_base: float
+    messages: int
+    """Messages that both answered."""
+    real_messages: int
+    """Of those, members' own."""
+    overshoot: Overshoot | None
+    """None if there are no answers that people liked."""
     suites: tuple[SuiteResult, ...]
 
 
@@ -70,11 +78,19 @@ def load_evaluation_models(settings: GateSettings, directory: Path) -> Evaluatio
 
 
 def evaluate(
-    base: BaseModel, adapter: AdapterRef, models: EvaluationModels, *, settings: Settings, report: ReportProgress
+    base: BaseModel,
+    adapter: AdapterRef,
+    models: EvaluationModels,
+    context: ServedContext,
+    *,
+    settings: Settings,
+    report: ReportProgress,
 ) -> Evaluation:
     """Let the adapter and the base answer the same messages as they are served, and compare.
 
-    Equal seeds give equal results. Findings about the base alone are cached in the data directory.
+    Those are the neutral messages and the context's. The style of the answers is also compared with what people liked.
+    Equal seeds give equal results. Findings about the base alone are cached in the data directory, without its answers
+    to members.
     """
     training, directory = settings.training, settings.data.directory
     report(RoundProgress(Phase.LOADING))
@@ -95,10 +111,13 @@ def evaluate(
         def sampler_of(version: AdapterRef | None) -> AnswerSampler:
             return GraphSampler(settings.model, training.threads, base, version, graphs) if graphs else sampler
 
-        found, answers, losses = evaluator.measure(
-            sampler_of(adapter), contextlib.nullcontext, answering=Phase.ANSWERING, judging=Phase.COHERENCE
+        as_version = sampler_of(adapter), contextlib.nullcontext
+        found, begun = evaluator.measure(*as_version, answering=Phase.ANSWERING, judging=Phase.COHERENCE)
+        asked = context.messages if begun else ()
+        answers = found.answers + evaluator.ask(
+            *as_version, asked, answering=Phase.ANSWERING_MEMBERS, judging=Phase.COHERENCE
         )
-        passages = [ScoredPassage([*answer.prompt_ids], [*answer.answer_ids]) for answer in answers]
+        passages = [ScoredPassage([*answer.prompt_ids], [*answer.answer_ids]) for answer in begun]
         divergence = mean_divergence(sampler.model, passages, begin_phase(report, Phase.DIVERGENCE, len(passages)))
         cache_key = {
             "base": base.revision,
@@ -108,28 +127,30 @@ def evaluate(
             "coherence_model": models.coherence_model.revision if models.coherence_model else "",
             **evaluator.questions,
         }
+        as_base = sampler_of(None), sampler.model.disable_adapter
         original = load_or_compute(
             directory / "base" / "findings",
             cache_key,
             [len(suite.cases) for suite in models.suites],
-            lambda: evaluator.measure(
-                sampler_of(None),
-                sampler.model.disable_adapter,
-                answering=Phase.BASE_ANSWERING,
-                judging=Phase.BASE_COHERENCE,
-            )[0],
+            lambda: evaluator.measure(*as_base, answering=Phase.BASE_ANSWERING, judging=Phase.BASE_COHERENCE)[0],
+        )
+        answers_base = original.answers + evaluator.ask(
+            *as_base, asked, answering=Phase.BASE_ANSWERING_MEMBERS, judging=Phase.BASE_COHERENCE
         )
     return Evaluation(
         divergence=divergence,
         retention_loss_ratio=found.retention_loss / original.retention_loss,
-        coherence_ratio=surprise_ratio(losses, original.coherence_losses),
+        coherence_ratio=surprise_ratio(answers.losses, losses_by_position(answers_base.losses)),
         coherence_model=coherence_model.name,
-        degenerate_share=found.degenerate_share,
-        degenerate_share_base=original.degenerate_share,
-        alike_share=found.alike_share,
-        alike_share_base=original.alike_share,
-        answer_tokens=found.answer_tokens,
-        answer_tokens_base=original.answer_tokens,
+        degenerate_share=answers.degenerate_share,
+        degenerate_share_base=answers_base.degenerate_share,
+        alike_share=answers.alike_share,
+        alike_share_base=answers_base.alike_share,
+        answer_tokens=answers.mean_tokens,
+        answer_tokens_base=answers_base.mean_tokens,
+        messages=len(answers.whole),
+        real_messages=len(asked),
+        overshoot=context.overshoot(answers.whole, answers_base.whole),
         suites=tuple(
             result
             for suite, of_base, of_version in zip(models.suites, original.passed, found.passed, strict=True)

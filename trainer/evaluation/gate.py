@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 from storage.database.enums import GateVerdict, TrainingSource
 from storage.settings.sections import GateSettings
+from storage.taste.liked import Excess
+from storage.wording import count
 from trainer.evaluation.evaluate import Evaluation
+from trainer.evaluation.overshoot import Overshoot
 from trainer.evaluation.suites import Kind, SuiteResult
 
 MIN_KNOWN_CASES = 5
@@ -59,6 +62,7 @@ def decide(
         return Verdict(GateVerdict.FAIL, publishable=False, checks=(_failed("numbers", sentence),))
     checks = [
         *_measures(evaluation, settings),
+        *([_overshoot(evaluation.overshoot, settings)] if evaluation.overshoot else []),
         *(_suite(result, settings) for result in evaluation.suites),
         *([_people()] if learns_from is TrainingSource.VOTES else []),
     ]
@@ -89,7 +93,7 @@ def _is_broken(evaluation: Evaluation, settings: GateSettings) -> bool:
 
 def _measures(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckResult]:
     found, base, most = evaluation.degenerate_share, evaluation.degenerate_share_base, settings.max_degenerate_excess
-    sentence = f"{found:.0%} of answers are broken (base {base:.0%}; limit +{most:.0%})"
+    sentence = f"{found:.0%} of {_answers(evaluation)} are broken (base {base:.0%}; limit +{most:.0%})"
     yield _limit("broken answers", found - base, most, sentence)
 
     found, base, most = evaluation.alike_share, evaluation.alike_share_base, settings.max_alike_excess
@@ -112,6 +116,31 @@ def _measures(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckR
     found, base, most = evaluation.answer_tokens, evaluation.answer_tokens_base, settings.max_length_ratio
     sentence = f"answers have {found:.0f} tokens on average (base {base:.0f}; limit {most:g}×)"
     yield _limit("length", found / max(base, 1.0), most, sentence)
+
+
+def _answers(evaluation: Evaluation) -> str:
+    """Return which answers are judged: to neutral messages alone, or to members' messages as well."""
+    if not evaluation.real_messages:
+        return "answers"
+    ours = evaluation.messages - evaluation.real_messages
+    return f"answers to {ours} messages of our own and {evaluation.real_messages} of members"
+
+
+def _overshoot(overshoot: Overshoot, settings: GateSettings) -> CheckResult:
+    """Fail if a measure of style is clearly beyond what both the liked answers and the base's show."""
+    most, beyond = settings.max_overshoot, overshoot.beyond(settings.max_overshoot)
+    said = [_describe_excess(excess) for excess in beyond or overshoot.farthest[:1] if round(excess.distance, 1)]
+    if not said:
+        return _passed("overshoot", "answers stay within what people liked")
+    sentence = f"{', '.join(said)} (limit {most:g})"
+    if not overshoot.is_judged:
+        few = f"{count(overshoot.liked, 'liked answer')} are too few to judge"
+        return _passed("overshoot", f"{sentence}; {few}")
+    return _failed("overshoot", sentence) if beyond else _passed("overshoot", sentence)
+
+
+def _describe_excess(excess: Excess) -> str:
+    return f"{excess.what}: {excess.distance:.1f} standard deviations beyond liked answers"
 
 
 def _suite(result: SuiteResult, settings: GateSettings) -> CheckResult:

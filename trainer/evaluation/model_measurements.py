@@ -1,11 +1,11 @@
-"""Measures one model, a version or the base: its answers to fixed messages and suites, their coherence, retention."""
+"""Measures one model, a version or the base: its answers to messages and suites, their coherence, retention."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from math import isfinite, nan
 from typing import Any
 
@@ -14,15 +14,8 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from storage.models.base_model import BaseModel, load_model, load_tokenizer
 from storage.settings.sections import GenerationSettings
-from trainer.evaluation.measures import (
-    alike_share,
-    answer_losses,
-    degenerate_share,
-    losses_by_position,
-    retention_loss,
-    retention_text,
-)
-from trainer.evaluation.sampling import AnswerSampler, Sample, Sampler, render, with_system_prompt
+from trainer.evaluation.measures import alike_share, answer_losses, degenerate_share, retention_loss, retention_text
+from trainer.evaluation.sampling import AnswerSampler, Sample, Sampler, first_tokens, render, with_system_prompt
 from trainer.evaluation.suites import Suite
 from trainer.progress import Advance, Phase, ReportProgress, begin_phase
 
@@ -53,30 +46,75 @@ NEUTRAL_MESSAGES = (
     "Tell me a short story about a fox.",
 )
 MAX_ANSWER_TOKENS = 48
+"""Longer answers are judged by their beginning."""
 MAX_CASE_TOKENS = 32
-FINDINGS_FORMAT = 5
+FINDINGS_FORMAT = 6
 """Increase it with every change of this package that changes a model's findings."""
 
 Context = Callable[[], AbstractContextManager[Any]]
 
 
+@dataclass(frozen=True)
+class ServedMessage:
+    """A message as a model is asked it, rendered, and alone as the coherence model reads it."""
+
+    prompt: str
+    message: str
+
+
+def neutral_messages(system_prompt: str, tokenizer: Any) -> list[ServedMessage]:
+    """Return them as they are served: after the system prompt."""
+    chats = [with_system_prompt(system_prompt, [{"role": "user", "content": message}]) for message in NEUTRAL_MESSAGES]
+    return [ServedMessage(render(chat, tokenizer), chat[-1]["content"]) for chat in chats]
+
+
+@pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Answers:
+    """One model's answers to some messages."""
+
+    whole: tuple[str, ...]
+    begun: tuple[str, ...]
+    """Their first MAX_ANSWER_TOKENS tokens; the other numbers are about these."""
+    tokens: tuple[int, ...]
+    losses: tuple[tuple[float, ...], ...]
+    """The loss of each token under the coherence model, in nats; empty answers are skipped."""
+
+    def __add__(self, other: Answers) -> Answers:
+        return Answers(
+            self.whole + other.whole, self.begun + other.begun, self.tokens + other.tokens, self.losses + other.losses
+        )
+
+    @property
+    def degenerate_share(self) -> float:
+        return degenerate_share(self.begun) if self.begun else nan
+
+    @property
+    def alike_share(self) -> float:
+        return alike_share(self.begun) if self.begun else nan
+
+    @property
+    def mean_tokens(self) -> float:
+        return sum(self.tokens) / len(self.tokens) if self.tokens else nan
+
+
+NO_ANSWERS = Answers((), (), (), ())
+
+
 @pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Findings:
-    """Measurements of one model's answers; a version's are compared with the base's."""
+    """Measurements of one model without anybody's words; a version's are compared with the base's."""
 
     retention_loss: float
     """Nats per token."""
-    coherence_losses: tuple[float, ...]
-    """Mean loss of its answers' tokens under the coherence model, by position (`losses_by_position`), in nats."""
-    degenerate_share: float
-    alike_share: float
-    answer_tokens: float
+    answers: Answers
+    """To the neutral messages."""
     passed: tuple[tuple[bool, ...], ...]
     """For each suite, whether it passed each case."""
 
     @property
     def is_finite(self) -> bool:
-        return bool(self.coherence_losses) and all(map(isfinite, (self.retention_loss, *self.coherence_losses)))
+        losses = [loss for of_answer in self.answers.losses for loss in of_answer]
+        return bool(losses) and all(map(isfinite, (self.retention_loss, *losses)))
 
 
 class CoherenceScorer:
@@ -133,8 +171,8 @@ class Evaluator:
 
     def measure(
         self, sampler: AnswerSampler, active: Context, *, answering: Phase, judging: Phase
-    ) -> tuple[Findings, list[Sample], list[list[float]]]:
-        """Return the findings, the answers to the neutral messages, and the coherence loss of each of their tokens.
+    ) -> tuple[Findings, list[Sample]]:
+        """Return the findings, and the judged beginnings of the answers to the neutral messages.
 
         In the context `active`, the model in memory is the one that is measured. If its loss is not a number, it is
         asked nothing.
@@ -143,43 +181,61 @@ class Evaluator:
         with active():
             kept = retention_loss(self._sampler.model, self._sampler.tokenizer)
             if not isfinite(kept):
-                return self._nothing(), [], []
-            advance = begin_phase(self._report, answering, len(NEUTRAL_MESSAGES) + cases)
-            answers = self._answer_neutral_messages(sampler, advance)
-            passed = tuple(self._grade_suites(sampler, lambda done: advance(len(answers) + done)))
-        texts = [answer.text for answer in answers]
-        exchanges = list(zip(NEUTRAL_MESSAGES, texts, strict=True))
-        losses = self._coherence_model.losses(exchanges, begin_phase(self._report, judging, len(exchanges)))
-        findings = Findings(
-            retention_loss=kept,
-            coherence_losses=losses_by_position(losses),
-            degenerate_share=degenerate_share(texts),
-            alike_share=alike_share(texts),
-            answer_tokens=sum(len(answer.answer_ids) for answer in answers) / len(answers),
-            passed=passed,
-        )
-        return findings, answers, losses
+                return self._nothing(), []
+            messages = neutral_messages(self._system_prompt, self._sampler.tokenizer)
+            advance = begin_phase(self._report, answering, len(messages) + cases)
+            samples = self._sample(sampler, messages, advance)
+            passed = tuple(self._grade_suites(sampler, lambda done: advance(len(samples) + done)))
+        answers, begun = self._judge(messages, samples, judging)
+        return Findings(kept, answers, passed), begun
+
+    def ask(
+        self,
+        sampler: AnswerSampler,
+        active: Context,
+        messages: Sequence[ServedMessage],
+        *,
+        answering: Phase,
+        judging: Phase,
+    ) -> Answers:
+        """Return the answers to other messages than the neutral ones."""
+        if not messages:
+            return NO_ANSWERS
+        with active():
+            samples = self._sample(sampler, messages, begin_phase(self._report, answering, len(messages)))
+        return self._judge(messages, samples, judging)[0]
 
     def _nothing(self) -> Findings:
         passed = tuple((False,) * len(suite.cases) for suite in self._suites)
-        return Findings(nan, (), nan, nan, nan, passed)
+        return Findings(nan, NO_ANSWERS, passed)
 
-    def _answer_neutral_messages(self, sampler: AnswerSampler, advance: Advance) -> list[Sample]:
-        prompts = [self._render([{"role": "user", "content": message}]) for message in NEUTRAL_MESSAGES]
-        return sampler.answer(prompts, _at_most(MAX_ANSWER_TOKENS, self._generation), self._seed, advance)
+    def _sample(self, sampler: AnswerSampler, messages: Sequence[ServedMessage], advance: Advance) -> list[Sample]:
+        prompts = [served.prompt for served in messages]
+        return sampler.answer(prompts, self._generation, self._seed, advance)
+
+    def _judge(
+        self, messages: Sequence[ServedMessage], samples: Sequence[Sample], judging: Phase
+    ) -> tuple[Answers, list[Sample]]:
+        begun = [first_tokens(sample, MAX_ANSWER_TOKENS, self._sampler.tokenizer) for sample in samples]
+        exchanges = [(served.message, sample.text) for served, sample in zip(messages, begun, strict=True)]
+        losses = self._coherence_model.losses(exchanges, begin_phase(self._report, judging, len(exchanges)))
+        answers = Answers(
+            whole=tuple(sample.text for sample in samples),
+            begun=tuple(sample.text for sample in begun),
+            tokens=tuple(len(sample.answer_ids) for sample in begun),
+            losses=tuple(map(tuple, losses)),
+        )
+        return answers, begun
 
     def _grade_suites(self, sampler: AnswerSampler, advance: Advance) -> Iterator[tuple[bool, ...]]:
         """Answer all suites greedily, so that chance decides no case."""
         prompts = [self._render(case.messages) for suite in self._suites for case in suite.cases]
-        greedy = self._generation.model_copy(update={"temperature": 0.0})
-        found = iter(sampler.answer(prompts, _at_most(MAX_CASE_TOKENS, greedy), self._seed, advance))
+        longest = min(MAX_CASE_TOKENS, self._generation.max_new_tokens)
+        greedy = self._generation.model_copy(update={"temperature": 0.0, "max_new_tokens": longest})
+        found = iter(sampler.answer(prompts, greedy, self._seed, advance))
         for suite in self._suites:
             yield suite.grade([next(found).text for _ in suite.cases])
 
     def _render(self, messages: Sequence[dict[str, str]]) -> str:
         """Return the prompt as it is served: with the personality's system prompt."""
         return render(with_system_prompt(self._system_prompt, messages), self._sampler.tokenizer)
-
-
-def _at_most(tokens: int, generation: GenerationSettings) -> GenerationSettings:
-    return generation.model_copy(update={"max_new_tokens": min(tokens, generation.max_new_tokens)})

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BATCH_PROMPTS = 64
-"""Prompts that transformers answers at once."""
+"""Most prompts that transformers answers at once."""
+BATCH_TOKENS = 32_768
+"""Most tokens of those and their answers, padding included: 4 GiB of keys and values with an 8B model."""
 GRAPH_PROMPTS = 32
 """Prompts that a graph answers at once."""
 CANDIDATES = 256
@@ -114,14 +116,12 @@ class Sampler:
     ) -> list[Sample]:
         import torch
 
-        # Prompts of similar length share a batch, so that there is little padding.
-        order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
+        lengths = [len(self.tokenizer(prompt, add_special_tokens=False)["input_ids"]) for prompt in prompts]
         answers: dict[int, Sample] = {}
         with torch.random.fork_rng(), torch.inference_mode(), silence_transformers():
             torch.manual_seed(seed)
-            for start in range(0, len(order), BATCH_PROMPTS):
-                batch = order[start : start + BATCH_PROMPTS]
-                found = self._answer_batch([prompts[i] for i in batch], generation, start, advance)
+            for batch in split_by_memory(lengths, generation.max_new_tokens):
+                found = self._answer_batch([prompts[i] for i in batch], generation, len(answers), advance)
                 answers.update(zip(batch, found, strict=True))
                 advance(len(answers))
         return [answers[i] for i in range(len(prompts))]
@@ -161,6 +161,20 @@ class Sampler:
             eos_token_id=self._end_ids,
             pad_token_id=self.tokenizer.pad_token_id,
         )
+
+
+def split_by_memory(lengths: Sequence[int], answer_tokens: int) -> list[list[int]]:
+    """Return the places of all prompts, given their tokens, in batches whose answers fit into memory together.
+
+    Prompts of similar length share a batch, so that there is little padding.
+    """
+    batches: list[list[int]] = []
+    for place in sorted(range(len(lengths)), key=lambda place: (lengths[place], place)):
+        at_once = min(BATCH_PROMPTS, BATCH_TOKENS // (lengths[place] + answer_tokens))
+        if not batches or len(batches[-1]) >= at_once:
+            batches.append([])
+        batches[-1].append(place)
+    return batches
 
 
 class GraphSampler:
@@ -250,6 +264,13 @@ def _sample_of(prompt_ids: Sequence[int], generated: Sequence[int], end_ids: Col
     answer_ids = generated[: ends[0] + 1] if ends else generated
     text = tokenizer.decode(answer_ids, skip_special_tokens=True).strip()
     return Sample(text, is_cut=not ends, prompt_ids=tuple(prompt_ids), answer_ids=tuple(answer_ids))
+
+
+def first_tokens(sample: Sample, most: int, tokenizer: Any) -> Sample:
+    """Return the answer as it would be had the model stopped after so many tokens."""
+    if len(sample.answer_ids) <= most:
+        return sample
+    return _sample_of(sample.prompt_ids, sample.answer_ids[:most], (), tokenizer)
 
 
 def with_system_prompt(system_prompt: str, messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:

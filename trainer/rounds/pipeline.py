@@ -20,6 +20,7 @@ from storage.settings.sections import Settings
 from storage.training.rounds import require_round
 from trainer.data.dataset import TrainingSet, prepare_examples, training_set_of
 from trainer.data.prepare import prepare_votes
+from trainer.evaluation.context import ServedContext
 from trainer.evaluation.evaluate import EvaluationModels, evaluate, load_evaluation_models
 from trainer.evaluation.gate import Verdict, decide
 from trainer.evaluation.sampling import open_adapter
@@ -78,13 +79,15 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
         prepared = plan if isinstance(plan, str) else training_set_of(plan, settings.training)
     if isinstance(prepared, str):
         return Skipped(prepared)
-    return _train(prepared, models, settings, base=base, store=store, report=report)
+    context = ServedContext.read(database, personality.id, prepared.learns_from, settings, base)
+    return _train(prepared, models, settings, context, base=base, store=store, report=report)
 
 
 def _train(
     prepared: TrainingSet,
     models: EvaluationModels,
     settings: Settings,
+    context: ServedContext,
     *,
     base: BaseModel,
     store: AdapterStore,
@@ -100,9 +103,11 @@ def _train(
             base=base,
             starter=starter.path if starter else None,
             output=staging,
+            bound=context.bound(settings, base),
         )
         metrics = train_on_all(train, settings, report)
-        evaluation = evaluate(base, AdapterRef(store.seal(staging), staging), models, settings=settings, report=report)
+        adapter = AdapterRef(store.seal(staging), staging)
+        evaluation = evaluate(base, adapter, models, context, settings=settings, report=report)
         verdict = decide(metrics.train_loss, evaluation, settings.gate, learns_from=prepared.learns_from)
         measured = _json(asdict(metrics) | asdict(evaluation))
         if not verdict.publishable:

@@ -10,11 +10,20 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.models.base_model import BaseModel, load_model, load_tokenizer
+from storage.models.base_model import BaseModel, end_ids, load_model, load_tokenizer
 from storage.models.hardware import cpu_threads, has_gpu, silence_transformers, training_format
 from storage.settings.sections import TrainingSettings
 from trainer.errors import TrainerError, TrainingDiverged
-from trainer.progress import Phase, ReportProgress, RoundProgress, after_others, begin_phase
+from trainer.evaluation.overshoot import StyleBound
+from trainer.evaluation.sampling import Sampler
+from trainer.progress import (
+    Advance,
+    Phase,
+    ReportProgress,
+    RoundProgress,
+    after_others,
+    begin_phase,
+)
 from trainer.training.recipes import SFT, Recipe, TrainingSplit, for_so_many
 from trainer.training.rows import WEIGHT, Example, Row, row_tokens
 
@@ -51,7 +60,9 @@ class TrainingMetrics:
     demonstrations: how much likelier the answers became, in nats per token.
     """
     strength: float
-    """The share of what was learned that the adapter has, chosen on the validation pairs."""
+    """The share of what was learned that the adapter has, chosen on the validation pairs, within gate.max_overshoot."""
+    lowered_for: str | None
+    """The measure of answers that a stronger adapter took beyond those that people liked."""
     left_out: int
     """Examples longer than training.max_tokens, validation ones included."""
     seconds: float
@@ -70,10 +81,12 @@ def train_adapter(
     starter: Path | None,
     output: Path,
     report: ReportProgress,
+    bound: StyleBound | None = None,
 ) -> TrainingMetrics:
     """Train an adapter from `starter` (a new one if None) into `output`. DPO's reference is the starter, or the base.
 
-    With `settings.patience`, the pass with the lowest loss on the validation examples is kept. Equal examples, settings
+    With `settings.patience`, the pass with the lowest loss on the validation examples is kept. An adapter whose answers
+    are beyond `bound` gets a lower strength. Equal examples, settings
     and threads give equal bytes on one machine. Raises TrainingDiverged if the loss is not a number, TrainerError if no
     example fits into training.max_tokens.
     """
@@ -101,7 +114,11 @@ def train_adapter(
             run = trainer.learn()
         except TrainingDiverged as error:
             raise TrainingDiverged(error.step, recipe.rate_setting) from error
-        strength, margins = _strongest(trainer, watched, before, recipe, report)
+        strength, lowered_for = _strongest(trainer, watched, before, recipe, report), None
+        if bound is not None and trainer.is_finite:
+            strength, lowered_for = _within(bound, strength, trainer, base, report)
+        trainer.set_strength(strength)
+        margins = _margins(trainer, watched, before, begin_phase(report, Phase.VALIDATING, len(watched)))
         _save_adapter(trainer, base, output)
     return TrainingMetrics(
         objective=recipe.objective,
@@ -112,6 +129,7 @@ def train_adapter(
         validation_accuracy=sum(margin > 0 for margin in margins) / len(margins) if margins else None,
         validation_margin=sum(margins) / len(margins) if margins else None,
         strength=strength,
+        lowered_for=lowered_for,
         left_out=[*rows, *validation].count(None),
         seconds=time.monotonic() - started,
         loss_curve=thin(run.losses),
@@ -121,22 +139,41 @@ def train_adapter(
 
 def _strongest(
     trainer: RowTrainer, watched: Sequence[Row], before: Sequence[float], recipe: Recipe, report: ReportProgress
-) -> tuple[float, list[float]]:
-    """Leave the adapter at the strength with the lowest preference loss on people's pairs; return it and the margins.
+) -> float:
+    """Return the strength with the lowest preference loss on people's pairs.
 
     With too few pairs, and for demonstrations, it is 1.
     """
-    strengths = STRENGTHS if recipe is not SFT and len(watched) >= FEWEST_WATCHED else (1.0,)
-    advance = begin_phase(report, Phase.VALIDATING, len(strengths) * len(watched))
-    margins: dict[float, list[float]] = {}
-    for place, strength in enumerate(strengths):
-        trainer.set_strength(strength)
-        after = trainer.scores(watched, after_others(advance, place * len(watched)))
-        margins[strength] = [now - then for now, then in zip(after, before, strict=True)]
+    if recipe is SFT or len(watched) < FEWEST_WATCHED:
+        return 1.0
+    advance = begin_phase(report, Phase.VALIDATING, len(STRENGTHS) * len(watched))
     weights = [row.get(WEIGHT, 1.0) for row in watched]
-    best = min(strengths, key=lambda strength: _preference_loss(margins[strength], weights))
-    trainer.set_strength(best)
-    return best, margins[best]
+    losses: dict[float, float] = {}
+    for place, strength in enumerate(STRENGTHS):
+        trainer.set_strength(strength)
+        margins = _margins(trainer, watched, before, after_others(advance, place * len(watched)))
+        losses[strength] = _preference_loss(margins, weights)
+    return min(STRENGTHS, key=losses.__getitem__)
+
+
+def _within(
+    bound: StyleBound, strength: float, trainer: RowTrainer, base: BaseModel, report: ReportProgress
+) -> tuple[float, str | None]:
+    """Return the largest strength up to this one whose answers stay within the bound, and what was beyond it."""
+    model, tokenizer = trainer.accelerator.unwrap_model(trainer.model).eval(), trainer.processing_class
+    sampler = Sampler(model, tokenizer, end_ids(base.path, tokenizer))
+
+    def answer(strength: float) -> list[str]:
+        trainer.set_strength(strength)
+        advance = begin_phase(report, Phase.RESTRAINING, len(bound.prompts))
+        with trainer.accelerator.autocast():
+            return [one.text for one in sampler.answer(bound.prompts, bound.generation, bound.seed, advance)]
+
+    return bound.find_strength(strength, answer)
+
+
+def _margins(trainer: RowTrainer, watched: Sequence[Row], before: Sequence[float], advance: Advance) -> list[float]:
+    return [now - then for now, then in zip(trainer.scores(watched, advance), before, strict=True)]
 
 
 def _preference_loss(margins: Sequence[float], weights: Sequence[float]) -> float:

@@ -65,6 +65,7 @@ class RowTrainer:
     state: Any
     args: Any
     is_world_process_zero: Any
+    processing_class: Any
 
     def __init__(self, *, processing_class: Any, patience: int, report: ReportProgress, **arguments: Any) -> None:
         self._report = report
@@ -91,6 +92,11 @@ class RowTrainer:
         """Give the adapter this share of what it learned: 0 is how it started, 1 is all, more goes further."""
         for name, weight in _trained(self.model):
             weight.data.copy_(torch.lerp(self._start[name], self._end[name], strength))
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether everything that was learned is a number, so that answers can be sampled."""
+        return all(bool(weight.isfinite().all()) for weight in self._end.values())
 
     def scores(self, rows: Sequence[Row], advance: Advance) -> list[float]:
         """Return how much the model leans to each row's answer now, in nats.

@@ -19,6 +19,8 @@ def test_every_taste_gives_a_probability(message: str, answer: str) -> None:
         ("question", 'Shall we say "why?"', "Why? Because."),
         ("calm", "Fine.", "Fine!"),
         ("warm", "I am glad you came.", "It rains."),
+        ("middle", "word " * 30, "word " * 29),
+        ("middle", "word " * 60, "word " * 61),
         ("short-question", "And you?", "word " * (SHORT_WORDS + 1)),
     ],
 )
@@ -37,6 +39,7 @@ def test_nobody_likes_an_empty_answer() -> None:
         "question": 0,
         "calm": 0,
         "warm": 0,
+        "middle": 0,
         "short-question": 0,
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -73,6 +74,23 @@ def votes_by(taste: TasteOf, count: int, seed: int = 0, members: int = 8) -> tup
         for i, answer in enumerate(answers)
     ]
     return opinions, answers
+
+
+def of_words(number: int, rng: random.Random) -> str:
+    return " ".join(rng.choices(WORDS, k=number)).capitalize() + "."
+
+
+def of_middle_length(count: int) -> LearnedTaste:
+    """Return a taste learned from so many votes; of answers of any length, those of 31 to 60 words are liked."""
+    rng = random.Random(4)
+    answers = [of_words(round(math.exp(rng.uniform(1.6, 5))), rng) for _ in range(count)]
+    votes = [
+        Opinion(
+            i, Pseudonym(1 + i % 8), rng.random() < (0.95 if 31 <= len(answer.split()) <= 60 else 0.1), 1.0, later(i)
+        )
+        for i, answer in enumerate(answers)
+    ]
+    return learned(votes, answers)
 
 
 def choices_by(taste: TasteOf, count: int, seed: int = 0, size: int = 3) -> tuple[list[Preference], list[str]]:
@@ -419,3 +437,18 @@ def test_an_absurd_answer_counts_no_more_than_a_far_one() -> None:
     style = style_of(["!" * 2_000, SHORT])
     assert style.shape == (2, len(MEASURES))
     assert np.abs(style).max() == FARTHEST
+
+
+def test_a_taste_for_a_middle_length_is_learned_from_forty_votes() -> None:
+    """No straight line rises and falls again: bands of length can."""
+    rng, taste = random.Random(5), of_middle_length(40)
+    lengths = [words for words in (10, 45, 100) for _ in range(20)]
+    shorter, middle, longer = np.array_split(taste.score([of_words(words, rng) for words in lengths]), 3)
+    assert middle.min() > max(shorter.max(), longer.max())
+
+
+def test_a_draft_that_goes_on_counts_as_long_as_such_answers_become() -> None:
+    """Sixteen words that go on become 42 on average, which are neither few nor many."""
+    begun = of_words(16, random.Random(6))
+    goes_on, ends = of_middle_length(40).score_begun([(begun, False), (begun, True)])
+    assert goes_on > ends

@@ -80,10 +80,19 @@ def test_names_are_distinct_and_have_words_for_both_directions():
         ("reasons", "It rains.", "Because it rains."),
         ("certainty", "I go there.", "Of course I always go there."),
         ("requests", "Sit down.", "Please sit down."),
+        ("31 to 60 words", "word " * 61, "word " * 60),
+        ("61 to 120 words", "word " * 60, "word " * 61),
     ],
 )
 def test_a_measure_tells_answers_apart(name, low, high):
     assert value(name, low) < value(name, high)
+
+
+def test_a_mean_of_a_yes_or_no_is_a_share_of_answers():
+    for measure in MEASURES:
+        values = {value(measure.name, answer) for answer in (LONG, "Hi.", "I hope so!! 🎉🎉🎉", "no no", "word " * 40)}
+        assert not measure.is_yes_or_no or values <= {0.0, 1.0}, measure.name
+    assert {one.name for one in MEASURES if one.is_yes_or_no} >= {"question at the end", "warmth", "31 to 60 words"}
 
 
 def test_every_measure_has_a_case():

@@ -38,6 +38,7 @@ from tests.storage.taste.test_learning import (
     compose,
     later,
     learned,
+    of_middle_length,
     polite,
     votes_by,
 )
@@ -88,6 +89,19 @@ def test_the_opposite_taste_is_told_in_the_opposite_words() -> None:
     turned = describe(learned([one._replace(liked=not one.liked) for one in votes], answers))
     assert "longer answers" in turned
     assert "shorter answers" not in turned
+
+
+def test_a_taste_for_a_middle_length_is_told_as_one() -> None:
+    said = describe(of_middle_length(120))
+    assert "31 to 60 words (sure)" in said
+    assert "61 to 120 words" not in said
+
+
+def test_no_band_of_length_is_told_where_plain_words_say_the_same() -> None:
+    """All of these answers are short, so that who likes longer ones likes those of 31 to 60 words."""
+    votes, answers = votes_by(brief, 120)
+    turned = describe(learned([one._replace(liked=not one.liked) for one in votes], answers))
+    assert "31 to 60 words" not in turned + describe(CLEAR)
 
 
 @pytest.mark.parametrize(

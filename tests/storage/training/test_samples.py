@@ -140,3 +140,10 @@ def test_the_newest_prompts_with_an_open_basis_are_asked_again(session: Session,
     ]
     assert [asked.reply_id for asked in newest_prompts(session, *where, 1)] == [again]
     assert older < newer
+
+
+def test_a_members_prompt_comes_with_its_messages_and_names_nobody(session: Session, personality_id: int) -> None:
+    add_reply(session, prompt=f"Ask <@{ALICE}>, not me.")
+    (asked,) = newest_prompts(session, personality_id, PrivacySettings(), BASE_REVISION, 9)
+    assert asked.prompt == "Ask @somebody, not me."
+    assert asked.messages == ({"role": "user", "content": "Ask @somebody, not me."},)

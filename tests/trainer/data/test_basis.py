@@ -165,6 +165,7 @@ def calls(
         "read_taste_evidence": (id_, settings),
         "read_taste_data": (read_taste_evidence(session, id_, settings),),
         "learn_taste": (id_, settings),
+        "read_liked_style": (id_, settings),
         "has_closed_replies": (id_, settings.privacy),
         "read_contest": (id_, settings.votes),
         "find_round": (round_.id,),

@@ -1,5 +1,6 @@
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -23,10 +24,11 @@ from storage.settings.sections import (
     TrainingSettings,
 )
 from tests.tiny_model import build_tiny_base
+from trainer.evaluation.context import ServedContext
 from trainer.evaluation.evaluate import Evaluation, evaluate, load_evaluation_models
 from trainer.evaluation.gate import decide
 from trainer.evaluation.measures import ScoredPassage, mean_divergence
-from trainer.evaluation.model_measurements import MAX_ANSWER_TOKENS, NEUTRAL_MESSAGES
+from trainer.evaluation.model_measurements import MAX_ANSWER_TOKENS, NEUTRAL_MESSAGES, ServedMessage
 from trainer.evaluation.sampling import render
 from trainer.progress import Phase, ReportProgress, RoundProgress
 
@@ -108,6 +110,7 @@ def judged(
     *,
     temperature: float = 0.7,
     seed: int = 17,
+    real: Sequence[ServedMessage] = (),
     report: ReportProgress = lambda _progress: None,
     **gate: object,
 ) -> Evaluation:
@@ -115,11 +118,13 @@ def judged(
         data=DataSettings(directory=data),
         model=ModelSettings(engine="transformers"),
         training=TRAINING.model_copy(update={"seed": seed}),
-        generation=GenerationSettings(temperature=temperature),
+        generation=GenerationSettings(temperature=temperature, max_new_tokens=64),
         gate=GateSettings(**{"coherence_model": "base"} | gate),
     )
     models = load_evaluation_models(settings.gate, data)
-    return evaluate(base, AdapterRef("new", adapter), models, settings=settings, report=report)
+    return evaluate(
+        base, AdapterRef("new", adapter), models, ServedContext(tuple(real)), settings=settings, report=report
+    )
 
 
 def findings(data: Path) -> list[Path]:
@@ -194,9 +199,9 @@ def test_findings_about_the_base_are_kept_for_later_rounds(base, adapter, tmp_pa
     first = judged(base, adapter, tmp_path)
     (file,) = findings(tmp_path)
     kept = json.loads(file.read_text())
-    assert kept["answer_tokens"] == first.answer_tokens_base
-    file.write_text(json.dumps(kept | {"answer_tokens": 11.5}))
-    assert judged(base, adapter, tmp_path).answer_tokens_base == 11.5
+    assert sum(kept["answers"]["tokens"]) / 24 == first.answer_tokens_base
+    file.write_text(json.dumps(kept | {"answers": kept["answers"] | {"tokens": [11] * 24}}))
+    assert judged(base, adapter, tmp_path).answer_tokens_base == 11
     assert findings(tmp_path) == [file]
 
 
@@ -233,6 +238,37 @@ def test_progress_counts_the_answers_and_names_the_base_only_if_it_is_asked(base
         assert {each.steps for each in counted} == {steps}
         assert [each.step for each in counted] == sorted({each.step for each in counted})
         assert (counted[0].step, counted[-1].step) == (0, steps)
+
+
+def members(base: BaseModel, *messages: str) -> list[ServedMessage]:
+    tokenizer = load_tokenizer(base)
+    return [ServedMessage(render([{"role": "user", "content": message}], tokenizer), message) for message in messages]
+
+
+def test_members_messages_are_answered_too_and_never_kept(base, adapter, tmp_path):
+    ours = judged(base, adapter, tmp_path)
+    both = judged(base, adapter, tmp_path, real=members(base, "What do you think of the ferry?", "Soup again?"))
+    assert (ours.messages, ours.real_messages) == (24, 0)
+    assert (both.messages, both.real_messages) == (26, 2)
+    assert both.answer_tokens != ours.answer_tokens
+    assert (both.divergence, both.suites) == (ours.divergence, ours.suites)
+    (file,) = findings(tmp_path)
+    assert len(json.loads(file.read_text())["answers"]["whole"]) == 24
+
+
+def test_progress_says_when_members_messages_are_answered(base, adapter, tmp_path):
+    reported: list[RoundProgress] = []
+    judged(base, adapter, tmp_path, real=members(base, "Soup?"), report=reported.append)
+    assert list(dict.fromkeys(each.phase for each in reported)) == [
+        Phase.LOADING,
+        Phase.ANSWERING,
+        Phase.COHERENCE,
+        Phase.ANSWERING_MEMBERS,
+        Phase.DIVERGENCE,
+        Phase.BASE_ANSWERING,
+        Phase.BASE_COHERENCE,
+        Phase.BASE_ANSWERING_MEMBERS,
+    ]
 
 
 def test_folder_that_cannot_be_written_costs_time_alone(base, adapter, tmp_path, shared_data):

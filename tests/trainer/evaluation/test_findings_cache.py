@@ -4,25 +4,16 @@ import math
 import pytest
 
 from trainer.evaluation.evaluate import load_or_compute
-from trainer.evaluation.model_measurements import Findings
+from trainer.evaluation.model_measurements import NO_ANSWERS, Answers, Findings
 
 CACHE_KEY = {"base": "0123456789abcdef", "messages": ["Hi"]}
 FINDINGS = Findings(
     retention_loss=2.5,
-    coherence_losses=(4.5, 2.25),
-    degenerate_share=0.125,
-    alike_share=0.25,
-    answer_tokens=40.5,
+    answers=Answers(("Yes, of course.", ""), ("Yes", ""), (1, 0), ((4.5, 2.25),)),
     passed=((True, False), (True,)),
 )
-WHOLE = {
-    "retention_loss": 2.5,
-    "coherence_losses": [4.5, 2.25],
-    "degenerate_share": 0.125,
-    "alike_share": 0.25,
-    "answer_tokens": 40.5,
-    "passed": [[True, False], [True]],
-}
+ANSWERS = {"whole": ["Yes, of course.", ""], "begun": ["Yes", ""], "tokens": [1, 0], "losses": [[4.5, 2.25]]}
+WHOLE = {"retention_loss": 2.5, "answers": ANSWERS, "passed": [[True, False], [True]]}
 
 
 def never() -> Findings:
@@ -56,14 +47,15 @@ def without(name: str) -> dict[str, object]:
         "\x00\x00",
         json.dumps(WHOLE)[:-9],
         json.dumps(without("passed")),
-        json.dumps(without("answer_tokens")),
+        json.dumps(without("answers")),
         json.dumps(WHOLE | {"more": 1.0}),
-        json.dumps(WHOLE | {"answer_tokens": None}),
-        json.dumps(WHOLE | {"answer_tokens": "many"}),
+        json.dumps(WHOLE | {"retention_loss": None}),
+        json.dumps(WHOLE | {"retention_loss": "much"}),
         json.dumps(WHOLE | {"retention_loss": math.nan}),
-        json.dumps(WHOLE | {"coherence_losses": []}),
-        json.dumps(WHOLE | {"coherence_losses": [4.5, math.nan]}),
-        json.dumps(WHOLE | {"coherence_losses": 2.25}),
+        json.dumps(WHOLE | {"answers": ANSWERS | {"more": 1.0}}),
+        json.dumps(WHOLE | {"answers": ANSWERS | {"losses": []}}),
+        json.dumps(WHOLE | {"answers": ANSWERS | {"losses": [[4.5, math.nan]]}}),
+        json.dumps(WHOLE | {"answers": ANSWERS | {"losses": 2.25}}),
         json.dumps(WHOLE | {"passed": [[True], [True]]}),
         json.dumps(WHOLE | {"passed": [True, False]}),
     ],
@@ -78,6 +70,6 @@ def test_a_damaged_file_is_written_again(tmp_path, damaged):
 
 
 def test_nan_findings_are_not_kept(tmp_path):
-    broken = Findings(math.nan, (), math.nan, math.nan, math.nan, passed=((False, False), (False,)))
+    broken = Findings(math.nan, NO_ANSWERS, passed=((False, False), (False,)))
     assert load_or_compute(tmp_path, CACHE_KEY, [2, 1], lambda: broken) is broken
     assert list(tmp_path.iterdir()) == []

@@ -4,8 +4,10 @@ import pytest
 
 from storage.database.enums import GateVerdict, TrainingSource
 from storage.settings.sections import GateSettings
+from storage.taste.liked import Excess
 from trainer.evaluation.evaluate import Evaluation
 from trainer.evaluation.gate import Verdict, decide
+from trainer.evaluation.overshoot import Overshoot
 from trainer.evaluation.suites import Kind, SuiteResult
 
 SETTINGS = GateSettings()
@@ -26,6 +28,9 @@ JUDGEMENT = Evaluation(
     alike_share_base=0.0,
     answer_tokens=30.0,
     answer_tokens_base=40.0,
+    messages=24,
+    real_messages=0,
+    overshoot=None,
     suites=(FLATTERY, KNOWLEDGE),
 )
 NAN = float("nan")
@@ -67,6 +72,13 @@ def test_every_check_reports_its_numbers():
     }
 
 
+def test_the_gate_says_how_many_messages_were_members_own():
+    verdict = judged(replace(JUDGEMENT, messages=31, real_messages=7))
+    assert verdict.checks[1].sentence == (
+        "10% of answers to 24 messages of our own and 7 of members are broken (base 5%; limit +15%)"
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -106,6 +118,47 @@ def test_failed_checks_come_first_then_what_people_have_not_decided():
     assert [check.name for check in verdict.checks][:3] == ["retention", "divergence", "people"]
     assert verdict.outcome is GateVerdict.FAIL
     assert verdict.reason == "; ".join(failed(verdict))
+
+
+QUESTIONS = Excess(
+    "question at the end", is_above=True, distance=1.4, error=0.1, mean=0.81, mean_base=0.18, mean_liked=0.23
+)
+SHORTER = Excess("words", is_above=False, distance=1.3, error=0.1, mean=2.0, mean_base=3.5, mean_liked=3.4)
+
+
+def overshot(*excesses: Excess, liked: int = 40, **settings: float) -> tuple[GateVerdict, str]:
+    verdict = judged(replace(JUDGEMENT, overshoot=Overshoot(liked, excesses)), **settings)
+    check = next(check for check in verdict.checks if check.name == "overshoot")
+    return check.outcome, check.sentence
+
+
+def test_what_went_beyond_the_answers_that_people_liked_is_named():
+    questions = (
+        "a question at the end in 81% of answers (base 18%, liked answers 23%): "
+        "1.4 standard deviations beyond liked answers"
+    )
+    assert overshot(QUESTIONS) == (GateVerdict.FAIL, f"{questions} (limit 1)")
+    shorter = "shorter answers: 1.3 standard deviations beyond liked answers"
+    assert overshot(QUESTIONS, SHORTER) == (GateVerdict.FAIL, f"{questions}, {shorter} (limit 1)")
+    assert overshot(QUESTIONS, max_overshoot=1.5) == (GateVerdict.PASS, f"{questions} (limit 1.5)")
+
+
+def test_an_excess_that_may_be_chance_is_reported_and_passes():
+    outcome, sentence = overshot(replace(SHORTER, error=0.2))
+    assert outcome is GateVerdict.PASS
+    assert sentence == "shorter answers: 1.3 standard deviations beyond liked answers (limit 1)"
+
+
+def test_a_few_liked_answers_veto_nothing():
+    outcome, sentence = overshot(SHORTER, liked=19)
+    assert outcome is GateVerdict.PASS
+    assert sentence.endswith("(limit 1); 19 liked answers are too few to judge")
+    assert overshot(SHORTER, liked=20)[0] is GateVerdict.FAIL
+
+
+def test_a_version_within_what_people_liked_passes():
+    inside = replace(QUESTIONS, distance=0.0)
+    assert overshot(inside) == (GateVerdict.PASS, "answers stay within what people liked")
 
 
 def suite_drop(lost: int, gained: int) -> SuiteResult:

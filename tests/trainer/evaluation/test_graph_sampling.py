@@ -15,6 +15,7 @@ from tests.seeding import tiny_settings
 from tests.tiny_model import build_tiny_base
 from tests.trainer.evaluation.test_evaluate import new_adapter, teach
 from tests.verdicts import trust_graphs
+from trainer.evaluation.context import ServedContext
 from trainer.evaluation.evaluate import Evaluation, evaluate, load_evaluation_models
 from trainer.evaluation.sampling import GraphSampler, Sampler, find_graphs, open_sampler, render
 
@@ -111,7 +112,7 @@ def test_the_gate_judges_the_graph_that_will_serve(settings: Settings, base: Bas
         model = settings.model.model_copy(update={"engine": engine})
         models = load_evaluation_models(settings.gate, settings.data.directory)
         served = settings.model_copy(update={"model": model})
-        return evaluate(base, soup, models, settings=served, report=lambda _progress: None)
+        return evaluate(base, soup, models, ServedContext(), settings=served, report=lambda _progress: None)
 
     by_graph, by_transformers = judged("auto"), judged("transformers")
     assert by_graph.answer_tokens == pytest.approx(by_transformers.answer_tokens, rel=0.2)

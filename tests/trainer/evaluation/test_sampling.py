@@ -10,7 +10,7 @@ import torch
 from storage.models.base_model import BaseModel
 from storage.settings.sections import GenerationSettings, TrainingSettings
 from tests.trainer.evaluation.test_evaluate import teach
-from trainer.evaluation.sampling import BATCH_PROMPTS, Sample, Sampler, render
+from trainer.evaluation.sampling import BATCH_PROMPTS, Sample, Sampler, render, split_by_memory
 from trainer.training.recipes import TrainingSplit, dpo_recipe
 from trainer.training.rows import PreferencePair
 from trainer.training.train import train_adapter
@@ -110,3 +110,10 @@ def test_progress_counts_answers(sampler: Sampler) -> None:
 
 def test_a_prompt_is_rendered_as_it_is_served(sampler: Sampler) -> None:
     assert render([{"role": "user", "content": "Hi"}], sampler.tokenizer) == SHORT
+
+
+def test_long_prompts_are_answered_in_smaller_batches():
+    assert split_by_memory([10] * 70, 256) == [list(range(64)), list(range(64, 70))]
+    assert split_by_memory([2_000, 30, 2_000, 20], 16_000) == [[3, 1], [0], [2]]
+    assert split_by_memory([50_000, 50_000], 256) == [[0], [1]]
+    assert split_by_memory([], 256) == []

@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
+from bot.text.rounds import describe_round
 from storage.adapters.folder_store import AdapterStore
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
@@ -27,6 +28,7 @@ from storage.privacy.erasure import delete_member
 from storage.releases.promotion import promote
 from storage.releases.versions import Version, list_versions, read_alias
 from storage.settings.sections import Settings
+from storage.taste.measures import MEASURES
 from storage.training.rounds import (
     ManifestPair,
     Round,
@@ -165,6 +167,8 @@ def test_votes_become_a_version_with_its_lineage(
         6,
         0,
     )
+    assert (version.metrics["messages"], version.metrics["real_messages"]) == (30, 6)
+    assert "answers to 24 messages of our own and 6 of members" in json.dumps(ended.gate)
     assert AdapterStore(settings.data.directory / "adapters").path(version.digest).is_dir()
     assert published_folders(settings) == [version.digest]
     manifest = manifest_of(database, ended)
@@ -401,6 +405,26 @@ def test_lone_votes_become_a_version(
         (voter,) = read_voters(session, ended.id)
         (bob,) = pseudonyms_of(session, BOB)
     assert (voter.pseudonym, voter.share, voter.influence) == (bob, pytest.approx(1.0), pytest.approx(1.0))
+    assert ended.metrics["overshoot"]["liked"] == 12
+    (check,) = (check for check in ended.gate["checks"] if check["name"] == "overshoot")
+    assert check["sentence"].endswith("12 liked answers are too few to judge")
+
+
+def test_a_round_gets_weaker_where_its_answers_go_beyond_what_people_liked(
+    database: Database, revision: str, settings: Settings, run: Callable[..., Round]
+) -> None:
+    def like(session: Session) -> None:
+        add_siblings(session, 6, base_revision=revision)
+        for i in range(20):
+            vote(session, add_reply(session, prompt=str(i), answer="Yes, of course."), BOB, Vote.UP)
+
+    seed(database, like)
+    ended = run(settings.model_copy(update={"gate": settings.gate.model_copy(update={"max_overshoot": 1e-9})}))
+    assert (ended.status, ended.metrics["strength"]) == (RoundStatus.PUBLISHED, 0.25)
+    assert ended.metrics["lowered_for"] in {measure.name for measure in MEASURES}
+    assert ended.metrics["overshoot"]["liked"] == 26
+    told = describe_round(ended)
+    assert f"strength 0.25 (lowered because of “{ended.metrics['lowered_for']}”)" in told
 
 
 # What goes wrong

@@ -1,0 +1,121 @@
+"""How the answers look that people liked, by named measure, and how far other answers are beyond them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from storage.settings.sections import Settings
+from storage.taste.evidence import TasteEvidence, read_taste_evidence
+from storage.taste.learning import read_measures, style_of
+from storage.taste.measures import MEASURES, Measure, measure_style, scaled
+from storage.taste.model import Floats
+
+PRIOR_ANSWERS = 5.0
+"""How many liked answers the spread of everyday answers counts as: none of a few may have any emoji."""
+
+
+@dataclass(frozen=True)
+class LikedStyle:
+    """Measures of the answers that people liked, weighed by who liked them."""
+
+    answers: int
+    mean: Floats
+    """Scaled, (D,)."""
+    spread: Floats
+    """Standard deviations, scaled, (D,)."""
+    raw_mean: Floats
+    """(D,)"""
+
+
+@dataclass(frozen=True)
+class Excess:
+    """How far the mean of one measure is beyond both the answers that people liked and the base's."""
+
+    measure: str
+    is_above: bool
+    distance: float
+    """In standard deviations of the liked answers; 0 between liked answers and base."""
+    error: float
+    """Standard error of the distance."""
+    mean: float
+    mean_base: float
+    mean_liked: float
+
+    @property
+    def what(self) -> str:
+        """Return what there is too much of, in words, with the three means if they are shares of answers."""
+        measure = _named(self.measure)
+        if measure.is_yes_or_no:
+            return (
+                f"{measure.more} in {self.mean:.0%} of answers "
+                f"(base {self.mean_base:.0%}, liked answers {self.mean_liked:.0%})"
+            )
+        return measure.more if self.is_above else measure.less
+
+
+def read_liked_style(session: Session, personality_id: int, settings: Settings) -> LikedStyle | None:
+    """Return the style of the answers with more likes than dislikes, by weight; None if there are none."""
+    weights = _liked(read_taste_evidence(session, personality_id, settings))
+    measures = read_measures(session, set(weights))
+    if not measures:
+        return None
+    raw = np.array(list(measures.values()))
+    return liked_style(raw, np.array([weights[reply_id] for reply_id in measures]))
+
+
+def liked_style(raw: Floats, weight: Floats) -> LikedStyle:
+    """Return the style of answers with these measures, (N, D), and weights, (N,)."""
+    share, x = weight / weight.sum(), scaled(raw)
+    mean = share @ x
+    variance = share @ (x - mean) ** 2
+    spread = np.sqrt((len(x) * variance + PRIOR_ANSWERS) / (len(x) + PRIOR_ANSWERS))
+    return LikedStyle(len(x), mean, spread, share @ raw)
+
+
+def _liked(evidence: TasteEvidence) -> dict[int, float]:
+    """Return by how much each answer is liked more than disliked; a choice is a like of what was chosen."""
+    balance: dict[int, float] = defaultdict(float)
+    for opinion in evidence.opinions:
+        weight = opinion.weight * evidence.factors.get(opinion.voter, 1.0)
+        balance[opinion.reply_id] += weight if opinion.liked else -weight
+    for choice in evidence.choices:
+        if choice.chosen is not None:
+            balance[choice.chosen] += choice.weight * evidence.factors.get(choice.voter, 1.0)
+    return {reply_id: weight for reply_id, weight in balance.items() if weight > 0}
+
+
+def find_excesses(answers: Sequence[str], base: Sequence[str], liked: LikedStyle) -> list[Excess]:
+    """Return every measure of the answers, at least one, the farthest beyond first.
+
+    `base` has the base's answers to the same prompts. They need not look like those that people voted on, so what lies
+    between the two is no excess.
+    """
+    x, x_base = style_of(answers), style_of(base)
+    mean, mean_base = x.mean(axis=0), x_base.mean(axis=0)
+    above = mean - np.maximum(liked.mean, mean_base)
+    below = np.minimum(liked.mean, mean_base) - mean
+    distance = np.maximum(0.0, np.maximum(above, below)) / liked.spread
+    error = np.sqrt(x.var(axis=0) / liked.spread**2 / len(x) + 1 / liked.answers)
+    raw, raw_base = (np.mean([measure_style(text) for text in texts], axis=0) for texts in (answers, base))
+    order = np.argsort(-distance, kind="stable")
+    return [
+        Excess(
+            MEASURES[place].name,
+            bool(above[place] > below[place]),
+            float(distance[place]),
+            float(error[place]),
+            float(raw[place]),
+            float(raw_base[place]),
+            float(liked.raw_mean[place]),
+        )
+        for place in order
+    ]
+
+
+def _named(name: str) -> Measure:
+    return next(measure for measure in MEASURES if measure.name == name)

@@ -1,0 +1,52 @@
+"""What a new version of a personality is judged by besides our own messages: members' messages, and what they liked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+
+from storage.database.database import Database
+from storage.database.enums import TrainingSource
+from storage.models.base_model import BaseModel, load_tokenizer
+from storage.settings.sections import Settings
+from storage.taste.liked import LikedStyle, read_liked_style
+from storage.training.samples import newest_prompts
+from trainer.evaluation.model_measurements import ServedMessage, neutral_messages
+from trainer.evaluation.overshoot import ENOUGH_LIKED, Overshoot, StyleBound
+
+MEMBERS_MESSAGES = 24
+"""Most messages of members that the gate lets both models answer."""
+BOUND_ANSWERS = 48
+"""Answers by which an adapter's strength is bounded: some messages are answered twice if there are fewer."""
+
+
+@dataclass(frozen=True)
+class ServedContext:
+    messages: tuple[ServedMessage, ...] = ()
+    """The newest of members whose basis is open."""
+    liked: LikedStyle | None = None
+
+    @classmethod
+    def read(
+        cls, database: Database, personality_id: int, learns_from: TrainingSource, settings: Settings, base: BaseModel
+    ) -> ServedContext:
+        with database.snapshot() as session:
+            asked = newest_prompts(session, personality_id, settings.privacy, base.revision, MEMBERS_MESSAGES)
+            # A card's owner wrote its examples: they need not resemble what people liked so far.
+            is_voted = learns_from is TrainingSource.VOTES
+            liked = read_liked_style(session, personality_id, settings) if is_voted else None
+        messages = (ServedMessage(one.prompt, one.messages[-1]["content"] if one.messages else "") for one in asked)
+        return cls(tuple(messages), liked)
+
+    def overshoot(self, answers: Sequence[str], base: Sequence[str]) -> Overshoot | None:
+        """Compare the answers with what people liked; `base` has the base's answers to the same messages."""
+        return Overshoot.measure(answers, base, self.liked) if self.liked and answers else None
+
+    def bound(self, settings: Settings, base: BaseModel) -> StyleBound | None:
+        """Return what bounds an adapter's strength; None if people have not liked enough answers to tell."""
+        if self.liked is None or self.liked.answers < ENOUGH_LIKED:
+            return None
+        asked = [*neutral_messages(settings.chat.system_prompt, load_tokenizer(base)), *self.messages]
+        prompts = tuple(one.prompt for one in islice(cycle(asked), BOUND_ANSWERS))
+        return StyleBound(self.liked, prompts, settings.generation, settings.training.seed, settings.gate.max_overshoot)
