@@ -230,7 +230,7 @@ class Simulation:
             ]
             said = list(zip(replies, messages, (answer.text for answer in answers), strict=True))
             for reply_id, message, answer in said:
-                self._vote(session, reply_id, self._random.choice(_members()), self._likes(message, answer))
+                self._vote(session, reply_id, self._random.choice(members()), self._likes(message, answer))
             for number in range(community.votes - honest):
                 reply_id, message, answer = self._random.choice(said)
                 wants = self._random.random() >= community.taste(message, answer)
@@ -245,7 +245,7 @@ class Simulation:
         append_events(session, [VoteEvent(reply_id, thumb, added=True)])
 
     def _store_reply(self, session: Session, message: str, answer: Sample, version: Version | None) -> int:
-        asker = self._random.choice(_members())
+        asker = self._random.choice(members())
         generation = self._settings.generation
         reply_id = start_reply(
             session,
@@ -375,7 +375,7 @@ def _account(created_at: datetime, number: int) -> int:
 _NOW = datetime.now(UTC).replace(microsecond=0)
 
 
-def _members() -> list[int]:
+def members() -> list[int]:
     return [_account(_NOW - timedelta(days=900 + number), number) for number in range(MEMBERS)]
 
 
@@ -385,7 +385,7 @@ def _colluders() -> list[int]:
 
 def _settle(session: Session) -> None:
     """Members have been there for a year, the brigade since yesterday."""
-    note_members(session, GUILD, dict.fromkeys(_members(), _NOW - timedelta(days=365)))
+    note_members(session, GUILD, dict.fromkeys(members(), _NOW - timedelta(days=365)))
     note_members(session, GUILD, dict.fromkeys(_colluders(), _NOW - timedelta(days=1)))
 
 

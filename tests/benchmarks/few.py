@@ -10,20 +10,37 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
-from bot.demo.community import find_taste
-from storage.database.database import open_database
+from sqlalchemy import select
+
+from bot.demo.community import find_taste, read_community_answers
+from storage.database.database import Database, open_database
+from storage.database.rows import count_rows
+from storage.database.tables import PersonalityRow
+from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import Version
 from storage.settings.sections import Settings
 from storage.taste.learning import LearnedTaste, learn_taste
 from storage.taste.liked import Excess, LikedStyle, find_excesses, read_liked_style
-from tests.benchmarks.community import MAX_NEW_TOKENS, Community, Simulation, interval, settings_of_bench, workshop
+from tests.benchmarks.community import (
+    MAX_NEW_TOKENS,
+    Community,
+    Simulation,
+    interval,
+    members,
+    settings_of_bench,
+    workshop,
+)
 from tests.benchmarks.report import machine, versions
+from tests.seeding import add_reply
 from trainer.evaluation.measures import is_degenerate, losses_by_position, surprise_ratio
 from trainer.evaluation.sampling import Sample
 
 CANDIDATES = 4
+DRAWS = 8
+"""Other draws of as many votes, of which the candidates' mean is taken: one draw says little."""
 DECIDING_WORDS = 16
 """As in chat: candidates are compared once each has so many words."""
 LONG_ANSWERS = {"middle": 128}
@@ -83,6 +100,7 @@ class SmallServer(Simulation):
                 taste = learn_taste(session, self._personality, self._settings)
                 liked = read_liked_style(session, self._personality, self._settings)
             base = self._answer_all(None)
+            draws = self.draw_again(database, base)
             began = time.monotonic()
             round_ = self._train(database)
             seconds = time.monotonic() - began
@@ -92,15 +110,30 @@ class SmallServer(Simulation):
         overshoot = _overshoot(base, version, liked)
         rows = [
             {"answers": "base", "evidence": taste.evidence, "may_act": taste.may_act} | self._approval(base, None),
-            {"answers": "base, candidates"} | self._approval(base, taste),
+            {"answers": "base, candidates"} | self._approval(base, taste) | {"approval_of_draws": draws},
             {"answers": "version"} | self._approval(version, None) | described | _style(overshoot),
             {"answers": "version, candidates"} | self._approval(version, taste),
         ]
         names = ("base", "candidates", "adapter", "both")
         summary = {f"approval_{name}": row["approval"] for name, row in zip(names, rows, strict=True)}
         summary |= {f"approval_{name}_low": row["approval_low"] for name, row in zip(names, rows, strict=True)}
+        summary |= {"approval_candidates_mean": fmean(draws)}
         summary |= {"overshoot": overshoot.distance if overshoot else 0.0, "seconds_of_round": seconds}
         return rows, summary | self._soundness(base, version, made)
+
+    def draw_again(self, database: Database, base: Answered) -> list[float]:
+        """Return the approval of what the taste chooses, for several draws of votes on the demo's answers."""
+        pool = [(answered.message, answer) for answered in read_community_answers() for answer in answered.answers]
+        approvals = []
+        for _ in range(DRAWS):
+            with database.transaction() as session:
+                personality = ensure_personality(session, f"draw-{count_rows(session, select(PersonalityRow))}")
+                for message, answer in self._random.sample(pool, self._community.votes):
+                    reply_id = add_reply(session, answer=answer, personality_id=personality, basis=None)
+                    self._vote(session, reply_id, self._random.choice(members()), self._likes(message, answer))
+                taste = learn_taste(session, personality, self._settings)
+            approvals.append(self._approval(base, taste)["approval"])
+        return approvals
 
     def _answer_all(self, version: Version | None) -> Answered:
         prompts = [held.prompt for held in self._held_out for _ in range(CANDIDATES)]
