@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import sys
+import tempfile
 from importlib.machinery import PathFinder
 from importlib.metadata import DistributionFinder
 from pathlib import Path
@@ -12,20 +14,39 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import hypothesis
+import psutil
 import pytest
 
 from storage.database.database import open_database
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.bundled import ENCODER_PACKAGE
+from storage.models.openvino.pipeline import GRAPHS
 from storage.settings.sections import DatabaseSettings, Settings
 
 LONGEST = frozenset(
     {"test_command_line.py", "test_demo_page.py", "test_end_to_end.py", "test_round.py", "test_worker.py"}
 )
 
+IN_MEMORY, ROOM_BYTES = Path("/dev/shm"), 8 << 30
+FOLDER = "reactune-tests"
+
 # A busy machine is not a defect.
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the tests' files in memory where there is room: most of them would wait for a disk."""
+    if "TMPDIR" in os.environ or not IN_MEMORY.is_dir() or shutil.disk_usage(IN_MEMORY).free < ROOM_BYTES:
+        return
+    for left_by_killed in IN_MEMORY.glob(f"{FOLDER}-*"):
+        if not psutil.pid_exists(int(left_by_killed.name.rpartition("-")[2])):
+            shutil.rmtree(left_by_killed, ignore_errors=True)
+    folder = IN_MEMORY / f"{FOLDER}-{os.getpid()}"
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o1777)  # PostgreSQL that root starts is another user
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -57,10 +78,12 @@ def bundled_base(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Ba
 
 @pytest.fixture
 def bundled_data(tmp_path: Path, bundled_base: BaseModel) -> Path:
-    """A separate data folder with the bundled model already converted."""
-    data = tmp_path / "data"
+    """A separate data folder with the bundled model already converted, and its graphs, which one of them builds."""
+    data, shared = tmp_path / "data", bundled_base.path.parent
     data.mkdir()
-    (data / "base").symlink_to(bundled_base.path.parent)
+    (data / "base").symlink_to(shared)
+    (shared.parent / GRAPHS).mkdir(exist_ok=True)
+    (data / GRAPHS).symlink_to(shared.parent / GRAPHS)
     return data
 
 

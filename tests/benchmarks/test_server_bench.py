@@ -15,7 +15,7 @@ VILLAGE = replace(profile_of("small", "warm"), members=4, answers_per_week=33)
 
 def test_a_small_server_gets_a_version_that_people_prefer_within_weeks() -> None:
     """Ten members, 40 votes a week, mostly 👍, and nobody opted in."""
-    life = live(profile_of("small", "question"), weeks=4, seed=1)
+    life = live(profile_of("small", "question"), weeks=3, seed=1)
     assert life.ready_week is not None
     assert life.promotions >= 1
     assert life.harmful == 0
@@ -23,7 +23,7 @@ def test_a_small_server_gets_a_version_that_people_prefer_within_weeks() -> None
 
 
 def test_votes_without_a_taste_promote_nothing_in_any_of_many_rounds() -> None:
-    life = live(profile_of("small", "random"), weeks=4, seed=2)
+    life = live(profile_of("small", "random"), weeks=3, seed=2)
     assert (life.ready_week, life.promotions) == (None, 0)
 
 

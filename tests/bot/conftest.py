@@ -59,6 +59,12 @@ def settings(tmp_path: Path, migrated_file: Path, overrides: dict[str, str]) -> 
     return load_settings(environment=quick | overrides)
 
 
+@pytest.fixture(autouse=True)
+def _tastes_learn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simulator would wait for the rest after each vote."""
+    monkeypatch.setattr("bot.chat.tastes.REST", 0.0)
+
+
 @pytest.fixture
 def engine() -> ScriptedEngine:
     return ScriptedEngine()

@@ -23,12 +23,6 @@ def overrides():
     return {"REACTUNE_GENERATION__EXPLORATION": "0", "REACTUNE_CHAT__COOLDOWN_S": "0"}
 
 
-@pytest.fixture(autouse=True)
-def restless(monkeypatch):
-    """The taste is learned again at once after each vote."""
-    monkeypatch.setattr("bot.chat.tastes.REST", 0.0)
-
-
 @pytest.fixture
 async def calm_people(place, engine, env):
     """Members who like answers without exclamation marks, as their votes have shown."""

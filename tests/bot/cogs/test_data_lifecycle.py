@@ -128,15 +128,16 @@ class TestRetention:
     async def test_old_answers_are_deleted_at_the_start_and_logged_in_one_sentence(
         self, place, env, new_bot, rows, query, caplog
     ):
-        answer = await place.ask("hi")
+        await place.ask("hi")
+        answer = await place.ask("and now?")
         await place.bo.react(answer, "👍")
         long_ago(query, ReplyRow, "created_at")
         await place.ask("stays")
         caplog.set_level("INFO", "bot.cogs.data_lifecycle")
         await restart(env, new_bot)
-        assert [row.id for row in rows(ReplyRow)] == [2]
-        assert rows(VoteEventRow) == []
-        assert "deleted 1 answer, 1 vote event, 0 suggestions, 0 summaries, " in caplog.text
+        assert [row.id for row in rows(ReplyRow)] == [2, 3], "an answer with a vote still teaches"
+        assert [row.reply_id for row in rows(VoteEventRow)] == [2]
+        assert "deleted 1 answer, 0 vote events, 0 suggestions, 0 summaries, " in caplog.text
 
     async def test_an_old_summary_is_deleted(self, place, env, new_bot, rows, query):
         query(lambda session: session.add(ConversationRow(channel_id=1, summary="they spoke", summarised_to=9)))

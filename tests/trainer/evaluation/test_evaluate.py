@@ -250,7 +250,7 @@ def test_members_messages_are_answered_too_and_never_kept(base, adapter, tmp_pat
     both = judged(base, adapter, tmp_path, real=members(base, "What do you think of the ferry?", "Soup again?"))
     assert (ours.messages, ours.real_messages) == (24, 0)
     assert (both.messages, both.real_messages) == (26, 2)
-    assert both.answer_tokens != ours.answer_tokens
+    assert both.coherence_ratio != ours.coherence_ratio
     assert (both.divergence, both.suites) == (ours.divergence, ours.suites)
     (file,) = findings(tmp_path)
     assert len(json.loads(file.read_text())["answers"]["whole"]) == 24
