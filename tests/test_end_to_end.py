@@ -41,7 +41,7 @@ def settings(bundled_data) -> Settings:
             "REACTUNE_CHAT__COOLDOWN_S": "0",
             "REACTUNE_CHAT__SECOND_ANSWERS": "0",
             "REACTUNE_CHAT__SYSTEM_PROMPT": "Answer in one short sentence.",
-            "REACTUNE_GENERATION__MAX_NEW_TOKENS": "12",
+            "REACTUNE_GENERATION__MAX_NEW_TOKENS": "6",
             "REACTUNE_TRAINING__MIN_PAIRS": "3",
             "REACTUNE_TRAINING__EPOCHS": "1",
             "REACTUNE_TRAINING__MIN_STEPS": "2",

@@ -129,10 +129,10 @@ suspects = st.builds(
     at_minute=st.integers(0, 40),
     reply_id=st.integers(1, 4),
     vote=st.sampled_from(Vote),
-    author_id=st.integers(0, 2),
-    version_id=st.integers(0, 1),
-    is_new=st.booleans(),
+).map(
+    lambda vote: replace(vote, author_id=vote.reply_id % 3, version_id=vote.reply_id % 2, is_new=vote.user_id % 2 == 0)
 )
+"""An answer has one author and one version, and a voter's account one age."""
 
 
 @given(votes=st.lists(suspects, max_size=40), data=st.data())
