@@ -16,6 +16,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import hypothesis
 import psutil
 import pytest
+from sqlalchemy import event
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.engine import Connection, Dialect, Engine
+from sqlalchemy.util import LRUCache
 
 from storage.database.database import open_database
 from storage.models.base_model import BaseModel, resolve_base_model
@@ -27,6 +32,7 @@ LONGEST = frozenset(
     {"test_command_line.py", "test_demo_page.py", "test_end_to_end.py", "test_round.py", "test_worker.py"}
 )
 
+COMPILED: LRUCache[Any, Any] = LRUCache(5_000)
 IN_MEMORY, ROOM_BYTES = Path("/dev/shm"), 8 << 30
 FOLDER = "reactune-tests"
 
@@ -52,6 +58,20 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest files, so that no process works alone at the end."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+@event.listens_for(Engine, "engine_connect")
+def _share_compiled_statements(connection: Connection) -> None:
+    """Compile each statement once for all databases of a process, instead of once for each: a third of all work."""
+    connection.engine._compiled_cache = COMPILED
+
+
+def _is_equal(dialect: Dialect, other: object) -> bool:
+    return type(dialect) is type(other)
+
+
+for _dialect in (SQLiteDialect_pysqlite, PGDialect_psycopg):  # a dialect is part of the cache's keys
+    _dialect.__eq__, _dialect.__hash__ = _is_equal, lambda dialect: hash(type(dialect))  # type: ignore[method-assign, assignment]
 
 
 @pytest.fixture(scope="module", autouse=True)
