@@ -167,7 +167,11 @@ def _counts(*numbers: tuple[int, str, str]) -> list[str]:
 
 def first_notice(settings: PrivacySettings) -> str:
     """Return the short notice below the first answer to a member."""
-    how_long = f" for {count(settings.retention_days, 'day')}, voted answers longer" if settings.retention_days else ""
+    how_long = (
+        f" for {count(settings.retention_days, 'day')}, and longer if somebody votes on an answer"
+        if settings.retention_days
+        else ""
+    )
     training = (
         "I learn from them only if you allow it; what a version learned from is kept longer."
         if settings.discord_training_permission

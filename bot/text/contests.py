@@ -24,7 +24,7 @@ LEFT_OUT = {
     LeftOut.OTHER_STRENGTH: "where the strength is not 1",
 }
 MANY_CHOICES = 500
-"""From here on, an estimate says nothing."""
+"""An estimate of so many choices or more is not shown: it would tell an admin nothing."""
 CANARY_ENDS = {
     CanaryStatus.PROMOTED: "won",
     CanaryStatus.ROLLED_BACK: "was rolled back",

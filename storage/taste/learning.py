@@ -105,7 +105,7 @@ class TasteData:
 
 @dataclass(frozen=True)
 class Bettor:
-    """Bets on each vote before it is learned: the model of the votes so far against the share of 👍."""
+    """Bets on each vote before it is learned, by a model of the votes so far, against the plain share of 👍."""
 
     capital: Floats
     """What it has now with each of the stakes, (S,); it started with 1."""

@@ -78,7 +78,7 @@ class Pair:
 
 
 def example_of(pair: Pair, prompt: str) -> PreferencePair:
-    """Return the pair, whose texts were read, as it is trained on; `prompt` is the rendered text."""
+    """Return the training example of a pair whose texts were read; `prompt` is the rendered prompt."""
     chosen, rejected = pair.chosen.text, pair.rejected.text
     assert chosen is not None
     assert rejected is not None

@@ -48,7 +48,7 @@ class Survey:
 def survey_votes(
     session: Session, settings: Settings, base: BaseModel, personality_id: int, prompts: Sequence[AskedPrompt] = ()
 ) -> Survey:
-    """Read what counts now, without texts; the taste ranks the answers to these `prompts`."""
+    """Read the feedback that counts now, without texts, and the answers to `prompts`, which the taste ranks."""
     votes = read_weighted_votes(session, personality_id, settings.votes)
     where = (personality_id, settings.privacy, base.revision)
     evidence = read_taste_evidence(session, personality_id, settings)

@@ -119,18 +119,10 @@ def evaluate(
         )
         passages = [ScoredPassage([*answer.prompt_ids], [*answer.answer_ids]) for answer in begun]
         divergence = mean_divergence(sampler.model, passages, begin_phase(report, Phase.DIVERGENCE, len(passages)))
-        cache_key = {
-            "base": base.revision,
-            "sampler": f"{graphs.name}-{serving_format(settings.model)}" if graphs else "transformers",
-            "dtype": training.quantization or training_format(training),
-            "device": sampler.model.device.type,
-            "coherence_model": models.coherence_model.revision if models.coherence_model else "",
-            **evaluator.questions,
-        }
         as_base = sampler_of(None), sampler.model.disable_adapter
         original = load_or_compute(
             directory / "base" / "findings",
-            cache_key,
+            _about_base(base, models, settings, graphs, sampler.model.device.type) | evaluator.questions,
             [len(suite.cases) for suite in models.suites],
             lambda: evaluator.measure(*as_base, answering=Phase.BASE_ANSWERING, judging=Phase.BASE_COHERENCE)[0],
         )
@@ -157,6 +149,20 @@ def evaluate(
             for result in compare_suites(suite, of_base, of_version)
         ),
     )
+
+
+def _about_base(
+    base: BaseModel, models: EvaluationModels, settings: Settings, graphs: Path | None, device: str
+) -> dict[str, Any]:
+    """Return what decides the findings about the base, besides the questions."""
+    training = settings.training
+    return {
+        "base": base.revision,
+        "sampler": f"{graphs.name}-{serving_format(settings.model)}" if graphs else "transformers",
+        "dtype": training.quantization or training_format(training),
+        "device": device,
+        "coherence_model": models.coherence_model.revision if models.coherence_model else "",
+    }
 
 
 def load_or_compute(

@@ -127,7 +127,7 @@ def _answers(evaluation: Evaluation) -> str:
 
 
 def _overshoot(overshoot: Overshoot, settings: GateSettings) -> CheckResult:
-    """Fail if a measure of style is clearly beyond what both the liked answers and the base's show."""
+    """Fail if a measure of style is clearly beyond both the liked answers and the base's answers."""
     most, beyond = settings.max_overshoot, overshoot.beyond(settings.max_overshoot)
     said = [_describe_excess(excess) for excess in beyond or overshoot.farthest[:1] if round(excess.distance, 1)]
     if not said:

@@ -1,4 +1,4 @@
-"""Keeps a new version from amplifying what people like beyond the answers that they liked."""
+"""Lowers the strength of a version whose style goes further than the answers that people liked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ENOUGH_LIKED = 20
 MOST_SHOWN = 3
 """Measures that are kept of a comparison, the farthest first."""
 MILDER = (0.75, 0.5, 0.25)
-"""Shares of what was learned that are tried in turn if the chosen one goes too far."""
+"""Fractions of the chosen strength, tried in turn while the version overshoots."""
 
 
 @dataclass(frozen=True)

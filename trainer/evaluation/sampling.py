@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BATCH_PROMPTS = 64
-"""Most prompts that transformers answers at once."""
+"""The maximum number of prompts in a batch."""
 BATCH_TOKENS = 32_768
-"""Most tokens of those and their answers, padding included: 4 GiB of keys and values with an 8B model."""
+"""The maximum number of tokens in a batch with its answers and padding: 4 GiB of keys and values with an 8B model."""
 GRAPH_PROMPTS = 32
 """Prompts that a graph answers at once."""
 CANDIDATES = 256

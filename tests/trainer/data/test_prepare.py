@@ -24,7 +24,7 @@ from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import give_consent, withdraw_consent
 from storage.privacy.erasure import delete_member
 from storage.releases.promotion import promote
-from storage.releases.versions import find_version, register
+from storage.releases.versions import Version, find_version, register
 from storage.settings.sections import DatabaseSettings, Settings
 from storage.training.rounds import (
     Round,
@@ -659,6 +659,15 @@ def test_a_scheduled_round_needs_something_new(
     planned(prepare(requested_by="schedule"))
 
 
+def add_compared_version(session: Session, personality: int, days: float) -> Version:
+    """Add a version of that age that learned from 8 votes and waits for people's choices."""
+    round_id = add_round(session, 0, personality_id=personality, evidence={"votes": 8})
+    version = add_version(session, round_id, personality_id=personality, verdict=GateVerdict.NOT_ENOUGH_EVIDENCE)
+    made_at = utc_now() - timedelta(days=days)
+    session.execute(update(VersionRow).where(VersionRow.id == version.id).values(created_at=made_at))
+    return version
+
+
 @pytest.mark.parametrize(
     ("days", "votes", "waits"), [(1, 0, True), (8, 7, True), (8, 8, False), (10, 0, False), (29, 0, False)], ids=str
 )
@@ -669,10 +678,7 @@ def test_a_scheduled_round_does_not_replace_a_version_that_people_are_comparing(
 
     def write(session: Session) -> None:
         add_siblings(session, 4, base_revision=tiny_base.revision)
-        round_id = add_round(session, 0, personality_id=personality, evidence={"votes": 8})
-        version = add_version(session, round_id, personality_id=personality, verdict=GateVerdict.NOT_ENOUGH_EVIDENCE)
-        made_at = utc_now() - timedelta(days=days)
-        session.execute(update(VersionRow).where(VersionRow.id == version.id).values(created_at=made_at))
+        add_compared_version(session, personality, days)
         for _ in range(votes):
             vote(session, add_reply(session, base_revision=tiny_base.revision), CAROL, Vote.UP)
 
@@ -693,10 +699,7 @@ def test_a_version_that_leads_is_not_replaced_before_people_have_decided(
 ) -> None:
     def write(session: Session) -> None:
         add_siblings(session, 8, base_revision=tiny_base.revision)
-        round_id = add_round(session, 0, personality_id=personality, evidence={"votes": 8})
-        version = add_version(session, round_id, personality_id=personality, verdict=GateVerdict.NOT_ENOUGH_EVIDENCE)
-        made_at = utc_now() - timedelta(days=days)
-        session.execute(update(VersionRow).where(VersionRow.id == version.id).values(created_at=made_at))
+        version = add_compared_version(session, personality, days)
         for member in (ALICE, BOB, CAROL):
             compare(session, *ask_twice(session, version, None), member, Better.FIRST)
 
