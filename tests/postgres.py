@@ -10,9 +10,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import create_engine, text
+from sqlalchemy import NullPool, create_engine, delete, text, update
+
+from storage.backups.copy import INITIALLY_FILLED
+from storage.database.tables import Base, ReplyIdRow
 
 ADMIN_DATABASE = "postgres"
+FORGET_CONNECTIONS = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+RESTART_IDS = "SELECT setval(oid::regclass, 1, false) FROM pg_class WHERE relkind = 'S'"
 
 
 class PostgresServer:
@@ -64,6 +72,19 @@ class PostgresServer:
 
     def close(self) -> None:
         self._admin.dispose()
+
+
+def delete_rows(address: str) -> None:
+    """Bring a database back to what it was after its migration: no rows, and ids that begin at 1."""
+    engine = create_engine(address, poolclass=NullPool)
+    with engine.begin() as connection:
+        connection.execute(text(FORGET_CONNECTIONS))
+        connection.execute(text("SET LOCAL session_replication_role = replica"))  # it checks no foreign key
+        for table in Base.metadata.tables.values():
+            if table not in INITIALLY_FILLED:
+                connection.execute(delete(table))
+        connection.execute(update(ReplyIdRow).values(highest=0))
+        connection.execute(text(RESTART_IDS))
 
 
 @contextmanager
