@@ -15,8 +15,7 @@ from bot.discord_errors import is_temporary
 from bot.errors import UserFacingError
 from bot.guards.access import require_admin, user_label
 from bot.guards.interactions import Form
-from bot.knowledge.chunking import Block
-from bot.knowledge.extraction import MediaType, Unreadable, extract, media_type_of, parse_markdown, too_large
+from bot.knowledge.extraction import Block, MediaType, Unreadable, extract, media_type_of, parse_markdown, too_large
 from bot.knowledge.library import ReportPassages, Source
 from bot.knowledge.quoting import MAX_TITLE_CHARS, cite_one
 from bot.personalities.card_form import FIELD_CHARS

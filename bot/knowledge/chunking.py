@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
+from bot.knowledge.extraction import Block
 from storage.knowledge.documents import NewChunk
 
 PATH = " › "
@@ -21,15 +21,6 @@ _CUTS = (
     re.compile(r".*?(?:[.!?…。！？]+[\"'”’)\]*_]*(?:\s+|$)|$)", re.DOTALL),
     re.compile(r"\s*\S+\s*"),
 )
-
-
-@dataclass(frozen=True)
-class Block:
-    """A paragraph, list, table, code block or heading, as written."""
-
-    text: str
-    level: int = 0
-    """1 to 6 for headings, 1 is the highest; 0 for everything else."""
 
 
 def cut_into_chunks(

@@ -12,13 +12,13 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
 from pathlib import PurePath
 from typing import Any
 
 from bot.errors import UserFacingError
-from bot.knowledge.chunking import Block
 from storage.settings.sections import KnowledgeSettings
 
 MEMORY_BYTES = 2_000_000_000
@@ -36,6 +36,15 @@ HTML_BLOCKS = frozenset(
     }
 )
 UNSEEN = ("script", "style", "template", "noscript", "head", "nav", "svg", "iframe")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A paragraph, list, table, code block or heading, as written."""
+
+    text: str
+    level: int = 0
+    """1 to 6 for headings, 1 is the highest; 0 for everything else."""
 
 
 class MediaType(StrEnum):

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from bot.errors import UserFacingError
-from bot.knowledge.chunking import Block, CountTokens, cut_into_chunks
+from bot.knowledge.chunking import CountTokens, cut_into_chunks
+from bot.knowledge.extraction import Block
 from bot.privacy.recent_deletions import Deletions
 from storage.database.database import Database
 from storage.database.enums import DocumentKind

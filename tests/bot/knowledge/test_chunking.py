@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.knowledge.chunking import Block, cut_into_chunks
+from bot.knowledge.chunking import cut_into_chunks
+from bot.knowledge.extraction import Block
 
 WORDS = st.text(alphabet="abc.!? \n", max_size=400)
 BLOCKS = st.lists(st.builds(Block, WORDS, st.sampled_from([0, 0, 0, 1, 2, 3])), max_size=8)

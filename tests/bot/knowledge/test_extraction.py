@@ -10,8 +10,7 @@ import pytest
 from docx import Document
 from pypdf import PdfWriter
 
-from bot.knowledge.chunking import Block
-from bot.knowledge.extraction import Unreadable, extract, parse_markdown
+from bot.knowledge.extraction import Block, Unreadable, extract, parse_markdown
 from storage.settings.sections import KnowledgeSettings
 
 SETTINGS = KnowledgeSettings(parse_timeout_s=30)
