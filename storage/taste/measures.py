@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, cached_property
 from hashlib import sha256
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -129,14 +130,9 @@ def _repetition(text: Text) -> float:
     return 1 - len(set(runs)) / len(runs) if runs else 0.0
 
 
-def bands_of(words: int) -> list[bool]:
-    """Return of each band in BANDS whether so many words are in it."""
-    return [low <= words <= high for low, high in BANDS]
-
-
-def _band(place: int) -> Measure:
-    words = "{} to {} words".format(*BANDS[place])
-    return Measure(words, Group.BAND, words, f"not {words}", lambda t: bands_of(len(t.tokens))[place])
+def _band(low: int, high: int) -> Measure:
+    words = f"{low} to {high} words"
+    return Measure(words, Group.BAND, words, f"not {words}", lambda t: low <= len(t.tokens) <= high)
 
 
 MEASURES: tuple[Measure, ...] = (
@@ -294,7 +290,7 @@ MEASURES: tuple[Measure, ...] = (
     Measure("reasons", Group.REGISTER, "reasons", "no reasons", lambda t: t.share(REASONS)),
     Measure("certainty", Group.REGISTER, "“always” and “of course”", "no “always”", lambda t: t.share(CERTAINTY)),
     Measure("requests", Group.REGISTER, "“please”", "no “please”", lambda t: PLEASE.search(t.lower) is not None),
-    *map(_band, range(len(BANDS))),
+    *starmap(_band, BANDS),
 )
 
 REVISION = sha256("\n".join(measure.name for measure in MEASURES).encode()).hexdigest()[:12]

@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from bot.chat.candidates import DECIDING_WORDS
 from bot.demo.community import find_taste, read_community_answers
 from storage.database.database import Database, open_database
 from storage.database.rows import count_rows
@@ -41,8 +42,6 @@ from trainer.evaluation.sampling import Sample
 CANDIDATES = 4
 DRAWS = 8
 """Other draws of as many votes, of which the candidates' mean is taken: one draw says little."""
-DECIDING_WORDS = 16
-"""As in chat: candidates are compared once each has so many words."""
 LONG_ANSWERS = {"middle": 128}
 """Maximum tokens of an answer where a taste needs longer ones than other tastes do."""
 POLITE_LIKES = 0.96, 0.7
