@@ -16,7 +16,7 @@ from storage.backups.copy import INITIALLY_FILLED
 from storage.database.tables import Base, ReplyIdRow
 
 ADMIN_DATABASE = "postgres"
-FORGET_CONNECTIONS = (
+END_OTHER_CONNECTIONS = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
     "WHERE datname = current_database() AND pid <> pg_backend_pid()"
 )
@@ -78,8 +78,8 @@ def delete_rows(address: str) -> None:
     """Bring a database back to what it was after its migration: no rows, and ids that begin at 1."""
     engine = create_engine(address, poolclass=NullPool)
     with engine.begin() as connection:
-        connection.execute(text(FORGET_CONNECTIONS))
-        connection.execute(text("SET LOCAL session_replication_role = replica"))  # it checks no foreign key
+        connection.execute(text(END_OTHER_CONNECTIONS))
+        connection.execute(text("SET LOCAL session_replication_role = replica"))  # foreign keys are not checked
         for table in Base.metadata.tables.values():
             if table not in INITIALLY_FILLED:
                 connection.execute(delete(table))

@@ -18,7 +18,7 @@ from storage.conversations.candidates import CandidateChoice
 from storage.taste.learning import LearnedTaste
 
 DECIDING_WORDS = 32
-"""Candidates are compared once each has this many words or has ended; the rest is written of the chosen one alone.
+"""Candidates are compared once each has this many words or has ended; then only the chosen one is finished.
 
 Most of what the whole answers would tell is known by then: see docs/taste.md.
 """

@@ -24,7 +24,7 @@ LEFT_OUT = {
     LeftOut.OTHER_STRENGTH: "where the strength is not 1",
 }
 MANY_CHOICES = 500
-"""An estimate of so many choices or more is not shown: it would tell an admin nothing."""
+"""Estimates of this many choices or more are not shown: they would tell an admin nothing."""
 CANARY_ENDS = {
     CanaryStatus.PROMOTED: "won",
     CanaryStatus.ROLLED_BACK: "was rolled back",

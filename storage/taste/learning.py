@@ -48,8 +48,8 @@ PACKED_BYTES = len(pack_numbers([0.0] * len(MEASURES)))
 WORDS = [measure.name for measure in MEASURES].index("words")
 WORD_BANDS = slice(-len(BANDS), None)
 REST_WORDS = 58
-"""How many words an answer that goes on will have in addition, on average over 384 answers of the bundled model, cut at
-192 tokens. It is as many after 16 words as after 40, so an answer ends after each word with the same probability."""
+"""How many more words an unfinished answer gets on average: measured on 384 answers of the bundled model, cut at 192
+tokens. The mean is the same after 16 words as after 40, so an answer is as likely to end after any word."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def _style_begun(drafts: Sequence[tuple[str, bool]]) -> Floats:
 
 
 def _likely_bands(words: int) -> list[float]:
-    """Return for each band of length how probably an answer that goes on after so many words will end in it."""
+    """Return for each band of length the probability that an unfinished answer of `words` words ends in it."""
 
     def longer_than(length: int) -> float:
         return math.exp(-max(0, length - words) / REST_WORDS)

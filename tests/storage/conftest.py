@@ -58,13 +58,13 @@ def postgres() -> Iterator[PostgresServer]:
 
 @pytest.fixture(scope="session")
 def shared_url(postgres: PostgresServer) -> str:
-    """The address of one migrated database for many tests: to create and to drop one takes ten times as long."""
+    """The address of one migrated database for many tests: to create and drop one for each takes longer."""
     return postgres.create("shared", TEMPLATE)
 
 
 @pytest.fixture
 def emptied_url(shared_url: str) -> Iterator[str]:
-    """The address of a migrated PostgreSQL database without rows, whose tables a test does not alter."""
+    """The address of a migrated PostgreSQL database without rows; a test that uses it must not change the schema."""
     yield shared_url
     delete_rows(shared_url)
 

@@ -78,7 +78,7 @@ class Pair:
 
 
 def example_of(pair: Pair, prompt: str) -> PreferencePair:
-    """Return the training example of a pair whose texts were read; `prompt` is the rendered prompt."""
+    """Return a pair as a training example; its texts must have been read, and `prompt` is rendered."""
     chosen, rejected = pair.chosen.text, pair.rejected.text
     assert chosen is not None
     assert rejected is not None

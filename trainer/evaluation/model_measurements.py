@@ -46,7 +46,7 @@ NEUTRAL_MESSAGES = (
     "Tell me a short story about a fox.",
 )
 MAX_ANSWER_TOKENS = 48
-"""Of a longer answer, only the first tokens are judged."""
+"""Only this many tokens of a longer answer are judged."""
 MAX_CASE_TOKENS = 32
 FINDINGS_FORMAT = 6
 """Increase it with every change of this package that changes a model's findings."""

@@ -12,7 +12,7 @@ from storage.database.tables import ChunkRow, DocumentRow, DocumentSpeakerRow, R
 from storage.errors import EncoderError
 from storage.knowledge.documents import remove_document
 from storage.models.bundled import BundledEncoder
-from tests.bot.knowledge.test_extraction import docx, pdf
+from tests.bot.knowledge.test_extraction import docx, pdf, zipped
 from tests.bot.scripted_engine import ScriptedEngine
 from tests.word_encoder import WordEncoder
 
@@ -176,6 +176,12 @@ async def test_files_are_read(place, knowledge, rows):
 )
 async def test_bad_files_are_refused_in_a_sentence(knowledge, rows, name, content, sentence):
     assert (await knowledge("add", file=file(name, content))).startswith(sentence)
+    assert rows(DocumentRow) == []
+
+
+async def test_a_zip_bomb_is_refused_in_a_sentence(knowledge, rows):
+    bomb = zipped(word__document=bytes(300_000_000))  # a second's work, so not a parameter: each process would do it
+    assert (await knowledge("add", file=file("bomb.docx", bomb))).startswith("bomb.docx unpacks to 300 MB")
     assert rows(DocumentRow) == []
 
 

@@ -10,7 +10,7 @@ from tests.storage.conftest import NUMBERS, TEMPLATE
 
 @pytest.fixture
 def emptied_url(postgres: PostgresServer) -> Iterator[str]:
-    """The address of a PostgreSQL database of its own: these tests add tables for vectors, and an extension."""
+    """The address of a PostgreSQL database of its own: these tests add an extension and tables for vectors."""
     name = f"knowledge_{next(NUMBERS)}"
     yield postgres.create(name, TEMPLATE)
     postgres.drop(name)

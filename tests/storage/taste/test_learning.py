@@ -448,7 +448,7 @@ def test_a_taste_for_a_middle_length_is_learned_from_forty_votes() -> None:
 
 
 def test_a_draft_that_goes_on_counts_as_long_as_such_answers_become() -> None:
-    """Twenty words that go on end at 31 to 60 in a third of the cases; twenty that end never do."""
+    """Of answers that go on after twenty words, a third end at 31 to 60."""
     begun = of_words(20, random.Random(6))
     goes_on, ends = of_middle_length(40).score_begun([(begun, False), (begun, True)])
     assert goes_on > ends
