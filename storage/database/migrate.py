@@ -14,7 +14,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, func, insert, select, text
+from sqlalchemy import Connection, Engine, MetaData, func, insert, select, text
 
 from storage.database.engine import copy_file
 from storage.database.tables import Base, PseudonymKeyRow, ReplyIdRow
@@ -97,7 +97,12 @@ def create_schema(connection: Connection) -> None:
 
     As in Alembic's cookbook, "Building an Up to Date Database from Scratch".
     """
-    Base.metadata.create_all(connection, checkfirst=False)
+    # Of a copy: where a key is added after its table, as on PostgreSQL, SQLAlchemy leaves it out of every later CREATE
+    # TABLE of the process, on SQLite too.
+    tables = MetaData(naming_convention=Base.metadata.naming_convention)
+    for table in Base.metadata.tables.values():
+        table.to_metadata(tables)
+    tables.create_all(connection, checkfirst=False)
     for statement in SQLITE_WORDS if connection.dialect.name == "sqlite" else POSTGRES_WORDS:
         connection.exec_driver_sql(statement)
     connection.execute(insert(ReplyIdRow).values(id=1, highest=0))

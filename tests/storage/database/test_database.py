@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import insert, select, text
+from sqlalchemy import insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -72,6 +72,15 @@ def test_a_new_database_has_the_schema_of_the_tables(database: Database) -> None
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"include_object": is_modelled})
         assert compare_metadata(context, Base.metadata) == []
+
+
+def test_a_file_made_after_a_postgresql_database_has_all_foreign_keys(postgres: PostgresServer, tmp_path: Path) -> None:
+    url = postgres.create("before_a_file")
+    open_database(settings_for(url)).close()
+    postgres.drop("before_a_file")
+    with closing(open_database(settings_for(f"sqlite:///{tmp_path / 'reactune.db'}"))) as database:
+        keys = inspect(database.engine).get_foreign_keys("rounds")
+    assert "parent_version_id" in {column for key in keys for column in key["constrained_columns"]}
 
 
 def test_a_second_opening_changes_nothing(file: Path) -> None:
