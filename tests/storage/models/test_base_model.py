@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gguf
 import pytest
 
 from storage.errors import BaseModelError
@@ -144,6 +145,15 @@ print(resolve_base_model("bundled", Path(sys.argv[1]), lambda sentence: print(se
 """
 
 
+def test_a_conversion_parses_its_file_once(tmp_path, monkeypatch):
+    parsed: list[str] = []
+    monkeypatch.setattr(gguf, "GGUFReader", parsed.append)
+    step = lambda _folder: gguf.GGUFReader("model.gguf")  # noqa: E731
+    for target in ("first", "second"):
+        run_steps({"tokenizer": step, "weights": step}, tmp_path / target, tmp_path / "staging", lambda _: None)
+    assert parsed == ["model.gguf", "model.gguf"]
+
+
 @pytest.mark.bundled
 def test_bundled_model_survives_a_kill_and_converts_once(tmp_path, capfd, bundled_base, monkeypatch):
     def link_weights(_source, folder):
@@ -160,7 +170,7 @@ def test_bundled_model_survives_a_kill_and_converts_once(tmp_path, capfd, bundle
     monkeypatch.setattr("storage.models.conversion._convert_weights", link_weights)  # converted once for all tests
     said: list[str] = []
     base = resolve_base_model("bundled", tmp_path, said.append)
-    assert said == ["Converting the base model (about 20 s, once): weights"]
+    assert said == ["Converting the base model (about 10 s, once): weights"]
     assert (base.name, base.architecture) == ("SmolLM2-135M-Instruct", "LlamaForCausalLM")
     assert json.loads((base.path / "config.json").read_text())["dtype"] == "bfloat16"
     tokenizer = load_tokenizer(base)
