@@ -23,6 +23,8 @@ from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from storage.training.rounds import Round, latest_round
 from tests.bot.environment import Env
+from tests.short_round import run_short
+from trainer.rounds import worker
 from trainer.rounds.worker import run_trainer
 
 QUESTIONS = ("What is your favourite food?", "Tell me about the sea.", "How do I make tea?")
@@ -47,6 +49,7 @@ def settings(bundled_data) -> Settings:
             "REACTUNE_TRAINING__MIN_STEPS": "2",
             "REACTUNE_MODEL__THREADS": "1",  # several test processes share the cores
             "REACTUNE_TRAINING__THREADS": "1",
+            "REACTUNE_TRAINING__NICENESS": "0",  # it would wait for all other tests
             "REACTUNE_TRAINING__SCHEDULE": "",
             # Six pairs can do anything to a model: this test is about the loop, not about the gate.
             "REACTUNE_GATE__MAX_DIVERGENCE": "100",
@@ -61,7 +64,8 @@ def settings(bundled_data) -> Settings:
 
 
 @pytest.fixture
-def trainer(settings: Settings) -> Iterator[None]:
+def trainer(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(worker, "_run_in_process", run_short)
     stop = threading.Event()
     thread = threading.Thread(target=run_trainer, args=[settings, stop])
     thread.start()
