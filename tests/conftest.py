@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
+import multiprocessing.util
 import os
 import shutil
 import sys
@@ -36,6 +38,8 @@ COMPILED: LRUCache[Any, Any] = LRUCache(5_000)
 IN_MEMORY, ROOM_BYTES = Path("/dev/shm"), 8 << 30
 FOLDER = "reactune-tests"
 
+multiprocessing.set_forkserver_preload(["trainer.rounds.pipeline", "trainer.training.trl_trainers"])
+
 # A busy machine is not a defect.
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
@@ -52,7 +56,8 @@ def pytest_configure(config: pytest.Config) -> None:
     folder.mkdir(exist_ok=True)
     folder.chmod(0o1777)  # PostgreSQL that root starts is another user
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
-    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    # After multiprocessing has removed its own folder in it, which has priority -100.
+    multiprocessing.util.Finalize(None, shutil.rmtree, [folder, True], exitpriority=-200)
 
 
 def pytest_sessionstart() -> None:
@@ -88,6 +93,12 @@ def _imported_is_no_garbage() -> None:
     """Take what is imported out of the collector's sight: it is called after each training, for 0.3 s each time."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _rounds_begin_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fork each round's process from one that has imported TRL: it would import it for five seconds itself."""
+    monkeypatch.setattr("trainer.rounds.worker.CONTEXT", multiprocessing.get_context("forkserver"))
 
 
 @pytest.fixture(scope="session")

@@ -47,6 +47,8 @@ from trainer.rounds.schedule import scheduled_rounds
 POLL_S = 0.5
 RETRY_S = 5.0
 ENDING_S = 10.0
+CONTEXT = multiprocessing.get_context("spawn")
+"""Not "fork": PyTorch's threads and the database's connections do not survive a fork."""
 STOPPED = "the trainer was stopped during this round and nothing was published: start a new round"
 
 log = logging.getLogger(__name__)
@@ -223,8 +225,7 @@ class RoundWorker:
 
 def start_process(settings: Settings, round_id: int) -> SpawnProcess:
     """Start a process that runs the claimed round. It may crash or run out of memory without harming the trainer."""
-    # Spawned, not forked: PyTorch's threads and the database's connections do not survive a fork.
-    process = multiprocessing.get_context("spawn").Process(
+    process = CONTEXT.Process(
         target=_run_in_process,
         args=(settings, round_id, logging.getLogger().getEffectiveLevel()),
         name=f"round-{round_id}",
