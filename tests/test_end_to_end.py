@@ -23,7 +23,7 @@ from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from storage.training.rounds import Round, latest_round
 from tests.bot.environment import Env
-from tests.short_round import run_short
+from tests.few_questions import run_short_round
 from trainer.rounds import worker
 from trainer.rounds.worker import run_trainer
 
@@ -65,7 +65,7 @@ def settings(bundled_data) -> Settings:
 
 @pytest.fixture
 def trainer(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(worker, "_run_in_process", run_short)
+    monkeypatch.setattr(worker, "_run_in_process", run_short_round)
     stop = threading.Event()
     thread = threading.Thread(target=run_trainer, args=[settings, stop])
     thread.start()

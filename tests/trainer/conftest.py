@@ -7,6 +7,7 @@ import pytest
 
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.settings.sections import Settings
+from tests.few_questions import ask_few_questions
 from tests.seeding import tiny_settings
 from tests.tiny_model import build_tiny_base
 
@@ -22,3 +23,8 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
 def settings(tmp_path: Path, tiny_base: BaseModel, migrated_file: Path) -> Settings:
     shutil.copyfile(migrated_file, tmp_path / "reactune.db")
     return tiny_settings(tmp_path, tiny_base.path)
+
+
+@pytest.fixture
+def few_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    ask_few_questions(monkeypatch)

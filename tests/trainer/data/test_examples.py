@@ -86,6 +86,9 @@ EXAMPLES = tuple(
 )
 
 
+pytestmark = pytest.mark.usefixtures("few_questions")
+
+
 @pytest.fixture
 def database(settings: Settings) -> Iterator[Database]:
     opened = open_database(settings)

@@ -40,6 +40,9 @@ Pair = tuple[int, int]
 """Ids of the chosen and of the rejected reply."""
 
 
+pytestmark = pytest.mark.usefixtures("few_questions")
+
+
 @pytest.fixture
 def plain(tmp_path: Path, tiny_base: BaseModel) -> Settings:
     return tiny_settings(tmp_path, tiny_base.path)

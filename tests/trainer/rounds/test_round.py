@@ -64,6 +64,8 @@ from trainer.rounds.round import run_round
 
 WORKER = "here"
 
+pytestmark = pytest.mark.usefixtures("few_questions")
+
 
 @pytest.fixture
 def base(tiny_base: BaseModel) -> Path:
@@ -167,8 +169,8 @@ def test_votes_become_a_version_with_its_lineage(
         6,
         0,
     )
-    assert (version.metrics["messages"], version.metrics["real_messages"]) == (30, 6)
-    assert "answers to 24 messages of our own and 6 of members" in json.dumps(ended.gate)
+    assert (version.metrics["messages"], version.metrics["real_messages"]) == (11, 6)
+    assert "answers to 5 messages of our own and 6 of members" in json.dumps(ended.gate)
     assert AdapterStore(settings.data.directory / "adapters").path(version.digest).is_dir()
     assert published_folders(settings) == [version.digest]
     manifest = manifest_of(database, ended)
