@@ -30,7 +30,8 @@ from storage.conversations.replies import FinishedReply, NewReply, add_message, 
 from storage.database.columns import UtcDateTime, utc_now
 from storage.database.database import Database, open_database
 from storage.database.enums import Basis, GateVerdict, Origin, Outcome
-from storage.database.tables import Base
+from storage.database.migrate import PSEUDONYM_KEY_BYTES
+from storage.database.tables import Base, PseudonymKeyRow
 from storage.members import note_members
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import give_consent
@@ -89,6 +90,8 @@ class Profile:
 
 
 SHARED = {"vote_share": 0.15, "regenerate_share": 0.1, "suggest_share": 0.01, "noise": 0.1}
+SECONDS_END = 1 + len("2026-01-01 00:00:00")
+"""Where the microseconds of a moment begin in SQLite's text of it."""
 PROFILES: dict[str, dict[str, Any]] = {
     "small": {"members": 10, "answers_per_week": 267, "like_share": 0.85, "opt_in_share": 0.0, "arena_per_week": 0.0},
     "medium": {"members": 40, "answers_per_week": 1_000, "like_share": 0.85, "opt_in_share": 0.2, "arena_per_week": 1},
@@ -242,6 +245,7 @@ class _Server:
     def _settle(self) -> None:
         joined = utc_now() - timedelta(days=365)
         with self._database.transaction() as session:
+            session.get_one(PseudonymKeyRow, 1).key = self._random.randbytes(PSEUDONYM_KEY_BYTES)
             everybody = range(FIRST_MEMBER, FIRST_MEMBER + self._profile.members)
             note_members(session, GUILD, dict.fromkeys(everybody, joined))
             for member in self._opted_in:
@@ -441,12 +445,15 @@ def _finished(answer: str) -> FinishedReply:
 
 
 def _grow_older(session: Session) -> None:
-    """Make every row a week older."""
+    """Make every row a week older, to the microsecond: what happened first stays first."""
     for table in Base.metadata.sorted_tables:
         moments = [column for column in table.columns if isinstance(column.type, UtcDateTime)]
         if moments:
             earlier = f"-{WEEK.days} days"
-            older = {moment: func.strftime("%Y-%m-%d %H:%M:%f000", moment, earlier) for moment in moments}
+            older = {
+                moment: func.strftime("%Y-%m-%d %H:%M:%S", moment, earlier).concat(func.substr(moment, SECONDS_END))
+                for moment in moments
+            }
             session.execute(update(table).values(older))
 
 

@@ -116,7 +116,7 @@ class StandIn:
 
     def _with_fresh(self, survey: Survey, version: Version | None) -> Survey:
         """Return the survey with the version's answers to the prompts of the bank."""
-        pairs, chance = self._settings.pairs, random.Random(id_of(version))
+        pairs, chance = self._settings.pairs, random.Random(id_of(version) or 0)
         fresh = tuple(
             RatedReply(
                 10**6 + number, f"bank {number // pairs.ranked_answers}", self.draw(version, chance), is_sample=True
