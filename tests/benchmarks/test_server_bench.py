@@ -58,7 +58,7 @@ def test_the_summary_counts_servers_that_never_got_a_version_as_one_week_too_man
 
 
 def test_equal_seeds_give_equal_lives() -> None:
-    lives = [live(profile_of("small", "warm"), weeks=1, seed=3) for _ in range(2)]
+    lives = [live(VILLAGE, weeks=2, seed=3) for _ in range(2)]
     assert lives[0] == lives[1]
 
 
