@@ -33,6 +33,10 @@ from trainer.evaluation.sampling import render
 from trainer.progress import Phase, ReportProgress, RoundProgress
 
 TRAINING = TrainingSettings(dtype="float32")
+MESSAGES, CASES = 5, 16
+"""The few questions of our own that are asked here."""
+
+pytestmark = pytest.mark.usefixtures("few_questions")
 
 
 def teach(model, tokenizer, answer: str, *, steps: int, learning_rate: float) -> None:
@@ -199,8 +203,8 @@ def test_findings_about_the_base_are_kept_for_later_rounds(base, adapter, tmp_pa
     first = judged(base, adapter, tmp_path)
     (file,) = findings(tmp_path)
     kept = json.loads(file.read_text())
-    assert sum(kept["answers"]["tokens"]) / 24 == first.answer_tokens_base
-    file.write_text(json.dumps(kept | {"answers": kept["answers"] | {"tokens": [11] * 24}}))
+    assert sum(kept["answers"]["tokens"]) / MESSAGES == first.answer_tokens_base
+    file.write_text(json.dumps(kept | {"answers": kept["answers"] | {"tokens": [11] * MESSAGES}}))
     assert judged(base, adapter, tmp_path).answer_tokens_base == 11
     assert findings(tmp_path) == [file]
 
@@ -233,7 +237,11 @@ def test_progress_counts_the_answers_and_names_the_base_only_if_it_is_asked(base
         Phase.BASE_COHERENCE,
     ]
     assert list(dict.fromkeys(each.phase for each in again)) == of_version
-    for phase, steps in ((Phase.ANSWERING, 24 + 80), (Phase.COHERENCE, 24), (Phase.DIVERGENCE, 24)):
+    for phase, steps in (
+        (Phase.ANSWERING, MESSAGES + CASES),
+        (Phase.COHERENCE, MESSAGES),
+        (Phase.DIVERGENCE, MESSAGES),
+    ):
         counted = [each for each in first if each.phase is phase]
         assert {each.steps for each in counted} == {steps}
         assert [each.step for each in counted] == sorted({each.step for each in counted})
@@ -248,12 +256,12 @@ def members(base: BaseModel, *messages: str) -> list[ServedMessage]:
 def test_members_messages_are_answered_too_and_never_kept(base, adapter, tmp_path):
     ours = judged(base, adapter, tmp_path)
     both = judged(base, adapter, tmp_path, real=members(base, "What do you think of the ferry?", "Soup again?"))
-    assert (ours.messages, ours.real_messages) == (24, 0)
-    assert (both.messages, both.real_messages) == (26, 2)
+    assert (ours.messages, ours.real_messages) == (MESSAGES, 0)
+    assert (both.messages, both.real_messages) == (MESSAGES + 2, 2)
     assert both.coherence_ratio != ours.coherence_ratio
     assert (both.divergence, both.suites) == (ours.divergence, ours.suites)
     (file,) = findings(tmp_path)
-    assert len(json.loads(file.read_text())["answers"]["whole"]) == 24
+    assert len(json.loads(file.read_text())["answers"]["whole"]) == MESSAGES
 
 
 def test_progress_says_when_members_messages_are_answered(base, adapter, tmp_path):
