@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import NullPool, create_engine, delete, text, update
+import psycopg
+from sqlalchemy import create_engine, text
 
 from storage.backups.copy import INITIALLY_FILLED
 from storage.database.tables import Base, ReplyIdRow
@@ -20,7 +21,6 @@ END_OTHER_CONNECTIONS = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
     "WHERE datname = current_database() AND pid <> pg_backend_pid()"
 )
-RESTART_IDS = "SELECT setval(oid::regclass, 1, false) FROM pg_class WHERE relkind = 'S'"
 
 
 class PostgresServer:
@@ -74,17 +74,29 @@ class PostgresServer:
         self._admin.dispose()
 
 
-def delete_rows(address: str) -> None:
-    """Bring a database back to what it was after its migration: no rows, and ids that begin at 1."""
-    engine = create_engine(address, poolclass=NullPool)
-    with engine.begin() as connection:
-        connection.execute(text(END_OTHER_CONNECTIONS))
-        connection.execute(text("SET LOCAL session_replication_role = replica"))  # foreign keys are not checked
-        for table in Base.metadata.tables.values():
-            if table not in INITIALLY_FILLED:
-                connection.execute(delete(table))
-        connection.execute(update(ReplyIdRow).values(highest=0))
-        connection.execute(text(RESTART_IDS))
+class EmptiedDatabase:
+    """A migrated database that many tests use, one after another."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        tables = (table.name for table in Base.metadata.tables.values() if table not in INITIALLY_FILLED)
+        self._script = f"""
+            {END_OTHER_CONNECTIONS};
+            BEGIN;
+            SET LOCAL session_replication_role = replica; -- foreign keys are not checked
+            {" ".join(f"DELETE FROM {table};" for table in tables)}
+            UPDATE {ReplyIdRow.__tablename__} SET highest = 0;
+            SELECT setval(oid::regclass, 1, false) FROM pg_class WHERE relkind = 'S';
+            COMMIT;
+        """
+        self._connection = psycopg.connect(address.replace("+psycopg", ""), autocommit=True)
+
+    def empty(self) -> None:
+        """Bring it back to what it was after its migration: no rows, and ids that begin at 1."""
+        self._connection.execute(self._script)
+
+    def close(self) -> None:
+        self._connection.close()
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from storage.database.database import Database, open_database
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.personalities.personalities import ensure_personality
 from storage.settings.sections import DatabaseSettings, Settings
-from tests.postgres import PostgresServer, delete_rows, running_postgres
+from tests.postgres import EmptiedDatabase, PostgresServer, running_postgres
 from tests.tiny_model import build_tiny_base
 
 TEMPLATE = "migrated"
@@ -57,16 +57,18 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
-def shared_url(postgres: PostgresServer) -> str:
-    """The address of one migrated database for many tests: to create and drop one for each takes longer."""
-    return postgres.create("shared", TEMPLATE)
+def emptied_database(postgres: PostgresServer) -> Iterator[EmptiedDatabase]:
+    """One migrated database for many tests: to create and drop one for each takes longer."""
+    database = EmptiedDatabase(postgres.create("emptied", TEMPLATE))
+    yield database
+    database.close()
 
 
 @pytest.fixture
-def emptied_url(shared_url: str) -> Iterator[str]:
+def emptied_url(emptied_database: EmptiedDatabase) -> Iterator[str]:
     """The address of a migrated PostgreSQL database without rows; a test that uses it must not change the schema."""
-    yield shared_url
-    delete_rows(shared_url)
+    yield emptied_database.address
+    emptied_database.empty()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
