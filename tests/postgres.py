@@ -89,11 +89,18 @@ class EmptiedDatabase:
             SELECT setval(oid::regclass, 1, false) FROM pg_class WHERE relkind = 'S';
             COMMIT;
         """
-        self._connection = psycopg.connect(address.replace("+psycopg", ""), autocommit=True)
+        self._connection = self._connect()
+
+    def _connect(self) -> psycopg.Connection:
+        return psycopg.connect(self.address.replace("+psycopg", ""), autocommit=True)
 
     def empty(self) -> None:
         """Bring it back to what it was after its migration: no rows, and ids that begin at 1."""
-        self._connection.execute(self._script)
+        try:
+            self._connection.execute(self._script)
+        except psycopg.OperationalError:  # a test has restarted the server
+            self._connection = self._connect()
+            self._connection.execute(self._script)
 
     def close(self) -> None:
         self._connection.close()
