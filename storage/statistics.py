@@ -59,7 +59,7 @@ def could_decide(bets: Sequence[float], more: float) -> bool:
 
 
 def _e_value_after(bets: Sequence[float], more: float, share: float) -> float:
-    """Estimate the e-value after `more` additional bets of 1, if the share `share` of them is won."""
+    """Estimate the e-value after `more` further bets of 1, of which the fraction `share` is won."""
     growth = [share * log(1 + fraction) + (1 - share) * log(1 - fraction) for fraction in FRACTIONS]
     return _mean([now + more * each for now, each in zip(_log_capitals(bets), growth, strict=True)])
 

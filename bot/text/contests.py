@@ -24,7 +24,7 @@ LEFT_OUT = {
     LeftOut.OTHER_STRENGTH: "where the strength is not 1",
 }
 MANY_CHOICES = 500
-"""Estimates of this many choices or more are not shown: they would tell an admin nothing."""
+"""From this many choices on, no estimate is shown: it would not help an admin."""
 CANARY_ENDS = {
     CanaryStatus.PROMOTED: "won",
     CanaryStatus.ROLLED_BACK: "was rolled back",

@@ -155,7 +155,7 @@ class LearnedTaste:
 
 
 def _style_begun(drafts: Sequence[tuple[str, bool]]) -> Floats:
-    """Return the scaled measures of the drafts, (N, D), with the length that is expected of those that go on."""
+    """Return the scaled measures of the drafts, (N, D). An unfinished draft gets its expected length."""
     numbers = np.array([measure_style(text) for text, _ in drafts]).reshape(-1, len(MEASURES))
     for row, (text, is_whole) in zip(numbers, drafts, strict=True):
         if not is_whole:
@@ -165,7 +165,7 @@ def _style_begun(drafts: Sequence[tuple[str, bool]]) -> Floats:
 
 
 def _likely_bands(words: int) -> list[float]:
-    """Return for each band of length the probability that an unfinished answer of `words` words ends in it."""
+    """Return, for each length band, the probability that an unfinished answer of `words` words will end in it."""
 
     def longer_than(length: int) -> float:
         return math.exp(-max(0, length - words) / REST_WORDS)

@@ -23,7 +23,7 @@ def test_a_small_server_gets_a_version_that_people_prefer_within_weeks() -> None
 
 
 def test_votes_without_a_taste_promote_nothing_in_any_of_many_rounds() -> None:
-    life = live(profile_of("small", "random"), weeks=2, seed=2)
+    life = live(profile_of("small", "random"), weeks=3, seed=2)
     assert (life.ready_week, life.promotions) == (None, 0)
 
 

@@ -32,7 +32,7 @@ class ChosenPairs:
     prompts: dict[str, str]
     """Rendered, by digest; also of pairs that a text ruled out."""
     feedback: dict[str, RoundFeedback]
-    """The feedback on each prompt; only the texts that were read are filled in."""
+    """The feedback on each prompt. Texts that were not read are empty."""
     too_long: int
     """Pairs that did not fit."""
 

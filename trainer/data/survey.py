@@ -48,7 +48,7 @@ class Survey:
 def survey_votes(
     session: Session, settings: Settings, base: BaseModel, personality_id: int, prompts: Sequence[AskedPrompt] = ()
 ) -> Survey:
-    """Read the feedback that counts now, without texts, and the answers to `prompts` for the taste to rank."""
+    """Read the feedback that counts now, without its texts, and the answers to `prompts`, which the taste will rank."""
     votes = read_weighted_votes(session, personality_id, settings.votes)
     where = (personality_id, settings.privacy, base.revision)
     evidence = read_taste_evidence(session, personality_id, settings)

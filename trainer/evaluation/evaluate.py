@@ -154,7 +154,7 @@ def evaluate(
 def _about_base(
     base: BaseModel, models: EvaluationModels, settings: Settings, graphs: Path | None, device: str
 ) -> dict[str, Any]:
-    """Return all that findings about the base depend on, except the questions."""
+    """Return everything that the base's findings depend on, except the questions."""
     training = settings.training
     return {
         "base": base.revision,

@@ -1,4 +1,4 @@
-"""Lowers the strength of a version whose style goes beyond that of the answers people liked."""
+"""Lowers a version's strength if its style goes further than the answers that people liked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ENOUGH_LIKED = 20
 MOST_SHOWN = 3
 """Measures that are kept of a comparison, the farthest first."""
 MILDER = (0.75, 0.5, 0.25)
-"""Fractions of the chosen strength to try, in this order, until the version no longer overshoots."""
+"""Fractions of the chosen strength, tried in this order until the version no longer overshoots."""
 
 
 @dataclass(frozen=True)

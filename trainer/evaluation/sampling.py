@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 BATCH_PROMPTS = 64
 """The maximum number of prompts in a batch."""
 BATCH_TOKENS = 32_768
-"""The maximum number of tokens in a batch, answers and padding included: 4 GiB of keys and values for an 8B model."""
+"""The most tokens in a batch, including answers and padding: 4 GiB of keys and values for an 8B model."""
 GRAPH_PROMPTS = 32
 """Prompts that a graph answers at once."""
 CANDIDATES = 256
