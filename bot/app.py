@@ -29,7 +29,7 @@ from storage.models.bundled import BundledEncoder, Encoder
 from storage.models.withdrawal import remove_withdrawn
 from storage.personalities.personalities import ensure_personality, load_cards
 from storage.privacy.consent import describe_bases
-from storage.runtime.log_setup import new_request_id, working_on
+from storage.runtime.requests import new_request_id, working_on
 from storage.settings.sections import Settings
 from storage.wording import count
 

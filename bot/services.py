@@ -26,8 +26,8 @@ from bot.privacy.recent_deletions import Deletions
 from bot.releases.resolver import ReleaseResolver
 from bot.releases.watcher import ReleaseWatcher
 from bot.vote_queue import PickQueue, StoredVote, VoteQueue
-from storage.adapters import open_store
 from storage.adapters.folder_store import AdapterStore
+from storage.adapters.stores import open_store
 from storage.database.database import Database
 from storage.database.enums import Basis
 from storage.models.base_model import BaseModel

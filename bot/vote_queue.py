@@ -19,7 +19,7 @@ from storage.conversations.replies import find_reply_ids, origins_of
 from storage.database.database import Database
 from storage.members import note_members
 from storage.personalities.personalities import lock_personalities
-from storage.runtime.log_setup import working_on
+from storage.runtime.requests import working_on
 from storage.votes.arenas import PickGesture, pick
 from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, current_thumbs, thumb
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reactune.shared import AsJson, Config, Personality, progress, read_settings, show, with_cards
-from storage.adapters import open_store
+from storage.adapters.stores import open_store
 from storage.models.base_model import BaseModel
 from storage.personalities.personalities import DEFAULT_PERSONALITY, personality_named
 from storage.releases.versions import read_alias

@@ -20,7 +20,7 @@ from reactune.shared import (
     show,
     show_plain,
 )
-from storage.adapters import open_store
+from storage.adapters.stores import open_store
 from storage.errors import SettingsError
 from storage.models.adapter_checks import require_base
 from storage.personalities.personalities import DEFAULT_PERSONALITY

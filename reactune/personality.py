@@ -21,7 +21,7 @@ from reactune.shared import (
     show_plain,
     with_cards,
 )
-from storage.adapters import open_store
+from storage.adapters.stores import open_store
 from storage.database.database import open_database
 from storage.errors import SettingsError
 from storage.personalities.personalities import list_personalities, personality_named

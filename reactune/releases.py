@@ -20,7 +20,7 @@ from reactune.shared import (
     read_settings,
     show,
 )
-from storage.adapters import open_store
+from storage.adapters.stores import open_store
 from storage.database.database import open_database
 from storage.operations.audit import audited, record_action
 from storage.personalities.personalities import DEFAULT_PERSONALITY

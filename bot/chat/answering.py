@@ -19,7 +19,7 @@ from bot.text.rounds import sentence
 from storage.conversations.replies import FINISHED_WHOLE, FinishedReply
 from storage.database.enums import Outcome
 from storage.personalities.cards import tuned
-from storage.runtime.log_setup import ensure_request
+from storage.runtime.requests import ensure_request
 from storage.settings.sections import GenerationSettings
 
 log = logging.getLogger(__name__)

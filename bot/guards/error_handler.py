@@ -19,7 +19,7 @@ from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.engine import explain, is_away
 from storage.database.enums import AuditOutcome
 from storage.errors import StorageError
-from storage.runtime.log_setup import ensure_request
+from storage.runtime.requests import ensure_request
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from bot.guards.audit import is_for_admins
 from bot.guards.error_handler import answer_privately, member_message, report_error
 from bot.guards.rate_limit import RateLimited
 from bot.services import Services, services_of
-from storage.runtime.log_setup import begin_request
+from storage.runtime.requests import begin_request
 
 
 async def check_access(interaction: discord.Interaction) -> bool:

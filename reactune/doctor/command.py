@@ -32,7 +32,7 @@ def run_checks(settings: Settings) -> list[Finding]:
 def _checks(settings: Settings) -> Iterator[Check]:
     # Imported here, because they import the bot and the trainer, and every command imports this module.
     from reactune.doctor import database, machine, models, servers
-    from storage.adapters import open_store
+    from storage.adapters.stores import open_store
     from storage.conversations.prompt_bank import read_bank
     from storage.models.bundled import encoder_name
     from storage.privacy.consent import describe_bases

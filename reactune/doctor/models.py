@@ -9,8 +9,8 @@ from bot.operations.alerts import FALLBACK
 from reactune.doctor.findings import Problem
 from reactune.doctor.servers import examine_servers
 from reactune.shared import notes, reading
-from storage.adapters import open_store
 from storage.adapters.folder_store import AdapterRef
+from storage.adapters.stores import open_store
 from storage.database.database import open_database
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import HUB_ID, BaseModel, resolve_base_model, window_of

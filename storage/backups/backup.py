@@ -16,8 +16,8 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from storage.adapters import open_store
 from storage.adapters.folder_store import AdapterStore
+from storage.adapters.stores import open_store
 from storage.backups.archive import unpack_archive, write_archive
 from storage.backups.copy import Say, copy_rows, has_rows, tables
 from storage.database.columns import utc_now

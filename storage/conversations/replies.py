@@ -24,7 +24,7 @@ from storage.database.tables import (
     ReplySourceRow,
     ReplySpeakerRow,
 )
-from storage.runtime.log_setup import current_request
+from storage.runtime.requests import current_request
 from storage.runtime.shards import ALL, Shards
 from storage.taste.measures import REVISION, measure_style, pack_numbers
 from storage.wording import message_link

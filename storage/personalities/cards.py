@@ -49,7 +49,7 @@ Turn = Annotated[Text, Field(max_length=MAX_TURN_CHARS), AfterValidator(_spoken)
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class CardSampling(_Part):

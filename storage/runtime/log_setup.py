@@ -1,14 +1,12 @@
-"""Logs, and the request ids in them: each message, reaction or command gets one, shared by all work that it causes."""
+"""Logs: what is written, where to, and how each line looks."""
 
 from __future__ import annotations
 
 import logging
 import os
-import secrets
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -16,49 +14,15 @@ from pythonjsonlogger.json import JsonFormatter
 
 from storage.errors import SettingsError
 from storage.runtime.redaction import Redactor, hide_in_logs, secrets_of
+from storage.runtime.requests import note_request
 from storage.settings.sections import LogSettings, Settings
 
-REQUEST_ID_BYTES = 5
-"""A trillion ids: short enough to read out, and practically unique for a year of a million answers a day."""
-
-_current: ContextVar[str | None] = ContextVar("request_id", default=None)
 HUMAN = "%(asctime)s %(levelname)s %(name)s: %(message)s%(request_note)s"
 FIELDS = ("levelname", "name", "message", "request_id")
 NAMES = {"levelname": "level", "name": "logger", "exc_info": "exception", "stack_info": "stack"}
 FILE = "file"
 CHATTY = ("alembic", "apscheduler", "discord", "filelock", "sentence_transformers")
 """Libraries that log warnings only; discord.py's debug lines would hold what members write."""
-
-
-def current_request() -> str | None:
-    """Return the request id of this task or thread, or None."""
-    return _current.get()
-
-
-def begin_request() -> str:
-    """Start a new request for the rest of the task, and return its id."""
-    request_id = new_request_id()
-    _current.set(request_id)
-    return request_id
-
-
-def ensure_request() -> str:
-    """Return the current request id, or start a new request if there is none."""
-    return _current.get() or begin_request()
-
-
-@contextmanager
-def working_on(request_id: str | None) -> Iterator[None]:
-    """Set the current request, or none; new tasks and threads of asyncio.to_thread inherit it."""
-    token = _current.set(request_id)
-    try:
-        yield
-    finally:
-        _current.reset(token)
-
-
-def new_request_id() -> str:
-    return secrets.token_hex(REQUEST_ID_BYTES)
 
 
 def set_up_logs(settings: Settings, process: str, *, least: int = logging.NOTSET) -> None:
@@ -152,11 +116,3 @@ def _formatter(settings: LogSettings, process: str) -> logging.Formatter:
         timestamp="time",
         json_ensure_ascii=False,
     )
-
-
-def note_request(record: logging.LogRecord) -> bool:
-    """Add the current request to a record that has none."""
-    request_id = getattr(record, "request_id", None) or current_request()
-    record.request_id = request_id
-    record.request_note = f" [{request_id}]" if request_id else ""
-    return True

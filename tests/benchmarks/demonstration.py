@@ -16,8 +16,8 @@ from typing import Any
 
 from rich.console import Console
 
-from storage.adapters import open_store
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef
+from storage.adapters.stores import open_store
 from storage.database.enums import TrainingSource
 from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
 from storage.models.hardware import serving_format

@@ -111,23 +111,27 @@ def evaluate(
         def sampler_of(version: AdapterRef | None) -> AnswerSampler:
             return GraphSampler(settings.model, training.threads, base, version, graphs) if graphs else sampler
 
-        as_version = sampler_of(adapter), contextlib.nullcontext
-        found, begun = evaluator.measure(*as_version, answering=Phase.ANSWERING, judging=Phase.COHERENCE)
+        version, as_version = sampler_of(adapter), contextlib.nullcontext
+        found, begun = evaluator.measure(version, as_version, answering=Phase.ANSWERING, judging=Phase.COHERENCE)
         asked = context.messages if begun else ()
         answers = found.answers + evaluator.ask(
-            *as_version, asked, answering=Phase.ANSWERING_MEMBERS, judging=Phase.COHERENCE
+            version, as_version, asked, answering=Phase.ANSWERING_MEMBERS, judging=Phase.COHERENCE
         )
+        del version  # its graph would stay in memory beside the base's
         passages = [ScoredPassage([*answer.prompt_ids], [*answer.answer_ids]) for answer in begun]
         divergence = mean_divergence(sampler.model, passages, begin_phase(report, Phase.DIVERGENCE, len(passages)))
-        as_base = sampler_of(None), sampler.model.disable_adapter
+        as_base = sampler.model.disable_adapter
         original = load_or_compute(
             directory / "base" / "findings",
             _about_base(base, models, settings, graphs, sampler.model.device.type) | evaluator.questions,
             [len(suite.cases) for suite in models.suites],
-            lambda: evaluator.measure(*as_base, answering=Phase.BASE_ANSWERING, judging=Phase.BASE_COHERENCE)[0],
+            lambda: evaluator.measure(
+                sampler_of(None), as_base, answering=Phase.BASE_ANSWERING, judging=Phase.BASE_COHERENCE
+            )[0],
         )
+        # By another sampler, so that its answers are the same whether the findings were cached or not.
         answers_base = original.answers + evaluator.ask(
-            *as_base, asked, answering=Phase.BASE_ANSWERING_MEMBERS, judging=Phase.BASE_COHERENCE
+            sampler_of(None), as_base, asked, answering=Phase.BASE_ANSWERING_MEMBERS, judging=Phase.BASE_COHERENCE
         )
     return Evaluation(
         divergence=divergence,

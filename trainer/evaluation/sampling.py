@@ -178,7 +178,7 @@ def split_by_memory(lengths: Sequence[int], answer_tokens: int) -> list[list[int
 
 
 class GraphSampler:
-    """A version that answers rendered prompts by its graph, which is in memory only while it answers."""
+    """A version that answers rendered prompts by its graph, which is in memory from the first answer on."""
 
     def __init__(
         self, model: ModelSettings, threads: int, base: BaseModel, adapter: AdapterRef | None, graphs: Path
@@ -191,6 +191,9 @@ class GraphSampler:
         self._graphs = graphs
         self._tokenizer = load_tokenizer(base)
         self._end_ids = end_ids(base.path, self._tokenizer)
+        self._pipeline: Any = None
+        self._longest = 0
+        """The most tokens of a prompt and its answer for which the pipeline's cache has room."""
 
     def answer(
         self, prompts: Sequence[str], generation: GenerationSettings, seed: int, advance: Advance = keep_quiet
@@ -198,7 +201,7 @@ class GraphSampler:
         if not prompts:
             return []
         asked = [self._tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
-        pipeline = load_pipeline(self._options(max(map(len, asked)) + generation.max_new_tokens))
+        pipeline = self._load(max(map(len, asked)) + generation.max_new_tokens)
         running = {
             place: pipeline.add_request(place, _tensor(ids), self._config(generation, seed + place))
             for place, ids in enumerate(asked)
@@ -214,6 +217,13 @@ class GraphSampler:
         return [
             _sample_of(ids, answer, self._end_ids, self._tokenizer) for ids, answer in zip(asked, answers, strict=True)
         ]
+
+    def _load(self, tokens: int) -> Any:
+        """Return the pipeline; it is loaded anew if a prompt and its answer, of so many tokens, need more room."""
+        if tokens > self._longest:
+            self._pipeline = None  # two need not fit into memory
+            self._pipeline, self._longest = load_pipeline(self._options(tokens)), tokens
+        return self._pipeline
 
     def _config(self, generation: GenerationSettings, seed: int) -> Any:
         return generation_config(

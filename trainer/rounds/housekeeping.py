@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from storage.adapters import open_store
+from storage.adapters.stores import open_store
 from storage.database.database import Database
 from storage.errors import StorageError
 from storage.models.withdrawal import remove_withdrawn, withdraw_adapters

@@ -8,8 +8,8 @@ from functools import partial
 from math import isfinite
 from typing import Any
 
-from storage.adapters import open_store
 from storage.adapters.folder_store import AdapterRef, AdapterStore
+from storage.adapters.stores import open_store
 from storage.database.database import Database
 from storage.database.enums import TrainingSource
 from storage.models.base_model import BaseModel, resolve_base_model

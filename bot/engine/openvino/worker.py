@@ -23,12 +23,12 @@ import openvino as ov
 from openvino_genai import GenerationFinishReason
 
 from bot.engine import Finish
-from bot.engine.queue import TextStream
+from bot.engine.text_stream import TextStream
 from storage.errors import StorageError
 from storage.models.hardware import broken_library
 from storage.models.openvino.graph import AdapterMisfit
 from storage.models.openvino.pipeline import PipelineOptions, generation_config, load_pipeline, load_plain_tokenizer
-from storage.runtime.log_setup import current_request, working_on
+from storage.runtime.requests import current_request, working_on
 
 log = logging.getLogger(__name__)
 

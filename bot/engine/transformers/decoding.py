@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 
 from bot.engine import Finish, GenerationRequest, Sampling
-from bot.engine.queue import TextStream
+from bot.engine.text_stream import TextStream
 
 CANDIDATES = (64, 1024)
 """How many of the most likely tokens to search for the nucleus, in turn: sorting the vocabulary takes milliseconds."""

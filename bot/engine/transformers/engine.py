@@ -21,7 +21,7 @@ from bot.engine.rendering import Renderer, load_renderer
 from bot.errors import EngineClosed, EngineStopped
 from storage.adapters.folder_store import AdapterRef
 from storage.models.hardware import MODEL_LIBRARIES, broken_library
-from storage.runtime.log_setup import working_on
+from storage.runtime.requests import working_on
 from storage.settings.sections import GenerationSettings, ModelSettings
 
 if TYPE_CHECKING:

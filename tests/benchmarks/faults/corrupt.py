@@ -28,8 +28,8 @@ from sqlalchemy.exc import DatabaseError as DamagedDatabase
 from bot.engine.transformers.engine import LocalEngine
 from bot.errors import BotError
 from bot.knowledge.extraction import extract
-from storage.adapters import open_store
 from storage.adapters.folder_store import AdapterStore
+from storage.adapters.stores import open_store
 from storage.backups.backup import make_backup, restore_backup
 from storage.conversations.prompt_bank import read_bank
 from storage.database.database import open_database

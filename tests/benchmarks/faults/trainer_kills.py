@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
-from storage.adapters import open_store
+from storage.adapters.stores import open_store
 from storage.database.database import Database, open_database
 from storage.database.enums import RoundStatus
 from storage.errors import StorageError

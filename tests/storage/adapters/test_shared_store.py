@@ -16,10 +16,10 @@ import pytest
 from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 
-from storage.adapters import open_store
 from storage.adapters.folder_store import CHECKSUMS_FILE, CONFIG_FILE, UNREGISTERED_PREFIX, WEIGHTS_FILE, AdapterStore
 from storage.adapters.object_store import AdapterObjects
 from storage.adapters.shared_store import IN_USE_S, SharedAdapterStore
+from storage.adapters.stores import open_store
 from storage.errors import AdapterError, SettingsError, StoreUnreachable
 from storage.settings.loading import load_settings
 from storage.settings.sections import DataSettings, Settings

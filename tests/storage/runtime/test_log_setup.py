@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from storage.errors import SettingsError
-from storage.runtime.log_setup import log_fatal_error, log_file, set_up_logs, working_on
+from storage.runtime.log_setup import log_fatal_error, log_file, set_up_logs
+from storage.runtime.requests import working_on
 from storage.settings.sections import LogSettings, Settings
 
 log = logging.getLogger("reactune.test")

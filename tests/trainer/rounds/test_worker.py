@@ -88,7 +88,7 @@ def wait_for(condition: Callable[[], object]) -> None:
     give_up_at = time.monotonic() + HANG_S
     while not condition():
         assert time.monotonic() < give_up_at, "it did not happen in time"
-        time.sleep(0.005)
+        time.sleep(0.05)
 
 
 @contextmanager
@@ -175,7 +175,7 @@ def test_a_trainer_killed_in_any_phase_is_made_up_for_by_the_next(database: Data
         assert look(database, round_id).status is RoundStatus.RUNNING
         killed.append(round_id)
     assert leftovers(settings)
-    with trainer_process(settings):
+    with trainer_thread(settings):
         wait_for(all_interrupted(database, killed))
         last = request(database)
         wait_for(ended(database, last))

@@ -1,0 +1,20 @@
+"""Opens the store of adapters that the settings name."""
+
+from __future__ import annotations
+
+from storage.adapters.folder_store import AdapterStore
+from storage.settings.sections import Settings
+
+
+def open_store(settings: Settings) -> AdapterStore:
+    """Return the store in the data folder, or the shared one of `data.adapters` with its cache there.
+
+    Raises SettingsError if no installed package supports the address.
+    """
+    folder = settings.data.directory / "adapters"
+    if not settings.data.adapters:
+        return AdapterStore(folder)
+    from storage.adapters.object_store import AdapterObjects  # fsspec takes a moment to import
+    from storage.adapters.shared_store import SharedAdapterStore
+
+    return SharedAdapterStore(folder, AdapterObjects(settings.data.adapters), settings.data.adapter_cache_bytes)
