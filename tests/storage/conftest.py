@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -72,15 +72,26 @@ def emptied_url(emptied_database: EmptiedDatabase) -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The address of a database without tables, on both kinds of server."""
+def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], str]]:
+    """Returns addresses of databases without tables, on both kinds of server."""
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'reactune.db'}"
+        yield lambda: f"sqlite:///{tmp_path / f'empty_{next(NUMBERS)}.db'}"
         return
     server: PostgresServer = request.getfixturevalue("postgres")
-    name = f"empty_{next(NUMBERS)}"
-    yield server.create(name)
-    server.drop(name)
+    created: list[str] = []
+
+    def create() -> str:
+        created.append(f"empty_{next(NUMBERS)}")
+        return server.create(created[-1])
+
+    yield create
+    for name in created:
+        server.drop(name)
+
+
+@pytest.fixture
+def empty_url(new_url: Callable[[], str]) -> str:
+    return new_url()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,14 +27,16 @@ from tests.postgres import PostgresServer
 from tests.storage.conftest import TEMPLATE, settings_for
 
 NOBODY = 65534
+RACES = 3
+"""A race shows itself only sometimes."""
 OPENER = """
 import sys
 from storage.database.database import open_database
 from storage.settings.sections import DatabaseSettings, Settings
-settings = Settings(database=DatabaseSettings(url=sys.argv[1]))
-print("ready", flush=True)
-sys.stdin.readline()
-open_database(settings).close()
+for url in sys.argv[1:]:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    open_database(Settings(database=DatabaseSettings(url=url))).close()
 """
 
 
@@ -89,11 +91,11 @@ def test_a_second_opening_changes_nothing(file: Path) -> None:
     assert file.read_bytes() == before
 
 
-@pytest.mark.parametrize("attempt", range(3))  # a race shows itself only sometimes
-def test_processes_that_open_a_new_database_together_all_succeed(empty_url: str, attempt: int) -> None:
+def test_processes_that_open_a_new_database_together_all_succeed(new_url: Callable[[], str]) -> None:
+    urls = [new_url() for _ in range(RACES)]
     openers = [
         subprocess.Popen(
-            [sys.executable, "-c", OPENER, empty_url],
+            [sys.executable, "-c", OPENER, *urls],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -101,15 +103,15 @@ def test_processes_that_open_a_new_database_together_all_succeed(empty_url: str,
         )
         for _ in range(2)
     ]
-    for opener in openers:
-        assert opener.stdout is not None
-        opener.stdout.readline()
-    for opener in openers:
-        assert opener.stdin is not None
-        opener.stdin.write("\n")
-        opener.stdin.flush()
-    errors = [opener.communicate()[1] for opener in openers]
-    assert errors == ["", ""]
+    for _ in urls:
+        for opener in openers:
+            assert opener.stdout is not None
+            opener.stdout.readline()
+        for opener in openers:
+            assert opener.stdin is not None
+            opener.stdin.write("\n")
+            opener.stdin.flush()
+    assert [opener.communicate()[1] for opener in openers] == ["", ""]
 
 
 # Transactions
