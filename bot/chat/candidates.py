@@ -15,6 +15,7 @@ from bot.chat.tastes import Tastes
 from bot.engine import Completion, Engine, Finish, Generation, GenerationFailed, GenerationRequest
 from bot.errors import EngineBusy
 from storage.conversations.candidates import CandidateChoice
+from storage.conversations.degenerate import is_degenerate
 from storage.taste.learning import LearnedTaste
 
 DECIDING_WORDS = 32
@@ -76,7 +77,8 @@ class CandidateGeneration:
             return
         drafts = await self._read_ahead()
         choose = self._choose if self._beside is None else partial(self._choose_beside, self._beside)
-        chosen = choose([draft for draft in drafts if self._is_usable(draft)] or drafts, self._taste)
+        usable = [draft for draft in drafts if self._is_usable(draft)] or drafts
+        chosen = choose([draft for draft in usable if not is_degenerate(draft.text)] or usable, self._taste)
         self._shown = chosen.place
         for draft in drafts:
             if draft is not chosen:

@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 
 from bot.demo.community import Taste, find_taste
 from storage.adapters.folder_store import AdapterStore
+from storage.conversations.degenerate import is_degenerate
 from storage.conversations.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
 from storage.database.database import Database, open_database
 from storage.database.enums import CHAMPION, Basis, GateVerdict, Outcome
@@ -39,7 +40,7 @@ from storage.training.rounds import Round, claim_round, renew_lease, request_rou
 from storage.votes.votes import Thumb, VoteEvent, append_events
 from tests.benchmarks.report import machine, versions
 from tests.seeding import read_voters
-from trainer.evaluation.measures import answer_losses, is_degenerate, losses_by_position, surprise_ratio
+from trainer.evaluation.measures import answer_losses, losses_by_position, surprise_ratio
 from trainer.evaluation.sampling import Sample, open_adapter, open_sampler, render
 from trainer.rounds.round import run_round
 

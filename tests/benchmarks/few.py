@@ -17,6 +17,7 @@ from sqlalchemy import select
 
 from bot.chat.candidates import DECIDING_WORDS
 from bot.demo.community import find_taste, read_community_answers
+from storage.conversations.degenerate import is_degenerate
 from storage.database.database import Database, open_database
 from storage.database.rows import count_rows
 from storage.database.tables import PersonalityRow
@@ -36,7 +37,7 @@ from tests.benchmarks.community import (
 )
 from tests.benchmarks.report import machine, versions
 from tests.seeding import add_reply
-from trainer.evaluation.measures import is_degenerate, losses_by_position, surprise_ratio
+from trainer.evaluation.measures import losses_by_position, surprise_ratio
 from trainer.evaluation.sampling import Sample
 
 CANDIDATES = 4

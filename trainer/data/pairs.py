@@ -12,12 +12,12 @@ from functools import cache, lru_cache
 from itertools import product
 from typing import Any
 
+from storage.conversations.degenerate import is_degenerate
 from storage.database.enums import NOBODY, PairSource
 from storage.members import Pseudonym
 from storage.taste.evidence import Preference
 from storage.training.evidence import RatedReply, Texts, WrittenCorrection
 from storage.votes.votes import Vote
-from trainer.evaluation.measures import is_degenerate
 from trainer.training.rows import PreferencePair
 
 CORRECTION_WEIGHT = 1.0

@@ -15,7 +15,8 @@ from storage.taste.learning import FEWEST
 
 CALM = "That sounds fine to me."
 LOUD = "Wow! That is great! So great!"
-LONG = "word " * DECIDING_WORDS * 3
+LONG = "".join(f"word{number} " for number in range(3 * DECIDING_WORDS))
+BROKEN = f"{CALM} {'la ' * 20}"
 
 
 @pytest.fixture
@@ -74,6 +75,15 @@ class TestChoice:
     async def test_an_empty_candidate_is_not_shown(self, place, engine):
         engine.answers = ["", LOUD, "", ""]
         assert (await place.ask("hi")).content.startswith(LOUD)
+
+    async def test_a_broken_candidate_is_not_shown_however_much_people_like_its_style(self, place, engine, rows):
+        engine.answers = [BROKEN, LOUD, BROKEN, BROKEN]
+        assert (await place.ask("hi")).content.startswith(LOUD)
+        assert {row.answer for row in rows(ReplyRow) if row.origin is Origin.SAMPLE} == {BROKEN.strip()}
+
+    async def test_if_all_are_broken_one_of_them_is_shown(self, place, engine):
+        engine.answers = [BROKEN] * 4
+        assert (await place.ask("hi")).content.startswith(CALM)
 
     async def test_a_candidate_that_ran_out_of_time_is_not_shown(self, place, engine, rows):
         engine.answers = [CALM, LOUD, LOUD, LOUD]

@@ -16,6 +16,7 @@ from trainer.evaluation.measures import (
     alike_share,
     answer_losses,
     batches,
+    degenerate_share,
     losses_by_position,
     mean_loss,
     retention_loss,
@@ -169,3 +170,7 @@ def test_retention_loss_is_the_mean_over_all_passages(model, tokenizer):
 def test_answers_that_repeat_each_other_are_counted(answers: list[str], share: float) -> None:
     """The last: all of the short one is in the long one, of which it is a small part."""
     assert alike_share(answers) == pytest.approx(share)
+
+
+def test_share_of_broken_answers():
+    assert degenerate_share(["Yes.", "", "...", "Good morning!"]) == 0.5

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.evaluation.measures import degenerate_share, is_degenerate
+from storage.conversations.degenerate import is_degenerate
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,3 @@ def test_every_text_gets_an_answer(text):
 def test_distinct_words_pass_and_their_loop_does_not(words):
     assert not is_degenerate(" ".join(words))
     assert is_degenerate(" ".join(words * 4))
-
-
-def test_share_of_broken_answers():
-    assert degenerate_share(["Yes.", "", "...", "Good morning!"]) == 0.5

@@ -1,0 +1,91 @@
+"""Tells broken answers: those that no member could like, whatever their taste."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+LOOP_TOKENS = 8
+"""Shortest stretch of words that counts as a loop: "ha ha ha" does not."""
+LOOP_REPEATS = 3
+LOOP_SHARE = 0.25
+STUTTER_CHARS = 30
+MIN_EMOJI_CHAIN = 8
+# Chinese, Japanese and Korean are written without spaces between words, so each character counts as one.
+WORDS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+")
+STUTTER = re.compile(r"(.{1,12}?)\1{4,}", re.DOTALL)
+EAST_ASIAN = frozenset({"CJK", "HIRAGANA", "KATAKANA", "HANGUL", "FULLWIDTH", "HALFWIDTH", "BOPOMOFO"})
+
+
+def is_degenerate(answer: str) -> bool:
+    """Return whether an answer has no words, or consists of loops, emoji chains or mixed-up characters.
+
+    Short answers and all scripts pass; members judge taste.
+    """
+    words = [word.lower() for word in WORDS.findall(answer)]
+    return (
+        not words
+        or _repeats_lines(answer)
+        or _loops(words)
+        or _stutters(answer)
+        or _chains_emoji(answer, len(words))
+        or _mixes_scripts(words)
+        or _is_undecodable(answer)
+    )
+
+
+def _repeats_lines(answer: str) -> bool:
+    lines = [line.strip() for line in answer.splitlines() if line.strip()]
+    most_common = max(Counter(lines).values(), default=0)
+    return most_common >= LOOP_REPEATS and most_common > len(lines) / 2
+
+
+def _loops(words: Sequence[str]) -> bool:
+    """A phrase of any length, repeated immediately, at least LOOP_REPEATS times in total."""
+    longest_period = len(words) // LOOP_REPEATS
+    enough = max(LOOP_TOKENS, LOOP_SHARE * len(words))
+    for period in range(1, longest_period + 1):
+        same = (word == later for word, later in zip(words, words[period:], strict=False))
+        stretch = _longest_run(same) + period
+        if stretch >= enough and stretch >= LOOP_REPEATS * period:
+            return True
+    return False
+
+
+def _longest_run(flags: Iterable[bool]) -> int:
+    longest = current = 0
+    for flag in flags:
+        current = current + 1 if flag else 0
+        longest = max(longest, current)
+    return longest
+
+
+def _stutters(answer: str) -> bool:
+    """Letters or signs repeated without a space through more than half of the answer."""
+    stuttered = sum(len(found[0]) for found in STUTTER.finditer(answer) if len(found[0]) >= STUTTER_CHARS)
+    return stuttered > len(answer) / 2
+
+
+def _chains_emoji(answer: str, words: int) -> bool:
+    emoji = sum(unicodedata.category(character) == "So" for character in answer)
+    return emoji >= MIN_EMOJI_CHAIN and emoji > words
+
+
+def _mixes_scripts(words: Sequence[str]) -> bool:
+    """More than a quarter of the words, and at least two, mix two alphabets."""
+    mixed = sum(
+        len({_script(character) for character in word if character.isalpha()} - EAST_ASIAN) > 1 for word in words
+    )
+    return mixed >= 2 and mixed > len(words) / 4
+
+
+def _script(letter: str) -> str:
+    return unicodedata.name(letter, "UNKNOWN").partition(" ")[0]
+
+
+def _is_undecodable(answer: str) -> bool:
+    """An answer cut inside a character may end with one replacement character; a broken one is full of them."""
+    broken = sum(character == "\ufffd" or unicodedata.category(character) in ("Co", "Cn") for character in answer)
+    return broken > 1 and broken > len(answer) / 20
