@@ -176,10 +176,11 @@ def _broken(answered: Answered) -> float:
 
 
 def _choice(samples: Sequence[Sample], taste: LearnedTaste) -> Sample:
-    """Return the candidate that the taste chooses as chat does: by their beginnings."""
+    """Return the candidate that the taste chooses as chat does: by their beginnings, and no broken one."""
     if not taste.may_act:
         return samples[0]
     words = [sample.text.split() for sample in samples]
     begun = [(" ".join(said[: DECIDING_WORDS + 1]), len(said) <= DECIDING_WORDS) for said in words]
     utilities = taste.score_begun(begun).tolist()
-    return samples[max(range(len(samples)), key=utilities.__getitem__)]
+    sound = [place for place, (text, _) in enumerate(begun) if not is_degenerate(text)]
+    return samples[max(sound or range(len(samples)), key=utilities.__getitem__)]
