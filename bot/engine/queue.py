@@ -1,4 +1,4 @@
-"""The queue that engines share, and their answers from request to end."""
+"""The queue that all engines share, and each answer from its request to its end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns the tokens of an answer into text while they come."""
+"""Turns an answer's tokens into text as they arrive."""
 
 from __future__ import annotations
 

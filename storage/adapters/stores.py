@@ -1,4 +1,4 @@
-"""Opens the store of adapters that the settings name."""
+"""Opens the adapter store that is configured."""
 
 from __future__ import annotations
 

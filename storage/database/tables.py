@@ -127,7 +127,7 @@ class VersionRow(Base):
     evidence: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """What people chose between it and the champion at the last look, and the reason if that decided."""
     decided_at: Mapped[datetime | None]
-    """When people's choices made it ready or dropped it."""
+    """When people's choices decided that it was ready, or dropped."""
     announced: Mapped[bool] = mapped_column(default=False)
     """Whether that was announced."""
     trained_on_deleted_data: Mapped[bool] = mapped_column(default=False)

@@ -15,7 +15,7 @@ _current: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 
 def current_request() -> str | None:
-    """Return the request id of this task or thread, or None."""
+    """Return the request id of this task or thread; None if it has none."""
     return _current.get()
 
 
@@ -27,7 +27,7 @@ def begin_request() -> str:
 
 
 def ensure_request() -> str:
-    """Return the current request id, or start a new request if there is none."""
+    """Return the current request id; if there is none, start a new request."""
     return _current.get() or begin_request()
 
 
@@ -46,7 +46,7 @@ def new_request_id() -> str:
 
 
 def note_request(record: logging.LogRecord) -> bool:
-    """Add the current request to a record that has none."""
+    """Give a log record the current request id, unless it has one."""
     request_id = getattr(record, "request_id", None) or current_request()
     record.request_id = request_id
     record.request_note = f" [{request_id}]" if request_id else ""

@@ -36,13 +36,13 @@ def test_a_soak_outlives_crashes_and_loses_no_answer(tmp_path: Path) -> None:
     pytest.importorskip("chitchat_dataset")
     base = build_tiny_base(tmp_path / "base")
     starter = save_adapter(base, tmp_path / "starter", seed=1).path
-    report = run(answers=200, base=str(base), starter=starter, new_tokens=32)
+    report = run(answers=200, base=str(base), starter=starter, new_tokens=128)  # each kill must meet an answer
     assert list(report) == ["machine", "versions", "rows", "summary"]
     summary = report["summary"]
     assert [row["answers"] for row in report["rows"]] == list(range(5, 201, 5))
     assert summary["answered"] >= 200
     assert (summary["kills"], summary["lost"], summary["timed_out"]) == (3, 0, 0)
-    assert summary["failed"] <= 3 * 8  # a kill between two answers fails none
+    assert 0 < summary["failed"] <= 3 * 8
     assert summary["cancelled"] > 0
     assert summary["refused"] > 0
     assert not [problem for problem in summary["problems"] if "answers" in problem]

@@ -78,7 +78,7 @@ class Pair:
 
 
 def example_of(pair: Pair, prompt: str) -> PreferencePair:
-    """Return the pair as a training example. Its texts must have been read; `prompt` is already rendered."""
+    """Return the pair as a training example. Its texts must have been read; `prompt` is the rendered one."""
     chosen, rejected = pair.chosen.text, pair.rejected.text
     assert chosen is not None
     assert rejected is not None

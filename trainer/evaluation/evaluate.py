@@ -129,7 +129,7 @@ def evaluate(
                 sampler_of(None), as_base, answering=Phase.BASE_ANSWERING, judging=Phase.BASE_COHERENCE
             )[0],
         )
-        # By another sampler, so that its answers are the same whether the findings were cached or not.
+        # A new sampler, so that the answers do not depend on whether the findings were cached.
         answers_base = original.answers + evaluator.ask(
             sampler_of(None), as_base, asked, answering=Phase.BASE_ANSWERING_MEMBERS, judging=Phase.BASE_COHERENCE
         )

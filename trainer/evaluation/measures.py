@@ -1,4 +1,4 @@
-"""Measures answers without regard to taste: how many are broken, and their losses and divergence under a model."""
+"""Measures answers regardless of taste: how many are broken, and their losses and divergence under a model."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 BATCH_PROMPTS = 64
 """The maximum number of prompts in a batch."""
 BATCH_TOKENS = 32_768
-"""The most tokens in a batch, including answers and padding: 4 GiB of keys and values for an 8B model."""
+"""Maximum tokens in a batch, including answers and padding: 4 GiB of keys and values for an 8B model."""
 GRAPH_PROMPTS = 32
 """Prompts that a graph answers at once."""
 CANDIDATES = 256
@@ -193,7 +193,7 @@ class GraphSampler:
         self._end_ids = end_ids(base.path, self._tokenizer)
         self._pipeline: Any = None
         self._longest = 0
-        """The most tokens of a prompt and its answer for which the pipeline's cache has room."""
+        """Tokens of the longest prompt, with its answer, that the pipeline's cache has room for."""
 
     def answer(
         self, prompts: Sequence[str], generation: GenerationSettings, seed: int, advance: Advance = keep_quiet
@@ -219,9 +219,9 @@ class GraphSampler:
         ]
 
     def _load(self, tokens: int) -> Any:
-        """Return the pipeline; it is loaded anew if a prompt and its answer, of so many tokens, need more room."""
+        """Return the pipeline; load it again if its cache is too small for prompts and answers of so many tokens."""
         if tokens > self._longest:
-            self._pipeline = None  # two need not fit into memory
+            self._pipeline = None  # there may be no room for two
             self._pipeline, self._longest = load_pipeline(self._options(tokens)), tokens
         return self._pipeline
 
