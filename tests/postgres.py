@@ -14,12 +14,13 @@ import psycopg
 from sqlalchemy import create_engine, text
 
 from storage.backups.copy import INITIALLY_FILLED
+from storage.database.database import Database
 from storage.database.tables import Base, ReplyIdRow
 
 ADMIN_DATABASE = "postgres"
-END_OTHER_CONNECTIONS = (
+END_OTHER_TRANSACTIONS = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    "WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'"
 )
 
 
@@ -75,13 +76,16 @@ class PostgresServer:
 
 
 class EmptiedDatabase:
-    """A migrated database that many tests use, one after another."""
+    """A migrated database that many tests use, one after another, with the same connections.
 
-    def __init__(self, address: str) -> None:
-        self.address = address
+    A new connection reads the server's catalogues again, which takes longer than most tests.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
         tables = (table.name for table in Base.metadata.tables.values() if table not in INITIALLY_FILLED)
         self._script = f"""
-            {END_OTHER_CONNECTIONS};
+            {END_OTHER_TRANSACTIONS};
             BEGIN;
             SET LOCAL session_replication_role = replica; -- foreign keys are not checked
             {" ".join(f"DELETE FROM {table};" for table in tables)}
@@ -92,7 +96,12 @@ class EmptiedDatabase:
         self._connection = self._connect()
 
     def _connect(self) -> psycopg.Connection:
-        return psycopg.connect(self.address.replace("+psycopg", ""), autocommit=True)
+        url = self._database.engine.url.set(drivername="postgresql")
+        return psycopg.connect(url.render_as_string(hide_password=False), autocommit=True)
+
+    def open(self) -> Database:
+        """Return the database for one test: what listens to its engine hears nothing of the next test."""
+        return Database(self._database.engine.execution_options(), self._database.retry_s)
 
     def empty(self) -> None:
         """Bring it back to what it was after its migration: no rows, and ids that begin at 1."""
@@ -104,6 +113,7 @@ class EmptiedDatabase:
 
     def close(self) -> None:
         self._connection.close()
+        self._database.close()
 
 
 @contextmanager

@@ -127,14 +127,17 @@ def _without_mentions(text: str) -> str:
 def _without_invites(text: str) -> str:
     if _DISCORD_NAME.search(text):
         text = _INVITE.sub(NO_INVITE, text)
-    return (
-        text
-        if text.isascii() and "%" not in text
-        else re.sub(r"\S+", lambda word: _without_encoded_invite(word[0]), text)
-    )
+    return text if _is_as_read(text) else re.sub(r"\S+", lambda word: _without_encoded_invite(word[0]), text)
+
+
+def _is_as_read(text: str) -> bool:
+    """Return whether browsers read an address in the text as it is written."""
+    return text.isascii() and "%" not in text
 
 
 def _without_encoded_invite(word: str) -> str:
     """Return the word, or a notice if browsers would read it as an invite."""
+    if _is_as_read(word):
+        return word
     read = unicodedata.normalize("NFKC", unquote(word)).replace("\u3002", ".")
     return NO_INVITE if _INVITE.search(read) else word

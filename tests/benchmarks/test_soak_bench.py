@@ -36,11 +36,12 @@ def test_a_soak_outlives_crashes_and_loses_no_answer(tmp_path: Path) -> None:
     pytest.importorskip("chitchat_dataset")
     base = build_tiny_base(tmp_path / "base")
     starter = save_adapter(base, tmp_path / "starter", seed=1).path
-    report = run(answers=200, base=str(base), starter=starter, new_tokens=128)  # each kill must meet an answer
+    # Answers long enough for each kill to meet some, and a seed with which many ask at once, early.
+    report = run(answers=120, base=str(base), starter=starter, new_tokens=128, seed=7)
     assert list(report) == ["machine", "versions", "rows", "summary"]
     summary = report["summary"]
-    assert [row["answers"] for row in report["rows"]] == list(range(5, 201, 5))
-    assert summary["answered"] >= 200
+    assert [row["answers"] for row in report["rows"]] == list(range(3, 121, 3))
+    assert summary["answered"] >= 120
     assert (summary["kills"], summary["lost"], summary["timed_out"]) == (3, 0, 0)
     assert 0 < summary["failed"] <= 3 * 8
     assert summary["cancelled"] > 0

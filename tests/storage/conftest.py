@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 
@@ -59,15 +60,15 @@ def postgres() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session")
 def emptied_database(postgres: PostgresServer) -> Iterator[EmptiedDatabase]:
     """One migrated database for many tests: to create and drop one for each takes longer."""
-    database = EmptiedDatabase(postgres.create("emptied", TEMPLATE))
+    database = EmptiedDatabase(open_database(settings_for(postgres.create("emptied", TEMPLATE))))
     yield database
     database.close()
 
 
 @pytest.fixture
-def emptied_url(emptied_database: EmptiedDatabase) -> Iterator[str]:
-    """The address of a migrated PostgreSQL database without rows; a test that uses it must not change the schema."""
-    yield emptied_database.address
+def on_postgres(emptied_database: EmptiedDatabase) -> Iterator[Database]:
+    """An open PostgreSQL database without rows; a test that uses it must not change the schema."""
+    yield emptied_database.open()
     emptied_database.empty()
 
 
@@ -97,15 +98,12 @@ def empty_url(new_url: Callable[[], str]) -> str:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path, migrated_file: Path) -> Iterator[Database]:
     """An open database without rows, on both kinds of server."""
-    if request.param == "sqlite":
-        shutil.copyfile(migrated_file, tmp_path / "reactune.db")
-        opened = open_database(settings_for(f"sqlite:///{tmp_path / 'reactune.db'}"))
-        yield opened
-        opened.close()
+    if request.param == "postgresql":
+        yield request.getfixturevalue("on_postgres")
         return
-    opened = open_database(settings_for(request.getfixturevalue("emptied_url")))
-    yield opened
-    opened.close()
+    shutil.copyfile(migrated_file, tmp_path / "reactune.db")
+    with closing(open_database(settings_for(f"sqlite:///{tmp_path / 'reactune.db'}"))) as opened:
+        yield opened
 
 
 @pytest.fixture
