@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, func, select, update
+from sqlalchemy import BigInteger, ColumnElement, Select, delete, func, literal, select, update
 from sqlalchemy.orm import Session
 
 from storage.database.enums import Basis, Origin, Outcome
-from storage.database.rows import any_row, changed_rows, column_values, count_rows, from_row
+from storage.database.rows import any_row, changed_rows, column_values, count_rows, from_row, upsert
 from storage.database.tables import (
     ArenaAnswerRow,
     ArenaRow,
@@ -183,8 +183,13 @@ def add_message(session: Session, reply_id: int, message_id: int, channel_id: in
 
     Nothing is recorded if the reply was deleted in the meantime, or if the message is recorded already.
     """
-    if lock_replies(session, {reply_id}) and message_id not in find_reply_ids(session, {message_id}):
-        session.add(ReplyMessageRow(message_id=message_id, reply_id=reply_id, channel_id=channel_id, position=position))
+    carried = select(
+        literal(message_id, BigInteger), ReplyRow.id, literal(channel_id, BigInteger), literal(position)
+    ).where(ReplyRow.id == reply_id)
+    new = upsert(session, ReplyMessageRow).from_select(
+        ["message_id", "reply_id", "channel_id", "position"], carried.with_for_update(key_share=True)
+    )
+    session.execute(new.on_conflict_do_nothing())
 
 
 def drop_message(session: Session, message_id: int) -> None:
@@ -205,9 +210,9 @@ def finish_reply(session: Session, reply_id: int, finished: FinishedReply, *, un
     if changed_rows(changed) == 0:
         return False
     if answer and finished.outcome in FINISHED_WHOLE:
-        session.merge(
-            ReplyMeasuresRow(reply_id=reply_id, revision=REVISION, numbers=pack_numbers(measure_style(answer)))
-        )
+        measured = {"revision": REVISION, "numbers": pack_numbers(measure_style(answer))}
+        row = upsert(session, ReplyMeasuresRow).values(reply_id=reply_id, **measured)
+        session.execute(row.on_conflict_do_update(index_elements=["reply_id"], set_=measured))
     return True
 
 

@@ -31,6 +31,7 @@ def test_growth_from_the_second_to_the_last_quarter_is_named() -> None:
     assert grown(samples([800.0, 1000.0, 1000.0, 1000.0], threads=20)) == ["threads"]
 
 
+@pytest.mark.bench
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the dataset leaves its file open
 def test_a_soak_outlives_crashes_and_loses_no_answer(tmp_path: Path) -> None:
     pytest.importorskip("chitchat_dataset")
