@@ -24,6 +24,7 @@ MOST_NAMED = 3
 ROUNDING = 1e-9  # shares are fractions: 0.35 - 0.2 is a little more than 0.15
 ORDER = (GateVerdict.FAIL, GateVerdict.NOT_ENOUGH_EVIDENCE, GateVerdict.PASS)
 PEOPLE = "people"
+NOT_A_NUMBER = "numbers"
 BY_CHANCE = "this could be chance"
 
 
@@ -59,7 +60,7 @@ def decide(
     missing = [name for name, number in _numbers(train_loss, evaluation) if not math.isfinite(number)]
     if missing:
         sentence = f"not a number: {', '.join(missing)}"
-        return Verdict(GateVerdict.FAIL, publishable=False, checks=(_failed("numbers", sentence),))
+        return Verdict(GateVerdict.FAIL, publishable=False, checks=(_failed(NOT_A_NUMBER, sentence),))
     checks = [
         *_measures(evaluation, settings),
         *([_overshoot(evaluation.overshoot, settings)] if evaluation.overshoot else []),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
-from math import isfinite
 from typing import Any
 
-from storage.adapters.folder_store import AdapterRef, AdapterStore
+from storage.adapters.folder_store import AdapterStore
 from storage.adapters.stores import open_store
 from storage.database.database import Database
 from storage.database.enums import TrainingSource
@@ -21,11 +21,12 @@ from storage.training.rounds import require_round
 from trainer.data.dataset import TrainingSet, prepare_examples, training_set_of
 from trainer.data.prepare import prepare_votes
 from trainer.evaluation.context import ServedContext
-from trainer.evaluation.evaluate import EvaluationModels, evaluate, load_evaluation_models
-from trainer.evaluation.gate import Verdict, decide
+from trainer.evaluation.evaluate import EvaluationModels, load_evaluation_models
+from trainer.evaluation.gate import Verdict
 from trainer.evaluation.sampling import open_adapter
 from trainer.progress import Phase, ProgressLog, ReportProgress, RoundProgress
 from trainer.rounds.distributed import train_on_all
+from trainer.rounds.judging import RoundJudge
 from trainer.training.train import train_adapter
 
 log = logging.getLogger(__name__)
@@ -93,33 +94,24 @@ def _train(
     store: AdapterStore,
     report: ReportProgress,
 ) -> Rejected | Judged:
-    with store.stage() as staging:
+    judge = RoundJudge(base, models, context, settings, prepared.learns_from, store, report)
+    with ExitStack() as stages:
+        staging = stages.enter_context(store.stage())
         starter = open_adapter(store, prepared.start.starter, base)
+        starter_path = starter.path if starter else None
         train = partial(
             train_adapter,
             prepared.recipe,
             prepared.split,
             prepared.settings,
             base=base,
-            starter=starter.path if starter else None,
+            starter=starter_path,
             output=staging,
             bound=context.bound(settings, base),
         )
-        metrics = train_on_all(train, settings, report)
-        adapter = AdapterRef(store.seal(staging), staging)
-        evaluation = evaluate(base, adapter, models, context, settings=settings, report=report)
-        verdict = decide(metrics.train_loss, evaluation, settings.gate, learns_from=prepared.learns_from)
-        measured = _json(asdict(metrics) | asdict(evaluation))
-        if not verdict.publishable:
-            return Rejected(verdict, measured)
+        trained = judge.judge(staging, train_on_all(train, settings, report))
+        kept = judge.mend(trained, starter_path, stages)
+        if not kept.verdict.publishable:
+            return Rejected(kept.verdict, kept.numbers)
         report(RoundProgress(Phase.PUBLISHING))
-        return Judged(store.publish(staging), base, prepared, verdict, measured)
-
-
-def _json(value: Any) -> Any:
-    """Return the value without NaN: JSON has none and PostgreSQL refuses it, so it becomes None."""
-    if isinstance(value, float):
-        return value if isfinite(value) else None
-    if isinstance(value, dict):
-        return {name: _json(part) for name, part in value.items()}
-    return [_json(part) for part in value] if isinstance(value, (list, tuple)) else value
+        return Judged(store.publish(kept.staging), base, prepared, kept.verdict, kept.numbers)

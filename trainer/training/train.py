@@ -62,7 +62,7 @@ class TrainingMetrics:
     strength: float
     """The share of what was learned that the adapter has, chosen on the validation pairs, within gate.max_overshoot."""
     lowered_for: str | None
-    """The measure of answers that a stronger adapter took beyond those that people liked."""
+    """What a stronger adapter took too far: a measure of liked answers, or a check of the gate."""
     left_out: int
     """Examples longer than training.max_tokens, validation ones included."""
     seconds: float

@@ -281,6 +281,22 @@ def test_a_version_that_a_check_vetoes_is_kept_and_never_released_automatically(
     assert champion(database) is None
 
 
+def test_a_version_that_goes_too_far_for_a_check_gets_weaker_until_it_passes(
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+) -> None:
+    seed(database, lambda session: add_siblings(session, 4, base_revision=revision))
+    too_far = run(settings)
+    limit = 0.8 * too_far.metrics["divergence"]
+    ended = run(tiny_settings(settings.data.directory, base, max_divergence=limit))
+    assert (too_far.metrics["strength"], too_far.metrics["lowered_for"]) == (1.0, None)
+    assert (ended.metrics["strength"], ended.metrics["lowered_for"]) == (0.75, "divergence")
+    assert ended.metrics["divergence"] <= limit
+    assert (ended.status, ended.gate["verdict"]) == (RoundStatus.PUBLISHED, GateVerdict.NOT_ENOUGH_EVIDENCE)
+    assert "strength 0.75 (lowered because of “divergence”)" in describe_round(ended)
+    first, second = versions(database)
+    assert first.digest != second.digest
+
+
 @pytest.fixture(scope="module")
 def eloquent(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
     """A tiny base that answers in a whole sentence."""

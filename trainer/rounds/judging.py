@@ -1,0 +1,96 @@
+"""Judges what a round trained. What goes too far for a check is judged again with less of its strength."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from storage.adapters.folder_store import AdapterRef, AdapterStore
+from storage.database.enums import GateVerdict, TrainingSource
+from storage.models.base_model import BaseModel
+from storage.settings.sections import Settings
+from trainer.evaluation.context import ServedContext
+from trainer.evaluation.evaluate import Evaluation, EvaluationModels, evaluate
+from trainer.evaluation.gate import NOT_A_NUMBER, Verdict, decide
+from trainer.evaluation.overshoot import MILDER
+from trainer.progress import ReportProgress
+from trainer.training.train import TrainingMetrics
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An adapter that is not published yet, and how it was judged."""
+
+    staging: Path
+    verdict: Verdict
+    metrics: TrainingMetrics
+    evaluation: Evaluation
+
+    @property
+    def fails(self) -> bool:
+        return self.verdict.outcome is GateVerdict.FAIL
+
+    @property
+    def goes_too_far(self) -> bool:
+        """Whether less of the adapter may pass."""
+        return self.fails and self.verdict.checks[0].name != NOT_A_NUMBER
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        numbers: dict[str, Any] = _json(asdict(self.metrics) | asdict(self.evaluation))
+        return numbers
+
+
+@dataclass(frozen=True)
+class RoundJudge:
+    """The gate, with what a round judges by."""
+
+    base: BaseModel
+    models: EvaluationModels
+    context: ServedContext
+    settings: Settings
+    learns_from: TrainingSource
+    store: AdapterStore
+    report: ReportProgress
+
+    def judge(self, staging: Path, metrics: TrainingMetrics) -> Trained:
+        adapter = AdapterRef(self.store.seal(staging), staging)
+        evaluation = evaluate(self.base, adapter, self.models, self.context, settings=self.settings, report=self.report)
+        verdict = decide(metrics.train_loss, evaluation, self.settings.gate, learns_from=self.learns_from)
+        return Trained(staging, verdict, metrics, evaluation)
+
+    def mend(self, whole: Trained, starter: Path | None, stages: ExitStack) -> Trained:
+        """Return the adapter with the most of its strength that passes, or as it is. `stages` keeps its folder."""
+        for share in MILDER if whole.goes_too_far else ():
+            failed = whole.verdict.checks[0].name
+            log.info("The new version fails the check “%s”; trying %s of its strength.", failed, f"{share:.0%}")
+            staging = stages.enter_context(self.store.stage())
+            _copy_weakened(whole.staging, staging, share, starter)
+            metrics = replace(whole.metrics, strength=whole.metrics.strength * share, lowered_for=failed)
+            milder = self.judge(staging, metrics)
+            if not milder.fails:
+                return milder
+        return whole
+
+
+def _copy_weakened(adapter: Path, folder: Path, share: float, starter: Path | None) -> None:
+    from trainer.training.strength import weaken
+
+    shutil.copytree(adapter, folder, dirs_exist_ok=True)
+    weaken(folder, share, starter)
+
+
+def _json(value: Any) -> Any:
+    """Return the value without NaN: JSON has none and PostgreSQL refuses it, so it becomes None."""
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _json(part) for name, part in value.items()}
+    return [_json(part) for part in value] if isinstance(value, (list, tuple)) else value
