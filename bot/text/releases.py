@@ -200,7 +200,9 @@ def _canary_end(ended: CanaryAnnouncement) -> str:
     if canary.status is not CanaryStatus.STOPPED:
         text += f" {name_of(ended.champion)} stays."
     if canary.status is CanaryStatus.INCONCLUSIVE:
-        text += f" To use {challenger} anyway: `/model promote {challenger}`."
+        passed = ended.challenger is None or ended.challenger.verdict is GateVerdict.PASS
+        text += f" To use {challenger} anyway: `/model promote {challenger}`"
+        text += "." if passed else " with `override` and a reason."
     return text
 
 

@@ -453,17 +453,20 @@ class TestEnd:
         assert news.startswith("🐤 The canary of **v1** was rolled back: people like v1 less than base: 0 to 9")
         assert news.endswith("base stays.")
 
+    @pytest.mark.parametrize(
+        ("verdict", "how"), [(GateVerdict.PASS, ""), (GateVerdict.NOT_ENOUGH_EVIDENCE, " with `override` and a reason")]
+    )
     async def test_after_its_days_it_is_inconclusive_and_the_champion_stays(
-        self, make_version, start, give, canary, announced, query
+        self, verdict, how, make_version, start, give, canary, announced, query
     ):
-        version = make_version()
+        version = make_version(verdict=verdict)
         await start()
         give(version, wins=2, losses=2)
         query(lambda session: session.execute(update(CanaryRow).values(started_at=utc_now() - timedelta(days=14))))
         (news,) = await announced()
         assert canary().status is CanaryStatus.INCONCLUSIVE
         assert "ended without a result: 14 days did not decide between v1 and base: 2 to 2 in blind pairs" in news
-        assert "To use v1 anyway: `/model promote v1`." in news
+        assert f"To use v1 anyway: `/model promote v1`{how}." in news
 
     async def test_it_ends_when_its_days_left_cannot_decide(
         self, make_version, start, give, canary, announced, query, status
