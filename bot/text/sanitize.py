@@ -131,7 +131,7 @@ def _without_invites(text: str) -> str:
 
 
 def _is_as_read(text: str) -> bool:
-    """Return whether browsers read an address in the text as it is written."""
+    """Return whether the text has nothing that a browser decodes or normalises in an address."""
     return text.isascii() and "%" not in text
 
 

@@ -15,7 +15,7 @@ _current: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 
 def current_request() -> str | None:
-    """Return the request id of this task or thread; None if it has none."""
+    """Return the request id of this task or thread, or None."""
     return _current.get()
 
 

@@ -14,7 +14,7 @@ ENOUGH_LIKED = 20
 MOST_SHOWN = 3
 """Measures that are kept of a comparison, the farthest first."""
 MILDER = (0.75, 0.5, 0.25)
-"""Fractions of the chosen strength. They are tried in this order until the version stays within the bound."""
+"""Fractions of the chosen strength, tried in this order until the version no longer goes too far."""
 
 
 @dataclass(frozen=True)

@@ -193,7 +193,7 @@ class GraphSampler:
         self._end_ids = end_ids(base.path, self._tokenizer)
         self._pipeline: Any = None
         self._longest = 0
-        """Tokens of the longest prompt, with its answer, that the pipeline's cache has room for."""
+        """Most tokens, of a prompt and its answer together, that fit into the pipeline's cache."""
 
     def answer(
         self, prompts: Sequence[str], generation: GenerationSettings, seed: int, advance: Advance = keep_quiet
@@ -219,7 +219,7 @@ class GraphSampler:
         ]
 
     def _load(self, tokens: int) -> Any:
-        """Return the pipeline; load it again if its cache is too small for prompts and answers of so many tokens."""
+        """Return the pipeline, reloaded if its cache is too small for this many tokens of prompt and answer."""
         if tokens > self._longest:
             self._pipeline = None  # there may be no room for two
             self._pipeline, self._longest = load_pipeline(self._options(tokens)), tokens

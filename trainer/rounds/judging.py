@@ -1,9 +1,8 @@
-"""Judges what a round trained. What goes too far for a check is judged again with less of its strength."""
+"""Judges the adapter that a round trained. One that fails is judged again at lower strengths."""
 
 from __future__ import annotations
 
 import logging
-import shutil
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from math import isfinite
@@ -39,7 +38,7 @@ class Trained:
 
     @property
     def goes_too_far(self) -> bool:
-        """Whether less of the adapter may pass."""
+        """Whether a lower strength may pass."""
         return self.fails and self.verdict.checks[0].name != NOT_A_NUMBER
 
     @property
@@ -50,7 +49,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class RoundJudge:
-    """The gate, with what a round judges by."""
+    """Puts the adapters of one round through the gate."""
 
     base: BaseModel
     models: EvaluationModels
@@ -67,12 +66,14 @@ class RoundJudge:
         return Trained(staging, verdict, metrics, evaluation)
 
     def mend(self, whole: Trained, starter: Path | None, stages: ExitStack) -> Trained:
-        """Return the adapter with the most of its strength that passes, or as it is. `stages` keeps its folder."""
+        """Return the adapter at the highest strength that does not fail, else unchanged. `stages` owns new folders."""
+        from trainer.training.strength import save_weaker
+
         for share in MILDER if whole.goes_too_far else ():
             failed = whole.verdict.checks[0].name
             log.info("The new version fails the check “%s”; trying %s of its strength.", failed, f"{share:.0%}")
             staging = stages.enter_context(self.store.stage())
-            _copy_weakened(whole.staging, staging, share, starter)
+            save_weaker(whole.staging, staging, share, starter)
             metrics = replace(whole.metrics, strength=whole.metrics.strength * share, lowered_for=failed)
             milder = self.judge(staging, metrics)
             if not milder.fails:
@@ -80,15 +81,8 @@ class RoundJudge:
         return whole
 
 
-def _copy_weakened(adapter: Path, folder: Path, share: float, starter: Path | None) -> None:
-    from trainer.training.strength import weaken
-
-    shutil.copytree(adapter, folder, dirs_exist_ok=True)
-    weaken(folder, share, starter)
-
-
 def _json(value: Any) -> Any:
-    """Return the value without NaN: JSON has none and PostgreSQL refuses it, so it becomes None."""
+    """Return the value with None in place of NaN, which JSON does not know and PostgreSQL refuses."""
     if isinstance(value, float):
         return value if isfinite(value) else None
     if isinstance(value, dict):

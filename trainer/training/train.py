@@ -62,7 +62,7 @@ class TrainingMetrics:
     strength: float
     """The share of what was learned that the adapter has, chosen on the validation pairs, within gate.max_overshoot."""
     lowered_for: str | None
-    """What a stronger adapter took too far: a measure of liked answers, or a check of the gate."""
+    """Why it was lowered: a measure that went beyond the liked answers, or a check of the gate that failed."""
     left_out: int
     """Examples longer than training.max_tokens, validation ones included."""
     seconds: float

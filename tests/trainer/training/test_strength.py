@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ from safetensors.torch import load_file
 from storage.adapters.folder_store import WEIGHTS_FILE
 from tests.bot.engine.test_engine import save_adapter
 from tests.tiny_model import build_tiny_base
-from trainer.training.strength import weaken
+from trainer.training.strength import save_weaker
 
 SHARE = 0.25
 
@@ -25,8 +24,8 @@ def adapters(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def weakened(adapters: tuple[Path, Path], folder: Path, *, continues: bool) -> dict[str, torch.Tensor]:
     starter, learned = adapters
-    shutil.copytree(learned, folder)
-    weaken(folder, SHARE, starter if continues else None)
+    folder.mkdir()
+    save_weaker(learned, folder, SHARE, starter if continues else None)
     return load_file(folder / WEIGHTS_FILE)
 
 
