@@ -33,7 +33,7 @@ TEXTS = (
     "def mean(numbers):\n    return sum(numbers) / len(numbers)\n\nprint(mean([1, 2, 3]))",
     "Hello! How are you today? - Fine, thank you. I have just made soup, do you want some of it?",
 )
-LONG_TEXT = " ".join(TEXTS * 9)
+LONG_TEXT = " ".join(TEXTS * 4)
 """Several hundred tokens: errors at large positions do not show in short texts."""
 
 
