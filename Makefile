@@ -25,10 +25,7 @@ demo: $(VENV)/.demo ## Try the bot in a browser page; ARGS="--no-browser --port 
 run: $(VENV)/.run ## Serve Discord; needs DISCORD_TOKEN in .env
 	@$(BIN)/reactune run $(ARGS)
 
-# While one core checks, the other compiles all that the test processes import: each would compile it anew.
-test: $(VENV)/.dev ## Check style and types, and run every test
-	@$(BIN)/python -m pytest --collect-only -qq > /dev/null & $(MAKE) --no-print-directory check; \
-		status=$$?; wait; exit $$status
+test: check ## Check style and types, and run every test
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 # A busy process ends with its parent.
@@ -49,7 +46,7 @@ coverage: $(VENV)/.dev ## Run every test, a fifth slower, and say which lines no
 check: $(VENV)/.dev ## Lint, format, types, who may import whom, known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/pyrefly check
 	$(BIN)/lint-imports
 	@$(BIN)/python -m tests.advisories
 
@@ -57,7 +54,7 @@ bench: $(VENV)/.bench ## Measure; BENCH=votes, loop, community, demonstration, k
 	@$(BIN)/reactune bench $(BENCH) $(ARGS) --json
 
 clean: ## Remove the environment and caches; data stays
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage*
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage*
 
 $(VENV)/.python:
 	@echo "Making the environment in $(VENV) …"

@@ -52,7 +52,8 @@ COGS = (
 )
 REQUESTS = frozenset({"message", "raw_reaction_add", "raw_reaction_remove"})
 LOADING = "Waking up: loading the model"
-discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # voice is not used: its libraries may be missing
+for _warning in ("warn_nacl", "warn_dave"):  # voice is not used: its libraries may be missing
+    setattr(discord.VoiceClient, _warning, False)
 POLL_INTERVAL_S = 3.0
 """Between two looks for new releases; PostgreSQL also notifies."""
 FLUSH_S = 5.0

@@ -216,7 +216,7 @@ def store(
 
 def _cancelling(session: Session, added: Sequence[VoteEvent]) -> list[Thumb]:
     """Return the added thumbs whose member has given the same reply the opposite one too."""
-    found = []
+    found: list[Thumb] = []
     for reply_id in {event.reply_id for event in added}:
         thumbs = [event.thumb for event in added if event.reply_id == reply_id]
         kinds: dict[int, set[Vote | None]] = defaultdict(set)
@@ -276,4 +276,5 @@ class PickQueue:
         """
         work = partial(self._database.run, pick, arena_id, user_id, place, gesture, joined_at=joined_at, reread=reread)
         async with self._order:
-            return await retry_until_available(work, "An arena pick")
+            picked: int | None = await retry_until_available(work, "An arena pick")
+        return picked

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -80,7 +80,9 @@ def show_lineage(
     from storage.insights.lineage import lineage_of
 
     lineage = look_up(config, personality, lambda session, id_: lineage_of(session, id_, version))
-    data = asdict(lineage) if lineage else {"version": BASE_NAME, "chain": [BASE_NAME], "rounds": []}
+    data: dict[str, Any] = {"version": BASE_NAME, "chain": [BASE_NAME], "rounds": []}
+    if lineage:
+        data = asdict(lineage)
     show_plain(data, lineage_text(lineage), as_json)
 
 

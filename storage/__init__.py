@@ -14,4 +14,4 @@ SENDERS = ("openvino_telemetry",)
 # Here, because every process imports this package before any library with telemetry.
 os.environ.update(SWITCHES)
 for _sender in SENDERS:
-    sys.modules[_sender] = None  # type: ignore[assignment]  # makes its import fail
+    sys.modules[_sender] = None  # pyrefly: ignore[unsupported-operation]  # makes its import fail

@@ -153,13 +153,13 @@ def _families(numbers: RoundNumbers) -> Iterator[Metric]:
 @contextmanager
 def served_metrics(settings: MetricsSettings, database: Database) -> Iterator[None]:
     """Serve /metrics in a separate thread, unless the port is 0 or cannot be opened."""
-    server = None
+    serving = None
     if settings.trainer_port:
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         registry.register(RoundsCollector(database))
         try:
-            server, thread = start_http_server(settings.trainer_port, settings.address, registry)
+            serving = start_http_server(settings.trainer_port, settings.address, registry)
         except OSError as error:
             log.warning(
                 "No metrics: %s port %d cannot be opened (%s). Another trainer may use it: set metrics.trainer_port "
@@ -171,7 +171,8 @@ def served_metrics(settings: MetricsSettings, database: Database) -> Iterator[No
     try:
         yield
     finally:
-        if server is not None:
+        if serving is not None:
+            server, thread = serving
             server.shutdown()
             server.server_close()
             thread.join()

@@ -104,7 +104,7 @@ def points_below(axes: Axes) -> Transform:
     """Return the coordinates in points from the upper left corner of the axes; y is negative below it."""
     from matplotlib.transforms import Affine2D, ScaledTranslation
 
-    corner = ScaledTranslation(0, 1, axes.transAxes)  # type: ignore[arg-type]  # it is affine, which stubs don't say
+    corner = ScaledTranslation(0, 1, axes.transAxes)  # pyrefly: ignore[bad-argument-type]  # it is affine, which stubs don't say
     return Affine2D().scale(DPI / 72) + corner
 
 

@@ -74,7 +74,7 @@ def _read(session: Session, reply: Reply) -> _Rows:
 
 
 def _prompt_of(reply: Reply) -> RenderedPrompt:
-    messages = [ChatMessage(role=m["role"], content=m["content"]) for m in reply.messages]  # type: ignore[typeddict-item]
+    messages = [ChatMessage(role=m["role"], content=m["content"]) for m in reply.messages]  # pyrefly: ignore[bad-argument-type]
     return RenderedPrompt(
         text=reply.prompt,
         messages=tuple(messages),

@@ -135,8 +135,9 @@ class AnswerDelivery:
             await stream.take_back()
             return None
         reply = undelivered.reply
-        await stream.finish(reply.answer or WITHOUT_WORDS.get(reply.outcome, ""), undelivered.small_print)
-        return reply.outcome
+        outcome: Outcome = reply.outcome
+        await stream.finish(reply.answer or WITHOUT_WORDS.get(outcome, ""), undelivered.small_print)
+        return outcome
 
 
 def _reference_to(message_id: int | None, channel_id: int, guild_id: int | None) -> discord.MessageReference | None:

@@ -177,7 +177,7 @@ class MessageStream:
     async def _send(self, part: str) -> None:
         # An attempt that seemed to fail may have succeeded: Discord answers the same nonce with the same message.
         nonce, sent = self._attempt = self._attempt or (secrets.token_hex(12), part)
-        message = await self._channel.send(part, reference=self._reference, mention_author=False, nonce=nonce)  # type: ignore[arg-type]
+        message = await self._channel.send(part, reference=self._reference, mention_author=False, nonce=nonce)  # pyrefly: ignore[no-matching-overload]
         self._reference, self._attempt = None, None
         self._messages.append(message)
         self._shown.append(sent)

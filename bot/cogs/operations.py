@@ -217,7 +217,7 @@ class AuditTrail(AdminCog):
 
     @audit.autocomplete("action")
     async def complete_action(self, _interaction: discord.Interaction, current: str) -> list[app_commands.Choice[str]]:
-        names = [c.qualified_name for c in self.bot.tree.walk_commands() if is_for_admins(c)]  # type: ignore[arg-type]
+        names = [c.qualified_name for c in self.bot.tree.walk_commands() if is_for_admins(c)]  # pyrefly: ignore[bad-argument-type]
         return offer(sorted(names), current)
 
 

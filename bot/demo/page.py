@@ -102,7 +102,7 @@ class DemoTasks(BackgroundTasks):
         return contextvars.Context().run(lambda: loop.create_task(work, name=name))
 
 
-class DemoEnv(simcord.Env):  # type: ignore[misc]  # simcord is not followed by mypy
+class DemoEnv(simcord.Env):
     def _record_error(self, error: BaseException) -> None:
         # If the bot raises, the page reports a failed action and locks; but a refusal in a sentence is an answer.
         if not is_expected(error):

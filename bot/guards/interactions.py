@@ -86,7 +86,7 @@ class Form(discord.ui.Modal):
     def require(self, interaction: discord.Interaction) -> None:
         """Raise if the user may not send the form: they may have lost a right since they opened it."""
 
-    async def on_error(self, interaction: discord.Interaction, error: Exception, /) -> None:  # type: ignore[override]
+    async def on_error(self, interaction: discord.Interaction, error: Exception, /) -> None:
         await report_error(interaction, error, self.action)
 
 

@@ -31,7 +31,7 @@ def cut_into_chunks(
     A passage never spans two sections. If it continues a paragraph, it repeats the last `overlap_tokens` of the
     previous passage.
     """
-    chunks = []
+    chunks: list[NewChunk] = []
     for path, texts in _sections(title, blocks):
         heading = _fit_heading(path, count_tokens, int(chunk_tokens * MAX_HEADING_SHARE))
         room = chunk_tokens - count_tokens(heading)

@@ -234,7 +234,7 @@ def _read_html(content: bytes) -> Iterator[Block]:
         tag = owner.name if owner is not None else ""
         text = text if tag == "pre" else " ".join(text.split())
         if re.fullmatch("h[1-6]", tag):
-            yield Block(text, level=int(tag[1]))
+            yield Block(text, level=int(tag.removeprefix("h")))
         else:
             yield Block(f"- {text}" if tag == "li" and text else text)
 

@@ -166,7 +166,7 @@ class CardForm(AdminForm):
         log.info("%s wrote the card of %s.", by, self._name)
         await answer_privately(interaction, outcome)
 
-    async def on_error(self, interaction: discord.Interaction, error: Exception, /) -> None:  # type: ignore[override]
+    async def on_error(self, interaction: discord.Interaction, error: Exception, /) -> None:
         await super().on_error(interaction, error)
         again = _EditAgain(partial(CardForm, self._services, self._name, self._before, self._filled_in))
         with contextlib.suppress(*DISCORD_ERRORS):

@@ -299,7 +299,7 @@ def _split(export: dict[str, Any], limit_bytes: int) -> list[dict[str, Any]]:
     if len(_compress(export)) + len('"part": 1000, "parts": 1000') <= limit_bytes or len(rows) < 2:
         return [export]
     middle = len(rows) // 2
-    others = {key: [] if isinstance(value, list) else value for key, value in export.items()}
+    others = {key: value[:0] if isinstance(value, list) else value for key, value in export.items()}
     halves = ({**export, longest: rows[:middle]}, {**others, longest: rows[middle:]})
     return [part for half in halves for part in _split(half, limit_bytes)]
 

@@ -92,19 +92,22 @@ class ReleaseResolver:
 
     def _first_usable(self, personality_id: int, candidates: Sequence[Version | None], strength: float) -> Release:
         """Open the first version whose files are sound, else the base; remember and log the champion's problem."""
-        problems = []
-        for version in (*candidates, None):
-            try:
-                release = self.open(version, strength)
-                break
-            except AdapterError as error:
-                problems.append(f"{name_of(version)} cannot answer: {error}")
+        problems: list[str] = []
+        release = self._open_first(candidates, strength, problems)
         before = self._problems.pop(personality_id, None)
         if problems:
             self._problems[personality_id] = problems[0]
             if problems[0] != before:
                 log.error("%s answers instead of the champion: %s", release.name, problems[0])
         return release
+
+    def _open_first(self, versions: Sequence[Version | None], strength: float, problems: list[str]) -> Release:
+        for version in versions:
+            try:
+                return self.open(version, strength)
+            except AdapterError as error:
+                problems.append(f"{name_of(version)} cannot answer: {error}")
+        return self.open(None, strength)
 
 
 def read_candidates(session: Session, personality_id: int) -> ReleaseCandidates:

@@ -200,7 +200,7 @@ class AdapterStore:
             raise AdapterError(f"{digest!r} is not an adapter digest: it must have 64 hexadecimal digits")
         return self._checked(digest)
 
-    def prefetch(self, _digests: Collection[str]) -> list[str]:
+    def prefetch(self, digests: Collection[str]) -> list[str]:  # noqa: ARG002
         """Make these adapters available without a network; return an error message for each failure."""
         return []
 

@@ -71,7 +71,7 @@ class AdapterObjects:
         """Copy the adapter's files unchecked; raises AdapterError if one is missing, and StoreUnreachable."""
         for name in reversed(FILES):  # the file that is written last shows first whether the adapter is complete
             try:
-                self._read(lambda name=name: self._files.get_file(self._at(digest, name), str(folder / name)))  # type: ignore[misc]
+                self._read(lambda name=name: self._files.get_file(self._at(digest, name), str(folder / name)))
             except FileNotFoundError as error:
                 raise damaged(digest, f"{name} is missing", self.url) from error
 

@@ -91,7 +91,8 @@ def _write_in(database: Database, store: AdapterStore, file: Path, folder: Path,
     _take_snapshot(database, snapshot, say)
     _require_sound(snapshot)
     rows, versions = _read_snapshot(snapshot)
-    parts, missing = {DATABASE: snapshot}, []
+    parts = {DATABASE: snapshot}
+    missing: list[str] = []
     for digest in sorted({row["digest"] for row in versions}):
         try:
             adapter = store.path(digest)

@@ -68,7 +68,8 @@ def read_bank(setting: str) -> PromptBank:
 def parse_bank(text: str, source: str) -> PromptBank:
     """Return the prompts of a file's text, without blank lines and comments, which start with #."""
     prompts: dict[str, BankPrompt] = {}
-    repeated, oversized = [], []
+    repeated: list[int] = []
+    oversized: list[int] = []
     for line, raw in enumerate(text.split("\n"), start=1):
         prompt = sanitize(raw).strip()
         if not prompt or prompt.startswith("#"):

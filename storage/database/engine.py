@@ -95,7 +95,7 @@ def _postgres(url: URL, settings: DatabaseSettings) -> dict[str, Any]:
         "idle_in_transaction_session_timeout": settings.idle_transaction_timeout_s,
     }
     limits = [f"-c {name}={round(seconds * 1000)}" for name, seconds in limits_s.items() if seconds]
-    arguments = {
+    arguments: dict[str, Any] = {
         "connect_timeout": CONNECT_TIMEOUT_S,
         "tcp_user_timeout": UNANSWERED_MS,
         "fallback_application_name": APPLICATION_NAME,  # application_name in the address takes precedence

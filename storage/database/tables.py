@@ -44,6 +44,10 @@ from storage.database.enums import (
 )
 
 
+def _values(members: type[enum.Enum]) -> list[str]:
+    return [member.value for member in members]
+
+
 class Base(DeclarativeBase):
     metadata = MetaData(
         naming_convention={
@@ -61,7 +65,7 @@ class Base(DeclarativeBase):
         list[dict[str, int]]: JSON,
         list[float]: JSON,
         # By value in text columns; only SQLAlchemy checks the values.
-        enum.Enum: Enum(enum.Enum, native_enum=False, length=32, values_callable=lambda e: [m.value for m in e]),
+        enum.Enum: Enum(enum.Enum, native_enum=False, length=32, values_callable=_values),
     }
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import update
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import Session
 
 from storage.database.database import Database
 from storage.database.rows import changed_rows
@@ -21,7 +21,7 @@ class OutboxMessage(Generic[T]):
 
     content: T
     id: int
-    announced: InstrumentedAttribute[bool]
+    announced: Any
 
 
 def take(session: Session, waiting: Sequence[OutboxMessage[T]]) -> OutboxMessage[T] | None:

@@ -165,7 +165,8 @@ def load_cards(session: Session, settings: Settings) -> list[str]:
     as a revision. A personality keeps its card if its file is missing or broken.
     """
     lock_personalities(session)  # in the same order as everywhere else, to avoid deadlocks
-    directory, problems = settings.personalities.directory, []
+    directory = settings.personalities.directory
+    problems: list[str] = []
     for path in sorted(directory.glob(f"*{CARD_SUFFIX}")) if directory.is_dir() else ():
         try:
             _take(session, path, settings.model.base)

@@ -44,7 +44,7 @@ def secrets_of(settings: Settings) -> set[str]:
     except (ArgumentError, ValueError):
         found.add(settings.database.url)
     else:
-        password = str(url.password or "")
+        password = url.password or ""
         found |= {password, settings.database.url.partition("://")[2].partition("@")[0].partition(":")[2]}
     return {secret.strip() for secret in found if len(secret.strip()) >= MIN_CHARS}
 

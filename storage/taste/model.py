@@ -218,7 +218,7 @@ def _find_mode(thumbs: Thumbs, choices: Choices, start: Posterior, newton_steps:
         at = problem.climb(at, _Point(step, own_step))
         if np.abs(np.append(step, own_step)).max() < CONVERGED:
             break
-    covariance = np.linalg.inv(curvature)
+    covariance = np.linalg.inv(curvature)  # pyrefly: ignore[unbound-name]  # there is at least one step
     return Posterior(
         mean=at.shared[:-1],
         covariance=covariance[:-1, :-1],

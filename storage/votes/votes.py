@@ -201,7 +201,7 @@ def _spellings(said: Vote) -> list[str]:
 
 
 @cache  # building the statement takes as long as running it for one reply
-def _current(*columns: InstrumentedAttribute[Any]) -> Select[Any]:
+def _current(*columns: InstrumentedAttribute[Any]) -> Select[*tuple[Any, ...]]:
     """Select one row per thumb whose latest event is an addition; ids grow in the order of arrival."""
     added = func.max(VoteEventRow.id).filter(VoteEventRow.added)
     removed = func.max(VoteEventRow.id).filter(~VoteEventRow.added)
@@ -218,7 +218,7 @@ def _current(*columns: InstrumentedAttribute[Any]) -> Select[Any]:
     )
 
 
-def _votes(session: Session, thumbs: Select[Any]) -> dict[int, dict[int, Vote]]:
+def _votes(session: Session, thumbs: Select[*tuple[Any, ...]]) -> dict[int, dict[int, Vote]]:
     """Read {reply id: {user id: vote}} from rows of reply, user and emoji; both thumbs of one user cancel."""
     votes: dict[int, dict[int, Vote]] = defaultdict(dict)
     cancelled = set()

@@ -296,12 +296,14 @@ def render(messages: Sequence[dict[str, str]], tokenizer: Any) -> str:
 
 
 def _processors(generation: GenerationSettings, prompt_width: int) -> list[Any]:
-    processors: list[Any] = []
-    if generation.presence_penalty:
-        processors.append(lambda ids, logits: _penalise(logits, ids[:, prompt_width:], generation.presence_penalty))
-    if generation.temperature > 0:
-        processors.append(lambda _ids, logits: _choose(logits, generation.temperature, generation.top_p))
-    return processors
+    def penalise(ids: Any, logits: Any) -> Any:
+        return _penalise(logits, ids[:, prompt_width:], generation.presence_penalty)
+
+    def choose(_ids: Any, logits: Any) -> Any:
+        return _choose(logits, generation.temperature, generation.top_p)
+
+    processors = ((penalise, generation.presence_penalty), (choose, generation.temperature > 0))
+    return [processor for processor, is_wanted in processors if is_wanted]
 
 
 def _penalise(logits: Tensor, answer_ids: Tensor, penalty: float) -> Tensor:

@@ -76,7 +76,7 @@ def train_on_all(train: Callable[..., TrainingMetrics], settings: Settings, repo
     messages: Any = get_context("spawn").SimpleQueue()
     # The same environment as `accelerate launch` sets, without a configuration file.
     with patch_environment(world_size=ranks, master_addr="127.0.0.1", master_port=get_free_port(), nproc=ranks):
-        running = start_processes(  # type: ignore[no-untyped-call]
+        running = start_processes(
             PrepareForLaunch(_run_rank, distributed_type="MULTI_GPU" if gpus else "MULTI_CPU"),
             args=(train, settings, logging.getLogger().getEffectiveLevel(), messages),
             nprocs=ranks,

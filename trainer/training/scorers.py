@@ -189,7 +189,7 @@ class SharedPromptScorer:
             use_cache=False,
             logits_to_keep=kept,
         )
-        return output.logits[0]  # type: ignore[no-any-return]
+        return output.logits[0]  # pyrefly: ignore[no-any-return-explicit]
 
     def _masks(self, visible: Tensor, positions: Tensor) -> Tensor | dict[str, Tensor]:
         """Return the mask, or one for each kind of layer. A window counts positions, not columns of the tree."""

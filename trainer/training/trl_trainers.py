@@ -59,7 +59,7 @@ class RowTrainer:
     TrainingDiverged if the loss is not a number.
     """
 
-    # TRL has no type hints that mypy follows.
+    # TRL has no type hints that the type checker follows.
     model: Any
     accelerator: Any
     state: Any
@@ -70,18 +70,18 @@ class RowTrainer:
     def __init__(self, *, processing_class: Any, patience: int, report: ReportProgress, **arguments: Any) -> None:
         self._report = report
         self._collate_answers = DataCollatorForUnpairedPreference(pad_token_id=processing_class.pad_token_id)
-        super().__init__(processing_class=processing_class, **arguments)  # type: ignore[call-arg]
-        self.remove_callback(PrinterCallback)  # type: ignore[attr-defined]
+        super().__init__(processing_class=processing_class, **arguments)  # pyrefly: ignore[unexpected-keyword]
+        self.remove_callback(PrinterCallback)  # pyrefly: ignore[missing-attribute]
         self._history, self._best = _LossHistory(report), _BestPass(patience)
-        self.add_callback(self._history)  # type: ignore[attr-defined]
-        self.add_callback(self._best)  # type: ignore[attr-defined]
+        self.add_callback(self._history)  # pyrefly: ignore[missing-attribute]
+        self.add_callback(self._best)  # pyrefly: ignore[missing-attribute]
 
     def learn(self) -> TrainingRun:
         """Train. If there are validation rows, keep the adapter of the best pass."""
         self._start = _copy_trained(self.model)
         # Autocast gives LoRA's products bfloat16 inputs either way: PEFT's detour through float32 changes no bit.
         with disable_input_dtype_casting(self.model):
-            outcome = self.train()  # type: ignore[attr-defined]
+            outcome = self.train()  # pyrefly: ignore[missing-attribute]
         epochs = self._best.restore(self.model)
         self._end = _copy_trained(self.model)
         return TrainingRun(
@@ -122,14 +122,14 @@ class RowTrainer:
 
     def _answer_inputs(self, prompt_ids: list[int], answers: Sequence[list[int]]) -> Any:
         rows = [{"prompt_ids": prompt_ids, "completion_ids": answer, "label": True} for answer in answers]
-        return self._prepare_inputs(self._collate_answers(rows))  # type: ignore[attr-defined]
+        return self._prepare_inputs(self._collate_answers(rows))  # pyrefly: ignore[missing-attribute]
 
     def scorer(self, model: Any) -> Any:
         """Return the model as TRL calls it."""
         return separate_rows(model)
 
-    def training_step(self, *arguments: Any, **options: Any) -> Tensor:
-        loss: Tensor = super().training_step(*arguments, **options)  # type: ignore[misc]
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)  # pyrefly: ignore[missing-attribute]
         if not torch.isfinite(loss):
             raise TrainingDiverged(self.state.global_step + 1)
         return loss
@@ -141,7 +141,7 @@ class RowTrainer:
         """Do not report to TRL's authors that this bot trains."""
 
 
-class DemonstrationTrainer(RowTrainer, SFTTrainer):  # type: ignore[misc]
+class DemonstrationTrainer(RowTrainer, SFTTrainer):
     """SFT on rows of prompt_ids and completion_ids. The loss is the mean over a step's completion tokens."""
 
     def __init__(self, *, processing_class: Any, **arguments: Any) -> None:
@@ -158,7 +158,7 @@ class DemonstrationTrainer(RowTrainer, SFTTrainer):  # type: ignore[misc]
         return loss
 
 
-class _DemonstrationCollator(DataCollatorForLanguageModeling):  # type: ignore[misc]
+class _DemonstrationCollator(DataCollatorForLanguageModeling):
     def torch_call(self, examples: list[Row]) -> dict[str, Any]:
         rows = [
             {
@@ -171,7 +171,7 @@ class _DemonstrationCollator(DataCollatorForLanguageModeling):  # type: ignore[m
         return batch
 
 
-class PreferenceTrainer(RowTrainer, DPOTrainer):  # type: ignore[misc]
+class PreferenceTrainer(RowTrainer, DPOTrainer):
     """DPO on rows of prompt_ids, chosen_ids, rejected_ids and weight. A prompt is computed once for all its answers.
 
     A step takes `per_device_train_batch_size` pairs and computes them in runs of MAX_TREE_TOKENS, backwards as well, so
@@ -214,7 +214,8 @@ class PreferenceTrainer(RowTrainer, DPOTrainer):  # type: ignore[misc]
 
     def _precompute_ref_logps(self, dataset: Any, _name: str, _batch_size: int) -> Any:
         """Add the columns `reference_columns`, in nats, without TRL's cache files and bars."""
-        rows, batches, done = dataset.to_list(), [], 0
+        rows, done = dataset.to_list(), 0
+        batches: list[Any] = []
         advance = begin_phase(self._report, Phase.REFERENCE, len(rows))
         for run in self._runs(rows):
             batches.append(self._reference([rows[index] for index in run]))
@@ -252,8 +253,8 @@ class PreferenceTrainer(RowTrainer, DPOTrainer):  # type: ignore[misc]
         losses = [self._training_run(model, run, num_items_in_batch) for run in self._split(inputs)]
         return torch.stack(losses).sum()
 
-    def _training_run(self, *arguments: Any) -> Tensor:
-        return super().training_step(*arguments)
+    def _training_run(self, model: Any, run: dict[str, Any], num_items_in_batch: Any) -> Tensor:
+        return super().training_step(model, run, num_items_in_batch)
 
     def _loss_sum(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         return torch.stack([self._run_loss(model, run) for run in self._split(inputs)]).sum()
@@ -324,7 +325,7 @@ def _rows_of(run: Sequence[int], inputs: dict[str, Any]) -> list[int]:
     return [*run, *(len(inputs[WEIGHT]) + index for index in run)]
 
 
-class _PairCollator(DataCollatorForPreference):  # type: ignore[misc]
+class _PairCollator(DataCollatorForPreference):
     def torch_call(self, examples: list[Row]) -> dict[str, Any]:
         return {**super().torch_call(examples), WEIGHT: torch.tensor([row[WEIGHT] for row in examples])}
 
@@ -333,7 +334,7 @@ def _without_weight(inputs: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in inputs.items() if name != WEIGHT}
 
 
-class _LossHistory(TrainerCallback):  # type: ignore[misc]
+class _LossHistory(TrainerCallback):
     """Keeps the loss of every step and reports it."""
 
     def __init__(self, report: ReportProgress) -> None:
@@ -354,7 +355,7 @@ class _LossHistory(TrainerCallback):  # type: ignore[misc]
         self._report(RoundProgress(Phase.TRAINING, step, steps, logs["loss"], seconds_left))
 
 
-class _BestPass(TrainerCallback):  # type: ignore[misc]
+class _BestPass(TrainerCallback):
     """Keeps the adapter of the pass with the lowest validation loss, and stops training after `patience` worse ones."""
 
     def __init__(self, patience: int) -> None:

@@ -66,7 +66,7 @@ class VersionProcess:
         self._options = options
         self._on_change = on_change
         self._loop = asyncio.get_running_loop()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[Any] | None = None
         self._commands: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
         self._running: dict[int, _Running] = {}
         self._last_id = 0

@@ -95,7 +95,7 @@ def _most_likely(probabilities: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
     return everything.values.cpu(), everything.indices.cpu()
 
 
-class _Choices(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped here
+class _Choices(LogitsProcessor):
     def __init__(self, rows: Sequence[DecodingRow]) -> None:
         self._rows = rows
 
@@ -109,7 +109,7 @@ class _Choices(LogitsProcessor):  # type: ignore[misc]  # transformers is untype
         return torch.full_like(scores, -torch.inf).scatter_(1, places, 0.0)
 
 
-class _Ends(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped here
+class _Ends(StoppingCriteria):
     def __init__(self, rows: Sequence[DecodingRow], end_ids: frozenset[int], report: ReportTexts) -> None:
         self._rows = rows
         self._end_ids = end_ids

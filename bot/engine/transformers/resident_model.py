@@ -215,7 +215,7 @@ def _restore_kernels(_model: Any, _inputs: object, _output: object) -> None:
 
 
 def _let_onednn_multiply(may: bool) -> None:
-    torch.backends.mkldnn.set_flags(may)  # type: ignore[no-untyped-call]
+    torch.backends.mkldnn.set_flags(may)
 
 
 def _contiguous(_module: torch.nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:

@@ -60,7 +60,7 @@ def read_tensors(files: Sequence[Path]) -> dict[str, NDArray[np.float32]]:
     """Return the tensors of safetensors files as float32."""
     tensors: dict[str, NDArray[np.float32]] = {}
     for file in files:
-        entries = deserialize(file.read_bytes())  # type: ignore[no-untyped-call]
+        entries = deserialize(file.read_bytes())
         tensors |= {name: _as_float(entry) for name, entry in entries}
     return tensors
 
@@ -126,7 +126,7 @@ class _Changes:
                 self._adapter, f"{names[0]} and B have shapes {down.shape} and {up.shape} for {weight.shape}"
             )
         scale = self._alpha / (math.sqrt(rank) if self._is_rank_stabilised else rank)
-        return weight + np.float32(scale) * (up @ down)
+        return np.add(weight, np.float32(scale) * (up @ down), dtype=np.float32)
 
     def require_all_used(self) -> None:
         if not self._tensors:

@@ -213,7 +213,11 @@ def load_plain_tokenizer(base_path: Path) -> Tokenizer:
 
 def properties(dtype: str, threads: int = 0) -> dict[str, object]:
     """Return OpenVINO's properties for this precision and, unless it is 0, this number of threads."""
-    always = {ROUND_ACTIVATIONS: 0, PIN_THREADS: False, "INFERENCE_PRECISION_HINT": PRECISIONS[dtype]}
+    always: dict[str, object] = {
+        ROUND_ACTIVATIONS: 0,
+        PIN_THREADS: False,
+        "INFERENCE_PRECISION_HINT": PRECISIONS[dtype],
+    }
     return always | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from storage.files import sync_file
 from storage.models.base_model import BaseModel
@@ -57,7 +57,7 @@ class Verifier:
         try:
             if reason is None:
                 reason = self._find_out()
-        except (OSError, Timeout) as error:
+        except OSError as error:
             raise UnsupportedModel(f"its graphs cannot be stored in {self._data_directory} ({error})") from error
         if reason:
             raise UnsupportedModel(reason)
