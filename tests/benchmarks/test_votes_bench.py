@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.benchmarks.votes import run
 
 
+@pytest.mark.bench
 def test_the_bench_reports_both_databases() -> None:
     report = run(events=1_000, writers=2)
     assert list(report) == ["machine", "versions", "rows", "summary"]
