@@ -55,7 +55,7 @@ class Demo:
             "--directory",
             str(directory),
         ]
-        environment = os.environ | {"REACTUNE_CHAT__SECOND_ANSWERS": "0"}
+        environment = os.environ | {"REACTUNE_CHAT__SECOND_ANSWERS": "0", "REACTUNE_GENERATION__MAX_NEW_TOKENS": "16"}
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         assert self.process.stdout is not None
         self.url = next(
