@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import shutil
+import subprocess
 from collections import defaultdict
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
@@ -12,6 +14,7 @@ import grimp
 import pytest
 
 ROOT = Path(__file__).parents[1]
+MAX_FILE_BYTES = 10_000_000
 PACKAGES = ("bot", "reactune", "storage", "trainer")
 MODULES = [
     path
@@ -58,3 +61,12 @@ def test_a_module_imports_few_names_of_ours(path: Path) -> None:
 @pytest.mark.parametrize("path", [p for p in MODULES if p.name == "__init__.py"], ids=lambda path: path.parent.name)
 def test_a_package_says_what_it_holds(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+
+
+@pytest.mark.skipif(not shutil.which("git") or not (ROOT / ".git").exists(), reason="this is no checkout")
+def test_no_file_of_the_project_is_large() -> None:
+    """Model weights that a program left in the folder were committed once."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    files = [ROOT / name for name in listed.stdout.split("\0") if name]
+    assert files
+    assert [file for file in files if file.is_file() and file.stat().st_size > MAX_FILE_BYTES] == []

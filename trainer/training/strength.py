@@ -1,4 +1,4 @@
-"""Saves weaker copies of adapters. Imports torch, which takes seconds: import it late."""
+"""Saves weaker copies of adapters. It imports torch, which takes seconds, so import it where it is used."""
 
 from __future__ import annotations
 
