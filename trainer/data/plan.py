@@ -17,12 +17,14 @@ from storage.wording import count
 from trainer.data.choosing import ChosenPairs, Fits, choose_pairs
 from trainer.data.pairs import Pair, RoundFeedback, pair_by_people
 from trainer.data.survey import Survey
-from trainer.data.taste_pairs import rank_by_taste
+from trainer.data.taste_pairs import rank_by_taste, weigh_by_taste
 from trainer.data.voter_caps import cap_voters, label_noise, round_voters, shares
 
 VOTER_CAP = "voter cap"
 MIN_WEIGHT = 1e-6
 LIGHT = 0.25
+TASTE_SHARE = 0.25
+"""Part of a full round that belongs to pairs that the taste ranked: no single wrong vote can turn one of them."""
 VALIDATED = 4
 """One in so many of people's prompts is not trained on: its pairs decide when training stops."""
 
@@ -60,8 +62,9 @@ def make_plan(survey: Survey, settings: Settings, fits: Fits) -> TrainingPlan:
     of_people = choose(survey.feedback.by_prompt(), pair_by_people, _heavy_and_newest, most)
     fresh = RoundFeedback(survey.ranked if survey.taste.may_act else ()).by_prompt()
     rank = partial(rank_by_taste, survey.taste, survey.measures, settings.pairs.min_probability)
-    of_taste = choose(fresh, rank, _surest, most - len(of_people.pairs))
-    uncapped, ranked = of_people.pairs, of_taste.pairs
+    of_taste = choose(fresh, rank, _surest, most)
+    weighed = weigh_by_taste(survey.taste, of_people.pairs) if survey.taste.may_act else of_people.pairs
+    uncapped, ranked = _share_room(weighed, of_taste.pairs, most)
     capped = cap_voters(uncapped, settings.votes.max_voter_share)
     train, validation = _watched([pair for pair in capped if pair.weight > MIN_WEIGHT], ranked, settings)
     return TrainingPlan(
@@ -71,7 +74,13 @@ def make_plan(survey: Survey, settings: Settings, fits: Fits) -> TrainingPlan:
         label_noise=label_noise(survey.feedback.replies) or 0.0,
         voters=round_voters(capped, ranked, _influential(of_people, most), survey.taste_weights),
         evidence=_evidence(uncapped, capped, ranked, survey)
-        | {"notes": [*_notes(survey, settings), *_too_long(of_people.too_long + of_taste.too_long, settings)]},
+        | {
+            "notes": [
+                *_notes(survey, settings),
+                *_contradicted(len(of_people.pairs) - len(weighed)),
+                *_too_long(of_people.too_long + of_taste.too_long, settings),
+            ]
+        },
         start=survey.start,
     )
 
@@ -83,6 +92,13 @@ def _heavy_and_newest(pair: Pair) -> tuple[bool, tuple[int, ...]]:
 
 def _surest(pair: Pair) -> tuple[float, tuple[int, ...]]:
     return -pair.weight, pair.recency
+
+
+def _share_room(of_people: Sequence[Pair], ranked: Sequence[Pair], most: int) -> tuple[list[Pair], list[Pair]]:
+    """Return the surest of both, `most` in all; what people leave of their part goes to the pairs of the taste."""
+    kept = list(ranked[: max(int(most * TASTE_SHARE), most - len(of_people))])
+    surest = sorted(of_people, key=lambda pair: -pair.weight)  # of equals, the newest stay first
+    return surest[: most - len(kept)], kept
 
 
 def _influential(chosen: ChosenPairs, most: int) -> Iterable[RoundFeedback]:
@@ -135,6 +151,11 @@ def _notes(survey: Survey, settings: Settings) -> Iterator[str]:
         yield f"{count(unheard, 'suggested answer')} by new accounts or new members not counted"
     if settings.pairs.ranked_prompts and not survey.taste.may_act:
         yield survey.taste.why_unsure
+
+
+def _contradicted(number: int) -> Iterator[str]:
+    if number:
+        yield f"{count(number, 'pair')} of people left out, because all other votes say the opposite"
 
 
 def _too_long(number: int, settings: Settings) -> Iterator[str]:

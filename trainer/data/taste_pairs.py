@@ -1,16 +1,20 @@
-"""Pairs from fresh answers that the taste ranks: the best against the worst answer to a prompt. Pure."""
+"""What the taste adds to pairs: it ranks fresh answers, and weighs those that people voted on. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from storage.database.enums import PairSource
-from storage.taste.learning import LearnedTaste
+from storage.taste.learning import LearnedTaste, style_of
 from storage.taste.measures import scaled
 from storage.taste.model import Floats
 from trainer.data.pairs import Pair, RoundFeedback, differ, is_broken, side_of
+
+BY_VOTES = {PairSource.SIBLINGS, PairSource.CHOICE}
+"""Where a few votes decide which answer is better; a suggestion says it by itself."""
 
 
 def rank_by_taste(
@@ -41,3 +45,27 @@ def rank_by_taste(
             backers=(),
         )
     ]
+
+
+def weigh_by_taste(taste: LearnedTaste, pairs: Sequence[Pair]) -> list[Pair]:
+    """Return the pairs weighed by what their votes say together with the taste, which all votes made.
+
+    One wrong vote can turn a pair around. The taste is a second witness: the odds of both are multiplied. A pair whose
+    other answer is then the better one is left out.
+    """
+    by_votes = [pair for pair in pairs if pair.source in BY_VOTES]
+    better = style_of([pair.chosen.text or "" for pair in by_votes])
+    worse = style_of([pair.rejected.text or "" for pair in by_votes])
+    by_taste = taste.posterior.p_better(better, worse).tolist()
+    weights = {
+        pair.rows: _together(pair.weight, probability) for pair, probability in zip(by_votes, by_taste, strict=True)
+    }
+    found = [replace(pair, weight=weights.get(pair.rows, pair.weight)) for pair in pairs]
+    return [pair for pair in found if pair.weight > 0]
+
+
+def _together(weight: float, by_taste: float) -> float:
+    """Return the weight of a pair with this weight by its votes, and this probability by the taste."""
+    by_votes = (1 + weight) / 2
+    for_it, against = by_votes * by_taste, (1 - by_votes) * (1 - by_taste)
+    return (for_it - against) / (for_it + against)

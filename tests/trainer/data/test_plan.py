@@ -188,7 +188,47 @@ def test_ten_thousand_identical_answers_make_no_pair() -> None:
     assert plan_of(survey([], taste=taste_for_short_answers(60), ranked=same)).manifest == []
 
 
+# What the taste says of pairs that people voted on
+
+
+def voted_siblings(liked: str, disliked: str, number: int) -> list[RatedReply]:
+    prompt = f"prompt {number}"
+    return [
+        rated(2 * number, liked, up=[ANN], prompt=prompt),
+        rated(2 * number + 1, disliked, down=[BEN], prompt=prompt),
+    ]
+
+
+def test_a_pair_that_votes_and_taste_agree_on_weighs_more_and_one_that_they_do_not_is_left_out() -> None:
+    agreed, turned = voted_siblings(SHORT[0], LONG[0], 1), voted_siblings(LONG[1], SHORT[1], 2)
+    unknown = voted_siblings(SHORT[2], SHORT[3], 3)
+    answers = [*agreed, *turned, *unknown]
+    plan = plan_of(survey(answers, taste=taste_for_short_answers(60)))
+    weights = {pair.chosen.reply_id: pair.weight for pair in plan.train}
+    assert weights.keys() == {2, 6}
+    assert weights[2] > 0.9
+    assert weights[6] == pytest.approx(2 / 3, abs=0.15)
+    assert "1 pair of people left out, because all other votes say the opposite" in plan.evidence["notes"]
+    alone = plan_of(survey(answers))
+    assert [round(pair.weight, 3) for pair in alone.train] == [0.667] * 3
+
+
+def test_a_suggestion_weighs_the_same_whatever_the_taste_says() -> None:
+    answers, written_ones = [rated(1, SHORT[0], prompt="p")], [written(1, 1, LONG[0])]
+    plan = plan_of(survey(answers, written_ones, taste=taste_for_short_answers(60)))
+    assert [(pair.source, pair.weight) for pair in plan.train] == [(PairSource.CORRECTION, 1.0)]
+
+
 # Limits
+
+
+def test_a_full_round_keeps_room_for_the_taste_and_the_surest_pairs_of_people() -> None:
+    agreed = [answer for i in range(1, 5) for answer in voted_siblings(SHORT[i % 4], LONG[i % 4], i)]
+    unknown = [answer for i in range(5, 9) for answer in voted_siblings(SHORT[i % 4], SHORT[(i + 1) % 4], i)]
+    found = survey([*agreed, *unknown], taste=taste_for_short_answers(60), ranked=fresh(8))
+    plan = plan_of(found, settings(max_pairs=8))
+    assert plan.evidence["pairs_by_source"] == {"siblings": 6, "taste": 2}
+    assert {2, 4, 6, 8} < {pair.chosen.reply_id for pair in plan.train}
 
 
 def test_the_newest_pairs_of_people_come_first_then_the_surest_of_the_taste() -> None:

@@ -383,7 +383,9 @@ def test_how_much_members_disagree_reaches_the_robust_objective_alone(
     run: Callable[..., Round],
     objective: str,
     matters: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("storage.taste.learning.FEWEST", 1_000)  # the quarrels would change the taste, too
     configured = tiny_settings(settings.data.directory, base, objective=objective, epochs=3.0)
     seed(database, lambda session: add_siblings(session, 4, base_revision=revision))
     calm = run(configured)
