@@ -1,4 +1,4 @@
-"""The demo as a newcomer meets it: a real browser, the real bot, the bundled model."""
+"""The demo as a newcomer meets it: a real browser, the real bot, and a tiny model, which starts in a moment."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from playwright.sync_api import Locator, Page, expect, sync_playwright
 from storage.database.database import open_database
 from storage.database.tables import CorrectionRow, ReplyRow, VoteEventRow
 from storage.settings.loading import load_settings
+from tests.tiny_model import build_tiny_base
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 # A closed network makes a browser's own errands fail, many at a time.
@@ -31,7 +32,6 @@ ANSWER_MS = 120_000
 START_S = 120
 
 pytestmark = [
-    pytest.mark.bundled,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
     # Playwright's own event loop, closed a moment after its test.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -41,8 +41,9 @@ pytestmark = [
 class Demo:
     """A running `reactune demo` and what it has stored."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, base: Path) -> None:
         self.directory = directory
+        self.base = base
         (directory / "demo.json").write_text('{"community": ""}')  # as if an earlier demo had converted the base
         command = [
             sys.executable,
@@ -55,7 +56,11 @@ class Demo:
             "--directory",
             str(directory),
         ]
-        environment = os.environ | {"REACTUNE_CHAT__SECOND_ANSWERS": "0", "REACTUNE_GENERATION__MAX_NEW_TOKENS": "16"}
+        environment = os.environ | {
+            "REACTUNE_MODEL__BASE": str(base),
+            "REACTUNE_CHAT__SECOND_ANSWERS": "0",
+            "REACTUNE_GENERATION__MAX_NEW_TOKENS": "16",
+        }
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         assert self.process.stdout is not None
         self.url = next(
@@ -78,8 +83,9 @@ class Demo:
 
 
 @pytest.fixture
-def demo(bundled_data: Path) -> Iterator[Demo]:
-    running = Demo(bundled_data)
+def demo(tmp_path: Path) -> Iterator[Demo]:
+    (tmp_path / "data").mkdir()
+    running = Demo(tmp_path / "data", build_tiny_base(tmp_path / "tiny", positions=2048))
     yield running
     if running.process.poll() is None:
         running.stop()
@@ -158,7 +164,7 @@ def test_a_newcomer_talks_rates_suggests_and_comes_back(demo: Demo, page: Page) 
     assert demo.rows(CorrectionRow)[0].text == "Fresh water, good leaves, and a little patience."
 
     assert demo.stop() == 0
-    again = Demo(demo.directory)
+    again = Demo(demo.directory, demo.base)
     try:
         page.goto(again.url)
         expect(page.get_by_text("What makes a good cup of tea?").first).to_be_visible(timeout=ANSWER_MS)

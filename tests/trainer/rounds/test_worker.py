@@ -162,9 +162,11 @@ def check_versions(database: Database, settings: Settings) -> int:
     return len(versions)
 
 
-def test_a_trainer_killed_in_any_phase_is_made_up_for_by_the_next(database: Database, settings: Settings) -> None:
+def test_a_trainer_killed_while_it_trains_or_publishes_is_made_up_for_by_the_next(
+    database: Database, settings: Settings
+) -> None:
     killed: list[int] = []
-    for phase in (Phase.GATHERING, Phase.TRAINING, Phase.PUBLISHING):
+    for phase in (Phase.TRAINING, Phase.PUBLISHING):
         with trainer_process(settings, held_phase=phase) as trainer:
             wait_for(all_interrupted(database, killed))
             round_id = request(database)
