@@ -6,6 +6,8 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import eq
 
 LOOP_TOKENS = 8
 """Shortest stretch of words that counts as a loop: "ha ha ha" does not."""
@@ -30,10 +32,12 @@ def is_degenerate(answer: str) -> bool:
         or _repeats_lines(answer)
         or _loops(words)
         or _stutters(answer)
-        or _chains_emoji(answer, len(words))
-        or _mixes_scripts(words)
-        or _is_undecodable(answer)
+        or (not answer.isascii() and _is_broken_beyond_ascii(answer, words))
     )
+
+
+def _is_broken_beyond_ascii(answer: str, words: Sequence[str]) -> bool:
+    return _chains_emoji(answer, len(words)) or _mixes_scripts(words) or _is_undecodable(answer)
 
 
 def _repeats_lines(answer: str) -> bool:
@@ -47,19 +51,16 @@ def _loops(words: Sequence[str]) -> bool:
     longest_period = len(words) // LOOP_REPEATS
     enough = max(LOOP_TOKENS, LOOP_SHARE * len(words))
     for period in range(1, longest_period + 1):
-        same = (word == later for word, later in zip(words, words[period:], strict=False))
-        stretch = _longest_run(same) + period
-        if stretch >= enough and stretch >= LOOP_REPEATS * period:
+        same = list(map(eq, words, words[period:]))
+        shortest = max(enough, LOOP_REPEATS * period) - period
+        # Counting is ten times as fast as looking for runs, and nearly always enough.
+        if same.count(True) >= shortest and _longest_run(same) >= shortest:
             return True
     return False
 
 
 def _longest_run(flags: Iterable[bool]) -> int:
-    longest = current = 0
-    for flag in flags:
-        current = current + 1 if flag else 0
-        longest = max(longest, current)
-    return longest
+    return max((len(list(run)) for flag, run in groupby(flags) if flag), default=0)
 
 
 def _stutters(answer: str) -> bool:
@@ -76,7 +77,9 @@ def _chains_emoji(answer: str, words: int) -> bool:
 def _mixes_scripts(words: Sequence[str]) -> bool:
     """More than a quarter of the words, and at least two, mix two alphabets."""
     mixed = sum(
-        len({_script(character) for character in word if character.isalpha()} - EAST_ASIAN) > 1 for word in words
+        len({_script(character) for character in word if character.isalpha()} - EAST_ASIAN) > 1
+        for word in words
+        if not word.isascii()
     )
     return mixed >= 2 and mixed > len(words) / 4
 

@@ -69,6 +69,11 @@ def _pool_styles() -> Floats:
     return style_of(pool())
 
 
+@cache
+def _measures_of(answer: str) -> Floats:
+    return np.array(measure_style(answer))
+
+
 class StandIn:
     """Answers from the pool; a version prefers some of them by the weights that its round's pairs teach a regression.
 
@@ -124,7 +129,7 @@ class StandIn:
             for number in range(pairs.ranked_prompts * pairs.ranked_answers)
         )
         texts = Texts({one.prompt: one.prompt for one in fresh}, {one.id: one.answer or "" for one in fresh})
-        measures = {id_: np.array(measure_style(answer)) for id_, answer in texts.answers.items()}
+        measures = {id_: _measures_of(answer) for id_, answer in texts.answers.items()}
         return replace(survey, ranked=fresh, measures=measures, read=_reading(survey.read, texts))
 
 

@@ -28,11 +28,11 @@ def rank_by_taste(
     style = scaled(np.array([measures[answer.id] for answer in answers]))
     utility = taste.posterior.score(style)
     order = sorted(range(len(answers)), key=lambda place: (utility[place], answers[place].id))
-    sound = [place for place in order if not is_broken(answers[place])]
-    if not sound or sound[-1] == order[0]:
+    worst, best = order[0], next((place for place in reversed(order) if not is_broken(answers[place])), order[0])
+    if best == worst:
         return []
-    better, worse = answers[sound[-1]], answers[order[0]]
-    probability = float(taste.posterior.p_better(style[sound[-1:]], style[order[:1]])[0])
+    better, worse = answers[best], answers[worst]
+    probability = float(taste.posterior.p_better(style[[best]], style[[worst]])[0])
     if not differ(better.answer, worse.answer) or probability < min_probability:
         return []
     return [
