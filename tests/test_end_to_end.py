@@ -13,6 +13,7 @@ import pytest
 from simcord.builders import ChannelHandle
 
 from bot.app import ReactuneBot
+from bot.engine.openvino.engine import OpenVinoEngine
 from bot.guards.error_handler import is_expected
 from storage.adapters.folder_store import AdapterStore
 from storage.database.database import open_database
@@ -22,6 +23,7 @@ from storage.models.personality_files import README_FILE, import_adapter
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from storage.training.rounds import Round, latest_round
+from tests.bot.engine.test_engine import answer, request
 from tests.bot.environment import Env
 from tests.few_questions import run_short_round
 from trainer.rounds import worker
@@ -134,9 +136,9 @@ async def test_from_a_message_to_a_promoted_version_and_back(settings: Settings,
         assert "did not pass the gate (not enough evidence" in refusal.followups[-1].content
         await grace.slash(channel, "model promote", version="v1", override=True, reason="six pairs are what we have")
         await ada.send(channel, f"{mention} How are you?")
-        answer, small_print = channel.last_message.content.rsplit("\n-# ", 1)
+        words, small_print = channel.last_message.content.rsplit("\n-# ", 1)
         assert small_print.startswith("v1")
-        assert answer
+        assert words
 
         await grace.slash(channel, "model rollback")
         await ada.send(channel, f"{mention} How are you?")
@@ -145,6 +147,15 @@ async def test_from_a_message_to_a_promoted_version_and_back(settings: Settings,
         await bot.close()
         await env.shutdown()
     assert [error for error in env.errors if not is_expected(error)] == []
+
+
+async def test_the_bundled_model_answers_in_plain_words(settings: Settings, bundled_base: BaseModel) -> None:
+    engine = OpenVinoEngine(bundled_base, settings.data.directory, settings.model, settings.generation)
+    await engine.start()
+    rendered = await engine.render([{"role": "user", "content": "What is the capital of France?"}])
+    text = await answer(engine, request(rendered.text, temperature=0.0, tokens=24))
+    await engine.close(drain_s=0.0)
+    assert "Paris" in text
 
 
 def test_the_starter_that_comes_along_fits_the_bundled_base(bundled_base: BaseModel, tmp_path: Path) -> None:

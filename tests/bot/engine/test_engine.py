@@ -401,16 +401,6 @@ async def test_answers_longer_than_the_models_context_fail_the_start(
     await engine.close(drain_s=0.0)
 
 
-@pytest.mark.bundled
-async def test_the_bundled_model_answers_in_plain_words(make_engine: MakeEngine, bundled_base: BaseModel) -> None:
-    engine = make_engine(bundled_base)
-    await engine.start()
-    rendered = await engine.render([{"role": "user", "content": "What is the capital of France?"}])
-    text = await answer(engine, request(rendered.text, temperature=0.0, tokens=24))
-    await engine.close(drain_s=0.0)
-    assert "Paris" in text
-
-
 async def test_closing_while_the_model_loads_ends_it(make_engine: MakeEngine, tiny_base: BaseModel) -> None:
     engine = make_engine(tiny_base)
     starting = asyncio.create_task(engine.start())
