@@ -220,7 +220,7 @@ def pair_choices(replies: Iterable[RatedReply], choices: Iterable[Preference]) -
     for (better_id, worse_id), voters in wins.items():
         better, worse = by_id[better_id], by_id[worse_id]
         against = sum(wins.get((worse_id, better_id), {}).values())
-        weight = _weight(probability_chosen(sum(voters.values()), against))
+        weight = weight_of(probability_chosen(sum(voters.values()), against))
         is_pair = better.prompt == worse.prompt and differ(better.answer, worse.answer) and not is_broken(better)
         if is_pair and weight > 0:
             by_prompt[better.prompt].append(_prefer(better, worse, weight, PairSource.CHOICE, _shares(voters)))
@@ -255,7 +255,7 @@ def _most_certain(answers: Sequence[RatedReply]) -> list[Pair]:
         _prefer(better, worse, weight, PairSource.SIBLINGS, backers((better, Vote.UP), (worse, Vote.DOWN)))
         for better, worse in product(best, worst)
         if differ(better.answer, worse.answer)
-        if (weight := _weight(probability_better(*votes[better.id], *votes[worse.id]))) > 0
+        if (weight := weight_of(probability_better(*votes[better.id], *votes[worse.id]))) > 0
     )
 
 
@@ -304,7 +304,7 @@ def _shares(weights: Mapping[Pseudonym, float]) -> Backers:
     return tuple((voter, weight / total) for voter, weight in sorted(weights.items()))
 
 
-def _weight(probability: float) -> float:
+def weight_of(probability: float) -> float:
     """Weigh a pair by what its votes say beyond chance: 0 at a probability of 1/2, 1 at certainty."""
     return round(2 * probability - 1, 9)  # an integral of 0.7999999999 is the 0.8 that the settings ask for
 

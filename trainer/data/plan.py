@@ -63,7 +63,7 @@ def make_plan(survey: Survey, settings: Settings, fits: Fits) -> TrainingPlan:
     fresh = RoundFeedback(survey.ranked if survey.taste.may_act else ()).by_prompt()
     rank = partial(rank_by_taste, survey.taste, survey.measures, settings.pairs.min_probability)
     of_taste = choose(fresh, rank, _surest, most)
-    weighed = weigh_by_taste(survey.taste, of_people.pairs) if survey.taste.may_act else of_people.pairs
+    weighed = weigh_by_taste(survey.taste, of_people) if survey.taste.may_act else of_people.pairs
     uncapped, ranked = _share_room(weighed, of_taste.pairs, most)
     capped = cap_voters(uncapped, settings.votes.max_voter_share)
     train, validation = _watched([pair for pair in capped if pair.weight > MIN_WEIGHT], ranked, settings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -11,10 +11,11 @@ from storage.database.enums import PairSource
 from storage.taste.learning import LearnedTaste, style_of
 from storage.taste.measures import scaled
 from storage.taste.model import Floats
-from trainer.data.pairs import Pair, RoundFeedback, differ, is_broken, side_of
+from trainer.data.choosing import ChosenPairs
+from trainer.data.pairs import Pair, RoundFeedback, differ, is_broken, probability_better, side_of, weight_of
 
-BY_VOTES = {PairSource.SIBLINGS, PairSource.CHOICE}
-"""Where a few votes decide which answer is better; a suggestion says it by itself."""
+TASTE_VOTES = 8
+"""How many votes on an answer are worth what the taste expects of it: see docs/pairs.md, "Wrong votes"."""
 
 
 def rank_by_taste(
@@ -47,25 +48,31 @@ def rank_by_taste(
     ]
 
 
-def weigh_by_taste(taste: LearnedTaste, pairs: Sequence[Pair]) -> list[Pair]:
-    """Return the pairs weighed by what their votes say together with the taste, which all votes made.
+def weigh_by_taste(taste: LearnedTaste, chosen: ChosenPairs) -> list[Pair]:
+    """Return the pairs, those of siblings weighed by the votes on their answers together with the taste.
 
-    One wrong vote can turn a pair around. The taste is a second witness: the odds of both are multiplied. A pair whose
-    other answer is then the better one is left out.
+    One wrong vote can turn a pair of siblings around, and one 👍 more says little about two answers that are alike in
+    what people like. So what the taste expects of each answer is the prior of the share of members who like it. A pair
+    whose other answer is then the better one is left out.
     """
-    by_votes = [pair for pair in pairs if pair.source in BY_VOTES]
-    better = style_of([pair.chosen.text or "" for pair in by_votes])
-    worse = style_of([pair.rejected.text or "" for pair in by_votes])
-    by_taste = taste.posterior.p_better(better, worse).tolist()
-    weights = {
-        pair.rows: _together(pair.weight, probability) for pair, probability in zip(by_votes, by_taste, strict=True)
+    siblings = [pair for pair in chosen.pairs if pair.source is PairSource.SIBLINGS]
+    votes = {
+        reply.id: (reply.up, reply.down)
+        for prompt in {pair.prompt for pair in siblings}
+        for reply in chosen.feedback[prompt].replies
     }
-    found = [replace(pair, weight=weights.get(pair.rows, pair.weight)) for pair in pairs]
-    return [pair for pair in found if pair.weight > 0]
+    sides = [side for pair in siblings for side in (pair.chosen, pair.rejected)]
+    expected = taste.posterior.p_liked(style_of([side.text or "" for side in sides])).tolist()
+    believed = [_believed(share, votes[side.reply_id or 0]) for share, side in zip(expected, sides, strict=True)]
+    weights = {
+        pair.rows: weight_of(probability_better(*better, *worse))
+        for pair, better, worse in zip(siblings, believed[::2], believed[1::2], strict=True)
+    }
+    weighed = [replace(pair, weight=weights.get(pair.rows, pair.weight)) for pair in chosen.pairs]
+    return [pair for pair in weighed if pair.weight > 0]
 
 
-def _together(weight: float, by_taste: float) -> float:
-    """Return the weight of a pair with this weight by its votes, and this probability by the taste."""
-    by_votes = (1 + weight) / 2
-    for_it, against = by_votes * by_taste, (1 - by_votes) * (1 - by_taste)
-    return (for_it - against) / (for_it + against)
+def _believed(expected: float, votes: tuple[float, float]) -> tuple[float, float]:
+    """Return the likes and dislikes of an answer of which the taste expects this share of likes."""
+    up, down = votes
+    return up + TASTE_VOTES * expected, down + TASTE_VOTES * (1 - expected)
