@@ -33,5 +33,6 @@ def _as_data(report: TasteReport, personality: str) -> dict[str, Any]:
         "effects": [asdict(effect) for effect in report.effects],
         "liked": report.liked,
         "disliked": report.disliked,
+        "examples": report.examples,
         "not_known_yet": report.open_questions,
     }

@@ -60,6 +60,8 @@ class Ask:
     author_id: int
     speakers: frozenset[int]
     source_message_id: int | None
+    prompt_with_examples: RenderedPrompt | None = None
+    """What the base is asked instead: it has learned nothing of what people like, so it is shown."""
     strength: float = AS_TRAINED
     origin: Origin = Origin.CHAT
     asked_at: datetime = field(default_factory=utc_now)
@@ -73,6 +75,12 @@ class Ask:
     """Shown under a complete answer in place of the version, when the reader should not know the version."""
     beside: str | None = None
     """The first answer of two by one version: of several drawn, the one is shown that teaches most beside it."""
+
+    @property
+    def asked(self) -> RenderedPrompt:
+        """The prompt of the version that answers."""
+        is_base = self.release.version is None
+        return self.prompt_with_examples if is_base and self.prompt_with_examples else self.prompt
 
 
 @dataclass(frozen=True)
@@ -120,8 +128,8 @@ def end_of(ask: Ask, completion: Completion) -> AnswerEnd:
     label = label_of(ask.personality, ask.release)
     if finished.outcome not in FINISHED_WHOLE:
         words = finished.answer or WITHOUT_WORDS[finished.outcome]
-        return AnswerEnd(finished, words, small_print(label, ask.prompt, completion.finish))
-    lines = [small_print(ask.label or label, ask.prompt, completion.finish)]
+        return AnswerEnd(finished, words, small_print(label, ask.asked, completion.finish))
+    lines = [small_print(ask.label or label, ask.asked, completion.finish)]
     if ask.citations:
         lines.append(cite(ask.citations))
     return AnswerEnd(finished, finished.answer, "\n".join(lines))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,9 +16,8 @@ from bot.chat.conversation import (
     converse,
     own_ids,
 )
-from bot.chat.prompting import to_messages, with_memory
+from bot.chat.rendering import render_examples, render_question
 from bot.errors import UserFacingError
-from bot.knowledge.quoting import PromptWithQuotes, render_with_quotes
 from bot.personalities.selection import places_of
 from bot.releases.resolver import ReleaseCandidates, read_candidates
 from bot.services import Services
@@ -30,11 +28,9 @@ from storage.knowledge.documents import SearchScope, has_chunks, source_messages
 from storage.knowledge.search import Passage, Question
 from storage.members import is_greeted
 from storage.personalities.bindings import ActivePersonality, active_personality_at
-from storage.personalities.cards import settings_of
 from storage.releases.evidence import Rival
 
 NOTHING_ASKED = "I don't see a question. Mention me together with your question, or reply to one of my messages."
-TOO_LONG = "That message is too long for me, even shortened."
 
 
 @dataclass(frozen=True)
@@ -58,10 +54,18 @@ async def gather(services: Services, history: History, message: discord.Message,
     conversation, active = rows.conversation, rows.active
     if all(turn.speaker is None for turn in conversation.turns):
         raise UserFacingError(NOTHING_ASKED)
-    rendered = await _render(services, message.author.display_name, rows)
+    rendered = await render_question(
+        services,
+        active.personality,
+        conversation,
+        author=message.author.display_name,
+        notes=rows.notes,
+        passages=rows.passages,
+    )
     documents = {quote.document_id: rows.documents[quote.document_id] for quote in rendered.quotes}
     ask = Ask(
         prompt=rendered.prompt,
+        prompt_with_examples=await render_examples(services, active.personality, rendered.prompt),
         personality=active.personality,
         strength=active.strength,
         release=await services.releases.choose(rows.candidates, strength=active.strength),
@@ -136,18 +140,6 @@ def _read(
         is_greeted=is_greeted(session, message.author.id),
         has_documents=question is not None and has_chunks(session),
     )
-
-
-async def _render(services: Services, author: str, rows: _Rows) -> PromptWithQuotes:
-    """Render the prompt; the memory is left out if there is no room for it."""
-    own = settings_of(services.settings, rows.active.personality.card).chat.system_prompt
-    budget = services.settings.knowledge.budget_tokens
-    remembering = with_memory(own, rows.conversation.summary, author, rows.notes)
-    for system_prompt in dict.fromkeys((remembering, own)):
-        with contextlib.suppress(ValueError):
-            messages = to_messages(system_prompt, rows.conversation.turns)
-            return await render_with_quotes(services.engine, messages, rows.passages, budget)
-    raise UserFacingError(TOO_LONG)
 
 
 def _speakers(rows: _Rows, author_id: int, documents: Mapping[int, _Document]) -> frozenset[int]:

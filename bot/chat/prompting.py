@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import Literal, TypedDict
 
 from storage.conversations.control_tokens import sanitize
+from storage.taste.examples import ExampleTurn
 
 GAP = " … "
 FEWEST_KEPT_CHARS = 2
@@ -60,6 +61,16 @@ def to_messages(system_prompt: str, turns: Sequence[Turn]) -> list[ChatMessage]:
         clean = [turn if turn.speaker is None else Turn(turn.speaker, f"{turn.speaker}: {turn.text}") for turn in clean]
     system: list[ChatMessage] = [{"role": "system", "content": system_prompt}] if system_prompt.strip() else []
     return system + _alternating(clean)
+
+
+def with_examples(messages: Sequence[ChatMessage], examples: Sequence[ExampleTurn]) -> list[ChatMessage]:
+    """Return the messages with the examples as earlier turns, after the system message if there is one."""
+    turns: list[ChatMessage] = []
+    for example in examples:
+        turns.append({"role": "user", "content": sanitize(example.message)})
+        turns.append({"role": "assistant", "content": sanitize(example.answer)})
+    first = 1 if messages and messages[0]["role"] == "system" else 0
+    return [*messages[:first], *turns, *messages[first:]]
 
 
 def with_memory(system_prompt: str, summary: str, speaker: str, notes: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from bot.background import BackgroundTasks, retry_until_available
 from storage.database.database import Database
 from storage.settings.sections import Settings
+from storage.taste.examples import ExampleTurn
 from storage.taste.learning import LearnedTaste
 from storage.taste.updating import KnownTaste, learn_all, learn_votes_on
 
@@ -42,6 +43,11 @@ class Tastes:
             self._learn_soon({personality_id: None})
         known = self._known[personality_id]
         return known.taste if known else None
+
+    def examples_of(self, personality_id: int) -> tuple[ExampleTurn, ...]:
+        """Return what shows the base what people like; nothing before the taste is learned."""
+        known = self._known.get(personality_id)
+        return known.examples if known else ()
 
     def watch(self) -> None:
         """Learn the tastes in memory again now and then."""

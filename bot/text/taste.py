@@ -9,6 +9,7 @@ from bot.text.splitting import shorten
 from storage.insights.taste_report import ShownEffect, TasteReport
 
 QUOTE_CHARS = 110
+EXAMPLES = "Until a new version answers, I follow these examples, which I wrote for the prompt bank:"
 STYLE_ONLY = "I see style only, not whether an answer is right, funny or helpful."
 
 
@@ -33,8 +34,14 @@ def _taste_lines(report: TasteReport, escaped: Callable[[str], str]) -> list[str
     lines.append(f"{report.use} First vote: {report.since:%-d %B %Y}." if report.since else report.use)
     lines += [f"- {describe_effect(effect, report)}" for effect in report.effects]
     for sign, answers in (("👍", report.liked), ("👎", report.disliked)):
-        lines += [f"{sign} “{escaped(shorten(quote_plainly(answer), QUOTE_CHARS))}”" for answer in answers]
+        lines += [f"{sign} {_quoted(answer, escaped)}" for answer in answers]
+    if report.examples:
+        lines += [EXAMPLES, *(f"✏️ {_quoted(answer, escaped)}" for answer in report.examples)]
     return [*lines, describe_unknown(report)]
+
+
+def _quoted(answer: str, escaped: Callable[[str], str]) -> str:
+    return f"“{escaped(shorten(quote_plainly(answer), QUOTE_CHARS))}”"
 
 
 def describe_effect(effect: ShownEffect, report: TasteReport) -> str:

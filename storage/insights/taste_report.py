@@ -14,9 +14,11 @@ from sqlalchemy.orm import Session
 
 from storage.database.enums import Basis
 from storage.database.tables import ReplyRow
+from storage.releases.versions import read_alias
 from storage.settings.sections import Settings
 from storage.statistics import Z_95
 from storage.taste.evidence import TasteEvidence, read_taste_evidence
+from storage.taste.examples import choose_examples
 from storage.taste.learning import LearnedTaste, learn, read_taste_data
 from storage.taste.words import (
     Effect,
@@ -83,6 +85,8 @@ class TasteReport:
     disliked: tuple[str, ...]
     open_questions: tuple[str, ...]
     """What the votes say least about."""
+    examples: tuple[str, ...] = ()
+    """Own answers that the base is shown as earlier turns; none once a version answers."""
 
     @property
     def is_empty(self) -> bool:
@@ -113,7 +117,14 @@ def read_taste_report(
         liked=liked,
         disliked=disliked,
         open_questions=tuple(measure.more for measure in open_questions(taste, told)) if len(taste.data) else (),
+        examples=_read_followed(session, personality_id, settings, taste),
     )
+
+
+def _read_followed(session: Session, personality_id: int, settings: Settings, taste: LearnedTaste) -> tuple[str, ...]:
+    if read_alias(session, personality_id).version is not None:
+        return ()
+    return tuple(turn.answer for turn in choose_examples(session, personality_id, settings, taste))
 
 
 def _first_vote(evidence: TasteEvidence) -> datetime | None:

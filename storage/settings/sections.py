@@ -255,6 +255,8 @@ class GenerationSettings(Section):
     """Answers begun for a question, of which the one that members like most is finished; fewer when busy; 1: off."""
     exploration: Annotated[float, Field(ge=0.0, le=1.0)] = 0.15
     """Share of such answers that are chosen at random, so that the gain can be measured."""
+    examples: Annotated[int, Field(ge=0, le=8)] = 2
+    """Own answers like those that members like, shown to the base as earlier turns; 0: none."""
 
 
 class ChatSettings(Section):

@@ -297,6 +297,12 @@ REVISION = sha256("\n".join(measure.name for measure in MEASURES).encode()).hexd
 """A different set of measures has a different revision, so their numbers are never mixed."""
 
 
+def dodges(answer: str) -> bool:
+    """Return whether the answer apologises or says that it cannot or does not know."""
+    text = Text(answer)
+    return text.count(APOLOGIES) + text.count(REFUSALS) > 0
+
+
 def measure_style(answer: str) -> list[float]:
     """Return the answer's measures, in the order of MEASURES."""
     text = Text(answer)

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from storage.settings.sections import Settings
 from storage.taste.evidence import Opinion, TasteEvidence, read_taste_evidence, read_thumbs_on
+from storage.taste.examples import ExampleTurn, choose_examples
 from storage.taste.learning import LearnedTaste, learn, learn_more, read_measures, read_taste_data
 
 MOST_ANSWERS = 1_000
@@ -19,15 +20,17 @@ LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True)
 class KnownTaste:
-    """A taste, and what was said for it."""
+    """A taste, what was said for it, and what shows it to the base."""
 
     evidence: TasteEvidence
     taste: LearnedTaste
+    examples: tuple[ExampleTurn, ...] = ()
 
 
 def learn_all(session: Session, personality_id: int, settings: Settings) -> KnownTaste:
     evidence = read_taste_evidence(session, personality_id, settings)
-    return KnownTaste(evidence, learn(read_taste_data(session, evidence)))
+    taste = learn(read_taste_data(session, evidence))
+    return KnownTaste(evidence, taste, choose_examples(session, personality_id, settings, taste))
 
 
 def learn_votes_on(
@@ -35,8 +38,8 @@ def learn_votes_on(
 ) -> KnownTaste:
     """Learn the new votes on these answers; everything again if a vote was changed, withdrawn or is no thumb.
 
-    Added votes leave two things as they are until everything is learned again: how much each voter's other votes
-    count, and that the oldest votes of very many are forgotten.
+    Added votes leave three things as they are until everything is learned again: how much each voter's other votes
+    count, that the oldest votes of very many are forgotten, and the examples.
     """
     news = _news(session, personality_id, settings, known, reply_ids)
     if news is None:
@@ -44,7 +47,7 @@ def learn_votes_on(
     factors = known.evidence.factors
     weighed = [one._replace(weight=one.weight * factors.get(one.voter, 1.0)) for one in news]
     taste = learn_more(known.taste, weighed, read_measures(session, {one.reply_id for one in news}))
-    return KnownTaste(replace(known.evidence, opinions=(*known.evidence.opinions, *news)), taste)
+    return replace(known, evidence=replace(known.evidence, opinions=(*known.evidence.opinions, *news)), taste=taste)
 
 
 def _news(

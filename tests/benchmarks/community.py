@@ -212,7 +212,7 @@ class Simulation:
         return distinct[HELD_OUT_PROMPTS:], held_out
 
     def _render(self, message: str) -> str:
-        return render(_chat(message), self._tokenizer)
+        return render(chat(message), self._tokenizer)
 
     def _converse(self, database: Database) -> None:
         """Get answers from the champion and votes from members."""
@@ -255,7 +255,7 @@ class Simulation:
                 version_id=version.id if version else None,
                 base_revision=self._base.revision,
                 prompt=self._render(message),
-                messages=_chat(message),
+                messages=chat(message),
                 sampling=generation.model_dump(mode="json", include={"temperature", "top_p", "presence_penalty"}),
                 seed=self._community.seed,
                 prompt_tokens=len(answer.prompt_ids),
@@ -364,7 +364,7 @@ def conversations() -> list[list[str]]:
     return found
 
 
-def _chat(message: str) -> list[dict[str, str]]:
+def chat(message: str) -> list[dict[str, str]]:
     return [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": message}]
 
 

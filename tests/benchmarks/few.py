@@ -24,12 +24,14 @@ from storage.database.tables import PersonalityRow
 from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import Version
 from storage.settings.sections import Settings
+from storage.taste.examples import ExampleTurn, choose_examples
 from storage.taste.learning import LearnedTaste, learn_taste
 from storage.taste.liked import Excess, LikedStyle, find_excesses, read_liked_style
 from tests.benchmarks.community import (
     MAX_NEW_TOKENS,
     Community,
     Simulation,
+    chat,
     interval,
     members,
     settings_of_bench,
@@ -38,7 +40,7 @@ from tests.benchmarks.community import (
 from tests.benchmarks.report import machine, versions
 from tests.seeding import add_reply
 from trainer.evaluation.measures import losses_by_position, surprise_ratio
-from trainer.evaluation.sampling import Sample
+from trainer.evaluation.sampling import Sample, render
 
 CANDIDATES = 4
 DRAWS = 8
@@ -105,16 +107,20 @@ class SmallServer(Simulation):
             round_ = self._train(database)
             seconds = time.monotonic() - began
             made = self._made(database, round_)
+            with database.snapshot() as session:  # the round has drawn the answers that they are chosen from
+                examples = choose_examples(session, self._personality, self._settings, taste)
             described = self._describe(database, round_) | {"seconds_of_round": seconds}
-        version = self._answer_all(made)
+        version, shown = self._answer_all(made), self._answer_all(None, examples)
         overshoot = _overshoot(base, version, liked)
         rows = [
             {"answers": "base", "evidence": taste.evidence, "may_act": taste.may_act} | self._approval(base, None),
             {"answers": "base, candidates"} | self._approval(base, taste) | {"approval_of_draws": draws},
             {"answers": "version"} | self._approval(version, None) | described | _style(overshoot),
             {"answers": "version, candidates"} | self._approval(version, taste),
+            {"answers": "base, examples"} | self._approval(shown, None) | _sameness(shown),
+            {"answers": "base, examples, candidates"} | self._approval(shown, taste),
         ]
-        names = ("base", "candidates", "adapter", "both")
+        names = ("base", "candidates", "adapter", "both", "examples", "examples_candidates")
         summary = {f"approval_{name}": row["approval"] for name, row in zip(names, rows, strict=True)}
         summary |= {f"approval_{name}_low": row["approval_low"] for name, row in zip(names, rows, strict=True)}
         summary |= {"approval_candidates_mean": fmean(draws)}
@@ -135,10 +141,20 @@ class SmallServer(Simulation):
             approvals.append(self._approval(base, taste)["approval"])
         return approvals
 
-    def _answer_all(self, version: Version | None) -> Answered:
-        prompts = [held.prompt for held in self._held_out for _ in range(CANDIDATES)]
+    def _answer_all(self, version: Version | None, examples: Sequence[ExampleTurn] = ()) -> Answered:
+        asked = [self._render_after(examples, held.message) for held in self._held_out]
+        prompts = [prompt for prompt in asked for _ in range(CANDIDATES)]
         answers = self._answer(version, prompts, seed=self._community.seed)
         return Answered(tuple(tuple(answers[i : i + CANDIDATES]) for i in range(0, len(answers), CANDIDATES)))
+
+    def _render_after(self, examples: Sequence[ExampleTurn], message: str) -> str:
+        system, question = chat(message)
+        turns = [
+            {"role": role, "content": text}
+            for turn in examples
+            for role, text in (("user", turn.message), ("assistant", turn.answer))
+        ]
+        return render([system, *turns, question], self._tokenizer)
 
     def _approval(self, answered: Answered, taste: LearnedTaste | None) -> dict[str, float]:
         """Return the share of 👍: of all answers, or of those that the taste chooses."""
@@ -173,6 +189,11 @@ def _style(overshoot: Excess | None) -> dict[str, Any]:
 
 def _broken(answered: Answered) -> float:
     return sum(map(is_degenerate, answered.texts)) / len(answered.texts)
+
+
+def _sameness(answered: Answered) -> dict[str, float]:
+    texts = answered.texts
+    return {"distinct_share": len(set(texts)) / len(texts), "degenerate_share": _broken(answered)}
 
 
 def _choice(samples: Sequence[Sample], taste: LearnedTaste) -> Sample:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from storage.database.enums import Origin
+from bot.text.taste import EXAMPLES, taste_text
+from storage.database.enums import Basis, Origin
 from storage.database.tables import ArenaAnswerRow, ArenaRow
 from storage.insights.taste_report import SWITCHED_OFF, UNCHOSEN, read_taste_report
+from storage.releases.promotion import promote
 from storage.settings.sections import GenerationSettings, PrivacySettings, Settings
 from storage.taste.words import Sureness
 from storage.votes.votes import Vote
-from tests.past import day
+from tests.past import add_version, day
 from tests.seeding import ALICE, BOB, CAROL, add_reply, add_taste, vote
 
 SETTINGS = Settings()
@@ -87,3 +89,15 @@ def test_choices_alone_count_from_even(session, personality_id):
     assert (report.votes, report.choices) == (0, 30)
     assert report.effects[0].share_before == 0.5
     assert (len(report.liked), report.disliked) == (2, ())
+
+
+def test_the_examples_that_the_base_follows_are_told_until_a_version_answers(session, personality_id):
+    add_taste(session, 60)
+    liked = "What kind of tea do you like best?"
+    add_reply(session, prompt="I like tea.", answer=liked, origin=Origin.SAMPLE, basis=Basis.PROMPT_BANK)
+    report = read_taste_report(session, personality_id, SETTINGS)
+    assert report.examples == (liked,)
+    assert taste_text(report).splitlines()[-3:-1] == [EXAMPLES, f"✏️ “{liked}”"]
+    version = add_version(session, None)
+    promote(session, personality_id, version, expected_generation=0, by="ann", reason="", override=True)
+    assert read_taste_report(session, personality_id, SETTINGS).examples == ()

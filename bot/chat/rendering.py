@@ -1,0 +1,54 @@
+"""Renders the prompt of a question: with memory and quotes where there is room, and for the base with examples."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+from bot.chat.conversation import Conversation
+from bot.chat.prompting import to_messages, with_examples, with_memory
+from bot.engine import RenderedPrompt
+from bot.errors import UserFacingError
+from bot.knowledge.quoting import PromptWithQuotes, render_with_quotes
+from bot.services import Services
+from storage.knowledge.search import Passage
+from storage.personalities.cards import settings_of
+from storage.personalities.personalities import Personality
+
+TOO_LONG = "That message is too long for me, even shortened."
+
+
+async def render_question(
+    services: Services,
+    personality: Personality,
+    conversation: Conversation,
+    *,
+    author: str,
+    notes: Sequence[str],
+    passages: Sequence[Passage],
+) -> PromptWithQuotes:
+    """Render the conversation; the memory is left out if there is no room for it.
+
+    `notes` are the author's about themselves. Raises UserFacingError if the newest message is too long.
+    """
+    own = settings_of(services.settings, personality.card).chat.system_prompt
+    budget = services.settings.knowledge.budget_tokens
+    remembering = with_memory(own, conversation.summary, author, notes)
+    for system_prompt in dict.fromkeys((remembering, own)):
+        with contextlib.suppress(ValueError):
+            messages = to_messages(system_prompt, conversation.turns)
+            return await render_with_quotes(services.engine, messages, passages, budget)
+    raise UserFacingError(TOO_LONG)
+
+
+async def render_examples(
+    services: Services, personality: Personality, prompt: RenderedPrompt
+) -> RenderedPrompt | None:
+    """Return the prompt with the personality's examples as earlier turns, if there are any and room for all of it."""
+    examples = services.tastes.examples_of(personality.id)
+    if not examples or prompt.dropped or prompt.shortened:
+        return None
+    with contextlib.suppress(ValueError):
+        longer = await services.engine.render(with_examples(prompt.messages, examples))
+        return None if longer.dropped or longer.shortened else longer
+    return None

@@ -1,0 +1,92 @@
+"""The base is shown answers like those that people like, as earlier turns; a version has learned from them."""
+
+from __future__ import annotations
+
+import pytest
+
+from storage.database.enums import Basis, Origin
+from storage.database.tables import ComparisonRow, ReplyRow
+from tests.seeding import add_reply, add_taste
+
+MESSAGE, LIKED = "I like tea.", "What kind of tea do you like best?"
+EXAMPLE = [{"role": "user", "content": MESSAGE}, {"role": "assistant", "content": LIKED}]
+
+
+@pytest.fixture
+async def liked_question(place, query, env, engine):
+    """Members who like questions, and a question among the answers that a round drew."""
+
+    def seed(session):
+        add_taste(session, 60)
+        add_reply(session, prompt=MESSAGE, answer=LIKED, origin=Origin.SAMPLE, basis=Basis.PROMPT_BANK)
+
+    query(seed)
+    await place.bo.slash(place.channel, "privacy opt-in")  # makes the bot learn everything again
+    await env.settle()
+    engine.requests.clear()
+
+
+def last_of(rows) -> list[dict[str, str]]:
+    return rows(ReplyRow)[-1].messages
+
+
+@pytest.mark.usefixtures("liked_question")
+class TestTurns:
+    @pytest.fixture
+    def overrides(self):
+        return {"REACTUNE_GENERATION__CANDIDATES": "1", "REACTUNE_CHAT__COOLDOWN_S": "0"}
+
+    async def test_the_base_gets_them_between_the_system_prompt_and_the_conversation(self, place, engine, rows):
+        await place.ask("How are you?")
+        system, *turns, question = last_of(rows)
+        assert (system["role"], turns, question["content"]) == ("system", EXAMPLE, "How are you?")
+        (request,) = engine.requests
+        assert request.prompt == rows(ReplyRow)[-1].prompt
+        assert f"<user>{MESSAGE}\n<assistant>{LIKED}\n<user>How are you?" in request.prompt
+        assert "did not fit" not in place.last.content
+
+    async def test_another_answer_has_the_same_ones(self, place, rows, env):
+        answer = await place.ask("How are you?")
+        await place.ada.react(answer, "🔁")
+        await env.settle()
+        first, second = rows(ReplyRow)[-2:]
+        assert first.prompt == second.prompt
+        assert EXAMPLE[1] in second.messages
+
+    async def test_a_version_gets_none(self, place, release, rows):
+        release(1.0)
+        await place.ask("How are you?")
+        assert EXAMPLE[0] not in last_of(rows)
+
+    async def test_they_make_room_for_a_long_question(self, place, engine, rows):
+        engine.window = 45
+        await place.ask("word " * 25)
+        assert [message["role"] for message in last_of(rows)] == ["system", "user"]
+        assert "did not fit" not in place.last.content
+
+
+@pytest.mark.usefixtures("liked_question")
+class TestBlindPair:
+    @pytest.fixture
+    def overrides(self):
+        return {"REACTUNE_CHAT__SECOND_ANSWERS": "1"}
+
+    async def test_the_base_is_compared_with_a_version_as_each_of_them_answers(self, place, waiting, rows):
+        version = waiting(1.0)
+        await place.ask("How are you?")
+        both = {row.version_id: row.messages for row in rows(ReplyRow)[-2:]}
+        assert EXAMPLE[0] in both[None]
+        assert EXAMPLE[0] not in both[version.id]
+        await place.bo.click(place.last, label="First")
+        assert len(rows(ComparisonRow)) == 1
+
+
+@pytest.mark.usefixtures("liked_question")
+class TestSwitchedOff:
+    @pytest.fixture
+    def overrides(self):
+        return {"REACTUNE_GENERATION__EXAMPLES": "0"}
+
+    async def test_there_are_none(self, place, rows):
+        await place.ask("How are you?")
+        assert EXAMPLE[0] not in last_of(rows)

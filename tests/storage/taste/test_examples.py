@@ -1,0 +1,85 @@
+"""Answers of the base's own that show it what people like."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy.orm import Session
+
+from bot.demo.community import read_community_answers
+from storage.database.enums import Basis, Origin, Outcome
+from storage.personalities.personalities import ensure_personality
+from storage.settings.sections import GenerationSettings, Settings
+from storage.taste.examples import ExampleTurn, choose_examples
+from storage.taste.learning import FEWEST, learn_taste
+from tests.past import add_version
+from tests.seeding import add_reply, add_taste
+
+BANK = [ExampleTurn(asked.message, answer) for asked in read_community_answers()[:12] for answer in asked.answers]
+QUESTION = ExampleTurn("I like tea.", "What kind of tea do you like best?")
+
+
+def add_answer(session: Session, turn: ExampleTurn, **more: Any) -> None:
+    """Add an answer to a message of the prompt bank, as a round draws it."""
+    drawn = {"origin": Origin.SAMPLE, "basis": Basis.PROMPT_BANK}
+    add_reply(session, prompt=turn.message, answer=turn.answer, **drawn | more)
+
+
+def chosen(session: Session, examples: int = 2, votes: int = 60) -> tuple[ExampleTurn, ...]:
+    """Return what is chosen for members who like questions."""
+    settings = Settings(generation=GenerationSettings(examples=examples))
+    add_taste(session, votes)
+    personality_id = ensure_personality(session)
+    return choose_examples(session, personality_id, settings, learn_taste(session, personality_id, settings))
+
+
+@pytest.mark.parametrize("number", [2, 4])
+def test_members_who_like_questions_get_questions_each_to_another_message(session: Session, number: int) -> None:
+    for turn in BANK:
+        add_answer(session, turn)
+    turns = chosen(session, number)
+    assert len(turns) == len({turn.message for turn in turns}) == number
+    assert all(turn.answer.endswith("?") for turn in turns)
+    assert set(turns) <= set(BANK)
+
+
+def test_if_there_is_one_answer_it_is_the_example(session: Session) -> None:
+    add_answer(session, QUESTION)
+    assert chosen(session) == (QUESTION,)
+
+
+def test_none_is_chosen_where_they_are_switched_off(session: Session) -> None:
+    add_answer(session, QUESTION)
+    assert chosen(session, examples=0) == ()
+
+
+def test_a_taste_that_may_not_act_chooses_none(session: Session) -> None:
+    add_answer(session, QUESTION)
+    assert chosen(session, votes=FEWEST - 1) == ()
+
+
+@pytest.mark.parametrize("answer", ["Why?", "I'm sorry, do you have another question?", "How how how? " * 20, ""])
+def test_a_word_a_refusal_a_loop_and_nothing_are_no_examples(session: Session, answer: str) -> None:
+    add_answer(session, ExampleTurn("I like tea.", answer))
+    assert chosen(session) == ()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"outcome": Outcome.LENGTH},
+        {"basis": Basis.LIVE_CHAT, "origin": Origin.CHAT},
+        {"basis": Basis.LOCAL, "origin": Origin.CHAT},
+        {"basis": None, "origin": Origin.CHAT},
+    ],
+)
+def test_an_answer_that_was_cut_or_given_to_a_member_is_no_example(session: Session, more: dict[str, Any]) -> None:
+    add_answer(session, QUESTION, **more)
+    assert chosen(session) == ()
+
+
+def test_an_answer_of_a_version_is_no_example(session: Session) -> None:
+    version = add_version(session, None, personality_id=ensure_personality(session))
+    add_answer(session, QUESTION, version_id=version.id)
+    assert chosen(session) == ()
