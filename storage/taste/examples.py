@@ -12,12 +12,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage.conversations.degenerate import is_degenerate
-from storage.database.enums import Basis, Outcome
+from storage.database.enums import Basis, Origin, Outcome
 from storage.database.tables import ReplyRow
 from storage.settings.sections import Settings
-from storage.taste.learning import LearnedTaste, style_of
+from storage.taste.learning import LearnedTaste, read_measures
 from storage.taste.liked import read_liked_style
-from storage.taste.measures import dodges
+from storage.taste.measures import dodges, scaled
 
 NEWEST = 1_000
 """Newest answers among which the examples are searched."""
@@ -39,34 +39,41 @@ def choose_examples(
     session: Session, personality_id: int, settings: Settings, taste: LearnedTaste
 ) -> tuple[ExampleTurn, ...]:
     """Return the best by the taste, each to another message; none while the taste may not act or nothing was liked."""
-    liked = read_liked_style(session, personality_id, settings) if taste.may_act else None
-    turns = _read_turns(session, personality_id) if liked and settings.generation.examples else []
-    if liked is None or not turns:
+    most = settings.generation.examples
+    liked = read_liked_style(session, personality_id, settings) if most and taste.may_act else None
+    turns = _read_turns(session, personality_id) if liked else {}
+    measures = read_measures(session, set(turns))
+    if liked is None or not measures:
         return ()
-    style = style_of([turn.answer for turn in turns])
+    style = scaled(np.array(list(measures.values())))
     distance = (((style - liked.mean) / liked.spread) ** 2).sum(axis=1)
-    utility = np.where(distance <= np.quantile(distance, TYPICAL), taste.posterior.score(style), -np.inf)
+    typical = np.flatnonzero(distance <= np.quantile(distance, TYPICAL))
+    best_first = typical[np.argsort(-taste.posterior.score(style[typical]), kind="stable")]
+    reply_ids = list(measures)
     chosen: dict[str, ExampleTurn] = {}
-    for place in np.argsort(-utility, kind="stable"):
-        chosen.setdefault(turns[place].message, turns[place])
-    return tuple(chosen.values())[: settings.generation.examples]
+    for place in best_first:
+        turn = turns[reply_ids[place]]
+        if len(chosen) < most and turn.message not in chosen and _says_something(turn.answer):
+            chosen[turn.message] = turn
+    return tuple(chosen.values())
 
 
-def _read_turns(session: Session, personality_id: int) -> list[ExampleTurn]:
-    """Return whole answers of the base to prompts of the bank that say something."""
+def _read_turns(session: Session, personality_id: int) -> dict[int, ExampleTurn]:
+    """Return the newest whole answers of the base to prompts of the bank, by reply."""
     rows = session.execute(
-        select(ReplyRow.messages, ReplyRow.answer)
+        select(ReplyRow.id, ReplyRow.messages, ReplyRow.answer)
         .where(
             ReplyRow.personality_id == personality_id,
             ReplyRow.version_id.is_(None),
             ReplyRow.basis == Basis.PROMPT_BANK,
+            ReplyRow.origin == Origin.SAMPLE,  # an arena's prompt can be an admin's own
             ReplyRow.outcome == Outcome.COMPLETE,
         )
         .order_by(ReplyRow.id.desc())
         .limit(NEWEST)
     )
-    return [
-        ExampleTurn(messages[-1]["content"], answer)
-        for messages, answer in rows
-        if len(answer.split()) >= FEWEST_WORDS and not is_degenerate(answer) and not dodges(answer)
-    ]
+    return {reply_id: ExampleTurn(messages[-1]["content"], answer) for reply_id, messages, answer in rows}
+
+
+def _says_something(answer: str) -> bool:
+    return len(answer.split()) >= FEWEST_WORDS and not is_degenerate(answer) and not dodges(answer)

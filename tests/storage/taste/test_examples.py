@@ -72,6 +72,7 @@ def test_a_word_a_refusal_a_loop_and_nothing_are_no_examples(session: Session, a
         {"basis": Basis.LIVE_CHAT, "origin": Origin.CHAT},
         {"basis": Basis.LOCAL, "origin": Origin.CHAT},
         {"basis": None, "origin": Origin.CHAT},
+        {"origin": Origin.ARENA},
     ],
 )
 def test_an_answer_that_was_cut_or_given_to_a_member_is_no_example(session: Session, more: dict[str, Any]) -> None:
