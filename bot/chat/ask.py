@@ -77,7 +77,7 @@ class Ask:
     """The first answer of two by one version: of several drawn, the one is shown that teaches most beside it."""
 
     @property
-    def asked(self) -> RenderedPrompt:
+    def sent_prompt(self) -> RenderedPrompt:
         """The prompt of the version that answers."""
         is_base = self.release.version is None
         return self.prompt_with_examples if is_base and self.prompt_with_examples else self.prompt
@@ -128,8 +128,8 @@ def end_of(ask: Ask, completion: Completion) -> AnswerEnd:
     label = label_of(ask.personality, ask.release)
     if finished.outcome not in FINISHED_WHOLE:
         words = finished.answer or WITHOUT_WORDS[finished.outcome]
-        return AnswerEnd(finished, words, small_print(label, ask.asked, completion.finish))
-    lines = [small_print(ask.label or label, ask.asked, completion.finish)]
+        return AnswerEnd(finished, words, small_print(label, ask.sent_prompt, completion.finish))
+    lines = [small_print(ask.label or label, ask.sent_prompt, completion.finish)]
     if ask.citations:
         lines.append(cite(ask.citations))
     return AnswerEnd(finished, finished.answer, "\n".join(lines))

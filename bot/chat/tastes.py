@@ -45,9 +45,9 @@ class Tastes:
         return known.taste if known else None
 
     def examples_of(self, personality_id: int) -> tuple[ExampleTurn, ...]:
-        """Return what shows the base what people like; nothing before the taste is learned."""
+        """Return what shows the base what people like; nothing while the taste may not act."""
         known = self._known.get(personality_id)
-        return known.examples if known else ()
+        return known.examples if known and known.taste.may_act else ()
 
     def watch(self) -> None:
         """Learn the tastes in memory again now and then."""

@@ -180,6 +180,7 @@ class ReplyRow(Base):
         Index("ix_replies_channel", "channel_id", "id"),
         Index("ix_replies_guild", "guild_id", "id"),
         Index("ix_replies_summary", "channel_id", "summary_to"),
+        Index("ix_replies_origin", "personality_id", "origin", "id"),
     )
 
     id: Mapped[int] = mapped_column(LargeId, primary_key=True)
