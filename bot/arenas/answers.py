@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy.orm import Session
 
-from bot.chat.ask import finished_reply, request_answer
-from bot.engine import Completion, Engine, GenerationFailed, GenerationRequest, RenderedPrompt
+from bot.chat.ask import Prompts, finished_reply, request_answer
+from bot.engine import Completion, Engine, GenerationFailed, GenerationRequest
 from bot.errors import EngineStopped, UserFacingError
 from bot.releases.resolver import Release, ReleaseResolver
 from bot.services import Services
@@ -48,19 +48,19 @@ class DrawnAnswer:
 
 
 async def answer_arena(
-    services: Services, personality: Personality, prompt: RenderedPrompt, number: int, report: ReportReady
+    services: Services, personality: Personality, prompts: Prompts, number: int, report: ReportReady
 ) -> list[DrawnAnswer]:
     """Return up to `number` answers in random order; raises as `draw_answers` does."""
     versions, rival = await services.database.read(_versions, personality.id)
     releases = await asyncio.to_thread(_contenders, services.releases, versions, rival, number)
     generation = tuned(services.settings.generation, personality.card)
-    drawn = await draw_answers(services.engine, prompt, releases, generation, report, lane=personality.id)
+    drawn = await draw_answers(services.engine, prompts, releases, generation, report, lane=personality.id)
     return random.sample(drawn, len(drawn))
 
 
 async def draw_answers(
     engine: Engine,
-    prompt: RenderedPrompt,
+    prompts: Prompts,
     releases: Sequence[Release],
     generation: GenerationSettings,
     report: ReportReady,
@@ -76,7 +76,7 @@ async def draw_answers(
     drawn: dict[int, DrawnAnswer] = {}
     for _ in range(ATTEMPTS):
         requests = {
-            position: request_answer(prompt, release, generation, lane=lane)
+            position: request_answer(prompts.of(release), release, generation, lane=lane)
             for position, release in enumerate(releases)
             if position not in drawn
         }
@@ -118,14 +118,14 @@ async def _complete(
 def reply_row(
     services: Services,
     personality: Personality,
-    prompt: RenderedPrompt,
+    prompts: Prompts,
     answer: DrawnAnswer,
     *,
     guild_id: int,
     channel_id: int,
 ) -> replies.NewReply:
     """Return an arena's answer as a reply to the prompt bank, in which no member spoke."""
-    version = answer.release.version
+    version, prompt = answer.release.version, prompts.of(answer.release)
     return replies.NewReply(
         personality_id=personality.id,
         version_id=version.id if version else None,

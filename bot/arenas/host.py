@@ -17,9 +17,9 @@ from bot.arenas import board
 from bot.arenas.answers import answer_arena, reply_row
 from bot.arenas.board import pick_buttons
 from bot.arenas.prompts import choose_arena_prompt
+from bot.chat.ask import Prompts
 from bot.chat.message_stream import retry_until_accepted
 from bot.discord_errors import DISCORD_ERRORS, is_temporary
-from bot.engine import RenderedPrompt
 from bot.errors import UserFacingError
 from bot.guards.error_handler import is_expected, member_message
 from bot.personalities.selection import active_personality
@@ -70,7 +70,7 @@ class ArenaHost:
         """
         _require_permissions(plan.channel)
         personality = (await active_personality(self._services, plan.channel)).personality
-        prompt, rendered = await choose_arena_prompt(self._services, plan.prompt, personality)
+        prompt, prompts = await choose_arena_prompt(self._services, plan.prompt, personality)
         prepare = arenas.prepare_arena
         arena = await self._services.database.run(
             audited(plan.audited_action, prepare) if plan.audited_action else prepare,
@@ -89,7 +89,7 @@ class ArenaHost:
             self.unfinished[message.id] = arena.id
             await self._services.database.run(arenas.place_arena, arena.id, message.id)
             self._services.tasks.spawn(
-                self._prepare(arena.id, plan, personality, rendered, message), f"arena {arena.id}"
+                self._prepare(arena.id, plan, personality, prompts, message), f"arena {arena.id}"
             )
         return await self._services.database.read(arenas.find_arena, arena.id)
 
@@ -152,7 +152,7 @@ class ArenaHost:
         arena_id: int,
         plan: ArenaPlan,
         personality: Personality,
-        rendered: RenderedPrompt,
+        prompts: Prompts,
         message: discord.Message,
     ) -> None:
         async def report(ready: int) -> None:
@@ -161,8 +161,8 @@ class ArenaHost:
 
         guild_id, channel_id = plan.channel.guild.id, plan.channel.id
         try:
-            drawn = await answer_arena(self._services, personality, rendered, plan.answers, report)
-            row_of = partial(reply_row, self._services, personality, rendered, guild_id=guild_id, channel_id=channel_id)
+            drawn = await answer_arena(self._services, personality, prompts, plan.answers, report)
+            row_of = partial(reply_row, self._services, personality, prompts, guild_id=guild_id, channel_id=channel_id)
             rows = [(row_of(answer), answer.finished) for answer in drawn]
             # The rows come first: after a crash before the message is shown, the next start shows it.
             await self._services.database.run(arenas.open_arena, arena_id, rows, _closing_time(plan))

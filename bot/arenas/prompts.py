@@ -8,8 +8,9 @@ import random
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+from bot.chat.ask import Prompts
 from bot.chat.prompting import ChatMessage
-from bot.engine import RenderedPrompt
+from bot.chat.rendering import add_examples
 from bot.errors import UserFacingError
 from bot.services import Services
 from bot.text.rounds import sentence
@@ -40,9 +41,7 @@ def bank_messages(system_prompt: str, prompt: str) -> list[ChatMessage]:
     return [system, question] if system_prompt.strip() else [question]
 
 
-async def choose_arena_prompt(
-    services: Services, typed: str | None, personality: Personality
-) -> tuple[str, RenderedPrompt]:
+async def choose_arena_prompt(services: Services, typed: str | None, personality: Personality) -> tuple[str, Prompts]:
     """Return the typed prompt, or else the bank's next one that fits; raises UserFacingError or SettingsError."""
     if typed is None:
         return await _next_prompt(services, personality)
@@ -66,7 +65,7 @@ async def describe_bank(services: Services, personality: Personality) -> str:
     return f"**Prompt bank:** {bank.describe()}; {unused} not used yet"
 
 
-async def _next_prompt(services: Services, personality: Personality) -> tuple[str, RenderedPrompt]:
+async def _next_prompt(services: Services, personality: Personality) -> tuple[str, Prompts]:
     bank = await asyncio.to_thread(read_bank, services.settings.arena.prompts)
     used = await services.database.read(last_used, personality.id)
     for candidate in order_by_use(bank.prompts, used, random.Random()):
@@ -79,11 +78,11 @@ async def _next_prompt(services: Services, personality: Personality) -> tuple[st
     )
 
 
-async def _render(services: Services, prompt: str, personality: Personality) -> RenderedPrompt | None:
+async def _render(services: Services, prompt: str, personality: Personality) -> Prompts | None:
     """Render the prompt as chat renders a message; None if not all of it fits."""
     system_prompt = settings_of(services.settings, personality.card).chat.system_prompt
     try:
         rendered = await services.engine.render(bank_messages(system_prompt, prompt))
     except ValueError:
         return None
-    return None if rendered.shortened else rendered
+    return None if rendered.shortened else await add_examples(services, personality, rendered)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import discord
 from sqlalchemy.orm import Session
 
-from bot.chat.ask import Ask
+from bot.chat.ask import Ask, Prompts
 from bot.chat.prompting import ChatMessage
 from bot.engine import RenderedPrompt
 from bot.errors import UserFacingError
@@ -39,7 +39,7 @@ async def gather_again(services: Services, reply: Reply, channel: discord.abc.Me
     if rows.personality.archived_at is not None:
         raise UserFacingError(f"{rows.personality.name} is not in use any more. Please ask again.")
     return Ask(
-        prompt=_prompt_of(reply),
+        prompts=Prompts(_prompt_of(reply)),
         personality=rows.personality,
         strength=reply.strength,
         release=await services.releases.choose(rows.candidates, strength=reply.strength),

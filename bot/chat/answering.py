@@ -65,7 +65,7 @@ class Answerer:
         """
         ensure_request()
         settings = tuned(self._generation, ask.personality.card)
-        request = request_answer(ask.sent_prompt, ask.release, settings, lane=ask.personality.id)
+        request = request_answer(ask.prompt, ask.release, settings, lane=ask.personality.id)
         self.at_work += 1
         try:
             return await self._answer(ask, request)

@@ -48,10 +48,23 @@ WITHOUT_WORDS = {
 
 
 @dataclass(frozen=True)
+class Prompts:
+    """A question as versions get it, and as the base does, which has learned nothing of what people like."""
+
+    plain: RenderedPrompt
+    with_examples: RenderedPrompt | None = None
+    """None if there are no examples, or no room for them."""
+
+    def of(self, release: Release) -> RenderedPrompt:
+        is_base = release.version is None
+        return self.with_examples if is_base and self.with_examples else self.plain
+
+
+@dataclass(frozen=True)
 class Ask:
     """A prompt, who asks, who answers, and where the answer goes."""
 
-    prompt: RenderedPrompt
+    prompts: Prompts
     personality: Personality
     release: Release
     channel: discord.abc.Messageable
@@ -60,8 +73,6 @@ class Ask:
     author_id: int
     speakers: frozenset[int]
     source_message_id: int | None
-    prompt_with_examples: RenderedPrompt | None = None
-    """What the base is asked instead: it has learned nothing of what people like, so it is shown."""
     strength: float = AS_TRAINED
     origin: Origin = Origin.CHAT
     asked_at: datetime = field(default_factory=utc_now)
@@ -77,10 +88,8 @@ class Ask:
     """The first answer of two by one version: of several drawn, the one is shown that teaches most beside it."""
 
     @property
-    def sent_prompt(self) -> RenderedPrompt:
-        """The prompt of the version that answers."""
-        is_base = self.release.version is None
-        return self.prompt_with_examples if is_base and self.prompt_with_examples else self.prompt
+    def prompt(self) -> RenderedPrompt:
+        return self.prompts.of(self.release)
 
 
 @dataclass(frozen=True)
@@ -128,8 +137,8 @@ def end_of(ask: Ask, completion: Completion) -> AnswerEnd:
     label = label_of(ask.personality, ask.release)
     if finished.outcome not in FINISHED_WHOLE:
         words = finished.answer or WITHOUT_WORDS[finished.outcome]
-        return AnswerEnd(finished, words, small_print(label, ask.sent_prompt, completion.finish))
-    lines = [small_print(ask.label or label, ask.sent_prompt, completion.finish)]
+        return AnswerEnd(finished, words, small_print(label, ask.prompt, completion.finish))
+    lines = [small_print(ask.label or label, ask.prompt, completion.finish)]
     if ask.citations:
         lines.append(cite(ask.citations))
     return AnswerEnd(finished, finished.answer, "\n".join(lines))

@@ -16,7 +16,7 @@ from bot.chat.conversation import (
     converse,
     own_ids,
 )
-from bot.chat.rendering import render_examples, render_question
+from bot.chat.rendering import add_examples, render_question
 from bot.errors import UserFacingError
 from bot.personalities.selection import places_of
 from bot.releases.resolver import ReleaseCandidates, read_candidates
@@ -64,8 +64,7 @@ async def gather(services: Services, history: History, message: discord.Message,
     )
     documents = {quote.document_id: rows.documents[quote.document_id] for quote in rendered.quotes}
     ask = Ask(
-        prompt=rendered.prompt,
-        prompt_with_examples=await render_examples(services, active.personality, rendered.prompt),
+        prompts=await add_examples(services, active.personality, rendered.prompt),
         personality=active.personality,
         strength=active.strength,
         release=await services.releases.choose(rows.candidates, strength=active.strength),

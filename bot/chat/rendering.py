@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 
+from bot.chat.ask import Prompts
 from bot.chat.conversation import Conversation
 from bot.chat.prompting import to_messages, with_examples, with_memory
 from bot.engine import RenderedPrompt
@@ -41,14 +42,12 @@ async def render_question(
     raise UserFacingError(TOO_LONG)
 
 
-async def render_examples(
-    services: Services, personality: Personality, prompt: RenderedPrompt
-) -> RenderedPrompt | None:
-    """Return the prompt with the personality's examples as earlier turns, if there are any and room for all of it."""
+async def add_examples(services: Services, personality: Personality, prompt: RenderedPrompt) -> Prompts:
+    """Return the prompt, and if there is room also with the personality's examples as earlier turns."""
     examples = services.tastes.examples_of(personality.id)
-    if not examples or prompt.dropped or prompt.shortened:
-        return None
-    with contextlib.suppress(ValueError):
-        longer = await services.engine.render(with_examples(prompt.messages, examples))
-        return None if longer.dropped or longer.shortened else longer
-    return None
+    if examples and not (prompt.dropped or prompt.shortened):
+        with contextlib.suppress(ValueError):
+            longer = await services.engine.render(with_examples(prompt.messages, examples))
+            if not (longer.dropped or longer.shortened):
+                return Prompts(prompt, longer)
+    return Prompts(prompt)

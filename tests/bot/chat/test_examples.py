@@ -80,6 +80,15 @@ class TestBlindPair:
         await place.bo.click(place.last, label="First")
         assert len(rows(ComparisonRow)) == 1
 
+    async def test_an_arena_asks_both_as_chat_does(self, place, waiting, rows, env):
+        version = waiting(1.0)
+        await place.grace.slash(place.channel, "arena start", prompt="Tea or coffee?")
+        await env.settle()
+        both = {row.version_id: row.messages for row in rows(ReplyRow) if row.origin is Origin.ARENA}
+        assert both.keys() == {None, version.id}
+        assert EXAMPLE[0] in both[None]
+        assert EXAMPLE[0] not in both[version.id]
+
 
 @pytest.mark.usefixtures("liked_question")
 class TestSwitchedOff:
