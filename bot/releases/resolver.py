@@ -102,7 +102,7 @@ class ReleaseResolver:
         return release
 
     def _open_first(self, versions: Sequence[Version | None], strength: float, problems: list[str]) -> Release:
-        """Open the first sound version, else the base; add to `problems` why the others cannot answer."""
+        """Open the first version with sound files, else the base; add to `problems` why others cannot answer."""
         for version in versions:
             try:
                 return self.open(version, strength)

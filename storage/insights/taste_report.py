@@ -117,14 +117,16 @@ def read_taste_report(
         liked=liked,
         disliked=disliked,
         open_questions=tuple(measure.more for measure in open_questions(taste, told)) if len(taste.data) else (),
-        examples=_read_followed(session, personality_id, settings, taste),
+        examples=_read_followed(session, personality_id, evidence, taste, settings.generation.examples),
     )
 
 
-def _read_followed(session: Session, personality_id: int, settings: Settings, taste: LearnedTaste) -> tuple[str, ...]:
+def _read_followed(
+    session: Session, personality_id: int, evidence: TasteEvidence, taste: LearnedTaste, most: int
+) -> tuple[str, ...]:
     if read_alias(session, personality_id).version is not None:
         return ()
-    return tuple(turn.answer for turn in choose_examples(session, personality_id, settings, taste))
+    return tuple(turn.answer for turn in choose_examples(session, personality_id, evidence, taste, most))
 
 
 def _first_vote(evidence: TasteEvidence) -> datetime | None:

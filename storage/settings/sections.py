@@ -330,7 +330,7 @@ class TrainingSettings(Section):
     min_pairs: Count = 8
     """Minimum pairs for a round, of people or ranked by the taste; with fewer it is skipped."""
     max_pairs: Count = 512
-    """Maximum pairs in a round: the newest ones of people, and at least a quarter from the taste if it has them."""
+    """Maximum pairs in a round: the newest ones of people; the taste gets at least a quarter of the room."""
     objective: Literal["dpo", "robust"] = "dpo"
     """"dpo", or "robust": DPO with the voters' measured disagreement as label noise."""
     beta: Positive = 0.3

@@ -14,9 +14,9 @@ from sqlalchemy.orm import Session
 from storage.conversations.degenerate import is_degenerate
 from storage.database.enums import Basis, Origin, Outcome
 from storage.database.tables import ReplyRow
-from storage.settings.sections import Settings
+from storage.taste.evidence import TasteEvidence
 from storage.taste.learning import LearnedTaste, read_measures
-from storage.taste.liked import read_liked_style
+from storage.taste.liked import liked_style_in
 from storage.taste.measures import dodges, scaled
 
 NEWEST = 1_000
@@ -24,7 +24,7 @@ NEWEST = 1_000
 FEWEST_WORDS = 5
 """Shorter answers would teach to say the same word to everything."""
 TYPICAL = 0.5
-"""Share of them that are most like liked answers in every measure: the best of all would be extreme in one."""
+"""Share of them that is used, the closest to liked answers: the best of all would be extreme in one measure."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,13 @@ class ExampleTurn:
 
 
 def choose_examples(
-    session: Session, personality_id: int, settings: Settings, taste: LearnedTaste
+    session: Session, personality_id: int, evidence: TasteEvidence, taste: LearnedTaste, most: int
 ) -> tuple[ExampleTurn, ...]:
-    """Return the best by the taste, each to another message; none while the taste may not act or nothing was liked."""
-    most = settings.generation.examples
-    liked = read_liked_style(session, personality_id, settings) if most and taste.may_act else None
+    """Return up to `most` answers to different messages, those first that the taste rates highest.
+
+    There are none while the taste may not act, or before people have liked anything.
+    """
+    liked = liked_style_in(session, evidence) if most and taste.may_act else None
     turns = _read_turns(session, personality_id) if liked else {}
     measures = read_measures(session, set(turns))
     if liked is None or not measures:
@@ -59,7 +61,7 @@ def choose_examples(
 
 
 def _read_turns(session: Session, personality_id: int) -> dict[int, ExampleTurn]:
-    """Return the newest whole answers of the base to prompts of the bank, by reply."""
+    """Return the base's newest complete answers to prompts of the bank, keyed by reply."""
     rows = session.execute(
         select(ReplyRow.id, ReplyRow.messages, ReplyRow.answer)
         .where(

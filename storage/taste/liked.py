@@ -60,7 +60,12 @@ class Excess:
 
 def read_liked_style(session: Session, personality_id: int, settings: Settings) -> LikedStyle | None:
     """Return the style of the answers with more likes than dislikes, by weight; None if there are none."""
-    weights = _liked(read_taste_evidence(session, personality_id, settings))
+    return liked_style_in(session, read_taste_evidence(session, personality_id, settings))
+
+
+def liked_style_in(session: Session, evidence: TasteEvidence) -> LikedStyle | None:
+    """Return the same from evidence that has been read."""
+    weights = _liked(evidence)
     measures = read_measures(session, set(weights))
     if not measures:
         return None

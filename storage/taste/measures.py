@@ -298,7 +298,7 @@ REVISION = sha256("\n".join(measure.name for measure in MEASURES).encode()).hexd
 
 
 def dodges(answer: str) -> bool:
-    """Return whether the answer apologises or says that it cannot or does not know."""
+    """Return whether the answer apologises, refuses or says that it does not know."""
     text = Text(answer)
     return text.count(APOLOGIES) + text.count(REFUSALS) > 0
 

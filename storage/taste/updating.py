@@ -30,7 +30,9 @@ class KnownTaste:
 def learn_all(session: Session, personality_id: int, settings: Settings) -> KnownTaste:
     evidence = read_taste_evidence(session, personality_id, settings)
     taste = learn(read_taste_data(session, evidence))
-    return KnownTaste(evidence, taste, choose_examples(session, personality_id, settings, taste))
+    return KnownTaste(
+        evidence, taste, choose_examples(session, personality_id, evidence, taste, settings.generation.examples)
+    )
 
 
 def learn_votes_on(

@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import select
 
 from bot.chat.candidates import DECIDING_WORDS
+from bot.chat.prompting import with_examples
 from bot.demo.community import find_taste, read_community_answers
 from storage.conversations.degenerate import is_degenerate
 from storage.database.database import Database, open_database
@@ -24,9 +25,10 @@ from storage.database.tables import PersonalityRow
 from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import Version
 from storage.settings.sections import Settings
-from storage.taste.examples import ExampleTurn, choose_examples
+from storage.taste.examples import ExampleTurn
 from storage.taste.learning import LearnedTaste, learn_taste
 from storage.taste.liked import Excess, LikedStyle, find_excesses, read_liked_style
+from storage.taste.updating import learn_all
 from tests.benchmarks.community import (
     MAX_NEW_TOKENS,
     Community,
@@ -108,7 +110,7 @@ class SmallServer(Simulation):
             seconds = time.monotonic() - began
             made = self._made(database, round_)
             with database.snapshot() as session:  # the round has drawn the answers that they are chosen from
-                examples = choose_examples(session, self._personality, self._settings, taste)
+                examples = learn_all(session, self._personality, self._settings).examples
             described = self._describe(database, round_) | {"seconds_of_round": seconds}
         version, shown = self._answer_all(made), self._answer_all(None, examples)
         overshoot = _overshoot(base, version, liked)
@@ -148,13 +150,7 @@ class SmallServer(Simulation):
         return Answered(tuple(tuple(answers[i : i + CANDIDATES]) for i in range(0, len(answers), CANDIDATES)))
 
     def _render_after(self, examples: Sequence[ExampleTurn], message: str) -> str:
-        system, question = chat(message)
-        turns = [
-            {"role": role, "content": text}
-            for turn in examples
-            for role, text in (("user", turn.message), ("assistant", turn.answer))
-        ]
-        return render([system, *turns, question], self._tokenizer)
+        return render(with_examples(chat(message), examples), self._tokenizer)
 
     def _approval(self, answered: Answered, taste: LearnedTaste | None) -> dict[str, float]:
         """Return the share of 👍: of all answers, or of those that the taste chooses."""

@@ -95,7 +95,7 @@ def _surest(pair: Pair) -> tuple[float, tuple[int, ...]]:
 
 
 def _share_room(of_people: Sequence[Pair], ranked: Sequence[Pair], most: int) -> tuple[list[Pair], list[Pair]]:
-    """Return the surest of both, `most` in all; what people leave of their part goes to the pairs of the taste."""
+    """Return the surest pairs of both, at most `most` in all; the taste also fills the room that people leave."""
     kept = list(ranked[: max(int(most * TASTE_SHARE), most - len(of_people))])
     surest = sorted(of_people, key=lambda pair: -pair.weight)  # of equals, the newest stay first
     return surest[: most - len(kept)], kept

@@ -1,4 +1,4 @@
-"""What the taste adds to pairs: it ranks fresh answers, and weighs those that people voted on. Pure."""
+"""Pairs and the taste: it ranks fresh answers, and it weighs pairs that people voted on. Pure."""
 
 from __future__ import annotations
 
@@ -73,6 +73,6 @@ def weigh_by_taste(taste: LearnedTaste, chosen: ChosenPairs) -> list[Pair]:
 
 
 def _believed(expected: float, votes: tuple[float, float]) -> tuple[float, float]:
-    """Return the likes and dislikes of an answer of which the taste expects this share of likes."""
+    """Return an answer's likes and dislikes, with those that the taste expects added."""
     up, down = votes
     return up + TASTE_VOTES * expected, down + TASTE_VOTES * (1 - expected)

@@ -66,7 +66,7 @@ class RoundJudge:
         return Trained(staging, verdict, metrics, evaluation)
 
     def mend(self, whole: Trained, starter: Path | None, stages: ExitStack) -> Trained:
-        """Return the adapter at the highest strength that passes, or unchanged; `stages` removes the folders made."""
+        """Return the adapter at the highest strength that passes, or unchanged; `stages` removes the new folders."""
         from trainer.training.strength import save_weaker
 
         for share in MILDER if whole.goes_too_far else ():

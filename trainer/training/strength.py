@@ -1,4 +1,4 @@
-"""Saves weaker copies of adapters. It imports torch, which takes seconds, so import it where it is used."""
+"""Saves weaker copies of adapters. Import it where it is used: torch takes seconds to import."""
 
 from __future__ import annotations
 

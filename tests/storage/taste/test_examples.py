@@ -11,8 +11,9 @@ from bot.demo.community import read_community_answers
 from storage.database.enums import Basis, Origin, Outcome
 from storage.personalities.personalities import ensure_personality
 from storage.settings.sections import GenerationSettings, Settings
-from storage.taste.examples import ExampleTurn, choose_examples
-from storage.taste.learning import FEWEST, learn_taste
+from storage.taste.examples import ExampleTurn
+from storage.taste.learning import FEWEST
+from storage.taste.updating import learn_all
 from tests.past import add_version
 from tests.seeding import add_reply, add_taste
 
@@ -28,10 +29,9 @@ def add_answer(session: Session, turn: ExampleTurn, **more: Any) -> None:
 
 def chosen(session: Session, examples: int = 2, votes: int = 60) -> tuple[ExampleTurn, ...]:
     """Return what is chosen for members who like questions."""
-    settings = Settings(generation=GenerationSettings(examples=examples))
     add_taste(session, votes)
-    personality_id = ensure_personality(session)
-    return choose_examples(session, personality_id, settings, learn_taste(session, personality_id, settings))
+    known = learn_all(session, ensure_personality(session), Settings(generation=GenerationSettings(examples=examples)))
+    return known.examples
 
 
 @pytest.mark.parametrize("number", [2, 4])
