@@ -118,7 +118,7 @@ def _lineage_lines(lineage: Lineage, style: _Style) -> list[str]:
         f"**{lineage.version}** ({' ← '.join(lineage.chain)}) was made in {count(len(lineage.rounds), 'round')}. "
         f"Behind the pairs: {count(lineage.votes.up + lineage.votes.down, 'vote')} (👍 {lineage.votes.up} "
         f"👎 {lineage.votes.down}) and {count(lineage.corrections, 'suggested answer')} by "
-        f"{count(lineage.people, 'person', 'people')}."
+        f"{count(lineage.people, 'person', 'people')}.{_ranked(lineage)}"
     ]
     if lineage.trained_on_deleted_data:
         lines.append("⚠️ Part of what it learned from was later deleted, and is missing here.")
@@ -129,6 +129,14 @@ def _lineage_lines(lineage: Lineage, style: _Style) -> list[str]:
     for round_ in lineage.rounds:
         lines += _round_lines(round_, style)
     return lines
+
+
+def _ranked(lineage: Lineage) -> str:
+    """Return how many pairs are the taste's, behind which everybody's votes stand."""
+    ranked = sum(pair.source is PairSource.TASTE for round_ in lineage.rounds for pair in round_.pairs)
+    if not ranked:
+        return ""
+    return f" What people like ranked {count(ranked, 'pair')}: every vote that counted then had a part in it."
 
 
 def _round_lines(round_: SourceRound, style: _Style) -> Iterable[str]:
@@ -145,7 +153,7 @@ def _round_lines(round_: SourceRound, style: _Style) -> Iterable[str]:
 
 
 def _count_pairs(pairs: Sequence[SourcePair]) -> str:
-    """Return "12 pairs trained on (8 from …, 4 from …), 1 held out"."""
+    """Return "12 pairs trained on (8 from …, 4 from …), 1 for validation"."""
     splits = Counter(pair.split for pair in pairs)
     sources = Counter(pair.source for pair in pairs if pair.split is Split.TRAIN)
     parts = ", ".join(f"{number} from {SOURCE_WORDS[source]}" for source, number in sources.most_common())
@@ -208,8 +216,10 @@ def _outcome_line(outcome: VoteOutcome, style: _Style) -> str:
 
 def _parts(outcome: VoteOutcome) -> list[str]:
     parts = [OUTCOMES[outcome.status]] if outcome.status in OUTCOMES else []
-    if outcome.status is VoteStatus.NOT_TRAINABLE and outcome.obstacle is not None:
+    if outcome.obstacle is not None and outcome.status is VoteStatus.NOT_TRAINABLE:
         parts = [f"{parts[0]}: {OBSTACLES[outcome.obstacle]}"]
+    elif outcome.obstacle is not None and outcome.status in (VoteStatus.WAITING, VoteStatus.RANKED):
+        parts.append(f"the answer itself is not trained on: {OBSTACLES[outcome.obstacle]}")
     if 0 < outcome.weight < 1 and outcome.vote is not None:
         parts.append(f"counts as {outcome.weight:.0%} of a vote, because the account or the membership here was new")
     if outcome.taste in TASTE:
@@ -233,6 +243,8 @@ def _use(use: VoteUse) -> str:
 def _role(use: VoteUse) -> str:
     if use.role is PairRole.REJECTED and use.source in (PairSource.CORRECTION, PairSource.CORRECTED_SAMPLE):
         return f"a suggested answer was preferred to it in round {use.round_id}"
+    if use.role is PairRole.RANKING:
+        return f"helped to rank the answers of round {use.round_id}"
     liked = use.vote is Vote.UP
     against = "" if liked is (use.role is PairRole.CHOSEN) else ", against your vote"
     side = "better" if use.role is PairRole.CHOSEN else "worse"

@@ -8,6 +8,7 @@ from datetime import datetime
 from bot.text.contests import CANARY_ENDS, describe_contest, how_to_choose
 from bot.text.rounds import describe_metrics, describe_round, describe_trainers, describe_votes, sentence
 from bot.text.sanitize import sanitize_reason
+from bot.text.votes import describe_counted
 from storage.database.enums import CHALLENGER, SOURCE_WORDS, CanaryStatus, GateVerdict
 from storage.insights import model_status
 from storage.operations.token_spend import Spend, describe_spend, is_used_up
@@ -36,13 +37,12 @@ def describe_status(
 
     `problem` is why the champion cannot answer; `learns_from_all` is true outside Discord, where nobody has to opt in.
     """
-    evidence = status.evidence
     lines = [
         f"**Champion:** {status.champion.target} on {base_name} (last good: {status.last_good.target})",
         _marked_champion(status.champion.version),
         f"⚠️ {sentence(problem)}" if problem else "",
         _next_version(status),
-        f"**Votes:** {evidence.votes:,} on {count(evidence.replies, 'answer')}",
+        f"**Votes:** {describe_counted(status.outlook.votes)}",
         _gain(status.gain) if status.gain else "",
         _next_round(status, settings),
         _spent(status.spent, settings.remote) if settings.model.engine == "remote" else "",
@@ -152,10 +152,7 @@ def describe_version(details: model_status.VersionDetails) -> str:
         lines.append(f"Round {round_.id}, requested by {round_.requested_by}, manifest `{manifest}`")
         lines += describe_votes(round_.evidence)
     if version.trained_on_deleted_data:
-        lines.append(
-            "⚠️ It learned from data that was later deleted. While it is the champion, the next round starts from an "
-            "older version and trains again without that data."
-        )
+        lines.append("⚠️ It learned from data that was later deleted. The next round learns without that data.")
     if version.withdrawn_at:
         withdrawn = f"Its files were withdrawn on {_time(version.withdrawn_at)}"
         lines.append(sentence(f"{withdrawn}: {version.withdrawn_because}"))

@@ -114,7 +114,7 @@ def _describe_champion(settings: Settings, name: str, version: Version | None) -
     if version.trained_on_deleted_data:
         raise Problem(
             f"{version.name} of {name} was trained on data that was deleted since: run "
-            f"`reactune train --personality {name}`, which continues from an older version, then promote the result"
+            f"`reactune train --personality {name}`, which learns without it, then promote the result"
         )
     folder = open_store(settings).path(version.digest)
     require_base(folder, find_base(settings))

@@ -181,6 +181,7 @@ class ReplyRow(Base):
         Index("ix_replies_guild", "guild_id", "id"),
         Index("ix_replies_summary", "channel_id", "summary_to"),
         Index("ix_replies_origin", "personality_id", "origin", "id"),
+        Index("ix_replies_source_message", "source_message_id"),
     )
 
     id: Mapped[int] = mapped_column(LargeId, primary_key=True)

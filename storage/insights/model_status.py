@@ -26,7 +26,7 @@ from storage.runtime import processes
 from storage.settings.sections import Settings
 from storage.taste.gain import CandidateGain, read_gain
 from storage.training import rounds
-from storage.training.evidence import Evidence, Outlook, count_evidence, look_ahead
+from storage.training.evidence import Outlook, look_ahead
 from storage.votes.votes import Tally, tally_by_version
 
 
@@ -85,7 +85,6 @@ class ModelStatus:
     newest: Version | None
     """The newest version, unless it is the champion or older."""
     gain: CandidateGain | None
-    evidence: Evidence
     outlook: Outlook
     latest_round: rounds.Round | None
     trainers: list[processes.Heartbeat]
@@ -104,7 +103,6 @@ def read_model_status(session: Session, personality_id: int, settings: Settings,
         contest=read_contest(session, personality_id, settings.votes),
         newest=_newer(session, personality_id, champion.version),
         gain=read_gain(session, personality_id, settings.votes),
-        evidence=count_evidence(session, personality_id, settings.privacy, base_revision),
         outlook=look_ahead(session, personality_id, settings, base_revision),
         latest_round=rounds.latest_round(session, personality_id),
         trainers=processes.live_processes(session, processes.TRAINER),

@@ -10,7 +10,7 @@ from enum import StrEnum
 from math import prod
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, or_, select
+from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.orm import Session
 
 from storage.conversations.replies import message_links
@@ -38,11 +38,13 @@ from storage.votes.weights import (
 class PairRole(StrEnum):
     CHOSEN = "chosen"
     REJECTED = "rejected"
+    RANKING = "ranking"
+    """It is in no pair: it counts in the taste that ranked the answers of the round's pairs."""
 
 
 @dataclass(frozen=True)
 class VoteUse:
-    """A round that used the answer in a pair while the vote counted."""
+    """A round that used the vote: its answer is in a pair, or it counts in the taste that ranked answers for pairs."""
 
     round_id: int
     status: RoundStatus
@@ -87,12 +89,40 @@ def read_uses(
             quarantined = any(one.covers(round_) for one in quarantines.get((reply_id, user_id), ()))
             if vote is not None and not quarantined:
                 uses[reply_id].append(results.use(pair, round_, role, vote))
+    ranked = session.execute(_first_ranked_pairs(personality_id)).all()
+    for (reply_id, _), history in histories.items():
+        named = {use.round_id for use in uses[reply_id]}
+        for pair, round_ in ranked:
+            vote = history.before(beginning(round_))
+            if vote is not None and round_.id not in named:
+                uses[reply_id].append(results.use(pair, round_, PairRole.RANKING, vote))
     return {reply_id: _once(of_reply) for reply_id, of_reply in uses.items()}
 
 
+def _first_ranked_pairs(personality_id: int) -> Select[tables.RoundPairRow, tables.RoundRow]:
+    """Select the first pair that the taste ranked in each round that has one, newest round first."""
+    pairs, rounds = tables.RoundPairRow, tables.RoundRow
+    first = (
+        select(pairs.round_id, func.min(pairs.position).label("position"))
+        .where(pairs.source == PairSource.TASTE, pairs.split == Split.TRAIN)
+        .group_by(pairs.round_id)
+        .subquery()
+    )
+    return (
+        select(pairs, rounds)
+        .join(first, (first.c.round_id == pairs.round_id) & (first.c.position == pairs.position))
+        .join(rounds, rounds.id == pairs.round_id)
+        .where(rounds.personality_id == personality_id)
+        .order_by(rounds.id.desc())
+    )
+
+
 def _once(uses: Iterable[VoteUse]) -> list[VoteUse]:
-    """Return one use per round, role and split: a liked answer can be in several pairs of a round."""
-    return list({(use.round_id, use.role, use.split): use for use in reversed(tuple(uses))}.values())[::-1]
+    """Return one use per round, role and split, newest round first: an answer can be in several pairs of a round."""
+    once: dict[tuple[int, PairRole, Split], VoteUse] = {}
+    for use in uses:
+        once.setdefault((use.round_id, use.role, use.split), use)
+    return sorted(once.values(), key=lambda use: -use.round_id)
 
 
 class _Results:
@@ -141,6 +171,7 @@ class VoteStatus(StrEnum):
     IN_TRAINING = "in training"
     TRAINED = "trained on"
     VALIDATED = "used to watch training"
+    RANKED = "used to rank answers"
     NOT_TRAINABLE = "not used for training"
     WAITING = "waiting"
 
@@ -248,9 +279,17 @@ def _outcomes(
     for reply_id, answer, guild_id, basis in replies:
         history, quarantined = histories[reply_id, user_id], quarantines.get((reply_id, user_id), [])
         weight = prod(weights.weights(home_of(guild_id, basis), user_id, history.last_set_at))
-        used, obstacle = tuple(uses.get(reply_id, ())) if weight else (), obstacles.get(reply_id)
+        used, obstacle = uses.get(reply_id, []) if weight else [], obstacles.get(reply_id)
         is_down = history.now is Vote.DOWN
         is_factual = is_down and (reply_id, user_id) in factual
+        taste = _taste_use(
+            is_void=history.now is None or not weight or _quarantine_status(quarantined) is not None,
+            silenced=silenced,
+            is_factual=is_factual,
+            is_no_pick=is_down and reply_id in arenas,
+        )
+        if taste is not TasteUse.COUNTS:
+            used = [use for use in used if use.role is not PairRole.RANKING]
         outcomes.append(
             VoteOutcome(
                 reply_id=reply_id,
@@ -259,16 +298,11 @@ def _outcomes(
                 vote=history.now,
                 voted_at=history.since,
                 weight=weight,
-                status=_status_of(history.now, weight, quarantined, used, obstacle, is_factual=is_factual),
+                status=_status_of(history.now, weight, quarantined, used, obstacle=obstacle, taste=taste),
                 obstacle=obstacle,
-                uses=used,
+                uses=tuple(used),
                 personality=personality.name,
-                taste=_taste_use(
-                    is_void=history.now is None or not weight or _quarantine_status(quarantined) is not None,
-                    silenced=silenced,
-                    is_factual=is_factual,
-                    is_no_pick=is_down and reply_id in arenas,
-                ),
+                taste=taste,
             )
         )
     return outcomes
@@ -294,16 +328,22 @@ def _status_of(
     weight: float,
     quarantined: Collection[QuarantinePeriod],
     uses: Collection[VoteUse],
-    obstacle: Obstacle | None,
     *,
-    is_factual: bool,
+    obstacle: Obstacle | None,
+    taste: TasteUse,
 ) -> VoteStatus:
     if vote is None:
         return VoteStatus.WITHDRAWN
     if not weight:
         return VoteStatus.WEIGHTLESS
-    waiting = VoteStatus.ABOUT_FACTS if is_factual else VoteStatus.NOT_TRAINABLE if obstacle else VoteStatus.WAITING
-    return _quarantine_status(quarantined) or _use_status(uses) or waiting
+    return _quarantine_status(quarantined) or _use_status(uses) or _waiting_status(obstacle, taste)
+
+
+def _waiting_status(obstacle: Obstacle | None, taste: TasteUse) -> VoteStatus:
+    """Return what becomes of a vote that no round has used: in the taste it ranks the answers of the next one."""
+    if taste is TasteUse.WRONG_FACT:
+        return VoteStatus.ABOUT_FACTS
+    return VoteStatus.NOT_TRAINABLE if obstacle and taste is not TasteUse.COUNTS else VoteStatus.WAITING
 
 
 def _quarantine_status(quarantined: Collection[QuarantinePeriod]) -> VoteStatus | None:
@@ -316,10 +356,13 @@ def _quarantine_status(quarantined: Collection[QuarantinePeriod]) -> VoteStatus 
 def _use_status(uses: Collection[VoteUse]) -> VoteStatus | None:
     if any(use.status is RoundStatus.RUNNING for use in uses):
         return VoteStatus.IN_TRAINING
-    splits = {use.split for use in uses if use.status in TRAINED}
+    done = [use for use in uses if use.status in TRAINED]
+    splits = {use.split for use in done if use.role is not PairRole.RANKING}
     if Split.TRAIN in splits:
         return VoteStatus.TRAINED
-    return VoteStatus.VALIDATED if splits else None
+    if splits:
+        return VoteStatus.VALIDATED
+    return VoteStatus.RANKED if done else None
 
 
 def _obstacles(

@@ -7,15 +7,16 @@ from collections.abc import Collection
 from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, delete, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, and_, delete, or_, select, true
+from sqlalchemy.orm import Session, aliased
 
 from storage.conversations.memory import drop_summaries
 from storage.database import tables
 from storage.database.columns import utc_now
-from storage.database.enums import NOBODY, ArenaStatus, Basis, RoundStatus
+from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin, RoundStatus
 from storage.database.rows import changed_rows, count_rows, read_all
 from storage.personalities.personalities import lock_personalities
+from storage.privacy.consent import open_bases
 from storage.privacy.erasure import Deletion, erase_guild, erase_member_in
 from storage.settings.sections import PrivacySettings
 
@@ -47,8 +48,12 @@ class Expiry:
 
     before: datetime
     feedback_before: datetime
-    """For answers that people compared or corrected, and for those that they voted on if votes teach."""
+    """For answers that people compared or corrected, and for those that they voted on or asked to be replaced if that
+    teaches something."""
     votes_teach: bool
+    """Whether votes teach a taste."""
+    open_bases: tuple[Basis, ...]
+    """Votes on answers with one of these make pairs."""
 
 
 def read_expiry(settings: PrivacySettings) -> Expiry | None:
@@ -57,7 +62,7 @@ def read_expiry(settings: PrivacySettings) -> Expiry | None:
         return None
     kept = timedelta(days=settings.retention_days)
     now = utc_now()
-    return Expiry(now - kept, now - max(kept, LONGEST_WAIT), settings.learn_from_reactions)
+    return Expiry(now - kept, now - max(kept, LONGEST_WAIT), settings.learn_from_reactions, open_bases(settings))
 
 
 def is_past(expiry: Expiry) -> ColumnElement[bool]:
@@ -100,7 +105,7 @@ def is_past(expiry: Expiry) -> ColumnElement[bool]:
 
 
 def _has_feedback(expiry: Expiry) -> ColumnElement[bool]:
-    """Select the answers that people compared or corrected, or voted on if votes teach."""
+    """Select the answers from which the bot still learns."""
     replies, comparisons, corrections = tables.ReplyRow, tables.ComparisonRow, tables.CorrectionRow
     compared = select(comparisons.user_id).where(
         or_(comparisons.first_id == replies.id, comparisons.second_id == replies.id)
@@ -108,8 +113,20 @@ def _has_feedback(expiry: Expiry) -> ColumnElement[bool]:
     corrected = select(corrections.id).where(corrections.reply_id == replies.id, corrections.withdrawn_at.is_(None))
     in_arena = select(tables.ArenaAnswerRow.arena_id).where(tables.ArenaAnswerRow.reply_id == replies.id)
     voted = select(tables.VoteEventRow.id).where(tables.VoteEventRow.reply_id == replies.id)
-    teaching = (compared, corrected, in_arena, *([voted] if expiry.votes_teach else []))
-    return or_(*(found.exists() for found in teaching))
+    other = aliased(replies)
+    replaced = select(other.id).where(
+        other.source_message_id == replies.source_message_id,
+        other.prompt_digest == replies.prompt_digest,
+        other.origin == Origin.CHAT,
+        other.id > replies.id,
+    )
+    return or_(
+        *(found.exists() for found in (compared, corrected, in_arena)),
+        and_(
+            or_(voted.exists(), replaced.exists()),
+            true() if expiry.votes_teach else and_(replies.basis.is_not(None), replies.basis.in_(expiry.open_bases)),
+        ),
+    )
 
 
 def past_replies(session: Session, expiry: Expiry, limit: int = BATCH) -> list[int]:

@@ -7,7 +7,7 @@ import math
 import re
 import struct
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, cached_property
@@ -293,9 +293,6 @@ MEASURES: tuple[Measure, ...] = (
     *starmap(_band, BANDS),
 )
 
-REVISION = sha256("\n".join(measure.name for measure in MEASURES).encode()).hexdigest()[:12]
-"""A different set of measures has a different revision, so their numbers are never mixed."""
-
 
 def dodges(answer: str) -> bool:
     """Return whether the answer apologises, refuses or says that it does not know."""
@@ -307,6 +304,23 @@ def measure_style(answer: str) -> list[float]:
     """Return the answer's measures, in the order of MEASURES."""
     text = Text(answer)
     return [float(measure.of(text)) for measure in MEASURES]
+
+
+SAMPLES = (
+    "Hi! I'm so glad you're here, haha. Maybe we could try **tea** because it's (really) nice... Thanks, dude! 🎉",
+    "Sorry, I can't:\n- don't wait\n- `run` 3 TESTS, please\nFor example: \"of course\". Isn't that what we always do?",
+)
+
+
+def revision_of(measures: Sequence[Measure], patterns: Iterable[str]) -> str:
+    """Return what changes with the measures' names and words, and with what they find in some answers."""
+    found = [round(float(measure.of(Text(answer))), 4) for answer in SAMPLES for measure in measures]
+    said = [measure.name for measure in measures], list(patterns), found
+    return sha256(repr(said).encode()).hexdigest()[:12]
+
+
+REVISION = revision_of(MEASURES, [known.pattern for known in list(globals().values()) if isinstance(known, re.Pattern)])
+"""Numbers of different revisions are never mixed."""
 
 
 def scaled(numbers: NDArray[Any]) -> NDArray[Any]:

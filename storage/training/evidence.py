@@ -22,8 +22,8 @@ from storage.settings.sections import PrivacySettings, Settings, VoteSettings
 from storage.taste.evidence import Preference, read_taste_evidence
 from storage.taste.learning import LearnedTaste, learn, read_taste_data
 from storage.training.trainable import trainable_corrections, trainable_replies
-from storage.votes.votes import Vote, current_votes
-from storage.votes.weights import VoteWeights, WeightedVote, quarantined, read_weighted_votes
+from storage.votes.votes import Vote
+from storage.votes.weights import VoteWeights, WeightedVote, WeightedVotes, read_weighted_votes
 
 IDS_AT_ONCE = 10_000
 """In one statement: SQLite accepts 32,766 parameters."""
@@ -78,15 +78,6 @@ class Texts:
     """By digest."""
     answers: dict[int, str] = field(default_factory=dict)
     corrections: dict[int, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Counts of what a round can learn from: answers with votes, their current votes, and corrections."""
-
-    replies: int
-    votes: int
-    corrections: int
 
 
 def read_replies(
@@ -202,19 +193,6 @@ def _parts(ids: Collection[int]) -> Iterator[list[int]]:
         yield part
 
 
-def count_evidence(session: Session, personality_id: int, privacy: PrivacySettings, base_revision: str) -> Evidence:
-    """Count what a round could learn from now, without quarantined votes."""
-    reply = trainable_replies(personality_id, privacy, base_revision)
-    voted = session.scalars(select(reply.id).where(reply.id.in_(select(VoteEventRow.reply_id))))
-    current, excluded = current_votes(session, personality_id), quarantined(session, personality_id)
-    votes = [sum((reply_id, user_id) not in excluded for user_id in current.get(reply_id, ())) for reply_id in voted]
-    return Evidence(
-        replies=sum(number > 0 for number in votes),
-        votes=sum(votes),
-        corrections=count_rows(session, select(trainable_corrections(reply, privacy).id)),
-    )
-
-
 @dataclass(frozen=True)
 class PossiblePairs:
     """Pairs that people's votes, choices and suggestions can make now."""
@@ -235,24 +213,33 @@ class PossiblePairs:
 class Outlook:
     """What the next round could learn from."""
 
+    votes: WeightedVotes
     pairs: PossiblePairs
     taste: LearnedTaste
 
 
 def look_ahead(session: Session, personality_id: int, settings: Settings, base_revision: str) -> Outlook:
     evidence = read_taste_evidence(session, personality_id, settings)
-    pairs = count_possible_pairs(session, personality_id, settings, base_revision, evidence.choices)
-    return Outlook(pairs, learn(read_taste_data(session, evidence)))
+    votes = read_weighted_votes(session, personality_id, settings.votes)
+    pairs = count_possible_pairs(
+        session, personality_id, settings.privacy, base_revision, votes=votes.by_reply, choices=evidence.choices
+    )
+    return Outlook(votes, pairs, learn(read_taste_data(session, evidence)))
 
 
 def count_possible_pairs(
-    session: Session, personality_id: int, settings: Settings, base_revision: str, choices: Iterable[Preference]
+    session: Session,
+    personality_id: int,
+    privacy: PrivacySettings,
+    base_revision: str,
+    *,
+    votes: Mapping[int, Collection[WeightedVote]],
+    choices: Iterable[Preference],
 ) -> PossiblePairs:
-    """Count the possible pairs; `choices` are those that count."""
-    reply = trainable_replies(personality_id, settings.privacy, base_revision)
-    suggestions = count_rows(session, select(trainable_corrections(reply, settings.privacy).id))
+    """Count the possible pairs; `votes`, by reply, and `choices` are those that count."""
+    reply = trainable_replies(personality_id, privacy, base_revision)
+    suggestions = count_rows(session, select(trainable_corrections(reply, privacy).id))
     by_prompt: dict[str, set[bool]] = defaultdict(set)
-    votes = read_weighted_votes(session, personality_id, settings.votes).by_reply
     voted = select(reply.id, reply.prompt_digest).where(reply.id.in_(select(VoteEventRow.reply_id)))
     for reply_id, prompt in session.execute(voted):
         if balance := sum(vote.weight if vote.vote is Vote.UP else -vote.weight for vote in votes.get(reply_id, ())):

@@ -295,6 +295,14 @@ class TestWords:
                 "v2 (not enough evidence yet)",
             ),
             (outcome(VoteStatus.WAITING), "; counts in what people here like"),
+            (
+                outcome(VoteStatus.WAITING, obstacle=Obstacle.LIVE_CHAT_CLOSED),
+                "waiting for a training round that can use it; the answer itself is not trained on: Discord does not",
+            ),
+            (
+                outcome(VoteStatus.RANKED, uses=[use(role=PairRole.RANKING, source=PairSource.TASTE)]),
+                "helped to rank the answers of round 3 → v2 (passed the gate)",
+            ),
             (outcome(VoteStatus.WAITING, taste=TasteUse.OPTED_OUT), "because of `/privacy opt-out`"),
             (outcome(VoteStatus.WAITING, taste=TasteUse.SWITCHED_OFF), "learning from reactions is switched off"),
             (outcome(VoteStatus.ABOUT_FACTS, taste=TasteUse.WRONG_FACT), "it is about a fact, not about the style"),

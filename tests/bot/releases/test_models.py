@@ -12,12 +12,14 @@ from sqlalchemy import update
 from bot.app import ReactuneBot
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterStore
 from storage.database.columns import utc_now
-from storage.database.enums import RoundStatus
+from storage.database.enums import Cause, RoundStatus
 from storage.database.tables import AliasMoveRow, ReplyRow, RoundRow, VersionRow
+from storage.privacy.consent import withdraw_consent
 from storage.releases.promotion import promote
 from storage.releases.versions import read_alias, register, version_named
 from storage.runtime.processes import TRAINER, record_heartbeat
 from storage.training.rounds import claim_round, finish_round, report_progress, request_round, set_manifest
+from storage.votes.corrections import give_cause
 from tests.storage.adapters.test_folder_store import publish
 
 METRICS = {"pairs": 12, "validation_pairs": 3, "validation_accuracy": 2 / 3, "divergence": 0.5, "seconds": 41.0}
@@ -80,10 +82,21 @@ class TestStatus:
         await place.ada.react(answer, "👍")
         text = (await place.grace.slash(place.channel, "model status")).response.content
         assert "**Champion:** base on tiny" in text
-        assert "**Votes:** 1 on 1 answer\n" in text
+        assert "**Votes:** 1\n" in text
         assert "**Pairs:** none from people yet; a round needs 8. The taste has 1 vote and needs 10 before" in text
         assert "Trainer:** not running; start it with `reactune trainer`" in text
         assert "Training basis: everything said here." in text
+
+    async def test_it_says_why_votes_do_not_count(self, place, query):
+        first, second, third = [await place.ask(f"question {i}") for i in range(3)]
+        await place.ada.react(first, "👍")
+        await place.ada.react(second, "👎")
+        await place.bo.react(third, "👍")
+        query(lambda session: give_cause(session, 2, place.ada.id, Cause.WRONG_FACT))
+        query(lambda session: withdraw_consent(session, place.bo.id))
+        text = (await place.grace.slash(place.channel, "model status")).response.content
+        reasons = "1 about a wrong fact, 1 by people who opted out"
+        assert f"**Votes:** 3, of which 1 count; the others do not: {reasons}\n" in text
 
     async def test_it_names_the_trainers_and_the_latest_round(self, place, query):
         query(lambda session: [record_heartbeat(session, TRAINER, name) for name in ("gpu1:/data#01ab", "here")])
@@ -132,7 +145,7 @@ class TestDeletedData:
         query(lambda session: session.execute(update(VersionRow).values(**withdrawn)))
         assert "⚠️ learned from deleted data · files withdrawn" in await self.say(place, "list")
         shown = await self.say(place, "show", version="v1")
-        assert "the next round starts from an older version" in shown
+        assert "The next round learns without that data." in shown
         assert "UTC: it learned from data that was deleted since." in shown
 
     async def test_a_withdrawn_version_is_refused_in_a_sentence(self, place, make_version, query, rows):

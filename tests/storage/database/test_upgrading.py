@@ -186,7 +186,8 @@ def test_a_database_of_an_unknown_schema_is_left_as_it_is(tmp_path: Path, schema
 
 def back_to(connection: Connection, schema: str) -> None:
     """Take back what the migrations after a schema did to the tables."""
-    connection.execute(text("DROP INDEX ix_replies_origin"))
+    for index in ("ix_replies_origin", "ix_replies_source_message"):
+        connection.execute(text(f"DROP INDEX {index}"))
     for table, column in (("versions", "evidence"), ("canaries", "days"), *DECISIONS):
         connection.execute(text(f"ALTER TABLE {table} DROP COLUMN {column}"))
     for column in ("alpha FLOAT", "max_votes INTEGER"):

@@ -21,7 +21,7 @@ from storage.privacy.erasure import delete_member
 from storage.releases.promotion import promote
 from storage.settings.sections import PrivacySettings, Settings
 from storage.taste.evidence import read_taste_evidence
-from storage.training.evidence import count_evidence
+from storage.training.evidence import read_replies
 from storage.training.trainable import Obstacle
 from storage.votes.corrections import give_cause
 from storage.votes.votes import Tally, Vote, current_votes
@@ -249,6 +249,21 @@ class TestVoteOutcomes:
         add_round(session, 2, [pair(replies[0], replies[1])])
         assert [use.round_id for use in outcomes(session, ALICE)[0].uses] == [2, 1]
 
+    def test_a_vote_in_the_taste_helps_to_rank_the_answers_of_a_round(self, session, replies):
+        thumb_on(session, 0, replies[0], ALICE, UP)
+        thumb_on(session, 2, replies[1], ALICE, UP)
+        add_version(session, add_round(session, 1, [pair(*replies[2:], source=PairSource.TASTE)]))
+        after, before = outcomes(session, ALICE)
+        assert (after.status, after.uses) == (VoteStatus.WAITING, ())
+        assert before.status is VoteStatus.RANKED
+        assert [(use.role, use.round_id, use.version) for use in before.uses] == [(PairRole.RANKING, 1, "v1")]
+
+    def test_a_vote_that_does_not_count_in_the_taste_ranks_nothing(self, session, replies):
+        thumb_on(session, 0, replies[0], ALICE, DOWN)
+        give_cause(session, replies[0], ALICE, Cause.WRONG_FACT)
+        add_round(session, 1, [pair(*replies[2:], source=PairSource.TASTE)])
+        assert [(f.status, f.uses) for f in outcomes(session, ALICE)] == [(VoteStatus.ABOUT_FACTS, ())]
+
     @pytest.mark.parametrize(
         ("age_days", "weight", "expected"), [(0, 0.0, VoteStatus.WEIGHTLESS), (15, 0.5, VoteStatus.TRAINED)]
     )
@@ -301,9 +316,12 @@ class TestVoteOutcomes:
         (outcome,) = outcomes(session, CAROL, privacy=privacy)
         assert (outcome.obstacle, outcome.status) == (
             obstacle,
-            VoteStatus.NOT_TRAINABLE if obstacle else VoteStatus.WAITING,
+            VoteStatus.WAITING,
         )
-        assert count_evidence(session, 1, privacy, BASE_REVISION).replies == (0 if obstacle else 1)
+        without_taste = privacy.model_copy(update={"learn_from_reactions": False})
+        (outcome,) = outcomes(session, CAROL, privacy=without_taste)
+        assert outcome.status is (VoteStatus.NOT_TRAINABLE if obstacle else VoteStatus.WAITING)
+        assert len(read_replies(session, 1, privacy, BASE_REVISION, {})) == (0 if obstacle else 1)
 
     def test_consent_withdrawn_later_keeps_the_vote_out(self, session, personality_id):
         give_consent(session, ALICE)

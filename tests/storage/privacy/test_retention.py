@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from storage.conversations.memory import Memory, add_note, read_memory, write_summary
@@ -45,6 +45,7 @@ from tests.storage.privacy.test_consent import train_on
 
 PRIVACY = PrivacySettings()
 KEPT_DAYS = PRIVACY.retention_days
+TAUGHT_BY_WORDS_ALONE = PrivacySettings(learn_from_reactions=False, discord_training_permission=True)
 
 
 class Old(NamedTuple):
@@ -185,28 +186,45 @@ def compared(session: Session) -> list[int]:
     return list(replies)
 
 
+def voted_with_permission(session: Session) -> list[int]:
+    reply_id = add_reply(session, basis=Basis.LIVE_CHAT)
+    vote(session, reply_id, BOB, Vote.UP)
+    return [reply_id]
+
+
+def replaced(session: Session) -> list[int]:
+    """🔁, then 👍 on the new answer: the one before has no vote of its own."""
+    source = session.scalar(select(func.count(ReplyRow.id))) or 0
+    before, after = (add_reply(session, basis=None, source_message_id=source + 1) for _ in range(2))
+    vote(session, after, BOB, Vote.UP)
+    return [before, after]
+
+
 def without_feedback(session: Session) -> list[int]:
     return list(ask_twice(session, None, None, basis=None))
 
 
 @pytest.mark.parametrize(
-    ("answers", "votes_teach", "days"),
+    ("answers", "privacy", "days"),
     [
-        (voted, True, LONGEST_WAIT.days),
-        (voted, False, KEPT_DAYS),
-        (corrected, False, LONGEST_WAIT.days),
-        (compared, False, LONGEST_WAIT.days),
-        (without_feedback, True, KEPT_DAYS),
+        (voted, PrivacySettings(), LONGEST_WAIT.days),
+        (voted, TAUGHT_BY_WORDS_ALONE, KEPT_DAYS),
+        (voted_with_permission, TAUGHT_BY_WORDS_ALONE, LONGEST_WAIT.days),
+        (replaced, PrivacySettings(), LONGEST_WAIT.days),
+        (replaced, TAUGHT_BY_WORDS_ALONE, KEPT_DAYS),
+        (corrected, TAUGHT_BY_WORDS_ALONE, LONGEST_WAIT.days),
+        (compared, TAUGHT_BY_WORDS_ALONE, LONGEST_WAIT.days),
+        (without_feedback, PrivacySettings(), KEPT_DAYS),
     ],
 )
 def test_answers_from_which_the_bot_learns_wait_longer_but_not_for_ever(
-    session: Session, answers: Callable[[Session], list[int]], votes_teach: bool, days: float
+    session: Session, answers: Callable[[Session], list[int]], privacy: PrivacySettings, days: float
 ) -> None:
     younger, older = answers(session), answers(session)
     for reply_ids, difference in ((younger, -1), (older, 1)):
         for reply_id in reply_ids:
             age(session, reply_id, days + difference)
-    prune_all(session, PrivacySettings(learn_from_reactions=votes_teach))
+    prune_all(session, privacy)
     assert list(session.scalars(select(ReplyRow.id).order_by(ReplyRow.id))) == younger
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.taste.measures import MEASURES, measure_style
+from storage.taste.measures import MEASURES, measure_style, revision_of
 
 LONG = "I think you should try three things:\n- sleep\n- walk\n- call a friend"
 
@@ -29,6 +30,15 @@ def test_any_text_has_finite_measures(answer):
 def test_names_are_distinct_and_have_words_for_both_directions():
     assert len({one.name for one in MEASURES}) == len(MEASURES) >= 30
     assert all(one.more and one.less and one.more != one.less for one in MEASURES)
+
+
+def test_another_name_word_or_formula_is_another_revision():
+    first, *others = MEASURES
+    usual = revision_of(MEASURES, ["glad"])
+    assert usual == revision_of(tuple(MEASURES), ["glad"])
+    assert usual != revision_of([replace(first, name="tokens"), *others], ["glad"])
+    assert usual != revision_of(MEASURES, ["glad|happy"])
+    assert usual != revision_of([replace(first, of=lambda text: 2 * first.of(text)), *others], ["glad"])
 
 
 @pytest.mark.parametrize(

@@ -7,17 +7,19 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy.orm import Session
 
-from storage.settings.sections import Settings
+from storage.settings.sections import PrivacySettings, Settings
 from storage.taste.evidence import Preference
 from storage.training.evidence import PossiblePairs, count_possible_pairs
 from storage.votes.votes import Vote
+from storage.votes.weights import read_weighted_votes
 from tests.seeding import ALICE, BASE_REVISION, BOB, add_correction, add_reply, vote
 
 UP, DOWN = Vote.UP, Vote.DOWN
 
 
 def count(session: Session, *choices: Preference) -> PossiblePairs:
-    return count_possible_pairs(session, 1, Settings(), BASE_REVISION, choices)
+    votes = read_weighted_votes(session, 1, Settings().votes).by_reply
+    return count_possible_pairs(session, 1, PrivacySettings(), BASE_REVISION, votes=votes, choices=choices)
 
 
 def ask(session: Session, question: str, *votes: Vote | None, **columns: None) -> list[int]:
