@@ -167,6 +167,10 @@ class ArenaClosed(StorageError):
         super().__init__("this arena is closed")
 
 
+class SittingConflict(StorageError):
+    """A pair was labelled already, or there is nothing to take back."""
+
+
 class QuarantineConflict(StorageError):
     """Quarantined votes were already decided on, or have been deleted."""
 

@@ -21,6 +21,7 @@ from storage.members import Pseudonym, read_pseudonyms
 from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import Version, id_of
 from storage.settings.sections import (
+    ConsoleSettings,
     DataSettings,
     GateSettings,
     GenerationSettings,
@@ -208,6 +209,7 @@ def tiny_settings(
             | dict(gate)
         ),
         release=ReleaseSettings.model_validate(dict(release)),
+        console=ConsoleSettings(port=0),
         metrics=MetricsSettings(port=0, trainer_port=0),  # test processes would take them from each other
         privacy=PrivacySettings(discord_training_permission=discord_training_permission),
     )

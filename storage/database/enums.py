@@ -11,6 +11,8 @@ ALIASES = (CHAMPION, CHALLENGER, LAST_GOOD)
 
 NOBODY = 0
 """Used instead of a Discord id, which is never 0: outside Discord, and for members who deleted their data."""
+OPERATOR = 1
+"""The id of whoever uses the console on the operator's machine; no Discord account has it."""
 
 
 class Basis(StrEnum):
@@ -28,8 +30,14 @@ class Origin(StrEnum):
     ARENA = "arena"
     ALTERNATIVE = "alternative"
     """A blind second answer in chat."""
+    SITTING = "sitting"
+    """Drawn for somebody who labels pairs in the console."""
     SAMPLE = "sample"
-    """Sampled by a round; no member ever saw it."""
+    """Sampled by a round, or drawn for a sitting and not shown; nobody ever saw it."""
+
+
+ASKED = (Origin.ARENA, Origin.SITTING)
+"""Answers that people were asked to judge: what they say is no sign of approval in conversations."""
 
 
 class Outcome(StrEnum):
@@ -106,6 +114,28 @@ class Cause(StrEnum):
     TOO_LONG = "too long"
     UNSAFE = "unsafe"
     OTHER = "other"
+
+
+class Label(StrEnum):
+    """What somebody said of a pair of answers in a sitting."""
+
+    FIRST = "first"
+    SECOND = "second"
+    BOTH_GOOD = "both good"
+    BOTH_BAD = "both bad"
+    SKIPPED = "skipped"
+
+
+class PairChoice(StrEnum):
+    """Why a sitting asks about this pair."""
+
+    LESSON = "lesson"
+    """Of several answers, the two whose comparison teaches the taste model most."""
+    CHANCE = "chance"
+    SHARED = "shared"
+    """Somebody else labelled it too, so that their agreement can be measured."""
+    RIVALS = "rivals"
+    """One answer of the champion and one of a version that waits for people's choices."""
 
 
 class TrainingSource(StrEnum):

@@ -32,8 +32,10 @@ from storage.database.enums import (
     Cause,
     DocumentKind,
     GateVerdict,
+    Label,
     Origin,
     Outcome,
+    PairChoice,
     PairSource,
     QuarantineRule,
     QuarantineStatus,
@@ -317,6 +319,61 @@ class ComparisonRow(Base):
     user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True)
     better_id: Mapped[int | None] = mapped_column(LargeId)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class SittingRow(Base):
+    """One person labels pairs of answers in the console, one after another."""
+
+    __tablename__ = "sittings"
+    __table_args__ = (Index("ix_sittings_person", "personality_id", "user_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    personality_id: Mapped[int] = mapped_column(ForeignKey("personalities.id"))
+    user_id: Mapped[int] = mapped_column(BigInteger)
+    started_at: Mapped[datetime] = mapped_column(default=utc_now)
+    ended_at: Mapped[datetime | None]
+
+
+class SittingPairRow(Base):
+    """Two answers to one prompt, and what the person said of them."""
+
+    __tablename__ = "sitting_pairs"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sitting_id: Mapped[int] = mapped_column(ForeignKey("sittings.id", ondelete="CASCADE"), index=True)
+    prompt: Mapped[str] = mapped_column(Text)
+    first_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"), index=True)
+    second_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"), index=True)
+    chosen_by: Mapped[PairChoice]
+    label: Mapped[Label | None]
+    labelled_at: Mapped[datetime | None]
+
+
+class OwnPromptRow(Base):
+    """A prompt that somebody added for sittings; they use it before the prompt bank."""
+
+    __tablename__ = "own_prompts"
+    __table_args__ = (UniqueConstraint("personality_id", "digest"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    personality_id: Mapped[int] = mapped_column(ForeignKey("personalities.id"))
+    text: Mapped[str] = mapped_column(Text)
+    digest: Mapped[str] = mapped_column(String(64))
+    """SHA-256 of its words, so that none is stored twice."""
+    added_by: Mapped[str] = mapped_column(String(64))
+    added_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class ConsoleSessionRow(Base):
+    """A visitor of the console, or a link that makes one, once; only the digest of its secret is stored."""
+
+    __tablename__ = "console_sessions"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    user_id: Mapped[int] = mapped_column(BigInteger, index=True)
+    name: Mapped[str] = mapped_column(String(64))
+    is_link: Mapped[bool]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class VoteCauseRow(Base):

@@ -25,6 +25,8 @@ TABLES: tuple[type[tables.Base], ...] = (
     tables.VoteEventRow,
     tables.VoteCauseRow,
     tables.ComparisonRow,
+    tables.SittingRow,
+    tables.ConsoleSessionRow,
     tables.CorrectionRow,
     tables.ConversationRow,
     tables.ConversationSpeakerRow,

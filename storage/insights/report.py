@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
-from storage.database.enums import CHAMPION, Cause, GateVerdict, Origin, PairSource
+from storage.database.enums import ASKED, CHAMPION, Cause, GateVerdict, PairSource
 from storage.database.tables import ReplyRow, RoundPairRow, RoundRow, VoteEventRow
 from storage.insights.taste_report import ShownEffect, shown_effects
 from storage.releases.versions import list_versions, name_of, read_alias
@@ -146,7 +146,7 @@ def approval_by_version(session: Session, personality_id: int) -> tuple[VersionA
 def votes_by_day(session: Session, personality_id: int, now: datetime, days: int = DAYS) -> tuple[DayOfVotes, ...]:
     """Return the votes by the UTC day on which they last changed, for every day, oldest first.
 
-    Like the approval, they exclude arenas and quarantined votes.
+    Like the approval, they exclude arenas, sittings and quarantined votes.
     """
     today = now.astimezone(UTC).date()
     first = today - timedelta(days=days - 1)
@@ -156,7 +156,7 @@ def votes_by_day(session: Session, personality_id: int, now: datetime, days: int
         .join(ReplyRow, ReplyRow.id == VoteEventRow.reply_id)
         .where(
             ReplyRow.personality_id == personality_id,
-            ReplyRow.origin != Origin.ARENA,
+            ReplyRow.origin.not_in(ASKED),
             VoteEventRow.created_at >= datetime.combine(first, time(), UTC),
         )
     )

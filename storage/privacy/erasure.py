@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from storage.conversations.memory import delete_memories, drop_summaries
 from storage.database import tables
 from storage.database.columns import utc_now
-from storage.database.enums import NOBODY, Origin, QuarantineRule, RoundStatus
+from storage.database.enums import ASKED, NOBODY, QuarantineRule, RoundStatus
 from storage.database.rows import any_row, changed_rows, count_rows
 from storage.knowledge.documents import erase_documents, remove_words_of
 from storage.members import Pseudonym, read_pseudonyms
@@ -68,6 +68,8 @@ def delete_member(session: Session, user_id: int) -> Deletion:
         tables.QuarantinedVoteRow,
         tables.VoteCauseRow,
         tables.ComparisonRow,
+        tables.SittingRow,
+        tables.ConsoleSessionRow,
         tables.GreetingRow,
         tables.DepartureRow,
     ):
@@ -123,7 +125,7 @@ def erase_channel(session: Session, channel_id: int) -> Deletion:
     quoted = select(sources.message_id).where(sources.channel_id == channel_id)
     replies = union(
         select(tables.ReplyRow.id).where(
-            tables.ReplyRow.channel_id == channel_id, tables.ReplyRow.origin != Origin.ARENA
+            tables.ReplyRow.channel_id == channel_id, tables.ReplyRow.origin.not_in(ASKED)
         ),
         select(tables.ReplySourceRow.reply_id).where(tables.ReplySourceRow.message_id.in_(quoted)),
     )

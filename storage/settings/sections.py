@@ -509,6 +509,13 @@ class MetricsSettings(Section):
         return f"[{self.address}]" if ":" in self.address else self.address
 
 
+class ConsoleSettings(Section):
+    """The console, a web page on this machine: `reactune console` opens it."""
+
+    port: Annotated[int, Field(ge=0, le=65535)] = 8791
+    """Port on 127.0.0.1; 0: off. If the port is taken, the bot logs it and runs without the console."""
+
+
 class AlertSettings(Section):
     """Problems that the bot reports to admins."""
 
@@ -556,6 +563,7 @@ class Settings(Section):
     knowledge: KnowledgeSettings = KnowledgeSettings()
     logs: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
+    console: ConsoleSettings = ConsoleSettings()
     alerts: AlertSettings = AlertSettings()
     privacy: PrivacySettings = PrivacySettings()
     discord_token: SecretStr | None = Field(default=None, exclude=True)

@@ -260,6 +260,14 @@ def running_rounds(session: Session) -> list[Round]:
     return read_all(session, Round, running.order_by(RoundRow.id))
 
 
+def list_rounds(session: Session, personality_id: int, limit: int, before_id: int | None = None) -> list[Round]:
+    """Return the personality's newest rounds, newest first; with `before_id`, those before that one."""
+    rows = select(RoundRow).where(RoundRow.personality_id == personality_id)
+    if before_id is not None:
+        rows = rows.where(RoundRow.id < before_id)
+    return read_all(session, Round, rows.order_by(RoundRow.id.desc()).limit(limit))
+
+
 def latest_round(session: Session, personality_id: int) -> Round | None:
     rounds = select(RoundRow).where(RoundRow.personality_id == personality_id)
     return read_first(session, Round, rounds.order_by(RoundRow.id.desc()))

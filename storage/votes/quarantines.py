@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from storage.database.database import Database
-from storage.database.enums import NOBODY, Origin, QuarantineRule, QuarantineStatus
+from storage.database.enums import ASKED, NOBODY, QuarantineRule, QuarantineStatus
 from storage.database.tables import QuarantinedVoteRow, QuarantineRow, ReplyRow
 from storage.members import read_talkers
 from storage.personalities.personalities import lock_personality
@@ -154,8 +154,8 @@ def _suspects(
     for vote in weigh_votes(session, personality_id, settings):
         author_id, version_id, origin = replies[vote.reply_id]
         is_new = vote.weight < 1.0
-        # An arena asks everyone, so silence means nothing there.
-        is_silent = vote.user_id not in talkers and origin is not Origin.ARENA
+        # Where people are asked to judge, it means nothing that they never talk.
+        is_silent = vote.user_id not in talkers and origin not in ASKED
         if not (is_new or is_silent):
             continue
         quarantines = known.get((vote.reply_id, vote.user_id), ())

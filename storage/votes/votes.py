@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Select, Subquery, case, func, insert, sele
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from storage.conversations.replies import lock_replies
-from storage.database.enums import Origin, QuarantineStatus
+from storage.database.enums import ASKED, QuarantineStatus
 from storage.database.tables import ErasureRow, QuarantinedVoteRow, QuarantineRow, ReplyRow, VoteEventRow
 from storage.personalities.personalities import lock_personalities
 
@@ -136,8 +136,8 @@ def tally(votes: Collection[Vote]) -> Tally:
 def tally_by_version(session: Session, personality_id: int) -> dict[int | None, Tally]:
     """Return the votes on each version's answers, unweighted and without quarantined ones; None is the base model.
 
-    Arenas do not count, because a pick among several answers is not approval. Nor do answers at another strength than
-    trained.
+    Arenas and sittings do not count, because a choice among answers is not approval. Nor do answers at another
+    strength than trained.
     """
     up, down = (case((net_count(said) > 0, 1), else_=0) for said in Vote)
     current = (
@@ -158,7 +158,7 @@ def tally_by_version(session: Session, personality_id: int) -> dict[int | None, 
     found: dict[int | None, Tally] = defaultdict(Tally)
     for owner, version_id, origin, strength, ups, downs in session.execute(tallies).all():
         as_trained = version_id is None or strength == 1.0
-        if owner == personality_id and origin is not Origin.ARENA and as_trained:
+        if owner == personality_id and origin not in ASKED and as_trained:
             so_far = found[version_id]
             found[version_id] = Tally(so_far.up + ups, so_far.down + downs)
     return dict(found)

@@ -1,0 +1,86 @@
+"""Who is signed in to the console, and the links that sign somebody in once. Only digests of secrets are stored."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from storage.database.columns import utc_now
+from storage.database.rows import changed_rows, read_first
+from storage.database.tables import ConsoleSessionRow
+
+LOOPBACK = "127.0.0.1"
+LINK_LASTS = timedelta(minutes=10)
+SESSION_LASTS = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class ConsoleSession:
+    user_id: int
+    """OPERATOR for whoever came by a link of the command line."""
+    name: str
+    """For the audit trail."""
+    expires_at: datetime
+
+
+def make_link(session: Session, user_id: int, name: str, lasts: timedelta = LINK_LASTS) -> str:
+    """Return the secret of a link that signs somebody in once."""
+    session.execute(delete(ConsoleSessionRow).where(ConsoleSessionRow.expires_at <= utc_now()))
+    return _add(session, user_id, name, lasts, is_link=True)
+
+
+def link_address(port: int, secret: str) -> str:
+    return f"http://{LOOPBACK}:{port}/enter?key={secret}"
+
+
+def redeem_link(session: Session, secret: str) -> str | None:
+    """Use up a link and return the secret of a new session; None if the link was used, is too old or is unknown."""
+    link = select(ConsoleSessionRow).where(
+        ConsoleSessionRow.digest == _digest(secret),
+        ConsoleSessionRow.is_link,
+        ConsoleSessionRow.expires_at > utc_now(),
+    )
+    found = read_first(session, ConsoleSession, link)
+    used = session.execute(
+        delete(ConsoleSessionRow).where(ConsoleSessionRow.digest == _digest(secret), ConsoleSessionRow.is_link)
+    )
+    if found is None or changed_rows(used) != 1:
+        return None
+    return begin_session(session, found.user_id, found.name)
+
+
+def begin_session(session: Session, user_id: int, name: str) -> str:
+    """Return the secret of a new session."""
+    return _add(session, user_id, name, SESSION_LASTS, is_link=False)
+
+
+def find_session(session: Session, secret: str) -> ConsoleSession | None:
+    """Return the session, or None if it has ended or never was."""
+    current = select(ConsoleSessionRow).where(
+        ConsoleSessionRow.digest == _digest(secret),
+        ConsoleSessionRow.is_link.is_(False),
+        ConsoleSessionRow.expires_at > utc_now(),
+    )
+    return read_first(session, ConsoleSession, current)
+
+
+def end_session(session: Session, secret: str) -> None:
+    session.execute(delete(ConsoleSessionRow).where(ConsoleSessionRow.digest == _digest(secret)))
+
+
+def _add(session: Session, user_id: int, name: str, lasts: timedelta, *, is_link: bool) -> str:
+    secret = secrets.token_urlsafe(32)
+    row = ConsoleSessionRow(
+        digest=_digest(secret), user_id=user_id, name=name[:64], is_link=is_link, expires_at=utc_now() + lasts
+    )
+    session.add(row)
+    return secret
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

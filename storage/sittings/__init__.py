@@ -1,0 +1,1 @@
+"""Sittings, in which people label pairs of answers in the console."""

@@ -1,0 +1,56 @@
+"""How far people agree who labelled the same pairs of answers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from itertools import combinations
+from math import isnan
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from storage.database.enums import Label
+from storage.database.tables import SittingPairRow, SittingRow
+
+SAME = "same"
+
+
+@dataclass(frozen=True)
+class RaterAgreement:
+    pairs: int
+    """Times that two people labelled the same two answers."""
+    share: float
+    """How often they said the same: the first, the second, or about the same."""
+    kappa: float | None
+    """How much more often than by chance (Cohen 1960): 1 always, 0 as chance would; None if it is not defined."""
+
+
+def read_rater_agreement(session: Session, personality_id: int) -> RaterAgreement | None:
+    """Return how far people agree; None while no pair has two labels."""
+    rows = session.execute(
+        select(SittingPairRow.first_id, SittingPairRow.second_id, SittingRow.user_id, SittingPairRow.label)
+        .join(SittingRow)
+        .where(
+            SittingRow.personality_id == personality_id,
+            SittingPairRow.label.is_not(None),
+            SittingPairRow.label != Label.SKIPPED,
+        )
+        .order_by(SittingPairRow.id)
+    )
+    said: dict[tuple[int, int], dict[int, str]] = defaultdict(dict)
+    for first_id, second_id, user_id, label in rows:
+        said[first_id, second_id][user_id] = label.value if label in (Label.FIRST, Label.SECOND) else SAME
+    both = [two for labels in said.values() for two in combinations(labels.values(), 2)]
+    return measure_agreement(both) if both else None
+
+
+def measure_agreement(labels: list[tuple[str, str]]) -> RaterAgreement:
+    """Return the agreement of two people by what each said of the same pairs. Pure."""
+    from sklearn.metrics import cohen_kappa_score
+
+    ones, others = zip(*labels, strict=True)
+    known = sorted({*ones, *others})
+    kappa = float(cohen_kappa_score(ones, others)) if len(known) > 1 else float("nan")
+    share = sum(one == other for one, other in labels) / len(labels)
+    return RaterAgreement(len(labels), share, None if isnan(kappa) else kappa)

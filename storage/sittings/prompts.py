@@ -1,0 +1,66 @@
+"""The prompts of sittings: those that somebody added for a personality, before those of the prompt bank."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from random import Random
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from storage.conversations.prompt_bank import PromptBank
+from storage.database.rows import changed_rows, upsert
+from storage.database.tables import OwnPromptRow
+
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class OwnPrompts:
+    texts: tuple[str, ...]
+    """Newest first."""
+    total: int
+
+
+def add_prompts(session: Session, personality_id: int, texts: Sequence[str], added_by: str) -> int:
+    """Store those of the prompts that are new, and return how many were."""
+    rows = [
+        {"personality_id": personality_id, "text": text, "digest": _digest(text), "added_by": added_by}
+        for text in texts
+    ]
+    if not rows:
+        return 0
+    before = _count(session, personality_id)
+    session.execute(upsert(session, OwnPromptRow).values(rows).on_conflict_do_nothing())
+    return _count(session, personality_id) - before
+
+
+def remove_prompts(session: Session, personality_id: int) -> int:
+    """Remove all prompts that were added for the personality, and return how many there were."""
+    theirs = delete(OwnPromptRow).where(OwnPromptRow.personality_id == personality_id)
+    return changed_rows(session.execute(theirs))
+
+
+def read_prompts(session: Session, personality_id: int, limit: int | None = None) -> OwnPrompts:
+    newest = select(OwnPromptRow.text).where(OwnPromptRow.personality_id == personality_id)
+    texts = session.scalars(newest.order_by(OwnPromptRow.id.desc()).limit(limit)).all()
+    return OwnPrompts(tuple(texts), _count(session, personality_id))
+
+
+def _count(session: Session, personality_id: int) -> int:
+    theirs = OwnPromptRow.personality_id == personality_id
+    return session.scalar(select(func.count(OwnPromptRow.id)).where(theirs)) or 0
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(" ".join(text.split()).casefold().encode()).hexdigest()
+
+
+def order_prompts(own: Sequence[str], bank: PromptBank, used: Mapping[str, datetime], rng: Random) -> list[str]:
+    """Return the prompts in the order to use them: the least recently used ones first, and of those people's own."""
+    texts = [*dict.fromkeys((*own, *(prompt.text for prompt in bank.prompts)))]
+    mine = set(own)
+    return sorted(rng.sample(texts, len(texts)), key=lambda text: (used.get(text, LONG_AGO), text not in mine))

@@ -1,0 +1,276 @@
+"""Sittings: one person labels pairs of answers in the console. What they say counts like any other choice of people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+from sqlalchemy import Select, func, select, update
+from sqlalchemy.orm import Session
+
+from storage.conversations.replies import FinishedReply, NewReply, finish_reply, start_reply
+from storage.database.columns import utc_now
+from storage.database.enums import CHAMPION, Label, PairChoice
+from storage.database.rows import changed_rows, count_rows, from_row, read_first
+from storage.database.tables import ComparisonRow, ReplyRow, SittingPairRow, SittingRow
+from storage.errors import SittingConflict
+from storage.personalities.personalities import lock_personality
+from storage.releases.versions import id_of, read_alias
+from storage.votes.comparisons import Better, compare
+from storage.votes.votes import Thumb, VoteEvent, append_events
+
+PAUSE = timedelta(minutes=2)
+"""A longer time between two labels does not count as work."""
+CHOICES = {
+    Label.FIRST: Better.FIRST,
+    Label.SECOND: Better.SECOND,
+    Label.BOTH_GOOD: Better.SAME,
+    Label.BOTH_BAD: Better.SAME,
+}
+THUMBS = {Label.BOTH_GOOD: "👍", Label.BOTH_BAD: "👎"}
+"""What both answers get, besides being about the same."""
+
+Answer = tuple[NewReply, FinishedReply]
+Home = tuple[int, datetime]
+"""A person's server, or DIRECT, and since when they belong to it."""
+
+
+@dataclass(frozen=True)
+class Sitting:
+    id: int
+    personality_id: int
+    user_id: int
+    started_at: datetime
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two answers of a pair."""
+
+    reply_id: int
+    text: str
+
+
+@dataclass(frozen=True)
+class SittingPair:
+    id: int
+    sitting_id: int
+    prompt: str
+    chosen_by: PairChoice
+    label: Label | None
+    first: Side
+    second: Side
+
+
+@dataclass(frozen=True)
+class SittingProgress:
+    labelled: int
+    """Pairs with a label, skipped ones included."""
+    counts: dict[Label, int]
+    worked: timedelta
+    """Time between labels, without pauses."""
+    waiting: int
+    """Pairs that are drawn and not labelled yet."""
+
+    @property
+    def useful(self) -> int:
+        """Pairs of which the person said something."""
+        return self.labelled - self.counts.get(Label.SKIPPED, 0)
+
+    @property
+    def pairs_per_hour(self) -> float | None:
+        return (self.labelled - 1) / (self.worked / timedelta(hours=1)) if self.worked and self.labelled > 1 else None
+
+
+def open_sitting(session: Session, personality_id: int, user_id: int) -> Sitting | None:
+    """Return the person's unfinished sitting with the personality, or None."""
+    unfinished = select(SittingRow).where(
+        SittingRow.personality_id == personality_id, SittingRow.user_id == user_id, SittingRow.ended_at.is_(None)
+    )
+    return read_first(session, Sitting, unfinished.order_by(SittingRow.id.desc()))
+
+
+def last_sitting(session: Session, personality_id: int, user_id: int) -> Sitting | None:
+    """Return the person's newest sitting with the personality, or None."""
+    theirs = select(SittingRow).where(SittingRow.personality_id == personality_id, SittingRow.user_id == user_id)
+    return read_first(session, Sitting, theirs.order_by(SittingRow.id.desc()))
+
+
+def begin_sitting(session: Session, personality_id: int, user_id: int) -> Sitting:
+    """Return the person's unfinished sitting, or a new one."""
+    lock_personality(session, personality_id)  # of two tabs at once, the second one sees the first one's row
+    if (unfinished := open_sitting(session, personality_id, user_id)) is not None:
+        return unfinished
+    row = SittingRow(personality_id=personality_id, user_id=user_id)
+    session.add(row)
+    session.flush()
+    return from_row(Sitting, row)
+
+
+def end_sitting(session: Session, sitting_id: int) -> bool:
+    """End it; return whether it was open."""
+    ended = update(SittingRow).where(SittingRow.id == sitting_id, SittingRow.ended_at.is_(None))
+    return changed_rows(session.execute(ended.values(ended_at=utc_now()))) == 1
+
+
+def add_pair(
+    session: Session,
+    sitting_id: int,
+    prompt: str,
+    answers: tuple[Answer, Answer],
+    *,
+    chosen_by: PairChoice,
+    unshown: Sequence[Answer] = (),
+) -> None:
+    """Store two fresh answers for the person to compare, and those that were drawn beside them and not chosen."""
+    first_id, second_id, *_ = [_store(session, answer) for answer in (*answers, *unshown)]
+    row = SittingPairRow(
+        sitting_id=sitting_id, prompt=prompt, first_id=first_id, second_id=second_id, chosen_by=chosen_by
+    )
+    session.add(row)
+
+
+def _store(session: Session, answer: Answer) -> int:
+    new, finished = answer
+    reply_id = start_reply(session, new)
+    finish_reply(session, reply_id, finished)
+    return reply_id
+
+
+def add_shared_pair(session: Session, sitting: Sitting) -> bool:
+    """Ask about a pair that somebody else labelled lately and this person did not; return whether there was one.
+
+    Only answers of the version that answers now: what people said of others no longer matters.
+    """
+    champion = read_alias(session, sitting.personality_id, CHAMPION).version
+    seen = select(SittingPairRow.first_id).join(SittingRow).where(SittingRow.user_id == sitting.user_id)
+    candidates = (
+        select(SittingPairRow)
+        .join(SittingRow)
+        .join(ReplyRow, ReplyRow.id == SittingPairRow.first_id)
+        .where(
+            SittingRow.personality_id == sitting.personality_id,
+            SittingRow.user_id != sitting.user_id,
+            SittingPairRow.label.is_not(None),
+            SittingPairRow.label != Label.SKIPPED,
+            ReplyRow.version_id.is_not_distinct_from(id_of(champion)),
+            SittingPairRow.first_id.not_in(seen),
+        )
+        .order_by(SittingPairRow.id.desc())
+        .limit(1)
+    )
+    found = session.scalar(candidates)
+    if found is None:
+        return False
+    session.add(
+        SittingPairRow(
+            sitting_id=sitting.id,
+            prompt=found.prompt,
+            first_id=found.first_id,
+            second_id=found.second_id,
+            chosen_by=PairChoice.SHARED,
+        )
+    )
+    return True
+
+
+def next_pair(session: Session, sitting_id: int) -> SittingPair | None:
+    """Return the pair that the person should look at now; None if none is drawn yet."""
+    return _read_pair(session, _waiting(sitting_id).order_by(SittingPairRow.id).limit(1))
+
+
+def count_drawn_ahead(session: Session, sitting_id: int) -> int:
+    return count_rows(session, _waiting(sitting_id))
+
+
+def _waiting(sitting_id: int) -> Select[SittingPairRow]:
+    return select(SittingPairRow).where(SittingPairRow.sitting_id == sitting_id, SittingPairRow.label.is_(None))
+
+
+def _read_pair(session: Session, which: Select[SittingPairRow]) -> SittingPair | None:
+    row = session.scalar(which)
+    if row is None:
+        return None
+    answers = select(ReplyRow.id, ReplyRow.answer).where(ReplyRow.id.in_((row.first_id, row.second_id)))
+    texts = dict(session.execute(answers).all())
+    sides = (Side(reply_id, texts[reply_id]) for reply_id in (row.first_id, row.second_id))
+    return SittingPair(row.id, row.sitting_id, row.prompt, row.chosen_by, row.label, *sides)
+
+
+def label_pair(session: Session, sitting: Sitting, pair_id: int, label: Label, home: Home) -> None:
+    """Store what the person says of a pair; raises SittingConflict if it already has a label, or is gone."""
+    labelled = (
+        update(SittingPairRow)
+        .where(SittingPairRow.id == pair_id, SittingPairRow.sitting_id == sitting.id, SittingPairRow.label.is_(None))
+        .values(label=label, labelled_at=utc_now())
+    )
+    if changed_rows(session.execute(labelled)) != 1:
+        raise SittingConflict("that pair was labelled already, perhaps in another window: look at this one instead")
+    row = session.get_one(SittingPairRow, pair_id, populate_existing=True)
+    if label in CHOICES:
+        _choose(session, row, sitting.user_id, CHOICES[label], home)
+    _set_thumbs(session, row, sitting.user_id, label, added=True)
+
+
+def _choose(session: Session, row: SittingPairRow, user_id: int, better: Better, home: Home) -> None:
+    earlier = session.get(ComparisonRow, (row.first_id, row.second_id, user_id))
+    if earlier is not None:  # the same choice again would withdraw it
+        session.delete(earlier)
+        session.flush()
+    compare(session, row.first_id, row.second_id, user_id, better, home=home)
+
+
+def _set_thumbs(session: Session, row: SittingPairRow, user_id: int, label: Label, *, added: bool) -> None:
+    if label in THUMBS:
+        thumb = Thumb(0, user_id, THUMBS[label])
+        # One call for each answer: within one call, the same thumb under the same message is the same vote.
+        for reply_id in sorted((row.first_id, row.second_id)):
+            append_events(session, [VoteEvent(reply_id, thumb, added)])
+
+
+def undo_label(session: Session, sitting: Sitting) -> None:
+    """Take back the last label, so that its pair comes next again; raises SittingConflict if there is none."""
+    newest = (
+        select(SittingPairRow)
+        .where(SittingPairRow.sitting_id == sitting.id, SittingPairRow.label.is_not(None))
+        .order_by(SittingPairRow.labelled_at.desc(), SittingPairRow.id.desc())
+        .limit(1)
+    )
+    row = session.scalar(newest)
+    if row is None or row.label is None:
+        raise SittingConflict("there is nothing to undo: you have not labelled a pair in this sitting")
+    _set_thumbs(session, row, sitting.user_id, row.label, added=False)
+    if (said := session.get(ComparisonRow, (row.first_id, row.second_id, sitting.user_id))) is not None:
+        session.delete(said)
+    row.label = row.labelled_at = None
+
+
+def read_progress(session: Session, sitting_id: int) -> SittingProgress:
+    rows = session.execute(
+        select(SittingPairRow.label, SittingPairRow.labelled_at)
+        .where(SittingPairRow.sitting_id == sitting_id, SittingPairRow.label.is_not(None))
+        .order_by(SittingPairRow.labelled_at)
+    ).all()
+    moments = [row.labelled_at for row in rows]
+    gaps = [later - earlier for earlier, later in pairwise(moments)]
+    counts = {label: sum(row.label is label for row in rows) for label in Label}
+    return SittingProgress(
+        labelled=len(rows),
+        counts={label: number for label, number in counts.items() if number},
+        worked=sum((gap for gap in gaps if gap <= PAUSE), timedelta()),
+        waiting=count_drawn_ahead(session, sitting_id),
+    )
+
+
+def last_asked(session: Session, personality_id: int) -> dict[str, datetime]:
+    """Return when each prompt was last used in a sitting of the personality."""
+    rows = session.execute(
+        select(SittingPairRow.prompt, func.max(ReplyRow.created_at))
+        .join(ReplyRow, ReplyRow.id == SittingPairRow.first_id)
+        .where(ReplyRow.personality_id == personality_id)
+        .group_by(SittingPairRow.prompt)
+    )
+    return dict(rows.all())

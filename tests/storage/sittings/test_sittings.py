@@ -1,0 +1,227 @@
+"""What somebody says of pairs in a sitting counts like any other choice of people, once, and can be taken back."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from storage.conversations.replies import FinishedReply, NewReply
+from storage.database.columns import utc_now
+from storage.database.enums import OPERATOR, Basis, Label, Origin, Outcome, PairChoice
+from storage.database.tables import ComparisonRow, ReplyRow, SittingPairRow, SittingRow
+from storage.errors import SittingConflict
+from storage.members import DIRECT
+from storage.privacy.erasure import delete_member
+from storage.settings.sections import Settings
+from storage.sittings.agreement import measure_agreement, read_rater_agreement
+from storage.sittings.sittings import (
+    Sitting,
+    add_pair,
+    add_shared_pair,
+    begin_sitting,
+    count_drawn_ahead,
+    end_sitting,
+    label_pair,
+    last_sitting,
+    next_pair,
+    open_sitting,
+    read_progress,
+    undo_label,
+)
+from storage.taste.evidence import read_taste_evidence
+from storage.votes.votes import Vote, tally_by_version, votes_on
+from storage.votes.weights import DISCORD_EPOCH
+from tests.seeding import ALICE, BASE_REVISION, BOB
+
+HOME = (DIRECT, DISCORD_EPOCH)
+
+
+def answer(text: str, origin: Origin = Origin.SITTING, prompt: str = "tea?") -> tuple[NewReply, FinishedReply]:
+    new = NewReply(
+        personality_id=1,
+        version_id=None,
+        base_revision=BASE_REVISION,
+        prompt=f"<|user|>{prompt}<|bot|>",
+        messages=[{"role": "user", "content": prompt}],
+        sampling={},
+        seed=0,
+        prompt_tokens=1,
+        dropped_turns=0,
+        guild_id=None,
+        channel_id=0,
+        author_id=0,
+        source_message_id=None,
+        basis=Basis.PROMPT_BANK,
+        speakers=(),
+        origin=origin,
+    )
+    return new, FinishedReply(answer=text, outcome=Outcome.COMPLETE)
+
+
+@pytest.fixture
+def sitting(session: Session, personality_id: int) -> Sitting:
+    return begin_sitting(session, personality_id, OPERATOR)
+
+
+def draw(session: Session, sitting: Sitting, *prompts: str) -> None:
+    for prompt in prompts:
+        pair = answer(f"{prompt} yes", prompt=prompt), answer(f"{prompt} no", prompt=prompt)
+        add_pair(session, sitting.id, prompt, pair, chosen_by=PairChoice.CHANCE)
+    session.flush()
+
+
+def label(session: Session, sitting: Sitting, said: Label) -> int:
+    """Label the pair that comes next, and return its id."""
+    pair = next_pair(session, sitting.id)
+    assert pair is not None
+    label_pair(session, sitting, pair.id, said, HOME)
+    session.flush()
+    return pair.id
+
+
+def test_a_person_has_one_open_sitting_with_a_personality(session: Session, sitting: Sitting) -> None:
+    assert begin_sitting(session, 1, OPERATOR) == sitting == open_sitting(session, 1, OPERATOR)
+    assert begin_sitting(session, 1, BOB) != sitting
+    assert end_sitting(session, sitting.id)
+    assert not end_sitting(session, sitting.id)
+    assert open_sitting(session, 1, OPERATOR) is None
+    assert last_sitting(session, 1, OPERATOR).id == sitting.id
+    assert begin_sitting(session, 1, OPERATOR).id != sitting.id
+
+
+def test_pairs_come_in_the_order_in_which_they_were_drawn(session: Session, sitting: Sitting) -> None:
+    assert next_pair(session, sitting.id) is None
+    draw(session, sitting, "tea?", "rain?")
+    assert count_drawn_ahead(session, sitting.id) == 2
+    pair = next_pair(session, sitting.id)
+    assert (pair.prompt, pair.first.text, pair.second.text) == ("tea?", "tea? yes", "tea? no")
+    label(session, sitting, Label.FIRST)
+    assert next_pair(session, sitting.id).prompt == "rain?"
+
+
+@pytest.mark.parametrize(("said", "chosen"), [(Label.FIRST, 0), (Label.SECOND, 1), (Label.BOTH_GOOD, None)])
+def test_a_label_is_a_choice_that_counts_in_full(
+    session: Session, sitting: Sitting, said: Label, chosen: int | None
+) -> None:
+    draw(session, sitting, "tea?")
+    label(session, sitting, said)
+    (choice,) = read_taste_evidence(session, 1, Settings()).choices
+    assert choice.weight == 1.0
+    assert choice.chosen == (None if chosen is None else choice.reply_ids[chosen])
+
+
+@pytest.mark.parametrize(("said", "vote"), [(Label.BOTH_GOOD, Vote.UP), (Label.BOTH_BAD, Vote.DOWN)])
+def test_both_good_and_both_bad_are_votes_too_but_no_approval_in_chat(
+    session: Session, sitting: Sitting, said: Label, vote: Vote
+) -> None:
+    draw(session, sitting, "tea?")
+    label(session, sitting, said)
+    pair = session.scalars(select(SittingPairRow)).one()
+    assert [votes_on(session, id_) for id_ in (pair.first_id, pair.second_id)] == [{OPERATOR: vote}] * 2
+    assert tally_by_version(session, 1) == {}
+
+
+def test_a_skipped_pair_says_nothing(session: Session, sitting: Sitting) -> None:
+    draw(session, sitting, "tea?")
+    label(session, sitting, Label.SKIPPED)
+    evidence = read_taste_evidence(session, 1, Settings())
+    assert (evidence.choices, evidence.opinions) == ((), ())
+    assert (read_progress(session, sitting.id).labelled, read_progress(session, sitting.id).useful) == (1, 0)
+
+
+def test_two_windows_cannot_label_the_same_pair(session: Session, sitting: Sitting) -> None:
+    draw(session, sitting, "tea?")
+    pair_id = label(session, sitting, Label.FIRST)
+    with pytest.raises(SittingConflict, match="labelled already"):
+        label_pair(session, sitting, pair_id, Label.SECOND, HOME)
+    assert read_taste_evidence(session, 1, Settings()).choices[0].shares == [1.0, 0.0]
+
+
+def test_nobody_labels_in_the_sitting_of_somebody_else(session: Session, sitting: Sitting) -> None:
+    draw(session, sitting, "tea?")
+    pair_id = next_pair(session, sitting.id).id
+    with pytest.raises(SittingConflict):
+        label_pair(session, begin_sitting(session, 1, BOB), pair_id, Label.FIRST, HOME)
+
+
+@pytest.mark.parametrize("said", list(Label))
+def test_the_last_label_can_be_taken_back(session: Session, sitting: Sitting, said: Label) -> None:
+    draw(session, sitting, "tea?", "rain?")
+    label(session, sitting, Label.FIRST)
+    pair_id = label(session, sitting, said)
+    undo_label(session, sitting)
+    session.flush()
+    assert next_pair(session, sitting.id).id == pair_id
+    evidence = read_taste_evidence(session, 1, Settings())
+    assert (len(evidence.choices), evidence.opinions) == (1, ())
+    label(session, sitting, Label.SECOND)
+    assert [choice.shares for choice in read_taste_evidence(session, 1, Settings()).choices] == [[1, 0], [0, 1]]
+
+
+def test_without_a_label_there_is_nothing_to_undo(session: Session, sitting: Sitting) -> None:
+    draw(session, sitting, "tea?")
+    with pytest.raises(SittingConflict, match="nothing to undo"):
+        undo_label(session, sitting)
+
+
+def test_what_was_drawn_and_not_shown_stays_as_samples(session: Session, sitting: Sitting) -> None:
+    unshown = [answer("maybe", Origin.SAMPLE)]
+    add_pair(session, sitting.id, "tea?", (answer("yes"), answer("no")), chosen_by=PairChoice.LESSON, unshown=unshown)
+    session.flush()
+    found = session.execute(select(ReplyRow.answer, ReplyRow.origin).order_by(ReplyRow.id)).all()
+    assert found == [("yes", Origin.SITTING), ("no", Origin.SITTING), ("maybe", Origin.SAMPLE)]
+
+
+def test_pauses_are_no_work(session: Session, sitting: Sitting) -> None:
+    draw(session, sitting, *"abcd")
+    for minutes in (0, 1, 20, 20.5):
+        pair_id = label(session, sitting, Label.FIRST)
+        moment = utc_now() + timedelta(minutes=minutes)
+        session.execute(update(SittingPairRow).where(SittingPairRow.id == pair_id).values(labelled_at=moment))
+    progress = read_progress(session, sitting.id)
+    assert progress.worked == pytest.approx(timedelta(minutes=1.5), abs=timedelta(seconds=5))
+    assert progress.pairs_per_hour == pytest.approx(120, rel=0.1)
+    assert progress.counts == {Label.FIRST: 4}
+
+
+class TestAgreement:
+    def test_nobody_else_means_no_agreement_and_no_shared_pair(self, session: Session, sitting: Sitting) -> None:
+        draw(session, sitting, "tea?")
+        label(session, sitting, Label.FIRST)
+        assert read_rater_agreement(session, 1) is None
+        assert not add_shared_pair(session, sitting)
+
+    def test_a_pair_is_shared_once_and_without_what_was_skipped(self, session: Session, sitting: Sitting) -> None:
+        draw(session, sitting, "tea?", "rain?")
+        label(session, sitting, Label.FIRST)
+        label(session, sitting, Label.SKIPPED)
+        other = begin_sitting(session, 1, BOB)
+        assert add_shared_pair(session, other)
+        assert not add_shared_pair(session, other)
+        pair = next_pair(session, other.id)
+        assert (pair.prompt, pair.chosen_by) == ("tea?", PairChoice.SHARED)
+        label(session, other, Label.SECOND)
+        assert len(read_taste_evidence(session, 1, Settings()).choices) == 2
+        found = read_rater_agreement(session, 1)
+        assert (found.pairs, found.share) == (1, 0.0)
+
+    def test_kappa_is_one_where_people_agree_and_zero_at_chance(self) -> None:
+        agreed = measure_agreement([("first", "first"), ("second", "second"), ("same", "same")])
+        assert (agreed.pairs, agreed.share, agreed.kappa) == (3, 1.0, 1.0)
+        by_chance = measure_agreement([(one, other) for one in ("first", "second") for other in ("first", "second")])
+        assert (by_chance.share, by_chance.kappa) == (0.5, 0.0)
+
+    def test_kappa_is_not_defined_if_everybody_always_says_the_same(self) -> None:
+        assert measure_agreement([("first", "first")] * 5).kappa is None
+
+
+def test_deleting_an_admin_deletes_their_sittings_and_choices(session: Session, personality_id: int) -> None:
+    sitting = begin_sitting(session, personality_id, ALICE)
+    draw(session, sitting, "tea?")
+    label(session, sitting, Label.FIRST)
+    delete_member(session, ALICE)
+    for table in (SittingRow, SittingPairRow, ComparisonRow):
+        assert session.scalars(select(table)).all() == []
