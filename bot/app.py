@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 COGS = (
     "bot.cogs.arena",
     "bot.cogs.chat",
+    "bot.cogs.console",
     "bot.cogs.data_lifecycle",
     "bot.cogs.deletions",
     "bot.cogs.feedback",
@@ -244,9 +245,6 @@ class ReactuneBot(ServicesBot):
         self._is_leaving = True
         await self._to_close.aclose()
         await super().close()  # if the start failed before anything else was opened
-
-
-"""The stable name for programs that embed the bot."""
 
 
 def _intents(settings: Settings) -> discord.Intents:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from bot.errors import BotError
 from reactune.bench import bench
 from reactune.compare import compare_offline_answers
+from reactune.console import console
 from reactune.database import backup, db, restore, show_audit
 from reactune.demo import demo
 from reactune.doctor.command import doctor
@@ -37,6 +38,7 @@ app.command("demo")(demo)
 app.command("run")(run)
 app.command("bot")(serve)
 app.command("trainer")(trainer)
+app.command("console")(console)
 app.command("train")(train)
 app.command("compare")(compare_offline_answers)
 app.command("taste")(show_taste)

@@ -49,17 +49,21 @@ def demo(
     if community:
         find_taste(community)  # a misspelt one must not make a folder
 
-    def announce(url: str) -> None:
+    def announce(url: str, console: str) -> None:
         say("Ready.")
-        print(f"Open {url}\nThe demo's data is in {directory}. Press Ctrl-C to stop.", flush=True)
+        print(f"Open {url}\nConsole: {console}", flush=True)
+        print(f"The demo's data is in {directory}. Press Ctrl-C to stop.", flush=True)
         if browser:
             webbrowser.open(url)
 
     require_free(port)
+    console_port = port_beside(port)
     claim_folder(directory)
     with progress() as say, sole_demo(directory, say):
         community = choose_community(directory, community, start_over=start_over)
-        overrides = demo_overrides(str(directory), demo_channel_id(), community=bool(community))
+        overrides = demo_overrides(
+            str(directory), demo_channel_id(), console_port=console_port, community=bool(community)
+        )
         settings = read_settings(config, overrides=overrides)
         set_up_logs(settings, BOT)
         prepare_base(settings, say)
@@ -79,6 +83,17 @@ def sole_demo(directory: Path, say: Callable[[str], None]) -> Iterator[None]:
             say("Waiting for another demo to release the folder …")
             stack.enter_context(sole_process(BOT, directory, EARLIER_DEMO_S, remedy=ANOTHER_FOLDER))
         yield
+
+
+def port_beside(port: int) -> int:
+    """Return the next port if it is free, or else any free one."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port + 1 if port else 0))
+        except (OSError, OverflowError):
+            probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def require_free(port: int) -> None:

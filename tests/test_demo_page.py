@@ -63,9 +63,8 @@ class Demo:
         }
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         assert self.process.stdout is not None
-        self.url = next(
-            match[0] for line in self.process.stdout if (match := re.search(r"http://127\.0\.0\.1:\d+/#\S+", line))
-        )
+        addresses = (match[0] for line in self.process.stdout if (match := re.search(r"http://127\.0\.0\.1:\S+", line)))
+        self.url, self.console = next(addresses), next(addresses)
 
     def rows(self, table: type) -> list[object]:
         database = open_database(load_settings(environment={"REACTUNE_DATA__DIRECTORY": str(self.directory)}))

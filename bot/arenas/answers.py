@@ -121,10 +121,11 @@ def reply_row(
     prompts: Prompts,
     answer: DrawnAnswer,
     *,
-    guild_id: int,
-    channel_id: int,
+    guild_id: int | None,
+    channel_id: int = NOBODY,
+    origin: Origin = Origin.ARENA,
 ) -> replies.NewReply:
-    """Return an arena's answer as a reply to the prompt bank, in which no member spoke."""
+    """Return the answer as a reply to a prompt of the bank, in which no member spoke."""
     version, prompt = answer.release.version, prompts.of(answer.release)
     return replies.NewReply(
         personality_id=personality.id,
@@ -142,7 +143,7 @@ def reply_row(
         source_message_id=None,
         basis=Basis.PROMPT_BANK,
         speakers=(),
-        origin=Origin.ARENA,
+        origin=origin,
     )
 
 
@@ -162,14 +163,15 @@ def _contenders(
     Without a rival each version answers once, and the champion fills what is left.
     """
     if rival is not None:
-        both = _open_usable(releases, [versions[0], rival.version])
+        both = open_usable(releases, [versions[0], rival.version])
         if len(both) == FEWEST_ANSWERS:
             return both * (number // FEWEST_ANSWERS)
-    usable = _open_usable(releases, versions)
+    usable = open_usable(releases, versions)
     return [*usable, *[usable[0]] * number][:number]
 
 
-def _open_usable(releases: ReleaseResolver, versions: Sequence[Version | None]) -> list[Release]:
+def open_usable(releases: ReleaseResolver, versions: Sequence[Version | None]) -> list[Release]:
+    """Return those of the versions whose files are sound."""
     usable = []
     for version in versions:
         try:

@@ -48,7 +48,7 @@ async def choose_arena_prompt(services: Services, typed: str | None, personality
     prompt = sanitize(typed).strip()
     if not prompt:
         raise UserFacingError("That prompt is empty.")
-    rendered = await _render(services, prompt, personality)
+    rendered = await render_bank_prompt(services, prompt, personality)
     if rendered is None:
         raise UserFacingError("That prompt is too long for the model's context. Please shorten it.")
     return prompt, rendered
@@ -69,7 +69,7 @@ async def _next_prompt(services: Services, personality: Personality) -> tuple[st
     bank = await asyncio.to_thread(read_bank, services.settings.arena.prompts)
     used = await services.database.read(last_used, personality.id)
     for candidate in order_by_use(bank.prompts, used, random.Random()):
-        rendered = await _render(services, candidate.text, personality)
+        rendered = await render_bank_prompt(services, candidate.text, personality)
         if rendered is not None:
             return candidate.text, rendered
         log.warning("Skipped line %d of %s: it is too long for the context.", candidate.line, bank.source)
@@ -78,7 +78,7 @@ async def _next_prompt(services: Services, personality: Personality) -> tuple[st
     )
 
 
-async def _render(services: Services, prompt: str, personality: Personality) -> Prompts | None:
+async def render_bank_prompt(services: Services, prompt: str, personality: Personality) -> Prompts | None:
     """Render the prompt as chat renders a message; None if not all of it fits."""
     system_prompt = settings_of(services.settings, personality.card).chat.system_prompt
     try:

@@ -11,14 +11,11 @@ from discord.ext import commands
 
 from bot.errors import UserFacingError
 from bot.personalities.selection import VERSION_OR_BASE, WHOSE, chosen_personality, offer_personalities, offer_versions
-from bot.releases.comparison import Comparison, Contestant, choose_prompts, compare_versions
-from bot.releases.resolver import Release
+from bot.releases.comparison import Comparison, Contestant, choose_prompts, compare_versions, open_two
 from bot.services import Services
 from bot.text.sanitize import sanitize_markdown
 from storage.conversations.prompt_bank import MAX_PROMPT_CHARS, read_bank
 from storage.personalities.cards import settings_of
-from storage.personalities.personalities import Personality
-from storage.releases.versions import name_of, version_named
 from storage.settings.sections import OutputSettings
 
 EMBED_CHARS, FIELD_CHARS, PROMPT_CHARS = 6_000, 1_024, 300  # the first two are Discord's
@@ -71,7 +68,7 @@ class ComparisonCommand(commands.Cog):
         await interaction.response.defer(ephemeral=True)
         chosen = await chosen_personality(self.services, interaction, personality)
         settings = settings_of(self.services.settings, chosen.card)
-        releases = await self._open_two(chosen, a, b)
+        releases = await open_two(self.services, chosen.id, a, b)
         names = " and ".join(release.name for release in releases)
 
         async def report(done: int, of: int) -> None:
@@ -88,12 +85,6 @@ class ComparisonCommand(commands.Cog):
         await interaction.edit_original_response(
             content=None, embed=lay_side_by_side(contestants, comparisons, self.services.settings.output)
         )
-
-    async def _open_two(self, chosen: Personality, *names: str) -> list[Release]:
-        versions = [await self.services.database.read(version_named, chosen.id, name) for name in names]
-        if versions[0] == versions[1]:
-            raise UserFacingError(f"Both are {name_of(versions[0])}: choose two different versions to compare.")
-        return [await asyncio.to_thread(self.services.releases.open, version) for version in versions]
 
     def _prompts(self, given: str | None) -> list[str]:
         if given is None:

@@ -6,8 +6,9 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Callable, Coroutine
+from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import discord
@@ -19,14 +20,17 @@ from simcord.preview import Preview
 from bot.app import ReactuneBot
 from bot.arenas.prompts import bank_messages
 from bot.background import BackgroundTasks
+from bot.cogs.console import ConsoleHost
 from bot.demo.community import Taste, is_settled, read_community_answers, settle
 from bot.demo.restore import restore_chat
 from bot.engine import Engine
 from bot.guards.error_handler import is_expected
 from bot.runner import stop_on_signals
 from bot.services import Services
-from storage.database.enums import Basis
+from storage.database.database import open_database
+from storage.database.enums import OPERATOR, Basis
 from storage.models.base_model import BaseModel
+from storage.operations.console_sessions import link_address, make_link
 from storage.personalities.personalities import ensure_personality
 from storage.settings.loading import variable_name
 from storage.settings.sections import EVERY_SERVER, LimitSettings, Settings
@@ -37,6 +41,7 @@ CHANNEL = "lounge"
 MEMBERS = ("ada", "bo")
 ADMIN = "grace"
 REFRESH_S = 0.5
+LINKS_LAST = timedelta(days=7)
 NO_DIRECT_MESSAGES = 50007  # Discord's error code
 # IDs are assigned in order from here, so the same people have the same IDs after each start.
 WORLD_BEGINS = datetime(2026, 1, 1, tzinfo=UTC)
@@ -48,6 +53,8 @@ WELCOME = """\
 3. Know a better answer? `/suggest` opens a form for it.
 4. View the page as **grace**, the admin: `/model status`, then `/model train`. When the new version is ready, enter \
 `/model promote` with v1 and ask again. If you don't like it, enter `/model rollback`. `/model report` draws it all."""
+CONSOLE = """
+5. Faster: label pairs of answers in the console, one key for each, and train there: {}"""
 FOR_A_HANDFUL = """
 -# A pair is one question with a better and a worse answer. A round needs two pairs. After ten votes it also ranks \
 fresh answers by what you like: see `/taste`. People decide about a new version by choosing between two answers; to \
@@ -72,7 +79,9 @@ COMMUNITY = {
 }
 
 
-def demo_overrides(directory: str, channel_id: int, *, community: bool = False) -> dict[str, str]:
+def demo_overrides(
+    directory: str, channel_id: int, *, console_port: int = 0, community: bool = False
+) -> dict[str, str]:
     """Return the environment variables that turn an operator's settings into the demo's."""
     return (COMMUNITY if community else HANDFUL) | {
         variable_name("data", "directory"): directory,
@@ -81,6 +90,7 @@ def demo_overrides(directory: str, channel_id: int, *, community: bool = False) 
         variable_name("discord", "free_response_channels"): str(channel_id),
         variable_name("metrics", "port"): "0",
         variable_name("metrics", "trainer_port"): "0",
+        variable_name("console", "port"): str(console_port),
         variable_name("access", "servers"): str(EVERY_SERVER),
         variable_name("access", "channels"): "",
         variable_name("access", "roles"): "",
@@ -144,17 +154,19 @@ async def serve_demo(
     base: BaseModel | None = None,
     port: int,
     taste: Taste | None = None,
-    on_ready: Callable[[str], None],
+    on_ready: Callable[[str, str], None],
 ) -> None:
     """Serve the page on loopback until it is closed, SIGINT or SIGTERM.
 
-    `on_ready` gets its address once the model is loaded. With a taste, a simulated community of that taste has voted.
+    `on_ready` gets its address, and a link to the console, once the model is loaded. With a taste, a simulated
+    community of that taste has voted.
     """
     bot = ReactuneBot(settings, engine=engine, base=base, fixed_basis=Basis.LOCAL, tasks=DemoTasks())
     env = DemoEnv(bot, check_errors=False)
     world = build_world(env)
     _catch_up(env.backend)
-    welcome = WELCOME + (FOR_A_COMMUNITY if taste else FOR_A_HANDFUL)
+    shown_link, printed_link = await asyncio.to_thread(_make_links, settings)
+    welcome = WELCOME + CONSOLE.format(shown_link) + (FOR_A_COMMUNITY if taste else FOR_A_HANDFUL)
     await asyncio.to_thread(restore_chat, settings, env.backend, world.channel.id, welcome, since=WORLD_BEGINS)
     await env.start()
     try:
@@ -162,12 +174,20 @@ async def serve_demo(
         if bot.failure is None:
             if taste is not None:
                 await _let_vote(bot.services, taste)
-            await _show_page(env, bot, world, port, on_ready)
+            await _show_page(env, bot, world, port, lambda url: on_ready(url, printed_link))
         if bot.failure:
             raise bot.failure
     finally:
         await bot.close()
         await env.shutdown()
+
+
+def _make_links(settings: Settings) -> tuple[str, str]:
+    """Return two links to the console, each of which signs a browser in once: for the page and for the terminal."""
+    with closing(open_database(settings)) as database, database.transaction() as session:
+        secrets = [make_link(session, OPERATOR, "demo", LINKS_LAST) for _ in range(2)]
+    shown, printed = (link_address(settings.console.port, secret) for secret in secrets)
+    return shown, printed
 
 
 async def _show_page(
@@ -176,6 +196,9 @@ async def _show_page(
     async with env.preview(world.channel, viewers=world.viewers, layout="channel", port=port) as preview:
         refreshing = bot.tasks.spawn(_keep_fresh(preview, bot), "refresh the page")
         stop_on_signals(preview.close)
+        host = bot.get_cog(ConsoleHost.__name__)
+        if isinstance(host, ConsoleHost) and host.console is not None:
+            host.console.channel.address = preview.url
         on_ready(preview.url)
         try:
             await preview.wait_closed()

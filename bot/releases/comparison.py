@@ -13,7 +13,9 @@ from bot.chat.ask import NOTES, request_answer
 from bot.engine import Engine, Generation, GenerationFailed, RenderedPrompt
 from bot.errors import EngineStopped, UserFacingError
 from bot.releases.resolver import Release
+from bot.services import Services
 from storage.conversations.prompt_bank import PromptBank
+from storage.releases.versions import name_of, version_named
 from storage.settings.sections import GenerationSettings
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,14 @@ def choose_prompts(bank: PromptBank) -> list[str]:
     """Return prompts spread evenly over the bank, always the same ones."""
     step = max(1, len(bank.prompts) // PROMPTS)
     return [prompt.text for prompt in bank.prompts[::step][:PROMPTS]]
+
+
+async def open_two(services: Services, personality_id: int, *names: str) -> list[Release]:
+    """Return two different versions by their names; raises UserFacingError, VersionNotFound and AdapterError."""
+    versions = [await services.database.read(version_named, personality_id, name) for name in names]
+    if versions[0] == versions[1]:
+        raise UserFacingError(f"Both are {name_of(versions[0])}: choose two different versions to compare.")
+    return [await asyncio.to_thread(services.releases.open, version) for version in versions]
 
 
 async def compare_versions(

@@ -126,7 +126,7 @@ def describe_versions(found: model_status.VersionList) -> str:
 
 def _version_line(version: Version | None, found: model_status.VersionList) -> str:
     votes = found.tallies.get(version.id if version else None, Tally())
-    note = f"{_outcome(version)} · {_time(version.created_at)}" if version else "no adapter"
+    note = f"{outcome_words(version)} · {_time(version.created_at)}" if version else "no adapter"
     sign = "👑" if name_of(version) == found.champion.target else "▫️"
     if found.challenger.version and name_of(version) == found.challenger.target:
         sign, note = "🐤", f"tried as a canary · {note}"
@@ -252,9 +252,10 @@ def _verdict(version: Version, failed_checks: Sequence[str]) -> str:
     reasons = [*failed_checks]
     if version.verdict is not GateVerdict.FAIL and "reason" in version.evidence:
         reasons.append(version.evidence["reason"])
-    return _outcome(version) + (f": {'; '.join(reasons)}" if reasons else "")
+    return outcome_words(version) + (f": {'; '.join(reasons)}" if reasons else "")
 
 
-def _outcome(version: Version) -> str:
+def outcome_words(version: Version) -> str:
+    """Return what the gate or people decided about it."""
     by_people = DECIDED if "reason" in version.evidence else VERDICTS
     return by_people.get(version.verdict, VERDICTS[version.verdict])

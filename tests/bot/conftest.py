@@ -52,6 +52,7 @@ def settings(tmp_path: Path, migrated_file: Path, overrides: dict[str, str]) -> 
         "REACTUNE_CHAT__DRAIN_S": "1",
         "REACTUNE_GATE__COHERENCE_MODEL": "base",
         "REACTUNE_METRICS__PORT": "0",
+        "REACTUNE_CONSOLE__PORT": "0",
         "REACTUNE_METRICS__TRAINER_PORT": "0",
     }
     for window in LimitSettings.model_fields:

@@ -58,6 +58,7 @@ def variables(tmp_path: Path, tiny_base: Path) -> dict[str, str]:
         "REACTUNE_MODEL__ENGINE": "transformers",  # comparing a graph with it takes ten seconds
         "REACTUNE_GATE__COHERENCE_MODEL": "base",
         "REACTUNE_METRICS__PORT": "0",
+        "REACTUNE_CONSOLE__PORT": "0",
         "REACTUNE_METRICS__TRAINER_PORT": "0",
     }
 

@@ -35,6 +35,7 @@ BOT_ENVIRONMENT = {
     "REACTUNE_DATA__DIRECTORY": "data",
     "REACTUNE_ACCESS__SERVERS": "0",
     "REACTUNE_METRICS__PORT": "0",
+    "REACTUNE_CONSOLE__PORT": "0",
     **{variable_name("limits", window): "0" for window in LimitSettings.model_fields},
 }
 

@@ -41,7 +41,7 @@ class SlowEngine(ScriptedEngine):
 async def test_it_is_ready_when_the_model_is_loaded(settings, base):
     engine, addresses, is_ready = SlowEngine(), [], asyncio.Event()
 
-    def announce(address: str) -> None:
+    def announce(address: str, console: str) -> None:
         addresses.append(address)
         is_ready.set()
 

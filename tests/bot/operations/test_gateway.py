@@ -77,7 +77,11 @@ def test_discord_py_still_reports_attempts_in_these_words():
 
 async def test_over_the_wire_an_outage_and_a_stop_are_three_lines_without_a_traceback(tmp_path: Path):
     wire, log = WireDiscord(), tmp_path / "log"
-    environment = os.environ | {"REACTUNE_METRICS__PORT": "0", "REACTUNE_DATA__DIRECTORY": str(tmp_path)}
+    environment = os.environ | {
+        "REACTUNE_METRICS__PORT": "0",
+        "REACTUNE_CONSOLE__PORT": "0",
+        "REACTUNE_DATA__DIRECTORY": str(tmp_path),
+    }
     async with wire.serving():
         with log.open("w") as file:
             command = [sys.executable, "-m", "tests.benchmarks.faults.bot_process"]

@@ -1,0 +1,1 @@
+"""The web console: label pairs, watch, train, promote."""

@@ -1,0 +1,140 @@
+"""What every page of the console knows: who looks at it, and at which personality."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+
+from aiohttp import web
+from sqlalchemy.orm import Session
+
+from bot.console.access import SERVICES, VISITOR, Visitor
+from bot.console.pairs import PairDrawer
+from bot.console.rendering import fill
+from bot.errors import UserFacingError
+from bot.services import Services
+from storage.database.database import Database
+from storage.operations.audit import AuditedAction, audited
+from storage.personalities.personalities import DEFAULT_PERSONALITY, Personality, list_personalities, personality_named
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Choice = TypeVar("Choice", bound=StrEnum)
+
+INCOMPLETE = "That form is incomplete. Reload the page, then try again."
+PAGES = (("/", "Overview"), ("/label", "Label"), ("/versions", "Versions"), ("/rounds", "Rounds"))
+DRAWER: Final = web.AppKey("drawer", PairDrawer)
+
+
+@dataclass
+class ChannelLink:
+    """The way back to the demo's channel."""
+
+    address: str | None = None
+    """None outside the demo."""
+
+
+CHANNEL: Final = web.AppKey("channel", ChannelLink)
+
+
+@dataclass(frozen=True)
+class Here:
+    """A request with what its page is about."""
+
+    request: web.Request
+    services: Services
+    visitor: Visitor
+    personality: Personality
+    personalities: list[Personality]
+
+    @property
+    def drawer(self) -> PairDrawer:
+        return self.request.app[DRAWER]
+
+    def address(self, path: str) -> str:
+        """Return the address of a page about the same personality."""
+        return path if self.personality.is_default else f"{path}?personality={self.personality.name}"
+
+    def fill(self, template: str, **facts: Any) -> web.Response:
+        """Return the page, or a part of one."""
+        return fill(
+            template,
+            {
+                "here": self,
+                "pages": PAGES,
+                "path": self.request.path,
+                "channel": self.request.app[CHANNEL].address,
+                **facts,
+            },
+        )
+
+    def action(self, what: str, subject: str = "", reason: str = "") -> AuditedAction:
+        return self.visitor.action(what, subject, reason, self.personality.id)
+
+    async def run_audited(
+        self,
+        action: AuditedAction,
+        work: Callable[Concatenate[Session, P], T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run `work` in a transaction, with a line of the audit trail."""
+        return await self.services.database.run(audited(action, work), *args, **kwargs)
+
+    async def act(
+        self,
+        action: AuditedAction,
+        work: Callable[Concatenate[Database, AuditedAction, P], T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run a use case on a thread; it records itself."""
+        return await asyncio.to_thread(work, self.services.database, action, *args, **kwargs)
+
+
+class SentForm:
+    """The fields that a form sent; raises UserFacingError if one is missing or has no valid value."""
+
+    def __init__(self, fields: Mapping[str, object]) -> None:
+        self._fields = fields
+
+    def text(self, name: str, default: str | None = None) -> str:
+        value = self._fields.get(name, default)
+        if not isinstance(value, str):
+            raise UserFacingError(INCOMPLETE)
+        return value.strip()
+
+    def choice(self, name: str, kind: type[Choice]) -> Choice:
+        try:
+            return kind(self.text(name))
+        except ValueError as error:
+            raise UserFacingError(INCOMPLETE) from error
+
+    def is_checked(self, name: str) -> bool:
+        return name in self._fields
+
+    def file(self, name: str) -> bytes:
+        """Return the uploaded file; empty if there is none."""
+        value = self._fields.get(name)
+        return value.file.read() if isinstance(value, web.FileField) else b""
+
+
+async def read_form(request: web.Request) -> SentForm:
+    return SentForm(dict(await request.post()))
+
+
+async def find_here(request: web.Request) -> Here:
+    """Return what the page is about; raises PersonalityNotFound."""
+    services = request.app[SERVICES]
+    name = request.query.get("personality", DEFAULT_PERSONALITY)
+    personality, personalities = await services.database.read(_read, name)
+    return Here(request, services, request[VISITOR], personality, personalities)
+
+
+def _read(session: Session, name: str) -> tuple[Personality, list[Personality]]:
+    return personality_named(session, name), list_personalities(session)

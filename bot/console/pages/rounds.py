@@ -1,0 +1,63 @@
+"""The page of training rounds: the one that is running, those before, and the button that asks for another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from aiohttp import web
+from sqlalchemy.orm import Session
+
+from bot.console.page import find_here
+from bot.text.rounds import HEADLINES, describe_round
+from storage.database.enums import SOURCE_WORDS, PairSource
+from storage.insights.report import pairs_by_round
+from storage.runtime.processes import TRAINER, is_alive
+from storage.training.rounds import Round, list_rounds, request_round
+
+SHOWN = 20
+
+
+@dataclass(frozen=True)
+class ShownRound:
+    round: Round
+    headline: str
+    lines: list[str]
+    pairs: dict[str, int]
+    """How many pairs, by their source in words."""
+
+
+async def show_rounds(request: web.Request) -> web.Response:
+    here = await find_here(request)
+    before = request.query.get("before", "")
+    before_id = int(before) if before.isdecimal() and len(before) < 10 else None
+    shown, has_trainer = await here.services.database.read(_read, here.personality.id, before_id)
+    return here.fill("rounds.html", rounds=shown, has_trainer=has_trainer, before=before_id, full=len(shown) == SHOWN)
+
+
+async def show_running(request: web.Request) -> web.Response:
+    """Return the newest round alone, for the page that follows it."""
+    here = await find_here(request)
+    shown, has_trainer = await here.services.database.read(_read, here.personality.id, None)
+    return here.fill("round.html", shown=shown[0], has_trainer=has_trainer, is_newest=True)
+
+
+def _read(session: Session, personality_id: int, before_id: int | None) -> tuple[list[ShownRound], bool]:
+    rounds = list_rounds(session, personality_id, SHOWN, before_id)
+    pairs = {found.round_id: found.by_source for found in pairs_by_round(session, personality_id, SHOWN)}
+    return [_shown(one, pairs.get(one.id, {})) for one in rounds], is_alive(session, TRAINER)
+
+
+def _shown(one: Round, pairs: Mapping[PairSource, int]) -> ShownRound:
+    _, *lines = describe_round(one).split("\n")
+    return ShownRound(one, HEADLINES[one.status], lines, {SOURCE_WORDS[source]: n for source, n in pairs.items()})
+
+
+async def ask_for_round(request: web.Request) -> web.Response:
+    """Ask for a round now; one that is open already is shown instead."""
+    here = await find_here(request)
+    await here.run_audited(here.action("train"), request_round, here.personality.id, here.visitor.name)
+    raise web.HTTPSeeOther(here.address("/rounds"))
+
+
+ROUTES = [web.get("/rounds", show_rounds), web.get("/rounds/newest", show_running), web.post("/rounds", ask_for_round)]

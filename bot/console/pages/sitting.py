@@ -1,0 +1,172 @@
+"""The page on which somebody labels pairs of answers, one key for each."""
+
+from __future__ import annotations
+
+from aiohttp import web
+from sqlalchemy.orm import Session
+
+from bot.console.page import Here, find_here, read_form
+from bot.errors import UserFacingError
+from storage.database.enums import Basis, Label
+from storage.insights.taste_report import shown_effects
+from storage.members import DIRECT, note_members
+from storage.sittings.agreement import RaterAgreement, read_rater_agreement
+from storage.sittings.prompts import OwnPrompts, read_prompts
+from storage.sittings.sittings import (
+    Home,
+    Sitting,
+    SittingPair,
+    SittingProgress,
+    begin_sitting,
+    end_sitting,
+    label_pair,
+    last_sitting,
+    next_pair,
+    open_sitting,
+    read_progress,
+    undo_label,
+)
+from storage.taste.words import describe_taste, likings
+from storage.votes.corrections import check_correction, suggest
+from storage.votes.weights import DISCORD_EPOCH
+
+ON_THIS_MACHINE: Home = (DIRECT, DISCORD_EPOCH)
+"""Whoever uses the operator's machine counts in full."""
+PROMPTS_SHOWN = 20
+NOT_YOURS = "That pair is not in your sitting. Reload this page."
+
+
+async def show_sitting(request: web.Request) -> web.Response:
+    """Show the pair to label, or how to begin."""
+    here = await find_here(request)
+    sitting, prompts, agreement = await here.services.database.read(
+        _read_sitting, here.personality.id, here.visitor.user_id
+    )
+    facts = await _desk(here, sitting) if sitting else {}
+    return here.fill("sitting.html", sitting=sitting, prompts=prompts, agreement=agreement, **facts)
+
+
+def _read_sitting(
+    session: Session, personality_id: int, user_id: int
+) -> tuple[Sitting | None, OwnPrompts, RaterAgreement | None]:
+    return (
+        open_sitting(session, personality_id, user_id),
+        read_prompts(session, personality_id, PROMPTS_SHOWN),
+        read_rater_agreement(session, personality_id),
+    )
+
+
+async def begin(request: web.Request) -> web.Response:
+    here = await find_here(request)
+    await here.run_audited(here.action("label"), begin_sitting, here.personality.id, here.visitor.user_id)
+    raise web.HTTPSeeOther(here.address("/label"))
+
+
+async def show_desk(request: web.Request) -> web.Response:
+    here = await find_here(request)
+    return await _show_desk(here, await _sitting_of(here))
+
+
+async def give_label(request: web.Request) -> web.Response:
+    """Store what the person says of a pair, and show the next one."""
+    here, form = await find_here(request), await read_form(request)
+    sitting = await _sitting_of(here)
+    pair_id, label = int(request.match_info["pair"]), form.choice("label", Label)
+    await here.services.database.run(label_pair, sitting, pair_id, label, ON_THIS_MACHINE)
+    await here.services.tastes.refresh()
+    return await _show_desk(here, sitting)
+
+
+async def undo(request: web.Request) -> web.Response:
+    here = await find_here(request)
+    sitting = await _sitting_of(here)
+    await here.services.database.run(undo_label, sitting)
+    await here.services.tastes.refresh()
+    return await _show_desk(here, sitting)
+
+
+async def correct(request: web.Request) -> web.Response:
+    """Store a better answer that the person wrote in place of one of the two."""
+    here, form = await find_here(request), await read_form(request)
+    sitting = await _sitting_of(here)
+    pair = await here.services.database.read(next_pair, sitting.id)
+    sides = {str(side.reply_id): side for side in ((pair.first, pair.second) if pair else ())}
+    side = sides.get(form.text("reply"))
+    if side is None:
+        raise UserFacingError(NOT_YOURS)
+    text = check_correction(form.text("text"), side.text, here.services.settings.corrections)
+    await here.services.database.run(_suggest, side.reply_id, here.visitor.user_id, text)
+    await here.services.tastes.refresh()
+    return await _show_desk(here, sitting, corrected=side.reply_id)
+
+
+def _suggest(session: Session, reply_id: int, user_id: int, text: str) -> int:
+    guild_id, joined_at = ON_THIS_MACHINE
+    note_members(session, guild_id, {user_id: joined_at})
+    return suggest(session, reply_id, user_id, text, Basis.PROMPT_BANK)
+
+
+async def end(request: web.Request) -> web.Response:
+    here = await find_here(request)
+    sitting = await _sitting_of(here)
+    await here.services.database.run(end_sitting, sitting.id)
+    raise web.HTTPSeeOther(here.address("/label/summary"))
+
+
+async def show_summary(request: web.Request) -> web.Response:
+    """Show what came of the last sitting."""
+    here = await find_here(request)
+    sitting = await here.services.database.read(last_sitting, here.personality.id, here.visitor.user_id)
+    if sitting is None:
+        raise web.HTTPSeeOther(here.address("/label"))
+    progress = await here.services.database.read(read_progress, sitting.id)
+    return here.fill("summary.html", sitting=sitting, progress=progress, learned=_learned(here), Label=Label)
+
+
+async def _sitting_of(here: Here) -> Sitting:
+    sitting = await here.services.database.read(open_sitting, here.personality.id, here.visitor.user_id)
+    if sitting is None:
+        raise UserFacingError("This sitting has ended. Reload this page to begin another.")
+    return sitting
+
+
+async def _show_desk(here: Here, sitting: Sitting, corrected: int | None = None) -> web.Response:
+    return here.fill("desk.html", **await _desk(here, sitting, corrected))
+
+
+async def _desk(here: Here, sitting: Sitting, corrected: int | None = None) -> dict[str, object]:
+    """Return what the desk shows: the pair, how far the person is, and what their labels have taught."""
+    here.drawer.keep_ahead(sitting)
+    pair, progress = await here.services.database.read(_read_desk, sitting.id)
+    return {
+        "pair": pair,
+        "progress": progress,
+        "learned": _learned(here),
+        "problem": None if pair else here.drawer.problem_of(sitting),
+        "corrected": corrected,
+    }
+
+
+def _read_desk(session: Session, sitting_id: int) -> tuple[SittingPair | None, SittingProgress]:
+    return next_pair(session, sitting_id), read_progress(session, sitting_id)
+
+
+def _learned(here: Here) -> dict[str, object]:
+    """Return what people like in words, with the effects; the taste in memory may lag some seconds behind."""
+    taste = here.services.tastes.of(here.personality.id)
+    if taste is None or not here.services.settings.privacy.learn_from_reactions:
+        return {"finding": "", "effects": ()}
+    told = likings(taste)
+    return {"finding": describe_taste(taste, told), "effects": shown_effects(taste, told)}
+
+
+ROUTES = [
+    web.get("/label", show_sitting),
+    web.post("/label", begin),
+    web.get("/label/desk", show_desk),
+    web.post(r"/label/pairs/{pair:\d{1,18}}", give_label),
+    web.post("/label/undo", undo),
+    web.post("/label/correct", correct),
+    web.post("/label/end", end),
+    web.get("/label/summary", show_summary),
+]

@@ -1,0 +1,154 @@
+"""Draws the pairs of answers that people label in sittings, ahead of time, so that nobody waits for the next one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+from itertools import combinations
+
+from bot.arenas.answers import ArenaFailed, DrawnAnswer, draw_answers, open_usable, reply_row
+from bot.arenas.prompts import render_bank_prompt
+from bot.chat.ask import Prompts
+from bot.errors import UserFacingError
+from bot.guards.error_handler import member_message
+from bot.releases.resolver import Release
+from bot.services import Services
+from storage.conversations.degenerate import is_degenerate
+from storage.conversations.prompt_bank import read_bank
+from storage.database.enums import Origin, PairChoice
+from storage.personalities.cards import tuned
+from storage.personalities.personalities import Personality, read_personality
+from storage.releases.evidence import find_rival
+from storage.sittings.prompts import order_prompts, read_prompts
+from storage.sittings.sittings import Answer, Sitting, add_pair, add_shared_pair, count_drawn_ahead, last_asked
+from storage.taste.learning import LearnedTaste
+
+log = logging.getLogger(__name__)
+
+AHEAD = 3
+"""Pairs that are drawn and not labelled yet."""
+ANSWERS = 4
+"""Answers of which a pair is chosen."""
+LESSONS = 0.5
+"""Share of pairs that the taste model chooses; the others are chosen by chance, so that it learns what it does not
+expect."""
+SHARED = 0.15
+"""Share of pairs that somebody else labelled too, if there are any."""
+TRIES = 3
+"""Prompts to try until one has two different answers."""
+
+
+class PairDrawer:
+    """Keeps some pairs ahead of each sitting."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._drawing: set[int] = set()
+        """Sittings for which pairs are being drawn."""
+        self._problems: dict[int, str] = {}
+
+    def keep_ahead(self, sitting: Sitting) -> None:
+        """Draw what is missing, in the background."""
+        if sitting.id not in self._drawing:
+            self._drawing.add(sitting.id)
+            self._services.tasks.spawn(self._draw_ahead(sitting), f"draw pairs for sitting {sitting.id}")
+
+    def problem_of(self, sitting: Sitting) -> str | None:
+        """Return why no pair could be drawn last time."""
+        return self._problems.get(sitting.id)
+
+    async def _draw_ahead(self, sitting: Sitting) -> None:
+        try:
+            await self._services.model_loaded.wait()
+            while await self._services.database.read(count_drawn_ahead, sitting.id) < AHEAD:
+                await self._draw(sitting)
+                self._problems.pop(sitting.id, None)
+        except Exception as error:
+            self._problems[sitting.id] = member_message(error)
+        finally:
+            self._drawing.discard(sitting.id)
+
+    async def _draw(self, sitting: Sitting) -> None:
+        """Add one pair; raises UserFacingError if that was not possible."""
+        database = self._services.database
+        if random.random() < SHARED and await database.run(add_shared_pair, sitting):
+            return None
+        personality = await database.read(read_personality, sitting.personality_id)
+        contenders = await self._contenders(personality.id)
+        failure = UserFacingError("Every prompt is too long for the model's context.")
+        for prompt in await self._next_prompts(personality.id):
+            rendered = await render_bank_prompt(self._services, prompt, personality)
+            if rendered is None:
+                continue
+            try:
+                return await self._add(sitting, personality, prompt, rendered, contenders)
+            except ArenaFailed as error:
+                failure = error
+        raise failure
+
+    async def _contenders(self, personality_id: int) -> list[Release]:
+        """Return the champion and the version that waits for people's choices, or the champion several times."""
+        releases = self._services.releases
+        champion = await releases.current(personality_id)
+        rival = await self._services.database.read(find_rival, personality_id)
+        challengers = await asyncio.to_thread(open_usable, releases, [rival.version]) if rival else []
+        return [champion, *challengers] if challengers else [champion] * ANSWERS
+
+    async def _next_prompts(self, personality_id: int) -> Sequence[str]:
+        services = self._services
+        bank = await asyncio.to_thread(read_bank, services.settings.arena.prompts)
+        own = await services.database.read(read_prompts, personality_id)
+        used = await services.database.read(last_asked, personality_id)
+        return order_prompts(own.texts, bank, used, random.Random())[:TRIES]
+
+    async def _add(
+        self, sitting: Sitting, personality: Personality, text: str, prompts: Prompts, contenders: list[Release]
+    ) -> None:
+        services = self._services
+        is_contest = len({release.name for release in contenders}) > 1
+        # Rivals answer as they would in chat. To teach the taste, answers that follow no example differ more, and a
+        # version learns from the prompt that it will be asked with.
+        prompts = prompts if is_contest else Prompts(prompts.plain)
+        generation = tuned(services.settings.generation, personality.card)
+        drawn = await draw_answers(
+            services.engine, prompts, contenders, generation, _report_nothing, lane=personality.id
+        )
+        if is_contest and len(drawn) < len(contenders):
+            raise ArenaFailed("both versions gave the same answer: try another prompt")
+        chosen_by = PairChoice.RIVALS if is_contest else self._who_chooses()
+        shown = self._choose(drawn, chosen_by, services.tastes.of(personality.id))
+        answers = [self._row(personality, prompts, answer, Origin.SITTING) for answer in shown]
+        unshown = [self._row(personality, prompts, answer, Origin.SAMPLE) for answer in drawn if answer not in shown]
+        await services.database.run(
+            add_pair, sitting.id, text, (answers[0], answers[1]), chosen_by=chosen_by, unshown=unshown
+        )
+
+    def _who_chooses(self) -> PairChoice:
+        return PairChoice.LESSON if random.random() < LESSONS else PairChoice.CHANCE
+
+    @staticmethod
+    def _choose(
+        drawn: Sequence[DrawnAnswer], chosen_by: PairChoice, taste: LearnedTaste | None
+    ) -> Sequence[DrawnAnswer]:
+        """Return two of the answers in random order; broken ones only if there are no others."""
+        sound = [answer for answer in drawn if not is_degenerate(answer.finished.answer)]
+        drawn = sound if len(sound) > 1 else drawn
+        if chosen_by is not PairChoice.LESSON or taste is None:
+            return random.sample(drawn, 2)
+        best = max(combinations(drawn, 2), key=lambda pair: _lesson(taste, *pair))
+        return random.sample(best, 2)
+
+    def _row(self, personality: Personality, prompts: Prompts, answer: DrawnAnswer, origin: Origin) -> Answer:
+        row = reply_row(self._services, personality, prompts, answer, guild_id=None, origin=origin)
+        return row, answer.finished
+
+
+def _lesson(taste: LearnedTaste, first: DrawnAnswer, second: DrawnAnswer) -> float:
+    """Return how much a person's choice between the two would teach."""
+    return float(taste.lessons((first.finished.answer, True), [(second.finished.answer, True)])[0])
+
+
+async def _report_nothing(_answers: int) -> None:
+    pass

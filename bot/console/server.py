@@ -1,0 +1,69 @@
+"""Serves the console on this machine, on the bot's event loop."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from aiohttp import web
+
+from bot.console.access import HOSTS, SERVICES, add_headers, enter, explain_errors, leave, require_visitor
+from bot.console.page import CHANNEL, DRAWER, ChannelLink
+from bot.console.pages import overview, prompts, rounds, sitting, versions
+from bot.console.pairs import PairDrawer
+from bot.services import Services
+from storage.operations.console_sessions import LOOPBACK
+from storage.settings.sections import ConsoleSettings
+
+log = logging.getLogger(__name__)
+
+STATIC = Path(__file__).with_name("static")
+SHUTDOWN_S = 2.0
+"""How long pages that are being written may take when the bot stops."""
+MOST_BYTES = 2_000_000
+"""Of a form, such as uploaded prompts."""
+
+
+class Console:
+    """The running console."""
+
+    def __init__(self, runner: web.AppRunner, channel: ChannelLink) -> None:
+        self._runner = runner
+        self.channel = channel
+        """Shown on every page."""
+
+    async def close(self) -> None:
+        await self._runner.cleanup()
+
+
+async def open_console(services: Services, settings: ConsoleSettings) -> Console | None:
+    """Serve the console; return None if it is switched off, or its port is not available."""
+    if not settings.port:
+        return None
+    channel = ChannelLink()
+    app = web.Application(middlewares=[add_headers, explain_errors, require_visitor], client_max_size=MOST_BYTES)
+    app[SERVICES], app[DRAWER], app[CHANNEL] = services, PairDrawer(services), channel
+    app.add_routes(
+        [web.get("/enter", enter), web.post("/leave", leave), web.get("/alive", _alive), web.static("/static", STATIC)]
+    )
+    for page in (overview, sitting, prompts, versions, rounds):
+        app.add_routes(page.ROUTES)
+    app[HOSTS] = frozenset({f"{LOOPBACK}:{settings.port}", f"localhost:{settings.port}"})
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, LOOPBACK, settings.port).start()
+    except OSError as error:
+        await runner.cleanup()
+        log.warning(
+            "The console is not available: port %d cannot be opened (%s). Another bot may use it: set console.port to "
+            "a free port, or to 0 for none.",
+            settings.port,
+            error.strerror,
+        )
+        return None
+    return Console(runner, channel)
+
+
+async def _alive(_request: web.Request) -> web.Response:
+    return web.json_response({"console": True})

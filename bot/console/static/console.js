@@ -1,0 +1,39 @@
+"use strict";
+
+// One key for each button that says so, unless somebody is writing.
+document.addEventListener("keydown", (event) => {
+  const writes = event.target.closest("input, textarea, select");
+  if (event.key === "Escape" && writes) writes.blur();
+  if (writes || event.ctrlKey || event.metaKey || event.altKey) return;
+  const aliases = { ArrowLeft: "1", ArrowRight: "2" };
+  const key = aliases[event.key] || event.key.toLowerCase();
+  const button = document.querySelector(`[data-key="${CSS.escape(key)}"]:not(:disabled)`);
+  if (!button || event.repeat) return;
+  event.preventDefault();
+  button.click();
+  const text = button.closest("details")?.querySelector("textarea");
+  if (text) text.focus();
+});
+
+document.addEventListener("change", (event) => {
+  if (event.target.matches("[data-submit]")) event.target.form.submit();
+});
+
+// A sentence about a problem goes away with the next thing that works.
+document.addEventListener("htmx:afterSwap", (event) => {
+  if (event.detail.target.id !== "problem") document.getElementById("problem").replaceChildren();
+  showTimes();
+});
+document.addEventListener("htmx:sendError", () => {
+  const sentence = document.createElement("p");
+  sentence.className = "problem";
+  sentence.textContent = "The bot does not answer. Is it still running? What you said before is stored.";
+  document.getElementById("problem").replaceChildren(sentence);
+});
+
+function showTimes() {
+  for (const time of document.querySelectorAll("time")) {
+    time.textContent = new Date(time.dateTime).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+  }
+}
+showTimes();

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from html import unescape
+from io import BytesIO
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from storage.database.enums import OPERATOR
+from storage.operations.console_sessions import link_address, make_link
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def overrides(port: int) -> dict[str, str]:
+    return {"REACTUNE_CONSOLE__PORT": str(port)}
+
+
+@dataclass
+class Seen:
+    """A page as a person sees it."""
+
+    status: int
+    path: str
+    html: str
+    headers: aiohttp.typedefs.LooseHeaders
+
+    @property
+    def text(self) -> str:
+        return " ".join(unescape(re.sub(r"<[^>]+>", " ", self.html)).split())
+
+    def value_of(self, name: str) -> str:
+        found = re.search(rf'name="{name}" value="([^"]*)"', self.html)
+        assert found is not None, f"no field {name}"
+        return unescape(found[1])
+
+
+class Browser:
+    """Keeps cookies and the form's token, as a browser does, but follows no script."""
+
+    def __init__(self, client: aiohttp.ClientSession, port: int) -> None:
+        self._client = client
+        self.address = f"http://127.0.0.1:{port}"
+        self.csrf = ""
+
+    async def get(self, path: str, **headers: str) -> Seen:
+        async with self._client.get(self.address + path, headers=headers) as response:
+            seen = Seen(response.status, response.url.path, await response.text(errors="replace"), response.headers)
+        if 'name="csrf"' in seen.html:
+            self.csrf = seen.value_of("csrf")
+        return seen
+
+    async def post(self, path: str, headers: dict[str, str] | None = None, **fields: str) -> Seen:
+        data = {"csrf": self.csrf} | fields
+        async with self._client.post(self.address + path, data=data, headers=headers) as response:
+            return Seen(response.status, response.url.path, await response.text(), response.headers)
+
+    async def upload(self, path: str, content: bytes) -> Seen:
+        form = aiohttp.FormData({"csrf": self.csrf, "text": ""})
+        form.add_field("file", BytesIO(content), filename="prompts.txt", content_type="text/plain")
+        async with self._client.post(self.address + path, data=form) as response:
+            return Seen(response.status, response.url.path, await response.text(), response.headers)
+
+    async def change(self, path: str, **fields: str) -> Seen:
+        """Do what htmx does."""
+        return await self.post(path, {"HX-Request": "true", "X-CSRF-Token": self.csrf}, **fields)
+
+
+@pytest_asyncio.fixture
+async def stranger(env, port) -> AsyncIterator[Browser]:
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as client:
+        yield Browser(client, port)
+
+
+@pytest.fixture
+def link(query, port):
+    """Return the path of a link that works once."""
+    return lambda: link_address(port, query(lambda s: make_link(s, OPERATOR, "somebody"))).removeprefix(
+        f"http://127.0.0.1:{port}"
+    )
+
+
+@pytest_asyncio.fixture
+async def visitor(env, port, link) -> AsyncIterator[Browser]:
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as client:
+        browser = Browser(client, port)
+        assert (await browser.get(link())).path == "/"
+        await browser.get("/label")
+        yield browser

@@ -1,0 +1,98 @@
+"""The console opens for whoever has a link, and for no other site."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import delete, update
+
+from storage.database.columns import utc_now
+from storage.database.tables import AuditRow, ConsoleSessionRow, RoundRow
+
+PAGES = ["/", "/label", "/label/desk", "/label/summary", "/versions", "/rounds", "/rounds/newest", "/report.png"]
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_a_stranger_sees_nothing(stranger, path):
+    seen = await stranger.get(path)
+    assert seen.status == 401
+    assert "reactune console" in seen.text
+
+
+async def test_a_link_works_once_and_again_for_whoever_is_inside(stranger, visitor, link):
+    path = link()
+    assert (await stranger.get(path)).path == "/"
+    assert (await stranger.get(path)).status == 200
+    assert (await stranger.get("/")).status == 200
+
+
+async def test_a_used_link_lets_nobody_else_in(env, stranger, link, query):
+    path = link()
+    query(lambda session: session.execute(update(ConsoleSessionRow).values(expires_at=utc_now() - timedelta(1))))
+    seen = await stranger.get(path)
+    assert (seen.status, "was used before or is too old" in seen.text) == (401, True)
+
+
+@pytest.mark.parametrize("lost", [delete(ConsoleSessionRow), update(ConsoleSessionRow).values(expires_at=utc_now())])
+async def test_an_ended_session_says_so(visitor, query, lost):
+    query(lambda session: session.execute(lost))
+    seen = await visitor.get("/versions")
+    assert (seen.status, "signed out" in seen.text) == (401, True)
+    changed = await visitor.change("/label/undo")
+    assert "signed out" in changed.text
+    assert changed.headers["HX-Retarget"] == "#problem"
+
+
+async def test_signing_out_ends_the_session(visitor):
+    assert "signed out" in (await visitor.post("/leave")).text
+    assert (await visitor.get("/")).status == 401
+
+
+async def test_a_form_of_another_site_does_nothing(visitor, rows):
+    for headers, fields in (
+        ({"Origin": "https://evil.example"}, {}),
+        ({}, {"csrf": "guess"}),
+        ({}, {"csrf": ""}),
+        ({"Origin": "null"}, {}),
+    ):
+        seen = await visitor.post("/rounds", headers, **fields)
+        assert (seen.status, "from another page" in seen.text) == (403, True)
+    assert rows(RoundRow) == []
+
+
+async def test_another_name_for_this_machine_is_refused(visitor):
+    seen = await visitor.get("/", Host="evil.example")
+    assert seen.status == 421
+
+
+async def test_every_page_forbids_scripts_and_frames_of_others(visitor, stranger):
+    for browser in (visitor, stranger):
+        for path in ("/", "/nothing", "/static/console.js", "/alive"):
+            policy = (await browser.get(path)).headers["Content-Security-Policy"]
+            assert "default-src 'none'" in policy
+            assert "frame-ancestors 'none'" in policy
+            assert "unsafe" not in policy
+
+
+async def test_no_page_needs_what_the_policy_forbids(visitor):
+    for path in PAGES[:-1]:
+        html = (await visitor.get(path)).html
+        assert not re.search(r"<script(?![^>]*src=\"/static/)|<style|style=\"|\son\w+=|javascript:", html), path
+        assert not re.search(r"(?:src|href|action)=\"(?:https?:)?//(?!127\.0\.0\.1)", html), path
+
+
+async def test_an_unknown_page_says_so(visitor):
+    seen = await visitor.get("/nothing")
+    assert (seen.status, "There is no such page." in seen.text) == (404, True)
+
+
+async def test_an_unknown_personality_is_refused_in_a_sentence(visitor):
+    assert "There is no personality 'ghost'" in (await visitor.get("/?personality=ghost")).text
+
+
+async def test_what_is_done_stands_in_the_audit_trail(visitor, rows):
+    assert (await visitor.post("/rounds")).path == "/rounds"
+    (entry,) = rows(AuditRow)
+    assert (entry.actor, entry.action, entry.guild_id) == ("somebody", "console train", None)

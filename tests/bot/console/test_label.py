@@ -1,0 +1,187 @@
+"""Somebody labels pairs: fresh answers, one request for each label, and nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import pytest
+
+from bot.engine import Finish
+from storage.database.enums import Label, Origin, PairChoice
+from storage.database.tables import (
+    ComparisonRow,
+    CorrectionRow,
+    OwnPromptRow,
+    ReplyRow,
+    RoundRow,
+    SittingPairRow,
+    SittingRow,
+)
+
+
+@pytest.fixture
+def desk(visitor):
+    """Begin a sitting and return the desk once a pair is there."""
+
+    async def begin():
+        await visitor.post("/label")
+        return await drawn(visitor)
+
+    return begin
+
+
+async def drawn(visitor):
+    for _ in range(500):
+        seen = await visitor.get("/label/desk")
+        if "Drawing two answers" not in seen.html:
+            return seen
+        await asyncio.sleep(0.01)
+    raise AssertionError("no pair was drawn")
+
+
+def pair_of(seen) -> int:
+    return int(re.search(r"/label/pairs/(\d+)", seen.html)[1])
+
+
+async def test_before_the_first_sitting_the_page_says_what_it_is(visitor, rows):
+    assert "one key for each pair" in (await visitor.get("/label")).text
+    assert rows(SittingRow) == []
+
+
+async def test_a_label_is_stored_and_the_next_pair_comes(visitor, desk, rows):
+    seen = await desk()
+    first = pair_of(seen)
+    after = await visitor.change(f"/label/pairs/{first}", label="second")
+    assert "1 pair" in after.text
+    assert pair_of(await drawn(visitor)) != first
+    pair = rows(SittingPairRow)[0]
+    (comparison,) = rows(ComparisonRow)
+    assert (pair.label, comparison.better_id) == (Label.SECOND, pair.second_id)
+    assert {row.origin for row in rows(ReplyRow)} == {Origin.SITTING, Origin.SAMPLE}
+    assert len({row.prompt for row in rows(ReplyRow) if row.id in (pair.first_id, pair.second_id)}) == 1
+
+
+async def test_pairs_are_drawn_ahead_and_survive_a_restart(visitor, desk, rows, env, new_bot, link):
+    await desk()
+    await visitor.change(f"/label/pairs/{rows(SittingPairRow)[0].id}", label="first")
+    await env.bot.close()
+    await env.restart_bot(new_bot())
+    seen = await drawn(visitor)
+    assert "1 pair labelled" in seen.text
+    assert pair_of(seen) == rows(SittingPairRow)[1].id
+
+
+async def test_the_same_pair_twice_is_refused_and_the_next_one_shown_again(visitor, desk, rows):
+    pair_id = pair_of(await desk())
+    await visitor.change(f"/label/pairs/{pair_id}", label="first")
+    refused = await visitor.change(f"/label/pairs/{pair_id}", label="second")
+    assert "labelled already" in refused.text
+    assert rows(SittingPairRow)[0].label is Label.FIRST
+
+
+async def test_undo_brings_the_pair_back(visitor, desk, rows):
+    pair_id = pair_of(await desk())
+    await visitor.change(f"/label/pairs/{pair_id}", label="both good")
+    assert pair_of(await visitor.change("/label/undo")) == pair_id
+    assert rows(ComparisonRow) == []
+    assert "nothing to undo" in (await visitor.change("/label/undo")).text
+
+
+async def test_a_better_answer_is_a_suggestion_and_the_pair_stays(visitor, desk, rows):
+    seen = await desk()
+    reply = seen.value_of("reply")
+    after = await visitor.change("/label/correct", reply=reply, text="A cup of tea, please.")
+    assert "counts as the better answer" in after.text
+    assert pair_of(after) == pair_of(seen)
+    (correction,) = rows(CorrectionRow)
+    assert (str(correction.reply_id), correction.text) == (reply, "A cup of tea, please.")
+    assert (
+        "Change something"
+        in (await visitor.change("/label/correct", reply=reply, text=find_text(rows, int(reply)))).text
+    )
+    assert "not in your sitting" in (await visitor.change("/label/correct", reply="99999", text="mine")).text
+
+
+def find_text(rows, reply_id: int) -> str:
+    return next(row.answer for row in rows(ReplyRow) if row.id == reply_id)
+
+
+@pytest.mark.parametrize("fields", [{}, {"label": "nonsense"}])
+async def test_a_form_that_no_page_sends_is_refused_in_a_sentence(visitor, desk, rows, fields):
+    pair_id = pair_of(await desk())
+    assert "That form is incomplete." in (await visitor.change(f"/label/pairs/{pair_id}", **fields)).text
+    assert rows(ComparisonRow) == []
+
+
+async def test_answers_are_escaped(visitor, engine, desk):
+    engine.answers = [f"<script>alert({i})</script>" for i in range(4)]
+    seen = await desk()
+    assert "<script>alert" not in seen.html
+    assert "&lt;script&gt;alert(" in seen.html
+
+
+async def test_a_waiting_version_is_compared_with_the_champion(visitor, desk, waiting, rows):
+    version = waiting(1.0)
+    await desk()
+    pair = rows(SittingPairRow)[0]
+    versions = {row.version_id for row in rows(ReplyRow) if row.id in (pair.first_id, pair.second_id)}
+    assert (pair.chosen_by, versions) == (PairChoice.RIVALS, {None, version.id})
+    page = (await visitor.get("/label")).text
+    assert version.name not in page, "it is blind"
+
+
+async def test_a_model_that_fails_is_a_sentence_and_another_try(visitor, engine, desk):
+    engine.finish = Finish.TIMEOUT
+    assert "timed out" in (await desk()).text
+    engine.finish = Finish.STOP
+    await visitor.get("/label/desk")
+    assert pair_of(await drawn_after_problem(visitor))
+
+
+async def drawn_after_problem(visitor):
+    for _ in range(500):
+        seen = await visitor.get("/label/desk")
+        if "/label/pairs/" in seen.html:
+            return seen
+        await asyncio.sleep(0.01)
+    raise AssertionError("no pair was drawn")
+
+
+async def test_the_end_shows_what_was_said_and_offers_a_round(visitor, desk, rows):
+    await visitor.change(f"/label/pairs/{pair_of(await desk())}", label="first")
+    summary = await visitor.post("/label/end")
+    assert summary.path == "/label/summary"
+    assert "You labelled 1 pair" in summary.text
+    assert "Left is better 1" in summary.text
+    assert rows(SittingRow)[0].ended_at is not None
+    assert "sitting has ended" in (await visitor.change("/label/undo")).text
+    assert (await visitor.post("/rounds")).path == "/rounds"
+    assert rows(RoundRow)[0].requested_by == "somebody"
+
+
+class TestOwnPrompts:
+    async def test_they_are_asked_first(self, visitor, desk, rows):
+        await visitor.post("/label/prompts", text="Who brews the best tea?\n# a comment\nWho brews the best tea?")
+        assert [row.text for row in rows(OwnPromptRow)] == ["Who brews the best tea?"]
+        assert "Who brews the best tea?" in (await desk()).text
+
+    async def test_a_text_file_brings_them(self, visitor, rows):
+        await visitor.upload("/label/prompts", "\ufeffTea?\nRain?\n".encode())
+        assert [row.text for row in rows(OwnPromptRow)] == ["Tea?", "Rain?"]
+
+    async def test_a_file_that_is_no_text_or_too_large_is_refused(self, visitor, rows):
+        assert "not UTF-8 text" in (await visitor.upload("/label/prompts", b"\xff\xfe\x00T")).text
+        seen = await visitor.upload("/label/prompts", b"x" * 2_100_000)
+        assert (seen.status, "at most 2 MB" in seen.text) == (413, True)
+        assert rows(OwnPromptRow) == []
+
+    async def test_nothing_to_add_is_said(self, visitor, rows):
+        assert "There is no prompt in it" in (await visitor.post("/label/prompts", text="\n# nothing")).text
+        assert rows(OwnPromptRow) == []
+
+    async def test_they_can_be_removed(self, visitor, rows):
+        await visitor.post("/label/prompts", text="One?\nTwo?")
+        assert "Your own prompts (2)" in (await visitor.get("/label")).text
+        await visitor.post("/label/prompts/remove")
+        assert rows(OwnPromptRow) == []

@@ -1,0 +1,94 @@
+"""Overview, versions and rounds show what the commands say, and do what they do."""
+
+from __future__ import annotations
+
+import pytest
+
+from storage.database.enums import GateVerdict, RoundStatus
+from storage.database.tables import AliasMoveRow, AuditRow
+from storage.releases.versions import read_alias
+from storage.training.rounds import claim_round, finish_round, report_progress, request_round
+
+
+@pytest.mark.parametrize("path", ["/", "/label", "/versions", "/rounds"])
+async def test_an_empty_server_has_whole_pages(visitor, path):
+    seen = await visitor.get(path)
+    assert seen.status == 200
+    assert seen.headers["Cache-Control"] == "no-store"
+
+
+async def test_the_overview_says_who_answers_and_what_people_like(visitor, place):
+    await place.ada.react(await place.ask("hi"), "👍")
+    text = (await visitor.get("/")).text
+    assert "Champion: base on tiny" in text
+    assert "Votes: 1" in text
+    assert "After 1 vote by 1 member" in text
+    assert (await visitor.get("/report.png")).headers["Content-Type"] == "image/png"
+
+
+async def test_an_admin_promotes_and_rolls_back(visitor, add_version, query, rows):
+    add_version(1.0)
+    assert "v1" in (await visitor.post("/versions/promote", version="v1", reason="nicer")).text
+    assert query(lambda session: read_alias(session, 1).target) == "v1"
+    assert "answers now" in (await visitor.get("/versions")).text
+    await visitor.post("/versions/rollback", reason="")
+    assert query(lambda session: read_alias(session, 1).target) == "base"
+    assert [row.action for row in rows(AuditRow)] == ["console promote", "console roll back"]
+    assert rows(AuditRow)[0].reason == "nicer"
+
+
+async def test_a_version_that_waits_needs_an_override_with_a_reason(visitor, waiting, query, rows):
+    waiting(1.0)
+    assert "did not pass the gate" in (await visitor.post("/versions/promote", version="v1")).text
+    refused = await visitor.post("/versions/promote", version="v1", override="on", reason=" ")
+    assert "needs a reason" in refused.text
+    assert rows(AliasMoveRow) == []
+    await visitor.post("/versions/promote", version="v1", override="on", reason="I like it")
+    assert query(lambda session: read_alias(session, 1).target) == "v1"
+
+
+async def test_a_version_shows_where_it_comes_from(visitor, add_version):
+    add_version(1.0, GateVerdict.FAIL)
+    text = (await visitor.get("/versions/v1")).text
+    assert "failed the gate" in text
+    assert "v1 (v1 ← base) was made in 0 rounds" in text
+    assert "There is no version v7" in (await visitor.get("/versions/v7")).text
+
+
+async def test_two_versions_answer_side_by_side(visitor, add_version, engine):
+    add_version(1.0)
+    engine.answers = ["*from* v1 <b>", "from the base"]
+    seen = await visitor.change("/versions/compare", a="v1", b="base", prompt="Tea?")
+    assert "<em>from</em> v1 &lt;b&gt;" in seen.html
+    assert "from the base" in seen.text
+    assert "Both are base" in (await visitor.change("/versions/compare", a="base", b="base", prompt="")).text
+
+
+async def test_a_running_round_is_followed_and_a_finished_one_kept(visitor, query):
+    await visitor.post("/rounds")
+    assert "Waiting for the trainer" in (await visitor.get("/rounds")).text
+    assert "No trainer is running" in (await visitor.get("/rounds/newest")).text
+    query(lambda session: claim_round(session, "here"))
+    query(lambda session: report_progress(session, 1, {"phase": "training", "step": 3, "steps": 12, "loss": 0.5}))
+    running = await visitor.get("/rounds/newest")
+    assert 'max="12" value="3"' in running.html
+    assert 'hx-trigger="load delay:2s"' in running.html
+
+
+async def test_a_second_request_shows_the_open_round(visitor, query):
+    await visitor.post("/rounds")
+    await visitor.post("/rounds")
+    assert query(lambda session: request_round(session, 1, "me"))[0].id == 1
+
+
+async def test_older_rounds_are_a_page_away(visitor, query):
+    for number in range(22):
+        query(lambda session: request_round(session, 1, "me"))
+        query(lambda session: claim_round(session, "here"))
+        query(lambda session, id_=number + 1: finish_round(session, id_, RoundStatus.SKIPPED, reason="too few pairs"))
+    newest = await visitor.get("/rounds")
+    assert "round 22" in newest.text
+    assert "round 2 " not in newest.text
+    older = await visitor.get("/rounds?before=3")
+    assert "round 2" in older.text
+    assert "Older rounds" not in older.text
