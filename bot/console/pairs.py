@@ -6,7 +6,6 @@ import asyncio
 import logging
 import random
 from collections.abc import Sequence
-from itertools import combinations
 
 from bot.arenas.answers import ArenaFailed, DrawnAnswer, draw_answers, open_usable, reply_row
 from bot.arenas.prompts import render_bank_prompt
@@ -15,15 +14,14 @@ from bot.errors import UserFacingError
 from bot.guards.error_handler import member_message
 from bot.releases.resolver import Release
 from bot.services import Services
-from storage.conversations.degenerate import is_degenerate
 from storage.conversations.prompt_bank import read_bank
 from storage.database.enums import Origin, PairChoice
 from storage.personalities.cards import tuned
 from storage.personalities.personalities import Personality, read_personality
 from storage.releases.evidence import find_rival
+from storage.sittings.choosing import choose_two
 from storage.sittings.prompts import order_prompts, read_prompts
 from storage.sittings.sittings import Answer, Sitting, add_pair, add_shared_pair, count_drawn_ahead, last_asked
-from storage.taste.learning import LearnedTaste
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +29,6 @@ AHEAD = 3
 """Pairs that are drawn and not labelled yet."""
 ANSWERS = 4
 """Answers of which a pair is chosen."""
-LESSONS = 0.5
-"""Share of pairs that the taste model chooses; the others are chosen by chance, so that it learns what it does not
-expect."""
 SHARED = 0.15
 """Share of pairs that somebody else labelled too, if there are any."""
 TRIES = 3
@@ -48,6 +43,7 @@ class PairDrawer:
         self._drawing: set[int] = set()
         """Sittings for which pairs are being drawn."""
         self._problems: dict[int, str] = {}
+        self._rng = random.Random()
 
     def keep_ahead(self, sitting: Sitting) -> None:
         """Draw what is missing, in the background."""
@@ -73,7 +69,7 @@ class PairDrawer:
     async def _draw(self, sitting: Sitting) -> None:
         """Add one pair; raises UserFacingError if that was not possible."""
         database = self._services.database
-        if random.random() < SHARED and await database.run(add_shared_pair, sitting):
+        if self._rng.random() < SHARED and await database.run(add_shared_pair, sitting):
             return None
         personality = await database.read(read_personality, sitting.personality_id)
         contenders = await self._contenders(personality.id)
@@ -101,7 +97,7 @@ class PairDrawer:
         bank = await asyncio.to_thread(read_bank, services.settings.arena.prompts)
         own = await services.database.read(read_prompts, personality_id)
         used = await services.database.read(last_asked, personality_id)
-        return order_prompts(own.texts, bank, used, random.Random())[:TRIES]
+        return order_prompts(own.texts, bank, used, self._rng)[:TRIES]
 
     async def _add(
         self, sitting: Sitting, personality: Personality, text: str, prompts: Prompts, contenders: list[Release]
@@ -117,37 +113,18 @@ class PairDrawer:
         )
         if is_contest and len(drawn) < len(contenders):
             raise ArenaFailed("both versions gave the same answer: try another prompt")
-        chosen_by = PairChoice.RIVALS if is_contest else self._who_chooses()
-        shown = self._choose(drawn, chosen_by, services.tastes.of(personality.id))
-        answers = [self._row(personality, prompts, answer, Origin.SITTING) for answer in shown]
+        texts = [answer.finished.answer for answer in drawn]
+        places, chosen_by = choose_two(texts, services.tastes.of(personality.id), self._rng)
+        shown = [drawn[place] for place in places]
+        first, second = (self._row(personality, prompts, answer, Origin.SITTING) for answer in shown)
         unshown = [self._row(personality, prompts, answer, Origin.SAMPLE) for answer in drawn if answer not in shown]
-        await services.database.run(
-            add_pair, sitting.id, text, (answers[0], answers[1]), chosen_by=chosen_by, unshown=unshown
-        )
-
-    def _who_chooses(self) -> PairChoice:
-        return PairChoice.LESSON if random.random() < LESSONS else PairChoice.CHANCE
-
-    @staticmethod
-    def _choose(
-        drawn: Sequence[DrawnAnswer], chosen_by: PairChoice, taste: LearnedTaste | None
-    ) -> Sequence[DrawnAnswer]:
-        """Return two of the answers in random order; broken ones only if there are no others."""
-        sound = [answer for answer in drawn if not is_degenerate(answer.finished.answer)]
-        drawn = sound if len(sound) > 1 else drawn
-        if chosen_by is not PairChoice.LESSON or taste is None:
-            return random.sample(drawn, 2)
-        best = max(combinations(drawn, 2), key=lambda pair: _lesson(taste, *pair))
-        return random.sample(best, 2)
+        if is_contest:
+            chosen_by = PairChoice.RIVALS
+        await services.database.run(add_pair, sitting.id, text, (first, second), chosen_by=chosen_by, unshown=unshown)
 
     def _row(self, personality: Personality, prompts: Prompts, answer: DrawnAnswer, origin: Origin) -> Answer:
         row = reply_row(self._services, personality, prompts, answer, guild_id=None, origin=origin)
         return row, answer.finished
-
-
-def _lesson(taste: LearnedTaste, first: DrawnAnswer, second: DrawnAnswer) -> float:
-    """Return how much a person's choice between the two would teach."""
-    return float(taste.lessons((first.finished.answer, True), [(second.finished.answer, True)])[0])
 
 
 async def _report_nothing(_answers: int) -> None:

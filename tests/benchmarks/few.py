@@ -14,21 +14,29 @@ from statistics import fmean
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from bot.chat.candidates import DECIDING_WORDS
 from bot.chat.prompting import with_examples
 from bot.demo.community import find_taste, read_community_answers
 from storage.conversations.degenerate import is_degenerate
+from storage.conversations.prompt_bank import read_bank
+from storage.conversations.replies import FinishedReply, NewReply
 from storage.database.database import Database, open_database
+from storage.database.enums import NOBODY, OPERATOR, Basis, Label, Origin, Outcome
 from storage.database.rows import count_rows
 from storage.database.tables import PersonalityRow
+from storage.members import DIRECT
 from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import Version
 from storage.settings.sections import Settings
+from storage.sittings.choosing import choose_two
+from storage.sittings.sittings import Answer, add_pair, begin_sitting, label_pair, next_pair
 from storage.taste.examples import ExampleTurn
 from storage.taste.learning import LearnedTaste, learn_taste
 from storage.taste.liked import Excess, LikedStyle, find_excesses, read_liked_style
 from storage.taste.updating import learn_all
+from storage.votes.weights import DISCORD_EPOCH
 from tests.benchmarks.community import (
     MAX_NEW_TOKENS,
     Community,
@@ -65,18 +73,22 @@ class Answered:
 
 
 def run(
-    *, taste: str = "warm", votes: int = 40, noise: float = 0.1, polite: bool = False, seed: int = 0
+    *, taste: str = "warm", votes: int = 40, picks: int = 0, noise: float = 0.1, polite: bool = False, seed: int = 0
 ) -> dict[str, Any]:
-    """Let members vote, learn their taste, run one round, and compare candidates and version with the base."""
+    """Let members vote, learn their taste, run one round, and compare candidates and version with the base.
+
+    With `picks`, one person labels so many pairs in a sitting instead.
+    """
     began = time.monotonic()
     with workshop() as directory:
         settings = settings_of_bench(directory, seed, LONG_ANSWERS.get(taste, MAX_NEW_TOKENS))
-        server = SmallServer(taste, votes, noise, settings, polite=polite, seed=seed)
+        kind = Sitter if picks else SmallServer
+        server = kind(taste, picks or votes, noise, settings, polite=polite, seed=seed)
         rows, summary = server.live()
     return {
         "machine": machine(),
         "versions": versions("torch", "transformers", "trl", "peft"),
-        "server": {"taste": taste, "votes": votes, "noise": noise, "polite": polite, "seed": seed},
+        "server": {"taste": taste, "votes": votes, "picks": picks, "noise": noise, "polite": polite, "seed": seed},
         "coherence_judge": server.critic.name,
         "rows": rows,
         "summary": summary | {"seconds": time.monotonic() - began},
@@ -125,7 +137,7 @@ class SmallServer(Simulation):
         names = ("base", "candidates", "adapter", "both", "examples", "examples_candidates")
         summary = {f"approval_{name}": row["approval"] for name, row in zip(names, rows, strict=True)}
         summary |= {f"approval_{name}_low": row["approval_low"] for name, row in zip(names, rows, strict=True)}
-        summary |= {"approval_candidates_mean": fmean(draws)}
+        summary |= {"approval_candidates_mean": fmean(draws)} if draws else {}
         summary |= {"overshoot": overshoot.distance if overshoot else 0.0, "seconds_of_round": seconds}
         return rows, summary | self._soundness(base, version, made)
 
@@ -172,6 +184,63 @@ class SmallServer(Simulation):
             "degenerate_share": _broken(version),
             "degenerate_share_base": _broken(base),
         }
+
+
+class Sitter(SmallServer):
+    """One person labels pairs of fresh answers to prompts of the bank, as in the console."""
+
+    def _converse(self, database: Database) -> None:
+        bank = [prompt.text for prompt in read_bank(self._settings.arena.prompts).prompts]
+        prompts = self._random.sample(bank, self._community.votes)
+        drawn = self._answer(None, [self._render(p) for p in prompts for _ in range(CANDIDATES)], self._community.seed)
+        for number, prompt in enumerate(prompts):
+            with database.transaction() as session:
+                taste = learn_taste(session, self._personality, self._settings)
+                samples = drawn[number * CANDIDATES : (number + 1) * CANDIDATES]
+                self._label(session, prompt, samples, taste)
+
+    def _label(self, session: Session, prompt: str, samples: Sequence[Sample], taste: LearnedTaste) -> None:
+        (first, second), chosen_by = choose_two([sample.text for sample in samples], taste, self._random)
+        sitting = begin_sitting(session, self._personality, OPERATOR)
+        answers = self._as_answer(prompt, samples[first]), self._as_answer(prompt, samples[second])
+        add_pair(session, sitting.id, prompt, answers, chosen_by=chosen_by)
+        session.flush()
+        pair = next_pair(session, sitting.id)
+        assert pair is not None, "it was just added"
+        label = self._say(self._likes(prompt, pair.first.text), self._likes(prompt, pair.second.text))
+        label_pair(session, sitting, pair.id, label, (DIRECT, DISCORD_EPOCH))
+
+    @staticmethod
+    def _say(likes_first: bool, likes_second: bool) -> Label:
+        if likes_first == likes_second:
+            return Label.BOTH_GOOD if likes_first else Label.BOTH_BAD
+        return Label.FIRST if likes_first else Label.SECOND
+
+    def _as_answer(self, prompt: str, sample: Sample) -> Answer:
+        new = NewReply(
+            personality_id=self._personality,
+            version_id=None,
+            base_revision=self._base.revision,
+            prompt=self._render(prompt),
+            messages=chat(prompt),
+            sampling={},
+            seed=self._community.seed,
+            prompt_tokens=len(sample.prompt_ids),
+            dropped_turns=0,
+            guild_id=None,
+            channel_id=NOBODY,
+            author_id=NOBODY,
+            source_message_id=None,
+            basis=Basis.PROMPT_BANK,
+            speakers=(),
+            origin=Origin.SITTING,
+        )
+        outcome = Outcome.LENGTH if sample.is_cut else Outcome.COMPLETE
+        return new, FinishedReply(answer=sample.text, outcome=outcome)
+
+    def draw_again(self, database: Database, base: Answered) -> list[float]:
+        """Return nothing: other draws would need other answers."""
+        return []
 
 
 def _overshoot(base: Answered, version: Answered, liked: LikedStyle | None) -> Excess | None:
