@@ -13,6 +13,7 @@ from storage.models.base_model import BaseModel, load_tokenizer
 from storage.models.hardware import cpu_threads
 from storage.releases.versions import Version, id_of, read_alias
 from storage.settings.sections import Settings
+from storage.sittings.prompts import read_prompts
 from storage.taste.learning import learn_taste
 from storage.training.samples import AskedPrompt, DrawnSample, count_answers, newest_prompts, record_samples
 from trainer.evaluation.sampling import open_adapter, open_sampler, render, with_system_prompt
@@ -22,7 +23,9 @@ SAMPLING = {"temperature", "top_p", "presence_penalty", "max_new_tokens"}
 AT_ONCE = 256
 """Answers that are drawn before they are stored: what is stored survives a round that is interrupted."""
 MEMBERS_SHARE = 0.5
-"""Most of the prompts that come from members; the others come from the prompt bank."""
+"""Most of the prompts that come from members."""
+OWN_SHARE = 0.25
+"""Most of the prompts that somebody added in the console; the others come from the prompt bank."""
 
 
 def ask_champion(
@@ -42,22 +45,26 @@ def ask_champion(
             return ()
         most = settings.pairs.ranked_prompts
         members = newest_prompts(session, personality_id, settings.privacy, base.revision, int(most * MEMBERS_SHARE))
+        own = read_prompts(session, personality_id, int(most * OWN_SHARE)).texts
         champion = read_alias(session, personality_id).version
-    prompts = prompts_to_rank(members, settings, base)
+    prompts = prompts_to_rank(members, own, settings, base)
     _draw(database, personality_id, prompts, champion, settings, base=base, store=store, report=report)
     return prompts
 
 
-def prompts_to_rank(members: Sequence[AskedPrompt], settings: Settings, base: BaseModel) -> tuple[AskedPrompt, ...]:
-    """Return the prompts whose answers the taste ranks: `members`' first, then the bank's, to `ranked_prompts` in all.
+def prompts_to_rank(
+    members: Sequence[AskedPrompt], own: Sequence[str], settings: Settings, base: BaseModel
+) -> tuple[AskedPrompt, ...]:
+    """Return the prompts whose answers the taste ranks, `ranked_prompts` in all.
 
-    The bank's order depends on the seed alone, so that later rounds find the answers of earlier ones.
+    `members`' come first, then those that somebody added in the console, then the bank's. The bank's order depends on
+    the seed alone, so that later rounds find the answers of earlier ones.
     """
     most = settings.pairs.ranked_prompts
     asked = {prompt.digest: prompt for prompt in members}
     tokenizer = load_tokenizer(base)
-    bank = read_bank(settings.arena.prompts).prompts
-    for text in sorted((prompt.text for prompt in bank), key=lambda text: _rank(text, settings)):
+    bank = [prompt.text for prompt in read_bank(settings.arena.prompts).prompts]
+    for text in (*own, *sorted(bank, key=lambda text: _rank(text, settings))):
         if len(asked) >= most:
             break
         messages = with_system_prompt(settings.chat.system_prompt, [{"role": "user", "content": text}])

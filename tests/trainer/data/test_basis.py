@@ -161,6 +161,7 @@ def calls(
         ),
         "read_measures": (set(session.scalars(select(ReplyRow.id))),),
         "newest_prompts": (*where, 99),
+        "read_prompts": (id_,),
         "count_answers": (id_, base.revision, None, digests),
         "read_taste_evidence": (id_, settings),
         "read_taste_data": (read_taste_evidence(session, id_, settings),),

@@ -26,6 +26,7 @@ from storage.privacy.erasure import delete_member
 from storage.releases.promotion import promote
 from storage.releases.versions import Version, find_version, register
 from storage.settings.sections import DatabaseSettings, Settings
+from storage.sittings.prompts import add_prompts
 from storage.training.rounds import (
     Round,
     claim_round,
@@ -239,6 +240,23 @@ def test_the_system_prompt_of_the_personality_precedes_the_banks_prompts(
         of_bank = session.scalars(select(ReplyRow.prompt).where(ReplyRow.basis == Basis.PROMPT_BANK)).all()
     assert of_bank
     assert all(ranking.chat.system_prompt.split("\n")[0] in prompt for prompt in of_bank)
+
+
+def test_prompts_that_somebody_added_in_the_console_come_before_those_of_the_bank(
+    database: Database, tiny_base: BaseModel, prepare: Prepare, ranking: Settings
+) -> None:
+    added = [f"our own question {i}" for i in range(9)]
+
+    def add(session: Session) -> None:
+        add_lone_votes(session, tiny_base)
+        add_prompts(session, 1, added, "grace")
+
+    seed(database, add)
+    prepare(ranking)
+    with database.snapshot() as session:
+        prompts = set(session.scalars(select(ReplyRow.prompt).where(ReplyRow.basis == Basis.PROMPT_BANK)))
+    most = ranking.pairs.ranked_prompts
+    assert sum("our own question" in prompt for prompt in prompts) == int(most * asking.OWN_SHARE) > 0
 
 
 def test_drawn_answers_outlive_a_failed_round_and_are_not_drawn_again(
