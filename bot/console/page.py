@@ -25,7 +25,13 @@ T = TypeVar("T")
 Choice = TypeVar("Choice", bound=StrEnum)
 
 INCOMPLETE = "That form is incomplete. Reload the page, then try again."
-PAGES = (("/", "Overview"), ("/label", "Label"), ("/versions", "Versions"), ("/rounds", "Rounds"))
+PAGES = (
+    ("/", "Overview"),
+    ("/label", "Label"),
+    ("/answers", "Answers"),
+    ("/versions", "Versions"),
+    ("/rounds", "Rounds"),
+)
 DRAWER: Final = web.AppKey("drawer", PairDrawer)
 
 

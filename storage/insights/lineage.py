@@ -315,6 +315,11 @@ def trace(session: Session, id_: str) -> list[TracedReply]:
     return [_traced(session, row) for row in rows]
 
 
+def trace_reply(session: Session, reply_id: int) -> TracedReply:
+    """Return the way of a reply that exists."""
+    return _traced(session, session.get_one(ReplyRow, reply_id))
+
+
 def _is_id(text: str) -> bool:
     return text.isdecimal() and len(text) <= ID_DIGITS and int(text) <= LARGEST_ID
 

@@ -117,6 +117,13 @@ def erase_messages(session: Session, channel_id: int, message_ids: Collection[in
     return _erase(session, _replies_with(channel_id, message_ids), documents, summaries)
 
 
+def erase_answer(session: Session, reply_id: int) -> Deletion:
+    """Delete an answer with its votes and suggestions, and mark the versions trained on it."""
+    _lock(session)
+    no_documents = select(tables.DocumentRow.id).where(false())
+    return _erase(session, select(tables.ReplyRow.id).where(tables.ReplyRow.id == reply_id), no_documents, [])
+
+
 def erase_channel(session: Session, channel_id: int) -> Deletion:
     """Delete the text of a deleted channel or thread, except arenas, which hold no member's messages."""
     _lock(session)

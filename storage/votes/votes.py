@@ -191,10 +191,10 @@ def net_count(said: Vote) -> ColumnElement[int]:
     second grouping, which takes SQLite a second for a million events.
     """
     change = case((VoteEventRow.added, 1), else_=-1)
-    return func.sum(case((VoteEventRow.emoji.in_(_spellings(said)), change), else_=0))
+    return func.sum(case((VoteEventRow.emoji.in_(spellings(said)), change), else_=0))
 
 
-def _spellings(said: Vote) -> list[str]:
+def spellings(said: Vote) -> list[str]:
     """Return the vote's emoji in every skin tone, with and without a variation selector."""
     (plain_thumb,) = (emoji for emoji, vote in THUMBS.items() if vote is said)
     return [plain_thumb + tone + selector for tone in ("", *SKIN_TONES) for selector in ("", VARIATION_SELECTOR)]

@@ -27,6 +27,13 @@ def overrides(port: int) -> dict[str, str]:
     return {"REACTUNE_CONSOLE__PORT": str(port)}
 
 
+def new_client() -> aiohttp.ClientSession:
+    """Return a client that keeps no connection open: the simulator would wait for it to end."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(force_close=True), cookie_jar=aiohttp.CookieJar(unsafe=True)
+    )
+
+
 @dataclass
 class Seen:
     """A page as a person sees it."""
@@ -79,7 +86,7 @@ class Browser:
 
 @pytest_asyncio.fixture
 async def stranger(env, port) -> AsyncIterator[Browser]:
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as client:
+    async with new_client() as client:
         yield Browser(client, port)
 
 
@@ -93,7 +100,7 @@ def link(query, port):
 
 @pytest_asyncio.fixture
 async def visitor(env, port, link) -> AsyncIterator[Browser]:
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as client:
+    async with new_client() as client:
         browser = Browser(client, port)
         assert (await browser.get(link())).path == "/"
         await browser.get("/label")
