@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
@@ -17,7 +18,9 @@ from bot.console.rendering import fill
 from bot.errors import UserFacingError
 from bot.services import Services
 from storage.database.database import Database
-from storage.operations.audit import AuditedAction, audited
+from storage.database.enums import AuditOutcome
+from storage.errors import StorageError
+from storage.operations.audit import AuditedAction, audited, record_action
 from storage.personalities.personalities import DEFAULT_PERSONALITY, Personality, list_personalities, personality_named
 
 P = ParamSpec("P")
@@ -25,12 +28,14 @@ T = TypeVar("T")
 Choice = TypeVar("Choice", bound=StrEnum)
 
 INCOMPLETE = "That form is incomplete. Reload the page, then try again."
+DIGITS = 18
 PAGES = (
     ("/", "Overview"),
     ("/label", "Label"),
     ("/answers", "Answers"),
     ("/versions", "Versions"),
     ("/rounds", "Rounds"),
+    ("/trust", "Trust"),
 )
 DRAWER: Final = web.AppKey("drawer", PairDrawer)
 
@@ -88,8 +93,9 @@ class Here:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run `work` in a transaction, with a line of the audit trail."""
-        return await self.services.database.run(audited(action, work), *args, **kwargs)
+        """Run `work` in a transaction, with a line of the audit trail; a refusal is recorded too."""
+        async with self._refusals_recorded(action):
+            return await self.services.database.run(audited(action, work), *args, **kwargs)
 
     async def act(
         self,
@@ -99,8 +105,17 @@ class Here:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run a use case on a thread; it records itself."""
-        return await asyncio.to_thread(work, self.services.database, action, *args, **kwargs)
+        """Run a use case on a thread; it records itself, and a refusal is recorded too."""
+        async with self._refusals_recorded(action):
+            return await asyncio.to_thread(work, self.services.database, action, *args, **kwargs)
+
+    @asynccontextmanager
+    async def _refusals_recorded(self, action: AuditedAction) -> AsyncIterator[None]:
+        try:
+            yield
+        except StorageError as error:
+            await self.services.database.run(record_action, action, AuditOutcome.REFUSED, str(error))
+            raise
 
 
 class SentForm:
@@ -120,6 +135,12 @@ class SentForm:
             return kind(self.text(name))
         except ValueError as error:
             raise UserFacingError(INCOMPLETE) from error
+
+    def number(self, name: str) -> int:
+        value = self.text(name)
+        if not value.isdecimal() or len(value) > DIGITS:
+            raise UserFacingError(INCOMPLETE)
+        return int(value)
 
     def is_checked(self, name: str) -> bool:
         return name in self._fields

@@ -11,7 +11,18 @@ from sqlalchemy import delete, update
 from storage.database.columns import utc_now
 from storage.database.tables import AuditRow, ConsoleSessionRow, RoundRow
 
-PAGES = ["/", "/label", "/label/desk", "/label/summary", "/versions", "/rounds", "/rounds/newest", "/report.png"]
+PAGES = [
+    "/",
+    "/label",
+    "/label/desk",
+    "/label/summary",
+    "/versions",
+    "/rounds",
+    "/rounds/newest",
+    "/answers",
+    "/trust",
+    "/report.png",
+]
 
 
 @pytest.mark.parametrize("path", PAGES)

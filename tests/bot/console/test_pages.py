@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from storage.database.enums import GateVerdict, RoundStatus
+from storage.database.enums import AuditOutcome, GateVerdict, RoundStatus
 from storage.database.tables import AliasMoveRow, AuditRow
 from storage.releases.versions import read_alias
 from storage.training.rounds import claim_round, finish_round, report_progress, request_round
@@ -43,6 +43,7 @@ async def test_a_version_that_waits_needs_an_override_with_a_reason(visitor, wai
     refused = await visitor.post("/versions/promote", version="v1", override="on", reason=" ")
     assert "needs a reason" in refused.text
     assert rows(AliasMoveRow) == []
+    assert [row.outcome for row in rows(AuditRow)] == [AuditOutcome.REFUSED] * 2
     await visitor.post("/versions/promote", version="v1", override="on", reason="I like it")
     assert query(lambda session: read_alias(session, 1).target) == "v1"
 

@@ -1,0 +1,83 @@
+"""The page of trust and privacy: votes in quarantine, what may be trained on, what is stored, and who did what."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from aiohttp import web
+from sqlalchemy.orm import Session
+
+from bot.console.page import find_here, read_form
+from bot.errors import UserFacingError
+from storage.database.columns import utc_now
+from storage.database.enums import QuarantineStatus
+from storage.insights.privacy_report import PrivacyReport, report_privacy
+from storage.operations.audit import AuditEntry, AuditQuery, read_trail
+from storage.privacy.consent import describe_bases
+from storage.settings.sections import PrivacySettings
+from storage.votes.decisions import (
+    Quarantine,
+    Voter,
+    decide_quarantines,
+    open_quarantines,
+    recent_decisions,
+    voters_in,
+)
+from storage.votes.quarantines import quarantine_bursts
+
+ENTRIES = 50
+NO_REASON = "Say why, in a few words: the reason is stored."
+
+
+@dataclass(frozen=True)
+class TrustFacts:
+    waiting: list[tuple[Quarantine, list[Voter]]]
+    decided: list[Quarantine]
+    privacy: PrivacyReport
+    trail: list[AuditEntry]
+
+
+async def show_trust(request: web.Request) -> web.Response:
+    here = await find_here(request)
+    services, before = here.services, request.query.get("before", "")
+    await asyncio.to_thread(quarantine_bursts, services.database, here.personality.id, services.settings.votes)
+    before_id = int(before) if before.isdecimal() and len(before) < 10 else None
+    facts = await services.database.read(_read, here.personality.id, services.settings.privacy, before_id)
+    older = facts.trail[-1].id if len(facts.trail) == ENTRIES else None
+    bases = (
+        "Training basis: everything said here." if services.fixed_basis else describe_bases(services.settings.privacy)
+    )
+    return here.fill("trust.html", facts=facts, bases=bases, older=older, is_first=before_id is None)
+
+
+def _read(session: Session, personality_id: int, privacy: PrivacySettings, before_id: int | None) -> TrustFacts:
+    return TrustFacts(
+        waiting=[(held, voters_in(session, held)) for held in open_quarantines(session, [personality_id])],
+        decided=recent_decisions(session, [personality_id]),
+        privacy=report_privacy(session, privacy, utc_now()),
+        trail=read_trail(session, AuditQuery(ENTRIES, before_id=before_id)),
+    )
+
+
+async def decide_votes(request: web.Request) -> web.Response:
+    """Count the votes of a burst, or leave them out."""
+    here, form = await find_here(request), await read_form(request)
+    status, reason = form.choice("status", QuarantineStatus), form.text("reason")
+    if status is QuarantineStatus.OPEN or not reason:
+        raise UserFacingError(NO_REASON)
+    quarantine_id = int(request.match_info["quarantine"])
+    await here.run_audited(
+        here.action("decide votes", f"burst {quarantine_id}: {status}", reason),
+        decide_quarantines,
+        [quarantine_id],
+        status,
+        votes=form.number("votes"),
+        by=here.visitor.name,
+        reason=reason,
+    )
+    await here.services.tastes.refresh()
+    raise web.HTTPSeeOther(here.address("/trust"))
+
+
+ROUTES = [web.get("/trust", show_trust), web.post(r"/trust/{quarantine:\d{1,9}}", decide_votes)]

@@ -1,0 +1,52 @@
+"""Bursts of votes are decided on, and what was done is read, in the console too."""
+
+from __future__ import annotations
+
+import pytest
+
+from storage.database.enums import QuarantineStatus
+from storage.database.tables import AuditRow, QuarantineRow
+from storage.votes.votes import Vote
+from tests.seeding import account, add_reply, vote
+
+
+@pytest.fixture
+def burst(query):
+    """Let six new accounts like one answer."""
+
+    def add(session):
+        reply = add_reply(session, answer="a bought joke")
+        for number in range(6):
+            vote(session, reply, account(days_old=1) + number, Vote.UP)
+
+    query(add)
+
+
+async def test_a_burst_waits_with_its_voters_and_is_left_out_once(visitor, burst, rows):
+    page = await visitor.get("/trust")
+    assert "6 votes" in page.text
+    assert "never" in page.text
+    decision = {"status": "excluded", "votes": "6"}
+    assert "Say why" in (await visitor.post("/trust/1", **decision, reason=" ")).text
+    assert "Left" in (await visitor.post("/trust/1", **decision, reason="bought")).text.title()
+    (quarantine,) = rows(QuarantineRow)
+    assert (quarantine.status, quarantine.reason) == (QuarantineStatus.EXCLUDED, "bought")
+    assert "already left out by somebody" in (await visitor.post("/trust/1", **decision, reason="again")).text
+    assert rows(AuditRow)[0].action == "console decide votes"
+
+
+async def test_votes_that_came_since_are_not_decided_unseen(visitor, burst, rows):
+    await visitor.get("/trust")
+    seen = await visitor.post("/trust/1", status="counted", votes="5", reason="fine")
+    assert "More votes were added since you looked" in seen.text
+    assert rows(QuarantineRow)[0].status is QuarantineStatus.OPEN
+
+
+async def test_the_page_says_what_is_stored_and_who_did_what(visitor, place):
+    await place.ask("hi")
+    await visitor.post("/rounds")
+    text = (await visitor.get("/trust")).text
+    assert "Training basis: everything said here." in text
+    assert "local under 1 day 1" in text
+    assert "console train" in text
+    assert "Nothing yet" in (await visitor.get("/trust?before=1")).text
