@@ -16,6 +16,7 @@ from tests.test_demo_page import ANSWER_MS, CHROMIUM, FLAGS, Demo, demo, pytestm
 __all__ = ["demo", "pytestmark"]
 
 PAGES = ("/", "/label", "/label/summary", "/answers", "/answers/1", "/versions", "/rounds", "/trust")
+LOADED_IN_PARTS = ("/", "/trust")
 PHONE, SCREEN = {"width": 360, "height": 740}, {"width": 1200, "height": 860}
 
 
@@ -79,7 +80,7 @@ def test_somebody_labels_pairs_by_keyboard_and_trains(demo: Demo, browser: Brows
         page.emulate_media(color_scheme=scheme)
         page.set_viewport_size(viewport)
         for path in PAGES:
-            page.goto(root + path)
+            page.goto(root + path, wait_until="networkidle" if path in LOADED_IN_PARTS else "load")
             findings += serious_findings(page)
             assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{path} scrolls aside"
     assert findings == []

@@ -76,20 +76,23 @@ def list_answers(session: Session, personality_id: int, query: AnswerQuery, limi
     while len(found) < limit:
         part = session.scalars(rows.where(ReplyRow.id < before) if before else rows).all()
         for reply in part:
+            if len(found) == limit:
+                break
             listed = _listed(session, reply, names)
             if query.kind is not AnswerKind.DISLIKED or listed.votes.down > listed.votes.up:
                 found.append(listed)
         if len(part) < AT_ONCE:
             break
         before = part[-1].id
-    return found[:limit]
+    return found
 
 
 def _select(session: Session, personality_id: int, query: AnswerQuery) -> Select[ReplyRow]:
     rows = (
         select(ReplyRow)
         .where(
-            ReplyRow.personality_id == personality_id,
+            # Not by an index of the personality: all of its answers would be sorted to find the newest.
+            ReplyRow.personality_id + 0 == personality_id,
             ReplyRow.origin != Origin.SAMPLE,
             ReplyRow.outcome.in_(FINISHED_WHOLE),
         )

@@ -1,8 +1,12 @@
-"""The first page: who answers, what people like, what waits for a decision, and whether everything works."""
+"""The first page: who answers, what people like, what waits for a decision, and how it went.
+
+Its parts are loaded one by one: on a large server, some of them take a second.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 
 from aiohttp import web
 
@@ -18,13 +22,20 @@ from storage.insights.taste_report import read_taste_report
 
 async def show_overview(request: web.Request) -> web.Response:
     here = await find_here(request)
+    release = await here.services.releases.current(here.personality.id)
+    return here.fill(
+        "overview.html", champion=release.name, problem=here.services.releases.problem_of(here.personality.id)
+    )
+
+
+async def show_status(request: web.Request) -> web.Response:
+    """Return what `/model status` says."""
+    here = await find_here(request)
     services, personality = here.services, here.personality
     await services.releases.current(personality.id)  # finds out whether the champion's files are sound
     status = await services.database.read(
         read_model_status, personality.id, services.settings, base_revision=services.base.revision
     )
-    taste = await services.database.read(read_taste_report, personality.id, services.settings)
-    report = await services.database.read(read_report, personality.id, utc_now(), services.settings)
     said = describe_status(
         status,
         services.settings,
@@ -32,21 +43,28 @@ async def show_overview(request: web.Request) -> web.Response:
         problem=services.releases.problem_of(personality.id),
         learns_from_all=services.fixed_basis is not None,
     )
-    return here.fill(
-        "overview.html",
-        lines=said.split("\n"),
-        taste=taste,
-        unknown=describe_unknown(taste),
-        report=describe_report(report).replace("**", ""),
-    )
+    return here.fill("status.html", lines=said.split("\n"))
+
+
+async def show_likings(request: web.Request) -> web.Response:
+    """Return what `/taste` says."""
+    here = await find_here(request)
+    taste = await here.services.database.read(read_taste_report, here.personality.id, here.services.settings)
+    return here.fill("taste.html", taste=taste, unknown=describe_unknown(taste))
 
 
 async def show_report(request: web.Request) -> web.Response:
-    """Return the picture of `/model report`."""
+    """Return the picture of `/model report`, with its words for those who cannot see it."""
     here = await find_here(request)
     report = await here.services.database.read(read_report, here.personality.id, utc_now(), here.services.settings)
     picture = await asyncio.to_thread(draw_report, report, here.personality.name)
-    return web.Response(body=picture, content_type="image/png")
+    words = describe_report(report).replace("**", "")
+    return here.fill("report.html", picture=b64encode(picture).decode(), words=words)
 
 
-ROUTES = [web.get("/", show_overview), web.get("/report.png", show_report)]
+ROUTES = [
+    web.get("/", show_overview),
+    web.get("/overview/status", show_status),
+    web.get("/overview/taste", show_likings),
+    web.get("/overview/report", show_report),
+]

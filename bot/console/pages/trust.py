@@ -12,10 +12,9 @@ from bot.console.page import find_here, read_form
 from bot.errors import UserFacingError
 from storage.database.columns import utc_now
 from storage.database.enums import QuarantineStatus
-from storage.insights.privacy_report import PrivacyReport, report_privacy
+from storage.insights.privacy_report import report_privacy
 from storage.operations.audit import AuditEntry, AuditQuery, read_trail
 from storage.privacy.consent import describe_bases
-from storage.settings.sections import PrivacySettings
 from storage.votes.decisions import (
     Quarantine,
     Voter,
@@ -34,28 +33,39 @@ NO_REASON = "Say why, in a few words: the reason is stored."
 class TrustFacts:
     waiting: list[tuple[Quarantine, list[Voter]]]
     decided: list[Quarantine]
-    privacy: PrivacyReport
     trail: list[AuditEntry]
 
 
 async def show_trust(request: web.Request) -> web.Response:
     here = await find_here(request)
     services, before = here.services, request.query.get("before", "")
-    await asyncio.to_thread(quarantine_bursts, services.database, here.personality.id, services.settings.votes)
     before_id = int(before) if before.isdecimal() and len(before) < 10 else None
-    facts = await services.database.read(_read, here.personality.id, services.settings.privacy, before_id)
+    facts = await services.database.read(_read, here.personality.id, before_id)
     older = facts.trail[-1].id if len(facts.trail) == ENTRIES else None
-    bases = (
-        "Training basis: everything said here." if services.fixed_basis else describe_bases(services.settings.privacy)
-    )
-    return here.fill("trust.html", facts=facts, bases=bases, older=older, is_first=before_id is None)
+    return here.fill("trust.html", facts=facts, older=older, is_first=before_id is None)
 
 
-def _read(session: Session, personality_id: int, privacy: PrivacySettings, before_id: int | None) -> TrustFacts:
+async def show_stored(request: web.Request) -> web.Response:
+    """Return what is stored, and what may be trained on."""
+    here = await find_here(request)
+    privacy = here.services.settings.privacy
+    report = await here.services.database.read(report_privacy, privacy, utc_now())
+    bases = "Training basis: everything said here." if here.services.fixed_basis else describe_bases(privacy)
+    return here.fill("stored.html", report=report, bases=bases)
+
+
+async def search_bursts(request: web.Request) -> web.Response:
+    """Look for bursts of votes now; rounds and the bot look from time to time."""
+    here = await find_here(request)
+    services = here.services
+    await asyncio.to_thread(quarantine_bursts, services.database, here.personality.id, services.settings.votes)
+    raise web.HTTPSeeOther(here.address("/trust"))
+
+
+def _read(session: Session, personality_id: int, before_id: int | None) -> TrustFacts:
     return TrustFacts(
         waiting=[(held, voters_in(session, held)) for held in open_quarantines(session, [personality_id])],
         decided=recent_decisions(session, [personality_id]),
-        privacy=report_privacy(session, privacy, utc_now()),
         trail=read_trail(session, AuditQuery(ENTRIES, before_id=before_id)),
     )
 
@@ -80,4 +90,9 @@ async def decide_votes(request: web.Request) -> web.Response:
     raise web.HTTPSeeOther(here.address("/trust"))
 
 
-ROUTES = [web.get("/trust", show_trust), web.post(r"/trust/{quarantine:\d{1,9}}", decide_votes)]
+ROUTES = [
+    web.get("/trust", show_trust),
+    web.get("/trust/stored", show_stored),
+    web.post("/trust/search", search_bursts),
+    web.post(r"/trust/{quarantine:\d{1,9}}", decide_votes),
+]

@@ -21,7 +21,10 @@ PAGES = [
     "/rounds/newest",
     "/answers",
     "/trust",
-    "/report.png",
+    "/overview/status",
+    "/overview/taste",
+    "/trust/stored",
+    "/overview/report",
 ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from storage.database.enums import AuditOutcome, GateVerdict, RoundStatus
@@ -19,11 +21,14 @@ async def test_an_empty_server_has_whole_pages(visitor, path):
 
 async def test_the_overview_says_who_answers_and_what_people_like(visitor, place):
     await place.ada.react(await place.ask("hi"), "👍")
-    text = (await visitor.get("/")).text
-    assert "Champion: base on tiny" in text
-    assert "Votes: 1" in text
-    assert "After 1 vote by 1 member" in text
-    assert (await visitor.get("/report.png")).headers["Content-Type"] == "image/png"
+    assert "The base answers now" in (await visitor.get("/")).text
+    status = (await visitor.get("/overview/status")).text
+    assert "Champion: base on tiny" in status
+    assert "Votes: 1" in status
+    assert "After 1 vote by 1 member" in (await visitor.get("/overview/taste")).text
+    assert re.search(
+        r'src="data:image/png;base64,\w+.*alt="The base answers now', (await visitor.get("/overview/report")).html
+    )
 
 
 async def test_an_admin_promotes_and_rolls_back(visitor, add_version, query, rows):

@@ -23,7 +23,8 @@ def burst(query):
 
 
 async def test_a_burst_waits_with_its_voters_and_is_left_out_once(visitor, burst, rows):
-    page = await visitor.get("/trust")
+    assert "No votes are waiting" in (await visitor.get("/trust")).text
+    page = await visitor.post("/trust/search")
     assert "6 votes" in page.text
     assert "never" in page.text
     decision = {"status": "excluded", "votes": "6"}
@@ -36,7 +37,7 @@ async def test_a_burst_waits_with_its_voters_and_is_left_out_once(visitor, burst
 
 
 async def test_votes_that_came_since_are_not_decided_unseen(visitor, burst, rows):
-    await visitor.get("/trust")
+    await visitor.post("/trust/search")
     seen = await visitor.post("/trust/1", status="counted", votes="5", reason="fine")
     assert "More votes were added since you looked" in seen.text
     assert rows(QuarantineRow)[0].status is QuarantineStatus.OPEN
@@ -45,8 +46,8 @@ async def test_votes_that_came_since_are_not_decided_unseen(visitor, burst, rows
 async def test_the_page_says_what_is_stored_and_who_did_what(visitor, place):
     await place.ask("hi")
     await visitor.post("/rounds")
-    text = (await visitor.get("/trust")).text
-    assert "Training basis: everything said here." in text
-    assert "local under 1 day 1" in text
-    assert "console train" in text
+    stored = (await visitor.get("/trust/stored")).text
+    assert "Training basis: everything said here." in stored
+    assert "local under 1 day 1" in stored
+    assert "console train" in (await visitor.get("/trust")).text
     assert "Nothing yet" in (await visitor.get("/trust?before=1")).text
