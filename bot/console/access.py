@@ -149,9 +149,14 @@ async def leave(request: web.Request) -> web.StreamResponse:
     return refuse(request, SIGNED_OUT, status=200)
 
 
+def is_partial(request: web.Request) -> bool:
+    """Return whether htmx asks for a part of a page."""
+    return request.headers.get("HX-Request") == "true"
+
+
 def refuse(request: web.Request, sentence: str, *, status: int) -> web.Response:
     """Say what is wrong: as a page, or in the page that htmx changes."""
-    if request.headers.get("HX-Request") == "true":
+    if is_partial(request):
         response = fill("problem.html", {"sentence": sentence})
         response.headers.update({"HX-Retarget": "#problem", "HX-Reswap": "innerHTML"})
         return response

@@ -12,7 +12,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from aiohttp import web
 from sqlalchemy.orm import Session
 
-from bot.console.access import SERVICES, VISITOR, Visitor
+from bot.console.access import SERVICES, VISITOR, Visitor, is_partial
 from bot.console.pairs import PairDrawer
 from bot.console.rendering import fill
 from bot.errors import UserFacingError
@@ -64,6 +64,11 @@ class Here:
     @property
     def drawer(self) -> PairDrawer:
         return self.request.app[DRAWER]
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether htmx asks for a part of the page."""
+        return is_partial(self.request)
 
     def address(self, path: str) -> str:
         """Return the address of a page about the same personality."""

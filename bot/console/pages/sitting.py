@@ -131,6 +131,9 @@ async def _sitting_of(here: Here) -> Sitting:
 
 
 async def _show_desk(here: Here, sitting: Sitting, corrected: int | None = None) -> web.Response:
+    """Return the desk alone to htmx; a key that was faster than htmx, or a browser without scripts, gets the page."""
+    if not here.is_partial:
+        raise web.HTTPSeeOther(here.address("/label"))
     return here.fill("desk.html", **await _desk(here, sitting, corrected))
 
 

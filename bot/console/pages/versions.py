@@ -81,7 +81,8 @@ async def compare_side_by_side(request: web.Request) -> web.Response:
         generation=settings.generation,
         report=_report_nothing,
     )
-    return here.fill("compared.html", names=[release.name for release in releases], compared=compared)
+    template = "compared.html" if here.is_partial else "comparison.html"
+    return here.fill(template, names=[release.name for release in releases], compared=compared)
 
 
 def _prompts(given: str, bank: str) -> list[str]:

@@ -72,6 +72,22 @@ async def test_pairs_are_drawn_ahead_and_survive_a_restart(visitor, desk, rows, 
     assert pair_of(seen) == rows(SittingPairRow)[1].id
 
 
+async def test_a_key_that_is_faster_than_the_script_is_stored_too(visitor, desk, rows):
+    pair_id = pair_of(await desk())
+    seen = await visitor.post(f"/label/pairs/{pair_id}", label="first")
+    assert seen.path == "/label"
+    assert rows(SittingPairRow)[0].label is Label.FIRST
+    assert (await visitor.post("/label/undo")).path == "/label"
+    assert rows(SittingPairRow)[0].label is None
+
+
+async def test_every_form_works_without_the_script(visitor, desk):
+    html = (await desk()).html
+    for form in re.findall(r"<form[^>]*>", html):
+        assert re.search(r'method="post" action="/(label|leave)', form), form
+    assert html.count("<form") == html.count('name="csrf"')
+
+
 async def test_the_same_pair_twice_is_refused_and_the_next_one_shown_again(visitor, desk, rows):
     pair_id = pair_of(await desk())
     await visitor.change(f"/label/pairs/{pair_id}", label="first")
