@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
@@ -17,8 +16,6 @@ from storage.database.enums import NOBODY, OPERATOR
 from storage.operations.audit import AuditedAction
 from storage.operations.console_sessions import SESSION_LASTS, end_session, find_session, redeem_link
 from storage.runtime.requests import new_request_id, working_on
-
-log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -52,9 +49,7 @@ class Visitor:
     csrf: str
     """What a form must bring back, so that no other site can send one."""
 
-    def action(
-        self, what: str, subject: str = "", reason: str = "", personality_id: int | None = None
-    ) -> AuditedAction:
+    def action(self, what: str, subject: str, reason: str, personality_id: int) -> AuditedAction:
         """Return a line for the audit trail."""
         return AuditedAction(
             actor=self.name,

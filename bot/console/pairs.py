@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Sequence
 
@@ -22,8 +21,6 @@ from storage.releases.evidence import find_rival
 from storage.sittings.choosing import choose_two
 from storage.sittings.prompts import order_prompts, read_prompts
 from storage.sittings.sittings import Answer, Sitting, add_pair, add_shared_pair, count_drawn_ahead, last_asked
-
-log = logging.getLogger(__name__)
 
 AHEAD = 3
 """Pairs that are drawn and not labelled yet."""
