@@ -15,7 +15,7 @@ from tests.test_demo_page import ANSWER_MS, CHROMIUM, FLAGS, Demo, demo, pytestm
 
 __all__ = ["demo", "pytestmark"]
 
-PAGES = ("/", "/label", "/label/summary", "/answers", "/answers/1", "/versions", "/rounds", "/trust")
+PAGES = ("/", "/label", "/label/summary", "/answers", "/answers/1", "/versions", "/rounds", "/card", "/trust")
 LOADED_IN_PARTS = ("/", "/trust")
 PHONE, SCREEN = {"width": 360, "height": 740}, {"width": 1200, "height": 860}
 

@@ -35,6 +35,7 @@ PAGES = (
     ("/answers", "Answers"),
     ("/versions", "Versions"),
     ("/rounds", "Rounds"),
+    ("/card", "Card"),
     ("/trust", "Trust"),
 )
 DRAWER: Final = web.AppKey("drawer", PairDrawer)
@@ -86,6 +87,12 @@ class Here:
                 **facts,
             },
         )
+
+    def go(self, address: str) -> web.Response:
+        """Lead to another page; a form that htmx sent keeps what was typed if something is wrong with it."""
+        if not self.is_partial:
+            raise web.HTTPSeeOther(address)
+        return web.Response(headers={"HX-Redirect": address})
 
     def action(self, what: str, subject: str = "", reason: str = "") -> AuditedAction:
         return self.visitor.action(what, subject, reason, self.personality.id)

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from bot.console.access import HOSTS, SERVICES, add_headers, enter, explain_errors, leave, require_visitor
 from bot.console.page import CHANNEL, DRAWER, ChannelLink
-from bot.console.pages import answers, overview, prompts, rounds, sitting, trust, versions
+from bot.console.pages import answers, card, overview, prompts, rounds, sitting, trust, versions
 from bot.console.pairs import PairDrawer
 from bot.services import Services
 from storage.operations.console_sessions import LOOPBACK
@@ -46,7 +46,7 @@ async def open_console(services: Services, settings: ConsoleSettings) -> Console
     app.add_routes(
         [web.get("/enter", enter), web.post("/leave", leave), web.get("/alive", _alive), web.static("/static", STATIC)]
     )
-    for page in (overview, sitting, prompts, answers, versions, rounds, trust):
+    for page in (overview, sitting, prompts, answers, versions, rounds, card, trust):
         app.add_routes(page.ROUTES)
     app[HOSTS] = frozenset({f"{LOOPBACK}:{settings.port}", f"localhost:{settings.port}"})
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)

@@ -72,7 +72,7 @@ async def improve(request: web.Request) -> web.Response:
     action = here.action("suggest", f"answer {details.listed.id}")
     await here.run_audited(action, _suggest, details, here.visitor.user_id, text)
     await here.services.tastes.refresh()
-    raise web.HTTPSeeOther(here.address(f"/answers/{details.listed.id}"))
+    return here.go(here.address(f"/answers/{details.listed.id}"))
 
 
 def _suggest(session: Session, details: AnswerDetails, user_id: int, text: str) -> int:

@@ -34,7 +34,7 @@ async def _add(here: Here, found: PromptBank) -> web.Response:
     texts = [prompt.text for prompt in found.prompts]
     action = here.action("add prompts", found.describe())
     await here.run_audited(action, add_prompts, here.personality.id, texts, here.visitor.name)
-    raise web.HTTPSeeOther(here.address("/label"))
+    return here.go(here.address("/label"))
 
 
 async def remove_own_prompts(request: web.Request) -> web.Response:

@@ -77,21 +77,22 @@ async def compare_side_by_side(request: web.Request) -> web.Response:
     compared = await compare_versions(
         services.engine,
         [Contestant(release.name, settings.chat.system_prompt, release) for release in releases],
-        await asyncio.to_thread(_prompts, form.text("prompt", ""), services.settings.arena.prompts),
+        await asyncio.to_thread(chosen_prompts, form.text("prompt", ""), services.settings.arena.prompts),
         generation=settings.generation,
-        report=_report_nothing,
+        report=report_nothing,
     )
     template = "compared.html" if here.is_partial else "comparison.html"
     return here.fill(template, names=[release.name for release in releases], compared=compared)
 
 
-def _prompts(given: str, bank: str) -> list[str]:
+def chosen_prompts(given: str, bank: str) -> list[str]:
+    """Return the given prompt, or else some of the bank; raises UserFacingError and SettingsError."""
     if len(given) > MAX_PROMPT_CHARS:
         raise UserFacingError(f"That prompt is longer than {MAX_PROMPT_CHARS:,} characters. Please shorten it.")
     return [given] if given else choose_prompts(read_bank(bank))
 
 
-async def _report_nothing(_done: int, _of: int) -> None:
+async def report_nothing(_done: int, _of: int) -> None:
     pass
 
 

@@ -20,6 +20,7 @@ PAGES = [
     "/rounds",
     "/rounds/newest",
     "/answers",
+    "/card",
     "/trust",
     "/overview/status",
     "/overview/taste",
