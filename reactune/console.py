@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import urllib.error
 import urllib.request
 import webbrowser
@@ -14,7 +15,8 @@ from reactune.shared import AsJson, Config, operator_name, read_settings, show_p
 from storage.database.database import open_database
 from storage.database.enums import OPERATOR
 from storage.errors import SettingsError
-from storage.operations.console_sessions import LOOPBACK, link_address, make_link
+from storage.operations.console_sessions import LOOPBACK, digest_of, link_address, make_link
+from storage.settings.sections import Settings
 
 ANSWER_S = 5.0
 
@@ -22,6 +24,9 @@ ANSWER_S = 5.0
 def console(
     config: Config = None,
     browser: Annotated[bool, typer.Option(help="Open it in a browser.")] = True,
+    as_member: Annotated[
+        int, typer.Option("--as", min=1, help="Your Discord ID, if several people label: each counts for themselves.")
+    ] = OPERATOR,
     as_json: AsJson = False,
 ) -> None:
     """Open the console of the bot that runs on this machine: label pairs, watch, train, promote."""
@@ -29,20 +34,26 @@ def console(
     port = settings.console.port
     if not port:
         raise SettingsError("the console is switched off: set console.port, then restart the bot")
-    _require_console(port)
+    _require_console(settings)
     with closing(open_database(settings)) as database:
-        address = link_address(port, database.call(make_link, OPERATOR, operator_name()))
+        address = link_address(port, database.call(make_link, as_member, operator_name()))
     show_plain({"address": address}, f"Open {address}\nThe link works once, within ten minutes.", as_json)
     if browser:
         webbrowser.open(address)
 
 
-def _require_console(port: int) -> None:
+def _require_console(settings: Settings) -> None:
+    port = settings.console.port
     try:
-        with urllib.request.urlopen(f"http://{LOOPBACK}:{port}/alive", timeout=ANSWER_S):
-            return
-    except (urllib.error.URLError, TimeoutError) as error:
+        with urllib.request.urlopen(f"http://{LOOPBACK}:{port}/alive", timeout=ANSWER_S) as response:
+            found = json.load(response).get("database")
+    except (urllib.error.URLError, TimeoutError, ValueError, AttributeError) as error:
         raise SettingsError(
             f"no bot serves a console on port {port} of this machine: start it with `reactune run`, and look at the "
             "start of its log if it runs already"
         ) from error
+    if found != digest_of(settings):
+        raise SettingsError(
+            f"the console on port {port} belongs to another bot, perhaps a demo: stop that one, or set console.port to "
+            "another port and restart this one"
+        )

@@ -35,8 +35,8 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-SIGNED_OUT = "You are not signed in, or you were signed out. Run `reactune console` for a new link."
-LINK_USED = "That link was used before or is too old. Run `reactune console` for a new one."
+SIGNED_OUT = "You are signed out. Run `reactune console` for a new link, or start the demo again."
+LINK_USED = "That link was used before or is too old. Run `reactune console` for a new one, or start the demo again."
 FOREIGN = "That request came from another page, so nothing was done. Reload this page, then try again."
 
 
@@ -141,7 +141,7 @@ async def enter(request: web.Request) -> web.StreamResponse:
 async def leave(request: web.Request) -> web.StreamResponse:
     """Sign the visitor out."""
     await request.app[SERVICES].database.run(end_session, request.cookies[cookie_name(request)])
-    return refuse(request, SIGNED_OUT, status=200)
+    return fill("left.html", {})
 
 
 def is_partial(request: web.Request) -> bool:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from urllib.parse import urlencode
 
 from aiohttp import web
 from sqlalchemy.orm import Session
@@ -16,10 +17,10 @@ from bot.console.access import SERVICES, VISITOR, Visitor, is_partial
 from bot.console.pairs import PairDrawer
 from bot.console.rendering import fill
 from bot.errors import UserFacingError
+from bot.guards.error_handler import is_expected
 from bot.services import Services
 from storage.database.database import Database
 from storage.database.enums import AuditOutcome
-from storage.errors import StorageError
 from storage.operations.audit import AuditedAction, audited, record_action
 from storage.personalities.personalities import DEFAULT_PERSONALITY, Personality, list_personalities, personality_named
 
@@ -28,7 +29,7 @@ T = TypeVar("T")
 Choice = TypeVar("Choice", bound=StrEnum)
 
 INCOMPLETE = "That form is incomplete. Reload the page, then try again."
-DIGITS = 18
+DIGITS = 9
 PAGES = (
     ("/", "Overview"),
     ("/label", "Label"),
@@ -71,9 +72,11 @@ class Here:
         """Whether htmx asks for a part of the page."""
         return is_partial(self.request)
 
-    def address(self, path: str) -> str:
+    def address(self, path: str, **query: object) -> str:
         """Return the address of a page about the same personality."""
-        return path if self.personality.is_default else f"{path}?personality={self.personality.name}"
+        whose = {} if self.personality.is_default else {"personality": self.personality.name}
+        fields = {name: value for name, value in (query | whose).items() if value not in (None, "")}
+        return f"{path}?{urlencode(fields)}" if fields else path
 
     def fill(self, template: str, **facts: Any) -> web.Response:
         """Return the page, or a part of one."""
@@ -82,7 +85,7 @@ class Here:
             {
                 "here": self,
                 "pages": PAGES,
-                "path": self.request.path,
+                "section": f"/{self.request.path.split('/')[1]}",
                 "channel": self.request.app[CHANNEL].address,
                 **facts,
             },
@@ -125,9 +128,16 @@ class Here:
     async def _refusals_recorded(self, action: AuditedAction) -> AsyncIterator[None]:
         try:
             yield
-        except StorageError as error:
-            await self.services.database.run(record_action, action, AuditOutcome.REFUSED, str(error))
+        except Exception as error:
+            refused = is_expected(error)
+            outcome, note = (AuditOutcome.REFUSED, str(error)) if refused else (AuditOutcome.FAILED, "")
+            await self.services.database.run(record_action, action, outcome, note)
             raise
+
+
+def without_nul(text: str) -> str:
+    """Return the text as PostgreSQL can read it."""
+    return text.replace("\0", "")
 
 
 class SentForm:
@@ -140,7 +150,7 @@ class SentForm:
         value = self._fields.get(name, default)
         if not isinstance(value, str):
             raise UserFacingError(INCOMPLETE)
-        return value.strip()
+        return without_nul(value).strip()
 
     def choice(self, name: str, kind: type[Choice]) -> Choice:
         try:
@@ -167,10 +177,16 @@ async def read_form(request: web.Request) -> SentForm:
     return SentForm(dict(await request.post()))
 
 
+def read_before(request: web.Request) -> int | None:
+    """Return the id before which a list begins; None for its newest entries."""
+    before = request.query.get("before", "")
+    return int(before) if before.isdecimal() and len(before) <= DIGITS else None
+
+
 async def find_here(request: web.Request) -> Here:
     """Return what the page is about; raises PersonalityNotFound."""
     services = request.app[SERVICES]
-    name = request.query.get("personality", DEFAULT_PERSONALITY)
+    name = without_nul(request.query.get("personality", DEFAULT_PERSONALITY))
     personality, personalities = await services.database.read(_read, name)
     return Here(request, services, request[VISITOR], personality, personalities)
 

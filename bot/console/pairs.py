@@ -48,16 +48,15 @@ class PairDrawer:
             self._drawing.add(sitting.id)
             self._services.tasks.spawn(self._draw_ahead(sitting), f"draw pairs for sitting {sitting.id}")
 
-    def problem_of(self, sitting: Sitting) -> str | None:
-        """Return why no pair could be drawn last time."""
-        return self._problems.get(sitting.id)
+    def take_problem(self, sitting: Sitting) -> str | None:
+        """Return why no pair could be drawn last time, once."""
+        return self._problems.pop(sitting.id, None)
 
     async def _draw_ahead(self, sitting: Sitting) -> None:
         try:
             await self._services.model_loaded.wait()
             while await self._services.database.read(count_drawn_ahead, sitting.id) < AHEAD:
                 await self._draw(sitting)
-                self._problems.pop(sitting.id, None)
         except Exception as error:
             self._problems[sitting.id] = member_message(error)
         finally:
@@ -105,11 +104,12 @@ class PairDrawer:
         # version learns from the prompt that it will be asked with.
         prompts = prompts if is_contest else Prompts(prompts.plain)
         generation = tuned(services.settings.generation, personality.card)
+        # In a lane of its own: members take turns with it.
         drawn = await draw_answers(
-            services.engine, prompts, contenders, generation, _report_nothing, lane=personality.id
+            services.engine, prompts, contenders, generation, _report_nothing, lane=-personality.id
         )
         if is_contest and len(drawn) < len(contenders):
-            raise ArenaFailed("both versions gave the same answer: try another prompt")
+            raise ArenaFailed("both versions gave the same answers")
         texts = [answer.finished.answer for answer in drawn]
         places, chosen_by = choose_two(texts, services.tastes.of(personality.id), self._rng)
         shown = [drawn[place] for place in places]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from math import isfinite
@@ -175,9 +175,14 @@ def pairs_by_round(session: Session, personality_id: int, rounds: int = ROUNDS_S
         .order_by(RoundRow.id.desc())
         .limit(rounds)
     )
+    return pairs_of_rounds(session, session.scalars(newest).all())
+
+
+def pairs_of_rounds(session: Session, round_ids: Collection[int]) -> tuple[RoundPairs, ...]:
+    """Return the pairs in the manifests of these rounds, oldest round first."""
     counts = session.execute(
         select(RoundPairRow.round_id, RoundPairRow.source, func.count())
-        .where(RoundPairRow.round_id.in_(newest.subquery().select()))
+        .where(RoundPairRow.round_id.in_(round_ids))
         .group_by(RoundPairRow.round_id, RoundPairRow.source)
     )
     by_round: dict[int, dict[PairSource, int]] = defaultdict(dict)

@@ -90,11 +90,12 @@ def read_uses(
             if vote is not None and not quarantined:
                 uses[reply_id].append(results.use(pair, round_, role, vote))
     ranked = session.execute(_first_ranked_pairs(personality_id)).all()
-    for (reply_id, _), history in histories.items():
+    for key, history in histories.items():
+        reply_id, held = key[0], quarantines.get(key, ())
         named = {use.round_id for use in uses[reply_id]}
         for pair, round_ in ranked:
             vote = history.before(beginning(round_))
-            if vote is not None and round_.id not in named:
+            if vote is not None and round_.id not in named and not any(one.covers(round_) for one in held):
                 uses[reply_id].append(results.use(pair, round_, PairRole.RANKING, vote))
     return {reply_id: _once(of_reply) for reply_id, of_reply in uses.items()}
 

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from storage.database.columns import utc_now
 from storage.database.rows import changed_rows, read_first
 from storage.database.tables import ConsoleSessionRow
+from storage.settings.sections import Settings
 
 LOOPBACK = "127.0.0.1"
 LINK_LASTS = timedelta(minutes=10)
@@ -32,6 +33,11 @@ def make_link(session: Session, user_id: int, name: str, lasts: timedelta = LINK
     """Return the secret of a link that signs somebody in once."""
     session.execute(delete(ConsoleSessionRow).where(ConsoleSessionRow.expires_at <= utc_now()))
     return _add(session, user_id, name, lasts, is_link=True)
+
+
+def digest_of(settings: Settings) -> str:
+    """Return the digest of the database's address."""
+    return _digest(settings.database_url)
 
 
 def link_address(port: int, secret: str) -> str:

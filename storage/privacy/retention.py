@@ -69,7 +69,8 @@ def is_past(expiry: Expiry) -> ColumnElement[bool]:
     """Select the answers whose retention time is over.
 
     Kept are answers in the manifest of a version or of a running round, answers of open arenas, younger answers from
-    which the bot still learns, and everything said outside Discord, which is no Discord member's data.
+    which the bot still learns, answers of pairs that somebody labelled in the console, and everything said outside
+    Discord, which is no Discord member's data.
     """
     rounds, pairs, replies = tables.RoundRow, tables.RoundPairRow, tables.ReplyRow
     corrections, arenas, arena_answers = tables.CorrectionRow, tables.ArenaRow, tables.ArenaAnswerRow
@@ -94,12 +95,18 @@ def is_past(expiry: Expiry) -> ColumnElement[bool]:
             arenas.status.in_((ArenaStatus.PREPARING, ArenaStatus.OPEN)),
         )
     )
+    sitting_pairs = tables.SittingPairRow
+    labelled = select(sitting_pairs.id).where(
+        sitting_pairs.label.is_not(None),
+        or_(sitting_pairs.first_id == replies.id, sitting_pairs.second_id == replies.id),
+    )
     return and_(
         replies.created_at < expiry.before,
         or_(replies.basis.is_(None), replies.basis != Basis.LOCAL),
         ~in_a_pair.exists(),
         ~corrected.exists(),
         ~in_open_arena.exists(),
+        ~labelled.exists(),
         or_(replies.created_at < expiry.feedback_before, ~_has_feedback(expiry)),
     )
 
@@ -149,7 +156,7 @@ def prune_replies(session: Session, expiry: Expiry, reply_ids: Collection[int]) 
 
 
 def prune_rest(session: Session, before: datetime) -> Pruned:
-    """Delete old summaries and ended alerts, and join dates of members without votes and suggestions.
+    """Delete old summaries and ended alerts, and join dates of members without votes, choices and suggestions.
 
     At most a batch of summaries per transaction.
     """
@@ -159,7 +166,8 @@ def prune_rest(session: Session, before: datetime) -> Pruned:
     voted = select(tables.VoteEventRow.id).where(tables.VoteEventRow.user_id == members.user_id).exists()
     suggested = select(tables.CorrectionRow.id).where(tables.CorrectionRow.author_id == members.user_id).exists()
     session.execute(delete(alerts).where(alerts.ended_at < before))
-    deleted = session.execute(delete(members).where(~voted, ~suggested))
+    compared = select(tables.ComparisonRow.user_id).where(tables.ComparisonRow.user_id == members.user_id).exists()
+    deleted = session.execute(delete(members).where(~voted, ~suggested, ~compared))
     return Pruned(summaries=summaries, memberships=changed_rows(deleted))
 
 

@@ -15,6 +15,8 @@ from storage.conversations.prompt_bank import PromptBank
 from storage.database.rows import changed_rows, upsert
 from storage.database.tables import OwnPromptRow
 
+ROWS_AT_ONCE = 1_000
+"""In one statement: SQLite accepts 32,766 parameters."""
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -34,7 +36,9 @@ def add_prompts(session: Session, personality_id: int, texts: Sequence[str], add
     if not rows:
         return 0
     before = _count(session, personality_id)
-    session.execute(upsert(session, OwnPromptRow).values(rows).on_conflict_do_nothing())
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        part = rows[start : start + ROWS_AT_ONCE]
+        session.execute(upsert(session, OwnPromptRow).values(part).on_conflict_do_nothing())
     return _count(session, personality_id) - before
 
 

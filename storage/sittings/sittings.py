@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 from sqlalchemy import Select, func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from storage.conversations.replies import FinishedReply, NewReply, finish_reply, start_reply
 from storage.database.columns import utc_now
@@ -147,16 +147,19 @@ def add_shared_pair(session: Session, sitting: Sitting) -> bool:
     """
     champion = read_alias(session, sitting.personality_id, CHAMPION).version
     seen = select(SittingPairRow.first_id).join(SittingRow).where(SittingRow.user_id == sitting.user_id)
+    second = aliased(ReplyRow)
     candidates = (
         select(SittingPairRow)
         .join(SittingRow)
         .join(ReplyRow, ReplyRow.id == SittingPairRow.first_id)
+        .join(second, second.id == SittingPairRow.second_id)
         .where(
             SittingRow.personality_id == sitting.personality_id,
             SittingRow.user_id != sitting.user_id,
             SittingPairRow.label.is_not(None),
             SittingPairRow.label != Label.SKIPPED,
             ReplyRow.version_id.is_not_distinct_from(id_of(champion)),
+            second.version_id.is_not_distinct_from(id_of(champion)),
             SittingPairRow.first_id.not_in(seen),
         )
         .order_by(SittingPairRow.id.desc())
@@ -208,7 +211,7 @@ def label_pair(session: Session, sitting: Sitting, pair_id: int, label: Label, h
         .values(label=label, labelled_at=utc_now())
     )
     if changed_rows(session.execute(labelled)) != 1:
-        raise SittingConflict("that pair was labelled already, perhaps in another window: look at this one instead")
+        raise SittingConflict("that pair was labelled already, in another window, or was deleted: reload the page")
     row = session.get_one(SittingPairRow, pair_id, populate_existing=True)
     if label in CHOICES:
         _choose(session, row, sitting.user_id, CHOICES[label], home)

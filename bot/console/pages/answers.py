@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from urllib.parse import urlencode
 
 from aiohttp import web
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from bot.console.page import Here, find_here, read_form
+from bot.console.page import Here, find_here, read_before, read_form, without_nul
 from bot.errors import UserFacingError
 from bot.text.lineage import trace_lines
 from storage.database.enums import Basis
@@ -37,31 +36,22 @@ GONE = "That answer was deleted, or belongs to another personality."
 async def show_answers(request: web.Request) -> web.Response:
     here = await find_here(request)
     asked = _query_of(request)
-    found = await here.services.database.read(list_answers, here.personality.id, asked, SHOWN)
-    older = _older(here, asked, found[-1].id) if len(found) == SHOWN else ""
-    return here.fill("answers.html", found=found, asked=asked, kinds=KINDS, older=older)
-
-
-def _older(here: Here, asked: AnswerQuery, before_id: int) -> str:
-    """Return the query of the page with the answers before that one."""
-    fields = {"kind": asked.kind.value, "version": asked.version, "text": asked.text, "before": str(before_id)}
-    return urlencode(fields | ({} if here.personality.is_default else {"personality": here.personality.name}))
+    found = await here.services.database.read(list_answers, here.personality.id, asked, SHOWN + 1)
+    query = {"kind": asked.kind.value, "version": asked.version, "text": asked.text}
+    older = here.address("/answers", **query, before=found[SHOWN - 1].id) if len(found) > SHOWN else ""
+    return here.fill("answers.html", found=found[:SHOWN], asked=asked, kinds=KINDS, older=older)
 
 
 def _query_of(request: web.Request) -> AnswerQuery:
-    asked, before = request.query, request.query.get("before", "")
-    try:
-        kind = AnswerKind(asked.get("kind", AnswerKind.ALL))
-    except ValueError:
-        kind = AnswerKind.ALL
-    before_id = int(before) if before.isdecimal() and len(before) <= 18 else None
-    return AnswerQuery(kind, asked.get("version", "").strip(), asked.get("text", "").strip(), before_id)
+    asked = {name: without_nul(value).strip() for name, value in request.query.items()}
+    kind = next((kind for kind in AnswerKind if kind == asked.get("kind")), AnswerKind.ALL)
+    return AnswerQuery(kind, asked.get("version", ""), asked.get("text", ""), read_before(request))
 
 
 async def show_answer(request: web.Request) -> web.Response:
     here = await find_here(request)
     details = await _find(here)
-    return here.fill("answer.html", details=details, trace=trace_lines([details.trace]))
+    return here.fill("answer.html", details=details, is_ours=_is_ours(details), trace=trace_lines([details.trace]))
 
 
 async def improve(request: web.Request) -> web.Response:
@@ -78,8 +68,12 @@ async def improve(request: web.Request) -> web.Response:
 def _suggest(session: Session, details: AnswerDetails, user_id: int, text: str) -> int:
     """The operator's own words may be trained on where the prompt may."""
     note_members(session, DIRECT, {user_id: DISCORD_EPOCH})
-    basis = details.basis if details.basis in (Basis.LOCAL, Basis.PROMPT_BANK) else None
-    return suggest(session, details.listed.id, user_id, text, basis)
+    return suggest(session, details.listed.id, user_id, text, details.basis if _is_ours(details) else None)
+
+
+def _is_ours(details: AnswerDetails) -> bool:
+    """Return whether no member's words are in its prompt that came from Discord."""
+    return details.basis in (Basis.LOCAL, Basis.PROMPT_BANK)
 
 
 async def make_example(request: web.Request) -> web.Response:
@@ -96,6 +90,8 @@ def _add_example(session: Session, personality_id: int, details: AnswerDetails, 
     card = personality.card
     if len(card.examples) >= MAX_EXAMPLES:
         raise CardError(f"the card has {MAX_EXAMPLES} examples already: remove one first")
+    if not _is_ours(details):
+        raise CardError("the question is a member's: write an example in your own words instead")
     try:
         example = Example(dialogue=(details.listed.question, details.listed.answer))
     except ValidationError as error:

@@ -9,6 +9,7 @@ from aiohttp import web
 from bot.console.page import Here, find_here, read_form
 from bot.console.pages.versions import chosen_prompts, report_nothing
 from bot.releases.comparison import Contestant, compare_versions
+from storage.errors import PersonalityConflict
 from storage.personalities.cards import Card, format_card, parse_card, settings_of
 from storage.personalities.personalities import change_card, create_personality
 
@@ -30,9 +31,10 @@ async def download_card(request: web.Request) -> web.Response:
 async def save_card(request: web.Request) -> web.Response:
     here, form = await find_here(request), await read_form(request)
     card = _parse(form.text("toml"))
+    if form.text("before") != here.personality.card.digest:
+        raise PersonalityConflict("someone else changed the card since you opened it: copy your text, then reload")
     await here.run_audited(here.action("edit card"), change_card, here.personality, card, by=here.visitor.name)
-    path = here.address("/card")
-    return here.go(f"{path}{'&' if '?' in path else '?'}saved")
+    return here.go(here.address("/card", saved="yes"))
 
 
 async def try_card(request: web.Request) -> web.Response:

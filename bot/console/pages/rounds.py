@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from aiohttp import web
 from sqlalchemy.orm import Session
 
-from bot.console.page import find_here
+from bot.console.page import find_here, read_before
+from bot.errors import UserFacingError
 from bot.text.rounds import HEADLINES, describe_round
 from storage.database.enums import SOURCE_WORDS, PairSource
-from storage.insights.report import pairs_by_round
+from storage.insights.report import pairs_of_rounds
 from storage.runtime.processes import TRAINER, is_alive
 from storage.training.rounds import Round, list_rounds, request_round
 
@@ -29,22 +30,28 @@ class ShownRound:
 
 async def show_rounds(request: web.Request) -> web.Response:
     here = await find_here(request)
-    before = request.query.get("before", "")
-    before_id = int(before) if before.isdecimal() and len(before) < 10 else None
-    shown, has_trainer = await here.services.database.read(_read, here.personality.id, before_id)
-    return here.fill("rounds.html", rounds=shown, has_trainer=has_trainer, before=before_id, full=len(shown) == SHOWN)
+    before_id = read_before(request)
+    found, has_trainer = await here.services.database.read(_read, here.personality.id, SHOWN + 1, before_id)
+    older = found[SHOWN - 1].round.id if len(found) > SHOWN else None
+    return here.fill(
+        "rounds.html", rounds=found[:SHOWN], has_trainer=has_trainer, is_first=before_id is None, older=older
+    )
 
 
-async def show_running(request: web.Request) -> web.Response:
+async def show_newest(request: web.Request) -> web.Response:
     """Return the newest round alone, for the page that follows it."""
     here = await find_here(request)
-    shown, has_trainer = await here.services.database.read(_read, here.personality.id, None)
-    return here.fill("round.html", shown=shown[0], has_trainer=has_trainer, is_newest=True)
+    found, has_trainer = await here.services.database.read(_read, here.personality.id, 1)
+    if not found:
+        raise UserFacingError("There is no round yet.")
+    return here.fill("round.html", shown=found[0], has_trainer=has_trainer, is_newest=True)
 
 
-def _read(session: Session, personality_id: int, before_id: int | None) -> tuple[list[ShownRound], bool]:
-    rounds = list_rounds(session, personality_id, SHOWN, before_id)
-    pairs = {found.round_id: found.by_source for found in pairs_by_round(session, personality_id, SHOWN)}
+def _read(
+    session: Session, personality_id: int, limit: int, before_id: int | None = None
+) -> tuple[list[ShownRound], bool]:
+    rounds = list_rounds(session, personality_id, limit, before_id)
+    pairs = {found.round_id: found.by_source for found in pairs_of_rounds(session, [one.id for one in rounds])}
     return [_shown(one, pairs.get(one.id, {})) for one in rounds], is_alive(session, TRAINER)
 
 
@@ -60,4 +67,4 @@ async def ask_for_round(request: web.Request) -> web.Response:
     raise web.HTTPSeeOther(here.address("/rounds"))
 
 
-ROUTES = [web.get("/rounds", show_rounds), web.get("/rounds/newest", show_running), web.post("/rounds", ask_for_round)]
+ROUTES = [web.get("/rounds", show_rounds), web.get("/rounds/newest", show_newest), web.post("/rounds", ask_for_round)]

@@ -95,7 +95,8 @@ async def correct(request: web.Request) -> web.Response:
     if side is None:
         raise UserFacingError(NOT_YOURS)
     text = check_correction(form.text("text"), side.text, here.services.settings.corrections)
-    await here.services.database.run(_suggest, side.reply_id, here.visitor.user_id, text)
+    action = here.action("suggest", f"answer {side.reply_id}")
+    await here.run_audited(action, _suggest, side.reply_id, here.visitor.user_id, text)
     await here.services.tastes.refresh()
     return await _show_desk(here, sitting, corrected=side.reply_id)
 
@@ -120,7 +121,7 @@ async def show_summary(request: web.Request) -> web.Response:
     if sitting is None:
         raise web.HTTPSeeOther(here.address("/label"))
     progress = await here.services.database.read(read_progress, sitting.id)
-    return here.fill("summary.html", sitting=sitting, progress=progress, learned=_learned(here), Label=Label)
+    return here.fill("summary.html", progress=progress, learned=_learned(here))
 
 
 async def _sitting_of(here: Here) -> Sitting:
@@ -139,13 +140,15 @@ async def _show_desk(here: Here, sitting: Sitting, corrected: int | None = None)
 
 async def _desk(here: Here, sitting: Sitting, corrected: int | None = None) -> dict[str, object]:
     """Return what the desk shows: the pair, how far the person is, and what their labels have taught."""
-    here.drawer.keep_ahead(sitting)
     pair, progress = await here.services.database.read(_read_desk, sitting.id)
+    problem = None if pair else here.drawer.take_problem(sitting)
+    if problem is None:
+        here.drawer.keep_ahead(sitting)
     return {
         "pair": pair,
         "progress": progress,
         "learned": _learned(here),
-        "problem": None if pair else here.drawer.problem_of(sitting),
+        "problem": problem,
         "corrected": corrected,
     }
 
@@ -167,7 +170,7 @@ ROUTES = [
     web.get("/label", show_sitting),
     web.post("/label", begin),
     web.get("/label/desk", show_desk),
-    web.post(r"/label/pairs/{pair:\d{1,18}}", give_label),
+    web.post(r"/label/pairs/{pair:\d{1,9}}", give_label),
     web.post("/label/undo", undo),
     web.post("/label/correct", correct),
     web.post("/label/end", end),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from aiohttp import web
 from sqlalchemy.orm import Session
 
-from bot.console.page import find_here, read_form
+from bot.console.page import find_here, read_before, read_form
 from bot.errors import UserFacingError
 from storage.database.columns import utc_now
 from storage.database.enums import QuarantineStatus
@@ -38,11 +38,11 @@ class TrustFacts:
 
 async def show_trust(request: web.Request) -> web.Response:
     here = await find_here(request)
-    services, before = here.services, request.query.get("before", "")
-    before_id = int(before) if before.isdecimal() and len(before) < 10 else None
-    facts = await services.database.read(_read, here.personality.id, before_id)
-    older = facts.trail[-1].id if len(facts.trail) == ENTRIES else None
-    return here.fill("trust.html", facts=facts, older=older, is_first=before_id is None)
+    before_id = read_before(request)
+    facts = await here.services.database.read(_read, here.personality.id, before_id)
+    shown = facts.trail[:ENTRIES]
+    older = shown[-1].id if len(facts.trail) > ENTRIES else None
+    return here.fill("trust.html", facts=facts, trail=shown, older=older, is_first=before_id is None)
 
 
 async def show_stored(request: web.Request) -> web.Response:
@@ -66,7 +66,7 @@ def _read(session: Session, personality_id: int, before_id: int | None) -> Trust
     return TrustFacts(
         waiting=[(held, voters_in(session, held)) for held in open_quarantines(session, [personality_id])],
         decided=recent_decisions(session, [personality_id]),
-        trail=read_trail(session, AuditQuery(ENTRIES, before_id=before_id)),
+        trail=read_trail(session, AuditQuery(ENTRIES + 1, before_id=before_id)),
     )
 
 

@@ -58,6 +58,7 @@ class Browser:
 
     def __init__(self, client: aiohttp.ClientSession, port: int) -> None:
         self._client = client
+        self.port = port
         self.address = f"http://127.0.0.1:{port}"
         self.csrf = ""
 

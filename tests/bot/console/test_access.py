@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
 
 import pytest
 from sqlalchemy import delete, update
 
 from storage.database.columns import utc_now
 from storage.database.tables import AuditRow, ConsoleSessionRow, RoundRow
+from tests.bot.console.conftest import Browser, new_client
 
 PAGES = [
     "/",
@@ -43,11 +43,19 @@ async def test_a_link_works_once_and_again_for_whoever_is_inside(stranger, visit
     assert (await stranger.get("/")).status == 200
 
 
-async def test_a_used_link_lets_nobody_else_in(env, stranger, link, query):
+async def test_a_used_link_lets_nobody_else_in(visitor, stranger, link):
     path = link()
-    query(lambda session: session.execute(update(ConsoleSessionRow).values(expires_at=utc_now() - timedelta(1))))
+    async with new_client() as client:
+        assert (await Browser(client, stranger.port).get(path)).path == "/"
     seen = await stranger.get(path)
     assert (seen.status, "was used before or is too old" in seen.text) == (401, True)
+
+
+async def test_the_cookie_is_for_this_site_and_no_script(stranger, link):
+    async with new_client() as client, client.get(stranger.address + link(), allow_redirects=False) as response:
+        cookie = response.headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Lax" in cookie
 
 
 @pytest.mark.parametrize("lost", [delete(ConsoleSessionRow), update(ConsoleSessionRow).values(expires_at=utc_now())])
@@ -61,7 +69,7 @@ async def test_an_ended_session_says_so(visitor, query, lost):
 
 
 async def test_signing_out_ends_the_session(visitor):
-    assert "signed out" in (await visitor.post("/leave")).text
+    assert "You are signed out" in (await visitor.post("/leave")).text
     assert (await visitor.get("/")).status == 401
 
 

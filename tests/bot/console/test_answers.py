@@ -52,3 +52,16 @@ async def test_it_is_deleted_with_a_line_in_the_trail(visitor, disliked, rows):
     assert disliked.id not in [row.id for row in rows(ReplyRow)]
     assert "was deleted" in (await visitor.get(f"/answers/{disliked.id}")).text
     assert rows(AuditRow)[-1].subject == f"answer {disliked.id}"
+
+
+class TestOnDiscord:
+    @pytest.fixture
+    def fixed_basis(self):
+        return None
+
+    async def test_a_members_question_becomes_no_example_and_is_not_trained_on(self, visitor, disliked, rows):
+        assert "Make it an example" not in (await visitor.get(f"/answers/{disliked.id}")).text
+        assert "a member's" in (await visitor.post(f"/answers/{disliked.id}/example")).text
+        assert rows(CardRevisionRow) == []
+        await visitor.post(f"/answers/{disliked.id}/suggest", text="A hot drink.")
+        assert rows(CorrectionRow)[0].basis is None

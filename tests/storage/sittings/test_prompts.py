@@ -24,6 +24,10 @@ def test_a_prompt_is_stored_once(session: Session, personality_id: int) -> None:
     assert read_prompts(session, personality_id).texts == ()
 
 
+def test_a_long_list_is_stored_whole(session: Session, personality_id: int) -> None:
+    assert add_prompts(session, personality_id, [f"prompt {i}" for i in range(7_001)], "grace") == 7_001
+
+
 def test_own_prompts_come_first_and_used_ones_last() -> None:
     moment = utc_now()
     used = {"mine": moment, "tea?": moment - timedelta(days=1)}

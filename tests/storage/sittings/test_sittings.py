@@ -15,7 +15,8 @@ from storage.database.tables import ComparisonRow, ReplyRow, SittingPairRow, Sit
 from storage.errors import SittingConflict
 from storage.members import DIRECT
 from storage.privacy.erasure import delete_member
-from storage.settings.sections import Settings
+from storage.privacy.retention import past_replies, prune_rest, read_expiry
+from storage.settings.sections import PrivacySettings, Settings
 from storage.sittings.agreement import measure_agreement, read_rater_agreement
 from storage.sittings.sittings import (
     Sitting,
@@ -111,6 +112,16 @@ def test_a_label_is_a_choice_that_counts_in_full(
     (choice,) = read_taste_evidence(session, 1, Settings()).choices
     assert choice.weight == 1.0
     assert choice.chosen == (None if chosen is None else choice.reply_ids[chosen])
+
+
+def test_the_nightly_clean_up_leaves_the_weight_of_a_label_and_its_answers(session: Session, sitting: Sitting) -> None:
+    draw(session, sitting, "tea?", "rain?")
+    label(session, sitting, Label.FIRST)
+    session.execute(update(ReplyRow).values(created_at=utc_now() - timedelta(days=900)))
+    prune_rest(session, utc_now())
+    assert [choice.weight for choice in read_taste_evidence(session, 1, Settings()).choices] == [1.0]
+    expiry = read_expiry(PrivacySettings())
+    assert len(past_replies(session, expiry)) == 2, "those of the pair without a label"
 
 
 @pytest.mark.parametrize(("said", "vote"), [(Label.BOTH_GOOD, Vote.UP), (Label.BOTH_BAD, Vote.DOWN)])
