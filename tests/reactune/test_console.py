@@ -1,0 +1,86 @@
+"""`reactune console` gives a link to the console of this configuration's bot, and to no other."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from reactune.console import console
+from storage.database.database import open_database
+from storage.database.enums import OPERATOR
+from storage.errors import SettingsError
+from storage.operations.console_sessions import digest_of, find_session, redeem_link
+from storage.settings.loading import load_settings
+from storage.settings.sections import Settings
+
+
+class Answering(BaseHTTPRequestHandler):
+    said = ""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.said.encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    server = HTTPServer(("127.0.0.1", 0), Answering)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server.server_port
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def settings(port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REACTUNE_DATA__DIRECTORY", str(tmp_path / "data"))
+    monkeypatch.setenv("REACTUNE_CONSOLE__PORT", str(port))
+    return load_settings()
+
+
+@pytest.mark.parametrize(("option", "user_id"), [(OPERATOR, OPERATOR), (123, 123)])
+def test_the_link_signs_in_who_asked(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: int, user_id: int
+) -> None:
+    monkeypatch.setattr(Answering, "said", json.dumps({"database": digest_of(settings)}))
+    console(browser=False, as_member=option, as_json=True)
+    address = json.loads(capsys.readouterr().out)["address"]
+    with closing(open_database(settings)) as database, database.transaction() as session:
+        found = find_session(session, redeem_link(session, address.partition("key=")[2]) or "")
+    assert found is not None
+    assert found.user_id == user_id
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ('{"database": "of a demo"}', "belongs to another bot, perhaps a demo"),
+        ("<html>", "no bot serves a console on port"),
+        ("[]", "no bot serves a console on port"),
+    ],
+)
+def test_no_link_is_made_for_another_program(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, said: str, sentence: str
+) -> None:
+    monkeypatch.setattr(Answering, "said", said)
+    with pytest.raises(SettingsError, match=sentence):
+        console(browser=False)
+
+
+def test_without_a_port_it_says_how_to_switch_it_on(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REACTUNE_CONSOLE__PORT", "0")
+    with pytest.raises(SettingsError, match=r"set console\.port, then restart the bot"):
+        console(browser=False)
