@@ -25,7 +25,8 @@ def console(
     config: Config = None,
     browser: Annotated[bool, typer.Option(help="Open it in a browser.")] = True,
     as_member: Annotated[
-        int, typer.Option("--as", min=1, help="Your Discord ID, if several people label: each counts for themselves.")
+        int,
+        typer.Option("--as", min=1, help="Your Discord ID, so that several people's choices count separately."),
     ] = OPERATOR,
     as_json: AsJson = False,
 ) -> None:

@@ -168,7 +168,7 @@ class SentForm:
         return name in self._fields
 
     def file(self, name: str) -> bytes:
-        """Return the uploaded file; empty if there is none."""
+        """Return the content of the uploaded file, or nothing if there is none."""
         value = self._fields.get(name)
         return value.file.read() if isinstance(value, web.FileField) else b""
 
@@ -178,7 +178,7 @@ async def read_form(request: web.Request) -> SentForm:
 
 
 def read_before(request: web.Request) -> int | None:
-    """Return the id before which a list begins; None for its newest entries."""
+    """Return the id that all entries on the page come before; None on the first page."""
     before = request.query.get("before", "")
     return int(before) if before.isdecimal() and len(before) <= DIGITS else None
 

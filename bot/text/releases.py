@@ -256,6 +256,6 @@ def _verdict(version: Version, failed_checks: Sequence[str]) -> str:
 
 
 def outcome_words(version: Version) -> str:
-    """Return what the gate or people decided about it."""
+    """Return the verdict of the gate, or of people, in words."""
     by_people = DECIDED if "reason" in version.evidence else VERDICTS
     return by_people.get(version.verdict, VERDICTS[version.verdict])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
@@ -23,10 +23,9 @@ SESSION_LASTS = timedelta(days=7)
 @dataclass(frozen=True)
 class ConsoleSession:
     user_id: int
-    """OPERATOR for whoever came by a link of the command line."""
+    """OPERATOR, or the Discord ID that the link was made for."""
     name: str
     """For the audit trail."""
-    expires_at: datetime
 
 
 def make_link(session: Session, user_id: int, name: str, lasts: timedelta = LINK_LASTS) -> str:

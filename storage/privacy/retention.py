@@ -112,7 +112,7 @@ def is_past(expiry: Expiry) -> ColumnElement[bool]:
 
 
 def _has_feedback(expiry: Expiry) -> ColumnElement[bool]:
-    """Select the answers from which the bot still learns."""
+    """Select the answers that the bot still learns from."""
     replies, comparisons, corrections = tables.ReplyRow, tables.ComparisonRow, tables.CorrectionRow
     compared = select(comparisons.user_id).where(
         or_(comparisons.first_id == replies.id, comparisons.second_id == replies.id)

@@ -531,7 +531,7 @@ class PrivacySettings(Section):
     discord_training_permission: bool = False
     """You attest that Discord granted express permission to train on message content (Developer Policy, rule 21)."""
     learn_from_reactions: bool = True
-    """Learn from reactions to the bot's own answers what members like, and train on it; no word of theirs is read."""
+    """Learn what members like from reactions to the bot's answers, and train on it. Members' words are not read."""
     consent: Annotated[Literal["opt_in"], BeforeValidator(_only_opt_in)] = "opt_in"
     """Whose live messages can be used for training. "opt_in", members who agreed, is the only accepted value."""
     retention_days: Days = 30.0

@@ -1,4 +1,4 @@
-"""How far people agree who labelled the same pairs of answers."""
+"""How often people who labelled the same pairs of answers agree."""
 
 from __future__ import annotations
 

@@ -42,13 +42,11 @@ class Sitting:
     id: int
     personality_id: int
     user_id: int
-    started_at: datetime
-    ended_at: datetime | None
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two answers of a pair."""
+    """One answer of a pair."""
 
     reply_id: int
     text: str
@@ -57,10 +55,8 @@ class Side:
 @dataclass(frozen=True)
 class SittingPair:
     id: int
-    sitting_id: int
     prompt: str
     chosen_by: PairChoice
-    label: Label | None
     first: Side
     second: Side
 
@@ -200,7 +196,7 @@ def _read_pair(session: Session, which: Select[SittingPairRow]) -> SittingPair |
     answers = select(ReplyRow.id, ReplyRow.answer).where(ReplyRow.id.in_((row.first_id, row.second_id)))
     texts = dict(session.execute(answers).all())
     sides = (Side(reply_id, texts[reply_id]) for reply_id in (row.first_id, row.second_id))
-    return SittingPair(row.id, row.sitting_id, row.prompt, row.chosen_by, row.label, *sides)
+    return SittingPair(row.id, row.prompt, row.chosen_by, *sides)
 
 
 def label_pair(session: Session, sitting: Sitting, pair_id: int, label: Label, home: Home) -> None:

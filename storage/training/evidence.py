@@ -236,7 +236,7 @@ def count_possible_pairs(
     votes: Mapping[int, Collection[WeightedVote]],
     choices: Iterable[Preference],
 ) -> PossiblePairs:
-    """Count the possible pairs; `votes`, by reply, and `choices` are those that count."""
+    """Count the pairs that are possible with these votes, by reply, and choices; pass only those that count."""
     reply = trainable_replies(personality_id, privacy, base_revision)
     suggestions = count_rows(session, select(trainable_corrections(reply, privacy).id))
     by_prompt: dict[str, set[bool]] = defaultdict(set)

@@ -9,17 +9,16 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from bot.console.page import Here, find_here, read_before, read_form, without_nul
+from bot.console.suggestions import suggest_as_visitor
 from bot.errors import UserFacingError
 from bot.text.lineage import trace_lines
 from storage.database.enums import Basis
 from storage.errors import CardError
 from storage.insights.answers import AnswerDetails, AnswerKind, AnswerQuery, list_answers, read_answer
-from storage.members import DIRECT, note_members
 from storage.personalities.cards import MAX_EXAMPLES, Example
 from storage.personalities.personalities import change_card, read_personality
 from storage.privacy.erasure import erase_answer
-from storage.votes.corrections import check_correction, suggest
-from storage.votes.weights import DISCORD_EPOCH
+from storage.votes.corrections import check_correction
 
 log = logging.getLogger(__name__)
 
@@ -60,19 +59,14 @@ async def improve(request: web.Request) -> web.Response:
     details = await _find(here)
     text = check_correction(form.text("text"), details.listed.answer, here.services.settings.corrections)
     action = here.action("suggest", f"answer {details.listed.id}")
-    await here.run_audited(action, _suggest, details, here.visitor.user_id, text)
+    basis = details.basis if _is_ours(details) else None
+    await here.run_audited(action, suggest_as_visitor, details.listed.id, here.visitor.user_id, text, basis)
     await here.services.tastes.refresh()
     return here.go(here.address(f"/answers/{details.listed.id}"))
 
 
-def _suggest(session: Session, details: AnswerDetails, user_id: int, text: str) -> int:
-    """The operator's own words may be trained on where the prompt may."""
-    note_members(session, DIRECT, {user_id: DISCORD_EPOCH})
-    return suggest(session, details.listed.id, user_id, text, details.basis if _is_ours(details) else None)
-
-
 def _is_ours(details: AnswerDetails) -> bool:
-    """Return whether no member's words are in its prompt that came from Discord."""
+    """Return whether its prompt holds no words that a member wrote on Discord."""
     return details.basis in (Basis.LOCAL, Basis.PROMPT_BANK)
 
 

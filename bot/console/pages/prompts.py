@@ -22,7 +22,7 @@ async def add_own_prompts(request: web.Request) -> web.Response:
 
 
 async def add_card_prompts(request: web.Request) -> web.Response:
-    """Add what people say in the examples of the personality's card."""
+    """Add the questions in the examples of the personality's card."""
     here = await find_here(request)
     said = (" ".join(turn.split()) for example in here.personality.card.examples for turn in example.dialogue[::2])
     return await _add(here, parse_bank("\n".join(said), "the card"))

@@ -61,7 +61,7 @@ def _shown(one: Round, pairs: Mapping[PairSource, int]) -> ShownRound:
 
 
 async def ask_for_round(request: web.Request) -> web.Response:
-    """Ask for a round now; one that is open already is shown instead."""
+    """Ask for a round; if one is already open, show that one."""
     here = await find_here(request)
     await here.run_audited(here.action("train"), request_round, here.personality.id, here.visitor.name)
     raise web.HTTPSeeOther(here.address("/rounds"))

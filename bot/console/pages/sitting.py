@@ -6,14 +6,13 @@ from aiohttp import web
 from sqlalchemy.orm import Session
 
 from bot.console.page import Here, find_here, read_form
+from bot.console.suggestions import ON_THIS_MACHINE, suggest_as_visitor
 from bot.errors import UserFacingError
 from storage.database.enums import Basis, Label
 from storage.insights.taste_report import shown_effects
-from storage.members import DIRECT, note_members
 from storage.sittings.agreement import RaterAgreement, read_rater_agreement
 from storage.sittings.prompts import OwnPrompts, read_prompts
 from storage.sittings.sittings import (
-    Home,
     Sitting,
     SittingPair,
     SittingProgress,
@@ -27,11 +26,8 @@ from storage.sittings.sittings import (
     undo_label,
 )
 from storage.taste.words import describe_taste, likings
-from storage.votes.corrections import check_correction, suggest
-from storage.votes.weights import DISCORD_EPOCH
+from storage.votes.corrections import check_correction
 
-ON_THIS_MACHINE: Home = (DIRECT, DISCORD_EPOCH)
-"""Whoever uses the operator's machine counts in full."""
 PROMPTS_SHOWN = 20
 NOT_YOURS = "That pair is not in your sitting. Reload this page."
 
@@ -96,15 +92,9 @@ async def correct(request: web.Request) -> web.Response:
         raise UserFacingError(NOT_YOURS)
     text = check_correction(form.text("text"), side.text, here.services.settings.corrections)
     action = here.action("suggest", f"answer {side.reply_id}")
-    await here.run_audited(action, _suggest, side.reply_id, here.visitor.user_id, text)
+    await here.run_audited(action, suggest_as_visitor, side.reply_id, here.visitor.user_id, text, Basis.PROMPT_BANK)
     await here.services.tastes.refresh()
     return await _show_desk(here, sitting, corrected=side.reply_id)
-
-
-def _suggest(session: Session, reply_id: int, user_id: int, text: str) -> int:
-    guild_id, joined_at = ON_THIS_MACHINE
-    note_members(session, guild_id, {user_id: joined_at})
-    return suggest(session, reply_id, user_id, text, Basis.PROMPT_BANK)
 
 
 async def end(request: web.Request) -> web.Response:
