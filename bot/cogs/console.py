@@ -14,7 +14,7 @@ class ConsoleHost(BotCog):
     """None if it is switched off, or its port is taken."""
 
     async def cog_load(self) -> None:
-        self.console = await open_console(self.services, self.services.settings.console)
+        self.console = await open_console(self.bot, self.services, self.services.settings.console)
 
     async def cog_unload(self) -> None:
         if self.console is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import hdrs, web
+from discord.ext import commands
 
 from bot.console.rendering import fill
 from bot.guards.error_handler import member_message
@@ -20,6 +21,7 @@ from storage.runtime.requests import new_request_id, working_on
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 SERVICES: Final = web.AppKey("services", Services)
+BOT: Final = web.AppKey("bot", commands.AutoShardedBot)
 HOSTS: Final = web.AppKey("hosts", frozenset)
 """What a request may call this console: another name means that a page of another site reached it."""
 CSRF_FIELD, CSRF_HEADER = "csrf", "X-CSRF-Token"
@@ -48,6 +50,11 @@ class Visitor:
     name: str
     csrf: str
     """What a form must bring back, so that no other site can send one."""
+    servers: frozenset[int] | None = None
+    """IDs of the servers whose members' words they may see; None: all, for the operator."""
+
+    def may_see_server(self, server_id: int | None) -> bool:
+        return self.servers is None or server_id in self.servers
 
     def action(self, what: str, subject: str, reason: str, personality_id: int) -> AuditedAction:
         """Return a line for the audit trail."""

@@ -11,9 +11,10 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from urllib.parse import urlencode
 
 from aiohttp import web
+from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.console.access import SERVICES, VISITOR, Visitor, is_partial
+from bot.console.access import BOT, SERVICES, VISITOR, Visitor, is_partial
 from bot.console.pairs import PairDrawer
 from bot.console.rendering import fill
 from bot.errors import UserFacingError
@@ -62,6 +63,11 @@ class Here:
     visitor: Visitor
     personality: Personality
     personalities: list[Personality]
+
+    @property
+    def bot(self) -> commands.AutoShardedBot:
+        """The bot, for the names of servers, channels and people."""
+        return self.request.app[BOT]
 
     @property
     def drawer(self) -> PairDrawer:

@@ -6,8 +6,9 @@ import logging
 from pathlib import Path
 
 from aiohttp import web
+from discord.ext import commands
 
-from bot.console.access import HOSTS, SERVICES, add_headers, enter, explain_errors, leave, require_visitor
+from bot.console.access import BOT, HOSTS, SERVICES, add_headers, enter, explain_errors, leave, require_visitor
 from bot.console.page import CHANNEL, DRAWER, ChannelLink
 from bot.console.pages import answers, card, overview, prompts, rounds, sitting, trust, versions
 from bot.console.pairs import PairDrawer
@@ -36,13 +37,13 @@ class Console:
         await self._runner.cleanup()
 
 
-async def open_console(services: Services, settings: ConsoleSettings) -> Console | None:
+async def open_console(bot: commands.AutoShardedBot, services: Services, settings: ConsoleSettings) -> Console | None:
     """Serve the console; return None if it is switched off, or its port is not available."""
     if not settings.port:
         return None
     channel = ChannelLink()
     app = web.Application(middlewares=[add_headers, explain_errors, require_visitor], client_max_size=MOST_BYTES)
-    app[SERVICES], app[DRAWER], app[CHANNEL] = services, PairDrawer(services), channel
+    app[BOT], app[SERVICES], app[DRAWER], app[CHANNEL] = bot, services, PairDrawer(services), channel
     app.add_routes(
         [web.get("/enter", enter), web.post("/leave", leave), web.get("/alive", _alive), web.static("/static", STATIC)]
     )
