@@ -19,6 +19,7 @@ from bot.console.pairs import PairDrawer
 from bot.console.rendering import fill
 from bot.errors import UserFacingError
 from bot.guards.error_handler import is_expected
+from bot.personalities.selection import require_own
 from bot.services import Services
 from storage.database.database import Database
 from storage.database.enums import AuditOutcome
@@ -37,7 +38,7 @@ PAGES = (
     ("/answers", "Answers"),
     ("/versions", "Versions"),
     ("/rounds", "Rounds"),
-    ("/card", "Card"),
+    ("/personalities", "Personalities"),
     ("/trust", "Trust"),
 )
 DRAWER: Final = web.AppKey("drawer", PairDrawer)
@@ -102,6 +103,10 @@ class Here:
         if not self.is_partial:
             raise web.HTTPSeeOther(address)
         return web.Response(headers={"HX-Redirect": address})
+
+    def require_own(self) -> None:
+        """Raise UserFacingError unless the visitor may change the personality: no server changes another's."""
+        require_own(self.services, self.personality, self.visitor.servers)
 
     def action(self, what: str, subject: str = "", reason: str = "") -> AuditedAction:
         return self.visitor.action(what, subject, reason, self.personality.id)
@@ -170,6 +175,15 @@ class SentForm:
             raise UserFacingError(INCOMPLETE)
         return int(value)
 
+    def decimal(self, name: str, least: float, most: float) -> float:
+        try:
+            value = float(self.text(name))
+        except ValueError as error:
+            raise UserFacingError(INCOMPLETE) from error
+        if not least <= value <= most:
+            raise UserFacingError(INCOMPLETE)
+        return value
+
     def is_checked(self, name: str) -> bool:
         return name in self._fields
 
@@ -177,6 +191,10 @@ class SentForm:
         """Return the content of the uploaded file, or nothing if there is none."""
         value = self._fields.get(name)
         return value.file.read() if isinstance(value, web.FileField) else b""
+
+    def file_name(self, name: str) -> str:
+        value = self._fields.get(name)
+        return without_nul(value.filename) if isinstance(value, web.FileField) else ""
 
 
 async def read_form(request: web.Request) -> SentForm:

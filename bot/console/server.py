@@ -10,7 +10,18 @@ from discord.ext import commands
 
 from bot.console.access import BOT, HOSTS, SERVICES, add_headers, enter, explain_errors, leave, require_visitor
 from bot.console.page import CHANNEL, DRAWER, ChannelLink
-from bot.console.pages import answers, card, overview, prompts, rounds, sitting, trust, versions
+from bot.console.pages import (
+    answers,
+    comparison,
+    overview,
+    personalities,
+    places,
+    prompts,
+    rounds,
+    sitting,
+    trust,
+    versions,
+)
 from bot.console.pairs import PairDrawer
 from bot.services import Services
 from storage.operations.console_sessions import LOOPBACK, digest_of
@@ -47,7 +58,7 @@ async def open_console(bot: commands.AutoShardedBot, services: Services, setting
     app.add_routes(
         [web.get("/enter", enter), web.post("/leave", leave), web.get("/alive", _alive), web.static("/static", STATIC)]
     )
-    for page in (overview, sitting, prompts, answers, versions, rounds, card, trust):
+    for page in (overview, sitting, prompts, answers, versions, comparison, rounds, personalities, places, trust):
         app.add_routes(page.ROUTES)
     app[HOSTS] = frozenset({f"{LOOPBACK}:{settings.port}", f"localhost:{settings.port}"})
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import discord
 from discord import app_commands
 from sqlalchemy.orm import Session
@@ -95,17 +97,19 @@ def may_administer(services: Services, user: discord.User | discord.Member, whos
     return not shared or has_named_role(user, services.settings.discord)
 
 
-def require_own(services: Services, interaction: discord.Interaction, personality: Personality) -> None:
-    """Raise UserFacingError unless the server may change the personality.
+def require_own(services: Services, personality: Personality, servers: Collection[int] | None) -> None:
+    """Raise UserFacingError unless whoever administers these servers may change the personality; None: the operator.
 
-    It may change its own; the operator's only if the bot serves no other server, which would be affected.
+    They may change their servers' own; the operator's only if the bot serves no other server, which would be affected.
     """
+    if servers is None:
+        return
     if personality.guild_id is None and services.access.serves_several_servers():
         raise UserFacingError(
             f"{personality.name} belongs to the operator and is used in other servers too, so only its file can change "
             "it. For a copy, use `/personality export`, then `/personality import` with another name."
         )
-    if personality.guild_id not in (None, interaction.guild_id):
+    if personality.guild_id is not None and personality.guild_id not in servers:
         raise UserFacingError(f"{personality.name} belongs to another server.")
 
 

@@ -52,6 +52,17 @@ def open_gaps(session: Session, guild_id: int) -> list[Gap]:
     return [gap for gap in found if gap.members]
 
 
+def count_gaps(session: Session, servers: Collection[int] | None) -> int:
+    """Return how many gaps these servers have, or all servers for None."""
+    reported = (
+        select(ReplyRow.guild_id)
+        .where(ReplyRow.guild_id.is_not(None), ReplyRow.id.in_(select(VoteCauseRow.reply_id).where(*UNSETTLED)))
+        .distinct()
+    )
+    shown = (server for server in session.scalars(reported) if servers is None or server in servers)
+    return sum(len(open_gaps(session, server)) for server in shown if server is not None)
+
+
 def settle_gaps(session: Session, reply_ids: Collection[int], by: str) -> None:
     """Settle the gaps: a document was added, or none is needed."""
     session.execute(update(VoteCauseRow).where(VoteCauseRow.reply_id.in_(reply_ids), *UNSETTLED).values(settled_by=by))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 
 from aiohttp import web
-from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from bot.console.page import Here, find_here, read_before, read_form, without_nul
@@ -15,8 +14,7 @@ from bot.text.lineage import trace_lines
 from storage.database.enums import Basis
 from storage.errors import CardError
 from storage.insights.answers import AnswerDetails, AnswerKind, AnswerQuery, list_answers, read_answer
-from storage.personalities.cards import MAX_EXAMPLES, Example
-from storage.personalities.personalities import change_card, read_personality
+from storage.personalities.personalities import add_example
 from storage.privacy.erasure import erase_answer
 from storage.votes.corrections import check_correction
 
@@ -80,17 +78,9 @@ async def make_example(request: web.Request) -> web.Response:
 
 
 def _add_example(session: Session, personality_id: int, details: AnswerDetails, by: str) -> bool:
-    personality = read_personality(session, personality_id)
-    card = personality.card
-    if len(card.examples) >= MAX_EXAMPLES:
-        raise CardError(f"the card has {MAX_EXAMPLES} examples already: remove one first")
     if not _is_ours(details):
         raise CardError("the question is a member's: write an example in your own words instead")
-    try:
-        example = Example(dialogue=(details.listed.question, details.listed.answer))
-    except ValidationError as error:
-        raise CardError("that answer cannot be an example: it, or its question, is empty or too long") from error
-    return change_card(session, personality, card.model_copy(update={"examples": (*card.examples, example)}), by=by)
+    return add_example(session, personality_id, details.listed.question, details.listed.answer, by=by)
 
 
 async def remove(request: web.Request) -> web.Response:

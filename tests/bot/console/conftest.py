@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from html import unescape
 from io import BytesIO
@@ -69,14 +70,18 @@ class Browser:
             self.csrf = seen.value_of("csrf")
         return seen
 
+    async def download(self, path: str) -> bytes:
+        async with self._client.get(self.address + path) as response:
+            return await response.read()
+
     async def post(self, path: str, headers: dict[str, str] | None = None, **fields: str) -> Seen:
         data = {"csrf": self.csrf} | fields
         async with self._client.post(self.address + path, data=data, headers=headers) as response:
             return Seen(response.status, response.url.path, await response.text(), response.headers)
 
-    async def upload(self, path: str, content: bytes) -> Seen:
-        form = aiohttp.FormData({"csrf": self.csrf, "text": ""})
-        form.add_field("file", BytesIO(content), filename="prompts.txt", content_type="text/plain")
+    async def upload(self, path: str, content: bytes, file: str = "prompts.txt", **fields: str) -> Seen:
+        form = aiohttp.FormData({"csrf": self.csrf, "text": ""} | fields)
+        form.add_field("file", BytesIO(content), filename=file, content_type="text/plain")
         async with self._client.post(self.address + path, data=form) as response:
             return Seen(response.status, response.url.path, await response.text(), response.headers)
 
@@ -101,8 +106,21 @@ def link(query, port):
 
 @pytest_asyncio.fixture
 async def visitor(env, port, link) -> AsyncIterator[Browser]:
+    async with signed_in(port, link()) as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture
+async def colleague(env, port, link) -> AsyncIterator[Browser]:
+    """A second admin in another browser."""
+    async with signed_in(port, link()) as browser:
+        yield browser
+
+
+@asynccontextmanager
+async def signed_in(port: int, link: str) -> AsyncIterator[Browser]:
     async with new_client() as client:
         browser = Browser(client, port)
-        assert (await browser.get(link())).path == "/"
+        assert (await browser.get(link)).path == "/"
         await browser.get("/label")
         yield browser

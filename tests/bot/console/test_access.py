@@ -20,7 +20,7 @@ PAGES = [
     "/rounds",
     "/rounds/newest",
     "/answers",
-    "/card",
+    "/personalities",
     "/trust",
     "/overview/status",
     "/overview/taste",

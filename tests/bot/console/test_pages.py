@@ -33,10 +33,10 @@ async def test_the_overview_says_who_answers_and_what_people_like(visitor, place
 
 async def test_an_admin_promotes_and_rolls_back(visitor, add_version, query, rows):
     add_version(1.0)
-    assert "v1" in (await visitor.post("/versions/promote", version="v1", reason="nicer")).text
+    assert "v1" in (await visitor.post("/versions/promote", version="v1", reason="nicer", seen="0")).text
     assert query(lambda session: read_alias(session, 1).target) == "v1"
     assert "answers now" in (await visitor.get("/versions")).text
-    await visitor.post("/versions/rollback", reason="")
+    await visitor.post("/versions/rollback", reason="", seen="1")
     assert query(lambda session: read_alias(session, 1).target) == "base"
     assert [row.action for row in rows(AuditRow)] == ["console promote", "console roll back"]
     assert rows(AuditRow)[0].reason == "nicer"
@@ -44,12 +44,12 @@ async def test_an_admin_promotes_and_rolls_back(visitor, add_version, query, row
 
 async def test_a_version_that_waits_needs_an_override_with_a_reason(visitor, waiting, query, rows):
     waiting(1.0)
-    assert "did not pass the gate" in (await visitor.post("/versions/promote", version="v1")).text
-    refused = await visitor.post("/versions/promote", version="v1", override="on", reason=" ")
+    assert "did not pass the gate" in (await visitor.post("/versions/promote", version="v1", seen="0")).text
+    refused = await visitor.post("/versions/promote", version="v1", override="on", reason=" ", seen="0")
     assert "needs a reason" in refused.text
     assert rows(AliasMoveRow) == []
     assert [row.outcome for row in rows(AuditRow)] == [AuditOutcome.REFUSED] * 2
-    await visitor.post("/versions/promote", version="v1", override="on", reason="I like it")
+    await visitor.post("/versions/promote", version="v1", override="on", reason="I like it", seen="0")
     assert query(lambda session: read_alias(session, 1).target) == "v1"
 
 

@@ -1,0 +1,99 @@
+"""Servers and their channels by the names that people know, for the page of personalities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import discord
+from discord.ext import commands
+
+from bot.console.page import INCOMPLETE, Here, SentForm
+from bot.errors import UserFacingError
+from bot.guards.access import allows_server
+from bot.personalities.selection import places_of
+from storage.database.enums import Scope
+from storage.personalities.bindings import Binding, BindingPlace
+
+ID_DIGITS = 20
+SPEAKS_IN = (discord.TextChannel, discord.VoiceChannel, discord.StageChannel, discord.ForumChannel)
+NO_SERVER = "I don't serve that server, or you don't administer it. Reload this page."
+NO_CHANNEL = "I can't see this channel: give me View Channel, or choose another place."
+
+
+@dataclass(frozen=True)
+class ShownPlace:
+    """A place that a personality can be bound to."""
+
+    id: int
+    name: str
+    bound: str
+    """The personality that is bound there, if any."""
+
+
+def servers_of(here: Here) -> list[discord.Guild]:
+    """Return the servers where the visitor may bind the personality, by name."""
+    access, owner = here.services.settings.access, here.personality.guild_id
+    served = (
+        guild
+        for guild in here.bot.guilds
+        if here.visitor.may_see_server(guild.id) and allows_server(guild.id, access) and owner in (None, guild.id)
+    )
+    return sorted(served, key=lambda guild: (guild.name.casefold(), guild.id))
+
+
+def group_places(guild: discord.Guild, bound: Mapping[BindingPlace, str]) -> Iterator[tuple[str, list[ShownPlace]]]:
+    """Yield each category with its channels as Discord orders them, then the active threads."""
+
+    def shown(channel: discord.abc.GuildChannel | discord.Thread, name: str) -> ShownPlace:
+        return ShownPlace(channel.id, name, bound.get(places_of(channel)[0], ""))
+
+    for category, channels in guild.by_category():
+        own = [shown(category, "all of this category")] if category else []
+        visible = [shown(one, f"#{one.name}") for one in channels if isinstance(one, SPEAKS_IN) and _is_visible(one)]
+        yield category.name if category else "Channels", own + visible
+    if threads := [shown(thread, thread.name) for thread in guild.threads if _is_visible(thread)]:
+        yield "Threads", threads
+
+
+def _is_visible(channel: discord.abc.GuildChannel | discord.Thread) -> bool:
+    return channel.permissions_for(channel.guild.me).view_channel
+
+
+def find_place(here: Here, server: int, place: str) -> tuple[BindingPlace, object]:
+    """Return the place with its channel; without a `place` it is the whole server. Raises UserFacingError."""
+    guild = next((guild for guild in servers_of(here) if guild.id == server), None)
+    if guild is None:
+        raise UserFacingError(NO_SERVER)
+    if not place:
+        return BindingPlace(Scope.SERVER, guild.id), None
+    channel = guild.get_channel_or_thread(parse_id(place))
+    if channel is None or not _is_visible(channel):
+        raise UserFacingError(NO_CHANNEL)
+    return places_of(channel)[0], channel
+
+
+def name_of_place(bot: commands.AutoShardedBot, binding: Binding) -> str:
+    """Return such as "#tea in Server" or "all of Server"."""
+    guild = bot.get_guild(binding.guild_id)
+    server = guild.name if guild else f"a server that I don't see ({binding.guild_id})"
+    if binding.scope is Scope.SERVER:
+        return f"all of {server}"
+    channel = guild.get_channel_or_thread(binding.place_id) if guild else None
+    return f"#{channel.name} in {server}" if channel else f"a {binding.scope} in {server}"
+
+
+def home_server(here: Here, form: SentForm) -> int | None:
+    """Return the server that a new personality belongs to; None if it is the operator's, for all servers."""
+    if here.visitor.servers is None:
+        return None
+    server = parse_id(form.text("server"))
+    if server not in here.visitor.servers:
+        raise UserFacingError(NO_SERVER)
+    return server
+
+
+def parse_id(text: str) -> int:
+    if not text.isdecimal() or len(text) > ID_DIGITS:
+        raise UserFacingError(INCOMPLETE)
+    return int(text)

@@ -1,0 +1,69 @@
+"""What waits for a decision, in words, each with the page where it is decided."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from bot.operations.alerts import shared_alerts
+from bot.text.contests import describe_contest
+from bot.text.releases import describe_evidence, describe_marked_champion
+from bot.text.rounds import sentence
+from storage.database.columns import utc_now
+from storage.database.enums import GateVerdict
+from storage.insights.alert_facts import read_facts
+from storage.insights.model_status import newest_after
+from storage.knowledge.gaps import count_gaps
+from storage.personalities.personalities import Personality
+from storage.releases.evidence import read_contest
+from storage.releases.versions import read_alias
+from storage.settings.sections import VoteSettings
+from storage.wording import count
+
+PAGE_OF_ALERT = {
+    "round": ("/rounds", "See the round"),
+    "votes": ("/trust", "Decide on them"),
+    "canary": ("/versions", "See the versions"),
+}
+"""The page about an alert, by the first part of its key."""
+
+
+@dataclass(frozen=True)
+class WaitingItem:
+    personality: Personality | None
+    """None if it is not about one."""
+    words: str
+    page: str
+    link: str
+    """The words of the link to the page."""
+
+
+def read_waiting(
+    session: Session, personalities: Iterable[Personality], servers: Collection[int] | None, votes: VoteSettings
+) -> list[WaitingItem]:
+    """Return what waits, for these personalities and servers; None means all servers."""
+    facts = {known.personality_id: known for known in read_facts(session)}
+    found: list[WaitingItem] = []
+    for personality in personalities:
+        found += _about_versions(session, personality, votes)
+        for alert in shared_alerts([facts[personality.id]], utc_now()):
+            found.append(WaitingItem(personality, sentence(alert.message), *PAGE_OF_ALERT[alert.key.partition(":")[0]]))
+    if gaps := count_gaps(session, servers):
+        words = f"Members reported wrong facts in {count(gaps, 'answer')}: a document would help."
+        found.append(WaitingItem(None, words, "/knowledge", "See the gaps"))
+    return found
+
+
+def _about_versions(session: Session, personality: Personality, votes: VoteSettings) -> Iterator[WaitingItem]:
+    champion = read_alias(session, personality.id).version
+    newest = newest_after(session, personality.id, champion)
+    if contest := read_contest(session, personality.id, votes):
+        yield WaitingItem(personality, describe_contest(contest), "/label", "Compare them blind")
+    elif newest and newest.verdict is GateVerdict.PASS and newest.withdrawn_at is None:
+        yield WaitingItem(
+            personality, sentence(f"{newest.name}: {describe_evidence(newest)}"), "/versions", "Promote it"
+        )
+    if said := describe_marked_champion(champion):
+        yield WaitingItem(personality, said, "/rounds", "Train without it")
