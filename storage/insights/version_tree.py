@@ -62,15 +62,17 @@ def _marks_of(version: Version | None, marked: dict[int | None, VersionMark]) ->
 
 def _read_marks(session: Session, personality_id: int) -> dict[int | None, VersionMark]:
     """Return {version id: mark}; what a version is now goes before what it was."""
-    marked = dict.fromkeys(_rolled_back(session, personality_id), VersionMark.ROLLED_BACK)
+    marked: dict[int | None, VersionMark] = dict.fromkeys(
+        _rolled_back(session, personality_id), VersionMark.ROLLED_BACK
+    )
     challenger = read_alias(session, personality_id, CHALLENGER).version
     if challenger is not None:
         marked[challenger.id] = VersionMark.CANARY
     return marked | {id_of(read_alias(session, personality_id).version): VersionMark.CHAMPION}
 
 
-def _rolled_back(session: Session, personality_id: int) -> set[int | None]:
-    """Return the versions whose canary lost, and those that an earlier champion or the base replaced."""
+def _rolled_back(session: Session, personality_id: int) -> set[int]:
+    """Return the versions whose canary lost, and former champions that an older version or the base replaced."""
     lost = select(CanaryRow.challenger_id).where(
         CanaryRow.personality_id == personality_id, CanaryRow.status == CanaryStatus.ROLLED_BACK
     )
@@ -79,11 +81,9 @@ def _rolled_back(session: Session, personality_id: int) -> set[int | None]:
         .where(AliasMoveRow.personality_id == personality_id, AliasMoveRow.alias == CHAMPION)
         .order_by(AliasMoveRow.id)
     )
-    found: set[int | None] = set(session.scalars(lost))
-    champions: set[int | None] = {None}
+    found = set(session.scalars(lost))
     for before, after in session.execute(moves):
-        if after in champions:
+        found.discard(after)  # it got another chance
+        if before is not None and (after or 0) < before:
             found.add(before)
-        champions.add(after)
-        found.discard(after)
-    return found - {None}
+    return found

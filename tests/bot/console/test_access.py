@@ -23,6 +23,8 @@ PAGES = [
     "/personalities",
     "/trust",
     "/overview/status",
+    "/overview/waiting",
+    "/overview/health",
     "/overview/taste",
     "/trust/stored",
     "/overview/report",
