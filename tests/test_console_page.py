@@ -15,8 +15,8 @@ from tests.test_demo_page import ANSWER_MS, CHROMIUM, FLAGS, Demo, demo, pytestm
 
 __all__ = ["demo", "pytestmark"]
 
-PAGES = ("/", "/label", "/label/summary", "/answers", "/answers/1", "/versions", "/rounds", "/card", "/trust")
-LOADED_IN_PARTS = ("/", "/trust")
+PAGES = ("/", "/label", "/label/summary", "/answers", "/answers/1", "/versions", "/rounds", "/personalities", "/trust")
+LOADED_IN_PARTS = ("/", "/trust", "/versions")
 PHONE, SCREEN = {"width": 360, "height": 740}, {"width": 1200, "height": 860}
 
 

@@ -16,6 +16,7 @@ from storage.database.enums import GateVerdict
 from storage.insights.alert_facts import read_facts
 from storage.insights.model_status import newest_after
 from storage.knowledge.gaps import count_gaps
+from storage.operations.alerts import AlertKind
 from storage.personalities.personalities import Personality
 from storage.releases.evidence import read_contest
 from storage.releases.versions import read_alias
@@ -44,12 +45,12 @@ def read_waiting(
     session: Session, personalities: Iterable[Personality], servers: Collection[int] | None, votes: VoteSettings
 ) -> list[WaitingItem]:
     """Return what waits, for these personalities and servers; None means all servers."""
-    facts = {known.personality_id: known for known in read_facts(session)}
     found: list[WaitingItem] = []
-    for personality in personalities:
-        found += _about_versions(session, personality, votes)
-        for alert in shared_alerts([facts[personality.id]], utc_now()):
-            found.append(WaitingItem(personality, sentence(alert.message), *PAGE_OF_ALERT[alert.key.partition(":")[0]]))
+    by_id = {personality.id: personality for personality in personalities}
+    for facts in read_facts(session):
+        if personality := by_id.get(facts.personality_id):
+            found += _about_versions(session, personality, votes)
+            found += (_about_alert(personality, alert) for alert in shared_alerts([facts], utc_now()))
     if gaps := count_gaps(session, servers):
         words = f"Members reported wrong facts in {count(gaps, 'answer')}: a document would help."
         found.append(WaitingItem(None, words, "/knowledge", "See the gaps"))
@@ -57,13 +58,18 @@ def read_waiting(
 
 
 def _about_versions(session: Session, personality: Personality, votes: VoteSettings) -> Iterator[WaitingItem]:
+    whose = "" if personality.is_default else f"{personality.name}: "
     champion = read_alias(session, personality.id).version
     newest = newest_after(session, personality.id, champion)
     if contest := read_contest(session, personality.id, votes):
-        yield WaitingItem(personality, describe_contest(contest), "/label", "Compare them blind")
+        yield WaitingItem(personality, whose + describe_contest(contest), "/label", "Compare them blind")
     elif newest and newest.verdict is GateVerdict.PASS and newest.withdrawn_at is None:
-        yield WaitingItem(
-            personality, sentence(f"{newest.name}: {describe_evidence(newest)}"), "/versions", "Promote it"
-        )
+        words = sentence(f"{newest.name}: {describe_evidence(newest)}")
+        yield WaitingItem(personality, whose + words, "/versions", "Promote it")
     if said := describe_marked_champion(champion):
-        yield WaitingItem(personality, said, "/rounds", "Train without it")
+        yield WaitingItem(personality, whose + said, "/rounds", "Train without it")
+
+
+def _about_alert(personality: Personality, alert: AlertKind) -> WaitingItem:
+    page, link = PAGE_OF_ALERT[alert.key.partition(":")[0]]
+    return WaitingItem(personality, sentence(alert.message), page, link)

@@ -35,6 +35,10 @@ class TreeNode:
     marks: tuple[VersionMark, ...]
 
     @property
+    def is_champion(self) -> bool:
+        return VersionMark.CHAMPION in self.marks
+
+    @property
     def name(self) -> str:
         return name_of(self.version)
 

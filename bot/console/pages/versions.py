@@ -14,13 +14,14 @@ from bot.text.lineage import lineage_text
 from bot.text.releases import describe_evidence, describe_version
 from storage.database.columns import utc_now
 from storage.insights.lineage import lineage_of
-from storage.insights.model_status import VersionDetails, VersionList, read_version, read_versions
+from storage.insights.model_status import VersionDetails, read_version
 from storage.insights.version_tree import TreeNode, read_version_tree
 from storage.releases import promotion
 from storage.releases.canaries import stop_canary
-from storage.releases.evidence import CanaryState, Contest, read_canary_state, read_contest
-from storage.releases.versions import id_of
+from storage.releases.evidence import CanaryState, read_canary_state
+from storage.releases.versions import Alias, read_alias
 from storage.settings.sections import VoteSettings
+from storage.votes.votes import Tally, tally_by_version
 
 LARGEST_NUMBER = 9
 """Digits of a version's number."""
@@ -28,37 +29,58 @@ LARGEST_NUMBER = 9
 
 @dataclass(frozen=True)
 class VersionFacts:
-    listed: VersionList
     tree: list[TreeNode]
-    contest: Contest | None
+    champion: Alias
     canary: CanaryState
 
 
 async def show_versions(request: web.Request) -> web.Response:
+    """Show everything but the votes on each version, which take a moment to count."""
     here = await find_here(request)
     settings = here.services.settings
     facts = await here.services.database.read(_read, here.personality.id, settings.votes)
+    contest, running = facts.canary.contest, facts.canary.running
+    listed = _newest_first(facts.tree)
+    versions = [node.version for node in listed if node.version]
     return here.fill(
         "versions.html",
-        found=facts.listed,
-        marks={id_of(node.version): node.marks for node in facts.tree},
+        **_table(here, listed, None),
+        versions=versions,
+        available=[version for version in versions if version.withdrawn_at is None],
+        champion=facts.champion,
         tree=lay_out_tree(facts.tree),
-        contest=describe_contest(facts.contest) if facts.contest else "",
+        contest=describe_contest(contest) if contest and not running else "",
         canary=describe_canary(facts.canary, utc_now()).split("\n"),
-        has_canary=facts.canary.running is not None,
+        has_canary=running is not None,
         share=settings.release.canary_share,
-        evidence_of=describe_evidence,
-        base=here.services.base,
     )
 
 
 def _read(session: Session, personality_id: int, votes: VoteSettings) -> VersionFacts:
     return VersionFacts(
-        read_versions(session, personality_id),
         read_version_tree(session, personality_id),
-        read_contest(session, personality_id, votes),
+        read_alias(session, personality_id),
         read_canary_state(session, personality_id, votes),
     )
+
+
+async def show_version_list(request: web.Request) -> web.Response:
+    """Return the versions with their votes."""
+    here = await find_here(request)
+    tree, tallies = await here.services.database.read(_read_with_votes, here.personality.id)
+    return here.fill("version_list.html", **_table(here, _newest_first(tree), tallies))
+
+
+def _read_with_votes(session: Session, personality_id: int) -> tuple[list[TreeNode], dict[int | None, Tally]]:
+    return read_version_tree(session, personality_id), tally_by_version(session, personality_id)
+
+
+def _newest_first(tree: list[TreeNode]) -> list[TreeNode]:
+    return sorted(tree, key=lambda node: node.version.number if node.version else 0, reverse=True)
+
+
+def _table(here: Here, listed: list[TreeNode], tallies: dict[int | None, Tally] | None) -> dict[str, object]:
+    return {"listed": listed, "tallies": tallies, "evidence_of": describe_evidence, "base": here.services.base}
 
 
 async def show_version(request: web.Request) -> web.Response:
@@ -125,6 +147,7 @@ def _read_request(here: Here, form: SentForm, seen: int | None = None) -> promot
 
 ROUTES = [
     web.get("/versions", show_versions),
+    web.get("/versions/list", show_version_list),
     web.get(rf"/versions/{{version:v\d{{1,{LARGEST_NUMBER}}}}}", show_version),
     web.post("/versions/promote", promote_chosen),
     web.post("/versions/rollback", roll_back_one),

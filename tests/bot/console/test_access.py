@@ -17,6 +17,7 @@ PAGES = [
     "/label/desk",
     "/label/summary",
     "/versions",
+    "/versions/list",
     "/rounds",
     "/rounds/newest",
     "/answers",

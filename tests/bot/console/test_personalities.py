@@ -173,7 +173,7 @@ class TestFiles:
         await visitor.post(f"{PAGE}/unbind?personality=keeper", scope="channel", place=str(place.channel.id))
         await visitor.post(f"{PAGE}/archive?personality=keeper")
         assert "Archived: keeper" in (await visitor.get(PAGE)).text
-        assert "It is archived" in (await visitor.get(KEEPER)).text
+        assert "keeper is archived" in (await visitor.get(KEEPER)).text
         await visitor.post(f"{PAGE}/restore?personality=keeper")
         assert "Archived:" not in (await visitor.get(PAGE)).text
         assert rows(AuditRow)[0].outcome is AuditOutcome.REFUSED
