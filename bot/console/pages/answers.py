@@ -71,6 +71,7 @@ def _is_ours(details: AnswerDetails) -> bool:
 async def make_example(request: web.Request) -> web.Response:
     """Add question and answer to the examples of the personality's card."""
     here = await find_here(request)
+    here.require_own()
     details = await _find(here)
     action = here.action("add example", f"answer {details.listed.id}")
     await here.run_audited(action, _add_example, here.personality.id, details, here.visitor.name)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from html import unescape
 from io import BytesIO
 from zipfile import ZipFile
 
 import pytest
 
+from bot.console.access import Visitor
 from storage.database.enums import AuditOutcome, Scope
 from storage.database.tables import AuditRow, BindingRow, CardRevisionRow, PersonalityRow, ReplyRow
 from storage.personalities.bindings import BindingPlace, bind, find_binding
@@ -177,6 +179,44 @@ class TestFiles:
         await visitor.post(f"{PAGE}/restore?personality=keeper")
         assert "Archived:" not in (await visitor.get(PAGE)).text
         assert rows(AuditRow)[0].outcome is AuditOutcome.REFUSED
+
+
+class TestServerAdmin:
+    """Whoever administers one of two servers."""
+
+    @pytest.fixture(autouse=True)
+    def two_servers(self, monkeypatch, env, place):
+        self.own, self.other = place.channel.guild, env.create_guild("Other")
+        self.harbour = self.other.create_text_channel("harbour")
+        monkeypatch.setattr("bot.console.access.Visitor", partial(Visitor, servers=frozenset({self.own.id})))
+
+    async def test_they_see_no_place_of_the_other_server_and_bind_nothing_there(self, visitor, keeper, query, rows):
+        there = BindingPlace(Scope.CHANNEL, self.harbour.id)
+        query(lambda s: bind(s, there, keeper, guild_id=self.other.id, strength=1, by="test"))
+        page = await visitor.get(KEEPER)
+        assert "harbour" not in page.text
+        assert "Other" not in page.text
+        fields = {"server": str(self.other.id), "place": str(self.harbour.id), "strength": "1"}
+        assert "serve that server" in (await visitor.change(f"{PAGE}/bind", **fields)).text
+        stale = {"scope": "channel", "place": str(self.harbour.id)}
+        assert "not bound there" in (await visitor.change(f"{PAGE}/unbind?personality=keeper", **stale)).text
+        assert [row.personality_id for row in rows(BindingRow)] == [keeper.id]
+
+    async def test_they_change_their_servers_personality_and_not_the_operators(self, visitor, keeper, query, rows):
+        assert "belongs to the operator" in (await save(visitor, CARD)).text
+        assert "belongs to the operator" in (await visitor.change("/versions/rollback", seen="0")).text
+        assert "serve that server" in (await visitor.change(PAGE, name="ours", server=str(self.other.id))).text
+        await visitor.post(PAGE, name="ours", server=str(self.own.id))
+        assert query(lambda session: personality_named(session, "ours").guild_id) == self.own.id
+        done = await visitor.change(f"{PAGE}/example?personality=ours", asked="Tea?", answered="Always.")
+        assert "HX-Redirect" in done.headers
+        refused = await visitor.upload(f"{PAGE}/import", CARD.encode(), "keeper.toml", server=str(self.own.id))
+        assert "belongs to the operator" in refused.text
+        assert len(rows(CardRevisionRow)) == 3, "keeper, ours, and the example"
+
+    async def test_health_is_the_operators(self, visitor):
+        assert (await visitor.get("/overview/health")).status == 404
+        assert "Health" not in (await visitor.get("/")).text
 
 
 async def test_names_of_others_are_escaped(visitor, place, env):
