@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from bot.console.access import BOT, SERVICES, VISITOR, Visitor, is_partial
 from bot.console.pairs import PairDrawer
 from bot.console.rendering import fill
+from bot.console.talks import Talks
 from bot.errors import UserFacingError
 from bot.guards.error_handler import is_expected
 from bot.services import Services
@@ -38,9 +39,11 @@ PAGES = (
     ("/versions", "Versions"),
     ("/rounds", "Rounds"),
     ("/card", "Card"),
+    ("/playground", "Playground"),
     ("/trust", "Trust"),
 )
 DRAWER: Final = web.AppKey("drawer", PairDrawer)
+TALKS: Final = web.AppKey("talks", Talks)
 
 
 @dataclass
