@@ -188,8 +188,13 @@ async def read_form(request: web.Request) -> SentForm:
 
 def read_before(request: web.Request) -> int | None:
     """Return the id that all entries on the page come before; None on the first page."""
-    before = request.query.get("before", "")
-    return int(before) if before.isdecimal() and len(before) <= DIGITS else None
+    return read_number(request, "before")
+
+
+def read_number(request: web.Request, name: str) -> int | None:
+    """Return a number of the page's address, or None if it has none of that name."""
+    value = request.query.get(name, "")
+    return int(value) if value.isdecimal() and len(value) <= DIGITS else None
 
 
 async def find_here(request: web.Request) -> Here:
