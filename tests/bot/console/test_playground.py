@@ -6,7 +6,12 @@ import pytest
 
 from bot.engine import Finish
 from storage.database.enums import OPERATOR, Basis, Origin
-from storage.database.tables import ReplyRow, VoteEventRow
+from storage.database.tables import ReplyRow, ReplySpeakerRow, VoteEventRow
+from storage.operations.console_sessions import make_link
+from storage.privacy.erasure import delete_member
+from tests.bot.console.conftest import Browser, new_client
+
+GRACE = 7
 
 
 @pytest.fixture
@@ -63,6 +68,19 @@ async def test_thumbs_turn_and_count(say, visitor, rows):
     assert [(row.emoji, row.added) for row in rows(VoteEventRow)] == [("👍", True), ("👍", False), ("👎", True)]
     assert 'aria-pressed="true"' not in (await press("👎")).html
     assert "with 👍 or 👎" in (await press("🔥")).text
+
+
+async def test_a_talk_goes_with_its_persons_data(env, port, query, rows):
+    secret = query(lambda s: make_link(s, GRACE, "grace"))
+    async with new_client() as client:
+        browser = Browser(client, port)
+        await browser.get(f"/enter?key={secret}")
+        await browser.get("/playground")
+        await browser.post("/playground", question="My name is Grace", answers="1", version="base")
+    (reply,) = rows(ReplyRow)
+    assert (reply.author_id, rows(ReplySpeakerRow)[0].user_id) == (GRACE, GRACE)
+    query(lambda s: delete_member(s, GRACE))
+    assert rows(ReplyRow) == []
 
 
 async def test_another_persons_talk_stays_theirs(say, place, visitor, rows):
