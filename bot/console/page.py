@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from bot.console.access import BOT, SERVICES, VISITOR, Visitor, is_partial
 from bot.console.pairs import PairDrawer
 from bot.console.rendering import fill
+from bot.console.talks import Talks
 from bot.errors import UserFacingError
 from bot.guards.error_handler import is_expected
 from bot.personalities.selection import require_own
@@ -39,9 +40,11 @@ PAGES = (
     ("/versions", "Versions"),
     ("/rounds", "Rounds"),
     ("/personalities", "Personalities"),
+    ("/playground", "Playground"),
     ("/trust", "Trust"),
 )
 DRAWER: Final = web.AppKey("drawer", PairDrawer)
+TALKS: Final = web.AppKey("talks", Talks)
 
 
 @dataclass
@@ -203,8 +206,13 @@ async def read_form(request: web.Request) -> SentForm:
 
 def read_before(request: web.Request) -> int | None:
     """Return the id that all entries on the page come before; None on the first page."""
-    before = request.query.get("before", "")
-    return int(before) if before.isdecimal() and len(before) <= DIGITS else None
+    return read_number(request, "before")
+
+
+def read_number(request: web.Request, name: str) -> int | None:
+    """Return a number of the page's address, or None if it has none of that name."""
+    value = request.query.get(name, "")
+    return int(value) if value.isdecimal() and len(value) <= DIGITS else None
 
 
 async def find_here(request: web.Request) -> Here:

@@ -9,13 +9,14 @@ from aiohttp import web
 from discord.ext import commands
 
 from bot.console.access import BOT, HOSTS, SERVICES, add_headers, enter, explain_errors, leave, require_visitor
-from bot.console.page import CHANNEL, DRAWER, ChannelLink
+from bot.console.page import CHANNEL, DRAWER, TALKS, ChannelLink
 from bot.console.pages import (
     answers,
     comparison,
     overview,
     personalities,
     places,
+    playground,
     prompts,
     rounds,
     sitting,
@@ -23,6 +24,7 @@ from bot.console.pages import (
     versions,
 )
 from bot.console.pairs import PairDrawer
+from bot.console.talks import Talks
 from bot.services import Services
 from storage.operations.console_sessions import LOOPBACK, digest_of
 from storage.settings.sections import ConsoleSettings
@@ -55,10 +57,24 @@ async def open_console(bot: commands.AutoShardedBot, services: Services, setting
     channel = ChannelLink()
     app = web.Application(middlewares=[add_headers, explain_errors, require_visitor], client_max_size=MOST_BYTES)
     app[BOT], app[SERVICES], app[DRAWER], app[CHANNEL] = bot, services, PairDrawer(services), channel
+    app[TALKS] = Talks(services)
     app.add_routes(
         [web.get("/enter", enter), web.post("/leave", leave), web.get("/alive", _alive), web.static("/static", STATIC)]
     )
-    for page in (overview, sitting, prompts, answers, versions, comparison, rounds, personalities, places, trust):
+    pages = (
+        overview,
+        sitting,
+        prompts,
+        answers,
+        versions,
+        comparison,
+        rounds,
+        personalities,
+        places,
+        playground,
+        trust,
+    )
+    for page in pages:
         app.add_routes(page.ROUTES)
     app[HOSTS] = frozenset({f"{LOOPBACK}:{settings.port}", f"localhost:{settings.port}"})
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)

@@ -182,6 +182,11 @@ class TestOwnPrompts:
         assert [row.text for row in rows(OwnPromptRow)] == ["Who brews the best tea?"]
         assert "Who brews the best tea?" in (await desk()).text
 
+    async def test_what_was_left_out_is_said(self, visitor):
+        await visitor.post("/label/prompts", text="Tea?")
+        seen = await visitor.post("/label/prompts", text=f"Tea?\nRain?\nrain?\n{'x' * 1_001}")
+        assert "1 prompt added. 2 prompts left out: known already. 1 prompt left out: longer than 1,000" in seen.text
+
     async def test_a_text_file_brings_them(self, visitor, rows):
         await visitor.upload("/label/prompts", "\ufeffTea?\nRain?\n".encode())
         assert [row.text for row in rows(OwnPromptRow)] == ["Tea?", "Rain?"]
