@@ -15,11 +15,11 @@ from bot.guards.error_handler import member_message
 from bot.releases.resolver import Release
 from bot.services import Services
 from storage.conversations.replies import FINISHED_WHOLE
-from storage.conversations.talks import store_answers
 from storage.database.enums import OPERATOR, Basis, Origin
 from storage.personalities.cards import tuned
 from storage.personalities.personalities import Personality
 from storage.runtime.requests import current_request, working_on
+from storage.sittings.talks import store_answers
 
 NO_ANSWER = "No version answered: the operator finds the reason in the log. Ask again."
 

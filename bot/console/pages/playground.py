@@ -15,9 +15,9 @@ from bot.console.page import TALKS, Here, SentForm, find_here, read_form
 from bot.console.talks import GrowingTalk, TalkQuestion, favourite
 from bot.errors import UserFacingError
 from bot.releases.resolver import Release
-from storage.conversations.talks import Exchange, read_talk, turn_thumb
 from storage.personalities.cards import settings_of
 from storage.releases.versions import list_versions, name_of, read_alias, version_named
+from storage.sittings.talks import Exchange, read_talk, turn_thumb
 from storage.taste.examples import ExampleTurn
 
 LONGEST_TALK = 20
