@@ -8,9 +8,31 @@ from pathlib import Path
 from aiohttp import web
 from discord.ext import commands
 
-from bot.console.access import BOT, HOSTS, SERVICES, add_headers, enter, explain_errors, leave, require_visitor
+from bot.console.access import (
+    BOT,
+    HOSTS,
+    SERVICES,
+    Handler,
+    add_headers,
+    enter,
+    explain_errors,
+    leave,
+    require_visitor,
+)
 from bot.console.page import CHANNEL, DRAWER, ChannelLink
-from bot.console.pages import answers, card, overview, prompts, rounds, sitting, trust, versions
+from bot.console.pages import (
+    answer,
+    answers,
+    card,
+    gaps,
+    knowledge,
+    overview,
+    prompts,
+    rounds,
+    sitting,
+    trust,
+    versions,
+)
 from bot.console.pairs import PairDrawer
 from bot.services import Services
 from storage.operations.console_sessions import LOOPBACK, digest_of
@@ -23,6 +45,8 @@ SHUTDOWN_S = 2.0
 """How long pages that are being written may take when the bot stops."""
 MOST_BYTES = 2_000_000
 """Of a form, such as uploaded prompts."""
+FILES_AT_ONCE = 10
+"""Of the largest size that a document may have, in one form."""
 
 
 class Console:
@@ -37,17 +61,28 @@ class Console:
         await self._runner.cleanup()
 
 
+@web.middleware
+async def limit_size(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let the forms of documents send more than others: files."""
+    if request.path.startswith("/knowledge/"):
+        largest = request.app[SERVICES].settings.knowledge.max_file_bytes
+        request = request.clone(client_max_size=FILES_AT_ONCE * largest)
+    return await handler(request)
+
+
 async def open_console(bot: commands.AutoShardedBot, services: Services, settings: ConsoleSettings) -> Console | None:
     """Serve the console; return None if it is switched off, or its port is not available."""
     if not settings.port:
         return None
     channel = ChannelLink()
-    app = web.Application(middlewares=[add_headers, explain_errors, require_visitor], client_max_size=MOST_BYTES)
+    app = web.Application(
+        middlewares=[limit_size, add_headers, explain_errors, require_visitor], client_max_size=MOST_BYTES
+    )
     app[BOT], app[SERVICES], app[DRAWER], app[CHANNEL] = bot, services, PairDrawer(services), channel
     app.add_routes(
         [web.get("/enter", enter), web.post("/leave", leave), web.get("/alive", _alive), web.static("/static", STATIC)]
     )
-    for page in (overview, sitting, prompts, answers, versions, rounds, card, trust):
+    for page in (overview, sitting, prompts, answers, answer, knowledge, gaps, versions, rounds, card, trust):
         app.add_routes(page.ROUTES)
     app[HOSTS] = frozenset({f"{LOOPBACK}:{settings.port}", f"localhost:{settings.port}"})
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
