@@ -97,9 +97,6 @@ async def explain_errors(request: web.Request, handler: Handler) -> web.StreamRe
             return await handler(request)
         except (web.HTTPNotFound, web.HTTPMethodNotAllowed) as error:
             return refuse(request, "There is no such page.", status=error.status)
-        except web.HTTPRequestEntityTooLarge as error:
-            limit = f"{request.client_max_size / 1e6:.0f} MB"
-            return refuse(request, f"That is too large: send at most {limit} at once.", status=error.status)
         except web.HTTPException:
             raise
         except Exception as error:

@@ -17,6 +17,7 @@ from bot.console.access import (
     enter,
     explain_errors,
     leave,
+    refuse,
     require_visitor,
 )
 from bot.console.page import CHANNEL, DRAWER, ChannelLink
@@ -36,7 +37,7 @@ from bot.console.pages import (
 from bot.console.pairs import PairDrawer
 from bot.services import Services
 from storage.operations.console_sessions import LOOPBACK, digest_of
-from storage.settings.sections import ConsoleSettings
+from storage.settings.sections import ConsoleSettings, Settings
 
 log = logging.getLogger(__name__)
 
@@ -63,11 +64,15 @@ class Console:
 
 @web.middleware
 async def limit_size(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let the forms of documents send more than others: files."""
-    if request.path.startswith("/knowledge/"):
-        largest = request.app[SERVICES].settings.knowledge.max_file_bytes
-        request = request.clone(client_max_size=FILES_AT_ONCE * largest)
+    """Refuse a form that is too large by its declared size, before it is read; forms of documents bring files."""
+    limit = _most_bytes(request.app[SERVICES].settings) if request.path.startswith("/knowledge") else MOST_BYTES
+    if request.body_exists and (request.content_length is None or request.content_length > limit):
+        return refuse(request, f"That is too large: send at most {limit / 1e6:.0f} MB at once.", status=413)
     return await handler(request)
+
+
+def _most_bytes(settings: Settings) -> int:
+    return MOST_BYTES + FILES_AT_ONCE * settings.knowledge.max_file_bytes
 
 
 async def open_console(bot: commands.AutoShardedBot, services: Services, settings: ConsoleSettings) -> Console | None:
@@ -76,7 +81,8 @@ async def open_console(bot: commands.AutoShardedBot, services: Services, setting
         return None
     channel = ChannelLink()
     app = web.Application(
-        middlewares=[limit_size, add_headers, explain_errors, require_visitor], client_max_size=MOST_BYTES
+        middlewares=[add_headers, explain_errors, limit_size, require_visitor],
+        client_max_size=_most_bytes(services.settings),
     )
     app[BOT], app[SERVICES], app[DRAWER], app[CHANNEL] = bot, services, PairDrawer(services), channel
     app.add_routes(

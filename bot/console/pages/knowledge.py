@@ -259,7 +259,7 @@ async def _read_newer(page: ServerPage, document: documents.Document, form: Sent
     return await read_again(document, page.server, page.reader)
 
 
-async def remove_document(request: web.Request) -> web.Response:
+async def remove_chosen(request: web.Request) -> web.Response:
     page = await find_server(request)
     document = await page.find_document()
     action = page.action("remove document", f"document {document.id}")
@@ -292,9 +292,9 @@ async def show_search(request: web.Request) -> web.Response:
 ONE = r"/knowledge/{document:\d{1,9}}"
 ROUTES = [
     web.get("/knowledge", show_documents),
-    web.post("/knowledge/add", add_documents),
+    web.post("/knowledge", add_documents),
     web.get("/knowledge/search", show_search),
     web.get(ONE, show_document),
     web.post(f"{ONE}/refresh", refresh),
-    web.post(f"{ONE}/remove", remove_document),
+    web.post(f"{ONE}/remove", remove_chosen),
 ]
