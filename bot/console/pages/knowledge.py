@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 import discord
 from aiohttp import web
@@ -16,6 +17,9 @@ from bot.errors import UserFacingError
 from bot.guards.error_handler import member_message
 from bot.knowledge.adding import describe_limit, from_content, from_text, read_again, title_of_text, with_link
 from bot.knowledge.library import FoundPassage, Source
+from bot.knowledge.quoting import MAX_TITLE_CHARS
+from bot.text.sanitize import escape_inline
+from bot.text.splitting import shorten
 from storage.database.enums import DocumentKind
 from storage.knowledge import documents
 from storage.operations.audit import AuditedAction
@@ -26,6 +30,8 @@ log = logging.getLogger(__name__)
 SHOWN = 20
 SHOWN_PASSAGES = 30
 FOUND = 10
+A_MOMENT = timedelta(seconds=1)
+"""What lies between two times of one new row."""
 KINDS = {
     DocumentKind.TEXT: "text",
     DocumentKind.FILE: "file",
@@ -112,6 +118,12 @@ class ShownDocument:
     where: str
     """Where, and for whom, answers quote it."""
 
+    @property
+    def updated_at(self) -> datetime | None:
+        """When its text was replaced; None if it never was."""
+        refreshed_at = self.document.refreshed_at
+        return refreshed_at if refreshed_at - self.document.added_at > A_MOMENT else None
+
 
 async def show_documents(request: web.Request) -> web.Response:
     here = await find_here(request)
@@ -120,7 +132,9 @@ async def show_documents(request: web.Request) -> web.Response:
     return await _show_documents(await _choose_server(here), "knowledge.html")
 
 
-async def _show_documents(page: ServerPage, template: str, additions: Sequence[Addition] = ()) -> web.Response:
+async def _show_documents(
+    page: ServerPage, template: str, added: Sequence[documents.Document] = (), refused: Sequence[str] = ()
+) -> web.Response:
     before_id = read_before(page.here.request)
     found, personalities = await page.here.services.database.read(_read_documents, page.server.id, before_id)
     shown = [_shown(page, document, personalities) for document in found[:SHOWN]]
@@ -128,7 +142,8 @@ async def _show_documents(page: ServerPage, template: str, additions: Sequence[A
         template,
         documents=shown,
         personalities=[one for one in personalities if one.archived_at is None],
-        additions=additions,
+        added=added,
+        refused=refused,
         older=found[SHOWN - 1].id if len(found) > SHOWN else None,
         is_first=before_id is None,
     )
@@ -163,15 +178,6 @@ class Wish:
     personality_id: int | None
 
 
-@dataclass(frozen=True)
-class Addition:
-    """What became of a text or a file that somebody wanted to add."""
-
-    title: str
-    document: documents.Document | None
-    problem: str = ""
-
-
 async def add_documents(request: web.Request) -> web.Response:
     """Add a text and files; one that is refused does not keep the others out."""
     page, form = await find_server(request), await read_form(request)
@@ -181,8 +187,11 @@ async def add_documents(request: web.Request) -> web.Response:
         raise UserFacingError(NOTHING_GIVEN)
     if len(given) > 1 and (wish.title or wish.link):
         raise UserFacingError(ONE_TITLE)
-    additions = [await _add(page, one, wish) for one in given]
-    return await _show_documents(page, "added.html" if page.here.is_partial else "knowledge.html", additions)
+    results = [await _add(page, one, wish) for one in given]
+    added = [result for result in results if isinstance(result, documents.Document)]
+    refused = [result for result in results if isinstance(result, str)]
+    template = "added.html" if page.here.is_partial else "knowledge.html"
+    return await _show_documents(page, template, added, refused)
 
 
 async def _read_wish(page: ServerPage, form: SentForm) -> Wish:
@@ -197,7 +206,8 @@ async def _read_wish(page: ServerPage, form: SentForm) -> Wish:
     )
 
 
-async def _add(page: ServerPage, given: web.FileField | str, wish: Wish) -> Addition:
+async def _add(page: ServerPage, given: web.FileField | str, wish: Wish) -> documents.Document | str:
+    """Add a text or a file; return its document, or why it was refused."""
     title = wish.title or (title_of_text(given) if isinstance(given, str) else given.filename)
     try:
         async with page.here.recorded(page.action("add document", title)):
@@ -210,8 +220,9 @@ async def _add(page: ServerPage, given: web.FileField | str, wish: Wish) -> Addi
                 added_by=page.here.visitor.name,
             )
     except Exception as error:
-        return Addition(title, None, member_message(error))
-    return Addition(title, document)
+        said = member_message(error)
+        return said if str(error).startswith(title) else f"{escape_inline(shorten(title, MAX_TITLE_CHARS))}: {said}"
+    return document
 
 
 async def _read(page: ServerPage, given: web.FileField | str) -> Source:
@@ -281,7 +292,7 @@ async def show_search(request: web.Request) -> web.Response:
     return page.fill(
         "search.html",
         question=question,
-        channel=channel,
+        asked_in=channel,
         found=found,
         lowest=services.settings.knowledge.min_similarity,
         limit=describe_limit(services.settings.knowledge),

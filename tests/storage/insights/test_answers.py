@@ -124,7 +124,7 @@ def test_a_member_finds_only_answers_of_their_servers(session: Session, replies:
         {"servers": frozenset({7, 8})},
         {"servers": frozenset({7, 8}), "channel_id": CHANNEL, "since": date(2026, 1, 1)},
     ],
-    ids=lambda query: " ".join(query),
+    ids=" ".join,
 )
 def test_no_filter_sorts_all_answers(session: Session, personality_id: int, query: dict[str, Any]) -> None:
     if session.get_bind().dialect.name != "sqlite":
