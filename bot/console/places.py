@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container
+from dataclasses import dataclass
 
 import discord
 
 from bot.console.page import CHANNEL, Here
 from storage.database.enums import NOBODY
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an answer was given."""
+
+    name: str
+    link: str | None
+    """To its message; None if the visitor cannot open it: in direct messages, and in the demo."""
 
 
 def visible_servers(here: Here) -> list[discord.Guild]:
@@ -16,30 +26,31 @@ def visible_servers(here: Here) -> list[discord.Guild]:
     return sorted(seen, key=lambda guild: (guild.name.casefold(), guild.id))
 
 
-def name_channel(here: Here, guild_id: int | None, channel_id: int) -> str:
-    """Return how to call the channel of an answer."""
+def place_of(here: Here, guild_id: int | None, channel_id: int, link: str | None) -> Place:
+    """Return where an answer was given, with the link to its message, if it has one."""
+    can_open = guild_id is not None and not here.request.app[CHANNEL].address
+    return Place(_name(here, guild_id, channel_id), link if can_open else None)
+
+
+def _name(here: Here, guild_id: int | None, channel_id: int) -> str:
     if channel_id == NOBODY:
         return "console"
     if guild_id is None:
         return "direct message"
-    channel = here.bot.get_channel(channel_id)
-    return f"#{channel}" if channel is not None else "a channel that is gone"
+    server = here.bot.get_guild(guild_id)
+    channel = server.get_channel_or_thread(channel_id) if server else None
+    return f"#{channel}" if channel else "a channel that is gone"
 
 
-def name_channels(here: Here, channel_ids: Iterable[int]) -> dict[int, str]:
-    """Return the names of those channels that the visitor may see, with the server's if there are several."""
-    several = len(visible_servers(here)) > 1
-    channels = (here.bot.get_channel(channel_id) for channel_id in channel_ids)
-    seen = [
+def name_channels(here: Here, channel_ids: Container[int]) -> dict[int, str]:
+    """Return the names of those channels that are in servers which the visitor may see, by their ids."""
+    servers = visible_servers(here)
+    # Through the servers: to look a channel up by its id alone, discord.py asks every server.
+    channels = [
         channel
-        for channel in channels
-        if isinstance(channel, discord.abc.GuildChannel | discord.Thread)
-        and here.visitor.may_see_server(channel.guild.id)
+        for server in servers
+        for channel in sorted((*server.channels, *server.threads), key=str)
+        if channel.id in channel_ids
     ]
-    seen.sort(key=lambda channel: (channel.guild.name.casefold(), channel.name))
-    return {channel.id: f"#{channel} ({channel.guild})" if several else f"#{channel}" for channel in seen}
-
-
-def link_to_discord(here: Here, link: str | None) -> str | None:
-    """Return the link to a message; None in the demo, whose messages are not on Discord."""
-    return None if here.request.app[CHANNEL].address else link
+    several = len(servers) > 1
+    return {channel.id: f"#{channel} ({channel.guild})" if several else f"#{channel}" for channel in channels}

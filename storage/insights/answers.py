@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from enum import StrEnum
 
@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session, aliased
 
 from storage.conversations.replies import FINISHED_WHOLE, message_links
-from storage.database.enums import NOBODY, Basis, Cause, Origin
+from storage.database.enums import Basis, Cause, Origin
 from storage.database.tables import CorrectionRow, ReplyRow, VoteCauseRow, VoteEventRow
 from storage.insights.lineage import TracedReply, trace_reply
 from storage.knowledge.documents import titles_of
@@ -68,6 +68,8 @@ class ListedAnswer:
     """The last message of its prompt."""
     answer: str
     votes: Tally
+    link: str | None = None
+    """To its message on Discord."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,6 @@ class AnswerDetails:
     """(title, link) of the documents that the prompt quotes."""
     is_gap: bool
     """Whether somebody reported a wrong fact that nobody settled yet."""
-    link: str | None
-    """To its message on Discord."""
     trace: TracedReply
 
 
@@ -103,7 +103,12 @@ def list_answers(session: Session, personality_id: int, query: AnswerQuery, limi
         if len(part) < AT_ONCE:
             break
         before = part[-1].id
-    return found
+    return _linked(session, found)
+
+
+def _linked(session: Session, found: Sequence[ListedAnswer]) -> list[ListedAnswer]:
+    links = message_links(session, select(ReplyRow.id).where(ReplyRow.id.in_([one.id for one in found])))
+    return [replace(one, link=links.get(one.id)) for one in found]
 
 
 def _select(session: Session, personality_id: int, query: AnswerQuery) -> Select[ReplyRow]:
@@ -191,9 +196,9 @@ def _listed(session: Session, reply: ReplyRow, names: Mapping[int | None, str]) 
     )
 
 
-def channels_with_answers(session: Session) -> Sequence[int]:
-    """Return the ids of all channels that have answers, without the console."""
-    return session.scalars(select(ReplyRow.channel_id).where(ReplyRow.channel_id != NOBODY).distinct()).all()
+def channels_with_answers(session: Session) -> frozenset[int]:
+    """Return the ids of all channels that have answers; NOBODY stands for the console."""
+    return frozenset(session.scalars(select(ReplyRow.channel_id).distinct()))
 
 
 def read_answer(session: Session, personality_id: int, reply_id: int) -> AnswerDetails | None:
@@ -205,14 +210,14 @@ def read_answer(session: Session, personality_id: int, reply_id: int) -> AnswerD
     suggested = select(CorrectionRow.text).where(
         CorrectionRow.reply_id == reply_id, CorrectionRow.withdrawn_at.is_(None)
     )
+    (listed,) = _linked(session, [_listed(session, reply, _names(session, personality_id))])
     return AnswerDetails(
-        listed=_listed(session, reply, _names(session, personality_id)),
+        listed=listed,
         messages=reply.messages,
         basis=reply.basis,
         causes=tuple(session.scalars(causes)),
         suggestions=tuple(session.scalars(suggested.order_by(CorrectionRow.id))),
         documents=tuple(titles_of(session, [passage["document_id"] for passage in reply.retrieved])),
         is_gap=is_gap(session, reply_id),
-        link=message_links(session, select(ReplyRow.id).where(ReplyRow.id == reply_id)).get(reply_id),
         trace=trace_reply(session, reply_id),
     )

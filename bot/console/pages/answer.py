@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from bot.console.page import Here, find_here, read_form
-from bot.console.places import link_to_discord, name_channel
+from bot.console.places import place_of
 from bot.console.suggestions import suggest_as_visitor
 from bot.errors import UserFacingError
 from bot.knowledge.gaps import question_of
@@ -36,8 +36,7 @@ async def show_answer(request: web.Request) -> web.Response:
     return here.fill(
         "answer.html",
         details=details,
-        channel_name=name_channel(here, one.guild_id, one.channel_id),
-        link=link_to_discord(here, details.link),
+        place=place_of(here, one.guild_id, one.channel_id, one.link),
         is_ours=_is_ours(details),
         gap_title=shorten(question_of(details.messages), MAX_TITLE_CHARS) if _has_gap(here, details) else "",
         trace=trace_lines([details.trace]),

@@ -8,7 +8,7 @@ from datetime import date
 from aiohttp import web
 
 from bot.console.page import Here, find_here, read_before, without_nul
-from bot.console.places import name_channel, name_channels
+from bot.console.places import name_channels, place_of
 from storage.database.enums import NOBODY, Cause
 from storage.insights.answers import AnswerKind, AnswerQuery, channels_with_answers, list_answers
 
@@ -31,12 +31,11 @@ async def show_answers(request: web.Request) -> web.Response:
     older = here.address("/answers", **filters, before=found[SHOWN - 1].id) if len(found) > SHOWN else ""
     return here.fill(
         "answers.html",
-        found=found[:SHOWN],
+        found=[(one, place_of(here, one.guild_id, one.channel_id, one.link)) for one in found[:SHOWN]],
         asked=asked,
         kinds=KINDS,
         causes=Cause,
         channels=channels,
-        name_channel=name_channel,
         is_filtered=asked != AnswerQuery(servers=asked.servers),
         older=older,
     )
