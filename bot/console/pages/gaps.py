@@ -59,9 +59,8 @@ def _shown(session: Session, page: ServerPage, groups: Sequence[GapGroup]) -> li
     def shown(gap: Gap) -> ShownGap:
         quoted = [title for title, _ in titles_of(session, gap.document_ids)]
         answer = shorten(" ".join(gap.answer.split()), ANSWER_CHARS)
-        return ShownGap(
-            question_of(gap.messages), answer, place_of(page.here, page.server.id, gap.channel_id, gap.link), quoted
-        )
+        place = place_of(page.here, page.server.id, gap.channel_id, gap.link)
+        return ShownGap(question_of(gap.messages), answer, place, quoted)
 
     return [
         ShownGroup(

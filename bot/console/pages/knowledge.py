@@ -162,13 +162,15 @@ def _shown(page: ServerPage, document: documents.Document, personalities: Sequen
     if document.channel_id:
         where = f"only in #{channel}" if channel else "only in a channel that is gone"
     if document.personality_id:
-        name = next((one.name for one in personalities if one.id == document.personality_id), "another server's")
+        name = next(
+            (one.name for one in personalities if one.id == document.personality_id), "a personality that is gone"
+        )
         where += f", only as {name}"
     return ShownDocument(document, KINDS[document.kind], where)
 
 
 @dataclass(frozen=True)
-class Wish:
+class DocumentOptions:
     """How somebody wants a document to be called and used."""
 
     title: str
@@ -181,24 +183,24 @@ class Wish:
 async def add_documents(request: web.Request) -> web.Response:
     """Add a text and files; one that is refused does not keep the others out."""
     page, form = await find_server(request), await read_form(request)
-    text, wish = form.text("text", ""), await _read_wish(page, form)
+    text, options = form.text("text", ""), await _read_options(page, form)
     given = [*form.files("files"), *([text] if text else [])]
     if not given:
         raise UserFacingError(NOTHING_GIVEN)
-    if len(given) > 1 and (wish.title or wish.link):
+    if len(given) > 1 and (options.title or options.link):
         raise UserFacingError(ONE_TITLE)
-    results = [await _add(page, one, wish) for one in given]
+    results = [await _add(page, one, options) for one in given]
     added = [result for result in results if isinstance(result, documents.Document)]
     refused = [result for result in results if isinstance(result, str)]
     template = "added.html" if page.here.is_partial else "knowledge.html"
     return await _show_documents(page, template, added, refused)
 
 
-async def _read_wish(page: ServerPage, form: SentForm) -> Wish:
+async def _read_options(page: ServerPage, form: SentForm) -> DocumentOptions:
     channel, name, personality = page.channel_named(form.text("channel", "")), form.text("only_as", ""), None
     if name:
         personality = await page.here.services.database.read(personality_named, name, page.server.id)
-    return Wish(
+    return DocumentOptions(
         form.text("title", ""),
         form.text("link", ""),
         channel.id if channel else None,
@@ -206,16 +208,16 @@ async def _read_wish(page: ServerPage, form: SentForm) -> Wish:
     )
 
 
-async def _add(page: ServerPage, given: web.FileField | str, wish: Wish) -> documents.Document | str:
+async def _add(page: ServerPage, given: web.FileField | str, options: DocumentOptions) -> documents.Document | str:
     """Add a text or a file; return its document, or why it was refused."""
-    title = wish.title or (title_of_text(given) if isinstance(given, str) else given.filename)
+    title = options.title or (title_of_text(given) if isinstance(given, str) else given.filename)
     try:
         async with page.here.recorded(page.action("add document", title)):
             document = await page.here.services.library.add(
-                with_link(await _read(page, given), wish.link),
+                with_link(await _read(page, given), options.link),
                 guild_id=page.server.id,
-                channel_id=wish.channel_id,
-                personality_id=wish.personality_id,
+                channel_id=options.channel_id,
+                personality_id=options.personality_id,
                 title=title,
                 added_by=page.here.visitor.name,
             )
@@ -235,13 +237,7 @@ async def show_document(request: web.Request) -> web.Response:
     """Show a document with its passages, and the ways to change it."""
     page = await find_server(request)
     document, after = await page.find_document(), read_number(request, "after")
-
-    def read(session: Session) -> tuple[list[documents.StoredPassage], list[Personality], str]:
-        text = documents.read_text(session, document.id) if document.kind is DocumentKind.TEXT else ""
-        passages = documents.read_passages(session, document.id, SHOWN_PASSAGES + 1, after)
-        return passages, list_personalities(session, page.server.id, archived=None), text
-
-    passages, personalities, text = await page.here.services.database.read(read)
+    passages, personalities, text = await page.here.services.database.read(_read_document, document, after)
     return page.fill(
         "document.html",
         shown=_shown(page, document, personalities),
@@ -249,6 +245,17 @@ async def show_document(request: web.Request) -> web.Response:
         later=passages[SHOWN_PASSAGES - 1].position if len(passages) > SHOWN_PASSAGES else None,
         text=text,
         changed=request.query.get("changed", ""),
+    )
+
+
+def _read_document(
+    session: Session, document: documents.Document, after: int | None
+) -> tuple[list[documents.StoredPassage], list[Personality], str]:
+    """Return its passages, the personalities that its server knows, and its text if that can be edited."""
+    return (
+        documents.read_passages(session, document.id, SHOWN_PASSAGES + 1, after),
+        list_personalities(session, document.guild_id, archived=None),
+        documents.read_text(session, document.id) if document.kind is DocumentKind.TEXT else "",
     )
 
 

@@ -85,7 +85,7 @@ class TestFilters:
 
     async def test_by_channel_and_the_list_says_where(self, visitor, place, disliked, elsewhere):
         seen = await visitor.get("/answers")
-        assert "· #general ·" in seen.text
+        assert "· #general ↗ ·" in seen.text
         assert "#games (Other)" in seen.text
         found = (await visitor.get(f"/answers?channel={elsewhere.channel_id}")).text
         assert ("Chess?" in found, "Something else" in found) == (True, False)
