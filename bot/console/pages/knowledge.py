@@ -162,10 +162,8 @@ def _shown(page: ServerPage, document: documents.Document, personalities: Sequen
     if document.channel_id:
         where = f"only in #{channel}" if channel else "only in a channel that is gone"
     if document.personality_id:
-        name = next(
-            (one.name for one in personalities if one.id == document.personality_id), "a personality that is gone"
-        )
-        where += f", only as {name}"
+        names = {one.id: one.name for one in personalities}
+        where += f", only as {names.get(document.personality_id, 'a personality that is gone')}"
     return ShownDocument(document, KINDS[document.kind], where)
 
 
