@@ -97,8 +97,6 @@ async def explain_errors(request: web.Request, handler: Handler) -> web.StreamRe
             return await handler(request)
         except (web.HTTPNotFound, web.HTTPMethodNotAllowed) as error:
             return refuse(request, "There is no such page.", status=error.status)
-        except web.HTTPRequestEntityTooLarge as error:
-            return refuse(request, "That is too large: send at most 2 MB.", status=error.status)
         except web.HTTPException:
             raise
         except Exception as error:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 from urllib.parse import urlencode
 
 from aiohttp import web
@@ -27,6 +27,9 @@ from storage.database.enums import AuditOutcome
 from storage.operations.audit import AuditedAction, audited, record_action
 from storage.personalities.personalities import DEFAULT_PERSONALITY, Personality, list_personalities, personality_named
 
+if TYPE_CHECKING:
+    from multidict import MultiMapping
+
 P = ParamSpec("P")
 T = TypeVar("T")
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -37,6 +40,7 @@ PAGES = (
     ("/", "Overview"),
     ("/label", "Label"),
     ("/answers", "Answers"),
+    ("/knowledge", "Knowledge"),
     ("/versions", "Versions"),
     ("/rounds", "Rounds"),
     ("/personalities", "Personalities"),
@@ -139,6 +143,13 @@ class Here:
             return await asyncio.to_thread(work, self.services.database, action, *args, **kwargs)
 
     @asynccontextmanager
+    async def recorded(self, action: AuditedAction) -> AsyncIterator[None]:
+        """Record what is done inside, which is more than one transaction; a refusal is recorded too."""
+        async with self._refusals_recorded(action):
+            yield
+        await self.services.database.run(record_action, action)
+
+    @asynccontextmanager
     async def _refusals_recorded(self, action: AuditedAction) -> AsyncIterator[None]:
         try:
             yield
@@ -157,7 +168,7 @@ def without_nul(text: str) -> str:
 class SentForm:
     """The fields that a form sent; raises UserFacingError if one is missing or has no valid value."""
 
-    def __init__(self, fields: Mapping[str, object]) -> None:
+    def __init__(self, fields: MultiMapping[Any]) -> None:
         self._fields = fields
 
     def text(self, name: str, default: str | None = None) -> str:
@@ -192,8 +203,11 @@ class SentForm:
 
     def file(self, name: str) -> bytes:
         """Return the content of the uploaded file, or nothing if there is none."""
-        value = self._fields.get(name)
-        return value.file.read() if isinstance(value, web.FileField) else b""
+        return next((file.file.read() for file in self.files(name)), b"")
+
+    def files(self, name: str) -> list[web.FileField]:
+        """Return the uploaded files."""
+        return [value for value in self._fields.getall(name, ()) if isinstance(value, web.FileField)]
 
     def file_name(self, name: str) -> str:
         value = self._fields.get(name)
@@ -201,7 +215,7 @@ class SentForm:
 
 
 async def read_form(request: web.Request) -> SentForm:
-    return SentForm(dict(await request.post()))
+    return SentForm(await request.post())
 
 
 def read_before(request: web.Request) -> int | None:
@@ -210,7 +224,7 @@ def read_before(request: web.Request) -> int | None:
 
 
 def read_number(request: web.Request, name: str) -> int | None:
-    """Return a number of the page's address, or None if it has none of that name."""
+    """Return a number from the page's address; None if there is none."""
     value = request.query.get(name, "")
     return int(value) if value.isdecimal() and len(value) <= DIGITS else None
 

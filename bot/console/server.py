@@ -8,26 +8,25 @@ from pathlib import Path
 from aiohttp import web
 from discord.ext import commands
 
-from bot.console.access import BOT, HOSTS, SERVICES, add_headers, enter, explain_errors, leave, require_visitor
-from bot.console.page import CHANNEL, DRAWER, TALKS, ChannelLink
-from bot.console.pages import (
-    answers,
-    comparison,
-    overview,
-    personalities,
-    places,
-    playground,
-    prompts,
-    rounds,
-    sitting,
-    trust,
-    versions,
+from bot.console.access import (
+    BOT,
+    HOSTS,
+    SERVICES,
+    Handler,
+    add_headers,
+    enter,
+    explain_errors,
+    leave,
+    refuse,
+    require_visitor,
 )
+from bot.console.page import CHANNEL, DRAWER, TALKS, ChannelLink
 from bot.console.pairs import PairDrawer
+from bot.console.routes import ROUTES
 from bot.console.talks import Talks
 from bot.services import Services
 from storage.operations.console_sessions import LOOPBACK, digest_of
-from storage.settings.sections import ConsoleSettings
+from storage.settings.sections import ConsoleSettings, Settings
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +35,8 @@ SHUTDOWN_S = 2.0
 """How long pages that are being written may take when the bot stops."""
 MOST_BYTES = 2_000_000
 """Of a form, such as uploaded prompts."""
+FILES_AT_ONCE = 10
+"""Of the largest size that a document may have, in one form."""
 
 
 class Console:
@@ -50,32 +51,34 @@ class Console:
         await self._runner.cleanup()
 
 
+@web.middleware
+async def limit_size(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse a form that is too large by its declared size, before it is read; forms of documents bring files."""
+    limit = _most_bytes(request.app[SERVICES].settings) if request.path.startswith("/knowledge") else MOST_BYTES
+    if request.body_exists and (request.content_length is None or request.content_length > limit):
+        return refuse(request, f"That is too large: send at most {limit / 1e6:.0f} MB at once.", status=413)
+    return await handler(request)
+
+
+def _most_bytes(settings: Settings) -> int:
+    return MOST_BYTES + FILES_AT_ONCE * settings.knowledge.max_file_bytes
+
+
 async def open_console(bot: commands.AutoShardedBot, services: Services, settings: ConsoleSettings) -> Console | None:
     """Serve the console; return None if it is switched off, or its port is not available."""
     if not settings.port:
         return None
     channel = ChannelLink()
-    app = web.Application(middlewares=[add_headers, explain_errors, require_visitor], client_max_size=MOST_BYTES)
+    app = web.Application(
+        middlewares=[add_headers, explain_errors, limit_size, require_visitor],
+        client_max_size=_most_bytes(services.settings),
+    )
     app[BOT], app[SERVICES], app[DRAWER], app[CHANNEL] = bot, services, PairDrawer(services), channel
     app[TALKS] = Talks(services)
     app.add_routes(
         [web.get("/enter", enter), web.post("/leave", leave), web.get("/alive", _alive), web.static("/static", STATIC)]
     )
-    pages = (
-        overview,
-        sitting,
-        prompts,
-        answers,
-        versions,
-        comparison,
-        rounds,
-        personalities,
-        places,
-        playground,
-        trust,
-    )
-    for page in pages:
-        app.add_routes(page.ROUTES)
+    app.add_routes(ROUTES)
     app[HOSTS] = frozenset({f"{LOOPBACK}:{settings.port}", f"localhost:{settings.port}"})
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
     await runner.setup()

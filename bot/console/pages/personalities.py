@@ -8,9 +8,9 @@ from functools import partial
 from aiohttp import web
 from sqlalchemy.orm import Session
 
+from bot.console.binding_places import group_places, home_server, name_of_place, servers_of
 from bot.console.page import Here, find_here, read_form
 from bot.console.pages.comparison import show_answers_of
-from bot.console.servers import group_places, home_server, name_of_place, servers_of
 from bot.errors import UserFacingError
 from bot.personalities.card_form import pack_version
 from bot.personalities.selection import require_own

@@ -4,7 +4,7 @@ import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import unescape
 from io import BytesIO
 
@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from bot.console.access import Visitor
 from storage.database.enums import OPERATOR
 from storage.operations.console_sessions import link_address, make_link
 
@@ -79,9 +80,11 @@ class Browser:
         async with self._client.post(self.address + path, data=data, headers=headers) as response:
             return Seen(response.status, response.url.path, await response.text(), response.headers)
 
-    async def upload(self, path: str, content: bytes, file: str = "prompts.txt", **fields: str) -> Seen:
-        form = aiohttp.FormData({"csrf": self.csrf, "text": ""} | fields)
-        form.add_field("file", BytesIO(content), filename=file, content_type="text/plain")
+    async def upload(self, path: str, *files: tuple[str, bytes], field: str = "file", **fields: str) -> Seen:
+        """Send a form with files, each with its name."""
+        form = aiohttp.FormData({"csrf": self.csrf} | fields, quote_fields=False)
+        for name, content in files:
+            form.add_field(field, BytesIO(content), filename=name, content_type="application/octet-stream")
         async with self._client.post(self.address + path, data=form) as response:
             return Seen(response.status, response.url.path, await response.text(), response.headers)
 
@@ -102,6 +105,19 @@ def link(query, port):
     return lambda: link_address(port, query(lambda s: make_link(s, OPERATOR, "somebody"))).removeprefix(
         f"http://127.0.0.1:{port}"
     )
+
+
+@pytest.fixture
+def limit_visitor(monkeypatch):
+    """Let the visitor be a member who may see only these servers."""
+
+    def limit(user_id: int, *server_ids: int) -> None:
+        def visitor(*args, **facts):
+            return replace(Visitor(*args, **facts), user_id=user_id, servers=frozenset(server_ids))
+
+        monkeypatch.setattr("bot.console.access.Visitor", visitor)
+
+    return limit
 
 
 @pytest_asyncio.fixture

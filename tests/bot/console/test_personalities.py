@@ -141,7 +141,7 @@ class TestFiles:
         assert [row.name for row in rows(PersonalityRow)] == ["default", "night-owl"]
 
     async def test_a_card_is_imported_from_a_file(self, visitor, query, rows):
-        seen = await visitor.upload(f"{PAGE}/import", CARD.encode(), "owl.toml", name="")
+        seen = await visitor.upload(f"{PAGE}/import", ("owl.toml", CARD.encode()), name="")
         assert "The card of owl" in seen.text
         assert query(lambda session: personality_named(session, "owl").card.description) == "dry"
         assert (rows(AuditRow)[-1].action, rows(AuditRow)[-1].subject) == ("console import card", "owl")
@@ -157,7 +157,7 @@ class TestFiles:
         ],
     )
     async def test_a_file_that_is_no_card_is_refused(self, visitor, rows, file, content, words):
-        assert words in (await visitor.upload(f"{PAGE}/import", content, file, name="")).text
+        assert words in (await visitor.upload(f"{PAGE}/import", (file, content), name="")).text
         assert [row.name for row in rows(PersonalityRow)] == ["default"]
 
     async def test_a_version_is_exported_with_its_adapter_and_card(self, visitor, add_version):
@@ -210,7 +210,7 @@ class TestServerAdmin:
         assert query(lambda session: personality_named(session, "ours").guild_id) == self.own.id
         done = await visitor.change(f"{PAGE}/example?personality=ours", asked="Tea?", answered="Always.")
         assert "HX-Redirect" in done.headers
-        refused = await visitor.upload(f"{PAGE}/import", CARD.encode(), "keeper.toml", server=str(self.own.id))
+        refused = await visitor.upload(f"{PAGE}/import", ("keeper.toml", CARD.encode()), server=str(self.own.id))
         assert "belongs to the operator" in refused.text
         assert len(rows(CardRevisionRow)) == 3, "keeper, ours, and the example"
 

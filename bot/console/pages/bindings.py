@@ -5,8 +5,8 @@ from __future__ import annotations
 from aiohttp import web
 from sqlalchemy.orm import Session
 
+from bot.console.binding_places import find_place, parse_id
 from bot.console.page import Here, find_here, read_form
-from bot.console.servers import find_place, parse_id
 from bot.errors import UserFacingError
 from bot.personalities.greeting import post_greeting
 from storage.database.enums import Scope

@@ -1,4 +1,4 @@
-"""Servers and their channels by the names that people know, for the page of personalities."""
+"""Places where a personality can be bound, by the names that people know."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import discord
 from discord.ext import commands
 
 from bot.console.page import INCOMPLETE, Here, SentForm
+from bot.console.places import visible_servers
 from bot.errors import UserFacingError
 from bot.guards.access import allows_server
 from bot.personalities.selection import places_of
@@ -34,12 +35,7 @@ class ShownPlace:
 def servers_of(here: Here) -> list[discord.Guild]:
     """Return the servers where the visitor may bind the personality, by name."""
     access, owner = here.services.settings.access, here.personality.guild_id
-    served = (
-        guild
-        for guild in here.bot.guilds
-        if here.visitor.may_see_server(guild.id) and allows_server(guild.id, access) and owner in (None, guild.id)
-    )
-    return sorted(served, key=lambda guild: (guild.name.casefold(), guild.id))
+    return [guild for guild in visible_servers(here) if allows_server(guild.id, access) and owner in (None, guild.id)]
 
 
 def group_places(guild: discord.Guild, bound: Mapping[BindingPlace, str]) -> Iterator[tuple[str, list[ShownPlace]]]:
