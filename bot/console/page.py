@@ -14,7 +14,7 @@ from aiohttp import web
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.console.access import BOT, SERVICES, VISITOR, Visitor, is_partial
+from bot.console.access import BOT, NAVIGATION, SERVICES, VISITOR, Visitor, is_partial
 from bot.console.pairs import PairDrawer
 from bot.console.rendering import fill
 from bot.console.talks import Talks
@@ -44,17 +44,6 @@ PAGES = (
 )
 DRAWER: Final = web.AppKey("drawer", PairDrawer)
 TALKS: Final = web.AppKey("talks", Talks)
-
-
-@dataclass
-class ChannelLink:
-    """The way back to the demo's channel."""
-
-    address: str | None = None
-    """None outside the demo."""
-
-
-CHANNEL: Final = web.AppKey("channel", ChannelLink)
 
 
 @dataclass(frozen=True)
@@ -93,9 +82,8 @@ class Here:
             template,
             {
                 "here": self,
-                "pages": PAGES,
+                "pages": self.request.app[NAVIGATION],
                 "section": f"/{self.request.path.split('/')[1]}",
-                "channel": self.request.app[CHANNEL].address,
                 **facts,
             },
         )
