@@ -21,7 +21,6 @@ Given = str | web.FileField
 NUMBERS = {Kind.integer: int, Kind.number: float}
 NAMED = (Kind.user, Kind.channel, Kind.role)
 LABEL, TEXT_INPUT, PARAGRAPH = 18, 4, 2  # Discord's numbers
-MOST_SHOWN = 25
 
 
 class Look(StrEnum):
@@ -103,15 +102,10 @@ def _choices(option: app_commands.Parameter, world: World) -> dict[str, Any]:
     if option.choices:
         return {choice.name: choice.value for choice in option.choices}
     named = world.named(option.type)
-    if option.type is Kind.channel and option.channel_types:
-        allowed = {kind.value for kind in option.channel_types}
-        named = {name: channel for name, channel in named.items() if _type_of(channel) in allowed}
-    return named
-
-
-def _type_of(channel: Any) -> int:
-    kind = discord.ChannelType.public_thread if channel.is_thread else discord.ChannelType.text
-    return int(kind.value)
+    if not option.channel_types:
+        return named
+    kinds = {name: world.env.bot.get_channel(channel.id).type for name, channel in named.items()}
+    return {name: channel for name, channel in named.items() if kinds[name] in option.channel_types}
 
 
 def read_options(
@@ -126,43 +120,27 @@ def read_options(
 
 
 def _read_option(option: app_commands.Parameter, value: Given, world: World) -> Any:
+    """Return the value as the simulator takes it, which checks its size."""
     name = option.display_name
-    if option.type is Kind.attachment or isinstance(value, web.FileField):
-        if not isinstance(value, web.FileField):
-            raise UserFacingError(f"Choose a file for `{name}` in the form of the command.")
+    if isinstance(value, web.FileField):
         return value.filename, value.file.read()
+    if option.type is Kind.attachment:
+        raise UserFacingError(f"Choose a file for `{name}` in the form of the command.")
     if option.type is Kind.boolean:
-        return _read_boolean(name, value)
-    if option.type in NUMBERS:
-        return _read_number(option, value)
-    if not option.choices and option.type not in NAMED:
-        _check_size(option, len(value), " characters")
+        return _one_of(name, value.capitalize(), {"True": True, "False": False})
+    if option.choices or option.type in NAMED:
+        return _one_of(name, value.lstrip("@#"), _choices(option, world))
+    if option.type not in NUMBERS:
         return value
-    choices = _choices(option, world)
-    if (chosen := value.lstrip("@#")) not in choices:
-        raise UserFacingError(f"`{name}` can be {', '.join(list(choices)[:MOST_SHOWN])}, and not {value}.")
-    return choices[chosen]
-
-
-def _read_boolean(name: str, value: str) -> bool:
-    if value.lower() not in ("true", "false"):
-        raise UserFacingError(f"`{name}` is either True or False.")
-    return value.lower() == "true"
-
-
-def _read_number(option: app_commands.Parameter, value: str) -> float:
-    kind = NUMBERS[option.type]
     try:
-        number = kind(value)
+        return NUMBERS[option.type](value)
     except ValueError as error:
-        what = "a whole number" if kind is int else "a number"
-        raise UserFacingError(f"`{option.display_name}` is {what}.") from error
-    _check_size(option, number)
-    return number
+        raise UserFacingError(
+            f"`{name}` is {'a number' if option.type is Kind.number else 'a whole number'}."
+        ) from error
 
 
-def _check_size(option: app_commands.Parameter, size: float, unit: str = "") -> None:
-    if option.min_value is not None and size < option.min_value:
-        raise UserFacingError(f"`{option.display_name}` is at least {option.min_value:g}{unit}.")
-    if option.max_value is not None and size > option.max_value:
-        raise UserFacingError(f"`{option.display_name}` is at most {option.max_value:g}{unit}.")
+def _one_of(name: str, chosen: str, choices: Mapping[str, Any]) -> Any:
+    if chosen not in choices:
+        raise UserFacingError(f"`{name}` can be {', '.join(choices)}, and not {chosen}.")
+    return choices[chosen]

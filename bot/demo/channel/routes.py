@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from aiohttp import hdrs, web
 
+from bot.console.access import VISITOR
 from bot.console.page import Here, SentForm, find_here, read_form, without_nul
 from bot.console.rendering import add_templates
 from bot.console.server import FirstPage
@@ -180,7 +181,7 @@ class ChannelPage:
 
     def _seat(self, request: web.Request) -> Seat:
         seat = self._world.seat(request.match_info["person"], request.match_info["place"])
-        if seat is None:
+        if seat is None or not request[VISITOR].may_see_server(self._world.guild.id):
             raise web.HTTPNotFound
         return seat
 

@@ -74,9 +74,11 @@ class Browser:
         async with self._client.post(self.address + path, data=data, headers=headers) as response:
             return Seen(response.status, response.url.path, await response.text(), response.headers)
 
-    async def upload(self, path: str, content: bytes) -> Seen:
-        form = aiohttp.FormData({"csrf": self.csrf, "text": ""})
-        form.add_field("file", BytesIO(content), filename="prompts.txt", content_type="text/plain")
+    async def upload(
+        self, path: str, content: bytes, name: str = "file", filename: str = "prompts.txt", **fields: str
+    ) -> Seen:
+        form = aiohttp.FormData({"csrf": self.csrf, "text": ""} | fields)
+        form.add_field(name, BytesIO(content), filename=filename, content_type="text/plain")
         async with self._client.post(self.address + path, data=form) as response:
             return Seen(response.status, response.url.path, await response.text(), response.headers)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from storage.database.tables import AuditRow
+from storage.database.tables import AuditRow, PersonalityRow
 from tests.bot.demo.channel.conftest import articles
 
 
@@ -57,15 +57,12 @@ async def test_what_a_typed_command_lacks_is_asked_for(channel):
     assert 'value="because"' in seen.html
 
 
-async def test_a_file_is_uploaded(channel):
-    import aiohttp
-
-    form = aiohttp.FormData({"csrf": channel.browser.csrf, "command": "knowledge add", "field.title": "Tea"})
-    form.add_field("field.file", b"Green tea is brewed at 80 degrees.", filename="tea.txt")
-    async with channel.browser._client.post(
-        f"{channel.browser.address}/channel/grace/lounge/command", data=form
-    ) as response:
-        assert "Tea" in await response.text()
+async def test_a_file_is_uploaded(channel, rows):
+    path = "/channel/grace/lounge/command"
+    await channel.browser.upload(
+        path, b'description = "hoots"', name="field.file", filename="owl.toml", command="personality import"
+    )
+    assert [row.name for row in rows(PersonalityRow)] == ["default", "owl"]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +74,7 @@ async def test_a_file_is_uploaded(channel):
         ("grace", "/taste now", "There is no personality"),
         ("ada", "/suggest this", "has no options"),
         ("grace", "/audit many", "limit is a whole number"),
-        ("grace", "/audit limit:99", "limit is at most 25"),
+        ("grace", "/audit limit:99", "must be ≤ 25"),
         ("grace", "/model rollback override:1", "base model is already the champion"),
         ("grace", "/model train learn_from:dreams", "can be votes, examples, and not dreams"),
         ("grace", "/knowledge refresh 1 file:tea.txt", "Choose a file"),

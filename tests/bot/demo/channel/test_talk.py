@@ -6,9 +6,9 @@ import asyncio
 import re
 
 import pytest
-from sqlalchemy import select
 
 from storage.database.tables import CorrectionRow, ReplyRow, VoteEventRow
+from tests.bot.console.conftest import Browser, new_client
 from tests.bot.demo.channel.conftest import articles
 
 
@@ -150,8 +150,6 @@ async def test_nobody_and_nowhere(channel, path):
 
 
 async def test_a_stranger_sees_nothing(channel, port):
-    from tests.bot.console.conftest import Browser, new_client
-
     async with new_client() as client:
         for path in ("/channel", "/channel/ada/lounge", "/channel/ada/lounge/news", "/channel/static/channel.js"):
             assert (await Browser(client, port).get(path)).status == 401
