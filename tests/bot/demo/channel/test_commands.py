@@ -60,7 +60,7 @@ async def test_what_a_typed_command_lacks_is_asked_for(channel):
 async def test_a_file_is_uploaded(channel, rows):
     path = "/channel/grace/lounge/command"
     await channel.browser.upload(
-        path, b'description = "hoots"', name="field.file", filename="owl.toml", command="personality import"
+        path, b'system_prompt = "Hoot."', name="field.file", filename="owl.toml", command="personality import"
     )
     assert [row.name for row in rows(PersonalityRow)] == ["default", "owl"]
 
