@@ -20,14 +20,15 @@ INLINE = ("emphasis", "strikethrough", "backticks", "newline", "escape", "link",
 SMALL_PRINT = "-# "
 _MENTION = re.compile(r"<(?:@[!&]?|#)\d+>")
 _TIME = re.compile(r"<t:(\d{1,11})(?::[tTdDfFR])?>")
+_MESSAGE = re.compile(r"https://discord\.com/channels/(?:\d+|@me)/(\d{1,20})/(\d{1,20})")
 _MARK = re.compile(r"(\|\||https?://[^\s<>]*[^\s<>.,:;\"')\]!?])")
 HEADING = "h4"
 """The page itself has those above."""
 
 
-def to_html(text: str, mentions: Mapping[str, str]) -> Markup:
-    """Return a message's HTML; `mentions` has what people read for each mention."""
-    return Markup(_markdown.render(_separate_lines(text), {"mentions": mentions}))
+def to_html(text: str, mentions: Mapping[str, str], paths: Mapping[int, str]) -> Markup:
+    """Return a message's HTML; people read `mentions` for mentions, and links to a channel lead to one of `paths`."""
+    return Markup(_markdown.render(_separate_lines(text), {"mentions": mentions, "paths": paths}))
 
 
 def _separate_lines(text: str) -> str:
@@ -56,7 +57,7 @@ def _mark_small_print(state: StateCore) -> None:
 
 
 def _adapt(state: StateCore) -> None:
-    """Give headings the page's level, underline, and mark spoilers and plain addresses."""
+    """Give headings the page's level, underline, hide spoilers, and make links of addresses."""
     for token in state.tokens:
         if token.type.startswith("heading"):
             token.tag = HEADING
@@ -64,9 +65,17 @@ def _adapt(state: StateCore) -> None:
             for child in token.children:
                 if child.type.startswith("strong") and child.markup == "__":
                     child.tag = "u"
-                elif child.type == "link_open":
-                    child.attrs |= {"rel": "noreferrer", "target": "_blank"}
             token.children = _with_marks(token.children)
+            for child in token.children:
+                if child.type == "link_open":
+                    child.attrs = _link_to(str(child.attrs["href"]), state.env["paths"])
+
+
+def _link_to(address: str, paths: Mapping[int, str]) -> dict[str, str | int | float]:
+    message = _MESSAGE.fullmatch(address)
+    if message and int(message[1]) in paths:
+        return {"href": f"{paths[int(message[1])]}#m{message[2]}"}
+    return {"href": address, "rel": "noreferrer", "target": "_blank"}
 
 
 def _with_marks(children: list[Token]) -> list[Token]:
@@ -82,8 +91,8 @@ def _with_marks(children: list[Token]) -> list[Token]:
                 marked.append(Token("spoiler", "", 1 if left % 2 == 0 else -1))
                 left -= 1
             elif part.startswith(("http://", "https://")) and not in_link:
-                attrs = {"href": part, "rel": "noreferrer", "target": "_blank"}
-                marked += [Token("link_open", "a", 1, attrs=attrs), _text(part), Token("link_close", "a", -1)]
+                opens = Token("link_open", "a", 1, attrs={"href": part})
+                marked += [opens, _text(part), Token("link_close", "a", -1)]
             elif part:
                 marked.append(_text(part))
     return marked

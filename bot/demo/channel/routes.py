@@ -15,7 +15,7 @@ from bot.console.rendering import add_templates
 from bot.console.server import FirstPage
 from bot.demo.channel.commands import SLASH, Call, find_command, list_commands, message_commands, read_call
 from bot.demo.channel.forms import Field, Given, Look, modal_fields
-from bot.demo.channel.timeline import PICTURES, excerpt, read_timeline
+from bot.demo.channel.timeline import PICTURES, read_timeline, summarize
 from bot.demo.channel.world import ADMIN, LOUNGE, MEMBERS, Seat, World
 from bot.errors import UserFacingError
 from bot.text.splitting import MAX_MESSAGE_CHARS
@@ -85,7 +85,7 @@ class ChannelPage:
             people=dict.fromkeys(MEMBERS, "") | {ADMIN: "the admin"},
             commands=list_commands(seat),
             form=self._asked_form(here, seat),
-            reply=reply and {"id": reply.id, "said": f"{reply.author.display_name}: {excerpt(reply.content)}"},
+            reply=reply and {"id": reply.id, "said": summarize(reply, self._world.mentions())},
             before=before,
             is_news=False,
             max_chars=MAX_MESSAGE_CHARS,

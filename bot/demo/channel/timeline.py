@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -15,7 +15,7 @@ from bot.demo.channel.world import BOT_NAME, Seat
 
 MOST_SHOWN = 50
 PICTURES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
-EXCERPT_CHARS = 80
+SUMMARY_CHARS = 80
 DELETED = "a deleted message"
 
 
@@ -72,52 +72,60 @@ class Timeline:
 
 
 def read_timeline(seat: Seat, before: int | None = None) -> Timeline:
-    changes = seat.world.changes
-    found = seat.messages()
-    by_id = {message.id: message for message in found}
-    earlier = [message for message in found if before is None or message.id < before]
+    changes, reader = seat.world.changes, _Reader(seat)
+    earlier = [message for message in reader.messages if before is None or message.id < before]
     window = earlier[-MOST_SHOWN:]
-    mentions = seat.world.mentions()
-    return Timeline(
-        tuple(_show(message, seat, by_id, mentions) for message in window),
-        window[0].id if len(earlier) > len(window) else None,
-        changes,
-    )
+    has_more = len(earlier) > len(window)
+    return Timeline(tuple(map(reader.show, window)), window[0].id if has_more else None, changes)
 
 
-def _show(
-    message: discord.Message, seat: Seat, by_id: dict[int, discord.Message], mentions: dict[str, str]
-) -> ShownMessage:
-    # discord.Message says how many reacted, but not who.
-    stored = seat.world.env.backend.get_message(seat.channel.id, message.id)
-    names = {member.id: name for name, member in seat.world.people.items()}
-    return ShownMessage(
-        message,
-        is_own=message.author.id == seat.member.id,
-        is_bot=message.author.bot,
-        answers=_answers(message, by_id),
-        html=to_html(message.content, mentions),
-        embeds=tuple((embed, to_html(embed.description or "", mentions)) for embed in message.embeds),
-        reactions=tuple(
-            Chip(one.emoji, tuple(names.get(id_, BOT_NAME) for id_ in one.user_ids), seat.member.id in one.user_ids)
-            for one in stored.reactions
-        ),
-        buttons=tuple(_buttons(message.components)),
-        state=zlib.crc32(repr(stored).encode()),
-    )
+class _Reader:
+    """Shows messages as one person sees them."""
+
+    def __init__(self, seat: Seat) -> None:
+        self._seat = seat
+        self.messages = seat.messages()
+        self._by_id = {message.id: message for message in self.messages}
+        self._names = {member.id: name for name, member in seat.world.people.items()}
+        self._mentions = seat.world.mentions()
+        self._paths = {other.channel.id: other.path for other in seat.world.seats_of(seat.member.name)}
+
+    def show(self, message: discord.Message) -> ShownMessage:
+        me = self._seat.member.id
+        # discord.Message says how many reacted, but not who.
+        stored = self._seat.world.env.backend.get_message(message.channel.id, message.id)
+        return ShownMessage(
+            message,
+            is_own=message.author.id == me,
+            is_bot=message.author.bot,
+            answers=self._answers(message),
+            html=self._html(message.content),
+            embeds=tuple((embed, self._html(embed.description or "")) for embed in message.embeds),
+            reactions=tuple(
+                Chip(one.emoji, tuple(self._names.get(id_, BOT_NAME) for id_ in one.user_ids), me in one.user_ids)
+                for one in stored.reactions
+            ),
+            buttons=tuple(_buttons(message.components)),
+            state=zlib.crc32(repr(stored).encode()),
+        )
+
+    def _html(self, content: str) -> Markup:
+        return to_html(content, self._mentions, self._paths)
+
+    def _answers(self, message: discord.Message) -> str:
+        if message.reference is None or message.reference.message_id is None:
+            return ""
+        answered = self._by_id.get(message.reference.message_id)
+        return summarize(answered, self._mentions) if answered else DELETED
 
 
-def _answers(message: discord.Message, by_id: dict[int, discord.Message]) -> str:
-    if message.reference is None or message.reference.message_id is None:
-        return ""
-    answered = by_id.get(message.reference.message_id)
-    return f"{answered.author.display_name}: {excerpt(answered.content)}" if answered else DELETED
-
-
-def excerpt(content: str) -> str:
-    """Return the beginning of a message, on one line."""
-    line = " ".join(content.split())
-    return line if len(line) <= EXCERPT_CHARS else f"{line[:EXCERPT_CHARS]} …"
+def summarize(message: discord.Message, mentions: Mapping[str, str]) -> str:
+    """Return who wrote a message, and its beginning, on one line."""
+    line = " ".join(message.content.split())
+    for mention, name in mentions.items():
+        line = line.replace(mention, name)
+    said = line if len(line) <= SUMMARY_CHARS else f"{line[:SUMMARY_CHARS]} …"
+    return f"{message.author.display_name}: {said}"
 
 
 def _buttons(rows: Sequence[discord.Component]) -> list[discord.Button]:

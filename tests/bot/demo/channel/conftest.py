@@ -63,10 +63,13 @@ class Channel:
         return await self.browser.post(f"/channel/{person}/{place}/messages/{message_id}", **fields)
 
 
+def articles_html(seen: Seen) -> list[str]:
+    return re.findall(r"<article.*?</article>", seen.html, re.DOTALL)
+
+
 def articles(seen: Seen) -> list[str]:
     """Return the text of each message on the page."""
-    found = re.findall(r"<article.*?</article>", seen.html, re.DOTALL)
-    return [" ".join(unescape(re.sub(r"<[^>]+>", " ", one)).split()) for one in found]
+    return [" ".join(unescape(re.sub(r"<[^>]+>", " ", one)).split()) for one in articles_html(seen)]
 
 
 @pytest_asyncio.fixture

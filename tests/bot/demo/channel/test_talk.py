@@ -9,7 +9,7 @@ import pytest
 
 from storage.database.tables import CorrectionRow, ReplyRow, VoteEventRow
 from tests.bot.console.conftest import Browser, new_client
-from tests.bot.demo.channel.conftest import articles
+from tests.bot.demo.channel.conftest import articles, articles_html
 
 
 async def test_a_message_is_answered_and_voted_on(channel, world, rows):
@@ -131,6 +131,14 @@ async def test_files_are_for_those_who_see_the_message(channel, world):
     (saved,) = re.findall(r'href="(/channel/[^"]*/files/\d+)"', direct.html)
     assert (await channel.browser.get(saved)).headers["Content-Disposition"].startswith("attachment")
     assert (await channel.browser.get(saved.replace("/ada/", "/bo/"))).status == 409
+
+
+async def test_a_link_to_a_message_leads_to_it(channel, world):
+    await channel.say("ada", "Hello")
+    reply = world.lounge.last_message.id
+    await channel.act("ada", reply, react="👍")
+    seen = await channel.act("ada", reply, menu="What became of my vote?")
+    assert f'href="/channel/ada/lounge#m{reply}"' in articles_html(seen)[-1]
 
 
 async def test_news_come_once(channel, world):
