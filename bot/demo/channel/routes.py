@@ -160,7 +160,7 @@ class ChannelPage:
         elif button := form.text("press", ""):
             opened = await self._world.interact(actor.click(message, custom_id=button))
         elif menu := form.text("menu", ""):
-            opened = await self._world.interact(seat.member.context_menu(seat.channel, menu, message))
+            opened = await seat.use_menu(menu, message)
         elif form.is_checked("delete"):
             await act(actor.delete(message))
         else:

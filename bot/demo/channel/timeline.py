@@ -34,7 +34,7 @@ class ShownMessage:
     is_own: bool
     is_bot: bool
     answers: str
-    """Whom and what it replies to, if it does."""
+    """The message that it replies to, or what it responds to, if anything."""
     html: Markup
     embeds: tuple[tuple[discord.Embed, Markup], ...]
     """Each with the HTML of its description."""
@@ -91,14 +91,14 @@ class _Reader:
         self._paths = {other.channel.id: other.path for other in seat.world.seats_of(seat.member.name)}
 
     def show(self, message: discord.Message) -> ShownMessage:
-        me = self._seat.member.id
+        me, answers = self._seat.member.id, self._answers(message)
         # discord.Message says how many reacted, but not who.
         stored = self._seat.world.env.backend.get_message(message.channel.id, message.id)
         return ShownMessage(
             message,
             is_own=message.author.id == me,
             is_bot=message.author.bot,
-            answers=self._answers(message),
+            answers=answers,
             html=self._html(message.content),
             embeds=tuple((embed, self._html(embed.description or "")) for embed in message.embeds),
             reactions=tuple(
@@ -106,7 +106,7 @@ class _Reader:
                 for one in stored.reactions
             ),
             buttons=tuple(_buttons(message.components)),
-            state=zlib.crc32(repr(stored).encode()),
+            state=zlib.crc32(repr((stored, answers)).encode()),
         )
 
     def _html(self, content: str) -> Markup:
@@ -114,7 +114,7 @@ class _Reader:
 
     def _answers(self, message: discord.Message) -> str:
         if message.reference is None or message.reference.message_id is None:
-            return ""
+            return self._seat.world.causes.get(message.id, "")
         answered = self._by_id.get(message.reference.message_id)
         return summarize(answered, self._mentions) if answered else DELETED
 

@@ -71,6 +71,8 @@ class World:
         }
         self._acting = asyncio.Lock()
         self._forms: dict[str, Any] = {}
+        self.causes: dict[int, str] = {}
+        """What somebody did that a message responds to."""
         self.read_to: dict[tuple[int, int], int] = {}
         """The newest message that (a person, in a channel) has seen."""
 
@@ -138,11 +140,13 @@ class World:
             raise UserFacingError(FORM_GONE)
         return self._forms[key]
 
-    async def interact(self, action: Coroutine[Any, Any, simcord.InteractionResult]) -> str | None:
+    async def interact(self, action: Coroutine[Any, Any, simcord.InteractionResult], described: str = "") -> str | None:
         """Use a command, a button or a form; return the key of the form that the bot opens, if it does."""
         result = await self.act(action)
         if not result.acknowledged:
             raise UserFacingError(NOT_ANSWERED)
+        if described and result.response is not None:
+            self.causes[result.response.id] = described
         if result.modal is None:
             return None
         key = secrets.token_hex(8)
@@ -215,7 +219,12 @@ class Seat:
         await self.world.act(self.member.send_dm(content, reference=answers))
 
     async def slash(self, name: str, options: Mapping[str, Any]) -> str | None:
-        return await self.world.interact(self.actor.slash(*self._where, name, **options))
+        action = self.actor.slash(*self._where, name, **options)
+        return await self.world.interact(action, f"{self.member.name} used /{name}")
+
+    async def use_menu(self, name: str, message: discord.Message) -> str | None:
+        action = self.member.context_menu(self.channel, name, message)
+        return await self.world.interact(action, f"{self.member.name} used {name}")
 
     async def complete(self, name: str, option: str, typed: str, filled: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return what the bot offers for an option of a command."""

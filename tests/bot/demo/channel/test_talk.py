@@ -54,11 +54,11 @@ async def test_the_bot_answers_where_it_is_called(channel, rows):
 async def test_a_reply_names_what_it_answers(channel, world):
     await channel.say("bo", "The kettle whistles", "mentions")
     message = world.seat("bo", "mentions").messages()[-1].id
-    assert "↪ to bo: The kettle whistles" in (await channel.look("ada", "mentions", f"?reply={message}")).text
+    assert "↪ bo: The kettle whistles" in (await channel.look("ada", "mentions", f"?reply={message}")).text
     seen = await channel.say("ada", "Then pour", "mentions", reply=str(message))
-    assert "↪ to bo: The kettle whistles" in articles(seen)[-1]
+    assert "↪ bo: The kettle whistles" in articles(seen)[-1]
     await channel.act("bo", message, "mentions", delete="yes")
-    assert "↪ to a deleted message" in articles(await channel.look("ada", "mentions"))[-1]
+    assert "↪ a deleted message" in articles(await channel.look("ada", "mentions"))[-1]
 
 
 async def test_only_ones_own_messages_can_be_edited(channel, world):
@@ -88,6 +88,7 @@ async def test_hostile_words_stay_words(channel):
 
 async def test_a_private_answer_is_for_its_reader_alone(channel):
     mine = await channel.say("ada", "/me remember note:I like owls")
+    assert "↪ ada used /me remember" in articles(mine)[-1]
     assert "Only you can see this" in articles(mine)[-1]
     assert "owls" not in (await channel.look("bo")).text
     assert "owls" not in (await channel.look("grace")).text
