@@ -10,7 +10,7 @@ from itertools import chain
 import discord
 from markupsafe import Markup
 
-from bot.demo.channel.markdown import to_html
+from bot.demo.channel.markdown import SMALL_PRINT, to_html
 from bot.demo.channel.world import BOT_NAME, Seat
 
 MOST_SHOWN = 50
@@ -120,8 +120,8 @@ class _Reader:
 
 
 def summarize(message: discord.Message, mentions: Mapping[str, str]) -> str:
-    """Return who wrote a message, and its beginning, on one line."""
-    line = " ".join(message.content.split())
+    """Return who wrote a message, and its beginning, on one line and without small print."""
+    line = " ".join(message.content.split(f"\n{SMALL_PRINT}")[0].split())
     for mention, name in mentions.items():
         line = line.replace(mention, name)
     said = line if len(line) <= SUMMARY_CHARS else f"{line[:SUMMARY_CHARS]} …"
