@@ -35,17 +35,18 @@ def _separate_lines(text: str) -> str:
     """Add the empty lines that Markdown needs: Discord's quotes and small print end with their line, `>>>` never."""
     lines: list[str] = []
     in_code = quotes_rest = False
+    before = ""
     for line in text.split("\n"):
-        before, shown = lines[-1] if lines else "", line
         if not in_code and line.startswith(">>> "):
-            quotes_rest, shown = True, line.removeprefix(">>> ")
+            quotes_rest, line = True, line.removeprefix(">>> ")  # noqa: PLW2901
         if quotes_rest:
-            lines.append(f"> {shown}")
-            continue
-        if not in_code and (before.startswith((">", SMALL_PRINT)) or line.startswith(SMALL_PRINT)):
-            lines += [""] if not (before.startswith(">") and line.startswith(">")) else []
+            line = f"> {line}"  # noqa: PLW2901
+        ends_quote = before.startswith(">") and not line.startswith(">")
+        if not in_code and (ends_quote or SMALL_PRINT in (before[:3], line[:3])):
+            lines.append("")
         lines.append(line)
         in_code ^= line.count("```") % 2 == 1
+        before = line
     return "\n".join(lines)
 
 
