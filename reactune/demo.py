@@ -17,6 +17,7 @@ from bot.demo.folder import choose_community, claim_folder
 from reactune.run import prepare_base, supervised_trainer
 from reactune.shared import Config, import_from_here, needed_by, progress, read_settings
 from storage.errors import DataDirectoryInUse, SettingsError
+from storage.operations.console_sessions import LOOPBACK
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.processes import BOT, sole_process
 
@@ -49,21 +50,18 @@ def demo(
     if community:
         find_taste(community)  # a misspelt one must not make a folder
 
-    def announce(url: str, console: str) -> None:
+    def announce(link: str) -> None:
         say("Ready.")
-        print(f"Open {url}\nConsole: {console}", flush=True)
+        print(f"Open {link}", flush=True)
         print(f"The demo's data is in {directory}. Press Ctrl-C to stop.", flush=True)
         if browser:
-            webbrowser.open(url)
+            webbrowser.open(link)
 
-    require_free(port)
-    console_port = port_beside(port)
+    port = free_port(port)
     claim_folder(directory)
     with progress() as say, sole_demo(directory, say):
         community = choose_community(directory, community, start_over=start_over)
-        overrides = demo_overrides(
-            str(directory), demo_channel_id(), console_port=console_port, community=bool(community)
-        )
+        overrides = demo_overrides(str(directory), demo_channel_id(), community=bool(community))
         settings = read_settings(config, overrides=overrides)
         set_up_logs(settings, BOT)
         prepare_base(settings, say)
@@ -85,21 +83,12 @@ def sole_demo(directory: Path, say: Callable[[str], None]) -> Iterator[None]:
         yield
 
 
-def port_beside(port: int) -> int:
-    """Return the next port if it is free, or else any free one."""
+def free_port(port: int) -> int:
+    """Return the port, or for 0 any free one; raises SettingsError if it is in use."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port + 1 if port else 0))
-        except (OSError, OverflowError):
-            probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def require_free(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((LOOPBACK, port))
         except OSError as error:
             raise SettingsError(f"port {port} is in use: choose another with --port, or 0 for a free one") from error
+        return int(probe.getsockname()[1])

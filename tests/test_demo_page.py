@@ -1,4 +1,7 @@
-"""The demo as a newcomer meets it: a real browser, the real bot, and a tiny model, which starts in a moment."""
+"""The demo and its console as people meet them: a real browser, the real bot, and a tiny model that starts in a moment.
+
+All tests share one running demo, because each start takes a quarter of a minute.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,19 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_playwright
 
 from storage.database.database import open_database
-from storage.database.tables import CorrectionRow, ReplyRow, VoteEventRow
+from storage.database.enums import Label
+from storage.database.tables import CorrectionRow, ReplyRow, RoundRow, SittingPairRow, VoteEventRow
 from storage.settings.loading import load_settings
 from tests.tiny_model import build_tiny_base
 
@@ -30,6 +36,28 @@ FLAGS = [
 ]
 ANSWER_MS = 120_000
 START_S = 120
+PAGES = (
+    "/channel/grace/lounge",
+    "/channel/grace/lounge?command=model+promote",
+    "/channel/ada/direct",
+    "/",
+    "/label",
+    "/label/summary",
+    "/answers",
+    "/answers/1",
+    "/knowledge",
+    "/knowledge/1",
+    "/knowledge/gaps",
+    "/knowledge/search?question=tea",
+    "/versions",
+    "/rounds",
+    "/personalities",
+    "/playground",
+    "/trust",
+)
+LOADED_IN_PARTS = ("/", "/trust", "/versions")
+PHONE, SCREEN = {"width": 360, "height": 740}, {"width": 1200, "height": 860}
+QUESTION = "What makes a good cup of tea?"
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
@@ -42,32 +70,32 @@ class Demo:
     """A running `reactune demo` and what it has stored."""
 
     def __init__(self, directory: Path, base: Path) -> None:
-        self.directory = directory
-        self.base = base
-        (directory / "demo.json").write_text('{"community": ""}')  # as if an earlier demo had converted the base
-        command = [
-            sys.executable,
-            "-m",
-            "reactune",
-            "demo",
-            "--no-browser",
-            "--port",
-            "0",
-            "--directory",
-            str(directory),
-        ]
-        environment = os.environ | {
+        self._directory = directory
+        self._environment = os.environ | {
             "REACTUNE_MODEL__BASE": str(base),
             "REACTUNE_CHAT__SECOND_ANSWERS": "0",
             "REACTUNE_GENERATION__MAX_NEW_TOKENS": "16",
         }
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        (directory / "demo.json").write_text('{"community": ""}')  # as if an earlier demo had converted the base
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self._port}"
+        self.start()
+
+    def start(self) -> None:
+        command = f"-m reactune demo --no-browser --port {self._port} --directory".split()
+        self.process = subprocess.Popen(
+            [sys.executable, *command, str(self._directory)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=self._environment,
+        )
         assert self.process.stdout is not None
-        addresses = (match[0] for line in self.process.stdout if (match := re.search(r"http://127\.0\.0\.1:\S+", line)))
-        self.url, self.console = next(addresses), next(addresses)
+        self.link = next(line.split()[1] for line in self.process.stdout if line.startswith("Open "))
 
     def rows(self, table: type) -> list[object]:
-        database = open_database(load_settings(environment={"REACTUNE_DATA__DIRECTORY": str(self.directory)}))
+        database = open_database(load_settings(environment={"REACTUNE_DATA__DIRECTORY": str(self._directory)}))
         with database.snapshot() as session:
             found = list(session.query(table).order_by(table.id))
         database.close()
@@ -81,92 +109,153 @@ class Demo:
         return code
 
 
-@pytest.fixture
-def demo(tmp_path: Path) -> Iterator[Demo]:
-    (tmp_path / "data").mkdir()
-    running = Demo(tmp_path / "data", build_tiny_base(tmp_path / "tiny", positions=2048))
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    directory = tmp_path_factory.mktemp("demo")
+    running = Demo(directory, build_tiny_base(directory.parent / "tiny", positions=2048))
     yield running
-    if running.process.poll() is None:
-        running.stop()
+    running.stop()
 
 
-@pytest.fixture
-def page() -> Iterator[Page]:
+@pytest.fixture(scope="module")
+def signed_in(demo: Demo) -> Iterator[BrowserContext]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser.new_page(viewport={"width": 1200, "height": 860})
+        context = browser.new_context(viewport=SCREEN)
+        context.new_page().goto(demo.link)
+        yield context
         browser.close()
 
 
+@pytest.fixture
+def page(signed_in: BrowserContext, demo: Demo) -> Iterator[Page]:
+    """Return an empty page; it must not complain about anything, such as a script that the policy forbids."""
+    page = signed_in.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield page
+    page.close()
+    assert complaints == []
+
+
 def say(page: Page, text: str) -> None:
-    composer = page.locator("#channel-composer-input")
+    composer = page.get_by_label("Message to")
     composer.fill(text)
     composer.press("Enter")
 
 
-def command(page: Page, text: str) -> None:
-    composer = page.locator("#channel-composer-input")
-    composer.click()
-    page.keyboard.type(text)
-    page.locator("#command-picker-listbox [role=option]").first.wait_for()
-    page.keyboard.press("Enter")
-    page.wait_for_timeout(500)
-    page.get_by_role("button", name="Send", exact=True).click()  # Enter would open the first option
+def reactions(page: Page, emoji: str) -> Locator:
+    return page.locator("button.reaction", has_text=emoji)
 
 
-def chips(page: Page, emoji: str) -> Locator:
-    return page.locator("button.reaction-chip", has_text=emoji)
+def react(page: Page, emoji: str) -> None:
+    """Click on the newest message's reaction once."""
+    chip = reactions(page, emoji).last
+    chip.click()
+    expect(chip).to_have_attribute("aria-pressed", "true", timeout=ANSWER_MS)
 
 
-def react(chip: Locator) -> None:
-    """Click until the reaction is shown: the page refuses a click during a change."""
-    for _ in range(5):
-        chip.click()
-        try:
-            return expect(chip).to_have_class(re.compile("is-selected"), timeout=30_000)
-        except AssertionError:
-            continue
-    raise AssertionError("the reaction never stood")
+def expect_in_view(page: Page, text: str) -> None:
+    expect(page.locator("article", has_text=text).last).to_be_in_viewport(timeout=ANSWER_MS)
 
 
 def test_a_newcomer_talks_rates_suggests_and_comes_back(demo: Demo, page: Page) -> None:
-    page.goto(demo.url)
-    expect(page.get_by_text("Welcome! I'm a small language model").last).to_be_visible(timeout=ANSWER_MS)
+    page.goto(demo.address)
+    page.get_by_role("link", name="Channel", exact=True).click()
+    expect_in_view(page, "Welcome! I'm a small language model")
 
-    page.wait_for_timeout(4_000)  # the page tells its size first, and refuses messages until then
-    for _ in range(3):
-        say(page, "What makes a good cup of tea?")
-        page.wait_for_timeout(3_000)
-        if "What makes a good cup of tea?" in page.locator("#channel-timeline").inner_text():
-            break
-    expect(chips(page, "🔁")).to_have_count(1, timeout=ANSWER_MS)
-    react(chips(page, "👎").first)
-    react(chips(page, "🔁").first)
-    expect(chips(page, "🔁")).to_have_count(2, timeout=ANSWER_MS)
-    react(chips(page, "👍").last)
+    say(page, QUESTION)
+    expect(reactions(page, "🔁")).to_have_count(1, timeout=ANSWER_MS)
+    expect(reactions(page, "🔁")).to_be_in_viewport()
+    react(page, "👎")
+    reactions(page, "🔁").last.click()
+    expect(reactions(page, "🔁")).to_have_count(2, timeout=ANSWER_MS)
+    react(page, "👍")
 
-    command(page, "/suggest")
-    form = page.locator("#modal-root")
-    form.locator("textarea").fill("Fresh water, good leaves, and a little patience.")
-    form.get_by_role("button", name=re.compile("submit", re.I)).click()
-    expect(page.get_by_text("counts as the better one").last).to_be_visible(timeout=ANSWER_MS)
+    say(page, "/suggest")
+    page.get_by_label("What should I have answered?").fill("Fresh water, good leaves, and a little patience.")
+    page.get_by_role("button", name="Submit").click()
+    expect_in_view(page, "counts as the better one")
 
-    page.locator("#viewer-picker").select_option(label="grace")
-    command(page, "/model status")
-    expect(
-        page.get_by_text("2 or more from people (1 from answers to the same question, 1 from suggestions)").last
-    ).to_be_visible(timeout=ANSWER_MS)
+    page.get_by_label("You are").select_option(label="grace, the admin")
+    expect(page.get_by_text("counts as the better one")).to_have_count(0)
+    say(page, "/model status")
+    expect_in_view(page, "2 or more from people (1 from answers to the same question, 1 from suggestions)")
+    page.get_by_label("Message to").press_sequentially("/model tr")
+    page.get_by_role("link", name="/model train").click()
+    expect(page.get_by_label("learn_from")).to_have_text(re.compile("examples"))
+    page.get_by_role("link", name="Cancel").click()
 
-    first, second = demo.rows(ReplyRow)
+    page.get_by_role("link", name="@ Reactune").click()
+    say(page, "Hello")
+    expect(reactions(page, "🔁")).to_have_count(1, timeout=ANSWER_MS)
+
+    first, second, direct = demo.rows(ReplyRow)
     assert first.prompt == second.prompt
+    assert direct.channel_id != first.channel_id
     assert [(row.reply_id, row.emoji) for row in demo.rows(VoteEventRow)] == [(first.id, "👎"), (second.id, "👍")]
     assert demo.rows(CorrectionRow)[0].text == "Fresh water, good leaves, and a little patience."
 
+    page.goto("about:blank")  # the channel would ask for news meanwhile
     assert demo.stop() == 0
-    again = Demo(demo.directory, demo.base)
-    try:
-        page.goto(again.url)
-        expect(page.get_by_text("What makes a good cup of tea?").first).to_be_visible(timeout=ANSWER_MS)
-        expect(chips(page, "👎").first).to_contain_text("2", timeout=ANSWER_MS)
-    finally:
-        again.stop()
+    demo.start()
+    page.goto(f"{demo.address}/channel/ada/lounge")
+    expect(page.get_by_text(QUESTION).first).to_be_visible(timeout=ANSWER_MS)
+    expect(reactions(page, "👎").first).to_contain_text("2")
+
+
+def press(page: Page, key: str, labelled: str) -> None:
+    """Press a key for the pair that is shown, and wait until the next one is."""
+    page.locator(".answer").first.wait_for(timeout=ANSWER_MS)
+    page.keyboard.press(key)
+    expect(page.get_by_label("Progress").locator("strong")).to_have_text(labelled, timeout=ANSWER_MS)
+
+
+def test_somebody_labels_pairs_by_keyboard_and_trains(demo: Demo, page: Page) -> None:
+    page.goto(demo.address)
+    page.get_by_role("link", name="Label", exact=True).click()
+    expect(page.get_by_role("button", name="Begin")).to_be_focused()
+    page.keyboard.press("Enter")
+
+    press(page, "1", "1 pair")
+    press(page, "ArrowRight", "2 pairs")
+    press(page, "g", "3 pairs")
+    press(page, "u", "2 pairs")
+    press(page, "b", "3 pairs")
+    page.locator(".answer").first.wait_for(timeout=ANSWER_MS)
+    page.keyboard.press("e")
+    page.keyboard.type(" 1 and 2 are no labels here")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Save").first.click()
+    expect(page.get_by_text("counts as the better answer")).to_be_visible(timeout=ANSWER_MS)
+    labels = [row.label for row in demo.rows(SittingPairRow) if row.label is not None]
+    assert sorted(labels) == sorted([Label.FIRST, Label.SECOND, Label.BOTH_BAD])
+
+    page.get_by_role("button", name="End this sitting").click()
+    page.get_by_role("button", name="Train now").click()
+    expect(page).to_have_url(f"{demo.address}/rounds")
+    assert [row.requested_by for row in demo.rows(RoundRow)] == ["demo"]
+    expect(page.get_by_role("heading", level=2).first).not_to_have_text(re.compile("Waiting"), timeout=ANSWER_MS)
+
+
+@pytest.mark.parametrize(("scheme", "viewport"), [("light", SCREEN), ("dark", PHONE)])
+def test_every_page_is_for_screen_readers_and_phones(demo: Demo, page: Page, scheme: str, viewport: dict) -> None:
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size(viewport)
+    findings = []
+    for path in PAGES:
+        page.goto(demo.address + path, wait_until="networkidle" if path in LOADED_IN_PARTS else "load")
+        findings += serious_findings(page)
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{path} scrolls aside"
+    assert findings == []
+
+
+def serious_findings(page: Page) -> list[str]:
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{page.url}: {one['help']} ({node['html'][:100]})"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]

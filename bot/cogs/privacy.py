@@ -78,9 +78,6 @@ class Privacy(BotCog, commands.GroupCog, group_name="privacy", group_description
         user = interaction.user
         export = await self.services.database.read(export_member, user.id)
         files = await asyncio.to_thread(pack, export, discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES)
-        if self.services.fixed_basis is not None:
-            await _attach_privately(interaction, EXPORT, files)  # outside Discord there may be no direct messages
-            return
         try:
             for batch in discord.utils.as_chunks(files, FILES_AT_ONCE):
                 await user.send(EXPORT, files=_attachments(batch))

@@ -22,6 +22,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 SERVICES: Final = web.AppKey("services", Services)
 BOT: Final = web.AppKey("bot", commands.AutoShardedBot)
+NAVIGATION: Final = web.AppKey("navigation", tuple)
+"""(address, name) of each page; the first one is where people enter."""
 HOSTS: Final = web.AppKey("hosts", frozenset)
 """What a request may call this console: another name means that a page of another site reached it."""
 CSRF_FIELD, CSRF_HEADER = "csrf", "X-CSRF-Token"
@@ -133,14 +135,18 @@ async def enter(request: web.Request) -> web.StreamResponse:
     """Sign in whoever has a link, once; whoever is signed in already just gets in."""
     database = request.app[SERVICES].database
     if await database.read(find_session, request.cookies.get(cookie_name(request), "")) is not None:
-        raise web.HTTPSeeOther("/")
+        raise web.HTTPSeeOther(_first_page(request))
     secret = await database.run(redeem_link, request.query.get("key", ""))
     if secret is None:
         return refuse(request, LINK_USED, status=401)
-    entered = web.HTTPSeeOther("/")
+    entered = web.HTTPSeeOther(_first_page(request))
     lasts = int(SESSION_LASTS.total_seconds())
     entered.set_cookie(cookie_name(request), secret, max_age=lasts, httponly=True, samesite="Lax")
     raise entered
+
+
+def _first_page(request: web.Request) -> str:
+    return str(request.app[NAVIGATION][0][0])
 
 
 async def leave(request: web.Request) -> web.StreamResponse:

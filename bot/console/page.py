@@ -14,7 +14,7 @@ from aiohttp import web
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.console.access import BOT, SERVICES, VISITOR, Visitor, is_partial
+from bot.console.access import BOT, NAVIGATION, SERVICES, VISITOR, Visitor, is_partial
 from bot.console.pairs import PairDrawer
 from bot.console.rendering import fill
 from bot.console.talks import Talks
@@ -51,17 +51,6 @@ DRAWER: Final = web.AppKey("drawer", PairDrawer)
 TALKS: Final = web.AppKey("talks", Talks)
 
 
-@dataclass
-class ChannelLink:
-    """The way back to the demo's channel."""
-
-    address: str | None = None
-    """None outside the demo."""
-
-
-CHANNEL: Final = web.AppKey("channel", ChannelLink)
-
-
 @dataclass(frozen=True)
 class Here:
     """A request with what its page is about."""
@@ -82,6 +71,11 @@ class Here:
         return self.request.app[DRAWER]
 
     @property
+    def pages(self) -> tuple[tuple[str, str], ...]:
+        """The address and name of each page; the demo has more than PAGES."""
+        return self.request.app[NAVIGATION]
+
+    @property
     def is_partial(self) -> bool:
         """Whether htmx asks for a part of the page."""
         return is_partial(self.request)
@@ -98,9 +92,7 @@ class Here:
             template,
             {
                 "here": self,
-                "pages": PAGES,
                 "section": f"/{self.request.path.split('/')[1]}",
-                "channel": self.request.app[CHANNEL].address,
                 **facts,
             },
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import discord
 
-from bot.console.page import CHANNEL, Here
+from bot.console.page import PAGES, Here
 from storage.database.enums import NOBODY
 
 
@@ -28,7 +28,7 @@ def visible_servers(here: Here) -> list[discord.Guild]:
 
 def place_of(here: Here, guild_id: int | None, channel_id: int, link: str | None) -> Place:
     """Return where an answer was given, with the link to its message, if it has one."""
-    can_open = guild_id is not None and not here.request.app[CHANNEL].address
+    can_open = guild_id is not None and here.pages == PAGES
     return Place(_name(here, guild_id, channel_id), link if can_open else None)
 
 

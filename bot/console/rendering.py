@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from aiohttp import web
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
@@ -20,21 +20,29 @@ def _with_emphasis(text: str) -> Markup:
     return Markup(_markdown.renderInline(text))
 
 
-def _moment(moment: datetime) -> Markup:
+def show_moment(moment: datetime) -> Markup:
     """Return a time in UTC, which the page's script shows in the reader's own time zone."""
     said = f"{moment:%-d %b %Y, %H:%M} UTC"
     return Markup('<time datetime="{}">{}</time>').format(moment.isoformat(timespec="seconds"), said)
 
 
+_loader = ChoiceLoader([PackageLoader("bot.console")])
+
+
+def add_templates(package: str) -> None:
+    """Let pages that another package adds have their templates there."""
+    _loader.loaders = [*_loader.loaders, PackageLoader(package)]
+
+
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("bot.console"),
+        loader=_loader,
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"emphasis": _with_emphasis, "moment": _moment, "duration": duration}
+    environment.filters |= {"emphasis": _with_emphasis, "moment": show_moment, "duration": duration}
     return environment
 
 

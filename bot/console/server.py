@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import web
@@ -11,6 +13,7 @@ from discord.ext import commands
 from bot.console.access import (
     BOT,
     HOSTS,
+    NAVIGATION,
     SERVICES,
     Handler,
     add_headers,
@@ -20,7 +23,7 @@ from bot.console.access import (
     refuse,
     require_visitor,
 )
-from bot.console.page import CHANNEL, DRAWER, TALKS, ChannelLink
+from bot.console.page import DRAWER, PAGES, TALKS
 from bot.console.pairs import PairDrawer
 from bot.console.routes import ROUTES
 from bot.console.talks import Talks
@@ -39,13 +42,20 @@ FILES_AT_ONCE = 10
 """Of the largest size that a document may have, in one form."""
 
 
+@dataclass(frozen=True)
+class FirstPage:
+    """A page that comes before the console's own ones, where people enter."""
+
+    address: str
+    name: str
+    routes: Sequence[web.AbstractRouteDef]
+
+
 class Console:
     """The running console."""
 
-    def __init__(self, runner: web.AppRunner, channel: ChannelLink) -> None:
+    def __init__(self, runner: web.AppRunner) -> None:
         self._runner = runner
-        self.channel = channel
-        """Shown on every page."""
 
     async def close(self) -> None:
         await self._runner.cleanup()
@@ -64,21 +74,25 @@ def _most_bytes(settings: Settings) -> int:
     return MOST_BYTES + FILES_AT_ONCE * settings.knowledge.max_file_bytes
 
 
-async def open_console(bot: commands.AutoShardedBot, services: Services, settings: ConsoleSettings) -> Console | None:
+async def open_console(
+    bot: commands.AutoShardedBot, services: Services, settings: ConsoleSettings, first_page: FirstPage | None = None
+) -> Console | None:
     """Serve the console; return None if it is switched off, or its port is not available."""
     if not settings.port:
         return None
-    channel = ChannelLink()
     app = web.Application(
         middlewares=[add_headers, explain_errors, limit_size, require_visitor],
         client_max_size=_most_bytes(services.settings),
     )
-    app[BOT], app[SERVICES], app[DRAWER], app[CHANNEL] = bot, services, PairDrawer(services), channel
-    app[TALKS] = Talks(services)
+    app[BOT], app[SERVICES], app[DRAWER], app[TALKS] = bot, services, PairDrawer(services), Talks(services)
+    app[NAVIGATION] = PAGES
     app.add_routes(
         [web.get("/enter", enter), web.post("/leave", leave), web.get("/alive", _alive), web.static("/static", STATIC)]
     )
     app.add_routes(ROUTES)
+    if first_page is not None:
+        app[NAVIGATION] = ((first_page.address, first_page.name), *PAGES)
+        app.add_routes(first_page.routes)
     app[HOSTS] = frozenset({f"{LOOPBACK}:{settings.port}", f"localhost:{settings.port}"})
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
     await runner.setup()
@@ -93,7 +107,7 @@ async def open_console(bot: commands.AutoShardedBot, services: Services, setting
             error.strerror,
         )
         return None
-    return Console(runner, channel)
+    return Console(runner)
 
 
 async def _alive(request: web.Request) -> web.Response:

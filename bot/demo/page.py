@@ -4,61 +4,51 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
 from collections.abc import Callable, Coroutine
-from contextlib import closing
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import discord
 import simcord
-from simcord.backend import Backend
-from simcord.builders import ChannelHandle
-from simcord.preview import Preview
 
 from bot.app import ReactuneBot
 from bot.arenas.prompts import bank_messages
 from bot.background import BackgroundTasks
-from bot.cogs.console import ConsoleHost
+from bot.console.server import open_console
+from bot.demo.channel.routes import ChannelPage
+from bot.demo.channel.world import World
 from bot.demo.community import Taste, is_settled, read_community_answers, settle
 from bot.demo.restore import restore_chat
 from bot.engine import Engine
-from bot.guards.error_handler import is_expected
 from bot.runner import stop_on_signals
 from bot.services import Services
-from storage.database.database import open_database
 from storage.database.enums import OPERATOR, Basis
+from storage.errors import SettingsError
 from storage.models.base_model import BaseModel
 from storage.operations.console_sessions import link_address, make_link
 from storage.personalities.personalities import ensure_personality
 from storage.settings.loading import variable_name
 from storage.settings.sections import EVERY_SERVER, LimitSettings, Settings
 
-log = logging.getLogger(__name__)
-
-CHANNEL = "lounge"
-MEMBERS = ("ada", "bo")
-ADMIN = "grace"
-REFRESH_S = 0.5
-LINKS_LAST = timedelta(days=7)
-NO_DIRECT_MESSAGES = 50007  # Discord's error code
-# IDs are assigned in order from here, so the same people have the same IDs after each start.
-WORLD_BEGINS = datetime(2026, 1, 1, tzinfo=UTC)
+CLOCK_S = 1.0
+"""Between two looks at the time."""
+ACTION_S = 60.0
+"""How long an action may keep the bot busy until the page stops waiting: drawing a picture takes seconds."""
+LINK_LASTS = timedelta(days=7)
 
 WELCOME = """\
 **Welcome! I'm a small language model that learns from your reactions.**
 1. Write something here. The small print under my answer names the version that gave it.
 2. Click 👍 or 👎 under my answer. 🔁 gives another answer to the same question: rate that one too, differently.
-3. Know a better answer? `/suggest` opens a form for it.
-4. View the page as **grace**, the admin: `/model status`, then `/model train`. When the new version is ready, enter \
-`/model promote` with v1 and ask again. If you don't like it, enter `/model rollback`. `/model report` draws it all."""
-CONSOLE = """
-5. Faster: label pairs of answers in the console, one key for each, and train there: {}"""
+3. Know a better answer? `/suggest` opens a form for it. Type `/` to see all commands.
+4. Choose that you are **grace**, the admin, and enter `/model status`, then `/model train`. When the new version is \
+ready, enter `/model promote v1` and ask again. If you don't like it, enter `/model rollback`. `/model report` shows \
+it all in a picture.
+5. Faster: **Label**, above. Say which of two answers is better, one key for each pair, and train there."""
 FOR_A_HANDFUL = """
 -# A pair is one question with a better and a worse answer. A round needs two pairs. After ten votes it also ranks \
-fresh answers by what you like: see `/taste`. People decide about a new version by choosing between two answers; to \
-promote it before they have, use the options override and reason of `/model promote`."""
+fresh answers by what you like: see `/taste`. People decide about a new version by choosing between two answers. To \
+promote it before they have, enter `/model promote v1 override:True reason:I like it`."""
 FOR_A_COMMUNITY = """
 -# A simulated community has already voted on hundreds of answers; its members share one hidden taste. So start with \
 step 4: the first round takes about two minutes on two cores."""
@@ -76,9 +66,7 @@ COMMUNITY = {
 }
 
 
-def demo_overrides(
-    directory: str, channel_id: int, *, console_port: int = 0, community: bool = False
-) -> dict[str, str]:
+def demo_overrides(directory: str, channel_id: int, *, community: bool = False) -> dict[str, str]:
     """Return the environment variables that turn an operator's settings into the demo's."""
     return (COMMUNITY if community else HANDFUL) | {
         variable_name("data", "directory"): directory,
@@ -87,7 +75,7 @@ def demo_overrides(
         variable_name("discord", "free_response_channels"): str(channel_id),
         variable_name("metrics", "port"): "0",
         variable_name("metrics", "trainer_port"): "0",
-        variable_name("console", "port"): str(console_port),
+        variable_name("console", "port"): "0",  # the demo opens it itself
         variable_name("access", "servers"): str(EVERY_SERVER),
         variable_name("access", "channels"): "",
         variable_name("access", "roles"): "",
@@ -109,39 +97,9 @@ class DemoTasks(BackgroundTasks):
         return contextvars.Context().run(lambda: loop.create_task(work, name=name))
 
 
-class DemoEnv(simcord.Env):
-    def _record_error(self, error: BaseException) -> None:
-        # If the bot raises, the page reports a failed action and locks; but a refusal in a sentence is an answer.
-        if not is_expected(error):
-            super()._record_error(error)
-
-
-@dataclass(frozen=True)
-class World:
-    """The simulated server."""
-
-    channel: ChannelHandle
-    viewers: tuple[Any, ...]
-
-
-def build_world(env: simcord.Env) -> World:
-    """Make one server with a channel, two members and an admin, all without direct messages: the page has none."""
-    env.backend.bot_user.name = "Reactune"
-    env.inject_error(
-        "POST", "/users/@me/channels", status=403, code=NO_DIRECT_MESSAGES, message="Cannot send messages", times=None
-    )
-    guild = env.create_guild("Reactune demo")
-    channel = guild.create_text_channel(CHANNEL, topic="Talk, react, watch it learn")
-    admins = guild.create_role("admins", permissions=discord.Permissions(manage_guild=True))
-    members = [guild.add_member(env.create_user(name)) for name in MEMBERS]
-    admin = guild.add_member(env.create_user(ADMIN), roles=[admins])
-    return World(channel, (*members, admin))
-
-
 def demo_channel_id() -> int:
     """Return the id that the demo's channel has in every world."""
-    world = build_world(simcord.Env(discord.Client(intents=discord.Intents.default())))
-    return int(world.channel.id)
+    return World(simcord.Env(discord.Client(intents=discord.Intents.default()))).lounge.id
 
 
 async def serve_demo(
@@ -151,56 +109,51 @@ async def serve_demo(
     base: BaseModel | None = None,
     port: int,
     taste: Taste | None = None,
-    on_ready: Callable[[str, str], None],
+    on_ready: Callable[[str], None],
 ) -> None:
-    """Serve the page on loopback until it is closed, SIGINT or SIGTERM.
+    """Serve the console with the channel on loopback until SIGINT or SIGTERM.
 
-    `on_ready` gets its address, and a link to the console, once the model is loaded. With a taste, a simulated
-    community of that taste has voted.
+    `on_ready` gets a link that signs a browser in, once the model is loaded. With a taste, a simulated community of
+    that taste has voted.
     """
     bot = ReactuneBot(settings, engine=engine, base=base, fixed_basis=Basis.LOCAL, tasks=DemoTasks())
-    env = DemoEnv(bot, check_errors=False)
-    world = build_world(env)
-    _catch_up(env.backend)
-    shown_link, printed_link = await asyncio.to_thread(_make_links, settings)
-    welcome = WELCOME + CONSOLE.format(shown_link) + (FOR_A_COMMUNITY if taste else FOR_A_HANDFUL)
-    await asyncio.to_thread(restore_chat, settings, env.backend, world.channel.id, welcome, since=WORLD_BEGINS)
+    env = simcord.Env(bot, check_errors=False, settle_timeout=ACTION_S)
+    world = World(env)
+    await world.catch_up()
+    welcome = f"{WELCOME}{FOR_A_COMMUNITY if taste else FOR_A_HANDFUL}"
+    await asyncio.to_thread(restore_chat, settings, world, welcome)
     await env.start()
     try:
         await bot.loading
-        if bot.failure is None:
-            if taste is not None:
-                await _let_vote(bot.services, taste)
-            await _show_page(env, bot, world, port, lambda url: on_ready(url, printed_link))
         if bot.failure:
             raise bot.failure
+        if taste is not None:
+            await _let_vote(bot.services, taste)
+        await _serve(bot, world, port, on_ready)
     finally:
         await bot.close()
         await env.shutdown()
 
 
-def _make_links(settings: Settings) -> tuple[str, str]:
-    """Return two links to the console, each of which signs a browser in once: for the page and for the terminal."""
-    with closing(open_database(settings)) as database, database.transaction() as session:
-        secrets = [make_link(session, OPERATOR, "demo", LINKS_LAST) for _ in range(2)]
-    shown, printed = (link_address(settings.console.port, secret) for secret in secrets)
-    return shown, printed
+async def _serve(bot: ReactuneBot, world: World, port: int, on_ready: Callable[[str], None]) -> None:
+    stopped = asyncio.Event()
 
+    async def stop() -> None:
+        stopped.set()
 
-async def _show_page(
-    env: simcord.Env, bot: ReactuneBot, world: World, port: int, on_ready: Callable[[str], None]
-) -> None:
-    async with env.preview(world.channel, viewers=world.viewers, layout="channel", port=port) as preview:
-        refreshing = bot.tasks.spawn(_keep_fresh(preview, bot), "refresh the page")
-        stop_on_signals(preview.close)
-        host = bot.get_cog(ConsoleHost.__name__)
-        if isinstance(host, ConsoleHost) and host.console is not None:
-            host.console.channel.address = preview.url
-        on_ready(preview.url)
-        try:
-            await preview.wait_closed()
-        finally:
-            refreshing.cancel()
+    stop_on_signals(stop)
+    # Not by the bot: the simulator would wait for requests as for the bot's own work, while they wait for it.
+    settings = bot.settings.console.model_copy(update={"port": port})
+    console = await open_console(bot, bot.services, settings, ChannelPage(world).first_page)
+    if console is None:
+        raise SettingsError(f"port {port} is in use: choose another with --port, or 0 for a free one")
+    bot.tasks.repeat(world.catch_up, CLOCK_S, "keep the time")
+    secret = await bot.services.database.run(make_link, OPERATOR, "demo", LINK_LASTS)
+    on_ready(link_address(port, secret))
+    try:
+        await stopped.wait()
+    finally:
+        await console.close()
 
 
 async def _let_vote(services: Services, taste: Taste) -> None:
@@ -214,30 +167,3 @@ async def _let_vote(services: Services, taste: Taste) -> None:
     ]
     default = await services.database.run(ensure_personality)
     await services.database.run(settle, default, services.base, answered, taste)
-
-
-async def _keep_fresh(preview: Preview, bot: ReactuneBot) -> None:
-    """Show what the bot does, such as a growing answer; the page alone would wait for a person's next action."""
-    seen = 0
-    while bot.failure is None:
-        await asyncio.sleep(REFRESH_S)
-        _catch_up(preview.env.backend)
-        happened = len(preview.env.backend.transcript)
-        if happened != seen and preview._active_action is None:
-            seen = happened
-            _republish(preview)
-    await preview.close()
-
-
-def _republish(preview: Preview) -> None:
-    # preview.refresh() is an operation, and a click at the same time fails. A new revision would reject a click on
-    # what was shown half a second ago. So the pages get new content under their current revision.
-    preview._advance_presentation_time()
-    for page in tuple(preview._pages.values()):
-        page.revision -= 1
-        preview._publish(page, reason="refresh")
-
-
-def _catch_up(backend: Backend) -> None:
-    """Move the simulated clock to now, so that messages have the real time."""
-    backend.advance_clock(max(0.0, (datetime.now(UTC) - backend.clock.now()).total_seconds()))

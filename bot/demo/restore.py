@@ -1,11 +1,10 @@
-"""Puts the conversation of earlier starts back into the demo's channel."""
+"""Puts the conversations of earlier starts back where they were."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime
 
 import discord
 from simcord.backend import Backend
@@ -13,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from bot.chat.ask import SEEDS, small_print
 from bot.chat.message_stream import lay_out
+from bot.demo.channel.world import WORLD_BEGINS, World
 from bot.engine import Finish, RenderedPrompt
 from bot.knowledge.quoting import cite
 from bot.text.splitting import MAX_MESSAGE_CHARS
@@ -30,31 +30,33 @@ RESTORED_REPLIES = 20
 @dataclass(frozen=True)
 class RestoredMessage:
     id: int
+    channel_id: int
     author_id: int
     content: str
     replies_to: int | None = None
 
 
-def restore_chat(settings: Settings, backend: Backend, channel_id: int, welcome: str, *, since: datetime) -> None:
-    """Put the welcome into the channel, then the messages and thumbs of the newest complete answers."""
+def restore_chat(settings: Settings, world: World, welcome: str) -> None:
+    """Put the welcome into the lounge, then the newest complete answers with their thumbs where they were."""
+    backend, lounge_id, channel_ids = world.env.backend, world.lounge.id, world.channel_ids
     with closing(open_database(settings)) as database, database.snapshot() as session:
         replies = [
             reply
-            for reply in recent_replies(session, since, RESTORED_REPLIES)
-            if reply.channel_id == channel_id and reply.outcome in FINISHED_WHOLE
+            for reply in recent_replies(session, WORLD_BEGINS, RESTORED_REPLIES)
+            if reply.channel_id in channel_ids and reply.outcome in FINISHED_WHOLE
         ][::-1]
         small_print_of = {reply.id: _small_print(session, reply) for reply in replies}
         thumbs = current_thumbs(session, [reply.id for reply in replies])
     bot_id = backend.bot_user.id
     messages = _messages(replies, small_print_of, bot_id, settings.output)
     if messages:  # the page sorts by ID
-        _put(backend, channel_id, RestoredMessage(messages[0].id - 1, bot_id, welcome))
+        _put(backend, RestoredMessage(messages[0].id - 1, lounge_id, bot_id, welcome))
     else:
-        backend.create_message(channel_id, bot_id, welcome)
+        backend.create_message(lounge_id, bot_id, welcome)
     for message in messages:
-        _put(backend, channel_id, message)
+        _put(backend, message)
     for reply in replies:
-        _react(backend, channel_id, reply, thumbs)
+        _react(backend, reply, thumbs)
 
 
 def _small_print(session: Session, reply: Reply) -> str:
@@ -74,26 +76,27 @@ def _messages(
     for reply in replies:
         asked = reply.source_message_id
         if asked is not None and asked not in found:
-            found[asked] = RestoredMessage(asked, reply.author_id, reply.messages[-1]["content"])
+            found[asked] = RestoredMessage(asked, reply.channel_id, reply.author_id, reply.messages[-1]["content"])
         contents = lay_out(reply.answer, small_print_of[reply.id], output)
         for id_, content in zip(reply.message_ids, contents, strict=False):
-            found[id_] = RestoredMessage(id_, bot_id, content, asked if id_ == reply.message_ids[0] else None)
+            answers = asked if id_ == reply.message_ids[0] else None
+            found[id_] = RestoredMessage(id_, reply.channel_id, bot_id, content, answers)
     return [found[id_] for id_ in sorted(found)]
 
 
-def _put(backend: Backend, channel_id: int, restored: RestoredMessage) -> None:
+def _put(backend: Backend, restored: RestoredMessage) -> None:
     reference = {"message_id": str(restored.replies_to)} if restored.replies_to else None
     message = backend.prepare_message(
-        channel_id, restored.author_id, restored.content[:MAX_MESSAGE_CHARS], reference=reference
+        restored.channel_id, restored.author_id, restored.content[:MAX_MESSAGE_CHARS], reference=reference
     )
     message.id = backend.reserve_id(restored.id)
     message.timestamp = discord.utils.snowflake_time(restored.id).isoformat()
     backend.commit_message(message, broadcast=False)
 
 
-def _react(backend: Backend, channel_id: int, reply: Reply, thumbs: set[Thumb]) -> None:
+def _react(backend: Backend, reply: Reply, thumbs: set[Thumb]) -> None:
     for emoji in SEEDS if reply.message_ids else ():
-        backend.set_reaction(channel_id, reply.message_ids[-1], emoji, backend.bot_user.id, True)
+        backend.set_reaction(reply.channel_id, reply.message_ids[-1], emoji, backend.bot_user.id, True)
     for thumb in sorted(thumbs, key=lambda t: (t.emoji, t.user_id)):
         if thumb.message_id in reply.message_ids:
-            backend.set_reaction(channel_id, thumb.message_id, thumb.emoji, thumb.user_id, True)
+            backend.set_reaction(reply.channel_id, thumb.message_id, thumb.emoji, thumb.user_id, True)

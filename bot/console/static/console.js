@@ -19,9 +19,10 @@ document.addEventListener("change", (event) => {
   if (event.target.matches("[data-submit]")) event.target.form.submit();
 });
 
-// A sentence about a problem goes away with the next thing that works.
+// A sentence about a problem goes away with the next thing that somebody does and that works.
 document.addEventListener("htmx:afterSwap", (event) => {
-  if (event.detail.target.id !== "problem") document.getElementById("problem").replaceChildren();
+  const { target, requestConfig } = event.detail;
+  if (target.id !== "problem" && requestConfig.triggeringEvent) document.getElementById("problem").replaceChildren();
   showTimes();
 });
 document.addEventListener("htmx:sendError", () => {

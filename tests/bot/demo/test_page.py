@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import signal
+import socket
 from contextlib import closing
 
 import discord
@@ -11,17 +13,21 @@ import pytest
 import simcord
 from sqlalchemy import update
 
-from bot.app import ReactuneBot
-from bot.demo.page import WELCOME, WORLD_BEGINS, build_world, demo_overrides, serve_demo
+from bot.demo.channel.world import World
+from bot.demo.page import WELCOME, demo_overrides, serve_demo
 from bot.demo.restore import restore_chat
+from bot.errors import UserFacingError
 from storage.database.database import open_database
-from storage.database.enums import Basis, Outcome
+from storage.database.enums import Outcome
 from storage.database.tables import ReplyRow
+from storage.errors import SettingsError
 from storage.settings.loading import load_settings
 from storage.votes.votes import Thumb, VoteEvent, append_events
-from tests.bot.environment import Env
+from tests.bot.console.conftest import new_client, port
 from tests.bot.scripted_engine import ScriptedEngine
 from tests.seeding import add_reply, message_of
+
+__all__ = ["port"]
 
 HANG_S = 60
 QUESTIONS = -1_000
@@ -38,49 +44,67 @@ class SlowEngine(ScriptedEngine):
         await self.may_start.wait()
 
 
-async def test_it_is_ready_when_the_model_is_loaded(settings, base):
-    engine, addresses, is_ready = SlowEngine(), [], asyncio.Event()
+async def test_it_is_ready_when_the_model_is_loaded(settings, base, port):
+    engine, links, is_ready = SlowEngine(), [], asyncio.Event()
 
-    def announce(address: str, console: str) -> None:
-        addresses.append(address)
+    def announce(link: str) -> None:
+        links.append(link)
         is_ready.set()
 
     async with asyncio.timeout(HANG_S):
-        serving = asyncio.create_task(serve_demo(settings, engine=engine, base=base, port=0, on_ready=announce))
+        serving = asyncio.create_task(serve_demo(settings, engine=engine, base=base, port=port, on_ready=announce))
         await engine.is_starting.wait()
-        assert addresses == []
+        assert links == []
         engine.may_start.set()
         await is_ready.wait()
+        async with new_client() as client, client.get(links[0]) as response:
+            assert response.url.path == "/channel/ada/lounge"
+            assert "Welcome! I'm a small language model" in html.unescape(await response.text())
         signal.raise_signal(signal.SIGTERM)
         await serving
-    assert addresses[0].startswith("http://127.0.0.1:")
+
+
+async def test_a_model_that_cannot_be_loaded_ends_it_with_the_reason(settings, base, port):
+    class Broken(ScriptedEngine):
+        async def start(self) -> None:
+            raise UserFacingError("The model's files are incomplete.")
+
+    with pytest.raises(UserFacingError, match="files are incomplete"):
+        await serve_demo(settings, engine=Broken(), base=base, port=port, on_ready=pytest.fail)
+
+
+async def test_a_port_that_was_taken_meanwhile_is_named(settings, engine, base, port):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        with pytest.raises(SettingsError, match=f"port {port} is in use"):
+            await serve_demo(settings, engine=engine, base=base, port=port, on_ready=pytest.fail)
 
 
 class TestRestored:
     @pytest.fixture
     def world(self):
-        """Return the simulator before the bot starts, and the demo's world."""
-        env = simcord.Env(discord.Client(intents=discord.Intents.default()))
-        return env.backend, build_world(env)
+        """Return the demo's world before the bot starts."""
+        return World(simcord.Env(discord.Client(intents=discord.Intents.default())))
 
     @pytest.fixture
     def shown(self, settings, world):
-        """Restore the channel, and return its messages in the order of the page."""
+        """Restore the talk, and return the lounge's messages in the order of the page."""
 
-        def put_back():
-            backend, channel_id = world[0], world[1].channel.id
-            restore_chat(settings, backend, channel_id, WELCOME, since=WORLD_BEGINS)
-            return sorted(backend.messages[channel_id].values(), key=lambda message: message.id)
+        def put_back(place="lounge"):
+            restore_chat(settings, world, WELCOME)
+            messages = world.env.backend.messages[world.seat("ada", place).channel.id]
+            return sorted(messages.values(), key=lambda message: message.id)
 
         return put_back
 
     @pytest.fixture
     def earlier(self, settings, world):
         """Write answers of an earlier start, each to its own question, and a thumb under each."""
-        channel_id, ada = world[1].channel.id, world[1].viewers[0].id
+        ada = world.people["ada"].id
 
-        def write(session, outcome):
-            id_ = add_reply(session, channel_id=channel_id, author_id=ada, outcome=outcome)
+        def write(session, outcome, place):
+            id_ = add_reply(session, channel_id=world.seat("ada", place).channel.id, author_id=ada, outcome=outcome)
             asked = update(ReplyRow).where(ReplyRow.id == id_).values(source_message_id=QUESTIONS + message_of(id_))
             session.execute(asked)
             thumb = Thumb(message_of(id_), ada, "👎")
@@ -88,7 +112,8 @@ class TestRestored:
 
         with closing(open_database(settings)) as database, database.transaction() as session:
             for outcome in (Outcome.COMPLETE, Outcome.LENGTH, Outcome.CANCELLED):
-                write(session, outcome)
+                write(session, outcome, "lounge")
+            write(session, Outcome.COMPLETE, "direct")
 
     def test_a_first_start_shows_the_welcome_alone(self, shown):
         assert [message.content for message in shown()] == [WELCOME]
@@ -99,6 +124,9 @@ class TestRestored:
         assert messages[0].timestamp <= messages[1].timestamp
         assert len(messages) == 5  # two questions with their answers
 
+    def test_direct_messages_are_where_they_were(self, shown, earlier):
+        assert len(shown("direct")) == 2
+
     def test_an_answer_that_was_cut_still_says_so(self, shown, earlier):
         _, _, _, whole, cut = shown()
         assert whole.content.endswith("-# base")
@@ -108,18 +136,6 @@ class TestRestored:
         _, question, *_, answer = shown()
         assert {one.emoji: len(one.user_ids) for one in answer.reactions} == {"👍": 1, "👎": 2, "🔁": 1}
         assert question.reactions == []
-
-
-async def test_an_export_arrives_in_the_page_which_has_no_direct_messages(settings, engine, base):
-    env = Env(ReactuneBot(settings, engine=engine, base=base, fixed_basis=Basis.LOCAL))
-    world = build_world(env)
-    await env.start()
-    exported = await world.viewers[0].slash(world.channel, "privacy export")
-    assert exported.response.ephemeral
-    assert "in our direct messages" not in exported.response.content
-    assert [attachment.filename.partition(".")[2] for attachment in exported.response.attachments] != []
-    await env.bot.close()
-    await env.shutdown()
 
 
 def test_bot_and_trainer_log_only_warnings_to_the_demos_console(tmp_path):

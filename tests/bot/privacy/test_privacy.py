@@ -41,11 +41,6 @@ class TestPrivacyOutsideDiscord:
     async def test_show_promises_no_deletion_by_age(self, place):
         assert "Nothing is deleted automatically here." in await answer_to(place, "show")
 
-    async def test_an_export_comes_in_the_answer(self, place):
-        done = await place.ada.slash(place.channel, "privacy export")
-        assert done.response.content == "Here is everything I store about you."
-        assert [file.filename for file in done.response.attachments] == ["reactune-data.json"]
-
 
 class TestPrivacy:
     @pytest.fixture

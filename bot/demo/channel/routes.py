@@ -1,0 +1,262 @@
+"""The page of the console on which the people of the simulated server talk with the bot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from aiohttp import hdrs, web
+
+from bot.console.access import VISITOR
+from bot.console.page import Here, SentForm, find_here, read_form, without_nul
+from bot.console.rendering import add_templates
+from bot.console.server import FirstPage
+from bot.demo.channel.commands import SLASH, Call, find_command, list_commands, message_commands, read_call
+from bot.demo.channel.forms import Field, Given, Look, modal_fields
+from bot.demo.channel.timeline import PICTURES, read_timeline, summarize
+from bot.demo.channel.world import ADMIN, LOUNGE, MEMBERS, Seat, World
+from bot.errors import UserFacingError
+from bot.text.splitting import MAX_MESSAGE_CHARS
+
+if TYPE_CHECKING:
+    from multidict import MultiMapping
+
+HOME = "/channel"
+STATIC = Path(__file__).with_name("static")
+LAST_SEAT = "reactune_channel"
+"""Cookie with the person and the place that were shown last."""
+EMOJIS = ("👍", "👎", "🔁", "❤️", "😂", "🎉", "👀")
+FIELD = "field."
+"""Before the names of a form's fields, so that none means something else here."""
+ID_DIGITS = 20
+
+add_templates("bot.demo.channel")
+
+
+@dataclass(frozen=True)
+class ShownForm:
+    """A form between the messages and the field to write in."""
+
+    title: str
+    about: str
+    address: str
+    fields: list[Field]
+    submit: str
+    hidden: Mapping[str, str] = field(default_factory=dict)
+
+
+class ChannelPage:
+    """Shows the world to its people, and lets them act in it."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        at = f"{HOME}/{{person}}/{{place}}"
+        message = rf"{at}/messages/{{id:\d{{1,{ID_DIGITS}}}}}"
+        routes = [
+            web.static(f"{HOME}/static", STATIC),
+            web.get(HOME, self._choose_seat),
+            web.get(at, self._show),
+            web.get(f"{at}/news", self._show_news),
+            web.get(f"{at}/suggestions", self._suggest),
+            web.get(rf"{message}/files/{{file:\d+}}", self._send_file),
+            web.post(f"{at}/say", self._say),
+            web.post(f"{at}/command", self._use_command),
+            web.post(f"{at}/form", self._submit_form),
+            web.post(message, self._act_on_message),
+        ]
+        self.first_page = FirstPage(HOME, "Channel", tuple(routes))
+
+    async def _choose_seat(self, request: web.Request) -> web.StreamResponse:
+        """Lead to the place that was shown last, or that somebody chose."""
+        here = await find_here(request)
+        person, _, place = request.cookies.get(LAST_SEAT, "").partition("/")
+        chosen = request.query.get("as", person), request.query.get("place", place)
+        seat = self._world.seat(*chosen) or self._world.seat(MEMBERS[0], LOUNGE)
+        assert seat is not None
+        raise web.HTTPSeeOther(here.address(seat.path))
+
+    async def _show(self, request: web.Request) -> web.StreamResponse:
+        here, seat = await find_here(request), self._seat(request)
+        query = SentForm(request.query)
+        before, replied = _id(query, "before"), _id(query, "reply")
+        reply = seat.message(replied) if replied else None
+        response = here.fill(
+            "channel/page.html",
+            **self._facts(seat, before),
+            people=dict.fromkeys(MEMBERS, "") | {ADMIN: "the admin"},
+            commands=list_commands(seat),
+            form=self._asked_form(here, seat),
+            reply=reply and {"id": reply.id, "said": summarize(reply, self._world.mentions())},
+            before=before,
+            is_news=False,
+            max_chars=MAX_MESSAGE_CHARS,
+        )
+        response.set_cookie(LAST_SEAT, seat.path.removeprefix(f"{HOME}/"), path=HOME, httponly=True, samesite="Lax")
+        return response
+
+    def _asked_form(self, here: Here, seat: Seat) -> ShownForm | None:
+        query = SentForm(here.request.query)
+        if opened := query.text("form", ""):
+            return self._bots_form(here, seat, opened)
+        if command := query.text("command", ""):
+            return _command_form(here, seat, Call(find_command(seat, command), _fields(here.request.query)))
+        edited = _id(query, "edit")
+        return _edit_form(here, seat, edited) if edited else None
+
+    async def _show_news(self, request: web.Request) -> web.StreamResponse:
+        """Return the messages if something happened since the page last looked."""
+        seat = self._seat(request)
+        if request.query.get("seen") == str(self._world.changes):
+            return web.Response(status=204)
+        return self._messages(await find_here(request), seat)
+
+    async def _say(self, request: web.Request) -> web.StreamResponse:
+        """Send a message, or use the command that it is."""
+        here, seat, form = await find_here(request), self._seat(request), await read_form(request)
+        text = _lines(form.text("text"))
+        if not text:
+            raise UserFacingError("Write a message first.")
+        if text.startswith(SLASH):
+            call = read_call(seat, text)
+            if call.lacks_options:
+                given = {f"{FIELD}{option}": value for option, value in call.given.items()}
+                address = here.address(seat.path, command=call.name, **given)
+                return self._open(here, seat, _command_form(here, seat, call), address)
+            return self._after(here, seat, await call.run(seat), done="replying")
+        if len(text) > MAX_MESSAGE_CHARS:
+            raise UserFacingError(f"That is longer than {MAX_MESSAGE_CHARS:,} characters. Please shorten it.")
+        replied = _id(form, "reply")
+        await seat.say(text, seat.message(replied) if replied else None)
+        return self._after(here, seat, None, done="replying")
+
+    async def _use_command(self, request: web.Request) -> web.StreamResponse:
+        here, seat, call = await self._filled_call(request, await request.post())
+        return self._after(here, seat, await call.run(seat), done="form")
+
+    async def _suggest(self, request: web.Request) -> web.StreamResponse:
+        here, seat, call = await self._filled_call(request, request.query)
+        option = request.query.get("option", "")
+        return here.fill("channel/suggestions.html", suggestions=await call.suggestions(seat, option))
+
+    async def _filled_call(self, request: web.Request, sent: MultiMapping[Any]) -> tuple[Here, Seat, Call]:
+        seat = self._seat(request)
+        command = find_command(seat, SentForm(sent).text("command"))
+        return await find_here(request), seat, Call(command, _fields(sent))
+
+    async def _submit_form(self, request: web.Request) -> web.StreamResponse:
+        here, seat, sent = await find_here(request), self._seat(request), await request.post()
+        values = {name: value for name, value in _fields(sent).items() if isinstance(value, str)}
+        opened = await self._world.submit_form(seat, SentForm(sent).text("key"), values)
+        return self._after(here, seat, opened, done="form")
+
+    async def _act_on_message(self, request: web.Request) -> web.StreamResponse:
+        """React to a message, press its button, use its menu, edit it or delete it."""
+        here, seat, form = await find_here(request), self._seat(request), await read_form(request)
+        message, act, actor = seat.message(int(request.match_info["id"])), self._world.act, seat.actor
+        opened, done = None, ""
+        if emoji := form.text("react", ""):
+            await act(actor.set_reaction(message, emoji, reacted=True))
+        elif emoji := form.text("unreact", ""):
+            await act(actor.set_reaction(message, emoji, reacted=False))
+        elif button := form.text("press", ""):
+            opened = await self._world.interact(actor.click(message, custom_id=button))
+        elif menu := form.text("menu", ""):
+            opened = await seat.use_menu(menu, message)
+        elif form.is_checked("delete"):
+            await act(actor.delete(message))
+        else:
+            await act(actor.edit(message, _lines(form.text(f"{FIELD}text"))))
+            done = "form"
+        return self._after(here, seat, opened, done=done)
+
+    async def _send_file(self, request: web.Request) -> web.StreamResponse:
+        """Send a file of a message that this person sees: a picture to look at, anything else to save."""
+        message = self._seat(request).message(int(request.match_info["id"]))
+        file = next((one for one in message.attachments if str(one.id) == request.match_info["file"]), None)
+        if file is None:
+            raise web.HTTPNotFound
+        if file.content_type in PICTURES:
+            return web.Response(body=await file.read(), content_type=file.content_type)
+        saved = f"attachment; filename*=UTF-8''{quote(file.filename)}"
+        return web.Response(body=await file.read(), headers={hdrs.CONTENT_DISPOSITION: saved})
+
+    def _seat(self, request: web.Request) -> Seat:
+        seat = self._world.seat(request.match_info["person"], request.match_info["place"])
+        if seat is None or not request[VISITOR].may_see_server(self._world.guild.id):
+            raise web.HTTPNotFound
+        return seat
+
+    def _after(self, here: Here, seat: Seat, opened: str | None, *, done: str) -> web.StreamResponse:
+        """Show what came of an action: the messages, and the form that the bot opened, if it did."""
+        if opened is not None:
+            return self._open(here, seat, self._bots_form(here, seat, opened), here.address(seat.path, form=opened))
+        if here.is_partial:
+            return self._messages(here, seat, done)
+        return here.go(here.address(seat.path))
+
+    def _open(self, here: Here, seat: Seat, form: ShownForm, address: str) -> web.StreamResponse:
+        """Show a form: in the page, or on a page of its own at the address."""
+        if not here.is_partial:
+            return here.go(address)
+        response = here.fill("channel/form.html", form=form, seat=seat, look=Look)
+        response.headers.update({"HX-Retarget": "#form", "HX-Reswap": "outerHTML"})
+        return response
+
+    def _messages(self, here: Here, seat: Seat, done: str = "") -> web.Response:
+        return here.fill("channel/news.html", **self._facts(seat), done=done, is_news=True)
+
+    def _facts(self, seat: Seat, before: int | None = None) -> dict[str, object]:
+        seat.note_read()
+        return {
+            "seat": seat,
+            "seats": self._world.seats_of(seat.member.name),
+            "timeline": read_timeline(seat, before),
+            "menus": message_commands(seat),
+            "emojis": EMOJIS,
+            "look": Look,
+        }
+
+    def _bots_form(self, here: Here, seat: Seat, key: str) -> ShownForm:
+        result = self._world.open_form(key)
+        title = (result.modal or {})["title"]
+        address = here.address(f"{seat.path}/form")
+        return ShownForm(title, "", address, modal_fields(result), "Submit", {"key": key})
+
+
+def _command_form(here: Here, seat: Seat, call: Call) -> ShownForm:
+    return ShownForm(
+        f"/{call.name}",
+        call.command.description,
+        here.address(f"{seat.path}/command"),
+        call.fields(seat),
+        "Run",
+        {"command": call.name},
+    )
+
+
+def _edit_form(here: Here, seat: Seat, message_id: int) -> ShownForm:
+    text = Field("text", "Your message", "", Look.TEXT, True, seat.message(message_id).content, most=MAX_MESSAGE_CHARS)
+    return ShownForm("Edit a message", "", here.address(f"{seat.path}/messages/{message_id}"), [text], "Save")
+
+
+def _id(form: SentForm, name: str) -> int | None:
+    """Return the ID of a message, if one was sent."""
+    value = form.text(name, "")
+    return int(value) if value.isdecimal() and len(value) <= ID_DIGITS else None
+
+
+def _fields(sent: Mapping[str, object]) -> dict[str, Given]:
+    """Return what was sent for the fields of a form; a file only if one was chosen."""
+    given: dict[str, Given] = {}
+    for name, value in sent.items():
+        if name.startswith(FIELD) and isinstance(value, str | web.FileField):
+            given[name.removeprefix(FIELD)] = _lines(without_nul(value)) if isinstance(value, str) else value
+    return given
+
+
+def _lines(text: str) -> str:
+    """Return the text with the line ends that Discord has: forms send others."""
+    return text.replace("\r\n", "\n")

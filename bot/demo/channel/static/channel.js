@@ -1,0 +1,91 @@
+"use strict";
+
+// The channel: only messages that changed are replaced, so that nothing moves under a pointer or the keyboard, and
+// whoever does something sees what comes of it.
+const timeline = document.querySelector(".timeline");
+const composer = document.getElementById("text");
+const commands = document.getElementById("commands");
+let sent = "";
+let isPressed = false;
+let unannounced = null;
+
+const isPoll = (event) => event.detail.requestConfig?.elt.id === "poll";
+const showNewest = () => { timeline.scrollTop = 0; };
+
+htmx.defineExtension("messages", {
+  isInlineSwap: (style) => style === "messages",
+  handleSwap(style, _target, fragment) {
+    if (style !== "messages") return false;
+    const shown = document.getElementById("messages");
+    const fresh = fragment.querySelector("#messages");
+    if (Number(fresh.dataset.seen) < Number(shown.dataset.seen)) return [];
+    shown.dataset.seen = fresh.dataset.seen;
+    const gone = new Map([...shown.children].map((one) => [one.id, one]));
+    const changed = [...fresh.children].filter((one) => {
+      const old = gone.get(one.id);
+      gone.delete(one.id);
+      if (old && old.dataset.state === one.dataset.state) return false;
+      if (old) old.replaceWith(one);
+      else shown.append(one);
+      return true;
+    });
+    for (const one of gone.values()) one.remove();
+    unannounced = changed.findLast((one) => one.dataset.own === "false") ?? unannounced;
+    return changed;
+  },
+});
+
+document.addEventListener("htmx:configRequest", ({ detail }) => {
+  if (detail.elt.id === "poll") detail.parameters.seen = document.getElementById("messages").dataset.seen;
+  if (detail.verb === "post") showNewest();
+  if (detail.elt === composer.form || commands.contains(detail.elt)) {
+    sent = composer.value;
+    composer.value = "";
+    commands.open = false;
+  }
+});
+document.addEventListener("htmx:afterRequest", ({ detail: { elt, successful, xhr } }) => {
+  const isRefused = !successful || xhr.getResponseHeader("HX-Retarget") === "#problem";
+  if (elt === composer.form && isRefused && !composer.value) composer.value = sent;
+  const menu = elt.closest(".menu");
+  if (menu) menu.open = false;
+  if (xhr.status === 204) announce();
+});
+document.addEventListener("htmx:afterSettle", (event) => {
+  if (document.activeElement === document.body && !isPoll(event)) composer.focus();
+});
+
+// The newest message is read aloud once it is whole.
+function announce() {
+  if (!unannounced) return;
+  const said = unannounced.querySelector(".said").innerText;
+  document.getElementById("said").textContent = `${unannounced.getAttribute("aria-label")}: ${said}`;
+  unannounced = null;
+}
+
+// What changes below a pressed button waits until it is released.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  if (isPressed && isPoll(event)) event.detail.shouldSwap = false;
+});
+document.addEventListener("pointerdown", (event) => {
+  isPressed = true;
+  if (!event.target.closest("#commands")) commands.open = false;
+});
+for (const name of ["pointerup", "pointercancel"]) {
+  document.addEventListener(name, () => setTimeout(() => { isPressed = false; }));
+}
+
+composer.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  composer.form.requestSubmit();
+});
+composer.addEventListener("input", () => {
+  const typed = composer.value.toLowerCase();
+  const asked = typed.slice(1).trim();
+  for (const item of commands.querySelectorAll("li")) {
+    const name = item.dataset.command;
+    item.hidden = typed.startsWith("/") && !name.includes(asked) && !`${asked} `.startsWith(`${name} `);
+  }
+  commands.open = typed.startsWith("/");
+});

@@ -1,0 +1,133 @@
+"""What somebody sees of the messages in a place."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import discord
+from markupsafe import Markup
+
+from bot.demo.channel.markdown import SMALL_PRINT, to_html
+from bot.demo.channel.world import BOT_NAME, Seat
+
+MOST_SHOWN = 50
+PICTURES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+SUMMARY_CHARS = 80
+DELETED = "a deleted message"
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A reaction under a message."""
+
+    emoji: str
+    people: tuple[str, ...]
+    is_own: bool
+
+
+@dataclass(frozen=True)
+class ShownMessage:
+    message: discord.Message
+    is_own: bool
+    is_bot: bool
+    answers: str
+    """The message that it replies to, or what it responds to, if anything."""
+    html: Markup
+    embeds: tuple[tuple[discord.Embed, Markup], ...]
+    """Each with the HTML of its description."""
+    reactions: tuple[Chip, ...]
+    buttons: tuple[discord.Button, ...]
+    state: int
+    """Differs after each change."""
+
+    @property
+    def id(self) -> int:
+        return self.message.id
+
+    @property
+    def is_private(self) -> bool:
+        return self.message.flags.ephemeral
+
+    @property
+    def pictures(self) -> list[discord.Attachment]:
+        return [one for one in self.message.attachments if one.content_type in PICTURES]
+
+    @property
+    def files(self) -> list[discord.Attachment]:
+        return [one for one in self.message.attachments if one.content_type not in PICTURES]
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The newest messages, or those before one of them, oldest first."""
+
+    messages: tuple[ShownMessage, ...]
+    before: int | None
+    """The ID that earlier messages come before; None if there are none."""
+    changes: int
+    """What the world counted when this was read."""
+
+
+def read_timeline(seat: Seat, before: int | None = None) -> Timeline:
+    changes, reader = seat.world.changes, _Reader(seat)
+    earlier = [message for message in reader.messages if before is None or message.id < before]
+    window = earlier[-MOST_SHOWN:]
+    has_more = len(earlier) > len(window)
+    return Timeline(tuple(map(reader.show, window)), window[0].id if has_more else None, changes)
+
+
+class _Reader:
+    """Shows messages as one person sees them."""
+
+    def __init__(self, seat: Seat) -> None:
+        self._seat = seat
+        self.messages = seat.messages()
+        self._by_id = {message.id: message for message in self.messages}
+        self._names = {member.id: name for name, member in seat.world.people.items()}
+        self._mentions = seat.world.mentions()
+        self._paths = {other.channel.id: other.path for other in seat.world.seats_of(seat.member.name)}
+
+    def show(self, message: discord.Message) -> ShownMessage:
+        me, answers = self._seat.member.id, self._answers(message)
+        # discord.Message says how many reacted, but not who.
+        stored = self._seat.world.env.backend.get_message(message.channel.id, message.id)
+        return ShownMessage(
+            message,
+            is_own=message.author.id == me,
+            is_bot=message.author.bot,
+            answers=answers,
+            html=self._html(message.content),
+            embeds=tuple((embed, self._html(embed.description or "")) for embed in message.embeds),
+            reactions=tuple(
+                Chip(one.emoji, tuple(self._names.get(id_, BOT_NAME) for id_ in one.user_ids), me in one.user_ids)
+                for one in stored.reactions
+            ),
+            buttons=tuple(_buttons(message.components)),
+            state=zlib.crc32(repr((stored, answers)).encode()),
+        )
+
+    def _html(self, content: str) -> Markup:
+        return to_html(content, self._mentions, self._paths)
+
+    def _answers(self, message: discord.Message) -> str:
+        if message.reference is None or message.reference.message_id is None:
+            return self._seat.world.causes.get(message.id, "")
+        answered = self._by_id.get(message.reference.message_id)
+        return summarize(answered, self._mentions) if answered else DELETED
+
+
+def summarize(message: discord.Message, mentions: Mapping[str, str]) -> str:
+    """Return who wrote a message, and its beginning, on one line and without small print."""
+    line = " ".join(message.content.split(f"\n{SMALL_PRINT}")[0].split())
+    for mention, name in mentions.items():
+        line = line.replace(mention, name)
+    said = line if len(line) <= SUMMARY_CHARS else f"{line[:SUMMARY_CHARS]} …"
+    return f"{message.author.display_name}: {said}"
+
+
+def _buttons(rows: Sequence[discord.Component]) -> list[discord.Button]:
+    parts = chain.from_iterable(row.children for row in rows if isinstance(row, discord.ActionRow))
+    return [part for part in parts if isinstance(part, discord.Button)]

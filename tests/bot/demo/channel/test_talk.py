@@ -1,0 +1,171 @@
+"""People talk with the bot on the demo's page: what each one sees, says and does there."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import pytest
+
+from storage.database.tables import CorrectionRow, ReplyRow, VoteEventRow
+from tests.bot.console.conftest import Browser, new_client
+from tests.bot.demo.channel.conftest import articles, articles_html
+
+
+async def test_a_message_is_answered_and_voted_on(channel, world, rows):
+    seen = await channel.say("ada", "What makes a good cup of tea?")
+    question, answer = articles(seen)
+    assert "What makes a good cup of tea?" in question
+    assert "Reactune APP" in answer
+    assert "👍 1 👎 1 🔁 1" in answer
+
+    reply = world.lounge.last_message.id
+    pressed = await channel.act("ada", reply, react="👎")
+    assert 'name="unreact" value="👎"' in pressed.html
+    await channel.act("ada", reply, react="👎")  # a second click changes nothing
+    assert [(row.emoji, row.added) for row in rows(VoteEventRow)] == [("👎", True)]
+    assert 'name="unreact"' not in (await channel.look("bo")).html
+    await channel.act("ada", reply, unreact="👎")
+    assert [row.added for row in rows(VoteEventRow)] == [True, False]
+
+
+async def test_clicks_at_the_same_time_wait_for_each_other(channel, world, rows):
+    await channel.say("ada", "Hello")
+    reply = world.lounge.last_message.id
+    pressed = [("ada", "👍"), ("bo", "👎"), ("grace", "👍"), ("ada", "🔁")]
+    seen = await asyncio.gather(*(channel.act(person, reply, react=emoji) for person, emoji in pressed))
+    assert {one.status for one in seen} == {200}
+    assert sorted(row.emoji for row in rows(VoteEventRow)) == ["👍", "👍", "👎"]
+    assert len(rows(ReplyRow)) == 2
+
+
+async def test_the_bot_answers_where_it_is_called(channel, rows):
+    await channel.say("ada", "Hello", "mentions")
+    assert rows(ReplyRow) == []
+    seen = await channel.say("ada", "@reactune hello", "mentions")
+    assert 'class="mention">@Reactune' in seen.html
+    await channel.say("ada", "Hello", "thread")
+    await channel.say("ada", "Hello", "direct")
+    assert len({row.channel_id for row in rows(ReplyRow)}) == 3
+    assert len(articles(await channel.look("ada", "direct"))) == 2
+    assert articles(await channel.look("bo", "direct")) == []
+
+
+async def test_a_reply_names_what_it_answers(channel, world):
+    await channel.say("bo", "The kettle whistles", "mentions")
+    message = world.seat("bo", "mentions").messages()[-1].id
+    assert "↪ bo: The kettle whistles" in (await channel.look("ada", "mentions", f"?reply={message}")).text
+    seen = await channel.say("ada", "Then pour", "mentions", reply=str(message))
+    assert "↪ bo: The kettle whistles" in articles(seen)[-1]
+    await channel.act("bo", message, "mentions", delete="yes")
+    assert "↪ a deleted message" in articles(await channel.look("ada", "mentions"))[-1]
+
+
+async def test_only_ones_own_messages_can_be_edited(channel, world):
+    await channel.say("bo", "Good evning", "mentions")
+    message = world.seat("bo", "mentions").messages()[-1].id
+    assert "Good evning" in (await channel.look("bo", "mentions", f"?edit={message}")).html
+    seen = await channel.act("bo", message, "mentions", **{"field.text": "Good evening"})
+    assert "Good evening" in articles(seen)[0]
+    assert "(edited)" in articles(seen)[0]
+    refused = await channel.act("ada", message, "mentions", **{"field.text": "Mine"})
+    assert "Users can only edit their own messages" in refused.text
+    assert world.seat("bo", "mentions").messages()[-1].content == "Good evening"
+
+
+async def test_hostile_words_stay_words(channel):
+    seen = await channel.say(
+        "ada",
+        "<script>alert(1)</script> **bold** [x](javascript:alert(1)) ||<img src=x>|| `<b>` https://example.org/?a=<i>",
+        "mentions",
+    )
+    assert "<script>alert" not in seen.html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; <strong>bold</strong>" in seen.html
+    assert 'href="javascript' not in seen.html
+    assert '<span class="spoiler" tabindex="0">&lt;img src=x&gt;</span>' in seen.html
+    assert 'href="https://example.org/?a="' in seen.html
+
+
+async def test_a_private_answer_is_for_its_reader_alone(channel):
+    mine = await channel.say("ada", "/me remember note:I like owls")
+    assert "↪ ada used /me remember" in articles(mine)[-1]
+    assert "Only you can see this" in articles(mine)[-1]
+    assert "owls" not in (await channel.look("bo")).text
+    assert "owls" not in (await channel.look("grace")).text
+
+
+async def test_a_form_opens_and_is_sent(channel, rows):
+    answer = articles(await channel.say("ada", "Hello"))[-1]
+    form = await channel.say("ada", "/suggest")
+    assert "What should I have answered?" in form.text
+    assert form.value_of("key")
+    sent = {"key": form.value_of("key"), "field.text": "Good day,\r\nada"}
+    seen = await channel.browser.post("/channel/ada/lounge/form", **sent)
+    assert rows(CorrectionRow)[0].text == "Good day,\nada"
+    assert "counts as the better" in articles(seen)[-1]
+    assert answer in articles(seen)[-2]
+    again = await channel.browser.post("/channel/ada/lounge/form", **sent)
+    assert "was sent before" in again.text
+
+
+async def test_menus_and_buttons_of_messages(channel, world):
+    await channel.say("ada", "Hello")
+    reply = world.lounge.last_message.id
+    seen = await channel.act("ada", reply, menu="What is wrong with it?")
+    assert "Only you can see this" in articles(seen)[-1]
+    asked = world.seat("ada", "lounge").messages()[-1]
+    (row, *_) = asked.components
+    pressed = await channel.act("ada", asked.id, press=row.children[0].custom_id)
+    assert len(articles(pressed)) >= 3
+    foreign = await channel.act("bo", asked.id, press=row.children[0].custom_id)
+    assert "That message was deleted" in foreign.text
+
+
+async def test_files_are_for_those_who_see_the_message(channel, world):
+    seen = await channel.say("grace", "/model report")
+    (picture,) = re.findall(r'src="(/channel/[^"]*/files/\d+)"', seen.html)
+    shown = await channel.browser.get(picture)
+    assert shown.headers["Content-Type"] == "image/png"
+
+    await channel.say("ada", "/privacy export")
+    direct = await channel.look("ada", "direct")
+    (saved,) = re.findall(r'href="(/channel/[^"]*/files/\d+)"', direct.html)
+    assert (await channel.browser.get(saved)).headers["Content-Disposition"].startswith("attachment")
+    assert (await channel.browser.get(saved.replace("/ada/", "/bo/"))).status == 409
+
+
+async def test_a_link_to_a_message_leads_to_it(channel, world):
+    await channel.say("ada", "Hello")
+    reply = world.lounge.last_message.id
+    await channel.act("ada", reply, react="👍")
+    seen = await channel.act("ada", reply, menu="What became of my vote?")
+    assert f'href="/channel/ada/lounge#m{reply}"' in articles_html(seen)[-1]
+
+
+async def test_news_come_once(channel, world):
+    await channel.look("ada")
+    fresh = await channel.browser.get(f"/channel/ada/lounge/news?seen={world.changes}")
+    assert fresh.status == 204
+    await channel.say("bo", "Hello")
+    news = await channel.browser.get("/channel/ada/lounge/news?seen=1")
+    assert len(articles(news)) == 2
+    await channel.say("bo", "Anybody here?")
+    assert "# lounge ● has news" in (await channel.look("ada", "mentions")).text
+
+
+@pytest.mark.parametrize("path", ["/channel/eve/lounge", "/channel/ada/cellar", "/channel/ada/cellar/news"])
+async def test_nobody_and_nowhere(channel, path):
+    assert (await channel.browser.get(path)).status == 404
+
+
+async def test_a_stranger_sees_nothing(channel, port):
+    async with new_client() as client:
+        for path in ("/channel", "/channel/ada/lounge", "/channel/ada/lounge/news", "/channel/static/channel.js"):
+            assert (await Browser(client, port).get(path)).status == 401
+
+
+async def test_the_page_leads_back_to_where_one_was(channel):
+    await channel.look("grace", "thread")
+    assert (await channel.browser.get("/channel")).path == "/channel/grace/thread"
+    assert (await channel.browser.get("/channel?as=bo&place=direct")).path == "/channel/bo/direct"
+    assert 'href="/channel">Channel</a>' in (await channel.browser.get("/versions")).html
