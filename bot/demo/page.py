@@ -33,7 +33,7 @@ from storage.models.base_model import BaseModel
 from storage.operations.console_sessions import link_address, make_link
 from storage.personalities.personalities import ensure_personality
 from storage.settings.loading import variable_name
-from storage.settings.sections import EVERY_SERVER, LimitSettings, Settings
+from storage.settings.sections import CLIENT_SECRET_VARIABLE, EVERY_SERVER, LimitSettings, Settings
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +91,8 @@ def demo_overrides(
         variable_name("metrics", "port"): "0",
         variable_name("metrics", "trainer_port"): "0",
         variable_name("console", "port"): str(console_port),
+        variable_name("console", "public_url"): "",
+        CLIENT_SECRET_VARIABLE: "",
         variable_name("access", "servers"): str(EVERY_SERVER),
         variable_name("access", "channels"): "",
         variable_name("access", "roles"): "",
