@@ -101,7 +101,7 @@ class Personalities(
     async def edit(self, interaction: discord.Interaction, personality: str) -> None:
         """Change a personality's card in a form."""
         found = await self._named(interaction, personality)
-        require_own(self.services, interaction, found)
+        require_own(self.services, interaction.guild_id, found)
         await interaction.response.send_modal(CardForm(self.services, found.name, found))
 
     @app_commands.command(name="list")
@@ -249,7 +249,7 @@ class Personalities(
         """Archive or restore a personality of this server, and return its name."""
         await interaction.response.defer(ephemeral=True)
         found = await self._named(interaction, name)
-        require_own(self.services, interaction, found)
+        require_own(self.services, interaction.guild_id, found)
         await run_audited(interaction, change, found)
         log.info("%s %s the personality %s.", user_label(interaction.user), did, found.name)
         return found.name

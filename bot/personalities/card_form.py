@@ -101,7 +101,7 @@ async def import_attachment(
                 model_base=services.settings.model.base,
                 by=user_label(interaction.user),
                 guild_id=interaction.guild_id,
-                may_change=lambda personality: require_own(services, interaction, personality),
+                may_change=lambda personality: require_own(services, interaction.guild_id, personality),
             )
 
     return await asyncio.to_thread(run)

@@ -81,12 +81,17 @@ async def administered_personality(
 ) -> Personality:
     """Like `chosen_personality`, but raises UserFacingError unless the admin may administer it."""
     whose = await chosen_personality(services, interaction, name)
-    if not may_administer(services, interaction.user, whose):
+    require_administrator(services, interaction.user, whose)
+    return whose
+
+
+def require_administrator(services: Services, user: discord.User | discord.Member, whose: Personality) -> None:
+    """Raise UserFacingError unless the admin may administer the personality."""
+    if not may_administer(services, user, whose):
         raise UserFacingError(
             f"{whose.name} answers in other servers too, so Manage Server here is not enough: you need a role that the "
             "operator listed in discord.admin_roles. The operator can also use `reactune model`."
         )
-    return whose
 
 
 def may_administer(services: Services, user: discord.User | discord.Member, whose: Personality) -> bool:
@@ -95,18 +100,25 @@ def may_administer(services: Services, user: discord.User | discord.Member, whos
     return not shared or has_named_role(user, services.settings.discord)
 
 
-def require_own(services: Services, interaction: discord.Interaction, personality: Personality) -> None:
-    """Raise UserFacingError unless the server may change the personality.
+def require_own(services: Services, guild_id: int | None, personality: Personality) -> None:
+    """Raise UserFacingError unless the server may change the personality."""
+    if refusal := why_not_own(services, guild_id, personality):
+        raise UserFacingError(refusal)
+
+
+def why_not_own(services: Services, guild_id: int | None, personality: Personality) -> str:
+    """Return why the server may not change the personality; empty if it may.
 
     It may change its own; the operator's only if the bot serves no other server, which would be affected.
     """
     if personality.guild_id is None and services.access.serves_several_servers():
-        raise UserFacingError(
+        return (
             f"{personality.name} belongs to the operator and is used in other servers too, so only its file can change "
             "it. For a copy, use `/personality export`, then `/personality import` with another name."
         )
-    if personality.guild_id not in (None, interaction.guild_id):
-        raise UserFacingError(f"{personality.name} belongs to another server.")
+    if personality.guild_id not in (None, guild_id):
+        return f"{personality.name} belongs to another server."
+    return ""
 
 
 async def offer_personalities(interaction: discord.Interaction, current: str) -> list[app_commands.Choice[str]]:

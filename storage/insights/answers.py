@@ -14,11 +14,13 @@ from storage.conversations.replies import FINISHED_WHOLE
 from storage.database.enums import Basis, Cause, Origin
 from storage.database.tables import CorrectionRow, ReplyRow, VoteCauseRow, VoteEventRow
 from storage.insights.lineage import TracedReply, trace_reply
+from storage.insights.visibility import Channels, in_channels
 from storage.knowledge.documents import titles_of
 from storage.releases.versions import id_of, list_versions, version_named
 from storage.votes.votes import Tally, Vote, spellings, tally, votes_on
 from storage.wording import BASE_NAME
 
+SYSTEM = "system"
 AT_ONCE = 100
 """Answers whose votes are read together while those are searched that are disliked now."""
 
@@ -41,6 +43,8 @@ class AnswerQuery:
     text: str = ""
     """Part of the answer; empty for all."""
     before_id: int | None = None
+    channels: Channels | None = None
+    """Those whose answers may be seen; None for all answers."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ class ListedAnswer:
 @dataclass(frozen=True)
 class AnswerDetails:
     listed: ListedAnswer
+    guild_id: int | None
+    channel_id: int
     messages: list[dict[str, str]]
     """Its prompt."""
     basis: Basis | None
@@ -102,6 +108,8 @@ def _select(session: Session, personality_id: int, query: AnswerQuery) -> Select
     if query.version:
         version = version_named(session, personality_id, query.version)
         rows = rows.where(ReplyRow.version_id.is_not_distinct_from(id_of(version)))
+    if query.channels is not None:
+        rows = rows.where(in_channels(query.channels))
     if query.text:
         rows = rows.where(ReplyRow.answer.icontains(query.text, autoescape=True))
     about = {
@@ -137,10 +145,17 @@ def _listed(session: Session, reply: ReplyRow, names: Mapping[int | None, str]) 
     )
 
 
-def read_answer(session: Session, personality_id: int, reply_id: int) -> AnswerDetails | None:
-    """Return the answer with everything that is known of it; None if the personality has none of that id."""
-    reply = session.get(ReplyRow, reply_id)
-    if reply is None or reply.personality_id != personality_id:
+def read_answer(
+    session: Session, personality_id: int, reply_id: int, channels: Channels | None = None
+) -> AnswerDetails | None:
+    """Return the answer with everything that is known of it; None if the personality has none of that id.
+
+    With `channels`, only an answer there, without the system message: it holds notes that people wrote about themselves
+    elsewhere.
+    """
+    wanted = select(ReplyRow).where(ReplyRow.id == reply_id, ReplyRow.personality_id == personality_id)
+    reply = session.scalar(wanted if channels is None else wanted.where(in_channels(channels)))
+    if reply is None:
         return None
     causes = select(VoteCauseRow.cause).where(VoteCauseRow.reply_id == reply_id)
     suggested = select(CorrectionRow.text).where(
@@ -148,7 +163,9 @@ def read_answer(session: Session, personality_id: int, reply_id: int) -> AnswerD
     )
     return AnswerDetails(
         listed=_listed(session, reply, _names(session, personality_id)),
-        messages=reply.messages,
+        guild_id=reply.guild_id,
+        channel_id=reply.channel_id,
+        messages=[said for said in reply.messages if channels is None or said["role"] != SYSTEM],
         basis=reply.basis,
         causes=tuple(session.scalars(causes)),
         suggestions=tuple(session.scalars(suggested.order_by(CorrectionRow.id))),

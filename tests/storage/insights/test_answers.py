@@ -71,6 +71,17 @@ def test_they_are_searched_by_version_and_words(session: Session, replies: list[
         ids(session, version="v9")
 
 
+def test_answers_in_other_channels_are_neither_listed_nor_opened(session: Session, replies: list[int]) -> None:
+    places = ((1, 11), (1, 12), (2, 21), (None, 31))
+    first, hidden, second, direct = (add_reply(session, guild_id=server, channel_id=id_) for server, id_ in places)
+    assert ids(session, channels={1: [11]}) == [first]
+    assert ids(session, channels={1: [11], 2: [21, 22]}) == [second, first]
+    assert ids(session, channels={3: [31]}) == ids(session, channels={1: []}) == ids(session, channels={}) == []
+    assert read_answer(session, 1, first, {1: [11]}) is not None
+    for reply_id in (hidden, second, direct, replies[0]):
+        assert read_answer(session, 1, reply_id, {1: [11]}) is None
+
+
 def test_one_answer_has_everything_that_is_known_of_it(session: Session, replies: list[int]) -> None:
     vote(session, replies[0], ALICE, Vote.DOWN)
     give_cause(session, replies[0], ALICE, Cause.TOO_LONG)
