@@ -8,7 +8,8 @@ from pathlib import Path
 from aiohttp import web
 from discord.ext import commands
 
-from bot.console.access import BOT, HOSTS, SERVICES, add_headers, enter, explain_errors, leave, require_visitor
+from bot.console import access, signin
+from bot.console.addresses import origin_of
 from bot.console.page import CHANNEL, DRAWER, ChannelLink
 from bot.console.pages import answers, card, overview, prompts, rounds, sitting, trust, versions
 from bot.console.pairs import PairDrawer
@@ -38,18 +39,18 @@ class Console:
 
 
 async def open_console(bot: commands.AutoShardedBot, services: Services, settings: ConsoleSettings) -> Console | None:
-    """Serve the console; return None if it is switched off, or its port is not available."""
+    """Serve the console; return None if it is switched off, or its port is not available. Raises SettingsError."""
+    signin.require_whole_sign_in(services.settings)
     if not settings.port:
         return None
     channel = ChannelLink()
-    app = web.Application(middlewares=[add_headers, explain_errors, require_visitor], client_max_size=MOST_BYTES)
-    app[BOT], app[SERVICES], app[DRAWER], app[CHANNEL] = bot, services, PairDrawer(services), channel
-    app.add_routes(
-        [web.get("/enter", enter), web.post("/leave", leave), web.get("/alive", _alive), web.static("/static", STATIC)]
-    )
-    for page in (overview, sitting, prompts, answers, versions, rounds, card, trust):
+    app = web.Application(middlewares=access.MIDDLEWARES, client_max_size=MOST_BYTES)
+    access.prepare_access(app, bot, services)
+    signin.prepare_sign_in(app, bot, services.settings)
+    app[DRAWER], app[CHANNEL] = PairDrawer(services), channel
+    app.add_routes([web.get("/alive", _alive), web.static("/static", STATIC)])
+    for page in (access, signin, overview, sitting, prompts, answers, versions, rounds, card, trust):
         app.add_routes(page.ROUTES)
-    app[HOSTS] = frozenset({f"{LOOPBACK}:{settings.port}", f"localhost:{settings.port}"})
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
     await runner.setup()
     try:
@@ -67,5 +68,6 @@ async def open_console(bot: commands.AutoShardedBot, services: Services, setting
 
 
 async def _alive(request: web.Request) -> web.Response:
-    """Say whose console this is, so that no link is made in another database."""
-    return web.json_response({"database": digest_of(request.app[SERVICES].settings)})
+    """Say whose console this is, so that no link is made in another database, and which address a proxy hands on."""
+    database = digest_of(request.app[access.SERVICES].settings)
+    return web.json_response({"database": database, "address": origin_of(request)})

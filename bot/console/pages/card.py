@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from aiohttp import web
 
 from bot.console.page import Here, find_here, read_form
 from bot.console.pages.versions import chosen_prompts, report_nothing
+from bot.errors import UserFacingError
 from bot.releases.comparison import Contestant, compare_versions
 from storage.errors import PersonalityConflict
 from storage.personalities.cards import Card, format_card, parse_card, settings_of
@@ -33,7 +35,9 @@ async def save_card(request: web.Request) -> web.Response:
     card = _parse(form.text("toml"))
     if form.text("before") != here.personality.card.digest:
         raise PersonalityConflict("someone else changed the card since you opened it: copy your text, then reload")
-    await here.run_audited(here.action("edit card"), change_card, here.personality, card, by=here.visitor.name)
+    action = here.action("edit card")
+    await here.require_own(action)
+    await here.run_audited(action, change_card, here.personality, card, by=here.visitor.name)
     return here.go(here.address("/card", saved="yes"))
 
 
@@ -43,13 +47,15 @@ async def try_card(request: web.Request) -> web.Response:
     services = here.services
     release = await services.releases.current(here.personality.id)
     cards = {"now": here.personality.card, DRAFT: _parse(form.text("toml"))}
-    compared = await compare_versions(
-        services.engine,
-        [Contestant(name, _system_prompt(here, card), release) for name, card in cards.items()],
-        await asyncio.to_thread(chosen_prompts, form.text("prompt", ""), services.settings.arena.prompts),
-        generation=settings_of(services.settings, cards[DRAFT]).generation,
-        report=report_nothing,
-    )
+    prompts = await asyncio.to_thread(chosen_prompts, form.text("prompt", ""), services.settings.arena.prompts)
+    with here.asking():
+        compared = await compare_versions(
+            services.engine,
+            [Contestant(name, _system_prompt(here, card), release) for name, card in cards.items()],
+            prompts,
+            generation=settings_of(services.settings, cards[DRAFT]).generation,
+            report=report_nothing,
+        )
     template = "compared.html" if here.is_partial else "comparison.html"
     return here.fill(template, names=list(cards), compared=compared)
 
@@ -66,10 +72,20 @@ def _system_prompt(here: Here, card: Card) -> str:
 async def add_personality(request: web.Request) -> web.Response:
     here, form = await find_here(request), await read_form(request)
     name = form.text("name")
-    await here.run_audited(
-        here.action("create personality", name), create_personality, name, Card(), by=here.visitor.name
-    )
+    guild_id = _server_of(here, form.text("server", ""))
+    action = replace(here.action("create personality", name), guild_id=guild_id)
+    await here.run_audited(action, create_personality, name, Card(), by=here.visitor.name, guild_id=guild_id)
     raise web.HTTPSeeOther(f"/card?personality={name}")
+
+
+def _server_of(here: Here, chosen: str) -> int | None:
+    """Return the server that a new personality belongs to; None for the operator's, which all servers can use."""
+    if here.visitor.servers is None:
+        return None
+    for guild_id in here.visitor.servers:
+        if str(guild_id) == chosen:
+            return guild_id
+    raise UserFacingError("Choose the server that the personality is for.")
 
 
 ROUTES = [

@@ -33,13 +33,16 @@ async def _add(here: Here, found: PromptBank) -> web.Response:
         raise UserFacingError("There is no prompt in it. Write one in each line.")
     texts = [prompt.text for prompt in found.prompts]
     action = here.action("add prompts", found.describe())
+    await here.require_administrator(action)
     await here.run_audited(action, add_prompts, here.personality.id, texts, here.visitor.name)
     return here.go(here.address("/label"))
 
 
 async def remove_own_prompts(request: web.Request) -> web.Response:
     here = await find_here(request)
-    await here.run_audited(here.action("remove prompts"), remove_prompts, here.personality.id)
+    action = here.action("remove prompts")
+    await here.require_administrator(action)
+    await here.run_audited(action, remove_prompts, here.personality.id)
     raise web.HTTPSeeOther(here.address("/label"))
 
 

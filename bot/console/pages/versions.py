@@ -41,7 +41,10 @@ async def show_version(request: web.Request) -> web.Response:
     name = request.match_info["version"]
     details, lineage = await here.services.database.read(_read_one, here.personality.id, name)
     return here.fill(
-        "version.html", version=details.version, lines=describe_version(details).split("\n"), lineage=lineage
+        "version.html",
+        version=details.version,
+        lines=describe_version(details).split("\n"),
+        lineage=lineage if here.may_administer else "",  # it names voters, of all servers
     )
 
 
@@ -57,14 +60,18 @@ async def promote_chosen(request: web.Request) -> web.Response:
     ask = promotion.ReleaseRequest(
         here.personality.id, version, reason, form.is_checked("override"), here.services.releases.open
     )
-    await here.act(here.action("promote", version, reason), promotion.promote_version, ask)
+    action = here.action("promote", version, reason)
+    await here.require_administrator(action)
+    await here.act(action, promotion.promote_version, ask)
     raise web.HTTPSeeOther(here.address("/versions"))
 
 
 async def roll_back_one(request: web.Request) -> web.Response:
     here, form = await find_here(request), await read_form(request)
     reason = form.text("reason", "")
-    await here.act(here.action("roll back", "", reason), promotion.roll_back_champion, here.personality.id, reason)
+    action = here.action("roll back", "", reason)
+    await here.require_administrator(action)
+    await here.act(action, promotion.roll_back_champion, here.personality.id, reason)
     raise web.HTTPSeeOther(here.address("/versions"))
 
 
@@ -74,13 +81,15 @@ async def compare_side_by_side(request: web.Request) -> web.Response:
     services = here.services
     settings = settings_of(services.settings, here.personality.card)
     releases = await open_two(services, here.personality.id, form.text("a"), form.text("b"))
-    compared = await compare_versions(
-        services.engine,
-        [Contestant(release.name, settings.chat.system_prompt, release) for release in releases],
-        await asyncio.to_thread(chosen_prompts, form.text("prompt", ""), services.settings.arena.prompts),
-        generation=settings.generation,
-        report=report_nothing,
-    )
+    prompts = await asyncio.to_thread(chosen_prompts, form.text("prompt", ""), services.settings.arena.prompts)
+    with here.asking():
+        compared = await compare_versions(
+            services.engine,
+            [Contestant(release.name, settings.chat.system_prompt, release) for release in releases],
+            prompts,
+            generation=settings.generation,
+            report=report_nothing,
+        )
     template = "compared.html" if here.is_partial else "comparison.html"
     return here.fill(template, names=[release.name for release in releases], compared=compared)
 
