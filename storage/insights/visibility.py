@@ -21,6 +21,10 @@ def in_server(guild_id: int) -> ColumnElement[bool]:
 
 def in_channels(channels: Channels) -> ColumnElement[bool]:
     """Select answers in these channels."""
-    # Of one server, its index has the newest answers first. Those of several would be sorted: no index is faster.
-    servers = [ReplyRow.guild_id == server for server in channels] if len(channels) == 1 else []
-    return and_((ReplyRow.channel_id + 0).in_(list(chain.from_iterable(channels.values()))), *servers)
+    # The index of one server has its newest answers first. With an index of several, all of theirs would be sorted.
+    match list(channels):
+        case [only]:
+            in_one = ReplyRow.guild_id == only
+        case servers:
+            in_one = (ReplyRow.guild_id + 0).in_(servers)
+    return and_(in_one, (ReplyRow.channel_id + 0).in_(list(chain.from_iterable(channels.values()))))
