@@ -21,6 +21,7 @@ from bot.engine.selection import ChosenEngine
 from bot.guards.access import AccessPolicy
 from bot.guards.rate_limit import RateLimiter
 from bot.knowledge.library import Library
+from bot.operations.gateway import Gateway
 from bot.operations.metrics import Metrics
 from bot.privacy.recent_deletions import Deletions
 from bot.releases.resolver import ReleaseResolver
@@ -53,6 +54,8 @@ class Services:
     access: AccessPolicy
     rate_limiter: RateLimiter
     metrics: Metrics
+    gateway: Gateway
+    """Whether Discord is connected."""
     deletions: Deletions
     tasks: BackgroundTasks
     shards: Shards
@@ -134,6 +137,7 @@ def make_services(
         access=AccessPolicy(client, settings, shards),
         rate_limiter=RateLimiter(settings),
         metrics=metrics,
+        gateway=Gateway(),
         deletions=deletions,
         tasks=tasks,
         shards=shards,

@@ -15,8 +15,11 @@ from tests.test_demo_page import ANSWER_MS, CHROMIUM, FLAGS, Demo, demo, pytestm
 
 __all__ = ["demo", "pytestmark"]
 
-PAGES = ("/", "/label", "/label/summary", "/answers", "/answers/1", "/versions", "/rounds", "/card", "/trust")
-LOADED_IN_PARTS = ("/", "/trust")
+PAGES = (
+    *("/", "/label", "/label/summary", "/answers", "/answers/1", "/knowledge", "/knowledge/1", "/knowledge/gaps"),
+    *("/knowledge/search?question=tea", "/versions", "/rounds", "/playground", "/personalities", "/trust"),
+)
+LOADED_IN_PARTS = ("/", "/trust", "/versions")
 PHONE, SCREEN = {"width": 360, "height": 740}, {"width": 1200, "height": 860}
 
 
@@ -74,6 +77,11 @@ def test_somebody_labels_pairs_by_keyboard_and_trains(demo: Demo, browser: Brows
     expect(page).to_have_url(f"{root}/rounds")
     assert [row.requested_by for row in demo.rows(RoundRow)] == ["demo"]
     expect(page.get_by_role("heading", level=2).first).not_to_have_text(re.compile("Waiting"), timeout=ANSWER_MS)
+
+    page.goto(f"{root}/knowledge")
+    page.get_by_label("Files").set_input_files({"name": "tea.txt", "mimeType": "text/plain", "buffer": b"Tea is hot."})
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(page.locator("#documents").get_by_role("link", name="tea.txt")).to_be_visible(timeout=ANSWER_MS)
 
     findings = []
     for scheme, viewport in (("light", SCREEN), ("dark", PHONE)):

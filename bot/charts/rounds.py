@@ -23,7 +23,7 @@ from bot.charts.frame import (
     wrapped,
 )
 from storage.database.enums import SOURCE_WORDS, GateVerdict, PairSource
-from storage.insights.report import GateCheck, Report
+from storage.insights.report import Curve, GateCheck, GateResult, Report
 from storage.wording import count
 
 if TYPE_CHECKING:
@@ -84,9 +84,12 @@ def draw_pairs(axes: Axes, report: Report) -> None:
 
 
 def curve_words(report: Report) -> Words:
-    curve = report.curve
-    if curve is None:
+    if report.curve is None:
         return Words("No training yet", "The loss of the last round will appear here.", is_empty=True)
+    return describe_curve(report.curve)
+
+
+def describe_curve(curve: Curve) -> Words:
     smooth = smoothed(curve.losses)
     first, last = smooth[0], smooth[-1]
     moved = "fell" if last < first else "rose" if last > first else "stayed"
@@ -115,10 +118,13 @@ def draw_curve(axes: Axes, report: Report) -> None:
 
 
 def gate_words(report: Report) -> Words:
-    gate = report.gate
-    if gate is None:
+    if report.gate is None:
         hint = "The gate judges every new version before it can answer."
         return Words("No version judged yet", hint, is_empty=True)
+    return describe_gate(report.gate)
+
+
+def describe_gate(gate: GateResult) -> Words:
     outcomes = [check.outcome for check in gate.checks]
     found = {
         GateVerdict.PASS: f"Round {gate.round_id} passed the gate",

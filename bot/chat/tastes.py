@@ -17,7 +17,8 @@ from storage.taste.learning import LearnedTaste
 from storage.taste.updating import KnownTaste, learn_all, learn_votes_on
 
 REST = 20.0
-"""After learning, wait this many times as long as it took, so that a busy server spends its time on answers."""
+"""After learning, wait this many times the processor time that it took, so that a busy server spends its time on
+answers. The clock's time would let a taste of few votes wait for minutes where other work takes the processor."""
 REFRESH_S = 600.0
 """Between two looks at what this process does not notice: arenas, quarantines, votes stored by other processes."""
 
@@ -89,16 +90,22 @@ class Tastes:
         self._tasks.spawn(self._learn(personality_id, reply_ids), "learn a taste")
 
     async def _learn(self, personality_id: int, reply_ids: set[int] | None) -> None:
-        began = time.perf_counter()
-        known = self._known.get(personality_id)
+        known, took = self._known.get(personality_id), 0.0
         learn: Callable[[Session, int, Settings], KnownTaste] = learn_all
         if known is not None and reply_ids is not None:
             learn = partial(learn_votes_on, known=known, reply_ids=reply_ids)
-        work = partial(self._database.read, learn, personality_id, self._settings)
+        work = partial(self._database.read, _timed, learn, personality_id, self._settings)
         try:
-            self._known[personality_id] = await retry_until_available(work, "Learning a taste")
+            self._known[personality_id], took = await retry_until_available(work, "Learning a taste")
         finally:
-            now = time.perf_counter()
-            self._rests_until = now + REST * (now - began)
+            self._rests_until = time.perf_counter() + REST * took
             self._is_learning = False
             self._learn_soon({})
+
+
+def _timed(
+    session: Session, learn: Callable[[Session, int, Settings], KnownTaste], personality_id: int, settings: Settings
+) -> tuple[KnownTaste, float]:
+    """Return the taste, and the processor time in seconds that learning it took."""
+    began = time.thread_time()
+    return learn(session, personality_id, settings), time.thread_time() - began

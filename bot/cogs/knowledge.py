@@ -22,8 +22,6 @@ from bot.personalities.selection import CHOICES, active_personality, offer_perso
 from bot.services import Services
 from bot.text.sanitize import sanitize_markdown
 from bot.text.splitting import answer_in_full
-from storage.database.enums import DocumentKind
-from storage.errors import DocumentRefused
 from storage.knowledge import documents
 from storage.personalities.personalities import personality_named
 
@@ -33,7 +31,6 @@ SHOWN_PASSAGES = 5
 ONE_SOURCE = "Give me only one source: a text, a file, a message link, or a channel with pinned messages."
 NO_DOCUMENTS = "This server has no documents yet. Add one with `/knowledge add`."
 NOTHING_FOUND = "I found nothing about that."
-TYPED_IN = "That text was typed in or uploaded. Attach its new version as a file, or remove it and add it again."
 
 
 class Knowledge(
@@ -122,9 +119,9 @@ class Knowledge(
         channel_ids = frozenset(id_ for id_ in where if id_)
         scope = documents.SearchScope(_guild_id(interaction), channel_ids, active.personality.id)
         found = await self.services.library.find(scope, question, SHOWN_PASSAGES)
-        chosen = self.services.library.choose(found)
-        lines = [adding.describe_passage(passage, is_quoted=passage in chosen) for passage in found]
-        lines = [*(lines or [NOTHING_FOUND]), *adding.warn_about_search(self.services)]
+        limit = f"-# {adding.describe_limit(self.services.settings.knowledge)}"
+        lines = [adding.describe_found(one) for one in self.services.library.judge(found)]
+        lines = [*([*lines, limit] if lines else [NOTHING_FOUND]), *adding.warn_about_search(self.services)]
         await answer_in_full(interaction, lines, "\n".join(lines), "passages.txt")
 
     @app_commands.command()
@@ -169,14 +166,7 @@ class Knowledge(
         assert isinstance(interaction.user, discord.Member)  # guild_only
         if file is not None:
             return await adding.from_file(file, self.services.settings.knowledge)
-        if document.kind is DocumentKind.MESSAGE:
-            return (await adding.from_link(document.link, interaction.user))[0]
-        if document.kind is DocumentKind.PINS:
-            channel = interaction.user.guild.get_channel_or_thread(int(document.link.rsplit("/", 1)[-1]))
-            if channel is None:
-                raise DocumentRefused(f"the channel of document {document.id} no longer exists: remove the document")
-            return await adding.from_pins(channel, interaction.user)
-        raise UserFacingError(TYPED_IN)
+        return await adding.read_again(document, interaction.user.guild, interaction.user)
 
 
 class TextForm(adding.DocumentForm):

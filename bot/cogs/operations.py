@@ -22,7 +22,6 @@ from bot.guards.audit import is_for_admins
 from bot.guards.interactions import AdminCog, BotCog, PersistentButton
 from bot.operations import health
 from bot.operations.alerts import describe_alert, describe_away, local_alerts, shared_alerts
-from bot.operations.gateway import Gateway
 from bot.personalities.selection import offer
 from bot.services import Services
 from bot.text.sanitize import escape_inline, sanitize_reason
@@ -53,23 +52,22 @@ class Operations(BotCog):
 
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         super().__init__(bot, services)
-        self._gateway = Gateway()
         self._pages: web.AppRunner | None = None
         self._due_at: float | None = None
 
     async def cog_load(self) -> None:
-        self._gateway.watch_logs()
+        self.services.gateway.watch_logs()
         settings = self.services.settings.metrics
         if not settings.port:
             return
-        examine = partial(health.examine_health, self.services, self._gateway)
+        examine = partial(health.examine_health, self.services)
         self._pages = await health.open_pages(settings, self.services.metrics.registry, examine)
         if self._pages is not None:
-            health.measure(self.bot, self.services, self._gateway)
+            health.measure(self.bot, self.services)
             self.services.tasks.repeat(self._measure_delay, DELAY_INTERVAL_S, "measure the event loop")
 
     async def cog_unload(self) -> None:
-        self._gateway.unwatch_logs()
+        self.services.gateway.unwatch_logs()
         if self._pages is not None:
             await self._pages.cleanup()
 
@@ -84,11 +82,11 @@ class Operations(BotCog):
     @commands.Cog.listener("on_resumed")
     @commands.Cog.listener("on_ready")
     async def on_connected(self) -> None:
-        self._gateway.found()
+        self.services.gateway.found()
 
     @commands.Cog.listener()
     async def on_disconnect(self) -> None:
-        self._gateway.lost()
+        self.services.gateway.lost()
 
 
 class AlertWatch(BotCog):

@@ -21,10 +21,10 @@ from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import AdminCog
 from bot.personalities import card_form, selection
 from bot.personalities.card_form import CardForm
+from bot.personalities.greeting import post_greeting
 from bot.personalities.selection import NEXT_STEP, offer, offer_personalities, places_of, require_own
 from bot.services import Services
 from bot.text.rounds import describe_import
-from bot.text.sanitize import sanitize_markdown
 from bot.text.splitting import answer_in_full
 from storage.adapters.folder_store import AS_TRAINED
 from storage.database.enums import Scope
@@ -101,7 +101,7 @@ class Personalities(
     async def edit(self, interaction: discord.Interaction, personality: str) -> None:
         """Change a personality's card in a form."""
         found = await self._named(interaction, personality)
-        require_own(self.services, interaction.guild_id, found)
+        require_own(self.services, found, {interaction.guild_id or 0})
         await interaction.response.send_modal(CardForm(self.services, found.name, found))
 
     @app_commands.command(name="list")
@@ -218,7 +218,7 @@ class Personalities(
         replaced = await run_audited(interaction, write)
         log.info("%s bound %s to %s %d at strength %g.", by, found.name, where.scope, where.id, strength)
         await answer_privately(interaction, selection.describe_binding(found, where, strength, replaced))
-        await self._greet(found, place or interaction.channel, where)
+        await post_greeting(found, place or interaction.channel, where, self.services.settings.output)
 
     @app_commands.command(name="unbind")
     @app_commands.describe(place=PLACE, server=SERVER)
@@ -249,23 +249,13 @@ class Personalities(
         """Archive or restore a personality of this server, and return its name."""
         await interaction.response.defer(ephemeral=True)
         found = await self._named(interaction, name)
-        require_own(self.services, interaction.guild_id, found)
+        require_own(self.services, found, {interaction.guild_id or 0})
         await run_audited(interaction, change, found)
         log.info("%s %s the personality %s.", user_label(interaction.user), did, found.name)
         return found.name
 
     async def _named(self, interaction: discord.Interaction, name: str) -> Personality:
         return await self.services.database.read(personalities.personality_named, name, interaction.guild_id)
-
-    async def _greet(self, personality: Personality, channel: object, where: bindings.BindingPlace) -> None:
-        """Post the greeting in a channel or thread; a category or a whole server gets none."""
-        if not personality.card.greeting or where.scope not in (Scope.CHANNEL, Scope.THREAD):
-            return
-        if isinstance(channel, discord.abc.Messageable):
-            try:
-                await channel.send(sanitize_markdown(personality.card.greeting, self.services.settings.output))
-            except DISCORD_ERRORS as error:
-                log.warning("Could not post the greeting of %s: %s", personality.name, error)
 
 
 def _place(interaction: discord.Interaction, place: Somewhere | None, *, server: bool) -> bindings.BindingPlace:

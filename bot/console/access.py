@@ -6,6 +6,7 @@ import hmac
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Final
 
 import discord
@@ -72,7 +73,7 @@ class Visitor:
     members: tuple[discord.Member, ...] = ()
     """Who they are in these servers."""
 
-    @property
+    @cached_property
     def channels(self) -> Channels | None:
         """Those whose answers they may see, by server; None: all, for the operator."""
         return None if self.servers is None else {one.guild.id: visible_channels(one) for one in self.members}
@@ -83,6 +84,9 @@ class Visitor:
 
     def may_see_server(self, server_id: int | None) -> bool:
         return self.servers is None or server_id in self.servers
+
+    def may_see_channel(self, server_id: int, channel_id: int) -> bool:
+        return self.channels is None or channel_id in self.channels.get(server_id, ())
 
     def may_use(self, personality: Personality) -> bool:
         """Return whether it is the operator's, or of one of their servers."""
@@ -141,8 +145,6 @@ async def explain_errors(request: web.Request, handler: Handler) -> web.StreamRe
             return await handler(request)
         except (web.HTTPNotFound, web.HTTPMethodNotAllowed) as error:
             return refuse(request, "There is no such page.", status=error.status)
-        except web.HTTPRequestEntityTooLarge as error:
-            return refuse(request, "That is too large: send at most 2 MB.", status=error.status)
         except web.HTTPException:
             raise
         except ConsoleRefusal as error:
@@ -273,5 +275,4 @@ def prepare_access(app: web.Application, bot: commands.AutoShardedBot, services:
     app[ADMINS], app[LIMITS] = AdminLookup(bot, services.settings), ConsoleLimits()
 
 
-MIDDLEWARES = (add_headers, explain_errors, require_visitor)
 ROUTES = [web.get("/enter", enter), web.post("/leave", leave), web.post("/leave/everywhere", leave_everywhere)]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 from urllib.parse import urlencode
 
 import discord
@@ -18,6 +19,7 @@ from sqlalchemy.orm import Session
 from bot.console.access import BOT, LIMITS, SERVICES, VISITOR, Visitor, is_partial
 from bot.console.pairs import PairDrawer
 from bot.console.rendering import fill
+from bot.console.talks import Talks
 from bot.errors import UserFacingError
 from bot.guards.error_handler import is_expected
 from bot.personalities import selection
@@ -27,6 +29,9 @@ from storage.database.enums import AuditOutcome
 from storage.errors import PersonalityNotFound
 from storage.operations.audit import AuditedAction, audited, record_action
 from storage.personalities.personalities import DEFAULT_PERSONALITY, Personality, list_personalities
+
+if TYPE_CHECKING:
+    from multidict import MultiMapping
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -40,12 +45,15 @@ PAGES = (
     ("/", "Overview"),
     ("/label", "Label"),
     ("/answers", "Answers"),
+    ("/knowledge", "Knowledge"),
     ("/versions", "Versions"),
     ("/rounds", "Rounds"),
-    ("/card", "Card"),
+    ("/personalities", "Personalities"),
+    ("/playground", "Playground"),
     ("/trust", "Trust"),
 )
 DRAWER: Final = web.AppKey("drawer", PairDrawer)
+TALKS: Final = web.AppKey("talks", Talks)
 
 
 @dataclass
@@ -73,54 +81,6 @@ class Here:
     def bot(self) -> commands.AutoShardedBot:
         """The bot, for the names of servers, channels and people."""
         return self.request.app[BOT]
-
-    @property
-    def member(self) -> discord.Member | None:
-        """As whom a visitor who signed in with Discord acts on the personality; None for the operator.
-
-        That is in one of the servers that know the personality, where they may administer it if there is one.
-        """
-        if self.visitor.servers is None:
-            return None
-        known = [one for one in self.visitor.members if self.personality.guild_id in (None, one.guild.id)]
-        return max(known, key=lambda one: selection.may_administer(self.services, one, self.personality))
-
-    @property
-    def may_administer(self) -> bool:
-        """Whether the visitor may train, promote and decide on votes, as in Discord."""
-        return self.member is None or selection.may_administer(self.services, self.member, self.personality)
-
-    async def require_administrator(self, action: AuditedAction) -> None:
-        """Raise UserFacingError unless the visitor may administer the personality; a refusal is recorded."""
-        async with self._refusals_recorded(action):
-            if self.member is not None:
-                selection.require_administrator(self.services, self.member, self.personality)
-
-    @property
-    def why_not_own(self) -> str:
-        """Why the visitor may not change the personality's card; empty if they may."""
-        if self.member is None:
-            return ""
-        return selection.why_not_own(self.services, self.member.guild.id, self.personality)
-
-    async def require_own(self, action: AuditedAction) -> None:
-        """Raise UserFacingError unless the visitor may change the personality's card; a refusal is recorded."""
-        async with self._refusals_recorded(action):
-            if self.member is not None:
-                selection.require_own(self.services, self.member.guild.id, self.personality)
-
-    @contextmanager
-    def asking(self) -> Iterator[None]:
-        """Let the visitor occupy the model: who signed in with Discord as often as there, and with one thing at a time.
-
-        Raises UserFacingError.
-        """
-        if self.member is None:
-            yield
-            return
-        self.services.rate_limiter.require(self.member.id, CONSOLE_CHANNEL, self.member.guild.id)
-        with self.request.app[LIMITS].one_at_a_time(self.member.id):
-            yield
 
     @property
     def drawer(self) -> PairDrawer:
@@ -156,7 +116,55 @@ class Here:
             raise web.HTTPSeeOther(address)
         return web.Response(headers={"HX-Redirect": address})
 
+    @cached_property
+    def member(self) -> discord.Member | None:
+        """As whom a visitor who signed in with Discord acts on the personality; None for the operator.
+
+        That is in one of the servers that know the personality, where they may administer it if there is one.
+        """
+        if self.visitor.servers is None:
+            return None
+        known = [one for one in self.visitor.members if self.personality.guild_id in (None, one.guild.id)]
+        return max(known, key=lambda one: selection.may_administer(self.services, one, self.personality))
+
+    @property
+    def may_administer(self) -> bool:
+        """Whether the visitor may train, promote and decide on votes, as in Discord."""
+        return self.member is None or selection.may_administer(self.services, self.member, self.personality)
+
+    async def require_administrator(self, action: AuditedAction) -> None:
+        """Raise UserFacingError unless the visitor may administer the personality; a refusal is recorded."""
+        async with self._refusals_recorded(action):
+            if self.member is not None:
+                selection.require_administrator(self.services, self.member, self.personality)
+
+    @property
+    def why_not_own(self) -> str:
+        """Why the visitor may not change the personality's card; empty if they may."""
+        return selection.why_not_own(self.services, self.personality, self.visitor.servers)
+
+    async def require_own(self, action: AuditedAction) -> None:
+        """Raise UserFacingError unless the visitor may change the personality's card; a refusal is recorded."""
+        async with self._refusals_recorded(action):
+            selection.require_own(self.services, self.personality, self.visitor.servers)
+
+    def count_question(self) -> None:
+        """Count what occupies the model: who signed in with Discord asks as often as there. Raises RateLimited."""
+        if self.member is not None:
+            self.services.rate_limiter.require(self.member.id, CONSOLE_CHANNEL, self.member.guild.id)
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Let the visitor occupy the model: who signed in with Discord with one thing at a time.
+
+        Raises UserFacingError.
+        """
+        self.count_question()
+        with self.request.app[LIMITS].one_at_a_time(self.member.id) if self.member else nullcontext():
+            yield
+
     def action(self, what: str, subject: str = "", reason: str = "") -> AuditedAction:
+        """Return a line for the audit trail: the operator's, or of the server where the visitor acts."""
         guild_id = self.member.guild.id if self.member else None
         return self.visitor.action(what, subject, reason, personality_id=self.personality.id, guild_id=guild_id)
 
@@ -185,6 +193,13 @@ class Here:
             return await asyncio.to_thread(work, self.services.database, action, *args, **kwargs)
 
     @asynccontextmanager
+    async def recorded(self, action: AuditedAction) -> AsyncIterator[None]:
+        """Record what is done inside, which is more than one transaction; a refusal is recorded too."""
+        async with self._refusals_recorded(action):
+            yield
+        await self.services.database.run(record_action, action)
+
+    @asynccontextmanager
     async def _refusals_recorded(self, action: AuditedAction) -> AsyncIterator[None]:
         try:
             yield
@@ -203,7 +218,7 @@ def without_nul(text: str) -> str:
 class SentForm:
     """The fields that a form sent; raises UserFacingError if one is missing or has no valid value."""
 
-    def __init__(self, fields: Mapping[str, object]) -> None:
+    def __init__(self, fields: MultiMapping[Any]) -> None:
         self._fields = fields
 
     def text(self, name: str, default: str | None = None) -> str:
@@ -224,23 +239,44 @@ class SentForm:
             raise UserFacingError(INCOMPLETE)
         return int(value)
 
+    def decimal(self, name: str, least: float, most: float) -> float:
+        try:
+            value = float(self.text(name))
+        except ValueError as error:
+            raise UserFacingError(INCOMPLETE) from error
+        if not least <= value <= most:
+            raise UserFacingError(INCOMPLETE)
+        return value
+
     def is_checked(self, name: str) -> bool:
         return name in self._fields
 
     def file(self, name: str) -> bytes:
         """Return the content of the uploaded file, or nothing if there is none."""
+        return next((file.file.read() for file in self.files(name)), b"")
+
+    def files(self, name: str) -> list[web.FileField]:
+        """Return the uploaded files."""
+        return [value for value in self._fields.getall(name, ()) if isinstance(value, web.FileField)]
+
+    def file_name(self, name: str) -> str:
         value = self._fields.get(name)
-        return value.file.read() if isinstance(value, web.FileField) else b""
+        return without_nul(value.filename) if isinstance(value, web.FileField) else ""
 
 
 async def read_form(request: web.Request) -> SentForm:
-    return SentForm(dict(await request.post()))
+    return SentForm(await request.post())
 
 
 def read_before(request: web.Request) -> int | None:
     """Return the id that all entries on the page come before; None on the first page."""
-    before = request.query.get("before", "")
-    return int(before) if before.isdecimal() and len(before) <= DIGITS else None
+    return read_number(request, "before")
+
+
+def read_number(request: web.Request, name: str) -> int | None:
+    """Return a number from the page's address; None if there is none."""
+    value = request.query.get(name, "")
+    return int(value) if value.isdecimal() and len(value) <= DIGITS else None
 
 
 async def find_here(request: web.Request) -> Here:

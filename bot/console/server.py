@@ -10,12 +10,13 @@ from discord.ext import commands
 
 from bot.console import access, signin
 from bot.console.addresses import origin_of
-from bot.console.page import CHANNEL, DRAWER, ChannelLink
-from bot.console.pages import answers, card, overview, prompts, rounds, sitting, trust, versions
+from bot.console.page import CHANNEL, DRAWER, TALKS, ChannelLink
 from bot.console.pairs import PairDrawer
+from bot.console.routes import ROUTES
+from bot.console.talks import Talks
 from bot.services import Services
 from storage.operations.console_sessions import LOOPBACK, digest_of
-from storage.settings.sections import ConsoleSettings
+from storage.settings.sections import ConsoleSettings, Settings
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,8 @@ SHUTDOWN_S = 2.0
 """How long pages that are being written may take when the bot stops."""
 MOST_BYTES = 2_000_000
 """Of a form, such as uploaded prompts."""
+FILES_AT_ONCE = 10
+"""Of the largest size that a document may have, in one form."""
 
 
 class Console:
@@ -38,19 +41,34 @@ class Console:
         await self._runner.cleanup()
 
 
+@web.middleware
+async def limit_size(request: web.Request, handler: access.Handler) -> web.StreamResponse:
+    """Refuse a form that is too large by its declared size, before it is read; forms of documents bring files."""
+    limit = _most_bytes(request.app[access.SERVICES].settings) if request.path.startswith("/knowledge") else MOST_BYTES
+    if request.body_exists and (request.content_length is None or request.content_length > limit):
+        return access.refuse(request, f"That is too large: send at most {limit / 1e6:.0f} MB at once.", status=413)
+    return await handler(request)
+
+
+def _most_bytes(settings: Settings) -> int:
+    return MOST_BYTES + FILES_AT_ONCE * settings.knowledge.max_file_bytes
+
+
 async def open_console(bot: commands.AutoShardedBot, services: Services, settings: ConsoleSettings) -> Console | None:
     """Serve the console; return None if it is switched off, or its port is not available. Raises SettingsError."""
     signin.require_whole_sign_in(services.settings)
     if not settings.port:
         return None
     channel = ChannelLink()
-    app = web.Application(middlewares=access.MIDDLEWARES, client_max_size=MOST_BYTES)
+    app = web.Application(
+        middlewares=[access.add_headers, access.explain_errors, limit_size, access.require_visitor],
+        client_max_size=_most_bytes(services.settings),
+    )
     access.prepare_access(app, bot, services)
     signin.prepare_sign_in(app, bot, services.settings)
-    app[DRAWER], app[CHANNEL] = PairDrawer(services), channel
+    app[DRAWER], app[CHANNEL], app[TALKS] = PairDrawer(services), channel, Talks(services)
     app.add_routes([web.get("/alive", _alive), web.static("/static", STATIC)])
-    for page in (access, signin, overview, sitting, prompts, answers, versions, rounds, card, trust):
-        app.add_routes(page.ROUTES)
+    app.add_routes([*access.ROUTES, *signin.ROUTES, *ROUTES])
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
     await runner.setup()
     try:

@@ -63,13 +63,10 @@ FOR_A_COMMUNITY = """
 -# A simulated community has already voted on hundreds of answers; its members share one hidden taste. So start with \
 step 4: the first round takes about two minutes on two cores."""
 
-# A handful of pairs needs more passes than hundreds of pairs before the change shows.
 HANDFUL = {
     variable_name("training", "min_pairs"): "2",
-    variable_name("training", "epochs"): "6",
-    variable_name("pairs", "ranked_prompts"): "24",
+    variable_name("pairs", "ranked_prompts"): "64",
     variable_name("pairs", "ranked_answers"): "4",
-    variable_name("training", "batch_size"): "2",
 }
 # For a first round of three minutes: fewer prompts and pairs.
 COMMUNITY = {

@@ -16,15 +16,15 @@ from bot.errors import UserFacingError
 from bot.guards.access import require_admin, user_label
 from bot.guards.interactions import Form
 from bot.knowledge.extraction import Block, MediaType, Unreadable, extract, media_type_of, parse_markdown, too_large
-from bot.knowledge.library import ReportPassages, Source
+from bot.knowledge.library import FoundPassage, ReportPassages, Source
 from bot.knowledge.quoting import MAX_TITLE_CHARS, cite_one
 from bot.personalities.card_form import FIELD_CHARS
 from bot.services import Services
 from bot.text.sanitize import escape_inline
 from bot.text.splitting import shorten
 from storage.database.enums import DocumentKind
+from storage.errors import DocumentRefused
 from storage.knowledge.documents import Document, find_document
-from storage.knowledge.search import Passage
 from storage.settings.sections import KnowledgeSettings, Settings
 from storage.wording import count
 
@@ -35,6 +35,7 @@ LOWEST_HEADING = 6
 MESSAGE_LINK = re.compile(r"https://(?:\w+\.)?discord(?:app)?\.com/channels/(\d+)/(\d+)/(\d+)/?")
 NOT_FOUND = "I can't find that message: it was deleted, or I can't read its channel."
 NOT_YOURS = "You can't read that channel yourself."
+TYPED_IN = "That text was typed in or uploaded. Attach its new version as a file, or remove it and add it again."
 
 Channel = discord.abc.GuildChannel | discord.Thread
 PinsChannel = discord.TextChannel | discord.VoiceChannel | discord.StageChannel | discord.Thread
@@ -45,19 +46,55 @@ EXCERPT_CHARS = 160
 
 async def from_file(file: discord.Attachment, settings: KnowledgeSettings) -> Source:
     """Download and read an attachment; raises Unreadable."""
-    media_type = media_type_of(file.filename)
+    media_type_of(file.filename)  # so that nothing else is downloaded
     if file.size > settings.max_file_bytes:
         raise Unreadable(too_large(file.filename, file.size, settings))
     try:
         content = await file.read()
     except discord.HTTPException as error:
         raise Unreadable(f"{file.filename} could not be downloaded from Discord ({error.status}): try again") from error
-    return Source(DocumentKind.FILE, await extract(content, file.filename, settings), media_type)
+    return await from_content(content, file.filename, settings)
 
 
-async def from_link(link: str, reader: discord.Member) -> tuple[Source, str]:
+async def from_content(content: bytes, filename: str, settings: KnowledgeSettings) -> Source:
+    """Read a file; raises Unreadable."""
+    return Source(DocumentKind.FILE, await extract(content, filename, settings), media_type_of(filename))
+
+
+def from_text(text: str) -> Source:
+    """Return what somebody wrote in Markdown."""
+    return Source(DocumentKind.TEXT, parse_markdown(text), MediaType.MARKDOWN)
+
+
+def with_link(source: Source, link: str) -> Source:
+    """Return the source with the address where people can read it, if there is one; raises UserFacingError."""
+    if link and not link.startswith(("https://", "http://")):
+        raise UserFacingError("A link must start with https:// or http://.")
+    return replace(source, link=link)
+
+
+def title_of_text(text: str) -> str:
+    return text.strip().partition("\n")[0]
+
+
+async def read_again(document: Document, guild: discord.Guild, reader: discord.Member | None) -> Source:
+    """Return what Discord has now for a document made of messages; raises UserFacingError and DocumentRefused.
+
+    Without a reader, the operator reads, who may read what the bot may.
+    """
+    if document.kind is DocumentKind.MESSAGE:
+        return (await from_link(document.link, guild, reader))[0]
+    if document.kind is not DocumentKind.PINS:
+        raise UserFacingError(TYPED_IN)
+    channel = guild.get_channel_or_thread(int(document.link.rsplit("/", 1)[-1]))
+    if channel is None:
+        raise DocumentRefused(f"the channel of document {document.id} no longer exists: remove the document")
+    return await from_pins(channel, reader)
+
+
+async def from_link(link: str, guild: discord.Guild, reader: discord.Member | None) -> tuple[Source, str]:
     """Return the linked message, and a title for it; raises UserFacingError."""
-    message = await _fetch(link, reader)
+    message = await _fetch(link, guild, reader)
     return from_message(message), f"Message in #{message.channel}"
 
 
@@ -71,7 +108,7 @@ def from_message(message: discord.Message) -> Source:
     )
 
 
-async def from_pins(channel: Channel, reader: discord.Member) -> Source:
+async def from_pins(channel: Channel, reader: discord.Member | None) -> Source:
     """Return the pinned messages of a channel that the reader can see; raises UserFacingError."""
     if not isinstance(channel, PinsChannel) or not _may_read(channel, reader):
         raise UserFacingError(NOT_YOURS)
@@ -95,14 +132,14 @@ async def read_pins(channel: PinsChannel) -> Source:
     return Source(DocumentKind.PINS, blocks, MediaType.MARKDOWN, channel.jump_url, _speakers(pinned), _ids(pinned))
 
 
-async def _fetch(link: str, reader: discord.Member) -> discord.Message:
+async def _fetch(link: str, guild: discord.Guild, reader: discord.Member | None) -> discord.Message:
     match = MESSAGE_LINK.fullmatch(link.strip())
     if match is None:
         raise UserFacingError("That is not a message link. Choose Copy Message Link in the message's menu.")
     guild_id, channel_id, message_id = (int(part) for part in match.groups())
-    if guild_id != reader.guild.id:
+    if guild_id != guild.id:
         raise UserFacingError("That message is in another server. I only add messages of this one.")
-    channel = reader.guild.get_channel_or_thread(channel_id)
+    channel = guild.get_channel_or_thread(channel_id)
     if not isinstance(channel, discord.abc.Messageable):
         raise UserFacingError(NOT_FOUND)
     if not _may_read(channel, reader):
@@ -113,7 +150,9 @@ async def _fetch(link: str, reader: discord.Member) -> discord.Message:
         raise UserFacingError(NOT_FOUND) from error
 
 
-def _may_read(channel: Channel, reader: discord.Member) -> bool:
+def _may_read(channel: Channel, reader: discord.Member | None) -> bool:
+    if reader is None:
+        return True
     permissions = channel.permissions_for(reader)
     return permissions.read_messages and permissions.read_message_history
 
@@ -196,10 +235,9 @@ async def store_document(
         guild_id=interaction.user.guild.id,
         channel_id=channel_id,
         personality_id=personality_id,
-        title=" ".join((request.title or title).split())[:MAX_TITLE_CHARS],
+        title=request.title or title,
         added_by=user_label(interaction.user),
     )
-    log.info("%s added document %d (%s).", user_label(interaction.user), document.id, document.title)
     return await describe_stored(services, document)
 
 
@@ -208,16 +246,13 @@ async def _read(request: DocumentRequest, reader: discord.Member, settings: Know
     if request.file is not None:
         source, title = await from_file(request.file, settings), request.file.filename
     elif request.message is not None:
-        return await from_link(request.message, reader)
+        return await from_link(request.message, reader.guild, reader)
     elif request.pins is not None:
         return await from_pins(request.pins, reader), f"Pinned in #{request.pins.name}"
     else:
         text = request.text or ""
-        source = Source(DocumentKind.TEXT, parse_markdown(text), MediaType.MARKDOWN)
-        title = text.strip().partition("\n")[0]
-    if request.link is not None and not request.link.startswith(("https://", "http://")):
-        raise UserFacingError("A link must start with https:// or http://.")
-    return replace(source, link=(request.link or "").strip()), title
+        source, title = from_text(text), title_of_text(text)
+    return with_link(source, (request.link or "").strip()), title
 
 
 async def describe_stored(services: Services, document: Document) -> str:
@@ -244,9 +279,17 @@ def describe_document(document: Document) -> str:
     )
 
 
-def describe_passage(passage: Passage, *, is_quoted: bool) -> str:
+def describe_found(found: FoundPassage) -> str:
     """Return a passage's document, how similar it is, whether it would be quoted, and its first words."""
+    passage = found.passage
     near = "matched by words" if passage.similarity is None else f"similarity {passage.similarity:.2f}"
-    quoted = "would be quoted" if is_quoted else "would not be quoted"
     excerpt = shorten(" ".join(passage.text.split()), EXCERPT_CHARS)
-    return f"- {cite_one(passage.title, passage.link)} · {near} · **{quoted}**\n  {escape_inline(excerpt)}"
+    return f"- {cite_one(passage.title, passage.link)} · {near} · **{found.use}**\n  {escape_inline(excerpt)}"
+
+
+def describe_limit(settings: KnowledgeSettings) -> str:
+    """Return which passages an answer quotes."""
+    return (
+        f"An answer quotes at most {count(settings.passages, 'passage')}, and none if none reaches a similarity of "
+        f"{settings.min_similarity:.2f} (knowledge.passages and knowledge.min_similarity)."
+    )

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from sqlalchemy.orm import Session
 from bot.errors import UserFacingError
 from bot.knowledge.chunking import CountTokens, cut_into_chunks
 from bot.knowledge.extraction import Block
+from bot.knowledge.quoting import MAX_TITLE_CHARS
 from bot.privacy.recent_deletions import Deletions
 from storage.database.database import Database
 from storage.database.enums import DocumentKind
@@ -40,6 +42,20 @@ DELETED = "A message in that document was deleted just now, so nothing was store
 
 ReportPassages = Callable[[int, int], Awaitable[None]]
 """Gets how many passages are embedded, and of how many."""
+
+
+class PassageUse(StrEnum):
+    """What an answer does with a passage that search found."""
+
+    QUOTED = "would be quoted"
+    TOO_MANY = "left out: others fit better"
+    TOO_FAR = "left out: below the limit"
+
+
+@dataclass(frozen=True)
+class FoundPassage:
+    passage: Passage
+    use: PassageUse
 
 
 class EncoderThread:
@@ -145,11 +161,11 @@ class Library:
     async def add(
         self,
         source: Source,
-        report: ReportPassages,
+        report: ReportPassages | None = None,
         *,
         guild_id: int,
-        channel_id: int | None,
-        personality_id: int | None,
+        channel_id: int | None = None,
+        personality_id: int | None = None,
         title: str,
         added_by: str,
     ) -> documents.Document:
@@ -158,6 +174,7 @@ class Library:
         Raises UserFacingError or DocumentRefused before anything is written.
         """
         _require_text(source, self._settings)
+        title = " ".join(title.split())[:MAX_TITLE_CHARS]
         new = documents.NewDocument(
             guild_id=guild_id,
             channel_id=channel_id,
@@ -178,6 +195,7 @@ class Library:
             return documents.add_document(session, new, self._settings)
 
         document_id = await self._database.run(add)
+        log.info("%s added document %d (%s).", added_by, document_id, title)
         await self._embed(document_id, report)
         return await self._database.read(documents.find_document, guild_id, document_id)
 
@@ -222,6 +240,19 @@ class Library:
     def choose(self, found: Sequence[Passage]) -> list[Passage]:
         """Return the relevant passages, judged by meaning, or by words if their meaning is unknown."""
         return relevant(found[: self._settings.passages], self._settings.min_similarity)
+
+    def judge(self, found: Sequence[Passage]) -> list[FoundPassage]:
+        """Return the passages with what an answer would do with each."""
+        chosen = self.choose(found)
+        near = relevant(found, self._settings.min_similarity)
+
+        def use(place: int, passage: Passage) -> PassageUse:
+            if passage in chosen:
+                return PassageUse.QUOTED
+            is_beyond = place >= self._settings.passages and passage in near
+            return PassageUse.TOO_MANY if is_beyond else PassageUse.TOO_FAR
+
+        return [FoundPassage(passage, use(place, passage)) for place, passage in enumerate(found)]
 
     async def embed(self, texts: Sequence[str]) -> NDArray[Any] | None:
         """Return a vector of length 1 for each text, (N, D); None without an encoder."""

@@ -18,7 +18,6 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from bot.operations.gateway import Gateway
 from bot.operations.metrics import time_statements
 from bot.services import Services
 from storage.runtime.processes import TRAINER, is_alive
@@ -60,11 +59,11 @@ class Health:
         return {"status": self.status, "live": True, "ready": self.is_ready, "checks": checks}
 
 
-async def examine_health(services: Services, gateway: Gateway) -> Health:
+async def examine_health(services: Services) -> Health:
     settings = services.settings
     disk = await asyncio.to_thread(disk_check, settings.data.directory, settings.alerts.min_free_gb)
-    connection = "connected" if gateway.is_connected else "not connected to Discord"
-    connected = HealthCheck("gateway", gateway.is_connected, connection)
+    is_connected = services.gateway.is_connected
+    connected = HealthCheck("gateway", is_connected, "connected" if is_connected else "not connected to Discord")
     return Health((connected, _engine(services), *await _database(services), disk))
 
 
@@ -98,9 +97,9 @@ def disk_check(directory: Path, min_free_gb: float) -> HealthCheck:
     return HealthCheck("disk", free_gb >= min_free_gb, f"{free_gb:.1f} GB free", needed=False)
 
 
-def measure(client: discord.Client, services: Services, gateway: Gateway) -> None:
+def measure(client: discord.Client, services: Services) -> None:
     """Make the gauges read the bot's state at each scrape, and time its statements."""
-    metrics = services.metrics
+    metrics, gateway = services.metrics, services.gateway
     metrics.queue_length.set_function(lambda: services.engine.waiting)
     metrics.engine_ready.set_function(lambda: not engine_failure(services))
     metrics.resident_versions.set_function(lambda: services.engine.state().resident_versions)

@@ -64,6 +64,17 @@ _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
 
 async def version_file(services: Services, personality: Personality, version: str, limit_bytes: int) -> discord.File:
     """Return a version as a zip file; raises UserFacingError for the base, and for files over the limit."""
+    name, packed = await pack_version(services, personality, version)
+    if len(packed) > limit_bytes:
+        raise UserFacingError(
+            f"That export is {len(packed) / 1e6:.0f} MB, more than Discord accepts here. The operator can run "
+            f"`reactune personality export {personality.name} FOLDER`."
+        )
+    return discord.File(BytesIO(packed), name)
+
+
+async def pack_version(services: Services, personality: Personality, version: str) -> tuple[str, bytes]:
+    """Return the name and the content of a version's zip file; raises UserFacingError for the base."""
 
     def read(session: Session) -> Provenance | None:
         found = version_named(session, personality.id, version)
@@ -73,12 +84,7 @@ async def version_file(services: Services, personality: Personality, version: st
     if origin is None:
         raise UserFacingError("The base model has no adapter to export: choose a version such as v1.")
     packed = await asyncio.to_thread(zip_version, services.adapters, services.base, origin)
-    if len(packed) > limit_bytes:
-        raise UserFacingError(
-            f"That export is {len(packed) / 1e6:.0f} MB, more than Discord accepts here. The operator can run "
-            f"`reactune personality export {personality.name} FOLDER`."
-        )
-    return discord.File(BytesIO(packed), f"{personality.name}-{origin.versions[0].name}.zip")
+    return f"{personality.name}-{origin.versions[0].name}.zip", packed
 
 
 async def import_attachment(
@@ -101,7 +107,7 @@ async def import_attachment(
                 model_base=services.settings.model.base,
                 by=user_label(interaction.user),
                 guild_id=interaction.guild_id,
-                may_change=lambda personality: require_own(services, interaction.guild_id, personality),
+                may_change=lambda personality: require_own(services, personality, {interaction.guild_id or 0}),
             )
 
     return await asyncio.to_thread(run)

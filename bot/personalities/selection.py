@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import discord
 from discord import app_commands
 from sqlalchemy.orm import Session
@@ -100,23 +102,25 @@ def may_administer(services: Services, user: discord.User | discord.Member, whos
     return not shared or has_named_role(user, services.settings.discord)
 
 
-def require_own(services: Services, guild_id: int | None, personality: Personality) -> None:
-    """Raise UserFacingError unless the server may change the personality."""
-    if refusal := why_not_own(services, guild_id, personality):
+def require_own(services: Services, personality: Personality, servers: Collection[int] | None) -> None:
+    """Raise UserFacingError unless whoever administers these servers may change the personality; None: the operator."""
+    if refusal := why_not_own(services, personality, servers):
         raise UserFacingError(refusal)
 
 
-def why_not_own(services: Services, guild_id: int | None, personality: Personality) -> str:
-    """Return why the server may not change the personality; empty if it may.
+def why_not_own(services: Services, personality: Personality, servers: Collection[int] | None) -> str:
+    """Return why whoever administers these servers may not change the personality; empty if they may.
 
-    It may change its own; the operator's only if the bot serves no other server, which would be affected.
+    They may change their servers' own; the operator's only if the bot serves no other server, which would be affected.
     """
+    if servers is None:
+        return ""
     if personality.guild_id is None and services.access.serves_several_servers():
         return (
             f"{personality.name} belongs to the operator and is used in other servers too, so only its file can change "
             "it. For a copy, use `/personality export`, then `/personality import` with another name."
         )
-    if personality.guild_id not in (None, guild_id):
+    if personality.guild_id is not None and personality.guild_id not in servers:
         return f"{personality.name} belongs to another server."
     return ""
 

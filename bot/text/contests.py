@@ -39,11 +39,15 @@ def describe_contest(contest: Contest) -> str:
     evidence, version, champion = contest.evidence, contest.rival.version.name, name_of(contest.champion)
     if not evidence.wins + evidence.losses + evidence.ties and not evidence.left_out:
         return f"{version} waits for people's choices: nobody has compared it with {champion} yet."
-    verb = "leads" if evidence.wins > evidence.losses else "trails" if evidence.wins < evidence.losses else "is level"
     left = evidence.choices_left
     more = "undecided so far" if left is None or left > MANY_CHOICES else f"about {count(left, 'more choice')} decide"
     more = contest.dead_end or more
-    return f"{version} {verb} {evidence.score}; {more}.{_left_out(evidence)}"
+    return f"{version} {lead(evidence.wins, evidence.losses)} {evidence.score}; {more}.{_left_out(evidence)}"
+
+
+def lead(wins: int, losses: int) -> str:
+    """Return the verb between a version and its score, as in "leads 14 to 6"."""
+    return "leads" if wins > losses else "trails" if wins < losses else "is level"
 
 
 def _left_out(evidence: Standing) -> str:

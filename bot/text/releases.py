@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from bot.text.contests import CANARY_ENDS, describe_contest, how_to_choose
+from bot.text import contests
 from bot.text.rounds import describe_metrics, describe_round, describe_trainers, describe_votes, sentence
 from bot.text.sanitize import sanitize_reason
 from bot.text.votes import describe_counted
@@ -39,7 +39,7 @@ def describe_status(
     """
     lines = [
         f"**Champion:** {status.champion.target} on {base_name} (last good: {status.last_good.target})",
-        _marked_champion(status.champion.version),
+        describe_marked_champion(status.champion.version),
         f"⚠️ {sentence(problem)}" if problem else "",
         _next_version(status),
         f"**Votes:** {describe_counted(status.outlook.votes)}",
@@ -53,7 +53,8 @@ def describe_status(
     return "\n".join(filter(None, lines))
 
 
-def _marked_champion(champion: Version | None) -> str:
+def describe_marked_champion(champion: Version | None) -> str:
+    """Return what to do about a champion that learned from data that was deleted since, or nothing."""
     if champion is None or not champion.trained_on_deleted_data:
         return ""
     return (
@@ -64,7 +65,7 @@ def _marked_champion(champion: Version | None) -> str:
 
 def _next_version(status: model_status.ModelStatus) -> str:
     if status.contest is not None:
-        return f"**Next version:** {describe_contest(status.contest)} {how_to_choose(status.contest)}"
+        return f"**Next version:** {contests.describe_contest(status.contest)} {contests.how_to_choose(status.contest)}"
     newest = status.newest
     if newest is None:
         return ""
@@ -193,7 +194,9 @@ def _decision(version: Version) -> str:
 
 def _canary_end(ended: CanaryAnnouncement) -> str:
     challenger, canary = name_of(ended.challenger), ended.canary
-    text = sentence(f"🐤 The canary of **{challenger}** {CANARY_ENDS[canary.status]}: {sanitize_reason(canary.reason)}")
+    text = sentence(
+        f"🐤 The canary of **{challenger}** {contests.CANARY_ENDS[canary.status]}: {sanitize_reason(canary.reason)}"
+    )
     if canary.status is not CanaryStatus.STOPPED:
         text += f" {name_of(ended.champion)} stays."
     if canary.status is CanaryStatus.INCONCLUSIVE:
@@ -259,3 +262,12 @@ def outcome_words(version: Version) -> str:
     """Return the verdict of the gate, or of people, in words."""
     by_people = DECIDED if "reason" in version.evidence else VERDICTS
     return by_people.get(version.verdict, VERDICTS[version.verdict])
+
+
+def describe_evidence(version: Version) -> str:
+    """Return the verdict with people's reason, or with what they chose so far."""
+    chosen = version.evidence
+    if version.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE and chosen.get("wins", 0) + chosen.get("losses", 0):
+        wins, losses = chosen["wins"], chosen["losses"]
+        return f"{outcome_words(version)}: {contests.lead(wins, losses)} {wins} to {losses} in blind pairs"
+    return outcome_words(version) + _because(version)

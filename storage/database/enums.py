@@ -32,12 +32,14 @@ class Origin(StrEnum):
     """A blind second answer in chat."""
     SITTING = "sitting"
     """Drawn for somebody who labels pairs in the console."""
+    PLAYGROUND = "playground"
+    """Said to somebody who tries versions in the console."""
     SAMPLE = "sample"
     """Sampled by a round, or drawn for a sitting and not shown; nobody ever saw it."""
 
 
-ASKED = (Origin.ARENA, Origin.SITTING)
-"""Answers that people were asked to judge: what they say is no sign of approval in conversations."""
+ASKED = (Origin.ARENA, Origin.SITTING, Origin.PLAYGROUND)
+"""Answers that people drew in order to judge them: what they say is no sign of approval in conversations."""
 
 
 class Outcome(StrEnum):

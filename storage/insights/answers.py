@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time
 from enum import StrEnum
 
-from sqlalchemy import Select, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy.orm import Session, aliased
 
-from storage.conversations.replies import FINISHED_WHOLE
+from storage.conversations.replies import FINISHED_WHOLE, message_links
 from storage.database.enums import Basis, Cause, Origin
 from storage.database.tables import CorrectionRow, ReplyRow, VoteCauseRow, VoteEventRow
 from storage.insights.lineage import TracedReply, trace_reply
 from storage.insights.visibility import Channels, in_channels
 from storage.knowledge.documents import titles_of
+from storage.knowledge.gaps import UNSETTLED, is_gap
 from storage.releases.versions import id_of, list_versions, version_named
 from storage.votes.votes import Tally, Vote, spellings, tally, votes_on
 from storage.wording import BASE_NAME
@@ -23,6 +24,8 @@ from storage.wording import BASE_NAME
 SYSTEM = "system"
 AT_ONCE = 100
 """Answers whose votes are read together while those are searched that are disliked now."""
+_OTHER = aliased(ReplyRow)
+"""For the ids of answers, in a query of answers."""
 
 
 class AnswerKind(StrEnum):
@@ -42,9 +45,16 @@ class AnswerQuery:
     """A version such as v3, or base; empty for all."""
     text: str = ""
     """Part of the answer; empty for all."""
-    before_id: int | None = None
+    cause: Cause | None = None
+    """What somebody said is wrong with it."""
+    channel_id: int | None = None
+    """NOBODY for answers that were given in the console."""
+    since: date | None = None
+    until: date | None = None
+    """The first and the last day, in UTC."""
     channels: Channels | None = None
-    """Those whose answers may be seen; None for all answers."""
+    """Those whose answers may be seen; None for all, and those given in no server."""
+    before_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -53,17 +63,20 @@ class ListedAnswer:
     created_at: datetime
     version: str
     origin: Origin
+    guild_id: int | None
+    channel_id: int
+    """NOBODY if it was given in the console."""
     question: str
     """The last message of its prompt."""
     answer: str
     votes: Tally
+    link: str | None = None
+    """To its message on Discord."""
 
 
 @dataclass(frozen=True)
 class AnswerDetails:
     listed: ListedAnswer
-    guild_id: int | None
-    channel_id: int
     messages: list[dict[str, str]]
     """Its prompt."""
     basis: Basis | None
@@ -71,6 +84,8 @@ class AnswerDetails:
     suggestions: tuple[str, ...]
     documents: tuple[tuple[str, str], ...]
     """(title, link) of the documents that the prompt quotes."""
+    is_gap: bool
+    """Whether somebody reported a wrong fact that nobody settled yet."""
     trace: TracedReply
 
 
@@ -90,7 +105,12 @@ def list_answers(session: Session, personality_id: int, query: AnswerQuery, limi
         if len(part) < AT_ONCE:
             break
         before = part[-1].id
-    return found
+    return _linked(session, found)
+
+
+def _linked(session: Session, found: Sequence[ListedAnswer]) -> list[ListedAnswer]:
+    links = message_links(session, select(ReplyRow.id).where(ReplyRow.id.in_([one.id for one in found])))
+    return [replace(one, link=links.get(one.id)) for one in found]
 
 
 def _select(session: Session, personality_id: int, query: AnswerQuery) -> Select[ReplyRow]:
@@ -108,24 +128,46 @@ def _select(session: Session, personality_id: int, query: AnswerQuery) -> Select
     if query.version:
         version = version_named(session, personality_id, query.version)
         rows = rows.where(ReplyRow.version_id.is_not_distinct_from(id_of(version)))
-    if query.channels is not None:
-        rows = rows.where(in_channels(query.channels))
     if query.text:
         rows = rows.where(ReplyRow.answer.icontains(query.text, autoescape=True))
-    about = {
-        AnswerKind.DISLIKED: select(VoteEventRow.id).where(
+    if query.channel_id is not None:
+        rows = rows.where(ReplyRow.channel_id == query.channel_id)
+    if query.channels is not None:
+        rows = rows.where(in_channels(query.channels, is_one_chosen=query.channel_id is not None))
+    return rows.where(*_said_about(query), *_within(query))
+
+
+def _said_about(query: AnswerQuery) -> Iterator[ColumnElement[bool]]:
+    """Yield the conditions for what people said of the answer."""
+    if query.kind is AnswerKind.DISLIKED:
+        # Not a list of all: there are far more thumbs than causes and suggestions.
+        thumbs = select(VoteEventRow.id).where(
             VoteEventRow.reply_id == ReplyRow.id, VoteEventRow.emoji.in_(spellings(Vote.DOWN))
-        ),
-        AnswerKind.SUGGESTED: select(CorrectionRow.id).where(
-            CorrectionRow.reply_id == ReplyRow.id, CorrectionRow.withdrawn_at.is_(None)
-        ),
-        AnswerKind.WRONG_FACT: select(VoteCauseRow.user_id).where(
-            VoteCauseRow.reply_id == ReplyRow.id,
-            VoteCauseRow.cause == Cause.WRONG_FACT,
-            VoteCauseRow.settled_by.is_(None),
-        ),
-    }
-    return rows.where(about[query.kind].exists()) if query.kind in about else rows
+        )
+        yield thumbs.exists()
+    if query.kind is AnswerKind.SUGGESTED:
+        yield ReplyRow.id.in_(select(CorrectionRow.reply_id).where(CorrectionRow.withdrawn_at.is_(None)))
+    if query.kind is AnswerKind.WRONG_FACT:
+        yield ReplyRow.id.in_(select(VoteCauseRow.reply_id).where(*UNSETTLED))
+    if query.cause is not None:
+        yield ReplyRow.id.in_(select(VoteCauseRow.reply_id).where(VoteCauseRow.cause == query.cause))
+
+
+def _within(query: AnswerQuery) -> Iterator[ColumnElement[bool]]:
+    """Yield the conditions for the days: ids grow with time, so the first and the last one bound the search.
+
+    By the index of times, all answers of the days would be sorted, so the times themselves are read without it.
+    """
+    at = func.coalesce(ReplyRow.created_at, ReplyRow.created_at)
+    if query.since is not None:
+        start = datetime.combine(query.since, time.min, UTC)
+        first = select(_OTHER.id).where(_OTHER.created_at >= start).order_by(_OTHER.created_at, _OTHER.id).limit(1)
+        yield from (ReplyRow.id >= first.scalar_subquery(), at >= start)
+    if query.until is not None:
+        end = datetime.combine(query.until, time.max, UTC)
+        newest_first = _OTHER.created_at.desc(), _OTHER.id.desc()
+        last = select(_OTHER.id).where(_OTHER.created_at <= end).order_by(*newest_first).limit(1)
+        yield from (ReplyRow.id <= last.scalar_subquery(), at <= end)
 
 
 def _names(session: Session, personality_id: int) -> dict[int | None, str]:
@@ -139,10 +181,17 @@ def _listed(session: Session, reply: ReplyRow, names: Mapping[int | None, str]) 
         created_at=reply.created_at,
         version=names[reply.version_id],
         origin=reply.origin,
+        guild_id=reply.guild_id,
+        channel_id=reply.channel_id,
         question=reply.messages[-1]["content"] if reply.messages else "",
         answer=reply.answer,
         votes=tally(votes_on(session, reply.id).values()),
     )
+
+
+def channels_with_answers(session: Session) -> frozenset[int]:
+    """Return the ids of all channels that have answers; NOBODY stands for the console."""
+    return frozenset(session.scalars(select(ReplyRow.channel_id).distinct()))
 
 
 def read_answer(
@@ -161,14 +210,14 @@ def read_answer(
     suggested = select(CorrectionRow.text).where(
         CorrectionRow.reply_id == reply_id, CorrectionRow.withdrawn_at.is_(None)
     )
+    (listed,) = _linked(session, [_listed(session, reply, _names(session, personality_id))])
     return AnswerDetails(
-        listed=_listed(session, reply, _names(session, personality_id)),
-        guild_id=reply.guild_id,
-        channel_id=reply.channel_id,
+        listed=listed,
         messages=[said for said in reply.messages if channels is None or said["role"] != SYSTEM],
         basis=reply.basis,
         causes=tuple(session.scalars(causes)),
         suggestions=tuple(session.scalars(suggested.order_by(CorrectionRow.id))),
         documents=tuple(titles_of(session, [passage["document_id"] for passage in reply.retrieved])),
+        is_gap=is_gap(session, reply_id),
         trace=trace_reply(session, reply_id),
     )

@@ -101,7 +101,7 @@ def read_model_status(session: Session, personality_id: int, settings: Settings,
         champion=champion,
         last_good=read_alias(session, personality_id, LAST_GOOD),
         contest=read_contest(session, personality_id, settings.votes),
-        newest=_newer(session, personality_id, champion.version),
+        newest=newest_after(session, personality_id, champion.version),
         gain=read_gain(session, personality_id, settings.votes),
         outlook=look_ahead(session, personality_id, settings, base_revision),
         latest_round=rounds.latest_round(session, personality_id),
@@ -111,6 +111,7 @@ def read_model_status(session: Session, personality_id: int, settings: Settings,
     )
 
 
-def _newer(session: Session, personality_id: int, champion: Version | None) -> Version | None:
+def newest_after(session: Session, personality_id: int, champion: Version | None) -> Version | None:
+    """Return the newest version, unless it is the champion or older."""
     newest = next(iter(list_versions(session, personality_id)), None)
     return newest if newest and newest.number > (champion.number if champion else 0) else None

@@ -192,19 +192,27 @@ def pairs_of_rounds(session: Session, round_ids: Collection[int]) -> tuple[Round
 
 
 def _last_curve(session: Session, personality_id: int) -> Curve | None:
-    for round_id, metrics in _newest(session, personality_id, RoundRow.metrics):
-        losses = tuple(loss for loss in metrics.get("loss_curve") or () if loss is not None and isfinite(loss))
-        if losses:
-            return Curve(round_id, losses, metrics.get("steps") or len(losses))
-    return None
+    found = (curve_of(*newest) for newest in _newest(session, personality_id, RoundRow.metrics))
+    return next(filter(None, found), None)
+
+
+def curve_of(round_id: int, metrics: Mapping[str, Any]) -> Curve | None:
+    """Return the losses in a round's metrics; None if it did not train."""
+    losses = tuple(loss for loss in metrics.get("loss_curve") or () if loss is not None and isfinite(loss))
+    return Curve(round_id, losses, metrics.get("steps") or len(losses)) if losses else None
 
 
 def _last_gate(session: Session, personality_id: int) -> GateResult | None:
-    for round_id, gate in _newest(session, personality_id, RoundRow.gate):
-        if gate.get("checks"):
-            checks = (GateCheck(c["name"], GateVerdict(c["outcome"]), c["sentence"]) for c in gate["checks"])
-            return GateResult(round_id, GateVerdict(gate["verdict"]), tuple(checks))
-    return None
+    found = (gate_of(*newest) for newest in _newest(session, personality_id, RoundRow.gate))
+    return next(filter(None, found), None)
+
+
+def gate_of(round_id: int, gate: Mapping[str, Any]) -> GateResult | None:
+    """Return what the gate said after a round; None if it was not asked."""
+    if not gate.get("checks"):
+        return None
+    checks = (GateCheck(c["name"], GateVerdict(c["outcome"]), c["sentence"]) for c in gate["checks"])
+    return GateResult(round_id, GateVerdict(gate["verdict"]), tuple(checks))
 
 
 def _newest(session: Session, personality_id: int, column: Any) -> Sequence[tuple[int, dict[str, Any]]]:

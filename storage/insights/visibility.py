@@ -19,12 +19,13 @@ def in_server(guild_id: int) -> ColumnElement[bool]:
     return or_(ReplyRow.guild_id == guild_id, ReplyRow.basis == Basis.LOCAL)
 
 
-def in_channels(channels: Channels) -> ColumnElement[bool]:
-    """Select answers in these channels."""
-    # The index of one server has its newest answers first. With an index of several, all of theirs would be sorted.
+def in_channels(channels: Channels, *, is_one_chosen: bool = False) -> ColumnElement[bool]:
+    """Select answers in these channels; `is_one_chosen` says that the query selects those of one channel anyway."""
+    # The index of one channel, or of one server, has its newest answers first. With the index of several servers, all
+    # of their answers would be sorted.
     match list(channels):
-        case [only]:
-            in_one = ReplyRow.guild_id == only
+        case [only] if not is_one_chosen:
+            in_servers = ReplyRow.guild_id == only
         case servers:
-            in_one = (ReplyRow.guild_id + 0).in_(servers)
-    return and_(in_one, (ReplyRow.channel_id + 0).in_(list(chain.from_iterable(channels.values()))))
+            in_servers = (ReplyRow.guild_id + 0).in_(servers)
+    return and_(in_servers, (ReplyRow.channel_id + 0).in_(list(chain.from_iterable(channels.values()))))

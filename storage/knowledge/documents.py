@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
 from storage.database.enums import DocumentKind
-from storage.database.rows import any_row, column_values, count_rows
+from storage.database.rows import any_row, column_values, count_rows, read_all
 from storage.database.tables import ChunkRow, DocumentRow, DocumentSourceRow, DocumentSpeakerRow
 from storage.errors import DocumentRefused
 from storage.knowledge.vectors import mirror_vectors
@@ -79,6 +79,15 @@ class Document:
     chunks: int
     waiting: int
     """Chunks that are not embedded yet; until then search only matches their words."""
+
+
+@dataclass(frozen=True)
+class StoredPassage:
+    """A passage of a document, as it was cut."""
+
+    position: int
+    heading: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -169,6 +178,23 @@ def find_document(session: Session, guild_id: int, document_id: int) -> Document
 def list_documents(session: Session, guild_id: int) -> list[Document]:
     """Return the server's documents that are not removed, oldest first."""
     return _read(session, DocumentRow.guild_id == guild_id)
+
+
+def newest_documents(session: Session, guild_id: int, limit: int, before_id: int | None = None) -> list[Document]:
+    """Return the server's documents that are not removed, newest first."""
+    ids = select(DocumentRow.id).where(DocumentRow.guild_id == guild_id, DocumentRow.removed_at.is_(None))
+    if before_id is not None:
+        ids = ids.where(DocumentRow.id < before_id)
+    newest = session.scalars(ids.order_by(DocumentRow.id.desc()).limit(limit)).all()
+    return _read(session, DocumentRow.id.in_(newest))[::-1]
+
+
+def read_passages(session: Session, document_id: int, limit: int, after: int | None = None) -> list[StoredPassage]:
+    """Return the passages of a document in order, those that follow the position `after`."""
+    chunks = select(ChunkRow).where(ChunkRow.document_id == document_id)
+    if after is not None:
+        chunks = chunks.where(ChunkRow.position > after)
+    return read_all(session, StoredPassage, chunks.order_by(ChunkRow.position).limit(limit))
 
 
 def made_of(session: Session, message_id: int) -> list[Document]:

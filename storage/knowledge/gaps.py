@@ -52,21 +52,42 @@ def open_gaps(session: Session, guild_id: int) -> list[Gap]:
     return [gap for gap in found if gap.members]
 
 
+def count_gaps(session: Session, servers: Collection[int] | None) -> int:
+    """Return how many gaps these servers have, or all servers for None."""
+    reported = (
+        select(ReplyRow.guild_id)
+        .where(ReplyRow.guild_id.is_not(None), ReplyRow.id.in_(select(VoteCauseRow.reply_id).where(*UNSETTLED)))
+        .distinct()
+    )
+    shown = (server for server in session.scalars(reported) if servers is None or server in servers)
+    return sum(len(open_gaps(session, server)) for server in shown if server is not None)
+
+
+def is_gap(session: Session, reply_id: int) -> bool:
+    """Return whether a member reports a wrong fact in the answer, and nobody settled it."""
+    return _members(session, reply_id) > 0
+
+
 def settle_gaps(session: Session, reply_ids: Collection[int], by: str) -> None:
     """Settle the gaps: a document was added, or none is needed."""
     session.execute(update(VoteCauseRow).where(VoteCauseRow.reply_id.in_(reply_ids), *UNSETTLED).values(settled_by=by))
 
 
 def _gap(session: Session, row: ReplyRow, link: str | None) -> Gap:
-    reporters = session.scalars(select(VoteCauseRow.user_id).where(VoteCauseRow.reply_id == row.id, *UNSETTLED)).all()
-    votes = votes_on(session, row.id)
     return Gap(
         reply_id=row.id,
         channel_id=row.channel_id,
         messages=row.messages,
         answer=row.answer,
-        members=sum(votes.get(user) is Vote.DOWN for user in reporters),
+        members=_members(session, row.id),
         document_ids=tuple(passage["document_id"] for passage in row.retrieved),
         link=link,
         asked_at=row.created_at,
     )
+
+
+def _members(session: Session, reply_id: int) -> int:
+    """Return how many members report a wrong fact, and have not withdrawn their 👎."""
+    reporters = session.scalars(select(VoteCauseRow.user_id).where(VoteCauseRow.reply_id == reply_id, *UNSETTLED)).all()
+    votes = votes_on(session, reply_id) if reporters else {}
+    return sum(votes.get(user) is Vote.DOWN for user in reporters)

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
+from pydantic import ValidationError
 from sqlalchemy import or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -18,7 +19,14 @@ from storage.database.enums import ALIASES
 from storage.database.rows import changed_rows, from_row
 from storage.database.tables import AliasRow, BindingRow, CardRevisionRow, PersonalityRow
 from storage.errors import CardError, PersonalityConflict, PersonalityNotFound
-from storage.personalities.cards import Card, read_card_file, require_meant_for, require_name
+from storage.personalities.cards import (
+    MAX_EXAMPLES,
+    Card,
+    Example,
+    read_card_file,
+    require_meant_for,
+    require_name,
+)
 from storage.settings.sections import Settings
 
 DEFAULT_PERSONALITY = "default"
@@ -126,6 +134,19 @@ def change_card(session: Session, personality: Personality, card: Card, *, by: s
         )
     _write(session, row, card, by)
     return True
+
+
+def add_example(session: Session, personality_id: int, asked: str, answered: str, *, by: str) -> bool:
+    """Add a dialogue to the card's examples; raises CardError if it cannot be one."""
+    personality = read_personality(session, personality_id)
+    card = personality.card
+    if len(card.examples) >= MAX_EXAMPLES:
+        raise CardError(f"the card has {MAX_EXAMPLES} examples already: remove one first")
+    try:
+        example = Example(dialogue=(asked, answered))
+    except ValidationError as error:
+        raise CardError("that cannot be an example: the answer, or its question, is empty or too long") from error
+    return change_card(session, personality, card.model_copy(update={"examples": (*card.examples, example)}), by=by)
 
 
 def archive_personality(session: Session, personality: Personality) -> None:

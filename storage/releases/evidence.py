@@ -401,16 +401,18 @@ def _room(own: float, whole: float, largest: float) -> float:
 
 @dataclass(frozen=True)
 class CanaryState:
-    """The running canary with what people chose so far, or the last one."""
+    """The current comparison, which may be a canary's, and the canary that was started last."""
 
-    running: Contest | None
-    last: Canary | None = None
-    """If none is running."""
-    last_challenger: str = ""
+    contest: Contest | None
+    last: Canary | None
+    last_challenger: str
+
+    @property
+    def running(self) -> Contest | None:
+        """The running canary with what people chose so far."""
+        return self.contest if self.contest and self.contest.rival.canary else None
 
 
 def read_canary_state(session: Session, personality_id: int, settings: VoteSettings) -> CanaryState:
     contest, last = read_contest(session, personality_id, settings), latest_canary(session, personality_id)
-    if contest is not None and contest.rival.canary is not None:
-        return CanaryState(contest)
-    return CanaryState(None, last, name_of(find_version(session, last.challenger_id)) if last else "")
+    return CanaryState(contest, last, name_of(find_version(session, last.challenger_id)) if last else "")

@@ -40,6 +40,8 @@ class ReleaseRequest:
     override: bool
     open_files: Callable[[Version | None], object]
     """Checks the version's files; raises AdapterError."""
+    seen: int | None = None
+    """The champion's generation on the page where somebody decided this; None if they decided just now."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def promote_version(database: Database, action: AuditedAction, request: ReleaseR
         audited(action, promote),
         request.personality_id,
         version,
-        expected_generation=champion.generation,
+        expected_generation=champion.generation if request.seen is None else request.seen,
         by=action.actor,
         reason=request.reason,
         override=request.override,
@@ -86,13 +88,15 @@ def try_version(
     return version, canary
 
 
-def roll_back_champion(database: Database, action: AuditedAction, personality_id: int, reason: str) -> ChampionMove:
-    """Go back to the version that answered before; raises what `roll_back` raises."""
+def roll_back_champion(
+    database: Database, action: AuditedAction, personality_id: int, reason: str, seen: int | None = None
+) -> ChampionMove:
+    """Go back to the version that answered before; raises what `roll_back` raises. `seen` is as in ReleaseRequest."""
     champion = database.fetch(read_alias, personality_id)
     after = database.call(
         audited(action, roll_back),
         personality_id,
-        expected_generation=champion.generation,
+        expected_generation=champion.generation if seen is None else seen,
         by=action.actor,
         reason=reason,
     )

@@ -1,1 +1,1 @@
-"""Sittings, in which people label pairs of answers in the console."""
+"""What people do in the console to teach the bot: sittings, in which they label pairs of answers, and talks."""

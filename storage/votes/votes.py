@@ -128,6 +128,13 @@ def votes_on(session: Session, reply_id: int) -> dict[int, Vote]:
     return _votes(session, query.where(VoteEventRow.reply_id == reply_id)).get(reply_id, {})
 
 
+def votes_by(session: Session, user_id: int, reply_ids: Collection[int]) -> dict[int, Vote]:
+    """Return {reply id: vote} of one user on these replies."""
+    query = _current(VoteEventRow.reply_id, VoteEventRow.user_id, VoteEventRow.emoji)
+    theirs = query.where(VoteEventRow.reply_id.in_(reply_ids), VoteEventRow.user_id == user_id)
+    return {reply_id: votes[user_id] for reply_id, votes in _votes(session, theirs).items()}
+
+
 def tally(votes: Collection[Vote]) -> Tally:
     up = sum(vote is Vote.UP for vote in votes)
     return Tally(up=up, down=len(votes) - up)

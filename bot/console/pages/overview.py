@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
+from dataclasses import replace
 
 from aiohttp import web
 
 from bot.charts.report import describe_report, draw_report
-from bot.console.page import find_here
+from bot.console.page import Here, find_here
+from bot.console.waiting import WaitingItem, read_waiting
+from bot.operations.health import examine_health
 from bot.text.releases import describe_status
 from bot.text.taste import describe_unknown
 from storage.database.columns import utc_now
@@ -20,6 +23,14 @@ from storage.insights.report import read_report
 from storage.insights.taste_report import read_taste_report
 from storage.insights.visibility import in_channels
 
+CHECKS = {
+    "gateway": "Discord",
+    "engine": "Model",
+    "database": "Database",
+    "trainer": "Trainer",
+    "disk": "Disk of the data folder",
+}
+
 
 async def show_overview(request: web.Request) -> web.Response:
     here = await find_here(request)
@@ -27,6 +38,27 @@ async def show_overview(request: web.Request) -> web.Response:
     return here.fill(
         "overview.html", champion=release.name, problem=here.services.releases.problem_of(here.personality.id)
     )
+
+
+async def show_waiting(request: web.Request) -> web.Response:
+    """Return what waits for the visitor, for all personalities."""
+    here = await find_here(request)
+    waiting = await here.services.database.read(
+        read_waiting, here.personalities, here.visitor.servers, here.services.settings.votes
+    )
+    return here.fill("waiting.html", waiting=[(one, _address_of(here, one)) for one in waiting])
+
+
+def _address_of(here: Here, waiting: WaitingItem) -> str:
+    return replace(here, personality=waiting.personality or here.personality).address(waiting.page)
+
+
+async def show_health(request: web.Request) -> web.Response:
+    """Return what `/health` says, which only the operator can do something about."""
+    here = await find_here(request)
+    if here.visitor.servers is not None:
+        raise web.HTTPNotFound
+    return here.fill("health.html", checks=(await examine_health(here.services)).checks, names=CHECKS)
 
 
 async def show_status(request: web.Request) -> web.Response:
@@ -67,7 +99,9 @@ async def show_report(request: web.Request) -> web.Response:
 
 ROUTES = [
     web.get("/", show_overview),
+    web.get("/overview/waiting", show_waiting),
     web.get("/overview/status", show_status),
     web.get("/overview/taste", show_likings),
     web.get("/overview/report", show_report),
+    web.get("/overview/health", show_health),
 ]

@@ -34,8 +34,9 @@ async def _add(here: Here, found: PromptBank) -> web.Response:
     texts = [prompt.text for prompt in found.prompts]
     action = here.action("add prompts", found.describe())
     await here.require_administrator(action)
-    await here.run_audited(action, add_prompts, here.personality.id, texts, here.visitor.name)
-    return here.go(here.address("/label"))
+    added = await here.run_audited(action, add_prompts, here.personality.id, texts, here.visitor.name)
+    known = len(texts) - added + len(found.repeated_lines)
+    return here.go(here.address("/label", added=added, known=known, too_long=len(found.oversized_lines)))
 
 
 async def remove_own_prompts(request: web.Request) -> web.Response:

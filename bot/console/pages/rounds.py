@@ -8,15 +8,19 @@ from dataclasses import dataclass
 from aiohttp import web
 from sqlalchemy.orm import Session
 
+from bot.charts.frame import Words
+from bot.charts.rounds import describe_curve, describe_gate
+from bot.console.drawings import DrawnCurve, lay_out_curve
 from bot.console.page import find_here, read_before
 from bot.errors import UserFacingError
 from bot.text.rounds import HEADLINES, describe_round
-from storage.database.enums import SOURCE_WORDS, PairSource
-from storage.insights.report import pairs_of_rounds
+from storage.database.enums import SOURCE_WORDS, GateVerdict, PairSource
+from storage.insights.report import Curve, GateCheck, curve_of, gate_of, pairs_of_rounds
 from storage.runtime.processes import TRAINER, is_alive
 from storage.training.rounds import Round, list_rounds, request_round
 
 SHOWN = 20
+SIGNS = {GateVerdict.PASS: "✓", GateVerdict.FAIL: "✗", GateVerdict.NOT_ENOUGH_EVIDENCE: "?"}
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,11 @@ class ShownRound:
     lines: list[str]
     pairs: dict[str, int]
     """How many pairs, by their source in words."""
+    curve: tuple[DrawnCurve, str] | None
+    """The loss of each step, and what it shows in words."""
+    gate: Words | None
+    checks: list[tuple[str, GateCheck]]
+    """What the gate measured, each with its sign."""
 
 
 async def show_rounds(request: web.Request) -> web.Response:
@@ -57,7 +66,21 @@ def _read(
 
 def _shown(one: Round, pairs: Mapping[PairSource, int]) -> ShownRound:
     _, *lines = describe_round(one).split("\n")
-    return ShownRound(one, HEADLINES[one.status], lines, {SOURCE_WORDS[source]: n for source, n in pairs.items()})
+    curve, gate = curve_of(one.id, one.metrics), gate_of(one.id, one.gate)
+    return ShownRound(
+        round=one,
+        headline=HEADLINES[one.status],
+        lines=lines,
+        pairs={SOURCE_WORDS[source]: number for source, number in pairs.items()},
+        curve=(lay_out_curve(curve.losses), _describe_losses(curve)) if curve else None,
+        gate=describe_gate(gate) if gate else None,
+        checks=[(SIGNS[check.outcome], check) for check in gate.checks] if gate else [],
+    )
+
+
+def _describe_losses(curve: Curve) -> str:
+    said = describe_curve(curve)
+    return f"{said.title}. {said.caption}; between {min(curve.losses):.2f} and {max(curve.losses):.2f}."
 
 
 async def ask_for_round(request: web.Request) -> web.Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 from sqlalchemy.orm import Session
 
-from bot.console.page import Here, find_here, read_form
+from bot.console.page import Here, find_here, read_form, read_number
 from bot.console.suggestions import Author, suggest_as_visitor
 from bot.errors import UserFacingError
 from storage.conversations.control_tokens import sanitize
@@ -40,7 +40,8 @@ async def show_sitting(request: web.Request) -> web.Response:
         _read_sitting, here.personality.id, here.visitor.user_id
     )
     facts = await _desk(here, sitting) if sitting else {}
-    return here.fill("sitting.html", sitting=sitting, prompts=prompts, agreement=agreement, **facts)
+    added = {name: read_number(request, name) or 0 for name in ("added", "known", "too_long")}
+    return here.fill("sitting.html", sitting=sitting, prompts=prompts, agreement=agreement, added=added, **facts)
 
 
 def _read_sitting(

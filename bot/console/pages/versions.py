@@ -1,39 +1,86 @@
-"""The page of versions: what people chose, the gate, promote, roll back, and answers side by side."""
+"""The page of versions: what people chose, the gate, where each comes from; promote, roll back, canaries."""
 
 from __future__ import annotations
 
-import asyncio
+from dataclasses import dataclass
 
 from aiohttp import web
 from sqlalchemy.orm import Session
 
-from bot.console.page import find_here, read_form
-from bot.errors import UserFacingError
-from bot.releases.comparison import Contestant, choose_prompts, compare_versions, open_two
-from bot.text.contests import describe_contest
+from bot.console.drawings import lay_out_tree
+from bot.console.page import Here, SentForm, find_here, read_form
+from bot.text.contests import describe_canary, describe_contest
 from bot.text.lineage import lineage_text
-from bot.text.releases import describe_version, outcome_words
-from storage.conversations.prompt_bank import MAX_PROMPT_CHARS, read_bank
+from bot.text.releases import describe_evidence, describe_version
+from storage.database.columns import utc_now
 from storage.insights.lineage import lineage_of
-from storage.insights.model_status import VersionDetails, VersionList, read_version, read_versions
-from storage.personalities.cards import settings_of
+from storage.insights.model_status import VersionDetails, read_version
+from storage.insights.version_tree import TreeNode, read_version_tree
 from storage.releases import promotion
-from storage.releases.evidence import Contest, read_contest
+from storage.releases.canaries import stop_canary
+from storage.releases.evidence import CanaryState, read_canary_state
+from storage.releases.versions import Alias, read_alias
 from storage.settings.sections import VoteSettings
+from storage.votes.votes import Tally, tally_by_version
 
 LARGEST_NUMBER = 9
 """Digits of a version's number."""
 
 
+@dataclass(frozen=True)
+class VersionFacts:
+    tree: list[TreeNode]
+    champion: Alias
+    canary: CanaryState
+
+
 async def show_versions(request: web.Request) -> web.Response:
+    """Show everything but the votes on each version, which take a moment to count."""
     here = await find_here(request)
-    found, contest = await here.services.database.read(_read, here.personality.id, here.services.settings.votes)
-    said = describe_contest(contest) if contest else ""
-    return here.fill("versions.html", found=found, contest=said, outcome_of=outcome_words, base=here.services.base)
+    settings = here.services.settings
+    facts = await here.services.database.read(_read, here.personality.id, settings.votes)
+    contest, running = facts.canary.contest, facts.canary.running
+    listed = _newest_first(facts.tree)
+    versions = [node.version for node in listed if node.version]
+    return here.fill(
+        "versions.html",
+        **_table(here, listed, None),
+        versions=versions,
+        available=[version for version in versions if version.withdrawn_at is None],
+        champion=facts.champion,
+        tree=lay_out_tree(facts.tree),
+        contest=describe_contest(contest) if contest and not running else "",
+        canary=describe_canary(facts.canary, utc_now()).split("\n"),
+        has_canary=running is not None,
+        share=settings.release.canary_share,
+    )
 
 
-def _read(session: Session, personality_id: int, votes: VoteSettings) -> tuple[VersionList, Contest | None]:
-    return read_versions(session, personality_id), read_contest(session, personality_id, votes)
+def _read(session: Session, personality_id: int, votes: VoteSettings) -> VersionFacts:
+    return VersionFacts(
+        read_version_tree(session, personality_id),
+        read_alias(session, personality_id),
+        read_canary_state(session, personality_id, votes),
+    )
+
+
+async def show_version_list(request: web.Request) -> web.Response:
+    """Return the versions with their votes."""
+    here = await find_here(request)
+    tree, tallies = await here.services.database.read(_read_with_votes, here.personality.id)
+    return here.fill("version_list.html", **_table(here, _newest_first(tree), tallies))
+
+
+def _read_with_votes(session: Session, personality_id: int) -> tuple[list[TreeNode], dict[int | None, Tally]]:
+    return read_version_tree(session, personality_id), tally_by_version(session, personality_id)
+
+
+def _newest_first(tree: list[TreeNode]) -> list[TreeNode]:
+    return sorted(tree, key=lambda node: node.version.number if node.version else 0, reverse=True)
+
+
+def _table(here: Here, listed: list[TreeNode], tallies: dict[int | None, Tally] | None) -> dict[str, object]:
+    return {"listed": listed, "tallies": tallies, "evidence_of": describe_evidence, "base": here.services.base}
 
 
 async def show_version(request: web.Request) -> web.Response:
@@ -56,59 +103,58 @@ def _read_one(session: Session, personality_id: int, name: str) -> tuple[Version
 
 async def promote_chosen(request: web.Request) -> web.Response:
     here, form = await find_here(request), await read_form(request)
-    version, reason = form.text("version"), form.text("reason", "")
-    ask = promotion.ReleaseRequest(
-        here.personality.id, version, reason, form.is_checked("override"), here.services.releases.open
-    )
-    action = here.action("promote", version, reason)
+    ask = _read_request(here, form, seen=form.number("seen"))
+    action = here.action("promote", ask.version, ask.reason)
     await here.require_administrator(action)
     await here.act(action, promotion.promote_version, ask)
-    raise web.HTTPSeeOther(here.address("/versions"))
+    return here.go(here.address("/versions"))
 
 
 async def roll_back_one(request: web.Request) -> web.Response:
     here, form = await find_here(request), await read_form(request)
-    reason = form.text("reason", "")
+    reason, seen = form.text("reason", ""), form.number("seen")
     action = here.action("roll back", "", reason)
     await here.require_administrator(action)
-    await here.act(action, promotion.roll_back_champion, here.personality.id, reason)
-    raise web.HTTPSeeOther(here.address("/versions"))
+    await here.act(action, promotion.roll_back_champion, here.personality.id, reason, seen)
+    return here.go(here.address("/versions"))
 
 
-async def compare_side_by_side(request: web.Request) -> web.Response:
-    """Ask two versions the same prompts; nothing is stored."""
+async def begin_canary(request: web.Request) -> web.Response:
+    """Let people compare a version with the champion more often, until their choices decide."""
     here, form = await find_here(request), await read_form(request)
-    services = here.services
-    settings = settings_of(services.settings, here.personality.card)
-    releases = await open_two(services, here.personality.id, form.text("a"), form.text("b"))
-    prompts = await asyncio.to_thread(chosen_prompts, form.text("prompt", ""), services.settings.arena.prompts)
-    with here.asking():
-        compared = await compare_versions(
-            services.engine,
-            [Contestant(release.name, settings.chat.system_prompt, release) for release in releases],
-            prompts,
-            generation=settings.generation,
-            report=report_nothing,
-        )
-    template = "compared.html" if here.is_partial else "comparison.html"
-    return here.fill(template, names=[release.name for release in releases], compared=compared)
+    ask, share = _read_request(here, form), form.number("percent") / 100
+    action = here.action("start canary", f"{ask.version}, {share:.0%} of answers", ask.reason)
+    await here.require_administrator(action)
+    await here.act(action, promotion.try_version, ask, here.services.settings.release, share)
+    return here.go(here.address("/versions"))
 
 
-def chosen_prompts(given: str, bank: str) -> list[str]:
-    """Return the given prompt, or else some of the bank; raises UserFacingError and SettingsError."""
-    if len(given) > MAX_PROMPT_CHARS:
-        raise UserFacingError(f"That prompt is longer than {MAX_PROMPT_CHARS:,} characters. Please shorten it.")
-    return [given] if given else choose_prompts(read_bank(bank))
+async def end_running_canary(request: web.Request) -> web.Response:
+    here, form = await find_here(request), await read_form(request)
+    reason = form.text("reason", "")
+    action = here.action("stop canary", "", reason)
+    await here.require_administrator(action)
+    await here.run_audited(action, stop_canary, here.personality.id, by=here.visitor.name, reason=reason)
+    return here.go(here.address("/versions"))
 
 
-async def report_nothing(_done: int, _of: int) -> None:
-    pass
+def _read_request(here: Here, form: SentForm, seen: int | None = None) -> promotion.ReleaseRequest:
+    return promotion.ReleaseRequest(
+        here.personality.id,
+        form.text("version"),
+        form.text("reason", ""),
+        form.is_checked("override"),
+        here.services.releases.open,
+        seen,
+    )
 
 
 ROUTES = [
     web.get("/versions", show_versions),
+    web.get("/versions/list", show_version_list),
     web.get(rf"/versions/{{version:v\d{{1,{LARGEST_NUMBER}}}}}", show_version),
     web.post("/versions/promote", promote_chosen),
     web.post("/versions/rollback", roll_back_one),
-    web.post("/versions/compare", compare_side_by_side),
+    web.post("/versions/canary", begin_canary),
+    web.post("/versions/canary/stop", end_running_canary),
 ]

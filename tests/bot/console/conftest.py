@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from html import unescape
 from io import BytesIO
@@ -10,8 +11,10 @@ from io import BytesIO
 import aiohttp
 import pytest
 import pytest_asyncio
+from sqlalchemy import update
 
 from storage.database.enums import OPERATOR
+from storage.database.tables import ConsoleSessionRow
 from storage.operations.console_sessions import link_address, make_link
 
 
@@ -24,7 +27,11 @@ def port() -> int:
 
 @pytest.fixture
 def overrides(port: int) -> dict[str, str]:
-    return {"REACTUNE_CONSOLE__PORT": str(port)}
+    return {
+        "REACTUNE_CONSOLE__PORT": str(port),
+        "REACTUNE_CONSOLE__PUBLIC_URL": f"http://127.0.0.1:{port}",
+        "DISCORD_CLIENT_SECRET": "not-used",
+    }
 
 
 def new_client() -> aiohttp.ClientSession:
@@ -69,14 +76,20 @@ class Browser:
             self.csrf = seen.value_of("csrf")
         return seen
 
+    async def download(self, path: str) -> bytes:
+        async with self._client.get(self.address + path) as response:
+            return await response.read()
+
     async def post(self, path: str, headers: dict[str, str] | None = None, **fields: str) -> Seen:
         data = {"csrf": self.csrf} | fields
         async with self._client.post(self.address + path, data=data, headers=headers) as response:
             return Seen(response.status, response.url.path, await response.text(), response.headers)
 
-    async def upload(self, path: str, content: bytes) -> Seen:
-        form = aiohttp.FormData({"csrf": self.csrf, "text": ""})
-        form.add_field("file", BytesIO(content), filename="prompts.txt", content_type="text/plain")
+    async def upload(self, path: str, *files: tuple[str, bytes], field: str = "file", **fields: str) -> Seen:
+        """Send a form with files, each with its name."""
+        form = aiohttp.FormData({"csrf": self.csrf} | fields, quote_fields=False)
+        for name, content in files:
+            form.add_field(field, BytesIO(content), filename=name, content_type="application/octet-stream")
         async with self._client.post(self.address + path, data=form) as response:
             return Seen(response.status, response.url.path, await response.text(), response.headers)
 
@@ -99,10 +112,34 @@ def link(query, port):
     )
 
 
+@pytest.fixture
+def limit_visitor(query):
+    """Let whoever is signed in be an admin of these servers, as if they had signed in with Discord."""
+
+    def limit(user_id: int, *server_ids: int) -> None:
+        session = update(ConsoleSessionRow).values(user_id=user_id, servers=list(server_ids))
+        query(lambda s: s.execute(session))
+
+    return limit
+
+
 @pytest_asyncio.fixture
 async def visitor(env, port, link) -> AsyncIterator[Browser]:
+    async with signed_in(port, link()) as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture
+async def colleague(env, port, link) -> AsyncIterator[Browser]:
+    """A second admin in another browser."""
+    async with signed_in(port, link()) as browser:
+        yield browser
+
+
+@asynccontextmanager
+async def signed_in(port: int, link: str) -> AsyncIterator[Browser]:
     async with new_client() as client:
         browser = Browser(client, port)
-        assert (await browser.get(link())).path == "/"
+        assert (await browser.get(link)).path == "/"
         await browser.get("/label")
         yield browser

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from datetime import timedelta
+from html import unescape
+
 import pytest
 
+from bot.console.pages import answers
+from storage.database.columns import utc_now
 from storage.database.enums import Basis
 from storage.database.tables import AuditRow, CardRevisionRow, CorrectionRow, ReplyRow
+from tests.bot.cogs.test_feedback import choose
 
 
 @pytest.fixture
@@ -65,3 +72,64 @@ class TestOnDiscord:
         assert rows(CardRevisionRow) == []
         await visitor.post(f"/answers/{disliked.id}/suggest", text="A hot drink.")
         assert rows(CorrectionRow)[0].basis is None
+
+
+class TestFilters:
+    @pytest.fixture
+    async def elsewhere(self, place, env, disliked, rows):
+        """An answer in another channel of another server."""
+        guild = env.create_guild("Other")
+        channel = guild.create_text_channel("games")
+        await guild.add_member(env.create_user("cy")).send(channel, f"{place.mention} Chess?")
+        return rows(ReplyRow)[-1]
+
+    async def test_by_channel_and_the_list_says_where(self, visitor, place, disliked, elsewhere):
+        seen = await visitor.get("/answers")
+        assert "· #general ↗ ·" in seen.text
+        assert "#games (Other)" in seen.text
+        found = (await visitor.get(f"/answers?channel={elsewhere.channel_id}")).text
+        assert ("Chess?" in found, "Something else" in found) == (True, False)
+        assert "Chess?" in (await visitor.get("/answers?channel=nonsense")).text
+        assert "no such answers" in (await visitor.get("/answers?channel=0")).text
+        assert "#general" in (await visitor.get(f"/answers/{disliked.id}")).text
+
+    async def test_by_cause(self, visitor, place, disliked):
+        assert "no such answers" in (await visitor.get("/answers?cause=too+long")).text
+        await choose(place, await place.ask("Tell me all about tea"), "Too long")
+        await place.ask("Last")
+        found = (await visitor.get("/answers?cause=too+long")).text
+        assert ("Tell me all about tea" in found, "Last" in found) == (True, False)
+
+    async def test_by_day(self, visitor, disliked):
+        today = utc_now().date()
+        assert disliked.answer in (await visitor.get(f"/answers?from={today}&until={today}")).text
+        assert "no such answers" in (await visitor.get(f"/answers?until={today - timedelta(days=1)}")).text
+        assert disliked.answer in (await visitor.get("/answers?from=yesterday&until=9999-12-31")).text
+
+    async def test_the_next_page_keeps_them(self, visitor, place, disliked, monkeypatch):
+        monkeypatch.setattr(answers, "SHOWN", 1)
+        first = await visitor.get(f"/answers?channel={place.channel.id}&from=2020-01-01&kind=all")
+        link = unescape(re.search(r'href="([^"]*before=[^"]*)"', first.html)[1])
+        assert f"channel={place.channel.id}" in link
+        assert "from=2020-01-01" in link
+        assert disliked.answer in (await visitor.get(link)).text
+
+    async def test_a_member_reads_no_word_of_another_server(self, visitor, place, disliked, elsewhere, limit_visitor):
+        limit_visitor(place.grace.id, place.ada.guild.id)
+        seen = (await visitor.get("/answers")).text
+        assert (disliked.answer in seen, "Chess?" in seen, "#games" in seen) == (True, False, False)
+        assert "Chess?" not in (await visitor.get(f"/answers?channel={elsewhere.channel_id}")).text
+        assert "was deleted" in (await visitor.get(f"/answers/{elsewhere.id}")).text
+        assert "was deleted" in (await visitor.post(f"/answers/{elsewhere.id}/delete")).text
+
+
+async def test_an_answer_links_to_its_message(visitor, place, disliked):
+    link = f"https://discord.com/channels/{place.ada.guild.id}/{place.channel.id}/"
+    assert f'href="{link}' in (await visitor.get(f"/answers/{disliked.id}")).html
+
+
+async def test_a_direct_message_has_no_channel_and_no_document(visitor, place, rows):
+    await place.ada.send_dm("Between us?")
+    (reply,) = rows(ReplyRow)
+    assert "· direct message ·" in (await visitor.get("/answers")).text
+    assert "Make it a document" not in (await visitor.get(f"/answers/{reply.id}")).text

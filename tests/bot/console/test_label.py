@@ -182,13 +182,18 @@ class TestOwnPrompts:
         assert [row.text for row in rows(OwnPromptRow)] == ["Who brews the best tea?"]
         assert "Who brews the best tea?" in (await desk()).text
 
+    async def test_what_was_left_out_is_said(self, visitor):
+        await visitor.post("/label/prompts", text="Tea?")
+        seen = await visitor.post("/label/prompts", text=f"Tea?\nRain?\nrain?\n{'x' * 1_001}")
+        assert "1 prompt added. 2 prompts left out: known already. 1 prompt left out: longer than 1,000" in seen.text
+
     async def test_a_text_file_brings_them(self, visitor, rows):
-        await visitor.upload("/label/prompts", "\ufeffTea?\nRain?\n".encode())
+        await visitor.upload("/label/prompts", ("prompts.txt", "\ufeffTea?\nRain?\n".encode()))
         assert [row.text for row in rows(OwnPromptRow)] == ["Tea?", "Rain?"]
 
     async def test_a_file_that_is_no_text_or_too_large_is_refused(self, visitor, rows):
-        assert "not UTF-8 text" in (await visitor.upload("/label/prompts", b"\xff\xfe\x00T")).text
-        seen = await visitor.upload("/label/prompts", b"x" * 2_100_000)
+        assert "not UTF-8 text" in (await visitor.upload("/label/prompts", ("prompts.txt", b"\xff\xfe\x00T"))).text
+        seen = await visitor.upload("/label/prompts", ("prompts.txt", b"x" * 2_100_000))
         assert (seen.status, "at most 2 MB" in seen.text) == (413, True)
         assert rows(OwnPromptRow) == []
 

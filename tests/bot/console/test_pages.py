@@ -6,10 +6,15 @@ import re
 
 import pytest
 
-from storage.database.enums import AuditOutcome, GateVerdict, RoundStatus
+from storage.database.enums import AuditOutcome, Cause, GateVerdict, RoundStatus
 from storage.database.tables import AliasMoveRow, AuditRow
+from storage.personalities.cards import Card
+from storage.personalities.personalities import create_personality
 from storage.releases.versions import read_alias
 from storage.training.rounds import claim_round, finish_round, report_progress, request_round
+from storage.votes.corrections import give_cause
+from storage.votes.votes import Vote
+from tests.seeding import ALICE, account, add_reply, vote
 
 
 @pytest.mark.parametrize("path", ["/", "/label", "/versions", "/rounds"])
@@ -33,10 +38,10 @@ async def test_the_overview_says_who_answers_and_what_people_like(visitor, place
 
 async def test_an_admin_promotes_and_rolls_back(visitor, add_version, query, rows):
     add_version(1.0)
-    assert "v1" in (await visitor.post("/versions/promote", version="v1", reason="nicer")).text
+    assert "v1" in (await visitor.post("/versions/promote", version="v1", reason="nicer", seen="0")).text
     assert query(lambda session: read_alias(session, 1).target) == "v1"
     assert "answers now" in (await visitor.get("/versions")).text
-    await visitor.post("/versions/rollback", reason="")
+    await visitor.post("/versions/rollback", reason="", seen="1")
     assert query(lambda session: read_alias(session, 1).target) == "base"
     assert [row.action for row in rows(AuditRow)] == ["console promote", "console roll back"]
     assert rows(AuditRow)[0].reason == "nicer"
@@ -44,12 +49,12 @@ async def test_an_admin_promotes_and_rolls_back(visitor, add_version, query, row
 
 async def test_a_version_that_waits_needs_an_override_with_a_reason(visitor, waiting, query, rows):
     waiting(1.0)
-    assert "did not pass the gate" in (await visitor.post("/versions/promote", version="v1")).text
-    refused = await visitor.post("/versions/promote", version="v1", override="on", reason=" ")
+    assert "did not pass the gate" in (await visitor.post("/versions/promote", version="v1", seen="0")).text
+    refused = await visitor.post("/versions/promote", version="v1", override="on", reason=" ", seen="0")
     assert "needs a reason" in refused.text
     assert rows(AliasMoveRow) == []
     assert [row.outcome for row in rows(AuditRow)] == [AuditOutcome.REFUSED] * 2
-    await visitor.post("/versions/promote", version="v1", override="on", reason="I like it")
+    await visitor.post("/versions/promote", version="v1", override="on", reason="I like it", seen="0")
     assert query(lambda session: read_alias(session, 1).target) == "v1"
 
 
@@ -59,15 +64,6 @@ async def test_a_version_shows_where_it_comes_from(visitor, add_version):
     assert "failed the gate" in text
     assert "v1 (v1 ← base) was made in 0 rounds" in text
     assert "There is no version v7" in (await visitor.get("/versions/v7")).text
-
-
-async def test_two_versions_answer_side_by_side(visitor, add_version, engine):
-    add_version(1.0)
-    engine.answers = ["*from* v1 <b>", "from the base"]
-    seen = await visitor.change("/versions/compare", a="v1", b="base", prompt="Tea?")
-    assert "<em>from</em> v1 &lt;b&gt;" in seen.html
-    assert "from the base" in seen.text
-    assert "Both are base" in (await visitor.change("/versions/compare", a="base", b="base", prompt="")).text
 
 
 async def test_a_running_round_is_followed_and_a_finished_one_kept(visitor, query):
@@ -98,3 +94,72 @@ async def test_older_rounds_are_a_page_away(visitor, query):
     older = await visitor.get("/rounds?before=3")
     assert "round 2" in older.text
     assert "Older rounds" not in older.text
+
+
+async def test_a_finished_round_shows_its_losses_and_what_the_gate_said(visitor, query):
+    checks = [{"name": "length", "outcome": "fail", "sentence": "answers are 3 times as long"}]
+    metrics = {"loss_curve": [0.7, 0.6, 0.5], "steps": 3}
+
+    def work(session):
+        request_round(session, 1, "me")
+        claim_round(session, "here")
+        finish_round(session, 1, RoundStatus.REJECTED, "broken", metrics, gate={"verdict": "fail", "checks": checks})
+
+    query(work)
+    page = await visitor.get("/rounds")
+    assert "Round 1: the loss fell. From 0.70 to 0.50 in 3 steps; between 0.50 and 0.70." in page.text
+    assert 'points="0.00,0.00 50.00,15.00 100.00,30.00"' in page.html
+    assert "Round 1 did not pass the gate: 0 of 1 checks passed, 1 failed" in page.text
+    assert "✗ length : answers are 3 times as long" in page.text
+
+
+async def test_a_round_that_failed_says_why(visitor, query):
+    def work(session):
+        request_round(session, 1, "me")
+        claim_round(session, "here")
+        finish_round(session, 1, RoundStatus.FAILED, "memory ran out")
+
+    query(work)
+    page = await visitor.get("/rounds")
+    assert "The round failed round 1 Memory ran out." in page.text
+    assert "<svg" not in page.html
+
+
+async def test_what_waits_is_listed_with_the_page_where_it_is_decided(visitor, waiting, query, place):
+    assert "Nothing waits for you." in (await visitor.get("/overview/waiting")).text
+    waiting(1.0)
+
+    def work(session):
+        request_round(session, 1, "me")
+        claim_round(session, "here")
+        finish_round(session, 1, RoundStatus.FAILED, "memory ran out")
+        reply = add_reply(session, answer="Tea is blue.", guild_id=place.channel.guild.id)
+        vote(session, reply, ALICE, Vote.DOWN)
+        give_cause(session, reply, ALICE, Cause.WRONG_FACT)
+        liked = add_reply(session, answer="a bought joke")
+        for number in range(6):
+            vote(session, liked, account(days_old=1) + number, Vote.UP)
+
+    query(work)
+    await visitor.post("/trust/search")
+    page = await visitor.get("/overview/waiting", **{"HX-Request": "true"})
+    assert re.findall('href="(.*?)"', page.html) == ["/label", "/rounds", "/trust", "/knowledge"]
+    assert "v1 waits for people's choices" in page.text
+    assert "Round 1 of default failed: memory ran out." in page.text
+    assert "6 votes of default came in a burst and wait for review." in page.text
+    assert "Members reported wrong facts in 1 answer" in page.text
+
+
+async def test_what_waits_for_another_personality_leads_to_its_page(visitor, query, add_version):
+    add_version(1.0)
+    query(lambda session: create_personality(session, "keeper", Card(), by="test"))
+    page = await visitor.get("/overview/waiting?personality=keeper")
+    assert "v1: ✓ passed the gate. Promote it" in page.text
+    assert 'href="/versions"' in page.html
+
+
+async def test_the_health_of_the_bot_is_told(visitor):
+    text = (await visitor.get("/overview/health")).text
+    assert "Discord ✓ connected" in text
+    assert "Trainer ✗ no sign of life: reactune trainer starts one" in text
+    assert "GB free" in text

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from bot.cogs.gaps import group_gaps, question_of
+from bot.knowledge.gaps import group_gaps, question_of
 from bot.knowledge.quoting import add_quotes
 from storage.database.tables import DocumentRow, VoteCauseRow
 from storage.knowledge.gaps import Gap
@@ -127,7 +127,7 @@ def test_the_bundled_encoder_groups_paraphrases():
 def test_a_question_is_shown_without_the_quotes_below_it():
     quoted = Passage(1, 1, "Rules", "", "Hours", "At nine.", score=1.0, similarity=None, matches=0, coverage=0.0)
     asked = add_quotes([{"role": "user", "content": "ada: when?\nplease"}], [quoted])
-    assert question_of(gap(1, asked[0]["content"])) == "ada: when? please"
+    assert question_of(gap(1, asked[0]["content"]).messages) == "ada: when? please"
 
 
 def gap(reply_id: int, asked: str) -> Gap:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
 import pytest
+from sqlalchemy import event, update
 from sqlalchemy.orm import Session
 
-from storage.database.enums import Cause, Origin
+from storage.database.enums import NOBODY, Cause, Origin
+from storage.database.tables import ReplyRow
 from storage.errors import VersionNotFound
-from storage.insights.answers import AnswerKind, AnswerQuery, list_answers, read_answer
+from storage.insights.answers import AnswerKind, AnswerQuery, channels_with_answers, list_answers, read_answer
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.erasure import erase_answer
 from storage.votes.corrections import give_cause, withdraw
 from storage.votes.votes import Vote
 from tests.past import add_version
-from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply, vote
+from tests.seeding import ALICE, BOB, CAROL, CHANNEL, add_correction, add_reply, vote
 
 
 def ids(session: Session, limit: int = 20, **query: object) -> list[int]:
@@ -71,15 +76,76 @@ def test_they_are_searched_by_version_and_words(session: Session, replies: list[
         ids(session, version="v9")
 
 
+def test_they_are_found_by_channel_and_cause(session: Session, replies: list[int]) -> None:
+    elsewhere = add_reply(session, channel_id=77, guild_id=7)
+    labelled = add_reply(session, channel_id=NOBODY, origin=Origin.SITTING)
+    give_cause(session, elsewhere, ALICE, Cause.TOO_LONG)
+    give_cause(session, replies[0], BOB, Cause.TOO_LONG)
+    give_cause(session, replies[1], BOB, Cause.UNSAFE)
+    assert ids(session, channel_id=77) == [elsewhere]
+    assert ids(session, channel_id=NOBODY) == [labelled]
+    assert ids(session, cause=Cause.TOO_LONG) == [elsewhere, replies[0]]
+    assert ids(session, cause=Cause.TOO_LONG, channel_id=CHANNEL) == [replies[0]]
+    assert ids(session, 1, cause=Cause.TOO_LONG, before_id=elsewhere) == [replies[0]]
+    assert channels_with_answers(session) == {77, CHANNEL, NOBODY}
+
+
+def test_they_are_found_by_their_days(session: Session, replies: list[int]) -> None:
+    noon = datetime(2026, 5, 10, 12, tzinfo=UTC)
+    for days, reply_id in enumerate(replies):
+        _move(session, reply_id, noon + timedelta(days=days))
+    assert ids(session, since=date(2026, 5, 13)) == [replies[4], replies[3]]
+    assert ids(session, until=date(2026, 5, 11)) == [replies[1], replies[0]]
+    assert ids(session, since=date(2026, 5, 12), until=date(2026, 5, 12)) == [replies[2]]
+    assert ids(session, since=date(2027, 1, 1)) == ids(session, until=date.min) == []
+    _move(session, replies[2], datetime(2026, 5, 12, 23, 59, 59, 999_999, UTC))
+    assert ids(session, since=date(2026, 5, 12), until=date(2026, 5, 12)) == [replies[2]]
+    assert ids(session, until=date.max) == replies[::-1]
+
+
+def _move(session: Session, reply_id: int, to: datetime) -> None:
+    session.execute(update(ReplyRow).where(ReplyRow.id == reply_id).values(created_at=to))
+
+
 def test_answers_in_other_channels_are_neither_listed_nor_opened(session: Session, replies: list[int]) -> None:
     places = ((1, 11), (1, 12), (2, 21), (None, 31))
     first, hidden, second, direct = (add_reply(session, guild_id=server, channel_id=id_) for server, id_ in places)
     assert ids(session, channels={1: [11]}) == [first]
     assert ids(session, channels={1: [11], 2: [21, 22]}) == [second, first]
+    assert ids(session, channels={1: [11], 2: [21]}, channel_id=21) == [second]
+    assert ids(session, channels={1: [11]}, channel_id=12) == ids(session, channels={1: [11]}, channel_id=21) == []
     assert ids(session, channels={3: [31]}) == ids(session, channels={1: []}) == ids(session, channels={}) == []
     assert read_answer(session, 1, first, {1: [11]}) is not None
     for reply_id in (hidden, second, direct, replies[0]):
         assert read_answer(session, 1, reply_id, {1: [11]}) is None
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"channel_id": CHANNEL},
+        {"cause": Cause.TOO_LONG},
+        {"since": date(2026, 1, 1), "until": date(2026, 2, 1)},
+        {"channels": {7: [CHANNEL]}},
+        {"channels": {7: [CHANNEL], 8: []}},
+        {"channels": {7: [CHANNEL], 8: []}, "channel_id": CHANNEL, "since": date(2026, 1, 1)},
+    ],
+    ids=" ".join,
+)
+def test_no_filter_sorts_all_answers(session: Session, personality_id: int, query: dict[str, Any]) -> None:
+    if session.get_bind().dialect.name != "sqlite":
+        pytest.skip("PostgreSQL plans by what the tables hold")
+    plan: list[str] = []
+
+    def explain(connection: Any, cursor: Any, statement: str, values: Any, _context: Any, _many: bool) -> None:
+        if statement.startswith("SELECT replies.id, "):
+            plan.extend(row[3] for row in cursor.connection.execute(f"EXPLAIN QUERY PLAN {statement}", values))
+
+    event.listen(session.get_bind(), "before_cursor_execute", explain)
+    ids(session, **query)
+    event.remove(session.get_bind(), "before_cursor_execute", explain)
+    assert plan
+    assert "USE TEMP B-TREE FOR ORDER BY" not in plan
 
 
 def test_one_answer_has_everything_that_is_known_of_it(session: Session, replies: list[int]) -> None:

@@ -57,7 +57,7 @@ class TestTheModel:
         engine.answers = ["one", "two", "three", "four", "five", "six"]
         assert "one" in (await grace.post("/versions/compare", **VERSIONS)).text
         assert (await grace.post("/versions/compare", **VERSIONS)).status == 429
-        assert (await grace.post("/card/try", toml='system_prompt = "Hm."')).status == 429
+        assert (await grace.post("/personalities/card/try", toml='system_prompt = "Hm."')).status == 429
         assert "three" in (await visitor.post("/versions/compare", **VERSIONS)).text
 
 

@@ -11,6 +11,7 @@ from storage.conversations.memory import add_note
 from storage.database.enums import AuditOutcome, Basis, Origin, QuarantineStatus
 from storage.database.tables import (
     AuditRow,
+    BindingRow,
     CardRevisionRow,
     CorrectionRow,
     MemberRow,
@@ -120,10 +121,14 @@ async def test_deleting_an_answer_needs_manage_messages(place, own, grace, env, 
 
 async def test_personalities_of_other_servers_do_not_exist(place, hal, query, grace, rows):
     query(lambda s: create_personality(s, "owl", Card(description="Hoots"), by="hal", guild_id=hal.guild.id))
-    assert "owl" not in (await grace.get("/card")).text
-    for path in ("/card?personality=owl", "/answers?personality=owl", "/card.toml?personality=owl"):
+    assert "Hoots" not in (await grace.get("/personalities")).text
+    for path in (
+        "/personalities?personality=owl",
+        "/answers?personality=owl",
+        "/personalities/card.toml?personality=owl",
+    ):
         assert "There is no personality 'owl': choose one of default" in (await grace.get(path)).text
-    assert "choose one of default." in (await grace.get("/card?personality=cat")).text
+    assert "choose one of default." in (await grace.get("/personalities?personality=cat")).text
     await grace.post("/personalities", name="cat", server=str(hal.guild.id))
     await grace.post("/personalities", name="cat")
     assert [row.name for row in rows(PersonalityRow)] == ["default", "owl"]
@@ -134,8 +139,10 @@ async def test_personalities_of_other_servers_do_not_exist(place, hal, query, gr
 
 DECISIONS = [
     ("/rounds", {}),
-    ("/versions/promote", {"version": "v1", "reason": "nicer"}),
-    ("/versions/rollback", {"reason": ""}),
+    ("/versions/promote", {"version": "v1", "reason": "nicer", "seen": "2"}),
+    ("/versions/canary", {"version": "v1", "percent": "10"}),
+    ("/versions/canary/stop", {"reason": ""}),
+    ("/versions/rollback", {"reason": "", "seen": "3"}),
     ("/label/prompts", {"text": "What is tea?"}),
     ("/label/prompts/remove", {}),
     ("/trust/search", {}),
@@ -144,8 +151,8 @@ DECISIONS = [
 
 
 async def _decide_all(grace, personality=""):
-    toml = (await grace.get(f"/card{personality}")).value_of("before")
-    edit = ("/card", {"toml": 'system_prompt = "Be dry."', "before": toml})
+    toml = (await grace.get(f"/personalities{personality}")).value_of("before")
+    edit = ("/personalities/card", {"toml": 'system_prompt = "Be dry."', "before": toml})
     return [await grace.post(path + personality, **fields) for path, fields in (*DECISIONS, edit)]
 
 
@@ -155,7 +162,12 @@ async def test_what_other_servers_use_too_is_not_decided_on(hal, grace, release,
         assert "other servers too" in seen.text
     assert rows(RoundRow) == rows(OwnPromptRow) == rows(CardRevisionRow) == []
     assert {row.outcome for row in rows(AuditRow)[1:]} == {AuditOutcome.REFUSED}
-    for path, button in (("/versions", "Promote"), ("/rounds", "Train now"), ("/trust", "Look for"), ("/card", "Save")):
+    for path, button in (
+        ("/versions", "Promote"),
+        ("/rounds", "Train now"),
+        ("/trust", "Look for"),
+        ("/personalities", "Save"),
+    ):
         assert button not in (await grace.get(path)).text
     assert "Side by side" in (await grace.get("/versions")).text
     assert "Where it comes from" not in (await grace.get("/versions/v1")).text
@@ -261,3 +273,26 @@ async def test_an_admin_labels_as_a_member_of_their_server(place, engine, grace,
     assert (correction.author_id, correction.basis) == (place.grace.id, None)
     assert {row.origin for row in rows(ReplyRow)} <= {Origin.SITTING, Origin.SAMPLE}
     assert {row.basis for row in rows(ReplyRow)} == {Basis.PROMPT_BANK}
+
+
+async def test_a_talk_in_the_playground_is_a_members_words_and_votes(place, engine, grace, rows):
+    engine.answers = ["hello there"]
+    await grace.post("/playground", question="hi", version="base", answers="1")
+    (reply,) = rows(ReplyRow)
+    assert (reply.origin, reply.basis, reply.author_id) == (Origin.PLAYGROUND, None, place.grace.id)
+    await grace.post("/playground/vote", reply=str(reply.id), emoji="👍", talk=str(reply.id))
+    (member,) = [row for row in rows(MemberRow) if row.user_id == place.grace.id]
+    assert member.guild_id == place.channel.guild.id
+
+
+async def test_a_personality_is_bound_to_channels_that_the_admin_can_see(place, env, grace, rows):
+    guild = place.channel.guild
+    deny, allow = discord.PermissionOverwrite(view_channel=False), discord.PermissionOverwrite(view_channel=True)
+    quiet = guild.create_text_channel("quiet", overwrites={guild.default_role: deny, env.bot.user: allow})
+    page = await grace.get("/personalities")
+    assert ("#general" in page.text, "#quiet" in page.text) == (True, False)
+    fields = {"server": str(guild.id), "strength": "1"}
+    assert "can't see this channel" in (await grace.post("/personalities/bind", place=str(quiet.id), **fields)).text
+    await grace.post("/personalities/bind", place=str(place.channel.id), **fields)
+    assert [row.place_id for row in rows(BindingRow)] == [place.channel.id]
+    assert rows(AuditRow)[-1].guild_id == guild.id

@@ -1,0 +1,80 @@
+"""Coordinates of the pictures that templates draw as SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bot.charts.rounds import smoothed
+from storage.insights.version_tree import TreeNode
+
+ROW, COLUMN, MARGIN = 28, 24, 16
+"""Distances in the tree, in pixels."""
+LETTER = 9
+"""The width of a letter at most."""
+CURVE_WIDTH, CURVE_HEIGHT = 100, 30
+
+
+@dataclass(frozen=True)
+class DrawnNode:
+    x: int
+    y: int
+    parent: tuple[int, int] | None
+    """Where the line to it begins."""
+    look: str
+    """Its CSS class."""
+    label: str
+
+
+@dataclass(frozen=True)
+class DrawnTree:
+    width: int
+    height: int
+    nodes: list[DrawnNode]
+    words: list[str]
+    """The same as the picture."""
+
+
+def lay_out_tree(nodes: Sequence[TreeNode]) -> DrawnTree:
+    """Place each node in a row of its own, so that any number of versions can be read."""
+    drawn: list[DrawnNode] = []
+    for node in nodes:
+        x, y = MARGIN + COLUMN * node.column, MARGIN + ROW * len(drawn)
+        parent = None if node.parent is None else (drawn[node.parent].x, drawn[node.parent].y)
+        look = node.marks[0].name.lower().replace("_", "-") if node.marks else ""
+        drawn.append(DrawnNode(x, y, parent, look, " · ".join([node.name, *node.marks])))
+    return DrawnTree(
+        width=max(node.x + LETTER * len(node.label) for node in drawn) + 2 * MARGIN,
+        height=drawn[-1].y + MARGIN,
+        nodes=drawn,
+        words=[_words(node, nodes) for node in nodes],
+    )
+
+
+def _words(node: TreeNode, nodes: Sequence[TreeNode]) -> str:
+    origin = "" if node.parent is None else f" came from {nodes[node.parent].name}"
+    return f"{node.name}{origin}" + (f": {', '.join(node.marks)}" if node.marks else "")
+
+
+@dataclass(frozen=True)
+class DrawnCurve:
+    """Points as SVG writes them, in a box of CURVE_WIDTH by CURVE_HEIGHT."""
+
+    every_step: str
+    smooth: str
+
+
+def lay_out_curve(losses: Sequence[float]) -> DrawnCurve:
+    low, high = min(losses), max(losses)
+    smooth = smoothed(losses)
+    shift = (len(losses) - len(smooth)) / 2
+
+    def place(step: float, loss: float) -> str:
+        x = CURVE_WIDTH * step / max(1, len(losses) - 1)
+        y = CURVE_HEIGHT * (high - loss) / (high - low or 1)
+        return f"{x:.2f},{y:.2f}"
+
+    return DrawnCurve(
+        every_step=" ".join(place(step, loss) for step, loss in enumerate(losses)),
+        smooth=" ".join(place(shift + step, loss) for step, loss in enumerate(smooth)),
+    )

@@ -1,0 +1,222 @@
+"""The page of personalities: cards, with a draft tried beside them, where each speaks, export, import, archive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+from aiohttp import web
+from sqlalchemy.orm import Session
+
+from bot.console.binding_places import group_places, home_server, name_of_place, servers_of
+from bot.console.page import Here, find_here, read_form
+from bot.console.pages.comparison import show_answers_of
+from bot.errors import UserFacingError
+from bot.personalities.card_form import pack_version
+from bot.personalities.selection import require_own
+from bot.releases.comparison import Contestant
+from storage.errors import PersonalityConflict
+from storage.models.personality_files import register_import
+from storage.personalities import personalities
+from storage.personalities.bindings import MAX_STRENGTH, Binding, BindingPlace, list_bindings
+from storage.personalities.cards import Card, format_card, parse_card, require_meant_for, require_name, settings_of
+from storage.personalities.personalities import CARD_SUFFIX, Personality
+from storage.releases.versions import list_versions, read_alias
+
+PAGE = "/personalities"
+DRAFT = "the draft"
+NO_FILE = "Choose a card: a file whose name ends with .toml."
+
+
+@dataclass(frozen=True)
+class ListedPersonality:
+    personality: Personality
+    version: str
+    bindings: list[Binding]
+    """In servers that the visitor may see."""
+
+
+@dataclass(frozen=True)
+class PersonalityFacts:
+    listed: list[ListedPersonality]
+    archived: list[Personality]
+    versions: list[str]
+    """Those of the chosen one that still have their files."""
+
+    def bindings_of(self, personality: Personality) -> list[Binding]:
+        return next((one.bindings for one in self.listed if one.personality.id == personality.id), [])
+
+    @property
+    def bound(self) -> dict[BindingPlace, str]:
+        """The name of the personality in each place."""
+        bindings = ((one.personality.name, binding) for one in self.listed for binding in one.bindings)
+        return {BindingPlace(binding.scope, binding.place_id): name for name, binding in bindings}
+
+
+async def show_personalities(request: web.Request) -> web.Response:
+    here = await find_here(request)
+    facts = await here.services.database.read(_read, here)
+    servers = {str(guild.id): guild for guild in servers_of(here)}
+    server = servers.get(request.query.get("server", "")) or next(iter(servers.values()), None)
+    return here.fill(
+        "personalities.html",
+        toml=format_card(here.personality.card),
+        saved="saved" in request.query,
+        facts=facts,
+        place_of=partial(name_of_place, here),
+        servers=list(servers.values()),
+        server=server,
+        places=list(group_places(here, server, facts.bound)) if server else [],
+        most_strength=MAX_STRENGTH,
+    )
+
+
+def _read(session: Session, here: Here) -> PersonalityFacts:
+    bindings = [one for one in list_bindings(session) if here.visitor.may_see_server(one.guild_id)]
+    archived = personalities.list_personalities(session, archived=True)
+    return PersonalityFacts(
+        listed=[
+            ListedPersonality(
+                personality=one,
+                version=read_alias(session, one.id).target,
+                bindings=[binding for binding in bindings if binding.personality_id == one.id],
+            )
+            for one in here.personalities
+        ],
+        archived=[one for one in archived if here.visitor.may_use(one)],
+        versions=[one.name for one in list_versions(session, here.personality.id) if one.withdrawn_at is None],
+    )
+
+
+# Cards
+
+
+async def download_card(request: web.Request) -> web.Response:
+    here = await find_here(request)
+    return _download(f"{here.personality.name}{CARD_SUFFIX}", format_card(here.personality.card).encode())
+
+
+def _download(name: str, content: bytes) -> web.Response:
+    return web.Response(
+        body=content,
+        content_type="application/zip" if name.endswith(".zip") else "application/toml",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+async def save_card(request: web.Request) -> web.Response:
+    here, form = await find_here(request), await read_form(request)
+    card = _parse(form.text("toml"))
+    if form.text("before") != here.personality.card.digest:
+        raise PersonalityConflict("someone else changed the card since you opened it: copy your text, then reload")
+    action = here.action("edit card")
+    await here.require_own(action)
+    await here.run_audited(action, personalities.change_card, here.personality, card, by=here.visitor.name)
+    return here.go(here.address(PAGE, saved="yes"))
+
+
+async def try_card(request: web.Request) -> web.Response:
+    """Answer with the card as it is and with the draft, side by side; nothing is stored."""
+    here, form = await find_here(request), await read_form(request)
+    release = await here.services.releases.current(here.personality.id)
+    cards = {"now": here.personality.card, DRAFT: _parse(form.text("toml"))}
+    settings = {name: settings_of(here.services.settings, card) for name, card in cards.items()}
+    contestants = [Contestant(name, own.chat.system_prompt, release) for name, own in settings.items()]
+    return await show_answers_of(here, contestants, form.text("prompt", ""), settings[DRAFT].generation)
+
+
+def _parse(text: str) -> Card:
+    """Return the card; raises CardError, which names the mistake and its line."""
+    return parse_card(text.encode(), "what you wrote")
+
+
+async def add_own_example(request: web.Request) -> web.Response:
+    here, form = await find_here(request), await read_form(request)
+    action = here.action("add example")
+    await here.require_own(action)
+    await here.run_audited(
+        action,
+        personalities.add_example,
+        here.personality.id,
+        form.text("asked"),
+        form.text("answered"),
+        by=here.visitor.name,
+    )
+    return here.go(here.address(PAGE, saved="yes"))
+
+
+# Personalities
+
+
+async def add_personality(request: web.Request) -> web.Response:
+    here, form = await find_here(request), await read_form(request)
+    name, guild_id = form.text("name"), home_server(here, form)
+    await here.run_audited(
+        replace(here.action("create personality", name), guild_id=guild_id),
+        personalities.create_personality,
+        name,
+        Card(),
+        by=here.visitor.name,
+        guild_id=guild_id,
+    )
+    return here.go(f"{PAGE}?personality={name}")
+
+
+async def import_card(request: web.Request) -> web.Response:
+    """Take a card from a file, for a new personality or for one that exists."""
+    here, form = await find_here(request), await read_form(request)
+    file = form.file_name("file")
+    if not file.endswith(CARD_SUFFIX):
+        raise UserFacingError(NO_FILE)
+    name = require_name(form.text("name", "") or file.removesuffix(CARD_SUFFIX))
+    card = parse_card(form.file("file"), file)
+    require_meant_for(card, here.services.settings.model.base, file)
+    guild_id = home_server(here, form)
+    await here.run_audited(
+        replace(here.action("import card", name), guild_id=guild_id),
+        register_import,
+        name,
+        card,
+        digest=None,
+        base=here.services.base,
+        by=here.visitor.name,
+        guild_id=guild_id,
+        may_change=lambda existing: require_own(here.services, existing, here.visitor.servers),
+    )
+    return here.go(f"{PAGE}?personality={name}")
+
+
+async def download_version(request: web.Request) -> web.Response:
+    """Return a version as a folder for peft, with the card and how it was made."""
+    here = await find_here(request)
+    return _download(*await pack_version(here.services, here.personality, request.query.get("version", "")))
+
+
+async def archive_chosen(request: web.Request) -> web.Response:
+    here = await find_here(request)
+    action = here.action("archive")
+    await here.require_own(action)
+    await here.run_audited(action, personalities.archive_personality, here.personality)
+    return here.go(PAGE)
+
+
+async def restore_chosen(request: web.Request) -> web.Response:
+    here = await find_here(request)
+    action = here.action("restore")
+    await here.require_own(action)
+    await here.run_audited(action, personalities.restore_personality, here.personality)
+    return here.go(here.address(PAGE))
+
+
+ROUTES = [
+    web.get(PAGE, show_personalities),
+    web.post(PAGE, add_personality),
+    web.get(f"{PAGE}/card.toml", download_card),
+    web.post(f"{PAGE}/card", save_card),
+    web.post(f"{PAGE}/card/try", try_card),
+    web.post(f"{PAGE}/example", add_own_example),
+    web.post(f"{PAGE}/import", import_card),
+    web.get(f"{PAGE}/export", download_version),
+    web.post(f"{PAGE}/archive", archive_chosen),
+    web.post(f"{PAGE}/restore", restore_chosen),
+]

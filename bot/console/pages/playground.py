@@ -1,0 +1,168 @@
+"""The playground: talk with any version in private, see what else it would have said, vote."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from aiohttp import web
+from sqlalchemy.orm import Session
+
+from bot.arenas.prompts import bank_messages
+from bot.chat.prompting import ChatMessage, with_examples
+from bot.chat.rendering import TOO_LONG, add_examples
+from bot.console.page import TALKS, Here, SentForm, find_here, read_form
+from bot.console.suggestions import Author
+from bot.console.talks import GrowingTalk, TalkQuestion, favourite
+from bot.errors import UserFacingError
+from bot.releases.resolver import Release
+from storage.personalities.cards import settings_of
+from storage.releases.versions import list_versions, name_of, read_alias, version_named
+from storage.sittings.talks import Exchange, read_talk, turn_thumb
+from storage.taste.examples import ExampleTurn
+
+LONGEST_TALK = 20
+"""Exchanges; a longer one goes on without its beginning."""
+MAX_CHARS = 4_000
+MOST_ANSWERS = 4
+THUMBS = ("👍", "👎")
+LOST = "That question is no longer being answered: a newer one took its place, or the bot restarted. Ask again."
+GONE = "That answer was deleted."
+
+
+async def show_playground(request: web.Request) -> web.Response:
+    here = await find_here(request)
+    query = request.query
+    return here.fill(
+        "playground.html",
+        **await _talk(here, _ids(query.get("talk", ""))),
+        **await here.services.database.read(_choices, here.personality.id),
+        chosen=query.get("version", ""),
+        beside=query.get("beside", ""),
+        number=query.get("answers") or min(MOST_ANSWERS, here.services.settings.generation.candidates),
+        most=MOST_ANSWERS,
+        max_chars=MAX_CHARS,
+    )
+
+
+def _choices(session: Session, personality_id: int) -> dict[str, object]:
+    versions = [version.name for version in list_versions(session, personality_id) if not version.withdrawn_at]
+    return {"champion": name_of(read_alias(session, personality_id).version), "names": [*versions, name_of(None)]}
+
+
+async def ask(request: web.Request) -> web.Response:
+    """Ask the chosen versions, and show their answers while they grow; without scripts, wait for them."""
+    here, form = await find_here(request), await read_form(request)
+    talk = await _ask(here, form)
+    if here.is_partial:
+        return here.fill("growing.html", growing=talk, settings=_settings(form))
+    await talk.done.wait()
+    return _end(here, talk, form)
+
+
+async def _ask(here: Here, form: SentForm) -> GrowingTalk:
+    text = form.text("question")
+    if not text:
+        raise UserFacingError("Write a message first.")
+    if len(text) > MAX_CHARS:
+        raise UserFacingError(f"That message is longer than {MAX_CHARS:,} characters. Please shorten it.")
+    earlier = _ids(form.text("talk", ""))
+    exchanges = await here.services.database.read(read_talk, here.personality.id, here.visitor.user_id, earlier)
+    releases = await _releases(here, form)
+    try:
+        rendered = await here.services.engine.render(_messages(here, exchanges, text))
+    except ValueError as error:
+        raise UserFacingError(TOO_LONG) from error
+    prompts = await add_examples(here.services, here.personality, rendered)
+    here.count_question()
+    question = TalkQuestion(text, prompts, here.personality, Author(here.visitor.user_id, here.member), earlier)
+    return here.request.app[TALKS].ask(here.visitor.csrf, question, releases)
+
+
+def _messages(here: Here, exchanges: Sequence[Exchange], text: str) -> list[ChatMessage]:
+    own = settings_of(here.services.settings, here.personality.card).chat.system_prompt
+    earlier = [ExampleTurn(one.question, one.chosen.text) for one in exchanges]
+    return with_examples(bank_messages(own, text), earlier)
+
+
+async def _releases(here: Here, form: SentForm) -> list[Release]:
+    names = [name for name in (form.text("version"), form.text("beside", "")) if name]
+    number = form.number("answers")
+    if not 1 <= number <= MOST_ANSWERS:
+        raise UserFacingError(f"Choose from 1 to {MOST_ANSWERS} answers.")
+    services = here.services
+    versions = [await services.database.read(version_named, here.personality.id, name) for name in dict.fromkeys(names)]
+    return [await asyncio.to_thread(services.releases.open, version) for version in versions for _ in range(number)]
+
+
+async def show_growing(request: web.Request) -> web.Response:
+    here, form = await find_here(request), SentForm(request.query)
+    talk = request.app[TALKS].find(here.visitor.csrf, request.match_info["key"])
+    if talk is None:
+        raise UserFacingError(LOST)
+    return (
+        _end(here, talk, form)
+        if talk.done.is_set()
+        else here.fill("growing.html", growing=talk, settings=_settings(form))
+    )
+
+
+def _end(here: Here, talk: GrowingTalk, form: SentForm) -> web.Response:
+    if talk.problem:
+        raise UserFacingError(talk.problem)
+    return here.go(here.address("/playground", talk=_named(talk.talk), **_settings(form)))
+
+
+async def vote(request: web.Request) -> web.Response:
+    """Turn a thumb on one answer."""
+    here, form = await find_here(request), await read_form(request)
+    reply_id, emoji = form.number("reply"), form.text("emoji")
+    if emoji not in THUMBS:
+        raise UserFacingError("Vote with 👍 or 👎.")
+    action = here.action("vote", f"answer {reply_id}: {emoji}")
+    author = Author(here.visitor.user_id, here.member)
+    found = await here.run_audited(
+        action, turn_thumb, here.personality.id, author.user_id, reply_id, emoji, home=author.home
+    )
+    if not found:
+        raise UserFacingError(GONE)
+    here.services.tastes.note_vote(here.personality.id, reply_id)
+    talk = _ids(form.text("talk"))
+    if here.is_partial:
+        return here.fill("talk.html", **await _talk(here, talk))
+    return here.go(here.address("/playground", talk=_named(talk)))
+
+
+async def _talk(here: Here, chosen_ids: tuple[int, ...]) -> dict[str, object]:
+    exchanges = await here.services.database.read(read_talk, here.personality.id, here.visitor.user_id, chosen_ids)
+    newest = [answer.text for answer in exchanges[-1].answers] if exchanges else []
+    liked = favourite(here.services, here.personality.id, newest) if len(newest) > 1 else None
+    return {
+        "exchanges": exchanges,
+        "talk": _named([one.chosen.id for one in exchanges]),
+        "before": _named([one.chosen.id for one in exchanges[:-1]]),
+        "liked": None if liked is None else exchanges[-1].answers[liked].id,
+        "thumbs": THUMBS,
+    }
+
+
+def _settings(form: SentForm) -> dict[str, str]:
+    """Return what was chosen, so that the next question finds it."""
+    return {name: form.text(name, "") for name in ("version", "beside", "answers")}
+
+
+def _ids(named: str) -> tuple[int, ...]:
+    parts = [part for part in named.split(",") if part.isdecimal() and len(part) <= 18]
+    return tuple(int(part) for part in parts[-LONGEST_TALK:])
+
+
+def _named(talk: Sequence[int]) -> str:
+    return ",".join(map(str, talk))
+
+
+ROUTES = [
+    web.get("/playground", show_playground),
+    web.post("/playground", ask),
+    web.get(r"/playground/growing/{key:[0-9a-f]{16}}", show_growing),
+    web.post("/playground/vote", vote),
+]

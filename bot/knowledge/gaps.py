@@ -1,0 +1,129 @@
+"""Reported wrong facts, in groups of questions that mean the same, as far as somebody can see their channels."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import discord
+from numpy.typing import NDArray
+
+from bot.errors import UserFacingError
+from bot.guards.access import is_admin
+from bot.knowledge.quoting import LABEL
+from bot.services import Services
+from storage.knowledge.gaps import Gap, open_gaps
+
+MAX_DISTANCE = 0.45
+"""Largest mean cosine distance between questions with the same meaning (MiniLM)."""
+QUESTION_CHARS = 200
+
+SETTLED = "That gap is already settled. `/knowledge gaps` shows what is left."
+
+
+@dataclass(frozen=True)
+class GapGroup:
+    """Gaps whose questions mean the same, newest first."""
+
+    gaps: tuple[Gap, ...]
+
+    @property
+    def reply_ids(self) -> list[int]:
+        return [gap.reply_id for gap in self.gaps]
+
+    @property
+    def members(self) -> int:
+        return sum(gap.members for gap in self.gaps)
+
+    @property
+    def key(self) -> int:
+        """The id of the oldest answer, which does not change when newer ones join."""
+        return min(self.reply_ids)
+
+    @property
+    def subject(self) -> str:
+        """The answers, for the audit trail."""
+        return ", ".join(f"answer {reply_id}" for reply_id in self.reply_ids)
+
+    @property
+    def question(self) -> str:
+        return question_of(self.gaps[0].messages)
+
+
+def question_of(messages: Sequence[Mapping[str, str]]) -> str:
+    """Return the member's question on one line, without the quoted documents below it."""
+    asked = next((m["content"] for m in reversed(messages) if m["role"] == "user"), "")
+    words = " ".join(asked.partition(LABEL)[0].split())
+    # A message can hold what several people said; the question comes last.
+    return words if len(words) <= QUESTION_CHARS else f"…{words[1 - QUESTION_CHARS :]}"
+
+
+def group_gaps(gaps: Sequence[Gap], vectors: NDArray[Any] | None) -> list[GapGroup]:
+    """Return the gaps in groups, those reported by most members first.
+
+    `vectors`, (N, D), are the questions' embeddings, of length 1; without them, equal words make a group.
+    """
+    labels = (
+        _labels_by_meaning(vectors) if vectors is not None else [question_of(gap.messages).casefold() for gap in gaps]
+    )
+    groups: dict[Any, list[Gap]] = defaultdict(list)
+    for gap, label in zip(gaps, labels, strict=True):
+        groups[label].append(gap)
+    found = [GapGroup(tuple(members)) for members in groups.values()]
+    return sorted(found, key=lambda group: (-group.members, -group.gaps[0].reply_id))
+
+
+def _labels_by_meaning(vectors: NDArray[Any]) -> list[int]:
+    if len(vectors) < 2:
+        return [0] * len(vectors)
+    from sklearn.cluster import AgglomerativeClustering
+
+    clusters = AgglomerativeClustering(
+        n_clusters=None, distance_threshold=MAX_DISTANCE, metric="cosine", linkage="average"
+    )
+    return [int(label) for label in clusters.fit_predict(vectors)]
+
+
+@dataclass(frozen=True)
+class GapReader:
+    """Somebody who reads the gaps of a server."""
+
+    services: Services
+    guild: discord.Guild
+    member: discord.Member | None
+    """Whose rights count; None for the operator, who may see every channel."""
+
+    async def read_gaps(self) -> list[Gap]:
+        """Return the open gaps of channels that the reader can see."""
+        gaps = await self.services.database.read(open_gaps, self.guild.id)
+        return [gap for gap in gaps if self._may_see(gap.channel_id)]
+
+    def _may_see(self, channel_id: int) -> bool:
+        if self.member is None:
+            return True
+        channel = self.guild.get_channel_or_thread(channel_id)
+        if channel is None:
+            return is_admin(self.member, self.services.settings.discord)  # such as an archived thread
+        return channel.permissions_for(self.member).view_channel
+
+    async def read_groups(self) -> list[GapGroup]:
+        gaps = await self.read_gaps()
+        vectors = await self.services.library.embed([question_of(gap.messages) for gap in gaps]) if gaps else None
+        return await asyncio.to_thread(group_gaps, gaps, vectors)
+
+    async def find_group(self, reply_id: int) -> GapGroup:
+        """Return the group that has the answer; raises UserFacingError if it is settled."""
+        for group in await self.read_groups():
+            if reply_id in group.reply_ids:
+                return group
+        raise UserFacingError(SETTLED)
+
+    async def find_gap(self, reply_id: int) -> Gap:
+        """Return the gap of an answer; raises UserFacingError if it is settled."""
+        for gap in await self.read_gaps():
+            if gap.reply_id == reply_id:
+                return gap
+        raise UserFacingError(SETTLED)

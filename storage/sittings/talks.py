@@ -1,0 +1,87 @@
+"""Talks of the console's playground: questions, and the answers that versions gave to each.
+
+A talk is named by the ids of the answers that it went on from, in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from storage.conversations.replies import FinishedReply, NewReply, finish_reply, start_reply
+from storage.database.enums import Origin
+from storage.database.tables import ReplyRow
+from storage.members import note_members
+from storage.releases.versions import list_versions
+from storage.sittings.sittings import Home
+from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, thumb, votes_by
+from storage.wording import BASE_NAME
+
+
+@dataclass(frozen=True)
+class TalkAnswer:
+    id: int
+    version: str
+    text: str
+    vote: Vote | None
+    """Of whoever talks."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    question: str
+    answers: tuple[TalkAnswer, ...]
+    chosen: TalkAnswer
+    """The one that the talk went on from."""
+
+
+def read_talk(session: Session, personality_id: int, user_id: int, chosen_ids: Sequence[int]) -> list[Exchange]:
+    """Return the exchanges of the person's talk, without answers that were deleted or are another person's."""
+    names = {None: BASE_NAME} | {version.id: version.name for version in list_versions(session, personality_id)}
+    theirs = _of(personality_id, user_id).order_by(ReplyRow.id)
+    chosen = session.scalars(theirs.where(ReplyRow.id.in_(chosen_ids))).all()
+    # All answers to one question have its request.
+    replies = session.scalars(theirs.where(ReplyRow.request_id.in_([one.request_id for one in chosen]))).all()
+    votes = votes_by(session, user_id, [reply.id for reply in replies])
+    answers = {one.id: TalkAnswer(one.id, names[one.version_id], one.answer, votes.get(one.id)) for one in replies}
+    return [
+        Exchange(
+            question=reply.messages[-1]["content"],
+            answers=tuple(answers[one.id] for one in replies if one.request_id == reply.request_id),
+            chosen=answers[reply.id],
+        )
+        for reply in chosen
+    ]
+
+
+def store_answers(session: Session, answers: Sequence[tuple[NewReply, FinishedReply]]) -> list[int]:
+    """Store the answers to one question, and return their ids."""
+    reply_ids = []
+    for new, finished in answers:
+        reply_ids.append(start_reply(session, new))
+        finish_reply(session, reply_ids[-1], finished)
+    return reply_ids
+
+
+def turn_thumb(session: Session, personality_id: int, user_id: int, reply_id: int, emoji: str, *, home: Home) -> bool:
+    """Set the person's thumb on an answer of theirs in place of the other one, or take it back if it is there.
+
+    Return False if the answer was deleted or is another person's.
+    """
+    if session.scalar(_of(personality_id, user_id).where(ReplyRow.id == reply_id)) is None:
+        return False
+    guild_id, joined_at = home
+    note_members(session, guild_id, {user_id: joined_at})
+    is_back = votes_by(session, user_id, [reply_id]).get(reply_id) is thumb(emoji)
+    both = ((one, one == emoji and not is_back) for one in ("👍", "👎"))
+    append_events(session, [VoteEvent(reply_id, Thumb(0, user_id, one), added) for one, added in both])
+    return True
+
+
+def _of(personality_id: int, user_id: int) -> Select[ReplyRow]:
+    return select(ReplyRow).where(
+        ReplyRow.personality_id == personality_id, ReplyRow.origin == Origin.PLAYGROUND, ReplyRow.author_id == user_id
+    )

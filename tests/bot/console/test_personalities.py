@@ -1,0 +1,225 @@
+"""Cards are edited, tried and never half-written; personalities are bound, imported, exported and put away."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from io import BytesIO
+from zipfile import ZipFile
+
+import pytest
+
+from storage.database.enums import AuditOutcome, Scope
+from storage.database.tables import AuditRow, BindingRow, CardRevisionRow, PersonalityRow, ReplyRow
+from storage.personalities.bindings import BindingPlace, bind, find_binding
+from storage.personalities.cards import Card
+from storage.personalities.personalities import create_personality, personality_named
+
+CARD = 'description = "dry"\nsystem_prompt = "You keep a lighthouse."\n'
+PAGE = "/personalities"
+KEEPER = "/personalities?personality=keeper"
+
+
+@pytest.fixture
+def keeper(place, query):
+    return query(lambda session: create_personality(session, "keeper", Card(greeting="Evening."), by="test"))
+
+
+async def save(visitor, toml, *, before=""):
+    return await visitor.change(
+        f"{PAGE}/card", toml=toml, before=before or (await visitor.get(PAGE)).value_of("before")
+    )
+
+
+class TestCard:
+    async def test_it_is_saved_and_shown_again(self, visitor, rows):
+        assert (await save(visitor, CARD)).headers["HX-Redirect"] == f"{PAGE}?saved=yes"
+        assert "Saved." in (await visitor.get(f"{PAGE}?saved=yes")).text
+        assert "You keep a lighthouse." in (await visitor.get(PAGE)).text
+        assert rows(CardRevisionRow)[-1].changed_by == "somebody"
+        assert (await visitor.get(f"{PAGE}/card.toml")).html.splitlines() == CARD.splitlines()
+
+    async def test_a_mistake_is_named_and_nothing_changes(self, visitor, rows):
+        before = rows(PersonalityRow)
+        for mistake, words in (("system_prompt = ", "not valid TOML"), ('humour = "yes"', "humour")):
+            seen = await save(visitor, mistake)
+            assert words in seen.text
+            assert seen.headers["HX-Retarget"] == "#problem", "the page, and what was typed, stays"
+        assert [row.card for row in rows(PersonalityRow)] == [row.card for row in before]
+
+    async def test_two_admins_do_not_overwrite_each_other(self, visitor, colleague):
+        opened = (await colleague.get(PAGE)).value_of("before")
+        await save(visitor, CARD)
+        seen = await save(colleague, CARD.replace("lighthouse", "shop"), before=opened)
+        assert "Someone else changed the card since you opened it" in seen.text
+        assert "lighthouse" in (await visitor.get(f"{PAGE}/card.toml")).html
+
+    async def test_a_draft_answers_beside_the_card_of_now(self, visitor, engine, rows):
+        seen = await visitor.change(f"{PAGE}/card/try", toml=CARD, prompt="Who are you?")
+        assert [request.prompt.count("lighthouse") for request in engine.requests[-2:]] == [0, 1]
+        assert "the draft" in seen.text
+        assert rows(ReplyRow) == []
+
+    async def test_an_example_is_added_and_an_empty_one_is_not(self, visitor, rows):
+        await visitor.post(f"{PAGE}/example", asked="Tea?", answered="Always.")
+        assert rows(CardRevisionRow)[-1].card["examples"] == [{"dialogue": ["Tea?", "Always."]}]
+        refused = await visitor.change(f"{PAGE}/example", asked="Tea?", answered=" ")
+        assert "is empty or too long" in refused.text
+        assert len(rows(CardRevisionRow)) == 1
+
+
+class TestPlaces:
+    async def test_one_is_bound_to_a_channel_greets_and_is_unbound(self, visitor, keeper, place, query, rows):
+        page = await visitor.get(KEEPER)
+        assert "nowhere yet" in page.text
+        chosen = {"server": str(place.channel.guild.id), "place": str(place.channel.id), "strength": "0.5"}
+        await visitor.post(f"{PAGE}/bind?personality=keeper", **chosen)
+        (bound,) = rows(BindingRow)
+        assert (bound.scope, bound.place_id, bound.strength, bound.bound_by) == (
+            Scope.CHANNEL,
+            place.channel.id,
+            0.5,
+            "somebody",
+        )
+        assert place.last.content == "Evening."
+        assert "#general in Server at strength 0.5" in (await visitor.get(PAGE)).text
+        assert "#general (now keeper)" in (await visitor.get(PAGE)).text
+        unbound = {"scope": "channel", "place": str(place.channel.id)}
+        await visitor.post(f"{PAGE}/unbind?personality=keeper", **unbound)
+        assert rows(BindingRow) == []
+        assert [row.action for row in rows(AuditRow)] == ["console bind", "console unbind"]
+
+    async def test_the_whole_server_can_be_chosen(self, visitor, keeper, place, rows):
+        await visitor.post(
+            f"{PAGE}/bind?personality=keeper", server=str(place.channel.guild.id), place="", strength="1"
+        )
+        assert rows(BindingRow)[0].scope is Scope.SERVER
+        assert "all of Server" in (await visitor.get(KEEPER)).text
+
+    async def test_what_another_admin_bound_there_since_is_not_unbound(self, visitor, colleague, keeper, place, query):
+        where, guild_id = BindingPlace(Scope.CHANNEL, place.channel.id), place.channel.guild.id
+        query(lambda s: bind(s, where, keeper, guild_id=guild_id, strength=1, by="test"))
+        await visitor.get(KEEPER)
+        await colleague.post(f"{PAGE}/bind", server=str(guild_id), place=str(place.channel.id), strength="1")
+        stale = {"scope": "channel", "place": str(place.channel.id)}
+        refused = await visitor.change(f"{PAGE}/unbind?personality=keeper", **stale)
+        assert "It is not bound there any more" in refused.text
+        assert query(lambda s: find_binding(s, where)).personality_id == 1
+
+    @pytest.mark.parametrize(
+        ("changed", "words"),
+        [
+            ({"server": "7"}, "serve that server"),
+            ({"place": "7"}, "see this channel"),
+            ({"strength": "9"}, "form is incomplete"),
+            ({"strength": "nan"}, "form is incomplete"),
+            ({"server": "x"}, "form is incomplete"),
+        ],
+    )
+    async def test_a_place_that_is_not_offered_is_refused(self, visitor, keeper, place, rows, changed, words):
+        fields = {"server": str(place.channel.guild.id), "place": str(place.channel.id), "strength": "1"} | changed
+        assert words in (await visitor.change(f"{PAGE}/bind?personality=keeper", **fields)).text
+        assert rows(BindingRow) == []
+
+    async def test_the_channels_of_another_server_are_a_choice_away(self, visitor, place, env):
+        other = env.create_guild("Another")
+        other.create_text_channel("harbour")
+        page = await visitor.get(PAGE)
+        assert "#harbour" in page.text, "the first by name"
+        assert "#general" not in page.text
+        assert "#general" in (await visitor.get(f"{PAGE}?server={place.channel.guild.id}")).text
+
+
+class TestFiles:
+    async def test_another_personality_is_made_once(self, visitor, rows):
+        assert (await visitor.post(PAGE, name="night-owl")).path == PAGE
+        assert "The card of night-owl" in (await visitor.get(f"{PAGE}?personality=night-owl")).text
+        assert "is taken" in (await visitor.post(PAGE, name="night-owl")).text
+        assert "not a valid personality name" in (await visitor.post(PAGE, name="Night Owl")).text
+        assert [row.name for row in rows(PersonalityRow)] == ["default", "night-owl"]
+
+    async def test_a_card_is_imported_from_a_file(self, visitor, query, rows):
+        seen = await visitor.upload(f"{PAGE}/import", ("owl.toml", CARD.encode()), name="")
+        assert "The card of owl" in seen.text
+        assert query(lambda session: personality_named(session, "owl").card.description) == "dry"
+        assert (rows(AuditRow)[-1].action, rows(AuditRow)[-1].subject) == ("console import card", "owl")
+
+    @pytest.mark.parametrize(
+        ("file", "content", "words"),
+        [
+            ("owl.toml", b"system_promt = 'x'", "owl.toml: system_promt is not a key of a card"),
+            ("owl.toml", b"\xff", "not valid TOML"),
+            ("owl.toml", b"base = 'other'\nsystem_prompt = 'x'", "is for the base model"),
+            ("owl.zip", b"PK", "whose name ends with .toml"),
+            ("../Owl.toml", CARD.encode(), "not a valid personality name"),
+        ],
+    )
+    async def test_a_file_that_is_no_card_is_refused(self, visitor, rows, file, content, words):
+        assert words in (await visitor.upload(f"{PAGE}/import", (file, content), name="")).text
+        assert [row.name for row in rows(PersonalityRow)] == ["default"]
+
+    async def test_a_version_is_exported_with_its_adapter_and_card(self, visitor, add_version):
+        add_version(1.0)
+        await save(visitor, CARD)
+        response = await visitor.download(f"{PAGE}/export?version=v1")
+        with ZipFile(BytesIO(response)) as archive:
+            assert {"adapter_model.safetensors", "card.toml", "README.md"} <= set(archive.namelist())
+        assert "There is no version v9" in (await visitor.get(f"{PAGE}/export?version=v9")).text
+
+    async def test_one_is_archived_unless_it_is_bound_and_restored(self, visitor, keeper, place, query, rows):
+        where = BindingPlace(Scope.CHANNEL, place.channel.id)
+        query(lambda s: bind(s, where, keeper, guild_id=place.channel.guild.id, strength=1, by="test"))
+        assert "bound to a place" in (await visitor.change(f"{PAGE}/archive?personality=keeper")).text
+        await visitor.post(f"{PAGE}/unbind?personality=keeper", scope="channel", place=str(place.channel.id))
+        await visitor.post(f"{PAGE}/archive?personality=keeper")
+        assert "Archived: keeper" in (await visitor.get(PAGE)).text
+        assert "keeper is archived" in (await visitor.get(KEEPER)).text
+        await visitor.post(f"{PAGE}/restore?personality=keeper")
+        assert "Archived:" not in (await visitor.get(PAGE)).text
+        assert rows(AuditRow)[0].outcome is AuditOutcome.REFUSED
+
+
+class TestServerAdmin:
+    """Whoever administers one of two servers."""
+
+    @pytest.fixture
+    def visitor(self, visitor, env, place, limit_visitor):
+        self.own, self.other = place.channel.guild, env.create_guild("Other")
+        self.harbour = self.other.create_text_channel("harbour")
+        limit_visitor(place.grace.id, self.own.id)
+        return visitor
+
+    async def test_they_see_no_place_of_the_other_server_and_bind_nothing_there(self, visitor, keeper, query, rows):
+        there = BindingPlace(Scope.CHANNEL, self.harbour.id)
+        query(lambda s: bind(s, there, keeper, guild_id=self.other.id, strength=1, by="test"))
+        page = await visitor.get(KEEPER)
+        assert "harbour" not in page.text
+        assert "Other" not in page.text
+        fields = {"server": str(self.other.id), "place": str(self.harbour.id), "strength": "1"}
+        assert "serve that server" in (await visitor.change(f"{PAGE}/bind", **fields)).text
+        stale = {"scope": "channel", "place": str(self.harbour.id)}
+        assert "not bound there" in (await visitor.change(f"{PAGE}/unbind?personality=keeper", **stale)).text
+        assert [row.personality_id for row in rows(BindingRow)] == [keeper.id]
+
+    async def test_they_change_their_servers_personality_and_not_the_operators(self, visitor, keeper, query, rows):
+        assert "belongs to the operator" in (await save(visitor, CARD)).text
+        assert "other servers too" in (await visitor.change("/versions/rollback", seen="0")).text
+        assert "serve that server" in (await visitor.change(PAGE, name="ours", server=str(self.other.id))).text
+        await visitor.post(PAGE, name="ours", server=str(self.own.id))
+        assert query(lambda session: personality_named(session, "ours").guild_id) == self.own.id
+        done = await visitor.change(f"{PAGE}/example?personality=ours", asked="Tea?", answered="Always.")
+        assert "HX-Redirect" in done.headers
+        refused = await visitor.upload(f"{PAGE}/import", ("keeper.toml", CARD.encode()), server=str(self.own.id))
+        assert "belongs to the operator" in refused.text
+        assert len(rows(CardRevisionRow)) == 3, "keeper, ours, and the example"
+
+    async def test_health_is_the_operators(self, visitor):
+        assert (await visitor.get("/overview/health")).status == 404
+        assert "Health" not in (await visitor.get("/")).text
+
+
+async def test_names_of_others_are_escaped(visitor, place, env):
+    env.create_guild("<b>Z</b>").create_text_channel("tea")
+    html = (await visitor.get(PAGE)).html
+    assert "<b>Z" not in html
+    assert "<b>Z</b>" in unescape(re.sub(r"<[^>]+>", "", html))

@@ -1,0 +1,156 @@
+"""Versions: what people chose, the tree, canaries, answers side by side, and two admins at once."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from sqlalchemy import update
+
+from storage.database.enums import AuditOutcome, CanaryStatus, GateVerdict
+from storage.database.tables import AuditRow, CanaryRow, VersionRow
+from storage.releases.evidence import read_contest
+from storage.releases.versions import note_evidence, read_alias
+from storage.settings.sections import VoteSettings
+from tests.seeding import choose
+
+CHANGED = "Someone else just changed the champion (generation 1, not 0): check the change, then try again."
+
+
+@pytest.fixture
+def champion(query):
+    return lambda: query(lambda session: read_alias(session, 1).target)
+
+
+def seen(page) -> dict[str, str]:
+    """Return what a form of the page says that its reader saw."""
+    return {"seen": page.value_of("seen")}
+
+
+class TestList:
+    async def test_what_people_chose_stands_beside_the_version(self, visitor, waiting, query):
+        v1 = waiting(1.0)
+
+        def chosen(session):
+            choose(session, v1, None, wins=5, losses=1)
+            note_evidence(session, v1, read_contest(session, 1, VoteSettings()).numbers)
+
+        query(chosen)
+        text = (await visitor.get("/versions")).text
+        assert "v1 leads 5 to 1 in blind pairs, by 6 people; about 9 more choices decide." in text
+        assert "waits for people's choices: leads 5 to 1 in blind pairs" in text
+
+    async def test_why_a_version_is_ready_is_said(self, visitor, add_version, query):
+        add_version(1.0)
+        decided = {"wins": 9, "losses": 0, "reason": "people prefer v1 to base: 9 to 0"}
+        query(lambda session: session.execute(update(VersionRow).values(evidence=decided)))
+        assert "is ready: people prefer v1 to base: 9 to 0" in (await visitor.get("/versions")).text
+
+    async def test_the_tree_is_drawn_and_told(self, visitor, release, add_version):
+        release(1.0)
+        add_version(2.0)
+        page = await visitor.get("/versions")
+        assert len(re.findall("<circle", page.html)) == 3
+        assert '<g class="champion"><circle' in page.html
+        assert "v1 came from base: answers now" in page.text
+        assert "v2 came from v1" in page.text
+
+
+class TestCanary:
+    async def test_one_is_started_watched_and_stopped(self, visitor, add_version, rows):
+        add_version(1.0)
+        assert "No canary is running." in (await visitor.get("/versions")).text
+        started = await visitor.post("/versions/canary", version="v1", percent="40", reason="let us see")
+        assert "40% of answers come with a blind second one" in started.text
+        assert "tried as a canary" in started.text
+        assert (rows(CanaryRow)[0].share, rows(CanaryRow)[0].started_by) == (0.4, "somebody")
+        stopped = await visitor.post("/versions/canary/stop", reason="enough")
+        assert "the last one, of v1, was stopped: somebody stopped it: enough" in stopped.text.replace("The", "the")
+        assert rows(CanaryRow)[0].status is CanaryStatus.STOPPED
+        assert [row.action for row in rows(AuditRow)] == ["console start canary", "console stop canary"]
+
+    async def test_a_version_that_failed_needs_an_override_with_a_reason(self, visitor, add_version, rows):
+        add_version(1.0, GateVerdict.FAIL)
+        ask = {"version": "v1", "percent": "30"}
+        assert "did not pass the gate" in (await visitor.change("/versions/canary", **ask)).text
+        assert "needs a reason" in (await visitor.change("/versions/canary", **ask, override="on", reason=" ")).text
+        assert [row.outcome for row in rows(AuditRow)] == [AuditOutcome.REFUSED] * 2
+        await visitor.post("/versions/canary", **ask, override="on", reason="be brave")
+        assert rows(CanaryRow)[0].overrides_gate
+
+    @pytest.mark.parametrize("percent", ["0", "100", "x", ""])
+    async def test_a_share_that_is_none_is_refused(self, visitor, add_version, rows, percent):
+        add_version(1.0)
+        refused = await visitor.change("/versions/canary", version="v1", percent=percent)
+        assert refused.headers["HX-Retarget"] == "#problem"
+        assert rows(CanaryRow) == []
+
+
+class TestTwoAdmins:
+    """Each decides on a page that the other has not changed yet."""
+
+    async def test_only_one_promotes(self, visitor, colleague, add_version, champion, rows):
+        add_version(1.0)
+        add_version(2.0)
+        one, other = await visitor.get("/versions"), await colleague.get("/versions")
+        await visitor.change("/versions/promote", version="v1", **seen(one))
+        refused = await colleague.change("/versions/promote", version="v2", **seen(other))
+        assert refused.text == CHANGED
+        assert champion() == "v1"
+        assert [row.outcome for row in rows(AuditRow)] == [AuditOutcome.DONE, AuditOutcome.REFUSED]
+
+    async def test_the_same_promotion_twice_changes_nothing(self, visitor, colleague, add_version):
+        add_version(1.0)
+        one, other = await visitor.get("/versions"), await colleague.get("/versions")
+        await visitor.change("/versions/promote", version="v1", **seen(one))
+        refused = await colleague.change("/versions/promote", version="v1", **seen(other))
+        assert refused.text == "v1 is already the champion: nothing was changed."
+
+    async def test_a_roll_back_undoes_only_what_was_seen(self, visitor, colleague, release, add_version, champion):
+        release(1.0)
+        add_version(2.0)
+        one, other = await visitor.get("/versions"), await colleague.get("/versions")
+        await visitor.change("/versions/promote", version="v2", **seen(one))
+        refused = await colleague.change("/versions/rollback", reason="", **seen(other))
+        assert refused.text == CHANGED.replace("1, not 0", "2, not 1")
+        assert champion() == "v2"
+
+    async def test_only_one_starts_a_canary_and_only_one_stops_it(self, visitor, colleague, add_version, rows):
+        add_version(1.0)
+        add_version(2.0)
+        await visitor.change("/versions/canary", version="v1", percent="30")
+        refused = await colleague.change("/versions/canary", version="v2", percent="30")
+        assert refused.text == "A canary of v1 is running: stop it first, or wait until it ends."
+        await colleague.change("/versions/canary/stop", reason="")
+        again = await visitor.change("/versions/canary/stop", reason="")
+        assert again.text == "No canary is running: nothing was changed."
+        assert len(rows(CanaryRow)) == 1
+
+
+class TestSideBySide:
+    async def test_two_versions_answer(self, visitor, add_version, engine):
+        add_version(1.0)
+        engine.answers = ["*from* v1 <b>", "from the base"]
+        seen = await visitor.change("/versions/compare", a="v1", b="base", prompt="Tea?")
+        assert "<em>from</em> v1 &lt;b&gt;" in seen.html
+        assert "from the base" in seen.text
+        assert "Both are base" in (await visitor.change("/versions/compare", a="base", b="base", prompt="")).text
+
+    async def test_every_line_is_a_prompt_up_to_a_limit(self, visitor, add_version, engine):
+        add_version(1.0)
+        seen = await visitor.change("/versions/compare", a="v1", b="base", prompt="Tea?\n\n Rain? ")
+        assert re.findall("<h3.*?>(.*?)</h3>", seen.html) == ["Tea?", "Rain?"]
+        assert 'type="radio"' not in seen.html
+        many = "\n".join(f"{number}?" for number in range(9))
+        refused = await visitor.change("/versions/compare", a="v1", b="base", prompt=many)
+        assert "These are 9 prompts: ask at most 8 at once." in refused.text
+
+    async def test_blind_they_stand_in_random_order_with_a_choice_for_each_pair(self, visitor, add_version, engine):
+        add_version(1.0)
+        orders = set()
+        for _ in range(20):
+            seen = await visitor.change("/versions/compare", a="v1", b="base", prompt="A?\nB?\nC?", blind="on")
+            names = re.findall('<h4 class="who">(.*?)</h4>', seen.html)
+            orders |= {tuple(names[i : i + 2]) for i in (0, 2, 4)}
+        assert orders == {("v1", "base"), ("base", "v1")}
+        assert re.findall('name="(better-\\d)" required', seen.html) == [f"better-{i}" for i in (1, 1, 2, 2, 3, 3)]
