@@ -284,7 +284,7 @@ def _comparisons(session: Session, version: Version, champion: Version | None) -
         .join(first, first.id == ComparisonRow.first_id)
         .join(second, second.id == ComparisonRow.second_id)
         .where(
-            first.personality_id == version.personality_id,
+            first.personality_id + 0 == version.personality_id,  # not by its index: there are far more answers
             first.created_at >= version.created_at,
             one_each,
         )
@@ -306,7 +306,7 @@ def _picks(session: Session, version: Version, champion: Version | None) -> Iter
         select(ArenaAnswerRow.arena_id, ReplyRow)
         .options(load_only(*(getattr(ReplyRow, name) for name in NEEDED)))
         .join(ReplyRow, ReplyRow.id == ArenaAnswerRow.reply_id)
-        .where(ReplyRow.personality_id == version.personality_id, ReplyRow.created_at >= version.created_at)
+        .where(ReplyRow.personality_id + 0 == version.personality_id, ReplyRow.created_at >= version.created_at)
     ):
         arenas[arena_id].append(reply)
     both = [version.id, id_of(champion)]

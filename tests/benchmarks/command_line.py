@@ -22,6 +22,16 @@ def bench_votes(as_json: AsJson = False) -> None:
     _run("votes", as_json)
 
 
+@bench.command("console")
+def bench_console(
+    *,
+    answers: Annotated[int, typer.Option(min=1, help="Answers on the larger of both servers.")] = 100_000,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how soon the console's pages are there, with many answers and with a handful."""
+    _run("console", as_json, answers=answers)
+
+
 @bench.command("loop")
 def bench_loop(as_json: AsJson = False) -> None:
     """Measure delays of the bot's event loop during generation, next to a busy process, and during training."""

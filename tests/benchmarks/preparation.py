@@ -68,7 +68,7 @@ def measure_preparation(votes: int) -> Row:
     """Return seconds and peak memory of surveying and planning a round on so many votes, without a model."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "server.db"
-        server = _fill(f"sqlite:///{file}", votes)
+        server = fill_server(f"sqlite:///{file}", votes)
         (row,) = rows_apart(prepare, server)
         return row | {"what": PREPARE, "votes": votes, "unit": "s", "file_mib": round(file.stat().st_size / 2**20)}
 
@@ -101,7 +101,7 @@ def _settings(url: str) -> Settings:
 # Filling
 
 
-def _fill(url: str, votes: int) -> Server:
+def fill_server(url: str, votes: int) -> Server:
     rng = random.Random(23)
     members = [account(days_old=1_000 + number) for number in range(MEMBERS)]
     with closing(open_database(_settings(url))) as database:
