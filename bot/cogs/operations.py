@@ -209,7 +209,7 @@ class AuditTrail(AdminCog):
             limit,
             action=_plain(action or ""),
             actor_id=member.id if member else None,
-            guild_id=interaction.guild_id,
+            guild_ids=(interaction.guild_id or 0,),
         )
         await show_audit_page(interaction, self.services, wanted)
 
@@ -267,7 +267,8 @@ class OlderButton(
         await interaction.response.defer()
         wanted = self.wanted
         # The server comes from the interaction, not from the button, so no server can read another one's entries.
-        page = AuditQuery(wanted.limit, wanted.action, wanted.actor_id, interaction.guild_id, self.before_id)
+        here = (interaction.guild_id or 0,)
+        page = AuditQuery(wanted.limit, wanted.action, wanted.actor_id, here, self.before_id)
         await show_audit_page(interaction, services, page)
 
 

@@ -17,6 +17,7 @@ from bot.text.splitting import fit_lines
 from bot.text.taste import describe_picture, taste_lines
 from storage.database.columns import utc_now
 from storage.insights.taste_report import read_taste_report
+from storage.insights.visibility import in_server
 
 
 class Taste(AdminCog):
@@ -30,7 +31,7 @@ class Taste(AdminCog):
         await interaction.response.defer(ephemeral=True)
         chosen = await selection.chosen_personality(self.services, interaction, personality)
         report = await self.services.database.read(
-            read_taste_report, chosen.id, self.services.settings, interaction.guild_id
+            read_taste_report, chosen.id, self.services.settings, in_server(interaction.guild_id or 0)
         )
         picture = await asyncio.to_thread(draw_taste, report, chosen.name, utc_now())
         lines = selection.signed(chosen, "\n".join(taste_lines(report))).split("\n")

@@ -176,6 +176,7 @@ class DecisionForm(AdminForm):
                 votes=self._choice.votes,
                 by=by,
                 reason=reason,
+                personality_ids=personality_ids,
             )
             return [texts.with_links(session, quarantine) for quarantine in decided]
 

@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import hmac
+import math
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Final
 
+import discord
 from aiohttp import hdrs, web
 from discord.ext import commands
 
+from bot.console.addresses import ADDRESSES, Addresses, caller_of, origin_of
+from bot.console.admins import AdminLookup, RightsUnknown, visible_channels
+from bot.console.cookies import SESSION, cookie_name, set_cookie
+from bot.console.limits import ConsoleLimits
 from bot.console.rendering import fill
+from bot.errors import UserFacingError
 from bot.guards.error_handler import member_message
+from bot.guards.rate_limit import RateLimited
 from bot.services import Services
 from storage.database.enums import NOBODY, OPERATOR
-from storage.operations.audit import AuditedAction
-from storage.operations.console_sessions import SESSION_LASTS, end_session, find_session, redeem_link
+from storage.insights.visibility import Channels
+from storage.operations.audit import AuditedAction, audited
+from storage.operations.console_sessions import (
+    SESSION_LASTS,
+    end_session,
+    end_sessions_of,
+    find_session,
+    redeem_link,
+)
+from storage.personalities.personalities import Personality
 from storage.runtime.requests import new_request_id, working_on
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -24,10 +41,10 @@ SERVICES: Final = web.AppKey("services", Services)
 BOT: Final = web.AppKey("bot", commands.AutoShardedBot)
 NAVIGATION: Final = web.AppKey("navigation", tuple)
 """(address, name) of each page; the first one is where people enter."""
-HOSTS: Final = web.AppKey("hosts", frozenset)
-"""What a request may call this console: another name means that a page of another site reached it."""
+ADMINS: Final = web.AppKey("admins", AdminLookup)
+LIMITS: Final = web.AppKey("limits", ConsoleLimits)
 CSRF_FIELD, CSRF_HEADER = "csrf", "X-CSRF-Token"
-OPEN_PATHS = ("/enter", "/static/", "/alive")
+OPEN_PATHS = ("/enter", "/signin", "/static/", "/alive")
 SAFE_METHODS = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 HEADERS = {
     "Content-Security-Policy": (
@@ -39,8 +56,9 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-SIGNED_OUT = "You are signed out. Run `reactune console` for a new link, or start the demo again."
-LINK_USED = "That link was used before or is too old. Run `reactune console` for a new one, or start the demo again."
+SIGNED_OUT = "You are signed out."
+LOST_RIGHTS = "You no longer administer a server that I serve, so you are signed out."
+LINK_USED = "That link was used before or is too old."
 FOREIGN = "That request came from another page, so nothing was done. Reload this page, then try again."
 
 
@@ -54,11 +72,37 @@ class Visitor:
     """What a form must bring back, so that no other site can send one."""
     servers: frozenset[int] | None = None
     """IDs of the servers whose members' words they may see; None: all, for the operator."""
+    members: tuple[discord.Member, ...] = ()
+    """Who they are in these servers."""
+
+    @cached_property
+    def channels(self) -> Channels | None:
+        """Those whose answers they may see, by server; None: all, for the operator."""
+        return None if self.servers is None else {one.guild.id: visible_channels(one) for one in self.members}
+
+    def member_in(self, server_id: int | None) -> discord.Member | None:
+        """Return who they are in one of their servers; None for the operator."""
+        return None if self.servers is None else next(one for one in self.members if one.guild.id == server_id)
 
     def may_see_server(self, server_id: int | None) -> bool:
         return self.servers is None or server_id in self.servers
 
-    def action(self, what: str, subject: str, reason: str, personality_id: int) -> AuditedAction:
+    def may_see_channel(self, server_id: int, channel_id: int) -> bool:
+        return self.channels is None or channel_id in self.channels.get(server_id, ())
+
+    def may_use(self, personality: Personality) -> bool:
+        """Return whether it is the operator's, or of one of their servers."""
+        return personality.guild_id is None or self.may_see_server(personality.guild_id)
+
+    def action(
+        self,
+        what: str,
+        subject: str = "",
+        reason: str = "",
+        *,
+        personality_id: int | None = None,
+        guild_id: int | None = None,
+    ) -> AuditedAction:
         """Return a line for the audit trail."""
         return AuditedAction(
             actor=self.name,
@@ -67,15 +111,19 @@ class Visitor:
             subject=subject,
             reason=reason,
             personality_id=personality_id,
+            guild_id=guild_id,
         )
 
 
 VISITOR: Final = web.RequestKey("visitor", Visitor)
 
 
-def cookie_name(request: web.Request) -> str:
-    """Return the name of the session's cookie: browsers share cookies between the ports of a machine."""
-    return f"reactune_console_{request.url.port}"
+class ConsoleRefusal(UserFacingError):
+    """A sentence for a page of its own."""
+
+    def __init__(self, sentence: str, status: int) -> None:
+        super().__init__(sentence)
+        self.status = status
 
 
 @web.middleware
@@ -101,6 +149,12 @@ async def explain_errors(request: web.Request, handler: Handler) -> web.StreamRe
             return refuse(request, "There is no such page.", status=error.status)
         except web.HTTPException:
             raise
+        except ConsoleRefusal as error:
+            return refuse(request, str(error), status=error.status)
+        except RateLimited as error:
+            response = refuse(request, member_message(error), status=429)
+            response.headers[hdrs.RETRY_AFTER] = str(math.ceil(error.wait_s))
+            return response
         except Exception as error:
             return refuse(request, member_message(error), status=409)
 
@@ -108,40 +162,73 @@ async def explain_errors(request: web.Request, handler: Handler) -> web.StreamRe
 @web.middleware
 async def require_visitor(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let only visitors in, and only forms of this console."""
-    if request.host not in request.app[HOSTS]:
-        return refuse(request, "That is not this console's address.", status=421)
+    if not origin_of(request):
+        raise ConsoleRefusal("That is not this console's address.", status=421)
     if request.path.startswith(OPEN_PATHS):
         return await handler(request)
-    secret = request.cookies.get(cookie_name(request), "")
+    request[VISITOR] = visitor = await _find_visitor(request)
+    writes = request.method not in SAFE_METHODS
+    if writes and not await _is_own_form(request, visitor):
+        raise ConsoleRefusal(FOREIGN, status=403)
+    if visitor.servers is not None:
+        request.app[LIMITS].require_request(visitor.user_id, writes=writes)
+    return await handler(request)
+
+
+async def _find_visitor(request: web.Request) -> Visitor:
+    """Return who asks, with the rights that they have now; raises ConsoleRefusal."""
+    secret, addresses = request.cookies.get(cookie_name(request, SESSION), ""), request.app[ADDRESSES]
     found = await request.app[SERVICES].database.read(find_session, secret) if secret else None
     if found is None:
-        return refuse(request, SIGNED_OUT, status=401)
+        raise ConsoleRefusal(SIGNED_OUT, status=401)
+    is_here = addresses.is_local(request) if found.servers is None else addresses.is_public(request)
+    if not is_here:
+        raise ConsoleRefusal(SIGNED_OUT, status=401)
     visitor = Visitor(found.user_id, found.name, hmac.digest(secret.encode(), b"csrf", "sha256").hex())
-    if request.method not in SAFE_METHODS and not await _is_own_form(request, visitor):
-        return refuse(request, FOREIGN, status=403)
-    request[VISITOR] = visitor
-    return await handler(request)
+    if found.servers is None:
+        return visitor
+    members = await _memberships(request, visitor, found.servers)
+    return replace(visitor, servers=frozenset(one.guild.id for one in members), members=members)
+
+
+async def _memberships(request: web.Request, visitor: Visitor, server_ids: list[int]) -> tuple[discord.Member, ...]:
+    """Return who they are in the servers that they still administer; without one, end the session."""
+    try:
+        members = await request.app[ADMINS].memberships(visitor.user_id, server_ids)
+    except RightsUnknown as error:
+        raise ConsoleRefusal(str(error), status=503) from error
+    if not members:
+        await _end_session(request, visitor.action("sign out", reason="no longer an admin"))
+        raise ConsoleRefusal(LOST_RIGHTS, status=403)
+    return members
+
+
+async def _end_session(request: web.Request, action: AuditedAction) -> None:
+    work = audited(action, end_session)
+    await request.app[SERVICES].database.run(work, request.cookies[cookie_name(request, SESSION)])
 
 
 async def _is_own_form(request: web.Request, visitor: Visitor) -> bool:
     origin = request.headers.get(hdrs.ORIGIN)
-    if origin is not None and origin.partition("://")[2] != request.host:
+    if origin is not None and origin != origin_of(request):
         return False
     given = request.headers.get(CSRF_HEADER) or (await request.post()).get(CSRF_FIELD, "")
-    return isinstance(given, str) and hmac.compare_digest(given.encode(), visitor.csrf.encode())
+    return isinstance(given, str) and hmac.compare_digest(given.encode(errors="replace"), visitor.csrf.encode())
 
 
 async def enter(request: web.Request) -> web.StreamResponse:
-    """Sign in whoever has a link, once; whoever is signed in already just gets in."""
+    """Sign in whoever has a link, once; whoever is signed in already just gets in. Only on the bot's machine."""
+    if not request.app[ADDRESSES].is_local(request):
+        raise web.HTTPNotFound
     database = request.app[SERVICES].database
-    if await database.read(find_session, request.cookies.get(cookie_name(request), "")) is not None:
+    if await database.read(find_session, request.cookies.get(cookie_name(request, SESSION), "")) is not None:
         raise web.HTTPSeeOther(_first_page(request))
+    request.app[LIMITS].require_sign_in(caller_of(request))
     secret = await database.run(redeem_link, request.query.get("key", ""))
     if secret is None:
-        return refuse(request, LINK_USED, status=401)
+        raise ConsoleRefusal(LINK_USED, status=401)
     entered = web.HTTPSeeOther(_first_page(request))
-    lasts = int(SESSION_LASTS.total_seconds())
-    entered.set_cookie(cookie_name(request), secret, max_age=lasts, httponly=True, samesite="Lax")
+    set_cookie(entered, request, SESSION, secret, SESSION_LASTS)
     raise entered
 
 
@@ -151,8 +238,16 @@ def _first_page(request: web.Request) -> str:
 
 async def leave(request: web.Request) -> web.StreamResponse:
     """Sign the visitor out."""
-    await request.app[SERVICES].database.run(end_session, request.cookies[cookie_name(request)])
-    return fill("left.html", {})
+    await _end_session(request, request[VISITOR].action("sign out"))
+    return fill("left.html", _ways_in(request))
+
+
+async def leave_everywhere(request: web.Request) -> web.StreamResponse:
+    """Sign the visitor out in all browsers."""
+    visitor = request[VISITOR]
+    work = audited(visitor.action("sign out", "everywhere"), end_sessions_of)
+    await request.app[SERVICES].database.run(work, visitor.user_id)
+    return fill("left.html", _ways_in(request))
 
 
 def is_partial(request: web.Request) -> bool:
@@ -162,8 +257,30 @@ def is_partial(request: web.Request) -> bool:
 
 def refuse(request: web.Request, sentence: str, *, status: int) -> web.Response:
     """Say what is wrong: as a page, or in the page that htmx changes."""
+    facts = {"sentence": sentence, "is_inside": VISITOR in request} | _ways_in(request)
     if is_partial(request):
-        response = fill("problem.html", {"sentence": sentence})
+        response = fill("problem.html", facts)
         response.headers.update({"HX-Retarget": "#problem", "HX-Reswap": "innerHTML"})
         return response
-    return fill("refused.html", {"sentence": sentence}, status=status)
+    return fill("refused.html", facts, status=status)
+
+
+def _ways_in(request: web.Request) -> dict[str, object]:
+    """Return how somebody gets in who is not signed in: with Discord if the operator allows it, or with a link."""
+    addresses = request.app[ADDRESSES]
+    return {
+        "sign_in": f"{addresses.public}/signin" if addresses.public else "",
+        "is_local": addresses.is_local(request),
+    }
+
+
+def prepare_access(
+    app: web.Application, bot: commands.AutoShardedBot, services: Services, addresses: Addresses
+) -> None:
+    """Let the application know the bot, and who may come in."""
+    app[BOT], app[SERVICES] = bot, services
+    app[ADDRESSES] = addresses
+    app[ADMINS], app[LIMITS] = AdminLookup(bot, services.settings), ConsoleLimits()
+
+
+ROUTES = [web.get("/enter", enter), web.post("/leave", leave), web.post("/leave/everywhere", leave_everywhere)]

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import discord
-from discord.ext import commands
 
 from bot.console.page import INCOMPLETE, Here, SentForm
 from bot.console.places import visible_servers
@@ -38,22 +37,28 @@ def servers_of(here: Here) -> list[discord.Guild]:
     return [guild for guild in visible_servers(here) if allows_server(guild.id, access) and owner in (None, guild.id)]
 
 
-def group_places(guild: discord.Guild, bound: Mapping[BindingPlace, str]) -> Iterator[tuple[str, list[ShownPlace]]]:
+def group_places(
+    here: Here, guild: discord.Guild, bound: Mapping[BindingPlace, str]
+) -> Iterator[tuple[str, list[ShownPlace]]]:
     """Yield each category with its channels as Discord orders them, then the active threads."""
 
     def shown(channel: discord.abc.GuildChannel | discord.Thread, name: str) -> ShownPlace:
         return ShownPlace(channel.id, name, bound.get(places_of(channel)[0], ""))
 
+    seen = _visible_in(here, guild)
     for category, channels in guild.by_category():
-        own = [shown(category, "all of this category")] if category else []
-        visible = [shown(one, f"#{one.name}") for one in channels if isinstance(one, SPEAKS_IN) and _is_visible(one)]
-        yield category.name if category else "Channels", own + visible
-    if threads := [shown(thread, thread.name) for thread in guild.threads if _is_visible(thread)]:
+        own = [shown(category, "all of this category")] if category and category in seen else []
+        visible = [shown(one, f"#{one.name}") for one in channels if isinstance(one, SPEAKS_IN) and one in seen]
+        if own or visible:
+            yield category.name if category else "Channels", own + visible
+    if threads := [shown(thread, thread.name) for thread in guild.threads if thread in seen]:
         yield "Threads", threads
 
 
-def _is_visible(channel: discord.abc.GuildChannel | discord.Thread) -> bool:
-    return channel.permissions_for(channel.guild.me).view_channel
+def _visible_in(here: Here, guild: discord.Guild) -> set[discord.abc.GuildChannel | discord.Thread]:
+    """Return the channels and threads of the server that both the bot and the visitor can see."""
+    channels = (one for one in (*guild.channels, *guild.threads) if one.permissions_for(guild.me).view_channel)
+    return {one for one in channels if here.visitor.may_see_channel(guild.id, one.id)}
 
 
 def find_place(here: Here, server: int, place: str) -> tuple[BindingPlace, object]:
@@ -64,19 +69,20 @@ def find_place(here: Here, server: int, place: str) -> tuple[BindingPlace, objec
     if not place:
         return BindingPlace(Scope.SERVER, guild.id), None
     channel = guild.get_channel_or_thread(parse_id(place))
-    if channel is None or not _is_visible(channel):
+    if channel is None or channel not in _visible_in(here, guild):
         raise UserFacingError(NO_CHANNEL)
     return places_of(channel)[0], channel
 
 
-def name_of_place(bot: commands.AutoShardedBot, binding: Binding) -> str:
+def name_of_place(here: Here, binding: Binding) -> str:
     """Return such as "#tea in Server" or "all of Server"."""
-    guild = bot.get_guild(binding.guild_id)
+    guild = here.bot.get_guild(binding.guild_id)
     server = guild.name if guild else f"a server that I don't see ({binding.guild_id})"
     if binding.scope is Scope.SERVER:
         return f"all of {server}"
     channel = guild.get_channel_or_thread(binding.place_id) if guild else None
-    return f"#{channel.name} in {server}" if channel else f"a {binding.scope} in {server}"
+    is_known = channel is not None and here.visitor.may_see_channel(binding.guild_id, binding.place_id)
+    return f"#{channel.name} in {server}" if is_known else f"a {binding.scope} in {server}"
 
 
 def home_server(here: Here, form: SentForm) -> int | None:

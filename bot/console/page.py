@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 from urllib.parse import urlencode
 
+import discord
 from aiohttp import web
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.console.access import BOT, NAVIGATION, SERVICES, VISITOR, Visitor, is_partial
+from bot.console.access import BOT, LIMITS, NAVIGATION, SERVICES, VISITOR, Visitor, is_partial
 from bot.console.pairs import PairDrawer
 from bot.console.rendering import fill
 from bot.console.talks import Talks
 from bot.errors import UserFacingError
 from bot.guards.error_handler import is_expected
-from bot.personalities.selection import require_own
+from bot.personalities import selection
 from bot.services import Services
 from storage.database.database import Database
 from storage.database.enums import AuditOutcome
+from storage.errors import PersonalityNotFound
 from storage.operations.audit import AuditedAction, audited, record_action
-from storage.personalities.personalities import DEFAULT_PERSONALITY, Personality, list_personalities, personality_named
+from storage.personalities.personalities import DEFAULT_PERSONALITY, Personality, list_personalities
 
 if TYPE_CHECKING:
     from multidict import MultiMapping
@@ -36,6 +39,8 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 INCOMPLETE = "That form is incomplete. Reload the page, then try again."
 DIGITS = 9
+CONSOLE_CHANNEL = 1
+"""In place of a channel's ID, for the limits on requests: no channel has it."""
 PAGES = (
     ("/", "Overview"),
     ("/label", "Label"),
@@ -103,12 +108,57 @@ class Here:
             raise web.HTTPSeeOther(address)
         return web.Response(headers={"HX-Redirect": address})
 
-    def require_own(self) -> None:
-        """Raise UserFacingError unless the visitor may change the personality: no server changes another's."""
-        require_own(self.services, self.personality, self.visitor.servers)
+    @cached_property
+    def member(self) -> discord.Member | None:
+        """As whom a visitor who signed in with Discord acts on the personality; None for the operator.
+
+        That is in one of the servers that know the personality, where they may administer it if there is one.
+        """
+        if self.visitor.servers is None:
+            return None
+        known = [one for one in self.visitor.members if self.personality.guild_id in (None, one.guild.id)]
+        return max(known, key=lambda one: selection.may_administer(self.services, one, self.personality))
+
+    @property
+    def may_administer(self) -> bool:
+        """Whether the visitor may train, promote and decide on votes, as in Discord."""
+        return self.member is None or selection.may_administer(self.services, self.member, self.personality)
+
+    async def require_administrator(self, action: AuditedAction) -> None:
+        """Raise UserFacingError unless the visitor may administer the personality; a refusal is recorded."""
+        async with self._refusals_recorded(action):
+            if self.member is not None:
+                selection.require_administrator(self.services, self.member, self.personality)
+
+    @property
+    def why_not_own(self) -> str:
+        """Why the visitor may not change the personality's card; empty if they may."""
+        return selection.why_not_own(self.services, self.personality, self.visitor.servers)
+
+    async def require_own(self, action: AuditedAction) -> None:
+        """Raise UserFacingError unless the visitor may change the personality's card; a refusal is recorded."""
+        async with self._refusals_recorded(action):
+            selection.require_own(self.services, self.personality, self.visitor.servers)
+
+    def count_question(self) -> None:
+        """Count what occupies the model: who signed in with Discord asks as often as there. Raises RateLimited."""
+        if self.member is not None:
+            self.services.rate_limiter.require(self.member.id, CONSOLE_CHANNEL, self.member.guild.id)
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Let the visitor occupy the model: who signed in with Discord with one thing at a time.
+
+        Raises UserFacingError.
+        """
+        self.count_question()
+        with self.request.app[LIMITS].one_at_a_time(self.member.id) if self.member else nullcontext():
+            yield
 
     def action(self, what: str, subject: str = "", reason: str = "") -> AuditedAction:
-        return self.visitor.action(what, subject, reason, self.personality.id)
+        """Return a line for the audit trail: the operator's, or of the server where the visitor acts."""
+        guild_id = self.member.guild.id if self.member else None
+        return self.visitor.action(what, subject, reason, personality_id=self.personality.id, guild_id=guild_id)
 
     async def run_audited(
         self,
@@ -225,9 +275,15 @@ async def find_here(request: web.Request) -> Here:
     """Return what the page is about; raises PersonalityNotFound."""
     services = request.app[SERVICES]
     name = without_nul(request.query.get("personality", DEFAULT_PERSONALITY))
-    personality, personalities = await services.database.read(_read, name)
+    personality, personalities = await services.database.read(_read, name, request[VISITOR])
     return Here(request, services, request[VISITOR], personality, personalities)
 
 
-def _read(session: Session, name: str) -> tuple[Personality, list[Personality]]:
-    return personality_named(session, name), list_personalities(session)
+def _read(session: Session, name: str, visitor: Visitor) -> tuple[Personality, list[Personality]]:
+    """Return the personality, and all that are not archived, as far as the visitor may know them."""
+    known = [one for one in list_personalities(session, archived=None) if visitor.may_use(one)]
+    active = [one for one in known if one.archived_at is None]
+    for one in known:
+        if one.name == name.strip().lower():
+            return one, active
+    raise PersonalityNotFound(name, [one.name for one in active])

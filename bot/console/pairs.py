@@ -38,14 +38,14 @@ class PairDrawer:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._drawing: set[int] = set()
-        """Sittings for which pairs are being drawn."""
+        """People for whom pairs are being drawn: one sitting at a time, so that nobody occupies the model alone."""
         self._problems: dict[int, str] = {}
         self._rng = random.Random()
 
     def keep_ahead(self, sitting: Sitting) -> None:
         """Draw what is missing, in the background."""
-        if sitting.id not in self._drawing:
-            self._drawing.add(sitting.id)
+        if sitting.user_id not in self._drawing:
+            self._drawing.add(sitting.user_id)
             self._services.tasks.spawn(self._draw_ahead(sitting), f"draw pairs for sitting {sitting.id}")
 
     def take_problem(self, sitting: Sitting) -> str | None:
@@ -60,7 +60,7 @@ class PairDrawer:
         except Exception as error:
             self._problems[sitting.id] = member_message(error)
         finally:
-            self._drawing.discard(sitting.id)
+            self._drawing.discard(sitting.user_id)
 
     async def _draw(self, sitting: Sitting) -> None:
         """Add one pair; raises UserFacingError if that was not possible."""

@@ -43,14 +43,14 @@ def _name(here: Here, guild_id: int | None, channel_id: int) -> str:
 
 
 def name_channels(here: Here, channel_ids: Container[int]) -> dict[int, str]:
-    """Return the names of those channels that are in servers which the visitor may see, by their ids."""
+    """Return the names of those channels that the visitor may see, by their ids."""
     servers = visible_servers(here)
     # Through the servers: to look a channel up by its id alone, discord.py asks every server.
     channels = [
         channel
         for server in servers
         for channel in sorted((*server.channels, *server.threads), key=str)
-        if channel.id in channel_ids
+        if channel.id in channel_ids and here.visitor.may_see_channel(server.id, channel.id)
     ]
     several = len(servers) > 1
     return {channel.id: f"#{channel} ({channel.guild})" if several else f"#{channel}" for channel in channels}

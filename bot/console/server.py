@@ -10,19 +10,8 @@ from pathlib import Path
 from aiohttp import web
 from discord.ext import commands
 
-from bot.console.access import (
-    BOT,
-    HOSTS,
-    NAVIGATION,
-    SERVICES,
-    Handler,
-    add_headers,
-    enter,
-    explain_errors,
-    leave,
-    refuse,
-    require_visitor,
-)
+from bot.console import access, signin
+from bot.console.addresses import addresses_of, origin_of
 from bot.console.page import DRAWER, PAGES, TALKS
 from bot.console.pairs import PairDrawer
 from bot.console.routes import ROUTES
@@ -62,11 +51,11 @@ class Console:
 
 
 @web.middleware
-async def limit_size(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def limit_size(request: web.Request, handler: access.Handler) -> web.StreamResponse:
     """Refuse a form that is too large by its declared size, before it is read; forms of documents bring files."""
-    limit = _most_bytes(request.app[SERVICES].settings) if request.path.startswith("/knowledge") else MOST_BYTES
+    limit = _most_bytes(request.app[access.SERVICES].settings) if request.path.startswith("/knowledge") else MOST_BYTES
     if request.body_exists and (request.content_length is None or request.content_length > limit):
-        return refuse(request, f"That is too large: send at most {limit / 1e6:.0f} MB at once.", status=413)
+        return access.refuse(request, f"That is too large: send at most {limit / 1e6:.0f} MB at once.", status=413)
     return await handler(request)
 
 
@@ -77,23 +66,23 @@ def _most_bytes(settings: Settings) -> int:
 async def open_console(
     bot: commands.AutoShardedBot, services: Services, settings: ConsoleSettings, first_page: FirstPage | None = None
 ) -> Console | None:
-    """Serve the console; return None if it is switched off, or its port is not available."""
+    """Serve the console; return None if it is switched off, or its port is not available. Raises SettingsError."""
+    signin.require_whole_sign_in(services.settings)
     if not settings.port:
         return None
     app = web.Application(
-        middlewares=[add_headers, explain_errors, limit_size, require_visitor],
+        middlewares=[access.add_headers, access.explain_errors, limit_size, access.require_visitor],
         client_max_size=_most_bytes(services.settings),
     )
-    app[BOT], app[SERVICES], app[DRAWER], app[TALKS] = bot, services, PairDrawer(services), Talks(services)
-    app[NAVIGATION] = PAGES
-    app.add_routes(
-        [web.get("/enter", enter), web.post("/leave", leave), web.get("/alive", _alive), web.static("/static", STATIC)]
-    )
-    app.add_routes(ROUTES)
+    access.prepare_access(app, bot, services, addresses_of(settings))
+    signin.prepare_sign_in(app, bot, services.settings)
+    app[DRAWER], app[TALKS] = PairDrawer(services), Talks(services)
+    app[access.NAVIGATION] = PAGES
+    app.add_routes([web.get("/alive", _alive), web.static("/static", STATIC)])
+    app.add_routes([*access.ROUTES, *signin.ROUTES, *ROUTES])
     if first_page is not None:
-        app[NAVIGATION] = ((first_page.address, first_page.name), *PAGES)
+        app[access.NAVIGATION] = ((first_page.address, first_page.name), *PAGES)
         app.add_routes(first_page.routes)
-    app[HOSTS] = frozenset({f"{LOOPBACK}:{settings.port}", f"localhost:{settings.port}"})
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
     await runner.setup()
     try:
@@ -111,5 +100,6 @@ async def open_console(
 
 
 async def _alive(request: web.Request) -> web.Response:
-    """Say whose console this is, so that no link is made in another database."""
-    return web.json_response({"database": digest_of(request.app[SERVICES].settings)})
+    """Say whose console this is, so that no link is made in another database, and which address a proxy hands on."""
+    database = digest_of(request.app[access.SERVICES].settings)
+    return web.json_response({"database": database, "address": origin_of(request)})

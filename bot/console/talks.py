@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from bot.arenas.answers import DrawnAnswer, reply_row
 from bot.chat.ask import Prompts, finished_reply, request_answer
+from bot.console.suggestions import Author
 from bot.engine import Generation, GenerationFailed, GenerationRequest
 from bot.errors import EngineStopped, UserFacingError
 from bot.guards.error_handler import member_message
@@ -18,6 +19,7 @@ from storage.conversations.replies import FINISHED_WHOLE
 from storage.database.enums import OPERATOR, Basis, Origin
 from storage.personalities.cards import tuned
 from storage.personalities.personalities import Personality
+from storage.privacy.consent import basis_of_chat
 from storage.runtime.requests import current_request, working_on
 from storage.sittings.talks import store_answers
 
@@ -36,7 +38,7 @@ class TalkQuestion:
     text: str
     prompts: Prompts
     personality: Personality
-    user_id: int
+    author: Author
     earlier: tuple[int, ...]
     """The answers that the talk went on from so far."""
 
@@ -112,13 +114,14 @@ class Talks:
         if not drawn:
             raise UserFacingError(NO_ANSWER)
         question, services = talk.question, self._services
+        author = question.author
         rows = [
             replace(
                 reply_row(services, question.personality, question.prompts, one, guild_id=None),
                 origin=Origin.PLAYGROUND,
-                basis=Basis.LOCAL,
-                author_id=question.user_id,
-                speakers=() if question.user_id == OPERATOR else (question.user_id,),
+                basis=await self._basis(author),
+                author_id=author.user_id,
+                speakers=() if author.user_id == OPERATOR else (author.user_id,),
             )
             for one in drawn.values()
         ]
@@ -126,6 +129,12 @@ class Talks:
         reply_ids = await services.database.run(store_answers, list(zip(rows, finished, strict=True)))
         best = favourite(services, question.personality.id, list(drawn))
         talk.chosen_id = reply_ids[best or 0]
+
+    async def _basis(self, author: Author) -> Basis | None:
+        """Return the basis of a question: on the operator's machine it is local, of an admin it is a member's words."""
+        if author.member is None:
+            return Basis.LOCAL
+        return await self._services.database.read(basis_of_chat, {author.user_id})
 
 
 def favourite(services: Services, personality_id: int, texts: Sequence[str]) -> int | None:

@@ -28,7 +28,7 @@ from storage.models.base_model import BaseModel
 from storage.operations.console_sessions import link_address, make_link
 from storage.personalities.personalities import ensure_personality
 from storage.settings.loading import variable_name
-from storage.settings.sections import EVERY_SERVER, LimitSettings, Settings
+from storage.settings.sections import CLIENT_SECRET_VARIABLE, EVERY_SERVER, LimitSettings, Settings
 
 CLOCK_S = 1.0
 """Between two looks at the time."""
@@ -76,6 +76,8 @@ def demo_overrides(directory: str, channel_id: int, *, community: bool = False) 
         variable_name("metrics", "port"): "0",
         variable_name("metrics", "trainer_port"): "0",
         variable_name("console", "port"): "0",  # the demo opens it itself
+        variable_name("console", "public_url"): "",
+        CLIENT_SECRET_VARIABLE: "",
         variable_name("access", "servers"): str(EVERY_SERVER),
         variable_name("access", "channels"): "",
         variable_name("access", "roles"): "",

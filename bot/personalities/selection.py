@@ -83,12 +83,17 @@ async def administered_personality(
 ) -> Personality:
     """Like `chosen_personality`, but raises UserFacingError unless the admin may administer it."""
     whose = await chosen_personality(services, interaction, name)
-    if not may_administer(services, interaction.user, whose):
+    require_administrator(services, interaction.user, whose)
+    return whose
+
+
+def require_administrator(services: Services, user: discord.User | discord.Member, whose: Personality) -> None:
+    """Raise UserFacingError unless the admin may administer the personality."""
+    if not may_administer(services, user, whose):
         raise UserFacingError(
             f"{whose.name} answers in other servers too, so Manage Server here is not enough: you need a role that the "
             "operator listed in discord.admin_roles. The operator can also use `reactune model`."
         )
-    return whose
 
 
 def may_administer(services: Services, user: discord.User | discord.Member, whose: Personality) -> bool:
@@ -98,19 +103,26 @@ def may_administer(services: Services, user: discord.User | discord.Member, whos
 
 
 def require_own(services: Services, personality: Personality, servers: Collection[int] | None) -> None:
-    """Raise UserFacingError unless whoever administers these servers may change the personality; None: the operator.
+    """Raise UserFacingError unless whoever administers these servers may change the personality; None: the operator."""
+    if refusal := why_not_own(services, personality, servers):
+        raise UserFacingError(refusal)
+
+
+def why_not_own(services: Services, personality: Personality, servers: Collection[int] | None) -> str:
+    """Return why whoever administers these servers may not change the personality; empty if they may.
 
     They may change their servers' own; the operator's only if the bot serves no other server, which would be affected.
     """
     if servers is None:
-        return
+        return ""
     if personality.guild_id is None and services.access.serves_several_servers():
-        raise UserFacingError(
+        return (
             f"{personality.name} belongs to the operator and is used in other servers too, so only its file can change "
             "it. For a copy, use `/personality export`, then `/personality import` with another name."
         )
     if personality.guild_id is not None and personality.guild_id not in servers:
-        raise UserFacingError(f"{personality.name} belongs to another server.")
+        return f"{personality.name} belongs to another server."
+    return ""
 
 
 async def offer_personalities(interaction: discord.Interaction, current: str) -> list[app_commands.Choice[str]]:

@@ -43,6 +43,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Open files", machine.check_open_files
     yield "Logs", lambda: machine.check_log_file(settings.logs)
     yield "Metrics", lambda: machine.check_pages(settings.metrics)
+    yield "Console", lambda: machine.check_console(settings)
     yield "Permissions", lambda: machine.check_permissions(settings.data.directory)
     yield "Access", lambda: servers.check_access_list(settings)
     yield "Database", lambda: database.check_database(settings)

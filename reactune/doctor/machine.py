@@ -20,10 +20,12 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from sqlalchemy import text
 
+from bot.console.signin import require_whole_sign_in
 from bot.operations.health import disk_check
-from reactune.doctor.findings import Problem
+from reactune.doctor.findings import Hint, Problem
 from reactune.shared import reading
 from storage.models.hardware import has_gpu
+from storage.operations.console_sessions import digest_of
 from storage.runtime.log_setup import log_file
 from storage.runtime.redaction import OWNER_ONLY
 from storage.settings.sections import LogSettings, MetricsSettings, Settings
@@ -32,6 +34,7 @@ DISCORD = "https://discord.com/api/v10/gateway"
 DISCORD_TIMEOUT_S = 10.0
 MAX_CLOCK_DIFFERENCE = timedelta(seconds=30)
 HEALTH_TIMEOUT_S = 1.0
+CONSOLE_TIMEOUT_S = 10.0
 OPTIONAL = {"postgres": "PostgreSQL", "s3": "S3", "qlora": "4-bit training", "demo": "the demo"}
 """{extra: what it is for}. The other extras are for contributors."""
 GB = 1e9
@@ -200,6 +203,28 @@ def _is_ours(url: str) -> bool:
             return bool(json.load(answer) == {"live": True})
     except (OSError, ValueError, HTTPException):  # HTTPException: not an address, or not a web server
         return False
+
+
+def check_console(settings: Settings) -> str:
+    """Check that the console's public address, if it has one, leads to the console through the reverse proxy."""
+    require_whole_sign_in(settings)
+    address = settings.console.public_url
+    if not address:
+        return "on this machine, for the operator" if settings.console.port else "off (console.port = 0)"
+    try:
+        with urllib.request.urlopen(f"{address}/alive", timeout=CONSOLE_TIMEOUT_S) as answer:
+            found = json.load(answer)
+            is_ours, seen_as = found["database"] == digest_of(settings), found["address"]
+    except (OSError, ValueError, TypeError, KeyError, HTTPException) as error:
+        raise Hint(
+            f"{address} does not lead to the console ({error}): start the bot, and look at the reverse proxy "
+            "(docs/console.md)"
+        ) from error
+    if not is_ours:
+        raise Problem(f"{address} leads to the console of another bot: look at the reverse proxy")
+    if seen_as != address:
+        raise Problem(f"the reverse proxy of {address} must hand on the Host header (docs/console.md)")
+    return f"admins sign in with Discord on {address}"
 
 
 def check_log_file(settings: LogSettings) -> str:

@@ -66,6 +66,7 @@ class Base(DeclarativeBase):
         list[dict[str, str]]: JSON,
         list[dict[str, int]]: JSON,
         list[float]: JSON,
+        list[int]: JSON,
         # By value in text columns; only SQLAlchemy checks the values.
         enum.Enum: Enum(enum.Enum, native_enum=False, length=32, values_callable=_values),
     }
@@ -374,6 +375,8 @@ class ConsoleSessionRow(Base):
     name: Mapped[str] = mapped_column(String(64))
     is_link: Mapped[bool]
     expires_at: Mapped[datetime] = mapped_column(index=True)
+    servers: Mapped[list[int] | None] = mapped_column(JSON(none_as_null=True))
+    """Those that whoever signed in with Discord administered then; null for the operator's links, which open all."""
 
 
 class VoteCauseRow(Base):

@@ -14,12 +14,14 @@ from storage.conversations.replies import FINISHED_WHOLE, message_links
 from storage.database.enums import Basis, Cause, Origin
 from storage.database.tables import CorrectionRow, ReplyRow, VoteCauseRow, VoteEventRow
 from storage.insights.lineage import TracedReply, trace_reply
+from storage.insights.visibility import Channels, in_channels
 from storage.knowledge.documents import titles_of
 from storage.knowledge.gaps import UNSETTLED, is_gap
 from storage.releases.versions import id_of, list_versions, version_named
 from storage.votes.votes import Tally, Vote, spellings, tally, votes_on
 from storage.wording import BASE_NAME
 
+SYSTEM = "system"
 AT_ONCE = 100
 """Answers whose votes are read together while those are searched that are disliked now."""
 _OTHER = aliased(ReplyRow)
@@ -50,8 +52,8 @@ class AnswerQuery:
     since: date | None = None
     until: date | None = None
     """The first and the last day, in UTC."""
-    servers: frozenset[int] | None = None
-    """IDs of the servers whose answers are searched; None for all, and those given in no server."""
+    channels: Channels | None = None
+    """Those whose answers may be seen; None for all, and those given in no server."""
     before_id: int | None = None
 
 
@@ -130,18 +132,9 @@ def _select(session: Session, personality_id: int, query: AnswerQuery) -> Select
         rows = rows.where(ReplyRow.answer.icontains(query.text, autoescape=True))
     if query.channel_id is not None:
         rows = rows.where(ReplyRow.channel_id == query.channel_id)
-    if query.servers is not None:
-        rows = rows.where(_in_servers(query.servers, is_one_channel=query.channel_id is not None))
+    if query.channels is not None:
+        rows = rows.where(in_channels(query.channels, is_one_chosen=query.channel_id is not None))
     return rows.where(*_said_about(query), *_within(query))
-
-
-def _in_servers(servers: frozenset[int], *, is_one_channel: bool) -> ColumnElement[bool]:
-    """Return the condition that an answer was given in one of the servers."""
-    if is_one_channel:
-        # Not by the index of servers, because the answers of a channel come in order.
-        return (ReplyRow.guild_id + 0).in_(servers)
-    # A list of ids is in order too. By the index of servers alone, the answers of several would be sorted.
-    return ReplyRow.id.in_(select(_OTHER.id).where(_OTHER.guild_id.in_(servers)))
 
 
 def _said_about(query: AnswerQuery) -> Iterator[ColumnElement[bool]]:
@@ -201,10 +194,17 @@ def channels_with_answers(session: Session) -> frozenset[int]:
     return frozenset(session.scalars(select(ReplyRow.channel_id).distinct()))
 
 
-def read_answer(session: Session, personality_id: int, reply_id: int) -> AnswerDetails | None:
-    """Return the answer with everything that is known of it; None if the personality has none of that id."""
-    reply = session.get(ReplyRow, reply_id)
-    if reply is None or reply.personality_id != personality_id:
+def read_answer(
+    session: Session, personality_id: int, reply_id: int, channels: Channels | None = None
+) -> AnswerDetails | None:
+    """Return the answer with everything that is known of it; None if the personality has none of that id.
+
+    With `channels`, only an answer there, without the system message: it holds notes that people wrote about themselves
+    elsewhere.
+    """
+    wanted = select(ReplyRow).where(ReplyRow.id == reply_id, ReplyRow.personality_id == personality_id)
+    reply = session.scalar(wanted if channels is None else wanted.where(in_channels(channels)))
+    if reply is None:
         return None
     causes = select(VoteCauseRow.cause).where(VoteCauseRow.reply_id == reply_id)
     suggested = select(CorrectionRow.text).where(
@@ -213,7 +213,7 @@ def read_answer(session: Session, personality_id: int, reply_id: int) -> AnswerD
     (listed,) = _linked(session, [_listed(session, reply, _names(session, personality_id))])
     return AnswerDetails(
         listed=listed,
-        messages=reply.messages,
+        messages=[said for said in reply.messages if channels is None or said["role"] != SYSTEM],
         basis=reply.basis,
         causes=tuple(session.scalars(causes)),
         suggestions=tuple(session.scalars(suggested.order_by(CorrectionRow.id))),

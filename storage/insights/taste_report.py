@@ -9,10 +9,9 @@ from datetime import datetime
 from math import exp
 
 import numpy as np
-from sqlalchemy import ColumnElement, or_
+from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
-from storage.database.enums import Basis
 from storage.database.tables import ReplyRow
 from storage.releases.versions import read_alias
 from storage.settings.sections import Settings
@@ -94,14 +93,14 @@ class TasteReport:
 
 
 def read_taste_report(
-    session: Session, personality_id: int, settings: Settings, guild_id: int | None = None
+    session: Session, personality_id: int, settings: Settings, *may_be_seen: ColumnElement[bool]
 ) -> TasteReport:
-    """Return what people like; with `guild_id`, the examples are of that server only."""
+    """Return what people like; only answers that `may_be_seen` selects are among the examples."""
     evidence = read_taste_evidence(session, personality_id, settings)
     taste = learn(read_taste_data(session, evidence))
     is_learning, chooses = settings.privacy.learn_from_reactions, settings.generation.candidates > 1
     told = likings(taste)
-    liked, disliked = _read_examples(session, taste, personality_id, evidence, guild_id)
+    liked, disliked = _read_examples(session, taste, personality_id, evidence, *may_be_seen)
     return TasteReport(
         is_learning=is_learning,
         votes=len(taste.data.thumbs.liked),
@@ -167,7 +166,11 @@ def _share(odds: float) -> float:
 
 
 def _read_examples(
-    session: Session, taste: LearnedTaste, personality_id: int, evidence: TasteEvidence, guild_id: int | None
+    session: Session,
+    taste: LearnedTaste,
+    personality_id: int,
+    evidence: TasteEvidence,
+    *may_be_seen: ColumnElement[bool],
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return liked and disliked answers, those first that fit the taste best."""
     liking: dict[int, float] = defaultdict(float)
@@ -178,14 +181,9 @@ def _read_examples(
             liking[choice.chosen] += choice.weight
 
     def ranked(reply_ids: Collection[int]) -> list[str]:
-        which = (ReplyRow.id.in_(sorted(reply_ids)[-SEARCHED:]), *_may_be_seen_in(guild_id))
+        which = (ReplyRow.id.in_(sorted(reply_ids)[-SEARCHED:]), *may_be_seen)
         return [shown.text for shown in examples_of(session, taste, personality_id, SEARCHED, *which)]
 
     liked = ranked({reply_id for reply_id, net in liking.items() if net > 0})[:EXAMPLES]
     disliked = ranked({reply_id for reply_id, net in liking.items() if net < 0})[::-1]
     return tuple(liked), tuple(text for text in disliked if text not in liked)[:EXAMPLES]
-
-
-def _may_be_seen_in(guild_id: int | None) -> list[ColumnElement[bool]]:
-    """Return the condition that leaves out answers in other servers and in direct messages; None sees all."""
-    return [] if guild_id is None else [or_(ReplyRow.guild_id == guild_id, ReplyRow.basis == Basis.LOCAL)]

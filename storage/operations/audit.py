@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Concatenate, ParamSpec, TypeVar
@@ -51,13 +51,13 @@ class AuditEntry:
 
 @dataclass(frozen=True)
 class AuditQuery:
-    """Selects entries: of an action and its subcommands, of a member, of a server."""
+    """Selects entries: of an action and its subcommands, of a member, of servers."""
 
     limit: int
     action: str = ""
     actor_id: int | None = None
-    guild_id: int | None = None
-    """Entries of this server and of the command line; None for all entries."""
+    guild_ids: Collection[int] | None = None
+    """Entries of these servers and of the command line; None for all entries."""
     before_id: int | None = None
 
 
@@ -93,12 +93,12 @@ def read_trail(session: Session, query: AuditQuery) -> list[AuditEntry]:
     A server's admins see what was done in their server, and what the operator did to personalities they can use.
     """
     rows = select(AuditRow).order_by(AuditRow.id.desc()).limit(query.limit)
-    if query.guild_id is not None:
+    if query.guild_ids is not None:
         whose = select(PersonalityRow.id).where(
-            or_(PersonalityRow.guild_id.is_(None), PersonalityRow.guild_id == query.guild_id)
+            or_(PersonalityRow.guild_id.is_(None), PersonalityRow.guild_id.in_(query.guild_ids))
         )
         by_operator = and_(AuditRow.guild_id.is_(None), AuditRow.personality_id.in_(whose))
-        rows = rows.where(or_(AuditRow.guild_id == query.guild_id, by_operator))
+        rows = rows.where(or_(AuditRow.guild_id.in_(query.guild_ids), by_operator))
     if query.action:
         below = f"{query.action} "
         rows = rows.where(or_(AuditRow.action == query.action, AuditRow.action.startswith(below, autoescape=True)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -11,6 +12,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
+from storage.database.engine import parse_address, shown
 from storage.database.rows import changed_rows, read_first
 from storage.database.tables import ConsoleSessionRow
 from storage.settings.sections import Settings
@@ -26,17 +28,18 @@ class ConsoleSession:
     """OPERATOR, or the Discord ID that the link was made for."""
     name: str
     """For the audit trail."""
+    servers: list[int] | None
+    """Those that whoever signed in with Discord administered then; None for the operator's links, which open all."""
 
 
 def make_link(session: Session, user_id: int, name: str, lasts: timedelta = LINK_LASTS) -> str:
     """Return the secret of a link that signs somebody in once."""
-    session.execute(delete(ConsoleSessionRow).where(ConsoleSessionRow.expires_at <= utc_now()))
     return _add(session, user_id, name, lasts, is_link=True)
 
 
 def digest_of(settings: Settings) -> str:
-    """Return the digest of the database's address."""
-    return _digest(settings.database_url)
+    """Return the digest of the database's address, without its password: whoever reads it could try passwords."""
+    return _digest(shown(parse_address(settings.database_url)))
 
 
 def link_address(port: int, secret: str) -> str:
@@ -59,9 +62,9 @@ def redeem_link(session: Session, secret: str) -> str | None:
     return begin_session(session, found.user_id, found.name)
 
 
-def begin_session(session: Session, user_id: int, name: str) -> str:
-    """Return the secret of a new session."""
-    return _add(session, user_id, name, SESSION_LASTS, is_link=False)
+def begin_session(session: Session, user_id: int, name: str, servers: Sequence[int] | None = None) -> str:
+    """Return the secret of a new session; with `servers`, of somebody who signed in with Discord."""
+    return _add(session, user_id, name, SESSION_LASTS, is_link=False, servers=servers)
 
 
 def find_session(session: Session, secret: str) -> ConsoleSession | None:
@@ -78,14 +81,34 @@ def end_session(session: Session, secret: str) -> None:
     session.execute(delete(ConsoleSessionRow).where(ConsoleSessionRow.digest == _digest(secret)))
 
 
-def _add(session: Session, user_id: int, name: str, lasts: timedelta, *, is_link: bool) -> str:
+def end_sessions_of(session: Session, user_id: int) -> int:
+    """End all sessions and links of a person, on every machine; return how many there were."""
+    return changed_rows(session.execute(delete(ConsoleSessionRow).where(ConsoleSessionRow.user_id == user_id)))
+
+
+def _add(
+    session: Session,
+    user_id: int,
+    name: str,
+    lasts: timedelta,
+    *,
+    is_link: bool,
+    servers: Sequence[int] | None = None,
+) -> str:
+    session.execute(delete(ConsoleSessionRow).where(ConsoleSessionRow.expires_at <= utc_now()))
     secret = secrets.token_urlsafe(32)
     row = ConsoleSessionRow(
-        digest=_digest(secret), user_id=user_id, name=name[:64], is_link=is_link, expires_at=utc_now() + lasts
+        digest=_digest(secret),
+        user_id=user_id,
+        name=name[:64],
+        is_link=is_link,
+        expires_at=utc_now() + lasts,
+        servers=None if servers is None else list(servers),
     )
     session.add(row)
     return secret
 
 
 def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
+    # A header may hold what is no text.
+    return hashlib.sha256(secret.encode(errors="backslashreplace")).hexdigest()

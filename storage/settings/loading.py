@@ -15,7 +15,14 @@ from dotenv.parser import parse_stream
 from pydantic import ValidationError
 
 from storage.errors import SettingsError
-from storage.settings.sections import KEY_VARIABLE, TOKEN_VARIABLE, Settings, TrainingSettings, sections
+from storage.settings.sections import (
+    CLIENT_SECRET_VARIABLE,
+    KEY_VARIABLE,
+    TOKEN_VARIABLE,
+    Settings,
+    TrainingSettings,
+    sections,
+)
 from storage.wording import mistake
 
 NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
@@ -23,9 +30,12 @@ ENV_PREFIX = "REACTUNE_"
 ENV_SEPARATOR = "__"
 TOKEN_NAMES = ("token", "discord_token", "discord.token", "discord.discord_token")
 KEY_NAMES = ("remote_api_key", "remote.api_key", "remote.key")
-MISPLACED = dict.fromkeys(TOKEN_NAMES, f"set the bot's token as {TOKEN_VARIABLE}") | dict.fromkeys(
-    KEY_NAMES, f"set the servers' key as {KEY_VARIABLE}"
-)
+CLIENT_SECRET_NAMES = ("client_secret", "discord_client_secret", "console.client_secret", "discord.client_secret")
+MISPLACED = {
+    **dict.fromkeys(TOKEN_NAMES, f"set the bot's token as {TOKEN_VARIABLE}"),
+    **dict.fromkeys(KEY_NAMES, f"set the servers' key as {KEY_VARIABLE}"),
+    **dict.fromkeys(CLIENT_SECRET_NAMES, f"set the OAuth2 client secret as {CLIENT_SECRET_VARIABLE}"),
+}
 CLOSE = 0.7
 """Minimum difflib similarity for a "did you mean" suggestion."""
 
@@ -51,6 +61,7 @@ def load_settings(
     secrets = {
         "discord_token": environment.get(TOKEN_VARIABLE) or None,
         "remote_api_key": environment.get(KEY_VARIABLE) or None,
+        "discord_client_secret": environment.get(CLIENT_SECRET_VARIABLE) or None,
     }
     try:
         settings = Settings.model_validate(table | secrets)

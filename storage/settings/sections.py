@@ -21,8 +21,11 @@ from pydantic import (
 
 TOKEN_VARIABLE = "DISCORD_TOKEN"
 KEY_VARIABLE = "REMOTE_API_KEY"
+CLIENT_SECRET_VARIABLE = "DISCORD_CLIENT_SECRET"
 EVERY_SERVER = 0
 """In access.servers: every server that the bot is in."""
+LOCAL_PAGES = (("http", "127.0.0.1"), ("http", "localhost"))
+"""Pages that need no encryption: they never leave the machine."""
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -61,6 +64,16 @@ def _server_address(text: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError(f"{text!r} is not a server address: write http://host:port or https://host")
     return text.rstrip("/").removesuffix("/v1")
+
+
+def _public_address(text: str) -> str:
+    """Return the origin of a web page as browsers write it; raises ValueError if it is not safe to sign in there."""
+    parts = urlsplit(text)
+    if text and (not parts.hostname or parts.path not in ("", "/") or parts.query or parts.fragment or "@" in text):
+        raise ValueError("write https://name, without a path")
+    if text and parts.scheme != "https" and (parts.scheme, parts.hostname) not in LOCAL_PAGES:
+        raise ValueError("write https://name: over plain http, anyone on the way could take a session")
+    return f"{parts.scheme}://{parts.netloc.lower().removesuffix(':443')}" if text else ""
 
 
 Ids = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_split_commas)]
@@ -514,6 +527,8 @@ class ConsoleSettings(Section):
 
     port: Annotated[int, Field(ge=0, le=65535)] = 8791
     """Port on 127.0.0.1; 0: off. If the port is taken, the bot logs it and runs without the console."""
+    public_url: Annotated[str, AfterValidator(_public_address)] = ""
+    """https address of a reverse proxy in front of it: admins sign in with Discord there. Empty: only the operator."""
 
 
 class AlertSettings(Section):
@@ -570,6 +585,8 @@ class Settings(Section):
     """The bot's token, from DISCORD_TOKEN in the environment or .env; never from config.toml."""
     remote_api_key: SecretStr | None = Field(default=None, exclude=True)
     """API key of the servers of [remote], from REMOTE_API_KEY in the environment or .env; never from config.toml."""
+    discord_client_secret: SecretStr | None = Field(default=None, exclude=True)
+    """With console.public_url, lets admins sign in; from DISCORD_CLIENT_SECRET in the environment or .env."""
 
     @property
     def database_url(self) -> str:

@@ -14,10 +14,10 @@ from sqlalchemy.orm import Session
 from storage.conversations.replies import FinishedReply, NewReply, finish_reply, start_reply
 from storage.database.enums import Origin
 from storage.database.tables import ReplyRow
-from storage.members import DIRECT, note_members
+from storage.members import note_members
 from storage.releases.versions import list_versions
+from storage.sittings.sittings import Home
 from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, thumb, votes_by
-from storage.votes.weights import DISCORD_EPOCH
 from storage.wording import BASE_NAME
 
 
@@ -66,14 +66,15 @@ def store_answers(session: Session, answers: Sequence[tuple[NewReply, FinishedRe
     return reply_ids
 
 
-def turn_thumb(session: Session, personality_id: int, user_id: int, reply_id: int, emoji: str) -> bool:
+def turn_thumb(session: Session, personality_id: int, user_id: int, reply_id: int, emoji: str, *, home: Home) -> bool:
     """Set the person's thumb on an answer of theirs in place of the other one, or take it back if it is there.
 
     Return False if the answer was deleted or is another person's.
     """
     if session.scalar(_of(personality_id, user_id).where(ReplyRow.id == reply_id)) is None:
         return False
-    note_members(session, DIRECT, {user_id: DISCORD_EPOCH})
+    guild_id, joined_at = home
+    note_members(session, guild_id, {user_id: joined_at})
     is_back = votes_by(session, user_id, [reply_id]).get(reply_id) is thumb(emoji)
     both = ((one, one == emoji and not is_back) for one in ("👍", "👎"))
     append_events(session, [VoteEvent(reply_id, Thumb(0, user_id, one), added) for one, added in both])

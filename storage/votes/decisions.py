@@ -19,6 +19,7 @@ from storage.personalities.personalities import lock_personalities, read_persona
 from storage.votes.votes import Vote, votes_on
 from storage.votes.weights import account_creation
 
+GONE = "these votes no longer exist: look again"
 DECISIONS = {QuarantineStatus.COUNTED: "counted", QuarantineStatus.EXCLUDED: "left out"}
 
 
@@ -65,12 +66,17 @@ def decide_quarantines(
     votes: int,
     by: str,
     reason: str,
+    personality_ids: Collection[int],
 ) -> list[Quarantine]:
     """Decide each quarantine with `decide_quarantine`; `votes` is how many votes the admin saw in them.
 
-    Raises QuarantineConflict if votes were added since, and as `decide_quarantine` does.
+    Raises QuarantineConflict if votes were added since, if one is of another personality, and as `decide_quarantine`
+    does.
     """
     lock_personalities(session)  # so that no vote is added now
+    theirs = QuarantineRow.id.in_(quarantine_ids), QuarantineRow.personality_id.in_(personality_ids)
+    if count_rows(session, select(QuarantineRow).where(*theirs)) < len(set(quarantine_ids)):
+        raise QuarantineConflict(GONE)
     quarantined = select(QuarantinedVoteRow).where(QuarantinedVoteRow.quarantine_id.in_(quarantine_ids))
     if count_rows(session, quarantined) > votes:
         raise QuarantineConflict("more votes were added since you looked: nothing was changed, look again")
@@ -93,7 +99,7 @@ def decide_quarantine(
     )
     row = session.get(QuarantineRow, quarantine_id, populate_existing=True)
     if row is None:
-        raise QuarantineConflict("these votes no longer exist: look again")
+        raise QuarantineConflict(GONE)
     if not changed_rows(decided):
         raise QuarantineConflict(
             f"these votes were already {DECISIONS[row.status]} by {row.decided_by}: nothing was changed"
@@ -120,12 +126,25 @@ def recent_decisions(session: Session, personality_ids: Collection[int], limit: 
     return [_quarantine(session, row) for row in rows]
 
 
-def voters_in(session: Session, quarantine: Quarantine) -> list[Voter]:
-    """Return what is known about each member with votes in the quarantine, newest accounts first."""
+def voters_in(session: Session, quarantine: Quarantine, guild_ids: Collection[int] | None = None) -> list[Voter]:
+    """Return what is known about each member with votes in the quarantine, newest accounts first.
+
+    With `guild_ids`, only about those who voted on answers in these servers.
+    """
     joined_at = _joined_at(session, quarantine)
     talkers = read_talkers(session)
-    voters = [Voter(u, account_creation(u), joined_at.get(u), u in talkers) for u in quarantine.voters]
+    known = quarantine.voters if guild_ids is None else _voters_in_servers(session, quarantine, guild_ids)
+    voters = [Voter(u, account_creation(u), joined_at.get(u), u in talkers) for u in known]
     return sorted(voters, key=lambda voter: (voter.account_created_at, voter.user_id), reverse=True)
+
+
+def _voters_in_servers(session: Session, quarantine: Quarantine, guild_ids: Collection[int]) -> list[int]:
+    voters = (
+        select(QuarantinedVoteRow.user_id)
+        .join(ReplyRow, ReplyRow.id == QuarantinedVoteRow.reply_id)
+        .where(QuarantinedVoteRow.quarantine_id == quarantine.id, ReplyRow.guild_id.in_(guild_ids))
+    )
+    return list(session.scalars(voters.distinct()))
 
 
 def _joined_at(session: Session, quarantine: Quarantine) -> dict[int, datetime]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import SettingsError
+from storage.runtime.redaction import secrets_of
 from storage.settings.loading import load_settings, variable_name
 from storage.settings.sections import DatabaseSettings, Settings, sections
 
@@ -277,6 +278,43 @@ def test_an_invalid_server_address_is_refused(config: Path, address: str, senten
     told = refusal(config, f"[remote]\nservers = ['{address}']")
     assert told.startswith(f"{config}: remote.servers = (hidden) is not valid: {sentence}")
     assert "hunter2" not in told
+
+
+def test_the_client_secret_comes_from_the_environment_and_never_shows(config: Path) -> None:
+    for text in ("[console]\nclient_secret = 'cs-1'", "[discord]\nclient_secret = 'cs-1'"):
+        sentence = refusal(config, text)
+        assert sentence.endswith("set the OAuth2 client secret as DISCORD_CLIENT_SECRET, in the environment or in .env")
+    config.write_text("")
+    settings = load_settings(config, {"DISCORD_CLIENT_SECRET": "cs-1"})
+    assert settings.discord_client_secret is not None
+    assert secrets_of(settings) == {"cs-1"}
+    shown = [sentence, repr(settings), str(settings.model_dump()), settings.model_dump_json()]
+    assert not any("cs-1" in text for text in shown)
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("", ""),
+        ("https://Console.example.org/", "https://console.example.org"),
+        ("https://console.example.org:443", "https://console.example.org"),
+        ("https://console.example.org:8443", "https://console.example.org:8443"),
+        ("http://127.0.0.1:8791", "http://127.0.0.1:8791"),
+    ],
+)
+def test_the_consoles_address_is_read_as_browsers_write_it(config: Path, given: str, read: str) -> None:
+    config.write_text(f'[console]\npublic_url = "{given}"')
+    assert load_settings(config, {}).console.public_url == read
+
+
+@pytest.mark.parametrize("given", ["http://console.example.org", "console.example.org", "ftp://x", "https://"])
+def test_the_consoles_address_needs_https(config: Path, given: str) -> None:
+    assert "is not valid: write https://name" in refusal(config, f'[console]\npublic_url = "{given}"')
+
+
+@pytest.mark.parametrize("given", ["https://x/console", "https://x?a=1", "https://x#a", "https://me:pw@x"])
+def test_the_consoles_address_has_no_path(config: Path, given: str) -> None:
+    assert "write https://name, without a path" in refusal(config, f'[console]\npublic_url = "{given}"')
 
 
 @pytest.mark.parametrize("text", ['["http://me:hunter2@gpu"]', '["http://me:hunter2@gpu', "[http://me:hunter2@gpu]"])

@@ -9,12 +9,13 @@ from sqlalchemy.orm import Session
 
 from bot.console.page import Here, find_here, read_form
 from bot.console.places import place_of
-from bot.console.suggestions import suggest_as_visitor
+from bot.console.suggestions import Author, suggest_as_visitor
 from bot.errors import UserFacingError
 from bot.knowledge.gaps import question_of
 from bot.knowledge.quoting import MAX_TITLE_CHARS
 from bot.text.lineage import trace_lines
 from bot.text.splitting import shorten
+from storage.conversations.control_tokens import sanitize
 from storage.database.enums import Basis
 from storage.errors import CardError
 from storage.insights.answers import AnswerDetails, read_answer
@@ -25,6 +26,7 @@ from storage.votes.corrections import check_correction
 log = logging.getLogger(__name__)
 
 GONE = "That answer was deleted, or belongs to another personality."
+NOT_YOURS_TO_DELETE = "Deleting an answer needs Manage Messages in its channel, as in Discord."
 
 
 async def show_answer(request: web.Request) -> web.Response:
@@ -36,6 +38,7 @@ async def show_answer(request: web.Request) -> web.Response:
         details=details,
         place=place_of(here, one.guild_id, one.channel_id, one.link),
         is_ours=_is_ours(details),
+        may_delete=_may_delete(here, details),
         gap_title=shorten(question_of(details.messages), MAX_TITLE_CHARS) if _has_gap(here, details) else "",
         trace=trace_lines([details.trace]),
     )
@@ -51,10 +54,11 @@ async def improve(request: web.Request) -> web.Response:
     """Store a better answer that the visitor wrote."""
     here, form = await find_here(request), await read_form(request)
     details = await _find(here)
-    text = check_correction(form.text("text"), details.listed.answer, here.services.settings.corrections)
+    text = check_correction(sanitize(form.text("text")), details.listed.answer, here.services.settings.corrections)
     action = here.action("suggest", f"answer {details.listed.id}")
+    author = Author(here.visitor.user_id, here.visitor.member_in(details.listed.guild_id))
     basis = details.basis if _is_ours(details) else None
-    await here.run_audited(action, suggest_as_visitor, details.listed.id, here.visitor.user_id, text, basis)
+    await here.run_audited(action, suggest_as_visitor, details.listed.id, author, text, basis)
     await here.services.tastes.refresh()
     return here.go(here.address(f"/answers/{details.listed.id}"))
 
@@ -67,9 +71,9 @@ def _is_ours(details: AnswerDetails) -> bool:
 async def make_example(request: web.Request) -> web.Response:
     """Add question and answer to the examples of the personality's card."""
     here = await find_here(request)
-    here.require_own()
     details = await _find(here)
     action = here.action("add example", f"answer {details.listed.id}")
+    await here.require_own(action)
     await here.run_audited(action, _add_example, here.personality.id, details, here.visitor.name)
     raise web.HTTPSeeOther(here.address(f"/answers/{details.listed.id}"))
 
@@ -84,6 +88,8 @@ async def remove(request: web.Request) -> web.Response:
     """Delete the answer here; what Discord shows stays there."""
     here = await find_here(request)
     details = await _find(here)
+    if not _may_delete(here, details):
+        raise UserFacingError(NOT_YOURS_TO_DELETE)
     deletion = await here.run_audited(
         here.action("delete answer", f"answer {details.listed.id}"), erase_answer, details.listed.id
     )
@@ -92,10 +98,19 @@ async def remove(request: web.Request) -> web.Response:
     raise web.HTTPSeeOther(here.address("/answers"))
 
 
+def _may_delete(here: Here, details: AnswerDetails) -> bool:
+    """Return whether the visitor could delete its message in Discord."""
+    member = here.visitor.member_in(details.listed.guild_id)
+    if member is None:
+        return True
+    channel = member.guild.get_channel_or_thread(details.listed.channel_id)
+    return channel is not None and channel.permissions_for(member).manage_messages
+
+
 async def _find(here: Here) -> AnswerDetails:
     reply_id = int(here.request.match_info["reply"])
-    details = await here.services.database.read(read_answer, here.personality.id, reply_id)
-    if details is None or not here.visitor.may_see_server(details.listed.guild_id):
+    details = await here.services.database.read(read_answer, here.personality.id, reply_id, here.visitor.channels)
+    if details is None:
         raise UserFacingError(GONE)
     return details
 

@@ -36,7 +36,7 @@ async def show_answers(request: web.Request) -> web.Response:
         kinds=KINDS,
         causes=Cause,
         channels=channels,
-        is_filtered=asked != AnswerQuery(servers=asked.servers),
+        is_filtered=asked != AnswerQuery(channels=asked.channels),
         older=older,
     )
 
@@ -57,7 +57,7 @@ def _query_of(here: Here, channels: Iterable[int]) -> AnswerQuery:
         channel_id=next((id_ for id_ in channels if str(id_) == asked.get("channel")), None),
         since=_day(asked.get("from", "")),
         until=_day(asked.get("until", "")),
-        servers=here.visitor.servers,
+        channels=here.visitor.channels,
         before_id=read_before(here.request),
     )
 

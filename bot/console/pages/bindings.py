@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from aiohttp import web
 from sqlalchemy.orm import Session
 
@@ -22,7 +24,7 @@ async def bind_to_place(request: web.Request) -> web.Response:
     place, channel = find_place(here, server, form.text("place"))
     strength = form.decimal("strength", 0.0, MAX_STRENGTH)
     await here.run_audited(
-        here.action("bind", f"{place.scope} {place.id}, strength {strength:g}"),
+        replace(here.action("bind", f"{place.scope} {place.id}, strength {strength:g}"), guild_id=server),
         bind,
         place,
         here.personality,

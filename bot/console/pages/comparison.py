@@ -47,13 +47,11 @@ async def show_answers_of(
     is_blind: bool = False,
 ) -> web.Response:
     """Ask the contestants; `prompts` are lines, or empty for some of the bank."""
-    compared = await compare_versions(
-        here.services.engine,
-        contestants,
-        await asyncio.to_thread(_chosen_prompts, prompts, here.services.settings.arena.prompts),
-        generation=generation,
-        report=_report_nothing,
-    )
+    chosen = await asyncio.to_thread(_chosen_prompts, prompts, here.services.settings.arena.prompts)
+    with here.asking():
+        compared = await compare_versions(
+            here.services.engine, contestants, chosen, generation=generation, report=_report_nothing
+        )
     shown = [_shown(one, contestants, is_blind=is_blind) for one in compared]
     return here.fill("compared.html" if here.is_partial else "comparison.html", compared=shown, is_blind=is_blind)
 

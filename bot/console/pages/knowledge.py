@@ -61,7 +61,7 @@ class ServerPage:
     def channels(self) -> list[discord.TextChannel]:
         """The channels that the visitor can see."""
         channels = self.server.text_channels
-        return [one for one in channels if self.reader is None or one.permissions_for(self.reader).view_channel]
+        return [one for one in channels if self.here.visitor.may_see_channel(self.server.id, one.id)]
 
     def address(self, path: str = "", **query: object) -> str:
         return self.here.address(f"/knowledge{path}", server=self.server.id, **query)
@@ -87,10 +87,10 @@ class ServerPage:
 
 async def find_server(request: web.Request) -> ServerPage:
     """Return the server that the address names, or the first one; raises UserFacingError."""
-    return await _choose_server(await find_here(request))
+    return _choose_server(await find_here(request))
 
 
-async def _choose_server(here: Here) -> ServerPage:
+def _choose_server(here: Here) -> ServerPage:
     servers = visible_servers(here)
     if not servers:
         raise UserFacingError(NO_SERVER)
@@ -98,17 +98,7 @@ async def _choose_server(here: Here) -> ServerPage:
     server = next((server for server in servers if str(server.id) == asked), None)
     if server is None:
         raise UserFacingError(NOT_YOUR_SERVER)
-    return ServerPage(here, server, await _find_reader(here, server))
-
-
-async def _find_reader(here: Here, server: discord.Guild) -> discord.Member | None:
-    if here.visitor.servers is None:
-        return None
-    user_id = here.visitor.user_id
-    try:
-        return server.get_member(user_id) or await server.fetch_member(user_id)
-    except discord.NotFound as error:
-        raise UserFacingError(NOT_YOUR_SERVER) from error
+    return ServerPage(here, server, here.visitor.member_in(server.id))
 
 
 @dataclass(frozen=True)
@@ -129,7 +119,7 @@ async def show_documents(request: web.Request) -> web.Response:
     here = await find_here(request)
     if not visible_servers(here):
         return here.fill("no_server.html", sentence=NO_SERVER)
-    return await _show_documents(await _choose_server(here), "knowledge.html")
+    return await _show_documents(_choose_server(here), "knowledge.html")
 
 
 async def _show_documents(

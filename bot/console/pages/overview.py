@@ -21,6 +21,7 @@ from storage.database.columns import utc_now
 from storage.insights.model_status import read_model_status
 from storage.insights.report import read_report
 from storage.insights.taste_report import read_taste_report
+from storage.insights.visibility import in_channels
 
 CHECKS = {
     "gateway": "Discord",
@@ -81,7 +82,9 @@ async def show_status(request: web.Request) -> web.Response:
 async def show_likings(request: web.Request) -> web.Response:
     """Return what `/taste` says."""
     here = await find_here(request)
-    taste = await here.services.database.read(read_taste_report, here.personality.id, here.services.settings)
+    channels = here.visitor.channels
+    seen = [] if channels is None else [in_channels(channels)]
+    taste = await here.services.database.read(read_taste_report, here.personality.id, here.services.settings, *seen)
     return here.fill("taste.html", taste=taste, unknown=describe_unknown(taste))
 
 

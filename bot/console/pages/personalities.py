@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from aiohttp import web
@@ -63,10 +63,10 @@ async def show_personalities(request: web.Request) -> web.Response:
         toml=format_card(here.personality.card),
         saved="saved" in request.query,
         facts=facts,
-        place_of=partial(name_of_place, here.bot),
+        place_of=partial(name_of_place, here),
         servers=list(servers.values()),
         server=server,
-        places=list(group_places(server, facts.bound)) if server else [],
+        places=list(group_places(here, server, facts.bound)) if server else [],
         most_strength=MAX_STRENGTH,
     )
 
@@ -83,7 +83,7 @@ def _read(session: Session, here: Here) -> PersonalityFacts:
             )
             for one in here.personalities
         ],
-        archived=[one for one in archived if one.guild_id is None or here.visitor.may_see_server(one.guild_id)],
+        archived=[one for one in archived if here.visitor.may_use(one)],
         versions=[one.name for one in list_versions(session, here.personality.id) if one.withdrawn_at is None],
     )
 
@@ -106,13 +106,12 @@ def _download(name: str, content: bytes) -> web.Response:
 
 async def save_card(request: web.Request) -> web.Response:
     here, form = await find_here(request), await read_form(request)
-    here.require_own()
     card = _parse(form.text("toml"))
     if form.text("before") != here.personality.card.digest:
         raise PersonalityConflict("someone else changed the card since you opened it: copy your text, then reload")
-    await here.run_audited(
-        here.action("edit card"), personalities.change_card, here.personality, card, by=here.visitor.name
-    )
+    action = here.action("edit card")
+    await here.require_own(action)
+    await here.run_audited(action, personalities.change_card, here.personality, card, by=here.visitor.name)
     return here.go(here.address(PAGE, saved="yes"))
 
 
@@ -133,9 +132,10 @@ def _parse(text: str) -> Card:
 
 async def add_own_example(request: web.Request) -> web.Response:
     here, form = await find_here(request), await read_form(request)
-    here.require_own()
+    action = here.action("add example")
+    await here.require_own(action)
     await here.run_audited(
-        here.action("add example"),
+        action,
         personalities.add_example,
         here.personality.id,
         form.text("asked"),
@@ -150,14 +150,14 @@ async def add_own_example(request: web.Request) -> web.Response:
 
 async def add_personality(request: web.Request) -> web.Response:
     here, form = await find_here(request), await read_form(request)
-    name = form.text("name")
+    name, guild_id = form.text("name"), home_server(here, form)
     await here.run_audited(
-        here.action("create personality", name),
+        replace(here.action("create personality", name), guild_id=guild_id),
         personalities.create_personality,
         name,
         Card(),
         by=here.visitor.name,
-        guild_id=home_server(here, form),
+        guild_id=guild_id,
     )
     return here.go(f"{PAGE}?personality={name}")
 
@@ -171,15 +171,16 @@ async def import_card(request: web.Request) -> web.Response:
     name = require_name(form.text("name", "") or file.removesuffix(CARD_SUFFIX))
     card = parse_card(form.file("file"), file)
     require_meant_for(card, here.services.settings.model.base, file)
+    guild_id = home_server(here, form)
     await here.run_audited(
-        here.action("import card", name),
+        replace(here.action("import card", name), guild_id=guild_id),
         register_import,
         name,
         card,
         digest=None,
         base=here.services.base,
         by=here.visitor.name,
-        guild_id=home_server(here, form),
+        guild_id=guild_id,
         may_change=lambda existing: require_own(here.services, existing, here.visitor.servers),
     )
     return here.go(f"{PAGE}?personality={name}")
@@ -193,15 +194,17 @@ async def download_version(request: web.Request) -> web.Response:
 
 async def archive_chosen(request: web.Request) -> web.Response:
     here = await find_here(request)
-    here.require_own()
-    await here.run_audited(here.action("archive"), personalities.archive_personality, here.personality)
+    action = here.action("archive")
+    await here.require_own(action)
+    await here.run_audited(action, personalities.archive_personality, here.personality)
     return here.go(PAGE)
 
 
 async def restore_chosen(request: web.Request) -> web.Response:
     here = await find_here(request)
-    here.require_own()
-    await here.run_audited(here.action("restore"), personalities.restore_personality, here.personality)
+    action = here.action("restore")
+    await here.require_own(action)
+    await here.run_audited(action, personalities.restore_personality, here.personality)
     return here.go(here.address(PAGE))
 
 

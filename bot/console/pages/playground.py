@@ -12,6 +12,7 @@ from bot.arenas.prompts import bank_messages
 from bot.chat.prompting import ChatMessage, with_examples
 from bot.chat.rendering import TOO_LONG, add_examples
 from bot.console.page import TALKS, Here, SentForm, find_here, read_form
+from bot.console.suggestions import Author
 from bot.console.talks import GrowingTalk, TalkQuestion, favourite
 from bot.errors import UserFacingError
 from bot.releases.resolver import Release
@@ -73,7 +74,8 @@ async def _ask(here: Here, form: SentForm) -> GrowingTalk:
     except ValueError as error:
         raise UserFacingError(TOO_LONG) from error
     prompts = await add_examples(here.services, here.personality, rendered)
-    question = TalkQuestion(text, prompts, here.personality, here.visitor.user_id, earlier)
+    here.count_question()
+    question = TalkQuestion(text, prompts, here.personality, Author(here.visitor.user_id, here.member), earlier)
     return here.request.app[TALKS].ask(here.visitor.csrf, question, releases)
 
 
@@ -118,7 +120,10 @@ async def vote(request: web.Request) -> web.Response:
     if emoji not in THUMBS:
         raise UserFacingError("Vote with 👍 or 👎.")
     action = here.action("vote", f"answer {reply_id}: {emoji}")
-    found = await here.run_audited(action, turn_thumb, here.personality.id, here.visitor.user_id, reply_id, emoji)
+    author = Author(here.visitor.user_id, here.member)
+    found = await here.run_audited(
+        action, turn_thumb, here.personality.id, author.user_id, reply_id, emoji, home=author.home
+    )
     if not found:
         raise UserFacingError(GONE)
     here.services.tastes.note_vote(here.personality.id, reply_id)

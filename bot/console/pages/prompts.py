@@ -33,6 +33,7 @@ async def _add(here: Here, found: PromptBank) -> web.Response:
         raise UserFacingError("There is no prompt in it. Write one in each line.")
     texts = [prompt.text for prompt in found.prompts]
     action = here.action("add prompts", found.describe())
+    await here.require_administrator(action)
     added = await here.run_audited(action, add_prompts, here.personality.id, texts, here.visitor.name)
     known = len(texts) - added + len(found.repeated_lines)
     return here.go(here.address("/label", added=added, known=known, too_long=len(found.oversized_lines)))
@@ -40,7 +41,9 @@ async def _add(here: Here, found: PromptBank) -> web.Response:
 
 async def remove_own_prompts(request: web.Request) -> web.Response:
     here = await find_here(request)
-    await here.run_audited(here.action("remove prompts"), remove_prompts, here.personality.id)
+    action = here.action("remove prompts")
+    await here.require_administrator(action)
+    await here.run_audited(action, remove_prompts, here.personality.id)
     raise web.HTTPSeeOther(here.address("/label"))
 
 

@@ -86,8 +86,9 @@ def _describe_losses(curve: Curve) -> str:
 async def ask_for_round(request: web.Request) -> web.Response:
     """Ask for a round; if one is already open, show that one."""
     here = await find_here(request)
-    here.require_own()
-    await here.run_audited(here.action("train"), request_round, here.personality.id, here.visitor.name)
+    action = here.action("train")
+    await here.require_administrator(action)
+    await here.run_audited(action, request_round, here.personality.id, here.visitor.name)
     raise web.HTTPSeeOther(here.address("/rounds"))
 
 

@@ -6,8 +6,9 @@ from aiohttp import web
 from sqlalchemy.orm import Session
 
 from bot.console.page import Here, find_here, read_form, read_number
-from bot.console.suggestions import ON_THIS_MACHINE, suggest_as_visitor
+from bot.console.suggestions import Author, suggest_as_visitor
 from bot.errors import UserFacingError
+from storage.conversations.control_tokens import sanitize
 from storage.database.enums import Basis, Label
 from storage.insights.taste_report import shown_effects
 from storage.sittings.agreement import RaterAgreement, read_rater_agreement
@@ -69,7 +70,7 @@ async def give_label(request: web.Request) -> web.Response:
     here, form = await find_here(request), await read_form(request)
     sitting = await _sitting_of(here)
     pair_id, label = int(request.match_info["pair"]), form.choice("label", Label)
-    await here.services.database.run(label_pair, sitting, pair_id, label, ON_THIS_MACHINE)
+    await here.services.database.run(label_pair, sitting, pair_id, label, _author(here).home)
     await here.services.tastes.refresh()
     return await _show_desk(here, sitting)
 
@@ -91,9 +92,9 @@ async def correct(request: web.Request) -> web.Response:
     side = sides.get(form.text("reply"))
     if side is None:
         raise UserFacingError(NOT_YOURS)
-    text = check_correction(form.text("text"), side.text, here.services.settings.corrections)
+    text = check_correction(sanitize(form.text("text")), side.text, here.services.settings.corrections)
     action = here.action("suggest", f"answer {side.reply_id}")
-    await here.run_audited(action, suggest_as_visitor, side.reply_id, here.visitor.user_id, text, Basis.PROMPT_BANK)
+    await here.run_audited(action, suggest_as_visitor, side.reply_id, _author(here), text, Basis.PROMPT_BANK)
     await here.services.tastes.refresh()
     return await _show_desk(here, sitting, corrected=side.reply_id)
 
@@ -113,6 +114,10 @@ async def show_summary(request: web.Request) -> web.Response:
         raise web.HTTPSeeOther(here.address("/label"))
     progress = await here.services.database.read(read_progress, sitting.id)
     return here.fill("summary.html", progress=progress, learned=_learned(here))
+
+
+def _author(here: Here) -> Author:
+    return Author(here.visitor.user_id, here.member)
 
 
 async def _sitting_of(here: Here) -> Sitting:

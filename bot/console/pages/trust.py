@@ -32,6 +32,7 @@ NO_REASON = "Say why, in a few words: the reason is stored."
 @dataclass(frozen=True)
 class TrustFacts:
     waiting: list[tuple[Quarantine, list[Voter]]]
+    """With those voters of whom the visitor may know."""
     decided: list[Quarantine]
     trail: list[AuditEntry]
 
@@ -39,7 +40,8 @@ class TrustFacts:
 async def show_trust(request: web.Request) -> web.Response:
     here = await find_here(request)
     before_id = read_before(request)
-    facts = await here.services.database.read(_read, here.personality.id, before_id)
+    decides_on = [here.personality.id] if here.may_administer else []
+    facts = await here.services.database.read(_read, decides_on, here.visitor.servers, before_id)
     shown = facts.trail[:ENTRIES]
     older = shown[-1].id if len(facts.trail) > ENTRIES else None
     return here.fill("trust.html", facts=facts, trail=shown, older=older, is_first=before_id is None)
@@ -48,6 +50,8 @@ async def show_trust(request: web.Request) -> web.Response:
 async def show_stored(request: web.Request) -> web.Response:
     """Return what is stored, and what may be trained on."""
     here = await find_here(request)
+    if here.visitor.servers is not None:
+        raise web.HTTPNotFound
     privacy = here.services.settings.privacy
     report = await here.services.database.read(report_privacy, privacy, utc_now())
     bases = "Training basis: everything said here." if here.services.fixed_basis else describe_bases(privacy)
@@ -58,15 +62,18 @@ async def search_bursts(request: web.Request) -> web.Response:
     """Look for bursts of votes now; rounds and the bot look from time to time."""
     here = await find_here(request)
     services = here.services
+    await here.require_administrator(here.action("search bursts"))
     await asyncio.to_thread(quarantine_bursts, services.database, here.personality.id, services.settings.votes)
     raise web.HTTPSeeOther(here.address("/trust"))
 
 
-def _read(session: Session, personality_id: int, before_id: int | None) -> TrustFacts:
+def _read(
+    session: Session, personality_ids: list[int], guild_ids: frozenset[int] | None, before_id: int | None
+) -> TrustFacts:
     return TrustFacts(
-        waiting=[(held, voters_in(session, held)) for held in open_quarantines(session, [personality_id])],
-        decided=recent_decisions(session, [personality_id]),
-        trail=read_trail(session, AuditQuery(ENTRIES + 1, before_id=before_id)),
+        waiting=[(held, voters_in(session, held, guild_ids)) for held in open_quarantines(session, personality_ids)],
+        decided=recent_decisions(session, personality_ids),
+        trail=read_trail(session, AuditQuery(ENTRIES + 1, guild_ids=guild_ids, before_id=before_id)),
     )
 
 
@@ -77,12 +84,15 @@ async def decide_votes(request: web.Request) -> web.Response:
     if status is QuarantineStatus.OPEN or not reason:
         raise UserFacingError(NO_REASON)
     quarantine_id = int(request.match_info["quarantine"])
+    action = here.action("decide votes", f"burst {quarantine_id}: {status}", reason)
+    await here.require_administrator(action)
     await here.run_audited(
-        here.action("decide votes", f"burst {quarantine_id}: {status}", reason),
+        action,
         decide_quarantines,
         [quarantine_id],
         status,
         votes=form.number("votes"),
+        personality_ids=[here.personality.id],
         by=here.visitor.name,
         reason=reason,
     )

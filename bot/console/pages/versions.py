@@ -88,7 +88,10 @@ async def show_version(request: web.Request) -> web.Response:
     name = request.match_info["version"]
     details, lineage = await here.services.database.read(_read_one, here.personality.id, name)
     return here.fill(
-        "version.html", version=details.version, lines=describe_version(details).split("\n"), lineage=lineage
+        "version.html",
+        version=details.version,
+        lines=describe_version(details).split("\n"),
+        lineage=lineage if here.may_administer else "",  # it names voters, of all servers
     )
 
 
@@ -100,17 +103,18 @@ def _read_one(session: Session, personality_id: int, name: str) -> tuple[Version
 
 async def promote_chosen(request: web.Request) -> web.Response:
     here, form = await find_here(request), await read_form(request)
-    here.require_own()
     ask = _read_request(here, form, seen=form.number("seen"))
-    await here.act(here.action("promote", ask.version, ask.reason), promotion.promote_version, ask)
+    action = here.action("promote", ask.version, ask.reason)
+    await here.require_administrator(action)
+    await here.act(action, promotion.promote_version, ask)
     return here.go(here.address("/versions"))
 
 
 async def roll_back_one(request: web.Request) -> web.Response:
     here, form = await find_here(request), await read_form(request)
-    here.require_own()
     reason, seen = form.text("reason", ""), form.number("seen")
     action = here.action("roll back", "", reason)
+    await here.require_administrator(action)
     await here.act(action, promotion.roll_back_champion, here.personality.id, reason, seen)
     return here.go(here.address("/versions"))
 
@@ -118,18 +122,18 @@ async def roll_back_one(request: web.Request) -> web.Response:
 async def begin_canary(request: web.Request) -> web.Response:
     """Let people compare a version with the champion more often, until their choices decide."""
     here, form = await find_here(request), await read_form(request)
-    here.require_own()
     ask, share = _read_request(here, form), form.number("percent") / 100
     action = here.action("start canary", f"{ask.version}, {share:.0%} of answers", ask.reason)
+    await here.require_administrator(action)
     await here.act(action, promotion.try_version, ask, here.services.settings.release, share)
     return here.go(here.address("/versions"))
 
 
 async def end_running_canary(request: web.Request) -> web.Response:
     here, form = await find_here(request), await read_form(request)
-    here.require_own()
     reason = form.text("reason", "")
     action = here.action("stop canary", "", reason)
+    await here.require_administrator(action)
     await here.run_audited(action, stop_canary, here.personality.id, by=here.visitor.name, reason=reason)
     return here.go(here.address("/versions"))
 

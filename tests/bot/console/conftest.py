@@ -4,16 +4,17 @@ import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from html import unescape
 from io import BytesIO
 
 import aiohttp
 import pytest
 import pytest_asyncio
+from sqlalchemy import update
 
-from bot.console.access import Visitor
 from storage.database.enums import OPERATOR
+from storage.database.tables import ConsoleSessionRow
 from storage.operations.console_sessions import link_address, make_link
 
 
@@ -26,7 +27,11 @@ def port() -> int:
 
 @pytest.fixture
 def overrides(port: int) -> dict[str, str]:
-    return {"REACTUNE_CONSOLE__PORT": str(port)}
+    return {
+        "REACTUNE_CONSOLE__PORT": str(port),
+        "REACTUNE_CONSOLE__PUBLIC_URL": f"http://127.0.0.1:{port}",
+        "DISCORD_CLIENT_SECRET": "not-used",
+    }
 
 
 def new_client() -> aiohttp.ClientSession:
@@ -108,14 +113,12 @@ def link(query, port):
 
 
 @pytest.fixture
-def limit_visitor(monkeypatch):
-    """Let the visitor be a member who may see only these servers."""
+def limit_visitor(query):
+    """Let whoever is signed in be an admin of these servers, as if they had signed in with Discord."""
 
     def limit(user_id: int, *server_ids: int) -> None:
-        def visitor(*args, **facts):
-            return replace(Visitor(*args, **facts), user_id=user_id, servers=frozenset(server_ids))
-
-        monkeypatch.setattr("bot.console.access.Visitor", visitor)
+        session = update(ConsoleSessionRow).values(user_id=user_id, servers=list(server_ids))
+        query(lambda s: s.execute(session))
 
     return limit
 

@@ -226,7 +226,7 @@ class TestGaps:
     async def test_a_member_reads_only_gaps_of_channels_that_they_see(
         self, visitor, place, env, wrong, rows, limit_visitor
     ):
-        limit_visitor(place.bo.id, place.ada.guild.id)
+        limit_visitor(place.grace.id, place.ada.guild.id)
         assert "when does the pool open?" in (await visitor.get("/knowledge/gaps")).text
         channel = env.bot.get_channel(place.channel.id)
         await channel.set_permissions(channel.guild.default_role, view_channel=False)

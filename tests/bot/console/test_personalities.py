@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from functools import partial
 from html import unescape
 from io import BytesIO
 from zipfile import ZipFile
 
 import pytest
 
-from bot.console.access import Visitor
 from storage.database.enums import AuditOutcome, Scope
 from storage.database.tables import AuditRow, BindingRow, CardRevisionRow, PersonalityRow, ReplyRow
 from storage.personalities.bindings import BindingPlace, bind, find_binding
@@ -184,11 +182,12 @@ class TestFiles:
 class TestServerAdmin:
     """Whoever administers one of two servers."""
 
-    @pytest.fixture(autouse=True)
-    def two_servers(self, monkeypatch, env, place):
+    @pytest.fixture
+    def visitor(self, visitor, env, place, limit_visitor):
         self.own, self.other = place.channel.guild, env.create_guild("Other")
         self.harbour = self.other.create_text_channel("harbour")
-        monkeypatch.setattr("bot.console.access.Visitor", partial(Visitor, servers=frozenset({self.own.id})))
+        limit_visitor(place.grace.id, self.own.id)
+        return visitor
 
     async def test_they_see_no_place_of_the_other_server_and_bind_nothing_there(self, visitor, keeper, query, rows):
         there = BindingPlace(Scope.CHANNEL, self.harbour.id)
@@ -204,7 +203,7 @@ class TestServerAdmin:
 
     async def test_they_change_their_servers_personality_and_not_the_operators(self, visitor, keeper, query, rows):
         assert "belongs to the operator" in (await save(visitor, CARD)).text
-        assert "belongs to the operator" in (await visitor.change("/versions/rollback", seen="0")).text
+        assert "other servers too" in (await visitor.change("/versions/rollback", seen="0")).text
         assert "serve that server" in (await visitor.change(PAGE, name="ours", server=str(self.other.id))).text
         await visitor.post(PAGE, name="ours", server=str(self.own.id))
         assert query(lambda session: personality_named(session, "ours").guild_id) == self.own.id

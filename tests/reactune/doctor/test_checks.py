@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import socket
-from contextlib import closing
+import threading
+from contextlib import closing, nullcontext
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.metadata import requires
 
 import pytest
 
-from reactune.doctor.findings import Problem
+from reactune.doctor.findings import Hint, Problem
 from reactune.doctor.machine import (
     check_clock,
+    check_console,
     check_log_file,
     check_memory,
     check_open_files,
@@ -21,6 +25,9 @@ from reactune.doctor.machine import (
     free_memory,
     problems,
 )
+from storage.errors import SettingsError
+from storage.operations.console_sessions import digest_of
+from storage.settings.loading import load_settings
 from storage.settings.sections import LogSettings, MetricsSettings
 
 
@@ -106,6 +113,47 @@ def test_pages_may_be_at_an_address_of_the_newer_kind():
 def test_an_invalid_metrics_address_is_reported(address):
     with pytest.raises(Problem, match=r"cannot be opened .*: another program uses it, or it is not an address"):
         check_pages(MetricsSettings(address=address))
+
+
+class Answering(BaseHTTPRequestHandler):
+    said = ""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.said.encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_the_consoles_public_address_must_lead_to_this_console(tmp_path, monkeypatch):
+    with HTTPServer(("127.0.0.1", 0), Answering) as server:
+        address = f"http://127.0.0.1:{server.server_port}"
+        settings = load_settings(
+            environment={"REACTUNE_CONSOLE__PUBLIC_URL": address, "DISCORD_CLIENT_SECRET": "not-shown"}
+        )
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            ours, other = digest_of(settings), "http://127.0.0.1:8791"
+            for said, outcome in (
+                ({"database": ours, "address": address}, None),
+                ({"database": ours, "address": other}, "must hand on the Host header"),
+                ({"database": "x", "address": address}, "leads to the console of another bot"),
+                ([], "does not lead to the console"),
+            ):
+                monkeypatch.setattr(Answering, "said", json.dumps(said))
+                with nullcontext() if outcome is None else pytest.raises((Problem, Hint), match=outcome):
+                    assert check_console(settings) == f"admins sign in with Discord on {address}"
+        finally:
+            server.shutdown()
+            thread.join()
+    with pytest.raises(Hint, match=f"{address} does not lead to the console"):
+        check_console(settings)
+    with pytest.raises(SettingsError, match="DISCORD_CLIENT_SECRET is not"):
+        check_console(load_settings(environment={"REACTUNE_CONSOLE__PUBLIC_URL": address}))
+    assert check_console(load_settings(environment={})) == "on this machine, for the operator"
 
 
 def test_a_log_file_that_cannot_be_written_is_reported(tmp_path):

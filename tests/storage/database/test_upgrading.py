@@ -19,17 +19,18 @@ from sqlalchemy.engine import Engine
 
 from storage.database import migrate as migrating
 from storage.database.database import open_database
-from storage.database.enums import PairSource, Split
+from storage.database.enums import OPERATOR, PairSource, Split
 from storage.database.migrate import MIGRATIONS, newest_schema
 from storage.database.tables import VersionRow
 from storage.errors import DatabaseError
+from storage.operations.console_sessions import begin_session, find_session
 from tests.past import add_round, pair
 from tests.random_rows import fill
 from tests.seeding import add_reply, read_manifest
 from tests.storage.conftest import settings_for
 
 NEWEST = newest_schema()
-SEED = 41  # leaves few tables empty
+SEED = 35  # leaves few tables empty
 NEXT = "next"
 NEXT_MIGRATION = f"""
 import sqlalchemy as sa
@@ -242,6 +243,18 @@ def test_a_database_of_the_second_schema_keeps_its_versions_and_canaries(empty_u
 
 
 UPGRADED = ("versions", "canaries")
+
+
+def test_whoever_is_signed_in_to_the_console_stays_so_as_the_operator(empty_url: str) -> None:
+    with closing(open_database(settings_for(empty_url))) as database:
+        secret = database.call(begin_session, OPERATOR, "somebody")
+        with database.transaction() as session:
+            session.execute(text("ALTER TABLE console_sessions DROP COLUMN servers"))
+            session.execute(text("UPDATE alembic_version SET version_num = '8'"))
+    with closing(open_database(settings_for(empty_url))) as database, database.snapshot() as session:
+        found = find_session(session, secret)
+        assert found is not None
+        assert found.servers is None
 
 
 def test_pairs_of_earlier_rounds_keep_their_place_in_a_lineage(empty_url: str) -> None:

@@ -107,12 +107,17 @@ def _move(session: Session, reply_id: int, to: datetime) -> None:
     session.execute(update(ReplyRow).where(ReplyRow.id == reply_id).values(created_at=to))
 
 
-def test_a_member_finds_only_answers_of_their_servers(session: Session, replies: list[int]) -> None:
-    theirs, also, _others = (add_reply(session, guild_id=guild, channel_id=100 + guild) for guild in (7, 8, 9))
-    assert ids(session, servers=frozenset({7, 8})) == [also, theirs]
-    assert ids(session, servers=frozenset({7}), channel_id=109) == []
-    assert ids(session, servers=frozenset({9, 7}), channel_id=107) == [theirs]
-    assert ids(session, servers=frozenset()) == []
+def test_answers_in_other_channels_are_neither_listed_nor_opened(session: Session, replies: list[int]) -> None:
+    places = ((1, 11), (1, 12), (2, 21), (None, 31))
+    first, hidden, second, direct = (add_reply(session, guild_id=server, channel_id=id_) for server, id_ in places)
+    assert ids(session, channels={1: [11]}) == [first]
+    assert ids(session, channels={1: [11], 2: [21, 22]}) == [second, first]
+    assert ids(session, channels={1: [11], 2: [21]}, channel_id=21) == [second]
+    assert ids(session, channels={1: [11]}, channel_id=12) == ids(session, channels={1: [11]}, channel_id=21) == []
+    assert ids(session, channels={3: [31]}) == ids(session, channels={1: []}) == ids(session, channels={}) == []
+    assert read_answer(session, 1, first, {1: [11]}) is not None
+    for reply_id in (hidden, second, direct, replies[0]):
+        assert read_answer(session, 1, reply_id, {1: [11]}) is None
 
 
 @pytest.mark.parametrize(
@@ -121,8 +126,9 @@ def test_a_member_finds_only_answers_of_their_servers(session: Session, replies:
         {"channel_id": CHANNEL},
         {"cause": Cause.TOO_LONG},
         {"since": date(2026, 1, 1), "until": date(2026, 2, 1)},
-        {"servers": frozenset({7, 8})},
-        {"servers": frozenset({7, 8}), "channel_id": CHANNEL, "since": date(2026, 1, 1)},
+        {"channels": {7: [CHANNEL]}},
+        {"channels": {7: [CHANNEL], 8: []}},
+        {"channels": {7: [CHANNEL], 8: []}, "channel_id": CHANNEL, "since": date(2026, 1, 1)},
     ],
     ids=" ".join,
 )

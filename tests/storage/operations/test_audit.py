@@ -42,7 +42,8 @@ def test_a_server_sees_its_own_lines_and_the_operators_on_what_it_shares(databas
             ("operator alone", None, None),
         ):
             record_action(session, AuditedAction("a", action, guild_id=guild, personality_id=personality))
-        assert actions(session, guild_id=HERE) == ["operator shared", "own"]
+        assert actions(session, guild_ids=[HERE]) == ["operator shared", "own"]
+        assert actions(session, guild_ids=[]) == ["operator shared"]
         assert len(actions(session)) == 5
 
 

@@ -13,12 +13,15 @@ from storage.database.enums import OPERATOR
 from storage.database.tables import ConsoleSessionRow
 from storage.operations.console_sessions import (
     begin_session,
+    digest_of,
     end_session,
+    end_sessions_of,
     find_session,
     link_address,
     make_link,
     redeem_link,
 )
+from storage.settings.sections import DatabaseSettings, Settings
 
 
 def test_a_link_works_once(session: Session) -> None:
@@ -53,6 +56,23 @@ def test_signing_out_ends_one_session(session: Session) -> None:
     end_session(session, first)
     assert find_session(session, first) is None
     assert find_session(session, second) is not None
+
+
+def test_signing_out_everywhere_ends_a_persons_sessions_and_links(session: Session) -> None:
+    secrets = [begin_session(session, 7, "a", [1, 2]), begin_session(session, 7, "a"), make_link(session, 7, "a")]
+    other = begin_session(session, 8, "b", [])
+    assert [find_session(session, secret).servers for secret in (secrets[0], secrets[1], other)] == [[1, 2], None, []]
+    assert end_sessions_of(session, 7) == 3
+    assert [find_session(session, secret) for secret in secrets] == [None] * 3
+    assert find_session(session, other) is not None
+
+
+def test_what_names_the_database_does_not_tell_its_password() -> None:
+    digests = {
+        digest_of(Settings(database=DatabaseSettings(url=f"postgresql+psycopg://bot:{password}@db/{name}")))
+        for password, name in (("hunter2", "one"), ("other", "one"), ("hunter2", "two"))
+    }
+    assert len(digests) == 2
 
 
 def test_the_database_holds_no_secret(session: Session) -> None:

@@ -1,0 +1,53 @@
+"""Limits how often strangers try to sign in, and how much a visitor who signed in with Discord asks for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bot.errors import UserFacingError
+from bot.guards.rate_limit import HOUR_S, MINUTE_S, RateLimited, SlidingWindows, Window
+
+SIGN_INS_OF_ADDRESS, SIGN_INS = 10, 60
+"""A minute, from one address and from all. Each one asks Discord, which blocks the bot if too many are refused."""
+REQUESTS, WRITES = 300, 120
+"""A minute, by one visitor: more than pages that follow a round, or a fast hand at labelling, need."""
+STILL_ANSWERING = "I am still answering what you asked before. Wait for it, then ask again."
+
+
+class ConsoleLimits:
+    def __init__(self) -> None:
+        self._windows = SlidingWindows()
+        self._asking: set[int] = set()
+
+    def require_sign_in(self, caller: str) -> None:
+        """Count a try to get in; raises RateLimited."""
+        self._require(Window(("sign in", caller), SIGN_INS_OF_ADDRESS, MINUTE_S), Window("sign in", SIGN_INS, MINUTE_S))
+
+    def require_request(self, user_id: int, *, writes: bool) -> None:
+        """Count a request; raises RateLimited."""
+        windows = [Window(("request", user_id), REQUESTS, MINUTE_S)]
+        if writes:
+            windows.append(Window(("write", user_id), WRITES, MINUTE_S))
+        self._require(*windows)
+
+    def should_record_refusal(self, user_id: int) -> bool:
+        """Return whether the audit trail needs another line: who tries again and again must not fill it."""
+        return not self._windows.take([Window(("refused", user_id), 1, HOUR_S)], time.monotonic())
+
+    @contextmanager
+    def one_at_a_time(self, user_id: int) -> Iterator[None]:
+        """Let a visitor occupy the model with one thing only; raises UserFacingError."""
+        if user_id in self._asking:
+            raise UserFacingError(STILL_ANSWERING)
+        self._asking.add(user_id)
+        try:
+            yield
+        finally:
+            self._asking.discard(user_id)
+
+    def _require(self, *windows: Window) -> None:
+        wait_s = self._windows.take(windows, time.monotonic())
+        if wait_s:
+            raise RateLimited(wait_s)

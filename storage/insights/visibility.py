@@ -1,0 +1,31 @@
+"""Which answers somebody may read: conditions for queries, so that nothing else is found, counted or opened."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from itertools import chain
+
+from sqlalchemy import ColumnElement, and_, or_
+
+from storage.database.enums import Basis
+from storage.database.tables import ReplyRow
+
+Channels = Mapping[int, Collection[int]]
+"""IDs of channels and threads, by server."""
+
+
+def in_server(guild_id: int) -> ColumnElement[bool]:
+    """Select answers in the server, and those given outside Discord; no direct messages."""
+    return or_(ReplyRow.guild_id == guild_id, ReplyRow.basis == Basis.LOCAL)
+
+
+def in_channels(channels: Channels, *, is_one_chosen: bool = False) -> ColumnElement[bool]:
+    """Select answers in these channels; `is_one_chosen` says that the query selects those of one channel anyway."""
+    # The index of one channel, or of one server, has its newest answers first. With the index of several servers, all
+    # of their answers would be sorted.
+    match list(channels):
+        case [only] if not is_one_chosen:
+            in_servers = ReplyRow.guild_id == only
+        case servers:
+            in_servers = (ReplyRow.guild_id + 0).in_(servers)
+    return and_(in_servers, (ReplyRow.channel_id + 0).in_(list(chain.from_iterable(channels.values()))))

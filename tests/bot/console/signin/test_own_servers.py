@@ -1,0 +1,298 @@
+"""An admin who signed in sees and decides what Discord's commands let them see and decide, and nothing of others."""
+
+from __future__ import annotations
+
+import discord
+import pytest
+from simcord.builders import ChannelHandle
+from sqlalchemy import update
+
+from storage.conversations.memory import add_note
+from storage.database.enums import AuditOutcome, Basis, Origin, QuarantineStatus
+from storage.database.tables import (
+    AuditRow,
+    BindingRow,
+    CardRevisionRow,
+    CorrectionRow,
+    MemberRow,
+    OwnPromptRow,
+    PersonalityRow,
+    QuarantineRow,
+    ReplyRow,
+    RoundRow,
+    SittingPairRow,
+)
+from storage.operations.audit import AuditedAction, record_action
+from storage.personalities.cards import Card
+from storage.personalities.personalities import create_personality
+from storage.votes.quarantines import quarantine_bursts
+from storage.votes.votes import Vote
+from tests.bot.console.test_label import drawn
+from tests.seeding import account, add_reply, add_taste, vote
+
+
+@pytest.fixture
+def hall(hal):
+    return hal.guild.create_text_channel("hall")
+
+
+async def _ask(place, who, channel, question, answer, engine):
+    engine.answers = [answer]
+    await who.send(channel, f"{place.mention} {question}")
+
+
+@pytest.fixture
+async def own(place, engine, rows):
+    """An answer in a channel that grace can see."""
+    await _ask(place, place.ada, place.channel, "may I?", "you may", engine)
+    return rows(ReplyRow)[0]
+
+
+@pytest.fixture(params=["another server", "a hidden channel", "a thread of it", "a private thread", "direct messages"])
+async def secret(request, place, hal, hall, engine, env, rows, own):
+    """An answer elsewhere."""
+    guild = place.channel.guild
+    if request.param == "another server":
+        await _ask(place, hal, hall, "hush?", "a hidden answer", engine)
+    elif request.param == "direct messages":
+        engine.answers = ["a hidden answer"]
+        await place.ada.send_dm("hush?")
+    elif request.param == "a private thread":
+        thread = env.backend.create_thread(place.channel.id, "quiet", place.ada.id, type=12)
+        env.backend.add_thread_member(thread.id, env.bot.user.id)
+        await _ask(place, place.ada, _handle(env, guild, thread.id), "hush?", "a hidden answer", engine)
+    else:
+        deny, allow = discord.PermissionOverwrite(view_channel=False), discord.PermissionOverwrite(view_channel=True)
+        overwrites = {guild.default_role: deny, place.ada: allow, env.bot.user: allow}
+        channel = guild.create_text_channel("quiet", overwrites=overwrites)
+        if request.param == "a thread of it":
+            thread = env.backend.create_thread(channel.id, "quieter", place.ada.id)
+            channel = _handle(env, guild, thread.id)
+        await _ask(place, place.ada, channel, "hush?", "a hidden answer", engine)
+    return rows(ReplyRow)[-1]
+
+
+def _handle(env, guild, channel_id):
+    return ChannelHandle(env, guild, env.backend.channels[channel_id])
+
+
+async def test_answers_that_the_admin_cannot_see_in_discord_are_neither_listed_nor_found_nor_opened(
+    own, secret, grace, rows
+):
+    assert secret.answer == "a hidden answer"
+    for path in ("/answers", "/answers?text=hidden", "/answers?kind=all&version=base", "/overview/taste", "/trust"):
+        assert "hidden answer" not in (await grace.get(path)).text
+    assert "you may" in (await grace.get("/answers")).text
+    one = f"/answers/{secret.id}"
+    assert "was deleted, or belongs to" in (await grace.get(one)).text
+    for path, fields in (("suggest", {"text": "a better one"}), ("example", {}), ("delete", {})):
+        assert "was deleted, or belongs to" in (await grace.post(f"{one}/{path}", **fields)).text
+    assert rows(CorrectionRow) == rows(CardRevisionRow) == []
+    assert secret.id in [row.id for row in rows(ReplyRow)]
+
+
+async def test_an_open_thread_belongs_to_its_channel(place, engine, env, grace):
+    thread = env.backend.create_thread(place.channel.id, "open", place.ada.id)
+    await _ask(place, place.ada, _handle(env, place.channel.guild, thread.id), "here?", "in the thread", engine)
+    assert "in the thread" in (await grace.get("/answers")).text
+
+
+async def test_notes_that_a_member_gave_elsewhere_stay_hidden(place, engine, query, rows, grace, visitor):
+    query(lambda session: add_note(session, place.ada.id, "I collect stamps"))
+    await _ask(place, place.ada, place.channel, "hi", "hello", engine)
+    (reply,) = rows(ReplyRow)
+    assert "stamps" in (await visitor.get(f"/answers/{reply.id}")).text
+    seen = (await grace.get(f"/answers/{reply.id}")).text
+    assert "stamps" not in seen
+    assert "hello" in seen
+
+
+async def test_deleting_an_answer_needs_manage_messages(place, own, grace, env, rows):
+    assert "Delete it for good" not in (await grace.get(f"/answers/{own.id}")).text
+    assert "needs Manage Messages" in (await grace.post(f"/answers/{own.id}/delete")).text
+    assert len(rows(ReplyRow)) == 1
+    (role,) = [one for one in place.channel.guild.roles.values() if one.name == "admins"]
+    both = discord.Permissions(manage_guild=True, manage_messages=True)
+    env.backend.edit_role(place.channel.guild.id, role.id, {"permissions": both.value})
+    await grace.post(f"/answers/{own.id}/delete")
+    assert rows(ReplyRow) == []
+    assert (rows(AuditRow)[-1].action, rows(AuditRow)[-1].guild_id) == ("console delete answer", place.channel.guild.id)
+
+
+async def test_personalities_of_other_servers_do_not_exist(place, hal, query, grace, rows):
+    query(lambda s: create_personality(s, "owl", Card(description="Hoots"), by="hal", guild_id=hal.guild.id))
+    assert "Hoots" not in (await grace.get("/personalities")).text
+    for path in (
+        "/personalities?personality=owl",
+        "/answers?personality=owl",
+        "/personalities/card.toml?personality=owl",
+    ):
+        assert "There is no personality 'owl': choose one of default" in (await grace.get(path)).text
+    assert "choose one of default." in (await grace.get("/personalities?personality=cat")).text
+    await grace.post("/personalities", name="cat", server=str(hal.guild.id))
+    await grace.post("/personalities", name="cat")
+    assert [row.name for row in rows(PersonalityRow)] == ["default", "owl"]
+    made = await grace.post("/personalities", name="cat", server=str(place.channel.guild.id))
+    assert "The card of cat" in made.text
+    assert rows(PersonalityRow)[-1].guild_id == place.channel.guild.id
+
+
+DECISIONS = [
+    ("/rounds", {}),
+    ("/versions/promote", {"version": "v1", "reason": "nicer", "seen": "2"}),
+    ("/versions/canary", {"version": "v1", "percent": "10"}),
+    ("/versions/canary/stop", {"reason": ""}),
+    ("/versions/rollback", {"reason": "", "seen": "3"}),
+    ("/label/prompts", {"text": "What is tea?"}),
+    ("/label/prompts/remove", {}),
+    ("/trust/search", {}),
+    ("/trust/1", {"status": "counted", "votes": "6", "reason": "fine"}),
+]
+
+
+async def _decide_all(grace, personality=""):
+    toml = (await grace.get(f"/personalities{personality}")).value_of("before")
+    edit = ("/personalities/card", {"toml": 'system_prompt = "Be dry."', "before": toml})
+    return [await grace.post(path + personality, **fields) for path, fields in (*DECISIONS, edit)]
+
+
+async def test_what_other_servers_use_too_is_not_decided_on(hal, grace, release, burst, rows):
+    release(1.0)
+    for seen in await _decide_all(grace):
+        assert "other servers too" in seen.text
+    assert rows(RoundRow) == rows(OwnPromptRow) == rows(CardRevisionRow) == []
+    assert {row.outcome for row in rows(AuditRow)[1:]} == {AuditOutcome.REFUSED}
+    for path, button in (
+        ("/versions", "Promote"),
+        ("/rounds", "Train now"),
+        ("/trust", "Look for"),
+        ("/personalities", "Save"),
+    ):
+        assert button not in (await grace.get(path)).text
+    assert "Side by side" in (await grace.get("/versions")).text
+    assert "Where it comes from" not in (await grace.get("/versions/v1")).text
+
+
+async def test_the_only_server_decides_as_in_discord(place, grace, release, burst, rows):
+    release(1.0)
+    release(2.0)
+    for seen in await _decide_all(grace):
+        assert "other servers too" not in seen.text
+    assert len(rows(RoundRow)) == 1
+    assert rows(CardRevisionRow)[0].card["system_prompt"] == "Be dry."
+    assert {row.guild_id for row in rows(AuditRow)[1:]} == {place.channel.guild.id}
+    assert "Where it comes from" in (await grace.get("/versions/v1")).text
+
+
+async def test_a_server_decides_about_its_own_personality_only(place, hal, query, grace, rows):
+    query(lambda s: create_personality(s, "cat", Card(), by="grace", guild_id=place.channel.guild.id))
+    assert (await grace.post("/rounds?personality=cat")).status == 200
+    assert len(rows(RoundRow)) == 1
+
+
+async def test_a_role_that_the_operator_named_decides_about_shared_personalities(hal, place, grace, env, rows):
+    assert "other servers too" in (await grace.post("/rounds")).text
+    (role,) = [one for one in place.channel.guild.roles.values() if one.name == "admins"]
+    env.bot.services.settings.discord.__dict__["admin_roles"] = (role.id,)
+    await grace.post("/rounds")
+    assert len(rows(RoundRow)) == 1
+
+
+@pytest.fixture
+def burst(query, place):
+    """Let six new accounts like one answer."""
+
+    def add(session):
+        reply = add_reply(session, guild_id=place.channel.guild.id, channel_id=place.channel.id, basis=None)
+        for number in range(6):
+            vote(session, reply, account(days_old=1) + number, Vote.UP)
+
+    query(add)
+
+
+async def test_bursts_are_decided_on_with_what_is_known_of_voters_here(place, burst, grace, query, rows):
+    page = await grace.post("/trust/search")
+    assert "6 votes" in page.text
+    assert page.html.count('<th scope="row">') == 6
+    await grace.post("/trust/1", status="excluded", votes="6", reason="bought")
+    assert rows(QuarantineRow)[0].decided_by == f"grace ({place.grace.id})"
+
+
+async def test_votes_on_a_personality_of_another_server_are_not_decided_on(place, hal, query, env, grace, rows):
+    def add(session):
+        create_personality(session, "cat", Card(), by="grace", guild_id=place.channel.guild.id)
+        owl = create_personality(session, "owl", Card(), by="hal", guild_id=hal.guild.id).id
+        reply = add_reply(session, personality_id=owl, guild_id=hal.guild.id)
+        for number in range(6):
+            vote(session, reply, account(days_old=1) + number, Vote.UP)
+        return owl
+
+    quarantine_bursts(env.bot.services.database, query(add), env.bot.services.settings.votes)
+    seen = await grace.post("/trust/1?personality=cat", status="counted", votes="6", reason="fine")
+    assert "These votes no longer exist" in seen.text
+    assert rows(QuarantineRow)[0].status is QuarantineStatus.OPEN
+
+
+async def test_the_trail_is_that_of_the_server(place, hal, grace, query):
+    query(lambda s: record_action(s, AuditedAction("hal (5)", "model train", guild_id=hal.guild.id)))
+    query(lambda s: record_action(s, AuditedAction("grace (7)", "arena start", guild_id=place.channel.guild.id)))
+    text = (await grace.get("/trust")).text
+    assert "arena start" in text
+    assert "model train" not in text
+    assert "console sign in" not in text, "who signs in is the operator's to know"
+    assert "What is stored" not in text
+    assert (await grace.get("/trust/stored")).status == 404
+
+
+class TestTaste:
+    @pytest.fixture
+    def overrides(self, overrides):
+        return overrides | {"REACTUNE_VOTES__MEMBERSHIP_DAYS": "0"}
+
+    async def test_the_taste_shows_answers_of_visible_channels_only(self, place, query, grace):
+        query(lambda session: add_taste(session, 40))
+        seen = await grace.get("/overview/taste")
+        assert "After 40 votes" in seen.text
+        assert "<blockquote>" not in seen.html
+        here = {"guild_id": place.channel.guild.id, "channel_id": place.channel.id}
+        query(lambda session: session.execute(update(ReplyRow).values(here)))
+        assert "<blockquote>" in (await grace.get("/overview/taste")).html
+
+
+async def test_an_admin_labels_as_a_member_of_their_server(place, engine, grace, rows):
+    engine.answers = [f"answer number {number} of the bot" for number in range(40)]
+    await grace.post("/label")
+    await drawn(grace)
+    pair = rows(SittingPairRow)[0]
+    await grace.change("/label/correct", reply=str(pair.first_id), text="Something of mine.")
+    await grace.change(f"/label/pairs/{pair.id}", label="first")
+    assert rows(SittingPairRow)[0].label == "first"
+    (member,) = [row for row in rows(MemberRow) if row.user_id == place.grace.id]
+    assert member.guild_id == place.channel.guild.id, "no membership of the operator's machine, which counts in full"
+    (correction,) = rows(CorrectionRow)
+    assert (correction.author_id, correction.basis) == (place.grace.id, None)
+    assert {row.origin for row in rows(ReplyRow)} <= {Origin.SITTING, Origin.SAMPLE}
+    assert {row.basis for row in rows(ReplyRow)} == {Basis.PROMPT_BANK}
+
+
+async def test_a_talk_in_the_playground_is_a_members_words_and_votes(place, engine, grace, rows):
+    engine.answers = ["hello there"]
+    await grace.post("/playground", question="hi", version="base", answers="1")
+    (reply,) = rows(ReplyRow)
+    assert (reply.origin, reply.basis, reply.author_id) == (Origin.PLAYGROUND, None, place.grace.id)
+    await grace.post("/playground/vote", reply=str(reply.id), emoji="👍", talk=str(reply.id))
+    (member,) = [row for row in rows(MemberRow) if row.user_id == place.grace.id]
+    assert member.guild_id == place.channel.guild.id
+
+
+async def test_a_personality_is_bound_to_channels_that_the_admin_can_see(place, env, grace, rows):
+    guild = place.channel.guild
+    deny, allow = discord.PermissionOverwrite(view_channel=False), discord.PermissionOverwrite(view_channel=True)
+    quiet = guild.create_text_channel("quiet", overwrites={guild.default_role: deny, env.bot.user: allow})
+    page = await grace.get("/personalities")
+    assert ("#general" in page.text, "#quiet" in page.text) == (True, False)
+    fields = {"server": str(guild.id), "strength": "1"}
+    assert "can't see this channel" in (await grace.post("/personalities/bind", place=str(quiet.id), **fields)).text
+    await grace.post("/personalities/bind", place=str(place.channel.id), **fields)
+    assert [row.place_id for row in rows(BindingRow)] == [place.channel.id]
+    assert rows(AuditRow)[-1].guild_id == guild.id
