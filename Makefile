@@ -15,7 +15,7 @@ BENCH ?= loop
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-busy test-benches coverage check bench clean
+.PHONY: help demo run test test-busy test-benches pictures coverage check bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ test-busy: ## Run `make test` while two other processes keep two cores busy
 
 test-benches: $(VENV)/.bench ## Run what `make test` leaves out: long benches, training in several processes
 	$(BIN)/python -m pytest -m "bench or ranks" $(ARGS)
+
+pictures: $(VENV)/.dev ## Take the docs' pictures of the console and the demo anew
+	REACTUNE_PICTURES=docs $(BIN)/python -m pytest tests/test_demo_page.py
 
 coverage: $(VENV)/.dev ## Run every test, a fifth slower, and say which lines none of them ran
 	$(BIN)/coverage erase

@@ -12,11 +12,11 @@ from sqlalchemy.orm import Session
 
 from bot.chat.ask import SEEDS, small_print
 from bot.chat.message_stream import lay_out
-from bot.demo.channel.world import WORLD_BEGINS, World
+from bot.demo.channel.world import World
 from bot.engine import Finish, RenderedPrompt
 from bot.knowledge.quoting import cite
 from bot.text.splitting import MAX_MESSAGE_CHARS
-from storage.conversations.replies import FINISHED_WHOLE, Reply, recent_replies
+from storage.conversations.replies import Reply, newest_replies
 from storage.database.database import open_database
 from storage.database.enums import Outcome
 from storage.knowledge.documents import titles_of
@@ -40,11 +40,7 @@ def restore_chat(settings: Settings, world: World, welcome: str) -> None:
     """Put the welcome into the lounge, then the newest complete answers with their thumbs where they were."""
     backend, lounge_id, channel_ids = world.env.backend, world.lounge.id, world.channel_ids
     with closing(open_database(settings)) as database, database.snapshot() as session:
-        replies = [
-            reply
-            for reply in recent_replies(session, WORLD_BEGINS, RESTORED_REPLIES)
-            if reply.channel_id in channel_ids and reply.outcome in FINISHED_WHOLE
-        ][::-1]
+        replies = newest_replies(session, channel_ids, RESTORED_REPLIES)[::-1]
         small_print_of = {reply.id: _small_print(session, reply) for reply in replies}
         thumbs = current_thumbs(session, [reply.id for reply in replies])
     bot_id = backend.bot_user.id

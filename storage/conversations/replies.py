@@ -346,11 +346,10 @@ def recent_messages(session: Session, since: datetime, shards: Shards = ALL) -> 
     return [ReplyMessage(*row) for row in rows]
 
 
-def recent_replies(session: Session, since: datetime, limit: int | None = None) -> list[Reply]:
-    """Return replies created at or after `since`, newest first."""
-    rows = session.scalars(
-        select(ReplyRow).where(ReplyRow.created_at >= since).order_by(ReplyRow.id.desc()).limit(limit)
-    ).all()
+def newest_replies(session: Session, channel_ids: Collection[int], limit: int) -> list[Reply]:
+    """Return the newest complete answers in these channels, newest first."""
+    complete = (ReplyRow.channel_id.in_(channel_ids), ReplyRow.outcome.in_(FINISHED_WHOLE))
+    rows = session.scalars(select(ReplyRow).where(*complete).order_by(ReplyRow.id.desc()).limit(limit)).all()
     return _replies(session, rows)
 
 

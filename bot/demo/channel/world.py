@@ -23,8 +23,6 @@ MEMBERS = ("ada", "bo")
 ADMIN = "grace"
 LOUNGE, MENTIONS, THREAD, DIRECT = "lounge", "mentions", "thread", "direct"
 ANSWERS_ALL = "I answer every message here."
-# IDs are assigned in order from here, so the same people and places have the same IDs after each start.
-WORLD_BEGINS = datetime(2026, 1, 1, tzinfo=UTC)
 MESSAGE_GONE = "That message was deleted."
 FORM_GONE = "That form was sent before, or the demo was restarted. Open it again."
 NOT_ANSWERED = "The bot did not respond to that. The terminal may say why."
@@ -49,7 +47,7 @@ class World:
         self.env = env
         env.backend.bot_user.name = BOT_NAME
         self.guild = guild = env.create_guild("Reactune demo")
-        # New people and places come last: those of earlier starts keep their IDs.
+        # IDs are assigned in order: people and places keep theirs from start to start as long as new ones come last.
         lounge = guild.create_text_channel(LOUNGE, topic=ANSWERS_ALL)
         admins = guild.create_role("admins", permissions=discord.Permissions(manage_guild=True))
         members = [guild.add_member(env.create_user(name)) for name in MEMBERS]

@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from storage.conversations.replies import (
@@ -27,13 +26,13 @@ from storage.conversations.replies import (
     latest_in_channel,
     list_undelivered,
     mark_delivered,
-    recent_replies,
+    newest_replies,
+    recent_messages,
     start_reply,
     was_called_into,
 )
 from storage.database.columns import utc_now
 from storage.database.enums import Basis, Outcome
-from storage.database.tables import ReplyRow
 from storage.personalities.personalities import ensure_personality
 from tests.seeding import ALICE, BOB, CHANNEL, add_reply, message_of
 
@@ -174,18 +173,18 @@ def test_siblings_without_a_question_are_counted_too(session: Session, new: NewR
     assert count_siblings(session, found(session, first)) == 2
 
 
-def test_recent_replies_come_newest_first(session: Session) -> None:
-    old, middle, new_ = (add_reply(session) for _ in range(3))
-    session.execute(update(ReplyRow).where(ReplyRow.id == old).values(created_at=utc_now() - timedelta(days=8)))
-    since = utc_now() - timedelta(days=7)
-    assert [reply.id for reply in recent_replies(session, since)] == [new_, middle]
-    (newest,) = recent_replies(session, since, limit=1)
-    assert (newest.id, newest.message_ids, newest.speakers) == (new_, (message_of(new_),), (ALICE,))
+def test_the_newest_complete_replies_of_some_channels_come_newest_first(session: Session) -> None:
+    _, middle, new_ = (add_reply(session) for _ in range(3))
+    add_reply(session, channel_id=CHANNEL + 1)
+    add_reply(session, outcome=Outcome.FAILED)
+    found = newest_replies(session, {CHANNEL}, 2)
+    assert [reply.id for reply in found] == [new_, middle]
+    assert (found[0].message_ids, found[0].speakers) == ((message_of(new_),), (ALICE,))
 
 
 def test_a_naive_time_is_refused(session: Session) -> None:
     with pytest.raises(Exception, match="a datetime without a time zone reached the database"):
-        recent_replies(session, utc_now().replace(tzinfo=None))
+        recent_messages(session, utc_now().replace(tzinfo=None))
 
 
 def test_an_answer_whose_start_may_have_failed_is_ended_by_its_seed(session: Session, new: NewReply) -> None:
