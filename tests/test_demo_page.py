@@ -272,7 +272,8 @@ def test_somebody_tries_a_version_and_votes(demo: Demo, page: Page) -> None:
     talked = page.url
     page.get_by_label("Your message").fill("It was sourdough.")
     page.get_by_role("button", name="Send").click()
-    expect(page.get_by_label("You", exact=True)).to_have_count(2, timeout=ANSWER_MS)
+    expect(page).not_to_have_url(talked, timeout=ANSWER_MS)
+    expect(page.get_by_label("You", exact=True)).to_have_count(2)
     page.go_back()
     expect(page).to_have_url(talked)
 
