@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hmac
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
@@ -13,13 +14,13 @@ import discord
 from aiohttp import hdrs, web
 from discord.ext import commands
 
-from bot.console.addresses import ADDRESSES, Addresses, caller_of, origin_of
+from bot.console.addresses import ADDRESSES, Addresses, origin_of
 from bot.console.admins import AdminLookup, RightsUnknown, visible_channels
 from bot.console.cookies import SESSION, cookie_name, set_cookie
 from bot.console.limits import ConsoleLimits
 from bot.console.rendering import fill
 from bot.errors import UserFacingError
-from bot.guards.error_handler import member_message
+from bot.guards.error_handler import is_expected, member_message
 from bot.guards.rate_limit import RateLimited
 from bot.services import Services
 from storage.database.enums import NOBODY, OPERATOR
@@ -27,6 +28,7 @@ from storage.insights.visibility import Channels
 from storage.operations.audit import AuditedAction, audited
 from storage.operations.console_sessions import (
     SESSION_LASTS,
+    ConsoleSession,
     end_session,
     end_sessions_of,
     find_session,
@@ -116,6 +118,8 @@ class Visitor:
 
 
 VISITOR: Final = web.RequestKey("visitor", Visitor)
+SIGNED_IN: Final = web.RequestKey("signed in", ConsoleSession)
+"""The session, before the visitor's rights are known."""
 
 
 class ConsoleRefusal(UserFacingError):
@@ -126,17 +130,10 @@ class ConsoleRefusal(UserFacingError):
         self.status = status
 
 
-@web.middleware
-async def add_headers(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        response = await handler(request)
-    except web.HTTPException as error:
-        error.headers.update(HEADERS)
-        raise
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(HEADERS)
     if not request.path.startswith("/static/"):
         response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
-    return response
 
 
 @web.middleware
@@ -156,7 +153,7 @@ async def explain_errors(request: web.Request, handler: Handler) -> web.StreamRe
             response.headers[hdrs.RETRY_AFTER] = str(math.ceil(error.wait_s))
             return response
         except Exception as error:
-            return refuse(request, member_message(error), status=409)
+            return refuse(request, member_message(error), status=409 if is_expected(error) else 500)
 
 
 @web.middleware
@@ -166,28 +163,54 @@ async def require_visitor(request: web.Request, handler: Handler) -> web.StreamR
         raise ConsoleRefusal("That is not this console's address.", status=421)
     if request.path.startswith(OPEN_PATHS):
         return await handler(request)
-    request[VISITOR] = visitor = await _find_visitor(request)
-    writes = request.method not in SAFE_METHODS
-    if writes and not await _is_own_form(request, visitor):
-        raise ConsoleRefusal(FOREIGN, status=403)
-    if visitor.servers is not None:
-        request.app[LIMITS].require_request(visitor.user_id, writes=writes)
-    return await handler(request)
+    request[SIGNED_IN] = session = await _find_session(request)
+    async with _within_limits(request, session):
+        request[VISITOR] = visitor = await _find_visitor(request, session)
+        if request.method not in SAFE_METHODS and not await _is_own_form(request, visitor):
+            raise ConsoleRefusal(FOREIGN, status=403)
+        response = await handler(request)
+        with suppress(ConnectionError):  # they did not wait for it
+            # Here, because what nobody takes fills the memory until then.
+            await response.prepare(request)
+            await response.write_eof()
+        return response
 
 
-async def _find_visitor(request: web.Request) -> Visitor:
-    """Return who asks, with the rights that they have now; raises ConsoleRefusal."""
-    secret, addresses = request.cookies.get(cookie_name(request, SESSION), ""), request.app[ADDRESSES]
+async def _find_session(request: web.Request) -> ConsoleSession:
+    """Return the session of whoever asks; raises ConsoleRefusal."""
+    secret, addresses = _secret_of(request), request.app[ADDRESSES]
     found = await request.app[SERVICES].database.read(find_session, secret) if secret else None
     if found is None:
         raise ConsoleRefusal(SIGNED_OUT, status=401)
     is_here = addresses.is_local(request) if found.servers is None else addresses.is_public(request)
     if not is_here:
         raise ConsoleRefusal(SIGNED_OUT, status=401)
-    visitor = Visitor(found.user_id, found.name, hmac.digest(secret.encode(), b"csrf", "sha256").hex())
-    if found.servers is None:
+    return found
+
+
+def _secret_of(request: web.Request) -> str:
+    return request.cookies.get(cookie_name(request, SESSION), "")
+
+
+@asynccontextmanager
+async def _within_limits(request: web.Request, session: ConsoleSession) -> AsyncIterator[None]:
+    """Count a request of an admin, before it costs anything, and let few of them be answered at once."""
+    if session.servers is None:
+        yield
+        return
+    limits = request.app[LIMITS]
+    limits.require_request(session.user_id, writes=request.method not in SAFE_METHODS)
+    async with limits.in_turn(session.user_id):
+        yield
+
+
+async def _find_visitor(request: web.Request, session: ConsoleSession) -> Visitor:
+    """Return who asks, with the rights that they have now; raises ConsoleRefusal."""
+    csrf = hmac.digest(_secret_of(request).encode(), b"csrf", "sha256").hex()
+    visitor = Visitor(session.user_id, session.name, csrf)
+    if session.servers is None:
         return visitor
-    members = await _memberships(request, visitor, found.servers)
+    members = await _memberships(request, visitor, session.servers)
     return replace(visitor, servers=frozenset(one.guild.id for one in members), members=members)
 
 
@@ -204,8 +227,8 @@ async def _memberships(request: web.Request, visitor: Visitor, server_ids: list[
 
 
 async def _end_session(request: web.Request, action: AuditedAction) -> None:
-    work = audited(action, end_session)
-    await request.app[SERVICES].database.run(work, request.cookies[cookie_name(request, SESSION)])
+    await request.app[SERVICES].database.run(audited(action, end_session), _secret_of(request))
+    del request[SIGNED_IN]
 
 
 async def _is_own_form(request: web.Request, visitor: Visitor) -> bool:
@@ -221,9 +244,9 @@ async def enter(request: web.Request) -> web.StreamResponse:
     if not request.app[ADDRESSES].is_local(request):
         raise web.HTTPNotFound
     database = request.app[SERVICES].database
-    if await database.read(find_session, request.cookies.get(cookie_name(request, SESSION), "")) is not None:
+    if await database.read(find_session, _secret_of(request)) is not None:
         raise web.HTTPSeeOther(_first_page(request))
-    request.app[LIMITS].require_sign_in(caller_of(request))
+    request.app[LIMITS].require_link()
     secret = await database.run(redeem_link, request.query.get("key", ""))
     if secret is None:
         raise ConsoleRefusal(LINK_USED, status=401)
@@ -257,7 +280,7 @@ def is_partial(request: web.Request) -> bool:
 
 def refuse(request: web.Request, sentence: str, *, status: int) -> web.Response:
     """Say what is wrong: as a page, or in the page that htmx changes."""
-    facts = {"sentence": sentence, "is_inside": VISITOR in request} | _ways_in(request)
+    facts = {"sentence": sentence, "is_inside": SIGNED_IN in request} | _ways_in(request)
     if is_partial(request):
         response = fill("problem.html", facts)
         response.headers.update({"HX-Retarget": "#problem", "HX-Reswap": "innerHTML"})

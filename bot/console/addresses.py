@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv6Network, ip_address
 from typing import Final
 
 from aiohttp import web
@@ -11,8 +12,12 @@ from storage.operations.console_sessions import LOOPBACK
 from storage.settings.sections import ConsoleSettings
 
 PROXIED_FOR = "X-Forwarded-For"
+PROXIED = (PROXIED_FOR, "Forwarded")
+"""What proxies add; a browser on this machine does not."""
 LONGEST_ADDRESS = 45
 """Of IPv6, in characters."""
+NETWORK_BITS = 64
+"""Of an IPv6 address: the rest is chosen by whoever has the network."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,8 @@ class Addresses:
         return next((one for one in (self.public, *self.local) if one.partition("://")[2] == host), None)
 
     def is_local(self, request: web.BaseRequest) -> bool:
-        return self.origin_of(request) in self.local
+        """Return whether a browser on this machine asks, and no proxy, whatever host name that hands on."""
+        return self.origin_of(request) in self.local and not any(name in request.headers for name in PROXIED)
 
     def is_public(self, request: web.BaseRequest) -> bool:
         return bool(self.public) and self.origin_of(request) == self.public
@@ -56,5 +62,16 @@ def caller_of(request: web.Request) -> str:
 
     A proxy adds the address at the end; what stands before it may be made up.
     """
-    forwarded = request.headers.get(PROXIED_FOR, "").rpartition(",")[2].strip()
-    return forwarded[:LONGEST_ADDRESS] or request.remote or ""
+    forwarded = request.headers.getall(PROXIED_FOR, [""])[-1].rpartition(",")[2].strip()
+    return _network_of(forwarded or request.remote or "")
+
+
+def _network_of(address: str) -> str:
+    """Return the network of an IPv6 address, and any other address as it is."""
+    try:
+        known = ip_address(address)
+    except ValueError:
+        return address[:LONGEST_ADDRESS]
+    if known.version == 4 or known.ipv4_mapped:
+        return str(known)
+    return str(IPv6Network((int(known), NETWORK_BITS), strict=False))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 import discord
 
@@ -18,6 +20,8 @@ log = logging.getLogger(__name__)
 
 REMEMBERED_S = 60.0
 """How long a right that was taken away may still work."""
+FAILED_S = 5.0
+"""How long Discord is not asked again after it did not answer."""
 
 
 class RightsUnknown(UserFacingError):
@@ -25,22 +29,38 @@ class RightsUnknown(UserFacingError):
         super().__init__("Discord doesn't tell me right now whether you are still an admin. Try again in a minute.")
 
 
+class _Lookup:
+    """What is being looked up, or was lately."""
+
+    def __init__(self, asking: Coroutine[Any, Any, tuple[discord.Member, ...]]) -> None:
+        self.found = asyncio.create_task(asking)
+        self.found.add_done_callback(self._stamp)
+        self.until_s = math.inf
+
+    def _stamp(self, found: asyncio.Task[tuple[discord.Member, ...]]) -> None:
+        has_failed = found.cancelled() or found.exception() is not None
+        self.until_s = time.monotonic() + (FAILED_S if has_failed else REMEMBERED_S)
+
+
 class AdminLookup:
-    """Looks people up in the servers that the bot serves, and remembers what it found for a minute."""
+    """Looks people up in the servers that the bot serves, and remembers for a minute what it found."""
 
     def __init__(self, client: discord.Client, settings: Settings) -> None:
         self._client = client
         self._settings = settings
-        self._remembered: dict[tuple[int, tuple[int, ...]], tuple[float, tuple[discord.Member, ...]]] = {}
-        """{(user, servers): (until when, what was found)}"""
+        self._lookups: dict[tuple[int, tuple[int, ...]], _Lookup] = {}
+        """By user and servers."""
 
     async def memberships(self, user_id: int, server_ids: Sequence[int]) -> tuple[discord.Member, ...]:
-        """Return who they are in those of the servers that they administer; raises RightsUnknown."""
+        """Return who they are in those of the servers that they administer; raises RightsUnknown.
+
+        Requests that come at once, as those of a page's parts, ask Discord once.
+        """
         now_s, whose = time.monotonic(), (user_id, tuple(server_ids))
-        self._remembered = {key: found for key, found in self._remembered.items() if now_s < found[0]}
-        if whose not in self._remembered:
-            self._remembered[whose] = now_s + REMEMBERED_S, await self.look_up(user_id, server_ids)
-        return self._remembered[whose][1]
+        self._lookups = {key: lookup for key, lookup in self._lookups.items() if now_s < lookup.until_s}
+        if whose not in self._lookups:
+            self._lookups[whose] = _Lookup(self.look_up(user_id, server_ids))
+        return await asyncio.shield(self._lookups[whose].found)
 
     async def look_up(self, user_id: int, server_ids: Sequence[int]) -> tuple[discord.Member, ...]:
         """Like `memberships`, but ask Discord anew."""

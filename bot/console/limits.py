@@ -2,28 +2,49 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 
 from bot.errors import UserFacingError
 from bot.guards.rate_limit import HOUR_S, MINUTE_S, RateLimited, SlidingWindows, Window
 
 SIGN_INS_OF_ADDRESS, SIGN_INS = 10, 60
 """A minute, from one address and from all. Each one asks Discord, which blocks the bot if too many are refused."""
+LINKS = 60
+"""Tries of a link a minute, of all together: only programs on the bot's machine can try one."""
 REQUESTS, WRITES = 300, 120
 """A minute, by one visitor: more than pages that follow a round, or a fast hand at labelling, need."""
+AT_ONCE, WAITING = 3, 12
+"""Requests of one visitor that are answered at the same time, and that wait for it: a page loads some parts at once."""
+FULL_S = 5.0
+"""When to come back if as many are waiting already."""
 STILL_ANSWERING = "I am still answering what you asked before. Wait for it, then ask again."
+
+
+@dataclass
+class _Turns:
+    """The requests of one visitor."""
+
+    free: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+    open: int = 0
 
 
 class ConsoleLimits:
     def __init__(self) -> None:
         self._windows = SlidingWindows()
+        self._turns: dict[int, _Turns] = {}
         self._asking: set[int] = set()
 
     def require_sign_in(self, caller: str) -> None:
         """Count a try to get in; raises RateLimited."""
         self._require(Window(("sign in", caller), SIGN_INS_OF_ADDRESS, MINUTE_S), Window("sign in", SIGN_INS, MINUTE_S))
+
+    def require_link(self) -> None:
+        """Count a try of a link; raises RateLimited."""
+        self._require(Window("link", LINKS, MINUTE_S))
 
     def require_request(self, user_id: int, *, writes: bool) -> None:
         """Count a request; raises RateLimited."""
@@ -31,6 +52,21 @@ class ConsoleLimits:
         if writes:
             windows.append(Window(("write", user_id), WRITES, MINUTE_S))
         self._require(*windows)
+
+    @asynccontextmanager
+    async def in_turn(self, user_id: int) -> AsyncIterator[None]:
+        """Wait until few of the visitor's requests are being answered; raises RateLimited if many wait already."""
+        turns = self._turns.setdefault(user_id, _Turns())
+        if turns.open >= AT_ONCE + WAITING:
+            raise RateLimited(FULL_S)
+        turns.open += 1
+        try:
+            async with turns.free:
+                yield
+        finally:
+            turns.open -= 1
+            if not turns.open:
+                del self._turns[user_id]
 
     def should_record_refusal(self, user_id: int) -> bool:
         """Return whether the audit trail needs another line: who tries again and again must not fill it."""

@@ -71,9 +71,10 @@ async def open_console(
     if not settings.port:
         return None
     app = web.Application(
-        middlewares=[access.add_headers, access.explain_errors, limit_size, access.require_visitor],
+        middlewares=[access.explain_errors, limit_size, access.require_visitor],
         client_max_size=_most_bytes(services.settings),
     )
+    app.on_response_prepare.append(access.add_headers)
     access.prepare_access(app, bot, services, addresses_of(settings))
     signin.prepare_sign_in(app, bot, services.settings)
     app[DRAWER], app[TALKS] = PairDrawer(services), Talks(services)

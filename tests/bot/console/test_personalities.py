@@ -158,12 +158,13 @@ class TestFiles:
         assert words in (await visitor.upload(f"{PAGE}/import", (file, content), name="")).text
         assert [row.name for row in rows(PersonalityRow)] == ["default"]
 
-    async def test_a_version_is_exported_with_its_adapter_and_card(self, visitor, add_version):
+    async def test_a_version_is_exported_with_its_adapter_and_card(self, visitor, add_version, rows):
         add_version(1.0)
         await save(visitor, CARD)
         response = await visitor.download(f"{PAGE}/export?version=v1")
         with ZipFile(BytesIO(response)) as archive:
             assert {"adapter_model.safetensors", "card.toml", "README.md"} <= set(archive.namelist())
+        assert (rows(AuditRow)[-1].action, rows(AuditRow)[-1].subject) == ("console export", "v1")
         assert "There is no version v9" in (await visitor.get(f"{PAGE}/export?version=v9")).text
 
     async def test_one_is_archived_unless_it_is_bound_and_restored(self, visitor, keeper, place, query, rows):

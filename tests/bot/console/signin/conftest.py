@@ -91,3 +91,4 @@ async def grace(outside: Any, discord_server: DiscordServer, place: Any) -> Outs
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the console ask Discord about rights with each request."""
     monkeypatch.setattr("bot.console.admins.REMEMBERED_S", 0.0)
+    monkeypatch.setattr("bot.console.admins.FAILED_S", 0.0)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from multidict import CIMultiDict
 
+from bot.console.admins import AdminLookup, RightsUnknown
 from bot.console.limits import SIGN_INS_OF_ADDRESS
 from storage.database.tables import SittingRow
 
@@ -31,10 +33,86 @@ async def test_all_tries_together_are_limited(outside, discord_server, place, mo
     assert discord_server.requests.count("/oauth2/token") == 2
 
 
-async def test_guesses_of_a_link_are_limited(stranger, link):
-    for _ in range(SIGN_INS_OF_ADDRESS):
+@pytest.mark.parametrize("address", ["2001:db8:1:2::{}", "::ffff:203.0.113.9"])
+async def test_addresses_of_one_ipv6_network_count_as_one(outside, discord_server, place, monkeypatch, address):
+    monkeypatch.setattr("bot.console.limits.SIGN_INS_OF_ADDRESS", 1)
+    discord_server.servers[place.ada.id] = []
+    tries = [await (await outside(address.format(n))).sign_in(discord_server, place.ada) for n in range(2)]
+    assert [seen.status for seen in tries] == [403, 429]
+    assert (await (await outside("2001:db8:1:3::1")).sign_in(discord_server, place.ada)).status == 403
+    assert (await (await outside("::ffff:203.0.113.8")).sign_in(discord_server, place.ada)).status == 403
+
+
+async def test_only_what_the_proxy_added_last_is_believed(outside, discord_server, place, monkeypatch, port):
+    monkeypatch.setattr("bot.console.limits.SIGN_INS_OF_ADDRESS", 1)
+    discord_server.servers[place.ada.id] = []
+    statuses = []
+    for made_up in ("192.0.2.1", "192.0.2.2"):
+        browser = await outside()
+        to_discord, _ = await browser.location("/signin")
+        headers = CIMultiDict([("X-Forwarded-For", made_up), ("X-Forwarded-For", "203.0.113.7")])
+        path = discord_server.agree(to_discord, place.ada)
+        async with browser._client.get(browser.address + path, headers=headers) as response:
+            statuses.append(response.status)
+    assert statuses == [403, 429]
+
+
+async def test_guesses_of_a_link_are_limited(stranger, link, monkeypatch):
+    monkeypatch.setattr("bot.console.limits.LINKS", 2)
+    for _ in range(2):
         assert (await stranger.get("/enter?key=guess")).status == 401
     assert (await stranger.get(link())).status == 429
+
+
+async def test_strangers_who_try_to_sign_in_do_not_lock_the_operator_out(
+    outside, stranger, discord_server, place, link, monkeypatch
+):
+    monkeypatch.setattr("bot.console.limits.SIGN_INS", 1)
+    discord_server.servers[place.ada.id] = []
+    assert (await (await outside()).sign_in(discord_server, place.ada)).status == 403
+    assert (await (await outside()).sign_in(discord_server, place.ada)).status == 429
+    assert (await stranger.get(link())).status == 200
+
+
+async def test_a_request_counts_before_it_costs_anything(forgetful, grace, env, monkeypatch):
+    monkeypatch.setattr("bot.console.limits.REQUESTS", 1)
+    env.inject_error("GET", "/guilds/*/members/*", status=500, times=None)
+    assert (await grace.get("/versions")).status == 503, "Discord was asked"
+    seen = await grace.get("/versions")
+    assert (seen.status, "Sign in" in seen.text) == (429, False)
+    assert (await grace.post("/label", csrf="guess")).status == 429, "the form was not read"
+
+
+async def test_a_pages_parts_ask_discord_once(grace, env, place):
+    lookups = AdminLookup(env.bot, env.bot.services.settings)
+    env.inject_error("GET", "/guilds/*/members/*", status=500, times=1)
+    servers = [place.channel.guild.id]
+    together = await asyncio.gather(
+        *(lookups.memberships(place.grace.id, servers) for _ in range(3)), return_exceptions=True
+    )
+    assert [type(one) for one in together] == [RightsUnknown] * 3
+
+
+async def test_an_admin_is_answered_a_few_requests_at_once(grace, visitor, add_version, engine, monkeypatch):
+    monkeypatch.setattr("bot.console.limits.AT_ONCE", 1)
+    monkeypatch.setattr("bot.console.limits.WAITING", 1)
+    add_version(1.0)
+    has_begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        has_begun.set()
+        await may_end.wait()
+
+    engine.answers, engine.interlude = ["one", "two"], wait
+    first = asyncio.create_task(grace.post("/versions/compare", **VERSIONS))
+    await has_begun.wait()
+    both = [asyncio.create_task(grace.get("/versions")) for _ in range(2)]
+    (refused,), (waiting,) = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    assert (refused.result().status, refused.result().headers["Retry-After"]) == (429, "5")
+    assert (await visitor.get("/versions")).status == 200, "the operator"
+    may_end.set()
+    assert ((await first).status, (await waiting).status) == (200, 200)
+    assert (await grace.get("/versions")).status == 200
 
 
 async def test_what_an_admin_writes_is_limited_and_the_operator_is_not(grace, visitor, monkeypatch, rows):

@@ -185,6 +185,13 @@ async def test_the_operators_link_works_on_the_bots_machine_only(outside, visito
     assert (await visitor.get("/")).status == 200
 
 
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded"])
+async def test_nothing_of_the_operator_works_through_a_proxy_whatever_host_it_names(stranger, visitor, link, header):
+    assert (await stranger.get(link(), **{header: "for=203.0.113.5"})).status == 404
+    assert (await visitor.get("/", **{header: "for=203.0.113.5"})).status == 401
+    assert (await visitor.get("/")).status == 200
+
+
 async def test_bytes_that_are_no_text_are_refused(outside, port):
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     cookies = b"__Host-reactune_console=\xff; __Host-reactune_signin=\xff"
