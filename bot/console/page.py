@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypedDict, TypeVar, Unpack
 from urllib.parse import urlencode
 
 import discord
@@ -39,8 +39,6 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 INCOMPLETE = "That form is incomplete. Reload the page, then try again."
 DIGITS = 9
-CONSOLE_CHANNEL = 1
-"""In place of a channel's ID, for the limits on requests: no channel has it."""
 PAGES = (
     ("/", "Overview"),
     ("/label", "Label"),
@@ -54,6 +52,13 @@ PAGES = (
 )
 DRAWER: Final = web.AppKey("drawer", PairDrawer)
 TALKS: Final = web.AppKey("talks", Talks)
+
+
+class Concerned(TypedDict, total=False):
+    """What an action changes, where that is not the page's personality in the server where the visitor acts."""
+
+    personality_id: int | None
+    guild_id: int | None
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,16 @@ class Here:
     @property
     def may_administer(self) -> bool:
         """Whether the visitor may train, promote and decide on votes, as in Discord."""
-        return self.member is None or selection.may_administer(self.services, self.member, self.personality)
+        return not self.why_not_administrator
+
+    @property
+    def why_not_administrator(self) -> str:
+        """Why the visitor may not decide about the personality; empty if they may."""
+        return selection.why_not_administrator(self.services, self.member, self.personality) if self.member else ""
+
+    def about(self, personality: Personality) -> Here:
+        """Return the same for another personality."""
+        return replace(self, personality=personality)
 
     async def require_administrator(self, action: AuditedAction) -> None:
         """Raise UserFacingError unless the visitor may administer the personality; a refusal is recorded."""
@@ -143,7 +157,9 @@ class Here:
     def count_question(self) -> None:
         """Count what occupies the model: who signed in with Discord asks as often as there. Raises RateLimited."""
         if self.member is not None:
-            self.services.rate_limiter.require(self.member.id, CONSOLE_CHANNEL, self.member.guild.id)
+            server_id = self.member.guild.id
+            # In place of a channel: no channel has this ID, and each server has its own.
+            self.services.rate_limiter.require(self.member.id, -server_id, server_id)
 
     @contextmanager
     def asking(self) -> Iterator[None]:
@@ -155,10 +171,16 @@ class Here:
         with self.request.app[LIMITS].one_at_a_time(self.member.id) if self.member else nullcontext():
             yield
 
-    def action(self, what: str, subject: str = "", reason: str = "") -> AuditedAction:
+    def action(self, what: str, subject: str = "", reason: str = "", **concerned: Unpack[Concerned]) -> AuditedAction:
         """Return a line for the audit trail: the operator's, or of the server where the visitor acts."""
-        guild_id = self.member.guild.id if self.member else None
-        return self.visitor.action(what, subject, reason, personality_id=self.personality.id, guild_id=guild_id)
+        home = self.member.guild.id if self.member else None
+        return self.visitor.action(
+            what,
+            subject,
+            reason,
+            personality_id=concerned.get("personality_id", self.personality.id),
+            guild_id=concerned.get("guild_id", home),
+        )
 
     async def run_audited(
         self,

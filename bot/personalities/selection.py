@@ -89,17 +89,26 @@ async def administered_personality(
 
 def require_administrator(services: Services, user: discord.User | discord.Member, whose: Personality) -> None:
     """Raise UserFacingError unless the admin may administer the personality."""
-    if not may_administer(services, user, whose):
-        raise UserFacingError(
-            f"{whose.name} answers in other servers too, so Manage Server here is not enough: you need a role that the "
-            "operator listed in discord.admin_roles. The operator can also use `reactune model`."
-        )
+    if refusal := why_not_administrator(services, user, whose):
+        raise UserFacingError(refusal)
 
 
 def may_administer(services: Services, user: discord.User | discord.Member, whose: Personality) -> bool:
-    """Return whether the personality is used only in the admin's server, or the operator listed their role."""
+    return not why_not_administrator(services, user, whose)
+
+
+def why_not_administrator(services: Services, user: discord.User | discord.Member, whose: Personality) -> str:
+    """Return why the admin may not administer the personality; empty if they may.
+
+    They may if it is used only in their server, or if the operator listed their role.
+    """
     shared = whose.guild_id is None and services.access.serves_several_servers()
-    return not shared or has_named_role(user, services.settings.discord)
+    if not shared or has_named_role(user, services.settings.discord):
+        return ""
+    return (
+        f"**{whose.name}** answers in other servers too, so Manage Server is not enough: you need a role that the "
+        "operator listed in `discord.admin_roles`."
+    )
 
 
 def require_own(services: Services, personality: Personality, servers: Collection[int] | None) -> None:
@@ -117,8 +126,8 @@ def why_not_own(services: Services, personality: Personality, servers: Collectio
         return ""
     if personality.guild_id is None and services.access.serves_several_servers():
         return (
-            f"{personality.name} belongs to the operator and is used in other servers too, so only its file can change "
-            "it. For a copy, use `/personality export`, then `/personality import` with another name."
+            f"{personality.name} belongs to the operator and is used in other servers too, so you can't change it. To "
+            "change a copy, export its card and import it under another name."
         )
     if personality.guild_id is not None and personality.guild_id not in servers:
         return f"{personality.name} belongs to another server."

@@ -81,9 +81,9 @@ def end_session(session: Session, secret: str) -> None:
     session.execute(delete(ConsoleSessionRow).where(ConsoleSessionRow.digest == _digest(secret)))
 
 
-def end_sessions_of(session: Session, user_id: int) -> int:
-    """End all sessions and links of a person, on every machine; return how many there were."""
-    return changed_rows(session.execute(delete(ConsoleSessionRow).where(ConsoleSessionRow.user_id == user_id)))
+def end_sessions_of(session: Session, user_id: int) -> None:
+    """End all sessions and links of a person, on every machine."""
+    session.execute(delete(ConsoleSessionRow).where(ConsoleSessionRow.user_id == user_id))
 
 
 def _add(

@@ -131,7 +131,7 @@ def voters_in(session: Session, quarantine: Quarantine, guild_ids: Collection[in
 
     With `guild_ids`, only about those who voted on answers in these servers.
     """
-    joined_at = _joined_at(session, quarantine)
+    joined_at = _joined_at(session, quarantine, guild_ids)
     talkers = read_talkers(session)
     known = quarantine.voters if guild_ids is None else _voters_in_servers(session, quarantine, guild_ids)
     voters = [Voter(u, account_creation(u), joined_at.get(u), u in talkers) for u in known]
@@ -147,8 +147,9 @@ def _voters_in_servers(session: Session, quarantine: Quarantine, guild_ids: Coll
     return list(session.scalars(voters.distinct()))
 
 
-def _joined_at(session: Session, quarantine: Quarantine) -> dict[int, datetime]:
-    rows = session.execute(
+def _joined_at(session: Session, quarantine: Quarantine, guild_ids: Collection[int] | None) -> dict[int, datetime]:
+    """Return when each voter came to the newest of the servers that they voted in, or of these servers."""
+    joined = (
         select(QuarantinedVoteRow.user_id, func.max(MemberRow.joined_at))
         .join(ReplyRow, ReplyRow.id == QuarantinedVoteRow.reply_id)
         .join(
@@ -158,7 +159,9 @@ def _joined_at(session: Session, quarantine: Quarantine) -> dict[int, datetime]:
         .where(QuarantinedVoteRow.quarantine_id == quarantine.id)
         .group_by(QuarantinedVoteRow.user_id)
     )
-    return dict(rows.all())
+    if guild_ids is not None:
+        joined = joined.where(ReplyRow.guild_id.in_(guild_ids))
+    return dict(session.execute(joined).all())
 
 
 def _quarantine(session: Session, row: QuarantineRow) -> Quarantine:

@@ -19,6 +19,7 @@ from storage.conversations.control_tokens import sanitize
 from storage.database.enums import Basis
 from storage.errors import CardError
 from storage.insights.answers import AnswerDetails, read_answer
+from storage.operations.audit import AuditedAction
 from storage.personalities.personalities import add_example
 from storage.privacy.erasure import erase_answer
 from storage.votes.corrections import check_correction
@@ -55,7 +56,7 @@ async def improve(request: web.Request) -> web.Response:
     here, form = await find_here(request), await read_form(request)
     details = await _find(here)
     text = check_correction(sanitize(form.text("text")), details.listed.answer, here.services.settings.corrections)
-    action = here.action("suggest", f"answer {details.listed.id}")
+    action = _action(here, "suggest", details)
     author = Author(here.visitor.user_id, here.visitor.member_in(details.listed.guild_id))
     basis = details.basis if _is_ours(details) else None
     await here.run_audited(action, suggest_as_visitor, details.listed.id, author, text, basis)
@@ -72,7 +73,7 @@ async def make_example(request: web.Request) -> web.Response:
     """Add question and answer to the examples of the personality's card."""
     here = await find_here(request)
     details = await _find(here)
-    action = here.action("add example", f"answer {details.listed.id}")
+    action = _action(here, "add example", details)
     await here.require_own(action)
     await here.run_audited(action, _add_example, here.personality.id, details, here.visitor.name)
     raise web.HTTPSeeOther(here.address(f"/answers/{details.listed.id}"))
@@ -90,9 +91,7 @@ async def remove(request: web.Request) -> web.Response:
     details = await _find(here)
     if not _may_delete(here, details):
         raise UserFacingError(NOT_YOURS_TO_DELETE)
-    deletion = await here.run_audited(
-        here.action("delete answer", f"answer {details.listed.id}"), erase_answer, details.listed.id
-    )
+    deletion = await here.run_audited(_action(here, "delete answer", details), erase_answer, details.listed.id)
     if deletion.marked:
         log.warning("Versions trained on a deleted answer: %s.", ", ".join(deletion.marked))
     raise web.HTTPSeeOther(here.address("/answers"))
@@ -105,6 +104,11 @@ def _may_delete(here: Here, details: AnswerDetails) -> bool:
         return True
     channel = member.guild.get_channel_or_thread(details.listed.channel_id)
     return channel is not None and channel.permissions_for(member).manage_messages
+
+
+def _action(here: Here, what: str, details: AnswerDetails) -> AuditedAction:
+    """Return a line for the audit trail of the server where the answer was given."""
+    return here.action(what, f"answer {details.listed.id}", guild_id=details.listed.guild_id)
 
 
 async def _find(here: Here) -> AnswerDetails:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from aiohttp import web
 from sqlalchemy.orm import Session
 
@@ -12,7 +10,7 @@ from bot.console.page import Here, find_here, read_form
 from bot.errors import UserFacingError
 from bot.personalities.greeting import post_greeting
 from storage.database.enums import Scope
-from storage.personalities.bindings import MAX_STRENGTH, BindingPlace, bind, find_binding, unbind
+from storage.personalities.bindings import MAX_STRENGTH, Binding, BindingPlace, bind, find_binding, unbind
 
 NOT_BOUND = "It is not bound there any more. Reload this page to see where it speaks."
 
@@ -24,7 +22,7 @@ async def bind_to_place(request: web.Request) -> web.Response:
     place, channel = find_place(here, server, form.text("place"))
     strength = form.decimal("strength", 0.0, MAX_STRENGTH)
     await here.run_audited(
-        replace(here.action("bind", f"{place.scope} {place.id}, strength {strength:g}"), guild_id=server),
+        here.action("bind", f"{place.scope} {place.id}, strength {strength:g}", guild_id=server),
         bind,
         place,
         here.personality,
@@ -39,20 +37,28 @@ async def bind_to_place(request: web.Request) -> web.Response:
 async def unbind_from_place(request: web.Request) -> web.Response:
     here, form = await find_here(request), await read_form(request)
     place = BindingPlace(form.choice("scope", Scope), parse_id(form.text("place")))
-    await here.run_audited(here.action("unbind", f"{place.scope} {place.id}"), _unbind, here, place)
+    binding = await here.services.database.read(_find_bound, here, place)
+    action = here.action("unbind", f"{place.scope} {place.id}", guild_id=binding.guild_id)
+    await here.run_audited(action, _unbind, here, place)
     return here.go(here.address("/personalities"))
 
 
 def _unbind(session: Session, here: Here, place: BindingPlace) -> None:
     """Remove the binding, unless somebody bound another personality there since the page was shown."""
-    before = find_binding(session, place)
+    _find_bound(session, here, place)
+    unbind(session, place)
+
+
+def _find_bound(session: Session, here: Here, place: BindingPlace) -> Binding:
+    """Return the personality's binding there; raises UserFacingError."""
+    binding = find_binding(session, place)
     if (
-        before is None
-        or before.personality_id != here.personality.id
-        or not here.visitor.may_see_server(before.guild_id)
+        binding is None
+        or binding.personality_id != here.personality.id
+        or not here.visitor.may_see_server(binding.guild_id)
     ):
         raise UserFacingError(NOT_BOUND)
-    unbind(session, place)
+    return binding
 
 
 ROUTES = [web.post("/personalities/bind", bind_to_place), web.post("/personalities/unbind", unbind_from_place)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import discord
@@ -67,7 +67,7 @@ class ServerPage:
         return self.here.address(f"/knowledge{path}", server=self.server.id, **query)
 
     def action(self, what: str, subject: str) -> AuditedAction:
-        return replace(self.here.action(what, subject), guild_id=self.server.id)
+        return self.here.action(what, subject, guild_id=self.server.id)
 
     def fill(self, template: str, **facts: object) -> web.Response:
         return self.here.fill(template, page=self, **facts)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from dataclasses import replace
 
 from aiohttp import web
 
@@ -41,16 +40,17 @@ async def show_overview(request: web.Request) -> web.Response:
 
 
 async def show_waiting(request: web.Request) -> web.Response:
-    """Return what waits for the visitor, for all personalities."""
+    """Return what waits for the visitor, for all personalities that they may decide about."""
     here = await find_here(request)
+    decides_on = [one for one in here.personalities if here.about(one).may_administer]
     waiting = await here.services.database.read(
-        read_waiting, here.personalities, here.visitor.servers, here.services.settings.votes
+        read_waiting, decides_on, here.visitor.servers, here.services.settings.votes
     )
     return here.fill("waiting.html", waiting=[(one, _address_of(here, one)) for one in waiting])
 
 
 def _address_of(here: Here, waiting: WaitingItem) -> str:
-    return replace(here, personality=waiting.personality or here.personality).address(waiting.page)
+    return here.about(waiting.personality or here.personality).address(waiting.page)
 
 
 async def show_health(request: web.Request) -> web.Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from aiohttp import web
@@ -152,7 +152,7 @@ async def add_personality(request: web.Request) -> web.Response:
     here, form = await find_here(request), await read_form(request)
     name, guild_id = form.text("name"), home_server(here, form)
     await here.run_audited(
-        replace(here.action("create personality", name), guild_id=guild_id),
+        here.action("create personality", name, personality_id=None, guild_id=guild_id),
         personalities.create_personality,
         name,
         Card(),
@@ -173,7 +173,7 @@ async def import_card(request: web.Request) -> web.Response:
     require_meant_for(card, here.services.settings.model.base, file)
     guild_id = home_server(here, form)
     await here.run_audited(
-        replace(here.action("import card", name), guild_id=guild_id),
+        here.action("import card", name, personality_id=None, guild_id=guild_id),
         register_import,
         name,
         card,

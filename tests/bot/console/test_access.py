@@ -118,6 +118,16 @@ async def test_an_unknown_personality_is_refused_in_a_sentence(visitor):
     assert "There is no personality 'ghost'" in (await visitor.get("/?personality=ghost")).text
 
 
+async def test_a_defect_is_an_error_of_the_server_and_a_refusal_is_not(visitor, monkeypatch):
+    def break_down(*_args: object, **_more: object) -> str:
+        raise RuntimeError
+
+    monkeypatch.setattr("bot.console.pages.overview.describe_status", break_down)
+    seen = await visitor.get("/overview/status")
+    assert (seen.status, "give the operator this reference" in seen.text) == (500, True)
+    assert (await visitor.get("/?personality=ghost")).status == 409
+
+
 async def test_what_is_done_stands_in_the_audit_trail(visitor, rows):
     assert (await visitor.post("/rounds")).path == "/rounds"
     (entry,) = rows(AuditRow)

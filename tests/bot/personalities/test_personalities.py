@@ -144,7 +144,7 @@ class TestServers:
         self, place, elsewhere, rows, command, options
     ):
         refused = await place.grace.slash(place.channel, command, **options)
-        assert "Default answers in other servers too" in (refused.response or refused.followups[-1]).content
+        assert "**default** answers in other servers too" in (refused.response or refused.followups[-1]).content
         assert rows(RoundRow) == []
         (line,) = rows(AuditRow)
         assert (line.action, line.outcome) == (command, "refused")

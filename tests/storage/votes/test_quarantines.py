@@ -463,6 +463,19 @@ def test_voters_are_described_by_account_membership_and_messages(session: Sessio
     assert told == [(new, NOON - days(1), True), (502, None, False), (501, NOON - days(90), False)]
 
 
+def test_what_is_told_of_voters_in_a_server_is_of_that_server(session: Session, personality_id: int) -> None:
+    here, elsewhere = (add_reply_in(session, guild_id, author_id=BOB) for guild_id in (GUILD, GUILD + 1))
+    note_members(session, GUILD, {501: NOON - days(90)})
+    note_members(session, GUILD + 1, {501: NOON - days(2), 502: NOON})
+    let_vote(session, [501], here)
+    let_vote(session, [501, 502], elsewhere)
+    let_vote(session, [503], add_reply(session, author_id=BOB))
+    held = quarantine_found(session, personality_id, THREE_IN_TEN_MINUTES)
+    (of_author,) = [one for one in held if one.rule is AUTHOR]
+    (voter,) = voters_in(session, of_author, [GUILD])
+    assert (voter.user_id, voter.joined_at) == (501, NOON - days(90))
+
+
 def test_no_id_is_left_of_a_member_who_deleted_their_data(session: Session, personality_id: int) -> None:
     for user in LURKERS[:3]:
         let_vote(session, [user], add_reply(session, author_id=BOB))

@@ -78,10 +78,18 @@ def hal(env: Any) -> Any:
     return guild.add_member(env.create_user("hal"), roles=[admins])
 
 
+@pytest.fixture
+def away(hal: Any, place: Any) -> Any:
+    """Let grace, the admin of the server, administer the other server too, and return it."""
+    (admins,) = [role for role in hal.guild.roles.values() if role.name == "admins"]
+    hal.guild.add_member(place.grace.user, roles=[admins])
+    return hal.guild
+
+
 @pytest_asyncio.fixture
-async def grace(outside: Any, discord_server: DiscordServer, place: Any) -> Outside:
+async def grace(outside: Any, discord_server: DiscordServer, place: Any, env: Any) -> Outside:
     """The browser of grace, the admin of the server, who signed in."""
-    discord_server.servers[place.grace.id] = [place.channel.guild.id, 999]
+    discord_server.servers[place.grace.id] = [*env.backend.guilds, 999]
     browser: Outside = await outside()
     assert (await browser.sign_in(discord_server, place.grace)).path == "/"
     return browser

@@ -139,6 +139,24 @@ class TestTheModel:
         assert "three" in (await visitor.post("/versions/compare", **VERSIONS)).text
 
 
+class TestServers:
+    @pytest.fixture
+    def overrides(self, overrides):
+        return overrides | {"REACTUNE_LIMITS__CHANNEL_PER_MINUTE": "1"}
+
+    async def test_admins_of_one_server_do_not_keep_those_of_another_out(
+        self, grace, outside, discord_server, hal, add_version, engine
+    ):
+        add_version(1.0)
+        engine.answers = ["one", "two", "three", "four"]
+        discord_server.servers[hal.id] = [hal.guild.id]
+        elsewhere = await outside()
+        await elsewhere.sign_in(discord_server, hal)
+        assert "one" in (await grace.post("/versions/compare", **VERSIONS)).text
+        assert (await grace.post("/versions/compare", **VERSIONS)).status == 429
+        assert "three" in (await elsewhere.post("/versions/compare", **VERSIONS)).text
+
+
 async def test_an_admin_occupies_the_model_with_one_thing_at_a_time(grace, add_version, engine):
     add_version(1.0)
     has_begun, may_end = asyncio.Event(), asyncio.Event()

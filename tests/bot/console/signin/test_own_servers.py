@@ -296,3 +296,53 @@ async def test_a_personality_is_bound_to_channels_that_the_admin_can_see(place, 
     await grace.post("/personalities/bind", place=str(place.channel.id), **fields)
     assert [row.place_id for row in rows(BindingRow)] == [place.channel.id]
     assert rows(AuditRow)[-1].guild_id == guild.id
+
+
+class TestTwoServers:
+    """Of which grace administers both."""
+
+    @pytest.fixture
+    async def answer(self, place, away, hal, hall, grace, engine, rows):
+        """An answer in the other server."""
+        await _ask(place, hal, hall, "hush?", "a quiet answer", engine)
+        return rows(ReplyRow)[-1]
+
+    async def test_what_is_done_stands_in_the_trail_of_its_server(self, away, hall, grace, answer, env, query, rows):
+        (admins,) = [role for role in away.roles.values() if role.name == "admins"]
+        both = discord.Permissions(manage_guild=True, manage_messages=True)
+        env.backend.edit_role(away.id, admins.id, {"permissions": both.value})
+        query(lambda s: create_personality(s, "cat", Card(), by="test"))
+        where = {"server": str(away.id), "place": str(hall.id), "strength": "1"}
+        await grace.post("/personalities/bind?personality=cat", **where)
+        await grace.post("/personalities/unbind?personality=cat", scope="channel", place=str(hall.id))
+        await grace.post(f"/answers/{answer.id}/suggest", text="a better answer")
+        await grace.post(f"/answers/{answer.id}/delete")
+        await grace.post("/personalities?personality=cat", name="dog", server=str(away.id))
+        await grace.upload(
+            "/personalities/import?personality=cat", ("fox.toml", b'system_prompt = "Be sly."'), server=str(away.id)
+        )
+        trail = [row for row in rows(AuditRow) if row.action != "console sign in"]
+        assert [row.action for row in trail] == [
+            f"console {what}"
+            for what in ("bind", "unbind", "suggest", "delete answer", "create personality", "import card")
+        ]
+        assert {row.guild_id for row in trail} == {away.id}
+        assert [row.personality_id for row in trail[-2:]] == [None, None]
+
+    async def test_a_personality_can_belong_to_each_whichever_the_page_is_about(self, place, away, grace, query):
+        own = place.channel.guild
+        query(lambda s: create_personality(s, "cat", Card(), by="test", guild_id=own.id))
+        page = await grace.get("/personalities?personality=cat")
+        assert page.html.count(f'<option value="{own.id}">') == page.html.count(f'<option value="{away.id}">') == 2
+
+
+async def test_what_waits_is_what_the_admin_may_decide(hal, grace, visitor, env, burst):
+    assert quarantine_bursts(env.bot.services.database, 1, env.bot.services.settings.votes)
+    assert "Decide on them" not in (await grace.get("/overview/waiting")).text
+    assert "Decide on them" in (await visitor.get("/overview/waiting")).text
+
+
+async def test_a_summary_offers_no_training_of_what_others_use_too(hal, grace, engine):
+    await grace.post("/label")
+    seen = await grace.post("/label/end")
+    assert ("Label more" in seen.text, "Train now" in seen.text) == (True, False)
