@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import discord
 
-from bot.console.page import INCOMPLETE, Here, SentForm
+from bot.console.page import Here, SentForm
 from bot.console.places import visible_servers
 from bot.errors import UserFacingError
 from bot.guards.access import allows_server
@@ -15,7 +15,6 @@ from bot.personalities.selection import places_of
 from storage.database.enums import Scope
 from storage.personalities.bindings import Binding, BindingPlace
 
-ID_DIGITS = 20
 SPEAKS_IN = (discord.TextChannel, discord.VoiceChannel, discord.StageChannel, discord.ForumChannel)
 NO_SERVER = "I don't serve that server, or you don't administer it. Reload this page."
 NO_CHANNEL = "I can't see this channel: give me View Channel, or choose another place."
@@ -61,14 +60,14 @@ def _visible_in(here: Here, guild: discord.Guild) -> set[discord.abc.GuildChanne
     return {one for one in channels if here.visitor.may_see_channel(guild.id, one.id)}
 
 
-def find_place(here: Here, server: int, place: str) -> tuple[BindingPlace, object]:
+def find_place(here: Here, server: int, place: int | None) -> tuple[BindingPlace, object]:
     """Return the place with its channel; without a `place` it is the whole server. Raises UserFacingError."""
     guild = next((guild for guild in servers_of(here) if guild.id == server), None)
     if guild is None:
         raise UserFacingError(NO_SERVER)
-    if not place:
+    if place is None:
         return BindingPlace(Scope.SERVER, guild.id), None
-    channel = guild.get_channel_or_thread(parse_id(place))
+    channel = guild.get_channel_or_thread(place)
     if channel is None or channel not in _visible_in(here, guild):
         raise UserFacingError(NO_CHANNEL)
     return places_of(channel)[0], channel
@@ -89,13 +88,7 @@ def home_server(here: Here, form: SentForm) -> int | None:
     """Return the server that a new personality belongs to; None if it is the operator's, for all servers."""
     if here.visitor.servers is None:
         return None
-    server = parse_id(form.text("server"))
+    server = form.id("server")
     if server not in here.visitor.servers:
         raise UserFacingError(NO_SERVER)
     return server
-
-
-def parse_id(text: str) -> int:
-    if not text.isdecimal() or len(text) > ID_DIGITS:
-        raise UserFacingError(INCOMPLETE)
-    return int(text)

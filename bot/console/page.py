@@ -26,6 +26,7 @@ from bot.personalities import selection
 from bot.services import Services
 from storage.database.database import Database
 from storage.database.enums import AuditOutcome
+from storage.database.ids import LARGEST_ID, LARGEST_NUMBER, parse_id
 from storage.errors import PersonalityNotFound
 from storage.operations.audit import AuditedAction, audited, record_action
 from storage.personalities.personalities import DEFAULT_PERSONALITY, Personality, list_personalities
@@ -38,7 +39,6 @@ T = TypeVar("T")
 Choice = TypeVar("Choice", bound=StrEnum)
 
 INCOMPLETE = "That form is incomplete. Reload the page, then try again."
-DIGITS = 9
 PAGES = (
     ("/", "Overview"),
     ("/label", "Label"),
@@ -247,11 +247,15 @@ class SentForm:
         except ValueError as error:
             raise UserFacingError(INCOMPLETE) from error
 
-    def number(self, name: str) -> int:
-        value = self.text(name)
-        if not value.isdecimal() or len(value) > DIGITS:
+    def id(self, name: str) -> int:
+        """Return the ID of an answer, or of anything on Discord."""
+        return self.number(name, LARGEST_ID)
+
+    def number(self, name: str, largest: int = LARGEST_NUMBER) -> int:
+        value = parse_id(self.text(name), largest)
+        if value is None:
             raise UserFacingError(INCOMPLETE)
-        return int(value)
+        return value
 
     def decimal(self, name: str, least: float, most: float) -> float:
         try:
@@ -270,27 +274,36 @@ class SentForm:
         return next((file.file.read() for file in self.files(name)), b"")
 
     def files(self, name: str) -> list[web.FileField]:
-        """Return the uploaded files."""
-        return [value for value in self._fields.getall(name, ()) if isinstance(value, web.FileField)]
+        """Return the uploaded files, with names that PostgreSQL can read."""
+        files = (value for value in self._fields.getall(name, ()) if isinstance(value, web.FileField))
+        return [
+            web.FileField(one.name, without_nul(one.filename), one.file, one.content_type, one.headers) for one in files
+        ]
 
     def file_name(self, name: str) -> str:
-        value = self._fields.get(name)
-        return without_nul(value.filename) if isinstance(value, web.FileField) else ""
+        return next((file.filename for file in self.files(name)), "")
 
 
 async def read_form(request: web.Request) -> SentForm:
     return SentForm(await request.post())
 
 
-def read_before(request: web.Request) -> int | None:
+def read_before(request: web.Request, largest: int = LARGEST_NUMBER) -> int | None:
     """Return the id that all entries on the page come before; None on the first page."""
-    return read_number(request, "before")
+    return read_number(request, "before", largest)
 
 
-def read_number(request: web.Request, name: str) -> int | None:
-    """Return a number from the page's address; None if there is none."""
-    value = request.query.get(name, "")
-    return int(value) if value.isdecimal() and len(value) <= DIGITS else None
+def read_number(request: web.Request, name: str, largest: int = LARGEST_NUMBER) -> int | None:
+    """Return a number from the query of the page's address; None if there is none."""
+    return parse_id(request.query.get(name, ""), largest)
+
+
+def number_in_path(request: web.Request, name: str, largest: int = LARGEST_NUMBER) -> int:
+    """Return a number from the path of the page's address; raises HTTPNotFound if it is too large."""
+    value = parse_id(request.match_info[name], largest)
+    if value is None:
+        raise web.HTTPNotFound
+    return value
 
 
 async def find_here(request: web.Request) -> Here:

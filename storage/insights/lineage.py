@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from storage.conversations.replies import find_by_message, message_links
 from storage.database.enums import Outcome, PairSource, RoundStatus, Split
+from storage.database.ids import parse_id
 from storage.database.rows import from_row
 from storage.database.tables import (
     CorrectionRow,
@@ -32,8 +33,6 @@ from storage.votes.weights import VoteHistory, beginning, read_histories, read_q
 
 WRITTEN = (PairSource.CORRECTION, PairSource.CORRECTED_SAMPLE)
 """Sources whose chosen side is a correction."""
-LARGEST_ID = 2**63 - 1
-ID_DIGITS = 19
 
 
 @dataclass(frozen=True)
@@ -310,7 +309,8 @@ class TracedReply:
 def trace(session: Session, id_: str) -> list[TracedReply]:
     """Return the replies of a request, given its id or the id of a Discord message with one of them."""
     rows = session.scalars(select(ReplyRow).where(ReplyRow.request_id == id_).order_by(ReplyRow.id)).all()
-    if not rows and _is_id(id_) and (carried := find_by_message(session, int(id_))):
+    message_id = parse_id(id_)
+    if not rows and message_id is not None and (carried := find_by_message(session, message_id)):
         rows = [session.get_one(ReplyRow, carried.id)]
     return [_traced(session, row) for row in rows]
 
@@ -318,10 +318,6 @@ def trace(session: Session, id_: str) -> list[TracedReply]:
 def trace_reply(session: Session, reply_id: int) -> TracedReply:
     """Return the way of a reply that exists."""
     return _traced(session, session.get_one(ReplyRow, reply_id))
-
-
-def _is_id(text: str) -> bool:
-    return text.isdecimal() and len(text) <= ID_DIGITS and int(text) <= LARGEST_ID
 
 
 def _traced(session: Session, row: ReplyRow) -> TracedReply:

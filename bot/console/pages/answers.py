@@ -10,6 +10,7 @@ from aiohttp import web
 from bot.console.page import Here, find_here, read_before, without_nul
 from bot.console.places import name_channels, place_of
 from storage.database.enums import NOBODY, Cause
+from storage.database.ids import LARGEST_ID
 from storage.insights.answers import AnswerKind, AnswerQuery, channels_with_answers, list_answers
 
 SHOWN = 20
@@ -58,7 +59,7 @@ def _query_of(here: Here, channels: Iterable[int]) -> AnswerQuery:
         since=_day(asked.get("from", "")),
         until=_day(asked.get("until", "")),
         channels=here.visitor.channels,
-        before_id=read_before(here.request),
+        before_id=read_before(here.request, LARGEST_ID),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 from sqlalchemy.orm import Session
 
-from bot.console.binding_places import find_place, parse_id
+from bot.console.binding_places import find_place
 from bot.console.page import Here, find_here, read_form
 from bot.errors import UserFacingError
 from bot.personalities.greeting import post_greeting
@@ -18,8 +18,8 @@ NOT_BOUND = "It is not bound there any more. Reload this page to see where it sp
 async def bind_to_place(request: web.Request) -> web.Response:
     """Let the personality answer in a channel, thread, category or the whole server."""
     here, form = await find_here(request), await read_form(request)
-    server = parse_id(form.text("server"))
-    place, channel = find_place(here, server, form.text("place"))
+    server = form.id("server")
+    place, channel = find_place(here, server, form.id("place") if form.text("place") else None)
     strength = form.decimal("strength", 0.0, MAX_STRENGTH)
     await here.run_audited(
         here.action("bind", f"{place.scope} {place.id}, strength {strength:g}", guild_id=server),
@@ -36,7 +36,7 @@ async def bind_to_place(request: web.Request) -> web.Response:
 
 async def unbind_from_place(request: web.Request) -> web.Response:
     here, form = await find_here(request), await read_form(request)
-    place = BindingPlace(form.choice("scope", Scope), parse_id(form.text("place")))
+    place = BindingPlace(form.choice("scope", Scope), form.id("place"))
     binding = await here.services.database.read(_find_bound, here, place)
     action = here.action("unbind", f"{place.scope} {place.id}", guild_id=binding.guild_id)
     await here.run_audited(action, _unbind, here, place)

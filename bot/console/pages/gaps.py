@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from aiohttp import web
 from sqlalchemy.orm import Session
 
-from bot.console.page import read_form
+from bot.console.page import number_in_path, read_form, read_number
 from bot.console.pages.knowledge import ServerPage, find_server
 from bot.console.places import Place, place_of
 from bot.knowledge.adding import from_text
 from bot.knowledge.gaps import GapGroup, GapReader, question_of
 from bot.knowledge.quoting import MAX_TITLE_CHARS
 from bot.text.splitting import shorten
+from storage.database.ids import LARGEST_ID
 from storage.knowledge.documents import titles_of
 from storage.knowledge.gaps import Gap, settle_gaps
 
@@ -47,8 +48,7 @@ async def show_gaps(request: web.Request) -> web.Response:
     page = await find_server(request)
     groups = await _reader(page).read_groups()
     shown = await page.here.services.database.read(_shown, page, groups[:SHOWN_GROUPS])
-    done = request.query.get("done", "")
-    return page.fill("gaps.html", groups=shown, more=len(groups) - len(shown), done=done if done.isdecimal() else "")
+    return page.fill("gaps.html", groups=shown, more=len(groups) - len(shown), done=read_number(request, "done"))
 
 
 def _reader(page: ServerPage) -> GapReader:
@@ -96,10 +96,10 @@ async def settle_without_document(request: web.Request) -> web.Response:
 
 
 async def _find_group(page: ServerPage) -> GapGroup:
-    return await _reader(page).find_group(int(page.here.request.match_info["reply"]))
+    return await _reader(page).find_group(number_in_path(page.here.request, "reply", LARGEST_ID))
 
 
-ONE = r"/knowledge/gaps/{reply:\d{1,18}}"
+ONE = r"/knowledge/gaps/{reply:\d+}"
 ROUTES = [
     web.get("/knowledge/gaps", show_gaps),
     web.post(f"{ONE}/document", write_document),

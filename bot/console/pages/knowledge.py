@@ -11,7 +11,7 @@ import discord
 from aiohttp import web
 from sqlalchemy.orm import Session
 
-from bot.console.page import Here, SentForm, find_here, read_before, read_form, read_number, without_nul
+from bot.console.page import Here, SentForm, find_here, number_in_path, read_before, read_form, read_number, without_nul
 from bot.console.places import visible_servers
 from bot.errors import UserFacingError
 from bot.guards.error_handler import member_message
@@ -74,7 +74,7 @@ class ServerPage:
 
     async def find_document(self) -> documents.Document:
         """Return the document that the address names; raises DocumentRefused."""
-        document_id = int(self.here.request.match_info["document"])
+        document_id = number_in_path(self.here.request, "document")
         return await self.here.services.database.read(documents.find_document, self.server.id, document_id)
 
     def channel_named(self, channel_id: str) -> discord.TextChannel | None:
@@ -295,7 +295,7 @@ async def show_search(request: web.Request) -> web.Response:
     )
 
 
-ONE = r"/knowledge/{document:\d{1,9}}"
+ONE = r"/knowledge/{document:\d+}"
 ROUTES = [
     web.get("/knowledge", show_documents),
     web.post("/knowledge", add_documents),

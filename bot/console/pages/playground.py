@@ -16,6 +16,7 @@ from bot.console.suggestions import Author
 from bot.console.talks import GrowingTalk, TalkQuestion, favourite
 from bot.errors import UserFacingError
 from bot.releases.resolver import Release
+from storage.database.ids import parse_id
 from storage.personalities.cards import settings_of
 from storage.releases.versions import list_versions, name_of, read_alias, version_named
 from storage.sittings.talks import Exchange, read_talk, turn_thumb
@@ -116,7 +117,7 @@ def _end(here: Here, talk: GrowingTalk, form: SentForm) -> web.Response:
 async def vote(request: web.Request) -> web.Response:
     """Turn a thumb on one answer."""
     here, form = await find_here(request), await read_form(request)
-    reply_id, emoji = form.number("reply"), form.text("emoji")
+    reply_id, emoji = form.id("reply"), form.text("emoji")
     if emoji not in THUMBS:
         raise UserFacingError("Vote with 👍 or 👎.")
     action = here.action("vote", f"answer {reply_id}: {emoji}")
@@ -152,8 +153,8 @@ def _settings(form: SentForm) -> dict[str, str]:
 
 
 def _ids(named: str) -> tuple[int, ...]:
-    parts = [part for part in named.split(",") if part.isdecimal() and len(part) <= 18]
-    return tuple(int(part) for part in parts[-LONGEST_TALK:])
+    ids = [id_ for part in named.split(",") if (id_ := parse_id(part)) is not None]
+    return tuple(ids[-LONGEST_TALK:])
 
 
 def _named(talk: Sequence[int]) -> str:

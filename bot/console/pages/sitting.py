@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 from sqlalchemy.orm import Session
 
-from bot.console.page import Here, find_here, read_form, read_number
+from bot.console.page import Here, find_here, number_in_path, read_form, read_number
 from bot.console.suggestions import Author, suggest_as_visitor
 from bot.errors import UserFacingError
 from storage.conversations.control_tokens import sanitize
@@ -69,7 +69,7 @@ async def give_label(request: web.Request) -> web.Response:
     """Store what the person says of a pair, and show the next one."""
     here, form = await find_here(request), await read_form(request)
     sitting = await _sitting_of(here)
-    pair_id, label = int(request.match_info["pair"]), form.choice("label", Label)
+    pair_id, label = number_in_path(request, "pair"), form.choice("label", Label)
     await here.services.database.run(label_pair, sitting, pair_id, label, _author(here).home)
     await here.services.tastes.refresh()
     return await _show_desk(here, sitting)
@@ -166,7 +166,7 @@ ROUTES = [
     web.get("/label", show_sitting),
     web.post("/label", begin),
     web.get("/label/desk", show_desk),
-    web.post(r"/label/pairs/{pair:\d{1,9}}", give_label),
+    web.post(r"/label/pairs/{pair:\d+}", give_label),
     web.post("/label/undo", undo),
     web.post("/label/correct", correct),
     web.post("/label/end", end),

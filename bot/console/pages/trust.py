@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from aiohttp import web
 from sqlalchemy.orm import Session
 
-from bot.console.page import find_here, read_before, read_form
+from bot.console.page import find_here, number_in_path, read_before, read_form
 from bot.errors import UserFacingError
 from storage.database.columns import utc_now
 from storage.database.enums import QuarantineStatus
@@ -83,7 +83,7 @@ async def decide_votes(request: web.Request) -> web.Response:
     status, reason = form.choice("status", QuarantineStatus), form.text("reason")
     if status is QuarantineStatus.OPEN or not reason:
         raise UserFacingError(NO_REASON)
-    quarantine_id = int(request.match_info["quarantine"])
+    quarantine_id = number_in_path(request, "quarantine")
     action = here.action("decide votes", f"burst {quarantine_id}: {status}", reason)
     await here.require_administrator(action)
     await here.run_audited(
@@ -104,5 +104,5 @@ ROUTES = [
     web.get("/trust", show_trust),
     web.get("/trust/stored", show_stored),
     web.post("/trust/search", search_bursts),
-    web.post(r"/trust/{quarantine:\d{1,9}}", decide_votes),
+    web.post(r"/trust/{quarantine:\d+}", decide_votes),
 ]

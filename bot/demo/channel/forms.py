@@ -12,6 +12,7 @@ import simcord
 from aiohttp import web
 from discord import app_commands
 
+from bot.console.page import without_nul
 from bot.demo.channel.world import World
 from bot.errors import UserFacingError
 
@@ -123,7 +124,7 @@ def _read_option(option: app_commands.Parameter, value: Given, world: World) -> 
     """Return the value as the simulator takes it, which checks its size."""
     name = option.display_name
     if isinstance(value, web.FileField):
-        return value.filename, value.file.read()
+        return without_nul(value.filename), value.file.read()
     if option.type is Kind.attachment:
         raise UserFacingError(f"Choose a file for `{name}` in the form of the command.")
     if option.type is Kind.boolean:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from aiohttp import hdrs, web
 
 from bot.console.access import VISITOR
-from bot.console.page import Here, SentForm, find_here, read_form, without_nul
+from bot.console.page import Here, SentForm, find_here, number_in_path, read_form, without_nul
 from bot.console.rendering import add_templates
 from bot.console.server import FirstPage
 from bot.demo.channel.commands import SLASH, Call, find_command, list_commands, message_commands, read_call
@@ -20,6 +20,7 @@ from bot.demo.channel.timeline import PICTURES, read_timeline, summarize
 from bot.demo.channel.world import ADMIN, LOUNGE, MEMBERS, Seat, World
 from bot.errors import UserFacingError
 from bot.text.splitting import MAX_MESSAGE_CHARS
+from storage.database.ids import LARGEST_ID, parse_id
 
 if TYPE_CHECKING:
     from multidict import MultiMapping
@@ -31,7 +32,6 @@ LAST_SEAT = "reactune_channel"
 EMOJIS = ("👍", "👎", "🔁", "❤️", "😂", "🎉", "👀")
 FIELD = "field."
 """Before the names of a form's fields, so that none means something else here."""
-ID_DIGITS = 20
 
 add_templates("bot.demo.channel")
 
@@ -54,7 +54,7 @@ class ChannelPage:
     def __init__(self, world: World) -> None:
         self._world = world
         at = f"{HOME}/{{person}}/{{place}}"
-        message = rf"{at}/messages/{{id:\d{{1,{ID_DIGITS}}}}}"
+        message = rf"{at}/messages/{{id:\d+}}"
         routes = [
             web.static(f"{HOME}/static", STATIC),
             web.get(HOME, self._choose_seat),
@@ -155,7 +155,7 @@ class ChannelPage:
     async def _act_on_message(self, request: web.Request) -> web.StreamResponse:
         """React to a message, press its button, use its menu, edit it or delete it."""
         here, seat, form = await find_here(request), self._seat(request), await read_form(request)
-        message, act, actor = seat.message(int(request.match_info["id"])), self._world.act, seat.actor
+        message, act, actor = seat.message(number_in_path(request, "id", LARGEST_ID)), self._world.act, seat.actor
         opened, done = None, ""
         if emoji := form.text("react", ""):
             await act(actor.set_reaction(message, emoji, reacted=True))
@@ -174,7 +174,7 @@ class ChannelPage:
 
     async def _send_file(self, request: web.Request) -> web.StreamResponse:
         """Send a file of a message that this person sees: a picture to look at, anything else to save."""
-        message = self._seat(request).message(int(request.match_info["id"]))
+        message = self._seat(request).message(number_in_path(request, "id", LARGEST_ID))
         file = next((one for one in message.attachments if str(one.id) == request.match_info["file"]), None)
         if file is None:
             raise web.HTTPNotFound
@@ -244,8 +244,7 @@ def _edit_form(here: Here, seat: Seat, message_id: int) -> ShownForm:
 
 def _id(form: SentForm, name: str) -> int | None:
     """Return the ID of a message, if one was sent."""
-    value = form.text(name, "")
-    return int(value) if value.isdecimal() and len(value) <= ID_DIGITS else None
+    return parse_id(form.text(name, ""))
 
 
 def _fields(sent: Mapping[str, object]) -> dict[str, Given]:

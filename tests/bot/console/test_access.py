@@ -114,6 +114,23 @@ async def test_an_unknown_page_says_so(visitor):
     assert (seen.status, "There is no such page." in seen.text) == (404, True)
 
 
+@pytest.mark.parametrize("number", ["4294967296", str(2**63), "9" * 20, "9" * 5_000])
+async def test_a_number_that_is_too_large_is_no_defect(visitor, place, number):
+    for path in ("/answers/{}", "/knowledge/{}", "/answers?before={}", "/trust?before={}", "/playground?talk={}"):
+        assert (await visitor.get(path.format(number))).status in {200, 404, 409}, path
+    unbound = {"scope": "channel", "place": number}
+    for path, fields in (
+        ("/trust/{}", {"status": "counted", "votes": number, "reason": "fine"}),
+        ("/label/pairs/{}", {"label": "first"}),
+        ("/knowledge/gaps/{}/settle", {}),
+        ("/versions/rollback", {"seen": number}),
+        ("/personalities/bind", {"server": number, "place": number, "strength": "1"}),
+        ("/personalities/unbind", unbound),
+        ("/playground/vote", {"talk": "", "reply": number, "emoji": "👍"}),
+    ):
+        assert (await visitor.post(path.format(number), **fields)).status in {404, 409}, path
+
+
 async def test_an_unknown_personality_is_refused_in_a_sentence(visitor):
     assert "There is no personality 'ghost'" in (await visitor.get("/?personality=ghost")).text
 

@@ -68,6 +68,12 @@ class TestDocuments:
         ]
         assert [row.outcome for row in rows(AuditRow)].count(AuditOutcome.REFUSED) == 4
 
+    async def test_a_file_whose_name_holds_nul_is_added_without_it(self, visitor, place, rows):
+        part = "--x\r\nContent-Disposition: form-data; name=%s\r\n\r\n%s\r\n"
+        sent = part % ("csrf", visitor.csrf) + part % ("files; filename*=UTF-8''ru%00les.md", RULES) + "--x--\r\n"
+        await visitor.send("/knowledge", sent.encode(), "multipart/form-data; boundary=x")
+        assert [row.title for row in rows(DocumentRow)] == ["rules.md"]
+
     async def test_a_form_that_says_too_little_or_too_much_adds_nothing(self, visitor, place, rows):
         assert "Choose a file, or write a text." in (await add(visitor, text=" ")).text
         one = ("rules.txt", RULES.encode())

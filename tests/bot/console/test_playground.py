@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import update
 
 from bot.engine import Finish
 from storage.database.enums import OPERATOR, Basis, Origin
-from storage.database.tables import ReplyRow, ReplySpeakerRow, VoteEventRow
+from storage.database.tables import ReplyIdRow, ReplyRow, ReplySpeakerRow, VoteEventRow
 from storage.operations.console_sessions import make_link
 from storage.privacy.erasure import delete_member
 from tests.bot.console.conftest import Browser, new_client
@@ -90,6 +91,19 @@ async def test_another_persons_talk_stays_theirs(say, place, visitor, rows):
     seen = await visitor.change("/playground/vote", talk=str(reply.id), reply=str(reply.id), emoji="👍")
     assert "deleted" in seen.text
     assert rows(VoteEventRow) == []
+
+
+async def test_the_billionth_answer_can_be_voted_on(visitor, say, rows, query):
+    await say("First")
+    query(lambda s: s.execute(update(ReplyIdRow).values(highest=4_999_999_999)))
+    await say("Hello")
+    reply_id = rows(ReplyRow)[-1].id
+    assert reply_id == 5_000_000_000
+    seen = await visitor.change("/playground/vote", talk=str(reply_id), reply=str(reply_id), emoji="👍")
+    assert 'aria-pressed="true"' in seen.html
+    assert [row.reply_id for row in rows(VoteEventRow)] == [reply_id]
+    found = await visitor.get(f"/answers?before={reply_id + 1}")
+    assert ("Hello" in found.text, "Hello" in (await visitor.get(f"/answers?before={reply_id}")).text) == (True, False)
 
 
 @pytest.mark.parametrize(
