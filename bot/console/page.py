@@ -298,6 +298,11 @@ def read_number(request: web.Request, name: str, largest: int = LARGEST_NUMBER) 
     return parse_id(request.query.get(name, ""), largest)
 
 
+def id_in_path(request: web.Request, name: str) -> int:
+    """Return the ID of an answer, or of anything on Discord, from the path; raises HTTPNotFound."""
+    return number_in_path(request, name, LARGEST_ID)
+
+
 def number_in_path(request: web.Request, name: str, largest: int = LARGEST_NUMBER) -> int:
     """Return a number from the path of the page's address; raises HTTPNotFound if it is too large."""
     value = parse_id(request.match_info[name], largest)

@@ -17,8 +17,8 @@ from storage.insights.lineage import (
     SourceRound,
     SourceVote,
     SourceVoter,
-    TracedReply,
 )
+from storage.insights.tracing import TracedReply
 from storage.insights.vote_outcomes import PairRole, TasteUse, VoteOutcome, VoteStatus, VoteUse
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.training.trainable import Obstacle

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, aliased
 from storage.conversations.replies import FINISHED_WHOLE, message_links
 from storage.database.enums import Basis, Cause, Origin
 from storage.database.tables import CorrectionRow, ReplyRow, VoteCauseRow, VoteEventRow
-from storage.insights.lineage import TracedReply, trace_reply
+from storage.insights.tracing import TracedReply, trace_reply
 from storage.insights.visibility import Channels, in_channels
 from storage.knowledge.documents import titles_of
 from storage.knowledge.gaps import UNSETTLED, is_gap

@@ -7,7 +7,7 @@ import logging
 from aiohttp import web
 from sqlalchemy.orm import Session
 
-from bot.console.page import Here, find_here, number_in_path, read_form
+from bot.console.page import Here, find_here, id_in_path, read_form
 from bot.console.places import place_of
 from bot.console.suggestions import Author, suggest_as_visitor
 from bot.errors import UserFacingError
@@ -17,7 +17,6 @@ from bot.text.lineage import trace_lines
 from bot.text.splitting import shorten
 from storage.conversations.control_tokens import sanitize
 from storage.database.enums import Basis
-from storage.database.ids import LARGEST_ID
 from storage.errors import CardError
 from storage.insights.answers import AnswerDetails, read_answer
 from storage.operations.audit import AuditedAction
@@ -113,7 +112,7 @@ def _action(here: Here, what: str, details: AnswerDetails) -> AuditedAction:
 
 
 async def _find(here: Here) -> AnswerDetails:
-    reply_id = number_in_path(here.request, "reply", LARGEST_ID)
+    reply_id = id_in_path(here.request, "reply")
     details = await here.services.database.read(read_answer, here.personality.id, reply_id, here.visitor.channels)
     if details is None:
         raise UserFacingError(GONE)

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from aiohttp import web
 from sqlalchemy.orm import Session
 
-from bot.console.page import number_in_path, read_form, read_number
+from bot.console.page import id_in_path, read_form, read_number
 from bot.console.pages.knowledge import ServerPage, find_server
 from bot.console.places import Place, place_of
 from bot.knowledge.adding import from_text
 from bot.knowledge.gaps import GapGroup, GapReader, question_of
 from bot.knowledge.quoting import MAX_TITLE_CHARS
 from bot.text.splitting import shorten
-from storage.database.ids import LARGEST_ID
 from storage.knowledge.documents import titles_of
 from storage.knowledge.gaps import Gap, settle_gaps
 
@@ -96,7 +95,7 @@ async def settle_without_document(request: web.Request) -> web.Response:
 
 
 async def _find_group(page: ServerPage) -> GapGroup:
-    return await _reader(page).find_group(number_in_path(page.here.request, "reply", LARGEST_ID))
+    return await _reader(page).find_group(id_in_path(page.here.request, "reply"))
 
 
 ONE = r"/knowledge/gaps/{reply:\d+}"

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from aiohttp import hdrs, web
 
 from bot.console.access import VISITOR
-from bot.console.page import Here, SentForm, find_here, number_in_path, read_form, without_nul
+from bot.console.page import Here, SentForm, find_here, id_in_path, read_form, without_nul
 from bot.console.rendering import add_templates
 from bot.console.server import FirstPage
 from bot.demo.channel.commands import SLASH, Call, find_command, list_commands, message_commands, read_call
@@ -20,7 +20,7 @@ from bot.demo.channel.timeline import PICTURES, read_timeline, summarize
 from bot.demo.channel.world import ADMIN, LOUNGE, MEMBERS, Seat, World
 from bot.errors import UserFacingError
 from bot.text.splitting import MAX_MESSAGE_CHARS
-from storage.database.ids import LARGEST_ID, parse_id
+from storage.database.ids import parse_id
 
 if TYPE_CHECKING:
     from multidict import MultiMapping
@@ -155,7 +155,7 @@ class ChannelPage:
     async def _act_on_message(self, request: web.Request) -> web.StreamResponse:
         """React to a message, press its button, use its menu, edit it or delete it."""
         here, seat, form = await find_here(request), self._seat(request), await read_form(request)
-        message, act, actor = seat.message(number_in_path(request, "id", LARGEST_ID)), self._world.act, seat.actor
+        message, act, actor = seat.message(id_in_path(request, "id")), self._world.act, seat.actor
         opened, done = None, ""
         if emoji := form.text("react", ""):
             await act(actor.set_reaction(message, emoji, reacted=True))
@@ -174,7 +174,7 @@ class ChannelPage:
 
     async def _send_file(self, request: web.Request) -> web.StreamResponse:
         """Send a file of a message that this person sees: a picture to look at, anything else to save."""
-        message = self._seat(request).message(number_in_path(request, "id", LARGEST_ID))
+        message = self._seat(request).message(id_in_path(request, "id"))
         file = next((one for one in message.attachments if str(one.id) == request.match_info["file"]), None)
         if file is None:
             raise web.HTTPNotFound
