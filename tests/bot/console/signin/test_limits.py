@@ -10,6 +10,7 @@ from multidict import CIMultiDict
 from bot.console.admins import AdminLookup, RightsUnknown
 from bot.console.limits import SIGN_INS_OF_ADDRESS
 from storage.database.tables import SittingRow
+from tests.bot.console.signin.conftest import HOST
 
 VERSIONS = {"a": "v1", "b": "base", "prompt": "Tea?"}
 
@@ -171,3 +172,22 @@ async def test_an_admin_occupies_the_model_with_one_thing_at_a_time(grace, add_v
     assert "still answering what you asked before" in (await grace.post("/versions/compare", **VERSIONS)).text
     may_end.set()
     assert "one" in (await first).text
+
+
+async def test_what_nobody_takes_keeps_its_turn_until_they_leave(grace, port, monkeypatch):
+    monkeypatch.setattr("bot.console.limits.AT_ONCE", 1)
+    monkeypatch.setattr("bot.console.limits.WAITING", 0)
+
+    async def pack(*_args: object) -> tuple[str, bytes]:
+        return "default-v1.zip", bytes(30_000_000)
+
+    monkeypatch.setattr("bot.console.pages.personalities.pack_version", pack)
+    (cookie,) = [one for one in grace._client.cookie_jar if "console" in one.key]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    asked = f"GET /personalities/export?version=v1 HTTP/1.1\r\nHost: {HOST}\r\n"
+    writer.write(f"{asked}X-Forwarded-For: 203.0.113.5\r\nCookie: {cookie.key}={cookie.value}\r\n\r\n".encode())
+    assert b"200 OK" in await reader.readline()
+    assert (await grace.get("/versions")).status == 429
+    writer.transport.abort()
+    while (await grace.get("/versions")).status == 429:
+        await asyncio.sleep(0.01)
