@@ -189,5 +189,4 @@ async def test_what_nobody_takes_keeps_its_turn_until_they_leave(grace, port, mo
     assert b"200 OK" in await reader.readline()
     assert (await grace.get("/versions")).status == 429
     writer.transport.abort()
-    while (await grace.get("/versions")).status == 429:
-        await asyncio.sleep(0.01)
+    assert 200 in [(await grace.get("/versions")).status for _ in range(20)]
