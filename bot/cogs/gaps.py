@@ -18,10 +18,10 @@ from bot.knowledge.adding import DocumentForm, DocumentRequest, require_curator,
 from bot.knowledge.gaps import GapGroup, GapReader, question_of
 from bot.services import Services
 from bot.text.sanitize import escape_inline
-from bot.text.splitting import MAX_MESSAGE_CHARS, shorten
+from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.knowledge.documents import titles_of
 from storage.knowledge.gaps import Gap, settle_gaps
-from storage.wording import count
+from storage.wording import count, shorten
 
 log = logging.getLogger(__name__)
 

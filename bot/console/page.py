@@ -39,6 +39,8 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 INCOMPLETE = "That form is incomplete. Reload the page, then try again."
 DIGITS = 9
+MAX_FIELD_CHARS = 10_000
+"""Of a form's field, unless its page allows more."""
 CONSOLE_CHANNEL = 1
 """In place of a channel's ID, for the limits on requests: no channel has it."""
 PAGES = (
@@ -213,10 +215,12 @@ class SentForm:
     def __init__(self, fields: MultiMapping[Any]) -> None:
         self._fields = fields
 
-    def text(self, name: str, default: str | None = None) -> str:
+    def text(self, name: str, default: str | None = None, *, limit: int = MAX_FIELD_CHARS) -> str:
         value = self._fields.get(name, default)
         if not isinstance(value, str):
             raise UserFacingError(INCOMPLETE)
+        if len(value) > limit:
+            raise UserFacingError(f"The field “{name}” has more than {limit:,} characters. Please shorten it.")
         return without_nul(value).strip()
 
     def choice(self, name: str, kind: type[Choice]) -> Choice:

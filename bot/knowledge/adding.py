@@ -21,12 +21,11 @@ from bot.knowledge.quoting import MAX_TITLE_CHARS, cite_one
 from bot.personalities.card_form import FIELD_CHARS
 from bot.services import Services
 from bot.text.sanitize import escape_inline
-from bot.text.splitting import shorten
 from storage.database.enums import DocumentKind
 from storage.errors import DocumentRefused
 from storage.knowledge.documents import Document, find_document
 from storage.settings.sections import KnowledgeSettings, Settings
-from storage.wording import count
+from storage.wording import count, shorten
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from bot.console.places import Place, place_of
 from bot.knowledge.adding import from_text
 from bot.knowledge.gaps import GapGroup, GapReader, question_of
 from bot.knowledge.quoting import MAX_TITLE_CHARS
-from bot.text.splitting import shorten
 from storage.knowledge.documents import titles_of
 from storage.knowledge.gaps import Gap, settle_gaps
+from storage.wording import shorten
 
 SHOWN_GROUPS = 20
 SHOWN_QUESTIONS = 5

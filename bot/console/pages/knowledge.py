@@ -19,11 +19,11 @@ from bot.knowledge.adding import describe_limit, from_content, from_text, read_a
 from bot.knowledge.library import FoundPassage, Source
 from bot.knowledge.quoting import MAX_TITLE_CHARS
 from bot.text.sanitize import escape_inline
-from bot.text.splitting import shorten
 from storage.database.enums import DocumentKind
 from storage.knowledge import documents
 from storage.operations.audit import AuditedAction
 from storage.personalities.personalities import Personality, list_personalities, personality_named
+from storage.wording import shorten
 
 log = logging.getLogger(__name__)
 
