@@ -215,11 +215,12 @@ class SentForm:
     def __init__(self, fields: MultiMapping[Any]) -> None:
         self._fields = fields
 
-    def text(self, name: str, default: str | None = None, *, limit: int = MAX_FIELD_CHARS) -> str:
+    def text(self, name: str, default: str | None = None, *, limit: int | None = MAX_FIELD_CHARS) -> str:
+        """Return the field's text; without a limit, whoever reads it checks its length."""
         value = self._fields.get(name, default)
         if not isinstance(value, str):
             raise UserFacingError(INCOMPLETE)
-        if len(value) > limit:
+        if limit is not None and len(value) > limit:
             raise UserFacingError(f"The field “{name}” has more than {limit:,} characters. Please shorten it.")
         return without_nul(value).strip()
 

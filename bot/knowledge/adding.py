@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -16,7 +17,7 @@ from bot.errors import UserFacingError
 from bot.guards.access import require_admin, user_label
 from bot.guards.interactions import Form
 from bot.knowledge.extraction import Block, MediaType, Unreadable, extract, media_type_of, parse_markdown, too_large
-from bot.knowledge.library import FoundPassage, ReportPassages, Source
+from bot.knowledge.library import FoundPassage, ReportPassages, Source, require_length
 from bot.knowledge.quoting import MAX_TITLE_CHARS, cite_one
 from bot.personalities.card_form import FIELD_CHARS
 from bot.services import Services
@@ -60,9 +61,10 @@ async def from_content(content: bytes, filename: str, settings: KnowledgeSetting
     return Source(DocumentKind.FILE, await extract(content, filename, settings), media_type_of(filename))
 
 
-def from_text(text: str) -> Source:
-    """Return what somebody wrote in Markdown."""
-    return Source(DocumentKind.TEXT, parse_markdown(text), MediaType.MARKDOWN)
+async def from_text(text: str, settings: KnowledgeSettings) -> Source:
+    """Return what somebody wrote in Markdown; raises UserFacingError if it is too long."""
+    require_length(len(text), settings)  # before it is parsed, which takes seconds for a long text
+    return Source(DocumentKind.TEXT, await asyncio.to_thread(parse_markdown, text), MediaType.MARKDOWN)
 
 
 def with_link(source: Source, link: str) -> Source:
@@ -73,7 +75,7 @@ def with_link(source: Source, link: str) -> Source:
 
 
 def title_of_text(text: str) -> str:
-    return text.strip().partition("\n")[0]
+    return shorten(text.strip().partition("\n")[0].strip(), MAX_TITLE_CHARS)
 
 
 async def read_again(document: Document, guild: discord.Guild, reader: discord.Member | None) -> Source:
@@ -250,7 +252,7 @@ async def _read(request: DocumentRequest, reader: discord.Member, settings: Know
         return await from_pins(request.pins, reader), f"Pinned in #{request.pins.name}"
     else:
         text = request.text or ""
-        source, title = from_text(text), title_of_text(text)
+        source, title = await from_text(text, settings), title_of_text(text)
     return with_link(source, (request.link or "").strip()), title
 
 

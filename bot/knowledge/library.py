@@ -305,10 +305,14 @@ class Library:
 def _require_text(source: Source, settings: KnowledgeSettings) -> None:
     if not any(block.text.strip() for block in source.blocks):
         raise UserFacingError("That document has no text.")
-    if len(source.text) > settings.max_chars:
+    require_length(len(source.text), settings)
+
+
+def require_length(chars: int, settings: KnowledgeSettings) -> None:
+    """Raise UserFacingError if a document's text has too many characters."""
+    if chars > settings.max_chars:
         raise UserFacingError(
-            f"the text has {len(source.text):,} characters; the limit (knowledge.max_chars) is {settings.max_chars:,}: "
-            "split it"
+            f"the text has {chars:,} characters; the limit (knowledge.max_chars) is {settings.max_chars:,}: split it"
         )
 
 

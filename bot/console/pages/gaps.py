@@ -80,7 +80,10 @@ async def write_document(request: web.Request) -> web.Response:
     group, by = await _find_group(page), page.here.visitor.name
     async with page.here.recorded(page.action("gap add", group.subject)):
         document = await page.here.services.library.add(
-            from_text(form.text("text")), guild_id=page.server.id, title=form.text("title"), added_by=by
+            await from_text(form.text("text", limit=None), page.here.services.settings.knowledge),
+            guild_id=page.server.id,
+            title=form.text("title"),
+            added_by=by,
         )
         # Last, so that a refused document leaves the gap open.
         await page.here.services.database.run(settle_gaps, group.reply_ids, by)

@@ -171,7 +171,7 @@ class DocumentOptions:
 async def add_documents(request: web.Request) -> web.Response:
     """Add a text and files; one that is refused does not keep the others out."""
     page, form = await find_server(request), await read_form(request)
-    text, options = form.text("text", ""), await _read_options(page, form)
+    text, options = form.text("text", "", limit=None), await _read_options(page, form)
     given = [*form.files("files"), *([text] if text else [])]
     if not given:
         raise UserFacingError(NOTHING_GIVEN)
@@ -217,7 +217,7 @@ async def _add(page: ServerPage, given: web.FileField | str, options: DocumentOp
 
 async def _read(page: ServerPage, given: web.FileField | str) -> Source:
     if isinstance(given, str):
-        return from_text(given)
+        return await from_text(given, page.here.services.settings.knowledge)
     return await from_content(given.file.read(), given.filename, page.here.services.settings.knowledge)
 
 
@@ -261,7 +261,7 @@ async def _read_newer(page: ServerPage, document: documents.Document, form: Sent
     if files := form.files("files"):
         return await _read(page, files[0])
     if document.kind is DocumentKind.TEXT:
-        return from_text(form.text("text"))
+        return await _read(page, form.text("text", limit=None))
     return await read_again(document, page.server, page.reader)
 
 

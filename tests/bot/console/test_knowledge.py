@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bot.console.pages import knowledge
+from bot.knowledge import adding
 from storage.database.enums import AuditOutcome, DocumentKind
 from storage.database.tables import AuditRow, ChunkRow, DocumentRow, ReplyRow, VoteCauseRow
 from tests.bot.cogs.test_feedback import choose
@@ -20,7 +21,7 @@ def load_encoder():
 
 @pytest.fixture
 def overrides(overrides):
-    return overrides | {"REACTUNE_KNOWLEDGE__MAX_FILE_BYTES": "200000"}
+    return overrides | {"REACTUNE_KNOWLEDGE__MAX_FILE_BYTES": "200000", "REACTUNE_KNOWLEDGE__MAX_CHARS": "20000"}
 
 
 async def add(visitor, text=RULES, **fields):
@@ -79,6 +80,16 @@ class TestDocuments:
         huge = await visitor.upload("/knowledge", ("huge.txt", b"x" * 4_100_000), field="files", text="")
         assert "send at most 4 MB at once" in huge.text
         assert rows(DocumentRow) == []
+
+    async def test_a_text_that_is_too_long_is_refused_before_it_is_parsed(self, visitor, place, rows, monkeypatch):
+        await add(visitor)
+        monkeypatch.setattr(adding, "parse_markdown", None)
+        for path in ("/knowledge", "/knowledge/1/refresh"):
+            seen = await visitor.upload(path, text="> " * 10_001)
+            assert "characters; the limit (knowledge.max_chars) is 20,000: split it" in seen.text
+            assert len(seen.text) < 3_000
+        assert [row.text for row in rows(DocumentRow)] == [RULES]
+        assert "“title” has more than 10,000" in (await add(visitor, title="x" * 10_001)).text
 
     async def test_a_document_of_one_channel_and_personality(self, visitor, place, engine):
         hidden = place.ada.guild.create_text_channel("quiet")
