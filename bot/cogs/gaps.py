@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from bot.guards.access import user_label
 from bot.guards.audit import action_of, run_audited_as
 from bot.guards.interactions import PersistentButton, button_row
+from bot.guards.visibility import visible_channels
 from bot.knowledge.adding import DocumentForm, DocumentRequest, require_curator, store_document
 from bot.knowledge.gaps import GapGroup, GapReader, question_of
 from bot.services import Services
@@ -73,7 +74,7 @@ class GapsCommand(commands.Cog):
 
 def _reader(interaction: discord.Interaction, services: Services) -> GapReader:
     assert isinstance(interaction.user, discord.Member)  # guild_only
-    return GapReader(services, interaction.user.guild, interaction.user)
+    return GapReader(services, interaction.user.guild.id, visible_channels(interaction.user))
 
 
 async def show_gap_page(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
@@ -15,6 +15,7 @@ from storage.database.columns import utc_now
 from storage.database.enums import GateVerdict
 from storage.insights.alert_facts import read_facts
 from storage.insights.model_status import newest_after
+from storage.insights.visibility import Channels
 from storage.knowledge.gaps import count_gaps
 from storage.operations.alerts import AlertKind
 from storage.personalities.personalities import Personality
@@ -42,16 +43,16 @@ class WaitingItem:
 
 
 def read_waiting(
-    session: Session, personalities: Iterable[Personality], servers: Collection[int] | None, votes: VoteSettings
+    session: Session, personalities: Iterable[Personality], channels: Channels | None, votes: VoteSettings
 ) -> list[WaitingItem]:
-    """Return what waits, for these personalities and servers; None means all servers."""
+    """Return what waits, for these personalities and channels; None means all channels."""
     found: list[WaitingItem] = []
     by_id = {personality.id: personality for personality in personalities}
     for facts in read_facts(session):
         if personality := by_id.get(facts.personality_id):
             found += _about_versions(session, personality, votes)
             found += (_about_alert(personality, alert) for alert in shared_alerts([facts], utc_now()))
-    if gaps := count_gaps(session, servers):
+    if gaps := count_gaps(session, channels):
         words = f"Members reported wrong facts in {count(gaps, 'answer')}: a document would help."
         found.append(WaitingItem(None, words, "/knowledge", "See the gaps"))
     return found

@@ -16,6 +16,7 @@ from bot.discord_errors import is_temporary
 from bot.errors import UserFacingError
 from bot.guards.access import require_admin, user_label
 from bot.guards.interactions import Form
+from bot.guards.visibility import may_read
 from bot.knowledge.extraction import Block, MediaType, Unreadable, extract, media_type_of, parse_markdown, too_large
 from bot.knowledge.library import FoundPassage, ReportPassages, Source, require_length
 from bot.knowledge.quoting import MAX_TITLE_CHARS, cite_one
@@ -111,7 +112,7 @@ def from_message(message: discord.Message) -> Source:
 
 async def from_pins(channel: Channel, reader: discord.Member | None) -> Source:
     """Return the pinned messages of a channel that the reader can see; raises UserFacingError."""
-    if not isinstance(channel, PinsChannel) or not _may_read(channel, reader):
+    if not isinstance(channel, PinsChannel) or not _is_open_to(reader, channel):
         raise UserFacingError(NOT_YOURS)
     return await read_pins(channel)
 
@@ -143,7 +144,7 @@ async def _fetch(link: str, guild: discord.Guild, reader: discord.Member | None)
     channel = guild.get_channel_or_thread(channel_id)
     if not isinstance(channel, discord.abc.Messageable):
         raise UserFacingError(NOT_FOUND)
-    if not _may_read(channel, reader):
+    if not _is_open_to(reader, channel):
         raise UserFacingError(NOT_YOURS)
     try:
         return await channel.fetch_message(message_id)
@@ -151,11 +152,8 @@ async def _fetch(link: str, guild: discord.Guild, reader: discord.Member | None)
         raise UserFacingError(NOT_FOUND) from error
 
 
-def _may_read(channel: Channel, reader: discord.Member | None) -> bool:
-    if reader is None:
-        return True
-    permissions = channel.permissions_for(reader)
-    return permissions.read_messages and permissions.read_message_history
+def _is_open_to(reader: discord.Member | None, channel: Channel) -> bool:
+    return reader is None or may_read(channel, reader)
 
 
 def _under_its_author(message: discord.Message) -> list[Block]:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import discord
 from numpy.typing import NDArray
 
 from bot.errors import UserFacingError
-from bot.guards.access import is_admin
 from bot.knowledge.quoting import LABEL
 from bot.services import Services
 from storage.knowledge.gaps import Gap, open_gaps
@@ -92,22 +90,13 @@ class GapReader:
     """Somebody who reads the gaps of a server."""
 
     services: Services
-    guild: discord.Guild
-    member: discord.Member | None
-    """Whose rights count; None for the operator, who may see every channel."""
+    guild_id: int
+    channels: Collection[int] | None
+    """Those that they can read; None for the operator, who sees all gaps."""
 
     async def read_gaps(self) -> list[Gap]:
         """Return the open gaps of channels that the reader can see."""
-        gaps = await self.services.database.read(open_gaps, self.guild.id)
-        return [gap for gap in gaps if self._may_see(gap.channel_id)]
-
-    def _may_see(self, channel_id: int) -> bool:
-        if self.member is None:
-            return True
-        channel = self.guild.get_channel_or_thread(channel_id)
-        if channel is None:
-            return is_admin(self.member, self.services.settings.discord)  # such as an archived thread
-        return channel.permissions_for(self.member).view_channel
+        return await self.services.database.read(open_gaps, self.guild_id, self.channels)
 
     async def read_groups(self) -> list[GapGroup]:
         gaps = await self.read_gaps()

@@ -11,8 +11,10 @@ from sqlalchemy.orm import Session
 
 from storage.conversations.replies import message_links
 from storage.database.enums import Cause
-from storage.database.tables import ReplyRow, VoteCauseRow
-from storage.votes.votes import Vote, votes_on
+from storage.database.rows import count_rows
+from storage.database.tables import ReplyRow, VoteCauseRow, VoteEventRow
+from storage.insights.visibility import Channels, in_channels
+from storage.votes.votes import Vote, net_count, votes_on
 
 UNSETTLED = (VoteCauseRow.cause == Cause.WRONG_FACT, VoteCauseRow.settled_by.is_(None))
 MOST_READ = 200
@@ -36,31 +38,38 @@ class Gap:
     asked_at: datetime
 
 
-def open_gaps(session: Session, guild_id: int) -> list[Gap]:
-    """Return the server's unsettled gaps, newest first."""
-    rows = session.scalars(
-        select(ReplyRow)
-        .where(
-            ReplyRow.guild_id == guild_id,
-            ReplyRow.id.in_(select(VoteCauseRow.reply_id).where(*UNSETTLED)),
-        )
-        .order_by(ReplyRow.id.desc())
-        .limit(MOST_READ)
-    ).all()
+def open_gaps(session: Session, guild_id: int, channels: Collection[int] | None = None) -> list[Gap]:
+    """Return the server's unsettled gaps in these channels, or in all for None, newest first."""
+    reported = select(ReplyRow).where(
+        ReplyRow.guild_id == guild_id,
+        ReplyRow.id.in_(select(VoteCauseRow.reply_id).where(*UNSETTLED)),
+    )
+    if channels is not None:
+        reported = reported.where(in_channels({guild_id: channels}))
+    rows = session.scalars(reported.order_by(ReplyRow.id.desc()).limit(MOST_READ)).all()
     links = message_links(session, select(ReplyRow.id).where(ReplyRow.id.in_([row.id for row in rows])))
     found = (_gap(session, row, links.get(row.id)) for row in rows)
     return [gap for gap in found if gap.members]
 
 
-def count_gaps(session: Session, servers: Collection[int] | None) -> int:
-    """Return how many gaps these servers have, or all servers for None."""
-    reported = (
-        select(ReplyRow.guild_id)
-        .where(ReplyRow.guild_id.is_not(None), ReplyRow.id.in_(select(VoteCauseRow.reply_id).where(*UNSETTLED)))
-        .distinct()
+def count_gaps(session: Session, channels: Channels | None) -> int:
+    """Return how many gaps there are in these channels, or in all servers for None."""
+    up, down = (net_count(said) > 0 for said in Vote)
+    reporters = (
+        select(VoteCauseRow.reply_id)
+        .join(
+            VoteEventRow,
+            (VoteEventRow.reply_id == VoteCauseRow.reply_id) & (VoteEventRow.user_id == VoteCauseRow.user_id),
+        )
+        .join(ReplyRow, ReplyRow.id == VoteCauseRow.reply_id)
+        .where(*UNSETTLED, ReplyRow.guild_id.is_not(None))
+        .group_by(VoteCauseRow.reply_id, VoteCauseRow.user_id)
+        .having(down, ~up)
     )
-    shown = (server for server in session.scalars(reported) if servers is None or server in servers)
-    return sum(len(open_gaps(session, server)) for server in shown if server is not None)
+    if channels is not None:
+        # Not by the index of servers: there are far more answers than causes.
+        reporters = reporters.where(in_channels(channels, is_one_chosen=True))
+    return count_rows(session, reporters.distinct())
 
 
 def is_gap(session: Session, reply_id: int) -> bool:

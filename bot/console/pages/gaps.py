@@ -52,7 +52,10 @@ async def show_gaps(request: web.Request) -> web.Response:
 
 
 def _reader(page: ServerPage) -> GapReader:
-    return GapReader(page.here.services, page.server, page.reader)
+    channels = page.here.visitor.channels
+    return GapReader(
+        page.here.services, page.server.id, None if channels is None else channels.get(page.server.id, frozenset())
+    )
 
 
 def _shown(session: Session, page: ServerPage, groups: Sequence[GapGroup]) -> list[ShownGroup]:

@@ -44,7 +44,7 @@ async def show_waiting(request: web.Request) -> web.Response:
     """Return what waits for the visitor, for all personalities."""
     here = await find_here(request)
     waiting = await here.services.database.read(
-        read_waiting, here.personalities, here.visitor.servers, here.services.settings.votes
+        read_waiting, here.personalities, here.visitor.channels, here.services.settings.votes
     )
     return here.fill("waiting.html", waiting=[(one, _address_of(here, one)) for one in waiting])
 

@@ -21,7 +21,6 @@ from storage.models.personality_files import register_import
 from storage.personalities import personalities
 from storage.personalities.bindings import MAX_STRENGTH, Binding, BindingPlace, list_bindings
 from storage.personalities.cards import (
-    MAX_CARD_BYTES,
     Card,
     format_card,
     parse_card,
@@ -136,7 +135,7 @@ async def try_card(request: web.Request) -> web.Response:
 
 async def _parse(form: SentForm) -> Card:
     """Return the card; raises CardError, which names the mistake and its line."""
-    content = form.text("toml", limit=MAX_CARD_BYTES).encode()
+    content = form.text("toml", limit=None).encode()
     return await asyncio.to_thread(parse_card, content, "what you wrote")
 
 
