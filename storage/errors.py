@@ -220,6 +220,11 @@ class DocumentRefused(StorageError):
     """A document cannot be added, refreshed or removed now; nothing was changed."""
 
 
+class GapConflict(StorageError):
+    def __init__(self) -> None:
+        super().__init__("that gap is already settled")
+
+
 class CopyRefused(StorageError):
     """A database cannot be copied; the target is unchanged."""
 

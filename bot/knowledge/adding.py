@@ -6,11 +6,12 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import discord
 from discord.utils import format_dt
+from sqlalchemy.orm import Session
 
 from bot.discord_errors import is_temporary
 from bot.errors import UserFacingError
@@ -224,8 +225,13 @@ async def store_document(
     request: DocumentRequest,
     channel_id: int | None = None,
     personality_id: int | None = None,
+    *,
+    together_with: Callable[[Session], None] = lambda _session: None,
 ) -> str:
-    """Read, store and embed the document, with progress in the deferred answer; return a line that describes it."""
+    """Read, store and embed the document, with progress in the deferred answer; return a line that describes it.
+
+    `together_with` runs in the transaction that stores it.
+    """
     assert isinstance(interaction.user, discord.Member)  # guild_only
     source, title = await _read(request, interaction.user, services.settings.knowledge)
     document = await services.library.add(
@@ -236,6 +242,7 @@ async def store_document(
         personality_id=personality_id,
         title=request.title or title,
         added_by=user_label(interaction.user),
+        together_with=together_with,
     )
     return await describe_stored(services, document)
 

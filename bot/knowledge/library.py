@@ -168,10 +168,12 @@ class Library:
         personality_id: int | None = None,
         title: str,
         added_by: str,
+        together_with: Callable[[Session], None] = lambda _session: None,
     ) -> documents.Document:
         """Store the document, embed it and return it; until it is embedded, search matches its words.
 
-        Raises UserFacingError or DocumentRefused before anything is written.
+        `together_with` runs in the same transaction. Raises UserFacingError, StorageError or what that raises before
+        anything is written.
         """
         _require_text(source, self._settings)
         title = " ".join(title.split())[:MAX_TITLE_CHARS]
@@ -192,11 +194,12 @@ class Library:
 
         def add(session: Session) -> int:
             self._refuse_deleted(session, source)
+            together_with(session)
             return documents.add_document(session, new, self._settings)
 
         document_id = await self._database.run(add)
         log.info("%s added document %d (%s).", added_by, document_id, title)
-        await self._embed(document_id, report)
+        await self._embed_stored(document_id, report)
         return await self._database.read(documents.find_document, guild_id, document_id)
 
     async def refresh(self, document: documents.Document, source: Source, report: ReportPassages | None = None) -> bool:
@@ -218,7 +221,7 @@ class Library:
 
         differs = await self._database.run(replace)
         if differs:
-            await self._embed(document.id, report)
+            await self._embed_stored(document.id, report)
         return differs
 
     def _refuse_deleted(self, session: Session, source: Source) -> None:
@@ -282,6 +285,16 @@ class Library:
                 overlap_tokens=self._settings.overlap_tokens,
             )
         )
+
+    async def _embed_stored(self, document_id: int, report: ReportPassages | None) -> None:
+        """Embed a document that is stored; if that fails, it shows as not indexed yet, and the next start tries again.
+
+        Nobody may read that it was refused.
+        """
+        try:
+            await self._embed(document_id, report)
+        except Exception:
+            log.exception("Document %d is stored, but could not be indexed; the next start tries again", document_id)
 
     async def _embed(self, document_id: int | None, report: ReportPassages | None = None) -> None:
         """Embed waiting passages of one document or of all, in batches, so that questions need not wait."""

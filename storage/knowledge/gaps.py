@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 
 from storage.conversations.replies import message_links
 from storage.database.enums import Cause
-from storage.database.rows import count_rows
+from storage.database.rows import changed_rows, count_rows
 from storage.database.tables import ReplyRow, VoteCauseRow, VoteEventRow
+from storage.errors import GapConflict
 from storage.insights.visibility import Channels, in_channels
 from storage.votes.votes import Vote, net_count, votes_on
 
@@ -78,8 +79,10 @@ def is_gap(session: Session, reply_id: int) -> bool:
 
 
 def settle_gaps(session: Session, reply_ids: Collection[int], by: str) -> None:
-    """Settle the gaps: a document was added, or none is needed."""
-    session.execute(update(VoteCauseRow).where(VoteCauseRow.reply_id.in_(reply_ids), *UNSETTLED).values(settled_by=by))
+    """Settle the gaps, because a document was added or none is needed; raises GapConflict if all are settled."""
+    unsettled = update(VoteCauseRow).where(VoteCauseRow.reply_id.in_(reply_ids), *UNSETTLED)
+    if not changed_rows(session.execute(unsettled.values(settled_by=by))):
+        raise GapConflict
 
 
 def _gap(session: Session, row: ReplyRow, link: str | None) -> Gap:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from aiohttp import web
 from sqlalchemy.orm import Session
 
-from bot.console.page import read_form
+from bot.console.page import SentForm, read_form
 from bot.console.pages.knowledge import ServerPage, find_server
 from bot.console.places import Place, place_of
 from bot.knowledge.adding import from_text
-from bot.knowledge.gaps import GapGroup, GapReader, question_of
+from bot.knowledge.gaps import GapGroup, GapReader, name_answers, question_of
 from bot.knowledge.quoting import MAX_TITLE_CHARS
 from storage.knowledge.documents import titles_of
 from storage.knowledge.gaps import Gap, settle_gaps
@@ -21,6 +21,7 @@ from storage.wording import shorten
 SHOWN_GROUPS = 20
 SHOWN_QUESTIONS = 5
 ANSWER_CHARS = 300
+ID_DIGITS = 18
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class ShownGap:
 @dataclass(frozen=True)
 class ShownGroup:
     key: int
+    answers: str
+    """The ids of all its answers, for its forms."""
     title: str
     """For the document about it."""
     members: int
@@ -68,6 +71,7 @@ def _shown(session: Session, page: ServerPage, groups: Sequence[GapGroup]) -> li
     return [
         ShownGroup(
             group.key,
+            ",".join(map(str, group.reply_ids)),
             shorten(group.question, MAX_TITLE_CHARS),
             group.members,
             [shown(gap) for gap in group.gaps[:SHOWN_QUESTIONS]],
@@ -80,34 +84,39 @@ def _shown(session: Session, page: ServerPage, groups: Sequence[GapGroup]) -> li
 async def write_document(request: web.Request) -> web.Response:
     """Add the document that a group of questions needs, and settle the group."""
     page, form = await find_server(request), await read_form(request)
-    group, by = await _find_group(page), page.here.visitor.name
-    async with page.here.recorded(page.action("gap add", group.subject)):
-        document = await page.here.services.library.add(
-            await from_text(form.text("text", limit=None), page.here.services.settings.knowledge),
+    reply_ids, by = await _find_shown(page, form), page.here.visitor.name
+    library, settings = page.here.services.library, page.here.services.settings.knowledge
+
+    def settle(session: Session) -> None:
+        settle_gaps(session, reply_ids, by)
+
+    async with page.here.recorded(page.action("gap add", name_answers(reply_ids))):
+        document = await library.add(
+            await from_text(form.text("text", limit=None), settings),
             guild_id=page.server.id,
             title=form.text("title"),
             added_by=by,
+            together_with=settle,
         )
-        # Last, so that a refused document leaves the gap open.
-        await page.here.services.database.run(settle_gaps, group.reply_ids, by)
     return page.here.go(page.address("/gaps", done=document.id))
 
 
 async def settle_without_document(request: web.Request) -> web.Response:
-    page = await find_server(request)
-    group = await _find_group(page)
-    action = page.action("gap settle", group.subject)
-    await page.here.run_audited(action, settle_gaps, group.reply_ids, page.here.visitor.name)
+    page, form = await find_server(request), await read_form(request)
+    reply_ids = await _find_shown(page, form)
+    action = page.action("gap settle", name_answers(reply_ids))
+    await page.here.run_audited(action, settle_gaps, reply_ids, page.here.visitor.name)
     raise web.HTTPSeeOther(page.address("/gaps"))
 
 
-async def _find_group(page: ServerPage) -> GapGroup:
-    return await _reader(page).find_group(int(page.here.request.match_info["reply"]))
+async def _find_shown(page: ServerPage, form: SentForm) -> list[int]:
+    """Return the answers that the form was shown with, and no later one, as far as they are still gaps."""
+    shown = {int(part) for part in form.text("answers").split(",") if part.isdecimal() and len(part) <= ID_DIGITS}
+    return await _reader(page).find_open(shown)
 
 
-ONE = r"/knowledge/gaps/{reply:\d{1,18}}"
 ROUTES = [
     web.get("/knowledge/gaps", show_gaps),
-    web.post(f"{ONE}/document", write_document),
-    web.post(f"{ONE}/settle", settle_without_document),
+    web.post("/knowledge/gaps/document", write_document),
+    web.post("/knowledge/gaps/settle", settle_without_document),
 ]

@@ -6,8 +6,10 @@ import pytest
 
 from bot.console.pages import knowledge
 from bot.knowledge import adding
+from bot.knowledge.extraction import parse_markdown
 from storage.database.enums import AuditOutcome, DocumentKind
 from storage.database.tables import AuditRow, ChunkRow, DocumentRow, ReplyRow, VoteCauseRow
+from storage.knowledge.gaps import settle_gaps
 from tests.bot.cogs.test_feedback import choose
 from tests.word_encoder import WordEncoder
 
@@ -130,6 +132,11 @@ class TestDocuments:
         assert rows(ChunkRow) == []
         assert rows(AuditRow)[-1].action == "console remove document"
 
+    async def test_a_document_that_cannot_be_indexed_is_stored_and_says_so(self, visitor, place, rows, monkeypatch):
+        monkeypatch.delattr(WordEncoder, "_dimension")  # so that it fails
+        assert "1 not indexed yet" in (await add(visitor)).text
+        assert [row.outcome for row in rows(AuditRow)] == [AuditOutcome.DONE]
+
     async def test_a_message_is_read_again_from_discord(self, visitor, place, rows):
         said = await place.bo.send(place.channel, RULES)
         await place.grace.slash(place.channel, "knowledge add", message=said.jump_url)
@@ -209,10 +216,10 @@ class TestGaps:
         seen = await visitor.get("/knowledge/gaps")
         assert "1 member reported a wrong fact when does the pool open?" in seen.text
         assert "The &lt;b&gt;pool" in seen.html
-        path = f"/knowledge/gaps/{wrong.id}/document"
-        assert "no text" in (await visitor.post(path, title="Hours", text=" ")).text
+        path, answers = "/knowledge/gaps/document", seen.value_of("answers")
+        assert "no text" in (await visitor.post(path, answers=answers, title="Hours", text=" ")).text
         assert rows(VoteCauseRow)[0].settled_by is None
-        done = await visitor.post(path, title="Hours", text="The pool opens at nine.")
+        done = await visitor.post(path, answers=answers, title="Hours", text="The pool opens at nine.")
         assert "Added document 1 . The reports are settled." in done.text
         assert rows(VoteCauseRow)[0].settled_by == "somebody"
         assert [(row.action, row.outcome) for row in rows(AuditRow) if row.action.startswith("console")] == [
@@ -222,16 +229,47 @@ class TestGaps:
         assert "sources: Hours" in (await place.ask("when does the pool open?")).content
 
     async def test_a_gap_that_needs_no_document_is_settled(self, visitor, place, wrong, rows):
-        assert "no open reports" in (await visitor.post(f"/knowledge/gaps/{wrong.id}/settle")).text
+        assert "no open reports" in (await visitor.post("/knowledge/gaps/settle", answers=str(wrong.id))).text
         assert rows(VoteCauseRow)[0].settled_by == "somebody"
-        assert "already settled" in (await visitor.post(f"/knowledge/gaps/{wrong.id}/settle")).text
+        assert "already settled" in (await visitor.post("/knowledge/gaps/settle", answers=str(wrong.id))).text
+
+    async def test_two_admins_write_one_document_about_a_gap(self, visitor, colleague, place, wrong, rows):
+        for admin in (visitor, colleague):
+            seen = await admin.post(
+                "/knowledge/gaps/document", answers=str(wrong.id), title="Hours", text=f"{admin.csrf}: at nine."
+            )
+        assert "That gap is already settled." in seen.text
+        assert len(rows(DocumentRow)) == 1
+
+    async def test_the_later_of_two_at_the_same_time_adds_no_document(
+        self, visitor, place, wrong, rows, monkeypatch, query
+    ):
+        parsed = []
+
+        def settled_meanwhile(text):
+            query(lambda session: settle_gaps(session, [wrong.id], "grace"))
+            return parsed.append(text) or parse_markdown(text)
+
+        monkeypatch.setattr(adding, "parse_markdown", settled_meanwhile)
+        fields = {"answers": str(wrong.id), "title": "Hours", "text": "At nine."}
+        assert "already settled" in (await visitor.post("/knowledge/gaps/document", **fields)).text
+        assert (len(parsed), rows(DocumentRow)) == (1, [])
+
+    async def test_a_report_that_came_after_the_page_stays_open(self, visitor, place, wrong, rows):
+        shown = (await visitor.get("/knowledge/gaps")).value_of("answers")
+        answer = await place.ask("when does the pool open?")
+        await place.bo.react(answer, "👎")
+        await choose(place, answer, "Wrong fact", place.bo)
+        fields = {"title": "Hours", "text": "At nine."}
+        await visitor.post("/knowledge/gaps/document", answers=shown, **fields)
+        assert [row.settled_by for row in rows(VoteCauseRow)] == ["somebody", None]
 
     async def test_the_answers_own_page_has_the_same_form(self, visitor, place, wrong, rows):
         page = await visitor.get(f"/answers/{wrong.id}")
         assert 'value="when does the pool open?"' in page.html
-        path = f"/knowledge/gaps/{wrong.id}/document?server={place.ada.guild.id}"
+        path = f"/knowledge/gaps/document?server={place.ada.guild.id}"
         assert path in page.html
-        await visitor.post(path, title="Hours", text="The pool opens at nine.")
+        await visitor.post(path, answers=page.value_of("answers"), title="Hours", text="The pool opens at nine.")
         assert "Make it a document" not in (await visitor.get(f"/answers/{wrong.id}")).text
 
     async def test_a_member_reads_only_gaps_of_channels_that_they_see(
@@ -242,5 +280,5 @@ class TestGaps:
         channel = env.bot.get_channel(place.channel.id)
         await channel.set_permissions(channel.guild.default_role, view_channel=False)
         assert "no open reports" in (await visitor.get("/knowledge/gaps")).text
-        assert "already settled" in (await visitor.post(f"/knowledge/gaps/{wrong.id}/settle")).text
+        assert "already settled" in (await visitor.post("/knowledge/gaps/settle", answers=str(wrong.id))).text
         assert rows(VoteCauseRow)[0].settled_by is None

@@ -111,7 +111,7 @@ async def test_gaps_of_channels_that_the_admin_cannot_see_are_neither_shown_nor_
     assert "hush?" not in (await grace.get("/knowledge/gaps")).text
     assert "may I?" in (await grace.get("/knowledge/gaps")).text
     for path in ("document", "settle"):
-        refused = await grace.post(f"/knowledge/gaps/{secret.id}/{path}", title="Hush", text="Facts.", replies="")
+        refused = await grace.post(f"/knowledge/gaps/{path}", title="Hush", text="Facts.", answers=str(secret.id))
         assert "already settled" in refused.text
     assert "hush?" not in (await place.grace.slash(place.channel, "knowledge gaps")).response.content
     assert [row.settled_by for row in rows(VoteCauseRow)] == [None, None]
