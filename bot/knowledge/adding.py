@@ -37,7 +37,7 @@ LOWEST_HEADING = 6
 MESSAGE_LINK = re.compile(r"https://(?:\w+\.)?discord(?:app)?\.com/channels/(\d+)/(\d+)/(\d+)/?")
 NOT_FOUND = "I can't find that message: it was deleted, or I can't read its channel."
 NOT_YOURS = "You can't read that channel yourself."
-TYPED_IN = "That text was typed in or uploaded. Attach its new version as a file, or remove it and add it again."
+TYPED_IN = "That text was typed in or uploaded. Choose a file with its new version, or remove it and add it again."
 
 Channel = discord.abc.GuildChannel | discord.Thread
 PinsChannel = discord.TextChannel | discord.VoiceChannel | discord.StageChannel | discord.Thread

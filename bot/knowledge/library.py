@@ -202,8 +202,18 @@ class Library:
         await self._embed_stored(document_id, report)
         return await self._database.read(documents.find_document, guild_id, document_id)
 
-    async def refresh(self, document: documents.Document, source: Source, report: ReportPassages | None = None) -> bool:
-        """Replace the document's text with the source's; return whether it differs."""
+    async def refresh(
+        self,
+        document: documents.Document,
+        source: Source,
+        report: ReportPassages | None = None,
+        *,
+        before: str | None = None,
+    ) -> bool:
+        """Replace the document's text with the source's; return whether it differs.
+
+        Raises DocumentRefused if the digest of its text is no longer `before`.
+        """
         _require_text(source, self._settings)
         chunks = await self._cut(document.title, source.blocks)
 
@@ -217,6 +227,7 @@ class Library:
                 speakers=source.speakers,
                 sources=source.messages,
                 settings=self._settings,
+                before=before,
             )
 
         differs = await self._database.run(replace)

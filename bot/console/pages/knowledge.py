@@ -38,6 +38,7 @@ KINDS = {
     DocumentKind.MESSAGE: "message",
     DocumentKind.PINS: "pinned messages",
 }
+WRITTEN = (DocumentKind.TEXT, DocumentKind.FILE)
 NO_SERVER = "The bot is in no server that you may see. Documents belong to a server: invite the bot first."
 NOT_YOUR_SERVER = "You can't see that server here, or the bot is no longer in it."
 NOTHING_GIVEN = "Choose a file, or write a text."
@@ -253,7 +254,8 @@ async def refresh(request: web.Request) -> web.Response:
     document = await page.find_document()
     async with page.here.recorded(page.action("refresh document", f"document {document.id}")):
         source = await _read_newer(page, document, form)
-        differs = await page.here.services.library.refresh(document, source)
+        before = form.text("before") if document.kind in WRITTEN else None  # else it is what Discord has now
+        differs = await page.here.services.library.refresh(document, source, before=before)
     return page.here.go(page.address(f"/{document.id}", changed="yes" if differs else "no"))
 
 

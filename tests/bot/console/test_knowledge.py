@@ -30,6 +30,11 @@ async def add(visitor, text=RULES, **fields):
     return await visitor.upload("/knowledge", text=text, **fields)
 
 
+async def replace(visitor, *files, **fields):
+    before = (await visitor.get("/knowledge/1")).value_of("before")
+    return await visitor.upload("/knowledge/1/refresh", *files, before=before, **fields)
+
+
 async def test_without_a_server_the_page_says_what_to_do(visitor):
     seen = await visitor.get("/knowledge")
     assert (seen.status, "invite the bot first" in seen.text) == (200, True)
@@ -123,11 +128,11 @@ class TestDocuments:
     async def test_a_text_is_replaced_and_removed(self, visitor, place, rows):
         await add(visitor, title="Rules")
         for said in ("Updated.", "It has not changed."):
-            assert said in (await visitor.upload("/knowledge/1/refresh", text="The pool opens at ten.")).text
+            assert said in (await replace(visitor, text="The pool opens at ten.")).text
         newer = ("new.txt", b"The pool opens at eleven.")
-        await visitor.upload("/knowledge/1/refresh", newer, field="files", text="")
+        await replace(visitor, newer, field="files", text="")
         assert [row.text for row in rows(ChunkRow)] == ["The pool opens at eleven."]
-        assert "no text" in (await visitor.upload("/knowledge/1/refresh", text="")).text
+        assert "no text" in (await replace(visitor, text="")).text
         assert "no documents yet" in (await visitor.post("/knowledge/1/remove")).text
         assert rows(ChunkRow) == []
         assert rows(AuditRow)[-1].action == "console remove document"
@@ -136,6 +141,20 @@ class TestDocuments:
         monkeypatch.delattr(WordEncoder, "_dimension")  # so that it fails
         assert "1 not indexed yet" in (await add(visitor)).text
         assert [row.outcome for row in rows(AuditRow)] == [AuditOutcome.DONE]
+
+    async def test_two_admins_do_not_overwrite_each_other(self, visitor, colleague, place, rows):
+        await add(visitor)
+        opened = (await colleague.get("/knowledge/1")).value_of("before")
+        await replace(visitor, text="The pool opens at ten.")
+        for files, text in (((), "The pool opens at noon."), ((("new.txt", b"Never."),), "")):
+            seen = await colleague.upload("/knowledge/1/refresh", *files, field="files", before=opened, text=text)
+            assert "Someone else changed this document since you opened it" in seen.text
+        assert rows(DocumentRow)[0].text == "The pool opens at ten."
+
+    @pytest.mark.filterwarnings("ignore:Sending a large body")
+    async def test_large_texts_come_as_a_form_with_files_only(self, visitor, place, rows):
+        assert (await visitor.post("/knowledge", text="x" * 2_100_000)).status == 413
+        assert rows(DocumentRow) == []
 
     async def test_a_message_is_read_again_from_discord(self, visitor, place, rows):
         said = await place.bo.send(place.channel, RULES)
@@ -146,7 +165,7 @@ class TestDocuments:
 
     async def test_an_uploaded_file_needs_its_newer_version(self, visitor, place):
         await visitor.upload("/knowledge", ("rules.txt", RULES.encode()), field="files")
-        assert "Attach its new version" in (await visitor.post("/knowledge/1/refresh")).text
+        assert "Choose a file with its new version" in (await visitor.post("/knowledge/1/refresh")).text
 
     async def test_many_documents_come_a_page_at_a_time(self, visitor, place, monkeypatch):
         monkeypatch.setattr(knowledge, "SHOWN", 2)
