@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from storage.wording import shorten
-
 REASONS_SHOWN = 5
 QUOTED_CHARS = 60
 """Of what somebody typed."""
@@ -84,7 +82,7 @@ class VersionNotFound(StorageError):
     exit_code = 2
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"there is no version {shorten(name, QUOTED_CHARS)}: list the versions to see which exist")
+        super().__init__(f"there is no version {name[:QUOTED_CHARS]}: list the versions to see which exist")
         self.name = name
 
 
@@ -192,7 +190,7 @@ class PersonalityNotFound(StorageError):
         known = (
             f": choose one of {', '.join(others)}" if others else " yet: start the bot once, or check data.directory"
         )
-        super().__init__(f"there is no personality {shorten(name, QUOTED_CHARS)!r}{known}")
+        super().__init__(f"there is no personality {name[:QUOTED_CHARS]!r}{known}")
         self.name = name
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
@@ -15,7 +15,6 @@ from storage.database.columns import utc_now
 from storage.database.enums import GateVerdict
 from storage.insights.alert_facts import read_facts
 from storage.insights.model_status import newest_after
-from storage.insights.visibility import Channels
 from storage.knowledge.gaps import count_gaps
 from storage.operations.alerts import AlertKind
 from storage.personalities.personalities import Personality
@@ -43,7 +42,7 @@ class WaitingItem:
 
 
 def read_waiting(
-    session: Session, personalities: Iterable[Personality], channels: Channels | None, votes: VoteSettings
+    session: Session, personalities: Iterable[Personality], channels: Collection[int] | None, votes: VoteSettings
 ) -> list[WaitingItem]:
     """Return what waits, for these personalities and channels; None means all channels."""
     found: list[WaitingItem] = []

@@ -60,7 +60,7 @@ class TestCard:
     async def test_a_long_name_is_not_repeated_in_full(self, visitor):
         for path, field in ((PAGE, "name"), ("/playground?", "version")):
             seen = await visitor.change(path, question="Hi", answers="1", **{field: "x" * 9_000})
-            assert ("xxx…" in seen.text, len(seen.text) < 400) == (True, True)
+            assert ("xxx" in seen.text, len(seen.text) < 400) == (True, True)
 
     async def test_two_admins_do_not_overwrite_each_other(self, visitor, colleague):
         opened = (await colleague.get(PAGE)).value_of("before")

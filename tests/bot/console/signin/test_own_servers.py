@@ -14,6 +14,7 @@ from storage.database.tables import (
     BindingRow,
     CardRevisionRow,
     CorrectionRow,
+    DocumentRow,
     MemberRow,
     OwnPromptRow,
     PersonalityRow,
@@ -133,6 +134,16 @@ async def test_a_gap_of_an_archived_thread_or_a_deleted_channel_is_the_operators
         assert "hush?" not in (await grace.get("/knowledge/gaps")).text
         assert "wrong facts" not in (await grace.get("/overview/waiting")).text
         assert "hush?" in (await visitor.get("/knowledge/gaps")).text
+
+
+async def test_a_message_of_a_private_thread_becomes_no_document(place, env, rows):
+    thread = env.backend.create_thread(place.channel.id, "quiet", place.ada.id, type=12)
+    for member_id in (env.bot.user.id, place.grace.id):
+        env.backend.add_thread_member(thread.id, member_id)
+    said = await place.ada.send(_handle(env, place.channel.guild, thread.id), "The pool opens at nine.")
+    refused = await place.grace.slash(place.channel, "knowledge add", message=said.jump_url)
+    assert "You can't read that channel yourself" in refused.response.content
+    assert rows(DocumentRow) == []
 
 
 async def test_a_channel_whose_history_is_closed_is_not_read(own, place, env, grace, forgetful):
