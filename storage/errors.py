@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import ClassVar
 
 REASONS_SHOWN = 5
+QUOTED_CHARS = 60
+"""Of what somebody typed."""
 
 
 class StorageError(Exception):
@@ -80,7 +82,7 @@ class VersionNotFound(StorageError):
     exit_code = 2
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"there is no version {name}: list the versions to see which exist")
+        super().__init__(f"there is no version {name[:QUOTED_CHARS]}: list the versions to see which exist")
         self.name = name
 
 
@@ -188,7 +190,7 @@ class PersonalityNotFound(StorageError):
         known = (
             f": choose one of {', '.join(others)}" if others else " yet: start the bot once, or check data.directory"
         )
-        super().__init__(f"there is no personality {name!r}{known}")
+        super().__init__(f"there is no personality {name[:QUOTED_CHARS]!r}{known}")
         self.name = name
 
 
@@ -214,6 +216,11 @@ class EncoderError(StorageError):
 
 class DocumentRefused(StorageError):
     """A document cannot be added, refreshed or removed now; nothing was changed."""
+
+
+class GapConflict(StorageError):
+    def __init__(self) -> None:
+        super().__init__("that gap is already settled")
 
 
 class CopyRefused(StorageError):

@@ -41,6 +41,11 @@ def duration(seconds: float) -> str:
     return f"{math.ceil(seconds)} s" if seconds < 90 else f"{math.ceil(seconds / 60)} min"
 
 
+def shorten(text: str, limit: int) -> str:
+    """Return the text, cut to `limit` characters; an ellipsis marks the cut."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
 def mistake(kind: str, message: str) -> str:
     """Return what pydantic says about a value, as people say it; `kind` is the type of its error."""
     said = message.removeprefix("Value error, ")

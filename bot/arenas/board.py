@@ -19,13 +19,13 @@ from bot.guards.interactions import PersistentButton, button_row
 from bot.services import Services
 from bot.text.rounds import bar, sentence
 from bot.text.sanitize import escape_inline, sanitize_markdown
-from bot.text.splitting import shorten, split_message
+from bot.text.splitting import split_message
 from storage.database.enums import ArenaStatus
 from storage.errors import ArenaClosed
 from storage.settings.sections import OutputSettings
 from storage.votes.arenas import Arena, ArenaAnswer, PickGesture
 from storage.votes.votes import VARIATION_SELECTOR
-from storage.wording import count, message_link
+from storage.wording import count, message_link, shorten
 
 log = logging.getLogger(__name__)
 

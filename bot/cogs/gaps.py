@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from enum import StrEnum
 from re import Match
 
@@ -12,16 +13,18 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.guards.access import user_label
-from bot.guards.audit import action_of, run_audited_as
+from bot.guards.audit import action_of, record_done, run_audited_as
 from bot.guards.interactions import PersistentButton, button_row
+from bot.guards.visibility import visible_channels
 from bot.knowledge.adding import DocumentForm, DocumentRequest, require_curator, store_document
-from bot.knowledge.gaps import GapGroup, GapReader, question_of
+from bot.knowledge.gaps import GapGroup, GapReader, name_answers, question_of
 from bot.services import Services
 from bot.text.sanitize import escape_inline
-from bot.text.splitting import MAX_MESSAGE_CHARS, shorten
+from bot.text.splitting import MAX_MESSAGE_CHARS
+from storage.errors import GapConflict
 from storage.knowledge.documents import titles_of
 from storage.knowledge.gaps import Gap, settle_gaps
-from storage.wording import count
+from storage.wording import count, shorten
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +76,7 @@ class GapsCommand(commands.Cog):
 
 def _reader(interaction: discord.Interaction, services: Services) -> GapReader:
     assert isinstance(interaction.user, discord.Member)  # guild_only
-    return GapReader(services, interaction.user.guild, interaction.user)
+    return GapReader(services, interaction.user.guild.id, visible_channels(interaction.user))
 
 
 async def show_gap_page(
@@ -108,15 +111,18 @@ class GapButton(PersistentButton, template=r"reactune:gap:(?P<action>add|settle|
         require_curator(interaction.user, services.settings)
         if self.gap_action is GapAction.ADD:
             # Discord does not wait for the encoder before a form: the form finds the group when it is submitted.
-            gap = await _reader(interaction, services).find_gap(self.key)
-            await interaction.response.send_modal(GapForm(services, gap))
+            gaps = await _reader(interaction, services).read_gaps()
+            await interaction.response.send_modal(GapForm(services, self.key, gaps))
             return
         await interaction.response.defer()
         if self.gap_action is GapAction.NEXT:
             await show_gap_page(interaction, services, after=self.key)
             return
         group = await _reader(interaction, services).find_group(self.key)
-        await _settle(interaction, group, self.action)
+        by = user_label(interaction.user)
+        action = action_of(interaction, self.action, name_answers(group.reply_ids))
+        await run_audited_as(interaction, action, settle_gaps, group.reply_ids, by)
+        log.info("%s settled the reports on %s.", by, count(len(group.reply_ids), "answer"))
         note = f"Settled without a document: “{escape_inline(group.question)}”."
         await show_gap_page(interaction, services, note=note)
 
@@ -126,22 +132,25 @@ class GapForm(DocumentForm):
 
     action = "gap add"
 
-    def __init__(self, services: Services, gap: Gap) -> None:
+    def __init__(self, services: Services, reply_id: int, gaps: Sequence[Gap]) -> None:
+        """`gaps` are those that are open now: later ones are not settled. Raises GapConflict if the answer's is not."""
+        gap = next((gap for gap in gaps if gap.reply_id == reply_id), None)
+        if gap is None:
+            raise GapConflict
         super().__init__(services, title=question_of(gap.messages), label="Correct facts", help_text="Markdown.")
-        self._reply_id = gap.reply_id
+        self._reply_id = reply_id
+        self._known_ids = {gap.reply_id for gap in gaps}
 
     async def on_submit(self, interaction: discord.Interaction) -> None:
         await interaction.response.defer()
         group = await _reader(interaction, self._services).find_group(self._reply_id)
+        reply_ids, by = [one for one in group.reply_ids if one in self._known_ids], user_label(interaction.user)
         request = DocumentRequest(text=self._text.value, title=self._title.value)
-        added = await store_document(interaction, self._services, request)
-        # Last, so that a refused document leaves the gap open.
-        await _settle(interaction, group, self.action)
+
+        def settle(session: Session) -> None:
+            settle_gaps(session, reply_ids, by)
+
+        added = await store_document(interaction, self._services, request, together_with=settle)
+        await record_done(interaction, action_of(interaction, self.action, name_answers(reply_ids)))
+        log.info("%s settled the reports on %s.", by, count(len(reply_ids), "answer"))
         await show_gap_page(interaction, self._services, note=f"Added: {added}")
-
-
-async def _settle(interaction: discord.Interaction, group: GapGroup, action: str) -> None:
-    by = user_label(interaction.user)
-    audited_action = action_of(interaction, action, group.subject)
-    await run_audited_as(interaction, audited_action, settle_gaps, group.reply_ids, by)
-    log.info("%s settled the reports on %s.", by, count(len(group.reply_ids), "answer"))

@@ -15,13 +15,14 @@ from aiohttp import hdrs, web
 from discord.ext import commands
 
 from bot.console.addresses import ADDRESSES, Addresses, origin_of
-from bot.console.admins import AdminLookup, RightsUnknown, visible_channels
+from bot.console.admins import AdminLookup, RightsUnknown
 from bot.console.cookies import SESSION, cookie_name, set_cookie
 from bot.console.limits import ConsoleLimits
 from bot.console.rendering import fill
 from bot.errors import UserFacingError
 from bot.guards.error_handler import is_expected, member_message
 from bot.guards.rate_limit import RateLimited
+from bot.guards.visibility import visible_channels
 from bot.services import Services
 from storage.database.enums import NOBODY, OPERATOR
 from storage.insights.visibility import Channels

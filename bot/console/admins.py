@@ -1,4 +1,4 @@
-"""Which servers somebody administers, and which channels they see there, as Discord tells the bot."""
+"""Which servers somebody administers, as Discord tells the bot."""
 
 from __future__ import annotations
 
@@ -88,18 +88,3 @@ class AdminLookup:
             log.warning("Discord did not answer whether %s is an admin of %s: %s", user_id, server_id, error)
             return RightsUnknown()
         return member if is_admin(member, self._settings.discord) else None
-
-
-def visible_channels(member: discord.Member) -> frozenset[int]:
-    """Return the channels and open threads of the server that the member can see.
-
-    A private thread needs Manage Threads: Discord does not tell every bot who is in it. Nor does it list archived
-    threads.
-    """
-    seen = {channel.id for channel in member.guild.channels if channel.permissions_for(member).view_channel}
-    threads = (thread for thread in member.guild.threads if thread.parent_id in seen)
-    return frozenset(seen | {thread.id for thread in threads if not thread.is_private() or _manages(thread, member)})
-
-
-def _manages(thread: discord.Thread, member: discord.Member) -> bool:
-    return thread.parent is not None and thread.parent.permissions_for(member).manage_threads

@@ -56,7 +56,8 @@ def group_places(
 
 def _visible_in(here: Here, guild: discord.Guild) -> set[discord.abc.GuildChannel | discord.Thread]:
     """Return the channels and threads of the server that both the bot and the visitor can see."""
-    channels = (one for one in (*guild.channels, *guild.threads) if one.permissions_for(guild.me).view_channel)
+    threads = (thread for thread in guild.threads if thread.parent is not None)  # else its permissions are unknown
+    channels = (one for one in (*guild.channels, *threads) if one.permissions_for(guild.me).view_channel)
     return {one for one in channels if here.visitor.may_see_channel(guild.id, one.id)}
 
 

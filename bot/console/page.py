@@ -39,6 +39,8 @@ T = TypeVar("T")
 Choice = TypeVar("Choice", bound=StrEnum)
 
 INCOMPLETE = "That form is incomplete. Reload the page, then try again."
+MAX_FIELD_CHARS = 10_000
+"""Of a form's field, unless its page allows more."""
 PAGES = (
     ("/", "Overview"),
     ("/label", "Label"),
@@ -235,10 +237,13 @@ class SentForm:
     def __init__(self, fields: MultiMapping[Any]) -> None:
         self._fields = fields
 
-    def text(self, name: str, default: str | None = None) -> str:
+    def text(self, name: str, default: str | None = None, *, limit: int | None = MAX_FIELD_CHARS) -> str:
+        """Return the field's text; without a limit, whoever reads it checks its length."""
         value = self._fields.get(name, default)
         if not isinstance(value, str):
             raise UserFacingError(INCOMPLETE)
+        if limit is not None and len(value) > limit:
+            raise UserFacingError(f"The field “{name}” has more than {limit:,} characters. Please shorten it.")
         return without_nul(value).strip()
 
     def choice(self, name: str, kind: type[Choice]) -> Choice:

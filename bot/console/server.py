@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from discord.ext import commands
 
 from bot.console import access, signin
@@ -53,7 +53,10 @@ class Console:
 @web.middleware
 async def limit_size(request: web.Request, handler: access.Handler) -> web.StreamResponse:
     """Refuse a form that is too large by its declared size, before it is read; forms of documents bring files."""
-    limit = _most_bytes(request.app[access.SERVICES].settings) if request.path.startswith("/knowledge") else MOST_BYTES
+    if hdrs.CONTENT_ENCODING in request.headers:  # its size when unpacked is unknown
+        return access.refuse(request, "Send the form as it is, not compressed.", status=415)
+    brings_files = request.path.startswith("/knowledge") and request.content_type == "multipart/form-data"
+    limit = _most_bytes(request.app[access.SERVICES].settings) if brings_files else MOST_BYTES
     if request.body_exists and (request.content_length is None or request.content_length > limit):
         return access.refuse(request, f"That is too large: send at most {limit / 1e6:.0f} MB at once.", status=413)
     return await handler(request)

@@ -42,16 +42,16 @@ class WaitingItem:
 
 
 def read_waiting(
-    session: Session, personalities: Iterable[Personality], servers: Collection[int] | None, votes: VoteSettings
+    session: Session, personalities: Iterable[Personality], channels: Collection[int] | None, votes: VoteSettings
 ) -> list[WaitingItem]:
-    """Return what waits, for these personalities and servers; None means all servers."""
+    """Return what waits, for these personalities and channels; None means all channels."""
     found: list[WaitingItem] = []
     by_id = {personality.id: personality for personality in personalities}
     for facts in read_facts(session):
         if personality := by_id.get(facts.personality_id):
             found += _about_versions(session, personality, votes)
             found += (_about_alert(personality, alert) for alert in shared_alerts([facts], utc_now()))
-    if gaps := count_gaps(session, servers):
+    if gaps := count_gaps(session, channels):
         words = f"Members reported wrong facts in {count(gaps, 'answer')}: a document would help."
         found.append(WaitingItem(None, words, "/knowledge", "See the gaps"))
     return found

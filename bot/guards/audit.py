@@ -14,10 +14,10 @@ from sqlalchemy.orm import Session
 
 from bot.guards.access import user_label
 from bot.services import services_of
-from bot.text.splitting import shorten
 from storage.database.database import Database
 from storage.database.enums import AuditOutcome
 from storage.operations.audit import AuditedAction, audited, record_action
+from storage.wording import shorten
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import discord
 from discord.utils import format_dt
+from sqlalchemy.orm import Session
 
 from bot.discord_errors import is_temporary
 from bot.errors import UserFacingError
 from bot.guards.access import require_admin, user_label
 from bot.guards.interactions import Form
+from bot.guards.visibility import may_read
 from bot.knowledge.extraction import Block, MediaType, Unreadable, extract, media_type_of, parse_markdown, too_large
-from bot.knowledge.library import FoundPassage, ReportPassages, Source
+from bot.knowledge.library import FoundPassage, ReportPassages, Source, require_length
 from bot.knowledge.quoting import MAX_TITLE_CHARS, cite_one
 from bot.personalities.card_form import FIELD_CHARS
 from bot.services import Services
 from bot.text.sanitize import escape_inline
-from bot.text.splitting import shorten
 from storage.database.enums import DocumentKind
 from storage.errors import DocumentRefused
 from storage.knowledge.documents import Document, find_document
 from storage.settings.sections import KnowledgeSettings, Settings
-from storage.wording import count
+from storage.wording import count, shorten
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +37,7 @@ LOWEST_HEADING = 6
 MESSAGE_LINK = re.compile(r"https://(?:\w+\.)?discord(?:app)?\.com/channels/(\d+)/(\d+)/(\d+)/?")
 NOT_FOUND = "I can't find that message: it was deleted, or I can't read its channel."
 NOT_YOURS = "You can't read that channel yourself."
-TYPED_IN = "That text was typed in or uploaded. Attach its new version as a file, or remove it and add it again."
+TYPED_IN = "That text was typed in or uploaded. Choose a file with its new version, or remove it and add it again."
 
 Channel = discord.abc.GuildChannel | discord.Thread
 PinsChannel = discord.TextChannel | discord.VoiceChannel | discord.StageChannel | discord.Thread
@@ -61,9 +63,10 @@ async def from_content(content: bytes, filename: str, settings: KnowledgeSetting
     return Source(DocumentKind.FILE, await extract(content, filename, settings), media_type_of(filename))
 
 
-def from_text(text: str) -> Source:
-    """Return what somebody wrote in Markdown."""
-    return Source(DocumentKind.TEXT, parse_markdown(text), MediaType.MARKDOWN)
+async def from_text(text: str, settings: KnowledgeSettings) -> Source:
+    """Return what somebody wrote in Markdown; raises UserFacingError if it is too long."""
+    require_length(len(text), settings)  # before it is parsed, which takes seconds for a long text
+    return Source(DocumentKind.TEXT, await asyncio.to_thread(parse_markdown, text), MediaType.MARKDOWN)
 
 
 def with_link(source: Source, link: str) -> Source:
@@ -74,7 +77,7 @@ def with_link(source: Source, link: str) -> Source:
 
 
 def title_of_text(text: str) -> str:
-    return text.strip().partition("\n")[0]
+    return shorten(text.strip().partition("\n")[0].strip(), MAX_TITLE_CHARS)
 
 
 async def read_again(document: Document, guild: discord.Guild, reader: discord.Member | None) -> Source:
@@ -110,7 +113,7 @@ def from_message(message: discord.Message) -> Source:
 
 async def from_pins(channel: Channel, reader: discord.Member | None) -> Source:
     """Return the pinned messages of a channel that the reader can see; raises UserFacingError."""
-    if not isinstance(channel, PinsChannel) or not _may_read(channel, reader):
+    if not isinstance(channel, PinsChannel) or not _is_open_to(reader, channel):
         raise UserFacingError(NOT_YOURS)
     return await read_pins(channel)
 
@@ -142,7 +145,7 @@ async def _fetch(link: str, guild: discord.Guild, reader: discord.Member | None)
     channel = guild.get_channel_or_thread(channel_id)
     if not isinstance(channel, discord.abc.Messageable):
         raise UserFacingError(NOT_FOUND)
-    if not _may_read(channel, reader):
+    if not _is_open_to(reader, channel):
         raise UserFacingError(NOT_YOURS)
     try:
         return await channel.fetch_message(message_id)
@@ -150,11 +153,8 @@ async def _fetch(link: str, guild: discord.Guild, reader: discord.Member | None)
         raise UserFacingError(NOT_FOUND) from error
 
 
-def _may_read(channel: Channel, reader: discord.Member | None) -> bool:
-    if reader is None:
-        return True
-    permissions = channel.permissions_for(reader)
-    return permissions.read_messages and permissions.read_message_history
+def _is_open_to(reader: discord.Member | None, channel: Channel) -> bool:
+    return reader is None or may_read(channel, reader)
 
 
 def _under_its_author(message: discord.Message) -> list[Block]:
@@ -225,8 +225,13 @@ async def store_document(
     request: DocumentRequest,
     channel_id: int | None = None,
     personality_id: int | None = None,
+    *,
+    together_with: Callable[[Session], None] = lambda _session: None,
 ) -> str:
-    """Read, store and embed the document, with progress in the deferred answer; return a line that describes it."""
+    """Read, store and embed the document, with progress in the deferred answer; return a line that describes it.
+
+    `together_with` runs in the transaction that stores it.
+    """
     assert isinstance(interaction.user, discord.Member)  # guild_only
     source, title = await _read(request, interaction.user, services.settings.knowledge)
     document = await services.library.add(
@@ -237,6 +242,7 @@ async def store_document(
         personality_id=personality_id,
         title=request.title or title,
         added_by=user_label(interaction.user),
+        together_with=together_with,
     )
     return await describe_stored(services, document)
 
@@ -251,7 +257,7 @@ async def _read(request: DocumentRequest, reader: discord.Member, settings: Know
         return await from_pins(request.pins, reader), f"Pinned in #{request.pins.name}"
     else:
         text = request.text or ""
-        source, title = from_text(text), title_of_text(text)
+        source, title = await from_text(text, settings), title_of_text(text)
     return with_link(source, (request.link or "").strip()), title
 
 

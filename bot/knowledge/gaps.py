@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import discord
 from numpy.typing import NDArray
 
-from bot.errors import UserFacingError
-from bot.guards.access import is_admin
 from bot.knowledge.quoting import LABEL
 from bot.services import Services
+from storage.errors import GapConflict
 from storage.knowledge.gaps import Gap, open_gaps
 
 MAX_DISTANCE = 0.45
 """Largest mean cosine distance between questions with the same meaning (MiniLM)."""
 QUESTION_CHARS = 200
-
-SETTLED = "That gap is already settled. `/knowledge gaps` shows what is left."
 
 
 @dataclass(frozen=True)
@@ -44,13 +40,13 @@ class GapGroup:
         return min(self.reply_ids)
 
     @property
-    def subject(self) -> str:
-        """The answers, for the audit trail."""
-        return ", ".join(f"answer {reply_id}" for reply_id in self.reply_ids)
-
-    @property
     def question(self) -> str:
         return question_of(self.gaps[0].messages)
+
+
+def name_answers(reply_ids: Sequence[int]) -> str:
+    """Return the answers for the audit trail."""
+    return ", ".join(f"answer {reply_id}" for reply_id in reply_ids)
 
 
 def question_of(messages: Sequence[Mapping[str, str]]) -> str:
@@ -92,22 +88,13 @@ class GapReader:
     """Somebody who reads the gaps of a server."""
 
     services: Services
-    guild: discord.Guild
-    member: discord.Member | None
-    """Whose rights count; None for the operator, who may see every channel."""
+    guild_id: int
+    channels: Collection[int] | None
+    """Those that they can read; None for the operator, who sees all gaps."""
 
     async def read_gaps(self) -> list[Gap]:
         """Return the open gaps of channels that the reader can see."""
-        gaps = await self.services.database.read(open_gaps, self.guild.id)
-        return [gap for gap in gaps if self._may_see(gap.channel_id)]
-
-    def _may_see(self, channel_id: int) -> bool:
-        if self.member is None:
-            return True
-        channel = self.guild.get_channel_or_thread(channel_id)
-        if channel is None:
-            return is_admin(self.member, self.services.settings.discord)  # such as an archived thread
-        return channel.permissions_for(self.member).view_channel
+        return await self.services.database.read(open_gaps, self.guild_id, self.channels)
 
     async def read_groups(self) -> list[GapGroup]:
         gaps = await self.read_gaps()
@@ -115,15 +102,15 @@ class GapReader:
         return await asyncio.to_thread(group_gaps, gaps, vectors)
 
     async def find_group(self, reply_id: int) -> GapGroup:
-        """Return the group that has the answer; raises UserFacingError if it is settled."""
+        """Return the group that has the answer; raises GapConflict if it is settled."""
         for group in await self.read_groups():
             if reply_id in group.reply_ids:
                 return group
-        raise UserFacingError(SETTLED)
+        raise GapConflict
 
-    async def find_gap(self, reply_id: int) -> Gap:
-        """Return the gap of an answer; raises UserFacingError if it is settled."""
-        for gap in await self.read_gaps():
-            if gap.reply_id == reply_id:
-                return gap
-        raise UserFacingError(SETTLED)
+    async def find_open(self, reply_ids: Collection[int]) -> list[int]:
+        """Return those of the answers that are still gaps; raises GapConflict if none is."""
+        found = [gap.reply_id for gap in await self.read_gaps() if gap.reply_id in reply_ids]
+        if not found:
+            raise GapConflict
+        return found

@@ -168,10 +168,12 @@ class Library:
         personality_id: int | None = None,
         title: str,
         added_by: str,
+        together_with: Callable[[Session], None] = lambda _session: None,
     ) -> documents.Document:
         """Store the document, embed it and return it; until it is embedded, search matches its words.
 
-        Raises UserFacingError or DocumentRefused before anything is written.
+        `together_with` runs in the same transaction. Raises UserFacingError, StorageError or what that raises before
+        anything is written.
         """
         _require_text(source, self._settings)
         title = " ".join(title.split())[:MAX_TITLE_CHARS]
@@ -192,15 +194,26 @@ class Library:
 
         def add(session: Session) -> int:
             self._refuse_deleted(session, source)
+            together_with(session)
             return documents.add_document(session, new, self._settings)
 
         document_id = await self._database.run(add)
         log.info("%s added document %d (%s).", added_by, document_id, title)
-        await self._embed(document_id, report)
+        await self._embed_stored(document_id, report)
         return await self._database.read(documents.find_document, guild_id, document_id)
 
-    async def refresh(self, document: documents.Document, source: Source, report: ReportPassages | None = None) -> bool:
-        """Replace the document's text with the source's; return whether it differs."""
+    async def refresh(
+        self,
+        document: documents.Document,
+        source: Source,
+        report: ReportPassages | None = None,
+        *,
+        before: str | None = None,
+    ) -> bool:
+        """Replace the document's text with the source's; return whether it differs.
+
+        Raises DocumentRefused if the digest of its text is no longer `before`.
+        """
         _require_text(source, self._settings)
         chunks = await self._cut(document.title, source.blocks)
 
@@ -214,11 +227,12 @@ class Library:
                 speakers=source.speakers,
                 sources=source.messages,
                 settings=self._settings,
+                before=before,
             )
 
         differs = await self._database.run(replace)
         if differs:
-            await self._embed(document.id, report)
+            await self._embed_stored(document.id, report)
         return differs
 
     def _refuse_deleted(self, session: Session, source: Source) -> None:
@@ -283,6 +297,16 @@ class Library:
             )
         )
 
+    async def _embed_stored(self, document_id: int, report: ReportPassages | None) -> None:
+        """Embed a document that is stored; if that fails, it shows as not indexed yet, and the next start tries again.
+
+        Nobody may read that it was refused.
+        """
+        try:
+            await self._embed(document_id, report)
+        except Exception:
+            log.exception("Document %d is stored, but could not be indexed; the next start tries again", document_id)
+
     async def _embed(self, document_id: int | None, report: ReportPassages | None = None) -> None:
         """Embed waiting passages of one document or of all, in batches, so that questions need not wait."""
         encoder = await self._encoder.ready()
@@ -305,10 +329,14 @@ class Library:
 def _require_text(source: Source, settings: KnowledgeSettings) -> None:
     if not any(block.text.strip() for block in source.blocks):
         raise UserFacingError("That document has no text.")
-    if len(source.text) > settings.max_chars:
+    require_length(len(source.text), settings)
+
+
+def require_length(chars: int, settings: KnowledgeSettings) -> None:
+    """Raise UserFacingError if a document's text has too many characters."""
+    if chars > settings.max_chars:
         raise UserFacingError(
-            f"the text has {len(source.text):,} characters; the limit (knowledge.max_chars) is {settings.max_chars:,}: "
-            "split it"
+            f"the text has {chars:,} characters; the limit (knowledge.max_chars) is {settings.max_chars:,}: split it"
         )
 
 

@@ -121,7 +121,9 @@ def _require_importable(file: discord.Attachment) -> None:
     limit = MAX_CARD_BYTES if is_card else MAX_ATTACHMENT_BYTES
     if file.size > limit:
         raise UserFacingError(
-            f"{file.filename} is larger than {limit // 1_000_000} MB. The operator can run "
+            f"{file.filename} is larger than {limit // 1_000:,} kB, the limit for a card. Shorten it."
+            if is_card
+            else f"{file.filename} is larger than {limit // 1_000_000} MB. The operator can run "
             "`reactune personality import`."
         )
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from bot.text.sanitize import escape_inline
-from bot.text.splitting import shorten
 from storage.database.enums import NOBODY, SOURCE_WORDS, GateVerdict, PairSource, RoundStatus, Split
 from storage.insights.lineage import (
     Lineage,
@@ -23,7 +22,7 @@ from storage.insights.vote_outcomes import PairRole, TasteUse, VoteOutcome, Vote
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.training.trainable import Obstacle
 from storage.votes.votes import Vote
-from storage.wording import count
+from storage.wording import count, shorten
 
 VOTERS_SHOWN = 10
 EXCERPT_CHARS = 50

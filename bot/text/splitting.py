@@ -26,11 +26,6 @@ _BOUNDARIES = (
 CUT = "\n… the rest is too long for a file on Discord"
 
 
-def shorten(text: str, limit: int) -> str:
-    """Return the text, cut to `limit` characters; an ellipsis marks the cut."""
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
-
-
 def split_message(text: str, limit: int = MAX_MESSAGE_CHARS) -> list[str]:
     """Return `text` as parts of 1 to `limit` characters, none of them blank; blank text has no parts.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bot.text.sanitize import escape_inline, quote_plainly
-from bot.text.splitting import shorten
 from storage.insights.taste_report import ShownEffect, TasteReport
+from storage.wording import shorten
 
 QUOTE_CHARS = 110
 EXAMPLES = "Until a new version answers, I follow these examples, which I wrote for the prompt bank:"

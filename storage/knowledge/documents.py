@@ -21,7 +21,7 @@ from storage.knowledge.vectors import mirror_vectors
 from storage.settings.sections import KnowledgeSettings
 from storage.wording import count
 
-JUST_REMOVED = "that document was just removed: `/knowledge list` shows the others"
+JUST_REMOVED = "that document was just removed, so nothing was changed"
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,8 @@ class Document:
     kind: DocumentKind
     link: str
     media_type: str
+    digest: str
+    """Of its text."""
     added_by: str
     added_at: datetime
     refreshed_at: datetime
@@ -122,15 +124,21 @@ def refresh_document(
     speakers: Collection[int],
     sources: Mapping[int, int] = MappingProxyType({}),
     settings: KnowledgeSettings,
+    before: str | None = None,
 ) -> bool:
     """Replace the document's text, and return whether it differs.
 
-    Raises DocumentRefused if the document was removed, or the server would exceed a limit.
+    Raises DocumentRefused if the document was removed, if its digest is no longer `before`, or if the server would
+    exceed a limit.
     """
     row = _lock(session, document_id)
     row.refreshed_at = utc_now()
     if row.digest == _digest(text):
         return False
+    if before not in (None, row.digest):
+        raise DocumentRefused(
+            "someone else changed this document since you opened it: copy your text, then reload this page"
+        )
     _delete_parts(session, document_id)
     _refuse_excess(session, row.guild_id, len(chunks), settings, more_documents=0)
     row.text, row.digest, row.revision = text, _digest(text), row.revision + 1
@@ -171,7 +179,7 @@ def find_document(session: Session, guild_id: int, document_id: int) -> Document
     """Return a document of the server that is not removed; raises DocumentRefused if there is none."""
     found = _read(session, DocumentRow.id == document_id, DocumentRow.guild_id == guild_id)
     if not found:
-        raise DocumentRefused(f"there is no document {document_id}: `/knowledge list` shows all")
+        raise DocumentRefused(f"there is no document {document_id}: it was removed, or never existed")
     return found[0]
 
 

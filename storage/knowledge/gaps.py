@@ -6,13 +6,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from storage.conversations.replies import message_links
 from storage.database.enums import Cause
-from storage.database.tables import ReplyRow, VoteCauseRow
-from storage.votes.votes import Vote, votes_on
+from storage.database.rows import changed_rows, count_rows
+from storage.database.tables import ReplyRow, VoteCauseRow, VoteEventRow
+from storage.errors import GapConflict
+from storage.votes.votes import Vote, net_count, votes_on
 
 UNSETTLED = (VoteCauseRow.cause == Cause.WRONG_FACT, VoteCauseRow.settled_by.is_(None))
 MOST_READ = 200
@@ -36,31 +38,41 @@ class Gap:
     asked_at: datetime
 
 
-def open_gaps(session: Session, guild_id: int) -> list[Gap]:
-    """Return the server's unsettled gaps, newest first."""
-    rows = session.scalars(
-        select(ReplyRow)
-        .where(
-            ReplyRow.guild_id == guild_id,
-            ReplyRow.id.in_(select(VoteCauseRow.reply_id).where(*UNSETTLED)),
-        )
-        .order_by(ReplyRow.id.desc())
-        .limit(MOST_READ)
-    ).all()
+def open_gaps(session: Session, guild_id: int, channels: Collection[int] | None = None) -> list[Gap]:
+    """Return the server's unsettled gaps in these channels, or in all for None, newest first."""
+    reported = select(ReplyRow).where(
+        ReplyRow.guild_id == guild_id,
+        ReplyRow.id.in_(select(VoteCauseRow.reply_id).where(*UNSETTLED)),
+    )
+    if channels is not None:
+        reported = reported.where(_in(channels))
+    rows = session.scalars(reported.order_by(ReplyRow.id.desc()).limit(MOST_READ)).all()
     links = message_links(session, select(ReplyRow.id).where(ReplyRow.id.in_([row.id for row in rows])))
     found = (_gap(session, row, links.get(row.id)) for row in rows)
     return [gap for gap in found if gap.members]
 
 
-def count_gaps(session: Session, servers: Collection[int] | None) -> int:
-    """Return how many gaps these servers have, or all servers for None."""
-    reported = (
-        select(ReplyRow.guild_id)
-        .where(ReplyRow.guild_id.is_not(None), ReplyRow.id.in_(select(VoteCauseRow.reply_id).where(*UNSETTLED)))
-        .distinct()
+def count_gaps(session: Session, channels: Collection[int] | None) -> int:
+    """Return how many gaps there are in these channels, or in all servers for None."""
+    up, down = (net_count(said) > 0 for said in Vote)
+    reporters = (
+        select(VoteCauseRow.reply_id)
+        .join(
+            VoteEventRow,
+            (VoteEventRow.reply_id == VoteCauseRow.reply_id) & (VoteEventRow.user_id == VoteCauseRow.user_id),
+        )
+        .join(ReplyRow, ReplyRow.id == VoteCauseRow.reply_id)
+        .where(*UNSETTLED, ReplyRow.guild_id.is_not(None))
+        .group_by(VoteCauseRow.reply_id, VoteCauseRow.user_id)
+        .having(down, ~up)
     )
-    shown = (server for server in session.scalars(reported) if servers is None or server in servers)
-    return sum(len(open_gaps(session, server)) for server in shown if server is not None)
+    if channels is not None:
+        reporters = reporters.where(_in(channels))
+    return count_rows(session, reporters.distinct())
+
+
+def _in(channels: Collection[int]) -> ColumnElement[bool]:
+    return (ReplyRow.channel_id + 0).in_(channels)  # not by the index: there are far more answers than causes
 
 
 def is_gap(session: Session, reply_id: int) -> bool:
@@ -69,8 +81,10 @@ def is_gap(session: Session, reply_id: int) -> bool:
 
 
 def settle_gaps(session: Session, reply_ids: Collection[int], by: str) -> None:
-    """Settle the gaps: a document was added, or none is needed."""
-    session.execute(update(VoteCauseRow).where(VoteCauseRow.reply_id.in_(reply_ids), *UNSETTLED).values(settled_by=by))
+    """Settle the gaps, because a document was added or none is needed; raises GapConflict if all are settled."""
+    unsettled = update(VoteCauseRow).where(VoteCauseRow.reply_id.in_(reply_ids), *UNSETTLED)
+    if not changed_rows(session.execute(unsettled.values(settled_by=by))):
+        raise GapConflict
 
 
 def _gap(session: Session, row: ReplyRow, link: str | None) -> Gap:

@@ -13,9 +13,9 @@ from typing import Annotated, Any
 import tomli_w
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from storage.errors import CardError
+from storage.errors import QUOTED_CHARS, CardError
 from storage.settings.sections import GenerationSettings, Settings
-from storage.wording import mistake
+from storage.wording import mistake, shorten
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 MAX_DESCRIPTION_CHARS = 300
@@ -24,7 +24,21 @@ MAX_GREETING_CHARS = 1000
 MAX_TURN_CHARS = 4000
 MAX_TURNS = 20
 MAX_EXAMPLES = 500
-MAX_CARD_BYTES = 2_000_000
+MAX_CARD_BYTES = 500_000
+MAX_KEY_PARTS = 2
+"""Such as in sampling.top_p. tomllib's memory grows with the square of the parts: 60 kB of them need gigabytes."""
+MAX_ERROR_CHARS = 300
+"""tomllib repeats keys."""
+
+_STRINGS = re.compile(
+    r'"""(?:\\[\s\S]|"(?!"")|[^"\\])*+(?:"""+)?'
+    r"|'''(?:'(?!'')|[^'])*+(?:'''+)?"
+    r'|"(?:\\.|[^"\\\n])*+"?'
+    r"|'[^'\n]*+'?"
+    r"|#[^\n]*+"
+)
+"""Strings and comments; one that does not end goes on to the end, so that each character is read once."""
+_LONG_KEY = re.compile(rf"(?:\.[ \t]*+[\w-]++[ \t]*+){{{MAX_KEY_PARTS}}}")
 
 
 def _plain_lines(text: str) -> str:
@@ -96,8 +110,8 @@ def require_name(name: str) -> str:
     """Return the name if it is a valid one; raises CardError."""
     if NAME.fullmatch(name) is None:
         raise CardError(
-            f"{name!r} is not a valid personality name: use up to 32 lower-case letters, digits and hyphens, such as "
-            "night-owl"
+            f"{shorten(name, QUOTED_CHARS)!r} is not a valid personality name: use up to 32 lower-case letters, digits "
+            "and hyphens, such as night-owl"
         )
     return name
 
@@ -105,8 +119,7 @@ def require_name(name: str) -> str:
 def read_card_file(path: Path) -> Card:
     """Return the card in a file; raises CardError, which names the file and the mistake."""
     try:
-        if path.stat().st_size > MAX_CARD_BYTES:
-            raise CardError(f"{path} is larger than {MAX_CARD_BYTES // 1_000_000} MB, the limit for a card: shorten it")
+        _require_small(path.stat().st_size, str(path))  # before it is read
         return parse_card(path.read_bytes(), str(path))
     except OSError as error:
         raise CardError(f"{path} cannot be read ({error.strerror}): it must be a readable file") from error
@@ -114,10 +127,14 @@ def read_card_file(path: Path) -> Card:
 
 def parse_card(content: bytes, source: str) -> Card:
     """Return the card in a TOML file's content; raises CardError, which names `source`."""
+    _require_small(len(content), source)
     try:
-        table = tomllib.loads(content.decode())
+        text = content.decode()
+        if _LONG_KEY.search(_STRINGS.sub("text", text)):
+            raise CardError(f"{source} has a key of more than {MAX_KEY_PARTS} parts: no key of a card has that many")
+        table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: not TOML, not UTF-8, or a number of 5,000 digits
-        raise CardError(f"{source} is not valid TOML: {error}") from error
+        raise CardError(f"{source} is not valid TOML: {shorten(str(error), MAX_ERROR_CHARS)}") from error
     return build_card(table, source)
 
 
@@ -141,8 +158,8 @@ def require_meant_for(card: Card, base: str, source: str) -> None:
     """Raise CardError if the card is meant for another model than `base`, the value of model.base."""
     if card.base and card.base != base:
         raise CardError(
-            f"{source} is for the base model {card.base!r}, but model.base is {base!r}: change model.base, or remove "
-            "`base` from the card"
+            f"{source} is for the base model {shorten(card.base, QUOTED_CHARS)!r}, but model.base is {base!r}: change "
+            "model.base, or remove `base` from the card"
         )
 
 
@@ -166,6 +183,11 @@ def settings_of(settings: Settings, card: Card) -> Settings:
     )
 
 
+def _require_small(size_bytes: int, source: str) -> None:
+    if size_bytes > MAX_CARD_BYTES:
+        raise CardError(f"{source} is larger than {MAX_CARD_BYTES // 1_000} kB, the limit for a card: shorten it")
+
+
 def _sentence(error: ValidationError, source: str) -> str:
     first = error.errors()[0]
     where = _place(first["loc"])
@@ -187,4 +209,4 @@ def _place(loc: tuple[int | str, ...]) -> str:
             return f"turn {turn + 1} of example {example + 1}"
         case ("examples", int(example), *rest):
             return f"the {rest[0]} of example {example + 1}" if rest else f"example {example + 1}"
-    return ".".join(str(part) for part in loc)
+    return ".".join(shorten(str(part), QUOTED_CHARS) for part in loc)

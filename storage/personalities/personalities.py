@@ -158,10 +158,7 @@ def archive_personality(session: Session, personality: Personality) -> None:
     if bound:
         places = "a place" if len(bound) == 1 else f"{len(bound)} places"
         servers = f" in {len(set(bound))} servers" if len(set(bound)) > 1 else ""
-        raise PersonalityConflict(
-            f"{personality.name} is bound to {places}{servers}: unbind it there first (`/personality show` lists the "
-            "places in a server)"
-        )
+        raise PersonalityConflict(f"{personality.name} is bound to {places}{servers}: unbind it there first")
     _set_archived(session, personality, utc_now())
 
 
@@ -169,7 +166,7 @@ def require_active(personality: Personality) -> None:
     """Raise PersonalityConflict if the personality is archived."""
     if personality.archived_at is not None:
         name = personality.name
-        raise PersonalityConflict(f"{name} is archived: restore it first with `/personality restore {name}`")
+        raise PersonalityConflict(f"{name} is archived: restore it first")
 
 
 def restore_personality(session: Session, personality: Personality) -> None:

@@ -14,7 +14,6 @@ from bot.errors import UserFacingError
 from bot.knowledge.gaps import question_of
 from bot.knowledge.quoting import MAX_TITLE_CHARS
 from bot.text.lineage import trace_lines
-from bot.text.splitting import shorten
 from storage.conversations.control_tokens import sanitize
 from storage.database.enums import Basis
 from storage.errors import CardError
@@ -23,6 +22,7 @@ from storage.operations.audit import AuditedAction
 from storage.personalities.personalities import add_example
 from storage.privacy.erasure import erase_answer
 from storage.votes.corrections import check_correction
+from storage.wording import shorten
 
 log = logging.getLogger(__name__)
 

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from aiohttp import web
 from sqlalchemy.orm import Session
 
-from bot.console.page import id_in_path, read_form, read_number
+from bot.console.page import SentForm, read_form, read_number
 from bot.console.pages.knowledge import ServerPage, find_server
 from bot.console.places import Place, place_of
 from bot.knowledge.adding import from_text
-from bot.knowledge.gaps import GapGroup, GapReader, question_of
+from bot.knowledge.gaps import GapGroup, GapReader, name_answers, question_of
 from bot.knowledge.quoting import MAX_TITLE_CHARS
-from bot.text.splitting import shorten
+from storage.database.ids import parse_id
 from storage.knowledge.documents import titles_of
 from storage.knowledge.gaps import Gap, settle_gaps
+from storage.wording import shorten
 
 SHOWN_GROUPS = 20
 SHOWN_QUESTIONS = 5
@@ -35,6 +36,8 @@ class ShownGap:
 @dataclass(frozen=True)
 class ShownGroup:
     key: int
+    answers: str
+    """The ids of all its answers, for its forms."""
     title: str
     """For the document about it."""
     members: int
@@ -51,7 +54,10 @@ async def show_gaps(request: web.Request) -> web.Response:
 
 
 def _reader(page: ServerPage) -> GapReader:
-    return GapReader(page.here.services, page.server, page.reader)
+    channels = page.here.visitor.channels
+    return GapReader(
+        page.here.services, page.server.id, None if channels is None else channels.get(page.server.id, frozenset())
+    )
 
 
 def _shown(session: Session, page: ServerPage, groups: Sequence[GapGroup]) -> list[ShownGroup]:
@@ -64,6 +70,7 @@ def _shown(session: Session, page: ServerPage, groups: Sequence[GapGroup]) -> li
     return [
         ShownGroup(
             group.key,
+            ",".join(map(str, group.reply_ids)),
             shorten(group.question, MAX_TITLE_CHARS),
             group.members,
             [shown(gap) for gap in group.gaps[:SHOWN_QUESTIONS]],
@@ -76,31 +83,39 @@ def _shown(session: Session, page: ServerPage, groups: Sequence[GapGroup]) -> li
 async def write_document(request: web.Request) -> web.Response:
     """Add the document that a group of questions needs, and settle the group."""
     page, form = await find_server(request), await read_form(request)
-    group, by = await _find_group(page), page.here.visitor.name
-    async with page.here.recorded(page.action("gap add", group.subject)):
-        document = await page.here.services.library.add(
-            from_text(form.text("text")), guild_id=page.server.id, title=form.text("title"), added_by=by
+    reply_ids, by = await _find_shown(page, form), page.here.visitor.name
+    library, settings = page.here.services.library, page.here.services.settings.knowledge
+
+    def settle(session: Session) -> None:
+        settle_gaps(session, reply_ids, by)
+
+    async with page.here.recorded(page.action("gap add", name_answers(reply_ids))):
+        document = await library.add(
+            await from_text(form.text("text", limit=None), settings),
+            guild_id=page.server.id,
+            title=form.text("title"),
+            added_by=by,
+            together_with=settle,
         )
-        # Last, so that a refused document leaves the gap open.
-        await page.here.services.database.run(settle_gaps, group.reply_ids, by)
     return page.here.go(page.address("/gaps", done=document.id))
 
 
 async def settle_without_document(request: web.Request) -> web.Response:
-    page = await find_server(request)
-    group = await _find_group(page)
-    action = page.action("gap settle", group.subject)
-    await page.here.run_audited(action, settle_gaps, group.reply_ids, page.here.visitor.name)
+    page, form = await find_server(request), await read_form(request)
+    reply_ids = await _find_shown(page, form)
+    action = page.action("gap settle", name_answers(reply_ids))
+    await page.here.run_audited(action, settle_gaps, reply_ids, page.here.visitor.name)
     raise web.HTTPSeeOther(page.address("/gaps"))
 
 
-async def _find_group(page: ServerPage) -> GapGroup:
-    return await _reader(page).find_group(id_in_path(page.here.request, "reply"))
+async def _find_shown(page: ServerPage, form: SentForm) -> list[int]:
+    """Return the answers that the form was shown with, and no later one, as far as they are still gaps."""
+    shown = {reply_id for part in form.text("answers").split(",") if (reply_id := parse_id(part)) is not None}
+    return await _reader(page).find_open(shown)
 
 
-ONE = r"/knowledge/gaps/{reply:\d+}"
 ROUTES = [
     web.get("/knowledge/gaps", show_gaps),
-    web.post(f"{ONE}/document", write_document),
-    web.post(f"{ONE}/settle", settle_without_document),
+    web.post("/knowledge/gaps/document", write_document),
+    web.post("/knowledge/gaps/settle", settle_without_document),
 ]

@@ -19,11 +19,11 @@ from bot.knowledge.adding import describe_limit, from_content, from_text, read_a
 from bot.knowledge.library import FoundPassage, Source
 from bot.knowledge.quoting import MAX_TITLE_CHARS
 from bot.text.sanitize import escape_inline
-from bot.text.splitting import shorten
 from storage.database.enums import DocumentKind
 from storage.knowledge import documents
 from storage.operations.audit import AuditedAction
 from storage.personalities.personalities import Personality, list_personalities, personality_named
+from storage.wording import shorten
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ KINDS = {
     DocumentKind.MESSAGE: "message",
     DocumentKind.PINS: "pinned messages",
 }
+WRITTEN = (DocumentKind.TEXT, DocumentKind.FILE)
 NO_SERVER = "The bot is in no server that you may see. Documents belong to a server: invite the bot first."
 NOT_YOUR_SERVER = "You can't see that server here, or the bot is no longer in it."
 NOTHING_GIVEN = "Choose a file, or write a text."
@@ -171,7 +172,7 @@ class DocumentOptions:
 async def add_documents(request: web.Request) -> web.Response:
     """Add a text and files; one that is refused does not keep the others out."""
     page, form = await find_server(request), await read_form(request)
-    text, options = form.text("text", ""), await _read_options(page, form)
+    text, options = form.text("text", "", limit=None), await _read_options(page, form)
     given = [*form.files("files"), *([text] if text else [])]
     if not given:
         raise UserFacingError(NOTHING_GIVEN)
@@ -217,7 +218,7 @@ async def _add(page: ServerPage, given: web.FileField | str, options: DocumentOp
 
 async def _read(page: ServerPage, given: web.FileField | str) -> Source:
     if isinstance(given, str):
-        return from_text(given)
+        return await from_text(given, page.here.services.settings.knowledge)
     return await from_content(given.file.read(), given.filename, page.here.services.settings.knowledge)
 
 
@@ -253,7 +254,8 @@ async def refresh(request: web.Request) -> web.Response:
     document = await page.find_document()
     async with page.here.recorded(page.action("refresh document", f"document {document.id}")):
         source = await _read_newer(page, document, form)
-        differs = await page.here.services.library.refresh(document, source)
+        before = form.text("before") if document.kind in WRITTEN else None  # else it is what Discord has now
+        differs = await page.here.services.library.refresh(document, source, before=before)
     return page.here.go(page.address(f"/{document.id}", changed="yes" if differs else "no"))
 
 
@@ -261,7 +263,7 @@ async def _read_newer(page: ServerPage, document: documents.Document, form: Sent
     if files := form.files("files"):
         return await _read(page, files[0])
     if document.kind is DocumentKind.TEXT:
-        return from_text(form.text("text"))
+        return await _read(page, form.text("text", limit=None))
     return await read_again(document, page.server, page.reader)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
+from itertools import chain
 
 from aiohttp import web
 
@@ -43,9 +44,9 @@ async def show_waiting(request: web.Request) -> web.Response:
     """Return what waits for the visitor, for all personalities that they may decide about."""
     here = await find_here(request)
     decides_on = [one for one in here.personalities if here.about(one).may_administer]
-    waiting = await here.services.database.read(
-        read_waiting, decides_on, here.visitor.servers, here.services.settings.votes
-    )
+    channels = here.visitor.channels
+    shown = None if channels is None else list(chain.from_iterable(channels.values()))
+    waiting = await here.services.database.read(read_waiting, decides_on, shown, here.services.settings.votes)
     return here.fill("waiting.html", waiting=[(one, _address_of(here, one)) for one in waiting])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,7 +10,7 @@ from aiohttp import web
 from sqlalchemy.orm import Session
 
 from bot.console.binding_places import group_places, home_server, name_of_place, servers_of
-from bot.console.page import Here, find_here, read_form, without_nul
+from bot.console.page import Here, SentForm, find_here, read_form, without_nul
 from bot.console.pages.comparison import show_answers_of
 from bot.errors import UserFacingError
 from bot.personalities.card_form import pack_version
@@ -19,7 +20,14 @@ from storage.errors import PersonalityConflict
 from storage.models.personality_files import register_import
 from storage.personalities import personalities
 from storage.personalities.bindings import MAX_STRENGTH, Binding, BindingPlace, list_bindings
-from storage.personalities.cards import Card, format_card, parse_card, require_meant_for, require_name, settings_of
+from storage.personalities.cards import (
+    Card,
+    format_card,
+    parse_card,
+    require_meant_for,
+    require_name,
+    settings_of,
+)
 from storage.personalities.personalities import CARD_SUFFIX, Personality
 from storage.releases.versions import list_versions, read_alias
 
@@ -106,11 +114,11 @@ def _download(name: str, content: bytes) -> web.Response:
 
 async def save_card(request: web.Request) -> web.Response:
     here, form = await find_here(request), await read_form(request)
-    card = _parse(form.text("toml"))
-    if form.text("before") != here.personality.card.digest:
-        raise PersonalityConflict("someone else changed the card since you opened it: copy your text, then reload")
     action = here.action("edit card")
     await here.require_own(action)
+    card = await _parse(form)
+    if form.text("before") != here.personality.card.digest:
+        raise PersonalityConflict("someone else changed the card since you opened it: copy your text, then reload")
     await here.run_audited(action, personalities.change_card, here.personality, card, by=here.visitor.name)
     return here.go(here.address(PAGE, saved="yes"))
 
@@ -119,15 +127,16 @@ async def try_card(request: web.Request) -> web.Response:
     """Answer with the card as it is and with the draft, side by side; nothing is stored."""
     here, form = await find_here(request), await read_form(request)
     release = await here.services.releases.current(here.personality.id)
-    cards = {"now": here.personality.card, DRAFT: _parse(form.text("toml"))}
+    cards = {"now": here.personality.card, DRAFT: await _parse(form)}
     settings = {name: settings_of(here.services.settings, card) for name, card in cards.items()}
     contestants = [Contestant(name, own.chat.system_prompt, release) for name, own in settings.items()]
     return await show_answers_of(here, contestants, form.text("prompt", ""), settings[DRAFT].generation)
 
 
-def _parse(text: str) -> Card:
+async def _parse(form: SentForm) -> Card:
     """Return the card; raises CardError, which names the mistake and its line."""
-    return parse_card(text.encode(), "what you wrote")
+    content = form.text("toml", limit=None).encode()
+    return await asyncio.to_thread(parse_card, content, "what you wrote")
 
 
 async def add_own_example(request: web.Request) -> web.Response:
@@ -169,9 +178,9 @@ async def import_card(request: web.Request) -> web.Response:
     if not file.endswith(CARD_SUFFIX):
         raise UserFacingError(NO_FILE)
     name = require_name(form.text("name", "") or file.removesuffix(CARD_SUFFIX))
-    card = parse_card(form.file("file"), file)
-    require_meant_for(card, here.services.settings.model.base, file)
     guild_id = home_server(here, form)
+    card = await asyncio.to_thread(parse_card, form.file("file"), file)
+    require_meant_for(card, here.services.settings.model.base, file)
     await here.run_audited(
         here.action("import card", name, personality_id=None, guild_id=guild_id),
         register_import,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from aiohttp import web
 
 from bot.console.page import Here, find_here, read_form
 from bot.errors import UserFacingError
 from storage.conversations.prompt_bank import PromptBank, parse_bank
 from storage.sittings.prompts import add_prompts, remove_prompts
+
+MAX_PASTED_CHARS = 2_000_000
 
 
 async def add_own_prompts(request: web.Request) -> web.Response:
@@ -17,8 +21,8 @@ async def add_own_prompts(request: web.Request) -> web.Response:
         uploaded = form.file("file").decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserFacingError("That file is not UTF-8 text. Save it as UTF-8, one prompt in each line.") from error
-    text = form.text("text", "") + "\n" + uploaded
-    return await _add(here, parse_bank(text, "what was added"))
+    text = form.text("text", "", limit=MAX_PASTED_CHARS) + "\n" + uploaded
+    return await _add(here, await asyncio.to_thread(parse_bank, text, "what was added"))
 
 
 async def add_card_prompts(request: web.Request) -> web.Response:

@@ -62,8 +62,10 @@ async def search_bursts(request: web.Request) -> web.Response:
     """Look for bursts of votes now; rounds and the bot look from time to time."""
     here = await find_here(request)
     services = here.services
-    await here.require_administrator(here.action("search bursts"))
-    await asyncio.to_thread(quarantine_bursts, services.database, here.personality.id, services.settings.votes)
+    action = here.action("search bursts")
+    await here.require_administrator(action)
+    async with here.recorded(action):  # what it finds no longer counts
+        await asyncio.to_thread(quarantine_bursts, services.database, here.personality.id, services.settings.votes)
     raise web.HTTPSeeOther(here.address("/trust"))
 
 

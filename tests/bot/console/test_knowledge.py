@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from bot.console.pages import knowledge
+from bot.knowledge import adding
+from bot.knowledge.extraction import parse_markdown
 from storage.database.enums import AuditOutcome, DocumentKind
 from storage.database.tables import AuditRow, ChunkRow, DocumentRow, ReplyRow, VoteCauseRow
+from storage.knowledge.gaps import settle_gaps
 from tests.bot.cogs.test_feedback import choose
 from tests.word_encoder import WordEncoder
 
@@ -20,11 +23,16 @@ def load_encoder():
 
 @pytest.fixture
 def overrides(overrides):
-    return overrides | {"REACTUNE_KNOWLEDGE__MAX_FILE_BYTES": "200000"}
+    return overrides | {"REACTUNE_KNOWLEDGE__MAX_FILE_BYTES": "200000", "REACTUNE_KNOWLEDGE__MAX_CHARS": "20000"}
 
 
 async def add(visitor, text=RULES, **fields):
     return await visitor.upload("/knowledge", text=text, **fields)
+
+
+async def replace(visitor, *files, **fields):
+    before = (await visitor.get("/knowledge/1")).value_of("before")
+    return await visitor.upload("/knowledge/1/refresh", *files, before=before, **fields)
 
 
 async def test_without_a_server_the_page_says_what_to_do(visitor):
@@ -86,6 +94,16 @@ class TestDocuments:
         assert "send at most 4 MB at once" in huge.text
         assert rows(DocumentRow) == []
 
+    async def test_a_text_that_is_too_long_is_refused_before_it_is_parsed(self, visitor, place, rows, monkeypatch):
+        await add(visitor)
+        monkeypatch.setattr(adding, "parse_markdown", None)
+        for path in ("/knowledge", "/knowledge/1/refresh"):
+            seen = await visitor.upload(path, text="> " * 10_001)
+            assert "characters; the limit (knowledge.max_chars) is 20,000: split it" in seen.text
+            assert len(seen.text) < 3_000
+        assert [row.text for row in rows(DocumentRow)] == [RULES]
+        assert "“title” has more than 10,000" in (await add(visitor, title="x" * 10_001)).text
+
     async def test_a_document_of_one_channel_and_personality(self, visitor, place, engine):
         hidden = place.ada.guild.create_text_channel("quiet")
         await visitor.post("/personalities", name="keeper")
@@ -116,14 +134,33 @@ class TestDocuments:
     async def test_a_text_is_replaced_and_removed(self, visitor, place, rows):
         await add(visitor, title="Rules")
         for said in ("Updated.", "It has not changed."):
-            assert said in (await visitor.upload("/knowledge/1/refresh", text="The pool opens at ten.")).text
+            assert said in (await replace(visitor, text="The pool opens at ten.")).text
         newer = ("new.txt", b"The pool opens at eleven.")
-        await visitor.upload("/knowledge/1/refresh", newer, field="files", text="")
+        await replace(visitor, newer, field="files", text="")
         assert [row.text for row in rows(ChunkRow)] == ["The pool opens at eleven."]
-        assert "no text" in (await visitor.upload("/knowledge/1/refresh", text="")).text
+        assert "no text" in (await replace(visitor, text="")).text
         assert "no documents yet" in (await visitor.post("/knowledge/1/remove")).text
         assert rows(ChunkRow) == []
         assert rows(AuditRow)[-1].action == "console remove document"
+
+    async def test_a_document_that_cannot_be_indexed_is_stored_and_says_so(self, visitor, place, rows, monkeypatch):
+        monkeypatch.delattr(WordEncoder, "_dimension")  # so that it fails
+        assert "1 not indexed yet" in (await add(visitor)).text
+        assert [row.outcome for row in rows(AuditRow)] == [AuditOutcome.DONE]
+
+    async def test_two_admins_do_not_overwrite_each_other(self, visitor, colleague, place, rows):
+        await add(visitor)
+        opened = (await colleague.get("/knowledge/1")).value_of("before")
+        await replace(visitor, text="The pool opens at ten.")
+        for files, text in (((), "The pool opens at noon."), ((("new.txt", b"Never."),), "")):
+            seen = await colleague.upload("/knowledge/1/refresh", *files, field="files", before=opened, text=text)
+            assert "Someone else changed this document since you opened it" in seen.text
+        assert rows(DocumentRow)[0].text == "The pool opens at ten."
+
+    @pytest.mark.filterwarnings("ignore:Sending a large body")
+    async def test_large_texts_come_as_a_form_with_files_only(self, visitor, place, rows):
+        assert (await visitor.post("/knowledge", text="x" * 2_100_000)).status == 413
+        assert rows(DocumentRow) == []
 
     async def test_a_message_is_read_again_from_discord(self, visitor, place, rows):
         said = await place.bo.send(place.channel, RULES)
@@ -134,7 +171,7 @@ class TestDocuments:
 
     async def test_an_uploaded_file_needs_its_newer_version(self, visitor, place):
         await visitor.upload("/knowledge", ("rules.txt", RULES.encode()), field="files")
-        assert "Attach its new version" in (await visitor.post("/knowledge/1/refresh")).text
+        assert "Choose a file with its new version" in (await visitor.post("/knowledge/1/refresh")).text
 
     async def test_many_documents_come_a_page_at_a_time(self, visitor, place, monkeypatch):
         monkeypatch.setattr(knowledge, "SHOWN", 2)
@@ -204,10 +241,10 @@ class TestGaps:
         seen = await visitor.get("/knowledge/gaps")
         assert "1 member reported a wrong fact when does the pool open?" in seen.text
         assert "The &lt;b&gt;pool" in seen.html
-        path = f"/knowledge/gaps/{wrong.id}/document"
-        assert "no text" in (await visitor.post(path, title="Hours", text=" ")).text
+        path, answers = "/knowledge/gaps/document", seen.value_of("answers")
+        assert "no text" in (await visitor.post(path, answers=answers, title="Hours", text=" ")).text
         assert rows(VoteCauseRow)[0].settled_by is None
-        done = await visitor.post(path, title="Hours", text="The pool opens at nine.")
+        done = await visitor.post(path, answers=answers, title="Hours", text="The pool opens at nine.")
         assert "Added document 1 . The reports are settled." in done.text
         assert rows(VoteCauseRow)[0].settled_by == "somebody"
         assert [(row.action, row.outcome) for row in rows(AuditRow) if row.action.startswith("console")] == [
@@ -217,16 +254,47 @@ class TestGaps:
         assert "sources: Hours" in (await place.ask("when does the pool open?")).content
 
     async def test_a_gap_that_needs_no_document_is_settled(self, visitor, place, wrong, rows):
-        assert "no open reports" in (await visitor.post(f"/knowledge/gaps/{wrong.id}/settle")).text
+        assert "no open reports" in (await visitor.post("/knowledge/gaps/settle", answers=str(wrong.id))).text
         assert rows(VoteCauseRow)[0].settled_by == "somebody"
-        assert "already settled" in (await visitor.post(f"/knowledge/gaps/{wrong.id}/settle")).text
+        assert "already settled" in (await visitor.post("/knowledge/gaps/settle", answers=str(wrong.id))).text
+
+    async def test_two_admins_write_one_document_about_a_gap(self, visitor, colleague, place, wrong, rows):
+        for admin in (visitor, colleague):
+            seen = await admin.post(
+                "/knowledge/gaps/document", answers=str(wrong.id), title="Hours", text=f"{admin.csrf}: at nine."
+            )
+        assert "That gap is already settled." in seen.text
+        assert len(rows(DocumentRow)) == 1
+
+    async def test_the_later_of_two_at_the_same_time_adds_no_document(
+        self, visitor, place, wrong, rows, monkeypatch, query
+    ):
+        parsed = []
+
+        def settled_meanwhile(text):
+            query(lambda session: settle_gaps(session, [wrong.id], "grace"))
+            return parsed.append(text) or parse_markdown(text)
+
+        monkeypatch.setattr(adding, "parse_markdown", settled_meanwhile)
+        fields = {"answers": str(wrong.id), "title": "Hours", "text": "At nine."}
+        assert "already settled" in (await visitor.post("/knowledge/gaps/document", **fields)).text
+        assert (len(parsed), rows(DocumentRow)) == (1, [])
+
+    async def test_a_report_that_came_after_the_page_stays_open(self, visitor, place, wrong, rows):
+        shown = (await visitor.get("/knowledge/gaps")).value_of("answers")
+        answer = await place.ask("when does the pool open?")
+        await place.bo.react(answer, "👎")
+        await choose(place, answer, "Wrong fact", place.bo)
+        fields = {"title": "Hours", "text": "At nine."}
+        await visitor.post("/knowledge/gaps/document", answers=shown, **fields)
+        assert [row.settled_by for row in rows(VoteCauseRow)] == ["somebody", None]
 
     async def test_the_answers_own_page_has_the_same_form(self, visitor, place, wrong, rows):
         page = await visitor.get(f"/answers/{wrong.id}")
         assert 'value="when does the pool open?"' in page.html
-        path = f"/knowledge/gaps/{wrong.id}/document?server={place.ada.guild.id}"
+        path = f"/knowledge/gaps/document?server={place.ada.guild.id}"
         assert path in page.html
-        await visitor.post(path, title="Hours", text="The pool opens at nine.")
+        await visitor.post(path, answers=page.value_of("answers"), title="Hours", text="The pool opens at nine.")
         assert "Make it a document" not in (await visitor.get(f"/answers/{wrong.id}")).text
 
     async def test_a_member_reads_only_gaps_of_channels_that_they_see(
@@ -237,5 +305,5 @@ class TestGaps:
         channel = env.bot.get_channel(place.channel.id)
         await channel.set_permissions(channel.guild.default_role, view_channel=False)
         assert "no open reports" in (await visitor.get("/knowledge/gaps")).text
-        assert "already settled" in (await visitor.post(f"/knowledge/gaps/{wrong.id}/settle")).text
+        assert "already settled" in (await visitor.post("/knowledge/gaps/settle", answers=str(wrong.id))).text
         assert rows(VoteCauseRow)[0].settled_by is None

@@ -197,6 +197,11 @@ class TestOwnPrompts:
         assert (seen.status, "at most 2 MB" in seen.text) == (413, True)
         assert rows(OwnPromptRow) == []
 
+    async def test_a_compressed_form_is_refused(self, visitor, rows):
+        seen = await visitor.post("/label/prompts", {"Content-Encoding": "deflate"}, text="Tea?")
+        assert (seen.status, "not compressed" in seen.text) == (415, True)
+        assert rows(OwnPromptRow) == []
+
     async def test_nothing_to_add_is_said(self, visitor, rows):
         assert "There is no prompt in it" in (await visitor.post("/label/prompts", text="\n# nothing")).text
         assert rows(OwnPromptRow) == []

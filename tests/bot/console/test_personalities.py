@@ -47,6 +47,21 @@ class TestCard:
             assert seen.headers["HX-Retarget"] == "#problem", "the page, and what was typed, stays"
         assert [row.card for row in rows(PersonalityRow)] == [row.card for row in before]
 
+    async def test_what_would_fill_the_memory_is_refused_in_one_sentence(self, visitor, place):
+        many = ".".join("a" * 3_000) + " = 1"
+        for path, fields in ((f"{PAGE}/card/try", {"toml": many}), (f"{PAGE}/card", {"toml": many})):
+            assert "a key of more than 2 parts" in (await visitor.change(path, **fields)).text
+        imported = await visitor.upload(f"{PAGE}/import", ("keeper.toml", many.encode()))
+        assert "a key of more than 2 parts" in imported.text
+        for name, said in (("toml", "is larger than 500 kB"), ("prompt", "“prompt” has more than 10,000 characters")):
+            seen = await visitor.change(f"{PAGE}/card/try", **{"toml": CARD, name: "x" * 600_000})
+            assert (said in seen.text, len(seen.text) < 200) == (True, True)
+
+    async def test_a_long_name_is_not_repeated_in_full(self, visitor):
+        for path, field in ((PAGE, "name"), ("/playground?", "version")):
+            seen = await visitor.change(path, question="Hi", answers="1", **{field: "x" * 9_000})
+            assert ("xxx" in seen.text, len(seen.text) < 400) == (True, True)
+
     async def test_two_admins_do_not_overwrite_each_other(self, visitor, colleague):
         opened = (await colleague.get(PAGE)).value_of("before")
         await save(visitor, CARD)

@@ -174,7 +174,7 @@ def test_a_removed_document_keeps_only_its_title(session: Session) -> None:
     assert session.get_one(DocumentRow, id_).text == ""
     assert titles_of(session, [id_]) == [("House rules", "")]
     assert list_documents(session, GUILD) == []
-    with pytest.raises(DocumentRefused, match=f"there is no document {id_}: `/knowledge list` shows all"):
+    with pytest.raises(DocumentRefused, match=f"there is no document {id_}: it was removed, or never existed"):
         remove_document(session, GUILD, id_)
 
 

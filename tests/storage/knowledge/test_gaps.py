@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy.orm import Session
 
 from storage.database.enums import Cause
-from storage.knowledge.gaps import open_gaps, settle_gaps
+from storage.database.tables import ReplyRow
+from storage.knowledge.gaps import count_gaps, open_gaps, settle_gaps
 from storage.votes.corrections import give_cause
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, BOB, CAROL, add_reply, vote
@@ -48,3 +49,19 @@ def test_a_settled_gap_opens_again_when_another_member_reports_it(session: Sessi
     vote(session, reply_id, BOB, Vote.DOWN)
     give_cause(session, reply_id, BOB, Cause.WRONG_FACT)
     assert [(gap.reply_id, gap.members) for gap in open_gaps(session, GUILD)] == [(reply_id, 1)]
+
+
+@pytest.mark.usefixtures("personality_id")
+def test_gaps_are_read_and_counted_in_visible_channels_only(session: Session) -> None:
+    seen, hidden = wrong(session, ALICE, BOB), wrong(session, CAROL)
+    channels = {reply_id: session.get_one(ReplyRow, reply_id) for reply_id in (seen, hidden)}
+    channels[hidden].channel_id = 99
+    vote(session, wrong(session, ALICE), ALICE, Vote.DOWN, added=False)
+    vote(session, wrong(session, BOB), BOB, Vote.UP)
+    settle_gaps(session, [wrong(session, CAROL)], "grace")
+    wrong(session, ALICE, guild_id=None)
+    session.get_one(ReplyRow, wrong(session, ALICE, guild_id=8)).channel_id = 98
+    visible = {channels[seen].channel_id}
+    assert [gap.reply_id for gap in open_gaps(session, GUILD, visible)] == [seen]
+    assert open_gaps(session, GUILD, ()) == []
+    assert (count_gaps(session, visible), count_gaps(session, ()), count_gaps(session, None)) == (1, 0, 3)

@@ -80,8 +80,43 @@ def test_thousands_of_examples_are_refused_with_their_number() -> None:
 
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "huge.toml").write_bytes(b"#" * (MAX_CARD_BYTES + 1))
-    with pytest.raises(CardError, match="larger than 2 MB"):
+    with pytest.raises(CardError, match="larger than 500 kB"):
         read_card_file(tmp_path / "huge.toml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ".".join("a" * 3_000) + " = 1",
+        "[" + ' . "b.\\"c".'.join("a" * 3_000) + "]",
+        "examples = [{ " + ".'b#'.".join("a" * 3_000) + " = 1 }]",
+        'greeting = """Say ""hi"""""  # "\n' + ".".join("a" * 3_000) + " = 1",
+    ],
+)
+def test_a_key_of_many_parts_is_refused_before_it_fills_the_memory(text: str) -> None:
+    assert "has a key of more than 2 parts" in refusal(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 3_000,
+        '"\\"' * 9_000,
+        '"""\\"""' * 9_000,
+        "'''a'''" * 9_000,
+        "a.'" * 9_000,
+        f"{'k' * 9_000} = 1",
+        f"[{'k' * 9_000}]\n" * 2,
+    ],
+)
+def test_nonsense_is_refused_in_a_short_sentence(text: str) -> None:
+    assert len(refusal(text)) < 400
+
+
+def test_prose_with_many_dots_is_no_key() -> None:
+    prose = "1.2.3.4.5 a.b.c.d 'e.f.g' # h.i.j"
+    card = Card(system_prompt=prose, greeting=f'{prose}\n{prose}\\\n"""')
+    assert parse_card(format_card(card).encode(), "keeper.toml") == card
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

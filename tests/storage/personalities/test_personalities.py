@@ -133,7 +133,7 @@ def test_an_archived_personality_can_be_brought_back(session: Session) -> None:
     archive_personality(session, made)
     assert list_personalities(session) == []
     assert [p.name for p in list_personalities(session, archived=True)] == ["keeper"]
-    with pytest.raises(PersonalityConflict, match="archived: restore it first with `/personality restore keeper`"):
+    with pytest.raises(PersonalityConflict, match="archived: restore it first"):
         bind(session, CHANNEL, made, guild_id=GUILD, strength=1.0, by="grace")
     restore_personality(session, read_personality(session, made.id))
     with pytest.raises(PersonalityConflict, match="keeper is not archived: there is nothing to restore"):

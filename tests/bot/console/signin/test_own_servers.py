@@ -8,12 +8,13 @@ from simcord.builders import ChannelHandle
 from sqlalchemy import update
 
 from storage.conversations.memory import add_note
-from storage.database.enums import AuditOutcome, Basis, Origin, QuarantineStatus
+from storage.database.enums import AuditOutcome, Basis, Cause, Origin, QuarantineStatus
 from storage.database.tables import (
     AuditRow,
     BindingRow,
     CardRevisionRow,
     CorrectionRow,
+    DocumentRow,
     MemberRow,
     OwnPromptRow,
     PersonalityRow,
@@ -21,14 +22,25 @@ from storage.database.tables import (
     ReplyRow,
     RoundRow,
     SittingPairRow,
+    VoteCauseRow,
 )
+from storage.errors import EncoderError
 from storage.operations.audit import AuditedAction, record_action
 from storage.personalities.cards import Card
 from storage.personalities.personalities import create_personality
+from storage.votes.corrections import give_cause
 from storage.votes.quarantines import quarantine_bursts
 from storage.votes.votes import Vote
 from tests.bot.console.test_label import drawn
 from tests.seeding import account, add_reply, add_taste, vote
+
+
+@pytest.fixture
+def load_encoder():
+    def load():
+        raise EncoderError("no encoder here")
+
+    return load
 
 
 @pytest.fixture
@@ -89,6 +101,61 @@ async def test_answers_that_the_admin_cannot_see_in_discord_are_neither_listed_n
         assert "was deleted, or belongs to" in (await grace.post(f"{one}/{path}", **fields)).text
     assert rows(CorrectionRow) == rows(CardRevisionRow) == []
     assert secret.id in [row.id for row in rows(ReplyRow)]
+
+
+async def test_gaps_of_channels_that_the_admin_cannot_see_are_neither_shown_nor_counted_nor_settled(
+    own, secret, place, grace, visitor, query, rows
+):
+    for answer in (own, secret):
+        query(lambda session, id_=answer.id: _report(session, id_, place.bo.id))
+    assert "wrong facts in 1 answer" in (await grace.get("/overview/waiting")).text
+    assert "hush?" not in (await grace.get("/knowledge/gaps")).text
+    assert "may I?" in (await grace.get("/knowledge/gaps")).text
+    for path in ("document", "settle"):
+        refused = await grace.post(f"/knowledge/gaps/{path}", title="Hush", text="Facts.", answers=str(secret.id))
+        assert "already settled" in refused.text
+    assert "hush?" not in (await place.grace.slash(place.channel, "knowledge gaps")).response.content
+    assert [row.settled_by for row in rows(VoteCauseRow)] == [None, None]
+    assert "may I?" in (await visitor.get(f"/knowledge/gaps?server={place.channel.guild.id}")).text
+
+
+async def test_a_gap_of_an_archived_thread_or_a_deleted_channel_is_the_operators(
+    own, place, env, engine, query, rows, grace, visitor
+):
+    thread = env.backend.create_thread(place.channel.id, "old", place.ada.id)
+    await _ask(place, place.ada, _handle(env, place.channel.guild, thread.id), "hush?", "a hidden answer", engine)
+    hidden = rows(ReplyRow)[-1].id
+    query(lambda session: _report(session, hidden, place.bo.id))
+    assert "hush?" in (await grace.get("/knowledge/gaps")).text
+    await env.bot.get_channel(thread.id).edit(archived=True)
+    await env.settle()
+    for channel_id in (thread.id, 12):
+        query(lambda s, id_=channel_id: s.execute(update(ReplyRow).where(ReplyRow.id == hidden).values(channel_id=id_)))
+        assert "hush?" not in (await grace.get("/knowledge/gaps")).text
+        assert "wrong facts" not in (await grace.get("/overview/waiting")).text
+        assert "hush?" in (await visitor.get("/knowledge/gaps")).text
+
+
+async def test_a_message_of_a_private_thread_becomes_no_document(place, env, rows):
+    thread = env.backend.create_thread(place.channel.id, "quiet", place.ada.id, type=12)
+    for member_id in (env.bot.user.id, place.grace.id):
+        env.backend.add_thread_member(thread.id, member_id)
+    said = await place.ada.send(_handle(env, place.channel.guild, thread.id), "The pool opens at nine.")
+    refused = await place.grace.slash(place.channel, "knowledge add", message=said.jump_url)
+    assert "You can't read that channel yourself" in refused.response.content
+    assert rows(DocumentRow) == []
+
+
+async def test_a_channel_whose_history_is_closed_is_not_read(own, place, env, grace, forgetful):
+    channel = env.bot.get_channel(place.channel.id)
+    await channel.set_permissions(channel.guild.default_role, read_message_history=False)
+    await env.settle()
+    assert "you may" not in (await grace.get("/answers")).text
+
+
+def _report(session, reply_id, user_id):
+    vote(session, reply_id, user_id, Vote.DOWN)
+    give_cause(session, reply_id, user_id, Cause.WRONG_FACT)
 
 
 async def test_an_open_thread_belongs_to_its_channel(place, engine, env, grace):
