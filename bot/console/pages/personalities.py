@@ -10,7 +10,7 @@ from aiohttp import web
 from sqlalchemy.orm import Session
 
 from bot.console.binding_places import group_places, home_server, name_of_place, servers_of
-from bot.console.page import Here, SentForm, find_here, read_form, without_nul
+from bot.console.page import Here, SentForm, find_here, read_form
 from bot.console.pages.comparison import show_answers_of
 from bot.errors import UserFacingError
 from bot.personalities.card_form import pack_version
@@ -197,7 +197,7 @@ async def import_card(request: web.Request) -> web.Response:
 
 async def download_version(request: web.Request) -> web.Response:
     """Return a version as a folder for peft, with the card and how it was made."""
-    here, version = await find_here(request), without_nul(request.query.get("version", ""))
+    here, version = await find_here(request), SentForm(request.query).text("version", "")
     async with here.recorded(here.action("export", version)):
         packed = await pack_version(here.services, here.personality, version)
     return _download(*packed)
