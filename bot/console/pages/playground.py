@@ -16,6 +16,7 @@ from bot.console.suggestions import Author
 from bot.console.talks import GrowingTalk, TalkQuestion, favourite
 from bot.errors import UserFacingError
 from bot.releases.resolver import Release
+from storage.database.columns import utc_now
 from storage.personalities.cards import settings_of
 from storage.releases.versions import list_versions, name_of, read_alias, version_named
 from storage.sittings.talks import Exchange, read_talk, turn_thumb
@@ -61,7 +62,7 @@ async def ask(request: web.Request) -> web.Response:
 
 
 async def _ask(here: Here, form: SentForm) -> GrowingTalk:
-    text = form.text("question")
+    text, asked_at = form.text("question"), utc_now()
     if not text:
         raise UserFacingError("Write a message first.")
     if len(text) > MAX_CHARS:
@@ -75,7 +76,8 @@ async def _ask(here: Here, form: SentForm) -> GrowingTalk:
         raise UserFacingError(TOO_LONG) from error
     prompts = await add_examples(here.services, here.personality, rendered)
     here.count_question()
-    question = TalkQuestion(text, prompts, here.personality, Author(here.visitor.user_id, here.member), earlier)
+    author = Author(here.visitor.user_id, here.member)
+    question = TalkQuestion(text, prompts, here.personality, author, earlier, asked_at)
     return here.request.app[TALKS].ask(here.visitor.csrf, question, releases)
 
 

@@ -56,6 +56,13 @@ async def test_two_versions_answer_side_by_side(say, add_version, rows):
     assert sorted(str(row.version_id) for row in rows(ReplyRow)) == sorted([str(version.id)] * 2 + ["None"] * 2)
 
 
+async def test_the_same_answer_is_stored_once_for_each_version(say, engine, add_version, rows):
+    version = add_version(1.0)
+    engine.answers = ["Good day."] * 4
+    await say("Hello", answers=2, version="v1", beside="base")
+    assert [row.version_id for row in rows(ReplyRow)] == [version.id, None]
+
+
 async def test_thumbs_turn_and_count(say, visitor, rows):
     await say("Hello")
     reply = rows(ReplyRow)[0]

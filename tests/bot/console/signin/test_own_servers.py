@@ -25,6 +25,7 @@ from storage.database.tables import (
 from storage.operations.audit import AuditedAction, record_action
 from storage.personalities.cards import Card
 from storage.personalities.personalities import create_personality
+from storage.privacy.erasure import delete_member
 from storage.votes.quarantines import quarantine_bursts
 from storage.votes.votes import Vote
 from tests.bot.console.test_label import drawn
@@ -283,6 +284,17 @@ async def test_a_talk_in_the_playground_is_a_members_words_and_votes(place, engi
     await grace.post("/playground/vote", reply=str(reply.id), emoji="👍", talk=str(reply.id))
     (member,) = [row for row in rows(MemberRow) if row.user_id == place.grace.id]
     assert member.guild_id == place.channel.guild.id
+
+
+async def test_words_that_are_deleted_while_they_are_answered_do_not_come_back(place, engine, grace, query, rows):
+    async def delete():
+        engine.interlude = None
+        query(lambda session: delete_member(session, place.grace.id))
+
+    engine.interlude = delete
+    seen = await grace.post("/playground", question="my name is Grace", version="base", answers="1")
+    assert "deleted their data" in seen.text
+    assert rows(ReplyRow) == []
 
 
 async def test_a_personality_is_bound_to_channels_that_the_admin_can_see(place, env, grace, rows):
