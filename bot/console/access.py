@@ -75,14 +75,22 @@ class Visitor:
     members: tuple[discord.Member, ...] = ()
     """Who they are in these servers."""
 
+    @property
+    def session_key(self) -> str:
+        """Whose questions replace each other: a Discord visitor has one key in all browsers, the operator one in each.
+
+        Several people may share the operator's account.
+        """
+        return self.csrf if self.servers is None else str(self.user_id)
+
     @cached_property
     def channels(self) -> Channels | None:
         """Those whose answers they may see, by server; None: all, for the operator."""
         return None if self.servers is None else {one.guild.id: visible_channels(one) for one in self.members}
 
     def member_in(self, server_id: int | None) -> discord.Member | None:
-        """Return who they are in one of their servers; None for the operator."""
-        return None if self.servers is None else next(one for one in self.members if one.guild.id == server_id)
+        """Return who they are in one of their servers; None elsewhere, and for the operator."""
+        return next((one for one in self.members if one.guild.id == server_id), None)
 
     def may_see_server(self, server_id: int | None) -> bool:
         return self.servers is None or server_id in self.servers

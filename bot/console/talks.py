@@ -68,14 +68,14 @@ class GrowingTalk:
 
 
 class Talks:
-    """The questions that are being answered, one of each session."""
+    """The questions that are being answered, one of each visitor."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._growing: dict[str, tuple[GrowingTalk, Sequence[Generation]]] = {}
 
     def ask(self, session_key: str, question: TalkQuestion, releases: Sequence[Release]) -> GrowingTalk:
-        """Begin to answer; the session's question before, if it is still being answered, is dropped.
+        """Begin to answer; the visitor's question before, if it is still being answered, is dropped.
 
         Raises EngineBusy and EngineClosed.
         """
@@ -101,7 +101,7 @@ class Talks:
         return talk
 
     def find(self, session_key: str, key: str) -> GrowingTalk | None:
-        """Return the session's question of this key; None if a newer one took its place, or the bot restarted."""
+        """Return the visitor's question of this key; None if a newer one took its place, or the bot restarted."""
         talk, _ = self._growing.get(session_key, (None, ()))
         return talk if talk is not None and talk.key == key else None
 

@@ -195,15 +195,15 @@ def channels_with_answers(session: Session) -> frozenset[int]:
 
 
 def read_answer(
-    session: Session, personality_id: int, reply_id: int, channels: Channels | None = None
+    session: Session, personality_id: int, reply_id: int, may_be_seen: ColumnElement[bool] | None = None
 ) -> AnswerDetails | None:
     """Return the answer with everything that is known of it; None if the personality has none of that id.
 
-    With `channels`, only an answer there, without the system message: it holds notes that people wrote about themselves
-    elsewhere.
+    With `may_be_seen`, only an answer that it selects, without the system message: it holds notes that people wrote
+    about themselves elsewhere.
     """
     wanted = select(ReplyRow).where(ReplyRow.id == reply_id, ReplyRow.personality_id == personality_id)
-    reply = session.scalar(wanted if channels is None else wanted.where(in_channels(channels)))
+    reply = session.scalar(wanted if may_be_seen is None else wanted.where(may_be_seen))
     if reply is None:
         return None
     causes = select(VoteCauseRow.cause).where(VoteCauseRow.reply_id == reply_id)
@@ -213,7 +213,7 @@ def read_answer(
     (listed,) = _linked(session, [_listed(session, reply, _names(session, personality_id))])
     return AnswerDetails(
         listed=listed,
-        messages=[said for said in reply.messages if channels is None or said["role"] != SYSTEM],
+        messages=[said for said in reply.messages if may_be_seen is None or said["role"] != SYSTEM],
         basis=reply.basis,
         causes=tuple(session.scalars(causes)),
         suggestions=tuple(session.scalars(suggested.order_by(CorrectionRow.id))),

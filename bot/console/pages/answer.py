@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from aiohttp import web
+from sqlalchemy import or_
 from sqlalchemy.orm import Session
 
 from bot.console.page import Here, find_here, read_form
@@ -16,9 +17,10 @@ from bot.knowledge.quoting import MAX_TITLE_CHARS
 from bot.text.lineage import trace_lines
 from bot.text.splitting import shorten
 from storage.conversations.control_tokens import sanitize
-from storage.database.enums import Basis
+from storage.database.enums import Basis, Origin
 from storage.errors import CardError
 from storage.insights.answers import AnswerDetails, read_answer
+from storage.insights.visibility import in_channels, in_talks_of
 from storage.personalities.personalities import add_example
 from storage.privacy.erasure import erase_answer
 from storage.votes.corrections import check_correction
@@ -56,7 +58,7 @@ async def improve(request: web.Request) -> web.Response:
     details = await _find(here)
     text = check_correction(sanitize(form.text("text")), details.listed.answer, here.services.settings.corrections)
     action = here.action("suggest", f"answer {details.listed.id}")
-    author = Author(here.visitor.user_id, here.visitor.member_in(details.listed.guild_id))
+    author = Author(here.visitor.user_id, here.visitor.member_in(details.listed.guild_id) or here.member)
     basis = details.basis if _is_ours(details) else None
     await here.run_audited(action, suggest_as_visitor, details.listed.id, author, text, basis)
     await here.services.tastes.refresh()
@@ -99,17 +101,18 @@ async def remove(request: web.Request) -> web.Response:
 
 
 def _may_delete(here: Here, details: AnswerDetails) -> bool:
-    """Return whether the visitor could delete its message in Discord."""
-    member = here.visitor.member_in(details.listed.guild_id)
-    if member is None:
+    """Return whether it is the visitor's own, of the playground, or they could delete its message in Discord."""
+    if here.visitor.servers is None or details.listed.origin is Origin.PLAYGROUND:
         return True
-    channel = member.guild.get_channel_or_thread(details.listed.channel_id)
-    return channel is not None and channel.permissions_for(member).manage_messages
+    member = here.visitor.member_in(details.listed.guild_id)
+    channel = member and member.guild.get_channel_or_thread(details.listed.channel_id)
+    return bool(member and channel and channel.permissions_for(member).manage_messages)
 
 
 async def _find(here: Here) -> AnswerDetails:
-    reply_id = int(here.request.match_info["reply"])
-    details = await here.services.database.read(read_answer, here.personality.id, reply_id, here.visitor.channels)
+    reply_id, visitor = int(here.request.match_info["reply"]), here.visitor
+    seen = None if visitor.channels is None else or_(in_channels(visitor.channels), in_talks_of(visitor.user_id))
+    details = await here.services.database.read(read_answer, here.personality.id, reply_id, seen)
     if details is None:
         raise UserFacingError(GONE)
     return details

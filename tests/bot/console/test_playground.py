@@ -6,7 +6,7 @@ import pytest
 
 from bot.engine import Finish
 from storage.database.enums import OPERATOR, Basis, Origin
-from storage.database.tables import ReplyRow, ReplySpeakerRow, VoteEventRow
+from storage.database.tables import AuditRow, ReplyRow, ReplySpeakerRow, VoteEventRow
 from storage.operations.console_sessions import make_link
 from storage.privacy.erasure import delete_member
 from tests.bot.console.conftest import Browser, new_client
@@ -75,6 +75,9 @@ async def test_thumbs_turn_and_count(say, visitor, rows):
     assert [(row.emoji, row.added) for row in rows(VoteEventRow)] == [("👍", True), ("👍", False), ("👎", True)]
     assert 'aria-pressed="true"' not in (await press("👎")).html
     assert "with 👍 or 👎" in (await press("🔥")).text
+    assert "console vote" not in [row.action for row in rows(AuditRow)], (
+        "other admins read the trail, and not this talk"
+    )
 
 
 async def test_a_talk_goes_with_its_persons_data(env, port, query, rows):

@@ -13,6 +13,7 @@ from storage.database.enums import NOBODY, Cause, Origin
 from storage.database.tables import ReplyRow
 from storage.errors import VersionNotFound
 from storage.insights.answers import AnswerKind, AnswerQuery, channels_with_answers, list_answers, read_answer
+from storage.insights.visibility import in_channels
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.erasure import erase_answer
 from storage.votes.corrections import give_cause, withdraw
@@ -115,9 +116,9 @@ def test_answers_in_other_channels_are_neither_listed_nor_opened(session: Sessio
     assert ids(session, channels={1: [11], 2: [21]}, channel_id=21) == [second]
     assert ids(session, channels={1: [11]}, channel_id=12) == ids(session, channels={1: [11]}, channel_id=21) == []
     assert ids(session, channels={3: [31]}) == ids(session, channels={1: []}) == ids(session, channels={}) == []
-    assert read_answer(session, 1, first, {1: [11]}) is not None
+    assert read_answer(session, 1, first, in_channels({1: [11]})) is not None
     for reply_id in (hidden, second, direct, replies[0]):
-        assert read_answer(session, 1, reply_id, {1: [11]}) is None
+        assert read_answer(session, 1, reply_id, in_channels({1: [11]})) is None
 
 
 @pytest.mark.parametrize(
