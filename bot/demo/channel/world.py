@@ -153,9 +153,13 @@ class World:
 
     async def submit_form(self, seat: Seat, key: str, values: Mapping[str, str]) -> str | None:
         """Send a form that the bot opened; return the key of the next one, if there is one."""
-        opened = await self.interact(seat.actor.submit_modal(self.open_form(key), dict(values)))
-        del self._forms[key]
-        return opened
+        form = self.open_form(key)
+        del self._forms[key]  # before it waits: a form that is sent twice counts once
+        try:
+            return await self.interact(seat.actor.submit_modal(form, dict(values)))
+        except BaseException:
+            self._forms[key] = form
+            raise
 
 
 @dataclass(frozen=True)
