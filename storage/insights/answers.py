@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, aliased
 
 from storage.conversations.replies import FINISHED_WHOLE, message_links
 from storage.database.enums import Basis, Cause, Origin
+from storage.database.rows import unindexed
 from storage.database.tables import CorrectionRow, ReplyRow, VoteCauseRow, VoteEventRow
 from storage.insights.lineage import TracedReply, trace_reply
 from storage.insights.visibility import Channels, in_channels
@@ -24,6 +25,9 @@ from storage.wording import BASE_NAME
 SYSTEM = "system"
 AT_ONCE = 100
 """Answers whose votes are read together while those are searched that are disliked now."""
+RECENT = 2_000
+"""Newest answers whose channels are offered."""
+MOST_CHANNELS = 200
 _OTHER = aliased(ReplyRow)
 """For the ids of answers, in a query of answers."""
 
@@ -117,8 +121,7 @@ def _select(session: Session, personality_id: int, query: AnswerQuery) -> Select
     rows = (
         select(ReplyRow)
         .where(
-            # Not by an index of the personality: all of its answers would be sorted to find the newest.
-            ReplyRow.personality_id + 0 == personality_id,
+            unindexed(ReplyRow.personality_id) == personality_id,
             ReplyRow.origin != Origin.SAMPLE,
             ReplyRow.outcome.in_(FINISHED_WHOLE),
         )
@@ -154,11 +157,8 @@ def _said_about(query: AnswerQuery) -> Iterator[ColumnElement[bool]]:
 
 
 def _within(query: AnswerQuery) -> Iterator[ColumnElement[bool]]:
-    """Yield the conditions for the days: ids grow with time, so the first and the last one bound the search.
-
-    By the index of times, all answers of the days would be sorted, so the times themselves are read without it.
-    """
-    at = func.coalesce(ReplyRow.created_at, ReplyRow.created_at)
+    """Yield the conditions for the days: ids grow with time, so the first and the last one bound the search."""
+    at = unindexed(ReplyRow.created_at)
     if query.since is not None:
         start = datetime.combine(query.since, time.min, UTC)
         first = select(_OTHER.id).where(_OTHER.created_at >= start).order_by(_OTHER.created_at, _OTHER.id).limit(1)
@@ -189,9 +189,14 @@ def _listed(session: Session, reply: ReplyRow, names: Mapping[int | None, str]) 
     )
 
 
-def channels_with_answers(session: Session) -> frozenset[int]:
-    """Return the ids of all channels that have answers; NOBODY stands for the console."""
-    return frozenset(session.scalars(select(ReplyRow.channel_id).distinct()))
+def recent_channels(session: Session, channels: Channels | None = None) -> list[tuple[int, int]]:
+    """Return (server, channel) of those that had answers most recently; with `channels`, only some of these."""
+    newest = select(ReplyRow.id, ReplyRow.guild_id, ReplyRow.channel_id).order_by(ReplyRow.id.desc()).limit(RECENT)
+    seen = unindexed(ReplyRow.guild_id).is_not(None) if channels is None else in_channels(channels)
+    used = newest.where(seen).subquery()
+    where = used.c.guild_id, used.c.channel_id
+    found = select(*where).group_by(*where).order_by(func.max(used.c.id).desc()).limit(MOST_CHANNELS)
+    return [(guild_id, channel_id) for guild_id, channel_id in session.execute(found)]
 
 
 def read_answer(

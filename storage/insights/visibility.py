@@ -8,6 +8,7 @@ from itertools import chain
 from sqlalchemy import ColumnElement, and_, or_
 
 from storage.database.enums import Basis, Origin
+from storage.database.rows import unindexed
 from storage.database.tables import ReplyRow
 
 Channels = Mapping[int, Collection[int]]
@@ -33,5 +34,5 @@ def in_channels(channels: Channels, *, is_one_chosen: bool = False) -> ColumnEle
         case [only] if not is_one_chosen:
             in_servers = ReplyRow.guild_id == only
         case servers:
-            in_servers = (ReplyRow.guild_id + 0).in_(servers)
-    return and_(in_servers, (ReplyRow.channel_id + 0).in_(list(chain.from_iterable(channels.values()))))
+            in_servers = unindexed(ReplyRow.guild_id).in_(servers)
+    return and_(in_servers, unindexed(ReplyRow.channel_id).in_(list(chain.from_iterable(channels.values()))))

@@ -9,7 +9,7 @@ from sqlalchemy import or_
 from sqlalchemy.orm import Session
 
 from bot.console.page import Here, find_here, read_form
-from bot.console.places import place_of
+from bot.console.places import source_of
 from bot.console.suggestions import Author, suggest_as_visitor
 from bot.errors import UserFacingError
 from bot.knowledge.gaps import question_of
@@ -38,7 +38,7 @@ async def show_answer(request: web.Request) -> web.Response:
     return here.fill(
         "answer.html",
         details=details,
-        place=place_of(here, one.guild_id, one.channel_id, one.link),
+        source=source_of(here, one.guild_id, one.channel_id, one.link),
         is_ours=_is_ours(details),
         may_delete=_may_delete(here, details),
         gap_title=shorten(question_of(details.messages), MAX_TITLE_CHARS) if _has_gap(here, details) else "",
