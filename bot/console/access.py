@@ -56,7 +56,8 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-SIGNED_OUT = "You are signed out."
+SIGNED_OUT = "Sign in to use the console."
+SESSION_ENDED = "Your session has ended."
 LOST_RIGHTS = "You no longer administer a server that I serve, so you are signed out."
 LINK_USED = "That link was used before or is too old."
 FOREIGN = "That request came from another page, so nothing was done. Reload this page, then try again."
@@ -188,7 +189,7 @@ async def _find_visitor(request: web.Request) -> Visitor:
     secret, addresses = request.cookies.get(cookie_name(request, SESSION), ""), request.app[ADDRESSES]
     found = await request.app[SERVICES].database.read(find_session, secret) if secret else None
     if found is None:
-        raise ConsoleRefusal(SIGNED_OUT, status=401)
+        raise ConsoleRefusal(SESSION_ENDED if secret else SIGNED_OUT, status=401)
     is_here = addresses.is_local(request) if found.servers is None else addresses.is_public(request)
     if not is_here:
         raise ConsoleRefusal(SIGNED_OUT, status=401)

@@ -17,7 +17,7 @@ from storage.personalities.bindings import Binding, BindingPlace
 
 ID_DIGITS = 20
 SPEAKS_IN = (discord.TextChannel, discord.VoiceChannel, discord.StageChannel, discord.ForumChannel)
-NO_SERVER = "I don't serve that server, or you don't administer it. Reload this page."
+NOT_SERVED = "I don't serve that server, or you don't administer it. Reload this page."
 NO_CHANNEL = "I can't see this channel: give me View Channel, or choose another place."
 
 
@@ -65,7 +65,7 @@ def find_place(here: Here, server: int, place: str) -> tuple[BindingPlace, objec
     """Return the place with its channel; without a `place` it is the whole server. Raises UserFacingError."""
     guild = next((guild for guild in servers_of(here) if guild.id == server), None)
     if guild is None:
-        raise UserFacingError(NO_SERVER)
+        raise UserFacingError(NOT_SERVED)
     if not place:
         return BindingPlace(Scope.SERVER, guild.id), None
     channel = guild.get_channel_or_thread(parse_id(place))
@@ -91,7 +91,7 @@ def home_server(here: Here, form: SentForm) -> int | None:
         return None
     server = parse_id(form.text("server"))
     if server not in here.visitor.servers:
-        raise UserFacingError(NO_SERVER)
+        raise UserFacingError(NOT_SERVED)
     return server
 
 

@@ -13,7 +13,7 @@ SIGN_INS_OF_ADDRESS, SIGN_INS = 10, 60
 """A minute, from one address and from all. Each one asks Discord, which blocks the bot if too many are refused."""
 REQUESTS, WRITES = 300, 120
 """A minute, by one visitor: more than pages that follow a round, or a fast hand at labelling, need."""
-STILL_ANSWERING = "I am still answering what you asked before. Wait for it, then ask again."
+STILL_ANSWERING = "I'm still answering your last question. Ask again when it is done."
 
 
 class ConsoleLimits:

@@ -27,7 +27,7 @@ from storage.votes.corrections import check_correction
 
 log = logging.getLogger(__name__)
 
-GONE = "That answer was deleted, or belongs to another personality."
+NO_SUCH_ANSWER = "That answer was deleted, or belongs to another personality."
 NOT_YOURS_TO_DELETE = "Deleting an answer needs Manage Messages in its channel, as in Discord."
 
 
@@ -114,7 +114,7 @@ async def _find(here: Here) -> AnswerDetails:
     seen = None if visitor.channels is None else or_(in_channels(visitor.channels), in_talks_of(visitor.user_id))
     details = await here.services.database.read(read_answer, here.personality.id, reply_id, seen)
     if details is None:
-        raise UserFacingError(GONE)
+        raise UserFacingError(NO_SUCH_ANSWER)
     return details
 
 

@@ -16,7 +16,7 @@ SHOWN = 20
 KINDS = {
     AnswerKind.ALL: "All",
     AnswerKind.DISLIKED: "Disliked",
-    AnswerKind.SUGGESTED: "With a better one",
+    AnswerKind.SUGGESTED: "With a better answer",
     AnswerKind.WRONG_FACT: "Wrong facts to settle",
 }
 FILTERS = ("kind", "cause", "channel", "from", "until", "version", "text")
@@ -44,7 +44,7 @@ async def show_answers(request: web.Request) -> web.Response:
 async def _channels(here: Here) -> dict[int, str]:
     """Return the names of the channels that had answers most recently, by their ids."""
     named = name_channels(here, await here.services.database.read(recent_channels, here.visitor.channels))
-    return named | {NOBODY: "none: the console"} if here.visitor.may_see_server(None) else named
+    return named | {NOBODY: "none (console)"} if here.visitor.may_see_server(None) else named
 
 
 def _query_of(here: Here, channels: Iterable[int]) -> AnswerQuery:

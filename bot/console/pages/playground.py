@@ -19,16 +19,17 @@ from bot.releases.resolver import Release
 from storage.database.columns import utc_now
 from storage.personalities.cards import settings_of
 from storage.releases.versions import list_versions, name_of, read_alias, version_named
-from storage.sittings.talks import Exchange, read_talk, turn_thumb
+from storage.sittings.talks import Exchange, TalkAnswer, read_talk, turn_thumb
 from storage.taste.examples import ExampleTurn
+from storage.votes.votes import thumb
 
 LONGEST_TALK = 20
 """Exchanges; a longer one goes on without its beginning."""
 MAX_CHARS = 4_000
 MOST_ANSWERS = 4
 THUMBS = ("👍", "👎")
-LOST = "That question is no longer being answered: a newer one took its place, or the bot restarted. Ask again."
-GONE = "That answer was deleted."
+LOST = "That question is no longer being answered: a newer one took its place, or I was restarted. Ask again."
+ANSWER_DELETED = "That answer was deleted."
 
 
 async def show_playground(request: web.Request) -> web.Response:
@@ -127,7 +128,7 @@ async def vote(request: web.Request) -> web.Response:
         turn_thumb, here.personality.id, author.user_id, reply_id, emoji, home=author.home
     )
     if not found:
-        raise UserFacingError(GONE)
+        raise UserFacingError(ANSWER_DELETED)
     here.services.tastes.note_vote(here.personality.id, reply_id)
     talk = _ids(form.text("talk"))
     if here.is_partial:
@@ -144,8 +145,13 @@ async def _talk(here: Here, chosen_ids: tuple[int, ...]) -> dict[str, object]:
         "talk": _named([one.chosen.id for one in exchanges]),
         "before": _named([one.chosen.id for one in exchanges[:-1]]),
         "liked": None if liked is None else exchanges[-1].answers[liked].id,
-        "thumbs": THUMBS,
+        "thumbs_of": _thumbs_of,
     }
+
+
+def _thumbs_of(answer: TalkAnswer) -> dict[str, bool]:
+    """Return for each thumb whether the visitor gave it."""
+    return {emoji: answer.vote is thumb(emoji) for emoji in THUMBS}
 
 
 def _settings(form: SentForm) -> dict[str, str]:

@@ -26,7 +26,7 @@ ANSWERS_ALL = "I answer every message here."
 MESSAGE_GONE = "That message was deleted."
 FORM_GONE = "That form was sent before, or the demo was restarted. Open it again."
 NOT_ANSWERED = "The bot did not respond to that. The terminal may say why."
-STILL_BUSY = "That takes the bot long. What it says appears here when it is done."
+STILL_BUSY = "The bot needs longer for this. Its answer will appear here."
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ async def test_it_becomes_an_example_of_the_card(visitor, disliked, rows):
 
 
 async def test_it_is_deleted_with_a_line_in_the_trail(visitor, disliked, rows):
-    assert "Delete it for good" in (await visitor.get(f"/answers/{disliked.id}")).text
+    assert "Delete it permanently" in (await visitor.get(f"/answers/{disliked.id}")).text
     await visitor.post(f"/answers/{disliked.id}/delete")
     assert disliked.id not in [row.id for row in rows(ReplyRow)]
     assert "was deleted" in (await visitor.get(f"/answers/{disliked.id}")).text
@@ -67,7 +67,7 @@ class TestOnDiscord:
         return None
 
     async def test_a_members_question_becomes_no_example_and_is_not_trained_on(self, visitor, disliked, rows):
-        assert "Make it an example" not in (await visitor.get(f"/answers/{disliked.id}")).text
+        assert "Add to the card" not in (await visitor.get(f"/answers/{disliked.id}")).text
         assert "a member's" in (await visitor.post(f"/answers/{disliked.id}/example")).text
         assert rows(CardRevisionRow) == []
         await visitor.post(f"/answers/{disliked.id}/suggest", text="A hot drink.")

@@ -27,7 +27,7 @@ def say(visitor):
 async def test_an_empty_playground_invites(visitor):
     seen = await visitor.get("/playground?talk=12,nonsense")
     assert "in private" in seen.text
-    assert "base, which answers now" in seen.text
+    assert "base (answers now)" in seen.text
 
 
 async def test_a_talk_goes_on_from_the_chosen_answer(say, visitor, rows):

@@ -112,7 +112,7 @@ async def test_notes_that_a_member_gave_elsewhere_stay_hidden(place, engine, que
 
 
 async def test_deleting_an_answer_needs_manage_messages(place, own, grace, env, rows):
-    assert "Delete it for good" not in (await grace.get(f"/answers/{own.id}")).text
+    assert "Delete it permanently" not in (await grace.get(f"/answers/{own.id}")).text
     assert "needs Manage Messages" in (await grace.post(f"/answers/{own.id}/delete")).text
     assert len(rows(ReplyRow)) == 1
     (role,) = [one for one in place.channel.guild.roles.values() if one.name == "admins"]
@@ -167,7 +167,7 @@ async def test_what_other_servers_use_too_is_not_decided_on(hal, grace, release,
     assert rows(RoundRow) == rows(OwnPromptRow) == rows(CardRevisionRow) == []
     assert {row.outcome for row in rows(AuditRow)[1:]} == {AuditOutcome.REFUSED}
     for path, button in (
-        ("/versions", "Promote"),
+        ("/versions", "Roll back to"),
         ("/rounds", "Train now"),
         ("/trust", "Look for"),
         ("/personalities", "Save"),
@@ -309,7 +309,7 @@ async def test_an_answer_of_the_playground_is_improved_by_whoever_asked(talk, pl
 
 
 async def test_an_answer_of_the_playground_is_deleted_by_whoever_asked(talk, grace, rows):
-    assert "Delete it for good" in (await grace.get(f"/answers/{talk.id}")).text
+    assert "Delete it permanently" in (await grace.get(f"/answers/{talk.id}")).text
     await grace.post(f"/answers/{talk.id}/delete")
     assert rows(ReplyRow) == []
 

@@ -167,7 +167,7 @@ async def test_news_come_once(channel, world):
     news = await channel.browser.get("/channel/ada/lounge/news?seen=1")
     assert len(articles(news)) == 2
     await channel.say("bo", "Anybody here?")
-    assert "# lounge ● has news" in (await channel.look("ada", "mentions")).text
+    assert "# lounge ● has new messages" in (await channel.look("ada", "mentions")).text
 
 
 @pytest.mark.parametrize("path", ["/channel/eve/lounge", "/channel/ada/cellar", "/channel/ada/cellar/news"])
