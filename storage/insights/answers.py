@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.orm import Session, aliased
 
 from storage.conversations.replies import FINISHED_WHOLE, message_links
@@ -26,7 +26,7 @@ SYSTEM = "system"
 AT_ONCE = 100
 """Answers whose votes are read together while those are searched that are disliked now."""
 RECENT = 2_000
-"""Newest answers whose channels are offered."""
+"""Newest answers, of one server or of all, whose channels are offered."""
 MOST_CHANNELS = 200
 _OTHER = aliased(ReplyRow)
 """For the ids of answers, in a query of answers."""
@@ -191,12 +191,15 @@ def _listed(session: Session, reply: ReplyRow, names: Mapping[int | None, str]) 
 
 def recent_channels(session: Session, channels: Channels | None = None) -> list[tuple[int, int]]:
     """Return (server, channel) of those that had answers most recently; with `channels`, only some of these."""
+    in_any = [unindexed(ReplyRow.guild_id).is_not(None)]
+    # One server after the other: its index has its newest answers first.
+    in_each = in_any if channels is None else [in_channels({server: ids}) for server, ids in channels.items()]
     newest = select(ReplyRow.id, ReplyRow.guild_id, ReplyRow.channel_id).order_by(ReplyRow.id.desc()).limit(RECENT)
-    seen = unindexed(ReplyRow.guild_id).is_not(None) if channels is None else in_channels(channels)
-    used = newest.where(seen).subquery()
-    where = used.c.guild_id, used.c.channel_id
-    found = select(*where).group_by(*where).order_by(func.max(used.c.id).desc()).limit(MOST_CHANNELS)
-    return [(guild_id, channel_id) for guild_id, channel_id in session.execute(found)]
+    last_used: dict[tuple[int, int], int] = {}
+    for seen in in_each:
+        for reply_id, guild_id, channel_id in session.execute(newest.where(seen)):
+            last_used.setdefault((guild_id, channel_id), reply_id)
+    return sorted(last_used, key=last_used.__getitem__, reverse=True)[:MOST_CHANNELS]
 
 
 def read_answer(
