@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import ColumnElement, Select, select, true
 from sqlalchemy.orm import Session, aliased
 
 from storage.conversations.replies import FINISHED_WHOLE, message_links
@@ -191,14 +191,14 @@ def _listed(session: Session, reply: ReplyRow, names: Mapping[int | None, str]) 
 
 def recent_channels(session: Session, channels: Channels | None = None) -> list[tuple[int, int]]:
     """Return (server, channel) of those that had answers most recently; with `channels`, only some of these."""
-    in_any = [unindexed(ReplyRow.guild_id).is_not(None)]
     # One server after the other: its index has its newest answers first.
-    in_each = in_any if channels is None else [in_channels({server: ids}) for server, ids in channels.items()]
+    in_each = [true()] if channels is None else [in_channels({server: ids}) for server, ids in channels.items()]
     newest = select(ReplyRow.id, ReplyRow.guild_id, ReplyRow.channel_id).order_by(ReplyRow.id.desc()).limit(RECENT)
     last_used: dict[tuple[int, int], int] = {}
     for seen in in_each:
         for reply_id, guild_id, channel_id in session.execute(newest.where(seen)):
-            last_used.setdefault((guild_id, channel_id), reply_id)
+            if guild_id is not None:
+                last_used.setdefault((guild_id, channel_id), reply_id)
     return sorted(last_used, key=last_used.__getitem__, reverse=True)[:MOST_CHANNELS]
 
 
