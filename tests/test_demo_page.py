@@ -262,9 +262,9 @@ def test_the_talk_is_there_again_after_the_restart(demo: Demo, page: Page) -> No
 def test_somebody_tries_a_version_and_votes(demo: Demo, page: Page) -> None:
     page.goto(f"{demo.address}/playground")
     page.get_by_label("Your message").fill("I baked bread today.")
-    page.get_by_label("Answers of each").select_option("2")
+    page.get_by_label("Answers from each").select_option("2")
     page.get_by_role("button", name="Send").click()
-    page.get_by_role("link", name="Go on from this one").wait_for(timeout=ANSWER_MS)
+    page.get_by_role("link", name="Continue from this answer").wait_for(timeout=ANSWER_MS)
     page.get_by_role("button", name=re.compile("👍")).first.click()
     expect(page.locator("[aria-pressed=true]")).to_have_count(1)
     tried = {row.id for row in demo.rows(ReplyRow) if row.origin is Origin.PLAYGROUND}

@@ -59,7 +59,8 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-SIGNED_OUT = "You are signed out."
+SIGNED_OUT = "Sign in to use the console."
+SESSION_ENDED = "Your session has ended."
 LOST_RIGHTS = "You no longer administer a server that I serve, so you are signed out."
 LINK_USED = "That link was used before or is too old."
 FOREIGN = "That request came from another page, so nothing was done. Reload this page, then try again."
@@ -78,14 +79,22 @@ class Visitor:
     members: tuple[discord.Member, ...] = ()
     """Who they are in these servers."""
 
+    @property
+    def session_key(self) -> str:
+        """Whose questions replace each other: a Discord visitor has one key in all browsers, the operator one in each.
+
+        Several people may share the operator's account.
+        """
+        return self.csrf if self.servers is None else str(self.user_id)
+
     @cached_property
     def channels(self) -> Channels | None:
         """Those whose answers they may see, by server; None: all, for the operator."""
         return None if self.servers is None else {one.guild.id: visible_channels(one) for one in self.members}
 
     def member_in(self, server_id: int | None) -> discord.Member | None:
-        """Return who they are in one of their servers; None for the operator."""
-        return None if self.servers is None else next(one for one in self.members if one.guild.id == server_id)
+        """Return who they are in one of their servers; None elsewhere, and for the operator."""
+        return next((one for one in self.members if one.guild.id == server_id), None)
 
     def may_see_server(self, server_id: int | None) -> bool:
         return self.servers is None or server_id in self.servers
@@ -182,7 +191,7 @@ async def _find_session(request: web.Request) -> ConsoleSession:
     secret, addresses = _secret_of(request), request.app[ADDRESSES]
     found = await request.app[SERVICES].database.read(find_session, secret) if secret else None
     if found is None:
-        raise ConsoleRefusal(SIGNED_OUT, status=401)
+        raise ConsoleRefusal(SESSION_ENDED if secret else SIGNED_OUT, status=401)
     is_here = addresses.is_local(request) if found.servers is None else addresses.is_public(request)
     if not is_here:
         raise ConsoleRefusal(SIGNED_OUT, status=401)

@@ -26,7 +26,7 @@ FAILED_S = 5.0
 
 class RightsUnknown(UserFacingError):
     def __init__(self) -> None:
-        super().__init__("Discord doesn't tell me right now whether you are still an admin. Try again in a minute.")
+        super().__init__("I can't check with Discord whether you are still an admin. Try again in a minute.")
 
 
 class _Lookup:

@@ -16,7 +16,7 @@ from storage.database.enums import Scope
 from storage.personalities.bindings import Binding, BindingPlace
 
 SPEAKS_IN = (discord.TextChannel, discord.VoiceChannel, discord.StageChannel, discord.ForumChannel)
-NO_SERVER = "I don't serve that server, or you don't administer it. Reload this page."
+NOT_SERVED = "I don't serve that server, or you don't administer it. Reload this page."
 NO_CHANNEL = "I can't see this channel: give me View Channel, or choose another place."
 
 
@@ -65,7 +65,7 @@ def find_place(here: Here, server: int, place: int | None) -> tuple[BindingPlace
     """Return the place with its channel; without a `place` it is the whole server. Raises UserFacingError."""
     guild = next((guild for guild in servers_of(here) if guild.id == server), None)
     if guild is None:
-        raise UserFacingError(NO_SERVER)
+        raise UserFacingError(NOT_SERVED)
     if place is None:
         return BindingPlace(Scope.SERVER, guild.id), None
     channel = guild.get_channel_or_thread(place)
@@ -91,5 +91,5 @@ def home_server(here: Here, form: SentForm) -> int | None:
         return None
     server = form.id("server")
     if server not in here.visitor.servers:
-        raise UserFacingError(NO_SERVER)
+        raise UserFacingError(NOT_SERVED)
     return server

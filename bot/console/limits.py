@@ -21,7 +21,7 @@ AT_ONCE, WAITING = 3, 12
 """Requests of one visitor that are answered at the same time, and that wait for it: a page loads some parts at once."""
 FULL_S = 5.0
 """When to come back if as many are waiting already."""
-STILL_ANSWERING = "I am still answering what you asked before. Wait for it, then ask again."
+STILL_ANSWERING = "I'm still answering your last question. Ask again when it is done."
 
 
 @dataclass

@@ -111,8 +111,8 @@ class PairDrawer:
         if is_contest and len(drawn) < len(contenders):
             raise ArenaFailed("both versions gave the same answers")
         texts = [answer.finished.answer for answer in drawn]
-        places, chosen_by = choose_two(texts, services.tastes.of(personality.id), self._rng)
-        shown = [drawn[place] for place in places]
+        indices, chosen_by = choose_two(texts, services.tastes.of(personality.id), self._rng)
+        shown = [drawn[index] for index in indices]
         first, second = (self._row(personality, prompts, answer, Origin.SITTING) for answer in shown)
         unshown = [self._row(personality, prompts, answer, Origin.SAMPLE) for answer in drawn if answer not in shown]
         if is_contest:

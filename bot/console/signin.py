@@ -31,7 +31,7 @@ SIGN_IN_LASTS = timedelta(minutes=10)
 ACTION = "console sign in"
 STALE = "This browser did not start that sign-in, or took too long. Sign in again."
 DECLINED = "You did not let Discord tell me who you are, so you are not signed in."
-NO_SERVER = (
+NO_ADMIN = (
     "You administer no server that I serve: it needs Manage Server, or a role that the operator listed in "
     "discord.admin_roles."
 )
@@ -100,8 +100,8 @@ async def _begin(request: web.Request, person: Identified) -> str:
     action = AuditedAction(actor=name, actor_id=person.user_id, action=ACTION)
     if not members:
         if request.app[LIMITS].should_record_refusal(person.user_id):
-            await database.run(record_action, action, AuditOutcome.REFUSED, NO_SERVER)
-        raise ConsoleRefusal(NO_SERVER, status=403)
+            await database.run(record_action, action, AuditOutcome.REFUSED, NO_ADMIN)
+        raise ConsoleRefusal(NO_ADMIN, status=403)
     servers = [member.guild.id for member in members]
     return await database.run(audited(action, begin_session), person.user_id, name, servers)
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from sqlalchemy.orm import Session
 
 from bot.arenas.answers import DrawnAnswer, reply_row
 from bot.chat.ask import Prompts, finished_reply, request_answer
+from bot.chat.recorder import ERASED
 from bot.console.suggestions import Author
 from bot.engine import Generation, GenerationFailed, GenerationRequest
 from bot.errors import EngineStopped, UserFacingError
@@ -19,7 +23,7 @@ from storage.conversations.replies import FINISHED_WHOLE
 from storage.database.enums import OPERATOR, Basis, Origin
 from storage.personalities.cards import tuned
 from storage.personalities.personalities import Personality
-from storage.privacy.consent import basis_of_chat
+from storage.privacy.consent import basis_of_chat, erased_since
 from storage.runtime.requests import current_request, working_on
 from storage.sittings.talks import store_answers
 
@@ -41,6 +45,8 @@ class TalkQuestion:
     author: Author
     earlier: tuple[int, ...]
     """The answers that the talk went on from so far."""
+    asked_at: datetime
+    """Before its words, and those of the talk, were read."""
 
 
 @dataclass
@@ -62,14 +68,14 @@ class GrowingTalk:
 
 
 class Talks:
-    """The questions that are being answered, one of each session."""
+    """The questions that are being answered, one of each visitor."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._growing: dict[str, tuple[GrowingTalk, Sequence[Generation]]] = {}
 
     def ask(self, session_key: str, question: TalkQuestion, releases: Sequence[Release]) -> GrowingTalk:
-        """Begin to answer; the session's question before, if it is still being answered, is dropped.
+        """Begin to answer; the visitor's question before, if it is still being answered, is dropped.
 
         Raises EngineBusy and EngineClosed.
         """
@@ -95,7 +101,7 @@ class Talks:
         return talk
 
     def find(self, session_key: str, key: str) -> GrowingTalk | None:
-        """Return the session's question of this key; None if a newer one took its place, or the bot restarted."""
+        """Return the visitor's question of this key; None if a newer one took its place, or the bot restarted."""
         talk, _ = self._growing.get(session_key, (None, ()))
         return talk if talk is not None and talk.key == key else None
 
@@ -104,41 +110,38 @@ class Talks:
             with working_on(request_id):
                 pairs = zip(talk.answers, generations, strict=True)
                 drawn = await asyncio.gather(*(_listen(answer, generation) for answer, generation in pairs))
-                await self._store(talk, {one.finished.answer: one for one in drawn if one is not None})
+                # Versions may give the same answer, but one version gives each answer once.
+                differing = {(one.release.name, one.finished.answer): one for one in drawn if one is not None}
+                await self._store(talk, list(differing.values()))
         except Exception as error:
             talk.problem = member_message(error)
         finally:
             talk.done.set()
 
-    async def _store(self, talk: GrowingTalk, drawn: Mapping[str, DrawnAnswer]) -> None:
+    async def _store(self, talk: GrowingTalk, drawn: Sequence[DrawnAnswer]) -> None:
         if not drawn:
             raise UserFacingError(NO_ANSWER)
-        question, services = talk.question, self._services
-        author = question.author
-        rows = [
-            replace(
-                reply_row(services, question.personality, question.prompts, one, guild_id=None),
-                origin=Origin.PLAYGROUND,
-                basis=await self._basis(author),
-                author_id=author.user_id,
-                speakers=() if author.user_id == OPERATOR else (author.user_id,),
-            )
-            for one in drawn.values()
-        ]
-        finished = [one.finished for one in drawn.values()]
-        reply_ids = await services.database.run(store_answers, list(zip(rows, finished, strict=True)))
-        best = favourite(services, question.personality.id, list(drawn))
+        reply_ids = await self._services.database.run(self._write, talk.question, drawn)
+        texts = [one.finished.answer for one in drawn]
+        best = favourite(self._services, talk.question.personality.id, texts)
         talk.chosen_id = reply_ids[best or 0]
 
-    async def _basis(self, author: Author) -> Basis | None:
-        """Return the basis of a question: on the operator's machine it is local, of an admin it is a member's words."""
-        if author.member is None:
-            return Basis.LOCAL
-        return await self._services.database.read(basis_of_chat, {author.user_id})
+    def _write(self, session: Session, question: TalkQuestion, drawn: Sequence[DrawnAnswer]) -> list[int]:
+        """Store the answers, and return their ids; raises UserFacingError if the author's data was deleted."""
+        author = question.author
+        speakers = () if author.user_id == OPERATOR else (author.user_id,)
+        # The rows would bring deleted words back.
+        if erased_since(session, speakers, question.asked_at):
+            raise UserFacingError(ERASED)
+        basis = Basis.LOCAL if author.member is None else basis_of_chat(session, speakers)
+        about = {"origin": Origin.PLAYGROUND, "basis": basis, "author_id": author.user_id, "speakers": speakers}
+        rows = [reply_row(self._services, question.personality, question.prompts, one, guild_id=None) for one in drawn]
+        answers = [(replace(row, **about), one.finished) for row, one in zip(rows, drawn, strict=True)]
+        return store_answers(session, answers)
 
 
 def favourite(services: Services, personality_id: int, texts: Sequence[str]) -> int | None:
-    """Return the place of the text that people would like most, or None while too little is known of them."""
+    """Return the index of the text that people would like most, or None while too little is known of them."""
     taste = services.tastes.of(personality_id)
     return int(taste.score(texts).argmax()) if taste is not None and taste.may_act else None
 

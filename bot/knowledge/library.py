@@ -260,13 +260,13 @@ class Library:
         chosen = self.choose(found)
         near = relevant(found, self._settings.min_similarity)
 
-        def use(place: int, passage: Passage) -> PassageUse:
+        def use(index: int, passage: Passage) -> PassageUse:
             if passage in chosen:
                 return PassageUse.QUOTED
-            is_beyond = place >= self._settings.passages and passage in near
+            is_beyond = index >= self._settings.passages and passage in near
             return PassageUse.TOO_MANY if is_beyond else PassageUse.TOO_FAR
 
-        return [FoundPassage(passage, use(place, passage)) for place, passage in enumerate(found)]
+        return [FoundPassage(passage, use(index, passage)) for index, passage in enumerate(found)]
 
     async def embed(self, texts: Sequence[str]) -> NDArray[Any] | None:
         """Return a vector of length 1 for each text, (N, D); None without an encoder."""

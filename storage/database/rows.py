@@ -6,9 +6,9 @@ from dataclasses import fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from sqlalchemy import CompoundSelect, CursorResult, Result, Select, func, select
+from sqlalchemy import ColumnElement, CompoundSelect, CursorResult, Result, Select, func, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from storage.database.columns import utc_now
 from storage.database.tables import Base
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Plain = TypeVar("Plain", bound="DataclassInstance")
+Value = TypeVar("Value")
 
 
 def from_row(cls: type[Plain], row: Base, **more: Any) -> Plain:
@@ -48,6 +49,15 @@ def any_row(session: Session, rows: Select[Any] | CompoundSelect[Any]) -> bool:
 def count_rows(session: Session, rows: Select[Any]) -> int:
     """Return how many rows the query selects."""
     return session.scalar(select(func.count()).select_from(rows.subquery())) or 0
+
+
+def unindexed(column: InstrumentedAttribute[Value]) -> ColumnElement[Value]:
+    """Return the column for a condition that shall not choose the index.
+
+    By the index of a condition that most rows meet, a database would read nearly all rows, and sort those that a better
+    index has in order already. SQLite decides so without statistics. An expression matches no index.
+    """
+    return func.coalesce(column, column)
 
 
 def upsert(session: Session, table: type[Base]) -> postgresql.Insert | sqlite.Insert:

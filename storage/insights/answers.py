@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, select, true
 from sqlalchemy.orm import Session, aliased
 
 from storage.conversations.replies import FINISHED_WHOLE, message_links
 from storage.database.enums import Basis, Cause, Origin
+from storage.database.rows import unindexed
 from storage.database.tables import CorrectionRow, ReplyRow, VoteCauseRow, VoteEventRow
 from storage.insights.tracing import TracedReply, trace_reply
 from storage.insights.visibility import Channels, in_channels
@@ -24,6 +25,9 @@ from storage.wording import BASE_NAME
 SYSTEM = "system"
 AT_ONCE = 100
 """Answers whose votes are read together while those are searched that are disliked now."""
+RECENT = 2_000
+"""Newest answers, of one server or of all, whose channels are offered."""
+MOST_CHANNELS = 200
 _OTHER = aliased(ReplyRow)
 """For the ids of answers, in a query of answers."""
 
@@ -117,8 +121,7 @@ def _select(session: Session, personality_id: int, query: AnswerQuery) -> Select
     rows = (
         select(ReplyRow)
         .where(
-            # Not by an index of the personality: all of its answers would be sorted to find the newest.
-            ReplyRow.personality_id + 0 == personality_id,
+            unindexed(ReplyRow.personality_id) == personality_id,
             ReplyRow.origin != Origin.SAMPLE,
             ReplyRow.outcome.in_(FINISHED_WHOLE),
         )
@@ -154,11 +157,8 @@ def _said_about(query: AnswerQuery) -> Iterator[ColumnElement[bool]]:
 
 
 def _within(query: AnswerQuery) -> Iterator[ColumnElement[bool]]:
-    """Yield the conditions for the days: ids grow with time, so the first and the last one bound the search.
-
-    By the index of times, all answers of the days would be sorted, so the times themselves are read without it.
-    """
-    at = func.coalesce(ReplyRow.created_at, ReplyRow.created_at)
+    """Yield the conditions for the days: ids grow with time, so the first and the last one bound the search."""
+    at = unindexed(ReplyRow.created_at)
     if query.since is not None:
         start = datetime.combine(query.since, time.min, UTC)
         first = select(_OTHER.id).where(_OTHER.created_at >= start).order_by(_OTHER.created_at, _OTHER.id).limit(1)
@@ -189,21 +189,29 @@ def _listed(session: Session, reply: ReplyRow, names: Mapping[int | None, str]) 
     )
 
 
-def channels_with_answers(session: Session) -> frozenset[int]:
-    """Return the ids of all channels that have answers; NOBODY stands for the console."""
-    return frozenset(session.scalars(select(ReplyRow.channel_id).distinct()))
+def recent_channels(session: Session, channels: Channels | None = None) -> list[tuple[int, int]]:
+    """Return (server, channel) of those that had answers most recently; with `channels`, only some of these."""
+    # One server after the other: its index has its newest answers first.
+    in_each = [true()] if channels is None else [in_channels({server: ids}) for server, ids in channels.items()]
+    newest = select(ReplyRow.id, ReplyRow.guild_id, ReplyRow.channel_id).order_by(ReplyRow.id.desc()).limit(RECENT)
+    last_used: dict[tuple[int, int], int] = {}
+    for seen in in_each:
+        for reply_id, guild_id, channel_id in session.execute(newest.where(seen)):
+            if guild_id is not None:
+                last_used.setdefault((guild_id, channel_id), reply_id)
+    return sorted(last_used, key=last_used.__getitem__, reverse=True)[:MOST_CHANNELS]
 
 
 def read_answer(
-    session: Session, personality_id: int, reply_id: int, channels: Channels | None = None
+    session: Session, personality_id: int, reply_id: int, may_be_seen: ColumnElement[bool] | None = None
 ) -> AnswerDetails | None:
     """Return the answer with everything that is known of it; None if the personality has none of that id.
 
-    With `channels`, only an answer there, without the system message: it holds notes that people wrote about themselves
-    elsewhere.
+    With `may_be_seen`, only an answer that it selects, without the system message: it holds notes that people wrote
+    about themselves elsewhere.
     """
     wanted = select(ReplyRow).where(ReplyRow.id == reply_id, ReplyRow.personality_id == personality_id)
-    reply = session.scalar(wanted if channels is None else wanted.where(in_channels(channels)))
+    reply = session.scalar(wanted if may_be_seen is None else wanted.where(may_be_seen))
     if reply is None:
         return None
     causes = select(VoteCauseRow.cause).where(VoteCauseRow.reply_id == reply_id)
@@ -213,7 +221,7 @@ def read_answer(
     (listed,) = _linked(session, [_listed(session, reply, _names(session, personality_id))])
     return AnswerDetails(
         listed=listed,
-        messages=[said for said in reply.messages if channels is None or said["role"] != SYSTEM],
+        messages=[said for said in reply.messages if may_be_seen is None or said["role"] != SYSTEM],
         basis=reply.basis,
         causes=tuple(session.scalars(causes)),
         suggestions=tuple(session.scalars(suggested.order_by(CorrectionRow.id))),

@@ -7,7 +7,8 @@ from itertools import chain
 
 from sqlalchemy import ColumnElement, and_, or_
 
-from storage.database.enums import Basis
+from storage.database.enums import Basis, Origin
+from storage.database.rows import unindexed
 from storage.database.tables import ReplyRow
 
 Channels = Mapping[int, Collection[int]]
@@ -15,8 +16,14 @@ Channels = Mapping[int, Collection[int]]
 
 
 def in_server(guild_id: int) -> ColumnElement[bool]:
-    """Select answers in the server, and those given outside Discord; no direct messages."""
-    return or_(ReplyRow.guild_id == guild_id, ReplyRow.basis == Basis.LOCAL)
+    """Select answers in the server, and those given outside Discord; no direct messages, and no talks."""
+    is_outside = and_(ReplyRow.basis == Basis.LOCAL, ReplyRow.origin != Origin.PLAYGROUND)
+    return or_(ReplyRow.guild_id == guild_id, is_outside)
+
+
+def in_talks_of(user_id: int) -> ColumnElement[bool]:
+    """Select answers in the person's own talks in the playground."""
+    return and_(ReplyRow.origin == Origin.PLAYGROUND, ReplyRow.author_id == user_id)
 
 
 def in_channels(channels: Channels, *, is_one_chosen: bool = False) -> ColumnElement[bool]:
@@ -27,5 +34,5 @@ def in_channels(channels: Channels, *, is_one_chosen: bool = False) -> ColumnEle
         case [only] if not is_one_chosen:
             in_servers = ReplyRow.guild_id == only
         case servers:
-            in_servers = (ReplyRow.guild_id + 0).in_(servers)
-    return and_(in_servers, (ReplyRow.channel_id + 0).in_(list(chain.from_iterable(channels.values()))))
+            in_servers = unindexed(ReplyRow.guild_id).in_(servers)
+    return and_(in_servers, unindexed(ReplyRow.channel_id).in_(list(chain.from_iterable(channels.values()))))

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session, aliased, load_only
 
 from storage.database.columns import utc_now
 from storage.database.enums import CanaryStatus, GateVerdict
-from storage.database.rows import read_first
+from storage.database.rows import read_first, unindexed
 from storage.database.tables import (
     ArenaAnswerRow,
     ComparisonRow,
@@ -31,7 +31,7 @@ from storage.database.tables import (
     VoteEventRow,
 )
 from storage.members import home_of
-from storage.releases.canaries import Canary, latest_canary, running_canary
+from storage.releases import canaries
 from storage.releases.versions import Version, find_version, id_of, name_of, read_alias
 from storage.settings.sections import VoteSettings
 from storage.statistics import DECISIVE, bets_left, could_decide, e_value
@@ -67,7 +67,7 @@ class Rival:
     """The version that people compare with the champion: a canary's, or the newest one that waits for their choices."""
 
     version: Version
-    canary: Canary | None = None
+    canary: canaries.Canary | None = None
 
 
 class Bet(NamedTuple):
@@ -226,7 +226,7 @@ class _Choice(NamedTuple):
 
 def find_rival(session: Session, personality_id: int) -> Rival | None:
     """Return the version whose answers should be compared with the champion's, if there is one."""
-    canary = running_canary(session, personality_id)
+    canary = canaries.running_canary(session, personality_id)
     if canary is not None:
         challenger = find_version(session, canary.challenger_id)
         return Rival(challenger, canary) if challenger else None
@@ -284,7 +284,7 @@ def _comparisons(session: Session, version: Version, champion: Version | None) -
         .join(first, first.id == ComparisonRow.first_id)
         .join(second, second.id == ComparisonRow.second_id)
         .where(
-            first.personality_id + 0 == version.personality_id,  # not by its index: there are far more answers
+            unindexed(first.personality_id) == version.personality_id,  # there are far more answers
             first.created_at >= version.created_at,
             one_each,
         )
@@ -306,7 +306,7 @@ def _picks(session: Session, version: Version, champion: Version | None) -> Iter
         select(ArenaAnswerRow.arena_id, ReplyRow)
         .options(load_only(*(getattr(ReplyRow, name) for name in NEEDED)))
         .join(ReplyRow, ReplyRow.id == ArenaAnswerRow.reply_id)
-        .where(ReplyRow.personality_id + 0 == version.personality_id, ReplyRow.created_at >= version.created_at)
+        .where(unindexed(ReplyRow.personality_id) == version.personality_id, ReplyRow.created_at >= version.created_at)
     ):
         arenas[arena_id].append(reply)
     both = [version.id, id_of(champion)]
@@ -404,7 +404,7 @@ class CanaryState:
     """The current comparison, which may be a canary's, and the canary that was started last."""
 
     contest: Contest | None
-    last: Canary | None
+    last: canaries.Canary | None
     last_challenger: str
 
     @property
@@ -414,5 +414,5 @@ class CanaryState:
 
 
 def read_canary_state(session: Session, personality_id: int, settings: VoteSettings) -> CanaryState:
-    contest, last = read_contest(session, personality_id, settings), latest_canary(session, personality_id)
+    contest, last = read_contest(session, personality_id, settings), canaries.latest_canary(session, personality_id)
     return CanaryState(contest, last, name_of(find_version(session, last.challenger_id)) if last else "")

@@ -12,8 +12,8 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from storage.conversations.replies import FinishedReply, NewReply, finish_reply, start_reply
-from storage.database.enums import Origin
 from storage.database.tables import ReplyRow
+from storage.insights.visibility import in_talks_of
 from storage.members import note_members
 from storage.releases.versions import list_versions
 from storage.sittings.sittings import Home
@@ -82,6 +82,4 @@ def turn_thumb(session: Session, personality_id: int, user_id: int, reply_id: in
 
 
 def _of(personality_id: int, user_id: int) -> Select[ReplyRow]:
-    return select(ReplyRow).where(
-        ReplyRow.personality_id == personality_id, ReplyRow.origin == Origin.PLAYGROUND, ReplyRow.author_id == user_id
-    )
+    return select(ReplyRow).where(ReplyRow.personality_id == personality_id, in_talks_of(user_id))

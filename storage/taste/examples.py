@@ -53,8 +53,8 @@ def choose_examples(
     best_first = typical[np.argsort(-taste.posterior.score(style[typical]), kind="stable")]
     reply_ids = list(measures)
     chosen: dict[str, ExampleTurn] = {}
-    for place in best_first:
-        turn = turns[reply_ids[place]]
+    for index in best_first:
+        turn = turns[reply_ids[index]]
         if len(chosen) < most and turn.message not in chosen and _says_something(turn.answer):
             chosen[turn.message] = turn
     return tuple(chosen.values())

@@ -19,7 +19,7 @@ from storage.personalities.personalities import lock_personalities, read_persona
 from storage.votes.votes import Vote, votes_on
 from storage.votes.weights import account_creation
 
-GONE = "these votes no longer exist: look again"
+VOTES_GONE = "these votes no longer exist: look again"
 DECISIONS = {QuarantineStatus.COUNTED: "counted", QuarantineStatus.EXCLUDED: "left out"}
 
 
@@ -76,7 +76,7 @@ def decide_quarantines(
     lock_personalities(session)  # so that no vote is added now
     theirs = QuarantineRow.id.in_(quarantine_ids), QuarantineRow.personality_id.in_(personality_ids)
     if count_rows(session, select(QuarantineRow).where(*theirs)) < len(set(quarantine_ids)):
-        raise QuarantineConflict(GONE)
+        raise QuarantineConflict(VOTES_GONE)
     quarantined = select(QuarantinedVoteRow).where(QuarantinedVoteRow.quarantine_id.in_(quarantine_ids))
     if count_rows(session, quarantined) > votes:
         raise QuarantineConflict("more votes were added since you looked: nothing was changed, look again")
@@ -99,7 +99,7 @@ def decide_quarantine(
     )
     row = session.get(QuarantineRow, quarantine_id, populate_existing=True)
     if row is None:
-        raise QuarantineConflict(GONE)
+        raise QuarantineConflict(VOTES_GONE)
     if not changed_rows(decided):
         raise QuarantineConflict(
             f"these votes were already {DECISIONS[row.status]} by {row.decided_by}: nothing was changed"

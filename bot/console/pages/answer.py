@@ -5,19 +5,21 @@ from __future__ import annotations
 import logging
 
 from aiohttp import web
+from sqlalchemy import or_
 from sqlalchemy.orm import Session
 
 from bot.console.page import Here, find_here, id_in_path, read_form
-from bot.console.places import place_of
+from bot.console.places import source_of
 from bot.console.suggestions import Author, suggest_as_visitor
 from bot.errors import UserFacingError
 from bot.knowledge.gaps import question_of
 from bot.knowledge.quoting import MAX_TITLE_CHARS
 from bot.text.lineage import trace_lines
 from storage.conversations.control_tokens import sanitize
-from storage.database.enums import Basis
+from storage.database.enums import Basis, Origin
 from storage.errors import CardError
 from storage.insights.answers import AnswerDetails, read_answer
+from storage.insights.visibility import in_channels, in_talks_of
 from storage.operations.audit import AuditedAction
 from storage.personalities.personalities import add_example
 from storage.privacy.erasure import erase_answer
@@ -26,7 +28,7 @@ from storage.wording import shorten
 
 log = logging.getLogger(__name__)
 
-GONE = "That answer was deleted, or belongs to another personality."
+NO_SUCH_ANSWER = "That answer was deleted, or belongs to another personality."
 NOT_YOURS_TO_DELETE = "Deleting an answer needs Manage Messages in its channel, as in Discord."
 
 
@@ -37,7 +39,7 @@ async def show_answer(request: web.Request) -> web.Response:
     return here.fill(
         "answer.html",
         details=details,
-        place=place_of(here, one.guild_id, one.channel_id, one.link),
+        source=source_of(here, one.guild_id, one.channel_id, one.link),
         is_ours=_is_ours(details),
         may_delete=_may_delete(here, details),
         gap_title=shorten(question_of(details.messages), MAX_TITLE_CHARS) if _has_gap(here, details) else "",
@@ -57,7 +59,7 @@ async def improve(request: web.Request) -> web.Response:
     details = await _find(here)
     text = check_correction(sanitize(form.text("text")), details.listed.answer, here.services.settings.corrections)
     action = _action(here, "suggest", details)
-    author = Author(here.visitor.user_id, here.visitor.member_in(details.listed.guild_id))
+    author = Author(here.visitor.user_id, here.visitor.member_in(details.listed.guild_id) or here.member)
     basis = details.basis if _is_ours(details) else None
     await here.run_audited(action, suggest_as_visitor, details.listed.id, author, text, basis)
     await here.services.tastes.refresh()
@@ -98,12 +100,12 @@ async def remove(request: web.Request) -> web.Response:
 
 
 def _may_delete(here: Here, details: AnswerDetails) -> bool:
-    """Return whether the visitor could delete its message in Discord."""
-    member = here.visitor.member_in(details.listed.guild_id)
-    if member is None:
+    """Return whether it is the visitor's own, of the playground, or they could delete its message in Discord."""
+    if here.visitor.servers is None or details.listed.origin is Origin.PLAYGROUND:
         return True
-    channel = member.guild.get_channel_or_thread(details.listed.channel_id)
-    return channel is not None and channel.permissions_for(member).manage_messages
+    member = here.visitor.member_in(details.listed.guild_id)
+    channel = member and member.guild.get_channel_or_thread(details.listed.channel_id)
+    return bool(member and channel and channel.permissions_for(member).manage_messages)
 
 
 def _action(here: Here, what: str, details: AnswerDetails) -> AuditedAction:
@@ -112,10 +114,11 @@ def _action(here: Here, what: str, details: AnswerDetails) -> AuditedAction:
 
 
 async def _find(here: Here) -> AnswerDetails:
-    reply_id = id_in_path(here.request, "reply")
-    details = await here.services.database.read(read_answer, here.personality.id, reply_id, here.visitor.channels)
+    reply_id, visitor = id_in_path(here.request, "reply"), here.visitor
+    seen = None if visitor.channels is None else or_(in_channels(visitor.channels), in_talks_of(visitor.user_id))
+    details = await here.services.database.read(read_answer, here.personality.id, reply_id, seen)
     if details is None:
-        raise UserFacingError(GONE)
+        raise UserFacingError(NO_SUCH_ANSWER)
     return details
 
 

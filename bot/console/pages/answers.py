@@ -8,16 +8,16 @@ from datetime import date
 from aiohttp import web
 
 from bot.console.page import Here, find_here, read_before, without_nul
-from bot.console.places import name_channels, place_of
+from bot.console.places import name_channels, source_of
 from storage.database.enums import NOBODY, Cause
 from storage.database.ids import LARGEST_ID
-from storage.insights.answers import AnswerKind, AnswerQuery, channels_with_answers, list_answers
+from storage.insights.answers import AnswerKind, AnswerQuery, list_answers, recent_channels
 
 SHOWN = 20
 KINDS = {
     AnswerKind.ALL: "All",
     AnswerKind.DISLIKED: "Disliked",
-    AnswerKind.SUGGESTED: "With a better one",
+    AnswerKind.SUGGESTED: "With a better answer",
     AnswerKind.WRONG_FACT: "Wrong facts to settle",
 }
 FILTERS = ("kind", "cause", "channel", "from", "until", "version", "text")
@@ -32,7 +32,7 @@ async def show_answers(request: web.Request) -> web.Response:
     older = here.address("/answers", **filters, before=found[SHOWN - 1].id) if len(found) > SHOWN else ""
     return here.fill(
         "answers.html",
-        found=[(one, place_of(here, one.guild_id, one.channel_id, one.link)) for one in found[:SHOWN]],
+        found=[(one, source_of(here, one.guild_id, one.channel_id, one.link)) for one in found[:SHOWN]],
         asked=asked,
         kinds=KINDS,
         causes=Cause,
@@ -43,9 +43,9 @@ async def show_answers(request: web.Request) -> web.Response:
 
 
 async def _channels(here: Here) -> dict[int, str]:
-    """Return the names of the channels that have answers, by their ids."""
-    named = name_channels(here, await here.services.database.read(channels_with_answers))
-    return named | {NOBODY: "none: the console"} if here.visitor.may_see_server(None) else named
+    """Return the names of the channels that had answers most recently, by their ids."""
+    named = name_channels(here, await here.services.database.read(recent_channels, here.visitor.channels))
+    return named | {NOBODY: "none (console)"} if here.visitor.may_see_server(None) else named
 
 
 def _query_of(here: Here, channels: Iterable[int]) -> AnswerQuery:

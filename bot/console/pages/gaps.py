@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from bot.console.page import SentForm, read_form, read_number
 from bot.console.pages.knowledge import ServerPage, find_server
-from bot.console.places import Place, place_of
+from bot.console.places import AnswerSource, source_of
 from bot.knowledge.adding import from_text
 from bot.knowledge.gaps import GapGroup, GapReader, name_answers, question_of
 from bot.knowledge.quoting import MAX_TITLE_CHARS
@@ -28,7 +28,7 @@ ANSWER_CHARS = 300
 class ShownGap:
     question: str
     answer: str
-    place: Place
+    source: AnswerSource
     quoted: list[str]
     """Titles of the documents that the answer quoted."""
 
@@ -64,8 +64,8 @@ def _shown(session: Session, page: ServerPage, groups: Sequence[GapGroup]) -> li
     def shown(gap: Gap) -> ShownGap:
         quoted = [title for title, _ in titles_of(session, gap.document_ids)]
         answer = shorten(" ".join(gap.answer.split()), ANSWER_CHARS)
-        place = place_of(page.here, page.server.id, gap.channel_id, gap.link)
-        return ShownGap(question_of(gap.messages), answer, place, quoted)
+        source = source_of(page.here, page.server.id, gap.channel_id, gap.link)
+        return ShownGap(question_of(gap.messages), answer, source, quoted)
 
     return [
         ShownGroup(

@@ -16,6 +16,7 @@ from bot.console.places import visible_servers
 from bot.errors import UserFacingError
 from bot.guards.error_handler import member_message
 from bot.knowledge.adding import describe_limit, from_content, from_text, read_again, title_of_text, with_link
+from bot.knowledge.extraction import Unreadable
 from bot.knowledge.library import FoundPassage, Source
 from bot.knowledge.quoting import MAX_TITLE_CHARS
 from bot.text.sanitize import escape_inline
@@ -39,8 +40,8 @@ KINDS = {
     DocumentKind.PINS: "pinned messages",
 }
 WRITTEN = (DocumentKind.TEXT, DocumentKind.FILE)
-NO_SERVER = "The bot is in no server that you may see. Documents belong to a server: invite the bot first."
-NOT_YOUR_SERVER = "You can't see that server here, or the bot is no longer in it."
+NO_SERVERS = "I am in no server that you may see. Documents belong to a server: invite me first."
+NOT_YOUR_SERVER = "You can't see that server here, or I am no longer in it."
 NOTHING_GIVEN = "Choose a file, or write a text."
 ONE_TITLE = "A title and a link are for one document. Leave both empty to add several."
 
@@ -94,7 +95,7 @@ async def find_server(request: web.Request) -> ServerPage:
 def _choose_server(here: Here) -> ServerPage:
     servers = visible_servers(here)
     if not servers:
-        raise UserFacingError(NO_SERVER)
+        raise UserFacingError(NO_SERVERS)
     asked = here.request.query.get("server", str(servers[0].id))
     server = next((server for server in servers if str(server.id) == asked), None)
     if server is None:
@@ -119,7 +120,7 @@ class ShownDocument:
 async def show_documents(request: web.Request) -> web.Response:
     here = await find_here(request)
     if not visible_servers(here):
-        return here.fill("no_server.html", sentence=NO_SERVER)
+        return here.fill("no_server.html", sentence=NO_SERVERS)
     return await _show_documents(_choose_server(here), "knowledge.html")
 
 
@@ -210,9 +211,10 @@ async def _add(page: ServerPage, given: web.FileField | str, options: DocumentOp
                 title=title,
                 added_by=page.here.visitor.name,
             )
+    except Unreadable as error:
+        return member_message(error)  # it names the file
     except Exception as error:
-        said = member_message(error)
-        return said if str(error).startswith(title) else f"{escape_inline(shorten(title, MAX_TITLE_CHARS))}: {said}"
+        return f"{escape_inline(shorten(title, MAX_TITLE_CHARS))}: {member_message(error)}"
     return document
 
 

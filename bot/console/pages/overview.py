@@ -16,6 +16,7 @@ from bot.console.page import Here, find_here
 from bot.console.waiting import WaitingItem, read_waiting
 from bot.operations.health import examine_health
 from bot.text.releases import describe_status
+from bot.text.rounds import sentence
 from bot.text.taste import describe_unknown
 from storage.database.columns import utc_now
 from storage.insights.model_status import read_model_status
@@ -35,9 +36,8 @@ CHECKS = {
 async def show_overview(request: web.Request) -> web.Response:
     here = await find_here(request)
     release = await here.services.releases.current(here.personality.id)
-    return here.fill(
-        "overview.html", champion=release.name, problem=here.services.releases.problem_of(here.personality.id)
-    )
+    problem = here.services.releases.problem_of(here.personality.id)
+    return here.fill("overview.html", champion=release.name, problem=sentence(problem) if problem else "")
 
 
 async def show_waiting(request: web.Request) -> web.Response:

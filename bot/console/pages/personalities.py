@@ -71,7 +71,7 @@ async def show_personalities(request: web.Request) -> web.Response:
         toml=format_card(here.personality.card),
         saved="saved" in request.query,
         facts=facts,
-        place_of=partial(name_of_place, here),
+        name_of_place=partial(name_of_place, here),
         servers=list(servers.values()),
         server=server,
         places=list(group_places(here, server, facts.bound)) if server else [],

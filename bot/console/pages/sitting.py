@@ -30,6 +30,13 @@ from storage.taste.words import describe_taste, likings
 from storage.votes.corrections import check_correction
 
 PROMPTS_SHOWN = 20
+LABELS = {
+    Label.FIRST: "Left is better",
+    Label.SECOND: "Right is better",
+    Label.BOTH_GOOD: "Both good",
+    Label.BOTH_BAD: "Both bad",
+    Label.SKIPPED: "Skipped",
+}
 NOT_YOURS = "That pair is not in your sitting. Reload this page."
 
 
@@ -113,7 +120,8 @@ async def show_summary(request: web.Request) -> web.Response:
     if sitting is None:
         raise web.HTTPSeeOther(here.address("/label"))
     progress = await here.services.database.read(read_progress, sitting.id)
-    return here.fill("summary.html", progress=progress, learned=_learned(here))
+    said = {LABELS[label]: number for label, number in progress.counts.items()}
+    return here.fill("summary.html", progress=progress, said=said, learned=_learned(here))
 
 
 def _author(here: Here) -> Author:

@@ -22,6 +22,7 @@ from storage.releases.evidence import CanaryState, read_canary_state
 from storage.releases.versions import Alias, read_alias
 from storage.settings.sections import VoteSettings
 from storage.votes.votes import Tally, tally_by_version
+from storage.wording import BASE_NAME
 
 LARGEST_NUMBER = 9
 """Digits of a version's number."""
@@ -42,12 +43,19 @@ async def show_versions(request: web.Request) -> web.Response:
     contest, running = facts.canary.contest, facts.canary.running
     listed = _newest_first(facts.tree)
     versions = [node.version for node in listed if node.version]
+    available = [version.name for version in versions if version.withdrawn_at is None]
+    champion = facts.champion.target
+    others = [name for name in available if name != champion]
+    newest = versions[0].name if versions else BASE_NAME
     return here.fill(
         "versions.html",
         **_table(here, listed, None),
-        versions=versions,
-        available=[version for version in versions if version.withdrawn_at is None],
-        champion=facts.champion,
+        has_versions=bool(versions),
+        seen=facts.champion.generation,
+        rivals=others,
+        promotable=others if champion == BASE_NAME else [*others, BASE_NAME],
+        comparable=[*available, BASE_NAME],
+        compared=(champion, BASE_NAME if newest == champion else newest),
         tree=lay_out_tree(facts.tree),
         contest=describe_contest(contest) if contest and not running else "",
         canary=describe_canary(facts.canary, utc_now()).split("\n"),

@@ -26,7 +26,7 @@ ANSWERS_ALL = "I answer every message here."
 MESSAGE_GONE = "That message was deleted."
 FORM_GONE = "That form was sent before, or the demo was restarted. Open it again."
 NOT_ANSWERED = "The bot did not respond to that. The terminal may say why."
-STILL_BUSY = "That takes the bot long. What it says appears here when it is done."
+STILL_BUSY = "The bot needs longer for this. Its answer will appear here."
 
 
 @dataclass(frozen=True)
@@ -153,9 +153,13 @@ class World:
 
     async def submit_form(self, seat: Seat, key: str, values: Mapping[str, str]) -> str | None:
         """Send a form that the bot opened; return the key of the next one, if there is one."""
-        opened = await self.interact(seat.actor.submit_modal(self.open_form(key), dict(values)))
-        del self._forms[key]
-        return opened
+        form = self.open_form(key)
+        del self._forms[key]  # before it waits: a form that is sent twice counts once
+        try:
+            return await self.interact(seat.actor.submit_modal(form, dict(values)))
+        except BaseException:
+            self._forms[key] = form
+            raise
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from storage.database.enums import Basis
+from storage.database.enums import Basis, Origin
 from storage.members import DIRECT, note_members
 from storage.personalities.cards import Card
 from storage.personalities.personalities import create_personality
@@ -78,6 +78,16 @@ async def test_no_answer_of_another_server_or_a_direct_message_is_quoted(place, 
     assert "“here”" in shown
     assert "elsewhere" not in shown
     assert "in private" not in shown
+
+
+async def test_no_answer_of_the_playground_is_quoted(place, query):
+    def write(session):
+        for origin, answer in ((Origin.PLAYGROUND, "in private"), (Origin.CHAT, "on this machine")):
+            vote(session, add_reply(session, answer=answer, origin=origin), BOB, Vote.UP)
+
+    query(write)
+    shown = (await taste(place)).response.content
+    assert ("in private" in shown, "on this machine" in shown) == (False, True)
 
 
 async def test_no_answer_to_a_member_who_opted_out_is_quoted(place, query):

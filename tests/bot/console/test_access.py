@@ -61,13 +61,19 @@ async def test_the_cookie_is_for_this_site_and_no_script(stranger, link):
     assert "SameSite=Lax" in cookie
 
 
+async def test_without_a_session_the_page_asks_to_sign_in(stranger):
+    seen = await stranger.get("/versions")
+    assert (seen.status, "<h1>Sign in</h1>" in seen.html) == (401, True)
+    assert "has ended" not in seen.text
+
+
 @pytest.mark.parametrize("lost", [delete(ConsoleSessionRow), update(ConsoleSessionRow).values(expires_at=utc_now())])
 async def test_an_ended_session_says_so(visitor, query, lost):
     query(lambda session: session.execute(lost))
     seen = await visitor.get("/versions")
-    assert (seen.status, "signed out" in seen.text) == (401, True)
+    assert (seen.status, "session has ended" in seen.text) == (401, True)
     changed = await visitor.change("/label/undo")
-    assert "signed out" in changed.text
+    assert "session has ended" in changed.text
     assert changed.headers["HX-Retarget"] == "#problem"
 
 

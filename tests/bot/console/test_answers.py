@@ -54,7 +54,7 @@ async def test_it_becomes_an_example_of_the_card(visitor, disliked, rows):
 
 
 async def test_it_is_deleted_with_a_line_in_the_trail(visitor, disliked, rows):
-    assert "Delete it for good" in (await visitor.get(f"/answers/{disliked.id}")).text
+    assert "Delete it permanently" in (await visitor.get(f"/answers/{disliked.id}")).text
     await visitor.post(f"/answers/{disliked.id}/delete")
     assert disliked.id not in [row.id for row in rows(ReplyRow)]
     assert "was deleted" in (await visitor.get(f"/answers/{disliked.id}")).text
@@ -67,11 +67,16 @@ class TestOnDiscord:
         return None
 
     async def test_a_members_question_becomes_no_example_and_is_not_trained_on(self, visitor, disliked, rows):
-        assert "Make it an example" not in (await visitor.get(f"/answers/{disliked.id}")).text
+        assert "Add to the card" not in (await visitor.get(f"/answers/{disliked.id}")).text
         assert "a member's" in (await visitor.post(f"/answers/{disliked.id}/example")).text
         assert rows(CardRevisionRow) == []
         await visitor.post(f"/answers/{disliked.id}/suggest", text="A hot drink.")
         assert rows(CorrectionRow)[0].basis is None
+
+    async def test_an_answer_links_to_its_message(self, visitor, place, disliked):
+        assert "· #general ↗ ·" in (await visitor.get("/answers")).text
+        link = f"https://discord.com/channels/{place.ada.guild.id}/{place.channel.id}/"
+        assert f'href="{link}' in (await visitor.get(f"/answers/{disliked.id}")).html
 
 
 class TestFilters:
@@ -85,7 +90,7 @@ class TestFilters:
 
     async def test_by_channel_and_the_list_says_where(self, visitor, place, disliked, elsewhere):
         seen = await visitor.get("/answers")
-        assert "· #general ↗ ·" in seen.text
+        assert "· #general ·" in seen.text
         assert "#games (Other)" in seen.text
         found = (await visitor.get(f"/answers?channel={elsewhere.channel_id}")).text
         assert ("Chess?" in found, "Something else" in found) == (True, False)
@@ -123,9 +128,9 @@ class TestFilters:
         assert "was deleted" in (await visitor.post(f"/answers/{elsewhere.id}/delete")).text
 
 
-async def test_an_answer_links_to_its_message(visitor, place, disliked):
-    link = f"https://discord.com/channels/{place.ada.guild.id}/{place.channel.id}/"
-    assert f'href="{link}' in (await visitor.get(f"/answers/{disliked.id}")).html
+async def test_a_simulated_server_has_no_links(visitor, disliked):
+    assert "· #general ·" in (await visitor.get("/answers")).text
+    assert "discord.com" not in (await visitor.get(f"/answers/{disliked.id}")).html
 
 
 async def test_a_direct_message_has_no_channel_and_no_document(visitor, place, rows):

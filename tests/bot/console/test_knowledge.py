@@ -37,7 +37,7 @@ async def replace(visitor, *files, **fields):
 
 async def test_without_a_server_the_page_says_what_to_do(visitor):
     seen = await visitor.get("/knowledge")
-    assert (seen.status, "invite the bot first" in seen.text) == (200, True)
+    assert (seen.status, "invite me first" in seen.text) == (200, True)
 
 
 class TestDocuments:

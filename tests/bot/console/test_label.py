@@ -45,7 +45,7 @@ def pair_of(seen) -> int:
 
 
 async def test_before_the_first_sitting_the_page_says_what_it_is(visitor, rows):
-    assert "one key for each pair" in (await visitor.get("/label")).text
+    assert "one key per pair" in (await visitor.get("/label")).text
     assert rows(SittingRow) == []
 
 
@@ -185,7 +185,7 @@ class TestOwnPrompts:
     async def test_what_was_left_out_is_said(self, visitor):
         await visitor.post("/label/prompts", text="Tea?")
         seen = await visitor.post("/label/prompts", text=f"Tea?\nRain?\nrain?\n{'x' * 1_001}")
-        assert "1 prompt added. 2 prompts left out: known already. 1 prompt left out: longer than 1,000" in seen.text
+        assert "1 prompt added. 2 prompts skipped: already known. 1 prompt skipped: longer than 1,000" in seen.text
 
     async def test_a_text_file_brings_them(self, visitor, rows):
         await visitor.upload("/label/prompts", ("prompts.txt", "\ufeffTea?\nRain?\n".encode()))

@@ -51,3 +51,8 @@ async def test_the_page_says_what_is_stored_and_who_did_what(visitor, place):
     assert "local under 1 day 1" in stored
     assert "console train" in (await visitor.get("/trust")).text
     assert "Nothing yet" in (await visitor.get("/trust?before=1")).text
+
+
+async def test_without_scripts_what_is_stored_is_a_page(visitor):
+    assert 'href="/trust/stored"' in (await visitor.get("/trust")).html
+    assert "<h1>What is stored</h1>" in (await visitor.get("/trust/stored")).html

@@ -12,7 +12,9 @@ from sqlalchemy.orm import Session
 from storage.database.enums import NOBODY, Cause, Origin
 from storage.database.tables import ReplyRow
 from storage.errors import VersionNotFound
-from storage.insights.answers import AnswerKind, AnswerQuery, channels_with_answers, list_answers, read_answer
+from storage.insights import answers
+from storage.insights.answers import AnswerKind, AnswerQuery, list_answers, read_answer, recent_channels
+from storage.insights.visibility import in_channels
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.erasure import erase_answer
 from storage.votes.corrections import give_cause, withdraw
@@ -87,7 +89,6 @@ def test_they_are_found_by_channel_and_cause(session: Session, replies: list[int
     assert ids(session, cause=Cause.TOO_LONG) == [elsewhere, replies[0]]
     assert ids(session, cause=Cause.TOO_LONG, channel_id=CHANNEL) == [replies[0]]
     assert ids(session, 1, cause=Cause.TOO_LONG, before_id=elsewhere) == [replies[0]]
-    assert channels_with_answers(session) == {77, CHANNEL, NOBODY}
 
 
 def test_they_are_found_by_their_days(session: Session, replies: list[int]) -> None:
@@ -115,9 +116,23 @@ def test_answers_in_other_channels_are_neither_listed_nor_opened(session: Sessio
     assert ids(session, channels={1: [11], 2: [21]}, channel_id=21) == [second]
     assert ids(session, channels={1: [11]}, channel_id=12) == ids(session, channels={1: [11]}, channel_id=21) == []
     assert ids(session, channels={3: [31]}) == ids(session, channels={1: []}) == ids(session, channels={}) == []
-    assert read_answer(session, 1, first, {1: [11]}) is not None
+    assert read_answer(session, 1, first, in_channels({1: [11]})) is not None
     for reply_id in (hidden, second, direct, replies[0]):
-        assert read_answer(session, 1, reply_id, {1: [11]}) is None
+        assert read_answer(session, 1, reply_id, in_channels({1: [11]})) is None
+
+
+def test_the_channels_that_had_answers_most_recently_are_offered(
+    session: Session, replies: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for server, channel_id in ((1, 11), (1, 12), (None, 31), (2, 21), (1, 11)):
+        add_reply(session, guild_id=server, channel_id=channel_id)
+    assert recent_channels(session) == [(1, 11), (2, 21), (1, 12)]
+    assert recent_channels(session, {1: [11, 12], 2: []}) == [(1, 11), (1, 12)]
+    assert recent_channels(session, {}) == []
+    monkeypatch.setattr(answers, "MOST_CHANNELS", 2)
+    assert recent_channels(session) == [(1, 11), (2, 21)]
+    monkeypatch.setattr(answers, "RECENT", 1)
+    assert recent_channels(session) == [(1, 11)]
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,7 @@ async def test_an_admin_occupies_the_model_with_one_thing_at_a_time(grace, add_v
     engine.answers, engine.interlude = ["one", "two"], wait
     first = asyncio.create_task(grace.post("/versions/compare", **VERSIONS))
     await has_begun.wait()
-    assert "still answering what you asked before" in (await grace.post("/versions/compare", **VERSIONS)).text
+    assert "still answering your last question" in (await grace.post("/versions/compare", **VERSIONS)).text
     may_end.set()
     assert "one" in (await first).text
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import discord
 import pytest
 from simcord.builders import ChannelHandle
@@ -23,12 +25,14 @@ from storage.database.tables import (
     RoundRow,
     SittingPairRow,
     VoteCauseRow,
+    VoteEventRow,
 )
 from storage.errors import EncoderError
 from storage.operations.audit import AuditedAction, record_action
 from storage.personalities.cards import Card
 from storage.personalities.personalities import create_personality
 from storage.votes.corrections import give_cause
+from storage.privacy.erasure import delete_member
 from storage.votes.quarantines import quarantine_bursts
 from storage.votes.votes import Vote
 from tests.bot.console.test_label import drawn
@@ -175,7 +179,7 @@ async def test_notes_that_a_member_gave_elsewhere_stay_hidden(place, engine, que
 
 
 async def test_deleting_an_answer_needs_manage_messages(place, own, grace, env, rows):
-    assert "Delete it for good" not in (await grace.get(f"/answers/{own.id}")).text
+    assert "Delete it permanently" not in (await grace.get(f"/answers/{own.id}")).text
     assert "needs Manage Messages" in (await grace.post(f"/answers/{own.id}/delete")).text
     assert len(rows(ReplyRow)) == 1
     (role,) = [one for one in place.channel.guild.roles.values() if one.name == "admins"]
@@ -230,7 +234,7 @@ async def test_what_other_servers_use_too_is_not_decided_on(hal, grace, release,
     assert rows(RoundRow) == rows(OwnPromptRow) == rows(CardRevisionRow) == []
     assert {row.outcome for row in rows(AuditRow)[1:]} == {AuditOutcome.REFUSED}
     for path, button in (
-        ("/versions", "Promote"),
+        ("/versions", "Roll back to"),
         ("/rounds", "Train now"),
         ("/trust", "Look for"),
         ("/personalities", "Save"),
@@ -350,6 +354,75 @@ async def test_a_talk_in_the_playground_is_a_members_words_and_votes(place, engi
     await grace.post("/playground/vote", reply=str(reply.id), emoji="👍", talk=str(reply.id))
     (member,) = [row for row in rows(MemberRow) if row.user_id == place.grace.id]
     assert member.guild_id == place.channel.guild.id
+
+
+@pytest.fixture
+async def talk(engine, grace, rows):
+    """What the playground answered grace."""
+    engine.answers = ["hello there"]
+    await grace.post("/playground", question="hi", version="base", answers="1")
+    return rows(ReplyRow)[0]
+
+
+async def test_an_answer_of_the_playground_is_improved_by_whoever_asked(talk, place, grace, rows):
+    assert f"/answers/{talk.id}" in (await grace.get(f"/playground?talk={talk.id}")).html
+    assert "hello there" in (await grace.get(f"/answers/{talk.id}")).text
+    seen = await grace.post(f"/answers/{talk.id}/suggest", text="good day")
+    assert "good day" in seen.text
+    (correction,) = rows(CorrectionRow)
+    assert (correction.author_id, correction.basis) == (place.grace.id, None)
+    (member,) = [row for row in rows(MemberRow) if row.user_id == place.grace.id]
+    assert member.guild_id == place.channel.guild.id, "no membership of the operator's machine, which counts in full"
+
+
+async def test_an_answer_of_the_playground_is_deleted_by_whoever_asked(talk, grace, rows):
+    assert "Delete it permanently" in (await grace.get(f"/answers/{talk.id}")).text
+    await grace.post(f"/answers/{talk.id}/delete")
+    assert rows(ReplyRow) == []
+
+
+async def test_another_admin_neither_reads_a_talk_nor_learns_of_its_votes(
+    talk, place, grace, outside, discord_server, env, rows
+):
+    (role,) = [one for one in place.channel.guild.roles.values() if one.name == "admins"]
+    cleo = place.channel.guild.add_member(env.create_user("cleo"), roles=[role])
+    discord_server.servers[cleo.id] = [place.channel.guild.id]
+    other = await outside("203.0.113.6")
+    await other.sign_in(discord_server, cleo)
+    await grace.post("/playground/vote", reply=str(talk.id), emoji="👍", talk=str(talk.id))
+    assert len(rows(VoteEventRow)) == 1
+    assert "👍" not in (await other.get("/trust")).text
+    for path in ("", "/suggest", "/example", "/delete"):
+        seen = await (other.post(f"/answers/{talk.id}{path}", text="x") if path else other.get(f"/answers/{talk.id}"))
+        assert "was deleted, or belongs to" in seen.text
+    assert len(rows(ReplyRow)) == 1
+
+
+async def test_a_second_browser_of_a_person_does_not_occupy_the_model_twice(
+    place, engine, grace, outside, discord_server, env, rows
+):
+    second = await outside("203.0.113.6")
+    await second.sign_in(discord_server, place.grace)
+    resume = asyncio.Event()
+    engine.interlude = resume.wait
+    fields = {"version": "base", "answers": "1"}
+    await grace.change("/playground", question="first", **fields)
+    await second.change("/playground", question="second", **fields)
+    assert [one.cancelled for one in engine.generations] == [True, False]
+    resume.set()
+    await env.settle()
+    assert [row.messages[-1]["content"] for row in rows(ReplyRow)] == ["second"]
+
+
+async def test_words_that_are_deleted_while_they_are_answered_do_not_come_back(place, engine, grace, query, rows):
+    async def delete():
+        engine.interlude = None
+        query(lambda session: delete_member(session, place.grace.id))
+
+    engine.interlude = delete
+    seen = await grace.post("/playground", question="my name is Grace", version="base", answers="1")
+    assert "deleted their data" in seen.text
+    assert rows(ReplyRow) == []
 
 
 async def test_a_personality_is_bound_to_channels_that_the_admin_can_see(place, env, grace, rows):

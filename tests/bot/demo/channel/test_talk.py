@@ -108,6 +108,23 @@ async def test_a_form_opens_and_is_sent(channel, rows):
     assert "was sent before" in again.text
 
 
+async def test_a_form_that_is_sent_twice_at_once_counts_once(channel, world, rows):
+    await channel.say("ada", "Hello")
+    sent = {"key": (await channel.say("ada", "/suggest")).value_of("key"), "field.text": "Good day"}
+    seen = await asyncio.gather(*(channel.browser.post("/channel/ada/lounge/form", **sent) for _ in range(2)))
+    assert ["was sent before" in one.text for one in seen].count(True) == 1
+    assert len(rows(CorrectionRow)) == 1
+
+
+async def test_a_form_that_could_not_be_sent_can_be_sent_again(channel, world, rows):
+    await channel.say("ada", "Hello")
+    sent = {"key": (await channel.say("ada", "/suggest")).value_of("key")}
+    refused = await channel.browser.post("/channel/ada/lounge/form", **sent, **{"field.unknown": "Good day"})
+    assert "Discord would" in refused.text
+    await channel.browser.post("/channel/ada/lounge/form", **sent, **{"field.text": "Good day"})
+    assert len(rows(CorrectionRow)) == 1
+
+
 async def test_menus_and_buttons_of_messages(channel, world):
     await channel.say("ada", "Hello")
     reply = world.lounge.last_message.id
@@ -150,7 +167,7 @@ async def test_news_come_once(channel, world):
     news = await channel.browser.get("/channel/ada/lounge/news?seen=1")
     assert len(articles(news)) == 2
     await channel.say("bo", "Anybody here?")
-    assert "# lounge ● has news" in (await channel.look("ada", "mentions")).text
+    assert "# lounge ● has new messages" in (await channel.look("ada", "mentions")).text
 
 
 @pytest.mark.parametrize("path", ["/channel/eve/lounge", "/channel/ada/cellar", "/channel/ada/cellar/news"])
