@@ -154,3 +154,8 @@ class TestSideBySide:
             orders |= {tuple(names[i : i + 2]) for i in (0, 2, 4)}
         assert orders == {("v1", "base"), ("base", "v1")}
         assert re.findall('name="(better-\\d)" required', seen.html) == [f"better-{i}" for i in (1, 1, 2, 2, 3, 3)]
+
+
+async def test_without_another_version_there_is_none_to_try(visitor, release):
+    release(1.0)
+    assert "There is no other version to try" in (await visitor.get("/versions")).text

@@ -31,8 +31,8 @@ from storage.errors import EncoderError
 from storage.operations.audit import AuditedAction, record_action
 from storage.personalities.cards import Card
 from storage.personalities.personalities import create_personality
-from storage.votes.corrections import give_cause
 from storage.privacy.erasure import delete_member
+from storage.votes.corrections import give_cause
 from storage.votes.quarantines import quarantine_bursts
 from storage.votes.votes import Vote
 from tests.bot.console.test_label import drawn
