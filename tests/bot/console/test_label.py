@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from bot.console.pairs import AHEAD
 from bot.engine import Finish
 from storage.database.enums import Label, Origin, PairChoice
 from storage.database.tables import (
@@ -174,6 +175,17 @@ async def test_the_end_shows_what_was_said_and_offers_a_round(visitor, desk, row
     assert "sitting has ended" in (await visitor.change("/label/undo")).text
     assert (await visitor.post("/rounds")).path == "/rounds"
     assert rows(RoundRow)[0].requested_by == "somebody"
+
+
+async def test_a_label_that_the_database_does_not_take_can_be_given_again(visitor, desk, rows, lock_database):
+    path = f"/label/pairs/{pair_of(await desk())}"
+    while len(rows(SittingPairRow)) < AHEAD:
+        await asyncio.sleep(0.01)
+    lock_database()
+    assert "can't reach my database" in (await visitor.change(path, label="first")).text
+    assert rows(SittingPairRow)[0].label is None
+    await visitor.change(path, label="first")
+    assert rows(SittingPairRow)[0].label is Label.FIRST
 
 
 class TestOwnPrompts:
