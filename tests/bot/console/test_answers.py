@@ -53,6 +53,16 @@ async def test_it_becomes_an_example_of_the_card(visitor, disliked, rows):
     assert dialogue[1] == disliked.answer
 
 
+async def test_it_is_excluded_from_training_and_its_votes_stay(visitor, disliked, rows, votes):
+    await visitor.post(f"/answers/{disliked.id}/exclude")
+    assert rows(ReplyRow)[0].basis is None
+    assert votes(disliked.id)
+    assert rows(AuditRow)[-1].action == "console exclude answer"
+    seen = await visitor.get(f"/answers/{disliked.id}")
+    assert "Rounds do not train on it" in seen.text
+    assert "Exclude it from training" not in seen.text
+
+
 async def test_it_is_deleted_with_a_line_in_the_trail(visitor, disliked, rows):
     assert "Delete it permanently" in (await visitor.get(f"/answers/{disliked.id}")).text
     await visitor.post(f"/answers/{disliked.id}/delete")

@@ -179,7 +179,9 @@ async def test_the_end_shows_what_was_said_and_offers_a_round(visitor, desk, row
 
 async def test_a_label_that_the_database_does_not_take_can_be_given_again(visitor, desk, rows, lock_database):
     path = f"/label/pairs/{pair_of(await desk())}"
-    while len(rows(SittingPairRow)) < AHEAD:
+    for _ in range(500):
+        if len(rows(SittingPairRow)) == AHEAD:
+            break
         await asyncio.sleep(0.01)
     lock_database()
     assert "can't reach my database" in (await visitor.change(path, label="first")).text
