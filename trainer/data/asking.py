@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from storage.adapters.folder_store import AdapterStore
 from storage.conversations.prompt_bank import read_bank
@@ -48,49 +47,40 @@ def ask_champion(
         members = newest_prompts(session, personality_id, settings.privacy, base.revision, int(most * MEMBERS_SHARE))
         own = read_prompts(session, personality_id, int(most * OWN_SHARE)).texts
         champion = read_alias(session, personality_id).version
-    typed, bank = _own_and_bank(own, settings, base)
-    candidates = (*members, *typed, *bank)
-    with database.snapshot() as session:
-        digests = [prompt.digest for prompt in candidates]
-        known = count_answers(session, personality_id, base.revision, id_of(champion), digests)
-    prompts = prompts_to_rank((*members, *typed), bank, known, most)
-    if wanted := _missing(prompts, known, settings.pairs.ranked_answers):
-        _draw(database, personality_id, wanted, champion, settings, base=base, store=store, report=report)
+    prompts = prompts_to_rank(members, own, settings, base)
+    _draw(database, personality_id, prompts, champion, settings, base=base, store=store, report=report)
     return prompts
 
 
 def prompts_to_rank(
-    first: Sequence[AskedPrompt], bank: Sequence[AskedPrompt], known: Mapping[str, int], most: int
+    members: Sequence[AskedPrompt], own: Sequence[str], settings: Settings, base: BaseModel
 ) -> tuple[AskedPrompt, ...]:
-    """Return at most `most` different prompts whose answers the taste ranks.
+    """Return the prompts whose answers the taste ranks, `ranked_prompts` in all.
 
-    `first` come first; then the bank's, those with the most known answers before others: fewer are to be drawn then.
+    `members`' come first, then those that somebody added in the console, then the bank's. The bank's order depends on
+    the seed alone, so that later rounds find the answers of earlier ones.
     """
-    by_answers = sorted(bank, key=lambda prompt: -known.get(prompt.digest, 0))
-    return tuple({prompt.digest: prompt for prompt in (*first, *by_answers)}.values())[:most]
-
-
-def _own_and_bank(
-    own: Sequence[str], settings: Settings, base: BaseModel
-) -> tuple[list[AskedPrompt], list[AskedPrompt]]:
-    """Render what somebody added in the console, and the bank, whose order depends on the seed alone."""
+    most = settings.pairs.ranked_prompts
+    asked = {prompt.digest: prompt for prompt in members}
     tokenizer = load_tokenizer(base)
     bank = [prompt.text for prompt in read_bank(settings.arena.prompts).prompts]
-    in_order = sorted(bank, key=lambda text: hashlib.sha256(f"{settings.training.seed} {text}".encode()).digest())
-    typed, of_bank = ([_asked(text, settings, tokenizer) for text in texts] for texts in (own, in_order))
-    return typed, of_bank
+    for text in (*own, *sorted(bank, key=lambda text: _rank(text, settings))):
+        if len(asked) >= most:
+            break
+        messages = with_system_prompt(settings.chat.system_prompt, [{"role": "user", "content": text}])
+        prompt = render(messages, tokenizer)
+        asked.setdefault(digest_prompt(prompt), AskedPrompt(prompt, digest_prompt(prompt), messages=tuple(messages)))
+    return tuple(asked.values())
 
 
-def _asked(text: str, settings: Settings, tokenizer: Any) -> AskedPrompt:
-    messages = with_system_prompt(settings.chat.system_prompt, [{"role": "user", "content": text}])
-    prompt = render(messages, tokenizer)
-    return AskedPrompt(prompt, digest_prompt(prompt), messages=tuple(messages))
+def _rank(text: str, settings: Settings) -> bytes:
+    return hashlib.sha256(f"{settings.training.seed} {text}".encode()).digest()
 
 
 def _draw(
     database: Database,
     personality_id: int,
-    wanted: Sequence[AskedPrompt],
+    prompts: Sequence[AskedPrompt],
     version: Version | None,
     settings: Settings,
     *,
@@ -98,7 +88,14 @@ def _draw(
     store: AdapterStore,
     report: ReportProgress,
 ) -> None:
-    """Draw and store one answer of the version for each entry."""
+    """Draw and store what is missing of the version's answers to these prompts."""
+    with database.snapshot() as session:
+        known = count_answers(
+            session, personality_id, base.revision, id_of(version), [prompt.digest for prompt in prompts]
+        )
+    wanted = _missing(prompts, known, settings.pairs.ranked_answers)
+    if not wanted:
+        return
     advance = begin_phase(report, Phase.SAMPLING, len(wanted))
     generation, seed = settings.generation, settings.training.seed
     with cpu_threads(settings.training.threads):

@@ -19,7 +19,7 @@ from storage.database.database import Database, open_database
 from storage.database.enums import NOBODY, Basis, GateVerdict, Origin, PairSource, QuarantineStatus, RoundStatus, Split
 from storage.database.tables import ReplyMeasuresRow, ReplyRow, VersionRow
 from storage.errors import RoundConflict
-from storage.models.base_model import BaseModel, load_tokenizer
+from storage.models.base_model import BaseModel
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import give_consent, withdraw_consent
 from storage.privacy.erasure import delete_member
@@ -61,7 +61,6 @@ from trainer.data import asking
 from trainer.data.dataset import Skip
 from trainer.data.plan import TrainingPlan
 from trainer.data.prepare import prepare_votes
-from trainer.evaluation.sampling import render, with_system_prompt
 from trainer.progress import Phase, RoundProgress
 
 NICE = "Yes, of course. Try the soup, it is warm and good."
@@ -258,26 +257,6 @@ def test_prompts_that_somebody_added_in_the_console_come_before_those_of_the_ban
         prompts = set(session.scalars(select(ReplyRow.prompt).where(ReplyRow.basis == Basis.PROMPT_BANK)))
     most = ranking.pairs.ranked_prompts
     assert sum("our own question" in prompt for prompt in prompts) == int(most * asking.OWN_SHARE) > 0
-
-
-def test_bank_prompts_that_were_answered_already_come_before_others(
-    database: Database, tiny_base: BaseModel, prepare: Prepare, ranking: Settings
-) -> None:
-    def know(session: Session) -> list[str]:
-        add_lone_votes(session, tiny_base)
-        texts = [prompt.text for prompt in read_bank("").prompts[:2]]
-        for text in texts:
-            messages = with_system_prompt(ranking.chat.system_prompt, [{"role": "user", "content": text}])
-            prompt = render(messages, load_tokenizer(tiny_base))
-            add_reply(session, prompt=prompt, base_revision=tiny_base.revision, origin=Origin.SITTING)
-        return texts
-
-    texts = seed(database, know)
-    prepare(ranking)
-    with database.snapshot() as session:
-        samples_of_round = session.scalars(select(ReplyRow).where(ReplyRow.origin == Origin.SAMPLE)).all()
-        drawn = Counter(row.messages[-1]["content"] for row in samples_of_round)
-    assert [drawn[text] for text in texts] == [2, 2], "one of three is known"
 
 
 def test_drawn_answers_outlive_a_failed_round_and_are_not_drawn_again(
