@@ -40,7 +40,7 @@ test-benches: $(VENV)/.bench ## Run what `make test` leaves out: long benches, t
 	$(BIN)/python -m pytest -m "bench or ranks" $(ARGS)
 
 pictures: $(VENV)/.dev ## Take the docs' pictures of the console and the demo anew
-	REACTUNE_PICTURES=docs $(BIN)/python -m pytest tests/test_demo_page.py
+	DOCS_PICTURES=docs $(BIN)/python -m pytest tests/test_demo_page.py
 
 coverage: $(VENV)/.dev ## Run every test, a fifth slower, and say which lines none of them ran
 	$(BIN)/coverage erase

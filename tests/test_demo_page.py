@@ -35,7 +35,7 @@ FLAGS = [
     "--disable-component-update",
     "--no-first-run",
 ]
-PICTURES = os.environ.get("REACTUNE_PICTURES", "")
+PICTURES = os.environ.get("DOCS_PICTURES", "")
 """A folder for the pictures of the docs; empty for none."""
 ANSWER_MS = 120_000
 START_S = 120
