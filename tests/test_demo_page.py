@@ -60,7 +60,7 @@ PAGES = (
 )
 LOADED_IN_PARTS = ("/", "/trust", "/versions")
 PHONE, SCREEN = {"width": 360, "height": 740}, {"width": 1120, "height": 860}
-UNREACHABLE = "ERR_CONNECTION_REFUSED", "htmx:afterRequest", "htmx:sendError"
+UNREACHABLE = "net::ERR_", "htmx:afterRequest", "htmx:sendError"
 """What browser and htmx say of a bot that is not there."""
 QUESTION = "What makes a good cup of tea?"
 
