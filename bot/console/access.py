@@ -179,10 +179,11 @@ async def require_visitor(request: web.Request, handler: Handler) -> web.StreamR
         if request.method not in SAFE_METHODS and not await _is_own_form(request, visitor):
             raise ConsoleRefusal(FOREIGN, status=403)
         response = await handler(request)
-        with suppress(ConnectionError):  # they did not wait for it
-            # Here, because what nobody takes fills the memory until then.
-            await response.prepare(request)
-            await response.write_eof()
+        if visitor.servers is not None:
+            with suppress(ConnectionError):  # they did not wait for it
+                # Here, because what nobody takes fills the memory until then.
+                await response.prepare(request)
+                await response.write_eof()
         return response
 
 

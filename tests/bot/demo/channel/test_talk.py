@@ -159,6 +159,12 @@ async def test_a_link_to_a_message_leads_to_it(channel, world):
     assert f'href="/channel/ada/lounge#m{reply}"' in articles_html(seen)[-1]
 
 
+async def test_the_pages_own_files_are_sent_once(channel, caplog):
+    assert (await channel.browser.get("/channel/static/channel.css")).status == 200
+    await channel.look("ada")  # meanwhile the server ends the request before
+    assert [record.message for record in caplog.records if record.name.startswith("aiohttp")] == []
+
+
 async def test_news_come_once(channel, world):
     await channel.look("ada")
     fresh = await channel.browser.get(f"/channel/ada/lounge/news?seen={world.changes}")
