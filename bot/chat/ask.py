@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import discord
 
-from bot.engine import Completion, Finish, GenerationRequest, RenderedPrompt, Sampling
+from bot.engine import Completion, Engine, Finish, Generation, GenerationRequest, RenderedPrompt, Sampling
 from bot.errors import UserFacingError
 from bot.knowledge.quoting import cite
 from bot.releases.resolver import Release
@@ -117,6 +118,19 @@ def request_answer(
         adapter=release.adapter,
         lane=lane,
     )
+
+
+def submit_all(engine: Engine, requests: Sequence[GenerationRequest]) -> list[Generation]:
+    """Submit all requests, or none; raises EngineBusy and EngineClosed."""
+    generations: list[Generation] = []
+    try:
+        for request in requests:
+            generations.append(engine.submit(request))
+    except BaseException:
+        for generation in generations:
+            generation.cancel()
+        raise
+    return generations
 
 
 def finished_reply(completion: Completion) -> FinishedReply:

@@ -170,7 +170,7 @@ async def explain_errors(request: web.Request, handler: Handler) -> web.StreamRe
 async def require_visitor(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let only visitors in, and only forms of this console."""
     if not origin_of(request):
-        raise ConsoleRefusal("That is not this console's address.", status=421)
+        raise ConsoleRefusal("The console is not served under this address.", status=421)
     if request.path.startswith(OPEN_PATHS):
         return await handler(request)
     request[SIGNED_IN] = session = await _find_session(request)

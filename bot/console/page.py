@@ -100,14 +100,7 @@ class Here:
 
     def fill(self, template: str, **facts: Any) -> web.Response:
         """Return the page, or a part of one."""
-        return fill(
-            template,
-            {
-                "here": self,
-                "section": f"/{self.request.path.split('/')[1]}",
-                **facts,
-            },
-        )
+        return fill(template, {"here": self, "section": f"/{self.request.path.split('/')[1]}", **facts})
 
     def go(self, address: str) -> web.Response:
         """Lead to another page; a form that htmx sent keeps what was typed if something is wrong with it."""

@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from bot.arenas.answers import DrawnAnswer, reply_row
-from bot.chat.ask import Prompts, finished_reply, request_answer
+from bot.chat.ask import Prompts, finished_reply, request_answer, submit_all
 from bot.chat.recorder import ERASED
 from bot.console.suggestions import Author
 from bot.engine import Generation, GenerationFailed, GenerationRequest
@@ -87,14 +87,7 @@ class Talks:
             GrowingAnswer(release, request_answer(question.prompts.of(release), release, settings, lane=lane))
             for release in releases
         ]
-        generations: list[Generation] = []
-        try:
-            for answer in answers:
-                generations.append(self._services.engine.submit(answer.request))
-        except BaseException:
-            for generation in generations:
-                generation.cancel()
-            raise
+        generations = submit_all(self._services.engine, [answer.request for answer in answers])
         talk = GrowingTalk(question, answers)
         self._growing[session_key] = talk, generations
         self._services.tasks.spawn(self._follow(talk, generations, current_request()), "answer in the playground")

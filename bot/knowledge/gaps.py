@@ -16,7 +16,7 @@ from storage.errors import GapConflict
 from storage.knowledge.gaps import Gap, open_gaps
 
 MAX_DISTANCE = 0.45
-"""Largest mean cosine distance between questions with the same meaning (MiniLM)."""
+"""Questions whose mean cosine distance (MiniLM) is at most this mean the same."""
 QUESTION_CHARS = 200
 
 

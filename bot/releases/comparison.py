@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from bot.arenas.prompts import bank_messages
-from bot.chat.ask import NOTES, request_answer
+from bot.chat.ask import NOTES, request_answer, submit_all
 from bot.engine import Engine, Generation, GenerationFailed, RenderedPrompt
 from bot.errors import EngineStopped, UserFacingError
 from bot.releases.resolver import Release
@@ -101,17 +101,12 @@ def _submit(
     settings: GenerationSettings,
 ) -> list[Generation]:
     """Submit all or none; `prompts` holds, for each prompt, its rendering for each contestant."""
-    generations: list[Generation] = []
-    try:
-        for rendered in prompts:
-            seed = secrets.randbits(31)
-            for prompt, release in zip(rendered, releases, strict=True):
-                generations.append(engine.submit(replace(request_answer(prompt, release, settings), seed=seed)))
-    except BaseException:
-        for generation in generations:
-            generation.cancel()
-        raise
-    return generations
+    requests = []
+    for rendered in prompts:
+        seed = secrets.randbits(31)
+        for prompt, release in zip(rendered, releases, strict=True):
+            requests.append(replace(request_answer(prompt, release, settings), seed=seed))
+    return submit_all(engine, requests)
 
 
 async def _listen(generation: Generation) -> str:

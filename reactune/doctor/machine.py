@@ -206,7 +206,7 @@ def _is_ours(url: str) -> bool:
 
 
 def check_console(settings: Settings) -> str:
-    """Check that the console's public address, if it has one, leads to the console through the reverse proxy."""
+    """Check that the console's public address leads to it, if it has one."""
     require_whole_sign_in(settings)
     address = settings.console.public_url
     if not address:

@@ -216,6 +216,13 @@ def finish_reply(session: Session, reply_id: int, finished: FinishedReply, *, un
     return True
 
 
+def store_reply(session: Session, new: NewReply, finished: FinishedReply) -> int:
+    """Store an answer that was not written while people watched, and return its id."""
+    reply_id = start_reply(session, new)
+    finish_reply(session, reply_id, finished)
+    return reply_id
+
+
 def find_undelivered(session: Session, reply_id: int) -> UndeliveredReply | None:
     """Return the reply if its end still has to be delivered; None if it was delivered or deleted."""
     found = _undelivered(session, ReplyRow.id == reply_id)

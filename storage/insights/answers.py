@@ -18,15 +18,14 @@ from storage.insights.tracing import TracedReply, trace_reply
 from storage.insights.visibility import Channels, in_channels
 from storage.knowledge.documents import titles_of
 from storage.knowledge.gaps import UNSETTLED, is_gap
-from storage.releases.versions import id_of, list_versions, version_named
+from storage.releases.versions import id_of, names_by_id, version_named
 from storage.votes.votes import Tally, Vote, spellings, tally, votes_on
-from storage.wording import BASE_NAME
 
 SYSTEM = "system"
 AT_ONCE = 100
-"""Answers whose votes are read together while those are searched that are disliked now."""
+"""Answers whose votes are read together, to find those that are disliked."""
 RECENT = 2_000
-"""Newest answers, of one server or of all, whose channels are offered."""
+"""How many of the newest answers, of one server or of all, are searched for channels to offer."""
 MOST_CHANNELS = 200
 _OTHER = aliased(ReplyRow)
 """For the ids of answers, in a query of answers."""
@@ -95,7 +94,7 @@ class AnswerDetails:
 
 def list_answers(session: Session, personality_id: int, query: AnswerQuery, limit: int) -> list[ListedAnswer]:
     """Return the newest answers that the query selects, without those that nobody saw; raises VersionNotFound."""
-    rows, names = _select(session, personality_id, query), _names(session, personality_id)
+    rows, names = _select(session, personality_id, query), names_by_id(session, personality_id)
     found: list[ListedAnswer] = []
     before = query.before_id
     while len(found) < limit:
@@ -170,11 +169,6 @@ def _within(query: AnswerQuery) -> Iterator[ColumnElement[bool]]:
         yield from (ReplyRow.id <= last.scalar_subquery(), at <= end)
 
 
-def _names(session: Session, personality_id: int) -> dict[int | None, str]:
-    """Return the names of the personality's versions by their ids; None is the base."""
-    return {None: BASE_NAME} | {version.id: version.name for version in list_versions(session, personality_id)}
-
-
 def _listed(session: Session, reply: ReplyRow, names: Mapping[int | None, str]) -> ListedAnswer:
     return ListedAnswer(
         id=reply.id,
@@ -218,7 +212,7 @@ def read_answer(
     suggested = select(CorrectionRow.text).where(
         CorrectionRow.reply_id == reply_id, CorrectionRow.withdrawn_at.is_(None)
     )
-    (listed,) = _linked(session, [_listed(session, reply, _names(session, personality_id))])
+    (listed,) = _linked(session, [_listed(session, reply, names_by_id(session, personality_id))])
     return AnswerDetails(
         listed=listed,
         messages=[said for said in reply.messages if may_be_seen is None or said["role"] != SYSTEM],

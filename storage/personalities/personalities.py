@@ -137,7 +137,7 @@ def change_card(session: Session, personality: Personality, card: Card, *, by: s
 
 
 def add_example(session: Session, personality_id: int, asked: str, answered: str, *, by: str) -> bool:
-    """Add a dialogue to the card's examples; raises CardError if it cannot be one."""
+    """Add a question and its answer to the card's examples; raises CardError if they are not a valid example."""
     personality = read_personality(session, personality_id)
     card = personality.card
     if len(card.examples) >= MAX_EXAMPLES:

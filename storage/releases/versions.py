@@ -190,6 +190,11 @@ def list_versions(session: Session, personality_id: int) -> list[Version]:
     return read_all(session, Version, rows)
 
 
+def names_by_id(session: Session, personality_id: int) -> dict[int | None, str]:
+    """Return {version id: name}; None is the base."""
+    return {None: BASE_NAME} | {version.id: version.name for version in list_versions(session, personality_id)}
+
+
 def learned_from_deleted_data(session: Session, digest: str) -> bool:
     """Return whether a version with this adapter learned from data that a member later deleted."""
     return any_row(session, select(VersionRow).where(VersionRow.digest == digest, VersionRow.trained_on_deleted_data))

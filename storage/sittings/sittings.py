@@ -10,7 +10,7 @@ from itertools import pairwise
 from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session, aliased
 
-from storage.conversations.replies import FinishedReply, NewReply, finish_reply, start_reply
+from storage.conversations.replies import FinishedReply, NewReply, store_reply
 from storage.database.columns import utc_now
 from storage.database.enums import CHAMPION, Label, PairChoice
 from storage.database.rows import changed_rows, count_rows, from_row, read_first
@@ -122,18 +122,11 @@ def add_pair(
     unshown: Sequence[Answer] = (),
 ) -> None:
     """Store two fresh answers for the person to compare, and those that were drawn beside them and not chosen."""
-    first_id, second_id, *_ = [_store(session, answer) for answer in (*answers, *unshown)]
+    first_id, second_id, *_ = [store_reply(session, *answer) for answer in (*answers, *unshown)]
     row = SittingPairRow(
         sitting_id=sitting_id, prompt=prompt, first_id=first_id, second_id=second_id, chosen_by=chosen_by
     )
     session.add(row)
-
-
-def _store(session: Session, answer: Answer) -> int:
-    new, finished = answer
-    reply_id = start_reply(session, new)
-    finish_reply(session, reply_id, finished)
-    return reply_id
 
 
 def add_shared_pair(session: Session, sitting: Sitting) -> bool:

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from storage.conversations.replies import FinishedReply, NewReply, finish_reply, start_reply
+from storage.conversations.replies import FinishedReply, NewReply, store_reply
 from storage.database.tables import ReplyRow
 from storage.insights.visibility import in_talks_of
 from storage.members import note_members
-from storage.releases.versions import list_versions
+from storage.releases.versions import names_by_id
 from storage.sittings.sittings import Home
 from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, thumb, votes_by
-from storage.wording import BASE_NAME
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Exchange:
 
 def read_talk(session: Session, personality_id: int, user_id: int, chosen_ids: Sequence[int]) -> list[Exchange]:
     """Return the exchanges of the person's talk, without answers that were deleted or are another person's."""
-    names = {None: BASE_NAME} | {version.id: version.name for version in list_versions(session, personality_id)}
+    names = names_by_id(session, personality_id)
     theirs = _of(personality_id, user_id).order_by(ReplyRow.id)
     chosen = session.scalars(theirs.where(ReplyRow.id.in_(chosen_ids))).all()
     # All answers to one question have its request.
@@ -59,11 +58,7 @@ def read_talk(session: Session, personality_id: int, user_id: int, chosen_ids: S
 
 def store_answers(session: Session, answers: Sequence[tuple[NewReply, FinishedReply]]) -> list[int]:
     """Store the answers to one question, and return their ids."""
-    reply_ids = []
-    for new, finished in answers:
-        reply_ids.append(start_reply(session, new))
-        finish_reply(session, reply_ids[-1], finished)
-    return reply_ids
+    return [store_reply(session, *answer) for answer in answers]
 
 
 def turn_thumb(session: Session, personality_id: int, user_id: int, reply_id: int, emoji: str, *, home: Home) -> bool:

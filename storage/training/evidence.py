@@ -236,7 +236,7 @@ def count_possible_pairs(
     votes: Mapping[int, Collection[WeightedVote]],
     choices: Iterable[Preference],
 ) -> PossiblePairs:
-    """Count the pairs that are possible with these votes, by reply, and choices; pass only those that count."""
+    """Return how many pairs these votes, by reply, and choices allow; all of them must count."""
     reply = trainable_replies(personality_id, privacy, base_revision)
     suggestions = count_rows(session, select(trainable_corrections(reply, privacy).id))
     by_prompt: dict[str, set[bool]] = defaultdict(set)

@@ -16,8 +16,7 @@ from storage.conversations.replies import (
     NewReply,
     digest_prompt,
     find_reply,
-    finish_reply,
-    start_reply,
+    store_reply,
 )
 from storage.database.enums import NOBODY, Basis, Origin, Outcome
 from storage.database.tables import CorrectionRow, ReplyRow
@@ -135,7 +134,7 @@ def record_samples(
             sources=source.sources if source else NO_SOURCES,
         )
         outcome = Outcome.LENGTH if answer.is_cut else Outcome.COMPLETE
-        finish_reply(session, start_reply(session, sample), FinishedReply(answer=answer.text, outcome=outcome))
+        store_reply(session, sample, FinishedReply(answer=answer.text, outcome=outcome))
         stored += 1
     return stored
 
@@ -152,8 +151,8 @@ def add_local_pair(session: Session, personality_id: int, base_revision: str, pa
     """Add the pair with the training basis "local" unless it exists already; return whether it was new."""
     if _is_known(session, personality_id, pair):
         return False
-    reply_id = start_reply(session, _as_reply(personality_id, base_revision, pair))
-    finish_reply(session, reply_id, FinishedReply(answer=pair.rejected, outcome=Outcome.COMPLETE))
+    rejected = FinishedReply(answer=pair.rejected, outcome=Outcome.COMPLETE)
+    reply_id = store_reply(session, _as_reply(personality_id, base_revision, pair), rejected)
     suggest(session, reply_id, NOBODY, pair.chosen, Basis.LOCAL)
     return True
 

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from storage.conversations.replies import FinishedReply, NewReply, finish_reply, start_reply
+from storage.conversations.replies import FinishedReply, NewReply, store_reply
 from storage.database.columns import utc_now
 from storage.database.enums import ArenaStatus
 from storage.database.rows import any_row, changed_rows, from_row, read_all, read_first
@@ -97,9 +97,8 @@ def open_arena(
     """
     if not _advance(session, arena_id, ArenaStatus.PREPARING, status=ArenaStatus.OPEN, closes_at=closes_at):
         raise ArenaConflict(f"arena {arena_id} was stopped while it was being prepared")
-    for position, (new, finished) in enumerate(answers, start=1):
-        reply_id = start_reply(session, new)
-        finish_reply(session, reply_id, finished)
+    for position, answer in enumerate(answers, start=1):
+        reply_id = store_reply(session, *answer)
         session.add(ArenaAnswerRow(arena_id=arena_id, position=position, reply_id=reply_id))
     session.flush()
     return find_arena(session, arena_id)

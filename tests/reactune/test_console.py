@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import HTTPServer
 from pathlib import Path
 
 import pytest
@@ -18,18 +18,7 @@ from storage.errors import SettingsError
 from storage.operations.console_sessions import digest_of, find_session, redeem_link
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
-
-
-class Answering(BaseHTTPRequestHandler):
-    said = ""
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(self.said.encode())
-
-    def log_message(self, *_: object) -> None:
-        pass
+from tests.reactune.answering import Answering
 
 
 @pytest.fixture

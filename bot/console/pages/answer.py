@@ -98,7 +98,7 @@ async def exclude(request: web.Request) -> web.Response:
 
 
 async def remove(request: web.Request) -> web.Response:
-    """Delete the answer here; what Discord shows stays there."""
+    """Delete the answer from the database; its message stays on Discord."""
     here = await find_here(request)
     details = await _find(here)
     if not _may_delete(here, details):

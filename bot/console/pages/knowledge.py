@@ -41,7 +41,7 @@ KINDS = {
 }
 WRITTEN = (DocumentKind.TEXT, DocumentKind.FILE)
 NO_SERVERS = "I am in no server that you may see. Documents belong to a server: invite me first."
-NOT_YOUR_SERVER = "You can't see that server here, or I am no longer in it."
+NOT_YOUR_SERVER = "You don't have access to that server, or I am no longer in it."
 NOTHING_GIVEN = "Choose a file, or write a text."
 ONE_TITLE = "A title and a link are for one document. Leave both empty to add several."
 
@@ -199,7 +199,7 @@ async def _read_options(page: ServerPage, form: SentForm) -> DocumentOptions:
 
 
 async def _add(page: ServerPage, given: web.FileField | str, options: DocumentOptions) -> documents.Document | str:
-    """Add a text or a file; return its document, or why it was refused."""
+    """Add a text or a file; return the document, or the reason for a refusal."""
     title = options.title or (title_of_text(given) if isinstance(given, str) else given.filename)
     try:
         async with page.here.recorded(page.action("add document", title)):

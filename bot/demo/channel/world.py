@@ -41,7 +41,7 @@ class TalkPlace:
 
 
 class World:
-    """One server with two channels and a thread, two members and an admin, and their direct messages with the bot."""
+    """A server with two members, an admin, two channels and a thread, and everyone's direct messages with the bot."""
 
     def __init__(self, env: simcord.Env) -> None:
         self.env = env

@@ -200,7 +200,7 @@ class TestServers:
         limit_visitor(place.grace.id, place.ada.guild.id)
         assert "Other" not in (await visitor.get("/knowledge")).text
         for path in ("/knowledge", "/knowledge/1", "/knowledge/search", "/knowledge/gaps"):
-            assert "You can't see that server" in (await visitor.get(f"{path}?server={other.id}")).text
+            assert "You don't have access to that server" in (await visitor.get(f"{path}?server={other.id}")).text
         await visitor.post(f"/knowledge/1/remove?server={other.id}")
         assert rows(DocumentRow)[0].text == RULES
 

@@ -7,7 +7,7 @@ import socket
 import threading
 from contextlib import closing, nullcontext
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import HTTPServer
 from importlib.metadata import requires
 
 import pytest
@@ -29,6 +29,7 @@ from storage.errors import SettingsError
 from storage.operations.console_sessions import digest_of
 from storage.settings.loading import load_settings
 from storage.settings.sections import LogSettings, MetricsSettings
+from tests.reactune.answering import Answering
 
 
 @pytest.fixture
@@ -113,18 +114,6 @@ def test_pages_may_be_at_an_address_of_the_newer_kind():
 def test_an_invalid_metrics_address_is_reported(address):
     with pytest.raises(Problem, match=r"cannot be opened .*: another program uses it, or it is not an address"):
         check_pages(MetricsSettings(address=address))
-
-
-class Answering(BaseHTTPRequestHandler):
-    said = ""
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(self.said.encode())
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 def test_the_consoles_public_address_must_lead_to_this_console(tmp_path, monkeypatch):

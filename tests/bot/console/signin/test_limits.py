@@ -15,6 +15,19 @@ from tests.bot.console.signin.conftest import HOST
 VERSIONS = {"a": "v1", "b": "base", "prompt": "Tea?"}
 
 
+@pytest.fixture
+def held(engine) -> tuple[asyncio.Event, asyncio.Event]:
+    """Let an answer begin, and end only when the test says so: return both events."""
+    has_begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        has_begun.set()
+        await may_end.wait()
+
+    engine.answers, engine.interlude = ["one", "two"], wait
+    return has_begun, may_end
+
+
 async def test_tries_to_sign_in_are_limited_by_the_address_that_the_proxy_saw(outside, discord_server, place):
     discord_server.servers[place.ada.id] = []
     browser = await outside("203.0.113.5")
@@ -94,17 +107,11 @@ async def test_a_pages_parts_ask_discord_once(grace, env, place):
     assert [type(one) for one in together] == [RightsUnknown] * 3
 
 
-async def test_an_admin_is_answered_a_few_requests_at_once(grace, visitor, add_version, engine, monkeypatch):
+async def test_an_admin_is_answered_a_few_requests_at_once(grace, visitor, add_version, held, monkeypatch):
     monkeypatch.setattr("bot.console.limits.AT_ONCE", 1)
     monkeypatch.setattr("bot.console.limits.WAITING", 1)
     add_version(1.0)
-    has_begun, may_end = asyncio.Event(), asyncio.Event()
-
-    async def wait() -> None:
-        has_begun.set()
-        await may_end.wait()
-
-    engine.answers, engine.interlude = ["one", "two"], wait
+    has_begun, may_end = held
     first = asyncio.create_task(grace.post("/versions/compare", **VERSIONS))
     await has_begun.wait()
     both = [asyncio.create_task(grace.get("/versions")) for _ in range(2)]
@@ -158,15 +165,9 @@ class TestServers:
         assert "three" in (await elsewhere.post("/versions/compare", **VERSIONS)).text
 
 
-async def test_an_admin_occupies_the_model_with_one_thing_at_a_time(grace, add_version, engine):
+async def test_an_admin_occupies_the_model_with_one_thing_at_a_time(grace, add_version, held):
     add_version(1.0)
-    has_begun, may_end = asyncio.Event(), asyncio.Event()
-
-    async def wait() -> None:
-        has_begun.set()
-        await may_end.wait()
-
-    engine.answers, engine.interlude = ["one", "two"], wait
+    has_begun, may_end = held
     first = asyncio.create_task(grace.post("/versions/compare", **VERSIONS))
     await has_begun.wait()
     assert "still answering your last question" in (await grace.post("/versions/compare", **VERSIONS)).text
