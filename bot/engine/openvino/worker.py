@@ -26,8 +26,8 @@ from bot.engine import Finish
 from bot.engine.text_stream import TextStream
 from storage.errors import StorageError
 from storage.models.hardware import broken_library
-from storage.models.openvino.graph import AdapterMisfit
 from storage.models.openvino.pipeline import PipelineOptions, generation_config, load_pipeline, load_plain_tokenizer
+from storage.models.openvino.weights import AdapterMisfit
 from storage.runtime.requests import current_request, working_on
 
 log = logging.getLogger(__name__)
