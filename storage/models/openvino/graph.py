@@ -115,9 +115,8 @@ class _Graph:
         """Root mean square normalisation (Zhang and Sennrich 2019)."""
         mean = op.reduce_mean(op.power(hidden, _floats(2.0)), _ints(-1), keep_dims=True)
         scaled = op.multiply(hidden, op.divide(_floats(1.0), op.sqrt(op.add(mean, _floats(self._decoder.epsilon)))))
-        return op.multiply(
-            scaled, op.constant(self._weights.plain(f"{name}.weight") + np.float32(self._family.norm_offset))
-        )
+        weight = self._weights.plain(f"{name}.weight") + np.float32(self._family.norm_offset)
+        return op.multiply(scaled, op.constant(weight))
 
     def _split(self, projected: Any, heads: int, norm: str | None = None) -> Any:
         """Return (B, heads, T, head size)."""

@@ -24,7 +24,7 @@ def round_to_int8(blocks: Iterable[Numbers]) -> Any:
     The result is converted to float32.
     """
     rounded, scales = zip(*(_int8(_grouped(block)) for block in blocks), strict=True)
-    integers = _constant(np.concatenate(rounded))
+    integers = op.constant(np.concatenate(rounded))
     return _matrix(op.convert(integers, "f16"), np.concatenate(scales))
 
 
@@ -64,15 +64,13 @@ def _scales(steps: Numbers) -> Numbers:
 def _packed(numbers: NDArray[np.uint8]) -> Any:
     """Return a constant of 4-bit integers, two in a byte, the first one in the lower half."""
     pairs = numbers.reshape(-1, 2)
-    return op.constant(ov.Tensor(pairs[:, 0] | pairs[:, 1] << 4, list(numbers.shape), ov.Type.u4))
-
-
-def _constant(numbers: NDArray[Any]) -> Any:
-    return ov.op.Constant(numbers, shared_memory=True)
+    bytes_ = pairs[:, 0] | pairs[:, 1] << 4
+    # A copy: a tensor does not keep alive the array that it shares.
+    return ov.op.Constant(ov.Tensor(bytes_, list(numbers.shape), ov.Type.u4), shared_memory=False)
 
 
 def _matrix(integers: Any, scales: NDArray[np.float16]) -> Any:
     rows, groups = scales.shape[:2]
-    scaled = op.multiply(integers, _constant(scales))
+    scaled = op.multiply(integers, op.constant(scales))
     width = groups * integers.get_output_partial_shape(0)[2].get_length()
     return op.convert(op.reshape(scaled, op.constant(np.array([rows, width])), False), "f32")

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
 
 from storage.adapters.folder_store import CONFIG_FILE, WEIGHTS_FILE, AdapterRef
 from storage.errors import StorageError
@@ -21,8 +20,8 @@ from storage.models.openvino.support import UnsupportedModel
 UNKNOWN_TO_US = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "layer_replication", "fan_in_fan_out")
 LORA_KEY = "base_model.model.{}.lora_{}.weight"
 STORED = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
-BLOCK_NUMBERS = 2**23
-"""Numbers of a weight in memory at once, as float32: 32 MB."""
+BLOCK_NUMBERS = 2**21
+"""Numbers of a weight in memory at once, as float32: 8 MB."""
 PREFIXES = ("model", "model.language_model", "language_model.model")
 """Names of a decoder on disk; the last two belong to models that also see."""
 HEADS = ("lm_head", "language_model.lm_head")
@@ -58,6 +57,9 @@ class Tensors(Mapping[str, Numbers]):
         entry = self._entries[name]
         return self._read(entry, 0, math.prod(entry.shape)).reshape(entry.shape)
 
+    def __contains__(self, name: object) -> bool:  # Mapping's own would read the tensor
+        return name in self._entries
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
 
@@ -88,8 +90,7 @@ class Tensors(Mapping[str, Numbers]):
 
 
 def _read_header(file: Path) -> dict[str, _Entry]:
-    with safe_open(file, framework="numpy"):  # raises SafetensorError unless the header fits the file
-        pass
+    """Read where tensors are: the library's `safe_open` would bring the whole file into memory."""
     with file.open("rb") as opened:
         size = int.from_bytes(opened.read(8), "little")
         header = json.loads(opened.read(size))
