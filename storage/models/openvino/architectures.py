@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 MAX_POSITIONS = 32_768
@@ -39,12 +40,33 @@ class Rotary:
         return hash((self.theta, self.size, self.kind, self.positions))
 
 
+class Mixer(StrEnum):
+    """What mixes the tokens in a layer."""
+
+    ATTENTION = "attention"
+    CONVOLUTION = "convolution"
+    """A gated short convolution, as in LFM2 (Liquid AI 2025)."""
+    DELTA = "delta"
+    """A gated delta rule, as in Qwen3.5 (Yang et al. 2024)."""
+
+
 @dataclass(frozen=True)
 class Layer:
+    mixer: Mixer
     rotary: Rotary | None
     """None: it does not know positions (NoPE)."""
     window: int
     """Tokens that it looks back at, itself included; 0: all."""
+
+
+@dataclass(frozen=True)
+class DeltaSizes:
+    key_heads: int
+    value_heads: int
+    key: int
+    """Numbers of a key."""
+    value: int
+    """Numbers of a value."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +80,7 @@ class Decoder:
     epsilon: float
     activation: str
     attention_scale: float
+    delta: DeltaSizes | None
     is_tied: bool
     positions: int
     """Positions that a graph supports."""
@@ -65,17 +88,35 @@ class Decoder:
 
 
 @dataclass(frozen=True)
+class Names:
+    """Names of a decoder's parts on disk; "" means that it lacks the part."""
+
+    mixer_norm: str = "input_layernorm"
+    mixer_output_norm: str = ""
+    feed_forward_norm: str = "post_attention_layernorm"
+    feed_forward_output_norm: str = ""
+    query_key_value: tuple[str, ...] = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+    query_norm: str = "self_attn.q_norm"
+    key_norm: str = "self_attn.k_norm"
+    attention_output: str = "self_attn.o_proj"
+    gate_up: tuple[str, ...] = ("mlp.gate_proj", "mlp.up_proj")
+    down: str = "mlp.down_proj"
+    last_norm: str = "norm"
+
+
+@dataclass(frozen=True)
 class Family:
     """How an architecture differs from LLaMA."""
 
-    query_key_value: tuple[str, ...] = ("q_proj", "k_proj", "v_proj")
-    gate_up: tuple[str, ...] = ("gate_proj", "up_proj")
-    has_sandwich_norms: bool = False
-    """Whether attention and feed-forward outputs are normalised too."""
+    names: Names = field(default_factory=Names)
     norm_offset: float = 0.0
     """Added to the weights of normalisations."""
     scales_embeddings: bool = False
     """Whether embeddings are multiplied by the square root of their width."""
+    gates_attention: bool = False
+    """Whether the query projection also returns a gate for what each head finds."""
+    mixer: Mixer = Mixer.ATTENTION
+    """What layers have whose type in config["layer_types"] is no attention."""
     local_theta: float | None = None
     """Base of rotary positions in layers with a window, which no scaling changes; None: as in other layers."""
     is_windowed: Callable[[Config, int], bool] = lambda _config, _index: False
@@ -98,17 +139,28 @@ def _rotates_in_smollm3(config: Config, index: int) -> bool:
     return bool(listed[index]) if listed else (index + 1) % int(config.get("no_rope_layer_interval", 4)) != 0
 
 
+def _in_smollm3(config: Config, index: int) -> bool:
+    return bool(config.get("use_sliding_window")) and not _rotates_in_smollm3(config, index)
+
+
 LLAMA = Family()
 QWEN = Family(is_windowed=_in_qwen)
 MISTRAL = Family(is_windowed=lambda _config, _index: True, defaults={"sliding_window": 4_096})
-PHI3 = Family(query_key_value=("qkv_proj",), gate_up=("gate_up_proj",), is_windowed=lambda _config, _index: True)
+PHI3 = Family(
+    names=Names(query_key_value=("self_attn.qkv_proj",), gate_up=("mlp.gate_up_proj",)),
+    is_windowed=lambda _config, _index: True,
+)
 SMOLLM3 = Family(
-    is_windowed=lambda config, index: bool(config.get("use_sliding_window")) and not _rotates_in_smollm3(config, index),
+    is_windowed=_in_smollm3,
     knows_positions=_rotates_in_smollm3,
     defaults={"rope_theta": 2_000_000.0, "tie_word_embeddings": True},
 )
 GEMMA3 = Family(
-    has_sandwich_norms=True,
+    names=Names(
+        mixer_output_norm="post_attention_layernorm",
+        feed_forward_norm="pre_feedforward_layernorm",
+        feed_forward_output_norm="post_feedforward_layernorm",
+    ),
     norm_offset=1.0,
     scales_embeddings=True,
     local_theta=10_000.0,
@@ -125,15 +177,33 @@ GEMMA3 = Family(
         "tie_word_embeddings": True,
     },
 )
+QWEN3_5 = Family(norm_offset=1.0, gates_attention=True, mixer=Mixer.DELTA, defaults={"partial_rotary_factor": 0.25})
+LFM2 = Family(
+    names=Names(
+        mixer_norm="operator_norm",
+        feed_forward_norm="ffn_norm",
+        query_norm="self_attn.q_layernorm",
+        key_norm="self_attn.k_layernorm",
+        attention_output="self_attn.out_proj",
+        gate_up=("feed_forward.w1", "feed_forward.w3"),
+        down="feed_forward.w2",
+        last_norm="embedding_norm",
+    ),
+    mixer=Mixer.CONVOLUTION,
+    defaults={"rope_theta": 1_000_000.0, "norm_eps": 1e-5, "tie_word_embeddings": True},
+)
 FAMILIES: Mapping[str, Family] = {
     "Gemma3ForCausalLM": GEMMA3,
     "Gemma3ForConditionalGeneration": GEMMA3,
+    "Lfm2ForCausalLM": LFM2,
     "LlamaForCausalLM": LLAMA,
     "Mistral3ForConditionalGeneration": MISTRAL,
     "MistralForCausalLM": MISTRAL,
     "Phi3ForCausalLM": PHI3,
     "Qwen2ForCausalLM": QWEN,
     "Qwen3ForCausalLM": QWEN,
+    "Qwen3_5ForCausalLM": QWEN3_5,
+    "Qwen3_5ForConditionalGeneration": QWEN3_5,
     "SmolLM3ForCausalLM": SMOLLM3,
 }
 
@@ -149,23 +219,39 @@ def describe_decoder(family: Family, config: Config) -> Decoder:
         heads,
         int(config.get("num_key_value_heads") or heads),
         head_size,
-        float(config["rms_norm_eps"]),
+        float(config["norm_eps"] if "norm_eps" in config else config["rms_norm_eps"]),
         str(config.get("hidden_activation") or config.get("hidden_act", "silu")),
         float(config.get("query_pre_attn_scalar") or head_size) ** -0.5,
+        _delta_sizes(config) if family.mixer is Mixer.DELTA else None,
         bool(config.get("tie_word_embeddings")),
         min(MAX_POSITIONS, *(_positions(layer, config) for layer in layers)),
         family,
     )
 
 
+def _delta_sizes(config: Config) -> DeltaSizes:
+    keys = "num_key_heads", "num_value_heads", "key_head_dim", "value_head_dim"
+    return DeltaSizes(*(int(config[f"linear_{key}"]) for key in keys))
+
+
 def _layer(family: Family, config: Config, head_size: int, index: int) -> Layer:
-    kinds = config.get("layer_types")
-    is_windowed = kinds[index] == WINDOWED if kinds else family.is_windowed(config, index)
-    rotary = _rotary(family, config, head_size, WINDOWED if is_windowed else FULL)
+    kind = _kind(family, config, index)
+    if kind not in (WINDOWED, FULL):
+        return Layer(family.mixer, None, 0)
     return Layer(
-        rotary if family.knows_positions(config, index) else None,
-        int(config.get("sliding_window") or 0) if is_windowed else 0,
+        Mixer.ATTENTION,
+        _rotary(family, config, head_size, kind) if family.knows_positions(config, index) else None,
+        int(config.get("sliding_window") or 0) if kind == WINDOWED else 0,
     )
+
+
+def _kind(family: Family, config: Config, index: int) -> str:
+    """Return the layer's type, as in config["layer_types"], which earlier releases of transformers did not write."""
+    if listed := config.get("layer_types"):
+        return str(listed[index])
+    if family.mixer is not Mixer.ATTENTION:
+        return FULL if (index + 1) % int(config.get("full_attention_interval", 4)) == 0 else family.mixer
+    return WINDOWED if family.is_windowed(config, index) else FULL
 
 
 def _rotary(family: Family, config: Config, head_size: int, kind: str) -> Rotary:

@@ -20,6 +20,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from storage.adapters.folder_store import AdapterRef
+from storage.models.adapter_checks import KEY_PREFIX
 from storage.models.hardware import silence_transformers
 from storage.models.openvino.graph import build_graph
 from storage.models.openvino.pipeline import MODEL_FILE, load_plain_tokenizer, properties
@@ -103,8 +104,8 @@ def _adapt(model: Any, weights: Weights, folder: Path) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         adapted = get_peft_model(model, config)
-    on_disk = f"model.{weights.decoder}."
-    state = {key.replace(f"model.{name}.", on_disk, 1): value for key, value in adapted.state_dict().items()}
+    loaded, on_disk = (f"{KEY_PREFIX}{one}." for one in (name, weights.decoder))
+    state = {key.replace(loaded, on_disk, 1): value for key, value in adapted.state_dict().items()}
     config.target_modules = {layer.replace(name, weights.decoder, 1) for layer in linear}
     adapted.save_pretrained(folder, state_dict=state, save_embedding_layers=False)
     return adapted.eval()

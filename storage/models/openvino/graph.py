@@ -17,11 +17,12 @@ import openvino as ov
 from openvino import opset13 as op
 
 from storage.adapters.folder_store import AdapterRef
-from storage.models.openvino.architectures import Decoder, Layer, Rotary
+from storage.models.openvino.architectures import Decoder, Layer, Mixer, Rotary
+from storage.models.openvino.recurrent import DeltaInputs, States, causal_convolution, gated_delta_rule
 from storage.models.openvino.rotary import rotary_tables
 from storage.models.openvino.rounding import round_to_int4, round_to_int8
 from storage.models.openvino.support import require_supported
-from storage.models.openvino.weights import Weights
+from storage.models.openvino.weights import LowRank, Weights
 
 MASKED = -65504.0  # the lowest float16
 
@@ -43,11 +44,12 @@ class _Graph:
     def __init__(self, decoder: Decoder, weights: Weights, weight_format: str) -> None:
         self._decoder = decoder
         self._family = decoder.family
+        self._names = decoder.family.names
         self._weights = weights
         self._round = round_to_int4 if weight_format == "int4" else round_to_int8
+        self._merges = weight_format == "int8"
         self._angles: dict[Rotary, tuple[Any, Any]] = {}
         self._windows: dict[int, Any] = {}
-        self._sinks: list[Any] = []
 
     def build(self) -> ov.Model:
         inputs = [op.parameter([-1, -1], np.int64, name=n) for n in ("input_ids", "attention_mask", "position_ids")]
@@ -55,7 +57,8 @@ class _Graph:
         for one in inputs:
             one.output(0).set_names({one.get_friendly_name()})
         self._input_ids, self._attention_mask, self._position_ids, self._beam_idx = inputs
-        self._batch = op.gather(op.shape_of(self._input_ids), op.constant(np.array([0])), _ints(0))
+        batch = op.gather(op.shape_of(self._input_ids), op.constant(np.array([0])), _ints(0))
+        self._states = States(batch, self._beam_idx)
         name, head = self._weights.decoder, self._weights.head
         table = self._table(f"{name}.embed_tokens")
         hidden = op.gather(table, op.convert(self._input_ids, "i32"), _ints(0))
@@ -64,58 +67,126 @@ class _Graph:
         for index, layer in enumerate(self._decoder.layers):
             hidden = self._layer(hidden, f"{name}.layers.{index}", index, layer)
         output = table if self._decoder.is_tied or head is None else self._table(head)
-        logits = op.result(op.matmul(self._norm(hidden, f"{name}.norm"), output, False, True))
+        logits = op.result(op.matmul(self._norm(hidden, f"{name}.{self._names.last_norm}"), output, False, True))
         logits.output(0).set_names({"logits"})
-        return ov.Model([logits], self._sinks, inputs, "decoder")
+        return ov.Model([logits], self._states.sinks, inputs, "decoder")
 
     def _table(self, layer: str) -> Any:
         """Return the embedding or the output layer, which 4 bits would harm most."""
         return round_to_int8(self._weights.blocks(layer, self._weights.change(layer)))
 
     def _layer(self, hidden: Any, name: str, index: int, layer: Layer) -> Any:
-        mixed = self._attention(self._norm(hidden, f"{name}.input_layernorm"), name, index, layer)
-        if not self._family.has_sandwich_norms:
-            hidden = op.add(hidden, mixed)
-            return op.add(hidden, self._feed_forward(self._norm(hidden, f"{name}.post_attention_layernorm"), name))
-        hidden = op.add(hidden, self._norm(mixed, f"{name}.post_attention_layernorm"))
-        changed = self._feed_forward(self._norm(hidden, f"{name}.pre_feedforward_layernorm"), name)
-        return op.add(hidden, self._norm(changed, f"{name}.post_feedforward_layernorm"))
+        mixers = {
+            Mixer.ATTENTION: self._attention,
+            Mixer.CONVOLUTION: self._short_convolution,
+            Mixer.DELTA: self._gated_delta,
+        }
+        mixed = mixers[layer.mixer](self._norm(hidden, f"{name}.{self._names.mixer_norm}"), name, index, layer)
+        hidden = op.add(hidden, self._norm_if(mixed, name, self._names.mixer_output_norm))
+        changed = self._feed_forward(self._norm(hidden, f"{name}.{self._names.feed_forward_norm}"), name)
+        return op.add(hidden, self._norm_if(changed, name, self._names.feed_forward_output_norm))
 
     def _feed_forward(self, hidden: Any, name: str) -> Any:
-        both = self._project(hidden, [f"{name}.mlp.{which}" for which in self._family.gate_up])
+        both = self._project(hidden, name, self._names.gate_up)
         gate, up = op.split(both, _ints(2), 2).outputs()
         activated = op.swish(gate) if self._decoder.activation == "silu" else op.gelu(gate, "tanh")
-        return self._project(op.multiply(activated, up), [f"{name}.mlp.down_proj"])
+        return self._project(op.multiply(activated, up), name, [self._names.down])
 
     def _attention(self, hidden: Any, name: str, index: int, layer: Layer) -> Any:
-        name = f"{name}.self_attn"
         heads, kv_heads, size = self._decoder.heads, self._decoder.kv_heads, self._decoder.head_size
-        joined = self._project(hidden, [f"{name}.{which}" for which in self._family.query_key_value])
-        widths = _ints(heads * size, kv_heads * size, kv_heads * size)
-        query, key, value = op.variadic_split(joined, _ints(2), widths).outputs()
-        query = self._rotated(self._split(query, heads, f"{name}.q_norm"), layer)
-        key = self._remember(self._rotated(self._split(key, kv_heads, f"{name}.k_norm"), layer), index, "key")
-        value = self._remember(self._split(value, kv_heads), index, "value")
+        joined = self._project(hidden, name, self._names.query_key_value)
+        width = heads * size * (2 if self._family.gates_attention else 1)
+        query, key, value = _parts(joined, 2, width, kv_heads * size, kv_heads * size)
+        if self._family.gates_attention:
+            query, gate = _parts(op.reshape(query, _ints(0, 0, heads, 2 * size), True), 3, size, size)
+        query = self._rotated(self._split(query, heads, f"{name}.{self._names.query_norm}"), layer)
+        key = self._rotated(self._split(key, kv_heads, f"{name}.{self._names.key_norm}"), layer)
+        key, value = self._remember(key, index, "key"), self._remember(self._split(value, kv_heads), index, "value")
         mask = self._window(layer.window) if layer.window else self._mask
         scale = _floats(self._decoder.attention_scale)
-        mixed = op.scaled_dot_product_attention(query, self._repeated(key), self._repeated(value), mask, scale)
-        return self._project(
-            op.reshape(op.transpose(mixed, _ints(0, 2, 1, 3)), _ints(0, 0, heads * size), True), [f"{name}.o_proj"]
+        found = op.scaled_dot_product_attention(
+            query, _repeated(key, kv_heads, heads), _repeated(value, kv_heads, heads), mask, scale
         )
+        found = op.transpose(found, _ints(0, 2, 1, 3))
+        if self._family.gates_attention:
+            found = op.multiply(found, op.sigmoid(gate))
+        return self._project(op.reshape(found, _ints(0, 0, heads * size), True), name, [self._names.attention_output])
 
-    def _project(self, hidden: Any, layers: Sequence[str]) -> Any:
-        """Return the outputs of layers for (B, T, inputs), joined: each multiplication costs at batch size 1."""
-        blocks = (block for layer in layers for block in self._weights.blocks(layer, self._weights.change(layer)))
+    def _short_convolution(self, hidden: Any, name: str, index: int, _layer: Layer) -> Any:
+        name = f"{name}.conv"
+        joined = op.transpose(self._project(hidden, name, ["in_proj"]), _ints(0, 2, 1))
+        before, after, tokens = op.split(joined, _ints(1), 3).outputs()
+        kernel = self._weights.plain(f"{name}.conv.weight")
+        mixed = op.multiply(after, causal_convolution(self._states, index, op.multiply(before, tokens), kernel))
+        return self._project(op.transpose(mixed, _ints(0, 2, 1)), name, ["out_proj"])
+
+    def _gated_delta(self, hidden: Any, name: str, index: int, _layer: Layer) -> Any:
+        assert self._decoder.delta is not None
+        name, sizes = f"{name}.linear_attn", self._decoder.delta
+        keys, values = sizes.key_heads * sizes.key, sizes.value_heads * sizes.value
+        projections = ["in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a"]
+        widths = 2 * keys + values, values, sizes.value_heads, sizes.value_heads
+        joined, gate, strength, decay = _parts(self._project(hidden, name, projections), 2, *widths)
+        kernel = self._weights.plain(f"{name}.conv1d.weight")
+        mixed = op.swish(causal_convolution(self._states, index, op.transpose(joined, _ints(0, 2, 1)), kernel))
+        query, key, value = _parts(op.transpose(mixed, _ints(0, 2, 1)), 2, keys, keys, values)
+        query, key = (
+            _repeated(_unit(_heads(one, sizes.key_heads, sizes.key)), sizes.key_heads, sizes.value_heads)
+            for one in (query, key)
+        )
+        decay = op.add(decay, op.constant(self._weights.plain(f"{name}.dt_bias")))
+        decay = op.multiply(op.softplus(decay), op.constant(-np.exp(self._weights.plain(f"{name}.A_log"))))
+        inputs = DeltaInputs(
+            query,
+            key,
+            _heads(value, sizes.value_heads, sizes.value),
+            op.transpose(decay, _ints(0, 2, 1)),
+            op.transpose(op.sigmoid(strength), _ints(0, 2, 1)),
+        )
+        answered = gated_delta_rule(self._states, index, inputs, sizes)
+        answered = self._norm(op.transpose(answered, _ints(0, 2, 1, 3)), f"{name}.norm", offset=0.0)
+        answered = op.multiply(op.reshape(answered, _ints(0, 0, values), True), op.swish(gate))
+        return self._project(answered, name, ["out_proj"])
+
+    def _project(self, hidden: Any, name: str, projections: Sequence[str]) -> Any:
+        """Return the outputs of projections of (B, T, inputs), joined: each multiplication costs at batch size 1."""
+        layers = [f"{name}.{projection}" for projection in projections]
+        changes = [self._weights.change(layer) for layer in layers]
+        merged = changes if self._merges else [None] * len(layers)
+        blocks = (
+            block for layer, change in zip(layers, merged, strict=True) for block in self._weights.blocks(layer, change)
+        )
         product = op.matmul(hidden, self._round(blocks), False, True)
+        if not self._merges and any(changes):
+            product = op.add(product, self._changed(hidden, layers, changes))
         if f"{layers[0]}.bias" in self._weights:
             product = op.add(product, op.constant(np.concatenate([self._weights.plain(f"{n}.bias") for n in layers])))
         return product
 
-    def _norm(self, hidden: Any, name: str) -> Any:
-        """Root mean square normalisation (Zhang and Sennrich 2019)."""
+    def _changed(self, hidden: Any, layers: Sequence[str], changes: Sequence[LowRank | None]) -> Any:
+        """Return what an adapter adds to the joined outputs of layers, by two multiplications."""
+        widths = [self._weights.shape(layer)[0] for layer in layers]
+        downs = [change.down for change in changes if change]
+        up = np.zeros((sum(widths), sum(len(down) for down in downs)), np.float32)
+        row = column = 0
+        for width, change in zip(widths, changes, strict=True):
+            if change:
+                up[row : row + width, column : column + len(change.down)] = change.up
+                column += len(change.down)
+            row += width
+        return op.matmul(
+            op.matmul(hidden, op.constant(np.concatenate(downs)), False, True), op.constant(up), False, True
+        )
+
+    def _norm_if(self, hidden: Any, name: str, norm: str) -> Any:
+        return self._norm(hidden, f"{name}.{norm}") if norm else hidden
+
+    def _norm(self, hidden: Any, name: str, offset: float | None = None) -> Any:
+        """Root mean square normalisation (Zhang and Sennrich 2019); `offset` replaces the family's."""
         mean = op.reduce_mean(op.power(hidden, _floats(2.0)), _ints(-1), keep_dims=True)
         scaled = op.multiply(hidden, op.divide(_floats(1.0), op.sqrt(op.add(mean, _floats(self._decoder.epsilon)))))
-        weight = self._weights.plain(f"{name}.weight") + np.float32(self._family.norm_offset)
+        offset = self._family.norm_offset if offset is None else offset
+        weight = self._weights.plain(f"{name}.weight") + np.float32(offset)
         return op.multiply(scaled, op.constant(weight))
 
     def _split(self, projected: Any, heads: int, norm: str | None = None) -> Any:
@@ -131,13 +202,13 @@ class _Graph:
             return heads
         cosine, sine = self._angles_of(layer.rotary)
         size, rest = layer.rotary.size, self._decoder.head_size - layer.rotary.size
-        turning = op.variadic_split(heads, _ints(3), _ints(size, rest)).output(0) if rest else heads
+        turning = _parts(heads, 3, size, rest)[0] if rest else heads
         first, second = op.split(turning, _ints(3), 2).outputs()
         turned = op.concat([op.multiply(second, _floats(-1.0)), first], 3)
         rotated = op.add(op.multiply(turning, cosine), op.multiply(turned, sine))
         if not rest:
             return rotated
-        return op.concat([rotated, op.variadic_split(heads, _ints(3), _ints(size, rest)).output(1)], 3)
+        return op.concat([rotated, _parts(heads, 3, size, rest)[1]], 3)
 
     def _angles_of(self, rotary: Rotary) -> tuple[Any, Any]:
         """Return cosine and sine of each position, (B, 1, T, numbers rotated), from a table.
@@ -153,11 +224,9 @@ class _Graph:
     def _remember(self, new: Any, index: int, what: str) -> Any:
         """Return the cached keys or values with the new ones, (B, heads, T, head size)."""
         name = f"past_key_values.{index}.{what}present.{index}.{what}"  # GenAI's name for it
-        heads, size = self._decoder.kv_heads, self._decoder.head_size
-        empty = op.broadcast(_floats(0.0), op.concat([self._batch, _ints(heads, 0, size)], 0))
-        past = op.read_value(empty, name, np.float32, [-1, heads, -1, size])
-        present = op.concat([op.gather(past, self._beam_idx, _ints(0)), new], 2)
-        self._sinks.append(op.assign(present, name))
+        past = self._states.read(name, [self._decoder.kv_heads, -1, self._decoder.head_size])
+        present = op.concat([past, new], 2)
+        self._states.write(name, present)
         return present
 
     @cached_property
@@ -194,13 +263,29 @@ class _Graph:
             self._windows[tokens] = op.slice(mask, *(op.constant(np.array([n])) for n in (0, 2**31 - 1, 1, 3)))
         return self._windows[tokens]
 
-    def _repeated(self, heads: Any) -> Any:
-        """Repeat keys or values for each query head of their group (Ainslie et al. 2023)."""
-        group = self._decoder.heads // self._decoder.kv_heads
-        if group == 1:
-            return heads
-        several = op.broadcast(op.unsqueeze(heads, _ints(2)), _ints(1, 1, group, 1, 1), broadcast_spec="BIDIRECTIONAL")
-        return op.reshape(several, _ints(0, self._decoder.heads, -1, self._decoder.head_size), True)
+
+def _parts(joined: Any, axis: int, *widths: int) -> list[Any]:
+    return list(op.variadic_split(joined, _ints(axis), _ints(*widths)).outputs())
+
+
+def _heads(joined: Any, heads: int, size: int) -> Any:
+    """Return (B, heads, T, size), given (B, T, heads * size)."""
+    return op.transpose(op.reshape(joined, _ints(0, 0, heads, size), True), _ints(0, 2, 1, 3))
+
+
+def _unit(heads: Any) -> Any:
+    """Return vectors of length 1."""
+    squares = op.reduce_sum(op.multiply(heads, heads), _ints(-1), keep_dims=True)
+    return op.multiply(heads, op.divide(_floats(1.0), op.sqrt(op.add(squares, _floats(1e-6)))))
+
+
+def _repeated(few: Any, heads: int, several: int) -> Any:
+    """Repeat each head, (B, heads, T, size), for all heads of its group (Ainslie et al. 2023)."""
+    group, size = several // heads, few.get_output_partial_shape(0)[3].get_length()
+    if group == 1:
+        return few
+    repeated = op.broadcast(op.unsqueeze(few, _ints(2)), _ints(1, 1, group, 1, 1), broadcast_spec="BIDIRECTIONAL")
+    return op.reshape(repeated, _ints(0, several, -1, size), True)
 
 
 def _ints(*numbers: int) -> Any:

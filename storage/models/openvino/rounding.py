@@ -29,10 +29,10 @@ def round_to_int8(blocks: Iterable[Numbers]) -> Any:
 
 
 def round_to_int4(blocks: Iterable[Numbers]) -> Any:
-    """Return the same as 4-bit integers with a scale and a zero point for each group of inputs."""
+    """Return the same as 4-bit integers with a scale and a zero point, no integer, for each group of inputs."""
     rounded, zeros, scales = zip(*(_int4(_grouped(block)) for block in blocks), strict=True)
-    integers, zero = (op.convert(_packed(np.concatenate(part)), "f16") for part in (rounded, zeros))
-    return _matrix(op.subtract(integers, zero), np.concatenate(scales))
+    integers = op.convert(_packed(np.concatenate(rounded)), "f16")
+    return _matrix(op.subtract(integers, op.constant(np.concatenate(zeros))), np.concatenate(scales))
 
 
 def _grouped(block: Numbers) -> Numbers:
@@ -47,12 +47,12 @@ def _int8(groups: Numbers) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
     return integers.astype(np.int8), scales.astype(np.float16)
 
 
-def _int4(groups: Numbers) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float16]]:
-    low, high = np.minimum(groups.min(axis=2, keepdims=True), 0), np.maximum(groups.max(axis=2, keepdims=True), 0)
+def _int4(groups: Numbers) -> tuple[NDArray[np.uint8], NDArray[np.float16], NDArray[np.float16]]:
+    low, high = groups.min(axis=2, keepdims=True), groups.max(axis=2, keepdims=True)
     scales = _scales((high - low) / INT4_MAX)
-    zeros = np.clip(np.rint(-low / scales), 0, INT4_MAX)
-    integers = np.clip(np.rint(groups / scales) + zeros, 0, INT4_MAX)
-    return integers.astype(np.uint8), zeros.astype(np.uint8), scales.astype(np.float16)
+    zeros = (-low / scales).astype(np.float16)
+    integers = np.clip(np.rint(groups / scales + zeros), 0, INT4_MAX)
+    return integers.astype(np.uint8), zeros, scales.astype(np.float16)
 
 
 def _scales(steps: Numbers) -> Numbers:

@@ -13,10 +13,11 @@ from storage.settings.sections import ModelSettings
 
 ROPE_TYPES = frozenset({"default", "linear", "llama3", "longrope", "yarn"})
 ACTIVATIONS = frozenset({"gelu_pytorch_tanh", "silu"})
-LANGUAGE_MODELS = frozenset({"gemma3_text", "mistral"})
+LANGUAGE_MODELS = frozenset({"gemma3_text", "mistral", "qwen3_5_text"})
 """transformers' names of the language models inside of supported models that also see."""
 UNSUPPORTED = {
     "attn_logit_softcapping": "it caps attention scores, which OpenVINO GenAI's paged attention does not",
+    "conv_bias": "its convolutions have a bias",
     "final_logit_softcapping": "it caps logits",
     "use_bidirectional_attention": "its tokens see later ones",
 }
@@ -64,5 +65,5 @@ def unsupported_because(base: BaseModel, settings: ModelSettings) -> str:
     except UnsupportedModel as error:
         return str(error)
     if window_of(base.path, settings) > decoder.positions:
-        return f"model.context_tokens = {settings.context_tokens} is above {decoder.positions}"
+        return f"model.context_tokens = {settings.context_tokens} is above {decoder.positions}, the most that its graph can answer with"
     return ""
