@@ -31,6 +31,20 @@ class Thought:
         return self.empty.removeprefix(begun) if self.empty.startswith(begun) else self.end
 
 
+@dataclass(frozen=True)
+class ThoughtRoom:
+    """How many tokens a thought may have."""
+
+    most: int
+    """generation.max_thought_tokens; 0 if the base knows no thoughts."""
+    window: int
+    """Most tokens of a prompt, a thought and an answer together."""
+
+    def beside(self, prompt_tokens: int, answer_tokens: int) -> int:
+        """Return how long a thought may be that leaves room for an answer of this length."""
+        return max(0, min(self.most, self.window - prompt_tokens - answer_tokens))
+
+
 def words_only(decode: Decode, specials: Mapping[int, str], thought: Thought | None) -> Decode:
     """Return `decode` without special tokens, {id: text}, except for those that begin or end a thought."""
     markers = (thought.begin, thought.end) if thought else ()
@@ -114,7 +128,7 @@ class ThoughtFilter:
 
 
 class AnswerStream:
-    """An answer token by token: its words, its tokens and its limits. Thoughts are neither shown nor among its tokens."""
+    """An answer token by token: its words, tokens and limits, all without thoughts."""
 
     def __init__(
         self,

@@ -8,10 +8,10 @@ from types import MappingProxyType
 from typing import Any
 
 from storage.errors import BaseModelError
-from storage.models.answer_stream import AnswerStream, Thought, words_only
+from storage.models.answer_stream import AnswerStream, Decode, Thought, words_only
 from storage.models.base_model import BaseModel, configured_end_ids, load_tokenizer
 
-Messages = Sequence[Mapping[str, str]]
+Messages = Sequence[Mapping[str, object]]
 TemplateOptions = Mapping[str, Any]
 """Variables of the chat template and their values, as in `model.template_options`."""
 NO_OPTIONS: TemplateOptions = MappingProxyType({})
@@ -46,16 +46,17 @@ class ChatFormat:
         """
         self.tokenizer = tokenizer
         template = _template_of(tokenizer)
-        added = {id_: token for id_, token in tokenizer.added_tokens_decoder.items()}
+        added = dict(tokenizer.added_tokens_decoder)
         self.unknown_options = tuple(name for name in options if not re.search(rf"\b{re.escape(name)}\b", template))
         """Options that the template does not read."""
-        self._options = options
+        self.options = dict(options)
+        """The variables that the template gets."""
         self.folds_system = self._refuses_system()
         """Whether the system prompt begins the first user message, because the template refuses or ignores it."""
         self.knows_thinking = self._knows_thinking()
         """Whether the template can switch thinking on and off; it is off unless the options say otherwise."""
         if self.knows_thinking:
-            self._options = {THINKING: False, **options}
+            self.options = {THINKING: False, **options}
         self._require_conversation()
         self.end_of_turn = self._find_end_of_turn(added)
         """ID of the token that the template puts after an answer."""
@@ -67,12 +68,23 @@ class ChatFormat:
         prompt = self.render([USER])
         self.opens_thought = self.thought is not None and self.thought.is_open_in(prompt)
         """Whether the template itself begins a thought, so that the model must think."""
-        self.thinks = self.opens_thought or (self.knows_thinking and bool(self._options[THINKING]))
+        self.thinks = self.opens_thought or (self.knows_thinking and bool(self.options[THINKING]))
         """Whether a thought is expected before each answer."""
         self.space = self._find_space(prompt)
         """Whitespace that the template puts between a prompt and its answer, as Llama 2's and Mistral's do."""
-        self.decode = words_only(self._decode, _specials_in(tokenizer, added), self.thought)
+        specials = _specials_in(tokenizer, added)
+        self.special_markers = tuple(
+            text for text in specials.values() if self.thought and text in (self.thought.begin, self.thought.end)
+        )
+        """What begins or ends a thought and is a special token, which servers leave out of an answer's text."""
+        self.decode = words_only(self._decode, specials, self.thought)
         """Returns the text of token IDs, without special tokens except for those that begin or end a thought."""
+
+    @property
+    def ends(self) -> dict[int, str]:
+        """The tokens that end an answer, {ID: text}; the end of the turn is the first."""
+        ids = sorted(self.end_ids, key=lambda id_: (id_ != self.end_of_turn, id_))
+        return {id_: str(self.tokenizer.convert_ids_to_tokens(id_)) for id_ in ids}
 
     def render(self, messages: Messages) -> str:
         """Return the prompt that the model is served for these messages, special tokens included."""
@@ -90,16 +102,14 @@ class ChatFormat:
             return prompt + self.thought.rest_of(prompt)
         return prompt + self.thought.empty if self.thinks else prompt
 
-    def begins_in_thought(self, prompt: str) -> bool:
-        """Return whether what follows the prompt is a thought that the prompt has begun."""
-        return self.thought is not None and self.thought.is_open_in(prompt)
-
-    def stream(self, prompt: str, max_new_tokens: int, max_thought_tokens: int) -> AnswerStream:
+    def stream(
+        self, prompt: str, max_new_tokens: int, max_thought_tokens: int, decode: Decode | None = None
+    ) -> AnswerStream:
         """Return what reads an answer to the prompt, token by token."""
         return AnswerStream(
-            self.decode,
+            decode or self.decode,
             self.thought,
-            is_thinking=self.begins_in_thought(prompt),
+            is_thinking=self.thought is not None and self.thought.is_open_in(prompt),
             max_new_tokens=max_new_tokens,
             max_thought_tokens=max_thought_tokens,
         )
@@ -111,7 +121,7 @@ class ChatFormat:
                 [dict(message) for message in folded],
                 tokenize=False,
                 add_generation_prompt=add_generation_prompt,
-                **{**self._options, **options},
+                **{**self.options, **options},
             )
         )
 
