@@ -17,7 +17,7 @@ from storage.models.answer_stream import ThoughtRoom
 from storage.models.base_model import configured_end_ids, window_of
 from storage.models.chat_format import ChatFormat
 from storage.models.hardware import MODEL_LIBRARIES, broken_library
-from storage.settings.sections import GenerationSettings, ModelSettings
+from storage.settings.sections import GenerationSettings, ModelSettings, Settings
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,15 @@ def load_renderer(
     except Exception as error:
         why = broken_library(error) or f"the tokenizer in {base_path} cannot be used: {error}"
         raise EngineStopped(why) from error
+    if chat.unknown_options:
+        log.warning("%s.", unknown_options(chat))
     return Renderer(chat, _open_window(base_path, settings), generation)
+
+
+def unknown_options(chat: ChatFormat) -> str:
+    """Return a sentence about the template options that have no effect."""
+    names = ", ".join(chat.unknown_options)
+    return f"the chat template does not know {names}: check the spelling in model.template_options, or remove it"
 
 
 def _open_window(base_path: Path, settings: ModelSettings) -> int:
@@ -97,6 +105,20 @@ class Renderer:
 
     def _count_tokens(self, messages: Sequence[ChatMessage]) -> int:
         return len(self.chat.token_ids(self.chat.render(messages)))
+
+
+def first_prompt(system_prompt: str) -> list[ChatMessage]:
+    """Return the shortest conversation that a personality with this system prompt has."""
+    system: list[ChatMessage] = [{"role": "system", "content": system_prompt}] if system_prompt.strip() else []
+    return [*system, {"role": "user", "content": "Hi."}]
+
+
+def no_room(settings: Settings) -> str:
+    """Return a sentence about a system prompt that leaves no room for a message."""
+    return (
+        f"chat.system_prompt leaves no room for a message: raise model.context_tokens = {settings.model.context_tokens}"
+        f", lower generation.max_new_tokens = {settings.generation.max_new_tokens}, or shorten it"
+    )
 
 
 def prompt_budget(chat: ChatFormat, window: int, generation: GenerationSettings) -> int:

@@ -86,14 +86,15 @@ class ThoughtFilter:
         """Without a `thought`, all text passes. `is_thinking` says whether the prompt has begun one."""
         self._thought = thought
         self._held = ""
-        self._has_thought = self._is_thinking = is_thinking
+        self._has_thought = is_thinking
+        self.is_thinking = is_thinking
         self.has_begun = thought is None
         """Whether the answer itself has begun."""
 
     @property
     def is_silent(self) -> bool:
         """Whether the model has thought, and has not said a word since."""
-        return self._has_thought and not self.has_begun and (self._is_thinking or not self._held.strip())
+        return self._has_thought and not self.has_begun and (self.is_thinking or not self._held.strip())
 
     def push(self, text: str) -> str:
         """Return the words of the answer that `text` completes."""
@@ -107,23 +108,23 @@ class ThoughtFilter:
     def flush(self) -> str:
         """Return the text held back, which is no marker."""
         held, self._held = self._held, ""
-        if self._is_thinking:
+        if self.is_thinking:
             return ""
         return held.lstrip() if self._has_thought else held
 
     def _passes_marker(self, thought: Thought) -> bool:
         """Drop the text held back up to the end of the next marker, and return whether there was one."""
-        if self._is_thinking:
+        if self.is_thinking:
             _, end, rest = self._held.partition(thought.end)
             self._held = rest if end else self._held[1 - len(thought.end) :]
-            self._is_thinking = not end
+            self.is_thinking = not end
             return bool(end)
         words = self._held.lstrip()
         self.has_begun = not words.startswith(thought.begin) and not thought.begin.startswith(words)
         if not words.startswith(thought.begin):
             return False
         self._held = words.removeprefix(thought.begin)
-        self._has_thought = self._is_thinking = True
+        self._has_thought = self.is_thinking = True
         return True
 
 
@@ -158,7 +159,8 @@ class AnswerStream:
     def is_at_limit(self) -> bool:
         """Whether the answer, or a thought before its first word, has all the tokens that it may have."""
         if self.is_silent:
-            return self._thought_tokens >= self._max_thought_tokens
+            # At its limit, a thought that has ended may be followed by the answer.
+            return self._thought_tokens + self._filter.is_thinking > self._max_thought_tokens
         return len(self.answer_ids) + len(self._undecided) >= self._max_new_tokens
 
     def push(self, token: int) -> str:
