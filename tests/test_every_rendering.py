@@ -29,6 +29,7 @@ from trainer.training.rows import PreferencePair, pair_row
 TOLD = "Be kind."
 THOUGHTS = {"</think>": "<think>\nSoup, of course.\n</think>\n\n", "<channel|>": "<|channel>thought\nSoup.<channel|>"}
 ANSWER = "Try the soup."
+THINKERS = [family for family in FAMILIES if {*THOUGHTS} & {*family.words, *family.specials}]
 
 
 @dataclass(frozen=True)
@@ -169,12 +170,11 @@ def test_a_thought_is_neither_shown_nor_counted(configured: Configured, read: Ca
     assert (words.strip(), finish, tokens) == (first, Finish.LENGTH, 3)
 
 
+@pytest.mark.parametrize("family", THINKERS, ids=lambda family: family.name)
 @pytest.mark.parametrize("read", READERS)
 def test_a_thought_without_an_end_is_no_answer(configure: Configure, family: Family, read: Callable[..., Any]) -> None:
     configured = configure(family, generation__max_thought_tokens=12)
     prompt = configured.prompt()
-    if not configured.thought(prompt):
-        pytest.skip("it knows no thoughts")
     thought = configured.thought(prompt).partition("Soup")[0]
     for tokens in (spoken(configured, thought + "and on " * 20), spoken(configured, thought)):
         assert read(configured, prompt, tokens, 100) == ("", Finish.THOUGHT, 0)
