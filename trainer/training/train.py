@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.models.base_model import BaseModel, end_ids, load_model, load_tokenizer
+from storage.models.effect import measure_effect, write_effect
 from storage.models.hardware import cpu_threads, has_gpu, silence_transformers, training_format
 from storage.settings.sections import TrainingSettings
 from trainer.errors import TrainerError, TrainingDiverged
@@ -255,7 +256,7 @@ def new_adapter(settings: TrainingSettings) -> Any:
 
 
 def _save_adapter(trainer: RowTrainer, base: BaseModel, output: Path) -> None:
-    """Write the trained adapter. If several ranks train, only the first one writes."""
+    """Write the trained adapter and what it changes. If several ranks train, only the first one writes."""
     if not trainer.is_world_process_zero():
         return
     model = trainer.accelerator.unwrap_model(trainer.model)
@@ -263,6 +264,8 @@ def _save_adapter(trainer: RowTrainer, base: BaseModel, output: Path) -> None:
     config.base_model_name_or_path, config.revision = base.name, base.revision
     # Without save_embedding_layers=False PEFT may ask the hub about the base.
     model.save_pretrained(output, selected_adapters=[ADAPTER], save_embedding_layers=False)
+    with trainer.accelerator.autocast():
+        write_effect(output, measure_effect(model, trainer.processing_class))
 
 
 def thin(losses: Sequence[float], most: int = MAX_CURVE_POINTS) -> tuple[float, ...]:

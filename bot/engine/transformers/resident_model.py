@@ -20,6 +20,7 @@ from bot.engine.transformers.decoding import DecodingRow, ReportTexts, generate
 from bot.errors import BotError
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import end_ids, load_whole
+from storage.models.effect import EffectCheck, WrongEffect, log_probabilities
 from storage.models.hardware import serving_format, silence_transformers, torch_device, usable_cores
 from storage.settings.sections import ModelSettings
 
@@ -118,7 +119,7 @@ class ResidentModel:
     def model_with(self, adapter: AdapterRef | None) -> Any:
         """Return the transformers model for a batch with `adapter`, or the base alone; valid until the next call.
 
-        Raises AdapterMismatch, or what PEFT raises on a folder without an adapter; the other adapters stay usable.
+        Raises AdapterMismatch, WrongEffect, or what PEFT raises on a folder without an adapter; the other adapters stay usable.
         """
         if adapter != self._active:
             self._switch(adapter)
@@ -151,6 +152,7 @@ class ResidentModel:
         try:
             with silence_transformers():  # PEFT uses a deprecated attribute of transformers
                 self._inject(adapter)
+                self._require_effect(adapter)
         except Exception:
             self._remove(_name(adapter))
             raise
@@ -172,6 +174,16 @@ class ResidentModel:
         for module in self._wrapped.modules():
             if isinstance(module, LoraLayer) and name in module.scaling:
                 module.scaling[name] *= adapter.strength
+
+    def _require_effect(self, adapter: AdapterRef) -> None:
+        """Raise WrongEffect if the model with the adapter is still the base, or another version."""
+        check = EffectCheck.of(adapter, lambda text: self.tokenizer(text)["input_ids"])
+        self._wrapped.set_adapter(_name(adapter), inference_mode=True)
+        version = log_probabilities(self._base, check.tokens)
+        with self._wrapped.disable_adapter():
+            base = log_probabilities(self._base, check.tokens)
+        if fault := check.fault(version, base):
+            raise WrongEffect(adapter, fault)
 
     def _remove(self, name: str) -> None:
         if self._wrapped is None or name not in self._wrapped.peft_config:
