@@ -49,8 +49,8 @@ SAME_NATS = 0.005
 class WrongEffect(StorageError):
     """An engine has loaded the version, but does not answer as it."""
 
-    def __init__(self, adapter: AdapterRef, what: str) -> None:
-        super().__init__(f"the adapter in {adapter.path} was loaded, but the model {what}")
+    def __init__(self, adapter: AdapterRef, fault: str, remedy: str) -> None:
+        super().__init__(f"the adapter in {adapter.path} was loaded, but the model {fault}: {remedy}")
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class EffectCheck:
         return cls(adapter, record, record.tokens if record else encode(TEXT))
 
     def fault(self, version: Sequence[float], base: Sequence[float]) -> str:
-        """Return what is wrong with what an engine measured, as words after "the model", or "".
+        """Return what is wrong with what an engine measured, as words after "the model", or "" if nothing is.
 
         Both are log-probabilities of each token except the first, in nats, of one engine or of the record.
         """
@@ -134,10 +134,10 @@ def _fault(found: Sequence[float], record: Effect, strength: float) -> str:
         return ""
     present = sum(one * other for one, other in zip(found, expected, strict=True)) / (len(expected) * size**2)
     if present < LEAST_SHARE:
-        return f"answers as the bare base: it shows {max(0.0, present):.0%} of what the trainer measured"
+        return f"answers as the bare base ({max(0.0, present):.0%} of the change that the trainer measured)"
     apart = _size([one - other for one, other in zip(found, expected, strict=True)])
     if strength == AS_TRAINED and apart > TOLERANCE_NATS + TOLERANCE_SHARE * size:
-        return f"answers otherwise than the trainer measured: {apart:.2f} nats a token apart, of {size:.2f} learned"
+        return f"answers otherwise than the trainer measured ({apart:.2f} nats a token apart)"
     return ""
 
 

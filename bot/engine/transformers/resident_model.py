@@ -16,6 +16,7 @@ from torch import nn
 from transformers import AutoTokenizer, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
+from bot.engine.refusals import RefusedVersions
 from bot.engine.transformers.decoding import DecodingRow, ReportTexts, generate
 from bot.errors import BotError
 from storage.adapters.folder_store import AdapterRef
@@ -104,6 +105,7 @@ class ResidentModel:
         """PEFT's model around the base, which has the adapters; None without adapters."""
         self._resident: OrderedDict[str, None] = OrderedDict()
         self._capacity = settings.resident_adapters
+        self.refused = RefusedVersions()
         self._active: AdapterRef | None = None
         self._batches = 0
         """Batches in a row with the active adapter."""
@@ -119,7 +121,8 @@ class ResidentModel:
     def model_with(self, adapter: AdapterRef | None) -> Any:
         """Return the transformers model for a batch with `adapter`, or the base alone; valid until the next call.
 
-        Raises AdapterMismatch, WrongEffect, or what PEFT raises on a folder without an adapter; the other adapters stay usable.
+        Raises AdapterMismatch, WrongEffect, or what PEFT raises on a folder without an adapter; the other adapters stay
+        usable.
         """
         if adapter != self._active:
             self._switch(adapter)
@@ -153,11 +156,13 @@ class ResidentModel:
             with silence_transformers():  # PEFT uses a deprecated attribute of transformers
                 self._inject(adapter)
                 self._require_effect(adapter)
-        except Exception:
+        except Exception as error:
             self._remove(_name(adapter))
+            self.refused.note(adapter, str(error))
             raise
         finally:
             self._layers = AdaptedLayers(self._base)
+        self.refused.clear(adapter)
         self._resident[_name(adapter)] = None
         log.info("Loaded adapter %s.", _name(adapter))
 
@@ -183,7 +188,7 @@ class ResidentModel:
         with self._wrapped.disable_adapter():
             base = log_probabilities(self._base, check.tokens)
         if fault := check.fault(version, base):
-            raise WrongEffect(adapter, fault)
+            raise WrongEffect(adapter, fault, "roll back to another version, and train again")
 
     def _remove(self, name: str) -> None:
         if self._wrapped is None or name not in self._wrapped.peft_config:

@@ -137,7 +137,7 @@ def _lock_of(graph: Path) -> Path:
 
 
 def _checksums(folder: Path, version: str) -> str:
-    """Return lines in the format of `sha256sum`, after a comment that names the version: no graph passes for another's."""
+    """Return lines in the format of `sha256sum` after a comment with the version, so that none passes for another."""
     files = [folder / MODEL_FILE, (folder / MODEL_FILE).with_suffix(".bin")]
     return f"# {version}\n" + "".join(f"{sha256_of(file)}  {file.name}\n" for file in files)
 
@@ -203,11 +203,11 @@ def load_pipeline(options: PipelineOptions) -> Any:
     finally:
         cache.prune(options.kept_graphs)
     if options.adapter:
-        _require_effect(pipeline, options.adapter)
+        _require_effect(pipeline, options.adapter, graph)
     return pipeline
 
 
-def _require_effect(pipeline: Any, adapter: AdapterRef) -> None:
+def _require_effect(pipeline: Any, adapter: AdapterRef, graph: Path) -> None:
     """Raise WrongEffect if the graph is not what the trainer measured; without its record there is nothing to compare.
 
     The graph was built from all of the adapter's tensors, and its checksums name the version.
@@ -217,7 +217,7 @@ def _require_effect(pipeline: Any, adapter: AdapterRef) -> None:
         return
     found = _log_probabilities(pipeline, effect.tokens)
     if fault := EffectCheck(adapter, effect, effect.tokens).fault(found, effect.base):
-        raise WrongEffect(adapter, fault)
+        raise WrongEffect(adapter, fault, f"delete {graph}, so that its graph is built again, or roll back")
 
 
 def _log_probabilities(pipeline: Any, tokens: Sequence[int]) -> list[float]:
