@@ -43,8 +43,8 @@ ALREADY_LOADED = "already been loaded"
 NO_ROUTE = "Not Found"
 NO_UPDATES = "accepts no versions: start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
 IGNORED_NAMES = (
-    "vLLM ignores what does not fit its own names in an adapter (its issues 34186, 41754 and 34591); serve this base with "
-    "another release of it, or with another engine (docs/remote.md)"
+    "vLLM ignores what does not fit its own names in an adapter (its issues 34186, 41754 and 34591); serve this base "
+    "with another release of it, or with another engine (docs/remote.md)"
 )
 WRONG_FILE = "write its file again with `reactune model gguf`, and restart llama-server with it and with this base"
 MOST_STOPS = 4
