@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from bot.engine import GenerationFailed
 from bot.engine.openvino.engine import OpenVinoEngine
@@ -30,10 +32,10 @@ TRAINING = TrainingSettings(
     min_steps=0,
     warmup_share=0.0,
     dtype="float32",
-    learning_rate=3e-2,
-    epochs=12,
+    learning_rate=2e-2,
+    epochs=6,
     lora_rank=4,
-    lora_alpha=32,
+    lora_alpha=8,
     batch_size=2,
 )
 ANSWER = "I was fine, thank you for the soup. What did you have?"
@@ -45,8 +47,14 @@ SHOWN = [
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
+    """A tiny base that has opinions: with its small weights, all tokens are about as likely, whatever it learns."""
     folder = tmp_path_factory.mktemp("base")
-    return resolve_base_model(str(build_tiny_base(folder / "tiny")), folder)
+    file = build_tiny_base(folder / "tiny") / "model.safetensors"
+    weights = load_file(file)
+    save_file(
+        {name: weight * (8 if "embed" in name else 1) for name, weight in weights.items()}, file, {"format": "pt"}
+    )
+    return resolve_base_model(str(file.parent), folder)
 
 
 @pytest.fixture(scope="module")
@@ -142,10 +150,11 @@ async def test_openvino_refuses_a_graph_that_lacks_the_adapter_and_answers_with_
     cache._build(None, cache.folder / graph_name(version))  # a fault of the builder
     engine = OpenVinoEngine(base, tmp_path, settings.model, settings.generation)
     await engine.start()
+    of_base = asyncio.create_task(answer(engine, request()))
     with pytest.raises(GenerationFailed, match=r"answers as the bare base .* delete .*, so that its graph is"):
         await answer(engine, request(adapter=version))
     assert "answers as the bare base" in engine.state().refused_versions
-    assert await answer(engine, request())
+    assert await of_base
     await engine.close(0.0)
 
 
