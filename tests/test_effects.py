@@ -15,7 +15,7 @@ from bot.engine.openvino.engine import OpenVinoEngine
 from bot.engine.transformers.resident_model import ResidentModel
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef, seal
 from storage.models.base_model import BaseModel, resolve_base_model
-from storage.models.effect import Effect, WrongEffect, read_effect, write_effect
+from storage.models.effect import EffectRecord, WrongEffect, read_effect, write_effect
 from storage.models.openvino.pipeline import GraphCache, PipelineOptions, graph_folder, graph_name, load_pipeline
 from storage.settings.loading import load_settings
 from storage.settings.sections import ModelSettings, TrainingSettings
@@ -77,7 +77,7 @@ def other(version: AdapterRef, tmp_path: Path) -> AdapterRef:
     return AdapterRef(seal(folder), folder)
 
 
-def recorded(folder: Path) -> Effect:
+def recorded(folder: Path) -> EffectRecord:
     effect = read_effect(folder)
     assert effect is not None
     return effect

@@ -54,7 +54,7 @@ class WrongEffect(StorageError):
 
 
 @dataclass(frozen=True)
-class Effect:
+class EffectRecord:
     """Log-probabilities, in nats, of each token of a text except the first."""
 
     tokens: Annotated[tuple[NonNegativeInt, ...], Field(min_length=2, max_length=MOST_TOKENS)]
@@ -66,10 +66,10 @@ class Effect:
             raise ValueError("every token except the first needs a number")
 
 
-EFFECT = TypeAdapter(Effect)
+EFFECT = TypeAdapter(EffectRecord)
 
 
-def write_effect(folder: Path, effect: Effect) -> None:
+def write_effect(folder: Path, effect: EffectRecord) -> None:
     """Write the record into the adapter's file, if all its numbers are finite."""
     from safetensors.torch import load_file, save_file
 
@@ -80,7 +80,7 @@ def write_effect(folder: Path, effect: Effect) -> None:
     save_file(load_file(file), file, metadata={"format": "pt", METADATA_KEY: json.dumps(rounded)})
 
 
-def read_effect(folder: Path) -> Effect | None:
+def read_effect(folder: Path) -> EffectRecord | None:
     """Return the adapter's record; None if it was imported, or trained before there were records.
 
     Raises AdapterError if the file or the record is broken.
@@ -101,7 +101,7 @@ class EffectCheck:
     """What a version has to show once an engine has loaded it."""
 
     adapter: AdapterRef
-    record: Effect | None
+    record: EffectRecord | None
     tokens: Sequence[int]
     """The text whose log-probabilities to measure; tokens as they are, without any more."""
 
@@ -125,7 +125,7 @@ class EffectCheck:
         return _fault(found, self.record, self.adapter.strength)
 
 
-def _fault(found: Sequence[float], record: Effect, strength: float) -> str:
+def _fault(found: Sequence[float], record: EffectRecord, strength: float) -> str:
     # Twice the strength does not double a change, so a higher one is only expected to change as much.
     share = min(strength, AS_TRAINED)
     expected = [share * (now - before) for now, before in zip(record.version, record.base, strict=True)]
@@ -163,11 +163,11 @@ def log_probabilities(model: Any, tokens: Sequence[int]) -> tuple[float, ...]:
     return tuple(logps.tolist())
 
 
-def measure_effect(model: Any, tokenizer: Any) -> Effect:
+def measure_effect(model: Any, tokenizer: Any) -> EffectRecord:
     """Return the effect of the active adapter of a PEFT model, which is in evaluation mode afterwards."""
     model.eval()
     tokens = tuple(tokenizer(TEXT)["input_ids"])  # with the first token that the base expects
     version = log_probabilities(model, tokens)
     with model.disable_adapter():
         base = log_probabilities(model, tokens)
-    return Effect(tokens, base, version)
+    return EffectRecord(tokens, base, version)

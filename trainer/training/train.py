@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.models.base_model import BaseModel, end_ids, load_model, load_tokenizer
-from storage.models.effect import measure_effect, write_effect
 from storage.models.hardware import cpu_threads, has_gpu, silence_transformers, training_format
 from storage.settings.sections import TrainingSettings
 from trainer.errors import TrainerError, TrainingDiverged
@@ -264,8 +263,7 @@ def _save_adapter(trainer: RowTrainer, base: BaseModel, output: Path) -> None:
     config.base_model_name_or_path, config.revision = base.name, base.revision
     # Without save_embedding_layers=False PEFT may ask the hub about the base.
     model.save_pretrained(output, selected_adapters=[ADAPTER], save_embedding_layers=False)
-    with trainer.accelerator.autocast():
-        write_effect(output, measure_effect(model, trainer.processing_class))
+    trainer.record_effect(output)
 
 
 def thin(losses: Sequence[float], most: int = MAX_CURVE_POINTS) -> tuple[float, ...]:

@@ -28,7 +28,7 @@ from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
 from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
-from storage.models.effect import Effect, write_effect
+from storage.models.effect import EffectRecord, write_effect
 from storage.operations.token_spend import Spend, add_spend, spent_on
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
@@ -88,7 +88,7 @@ def write_adapter(folder: Path, digest: str) -> AdapterRef:
 
 def record(adapter: AdapterRef, change: float) -> None:
     """Let the trainer have measured that the version changes every token by this much, in nats."""
-    effect = Effect(tuple(range(5, 25)), (-2.0,) * 19, (-2.0 + change,) * 19)
+    effect = EffectRecord(tuple(range(5, 25)), (-2.0,) * 19, (-2.0 + change,) * 19)
     write_effect(adapter.path, effect)
 
 

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef
 from storage.errors import AdapterError
-from storage.models.effect import METADATA_KEY, TOLERANCE_NATS, Effect, EffectCheck, read_effect, write_effect
+from storage.models.effect import METADATA_KEY, TOLERANCE_NATS, EffectCheck, EffectRecord, read_effect, write_effect
 
 TOKENS = tuple(range(40))
 BASE = tuple(-1.0 - place % 5 for place in range(39))
@@ -29,7 +29,7 @@ def version(share: float = 1.0) -> tuple[float, ...]:
 
 def check_of(size: float = 1.0, strength: float = 1.0) -> EffectCheck:
     """Return the check of a version that changes `size` times as much as a starter."""
-    return EffectCheck(replace(REF, strength=strength), Effect(TOKENS, BASE, version(size)), TOKENS)
+    return EffectCheck(replace(REF, strength=strength), EffectRecord(TOKENS, BASE, version(size)), TOKENS)
 
 
 noise = st.lists(st.floats(-0.19, 0.19), min_size=39, max_size=39)
@@ -86,8 +86,8 @@ def test_a_record_travels_in_the_file_of_weights_and_changes_none(tmp_path: Path
     weights = {"q_proj.lora_B.weight": np.arange(6, dtype=np.float32).reshape(3, 2)}
     save_file(weights, tmp_path / WEIGHTS_FILE)
     assert read_effect(tmp_path) is None
-    write_effect(tmp_path, Effect((1, 2, 3), (-1.0, -2.000041), (-0.5, -4.0)))
-    assert read_effect(tmp_path) == Effect((1, 2, 3), (-1.0, -2.0), (-0.5, -4.0))
+    write_effect(tmp_path, EffectRecord((1, 2, 3), (-1.0, -2.000041), (-0.5, -4.0)))
+    assert read_effect(tmp_path) == EffectRecord((1, 2, 3), (-1.0, -2.0), (-0.5, -4.0))
     ((name, weight),) = load_file(tmp_path / WEIGHTS_FILE).items()
     np.testing.assert_array_equal(weight, weights[name])
 
@@ -110,5 +110,5 @@ def test_a_record_that_is_none_is_refused_in_a_sentence(tmp_path: Path, record: 
 
 def test_a_version_without_numbers_gets_no_record(tmp_path: Path) -> None:
     save_file({"q_proj.lora_B.weight": np.ones(2)}, tmp_path / WEIGHTS_FILE)
-    write_effect(tmp_path, Effect((1, 2), (-1.0,), (math.nan,)))
+    write_effect(tmp_path, EffectRecord((1, 2), (-1.0,), (math.nan,)))
     assert read_effect(tmp_path) is None
