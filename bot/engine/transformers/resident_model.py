@@ -20,7 +20,8 @@ from bot.engine.refusals import RefusedVersions
 from bot.engine.transformers.decoding import DecodingRow, ReportTexts, generate
 from bot.errors import BotError
 from storage.adapters.folder_store import AdapterRef
-from storage.models.base_model import end_ids, load_whole
+from storage.models.base_model import configured_end_ids, load_whole
+from storage.models.chat_format import ChatFormat
 from storage.models.effect import EffectCheck, WrongEffect, log_probabilities
 from storage.models.hardware import serving_format, silence_transformers, torch_device, usable_cores
 from storage.settings.sections import ModelSettings
@@ -97,9 +98,9 @@ class ResidentModel:
         """Load the base model; raises what transformers raises if the folder does not contain one."""
         torch.set_num_threads(settings.threads or _threads())
         transformers_logging.disable_progress_bar()
-        self.tokenizer = AutoTokenizer.from_pretrained(base_path, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(base_path, local_files_only=True)
+        self.chat = ChatFormat(tokenizer, settings.template_options, configured_end_ids(base_path))
         self._base = _load_base(base_path, serving_format(settings))
-        self.end_ids = end_ids(base_path, self.tokenizer)
         self._layers = AdaptedLayers(self._base)
         self._wrapped: Any = None
         """PEFT's model around the base, which has the adapters; None without adapters."""
@@ -116,7 +117,7 @@ class ResidentModel:
 
     def answer(self, adapter: AdapterRef | None, rows: Sequence[DecodingRow], report: ReportTexts) -> None:
         """Answer a batch with `adapter`, or with the base alone; raises like `model_with`."""
-        generate(self.model_with(adapter), rows, self.end_ids, report)
+        generate(self.model_with(adapter), rows, self.chat.end_ids, report)
 
     def model_with(self, adapter: AdapterRef | None) -> Any:
         """Return the transformers model for a batch with `adapter`, or the base alone; valid until the next call.
@@ -182,7 +183,7 @@ class ResidentModel:
 
     def _require_effect(self, adapter: AdapterRef) -> None:
         """Raise WrongEffect if the model with the adapter is still the base, or another version."""
-        check = EffectCheck.of(adapter, lambda text: self.tokenizer(text)["input_ids"])
+        check = EffectCheck.of(adapter, lambda text: self.chat.tokenizer(text)["input_ids"])
         self._wrapped.set_adapter(_name(adapter), inference_mode=True)
         version = log_probabilities(self._base, check.tokens)
         with self._wrapped.disable_adapter():
