@@ -111,6 +111,9 @@ class EngineState:
     fallback: str = ""
     """Why OpenVINO failed although it supports the base, without a full stop; admins are alerted."""
 
+    refused_versions: str = ""
+    """Which versions cannot answer and why, without a full stop; admins are alerted."""
+
     def who_answers(self) -> str:
         reason = f" instead of OpenVINO, more slowly: {self.fallback}" if self.fallback else ""
         return f"{self.name} answers{reason}"

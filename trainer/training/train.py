@@ -258,7 +258,7 @@ def new_adapter(settings: TrainingSettings) -> Any:
 
 
 def _save_adapter(trainer: RowTrainer, base: BaseModel, output: Path) -> None:
-    """Write the trained adapter. If several ranks train, only the first one writes."""
+    """Write the trained adapter and what it changes. If several ranks train, only the first one writes."""
     if not trainer.is_world_process_zero():
         return
     model = trainer.accelerator.unwrap_model(trainer.model)
@@ -266,6 +266,7 @@ def _save_adapter(trainer: RowTrainer, base: BaseModel, output: Path) -> None:
     config.base_model_name_or_path, config.revision = base.name, base.revision
     # Without save_embedding_layers=False PEFT may ask the hub about the base.
     model.save_pretrained(output, selected_adapters=[ADAPTER], save_embedding_layers=False)
+    trainer.record_effect(output)
 
 
 def thin(losses: Sequence[float], most: int = MAX_CURVE_POINTS) -> tuple[float, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from bot.engine import EngineState, Finish, GenerationRequest
 from bot.engine.openvino.worker_process import VersionProcess
 from bot.engine.queue import QueuedGeneration, QueueingEngine
+from bot.engine.refusals import RefusedVersions
 from bot.engine.rendering import Renderer, load_renderer
 from bot.errors import EngineStopped
 from storage.adapters.folder_store import AdapterRef
@@ -40,11 +41,13 @@ class OpenVinoEngine(QueueingEngine[QueuedGeneration]):
         """Versions to load as part of the start."""
         self._model = model
         self._versions: dict[AdapterRef | None, VersionProcess] = {}
+        self._refused = RefusedVersions()
         self._leaving: set[asyncio.Task[None]] = set()
 
     def state(self) -> EngineState:
         failure = "" if self._is_open or self._is_closing else "OpenVINO is not started"
-        return EngineState(sum(version.is_ready for version in self._versions.values()), failure, name="OpenVINO")
+        ready = sum(version.is_ready for version in self._versions.values())
+        return EngineState(ready, failure, name="OpenVINO", refused_versions=self._refused.describe())
 
     async def start(self) -> None:
         try:
@@ -136,6 +139,8 @@ class OpenVinoEngine(QueueingEngine[QueuedGeneration]):
     def _changed(self, version: VersionProcess) -> None:
         if version.is_gone:
             self._forget(version)
+        elif version.is_ready:
+            self._refused.clear(version.adapter)
         self._settle()
 
     def _forget(self, version: VersionProcess) -> None:
@@ -146,6 +151,8 @@ class OpenVinoEngine(QueueingEngine[QueuedGeneration]):
         del self._versions[adapter]
         if version.was_ready:
             return
+        if version.is_misfit:
+            self._refused.note(adapter, version.reason)
         for generation in [one for one in self._waiting if one.request.adapter == adapter]:
             self._waiting.remove(generation)
             generation.fail(version.failure)

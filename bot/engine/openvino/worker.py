@@ -25,6 +25,7 @@ from openvino_genai import GenerationFinishReason
 from bot.engine import finish_of
 from storage.errors import StorageError
 from storage.models.answer_stream import AnswerStream, Thought, ThoughtRoom, words_only
+from storage.models.effect import WrongEffect
 from storage.models.hardware import broken_library
 from storage.models.openvino.graph import AdapterMisfit
 from storage.models.openvino.pipeline import PipelineOptions, generation_config, load_pipeline, load_plain_tokenizer
@@ -202,7 +203,7 @@ def main() -> None:
         worker.serve(commands)
     except Exception as error:
         described = str(error) if isinstance(error, StorageError) else f"{type(error).__name__}: {error}"
-        emit({"failed": broken_library(error) or described, "misfit": isinstance(error, AdapterMisfit)})
+        emit({"failed": broken_library(error) or described, "misfit": isinstance(error, (AdapterMisfit, WrongEffect))})
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)  # Python would wait for the reading thread

@@ -71,13 +71,14 @@ class VersionProcess:
         self._commands: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
         self._running: dict[int, _Running] = {}
         self._last_id = 0
-        self._reason = ""
+        self.reason = ""
+        """Why it has ended."""
         self._is_closing = False
         self._gone = asyncio.Event()
         self.has_settled = asyncio.Event()
         """It is ready, or it has ended."""
         self.is_misfit = False
-        """It has ended because the adapter does not fit the base."""
+        """It has ended because the adapter does not fit the base, or because it did not answer as the version."""
         self.is_ready = False
         self.was_ready = False
         self.used_at = 0.0  # of idle versions, those that were never used are unloaded first
@@ -99,7 +100,7 @@ class VersionProcess:
 
     @property
     def failure(self) -> EngineStopped:
-        return EngineStopped(f"the model's process ended: {self._reason}")
+        return EngineStopped(f"the model's process ended: {self.reason}")
 
     def answer(self, generation: QueuedGeneration, renderer: Renderer) -> None:
         """Start an answer to a prompt of this renderer; the process must be ready."""
@@ -150,7 +151,7 @@ class VersionProcess:
         elif "log" in event:
             _log_for_worker(event["log"])
         elif "failed" in event:
-            self._reason, self.is_misfit = event["failed"], event["misfit"]
+            self.reason, self.is_misfit = event["failed"], event["misfit"]
         elif running := self._running.get(event["id"]):
             self._deliver(running, event)
 
@@ -166,7 +167,7 @@ class VersionProcess:
         self._on_change(self)
 
     def _note_end(self, last_words: str) -> None:
-        self._reason = self._reason or last_words
+        self.reason = self.reason or last_words
         self.is_ready = False
         self._gone.set()
         self.has_settled.set()

@@ -15,9 +15,19 @@ from sqlalchemy.orm import Session
 
 from bot.engine import Finish, GenerationRequest
 from bot.engine.queue import QueuedGeneration
-from bot.engine.remote.adapter_loading import NOT_FOUND, Fields, Versions, VllmVersions
+from bot.engine.remote.adapter_loading import Fields, Versions, VllmVersions
 from bot.engine.remote.replicas import NEEDS_KEY, Replica
-from bot.engine.remote.server import Faulty, Overloaded, Piece, Refused, ServerError, Slow, Usage, VersionRefused
+from bot.engine.remote.server import (
+    NOT_FOUND,
+    Faulty,
+    Overloaded,
+    Piece,
+    Refused,
+    ServerError,
+    Slow,
+    Usage,
+    VersionRefused,
+)
 from bot.engine.rendering import Renderer
 from bot.errors import SpentForToday, UserFacingError
 from storage.database.columns import utc_now

@@ -84,7 +84,10 @@ class LocalEngine:
 
     def state(self) -> EngineState:
         failure = "" if self._is_open or self._is_closing else "the model's thread is not running"
-        return EngineState(1 + self._resident.adapters if self._resident else 0, failure, name="transformers")
+        if self._resident is None:
+            return EngineState(0, failure, name="transformers")
+        refused = self._resident.refused.describe()
+        return EngineState(1 + self._resident.adapters, failure, name="transformers", refused_versions=refused)
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -16,11 +16,13 @@ from torch import nn
 from transformers import AutoTokenizer, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
+from bot.engine.refusals import RefusedVersions
 from bot.engine.transformers.decoding import DecodingRow, ReportTexts, generate
 from bot.errors import BotError
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import configured_end_ids, load_whole
 from storage.models.chat_format import ChatFormat
+from storage.models.effect import EffectCheck, WrongEffect, log_probabilities
 from storage.models.hardware import serving_format, silence_transformers, torch_device, usable_cores
 from storage.settings.sections import ModelSettings
 
@@ -104,6 +106,7 @@ class ResidentModel:
         """PEFT's model around the base, which has the adapters; None without adapters."""
         self._resident: OrderedDict[str, None] = OrderedDict()
         self._capacity = settings.resident_adapters
+        self.refused = RefusedVersions()
         self._active: AdapterRef | None = None
         self._batches = 0
         """Batches in a row with the active adapter."""
@@ -119,7 +122,8 @@ class ResidentModel:
     def model_with(self, adapter: AdapterRef | None) -> Any:
         """Return the transformers model for a batch with `adapter`, or the base alone; valid until the next call.
 
-        Raises AdapterMismatch, or what PEFT raises on a folder without an adapter; the other adapters stay usable.
+        Raises AdapterMismatch, WrongEffect, or what PEFT raises on a folder without an adapter; the other adapters stay
+        usable.
         """
         if adapter != self._active:
             self._switch(adapter)
@@ -152,11 +156,14 @@ class ResidentModel:
         try:
             with silence_transformers():  # PEFT uses a deprecated attribute of transformers
                 self._inject(adapter)
-        except Exception:
+                self._require_effect(adapter)
+        except Exception as error:
             self._remove(_name(adapter))
+            self.refused.note(adapter, str(error))
             raise
         finally:
             self._layers = AdaptedLayers(self._base)
+        self.refused.clear(adapter)
         self._resident[_name(adapter)] = None
         log.info("Loaded adapter %s.", _name(adapter))
 
@@ -173,6 +180,16 @@ class ResidentModel:
         for module in self._wrapped.modules():
             if isinstance(module, LoraLayer) and name in module.scaling:
                 module.scaling[name] *= adapter.strength
+
+    def _require_effect(self, adapter: AdapterRef) -> None:
+        """Raise WrongEffect if the model with the adapter is still the base, or another version."""
+        check = EffectCheck.of(adapter, lambda text: self.chat.tokenizer(text)["input_ids"])
+        self._wrapped.set_adapter(_name(adapter), inference_mode=True)
+        version = log_probabilities(self._base, check.tokens)
+        with self._wrapped.disable_adapter():
+            base = log_probabilities(self._base, check.tokens)
+        if fault := check.fault(version, base):
+            raise WrongEffect(adapter, fault, "roll back to another version, and train again")
 
     def _remove(self, name: str) -> None:
         if self._wrapped is None or name not in self._wrapped.peft_config:

@@ -12,8 +12,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from aiohttp import web
+from safetensors.numpy import save_file
 
 from bot.engine import Completion, Finish, Generation, GenerationFailed
 from bot.engine.remote import replicas
@@ -23,10 +25,11 @@ from bot.engine.selection import start_engine
 from bot.errors import EngineBusy, EngineClosed, ServersUnreachable, SpentForToday
 from bot.operations.alerts import local_alerts
 from bot.operations.health import HealthCheck
-from storage.adapters.folder_store import AdapterRef
+from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
 from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
+from storage.models.effect import EffectRecord, write_effect
 from storage.operations.token_spend import Spend, add_spend, spent_on
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
@@ -81,8 +84,15 @@ def adapters(tmp_path: Path) -> list[AdapterRef]:
 def write_adapter(folder: Path, digest: str) -> AdapterRef:
     folder.mkdir()
     (folder / "adapter_config.json").write_text(json.dumps({"lora_alpha": 32.0, "r": 16, "target_modules": ["q_proj"]}))
-    (folder / "adapter_model.safetensors").write_bytes(digest.encode())
+    up = np.full((2, 2), int(digest[0]) + 1, np.float32)
+    save_file({"base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight": up}, folder / WEIGHTS_FILE)
     return AdapterRef(digest, folder)
+
+
+def record(adapter: AdapterRef, change: float) -> None:
+    """Let the trainer have measured that the version changes every token by this much, in nats."""
+    effect = EffectRecord(tuple(range(5, 25)), (-2.0,) * 19, (-2.0 + change,) * 19)
+    write_effect(adapter.path, effect)
 
 
 def settings_for(data: Path, *servers: RemoteServer, **changes: object) -> Settings:
@@ -303,7 +313,8 @@ async def test_each_version_answers_in_its_own_words(start: StartEngine, adapter
     assert list(told) == [f"{name}: {WHOLE}" for name in names]
     scales = {name: json.loads((Path(server.adapters[name]) / "adapter_config.json").read_text()) for name in names[1:]}
     assert [scales[name]["lora_alpha"] for name in names[1:]] == [32.0, 16.0, 32.0]
-    assert (Path(server.adapters[names[2]]) / "adapter_model.safetensors").read_bytes() == b"0" * 64
+    copy = Path(server.adapters[names[2]]) / WEIGHTS_FILE
+    assert copy.read_bytes() == (adapters[0].path / WEIGHTS_FILE).read_bytes()
 
 
 async def test_a_prepared_version_waits_on_every_server(start: StartEngine, adapters: list[AdapterRef]) -> None:
@@ -411,6 +422,87 @@ async def test_an_answer_of_another_version_is_rejected(start: StartEngine, adap
     server.always = confuse  # type: ignore[assignment]
     with pytest.raises(GenerationFailed, match=f"answers as {BASE_NAME}, but reactune-0000"):
         await answer(engine, request(adapter=adapters[0]))
+
+
+# What a version answers is the version's
+
+
+async def test_a_server_that_ignores_an_adapter_is_not_asked_for_its_version(
+    start: StartEngine, adapters: list[AdapterRef]
+) -> None:
+    deaf, sound = RemoteServer(name="deaf "), RemoteServer(name="sound ")
+    deaf.applies_adapters = False
+    record(adapters[0], 0.5)
+    engine = await start(deaf, sound)
+    for adapter in (*adapters[:2], replace(adapters[0], strength=0.5)):  # with the trainer's record and without
+        for seed in range(3):
+            assert (await answer(engine, request(str(seed) * 300, adapter=adapter))).startswith("sound reactune-")
+    assert OF_BASE in "".join([await answer(engine, request(str(seed) * 600)) for seed in range(4)])
+    assert set(deaf.measured()) == {BASE_NAME, *deaf.adapters}
+    assert len(deaf.measured()) == 6, "each version once"
+
+
+async def test_a_version_that_answers_as_the_base_fails_with_what_to_do_and_admins_are_alerted(
+    start: StartEngine, adapters: list[AdapterRef], clock: Clock
+) -> None:
+    server = RemoteServer()
+    server.applies_adapters = False
+    record(adapters[0], 0.5)
+    engine = await start(server)
+    sentence = (
+        rf"{server.url} has reactune-0+, but answers as the bare base \(0% of the change that the trainer measured\): "
+        r"vLLM ignores what does not fit its own names in an adapter \(its issues 34186, 41754 and 34591\); serve"
+    )
+    for _ in range(2):
+        with pytest.raises(GenerationFailed, match=sentence):
+            await answer(engine, request(adapter=adapters[0]))
+    with pytest.raises(GenerationFailed, match="answers exactly as the bare base"):
+        await answer(engine, request(adapter=adapters[1]))
+    assert await answer(engine, request()) == OF_BASE
+    (alert,) = local_alerts(HealthCheck("disk", ok=True, message=""), engine.state(), [])
+    assert "answers as the bare base" in alert.message
+    assert "/model rollback" in alert.remedy
+    clock.advance(3601.0)
+    assert engine.state().refused_versions == "", "nobody asks for it any more"
+
+
+async def test_a_version_is_checked_again_after_each_load(
+    start: StartEngine, adapters: list[AdapterRef], caplog: pytest.LogCaptureFixture
+) -> None:
+    server = RemoteServer()
+    server.adapters[f"reactune-{'0' * 16}"] = "/elsewhere"  # before this bot started
+    engine = await start(server, health_interval_s=3600)
+    for _ in range(2):
+        assert WHOLE in await answer(engine, request(adapter=adapters[0]))
+    assert server.measured() == [f"reactune-{'0' * 16}", BASE_NAME]
+    server.adapters.clear()
+    server.applies_adapters = False  # another release of vLLM
+    with pytest.raises(GenerationFailed, match="answers exactly as the bare base"):
+        await answer(engine, request(adapter=adapters[0]))
+    assert "has lost a version and loads it again" in caplog.text
+
+
+async def test_a_server_with_another_adapter_under_the_versions_name_is_refused(
+    start: StartEngine, adapters: list[AdapterRef], tmp_path: Path
+) -> None:
+    server = RemoteServer()
+    record(adapters[0], 0.5)
+    record(adapters[1], 2.0)
+    server.adapters[f"reactune-{'0' * 16}"] = str(adapters[1].path)
+    engine = await start(server)
+    with pytest.raises(GenerationFailed, match=r"answers otherwise than the trainer measured \(1.50 nats"):
+        await answer(engine, request(adapter=adapters[0]))
+
+
+async def test_versions_of_a_server_without_log_probabilities_answer_unchecked_and_the_log_says_so_once(
+    start: StartEngine, adapters: list[AdapterRef], caplog: pytest.LogCaptureFixture
+) -> None:
+    server = RemoteServer()
+    server.tells_log_probabilities = False
+    engine = await start(server)
+    for adapter in adapters[:2]:
+        assert WHOLE in await answer(engine, request(adapter=adapter))
+    assert caplog.text.count(f"Versions cannot be checked: {server.url} returns no log-probabilities") == 1
 
 
 async def test_servers_of_any_other_kind_serve_the_base_alone(start: StartEngine, adapters: list[AdapterRef]) -> None:
