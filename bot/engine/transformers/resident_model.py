@@ -21,6 +21,7 @@ from bot.errors import BotError
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import end_ids, load_whole
 from storage.models.hardware import serving_format, silence_transformers, torch_device, usable_cores
+from storage.models.layer_names import LayerNames
 from storage.settings.sections import ModelSettings
 
 log = logging.getLogger(__name__)
@@ -97,6 +98,7 @@ class ResidentModel:
         transformers_logging.disable_progress_bar()
         self.tokenizer = AutoTokenizer.from_pretrained(base_path, local_files_only=True)
         self._base = _load_base(base_path, serving_format(settings))
+        self._renamings = LayerNames(base_path).renamings
         self.end_ids = end_ids(base_path, self.tokenizer)
         self._layers = AdaptedLayers(self._base)
         self._wrapped: Any = None
@@ -166,7 +168,12 @@ class ResidentModel:
             config.inference_mode = True
             # Not PeftModel.from_pretrained: if the weights fail to load, it leaves a half-wrapped base behind.
             self._wrapped = PeftModel(self._base, config, adapter_name=name)
-        result = self._wrapped.load_adapter(str(adapter.path), adapter_name=name, torch_device=str(self._base.device))
+        result = self._wrapped.load_adapter(
+            str(adapter.path),
+            adapter_name=name,
+            torch_device=str(self._base.device),
+            key_mapping=self._renamings,
+        )
         if keys := [*result.missing_keys, *result.unexpected_keys]:
             raise AdapterMismatch(adapter, keys)
         for module in self._wrapped.modules():

@@ -33,11 +33,19 @@ def test_revision_follows_the_content_and_not_the_place(folder, tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "chat_template.jinja", "model.safetensors"])
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "chat_template.jinja"])
 def test_revision_changes_with_each_part(folder, tmp_path, name):
     before = resolve_base_model(str(folder), tmp_path / "data").revision
     with (folder / name).open("a") as file:
         file.write(" ")
+    assert resolve_base_model(str(folder), tmp_path / "data").revision != before
+
+
+def test_revision_changes_with_a_single_weight(folder, tmp_path):
+    before = resolve_base_model(str(folder), tmp_path / "data").revision
+    weights = bytearray((folder / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(weights)
     assert resolve_base_model(str(folder), tmp_path / "data").revision != before
 
 
