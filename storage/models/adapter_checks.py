@@ -239,7 +239,8 @@ def _layer_shapes(base: BaseModel) -> dict[str, Shape]:
     found = {name: shape for name, shape in stored_matrices(base.path) if not EXPERT.search(name)}
     if "text_config" not in read_json_object(base.path / BASE_CONFIG_FILE):
         return found
-    return {name: found[name] for name in LayerNames(base.path).stored.values()}
+    names = LayerNames(base.path)
+    return {name: found[name] for name in names.stored.values()} if names.is_inside else found
 
 
 def require_base(adapter: Path, base: BaseModel) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from safetensors import safe_open
 
+from storage.errors import BaseModelError
 from storage.models.hardware import MODEL_LIBRARIES
 
 Shape = tuple[int, int]
@@ -39,6 +40,15 @@ def stored_matrices(folder: Path) -> Iterator[tuple[str, Shape]]:
                     yield key.removesuffix(WEIGHT), (shape[0], shape[1])
 
 
+def has_experts(folder: Path) -> bool:
+    """Return whether the model is a mixture of experts, by the names in its files."""
+    for path in weight_files(folder):
+        with safe_open(path, framework="numpy") as weights:
+            if any(".experts." in key for key in weights.keys()):  # noqa: SIM118 (no mapping)
+                return True
+    return False
+
+
 class LayerNames:
     """The names of one base's layers, read from its configuration and the headers of its files."""
 
@@ -48,11 +58,24 @@ class LayerNames:
             from transformers import AutoConfig
             from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
+            self._loadable = MODEL_FOR_CAUSAL_LM_MAPPING
             self._whole_config = AutoConfig.from_pretrained(folder, local_files_only=True)
-            inner = self._whole_config.get_text_config(decoder=True)
-            self._is_inside = inner is not self._whole_config and type(inner) in MODEL_FOR_CAUSAL_LM_MAPPING
-            self.config = inner if self._is_inside else self._whole_config
-            """transformers' configuration of the text model."""
+            self._inner_config = self._whole_config.get_text_config(decoder=True)
+        is_part = type(self._inner_config) is not type(self._whole_config)
+        self.is_inside = is_part and type(self._inner_config) in self._loadable
+        """Whether the text model is a part of what the files hold, such as of a vision-language model."""
+
+    @cached_property
+    def config(self) -> Any:
+        """transformers' configuration of the text model; raises BaseModelError if it has none of this architecture."""
+        config = self._inner_config if self.is_inside else self._whole_config
+        if type(config) not in self._loadable:
+            raise BaseModelError(
+                f"transformers has no text model for {config.architectures[0]} in {self._folder}, so only a remote "
+                'server can serve it (model.engine = "remote") and rounds cannot train it: set model.base to another '
+                "model"
+            )
+        return config
 
     @cached_property
     def renamings(self) -> dict[str, str]:
@@ -60,9 +83,9 @@ class LayerNames:
 
         There are none if the files are a text model's.
         """
-        if not self._is_inside:
+        if not self.is_inside:
             return {}
-        renamings = {}
+        renamings: dict[str, str] = {}
         if table := self._stored_name(self._text.get_input_embeddings()):
             stored, loaded = table
             last = loaded.rpartition(".")[2]
@@ -100,7 +123,7 @@ class LayerNames:
     @cached_property
     def left_out(self) -> str:
         """What a new adapter does not change in a mixture of experts, as a sentence; "" for other models."""
-        if not any("experts" in name.split(".") for name, _ in self._text.named_parameters()):
+        if not has_experts(self._folder):
             return ""
         kinds = sorted({name.rpartition(".")[2] for name in self.trainable})
         return (
@@ -147,7 +170,7 @@ class LayerNames:
         import transformers
 
         named = getattr(transformers, (self._whole_config.architectures or [""])[0], None)
-        return _without_weights(named, self._whole_config) if self._is_inside and named else None
+        return _without_weights(named, self._whole_config) if self.is_inside and named else None
 
     def _stored_name(self, module: Any) -> tuple[str, str] | None:
         """Return the module's name in the files and in the text model, if they differ."""
@@ -164,7 +187,8 @@ class LayerNames:
         conversions = get_model_conversion_mapping(model, dict(renamings))
         renaming = [one for one in conversions if isinstance(one, WeightRenaming)]
         merging = [one for one in conversions if isinstance(one, WeightConverter)]
-        weights, names = model.state_dict(), {}
+        weights = model.state_dict()
+        names: dict[str, str] = {}
         for stored, shape in self._matrices.items():
             key, merged = rename_source_key(stored + WEIGHT, renaming, merging, model.base_model_prefix, weights)
             if merged is None and key in weights and tuple(weights[key].shape) == shape:

@@ -19,9 +19,9 @@ from storage.models.base_model import BaseModel, load_model, load_tokenizer
 from storage.models.hardware import silence_transformers
 from storage.settings.sections import TrainingSettings
 from trainer.evaluation.measures import retention_text
+from trainer.training.policy import new_adapter
 from trainer.training.recipes import dpo_recipe
 from trainer.training.rows import Row, token_ids
-from trainer.training.policy import new_adapter
 from trainer.training.train import build_trainer
 
 OURS, TRL, TRL_DEFAULT = "ours", "TRL", "TRL, recomputing"

@@ -28,6 +28,8 @@ def load_policy(base: BaseModel, starter: Path | None, settings: TrainingSetting
 
     `longest` is the number of tokens of the longest row to train and validate on.
     """
+    if left_out := LayerNames(base.path).left_out:
+        log.info("%s is a mixture of experts: %s.", base.name, left_out)
     model = load_model(base, training_format(settings), settings.quantization)
     if longest <= MAX_EAGER_TOKENS and not has_gpu():
         # PyTorch's fused attention is slow backwards on a CPU: it makes a step on short rows a sixth longer.
@@ -42,8 +44,6 @@ def new_adapter(base: BaseModel, settings: TrainingSettings) -> Any:
     names = LayerNames(base.path)
     if not names.trainable:
         raise TrainerError(f"{base.name} ({base.architecture}) has no linear layers that LoRA can change")
-    if names.left_out:
-        log.info("%s: %s.", base.name, names.left_out)
     return LoraConfig(
         r=settings.lora_rank,
         lora_alpha=settings.lora_alpha,

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import transformers
 from peft import PeftModel, get_peft_model
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
+from safetensors.torch import load_file as torch_load_file
+from safetensors.torch import save_file as torch_save_file
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
 from bot.engine.transformers.resident_model import ResidentModel
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef
-from storage.models.adapter_checks import servable_config
-from storage.models.base_model import BaseModel, load_adapter, load_model, resolve_base_model
+from storage.errors import AdapterError, BaseModelError
+from storage.models.adapter_checks import require_base, servable_config
+from storage.models.base_model import BaseModel, load_adapter, load_model, load_whole, resolve_base_model
+from storage.models.layer_names import stored_matrices
 from storage.settings.sections import ModelSettings, TrainingSettings
-from tests.families import BY_NAME, build_family
-from trainer.training.policy import new_adapter, save_adapter
+from tests.families import build_family
+from trainer.training.policy import load_policy, new_adapter, save_adapter
 
 VISION = ("qwen3_5", "mistral3", "gemma3", "gemma4")
 TEXT = ("qwen3", "qwen3_moe", "lfm2", "phi3")
@@ -70,6 +76,61 @@ def test_we_load_it_ourselves(made: tuple[BaseModel, Path, Any]) -> None:
     torch.testing.assert_close(logits(resident.model_with(AdapterRef("d" * 64, adapter))), trained, atol=1e-4, rtol=0)
 
 
-def test_our_import_takes_it(made: tuple[BaseModel, Path, Any]) -> None:
+def test_it_names_layers_as_the_files_do_and_our_import_takes_it(made: tuple[BaseModel, Path, Any]) -> None:
     base, adapter, _ = made
+    stored = {f"base_model.model.{name}" for name, _ in stored_matrices(base.path)}
+    assert {key.partition(".lora_")[0] for key in load_file(adapter / WEIGHTS_FILE)} <= stored
     assert servable_config(adapter, base)["revision"] == base.revision
+
+
+def test_a_version_continues_from_it(made: tuple[BaseModel, Path, Any], tmp_path: Path) -> None:
+    base, adapter, _ = made
+    save_adapter(load_adapter(load_model(base, "float32"), adapter, base, is_trainable=True), base, tmp_path)
+    again, before = (load_file(folder / WEIGHTS_FILE) for folder in (tmp_path, adapter))
+    assert {key: weight.tobytes() for key, weight in again.items()} == {k: w.tobytes() for k, w in before.items()}
+
+
+def test_an_adapter_of_another_base_of_the_same_shape_is_refused(made: tuple[BaseModel, Path, Any]) -> None:
+    base, adapter, _ = made
+    other = replace(base, revision="0" * 16)
+    for check in (servable_config, require_base):
+        with pytest.raises(AdapterError, match=f"not on {base.name} \\({'0' * 16}"):
+            check(adapter, other)
+
+
+@pytest.fixture
+def gemma3(tmp_path: Path) -> BaseModel:
+    return resolve_base_model(str(build_family("gemma3", tmp_path / "gemma3")), tmp_path / "data")
+
+
+def test_an_adapter_that_changes_the_vision_tower_is_refused(gemma3: BaseModel, tmp_path: Path) -> None:
+    train_at_random(gemma3, tmp_path / "adapter")
+    weights = load_file(tmp_path / "adapter" / WEIGHTS_FILE)
+    tower = "vision_tower.encoder.layers.0.mlp.fc1"
+    key = f"base_model.model.{tower}.lora_A.weight"
+    save_file(weights | {key: next(iter(weights.values()))}, tmp_path / "adapter" / WEIGHTS_FILE)
+    with pytest.raises(AdapterError, match=f"changes {tower}, a part of gemma3 that sees or hears, or an expert"):
+        servable_config(tmp_path / "adapter", gemma3)
+
+
+def test_language_weights_that_are_missing_are_not_made_up(gemma3: BaseModel) -> None:
+    weights = torch_load_file(gemma3.path / "model.safetensors")
+    weights.pop("language_model.model.norm.weight")
+    torch_save_file(weights, gemma3.path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BaseModelError, match=r"lacks 1 weights, such as model\.norm\.weight"):
+        load_model(gemma3, "float32")
+
+
+def test_a_vision_language_model_without_a_text_model_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    folder = tmp_path / "qwen3_vl"
+    config = transformers.Qwen3VLConfig(architectures=["Qwen3VLForConditionalGeneration"])
+    config.save_pretrained(folder)
+    with pytest.raises(BaseModelError, match=r"has no text model for Qwen3VLForConditionalGeneration in .*: set model"):
+        load_whole(folder, "float32")
+
+
+def test_a_mixture_of_experts_says_what_it_does_not_train(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    base = resolve_base_model(str(build_family("qwen3_moe", tmp_path / "moe")), tmp_path / "data")
+    with caplog.at_level("INFO"):
+        load_policy(base, None, TrainingSettings(dtype="float32"), longest=8)
+    assert "moe is a mixture of experts: rounds train k_proj, o_proj, q_proj, v_proj only" in caplog.text
