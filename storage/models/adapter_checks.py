@@ -13,10 +13,9 @@ from safetensors import SafetensorError, safe_open
 from storage.adapters.folder_store import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, read_config
 from storage.errors import AdapterError
 from storage.files import read_json_object, sha256_of
-from storage.models.base_model import CONFIG_FILE as BASE_CONFIG_FILE
 from storage.models.base_model import BaseModel, quantization_of
 from storage.models.hardware import MODEL_LIBRARIES
-from storage.models.layer_names import EXPERT, LayerNames, Shape, stored_matrices
+from storage.models.layer_names import adaptable_matrices, stored_matrices
 from storage.personalities.cards import MAX_CARD_BYTES
 
 PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"})
@@ -80,7 +79,7 @@ def servable_config(folder: Path, base: BaseModel) -> dict[str, Any]:
 
 def largest_export(base: BaseModel) -> int:
     """Return the maximum bytes of an export: an adapter of MAX_RANK on every layer of the base, and its card."""
-    numbers = sum(MAX_RANK * (width_out + width_in) for width_out, width_in in _layer_shapes(base).values())
+    numbers = sum(MAX_RANK * (width_out + width_in) for width_out, width_in in adaptable_matrices(base.path).values())
     return BYTES_PER_NUMBER * numbers + MAX_CARD_BYTES + MAX_CONFIG_BYTES
 
 
@@ -173,7 +172,7 @@ def _require_shapes(shapes: Shapes, config: Mapping[str, Any], base: BaseModel) 
     Raises AdapterError unless each has both matrices at the configured rank and fits the base, and they are exactly the
     layers that the configuration targets.
     """
-    widths, rank = _layer_shapes(base), config["r"]
+    widths, rank = adaptable_matrices(base.path), config["r"]
     layers = {layer_of(key) for key in shapes}
     _require_language_layers(layers - widths.keys(), base)
     expected: dict[str, tuple[int, ...]] = {}
@@ -232,15 +231,6 @@ def _require_finite(weights: Path) -> None:
         for key in adapter.keys():  # noqa: SIM118 (no mapping)
             if not torch.isfinite(adapter.get_tensor(key)).all():
                 raise AdapterError(f"{key} in {weights.name} is not finite (NaN or infinity): train the adapter again")
-
-
-def _layer_shapes(base: BaseModel) -> dict[str, Shape]:
-    """Return the name of each linear layer of the base's language model, as in its files, and its weight's shape."""
-    found = {name: shape for name, shape in stored_matrices(base.path) if not EXPERT.search(name)}
-    if "text_config" not in read_json_object(base.path / BASE_CONFIG_FILE):
-        return found
-    names = LayerNames(base.path)
-    return {name: found[name] for name in names.stored.values()} if names.is_inside else found
 
 
 def require_base(adapter: Path, base: BaseModel) -> None:

@@ -41,6 +41,7 @@ CONFIG_FILE = "config.json"
 GENERATION_CONFIG_FILE = "generation_config.json"
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", TOKENIZER_CONFIG_FILE, TEMPLATE_FILE)
+SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model")
 LEFT_ON_THE_HUB = ("consolidated*",)
@@ -182,7 +183,7 @@ def require_full_weights(folder: Path) -> None:
 def quantization_of(folder: Path) -> str:
     """Return the method with which a model's weights were quantised, such as awq, or "" if they were not."""
     config = _read_json(folder / CONFIG_FILE)
-    found = config.get("quantization_config") or config.get("text_config", {}).get("quantization_config")
+    found = config.get("quantization_config") or (config.get("text_config") or {}).get("quantization_config")
     return str(found.get("quant_method", "an unnamed method")) if found else ""
 
 
@@ -316,8 +317,7 @@ def _is_known(model_type: object) -> bool:
 
 def _require_whole_weights(folder: Path) -> None:
     """Raise BaseModelError if a file of the weights is missing or cut off; reads only how each file begins."""
-    named = _read_json(folder / INDEX_FILE).get("weight_map", {}) if (folder / INDEX_FILE).is_file() else {}
-    for name in sorted(set(named.values())):
+    for name in sorted(_shards(folder)):
         if not (folder / name).is_file():
             raise BaseModelError(f"{folder / name} is missing: {_how_to_get(folder / name)}")
     for path in weight_files(folder):
@@ -332,6 +332,17 @@ def _require_whole_weights(folder: Path) -> None:
         raise BaseModelError(
             f"{folder} has no safetensors weights{found}: convert the model to safetensors first (docs/bases.md)"
         )
+
+
+def _shards(folder: Path) -> set[str]:
+    """Return the names of the files of the weights if there are several."""
+    index = folder / INDEX_FILE
+    if (folder / SINGLE_FILE).is_file() or not index.is_file():
+        return set()
+    named = _read_json(index).get("weight_map")
+    if not isinstance(named, dict):
+        raise BaseModelError(f"{index} has no weight_map: {_how_to_get(index)}")
+    return set(map(str, named.values()))
 
 
 def _how_to_get(file: Path) -> str:

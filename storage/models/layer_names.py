@@ -15,6 +15,7 @@ from typing import Any
 from safetensors import safe_open
 
 from storage.errors import BaseModelError
+from storage.files import read_json_object
 from storage.models.hardware import MODEL_LIBRARIES
 
 Shape = tuple[int, int]
@@ -49,6 +50,16 @@ def has_experts(folder: Path) -> bool:
     return False
 
 
+def adaptable_matrices(folder: Path) -> dict[str, Shape]:
+    """Return the matrices that an adapter may change, named as in the files: the language model's, except experts."""
+    found = {name: shape for name, shape in stored_matrices(folder) if not EXPERT.search(name)}
+    if "text_config" not in read_json_object(folder / "config.json"):  # spares importing transformers
+        return found
+    with MODEL_LIBRARIES:
+        names = LayerNames(folder)
+        return {name: found[name] for name in names.stored.values() if name in found} if names.is_inside else found
+
+
 class LayerNames:
     """The names of one base's layers, read from its configuration and the headers of its files."""
 
@@ -75,6 +86,9 @@ class LayerNames:
                 'server can serve it (model.engine = "remote") and rounds cannot train it: set model.base to another '
                 "model"
             )
+        if self.is_inside and "lm_head" not in {name.rpartition(".")[2] for name in self._matrices}:
+            # Only the whole's configuration may say that the output layer is the embedding.
+            config.tie_word_embeddings |= self._whole_config.tie_word_embeddings
         return config
 
     @cached_property
@@ -138,7 +152,11 @@ class LayerNames:
         that transformers makes of the files by itself, vision tower included.
         """
         loaded = {stored: name for name, stored in self.stored.items()}
-        places = [(set(layers), _modules(self._text)), ({self.stored[layer] for layer in layers}, set(loaded))]
+        stored_layers = {self.stored[layer] for layer in layers}
+        places = [
+            (set(layers), _modules(self._text)),
+            (stored_layers, set(adaptable_matrices(self._folder))),
+        ]
         if self._whole is not None:
             names = self._names_in(self._whole, {})
             wanted = {name for name, stored in names.items() if loaded.get(stored) in layers}

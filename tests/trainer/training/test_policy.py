@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,26 @@ def test_language_weights_that_are_missing_are_not_made_up(gemma3: BaseModel) ->
     torch_save_file(weights, gemma3.path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(BaseModelError, match=r"lacks 1 weights, such as model\.norm\.weight"):
         load_model(gemma3, "float32")
+
+
+def test_only_the_whole_model_may_say_that_the_output_layer_is_the_embedding(gemma3: BaseModel) -> None:
+    config = json.loads((gemma3.path / "config.json").read_text())
+    config["text_config"]["tie_word_embeddings"] = False
+    (gemma3.path / "config.json").write_text(json.dumps(config))
+    model = load_model(gemma3, "float32")
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+
+
+def test_layers_that_only_predict_further_tokens_are_no_targets(tmp_path: Path) -> None:
+    folder = build_family("llama3", tmp_path / "llama3")
+    weights = torch_load_file(folder / "model.safetensors")
+    extra = {f"model.layers.2.self_attn.{one}_proj.weight": torch.zeros(64, 64) for one in "qo"}
+    torch_save_file(weights | extra, folder / "model.safetensors", metadata={"format": "pt"})
+    base = resolve_base_model(str(folder), tmp_path / "data")
+    train_at_random(base, tmp_path / "adapter")
+    targets = servable_config(tmp_path / "adapter", base)["target_modules"]
+    assert "k_proj" in targets
+    assert "layers.1.self_attn.q_proj" in targets
 
 
 def test_a_vision_language_model_without_a_text_model_is_refused_in_a_sentence(tmp_path: Path) -> None:
