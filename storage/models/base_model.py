@@ -187,13 +187,13 @@ def quantization_of(folder: Path) -> str:
     return str(found.get("quant_method", "an unnamed method")) if found else ""
 
 
-def end_ids(folder: Path, tokenizer: Any) -> frozenset[int]:
-    """Return all token IDs that end an answer: the tokenizer's, and those in the model's generation settings."""
-    found = {tokenizer.eos_token_id}
+def configured_end_ids(folder: Path) -> frozenset[int]:
+    """Return the token IDs that end an answer according to the model's generation settings and configuration."""
+    found: set[int] = set()
     for name in (GENERATION_CONFIG_FILE, CONFIG_FILE):
         configured = _read_json(folder / name).get("eos_token_id") if (folder / name).is_file() else None
-        found |= set(configured if isinstance(configured, list) else [configured])
-    return frozenset(found - {None})
+        found.update(configured if isinstance(configured, list) else [] if configured is None else [configured])
+    return frozenset(found)
 
 
 def window_of(folder: Path, settings: ModelSettings) -> int:

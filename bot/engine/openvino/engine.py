@@ -41,7 +41,6 @@ class OpenVinoEngine(QueueingEngine[QueuedGeneration]):
         self._model = model
         self._versions: dict[AdapterRef | None, VersionProcess] = {}
         self._leaving: set[asyncio.Task[None]] = set()
-        self._end_ids: frozenset[int] = frozenset()
 
     def state(self) -> EngineState:
         failure = "" if self._is_open or self._is_closing else "OpenVINO is not started"
@@ -52,8 +51,7 @@ class OpenVinoEngine(QueueingEngine[QueuedGeneration]):
             self._folder = await asyncio.to_thread(self._verifier.require)
             for adapter in self._wanted:  # while the tokenizer is read
                 self.prepare(adapter)
-            self._renderer, ends = await asyncio.to_thread(self._load_renderer)
-            self._end_ids = frozenset(ends)
+            self._renderer = await asyncio.to_thread(self._load_renderer)
             await self._require_loading()
         except Exception as error:
             if not self._is_closing:
@@ -62,11 +60,9 @@ class OpenVinoEngine(QueueingEngine[QueuedGeneration]):
         self._is_open = not self._is_closing
         self._settle()
 
-    def _load_renderer(self) -> tuple[Renderer, dict[int, str]]:
+    def _load_renderer(self) -> Renderer:
         # Not AutoTokenizer, which takes a second longer to import.
-        return load_renderer(
-            self._base.path, self._model, self._generation.max_new_tokens, tokenizer_class="PreTrainedTokenizerFast"
-        )
+        return load_renderer(self._base.path, self._model, self._generation, tokenizer_class="PreTrainedTokenizerFast")
 
     async def _require_loading(self) -> None:
         """Raise EngineStopped if a version cannot be loaded, except for a bad adapter: other versions may load."""
@@ -94,10 +90,10 @@ class OpenVinoEngine(QueueingEngine[QueuedGeneration]):
         self._versions[generation.request.adapter].end(generation, finish)
 
     def _start_waiting(self) -> None:
-        while (chosen := self._next()) is not None:
+        while self._renderer is not None and (chosen := self._next()) is not None:
             self._waiting.remove(chosen)
             self._turns.take(chosen.request.lane)
-            self._versions[chosen.request.adapter].answer(chosen, self._end_ids)
+            self._versions[chosen.request.adapter].answer(chosen, self._renderer)
 
     def _next(self) -> QueuedGeneration | None:
         """Return the next request: the oldest of the lane that has waited longest; None without a free place."""

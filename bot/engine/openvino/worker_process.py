@@ -11,13 +11,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import asdict
 from queue import SimpleQueue
 from typing import IO, Any
 
 from bot.engine import Finish
 from bot.engine.queue import QueuedGeneration
+from bot.engine.rendering import Renderer
 from bot.errors import EngineStopped
 from storage.adapters.folder_store import AdapterRef
 from storage.models.openvino.pipeline import PipelineOptions
@@ -100,21 +101,23 @@ class VersionProcess:
     def failure(self) -> EngineStopped:
         return EngineStopped(f"the model's process ended: {self._reason}")
 
-    def answer(self, generation: QueuedGeneration, end_ids: Collection[int]) -> None:
-        """Start an answer, which ends at one of `end_ids`; the process must be ready."""
+    def answer(self, generation: QueuedGeneration, renderer: Renderer) -> None:
+        """Start an answer to a prompt of this renderer; the process must be ready."""
         self.used_at = time.perf_counter()
         if not self._running:
             self._heard_at = self.used_at
         self._last_id += 1
         self._running[self._last_id] = _Running(generation)
-        request = generation.request
-        sampling = asdict(request.sampling) | {"seed": request.seed, "end_ids": sorted(end_ids)}
+        request, chat = generation.request, renderer.chat
+        sampling = asdict(request.sampling) | {"seed": request.seed, "end_ids": sorted(chat.end_ids)}
         self._commands.put(
             {
                 "id": self._last_id,
                 "request_id": generation.request_id,
                 "prompt": request.prompt,
                 "sampling": sampling,
+                "thought": asdict(chat.thought) if chat.thought else None,
+                "room": asdict(renderer.room),
             }
         )
 

@@ -15,6 +15,7 @@ from bot.engine.remote.server import Overloaded, Refused, ServerError, Slow, Unr
 from storage.adapters.folder_store import AdapterRef
 from storage.adapters.shared_store import SERVED_PREFIX, ServedAdapterCopies, open_served_copies, served_name
 from storage.errors import AdapterError
+from storage.models.chat_format import ChatFormat
 from storage.models.gguf import gguf_name
 from storage.settings.sections import RemoteSettings, Settings
 
@@ -61,9 +62,9 @@ class Versions:
             )
         yield {"model": self.base_name(replica)}
 
-    def sampling(self, request: GenerationRequest, ends: Mapping[int, str]) -> Fields:
-        """Return the fields for sampling and stopping; `ends` are the tokens that end an answer, {id: text}."""
-        return _common(request) | {"stop": list(ends.values())[:MOST_STOPS]}
+    def sampling(self, request: GenerationRequest, chat: ChatFormat) -> Fields:
+        """Return the fields for sampling and stopping."""
+        return _common(request) | {"stop": list(chat.ends.values())[:MOST_STOPS]}
 
     def noticed(self, replica: Replica) -> None:
         """Update the loaded versions from the server's current list of models."""
@@ -95,15 +96,21 @@ class VllmVersions(Versions):
         finally:
             replica.in_use[name] -= 1
 
-    def sampling(self, request: GenerationRequest, ends: Mapping[int, str]) -> Fields:
-        return _common(request) | {
-            "add_special_tokens": False,
-            "stop_token_ids": sorted(ends),
-            # Otherwise the model's own generation settings would apply.
-            "top_k": -1,
-            "min_p": 0.0,
-            "repetition_penalty": 1.0,
-        }
+    def sampling(self, request: GenerationRequest, chat: ChatFormat) -> Fields:
+        # vLLM leaves special tokens out of the text, and with them the borders of a thought.
+        markers = {"skip_special_tokens": False} if chat.special_markers else {}
+        return (
+            _common(request)
+            | markers
+            | {
+                "add_special_tokens": False,
+                "stop_token_ids": sorted(chat.end_ids),
+                # Otherwise the model's own generation settings would apply.
+                "top_k": -1,
+                "min_p": 0.0,
+                "repetition_penalty": 1.0,
+            }
+        )
 
     def noticed(self, replica: Replica) -> None:
         # Another bot, or a previous run of this one, may have loaded versions; a restart loses all.
@@ -184,14 +191,19 @@ class LlamaCppVersions(Versions):
             "cache_prompt": not lora,
         }
 
-    def sampling(self, request: GenerationRequest, ends: Mapping[int, str]) -> Fields:
-        return _common(request) | {
-            "stop": list(ends.values()),
-            "top_k": 0,
-            "min_p": 0.0,
-            "repeat_penalty": 1.0,
-            "repeat_last_n": request.sampling.max_new_tokens,
-        }
+    def sampling(self, request: GenerationRequest, chat: ChatFormat) -> Fields:
+        markers = {"preserved_tokens": list(chat.special_markers)} if chat.special_markers else {}
+        return (
+            _common(request)
+            | markers
+            | {
+                "stop": list(chat.ends.values()),
+                "top_k": 0,
+                "min_p": 0.0,
+                "repeat_penalty": 1.0,
+                "repeat_last_n": request.sampling.max_new_tokens,
+            }
+        )
 
 
 def is_file_of(adapter: AdapterRef, entry: Mapping[str, Any]) -> bool:

@@ -52,7 +52,6 @@ class RemoteEngine(QueueingEngine[RemoteGeneration]):
         self._alarm: asyncio.TimerHandle | None = None
         """Fires when a server's rest is over."""
         self._session: aiohttp.ClientSession | None = None
-        self._ends: dict[int, str] = {}
 
     def state(self) -> EngineState:
         loaded = {name for replica in self._replicas for name in replica.loaded}
@@ -66,9 +65,7 @@ class RemoteEngine(QueueingEngine[RemoteGeneration]):
 
     async def start(self) -> None:
         """Read the tokenizer and check the servers once; unreachable ones may become available later."""
-        self._renderer, self._ends = await asyncio.to_thread(
-            load_renderer, self._base.path, self._settings.model, self._generation.max_new_tokens
-        )
+        self._renderer = await asyncio.to_thread(load_renderer, self._base.path, self._settings.model, self._generation)
         if self._is_closing:
             return
         self._session = session = open_session(self._settings)
@@ -175,7 +172,7 @@ class RemoteEngine(QueueingEngine[RemoteGeneration]):
 
     async def _serve(self, generation: RemoteGeneration, replica: Replica) -> None:
         assert self._renderer is not None, "requests are accepted only after the start"
-        so_far = generation.attempt(self._renderer, self._ends)
+        so_far = generation.attempt(self._renderer)
         is_billed = True
         try:
             await self._spending.exchange()
@@ -183,7 +180,7 @@ class RemoteEngine(QueueingEngine[RemoteGeneration]):
             finish = await so_far.fetch(generation.extend, replica, self._versions)
         except asyncio.CancelledError:  # the answer was completed before that
             is_billed = bool(so_far.model)
-            if generation.completion.finish is Finish.TIMEOUT and so_far.model and not so_far.text:
+            if generation.completion.finish is Finish.TIMEOUT and so_far.model and not so_far.has_heard:
                 replica.failed(time.perf_counter(), so_far.started_at)
         except Exception as error:
             is_billed = so_far.is_billed(error)

@@ -19,7 +19,8 @@ from transformers.utils import logging as transformers_logging
 from bot.engine.transformers.decoding import DecodingRow, ReportTexts, generate
 from bot.errors import BotError
 from storage.adapters.folder_store import AdapterRef
-from storage.models.base_model import end_ids, load_whole
+from storage.models.base_model import configured_end_ids, load_whole
+from storage.models.chat_format import ChatFormat
 from storage.models.hardware import serving_format, silence_transformers, torch_device, usable_cores
 from storage.models.layer_names import LayerNames
 from storage.settings.sections import ModelSettings
@@ -96,10 +97,10 @@ class ResidentModel:
         """Load the base model; raises what transformers raises if the folder does not contain one."""
         torch.set_num_threads(settings.threads or _threads())
         transformers_logging.disable_progress_bar()
-        self.tokenizer = AutoTokenizer.from_pretrained(base_path, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(base_path, local_files_only=True)
+        self.chat = ChatFormat(tokenizer, settings.template_options, configured_end_ids(base_path))
         self._base = _load_base(base_path, serving_format(settings))
         self._renamings = LayerNames(base_path).renamings
-        self.end_ids = end_ids(base_path, self.tokenizer)
         self._layers = AdaptedLayers(self._base)
         self._wrapped: Any = None
         """PEFT's model around the base, which has the adapters; None without adapters."""
@@ -115,7 +116,7 @@ class ResidentModel:
 
     def answer(self, adapter: AdapterRef | None, rows: Sequence[DecodingRow], report: ReportTexts) -> None:
         """Answer a batch with `adapter`, or with the base alone; raises like `model_with`."""
-        generate(self.model_with(adapter), rows, self.end_ids, report)
+        generate(self.model_with(adapter), rows, self.chat.end_ids, report)
 
     def model_with(self, adapter: AdapterRef | None) -> Any:
         """Return the transformers model for a batch with `adapter`, or the base alone; valid until the next call.

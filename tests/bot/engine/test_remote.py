@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from bot.engine import Completion, Finish, Generation, GenerationFailed
 from bot.engine.remote import replicas
@@ -31,10 +32,12 @@ from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from tests.bot.engine.conftest import Clock
 from tests.bot.engine.test_engine import answer, finished, request, started
+from tests.families import BY_NAME, save_tokenizer
 from tests.remote_server import (
     BASE_NAME,
     WORDS,
     RemoteServer,
+    Stream,
     dies_after,
     fails_with,
     falls_silent_after,
@@ -724,3 +727,73 @@ async def test_the_setting_chooses_it_and_nothing_takes_its_place(
     with pytest.raises(ServersUnreachable):
         engine.submit(request())
     await engine.close(0.0)
+
+
+# Thoughts
+
+
+def thinks(*pieces: str) -> Callable[..., Awaitable[None]]:
+    """The answer has these pieces, as far as the limit of its tokens allows."""
+
+    async def think(server: RemoteServer, _request: object, stream: Stream) -> web.StreamResponse:
+        most = server.asked()[-1]["max_tokens"]
+        try:
+            for piece in pieces[:most]:
+                await stream.word(piece)
+                await asyncio.sleep(0)
+            await stream.word("", "length" if len(pieces) >= most else "stop")
+            await stream.end(server.asked()[-1]["prompt"])
+        except (ConnectionResetError, asyncio.CancelledError):
+            server.left += 1
+            raise
+        return await stream.open()
+
+    return think
+
+
+@pytest.fixture
+async def ask_thinker(tmp_path: Path, database: Database) -> AsyncIterator[Callable[..., Awaitable[Completion]]]:
+    """Ask a server of this family's model, which answers with these pieces."""
+    async with AsyncExitStack() as stack:
+
+        async def ask(name: str, server: RemoteServer, *pieces: str, tokens: int = 100) -> Completion:
+            folder = tmp_path / name
+            tokenizer = save_tokenizer(BY_NAME[name], folder)
+            (folder / "config.json").write_text(json.dumps({"max_position_embeddings": 512}))
+            await stack.enter_async_context(running(server))
+            server.always = thinks(*pieces)
+            server.count = lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
+            base = BaseModel(name, folder, "0" * 16, BY_NAME[name].architecture)
+            changes = {"generation__max_new_tokens": tokens, "generation__max_thought_tokens": 20}
+            engine = RemoteEngine(base, settings_for(tmp_path / "data", server, **changes), database)
+            await engine.start()
+            stack.push_async_callback(engine.close, 0.0)
+            prompt = await engine.render([{"role": "user", "content": "Hi"}])
+            return await finished(engine.submit(request(prompt.text, tokens=tokens)))
+
+        yield ask
+    database.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "thought"),
+    [("r1_distil", ["So", " soup", "</think>", "\n\n"]), ("gemma4", ["<|channel>", "thought\n", "So", "<channel|>"])],
+)
+async def test_a_servers_thought_is_neither_shown_nor_counted(name, thought, ask_thinker) -> None:
+    server = RemoteServer()
+    said = await ask_thinker(name, server, *thought, "Try", " the", " soup.")
+    assert (said.text, said.finish, said.answer_tokens) == ("Try the soup.", Finish.STOP, 3)
+    (asked,) = server.asked()
+    assert asked["max_tokens"] == 120
+    assert asked.get("skip_special_tokens", True) == (name != "gemma4"), "vLLM would leave out where the thought ends"
+
+
+async def test_an_answer_may_not_have_what_a_thought_left(ask_thinker) -> None:
+    server = RemoteServer()
+    said = await ask_thinker("r1_distil", server, "So", "</think>", *["soup "] * 22, tokens=3)
+    assert (said.text, said.finish, said.answer_tokens) == ("soup " * 3, Finish.LENGTH, 3)
+
+
+async def test_a_servers_thought_without_an_end_is_no_answer(ask_thinker) -> None:
+    said = await ask_thinker("r1_distil", RemoteServer(), *["so "] * 40)
+    assert (said.text, said.finish, said.answer_tokens) == ("", Finish.THOUGHT, 0)
