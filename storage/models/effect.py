@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,6 +28,8 @@ TEXT = (
 """Not a chat of the base's template: rounding changes such a text twice as much, and a version no more."""
 METADATA_KEY = "reactune_effect"
 """Of the record in the header of the weights' file; PEFT, vLLM and llama.cpp ignore it."""
+METADATA, HEADER_SIZE_BYTES = "__metadata__", 8
+"""Of the safetensors format: the key of the metadata, and the size of the number before the header."""
 MOST_TOKENS = 512
 DECIMALS = 4
 UP_PROJECTION = ".lora_B."
@@ -70,14 +72,21 @@ EFFECT = TypeAdapter(EffectRecord)
 
 
 def write_effect(folder: Path, effect: EffectRecord) -> None:
-    """Write the record into the adapter's file, if all its numbers are finite."""
-    from safetensors.torch import load_file, save_file
-
+    """Write the record into the header of the adapter's file, if all its numbers are finite."""
     if not all(map(math.isfinite, [*effect.base, *effect.version])):
         return  # the gate will say that the version is broken
     rounded = {name: [round(one, DECIMALS) for one in numbers] for name, numbers in asdict(effect).items()}
-    file = folder / WEIGHTS_FILE
-    save_file(load_file(file), file, metadata={"format": "pt", METADATA_KEY: json.dumps(rounded)})
+    _write_metadata(folder / WEIGHTS_FILE, {"format": "pt", METADATA_KEY: json.dumps(rounded)})
+
+
+def _write_metadata(file: Path, metadata: Mapping[str, str]) -> None:
+    """Replace a safetensors file's metadata; its library writes several keys in random order, so never equal bytes."""
+    whole = file.read_bytes()
+    start = HEADER_SIZE_BYTES + int.from_bytes(whole[:HEADER_SIZE_BYTES], "little")
+    tensors = {key: value for key, value in json.loads(whole[HEADER_SIZE_BYTES:start]).items() if key != METADATA}
+    header = json.dumps({METADATA: metadata, **tensors}, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % HEADER_SIZE_BYTES)  # tensors begin at a multiple of 8
+    file.write_bytes(len(header).to_bytes(HEADER_SIZE_BYTES, "little") + header + whole[start:])
 
 
 def read_effect(folder: Path) -> EffectRecord | None:
