@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, NonNegativeInt, TypeAdapter, ValidationError
+from pydantic import Field, FiniteFloat, NonNegativeInt, TypeAdapter, ValidationError
 from safetensors import SafetensorError, deserialize, safe_open
 
 from storage.adapters.folder_store import AS_TRAINED, WEIGHTS_FILE, AdapterRef
@@ -60,8 +60,8 @@ class EffectRecord:
     """Log-probabilities, in nats, of each token of a text except the first."""
 
     tokens: Annotated[tuple[NonNegativeInt, ...], Field(min_length=2, max_length=MOST_TOKENS)]
-    base: tuple[float, ...]
-    version: tuple[float, ...]
+    base: tuple[FiniteFloat, ...]
+    version: tuple[FiniteFloat, ...]
 
     def __post_init__(self) -> None:
         if not len(self.tokens) - 1 == len(self.base) == len(self.version):
@@ -99,9 +99,10 @@ def read_effect(folder: Path) -> EffectRecord | None:
             record = (weights.metadata() or {}).get(METADATA_KEY)
         return None if record is None else EFFECT.validate_json(record)
     except (OSError, SafetensorError, ValidationError) as error:
+        why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise AdapterError(
-            f"{folder / WEIGHTS_FILE} has a record of its effect that cannot be read ({error}): restore it from a "
-            "backup, or export the adapter again"
+            f"the record of what the adapter changes, in {folder / WEIGHTS_FILE}, cannot be read ({why}): restore the "
+            "file from a backup, or export the adapter again"
         ) from error
 
 
