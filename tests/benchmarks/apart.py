@@ -13,6 +13,7 @@ from storage.models.hardware import has_gpu
 from tests.benchmarks.disturbance import Clock, Row, family
 
 T = TypeVar("T")
+TellRow = Callable[[Row], None]
 
 MEMORY_POLL_S = 0.25
 LEAVE_S = 20.0
@@ -90,3 +91,13 @@ def peak_gpu_mib() -> float | None:
     import torch
 
     return round(torch.cuda.max_memory_allocated() / 2**20)
+
+
+def used_gpu_mib() -> float | None:
+    """Return what all processes together hold on the GPU now; None without a GPU."""
+    if not has_gpu():
+        return None
+    import torch
+
+    free, total = torch.cuda.mem_get_info()
+    return round((total - free) / 2**20)

@@ -6,21 +6,24 @@ Its weights are random: speed and memory do not depend on them. Each side has a 
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
 
 from rich.console import Console
 
+from bot.errors import BotError
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef
-from storage.errors import SettingsError
+from storage.errors import SettingsError, StorageError
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.hardware import has_gpu, require_quantization
 from storage.settings.sections import ModelSettings, Settings
-from tests.benchmarks.apart import EndedEarly, rows_apart
+from tests.benchmarks.apart import EndedEarly, TellRow, rows_apart
 from tests.benchmarks.bases_report import memory_ratios_of, ratios_of, tables
 from tests.benchmarks.bases_round import Round, train_ours, train_trl
 from tests.benchmarks.bases_serving import VLLM, Lengths, Serving, serve
@@ -30,14 +33,20 @@ from tests.benchmarks.report import machine, versions
 from tests.benchmarks.serving import adapter_in
 from tests.benchmarks.serving_sitting import OPENVINO, PLAIN, TRANSFORMERS
 from tests.benchmarks.training_sides import OURS, TRL, TRL_DEFAULT
+from trainer.errors import TrainerError
 from trainer.evaluation.measures import retention_text
 
 T = TypeVar("T")
 
 FULL_BITS = 16
 """Weights that are not quantized: in the format of the settings, or of generate()."""
+GRAPH_BITS = 8
+"""OpenVINO's weights by default."""
 TEMPERATURE = 0.2
 """Random weights give flat predictions; at this temperature a nucleus is as small as a trained model's."""
+
+FAILURES = (BotError, StorageError, TrainerError, RuntimeError, MemoryError, OSError)
+"""Of a side that cannot be measured; PyTorch without memory raises a RuntimeError."""
 
 notes = Console(stderr=True)
 
@@ -72,7 +81,7 @@ class Work:
     """Steps after which TRL stops; 0: after a pass over the pairs."""
     judges: bool = False
     """Whether the round's version is judged as well."""
-    lengths: Lengths = Lengths()
+    lengths: Lengths = field(default_factory=Lengths)
 
 
 def run(
@@ -89,7 +98,7 @@ def run(
 ) -> dict[str, Any]:
     """Return machine, versions, rows, ratios and tables in Markdown.
 
-    `size` is one of SHAPES or the folder of a model, `bits` those of served weights, `vllm` the program to serve beside.
+    `size` is one of SHAPES or the folder of a model, `bits` those of served weights, `vllm` the program of that name.
     """
     on_gpu = _choose_device(device)
     chosen = bits or ((16, 4) if on_gpu else (8, 4))
@@ -113,16 +122,20 @@ def measure(size: str, sides: Sides, work: Work, *, dtype: str = "auto", vllm: s
     with tempfile.TemporaryDirectory(prefix="reactune-bases-") as name:
         bench = _Bench(Path(name), size, work, dtype, vllm)
         rows = [*bench.rounds(sides.training_bits), *bench.serving(sides.serving)]
-    ratios, left_out = compare(ratios_of(rows))
+    found_ratios = ratios_of(rows)
+    # Other work on some cores disturbs what runs on the cores, not what runs on a GPU.
+    shown = {name: ratio.value for name, ratio in found_ratios.items()}, []
+    ratios, left_out = shown if has_gpu() else compare(found_ratios)
+    ratios |= memory_ratios_of(rows)
     found = {"size": size, "parameters": bench.parameters, "pairs": work.pairs, "prompt_tokens": work.prompt_tokens}
-    markdown = tables(found, rows)
+    markdown = tables(found, rows, ratios)
     notes.print(markdown, markup=False, highlight=False, soft_wrap=True)
     return {
         "machine": machine(),
         "versions": versions("torch", "transformers", "trl", "peft", "openvino-genai", "bitsandbytes", "vllm"),
         "base": found,
         "rows": rows,
-        "summary": ratios | memory_ratios_of(rows),
+        "summary": ratios,
         "notes": left_out,
         "markdown": markdown,
     }
@@ -223,8 +236,8 @@ class _Bench:
             if refusal := self._refusal(bits):
                 return refusal
             options["quantization"] = _quantization(bits)
-        if engine == OPENVINO and bits != 8:
-            options["graph_bits"] = bits
+        if engine == OPENVINO and bits != GRAPH_BITS:
+            options["weight_format"] = f"int{bits}"
         if missing := options.keys() - ModelSettings.model_fields.keys():
             return f"this release has no setting model.{missing.pop()}"
         model = ModelSettings.model_validate(self._settings.model.model_dump() | options)
@@ -241,14 +254,29 @@ def _quantization(bits: int) -> str:
     return "" if bits == FULL_BITS else f"{bits}bit"
 
 
-def _measured(hold: Callable[[T, Connection], None], plan: T, described: Row) -> Iterator[Row]:
-    """Yield the rows of one side with its description; if it dies, the last one says so."""
+def _measured(work: Callable[[T, TellRow], None], plan: T, described: Row) -> Iterator[Row]:
+    """Yield the rows of one side with its description; if it fails or dies, the last one says so."""
     notes.print(f"Measuring {described['part']}: {described['side']}, {described['bits']} bits …", highlight=False)
     try:
-        for row in rows_apart(hold, plan):
+        for row in rows_apart(partial(_hold, work), plan):
             known = (f"{name} {value}" for name, value in row.items() if value is not None)
             notes.print("  " + ", ".join(known), highlight=False, soft_wrap=True)
             yield described | row
     except EndedEarly as end:
         notes.print(f"  {end}", highlight=False)
-        yield described | {"what": "failure", "failed": str(end), "others_cores": 0.0}
+        yield described | {"what": "failure", "failed": str(end)}
+
+
+def _hold(work: Callable[[T, TellRow], None], plan: T, rows: Connection) -> None:
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # standard output is the report's
+    try:
+        work(plan, rows.send)
+    except FAILURES as error:
+        rows.send({"what": "failure", "failed": _first_cause(error)})
+    rows.close()
+
+
+def _first_cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{error}".partition("\n")[0] or type(error).__name__

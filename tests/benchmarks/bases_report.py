@@ -65,8 +65,8 @@ def memory_ratios_of(rows: Sequence[Row]) -> dict[str, float | None]:
     return found
 
 
-def tables(base: Mapping[str, Any], rows: Sequence[Row]) -> str:
-    """Return two Markdown tables, and a line for each ratio."""
+def tables(base: Mapping[str, Any], rows: Sequence[Row], ratios: Mapping[str, float | None]) -> str:
+    """Return two Markdown tables, and a line for each ratio that was measured."""
     size = f"{base['parameters'] / 1e9:.2f} billion parameters" if base["parameters"] else "a model in a folder"
     lines = [
         f"### Base {base['size']}: {size}",
@@ -78,6 +78,7 @@ def tables(base: Mapping[str, Any], rows: Sequence[Row]) -> str:
         *_table(ROUND, [_round_cells(side, told) for side, told in sides_of(rows, "round").items()]),
         "",
         *(f"- {line}" for line in _remarks(rows)),
+        *(f"- {name.replace('_', ' ')}: {_shown(ratio)}" for name, ratio in ratios.items() if ratio is not None),
     ]
     return "\n".join(lines)
 
@@ -137,10 +138,6 @@ def _remarks(rows: Sequence[Row]) -> Iterator[str]:
             yield f"{name}: judged in {row['seconds']} s on {answers} answers; the gate said {verdict}."
         if ending := row.get("failed"):
             yield f"{name}, {row['part']}: {ending}."
-    ratios = {name: ratio.shown for name, ratio in ratios_of(rows).items()} | memory_ratios_of(rows)
-    for name, ratio in ratios.items():
-        if ratio is not None:
-            yield f"{name.replace('_', ' ')}: {_shown(ratio)}"
 
 
 def _shown(number: float | None) -> str:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 import random
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +14,12 @@ from rich.console import Console
 
 from storage.adapters.folder_store import AdapterStore
 from storage.database.enums import TrainingSource
-from storage.errors import StorageError
 from storage.models.base_model import BaseModel, load_tokenizer
-from storage.models.hardware import silence_transformers, training_format
+from storage.models.hardware import silence_transformers
 from storage.settings.sections import Settings
-from tests.benchmarks.apart import peak_gpu_mib
-from tests.benchmarks.bases_serving import reason
+from tests.benchmarks.apart import TellRow, peak_gpu_mib
 from tests.benchmarks.disturbance import Row
 from tests.benchmarks.training_sides import ANSWER_TOKENS, SEED, build_trl
-from trainer.errors import TrainerError
 from trainer.evaluation.context import ServedContext
 from trainer.evaluation.evaluate import load_evaluation_models
 from trainer.progress import Phase, RoundProgress
@@ -34,8 +28,6 @@ from trainer.training.recipes import TrainingSplit, dpo_recipe
 from trainer.training.rows import PreferencePair, pair_row
 from trainer.training.train import TrainingMetrics, train_adapter
 
-FAILURES = (StorageError, TrainerError, RuntimeError, OSError)
-"""Without memory, PyTorch raises RuntimeError."""
 NOTE_S = 20.0
 
 notes = Console(stderr=True)
@@ -58,37 +50,32 @@ class Round:
     """Steps after which TRL stops; 0: after a pass over the pairs."""
 
 
-def train_ours(plan: Round, rows: Connection) -> None:
-    """Send a row for the training of a round and, if it is judged, one for that."""
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # standard output is the report's
+def train_ours(plan: Round, tell: TellRow) -> None:
+    """Tell a row for the training of a round and, if it is judged, one for that."""
     training, watch = plan.settings.training, Watch()
-    try:
-        metrics = train_adapter(
-            dpo_recipe(training, 0.0),
-            TrainingSplit(_pairs(plan, load_tokenizer(plan.base))),
-            training,
-            base=plan.base,
-            starter=None,
-            output=plan.output,
-            report=watch,
-        )
-        speed = metrics.pairs * metrics.epochs_trained / (metrics.seconds - watch.loading_s)
-        rows.send(
-            {
-                "what": "training",
-                "seconds": round(metrics.seconds, 1),
-                "loading_s": round(watch.loading_s, 1),
-                "steps": metrics.steps,
-                "pairs_per_s": round(speed, 4),
-                "train_loss": metrics.train_loss,
-                "gpu_mib": peak_gpu_mib(),
-            }
-        )
-        if plan.judges:
-            rows.send(_judge(plan, metrics, watch))
-    except FAILURES as error:
-        rows.send({"what": "failure", "failed": reason(error)})
-    rows.close()
+    metrics = train_adapter(
+        dpo_recipe(training, 0.0),
+        TrainingSplit(_pairs(plan, load_tokenizer(plan.base))),
+        training,
+        base=plan.base,
+        starter=None,
+        output=plan.output,
+        report=watch,
+    )
+    speed = metrics.pairs * metrics.epochs_trained / (metrics.seconds - watch.loading_s)
+    tell(
+        {
+            "what": "training",
+            "seconds": round(metrics.seconds, 1),
+            "loading_s": round(watch.loading_s, 1),
+            "steps": metrics.steps,
+            "pairs_per_s": round(speed, 4),
+            "train_loss": metrics.train_loss,
+            "gpu_mib": peak_gpu_mib(),
+        }
+    )
+    if plan.judges:
+        tell(_judge(plan, metrics, watch))
 
 
 def _judge(plan: Round, metrics: TrainingMetrics, watch: Watch) -> Row:
@@ -108,40 +95,30 @@ def _judge(plan: Round, metrics: TrainingMetrics, watch: Watch) -> Row:
     }
 
 
-def train_trl(plan: Round, rows: Connection) -> None:
-    """Send a row for TRL's trainer as it comes, with our settings and number format."""
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+def train_trl(plan: Round, tell: TellRow) -> None:
+    """Tell a row for TRL's trainer as it comes, with our settings and number format."""
     training, began = plan.settings.training, time.perf_counter()
-    try:
-        with silence_transformers(), tempfile.TemporaryDirectory() as folder:
-            tokenizer = load_tokenizer(plan.base)
-            trainer = build_trl(
-                plan.base,
-                [pair_row(pair, tokenizer) for pair in _pairs(plan, tokenizer)],
-                training,
-                Path(folder),
-                recomputes=plan.recomputes,
-                steps=plan.trl_steps,
-            )
-            trainer.add_callback(_step_notes())
-            loading_s = time.perf_counter() - began
-            trainer.train()
-            trained_s, steps = time.perf_counter() - began - loading_s, trainer.state.global_step
-        whole = math.ceil(plan.pairs / training.batch_size)
-        rows.send(
-            {
-                "what": "training",
-                "seconds": round(loading_s + trained_s * whole / steps, 1),
-                "loading_s": round(loading_s, 1),
-                "steps": steps,
-                "of_steps": whole,
-                "pairs_per_s": round(plan.pairs / whole * steps / trained_s, 4),
-                "gpu_mib": peak_gpu_mib(),
-            }
-        )
-    except FAILURES as error:
-        rows.send({"what": "failure", "failed": reason(error)})
-    rows.close()
+    with silence_transformers(), tempfile.TemporaryDirectory() as folder:
+        tokenizer = load_tokenizer(plan.base)
+        rows = [pair_row(pair, tokenizer) for pair in _pairs(plan, tokenizer)]
+        options = {"recomputes": plan.recomputes, "steps": plan.trl_steps}
+        trainer = build_trl(plan.base, rows, training, Path(folder), **options)
+        trainer.add_callback(_step_notes())
+        loading_s = time.perf_counter() - began
+        trainer.train()
+        trained_s, steps = time.perf_counter() - began - loading_s, trainer.state.global_step
+    whole = math.ceil(plan.pairs / training.batch_size)
+    tell(
+        {
+            "what": "training",
+            "seconds": round(loading_s + trained_s * whole / steps, 1),
+            "loading_s": round(loading_s, 1),
+            "steps": steps,
+            "of_steps": whole,
+            "pairs_per_s": round(plan.pairs / whole * steps / trained_s, 4),
+            "gpu_mib": peak_gpu_mib(),
+        }
+    )
 
 
 def _step_notes() -> Any:

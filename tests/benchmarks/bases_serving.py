@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import statistics
-import sys
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from typing import Any
 
 from bot.chat.prompting import Turn, to_messages
 from bot.engine import Completion
-from bot.errors import BotError
 from storage.adapters.folder_store import AdapterRef
-from storage.errors import StorageError
 from storage.models.base_model import BaseModel
 from storage.models.hardware import silence_transformers
 from storage.settings.sections import Settings
-from tests.benchmarks.apart import peak_gpu_mib
+from tests.benchmarks.apart import TellRow, peak_gpu_mib, used_gpu_mib
 from tests.benchmarks.contender import Contender
 from tests.benchmarks.disturbance import Row
 from tests.benchmarks.serving_load import MEMBER, request_of
@@ -60,38 +54,32 @@ class Serving:
     """The program of that name."""
 
 
-def serve(plan: Serving, rows: Connection) -> None:
-    """Send a row for each thing measured, or for what went wrong, then close the connection."""
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # standard output is the report's
-    try:
-        with silence_transformers():  # imported once, before the engine's threads
-            pass
-        asyncio.run(_serve(plan, rows))
-    except (BotError, StorageError, RuntimeError, OSError) as error:  # without memory, PyTorch raises RuntimeError
-        rows.send({"what": "failure", "failed": reason(error)})
-    rows.close()
+def serve(plan: Serving, tell: TellRow) -> None:
+    """Tell a row for each thing measured."""
+    with silence_transformers():  # imported once, before the engine's threads
+        pass
+    asyncio.run(_serve(plan, tell))
 
 
-def reason(error: BaseException) -> str:
-    """Return the first line of what went wrong first."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return f"{error}".partition("\n")[0] or type(error).__name__
-
-
-async def _serve(plan: Serving, rows: Connection) -> None:
+async def _serve(plan: Serving, tell: TellRow) -> None:
     asked = Asked(_open(plan), plan)
     first, second = plan.versions
+
+    async def measure(what: str, work: Awaitable[Row | None]) -> None:
+        began = time.perf_counter()
+        row = await work or {"seconds": round(time.perf_counter() - began, 3)}
+        tell({"what": what} | row | {"gpu_mib": used_gpu_mib() if plan.engine == VLLM else peak_gpu_mib()})
+
     try:
-        rows.send(await _timed("start", asked.engine.start()))
-        rows.send(await _timed("version", asked.version(first)))
-        rows.send(await asked.alone())
-        rows.send(await asked.together())
-        rows.send(await asked.long_prompt())
+        await measure("start", asked.engine.start())
+        await measure("version", asked.version(first))
+        await measure("alone", asked.alone())
+        await measure("together", asked.together())
+        await measure("long prompt", asked.long_prompt())
         if plan.engine != PLAIN:
-            rows.send(await _timed("swap", asked.version(second)))
-            rows.send(await _timed("swap back", asked.version(first)))
-            rows.send(await asked.difference())
+            await measure("swap", asked.version(second))
+            await measure("swap back", asked.version(first))
+            await measure("difference", asked.difference())
     finally:
         await asked.engine.close(0)
 
@@ -102,12 +90,6 @@ def _open(plan: Serving) -> Contender:
     from tests.benchmarks.vllm_server import VllmServer
 
     return VllmServer(plan.vllm, plan.base, plan.settings)
-
-
-async def _timed(what: str, work: Awaitable[Any]) -> Row:
-    began = time.perf_counter()
-    await work
-    return {"what": what, "seconds": round(time.perf_counter() - began, 3), "gpu_mib": peak_gpu_mib()}
 
 
 class Asked:
@@ -127,7 +109,7 @@ class Asked:
     async def alone(self) -> Row:
         told = [await self._answer(self._plan.versions[0], self._lengths.answer) for _ in range(self._lengths.answers)]
         speeds = [one.answer_tokens / one.total_s for one in told]
-        return {"what": "alone", "tokens_per_s": round(statistics.median(speeds), 2), "gpu_mib": peak_gpu_mib()}
+        return {"tokens_per_s": round(statistics.median(speeds), 2)}
 
     async def together(self) -> Row:
         began = time.perf_counter()
@@ -136,20 +118,18 @@ class Asked:
         ]
         tokens = sum(one.answer_tokens for one in await asyncio.gather(*answers))
         seconds = time.perf_counter() - began
-        return {"what": "together", "tokens_per_s": round(tokens / seconds, 2), "gpu_mib": peak_gpu_mib()}
+        return {"tokens_per_s": round(tokens / seconds, 2)}
 
     async def long_prompt(self) -> Row:
         told = await self._answer(self._plan.versions[0], 1, prompt_tokens=self._lengths.long_prompt)
-        first_token_s = round(told.first_token_s or told.total_s, 3)
-        tokens = {"prompt_tokens": told.prompt_tokens, "gpu_mib": peak_gpu_mib()}
-        return {"what": "long prompt", "first_token_s": first_token_s, **tokens}
+        return {"first_token_s": round(told.first_token_s or told.total_s, 3), "prompt_tokens": told.prompt_tokens}
 
     async def difference(self) -> Row:
         """Say whether the versions answer differently: a server may answer as the bare base under their names."""
         self._asked += 1
         prompt = await self._prompt(self._lengths.prompt)
         texts = [(await self._complete(prompt, one, GREEDY_TOKENS, greedy=True)).text for one in self._plan.versions]
-        return {"what": "difference", "versions_differ": texts[0] != texts[1]}
+        return {"versions_differ": texts[0] != texts[1]}
 
     async def _answer(self, version: AdapterRef, tokens: int, *, prompt_tokens: int = 0) -> Completion:
         """Let somebody else ask something else."""
@@ -160,11 +140,9 @@ class Asked:
     async def _complete(self, prompt: str, version: AdapterRef, tokens: int, *, greedy: bool = False) -> Completion:
         settings = self._plan.settings
         if greedy:
-            generation = settings.generation.model_copy(update={"temperature": 0.0, "presence_penalty": 0.0})
-            settings = settings.model_copy(update={"generation": generation})
-        generation = self.engine.submit(
-            request_of(prompt, version, settings, seed=self._asked, max_new_tokens=tokens)
-        )
+            surest = settings.generation.model_copy(update={"temperature": 0.0, "presence_penalty": 0.0})
+            settings = settings.model_copy(update={"generation": surest})
+        generation = self.engine.submit(request_of(prompt, version, settings, seed=self._asked, max_new_tokens=tokens))
         async for _ in generation:
             pass
         return generation.completion

@@ -78,7 +78,9 @@ class PlainGenerate(RenderingContender):
                 eos_token_id=sorted(self._end_ids),
                 pad_token_id=min(self._end_ids),
                 streamer=_Streamer(progress),
-                stopping_criteria=[lambda _ids, _scores: torch.tensor([generation.has_ended], device=self._model.device)],
+                stopping_criteria=[
+                    lambda _ids, _scores: torch.tensor([generation.has_ended], device=self._model.device)
+                ],
             )
         ids = output[0, prompt["input_ids"].shape[1] :].tolist()
         spoken = [id_ for id_ in ids if id_ not in self._end_ids]

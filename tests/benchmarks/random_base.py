@@ -68,7 +68,7 @@ def write_random_base(size: str, folder: Path) -> int:
     """
     if size not in SHAPES:
         raise SettingsError(f"{size!r} is no size: use {', '.join(SHAPES)}, or the folder of a model")
-    model = _outline(SHAPES[size])
+    model = outline(SHAPES[size])
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
     parameters = sum(map(math.prod, shapes.values()))
     folder.mkdir(parents=True)
@@ -79,7 +79,7 @@ def write_random_base(size: str, folder: Path) -> int:
     return parameters
 
 
-def _outline(shape: Mapping[str, Any]) -> Any:
+def outline(shape: Mapping[str, Any]) -> Any:
     """Return the model without weights."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -169,7 +169,7 @@ def write_random_adapter(base: Path, folder: Path, seed: int) -> AdapterRef:
     from transformers import AutoConfig
 
     settings = TrainingSettings()
-    model = _outline(AutoConfig.from_pretrained(base, local_files_only=True).to_dict())
+    model = outline(AutoConfig.from_pretrained(base, local_files_only=True).to_dict())
     layers = {name: module for name, module in model.named_modules() if type(module) is torch.nn.Linear}
     layers.pop("lm_head", None)
     chance = torch.Generator().manual_seed(seed)

@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import IO
 
 import aiohttp
@@ -55,8 +54,17 @@ class VllmServer:
 
     async def start(self) -> None:
         address = f"http://127.0.0.1:{_free_port()}"
+        self._process = self._launch(address)
+        await self._require_healthy(address)
+        remote = self._settings.remote.model_copy(update={"servers": (address,), "kind": "vllm"})
+        settings = self._settings.model_copy(update={"remote": remote})
+        self._database = await asyncio.to_thread(open_database, settings)
+        self._engine = RemoteEngine(self._base, settings, self._database)
+        await self._engine.start()
+
+    def _launch(self, address: str) -> subprocess.Popen[bytes]:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # it lives as long as the server
-        self._process = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-c", KEEPER, *self._command(address)],
             env={**os.environ, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True", "HF_HUB_OFFLINE": "1"},
             stdin=subprocess.PIPE,
@@ -64,12 +72,6 @@ class VllmServer:
             stderr=subprocess.STDOUT,
             **DETACHED,  # a group of its own
         )
-        await self._require_healthy(address)
-        remote = self._settings.remote.model_copy(update={"servers": (address,), "kind": "vllm"})
-        settings = self._settings.model_copy(update={"remote": remote})
-        self._database = await asyncio.to_thread(open_database, settings)
-        self._engine = RemoteEngine(self._base, settings, self._database)
-        await self._engine.start()
 
     def _command(self, address: str) -> list[str]:
         settings = self._settings
