@@ -5,6 +5,7 @@ Its weights are random: speed and memory do not depend on them. Each side has a 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from bot.errors import BotError
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef
 from storage.errors import SettingsError, StorageError
 from storage.models.base_model import BaseModel, resolve_base_model
-from storage.models.hardware import has_gpu, require_quantization
+from storage.models.hardware import has_gpu, require_quantization, serving_format, training_format
 from storage.settings.sections import ModelSettings, Settings
 from tests.benchmarks.apart import EndedEarly, TellRow, rows_apart
 from tests.benchmarks.bases_report import memory_ratios_of, ratios_of, tables
@@ -39,12 +40,13 @@ from trainer.evaluation.measures import retention_text
 T = TypeVar("T")
 
 FULL_BITS = 16
-"""Weights that are not quantized: in the format of the settings, or of generate()."""
+"""Of weights that are not quantized: in the format of the settings, or in bfloat16."""
 GRAPH_BITS = 8
 """OpenVINO's weights by default."""
 TEMPERATURE = 0.2
 """Random weights give flat predictions; at this temperature a nucleus is as small as a trained model's."""
-
+MAX_NEW_TOKENS = 64
+"""Of an answer that is judged: random weights never end one."""
 FAILURES = (BotError, StorageError, TrainerError, RuntimeError, MemoryError, OSError)
 """Of a side that cannot be measured; PyTorch without memory raises a RuntimeError."""
 
@@ -166,8 +168,8 @@ class _Bench:
         return Settings.model_validate(
             {
                 "data": {"directory": self._folder / "data"},
-                "model": {"base": base, "dtype": self._dtype},
-                "generation": {"temperature": TEMPERATURE, "timeout_s": 36_000.0},
+                "model": {"base": base},
+                "generation": {"temperature": TEMPERATURE, "max_new_tokens": MAX_NEW_TOKENS, "timeout_s": 36_000.0},
                 "training": {"threads": 0, "min_steps": 0, "dtype": self._dtype},
                 "gate": {"coherence_model": "base"},
                 "remote": {"first_token_timeout_s": 600.0},
@@ -181,16 +183,16 @@ class _Bench:
             yield from self._round(one)
 
     def _round(self, bits: int) -> Iterator[Row]:
-        described = {"part": "round", "bits": bits}
+        plan = self._plan(self._folder / f"round-{bits}", bits)
+        weights = training_format(plan.settings.training) if bits == FULL_BITS else _weights(bits)
+        described = {"part": "round", "weights": weights}
         if refusal := self._refusal(bits):
             yield described | {"side": OURS, "what": "training", "skipped": refusal}
             return
-        output = self._folder / f"round-{bits}"
-        output.mkdir()
-        plan = self._plan(output, bits)
+        plan.output.mkdir()
         yield from _measured(train_ours, plan, described | {"side": OURS})
-        if (output / WEIGHTS_FILE).exists() and not self._trained.exists():
-            output.rename(self._trained)
+        if (plan.output / WEIGHTS_FILE).exists() and not self._trained.exists():
+            plan.output.rename(self._trained)
         theirs = list(_measured(train_trl, plan, described | {"side": TRL}))
         yield from theirs
         if any("failed" in row for row in theirs):
@@ -221,8 +223,8 @@ class _Bench:
 
     def serving(self, sides: Sequence[tuple[str, int]]) -> Iterator[Row]:
         for engine, bits in sides:
-            described = {"part": "serving", "side": engine, "bits": bits}
             settings = self._serving_settings(engine, bits)
+            described = {"part": "serving", "side": engine, "weights": self._weights_of(engine, bits)}
             if isinstance(settings, str):
                 yield described | {"what": "start", "skipped": settings}
                 continue
@@ -243,6 +245,12 @@ class _Bench:
         model = ModelSettings.model_validate(self._settings.model.model_dump() | options)
         return self._settings.model_copy(update={"model": model})
 
+    def _weights_of(self, engine: str, bits: int) -> str:
+        """Return their format, for the report."""
+        if bits != FULL_BITS:
+            return _weights(bits)
+        return serving_format(self._settings.model) if engine == TRANSFORMERS else "bfloat16"
+
     @property
     def _versions(self) -> tuple[AdapterRef, AdapterRef]:
         """The version that the round trained, if one did, and another one."""
@@ -254,9 +262,13 @@ def _quantization(bits: int) -> str:
     return "" if bits == FULL_BITS else f"{bits}bit"
 
 
+def _weights(bits: int) -> str:
+    return f"{bits} bits"
+
+
 def _measured(work: Callable[[T, TellRow], None], plan: T, described: Row) -> Iterator[Row]:
     """Yield the rows of one side with its description; if it fails or dies, the last one says so."""
-    notes.print(f"Measuring {described['part']}: {described['side']}, {described['bits']} bits …", highlight=False)
+    notes.print(f"Measuring {described['part']}: {described['side']}, {described['weights']} …", highlight=False)
     try:
         for row in rows_apart(partial(_hold, work), plan):
             known = (f"{name} {value}" for name, value in row.items() if value is not None)
@@ -269,6 +281,8 @@ def _measured(work: Callable[[T, TellRow], None], plan: T, described: Row) -> It
 
 def _hold(work: Callable[[T, TellRow], None], plan: T, rows: Connection) -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # standard output is the report's
+    with contextlib.suppress(OSError):  # only Linux has it: where memory runs out, nobody else is killed
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     try:
         work(plan, rows.send)
     except FAILURES as error:

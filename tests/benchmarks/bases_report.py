@@ -11,20 +11,21 @@ from tests.benchmarks.training_sides import OURS
 
 ABSENT = "–"
 SERVING = (
-    "side", "weights, bits", "start, s", "a version is ready, s", "tokens/s, 1 chat", "8 chats", "first token, s",
+    "side", "weights", "start, s", "a version is ready, s", "tokens/s, 1 chat", "8 chats", "first token, s",
     "of a prompt of", "swap, s", "back, s", "versions differ", "GiB", "GPU, GiB",
 )  # fmt: skip
-ROUND = ("side", "weights, bits", "round, s", "of it loading, s", "steps", "pairs/s", "GiB", "GPU, GiB")
+ROUND = ("side", "weights", "round, s", "of it loading, s", "steps", "pairs/s", "GiB", "GPU, GiB")
 
-Side = tuple[str, int]
+Side = tuple[str, str]
+"""Who, and the format of its weights."""
 
 
 def sides_of(rows: Sequence[Row], part: str) -> dict[Side, dict[str, Row]]:
-    """Return the rows of a part by side and bits, then by what was measured."""
+    """Return the rows of a part by side, then by what was measured."""
     found: dict[Side, dict[str, Row]] = {}
     for row in rows:
         if row["part"] == part:
-            found.setdefault((row["side"], row["bits"]), {})[row["what"]] = row
+            found.setdefault((row["side"], row["weights"]), {})[row["what"]] = row
     return found
 
 
@@ -34,35 +35,39 @@ def ratios_of(rows: Sequence[Row]) -> dict[str, Ratio]:
 
 
 def _serving_ratios(sides: Mapping[Side, Mapping[str, Row]]) -> Iterator[tuple[str, Ratio]]:
-    plain = {bits: told for (side, bits), told in sides.items() if side == PLAIN}
-    for (side, bits), told in sides.items():
+    plain = {weights: told for (side, weights), told in sides.items() if side == PLAIN}
+    for (side, weights), told in sides.items():
         if side == PLAIN or not plain:
             continue
-        theirs = plain.get(bits, plain[max(plain)])
+        theirs = plain.get(weights, next(iter(plain.values())))
         for what in ("alone", "together"):
             pair = (told.get(what, {}), "tokens_per_s"), (theirs.get(what, {}), "tokens_per_s")
-            yield f"{side}_{bits}_bits_{what}_ratio", ratio_of(*pair)
+            yield _name(side, weights, what), ratio_of(*pair)
         pair = (theirs.get("long prompt", {}), "first_token_s"), (told.get("long prompt", {}), "first_token_s")
-        yield f"{side}_{bits}_bits_first_token_ratio", ratio_of(*pair)
+        yield _name(side, weights, "first token"), ratio_of(*pair)
 
 
 def _round_ratios(sides: Mapping[Side, Mapping[str, Row]]) -> Iterator[tuple[str, Ratio]]:
-    for (side, bits), told in sides.items():
-        ours, theirs = sides.get((OURS, bits), {}).get("training", {}), told.get("training", {})
+    for (side, weights), told in sides.items():
+        ours, theirs = sides.get((OURS, weights), {}).get("training", {}), told.get("training", {})
         if side != OURS:
-            yield f"{side}_{bits}_bits_training_ratio", ratio_of((ours, "pairs_per_s"), (theirs, "pairs_per_s"))
+            yield _name(side, weights, "training"), ratio_of((ours, "pairs_per_s"), (theirs, "pairs_per_s"))
 
 
 def memory_ratios_of(rows: Sequence[Row]) -> dict[str, float | None]:
     """Return which share of TRL's memory ours takes, of the GPU if there is one: other work does not disturb it."""
     sides = sides_of(rows, "round")
     found = {}
-    for (side, bits), told in sides.items():
-        ours, theirs = sides.get((OURS, bits), {}).get("training", {}), told.get("training", {})
+    for (side, weights), told in sides.items():
+        ours, theirs = sides.get((OURS, weights), {}).get("training", {}), told.get("training", {})
         memory = "gpu_mib" if ours.get("gpu_mib") else "peak_memory_mib"
         if side != OURS:
-            found[f"{side}_{bits}_bits_memory_ratio"] = ratio_of((ours, memory), (theirs, memory)).value
+            found[_name(side, weights, "memory")] = ratio_of((ours, memory), (theirs, memory)).value
     return found
+
+
+def _name(side: str, weights: str, what: str) -> str:
+    return f"{side}_{weights}_{what}_ratio".replace(" ", "_")
 
 
 def tables(base: Mapping[str, Any], rows: Sequence[Row], ratios: Mapping[str, float | None]) -> str:
@@ -116,7 +121,7 @@ def _round_cells(side: Side, told: Mapping[str, Row]) -> list[str]:
 
 
 def _names(side: Side) -> list[str]:
-    return [side[0], str(side[1])]
+    return list(side)
 
 
 def _ending(told: Mapping[str, Row]) -> str:
@@ -132,12 +137,13 @@ def _memory(told: Mapping[str, Row]) -> list[str]:
 
 def _remarks(rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
-        name = f"{row['side']}, {row['bits']} bits"
+        name = f"{row['side']}, {row['weights']}"
         if row["what"] == "judging":
             answers, verdict = row["messages"], row["verdict"]
             yield f"{name}: judged in {row['seconds']} s on {answers} answers; the gate said {verdict}."
         if ending := row.get("failed"):
-            yield f"{name}, {row['part']}: {ending}."
+            held = f", at {row['peak_memory_mib'] / 1024:.1f} GiB" if "peak_memory_mib" in row else ""
+            yield f"{name}, {row['part']}: {ending}{held}."
 
 
 def _shown(number: float | None) -> str:

@@ -140,7 +140,7 @@ def bench_bases(
     prompt_tokens: Annotated[int, typer.Option(min=1, help="Length of each pair's prompt, in tokens.")] = 200,
     trl_steps: Annotated[int, typer.Option(min=0, help="Stop TRL after so many steps; 0: after a pass.")] = 0,
     judge: Annotated[bool, typer.Option("--judge", help="Also judge the round's version, as the gate does.")] = False,
-    dtype: Annotated[str, typer.Option(help="Number format, as in model.dtype.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="Number format of training, as in training.dtype.")] = "auto",
     vllm: Annotated[str, typer.Option(help="The program vllm, to serve beside ours on a GPU.")] = "",
     as_json: AsJson = False,
 ) -> None:

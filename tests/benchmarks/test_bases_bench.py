@@ -111,20 +111,21 @@ def test_a_round_and_trl_train_on_the_same_pairs(base: BaseModel, tmp_path: Path
 
 def test_the_report_has_ratios_and_says_what_is_missing() -> None:
     quiet = {"peak_memory_mib": 2_048, "others_cores": 0.0}
-    ours = {"part": "serving", "side": OPENVINO, "bits": 8} | quiet
-    plain = {"part": "serving", "side": PLAIN, "bits": 16} | quiet
+    ours = {"part": "serving", "side": OPENVINO, "weights": "8 bits"} | quiet
+    plain = {"part": "serving", "side": PLAIN, "weights": "bfloat16"} | quiet
+    theirs = {"part": "round", "side": "TRL", "weights": "float32"}
     rows = [
         ours | {"what": "alone", "tokens_per_s": 12.0},
         plain | {"what": "alone", "tokens_per_s": 4.0},
-        {"part": "serving", "side": TRANSFORMERS, "bits": 4, "what": "start", "skipped": "it needs a GPU"},
-        {"part": "round", "side": "TRL", "bits": 16, "what": "failure", "failed": "killed: more than 9.0 GiB"},
+        {"part": "serving", "side": TRANSFORMERS, "weights": "4 bits", "what": "start", "skipped": "it needs a GPU"},
+        theirs | {"what": "failure", "failed": "killed: more than 9.0 GiB"},
     ]
     ratios = {name: ratio.shown for name, ratio in ratios_of(rows).items()}
     assert ratios["openvino_8_bits_alone_ratio"] == 3.0
     shown = tables({"size": "3b", "parameters": 3e9, "pairs": 32, "prompt_tokens": 200}, rows, ratios)
-    assert "| openvino | 8 | – | – | 12 |" in shown
-    assert "| transformers | 4 | it needs a GPU |" in shown
-    assert "- TRL, 16 bits, round: killed: more than 9.0 GiB." in shown
+    assert "| openvino | 8 bits | – | – | 12 |" in shown
+    assert "| transformers | 4 bits | it needs a GPU |" in shown
+    assert "- TRL, float32, round: killed: more than 9.0 GiB." in shown
     assert "- openvino 8 bits alone ratio: 3" in shown
 
 
@@ -135,7 +136,7 @@ def test_the_check_of_a_gpu_runs_whole_on_a_cpu(tmp_path: Path, vllm: str, capfd
     assert capfd.readouterr().out == ""
     (found,) = report["bases"]
     assert [row for row in found["rows"] if "failed" in row] == []
-    assert {(row["part"], row["bits"]) for row in found["rows"] if "skipped" in row} == {("serving", 4), ("round", 4)}
+    assert {row["weights"] for row in found["rows"] if "skipped" in row} == {"4 bits"}
     assert {row["side"] for row in found["rows"]} == {"ours", "TRL", TRANSFORMERS, PLAIN, VLLM}
     assert all(row["versions_differ"] for row in found["rows"] if row["what"] == "difference")
     assert file.read_text(encoding="utf-8").startswith("## On a GPU, ")
