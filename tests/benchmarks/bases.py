@@ -9,12 +9,12 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from rich.console import Console
 
@@ -23,12 +23,12 @@ from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef
 from storage.errors import SettingsError, StorageError
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.hardware import has_gpu, require_quantization, serving_format, training_format
-from storage.settings.sections import ModelSettings, Settings
+from storage.settings.sections import ModelSettings, Settings, TrainingSettings
 from tests.benchmarks.apart import EndedEarly, TellRow, rows_apart
 from tests.benchmarks.bases_report import memory_ratios_of, ratios_of, tables
 from tests.benchmarks.bases_round import Round, train_ours, train_trl
 from tests.benchmarks.bases_serving import VLLM, Lengths, Serving, serve
-from tests.benchmarks.disturbance import Row, compare
+from tests.benchmarks.disturbance import Ratio, Row, compare
 from tests.benchmarks.random_base import SHAPES, write_random_adapter, write_random_base
 from tests.benchmarks.report import machine, versions
 from tests.benchmarks.serving import adapter_in
@@ -39,10 +39,13 @@ from trainer.evaluation.measures import retention_text
 
 T = TypeVar("T")
 
+DEVICES = ("auto", "cpu", "cuda")
 FULL_BITS = 16
 """Of weights that are not quantized: in the format of the settings, or in bfloat16."""
 GRAPH_BITS = 8
 """OpenVINO's weights by default."""
+CPU_BITS = (FULL_BITS, GRAPH_BITS, 4)
+GPU_BITS = (FULL_BITS, 4)
 TEMPERATURE = 0.2
 """Random weights give flat predictions; at this temperature a nucleus is as small as a trained model's."""
 MAX_NEW_TOKENS = 64
@@ -103,7 +106,10 @@ def run(
     `size` is one of SHAPES or the folder of a model, `bits` those of served weights, `vllm` the program of that name.
     """
     on_gpu = _choose_device(device)
-    chosen = bits or ((16, 4) if on_gpu else (8, 4))
+    offered = GPU_BITS if on_gpu else CPU_BITS
+    chosen = bits or offered[-2:]
+    _require_known("--bits", chosen, offered)
+    _require_known("--dtype", [dtype], get_args(TrainingSettings.model_fields["dtype"].annotation))
     sides = Sides.on_gpu(chosen, has_vllm=bool(vllm)) if on_gpu else Sides.on_cpu(chosen)
     work = Work(pairs, prompt_tokens, trl_steps, judge)
     return measure(size, sides, work, dtype=dtype, vllm=vllm)
@@ -111,6 +117,7 @@ def run(
 
 def _choose_device(device: str) -> bool:
     """Return whether the GPU is used; "cpu" hides it from this process and its children."""
+    _require_known("--device", [device], DEVICES)
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         has_gpu.cache_clear()
@@ -119,15 +126,18 @@ def _choose_device(device: str) -> bool:
     return device == "cuda" or (device == "auto" and has_gpu())
 
 
+def _require_known(option: str, values: Sequence[object], known: Sequence[object]) -> None:
+    for value in values:
+        if value not in known:
+            raise SettingsError(f"{option} {value} is not possible here: use {', '.join(map(str, known))}")
+
+
 def measure(size: str, sides: Sides, work: Work, *, dtype: str = "auto", vllm: str = "") -> dict[str, Any]:
     """Return the report on one base. A side that fails, or is killed, is a row that says so, and the rest goes on."""
     with tempfile.TemporaryDirectory(prefix="reactune-bases-") as name:
         bench = _Bench(Path(name), size, work, dtype, vllm)
         rows = [*bench.rounds(sides.training_bits), *bench.serving(sides.serving)]
-    found_ratios = ratios_of(rows)
-    # Other work on some cores disturbs what runs on the cores, not what runs on a GPU.
-    shown = {name: ratio.value for name, ratio in found_ratios.items()}, []
-    ratios, left_out = shown if has_gpu() else compare(found_ratios)
+    ratios, left_out = _undisturbed(ratios_of(rows))
     ratios |= memory_ratios_of(rows)
     found = {"size": size, "parameters": bench.parameters, "pairs": work.pairs, "prompt_tokens": work.prompt_tokens}
     markdown = tables(found, rows, ratios)
@@ -141,6 +151,11 @@ def measure(size: str, sides: Sides, work: Work, *, dtype: str = "auto", vllm: s
         "notes": left_out,
         "markdown": markdown,
     }
+
+
+def _undisturbed(ratios: Mapping[str, Ratio]) -> tuple[dict[str, float | None], list[str]]:
+    """Return the ratios that other work did not disturb, and notes on the rest; a busy core disturbs none on a GPU."""
+    return ({name: ratio.value for name, ratio in ratios.items()}, []) if has_gpu() else compare(ratios)
 
 
 class _Bench:

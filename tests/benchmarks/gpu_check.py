@@ -17,12 +17,11 @@ from rich.console import Console
 
 from storage.errors import SettingsError
 from storage.models.hardware import has_gpu
-from tests.benchmarks.bases import FULL_BITS, Sides, Work, measure
+from tests.benchmarks.bases import GPU_BITS, Sides, Work, measure
 from tests.benchmarks.bases_serving import Lengths
 from tests.benchmarks.vllm_server import vllm_program
 
 SIZES = ("4b", "8b")
-BITS = (FULL_BITS, 4)
 TINY = Work(
     pairs=4,
     prompt_tokens=20,
@@ -46,7 +45,7 @@ def run(
     program = vllm_program(vllm)
     notes.print(", ".join(f"{name}: {value}" for name, value in card.items()), highlight=False)
     notes.print(f"vLLM: {program or 'not installed, so it is left out'}", highlight=False)
-    sides = Sides.on_gpu(BITS, has_vllm=bool(program))
+    sides = Sides.on_gpu(GPU_BITS, has_vllm=bool(program))
     work = TINY if tiny else Work(judges=True)
     found = []
     for size in ("tiny",) if tiny else sizes:

@@ -4,12 +4,14 @@ import json
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from storage.errors import SettingsError
 from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
 from storage.settings.sections import Settings
+from tests.benchmarks import bases
 from tests.benchmarks.bases import Sides, Work, measure
 from tests.benchmarks.bases_report import ratios_of, tables
 from tests.benchmarks.bases_round import Round, train_ours, train_trl
@@ -77,6 +79,12 @@ def test_sizes_are_those_of_the_models_they_are_named_after(size: str, billions:
 def test_an_unknown_size_is_refused_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"'70b' is no size: use tiny, small, .*, or the folder of a model"):
         measure("70b", Sides.on_cpu((8,)), Work())
+
+
+@pytest.mark.parametrize("options", [{"device": "gpu"}, {"bits": (5,)}, {"dtype": "int8"}])
+def test_an_impossible_option_is_refused_in_a_sentence(options: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match=r"^--\w+ \w+ is not possible here: use (auto|16)"):
+        bases.run(**options)
 
 
 def test_vllm_is_started_asked_under_two_versions_and_ended(base: BaseModel, tmp_path: Path, vllm: str) -> None:
