@@ -17,6 +17,7 @@ from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, prefers_graphs
 from storage.releases.versions import Version
 from storage.settings.sections import GenerationSettings, ModelSettings, Settings
+from storage.training.evidence import Render
 from trainer.progress import Advance, keep_quiet
 
 if TYPE_CHECKING:
@@ -293,6 +294,18 @@ def with_system_prompt(system_prompt: str, messages: Sequence[dict[str, str]]) -
 def render(messages: Sequence[dict[str, str]], tokenizer: Any) -> str:
     """Return the prompt that the model is served for these chat messages."""
     return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True))
+
+
+def renderer_of(base: BaseModel) -> Render:
+    """Return a function that renders chat messages as this base is served them; the tokenizer is loaded when needed."""
+    tokenizers: list[Any] = []
+
+    def render_for_base(messages: Sequence[dict[str, str]]) -> str:
+        if not tokenizers:
+            tokenizers.append(load_tokenizer(base))
+        return render(messages, tokenizers[0])
+
+    return render_for_base
 
 
 def _processors(generation: GenerationSettings, prompt_width: int) -> list[Any]:
