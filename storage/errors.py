@@ -147,8 +147,8 @@ class VersionOfOtherBase(ReleaseRefused, AdapterError):
 
     def __init__(self, name: str, base: str, in_use: str) -> None:
         super().__init__(
-            f"{name} was trained on the base {base}, and {in_use} answers now: choose a version of {in_use}, or change "
-            "the base (`reactune base show` lists those used before)"
+            f"{name} was trained on the base {base}, but {in_use} answers now: choose another version, or change the "
+            "base (`reactune base show` lists those used before)"
         )
         self.name = name
         self.base = base

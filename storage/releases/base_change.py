@@ -64,8 +64,8 @@ def begin_base(session: Session, base: ConfiguredBase, *, by: str) -> list[Moved
         return []
     record_base(session, base, by)
     reason = f"the base model is now {base.name}" + (f"; it was {before.name}" if before else "")
-    action = AuditedAction(by, CHANGE_BASE, f"{base.setting} ({base.name}, revision {base.revision})", reason)
-    record_action(session, action)
+    if before is not None:
+        record_action(session, AuditedAction(by, CHANGE_BASE, f"{base.setting} ({base.revision})", reason))
     is_first = before is None
     return [
         move

@@ -258,7 +258,8 @@ def require_usable(session: Session, version: Version | None) -> None:
     require_files(version)
     used = base_in_use(session)
     if version is not None and used is not None and version.base_revision != used.revision:
-        raise VersionOfOtherBase(version.name, version.base_name, used.name)
+        trained_on, answers = f"{version.base_name} ({version.base_revision})", f"{used.name} ({used.revision})"
+        raise VersionOfOtherBase(version.name, trained_on, answers)
 
 
 def nearest_with_files(session: Session, version_id: int | None) -> Version | None:
