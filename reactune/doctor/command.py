@@ -51,6 +51,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Clock", lambda: machine.check_clock(settings)
     yield "Adapter store", lambda: open_store(settings).examine()
     yield "Base model", lambda: models.check_base_model(settings)
+    yield "Chat template", lambda: models.check_chat_template(settings)
     yield "Memory", lambda: machine.check_memory(models.find_base(settings).path)
     yield "GPU", machine.check_gpu
     yield "Engine", lambda: models.check_engine(settings)

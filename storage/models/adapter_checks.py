@@ -14,6 +14,7 @@ from storage.adapters.folder_store import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_F
 from storage.errors import AdapterError
 from storage.files import read_json_object, sha256_of
 from storage.models.base_model import BaseModel
+from storage.models.effect import read_effect
 from storage.models.hardware import MODEL_LIBRARIES
 from storage.personalities.cards import MAX_CARD_BYTES
 
@@ -68,6 +69,7 @@ def servable_config(folder: Path, base: BaseModel) -> dict[str, Any]:
     shapes = _read_shapes(folder / WEIGHTS_FILE, largest_export(base))
     targets = _require_shapes(shapes, config, base)
     _require_finite(folder / WEIGHTS_FILE)
+    _require_known_tokens(folder, base)
     return config | {"base_model_name_or_path": base.name, "revision": base.revision, "target_modules": targets}
 
 
@@ -210,6 +212,14 @@ def _require_finite(weights: Path) -> None:
         for key in adapter.keys():  # noqa: SIM118 (no mapping)
             if not torch.isfinite(adapter.get_tensor(key)).all():
                 raise AdapterError(f"{key} in {weights.name} is not finite (NaN or infinity): train the adapter again")
+
+
+def _require_known_tokens(folder: Path, base: BaseModel) -> None:
+    """Raise AdapterError if the record of the adapter's effect is broken, or has tokens that the base does not have."""
+    effect = read_effect(folder)
+    config = read_json_object(base.path / "config.json")
+    if effect and max(effect.tokens) >= config.get("text_config", config)["vocab_size"]:
+        raise AdapterError(f"{WEIGHTS_FILE} was measured with tokens that {base.name} does not have: export it again")
 
 
 def _layer_shapes(base: BaseModel) -> Iterator[tuple[str, tuple[int, int]]]:

@@ -105,18 +105,13 @@ def licence_in(folder: Path) -> str:
 
 def load_tokenizer(base: BaseModel) -> Any:
     """Return the base's tokenizer (a transformers PreTrainedTokenizerBase) with a pad token."""
-    return load_tokenizer_in(base.path)
-
-
-def load_tokenizer_in(folder: Path) -> Any:
-    """Return the tokenizer of a model's folder, with a pad token."""
     with silence_transformers():
         from transformers import AutoTokenizer
 
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(base.path, local_files_only=True)
         except Exception as error:  # damaged files make transformers and tokenizers raise all kinds of errors
-            damage = f"the tokenizer in {folder} cannot be loaded ({type(error).__name__}: {error})"
+            damage = f"the tokenizer in {base.path} cannot be loaded ({type(error).__name__}: {error})"
             raise BaseModelError(broken_library(error) or f"{damage}: copy the model again") from error
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     return tokenizer
@@ -148,13 +143,13 @@ def load_whole(path: Path, dtype: str, **options: Any) -> Any:
     return model.eval()
 
 
-def end_ids(folder: Path, tokenizer: Any) -> frozenset[int]:
-    """Return all token IDs that end an answer: the tokenizer's, and those in the model's generation settings."""
-    found = {tokenizer.eos_token_id}
+def configured_end_ids(folder: Path) -> frozenset[int]:
+    """Return the token IDs that end an answer according to the model's generation settings and configuration."""
+    found: set[int] = set()
     for name in (GENERATION_CONFIG_FILE, CONFIG_FILE):
         configured = _read_json(folder / name).get("eos_token_id") if (folder / name).is_file() else None
-        found |= set(configured if isinstance(configured, list) else [configured])
-    return frozenset(found - {None})
+        found.update(configured if isinstance(configured, list) else [] if configured is None else [configured])
+    return frozenset(found)
 
 
 def window_of(folder: Path, settings: ModelSettings) -> int:

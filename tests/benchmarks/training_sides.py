@@ -20,7 +20,7 @@ from storage.models.hardware import silence_transformers
 from storage.settings.sections import TrainingSettings
 from trainer.evaluation.measures import retention_text
 from trainer.training.recipes import dpo_recipe
-from trainer.training.rows import Row, token_ids
+from trainer.training.rows import Row
 from trainer.training.train import build_trainer, new_adapter
 
 OURS, TRL, TRL_DEFAULT = "ours", "TRL", "TRL, recomputing"
@@ -172,7 +172,7 @@ def _build_trls(base: BaseModel, case: Case, folder: Path, *, recomputes: bool) 
 
 def _rows(case: Case, tokenizer: Any) -> list[Row]:
     """Return pairs of siblings, cut at random out of English text; no two prompts begin alike."""
-    text, chance = token_ids(retention_text(), tokenizer), random.Random(SEED)
+    text, chance = tokenizer(retention_text(), add_special_tokens=False)["input_ids"], random.Random(SEED)
     starts = iter(chance.sample(range(len(text)), len(text)))
 
     def cut(tokens: int) -> list[int]:

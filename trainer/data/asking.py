@@ -45,7 +45,7 @@ def ask_champion(
             return ()
         most = settings.pairs.ranked_prompts
         where = (personality_id, settings.privacy, base.revision)
-        members = newest_prompts(session, *where, int(most * MEMBERS_SHARE), render=renderer_of(base))
+        members = newest_prompts(session, *where, int(most * MEMBERS_SHARE), render=renderer_of(base, settings.model))
         own = read_prompts(session, personality_id, int(most * OWN_SHARE)).texts
         champion = read_alias(session, personality_id).version
     prompts = prompts_to_rank(members, own, settings, base)
@@ -63,7 +63,7 @@ def prompts_to_rank(
     """
     most = settings.pairs.ranked_prompts
     asked = {prompt.digest: prompt for prompt in members}
-    render = renderer_of(base)
+    render = renderer_of(base, settings.model)
     bank = [prompt.text for prompt in read_bank(settings.arena.prompts).prompts]
     for text in (*own, *sorted(bank, key=lambda text: _rank(text, settings))):
         if len(asked) >= most:

@@ -117,6 +117,7 @@ def _train(
             starter=starter_path,
             output=staging,
             bound=context.bound(settings, base),
+            template_options=settings.model.template_options,
         )
         trained = judge.judge(staging, train_on_all(train, settings, report))
         kept = judge.mend(trained, starter_path, stages)

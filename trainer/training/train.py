@@ -10,7 +10,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.models.base_model import BaseModel, end_ids, load_model, load_tokenizer
+from storage.models import chat_format
+from storage.models.base_model import BaseModel, load_model
 from storage.models.hardware import cpu_threads, has_gpu, silence_transformers, training_format
 from storage.settings.sections import TrainingSettings
 from trainer.errors import TrainerError, TrainingDiverged
@@ -82,6 +83,7 @@ def train_adapter(
     output: Path,
     report: ReportProgress,
     bound: StyleBound | None = None,
+    template_options: chat_format.TemplateOptions = chat_format.NO_OPTIONS,
 ) -> TrainingMetrics:
     """Train an adapter from `starter` (a new one if None) into `output`. DPO's reference is the starter, or the base.
 
@@ -93,9 +95,9 @@ def train_adapter(
     started = time.monotonic()
     with cpu_threads(settings.threads), silence_transformers():
         report(RoundProgress(Phase.LOADING))
-        tokenizer = load_tokenizer(base)
+        chat = chat_format.load_chat_format(base, template_options)
         rows, validation = (
-            tokenise(part, recipe, tokenizer, settings.max_tokens) for part in (split.train, split.validation)
+            tokenise(part, recipe, chat, settings.max_tokens) for part in (split.train, split.validation)
         )
         trainer = build_trainer(
             recipe,
@@ -104,7 +106,7 @@ def train_adapter(
             settings,
             base=base,
             starter=starter,
-            tokenizer=tokenizer,
+            tokenizer=chat.tokenizer,
             output=output,
             report=report,
         )
@@ -116,7 +118,7 @@ def train_adapter(
             raise TrainingDiverged(error.step, recipe.rate_setting) from error
         strength, lowered_for = _strongest(trainer, watched, before, recipe, report), None
         if bound is not None and trainer.is_finite:
-            strength, lowered_for = _within(bound, strength, trainer, base, report)
+            strength, lowered_for = _within(bound, strength, trainer, chat, report)
         trainer.set_strength(strength)
         margins = _margins(trainer, watched, before, begin_phase(report, Phase.VALIDATING, len(watched)))
         _save_adapter(trainer, base, output)
@@ -157,11 +159,10 @@ def _strongest(
 
 
 def _within(
-    bound: StyleBound, strength: float, trainer: RowTrainer, base: BaseModel, report: ReportProgress
+    bound: StyleBound, strength: float, trainer: RowTrainer, chat: chat_format.ChatFormat, report: ReportProgress
 ) -> tuple[float, str | None]:
     """Return the largest strength up to this one whose answers stay within the bound, and what was beyond it."""
-    model, tokenizer = trainer.accelerator.unwrap_model(trainer.model).eval(), trainer.processing_class
-    sampler = Sampler(model, tokenizer, end_ids(base.path, tokenizer))
+    sampler = Sampler(trainer.accelerator.unwrap_model(trainer.model).eval(), chat)
 
     def answer(strength: float) -> list[str]:
         trainer.set_strength(strength)
@@ -184,9 +185,11 @@ def _preference_loss(margins: Sequence[float], weights: Sequence[float]) -> floa
     )
 
 
-def tokenise(examples: Sequence[Example], recipe: Recipe, tokenizer: Any, max_tokens: int) -> list[Row | None]:
+def tokenise(
+    examples: Sequence[Example], recipe: Recipe, chat: chat_format.ChatFormat, max_tokens: int
+) -> list[Row | None]:
     """Return token ids for each example, None if it is longer than `max_tokens` with its prompt."""
-    rows = (recipe.row(example, tokenizer) for example in examples)
+    rows = (recipe.row(example, chat) for example in examples)
     return [row if row_tokens(row) <= max_tokens else None for row in rows]
 
 
@@ -255,7 +258,7 @@ def new_adapter(settings: TrainingSettings) -> Any:
 
 
 def _save_adapter(trainer: RowTrainer, base: BaseModel, output: Path) -> None:
-    """Write the trained adapter. If several ranks train, only the first one writes."""
+    """Write the trained adapter and what it changes. If several ranks train, only the first one writes."""
     if not trainer.is_world_process_zero():
         return
     model = trainer.accelerator.unwrap_model(trainer.model)
@@ -263,6 +266,7 @@ def _save_adapter(trainer: RowTrainer, base: BaseModel, output: Path) -> None:
     config.base_model_name_or_path, config.revision = base.name, base.revision
     # Without save_embedding_layers=False PEFT may ask the hub about the base.
     model.save_pretrained(output, selected_adapters=[ADAPTER], save_embedding_layers=False)
+    trainer.record_effect(output)
 
 
 def thin(losses: Sequence[float], most: int = MAX_CURVE_POINTS) -> tuple[float, ...]:

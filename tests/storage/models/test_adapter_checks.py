@@ -14,6 +14,7 @@ from storage.adapters.folder_store import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_F
 from storage.errors import AdapterError
 from storage.models.adapter_checks import servable_config
 from storage.models.base_model import BaseModel
+from storage.models.effect import METADATA_KEY, EffectRecord, write_effect
 
 
 @pytest.fixture
@@ -121,6 +122,15 @@ def test_a_missing_file_is_named(adapter: Path, base: BaseModel, missing: str) -
 def test_a_broken_configuration_is_refused(adapter: Path, base: BaseModel, content: str) -> None:
     (adapter / CONFIG_FILE).write_text(content)
     assert CONFIG_FILE in refusal(adapter, base)
+
+
+def test_a_record_of_other_tokens_than_the_bases_is_refused(adapter: Path, base: BaseModel) -> None:
+    write_effect(adapter, EffectRecord((1, 2, 100_000), (-1.0, -2.0), (-1.0, -3.0)))
+    assert "was measured with tokens that tiny does not have" in refusal(adapter, base)
+    write_effect(adapter, EffectRecord((1, 2, 3), (-1.0, -2.0), (-1.0, -3.0)))
+    assert servable_config(adapter, base)
+    save_file(load_file(adapter / WEIGHTS_FILE), adapter / WEIGHTS_FILE, metadata={METADATA_KEY: "[]"})
+    assert "has a record of its effect that cannot be read" in refusal(adapter, base)
 
 
 def test_a_truncated_file_of_weights_is_refused(adapter: Path, base: BaseModel) -> None:
