@@ -2,42 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from reactune.base_texts import ChangedBase, Lesson, describe_bases, describe_change, describe_lessons, describe_offer
-from reactune.shared import (
-    AsJson,
-    Config,
-    notes,
-    operator_action,
-    operator_name,
-    progress,
-    read_settings,
-    reading,
-    show,
-    with_cards,
-)
-from storage.database.database import Database, open_database
+from reactune.base_texts import describe_base_models, describe_lessons
+from reactune.changing_base import change_base
+from reactune.shared import AsJson, Config, progress, read_settings, reading, show, with_cards
 from storage.errors import SettingsError
-from storage.operations.audit import record_action
-from storage.releases.base_change import CHANGE_BASE, MovedChampion, begin_base, describe_bases_used
-from storage.releases.bases import ConfiguredBase, base_in_use, previous_base
-from storage.runtime.processes import is_alive
-from storage.runtime.shards import shards_of
-from storage.settings.editing import require_editable, write_setting
-from storage.settings.loading import DEFAULT_FILE, overriding_place
-from storage.settings.sections import Settings
-
-if TYPE_CHECKING:
-    from storage.models.base_model import BaseModel
-    from storage.models.base_offer import BaseOffer
+from storage.releases.base_change import describe_bases_used
+from storage.releases.bases import base_in_use, previous_base
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask whether to go on.")]
 
@@ -63,7 +39,7 @@ def show_base(config: Config = None, as_json: AsJson = False) -> None:
         "download_bytes": offer.download_bytes,
         "used": [asdict(one) for one in used],
     }
-    show(data, describe_bases(offer, used), as_json)
+    show(data, describe_base_models(offer, used), as_json)
 
 
 @base.command("use")
@@ -74,7 +50,7 @@ def use_base(
     as_json: AsJson = False,
 ) -> None:
     """Check, download and compare a base model, then let it answer from the bot's next start on."""
-    _change_base(which, config, yes=yes, as_json=as_json)
+    change_base(which, config, yes=yes, as_json=as_json)
 
 
 @base.command("back")
@@ -87,91 +63,7 @@ def go_back(config: Config = None, yes: Yes = False, as_json: AsJson = False) ->
         previous = used
     if previous is None:
         raise SettingsError("no other base model answered before: choose one with `reactune base use`")
-    _change_base(previous.setting, config, yes=yes, as_json=as_json)
-
-
-def _change_base(which: str, config: Path | None, *, yes: bool, as_json: bool) -> None:
-    from storage.models.base_offer import examine_base, require_room
-
-    settings, file, overridden_in = read_settings(config), config or DEFAULT_FILE, overriding_place("model", "base")
-    if overridden_in is None:
-        require_editable(file)
-    with contextlib.closing(open_database(settings)) as database:
-        with progress() as say:
-            say(f"Looking at {which} …")
-            offer = examine_base(which, settings)
-        require_room(offer, settings)
-        _confirm(offer, yes=yes)
-        with _download_bar(offer) as advance:
-            offer.download(advance)
-        with progress() as say:
-            model = _prepare(offer, settings, say)
-        used = ConfiguredBase(setting=offer.setting, name=model.name, revision=model.revision)
-        change = _switch(database, settings, used, file=file, overridden_in=overridden_in)
-    show(asdict(change), describe_change(change), as_json)
-
-
-def _confirm(offer: BaseOffer, *, yes: bool) -> None:
-    # The plan of memory belongs here: what answering and training with the base need, and what this machine has.
-    notes.print(describe_offer(offer), markup=False, highlight=False)
-    if not yes and not typer.confirm("Use this base model?", err=True):
-        notes.print("Nothing was changed.")
-        raise typer.Exit(1)
-
-
-@contextlib.contextmanager
-def _download_bar(offer: BaseOffer) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar in a terminal, else a line for each tenth."""
-    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
-
-    from storage.models.base_model import tenths
-
-    if not notes.is_terminal:
-        yield tenths(lambda sentence: notes.print(sentence, markup=False, highlight=False), offer.name)
-        return
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress("Downloading", *columns, console=notes, transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _prepare(offer: BaseOffer, settings: Settings, say: Callable[[str], None]) -> BaseModel:
-    """Convert the base if needed, check its files, and compare OpenVINO's graph with transformers."""
-    from storage.models.base_model import resolve_base_model
-    from storage.models.openvino.support import UnsupportedModel
-    from storage.models.openvino.verifier import Verifier, prefers_graphs
-
-    model = resolve_base_model(offer.setting, settings.data.directory, say)
-    if prefers_graphs(settings.model):
-        say(f"Comparing OpenVINO with transformers on {model.name} …")
-        try:
-            Verifier(model, settings.data.directory, settings.model).require(keep_others=True)
-        except UnsupportedModel as error:
-            if settings.model.engine == "openvino":
-                raise SettingsError(
-                    f'OpenVINO cannot serve {model.name} ({error}): set model.engine = "auto", or choose another model'
-                ) from error
-            notes.print(f"transformers will answer, because OpenVINO cannot: {error}", markup=False, highlight=False)
-    return model
-
-
-def _switch(
-    database: Database, settings: Settings, used: ConfiguredBase, *, file: Path, overridden_in: str | None
-) -> ChangedBase:
-    """Write the setting and move the champions; a running bot moves them when it starts again, with the new base."""
-    with database.transaction() as session:
-        is_running = any(is_alive(session, name) for name in shards_of(settings.discord).names)
-        moved: list[MovedChampion] = []
-        if is_running or overridden_in:
-            record_action(session, operator_action(CHANGE_BASE, f"{used.setting} ({used.name}), at the next start"))
-        else:
-            moved = begin_base(session, used, by=operator_name())
-        if overridden_in is None:
-            write_setting(file, "model", "base", used.setting)
-        known = describe_bases_used(session, settings.votes)
-    others = tuple(one for one in known if one.use.revision != used.revision)
-    votes = sum(one.votes for one in known)
-    return ChangedBase(used, tuple(moved), others, votes, is_running=is_running, overridden_in=overridden_in)
+    change_base(previous.setting, config, yes=yes, as_json=as_json)
 
 
 @base.command("teach")
@@ -190,7 +82,6 @@ def teach(config: Config = None, as_json: AsJson = False) -> None:
         raise SettingsError(
             f"{used.name} still answers: start the bot again, so that {settings.model.base} does, then teach"
         )
-    lessons: list[Lesson] = []
     with progress() as say, stopped_by_signals() as stop:
         lessons = teach_all(config, settings, say, stop)
     show({"lessons": [asdict(lesson) for lesson in lessons]}, describe_lessons(lessons), as_json)

@@ -52,7 +52,7 @@ def describe_offer(offer: BaseOffer) -> str:
     return "\n".join(lines)
 
 
-def describe_bases(offer: BaseOffer, used: Sequence[UsedBase]) -> str:
+def describe_base_models(offer: BaseOffer, used: Sequence[UsedBase]) -> str:
     lines = [f"**Base:** {offer.name} (`model.base = {offer.setting}`) · licence: {offer.licence}"]
     if offer.weight_bytes:
         lines.append(f"**Weights:** {_gigabytes(offer.weight_bytes)}")
@@ -70,7 +70,7 @@ def describe_bases(offer: BaseOffer, used: Sequence[UsedBase]) -> str:
     return "\n".join(lines)
 
 
-def describe_change(change: ChangedBase) -> str:
+def describe_changed_base(change: ChangedBase) -> str:
     name, setting = change.base.name, change.base.setting
     if change.overridden_in:
         variable = variable_name("model", "base")

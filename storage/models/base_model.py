@@ -25,7 +25,7 @@ from storage.models.conversion import (
     run_steps,
 )
 from storage.models.hardware import MODEL_LIBRARIES, broken_library, loading_options, own_gpu, silence_transformers
-from storage.models.hub import Advance, download, find_downloaded, look_up
+from storage.models.hub import Advance, download, find_downloaded, find_on_hub
 from storage.settings.sections import ModelSettings
 
 BUNDLED = "bundled"
@@ -224,14 +224,14 @@ def _fetch_model(hub_id: str, report: Report, *, what: str, setting: str) -> Pat
         return downloaded
     report(f"Downloading the {what} {hub_id} from the hub")
     try:
-        return download(look_up(hub_id), tenths(report, hub_id))
+        return download(find_on_hub(hub_id), report_tenths(report, hub_id))
     except BaseModelError as error:
         raise BaseModelError(
             f"the {what} {error}; or download it on another machine and set {setting} to the folder"
         ) from error
 
 
-def tenths(report: Report, hub_id: str) -> Advance:
+def report_tenths(report: Report, hub_id: str) -> Advance:
     """Return a function that reports each tenth of a download."""
     said = 0
 

@@ -25,7 +25,7 @@ from storage.models.base_model import (
 )
 from storage.models.chat_format import load_chat_format
 from storage.models.conversion import GEMMA
-from storage.models.hub import HubModel, fetch_descriptions, find_downloaded, look_up
+from storage.models.hub import HubModel, fetch_descriptions, find_downloaded, find_on_hub
 from storage.models.hub import download as download_model
 from storage.models.openvino.verifier import prefers_graphs
 from storage.settings.sections import Settings
@@ -80,7 +80,7 @@ def examine_base(which: str, settings: Settings) -> BaseOffer:
         )
     if downloaded := find_downloaded(which):
         return _examine(downloaded, which, which, None, settings)
-    found = look_up(which)
+    found = find_on_hub(which)
     _require_weights(found)
     with TemporaryDirectory(prefix="reactune-") as name:
         fetch_descriptions(found, Path(name))
@@ -143,7 +143,7 @@ def _licence_text(folder: Path, licence: str) -> str:
     return files[0].read_text(encoding="utf-8", errors="replace").strip() if files else ""
 
 
-def require_room(offer: BaseOffer, settings: Settings) -> None:
+def require_disk_space(offer: BaseOffer, settings: Settings) -> None:
     """Raise BaseModelError if the download, and the graphs that are made of it, do not fit on the disk."""
     for folder, needed in _needs(offer, settings).items():
         free = shutil.disk_usage(folder).free

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ class HubModel:
         return isinstance(try_to_load_from_cache(self.hub_id, name, revision=self.commit), str)
 
 
-def look_up(hub_id: str) -> HubModel:
+def find_on_hub(hub_id: str) -> HubModel:
     """Ask the hub what the repository holds now; raises BaseModelError, which says what to do."""
     from huggingface_hub import HfApi
     from huggingface_hub.utils import filter_repo_objects
@@ -118,10 +119,10 @@ def download(model: HubModel, advance: Advance) -> Path:
 
 
 def _snapshot(snapshot_download: Callable[..., str], hub_id: str, **more: Any) -> str:
-    from huggingface_hub.utils import silent_tqdm
+    from tqdm import tqdm
 
     patterns = {"allow_patterns": list(HUB_FILES), "ignore_patterns": list(LEFT_ON_THE_HUB)}
-    return snapshot_download(hub_id, **patterns, tqdm_class=silent_tqdm, **more)
+    return snapshot_download(hub_id, **patterns, tqdm_class=partial(tqdm, disable=True), **more)
 
 
 def _fetch_weights(model: HubModel, name: str, advance: Callable[[int], None]) -> None:

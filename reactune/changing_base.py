@@ -1,0 +1,112 @@
+"""Changes the base model: looks, asks, downloads, compares, and only then writes the setting and moves champions."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from reactune.base_texts import ChangedBase, describe_changed_base, describe_offer
+from reactune.shared import notes, operator_action, operator_name, progress, read_settings, show
+from storage.database.database import Database, open_database
+from storage.errors import SettingsError
+from storage.operations.audit import record_action
+from storage.releases.base_change import CHANGE_BASE, MovedChampion, begin_base, describe_bases_used
+from storage.releases.bases import ConfiguredBase
+from storage.runtime.processes import is_alive
+from storage.runtime.shards import shards_of
+from storage.settings.editing import require_editable, write_setting
+from storage.settings.loading import DEFAULT_FILE, overriding_place
+from storage.settings.sections import Settings
+
+if TYPE_CHECKING:
+    from storage.models.base_model import BaseModel
+    from storage.models.base_offer import BaseOffer
+
+
+def change_base(which: str, config: Path | None, *, yes: bool, as_json: bool) -> None:
+    from storage.models.base_offer import examine_base, require_disk_space
+
+    settings, file, overridden_in = read_settings(config), config or DEFAULT_FILE, overriding_place("model", "base")
+    if overridden_in is None:
+        require_editable(file)
+    with contextlib.closing(open_database(settings)) as database:
+        with progress() as say:
+            say(f"Looking at {which} …")
+            offer = examine_base(which, settings)
+        require_disk_space(offer, settings)
+        _confirm(offer, yes=yes)
+        with _download_bar(offer) as advance:
+            offer.download(advance)
+        with progress() as say:
+            model = _prepare(offer, settings, say)
+        used = ConfiguredBase(setting=offer.setting, name=model.name, revision=model.revision)
+        change = _switch(database, settings, used, file=file, overridden_in=overridden_in)
+    show(asdict(change), describe_changed_base(change), as_json)
+
+
+def _confirm(offer: BaseOffer, *, yes: bool) -> None:
+    # The plan of memory belongs here: what answering and training with the base need, and what this machine has.
+    notes.print(describe_offer(offer), markup=False, highlight=False)
+    if not yes and not typer.confirm("Use this base model?", err=True):
+        notes.print("Nothing was changed.")
+        raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _download_bar(offer: BaseOffer) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar in a terminal, else a line for each tenth."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    from storage.models.base_model import report_tenths
+
+    if not notes.is_terminal:
+        yield report_tenths(lambda sentence: notes.print(sentence, markup=False, highlight=False), offer.name)
+        return
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress("Downloading", *columns, console=notes, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _prepare(offer: BaseOffer, settings: Settings, say: Callable[[str], None]) -> BaseModel:
+    """Convert the base if needed, check its files, and compare OpenVINO's graph with transformers."""
+    from storage.models.base_model import resolve_base_model
+    from storage.models.openvino.support import UnsupportedModel
+    from storage.models.openvino.verifier import Verifier, prefers_graphs
+
+    model = resolve_base_model(offer.setting, settings.data.directory, say)
+    if prefers_graphs(settings.model):
+        say(f"Comparing OpenVINO with transformers on {model.name} …")
+        try:
+            Verifier(model, settings.data.directory, settings.model).require(keep_others=True)
+        except UnsupportedModel as error:
+            if settings.model.engine == "openvino":
+                raise SettingsError(
+                    f'OpenVINO cannot serve {model.name} ({error}): set model.engine = "auto", or choose another model'
+                ) from error
+            notes.print(f"transformers will answer, because OpenVINO cannot: {error}", markup=False, highlight=False)
+    return model
+
+
+def _switch(
+    database: Database, settings: Settings, used: ConfiguredBase, *, file: Path, overridden_in: str | None
+) -> ChangedBase:
+    """Write the setting and move the champions; a running bot moves them when it starts again, with the new base."""
+    with database.transaction() as session:
+        is_running = any(is_alive(session, name) for name in shards_of(settings.discord).names)
+        moved: list[MovedChampion] = []
+        if is_running or overridden_in:
+            record_action(session, operator_action(CHANGE_BASE, f"{used.setting} ({used.name}), at the next start"))
+        else:
+            moved = begin_base(session, used, by=operator_name())
+        if overridden_in is None:
+            write_setting(file, "model", "base", used.setting)
+        known = describe_bases_used(session, settings.votes)
+    others = tuple(one for one in known if one.use.revision != used.revision)
+    votes = sum(one.votes for one in known)
+    return ChangedBase(used, tuple(moved), others, votes, is_running=is_running, overridden_in=overridden_in)
