@@ -15,22 +15,23 @@ from storage.models.base_model import (
     BUNDLED,
     BUNDLED_LICENCE,
     BUNDLED_NAME,
-    CONFIG_FILE,
     HUB_ID,
+    INDEX_FILE,
     UNKNOWN_LICENCE,
     Advance,
     BaseModel,
     licence_in,
     require_chat_files,
+    require_full_weights,
 )
 from storage.models.chat_format import load_chat_format
 from storage.models.conversion import GEMMA
 from storage.models.hub import HubModel, fetch_descriptions, find_downloaded, find_on_hub
 from storage.models.hub import download as download_model
+from storage.models.layer_names import weight_files
 from storage.models.openvino.verifier import prefers_graphs
 from storage.settings.sections import Settings
 
-INDEX_FILE = "model.safetensors.index.json"
 PICKLES = re.compile(r".*\.(bin|pt|pth|ckpt|pkl)")
 GGUF = re.compile(r".*\.gguf")
 WELL_KNOWN_LICENCES = frozenset({"apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", UNKNOWN_LICENCE})
@@ -92,13 +93,14 @@ def examine_base(which: str, settings: Settings) -> BaseOffer:
 
 def _examine(folder: Path, setting: str, name: str, on_hub: HubModel | None, settings: Settings) -> BaseOffer:
     architecture = require_chat_files(folder)
-    _require_full_weights(folder, settings)
+    if settings.model.engine != "remote":
+        require_full_weights(folder)
     if on_hub is not None:
         _require_shards(folder, on_hub)
     # Raises an error if the chat template cannot render a conversation.
     load_chat_format(BaseModel(name, folder, "", architecture), settings.model.template_options)
     licence = licence_in(folder)
-    weights = on_hub.weight_bytes if on_hub else sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    weights = on_hub.weight_bytes if on_hub else sum(file.stat().st_size for file in weight_files(folder))
     return BaseOffer(setting, name, licence, _licence_text(folder, licence), weights, on_hub)
 
 
@@ -116,17 +118,6 @@ def _require_weights(model: HubModel) -> None:
             "from (the model card names it)"
         )
     raise BaseModelError(f"{model.hub_id} has no weights: choose a repository of a whole chat model")
-
-
-def _require_full_weights(folder: Path, settings: Settings) -> None:
-    config = read_json_object(folder / CONFIG_FILE)
-    quantized = config.get("quantization_config") or config.get("text_config", {}).get("quantization_config")
-    if quantized and settings.model.engine != "remote":
-        raise BaseModelError(
-            f"the weights of {folder} are quantised already ({quantized.get('quant_method', 'an unnamed method')}), "
-            'which only a remote server can serve (model.engine = "remote") and rounds cannot train: choose the model '
-            "that they were made from"
-        )
 
 
 def _require_shards(folder: Path, model: HubModel) -> None:

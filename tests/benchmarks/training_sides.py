@@ -19,9 +19,10 @@ from storage.models.base_model import BaseModel, load_model, load_tokenizer
 from storage.models.hardware import silence_transformers
 from storage.settings.sections import TrainingSettings
 from trainer.evaluation.measures import retention_text
+from trainer.training.policy import new_adapter
 from trainer.training.recipes import dpo_recipe
 from trainer.training.rows import Row
-from trainer.training.train import build_trainer, new_adapter
+from trainer.training.train import build_trainer
 
 OURS, TRL, TRL_DEFAULT = "ours", "TRL", "TRL, recomputing"
 ANSWER_TOKENS = 50
@@ -161,7 +162,7 @@ def _build_trls(base: BaseModel, case: Case, folder: Path, *, recomputes: bool) 
     columns = ("prompt_ids", "chosen_ids", "rejected_ids")
     trainer = Tokenised(
         model=load_model(base, case.dtype),
-        peft_config=new_adapter(case.settings),
+        peft_config=new_adapter(base, case.settings),
         args=config,
         processing_class=tokenizer,
         train_dataset=Dataset.from_list([{name: rows[index][name] for name in columns} for index in order]),

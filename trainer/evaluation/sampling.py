@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.models.adapter_checks import require_base
-from storage.models.base_model import BaseModel, load_model
+from storage.models.base_model import BaseModel, load_adapter, load_model
 from storage.models.chat_format import NO_OPTIONS, ChatFormat, TemplateOptions, load_chat_format
 from storage.models.hardware import serving_format, silence_transformers, torch_device, training_format
 from storage.models.openvino.pipeline import PipelineOptions, generation_config, load_pipeline
@@ -119,9 +119,7 @@ class Sampler:
         with silence_transformers():
             model = load_model(base, dtype, quantization)
             if adapter is not None:
-                from peft import PeftModel
-
-                model = PeftModel.from_pretrained(model, adapter).eval()
+                model = load_adapter(model, adapter, base)
                 # PEFT freezes the head, and on a CPU PyTorch copies a frozen head for every row of a batch.
                 model.get_output_embeddings().weight.requires_grad_(True)
         # Weights in four bits are on their device already and cannot be moved.

@@ -12,7 +12,7 @@ from storage.adapters.folder_store import AdapterStore
 from storage.adapters.stores import open_store
 from storage.database.database import Database
 from storage.database.enums import TrainingSource
-from storage.models.base_model import BaseModel, resolve_base_model
+from storage.models.base_model import BaseModel, require_full_weights, resolve_base_model
 from storage.models.hardware import require_quantization
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import load_cards, read_personality
@@ -73,6 +73,7 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
     models = load_evaluation_models(settings.gate, settings.data.directory)
     require_quantization(settings.training.quantization)
     base = resolve_base_model(settings.model.base, settings.data.directory, log.info)
+    require_full_weights(base.path)
     store = open_store(settings)
     with database.transaction() as session:
         load_cards(session, settings)

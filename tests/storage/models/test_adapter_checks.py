@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,15 @@ def test_a_layer_without_its_second_matrix_is_refused(adapter: Path, base: BaseM
     del weights[next(key for key in weights if "lora_B" in key)]
     save_file(weights, adapter / WEIGHTS_FILE)
     assert "incomplete" in refusal(adapter, base)
+
+
+def test_an_adapter_for_a_base_that_is_quantised_already_cannot_be_checked(
+    adapter: Path, base: BaseModel, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(base.path, tmp_path / "quantised")
+    (folder / "config.json").write_text(json.dumps({"quantization_config": {"quant_method": "awq"}}))
+    said = refusal(adapter, replace(base, path=folder))
+    assert "are quantised already (awq), so the adapter cannot be checked" in said
 
 
 def test_altered_files_are_refused(adapter: Path, base: BaseModel) -> None:

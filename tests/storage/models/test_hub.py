@@ -150,7 +150,7 @@ def spoil(hub: FakeHub, how: str) -> None:
     [
         ("pickles", "only pickles such as pytorch_model.bin, which can run code"),
         ("gguf", "GGUF files only, which rounds cannot train"),
-        ("quantised", r"the weights of ann/tiny are quantised already \(awq\)"),
+        ("quantised", r"the weights in ann/tiny are quantised already \(awq\)"),
         ("no template", "ann/tiny has no chat template"),
         ("broken template", "template"),
         ("custom code", "ann/tiny needs custom Python code"),
