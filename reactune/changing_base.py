@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from reactune.base_texts import ChangedBase, describe_changed_base, describe_offer
+from reactune.fetching_base import fetch_base
 from reactune.shared import notes, operator_action, operator_name, progress, read_settings, show
 from storage.database.database import Database, open_database
-from storage.errors import SettingsError
 from storage.operations.audit import record_action
 from storage.releases.base_change import CHANGE_BASE, MovedChampion, begin_base, describe_bases_used
 from storage.releases.bases import ConfiguredBase
@@ -24,7 +23,6 @@ from storage.settings.loading import DEFAULT_FILE, overriding_place
 from storage.settings.sections import Settings
 
 if TYPE_CHECKING:
-    from storage.models.base_model import BaseModel
     from storage.models.base_offer import BaseOffer
 
 
@@ -40,10 +38,7 @@ def change_base(which: str, config: Path | None, *, yes: bool, as_json: bool) ->
             offer = examine_base(which, settings)
         require_disk_space(offer, settings)
         _confirm(offer, yes=yes)
-        with _download_bar(offer) as advance:
-            offer.download(advance)
-        with progress() as say:
-            model = _prepare(offer, settings, say)
+        model = fetch_base(offer, settings)
         used = ConfiguredBase(setting=offer.setting, name=model.name, revision=model.revision)
         change = _switch(database, settings, used, file=file, overridden_in=overridden_in)
     show(asdict(change), describe_changed_base(change), as_json)
@@ -55,42 +50,6 @@ def _confirm(offer: BaseOffer, *, yes: bool) -> None:
     if not yes and not typer.confirm("Use this base model?", err=True):
         notes.print("Nothing was changed.")
         raise typer.Exit(1)
-
-
-@contextlib.contextmanager
-def _download_bar(offer: BaseOffer) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar in a terminal, else a line for each tenth."""
-    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
-
-    from storage.models.base_model import report_tenths
-
-    if not notes.is_terminal:
-        yield report_tenths(lambda sentence: notes.print(sentence, markup=False, highlight=False), offer.name)
-        return
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress("Downloading", *columns, console=notes, transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _prepare(offer: BaseOffer, settings: Settings, say: Callable[[str], None]) -> BaseModel:
-    """Convert the base if needed, check its files, and compare OpenVINO's graph with transformers."""
-    from storage.models.base_model import resolve_base_model
-    from storage.models.openvino.support import UnsupportedModel
-    from storage.models.openvino.verifier import Verifier, prefers_graphs
-
-    model = resolve_base_model(offer.setting, settings.data.directory, say)
-    if prefers_graphs(settings.model):
-        say(f"Comparing OpenVINO with transformers on {model.name} …")
-        try:
-            Verifier(model, settings.data.directory, settings.model).require(keep_others=True)
-        except UnsupportedModel as error:
-            if settings.model.engine == "openvino":
-                raise SettingsError(
-                    f'OpenVINO cannot serve {model.name} ({error}): set model.engine = "auto", or choose another model'
-                ) from error
-            notes.print(f"transformers will answer, because OpenVINO cannot: {error}", markup=False, highlight=False)
-    return model
 
 
 def _switch(
