@@ -25,6 +25,7 @@ from bot.operations.health import disk_check
 from reactune.doctor.findings import Hint, Problem
 from reactune.shared import reading
 from storage.models.hardware import has_gpu
+from storage.models.layer_names import weight_files
 from storage.operations.console_sessions import digest_of
 from storage.runtime.log_setup import log_file
 from storage.runtime.redaction import OWNER_ONLY
@@ -112,7 +113,7 @@ def problems(distribution: str, extra: str) -> Iterator[str]:
 
 def check_memory(base: Path) -> str:
     """Compare what the base model needs with the free memory of this machine or container."""
-    needed = WORKING_FACTOR * sum(file.stat().st_size for file in base.glob("*.safetensors"))
+    needed = WORKING_FACTOR * sum(file.stat().st_size for file in weight_files(base))
     free = free_memory()
     if free is None:
         return f"the base model needs about {needed / GB:.1f} GB; this system does not report its free memory"

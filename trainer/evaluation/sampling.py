@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.models.adapter_checks import require_base
 from storage.models.answer_stream import ThoughtRoom
-from storage.models.base_model import BaseModel, load_model, window_of
+from storage.models.base_model import BaseModel, load_adapter, load_model, window_of
 from storage.models.chat_format import NO_OPTIONS, ChatFormat, TemplateOptions, load_chat_format
 from storage.models.hardware import serving_format, silence_transformers, torch_device, training_format
 from storage.models.openvino.pipeline import PipelineOptions, generation_config, load_pipeline
@@ -19,6 +20,7 @@ from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, prefers_graphs
 from storage.releases.versions import Version
 from storage.settings.sections import GenerationSettings, ModelSettings, Settings
+from storage.training.evidence import Render
 from trainer.progress import Advance, keep_quiet
 
 if TYPE_CHECKING:
@@ -118,9 +120,7 @@ class Sampler:
         with silence_transformers():
             model = load_model(base, dtype, quantization)
             if adapter is not None:
-                from peft import PeftModel
-
-                model = PeftModel.from_pretrained(model, adapter).eval()
+                model = load_adapter(model, adapter, base)
                 # PEFT freezes the head, and on a CPU PyTorch copies a frozen head for every row of a batch.
                 model.get_output_embeddings().weight.requires_grad_(True)
         # Weights in four bits are on their device already and cannot be moved.
@@ -347,6 +347,12 @@ def with_system_prompt(system_prompt: str, messages: Sequence[dict[str, str]]) -
     if not system_prompt.strip() or (messages and messages[0]["role"] == "system"):
         return list(messages)
     return [{"role": "system", "content": system_prompt}, *messages]
+
+
+def renderer_of(base: BaseModel, settings: ModelSettings) -> Render:
+    """Return what renders chat messages for this base; its template is loaded when it is first needed."""
+    chat = cache(lambda: load_chat_format(base, settings.template_options))
+    return lambda messages: chat().render(messages)
 
 
 def _processors(generation: GenerationSettings, prompt_width: int) -> list[Any]:

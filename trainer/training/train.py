@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.models import chat_format
-from storage.models.base_model import BaseModel, load_model
-from storage.models.hardware import cpu_threads, has_gpu, silence_transformers, training_format
+from storage.models.base_model import BaseModel
+from storage.models.hardware import cpu_threads, silence_transformers
 from storage.settings.sections import TrainingSettings
 from trainer.errors import TrainerError, TrainingDiverged
 from trainer.evaluation.overshoot import StyleBound
@@ -25,21 +25,18 @@ from trainer.progress import (
     after_others,
     begin_phase,
 )
+from trainer.training.policy import load_policy, new_adapter, save_adapter
 from trainer.training.recipes import SFT, Recipe, TrainingSplit, for_so_many
 from trainer.training.rows import WEIGHT, Example, Row, row_tokens
 
 if TYPE_CHECKING:
     from trainer.training.trl_trainers import RowTrainer
 
-ADAPTER = "default"
-"""PEFT's name of the adapter in training; TRL keeps the starter as "ref"."""
 MAX_CURVE_POINTS = 200
 STRENGTHS = (1.0, 0.5, 0.75, 1.25, 1.5)
 """Shares of what was learned; the first of equally good ones is chosen."""
 FEWEST_WATCHED = 8
 """Validation pairs that can choose a strength."""
-MAX_EAGER_TOKENS = 256
-"""Longest row for which a CPU uses plain attention: its memory grows with the square of the length."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +118,9 @@ def train_adapter(
             strength, lowered_for = _within(bound, strength, trainer, chat, report)
         trainer.set_strength(strength)
         margins = _margins(trainer, watched, before, begin_phase(report, Phase.VALIDATING, len(watched)))
-        _save_adapter(trainer, base, output)
+        if trainer.is_world_process_zero():
+            save_adapter(trainer.accelerator.unwrap_model(trainer.model), base, output)
+            trainer.record_effect(output)
     return TrainingMetrics(
         objective=recipe.objective,
         train_loss=run.train_loss,
@@ -217,8 +216,8 @@ def build_trainer(
     settings = for_so_many(len(kept), settings)
     trainer = DemonstrationTrainer if recipe.objective == SFT.objective else PreferenceTrainer
     return trainer(
-        model=_load_policy(base, starter, settings, longest),
-        peft_config=None if starter else new_adapter(settings),
+        model=load_policy(base, starter, settings, longest),
+        peft_config=None if starter else new_adapter(base, settings),
         processing_class=tokenizer,
         args=recipe.config(output, settings, longest, validates=bool(watched)),
         train_dataset=Dataset.from_list(kept),
@@ -230,43 +229,6 @@ def build_trainer(
 
 def _fitting(rows: Sequence[Row | None]) -> list[Row]:
     return [row for row in rows if row is not None]
-
-
-def _load_policy(base: BaseModel, starter: Path | None, settings: TrainingSettings, longest: int) -> Any:
-    """Return the base, or the base under a trainable copy of the starter, which TRL then uses as the reference.
-
-    `longest` is the number of tokens of the longest row to train and validate on.
-    """
-    from peft import PeftModel
-
-    model = load_model(base, training_format(settings), settings.quantization)
-    if longest <= MAX_EAGER_TOKENS and not has_gpu():
-        # PyTorch's fused attention is slow backwards on a CPU: it makes a step on short rows a sixth longer.
-        model.set_attn_implementation("eager")
-    return model if starter is None else PeftModel.from_pretrained(model, starter, is_trainable=True)
-
-
-def new_adapter(settings: TrainingSettings) -> Any:
-    from peft import LoraConfig
-
-    return LoraConfig(
-        r=settings.lora_rank,
-        lora_alpha=settings.lora_alpha,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-    )
-
-
-def _save_adapter(trainer: RowTrainer, base: BaseModel, output: Path) -> None:
-    """Write the trained adapter and what it changes. If several ranks train, only the first one writes."""
-    if not trainer.is_world_process_zero():
-        return
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    config = model.peft_config[ADAPTER]
-    config.base_model_name_or_path, config.revision = base.name, base.revision
-    # Without save_embedding_layers=False PEFT may ask the hub about the base.
-    model.save_pretrained(output, selected_adapters=[ADAPTER], save_embedding_layers=False)
-    trainer.record_effect(output)
 
 
 def thin(losses: Sequence[float], most: int = MAX_CURVE_POINTS) -> tuple[float, ...]:

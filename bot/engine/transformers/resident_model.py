@@ -24,6 +24,7 @@ from storage.models.base_model import configured_end_ids, load_whole
 from storage.models.chat_format import ChatFormat
 from storage.models.effect import EffectCheck, WrongEffect, log_probabilities
 from storage.models.hardware import serving_format, silence_transformers, torch_device, usable_cores
+from storage.models.layer_names import LayerNames
 from storage.settings.sections import ModelSettings
 
 log = logging.getLogger(__name__)
@@ -101,6 +102,7 @@ class ResidentModel:
         tokenizer = AutoTokenizer.from_pretrained(base_path, local_files_only=True)
         self.chat = ChatFormat(tokenizer, settings.template_options, configured_end_ids(base_path))
         self._base = _load_base(base_path, serving_format(settings))
+        self._renamings = LayerNames(base_path).renamings
         self._layers = AdaptedLayers(self._base)
         self._wrapped: Any = None
         """PEFT's model around the base, which has the adapters; None without adapters."""
@@ -174,7 +176,12 @@ class ResidentModel:
             config.inference_mode = True
             # Not PeftModel.from_pretrained: if the weights fail to load, it leaves a half-wrapped base behind.
             self._wrapped = PeftModel(self._base, config, adapter_name=name)
-        result = self._wrapped.load_adapter(str(adapter.path), adapter_name=name, torch_device=str(self._base.device))
+        result = self._wrapped.load_adapter(
+            str(adapter.path),
+            adapter_name=name,
+            torch_device=str(self._base.device),
+            key_mapping=self._renamings,
+        )
         if keys := [*result.missing_keys, *result.unexpected_keys]:
             raise AdapterMismatch(adapter, keys)
         for module in self._wrapped.modules():
