@@ -27,7 +27,7 @@ from trainer.evaluation.sampling import open_adapter
 from trainer.progress import Phase, ProgressLog, ReportProgress, RoundProgress
 from trainer.rounds.distributed import train_on_all
 from trainer.rounds.judging import RoundJudge
-from trainer.rounds.memory_check import check_memory, plan_training
+from trainer.rounds.memory_check import check_round_memory, plan_training
 from trainer.training.memory_plan import USUAL, PlannedMemory
 from trainer.training.train import train_adapter
 
@@ -69,7 +69,7 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
     models = load_evaluation_models(settings.gate, settings.data.directory)
     require_quantization(settings.training.quantization)
     base = resolve_base_model(settings.model.base, settings.data.directory, log.info)
-    log.info("A round %s.", check_memory(settings, base))
+    log.info("A round %s.", check_round_memory(settings, base))
     store = open_store(settings)
     with database.transaction() as session:
         load_cards(session, settings)
