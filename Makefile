@@ -55,7 +55,7 @@ check: $(VENV)/.dev ## Lint, format, types, who may import whom, known vulnerabi
 	$(BIN)/lint-imports
 	@$(BIN)/python -m tests.advisories
 
-bench: $(VENV)/.bench ## Measure; BENCH=votes, console, loop, community, demonstration, knowledge, serving, startup, soak, capacity or training
+bench: $(VENV)/.bench ## Measure; BENCH=votes, console, loop, community, demonstration, knowledge, memory, serving, startup, soak, capacity or training
 	@$(BIN)/reactune bench $(BENCH) $(ARGS) --json
 
 clean: ## Remove the environment and caches; data stays

@@ -13,6 +13,7 @@ from storage.models.shape import GROWING, ModelShape, language_config, layer_kin
 from storage.settings.sections import TrainingSettings
 from trainer.errors import TooLittleMemory
 from trainer.training.rows import COMPLETION, Row, answers_of, row_tokens
+from trainer.training.token_tree import TokenTree, split_by_tokens
 
 MAX_EAGER_TOKENS = 256
 """Longest row for which a CPU uses plain attention: its memory grows with the square of the length."""
@@ -32,6 +33,13 @@ class TrainingMemoryPlan:
     """Most tokens of separate rows: a batch is faster for short rows and needs too much memory for long ones."""
     checkpointing: bool = False
     """Compute activations again backwards instead of keeping them: a third more work (Chen et al. 2016)."""
+
+    def divide(self, pairs: Sequence[Sequence[list[int]]], *, in_trees: bool) -> Sequence[Sequence[int]]:
+        """Return the indices of pairs of texts in runs that are computed at once: as one tree, or as separate rows."""
+        if in_trees:
+            return split_by_tokens(pairs, self.tree_tokens, self.siblings)
+        at_once = max(1, self.batch_tokens // (2 * max(len(text) for pair in pairs for text in pair)))
+        return [range(len(pairs))[start : start + at_once] for start in range(0, len(pairs), at_once)]
 
     def describe(self) -> str:
         again = ", activations computed twice" if self.checkpointing else ""
@@ -114,15 +122,13 @@ class RoundMemory:
 
     def _runs(self, rows: Sequence[Row], plan: TrainingMemoryPlan) -> Iterator[Sequence[Row]]:
         """Yield the rows that are computed together, as the trainers divide them."""
-        from trainer.training.scorers import divide_pairs
-
         if COMPLETION in rows[0]:
             at_once = micro_batch(self._batch, max(map(row_tokens, rows)), plan.batch_tokens)
             yield sorted(rows, key=row_tokens)[-at_once:]
             return
         together = sorted(rows, key=itemgetter("prompt_ids"))
         texts = [[row["prompt_ids"] + answer for answer in answers_of(row)] for row in together]
-        for run in divide_pairs(texts, plan, in_trees=self._shares_prompts):
+        for run in plan.divide(texts, in_trees=self._shares_prompts):
             yield [together[place] for place in run]
 
     def _sizes(self, run: Sequence[Row]) -> tuple[RunSize, RunSize]:
@@ -134,8 +140,6 @@ class RoundMemory:
 
 def tree_size(rows: Sequence[Row]) -> RunSize:
     """Return the size of these pairs as one tree of tokens."""
-    from trainer.training.scorers import TokenTree
-
     tree, kept, targets = TokenTree(), set[int](), 0
     for row in rows:
         for answer in answers_of(row):

@@ -35,7 +35,8 @@ from tests.tiny_model import build_tiny_base
 from trainer.training.memory_plan import USUAL
 from trainer.training.recipes import dpo_recipe
 from trainer.training.rows import Row
-from trainer.training.scorers import IGNORED, SharedPromptScorer, SiblingSampler, TokenTree, split_by_tokens
+from trainer.training.scorers import IGNORED, SharedPromptScorer, SiblingSampler
+from trainer.training.token_tree import TokenTree, split_by_tokens
 from trainer.training.trl_trainers import PreferenceTrainer
 
 WINDOW = 8  # tokens; every prompt is longer
@@ -232,7 +233,7 @@ def test_a_tree_holds_every_beginning_once_and_every_text_whole(written):
         assert [tokens[column] for column in path] == text
         assert [positions[column] for column in path] == list(range(len(text)))
         for place, column in enumerate(path):
-            assert visible[column].nonzero().flatten().tolist() == path[: place + 1]
+            assert visible[column].nonzero()[0].tolist() == path[: place + 1]
 
 
 @given(st.lists(st.tuples(texts, texts), min_size=1, max_size=8), st.integers(1, 20))
