@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from operator import itemgetter
 
 from storage.models.free_memory import FreeMemory, memory_for_training
-from storage.models.hardware import has_gpu, training_format
+from storage.models.hardware import training_format
 from storage.models.memory import NumberFormat, RunSize, TrainingWay, reference_bytes, training_bytes
 from storage.models.shape import GROWING, ModelShape, language_config, layer_kinds
 from storage.settings.sections import TrainingSettings
@@ -51,9 +51,8 @@ ROOMY = TrainingMemoryPlan(tree_tokens=2048, batch_tokens=8192)
 """Only for GPUs, which compute long trees as fast as short ones."""
 SMALLER = (
     replace(USUAL, checkpointing=True),
-    TrainingMemoryPlan(256, 4, 512, checkpointing=True),
-    TrainingMemoryPlan(128, 2, 256, checkpointing=True),
-    TrainingMemoryPlan(1, 1, 1, checkpointing=True),
+    TrainingMemoryPlan(tree_tokens=256, batch_tokens=512, checkpointing=True),
+    TrainingMemoryPlan(tree_tokens=1, batch_tokens=1, checkpointing=True),
 )
 """Each needs less memory and more time than the one before; the last computes a single pair at a time."""
 
@@ -100,7 +99,7 @@ class RoundMemory:
         way = TrainingWay(
             NumberFormat(training_format(self.settings), self.settings.quantization),
             self.settings.lora_rank,
-            eager=uses_eager(max(map(row_tokens, rows))),
+            eager=uses_eager(max(map(row_tokens, rows)), on_gpu=self.free.is_gpu),
             checkpointing=plan.checkpointing,
             on_gpu=self.free.is_gpu,
         )
@@ -165,12 +164,12 @@ def micro_batch(step: int, tokens: int, most: int) -> int:
     return max((size for size in sizes if size * tokens <= most), default=1)
 
 
-def uses_eager(longest: int) -> bool:
+def uses_eager(longest: int, *, on_gpu: bool) -> bool:
     """Return whether rows of at most that many tokens train with plain attention.
 
     PyTorch's fused attention is slow backwards on a CPU: it makes a step on short rows a sixth longer.
     """
-    return longest <= MAX_EAGER_TOKENS and not has_gpu()
+    return longest <= MAX_EAGER_TOKENS and not on_gpu
 
 
 def longest_pair(max_tokens: int, answer_tokens: int) -> Row:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.models.base_model import BaseModel, end_ids, load_model, load_tokenizer
-from storage.models.hardware import cpu_threads, silence_transformers, training_format
+from storage.models.hardware import cpu_threads, has_gpu, silence_transformers, training_format
 from storage.settings.sections import TrainingSettings
 from trainer.errors import TrainerError, TrainingDiverged
 from trainer.evaluation.overshoot import StyleBound
@@ -240,7 +240,7 @@ def _load_policy(base: BaseModel, starter: Path | None, settings: TrainingSettin
     from peft import PeftModel
 
     model = load_model(base, training_format(settings), settings.quantization)
-    if uses_eager(longest):
+    if uses_eager(longest, on_gpu=has_gpu()):
         model.set_attn_implementation("eager")
     return model if starter is None else PeftModel.from_pretrained(model, starter, is_trainable=True)
 

@@ -32,7 +32,7 @@ from storage.models.base_model import load_tokenizer, resolve_base_model
 from storage.models.hardware import silence_transformers
 from storage.settings.sections import TrainingSettings
 from tests.tiny_model import build_tiny_base
-from trainer.training.memory_plan import USUAL
+from trainer.training.memory_plan import USUAL, TrainingMemoryPlan
 from trainer.training.recipes import dpo_recipe
 from trainer.training.rows import Row
 from trainer.training.scorers import IGNORED, SharedPromptScorer, SiblingSampler
@@ -115,19 +115,21 @@ def rows() -> list[Row]:
     return sorted(pairs, key=itemgetter("prompt_ids"))
 
 
-def ours(kind: Any, tokenizer: Any, tmp_path: Any, pairs: Sequence[Row]) -> PreferenceTrainer:
+def ours(
+    kind: Any, tokenizer: Any, tmp_path: Any, pairs: Sequence[Row], plan: TrainingMemoryPlan = USUAL
+) -> PreferenceTrainer:
     from datasets import Dataset
 
     with silence_transformers():
         return PreferenceTrainer(
             **_model(kind),
             processing_class=tokenizer,
-            args=dpo_recipe(SETTINGS, 0.0).config(tmp_path / "ours", SETTINGS, 0, USUAL, validates=False),
+            args=dpo_recipe(SETTINGS, 0.0).config(tmp_path / "ours", SETTINGS, 0, plan, validates=False),
             train_dataset=Dataset.from_list(list(pairs)),
             eval_dataset=None,
             patience=0,
             report=lambda _progress: None,
-            plan=USUAL,
+            plan=plan,
         )
 
 
@@ -168,6 +170,18 @@ def adapter(trainer: Any) -> dict[str, torch.Tensor]:
 
 def losses(trainer: Any) -> list[float]:
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma 3"])
+def test_activations_that_are_computed_again_give_the_same_adapter(kind, tokenizer, tmp_path):
+    pairs, again = rows(), TrainingMemoryPlan(checkpointing=True)
+    kept, computed = (ours(SERVED[kind], tokenizer, tmp_path, pairs, plan) for plan in (USUAL, again))
+    runs = [trainer.learn() for trainer in (kept, computed)]
+    assert computed.model.get_base_model().model.layers[0].gradient_checkpointing
+    assert computed.shares_prompts
+    assert runs[0].losses == runs[1].losses
+    for name, weight in adapter(kept).items():
+        assert torch.equal(weight, adapter(computed)[name]), name
 
 
 @pytest.mark.parametrize("kind", SERVED.values(), ids=SERVED)
