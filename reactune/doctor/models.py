@@ -1,4 +1,4 @@
-"""Checks of the models: the base, the engine that serves it, champions, and what a round needs."""
+"""Checks of the models: the base, the engine that serves it, and champions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from contextlib import closing
 from pathlib import Path
 
 from bot.operations.alerts import FALLBACK
-from reactune.doctor.findings import Hint, Problem
+from reactune.doctor.findings import Problem
 from reactune.doctor.servers import examine_servers
-from reactune.models import Room, is_served_as_graph, serving_need
 from reactune.shared import notes, reading
 from storage.adapters.folder_store import AdapterRef
 from storage.adapters.stores import open_store
@@ -16,20 +15,15 @@ from storage.database.database import open_database
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import HUB_ID, BaseModel, resolve_base_model, window_of
 from storage.models.bundled import resolve_coherence_model
-from storage.models.free_memory import gigabytes
-from storage.models.hardware import has_gpu, require_quantization, serving_format, training_format
+from storage.models.hardware import has_gpu, serving_format
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, prefers_graphs
-from storage.models.shape import shape_of
 from storage.operations.alerts import open_alert
 from storage.personalities import personalities
 from storage.releases.versions import Version, read_alias
 from storage.runtime.processes import is_alive, worker_name
-from storage.runtime.schedules import parse_schedule
 from storage.runtime.shards import shards_of
 from storage.settings.sections import Settings
-from trainer.errors import TooLittleMemory
-from trainer.rounds.memory_check import check_round_memory
 
 
 def check_base_model(settings: Settings) -> str:
@@ -91,25 +85,6 @@ def _champions(settings: Settings) -> list[tuple[str, Version | None]]:
         return [(p.name, read_alias(session, p.id).version) for p in personalities.list_personalities(session)]
 
 
-def check_memory(settings: Settings) -> str:
-    """Compare what answering needs with what this machine, or its container, has free."""
-    if settings.model.engine == "remote":
-        return "servers elsewhere hold the model"
-    base, room = find_base(settings), Room.here(settings.data.directory)
-    as_graph = is_served_as_graph(base.architecture, settings)
-    try:
-        needed = serving_need(shape_of(base.path), settings, room, as_graph=as_graph)
-    except KeyError as error:
-        raise Hint(f"what {base.name} needs cannot be estimated, because its config.json lacks {error}") from error
-    if needed > room.memory.free:
-        raise Problem(
-            f"{gigabytes(room.memory.free)} of {room.memory.kind} free, but answering needs about {gigabytes(needed)}: "
-            "stop other programs, raise the container's limit, lower generation.batch_size or model.context_tokens, or "
-            "choose a smaller model.base (see `reactune models`; a running bot already uses its share)"
-        )
-    return f"answering needs about {gigabytes(needed)} of {room.memory.kind}, {gigabytes(room.memory.free)} free"
-
-
 def check_coherence_model(settings: Settings) -> str:
     name = settings.gate.coherence_model
     if HUB_ID.fullmatch(name) and not Path(name).expanduser().is_dir():
@@ -143,16 +118,3 @@ def _describe_champion(settings: Settings, name: str, version: Version | None) -
     folder = open_store(settings).path(version.digest)
     require_base(folder, find_base(settings))
     return f"{version.name}, files intact"
-
-
-def check_training(settings: Settings) -> str:
-    training = settings.training
-    parse_schedule("training.schedule", training.schedule)
-    require_quantization(training.quantization)
-    together = f", {training.processes} processes" if training.processes > 1 else ""
-    device = f"on the {'GPU' if has_gpu() else 'CPU'}{together}"
-    try:
-        memory = check_round_memory(settings, find_base(settings))
-    except TooLittleMemory as error:
-        raise Problem(str(error)) from error
-    return f"in {training.quantization or training_format(training)}, {device}; a round {memory}"

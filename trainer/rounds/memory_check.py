@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 
+from storage.database.database import Database
 from storage.models.base_model import BaseModel, load_tokenizer
 from storage.models.free_memory import gigabytes
 from storage.models.shape import ModelShape, shape_of
 from storage.settings.sections import Settings
+from storage.training.rounds import memory_failures
 from trainer.data.dataset import TrainingSet
-from trainer.training.memory_plan import PlannedMemory, RoundMemory, longest_pair
+from trainer.training.memory_plan import USUAL, PlannedMemory, RoundMemory, longest_pair
 from trainer.training.train import tokenise
 
 NO_ESTIMATE = "needs an amount of memory that cannot be estimated for this base model"
@@ -29,17 +31,18 @@ def check_round_memory(settings: Settings, base: BaseModel) -> str:
     return describe(RoundMemory.here(shape, settings.training).choose([pair]))
 
 
-def plan_training(training_set: TrainingSet, base: BaseModel, failures: int) -> PlannedMemory | None:
-    """Return how to train on these examples here, or None if nothing is known about the base's size.
+def plan_training(database: Database, training_set: TrainingSet, base: BaseModel, personality_id: int) -> PlannedMemory:
+    """Return how to train on these examples here: as usual if nothing is known about the base's size.
 
-    `failures` are rounds in which memory ran out: each makes the plan a step smaller. Raises TooLittleMemory.
+    Each of the personality's last rounds in which memory ran out makes it a step smaller. Raises TooLittleMemory.
     """
+    failures = database.fetch(memory_failures, personality_id)
     shape, settings = known_shape(base), training_set.settings
     examples = training_set.split.train + training_set.split.validation
     rows = tokenise(examples, training_set.recipe, load_tokenizer(base), settings.max_tokens)
     fitting = [row for row in rows if row is not None]
     if shape is None or not fitting:
-        return None
+        return PlannedMemory(USUAL)
     planned = RoundMemory.here(shape, settings).choose(fitting, failures)
     log.info("The training %s; it computes %s.", describe(planned), planned.plan.describe())
     return planned

@@ -17,7 +17,7 @@ from storage.models.hardware import require_quantization
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import load_cards, read_personality
 from storage.settings.sections import Settings
-from storage.training.rounds import memory_failures, require_round
+from storage.training.rounds import require_round
 from trainer.data.dataset import TrainingSet, prepare_examples, training_set_of
 from trainer.data.prepare import prepare_votes
 from trainer.evaluation.context import ServedContext
@@ -28,7 +28,7 @@ from trainer.progress import Phase, ProgressLog, ReportProgress, RoundProgress
 from trainer.rounds.distributed import train_on_all
 from trainer.rounds.judging import RoundJudge
 from trainer.rounds.memory_check import check_round_memory, plan_training
-from trainer.training.memory_plan import USUAL, PlannedMemory
+from trainer.training.memory_plan import PlannedMemory
 from trainer.training.train import train_adapter
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,6 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
         load_cards(session, settings)
         round_ = require_round(session, round_id)
         personality = read_personality(session, round_.personality_id)
-        failures = memory_failures(session, personality.id)
     settings = settings_of(settings, personality.card)
     if round_.learns_from is TrainingSource.EXAMPLES:
         prepared = prepare_examples(database, settings, round_, base)
@@ -85,7 +84,7 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
     if isinstance(prepared, str):
         return Skipped(prepared)
     context = ServedContext.read(database, personality.id, prepared.learns_from, settings, base)
-    memory = plan_training(prepared, base, failures)
+    memory = plan_training(database, prepared, base, personality.id)
     return _train(prepared, models, settings, context, base=base, store=store, report=report, memory=memory)
 
 
@@ -98,7 +97,7 @@ def _train(
     base: BaseModel,
     store: AdapterStore,
     report: ReportProgress,
-    memory: PlannedMemory | None,
+    memory: PlannedMemory,
 ) -> Rejected | Judged:
     judge = RoundJudge(base, models, context, settings, prepared.learns_from, store, report)
     with ExitStack() as stages:
@@ -114,11 +113,11 @@ def _train(
             starter=starter_path,
             output=staging,
             bound=context.bound(settings, base),
-            plan=memory.plan if memory else USUAL,
+            plan=memory.plan,
         )
         trained = judge.judge(staging, train_on_all(train, settings, report))
         kept = judge.mend(trained, starter_path, stages)
-        numbers = kept.numbers | ({"memory": asdict(memory)} if memory else {})
+        numbers = kept.numbers | {"memory": asdict(memory)}
         if not kept.verdict.publishable:
             return Rejected(kept.verdict, numbers)
         report(RoundProgress(Phase.PUBLISHING))

@@ -60,12 +60,12 @@ SMALLER = (
 @dataclass(frozen=True)
 class PlannedMemory:
     plan: TrainingMemoryPlan
-    needed: int
-    """Bytes at the peak, by the formulas."""
-    free: int
-    kind: str
+    needed: int = 0
+    """Bytes at the peak, by the formulas; 0 if nothing is known."""
+    free: int = 0
+    kind: str = ""
     """Which memory, in words."""
-    failures: int
+    failures: int = 0
     """Earlier rounds in which memory ran out: each made the plan a step smaller."""
 
 
@@ -132,7 +132,7 @@ class RoundMemory:
 
     def _sizes(self, run: Sequence[Row]) -> tuple[RunSize, RunSize]:
         """Return the size of these rows when they are scored at once, and when they are part of a step."""
-        scored = tree_size(run) if self._shares_prompts and COMPLETION not in run[0] else batch_size(run)
+        scored = tree_size(run) if self._shares_prompts and COMPLETION not in run[0] else padded_size(run)
         of_step = sorted((sum(map(len, answers_of(row))) for row in run), reverse=True)[: self._batch]
         return scored, replace(scored, targets=sum(of_step))
 
@@ -148,7 +148,7 @@ def tree_size(rows: Sequence[Row]) -> RunSize:
     return RunSize(len(tree.tokens), len(kept), targets)
 
 
-def batch_size(rows: Sequence[Row]) -> RunSize:
+def padded_size(rows: Sequence[Row]) -> RunSize:
     """Return the size of these examples with a padded row for each answer."""
     answers = [answer for row in rows for answer in answers_of(row)]
     longest, longest_answer = max(map(row_tokens, rows)), max(map(len, answers))
