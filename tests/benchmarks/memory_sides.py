@@ -110,7 +110,7 @@ def _train(case: Case, base: BaseModel, folder: Path) -> float:
     plan: TrainingMemoryPlan = replace(USUAL, checkpointing=case.checkpointing)
     with cpu_threads(settings.threads):
         build_trainer(
-            dpo_recipe(settings, 0.0),
+            replace(dpo_recipe(settings, 0.0), plan=plan),
             rows,
             [],
             settings,
@@ -119,7 +119,6 @@ def _train(case: Case, base: BaseModel, folder: Path) -> float:
             tokenizer=load_tokenizer(base),
             output=folder / "out",
             report=lambda _progress: None,
-            plan=plan,
         ).learn()
     return RoundMemory(shape_of(base.path), settings, PLENTY).needed(rows, plan)
 

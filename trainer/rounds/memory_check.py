@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from storage.database.database import Database
 from storage.models.base_model import BaseModel, load_tokenizer
@@ -11,7 +12,7 @@ from storage.models.shape import ModelShape, shape_of
 from storage.settings.sections import Settings
 from storage.training.rounds import memory_failures
 from trainer.data.dataset import TrainingSet
-from trainer.training.memory_plan import USUAL, PlannedMemory, RoundMemory, longest_pair
+from trainer.training.memory_plan import PlannedMemory, RoundMemory, longest_pair
 from trainer.training.train import tokenise
 
 NO_ESTIMATE = "needs an amount of memory that cannot be estimated for this base model"
@@ -28,27 +29,25 @@ def check_round_memory(settings: Settings, base: BaseModel) -> str:
     if shape is None:
         return NO_ESTIMATE
     pair = longest_pair(settings.training.max_tokens, settings.generation.max_new_tokens)
-    return describe(RoundMemory.here(shape, settings.training).choose([pair]))
+    return describe_need(RoundMemory.here(shape, settings.training).choose([pair]))
 
 
-def plan_training(database: Database, training_set: TrainingSet, base: BaseModel, personality_id: int) -> PlannedMemory:
-    """Return how to train on these examples here: as usual if nothing is known about the base's size.
+def plan_memory(database: Database, training_set: TrainingSet, base: BaseModel, personality_id: int) -> TrainingSet:
+    """Return the training set with how much of it to compute at once; unchanged if the base's size is unknown.
 
-    Each of the personality's last rounds in which memory ran out makes it a step smaller. Raises TooLittleMemory.
+    Each of the personality's last rounds in which memory ran out makes that a step smaller. Raises TooLittleMemory.
     """
-    failures = database.fetch(memory_failures, personality_id)
-    shape, settings = known_shape(base), training_set.settings
+    shape, settings, recipe = known_shape(base), training_set.settings, training_set.recipe
     examples = training_set.split.train + training_set.split.validation
-    rows = tokenise(examples, training_set.recipe, load_tokenizer(base), settings.max_tokens)
-    fitting = [row for row in rows if row is not None]
-    if shape is None or not fitting:
-        return PlannedMemory(USUAL)
-    planned = RoundMemory.here(shape, settings).choose(fitting, failures)
-    log.info("The training %s; it computes %s.", describe(planned), planned.plan.describe())
-    return planned
+    rows = [row for row in tokenise(examples, recipe, load_tokenizer(base), settings.max_tokens) if row is not None]
+    if shape is None or not rows:
+        return training_set
+    planned = RoundMemory.here(shape, settings).choose(rows, database.fetch(memory_failures, personality_id))
+    log.info("The training %s; it computes %s.", describe_need(planned), planned.plan.describe())
+    return replace(training_set, recipe=replace(recipe, plan=planned.plan), memory=planned)
 
 
-def describe(planned: PlannedMemory) -> str:
+def describe_need(planned: PlannedMemory) -> str:
     """Return "needs about 9.1 GB of memory, 11.3 GB free"."""
     return f"needs about {gigabytes(planned.needed)} of {planned.kind}, {gigabytes(planned.free)} free"
 

@@ -27,8 +27,7 @@ from trainer.evaluation.sampling import open_adapter
 from trainer.progress import Phase, ProgressLog, ReportProgress, RoundProgress
 from trainer.rounds.distributed import train_on_all
 from trainer.rounds.judging import RoundJudge
-from trainer.rounds.memory_check import check_round_memory, plan_training
-from trainer.training.memory_plan import PlannedMemory
+from trainer.rounds.memory_check import check_round_memory, plan_memory
 from trainer.training.train import train_adapter
 
 log = logging.getLogger(__name__)
@@ -84,8 +83,8 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
     if isinstance(prepared, str):
         return Skipped(prepared)
     context = ServedContext.read(database, personality.id, prepared.learns_from, settings, base)
-    memory = plan_training(database, prepared, base, personality.id)
-    return _train(prepared, models, settings, context, base=base, store=store, report=report, memory=memory)
+    planned = plan_memory(database, prepared, base, personality.id)
+    return _train(planned, models, settings, context, base=base, store=store, report=report)
 
 
 def _train(
@@ -97,7 +96,6 @@ def _train(
     base: BaseModel,
     store: AdapterStore,
     report: ReportProgress,
-    memory: PlannedMemory,
 ) -> Rejected | Judged:
     judge = RoundJudge(base, models, context, settings, prepared.learns_from, store, report)
     with ExitStack() as stages:
@@ -113,11 +111,10 @@ def _train(
             starter=starter_path,
             output=staging,
             bound=context.bound(settings, base),
-            plan=memory.plan,
         )
         trained = judge.judge(staging, train_on_all(train, settings, report))
         kept = judge.mend(trained, starter_path, stages)
-        numbers = kept.numbers | {"memory": asdict(memory)}
+        numbers = kept.numbers | {"memory": asdict(prepared.memory)}
         if not kept.verdict.publishable:
             return Rejected(kept.verdict, numbers)
         report(RoundProgress(Phase.PUBLISHING))

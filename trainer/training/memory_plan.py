@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
+from typing import Any
 
 from storage.models.free_memory import FreeMemory, memory_for_training
-from storage.models.hardware import training_format
+from storage.models.hardware import has_gpu, training_format
 from storage.models.memory import NumberFormat, RunSize, TrainingWay, reference_bytes, training_bytes
 from storage.models.shape import GROWING, ModelShape, language_config, layer_kinds
 from storage.settings.sections import TrainingSettings
@@ -67,6 +68,9 @@ class PlannedMemory:
     """Which memory, in words."""
     failures: int = 0
     """Earlier rounds in which memory ran out: each made the plan a step smaller."""
+
+
+AS_USUAL = PlannedMemory(USUAL)
 
 
 @dataclass(frozen=True)
@@ -164,8 +168,14 @@ def micro_batch(step: int, tokens: int, most: int) -> int:
     return max((size for size in sizes if size * tokens <= most), default=1)
 
 
+def set_attention(model: Any, longest: int) -> None:
+    """Give a transformers model plain attention if it trains on rows of at most that many tokens on a CPU."""
+    if uses_eager(longest, on_gpu=has_gpu()):
+        model.set_attn_implementation("eager")
+
+
 def uses_eager(longest: int, *, on_gpu: bool) -> bool:
-    """Return whether rows of at most that many tokens train with plain attention.
+    """Return whether plain attention is faster.
 
     PyTorch's fused attention is slow backwards on a CPU: it makes a step on short rows a sixth longer.
     """

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.models.base_model import BaseModel, end_ids, load_model, load_tokenizer
-from storage.models.hardware import cpu_threads, has_gpu, silence_transformers, training_format
+from storage.models.hardware import cpu_threads, silence_transformers, training_format
 from storage.settings.sections import TrainingSettings
 from trainer.errors import TrainerError, TrainingDiverged
 from trainer.evaluation.overshoot import StyleBound
@@ -24,7 +24,7 @@ from trainer.progress import (
     after_others,
     begin_phase,
 )
-from trainer.training.memory_plan import USUAL, TrainingMemoryPlan, uses_eager
+from trainer.training.memory_plan import set_attention
 from trainer.training.recipes import SFT, Recipe, TrainingSplit, for_so_many
 from trainer.training.rows import WEIGHT, Example, Row, row_tokens
 
@@ -81,7 +81,6 @@ def train_adapter(
     output: Path,
     report: ReportProgress,
     bound: StyleBound | None = None,
-    plan: TrainingMemoryPlan = USUAL,
 ) -> TrainingMetrics:
     """Train an adapter from `starter` (a new one if None) into `output`. DPO's reference is the starter, or the base.
 
@@ -107,7 +106,6 @@ def train_adapter(
             tokenizer=tokenizer,
             output=output,
             report=report,
-            plan=plan,
         )
         watched = _fitting(validation)
         before = trainer.scores(watched, begin_phase(report, Phase.REFERENCE, len(watched)))
@@ -145,7 +143,7 @@ def _strongest(
 
     With too few pairs, and for demonstrations, it is 1.
     """
-    if recipe is SFT or len(watched) < FEWEST_WATCHED:
+    if recipe.objective == SFT.objective or len(watched) < FEWEST_WATCHED:
         return 1.0
     advance = begin_phase(report, Phase.VALIDATING, len(STRENGTHS) * len(watched))
     weights = [row.get(WEIGHT, 1.0) for row in watched]
@@ -202,7 +200,6 @@ def build_trainer(
     tokenizer: Any,
     output: Path,
     report: ReportProgress,
-    plan: TrainingMemoryPlan = USUAL,
 ) -> RowTrainer:
     """Return a trainer that continues `starter` (a new adapter if None). It validates only with `settings.patience`."""
     from datasets import Dataset
@@ -219,12 +216,12 @@ def build_trainer(
         model=_load_policy(base, starter, settings, longest),
         peft_config=None if starter else new_adapter(settings),
         processing_class=tokenizer,
-        args=recipe.config(output, settings, longest, plan, validates=bool(watched)),
+        args=recipe.config(output, settings, longest, recipe.plan, validates=bool(watched)),
         train_dataset=Dataset.from_list(kept),
         eval_dataset=Dataset.from_list(watched) if watched else None,
         patience=settings.patience,
         report=report,
-        plan=plan,
+        plan=recipe.plan,
     )
 
 
@@ -240,8 +237,7 @@ def _load_policy(base: BaseModel, starter: Path | None, settings: TrainingSettin
     from peft import PeftModel
 
     model = load_model(base, training_format(settings), settings.quantization)
-    if uses_eager(longest, on_gpu=has_gpu()):
-        model.set_attn_implementation("eager")
+    set_attention(model, longest)
     return model if starter is None else PeftModel.from_pretrained(model, starter, is_trainable=True)
 
 
