@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 CHAT_TEMPLATE = (
@@ -29,7 +30,15 @@ def build_tiny_base(directory: Path, positions: int = 512) -> Path:
     return directory
 
 
-def _save_tokenizer(directory: Path):  # type: ignore[no-untyped-def]
+def _save_tokenizer(directory: Path) -> Any:
+    tokenizer = trained_tokenizer(SENTENCES, SPECIAL_TOKENS, eos="<|im_end|>", bos="<|im_start|>", pad="<|endoftext|>")
+    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.save_pretrained(directory)
+    return tokenizer
+
+
+def trained_tokenizer(sentences: list[str], specials: list[str], *, eos: str, bos: str, pad: str) -> Any:
+    """Return a byte-level tokenizer of 400 tokens, without a chat template."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -38,20 +47,13 @@ def _save_tokenizer(directory: Path):  # type: ignore[no-untyped-def]
     bpe.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     bpe.train_from_iterator(
-        SENTENCES,
-        trainers.BpeTrainer(
-            vocab_size=400, special_tokens=SPECIAL_TOKENS, initial_alphabet=alphabet, show_progress=False
-        ),
+        sentences,
+        trainers.BpeTrainer(vocab_size=400, special_tokens=specials, initial_alphabet=alphabet, show_progress=False),
     )
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bpe, eos_token="<|im_end|>", bos_token="<|im_start|>", pad_token="<|endoftext|>"
-    )
-    tokenizer.chat_template = CHAT_TEMPLATE
-    tokenizer.save_pretrained(directory)
-    return tokenizer
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token=eos, bos_token=bos, pad_token=pad)
 
 
-def _save_model(directory: Path, tokenizer, positions: int) -> None:  # type: ignore[no-untyped-def]
+def _save_model(directory: Path, tokenizer: Any, positions: int) -> None:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 

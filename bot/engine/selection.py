@@ -11,6 +11,7 @@ from bot.chat.prompting import ChatMessage
 from bot.engine import Engine, EngineState, Generation, GenerationRequest, RenderedPrompt
 from bot.engine.openvino.engine import OpenVinoEngine
 from bot.engine.remote.engine import RemoteEngine
+from bot.engine.rendering import first_prompt, no_room
 from bot.engine.transformers.engine import LocalEngine
 from bot.errors import EngineClosed, EngineStopped
 from storage.adapters.folder_store import AdapterRef
@@ -54,6 +55,7 @@ class ChosenEngine:
     async def start(self) -> None:
         try:
             await self._choose()
+            await self._require_room()
         except Exception as error:
             self._failure = error if isinstance(error, EngineStopped) else EngineStopped(f"no engine starts: {error}")
             raise self._failure from error
@@ -105,6 +107,16 @@ class ChosenEngine:
                 self._fallback = str(error)
                 log.warning("Answering with transformers: %s", error)
         await self._begin(LocalEngine(base.path, settings.model, settings.generation))
+
+    async def _require_room(self) -> None:
+        """Raise EngineStopped if the system prompt fills the context."""
+        if self._engine is None:
+            return
+        try:
+            await self._engine.render(first_prompt(self._settings.chat.system_prompt))
+        except ValueError as error:
+            await self._engine.close(0.0)
+            raise EngineStopped(no_room(self._settings)) from error
 
     def _can_use_openvino(self) -> bool:
         """Return whether OpenVINO should answer; a base that "auto" cannot serve with it is no fault."""

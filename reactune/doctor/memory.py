@@ -1,4 +1,4 @@
-"""Checks of memory: what answering needs, and a round."""
+"""Check of the memory that answering needs."""
 
 from __future__ import annotations
 
@@ -6,12 +6,8 @@ from reactune.doctor.findings import Hint, Problem
 from reactune.doctor.models import find_base
 from reactune.models import Room, is_served_as_graph, serving_need
 from storage.models.free_memory import gigabytes
-from storage.models.hardware import has_gpu, require_quantization, training_format
 from storage.models.shape import shape_of
-from storage.runtime.schedules import parse_schedule
 from storage.settings.sections import Settings
-from trainer.errors import TooLittleMemory
-from trainer.rounds.memory_check import check_round_memory
 
 
 def check_memory(settings: Settings) -> str:
@@ -31,16 +27,3 @@ def check_memory(settings: Settings) -> str:
             "choose a smaller model.base (see `reactune models`; a running bot already uses its share)"
         )
     return f"answering needs about {gigabytes(needed)} of {room.memory.kind}, {gigabytes(room.memory.free)} free"
-
-
-def check_training(settings: Settings) -> str:
-    training = settings.training
-    parse_schedule("training.schedule", training.schedule)
-    require_quantization(training.quantization)
-    together = f", {training.processes} processes" if training.processes > 1 else ""
-    device = f"on the {'GPU' if has_gpu() else 'CPU'}{together}"
-    try:
-        memory = check_round_memory(settings, find_base(settings))
-    except TooLittleMemory as error:
-        raise Problem(str(error)) from error
-    return f"in {training.quantization or training_format(training)}, {device}; a round {memory}"

@@ -13,7 +13,13 @@ from storage.adapters.folder_store import AdapterRef
 from storage.adapters.stores import open_store
 from storage.database.database import open_database
 from storage.models.adapter_checks import require_base
-from storage.models.base_model import HUB_ID, BaseModel, resolve_base_model, window_of
+from storage.models.base_model import (
+    HUB_ID,
+    BaseModel,
+    require_full_weights,
+    resolve_base_model,
+    window_of,
+)
 from storage.models.bundled import resolve_coherence_model
 from storage.models.hardware import has_gpu, serving_format
 from storage.models.openvino.support import UnsupportedModel
@@ -53,6 +59,7 @@ def _describe_engine(base: BaseModel, settings: Settings) -> str:
         folder = settings.data.directory  # the files themselves are not checked here
         adapters = [AdapterRef(version.digest, folder) for _, version in _champions(settings) if version is not None]
         return examine_servers(settings, adapters)
+    require_full_weights(base.path)
     transformers = f"transformers, in {serving_format(settings.model)}, on the {'GPU' if has_gpu() else 'CPU'}"
     if not prefers_graphs(settings.model):
         return transformers

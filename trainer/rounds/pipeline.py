@@ -12,10 +12,11 @@ from storage.adapters.folder_store import AdapterStore
 from storage.adapters.stores import open_store
 from storage.database.database import Database
 from storage.database.enums import TrainingSource
-from storage.models.base_model import BaseModel, resolve_base_model
+from storage.models.base_model import BaseModel, require_full_weights, resolve_base_model
 from storage.models.hardware import require_quantization
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import load_cards, read_personality
+from storage.releases.bases import base_in_use
 from storage.settings.sections import Settings
 from storage.training.rounds import require_round
 from trainer.data.dataset import TrainingSet, prepare_examples, training_set_of
@@ -29,6 +30,11 @@ from trainer.rounds.distributed import train_on_all
 from trainer.rounds.judging import RoundJudge
 from trainer.rounds.memory_check import check_round_memory, plan_memory
 from trainer.training.train import train_adapter
+
+OTHER_BASE = (
+    "{used.name} ({used.revision}) answers, but this trainer has {base.name} ({base.revision}): start the bot and the "
+    "trainer again after model.base was changed, or set model.base on the trainer's host to the bot's"
+)
 
 log = logging.getLogger(__name__)
 
@@ -68,12 +74,16 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
     models = load_evaluation_models(settings.gate, settings.data.directory)
     require_quantization(settings.training.quantization)
     base = resolve_base_model(settings.model.base, settings.data.directory, log.info)
+    require_full_weights(base.path)
     log.info("A round %s.", check_round_memory(settings, base))
     store = open_store(settings)
     with database.transaction() as session:
         load_cards(session, settings)
         round_ = require_round(session, round_id)
+        used = base_in_use(session)
         personality = read_personality(session, round_.personality_id)
+    if used is not None and used.revision != base.revision:
+        return Skipped(OTHER_BASE.format(used=used, base=base))
     settings = settings_of(settings, personality.card)
     if round_.learns_from is TrainingSource.EXAMPLES:
         prepared = prepare_examples(database, settings, round_, base)
@@ -111,6 +121,7 @@ def _train(
             starter=starter_path,
             output=staging,
             bound=context.bound(settings, base),
+            template_options=settings.model.template_options,
         )
         trained = judge.judge(staging, train_on_all(train, settings, report))
         kept = judge.mend(trained, starter_path, stages)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
-from typing import Any
 
 from storage.models.free_memory import FreeMemory, memory_for_training
-from storage.models.hardware import has_gpu, training_format
+from storage.models.hardware import training_format
 from storage.models.memory import NumberFormat, RunSize, TrainingWay, reference_bytes, training_bytes
 from storage.models.shape import GROWING, ModelShape, language_config, layer_kinds
 from storage.settings.sections import TrainingSettings
@@ -166,12 +165,6 @@ def micro_batch(step: int, tokens: int, most: int) -> int:
     """
     sizes = (size for size in range(1, step + 1) if step % size == 0)
     return max((size for size in sizes if size * tokens <= most), default=1)
-
-
-def set_attention(model: Any, longest: int) -> None:
-    """Give a transformers model plain attention if it trains on rows of at most that many tokens on a CPU."""
-    if uses_eager(longest, on_gpu=has_gpu()):
-        model.set_attn_implementation("eager")
 
 
 def uses_eager(longest: int, *, on_gpu: bool) -> bool:

@@ -10,7 +10,7 @@ import torch
 from storage.models.base_model import BaseModel
 from storage.settings.sections import GenerationSettings, TrainingSettings
 from tests.trainer.evaluation.test_evaluate import teach
-from trainer.evaluation.sampling import BATCH_PROMPTS, Sample, Sampler, render, split_by_memory
+from trainer.evaluation.sampling import BATCH_PROMPTS, Sample, Sampler, split_by_memory
 from trainer.training.recipes import TrainingSplit, dpo_recipe
 from trainer.training.rows import PreferencePair
 from trainer.training.train import train_adapter
@@ -109,7 +109,7 @@ def test_progress_counts_answers(sampler: Sampler) -> None:
 
 
 def test_a_prompt_is_rendered_as_it_is_served(sampler: Sampler) -> None:
-    assert render([{"role": "user", "content": "Hi"}], sampler.tokenizer) == SHORT
+    assert sampler.chat.render([{"role": "user", "content": "Hi"}]) == SHORT
 
 
 def test_long_prompts_are_answered_in_smaller_batches():
