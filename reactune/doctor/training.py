@@ -10,7 +10,7 @@ from storage.models.layer_names import LayerNames, has_experts
 from storage.runtime.schedules import parse_schedule
 from storage.settings.sections import Settings
 from trainer.errors import TooLittleMemory
-from trainer.rounds.memory_check import check_round_memory
+from trainer.rounds.readiness import check_round_memory
 
 
 def check_training(settings: Settings) -> str:

@@ -12,8 +12,7 @@ from storage.adapters.folder_store import AdapterStore
 from storage.adapters.stores import open_store
 from storage.database.database import Database
 from storage.database.enums import TrainingSource
-from storage.models.base_model import BaseModel, require_full_weights, resolve_base_model
-from storage.models.hardware import require_quantization
+from storage.models.base_model import BaseModel
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import load_cards, read_personality
 from storage.releases.bases import base_in_use
@@ -28,7 +27,7 @@ from trainer.evaluation.sampling import open_adapter
 from trainer.progress import Phase, ProgressLog, ReportProgress, RoundProgress
 from trainer.rounds.distributed import train_on_all
 from trainer.rounds.judging import RoundJudge
-from trainer.rounds.memory_check import check_round_memory, plan_memory
+from trainer.rounds.readiness import plan_memory, ready_base
 from trainer.training.train import train_adapter
 
 OTHER_BASE = (
@@ -72,10 +71,7 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
     report(RoundProgress(Phase.GATHERING))
     # Load now what the gate needs: a mistake must not show up only after an hour of training.
     models = load_evaluation_models(settings.gate, settings.data.directory)
-    require_quantization(settings.training.quantization)
-    base = resolve_base_model(settings.model.base, settings.data.directory, log.info)
-    require_full_weights(base.path)
-    log.info("A round %s.", check_round_memory(settings, base))
+    base = ready_base(settings)
     store = open_store(settings)
     with database.transaction() as session:
         load_cards(session, settings)

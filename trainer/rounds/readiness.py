@@ -1,4 +1,4 @@
-"""The memory of a round: checked before anything large is loaded, and planned when its examples are known."""
+"""What a round needs of this machine: its base, and memory, which is planned when the examples are known."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import logging
 from dataclasses import replace
 
 from storage.database.database import Database
-from storage.models.base_model import BaseModel, load_tokenizer
+from storage.models.base_model import BaseModel, load_tokenizer, require_full_weights, resolve_base_model
 from storage.models.free_memory import gigabytes
+from storage.models.hardware import require_quantization
 from storage.models.shape import ModelShape, shape_of
 from storage.settings.sections import Settings
 from storage.training.rounds import memory_failures
@@ -18,6 +19,15 @@ from trainer.training.train import tokenise
 NO_ESTIMATE = "needs an amount of memory that cannot be estimated for this base model"
 
 log = logging.getLogger(__name__)
+
+
+def ready_base(settings: Settings) -> BaseModel:
+    """Return the base if this machine can train it; raises BaseModelError, SettingsError and TooLittleMemory."""
+    require_quantization(settings.training.quantization)
+    base = resolve_base_model(settings.model.base, settings.data.directory, log.info)
+    require_full_weights(base.path)
+    log.info("A round %s.", check_round_memory(settings, base))
+    return base
 
 
 def check_round_memory(settings: Settings, base: BaseModel) -> str:
