@@ -28,6 +28,8 @@ TEXT = (
 """Not a chat of the base's template: rounding changes such a text twice as much, and a version no more."""
 METADATA_KEY = "reactune_effect"
 """Of the record in the header of the weights' file; PEFT, vLLM and llama.cpp ignore it."""
+LENGTH_BYTES = 8
+"""Of the number at the start of a safetensors file, the length of its header."""
 MOST_TOKENS = 512
 DECIMALS = 4
 UP_PROJECTION = ".lora_B."
@@ -71,13 +73,18 @@ EFFECT = TypeAdapter(EffectRecord)
 
 def write_effect(folder: Path, effect: EffectRecord) -> None:
     """Write the record into the adapter's file, if all its numbers are finite."""
-    from safetensors.torch import load_file, save_file
-
     if not all(map(math.isfinite, [*effect.base, *effect.version])):
         return  # the gate will say that the version is broken
     rounded = {name: [round(one, DECIMALS) for one in numbers] for name, numbers in asdict(effect).items()}
+    # Not with safetensors' save_file: it writes several entries in random order, and equal rounds give equal bytes.
     file = folder / WEIGHTS_FILE
-    save_file(load_file(file), file, metadata={"format": "pt", METADATA_KEY: json.dumps(rounded)})
+    content = file.read_bytes()
+    end = LENGTH_BYTES + int.from_bytes(content[:LENGTH_BYTES], "little")
+    header = json.loads(content[LENGTH_BYTES:end])
+    header["__metadata__"] = {"format": "pt", METADATA_KEY: json.dumps(rounded)}
+    encoded = json.dumps(header).encode()
+    encoded += b" " * (-len(encoded) % LENGTH_BYTES)  # tensors are aligned
+    file.write_bytes(len(encoded).to_bytes(LENGTH_BYTES, "little") + encoded + content[end:])
 
 
 def read_effect(folder: Path) -> EffectRecord | None:
