@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from reactune.doctor.findings import Hint
+from reactune.doctor.findings import Hint, Problem
 from reactune.doctor.models import find_base
 from storage.models.base_model import quantization_of
 from storage.models.hardware import has_gpu, require_quantization, training_format
 from storage.models.layer_names import LayerNames, has_experts
 from storage.runtime.schedules import parse_schedule
 from storage.settings.sections import Settings
+from trainer.errors import TooLittleMemory
+from trainer.rounds.readiness import check_round_memory
 
 
 def check_training(settings: Settings) -> str:
@@ -24,4 +26,8 @@ def check_training(settings: Settings) -> str:
     together = f", {training.processes} processes" if training.processes > 1 else ""
     experts = f"; {LayerNames(base.path).left_out}" if has_experts(base.path) else ""
     device = f"on the {'GPU' if has_gpu() else 'CPU'}{together}"
-    return f"in {training.quantization or training_format(training)}, {device}{experts}"
+    try:
+        memory = check_round_memory(settings, base)
+    except TooLittleMemory as error:
+        raise Problem(str(error)) from error
+    return f"in {training.quantization or training_format(training)}, {device}; a round {memory}{experts}"

@@ -21,6 +21,7 @@ from storage.models.hardware import silence_transformers, training_format
 from storage.settings.sections import TrainingSettings
 from trainer.evaluation.measures import retention_text
 from trainer.progress import Phase, RoundProgress
+from trainer.training.memory_plan import USUAL
 from trainer.training.policy import new_adapter
 from trainer.training.recipes import dpo_recipe
 from trainer.training.rows import Row
@@ -161,7 +162,7 @@ def build_trl(
         def _prepare_dataset(self, dataset: Any, *_arguments: Any) -> Any:
             return dataset
 
-    config = dpo_recipe(settings, 0.0).config(folder, settings, 0, validates=False)
+    config = dpo_recipe(settings, 0.0).config(folder, settings, 0, USUAL, validates=False)
     config.precompute_ref_log_probs = False
     config.activation_checkpointing = recomputes
     config.train_sampling_strategy = "sequential"

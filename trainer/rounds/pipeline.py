@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -12,8 +12,7 @@ from storage.adapters.folder_store import AdapterStore
 from storage.adapters.stores import open_store
 from storage.database.database import Database
 from storage.database.enums import TrainingSource
-from storage.models.base_model import BaseModel, require_full_weights, resolve_base_model
-from storage.models.hardware import require_quantization
+from storage.models.base_model import BaseModel
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import load_cards, read_personality
 from storage.releases.bases import base_in_use
@@ -28,6 +27,7 @@ from trainer.evaluation.sampling import open_adapter
 from trainer.progress import Phase, ProgressLog, ReportProgress, RoundProgress
 from trainer.rounds.distributed import train_on_all
 from trainer.rounds.judging import RoundJudge
+from trainer.rounds.readiness import plan_memory, ready_base
 from trainer.training.train import train_adapter
 
 OTHER_BASE = (
@@ -71,9 +71,7 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
     report(RoundProgress(Phase.GATHERING))
     # Load now what the gate needs: a mistake must not show up only after an hour of training.
     models = load_evaluation_models(settings.gate, settings.data.directory)
-    require_quantization(settings.training.quantization)
-    base = resolve_base_model(settings.model.base, settings.data.directory, log.info)
-    require_full_weights(base.path)
+    base = ready_base(settings)
     store = open_store(settings)
     with database.transaction() as session:
         load_cards(session, settings)
@@ -91,7 +89,8 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
     if isinstance(prepared, str):
         return Skipped(prepared)
     context = ServedContext.read(database, personality.id, prepared.learns_from, settings, base)
-    return _train(prepared, models, settings, context, base=base, store=store, report=report)
+    planned = plan_memory(database, prepared, settings, base, personality.id)
+    return _train(planned, models, settings, context, base=base, store=store, report=report)
 
 
 def _train(
@@ -122,7 +121,8 @@ def _train(
         )
         trained = judge.judge(staging, train_on_all(train, settings, report))
         kept = judge.mend(trained, starter_path, stages)
+        numbers = kept.numbers | {"memory": asdict(prepared.memory)}
         if not kept.verdict.publishable:
-            return Rejected(kept.verdict, kept.numbers)
+            return Rejected(kept.verdict, numbers)
         report(RoundProgress(Phase.PUBLISHING))
-        return Judged(store.publish(kept.staging), base, prepared, kept.verdict, kept.numbers)
+        return Judged(store.publish(kept.staging), base, prepared, kept.verdict, numbers)

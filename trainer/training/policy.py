@@ -14,11 +14,10 @@ from storage.models.hardware import has_gpu, training_format
 from storage.models.layer_names import LayerNames
 from storage.settings.sections import TrainingSettings
 from trainer.errors import TrainerError
+from trainer.training.memory_plan import uses_eager
 
 ADAPTER = "default"
 """PEFT's name of the adapter in training; TRL keeps the starter as "ref"."""
-MAX_EAGER_TOKENS = 256
-"""Longest row for which a CPU uses plain attention: its memory grows with the square of the length."""
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +30,7 @@ def load_policy(base: BaseModel, starter: Path | None, settings: TrainingSetting
     if left_out := LayerNames(base.path).left_out:
         log.info("%s is a mixture of experts: %s.", base.name, left_out)
     model = load_model(base, training_format(settings), settings.quantization)
-    if longest <= MAX_EAGER_TOKENS and not has_gpu():
-        # PyTorch's fused attention is slow backwards on a CPU: it makes a step on short rows a sixth longer.
+    if uses_eager(longest, on_gpu=has_gpu()):
         model.set_attn_implementation("eager")
     return model if starter is None else load_adapter(model, starter, base, is_trainable=True)
 

@@ -7,11 +7,9 @@ from typing import Any, ClassVar
 
 from storage.models.chat_format import ChatFormat
 
-MAX_BATCH_TOKENS = 1024
-"""Most tokens computed together: a batch is faster for short rows and needs too much memory for long ones."""
-
-
 WEIGHT = "weight"
+COMPLETION = "completion_ids"
+ANSWERS = ("chosen_ids", "rejected_ids", COMPLETION)
 Row = dict[str, Any]
 """An example as token ids."""
 
@@ -76,5 +74,9 @@ def _answer_ids(context_ids: list[int], context: str, answer: str, chat: ChatFor
 
 def row_tokens(row: Row) -> int:
     """Return the number of tokens of the prompt with its longest answer."""
-    answers = [row[name] for name in ("chosen_ids", "rejected_ids", "completion_ids") if name in row]
-    return len(row["prompt_ids"]) + max(map(len, answers))
+    return len(row["prompt_ids"]) + max(map(len, answers_of(row)))
+
+
+def answers_of(row: Row) -> list[list[int]]:
+    """Return the two answers of a pair, or the one of a demonstration."""
+    return [row[name] for name in ANSWERS if name in row]

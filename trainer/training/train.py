@@ -145,7 +145,7 @@ def _strongest(
 
     With too few pairs, and for demonstrations, it is 1.
     """
-    if recipe is SFT or len(watched) < FEWEST_WATCHED:
+    if recipe.objective == SFT.objective or len(watched) < FEWEST_WATCHED:
         return 1.0
     advance = begin_phase(report, Phase.VALIDATING, len(STRENGTHS) * len(watched))
     weights = [row.get(WEIGHT, 1.0) for row in watched]
@@ -219,11 +219,12 @@ def build_trainer(
         model=load_policy(base, starter, settings, longest),
         peft_config=None if starter else new_adapter(base, settings),
         processing_class=tokenizer,
-        args=recipe.config(output, settings, longest, validates=bool(watched)),
+        args=recipe.config(output, settings, longest, recipe.plan, validates=bool(watched)),
         train_dataset=Dataset.from_list(kept),
         eval_dataset=Dataset.from_list(watched) if watched else None,
         patience=settings.patience,
         report=report,
+        plan=recipe.plan,
     )
 
 

@@ -25,13 +25,11 @@ from storage.models.chat_format import ChatFormat
 from storage.models.effect import EffectCheck, WrongEffect, log_probabilities
 from storage.models.hardware import serving_format, silence_transformers, torch_device, usable_cores
 from storage.models.layer_names import LayerNames
+from storage.models.memory import MAX_MERGED_BYTES
 from storage.settings.sections import ModelSettings
 
 log = logging.getLogger(__name__)
 
-
-MAX_MERGED_BYTES = 2 * 2**30
-"""Maximum size of the copies: in larger models an adapter costs relatively less time, and a copy more memory."""
 
 MERGE_AFTER = 4
 """An adapter is merged after this many batches in a row, until another one is requested."""
