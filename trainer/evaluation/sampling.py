@@ -300,10 +300,9 @@ class SampledAnswer:
     """An answer that is sampled token by token; tokens after its end are ignored."""
 
     def __init__(self, chat: ChatFormat, prompt: str, max_new_tokens: int, max_thought_tokens: int) -> None:
+        self._chat = chat
         self._prompt_ids = chat.token_ids(chat.context_of(prompt))
-        self._end_ids = chat.end_ids
         self._stream = chat.stream(prompt, max_new_tokens, max_thought_tokens)
-        self._text = ""
         self._end: int | None = None
         self.tokens = 0
         """Those of a thought included."""
@@ -316,14 +315,18 @@ class SampledAnswer:
         if self.is_done:
             return
         self.tokens += 1
-        if token in self._end_ids:
+        if token in self._chat.end_ids:
             self._end = token
         else:
-            self._text += self._stream.push(token)
+            self._stream.push(token)
 
     def sample(self) -> Sample:
-        """Return the answer as it is now; if it has only a thought, it is empty and cut."""
-        text = (self._text + self._stream.flush()).strip()
+        """Return the answer as it is now; if it has only a thought, it is empty and cut.
+
+        Its text keeps what members are not shown: bytes that form no character tell that a version is broken.
+        """
+        self._stream.flush()
+        text = self._chat.decode(self._stream.answer_ids).strip()
         end = () if self._end is None or self._stream.is_silent else (self._end,)
         answer_ids = (*self._stream.answer_ids, *end)
         return Sample(text, is_cut=not end, prompt_ids=tuple(self._prompt_ids), answer_ids=answer_ids)
