@@ -15,7 +15,15 @@ from storage.database.database import open_database
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import HUB_ID, BaseModel, resolve_base_model, window_of
 from storage.models.bundled import resolve_coherence_model
-from storage.models.hardware import has_gpu, require_quantization, serving_format, training_format
+from storage.models.hardware import (
+    describe_unlike,
+    format_of_weights,
+    has_gpu,
+    require_quantization,
+    require_training,
+    serving_format,
+    training_format,
+)
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, prefers_graphs
 from storage.operations.alerts import open_alert
@@ -54,7 +62,9 @@ def _describe_engine(base: BaseModel, settings: Settings) -> str:
         folder = settings.data.directory  # the files themselves are not checked here
         adapters = [AdapterRef(version.digest, folder) for _, version in _champions(settings) if version is not None]
         return examine_servers(settings, adapters)
-    transformers = f"transformers, in {serving_format(settings.model)}, on the {'GPU' if has_gpu() else 'CPU'}"
+    require_quantization(settings.model.quantization)
+    weights = format_of_weights(settings.model.quantization, serving_format(settings.model))
+    transformers = f"transformers, in {weights}, on the {'GPU' if has_gpu() else 'CPU'}"
     if not prefers_graphs(settings.model):
         return transformers
     try:
@@ -124,6 +134,8 @@ def _describe_champion(settings: Settings, name: str, version: Version | None) -
 def check_training(settings: Settings) -> str:
     training = settings.training
     parse_schedule("training.schedule", training.schedule)
-    require_quantization(training.quantization)
+    require_training(training)
+    unlike = describe_unlike(settings)
     together = f", {training.processes} processes" if training.processes > 1 else ""
-    return f"in {training.quantization or training_format(training)}, on the {'GPU' if has_gpu() else 'CPU'}{together}"
+    weights = format_of_weights(training.quantization, training_format(training))
+    return f"in {weights}, on the {'GPU' if has_gpu() else 'CPU'}{together}{f'; {unlike}' if unlike else ''}"

@@ -10,7 +10,7 @@ from storage.conversations.prompt_bank import read_bank
 from storage.conversations.replies import digest_prompt
 from storage.database.database import Database
 from storage.models.base_model import BaseModel, load_tokenizer
-from storage.models.hardware import cpu_threads
+from storage.models.hardware import cpu_threads, free_unused_models
 from storage.releases.versions import Version, id_of, read_alias
 from storage.settings.sections import Settings
 from storage.sittings.prompts import read_prompts
@@ -49,6 +49,7 @@ def ask_champion(
         champion = read_alias(session, personality_id).version
     prompts = prompts_to_rank(members, own, settings, base)
     _draw(database, personality_id, prompts, champion, settings, base=base, store=store, report=report)
+    free_unused_models()
     return prompts
 
 

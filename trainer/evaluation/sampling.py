@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.models.adapter_checks import require_base
-from storage.models.base_model import BaseModel, end_ids, load_model, load_tokenizer
-from storage.models.hardware import serving_format, silence_transformers, torch_device, training_format
+from storage.models.base_model import BaseModel, end_ids, load_on_device, load_tokenizer, require_numbers
+from storage.models.hardware import serving_format, silence_transformers, training_format
 from storage.models.openvino.pipeline import PipelineOptions, generation_config, load_pipeline
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, prefers_graphs
@@ -100,7 +100,8 @@ class Sampler:
     def load(cls, base: BaseModel, adapter: Path | None, dtype: str, quantization: str = "") -> Sampler:
         """Load the base, and the adapter if there is one, onto the GPU if there is one."""
         with silence_transformers():
-            model = load_model(base, dtype, quantization)
+            model = load_on_device(base.path, dtype, quantization)
+            require_numbers(model, "training.dtype")
             if adapter is not None:
                 from peft import PeftModel
 
@@ -108,8 +109,7 @@ class Sampler:
                 # PEFT freezes the head, and on a CPU PyTorch copies a frozen head for every row of a batch.
                 model.get_output_embeddings().weight.requires_grad_(True)
         tokenizer = load_tokenizer(base)
-        # Weights in four bits are on their device already and cannot be moved.
-        return cls(model if quantization else model.to(torch_device()), tokenizer, end_ids(base.path, tokenizer))
+        return cls(model, tokenizer, end_ids(base.path, tokenizer))
 
     def answer(
         self, prompts: Sequence[str], generation: GenerationSettings, seed: int, advance: Advance = keep_quiet

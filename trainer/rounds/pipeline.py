@@ -13,7 +13,7 @@ from storage.adapters.stores import open_store
 from storage.database.database import Database
 from storage.database.enums import TrainingSource
 from storage.models.base_model import BaseModel, resolve_base_model
-from storage.models.hardware import require_quantization
+from storage.models.hardware import describe_unlike, require_training
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import load_cards, read_personality
 from storage.settings.sections import Settings
@@ -65,7 +65,9 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
     report(RoundProgress(Phase.GATHERING))
     # Load now what the gate needs: a mistake must not show up only after an hour of training.
     models = load_evaluation_models(settings.gate, settings.data.directory)
-    require_quantization(settings.training.quantization)
+    require_training(settings.training)
+    if unlike := describe_unlike(settings):
+        log.warning("%s.", unlike[0].upper() + unlike[1:])
     base = resolve_base_model(settings.model.base, settings.data.directory, log.info)
     store = open_store(settings)
     with database.transaction() as session:
