@@ -15,15 +15,7 @@ from storage.database.database import open_database
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import HUB_ID, BaseModel, resolve_base_model, window_of
 from storage.models.bundled import resolve_coherence_model
-from storage.models.hardware import (
-    describe_unlike,
-    format_of_weights,
-    has_gpu,
-    require_quantization,
-    require_training,
-    serving_format,
-    training_format,
-)
+from storage.models.hardware import describe_serving_format, describe_training_format, describe_unlike
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, prefers_graphs
 from storage.operations.alerts import open_alert
@@ -62,9 +54,7 @@ def _describe_engine(base: BaseModel, settings: Settings) -> str:
         folder = settings.data.directory  # the files themselves are not checked here
         adapters = [AdapterRef(version.digest, folder) for _, version in _champions(settings) if version is not None]
         return examine_servers(settings, adapters)
-    require_quantization(settings.model.quantization)
-    weights = format_of_weights(settings.model.quantization, serving_format(settings.model))
-    transformers = f"transformers, in {weights}, on the {'GPU' if has_gpu() else 'CPU'}"
+    transformers = f"transformers, {describe_serving_format(settings.model)}"
     if not prefers_graphs(settings.model):
         return transformers
     try:
@@ -134,8 +124,5 @@ def _describe_champion(settings: Settings, name: str, version: Version | None) -
 def check_training(settings: Settings) -> str:
     training = settings.training
     parse_schedule("training.schedule", training.schedule)
-    require_training(training)
-    unlike = describe_unlike(settings)
     together = f", {training.processes} processes" if training.processes > 1 else ""
-    weights = format_of_weights(training.quantization, training_format(training))
-    return f"in {weights}, on the {'GPU' if has_gpu() else 'CPU'}{together}{f'; {unlike}' if unlike else ''}"
+    return f"{describe_training_format(training)}{together}{describe_unlike(settings)}"

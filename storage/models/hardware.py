@@ -135,6 +135,18 @@ def free_unused_models() -> None:
         torch.cuda.empty_cache()
 
 
+def memory_left(device: Any) -> int:
+    """Return the bytes that models on that PyTorch device can still take, those that PyTorch keeps unused included."""
+    if device.type != "cuda":
+        import psutil
+
+        return int(psutil.virtual_memory().available)
+    import torch
+
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
 def torch_device() -> str:
     """Return PyTorch's name for the device that models run on."""
     return "cuda" if has_gpu() else "cpu"
@@ -156,11 +168,6 @@ def serving_format(settings: ModelSettings) -> str:
 def training_format(settings: TrainingSettings) -> str:
     """Return the number format that rounds compute in, as PyTorch calls it."""
     return _resolve_format(settings.dtype, may_use_gpu=True)
-
-
-def format_of_weights(quantization: str, dtype: str) -> str:
-    """Return the format of the weights and of the numbers computed with them, such as "float32" or "4bit bfloat16"."""
-    return f"{quantization} {dtype}".strip()
 
 
 @cache
@@ -194,7 +201,7 @@ def require_training(settings: TrainingSettings) -> None:
     """Raise SettingsError if this machine cannot train in that format, or on such weights; imports no model library."""
     if settings.dtype == "float16" and not has_gpu():
         # Its small numbers vanish unless the loss is scaled, which accelerate does on GPUs only.
-        raise SettingsError('training.dtype = "float16" needs a GPU, which this machine does not have: set it to "auto"')
+        raise SettingsError('training.dtype = "float16" needs a GPU, and this machine has none: set it to "auto"')
     require_quantization(settings.quantization)
 
 
@@ -211,12 +218,29 @@ def require_quantization(quantization: str) -> None:
         )
 
 
+def describe_serving_format(settings: ModelSettings) -> str:
+    """Return how transformers answers here; raises SettingsError if it cannot."""
+    require_quantization(settings.quantization)
+    return _describe(settings.quantization, serving_format(settings))
+
+
+def describe_training_format(settings: TrainingSettings) -> str:
+    """Return how rounds train here; raises SettingsError if they cannot."""
+    require_training(settings)
+    return _describe(settings.quantization, training_format(settings))
+
+
+def _describe(quantization: str, dtype: str) -> str:
+    weights = f"{quantization} weights and {dtype}" if quantization else dtype
+    return f"in {weights}, on the {'GPU' if has_gpu() else 'CPU'}"
+
+
 def describe_unlike(settings: Settings) -> str:
-    """Return a sentence if rounds judge other weights than the bot answers with, else an empty text."""
+    """Return the end of a sentence if rounds judge other weights than the bot answers with, else an empty text."""
     if settings.model.engine == "remote" or settings.training.quantization == settings.model.quantization:
         return ""
     return (
-        "rounds train and judge on 4-bit weights, but the bot answers with unquantized ones: "
+        "; rounds train and judge on 4-bit weights, but the bot answers with unquantized ones: "
         f'set model.quantization = "{settings.training.quantization}" too, so that what is judged is what people read'
     )
 

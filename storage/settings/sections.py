@@ -211,7 +211,7 @@ class ModelSettings(Section):
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Number format of transformers' weights and OpenVINO's LoRA factors; "auto" is bfloat16 where supported."""
     quantization: Literal["", "4bit"] = ""
-    """"4bit": transformers answers with 4-bit weights (NF4), and rounds use them too; on an NVIDIA GPU, extra `qlora`."""
+    """"4bit": transformers and rounds use 4-bit weights (NF4), on an NVIDIA GPU with the extra `qlora`."""
     context_tokens: Annotated[int, Field(ge=64)] = 2048
     """Maximum length of prompt plus answer, in tokens; the oldest turns are dropped to fit."""
     resident_adapters: Count = 4
@@ -373,7 +373,7 @@ class TrainingSettings(Section):
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Number format of the frozen weights during training; "auto" is bfloat16 where supported."""
     quantization: Literal["", "4bit"] = ""
-    """"4bit" trains and judges on frozen 4-bit weights (QLoRA), even if the bot does not; "" is `model.quantization`."""
+    """"4bit": rounds use 4-bit weights (QLoRA) even if the bot does not; "": as `model.quantization` says."""
     processes: Annotated[int, Field(ge=1, le=64)] = 1
     """Training processes, one per GPU of this machine; they share `batch_size`."""
     seed: Annotated[int, Field(ge=0)] = 17

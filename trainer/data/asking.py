@@ -17,6 +17,7 @@ from storage.sittings.prompts import read_prompts
 from storage.taste.learning import learn_taste
 from storage.training.samples import AskedPrompt, DrawnSample, count_answers, newest_prompts, record_samples
 from trainer.evaluation.sampling import open_adapter, open_sampler, render, with_system_prompt
+from trainer.gpu_room import make_room
 from trainer.progress import Phase, ReportProgress, after_others, begin_phase
 
 SAMPLING = {"temperature", "top_p", "presence_penalty", "max_new_tokens"}
@@ -97,6 +98,7 @@ def _draw(
     wanted = _missing(prompts, known, settings.pairs.ranked_answers)
     if not wanted:
         return
+    make_room(database, settings, base, report)
     advance = begin_phase(report, Phase.SAMPLING, len(wanted))
     generation, seed = settings.generation, settings.training.seed
     with cpu_threads(settings.training.threads):

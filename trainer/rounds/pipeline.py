@@ -13,7 +13,7 @@ from storage.adapters.stores import open_store
 from storage.database.database import Database
 from storage.database.enums import TrainingSource
 from storage.models.base_model import BaseModel, resolve_base_model
-from storage.models.hardware import describe_unlike, require_training
+from storage.models.hardware import describe_training_format, describe_unlike
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import load_cards, read_personality
 from storage.settings.sections import Settings
@@ -24,6 +24,7 @@ from trainer.evaluation.context import ServedContext
 from trainer.evaluation.evaluate import EvaluationModels, load_evaluation_models
 from trainer.evaluation.gate import Verdict
 from trainer.evaluation.sampling import open_adapter
+from trainer.gpu_room import make_room
 from trainer.progress import Phase, ProgressLog, ReportProgress, RoundProgress
 from trainer.rounds.distributed import train_on_all
 from trainer.rounds.judging import RoundJudge
@@ -65,9 +66,7 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
     report(RoundProgress(Phase.GATHERING))
     # Load now what the gate needs: a mistake must not show up only after an hour of training.
     models = load_evaluation_models(settings.gate, settings.data.directory)
-    require_training(settings.training)
-    if unlike := describe_unlike(settings):
-        log.warning("%s.", unlike[0].upper() + unlike[1:])
+    log.info("The round trains %s%s.", describe_training_format(settings.training), describe_unlike(settings))
     base = resolve_base_model(settings.model.base, settings.data.directory, log.info)
     store = open_store(settings)
     with database.transaction() as session:
@@ -82,6 +81,7 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
         prepared = plan if isinstance(plan, str) else training_set_of(plan, settings.training)
     if isinstance(prepared, str):
         return Skipped(prepared)
+    make_room(database, settings, base, report)
     context = ServedContext.read(database, personality.id, prepared.learns_from, settings, base)
     return _train(prepared, models, settings, context, base=base, store=store, report=report)
 
