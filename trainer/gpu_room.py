@@ -8,27 +8,23 @@ from collections.abc import Sequence
 from sqlalchemy.orm import Session
 
 from storage.database.database import Database
-from storage.files import read_json_object
-from storage.models.base_model import CONFIG_FILE, BaseModel
+from storage.models.base_model import BaseModel
+from storage.models.free_memory import FreeMemory
 from storage.models.gpus import Gpu, own_gpus
-from storage.models.hardware import serving_format, training_format
-from storage.models.shape import NUMBER_BYTES, language_config
+from storage.models.hardware import serving_format
+from storage.models.memory import NumberFormat, weight_bytes
+from storage.models.shape import ModelShape, shape_of
 from storage.runtime.gpu_use import GpuUse, leave_gpus, renew_gpus, take_gpus, users_of_gpu
 from storage.runtime.processes import Heartbeat, worker_name
-from storage.settings.sections import Settings, TrainingSettings
+from storage.settings.sections import Settings
 from storage.wording import duration
 from trainer.errors import TrainerError
 from trainer.progress import Phase, ReportProgress, RoundProgress
+from trainer.training.memory_plan import USUAL, RoundMemory, longest_pair
 
 POLL_S = 1.0
 PATIENCE_S = 600.0
 """How long engines may take to finish their answers and leave."""
-LARGEST_TREE = 2_048
-"""Tokens that are trained on at once, at most: those of one prompt's answers."""
-NF4_BYTES = 0.7
-"""Bytes a number with 4 bits, embeddings and head in 16 bits included."""
-BESIDES = 2 * 2**30
-"""PyTorch's own memory, the adapter with its optimiser, logits, and the coherence model."""
 
 
 def make_room(database: Database, settings: Settings, base: BaseModel, report: ReportProgress) -> None:
@@ -70,26 +66,17 @@ def _engines_on(session: Session, gpus: Sequence[str]) -> list[Heartbeat]:
 
 def _both_fit(database: Database, settings: Settings, base: BaseModel, gpu: Gpu) -> bool:
     """Return whether the round fits beside the engine that uses the GPU, or beside one that starts during the round."""
-    if database.fetch(_engines_on, [gpu.mark]):
-        return memory_needed(base, settings.training) <= gpu.free_bytes
-    served = weight_bytes(base, settings.model.quantization, serving_format(settings.model))
-    return memory_needed(base, settings.training) + served <= gpu.free_bytes
+    try:
+        shape = shape_of(base.path)
+    except (OSError, ValueError, KeyError):  # an architecture whose memory nobody can tell
+        return False
+    format_ = NumberFormat(serving_format(settings.model), settings.model.quantization)
+    is_served = bool(database.fetch(_engines_on, [gpu.mark]))
+    served = 0.0 if is_served else weight_bytes(shape, format_)
+    return memory_needed(shape, settings) + served <= gpu.free_bytes
 
 
-def memory_needed(base: BaseModel, training: TrainingSettings) -> int:
-    """Return the bytes of GPU memory that a round takes at its peak: weights, and the activations of its largest tree.
-
-    A layer keeps about 8 numbers of the hidden size and 4 of the intermediate size for each token.
-    """
-    computed = training_format(training)
-    text = language_config(read_json_object(base.path / CONFIG_FILE))
-    hidden = int(text["hidden_size"])
-    kept = 8 * hidden + 4 * int(text.get("intermediate_size") or 4 * hidden)
-    activations = LARGEST_TREE * int(text["num_hidden_layers"]) * kept * NUMBER_BYTES[computed]
-    return weight_bytes(base, training.quantization, computed) + activations + BESIDES
-
-
-def weight_bytes(base: BaseModel, quantization: str, dtype: str) -> int:
-    """Return the bytes of the base's weights in that format; its files have 2 bytes a number, or are taken for such."""
-    numbers = sum(file.stat().st_size for file in base.path.glob("*.safetensors")) / 2
-    return round(numbers * (NF4_BYTES if quantization else NUMBER_BYTES[dtype]))
+def memory_needed(shape: ModelShape, settings: Settings) -> int:
+    """Return the bytes of GPU memory that a round takes with the usual plan and the longest pair that it may meet."""
+    longest = longest_pair(settings.training.max_tokens, settings.generation.max_new_tokens)
+    return RoundMemory(shape, settings.training, FreeMemory(0, 0, is_gpu=True)).needed([longest], USUAL)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
 from typing import Any
 
 GROWING = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
@@ -10,6 +14,85 @@ GROWING = frozenset({"full_attention", "sliding_attention", "chunked_attention"}
 NUMBER_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}
 SCALE_BYTES = 8
 """A scale and an offset in float32: OpenVINO keeps them for each token and head of an 8-bit cache."""
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """A decoder's sizes; of layers that differ, the mean."""
+
+    parameters: int
+    matrices: int
+    """Weights of linear layers, without embeddings and head: what 4 bits shrink and, unless experts, LoRA adapts."""
+    hidden: int
+    layers: int
+    intermediate: int
+    """Width of the feed-forward layers; of a mixture, of the experts that one token meets, together."""
+    heads: int
+    query_width: int
+    """Attention heads times the size of a head."""
+    adapted_width: int
+    """Inputs plus outputs of all linear layers of one layer."""
+    vocabulary: int
+    config: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], parameters: int = 0) -> ModelShape:
+        """Describe a model by its config.json; `parameters` are those of its files, counted here if unknown.
+
+        Raises KeyError if the file lacks a size.
+        """
+        text = language_config(config)
+        hidden, layers, vocabulary = (int(text[key]) for key in ("hidden_size", "num_hidden_layers", "vocab_size"))
+        query, keys = int(text["num_attention_heads"]) * head_size(text), prod(_kv_heads(text, "sliding_attention"))
+        experts, width = _feed_forward(text)
+        used = int(text.get("num_experts_per_tok") or text.get("top_k_experts") or 1) if experts > 1 else 1
+        attention = 2 * hidden * (query + keys)
+        embedding = vocabulary * hidden * (1 if _is_tied(text) else 2)
+        matrices = layers * (attention + experts * 3 * hidden * width)
+        known = parameters or matrices + embedding
+        return cls(
+            parameters=known,
+            matrices=min(matrices, known - embedding) if parameters else matrices,
+            hidden=hidden,
+            layers=layers,
+            intermediate=used * width,
+            heads=int(text["num_attention_heads"]),
+            query_width=query,
+            adapted_width=4 * hidden + 2 * (query + keys) + (0 if experts > 1 else 3 * (hidden + width)),
+            vocabulary=vocabulary,
+            config=config,
+        )
+
+    def kv_bytes_per_token(self, dtype: str) -> int:
+        return kv_bytes_per_token(self.config, dtype)
+
+
+def shape_of(folder: Path) -> ModelShape:
+    """Return the shape of a model's folder, with its parameters counted in the headers of its safetensors files.
+
+    Raises OSError and ValueError if a file cannot be read, KeyError if config.json lacks a size.
+    """
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return ModelShape.of(config, sum(map(_count_parameters, folder.glob("*.safetensors"))))
+
+
+def _count_parameters(file: Path) -> int:
+    """Return the numbers in a safetensors file: 8 bytes with the header's length, then the header, in JSON."""
+    with file.open("rb") as stream:
+        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    return sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+
+
+def _feed_forward(text: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the number of experts, 1 without any, and the width of one."""
+    experts = int(text.get("num_experts") or text.get("num_local_experts") or 0)
+    width = text.get("block_ff_dim") or text["intermediate_size"]
+    return (experts, int(text.get("moe_intermediate_size") or width)) if experts else (1, int(width))
+
+
+def _is_tied(text: Mapping[str, Any]) -> bool:
+    tied = text.get("tie_word_embeddings", text.get("tie_embedding"))
+    return bool(tied) if tied is not None else str(text.get("model_type")).startswith(("gemma", "lfm2"))
 
 
 def language_config(config: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -19,6 +19,7 @@ from storage.models.base_model import BaseModel, load_model, load_tokenizer
 from storage.models.hardware import silence_transformers
 from storage.settings.sections import TrainingSettings
 from trainer.evaluation.measures import retention_text
+from trainer.training.memory_plan import USUAL
 from trainer.training.recipes import dpo_recipe
 from trainer.training.rows import Row, token_ids
 from trainer.training.train import build_trainer, new_adapter
@@ -153,7 +154,7 @@ def _build_trls(base: BaseModel, case: Case, folder: Path, *, recomputes: bool) 
 
     tokenizer = load_tokenizer(base)
     rows = _rows(case, tokenizer)
-    config = dpo_recipe(case.settings, 0.0).config(folder, case.settings, 0, validates=False)
+    config = dpo_recipe(case.settings, 0.0).config(folder, case.settings, 0, USUAL, validates=False)
     config.precompute_ref_log_probs = False
     config.activation_checkpointing = recomputes
     config.train_sampling_strategy = "sequential"

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-MAX_BATCH_TOKENS = 1024
-"""Most tokens computed together: a batch is faster for short rows and needs too much memory for long ones."""
-
-
 WEIGHT = "weight"
+COMPLETION = "completion_ids"
+ANSWERS = ("chosen_ids", "rejected_ids", COMPLETION)
 Row = dict[str, Any]
 """An example as token ids."""
 
@@ -77,5 +75,9 @@ def _answer_ids(prompt_ids: list[int], prompt: str, answer: str, tokenizer: Any,
 
 def row_tokens(row: Row) -> int:
     """Return the number of tokens of the prompt with its longest answer."""
-    answers = [row[name] for name in ("chosen_ids", "rejected_ids", "completion_ids") if name in row]
-    return len(row["prompt_ids"]) + max(map(len, answers))
+    return len(row["prompt_ids"]) + max(map(len, answers_of(row)))
+
+
+def answers_of(row: Row) -> list[list[int]]:
+    """Return the two answers of a pair, or the one of a demonstration."""
+    return [row[name] for name in ANSWERS if name in row]

@@ -16,12 +16,12 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.data import Sampler
 
+from trainer.training.memory_plan import TrainingMemoryPlan
+
 IGNORED = -100
 """TRL's label of a token that belongs to no completion."""
 WINDOWED = "sliding_attention"
 FULL = "full_attention"
-SIBLINGS = 4
-"""A run of one prompt's answers may be this many times longer; the attention of all to all grows with the square."""
 TOLERANCE_NATS = {torch.float32: 1e-3, torch.float16: 0.0125, torch.bfloat16: 0.1}
 """Largest mean difference of a token's log-probabilities; rounding causes 1e-6, and 0.02 in bfloat16.
 
@@ -115,18 +115,28 @@ class TokenTree:
         return torch.from_numpy(seen)
 
 
-def split_by_tokens(groups: Sequence[Sequence[Sequence[int]]], most: int) -> list[list[int]]:
+def divide_pairs(
+    pairs: Sequence[Sequence[list[int]]], plan: TrainingMemoryPlan, *, in_trees: bool
+) -> Sequence[Sequence[int]]:
+    """Return the indices of pairs of texts in runs that are computed at once: as one tree, or as separate rows."""
+    if in_trees:
+        return split_by_tokens(pairs, plan.tree_tokens, plan.siblings)
+    at_once = max(1, plan.batch_tokens // (2 * max(len(text) for pair in pairs for text in pair)))
+    return [range(len(pairs))[start : start + at_once] for start in range(0, len(pairs), at_once)]
+
+
+def split_by_tokens(groups: Sequence[Sequence[Sequence[int]]], most: int, siblings: int) -> list[list[int]]:
     """Return the groups' indices in runs, in order; each run makes a tree of at most `most` tokens.
 
     A group of texts (the two of a pair) is never divided. A group that mostly repeats its run's tokens stays in the run
-    up to SIBLINGS times that many, because computing those tokens again would take more memory than the rest.
+    up to `siblings` times that many, because computing those tokens again would take more memory than the rest.
     """
     runs: list[list[int]] = []
     tree, run_columns = TokenTree(), set[int]()
     for index, group in enumerate(groups):
         columns = {column for text in group for column in tree.add(text)}
         is_sibling = 2 * len(columns & run_columns) > len(columns)
-        if not runs or len(columns | run_columns) > (SIBLINGS * most if is_sibling else most):
+        if not runs or len(columns | run_columns) > (siblings * most if is_sibling else most):
             runs.append([])
             run_columns = set()
         runs[-1].append(index)

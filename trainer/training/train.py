@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.models.base_model import BaseModel, end_ids, load_model, load_tokenizer
-from storage.models.hardware import cpu_threads, has_gpu, silence_transformers, training_format
+from storage.models.hardware import cpu_threads, silence_transformers, training_format
 from storage.settings.sections import TrainingSettings
 from trainer.errors import TrainerError, TrainingDiverged
 from trainer.evaluation.overshoot import StyleBound
@@ -24,6 +24,7 @@ from trainer.progress import (
     after_others,
     begin_phase,
 )
+from trainer.training.memory_plan import USUAL, TrainingMemoryPlan, uses_eager
 from trainer.training.recipes import SFT, Recipe, TrainingSplit, for_so_many
 from trainer.training.rows import WEIGHT, Example, Row, row_tokens
 
@@ -37,8 +38,6 @@ STRENGTHS = (1.0, 0.5, 0.75, 1.25, 1.5)
 """Shares of what was learned; the first of equally good ones is chosen."""
 FEWEST_WATCHED = 8
 """Validation pairs that can choose a strength."""
-MAX_EAGER_TOKENS = 256
-"""Longest row for which a CPU uses plain attention: its memory grows with the square of the length."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +81,7 @@ def train_adapter(
     output: Path,
     report: ReportProgress,
     bound: StyleBound | None = None,
+    plan: TrainingMemoryPlan = USUAL,
 ) -> TrainingMetrics:
     """Train an adapter from `starter` (a new one if None) into `output`. DPO's reference is the starter, or the base.
 
@@ -107,6 +107,7 @@ def train_adapter(
             tokenizer=tokenizer,
             output=output,
             report=report,
+            plan=plan,
         )
         watched = _fitting(validation)
         before = trainer.scores(watched, begin_phase(report, Phase.REFERENCE, len(watched)))
@@ -201,6 +202,7 @@ def build_trainer(
     tokenizer: Any,
     output: Path,
     report: ReportProgress,
+    plan: TrainingMemoryPlan = USUAL,
 ) -> RowTrainer:
     """Return a trainer that continues `starter` (a new adapter if None). It validates only with `settings.patience`."""
     from datasets import Dataset
@@ -217,11 +219,12 @@ def build_trainer(
         model=_load_policy(base, starter, settings, longest),
         peft_config=None if starter else new_adapter(settings),
         processing_class=tokenizer,
-        args=recipe.config(output, settings, longest, validates=bool(watched)),
+        args=recipe.config(output, settings, longest, plan, validates=bool(watched)),
         train_dataset=Dataset.from_list(kept),
         eval_dataset=Dataset.from_list(watched) if watched else None,
         patience=settings.patience,
         report=report,
+        plan=plan,
     )
 
 
@@ -237,8 +240,7 @@ def _load_policy(base: BaseModel, starter: Path | None, settings: TrainingSettin
     from peft import PeftModel
 
     model = load_model(base, training_format(settings), settings.quantization)
-    if longest <= MAX_EAGER_TOKENS and not has_gpu():
-        # PyTorch's fused attention is slow backwards on a CPU: it makes a step on short rows a sixth longer.
+    if uses_eager(longest):
         model.set_attn_implementation("eager")
     return model if starter is None else PeftModel.from_pretrained(model, starter, is_trainable=True)
 

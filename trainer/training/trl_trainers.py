@@ -24,19 +24,17 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from trainer.errors import TrainingDiverged
 from trainer.progress import Advance, Phase, ReportProgress, RoundProgress, begin_phase
-from trainer.training.rows import MAX_BATCH_TOKENS, WEIGHT, Row, row_tokens
+from trainer.training.memory_plan import TrainingMemoryPlan
+from trainer.training.rows import WEIGHT, Row, row_tokens
 from trainer.training.scorers import (
     IGNORED,
     SharedPromptScorer,
     SiblingSampler,
+    divide_pairs,
     reason_not_to_share,
     score,
     separate_rows,
-    split_by_tokens,
 )
-
-MAX_TREE_TOKENS = 512
-"""Most tokens of different prompts in one tree: larger ones are no faster, as each token is compared with all."""
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +65,17 @@ class RowTrainer:
     is_world_process_zero: Any
     processing_class: Any
 
-    def __init__(self, *, processing_class: Any, patience: int, report: ReportProgress, **arguments: Any) -> None:
+    def __init__(
+        self,
+        *,
+        processing_class: Any,
+        patience: int,
+        report: ReportProgress,
+        plan: TrainingMemoryPlan,
+        **arguments: Any,
+    ) -> None:
         self._report = report
+        self._plan = plan
         self._collate_answers = DataCollatorForUnpairedPreference(pad_token_id=processing_class.pad_token_id)
         super().__init__(processing_class=processing_class, **arguments)  # pyrefly: ignore[unexpected-keyword]
         _restore_precision(self.model)
@@ -175,7 +182,7 @@ class _DemonstrationCollator(DataCollatorForLanguageModeling):
 class PreferenceTrainer(RowTrainer, DPOTrainer):
     """DPO on rows of prompt_ids, chosen_ids, rejected_ids and weight. A prompt is computed once for all its answers.
 
-    A step takes `per_device_train_batch_size` pairs and computes them in runs of MAX_TREE_TOKENS, backwards as well, so
+    A step takes `per_device_train_batch_size` pairs and computes them in runs (`divide_pairs`), backwards as well, so
     memory depends on the length of a run and not on the size of the step. The pairs of a prompt follow one another
     (`SiblingSampler`). A model that cannot compute trees of tokens gets one row per answer, as with TRL, and a warning
     says so.
@@ -292,10 +299,7 @@ class PreferenceTrainer(RowTrainer, DPOTrainer):
         )
 
     def _runs_of_pairs(self, pairs: Sequence[Sequence[list[int]]]) -> Sequence[Sequence[int]]:
-        if self.shares_prompts:
-            return split_by_tokens(pairs, MAX_TREE_TOKENS)
-        at_once = max(1, MAX_BATCH_TOKENS // (2 * max(len(text) for pair in pairs for text in pair)))
-        return [range(len(pairs))[start : start + at_once] for start in range(0, len(pairs), at_once)]
+        return divide_pairs(pairs, self._plan, in_trees=self.shares_prompts)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SiblingSampler:
         return SiblingSampler((train_dataset or self.train_dataset)["prompt_ids"], self.args.data_seed)

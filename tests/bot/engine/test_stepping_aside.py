@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import pytest
 from sqlalchemy import update
 
 from bot.background import BackgroundTasks
-from bot.engine import Engine, GenerationFailed, selection
+from bot.engine import Engine, selection
 from bot.engine.gpu_seat import GpuSeat
 from bot.engine.selection import ChosenEngine
 from bot.engine.stepping_aside import PAUSED, SteppingAsideEngine
@@ -164,7 +163,7 @@ async def test_a_round_gets_the_gpu_and_members_are_told_until_the_engine_is_bac
     assert engines_on_gpu(database) == []
     assert (await finished(accepted)).text.startswith(before), "an accepted answer is finished before"
 
-    with pytest.raises(LearningNow, match="I'm learning from your votes right now, so I can't answer. Please ask me"):
+    with pytest.raises(LearningNow, match="I'm learning from your votes right now, so I can't answer"):
         await engine.render(ASKED)
     with pytest.raises(LearningNow):
         engine.submit(request())

@@ -27,6 +27,7 @@ from storage.models.hardware import (
 )
 from storage.settings.sections import ModelSettings, Settings, TrainingSettings
 from trainer.evaluation.sampling import Sampler
+from trainer.training.memory_plan import USUAL
 from trainer.training.recipes import training_options
 
 
@@ -118,7 +119,7 @@ def forget_formats() -> Iterator[None]:
 def test_a_gpu_without_bfloat16_gets_float16() -> None:
     assert training_format(TrainingSettings()) == serving_format(ModelSettings()) == "float16"
     assert serving_format(ModelSettings(engine="openvino")) != "float16", "it computes on the CPU"
-    options = training_options(Path("out"), TrainingSettings(), validates=False)
+    options = training_options(Path("out"), TrainingSettings(), USUAL, validates=False)
     assert (options["fp16"], options["bf16"]) == (True, False)
 
 

@@ -19,7 +19,8 @@ from tests.trainer.training.logps import answer_logp, log_ratio
 from trainer.errors import TrainerError, TrainingDiverged
 from trainer.evaluation.overshoot import StyleBound
 from trainer.progress import Phase, RoundProgress
-from trainer.training.recipes import MAX_LABEL_NOISE, TrainingSplit, dpo_recipe, micro_batch
+from trainer.training.memory_plan import micro_batch
+from trainer.training.recipes import MAX_LABEL_NOISE, TrainingSplit, dpo_recipe
 from trainer.training.rows import PreferencePair, pair_row
 from trainer.training.train import TrainingMetrics, thin, train_adapter
 
@@ -178,8 +179,8 @@ def test_long_pairs_are_computed_one_by_one_with_the_same_result(base, tmp_path)
 
 
 def test_as_many_items_are_computed_at_once_as_divide_the_step_and_fit():
-    assert [micro_batch(4, tokens) for tokens in (1, 256, 257, 512, 513, 5000)] == [4, 4, 2, 2, 1, 1]
-    assert [micro_batch(6, tokens) for tokens in (200, 400, 600)] == [3, 2, 1]
+    assert [micro_batch(4, tokens, 1024) for tokens in (1, 256, 257, 512, 513, 5000)] == [4, 4, 2, 2, 1, 1]
+    assert [micro_batch(6, tokens, 1024) for tokens in (200, 400, 600)] == [3, 2, 1]
 
 
 def robust_loss(margin: float, noise: float) -> float:

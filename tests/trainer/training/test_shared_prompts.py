@@ -32,6 +32,7 @@ from storage.models.base_model import load_tokenizer, resolve_base_model
 from storage.models.hardware import silence_transformers
 from storage.settings.sections import TrainingSettings
 from tests.tiny_model import build_tiny_base
+from trainer.training.memory_plan import USUAL
 from trainer.training.recipes import dpo_recipe
 from trainer.training.rows import Row
 from trainer.training.scorers import IGNORED, SharedPromptScorer, SiblingSampler, TokenTree, split_by_tokens
@@ -120,11 +121,12 @@ def ours(kind: Any, tokenizer: Any, tmp_path: Any, pairs: Sequence[Row]) -> Pref
         return PreferenceTrainer(
             **_model(kind),
             processing_class=tokenizer,
-            args=dpo_recipe(SETTINGS, 0.0).config(tmp_path / "ours", SETTINGS, 0, validates=False),
+            args=dpo_recipe(SETTINGS, 0.0).config(tmp_path / "ours", SETTINGS, 0, USUAL, validates=False),
             train_dataset=Dataset.from_list(list(pairs)),
             eval_dataset=None,
             patience=0,
             report=lambda _progress: None,
+            plan=USUAL,
         )
 
 
@@ -137,7 +139,7 @@ def stock(kind: Any, tokenizer: Any, tmp_path: Any, pairs: Sequence[Row]) -> Any
         def _prepare_dataset(self, dataset: Any, *_arguments: Any) -> Any:
             return dataset
 
-    args = dpo_recipe(SETTINGS, 0.0).config(tmp_path / "stock", SETTINGS, 0, validates=False)
+    args = dpo_recipe(SETTINGS, 0.0).config(tmp_path / "stock", SETTINGS, 0, USUAL, validates=False)
     args.precompute_ref_log_probs, args.train_sampling_strategy = False, "sequential"
     order = SiblingSampler([pair["prompt_ids"] for pair in pairs], SETTINGS.seed)
     columns = ("prompt_ids", "chosen_ids", "rejected_ids")
@@ -235,7 +237,7 @@ def test_a_tree_holds_every_beginning_once_and_every_text_whole(written):
 
 @given(st.lists(st.tuples(texts, texts), min_size=1, max_size=8), st.integers(1, 20))
 def test_runs_lose_no_pair_and_keep_to_the_limit_but_for_siblings(pairs, most):
-    runs = split_by_tokens(pairs, most)
+    runs = split_by_tokens(pairs, most, siblings=4)
     assert [index for run in runs for index in run] == list(range(len(pairs)))
     for run in runs:
         tree = TokenTree()
