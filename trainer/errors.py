@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import ClassVar
 
 from storage.models.free_memory import FreeMemory, gigabytes
@@ -30,3 +31,18 @@ class TooLittleMemory(TrainerError):
         )
         self.needed = needed
         self.free = free
+
+
+REFUSED_BY_PYTORCH = ("can't allocate memory", "not enough memory")
+"""What the RuntimeError of PyTorch's allocator on a CPU says, on Linux and on Windows."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether the error, or one that caused it, says that there was no memory; imports no PyTorch."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"  # PyTorch's, of a GPU
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or (isinstance(error, RuntimeError) and any(words in str(error) for words in REFUSED_BY_PYTORCH))
+        or (error.__cause__ is not None and is_out_of_memory(error.__cause__))
+    )

@@ -27,6 +27,12 @@ TRAINED = (RoundStatus.PUBLISHED, RoundStatus.REJECTED)
 TYPICAL_ROUNDS = 5
 """The newest rounds that tell how long the next one takes."""
 LEASE = timedelta(seconds=SILENT_AFTER_S)
+MEMORY_RAN_OUT = (
+    "memory ran out, and nothing was published: the next round computes less at once; if that is not enough, stop "
+    "other programs, lower training.max_tokens or choose a smaller model.base"
+)
+"""The reason, or the end of it, of a round that ended so."""
+REMEMBERED_ROUNDS = 10
 SCHEDULE = "schedule"
 """`requested_by` of a scheduled round."""
 
@@ -274,6 +280,12 @@ def list_rounds(session: Session, personality_id: int, limit: int, before_id: in
 def latest_round(session: Session, personality_id: int) -> Round | None:
     rounds = select(RoundRow).where(RoundRow.personality_id == personality_id)
     return read_first(session, Round, rounds.order_by(RoundRow.id.desc()))
+
+
+def memory_failures(session: Session, personality_id: int) -> int:
+    """Return in how many of the personality's last REMEMBERED_ROUNDS rounds memory ran out."""
+    rounds = list_rounds(session, personality_id, REMEMBERED_ROUNDS)
+    return sum(round_.status is RoundStatus.FAILED and round_.reason.endswith(MEMORY_RAN_OUT) for round_ in rounds)
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,8 @@ class TrainingSet:
         parts = list(self.sources)
         if metrics["left_out"]:
             parts.append(f"{metrics['left_out']} longer than training.max_tokens left out")
+        if metrics.get("memory", {}).get("failures"):
+            parts.append("fewer at once, because memory ran out in an earlier round")
         return count(metrics["pairs"], self.recipe.noun) + (f" ({', '.join(parts)})" if parts else "")
 
 

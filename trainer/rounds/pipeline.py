@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from storage.models.hardware import describe_training_format, describe_unlike
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import load_cards, read_personality
 from storage.settings.sections import Settings
-from storage.training.rounds import require_round
+from storage.training.rounds import memory_failures, require_round
 from trainer.data.dataset import TrainingSet, prepare_examples, training_set_of
 from trainer.data.prepare import prepare_votes
 from trainer.evaluation.context import ServedContext
@@ -28,6 +28,8 @@ from trainer.gpu_room import make_room
 from trainer.progress import Phase, ProgressLog, ReportProgress, RoundProgress
 from trainer.rounds.distributed import train_on_all
 from trainer.rounds.judging import RoundJudge
+from trainer.rounds.memory_check import check_memory, plan_training
+from trainer.training.memory_plan import USUAL, PlannedMemory
 from trainer.training.train import train_adapter
 
 log = logging.getLogger(__name__)
@@ -68,11 +70,13 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
     models = load_evaluation_models(settings.gate, settings.data.directory)
     log.info("The round trains %s%s.", describe_training_format(settings.training), describe_unlike(settings))
     base = resolve_base_model(settings.model.base, settings.data.directory, log.info)
+    log.info("A round %s.", check_memory(settings, base))
     store = open_store(settings)
     with database.transaction() as session:
         load_cards(session, settings)
         round_ = require_round(session, round_id)
         personality = read_personality(session, round_.personality_id)
+        failures = memory_failures(session, personality.id)
     settings = settings_of(settings, personality.card)
     if round_.learns_from is TrainingSource.EXAMPLES:
         prepared = prepare_examples(database, settings, round_, base)
@@ -83,7 +87,8 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
         return Skipped(prepared)
     make_room(database, settings, base, report)
     context = ServedContext.read(database, personality.id, prepared.learns_from, settings, base)
-    return _train(prepared, models, settings, context, base=base, store=store, report=report)
+    memory = plan_training(prepared, base, failures)
+    return _train(prepared, models, settings, context, base=base, store=store, report=report, memory=memory)
 
 
 def _train(
@@ -95,6 +100,7 @@ def _train(
     base: BaseModel,
     store: AdapterStore,
     report: ReportProgress,
+    memory: PlannedMemory | None,
 ) -> Rejected | Judged:
     judge = RoundJudge(base, models, context, settings, prepared.learns_from, store, report)
     with ExitStack() as stages:
@@ -110,10 +116,12 @@ def _train(
             starter=starter_path,
             output=staging,
             bound=context.bound(settings, base),
+            plan=memory.plan if memory else USUAL,
         )
         trained = judge.judge(staging, train_on_all(train, settings, report))
         kept = judge.mend(trained, starter_path, stages)
+        numbers = kept.numbers | ({"memory": asdict(memory)} if memory else {})
         if not kept.verdict.publishable:
-            return Rejected(kept.verdict, kept.numbers)
+            return Rejected(kept.verdict, numbers)
         report(RoundProgress(Phase.PUBLISHING))
-        return Judged(store.publish(kept.staging), base, prepared, kept.verdict, kept.numbers)
+        return Judged(store.publish(kept.staging), base, prepared, kept.verdict, numbers)

@@ -56,8 +56,10 @@ class PlannedMemory:
     needed: int
     """Bytes at the peak, by the formulas."""
     free: int
-    smaller: int
-    """Steps to smaller plans, because memory ran out in earlier rounds."""
+    kind: str
+    """Which memory, in words."""
+    failures: int
+    """Earlier rounds in which memory ran out: each made the plan a step smaller."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +77,15 @@ class RoundMemory:
         # Each process has a GPU of its own; on a CPU all share the memory.
         return cls(shape, settings, free if free.is_gpu else replace(free, free=free.free // settings.processes))
 
-    def choose(self, rows: Sequence[Row], smaller: int = 0) -> PlannedMemory:
-        """Return the fastest plan that fits, or the one `smaller` steps below it; raises TooLittleMemory."""
+    def choose(self, rows: Sequence[Row], failures: int = 0) -> PlannedMemory:
+        """Return the fastest plan that fits, or the one `failures` steps below it; raises TooLittleMemory."""
         plans = (ROOMY, USUAL, *SMALLER) if self.free.is_gpu else (USUAL, *SMALLER)
-        needs = [self.needed(rows, plan) for plan in plans]
-        fitting = [place for place, needed in enumerate(needs) if needed <= self.free.free]
-        if not fitting:
-            raise TooLittleMemory(min(needs), self.free, self.settings)
-        place = min(fitting[0] + smaller, len(plans) - 1)
-        return PlannedMemory(plans[place], needs[place], self.free.free, smaller)
+        fitting = (place for place, plan in enumerate(plans) if self.needed(rows, plan) <= self.free.free)
+        first = next(fitting, None)
+        if first is None:
+            raise TooLittleMemory(self.needed(rows, plans[-1]), self.free, self.settings)
+        plan = plans[min(first + failures, len(plans) - 1)]
+        return PlannedMemory(plan, self.needed(rows, plan), self.free.free, self.free.kind, failures)
 
     def needed(self, rows: Sequence[Row], plan: TrainingMemoryPlan) -> int:
         """Return the bytes at the peak of a training on these rows."""

@@ -1,0 +1,58 @@
+"""The memory of a round: checked before anything large is loaded, and planned when its examples are known."""
+
+from __future__ import annotations
+
+import logging
+
+from storage.models.base_model import BaseModel, load_tokenizer
+from storage.models.free_memory import gigabytes
+from storage.models.shape import ModelShape, shape_of
+from storage.settings.sections import Settings
+from trainer.data.dataset import TrainingSet
+from trainer.training.memory_plan import PlannedMemory, RoundMemory, longest_pair
+from trainer.training.train import tokenise
+
+NO_ESTIMATE = "needs an amount of memory that cannot be estimated for this base model"
+
+log = logging.getLogger(__name__)
+
+
+def check_memory(settings: Settings, base: BaseModel) -> str:
+    """Return in words what a round needs and what is free, or that it cannot be estimated.
+
+    The longest pair that training.max_tokens allows decides. Raises TooLittleMemory if not even that pair alone fits.
+    """
+    shape = known_shape(base)
+    if shape is None:
+        return NO_ESTIMATE
+    pair = longest_pair(settings.training.max_tokens, settings.generation.max_new_tokens)
+    return describe(RoundMemory.here(shape, settings.training).choose([pair]))
+
+
+def plan_training(training_set: TrainingSet, base: BaseModel, failures: int) -> PlannedMemory | None:
+    """Return how to train on these examples here, or None if nothing is known about the base's size.
+
+    `failures` are rounds in which memory ran out: each makes the plan a step smaller. Raises TooLittleMemory.
+    """
+    shape, settings = known_shape(base), training_set.settings
+    examples = training_set.split.train + training_set.split.validation
+    rows = tokenise(examples, training_set.recipe, load_tokenizer(base), settings.max_tokens)
+    fitting = [row for row in rows if row is not None]
+    if shape is None or not fitting:
+        return None
+    planned = RoundMemory.here(shape, settings).choose(fitting, failures)
+    log.info("The training %s; it computes %s.", describe(planned), planned.plan.describe())
+    return planned
+
+
+def describe(planned: PlannedMemory) -> str:
+    """Return "needs about 9.1 GB of memory, 11.3 GB free"."""
+    return f"needs about {gigabytes(planned.needed)} of {planned.kind}, {gigabytes(planned.free)} free"
+
+
+def known_shape(base: BaseModel) -> ModelShape | None:
+    try:
+        return shape_of(base.path)
+    except (KeyError, ValueError, OSError) as error:
+        log.warning("A round %s (%s: %s).", NO_ESTIMATE, type(error).__name__, error)
+        return None
