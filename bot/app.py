@@ -198,9 +198,9 @@ class ReactuneBot(ServicesBot):
             return
         if not self._is_leaving:
             services.model_loaded.set()
-            log.info(
-                "Answering with %s on %s. %s", release.name, services.base.name, describe_bases(self.settings.privacy)
-            )
+            who = "Answering" if not services.engine.state().pause_reason else "Soon answering"
+            bases = describe_bases(self.settings.privacy)
+            log.info("%s with %s on %s. %s", who, release.name, services.base.name, bases)
             self.status, self.activity = discord.Status.online, None
             # Not earlier: only one thread at a time loads the model or the encoder, and members wait for the model.
             self.tasks.spawn(services.library.prepare(), "prepare documents")

@@ -13,18 +13,24 @@ from storage.models.free_memory import FreeMemory
 from storage.models.gpus import Gpu, own_gpus
 from storage.models.hardware import serving_format
 from storage.models.memory import NumberFormat, weight_bytes
-from storage.models.shape import ModelShape, shape_of
+from storage.models.shape import ModelShape
 from storage.runtime.gpu_use import GpuUse, leave_gpus, renew_gpus, take_gpus, users_of_gpu
 from storage.runtime.processes import Heartbeat, worker_name
 from storage.settings.sections import Settings
 from storage.wording import duration
 from trainer.errors import TrainerError
 from trainer.progress import Phase, ReportProgress, RoundProgress
+from trainer.rounds.memory_check import known_shape
 from trainer.training.memory_plan import USUAL, RoundMemory, longest_pair
 
 POLL_S = 1.0
 PATIENCE_S = 600.0
 """How long engines may take to finish their answers and leave."""
+
+
+def shares_gpu(database: Database, settings: Settings) -> bool:
+    """Return whether an engine uses a GPU of this round now."""
+    return bool(database.fetch(_engines_on, [gpu.mark for gpu in own_gpus(settings.training.processes)]))
 
 
 def make_room(database: Database, settings: Settings, base: BaseModel, report: ReportProgress) -> None:
@@ -66,9 +72,8 @@ def _engines_on(session: Session, gpus: Sequence[str]) -> list[Heartbeat]:
 
 def _both_fit(database: Database, settings: Settings, base: BaseModel, gpu: Gpu) -> bool:
     """Return whether the round fits beside the engine that uses the GPU, or beside one that starts during the round."""
-    try:
-        shape = shape_of(base.path)
-    except (OSError, ValueError, KeyError):  # an architecture whose memory nobody can tell
+    shape = known_shape(base)
+    if shape is None:
         return False
     format_ = NumberFormat(serving_format(settings.model), settings.model.quantization)
     is_served = bool(database.fetch(_engines_on, [gpu.mark]))

@@ -21,7 +21,7 @@ from storage.adapters.folder_store import AdapterRef
 from storage.database.database import Database, open_database
 from storage.models.base_model import BaseModel
 from storage.models.gpus import own_gpus
-from storage.models.hardware import require_quantization
+from storage.models.hardware import describe_unlike, require_quantization
 from storage.models.openvino.support import unsupported_because
 from storage.models.openvino.verifier import prefers_graphs
 from storage.runtime.processes import worker_name
@@ -126,6 +126,8 @@ class ChosenEngine:
 
     async def _transformers(self) -> Engine:
         settings = self._settings
+        if unlike := describe_unlike(settings):
+            log.warning("What is judged is not what is heard: %s.", unlike)
         make = partial(LocalEngine, self._base.path, settings.model, settings.generation)
         gpus = await asyncio.to_thread(own_gpus, 1)
         if not gpus or self._database is None or self._tasks is None:

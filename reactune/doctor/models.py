@@ -125,4 +125,4 @@ def check_training(settings: Settings) -> str:
     training = settings.training
     parse_schedule("training.schedule", training.schedule)
     together = f", {training.processes} processes" if training.processes > 1 else ""
-    return f"{describe_training_format(training)}{together}{describe_unlike(settings)}"
+    return "; ".join(filter(None, [describe_training_format(training) + together, describe_unlike(settings)]))

@@ -236,11 +236,11 @@ def _describe(quantization: str, dtype: str) -> str:
 
 
 def describe_unlike(settings: Settings) -> str:
-    """Return the end of a sentence if rounds judge other weights than the bot answers with, else an empty text."""
+    """Return a sentence if rounds judge other weights than the bot answers with, else an empty text."""
     if settings.model.engine == "remote" or settings.training.quantization == settings.model.quantization:
         return ""
     return (
-        "; rounds train and judge on 4-bit weights, but the bot answers with unquantized ones: "
+        "rounds train and judge on 4-bit weights, but the bot answers with unquantized ones: "
         f'set model.quantization = "{settings.training.quantization}" too, so that what is judged is what people read'
     )
 

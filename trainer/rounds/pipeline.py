@@ -13,7 +13,7 @@ from storage.adapters.stores import open_store
 from storage.database.database import Database
 from storage.database.enums import TrainingSource
 from storage.models.base_model import BaseModel, resolve_base_model
-from storage.models.hardware import describe_training_format, describe_unlike
+from storage.models.hardware import require_training
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import load_cards, read_personality
 from storage.settings.sections import Settings
@@ -24,7 +24,7 @@ from trainer.evaluation.context import ServedContext
 from trainer.evaluation.evaluate import EvaluationModels, load_evaluation_models
 from trainer.evaluation.gate import Verdict
 from trainer.evaluation.sampling import open_adapter
-from trainer.gpu_room import make_room
+from trainer.gpu_room import make_room, shares_gpu
 from trainer.progress import Phase, ProgressLog, ReportProgress, RoundProgress
 from trainer.rounds.distributed import train_on_all
 from trainer.rounds.judging import RoundJudge
@@ -68,9 +68,10 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
     report(RoundProgress(Phase.GATHERING))
     # Load now what the gate needs: a mistake must not show up only after an hour of training.
     models = load_evaluation_models(settings.gate, settings.data.directory)
-    log.info("The round trains %s%s.", describe_training_format(settings.training), describe_unlike(settings))
+    require_training(settings.training)
     base = resolve_base_model(settings.model.base, settings.data.directory, log.info)
-    log.info("A round %s.", check_memory(settings, base))
+    if not shares_gpu(database, settings):  # otherwise the bot's engine may leave first, and plan_training looks again
+        log.info("A round %s.", check_memory(settings, base))
     store = open_store(settings)
     with database.transaction() as session:
         load_cards(session, settings)
