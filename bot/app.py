@@ -53,7 +53,7 @@ COGS = (
 )
 REQUESTS = frozenset({"message", "raw_reaction_add", "raw_reaction_remove"})
 LOADING = "Waking up: loading the model"
-LEARNING = "Learning from your votes"
+LEARNING = "Learning: back soon"
 for _warning in ("warn_nacl", "warn_dave"):  # voice is not used: its libraries may be missing
     setattr(discord.VoiceClient, _warning, False)
 POLL_INTERVAL_S = 3.0

@@ -33,7 +33,7 @@ class LearningNow(UserFacingError):
     def __init__(self, seconds_left: float | None) -> None:
         """`seconds_left` is None if nobody knows how long it takes."""
         back = "in a while" if seconds_left is None else f"in about {duration(max(60.0, seconds_left))}"
-        super().__init__(f"I'm learning from your votes right now, so I can't answer. Please ask me again {back}.")
+        super().__init__(f"I'm learning right now, so I can't answer. Please ask me again {back}.")
 
 
 class ServersUnreachable(UserFacingError):

@@ -76,9 +76,11 @@ def _both_fit(database: Database, settings: Settings, base: BaseModel, gpu: Gpu)
     if shape is None:
         return False
     format_ = NumberFormat(serving_format(settings.model), settings.model.quantization)
-    is_served = bool(database.fetch(_engines_on, [gpu.mark]))
-    served = 0.0 if is_served else weight_bytes(shape, format_)
-    return memory_needed(shape, settings) + served <= gpu.free_bytes
+    is_loaded = bool(database.fetch(_engines_on, [gpu.mark]))
+    weights = 0.0 if is_loaded else weight_bytes(shape, format_)
+    tokens = settings.generation.batch_size * settings.model.context_tokens
+    answering = weights + tokens * shape.kv_bytes_per_token(format_.computed)
+    return memory_needed(shape, settings) + answering <= gpu.free_bytes
 
 
 def memory_needed(shape: ModelShape, settings: Settings) -> int:

@@ -28,6 +28,7 @@ from storage.database.database import Database, open_database
 from storage.database.enums import RoundStatus
 from storage.database.tables import HeartbeatRow, RoundRow
 from storage.models.base_model import BaseModel, resolve_base_model
+from storage.models.shape import shape_of
 from storage.personalities.personalities import ensure_personality
 from storage.runtime.gpu_use import GpuUse, leave_gpus, take_gpus, users_of_gpu
 from storage.runtime.processes import SILENT_AFTER_S, worker_name
@@ -40,7 +41,7 @@ from tests.seeding import add_siblings, tiny_settings
 from tests.tiny_model import build_tiny_base
 from trainer import gpu_room
 from trainer.errors import TrainerError
-from trainer.gpu_room import make_room
+from trainer.gpu_room import make_room, memory_needed
 from trainer.progress import Phase, RoundProgress
 from trainer.rounds.round import run_round
 
@@ -163,7 +164,7 @@ async def test_a_round_gets_the_gpu_and_members_are_told_until_the_engine_is_bac
     assert engines_on_gpu(database) == []
     assert (await finished(accepted)).text.startswith(before), "an accepted answer is finished before"
 
-    with pytest.raises(LearningNow, match="I'm learning from your votes right now, so I can't answer"):
+    with pytest.raises(LearningNow, match="I'm learning right now, so I can't answer"):
         await engine.render(ASKED)
     with pytest.raises(LearningNow):
         engine.submit(request())
@@ -223,10 +224,16 @@ async def test_a_round_waits_until_every_bot_has_left(database: Database, settin
 def test_nobody_steps_aside_if_both_fit(
     database: Database, settings: Settings, tiny_base: BaseModel, gpu: FakeGpu
 ) -> None:
-    gpu.free_bytes = 2**40
+    """An engine that is there has its weights already; one that starts during the round needs room for them."""
+    shape = shape_of(tiny_base.path)
+    cache = settings.generation.batch_size * settings.model.context_tokens * shape.kv_bytes_per_token("float32")
+    gpu.free_bytes = memory_needed(shape, settings) + cache
     database.call(take_gpus, GpuUse.ENGINE, [GPU], "bot")
     make_room(database, settings, tiny_base, _unexpected)
     assert database.fetch(users_of_gpu, GpuUse.ROUND, GPU) == []
+    database.call(leave_gpus, GpuUse.ENGINE, "bot")
+    make_room(database, settings, tiny_base, _unexpected)
+    assert len(database.fetch(users_of_gpu, GpuUse.ROUND, GPU)) == 1
 
 
 def test_a_bot_that_does_not_leave_fails_the_round_with_a_sentence(
