@@ -19,6 +19,7 @@ from reactune.demo import demo
 from reactune.doctor.command import doctor
 from reactune.members import privacy, trace_request, votes
 from reactune.model import model
+from reactune.models import list_bases
 from reactune.personality import personality
 from reactune.run import run, serve, trainer
 from reactune.taste import show_taste
@@ -49,6 +50,7 @@ app.command("audit")(show_audit)
 app.command("backup")(backup)
 app.command("restore")(restore)
 app.command("doctor")(doctor)
+app.command("models")(list_bases)
 app.add_typer(model, name="model")
 app.add_typer(bench, name="bench")
 app.add_typer(votes, name="votes")

@@ -12,7 +12,7 @@ from storage.models.base_model import BaseModel
 from storage.models.free_memory import FreeMemory
 from storage.models.gpus import Gpu, own_gpus
 from storage.models.hardware import serving_format
-from storage.models.memory import NumberFormat, weight_bytes
+from storage.models.memory import NumberFormat, ServingLoad, serving_bytes, weight_bytes
 from storage.models.shape import ModelShape
 from storage.runtime.gpu_use import GpuUse, leave_gpus, renew_gpus, take_gpus, users_of_gpu
 from storage.runtime.processes import Heartbeat, worker_name
@@ -75,12 +75,16 @@ def _both_fit(database: Database, settings: Settings, base: BaseModel, gpu: Gpu)
     shape = known_shape(base)
     if shape is None:
         return False
-    format_ = NumberFormat(serving_format(settings.model), settings.model.quantization)
     is_loaded = bool(database.fetch(_engines_on, [gpu.mark]))
-    weights = 0.0 if is_loaded else weight_bytes(shape, format_)
-    tokens = settings.generation.batch_size * settings.model.context_tokens
-    answering = weights + tokens * shape.kv_bytes_per_token(format_.computed)
-    return memory_needed(shape, settings) + answering <= gpu.free_bytes
+    return memory_needed(shape, settings) + answering_room(shape, settings, is_loaded=is_loaded) <= gpu.free_bytes
+
+
+def answering_room(shape: ModelShape, settings: Settings, *, is_loaded: bool) -> float:
+    """Return the bytes that an engine on a GPU may still take: for a full batch, and its weights unless loaded."""
+    format_ = NumberFormat(serving_format(settings.model), settings.model.quantization)
+    load = ServingLoad(settings.generation.batch_size, settings.model.context_tokens, rank=settings.training.lora_rank)
+    whole = serving_bytes(shape, format_, load, on_gpu=True)
+    return whole - weight_bytes(shape, format_) if is_loaded else whole
 
 
 def memory_needed(shape: ModelShape, settings: Settings) -> int:

@@ -51,7 +51,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Clock", lambda: machine.check_clock(settings)
     yield "Adapter store", lambda: open_store(settings).examine()
     yield "Base model", lambda: models.check_base_model(settings)
-    yield "Memory", lambda: machine.check_memory(models.find_base(settings).path)
+    yield "Memory", lambda: models.check_memory(settings)
     yield "GPU", machine.check_gpu
     yield "Engine", lambda: models.check_engine(settings)
     if settings.model.engine == "remote":

@@ -6,8 +6,9 @@ from contextlib import closing
 from pathlib import Path
 
 from bot.operations.alerts import FALLBACK
-from reactune.doctor.findings import Problem
+from reactune.doctor.findings import Hint, Problem
 from reactune.doctor.servers import examine_servers
+from reactune.models import Room, is_served_as_graph, serving_need
 from reactune.shared import notes, reading
 from storage.adapters.folder_store import AdapterRef
 from storage.adapters.stores import open_store
@@ -15,9 +16,11 @@ from storage.database.database import open_database
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import HUB_ID, BaseModel, resolve_base_model, window_of
 from storage.models.bundled import resolve_coherence_model
+from storage.models.free_memory import gigabytes
 from storage.models.hardware import describe_serving_format, describe_training_format, describe_unlike
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, prefers_graphs
+from storage.models.shape import shape_of
 from storage.operations.alerts import open_alert
 from storage.personalities import personalities
 from storage.releases.versions import Version, read_alias
@@ -25,6 +28,9 @@ from storage.runtime.processes import is_alive, worker_name
 from storage.runtime.schedules import parse_schedule
 from storage.runtime.shards import shards_of
 from storage.settings.sections import Settings
+from trainer.errors import TooLittleMemory
+from trainer.gpu_room import shares_gpu
+from trainer.rounds.memory_check import check_round_memory
 
 
 def check_base_model(settings: Settings) -> str:
@@ -86,6 +92,25 @@ def _champions(settings: Settings) -> list[tuple[str, Version | None]]:
         return [(p.name, read_alias(session, p.id).version) for p in personalities.list_personalities(session)]
 
 
+def check_memory(settings: Settings) -> str:
+    """Compare what answering needs with what this machine, or its container, has free."""
+    if settings.model.engine == "remote":
+        return "servers elsewhere hold the model"
+    base, room = find_base(settings), Room.here(settings.data.directory)
+    as_graph = is_served_as_graph(base.architecture, settings)
+    try:
+        needed = serving_need(shape_of(base.path), settings, room, as_graph=as_graph)
+    except KeyError as error:
+        raise Hint(f"what {base.name} needs cannot be estimated, because its config.json lacks {error}") from error
+    if needed > room.memory.free:
+        raise Problem(
+            f"{gigabytes(room.memory.free)} of {room.memory.kind} free, but answering needs about {gigabytes(needed)}: "
+            "stop other programs, raise the container's limit, lower generation.batch_size or model.context_tokens, or "
+            "choose a smaller model.base (see `reactune models`; a running bot already uses its share)"
+        )
+    return f"answering needs about {gigabytes(needed)} of {room.memory.kind}, {gigabytes(room.memory.free)} free"
+
+
 def check_coherence_model(settings: Settings) -> str:
     name = settings.gate.coherence_model
     if HUB_ID.fullmatch(name) and not Path(name).expanduser().is_dir():
@@ -125,4 +150,12 @@ def check_training(settings: Settings) -> str:
     training = settings.training
     parse_schedule("training.schedule", training.schedule)
     together = f", {training.processes} processes" if training.processes > 1 else ""
-    return "; ".join(filter(None, [describe_training_format(training) + together, describe_unlike(settings)]))
+    way = "; ".join(filter(None, [describe_training_format(training) + together, describe_unlike(settings)]))
+    try:
+        memory = check_round_memory(settings, find_base(settings))
+    except TooLittleMemory as error:
+        with closing(open_database(settings)) as database:
+            if not shares_gpu(database, settings):
+                raise Problem(str(error)) from error
+        memory = "takes the GPU from the bot's engine, which steps aside"
+    return f"{way}; a round {memory}"

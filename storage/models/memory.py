@@ -24,14 +24,17 @@ LOGIT_COPIES = 3
 """Log-probabilities of a target over the vocabulary, the loss's gradient to them, and the gradient to the logits."""
 FORWARD_COPIES = 2
 """Without gradients: the targets' logits, and their log-probabilities."""
-SERVED_LIBRARIES = 480 * 10**6
-"""PyTorch, transformers and PEFT in the bot's process. Measured."""
+SERVING_LIBRARIES = 460 * 10**6
+"""PyTorch, transformers and PEFT where a model answers. Measured on Linux."""
 TRAINING_LIBRARIES = 640 * 10**6
 """The same with TRL, datasets and what they load when training starts. Measured on Linux."""
 GPU_LIBRARIES = 400 * 10**6
 """Workspaces of cuBLAS and what PyTorch's allocator cannot reuse. Assumed, not measured."""
 GRAPH_LIBRARIES = 130 * 10**6
 """OpenVINO in a version's process. Measured."""
+MAX_MERGED_BYTES = 2 * 2**30
+"""Maximum size of a merged version's layers: in larger models an adapter costs relatively less time, and a copy more
+memory."""
 
 
 @dataclass(frozen=True)
@@ -129,3 +132,43 @@ def trained_bytes(shape: ModelShape, way: TrainingWay) -> float:
     adapter = adapter_numbers(shape, way.rank) * (ADAM_BYTES + COPIES_BYTES)
     libraries = GPU_LIBRARIES if way.on_gpu else TRAINING_LIBRARIES
     return libraries + weight_bytes(shape, way.format) + adapter
+
+
+@dataclass(frozen=True)
+class ServingLoad:
+    """What an engine answers at most."""
+
+    answers: int
+    """At once."""
+    tokens: int
+    """Of a prompt and its answer together."""
+    versions: int = 1
+    """In memory, besides the base."""
+    rank: int = 16
+    """Of their adapters."""
+
+
+def answering_bytes(shape: ModelShape, format_: NumberFormat, load: ServingLoad) -> float:
+    """Return what a batch of answers takes: keys and values, and one layer's activations while prompts are read."""
+    tokens = load.answers * load.tokens
+    layer = activation_bytes(shape, TrainingWay(format_, rank=0), RunSize(tokens, load.answers, load.answers))
+    logits = LOGIT_COPIES * load.answers * shape.vocabulary * FLOAT32
+    return tokens * shape.kv_bytes_per_token(format_.computed) + layer + logits
+
+
+def serving_bytes(shape: ModelShape, format_: NumberFormat, load: ServingLoad, *, on_gpu: bool = False) -> float:
+    """Return the peak of transformers: the base, the adapters in float32, a merged copy, and a full batch."""
+    copied = shape.matrices * format_.bytes
+    merged = copied if load.versions and not format_.quantization and copied <= MAX_MERGED_BYTES else 0
+    adapters = load.versions * adapter_numbers(shape, load.rank) * FLOAT32
+    libraries = GPU_LIBRARIES if on_gpu else SERVING_LIBRARIES
+    return libraries + weight_bytes(shape, format_) + adapters + merged + answering_bytes(shape, format_, load)
+
+
+def graph_serving_bytes(shape: ModelShape, weights: str, load: ServingLoad) -> float:
+    """Return the peak of OpenVINO: for each version a process with its own graph and a full cache in 8 bits.
+
+    The cache has room for two full batches (`PipelineOptions.cached_tokens`).
+    """
+    cache = 2 * load.answers * load.tokens * shape.kv_bytes_per_token("int8")
+    return load.versions * (GRAPH_LIBRARIES + graph_bytes(shape, weights) + cache)

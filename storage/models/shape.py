@@ -86,8 +86,11 @@ def _count_parameters(file: Path) -> int:
 def _feed_forward(text: Mapping[str, Any]) -> tuple[int, int]:
     """Return the number of experts, 1 without any, and the width of one."""
     experts = int(text.get("num_experts") or text.get("num_local_experts") or 0)
-    width = text.get("block_ff_dim") or text["intermediate_size"]
-    return (experts, int(text.get("moe_intermediate_size") or width)) if experts else (1, int(width))
+    width = int(text.get("block_ff_dim") or text["intermediate_size"])
+    if text.get("block_auto_adjust_ff_dim"):  # LFM2: two thirds, rounded up
+        multiple = int(text["block_multiple_of"])
+        width = -(-int(2 * width / 3 * text.get("block_ffn_dim_multiplier", 1)) // multiple) * multiple
+    return (experts, int(text.get("moe_intermediate_size") or width)) if experts else (1, width)
 
 
 def _is_tied(text: Mapping[str, Any]) -> bool:

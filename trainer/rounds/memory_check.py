@@ -17,7 +17,7 @@ NO_ESTIMATE = "needs an amount of memory that cannot be estimated for this base 
 log = logging.getLogger(__name__)
 
 
-def check_memory(settings: Settings, base: BaseModel) -> str:
+def check_round_memory(settings: Settings, base: BaseModel) -> str:
     """Return in words what a round needs and what is free, or that it cannot be estimated.
 
     The longest pair that training.max_tokens allows decides. Raises TooLittleMemory if not even that pair alone fits.

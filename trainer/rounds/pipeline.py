@@ -18,17 +18,17 @@ from storage.personalities.cards import settings_of
 from storage.personalities.personalities import load_cards, read_personality
 from storage.settings.sections import Settings
 from storage.training.rounds import memory_failures, require_round
+from trainer import gpu_room
 from trainer.data.dataset import TrainingSet, prepare_examples, training_set_of
 from trainer.data.prepare import prepare_votes
 from trainer.evaluation.context import ServedContext
 from trainer.evaluation.evaluate import EvaluationModels, load_evaluation_models
 from trainer.evaluation.gate import Verdict
 from trainer.evaluation.sampling import open_adapter
-from trainer.gpu_room import make_room, shares_gpu
 from trainer.progress import Phase, ProgressLog, ReportProgress, RoundProgress
 from trainer.rounds.distributed import train_on_all
 from trainer.rounds.judging import RoundJudge
-from trainer.rounds.memory_check import check_memory, plan_training
+from trainer.rounds.memory_check import check_round_memory, plan_training
 from trainer.training.memory_plan import USUAL, PlannedMemory
 from trainer.training.train import train_adapter
 
@@ -70,8 +70,10 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
     models = load_evaluation_models(settings.gate, settings.data.directory)
     require_training(settings.training)
     base = resolve_base_model(settings.model.base, settings.data.directory, log.info)
-    if not shares_gpu(database, settings):  # otherwise the bot's engine may leave first, and plan_training looks again
-        log.info("A round %s.", check_memory(settings, base))
+    if not gpu_room.shares_gpu(database, settings):  # an engine may leave, and plan_training looks again
+        database, settings
+    ):  # otherwise the bot's engine may leave first, and plan_training looks again
+        log.info("A round %s.", check_round_memory(settings, base))
     store = open_store(settings)
     with database.transaction() as session:
         load_cards(session, settings)
@@ -86,7 +88,7 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
         prepared = plan if isinstance(plan, str) else training_set_of(plan, settings.training)
     if isinstance(prepared, str):
         return Skipped(prepared)
-    make_room(database, settings, base, report)
+    gpu_room.make_room(database, settings, base, report)
     context = ServedContext.read(database, personality.id, prepared.learns_from, settings, base)
     memory = plan_training(prepared, base, failures)
     return _train(prepared, models, settings, context, base=base, store=store, report=report, memory=memory)

@@ -41,7 +41,7 @@ from storage.training.rounds import (
     renew_lease,
     require_round,
 )
-from trainer.gpu_room import give_room_back, keep_room
+from trainer import gpu_room
 from trainer.progress import served_metrics
 from trainer.rounds.distributed import set_up_child
 from trainer.rounds.housekeeping import AdapterHousekeeping
@@ -227,13 +227,13 @@ class RoundWorker:
             return True
         self._record_heartbeat()
         with self._database.transaction() as session:
-            keep_room(session, self._name)
+            gpu_room.keep_room(session, self._name)
             return renew_lease(session, round_id)
 
     def _leave_gpus(self) -> None:
         """Let the engines that stepped aside come back; without this they do when the heartbeats are old."""
         with suppress(*FAILURES), self._database.transaction() as session:
-            give_room_back(session, self._name)
+            gpu_room.give_room_back(session, self._name)
 
 
 def start_process(settings: Settings, round_id: int) -> SpawnProcess:

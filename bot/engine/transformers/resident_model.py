@@ -21,13 +21,11 @@ from bot.errors import BotError
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import end_ids, load_on_device, require_numbers
 from storage.models.hardware import serving_format, silence_transformers, usable_cores
+from storage.models.memory import MAX_MERGED_BYTES
 from storage.settings.sections import ModelSettings
 
 log = logging.getLogger(__name__)
 
-
-MAX_MERGED_BYTES = 2 * 2**30
-"""Maximum size of the copies: in larger models an adapter costs relatively less time, and a copy more memory."""
 
 MERGE_AFTER = 4
 """An adapter is merged after this many batches in a row, until another one is requested."""

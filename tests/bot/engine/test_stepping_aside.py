@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ from tests.seeding import add_siblings, tiny_settings
 from tests.tiny_model import build_tiny_base
 from trainer import gpu_room
 from trainer.errors import TrainerError
-from trainer.gpu_room import make_room, memory_needed
+from trainer.gpu_room import answering_room, make_room, memory_needed
 from trainer.progress import Phase, RoundProgress
 from trainer.rounds.round import run_round
 
@@ -226,8 +227,7 @@ def test_nobody_steps_aside_if_both_fit(
 ) -> None:
     """An engine that is there has its weights already; one that starts during the round needs room for them."""
     shape = shape_of(tiny_base.path)
-    cache = settings.generation.batch_size * settings.model.context_tokens * shape.kv_bytes_per_token("float32")
-    gpu.free_bytes = memory_needed(shape, settings) + cache
+    gpu.free_bytes = ceil(memory_needed(shape, settings) + answering_room(shape, settings, is_loaded=True))
     database.call(take_gpus, GpuUse.ENGINE, [GPU], "bot")
     make_room(database, settings, tiny_base, _unexpected)
     assert database.fetch(users_of_gpu, GpuUse.ROUND, GPU) == []
