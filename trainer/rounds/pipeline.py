@@ -71,8 +71,6 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
     require_training(settings.training)
     base = resolve_base_model(settings.model.base, settings.data.directory, log.info)
     if not gpu_room.shares_gpu(database, settings):  # an engine may leave, and plan_training looks again
-        database, settings
-    ):  # otherwise the bot's engine may leave first, and plan_training looks again
         log.info("A round %s.", check_round_memory(settings, base))
     store = open_store(settings)
     with database.transaction() as session:
