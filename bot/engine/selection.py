@@ -14,9 +14,10 @@ from bot.engine import Engine, EngineState, Generation, GenerationRequest, Rende
 from bot.engine.gpu_seat import GpuSeat
 from bot.engine.openvino.engine import OpenVinoEngine
 from bot.engine.remote.engine import RemoteEngine
+from bot.engine.rendering import first_prompt, no_room
 from bot.engine.stepping_aside import SteppingAsideEngine
 from bot.engine.transformers.engine import LocalEngine
-from bot.errors import EngineClosed, EngineStopped
+from bot.errors import EngineClosed, EngineStopped, LearningNow
 from storage.adapters.folder_store import AdapterRef
 from storage.database.database import Database, open_database
 from storage.models.base_model import BaseModel
@@ -71,6 +72,7 @@ class ChosenEngine:
     async def start(self) -> None:
         try:
             await self._choose()
+            await self._require_room()
         except Exception as error:
             self._failure = error if isinstance(error, EngineStopped) else EngineStopped(f"no engine starts: {error}")
             raise self._failure from error
@@ -134,6 +136,18 @@ class ChosenEngine:
             return make()
         seat = GpuSeat(self._database, worker_name(settings.data.directory), gpus[0].mark)
         return SteppingAsideEngine(make, seat, self._tasks, drain_s=settings.generation.timeout_s)
+
+    async def _require_room(self) -> None:
+        """Raise EngineStopped if the system prompt fills the context."""
+        if self._engine is None:
+            return
+        try:
+            await self._engine.render(first_prompt(self._settings.chat.system_prompt))
+        except LearningNow:
+            log.info("The length of chat.system_prompt is not checked: the engine starts when a round has ended.")
+        except ValueError as error:
+            await self._engine.close(0.0)
+            raise EngineStopped(no_room(self._settings)) from error
 
     def _can_use_openvino(self) -> bool:
         """Return whether OpenVINO should answer; a base that "auto" cannot serve with it is no fault."""

@@ -1,10 +1,12 @@
-"""Checks of the models: the base, the engine that serves it, champions, and what a round needs."""
+"""Checks of the models: the base, the engine that serves it, and champions."""
 
 from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
 
+from bot.engine.rendering import Renderer, first_prompt, no_room, unknown_options
+from bot.errors import EngineStopped
 from bot.operations.alerts import FALLBACK
 from reactune.doctor.findings import Hint, Problem
 from reactune.doctor.servers import examine_servers
@@ -14,10 +16,17 @@ from storage.adapters.folder_store import AdapterRef
 from storage.adapters.stores import open_store
 from storage.database.database import open_database
 from storage.models.adapter_checks import require_base
-from storage.models.base_model import HUB_ID, BaseModel, resolve_base_model, window_of
+from storage.models.base_model import (
+    HUB_ID,
+    BaseModel,
+    require_full_weights,
+    resolve_base_model,
+    window_of,
+)
 from storage.models.bundled import resolve_coherence_model
+from storage.models.chat_format import ChatFormat, load_chat_format
 from storage.models.free_memory import gigabytes
-from storage.models.hardware import describe_serving_format, describe_training_format, describe_unlike
+from storage.models.hardware import describe_serving_format
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, prefers_graphs
 from storage.models.shape import shape_of
@@ -25,12 +34,8 @@ from storage.operations.alerts import open_alert
 from storage.personalities import personalities
 from storage.releases.versions import Version, read_alias
 from storage.runtime.processes import is_alive, worker_name
-from storage.runtime.schedules import parse_schedule
 from storage.runtime.shards import shards_of
 from storage.settings.sections import Settings
-from trainer.errors import TooLittleMemory
-from trainer.gpu_room import shares_gpu
-from trainer.rounds.memory_check import check_round_memory
 
 
 def check_base_model(settings: Settings) -> str:
@@ -47,6 +52,39 @@ def _say(sentence: str) -> None:
     notes.print(sentence, markup=False, highlight=False)
 
 
+def check_chat_template(settings: Settings) -> str:
+    """Describe how the base writes conversations."""
+    base = find_base(settings)
+    chat = load_chat_format(base, settings.model.template_options)
+    try:
+        renderer = Renderer(chat, window_of(base.path, settings.model), settings.generation)
+        renderer.render(first_prompt(settings.chat.system_prompt))
+    except EngineStopped as error:
+        raise Problem(str(error)) from error
+    except ValueError as error:
+        raise Problem(no_room(settings)) from error
+    found = "; ".join((_describe_roles(chat), _describe_thinking(chat, settings)))
+    if chat.unknown_options:
+        raise Hint(f"{found}; {unknown_options(chat)}")
+    if chat.opens_thought and not chat.knows_thinking:
+        raise Hint(found)
+    return found
+
+
+def _describe_roles(chat: ChatFormat) -> str:
+    refused = "begins the first message, because the template refuses it"
+    system = refused if chat.folds_system else "has its own turn"
+    return f"the system prompt {system}; answers end with {chat.ends[chat.end_of_turn]}"
+
+
+def _describe_thinking(chat: ChatFormat, settings: Settings) -> str:
+    if not chat.thinks:
+        return "thinking is off" if chat.knows_thinking else "it does not ask the model to think"
+    why = "" if chat.knows_thinking else ", which its template cannot switch off"
+    most = settings.generation.max_thought_tokens
+    return f"the model thinks before each answer{why}: up to generation.max_thought_tokens = {most} tokens, never shown"
+
+
 def check_engine(settings: Settings) -> str:
     """Describe the engine without loading the model."""
     base = find_base(settings)
@@ -60,6 +98,7 @@ def _describe_engine(base: BaseModel, settings: Settings) -> str:
         folder = settings.data.directory  # the files themselves are not checked here
         adapters = [AdapterRef(version.digest, folder) for _, version in _champions(settings) if version is not None]
         return examine_servers(settings, adapters)
+    require_full_weights(base.path)
     transformers = f"transformers, {describe_serving_format(settings.model)}"
     if not prefers_graphs(settings.model):
         return transformers
@@ -144,18 +183,3 @@ def _describe_champion(settings: Settings, name: str, version: Version | None) -
     folder = open_store(settings).path(version.digest)
     require_base(folder, find_base(settings))
     return f"{version.name}, files intact"
-
-
-def check_training(settings: Settings) -> str:
-    training = settings.training
-    parse_schedule("training.schedule", training.schedule)
-    together = f", {training.processes} processes" if training.processes > 1 else ""
-    way = "; ".join(filter(None, [describe_training_format(training) + together, describe_unlike(settings)]))
-    try:
-        memory = check_round_memory(settings, find_base(settings))
-    except TooLittleMemory as error:
-        with closing(open_database(settings)) as database:
-            if not shares_gpu(database, settings):
-                raise Problem(str(error)) from error
-        memory = "takes the GPU from the bot's engine, which steps aside"
-    return f"{way}; a round {memory}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,12 @@ KEY_VARIABLE = "REMOTE_API_KEY"
 CLIENT_SECRET_VARIABLE = "DISCORD_CLIENT_SECRET"
 EVERY_SERVER = 0
 """In access.servers: every server that the bot is in."""
+OWN_VARIABLES = frozenset(
+    {"messages", "conversation", "add_generation_prompt", "continue_final_message", "chat_template", "tools"}
+    | {"documents", "tokenize", "padding", "truncation", "max_length", "tokenizer_kwargs", "sanitize_control_tokens"}
+    | {"return_dict", "return_tensors", "return_assistant_tokens_mask"}
+)
+"""What transformers' `apply_chat_template` calls its own arguments: no template option may have such a name."""
 LOCAL_PAGES = (("http", "127.0.0.1"), ("http", "localhost"))
 """Pages that need no encryption: they never leave the machine."""
 
@@ -76,6 +83,27 @@ def _public_address(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc.lower().removesuffix(':443')}" if text else ""
 
 
+def _parse_table(value: Any) -> Any:
+    """Read a table from an environment variable: a JSON object."""
+    if not isinstance(value, str):
+        return value
+    with suppress(ValueError):
+        table = json.loads(value)
+        if isinstance(table, dict):
+            return table
+    raise ValueError('write a JSON object such as {"enable_thinking": false}')
+
+
+def _refuse_own_variables(options: dict[str, Any]) -> dict[str, Any]:
+    for name in options:
+        if name in OWN_VARIABLES or not name.isidentifier():
+            raise ValueError(f"{name!r} is not a variable that can be set: remove it")
+    return options
+
+
+TemplateOptions = Annotated[
+    dict[str, bool | int | float | str], BeforeValidator(_parse_table), AfterValidator(_refuse_own_variables)
+]
 Ids = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_split_commas)]
 Servers = Annotated[tuple[Annotated[str, AfterValidator(_server_address)], ...], BeforeValidator(_split_commas)]
 Folder = Annotated[Path, BeforeValidator(_require_name), AfterValidator(_expand_home)]
@@ -206,6 +234,8 @@ class ModelSettings(Section):
 
     base: str = "bundled"
     """Base model: "bundled" (SmolLM2-135M-Instruct), "gemma3-270m" (untuned), a local folder, or a Hub ID."""
+    template_options: TemplateOptions = {}
+    """Variables of the base's chat template, such as { enable_thinking = true }; thinking is off by default."""
     engine: Literal["auto", "openvino", "transformers", "remote"] = "auto"
     """"openvino" (CPU), "transformers" (any model, GPU), "auto" (one of these two) or "remote" (see [remote])."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
@@ -260,6 +290,8 @@ class GenerationSettings(Section):
     """Lowers the score of tokens that the answer already contains, as in OpenAI's API; 0 disables it."""
     max_new_tokens: Count = 256
     """Maximum length of an answer, in tokens."""
+    max_thought_tokens: Annotated[int, Field(ge=0)] = 1024
+    """Maximum length of a thought before an answer, in tokens; members never see thoughts (docs/bases.md)."""
     timeout_s: Positive = 120.0
     """Seconds after which an unfinished answer is stopped."""
     batch_size: Count = 8

@@ -15,7 +15,8 @@ from transformers.generation import BaseStreamer
 from bot.engine import Finish, GenerationRequest
 from bot.engine.queue import QueuedGeneration
 from storage.adapters.folder_store import AdapterRef
-from storage.models.base_model import BaseModel, end_ids, load_model
+from storage.models.base_model import BaseModel, configured_end_ids, load_model
+from storage.models.chat_format import ChatFormat
 from storage.models.hardware import silence_transformers
 from storage.settings.sections import Settings
 from tests.benchmarks.contender import Progress, RenderingContender
@@ -36,7 +37,7 @@ class PlainGenerate(RenderingContender):
     def _load(self) -> None:
         model = load_model(self._base, "bfloat16")
         self._tokenizer = PreTrainedTokenizerFast.from_pretrained(self._base.path, local_files_only=True)
-        self._end_ids = end_ids(self._base.path, self._tokenizer)
+        self._end_ids = ChatFormat(self._tokenizer, configured_ends=configured_end_ids(self._base.path)).end_ids
         with silence_transformers():
             self._model = PeftModel.from_pretrained(model, str(self._adapter.path)) if self._adapter else model
 

@@ -20,9 +20,10 @@ from storage.models.hardware import silence_transformers
 from storage.settings.sections import TrainingSettings
 from trainer.evaluation.measures import retention_text
 from trainer.training.memory_plan import USUAL
+from trainer.training.policy import new_adapter
 from trainer.training.recipes import dpo_recipe
-from trainer.training.rows import Row, token_ids
-from trainer.training.train import build_trainer, new_adapter
+from trainer.training.rows import Row
+from trainer.training.train import build_trainer
 
 OURS, TRL, TRL_DEFAULT = "ours", "TRL", "TRL, recomputing"
 ANSWER_TOKENS = 50
@@ -162,7 +163,7 @@ def _build_trls(base: BaseModel, case: Case, folder: Path, *, recomputes: bool) 
     columns = ("prompt_ids", "chosen_ids", "rejected_ids")
     trainer = Tokenised(
         model=load_model(base, case.dtype),
-        peft_config=new_adapter(case.settings),
+        peft_config=new_adapter(base, case.settings),
         args=config,
         processing_class=tokenizer,
         train_dataset=Dataset.from_list([{name: rows[index][name] for name in columns} for index in order]),
@@ -173,7 +174,7 @@ def _build_trls(base: BaseModel, case: Case, folder: Path, *, recomputes: bool) 
 
 def _rows(case: Case, tokenizer: Any) -> list[Row]:
     """Return pairs of siblings, cut at random out of English text; no two prompts begin alike."""
-    text, chance = token_ids(retention_text(), tokenizer), random.Random(SEED)
+    text, chance = tokenizer(retention_text(), add_special_tokens=False)["input_ids"], random.Random(SEED)
     starts = iter(chance.sample(range(len(text)), len(text)))
 
     def cut(tokens: int) -> list[int]:

@@ -9,14 +9,15 @@ from storage.adapters.folder_store import AdapterStore
 from storage.conversations.prompt_bank import read_bank
 from storage.conversations.replies import digest_prompt
 from storage.database.database import Database
-from storage.models.base_model import BaseModel, load_tokenizer
+from storage.models.base_model import BaseModel
+from storage.models.chat_format import load_chat_format
 from storage.models.hardware import cpu_threads, free_unused_models
 from storage.releases.versions import Version, id_of, read_alias
 from storage.settings.sections import Settings
 from storage.sittings.prompts import read_prompts
 from storage.taste.learning import learn_taste
 from storage.training.samples import AskedPrompt, DrawnSample, count_answers, newest_prompts, record_samples
-from trainer.evaluation.sampling import open_adapter, open_sampler, render, with_system_prompt
+from trainer.evaluation.sampling import open_adapter, open_sampler, with_system_prompt
 from trainer.gpu_room import make_room
 from trainer.progress import Phase, ReportProgress, after_others, begin_phase
 
@@ -64,13 +65,13 @@ def prompts_to_rank(
     """
     most = settings.pairs.ranked_prompts
     asked = {prompt.digest: prompt for prompt in members}
-    tokenizer = load_tokenizer(base)
+    chat = load_chat_format(base, settings.model.template_options)
     bank = [prompt.text for prompt in read_bank(settings.arena.prompts).prompts]
     for text in (*own, *sorted(bank, key=lambda text: _rank(text, settings))):
         if len(asked) >= most:
             break
         messages = with_system_prompt(settings.chat.system_prompt, [{"role": "user", "content": text}])
-        prompt = render(messages, tokenizer)
+        prompt = chat.render(messages)
         asked.setdefault(digest_prompt(prompt), AskedPrompt(prompt, digest_prompt(prompt), messages=tuple(messages)))
     return tuple(asked.values())
 

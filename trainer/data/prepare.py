@@ -68,7 +68,7 @@ def prepare_votes(
     if round_.requested_by == SCHEDULE and (reason := candidate_waits(database, settings, round_.personality_id)):
         return reason
     prompts = ask_champion(database, settings, round_.personality_id, base=base, store=store, report=report)
-    fits = length_check(base, settings.training)
+    fits = length_check(base, settings)
     for _ in range(MAX_PLANS):
         with database.snapshot() as session:
             agreed = read_agreement(session, round_.personality_id)

@@ -8,7 +8,8 @@ from itertools import cycle, islice
 
 from storage.database.database import Database
 from storage.database.enums import TrainingSource
-from storage.models.base_model import BaseModel, load_tokenizer
+from storage.models.base_model import BaseModel
+from storage.models.chat_format import load_chat_format
 from storage.settings.sections import Settings
 from storage.taste.liked import LikedStyle, read_liked_style
 from storage.training.samples import newest_prompts
@@ -47,6 +48,7 @@ class ServedContext:
         """Return what bounds an adapter's strength; None if people have not liked enough answers to tell."""
         if self.liked is None or self.liked.answers < ENOUGH_LIKED:
             return None
-        asked = [*neutral_messages(settings.chat.system_prompt, load_tokenizer(base)), *self.messages]
+        chat = load_chat_format(base, settings.model.template_options)
+        asked = [*neutral_messages(settings.chat.system_prompt, chat), *self.messages]
         prompts = tuple(one.prompt for one in islice(cycle(asked), BOUND_ANSWERS))
         return StyleBound(self.liked, prompts, settings.generation, settings.training.seed, settings.gate.max_overshoot)

@@ -101,7 +101,13 @@ def evaluate(
     report(RoundProgress(Phase.LOADING))
     graphs = find_graphs(settings.model, directory, base)
     with cpu_threads(training.threads), silence_transformers():
-        sampler = Sampler.load(base, adapter.path, training_format(training), training.quantization)
+        sampler = Sampler.load(
+            base,
+            adapter.path,
+            training_format(training),
+            training.quantization,
+            template_options=settings.model.template_options,
+        )
         coherence_model = CoherenceScorer(sampler, models.coherence_model, training_format(training))
         evaluator = Evaluator(
             sampler,

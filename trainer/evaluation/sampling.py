@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, log2
 from pathlib import Path
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.models.adapter_checks import require_base
-from storage.models.base_model import BaseModel, end_ids, load_on_device, load_tokenizer, require_numbers
+from storage.models.base_model import BaseModel, load_adapter, load_on_device, require_numbers
+from storage.models.chat_format import NO_OPTIONS, ChatFormat, TemplateOptions, load_chat_format
 from storage.models.hardware import memory_left, serving_format, silence_transformers, training_format
 from storage.models.openvino.pipeline import PipelineOptions, generation_config, load_pipeline
 from storage.models.openvino.support import UnsupportedModel
@@ -40,11 +41,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sample:
-    """One answer; its tokens include the end token if the model ended the answer."""
+    """One answer; its tokens include the end token if the model ended the answer. It holds no thought."""
 
     text: str
     is_cut: bool
     prompt_ids: tuple[int, ...]
+    """What an answer directly follows: the prompt, with an empty thought if the model thinks."""
     answer_ids: tuple[int, ...]
 
 
@@ -68,7 +70,13 @@ def open_sampler(settings: Settings, base: BaseModel, adapter: AdapterRef | None
     training = settings.training
     if graphs is not None:
         return GraphSampler(settings.model, training.threads, base, adapter, graphs)
-    return Sampler.load(base, adapter.path if adapter else None, training_format(training), training.quantization)
+    return Sampler.load(
+        base,
+        adapter.path if adapter else None,
+        training_format(training),
+        training.quantization,
+        template_options=settings.model.template_options,
+    )
 
 
 def open_adapter(store: AdapterStore, version: Version | None, base: BaseModel) -> AdapterRef | None:
@@ -94,37 +102,42 @@ def find_graphs(model: ModelSettings, directory: Path, base: BaseModel) -> Path 
 class Sampler:
     """A model in memory that answers rendered prompts: the base, or the base under an adapter."""
 
-    def __init__(self, model: Any, tokenizer: Any, ends: Collection[int]) -> None:
-        """`ends` are the token ids that end an answer."""
+    def __init__(self, model: Any, chat: ChatFormat) -> None:
         self.model = model
-        self.tokenizer = tokenizer
-        self._end_ids = sorted(ends)
+        self.chat = chat
+        self.tokenizer = chat.tokenizer
 
     @classmethod
-    def load(cls, base: BaseModel, adapter: Path | None, dtype: str, quantization: str = "") -> Sampler:
+    def load(
+        cls,
+        base: BaseModel,
+        adapter: Path | None,
+        dtype: str,
+        quantization: str = "",
+        *,
+        template_options: TemplateOptions = NO_OPTIONS,
+    ) -> Sampler:
         """Load the base, and the adapter if there is one, onto the GPU if there is one."""
         with silence_transformers():
             model = load_on_device(base.path, dtype, quantization)
             require_numbers(model, "training.dtype")
             if adapter is not None:
-                from peft import PeftModel
-
-                model = PeftModel.from_pretrained(model, adapter).eval()
+                model = load_adapter(model, adapter, base)
                 # PEFT freezes the head, and on a CPU PyTorch copies a frozen head for every row of a batch.
                 model.get_output_embeddings().weight.requires_grad_(True)
-        tokenizer = load_tokenizer(base)
-        return cls(model, tokenizer, end_ids(base.path, tokenizer))
+        return cls(model, load_chat_format(base, template_options))
 
     def answer(
         self, prompts: Sequence[str], generation: GenerationSettings, seed: int, advance: Advance = keep_quiet
     ) -> list[Sample]:
         import torch
 
-        lengths = [len(self.tokenizer(prompt, add_special_tokens=False)["input_ids"]) for prompt in prompts]
+        lengths = [len(self.chat.token_ids(prompt)) for prompt in prompts]
         answers: dict[int, Sample] = {}
         with torch.random.fork_rng(), torch.inference_mode(), silence_transformers():
             torch.manual_seed(seed)
-            for batch in split_by_memory(lengths, generation.max_new_tokens, batch_tokens(self.model)):
+            longest = _longest_answer(self.chat, generation)
+            for batch in split_by_memory(lengths, longest, batch_tokens(self.model)):
                 found = self._answer_batch([prompts[i] for i in batch], generation, len(answers), advance)
                 answers.update(zip(batch, found, strict=True))
                 advance(len(answers))
@@ -133,38 +146,37 @@ class Sampler:
     def _answer_batch(
         self, prompts: Sequence[str], generation: GenerationSettings, done: int, advance: Advance
     ) -> list[Sample]:
-        from transformers import LogitsProcessorList
+        import torch
+        from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
         inputs = self.tokenizer(
             list(prompts), add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt"
         ).to(self.model.device)
         ids, mask = inputs["input_ids"], inputs["attention_mask"]
-        width = ids.shape[1]
+        width, longest = ids.shape[1], _longest_answer(self.chat, generation)
+        answers = [SampledAnswer(self.chat, prompt, generation) for prompt in prompts]
 
         def count_tokens(ids: Tensor, logits: Tensor) -> Tensor:
-            advance(done + len(prompts) * (ids.shape[1] - width) / generation.max_new_tokens)
+            advance(done + len(prompts) * (ids.shape[1] - width) / longest)
             return logits
 
-        rows = self.model.generate(
+        def are_done(ids: Tensor, _logits: Tensor) -> Tensor:
+            for answer, token in zip(answers, ids[:, -1].tolist(), strict=True):
+                answer.push(token)
+            return torch.tensor([answer.is_done for answer in answers], device=ids.device)
+
+        self.model.generate(
             input_ids=ids,
             attention_mask=mask,
-            generation_config=self._generation_config(generation.max_new_tokens),
+            generation_config=GenerationConfig(
+                max_new_tokens=longest,
+                do_sample=False,  # the last processor leaves one token to choose
+                pad_token_id=self.tokenizer.pad_token_id,
+            ),
             logits_processor=LogitsProcessorList([count_tokens, *_processors(generation, width)]),
+            stopping_criteria=StoppingCriteriaList([are_done]),
         )
-        return [
-            _sample_of(row[:width][kept.bool()].tolist(), row[width:].tolist(), self._end_ids, self.tokenizer)
-            for row, kept in zip(rows, mask, strict=True)
-        ]
-
-    def _generation_config(self, longest: int) -> Any:
-        from transformers import GenerationConfig
-
-        return GenerationConfig(
-            max_new_tokens=longest,
-            do_sample=False,  # the last processor leaves one token to choose
-            eos_token_id=self._end_ids,
-            pad_token_id=self.tokenizer.pad_token_id,
-        )
+        return [answer.sample() for answer in answers]
 
 
 def batch_tokens(model: Any) -> int:
@@ -204,8 +216,7 @@ class GraphSampler:
         self._base = base
         self._adapter = adapter
         self._graphs = graphs
-        self._tokenizer = load_tokenizer(base)
-        self._end_ids = end_ids(base.path, self._tokenizer)
+        self._chat = load_chat_format(base, model.template_options)
         self._pipeline: Any = None
         self._longest = 0
         """Most tokens, of a prompt and its answer together, that fit into the pipeline's cache."""
@@ -215,23 +226,22 @@ class GraphSampler:
     ) -> list[Sample]:
         if not prompts:
             return []
-        asked = [self._tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
-        pipeline = self._load(max(map(len, asked)) + generation.max_new_tokens)
+        asked = [self._chat.token_ids(prompt) for prompt in prompts]
+        longest = _longest_answer(self._chat, generation)
+        pipeline = self._load(max(map(len, asked)) + longest)
         running = {
             place: pipeline.add_request(place, _tensor(ids), self._config(generation, seed + place))
             for place, ids in enumerate(asked)
         }
-        answers: list[list[int]] = [[] for _ in asked]
+        answers = [SampledAnswer(self._chat, prompt, generation) for prompt in prompts]
         while running:
             pipeline.step()
             for place, handle in list(running.items()):
                 if _read_tokens(handle, answers[place]):
                     del running[place]
-            unfinished = sum(len(answers[place]) for place in running) / generation.max_new_tokens
+            unfinished = sum(answers[place].tokens for place in running) / longest
             advance(len(asked) - len(running) + unfinished)
-        return [
-            _sample_of(ids, answer, self._end_ids, self._tokenizer) for ids, answer in zip(asked, answers, strict=True)
-        ]
+        return [answer.sample() for answer in answers]
 
     def _load(self, tokens: int) -> Any:
         """Return the pipeline, reloaded if its cache is too small for this many tokens of prompt and answer."""
@@ -245,9 +255,9 @@ class GraphSampler:
             temperature=generation.temperature,
             top_p=generation.top_p,
             presence_penalty=generation.presence_penalty,
-            max_new_tokens=generation.max_new_tokens,
+            max_new_tokens=_longest_answer(self._chat, generation),
             seed=seed,
-            end_ids=self._end_ids,
+            end_ids=self._chat.end_ids,
         )
 
     def _options(self, tokens: int) -> PipelineOptions:
@@ -272,30 +282,64 @@ def _tensor(ids: list[int]) -> Any:
     return ov.Tensor(np.array([ids], dtype=np.int64))
 
 
-def _read_tokens(handle: Any, answer: list[int]) -> bool:
-    """Append the tokens since the last step to the answer, and return whether it is finished."""
+def _read_tokens(handle: Any, answer: SampledAnswer) -> bool:
+    """Add the tokens since the last step to the answer, and return whether it is finished."""
     from openvino_genai import GenerationStatus
 
     is_running = handle.get_status() == GenerationStatus.RUNNING
     while handle.can_read():
         for output in handle.read().values():
-            answer.extend(output.generated_ids)
-    return not is_running
+            for token in output.generated_ids:
+                answer.push(token)
+    if is_running and answer.is_done:
+        handle.cancel()
+    return answer.is_done or not is_running
 
 
-def _sample_of(prompt_ids: Sequence[int], generated: Sequence[int], end_ids: Collection[int], tokenizer: Any) -> Sample:
-    """Return the sample that stops after the first end token in `generated`, if there is one."""
-    ends = [place for place, token in enumerate(generated) if token in end_ids]
-    answer_ids = generated[: ends[0] + 1] if ends else generated
-    text = tokenizer.decode(answer_ids, skip_special_tokens=True).strip()
-    return Sample(text, is_cut=not ends, prompt_ids=tuple(prompt_ids), answer_ids=tuple(answer_ids))
+class SampledAnswer:
+    """An answer that is sampled token by token; tokens after its end are ignored."""
+
+    def __init__(self, chat: ChatFormat, prompt: str, generation: GenerationSettings) -> None:
+        self._prompt_ids = chat.token_ids(chat.context_of(prompt))
+        self._end_ids = chat.end_ids
+        self._stream = chat.stream(prompt, generation.max_new_tokens, generation.max_thought_tokens)
+        self._text = ""
+        self._end: int | None = None
+        self.tokens = 0
+        """Those of a thought included."""
+
+    @property
+    def is_done(self) -> bool:
+        return self._end is not None or self._stream.is_at_limit
+
+    def push(self, token: int) -> None:
+        if self.is_done:
+            return
+        self.tokens += 1
+        if token in self._end_ids:
+            self._end = token
+        else:
+            self._text += self._stream.push(token)
+
+    def sample(self) -> Sample:
+        """Return the answer as it is now; if it has only a thought, it is empty and cut."""
+        text = (self._text + self._stream.flush()).strip()
+        end = () if self._end is None or self._stream.is_silent else (self._end,)
+        answer_ids = (*self._stream.answer_ids, *end)
+        return Sample(text, is_cut=not end, prompt_ids=tuple(self._prompt_ids), answer_ids=answer_ids)
 
 
-def first_tokens(sample: Sample, most: int, tokenizer: Any) -> Sample:
+def _longest_answer(chat: ChatFormat, generation: GenerationSettings) -> int:
+    """Return how many tokens an answer may have together with a thought before it."""
+    return generation.max_new_tokens + (generation.max_thought_tokens if chat.thought else 0)
+
+
+def first_tokens(sample: Sample, most: int, chat: ChatFormat) -> Sample:
     """Return the answer as it would be had the model stopped after so many tokens."""
     if len(sample.answer_ids) <= most:
         return sample
-    return _sample_of(sample.prompt_ids, sample.answer_ids[:most], (), tokenizer)
+    kept = sample.answer_ids[:most]
+    return Sample(chat.decode([*kept]).strip(), is_cut=True, prompt_ids=sample.prompt_ids, answer_ids=kept)
 
 
 def with_system_prompt(system_prompt: str, messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
@@ -303,11 +347,6 @@ def with_system_prompt(system_prompt: str, messages: Sequence[dict[str, str]]) -
     if not system_prompt.strip() or (messages and messages[0]["role"] == "system"):
         return list(messages)
     return [{"role": "system", "content": system_prompt}, *messages]
-
-
-def render(messages: Sequence[dict[str, str]], tokenizer: Any) -> str:
-    """Return the prompt that the model is served for these chat messages."""
-    return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True))
 
 
 def _processors(generation: GenerationSettings, prompt_width: int) -> list[Any]:

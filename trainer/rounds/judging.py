@@ -70,13 +70,14 @@ class RoundJudge:
 
     def mend(self, whole: Trained, starter: Path | None, stages: ExitStack) -> Trained:
         """Return the adapter at the highest strength that passes, or unchanged; `stages` removes the new folders."""
-        from trainer.training.strength import save_weaker
+        from trainer.training.strength import record_effect, save_weaker
 
         for share in MILDER if whole.goes_too_far else ():
             failed = whole.verdict.checks[0].name
             log.info("The new version fails the check “%s”; trying %s of its strength.", failed, f"{share:.0%}")
             staging = stages.enter_context(self.store.stage())
             save_weaker(whole.staging, staging, share, starter)
+            record_effect(staging, self.base, self.settings.training)
             metrics = replace(whole.metrics, strength=whole.metrics.strength * share, lowered_for=failed)
             milder = self.judge(staging, metrics)
             if not milder.fails:

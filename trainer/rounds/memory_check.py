@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from storage.models.base_model import BaseModel, load_tokenizer
+from storage.models.base_model import BaseModel
+from storage.models.chat_format import TemplateOptions, load_chat_format
 from storage.models.free_memory import gigabytes
 from storage.models.shape import ModelShape, shape_of
 from storage.settings.sections import Settings
@@ -29,14 +30,16 @@ def check_round_memory(settings: Settings, base: BaseModel) -> str:
     return describe(RoundMemory.here(shape, settings.training).choose([pair]))
 
 
-def plan_training(training_set: TrainingSet, base: BaseModel, failures: int) -> PlannedMemory | None:
+def plan_training(
+    training_set: TrainingSet, base: BaseModel, template_options: TemplateOptions, failures: int
+) -> PlannedMemory | None:
     """Return how to train on these examples here, or None if nothing is known about the base's size.
 
     `failures` are rounds in which memory ran out: each makes the plan a step smaller. Raises TooLittleMemory.
     """
     shape, settings = known_shape(base), training_set.settings
     examples = training_set.split.train + training_set.split.validation
-    rows = tokenise(examples, training_set.recipe, load_tokenizer(base), settings.max_tokens)
+    rows = tokenise(examples, training_set.recipe, load_chat_format(base, template_options), settings.max_tokens)
     fitting = [row for row in rows if row is not None]
     if shape is None or not fitting:
         return None

@@ -12,7 +12,7 @@ from storage.adapters.folder_store import AdapterStore
 from storage.adapters.stores import open_store
 from storage.database.database import Database
 from storage.database.enums import TrainingSource
-from storage.models.base_model import BaseModel, resolve_base_model
+from storage.models.base_model import BaseModel, require_full_weights, resolve_base_model
 from storage.models.hardware import require_training
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import load_cards, read_personality
@@ -70,6 +70,7 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
     models = load_evaluation_models(settings.gate, settings.data.directory)
     require_training(settings.training)
     base = resolve_base_model(settings.model.base, settings.data.directory, log.info)
+    require_full_weights(base.path)
     if not gpu_room.shares_gpu(database, settings):  # an engine may leave, and plan_training looks again
         log.info("A round %s.", check_round_memory(settings, base))
     store = open_store(settings)
@@ -88,7 +89,7 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
         return Skipped(prepared)
     gpu_room.make_room(database, settings, base, report)
     context = ServedContext.read(database, personality.id, prepared.learns_from, settings, base)
-    memory = plan_training(prepared, base, failures)
+    memory = plan_training(prepared, base, settings.model.template_options, failures)
     return _train(prepared, models, settings, context, base=base, store=store, report=report, memory=memory)
 
 
@@ -118,6 +119,7 @@ def _train(
             output=staging,
             bound=context.bound(settings, base),
             plan=memory.plan if memory else USUAL,
+            template_options=settings.model.template_options,
         )
         trained = judge.judge(staging, train_on_all(train, settings, report))
         kept = judge.mend(trained, starter_path, stages)

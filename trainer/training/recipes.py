@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from storage.models.chat_format import ChatFormat
 from storage.models.hardware import has_gpu, training_format
 from storage.settings.sections import DemonstrationSettings, TrainingSettings
 from trainer.training.memory_plan import TrainingMemoryPlan, micro_batch
@@ -38,8 +39,8 @@ class Recipe:
     """The word for an example."""
     rate_setting: str
     """The setting to lower if training diverges."""
-    row: Callable[[Any, Any], Row]
-    """Turns an example into token ids, given the tokenizer."""
+    row: Callable[[Any, ChatFormat], Row]
+    """Turns an example into token ids."""
     config: Callable[..., Any]
     """Returns TRL's settings, given (output, settings, tokens of the longest row, plan, validates=...)."""
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,6 +23,7 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
+from storage.models.effect import measure_effect, write_effect
 from trainer.errors import TrainingDiverged
 from trainer.progress import Advance, Phase, ReportProgress, RoundProgress, begin_phase
 from trainer.training.memory_plan import TrainingMemoryPlan
@@ -119,6 +121,12 @@ class RowTrainer:
 
     def row_score(self, row: Row) -> float:
         raise NotImplementedError
+
+    def record_effect(self, adapter: Path) -> None:
+        """Write into the saved adapter what the model's adapter changes."""
+        model = self.accelerator.unwrap_model(self.model)
+        with self.accelerator.autocast():
+            write_effect(adapter, measure_effect(model, self.processing_class))
 
     def answer_logps(self, prompt_ids: list[int], answers: Sequence[list[int]]) -> Tensor:
         """Return the log-probability of each answer to one prompt, (answers,), in nats."""

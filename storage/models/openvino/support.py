@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import StorageError
-from storage.models.base_model import BaseModel, window_of
+from storage.models.base_model import BaseModel, quantization_of, window_of
 from storage.settings.sections import ModelSettings
 
 ARCHITECTURES = frozenset({"LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"})
@@ -25,6 +25,8 @@ def require_supported(base_path: Path) -> dict[str, Any]:
     architectures = config.get("architectures") or ["none"]
     if architectures[0] not in ARCHITECTURES:
         raise UnsupportedModel(f"its architecture is {architectures[0]}, not one of {', '.join(sorted(ARCHITECTURES))}")
+    if method := quantization_of(base_path):
+        raise UnsupportedModel(f"its weights are quantised already ({method})")
     if (rope := _rope_type(config)) != "default":
         raise UnsupportedModel(f"its rotary positions are of type {rope!r}")
     if config.get("use_sliding_window") or config.get("mlp_bias"):

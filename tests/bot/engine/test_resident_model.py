@@ -12,12 +12,14 @@ from bot.engine import GenerationRequest, Sampling
 from bot.engine.transformers.decoding import DecodingRow
 from bot.engine.transformers.resident_model import MERGE_AFTER, AdaptedLayers, AdapterMismatch, ResidentModel
 from storage.adapters.folder_store import AdapterRef
+from storage.models.answer_stream import ThoughtRoom
 from storage.models.hardware import cpu_threads, usable_cores
 from storage.settings.sections import ModelSettings
 from tests.bot.engine.test_engine import save_adapter
 from tests.tiny_model import build_tiny_base
 
 GREEDY = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=12)
+ROOM = ThoughtRoom(0, 512)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +62,7 @@ def test_a_core_is_left_to_others_unless_a_setting_says_how_many_to_take(tiny_ba
 
 def answer(resident: ResidentModel, adapter: AdapterRef | None) -> list[int]:
     """Return the tokens of a greedy answer in its own batch."""
-    row = DecodingRow(GenerationRequest("How are you?", 1, GREEDY, adapter), resident.tokenizer, lambda: None)
+    row = DecodingRow(GenerationRequest("How are you?", 1, GREEDY, adapter), resident.chat, ROOM, lambda: None)
     resident.answer(adapter, [row], lambda _step: None)
     return row.answer_ids
 

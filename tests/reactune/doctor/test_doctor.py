@@ -92,6 +92,14 @@ class TestEngine:
             in openvino.message
         )
 
+    def test_doctor_reports_weights_that_only_a_server_can_use(self, find, tiny):
+        config = json.loads((tiny / "config.json").read_text())
+        (tiny / "config.json").write_text(json.dumps(config | {"quantization_config": {"quant_method": "gptq"}}))
+        found = find(model={"base": str(tiny)})
+        assert (found["Engine"].status, found["Training"].status) == ("problem", "hint")
+        assert 'only a remote server can serve (model.engine = "remote")' in found["Engine"].message
+        assert found["Training"].message.startswith("no rounds: the weights of tiny are quantised already (gptq)")
+
     def test_doctor_reports_a_bot_that_uses_a_fallback_engine(self, find, settings, tiny):
         worker = worker_name(settings.data.directory)
         state = EngineState(name="transformers", fallback="OpenVINO cannot be imported")

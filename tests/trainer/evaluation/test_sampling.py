@@ -17,7 +17,6 @@ from trainer.evaluation.sampling import (
     Sample,
     Sampler,
     batch_tokens,
-    render,
     split_by_memory,
 )
 from trainer.training.recipes import TrainingSplit, dpo_recipe
@@ -118,7 +117,7 @@ def test_progress_counts_answers(sampler: Sampler) -> None:
 
 
 def test_a_prompt_is_rendered_as_it_is_served(sampler: Sampler) -> None:
-    assert render([{"role": "user", "content": "Hi"}], sampler.tokenizer) == SHORT
+    assert sampler.chat.render([{"role": "user", "content": "Hi"}]) == SHORT
 
 
 def test_batches_shrink_to_the_free_memory(sampler: Sampler, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -513,6 +513,18 @@ def test_a_host_without_cards_takes_them_from_the_database(
     ]
 
 
+def test_a_round_on_weights_that_are_quantised_already_says_what_to_do(
+    database: Database, settings: Settings, run: Callable[..., Round], tmp_path: Path
+) -> None:
+    folder = build_tiny_base(tmp_path / "tiny-awq")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": {"quant_method": "awq"}}))
+    ended = run(tiny_settings(settings.data.directory, folder))
+    assert ended.status is RoundStatus.FAILED
+    assert "tiny-awq are quantised already (awq)" in ended.reason
+    assert ended.reason.endswith("set model.base to the model that they were made from")
+
+
 def test_a_trainer_with_another_base_than_the_bots_says_so(database: Database, run: Callable[..., Round]) -> None:
     seed(database, lambda session: add_siblings(session, 2, base_revision="f" * 16))
     ended = run()

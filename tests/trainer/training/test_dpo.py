@@ -10,6 +10,7 @@ from storage.adapters.folder_store import CONFIG_FILE, WEIGHTS_FILE, AdapterStor
 from storage.errors import AdapterError
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
+from storage.models.chat_format import NO_OPTIONS, load_chat_format
 from storage.models.hardware import cpu_threads
 from storage.settings.sections import GenerationSettings, TrainingSettings
 from storage.taste.liked import liked_style
@@ -434,11 +435,11 @@ def test_threads_are_set_for_the_round_only():
 
 def test_an_answer_cut_at_the_length_limit_is_not_taught_to_end_there(base, tmp_path):
     seen: list[list[int]] = []
-    tokenizer = load_tokenizer(base)
+    chat = load_chat_format(base, NO_OPTIONS)
     for is_cut in (False, True):
         pair = PreferencePair(PAIRS[0].prompt, "Yes, of", "No.", chosen_is_cut=is_cut)
-        seen.append(pair_row(pair, tokenizer)["chosen_ids"])
-    assert seen[0] == [*seen[1], tokenizer.eos_token_id]
+        seen.append(pair_row(pair, chat)["chosen_ids"])
+    assert seen[0] == [*seen[1], chat.tokenizer.eos_token_id]
 
 
 @pytest.mark.parametrize("name", ["_prepare_dataset", "_precompute_ref_logps", "_send_telemetry"])
@@ -461,7 +462,7 @@ def test_on_a_quantized_base_a_starter_keeps_its_own_numbers(base, tmp_path, mon
         model.is_loaded_in_8bit = True  # TRL treats both alike; 4 bits would need bitsandbytes here
         return model
 
-    monkeypatch.setattr("trainer.training.train.load_model", load_marked)
+    monkeypatch.setattr("trainer.training.policy.load_model", load_marked)
     untouched = SETTINGS.model_copy(update={"learning_rate": 1e-12})
     metrics = train(base, tmp_path / "out", starter=tmp_path / "starter", validation=PAIRS[:1], settings=untouched)
     assert metrics.validation_margin == pytest.approx(0.0, abs=1e-6)
