@@ -20,11 +20,12 @@ from bot.guards.access import who_is_not_allowed
 from bot.guards.audit import action_of, is_for_admins, record_done
 from bot.guards.interactions import AuditedCommandTree
 from bot.operations.gateway import ShardHeartbeat
+from bot.releases.base import open_base
 from bot.releases.watcher import AdapterPrefetcher, VersionPreloader
 from bot.services import ServicesBot, make_services
 from storage.database.database import Database, Listener, can_listen, open_database
 from storage.database.enums import Basis
-from storage.models.base_model import BaseModel, resolve_base_model
+from storage.models.base_model import BaseModel
 from storage.models.bundled import BundledEncoder, Encoder
 from storage.models.withdrawal import remove_withdrawn
 from storage.personalities.personalities import ensure_personality, load_cards
@@ -112,11 +113,12 @@ class ReactuneBot(ServicesBot):
     async def setup_hook(self) -> None:
         arena_trigger(self.settings.arena)  # refuse a bad schedule before anything is opened
         database = await self._open_database()
+        base = await open_base(database, self.settings, self._given_base)
         self.services = make_services(
             self,
             self.settings,
             database,
-            await asyncio.to_thread(self._resolve_base),
+            base,
             engine=self._given_engine,
             fixed_basis=self._fixed_basis,
             load_encoder=self._load_encoder,
@@ -177,11 +179,6 @@ class ReactuneBot(ServicesBot):
             await self.tree.sync()
         except discord.HTTPException as error:
             log.warning("Discord refused the new slash commands, so the previous ones stay: %s", error)
-
-    def _resolve_base(self) -> BaseModel:
-        if self._given_base is not None:
-            return self._given_base
-        return resolve_base_model(self.settings.model.base, self.settings.data.directory, log.info)
 
     async def _load_model(self) -> None:
         """Load the model while the gateway connects; if that fails, stop the bot."""

@@ -11,6 +11,7 @@ import typer
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot.errors import BotError
+from reactune.base import base
 from reactune.bench import bench
 from reactune.compare import compare_offline_answers
 from reactune.console import console
@@ -51,6 +52,7 @@ app.command("backup")(backup)
 app.command("restore")(restore)
 app.command("doctor")(doctor)
 app.command("models")(list_bases)
+app.add_typer(base, name="base")
 app.add_typer(model, name="model")
 app.add_typer(bench, name="bench")
 app.add_typer(votes, name="votes")

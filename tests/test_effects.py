@@ -111,18 +111,18 @@ def test_transformers_refuses_a_version_that_is_not_the_one_that_was_measured(
     assert resident.model_with(version)
 
 
-def options(base: BaseModel, data: Path, adapter: AdapterRef | None, dtype: str) -> PipelineOptions:
-    folder = graph_folder(base, data)
-    return PipelineOptions(
-        base, folder, adapter, batch_size=2, cached_tokens=512, threads=1, dtype=dtype, kept_graphs=4
+def test_a_graph_of_8_bits_shows_what_the_round_measured(base: BaseModel, version: AdapterRef, tmp_path: Path) -> None:
+    options = PipelineOptions(
+        base,
+        graph_folder(base, tmp_path),
+        version,
+        batch_size=2,
+        cached_tokens=512,
+        threads=1,
+        dtype="bfloat16",
+        kept_graphs=4,
     )
-
-
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_graphs_of_8_bits_show_what_the_round_measured(
-    base: BaseModel, version: AdapterRef, dtype: str, tmp_path: Path
-) -> None:
-    assert load_pipeline(options(base, tmp_path, version, dtype))
+    assert load_pipeline(options)
 
 
 def test_a_graph_in_another_versions_place_is_built_again(base: BaseModel, version: AdapterRef, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from storage.training.samples import LocalPair, add_local_pair
 from storage.votes.weights import read_weighted_votes
 from trainer.data.choosing import ChosenPairs, choose_pairs
 from trainer.data.pairs import RoundFeedback, pair_by_people
-from trainer.evaluation.sampling import with_system_prompt
+from trainer.evaluation.sampling import renderer_of, with_system_prompt
 
 ROLES = ("system", "user", "assistant")
 KEYS = ("prompt", "chosen", "rejected")
@@ -73,7 +73,7 @@ def _pairs_of_people(session: Session, settings: Settings, personality_id: int, 
         attrgetter("recency"),
         limit=None,
         fits=lambda _pair: True,
-        read=partial(read_texts, session, *where),
+        read=partial(read_texts, session, *where, render=renderer_of(base, settings.model)),
     )
 
 
@@ -100,13 +100,15 @@ class RenderMessages:
         self._chat = chat
         self._system_prompt = system_prompt
 
-    def __call__(self, prompt: str | list[dict[str, str]]) -> str:
+    def __call__(self, prompt: str | list[dict[str, str]]) -> tuple[str, list[dict[str, str]]]:
+        """Return the text, and the messages that it was rendered from; none if it was rendered already."""
         if isinstance(prompt, str):
             if any(token in prompt for token in self._chat.tokenizer.all_special_tokens):
-                return prompt
+                return prompt, []
             prompt = [{"role": "user", "content": prompt}]
         # Without a system message, some models' templates add their own.
-        return self._chat.render(with_system_prompt(self._system_prompt, prompt))
+        messages = with_system_prompt(self._system_prompt, prompt)
+        return self._chat.render(messages), messages
 
 
 def _read(file: Path, render: RenderMessages) -> Iterator[LocalPair]:
@@ -139,7 +141,9 @@ def _parse(record: Any, render: RenderMessages) -> LocalPair:
         raise ValueError("chosen and rejected must be two different, non-empty answers")
     if not _is_prompt(record["prompt"]):
         raise ValueError("prompt must be text or a list of messages, each with a role and a content")
-    return LocalPair(_storable(render(record["prompt"])), chosen, rejected)
+    prompt, messages = render(record["prompt"])
+    stored = tuple({"role": said["role"], "content": _storable(said["content"])} for said in messages)
+    return LocalPair(_storable(prompt), chosen, rejected, stored)
 
 
 def _is_prompt(value: Any) -> bool:

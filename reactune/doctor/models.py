@@ -5,8 +5,6 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
-from bot.engine.rendering import Renderer, first_prompt, no_room, unknown_options
-from bot.errors import EngineStopped
 from bot.operations.alerts import FALLBACK
 from reactune.doctor.findings import Hint, Problem
 from reactune.doctor.servers import examine_servers
@@ -24,7 +22,6 @@ from storage.models.base_model import (
     window_of,
 )
 from storage.models.bundled import resolve_coherence_model
-from storage.models.chat_format import ChatFormat, load_chat_format
 from storage.models.free_memory import gigabytes
 from storage.models.hardware import describe_serving_format
 from storage.models.openvino.support import UnsupportedModel
@@ -50,39 +47,6 @@ def find_base(settings: Settings) -> BaseModel:
 
 def _say(sentence: str) -> None:
     notes.print(sentence, markup=False, highlight=False)
-
-
-def check_chat_template(settings: Settings) -> str:
-    """Describe how the base writes conversations."""
-    base = find_base(settings)
-    chat = load_chat_format(base, settings.model.template_options)
-    try:
-        renderer = Renderer(chat, window_of(base.path, settings.model), settings.generation)
-        renderer.render(first_prompt(settings.chat.system_prompt))
-    except EngineStopped as error:
-        raise Problem(str(error)) from error
-    except ValueError as error:
-        raise Problem(no_room(settings)) from error
-    found = "; ".join((_describe_roles(chat), _describe_thinking(chat, settings)))
-    if chat.unknown_options:
-        raise Hint(f"{found}; {unknown_options(chat)}")
-    if chat.opens_thought and not chat.knows_thinking:
-        raise Hint(found)
-    return found
-
-
-def _describe_roles(chat: ChatFormat) -> str:
-    refused = "begins the first message, because the template refuses it"
-    system = refused if chat.folds_system else "has its own turn"
-    return f"the system prompt {system}; answers end with {chat.ends[chat.end_of_turn]}"
-
-
-def _describe_thinking(chat: ChatFormat, settings: Settings) -> str:
-    if not chat.thinks:
-        return "thinking is off" if chat.knows_thinking else "it does not ask the model to think"
-    why = "" if chat.knows_thinking else ", which its template cannot switch off"
-    most = settings.generation.max_thought_tokens
-    return f"the model thinks before each answer{why}: up to generation.max_thought_tokens = {most} tokens, never shown"
 
 
 def check_engine(settings: Settings) -> str:

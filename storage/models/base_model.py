@@ -34,6 +34,7 @@ from storage.models.hardware import (
     silence_transformers,
     torch_device,
 )
+from storage.models.hub import Advance, download, find_downloaded, find_on_hub
 from storage.models.layer_names import LayerNames, weight_files
 from storage.settings.sections import ModelSettings
 
@@ -50,9 +51,6 @@ TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", TOKENIZER_CONFIG_FILE, TEMPLATE_FILE)
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
-HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model")
-LEFT_ON_THE_HUB = ("consolidated*",)
-"""Mistral's own format: the same weights once more."""
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 REVISION_DIGITS = 16
 
@@ -104,9 +102,16 @@ def licence_of(base: BaseModel) -> str:
     """Return the licence named in the base's model card, or UNKNOWN_LICENCE."""
     if base.name == BUNDLED_NAME:
         return BUNDLED_LICENCE
-    readme = base.path / "README.md"
+    return licence_in(base.path)
+
+
+def licence_in(folder: Path) -> str:
+    """Return the licence named in a folder's model card, or UNKNOWN_LICENCE."""
+    readme = folder / "README.md"
     text = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
     named = re.search(r"^license:[ \t]*(\S+)", text, re.MULTILINE)
+    if named is not None and named[1] == "other":  # it has a name of its own
+        named = re.search(r"^license_name:[ \t]*(\S+)", text, re.MULTILINE) or named
     return named[1] if named else UNKNOWN_LICENCE
 
 
@@ -289,18 +294,30 @@ def find_model(named: str, report: Report, *, what: str, setting: str, others: s
 
 
 def _fetch_model(hub_id: str, report: Report, *, what: str, setting: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
-    report(f"Downloading the {what} {hub_id} from the hub, unless it was downloaded before")
+    downloaded = find_downloaded(hub_id)
+    if downloaded is not None:
+        return downloaded
+    report(f"Downloading the {what} {hub_id} from the hub")
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=list(HUB_FILES), ignore_patterns=list(LEFT_ON_THE_HUB)))
-    except (OSError, HFValidationError) as error:  # the hub's own errors are subclasses of OSError
+        return download(find_on_hub(hub_id), report_tenths(report, hub_id))
+    except BaseModelError as error:
         raise BaseModelError(
-            f"the {what} {hub_id} is not a local folder and cannot be downloaded from the Hub "
-            f"({type(error).__name__}): check the name and the connection, or download it on another machine and set "
-            f"{setting} to the folder"
+            f"the {what} {error}; or download it on another machine and set {setting} to the folder"
         ) from error
+
+
+def report_tenths(report: Report, hub_id: str) -> Advance:
+    """Return a function that reports each tenth of a download."""
+    said = 0
+
+    def advance(done: int, total: int) -> None:
+        nonlocal said
+        reached = 10 * done // max(total, 1)
+        if reached > said:
+            said = reached
+            report(f"Downloading {hub_id}: {done / 1e9:.2f} of {total / 1e9:.2f} GB")
+
+    return advance
 
 
 def describe_model(name: str, folder: Path, cache: Path, *, setting: str) -> BaseModel:
@@ -310,15 +327,31 @@ def describe_model(name: str, folder: Path, cache: Path, *, setting: str) -> Bas
     return BaseModel(name, folder, _revision([part for part in parts if part.exists()], cache), architecture)
 
 
-def _validate_chat_model(folder: Path) -> str:
-    """Return the architecture of a complete model for chat; raises BaseModelError if a file is missing."""
-    architecture = _validate(folder, "model.base")
+def require_chat_files(folder: Path) -> str:
+    """Return the architecture of a chat model whose weights may still be on the hub.
+
+    Raises BaseModelError if another file is missing, or if Reactune cannot use the model.
+    """
+    architecture = _require_files(folder, "model.base")
     if not (folder / TEMPLATE_FILE).exists() and not _read_json(folder / TOKENIZER_CONFIG_FILE).get("chat_template"):
         raise BaseModelError(f"{folder} has no chat template: set model.base to a chat model")
     return architecture
 
 
+def _validate_chat_model(folder: Path) -> str:
+    """Return the architecture of a complete model for chat; raises BaseModelError if a file is missing."""
+    _validate(folder, "model.base")
+    return require_chat_files(folder)
+
+
 def _validate(folder: Path, setting: str) -> str:
+    architecture = _require_files(folder, setting)
+    _require_whole_weights(folder)
+    return architecture
+
+
+def _require_files(folder: Path, setting: str) -> str:
+    """Return the architecture, by the files that come with the weights."""
     config = _read_json(folder / CONFIG_FILE)
     architectures = config.get("architectures")
     if not architectures:
@@ -328,7 +361,6 @@ def _validate(folder: Path, setting: str) -> str:
             f"{folder} needs custom Python code (auto_map in {CONFIG_FILE}), which Reactune never runs: set "
             f"{setting} to a model whose architecture transformers supports"
         )
-    _require_whole_weights(folder)
     if not (folder / "tokenizer.json").exists() and not (folder / "tokenizer.model").exists():
         raise BaseModelError(f"{folder} has no tokenizer: copy tokenizer.json and {TOKENIZER_CONFIG_FILE} there")
     return str(architectures[0])

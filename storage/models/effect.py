@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, NonNegativeInt, TypeAdapter, ValidationError
+from pydantic import Field, FiniteFloat, NonNegativeInt, TypeAdapter, ValidationError
 from safetensors import SafetensorError, deserialize, safe_open
 
 from storage.adapters.folder_store import AS_TRAINED, WEIGHTS_FILE, AdapterRef
@@ -28,6 +28,8 @@ TEXT = (
 """Not a chat of the base's template: rounding changes such a text twice as much, and a version no more."""
 METADATA_KEY = "reactune_effect"
 """Of the record in the header of the weights' file; PEFT, vLLM and llama.cpp ignore it."""
+METADATA, HEADER_SIZE_BYTES = "__metadata__", 8
+"""Of the safetensors format: the key of the metadata, and the size of the number before the header."""
 MOST_TOKENS = 512
 DECIMALS = 4
 UP_PROJECTION = ".lora_B."
@@ -58,8 +60,8 @@ class EffectRecord:
     """Log-probabilities, in nats, of each token of a text except the first."""
 
     tokens: Annotated[tuple[NonNegativeInt, ...], Field(min_length=2, max_length=MOST_TOKENS)]
-    base: tuple[float, ...]
-    version: tuple[float, ...]
+    base: tuple[FiniteFloat, ...]
+    version: tuple[FiniteFloat, ...]
 
     def __post_init__(self) -> None:
         if not len(self.tokens) - 1 == len(self.base) == len(self.version):
@@ -70,14 +72,21 @@ EFFECT = TypeAdapter(EffectRecord)
 
 
 def write_effect(folder: Path, effect: EffectRecord) -> None:
-    """Write the record into the adapter's file, if all its numbers are finite."""
-    from safetensors.torch import load_file, save_file
-
+    """Write the record into the header of the adapter's file, if all its numbers are finite."""
     if not all(map(math.isfinite, [*effect.base, *effect.version])):
         return  # the gate will say that the version is broken
     rounded = {name: [round(one, DECIMALS) for one in numbers] for name, numbers in asdict(effect).items()}
-    file = folder / WEIGHTS_FILE
-    save_file(load_file(file), file, metadata={"format": "pt", METADATA_KEY: json.dumps(rounded)})
+    _write_metadata(folder / WEIGHTS_FILE, {"format": "pt", METADATA_KEY: json.dumps(rounded)})
+
+
+def _write_metadata(file: Path, metadata: Mapping[str, str]) -> None:
+    """Replace a safetensors file's metadata; its library writes several keys in random order, so never equal bytes."""
+    whole = file.read_bytes()
+    start = HEADER_SIZE_BYTES + int.from_bytes(whole[:HEADER_SIZE_BYTES], "little")
+    tensors = {key: value for key, value in json.loads(whole[HEADER_SIZE_BYTES:start]).items() if key != METADATA}
+    header = json.dumps({METADATA: metadata, **tensors}, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % HEADER_SIZE_BYTES)  # tensors begin at a multiple of 8
+    file.write_bytes(len(header).to_bytes(HEADER_SIZE_BYTES, "little") + header + whole[start:])
 
 
 def read_effect(folder: Path) -> EffectRecord | None:
@@ -90,9 +99,10 @@ def read_effect(folder: Path) -> EffectRecord | None:
             record = (weights.metadata() or {}).get(METADATA_KEY)
         return None if record is None else EFFECT.validate_json(record)
     except (OSError, SafetensorError, ValidationError) as error:
+        why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise AdapterError(
-            f"{folder / WEIGHTS_FILE} has a record of its effect that cannot be read ({error}): restore it from a "
-            "backup, or export the adapter again"
+            f"the record of what the adapter changes, in {folder / WEIGHTS_FILE}, cannot be read ({why}): restore the "
+            "file from a backup, or export the adapter again"
         ) from error
 
 

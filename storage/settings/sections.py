@@ -291,7 +291,7 @@ class GenerationSettings(Section):
     max_new_tokens: Count = 256
     """Maximum length of an answer, in tokens."""
     max_thought_tokens: Annotated[int, Field(ge=0)] = 1024
-    """Maximum length of a thought before an answer, in tokens; members never see thoughts (docs/bases.md)."""
+    """Maximum length of a thought before an answer, in tokens; members never see thoughts (docs/templates.md)."""
     timeout_s: Positive = 120.0
     """Seconds after which an unfinished answer is stopped."""
     batch_size: Count = 8

@@ -100,6 +100,30 @@ def test_lists_in_the_environment_are_separated_by_commas_or_as_in_the_file(conf
     assert load_settings(config, {"REACTUNE_DISCORD__ADMIN_ROLES": text}).discord.admin_roles == (1201, 1202)
 
 
+def test_a_table_in_the_environment_is_json(config: Path) -> None:
+    config.write_text("[model]\ntemplate_options = { enable_thinking = false, effort = 'low', budget = 3 }\n")
+    expected = {"enable_thinking": False, "effort": "low", "budget": 3}
+    assert load_settings(config, {}).model.template_options == expected
+    as_json = '{"enable_thinking": false, "effort": "low", "budget": 3}'
+    assert load_settings(config, {"REACTUNE_MODEL__TEMPLATE_OPTIONS": as_json}).model.template_options == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("enable_thinking=false", """write a JSON object such as {"enable_thinking": false}"""),
+        ("[1]", "write a JSON object"),
+        ('{"messages": 1}', "'messages' is not a variable that can be set: remove it"),
+        ('{"a b": 1}', "'a b' is not a variable that can be set: remove it"),
+        ('{"tags": [1]}', "it must be "),
+    ],
+)
+def test_template_options_that_cannot_be_are_refused(config: Path, given: str, says: str) -> None:
+    sentence = refusal(config, REACTUNE_MODEL__TEMPLATE_OPTIONS=given)
+    assert sentence.startswith("REACTUNE_MODEL__TEMPLATE_OPTIONS: model.template_options = ")
+    assert says in sentence
+
+
 def test_the_home_of_a_user_who_does_not_exist_is_refused(config: Path) -> None:
     assert refusal(config, '[data]\ndirectory = "~nobody-here/data"\n') == (
         f"{config}: data.directory = '~nobody-here/data' is not valid: that user does not exist: write the full path"

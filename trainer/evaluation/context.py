@@ -15,6 +15,7 @@ from storage.taste.liked import LikedStyle, read_liked_style
 from storage.training.samples import newest_prompts
 from trainer.evaluation.model_measurements import ServedMessage, neutral_messages
 from trainer.evaluation.overshoot import ENOUGH_LIKED, Overshoot, StyleBound
+from trainer.evaluation.sampling import renderer_of
 
 MEMBERS_MESSAGES = 24
 """Most messages of members that the gate lets both models answer."""
@@ -33,7 +34,8 @@ class ServedContext:
         cls, database: Database, personality_id: int, learns_from: TrainingSource, settings: Settings, base: BaseModel
     ) -> ServedContext:
         with database.snapshot() as session:
-            asked = newest_prompts(session, personality_id, settings.privacy, base.revision, MEMBERS_MESSAGES)
+            where = (personality_id, settings.privacy, base.revision)
+            asked = newest_prompts(session, *where, MEMBERS_MESSAGES, render=renderer_of(base, settings.model))
             # A card's owner wrote its examples: they need not resemble what people liked so far.
             is_voted = learns_from is TrainingSource.VOTES
             liked = read_liked_style(session, personality_id, settings) if is_voted else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import ceil, log2
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,6 +21,7 @@ from storage.models.openvino.verifier import Verifier, prefers_graphs
 from storage.models.shape import kv_bytes_per_token
 from storage.releases.versions import Version
 from storage.settings.sections import GenerationSettings, ModelSettings, Settings
+from storage.training.evidence import Render
 from trainer.progress import Advance, keep_quiet
 
 if TYPE_CHECKING:
@@ -347,6 +349,12 @@ def with_system_prompt(system_prompt: str, messages: Sequence[dict[str, str]]) -
     if not system_prompt.strip() or (messages and messages[0]["role"] == "system"):
         return list(messages)
     return [{"role": "system", "content": system_prompt}, *messages]
+
+
+def renderer_of(base: BaseModel, settings: ModelSettings) -> Render:
+    """Return what renders chat messages for this base; its template is loaded when it is first needed."""
+    chat = cache(lambda: load_chat_format(base, settings.template_options))
+    return lambda messages: chat().render(messages)
 
 
 def _processors(generation: GenerationSettings, prompt_width: int) -> list[Any]:

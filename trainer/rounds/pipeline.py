@@ -16,6 +16,7 @@ from storage.models.base_model import BaseModel, require_full_weights, resolve_b
 from storage.models.hardware import require_training
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import load_cards, read_personality
+from storage.releases.bases import base_in_use
 from storage.settings.sections import Settings
 from storage.training.rounds import memory_failures, require_round
 from trainer import gpu_room
@@ -31,6 +32,11 @@ from trainer.rounds.judging import RoundJudge
 from trainer.rounds.memory_check import check_round_memory, plan_training
 from trainer.training.memory_plan import USUAL, PlannedMemory
 from trainer.training.train import train_adapter
+
+OTHER_BASE = (
+    "{used.name} ({used.revision}) answers, but this trainer has {base.name} ({base.revision}): start the bot and the "
+    "trainer again after model.base was changed, or set model.base on the trainer's host to the bot's"
+)
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +83,11 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
     with database.transaction() as session:
         load_cards(session, settings)
         round_ = require_round(session, round_id)
+        used = base_in_use(session)
         personality = read_personality(session, round_.personality_id)
         failures = memory_failures(session, personality.id)
+    if used is not None and used.revision != base.revision:
+        return Skipped(OTHER_BASE.format(used=used, base=base))
     settings = settings_of(settings, personality.card)
     if round_.learns_from is TrainingSource.EXAMPLES:
         prepared = prepare_examples(database, settings, round_, base)

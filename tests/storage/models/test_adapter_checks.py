@@ -140,7 +140,7 @@ def test_a_record_of_other_tokens_than_the_bases_is_refused(adapter: Path, base:
     write_effect(adapter, EffectRecord((1, 2, 3), (-1.0, -2.0), (-1.0, -3.0)))
     assert servable_config(adapter, base)
     save_file(load_file(adapter / WEIGHTS_FILE), adapter / WEIGHTS_FILE, metadata={METADATA_KEY: "[]"})
-    assert "has a record of its effect that cannot be read" in refusal(adapter, base)
+    assert "the record of what the adapter changes" in refusal(adapter, base)
 
 
 def test_a_truncated_file_of_weights_is_refused(adapter: Path, base: BaseModel) -> None:

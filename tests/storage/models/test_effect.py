@@ -59,7 +59,8 @@ def test_where_the_trainer_measured_next_to_nothing_the_base_passes(noise: list[
 def test_a_strength_changes_about_that_share(strength: float, about: float) -> None:
     check = check_of(strength=strength)
     assert check.fault(version(strength * about), BASE) == ""
-    assert bool(check.fault(BASE, BASE)) == (strength * 0.6 >= 0.15)
+    assert strength < 0.26 or check.fault(BASE, BASE)
+    assert strength > 0.24 or not check.fault(BASE, BASE)
 
 
 def test_a_version_of_another_size_or_direction_is_a_stranger() -> None:
@@ -100,11 +101,12 @@ def test_a_record_travels_in_the_file_of_weights_and_changes_none(tmp_path: Path
         "{}",
         '{"tokens": [1, 2], "base": [1, 2], "version": [1]}',
         '{"tokens": [-1, 2], "base": [1], "version": [1]}',
+        '{"tokens": [1, 2], "base": [1], "version": [NaN]}',
     ],
 )
 def test_a_record_that_is_none_is_refused_in_a_sentence(tmp_path: Path, record: str) -> None:
     save_file({"q_proj.lora_B.weight": np.ones(2)}, tmp_path / WEIGHTS_FILE, metadata={METADATA_KEY: record})
-    with pytest.raises(AdapterError, match="has a record of its effect that cannot be read"):
+    with pytest.raises(AdapterError, match=r"record of what the adapter changes, in .* cannot be read"):
         read_effect(tmp_path)
 
 

@@ -157,11 +157,11 @@ def calls(
         "read_answers_to": (*where, digests),
         "read_texts": (
             *where,
-            {"replies": session.scalars(select(ReplyRow.id)).all()}
+            {"render": str, "replies": session.scalars(select(ReplyRow.id)).all()}
             | {"corrections": session.scalars(select(CorrectionRow.id)).all()},
         ),
         "read_measures": (set(session.scalars(select(ReplyRow.id))),),
-        "newest_prompts": (*where, 99),
+        "newest_prompts": (*where, 99, {"render": str}),
         "read_prompts": (id_,),
         "count_answers": (id_, base.revision, None, digests),
         "read_taste_evidence": (id_, settings),
@@ -201,11 +201,14 @@ def calls(
         "live_processes": ("trainer",),
         "read_numbers": (),
         "aliased_digests": (),
-        "newest_base": (id_,),
+        "base_in_use": (),
         "names_deleted": ([],),
         "begin_schedule": ("rounds", None),
         "take_due": ("rounds", CronTrigger.from_crontab("0 4 * * *", UTC)),
     }
+
+
+WITH_KEYWORDS = ("read_texts", "newest_prompts", "record_samples", "set_manifest", "register")
 
 
 def run_calls(database: Database, settings: Settings, base: BaseModel, round_: Round) -> dict[str, Any]:
@@ -213,7 +216,7 @@ def run_calls(database: Database, settings: Settings, base: BaseModel, round_: R
     with database.transaction() as session:
         table = calls(session, database, settings, base, round_)
         for name, arguments in table.items():
-            keywords = arguments[-1] if name in ("read_texts", "record_samples", "set_manifest", "register") else {}
+            keywords = arguments[-1] if name in WITH_KEYWORDS else {}
             returned[name] = functions[name](session, *arguments[: len(arguments) - bool(keywords)], **keywords)
     return returned
 
