@@ -7,24 +7,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from reactune.shared import AsJson, Config, read_settings, show_plain
-from storage.models.base_model import BUNDLED, BUNDLED_NAME, HUB_ID
-from storage.models.conversion import GEMMA
 from storage.models.free_memory import FreeMemory, free_disk, free_gpus, free_memory, gigabytes
 from storage.models.gguf import ARCHITECTURES as GGUF_ARCHITECTURES
 from storage.models.hardware import serving_format, training_format, usable_cores
-from storage.models.known_bases import KnownBase, known_bases
+from storage.models.known_bases import KnownBase, configured_base, known_bases
 from storage.models.memory import NumberFormat, ServingLoad, graph_bytes, graph_serving_bytes, serving_bytes
 from storage.models.openvino.support import ARCHITECTURES as GRAPH_ARCHITECTURES
 from storage.models.openvino.verifier import prefers_graphs
-from storage.models.shape import ModelShape, shape_of
+from storage.models.shape import ModelShape
 from storage.settings.sections import Settings
 from storage.wording import count
 from trainer.errors import TooLittleMemory
 from trainer.training.memory_plan import RoundMemory, longest_pair
 
 ENGINES = {"OpenVINO": GRAPH_ARCHITECTURES, "llama.cpp": GGUF_ARCHITECTURES}
-PACKAGED = {BUNDLED: f"HuggingFaceTB/{BUNDLED_NAME}", GEMMA: "google/gemma-3-270m"}
-"""{model.base: the model's name on the Hub}."""
 GRAPH_WEIGHTS = "int8"
 DISK_BYTES = 2
 """Of a number on disk: bfloat16, as nearly all are published."""
@@ -86,33 +82,6 @@ def candidates(settings: Settings, room: Room) -> list[Candidate]:
         return ORDER.index(candidate.fits) if is_in else len(ORDER), candidate.parameters * (-1 if is_in else 1)
 
     return sorted(found, key=place)
-
-
-def configured_base(settings: Settings) -> KnownBase | None:
-    """Return the base that is set, measured from its files if they are here; None if nothing is known about it.
-
-    Nothing is downloaded or converted.
-    """
-    named = settings.model.base
-    folder = _local_folder(named, settings.data.directory / "base")
-    known = {base.name: base for base in known_bases()}.get(PACKAGED.get(named, named))
-    if folder is None:
-        return known
-    licence, thinks = (known.licence, known.thinks) if known else ("", "")
-    return KnownBase(known.name if known else named, licence, thinks, shape_of(folder))
-
-
-def _local_folder(named: str, cache: Path) -> Path | None:
-    """Return the folder of a base whose files are on this machine, or None."""
-    if named in PACKAGED:
-        converted = cache.glob(f"{PACKAGED[named].rpartition('/')[2]}-*/config.json")
-        return next((file.parent for file in converted), None)
-    if (folder := Path(named).expanduser()).is_dir():
-        return folder
-    from huggingface_hub import try_to_load_from_cache
-
-    file = try_to_load_from_cache(named, "config.json") if HUB_ID.fullmatch(named) else None
-    return Path(file).parent if isinstance(file, str) else None
 
 
 def _examine(base: KnownBase, settings: Settings, room: Room, *, configured: bool) -> Candidate:

@@ -31,7 +31,7 @@ def run_checks(settings: Settings) -> list[Finding]:
 
 def _checks(settings: Settings) -> Iterator[Check]:
     # Imported here, because they import the bot and the trainer, and every command imports this module.
-    from reactune.doctor import chat_template, database, machine, models, servers, training
+    from reactune.doctor import chat_template, database, machine, memory, models, servers, training
     from storage.adapters.stores import open_store
     from storage.conversations.prompt_bank import read_bank
     from storage.models.bundled import encoder_name
@@ -52,7 +52,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Adapter store", lambda: open_store(settings).examine()
     yield "Base model", lambda: models.check_base_model(settings)
     yield "Chat template", lambda: chat_template.check_chat_template(settings)
-    yield "Memory", lambda: models.check_memory(settings)
+    yield "Memory", lambda: memory.check_memory(settings)
     yield "GPU", machine.check_gpu
     yield "Engine", lambda: models.check_engine(settings)
     if settings.model.engine == "remote":

@@ -6,9 +6,8 @@ from contextlib import closing
 from pathlib import Path
 
 from bot.operations.alerts import FALLBACK
-from reactune.doctor.findings import Hint, Problem
+from reactune.doctor.findings import Problem
 from reactune.doctor.servers import examine_servers
-from reactune.models import Room, is_served_as_graph, serving_need
 from reactune.shared import notes, reading
 from storage.adapters.folder_store import AdapterRef
 from storage.adapters.stores import open_store
@@ -22,11 +21,9 @@ from storage.models.base_model import (
     window_of,
 )
 from storage.models.bundled import resolve_coherence_model
-from storage.models.free_memory import gigabytes
 from storage.models.hardware import describe_serving_format
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, prefers_graphs
-from storage.models.shape import shape_of
 from storage.operations.alerts import open_alert
 from storage.personalities import personalities
 from storage.releases.versions import Version, read_alias
@@ -93,25 +90,6 @@ def _champions(settings: Settings) -> list[tuple[str, Version | None]]:
     with closing(open_database(settings)) as database, database.transaction() as session:
         personalities.ensure_personality(session)
         return [(p.name, read_alias(session, p.id).version) for p in personalities.list_personalities(session)]
-
-
-def check_memory(settings: Settings) -> str:
-    """Compare what answering needs with what this machine, or its container, has free."""
-    if settings.model.engine == "remote":
-        return "servers elsewhere hold the model"
-    base, room = find_base(settings), Room.here(settings.data.directory)
-    as_graph = is_served_as_graph(base.architecture, settings)
-    try:
-        needed = serving_need(shape_of(base.path), settings, room, as_graph=as_graph)
-    except KeyError as error:
-        raise Hint(f"what {base.name} needs cannot be estimated, because its config.json lacks {error}") from error
-    if needed > room.memory.free:
-        raise Problem(
-            f"{gigabytes(room.memory.free)} of {room.memory.kind} free, but answering needs about {gigabytes(needed)}: "
-            "stop other programs, raise the container's limit, lower generation.batch_size or model.context_tokens, or "
-            "choose a smaller model.base (see `reactune models`; a running bot already uses its share)"
-        )
-    return f"answering needs about {gigabytes(needed)} of {room.memory.kind}, {gigabytes(room.memory.free)} free"
 
 
 def check_coherence_model(settings: Settings) -> str:

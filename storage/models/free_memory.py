@@ -44,7 +44,7 @@ def gigabytes(number: float) -> str:
 def free_memory() -> FreeMemory:
     """Return this machine's memory, or what its container's limits leave of it."""
     machine = psutil.virtual_memory()
-    limits = [(machine.available, machine.total), *_group_limits(CGROUPS, OWN_GROUPS)]
+    limits = [(machine.available, machine.total), *group_limits(CGROUPS, OWN_GROUPS)]
     return FreeMemory(max(0, min(free for free, _ in limits)), min(total for _, total in limits))
 
 
@@ -74,7 +74,7 @@ def free_disk(folder: Path) -> int:
     return shutil.disk_usage(existing).free
 
 
-def _group_limits(root: Path, own: Path) -> Iterator[tuple[int, int]]:
+def group_limits(root: Path, own: Path) -> Iterator[tuple[int, int]]:
     """Yield what is left of each memory limit on this process's control group and those around it, and the limit."""
     for version, folder in _group_folders(root, own):
         limit_file, used_file, cached_name = FILES[version]

@@ -21,7 +21,7 @@ ADAM_BYTES = 16
 COPIES_BYTES = 3 * FLOAT32
 """Copies of the adapter: at the start, at the end, and of the best pass."""
 LOGIT_COPIES = 3
-"""Log-probabilities of a target over the vocabulary, the loss's gradient to them, and the gradient to the logits."""
+"""Of each target: log-probabilities of the vocabulary, the loss's gradient to them, and the gradient to the logits."""
 FORWARD_COPIES = 2
 """Without gradients: the targets' logits, and their log-probabilities."""
 SERVING_LIBRARIES = 460 * 10**6
@@ -117,7 +117,7 @@ def training_bytes(shape: ModelShape, way: TrainingWay, run: RunSize) -> float:
     """
     layer = activation_bytes(shape, way, run)
     kept = run.tokens * shape.hidden * way.format.bytes if way.checkpointing else layer
-    logits = LOGIT_COPIES * run.targets * shape.vocabulary * FLOAT32
+    logits = (LOGIT_COPIES * run.targets + run.kept) * shape.vocabulary * FLOAT32
     return trained_bytes(shape, way) + shape.layers * kept + max(logits, layer)
 
 

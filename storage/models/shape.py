@@ -9,9 +9,24 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from storage.models.layer_names import weight_files
+
 GROWING = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
 """Kinds of layers that keep keys and values of every token; layers of a window drop those that left it."""
 NUMBER_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}
+SENSES = frozenset(
+    {
+        "vision_tower",
+        "vision_model",
+        "visual",
+        "audio_tower",
+        "multi_modal_projector",
+        "embed_vision",
+        "embed_audio",
+        "mtp",
+    }
+)
+"""Parts of names of weights that see or hear, or guess several tokens ahead: they are not loaded."""
 SCALE_BYTES = 8
 """A scale and an offset in float32: OpenVINO keeps them for each token and head of an 8-bit cache."""
 
@@ -73,14 +88,15 @@ def shape_of(folder: Path) -> ModelShape:
     Raises OSError and ValueError if a file cannot be read, KeyError if config.json lacks a size.
     """
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return ModelShape.of(config, sum(map(_count_parameters, folder.glob("*.safetensors"))))
+    return ModelShape.of(config, sum(map(_count_parameters, weight_files(folder))))
 
 
 def _count_parameters(file: Path) -> int:
-    """Return the numbers in a safetensors file: 8 bytes with the header's length, then the header, in JSON."""
+    """Return the numbers of a safetensors file that are loaded: 8 bytes with the header's length, the header in JSON."""
     with file.open("rb") as stream:
         header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    return sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    header.pop("__metadata__", None)
+    return sum(prod(entry["shape"]) for name, entry in header.items() if SENSES.isdisjoint(name.split(".")))
 
 
 def _feed_forward(text: Mapping[str, Any]) -> tuple[int, int]:

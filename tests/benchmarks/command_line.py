@@ -128,6 +128,12 @@ def bench_training(
     _run("training", as_json, base=base, batch_size=batch_size, steps=steps)
 
 
+@bench.command("memory")
+def bench_memory(as_json: AsJson = False) -> None:
+    """Compare the memory that the formulas predict with measured peaks of random models. Linux, takes 10 minutes."""
+    _run("memory", as_json)
+
+
 @bench.command("bases")
 def bench_bases(
     *,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
+from storage.database.database import Database
 from storage.models.base_model import BaseModel
 from storage.models.chat_format import TemplateOptions, load_chat_format
 from storage.models.free_memory import gigabytes
 from storage.models.shape import ModelShape, shape_of
 from storage.settings.sections import Settings
+from storage.training.rounds import memory_failures
 from trainer.data.dataset import TrainingSet
 from trainer.training.memory_plan import PlannedMemory, RoundMemory, longest_pair
 from trainer.training.train import tokenise
@@ -27,28 +30,32 @@ def check_round_memory(settings: Settings, base: BaseModel) -> str:
     if shape is None:
         return NO_ESTIMATE
     pair = longest_pair(settings.training.max_tokens, settings.generation.max_new_tokens)
-    return describe(RoundMemory.here(shape, settings.training).choose([pair]))
+    return describe_need(RoundMemory.here(shape, settings.training).choose([pair]))
 
 
-def plan_training(
-    training_set: TrainingSet, base: BaseModel, template_options: TemplateOptions, failures: int
-) -> PlannedMemory | None:
-    """Return how to train on these examples here, or None if nothing is known about the base's size.
+def plan_memory(
+    database: Database,
+    training_set: TrainingSet,
+    base: BaseModel,
+    personality_id: int,
+    template_options: TemplateOptions,
+) -> TrainingSet:
+    """Return the training set with how much of it to compute at once; unchanged if the base's size is unknown.
 
-    `failures` are rounds in which memory ran out: each makes the plan a step smaller. Raises TooLittleMemory.
+    Each of the personality's last rounds in which memory ran out makes that a step smaller. Raises TooLittleMemory.
     """
-    shape, settings = known_shape(base), training_set.settings
+    shape, settings, recipe = known_shape(base), training_set.settings, training_set.recipe
     examples = training_set.split.train + training_set.split.validation
-    rows = tokenise(examples, training_set.recipe, load_chat_format(base, template_options), settings.max_tokens)
-    fitting = [row for row in rows if row is not None]
-    if shape is None or not fitting:
-        return None
-    planned = RoundMemory.here(shape, settings).choose(fitting, failures)
-    log.info("The training %s; it computes %s.", describe(planned), planned.plan.describe())
-    return planned
+    chat = load_chat_format(base, template_options)
+    rows = [row for row in tokenise(examples, recipe, chat, settings.max_tokens) if row is not None]
+    if shape is None or not rows:
+        return training_set
+    planned = RoundMemory.here(shape, settings).choose(rows, database.fetch(memory_failures, personality_id))
+    log.info("The training %s; it computes %s.", describe_need(planned), planned.plan.describe())
+    return replace(training_set, recipe=replace(recipe, plan=planned.plan), memory=planned)
 
 
-def describe(planned: PlannedMemory) -> str:
+def describe_need(planned: PlannedMemory) -> str:
     """Return "needs about 9.1 GB of memory, 11.3 GB free"."""
     return f"needs about {gigabytes(planned.needed)} of {planned.kind}, {gigabytes(planned.free)} free"
 

@@ -12,15 +12,15 @@ from storage.adapters.folder_store import AdapterStore
 from storage.adapters.stores import open_store
 from storage.database.database import Database
 from storage.database.enums import TrainingSource
-from storage.models.base_model import BaseModel, require_full_weights, resolve_base_model
+from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.hardware import require_training
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import load_cards, read_personality
 from storage.releases.bases import base_in_use
 from storage.settings.sections import Settings
-from storage.training.rounds import memory_failures, require_round
+from storage.training.rounds import require_round
 from trainer import gpu_room
-from trainer.data.dataset import TrainingSet, prepare_examples, training_set_of
+from trainer.data import dataset
 from trainer.data.prepare import prepare_votes
 from trainer.evaluation.context import ServedContext
 from trainer.evaluation.evaluate import EvaluationModels, load_evaluation_models
@@ -29,8 +29,7 @@ from trainer.evaluation.sampling import open_adapter
 from trainer.progress import Phase, ProgressLog, ReportProgress, RoundProgress
 from trainer.rounds.distributed import train_on_all
 from trainer.rounds.judging import RoundJudge
-from trainer.rounds.memory_check import check_round_memory, plan_training
-from trainer.training.memory_plan import USUAL, PlannedMemory
+from trainer.rounds.memory_check import plan_memory
 from trainer.training.train import train_adapter
 
 OTHER_BASE = (
@@ -60,7 +59,7 @@ class Judged:
 
     digest: str
     base: BaseModel
-    training_set: TrainingSet
+    training_set: dataset.TrainingSet
     verdict: Verdict
     metrics: dict[str, Any]
 
@@ -76,34 +75,31 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
     models = load_evaluation_models(settings.gate, settings.data.directory)
     require_training(settings.training)
     base = resolve_base_model(settings.model.base, settings.data.directory, log.info)
-    require_full_weights(base.path)
-    if not gpu_room.shares_gpu(database, settings):  # an engine may leave, and plan_training looks again
-        log.info("A round %s.", check_round_memory(settings, base))
+    gpu_room.check_room(database, settings, base)
     store = open_store(settings)
     with database.transaction() as session:
         load_cards(session, settings)
         round_ = require_round(session, round_id)
         used = base_in_use(session)
         personality = read_personality(session, round_.personality_id)
-        failures = memory_failures(session, personality.id)
     if used is not None and used.revision != base.revision:
         return Skipped(OTHER_BASE.format(used=used, base=base))
     settings = settings_of(settings, personality.card)
     if round_.learns_from is TrainingSource.EXAMPLES:
-        prepared = prepare_examples(database, settings, round_, base)
+        prepared = dataset.prepare_examples(database, settings, round_, base)
     else:
         plan = prepare_votes(database, settings, round_, base=base, store=store, report=report)
-        prepared = plan if isinstance(plan, str) else training_set_of(plan, settings.training)
+        prepared = plan if isinstance(plan, str) else dataset.training_set_of(plan, settings.training)
     if isinstance(prepared, str):
         return Skipped(prepared)
     gpu_room.make_room(database, settings, base, report)
     context = ServedContext.read(database, personality.id, prepared.learns_from, settings, base)
-    memory = plan_training(prepared, base, settings.model.template_options, failures)
-    return _train(prepared, models, settings, context, base=base, store=store, report=report, memory=memory)
+    planned = plan_memory(database, prepared, base, personality.id, settings.model.template_options)
+    return _train(planned, models, settings, context, base=base, store=store, report=report)
 
 
 def _train(
-    prepared: TrainingSet,
+    prepared: dataset.TrainingSet,
     models: EvaluationModels,
     settings: Settings,
     context: ServedContext,
@@ -111,7 +107,6 @@ def _train(
     base: BaseModel,
     store: AdapterStore,
     report: ReportProgress,
-    memory: PlannedMemory | None,
 ) -> Rejected | Judged:
     judge = RoundJudge(base, models, context, settings, prepared.learns_from, store, report)
     with ExitStack() as stages:
@@ -127,12 +122,11 @@ def _train(
             starter=starter_path,
             output=staging,
             bound=context.bound(settings, base),
-            plan=memory.plan if memory else USUAL,
             template_options=settings.model.template_options,
         )
         trained = judge.judge(staging, train_on_all(train, settings, report))
         kept = judge.mend(trained, starter_path, stages)
-        numbers = kept.numbers | ({"memory": asdict(memory)} if memory else {})
+        numbers = kept.numbers | {"memory": asdict(prepared.memory)}
         if not kept.verdict.publishable:
             return Rejected(kept.verdict, numbers)
         report(RoundProgress(Phase.PUBLISHING))

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from operator import itemgetter
 
 from storage.models.free_memory import FreeMemory, memory_for_training
-from storage.models.hardware import has_gpu, training_format
+from storage.models.hardware import training_format
 from storage.models.memory import NumberFormat, RunSize, TrainingWay, reference_bytes, training_bytes
 from storage.models.shape import GROWING, ModelShape, language_config, layer_kinds
 from storage.settings.sections import TrainingSettings
 from trainer.errors import TooLittleMemory
 from trainer.training.rows import COMPLETION, Row, answers_of, row_tokens
+from trainer.training.token_tree import TokenTree, split_by_tokens
 
 MAX_EAGER_TOKENS = 256
 """Longest row for which a CPU uses plain attention: its memory grows with the square of the length."""
@@ -33,6 +34,13 @@ class TrainingMemoryPlan:
     checkpointing: bool = False
     """Compute activations again backwards instead of keeping them: a third more work (Chen et al. 2016)."""
 
+    def divide(self, pairs: Sequence[Sequence[list[int]]], *, in_trees: bool) -> Sequence[Sequence[int]]:
+        """Return the indices of pairs of texts in runs that are computed at once: as one tree, or as separate rows."""
+        if in_trees:
+            return split_by_tokens(pairs, self.tree_tokens, self.siblings)
+        at_once = max(1, self.batch_tokens // (2 * max(len(text) for pair in pairs for text in pair)))
+        return [range(len(pairs))[start : start + at_once] for start in range(0, len(pairs), at_once)]
+
     def describe(self) -> str:
         again = ", activations computed twice" if self.checkpointing else ""
         return f"up to {self.siblings * self.tree_tokens:,} tokens at once{again}"
@@ -43,9 +51,8 @@ ROOMY = TrainingMemoryPlan(tree_tokens=2048, batch_tokens=8192)
 """Only for GPUs, which compute long trees as fast as short ones."""
 SMALLER = (
     replace(USUAL, checkpointing=True),
-    TrainingMemoryPlan(256, 4, 512, checkpointing=True),
-    TrainingMemoryPlan(128, 2, 256, checkpointing=True),
-    TrainingMemoryPlan(1, 1, 1, checkpointing=True),
+    TrainingMemoryPlan(tree_tokens=256, batch_tokens=512, checkpointing=True),
+    TrainingMemoryPlan(tree_tokens=1, batch_tokens=1, checkpointing=True),
 )
 """Each needs less memory and more time than the one before; the last computes a single pair at a time."""
 
@@ -53,13 +60,16 @@ SMALLER = (
 @dataclass(frozen=True)
 class PlannedMemory:
     plan: TrainingMemoryPlan
-    needed: int
-    """Bytes at the peak, by the formulas."""
-    free: int
-    kind: str
+    needed: int = 0
+    """Bytes at the peak, by the formulas; 0 if nothing is known."""
+    free: int = 0
+    kind: str = ""
     """Which memory, in words."""
-    failures: int
+    failures: int = 0
     """Earlier rounds in which memory ran out: each made the plan a step smaller."""
+
+
+AS_USUAL = PlannedMemory(USUAL)
 
 
 @dataclass(frozen=True)
@@ -92,7 +102,7 @@ class RoundMemory:
         way = TrainingWay(
             NumberFormat(training_format(self.settings), self.settings.quantization),
             self.settings.lora_rank,
-            eager=uses_eager(max(map(row_tokens, rows))),
+            eager=uses_eager(max(map(row_tokens, rows)), on_gpu=self.free.is_gpu),
             checkpointing=plan.checkpointing,
             on_gpu=self.free.is_gpu,
         )
@@ -114,28 +124,24 @@ class RoundMemory:
 
     def _runs(self, rows: Sequence[Row], plan: TrainingMemoryPlan) -> Iterator[Sequence[Row]]:
         """Yield the rows that are computed together, as the trainers divide them."""
-        from trainer.training.scorers import divide_pairs
-
         if COMPLETION in rows[0]:
             at_once = micro_batch(self._batch, max(map(row_tokens, rows)), plan.batch_tokens)
             yield sorted(rows, key=row_tokens)[-at_once:]
             return
         together = sorted(rows, key=itemgetter("prompt_ids"))
         texts = [[row["prompt_ids"] + answer for answer in answers_of(row)] for row in together]
-        for run in divide_pairs(texts, plan, in_trees=self._shares_prompts):
+        for run in plan.divide(texts, in_trees=self._shares_prompts):
             yield [together[place] for place in run]
 
     def _sizes(self, run: Sequence[Row]) -> tuple[RunSize, RunSize]:
         """Return the size of these rows when they are scored at once, and when they are part of a step."""
-        scored = tree_size(run) if self._shares_prompts and COMPLETION not in run[0] else batch_size(run)
+        scored = tree_size(run) if self._shares_prompts and COMPLETION not in run[0] else padded_size(run)
         of_step = sorted((sum(map(len, answers_of(row))) for row in run), reverse=True)[: self._batch]
         return scored, replace(scored, targets=sum(of_step))
 
 
 def tree_size(rows: Sequence[Row]) -> RunSize:
     """Return the size of these pairs as one tree of tokens."""
-    from trainer.training.scorers import TokenTree
-
     tree, kept, targets = TokenTree(), set[int](), 0
     for row in rows:
         for answer in answers_of(row):
@@ -145,7 +151,7 @@ def tree_size(rows: Sequence[Row]) -> RunSize:
     return RunSize(len(tree.tokens), len(kept), targets)
 
 
-def batch_size(rows: Sequence[Row]) -> RunSize:
+def padded_size(rows: Sequence[Row]) -> RunSize:
     """Return the size of these examples with a padded row for each answer."""
     answers = [answer for row in rows for answer in answers_of(row)]
     longest, longest_answer = max(map(row_tokens, rows)), max(map(len, answers))
@@ -161,12 +167,12 @@ def micro_batch(step: int, tokens: int, most: int) -> int:
     return max((size for size in sizes if size * tokens <= most), default=1)
 
 
-def uses_eager(longest: int) -> bool:
-    """Return whether rows of at most that many tokens train with plain attention.
+def uses_eager(longest: int, *, on_gpu: bool) -> bool:
+    """Return whether plain attention is faster.
 
     PyTorch's fused attention is slow backwards on a CPU: it makes a step on short rows a sixth longer.
     """
-    return longest <= MAX_EAGER_TOKENS and not has_gpu()
+    return longest <= MAX_EAGER_TOKENS and not on_gpu
 
 
 def longest_pair(max_tokens: int, answer_tokens: int) -> Row:

@@ -10,7 +10,7 @@ from typing import Any
 from storage.adapters.folder_store import WEIGHTS_FILE
 from storage.models.adapter_checks import layer_of
 from storage.models.base_model import BaseModel, load_adapter, load_model
-from storage.models.hardware import training_format
+from storage.models.hardware import has_gpu, training_format
 from storage.models.layer_names import LayerNames
 from storage.settings.sections import TrainingSettings
 from trainer.errors import TrainerError
@@ -30,7 +30,7 @@ def load_policy(base: BaseModel, starter: Path | None, settings: TrainingSetting
     if left_out := LayerNames(base.path).left_out:
         log.info("%s is a mixture of experts: %s.", base.name, left_out)
     model = load_model(base, training_format(settings), settings.quantization)
-    if uses_eager(longest):
+    if uses_eager(longest, on_gpu=has_gpu()):
         model.set_attn_implementation("eager")
     return model if starter is None else load_adapter(model, starter, base, is_trainable=True)
 

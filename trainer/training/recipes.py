@@ -11,7 +11,7 @@ from typing import Any
 from storage.models.chat_format import ChatFormat
 from storage.models.hardware import has_gpu, training_format
 from storage.settings.sections import DemonstrationSettings, TrainingSettings
-from trainer.training.memory_plan import TrainingMemoryPlan, micro_batch
+from trainer.training.memory_plan import USUAL, TrainingMemoryPlan, micro_batch
 from trainer.training.rows import Example, Row, demonstration_row, pair_row
 
 ADAM_BETA2 = 0.95
@@ -43,6 +43,7 @@ class Recipe:
     """Turns an example into token ids."""
     config: Callable[..., Any]
     """Returns TRL's settings, given (output, settings, tokens of the longest row, plan, validates=...)."""
+    plan: TrainingMemoryPlan = USUAL
 
 
 def dpo_recipe(settings: TrainingSettings, label_noise: float) -> Recipe:

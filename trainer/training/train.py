@@ -25,7 +25,6 @@ from trainer.progress import (
     after_others,
     begin_phase,
 )
-from trainer.training.memory_plan import USUAL, TrainingMemoryPlan
 from trainer.training.policy import load_policy, new_adapter, save_adapter
 from trainer.training.recipes import SFT, Recipe, TrainingSplit, for_so_many
 from trainer.training.rows import WEIGHT, Example, Row, row_tokens
@@ -81,7 +80,6 @@ def train_adapter(
     output: Path,
     report: ReportProgress,
     bound: StyleBound | None = None,
-    plan: TrainingMemoryPlan = USUAL,
     template_options: chat_format.TemplateOptions = chat_format.NO_OPTIONS,
 ) -> TrainingMetrics:
     """Train an adapter from `starter` (a new one if None) into `output`. DPO's reference is the starter, or the base.
@@ -108,7 +106,6 @@ def train_adapter(
             tokenizer=chat.tokenizer,
             output=output,
             report=report,
-            plan=plan,
         )
         watched = _fitting(validation)
         before = trainer.scores(watched, begin_phase(report, Phase.REFERENCE, len(watched)))
@@ -148,7 +145,7 @@ def _strongest(
 
     With too few pairs, and for demonstrations, it is 1.
     """
-    if recipe is SFT or len(watched) < FEWEST_WATCHED:
+    if recipe.objective == SFT.objective or len(watched) < FEWEST_WATCHED:
         return 1.0
     advance = begin_phase(report, Phase.VALIDATING, len(STRENGTHS) * len(watched))
     weights = [row.get(WEIGHT, 1.0) for row in watched]
@@ -206,7 +203,6 @@ def build_trainer(
     tokenizer: Any,
     output: Path,
     report: ReportProgress,
-    plan: TrainingMemoryPlan = USUAL,
 ) -> RowTrainer:
     """Return a trainer that continues `starter` (a new adapter if None). It validates only with `settings.patience`."""
     from datasets import Dataset
@@ -223,12 +219,12 @@ def build_trainer(
         model=load_policy(base, starter, settings, longest),
         peft_config=None if starter else new_adapter(base, settings),
         processing_class=tokenizer,
-        args=recipe.config(output, settings, longest, plan, validates=bool(watched)),
+        args=recipe.config(output, settings, longest, recipe.plan, validates=bool(watched)),
         train_dataset=Dataset.from_list(kept),
         eval_dataset=Dataset.from_list(watched) if watched else None,
         patience=settings.patience,
         report=report,
-        plan=plan,
+        plan=recipe.plan,
     )
 
 

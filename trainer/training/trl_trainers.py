@@ -32,7 +32,6 @@ from trainer.training.scorers import (
     IGNORED,
     SharedPromptScorer,
     SiblingSampler,
-    divide_pairs,
     reason_not_to_share,
     score,
     separate_rows,
@@ -190,10 +189,10 @@ class _DemonstrationCollator(DataCollatorForLanguageModeling):
 class PreferenceTrainer(RowTrainer, DPOTrainer):
     """DPO on rows of prompt_ids, chosen_ids, rejected_ids and weight. A prompt is computed once for all its answers.
 
-    A step takes `per_device_train_batch_size` pairs and computes them in runs (`divide_pairs`), backwards as well, so
-    memory depends on the length of a run and not on the size of the step. The pairs of a prompt follow one another
-    (`SiblingSampler`). A model that cannot compute trees of tokens gets one row per answer, as with TRL, and a warning
-    says so.
+    A step takes `per_device_train_batch_size` pairs and computes them in runs (`TrainingMemoryPlan.divide`), backwards
+    as well, so memory depends on the length of a run and not on the size of the step. The pairs of a prompt follow one
+    another (`SiblingSampler`). A model that cannot compute trees of tokens gets one row per answer, as with TRL, and a
+    warning says so.
     """
 
     # `compute_loss` divides by a step's rows itself: a mean of micro-batches' means would favour a smaller last one.
@@ -307,7 +306,7 @@ class PreferenceTrainer(RowTrainer, DPOTrainer):
         )
 
     def _runs_of_pairs(self, pairs: Sequence[Sequence[list[int]]]) -> Sequence[Sequence[int]]:
-        return divide_pairs(pairs, self._plan, in_trees=self.shares_prompts)
+        return self._plan.divide(pairs, in_trees=self.shares_prompts)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SiblingSampler:
         return SiblingSampler((train_dataset or self.train_dataset)["prompt_ids"], self.args.data_seed)

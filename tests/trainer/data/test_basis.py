@@ -172,6 +172,7 @@ def calls(
         "read_contest": (id_, settings.votes),
         "find_round": (round_.id,),
         "last_trained": (id_,),
+        "memory_failures": (id_,),
         "record_samples": (
             drawn,
             {"personality_id": id_, "base_revision": base.revision, "version_id": None, "sampling": {}, "seed": 1},

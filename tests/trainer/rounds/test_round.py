@@ -21,6 +21,7 @@ from storage.database.database import Database, open_database
 from storage.database.enums import Basis, GateVerdict, PairSource, RoundStatus, Split, TrainingSource
 from storage.database.tables import ReplyRow, RoundRow
 from storage.models.base_model import BaseModel, resolve_base_model
+from storage.models.free_memory import FreeMemory
 from storage.personalities.cards import Card
 from storage.personalities.personalities import create_personality, ensure_personality, list_personalities
 from storage.privacy.consent import give_consent, withdraw_consent
@@ -30,6 +31,7 @@ from storage.releases.versions import Version, list_versions, read_alias
 from storage.settings.sections import Settings
 from storage.taste.measures import MEASURES
 from storage.training.rounds import (
+    MEMORY_RAN_OUT,
     ManifestPair,
     Round,
     claim_round,
@@ -460,6 +462,42 @@ def test_a_round_that_breaks_says_so_in_a_sentence(
     ended = run(tiny_settings(settings.data.directory, base, learning_rate=1e30, epochs=9.0))
     assert (ended.status, ended.reason[:30]) == (RoundStatus.FAILED, str(TrainingDiverged(2))[:30])
     assert published_folders(settings) == []
+
+
+def run_out_of_memory(*_arguments: object, **_options: object) -> None:
+    raise MemoryError
+
+
+def test_a_round_in_which_memory_runs_out_publishes_nothing_and_the_next_one_computes_less_at_once(
+    database: Database, revision: str, run: Callable[..., Round], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
+    with monkeypatch.context() as full:
+        full.setattr("trainer.rounds.pipeline.train_adapter", run_out_of_memory)
+        failed = run()
+    assert (failed.status, failed.reason) == (RoundStatus.FAILED, MEMORY_RAN_OUT)
+    assert versions(database) == []
+    ended = run()
+    assert ended.reason.startswith(
+        "v1 learned from 2 pairs (fewer at once, because memory ran out in an earlier round)"
+    )
+    assert ended.metrics["memory"]["failures"] == 1
+    assert ended.metrics["memory"]["plan"]["checkpointing"]
+
+
+def test_a_round_that_does_not_fit_is_refused_before_a_model_is_loaded(
+    database: Database, revision: str, run: Callable[..., Round], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
+    monkeypatch.setattr("trainer.training.memory_plan.memory_for_training", lambda: FreeMemory(10**8, 10**9))
+    ended = run()
+    assert ended.status is RoundStatus.FAILED
+    assert re.fullmatch(
+        r"a round needs about 0\.\d GB of memory, 0\.1 GB free: stop other programs, lower training\.max_tokens "
+        r"\(\d+\) or choose a smaller model\.base",
+        ended.reason,
+    )
+    assert ended.progress["phase"] == Phase.GATHERING
 
 
 def damage(settings: Settings, version: Version) -> None:

@@ -33,18 +33,11 @@ from storage.models.base_model import load_tokenizer, resolve_base_model
 from storage.models.hardware import silence_transformers
 from storage.settings.sections import TrainingSettings
 from tests.tiny_model import build_tiny_base
-from trainer.training.memory_plan import USUAL
+from trainer.training.memory_plan import USUAL, TrainingMemoryPlan
 from trainer.training.recipes import dpo_recipe
 from trainer.training.rows import Row
-from trainer.training.scorers import (
-    IGNORED,
-    SharedPromptScorer,
-    SiblingSampler,
-    TokenTree,
-    reason_not_to_share,
-    score,
-    split_by_tokens,
-)
+from trainer.training.scorers import IGNORED, SharedPromptScorer, SiblingSampler, reason_not_to_share, score
+from trainer.training.token_tree import TokenTree, split_by_tokens
 from trainer.training.trl_trainers import PreferenceTrainer
 
 WINDOW = 8  # tokens; every prompt is longer
@@ -123,19 +116,21 @@ def rows() -> list[Row]:
     return sorted(pairs, key=itemgetter("prompt_ids"))
 
 
-def ours(kind: Any, tokenizer: Any, tmp_path: Any, pairs: Sequence[Row]) -> PreferenceTrainer:
+def ours(
+    kind: Any, tokenizer: Any, tmp_path: Any, pairs: Sequence[Row], plan: TrainingMemoryPlan = USUAL
+) -> PreferenceTrainer:
     from datasets import Dataset
 
     with silence_transformers():
         return PreferenceTrainer(
             **_model(kind),
             processing_class=tokenizer,
-            args=dpo_recipe(SETTINGS, 0.0).config(tmp_path / "ours", SETTINGS, 0, USUAL, validates=False),
+            args=dpo_recipe(SETTINGS, 0.0).config(tmp_path / "ours", SETTINGS, 0, plan, validates=False),
             train_dataset=Dataset.from_list(list(pairs)),
             eval_dataset=None,
             patience=0,
             report=lambda _progress: None,
-            plan=USUAL,
+            plan=plan,
         )
 
 
@@ -176,6 +171,18 @@ def adapter(trainer: Any) -> dict[str, torch.Tensor]:
 
 def losses(trainer: Any) -> list[float]:
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma 3"])
+def test_activations_that_are_computed_again_give_the_same_adapter(kind, tokenizer, tmp_path):
+    pairs, again = rows(), TrainingMemoryPlan(checkpointing=True)
+    kept, computed = (ours(SERVED[kind], tokenizer, tmp_path, pairs, plan) for plan in (USUAL, again))
+    runs = [trainer.learn() for trainer in (kept, computed)]
+    assert computed.model.get_base_model().model.layers[0].gradient_checkpointing
+    assert computed.shares_prompts
+    assert runs[0].losses == runs[1].losses
+    for name, weight in adapter(kept).items():
+        assert torch.equal(weight, adapter(computed)[name]), name
 
 
 @pytest.mark.parametrize("kind", SERVED.values(), ids=SERVED)
@@ -241,7 +248,7 @@ def test_a_tree_holds_every_beginning_once_and_every_text_whole(written):
         assert [tokens[column] for column in path] == text
         assert [positions[column] for column in path] == list(range(len(text)))
         for place, column in enumerate(path):
-            assert visible[column].nonzero().flatten().tolist() == path[: place + 1]
+            assert visible[column].nonzero()[0].tolist() == path[: place + 1]
 
 
 @given(st.lists(st.tuples(texts, texts), min_size=1, max_size=8), st.integers(1, 20))
