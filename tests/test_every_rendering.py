@@ -146,8 +146,7 @@ def openvino_reads(configured: Configured, prompt: str, tokens: list[int], most:
 
 
 def sampler_reads(configured: Configured, prompt: str, tokens: list[int], most: int) -> tuple[str, Any, int]:
-    generation = configured.settings.generation.model_copy(update={"max_new_tokens": most})
-    answer = SampledAnswer(configured.chat, prompt, generation)
+    answer = SampledAnswer(configured.chat, prompt, most, configured.settings.generation.max_thought_tokens)
     while not answer.is_done:
         answer.push(tokens.pop(0))
     sample = answer.sample()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
 from storage.database.database import Database
-from storage.models.base_model import BaseModel, require_full_weights
+from storage.models.base_model import BaseModel
 from storage.models.free_memory import FreeMemory
 from storage.models.gpus import Gpu, own_gpus
 from storage.models.hardware import serving_format
@@ -21,10 +20,8 @@ from storage.settings.sections import Settings
 from storage.wording import duration
 from trainer.errors import TrainerError
 from trainer.progress import Phase, ReportProgress, RoundProgress
-from trainer.rounds.memory_check import check_round_memory, known_shape
+from trainer.rounds.readiness import known_shape
 from trainer.training.memory_plan import USUAL, RoundMemory, longest_pair
-
-log = logging.getLogger(__name__)
 
 POLL_S = 1.0
 PATIENCE_S = 600.0
@@ -34,16 +31,6 @@ PATIENCE_S = 600.0
 def shares_gpu(database: Database, settings: Settings) -> bool:
     """Return whether an engine uses a GPU of this round now."""
     return bool(database.fetch(_engines_on, [gpu.mark for gpu in own_gpus(settings.training.processes)]))
-
-
-def check_room(database: Database, settings: Settings, base: BaseModel) -> None:
-    """Raise BaseModelError or TooLittleMemory if a round cannot train this base here.
-
-    While an engine is on the GPU, its free memory says nothing: `plan_memory` looks when the engine has left.
-    """
-    require_full_weights(base.path)
-    if not shares_gpu(database, settings):
-        log.info("A round %s.", check_round_memory(settings, base))
 
 
 def make_room(database: Database, settings: Settings, base: BaseModel, report: ReportProgress) -> None:

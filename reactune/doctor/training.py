@@ -14,7 +14,7 @@ from storage.runtime.schedules import parse_schedule
 from storage.settings.sections import Settings
 from trainer.errors import TooLittleMemory
 from trainer.gpu_room import shares_gpu
-from trainer.rounds.memory_check import check_round_memory
+from trainer.rounds.readiness import check_round_memory
 
 
 def check_training(settings: Settings) -> str:

@@ -138,11 +138,16 @@ def load_model(base: BaseModel, dtype: str, quantization: str = "") -> Any:
         return load_whole(base.path, dtype, **loading_options(quantization, dtype, own_gpu()))
 
 
-def load_on_device(path: Path, dtype: str, quantization: str) -> Any:
-    """Return the model on the GPU if there is one, in evaluation mode; raises like `load_model`."""
+def load_on_device(path: Path, dtype: str, quantization: str, *, setting: str) -> Any:
+    """Return the model on the GPU if there is one, in evaluation mode; raises like `load_model` and `require_numbers`.
+
+    `setting` is the key of `dtype`.
+    """
     model = load_whole(path, dtype, **loading_options(quantization, dtype, own_gpu()))
     # Quantized weights are on their GPU already, and cannot be moved.
-    return model if quantization else model.to(torch_device())
+    model = model if quantization else model.to(torch_device())
+    require_numbers(model, setting)
+    return model
 
 
 def require_numbers(model: Any, setting: str) -> None:

@@ -92,7 +92,7 @@ def shape_of(folder: Path) -> ModelShape:
 
 
 def _count_parameters(file: Path) -> int:
-    """Return the numbers of a safetensors file that are loaded: 8 bytes with the header's length, the header in JSON."""
+    """Return the numbers of a safetensors file that are loaded. It begins with its header's length and the header."""
     with file.open("rb") as stream:
         header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
     header.pop("__metadata__", None)

@@ -30,7 +30,7 @@ def sides_of(rows: Sequence[Row], part: str) -> dict[Side, dict[str, Row]]:
 
 
 def ratios_of(rows: Sequence[Row]) -> dict[str, Ratio]:
-    """Return how many times as fast ours is as generate() and as TRL."""
+    """Return how many times as fast as generate() an engine is, to the first token too, and as TRL ours is."""
     return dict([*_serving_ratios(sides_of(rows, "serving")), *_round_ratios(sides_of(rows, "round"))])
 
 
@@ -95,7 +95,7 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str
 
 def _serving_cells(side: Side, told: Mapping[str, Row]) -> list[str]:
     if (ending := _ending(told)) and "alone" not in told:
-        return [*_names(side), ending, *[ABSENT] * (len(SERVING) - 3)]
+        return [*side, ending, *[ABSENT] * (len(SERVING) - 3)]
     numbers = (
         ("start", "seconds"),
         ("version", "seconds"),
@@ -107,21 +107,17 @@ def _serving_cells(side: Side, told: Mapping[str, Row]) -> list[str]:
         ("swap back", "seconds"),
     )
     differ = {True: "yes", False: "NO"}.get(told.get("difference", {}).get("versions_differ"), ABSENT)
-    return [*_names(side), *(_shown(told.get(what, {}).get(name)) for what, name in numbers), differ, *_memory(told)]
+    return [*side, *(_shown(told.get(what, {}).get(name)) for what, name in numbers), differ, *_memory(told)]
 
 
 def _round_cells(side: Side, told: Mapping[str, Row]) -> list[str]:
     training = told.get("training", {})
     if (ending := _ending(told)) and "seconds" not in training:
-        return [*_names(side), ending, *[ABSENT] * (len(ROUND) - 3)]
+        return [*side, ending, *[ABSENT] * (len(ROUND) - 3)]
     is_part = training.get("of_steps", 0) > training["steps"]
     steps = f"{training['steps']} of {training['of_steps']}, the rest extrapolated" if is_part else training["steps"]
     numbers = (_shown(training[name]) for name in ("seconds", "loading_s"))
-    return [*_names(side), *numbers, str(steps), _shown(training["pairs_per_s"]), *_memory(told)]
-
-
-def _names(side: Side) -> list[str]:
-    return list(side)
+    return [*side, *numbers, str(steps), _shown(training["pairs_per_s"]), *_memory(told)]
 
 
 def _ending(told: Mapping[str, Row]) -> str:

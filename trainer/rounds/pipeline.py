@@ -12,15 +12,14 @@ from storage.adapters.folder_store import AdapterStore
 from storage.adapters.stores import open_store
 from storage.database.database import Database
 from storage.database.enums import TrainingSource
-from storage.models.base_model import BaseModel, resolve_base_model
-from storage.models.hardware import require_training
+from storage.models.base_model import BaseModel
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import load_cards, read_personality
 from storage.releases.bases import base_in_use
 from storage.settings.sections import Settings
 from storage.training.rounds import require_round
 from trainer import gpu_room
-from trainer.data import dataset
+from trainer.data.dataset import TrainingSet, prepare_examples, training_set_of
 from trainer.data.prepare import prepare_votes
 from trainer.evaluation.context import ServedContext
 from trainer.evaluation.evaluate import EvaluationModels, load_evaluation_models
@@ -29,7 +28,7 @@ from trainer.evaluation.sampling import open_adapter
 from trainer.progress import Phase, ProgressLog, ReportProgress, RoundProgress
 from trainer.rounds.distributed import train_on_all
 from trainer.rounds.judging import RoundJudge
-from trainer.rounds.memory_check import plan_memory
+from trainer.rounds.readiness import plan_memory, ready_base
 from trainer.training.train import train_adapter
 
 OTHER_BASE = (
@@ -59,7 +58,7 @@ class Judged:
 
     digest: str
     base: BaseModel
-    training_set: dataset.TrainingSet
+    training_set: TrainingSet
     verdict: Verdict
     metrics: dict[str, Any]
 
@@ -73,9 +72,7 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
     report(RoundProgress(Phase.GATHERING))
     # Load now what the gate needs: a mistake must not show up only after an hour of training.
     models = load_evaluation_models(settings.gate, settings.data.directory)
-    require_training(settings.training)
-    base = resolve_base_model(settings.model.base, settings.data.directory, log.info)
-    gpu_room.check_room(database, settings, base)
+    base = ready_base(settings, checks_memory=not gpu_room.shares_gpu(database, settings))
     store = open_store(settings)
     with database.transaction() as session:
         load_cards(session, settings)
@@ -86,20 +83,20 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
         return Skipped(OTHER_BASE.format(used=used, base=base))
     settings = settings_of(settings, personality.card)
     if round_.learns_from is TrainingSource.EXAMPLES:
-        prepared = dataset.prepare_examples(database, settings, round_, base)
+        prepared = prepare_examples(database, settings, round_, base)
     else:
         plan = prepare_votes(database, settings, round_, base=base, store=store, report=report)
-        prepared = plan if isinstance(plan, str) else dataset.training_set_of(plan, settings.training)
+        prepared = plan if isinstance(plan, str) else training_set_of(plan, settings.training)
     if isinstance(prepared, str):
         return Skipped(prepared)
     gpu_room.make_room(database, settings, base, report)
     context = ServedContext.read(database, personality.id, prepared.learns_from, settings, base)
-    planned = plan_memory(database, prepared, base, personality.id, settings.model.template_options)
+    planned = plan_memory(database, prepared, settings, base, personality.id)
     return _train(planned, models, settings, context, base=base, store=store, report=report)
 
 
 def _train(
-    prepared: dataset.TrainingSet,
+    prepared: TrainingSet,
     models: EvaluationModels,
     settings: Settings,
     context: ServedContext,

@@ -20,7 +20,7 @@ from bot.engine.refusals import RefusedVersions
 from bot.engine.transformers.decoding import DecodingRow, ReportTexts, generate
 from bot.errors import BotError
 from storage.adapters.folder_store import AdapterRef
-from storage.models.base_model import configured_end_ids, load_on_device, require_numbers
+from storage.models.base_model import configured_end_ids, load_on_device
 from storage.models.chat_format import ChatFormat
 from storage.models.effect import EffectCheck, WrongEffect, log_probabilities
 from storage.models.hardware import serving_format, silence_transformers, usable_cores
@@ -221,8 +221,7 @@ def _threads() -> int:
 
 
 def _load_base(path: Path, dtype: str, quantization: str) -> Any:
-    model = load_on_device(path, dtype, quantization)
-    require_numbers(model, "model.dtype")
+    model = load_on_device(path, dtype, quantization, setting="model.dtype")
     # Requests say how to sample: the model's own defaults must not interfere.
     model.generation_config = GenerationConfig()
     model.get_output_embeddings().register_forward_pre_hook(_contiguous)

@@ -65,8 +65,7 @@ def test_auto_is_a_format_where_it_is_needed() -> None:
 
 
 def test_a_base_too_large_for_float16_is_refused(base: BaseModel) -> None:
-    model = load_on_device(base.path, "float16", "")
-    require_numbers(model, "model.dtype")
+    model = load_on_device(base.path, "float16", "", setting="model.dtype")
     with torch.no_grad():
         model.get_output_embeddings().weight.fill_(6e4)
     with pytest.raises(BaseModelError, match=r'too large for float16: set model\.dtype = "float32"'):

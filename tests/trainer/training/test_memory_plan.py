@@ -32,7 +32,7 @@ def on(gigabytes: float, *, is_gpu: bool = True, settings: TrainingSettings = SE
 
 
 def test_less_memory_gives_a_slower_plan():
-    chosen = [on(free).choose(PAIRS) for free in (70, 12, 8.2, 8.0)]
+    chosen = [on(free).choose(PAIRS) for free in (70, 12, 8.3, 8.05)]
     assert [each.plan for each in chosen] == [ROOMY, USUAL, SMALLER[0], SMALLER[1]]
     assert [each.needed for each in chosen] == sorted((each.needed for each in chosen), reverse=True)
     assert all(each.needed <= each.free for each in chosen)
@@ -47,7 +47,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence():
     with pytest.raises(TooLittleMemory) as raised:
         on(11.3, settings=settings).choose(PAIRS)
     assert str(raised.value) == (
-        "a round needs about 18.2 GB of GPU memory, 11.3 GB free: stop other programs, set training.quantization = "
+        "a round needs about 18.3 GB of GPU memory, 11.3 GB free: stop other programs, set training.quantization = "
         '"4bit", lower training.max_tokens (512) or choose a smaller model.base'
     )
 

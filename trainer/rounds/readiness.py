@@ -1,4 +1,4 @@
-"""The memory of a round: checked before anything large is loaded, and planned when its examples are known."""
+"""What a round needs of this machine: its base, and memory, which is planned when the examples are known."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import logging
 from dataclasses import replace
 
 from storage.database.database import Database
-from storage.models.base_model import BaseModel
-from storage.models.chat_format import TemplateOptions, load_chat_format
+from storage.models.base_model import BaseModel, require_full_weights, resolve_base_model
+from storage.models.chat_format import load_chat_format
 from storage.models.free_memory import gigabytes
+from storage.models.hardware import require_training
 from storage.models.shape import ModelShape, shape_of
 from storage.settings.sections import Settings
 from storage.training.rounds import memory_failures
@@ -19,6 +20,19 @@ from trainer.training.train import tokenise
 NO_ESTIMATE = "needs an amount of memory that cannot be estimated for this base model"
 
 log = logging.getLogger(__name__)
+
+
+def ready_base(settings: Settings, *, checks_memory: bool = True) -> BaseModel:
+    """Return the base if this machine can train it; raises BaseModelError, SettingsError and TooLittleMemory.
+
+    While a bot's engine is on the GPU, its free memory says nothing: then only `plan_memory` looks, when it has left.
+    """
+    require_training(settings.training)
+    base = resolve_base_model(settings.model.base, settings.data.directory, log.info)
+    require_full_weights(base.path)
+    if checks_memory:
+        log.info("A round %s.", check_round_memory(settings, base))
+    return base
 
 
 def check_round_memory(settings: Settings, base: BaseModel) -> str:
@@ -34,23 +48,19 @@ def check_round_memory(settings: Settings, base: BaseModel) -> str:
 
 
 def plan_memory(
-    database: Database,
-    training_set: TrainingSet,
-    base: BaseModel,
-    personality_id: int,
-    template_options: TemplateOptions,
+    database: Database, training_set: TrainingSet, settings: Settings, base: BaseModel, personality_id: int
 ) -> TrainingSet:
     """Return the training set with how much of it to compute at once; unchanged if the base's size is unknown.
 
     Each of the personality's last rounds in which memory ran out makes that a step smaller. Raises TooLittleMemory.
     """
-    shape, settings, recipe = known_shape(base), training_set.settings, training_set.recipe
+    shape, training, recipe = known_shape(base), training_set.settings, training_set.recipe
+    chat = load_chat_format(base, settings.model.template_options)
     examples = training_set.split.train + training_set.split.validation
-    chat = load_chat_format(base, template_options)
-    rows = [row for row in tokenise(examples, recipe, chat, settings.max_tokens) if row is not None]
+    rows = [row for row in tokenise(examples, recipe, chat, training.max_tokens) if row is not None]
     if shape is None or not rows:
         return training_set
-    planned = RoundMemory.here(shape, settings).choose(rows, database.fetch(memory_failures, personality_id))
+    planned = RoundMemory.here(shape, training).choose(rows, database.fetch(memory_failures, personality_id))
     log.info("The training %s; it computes %s.", describe_need(planned), planned.plan.describe())
     return replace(training_set, recipe=replace(recipe, plan=planned.plan), memory=planned)
 
