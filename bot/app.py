@@ -54,6 +54,7 @@ COGS = (
 )
 REQUESTS = frozenset({"message", "raw_reaction_add", "raw_reaction_remove"})
 LOADING = "Waking up: loading the model"
+LEARNING = "Learning: back soon"
 for _warning in ("warn_nacl", "warn_dave"):  # voice is not used: its libraries may be missing
     setattr(discord.VoiceClient, _warning, False)
 POLL_INTERVAL_S = 3.0
@@ -195,10 +196,11 @@ class ReactuneBot(ServicesBot):
             return
         if not self._is_leaving:
             services.model_loaded.set()
-            log.info(
-                "Answering with %s on %s. %s", release.name, services.base.name, describe_bases(self.settings.privacy)
-            )
+            who = "Answering" if not services.engine.state().pause_reason else "Soon answering"
+            bases = describe_bases(self.settings.privacy)
+            log.info("%s with %s on %s. %s", who, release.name, services.base.name, bases)
             self.status, self.activity = discord.Status.online, None
+            self.tasks.repeat(self._show_pause, POLL_INTERVAL_S, "show whether the engine has stepped aside")
             # Not earlier: only one thread at a time loads the model or the encoder, and members wait for the model.
             self.tasks.spawn(services.library.prepare(), "prepare documents")
             await self._show_status()
@@ -225,6 +227,15 @@ class ReactuneBot(ServicesBot):
     async def _show_status(self) -> None:
         if self.is_ready() and self.activity is None:
             await self.change_presence(status=self.status)
+
+    async def _show_pause(self) -> None:
+        """Show on Discord that the engine has stepped aside for a round, or that it is back."""
+        is_paused = bool(self.services.engine.state().pause_reason)
+        if is_paused == (self.activity is None):
+            self.status = discord.Status.idle if is_paused else discord.Status.online
+            self.activity = activity = discord.CustomActivity(LEARNING) if is_paused else None
+            if self.is_ready():
+                await self.change_presence(status=self.status, activity=activity)
 
     async def on_app_command_completion(
         self, interaction: discord.Interaction, command: app_commands.Command[Any, ..., Any] | app_commands.ContextMenu

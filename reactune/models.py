@@ -116,7 +116,8 @@ def serving_need(shape: ModelShape, settings: Settings, room: Room, *, as_graph:
     load = ServingLoad(settings.generation.batch_size, settings.model.context_tokens, rank=settings.training.lora_rank)
     if as_graph:
         return graph_serving_bytes(shape, GRAPH_WEIGHTS, load)
-    return serving_bytes(shape, NumberFormat(serving_format(settings.model)), load, on_gpu=room.memory.is_gpu)
+    format_ = NumberFormat(serving_format(settings.model), settings.model.quantization)
+    return serving_bytes(shape, format_, load, on_gpu=room.memory.is_gpu)
 
 
 def _train(shape: ModelShape, settings: Settings, room: Room, quantization: str) -> int:

@@ -107,6 +107,8 @@ class EngineState:
     """Why it cannot answer now, without a full stop; empty if it can. Admins are alerted."""
     degraded_reason: str = ""
     """What is wrong although it answers; admins are alerted."""
+    pause_reason: str = ""
+    """Why it does not answer for a while although nothing is wrong, without a full stop."""
     name: str = "the model"
     fallback: str = ""
     """Why OpenVINO failed although it supports the base, without a full stop; admins are alerted."""

@@ -21,7 +21,7 @@ from storage.models.base_model import (
     window_of,
 )
 from storage.models.bundled import resolve_coherence_model
-from storage.models.hardware import has_gpu, serving_format
+from storage.models.hardware import describe_serving_format
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, prefers_graphs
 from storage.operations.alerts import open_alert
@@ -60,7 +60,7 @@ def _describe_engine(base: BaseModel, settings: Settings) -> str:
         adapters = [AdapterRef(version.digest, folder) for _, version in _champions(settings) if version is not None]
         return examine_servers(settings, adapters)
     require_full_weights(base.path)
-    transformers = f"transformers, in {serving_format(settings.model)}, on the {'GPU' if has_gpu() else 'CPU'}"
+    transformers = f"transformers, {describe_serving_format(settings.model)}"
     if not prefers_graphs(settings.model):
         return transformers
     try:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from reactune.doctor.findings import Hint, Problem
 from reactune.doctor.models import find_base
-from storage.models.base_model import quantization_of
-from storage.models.hardware import has_gpu, require_quantization, training_format
+from storage.database.database import open_database
+from storage.models.base_model import BaseModel, quantization_of
+from storage.models.hardware import describe_training_format, describe_unlike
 from storage.models.layer_names import LayerNames, has_experts
 from storage.runtime.schedules import parse_schedule
 from storage.settings.sections import Settings
 from trainer.errors import TooLittleMemory
+from trainer.gpu_room import shares_gpu
 from trainer.rounds.readiness import check_round_memory
 
 
 def check_training(settings: Settings) -> str:
     training = settings.training
     parse_schedule("training.schedule", training.schedule)
-    require_quantization(training.quantization)
+    way = describe_training_format(training)
     base = find_base(settings)
     if method := quantization_of(base.path):
         raise Hint(
@@ -24,10 +28,16 @@ def check_training(settings: Settings) -> str:
             "they were made from"
         )
     together = f", {training.processes} processes" if training.processes > 1 else ""
-    experts = f"; {LayerNames(base.path).left_out}" if has_experts(base.path) else ""
-    device = f"on the {'GPU' if has_gpu() else 'CPU'}{together}"
+    experts = LayerNames(base.path).left_out if has_experts(base.path) else ""
+    parts = [way + together, experts, describe_unlike(settings), f"a round {_describe_memory(settings, base)}"]
+    return "; ".join(filter(None, parts))
+
+
+def _describe_memory(settings: Settings, base: BaseModel) -> str:
     try:
-        memory = check_round_memory(settings, base)
+        return check_round_memory(settings, base)
     except TooLittleMemory as error:
+        with closing(open_database(settings)) as database:
+            if shares_gpu(database, settings):
+                return "takes the GPU from the bot's engine, which steps aside"
         raise Problem(str(error)) from error
-    return f"in {training.quantization or training_format(training)}, {device}; a round {memory}{experts}"

@@ -26,7 +26,14 @@ from storage.models.conversion import (
     conversion_steps,
     run_steps,
 )
-from storage.models.hardware import MODEL_LIBRARIES, broken_library, loading_options, own_gpu, silence_transformers
+from storage.models.hardware import (
+    MODEL_LIBRARIES,
+    broken_library,
+    loading_options,
+    own_gpu,
+    silence_transformers,
+    torch_device,
+)
 from storage.models.hub import Advance, download, find_downloaded, find_on_hub
 from storage.models.layer_names import LayerNames, weight_files
 from storage.settings.sections import ModelSettings
@@ -123,12 +130,36 @@ def load_tokenizer(base: BaseModel) -> Any:
 
 
 def load_model(base: BaseModel, dtype: str, quantization: str = "") -> Any:
-    """Return the base (a transformers PreTrainedModel) in evaluation mode; `dtype` is bfloat16 or float32.
+    """Return the base (a transformers PreTrainedModel) in evaluation mode; `dtype` is PyTorch's name of a format.
 
     With `quantization` ("4bit") it is on this process's GPU; raises SettingsError if this machine cannot do that.
     """
     with silence_transformers():
         return load_whole(base.path, dtype, **loading_options(quantization, dtype, own_gpu()))
+
+
+def load_on_device(path: Path, dtype: str, quantization: str, *, setting: str) -> Any:
+    """Return the model on the GPU if there is one, in evaluation mode; raises like `load_model` and `require_numbers`.
+
+    `setting` is the key of `dtype`.
+    """
+    model = load_whole(path, dtype, **loading_options(quantization, dtype, own_gpu()))
+    # Quantized weights are on their GPU already, and cannot be moved.
+    model = model if quantization else model.to(torch_device())
+    require_numbers(model, setting)
+    return model
+
+
+def require_numbers(model: Any, setting: str) -> None:
+    """Raise BaseModelError if a model in float16 computes infinities: some bases were trained with larger numbers."""
+    import torch
+
+    if model.dtype is not torch.float16:
+        return
+    some = torch.arange(min(16, model.config.get_text_config().vocab_size), device=model.device)[None]
+    with torch.inference_mode():
+        if not model(input_ids=some, use_cache=False).logits.isfinite().all():
+            raise BaseModelError(f'this base computes numbers too large for float16: set {setting} = "float32"')
 
 
 def load_whole(path: Path, dtype: str, **options: Any) -> Any:

@@ -238,8 +238,10 @@ class ModelSettings(Section):
     """Variables of the base's chat template, such as { enable_thinking = true }; thinking is off by default."""
     engine: Literal["auto", "openvino", "transformers", "remote"] = "auto"
     """"openvino" (CPU), "transformers" (any model, GPU), "auto" (one of these two) or "remote" (see [remote])."""
-    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Number format of transformers' weights and OpenVINO's LoRA factors; "auto" is bfloat16 where supported."""
+    quantization: Literal["", "4bit"] = ""
+    """"4bit": transformers and rounds use 4-bit weights (NF4), on an NVIDIA GPU with the extra `qlora`."""
     context_tokens: Annotated[int, Field(ge=64)] = 2048
     """Maximum length of prompt plus answer, in tokens; the oldest turns are dropped to fit."""
     resident_adapters: Count = 4
@@ -400,10 +402,10 @@ class TrainingSettings(Section):
     """Rank of a new adapter."""
     lora_alpha: Positive = 32.0
     """Scale of a new adapter; its effect is alpha / rank."""
-    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Number format of the frozen weights during training; "auto" is bfloat16 where supported."""
     quantization: Literal["", "4bit"] = ""
-    """"4bit" trains on frozen 4-bit weights (QLoRA): for large models, on an NVIDIA GPU, with the extra `qlora`."""
+    """"4bit": rounds use 4-bit weights (QLoRA) even if the bot does not; "": as `model.quantization` says."""
     processes: Annotated[int, Field(ge=1, le=64)] = 1
     """Training processes, one per GPU of this machine; they share `batch_size`."""
     seed: Annotated[int, Field(ge=0)] = 17
@@ -602,7 +604,7 @@ class Settings(Section):
     votes: VoteSettings = VoteSettings()
     corrections: CorrectionSettings = CorrectionSettings()
     pairs: PairSettings = PairSettings()
-    training: TrainingSettings = Field(default_factory=TrainingSettings)
+    training: TrainingSettings = Field(default_factory=TrainingSettings, validate_default=True)
     demonstration: DemonstrationSettings = DemonstrationSettings()
     gate: GateSettings = GateSettings()
     release: ReleaseSettings = ReleaseSettings()
@@ -619,6 +621,12 @@ class Settings(Section):
     """API key of the servers of [remote], from REMOTE_API_KEY in the environment or .env; never from config.toml."""
     discord_client_secret: SecretStr | None = Field(default=None, exclude=True)
     """With console.public_url, lets admins sign in; from DISCORD_CLIENT_SECRET in the environment or .env."""
+
+    @field_validator("training")
+    @classmethod
+    def _train_on_what_is_served(cls, training: TrainingSettings, others: ValidationInfo) -> TrainingSettings:
+        served = others.data.get("model", ModelSettings()).quantization
+        return training.model_copy(update={"quantization": training.quantization or served})
 
     @property
     def database_url(self) -> str:

@@ -173,7 +173,7 @@ def test_unknown_names_get_the_nearest_valid_one(config: Path, text: str, senten
         ("[training]\nmin_pairs = true", "training.min_pairs = True is not valid: write a number"),
         ("[access]\nservers = [-1]", "access.servers = -1 is not valid: it must be greater than or equal to 0"),
         ("[model]\nthreads = 1.5", "model.threads = 1.5 is not valid: it must be a whole number"),
-        ("[model]\ndtype = 'float16'", "model.dtype = 'float16' is not valid: it must be 'auto', 'bfloat16' or"),
+        ("[model]\ndtype = 'float8'", "model.dtype = 'float8' is not valid: it must be 'auto', 'bfloat16', 'float16'"),
         ("[training]\nlearning_rate = nan", "training.learning_rate = nan is not valid: it must be a finite"),
         ("[training]\nbeta = inf", "training.beta = inf is not valid: it must be a finite number"),
         ("[discord]\nadmin_roles = 5", "discord.admin_roles = 5 is not valid: it must be a valid list"),

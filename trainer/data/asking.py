@@ -10,13 +10,14 @@ from storage.conversations.prompt_bank import read_bank
 from storage.conversations.replies import digest_prompt
 from storage.database.database import Database
 from storage.models.base_model import BaseModel
-from storage.models.hardware import cpu_threads
+from storage.models.hardware import cpu_threads, free_unused_models
 from storage.releases.versions import Version, id_of, read_alias
 from storage.settings.sections import Settings
 from storage.sittings.prompts import read_prompts
 from storage.taste.learning import learn_taste
 from storage.training.samples import AskedPrompt, DrawnSample, count_answers, newest_prompts, record_samples
 from trainer.evaluation.sampling import open_adapter, open_sampler, renderer_of, with_system_prompt
+from trainer.gpu_room import make_room
 from trainer.progress import Phase, ReportProgress, after_others, begin_phase
 
 SAMPLING = {"temperature", "top_p", "presence_penalty", "max_new_tokens"}
@@ -50,6 +51,7 @@ def ask_champion(
         champion = read_alias(session, personality_id).version
     prompts = prompts_to_rank(members, own, settings, base)
     _draw(database, personality_id, prompts, champion, settings, base=base, store=store, report=report)
+    free_unused_models()
     return prompts
 
 
@@ -97,6 +99,7 @@ def _draw(
     wanted = _missing(prompts, known, settings.pairs.ranked_answers)
     if not wanted:
         return
+    make_room(database, settings, base, report)
     advance = begin_phase(report, Phase.SAMPLING, len(wanted))
     generation, seed = settings.generation, settings.training.seed
     with cpu_threads(settings.training.threads):

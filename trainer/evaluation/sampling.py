@@ -6,18 +6,20 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import ceil, log2
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.models.adapter_checks import require_base
 from storage.models.answer_stream import ThoughtRoom
-from storage.models.base_model import BaseModel, load_adapter, load_model, window_of
+from storage.models.base_model import BaseModel, load_adapter, load_on_device, window_of
 from storage.models.chat_format import NO_OPTIONS, ChatFormat, TemplateOptions, load_chat_format
-from storage.models.hardware import serving_format, silence_transformers, torch_device, training_format
+from storage.models.hardware import memory_left, serving_format, silence_transformers, training_format
 from storage.models.openvino.pipeline import PipelineOptions, generation_config, load_pipeline
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, prefers_graphs
+from storage.models.shape import kv_bytes_per_token
 from storage.releases.versions import Version
 from storage.settings.sections import GenerationSettings, ModelSettings, Settings
 from storage.training.evidence import Render
@@ -30,6 +32,8 @@ BATCH_PROMPTS = 64
 """The maximum number of prompts in a batch."""
 BATCH_TOKENS = 32_768
 """Maximum tokens in a batch, including answers and padding: 4 GiB of keys and values for an 8B model."""
+CACHE_SHARE = 0.4
+"""Maximum share of the free memory for a batch's keys and values: reading the prompts takes about as much again."""
 GRAPH_PROMPTS = 32
 """Prompts that a graph answers at once."""
 CANDIDATES = 256
@@ -118,13 +122,12 @@ class Sampler:
     ) -> Sampler:
         """Load the base, and the adapter if there is one, onto the GPU if there is one."""
         with silence_transformers():
-            model = load_model(base, dtype, quantization)
+            model = load_on_device(base.path, dtype, quantization, setting="training.dtype")
             if adapter is not None:
                 model = load_adapter(model, adapter, base)
                 # PEFT freezes the head, and on a CPU PyTorch copies a frozen head for every row of a batch.
                 model.get_output_embeddings().weight.requires_grad_(True)
-        # Weights in four bits are on their device already and cannot be moved.
-        return cls(model if quantization else model.to(torch_device()), load_chat_format(base, template_options))
+        return cls(model, load_chat_format(base, template_options))
 
     def answer(
         self, prompts: Sequence[str], generation: GenerationSettings, seed: int, advance: Advance = keep_quiet
@@ -135,7 +138,8 @@ class Sampler:
         answers: dict[int, Sample] = {}
         with torch.random.fork_rng(), torch.inference_mode(), silence_transformers():
             torch.manual_seed(seed)
-            for batch in split_by_memory(lengths, _longest_answer(self.chat, generation)):
+            longest = _longest_answer(self.chat, generation)
+            for batch in split_by_memory(lengths, longest, batch_tokens(self.model)):
                 found = self._answer_batch([prompts[i] for i in batch], generation, len(answers), advance)
                 answers.update(zip(batch, found, strict=True))
                 advance(len(answers))
@@ -180,14 +184,25 @@ class Sampler:
         return [answer.sample() for answer in answers]
 
 
-def split_by_memory(lengths: Sequence[int], answer_tokens: int) -> list[list[int]]:
-    """Return the places of all prompts, given their tokens, in batches whose answers fit into memory together.
+def batch_tokens(model: Any) -> int:
+    """Return the most tokens of a batch: BATCH_TOKENS, halved until their keys and values fit into the free memory.
+
+    Halved, so that small changes of the free memory do not change the batches, and with them the answers.
+    """
+    number = str(model.dtype).removeprefix("torch.")
+    room = CACHE_SHARE * memory_left(model.device) / max(1, kv_bytes_per_token(model.config.to_dict(), number))
+    halvings = max(0, ceil(log2(BATCH_TOKENS / max(1.0, room))))
+    return BATCH_TOKENS >> halvings
+
+
+def split_by_memory(lengths: Sequence[int], answer_tokens: int, most_tokens: int = BATCH_TOKENS) -> list[list[int]]:
+    """Return the places of all prompts, given their tokens, in batches of at most `most_tokens` (or of one prompt).
 
     Prompts of similar length share a batch, so that there is little padding.
     """
     batches: list[list[int]] = []
     for place in sorted(range(len(lengths)), key=lambda place: (lengths[place], place)):
-        at_once = min(BATCH_PROMPTS, BATCH_TOKENS // (lengths[place] + answer_tokens))
+        at_once = min(BATCH_PROMPTS, most_tokens // (lengths[place] + answer_tokens))
         if not batches or len(batches[-1]) >= at_once:
             batches.append([])
         batches[-1].append(place)

@@ -12,6 +12,7 @@ from typing import Any
 from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.database.enums import GateVerdict, TrainingSource
 from storage.models.base_model import BaseModel
+from storage.models.hardware import free_unused_models
 from storage.settings.sections import Settings
 from trainer.evaluation.context import ServedContext
 from trainer.evaluation.evaluate import Evaluation, EvaluationModels, evaluate
@@ -60,6 +61,8 @@ class RoundJudge:
     report: ReportProgress
 
     def judge(self, staging: Path, metrics: TrainingMetrics) -> Trained:
+        """Put the adapter through the gate, once the model of its training or of the last judgement is gone."""
+        free_unused_models()
         adapter = AdapterRef(self.store.seal(staging), staging)
         evaluation = evaluate(self.base, adapter, self.models, self.context, settings=self.settings, report=self.report)
         verdict = decide(metrics.train_loss, evaluation, self.settings.gate, learns_from=self.learns_from)

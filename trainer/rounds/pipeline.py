@@ -18,6 +18,7 @@ from storage.personalities.personalities import load_cards, read_personality
 from storage.releases.bases import base_in_use
 from storage.settings.sections import Settings
 from storage.training.rounds import require_round
+from trainer import gpu_room
 from trainer.data.dataset import TrainingSet, prepare_examples, training_set_of
 from trainer.data.prepare import prepare_votes
 from trainer.evaluation.context import ServedContext
@@ -71,7 +72,7 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
     report(RoundProgress(Phase.GATHERING))
     # Load now what the gate needs: a mistake must not show up only after an hour of training.
     models = load_evaluation_models(settings.gate, settings.data.directory)
-    base = ready_base(settings)
+    base = ready_base(settings, checks_memory=not gpu_room.shares_gpu(database, settings))
     store = open_store(settings)
     with database.transaction() as session:
         load_cards(session, settings)
@@ -88,6 +89,7 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
         prepared = plan if isinstance(plan, str) else training_set_of(plan, settings.training)
     if isinstance(prepared, str):
         return Skipped(prepared)
+    gpu_room.make_room(database, settings, base, report)
     context = ServedContext.read(database, personality.id, prepared.learns_from, settings, base)
     planned = plan_memory(database, prepared, settings, base, personality.id)
     return _train(planned, models, settings, context, base=base, store=store, report=report)

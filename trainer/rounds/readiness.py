@@ -9,7 +9,7 @@ from storage.database.database import Database
 from storage.models.base_model import BaseModel, require_full_weights, resolve_base_model
 from storage.models.chat_format import load_chat_format
 from storage.models.free_memory import gigabytes
-from storage.models.hardware import require_quantization
+from storage.models.hardware import require_training
 from storage.models.shape import ModelShape, shape_of
 from storage.settings.sections import Settings
 from storage.training.rounds import memory_failures
@@ -22,12 +22,16 @@ NO_ESTIMATE = "needs an amount of memory that cannot be estimated for this base 
 log = logging.getLogger(__name__)
 
 
-def ready_base(settings: Settings) -> BaseModel:
-    """Return the base if this machine can train it; raises BaseModelError, SettingsError and TooLittleMemory."""
-    require_quantization(settings.training.quantization)
+def ready_base(settings: Settings, *, checks_memory: bool = True) -> BaseModel:
+    """Return the base if this machine can train it; raises BaseModelError, SettingsError and TooLittleMemory.
+
+    While a bot's engine is on the GPU, its free memory says nothing: then only `plan_memory` looks, when it has left.
+    """
+    require_training(settings.training)
     base = resolve_base_model(settings.model.base, settings.data.directory, log.info)
     require_full_weights(base.path)
-    log.info("A round %s.", check_round_memory(settings, base))
+    if checks_memory:
+        log.info("A round %s.", check_round_memory(settings, base))
     return base
 
 

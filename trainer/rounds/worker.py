@@ -41,6 +41,7 @@ from storage.training.rounds import (
     renew_lease,
     require_round,
 )
+from trainer import gpu_room
 from trainer.progress import served_metrics
 from trainer.rounds.distributed import set_up_child
 from trainer.rounds.housekeeping import AdapterHousekeeping
@@ -136,6 +137,7 @@ class RoundWorker:
     def clean_up(self) -> None:
         """End the rounds of a trainer that died, and remove the files that it left."""
         self.end_orphans()
+        self._leave_gpus()
         self._files.sweep()
         self._files.finish_withdrawals()
 
@@ -186,6 +188,7 @@ class RoundWorker:
             self._watch(process, round_.id)
         finally:
             end_process(process)
+            self._leave_gpus()
         self._settle(round_.id, process.exitcode)
         self._files.sweep()
         self._files.withdraw()
@@ -224,7 +227,13 @@ class RoundWorker:
             return True
         self._record_heartbeat()
         with self._database.transaction() as session:
+            gpu_room.keep_room(session, self._name)
             return renew_lease(session, round_id)
+
+    def _leave_gpus(self) -> None:
+        """Let the engines that stepped aside come back; without this they do when the heartbeats are old."""
+        with suppress(*FAILURES), self._database.transaction() as session:
+            gpu_room.give_room_back(session, self._name)
 
 
 def start_process(settings: Settings, round_id: int) -> SpawnProcess:

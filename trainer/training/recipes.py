@@ -107,7 +107,11 @@ def _rank_batch(settings: TrainingSettings) -> int:
 def training_options(
     output: Path, settings: TrainingSettings, plan: TrainingMemoryPlan, *, validates: bool
 ) -> dict[str, Any]:
-    """Return the options that all of TRL's trainers share."""
+    """Return the options that all of TRL's trainers share.
+
+    In float16 accelerate scales the loss, so that small gradients do not vanish, and skips steps that overflow.
+    """
+    dtype = training_format(settings)
     parallel = {
         "ddp_backend": "nccl" if has_gpu() else "gloo",
         "ddp_find_unused_parameters": False,
@@ -123,7 +127,8 @@ def training_options(
         "activation_checkpointing": plan.checkpointing,
         "max_length": None,
         "router_aux_loss_coef": 0.0,  # a mixture of experts would owe TRL an output that other models lack
-        "bf16": training_format(settings) == "bfloat16",
+        "bf16": dtype == "bfloat16",
+        "fp16": dtype == "float16",
         "use_cpu": not has_gpu(),
         "seed": settings.seed,
         "data_seed": settings.seed,

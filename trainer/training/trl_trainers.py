@@ -79,6 +79,7 @@ class RowTrainer:
         self._plan = plan
         self._collate_answers = DataCollatorForUnpairedPreference(pad_token_id=processing_class.pad_token_id)
         super().__init__(processing_class=processing_class, **arguments)  # pyrefly: ignore[unexpected-keyword]
+        _restore_precision(self.model)
         self.remove_callback(PrinterCallback)  # pyrefly: ignore[missing-attribute]
         self._history, self._best = _LossHistory(report), _BestPass(patience)
         self.add_callback(self._history)  # pyrefly: ignore[missing-attribute]
@@ -399,6 +400,18 @@ class _BestPass(TrainerCallback):
 
 def _trained(model: Any) -> Iterator[tuple[str, Tensor]]:
     return ((name, weight) for name, weight in model.named_parameters() if weight.requires_grad)
+
+
+def _restore_precision(model: Any) -> None:
+    """Give the trained weights float32 again, and a starter's its own numbers.
+
+    On a quantized base TRL rounds them to bfloat16, but not the reference: a starter would differ from itself before
+    the first step, and steps smaller than a 256th of a weight would be lost.
+    """
+    for name, weight in _trained(model):
+        if weight.dtype is not torch.float32:
+            exact = model.get_parameter(name.replace(".default.", ".ref.")) if "ref" in model.peft_config else weight
+            weight.data = exact.detach().float().clone()
 
 
 def _copy_trained(model: Any) -> dict[str, Tensor]:

@@ -151,7 +151,7 @@ class LocalEngine:
                 if batch := self._gather():
                     self._answer(resident, batch)
         finally:
-            self._is_open = False
+            self._is_open, self._resident = False, None  # the memory is free once this thread has ended
             self._post(_fail, list(self._waiting), EngineStopped("the model's thread died"))
 
     def _load(self) -> ResidentModel:

@@ -20,10 +20,10 @@ from bot.engine.refusals import RefusedVersions
 from bot.engine.transformers.decoding import DecodingRow, ReportTexts, generate
 from bot.errors import BotError
 from storage.adapters.folder_store import AdapterRef
-from storage.models.base_model import configured_end_ids, load_whole
+from storage.models.base_model import configured_end_ids, load_on_device
 from storage.models.chat_format import ChatFormat
 from storage.models.effect import EffectCheck, WrongEffect, log_probabilities
-from storage.models.hardware import serving_format, silence_transformers, torch_device, usable_cores
+from storage.models.hardware import serving_format, silence_transformers, usable_cores
 from storage.models.layer_names import LayerNames
 from storage.models.memory import MAX_MERGED_BYTES
 from storage.settings.sections import ModelSettings
@@ -55,7 +55,9 @@ class AdaptedLayers:
 
     @property
     def can_be_merged(self) -> bool:
-        return bool(sum(layer.weight.nbytes for layer in self.original) <= MAX_MERGED_BYTES)
+        """Whether copies of these layers are small enough; quantized weights are no numbers to add to."""
+        weights = [layer.weight for layer in self.original]
+        return all(map(torch.is_floating_point, weights)) and sum(w.nbytes for w in weights) <= MAX_MERGED_BYTES
 
     def put(self, layers: Sequence[nn.Module]) -> None:
         """Put these layers into the model, in the order of `original`."""
@@ -99,7 +101,7 @@ class ResidentModel:
         transformers_logging.disable_progress_bar()
         tokenizer = AutoTokenizer.from_pretrained(base_path, local_files_only=True)
         self.chat = ChatFormat(tokenizer, settings.template_options, configured_end_ids(base_path))
-        self._base = _load_base(base_path, serving_format(settings))
+        self._base = _load_base(base_path, serving_format(settings), settings.quantization)
         self._renamings = LayerNames(base_path).renamings
         self._layers = AdaptedLayers(self._base)
         self._wrapped: Any = None
@@ -218,15 +220,15 @@ def _threads() -> int:
     return min(torch.get_num_threads(), max(1, usable_cores() - 1))
 
 
-def _load_base(path: Path, dtype: str) -> Any:
-    model = load_whole(path, dtype)
+def _load_base(path: Path, dtype: str, quantization: str) -> Any:
+    model = load_on_device(path, dtype, quantization, setting="model.dtype")
     # Requests say how to sample: the model's own defaults must not interfere.
     model.generation_config = GenerationConfig()
     model.get_output_embeddings().register_forward_pre_hook(_contiguous)
     if model.dtype == torch.bfloat16:
         model.register_forward_pre_hook(_choose_kernels, with_kwargs=True)
         model.register_forward_hook(_restore_kernels, always_call=True)
-    return model.to(torch_device())
+    return model
 
 
 def _choose_kernels(_model: Any, _inputs: object, named: Mapping[str, Any]) -> None:

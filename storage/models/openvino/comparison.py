@@ -40,7 +40,7 @@ LONG_TEXT = " ".join(TEXTS * 4)
 def verify_graph(base_path: Path, dtype: str, workshop: Path) -> dict[str, float]:
     """Return the mean divergence from transformers (KL, nats per token) of the base, and of the base with an adapter.
 
-    `dtype` is the format for serving, bfloat16 or float32; `workshop` is a folder for temporary files. Raises
+    `dtype` is the format for serving; `workshop` is a folder for temporary files. Raises
     UnsupportedModel if one is above MAX_DIVERGENCE.
     """
     tokenizer = load_plain_tokenizer(base_path)

@@ -46,7 +46,7 @@ ROUND_ACTIVATIONS = "DYNAMIC_QUANTIZATION_GROUP_SIZE"
 """0 disables it: it makes 8 answers at once 1.7 times faster, but answers differ three times as much."""
 PIN_THREADS = "ENABLE_CPU_PINNING"
 """On by default: a pinned thread whose core is busy cannot move to another one, and all other threads wait for it."""
-PRECISIONS = {"bfloat16": "bf16", "float32": "f32"}
+PRECISIONS = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}
 
 
 class GraphNotWritten(StorageError):
@@ -175,7 +175,7 @@ class PipelineOptions:
     """Tokens of prompts and answers whose keys and values are cached."""
     threads: int
     dtype: str
-    """Format of activations: bfloat16 or float32."""
+    """Format of activations: a key of PRECISIONS."""
     kept_graphs: int
     """Number of graphs to keep on disk, the most recently used."""
 

@@ -10,7 +10,7 @@ import torch
 
 from bot.engine import GenerationRequest, Sampling
 from bot.engine.transformers.decoding import DecodingRow
-from bot.engine.transformers.resident_model import MERGE_AFTER, AdapterMismatch, ResidentModel
+from bot.engine.transformers.resident_model import MERGE_AFTER, AdaptedLayers, AdapterMismatch, ResidentModel
 from storage.adapters.folder_store import AdapterRef
 from storage.models.answer_stream import ThoughtRoom
 from storage.models.hardware import cpu_threads, usable_cores
@@ -41,6 +41,15 @@ def load(base: Path, dtype: str = "float32", resident_adapters: int = 4) -> Resi
     return ResidentModel(
         base, ModelSettings.model_validate({"dtype": dtype, "resident_adapters": resident_adapters, "threads": 1})
     )
+
+
+def test_quantized_weights_are_never_merged(resident: ResidentModel, adapters: list[AdapterRef]) -> None:
+    """bitsandbytes keeps two of them in each byte."""
+    resident.model_with(adapters[0])
+    layers = AdaptedLayers(resident.model_with(adapters[0]))
+    assert layers.can_be_merged
+    layers.original[0].weight = torch.nn.Parameter(torch.zeros(8, dtype=torch.uint8), requires_grad=False)
+    assert not layers.can_be_merged
 
 
 def test_a_core_is_left_to_others_unless_a_setting_says_how_many_to_take(tiny_base: Path) -> None:

@@ -28,6 +28,7 @@ from storage.models.base_model import BaseModel
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import give_consent, read_agreement, withdraw_consent
 from storage.releases.versions import register
+from storage.runtime.gpu_use import GpuUse
 from storage.settings.sections import Settings
 from storage.taste.evidence import read_taste_evidence
 from storage.training.rounds import Round, claim_round, request_round, require_round
@@ -187,6 +188,10 @@ def calls(
         ),
         "release_passed": (id_, version, settings.release),
         "renew_lease": (round_.id,),
+        "take_gpus": (GpuUse.ROUND, ["0123456789ab"], "worker"),
+        "renew_gpus": (GpuUse.ROUND, "worker"),
+        "users_of_gpu": (GpuUse.ROUND, "0123456789ab"),
+        "leave_gpus": (GpuUse.ROUND, "worker"),
         "require_lease": (round_.id,),
         "finish_round": (round_.id, RoundStatus.FAILED, "the test ends here"),
         "request_round": (id_, "schedule", TrainingSource.VOTES),

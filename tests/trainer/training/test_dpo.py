@@ -451,3 +451,21 @@ def test_trl_still_has_the_private_methods_that_are_overridden(name):
 
     assert callable(getattr(DPOTrainer, name))
     assert getattr(PreferenceTrainer, name) is not getattr(DPOTrainer, name)
+
+
+def test_on_a_quantized_base_a_starter_keeps_its_own_numbers(base, tmp_path, monkeypatch):
+    """TRL rounds the adapter that it trains to bfloat16, but not its reference: the parent would lean from itself."""
+    train(base, tmp_path / "starter")
+
+    def load_marked(*arguments):
+        model = load_model(*arguments)
+        model.is_loaded_in_8bit = True  # TRL treats both alike; 4 bits would need bitsandbytes here
+        return model
+
+    monkeypatch.setattr("trainer.training.policy.load_model", load_marked)
+    untouched = SETTINGS.model_copy(update={"learning_rate": 1e-12})
+    metrics = train(base, tmp_path / "out", starter=tmp_path / "starter", validation=PAIRS[:1], settings=untouched)
+    assert metrics.validation_margin == pytest.approx(0.0, abs=1e-6)
+    begun, kept = (load_file(tmp_path / name / WEIGHTS_FILE) for name in ("starter", "out"))
+    assert all(torch.allclose(kept[name], weight, rtol=0, atol=1e-7) for name, weight in begun.items())
+    assert {weight.dtype for weight in kept.values()} == {torch.float32}

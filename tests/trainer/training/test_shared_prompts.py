@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from peft import LoraConfig, get_peft_model
 from transformers import (
     BloomConfig,
     BloomForCausalLM,
@@ -35,7 +36,7 @@ from tests.tiny_model import build_tiny_base
 from trainer.training.memory_plan import USUAL, TrainingMemoryPlan
 from trainer.training.recipes import dpo_recipe
 from trainer.training.rows import Row
-from trainer.training.scorers import IGNORED, SharedPromptScorer, SiblingSampler
+from trainer.training.scorers import IGNORED, SharedPromptScorer, SiblingSampler, reason_not_to_share, score
 from trainer.training.token_tree import TokenTree, split_by_tokens
 from trainer.training.trl_trainers import PreferenceTrainer
 
@@ -307,3 +308,28 @@ def test_the_pairs_of_a_prompt_follow_one_another_in_an_order_that_its_seed_give
     assert first != second
     assert (list(again), list(again)) == (first, second)
     assert list(other) != first
+
+
+def test_float16_shares_prompts_and_learns_in_float32() -> None:
+    """As on a GPU without bfloat16: frozen weights in float16, a scaled loss, and an adapter in float32."""
+    torch.manual_seed(0)
+    model = get_peft_model(SERVED["llama"]().half(), LoraConfig(r=4, target_modules="all-linear"))
+    ids = torch.randint(5, 400, (2, 40))
+    ids[1, :20] = ids[0, :20]
+    completions = (torch.arange(40) >= 20).long().expand(2, -1)
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "completion_mask": completions}
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer, scaler = torch.optim.AdamW(trained, lr=1e-2), torch.amp.GradScaler("cpu", init_scale=1024.0)
+    losses = []
+    for _ in range(3):
+        with torch.autocast("cpu", torch.float16):
+            assert reason_not_to_share(model, inputs) is None
+            scored = score(SharedPromptScorer(model), inputs)
+            loss = -scored.log_probs.sum() / scored.label_mask.sum()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert (scored.log_probs.dtype, {weight.dtype for weight in trained}) == (torch.float32, {torch.float32})
+    assert losses[2] < losses[1] < losses[0]
