@@ -89,7 +89,7 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
     if isinstance(prepared, str):
         return Skipped(prepared)
     context = ServedContext.read(database, personality.id, prepared.learns_from, settings, base)
-    planned = plan_memory(database, prepared, base, personality.id)
+    planned = plan_memory(database, prepared, settings, base, personality.id)
     return _train(planned, models, settings, context, base=base, store=store, report=report)
 
 

@@ -6,7 +6,8 @@ import logging
 from dataclasses import replace
 
 from storage.database.database import Database
-from storage.models.base_model import BaseModel, load_tokenizer, require_full_weights, resolve_base_model
+from storage.models.base_model import BaseModel, require_full_weights, resolve_base_model
+from storage.models.chat_format import load_chat_format
 from storage.models.free_memory import gigabytes
 from storage.models.hardware import require_quantization
 from storage.models.shape import ModelShape, shape_of
@@ -42,17 +43,20 @@ def check_round_memory(settings: Settings, base: BaseModel) -> str:
     return describe_need(RoundMemory.here(shape, settings.training).choose([pair]))
 
 
-def plan_memory(database: Database, training_set: TrainingSet, base: BaseModel, personality_id: int) -> TrainingSet:
+def plan_memory(
+    database: Database, training_set: TrainingSet, settings: Settings, base: BaseModel, personality_id: int
+) -> TrainingSet:
     """Return the training set with how much of it to compute at once; unchanged if the base's size is unknown.
 
     Each of the personality's last rounds in which memory ran out makes that a step smaller. Raises TooLittleMemory.
     """
-    shape, settings, recipe = known_shape(base), training_set.settings, training_set.recipe
+    shape, training, recipe = known_shape(base), training_set.settings, training_set.recipe
+    chat = load_chat_format(base, settings.model.template_options)
     examples = training_set.split.train + training_set.split.validation
-    rows = [row for row in tokenise(examples, recipe, load_tokenizer(base), settings.max_tokens) if row is not None]
+    rows = [row for row in tokenise(examples, recipe, chat, training.max_tokens) if row is not None]
     if shape is None or not rows:
         return training_set
-    planned = RoundMemory.here(shape, settings).choose(rows, database.fetch(memory_failures, personality_id))
+    planned = RoundMemory.here(shape, training).choose(rows, database.fetch(memory_failures, personality_id))
     log.info("The training %s; it computes %s.", describe_need(planned), planned.plan.describe())
     return replace(training_set, recipe=replace(recipe, plan=planned.plan), memory=planned)
 
