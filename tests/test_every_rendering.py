@@ -91,7 +91,7 @@ def test_all_renderings_are_the_served_one(configured: Configured) -> None:
     (judged, *_) = neutral_messages(TOLD, chat)
     assert ranked.prompt == prompt
     assert judged.prompt == configured.prompt(judged.message)
-    assert render_dialogue(["Hi"], TOLD, chat) == RenderMessages(chat, TOLD)("Hi") == prompt
+    assert render_dialogue(["Hi"], TOLD, chat) == RenderMessages(chat, TOLD)("Hi")[0] == prompt
 
 
 def test_a_row_continues_what_is_served_and_ends_as_the_template_does(configured: Configured, family: Family) -> None:
@@ -146,8 +146,7 @@ def openvino_reads(configured: Configured, prompt: str, tokens: list[int], most:
 
 
 def sampler_reads(configured: Configured, prompt: str, tokens: list[int], most: int) -> tuple[str, Any, int]:
-    generation = configured.settings.generation.model_copy(update={"max_new_tokens": most})
-    answer = SampledAnswer(configured.chat, prompt, generation)
+    answer = SampledAnswer(configured.chat, prompt, most, configured.settings.generation.max_thought_tokens)
     while not answer.is_done:
         answer.push(tokens.pop(0))
     sample = answer.sample()

@@ -22,13 +22,12 @@ class Thought:
     """A thought without content, and what follows it."""
 
     def is_open_in(self, prompt: str) -> bool:
-        """Return whether a rendered prompt ends within a thought."""
-        return prompt.rfind(self.begin) > prompt.rfind(self.end)
+        """Return whether a rendered prompt ends with the beginning of a thought."""
+        return prompt.rstrip().endswith(self.begin)
 
-    def rest_of(self, prompt: str) -> str:
-        """Return what closes the thought that the prompt begins."""
-        begun = prompt[prompt.rfind(self.begin) :]
-        return self.empty.removeprefix(begun) if self.empty.startswith(begun) else self.end
+    def close(self, prompt: str) -> str:
+        """Return the prompt with the thought that it begins, empty."""
+        return prompt[: prompt.rfind(self.begin)] + self.empty
 
 
 @dataclass(frozen=True)

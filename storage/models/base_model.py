@@ -289,7 +289,7 @@ def report_tenths(report: Report, hub_id: str) -> Advance:
         reached = 10 * done // max(total, 1)
         if reached > said:
             said = reached
-            report(f"Downloading {hub_id}: {done / 1e9:.2f} of {total / 1e9:.2f} GB")
+            report(f"Downloading {hub_id}: {10 * reached} % of {total / 1e6:,.0f} MB")
 
     return advance
 

@@ -20,6 +20,7 @@ THINKING = "enable_thinking"
 THOUGHTS = (
     Thought("<think>", "</think>", "<think>\n\n</think>\n\n"),  # Qwen 3, SmolLM3, DeepSeek R1 and many others
     Thought("<|channel>", "<channel|>", "<|channel>thought\n<channel|>"),  # Gemma 4
+    Thought("[THINK]", "[/THINK]", "[THINK][/THINK]"),  # Mistral's reasoning models
 )
 SYSTEM = {"role": "system", "content": "Be brief."}
 USER = {"role": "user", "content": "Hi."}
@@ -51,17 +52,22 @@ class ChatFormat:
         """Options that the template does not read."""
         self.options = dict(options)
         """The variables that the template gets."""
+        self.folds_system = False
+        self._require([USER], "a single user message")
         self.folds_system = self._refuses_system()
         """Whether the system prompt begins the first user message, because the template refuses or ignores it."""
         self.knows_thinking = self._knows_thinking()
         """Whether the template can switch thinking on and off; it is off unless the options say otherwise."""
         if self.knows_thinking:
             self.options = {THINKING: False, **options}
-        self._require_conversation()
+        self._require([SYSTEM, USER, ASSISTANT, USER], "a conversation of several turns")
         self.end_of_turn = self._find_end_of_turn(added)
         """ID of the token that the template puts after an answer."""
         self.end_ids = frozenset({self.end_of_turn, *configured_ends, tokenizer.eos_token_id} - {None})
         """IDs of all tokens that end an answer."""
+        ids = sorted(self.end_ids, key=lambda id_: (id_ != self.end_of_turn, id_))
+        self.ends = {id_: str(tokenizer.convert_ids_to_tokens(id_)) for id_ in ids}
+        """The same tokens, {ID: text}; the end of the turn is the first."""
         names = {str(token) for token in added.values()}
         self.thought = next((one for one in THOUGHTS if one.end in template or one.end in names), None)
         """How the model writes a thought; None if neither the template nor the tokenizer knows one."""
@@ -80,12 +86,6 @@ class ChatFormat:
         self.decode = words_only(self._decode, specials, self.thought)
         """Returns the text of token IDs, without special tokens except for those that begin or end a thought."""
 
-    @property
-    def ends(self) -> dict[int, str]:
-        """The tokens that end an answer, {ID: text}; the end of the turn is the first."""
-        ids = sorted(self.end_ids, key=lambda id_: (id_ != self.end_of_turn, id_))
-        return {id_: str(self.tokenizer.convert_ids_to_tokens(id_)) for id_ in ids}
-
     def render(self, messages: Messages) -> str:
         """Return the prompt that the model is served for these messages, special tokens included."""
         return self._apply(messages, add_generation_prompt=True)
@@ -99,7 +99,7 @@ class ChatFormat:
         if self.thought is None or prompt.rstrip().endswith(self.thought.end):
             return prompt
         if self.thought.is_open_in(prompt):
-            return prompt + self.thought.rest_of(prompt)
+            return self.thought.close(prompt)
         return prompt + self.thought.empty if self.thinks else prompt
 
     def stream(
@@ -128,32 +128,25 @@ class ChatFormat:
     def _decode(self, ids: list[int]) -> str:
         return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
-    def _refuses_system(self) -> bool:
-        self.folds_system = False
+    def _require(self, messages: Messages, what: str) -> None:
+        """Raise BaseModelError if these messages cannot be rendered."""
         try:
-            self._apply([USER], add_generation_prompt=True)
+            self.render(messages)
         except Exception as error:  # templates raise all kinds of errors
             raise BaseModelError(
-                f"the chat template of {self.tokenizer.name_or_path} fails on a single user message ({error}): "
+                f"the chat template of {self.tokenizer.name_or_path} fails on {what} ({error}): "
                 "take the template of the model's publisher, or set model.base to another model"
             ) from error
+
+    def _refuses_system(self) -> bool:
         try:
-            return SYSTEM["content"] not in self._apply([SYSTEM, USER], add_generation_prompt=True)
+            return SYSTEM["content"] not in self.render([SYSTEM, USER])
         except Exception:
             return True
 
     def _knows_thinking(self) -> bool:
         on, off = (self._apply([SYSTEM, USER], add_generation_prompt=True, **{THINKING: on}) for on in (True, False))
         return on != off
-
-    def _require_conversation(self) -> None:
-        try:
-            self.render([SYSTEM, USER, ASSISTANT, USER])
-        except Exception as error:
-            raise BaseModelError(
-                f"the chat template of {self.tokenizer.name_or_path} fails on a conversation of several turns "
-                f"({error}): take the template of the model's publisher, or set model.base to another model"
-            ) from error
 
     def _find_end_of_turn(self, added: Collection[int]) -> int:
         """Return the first token after an answer; the tokenizer's end token if plain text follows, or nothing."""

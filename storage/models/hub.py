@@ -53,9 +53,9 @@ class HubModel:
     @property
     def missing_bytes(self) -> int:
         """What a download still has to fetch."""
-        return sum(size for name, size in self.sizes.items() if not self._is_here(name))
+        return sum(size for name, size in self.sizes.items() if not self.is_here(name))
 
-    def _is_here(self, name: str) -> bool:
+    def is_here(self, name: str) -> bool:
         from huggingface_hub import try_to_load_from_cache
 
         return isinstance(try_to_load_from_cache(self.hub_id, name, revision=self.commit), str)
@@ -89,11 +89,10 @@ def find_downloaded(hub_id: str) -> Path | None:
 
     A base changes only when somebody asks for it: versions are bound to its files.
     """
-    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(_snapshot(snapshot_download, hub_id, local_files_only=True))
+        return _snapshot(hub_id, local_files_only=True)
     except (LocalEntryNotFoundError, HFValidationError):
         return None
 
@@ -104,25 +103,31 @@ def download(model: HubModel, advance: Advance) -> Path:
     An interrupted download continues where it stopped, even in another process: huggingface_hub resumes only within
     one. Its cache gets the weights under the names that it gives them, and it fetches the small files itself.
     """
-    from huggingface_hub import snapshot_download
-
     total = sum(model.sizes.values())
     done = total - model.missing_bytes
     with explaining_hub_errors(model.hub_id):
         for name, size in model.sizes.items():
-            if name.endswith(WEIGHTS_SUFFIX) and not model._is_here(name):
+            if name.endswith(WEIGHTS_SUFFIX) and not model.is_here(name):
                 _fetch_weights(model, name, lambda here, before=done: advance(before + here, total))
                 done += size
-        folder = _snapshot(snapshot_download, model.hub_id)
+        folder = _snapshot(model.hub_id)
     advance(total, total)
-    return Path(folder)
+    return folder
 
 
-def _snapshot(snapshot_download: Callable[..., str], hub_id: str, **more: Any) -> str:
+def _snapshot(hub_id: str, *, local_files_only: bool = False) -> Path:
+    from huggingface_hub import snapshot_download
     from tqdm import tqdm
 
-    patterns = {"allow_patterns": list(HUB_FILES), "ignore_patterns": list(LEFT_ON_THE_HUB)}
-    return snapshot_download(hub_id, **patterns, tqdm_class=partial(tqdm, disable=True), **more)
+    quiet: Any = partial(tqdm, disable=True)
+    folder = snapshot_download(
+        hub_id,
+        allow_patterns=list(HUB_FILES),
+        ignore_patterns=list(LEFT_ON_THE_HUB),
+        local_files_only=local_files_only,
+        tqdm_class=quiet,
+    )
+    return Path(folder)
 
 
 def _fetch_weights(model: HubModel, name: str, advance: Callable[[int], None]) -> None:
@@ -141,6 +146,8 @@ def _fetch_weights(model: HubModel, name: str, advance: Callable[[int], None]) -
         with part.open("ab") as file:
             bar = _reporting(advance)
             size, here = model.sizes[name], part.stat().st_size
+            if here > size:  # of no use
+                file.truncate(here := 0)
             http_get(url, file, resume_size=here, headers=build_hf_headers(), expected_size=size, tqdm_class=bar)
         if len(etag) == SHA256_DIGITS and sha256_of(part) != etag:
             part.unlink()

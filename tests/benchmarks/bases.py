@@ -144,7 +144,7 @@ def measure(size: str, sides: Sides, work: Work, *, dtype: str = "auto", vllm: s
     notes.print(markdown, markup=False, highlight=False, soft_wrap=True)
     return {
         "machine": machine(),
-        "versions": versions("torch", "transformers", "trl", "peft", "openvino-genai", "bitsandbytes", "vllm"),
+        "versions": versions("torch", "transformers", "trl", "peft", "openvino-genai", "bitsandbytes"),
         "base": found,
         "rows": rows,
         "summary": ratios,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tests.benchmarks.disturbance import Ratio, Row, ratio_of
@@ -12,8 +12,10 @@ from tests.benchmarks.training_sides import OURS
 ABSENT = "–"
 SERVING = (
     "side", "weights", "start, s", "a version is ready, s", "tokens/s, 1 chat", "8 chats", "first token, s",
-    "of a prompt of", "swap, s", "back, s", "versions differ", "GiB", "GPU, GiB",
+    "of a prompt of", "swap, s", "back, s", "versions differ", "start, GiB", "one version, GiB", "two, GiB", "GPU, GiB",
 )  # fmt: skip
+STAGES = (("start", "version"), ("alone", "together", "long prompt"), ("swap", "swap back"))
+"""What an engine needs memory for, one after the other."""
 ROUND = ("side", "weights", "round, s", "of it loading, s", "steps", "pairs/s", "GiB", "GPU, GiB")
 
 Side = tuple[str, str]
@@ -30,7 +32,7 @@ def sides_of(rows: Sequence[Row], part: str) -> dict[Side, dict[str, Row]]:
 
 
 def ratios_of(rows: Sequence[Row]) -> dict[str, Ratio]:
-    """Return how many times as fast ours is as generate() and as TRL."""
+    """Return how many times as fast as generate() an engine is, to the first token too, and as TRL ours is."""
     return dict([*_serving_ratios(sides_of(rows, "serving")), *_round_ratios(sides_of(rows, "round"))])
 
 
@@ -95,7 +97,7 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str
 
 def _serving_cells(side: Side, told: Mapping[str, Row]) -> list[str]:
     if (ending := _ending(told)) and "alone" not in told:
-        return [*_names(side), ending, *[ABSENT] * (len(SERVING) - 3)]
+        return [*side, ending, *[ABSENT] * (len(SERVING) - 3)]
     numbers = (
         ("start", "seconds"),
         ("version", "seconds"),
@@ -107,21 +109,20 @@ def _serving_cells(side: Side, told: Mapping[str, Row]) -> list[str]:
         ("swap back", "seconds"),
     )
     differ = {True: "yes", False: "NO"}.get(told.get("difference", {}).get("versions_differ"), ABSENT)
-    return [*_names(side), *(_shown(told.get(what, {}).get(name)) for what, name in numbers), differ, *_memory(told)]
+    stages = [[told[what] for what in stage if what in told] for stage in STAGES]
+    memory = [*(_most(stage, "peak_memory_mib") for stage in stages), _most(told.values(), "gpu_mib")]
+    return [*side, *(_shown(told.get(what, {}).get(name)) for what, name in numbers), differ, *memory]
 
 
 def _round_cells(side: Side, told: Mapping[str, Row]) -> list[str]:
     training = told.get("training", {})
     if (ending := _ending(told)) and "seconds" not in training:
-        return [*_names(side), ending, *[ABSENT] * (len(ROUND) - 3)]
+        return [*side, ending, *[ABSENT] * (len(ROUND) - 3)]
     is_part = training.get("of_steps", 0) > training["steps"]
     steps = f"{training['steps']} of {training['of_steps']}, the rest extrapolated" if is_part else training["steps"]
     numbers = (_shown(training[name]) for name in ("seconds", "loading_s"))
-    return [*_names(side), *numbers, str(steps), _shown(training["pairs_per_s"]), *_memory(told)]
-
-
-def _names(side: Side) -> list[str]:
-    return list(side)
+    memory = [_most(told.values(), name) for name in ("peak_memory_mib", "gpu_mib")]
+    return [*side, *numbers, str(steps), _shown(training["pairs_per_s"]), *memory]
 
 
 def _ending(told: Mapping[str, Row]) -> str:
@@ -129,10 +130,10 @@ def _ending(told: Mapping[str, Row]) -> str:
     return next((row[name] for row in told.values() for name in ("failed", "skipped") if name in row), "")
 
 
-def _memory(told: Mapping[str, Row]) -> list[str]:
-    """Return the most memory of the process with its children, and of the GPU, in GiB."""
-    most = [[row[name] for row in told.values() if row.get(name)] for name in ("peak_memory_mib", "gpu_mib")]
-    return [f"{max(found) / 1024:.1f}" if found else ABSENT for found in most]
+def _most(rows: Iterable[Row], name: str) -> str:
+    """Return the most memory of some rows, in GiB."""
+    most = max((row[name] for row in rows if row.get(name)), default=0)
+    return f"{most / 1024:.1f}" if most else ABSENT
 
 
 def _remarks(rows: Sequence[Row]) -> Iterator[str]:

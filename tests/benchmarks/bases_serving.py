@@ -112,13 +112,12 @@ class Asked:
         return {"tokens_per_s": round(statistics.median(speeds), 2)}
 
     async def together(self) -> Row:
+        version, lengths = self._plan.versions[0], self._lengths
+        prompts = [await self._next_prompt(lengths.prompt) for _ in range(lengths.together)]
         began = time.perf_counter()
-        answers = [
-            self._answer(self._plan.versions[0], self._lengths.answer_together) for _ in range(self._lengths.together)
-        ]
-        tokens = sum(one.answer_tokens for one in await asyncio.gather(*answers))
+        told = await asyncio.gather(*(self._complete(one, version, lengths.answer_together) for one in prompts))
         seconds = time.perf_counter() - began
-        return {"tokens_per_s": round(tokens / seconds, 2)}
+        return {"tokens_per_s": round(sum(one.answer_tokens for one in told) / seconds, 2)}
 
     async def long_prompt(self) -> Row:
         told = await self._answer(self._plan.versions[0], 1, prompt_tokens=self._lengths.long_prompt)
@@ -126,15 +125,12 @@ class Asked:
 
     async def difference(self) -> Row:
         """Say whether the versions answer differently: a server may answer as the bare base under their names."""
-        self._asked += 1
-        prompt = await self._prompt(self._lengths.prompt)
+        prompt = await self._next_prompt(self._lengths.prompt)
         texts = [(await self._complete(prompt, one, GREEDY_TOKENS, greedy=True)).text for one in self._plan.versions]
         return {"versions_differ": texts[0] != texts[1]}
 
     async def _answer(self, version: AdapterRef, tokens: int, *, prompt_tokens: int = 0) -> Completion:
-        """Let somebody else ask something else."""
-        self._asked += 1
-        prompt = await self._prompt(prompt_tokens or self._lengths.prompt)
+        prompt = await self._next_prompt(prompt_tokens or self._lengths.prompt)
         return await self._complete(prompt, version, tokens)
 
     async def _complete(self, prompt: str, version: AdapterRef, tokens: int, *, greedy: bool = False) -> Completion:
@@ -147,8 +143,9 @@ class Asked:
             pass
         return generation.completion
 
-    async def _prompt(self, tokens: int) -> str:
-        """Return a prompt of about so many tokens, none of which begins as another does after the system prompt."""
+    async def _next_prompt(self, tokens: int) -> str:
+        """Return a prompt of about so many tokens; no two begin alike after the system prompt."""
+        self._asked += 1
         start = self._asked * 97 % len(self._plan.text)
         text = (self._plan.text * 3)[start:]
         least, _ = await self._render("a")

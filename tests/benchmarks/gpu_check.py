@@ -19,7 +19,6 @@ from storage.errors import SettingsError
 from storage.models.hardware import has_gpu
 from tests.benchmarks.bases import GPU_BITS, Sides, Work, measure
 from tests.benchmarks.bases_serving import Lengths
-from tests.benchmarks.vllm_server import vllm_program
 
 SIZES = ("4b", "8b")
 TINY = Work(
@@ -42,9 +41,9 @@ def run(
     those on 4-bit weights. Raises SettingsError if something is missing.
     """
     card = {"card": NO_CARD} if tiny else _card()
-    program = vllm_program(vllm)
+    program = shutil.which(vllm) or ""
+    card["vLLM"] = _last_word(program, "--version") if program else "not installed"
     notes.print(", ".join(f"{name}: {value}" for name, value in card.items()), highlight=False)
-    notes.print(f"vLLM: {program or 'not installed, so it is left out'}", highlight=False)
     sides = Sides.on_gpu(GPU_BITS, has_vllm=bool(program))
     work = TINY if tiny else Work(judges=True)
     found = []
@@ -72,18 +71,19 @@ def _card() -> dict[str, Any]:
     return {
         "card": properties.name,
         "memory_gib": round(properties.total_memory / 2**30, 1),
-        "driver": _driver(),
+        "driver": _last_word("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"),
         "torch_cuda": torch.version.cuda,
         "compute_capability": f"{properties.major}.{properties.minor}",
     }
 
 
-def _driver() -> str:
+def _last_word(*command: str) -> str:
+    """Return what the command says of a version, or "unknown"."""
     try:
-        asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split("\n")[0].strip()
+        words = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        words = []
+    return words[-1] if words else "unknown"
 
 
 def _section(card: dict[str, Any], found: dict[str, Any]) -> str:

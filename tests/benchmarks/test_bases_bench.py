@@ -30,6 +30,8 @@ sys.path.insert(0, {checkout!r})
 from tests.remote_server import RemoteServer
 
 async def serve():
+    if sys.argv[1] == "--version":
+        return print("0.99")
     assert sys.argv[1] == "serve" and "--enable-lora" in sys.argv
     await RemoteServer().start(int(sys.argv[sys.argv.index("--port") + 1]))
     await asyncio.Event().wait()
@@ -143,6 +145,7 @@ def test_the_check_of_a_gpu_runs_whole_on_a_cpu(tmp_path: Path, vllm: str, capfd
     report = run(tiny=True, vllm=vllm, report=file)
     assert capfd.readouterr().out == ""
     (found,) = report["bases"]
+    assert report["card"]["vLLM"] == "0.99"
     assert [row for row in found["rows"] if "failed" in row] == []
     assert {row["weights"] for row in found["rows"] if "skipped" in row} == {"4 bits"}
     assert {row["side"] for row in found["rows"]} == {"ours", "TRL", TRANSFORMERS, PLAIN, VLLM}

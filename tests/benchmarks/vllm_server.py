@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -126,11 +125,6 @@ class VllmServer:
     def submit(self, request: GenerationRequest) -> Generation:
         assert self._engine is not None
         return self._engine.submit(request)
-
-
-def vllm_program(named: str) -> str:
-    """Return the path of the program, or "" if it is not installed."""
-    return shutil.which(named) or ""
 
 
 def _free_port() -> int:

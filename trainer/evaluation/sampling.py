@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.models.adapter_checks import require_base
-from storage.models.base_model import BaseModel, load_adapter, load_model
+from storage.models.answer_stream import ThoughtRoom
+from storage.models.base_model import BaseModel, load_adapter, load_model, window_of
 from storage.models.chat_format import NO_OPTIONS, ChatFormat, TemplateOptions, load_chat_format
 from storage.models.hardware import serving_format, silence_transformers, torch_device, training_format
 from storage.models.openvino.pipeline import PipelineOptions, generation_config, load_pipeline
@@ -151,7 +152,10 @@ class Sampler:
         ).to(self.model.device)
         ids, mask = inputs["input_ids"], inputs["attention_mask"]
         width, longest = ids.shape[1], _longest_answer(self.chat, generation)
-        answers = [SampledAnswer(self.chat, prompt, generation) for prompt in prompts]
+        answers = [
+            SampledAnswer(self.chat, prompt, generation.max_new_tokens, generation.max_thought_tokens)
+            for prompt in prompts
+        ]
 
         def count_tokens(ids: Tensor, logits: Tensor) -> Tensor:
             advance(done + len(prompts) * (ids.shape[1] - width) / longest)
@@ -215,11 +219,15 @@ class GraphSampler:
         asked = [self._chat.token_ids(prompt) for prompt in prompts]
         longest = _longest_answer(self._chat, generation)
         pipeline = self._load(max(map(len, asked)) + longest)
+        thoughts = [self._longest_thought(ids, generation) for ids in asked]
         running = {
-            place: pipeline.add_request(place, _tensor(ids), self._config(generation, seed + place))
+            place: pipeline.add_request(place, _tensor(ids), self._config(generation, thoughts[place], seed + place))
             for place, ids in enumerate(asked)
         }
-        answers = [SampledAnswer(self._chat, prompt, generation) for prompt in prompts]
+        answers = [
+            SampledAnswer(self._chat, prompt, generation.max_new_tokens, longest_thought)
+            for prompt, longest_thought in zip(prompts, thoughts, strict=True)
+        ]
         while running:
             pipeline.step()
             for place, handle in list(running.items()):
@@ -236,12 +244,18 @@ class GraphSampler:
             self._pipeline, self._longest = load_pipeline(self._options(tokens)), tokens
         return self._pipeline
 
-    def _config(self, generation: GenerationSettings, seed: int) -> Any:
+    def _longest_thought(self, prompt_ids: list[int], generation: GenerationSettings) -> int:
+        """Return how long a thought may be: a graph has no positions beyond the context."""
+        most = generation.max_thought_tokens if self._chat.thought else 0
+        room = ThoughtRoom(most, window_of(self._base.path, self._model))
+        return room.beside(len(prompt_ids), generation.max_new_tokens)
+
+    def _config(self, generation: GenerationSettings, longest_thought: int, seed: int) -> Any:
         return generation_config(
             temperature=generation.temperature,
             top_p=generation.top_p,
             presence_penalty=generation.presence_penalty,
-            max_new_tokens=_longest_answer(self._chat, generation),
+            max_new_tokens=generation.max_new_tokens + longest_thought,
             seed=seed,
             end_ids=self._chat.end_ids,
         )
@@ -285,10 +299,10 @@ def _read_tokens(handle: Any, answer: SampledAnswer) -> bool:
 class SampledAnswer:
     """An answer that is sampled token by token; tokens after its end are ignored."""
 
-    def __init__(self, chat: ChatFormat, prompt: str, generation: GenerationSettings) -> None:
+    def __init__(self, chat: ChatFormat, prompt: str, max_new_tokens: int, max_thought_tokens: int) -> None:
         self._prompt_ids = chat.token_ids(chat.context_of(prompt))
         self._end_ids = chat.end_ids
-        self._stream = chat.stream(prompt, generation.max_new_tokens, generation.max_thought_tokens)
+        self._stream = chat.stream(prompt, max_new_tokens, max_thought_tokens)
         self._text = ""
         self._end: int | None = None
         self.tokens = 0

@@ -42,25 +42,27 @@ Example = PreferencePair | Demonstration
 
 def pair_row(pair: PreferencePair, chat: ChatFormat) -> Row:
     context = chat.context_of(pair.prompt)
+    context_ids = chat.token_ids(context)
     return {
-        "prompt_ids": chat.token_ids(context),
-        "chosen_ids": _answer_ids(context, pair.chosen, chat, is_cut=pair.chosen_is_cut),
-        "rejected_ids": _answer_ids(context, pair.rejected, chat, is_cut=pair.rejected_is_cut),
+        "prompt_ids": context_ids,
+        "chosen_ids": _answer_ids(context_ids, context, pair.chosen, chat, is_cut=pair.chosen_is_cut),
+        "rejected_ids": _answer_ids(context_ids, context, pair.rejected, chat, is_cut=pair.rejected_is_cut),
         WEIGHT: pair.weight,
     }
 
 
 def demonstration_row(demonstration: Demonstration, chat: ChatFormat) -> Row:
     context = chat.context_of(demonstration.prompt)
+    context_ids = chat.token_ids(context)
     return {
-        "prompt_ids": chat.token_ids(context),
-        "completion_ids": _answer_ids(context, demonstration.answer, chat, is_cut=False),
+        "prompt_ids": context_ids,
+        "completion_ids": _answer_ids(context_ids, context, demonstration.answer, chat, is_cut=False),
     }
 
 
-def _answer_ids(context: str, answer: str, chat: ChatFormat, *, is_cut: bool) -> list[int]:
+def _answer_ids(context_ids: list[int], context: str, answer: str, chat: ChatFormat, *, is_cut: bool) -> list[int]:
     """Return the answer's tokens as they follow the context, with the end of the turn unless the answer was cut."""
-    context_ids, together = chat.token_ids(context), chat.token_ids(context + chat.space + answer)
+    together = chat.token_ids(context + chat.space + answer)
     # Usually the context's tokens come first. If a token would span the border, the answer is tokenised alone, because
     # serving generates after the context's own tokens.
     is_prefix = together[: len(context_ids)] == context_ids

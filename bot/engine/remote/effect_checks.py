@@ -35,6 +35,8 @@ async def require_effect(replica: Replica, adapter: AdapterRef, encode: Encode, 
 
     A server that tells no log-probabilities passes, and a warning says so once. Hold `replica.loading`.
     """
+    if not adapter.strength:
+        return  # it is the base
     name = served_name(adapter)
     if name not in replica.faults:
         replica.faults[name] = await _find_fault(replica, adapter, encode, measure)

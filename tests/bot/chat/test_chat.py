@@ -171,11 +171,15 @@ class TestCooldown:
         assert (await place.ask("three", who=place.bo)).content.startswith("answer 2")
 
 
-async def test_an_answer_that_runs_out_of_time_says_so(place, engine, rows):
-    engine.finish = Finish.TIMEOUT
+@pytest.mark.parametrize(
+    ("finish", "note"), [(Finish.TIMEOUT, "ran out of time"), (Finish.THOUGHT, "thought too long to answer")]
+)
+async def test_an_answer_that_takes_too_long_says_so(place, engine, rows, finish, note):
+    engine.finish = finish
     engine.answers = [""]
     answer = await place.ask("hi")
     assert answer.content.startswith("Sorry, that took too long")
+    assert answer.content.endswith(f"-# base · {note}")
     assert rows(ReplyRow)[0].outcome is Outcome.TIMEOUT
     assert answer.reactions == []
 

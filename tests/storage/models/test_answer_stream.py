@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from storage.models.answer_stream import AnswerStream, Thought, ThoughtFilter, ThoughtRoom
 from storage.models.chat_format import THOUGHTS
 
-THINK, CHANNEL = THOUGHTS
+THINK, CHANNEL, _ = THOUGHTS
 PIECES = st.sampled_from(("<think>", "</think>", "<", "think", "</", ">", "\n", " ", "soup"))
 TEXTS = st.lists(PIECES, max_size=8).map("".join)
 

@@ -89,6 +89,9 @@ def test_a_record_travels_in_the_file_of_weights_and_changes_none(tmp_path: Path
     assert read_effect(tmp_path) is None
     write_effect(tmp_path, EffectRecord((1, 2, 3), (-1.0, -2.000041), (-0.5, -4.0)))
     assert read_effect(tmp_path) == EffectRecord((1, 2, 3), (-1.0, -2.0), (-0.5, -4.0))
+    written = (tmp_path / WEIGHTS_FILE).read_bytes()
+    write_effect(tmp_path, EffectRecord((1, 2, 3), (-1.0, -2.0), (-0.5, -4.0)))
+    assert (tmp_path / WEIGHTS_FILE).read_bytes() == written, "equal rounds give equal bytes"
     ((name, weight),) = load_file(tmp_path / WEIGHTS_FILE).items()
     np.testing.assert_array_equal(weight, weights[name])
 
