@@ -37,16 +37,19 @@ def change_base(which: str, config: Path | None, *, yes: bool, as_json: bool) ->
             say(f"Looking at {which} …")
             offer = examine_base(which, settings)
         require_disk_space(offer, settings)
-        _confirm(offer, yes=yes)
+        _confirm(offer, settings, yes=yes)
         model = fetch_base(offer, settings)
         used = ConfiguredBase(setting=offer.setting, name=model.name, revision=model.revision)
         change = _switch(database, settings, used, file=file, overridden_in=overridden_in)
     show(asdict(change), describe_changed_base(change), as_json)
 
 
-def _confirm(offer: BaseOffer, *, yes: bool) -> None:
-    # The plan of memory belongs here: what answering and training with the base need, and what this machine has.
+def _confirm(offer: BaseOffer, settings: Settings, *, yes: bool) -> None:
+    from reactune.models import describe_memory
+
     notes.print(describe_offer(offer), markup=False, highlight=False)
+    if offer.shape is not None:
+        notes.print(describe_memory(offer.architecture, offer.shape, settings), markup=False, highlight=False)
     if not yes and not typer.confirm("Use this base model?", err=True):
         notes.print("Nothing was changed.")
         raise typer.Exit(1)

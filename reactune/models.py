@@ -143,6 +143,18 @@ def _verdict(room: Room, *, disk: float, serve: float, train: float, at_4_bits: 
     return FOUR_BITS if memory.is_gpu and at_4_bits <= memory.free else ANSWERS_ONLY
 
 
+def describe_memory(architecture: str, shape: ModelShape, settings: Settings) -> str:
+    """Return what answering and a round need with a base, and what this machine has; nothing is loaded."""
+    room = Room.here(settings.data.directory)
+    serve = serving_need(shape, settings, room, as_graph=is_served_as_graph(architecture, settings))
+    train = _train(shape, settings, room, settings.training.quantization)
+    fits = _verdict(room, disk=0, serve=serve, train=train, at_4_bits=_train(shape, settings, room, "4bit"))
+    return (
+        f"Memory: about {gigabytes(serve)} to answer and {gigabytes(train)} for a round, of "
+        f"{gigabytes(room.memory.free)} free {room.memory.kind}. Fits: {fits}."
+    )
+
+
 def describe_machine(room: Room) -> str:
     """Return a sentence about this machine."""
     memory = room.memory

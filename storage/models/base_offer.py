@@ -15,6 +15,7 @@ from storage.models.base_model import (
     BUNDLED,
     BUNDLED_LICENCE,
     BUNDLED_NAME,
+    CONFIG_FILE,
     HUB_ID,
     INDEX_FILE,
     UNKNOWN_LICENCE,
@@ -30,6 +31,7 @@ from storage.models.hub import HubModel, fetch_descriptions, find_downloaded, fi
 from storage.models.hub import download as download_model
 from storage.models.layer_names import weight_files
 from storage.models.openvino.verifier import prefers_graphs
+from storage.models.shape import ModelShape
 from storage.settings.sections import Settings
 
 PICKLES = re.compile(r".*\.(bin|pt|pth|ckpt|pkl)")
@@ -52,6 +54,9 @@ class BaseOffer:
     weight_bytes: int = 0
     """0 if it comes with Reactune."""
     on_hub: HubModel | None = None
+    architecture: str = ""
+    shape: ModelShape | None = None
+    """None if it comes with Reactune, or if config.json lacks a size."""
 
     @property
     def download_bytes(self) -> int:
@@ -101,7 +106,15 @@ def _examine(folder: Path, setting: str, name: str, on_hub: HubModel | None, set
     load_chat_format(BaseModel(name, folder, "", architecture), settings.model.template_options)
     licence = licence_in(folder)
     weights = on_hub.weight_bytes if on_hub else sum(file.stat().st_size for file in weight_files(folder))
-    return BaseOffer(setting, name, licence, _licence_text(folder, licence), weights, on_hub)
+    text = _licence_text(folder, licence)
+    return BaseOffer(setting, name, licence, text, weights, on_hub, architecture, _shape_of(folder))
+
+
+def _shape_of(folder: Path) -> ModelShape | None:
+    try:
+        return ModelShape.of(read_json_object(folder / CONFIG_FILE))
+    except KeyError:
+        return None
 
 
 def _require_weights(model: HubModel) -> None:
