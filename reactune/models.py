@@ -12,7 +12,7 @@ from storage.models.gguf import ARCHITECTURES as GGUF_ARCHITECTURES
 from storage.models.hardware import serving_format, training_format, usable_cores
 from storage.models.known_bases import KnownBase, configured_base, known_bases
 from storage.models.memory import NumberFormat, ServingLoad, graph_bytes, graph_serving_bytes, serving_bytes
-from storage.models.openvino.support import ARCHITECTURES as GRAPH_ARCHITECTURES
+from storage.models.openvino.architectures import FAMILIES as GRAPH_FAMILIES
 from storage.models.openvino.verifier import prefers_graphs
 from storage.models.shape import ModelShape
 from storage.settings.sections import Settings
@@ -20,8 +20,7 @@ from storage.wording import count
 from trainer.errors import TooLittleMemory
 from trainer.training.memory_plan import RoundMemory, longest_pair
 
-ENGINES = {"OpenVINO": GRAPH_ARCHITECTURES, "llama.cpp": GGUF_ARCHITECTURES}
-GRAPH_WEIGHTS = "int8"
+ENGINES = {"OpenVINO": GRAPH_FAMILIES, "llama.cpp": GGUF_ARCHITECTURES}
 DISK_BYTES = 2
 """Of a number on disk: bfloat16, as nearly all are published."""
 FITS, FOUR_BITS, ANSWERS_ONLY = "yes", "train only at 4 bits", "answers only"
@@ -88,7 +87,7 @@ def _examine(base: KnownBase, settings: Settings, room: Room, *, configured: boo
     is_graph = is_served_as_graph(base.architecture, settings)
     serve = serving_need(base.shape, settings, room, as_graph=is_graph)
     train, at_4_bits = (_train(base.shape, settings, room, quantization) for quantization in ("", "4bit"))
-    disk = DISK_BYTES * base.shape.parameters + (graph_bytes(base.shape, GRAPH_WEIGHTS) if is_graph else 0)
+    disk = DISK_BYTES * base.shape.parameters + (graph_bytes(base.shape, settings.model.weight_format) if is_graph else 0)
     return Candidate(
         name=base.name,
         configured=configured,
@@ -98,7 +97,7 @@ def _examine(base: KnownBase, settings: Settings, room: Room, *, configured: boo
         engines=tuple(name for name, known in ENGINES.items() if base.architecture in known),
         disk=round(disk),
         serve=round(serve),
-        serve_format=GRAPH_WEIGHTS if is_graph else serving_format(settings.model),
+        serve_format=settings.model.weight_format if is_graph else serving_format(settings.model),
         train=train,
         train_format=settings.training.quantization or training_format(settings.training),
         fits=_verdict(room, disk=disk, serve=serve, train=train, at_4_bits=at_4_bits),
@@ -106,7 +105,7 @@ def _examine(base: KnownBase, settings: Settings, room: Room, *, configured: boo
 
 
 def is_served_as_graph(architecture: str, settings: Settings) -> bool:
-    return prefers_graphs(settings.model) and architecture in GRAPH_ARCHITECTURES
+    return prefers_graphs(settings.model) and architecture in GRAPH_FAMILIES
 
 
 def serving_need(shape: ModelShape, settings: Settings, room: Room, *, as_graph: bool) -> float:
@@ -115,7 +114,7 @@ def serving_need(shape: ModelShape, settings: Settings, room: Room, *, as_graph:
         return 0.0
     load = ServingLoad(settings.generation.batch_size, settings.model.context_tokens, rank=settings.training.lora_rank)
     if as_graph:
-        return graph_serving_bytes(shape, GRAPH_WEIGHTS, load)
+        return graph_serving_bytes(shape, settings.model.weight_format, load)
     format_ = NumberFormat(serving_format(settings.model), settings.model.quantization)
     return serving_bytes(shape, format_, load, on_gpu=room.memory.is_gpu)
 

@@ -114,19 +114,20 @@ def test_transformers_refuses_a_version_that_is_not_the_one_that_was_measured(
 def test_a_graph_of_8_bits_shows_what_the_round_measured(base: BaseModel, version: AdapterRef, tmp_path: Path) -> None:
     options = PipelineOptions(
         base,
-        graph_folder(base, tmp_path),
+        graph_folder(base, tmp_path, "int8"),
         version,
         batch_size=2,
         cached_tokens=512,
         threads=1,
         dtype="bfloat16",
+        weight_format="int8",
         kept_graphs=4,
     )
     assert load_pipeline(options)
 
 
 def test_a_graph_in_another_versions_place_is_built_again(base: BaseModel, version: AdapterRef, tmp_path: Path) -> None:
-    cache = GraphCache(base, graph_folder(base, tmp_path))
+    cache = GraphCache(base, graph_folder(base, tmp_path, "int8"), "int8")
     weights = [(cache.prepare(one) / "openvino_model.bin").read_bytes() for one in (None, version)]
     target = cache.folder / graph_name(version)
     shutil.rmtree(target)
@@ -146,7 +147,7 @@ async def test_openvino_refuses_a_graph_that_lacks_the_adapter_and_answers_with_
         }
     )
     trust_graphs(base, tmp_path, settings.model)
-    cache = GraphCache(base, graph_folder(base, tmp_path))
+    cache = GraphCache(base, graph_folder(base, tmp_path, "int8"), "int8")
     cache._build(None, cache.folder / graph_name(version))  # a fault of the builder
     engine = OpenVinoEngine(base, tmp_path, settings.model, settings.generation)
     await engine.start()

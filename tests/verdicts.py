@@ -13,6 +13,6 @@ from storage.settings.sections import ModelSettings
 
 def trust_graphs(base: BaseModel, data_directory: Path, settings: ModelSettings) -> None:
     """Write the verdict that the comparison, which takes ten seconds, would come to."""
-    folder = graph_folder(base, data_directory)
+    folder = graph_folder(base, data_directory, settings.weight_format)
     folder.mkdir(parents=True, exist_ok=True)
     write_verdict(folder / f"verified-{serving_format(settings)}.json", {})

@@ -44,12 +44,12 @@ def write_gguf(adapter: AdapterRef, base: BaseModel, file: Path) -> None:
     """Write a PEFT adapter of the base, at its strength, for llama.cpp; raises AdapterError or OSError."""
     from gguf import GGUFWriter
 
-    from storage.models.openvino.graph import read_tensors
+    from storage.models.openvino.weights import Tensors
 
     architecture = _architecture(base)
     heads = _heads(base) if architecture == "llama" else {}
     config = json.loads((adapter.path / CONFIG_FILE).read_text(encoding="utf-8"))
-    tensors = {_name(key): tensor for key, tensor in read_tensors([adapter.path / WEIGHTS_FILE]).items()}
+    tensors = {_name(key): tensor for key, tensor in Tensors([adapter.path / WEIGHTS_FILE]).items()}
     staging = file.with_name(f".{file.name}.part")
     writer = GGUFWriter(str(staging), architecture)
     writer.add_type("adapter")

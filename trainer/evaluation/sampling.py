@@ -285,6 +285,7 @@ class GraphSampler:
             cached_tokens=GRAPH_PROMPTS * tokens,
             threads=self._threads,
             dtype=serving_format(self._model),
+            weight_format=self._model.weight_format,
             kept_graphs=2 * self._model.resident_adapters,
         )
 

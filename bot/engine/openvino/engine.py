@@ -133,6 +133,7 @@ class OpenVinoEngine(QueueingEngine[QueuedGeneration]):
             cached_tokens=2 * self._generation.batch_size * window_of(self._base.path, self._model),
             threads=self._model.threads,
             dtype=serving_format(self._model),
+            weight_format=self._model.weight_format,
             kept_graphs=2 * self._model.resident_adapters,
         )
 

@@ -27,8 +27,8 @@ from storage.errors import StorageError
 from storage.models.answer_stream import AnswerStream, Thought, ThoughtRoom, words_only
 from storage.models.effect import WrongEffect
 from storage.models.hardware import broken_library
-from storage.models.openvino.graph import AdapterMisfit
 from storage.models.openvino.pipeline import PipelineOptions, generation_config, load_pipeline, load_plain_tokenizer
+from storage.models.openvino.weights import AdapterMisfit
 from storage.runtime.requests import current_request, working_on
 
 log = logging.getLogger(__name__)

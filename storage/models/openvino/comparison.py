@@ -23,10 +23,13 @@ from storage.adapters.folder_store import AdapterRef
 from storage.models.hardware import silence_transformers
 from storage.models.openvino.graph import build_graph
 from storage.models.openvino.pipeline import MODEL_FILE, load_plain_tokenizer, properties
-from storage.models.openvino.support import UnsupportedModel, graph_positions, require_supported
+from storage.models.openvino.support import UnsupportedModel, require_supported
 from storage.models.openvino.verifier import REFUSED, write_verdict
+from storage.models.openvino.weights import Weights
 
-MAX_DIVERGENCE = 0.05
+Logits = NDArray[np.float32]
+
+MAX_DIVERGENCE = {"int8": 0.05, "int4": 0.5}
 """In nats per token. Rounding costs 0.005 on the bundled model; a wrong layer, position or sign costs more than 1."""
 TEXTS = (
     "The sea was calm that morning, and the keeper of the lighthouse wrote down what he saw: three boats, no wind.",
@@ -37,57 +40,94 @@ LONG_TEXT = " ".join(TEXTS * 4)
 """Several hundred tokens: errors at large positions do not show in short texts."""
 
 
-def verify_graph(base_path: Path, dtype: str, workshop: Path) -> dict[str, float]:
+def verify_graph(base_path: Path, dtype: str, weight_format: str, workshop: Path) -> dict[str, float]:
     """Return the mean divergence from transformers (KL, nats per token) of the base, and of the base with an adapter.
 
-    `dtype` is the format for serving; `workshop` is a folder for temporary files. Raises
-    UnsupportedModel if one is above MAX_DIVERGENCE.
+    `dtype` is the format for serving; `workshop` is a folder for temporary files. Raises UnsupportedModel if one is
+    above the format's MAX_DIVERGENCE.
     """
     tokenizer = load_plain_tokenizer(base_path)
-    most = graph_positions(require_supported(base_path))
+    most = require_supported(base_path).positions
     texts = [tokenizer.encode(text, add_special_tokens=False).ids[:most] for text in (*TEXTS, LONG_TEXT)]
-    with silence_transformers():
-        model = AutoModelForCausalLM.from_pretrained(base_path, dtype=torch.float32, local_files_only=True).eval()
-        found = {"base": _divergence(model, _logits(base_path, None, workshop, texts, dtype), texts)}
-        adapted = _adapt(model, workshop / "adapter")
-        adapter = AdapterRef("verification", workshop / "adapter")
-        found["adapter"] = _divergence(adapted, _logits(base_path, adapter, workshop, texts, dtype), texts)
+    adapter = AdapterRef("verification", workshop / "adapter")
+    theirs = _transformers_logits(base_path, adapter.path, texts)  # one model in memory at a time
+    found = {}
+    for what, version in {"base": None, "adapter": adapter}.items():
+        ov.save_model(build_graph(base_path, version, weight_format), workshop / MODEL_FILE, compress_to_fp16=False)
+        found[what] = _divergence(theirs.pop(what), _logits(workshop / MODEL_FILE, texts, dtype))
     for what, divergence in found.items():
-        if not divergence <= MAX_DIVERGENCE:  # NaN too
+        if not divergence <= MAX_DIVERGENCE[weight_format]:  # NaN too
             raise UnsupportedModel(
                 f"its logits in OpenVINO ({what}) differ from transformers' by {divergence:.3f} nats per token, "
-                f"more than {MAX_DIVERGENCE}"
+                f"more than {MAX_DIVERGENCE[weight_format]}"
             )
     return found
 
 
-def _adapt(model: Any, folder: Path) -> Any:
-    """Write an adapter that changes every layer, and return the model with it."""
-    config = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", init_lora_weights=False)
+def _transformers_logits(base_path: Path, adapter: Path, texts: Sequence[list[int]]) -> dict[str, list[Logits]]:
+    """Write an adapter that changes every layer; return the logits of each text without and with it, (T, V)."""
+    with silence_transformers():
+        model = AutoModelForCausalLM.from_pretrained(base_path, dtype="auto", local_files_only=True).eval()
+        _compute_in_float32(model)
+        plain = _read_all(model, texts)
+        return {"base": plain, "adapter": _read_all(_adapt(model, Weights(base_path, None), adapter), texts)}
+
+
+def _compute_in_float32(model: Any) -> None:
+    """Let each layer compute in float32, whatever it is stored as: float32 weights of a 3B base would take 12 GB."""
+
+    def widen(module: Any, _inputs: object) -> None:
+        module.stored = {name: parameter.data for name, parameter in module.named_parameters(recurse=False)}
+        for parameter in module.parameters(recurse=False):
+            parameter.data = parameter.data.float()
+
+    def narrow(module: Any, _inputs: object, _output: object) -> None:
+        for name, parameter in module.named_parameters(recurse=False):
+            parameter.data = module.stored.pop(name)
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear | torch.nn.Embedding):
+            module.register_forward_pre_hook(widen)
+            module.register_forward_hook(narrow)
+        else:
+            for parameter in module.parameters(recurse=False):
+                parameter.data = parameter.data.float()
+
+
+def _adapt(model: Any, weights: Weights, folder: Path) -> Any:
+    """Write an adapter of every linear layer, named as on disk, and return the model with it."""
+    decoder = model.get_decoder()
+    name = next(name for name, module in model.named_modules() if module is decoder)
+    linear = [f"{name}.{inner}" for inner, one in decoder.named_modules() if isinstance(one, torch.nn.Linear)]
+    config = LoraConfig(r=4, lora_alpha=8, target_modules=linear, init_lora_weights=False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         adapted = get_peft_model(model, config)
-    adapted.save_pretrained(folder)
+    on_disk = f"model.{weights.decoder}."
+    state = {key.replace(f"model.{name}.", on_disk, 1): value for key, value in adapted.state_dict().items()}
+    config.target_modules = {layer.replace(name, weights.decoder, 1) for layer in linear}
+    adapted.save_pretrained(folder, state_dict=state, save_embedding_layers=False)
     return adapted.eval()
 
 
-def _logits(
-    base_path: Path, adapter: AdapterRef | None, folder: Path, texts: Sequence[list[int]], dtype: str
-) -> list[NDArray[np.float32]]:
-    """Return OpenVINO's logits of each text, (T, V)."""
-    file = folder / MODEL_FILE
-    ov.save_model(build_graph(base_path, adapter), file, compress_to_fp16=False)
+def _read_all(model: Any, texts: Sequence[list[int]]) -> list[Logits]:
+    with torch.inference_mode():
+        return [model(torch.tensor([ids])).logits[0].numpy() for ids in texts]
+
+
+def _logits(file: Path, texts: Sequence[list[int]], dtype: str) -> list[Logits]:
+    """Return the logits that a graph gives for each text, (T, V)."""
     compiled = ov.Core().compile_model(file, "CPU", properties(dtype))
     return [_run(compiled, ids) for ids in texts]
 
 
-def _run(compiled: Any, ids: list[int]) -> NDArray[np.float32]:
+def _run(compiled: Any, ids: list[int]) -> Logits:
     """Return the logits of a text, (T, V); its second half is read with the cached keys and values of the first."""
     request, half = compiled.create_infer_request(), len(ids) // 2
     return np.concatenate([_read(request, ids[:half], 0), _read(request, ids[half:], half)])
 
 
-def _read(request: Any, ids: list[int], before: int) -> NDArray[np.float32]:
+def _read(request: Any, ids: list[int], before: int) -> Logits:
     """Return the logits of these tokens, (T, V), which follow `before` others."""
     inputs = {
         "input_ids": np.array([ids], dtype=np.int64),
@@ -95,17 +135,16 @@ def _read(request: Any, ids: list[int], before: int) -> NDArray[np.float32]:
         "position_ids": np.arange(before, before + len(ids), dtype=np.int64)[None],
         "beam_idx": np.zeros(1, dtype=np.int32),
     }
-    logits: NDArray[np.float32] = request.infer(inputs)["logits"][0].copy()
+    logits: Logits = request.infer(inputs)["logits"][0].copy()
     return logits
 
 
-def _divergence(model: Any, ours: Sequence[NDArray[np.float32]], texts: Sequence[list[int]]) -> float:
-    """Return the mean KL divergence of our logits from the model's, in nats per token."""
+def _divergence(theirs: Sequence[Logits], ours: Sequence[Logits]) -> float:
+    """Return the mean KL divergence of our logits from theirs, in nats per token."""
     found = []
-    with torch.inference_mode():
-        for ids, logits in zip(texts, ours, strict=True):
-            theirs = model(torch.tensor([ids])).logits[0].log_softmax(-1)
-            found.append((theirs.exp() * (theirs - torch.from_numpy(logits).log_softmax(-1))).sum(-1))
+    for reference, logits in zip(theirs, ours, strict=True):
+        expected, given = (torch.from_numpy(one).log_softmax(-1) for one in (reference, logits))
+        found.append((expected.exp() * (expected - given)).sum(-1))
     return float(torch.cat(found).mean())
 
 
@@ -116,11 +155,12 @@ def _exit_with_parent() -> None:
 
 
 def main() -> None:
-    base_path, dtype, target, workshop = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4])
+    base_path, dtype, weight_format = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+    target, workshop = Path(sys.argv[4]), Path(sys.argv[5])
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     verdict: dict[str, Any]
     try:
-        verdict = verify_graph(base_path, dtype, workshop)
+        verdict = verify_graph(base_path, dtype, weight_format, workshop)
     except UnsupportedModel as error:
         verdict = {REFUSED: str(error)}
     write_verdict(target, verdict)

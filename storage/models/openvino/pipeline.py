@@ -36,8 +36,8 @@ CHECKSUMS_FILE = "SHA256SUMS"
 STAGING_SUFFIX = ".staging"
 SHOWN_DIGITS = 16
 """Digits of an adapter's digest in the name of its graph."""
-RECIPE = "int8-64-2"
-"""Names how graphs are built; with another recipe they are rebuilt."""
+RECIPE = "64-3"
+"""Names how weights of a format are rounded and graphs built; with another recipe they are rebuilt."""
 BLOCK_TOKENS = 32
 """Positions in a block of the cache, as OpenVINO lays it out on CPUs."""
 STEP_TOKENS = 256
@@ -55,9 +55,9 @@ class GraphNotWritten(StorageError):
         super().__init__(f"its graph cannot be written to {folder} ({free / 1e6:,.0f} MB free): {cause}")
 
 
-def graph_folder(base: BaseModel, data_directory: Path) -> Path:
-    """Return the folder for the graphs of this base, recipe and OpenVINO release."""
-    return data_directory / GRAPHS / f"{base.revision}-{RECIPE}-{version('openvino-genai')}"
+def graph_folder(base: BaseModel, data_directory: Path, weight_format: str) -> Path:
+    """Return the folder for the graphs of this base, format of weights, recipe and OpenVINO release."""
+    return data_directory / GRAPHS / f"{base.revision}-{weight_format}-{RECIPE}-{version('openvino-genai')}"
 
 
 def graph_name(adapter: AdapterRef | None) -> str:
@@ -79,6 +79,8 @@ class GraphCache:
 
     base: BaseModel
     folder: Path
+    weight_format: str
+    """int8 or int4."""
 
     def prepare(self, adapter: AdapterRef | None) -> Path:
         """Return the folder of the version's graph; it is built first if it is missing or was altered.
@@ -116,7 +118,7 @@ class GraphCache:
         log.info(
             "Building the OpenVINO graph of %s on %s, once: seconds for a small model.", target.name, self.base.name
         )
-        model = build_graph(self.base.path, adapter)
+        model = build_graph(self.base.path, adapter, self.weight_format)
         staging = self.folder / f".{target.name}{STAGING_SUFFIX}"
         _remove(staging)
         try:
@@ -176,6 +178,8 @@ class PipelineOptions:
     threads: int
     dtype: str
     """Format of activations: a key of PRECISIONS."""
+    weight_format: str
+    """int8 or int4."""
     kept_graphs: int
     """Number of graphs to keep on disk, the most recently used."""
 
@@ -191,7 +195,7 @@ def load_pipeline(options: PipelineOptions) -> Any:
     """Return the version's pipeline; raises what a broken model, adapter or graph raises, and WrongEffect."""
     from openvino_genai import ContinuousBatchingPipeline, SchedulerConfig
 
-    cache = GraphCache(options.base, options.folder)
+    cache = GraphCache(options.base, options.folder, options.weight_format)
     graph = cache.prepare(options.adapter)
     scheduler = SchedulerConfig()
     scheduler.max_num_seqs = options.batch_size

@@ -3,55 +3,68 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from storage.errors import StorageError
 from storage.models.base_model import BaseModel, quantization_of, window_of
+from storage.models.openvino.architectures import FAMILIES, Config, Decoder, describe_decoder
 from storage.settings.sections import ModelSettings
 
-ARCHITECTURES = frozenset({"LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"})
-MAX_POSITIONS = 32_768
+ROPE_TYPES = frozenset({"default", "linear", "llama3", "longrope", "yarn"})
+ACTIVATIONS = frozenset({"gelu_pytorch_tanh", "silu"})
+LANGUAGE_MODELS = frozenset({"gemma3_text", "mistral"})
+"""transformers' names of the language models inside of supported models that also see."""
+UNSUPPORTED = {
+    "attn_logit_softcapping": "it caps attention scores, which OpenVINO GenAI's paged attention does not",
+    "final_logit_softcapping": "it caps logits",
+    "use_bidirectional_attention": "its tokens see later ones",
+}
+"""Settings in config.json, and what they mean for people."""
 
 
 class UnsupportedModel(StorageError):
     """OpenVINO cannot serve this base model; the text says why."""
 
 
-def require_supported(base_path: Path) -> dict[str, Any]:
-    """Return a model's `config.json`; raises UnsupportedModel unless it describes what `build_graph` builds."""
-    config: dict[str, Any] = json.loads((base_path / "config.json").read_text(encoding="utf-8"))
-    architectures = config.get("architectures") or ["none"]
-    if architectures[0] not in ARCHITECTURES:
-        raise UnsupportedModel(f"its architecture is {architectures[0]}, not one of {', '.join(sorted(ARCHITECTURES))}")
+def require_supported(base_path: Path) -> Decoder:
+    """Return what `build_graph` builds for a model; raises UnsupportedModel if it cannot."""
+    whole: dict[str, Any] = json.loads((base_path / "config.json").read_text(encoding="utf-8"))
+    architecture = (whole.get("architectures") or ["none"])[0]
+    if architecture not in FAMILIES:
+        raise UnsupportedModel(f"its architecture is {architecture}, not one of {', '.join(sorted(FAMILIES))}")
     if method := quantization_of(base_path):
         raise UnsupportedModel(f"its weights are quantised already ({method})")
-    if (rope := _rope_type(config)) != "default":
-        raise UnsupportedModel(f"its rotary positions are of type {rope!r}")
-    if config.get("use_sliding_window") or config.get("mlp_bias"):
-        raise UnsupportedModel("it has a sliding window or a bias in its feed-forward layers")
-    if config.get("hidden_act", "silu") != "silu":
-        raise UnsupportedModel(f"its activation is {config['hidden_act']}")
-    return config
+    decoder = describe_decoder(FAMILIES[architecture], _language_model(whole))
+    for layer in decoder.layers:
+        if layer.rotary and layer.rotary.kind not in ROPE_TYPES:
+            raise UnsupportedModel(f"its rotary positions are of type {layer.rotary.kind!r}")
+    if decoder.activation not in ACTIVATIONS:
+        raise UnsupportedModel(f"its activation is {decoder.activation}")
+    return decoder
 
 
-def _rope_type(config: Mapping[str, Any]) -> str:
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    return str(rope.get("rope_type", rope.get("type", "default")))
-
-
-def graph_positions(config: Mapping[str, Any]) -> int:
-    """Return how many positions a graph supports: the model's, limited to keep their table small."""
-    return min(int(config.get("max_position_embeddings", MAX_POSITIONS)), MAX_POSITIONS)
+def _language_model(config: Config) -> Config:
+    """Return the settings of the language model of a model, which may also see."""
+    found = config.get("text_config")
+    if found is not None:
+        kind = found.get("model_type")
+        if kind not in LANGUAGE_MODELS:
+            raise UnsupportedModel(f"its language model is of type {kind}")
+        found = {**found, **{key: config[key] for key in ("tie_word_embeddings",) if key in config}}
+    language: Config = found or config
+    for key, reason in UNSUPPORTED.items():
+        if language.get(key):
+            raise UnsupportedModel(f"{reason} ({key})")
+    return language
 
 
 def unsupported_because(base: BaseModel, settings: ModelSettings) -> str:
     """Return why OpenVINO does not support this base with these settings, or "" if it does."""
     try:
-        require_supported(base.path)
+        decoder = require_supported(base.path)
     except UnsupportedModel as error:
         return str(error)
-    if window_of(base.path, settings) > MAX_POSITIONS:
-        return f"model.context_tokens = {settings.context_tokens} is above {MAX_POSITIONS}"
+    if window_of(base.path, settings) > decoder.positions:
+        return f"model.context_tokens = {settings.context_tokens} is above {decoder.positions}"
     return ""

@@ -85,7 +85,7 @@ class Verifier:
 
     @property
     def _folder(self) -> Path:
-        return graph_folder(self._base, self._data_directory)
+        return graph_folder(self._base, self._data_directory, self._settings.weight_format)
 
     @property
     def _file(self) -> Path:
@@ -125,7 +125,8 @@ class Verifier:
 
     def _run_comparison(self, verdict: Path, workshop: Path) -> tuple[int, str]:
         """Return the exit code of the process, and what it wrote to standard error."""
-        arguments = str(self._base.path), serving_format(self._settings), str(verdict), str(workshop)
+        formats = serving_format(self._settings), self._settings.weight_format
+        arguments = str(self._base.path), *formats, str(verdict), str(workshop)
         with subprocess.Popen(
             [sys.executable, "-m", "storage.models.openvino.comparison", *arguments],
             stdin=subprocess.PIPE,  # the process ends when this one does

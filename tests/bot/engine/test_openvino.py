@@ -26,10 +26,11 @@ from bot.engine.selection import start_engine
 from bot.errors import EngineStopped
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.openvino import comparison
-from storage.models.openvino.graph import AdapterMisfit, _Decoder, build_graph
+from storage.models.openvino.graph import _Graph, build_graph
 from storage.models.openvino.pipeline import GraphCache, GraphNotWritten, graph_folder
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, write_verdict
+from storage.models.openvino.weights import AdapterMisfit
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from tests.bot.engine.conftest import Clock
@@ -174,7 +175,7 @@ async def test_the_bots_process_answers_without_torch(engine: OpenVinoEngine, ba
 async def test_graphs_are_compared_with_transformers_once(engine: OpenVinoEngine, folder: Path) -> None:
     found = json.loads(written_by_verification(folder))
     assert set(found) == {"base", "adapter"}
-    assert all(0 <= divergence < comparison.MAX_DIVERGENCE for divergence in found.values())
+    assert all(0 <= divergence < comparison.MAX_DIVERGENCE["int8"] for divergence in found.values())
 
 
 def test_graphs_of_another_release_leave_the_disk(settings: Settings, base: BaseModel, tmp_path: Path) -> None:
@@ -187,15 +188,15 @@ def test_graphs_of_another_release_leave_the_disk(settings: Settings, base: Base
 def test_a_graph_that_says_something_else_is_refused(
     base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def straight(_self: object, heads: object) -> object:
+    def straight(_self: object, heads: object, _layer: object) -> object:
         return heads
 
     # A tiny random model hardly depends on the position of a word, so the bar is set to what rounding costs it.
-    found = comparison.verify_graph(base.path, "float32", tmp_path)
-    monkeypatch.setattr(comparison, "MAX_DIVERGENCE", 10 * max(found.values()))
-    monkeypatch.setattr(_Decoder, "_rotated", straight)
+    found = comparison.verify_graph(base.path, "float32", "int8", tmp_path)
+    monkeypatch.setitem(comparison.MAX_DIVERGENCE, "int8", 10 * max(found.values()))
+    monkeypatch.setattr(_Graph, "_rotated", straight)
     with pytest.raises(UnsupportedModel, match="differ from transformers'"):
-        comparison.verify_graph(base.path, "float32", tmp_path)
+        comparison.verify_graph(base.path, "float32", "int8", tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["Qwen2", "Qwen3", "Llama"])
@@ -221,8 +222,8 @@ def test_the_graph_of_each_kind_of_model_says_what_transformers_says(kind: str, 
         for parameter in model.parameters():  # biases and norms too, which begin as zeros and ones
             parameter.data.add_(torch.randn_like(parameter) * 0.3)
     model.save_pretrained(tiny)
-    found = comparison.verify_graph(tiny, "bfloat16", tmp_path)
-    assert max(found.values()) < comparison.MAX_DIVERGENCE
+    found = comparison.verify_graph(tiny, "bfloat16", "int8", tmp_path)
+    assert max(found.values()) < comparison.MAX_DIVERGENCE["int8"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the process in /proc")
@@ -259,7 +260,7 @@ def test_the_first_start_says_what_takes_long(
     caplog.set_level(logging.INFO)
     verifier = a_verifier(settings, base, tmp_path, lambda verdict: write_verdict(verdict, {}))
     for _ in range(2):
-        GraphCache(base, verifier.require()).prepare(None)
+        GraphCache(base, verifier.require(), "int8").prepare(None)
     assert [record.message for record in caplog.records] == [
         "Comparing OpenVINO with transformers on tiny, once for each base model: about half a minute for the bundled "
         "one on two cores.",
@@ -320,7 +321,7 @@ def test_waiting_for_the_comparison_of_another_process_can_be_cancelled(
     settings: Settings, base: BaseModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "filelock")
-    folder = tmp_path / "engine" / graph_folder(base, tmp_path).name
+    folder = tmp_path / "engine" / graph_folder(base, tmp_path, "int8").name
     folder.mkdir(parents=True)
     waiting = Verifier(base, tmp_path, settings.model)
     with FileLock(folder / ".verified.lock"), ThreadPoolExecutor() as pool:
@@ -333,7 +334,7 @@ def test_waiting_for_the_comparison_of_another_process_can_be_cancelled(
 
 
 def test_graphs_in_use_and_half_made_ones_survive_what_others_tidy(base: BaseModel, tmp_path: Path) -> None:
-    cache = GraphCache(base, tmp_path)
+    cache = GraphCache(base, tmp_path, "int8")
     for name in ("old_1", ".left_1.staging", ".making_1.staging"):
         (tmp_path / name).mkdir()
     cache.prepare(None)
@@ -345,7 +346,7 @@ def test_graphs_in_use_and_half_made_ones_survive_what_others_tidy(base: BaseMod
 
 
 def test_an_altered_graph_is_made_again(base: BaseModel, tmp_path: Path) -> None:
-    cache = GraphCache(base, tmp_path)
+    cache = GraphCache(base, tmp_path, "int8")
     weights = cache.prepare(None) / "openvino_model.bin"
     made = weights.read_bytes()
     for damaged in (made[: len(made) // 2], bytes(len(made)), b""):
@@ -367,7 +368,7 @@ def test_a_graph_that_cannot_be_written_says_where(
 
     monkeypatch.setattr("openvino.save_model", fill_the_disk)
     with pytest.raises(GraphNotWritten, match=r"cannot be written to .* \([\d,]+ MB free\): basic_ios"):
-        GraphCache(base, tmp_path).prepare(None)
+        GraphCache(base, tmp_path, "int8").prepare(None)
     assert not [*tmp_path.glob("*/")], "nothing half made stays"
 
 
@@ -391,7 +392,7 @@ def test_an_adapter_may_change_some_layers_of_a_kind(base: BaseModel, tmp_path: 
     save_file(first, file)
     config = json.loads(config_file.read_text())
     config_file.write_text(json.dumps({**config, "target_modules": ["model.layers.0.self_attn.q_proj"]}))
-    assert build_graph(base.path, adapter)
+    assert build_graph(base.path, adapter, "int8")
 
 
 def test_a_layer_without_its_changes_is_rejected(base: BaseModel, tmp_path: Path) -> None:
@@ -401,13 +402,13 @@ def test_a_layer_without_its_changes_is_rejected(base: BaseModel, tmp_path: Path
     file = tmp_path / "adapter_model.safetensors"
     save_file({name: tensor for name, tensor in load_file(file).items() if ".layers.1." not in name}, file)
     with pytest.raises(AdapterMisfit, match="it lacks"):
-        build_graph(base.path, adapter)
+        build_graph(base.path, adapter, "int8")
 
 
 def test_another_architecture_is_named(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"architectures": ["Gemma3ForCausalLM"]}')
-    with pytest.raises(UnsupportedModel, match="its architecture is Gemma3ForCausalLM"):
-        build_graph(tmp_path, None)
+    (tmp_path / "config.json").write_text('{"architectures": ["Gemma2ForCausalLM"]}')
+    with pytest.raises(UnsupportedModel, match="its architecture is Gemma2ForCausalLM"):
+        build_graph(tmp_path, None, "int8")
 
 
 async def test_a_base_that_openvino_does_not_support_is_answered_by_transformers_without_an_alert(
@@ -443,10 +444,10 @@ async def test_a_thousand_requests_at_once_are_answered_or_refused_and_memory_st
 
 
 def test_rounding_keeps_every_weight_within_a_step() -> None:
-    from storage.models.openvino.graph import GROUP_SIZE, INT8_MAX, _rounded
+    from storage.models.openvino.rounding import GROUP_SIZE, INT8_MAX, round_to_int8
 
     matrix = np.random.default_rng(1).normal(size=(8, 2 * GROUP_SIZE)).astype(np.float32)
-    integers = _rounded(matrix).input_value(0).get_node().input_value(0).get_node()
+    integers = round_to_int8([matrix[:5], matrix[5:]]).input_value(0).get_node().input_value(0).get_node()
     scaled = integers.input_value(0).get_node().input_value(0).get_node().data.astype(np.float32)
     scales = integers.input_value(1).get_node().data.astype(np.float32)
     steps = np.abs(matrix.reshape(8, 2, -1)).max(axis=2, keepdims=True) / INT8_MAX

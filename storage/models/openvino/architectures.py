@@ -1,0 +1,190 @@
+"""How supported architectures differ from LLaMA, as read from a base's `config.json`. Imports no model library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+MAX_POSITIONS = 32_768
+DEFAULT_THETA = 10_000.0
+WINDOWED = "sliding_attention"
+FULL = "full_attention"
+
+Config = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Rotary:
+    """Rotary positions of a layer (Su et al. 2021)."""
+
+    theta: float
+    size: int
+    """Numbers of a head that are rotated; the others are not."""
+    scaling: Config
+    """transformers' rope_type and its parameters."""
+    positions: int
+    """The base's maximum."""
+
+    @property
+    def kind(self) -> str:
+        return str(self.scaling.get("rope_type", self.scaling.get("type", "default")))
+
+    @property
+    def trained_positions(self) -> int:
+        """Positions before scaling."""
+        return int(self.scaling.get("original_max_position_embeddings") or self.positions)
+
+    def __hash__(self) -> int:
+        return hash((self.theta, self.size, self.kind, self.positions))
+
+
+@dataclass(frozen=True)
+class Layer:
+    rotary: Rotary | None
+    """None: it does not know positions (NoPE)."""
+    window: int
+    """Tokens that it looks back at, itself included; 0: all."""
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A decoder with grouped-query attention, such as LLaMA (Touvron et al. 2023)."""
+
+    layers: tuple[Layer, ...]
+    heads: int
+    kv_heads: int
+    head_size: int
+    epsilon: float
+    activation: str
+    attention_scale: float
+    is_tied: bool
+    positions: int
+    """Positions that a graph supports."""
+    family: Family
+
+
+@dataclass(frozen=True)
+class Family:
+    """How an architecture differs from LLaMA."""
+
+    query_key_value: tuple[str, ...] = ("q_proj", "k_proj", "v_proj")
+    gate_up: tuple[str, ...] = ("gate_proj", "up_proj")
+    has_sandwich_norms: bool = False
+    """Whether attention and feed-forward outputs are normalised too."""
+    norm_offset: float = 0.0
+    """Added to the weights of normalisations."""
+    scales_embeddings: bool = False
+    """Whether embeddings are multiplied by the square root of their width."""
+    local_theta: float | None = None
+    """Base of rotary positions in layers with a window, which no scaling changes; None: as in other layers."""
+    is_windowed: Callable[[Config, int], bool] = lambda _config, _index: False
+    """Whether the layer looks back at config["sliding_window"] tokens, unless config["layer_types"] says so."""
+    knows_positions: Callable[[Config, int], bool] = lambda _config, _index: True
+    defaults: Config = field(default_factory=dict)
+    """What transformers assumes if config.json leaves it out."""
+
+
+def _in_qwen(config: Config, index: int) -> bool:
+    return bool(config.get("use_sliding_window")) and index >= int(config.get("max_window_layers", 28))
+
+
+def _in_gemma3(config: Config, index: int) -> bool:
+    return (index + 1) % int(config.get("sliding_window_pattern", 6)) != 0
+
+
+def _rotates_in_smollm3(config: Config, index: int) -> bool:
+    listed = config.get("no_rope_layers")
+    return bool(listed[index]) if listed else (index + 1) % int(config.get("no_rope_layer_interval", 4)) != 0
+
+
+LLAMA = Family()
+QWEN = Family(is_windowed=_in_qwen)
+MISTRAL = Family(is_windowed=lambda _config, _index: True, defaults={"sliding_window": 4_096})
+PHI3 = Family(query_key_value=("qkv_proj",), gate_up=("gate_up_proj",), is_windowed=lambda _config, _index: True)
+SMOLLM3 = Family(
+    is_windowed=lambda config, index: bool(config.get("use_sliding_window")) and not _rotates_in_smollm3(config, index),
+    knows_positions=_rotates_in_smollm3,
+    defaults={"rope_theta": 2_000_000.0, "tie_word_embeddings": True},
+)
+GEMMA3 = Family(
+    has_sandwich_norms=True,
+    norm_offset=1.0,
+    scales_embeddings=True,
+    local_theta=10_000.0,
+    is_windowed=_in_gemma3,
+    defaults={
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "hidden_activation": "gelu_pytorch_tanh",
+        "query_pre_attn_scalar": 256,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 1_000_000.0,
+        "sliding_window": 4_096,
+        "tie_word_embeddings": True,
+    },
+)
+FAMILIES: Mapping[str, Family] = {
+    "Gemma3ForCausalLM": GEMMA3,
+    "Gemma3ForConditionalGeneration": GEMMA3,
+    "LlamaForCausalLM": LLAMA,
+    "Mistral3ForConditionalGeneration": MISTRAL,
+    "MistralForCausalLM": MISTRAL,
+    "Phi3ForCausalLM": PHI3,
+    "Qwen2ForCausalLM": QWEN,
+    "Qwen3ForCausalLM": QWEN,
+    "SmolLM3ForCausalLM": SMOLLM3,
+}
+
+
+def describe_decoder(family: Family, config: Config) -> Decoder:
+    """Return what to build; `config` is the language model's part of `config.json`."""
+    config = {**family.defaults, **config}
+    heads = int(config["num_attention_heads"])
+    head_size = int(config.get("head_dim") or config["hidden_size"] // heads)
+    layers = tuple(_layer(family, config, head_size, index) for index in range(int(config["num_hidden_layers"])))
+    return Decoder(
+        layers,
+        heads,
+        int(config.get("num_key_value_heads") or heads),
+        head_size,
+        float(config["rms_norm_eps"]),
+        str(config.get("hidden_activation") or config.get("hidden_act", "silu")),
+        float(config.get("query_pre_attn_scalar") or head_size) ** -0.5,
+        bool(config.get("tie_word_embeddings")),
+        min(MAX_POSITIONS, *(_positions(layer, config) for layer in layers)),
+        family,
+    )
+
+
+def _layer(family: Family, config: Config, head_size: int, index: int) -> Layer:
+    kinds = config.get("layer_types")
+    is_windowed = kinds[index] == WINDOWED if kinds else family.is_windowed(config, index)
+    rotary = _rotary(family, config, head_size, WINDOWED if is_windowed else FULL)
+    return Layer(
+        rotary if family.knows_positions(config, index) else None,
+        int(config.get("sliding_window") or 0) if is_windowed else 0,
+    )
+
+
+def _rotary(family: Family, config: Config, head_size: int, kind: str) -> Rotary:
+    """Return the rotary positions of a kind of layer, from any of the places where releases of transformers put it."""
+    given = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
+    theta = config.get("rope_theta", DEFAULT_THETA)
+    if kind in given:
+        given = given[kind]
+    elif kind == WINDOWED and family.local_theta:
+        given, theta = dict[str, Any](), config.get("rope_local_base_freq", family.local_theta)
+    if trained := config.get("original_max_position_embeddings"):
+        given = {**given, "original_max_position_embeddings": trained}
+    share = given.get("partial_rotary_factor", config.get("partial_rotary_factor", 1.0))
+    positions = int(config.get("max_position_embeddings", MAX_POSITIONS))
+    return Rotary(float(given.get("rope_theta") or theta), int(head_size * share), given, positions)
+
+
+def _positions(layer: Layer, config: Config) -> int:
+    if layer.rotary is None:
+        return int(config.get("max_position_embeddings", MAX_POSITIONS))
+    # Beyond the trained positions, LongRoPE changes the angles of earlier ones too, which are in the cache by then.
+    return layer.rotary.trained_positions if layer.rotary.kind == "longrope" else layer.rotary.positions
