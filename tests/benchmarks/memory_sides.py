@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import random
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -87,7 +89,7 @@ def measure_in_turn(parent: Connection, cases: Sequence[Case]) -> None:
 
 def _measure(case: Case, folder: Path) -> Measured:
     with random_base(case.size, folder) as base:
-        RESET.write_text(PEAK, encoding="ascii")
+        _forget_peak()
         predicted = _train(case, base, folder) if case.does == "trains" else _answer(case, base)
         return Measured(shape_of(base.path).parameters, predicted, _peak())
 
@@ -145,6 +147,13 @@ def _answer(case: Case, base: BaseModel) -> float:
         sampler.answer(prompts, GenerationSettings(max_new_tokens=case.answer_tokens), seed=0)
     load = ServingLoad(case.answers, case.prompt_tokens + case.answer_tokens, versions=0)
     return serving_bytes(shape_of(base.path), NumberFormat(case.dtype), load)
+
+
+def _forget_peak() -> None:
+    """Give back what earlier work left behind, and begin to look for the peak."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    RESET.write_text(PEAK, encoding="ascii")
 
 
 def _peak() -> int:
