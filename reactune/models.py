@@ -87,7 +87,8 @@ def _examine(base: KnownBase, settings: Settings, room: Room, *, configured: boo
     is_graph = is_served_as_graph(base.architecture, settings)
     serve = serving_need(base.shape, settings, room, as_graph=is_graph)
     train, at_4_bits = (_train(base.shape, settings, room, quantization) for quantization in ("", "4bit"))
-    disk = DISK_BYTES * base.shape.parameters + (graph_bytes(base.shape, settings.model.weight_format) if is_graph else 0)
+    graph = graph_bytes(base.shape, settings.model.weight_format) if is_graph else 0
+    disk = DISK_BYTES * base.shape.parameters + graph
     return Candidate(
         name=base.name,
         configured=configured,
