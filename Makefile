@@ -16,7 +16,7 @@ BENCH ?= loop
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-busy test-benches pictures coverage check bench clean
+.PHONY: help demo run test test-busy test-benches pictures coverage check bench gpu-check clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,8 +55,14 @@ check: $(VENV)/.dev ## Lint, format, types, who may import whom, known vulnerabi
 	$(BIN)/lint-imports
 	@$(BIN)/python -m tests.advisories
 
-bench: $(VENV)/.bench ## Measure; BENCH=votes, console, loop, community, demonstration, knowledge, serving, startup, soak, capacity or training
+bench: $(VENV)/.bench ## Measure; BENCH=votes, console, loop, community, demonstration, knowledge, memory, serving, startup, soak, capacity, training or bases
 	@$(BIN)/reactune bench $(BENCH) $(ARGS) --json
+
+gpu-check: ## Measure rounds and serving on an NVIDIA GPU; ARGS="--vllm /path/to/vllm --size 8b", or --tiny to try it
+	@command -v nvidia-smi > /dev/null || case "$(ARGS)" in *--tiny*) ;; *) \
+		echo "make gpu-check needs an NVIDIA GPU and its driver, and nvidia-smi is not on this machine"; exit 2 ;; esac
+	@$(MAKE) --no-print-directory $(VENV)/.gpu
+	@$(BIN)/reactune bench gpu $(ARGS) --json
 
 clean: ## Remove the environment and caches; data stays
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage*
@@ -77,7 +83,8 @@ $(VENV)/.demo: EXTRAS = demo
 $(VENV)/.run: EXTRAS = postgres
 $(VENV)/.dev: EXTRAS = dev
 $(VENV)/.bench: EXTRAS = bench
-$(VENV)/.demo $(VENV)/.run $(VENV)/.dev $(VENV)/.bench: $(VENV)/.python pyproject.toml
+$(VENV)/.gpu: EXTRAS = bench,qlora
+$(VENV)/.demo $(VENV)/.run $(VENV)/.dev $(VENV)/.bench $(VENV)/.gpu: $(VENV)/.python pyproject.toml
 	@echo "Installing packages ($(EXTRAS)); PyTorch is the large one …"
 	@$(PIP) --no-deps torch uv
 	@$(call install,-e ".[$(EXTRAS)]")

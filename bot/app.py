@@ -20,11 +20,12 @@ from bot.guards.access import who_is_not_allowed
 from bot.guards.audit import action_of, is_for_admins, record_done
 from bot.guards.interactions import AuditedCommandTree
 from bot.operations.gateway import ShardHeartbeat
+from bot.releases.base import open_base
 from bot.releases.watcher import AdapterPrefetcher, VersionPreloader
 from bot.services import ServicesBot, make_services
 from storage.database.database import Database, Listener, can_listen, open_database
 from storage.database.enums import Basis
-from storage.models.base_model import BaseModel, resolve_base_model
+from storage.models.base_model import BaseModel
 from storage.models.bundled import BundledEncoder, Encoder
 from storage.models.withdrawal import remove_withdrawn
 from storage.personalities.personalities import ensure_personality, load_cards
@@ -53,6 +54,7 @@ COGS = (
 )
 REQUESTS = frozenset({"message", "raw_reaction_add", "raw_reaction_remove"})
 LOADING = "Waking up: loading the model"
+LEARNING = "Learning: back soon"
 for _warning in ("warn_nacl", "warn_dave"):  # voice is not used: its libraries may be missing
     setattr(discord.VoiceClient, _warning, False)
 POLL_INTERVAL_S = 3.0
@@ -111,11 +113,12 @@ class ReactuneBot(ServicesBot):
     async def setup_hook(self) -> None:
         arena_trigger(self.settings.arena)  # refuse a bad schedule before anything is opened
         database = await self._open_database()
+        base = await open_base(database, self.settings, self._given_base)
         self.services = make_services(
             self,
             self.settings,
             database,
-            await asyncio.to_thread(self._resolve_base),
+            base,
             engine=self._given_engine,
             fixed_basis=self._fixed_basis,
             load_encoder=self._load_encoder,
@@ -177,11 +180,6 @@ class ReactuneBot(ServicesBot):
         except discord.HTTPException as error:
             log.warning("Discord refused the new slash commands, so the previous ones stay: %s", error)
 
-    def _resolve_base(self) -> BaseModel:
-        if self._given_base is not None:
-            return self._given_base
-        return resolve_base_model(self.settings.model.base, self.settings.data.directory, log.info)
-
     async def _load_model(self) -> None:
         """Load the model while the gateway connects; if that fails, stop the bot."""
         services = self.services
@@ -198,10 +196,11 @@ class ReactuneBot(ServicesBot):
             return
         if not self._is_leaving:
             services.model_loaded.set()
-            log.info(
-                "Answering with %s on %s. %s", release.name, services.base.name, describe_bases(self.settings.privacy)
-            )
+            who = "Answering" if not services.engine.state().pause_reason else "Soon answering"
+            bases = describe_bases(self.settings.privacy)
+            log.info("%s with %s on %s. %s", who, release.name, services.base.name, bases)
             self.status, self.activity = discord.Status.online, None
+            self.tasks.repeat(self._show_pause, POLL_INTERVAL_S, "show whether the engine has stepped aside")
             # Not earlier: only one thread at a time loads the model or the encoder, and members wait for the model.
             self.tasks.spawn(services.library.prepare(), "prepare documents")
             await self._show_status()
@@ -228,6 +227,15 @@ class ReactuneBot(ServicesBot):
     async def _show_status(self) -> None:
         if self.is_ready() and self.activity is None:
             await self.change_presence(status=self.status)
+
+    async def _show_pause(self) -> None:
+        """Show on Discord that the engine has stepped aside for a round, or that it is back."""
+        is_paused = bool(self.services.engine.state().pause_reason)
+        if is_paused == (self.activity is None):
+            self.status = discord.Status.idle if is_paused else discord.Status.online
+            self.activity = activity = discord.CustomActivity(LEARNING) if is_paused else None
+            if self.is_ready():
+                await self.change_presence(status=self.status, activity=activity)
 
     async def on_app_command_completion(
         self, interaction: discord.Interaction, command: app_commands.Command[Any, ..., Any] | app_commands.ContextMenu

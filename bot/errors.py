@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from storage.wording import duration
+
 
 class BotError(Exception):
     """Base class of the errors that this package raises on purpose."""
@@ -25,6 +27,13 @@ class EngineBusy(UserFacingError):
 class EngineClosed(UserFacingError):
     def __init__(self) -> None:
         super().__init__("I'm restarting. Please ask again in a minute.")
+
+
+class LearningNow(UserFacingError):
+    def __init__(self, seconds_left: float | None) -> None:
+        """`seconds_left` is None if nobody knows how long it takes."""
+        back = "in a while" if seconds_left is None else f"in about {duration(max(60.0, seconds_left))}"
+        super().__init__(f"I'm learning right now, so I can't answer. Please ask me again {back}.")
 
 
 class ServersUnreachable(UserFacingError):

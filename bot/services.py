@@ -88,7 +88,7 @@ def make_services(
     tasks: BackgroundTasks,
 ) -> Services:
     """Put the parts together; without an `engine` it is the one of `model.engine`."""
-    engine = engine or ChosenEngine(settings, base, database)
+    engine = engine or ChosenEngine(settings, base, database, tasks)
     adapters = open_store(settings)
     releases = ReleaseResolver(database, adapters, base)
     metrics, deletions, shards = Metrics(), Deletions(), shards_of(settings.discord)

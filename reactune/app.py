@@ -11,14 +11,16 @@ import typer
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot.errors import BotError
+from reactune import database
+from reactune.base import base
 from reactune.bench import bench
 from reactune.compare import compare_offline_answers
 from reactune.console import console
-from reactune.database import backup, db, restore, show_audit
 from reactune.demo import demo
 from reactune.doctor.command import doctor
 from reactune.members import privacy, trace_request, votes
 from reactune.model import model
+from reactune.models import list_bases
 from reactune.personality import personality
 from reactune.run import run, serve, trainer
 from reactune.taste import show_taste
@@ -45,16 +47,18 @@ app.command("taste")(show_taste)
 app.command("trace")(trace_request)
 app.command("import")(import_pairs)
 app.command("export")(export_pairs)
-app.command("audit")(show_audit)
-app.command("backup")(backup)
-app.command("restore")(restore)
+app.command("audit")(database.show_audit)
+app.command("backup")(database.backup)
+app.command("restore")(database.restore)
 app.command("doctor")(doctor)
+app.command("models")(list_bases)
+app.add_typer(base, name="base")
 app.add_typer(model, name="model")
 app.add_typer(bench, name="bench")
 app.add_typer(votes, name="votes")
 app.add_typer(privacy, name="privacy")
 app.add_typer(personality, name="personality")
-app.add_typer(db, name="db")
+app.add_typer(database.db, name="db")
 
 
 def main() -> None:

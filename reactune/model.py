@@ -27,7 +27,10 @@ from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.releases.versions import version_named
 from storage.wording import BASE_NAME
 
-model = typer.Typer(no_args_is_help=True, help="Manage versions: list, show, promote, roll back and more.")
+model = typer.Typer(
+    no_args_is_help=True,
+    help="Manage versions: list, show, promote, roll back and more (for base models, see `reactune models`).",
+)
 
 
 @model.command("list")

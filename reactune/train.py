@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Annotated
 
 import typer
@@ -43,25 +45,35 @@ def train(
     """Run one training round now and wait for its result."""
     from bot.text.rounds import describe_round
     from storage.database.enums import RoundStatus
-    from trainer.rounds.worker import stopped_by_signals, train_now
+    from trainer.rounds.worker import stopped_by_signals
 
     settings = read_settings(config)
     set_up_logs(settings, "train", least=logging.WARNING)
     with with_cards(settings):
         pass  # this may be the first command, and the personality may be a new card
-    command = operator_action("model train", f"learn_from: {learns_from}")
-    with operating(config, personality, command) as (_, action, _), progress() as say, stopped_by_signals() as stop:
-        request = partial(audited(action, request_round), requested_by=action.actor, learns_from=learns_from)
-
-        def report(round_: Round) -> None:
-            say(plain_text_of(describe_round(round_)))
-
-        round_ = train_now(settings, personality, request, report, stop)
+    with progress() as say, stopped_by_signals() as stop:
+        round_ = train_personality(config, personality, learns_from, say, stop)
     show(asdict(round_), describe_round(round_), as_json)
     if round_.is_open:  # stopped by Ctrl-C while another trainer runs the round
         raise typer.Exit(130)
     if round_.status in (RoundStatus.FAILED, RoundStatus.INTERRUPTED, RoundStatus.REJECTED):
         raise typer.Exit(1)
+
+
+def train_personality(
+    config: Path | None, personality: str, learns_from: TrainingSource, say: Callable[[str], None], stop: Event
+) -> Round:
+    """Run one round, or wait for it if a trainer runs it, and return how it ended; `say` gets its progress."""
+    from bot.text.rounds import describe_round
+    from trainer.rounds.worker import train_now
+
+    def report(round_: Round) -> None:
+        say(plain_text_of(describe_round(round_)))
+
+    command = operator_action("model train", f"learn_from: {learns_from}")
+    with operating(config, personality, command) as (_, action, _):
+        request = partial(audited(action, request_round), requested_by=action.actor, learns_from=learns_from)
+        return train_now(read_settings(config), personality, request, report, stop)
 
 
 def import_pairs(

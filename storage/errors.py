@@ -142,6 +142,18 @@ class VersionWithdrawn(ReleaseRefused, AdapterError):
         self.name = name
 
 
+class VersionOfOtherBase(ReleaseRefused, AdapterError):
+    """A version was trained on another base model than the one in use."""
+
+    def __init__(self, name: str, base: str, in_use: str) -> None:
+        super().__init__(
+            f"{name} was trained on the base {base}, but {in_use} answers now: choose another version, or change the "
+            "base (`reactune base show` lists those used before)"
+        )
+        self.name = name
+        self.base = base
+
+
 class CanaryRefused(ReleaseRefused):
     """A canary cannot be started or stopped now."""
 

@@ -68,6 +68,11 @@ def without_mentions(text: str) -> str:
     return _MENTION.sub(SOMEBODY, text) if "<@" in text else text
 
 
+def anonymous(messages: Iterable[dict[str, str]]) -> list[dict[str, str]]:
+    """Return chat messages without user IDs."""
+    return [{"role": said["role"], "content": without_mentions(said["content"])} for said in messages]
+
+
 def home_of(guild_id: int | None, basis: Basis | None) -> int | None:
     """Return the server whose membership counts for a reply, DIRECT, or None outside Discord."""
     return DIRECT if guild_id is None and basis is not Basis.LOCAL else guild_id

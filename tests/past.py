@@ -17,9 +17,10 @@ from storage.database.tables import (
     RoundVoterRow,
     VoteEventRow,
 )
+from storage.releases.bases import base_in_use
 from storage.releases.versions import Version, register
 from storage.votes.votes import Vote
-from tests.seeding import EMOJI, message_of, pseudonyms_of
+from tests.seeding import BASE_REVISION, EMOJI, message_of, pseudonyms_of
 
 START = datetime(2026, 10, 1, 12, tzinfo=UTC)
 
@@ -88,12 +89,14 @@ def add_version(
     personality_id: int = 1,
     verdict: GateVerdict = GateVerdict.PASS,
 ) -> Version:
+    """Add a version of the base in use."""
+    used = base_in_use(session)
     return register(
         session,
         personality_id,
         digest="d" * 64,
         base_name="tiny",
-        base_revision="0" * 16,
+        base_revision=used.revision if used else BASE_REVISION,
         parent_id=parent.id if parent else None,
         round_id=round_id,
         metrics={},

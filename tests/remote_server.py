@@ -13,10 +13,13 @@ from typing import Any
 
 from aiohttp import web
 
+from storage.models.effect import read_effect
+
 CONTRACT: dict[str, Any] = json.loads(Path(__file__).with_name("vllm_contract.json").read_text(encoding="utf-8"))
 BASE_NAME = "base-model"
 WORDS = ["one ", "two ", "three ", "four ", "five "]
 TYPES = {"str": str, "int": int, "float": (int, float), "bool": bool, "dict": dict, "list": list}
+TYPES["text or tokens"] = (str, list)
 
 Fault = Callable[["RemoteServer", web.Request, "Stream"], Awaitable[web.StreamResponse | None]]
 
@@ -75,6 +78,9 @@ class RemoteServer:
         self.always: Fault | None = None
         self.on_load: str | None = None
         """The name of the reply to any adapter, in place of loading it."""
+        self.applies_adapters = True
+        """If False, it accepts adapters and answers as the bare base, as vLLM does if their names do not fit."""
+        self.tells_log_probabilities = True
         self.is_healthy = True
         self.count: Callable[[str], int] = len
         self.url = ""
@@ -107,7 +113,12 @@ class RemoteServer:
         await self.start(port)
 
     def asked(self, path: str = "/v1/completions") -> list[dict[str, Any]]:
-        return [body for where, body in self.requests if where == path]
+        """Return the bodies of its requests, except those that measured log-probabilities."""
+        return [body for where, body in self.requests if where == path and "prompt_logprobs" not in body]
+
+    def measured(self) -> list[str]:
+        """Return the models whose log-probabilities were asked for."""
+        return [body["model"] for _, body in self.requests if "prompt_logprobs" in body]
 
     @web.middleware
     async def _require_key(self, request: web.Request, handler: Any) -> web.StreamResponse:
@@ -161,11 +172,13 @@ class RemoteServer:
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         body = await self._read(request)
         model = body["model"]
+        if "prompt_logprobs" in body:
+            return self._measure(model, body["prompt"])
         fault = self.faults.popleft() if self.faults else self.always
         stream = Stream(request, model, self.count)
         if fault and (response := await fault(self, request, stream)) is not None:
             return response
-        if model != BASE_NAME and model not in self.adapters:
+        if not self._serves(model):
             return reply("unknown model", name=model)
         try:
             await self._say(stream, body)
@@ -173,6 +186,30 @@ class RemoteServer:
             self.left += 1
             raise
         return await stream.open()
+
+    def _serves(self, model: str) -> bool:
+        return model == BASE_NAME or model in self.adapters
+
+    def _measure(self, model: str, tokens: list[int]) -> web.Response:
+        """Tell log-probabilities that an adapter changes as its record says, or by 0.5 nats without one."""
+        if not self._serves(model):
+            return reply("unknown model", name=model)
+        told = filled(CONTRACT["completion"], name=model)
+        logps = zip(tokens[1:], self._logps(model, tokens), strict=True)
+        listed = [None, *({str(token): {"logprob": one, "rank": 1}} for token, one in logps)]
+        told["choices"][0]["prompt_logprobs"] = listed if self.tells_log_probabilities else None
+        return web.json_response(told)
+
+    def _logps(self, model: str, tokens: list[int]) -> list[float]:
+        base = [-1.0 - token % 7 for token in tokens[1:]]
+        if model == BASE_NAME or not self.applies_adapters:
+            return base
+        effect = read_effect(folder) if (folder := Path(self.adapters[model])).exists() else None
+        if effect is None:
+            return [one + 0.5 for one in base]
+        strength = float(model.partition("-x")[2] or 1)
+        changes = zip(base, effect.version, effect.base, strict=True)
+        return [one + strength * (now - before) for one, now, before in changes]
 
     async def _say(self, stream: Stream, body: dict[str, Any]) -> None:
         words = [f"{self.name}{stream.model}: ", *WORDS][: body["max_tokens"]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -46,6 +46,8 @@ CHANNEL = 11
 MESSAGE_OFFSET = 1_000_000
 BASE_REVISION = "0" * 16
 """Of a base that no test trains; `BaseModel.revision` says that of a real one."""
+OTHER_REVISION = "f" * 16
+"""Of another base."""
 NO_SETTINGS: Mapping[str, object] = MappingProxyType({})
 EMOJI = {Vote.UP: "👍", Vote.DOWN: "👎"}
 
@@ -66,8 +68,12 @@ def add_reply(
     guild_id: int | None = None,
     origin: Origin = Origin.CHAT,
     source_message_id: int | None = None,
+    messages: Sequence[dict[str, str]] | None = None,
 ) -> int:
-    """Add a finished reply carried by one message, and return its id; `message_of` gives the message's."""
+    """Add a finished reply carried by one message, and return its id; `message_of` gives the message's.
+
+    Its `messages` are one with the prompt's text unless given.
+    """
     reply_id = start_reply(
         session,
         NewReply(
@@ -75,7 +81,7 @@ def add_reply(
             version_id=version_id,
             base_revision=base_revision,
             prompt=prompt,
-            messages=[{"role": "user", "content": prompt}],
+            messages=[{"role": "user", "content": prompt}] if messages is None else messages,
             sampling={},
             seed=0,
             prompt_tokens=1,
@@ -93,6 +99,11 @@ def add_reply(
     add_message(session, reply_id, message_of(reply_id), channel_id, 0)
     session.flush()
     return reply_id
+
+
+def render_plainly(messages: Sequence[Mapping[str, str]]) -> str:
+    """Render chat messages as a base with a template of its own does."""
+    return "".join(f"[{said['role']}] {said['content']}\n" for said in messages)
 
 
 def account(days_old: float) -> int:

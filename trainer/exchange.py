@@ -15,7 +15,8 @@ from sqlalchemy.orm import Session
 
 from storage.database.database import open_database
 from storage.errors import SettingsError
-from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
+from storage.models.base_model import BaseModel, resolve_base_model
+from storage.models.chat_format import ChatFormat, load_chat_format
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import DEFAULT_PERSONALITY, open_personality
 from storage.settings.sections import Settings
@@ -25,7 +26,7 @@ from storage.training.samples import LocalPair, add_local_pair
 from storage.votes.weights import read_weighted_votes
 from trainer.data.choosing import ChosenPairs, choose_pairs
 from trainer.data.pairs import RoundFeedback, pair_by_people
-from trainer.evaluation.sampling import render, with_system_prompt
+from trainer.evaluation.sampling import renderer_of, with_system_prompt
 
 ROLES = ("system", "user", "assistant")
 KEYS = ("prompt", "chosen", "rejected")
@@ -72,7 +73,7 @@ def _pairs_of_people(session: Session, settings: Settings, personality_id: int, 
         attrgetter("recency"),
         limit=None,
         fits=lambda _pair: True,
-        read=partial(read_texts, session, *where),
+        read=partial(read_texts, session, *where, render=renderer_of(base, settings.model)),
     )
 
 
@@ -85,7 +86,9 @@ def import_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSO
     base = resolve_base_model(settings.model.base, settings.data.directory)
     with closing(open_database(settings)) as database, database.transaction() as session:
         whose = open_personality(session, settings, personality)
-        lines = list(_read(file, RenderMessages(base, settings_of(settings, whose.card).chat.system_prompt)))
+        own = settings_of(settings, whose.card)
+        render = RenderMessages(load_chat_format(base, own.model.template_options), own.chat.system_prompt)
+        lines = list(_read(file, render))
         new = [line for line in lines if add_local_pair(session, whose.id, base.revision, line)]
     return ImportedPairs(imported=len(new), known=len(lines) - len(new))
 
@@ -93,17 +96,19 @@ def import_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSO
 class RenderMessages:
     """Turns a prompt in any of TRL's formats into the text that the model is served."""
 
-    def __init__(self, base: BaseModel, system_prompt: str) -> None:
-        self._tokenizer: Any = load_tokenizer(base)
+    def __init__(self, chat: ChatFormat, system_prompt: str) -> None:
+        self._chat = chat
         self._system_prompt = system_prompt
 
-    def __call__(self, prompt: str | list[dict[str, str]]) -> str:
+    def __call__(self, prompt: str | list[dict[str, str]]) -> tuple[str, list[dict[str, str]]]:
+        """Return the text, and the messages that it was rendered from; none if it was rendered already."""
         if isinstance(prompt, str):
-            if any(token in prompt for token in self._tokenizer.all_special_tokens):
-                return prompt
+            if any(token in prompt for token in self._chat.tokenizer.all_special_tokens):
+                return prompt, []
             prompt = [{"role": "user", "content": prompt}]
         # Without a system message, some models' templates add their own.
-        return render(with_system_prompt(self._system_prompt, prompt), self._tokenizer)
+        messages = with_system_prompt(self._system_prompt, prompt)
+        return self._chat.render(messages), messages
 
 
 def _read(file: Path, render: RenderMessages) -> Iterator[LocalPair]:
@@ -136,7 +141,9 @@ def _parse(record: Any, render: RenderMessages) -> LocalPair:
         raise ValueError("chosen and rejected must be two different, non-empty answers")
     if not _is_prompt(record["prompt"]):
         raise ValueError("prompt must be text or a list of messages, each with a role and a content")
-    return LocalPair(_storable(render(record["prompt"])), chosen, rejected)
+    prompt, messages = render(record["prompt"])
+    stored = tuple({"role": said["role"], "content": _storable(said["content"])} for said in messages)
+    return LocalPair(_storable(prompt), chosen, rejected, stored)
 
 
 def _is_prompt(value: Any) -> bool:

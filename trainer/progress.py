@@ -28,6 +28,7 @@ class Phase(StrEnum):
     """A round's current activity, in words that people read."""
 
     GATHERING = "Preparing the training data"
+    WAITING = "Waiting until the bot leaves the GPU"
     SAMPLING = "Drawing answers for the taste to rank"
     LOADING = "Loading the model"
     REFERENCE = "Scoring answers before training"

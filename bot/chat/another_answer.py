@@ -18,28 +18,27 @@ from storage.database.columns import utc_now
 from storage.knowledge.documents import titles_of
 from storage.personalities.personalities import Personality, read_personality
 
-OTHER_BASE = "I gave that answer with a different base model, so I can't try again. Please ask again."
 EDITED = "A message that I answered there was edited since. Please ask again."
 
 
 async def gather_again(services: Services, reply: Reply, channel: discord.abc.Messageable, user_id: int) -> Ask:
     """Return the same prompt for another answer by the personality that gave the first.
 
-    Raises UserFacingError if another answer is not possible.
+    If another base gave it, the same messages are rendered anew. Raises UserFacingError if another answer is not
+    possible.
     """
-    if reply.base_revision != services.base.revision:
-        raise UserFacingError(OTHER_BASE)
     if reply.edited_at is not None:
         raise UserFacingError(EDITED)
     asked_at = utc_now()
-    rows = await services.database.read(_read, reply)
+    prompt = await _prompt_of(services, reply)
+    rows = await services.database.read(_read, reply, prompt.text)
     limit = services.settings.chat.siblings_per_prompt
     if rows.siblings >= limit:
         raise UserFacingError(f"That question already has {limit} answers, and that is the most I give.")
     if rows.personality.archived_at is not None:
         raise UserFacingError(f"{rows.personality.name} is not in use any more. Please ask again.")
     return Ask(
-        prompts=Prompts(_prompt_of(reply)),
+        prompts=Prompts(prompt),
         personality=rows.personality,
         strength=reply.strength,
         release=await services.releases.choose(rows.candidates, strength=reply.strength),
@@ -64,17 +63,19 @@ class _Rows:
     citations: tuple[tuple[str, str], ...]
 
 
-def _read(session: Session, reply: Reply) -> _Rows:
+def _read(session: Session, reply: Reply, prompt: str) -> _Rows:
     return _Rows(
-        siblings=count_siblings(session, reply),
+        siblings=count_siblings(session, reply, prompt),
         personality=read_personality(session, reply.personality_id),
         candidates=read_candidates(session, reply.personality_id),
         citations=tuple(titles_of(session, [passage.document_id for passage in reply.retrieved])),
     )
 
 
-def _prompt_of(reply: Reply) -> RenderedPrompt:
+async def _prompt_of(services: Services, reply: Reply) -> RenderedPrompt:
     messages = [ChatMessage(role=m["role"], content=m["content"]) for m in reply.messages]  # pyrefly: ignore[bad-argument-type]
+    if reply.base_revision != services.base.revision:
+        return await services.engine.render(messages)
     return RenderedPrompt(
         text=reply.prompt,
         messages=tuple(messages),

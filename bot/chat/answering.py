@@ -12,7 +12,7 @@ from bot.chat.delivery import AnswerDelivery
 from bot.chat.message_stream import AnswerDeleted, MessageStream, SentMessage
 from bot.chat.recorder import DELETED, ReplyRecorder
 from bot.discord_errors import DISCORD_ERRORS
-from bot.engine import Generation, GenerationFailed, GenerationRequest
+from bot.engine import Finish, Generation, GenerationFailed, GenerationRequest
 from bot.errors import EngineStopped, UserFacingError
 from bot.privacy.recent_deletions import Deletions
 from bot.text.rounds import sentence
@@ -130,7 +130,12 @@ class Answerer:
         except (GenerationFailed, EngineStopped) as error:
             log.error("An answer failed: %s", sentence(str(error.__cause__ or error)))
             return failed_end(ask, error.__cause__)
-        return end_of(ask, generation.completion)
+        completion = generation.completion
+        if completion.finish is Finish.THOUGHT:
+            log.warning(
+                "A thought left no answer: raise generation.max_thought_tokens, and model.context_tokens with it."
+            )
+        return end_of(ask, completion)
 
     def _report(self, reply_id: int, release: str, finished: FinishedReply) -> None:
         took = f" in {finished.total_s:.1f} s" if finished.total_s is not None else ""

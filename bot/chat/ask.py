@@ -33,11 +33,13 @@ OUTCOMES = {
     Finish.STOP: Outcome.COMPLETE,
     Finish.LENGTH: Outcome.LENGTH,
     Finish.TIMEOUT: Outcome.TIMEOUT,
+    Finish.THOUGHT: Outcome.TIMEOUT,
     Finish.CANCELLED: Outcome.CANCELLED,
 }
 NOTES = {
     Finish.LENGTH: "stopped at the length limit",
     Finish.TIMEOUT: "ran out of time",
+    Finish.THOUGHT: "thought too long to answer",
     Finish.CANCELLED: "stopped, the bot is restarting",
 }
 WITHOUT_WORDS = {

@@ -10,6 +10,7 @@ from typing import Protocol
 from bot.chat.prompting import ChatMessage
 from bot.errors import BotError
 from storage.adapters.folder_store import AdapterRef
+from storage.models.answer_stream import AnswerStream
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,19 @@ class GenerationRequest:
 class Finish(StrEnum):
     STOP = "stop"
     LENGTH = "length"
+    THOUGHT = "thought"
+    """It has only a thought, which reached its limit or ended the turn."""
     TIMEOUT = "timeout"
     CANCELLED = "cancelled"
+
+
+def finish_of(answer: AnswerStream, *, has_stopped: bool) -> Finish | None:
+    """Return how an answer ends whose model `has_stopped`, or that is at a limit; None if it goes on."""
+    if not has_stopped and not answer.is_at_limit:
+        return None
+    if answer.is_silent:
+        return Finish.THOUGHT
+    return Finish.STOP if has_stopped else Finish.LENGTH
 
 
 @dataclass(frozen=True)
@@ -49,7 +61,7 @@ class Completion:
     prompt_tokens: int
     """0 if the answer ended before its turn."""
     answer_tokens: int
-    """Excludes the token that ends an answer."""
+    """Excludes a thought, and the token that ends an answer."""
     queued_s: float
     first_token_s: float | None
     """Seconds from submission to the first token; None if there was none."""
@@ -95,9 +107,14 @@ class EngineState:
     """Why it cannot answer now, without a full stop; empty if it can. Admins are alerted."""
     degraded_reason: str = ""
     """What is wrong although it answers; admins are alerted."""
+    pause_reason: str = ""
+    """Why it does not answer for a while although nothing is wrong, without a full stop."""
     name: str = "the model"
     fallback: str = ""
     """Why OpenVINO failed although it supports the base, without a full stop; admins are alerted."""
+
+    refused_versions: str = ""
+    """Which versions cannot answer and why, without a full stop; admins are alerted."""
 
     def who_answers(self) -> str:
         reason = f" instead of OpenVINO, more slowly: {self.fallback}" if self.fallback else ""

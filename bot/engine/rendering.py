@@ -12,51 +12,51 @@ from typing import Any
 from bot.chat.prompting import ChatMessage, fit_to_window
 from bot.engine import RenderedPrompt
 from bot.errors import EngineStopped
-from storage.models.base_model import end_ids, window_of
+from storage.errors import BaseModelError
+from storage.models.answer_stream import ThoughtRoom
+from storage.models.base_model import configured_end_ids, window_of
+from storage.models.chat_format import ChatFormat
 from storage.models.hardware import MODEL_LIBRARIES, broken_library
-from storage.settings.sections import ModelSettings
+from storage.settings.sections import GenerationSettings, ModelSettings, Settings
 
 log = logging.getLogger(__name__)
 
-PROBE: Sequence[ChatMessage] = (
-    {"role": "system", "content": "Be brief."},
-    {"role": "user", "content": "Hi."},
-    {"role": "assistant", "content": "Hello."},
-    {"role": "user", "content": "Bye."},
-)
-
 
 def load_renderer(
-    base_path: Path, settings: ModelSettings, answer_tokens: int, tokenizer_class: str = "AutoTokenizer"
-) -> tuple[Renderer, dict[int, str]]:
-    """Return the base's renderer, and the tokens that end an answer, {id: text}.
+    base_path: Path,
+    settings: ModelSettings,
+    generation: GenerationSettings,
+    tokenizer_class: str = "AutoTokenizer",
+) -> Renderer:
+    """Return the base's renderer, whose prompts leave room for answers, and for thoughts if it thinks.
 
-    Prompts leave room for answers of `answer_tokens`. Raises EngineStopped.
+    Raises EngineStopped.
     """
-    window = _open_window(base_path, settings, answer_tokens)
     try:
         with MODEL_LIBRARIES:
             import transformers
 
             tokenizer = getattr(transformers, tokenizer_class).from_pretrained(base_path, local_files_only=True)
-        ends = {id_: str(tokenizer.convert_ids_to_tokens(id_)) for id_ in end_ids(base_path, tokenizer)}
-        return Renderer(tokenizer, window - answer_tokens), ends
+        chat = ChatFormat(tokenizer, settings.template_options, configured_end_ids(base_path))
+    except BaseModelError as error:
+        raise EngineStopped(str(error)) from error
     except Exception as error:
         why = broken_library(error) or f"the tokenizer in {base_path} cannot be used: {error}"
         raise EngineStopped(why) from error
+    if chat.unknown_options:
+        log.warning("%s.", unknown_options(chat))
+    return Renderer(chat, _open_window(base_path, settings), generation)
 
 
-def _open_window(base_path: Path, settings: ModelSettings, answer_tokens: int) -> int:
-    """Return the context window in tokens; logs a warning if it is smaller than the setting.
+def unknown_options(chat: ChatFormat) -> str:
+    """Return a sentence about the template options that have no effect."""
+    names = ", ".join(chat.unknown_options)
+    return f"the chat template does not know {names}: check the spelling in model.template_options, or remove it"
 
-    Raises EngineStopped if answers of `answer_tokens` leave no room for a prompt.
-    """
+
+def _open_window(base_path: Path, settings: ModelSettings) -> int:
+    """Return the context window in tokens; logs a warning if it is smaller than the setting."""
     window = window_of(base_path, settings)
-    if window <= answer_tokens:
-        raise EngineStopped(
-            f"the base model in {base_path} cannot be used: its context window of {window} tokens leaves no room for a "
-            f"prompt with generation.max_new_tokens = {answer_tokens}"
-        )
     if window < settings.context_tokens:
         log.warning(
             "The base model supports only %d tokens, not model.context_tokens = %d: conversations are cut to that.",
@@ -69,25 +69,29 @@ def _open_window(base_path: Path, settings: ModelSettings, answer_tokens: int) -
 class Renderer:
     """Renders prompts; any thread may use it. Without its lock, a shared tokenizer raises "Already borrowed"."""
 
-    def __init__(self, tokenizer: Any, budget: int) -> None:
-        """`budget` is the maximum tokens of a prompt; raises what a missing or too strict chat template raises."""
-        self._tokenizer = tokenizer
-        self._budget = budget
-        self._specials = _specials_of(tokenizer)
+    def __init__(self, chat: ChatFormat, window: int, generation: GenerationSettings) -> None:
+        """`window` is the maximum tokens of prompt, thought and answer together.
+
+        Raises EngineStopped if the settings leave no room for a prompt.
+        """
+        self.chat = chat
+        """Rendering with it needs the lock."""
+        self.room = ThoughtRoom(generation.max_thought_tokens if chat.thought else 0, window)
+        self._budget = prompt_budget(chat, window, generation)
+        self._specials = _specials_of(chat.tokenizer)
         self._lock = threading.Lock()
-        self._count_tokens(PROBE)
 
     def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
         """Return the prompt; raises ValueError if not even part of the newest message fits."""
         with self._lock:
             fitted = fit_to_window([self._harmless(message) for message in messages], self._count_tokens, self._budget)
-            text, tokens = self._template(fitted.messages), self._count_tokens(fitted.messages)
+            text, tokens = self.chat.render(fitted.messages), self._count_tokens(fitted.messages)
         return RenderedPrompt(text, fitted.messages, tokens, fitted.dropped, fitted.shortened)
 
     def ids(self, text: str) -> list[int]:
         """Return the token IDs of a rendered prompt or an answer."""
         with self._lock:
-            return self._ids(text)
+            return self.chat.token_ids(text)
 
     def _harmless(self, message: ChatMessage) -> ChatMessage:
         """Return the message with a space in each of this tokenizer's special tokens, so that it cannot start a turn.
@@ -99,16 +103,35 @@ class Renderer:
         content = self._specials.sub(r"\1 ", message["content"])
         return {"role": message["role"], "content": content}
 
-    def _template(self, messages: Sequence[ChatMessage]) -> str:
-        text: str = self._tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-        return text
-
     def _count_tokens(self, messages: Sequence[ChatMessage]) -> int:
-        return len(self._ids(self._template(messages)))
+        return len(self.chat.token_ids(self.chat.render(messages)))
 
-    def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
+
+def first_prompt(system_prompt: str) -> list[ChatMessage]:
+    """Return the shortest conversation that a personality with this system prompt has."""
+    system: list[ChatMessage] = [{"role": "system", "content": system_prompt}] if system_prompt.strip() else []
+    return [*system, {"role": "user", "content": "Hi."}]
+
+
+def no_room(settings: Settings) -> str:
+    """Return a sentence about a system prompt that leaves no room for a message."""
+    return (
+        f"chat.system_prompt leaves no room for a message: raise model.context_tokens = {settings.model.context_tokens}"
+        f", lower generation.max_new_tokens = {settings.generation.max_new_tokens}, or shorten it"
+    )
+
+
+def prompt_budget(chat: ChatFormat, window: int, generation: GenerationSettings) -> int:
+    """Return the maximum tokens of a prompt; raises EngineStopped if the settings leave no room for one."""
+    thought_tokens = generation.max_thought_tokens if chat.thinks else 0
+    budget = window - generation.max_new_tokens - thought_tokens
+    if budget <= 0:
+        thought = f" and generation.max_thought_tokens = {thought_tokens}" if thought_tokens else ""
+        raise EngineStopped(
+            f"the base model in {chat.tokenizer.name_or_path} cannot be used: its context window of {window} tokens "
+            f"leaves no room for a prompt with generation.max_new_tokens = {generation.max_new_tokens}{thought}"
+        )
+    return budget
 
 
 def _specials_of(tokenizer: Any) -> re.Pattern[str] | None:

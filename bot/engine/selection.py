@@ -6,18 +6,26 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
+from bot.background import BackgroundTasks
 from bot.chat.prompting import ChatMessage
 from bot.engine import Engine, EngineState, Generation, GenerationRequest, RenderedPrompt
+from bot.engine.gpu_seat import GpuSeat
 from bot.engine.openvino.engine import OpenVinoEngine
 from bot.engine.remote.engine import RemoteEngine
+from bot.engine.rendering import first_prompt, no_room
+from bot.engine.stepping_aside import SteppingAsideEngine
 from bot.engine.transformers.engine import LocalEngine
-from bot.errors import EngineClosed, EngineStopped
+from bot.errors import EngineClosed, EngineStopped, LearningNow
 from storage.adapters.folder_store import AdapterRef
 from storage.database.database import Database, open_database
 from storage.models.base_model import BaseModel
+from storage.models.gpus import own_gpus
+from storage.models.hardware import describe_unlike, require_quantization
 from storage.models.openvino.support import unsupported_because
 from storage.models.openvino.verifier import prefers_graphs
+from storage.runtime.processes import worker_name
 from storage.settings.sections import Settings
 
 log = logging.getLogger(__name__)
@@ -26,11 +34,21 @@ log = logging.getLogger(__name__)
 class ChosenEngine:
     """The engine of `model.engine`; rendering waits until it has started."""
 
-    def __init__(self, settings: Settings, base: BaseModel, database: Database | None = None) -> None:
-        """A remote engine counts tokens in `database`, or in one that it opens itself."""
+    def __init__(
+        self,
+        settings: Settings,
+        base: BaseModel,
+        database: Database | None = None,
+        tasks: BackgroundTasks | None = None,
+    ) -> None:
+        """A remote engine counts tokens in `database`, or in one that it opens itself.
+
+        With `database` and `tasks`, an engine on a GPU steps aside for rounds that need it.
+        """
         self._settings = settings
         self._base = base
         self._database = database
+        self._tasks = tasks
         self._own_database: Database | None = None
         self._engine: Engine | None = None
         self._has_begun = asyncio.Event()
@@ -54,6 +72,7 @@ class ChosenEngine:
     async def start(self) -> None:
         try:
             await self._choose()
+            await self._require_room()
         except Exception as error:
             self._failure = error if isinstance(error, EngineStopped) else EngineStopped(f"no engine starts: {error}")
             raise self._failure from error
@@ -95,6 +114,7 @@ class ChosenEngine:
             # No fallback: an operator who configures servers wants their model to answer.
             await self._begin(RemoteEngine(base, settings, self._database or await self._open_database()))
             return
+        require_quantization(settings.model.quantization)
         if await asyncio.to_thread(self._can_use_openvino):
             try:
                 await self._begin(OpenVinoEngine(base, settings.data.directory, settings.model, settings.generation))
@@ -104,7 +124,30 @@ class ChosenEngine:
                     raise EngineStopped(f'{error}; set model.engine = "transformers"') from error
                 self._fallback = str(error)
                 log.warning("Answering with transformers: %s", error)
-        await self._begin(LocalEngine(base.path, settings.model, settings.generation))
+        await self._begin(await self._transformers())
+
+    async def _transformers(self) -> Engine:
+        settings = self._settings
+        if unlike := describe_unlike(settings):
+            log.warning("What is judged is not what is heard: %s.", unlike)
+        make = partial(LocalEngine, self._base.path, settings.model, settings.generation)
+        gpus = await asyncio.to_thread(own_gpus, 1)
+        if not gpus or self._database is None or self._tasks is None:
+            return make()
+        seat = GpuSeat(self._database, worker_name(settings.data.directory), gpus[0].mark)
+        return SteppingAsideEngine(make, seat, self._tasks, drain_s=settings.generation.timeout_s)
+
+    async def _require_room(self) -> None:
+        """Raise EngineStopped if the system prompt fills the context."""
+        if self._engine is None:
+            return
+        try:
+            await self._engine.render(first_prompt(self._settings.chat.system_prompt))
+        except LearningNow:
+            log.info("The length of chat.system_prompt is not checked: the engine starts when a round has ended.")
+        except ValueError as error:
+            await self._engine.close(0.0)
+            raise EngineStopped(no_room(self._settings)) from error
 
     def _can_use_openvino(self) -> bool:
         """Return whether OpenVINO should answer; a base that "auto" cannot serve with it is no fault."""

@@ -89,6 +89,9 @@ def local_alerts(disk: HealthCheck, engine: EngineState, champions: Iterable[str
         words = f"some model servers cannot answer: {engine.degraded_reason}"
         remedy = "restart them, or remove them from remote.servers; the other servers answer in the meantime"
         found.append(AlertKind("servers", words, remedy))
+    if engine.refused_versions:
+        words = f"versions cannot answer, and neither does the base under their names: {engine.refused_versions}"
+        found.append(AlertKind("refused", words, "until then, roll back to another version with `/model rollback`"))
     problems = list(champions)
     if problems:
         found.append(

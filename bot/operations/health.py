@@ -71,6 +71,8 @@ def _engine(services: Services) -> HealthCheck:
     if reason := engine_failure(services):
         return HealthCheck("engine", False, reason)
     state = services.engine.state()
+    if state.pause_reason:
+        return HealthCheck("engine", False, state.pause_reason, needed=False)
     return HealthCheck("engine", not state.fallback, state.who_answers(), needed=not state.fallback)
 
 

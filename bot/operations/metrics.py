@@ -46,7 +46,9 @@ class Metrics:
         self.refusals = self._counter("reactune_refusals_total", "Refused requests, by limit.", "limit")
 
         self.queue_length = self._gauge("reactune_queue_length", "Answers that wait for a free slot.")
-        self.engine_ready = self._gauge("reactune_engine_ready", "1 if the model can answer.")
+        self.engine_ready = self._gauge(
+            "reactune_engine_ready", "1 if the model can answer, or left the GPU to a round."
+        )
         self.resident_versions = self._gauge("reactune_engine_resident_versions", "Versions in memory.")
         self.gateway_connected = self._gauge("reactune_gateway_connected", "1 while Discord's gateway is connected.")
         self.gateway_latency = self._gauge("reactune_gateway_latency_seconds", "Round trip of a heartbeat.")

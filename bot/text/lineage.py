@@ -42,7 +42,7 @@ OUTCOMES = {
 OBSTACLES = {
     Obstacle.LIVE_CHAT_CLOSED: "Discord does not permit training on live chat here",
     Obstacle.NO_CONSENT: "not everyone quoted in that conversation allows training",
-    Obstacle.OTHER_BASE: "a different base model gave that answer",
+    Obstacle.OTHER_BASE: "its prompt was imported as finished text for another base model",
     Obstacle.UNFINISHED: "that answer was not finished",
 }
 TASTE = {

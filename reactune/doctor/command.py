@@ -31,7 +31,7 @@ def run_checks(settings: Settings) -> list[Finding]:
 
 def _checks(settings: Settings) -> Iterator[Check]:
     # Imported here, because they import the bot and the trainer, and every command imports this module.
-    from reactune.doctor import database, machine, models, servers
+    from reactune.doctor import chat_template, database, machine, memory, models, servers, training
     from storage.adapters.stores import open_store
     from storage.conversations.prompt_bank import read_bank
     from storage.models.bundled import encoder_name
@@ -51,7 +51,8 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Clock", lambda: machine.check_clock(settings)
     yield "Adapter store", lambda: open_store(settings).examine()
     yield "Base model", lambda: models.check_base_model(settings)
-    yield "Memory", lambda: machine.check_memory(models.find_base(settings).path)
+    yield "Chat template", lambda: chat_template.check_chat_template(settings)
+    yield "Memory", lambda: memory.check_memory(settings)
     yield "GPU", machine.check_gpu
     yield "Engine", lambda: models.check_engine(settings)
     if settings.model.engine == "remote":
@@ -61,7 +62,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Personalities", lambda: models.check_personalities(settings)
     yield "Champions", lambda: models.check_champions(settings)
     yield "Trainer", lambda: database.check_trainer(settings)
-    yield "Training", lambda: models.check_training(settings)
+    yield "Training", lambda: training.check_training(settings)
     yield "Token", lambda: asyncio.run(servers.check_token(settings))
     yield "Prompt bank", lambda: read_bank(settings.arena.prompts).describe()
     yield "Arenas", lambda: servers.check_arenas(settings.arena)

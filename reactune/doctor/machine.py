@@ -37,14 +37,8 @@ HEALTH_TIMEOUT_S = 1.0
 CONSOLE_TIMEOUT_S = 10.0
 OPTIONAL = {"postgres": "PostgreSQL", "s3": "S3", "qlora": "4-bit training", "demo": "the demo"}
 """{extra: what it is for}. The other extras are for contributors."""
-GB = 1e9
 MIN_OPEN_FILES = 1024
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
-MEMORY = Path("/proc/meminfo")
-MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
-MEMORY_USED = Path("/sys/fs/cgroup/memory.current")
-WORKING_FACTOR = 1.5
-"""Memory for the weights and for computing answers, as a multiple of the weights' size."""
 
 
 def check_clock(settings: Settings) -> str:
@@ -108,33 +102,6 @@ def problems(distribution: str, extra: str) -> Iterator[str]:
             continue
         if not needed.specifier.contains(found, prereleases=True):
             yield f"{needed.name} {found} is installed, but {needed.specifier} is needed"
-
-
-def check_memory(base: Path) -> str:
-    """Compare what the base model needs with the free memory of this machine or container."""
-    needed = WORKING_FACTOR * sum(file.stat().st_size for file in base.glob("*.safetensors"))
-    free = free_memory()
-    if free is None:
-        return f"the base model needs about {needed / GB:.1f} GB; this system does not report its free memory"
-    if free < needed:
-        raise Problem(
-            f"{free / GB:.1f} GB of memory free, but the base model needs about {needed / GB:.1f} GB: close other "
-            "programs, raise the container's limit, or choose a smaller model.base (a running bot already uses its "
-            "share)"
-        )
-    return f"{free / GB:.1f} GB free; the base model needs about {needed / GB:.1f} GB"
-
-
-def free_memory() -> float | None:
-    """Return the free memory in bytes, or None if the system does not report it."""
-    if not MEMORY.exists():
-        return None
-    lines = (line.split() for line in MEMORY.read_text(encoding="ascii").splitlines())
-    free = next((1024.0 * int(words[1]) for words in lines if words[0] == "MemAvailable:"), None)
-    limit = MEMORY_LIMIT.read_text(encoding="ascii").strip() if MEMORY_LIMIT.exists() else "max"
-    if free is None or limit == "max":
-        return free
-    return min(free, int(limit) - int(MEMORY_USED.read_text(encoding="ascii")))
 
 
 def check_open_files() -> str:

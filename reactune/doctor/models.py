@@ -1,4 +1,4 @@
-"""Checks of the models: the base, the engine that serves it, champions, and what a round needs."""
+"""Checks of the models: the base, the engine that serves it, and champions."""
 
 from __future__ import annotations
 
@@ -13,16 +13,21 @@ from storage.adapters.folder_store import AdapterRef
 from storage.adapters.stores import open_store
 from storage.database.database import open_database
 from storage.models.adapter_checks import require_base
-from storage.models.base_model import HUB_ID, BaseModel, resolve_base_model, window_of
+from storage.models.base_model import (
+    HUB_ID,
+    BaseModel,
+    require_full_weights,
+    resolve_base_model,
+    window_of,
+)
 from storage.models.bundled import resolve_coherence_model
-from storage.models.hardware import has_gpu, require_quantization, serving_format, training_format
+from storage.models.hardware import describe_serving_format
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, prefers_graphs
 from storage.operations.alerts import open_alert
 from storage.personalities import personalities
 from storage.releases.versions import Version, read_alias
 from storage.runtime.processes import is_alive, worker_name
-from storage.runtime.schedules import parse_schedule
 from storage.runtime.shards import shards_of
 from storage.settings.sections import Settings
 
@@ -54,7 +59,8 @@ def _describe_engine(base: BaseModel, settings: Settings) -> str:
         folder = settings.data.directory  # the files themselves are not checked here
         adapters = [AdapterRef(version.digest, folder) for _, version in _champions(settings) if version is not None]
         return examine_servers(settings, adapters)
-    transformers = f"transformers, in {serving_format(settings.model)}, on the {'GPU' if has_gpu() else 'CPU'}"
+    require_full_weights(base.path)
+    transformers = f"transformers, {describe_serving_format(settings.model)}"
     if not prefers_graphs(settings.model):
         return transformers
     try:
@@ -119,11 +125,3 @@ def _describe_champion(settings: Settings, name: str, version: Version | None) -
     folder = open_store(settings).path(version.digest)
     require_base(folder, find_base(settings))
     return f"{version.name}, files intact"
-
-
-def check_training(settings: Settings) -> str:
-    training = settings.training
-    parse_schedule("training.schedule", training.schedule)
-    require_quantization(training.quantization)
-    together = f", {training.processes} processes" if training.processes > 1 else ""
-    return f"in {training.quantization or training_format(training)}, on the {'GPU' if has_gpu() else 'CPU'}{together}"

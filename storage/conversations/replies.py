@@ -324,11 +324,11 @@ def latest_in_channel(session: Session, channel_id: int) -> Reply | None:
     return next(iter(_replies(session, rows)), None)
 
 
-def count_siblings(session: Session, reply: Reply) -> int:
-    """Count the answers to the same question with the same prompt, this one included."""
+def count_siblings(session: Session, reply: Reply, prompt: str) -> int:
+    """Count the answers to the same question with this prompt, which another base's answer has in other words."""
     siblings = select(ReplyRow.id).where(
         ReplyRow.personality_id == reply.personality_id,
-        ReplyRow.prompt_digest == digest_prompt(reply.prompt),
+        ReplyRow.prompt_digest == digest_prompt(prompt),
         ReplyRow.source_message_id == reply.source_message_id,
         ReplyRow.channel_id == reply.channel_id,
         ReplyRow.origin != Origin.SAMPLE,
@@ -389,12 +389,6 @@ def _replies(session: Session, rows: Sequence[ReplyRow]) -> list[Reply]:
 
 def _summary_of(row: ReplyRow) -> tuple[int, int] | None:
     return None if row.summary_from is None or row.summary_to is None else (row.summary_from, row.summary_to)
-
-
-def newest_base(session: Session, personality_id: int) -> str | None:
-    """Return the revision of the base model that gave the personality's newest answer, or None before the first."""
-    revisions = select(ReplyRow.base_revision).where(ReplyRow.personality_id == personality_id)
-    return session.scalar(revisions.order_by(ReplyRow.id.desc()).limit(1))
 
 
 def message_links(session: Session, replies: Select[Any]) -> dict[int, str]:

@@ -144,6 +144,20 @@ class VersionRow(Base):
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
+class BaseUseRow(Base):
+    """A base model that answers from then on, until the next row; append-only."""
+
+    __tablename__ = "base_uses"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    setting: Mapped[str] = mapped_column(Text)
+    """The value of model.base."""
+    name: Mapped[str] = mapped_column(Text)
+    revision: Mapped[str] = mapped_column(String(64))
+    begun_by: Mapped[str] = mapped_column(String(64))
+    begun_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
 class AliasRow(Base):
     """A movable name for a version; null is the base model without an adapter."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ from safetensors import SafetensorError, safe_open
 from storage.adapters.folder_store import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, read_config
 from storage.errors import AdapterError
 from storage.files import read_json_object, sha256_of
-from storage.models.base_model import BaseModel
+from storage.models.base_model import BaseModel, quantization_of
+from storage.models.effect import read_effect
 from storage.models.hardware import MODEL_LIBRARIES
+from storage.models.layer_names import adaptable_matrices, stored_matrices
 from storage.personalities.cards import MAX_CARD_BYTES
 
 PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"})
@@ -65,15 +67,21 @@ def servable_config(folder: Path, base: BaseModel) -> dict[str, Any]:
     config = _read_config(folder)
     _require_plain_lora(config, folder)
     _require_this_base(config, base, folder)
+    if method := quantization_of(base.path):
+        raise AdapterError(
+            f"the weights of {base.name} are quantised already ({method}), so the adapter cannot be checked against "
+            "them: set model.base to the model that they were made from"
+        )
     shapes = _read_shapes(folder / WEIGHTS_FILE, largest_export(base))
     targets = _require_shapes(shapes, config, base)
     _require_finite(folder / WEIGHTS_FILE)
+    _require_known_tokens(folder, base)
     return config | {"base_model_name_or_path": base.name, "revision": base.revision, "target_modules": targets}
 
 
 def largest_export(base: BaseModel) -> int:
     """Return the maximum bytes of an export: an adapter of MAX_RANK on every layer of the base, and its card."""
-    numbers = sum(MAX_RANK * (width_out + width_in) for width_out, width_in in dict(_layer_shapes(base)).values())
+    numbers = sum(MAX_RANK * (width_out + width_in) for width_out, width_in in adaptable_matrices(base.path).values())
     return BYTES_PER_NUMBER * numbers + MAX_CARD_BYTES + MAX_CONFIG_BYTES
 
 
@@ -166,8 +174,9 @@ def _require_shapes(shapes: Shapes, config: Mapping[str, Any], base: BaseModel) 
     Raises AdapterError unless each has both matrices at the configured rank and fits the base, and they are exactly the
     layers that the configuration targets.
     """
-    widths, rank = dict(_layer_shapes(base)), config["r"]
-    layers = {key.removeprefix(KEY_PREFIX).rpartition(".lora_")[0] for key in shapes}
+    widths, rank = adaptable_matrices(base.path), config["r"]
+    layers = {layer_of(key) for key in shapes}
+    _require_language_layers(layers - widths.keys(), base)
     expected: dict[str, tuple[int, ...]] = {}
     for layer in layers & widths.keys():
         width_out, width_in = widths[layer]
@@ -180,6 +189,20 @@ def _require_shapes(shapes: Shapes, config: Mapping[str, Any], base: BaseModel) 
                 "model, or incomplete"
             )
     return _names_of_targets(config.get("target_modules"), layers, widths)
+
+
+def layer_of(key: str) -> str:
+    """Return the layer that one of PEFT's matrices changes, such as base_model.model.lm_head.lora_A.weight."""
+    return key.removeprefix(KEY_PREFIX).rpartition(".lora_")[0]
+
+
+def _require_language_layers(others: Collection[str], base: BaseModel) -> None:
+    """Raise AdapterError if one of these is a layer of the base that Reactune leaves as it is."""
+    if known := sorted(name for name, _ in stored_matrices(base.path) if name in others):
+        raise AdapterError(
+            f"{WEIGHTS_FILE} changes {known[0]}, a part of {base.name} that sees or hears, or an expert: train the "
+            "adapter on the linear layers of the language model only (docs/bases.md)"
+        )
 
 
 def _names_of_targets(named: Any, layers: set[str], widths: Mapping[str, Any]) -> list[str]:
@@ -212,14 +235,12 @@ def _require_finite(weights: Path) -> None:
                 raise AdapterError(f"{key} in {weights.name} is not finite (NaN or infinity): train the adapter again")
 
 
-def _layer_shapes(base: BaseModel) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Yield the name of each linear layer of the base and the shape of its weight, (out, in)."""
-    for path in sorted(base.path.glob("*.safetensors")):
-        with safe_open(path, framework="numpy") as weights:
-            for key in weights.keys():  # noqa: SIM118 (no mapping)
-                shape = tuple(weights.get_slice(key).get_shape())
-                if key.endswith(".weight") and len(shape) == 2:
-                    yield key.removesuffix(".weight"), (shape[0], shape[1])
+def _require_known_tokens(folder: Path, base: BaseModel) -> None:
+    """Raise AdapterError if the record of the adapter's effect is broken, or has tokens that the base does not have."""
+    effect = read_effect(folder)
+    config = read_json_object(base.path / "config.json")
+    if effect and max(effect.tokens) >= config.get("text_config", config)["vocab_size"]:
+        raise AdapterError(f"{WEIGHTS_FILE} was measured with tokens that {base.name} does not have: export it again")
 
 
 def require_base(adapter: Path, base: BaseModel) -> None:

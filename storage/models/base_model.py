@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings, filterwarnings
 
 from filelock import FileLock
+from safetensors import SafetensorError, safe_open
 
-from storage.errors import BaseModelError
+from storage.errors import AdapterError, BaseModelError
 from storage.files import read_json_object, sha256_of
 from storage.models.conversion import (
     GEMMA,
@@ -24,7 +26,16 @@ from storage.models.conversion import (
     conversion_steps,
     run_steps,
 )
-from storage.models.hardware import MODEL_LIBRARIES, broken_library, loading_options, own_gpu, silence_transformers
+from storage.models.hardware import (
+    MODEL_LIBRARIES,
+    broken_library,
+    loading_options,
+    own_gpu,
+    silence_transformers,
+    torch_device,
+)
+from storage.models.hub import Advance, download, find_downloaded, find_on_hub
+from storage.models.layer_names import LayerNames, weight_files
 from storage.settings.sections import ModelSettings
 
 BUNDLED = "bundled"
@@ -38,7 +49,8 @@ CONFIG_FILE = "config.json"
 GENERATION_CONFIG_FILE = "generation_config.json"
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", TOKENIZER_CONFIG_FILE, TEMPLATE_FILE)
-HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model")
+SINGLE_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 REVISION_DIGITS = 16
 
@@ -90,9 +102,16 @@ def licence_of(base: BaseModel) -> str:
     """Return the licence named in the base's model card, or UNKNOWN_LICENCE."""
     if base.name == BUNDLED_NAME:
         return BUNDLED_LICENCE
-    readme = base.path / "README.md"
+    return licence_in(base.path)
+
+
+def licence_in(folder: Path) -> str:
+    """Return the licence named in a folder's model card, or UNKNOWN_LICENCE."""
+    readme = folder / "README.md"
     text = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
     named = re.search(r"^license:[ \t]*(\S+)", text, re.MULTILINE)
+    if named is not None and named[1] == "other":  # it has a name of its own
+        named = re.search(r"^license_name:[ \t]*(\S+)", text, re.MULTILINE) or named
     return named[1] if named else UNKNOWN_LICENCE
 
 
@@ -111,7 +130,7 @@ def load_tokenizer(base: BaseModel) -> Any:
 
 
 def load_model(base: BaseModel, dtype: str, quantization: str = "") -> Any:
-    """Return the base (a transformers PreTrainedModel) in evaluation mode; `dtype` is bfloat16 or float32.
+    """Return the base (a transformers PreTrainedModel) in evaluation mode; `dtype` is PyTorch's name of a format.
 
     With `quantization` ("4bit") it is on this process's GPU; raises SettingsError if this machine cannot do that.
     """
@@ -119,30 +138,98 @@ def load_model(base: BaseModel, dtype: str, quantization: str = "") -> Any:
         return load_whole(base.path, dtype, **loading_options(quantization, dtype, own_gpu()))
 
 
-def load_whole(path: Path, dtype: str, **options: Any) -> Any:
-    """Return the model in evaluation mode.
+def load_on_device(path: Path, dtype: str, quantization: str, *, setting: str) -> Any:
+    """Return the model on the GPU if there is one, in evaluation mode; raises like `load_model` and `require_numbers`.
 
-    Raises BaseModelError if its files lack weights: transformers would initialise those at random.
+    `setting` is the key of `dtype`.
     """
+    model = load_whole(path, dtype, **loading_options(quantization, dtype, own_gpu()))
+    # Quantized weights are on their GPU already, and cannot be moved.
+    model = model if quantization else model.to(torch_device())
+    require_numbers(model, setting)
+    return model
+
+
+def require_numbers(model: Any, setting: str) -> None:
+    """Raise BaseModelError if a model in float16 computes infinities: some bases were trained with larger numbers."""
+    import torch
+
+    if model.dtype is not torch.float16:
+        return
+    some = torch.arange(min(16, model.config.get_text_config().vocab_size), device=model.device)[None]
+    with torch.inference_mode():
+        if not model(input_ids=some, use_cache=False).logits.isfinite().all():
+            raise BaseModelError(f'this base computes numbers too large for float16: set {setting} = "float32"')
+
+
+def load_whole(path: Path, dtype: str, **options: Any) -> Any:
+    """Return the language model in evaluation mode; of a vision-language model, the vision tower is not loaded.
+
+    Raises BaseModelError on weights that are quantised already, and if the files lack weights: transformers would
+    initialise those at random.
+    """
+    require_full_weights(path)
     with MODEL_LIBRARIES:
         import torch
         from transformers import AutoModelForCausalLM
 
+        names = LayerNames(path)
         model, found = AutoModelForCausalLM.from_pretrained(
-            path, dtype=getattr(torch, dtype), local_files_only=True, output_loading_info=True, **options
+            path,
+            config=names.config,
+            key_mapping=names.renamings or None,
+            dtype=getattr(torch, dtype),
+            local_files_only=True,
+            output_loading_info=True,
+            **options,
         )
     if missing := sorted(found["missing_keys"]):
         raise BaseModelError(f"{path} lacks {len(missing)} weights, such as {missing[0]}: copy the model again")
     return model.eval()
 
 
-def end_ids(folder: Path, tokenizer: Any) -> frozenset[int]:
-    """Return all token IDs that end an answer: the tokenizer's, and those in the model's generation settings."""
-    found = {tokenizer.eos_token_id}
+def load_adapter(model: Any, adapter: Path, base: BaseModel, *, is_trainable: bool = False) -> Any:
+    """Return PEFT's model of the base, as `load_model` returns it, under the adapter in a folder.
+
+    Raises AdapterError if the adapter does not change what its configuration names: PEFT would only warn.
+    """
+    with silence_transformers(), catch_warnings():
+        from peft import PeftModel
+
+        filterwarnings("error", message="Found missing adapter keys")
+        try:
+            return PeftModel.from_pretrained(
+                model, adapter, is_trainable=is_trainable, key_mapping=LayerNames(base.path).renamings
+            )
+        except UserWarning as error:
+            raise AdapterError(
+                f"the adapter {adapter.name[:12]} lacks layers that its configuration names: import or train it again"
+            ) from error
+
+
+def require_full_weights(folder: Path) -> None:
+    """Raise BaseModelError if the weights were stored in fewer bits, such as by AWQ, GPTQ, FP8 or bitsandbytes."""
+    if method := quantization_of(folder):
+        raise BaseModelError(
+            f"the weights in {folder} are quantised already ({method}), which only a remote server can serve "
+            '(model.engine = "remote") and rounds cannot train: set model.base to the model that they were made from'
+        )
+
+
+def quantization_of(folder: Path) -> str:
+    """Return the method with which a model's weights were quantised, such as awq, or "" if they were not."""
+    config = _read_json(folder / CONFIG_FILE)
+    found = config.get("quantization_config") or (config.get("text_config") or {}).get("quantization_config")
+    return str(found.get("quant_method", "an unnamed method")) if found else ""
+
+
+def configured_end_ids(folder: Path) -> frozenset[int]:
+    """Return the token IDs that end an answer according to the model's generation settings and configuration."""
+    found: set[int] = set()
     for name in (GENERATION_CONFIG_FILE, CONFIG_FILE):
         configured = _read_json(folder / name).get("eos_token_id") if (folder / name).is_file() else None
-        found |= set(configured if isinstance(configured, list) else [configured])
-    return frozenset(found - {None})
+        found.update(configured if isinstance(configured, list) else [] if configured is None else [configured])
+    return frozenset(found)
 
 
 def window_of(folder: Path, settings: ModelSettings) -> int:
@@ -212,36 +299,64 @@ def find_model(named: str, report: Report, *, what: str, setting: str, others: s
 
 
 def _fetch_model(hub_id: str, report: Report, *, what: str, setting: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
-    report(f"Downloading the {what} {hub_id} from the hub, unless it was downloaded before")
+    downloaded = find_downloaded(hub_id)
+    if downloaded is not None:
+        return downloaded
+    report(f"Downloading the {what} {hub_id} from the hub")
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=list(HUB_FILES)))
-    except (OSError, HFValidationError) as error:  # the hub's own errors are subclasses of OSError
+        return download(find_on_hub(hub_id), report_tenths(report, hub_id))
+    except BaseModelError as error:
         raise BaseModelError(
-            f"the {what} {hub_id} is not a local folder and cannot be downloaded from the Hub "
-            f"({type(error).__name__}): check the name and the connection, or download it on another machine and set "
-            f"{setting} to the folder"
+            f"the {what} {error}; or download it on another machine and set {setting} to the folder"
         ) from error
+
+
+def report_tenths(report: Report, hub_id: str) -> Advance:
+    """Return a function that reports each tenth of a download."""
+    said = 0
+
+    def advance(done: int, total: int) -> None:
+        nonlocal said
+        reached = 10 * done // max(total, 1)
+        if reached > said:
+            said = reached
+            report(f"Downloading {hub_id}: {10 * reached} % of {total / 1e6:,.0f} MB")
+
+    return advance
 
 
 def describe_model(name: str, folder: Path, cache: Path, *, setting: str) -> BaseModel:
     """Return the model in a folder, with its revision; raises BaseModelError if a file is missing."""
     architecture = _validate(folder, setting)
-    parts = [folder / CONFIG_FILE, *(folder / tokenizer for tokenizer in TOKENIZER_FILES), *_weights(folder)]
+    parts = [folder / CONFIG_FILE, *(folder / tokenizer for tokenizer in TOKENIZER_FILES), *weight_files(folder)]
     return BaseModel(name, folder, _revision([part for part in parts if part.exists()], cache), architecture)
 
 
-def _validate_chat_model(folder: Path) -> str:
-    """Return the architecture of a complete model for chat; raises BaseModelError if a file is missing."""
-    architecture = _validate(folder, "model.base")
+def require_chat_files(folder: Path) -> str:
+    """Return the architecture of a chat model whose weights may still be on the hub.
+
+    Raises BaseModelError if another file is missing, or if Reactune cannot use the model.
+    """
+    architecture = _require_files(folder, "model.base")
     if not (folder / TEMPLATE_FILE).exists() and not _read_json(folder / TOKENIZER_CONFIG_FILE).get("chat_template"):
         raise BaseModelError(f"{folder} has no chat template: set model.base to a chat model")
     return architecture
 
 
+def _validate_chat_model(folder: Path) -> str:
+    """Return the architecture of a complete model for chat; raises BaseModelError if a file is missing."""
+    _validate(folder, "model.base")
+    return require_chat_files(folder)
+
+
 def _validate(folder: Path, setting: str) -> str:
+    architecture = _require_files(folder, setting)
+    _require_whole_weights(folder)
+    return architecture
+
+
+def _require_files(folder: Path, setting: str) -> str:
+    """Return the architecture, by the files that come with the weights."""
     config = _read_json(folder / CONFIG_FILE)
     architectures = config.get("architectures")
     if not architectures:
@@ -251,8 +366,6 @@ def _validate(folder: Path, setting: str) -> str:
             f"{folder} needs custom Python code (auto_map in {CONFIG_FILE}), which Reactune never runs: set "
             f"{setting} to a model whose architecture transformers supports"
         )
-    if not _weights(folder):
-        raise BaseModelError(f"{folder} has no safetensors weights: convert the model to safetensors first")
     if not (folder / "tokenizer.json").exists() and not (folder / "tokenizer.model").exists():
         raise BaseModelError(f"{folder} has no tokenizer: copy tokenizer.json and {TOKENIZER_CONFIG_FILE} there")
     return str(architectures[0])
@@ -265,8 +378,43 @@ def _is_known(model_type: object) -> bool:
     return model_type in CONFIG_MAPPING_NAMES
 
 
-def _weights(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.safetensors"))
+def _require_whole_weights(folder: Path) -> None:
+    """Raise BaseModelError if a file of the weights is missing or cut off; reads only how each file begins."""
+    for name in sorted(_shards(folder)):
+        if not (folder / name).is_file():
+            raise BaseModelError(f"{folder / name} is missing: {_how_to_get(folder / name)}")
+    for path in weight_files(folder):
+        try:
+            with safe_open(path, framework="numpy"):
+                pass
+        except SafetensorError as error:
+            raise BaseModelError(f"{path} is cut off or damaged ({error}): {_how_to_get(path)}") from error
+    if not weight_files(folder):
+        pickles = sorted(folder.glob("*.bin"))
+        found = f", only {pickles[0].name}, a pickle, which can run code when it is loaded" if pickles else ""
+        raise BaseModelError(
+            f"{folder} has no safetensors weights{found}: convert the model to safetensors first (docs/bases.md)"
+        )
+
+
+def _shards(folder: Path) -> set[str]:
+    """Return the names of the files of the weights if there are several."""
+    index = folder / INDEX_FILE
+    if (folder / SINGLE_FILE).is_file() or not index.is_file():
+        return set()
+    named = _read_json(index).get("weight_map")
+    if not isinstance(named, dict):
+        raise BaseModelError(f"{index} has no weight_map: {_how_to_get(index)}")
+    return set(map(str, named.values()))
+
+
+def _how_to_get(file: Path) -> str:
+    """Return what to do about a model's file that is missing or damaged."""
+    snapshots = file.parents[1]
+    if snapshots.name != "snapshots":  # of the Hub's cache, models--owner--name/snapshots/commit
+        return "copy it again"
+    hub_id = snapshots.parent.name.removeprefix("models--").replace("--", "/")
+    return f"run `hf download {hub_id} {file.name} --force-download`"
 
 
 def _read_json(path: Path) -> dict[str, Any]:

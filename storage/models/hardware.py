@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import os
 import re
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -25,7 +27,7 @@ from types import MappingProxyType
 from typing import Any
 
 from storage.errors import SettingsError
-from storage.settings.sections import ModelSettings, TrainingSettings
+from storage.settings.sections import ModelSettings, Settings, TrainingSettings
 
 MODEL_LIBRARIES = threading.RLock()
 """Held while a thread imports them, or loads a model or tokenizer, which imports more of them."""
@@ -121,6 +123,30 @@ def own_gpu() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
+def free_unused_models() -> None:
+    """Free the memory of models that nothing uses any more.
+
+    accelerate and PEFT put functions into a model that refer to it, so it outlives its last user until a collection.
+    PyTorch then still keeps the memory of the GPU, out of reach of other processes.
+    """
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def memory_left(device: Any) -> int:
+    """Return the bytes that models on that PyTorch device can still take, those that PyTorch keeps unused included."""
+    if device.type != "cuda":
+        import psutil
+
+        return int(psutil.virtual_memory().available)
+    import torch
+
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
 def torch_device() -> str:
     """Return PyTorch's name for the device that models run on."""
     return "cuda" if has_gpu() else "cpu"
@@ -146,14 +172,15 @@ def training_format(settings: TrainingSettings) -> str:
 
 @cache
 def _resolve_format(dtype: str, *, may_use_gpu: bool) -> str:
-    """Return `dtype`; for "auto", bfloat16 if the hardware multiplies it, else float32.
+    """Return `dtype`; for "auto", bfloat16 if the hardware multiplies it, else float16 on a GPU and float32 on a CPU.
 
     PyTorch is imported only if there is a GPU. Only Linux reports what its CPU can do; other systems get float32.
     """
     if dtype != "auto":
         return dtype
-    is_native = _gpu_multiplies_bfloat16() if may_use_gpu and has_gpu() else cpu_multiplies_bfloat16(CPU_DESCRIPTION)
-    return "bfloat16" if is_native else "float32"
+    if may_use_gpu and has_gpu():
+        return "bfloat16" if _gpu_multiplies_bfloat16() else "float16"
+    return "bfloat16" if cpu_multiplies_bfloat16(CPU_DESCRIPTION) else "float32"
 
 
 def cpu_multiplies_bfloat16(description: Path) -> bool:
@@ -170,16 +197,52 @@ def _gpu_multiplies_bfloat16() -> bool:
     return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
+def require_training(settings: TrainingSettings) -> None:
+    """Raise SettingsError if this machine cannot train in that format, or on such weights; imports no model library."""
+    if settings.dtype == "float16" and not has_gpu():
+        # Its small numbers vanish unless the loss is scaled, which accelerate does on GPUs only.
+        raise SettingsError('training.dtype = "float16" needs a GPU, and this machine has none: set it to "auto"')
+    require_quantization(settings.quantization)
+
+
 def require_quantization(quantization: str) -> None:
     """Raise SettingsError if this machine cannot quantize weights; imports nothing for it."""
     if not quantization:
         return
     missing = "an NVIDIA GPU" if not has_gpu() else "" if find_spec("bitsandbytes") else "the package bitsandbytes"
     if missing:
-        remedy = "install it with `pip install 'reactune[qlora]'`" if has_gpu() else 'set it to ""'
+        remedy = "install it with `pip install 'reactune[qlora]'`" if has_gpu() else 'set both to ""'
         raise SettingsError(
-            f'training.quantization = "{quantization}" needs {missing}, which this machine does not have: {remedy}'
+            f'"{quantization}" weights (model.quantization, training.quantization) need {missing}, '
+            f"which this machine does not have: {remedy}"
         )
+
+
+def describe_serving_format(settings: ModelSettings) -> str:
+    """Return how transformers answers here; raises SettingsError if it cannot."""
+    require_quantization(settings.quantization)
+    return _describe(settings.quantization, serving_format(settings))
+
+
+def describe_training_format(settings: TrainingSettings) -> str:
+    """Return how rounds train here; raises SettingsError if they cannot."""
+    require_training(settings)
+    return _describe(settings.quantization, training_format(settings))
+
+
+def _describe(quantization: str, dtype: str) -> str:
+    weights = f"{quantization} weights and {dtype}" if quantization else dtype
+    return f"in {weights}, on the {'GPU' if has_gpu() else 'CPU'}"
+
+
+def describe_unlike(settings: Settings) -> str:
+    """Return a sentence if rounds judge other weights than the bot answers with, else an empty text."""
+    if settings.model.engine == "remote" or settings.training.quantization == settings.model.quantization:
+        return ""
+    return (
+        "rounds train and judge on 4-bit weights, but the bot answers with unquantized ones: "
+        f'set model.quantization = "{settings.training.quantization}" too, so that what is judged is what people read'
+    )
 
 
 def loading_options(quantization: str, dtype: str, device: int) -> dict[str, Any]:

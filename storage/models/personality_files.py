@@ -43,9 +43,9 @@ TAKEN_FILES = (CONFIG_FILE, WEIGHTS_FILE, CHECKSUMS_FILE, CARD_FILE)
 USE = """\
 ```python
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import {model_class}, AutoTokenizer
 
-model = AutoModelForCausalLM.from_pretrained("path or hub id of {base}")
+model = {model_class}.from_pretrained("path or hub id of {base}")
 model = PeftModel.from_pretrained(model, "this folder")
 tokenizer = AutoTokenizer.from_pretrained("path or hub id of {base}")
 ```"""
@@ -84,9 +84,8 @@ def export_version(store: AdapterStore, base: BaseModel, origin: Provenance, tar
             for name in (CONFIG_FILE, WEIGHTS_FILE, CHECKSUMS_FILE):
                 shutil.copyfile(source / name, target / name)
             (target / CARD_FILE).write_text(cards.format_card(origin.personality.card), encoding="utf-8")
-            same_base = origin.versions[0].base_revision == base.revision
-            licence = licence_of(base) if same_base else UNKNOWN_LICENCE
-            (target / README_FILE).write_text(model_card(origin, licence), encoding="utf-8")
+            known = base if origin.versions[0].base_revision == base.revision else None
+            (target / README_FILE).write_text(model_card(origin, known), encoding="utf-8")
         except OSError:
             shutil.rmtree(target, ignore_errors=True)
             raise
@@ -104,9 +103,15 @@ def zip_version(store: AdapterStore, base: BaseModel, origin: Provenance) -> byt
         return Path(archive).read_bytes()
 
 
-def model_card(origin: Provenance, licence: str) -> str:
-    """Return the model card as Markdown, with the metadata that model hubs read; it names no people."""
+def model_card(origin: Provenance, base: BaseModel | None) -> str:
+    """Return the model card as Markdown, with the metadata that model hubs read; it names no people.
+
+    `base` is the version's, or None if another one is configured now.
+    """
     version, personality = origin.versions[0], origin.personality
+    licence = licence_of(base) if base else UNKNOWN_LICENCE
+    sees = base is not None and base.architecture.endswith("ForConditionalGeneration")
+    model_class = "AutoModelForImageTextToText" if sees else "AutoModelForCausalLM"
     parts = [
         _metadata(version, licence),
         f"# {personality.name} {version.name}",
@@ -114,7 +119,7 @@ def model_card(origin: Provenance, licence: str) -> str:
         f"A LoRA adapter that gives **{version.base_name}** a personality, made with Reactune. It changes how the "
         "model talks; it adds no facts.",
         "## Use",
-        USE.format(base=version.base_name),
+        USE.format(base=version.base_name, model_class=model_class),
         f"System prompt: *{' '.join(origin.system_prompt.split())}*",
         "## Base",
         f"{version.base_name}; its weights and tokenizer have the digest `{version.base_revision}`. "

@@ -18,6 +18,7 @@ from storage.database.enums import CHALLENGER, CHAMPION, LAST_GOOD, CanaryStatus
 from storage.database.rows import from_row
 from storage.database.tables import AliasMoveRow, AliasRow, CanaryRow, PersonalityRow, RoundRow, VersionRow
 from storage.models.openvino.pipeline import remove_graphs_of
+from storage.releases.base_change import champions_elsewhere
 from storage.releases.versions import Version, line_of_parents
 from storage.settings.sections import Settings
 
@@ -70,14 +71,15 @@ def choose_withdrawals(session: Session, settings: Settings) -> list[Withdrawal]
 
     A version that people have not decided for is replaced by the next one, unless it was promoted or tried. With
     privacy.withdraw_adapters, versions that learned from deleted data are withdrawn once nothing uses them. With
-    training.keep_versions, older versions are withdrawn unless they, or a descendant of theirs, are in use. Files that
-    a remaining version shares stay.
+    training.keep_versions, older versions are withdrawn unless they, or a descendant of theirs, are in use or will be
+    when their base is. Only versions of one base take each other's place. Files that a remaining version shares stay.
     """
     used, tried = _used(session), _tried(session)
-    lines = {version.id for id_ in used for version in line_of_parents(session, id_)}
+    kept_for_later = {version.id for version in champions_elsewhere(session)}
+    lines = {version.id for id_ in used | kept_for_later for version in line_of_parents(session, id_)}
     chosen = []
     by_personality = _with_files(session)
-    for personality, versions in by_personality.items():
+    for (personality, _base), versions in by_personality.items():
         for newer, version in enumerate(versions):
             because = _reason(version, versions[:newer], settings, used=used, tried=tried, lines=lines)
             if because:
@@ -97,7 +99,7 @@ def _reason(
     tried: Collection[int],
     lines: Collection[int],
 ) -> str | None:
-    """Return why the version is withdrawn, or None; `newer` are the newer versions of the personality with files."""
+    """Return why the version is withdrawn, or None; `newer` are newer ones of its personality and base."""
     if version.trained_on_deleted_data and settings.privacy.withdraw_adapters == WHEN_REPLACED:
         return None if version.id in used else DELETED_DATA
     if version.round_id and version.id not in tried and _is_replaced(version, newer):
@@ -132,17 +134,17 @@ def _tried(session: Session) -> set[int]:
     return {id_ for id_ in moved if id_ is not None} | _used(session)
 
 
-def _with_files(session: Session) -> dict[str, list[Version]]:
-    """Return the versions that still have their files by personality, newest first."""
+def _with_files(session: Session) -> dict[tuple[str, str], list[Version]]:
+    """Return the versions that still have their files by personality and base revision, newest first."""
     rows = session.execute(
         select(PersonalityRow.name, VersionRow)
         .join(VersionRow, VersionRow.personality_id == PersonalityRow.id)
         .where(VersionRow.withdrawn_at.is_(None))
         .order_by(VersionRow.number.desc())
     )
-    found: dict[str, list[Version]] = defaultdict(list)
+    found: dict[tuple[str, str], list[Version]] = defaultdict(list)
     for name, row in rows:
-        found[name].append(from_row(Version, row))
+        found[name, row.base_revision].append(from_row(Version, row))
     return found
 
 

@@ -22,7 +22,7 @@ from storage.releases.versions import (
     move_alias,
     name_of,
     read_alias,
-    require_files,
+    require_usable,
 )
 from storage.settings.sections import ReleaseSettings
 
@@ -108,7 +108,7 @@ def start_canary(
 def ask_to_try(session: Session, version: Version | None, *, override: bool, reason: str) -> bool:
     """Do what `ask_gate` does, except that a version that waits for people's choices may always be tried."""
     if version is not None and version.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE:
-        require_files(version)
+        require_usable(session, version)
         return False
     return ask_gate(session, version, override=override, reason=reason)
 

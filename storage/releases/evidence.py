@@ -32,6 +32,7 @@ from storage.database.tables import (
 )
 from storage.members import home_of
 from storage.releases import canaries
+from storage.releases.bases import of_base_in_use
 from storage.releases.versions import Version, find_version, id_of, name_of, read_alias
 from storage.settings.sections import VoteSettings
 from storage.statistics import DECISIVE, bets_left, could_decide, e_value
@@ -238,6 +239,7 @@ def find_rival(session: Session, personality_id: int) -> Rival | None:
             VersionRow.verdict == GateVerdict.NOT_ENOUGH_EVIDENCE,
             VersionRow.withdrawn_at.is_(None),
             VersionRow.number > (champion.number if champion else 0),
+            of_base_in_use(session),
         )
         .order_by(VersionRow.number.desc())
     )

@@ -14,8 +14,16 @@ from storage.database.database import notify
 from storage.database.enums import CHALLENGER, CHAMPION, GateVerdict, TrainingSource
 from storage.database.rows import any_row, changed_rows, from_row, read_all, read_first
 from storage.database.tables import AliasMoveRow, AliasRow, RoundRow, VersionRow
-from storage.errors import AliasConflict, GateNotPassed, OverrideNeedsReason, VersionNotFound, VersionWithdrawn
+from storage.errors import (
+    AliasConflict,
+    GateNotPassed,
+    OverrideNeedsReason,
+    VersionNotFound,
+    VersionOfOtherBase,
+    VersionWithdrawn,
+)
 from storage.personalities.personalities import lock_personality
+from storage.releases.bases import base_in_use
 from storage.wording import BASE_NAME, version_name
 
 
@@ -245,6 +253,15 @@ def require_files(version: Version | None) -> None:
         raise VersionWithdrawn(version.name, f"{version.withdrawn_at:%Y-%m-%d}", version.withdrawn_because)
 
 
+def require_usable(session: Session, version: Version | None) -> None:
+    """Raise VersionWithdrawn, or VersionOfOtherBase if the version does not belong to the base in use."""
+    require_files(version)
+    used = base_in_use(session)
+    if version is not None and used is not None and version.base_revision != used.revision:
+        trained_on, answers = f"{version.base_name} ({version.base_revision})", f"{used.name} ({used.revision})"
+        raise VersionOfOtherBase(version.name, trained_on, answers)
+
+
 def nearest_with_files(session: Session, version_id: int | None) -> Version | None:
     """Return the version, or its nearest ancestor, that still has its files; None is the base."""
     line = line_of_parents(session, version_id)
@@ -269,12 +286,12 @@ def move_alias(
 ) -> Alias:
     """Point the alias at a version by compare-and-swap, and record the move.
 
-    Raises AliasConflict if the alias was moved since `before` was read, VersionWithdrawn.
+    Raises AliasConflict if the alias was moved since `before` was read, and what `require_usable` raises.
     """
     if not _swap(session, personality_id, before, to):
         raise AliasConflict(before.name, before.generation, read_alias(session, personality_id, before.name).generation)
     # Read the version again now that the alias points at it: a withdrawal checks the aliases before it deletes files.
-    require_files(find_version(session, id_of(to)))
+    require_usable(session, find_version(session, id_of(to)))
     notify(session)
     session.add(
         AliasMoveRow(
@@ -319,10 +336,10 @@ def failed_checks(session: Session, version: Version) -> list[str]:
 def ask_gate(session: Session, version: Version | None, *, override: bool, reason: str) -> bool:
     """Return whether releasing the version overrides the gate; the base model needs no gate.
 
-    Raises GateNotPassed if it would need an override, OverrideNeedsReason if the override has no reason,
-    VersionWithdrawn.
+    Raises GateNotPassed if it would need an override, OverrideNeedsReason if the override has no reason, and what
+    `require_usable` raises.
     """
-    require_files(version)
+    require_usable(session, version)
     if version is None or version.verdict is GateVerdict.PASS:
         return False
     if not override:

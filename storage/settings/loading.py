@@ -25,6 +25,7 @@ from storage.settings.sections import (
 )
 from storage.wording import mistake
 
+DEFAULT_FILE = Path("config.toml")
 NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
 ENV_PREFIX = "REACTUNE_"
 ENV_SEPARATOR = "__"
@@ -49,7 +50,7 @@ def load_settings(
 
     Raises SettingsError with one sentence that names the file or variable, the key and the remedy.
     """
-    source = path or Path("config.toml")
+    source = path or DEFAULT_FILE
     if environment is None:
         environment = {**_read_dotenv(Path(".env")), **os.environ}
     environment = {**environment, **overrides}
@@ -74,6 +75,14 @@ def load_settings(
 
 def variable_name(section: str, key: str) -> str:
     return f"{ENV_PREFIX}{section}{ENV_SEPARATOR}{key}".upper()
+
+
+def overriding_place(section: str, key: str) -> str | None:
+    """Return where a variable overrides the setting in config.toml: "the environment" or ".env"; None if nowhere."""
+    variable = variable_name(section, key)
+    if variable in os.environ:
+        return "the environment"
+    return ".env" if variable in _read_dotenv(Path(".env")) else None
 
 
 def _read_dotenv(path: Path) -> dict[str, str]:
@@ -187,6 +196,11 @@ def _conflicts(settings: Settings) -> Iterator[str]:
     yield from _training_conflicts(settings.training)
     if settings.model.engine == "remote" and not settings.remote.servers:
         yield 'model.engine = "remote" needs servers: set remote.servers to their addresses (docs/remote.md)'
+    if settings.model.engine == "openvino" and settings.model.quantization:
+        yield (
+            f'model.quantization = "{settings.model.quantization}" is for transformers, not for OpenVINO, whose graphs '
+            'have 8-bit weights: set model.engine = "transformers", or model.quantization = ""'
+        )
     max_new_tokens, context_tokens = settings.generation.max_new_tokens, settings.model.context_tokens
     if max_new_tokens >= context_tokens:
         yield (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,12 @@ KEY_VARIABLE = "REMOTE_API_KEY"
 CLIENT_SECRET_VARIABLE = "DISCORD_CLIENT_SECRET"
 EVERY_SERVER = 0
 """In access.servers: every server that the bot is in."""
+OWN_VARIABLES = frozenset(
+    {"messages", "conversation", "add_generation_prompt", "continue_final_message", "chat_template", "tools"}
+    | {"documents", "tokenize", "padding", "truncation", "max_length", "tokenizer_kwargs", "sanitize_control_tokens"}
+    | {"return_dict", "return_tensors", "return_assistant_tokens_mask"}
+)
+"""What transformers' `apply_chat_template` calls its own arguments: no template option may have such a name."""
 LOCAL_PAGES = (("http", "127.0.0.1"), ("http", "localhost"))
 """Pages that need no encryption: they never leave the machine."""
 
@@ -76,6 +83,27 @@ def _public_address(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc.lower().removesuffix(':443')}" if text else ""
 
 
+def _parse_table(value: Any) -> Any:
+    """Read a table from an environment variable: a JSON object."""
+    if not isinstance(value, str):
+        return value
+    with suppress(ValueError):
+        table = json.loads(value)
+        if isinstance(table, dict):
+            return table
+    raise ValueError('write a JSON object such as {"enable_thinking": false}')
+
+
+def _refuse_own_variables(options: dict[str, Any]) -> dict[str, Any]:
+    for name in options:
+        if name in OWN_VARIABLES or not name.isidentifier():
+            raise ValueError(f"{name!r} is not a variable that can be set: remove it")
+    return options
+
+
+TemplateOptions = Annotated[
+    dict[str, bool | int | float | str], BeforeValidator(_parse_table), AfterValidator(_refuse_own_variables)
+]
 Ids = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_split_commas)]
 Servers = Annotated[tuple[Annotated[str, AfterValidator(_server_address)], ...], BeforeValidator(_split_commas)]
 Folder = Annotated[Path, BeforeValidator(_require_name), AfterValidator(_expand_home)]
@@ -206,10 +234,14 @@ class ModelSettings(Section):
 
     base: str = "bundled"
     """Base model: "bundled" (SmolLM2-135M-Instruct), "gemma3-270m" (untuned), a local folder, or a Hub ID."""
+    template_options: TemplateOptions = {}
+    """Variables of the base's chat template, such as { enable_thinking = true }; thinking is off by default."""
     engine: Literal["auto", "openvino", "transformers", "remote"] = "auto"
     """"openvino" (CPU), "transformers" (any model, GPU), "auto" (one of these two) or "remote" (see [remote])."""
-    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Number format of transformers' weights and OpenVINO's LoRA factors; "auto" is bfloat16 where supported."""
+    quantization: Literal["", "4bit"] = ""
+    """"4bit": transformers and rounds use 4-bit weights (NF4), on an NVIDIA GPU with the extra `qlora`."""
     weight_format: Literal["int8", "int4"] = "int8"
     """Format of the weights in OpenVINO's graphs; "int4" takes half the memory and changes answers more."""
     context_tokens: Annotated[int, Field(ge=64)] = 2048
@@ -260,6 +292,8 @@ class GenerationSettings(Section):
     """Lowers the score of tokens that the answer already contains, as in OpenAI's API; 0 disables it."""
     max_new_tokens: Count = 256
     """Maximum length of an answer, in tokens."""
+    max_thought_tokens: Annotated[int, Field(ge=0)] = 1024
+    """Maximum length of a thought before an answer, in tokens; members never see thoughts (docs/templates.md)."""
     timeout_s: Positive = 120.0
     """Seconds after which an unfinished answer is stopped."""
     batch_size: Count = 8
@@ -370,10 +404,10 @@ class TrainingSettings(Section):
     """Rank of a new adapter."""
     lora_alpha: Positive = 32.0
     """Scale of a new adapter; its effect is alpha / rank."""
-    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Number format of the frozen weights during training; "auto" is bfloat16 where supported."""
     quantization: Literal["", "4bit"] = ""
-    """"4bit" trains on frozen 4-bit weights (QLoRA): for large models, on an NVIDIA GPU, with the extra `qlora`."""
+    """"4bit": rounds use 4-bit weights (QLoRA) even if the bot does not; "": as `model.quantization` says."""
     processes: Annotated[int, Field(ge=1, le=64)] = 1
     """Training processes, one per GPU of this machine; they share `batch_size`."""
     seed: Annotated[int, Field(ge=0)] = 17
@@ -572,7 +606,7 @@ class Settings(Section):
     votes: VoteSettings = VoteSettings()
     corrections: CorrectionSettings = CorrectionSettings()
     pairs: PairSettings = PairSettings()
-    training: TrainingSettings = Field(default_factory=TrainingSettings)
+    training: TrainingSettings = Field(default_factory=TrainingSettings, validate_default=True)
     demonstration: DemonstrationSettings = DemonstrationSettings()
     gate: GateSettings = GateSettings()
     release: ReleaseSettings = ReleaseSettings()
@@ -589,6 +623,12 @@ class Settings(Section):
     """API key of the servers of [remote], from REMOTE_API_KEY in the environment or .env; never from config.toml."""
     discord_client_secret: SecretStr | None = Field(default=None, exclude=True)
     """With console.public_url, lets admins sign in; from DISCORD_CLIENT_SECRET in the environment or .env."""
+
+    @field_validator("training")
+    @classmethod
+    def _train_on_what_is_served(cls, training: TrainingSettings, others: ValidationInfo) -> TrainingSettings:
+        served = others.data.get("model", ModelSettings()).quantization
+        return training.model_copy(update={"quantization": training.quantization or served})
 
     @property
     def database_url(self) -> str:

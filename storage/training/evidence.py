@@ -6,7 +6,7 @@ Ids and votes are read first, texts only of what a round chose by them.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from math import prod
@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from storage.database.enums import Origin, Outcome
 from storage.database.rows import count_rows
 from storage.database.tables import ComparisonRow, CorrectionRow, ReplyRow, VoteEventRow
-from storage.members import Pseudonym, home_of, read_pseudonyms, without_mentions
+from storage.members import Pseudonym, anonymous, home_of, read_pseudonyms, without_mentions
 from storage.settings.sections import PrivacySettings, Settings, VoteSettings
 from storage.taste.evidence import Preference, read_taste_evidence
 from storage.taste.learning import LearnedTaste, learn, read_taste_data
@@ -27,6 +27,8 @@ from storage.votes.weights import VoteWeights, WeightedVote, WeightedVotes, read
 
 IDS_AT_ONCE = 10_000
 """In one statement: SQLite accepts 32,766 parameters."""
+Render = Callable[[Sequence[dict[str, str]]], str]
+"""Returns the prompt that a base is served for these chat messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,17 +172,25 @@ def read_texts(
     privacy: PrivacySettings,
     base_revision: str,
     *,
+    render: Render,
     replies: Collection[int] = (),
     corrections: Collection[int] = (),
 ) -> Texts:
-    """Return the words of those of these answers, with their prompts, and of these corrections that may be used."""
+    """Return the words of those of these answers, with their prompts, and of these corrections that may be used.
+
+    A prompt is the text that was served if this base answered; else its messages are rendered for this base.
+    """
     reply = trainable_replies(personality_id, privacy, base_revision)
     correction = trainable_corrections(reply, privacy)
     found = Texts()
     for some in _parts(replies):
-        columns = select(reply.id, reply.prompt_digest, reply.prompt, reply.answer)
-        for id_, digest, prompt, answer in session.execute(columns.where(reply.id.in_(some))):
-            found.prompts[digest], found.answers[id_] = without_mentions(prompt), without_mentions(answer)
+        columns = select(reply.id, reply.prompt_digest, reply.prompt, reply.base_revision, reply.messages, reply.answer)
+        for row in session.execute(columns.where(reply.id.in_(some))):
+            found.answers[row.id] = without_mentions(row.answer)
+            if row.prompt_digest not in found.prompts:
+                is_served = row.base_revision == base_revision
+                text = without_mentions(row.prompt) if is_served else render(anonymous(row.messages))
+                found.prompts[row.prompt_digest] = text
     for some in _parts(corrections):
         written = select(correction.id, correction.text).where(correction.id.in_(some))
         found.corrections.update((id_, without_mentions(text)) for id_, text in session.execute(written))

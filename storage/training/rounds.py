@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from statistics import median
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, select, update
@@ -23,7 +24,15 @@ from storage.runtime.processes import SILENT_AFTER_S
 OPEN = (RoundStatus.REQUESTED, RoundStatus.RUNNING)
 TRAINED = (RoundStatus.PUBLISHED, RoundStatus.REJECTED)
 """Rounds that trained a version and tested it."""
+TYPICAL_ROUNDS = 5
+"""The newest rounds that tell how long the next one takes."""
 LEASE = timedelta(seconds=SILENT_AFTER_S)
+MEMORY_RAN_OUT = (
+    "memory ran out, and nothing was published: the next round computes less at once; if that is not enough, stop "
+    "other programs, lower training.max_tokens or choose a smaller model.base"
+)
+"""The reason, or the end of it, of a round that ended so."""
+REMEMBERED_ROUNDS = 10
 SCHEDULE = "schedule"
 """`requested_by` of a scheduled round."""
 
@@ -273,6 +282,12 @@ def latest_round(session: Session, personality_id: int) -> Round | None:
     return read_first(session, Round, rounds.order_by(RoundRow.id.desc()))
 
 
+def memory_failures(session: Session, personality_id: int) -> int:
+    """Return in how many of the personality's last REMEMBERED_ROUNDS rounds memory ran out."""
+    rounds = list_rounds(session, personality_id, REMEMBERED_ROUNDS)
+    return sum(round_.status is RoundStatus.FAILED and round_.reason.endswith(MEMORY_RAN_OUT) for round_ in rounds)
+
+
 @dataclass(frozen=True)
 class RoundNumbers:
     """All rounds so far, for graphs."""
@@ -308,6 +323,18 @@ def read_numbers(session: Session) -> RoundNumbers:
         running_since=running.started_at if running else None,
         progress=progress.get("step", 0) / progress["steps"] if progress.get("steps") else 0.0,
     )
+
+
+def expected_end(session: Session) -> datetime | None:
+    """Return when the running rounds should have ended, by how long the last ones took that trained a version.
+
+    None if none runs, or none has trained yet.
+    """
+    trained = select(RoundRow).where(RoundRow.status.in_(TRAINED)).order_by(RoundRow.id.desc()).limit(TYPICAL_ROUNDS)
+    rounds = [(row.started_at, row.finished_at) for row in session.scalars(trained)]
+    took = [(end - start).total_seconds() for start, end in rounds if start and end]
+    begun = [round_.started_at for round_ in running_rounds(session) if round_.started_at]
+    return max(begun) + timedelta(seconds=median(took)) if begun and took else None
 
 
 def last_trained(session: Session, personality_id: int) -> Round | None:

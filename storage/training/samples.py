@@ -20,9 +20,10 @@ from storage.conversations.replies import (
 )
 from storage.database.enums import NOBODY, Basis, Origin, Outcome
 from storage.database.tables import CorrectionRow, ReplyRow
-from storage.members import without_mentions
+from storage.members import anonymous, without_mentions
 from storage.personalities.personalities import lock_personalities
 from storage.settings.sections import PrivacySettings
+from storage.training.evidence import Render
 from storage.training.trainable import trainable_replies
 from storage.votes.corrections import suggest
 
@@ -50,9 +51,12 @@ class DrawnSample:
 
 
 def newest_prompts(
-    session: Session, personality_id: int, privacy: PrivacySettings, base_revision: str, limit: int
+    session: Session, personality_id: int, privacy: PrivacySettings, base_revision: str, limit: int, *, render: Render
 ) -> list[AskedPrompt]:
-    """Return the newest prompts of members whose basis is open, without the bank's, newest first."""
+    """Return the newest prompts of members whose basis is open, without the bank's, newest first.
+
+    Those that another base answered are rendered for this one.
+    """
     reply = trainable_replies(personality_id, privacy, base_revision)
     newest = (
         select(func.max(reply.id).label("id"))
@@ -63,19 +67,20 @@ def newest_prompts(
         .subquery()
     )
     rows = session.execute(
-        select(reply.id, reply.prompt, reply.prompt_digest, reply.messages)
+        select(reply.id, reply.prompt, reply.prompt_digest, reply.base_revision, reply.messages)
         .where(reply.id.in_(select(newest.c.id)))
         .order_by(reply.id.desc())
     )
-    return [
-        AskedPrompt(
-            without_mentions(row.prompt),
-            row.prompt_digest,
-            row.id,
-            tuple({"role": said["role"], "content": without_mentions(said["content"])} for said in row.messages),
-        )
-        for row in rows
-    ]
+    found: dict[str, AskedPrompt] = {}
+    for row in rows:
+        messages = tuple(anonymous(row.messages))
+        if row.base_revision == base_revision:
+            asked = AskedPrompt(without_mentions(row.prompt), row.prompt_digest, row.id, messages)
+        else:
+            prompt = render(messages)
+            asked = AskedPrompt(prompt, digest_prompt(prompt), row.id, messages)
+        found.setdefault(asked.digest, asked)
+    return list(found.values())
 
 
 def count_answers(
@@ -118,7 +123,7 @@ def record_samples(
             personality_id=personality_id,
             version_id=version_id,
             base_revision=base_revision,
-            prompt=source.prompt if source else asked.prompt,
+            prompt=source.prompt if source and source.base_revision == base_revision else asked.prompt,
             messages=source.messages if source else asked.messages,
             sampling=sampling,
             seed=seed,
@@ -145,6 +150,8 @@ class LocalPair:
     """Rendered."""
     chosen: str
     rejected: str
+    messages: tuple[dict[str, str], ...] = ()
+    """What was rendered; without them only the base whose prompt this is can learn from the pair."""
 
 
 def add_local_pair(session: Session, personality_id: int, base_revision: str, pair: LocalPair) -> bool:
@@ -177,7 +184,7 @@ def _as_reply(personality_id: int, base_revision: str, pair: LocalPair) -> NewRe
         version_id=None,
         base_revision=base_revision,
         prompt=pair.prompt,
-        messages=[],
+        messages=pair.messages,
         sampling={},
         seed=0,
         prompt_tokens=0,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, and_, case, null, or_, select, true
+from sqlalchemy import ColumnElement, and_, case, func, null, or_, select, true
 from sqlalchemy.orm import Session, aliased
 
 from storage.conversations.replies import FINISHED_WHOLE
@@ -24,13 +24,14 @@ class Obstacle(StrEnum):
     LIVE_CHAT_CLOSED = "live chat is closed"
     NO_CONSENT = "no consent"
     OTHER_BASE = "other base"
+    """Its prompt was imported as rendered text, which only the base it was rendered for understands."""
     UNFINISHED = "unfinished"
 
 
 def trainable_replies(
     personality_id: int, privacy: PrivacySettings, base_revision: str, *, with_unfinished: bool = False
 ) -> type[ReplyRow]:
-    """Return a stand-in for `ReplyRow`: this base's answers that may be trained on, usually only complete ones."""
+    """Return a stand-in for `ReplyRow`: the answers that this base may train on, usually only complete ones."""
     needed = _requirements(privacy, base_revision)
     if with_unfinished:
         del needed[Obstacle.UNFINISHED]
@@ -68,16 +69,17 @@ def _requirements(privacy: PrivacySettings, base_revision: str) -> dict[Obstacle
     """Return the conditions that a reply must fulfil, never null, by the obstacle that a failure means.
 
     In live chat everybody quoted must agree. Consent is checked again here, because it may have changed since the basis
-    was written. Prompts for another base are rendered with that base's template.
+    was written. The prompt of another base's answer has to be rendered anew, from its messages.
     """
     open_ones = open_bases(privacy)
     is_open = and_(ReplyRow.basis.is_not(None), ReplyRow.basis.in_(open_ones))
     speakers = select(ReplySpeakerRow.reply_id)
     silent = speakers.where(ReplySpeakerRow.user_id.not_in(select(ConsentRow.user_id)))
     all_agree = and_(ReplyRow.id.in_(speakers), ReplyRow.id.not_in(silent))
+    is_renderable = or_(ReplyRow.base_revision == base_revision, func.json_array_length(ReplyRow.messages) > 0)
     return {
         Obstacle.LIVE_CHAT_CLOSED: true() if Basis.LIVE_CHAT in open_ones else is_open,
         Obstacle.NO_CONSENT: and_(is_open, or_(ReplyRow.basis != Basis.LIVE_CHAT, all_agree)),
-        Obstacle.OTHER_BASE: ReplyRow.base_revision == base_revision,
+        Obstacle.OTHER_BASE: is_renderable,
         Obstacle.UNFINISHED: and_(ReplyRow.outcome.in_(FINISHED_WHOLE), ReplyRow.answer != ""),
     }

@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from multiprocessing.connection import Connection
 from typing import TypeVar
 
 import psutil
 
+from storage.models.hardware import has_gpu
 from tests.benchmarks.disturbance import Clock, Row, family
 
 T = TypeVar("T")
+TellRow = Callable[[Row], None]
 
 MEMORY_POLL_S = 0.25
 LEAVE_S = 20.0
+KILLED = -9
+"""Exit code of a process that was killed, as the operating system does when memory runs out."""
+
+
+class EndedEarly(RuntimeError):
+    """What was measured died before its last row."""
+
+    def __init__(self, code: int, peak_mib: float) -> None:
+        """`code` is the process's exit code, `peak_mib` the most memory that it held since its last row."""
+        needed = f"killed: more than {peak_mib / 1024:.1f} GiB"
+        super().__init__(needed if code == KILLED else f"ended early, with code {code}")
+        self.was_killed = code == KILLED
 
 
 def rows_apart(hold: Callable[[T, Connection], None], plan: T) -> Iterator[Row]:
     """Yield each row that `hold(plan, rows)` sends, with the most memory and the disturbance since the row before.
 
-    Raises RuntimeError where it dies.
+    Raises EndedEarly where it dies.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
@@ -29,16 +43,17 @@ def rows_apart(hold: Callable[[T, Connection], None], plan: T) -> Iterator[Row]:
     theirs.close()  # or the end of the process would not end the reading
     assert process.pid is not None
     try:
-        yield from _received(ours, process.pid)
+        last_peak_mib = yield from _received(ours, process.pid)
         process.join(LEAVE_S)
         if process.exitcode:
-            raise RuntimeError(f"what was measured ended early, with code {process.exitcode}: {plan}")
+            raise EndedEarly(process.exitcode, last_peak_mib)
     finally:
         process.kill()
         process.join()
 
 
-def _received(rows: Connection, pid: int) -> Iterator[Row]:
+def _received(rows: Connection, pid: int) -> Generator[Row, None, float]:
+    """Yield the rows, and return the most memory since the last one."""
     peak_mib, before = 0.0, Clock.read(pid)
     while True:
         peak_mib = max(peak_mib, memory_mib(pid))
@@ -47,7 +62,7 @@ def _received(rows: Connection, pid: int) -> Iterator[Row]:
         try:
             row: Row = rows.recv()
         except EOFError:
-            return
+            return peak_mib
         now = Clock.read(pid)
         yield row | {"peak_memory_mib": round(peak_mib), "others_cores": now.others_since(before)}
         peak_mib, before = 0.0, now
@@ -67,3 +82,22 @@ def _held_bytes(process: psutil.Process) -> int:
     except (psutil.NoSuchProcess, psutil.AccessDenied):  # ended in the meantime
         return 0
     return int(getattr(held, "pss", held.rss))
+
+
+def peak_gpu_mib() -> float | None:
+    """Return the most memory that PyTorch has held on the GPU for this process so far; None without a GPU."""
+    if not has_gpu():
+        return None
+    import torch
+
+    return round(torch.cuda.max_memory_allocated() / 2**20)
+
+
+def used_gpu_mib() -> float | None:
+    """Return what all processes together hold on the GPU now; None without a GPU."""
+    if not has_gpu():
+        return None
+    import torch
+
+    free, total = torch.cuda.mem_get_info()
+    return round((total - free) / 2**20)

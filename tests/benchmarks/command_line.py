@@ -12,6 +12,7 @@ import typer
 
 from bot.demo.community import TASTES
 from reactune.shared import AsJson, import_from_here, needed_by, notes, show
+from tests.benchmarks.random_base import SHAPES
 
 bench = typer.Typer()
 
@@ -125,6 +126,46 @@ def bench_training(
 ) -> None:
     """Compare a round's speed and memory with plain TRL on the same pairs. Takes 15 minutes."""
     _run("training", as_json, base=base, batch_size=batch_size, steps=steps)
+
+
+@bench.command("memory")
+def bench_memory(as_json: AsJson = False) -> None:
+    """Compare the memory that the formulas predict with measured peaks of random models. Linux, takes 10 minutes."""
+    _run("memory", as_json)
+
+
+@bench.command("bases")
+def bench_bases(
+    *,
+    size: Annotated[str, typer.Option(help=f"{', '.join(SHAPES)}, or the folder of a model.")] = "small",
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: the GPU if there is one.")] = "auto",
+    bits: Annotated[
+        list[int] | None, typer.Option(help="Bits of served weights: 16, 8 or 4; several times for several.")
+    ] = None,
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs of the round.")] = 32,
+    prompt_tokens: Annotated[int, typer.Option(min=1, help="Length of each pair's prompt, in tokens.")] = 200,
+    trl_steps: Annotated[int, typer.Option(min=0, help="Stop TRL after so many steps; 0: after a pass.")] = 0,
+    judge: Annotated[bool, typer.Option("--judge", help="Also judge the round's version, as the gate does.")] = False,
+    dtype: Annotated[str, typer.Option(help="Number format of training, as in training.dtype.")] = "auto",
+    vllm: Annotated[str, typer.Option(help="The program vllm, to serve beside ours on a GPU.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Measure serving and a round on a base of a real size, beside generate() and plain TRL. Takes minutes to hours."""
+    training = {"pairs": pairs, "prompt_tokens": prompt_tokens, "trl_steps": trl_steps, "judge": judge}
+    _run("bases", as_json, size=size, device=device, bits=bits or (), dtype=dtype, vllm=vllm, **training)
+
+
+@bench.command("gpu")
+def bench_gpu(
+    *,
+    size: Annotated[list[str] | None, typer.Option(help="Sizes of bases (default: 4b and 8b).")] = None,
+    tiny: Annotated[bool, typer.Option("--tiny", help="Try every step on a CPU with a tiny base.")] = False,
+    vllm: Annotated[str, typer.Option(help="The program vllm; it can be in an environment of its own.")] = "vllm",
+    report: Annotated[Path, typer.Option(help="Markdown file that gets the tables.")] = Path("gpu-check.md"),
+    as_json: AsJson = False,
+) -> None:
+    """Run all that needs a GPU: rounds in bfloat16 and 4 bits, serving, vLLM. `make gpu-check` runs this."""
+    _run("gpu_check", as_json, tiny=tiny, vllm=vllm, report=report, **({"sizes": size} if size else {}))
 
 
 @bench.command("serving")

@@ -30,6 +30,7 @@ from storage.database.enums import CHAMPION, Basis, GateVerdict, Outcome
 from storage.members import note_members, read_pseudonyms
 from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
 from storage.models.bundled import resolve_coherence_model
+from storage.models.chat_format import load_chat_format
 from storage.personalities.personalities import ensure_personality
 from storage.releases.promotion import promote
 from storage.releases.versions import Version, list_versions, name_of, read_alias
@@ -41,7 +42,7 @@ from storage.votes.votes import Thumb, VoteEvent, append_events
 from tests.benchmarks.report import machine, versions
 from tests.seeding import read_voters
 from trainer.evaluation.measures import answer_losses, losses_by_position, surprise_ratio
-from trainer.evaluation.sampling import Sample, open_adapter, open_sampler, render
+from trainer.evaluation.sampling import Sample, open_adapter, open_sampler
 from trainer.rounds.round import run_round
 
 SYSTEM_PROMPT = "You are Reactune, a friendly member of this Discord server."
@@ -163,7 +164,7 @@ class Simulation:
         self._base = resolve_base_model(settings.model.base, settings.data.directory, log.warning)
         self._store = AdapterStore(settings.data.directory / "adapters")
         self._random = random.Random(community.seed)
-        self._tokenizer = load_tokenizer(self._base)
+        self._chat = load_chat_format(self._base, settings.model.template_options)
         talk, self._held_out = self._messages()
         self._talk = iter(talk)
         self.critic = Critic(self._base, settings)
@@ -212,7 +213,7 @@ class Simulation:
         return distinct[HELD_OUT_PROMPTS:], held_out
 
     def _render(self, message: str) -> str:
-        return render(chat(message), self._tokenizer)
+        return self._chat.render(chat(message))
 
     def _converse(self, database: Database) -> None:
         """Get answers from the champion and votes from members."""

@@ -14,6 +14,7 @@ from bot.engine.queue import QueuedGeneration
 from bot.engine.rendering import Renderer
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel
+from storage.models.chat_format import ChatFormat
 from storage.settings.sections import Settings
 
 
@@ -60,8 +61,7 @@ class RenderingContender:
         from transformers import PreTrainedTokenizerFast
 
         tokenizer = PreTrainedTokenizerFast.from_pretrained(self._base.path, local_files_only=True)
-        budget = self._settings.model.context_tokens - self._settings.generation.max_new_tokens
-        self._renderer = Renderer(tokenizer, budget)
+        self._renderer = Renderer(ChatFormat(tokenizer), self._settings.model.context_tokens, self._settings.generation)
 
     async def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
         return await asyncio.to_thread(self._renderer.render, messages)

@@ -19,7 +19,8 @@ from rich.console import Console
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef
 from storage.adapters.stores import open_store
 from storage.database.enums import TrainingSource
-from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
+from storage.models.base_model import BaseModel, resolve_base_model
+from storage.models.chat_format import load_chat_format
 from storage.models.hardware import serving_format
 from storage.personalities.cards import Card, read_card_file, settings_of
 from storage.settings.loading import load_settings
@@ -131,7 +132,9 @@ def read_card(name: str, settings: Settings) -> tuple[Card, Settings]:
 def _learn(card: Card, base: BaseModel, output: Path, settings: Settings) -> tuple[TrainingMetrics, TrainingSplit]:
     training = as_demonstrated(settings.training, settings.demonstration)
     share = settings.demonstration.validation_share
-    split = split_examples(card, settings.chat.system_prompt, load_tokenizer(base), training, share)
+    split = split_examples(
+        card, settings.chat.system_prompt, load_chat_format(base, settings.model.template_options), training, share
+    )
     metrics = train_adapter(SFT, split, training, base=base, starter=None, output=output, report=_tell)
     return metrics, split
 
@@ -172,10 +175,10 @@ def _answer(
 ) -> tuple[list[Sample], float]:
     """Return an answer to each message, and the loss of the validation demonstrations, in nats per token."""
     sampler = Sampler.load(base, adapter, serving_format(settings.model))
-    rows = tokenise(split.validation, SFT, sampler.tokenizer, settings.training.max_tokens)
+    rows = tokenise(split.validation, SFT, sampler.chat, settings.training.max_tokens)
     passages = [ScoredPassage(row["prompt_ids"], row["completion_ids"]) for row in rows if row is not None]
     loss = mean_loss(sampler.model, passages)
-    prompts = [render_dialogue([message], settings.chat.system_prompt, sampler.tokenizer) for message in asked]
+    prompts = [render_dialogue([message], settings.chat.system_prompt, sampler.chat) for message in asked]
     seed = settings.training.seed
     generation = settings.generation.model_copy(update={"max_new_tokens": MAX_NEW_TOKENS})
     return sampler.answer(prompts, generation, seed), loss

@@ -50,7 +50,7 @@ from tests.benchmarks.community import (
 from tests.benchmarks.report import machine, versions
 from tests.seeding import add_reply
 from trainer.evaluation.measures import losses_by_position, surprise_ratio
-from trainer.evaluation.sampling import Sample, render
+from trainer.evaluation.sampling import Sample
 
 CANDIDATES = 4
 DRAWS = 8
@@ -162,7 +162,7 @@ class SmallServer(Simulation):
         return Answered(tuple(tuple(answers[i : i + CANDIDATES]) for i in range(0, len(answers), CANDIDATES)))
 
     def _render_after(self, examples: Sequence[ExampleTurn], message: str) -> str:
-        return render(with_examples(chat(message), examples), self._tokenizer)
+        return self._chat.render(with_examples(chat(message), examples))
 
     def _approval(self, answered: Answered, taste: LearnedTaste | None) -> dict[str, float]:
         """Return the share of 👍: of all answers, or of those that the taste chooses."""

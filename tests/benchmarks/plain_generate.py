@@ -15,8 +15,9 @@ from transformers.generation import BaseStreamer
 from bot.engine import Finish, GenerationRequest
 from bot.engine.queue import QueuedGeneration
 from storage.adapters.folder_store import AdapterRef
-from storage.models.base_model import BaseModel, end_ids, load_model
-from storage.models.hardware import silence_transformers
+from storage.models.base_model import BaseModel, configured_end_ids, load_model
+from storage.models.chat_format import ChatFormat
+from storage.models.hardware import silence_transformers, torch_device
 from storage.settings.sections import Settings
 from tests.benchmarks.contender import Progress, RenderingContender
 
@@ -34,9 +35,12 @@ class PlainGenerate(RenderingContender):
         await self._loop.run_in_executor(self._thread, self._load)
 
     def _load(self) -> None:
-        model = load_model(self._base, "bfloat16")
+        quantization = self._settings.model.model_dump().get("quantization", "")
+        model = load_model(self._base, "bfloat16", quantization)
+        if not quantization:  # weights in four bits are on their device already
+            model = model.to(torch_device())
         self._tokenizer = PreTrainedTokenizerFast.from_pretrained(self._base.path, local_files_only=True)
-        self._end_ids = end_ids(self._base.path, self._tokenizer)
+        self._end_ids = ChatFormat(self._tokenizer, configured_ends=configured_end_ids(self._base.path)).end_ids
         with silence_transformers():
             self._model = PeftModel.from_pretrained(model, str(self._adapter.path)) if self._adapter else model
 
@@ -61,7 +65,7 @@ class PlainGenerate(RenderingContender):
     def _generate(self, generation: QueuedGeneration) -> None:
         request, started_at = generation.request, time.perf_counter()
         progress = self._progress[generation] = Progress()
-        prompt = self._tokenizer(request.prompt, add_special_tokens=False, return_tensors="pt")
+        prompt = self._tokenizer(request.prompt, add_special_tokens=False, return_tensors="pt").to(self._model.device)
         torch.manual_seed(request.seed)
         with torch.inference_mode():
             output = self._model.generate(
@@ -75,7 +79,9 @@ class PlainGenerate(RenderingContender):
                 eos_token_id=sorted(self._end_ids),
                 pad_token_id=min(self._end_ids),
                 streamer=_Streamer(progress),
-                stopping_criteria=[lambda _ids, _scores: torch.tensor([generation.has_ended])],
+                stopping_criteria=[
+                    lambda _ids, _scores: torch.tensor([generation.has_ended], device=self._model.device)
+                ],
             )
         ids = output[0, prompt["input_ids"].shape[1] :].tolist()
         spoken = [id_ for id_ in ids if id_ not in self._end_ids]

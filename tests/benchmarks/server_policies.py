@@ -18,7 +18,8 @@ from storage.adapters.folder_store import AdapterStore
 from storage.conversations.prompt_bank import read_bank
 from storage.database.database import Database
 from storage.database.enums import GateVerdict, RoundStatus
-from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
+from storage.models.base_model import BaseModel, resolve_base_model
+from storage.models.chat_format import load_chat_format
 from storage.releases.versions import Version, id_of, read_alias, register
 from storage.settings.sections import Settings
 from storage.taste.learning import GROUPS, style_of
@@ -31,7 +32,7 @@ from trainer.data.pairs import Pair
 from trainer.data.plan import make_plan
 from trainer.data.prepare import candidate_waits
 from trainer.data.survey import Survey, survey_votes
-from trainer.evaluation.sampling import open_adapter, open_sampler, render, with_system_prompt
+from trainer.evaluation.sampling import open_adapter, open_sampler, with_system_prompt
 from trainer.rounds.worker import train_now
 
 Floats = NDArray[Any]
@@ -178,10 +179,10 @@ class RealModel:
     def _ask(self, version: Version | None) -> list[str]:
         """Return the version's answers to messages of the bank, which were chosen by chance."""
         prompts = random.Random(ASKED_SEED).sample(read_bank("").prompts, ASKED)
-        tokenizer = load_tokenizer(self.base)
+        chat = load_chat_format(self.base, self._settings.model.template_options)
         system = self._settings.chat.system_prompt
         rendered = [
-            render(with_system_prompt(system, [{"role": "user", "content": prompt.text}]), tokenizer)
+            chat.render(with_system_prompt(system, [{"role": "user", "content": prompt.text}]))
             for prompt in prompts
             for _ in range(EACH)
         ]

@@ -62,7 +62,7 @@ def hold(sitting: Sitting, rows: Connection) -> None:
 
 
 async def _hold(sitting: Sitting, rows: Connection) -> None:
-    engine = _engine(sitting)
+    engine = open_contender(sitting.engine, sitting.base, sitting.settings, sitting.adapter(0), sitting.lora)
     await engine.start()
     try:
         for adapter in sitting.adapters or (None,):
@@ -82,25 +82,29 @@ async def _hold(sitting: Sitting, rows: Connection) -> None:
         await engine.close(0)
 
 
-def _engine(sitting: Sitting) -> Contender:
-    """Import no more than the engine needs."""
-    base, settings = sitting.base, sitting.settings
-    if sitting.engine == OPENVINO:
+def open_contender(
+    engine: str, base: BaseModel, settings: Settings, adapter: AdapterRef | None, lora: Path | None = None
+) -> Contender:
+    """Return the engine of that name; `adapter` and `lora`, the same for llama.cpp, are for those that have only one.
+
+    Imports no more than the engine needs.
+    """
+    if engine == OPENVINO:
         from bot.engine.openvino.engine import OpenVinoEngine
 
         return OpenVinoEngine(base, settings.data.directory, settings.model, settings.generation)
-    if sitting.engine == TRANSFORMERS:
+    if engine == TRANSFORMERS:
         from bot.engine.transformers.engine import LocalEngine
 
         return LocalEngine(base.path, settings.model, settings.generation)
     for name in WAITING:
         os.environ.pop(name, None)  # the others' threads wait as they do by themselves
-    if sitting.engine == PLAIN:
+    if engine == PLAIN:
         from tests.benchmarks.plain_generate import PlainGenerate
 
-        return PlainGenerate(base, settings, sitting.adapter(0))
-    lora = sitting.lora if sitting.adapters else None
-    if sitting.engine == REMOTE:
+        return PlainGenerate(base, settings, adapter)
+    lora = lora if adapter else None
+    if engine == REMOTE:
         from tests.benchmarks.remote import Remote
 
         return Remote(base, settings, lora)

@@ -7,7 +7,8 @@ import resource
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 from multiprocessing.connection import Connection
@@ -16,12 +17,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from storage.models.base_model import BaseModel, load_model, load_tokenizer
-from storage.models.hardware import silence_transformers
+from storage.models.hardware import silence_transformers, training_format
 from storage.settings.sections import TrainingSettings
 from trainer.evaluation.measures import retention_text
+from trainer.progress import Phase, RoundProgress
+from trainer.training.memory_plan import USUAL
+from trainer.training.policy import new_adapter
 from trainer.training.recipes import dpo_recipe
-from trainer.training.rows import Row, token_ids
-from trainer.training.train import build_trainer, new_adapter
+from trainer.training.rows import Row
+from trainer.training.train import build_trainer
 
 OURS, TRL, TRL_DEFAULT = "ours", "TRL", "TRL, recomputing"
 ANSWER_TOKENS = 50
@@ -48,7 +52,7 @@ class Case:
 
     @property
     def settings(self) -> TrainingSettings:
-        return TrainingSettings(batch_size=self.batch_size, dtype=self.dtype, seed=SEED)
+        return TrainingSettings(batch_size=self.batch_size, min_steps=0, dtype=self.dtype, seed=SEED)
 
 
 @dataclass(frozen=True)
@@ -108,21 +112,18 @@ def _turns(parent: Connection) -> Any:
 
 
 def _build_ours(base: BaseModel, case: Case, folder: Path) -> tuple[Any, float, float]:
-    from trainer.training.trl_trainers import PreferenceTrainer
+    started, reference_s, model_mib = 0.0, 0.0, 0.0
 
-    reference_s, model_mib = 0.0, 0.0
-
-    class Timed(PreferenceTrainer):
-        def _precompute_ref_logps(self, *arguments: Any) -> Any:
-            nonlocal reference_s, model_mib
+    def watch(progress: RoundProgress) -> None:
+        nonlocal started, reference_s, model_mib
+        if progress.phase is Phase.REFERENCE and progress.step == 0:
             started, model_mib = time.perf_counter(), _peak_mib()
-            dataset = super()._precompute_ref_logps(*arguments)
+        elif progress.phase is Phase.REFERENCE:
             reference_s = time.perf_counter() - started
-            return dataset
 
     tokenizer = load_tokenizer(base)
     trainer = build_trainer(
-        replace(dpo_recipe(case.settings, 0.0), trainer=lambda: Timed),
+        dpo_recipe(case.settings, 0.0),
         _rows(case, tokenizer),
         [],
         case.settings,
@@ -130,13 +131,25 @@ def _build_ours(base: BaseModel, case: Case, folder: Path) -> tuple[Any, float, 
         starter=None,
         tokenizer=tokenizer,
         output=folder,
-        report=lambda _progress: None,
+        report=watch,
     )
     return trainer, reference_s, model_mib
 
 
 def _build_trls(base: BaseModel, case: Case, folder: Path, *, recomputes: bool) -> tuple[Any, float, float]:
-    """Build TRL's own trainer with the settings of ours, for the pairs in the order of ours.
+    """Build TRL's own trainer for the pairs in the order of ours."""
+    from trainer.training.scorers import SiblingSampler
+
+    rows = _rows(case, load_tokenizer(base))
+    order = SiblingSampler([row["prompt_ids"] for row in rows], SEED)
+    trainer = build_trl(base, [rows[index] for index in order], case.settings, folder, recomputes=recomputes)
+    return trainer, 0.0, _peak_mib()
+
+
+def build_trl(
+    base: BaseModel, rows: Sequence[Row], settings: TrainingSettings, folder: Path, *, recomputes: bool, steps: int = 0
+) -> Any:
+    """Build TRL's own trainer with the settings of ours, for a pass over the rows, or only the first `steps` of it.
 
     The reference it computes in each step, as is its default. `recomputes` is its default too: activations are computed
     again backwards, which takes less memory and more time.
@@ -145,34 +158,30 @@ def _build_trls(base: BaseModel, case: Case, folder: Path, *, recomputes: bool) 
     from transformers import PrinterCallback
     from trl import DPOTrainer
 
-    from trainer.training.scorers import SiblingSampler
-
     class Tokenised(DPOTrainer):  # type: ignore[misc]
         def _prepare_dataset(self, dataset: Any, *_arguments: Any) -> Any:
             return dataset
 
-    tokenizer = load_tokenizer(base)
-    rows = _rows(case, tokenizer)
-    config = dpo_recipe(case.settings, 0.0).config(folder, case.settings, 0, validates=False)
+    config = dpo_recipe(settings, 0.0).config(folder, settings, 0, USUAL, validates=False)
     config.precompute_ref_log_probs = False
     config.activation_checkpointing = recomputes
     config.train_sampling_strategy = "sequential"
-    order = SiblingSampler([row["prompt_ids"] for row in rows], SEED)
+    config.max_steps = steps or -1
     columns = ("prompt_ids", "chosen_ids", "rejected_ids")
     trainer = Tokenised(
-        model=load_model(base, case.dtype),
-        peft_config=new_adapter(case.settings),
+        model=load_model(base, training_format(settings), settings.quantization),
+        peft_config=new_adapter(base, settings),
         args=config,
-        processing_class=tokenizer,
-        train_dataset=Dataset.from_list([{name: rows[index][name] for name in columns} for index in order]),
+        processing_class=load_tokenizer(base),
+        train_dataset=Dataset.from_list([{name: row[name] for name in columns} for row in rows]),
     )
     trainer.remove_callback(PrinterCallback)
-    return trainer, 0.0, _peak_mib()
+    return trainer
 
 
 def _rows(case: Case, tokenizer: Any) -> list[Row]:
     """Return pairs of siblings, cut at random out of English text; no two prompts begin alike."""
-    text, chance = token_ids(retention_text(), tokenizer), random.Random(SEED)
+    text, chance = tokenizer(retention_text(), add_special_tokens=False)["input_ids"], random.Random(SEED)
     starts = iter(chance.sample(range(len(text)), len(text)))
 
     def cut(tokens: int) -> list[int]:

@@ -45,7 +45,7 @@ async def main():
     local = LocalEngine(base.path, settings.model, settings.generation)
     remote = RemoteEngine(base, settings, database)
     threads = asyncio.to_thread(openvino._load_renderer), asyncio.to_thread(load_tokenizer, base)
-    vectors, (openvino._renderer, _), *_ = await asyncio.gather(
+    vectors, openvino._renderer, *_ = await asyncio.gather(
         library.embed(["a cat"]), *threads, local.start(), remote.start()
     )
     assert vectors is not None, library.problem

@@ -100,6 +100,30 @@ def test_lists_in_the_environment_are_separated_by_commas_or_as_in_the_file(conf
     assert load_settings(config, {"REACTUNE_DISCORD__ADMIN_ROLES": text}).discord.admin_roles == (1201, 1202)
 
 
+def test_a_table_in_the_environment_is_json(config: Path) -> None:
+    config.write_text("[model]\ntemplate_options = { enable_thinking = false, effort = 'low', budget = 3 }\n")
+    expected = {"enable_thinking": False, "effort": "low", "budget": 3}
+    assert load_settings(config, {}).model.template_options == expected
+    as_json = '{"enable_thinking": false, "effort": "low", "budget": 3}'
+    assert load_settings(config, {"REACTUNE_MODEL__TEMPLATE_OPTIONS": as_json}).model.template_options == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("enable_thinking=false", """write a JSON object such as {"enable_thinking": false}"""),
+        ("[1]", "write a JSON object"),
+        ('{"messages": 1}', "'messages' is not a variable that can be set: remove it"),
+        ('{"a b": 1}', "'a b' is not a variable that can be set: remove it"),
+        ('{"tags": [1]}', "it must be "),
+    ],
+)
+def test_template_options_that_cannot_be_are_refused(config: Path, given: str, says: str) -> None:
+    sentence = refusal(config, REACTUNE_MODEL__TEMPLATE_OPTIONS=given)
+    assert sentence.startswith("REACTUNE_MODEL__TEMPLATE_OPTIONS: model.template_options = ")
+    assert says in sentence
+
+
 def test_the_home_of_a_user_who_does_not_exist_is_refused(config: Path) -> None:
     assert refusal(config, '[data]\ndirectory = "~nobody-here/data"\n') == (
         f"{config}: data.directory = '~nobody-here/data' is not valid: that user does not exist: write the full path"
@@ -149,7 +173,7 @@ def test_unknown_names_get_the_nearest_valid_one(config: Path, text: str, senten
         ("[training]\nmin_pairs = true", "training.min_pairs = True is not valid: write a number"),
         ("[access]\nservers = [-1]", "access.servers = -1 is not valid: it must be greater than or equal to 0"),
         ("[model]\nthreads = 1.5", "model.threads = 1.5 is not valid: it must be a whole number"),
-        ("[model]\ndtype = 'float16'", "model.dtype = 'float16' is not valid: it must be 'auto', 'bfloat16' or"),
+        ("[model]\ndtype = 'float8'", "model.dtype = 'float8' is not valid: it must be 'auto', 'bfloat16', 'float16'"),
         ("[training]\nlearning_rate = nan", "training.learning_rate = nan is not valid: it must be a finite"),
         ("[training]\nbeta = inf", "training.beta = inf is not valid: it must be a finite number"),
         ("[discord]\nadmin_roles = 5", "discord.admin_roles = 5 is not valid: it must be a valid list"),

@@ -12,6 +12,7 @@ import pytest
 
 from storage import SENDERS, SWITCHES
 from storage.settings.sections import TrainingSettings
+from trainer.training.memory_plan import USUAL
 from trainer.training.recipes import training_options
 
 ROOT = Path(__file__).parent.parent.parent
@@ -47,4 +48,4 @@ def test_openvino_reports_to_a_stub() -> None:
 
 
 def test_rounds_report_to_no_tracker(tmp_path: Path) -> None:
-    assert training_options(tmp_path, TrainingSettings(), validates=False)["report_to"] == "none"
+    assert training_options(tmp_path, TrainingSettings(), USUAL, validates=False)["report_to"] == "none"

@@ -9,14 +9,15 @@ from storage.adapters.folder_store import AdapterStore
 from storage.conversations.prompt_bank import read_bank
 from storage.conversations.replies import digest_prompt
 from storage.database.database import Database
-from storage.models.base_model import BaseModel, load_tokenizer
-from storage.models.hardware import cpu_threads
+from storage.models.base_model import BaseModel
+from storage.models.hardware import cpu_threads, free_unused_models
 from storage.releases.versions import Version, id_of, read_alias
 from storage.settings.sections import Settings
 from storage.sittings.prompts import read_prompts
 from storage.taste.learning import learn_taste
 from storage.training.samples import AskedPrompt, DrawnSample, count_answers, newest_prompts, record_samples
-from trainer.evaluation.sampling import open_adapter, open_sampler, render, with_system_prompt
+from trainer.evaluation.sampling import open_adapter, open_sampler, renderer_of, with_system_prompt
+from trainer.gpu_room import make_room
 from trainer.progress import Phase, ReportProgress, after_others, begin_phase
 
 SAMPLING = {"temperature", "top_p", "presence_penalty", "max_new_tokens"}
@@ -44,11 +45,13 @@ def ask_champion(
         if not learn_taste(session, personality_id, settings).may_act:
             return ()
         most = settings.pairs.ranked_prompts
-        members = newest_prompts(session, personality_id, settings.privacy, base.revision, int(most * MEMBERS_SHARE))
+        where = (personality_id, settings.privacy, base.revision)
+        members = newest_prompts(session, *where, int(most * MEMBERS_SHARE), render=renderer_of(base, settings.model))
         own = read_prompts(session, personality_id, int(most * OWN_SHARE)).texts
         champion = read_alias(session, personality_id).version
     prompts = prompts_to_rank(members, own, settings, base)
     _draw(database, personality_id, prompts, champion, settings, base=base, store=store, report=report)
+    free_unused_models()
     return prompts
 
 
@@ -62,13 +65,13 @@ def prompts_to_rank(
     """
     most = settings.pairs.ranked_prompts
     asked = {prompt.digest: prompt for prompt in members}
-    tokenizer = load_tokenizer(base)
+    render = renderer_of(base, settings.model)
     bank = [prompt.text for prompt in read_bank(settings.arena.prompts).prompts]
     for text in (*own, *sorted(bank, key=lambda text: _rank(text, settings))):
         if len(asked) >= most:
             break
         messages = with_system_prompt(settings.chat.system_prompt, [{"role": "user", "content": text}])
-        prompt = render(messages, tokenizer)
+        prompt = render(messages)
         asked.setdefault(digest_prompt(prompt), AskedPrompt(prompt, digest_prompt(prompt), messages=tuple(messages)))
     return tuple(asked.values())
 
@@ -96,6 +99,7 @@ def _draw(
     wanted = _missing(prompts, known, settings.pairs.ranked_answers)
     if not wanted:
         return
+    make_room(database, settings, base, report)
     advance = begin_phase(report, Phase.SAMPLING, len(wanted))
     generation, seed = settings.generation, settings.training.seed
     with cpu_threads(settings.training.threads):

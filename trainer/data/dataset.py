@@ -9,7 +9,8 @@ from typing import Any
 
 from storage.database.database import Database
 from storage.database.enums import SOURCE_WORDS, TrainingSource
-from storage.models.base_model import BaseModel, load_tokenizer
+from storage.models.base_model import BaseModel
+from storage.models.chat_format import ChatFormat, load_chat_format
 from storage.personalities.cards import Card
 from storage.personalities.personalities import lock_personality, read_personality
 from storage.releases.versions import StartingPoint
@@ -19,7 +20,8 @@ from storage.wording import count
 from trainer.data.choosing import Fits
 from trainer.data.pairs import example_of
 from trainer.data.plan import TrainingPlan
-from trainer.evaluation.sampling import render, with_system_prompt
+from trainer.evaluation.sampling import with_system_prompt
+from trainer.training.memory_plan import AS_USUAL, PlannedMemory
 from trainer.training.recipes import SFT, Recipe, TrainingSplit, as_demonstrated, dpo_recipe
 from trainer.training.rows import Demonstration, PreferencePair, pair_row, row_tokens
 
@@ -53,34 +55,36 @@ def prepare_examples(database: Database, settings: Settings, round_: Round, base
         )
     training = as_demonstrated(settings.training, settings.demonstration)
     share = settings.demonstration.validation_share
-    split = split_examples(card, settings.chat.system_prompt, load_tokenizer(base), training, share)
+    split = split_examples(
+        card, settings.chat.system_prompt, load_chat_format(base, settings.model.template_options), training, share
+    )
     return TrainingSet(SFT, split, training, TrainingSource.EXAMPLES, StartingPoint(None))
 
 
 def split_examples(
-    card: Card, system_prompt: str, tokenizer: Any, training: TrainingSettings, share: float
+    card: Card, system_prompt: str, chat: ChatFormat, training: TrainingSettings, share: float
 ) -> TrainingSplit:
     """Set aside a share of the dialogues for validation; the answers of one dialogue stay together."""
     dialogues = [example.dialogue for example in card.examples]
     dialogues = random.Random(training.seed).sample(dialogues, len(dialogues))
     watched = round(share * len(dialogues)) if training.patience else 0
     train, validation = (
-        tuple(shown for dialogue in part for shown in _demonstrations(dialogue, system_prompt, tokenizer))
+        tuple(shown for dialogue in part for shown in _demonstrations(dialogue, system_prompt, chat))
         for part in (dialogues[watched:], dialogues[:watched])
     )
     return TrainingSplit(train, validation)
 
 
-def render_dialogue(said: Sequence[str], system_prompt: str, tokenizer: Any) -> str:
+def render_dialogue(said: Sequence[str], system_prompt: str, chat: ChatFormat) -> str:
     """Return the prompt that the model is served after these turns, of which the first is a person's."""
     turns = [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(said)]
-    return render(with_system_prompt(system_prompt, turns), tokenizer)
+    return chat.render(with_system_prompt(system_prompt, turns))
 
 
-def _demonstrations(dialogue: Sequence[str], system_prompt: str, tokenizer: Any) -> Iterator[Demonstration]:
+def _demonstrations(dialogue: Sequence[str], system_prompt: str, chat: ChatFormat) -> Iterator[Demonstration]:
     """Yield each of the bot's answers with everything that was said before it."""
     for place in range(1, len(dialogue), 2):
-        yield Demonstration(render_dialogue(dialogue[:place], system_prompt, tokenizer), dialogue[place])
+        yield Demonstration(render_dialogue(dialogue[:place], system_prompt, chat), dialogue[place])
 
 
 def _settings_of_round(settings: Settings) -> dict[str, Any]:
@@ -100,12 +104,15 @@ class TrainingSet:
     start: StartingPoint
     sources: tuple[str, ...] = ()
     """Numbers of examples by source, in words."""
+    memory: PlannedMemory = AS_USUAL
 
     def describe(self, metrics: Mapping[str, Any]) -> str:
         """Return in words what the round learned from, given the round's numbers."""
         parts = list(self.sources)
         if metrics["left_out"]:
             parts.append(f"{metrics['left_out']} longer than training.max_tokens left out")
+        if self.memory.failures:
+            parts.append("fewer at once, because memory ran out in an earlier round")
         return count(metrics["pairs"], self.recipe.noun) + (f" ({', '.join(parts)})" if parts else "")
 
 
@@ -125,11 +132,11 @@ def training_set_of(plan: TrainingPlan, settings: TrainingSettings) -> TrainingS
     )
 
 
-def length_check(base: BaseModel, settings: TrainingSettings) -> Fits:
+def length_check(base: BaseModel, settings: Settings) -> Fits:
     """Return a function that says whether a pair is short enough to train on."""
-    tokenizer = load_tokenizer(base)
+    chat = load_chat_format(base, settings.model.template_options)
 
     def fits(pair: PreferencePair) -> bool:
-        return row_tokens(pair_row(pair, tokenizer)) <= settings.max_tokens
+        return row_tokens(pair_row(pair, chat)) <= settings.training.max_tokens
 
     return fits

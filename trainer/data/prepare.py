@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 
 from storage import wording
 from storage.adapters.folder_store import AdapterStore
-from storage.conversations.replies import newest_base
 from storage.database.database import Database
 from storage.models.base_model import BaseModel
 from storage.models.hardware import training_format
@@ -68,7 +67,7 @@ def prepare_votes(
     if round_.requested_by == SCHEDULE and (reason := candidate_waits(database, settings, round_.personality_id)):
         return reason
     prompts = ask_champion(database, settings, round_.personality_id, base=base, store=store, report=report)
-    fits = length_check(base, settings.training)
+    fits = length_check(base, settings)
     for _ in range(MAX_PLANS):
         with database.snapshot() as session:
             agreed = read_agreement(session, round_.personality_id)
@@ -77,7 +76,7 @@ def prepare_votes(
             plan = make_plan(survey, settings, fits)
         if plan.pairs < settings.training.min_pairs:
             closed = _live_chat(settings, has_closed_replies=survey.has_closed_replies)
-            return _too_few(plan, closed, settings) + _other_base(database, round_.personality_id, base)
+            return _too_few(plan, closed, settings)
         if round_.requested_by == SCHEDULE and last is not None and _is_repeated(last, plan, settings):
             return f"no new votes or suggestions since round {last.id}, which trained on the same pairs"
         with database.transaction() as session:
@@ -139,18 +138,6 @@ def _live_chat(settings: Settings, *, has_closed_replies: bool) -> Iterator[str]
         yield LIVE_CHAT_IS_USED
     elif has_closed_replies:
         yield LIVE_CHAT_IS_NOT_USED
-
-
-def _other_base(database: Database, personality_id: int, base: BaseModel) -> str:
-    """Return a remark if members talk to another base than this trainer's, else an empty text."""
-    with database.snapshot() as session:
-        served = newest_base(session, personality_id)
-    if served in (None, base.revision):
-        return ""
-    return (
-        f"; the newest answers come from a base of revision {served}, but this trainer has {base.name} "
-        f"({base.revision}): set model.base on its host to the bot's base"
-    )
 
 
 def _lost_weight(plan: TrainingPlan) -> Iterator[str]:

@@ -23,6 +23,7 @@ from storage.votes.votes import Vote
 from storage.votes.weights import WeightedVote, WeightedVotes, read_weighted_votes
 from trainer.data.choosing import ReadTexts
 from trainer.data.pairs import RoundFeedback
+from trainer.evaluation.sampling import renderer_of
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def survey_votes(
         start=starting_point(session, personality_id),
         taste=learn(read_taste_data(session, evidence)),
         taste_weights=_weights(evidence),
-        read=partial(read_texts, session, *where),
+        read=partial(read_texts, session, *where, render=renderer_of(base, settings.model)),
         ranked=tuple(ranked),
         measures=read_measures(session, {answer.id for answer in ranked}),
         has_closed_replies=has_closed_replies(session, personality_id, settings.privacy),

@@ -8,12 +8,14 @@ from itertools import cycle, islice
 
 from storage.database.database import Database
 from storage.database.enums import TrainingSource
-from storage.models.base_model import BaseModel, load_tokenizer
+from storage.models.base_model import BaseModel
+from storage.models.chat_format import load_chat_format
 from storage.settings.sections import Settings
 from storage.taste.liked import LikedStyle, read_liked_style
 from storage.training.samples import newest_prompts
 from trainer.evaluation.model_measurements import ServedMessage, neutral_messages
 from trainer.evaluation.overshoot import ENOUGH_LIKED, Overshoot, StyleBound
+from trainer.evaluation.sampling import renderer_of
 
 MEMBERS_MESSAGES = 24
 """Most messages of members that the gate lets both models answer."""
@@ -32,7 +34,8 @@ class ServedContext:
         cls, database: Database, personality_id: int, learns_from: TrainingSource, settings: Settings, base: BaseModel
     ) -> ServedContext:
         with database.snapshot() as session:
-            asked = newest_prompts(session, personality_id, settings.privacy, base.revision, MEMBERS_MESSAGES)
+            where = (personality_id, settings.privacy, base.revision)
+            asked = newest_prompts(session, *where, MEMBERS_MESSAGES, render=renderer_of(base, settings.model))
             # A card's owner wrote its examples: they need not resemble what people liked so far.
             is_voted = learns_from is TrainingSource.VOTES
             liked = read_liked_style(session, personality_id, settings) if is_voted else None
@@ -47,6 +50,7 @@ class ServedContext:
         """Return what bounds an adapter's strength; None if people have not liked enough answers to tell."""
         if self.liked is None or self.liked.answers < ENOUGH_LIKED:
             return None
-        asked = [*neutral_messages(settings.chat.system_prompt, load_tokenizer(base)), *self.messages]
+        chat = load_chat_format(base, settings.model.template_options)
+        asked = [*neutral_messages(settings.chat.system_prompt, chat), *self.messages]
         prompts = tuple(one.prompt for one in islice(cycle(asked), BOUND_ANSWERS))
         return StyleBound(self.liked, prompts, settings.generation, settings.training.seed, settings.gate.max_overshoot)

@@ -17,7 +17,12 @@ from pydantic import TypeAdapter, ValidationError
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel
 from storage.models.bundled import resolve_coherence_model
-from storage.models.hardware import cpu_threads, serving_format, silence_transformers, training_format
+from storage.models.hardware import (
+    cpu_threads,
+    serving_format,
+    silence_transformers,
+    training_format,
+)
 from storage.settings.sections import GateSettings, Settings
 from trainer.evaluation.context import ServedContext
 from trainer.evaluation.measures import ScoredPassage, losses_by_position, mean_divergence, surprise_ratio
@@ -96,7 +101,13 @@ def evaluate(
     report(RoundProgress(Phase.LOADING))
     graphs = find_graphs(settings.model, directory, base)
     with cpu_threads(training.threads), silence_transformers():
-        sampler = Sampler.load(base, adapter.path, training_format(training), training.quantization)
+        sampler = Sampler.load(
+            base,
+            adapter.path,
+            training_format(training),
+            training.quantization,
+            template_options=settings.model.template_options,
+        )
         coherence_model = CoherenceScorer(sampler, models.coherence_model, training_format(training))
         evaluator = Evaluator(
             sampler,
@@ -163,7 +174,7 @@ def _about_base(
     return {
         "base": base.revision,
         "sampler": f"{graphs.name}-{serving_format(settings.model)}" if graphs else "transformers",
-        "dtype": training.quantization or training_format(training),
+        "dtype": training.quantization + training_format(training),
         "device": device,
         "coherence_model": models.coherence_model.revision if models.coherence_model else "",
     }

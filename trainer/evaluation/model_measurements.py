@@ -13,9 +13,10 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from storage.models.base_model import BaseModel, load_model, load_tokenizer
+from storage.models.chat_format import ChatFormat
 from storage.settings.sections import GenerationSettings
 from trainer.evaluation.measures import alike_share, answer_losses, degenerate_share, retention_loss, retention_text
-from trainer.evaluation.sampling import AnswerSampler, Sample, Sampler, first_tokens, render, with_system_prompt
+from trainer.evaluation.sampling import AnswerSampler, Sample, Sampler, first_tokens, with_system_prompt
 from trainer.evaluation.suites import Suite
 from trainer.progress import Advance, Phase, ReportProgress, begin_phase
 
@@ -48,7 +49,7 @@ NEUTRAL_MESSAGES = (
 MAX_ANSWER_TOKENS = 48
 """Only this many tokens of a longer answer are judged."""
 MAX_CASE_TOKENS = 32
-FINDINGS_FORMAT = 7
+FINDINGS_FORMAT = 8
 """Increase it with every change of this package that changes a model's findings."""
 
 Context = Callable[[], AbstractContextManager[Any]]
@@ -62,10 +63,10 @@ class ServedMessage:
     message: str
 
 
-def neutral_messages(system_prompt: str, tokenizer: Any) -> list[ServedMessage]:
+def neutral_messages(system_prompt: str, chat: ChatFormat) -> list[ServedMessage]:
     """Return them as they are served: after the system prompt."""
-    chats = [with_system_prompt(system_prompt, [{"role": "user", "content": message}]) for message in NEUTRAL_MESSAGES]
-    return [ServedMessage(render(chat, tokenizer), chat[-1]["content"]) for chat in chats]
+    asked = [with_system_prompt(system_prompt, [{"role": "user", "content": message}]) for message in NEUTRAL_MESSAGES]
+    return [ServedMessage(chat.render(messages), messages[-1]["content"]) for messages in asked]
 
 
 @pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -159,9 +160,10 @@ class Evaluator:
         return {
             "format": FINDINGS_FORMAT,
             "generation": self._generation.model_dump(
-                include={"temperature", "top_p", "presence_penalty", "max_new_tokens"}
+                include={"temperature", "top_p", "presence_penalty", "max_new_tokens", "max_thought_tokens"}
             ),
             "system_prompt": self._system_prompt,
+            "template_options": self._sampler.chat.options,
             "seed": self._seed,
             "messages": NEUTRAL_MESSAGES,
             "lengths": (MAX_ANSWER_TOKENS, MAX_CASE_TOKENS),
@@ -182,7 +184,7 @@ class Evaluator:
             kept = retention_loss(self._sampler.model, self._sampler.tokenizer)
             if not isfinite(kept):
                 return self._nothing(), []
-            messages = neutral_messages(self._system_prompt, self._sampler.tokenizer)
+            messages = neutral_messages(self._system_prompt, self._sampler.chat)
             advance = begin_phase(self._report, answering, len(messages) + cases)
             samples = self._sample(sampler, messages, advance)
             passed = tuple(self._grade_suites(sampler, lambda done: advance(len(samples) + done)))
@@ -216,7 +218,7 @@ class Evaluator:
     def _judge(
         self, messages: Sequence[ServedMessage], samples: Sequence[Sample], judging: Phase
     ) -> tuple[Answers, list[Sample]]:
-        begun = [first_tokens(sample, MAX_ANSWER_TOKENS, self._sampler.tokenizer) for sample in samples]
+        begun = [first_tokens(sample, MAX_ANSWER_TOKENS, self._sampler.chat) for sample in samples]
         exchanges = [(served.message, sample.text) for served, sample in zip(messages, begun, strict=True)]
         losses = self._coherence_model.losses(exchanges, begin_phase(self._report, judging, len(exchanges)))
         answers = Answers(
@@ -238,4 +240,4 @@ class Evaluator:
 
     def _render(self, messages: Sequence[dict[str, str]]) -> str:
         """Return the prompt as it is served: with the personality's system prompt."""
-        return render(with_system_prompt(self._system_prompt, messages), self._sampler.tokenizer)
+        return self._sampler.chat.render(with_system_prompt(self._system_prompt, messages))

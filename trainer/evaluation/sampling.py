@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from math import ceil, log2
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.models.adapter_checks import require_base
-from storage.models.base_model import BaseModel, end_ids, load_model, load_tokenizer
-from storage.models.hardware import serving_format, silence_transformers, torch_device, training_format
+from storage.models.answer_stream import ThoughtRoom
+from storage.models.base_model import BaseModel, load_adapter, load_on_device, window_of
+from storage.models.chat_format import NO_OPTIONS, ChatFormat, TemplateOptions, load_chat_format
+from storage.models.hardware import memory_left, serving_format, silence_transformers, training_format
 from storage.models.openvino.pipeline import PipelineOptions, generation_config, load_pipeline
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, prefers_graphs
+from storage.models.shape import kv_bytes_per_token
 from storage.releases.versions import Version
 from storage.settings.sections import GenerationSettings, ModelSettings, Settings
+from storage.training.evidence import Render
 from trainer.progress import Advance, keep_quiet
 
 if TYPE_CHECKING:
@@ -26,6 +32,8 @@ BATCH_PROMPTS = 64
 """The maximum number of prompts in a batch."""
 BATCH_TOKENS = 32_768
 """Maximum tokens in a batch, including answers and padding: 4 GiB of keys and values for an 8B model."""
+CACHE_SHARE = 0.4
+"""Maximum share of the free memory for a batch's keys and values: reading the prompts takes about as much again."""
 GRAPH_PROMPTS = 32
 """Prompts that a graph answers at once."""
 CANDIDATES = 256
@@ -36,11 +44,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sample:
-    """One answer; its tokens include the end token if the model ended the answer."""
+    """One answer; its tokens include the end token if the model ended the answer. It holds no thought."""
 
     text: str
     is_cut: bool
     prompt_ids: tuple[int, ...]
+    """What an answer directly follows: the prompt, with an empty thought if the model thinks."""
     answer_ids: tuple[int, ...]
 
 
@@ -64,7 +73,13 @@ def open_sampler(settings: Settings, base: BaseModel, adapter: AdapterRef | None
     training = settings.training
     if graphs is not None:
         return GraphSampler(settings.model, training.threads, base, adapter, graphs)
-    return Sampler.load(base, adapter.path if adapter else None, training_format(training), training.quantization)
+    return Sampler.load(
+        base,
+        adapter.path if adapter else None,
+        training_format(training),
+        training.quantization,
+        template_options=settings.model.template_options,
+    )
 
 
 def open_adapter(store: AdapterStore, version: Version | None, base: BaseModel) -> AdapterRef | None:
@@ -90,37 +105,41 @@ def find_graphs(model: ModelSettings, directory: Path, base: BaseModel) -> Path 
 class Sampler:
     """A model in memory that answers rendered prompts: the base, or the base under an adapter."""
 
-    def __init__(self, model: Any, tokenizer: Any, ends: Collection[int]) -> None:
-        """`ends` are the token ids that end an answer."""
+    def __init__(self, model: Any, chat: ChatFormat) -> None:
         self.model = model
-        self.tokenizer = tokenizer
-        self._end_ids = sorted(ends)
+        self.chat = chat
+        self.tokenizer = chat.tokenizer
 
     @classmethod
-    def load(cls, base: BaseModel, adapter: Path | None, dtype: str, quantization: str = "") -> Sampler:
+    def load(
+        cls,
+        base: BaseModel,
+        adapter: Path | None,
+        dtype: str,
+        quantization: str = "",
+        *,
+        template_options: TemplateOptions = NO_OPTIONS,
+    ) -> Sampler:
         """Load the base, and the adapter if there is one, onto the GPU if there is one."""
         with silence_transformers():
-            model = load_model(base, dtype, quantization)
+            model = load_on_device(base.path, dtype, quantization, setting="training.dtype")
             if adapter is not None:
-                from peft import PeftModel
-
-                model = PeftModel.from_pretrained(model, adapter).eval()
+                model = load_adapter(model, adapter, base)
                 # PEFT freezes the head, and on a CPU PyTorch copies a frozen head for every row of a batch.
                 model.get_output_embeddings().weight.requires_grad_(True)
-        tokenizer = load_tokenizer(base)
-        # Weights in four bits are on their device already and cannot be moved.
-        return cls(model if quantization else model.to(torch_device()), tokenizer, end_ids(base.path, tokenizer))
+        return cls(model, load_chat_format(base, template_options))
 
     def answer(
         self, prompts: Sequence[str], generation: GenerationSettings, seed: int, advance: Advance = keep_quiet
     ) -> list[Sample]:
         import torch
 
-        lengths = [len(self.tokenizer(prompt, add_special_tokens=False)["input_ids"]) for prompt in prompts]
+        lengths = [len(self.chat.token_ids(prompt)) for prompt in prompts]
         answers: dict[int, Sample] = {}
         with torch.random.fork_rng(), torch.inference_mode(), silence_transformers():
             torch.manual_seed(seed)
-            for batch in split_by_memory(lengths, generation.max_new_tokens):
+            longest = _longest_answer(self.chat, generation)
+            for batch in split_by_memory(lengths, longest, batch_tokens(self.model)):
                 found = self._answer_batch([prompts[i] for i in batch], generation, len(answers), advance)
                 answers.update(zip(batch, found, strict=True))
                 advance(len(answers))
@@ -129,48 +148,61 @@ class Sampler:
     def _answer_batch(
         self, prompts: Sequence[str], generation: GenerationSettings, done: int, advance: Advance
     ) -> list[Sample]:
-        from transformers import LogitsProcessorList
+        import torch
+        from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
         inputs = self.tokenizer(
             list(prompts), add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt"
         ).to(self.model.device)
         ids, mask = inputs["input_ids"], inputs["attention_mask"]
-        width = ids.shape[1]
-
-        def count_tokens(ids: Tensor, logits: Tensor) -> Tensor:
-            advance(done + len(prompts) * (ids.shape[1] - width) / generation.max_new_tokens)
-            return logits
-
-        rows = self.model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            generation_config=self._generation_config(generation.max_new_tokens),
-            logits_processor=LogitsProcessorList([count_tokens, *_processors(generation, width)]),
-        )
-        return [
-            _sample_of(row[:width][kept.bool()].tolist(), row[width:].tolist(), self._end_ids, self.tokenizer)
-            for row, kept in zip(rows, mask, strict=True)
+        width, longest = ids.shape[1], _longest_answer(self.chat, generation)
+        answers = [
+            SampledAnswer(self.chat, prompt, generation.max_new_tokens, generation.max_thought_tokens)
+            for prompt in prompts
         ]
 
-    def _generation_config(self, longest: int) -> Any:
-        from transformers import GenerationConfig
+        def count_tokens(ids: Tensor, logits: Tensor) -> Tensor:
+            advance(done + len(prompts) * (ids.shape[1] - width) / longest)
+            return logits
 
-        return GenerationConfig(
-            max_new_tokens=longest,
-            do_sample=False,  # the last processor leaves one token to choose
-            eos_token_id=self._end_ids,
-            pad_token_id=self.tokenizer.pad_token_id,
+        def are_done(ids: Tensor, _logits: Tensor) -> Tensor:
+            for answer, token in zip(answers, ids[:, -1].tolist(), strict=True):
+                answer.push(token)
+            return torch.tensor([answer.is_done for answer in answers], device=ids.device)
+
+        self.model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            generation_config=GenerationConfig(
+                max_new_tokens=longest,
+                do_sample=False,  # the last processor leaves one token to choose
+                pad_token_id=self.tokenizer.pad_token_id,
+            ),
+            logits_processor=LogitsProcessorList([count_tokens, *_processors(generation, width)]),
+            stopping_criteria=StoppingCriteriaList([are_done]),
         )
+        return [answer.sample() for answer in answers]
 
 
-def split_by_memory(lengths: Sequence[int], answer_tokens: int) -> list[list[int]]:
-    """Return the places of all prompts, given their tokens, in batches whose answers fit into memory together.
+def batch_tokens(model: Any) -> int:
+    """Return the most tokens of a batch: BATCH_TOKENS, halved until their keys and values fit into the free memory.
+
+    Halved, so that small changes of the free memory do not change the batches, and with them the answers.
+    """
+    number = str(model.dtype).removeprefix("torch.")
+    room = CACHE_SHARE * memory_left(model.device) / max(1, kv_bytes_per_token(model.config.to_dict(), number))
+    halvings = max(0, ceil(log2(BATCH_TOKENS / max(1.0, room))))
+    return BATCH_TOKENS >> halvings
+
+
+def split_by_memory(lengths: Sequence[int], answer_tokens: int, most_tokens: int = BATCH_TOKENS) -> list[list[int]]:
+    """Return the places of all prompts, given their tokens, in batches of at most `most_tokens` (or of one prompt).
 
     Prompts of similar length share a batch, so that there is little padding.
     """
     batches: list[list[int]] = []
     for place in sorted(range(len(lengths)), key=lambda place: (lengths[place], place)):
-        at_once = min(BATCH_PROMPTS, BATCH_TOKENS // (lengths[place] + answer_tokens))
+        at_once = min(BATCH_PROMPTS, most_tokens // (lengths[place] + answer_tokens))
         if not batches or len(batches[-1]) >= at_once:
             batches.append([])
         batches[-1].append(place)
@@ -189,8 +221,7 @@ class GraphSampler:
         self._base = base
         self._adapter = adapter
         self._graphs = graphs
-        self._tokenizer = load_tokenizer(base)
-        self._end_ids = end_ids(base.path, self._tokenizer)
+        self._chat = load_chat_format(base, model.template_options)
         self._pipeline: Any = None
         self._longest = 0
         """Most tokens, of a prompt and its answer together, that fit into the pipeline's cache."""
@@ -200,23 +231,26 @@ class GraphSampler:
     ) -> list[Sample]:
         if not prompts:
             return []
-        asked = [self._tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
-        pipeline = self._load(max(map(len, asked)) + generation.max_new_tokens)
+        asked = [self._chat.token_ids(prompt) for prompt in prompts]
+        longest = _longest_answer(self._chat, generation)
+        pipeline = self._load(max(map(len, asked)) + longest)
+        thoughts = [self._longest_thought(ids, generation) for ids in asked]
         running = {
-            place: pipeline.add_request(place, _tensor(ids), self._config(generation, seed + place))
+            place: pipeline.add_request(place, _tensor(ids), self._config(generation, thoughts[place], seed + place))
             for place, ids in enumerate(asked)
         }
-        answers: list[list[int]] = [[] for _ in asked]
+        answers = [
+            SampledAnswer(self._chat, prompt, generation.max_new_tokens, longest_thought)
+            for prompt, longest_thought in zip(prompts, thoughts, strict=True)
+        ]
         while running:
             pipeline.step()
             for place, handle in list(running.items()):
                 if _read_tokens(handle, answers[place]):
                     del running[place]
-            unfinished = sum(len(answers[place]) for place in running) / generation.max_new_tokens
+            unfinished = sum(answers[place].tokens for place in running) / longest
             advance(len(asked) - len(running) + unfinished)
-        return [
-            _sample_of(ids, answer, self._end_ids, self._tokenizer) for ids, answer in zip(asked, answers, strict=True)
-        ]
+        return [answer.sample() for answer in answers]
 
     def _load(self, tokens: int) -> Any:
         """Return the pipeline, reloaded if its cache is too small for this many tokens of prompt and answer."""
@@ -225,14 +259,20 @@ class GraphSampler:
             self._pipeline, self._longest = load_pipeline(self._options(tokens)), tokens
         return self._pipeline
 
-    def _config(self, generation: GenerationSettings, seed: int) -> Any:
+    def _longest_thought(self, prompt_ids: list[int], generation: GenerationSettings) -> int:
+        """Return how long a thought may be: a graph has no positions beyond the context."""
+        most = generation.max_thought_tokens if self._chat.thought else 0
+        room = ThoughtRoom(most, window_of(self._base.path, self._model))
+        return room.beside(len(prompt_ids), generation.max_new_tokens)
+
+    def _config(self, generation: GenerationSettings, longest_thought: int, seed: int) -> Any:
         return generation_config(
             temperature=generation.temperature,
             top_p=generation.top_p,
             presence_penalty=generation.presence_penalty,
-            max_new_tokens=generation.max_new_tokens,
+            max_new_tokens=generation.max_new_tokens + longest_thought,
             seed=seed,
-            end_ids=self._end_ids,
+            end_ids=self._chat.end_ids,
         )
 
     def _options(self, tokens: int) -> PipelineOptions:
@@ -258,30 +298,67 @@ def _tensor(ids: list[int]) -> Any:
     return ov.Tensor(np.array([ids], dtype=np.int64))
 
 
-def _read_tokens(handle: Any, answer: list[int]) -> bool:
-    """Append the tokens since the last step to the answer, and return whether it is finished."""
+def _read_tokens(handle: Any, answer: SampledAnswer) -> bool:
+    """Add the tokens since the last step to the answer, and return whether it is finished."""
     from openvino_genai import GenerationStatus
 
     is_running = handle.get_status() == GenerationStatus.RUNNING
     while handle.can_read():
         for output in handle.read().values():
-            answer.extend(output.generated_ids)
-    return not is_running
+            for token in output.generated_ids:
+                answer.push(token)
+    if is_running and answer.is_done:
+        handle.cancel()
+    return answer.is_done or not is_running
 
 
-def _sample_of(prompt_ids: Sequence[int], generated: Sequence[int], end_ids: Collection[int], tokenizer: Any) -> Sample:
-    """Return the sample that stops after the first end token in `generated`, if there is one."""
-    ends = [place for place, token in enumerate(generated) if token in end_ids]
-    answer_ids = generated[: ends[0] + 1] if ends else generated
-    text = tokenizer.decode(answer_ids, skip_special_tokens=True).strip()
-    return Sample(text, is_cut=not ends, prompt_ids=tuple(prompt_ids), answer_ids=tuple(answer_ids))
+class SampledAnswer:
+    """An answer that is sampled token by token; tokens after its end are ignored."""
+
+    def __init__(self, chat: ChatFormat, prompt: str, max_new_tokens: int, max_thought_tokens: int) -> None:
+        self._chat = chat
+        self._prompt_ids = chat.token_ids(chat.context_of(prompt))
+        self._stream = chat.stream(prompt, max_new_tokens, max_thought_tokens)
+        self._end: int | None = None
+        self.tokens = 0
+        """Those of a thought included."""
+
+    @property
+    def is_done(self) -> bool:
+        return self._end is not None or self._stream.is_at_limit
+
+    def push(self, token: int) -> None:
+        if self.is_done:
+            return
+        self.tokens += 1
+        if token in self._chat.end_ids:
+            self._end = token
+        else:
+            self._stream.push(token)
+
+    def sample(self) -> Sample:
+        """Return the answer as it is now; if it has only a thought, it is empty and cut.
+
+        Its text keeps what members are not shown: bytes that form no character tell that a version is broken.
+        """
+        self._stream.flush()
+        text = self._chat.decode(self._stream.answer_ids).strip()
+        end = () if self._end is None or self._stream.is_silent else (self._end,)
+        answer_ids = (*self._stream.answer_ids, *end)
+        return Sample(text, is_cut=not end, prompt_ids=tuple(self._prompt_ids), answer_ids=answer_ids)
 
 
-def first_tokens(sample: Sample, most: int, tokenizer: Any) -> Sample:
+def _longest_answer(chat: ChatFormat, generation: GenerationSettings) -> int:
+    """Return how many tokens an answer may have together with a thought before it."""
+    return generation.max_new_tokens + (generation.max_thought_tokens if chat.thought else 0)
+
+
+def first_tokens(sample: Sample, most: int, chat: ChatFormat) -> Sample:
     """Return the answer as it would be had the model stopped after so many tokens."""
     if len(sample.answer_ids) <= most:
         return sample
-    return _sample_of(sample.prompt_ids, sample.answer_ids[:most], (), tokenizer)
+    kept = sample.answer_ids[:most]
+    return Sample(chat.decode([*kept]).strip(), is_cut=True, prompt_ids=sample.prompt_ids, answer_ids=kept)
 
 
 def with_system_prompt(system_prompt: str, messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
@@ -291,9 +368,10 @@ def with_system_prompt(system_prompt: str, messages: Sequence[dict[str, str]]) -
     return [{"role": "system", "content": system_prompt}, *messages]
 
 
-def render(messages: Sequence[dict[str, str]], tokenizer: Any) -> str:
-    """Return the prompt that the model is served for these chat messages."""
-    return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True))
+def renderer_of(base: BaseModel, settings: ModelSettings) -> Render:
+    """Return what renders chat messages for this base; its template is loaded when it is first needed."""
+    chat = cache(lambda: load_chat_format(base, settings.template_options))
+    return lambda messages: chat().render(messages)
 
 
 def _processors(generation: GenerationSettings, prompt_width: int) -> list[Any]:

@@ -19,7 +19,8 @@ from storage.models.hardware import gpu_count
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.redaction import redact_secrets
 from storage.settings.sections import Settings
-from trainer.errors import TrainerError
+from storage.training.rounds import MEMORY_RAN_OUT
+from trainer.errors import TrainerError, is_out_of_memory
 from trainer.progress import ReportProgress, RoundProgress
 from trainer.training.train import TrainingMetrics
 
@@ -122,8 +123,10 @@ def _describe(error: Any) -> str:
     """Return a sentence about a rank that ended without a message."""
     log.error("%s", error)
     killer = getattr(error, "signal_name", None)
-    how = f"was killed by {killer}, probably because memory ran out" if killer else "ended with an unexpected error"
-    return f"process {error.error_index} of this round's training {how}: see the trainer's log for details"
+    process = f"process {error.error_index} of this round's training"
+    if killer:
+        return f"{process} was killed by {killer}, probably because {MEMORY_RAN_OUT}"
+    return f"{process} ended with an unexpected error: see the trainer's log for details"
 
 
 def _run_rank(train: Callable[..., TrainingMetrics], settings: Settings, log_level: int, messages: Any) -> None:
@@ -133,6 +136,10 @@ def _run_rank(train: Callable[..., TrainingMetrics], settings: Settings, log_lev
         metrics = train(report=messages.put if is_first else lambda _progress: None)
     except (TrainerError, StorageError) as error:
         messages.put(str(error))
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            messages.put(MEMORY_RAN_OUT)
         raise
     if is_first:
         messages.put(metrics)

@@ -12,6 +12,7 @@ from typing import Any
 from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.database.enums import GateVerdict, TrainingSource
 from storage.models.base_model import BaseModel
+from storage.models.hardware import free_unused_models
 from storage.settings.sections import Settings
 from trainer.evaluation.context import ServedContext
 from trainer.evaluation.evaluate import Evaluation, EvaluationModels, evaluate
@@ -60,6 +61,8 @@ class RoundJudge:
     report: ReportProgress
 
     def judge(self, staging: Path, metrics: TrainingMetrics) -> Trained:
+        """Put the adapter through the gate, once the model of its training or of the last judgement is gone."""
+        free_unused_models()
         adapter = AdapterRef(self.store.seal(staging), staging)
         evaluation = evaluate(self.base, adapter, self.models, self.context, settings=self.settings, report=self.report)
         verdict = decide(metrics.train_loss, evaluation, self.settings.gate, learns_from=self.learns_from)
@@ -67,13 +70,14 @@ class RoundJudge:
 
     def mend(self, whole: Trained, starter: Path | None, stages: ExitStack) -> Trained:
         """Return the adapter at the highest strength that passes, or unchanged; `stages` removes the new folders."""
-        from trainer.training.strength import save_weaker
+        from trainer.training.strength import record_effect, save_weaker
 
         for share in MILDER if whole.goes_too_far else ():
             failed = whole.verdict.checks[0].name
             log.info("The new version fails the check “%s”; trying %s of its strength.", failed, f"{share:.0%}")
             staging = stages.enter_context(self.store.stage())
             save_weaker(whole.staging, staging, share, starter)
+            record_effect(staging, self.base, self.settings.training)
             metrics = replace(whole.metrics, strength=whole.metrics.strength * share, lowered_for=failed)
             milder = self.judge(staging, metrics)
             if not milder.fails:

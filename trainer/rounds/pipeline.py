@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -12,12 +12,13 @@ from storage.adapters.folder_store import AdapterStore
 from storage.adapters.stores import open_store
 from storage.database.database import Database
 from storage.database.enums import TrainingSource
-from storage.models.base_model import BaseModel, resolve_base_model
-from storage.models.hardware import require_quantization
+from storage.models.base_model import BaseModel
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import load_cards, read_personality
+from storage.releases.bases import base_in_use
 from storage.settings.sections import Settings
 from storage.training.rounds import require_round
+from trainer import gpu_room
 from trainer.data.dataset import TrainingSet, prepare_examples, training_set_of
 from trainer.data.prepare import prepare_votes
 from trainer.evaluation.context import ServedContext
@@ -27,7 +28,13 @@ from trainer.evaluation.sampling import open_adapter
 from trainer.progress import Phase, ProgressLog, ReportProgress, RoundProgress
 from trainer.rounds.distributed import train_on_all
 from trainer.rounds.judging import RoundJudge
+from trainer.rounds.readiness import plan_memory, ready_base
 from trainer.training.train import train_adapter
+
+OTHER_BASE = (
+    "{used.name} ({used.revision}) answers, but this trainer has {base.name} ({base.revision}): start the bot and the "
+    "trainer again after model.base was changed, or set model.base on the trainer's host to the bot's"
+)
 
 log = logging.getLogger(__name__)
 
@@ -65,13 +72,15 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
     report(RoundProgress(Phase.GATHERING))
     # Load now what the gate needs: a mistake must not show up only after an hour of training.
     models = load_evaluation_models(settings.gate, settings.data.directory)
-    require_quantization(settings.training.quantization)
-    base = resolve_base_model(settings.model.base, settings.data.directory, log.info)
+    base = ready_base(settings, checks_memory=not gpu_room.shares_gpu(database, settings))
     store = open_store(settings)
     with database.transaction() as session:
         load_cards(session, settings)
         round_ = require_round(session, round_id)
+        used = base_in_use(session)
         personality = read_personality(session, round_.personality_id)
+    if used is not None and used.revision != base.revision:
+        return Skipped(OTHER_BASE.format(used=used, base=base))
     settings = settings_of(settings, personality.card)
     if round_.learns_from is TrainingSource.EXAMPLES:
         prepared = prepare_examples(database, settings, round_, base)
@@ -80,8 +89,10 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
         prepared = plan if isinstance(plan, str) else training_set_of(plan, settings.training)
     if isinstance(prepared, str):
         return Skipped(prepared)
+    gpu_room.make_room(database, settings, base, report)
     context = ServedContext.read(database, personality.id, prepared.learns_from, settings, base)
-    return _train(prepared, models, settings, context, base=base, store=store, report=report)
+    planned = plan_memory(database, prepared, settings, base, personality.id)
+    return _train(planned, models, settings, context, base=base, store=store, report=report)
 
 
 def _train(
@@ -108,10 +119,12 @@ def _train(
             starter=starter_path,
             output=staging,
             bound=context.bound(settings, base),
+            template_options=settings.model.template_options,
         )
         trained = judge.judge(staging, train_on_all(train, settings, report))
         kept = judge.mend(trained, starter_path, stages)
+        numbers = kept.numbers | {"memory": asdict(prepared.memory)}
         if not kept.verdict.publishable:
-            return Rejected(kept.verdict, kept.numbers)
+            return Rejected(kept.verdict, numbers)
         report(RoundProgress(Phase.PUBLISHING))
-        return Judged(store.publish(kept.staging), base, prepared, kept.verdict, kept.numbers)
+        return Judged(store.publish(kept.staging), base, prepared, kept.verdict, numbers)

@@ -17,8 +17,8 @@ from storage.releases.promotion import release_passed
 from storage.releases.versions import Version, id_of, register
 from storage.runtime.processes import HEARTBEAT_S
 from storage.settings.sections import Settings
-from storage.training.rounds import finish_round, require_lease, require_round
-from trainer.errors import TrainerError
+from storage.training.rounds import MEMORY_RAN_OUT, finish_round, require_lease, require_round
+from trainer.errors import TrainerError, is_out_of_memory
 from trainer.evaluation.gate import Verdict
 from trainer.rounds.pipeline import Judged, Rejected, Result, Skipped, produce_version
 
@@ -133,8 +133,8 @@ def _describe_rebuild(version: Version, forgets: Version | None) -> str:
 
 def _describe(error: Exception) -> str:
     """Return a sentence for the admins; of an unexpected error it only names the type."""
+    if is_out_of_memory(error):
+        return MEMORY_RAN_OUT
     if isinstance(error, FORESEEN):
         return str(error)
-    if isinstance(error, MemoryError):
-        return "memory ran out: lower training.batch_size or training.max_tokens, or choose a smaller model.base"
     return f"an unexpected error ({type(error).__name__}): see the trainer's log for details"

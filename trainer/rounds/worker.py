@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 
 from sqlalchemy.orm import Session
 
@@ -32,6 +33,7 @@ from storage.runtime.processes import (
 )
 from storage.settings.sections import Settings
 from storage.training.rounds import (
+    MEMORY_RAN_OUT,
     Round,
     claim_round,
     finish_round,
@@ -39,6 +41,7 @@ from storage.training.rounds import (
     renew_lease,
     require_round,
 )
+from trainer import gpu_room
 from trainer.progress import served_metrics
 from trainer.rounds.distributed import set_up_child
 from trainer.rounds.housekeeping import AdapterHousekeeping
@@ -49,6 +52,8 @@ RETRY_S = 5.0
 ENDING_S = 10.0
 CONTEXT = multiprocessing.get_context("spawn")
 """Not "fork": PyTorch's threads and the database's connections do not survive a fork."""
+KILLED_FIRST = Path("/proc/self/oom_score_adj")
+"""How much sooner than others Linux kills this process if memory runs out: a round can be repeated, the bot goes on."""
 STOPPED = "the trainer was stopped during this round and nothing was published: start a new round"
 
 log = logging.getLogger(__name__)
@@ -132,6 +137,7 @@ class RoundWorker:
     def clean_up(self) -> None:
         """End the rounds of a trainer that died, and remove the files that it left."""
         self.end_orphans()
+        self._leave_gpus()
         self._files.sweep()
         self._files.finish_withdrawals()
 
@@ -182,6 +188,7 @@ class RoundWorker:
             self._watch(process, round_.id)
         finally:
             end_process(process)
+            self._leave_gpus()
         self._settle(round_.id, process.exitcode)
         self._files.sweep()
         self._files.withdraw()
@@ -220,7 +227,13 @@ class RoundWorker:
             return True
         self._record_heartbeat()
         with self._database.transaction() as session:
+            gpu_room.keep_room(session, self._name)
             return renew_lease(session, round_id)
+
+    def _leave_gpus(self) -> None:
+        """Let the engines that stepped aside come back; without this they do when the heartbeats are old."""
+        with suppress(*FAILURES), self._database.transaction() as session:
+            gpu_room.give_room_back(session, self._name)
 
 
 def start_process(settings: Settings, round_id: int) -> SpawnProcess:
@@ -237,6 +250,8 @@ def start_process(settings: Settings, round_id: int) -> SpawnProcess:
 def _run_in_process(settings: Settings, round_id: int, log_level: int) -> None:
     set_up_child(settings, "round", log_level)
     os.nice(settings.training.niceness)
+    with suppress(OSError):  # other systems have no such file
+        KILLED_FIRST.write_text("500", encoding="ascii")
 
     from trainer.rounds.round import run_round
 
@@ -254,10 +269,7 @@ def end_process(process: SpawnProcess) -> None:
 def describe_exit(exit_code: int | None) -> str:
     """Return a sentence about a round's process that ended without recording a reason."""
     if exit_code == -signal.SIGKILL:
-        return (
-            "the round's process was killed by signal 9, probably because memory ran out: "
-            "lower training.batch_size or training.max_tokens, or choose a smaller model.base"
-        )
+        return f"the round's process was killed by signal 9, probably because {MEMORY_RAN_OUT}"
     if exit_code is not None and exit_code < 0:
         return (
             f"the round's process was killed by signal {-exit_code} ({signal.strsignal(-exit_code)}): start a new round"

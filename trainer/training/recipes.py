@@ -8,9 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from storage.models.chat_format import ChatFormat
 from storage.models.hardware import has_gpu, training_format
 from storage.settings.sections import DemonstrationSettings, TrainingSettings
-from trainer.training.rows import MAX_BATCH_TOKENS, Example, Row, demonstration_row, pair_row
+from trainer.training.memory_plan import USUAL, TrainingMemoryPlan, micro_batch
+from trainer.training.rows import Example, Row, demonstration_row, pair_row
 
 ADAM_BETA2 = 0.95
 """A round has a few dozen steps: the default, 0.999, would average over a thousand."""
@@ -37,10 +39,11 @@ class Recipe:
     """The word for an example."""
     rate_setting: str
     """The setting to lower if training diverges."""
-    row: Callable[[Any, Any], Row]
-    """Turns an example into token ids, given the tokenizer."""
+    row: Callable[[Any, ChatFormat], Row]
+    """Turns an example into token ids."""
     config: Callable[..., Any]
-    """Returns TRL's settings, given (output, settings, tokens of the longest row, validates=...)."""
+    """Returns TRL's settings, given (output, settings, tokens of the longest row, plan, validates=...)."""
+    plan: TrainingMemoryPlan = USUAL
 
 
 def dpo_recipe(settings: TrainingSettings, label_noise: float) -> Recipe:
@@ -55,7 +58,15 @@ def dpo_recipe(settings: TrainingSettings, label_noise: float) -> Recipe:
     return Recipe(settings.objective, "pair", "training.learning_rate", pair_row, config)
 
 
-def dpo_config(label_noise: float, output: Path, settings: TrainingSettings, _longest: int, *, validates: bool) -> Any:
+def dpo_config(
+    label_noise: float,
+    output: Path,
+    settings: TrainingSettings,
+    _longest: int,
+    plan: TrainingMemoryPlan,
+    *,
+    validates: bool,
+) -> Any:
     """Return TRL's settings for DPO with a likelihood term on the chosen answers."""
     from trl import DPOConfig
 
@@ -63,7 +74,7 @@ def dpo_config(label_noise: float, output: Path, settings: TrainingSettings, _lo
     losses = {preference: 1.0, "sft": settings.sft_weight}
     used = {name: weight for name, weight in losses.items() if weight > 0}
     return DPOConfig(
-        **training_options(output, settings, validates=validates),
+        **training_options(output, settings, plan, validates=validates),
         beta=settings.beta,
         precompute_ref_log_probs=True,
         loss_type=list(used),
@@ -74,25 +85,18 @@ def dpo_config(label_noise: float, output: Path, settings: TrainingSettings, _lo
     )
 
 
-def _sft_config(output: Path, settings: TrainingSettings, longest: int, *, validates: bool) -> Any:
+def _sft_config(
+    output: Path, settings: TrainingSettings, longest: int, plan: TrainingMemoryPlan, *, validates: bool
+) -> Any:
     from trl import SFTConfig
 
-    at_once = micro_batch(_rank_batch(settings), longest)
+    at_once = micro_batch(_rank_batch(settings), longest, plan.batch_tokens)
     return SFTConfig(
-        **training_options(output, settings, validates=validates),
+        **training_options(output, settings, plan, validates=validates),
         per_device_train_batch_size=at_once,
         per_device_eval_batch_size=at_once,
         gradient_accumulation_steps=_rank_batch(settings) // at_once,
     )
-
-
-def micro_batch(step: int, tokens: int) -> int:
-    """Return how many of a step's rows to compute at once: the most that divides the step and fits into memory.
-
-    A row has at most `tokens` tokens.
-    """
-    sizes = (size for size in range(1, step + 1) if step % size == 0)
-    return max((size for size in sizes if size * tokens <= MAX_BATCH_TOKENS), default=1)
 
 
 def _rank_batch(settings: TrainingSettings) -> int:
@@ -100,8 +104,14 @@ def _rank_batch(settings: TrainingSettings) -> int:
     return settings.batch_size // settings.processes
 
 
-def training_options(output: Path, settings: TrainingSettings, *, validates: bool) -> dict[str, Any]:
-    """Return the options that all of TRL's trainers share."""
+def training_options(
+    output: Path, settings: TrainingSettings, plan: TrainingMemoryPlan, *, validates: bool
+) -> dict[str, Any]:
+    """Return the options that all of TRL's trainers share.
+
+    In float16 accelerate scales the loss, so that small gradients do not vanish, and skips steps that overflow.
+    """
+    dtype = training_format(settings)
     parallel = {
         "ddp_backend": "nccl" if has_gpu() else "gloo",
         "ddp_find_unused_parameters": False,
@@ -114,10 +124,11 @@ def training_options(output: Path, settings: TrainingSettings, *, validates: boo
         "warmup_steps": settings.warmup_share,  # below 1, it is a share
         "adam_beta2": ADAM_BETA2,
         "num_train_epochs": settings.epochs,
-        "activation_checkpointing": False,
+        "activation_checkpointing": plan.checkpointing,
         "max_length": None,
         "router_aux_loss_coef": 0.0,  # a mixture of experts would owe TRL an output that other models lack
-        "bf16": training_format(settings) == "bfloat16",
+        "bf16": dtype == "bfloat16",
+        "fp16": dtype == "float16",
         "use_cpu": not has_gpu(),
         "seed": settings.seed,
         "data_seed": settings.seed,

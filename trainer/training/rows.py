@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-MAX_BATCH_TOKENS = 1024
-"""Most tokens computed together: a batch is faster for short rows and needs too much memory for long ones."""
-
+from storage.models.chat_format import ChatFormat
 
 WEIGHT = "weight"
+COMPLETION = "completion_ids"
+ANSWERS = ("chosen_ids", "rejected_ids", COMPLETION)
 Row = dict[str, Any]
 """An example as token ids."""
 
@@ -40,42 +40,43 @@ class Demonstration:
 Example = PreferencePair | Demonstration
 
 
-def pair_row(pair: PreferencePair, tokenizer: Any) -> Row:
-    prompt_ids = token_ids(pair.prompt, tokenizer)
+def pair_row(pair: PreferencePair, chat: ChatFormat) -> Row:
+    context = chat.context_of(pair.prompt)
+    context_ids = chat.token_ids(context)
     return {
-        "prompt_ids": prompt_ids,
-        "chosen_ids": _answer_ids(prompt_ids, pair.prompt, pair.chosen, tokenizer, is_cut=pair.chosen_is_cut),
-        "rejected_ids": _answer_ids(prompt_ids, pair.prompt, pair.rejected, tokenizer, is_cut=pair.rejected_is_cut),
+        "prompt_ids": context_ids,
+        "chosen_ids": _answer_ids(context_ids, context, pair.chosen, chat, is_cut=pair.chosen_is_cut),
+        "rejected_ids": _answer_ids(context_ids, context, pair.rejected, chat, is_cut=pair.rejected_is_cut),
         WEIGHT: pair.weight,
     }
 
 
-def demonstration_row(demonstration: Demonstration, tokenizer: Any) -> Row:
-    prompt, answer = demonstration.prompt, demonstration.answer
-    prompt_ids = token_ids(prompt, tokenizer)
+def demonstration_row(demonstration: Demonstration, chat: ChatFormat) -> Row:
+    context = chat.context_of(demonstration.prompt)
+    context_ids = chat.token_ids(context)
     return {
-        "prompt_ids": prompt_ids,
-        "completion_ids": _answer_ids(prompt_ids, prompt, answer, tokenizer, is_cut=False),
+        "prompt_ids": context_ids,
+        "completion_ids": _answer_ids(context_ids, context, demonstration.answer, chat, is_cut=False),
     }
 
 
-def token_ids(text: str, tokenizer: Any) -> list[int]:
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-def _answer_ids(prompt_ids: list[int], prompt: str, answer: str, tokenizer: Any, *, is_cut: bool) -> list[int]:
-    """Return the answer's tokens as they follow the served prompt, with one end token unless the answer was cut."""
-    together = token_ids(prompt + answer, tokenizer)
-    # Usually the prompt's tokens come first. If a token would span the border, the answer is tokenised alone, because
-    # serving generates after the prompt's own tokens.
-    is_prefix = together[: len(prompt_ids)] == prompt_ids
-    ids = together[len(prompt_ids) :] if is_prefix else token_ids(answer, tokenizer)
-    while ids and ids[-1] == tokenizer.eos_token_id:
+def _answer_ids(context_ids: list[int], context: str, answer: str, chat: ChatFormat, *, is_cut: bool) -> list[int]:
+    """Return the answer's tokens as they follow the context, with the end of the turn unless the answer was cut."""
+    together = chat.token_ids(context + chat.space + answer)
+    # Usually the context's tokens come first. If a token would span the border, the answer is tokenised alone, because
+    # serving generates after the context's own tokens.
+    is_prefix = together[: len(context_ids)] == context_ids
+    ids = together[len(context_ids) :] if is_prefix else chat.token_ids(chat.space + answer)
+    while ids and ids[-1] in chat.end_ids:
         ids.pop()
-    return ids if is_cut else [*ids, tokenizer.eos_token_id]
+    return ids if is_cut else [*ids, chat.end_of_turn]
 
 
 def row_tokens(row: Row) -> int:
     """Return the number of tokens of the prompt with its longest answer."""
-    answers = [row[name] for name in ("chosen_ids", "rejected_ids", "completion_ids") if name in row]
-    return len(row["prompt_ids"]) + max(map(len, answers))
+    return len(row["prompt_ids"]) + max(map(len, answers_of(row)))
+
+
+def answers_of(row: Row) -> list[list[int]]:
+    """Return the two answers of a pair, or the one of a demonstration."""
+    return [row[name] for name in ANSWERS if name in row]

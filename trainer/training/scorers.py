@@ -10,20 +10,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.data import Sampler
 
+from trainer.training.token_tree import TokenTree
+
 IGNORED = -100
 """TRL's label of a token that belongs to no completion."""
 WINDOWED = "sliding_attention"
 FULL = "full_attention"
-SIBLINGS = 4
-"""A run of one prompt's answers may be this many times longer; the attention of all to all grows with the square."""
-TOLERANCE_NATS = {torch.float32: 1e-3, torch.bfloat16: 0.1}
-"""Largest mean difference of a token's log-probabilities; rounding causes 1e-6, and 0.02 in bfloat16."""
+TOLERANCE_NATS = {torch.float32: 1e-3, torch.float16: 0.0125, torch.bfloat16: 0.1}
+"""Largest mean difference of a token's log-probabilities; rounding causes 1e-6, and 0.02 in bfloat16.
+
+float16 has three more bits than bfloat16, hence an eighth of its tolerance.
+"""
 
 
 def score(model: Any, inputs: dict[str, Any]) -> Any:
@@ -72,63 +74,6 @@ def _head_outputs(logits: Tensor, targets: Tensor, is_target: Tensor) -> Any:
         mean_logits=nothing,
         is_top1=nothing.bool(),
     )
-
-
-class TokenTree:
-    """Texts as one row of tokens, in which every beginning that several texts share occurs once.
-
-    `[prompt | answer 1]` and `[prompt | answer 2]` become `[prompt | answer 1 | answer 2]`. A token's column is its
-    place in the row; a parent always comes before the tokens that follow it.
-    """
-
-    def __init__(self) -> None:
-        self._columns: dict[tuple[int, int], int] = {}  # (parent's column, token) -> column, in the order of columns
-
-    def add(self, text: Sequence[int]) -> list[int]:
-        """Return the column of each of the text's tokens, adding those that no earlier text shares."""
-        path: list[int] = []
-        for token in text:
-            parent = path[-1] if path else -1
-            path.append(self._columns.setdefault((parent, token), len(self._columns)))
-        return path
-
-    @property
-    def tokens(self) -> list[int]:
-        return [token for _, token in self._columns]
-
-    def positions(self) -> list[int]:
-        """Return for each token how many tokens precede it in its own text."""
-        positions: list[int] = []
-        for parent, _ in self._columns:
-            positions.append(positions[parent] + 1 if parent >= 0 else 0)
-        return positions
-
-    def visible(self) -> Tensor:
-        """Return which tokens each one sees, (columns, columns): itself and those before it in its own text."""
-        seen = np.eye(len(self._columns), dtype=bool)
-        for column, (parent, _) in enumerate(self._columns):
-            if parent >= 0:
-                seen[column] |= seen[parent]
-        return torch.from_numpy(seen)
-
-
-def split_by_tokens(groups: Sequence[Sequence[Sequence[int]]], most: int) -> list[list[int]]:
-    """Return the groups' indices in runs, in order; each run makes a tree of at most `most` tokens.
-
-    A group of texts (the two of a pair) is never divided. A group that mostly repeats its run's tokens stays in the run
-    up to SIBLINGS times that many, because computing those tokens again would take more memory than the rest.
-    """
-    runs: list[list[int]] = []
-    tree, run_columns = TokenTree(), set[int]()
-    for index, group in enumerate(groups):
-        columns = {column for text in group for column in tree.add(text)}
-        is_sibling = 2 * len(columns & run_columns) > len(columns)
-        if not runs or len(columns | run_columns) > (SIBLINGS * most if is_sibling else most):
-            runs.append([])
-            run_columns = set()
-        runs[-1].append(index)
-        run_columns |= columns
-    return runs
 
 
 class SiblingSampler(Sampler[int]):
@@ -185,7 +130,7 @@ class SharedPromptScorer:
         output = self._model(
             input_ids=torch.tensor([tree.tokens], device=kept.device),
             position_ids=positions,
-            attention_mask=self._masks(tree.visible().to(kept.device), positions[0]),
+            attention_mask=self._masks(torch.from_numpy(tree.visible()).to(kept.device), positions[0]),
             use_cache=False,
             logits_to_keep=kept,
         )

@@ -1,4 +1,4 @@
-"""Saves weaker copies of adapters. Import it where it is used: torch takes seconds to import."""
+"""Saves weaker copies of adapters, and what they change. Import it where it is used: torch takes seconds to import."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from storage.adapters.folder_store import CONFIG_FILE, WEIGHTS_FILE
-
-UP_PROJECTION = ".lora_B."
+from storage.models.base_model import BaseModel
+from storage.models.effect import UP_PROJECTION, measure_effect, write_effect
+from storage.models.hardware import cpu_threads, silence_transformers, training_format
+from storage.settings.sections import TrainingSettings
+from trainer.evaluation.sampling import Sampler
 
 
 def save_weaker(adapter: Path, folder: Path, share: float, starter: Path | None) -> None:
@@ -23,3 +26,10 @@ def save_weaker(adapter: Path, folder: Path, share: float, starter: Path | None)
         weaker = {name: torch.lerp(start[name].to(weight), weight, share) for name, weight in learned.items()}
     shutil.copyfile(adapter / CONFIG_FILE, folder / CONFIG_FILE)
     save_file(weaker, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+
+
+def record_effect(adapter: Path, base: BaseModel, settings: TrainingSettings) -> None:
+    """Measure what a saved adapter changes, and write that into its file."""
+    with cpu_threads(settings.threads), silence_transformers():
+        sampler = Sampler.load(base, adapter, training_format(settings), settings.quantization)
+        write_effect(adapter, measure_effect(sampler.model, sampler.tokenizer))

@@ -10,8 +10,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.models.base_model import BaseModel, end_ids, load_model, load_tokenizer
-from storage.models.hardware import cpu_threads, has_gpu, silence_transformers, training_format
+from storage.models import chat_format
+from storage.models.base_model import BaseModel
+from storage.models.hardware import cpu_threads, silence_transformers
 from storage.settings.sections import TrainingSettings
 from trainer.errors import TrainerError, TrainingDiverged
 from trainer.evaluation.overshoot import StyleBound
@@ -24,21 +25,18 @@ from trainer.progress import (
     after_others,
     begin_phase,
 )
+from trainer.training.policy import load_policy, new_adapter, save_adapter
 from trainer.training.recipes import SFT, Recipe, TrainingSplit, for_so_many
 from trainer.training.rows import WEIGHT, Example, Row, row_tokens
 
 if TYPE_CHECKING:
     from trainer.training.trl_trainers import RowTrainer
 
-ADAPTER = "default"
-"""PEFT's name of the adapter in training; TRL keeps the starter as "ref"."""
 MAX_CURVE_POINTS = 200
 STRENGTHS = (1.0, 0.5, 0.75, 1.25, 1.5)
 """Shares of what was learned; the first of equally good ones is chosen."""
 FEWEST_WATCHED = 8
 """Validation pairs that can choose a strength."""
-MAX_EAGER_TOKENS = 256
-"""Longest row for which a CPU uses plain attention: its memory grows with the square of the length."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +80,7 @@ def train_adapter(
     output: Path,
     report: ReportProgress,
     bound: StyleBound | None = None,
+    template_options: chat_format.TemplateOptions = chat_format.NO_OPTIONS,
 ) -> TrainingMetrics:
     """Train an adapter from `starter` (a new one if None) into `output`. DPO's reference is the starter, or the base.
 
@@ -93,9 +92,9 @@ def train_adapter(
     started = time.monotonic()
     with cpu_threads(settings.threads), silence_transformers():
         report(RoundProgress(Phase.LOADING))
-        tokenizer = load_tokenizer(base)
+        chat = chat_format.load_chat_format(base, template_options)
         rows, validation = (
-            tokenise(part, recipe, tokenizer, settings.max_tokens) for part in (split.train, split.validation)
+            tokenise(part, recipe, chat, settings.max_tokens) for part in (split.train, split.validation)
         )
         trainer = build_trainer(
             recipe,
@@ -104,7 +103,7 @@ def train_adapter(
             settings,
             base=base,
             starter=starter,
-            tokenizer=tokenizer,
+            tokenizer=chat.tokenizer,
             output=output,
             report=report,
         )
@@ -116,10 +115,12 @@ def train_adapter(
             raise TrainingDiverged(error.step, recipe.rate_setting) from error
         strength, lowered_for = _strongest(trainer, watched, before, recipe, report), None
         if bound is not None and trainer.is_finite:
-            strength, lowered_for = _within(bound, strength, trainer, base, report)
+            strength, lowered_for = _within(bound, strength, trainer, chat, report)
         trainer.set_strength(strength)
         margins = _margins(trainer, watched, before, begin_phase(report, Phase.VALIDATING, len(watched)))
-        _save_adapter(trainer, base, output)
+        if trainer.is_world_process_zero():
+            save_adapter(trainer.accelerator.unwrap_model(trainer.model), base, output)
+            trainer.record_effect(output)
     return TrainingMetrics(
         objective=recipe.objective,
         train_loss=run.train_loss,
@@ -144,7 +145,7 @@ def _strongest(
 
     With too few pairs, and for demonstrations, it is 1.
     """
-    if recipe is SFT or len(watched) < FEWEST_WATCHED:
+    if recipe.objective == SFT.objective or len(watched) < FEWEST_WATCHED:
         return 1.0
     advance = begin_phase(report, Phase.VALIDATING, len(STRENGTHS) * len(watched))
     weights = [row.get(WEIGHT, 1.0) for row in watched]
@@ -157,11 +158,10 @@ def _strongest(
 
 
 def _within(
-    bound: StyleBound, strength: float, trainer: RowTrainer, base: BaseModel, report: ReportProgress
+    bound: StyleBound, strength: float, trainer: RowTrainer, chat: chat_format.ChatFormat, report: ReportProgress
 ) -> tuple[float, str | None]:
     """Return the largest strength up to this one whose answers stay within the bound, and what was beyond it."""
-    model, tokenizer = trainer.accelerator.unwrap_model(trainer.model).eval(), trainer.processing_class
-    sampler = Sampler(model, tokenizer, end_ids(base.path, tokenizer))
+    sampler = Sampler(trainer.accelerator.unwrap_model(trainer.model).eval(), chat)
 
     def answer(strength: float) -> list[str]:
         trainer.set_strength(strength)
@@ -184,9 +184,11 @@ def _preference_loss(margins: Sequence[float], weights: Sequence[float]) -> floa
     )
 
 
-def tokenise(examples: Sequence[Example], recipe: Recipe, tokenizer: Any, max_tokens: int) -> list[Row | None]:
+def tokenise(
+    examples: Sequence[Example], recipe: Recipe, chat: chat_format.ChatFormat, max_tokens: int
+) -> list[Row | None]:
     """Return token ids for each example, None if it is longer than `max_tokens` with its prompt."""
-    rows = (recipe.row(example, tokenizer) for example in examples)
+    rows = (recipe.row(example, chat) for example in examples)
     return [row if row_tokens(row) <= max_tokens else None for row in rows]
 
 
@@ -214,55 +216,20 @@ def build_trainer(
     settings = for_so_many(len(kept), settings)
     trainer = DemonstrationTrainer if recipe.objective == SFT.objective else PreferenceTrainer
     return trainer(
-        model=_load_policy(base, starter, settings, longest),
-        peft_config=None if starter else new_adapter(settings),
+        model=load_policy(base, starter, settings, longest),
+        peft_config=None if starter else new_adapter(base, settings),
         processing_class=tokenizer,
-        args=recipe.config(output, settings, longest, validates=bool(watched)),
+        args=recipe.config(output, settings, longest, recipe.plan, validates=bool(watched)),
         train_dataset=Dataset.from_list(kept),
         eval_dataset=Dataset.from_list(watched) if watched else None,
         patience=settings.patience,
         report=report,
+        plan=recipe.plan,
     )
 
 
 def _fitting(rows: Sequence[Row | None]) -> list[Row]:
     return [row for row in rows if row is not None]
-
-
-def _load_policy(base: BaseModel, starter: Path | None, settings: TrainingSettings, longest: int) -> Any:
-    """Return the base, or the base under a trainable copy of the starter, which TRL then uses as the reference.
-
-    `longest` is the number of tokens of the longest row to train and validate on.
-    """
-    from peft import PeftModel
-
-    model = load_model(base, training_format(settings), settings.quantization)
-    if longest <= MAX_EAGER_TOKENS and not has_gpu():
-        # PyTorch's fused attention is slow backwards on a CPU: it makes a step on short rows a sixth longer.
-        model.set_attn_implementation("eager")
-    return model if starter is None else PeftModel.from_pretrained(model, starter, is_trainable=True)
-
-
-def new_adapter(settings: TrainingSettings) -> Any:
-    from peft import LoraConfig
-
-    return LoraConfig(
-        r=settings.lora_rank,
-        lora_alpha=settings.lora_alpha,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-    )
-
-
-def _save_adapter(trainer: RowTrainer, base: BaseModel, output: Path) -> None:
-    """Write the trained adapter. If several ranks train, only the first one writes."""
-    if not trainer.is_world_process_zero():
-        return
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    config = model.peft_config[ADAPTER]
-    config.base_model_name_or_path, config.revision = base.name, base.revision
-    # Without save_embedding_layers=False PEFT may ask the hub about the base.
-    model.save_pretrained(output, selected_adapters=[ADAPTER], save_embedding_layers=False)
 
 
 def thin(losses: Sequence[float], most: int = MAX_CURVE_POINTS) -> tuple[float, ...]:

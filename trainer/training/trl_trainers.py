@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,9 +23,11 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
+from storage.models.effect import measure_effect, write_effect
 from trainer.errors import TrainingDiverged
 from trainer.progress import Advance, Phase, ReportProgress, RoundProgress, begin_phase
-from trainer.training.rows import MAX_BATCH_TOKENS, WEIGHT, Row, row_tokens
+from trainer.training.memory_plan import TrainingMemoryPlan
+from trainer.training.rows import WEIGHT, Row, row_tokens
 from trainer.training.scorers import (
     IGNORED,
     SharedPromptScorer,
@@ -32,11 +35,7 @@ from trainer.training.scorers import (
     reason_not_to_share,
     score,
     separate_rows,
-    split_by_tokens,
 )
-
-MAX_TREE_TOKENS = 512
-"""Most tokens of different prompts in one tree: larger ones are no faster, as each token is compared with all."""
 
 log = logging.getLogger(__name__)
 
@@ -67,10 +66,20 @@ class RowTrainer:
     is_world_process_zero: Any
     processing_class: Any
 
-    def __init__(self, *, processing_class: Any, patience: int, report: ReportProgress, **arguments: Any) -> None:
+    def __init__(
+        self,
+        *,
+        processing_class: Any,
+        patience: int,
+        report: ReportProgress,
+        plan: TrainingMemoryPlan,
+        **arguments: Any,
+    ) -> None:
         self._report = report
+        self._plan = plan
         self._collate_answers = DataCollatorForUnpairedPreference(pad_token_id=processing_class.pad_token_id)
         super().__init__(processing_class=processing_class, **arguments)  # pyrefly: ignore[unexpected-keyword]
+        _restore_precision(self.model)
         self.remove_callback(PrinterCallback)  # pyrefly: ignore[missing-attribute]
         self._history, self._best = _LossHistory(report), _BestPass(patience)
         self.add_callback(self._history)  # pyrefly: ignore[missing-attribute]
@@ -111,6 +120,12 @@ class RowTrainer:
 
     def row_score(self, row: Row) -> float:
         raise NotImplementedError
+
+    def record_effect(self, adapter: Path) -> None:
+        """Write into the saved adapter what the model's adapter changes."""
+        model = self.accelerator.unwrap_model(self.model)
+        with self.accelerator.autocast():
+            write_effect(adapter, measure_effect(model, self.processing_class))
 
     def answer_logps(self, prompt_ids: list[int], answers: Sequence[list[int]]) -> Tensor:
         """Return the log-probability of each answer to one prompt, (answers,), in nats."""
@@ -174,10 +189,10 @@ class _DemonstrationCollator(DataCollatorForLanguageModeling):
 class PreferenceTrainer(RowTrainer, DPOTrainer):
     """DPO on rows of prompt_ids, chosen_ids, rejected_ids and weight. A prompt is computed once for all its answers.
 
-    A step takes `per_device_train_batch_size` pairs and computes them in runs of MAX_TREE_TOKENS, backwards as well, so
-    memory depends on the length of a run and not on the size of the step. The pairs of a prompt follow one another
-    (`SiblingSampler`). A model that cannot compute trees of tokens gets one row per answer, as with TRL, and a warning
-    says so.
+    A step takes `per_device_train_batch_size` pairs and computes them in runs (`TrainingMemoryPlan.divide`), backwards
+    as well, so memory depends on the length of a run and not on the size of the step. The pairs of a prompt follow one
+    another (`SiblingSampler`). A model that cannot compute trees of tokens gets one row per answer, as with TRL, and a
+    warning says so.
     """
 
     # `compute_loss` divides by a step's rows itself: a mean of micro-batches' means would favour a smaller last one.
@@ -291,10 +306,7 @@ class PreferenceTrainer(RowTrainer, DPOTrainer):
         )
 
     def _runs_of_pairs(self, pairs: Sequence[Sequence[list[int]]]) -> Sequence[Sequence[int]]:
-        if self.shares_prompts:
-            return split_by_tokens(pairs, MAX_TREE_TOKENS)
-        at_once = max(1, MAX_BATCH_TOKENS // (2 * max(len(text) for pair in pairs for text in pair)))
-        return [range(len(pairs))[start : start + at_once] for start in range(0, len(pairs), at_once)]
+        return self._plan.divide(pairs, in_trees=self.shares_prompts)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SiblingSampler:
         return SiblingSampler((train_dataset or self.train_dataset)["prompt_ids"], self.args.data_seed)
@@ -388,6 +400,18 @@ class _BestPass(TrainerCallback):
 
 def _trained(model: Any) -> Iterator[tuple[str, Tensor]]:
     return ((name, weight) for name, weight in model.named_parameters() if weight.requires_grad)
+
+
+def _restore_precision(model: Any) -> None:
+    """Give the trained weights float32 again, and a starter's its own numbers.
+
+    On a quantized base TRL rounds them to bfloat16, but not the reference: a starter would differ from itself before
+    the first step, and steps smaller than a 256th of a weight would be lost.
+    """
+    for name, weight in _trained(model):
+        if weight.dtype is not torch.float32:
+            exact = model.get_parameter(name.replace(".default.", ".ref.")) if "ref" in model.peft_config else weight
+            weight.data = exact.detach().float().clone()
 
 
 def _copy_trained(model: Any) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from bot.engine import EngineState, Finish, GenerationRequest
 from bot.engine.openvino.worker_process import VersionProcess
 from bot.engine.queue import QueuedGeneration, QueueingEngine
+from bot.engine.refusals import RefusedVersions
 from bot.engine.rendering import Renderer, load_renderer
 from bot.errors import EngineStopped
 from storage.adapters.folder_store import AdapterRef
@@ -40,20 +41,20 @@ class OpenVinoEngine(QueueingEngine[QueuedGeneration]):
         """Versions to load as part of the start."""
         self._model = model
         self._versions: dict[AdapterRef | None, VersionProcess] = {}
+        self._refused = RefusedVersions()
         self._leaving: set[asyncio.Task[None]] = set()
-        self._end_ids: frozenset[int] = frozenset()
 
     def state(self) -> EngineState:
         failure = "" if self._is_open or self._is_closing else "OpenVINO is not started"
-        return EngineState(sum(version.is_ready for version in self._versions.values()), failure, name="OpenVINO")
+        ready = sum(version.is_ready for version in self._versions.values())
+        return EngineState(ready, failure, name="OpenVINO", refused_versions=self._refused.describe())
 
     async def start(self) -> None:
         try:
             self._folder = await asyncio.to_thread(self._verifier.require)
             for adapter in self._wanted:  # while the tokenizer is read
                 self.prepare(adapter)
-            self._renderer, ends = await asyncio.to_thread(self._load_renderer)
-            self._end_ids = frozenset(ends)
+            self._renderer = await asyncio.to_thread(self._load_renderer)
             await self._require_loading()
         except Exception as error:
             if not self._is_closing:
@@ -62,11 +63,9 @@ class OpenVinoEngine(QueueingEngine[QueuedGeneration]):
         self._is_open = not self._is_closing
         self._settle()
 
-    def _load_renderer(self) -> tuple[Renderer, dict[int, str]]:
+    def _load_renderer(self) -> Renderer:
         # Not AutoTokenizer, which takes a second longer to import.
-        return load_renderer(
-            self._base.path, self._model, self._generation.max_new_tokens, tokenizer_class="PreTrainedTokenizerFast"
-        )
+        return load_renderer(self._base.path, self._model, self._generation, tokenizer_class="PreTrainedTokenizerFast")
 
     async def _require_loading(self) -> None:
         """Raise EngineStopped if a version cannot be loaded, except for a bad adapter: other versions may load."""
@@ -94,10 +93,10 @@ class OpenVinoEngine(QueueingEngine[QueuedGeneration]):
         self._versions[generation.request.adapter].end(generation, finish)
 
     def _start_waiting(self) -> None:
-        while (chosen := self._next()) is not None:
+        while self._renderer is not None and (chosen := self._next()) is not None:
             self._waiting.remove(chosen)
             self._turns.take(chosen.request.lane)
-            self._versions[chosen.request.adapter].answer(chosen, self._end_ids)
+            self._versions[chosen.request.adapter].answer(chosen, self._renderer)
 
     def _next(self) -> QueuedGeneration | None:
         """Return the next request: the oldest of the lane that has waited longest; None without a free place."""
@@ -141,6 +140,8 @@ class OpenVinoEngine(QueueingEngine[QueuedGeneration]):
     def _changed(self, version: VersionProcess) -> None:
         if version.is_gone:
             self._forget(version)
+        elif version.is_ready:
+            self._refused.clear(version.adapter)
         self._settle()
 
     def _forget(self, version: VersionProcess) -> None:
@@ -151,6 +152,8 @@ class OpenVinoEngine(QueueingEngine[QueuedGeneration]):
         del self._versions[adapter]
         if version.was_ready:
             return
+        if version.is_misfit:
+            self._refused.note(adapter, version.reason)
         for generation in [one for one in self._waiting if one.request.adapter == adapter]:
             self._waiting.remove(generation)
             generation.fail(version.failure)

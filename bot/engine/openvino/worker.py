@@ -22,9 +22,10 @@ import numpy as np
 import openvino as ov
 from openvino_genai import GenerationFinishReason
 
-from bot.engine import Finish
-from bot.engine.text_stream import TextStream
+from bot.engine import finish_of
 from storage.errors import StorageError
+from storage.models.answer_stream import AnswerStream, Thought, ThoughtRoom, words_only
+from storage.models.effect import WrongEffect
 from storage.models.hardware import broken_library
 from storage.models.openvino.pipeline import PipelineOptions, generation_config, load_pipeline, load_plain_tokenizer
 from storage.models.openvino.weights import AdapterMisfit
@@ -37,11 +38,10 @@ Emit = Callable[[dict[str, Any]], None]
 
 
 class _Answer:
-    def __init__(self, handle: Any, prompt_tokens: int, end_ids: Collection[int], stream: TextStream) -> None:
+    def __init__(self, handle: Any, prompt_tokens: int, end_ids: Collection[int], stream: AnswerStream) -> None:
         self._handle = handle
         self._prompt_tokens = prompt_tokens
         self._end_ids = frozenset(end_ids)
-        self._answer_tokens = 0
         self._stream = stream
 
     def cancel(self) -> None:
@@ -49,24 +49,27 @@ class _Answer:
 
     def read(self) -> dict[str, Any] | None:
         """Return the news since the last step, or None."""
-        text, finish, has_news = "", None, False
+        text, reason, has_news = "", GenerationFinishReason.NONE, False
         while self._handle.can_read():
             for output in self._handle.read().values():
-                has_news = True
-                spoken = [token for token in output.generated_ids if token not in self._end_ids]
-                self._answer_tokens += len(spoken)
-                text += "".join(self._stream.push(token) for token in spoken)
-                finish = finish or _finish(output.finish_reason)
+                has_news, reason = True, output.finish_reason
+                text += "".join(map(self._take, output.generated_ids))
         if not has_news:
             return None
+        finish = finish_of(self._stream, has_stopped=reason == GenerationFinishReason.STOP)
         if finish is not None:
             text += self._stream.flush()
+            if reason == GenerationFinishReason.NONE:
+                self._handle.cancel()  # a thought left tokens to the answer that it may not have
         return {
             "text": text,
             "finish": finish,
             "prompt_tokens": self._prompt_tokens,
-            "answer_tokens": self._answer_tokens,
+            "answer_tokens": len(self._stream.answer_ids),
         }
+
+    def _take(self, token: int) -> str:
+        return "" if token in self._end_ids or self._stream.is_at_limit else self._stream.push(token)
 
 
 class VersionWorker:
@@ -76,6 +79,8 @@ class VersionWorker:
         """Load the version; raises what a broken model, adapter or graph raises."""
         self._emit = emit
         self._tokenizer = load_plain_tokenizer(options.base.path)
+        added = self._tokenizer.get_added_tokens_decoder()
+        self._specials = {id_: token.content for id_, token in added.items() if token.special}
         self._pipeline = load_pipeline(options)
         _return_memory()
         self._answers: dict[int, _Answer] = {}
@@ -110,16 +115,26 @@ class VersionWorker:
                 self._emit({"id": command["id"], "error": str(error)})
 
     def _begin(self, command: Command) -> _Answer:
-        ids = self._tokenizer.encode(command["prompt"], add_special_tokens=False).ids
+        prompt, sampling = command["prompt"], command["sampling"]
+        ids = self._tokenizer.encode(prompt, add_special_tokens=False).ids
+        thought = Thought(**command["thought"]) if command["thought"] else None
+        longest_thought = ThoughtRoom(**command["room"]).beside(len(ids), sampling["max_new_tokens"])
+        stream = AnswerStream(
+            words_only(self._decode, self._specials, thought),
+            thought,
+            is_thinking=thought is not None and thought.is_open_in(prompt),
+            max_new_tokens=sampling["max_new_tokens"],
+            max_thought_tokens=longest_thought,
+        )
         handle = self._pipeline.add_request(
             command["id"],
             ov.Tensor(np.array([ids], dtype=np.int64)),
-            generation_config(**command["sampling"]),
+            generation_config(**sampling | {"max_new_tokens": sampling["max_new_tokens"] + longest_thought}),
         )
-        return _Answer(handle, len(ids), command["sampling"]["end_ids"], TextStream(self._decode))
+        return _Answer(handle, len(ids), sampling["end_ids"], stream)
 
     def _decode(self, ids: list[int]) -> str:
-        return self._tokenizer.decode(ids, skip_special_tokens=True)
+        return self._tokenizer.decode(ids, skip_special_tokens=False)
 
     def _step(self) -> None:
         self._pipeline.step()
@@ -151,10 +166,6 @@ class _Relay(logging.Handler):
                 }
             }
         )
-
-
-def _finish(reason: Any) -> Finish | None:
-    return {GenerationFinishReason.STOP: Finish.STOP, GenerationFinishReason.LENGTH: Finish.LENGTH}.get(reason)
 
 
 def _read_commands(stream: BinaryIO, commands: SimpleQueue[Command | None]) -> None:
@@ -192,7 +203,7 @@ def main() -> None:
         worker.serve(commands)
     except Exception as error:
         described = str(error) if isinstance(error, StorageError) else f"{type(error).__name__}: {error}"
-        emit({"failed": broken_library(error) or described, "misfit": isinstance(error, AdapterMisfit)})
+        emit({"failed": broken_library(error) or described, "misfit": isinstance(error, (AdapterMisfit, WrongEffect))})
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)  # Python would wait for the reading thread

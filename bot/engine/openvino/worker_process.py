@@ -11,13 +11,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import asdict
 from queue import SimpleQueue
 from typing import IO, Any
 
 from bot.engine import Finish
 from bot.engine.queue import QueuedGeneration
+from bot.engine.rendering import Renderer
 from bot.errors import EngineStopped
 from storage.adapters.folder_store import AdapterRef
 from storage.models.openvino.pipeline import PipelineOptions
@@ -70,13 +71,14 @@ class VersionProcess:
         self._commands: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
         self._running: dict[int, _Running] = {}
         self._last_id = 0
-        self._reason = ""
+        self.reason = ""
+        """Why it has ended."""
         self._is_closing = False
         self._gone = asyncio.Event()
         self.has_settled = asyncio.Event()
         """It is ready, or it has ended."""
         self.is_misfit = False
-        """It has ended because the adapter does not fit the base."""
+        """It has ended because the adapter does not fit the base, or because it did not answer as the version."""
         self.is_ready = False
         self.was_ready = False
         self.used_at = 0.0  # of idle versions, those that were never used are unloaded first
@@ -98,23 +100,25 @@ class VersionProcess:
 
     @property
     def failure(self) -> EngineStopped:
-        return EngineStopped(f"the model's process ended: {self._reason}")
+        return EngineStopped(f"the model's process ended: {self.reason}")
 
-    def answer(self, generation: QueuedGeneration, end_ids: Collection[int]) -> None:
-        """Start an answer, which ends at one of `end_ids`; the process must be ready."""
+    def answer(self, generation: QueuedGeneration, renderer: Renderer) -> None:
+        """Start an answer to a prompt of this renderer; the process must be ready."""
         self.used_at = time.perf_counter()
         if not self._running:
             self._heard_at = self.used_at
         self._last_id += 1
         self._running[self._last_id] = _Running(generation)
-        request = generation.request
-        sampling = asdict(request.sampling) | {"seed": request.seed, "end_ids": sorted(end_ids)}
+        request, chat = generation.request, renderer.chat
+        sampling = asdict(request.sampling) | {"seed": request.seed, "end_ids": sorted(chat.end_ids)}
         self._commands.put(
             {
                 "id": self._last_id,
                 "request_id": generation.request_id,
                 "prompt": request.prompt,
                 "sampling": sampling,
+                "thought": asdict(chat.thought) if chat.thought else None,
+                "room": asdict(renderer.room),
             }
         )
 
@@ -147,7 +151,7 @@ class VersionProcess:
         elif "log" in event:
             _log_for_worker(event["log"])
         elif "failed" in event:
-            self._reason, self.is_misfit = event["failed"], event["misfit"]
+            self.reason, self.is_misfit = event["failed"], event["misfit"]
         elif running := self._running.get(event["id"]):
             self._deliver(running, event)
 
@@ -163,7 +167,7 @@ class VersionProcess:
         self._on_change(self)
 
     def _note_end(self, last_words: str) -> None:
-        self._reason = self._reason or last_words
+        self.reason = self.reason or last_words
         self.is_ready = False
         self._gone.set()
         self.has_settled.set()

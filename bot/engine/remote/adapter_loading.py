@@ -4,38 +4,62 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from bot.engine import GenerationRequest
+from bot.engine.remote.effect_checks import (
+    MEASURING_S,
+    Encode,
+    forcing,
+    generated_log_probabilities,
+    listed_log_probabilities,
+    require_effect,
+)
 from bot.engine.remote.replicas import Replica
-from bot.engine.remote.server import Overloaded, Refused, ServerError, Slow, Unreachable, VersionRefused
+from bot.engine.remote.server import (
+    NOT_FOUND,
+    Json,
+    Overloaded,
+    Refused,
+    ServerError,
+    Slow,
+    Unreachable,
+    VersionRefused,
+)
 from storage.adapters.folder_store import AdapterRef
 from storage.adapters.shared_store import SERVED_PREFIX, ServedAdapterCopies, open_served_copies, served_name
 from storage.errors import AdapterError
+from storage.models.chat_format import ChatFormat
 from storage.models.gguf import gguf_name
 from storage.settings.sections import RemoteSettings, Settings
 
 log = logging.getLogger(__name__)
 
 LOADING_S = 120.0
-NOT_FOUND = 404
 ALREADY_LOADED = "already been loaded"
 NO_ROUTE = "Not Found"
 NO_UPDATES = "accepts no versions: start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
+IGNORED_NAMES = (
+    "vLLM ignores what does not fit its own names in an adapter (its issues 34186, 41754 and 34591); serve this base "
+    "with another release of it, or with another engine (docs/remote.md)"
+)
+WRONG_FILE = "write its file again with `reactune model gguf`, and restart llama-server with it and with this base"
 MOST_STOPS = 4
 """OpenAI's maximum number of stop texts."""
 
 Fields = dict[str, Any]
 
 
-def versions_of(settings: Settings) -> Versions:
+def versions_of(settings: Settings, encode: Encode) -> Versions:
+    """Return how the servers get versions; `encode` is model.base's tokenizer."""
     remote = settings.remote
     if remote.kind == "vllm":
-        return VllmVersions(remote, open_served_copies(settings.data.directory))
-    return LlamaCppVersions(remote) if remote.kind == "llama.cpp" else Versions(remote)
+        return VllmVersions(remote, open_served_copies(settings.data.directory), encode)
+    return LlamaCppVersions(remote, encode) if remote.kind == "llama.cpp" else Versions(remote)
 
 
 class Versions:
@@ -51,7 +75,7 @@ class Versions:
     async def naming(self, replica: Replica, adapter: AdapterRef | None) -> AsyncIterator[Fields]:
         """Yield the fields of a request that select the version, which stays loaded in the meantime.
 
-        Raises VersionRefused if the server cannot get it, and ServerError.
+        Raises VersionRefused if the server cannot get it or does not answer as it, and ServerError.
         """
         if adapter is not None:
             raise VersionRefused(
@@ -61,9 +85,9 @@ class Versions:
             )
         yield {"model": self.base_name(replica)}
 
-    def sampling(self, request: GenerationRequest, ends: Mapping[int, str]) -> Fields:
-        """Return the fields for sampling and stopping; `ends` are the tokens that end an answer, {id: text}."""
-        return _common(request) | {"stop": list(ends.values())[:MOST_STOPS]}
+    def sampling(self, request: GenerationRequest, chat: ChatFormat) -> Fields:
+        """Return the fields for sampling and stopping."""
+        return _common(request) | {"stop": list(chat.ends.values())[:MOST_STOPS]}
 
     def noticed(self, replica: Replica) -> None:
         """Update the loaded versions from the server's current list of models."""
@@ -78,9 +102,10 @@ class Versions:
 class VllmVersions(Versions):
     """vLLM loads and unloads adapters at run time, and answers with the one that a request names as its model."""
 
-    def __init__(self, settings: RemoteSettings, copies: ServedAdapterCopies) -> None:
+    def __init__(self, settings: RemoteSettings, copies: ServedAdapterCopies, encode: Encode) -> None:
         super().__init__(settings)
         self._copies = copies
+        self._encode = encode
 
     @asynccontextmanager
     async def naming(self, replica: Replica, adapter: AdapterRef | None) -> AsyncIterator[Fields]:
@@ -95,26 +120,32 @@ class VllmVersions(Versions):
         finally:
             replica.in_use[name] -= 1
 
-    def sampling(self, request: GenerationRequest, ends: Mapping[int, str]) -> Fields:
-        return _common(request) | {
-            "add_special_tokens": False,
-            "stop_token_ids": sorted(ends),
-            # Otherwise the model's own generation settings would apply.
-            "top_k": -1,
-            "min_p": 0.0,
-            "repetition_penalty": 1.0,
-        }
+    def sampling(self, request: GenerationRequest, chat: ChatFormat) -> Fields:
+        # vLLM leaves special tokens out of the text, and with them the borders of a thought.
+        markers = {"skip_special_tokens": False} if chat.special_markers else {}
+        return (
+            _common(request)
+            | markers
+            | {
+                "add_special_tokens": False,
+                "stop_token_ids": sorted(chat.end_ids),
+                # Otherwise the model's own generation settings would apply.
+                "top_k": -1,
+                "min_p": 0.0,
+                "repetition_penalty": 1.0,
+            }
+        )
 
     def noticed(self, replica: Replica) -> None:
         # Another bot, or a previous run of this one, may have loaded versions; a restart loses all.
         listed = [name for name in replica.models if name.startswith(SERVED_PREFIX)]
         for gone in replica.loaded.keys() - set(listed):
-            del replica.loaded[gone]
+            replica.unloaded(gone)
         for name in listed:
             replica.loaded.setdefault(name)
 
     def forget(self, replica: Replica, adapter: AdapterRef) -> None:
-        replica.loaded.pop(served_name(adapter), None)
+        replica.unloaded(served_name(adapter))
 
     async def _require_loaded(self, replica: Replica, adapter: AdapterRef, name: str) -> None:
         async with replica.loading:
@@ -123,6 +154,19 @@ class VllmVersions(Versions):
                 await self._load(replica, adapter, name)
             replica.loaded[name] = None
             replica.loaded.move_to_end(name)
+            # Also if another bot loaded it, or this one before a restart.
+            await require_effect(replica, adapter, self._encode, partial(self._measure, replica), IGNORED_NAMES)
+
+    async def _measure(self, replica: Replica, adapter: AdapterRef | None, tokens: Sequence[int]) -> list[float]:
+        body = {
+            "model": served_name(adapter) if adapter else self.base_name(replica),
+            "prompt": list(tokens),
+            "max_tokens": 1,
+            "temperature": 0.0,
+            "prompt_logprobs": 1,
+        }
+        reply = await replica.server.post("/v1/completions", body, MEASURING_S)
+        return listed_log_probabilities(reply, tokens, replica.server.url)
 
     async def _load(self, replica: Replica, adapter: AdapterRef, name: str) -> None:
         try:
@@ -150,7 +194,7 @@ class VllmVersions(Versions):
             except Refused as error:
                 if error.status != NOT_FOUND:
                     raise
-            replica.loaded.pop(name, None)
+            replica.unloaded(name)
             log.info("%s unloaded %s.", replica.server.url, name)
 
 
@@ -168,33 +212,60 @@ class LlamaCppVersions(Versions):
 
     wants_tokens = True  # the server would add its own first token to text
 
+    def __init__(self, settings: RemoteSettings, encode: Encode) -> None:
+        super().__init__(settings)
+        self._encode = encode
+
     @asynccontextmanager
     async def naming(self, replica: Replica, adapter: AdapterRef | None) -> AsyncIterator[Fields]:
         # Listed before every answer: after a restart with other files, a number means another version.
         listed = await replica.server.get("/lora-adapters") or []
-        strengths = {entry["id"]: 0.0 for entry in listed}
         if adapter is not None:
-            strengths[_number_of(adapter, listed, replica)] = adapter.strength
-        # Every adapter is listed, also with 0: one that a request omits has its strength from the server's start.
-        lora = [{"id": number, "scale": strength} for number, strength in strengths.items()]
-        yield {
-            "model": self.base_name(replica),
-            "lora": lora,
-            # The cache does not record which adapter filled it (llama.cpp issue 26207, open).
-            "cache_prompt": not lora,
+            async with replica.loading:
+                measure = partial(self._measure, replica, listed)
+                await require_effect(replica, adapter, self._encode, measure, WRONG_FILE)
+        yield {"model": self.base_name(replica)} | _selecting(adapter, listed, replica)
+
+    async def _measure(
+        self, replica: Replica, listed: Sequence[Json], adapter: AdapterRef | None, tokens: Sequence[int]
+    ) -> list[float]:
+        body = _selecting(adapter, listed, replica) | {
+            "prompt": [tokens[0]],
+            "n_predict": len(tokens) - 1,
+            "temperature": 0.0,
+            "n_probs": 1,
+            "grammar": forcing(tokens[1:]),
         }
+        reply = await replica.server.post("/completion", body, MEASURING_S)
+        return generated_log_probabilities(reply, tokens, replica.server.url)
 
-    def sampling(self, request: GenerationRequest, ends: Mapping[int, str]) -> Fields:
-        return _common(request) | {
-            "stop": list(ends.values()),
-            "top_k": 0,
-            "min_p": 0.0,
-            "repeat_penalty": 1.0,
-            "repeat_last_n": request.sampling.max_new_tokens,
-        }
+    def sampling(self, request: GenerationRequest, chat: ChatFormat) -> Fields:
+        markers = {"preserved_tokens": list(chat.special_markers)} if chat.special_markers else {}
+        return (
+            _common(request)
+            | markers
+            | {
+                "stop": list(chat.ends.values()),
+                "top_k": 0,
+                "min_p": 0.0,
+                "repeat_penalty": 1.0,
+                "repeat_last_n": request.sampling.max_new_tokens,
+            }
+        )
 
 
-def is_file_of(adapter: AdapterRef, entry: Mapping[str, Any]) -> bool:
+def _selecting(adapter: AdapterRef | None, listed: Sequence[Json], replica: Replica) -> Fields:
+    """Return the fields of a request to llama.cpp that select the version; raises VersionRefused if it lacks it."""
+    strengths = {entry["id"]: 0.0 for entry in listed}
+    if adapter is not None:
+        strengths[_number_of(adapter, listed, replica)] = adapter.strength
+    # Every adapter is listed, also with 0: one that a request omits has its strength from the server's start.
+    lora = [{"id": number, "scale": strength} for number, strength in strengths.items()]
+    # The cache does not record which adapter filled it (llama.cpp issue 26207, open).
+    return {"lora": lora, "cache_prompt": not lora}
+
+
+def is_file_of(adapter: AdapterRef, entry: Json) -> bool:
     """Return whether an adapter listed by llama.cpp's server is this version; it reports only the file's name."""
     path = str(entry.get("path", ""))
     name = PureWindowsPath(path).name if "\\" in path else PurePosixPath(path).name
@@ -210,7 +281,7 @@ def version_missing(url: str, adapter: AdapterRef) -> VersionRefused:
     )
 
 
-def _number_of(adapter: AdapterRef, listed: Sequence[Mapping[str, Any]], replica: Replica) -> int:
+def _number_of(adapter: AdapterRef, listed: Sequence[Json], replica: Replica) -> int:
     for entry in listed:
         if is_file_of(adapter, entry):
             return int(entry["id"])

@@ -6,22 +6,34 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import date
 
 from sqlalchemy.orm import Session
 
 from bot.engine import Finish, GenerationRequest
 from bot.engine.queue import QueuedGeneration
-from bot.engine.remote.adapter_loading import NOT_FOUND, Fields, Versions, VllmVersions
+from bot.engine.remote.adapter_loading import Fields, Versions, VllmVersions
 from bot.engine.remote.replicas import NEEDS_KEY, Replica
-from bot.engine.remote.server import Faulty, Overloaded, Refused, ServerError, Slow, Usage, VersionRefused
+from bot.engine.remote.server import (
+    NOT_FOUND,
+    Faulty,
+    Overloaded,
+    Piece,
+    Refused,
+    ServerError,
+    Slow,
+    Usage,
+    VersionRefused,
+)
 from bot.engine.rendering import Renderer
 from bot.errors import SpentForToday, UserFacingError
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.engine import FAILURES, explain
+from storage.models.answer_stream import AnswerStream
 from storage.operations.token_spend import Spend, add_spend, is_used_up, spent_on
 from storage.settings.sections import RemoteSettings
 
@@ -82,19 +94,20 @@ def _write(session: Session, news: Counter[tuple[Key, str]], today: date) -> Spe
 class RemoteAnswer:
     """One attempt at an answer, with its text so far."""
 
-    def __init__(
-        self, request: GenerationRequest, renderer: Renderer, ends: Mapping[int, str], started_at: float
-    ) -> None:
-        """`ends` are the tokens that end an answer, {id: text}; `started_at` is from time.perf_counter()."""
+    def __init__(self, request: GenerationRequest, renderer: Renderer, started_at: float) -> None:
+        """`started_at` is from time.perf_counter()."""
         self.request = request
         self.started_at = started_at
         self.first_token_at: float | None = None
         self.model = ""
         """Name by which the request selected a version; empty before the request."""
         self.text = ""
-        self._ends = ends
+        """What members see: no thought."""
         self._prompt_ids: list[int] = []
-        self._pieces = 0
+        self._pieces: list[str] = []
+        """All text, thoughts included. Each piece counts as a token: servers send one for each token."""
+        self._answer_ids: list[int] = []
+        """Places of the pieces that are no thought."""
         self._usage: Usage | None = None
         self._renderer = renderer
 
@@ -103,19 +116,35 @@ class RemoteAnswer:
 
         Raises ServerError. A server that lost the version in a restart loads it again, once.
         """
+        sampling, chat = self.request.sampling, self._renderer.chat
         self._prompt_ids = await asyncio.to_thread(self._renderer.ids, self.request.prompt)
-        body = versions.sampling(self.request, self._ends)
+        longest_thought = self._renderer.room.beside(len(self._prompt_ids), sampling.max_new_tokens)
+        stream = chat.stream(self.request.prompt, sampling.max_new_tokens, longest_thought, self._join)
+        self._answer_ids = stream.answer_ids
+        with_thought = replace(sampling, max_new_tokens=sampling.max_new_tokens + longest_thought)
+        body = versions.sampling(replace(self.request, sampling=with_thought), chat)
         body["prompt"] = self._prompt_ids if versions.wants_tokens else self.request.prompt
         try:
-            return await self._fetch(body, extend, replica, versions)
+            return await self._fetch(body, stream, extend, replica, versions)
         except Refused as error:
             if error.status != NOT_FOUND or self.request.adapter is None:
                 raise
             log.warning("%s has lost a version and loads it again: %s", replica.server.url, error)
             versions.forget(replica, self.request.adapter)
-        return await self._fetch(body, extend, replica, versions)
+        return await self._fetch(body, stream, extend, replica, versions)
 
-    async def _fetch(self, body: Fields, extend: Callable[[str], None], replica: Replica, versions: Versions) -> Finish:
+    async def _fetch(
+        self,
+        body: Fields,
+        stream: AnswerStream,
+        extend: Callable[[str], None],
+        replica: Replica,
+        versions: Versions,
+    ) -> Finish:
+        def show(words: str) -> None:
+            self.text += words
+            extend(words)
+
         finish: str | None = None
         async with versions.naming(replica, self.request.adapter) as names:
             self.model = names["model"]
@@ -124,20 +153,28 @@ class RemoteAnswer:
                     if isinstance(versions, VllmVersions) and piece.model != self.model:
                         raise Faulty(replica.server.url, f"answers as {piece.model}, but {self.model} was requested")
                     replica.heard_at = time.perf_counter()
-                    self._take(piece.text, piece.usage)
-                    extend(piece.text)
+                    if self._take(piece):
+                        show(stream.push(len(self._pieces) - 1))
                     finish = piece.finish or finish
+                    if stream.is_at_limit and body["max_tokens"] > self.request.sampling.max_new_tokens:
+                        finish = finish or "length"  # what a thought left of the server's limit is not for the answer
+                        break
         if finish not in FINISHES:
             raise Faulty(replica.server.url, f"ended an answer for an unknown reason ({finish})")
+        show(stream.flush())
         self._compare_counts(replica)
-        return FINISHES[finish]
+        return Finish.THOUGHT if stream.is_silent else FINISHES[finish]
 
-    def _take(self, text: str, usage: Usage | None) -> None:
-        self._usage = usage or self._usage
-        if text:
+    def _take(self, piece: Piece) -> bool:
+        """Note what a piece says, and return whether it has text."""
+        self._usage = piece.usage or self._usage
+        if piece.text:
             self.first_token_at = self.first_token_at or time.perf_counter()
-            self._pieces += 1
-            self.text += text
+            self._pieces.append(piece.text)
+        return bool(piece.text)
+
+    def _join(self, places: list[int]) -> str:
+        return "".join(self._pieces[place] for place in places)
 
     def _compare_counts(self, replica: Replica) -> None:
         """Warn once if a server counts other tokens in a prompt than were rendered."""
@@ -157,21 +194,27 @@ class RemoteAnswer:
         return self._usage.prompt_tokens if self._usage else len(self._prompt_ids)
 
     def answer_tokens(self, finish: Finish) -> int:
-        """Return the count without the token that ended the answer; an estimate if the answer was cut short."""
+        """Return the count without a thought and the token that ended the answer; an estimate if it was cut short."""
         if self._usage is None:
-            return self._pieces
-        return max(0, self._usage.answer_tokens - (finish is Finish.STOP))
+            return len(self._answer_ids)
+        thought_tokens = len(self._pieces) - len(self._answer_ids)
+        return max(0, self._usage.answer_tokens - thought_tokens - (finish is Finish.STOP))
 
     def is_billed(self, error: Exception) -> bool:
         """Return whether a server bills this attempt although it failed."""
-        return bool(self.model) and (bool(self.text) or isinstance(error, Slow))
+        return bool(self.model) and (self.has_heard or isinstance(error, Slow))
+
+    @property
+    def has_heard(self) -> bool:
+        """Whether the server has said anything, if only a thought."""
+        return bool(self._pieces)
 
     async def bill(self, spending: Spending, server: str) -> None:
         """Add the tokens of this attempt to the day's spending."""
         if self._usage:
             tokens = self._usage.answer_tokens
         else:
-            tokens = len(await asyncio.to_thread(self._renderer.ids, self.text))
+            tokens = len(await asyncio.to_thread(self._renderer.ids, "".join(self._pieces)))
         await spending.add(server, self.model, self.prompt_tokens, tokens)
 
 
@@ -190,8 +233,8 @@ class RemoteGeneration(QueuedGeneration):
         self._answer: RemoteAnswer | None = None
         """The current attempt."""
 
-    def attempt(self, renderer: Renderer, ends: Mapping[int, str]) -> RemoteAnswer:
-        self._answer = RemoteAnswer(self.request, renderer, ends, time.perf_counter())
+    def attempt(self, renderer: Renderer) -> RemoteAnswer:
+        self._answer = RemoteAnswer(self.request, renderer, time.perf_counter())
         return self._answer
 
     def end(self, finish: Finish) -> None:

@@ -13,10 +13,11 @@ import aiohttp
 from bot.background import BackgroundTasks
 from bot.engine import EngineState, Finish, GenerationRequest
 from bot.engine.queue import QueueingEngine
+from bot.engine.refusals import RefusedVersions
 from bot.engine.remote.adapter_loading import versions_of
 from bot.engine.remote.completion import RemoteGeneration, Spending
 from bot.engine.remote.replicas import Replica, check_health, choose_replica, next_chance, prefix_blocks, watch_health
-from bot.engine.remote.server import Server, ServerError, open_session
+from bot.engine.remote.server import Server, ServerError, VersionRefused, open_session
 from bot.engine.rendering import load_renderer
 from bot.errors import EngineClosed, ServersUnreachable
 from storage.adapters.folder_store import AdapterRef
@@ -40,7 +41,7 @@ class RemoteEngine(QueueingEngine[RemoteGeneration]):
         self._base = base
         self._settings = settings
         self._remote = settings.remote
-        self._versions = versions_of(settings)
+        self._versions = versions_of(settings, self._encode)
         self._spending = Spending(database, settings.remote)
         self._replicas: list[Replica] = []
         self._wanted: list[AdapterRef | None] = []
@@ -49,14 +50,14 @@ class RemoteEngine(QueueingEngine[RemoteGeneration]):
         """Answers in progress, and the counting of their tokens: closing waits for them."""
         self._chores = BackgroundTasks()
         """Health checks, and versions loaded ahead: closing cancels them."""
+        self._refused = RefusedVersions()
         self._alarm: asyncio.TimerHandle | None = None
         """Fires when a server's rest is over."""
         self._session: aiohttp.ClientSession | None = None
-        self._ends: dict[int, str] = {}
 
     def state(self) -> EngineState:
         loaded = {name for replica in self._replicas for name in replica.loaded}
-        state = EngineState(len(loaded), name="the remote engine")
+        state = EngineState(len(loaded), name="the remote engine", refused_versions=self._refused.describe())
         if not self._is_open:
             return replace(state, failure_reason="" if self._is_closing else "the remote engine is not started")
         problems = [one.problem for one in self._replicas if one.problem is not None]
@@ -64,11 +65,13 @@ class RemoteEngine(QueueingEngine[RemoteGeneration]):
         can_answer = len(problems) < len(self._replicas)
         return replace(state, degraded_reason=described) if can_answer else replace(state, failure_reason=described)
 
+    def _encode(self, text: str) -> list[int]:
+        assert self._renderer is not None, "versions are loaded only after the start"
+        return self._renderer.ids(text)
+
     async def start(self) -> None:
         """Read the tokenizer and check the servers once; unreachable ones may become available later."""
-        self._renderer, self._ends = await asyncio.to_thread(
-            load_renderer, self._base.path, self._settings.model, self._generation.max_new_tokens
-        )
+        self._renderer = await asyncio.to_thread(load_renderer, self._base.path, self._settings.model, self._generation)
         if self._is_closing:
             return
         self._session = session = open_session(self._settings)
@@ -111,6 +114,13 @@ class RemoteEngine(QueueingEngine[RemoteGeneration]):
                 pass
         except ServerError as error:
             log.warning("A version could not be loaded ahead: %s", error)
+            self._note_refusal(replica, adapter, error)
+        else:
+            self._refused.clear((replica.server.url, adapter))
+
+    def _note_refusal(self, replica: Replica, adapter: AdapterRef | None, error: Exception) -> None:
+        if isinstance(error, VersionRefused):
+            self._refused.note((replica.server.url, adapter), str(error))
 
     async def _remove_unused_copies(self) -> None:
         loaded = {name for replica in self._replicas for name in replica.models}
@@ -175,7 +185,7 @@ class RemoteEngine(QueueingEngine[RemoteGeneration]):
 
     async def _serve(self, generation: RemoteGeneration, replica: Replica) -> None:
         assert self._renderer is not None, "requests are accepted only after the start"
-        so_far = generation.attempt(self._renderer, self._ends)
+        so_far = generation.attempt(self._renderer)
         is_billed = True
         try:
             await self._spending.exchange()
@@ -183,15 +193,17 @@ class RemoteEngine(QueueingEngine[RemoteGeneration]):
             finish = await so_far.fetch(generation.extend, replica, self._versions)
         except asyncio.CancelledError:  # the answer was completed before that
             is_billed = bool(so_far.model)
-            if generation.completion.finish is Finish.TIMEOUT and so_far.model and not so_far.text:
+            if generation.completion.finish is Finish.TIMEOUT and so_far.model and not so_far.has_heard:
                 replica.failed(time.perf_counter(), so_far.started_at)
         except Exception as error:
             is_billed = so_far.is_billed(error)
             if replica.blame(error, so_far.started_at):
                 self._check_soon(replica)
+            self._note_refusal(replica, generation.request.adapter, error)
             self._fail(generation, replica, error)
         else:
             replica.succeeded()
+            self._refused.clear((replica.server.url, generation.request.adapter))
             generation.end(finish)
         if is_billed:
             self._answers.spawn(so_far.bill(self._spending, replica.server.url), "count tokens")

@@ -80,6 +80,10 @@ class Replica:
     """Models that it lists, its own first."""
     loaded: OrderedDict[str, None] = field(default_factory=OrderedDict)
     """Versions that the bot loaded there, least recently used first."""
+    faults: dict[str, str] = field(default_factory=dict)
+    """{version: why it may not answer here, or ""}, of versions whose effect was checked since they were loaded."""
+    can_be_checked: bool = True
+    """False if it returned no log-probabilities, which was logged."""
     in_use: Counter[str] = field(default_factory=Counter)
     """{version: number of answers in progress}"""
     loading: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -128,11 +132,16 @@ class Replica:
         self.problem = problem
 
     def found(self, models: Sequence[str]) -> None:
-        """Note that it is healthy; a server that was lost starts without failures."""
+        """Note that it is healthy; a server that was lost starts without failures, and may be another program."""
         if self.problem is not None:
             self.problem = None
+            self.faults.clear()
             self.succeeded()
         self.models = tuple(models)
+
+    def unloaded(self, version: str) -> None:
+        self.loaded.pop(version, None)
+        self.faults.pop(version, None)
 
 
 def choose_replica(

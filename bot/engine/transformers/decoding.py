@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 
-from bot.engine import Finish, GenerationRequest, Sampling
-from bot.engine.text_stream import TextStream
+from bot.engine import Finish, GenerationRequest, Sampling, finish_of
+from storage.models.answer_stream import ThoughtRoom
+from storage.models.chat_format import ChatFormat
 
 CANDIDATES = (64, 1024)
 """How many of the most likely tokens to search for the nucleus, in turn: sorting the vocabulary takes milliseconds."""
@@ -24,30 +24,42 @@ ReportTexts = Callable[[Sequence[tuple[int, str]]], None]
 class DecodingRow:
     """One request of a batch and the state of its answer."""
 
-    def __init__(self, request: GenerationRequest, tokenizer: Any, interruption: Callable[[], Finish | None]) -> None:
+    def __init__(
+        self,
+        request: GenerationRequest,
+        chat: ChatFormat,
+        room: ThoughtRoom,
+        interruption: Callable[[], Finish | None],
+    ) -> None:
         """`interruption` is called after each token and returns why the answer must end early, or None."""
-        self.prompt_ids: list[int] = tokenizer(request.prompt, add_special_tokens=False)["input_ids"]
+        self.prompt_ids = chat.token_ids(request.prompt)
         self.sampling = request.sampling
-        self.answer_ids: list[int] = []
+        max_new_tokens = request.sampling.max_new_tokens
+        max_thought_tokens = room.beside(len(self.prompt_ids), max_new_tokens)
+        self.max_tokens = max_new_tokens + max_thought_tokens
+        """Of a thought and the answer together."""
+        self.generated_ids: list[int] = []
+        """Those of a thought included, without the token that ends the answer."""
         self.first_token_at: float | None = None
         """From time.perf_counter()."""
         self.finish: Finish | None = None
         self.random = torch.Generator().manual_seed(request.seed)
-        self._stream = TextStream(
-            partial(tokenizer.decode, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        )
+        self._stream = chat.stream(request.prompt, max_new_tokens, max_thought_tokens)
         self._interruption = interruption
+
+    @property
+    def answer_ids(self) -> list[int]:
+        return self._stream.answer_ids
 
     def push(self, token: int, end_ids: frozenset[int]) -> str:
         """Add the next token and return the text that it completes."""
         self.first_token_at = self.first_token_at or time.perf_counter()
-        if token in end_ids:
-            self.finish = Finish.STOP
-            return self._stream.flush()
-        self.answer_ids.append(token)
-        is_full = len(self.answer_ids) >= self.sampling.max_new_tokens
-        self.finish = self._interruption() or (Finish.LENGTH if is_full else None)
-        return self._stream.push(token) + (self._stream.flush() if self.finish else "")
+        has_stopped, words = token in end_ids, ""
+        if not has_stopped:
+            self.generated_ids.append(token)
+            words = self._stream.push(token)
+        self.finish = finish_of(self._stream, has_stopped=has_stopped) or self._interruption()
+        return words + (self._stream.flush() if self.finish else "")
 
 
 def generate(model: Any, rows: Sequence[DecodingRow], end_ids: frozenset[int], report: ReportTexts) -> None:
@@ -58,7 +70,7 @@ def generate(model: Any, rows: Sequence[DecodingRow], end_ids: frozenset[int], r
         attention_mask=attention_mask.to(model.device),
         generation_config=GenerationConfig(
             do_sample=False,  # each row samples for itself
-            max_new_tokens=max(row.sampling.max_new_tokens for row in rows),
+            max_new_tokens=max(row.max_tokens for row in rows),
             pad_token_id=0,
         ),
         logits_processor=[_Choices(rows)],
@@ -102,7 +114,7 @@ class _Choices(LogitsProcessor):
     def __call__(self, _input_ids: Tensor, scores: Tensor) -> Tensor:
         """Return scores, (B, V), that allow only the token chosen for each row; token 0 pads rows that are done."""
         chosen = [
-            0 if row.finish else sample_token(scores[index], row.answer_ids, row.sampling, row.random)
+            0 if row.finish else sample_token(scores[index], row.generated_ids, row.sampling, row.random)
             for index, row in enumerate(self._rows)
         ]
         places = torch.tensor(chosen, device=scores.device)[:, None]

@@ -84,7 +84,10 @@ class LocalEngine:
 
     def state(self) -> EngineState:
         failure = "" if self._is_open or self._is_closing else "the model's thread is not running"
-        return EngineState(1 + self._resident.adapters if self._resident else 0, failure, name="transformers")
+        if self._resident is None:
+            return EngineState(0, failure, name="transformers")
+        refused = self._resident.refused.describe()
+        return EngineState(1 + self._resident.adapters, failure, name="transformers", refused_versions=refused)
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -148,13 +151,13 @@ class LocalEngine:
                 if batch := self._gather():
                     self._answer(resident, batch)
         finally:
-            self._is_open = False
+            self._is_open, self._resident = False, None  # the memory is free once this thread has ended
             self._post(_fail, list(self._waiting), EngineStopped("the model's thread died"))
 
     def _load(self) -> ResidentModel:
         try:
             # Rendering has its own tokenizer: a shared one raises "Already borrowed".
-            self._renderer, _ = load_renderer(self._base_path, self._model, self._generation.max_new_tokens)
+            self._renderer = load_renderer(self._base_path, self._model, self._generation)
             with MODEL_LIBRARIES:
                 from bot.engine.transformers.resident_model import ResidentModel
 
@@ -198,7 +201,9 @@ class LocalEngine:
         from bot.engine.transformers.decoding import DecodingRow
 
         started_at = time.perf_counter()
-        rows = [DecodingRow(one.request, resident.tokenizer, partial(self._interruption, one)) for one in batch]
+        assert self._renderer is not None, "the model is loaded after it"
+        room = self._renderer.room
+        rows = [DecodingRow(one.request, resident.chat, room, partial(self._interruption, one)) for one in batch]
 
         def report(step: Sequence[tuple[int, str]]) -> None:
             # Whether a row is done is checked here, on the thread that changes it.

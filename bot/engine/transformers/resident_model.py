@@ -16,18 +16,20 @@ from torch import nn
 from transformers import AutoTokenizer, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
+from bot.engine.refusals import RefusedVersions
 from bot.engine.transformers.decoding import DecodingRow, ReportTexts, generate
 from bot.errors import BotError
 from storage.adapters.folder_store import AdapterRef
-from storage.models.base_model import end_ids, load_whole
-from storage.models.hardware import serving_format, silence_transformers, torch_device, usable_cores
+from storage.models.base_model import configured_end_ids, load_on_device
+from storage.models.chat_format import ChatFormat
+from storage.models.effect import EffectCheck, WrongEffect, log_probabilities
+from storage.models.hardware import serving_format, silence_transformers, usable_cores
+from storage.models.layer_names import LayerNames
+from storage.models.memory import MAX_MERGED_BYTES
 from storage.settings.sections import ModelSettings
 
 log = logging.getLogger(__name__)
 
-
-MAX_MERGED_BYTES = 2 * 2**30
-"""Maximum size of the copies: in larger models an adapter costs relatively less time, and a copy more memory."""
 
 MERGE_AFTER = 4
 """An adapter is merged after this many batches in a row, until another one is requested."""
@@ -53,7 +55,9 @@ class AdaptedLayers:
 
     @property
     def can_be_merged(self) -> bool:
-        return bool(sum(layer.weight.nbytes for layer in self.original) <= MAX_MERGED_BYTES)
+        """Whether copies of these layers are small enough; quantized weights are no numbers to add to."""
+        weights = [layer.weight for layer in self.original]
+        return all(map(torch.is_floating_point, weights)) and sum(w.nbytes for w in weights) <= MAX_MERGED_BYTES
 
     def put(self, layers: Sequence[nn.Module]) -> None:
         """Put these layers into the model, in the order of `original`."""
@@ -95,14 +99,16 @@ class ResidentModel:
         """Load the base model; raises what transformers raises if the folder does not contain one."""
         torch.set_num_threads(settings.threads or _threads())
         transformers_logging.disable_progress_bar()
-        self.tokenizer = AutoTokenizer.from_pretrained(base_path, local_files_only=True)
-        self._base = _load_base(base_path, serving_format(settings))
-        self.end_ids = end_ids(base_path, self.tokenizer)
+        tokenizer = AutoTokenizer.from_pretrained(base_path, local_files_only=True)
+        self.chat = ChatFormat(tokenizer, settings.template_options, configured_end_ids(base_path))
+        self._base = _load_base(base_path, serving_format(settings), settings.quantization)
+        self._renamings = LayerNames(base_path).renamings
         self._layers = AdaptedLayers(self._base)
         self._wrapped: Any = None
         """PEFT's model around the base, which has the adapters; None without adapters."""
         self._resident: OrderedDict[str, None] = OrderedDict()
         self._capacity = settings.resident_adapters
+        self.refused = RefusedVersions()
         self._active: AdapterRef | None = None
         self._batches = 0
         """Batches in a row with the active adapter."""
@@ -113,12 +119,13 @@ class ResidentModel:
 
     def answer(self, adapter: AdapterRef | None, rows: Sequence[DecodingRow], report: ReportTexts) -> None:
         """Answer a batch with `adapter`, or with the base alone; raises like `model_with`."""
-        generate(self.model_with(adapter), rows, self.end_ids, report)
+        generate(self.model_with(adapter), rows, self.chat.end_ids, report)
 
     def model_with(self, adapter: AdapterRef | None) -> Any:
         """Return the transformers model for a batch with `adapter`, or the base alone; valid until the next call.
 
-        Raises AdapterMismatch, or what PEFT raises on a folder without an adapter; the other adapters stay usable.
+        Raises AdapterMismatch, WrongEffect, or what PEFT raises on a folder without an adapter; the other adapters stay
+        usable.
         """
         if adapter != self._active:
             self._switch(adapter)
@@ -151,11 +158,14 @@ class ResidentModel:
         try:
             with silence_transformers():  # PEFT uses a deprecated attribute of transformers
                 self._inject(adapter)
-        except Exception:
+                self._require_effect(adapter)
+        except Exception as error:
             self._remove(_name(adapter))
+            self.refused.note(adapter, str(error))
             raise
         finally:
             self._layers = AdaptedLayers(self._base)
+        self.refused.clear(adapter)
         self._resident[_name(adapter)] = None
         log.info("Loaded adapter %s.", _name(adapter))
 
@@ -166,12 +176,27 @@ class ResidentModel:
             config.inference_mode = True
             # Not PeftModel.from_pretrained: if the weights fail to load, it leaves a half-wrapped base behind.
             self._wrapped = PeftModel(self._base, config, adapter_name=name)
-        result = self._wrapped.load_adapter(str(adapter.path), adapter_name=name, torch_device=str(self._base.device))
+        result = self._wrapped.load_adapter(
+            str(adapter.path),
+            adapter_name=name,
+            torch_device=str(self._base.device),
+            key_mapping=self._renamings,
+        )
         if keys := [*result.missing_keys, *result.unexpected_keys]:
             raise AdapterMismatch(adapter, keys)
         for module in self._wrapped.modules():
             if isinstance(module, LoraLayer) and name in module.scaling:
                 module.scaling[name] *= adapter.strength
+
+    def _require_effect(self, adapter: AdapterRef) -> None:
+        """Raise WrongEffect if the model with the adapter is still the base, or another version."""
+        check = EffectCheck.of(adapter, lambda text: self.chat.tokenizer(text)["input_ids"])
+        self._wrapped.set_adapter(_name(adapter), inference_mode=True)
+        version = log_probabilities(self._base, check.tokens)
+        with self._wrapped.disable_adapter():
+            base = log_probabilities(self._base, check.tokens)
+        if fault := check.fault(version, base):
+            raise WrongEffect(adapter, fault, "roll back to another version, and train again")
 
     def _remove(self, name: str) -> None:
         if self._wrapped is None or name not in self._wrapped.peft_config:
@@ -195,15 +220,15 @@ def _threads() -> int:
     return min(torch.get_num_threads(), max(1, usable_cores() - 1))
 
 
-def _load_base(path: Path, dtype: str) -> Any:
-    model = load_whole(path, dtype)
+def _load_base(path: Path, dtype: str, quantization: str) -> Any:
+    model = load_on_device(path, dtype, quantization, setting="model.dtype")
     # Requests say how to sample: the model's own defaults must not interfere.
     model.generation_config = GenerationConfig()
     model.get_output_embeddings().register_forward_pre_hook(_contiguous)
     if model.dtype == torch.bfloat16:
         model.register_forward_pre_hook(_choose_kernels, with_kwargs=True)
         model.register_forward_hook(_restore_kernels, always_call=True)
-    return model.to(torch_device())
+    return model
 
 
 def _choose_kernels(_model: Any, _inputs: object, named: Mapping[str, Any]) -> None:

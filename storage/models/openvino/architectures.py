@@ -261,7 +261,7 @@ def _rotary(family: Family, config: Config, head_size: int, kind: str) -> Rotary
     if kind in given:
         given = given[kind]
     elif kind == WINDOWED and family.local_theta:
-        given, theta = {}, config.get("rope_local_base_freq", family.local_theta)
+        given, theta = dict[str, Any](), config.get("rope_local_base_freq", family.local_theta)
     if trained := config.get("original_max_position_embeddings"):
         given = {**given, "original_max_position_embeddings": trained}
     share = given.get("partial_rotary_factor", config.get("partial_rotary_factor", 1.0))

@@ -44,8 +44,8 @@ LONG_TEXT = " ".join(TEXTS * 4)
 def verify_graph(base_path: Path, dtype: str, weight_format: str, workshop: Path) -> dict[str, float]:
     """Return the mean divergence from transformers (KL, nats per token) of the base, and of the base with an adapter.
 
-    `dtype` is the format for serving, bfloat16 or float32; `workshop` is a folder for temporary files. Raises
-    UnsupportedModel if one is above the format's MAX_DIVERGENCE.
+    `dtype` is the format for serving; `workshop` is a folder for temporary files. Raises UnsupportedModel if one is
+    above the format's MAX_DIVERGENCE.
     """
     tokenizer = load_plain_tokenizer(base_path)
     most = require_supported(base_path).positions
@@ -156,11 +156,12 @@ def _exit_with_parent() -> None:
 
 
 def main() -> None:
-    base_path, target, workshop = Path(sys.argv[1]), Path(sys.argv[4]), Path(sys.argv[5])
+    base_path, dtype, weight_format = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+    target, workshop = Path(sys.argv[4]), Path(sys.argv[5])
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     verdict: dict[str, Any]
     try:
-        verdict = verify_graph(base_path, *sys.argv[2:4], workshop)
+        verdict = verify_graph(base_path, dtype, weight_format, workshop)
     except UnsupportedModel as error:
         verdict = {REFUSED: str(error)}
     write_verdict(target, verdict)

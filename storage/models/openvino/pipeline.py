@@ -9,7 +9,7 @@ import contextlib
 import logging
 import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +23,7 @@ from storage.adapters.folder_store import AdapterRef
 from storage.errors import StorageError
 from storage.files import sha256_of, sync_to_disk
 from storage.models.base_model import BaseModel
+from storage.models.effect import EffectCheck, WrongEffect, read_effect
 from storage.wording import BASE_NAME
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ ROUND_ACTIVATIONS = "DYNAMIC_QUANTIZATION_GROUP_SIZE"
 """0 disables it: it makes 8 answers at once 1.7 times faster, but answers differ three times as much."""
 PIN_THREADS = "ENABLE_CPU_PINNING"
 """On by default: a pinned thread whose core is busy cannot move to another one, and all other threads wait for it."""
-PRECISIONS = {"bfloat16": "bf16", "float32": "f32"}
+PRECISIONS = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}
 
 
 class GraphNotWritten(StorageError):
@@ -123,7 +124,7 @@ class GraphCache:
         try:
             staging.mkdir()
             ov.save_model(model, staging / MODEL_FILE, compress_to_fp16=False)
-            (staging / CHECKSUMS_FILE).write_text(_checksums(staging), encoding="ascii")
+            (staging / CHECKSUMS_FILE).write_text(_checksums(staging, target.name), encoding="ascii")
             sync_to_disk(staging)
             _remove(target)
             staging.rename(target)
@@ -137,16 +138,16 @@ def _lock_of(graph: Path) -> Path:
     return graph.with_name(f".{graph.name}.lock")
 
 
-def _checksums(folder: Path) -> str:
-    """Return lines in the format of `sha256sum`."""
+def _checksums(folder: Path, version: str) -> str:
+    """Return lines in the format of `sha256sum` after a comment with the version, so that none passes for another."""
     files = [folder / MODEL_FILE, (folder / MODEL_FILE).with_suffix(".bin")]
-    return "".join(f"{sha256_of(file)}  {file.name}\n" for file in files)
+    return f"# {version}\n" + "".join(f"{sha256_of(file)}  {file.name}\n" for file in files)
 
 
 def _is_sound(folder: Path) -> bool:
     """Return whether the graph exists unaltered: altered weights would go unnoticed until the answers are wrong."""
     try:
-        return (folder / CHECKSUMS_FILE).read_text(encoding="ascii") == _checksums(folder)
+        return (folder / CHECKSUMS_FILE).read_text(encoding="ascii") == _checksums(folder, folder.name)
     except (OSError, ValueError):
         return False
 
@@ -176,7 +177,7 @@ class PipelineOptions:
     """Tokens of prompts and answers whose keys and values are cached."""
     threads: int
     dtype: str
-    """Format of activations: bfloat16 or float32."""
+    """Format of activations: a key of PRECISIONS."""
     weight_format: str
     """int8 or int4."""
     kept_graphs: int
@@ -191,7 +192,7 @@ class PipelineOptions:
 
 
 def load_pipeline(options: PipelineOptions) -> Any:
-    """Return the version's pipeline; raises what a broken model, adapter or graph raises."""
+    """Return the version's pipeline; raises what a broken model, adapter or graph raises, and WrongEffect."""
     from openvino_genai import ContinuousBatchingPipeline, SchedulerConfig
 
     cache = GraphCache(options.base, options.folder, options.weight_format)
@@ -202,9 +203,47 @@ def load_pipeline(options: PipelineOptions) -> Any:
     scheduler.enable_prefix_caching = True
     scheduler.num_kv_blocks = -(-options.cached_tokens // BLOCK_TOKENS)
     try:
-        return ContinuousBatchingPipeline(str(graph), scheduler, "CPU", properties(options.dtype, options.threads))
+        pipeline = ContinuousBatchingPipeline(str(graph), scheduler, "CPU", properties(options.dtype, options.threads))
     finally:
         cache.prune(options.kept_graphs)
+    if options.adapter:
+        _require_effect(pipeline, options.adapter, graph)
+    return pipeline
+
+
+def _require_effect(pipeline: Any, adapter: AdapterRef, graph: Path) -> None:
+    """Raise WrongEffect if the graph is not what the trainer measured; without its record there is nothing to compare.
+
+    The graph was built from all of the adapter's tensors, and its checksums name the version.
+    """
+    effect = read_effect(adapter.path)
+    if effect is None:
+        return
+    found = _log_probabilities(pipeline, effect.tokens)
+    if fault := EffectCheck(adapter, effect, effect.tokens).fault(found, effect.base):
+        raise WrongEffect(adapter, fault, f"delete {graph}, so that its graph is built again, or roll back")
+
+
+def _log_probabilities(pipeline: Any, tokens: Sequence[int]) -> list[float]:
+    """Return the log-probability of each token except the first, in nats; the pipeline must be new.
+
+    OpenVINO has none for tokens that are in its prefix cache.
+    """
+    import numpy as np
+    import openvino as ov
+    from openvino_genai import GenerationConfig
+
+    config = GenerationConfig()
+    config.max_new_tokens = 1
+    config.echo = True
+    config.logprobs = 1
+    config.set_eos_token_id(0)  # it insists on one
+    handle = pipeline.add_request(0, ov.Tensor(np.array([tokens], dtype=np.int64)), generation_config=config)
+    while pipeline.has_non_finished_requests():
+        pipeline.step()
+    (output,) = handle.read_all()
+    found: list[float] = output.generated_log_probs[1 : len(tokens)]
+    return found
 
 
 def load_plain_tokenizer(base_path: Path) -> Tokenizer:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import StorageError
-from storage.models.base_model import BaseModel, window_of
+from storage.models.base_model import BaseModel, quantization_of, window_of
 from storage.models.openvino.architectures import FAMILIES, Config, Decoder, describe_decoder
 from storage.settings.sections import ModelSettings
 
@@ -34,6 +34,8 @@ def require_supported(base_path: Path) -> Decoder:
     architecture = (whole.get("architectures") or ["none"])[0]
     if architecture not in FAMILIES:
         raise UnsupportedModel(f"its architecture is {architecture}, not one of {', '.join(sorted(FAMILIES))}")
+    if method := quantization_of(base_path):
+        raise UnsupportedModel(f"its weights are quantised already ({method})")
     decoder = describe_decoder(FAMILIES[architecture], _language_model(whole))
     for layer in decoder.layers:
         if layer.rotary and layer.rotary.kind not in ROPE_TYPES:

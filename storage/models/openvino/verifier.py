@@ -48,15 +48,16 @@ class Verifier:
         self._process: subprocess.Popen[str] | None = None
         self._is_cancelled = False
 
-    def require(self) -> Path:
+    def require(self, *, keep_others: bool = False) -> Path:
         """Return the folder of graphs that may be used; raises UnsupportedModel with the reason if they may not.
 
+        `keep_others` keeps the graphs of other bases, with which a bot may be answering.
         Takes up to half a minute if they were not compared yet; any thread may call `cancel` in the meantime.
         """
         reason = self.verdict
         try:
             if reason is None:
-                reason = self._find_out()
+                reason = self._find_out(keep_others=keep_others)
         except OSError as error:
             raise UnsupportedModel(f"its graphs cannot be stored in {self._data_directory} ({error})") from error
         if reason:
@@ -90,7 +91,7 @@ class Verifier:
     def _file(self) -> Path:
         return self._folder / f"verified-{serving_format(self._settings)}.json"
 
-    def _find_out(self) -> str:
+    def _find_out(self, *, keep_others: bool) -> str:
         """Compare, unless another process has just done so; return why the graphs are refused, or ""."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self._folder / ".verified.lock").acquire(cancel_check=lambda: self._is_cancelled):
@@ -101,7 +102,8 @@ class Verifier:
                     self._base.name,
                 )
                 self._compare(self._file)
-                _remove_others(self._folder)
+                if not keep_others:
+                    _remove_others(self._folder)
         return _reason_in(self._file) or ""
 
     def _compare(self, verdict: Path) -> None:

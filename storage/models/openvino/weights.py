@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from storage.adapters.folder_store import CONFIG_FILE, WEIGHTS_FILE, AdapterRef
 from storage.errors import StorageError
 from storage.models.adapter_checks import is_targeted
+from storage.models.layer_names import weight_files
 from storage.models.openvino.support import UnsupportedModel
 
 UNKNOWN_TO_US = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "layer_replication", "fan_in_fan_out")
@@ -116,7 +117,7 @@ class Weights:
     """A base's weights, and an adapter's changes of them."""
 
     def __init__(self, base_path: Path, adapter: AdapterRef | None) -> None:
-        self._base = Tensors(sorted(base_path.glob("*.safetensors")))
+        self._base = Tensors(weight_files(base_path))
         self._changes = _Changes(adapter) if adapter else None
         self.decoder = next((one for one in PREFIXES if f"{one}.embed_tokens.weight" in self._base), PREFIXES[0])
         """Prefix of the names of the decoder's layers."""
@@ -142,7 +143,7 @@ class Weights:
         start = 0
         for block in self._base.blocks(f"{layer}.weight"):
             stop = start + len(block)
-            yield block if change is None else block + change.up[start:stop] @ change.down
+            yield block if change is None else np.add(block, change.up[start:stop] @ change.down, dtype=np.float32)
             start = stop
 
     def require_all_used(self) -> None:

@@ -171,11 +171,15 @@ class TestCooldown:
         assert (await place.ask("three", who=place.bo)).content.startswith("answer 2")
 
 
-async def test_an_answer_that_runs_out_of_time_says_so(place, engine, rows):
-    engine.finish = Finish.TIMEOUT
+@pytest.mark.parametrize(
+    ("finish", "note"), [(Finish.TIMEOUT, "ran out of time"), (Finish.THOUGHT, "thought too long to answer")]
+)
+async def test_an_answer_that_takes_too_long_says_so(place, engine, rows, finish, note):
+    engine.finish = finish
     engine.answers = [""]
     answer = await place.ask("hi")
     assert answer.content.startswith("Sorry, that took too long")
+    assert answer.content.endswith(f"-# base · {note}")
     assert rows(ReplyRow)[0].outcome is Outcome.TIMEOUT
     assert answer.reactions == []
 
@@ -380,12 +384,16 @@ async def test_the_asker_of_a_quoted_answer_is_a_speaker_too(place, env, rows):
     assert speakers == {place.ada.id, place.bo.id}
 
 
-async def test_an_answer_of_another_base_model_is_not_asked_again(place, engine, query):
+async def test_an_answer_of_another_base_model_is_asked_again_in_the_words_of_this_one(place, engine, query, rows):
     answer = await place.ask("hi")
-    query(lambda session: session.execute(update(ReplyRow).values(base_revision="f" * 16)))
-    await place.bo.react(answer, "🔁")
-    assert "a different base model" in place.last.content
-    assert len(engine.requests) == 1
+    old = {"base_revision": "f" * 16, "prompt": "[user] hi"}
+    query(lambda session: session.execute(update(ReplyRow).values(**old)))
+    for _ in range(4):
+        await place.bo.react(answer, "🔁")
+        await place.bo.unreact(answer, "🔁")
+    first, *others = engine.requests
+    assert {again.prompt for again in others} == {first.prompt}
+    assert len({row.base_revision for row in rows(ReplyRow)}) == 2
 
 
 @pytest.mark.parametrize("text", ["/model promote v1", "/suggest", "/privacy show"])

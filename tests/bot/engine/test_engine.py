@@ -14,6 +14,7 @@ from bot.chat.prompting import ChatMessage
 from bot.engine import Completion, Engine, Finish, Generation, GenerationFailed, GenerationRequest, Sampling
 from bot.engine.openvino import worker_process
 from bot.engine.openvino.engine import OpenVinoEngine
+from bot.engine.selection import start_engine as start_chosen_engine
 from bot.engine.transformers import engine as transformers_engine
 from bot.engine.transformers.engine import LocalEngine
 from bot.errors import EngineBusy, EngineClosed, EngineStopped
@@ -21,6 +22,7 @@ from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.settings.sections import GenerationSettings, ModelSettings
 from tests.bot.engine.conftest import Clock
+from tests.seeding import tiny_settings
 from tests.tiny_model import build_tiny_base
 from tests.verdicts import trust_graphs
 
@@ -409,3 +411,13 @@ async def test_closing_while_the_model_loads_ends_it(make_engine: MakeEngine, ti
     await starting
     with pytest.raises(EngineClosed):
         engine.submit(request())
+
+
+async def test_a_system_prompt_that_fills_the_context_stops_the_start(short_base: BaseModel, tmp_path: Path) -> None:
+    plain = tiny_settings(tmp_path, short_base.path)
+    model = plain.model.model_copy(update={"engine": "transformers", "dtype": "float32", "context_tokens": 64})
+    generation = plain.generation.model_copy(update={"max_new_tokens": 60})
+    with pytest.raises(
+        EngineStopped, match=r"^chat\.system_prompt leaves no room .* raise model\.context_tokens = 64, "
+    ):
+        await start_chosen_engine(plain.model_copy(update={"model": model, "generation": generation}), short_base)

@@ -16,10 +16,11 @@ import pytest
 
 from bot.engine import Finish, GenerationFailed
 from bot.engine.remote.engine import RemoteEngine
-from storage.adapters.folder_store import AdapterRef
+from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef
 from storage.database.columns import utc_now
 from storage.database.database import open_database
 from storage.models.base_model import BaseModel, load_model, load_tokenizer
+from storage.models.effect import measure_effect, write_effect
 from storage.models.gguf import gguf_name, write_gguf
 from storage.operations.token_spend import spent_on
 from storage.settings.loading import load_settings
@@ -32,18 +33,34 @@ STARTER = Path(__file__).resolve().parents[3] / "personalities" / "starters" / "
 QUESTIONS = ("What is the capital of France?", "Tell me about cats.", "I lost my keys today.")
 NUCLEUS = 10
 ENDLESS = 300
+DISGUISED = "de" * 32
+LORA = [{"id": 0, "scale": 1.0}, {"id": 1, "scale": 0.0}]
 
 
 @pytest.fixture(scope="module")
-def starter() -> AdapterRef:
-    return AdapterRef(hashlib.sha256((STARTER / "adapter_model.safetensors").read_bytes()).hexdigest(), STARTER)
+def peft_model(bundled_base: BaseModel) -> Any:
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(load_model(bundled_base, "float32"), str(STARTER))
+
+
+@pytest.fixture(scope="module")
+def starter(bundled_base: BaseModel, peft_model: Any, tmp_path_factory: pytest.TempPathFactory) -> AdapterRef:
+    """A copy of the starter with the trainer's record of what it changes."""
+    folder = shutil.copytree(STARTER, tmp_path_factory.mktemp("starter") / "default")
+    write_effect(folder, measure_effect(peft_model, load_tokenizer(bundled_base)))
+    return AdapterRef(hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest(), folder)
 
 
 @pytest.fixture(scope="module")
 def server(bundled_base: BaseModel, starter: AdapterRef, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    file = tmp_path_factory.mktemp("gguf") / gguf_name(starter)
-    write_gguf(starter, bundled_base, file)
-    return serve([file], places=2, context_tokens=512, threads=1)
+    """It has the starter, and under another version's name a file that changes nothing."""
+    folder = tmp_path_factory.mktemp("gguf")
+    versions = starter, replace(starter, digest=DISGUISED, strength=1e-6)
+    files = [folder / gguf_name(version) for version in versions]
+    for version, file in zip(versions, files, strict=True):
+        write_gguf(version, bundled_base, file)
+    return serve(files, places=2, context_tokens=512, threads=1)
 
 
 @pytest.fixture
@@ -117,12 +134,19 @@ async def test_a_version_that_the_server_was_not_started_with_says_how_to(
         await answer(engine, request(adapter=other))
 
 
-async def test_the_file_says_what_peft_says(server: Any, bundled_base: BaseModel, starter: AdapterRef) -> None:
-    """Probabilities of first words under the version are PEFT's, but for what 4-bit weights and 8-bit factors cost."""
-    from peft import PeftModel
+async def test_a_file_that_changes_nothing_is_refused(engine: RemoteEngine, starter: AdapterRef) -> None:
+    sentence = (
+        r"has reactune-dedede.* answers as the bare base \(\d% .*: write its file again with `reactune model gguf`"
+    )
+    with pytest.raises(GenerationFailed, match=sentence):
+        await answer(engine, request(adapter=replace(starter, digest=DISGUISED)))
 
-    tokenizer = load_tokenizer(bundled_base)
-    model = PeftModel.from_pretrained(load_model(bundled_base, "float32"), str(starter.path))
+
+async def test_the_file_says_what_peft_says(
+    server: Any, bundled_base: BaseModel, starter: AdapterRef, peft_model: Any
+) -> None:
+    """Probabilities of first words under the version are PEFT's, but for what 4-bit weights and 8-bit factors cost."""
+    tokenizer, model = load_tokenizer(bundled_base), peft_model
     for question in QUESTIONS:
         messages = [{"role": "user", "content": question}]
         prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
@@ -137,7 +161,7 @@ async def test_the_file_says_what_peft_says(server: Any, bundled_base: BaseModel
 
 async def _first_word(server: Any, ids: list[int]) -> dict[int, float]:
     """Return {token: log-probability, nats} of the likeliest first tokens under the version."""
-    body = {"prompt": ids, "n_predict": 1, "temperature": 1, "n_probs": NUCLEUS, "lora": [{"id": 0, "scale": 1.0}]}
+    body = {"prompt": ids, "n_predict": 1, "temperature": 1, "n_probs": NUCLEUS, "lora": LORA}
     async with (
         aiohttp.ClientSession(server.listening_address) as session,
         session.post("/completion", json=body | {"cache_prompt": False}) as response,

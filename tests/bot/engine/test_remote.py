@@ -12,7 +12,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from aiohttp import web
+from safetensors.numpy import save_file
 
 from bot.engine import Completion, Finish, Generation, GenerationFailed
 from bot.engine.remote import replicas
@@ -22,19 +25,22 @@ from bot.engine.selection import start_engine
 from bot.errors import EngineBusy, EngineClosed, ServersUnreachable, SpentForToday
 from bot.operations.alerts import local_alerts
 from bot.operations.health import HealthCheck
-from storage.adapters.folder_store import AdapterRef
+from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
 from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
+from storage.models.effect import EffectRecord, write_effect
 from storage.operations.token_spend import Spend, add_spend, spent_on
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from tests.bot.engine.conftest import Clock
 from tests.bot.engine.test_engine import answer, finished, request, started
+from tests.families import BY_NAME, save_tokenizer
 from tests.remote_server import (
     BASE_NAME,
     WORDS,
     RemoteServer,
+    Stream,
     dies_after,
     fails_with,
     falls_silent_after,
@@ -78,8 +84,15 @@ def adapters(tmp_path: Path) -> list[AdapterRef]:
 def write_adapter(folder: Path, digest: str) -> AdapterRef:
     folder.mkdir()
     (folder / "adapter_config.json").write_text(json.dumps({"lora_alpha": 32.0, "r": 16, "target_modules": ["q_proj"]}))
-    (folder / "adapter_model.safetensors").write_bytes(digest.encode())
+    up = np.full((2, 2), int(digest[0]) + 1, np.float32)
+    save_file({"base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight": up}, folder / WEIGHTS_FILE)
     return AdapterRef(digest, folder)
+
+
+def record(adapter: AdapterRef, change: float) -> None:
+    """Let the trainer have measured that the version changes every token by this much, in nats."""
+    effect = EffectRecord(tuple(range(5, 25)), (-2.0,) * 19, (-2.0 + change,) * 19)
+    write_effect(adapter.path, effect)
 
 
 def settings_for(data: Path, *servers: RemoteServer, **changes: object) -> Settings:
@@ -300,7 +313,8 @@ async def test_each_version_answers_in_its_own_words(start: StartEngine, adapter
     assert list(told) == [f"{name}: {WHOLE}" for name in names]
     scales = {name: json.loads((Path(server.adapters[name]) / "adapter_config.json").read_text()) for name in names[1:]}
     assert [scales[name]["lora_alpha"] for name in names[1:]] == [32.0, 16.0, 32.0]
-    assert (Path(server.adapters[names[2]]) / "adapter_model.safetensors").read_bytes() == b"0" * 64
+    copy = Path(server.adapters[names[2]]) / WEIGHTS_FILE
+    assert copy.read_bytes() == (adapters[0].path / WEIGHTS_FILE).read_bytes()
 
 
 async def test_a_prepared_version_waits_on_every_server(start: StartEngine, adapters: list[AdapterRef]) -> None:
@@ -408,6 +422,87 @@ async def test_an_answer_of_another_version_is_rejected(start: StartEngine, adap
     server.always = confuse  # type: ignore[assignment]
     with pytest.raises(GenerationFailed, match=f"answers as {BASE_NAME}, but reactune-0000"):
         await answer(engine, request(adapter=adapters[0]))
+
+
+# What a version answers is the version's
+
+
+async def test_a_server_that_ignores_an_adapter_is_not_asked_for_its_version(
+    start: StartEngine, adapters: list[AdapterRef]
+) -> None:
+    deaf, sound = RemoteServer(name="deaf "), RemoteServer(name="sound ")
+    deaf.applies_adapters = False
+    record(adapters[0], 0.5)
+    engine = await start(deaf, sound)
+    for adapter in (*adapters[:2], replace(adapters[0], strength=0.5)):  # with the trainer's record and without
+        for seed in range(3):
+            assert (await answer(engine, request(str(seed) * 300, adapter=adapter))).startswith("sound reactune-")
+    assert OF_BASE in "".join([await answer(engine, request(str(seed) * 600)) for seed in range(4)])
+    assert set(deaf.measured()) == {BASE_NAME, *deaf.adapters}
+    assert len(deaf.measured()) == 6, "each version once"
+
+
+async def test_a_version_that_answers_as_the_base_fails_with_what_to_do_and_admins_are_alerted(
+    start: StartEngine, adapters: list[AdapterRef], clock: Clock
+) -> None:
+    server = RemoteServer()
+    server.applies_adapters = False
+    record(adapters[0], 0.5)
+    engine = await start(server)
+    sentence = (
+        rf"{server.url} has reactune-0+, but answers as the bare base \(0% of the change that the trainer measured\): "
+        r"vLLM ignores what does not fit its own names in an adapter \(its issues 34186, 41754 and 34591\); serve"
+    )
+    for _ in range(2):
+        with pytest.raises(GenerationFailed, match=sentence):
+            await answer(engine, request(adapter=adapters[0]))
+    with pytest.raises(GenerationFailed, match="answers exactly as the bare base"):
+        await answer(engine, request(adapter=adapters[1]))
+    assert await answer(engine, request()) == OF_BASE
+    (alert,) = local_alerts(HealthCheck("disk", ok=True, message=""), engine.state(), [])
+    assert "answers as the bare base" in alert.message
+    assert "/model rollback" in alert.remedy
+    clock.advance(3601.0)
+    assert engine.state().refused_versions == "", "nobody asks for it any more"
+
+
+async def test_a_version_is_checked_again_after_each_load(
+    start: StartEngine, adapters: list[AdapterRef], caplog: pytest.LogCaptureFixture
+) -> None:
+    server = RemoteServer()
+    server.adapters[f"reactune-{'0' * 16}"] = "/elsewhere"  # before this bot started
+    engine = await start(server, health_interval_s=3600)
+    for _ in range(2):
+        assert WHOLE in await answer(engine, request(adapter=adapters[0]))
+    assert server.measured() == [f"reactune-{'0' * 16}", BASE_NAME]
+    server.adapters.clear()
+    server.applies_adapters = False  # another release of vLLM
+    with pytest.raises(GenerationFailed, match="answers exactly as the bare base"):
+        await answer(engine, request(adapter=adapters[0]))
+    assert "has lost a version and loads it again" in caplog.text
+
+
+async def test_a_server_with_another_adapter_under_the_versions_name_is_refused(
+    start: StartEngine, adapters: list[AdapterRef], tmp_path: Path
+) -> None:
+    server = RemoteServer()
+    record(adapters[0], 0.5)
+    record(adapters[1], 2.0)
+    server.adapters[f"reactune-{'0' * 16}"] = str(adapters[1].path)
+    engine = await start(server)
+    with pytest.raises(GenerationFailed, match=r"answers otherwise than the trainer measured \(1.50 nats"):
+        await answer(engine, request(adapter=adapters[0]))
+
+
+async def test_versions_of_a_server_without_log_probabilities_answer_unchecked_and_the_log_says_so_once(
+    start: StartEngine, adapters: list[AdapterRef], caplog: pytest.LogCaptureFixture
+) -> None:
+    server = RemoteServer()
+    server.tells_log_probabilities = False
+    engine = await start(server)
+    for adapter in adapters[:2]:
+        assert WHOLE in await answer(engine, request(adapter=adapter))
+    assert caplog.text.count(f"Versions cannot be checked: {server.url} returns no log-probabilities") == 1
 
 
 async def test_servers_of_any_other_kind_serve_the_base_alone(start: StartEngine, adapters: list[AdapterRef]) -> None:
@@ -724,3 +819,73 @@ async def test_the_setting_chooses_it_and_nothing_takes_its_place(
     with pytest.raises(ServersUnreachable):
         engine.submit(request())
     await engine.close(0.0)
+
+
+# Thoughts
+
+
+def thinks(*pieces: str) -> Callable[..., Awaitable[None]]:
+    """The answer has these pieces, as far as the limit of its tokens allows."""
+
+    async def think(server: RemoteServer, _request: object, stream: Stream) -> web.StreamResponse:
+        most = server.asked()[-1]["max_tokens"]
+        try:
+            for piece in pieces[:most]:
+                await stream.word(piece)
+                await asyncio.sleep(0)
+            await stream.word("", "length" if len(pieces) >= most else "stop")
+            await stream.end(server.asked()[-1]["prompt"])
+        except (ConnectionResetError, asyncio.CancelledError):
+            server.left += 1
+            raise
+        return await stream.open()
+
+    return think
+
+
+@pytest.fixture
+async def ask_thinker(tmp_path: Path, database: Database) -> AsyncIterator[Callable[..., Awaitable[Completion]]]:
+    """Ask a server of this family's model, which answers with these pieces."""
+    async with AsyncExitStack() as stack:
+
+        async def ask(name: str, server: RemoteServer, *pieces: str, tokens: int = 100) -> Completion:
+            folder = tmp_path / name
+            tokenizer = save_tokenizer(BY_NAME[name], folder)
+            (folder / "config.json").write_text(json.dumps({"max_position_embeddings": 512}))
+            await stack.enter_async_context(running(server))
+            server.always = thinks(*pieces)
+            server.count = lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
+            base = BaseModel(name, folder, "0" * 16, BY_NAME[name].architecture)
+            changes = {"generation__max_new_tokens": tokens, "generation__max_thought_tokens": 20}
+            engine = RemoteEngine(base, settings_for(tmp_path / "data", server, **changes), database)
+            await engine.start()
+            stack.push_async_callback(engine.close, 0.0)
+            prompt = await engine.render([{"role": "user", "content": "Hi"}])
+            return await finished(engine.submit(request(prompt.text, tokens=tokens)))
+
+        yield ask
+    database.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "thought"),
+    [("r1_distil", ["So", " soup", "</think>", "\n\n"]), ("gemma4", ["<|channel>", "thought\n", "So", "<channel|>"])],
+)
+async def test_a_servers_thought_is_neither_shown_nor_counted(name, thought, ask_thinker) -> None:
+    server = RemoteServer()
+    said = await ask_thinker(name, server, *thought, "Try", " the", " soup.")
+    assert (said.text, said.finish, said.answer_tokens) == ("Try the soup.", Finish.STOP, 3)
+    (asked,) = server.asked()
+    assert asked["max_tokens"] == 120
+    assert asked.get("skip_special_tokens", True) == (name != "gemma4"), "vLLM would leave out where the thought ends"
+
+
+async def test_an_answer_may_not_have_what_a_thought_left(ask_thinker) -> None:
+    server = RemoteServer()
+    said = await ask_thinker("r1_distil", server, "So", "</think>", *["soup "] * 22, tokens=3)
+    assert (said.text, said.finish, said.answer_tokens) == ("soup " * 3, Finish.LENGTH, 3)
+
+
+async def test_a_servers_thought_without_an_end_is_no_answer(ask_thinker) -> None:
+    said = await ask_thinker("r1_distil", RemoteServer(), *["so "] * 40)
+    assert (said.text, said.finish, said.answer_tokens) == ("", Finish.THOUGHT, 0)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bot.engine import GenerationFailed, GenerationRequest
-from bot.errors import ServersUnreachable, SpentForToday, UserFacingError
+from bot.errors import LearningNow, ServersUnreachable, SpentForToday, UserFacingError
 from reactune.doctor.command import run_checks
 from storage.database.columns import utc_now
 from storage.database.enums import Outcome
@@ -68,7 +68,7 @@ def engine() -> RefusingEngine:
     return RefusingEngine()
 
 
-@pytest.mark.parametrize("refusal", [ServersUnreachable(), SpentForToday()])
+@pytest.mark.parametrize("refusal", [ServersUnreachable(), SpentForToday(), LearningNow(600.0)])
 async def test_members_read_why_there_is_no_answer(
     place: Place, engine: RefusingEngine, rows: Any, refusal: UserFacingError
 ) -> None:

@@ -10,14 +10,16 @@ import torch
 
 from bot.engine import GenerationRequest, Sampling
 from bot.engine.transformers.decoding import DecodingRow
-from bot.engine.transformers.resident_model import MERGE_AFTER, AdapterMismatch, ResidentModel
+from bot.engine.transformers.resident_model import MERGE_AFTER, AdaptedLayers, AdapterMismatch, ResidentModel
 from storage.adapters.folder_store import AdapterRef
+from storage.models.answer_stream import ThoughtRoom
 from storage.models.hardware import cpu_threads, usable_cores
 from storage.settings.sections import ModelSettings
 from tests.bot.engine.test_engine import save_adapter
 from tests.tiny_model import build_tiny_base
 
 GREEDY = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=12)
+ROOM = ThoughtRoom(0, 512)
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +43,15 @@ def load(base: Path, dtype: str = "float32", resident_adapters: int = 4) -> Resi
     )
 
 
+def test_quantized_weights_are_never_merged(resident: ResidentModel, adapters: list[AdapterRef]) -> None:
+    """bitsandbytes keeps two of them in each byte."""
+    resident.model_with(adapters[0])
+    layers = AdaptedLayers(resident.model_with(adapters[0]))
+    assert layers.can_be_merged
+    layers.original[0].weight = torch.nn.Parameter(torch.zeros(8, dtype=torch.uint8), requires_grad=False)
+    assert not layers.can_be_merged
+
+
 def test_a_core_is_left_to_others_unless_a_setting_says_how_many_to_take(tiny_base: Path) -> None:
     with cpu_threads(usable_cores()):
         ResidentModel(tiny_base, ModelSettings(dtype="float32"))
@@ -51,7 +62,7 @@ def test_a_core_is_left_to_others_unless_a_setting_says_how_many_to_take(tiny_ba
 
 def answer(resident: ResidentModel, adapter: AdapterRef | None) -> list[int]:
     """Return the tokens of a greedy answer in its own batch."""
-    row = DecodingRow(GenerationRequest("How are you?", 1, GREEDY, adapter), resident.tokenizer, lambda: None)
+    row = DecodingRow(GenerationRequest("How are you?", 1, GREEDY, adapter), resident.chat, ROOM, lambda: None)
     resident.answer(adapter, [row], lambda _step: None)
     return row.answer_ids
 

@@ -9,11 +9,13 @@ import socket
 from pathlib import Path
 
 import aiohttp
+import discord
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
 from bot.engine import EngineState
+from bot.engine.stepping_aside import PAUSED
 from bot.operations.health import Health, HealthCheck, open_pages
 from bot.operations.metrics import Metrics
 from storage.runtime.processes import TRAINER, record_heartbeat
@@ -107,6 +109,20 @@ async def test_health_names_the_engine_that_answers(env, engine, get, query):
         "message": "transformers answers instead of OpenVINO, more slowly: OpenVINO cannot be imported",
         "needed": False,
     }
+
+
+async def test_an_engine_that_has_stepped_aside_is_no_failure(env, engine, get, query, scrape):
+    query(lambda session: record_heartbeat(session, TRAINER, "here"))
+    engine.reported = EngineState(name="transformers", pause_reason=PAUSED)
+    await env.advance_time(5)
+    status, said = await get("/health")
+    assert (status, json.loads(said)["status"]) == (200, "degraded")
+    assert json.loads(said)["checks"]["engine"] == {"ok": False, "message": PAUSED, "needed": False}
+    assert (await scrape())["reactune_engine_ready"] == 1
+    assert (env.bot.status, env.bot.activity is None) == (discord.Status.idle, False)
+    engine.reported = EngineState(name="transformers")
+    await env.advance_time(5)
+    assert (env.bot.status, env.bot.activity) == (discord.Status.online, None)
 
 
 async def test_a_database_that_cannot_be_read_is_unready(env, get, query, scrape):

@@ -17,12 +17,10 @@ from reactune.doctor.machine import (
     check_clock,
     check_console,
     check_log_file,
-    check_memory,
     check_open_files,
     check_packages,
     check_pages,
     describe_difference,
-    free_memory,
     problems,
 )
 from storage.errors import SettingsError
@@ -62,14 +60,6 @@ def test_missing_or_old_packages_are_reported_with_the_command(distribution):
 def test_our_own_packages_are_there():
     assert requires("reactune")
     assert check_packages().startswith("all required packages")
-
-
-def test_a_model_larger_than_the_memory_is_reported(tmp_path):
-    assert "GB free" in check_memory(tmp_path)
-    with (tmp_path / "model.safetensors").open("wb") as weights:
-        weights.truncate(int(free_memory() or 0) + 1)  # a hole: it takes no room
-    with pytest.raises(Problem, match=r"choose a smaller model\.base"):
-        check_memory(tmp_path)
 
 
 def test_a_low_limit_of_open_files_is_reported():

@@ -24,6 +24,7 @@ from storage.operations.alerts import record_alerts
 from storage.personalities.personalities import ensure_personality
 from storage.runtime.processes import BOT, TRAINER, record_heartbeat, worker_name
 from storage.runtime.redaction import Redactor
+from tests.families import build_family
 from tests.seeding import add_reply
 from tests.tiny_model import build_tiny_base
 
@@ -64,6 +65,58 @@ class TestCoherenceModel:
         )
 
 
+class TestChatTemplate:
+    @pytest.fixture
+    def look(self, find, tmp_path):
+        """Return what is said of this family's base with these settings."""
+
+        def look(family, generation=None, **model):
+            folder = tmp_path / family
+            if not folder.exists():
+                build_family(family, folder)
+            return find(model={"base": str(folder)} | model, generation=generation or {})["Chat template"]
+
+        return look
+
+    def test_it_says_what_was_found(self, look):
+        told = "the system prompt has its own turn; answers end with <|im_end|>"
+        assert look("qwen2").message == f"{told}; it does not ask the model to think"
+        assert look("qwen3").message == f"{told}; thinking is off"
+        thinks = look("qwen3", {"max_thought_tokens": 100}, template_options={"enable_thinking": True})
+        limit = "up to generation.max_thought_tokens = 100 tokens, never shown"
+        assert thinks.message == f"{told}; the model thinks before each answer: {limit}"
+        folded = "the system prompt begins the first message, because the template refuses it"
+        assert look("gemma2").message == (
+            f"{folded}; answers end with <end_of_turn>; it does not ask the model to think"
+        )
+
+    def test_a_model_that_always_thinks_is_a_hint(self, look):
+        found = look("r1_distil", {"max_thought_tokens": 100})
+        assert found.status == "hint"
+        assert "thinks before each answer, which its template cannot switch off: up to" in found.message
+
+    def test_an_option_without_effect_is_a_hint(self, look):
+        found = look("qwen2", template_options={"enable_thinking": False})
+        assert found.status == "hint"
+        assert "the chat template does not know enable_thinking: check the spelling in model.tem" in found.message
+
+    def test_a_context_without_room_for_a_thought_names_the_settings(self, look):
+        found = look("r1_distil")
+        assert found.status == "problem"
+        assert found.message.endswith(
+            "cannot be used: its context window of 512 tokens leaves no room for a prompt with "
+            "generation.max_new_tokens = 256 and generation.max_thought_tokens = 1024"
+        )
+
+    def test_a_context_shorter_than_the_system_prompt_names_the_settings(self, look):
+        found = look("qwen2", {"max_new_tokens": 60}, context_tokens=64)
+        assert (found.status, found.message) == (
+            "problem",
+            "chat.system_prompt leaves no room for a message: raise model.context_tokens = 64, lower "
+            "generation.max_new_tokens = 60, or shorten it",
+        )
+
+
 class TestEngine:
     CUT = "; conversations are cut to the base model's 512 tokens"
 
@@ -91,6 +144,14 @@ class TestEngine:
             'OpenVINO cannot run this base model (its activation is gelu): set model.engine = "auto"'
             in openvino.message
         )
+
+    def test_doctor_reports_weights_that_only_a_server_can_use(self, find, tiny):
+        config = json.loads((tiny / "config.json").read_text())
+        (tiny / "config.json").write_text(json.dumps(config | {"quantization_config": {"quant_method": "gptq"}}))
+        found = find(model={"base": str(tiny)})
+        assert (found["Engine"].status, found["Training"].status) == ("problem", "hint")
+        assert 'only a remote server can serve (model.engine = "remote")' in found["Engine"].message
+        assert found["Training"].message.startswith("no rounds: the weights of tiny are quantised already (gptq)")
 
     def test_doctor_reports_a_bot_that_uses_a_fallback_engine(self, find, settings, tiny):
         worker = worker_name(settings.data.directory)

@@ -164,13 +164,13 @@ def test_siblings_share_prompt_place_and_question(session: Session, new: NewRepl
         replace(new, personality_id=ensure_personality(session, "pirate")),
     ):
         start_reply(session, other)
-    assert count_siblings(session, found(session, first)) == 2
+    assert count_siblings(session, found(session, first), new.prompt) == 2
 
 
 def test_siblings_without_a_question_are_counted_too(session: Session, new: NewReply) -> None:
     first = start_reply(session, replace(new, source_message_id=None))
     start_reply(session, replace(new, source_message_id=None))
-    assert count_siblings(session, found(session, first)) == 2
+    assert count_siblings(session, found(session, first), new.prompt) == 2
 
 
 def test_the_newest_complete_replies_of_some_channels_come_newest_first(session: Session) -> None:

@@ -27,7 +27,18 @@ from storage.votes.corrections import give_cause
 from storage.votes.votes import Tally, Vote, current_votes
 from storage.votes.weights import DISCORD_EPOCH, ThumbEvent, VoteHistory
 from tests.past import add_round, add_version, day, pair, quarantine, thumb_on
-from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL, add_correction, add_reply, message_of, vote
+from tests.seeding import (
+    ALICE,
+    BASE_REVISION,
+    BOB,
+    CAROL,
+    CHANNEL,
+    OTHER_REVISION,
+    add_correction,
+    add_reply,
+    message_of,
+    vote,
+)
 
 UP, DOWN = Vote.UP, Vote.DOWN
 CLOSED, OPEN = PrivacySettings(), PrivacySettings(discord_training_permission=True)
@@ -303,7 +314,8 @@ class TestVoteOutcomes:
             ({"basis": Basis.LIVE_CHAT, "speakers": ()}, OPEN, Obstacle.NO_CONSENT),
             ({"basis": Basis.LIVE_CHAT, "speakers": (ALICE,)}, OPEN, None),
             ({"basis": Basis.PROMPT_BANK}, CLOSED, None),
-            ({"base_revision": "f" * 16}, CLOSED, Obstacle.OTHER_BASE),
+            ({"base_revision": OTHER_REVISION}, CLOSED, None),
+            ({"base_revision": OTHER_REVISION, "messages": []}, CLOSED, Obstacle.OTHER_BASE),
             ({"outcome": Outcome.TIMEOUT}, CLOSED, Obstacle.UNFINISHED),
             ({"answer": ""}, CLOSED, Obstacle.UNFINISHED),
             ({"outcome": Outcome.LENGTH}, CLOSED, None),

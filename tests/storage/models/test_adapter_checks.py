@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from storage.adapters.folder_store import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_F
 from storage.errors import AdapterError
 from storage.models.adapter_checks import servable_config
 from storage.models.base_model import BaseModel
+from storage.models.effect import METADATA_KEY, EffectRecord, write_effect
 
 
 @pytest.fixture
@@ -106,6 +108,15 @@ def test_a_layer_without_its_second_matrix_is_refused(adapter: Path, base: BaseM
     assert "incomplete" in refusal(adapter, base)
 
 
+def test_an_adapter_for_a_base_that_is_quantised_already_cannot_be_checked(
+    adapter: Path, base: BaseModel, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(base.path, tmp_path / "quantised")
+    (folder / "config.json").write_text(json.dumps({"quantization_config": {"quant_method": "awq"}}))
+    said = refusal(adapter, replace(base, path=folder))
+    assert "are quantised already (awq), so the adapter cannot be checked" in said
+
+
 def test_altered_files_are_refused(adapter: Path, base: BaseModel) -> None:
     (adapter / CHECKSUMS_FILE).write_text(f"{'0' * 64}  {WEIGHTS_FILE}\n")
     assert f"{WEIGHTS_FILE} does not match its checksum in {CHECKSUMS_FILE}" in refusal(adapter, base)
@@ -121,6 +132,15 @@ def test_a_missing_file_is_named(adapter: Path, base: BaseModel, missing: str) -
 def test_a_broken_configuration_is_refused(adapter: Path, base: BaseModel, content: str) -> None:
     (adapter / CONFIG_FILE).write_text(content)
     assert CONFIG_FILE in refusal(adapter, base)
+
+
+def test_a_record_of_other_tokens_than_the_bases_is_refused(adapter: Path, base: BaseModel) -> None:
+    write_effect(adapter, EffectRecord((1, 2, 100_000), (-1.0, -2.0), (-1.0, -3.0)))
+    assert "was measured with tokens that tiny does not have" in refusal(adapter, base)
+    write_effect(adapter, EffectRecord((1, 2, 3), (-1.0, -2.0), (-1.0, -3.0)))
+    assert servable_config(adapter, base)
+    save_file(load_file(adapter / WEIGHTS_FILE), adapter / WEIGHTS_FILE, metadata={METADATA_KEY: "[]"})
+    assert "the record of what the adapter changes" in refusal(adapter, base)
 
 
 def test_a_truncated_file_of_weights_is_refused(adapter: Path, base: BaseModel) -> None:

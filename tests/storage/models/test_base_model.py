@@ -33,11 +33,19 @@ def test_revision_follows_the_content_and_not_the_place(folder, tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "chat_template.jinja", "model.safetensors"])
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "chat_template.jinja"])
 def test_revision_changes_with_each_part(folder, tmp_path, name):
     before = resolve_base_model(str(folder), tmp_path / "data").revision
     with (folder / name).open("a") as file:
         file.write(" ")
+    assert resolve_base_model(str(folder), tmp_path / "data").revision != before
+
+
+def test_revision_changes_with_a_single_weight(folder, tmp_path):
+    before = resolve_base_model(str(folder), tmp_path / "data").revision
+    weights = bytearray((folder / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(weights)
     assert resolve_base_model(str(folder), tmp_path / "data").revision != before
 
 
@@ -65,8 +73,42 @@ def test_incomplete_folder_is_refused_with_what_is_missing(folder, tmp_path, nam
 
 def test_pickled_weights_do_not_count(folder, tmp_path):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(BaseModelError, match="convert the model to safetensors"):
+    said = r"no safetensors weights, only pytorch_model\.bin, a pickle, .*: convert the model to safetensors first"
+    with pytest.raises(BaseModelError, match=said):
         resolve_base_model(str(folder), tmp_path / "data")
+
+
+def test_a_file_of_the_weights_that_was_cut_off_is_found_before_it_is_loaded(folder, tmp_path):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(BaseModelError, match=r"model\.safetensors is cut off or damaged .*: copy it again"):
+        resolve_base_model(str(folder), tmp_path / "data")
+
+
+def test_a_missing_shard_is_named_with_the_command_that_gets_it(tmp_path):
+    folder = build_tiny_base(tmp_path / "models--owner--tiny" / "snapshots" / "0f3a")
+    first, second = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+    (folder / "model.safetensors").rename(folder / first)
+    index = {"weight_map": {"model.norm.weight": first, "model.embed_tokens.weight": second}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(BaseModelError, match=f"{second} is missing: run `hf download owner/tiny {second} --force-"):
+        resolve_base_model(str(folder), tmp_path / "data")
+
+
+def test_mistrals_second_copy_of_the_weights_is_not_read(folder, tmp_path):
+    before = resolve_base_model(str(folder), tmp_path / "data").revision
+    (folder / "consolidated.safetensors").write_bytes(b"the same weights under other names")
+    assert resolve_base_model(str(folder), tmp_path / "data").revision == before
+
+
+@pytest.mark.parametrize("method", ["awq", "gptq", "fp8", "mxfp4", "bitsandbytes"])
+def test_weights_that_are_quantised_already_resolve_for_a_server_and_are_not_loaded(folder, tmp_path, method):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": {"quant_method": method}}))
+    base = resolve_base_model(str(folder), tmp_path / "data")
+    said = rf'quantised already \({method}\), which only a remote server can serve \(model.engine = "remote"\)'
+    with pytest.raises(BaseModelError, match=said):
+        load_model(base, "float32")
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}"])

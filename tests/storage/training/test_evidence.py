@@ -22,7 +22,19 @@ from storage.votes.corrections import withdraw
 from storage.votes.votes import Vote
 from storage.votes.weights import QUARANTINE, WeightedVote, read_weighted_votes
 from tests.past import quarantine
-from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, account, add_correction, add_reply, pseudonyms_of, vote
+from tests.seeding import (
+    ALICE,
+    BASE_REVISION,
+    BOB,
+    CAROL,
+    OTHER_REVISION,
+    account,
+    add_correction,
+    add_reply,
+    pseudonyms_of,
+    render_plainly,
+    vote,
+)
 
 GUILD = 7
 PROMPT = "<|user|>hello<|bot|>"
@@ -60,7 +72,7 @@ def test_answers_come_with_the_votes_that_stand(session: Session, personality_id
         RatedReply(liked, digest_prompt(PROMPT), votes=ballots(session, {ALICE: Vote.UP, BOB: Vote.DOWN})),
         RatedReply(sibling, digest_prompt(PROMPT)),
     ]
-    texts = read_texts(session, personality_id, CLOSED, BASE_REVISION, replies=[liked, sibling])
+    texts = read_texts(session, personality_id, CLOSED, BASE_REVISION, render=render_plainly, replies=[liked, sibling])
     assert texts == Texts({digest_prompt(PROMPT): PROMPT}, {liked: "liked", sibling: "sibling"})
 
 
@@ -69,10 +81,9 @@ def test_answers_without_a_basis_are_never_read(session: Session, personality_id
     vote(session, reply, ALICE, Vote.UP)
     correction = add_correction(session, reply, "better")
     for privacy in (CLOSED, PERMITTED):
-        assert (
-            read_texts(session, personality_id, privacy, BASE_REVISION, replies=[reply], corrections=[correction])
-            == Texts()
-        )
+        where = (personality_id, privacy, BASE_REVISION)
+        found = read_texts(session, *where, render=render_plainly, replies=[reply], corrections=[correction])
+        assert found == Texts()
         assert read(session, personality_id, privacy) == []
         assert read_corrections(session, personality_id, privacy, BASE_REVISION, VOTES) == []
 
@@ -138,9 +149,19 @@ def test_a_withdrawn_correction_is_not_read(session: Session, personality_id: in
     assert read_corrections(session, personality_id, CLOSED, BASE_REVISION, VOTES) == []
 
 
-def test_answers_of_another_base_are_not_evidence_for_this_one(session: Session, personality_id: int) -> None:
-    """Their prompts are rendered with another chat template."""
-    reply = add_reply(session, base_revision="f" * 16)
+def test_prompts_of_another_base_are_rendered_anew(session: Session, personality_id: int) -> None:
+    said = [{"role": "user", "content": f"ask <@{ALICE}>"}]
+    reply = add_reply(session, prompt=f"<|user|>ask <@{ALICE}><|bot|>", messages=said, base_revision=OTHER_REVISION)
+    vote(session, reply, CAROL, Vote.UP)
+    (read_back,) = read(session, personality_id)
+    texts = read_texts(session, personality_id, CLOSED, BASE_REVISION, render=render_plainly, replies=[reply])
+    assert texts.prompts == {read_back.prompt: "[user] ask @somebody\n"}
+
+
+def test_a_prompt_of_another_base_without_its_messages_cannot_be_rendered(
+    session: Session, personality_id: int
+) -> None:
+    reply = add_reply(session, base_revision=OTHER_REVISION, messages=[])
     vote(session, reply, CAROL, Vote.UP)
     add_correction(session, reply, "better")
     assert read(session, personality_id) == []
@@ -173,7 +194,7 @@ def test_a_correction_names_its_author(session: Session, personality_id: int) ->
     correction = add_correction(session, add_reply(session), "better", author_id=CAROL)
     (found,) = read_corrections(session, personality_id, CLOSED, BASE_REVISION, VOTES)
     assert (found.id, found.text, found.weight) == (correction, None, 1.0)
-    texts = read_texts(session, personality_id, CLOSED, BASE_REVISION, corrections=[correction])
+    texts = read_texts(session, personality_id, CLOSED, BASE_REVISION, render=render_plainly, corrections=[correction])
     assert texts.corrections == {correction: "better"}
     assert [found.author] == pseudonyms_of(session, CAROL)
 

@@ -16,7 +16,7 @@ from storage.settings.sections import PrivacySettings
 from storage.training.evidence import RatedReply, read_answers_to, read_replies, read_texts
 from storage.training.samples import AskedPrompt, DrawnSample, count_answers, newest_prompts, record_samples
 from storage.votes.votes import Vote
-from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL, add_reply, vote
+from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL, OTHER_REVISION, add_reply, render_plainly, vote
 
 PERMITTED = PrivacySettings(discord_training_permission=True)
 SAMPLING = {"temperature": 0.7}
@@ -38,7 +38,8 @@ def samples(session: Session, personality_id: int, privacy: PrivacySettings = PE
 
 def said(session: Session, personality_id: int, *replies: RatedReply) -> list[str]:
     ids = [reply.id for reply in replies]
-    return list(read_texts(session, personality_id, PERMITTED, BASE_REVISION, replies=ids).answers.values())
+    where = (personality_id, PERMITTED, BASE_REVISION)
+    return list(read_texts(session, *where, render=render_plainly, replies=ids).answers.values())
 
 
 def test_a_sample_is_a_sibling_of_its_reply(session: Session, personality_id: int) -> None:
@@ -134,16 +135,27 @@ def test_the_newest_prompts_with_an_open_basis_are_asked_again(session: Session,
     add_reply(session, prompt="d", basis=Basis.LIVE_CHAT)
     add_reply(session, prompt="e", basis=Basis.PROMPT_BANK)
     where = (personality_id, PrivacySettings(), BASE_REVISION)
-    assert [(asked.prompt, asked.reply_id) for asked in newest_prompts(session, *where, 9)] == [
+    assert [(asked.prompt, asked.reply_id) for asked in newest_prompts(session, *where, 9, render=render_plainly)] == [
         ("a", again),
         ("b", newer),
     ]
-    assert [asked.reply_id for asked in newest_prompts(session, *where, 1)] == [again]
+    assert [asked.reply_id for asked in newest_prompts(session, *where, 1, render=render_plainly)] == [again]
     assert older < newer
 
 
 def test_a_members_prompt_comes_with_its_messages_and_names_nobody(session: Session, personality_id: int) -> None:
     add_reply(session, prompt=f"Ask <@{ALICE}>, not me.")
-    (asked,) = newest_prompts(session, personality_id, PrivacySettings(), BASE_REVISION, 9)
+    (asked,) = newest_prompts(session, personality_id, PrivacySettings(), BASE_REVISION, 9, render=render_plainly)
     assert asked.prompt == "Ask @somebody, not me."
     assert asked.messages == ({"role": "user", "content": "Ask @somebody, not me."},)
+
+
+def test_a_prompt_of_another_base_is_asked_in_the_words_of_this_one(session: Session, personality_id: int) -> None:
+    said = [{"role": "user", "content": "Tea?"}]
+    old = add_reply(session, prompt="<|user|>Tea?<|bot|>", messages=said, base_revision=OTHER_REVISION)
+    (asked,) = newest_prompts(session, personality_id, PrivacySettings(), BASE_REVISION, 9, render=render_plainly)
+    assert asked == AskedPrompt("[user] Tea?\n", digest_prompt("[user] Tea?\n"), old, tuple(said))
+    where = {"personality_id": personality_id, "base_revision": BASE_REVISION, "version_id": None}
+    drawn = [DrawnSample(asked, "Please.", is_cut=False), DrawnSample(asked, "No.", is_cut=False)]
+    assert record_samples(session, drawn, **where, sampling=SAMPLING, seed=1) == 2
+    assert count_answers(session, personality_id, BASE_REVISION, None, [asked.digest]) == {asked.digest: 2}

@@ -28,6 +28,7 @@ from storage.models.base_model import BaseModel
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import give_consent, read_agreement, withdraw_consent
 from storage.releases.versions import register
+from storage.runtime.gpu_use import GpuUse
 from storage.settings.sections import Settings
 from storage.taste.evidence import read_taste_evidence
 from storage.training.rounds import Round, claim_round, request_round, require_round
@@ -156,11 +157,11 @@ def calls(
         "read_answers_to": (*where, digests),
         "read_texts": (
             *where,
-            {"replies": session.scalars(select(ReplyRow.id)).all()}
+            {"render": str, "replies": session.scalars(select(ReplyRow.id)).all()}
             | {"corrections": session.scalars(select(CorrectionRow.id)).all()},
         ),
         "read_measures": (set(session.scalars(select(ReplyRow.id))),),
-        "newest_prompts": (*where, 99),
+        "newest_prompts": (*where, 99, {"render": str}),
         "read_prompts": (id_,),
         "count_answers": (id_, base.revision, None, digests),
         "read_taste_evidence": (id_, settings),
@@ -171,6 +172,7 @@ def calls(
         "read_contest": (id_, settings.votes),
         "find_round": (round_.id,),
         "last_trained": (id_,),
+        "memory_failures": (id_,),
         "record_samples": (
             drawn,
             {"personality_id": id_, "base_revision": base.revision, "version_id": None, "sampling": {}, "seed": 1},
@@ -186,6 +188,10 @@ def calls(
         ),
         "release_passed": (id_, version, settings.release),
         "renew_lease": (round_.id,),
+        "take_gpus": (GpuUse.ROUND, ["0123456789ab"], "worker"),
+        "renew_gpus": (GpuUse.ROUND, "worker"),
+        "users_of_gpu": (GpuUse.ROUND, "0123456789ab"),
+        "leave_gpus": (GpuUse.ROUND, "worker"),
         "require_lease": (round_.id,),
         "finish_round": (round_.id, RoundStatus.FAILED, "the test ends here"),
         "request_round": (id_, "schedule", TrainingSource.VOTES),
@@ -196,11 +202,14 @@ def calls(
         "live_processes": ("trainer",),
         "read_numbers": (),
         "aliased_digests": (),
-        "newest_base": (id_,),
+        "base_in_use": (),
         "names_deleted": ([],),
         "begin_schedule": ("rounds", None),
         "take_due": ("rounds", CronTrigger.from_crontab("0 4 * * *", UTC)),
     }
+
+
+WITH_KEYWORDS = ("read_texts", "newest_prompts", "record_samples", "set_manifest", "register")
 
 
 def run_calls(database: Database, settings: Settings, base: BaseModel, round_: Round) -> dict[str, Any]:
@@ -208,7 +217,7 @@ def run_calls(database: Database, settings: Settings, base: BaseModel, round_: R
     with database.transaction() as session:
         table = calls(session, database, settings, base, round_)
         for name, arguments in table.items():
-            keywords = arguments[-1] if name in ("read_texts", "record_samples", "set_manifest", "register") else {}
+            keywords = arguments[-1] if name in WITH_KEYWORDS else {}
             returned[name] = functions[name](session, *arguments[: len(arguments) - bool(keywords)], **keywords)
     return returned
 

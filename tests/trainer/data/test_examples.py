@@ -13,6 +13,7 @@ from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
 from storage.database.enums import GateVerdict, RoundStatus, TrainingSource
 from storage.database.tables import RoundRow
+from storage.models.chat_format import ChatFormat, Messages
 from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import create_personality, personality_named
 from storage.releases.promotion import promote
@@ -25,10 +26,13 @@ from trainer.training.recipes import TrainingSplit
 from trainer.training.rows import Demonstration
 
 
-class Templates:
-    """A tokenizer that only renders."""
+class Templates(ChatFormat):
+    """A format without a tokenizer, which only renders."""
 
-    def apply_chat_template(self, messages: list[dict[str, str]], **_options: object) -> str:
+    def __init__(self) -> None:
+        pass
+
+    def render(self, messages: Messages) -> str:
         return " / ".join(f"{message['role']}: {message['content']}" for message in messages)
 
 

@@ -14,6 +14,7 @@ from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef
 from storage.database.enums import GateVerdict, TrainingSource
 from storage.errors import BaseModelError, SettingsError
 from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
+from storage.models.chat_format import NO_OPTIONS, ChatFormat, load_chat_format
 from storage.models.hardware import cpu_threads, silence_transformers
 from storage.settings.sections import (
     DataSettings,
@@ -29,7 +30,6 @@ from trainer.evaluation.evaluate import Evaluation, evaluate, load_evaluation_mo
 from trainer.evaluation.gate import decide
 from trainer.evaluation.measures import ScoredPassage, mean_divergence
 from trainer.evaluation.model_measurements import MAX_ANSWER_TOKENS, NEUTRAL_MESSAGES, ServedMessage
-from trainer.evaluation.sampling import render
 from trainer.progress import Phase, ReportProgress, RoundProgress
 
 TRAINING = TrainingSettings(dtype="float32")
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("few_questions")
 
 def teach(model, tokenizer, answer: str, *, steps: int, learning_rate: float) -> None:
     """Let a tiny model answer everything alike."""
-    prompt = render([{"role": "user", "content": "How are you today?"}], tokenizer)
+    prompt = ChatFormat(tokenizer).render([{"role": "user", "content": "How are you today?"}])
     ids = tokenizer(prompt + answer, return_tensors="pt", add_special_tokens=False)["input_ids"]
     labels = ids.clone()
     labels[:, : len(tokenizer(prompt, add_special_tokens=False)["input_ids"])] = -100
@@ -249,8 +249,8 @@ def test_progress_counts_the_answers_and_names_the_base_only_if_it_is_asked(base
 
 
 def members(base: BaseModel, *messages: str) -> list[ServedMessage]:
-    tokenizer = load_tokenizer(base)
-    return [ServedMessage(render([{"role": "user", "content": message}], tokenizer), message) for message in messages]
+    chat = load_chat_format(base, NO_OPTIONS)
+    return [ServedMessage(chat.render([{"role": "user", "content": message}]), message) for message in messages]
 
 
 def test_members_messages_are_answered_too_and_never_kept(base, adapter, tmp_path):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from storage.adapters.folder_store import AdapterRef, AdapterStore
-from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
+from storage.models.base_model import BaseModel, resolve_base_model
+from storage.models.chat_format import NO_OPTIONS, load_chat_format
 from storage.settings.sections import GenerationSettings, Settings
 from tests.seeding import tiny_settings
 from tests.tiny_model import build_tiny_base
@@ -17,7 +18,7 @@ from tests.trainer.evaluation.test_evaluate import new_adapter, teach
 from tests.verdicts import trust_graphs
 from trainer.evaluation.context import ServedContext
 from trainer.evaluation.evaluate import Evaluation, evaluate, load_evaluation_models
-from trainer.evaluation.sampling import GraphSampler, Sampler, find_graphs, open_sampler, render
+from trainer.evaluation.sampling import GraphSampler, Sampler, find_graphs, open_sampler
 
 GREEDY = GenerationSettings(temperature=0.0, presence_penalty=0.0, max_new_tokens=24)
 WARM = GREEDY.model_copy(update={"temperature": 1.0})
@@ -66,7 +67,7 @@ def sampler(settings: Settings, base: BaseModel) -> GraphSampler:
 
 @pytest.fixture(scope="module")
 def prompt(base: BaseModel) -> str:
-    return render([{"role": "user", "content": "How are you today?"}], load_tokenizer(base))
+    return load_chat_format(base, NO_OPTIONS).render([{"role": "user", "content": "How are you today?"}])
 
 
 def test_each_version_answers_in_its_own_words(

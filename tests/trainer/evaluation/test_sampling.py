@@ -10,7 +10,15 @@ import torch
 from storage.models.base_model import BaseModel
 from storage.settings.sections import GenerationSettings, TrainingSettings
 from tests.trainer.evaluation.test_evaluate import teach
-from trainer.evaluation.sampling import BATCH_PROMPTS, Sample, Sampler, render, split_by_memory
+from trainer.evaluation.sampling import (
+    BATCH_PROMPTS,
+    BATCH_TOKENS,
+    CACHE_SHARE,
+    Sample,
+    Sampler,
+    batch_tokens,
+    split_by_memory,
+)
 from trainer.training.recipes import TrainingSplit, dpo_recipe
 from trainer.training.rows import PreferencePair
 from trainer.training.train import train_adapter
@@ -109,7 +117,24 @@ def test_progress_counts_answers(sampler: Sampler) -> None:
 
 
 def test_a_prompt_is_rendered_as_it_is_served(sampler: Sampler) -> None:
-    assert render([{"role": "user", "content": "Hi"}], sampler.tokenizer) == SHORT
+    assert sampler.chat.render([{"role": "user", "content": "Hi"}]) == SHORT
+
+
+def test_batches_shrink_to_the_free_memory(sampler: Sampler, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two keys and values of 4 bytes for each layer, head and dimension of the tiny model."""
+    config = sampler.model.config
+    size = config.hidden_size // config.num_attention_heads
+    each = 2 * config.num_hidden_layers * config.num_key_value_heads * size * 4
+    free = {"bytes": 2**34}
+    monkeypatch.setattr("trainer.evaluation.sampling.memory_left", lambda _device: free["bytes"])
+    assert batch_tokens(sampler.model) == BATCH_TOKENS
+    free["bytes"] = int(1_000 * each / CACHE_SHARE)
+    assert batch_tokens(sampler.model) == 512
+    free["bytes"] = 0
+    assert batch_tokens(sampler.model) == 1
+    counted: list[float] = []
+    sampler.answer([LONG] * 3, WARM, seed=1, advance=counted.append)
+    assert {1, 2, 3} <= set(counted), "one by one"
 
 
 def test_long_prompts_are_answered_in_smaller_batches():
@@ -117,3 +142,4 @@ def test_long_prompts_are_answered_in_smaller_batches():
     assert split_by_memory([2_000, 30, 2_000, 20], 16_000) == [[3, 1], [0], [2]]
     assert split_by_memory([50_000, 50_000], 256) == [[0], [1]]
     assert split_by_memory([], 256) == []
+    assert split_by_memory([10] * 5, 90, most_tokens=200) == [[0, 1], [2, 3], [4]]

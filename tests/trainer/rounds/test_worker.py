@@ -26,6 +26,7 @@ from storage.errors import DataDirectoryInUse, PersonalityNotFound, SettingsErro
 from storage.models.base_model import resolve_base_model
 from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import list_versions, register
+from storage.runtime.gpu_use import GpuUse, take_gpus, users_of_gpu
 from storage.runtime.processes import TRAINER, is_alive, last_heartbeat, sole_process, worker_name
 from storage.settings.sections import Settings
 from storage.training.rounds import Round, claim_round, find_round, finish_round, request_round
@@ -238,11 +239,13 @@ def test_a_round_whose_process_is_killed_fails_and_the_next_one_runs(database: D
     with trainer_thread(endless(settings)):
         killed = request(database)
         wait_for(in_phase(database, killed, Phase.TRAINING))
+        database.call(take_gpus, GpuUse.ROUND, ["0123456789ab"], worker_name(settings.data.directory))
         [child] = multiprocessing.active_children()
         assert child.pid is not None
         os.kill(child.pid, signal.SIGKILL)
         wait_for(ended(database, killed))
         wait_for(lambda: leftovers(settings) == [])
+        assert database.fetch(users_of_gpu, GpuUse.ROUND, "0123456789ab") == [], "the bot's engine may come back"
         waiting = request(database)
         wait_for(begun(database, waiting))
     round_ = look(database, killed)

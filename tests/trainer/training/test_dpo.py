@@ -10,6 +10,7 @@ from storage.adapters.folder_store import CONFIG_FILE, WEIGHTS_FILE, AdapterStor
 from storage.errors import AdapterError
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
+from storage.models.chat_format import NO_OPTIONS, load_chat_format
 from storage.models.hardware import cpu_threads
 from storage.settings.sections import GenerationSettings, TrainingSettings
 from storage.taste.liked import liked_style
@@ -19,7 +20,8 @@ from tests.trainer.training.logps import answer_logp, log_ratio
 from trainer.errors import TrainerError, TrainingDiverged
 from trainer.evaluation.overshoot import StyleBound
 from trainer.progress import Phase, RoundProgress
-from trainer.training.recipes import MAX_LABEL_NOISE, TrainingSplit, dpo_recipe, micro_batch
+from trainer.training.memory_plan import micro_batch
+from trainer.training.recipes import MAX_LABEL_NOISE, TrainingSplit, dpo_recipe
 from trainer.training.rows import PreferencePair, pair_row
 from trainer.training.train import TrainingMetrics, thin, train_adapter
 
@@ -178,8 +180,8 @@ def test_long_pairs_are_computed_one_by_one_with_the_same_result(base, tmp_path)
 
 
 def test_as_many_items_are_computed_at_once_as_divide_the_step_and_fit():
-    assert [micro_batch(4, tokens) for tokens in (1, 256, 257, 512, 513, 5000)] == [4, 4, 2, 2, 1, 1]
-    assert [micro_batch(6, tokens) for tokens in (200, 400, 600)] == [3, 2, 1]
+    assert [micro_batch(4, tokens, 1024) for tokens in (1, 256, 257, 512, 513, 5000)] == [4, 4, 2, 2, 1, 1]
+    assert [micro_batch(6, tokens, 1024) for tokens in (200, 400, 600)] == [3, 2, 1]
 
 
 def robust_loss(margin: float, noise: float) -> float:
@@ -433,11 +435,11 @@ def test_threads_are_set_for_the_round_only():
 
 def test_an_answer_cut_at_the_length_limit_is_not_taught_to_end_there(base, tmp_path):
     seen: list[list[int]] = []
-    tokenizer = load_tokenizer(base)
+    chat = load_chat_format(base, NO_OPTIONS)
     for is_cut in (False, True):
         pair = PreferencePair(PAIRS[0].prompt, "Yes, of", "No.", chosen_is_cut=is_cut)
-        seen.append(pair_row(pair, tokenizer)["chosen_ids"])
-    assert seen[0] == [*seen[1], tokenizer.eos_token_id]
+        seen.append(pair_row(pair, chat)["chosen_ids"])
+    assert seen[0] == [*seen[1], chat.tokenizer.eos_token_id]
 
 
 @pytest.mark.parametrize("name", ["_prepare_dataset", "_precompute_ref_logps", "_send_telemetry"])
@@ -449,3 +451,21 @@ def test_trl_still_has_the_private_methods_that_are_overridden(name):
 
     assert callable(getattr(DPOTrainer, name))
     assert getattr(PreferenceTrainer, name) is not getattr(DPOTrainer, name)
+
+
+def test_on_a_quantized_base_a_starter_keeps_its_own_numbers(base, tmp_path, monkeypatch):
+    """TRL rounds the adapter that it trains to bfloat16, but not its reference: the parent would lean from itself."""
+    train(base, tmp_path / "starter")
+
+    def load_marked(*arguments):
+        model = load_model(*arguments)
+        model.is_loaded_in_8bit = True  # TRL treats both alike; 4 bits would need bitsandbytes here
+        return model
+
+    monkeypatch.setattr("trainer.training.policy.load_model", load_marked)
+    untouched = SETTINGS.model_copy(update={"learning_rate": 1e-12})
+    metrics = train(base, tmp_path / "out", starter=tmp_path / "starter", validation=PAIRS[:1], settings=untouched)
+    assert metrics.validation_margin == pytest.approx(0.0, abs=1e-6)
+    begun, kept = (load_file(tmp_path / name / WEIGHTS_FILE) for name in ("starter", "out"))
+    assert all(torch.allclose(kept[name], weight, rtol=0, atol=1e-7) for name, weight in begun.items())
+    assert {weight.dtype for weight in kept.values()} == {torch.float32}

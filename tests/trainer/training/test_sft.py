@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tests.tiny_model import build_tiny_base
 from tests.trainer.training.logps import answer_logp, log_ratio
 from trainer.errors import TrainerError, TrainingDiverged
 from trainer.progress import Phase, RoundProgress
+from trainer.training.memory_plan import SMALLER
 from trainer.training.recipes import SFT, TrainingSplit, as_demonstrated
 from trainer.training.rows import Demonstration
 from trainer.training.train import TrainingMetrics, train_adapter
@@ -48,9 +50,10 @@ def train(
     starter=None,
     settings=SETTINGS,
     report=None,
+    recipe=SFT,
 ) -> TrainingMetrics:  # type: ignore[no-untyped-def]
     return train_adapter(
-        SFT,
+        recipe,
         TrainingSplit(train, validation),
         settings,
         base=base,
@@ -108,11 +111,10 @@ def test_loss_is_the_hand_computed_one(base, tmp_path):
     assert metrics[2].loss_curve == pytest.approx(expected, abs=1e-4)
 
 
-def test_loss_does_not_depend_on_how_many_are_computed_at_once(base, tmp_path, monkeypatch):
+def test_loss_does_not_depend_on_how_many_are_computed_at_once(base, tmp_path):
     shown, once = [SHOWN[0], TURNED[1]], SETTINGS.model_copy(update={"epochs": 1})
     together = train(base, tmp_path / "together", train=shown, settings=once)
-    monkeypatch.setattr("trainer.training.recipes.MAX_BATCH_TOKENS", 1)
-    apart = train(base, tmp_path / "apart", train=shown, settings=once)
+    apart = train(base, tmp_path / "apart", train=shown, settings=once, recipe=replace(SFT, plan=SMALLER[-1]))
     assert apart.steps == together.steps == 1
     assert apart.train_loss == pytest.approx(together.train_loss, abs=1e-5)
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from peft import LoraConfig, get_peft_model
 from transformers import (
     BloomConfig,
     BloomForCausalLM,
@@ -32,9 +33,11 @@ from storage.models.base_model import load_tokenizer, resolve_base_model
 from storage.models.hardware import silence_transformers
 from storage.settings.sections import TrainingSettings
 from tests.tiny_model import build_tiny_base
+from trainer.training.memory_plan import USUAL, TrainingMemoryPlan
 from trainer.training.recipes import dpo_recipe
 from trainer.training.rows import Row
-from trainer.training.scorers import IGNORED, SharedPromptScorer, SiblingSampler, TokenTree, split_by_tokens
+from trainer.training.scorers import IGNORED, SharedPromptScorer, SiblingSampler, reason_not_to_share, score
+from trainer.training.token_tree import TokenTree, split_by_tokens
 from trainer.training.trl_trainers import PreferenceTrainer
 
 WINDOW = 8  # tokens; every prompt is longer
@@ -113,18 +116,21 @@ def rows() -> list[Row]:
     return sorted(pairs, key=itemgetter("prompt_ids"))
 
 
-def ours(kind: Any, tokenizer: Any, tmp_path: Any, pairs: Sequence[Row]) -> PreferenceTrainer:
+def ours(
+    kind: Any, tokenizer: Any, tmp_path: Any, pairs: Sequence[Row], plan: TrainingMemoryPlan = USUAL
+) -> PreferenceTrainer:
     from datasets import Dataset
 
     with silence_transformers():
         return PreferenceTrainer(
             **_model(kind),
             processing_class=tokenizer,
-            args=dpo_recipe(SETTINGS, 0.0).config(tmp_path / "ours", SETTINGS, 0, validates=False),
+            args=dpo_recipe(SETTINGS, 0.0).config(tmp_path / "ours", SETTINGS, 0, plan, validates=False),
             train_dataset=Dataset.from_list(list(pairs)),
             eval_dataset=None,
             patience=0,
             report=lambda _progress: None,
+            plan=plan,
         )
 
 
@@ -137,7 +143,7 @@ def stock(kind: Any, tokenizer: Any, tmp_path: Any, pairs: Sequence[Row]) -> Any
         def _prepare_dataset(self, dataset: Any, *_arguments: Any) -> Any:
             return dataset
 
-    args = dpo_recipe(SETTINGS, 0.0).config(tmp_path / "stock", SETTINGS, 0, validates=False)
+    args = dpo_recipe(SETTINGS, 0.0).config(tmp_path / "stock", SETTINGS, 0, USUAL, validates=False)
     args.precompute_ref_log_probs, args.train_sampling_strategy = False, "sequential"
     order = SiblingSampler([pair["prompt_ids"] for pair in pairs], SETTINGS.seed)
     columns = ("prompt_ids", "chosen_ids", "rejected_ids")
@@ -165,6 +171,18 @@ def adapter(trainer: Any) -> dict[str, torch.Tensor]:
 
 def losses(trainer: Any) -> list[float]:
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma 3"])
+def test_activations_that_are_computed_again_give_the_same_adapter(kind, tokenizer, tmp_path):
+    pairs, again = rows(), TrainingMemoryPlan(checkpointing=True)
+    kept, computed = (ours(SERVED[kind], tokenizer, tmp_path, pairs, plan) for plan in (USUAL, again))
+    runs = [trainer.learn() for trainer in (kept, computed)]
+    assert computed.model.get_base_model().model.layers[0].gradient_checkpointing
+    assert computed.shares_prompts
+    assert runs[0].losses == runs[1].losses
+    for name, weight in adapter(kept).items():
+        assert torch.equal(weight, adapter(computed)[name]), name
 
 
 @pytest.mark.parametrize("kind", SERVED.values(), ids=SERVED)
@@ -230,12 +248,12 @@ def test_a_tree_holds_every_beginning_once_and_every_text_whole(written):
         assert [tokens[column] for column in path] == text
         assert [positions[column] for column in path] == list(range(len(text)))
         for place, column in enumerate(path):
-            assert visible[column].nonzero().flatten().tolist() == path[: place + 1]
+            assert visible[column].nonzero()[0].tolist() == path[: place + 1]
 
 
 @given(st.lists(st.tuples(texts, texts), min_size=1, max_size=8), st.integers(1, 20))
 def test_runs_lose_no_pair_and_keep_to_the_limit_but_for_siblings(pairs, most):
-    runs = split_by_tokens(pairs, most)
+    runs = split_by_tokens(pairs, most, siblings=4)
     assert [index for run in runs for index in run] == list(range(len(pairs)))
     for run in runs:
         tree = TokenTree()
@@ -290,3 +308,28 @@ def test_the_pairs_of_a_prompt_follow_one_another_in_an_order_that_its_seed_give
     assert first != second
     assert (list(again), list(again)) == (first, second)
     assert list(other) != first
+
+
+def test_float16_shares_prompts_and_learns_in_float32() -> None:
+    """As on a GPU without bfloat16: frozen weights in float16, a scaled loss, and an adapter in float32."""
+    torch.manual_seed(0)
+    model = get_peft_model(SERVED["llama"]().half(), LoraConfig(r=4, target_modules="all-linear"))
+    ids = torch.randint(5, 400, (2, 40))
+    ids[1, :20] = ids[0, :20]
+    completions = (torch.arange(40) >= 20).long().expand(2, -1)
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "completion_mask": completions}
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer, scaler = torch.optim.AdamW(trained, lr=1e-2), torch.amp.GradScaler("cpu", init_scale=1024.0)
+    losses = []
+    for _ in range(3):
+        with torch.autocast("cpu", torch.float16):
+            assert reason_not_to_share(model, inputs) is None
+            scored = score(SharedPromptScorer(model), inputs)
+            loss = -scored.log_probs.sum() / scored.label_mask.sum()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert (scored.log_probs.dtype, {weight.dtype for weight in trained}) == (torch.float32, {torch.float32})
+    assert losses[2] < losses[1] < losses[0]

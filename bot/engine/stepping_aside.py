@@ -1,0 +1,142 @@
+"""An engine that leaves the GPU while a training round needs its memory, and comes back by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from bot.background import BackgroundTasks
+from bot.chat.prompting import ChatMessage
+from bot.engine import Engine, EngineState, Generation, GenerationRequest, RenderedPrompt
+from bot.engine.gpu_seat import GpuSeat, RoundOnGpu
+from bot.errors import EngineClosed, EngineStopped, LearningNow
+from storage.adapters.folder_store import AdapterRef
+from storage.database.engine import FAILURES
+from storage.models.hardware import free_unused_models
+from storage.runtime.processes import HEARTBEAT_S
+
+log = logging.getLogger(__name__)
+
+PAUSED = "a training round uses the GPU; the engine comes back when it has ended"
+RETURNING = "the model is loading again after a training round"
+
+
+class SteppingAsideEngine:
+    """Runs another engine, except while a round needs the GPU: then members are told when to ask again."""
+
+    def __init__(
+        self, make_engine: Callable[[], Engine], seat: GpuSeat, tasks: BackgroundTasks, *, drain_s: float
+    ) -> None:
+        """`drain_s` is how long accepted answers may take before a round gets the GPU."""
+        self._make_engine = make_engine
+        self._seat = seat
+        self._tasks = tasks
+        self._drain_s = drain_s
+        self._engine: Engine | None = None
+        self._round: RoundOnGpu | None = None
+        """The round for which it stays aside, or steps aside now."""
+        self._failure: EngineStopped | None = None
+        """Why the model could not be loaded again."""
+        self._is_settled = asyncio.Event()
+        """The model is not loading."""
+        self._watching: list[asyncio.Task[None]] = []
+
+    @property
+    def waiting(self) -> int:
+        return self._engine.waiting if self._engine else 0
+
+    def state(self) -> EngineState:
+        if self._failure:
+            return EngineState(failure_reason=str(self._failure), name="transformers")
+        if self._round or self._engine is None or not self._is_settled.is_set():
+            return EngineState(pause_reason=PAUSED if self._round else RETURNING, name="transformers")
+        return self._engine.state()
+
+    async def start(self) -> None:
+        self._watching = [self._tasks.repeat(self._seat.renew, HEARTBEAT_S, "say that the GPU is in use")]
+        self._round = await self._seat.take()
+        if self._round is None:
+            await self._load()
+        else:
+            log.info("The engine starts later: %s.", PAUSED)
+            self._is_settled.set()
+        self._watching.append(self._tasks.repeat(self._follow_rounds, HEARTBEAT_S, "look for rounds on the GPU"))
+
+    async def close(self, drain_s: float) -> None:
+        for task in self._watching:
+            task.cancel()
+        if self._engine:
+            await self._engine.close(drain_s)
+        with suppress(*FAILURES):  # the seat is free soon by itself
+            await self._seat.leave()
+
+    async def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
+        """Fit and render; if the model is coming back, wait for it. Raises LearningNow during a round."""
+        if self._round is None:
+            await self._is_settled.wait()
+        return await self._running.render(messages)
+
+    def prepare(self, adapter: AdapterRef | None) -> None:
+        if self._engine:
+            self._engine.prepare(adapter)
+
+    def submit(self, request: GenerationRequest) -> Generation:
+        return self._running.submit(request)
+
+    @property
+    def _running(self) -> Engine:
+        if self._round:
+            raise LearningNow(self._round.seconds_left)
+        if self._failure:
+            raise self._failure
+        if self._engine is None:
+            raise EngineClosed
+        return self._engine
+
+    async def _follow_rounds(self) -> None:
+        needed = await self._seat.needed()
+        if needed:
+            self._round = needed
+            await self._step_aside()
+        elif self._engine is None:
+            await self._come_back()
+
+    async def _step_aside(self) -> None:
+        """Finish the accepted answers, free the memory and say so."""
+        if self._engine is None:
+            return
+        log.info("A training round needs the GPU: the engine finishes its answers and steps aside.")
+        await self._engine.close(self._drain_s)
+        self._engine = None
+        await asyncio.to_thread(free_unused_models)
+        await self._seat.leave()
+        log.info("The engine has stepped aside until the round ends.")
+
+    async def _come_back(self) -> None:
+        self._round = await self._seat.take()
+        if self._round:
+            return
+        try:
+            await self._load()
+        except EngineStopped as error:
+            if self._failure is None:
+                log.error("The engine cannot come back after a round (%s); it tries again and again.", error)
+            self._failure = error
+        else:
+            self._failure = None
+            log.info("The round has ended: the engine answers again.")
+
+    async def _load(self) -> None:
+        self._is_settled.clear()
+        self._engine = self._make_engine()
+        try:
+            await self._engine.start()
+        except EngineStopped:
+            await self._engine.close(0.0)
+            self._engine = None
+            await self._seat.leave()
+            raise
+        finally:
+            self._is_settled.set()

@@ -1,0 +1,111 @@
+"""What `reactune base` says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from storage.releases.base_change import MovedChampion, UsedBase
+from storage.releases.bases import ConfiguredBase
+from storage.settings.loading import variable_name
+from storage.training.rounds import Round
+from storage.wording import count
+
+if TYPE_CHECKING:
+    from storage.models.base_offer import BaseOffer
+
+
+@dataclass(frozen=True)
+class ChangedBase:
+    base: ConfiguredBase
+    moved: tuple[MovedChampion, ...]
+    others: tuple[UsedBase, ...]
+    """Other bases that answered, the latest first."""
+    votes: int
+    """Current votes on answers of all bases."""
+    is_running: bool
+    """A bot runs, with the base that it started with."""
+    overridden_in: str | None
+    """Where a variable overrides config.toml."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A round of one personality, and the version that it made if that leads now."""
+
+    personality: str
+    round: Round
+    champion: str | None
+
+
+def describe_offer(offer: BaseOffer) -> str:
+    lines = [f"Base model: {offer.name}", f"Licence: {offer.licence}"]
+    if offer.licence_text:
+        lines += ["", offer.licence_text, ""]
+    if offer.on_hub and offer.licence == "unknown":
+        lines.append(f"Its page on the hub says under which terms it may be used: {offer.on_hub.page}")
+    if offer.weight_bytes:
+        lines.append(f"Chat template: works. Weights: {_size(offer.weight_bytes)}.")
+    if offer.download_bytes:
+        lines.append(f"Download: {_size(offer.download_bytes)}.")
+    return "\n".join(lines)
+
+
+def describe_base_models(offer: BaseOffer, used: Sequence[UsedBase]) -> str:
+    lines = [f"**Base:** {offer.name} (`model.base = {offer.setting}`) · licence: {offer.licence}"]
+    if offer.weight_bytes:
+        lines.append(f"**Weights:** {_size(offer.weight_bytes)}")
+    if offer.download_bytes:
+        lines.append(f"**Still to download:** {_size(offer.download_bytes)}")
+    if used and used[0].use.setting != offer.setting:
+        lines.append(f"{used[0].use.name} still answers: start the bot again, so that {offer.name} does.")
+    if used:
+        lines.append("**Bases that answered, the latest first:**")
+    lines += [
+        f"- **{one.use.name}** since {one.use.begun_at:%Y-%m-%d %H:%M} UTC · {count(one.versions, 'version')} · "
+        f"{count(one.votes, 'vote')} · `reactune base use {one.use.setting}`"
+        for one in used
+    ]
+    return "\n".join(lines)
+
+
+def describe_changed_base(change: ChangedBase) -> str:
+    name, setting = change.base.name, change.base.setting
+    if change.overridden_in:
+        variable = variable_name("model", "base")
+        return (
+            f"**{name}** is ready, but nothing was changed: {variable} in {change.overridden_in} overrides the "
+            f"settings file. Set {variable}={setting} there, then start the bot again."
+        )
+    lines = [f"**{name}** is the base model now (`model.base = {setting}`)."]
+    if change.is_running:
+        lines.append("The running bot keeps the old one: start it again. Its champions change then.")
+    lines += [
+        f"- {moved.personality}: {moved.after} is the champion (it was {moved.before})." for moved in change.moved
+    ]
+    lines += [
+        f"{count(one.versions, 'version')} of {one.use.name} stay stored. They answer again after "
+        f"`reactune base use {one.use.setting}`."
+        for one in change.others
+        if one.versions
+    ]
+    if change.votes:
+        lines.append(
+            f"{count(change.votes, 'vote')} count for the next round and in what people like, whichever base answered."
+        )
+    lines.append("Next: `reactune base teach` teaches the personalities on it. `reactune base back` goes back.")
+    return "\n".join(lines)
+
+
+def describe_lessons(lessons: Sequence[Lesson]) -> str:
+    return "\n".join(
+        f"- **{lesson.personality}** from {lesson.round.learns_from}: {lesson.round.status} (round {lesson.round.id})"
+        + (f": {lesson.round.reason}" if lesson.round.reason else "")
+        + (f". **{lesson.champion}** is the champion now." if lesson.champion else "")
+        for lesson in lessons
+    )
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

@@ -1,0 +1,74 @@
+"""Changes the base model: looks, asks, downloads, compares, and only then writes the setting and moves champions."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from reactune.base_texts import ChangedBase, describe_changed_base, describe_offer
+from reactune.fetching_base import fetch_base
+from reactune.shared import notes, operator_action, operator_name, progress, read_settings, show
+from storage.database.database import Database, open_database
+from storage.operations.audit import record_action
+from storage.releases.base_change import CHANGE_BASE, MovedChampion, begin_base, describe_bases_used
+from storage.releases.bases import ConfiguredBase
+from storage.runtime.processes import is_alive
+from storage.runtime.shards import shards_of
+from storage.settings.editing import require_editable, write_setting
+from storage.settings.loading import DEFAULT_FILE, overriding_place
+from storage.settings.sections import Settings
+
+if TYPE_CHECKING:
+    from storage.models.base_offer import BaseOffer
+
+
+def change_base(which: str, config: Path | None, *, yes: bool, as_json: bool) -> None:
+    from storage.models.base_offer import examine_base, require_disk_space
+
+    settings, file, overridden_in = read_settings(config), config or DEFAULT_FILE, overriding_place("model", "base")
+    if overridden_in is None:
+        require_editable(file)
+    with contextlib.closing(open_database(settings)) as database:
+        with progress() as say:
+            say(f"Looking at {which} …")
+            offer = examine_base(which, settings)
+        require_disk_space(offer, settings)
+        _confirm(offer, settings, yes=yes)
+        model = fetch_base(offer, settings)
+        used = ConfiguredBase(setting=offer.setting, name=model.name, revision=model.revision)
+        change = _switch(database, settings, used, file=file, overridden_in=overridden_in)
+    show(asdict(change), describe_changed_base(change), as_json)
+
+
+def _confirm(offer: BaseOffer, settings: Settings, *, yes: bool) -> None:
+    from reactune.models import describe_memory
+
+    notes.print(describe_offer(offer), markup=False, highlight=False)
+    if offer.shape is not None:
+        notes.print(describe_memory(offer.architecture, offer.shape, settings), markup=False, highlight=False)
+    if not yes and not typer.confirm("Use this base model?", err=True):
+        notes.print("Nothing was changed.")
+        raise typer.Exit(1)
+
+
+def _switch(
+    database: Database, settings: Settings, used: ConfiguredBase, *, file: Path, overridden_in: str | None
+) -> ChangedBase:
+    """Write the setting and move the champions; a running bot moves them when it starts again, with the new base."""
+    with database.transaction() as session:
+        is_running = any(is_alive(session, name) for name in shards_of(settings.discord).names)
+        moved: list[MovedChampion] = []
+        if is_running or overridden_in:
+            record_action(session, operator_action(CHANGE_BASE, f"{used.setting} ({used.name}), at the next start"))
+        else:
+            moved = begin_base(session, used, by=operator_name())
+        if overridden_in is None:
+            write_setting(file, "model", "base", used.setting)
+        known = describe_bases_used(session, settings.votes)
+    others = tuple(one for one in known if one.use.revision != used.revision)
+    votes = sum(one.votes for one in known)
+    return ChangedBase(used, tuple(moved), others, votes, is_running=is_running, overridden_in=overridden_in)

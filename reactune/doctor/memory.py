@@ -1,0 +1,29 @@
+"""Check of the memory that answering needs."""
+
+from __future__ import annotations
+
+from reactune.doctor.findings import Hint, Problem
+from reactune.doctor.models import find_base
+from reactune.models import Room, is_served_as_graph, serving_need
+from storage.models.free_memory import gigabytes
+from storage.models.shape import shape_of
+from storage.settings.sections import Settings
+
+
+def check_memory(settings: Settings) -> str:
+    """Compare what answering needs with what this machine, or its container, has free."""
+    if settings.model.engine == "remote":
+        return "servers elsewhere hold the model"
+    base, room = find_base(settings), Room.here(settings.data.directory)
+    as_graph = is_served_as_graph(base.architecture, settings)
+    try:
+        needed = serving_need(shape_of(base.path), settings, room, as_graph=as_graph)
+    except KeyError as error:
+        raise Hint(f"what {base.name} needs cannot be estimated, because its config.json lacks {error}") from error
+    if needed > room.memory.free:
+        raise Problem(
+            f"{gigabytes(room.memory.free)} of {room.memory.kind} free, but answering needs about {gigabytes(needed)}: "
+            "stop other programs, raise the container's limit, lower generation.batch_size or model.context_tokens, or "
+            "choose a smaller model.base (see `reactune models`; a running bot already uses its share)"
+        )
+    return f"answering needs about {gigabytes(needed)} of {room.memory.kind}, {gigabytes(room.memory.free)} free"

@@ -1,0 +1,187 @@
+"""`reactune models`: base models that fit this machine. (`reactune model` manages the versions made from one.)"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from reactune.shared import AsJson, Config, read_settings, show_plain
+from storage.models.free_memory import FreeMemory, free_disk, free_gpus, free_memory, gigabytes
+from storage.models.gguf import ARCHITECTURES as GGUF_ARCHITECTURES
+from storage.models.hardware import serving_format, training_format, usable_cores
+from storage.models.known_bases import KnownBase, configured_base, known_bases
+from storage.models.memory import NumberFormat, ServingLoad, graph_bytes, graph_serving_bytes, serving_bytes
+from storage.models.openvino.architectures import FAMILIES as GRAPH_FAMILIES
+from storage.models.openvino.verifier import prefers_graphs
+from storage.models.shape import ModelShape
+from storage.settings.sections import Settings
+from storage.wording import count
+from trainer.errors import TooLittleMemory
+from trainer.training.memory_plan import RoundMemory, longest_pair
+
+ENGINES = {"OpenVINO": GRAPH_FAMILIES, "llama.cpp": GGUF_ARCHITECTURES}
+DISK_BYTES = 2
+"""Of a number on disk: bfloat16, as nearly all are published."""
+FITS, FOUR_BITS, ANSWERS_ONLY = "yes", "train only at 4 bits", "answers only"
+ORDER = (FITS, FOUR_BITS, ANSWERS_ONLY)
+
+
+@dataclass(frozen=True)
+class Room:
+    """What this machine has for models."""
+
+    memory: FreeMemory
+    """Of its first GPU if there is one."""
+    disk: int
+
+    @classmethod
+    def here(cls, folder: Path) -> Room:
+        gpus = free_gpus()
+        return cls(gpus[0] if gpus else free_memory(), free_disk(folder))
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A base and what it needs here, in bytes."""
+
+    name: str
+    configured: bool
+    parameters: int
+    licence: str
+    thinks: str
+    engines: tuple[str, ...]
+    """Engines besides transformers and vLLM that serve its versions."""
+    disk: int
+    serve: int
+    serve_format: str
+    train: int
+    train_format: str
+    fits: str
+    """ "yes", "train only at 4 bits", "answers only", or why not."""
+
+
+def list_bases(config: Config = None, as_json: AsJson = False) -> None:
+    """List base models that fit this machine, with the memory that they need (for versions, see `reactune model`)."""
+    settings = read_settings(config)
+    room = Room.here(settings.data.directory)
+    found = candidates(settings, room)
+    data = {"machine": asdict(room), "bases": [asdict(candidate) for candidate in found]}
+    show_plain(data, f"{describe_machine(room)}\n\n{table(found)}", as_json)
+
+
+def candidates(settings: Settings, room: Room) -> list[Candidate]:
+    """Return the configured base and the well-known ones, those that fit first, the larger ones before smaller ones."""
+    own = configured_base(settings)
+    others = [base for base in known_bases() if own is None or base.name != own.name]
+    found = [_examine(base, settings, room, configured=base is own) for base in ([own] if own else []) + others]
+
+    def place(candidate: Candidate) -> tuple[int, int]:
+        is_in = candidate.fits in ORDER
+        return ORDER.index(candidate.fits) if is_in else len(ORDER), candidate.parameters * (-1 if is_in else 1)
+
+    return sorted(found, key=place)
+
+
+def _examine(base: KnownBase, settings: Settings, room: Room, *, configured: bool) -> Candidate:
+    is_graph = is_served_as_graph(base.architecture, settings)
+    serve = serving_need(base.shape, settings, room, as_graph=is_graph)
+    train, at_4_bits = (_train(base.shape, settings, room, quantization) for quantization in ("", "4bit"))
+    graph = graph_bytes(base.shape, settings.model.weight_format) if is_graph else 0
+    disk = DISK_BYTES * base.shape.parameters + graph
+    return Candidate(
+        name=base.name,
+        configured=configured,
+        parameters=base.shape.parameters,
+        licence=base.licence,
+        thinks=base.thinks,
+        engines=tuple(name for name, known in ENGINES.items() if base.architecture in known),
+        disk=round(disk),
+        serve=round(serve),
+        serve_format=settings.model.weight_format if is_graph else serving_format(settings.model),
+        train=train,
+        train_format=settings.training.quantization or training_format(settings.training),
+        fits=_verdict(room, disk=disk, serve=serve, train=train, at_4_bits=at_4_bits),
+    )
+
+
+def is_served_as_graph(architecture: str, settings: Settings) -> bool:
+    return prefers_graphs(settings.model) and architecture in GRAPH_FAMILIES
+
+
+def serving_need(shape: ModelShape, settings: Settings, room: Room, *, as_graph: bool) -> float:
+    """Return the bytes for answering with one version as this machine would; servers elsewhere need none here."""
+    if settings.model.engine == "remote":
+        return 0.0
+    load = ServingLoad(settings.generation.batch_size, settings.model.context_tokens, rank=settings.training.lora_rank)
+    if as_graph:
+        return graph_serving_bytes(shape, settings.model.weight_format, load)
+    format_ = NumberFormat(serving_format(settings.model), settings.model.quantization)
+    return serving_bytes(shape, format_, load, on_gpu=room.memory.is_gpu)
+
+
+def _train(shape: ModelShape, settings: Settings, room: Room, quantization: str) -> int:
+    """Return the bytes for training with the fastest plan that fits, or with the smallest one."""
+    training = settings.training.model_copy(update={"quantization": quantization or settings.training.quantization})
+    pair = longest_pair(training.max_tokens, settings.generation.max_new_tokens)
+    try:
+        return RoundMemory(shape, training, room.memory).choose([pair]).needed
+    except TooLittleMemory as error:
+        return round(error.needed)
+
+
+def _verdict(room: Room, *, disk: float, serve: float, train: float, at_4_bits: float) -> str:
+    """Return whether it fits. On a CPU a round and the bot share the memory; on a GPU the bot steps aside."""
+    memory = room.memory
+    beside = 0.0 if memory.is_gpu else serve
+    if disk > room.disk:
+        return f"no, needs {gigabytes(disk)} of disk"
+    if serve > memory.free:
+        return f"no, needs {gigabytes(serve)} of {memory.kind}"
+    if beside + train <= memory.free:
+        return FITS
+    return FOUR_BITS if memory.is_gpu and at_4_bits <= memory.free else ANSWERS_ONLY
+
+
+def describe_memory(architecture: str, shape: ModelShape, settings: Settings) -> str:
+    """Return what answering and a round need with a base, and what this machine has; nothing is loaded."""
+    room = Room.here(settings.data.directory)
+    serve = serving_need(shape, settings, room, as_graph=is_served_as_graph(architecture, settings))
+    train = _train(shape, settings, room, settings.training.quantization)
+    fits = _verdict(room, disk=0, serve=serve, train=train, at_4_bits=_train(shape, settings, room, "4bit"))
+    return (
+        f"Memory: about {gigabytes(serve)} to answer and {gigabytes(train)} for a round, of "
+        f"{gigabytes(room.memory.free)} free {room.memory.kind}. Fits: {fits}."
+    )
+
+
+def describe_machine(room: Room) -> str:
+    """Return a sentence about this machine."""
+    memory = room.memory
+    device = "one GPU" if memory.is_gpu else f"{count(usable_cores(), 'core')} and no GPU"
+    return (
+        f"This machine has {device}, {gigabytes(memory.free)} of {gigabytes(memory.total)} of {memory.kind} free, and "
+        f"{gigabytes(room.disk)} of disk."
+    )
+
+
+def table(found: Sequence[Candidate]) -> str:
+    """Return aligned lines, a base each; an asterisk marks the one that is set."""
+    rows = [("base", "size", "disk", "answers", "trains", "thinks", "also runs in", "fits"), *map(_cells, found)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _cells(one: Candidate) -> tuple[str, ...]:
+    return (
+        f"{one.name} *" if one.configured else one.name,
+        f"{one.parameters / 1e9:.2f} B",
+        gigabytes(one.disk),
+        f"{gigabytes(one.serve)} {one.serve_format}",
+        f"{gigabytes(one.train)} {one.train_format}",
+        one.thinks,
+        ", ".join(one.engines),
+        one.fits,
+    )

@@ -1,0 +1,176 @@
+"""What choosing a base model means, before anything large is downloaded or changed."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from storage.errors import BaseModelError
+from storage.files import read_json_object
+from storage.models.base_model import (
+    BUNDLED,
+    BUNDLED_LICENCE,
+    BUNDLED_NAME,
+    CONFIG_FILE,
+    HUB_ID,
+    INDEX_FILE,
+    UNKNOWN_LICENCE,
+    Advance,
+    BaseModel,
+    licence_in,
+    require_chat_files,
+    require_full_weights,
+)
+from storage.models.chat_format import load_chat_format
+from storage.models.conversion import GEMMA
+from storage.models.hub import HubModel, fetch_descriptions, find_downloaded, find_on_hub
+from storage.models.hub import download as download_model
+from storage.models.layer_names import weight_files
+from storage.models.openvino.verifier import prefers_graphs
+from storage.models.shape import ModelShape
+from storage.settings.sections import Settings
+
+PICKLES = re.compile(r".*\.(bin|pt|pth|ckpt|pkl)")
+GGUF = re.compile(r".*\.gguf")
+WELL_KNOWN_LICENCES = frozenset({"apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", UNKNOWN_LICENCE})
+GRAPH_SHARE = 0.6
+"""Bytes of an OpenVINO graph, in 8 bits, to those of the weights, in 16."""
+
+
+@dataclass(frozen=True)
+class BaseOffer:
+    """A base model that can be used."""
+
+    setting: str
+    """The value for model.base."""
+    name: str
+    licence: str
+    licence_text: str = ""
+    """Of a licence that not everybody knows; empty if the model has no file of it."""
+    weight_bytes: int = 0
+    """0 if it comes with Reactune."""
+    on_hub: HubModel | None = None
+    architecture: str = ""
+    shape: ModelShape | None = None
+    """None if it comes with Reactune, or if config.json lacks a size."""
+
+    @property
+    def download_bytes(self) -> int:
+        return self.on_hub.missing_bytes if self.on_hub else 0
+
+    def download(self, advance: Advance) -> None:
+        if self.on_hub and self.on_hub.missing_bytes:
+            download_model(self.on_hub, advance)
+
+
+def examine_base(which: str, settings: Settings) -> BaseOffer:
+    """Return what is known of a base by its small files; raises BaseModelError if Reactune cannot use it.
+
+    `which` is "bundled", a folder, or a hub ID. Of a model on the hub that was not downloaded before, only the small
+    files are fetched, into a folder that is deleted again.
+    """
+    if which in (BUNDLED, GEMMA):
+        licence = BUNDLED_LICENCE if which == BUNDLED else "gemma"
+        return BaseOffer(which, BUNDLED_NAME if which == BUNDLED else GEMMA, licence)
+    folder = Path(which).expanduser()
+    if folder.is_dir():
+        folder = folder.resolve()
+        return _examine(folder, str(folder), folder.name, None, settings)
+    if HUB_ID.fullmatch(which) is None:
+        raise BaseModelError(
+            f"{which!r} is no base model: give {BUNDLED!r}, {GEMMA!r}, an existing folder, or a hub ID (owner/name)"
+        )
+    if downloaded := find_downloaded(which):
+        return _examine(downloaded, which, which, None, settings)
+    found = find_on_hub(which)
+    _require_weights(found)
+    with TemporaryDirectory(prefix="reactune-") as name:
+        fetch_descriptions(found, Path(name))
+        try:
+            return _examine(Path(name), which, which, found, settings)
+        except BaseModelError as error:
+            raise BaseModelError(str(error).replace(name, which)) from error
+
+
+def _examine(folder: Path, setting: str, name: str, on_hub: HubModel | None, settings: Settings) -> BaseOffer:
+    architecture = require_chat_files(folder)
+    if settings.model.engine != "remote":
+        require_full_weights(folder)
+    if on_hub is not None:
+        _require_shards(folder, on_hub)
+    # Raises an error if the chat template cannot render a conversation.
+    load_chat_format(BaseModel(name, folder, "", architecture), settings.model.template_options)
+    licence = licence_in(folder)
+    weights = on_hub.weight_bytes if on_hub else sum(file.stat().st_size for file in weight_files(folder))
+    text = _licence_text(folder, licence)
+    return BaseOffer(setting, name, licence, text, weights, on_hub, architecture, _shape_of(folder))
+
+
+def _shape_of(folder: Path) -> ModelShape | None:
+    try:
+        return ModelShape.of(read_json_object(folder / CONFIG_FILE))
+    except KeyError:
+        return None
+
+
+def _require_weights(model: HubModel) -> None:
+    if model.weight_bytes:
+        return
+    if pickles := sorted(name for name in model.others if PICKLES.fullmatch(name)):
+        raise BaseModelError(
+            f"{model.hub_id} has no safetensors weights, only pickles such as {pickles[0]}, which can run code when "
+            "they are loaded: choose a repository with safetensors"
+        )
+    if any(GGUF.fullmatch(name) for name in model.others):
+        raise BaseModelError(
+            f"{model.hub_id} has GGUF files only, which rounds cannot train: choose the repository that they were made "
+            "from (the model card names it)"
+        )
+    raise BaseModelError(f"{model.hub_id} has no weights: choose a repository of a whole chat model")
+
+
+def _require_shards(folder: Path, model: HubModel) -> None:
+    index = folder / INDEX_FILE
+    named = set(read_json_object(index).get("weight_map", {}).values()) if index.is_file() else set()
+    if missing := sorted(named - model.sizes.keys()):
+        raise BaseModelError(f"{model.hub_id} lacks {missing[0]}, which its {INDEX_FILE} names: choose another model")
+
+
+def _licence_text(folder: Path, licence: str) -> str:
+    if licence in WELL_KNOWN_LICENCES - {UNKNOWN_LICENCE}:
+        return ""
+    files = sorted(file for file in folder.iterdir() if file.name.upper().startswith(("LICENSE", "LICENCE")))
+    return files[0].read_text(encoding="utf-8", errors="replace").strip() if files else ""
+
+
+def require_disk_space(offer: BaseOffer, settings: Settings) -> None:
+    """Raise BaseModelError if the download, and the graphs that are made of it, do not fit on the disk."""
+    for folder, needed in _needs(offer, settings).items():
+        free = shutil.disk_usage(folder).free
+        if needed > free:
+            raise BaseModelError(
+                f"{offer.name} needs {needed / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB are free: free some "
+                "space, set HF_HOME to another disk (downloads), or change data.directory (graphs)"
+            )
+
+
+def _needs(offer: BaseOffer, settings: Settings) -> dict[Path, int]:
+    """Return {folder: bytes}; folders on one disk are one."""
+    from huggingface_hub import constants
+
+    graphs = int(GRAPH_SHARE * offer.weight_bytes) if prefers_graphs(settings.model) else 0
+    needs: dict[int, tuple[Path, int]] = {}
+    for folder, size in ((Path(constants.HF_HUB_CACHE), offer.download_bytes), (settings.data.directory, graphs)):
+        existing = next(one for one in _with_parents(folder.absolute()) if one.exists())
+        known, sum_ = needs.get(existing.stat().st_dev, (existing, 0))
+        needs[existing.stat().st_dev] = known, sum_ + size
+    return dict(needs.values())
+
+
+def _with_parents(folder: Path) -> Iterator[Path]:
+    yield folder
+    yield from folder.parents

@@ -1,0 +1,194 @@
+"""A base's chat template: the one place that renders prompts, and that knows where thoughts and answers end."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from storage.errors import BaseModelError
+from storage.models.answer_stream import AnswerStream, Decode, Thought, words_only
+from storage.models.base_model import BaseModel, configured_end_ids, load_tokenizer
+
+Messages = Sequence[Mapping[str, object]]
+TemplateOptions = Mapping[str, Any]
+"""Variables of the chat template and their values, as in `model.template_options`."""
+NO_OPTIONS: TemplateOptions = MappingProxyType({})
+THINKING = "enable_thinking"
+"""The variable by which templates switch thinking on and off."""
+THOUGHTS = (
+    Thought("<think>", "</think>", "<think>\n\n</think>\n\n"),  # Qwen 3, SmolLM3, DeepSeek R1 and many others
+    Thought("<|channel>", "<channel|>", "<|channel>thought\n<channel|>"),  # Gemma 4
+    Thought("[THINK]", "[/THINK]", "[THINK][/THINK]"),  # Mistral's reasoning models
+)
+SYSTEM = {"role": "system", "content": "Be brief."}
+USER = {"role": "user", "content": "Hi."}
+ASSISTANT = {"role": "assistant", "content": "Hello."}
+
+
+def load_chat_format(base: BaseModel, options: TemplateOptions) -> ChatFormat:
+    """Return the base's format with its own tokenizer; raises BaseModelError."""
+    return ChatFormat(load_tokenizer(base), options, configured_end_ids(base.path))
+
+
+class ChatFormat:
+    """Renders conversations with a base's chat template, and knows what stands before and after an answer.
+
+    Not thread-safe: a tokenizer that two threads use raises "Already borrowed".
+    """
+
+    def __init__(
+        self, tokenizer: Any, options: TemplateOptions = NO_OPTIONS, configured_ends: Collection[int] = ()
+    ) -> None:
+        """`configured_ends` are the tokens that end an answer by the model's generation settings.
+
+        Raises BaseModelError if there is no chat template, or if it cannot render a conversation.
+        """
+        self.tokenizer = tokenizer
+        template = _template_of(tokenizer)
+        added = dict(tokenizer.added_tokens_decoder)
+        self.unknown_options = tuple(name for name in options if not re.search(rf"\b{re.escape(name)}\b", template))
+        """Options that the template does not read."""
+        self.options = dict(options)
+        """The variables that the template gets."""
+        self.folds_system = False
+        self._require([USER], "a single user message")
+        self.folds_system = self._refuses_system()
+        """Whether the system prompt begins the first user message, because the template refuses or ignores it."""
+        self.knows_thinking = self._knows_thinking()
+        """Whether the template can switch thinking on and off; it is off unless the options say otherwise."""
+        if self.knows_thinking:
+            self.options = {THINKING: False, **options}
+        self._require([SYSTEM, USER, ASSISTANT, USER], "a conversation of several turns")
+        self.end_of_turn = self._find_end_of_turn(added)
+        """ID of the token that the template puts after an answer."""
+        self.end_ids = frozenset({self.end_of_turn, *configured_ends, tokenizer.eos_token_id} - {None})
+        """IDs of all tokens that end an answer."""
+        ids = sorted(self.end_ids, key=lambda id_: (id_ != self.end_of_turn, id_))
+        self.ends = {id_: str(tokenizer.convert_ids_to_tokens(id_)) for id_ in ids}
+        """The same tokens, {ID: text}; the end of the turn is the first."""
+        names = {str(token) for token in added.values()}
+        self.thought = next((one for one in THOUGHTS if one.end in template or one.end in names), None)
+        """How the model writes a thought; None if neither the template nor the tokenizer knows one."""
+        prompt = self.render([USER])
+        self.opens_thought = self.thought is not None and self.thought.is_open_in(prompt)
+        """Whether the template itself begins a thought, so that the model must think."""
+        self.thinks = self.opens_thought or (self.knows_thinking and bool(self.options[THINKING]))
+        """Whether a thought is expected before each answer."""
+        self.space = self._find_space(prompt)
+        """Whitespace that the template puts between a prompt and its answer, as Llama 2's and Mistral's do."""
+        specials = _specials_in(tokenizer, added)
+        self.special_markers = tuple(
+            text for text in specials.values() if self.thought and text in (self.thought.begin, self.thought.end)
+        )
+        """What begins or ends a thought and is a special token, which servers leave out of an answer's text."""
+        self.decode = words_only(self._decode, specials, self.thought)
+        """Returns the text of token IDs, without special tokens except for those that begin or end a thought."""
+
+    def render(self, messages: Messages) -> str:
+        """Return the prompt that the model is served for these messages, special tokens included."""
+        return self._apply(messages, add_generation_prompt=True)
+
+    def token_ids(self, text: str) -> list[int]:
+        """Return the token IDs of a rendered prompt or an answer; no special token is added."""
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def context_of(self, prompt: str) -> str:
+        """Return what an answer to the prompt directly follows: if the model thinks, with an empty thought."""
+        if self.thought is None or prompt.rstrip().endswith(self.thought.end):
+            return prompt
+        if self.thought.is_open_in(prompt):
+            return self.thought.close(prompt)
+        return prompt + self.thought.empty if self.thinks else prompt
+
+    def stream(
+        self, prompt: str, max_new_tokens: int, max_thought_tokens: int, decode: Decode | None = None
+    ) -> AnswerStream:
+        """Return what reads an answer to the prompt, token by token."""
+        return AnswerStream(
+            decode or self.decode,
+            self.thought,
+            is_thinking=self.thought is not None and self.thought.is_open_in(prompt),
+            max_new_tokens=max_new_tokens,
+            max_thought_tokens=max_thought_tokens,
+        )
+
+    def _apply(self, messages: Messages, *, add_generation_prompt: bool, **options: Any) -> str:
+        folded = fold_system(messages) if self.folds_system else messages
+        return str(
+            self.tokenizer.apply_chat_template(
+                [dict(message) for message in folded],
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+                **{**self.options, **options},
+            )
+        )
+
+    def _decode(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    def _require(self, messages: Messages, what: str) -> None:
+        """Raise BaseModelError if these messages cannot be rendered."""
+        try:
+            self.render(messages)
+        except Exception as error:  # templates raise all kinds of errors
+            raise BaseModelError(
+                f"the chat template of {self.tokenizer.name_or_path} fails on {what} ({error}): "
+                "take the template of the model's publisher, or set model.base to another model"
+            ) from error
+
+    def _refuses_system(self) -> bool:
+        try:
+            return SYSTEM["content"] not in self.render([SYSTEM, USER])
+        except Exception:
+            return True
+
+    def _knows_thinking(self) -> bool:
+        on, off = (self._apply([SYSTEM, USER], add_generation_prompt=True, **{THINKING: on}) for on in (True, False))
+        return on != off
+
+    def _find_end_of_turn(self, added: Collection[int]) -> int:
+        """Return the first token after an answer; the tokenizer's end token if plain text follows, or nothing."""
+        turn = self._apply([USER, ASSISTANT], add_generation_prompt=False)
+        for id_ in self.token_ids(turn.rpartition(ASSISTANT["content"])[2]):
+            if self.tokenizer.decode([id_]).strip():
+                if id_ in added:
+                    return id_
+                break
+        if self.tokenizer.eos_token_id is None:
+            raise BaseModelError(
+                f"no token ends an answer of {self.tokenizer.name_or_path}: set eos_token in its tokenizer_config.json"
+            )
+        return int(self.tokenizer.eos_token_id)
+
+    def _find_space(self, prompt: str) -> str:
+        turn = self._apply([USER, ASSISTANT], add_generation_prompt=False)
+        between = turn.removeprefix(prompt).rpartition(ASSISTANT["content"])[0]
+        return between if turn.startswith(prompt) and not between.strip() else ""
+
+
+def fold_system(messages: Messages) -> Messages:
+    """Return the messages with the system message at the beginning of the first turn, which is a user's."""
+    first, *rest = messages
+    if first["role"] != "system":
+        return messages
+    if not rest or rest[0]["role"] != "user":
+        return [{"role": "user", "content": first["content"]}, *rest]
+    return [{"role": "user", "content": f"{first['content']}\n\n{rest[0]['content']}"}, *rest[1:]]
+
+
+def _template_of(tokenizer: Any) -> str:
+    try:
+        return str(tokenizer.get_chat_template())
+    except ValueError as error:
+        raise BaseModelError(
+            f"{tokenizer.name_or_path} has no chat template: set model.base to a chat model, or copy its publisher's "
+            "chat_template.jinja there"
+        ) from error
+
+
+def _specials_in(tokenizer: Any, added: Mapping[int, Any]) -> dict[int, str]:
+    """Return the tokens that are no text, {id: name}."""
+    named = dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
+    return {id_: str(token) for id_, token in added.items() if token.special} | named

@@ -1,0 +1,183 @@
+"""What a version changes, measured: the log-probabilities of one fixed text under it and under the base.
+
+The trainer writes its numbers into the adapter's file. Every engine measures again once it has loaded the version, so
+that one that ignores an adapter, and answers as the bare base under its name, is noticed. Imports no model library at
+the top: the bot's own process uses this module.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, FiniteFloat, NonNegativeInt, TypeAdapter, ValidationError
+from safetensors import SafetensorError, deserialize, safe_open
+
+from storage.adapters.folder_store import AS_TRAINED, WEIGHTS_FILE, AdapterRef
+from storage.errors import AdapterError, StorageError
+from storage.models.hardware import MODEL_LIBRARIES
+
+TEXT = (
+    "User: Hello! How was your day? I had soup for lunch.\n"
+    "Assistant: Hi! It was good, thank you for asking. Soup sounds lovely. What kind did you have?"
+)
+"""Not a chat of the base's template: rounding changes such a text twice as much, and a version no more."""
+METADATA_KEY = "reactune_effect"
+"""Of the record in the header of the weights' file; PEFT, vLLM and llama.cpp ignore it."""
+METADATA, HEADER_SIZE_BYTES = "__metadata__", 8
+"""Of the safetensors format: the key of the metadata, and the size of the number before the header."""
+MOST_TOKENS = 512
+DECIMALS = 4
+UP_PROJECTION = ".lora_B."
+
+# Measured on the bundled model and its starter, which changes this text's tokens by 0.6 nats (root mean square). Found
+# changes are 0.06 (bfloat16 and 8-bit graphs) to 0.11 nats (4-bit GGUF) from the recorded ones, and 0.99 to 1.07 times
+# as large; the bare base has 0.00 to 0.04 of them, an adapter applied to half of the layers 0.4 (0.39 nats apart).
+LEAST_EFFECT_NATS = 0.15
+"""Of a smaller change, an engine's rounding could hide so much that the base cannot be told from the version."""
+LEAST_SHARE = 1 / 3
+"""Of the recorded change."""
+TOLERANCE_NATS = 0.2
+TOLERANCE_SHARE = 0.25
+"""Found and recorded changes may be this far apart: TOLERANCE_NATS, and this share of the recorded change."""
+SAME_NATS = 0.005
+"""A smaller change is none: the same weights give the same numbers, except where a server computes in batches."""
+
+
+class WrongEffect(StorageError):
+    """An engine has loaded the version, but does not answer as it."""
+
+    def __init__(self, adapter: AdapterRef, fault: str, remedy: str) -> None:
+        super().__init__(f"the adapter in {adapter.path} was loaded, but the model {fault}: {remedy}")
+
+
+@dataclass(frozen=True)
+class EffectRecord:
+    """Log-probabilities, in nats, of each token of a text except the first."""
+
+    tokens: Annotated[tuple[NonNegativeInt, ...], Field(min_length=2, max_length=MOST_TOKENS)]
+    base: tuple[FiniteFloat, ...]
+    version: tuple[FiniteFloat, ...]
+
+    def __post_init__(self) -> None:
+        if not len(self.tokens) - 1 == len(self.base) == len(self.version):
+            raise ValueError("every token except the first needs a number")
+
+
+EFFECT = TypeAdapter(EffectRecord)
+
+
+def write_effect(folder: Path, effect: EffectRecord) -> None:
+    """Write the record into the header of the adapter's file, if all its numbers are finite."""
+    if not all(map(math.isfinite, [*effect.base, *effect.version])):
+        return  # the gate will say that the version is broken
+    rounded = {name: [round(one, DECIMALS) for one in numbers] for name, numbers in asdict(effect).items()}
+    _write_metadata(folder / WEIGHTS_FILE, {"format": "pt", METADATA_KEY: json.dumps(rounded)})
+
+
+def _write_metadata(file: Path, metadata: Mapping[str, str]) -> None:
+    """Replace a safetensors file's metadata; its library writes several keys in random order, so never equal bytes."""
+    whole = file.read_bytes()
+    start = HEADER_SIZE_BYTES + int.from_bytes(whole[:HEADER_SIZE_BYTES], "little")
+    tensors = {key: value for key, value in json.loads(whole[HEADER_SIZE_BYTES:start]).items() if key != METADATA}
+    header = json.dumps({METADATA: metadata, **tensors}, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % HEADER_SIZE_BYTES)  # tensors begin at a multiple of 8
+    file.write_bytes(len(header).to_bytes(HEADER_SIZE_BYTES, "little") + header + whole[start:])
+
+
+def read_effect(folder: Path) -> EffectRecord | None:
+    """Return the adapter's record; None if it was imported, or trained before there were records.
+
+    Raises AdapterError if the file or the record is broken.
+    """
+    try:
+        with safe_open(folder / WEIGHTS_FILE, framework="numpy") as weights:
+            record = (weights.metadata() or {}).get(METADATA_KEY)
+        return None if record is None else EFFECT.validate_json(record)
+    except (OSError, SafetensorError, ValidationError) as error:
+        why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise AdapterError(
+            f"the record of what the adapter changes, in {folder / WEIGHTS_FILE}, cannot be read ({why}): restore the "
+            "file from a backup, or export the adapter again"
+        ) from error
+
+
+@dataclass(frozen=True)
+class EffectCheck:
+    """What a version has to show once an engine has loaded it."""
+
+    adapter: AdapterRef
+    record: EffectRecord | None
+    tokens: Sequence[int]
+    """The text whose log-probabilities to measure; tokens as they are, without any more."""
+
+    @classmethod
+    def of(cls, adapter: AdapterRef, encode: Callable[[str], Sequence[int]]) -> EffectCheck:
+        """Return the check; `encode` makes tokens of a text if there is no record. Raises AdapterError."""
+        record = read_effect(adapter.path)
+        return cls(adapter, record, record.tokens if record else encode(TEXT))
+
+    def fault(self, version: Sequence[float], base: Sequence[float]) -> str:
+        """Return what is wrong with what an engine measured, as words after "the model", or "" if nothing is.
+
+        Both are log-probabilities of each token except the first, in nats, of one engine or of the record.
+        """
+        found = [now - before for now, before in zip(version, base, strict=True)]
+        if not all(map(math.isfinite, found)):
+            return "returns log-probabilities that are not numbers"
+        if self.record is None:
+            is_same = _size(found) < SAME_NATS * self.adapter.strength
+            return "answers exactly as the bare base" if is_same and changes_anything(self.adapter.path) else ""
+        return _fault(found, self.record, self.adapter.strength)
+
+
+def _fault(found: Sequence[float], record: EffectRecord, strength: float) -> str:
+    # Twice the strength does not double a change, so a higher one is only expected to change as much.
+    share = min(strength, AS_TRAINED)
+    expected = [share * (now - before) for now, before in zip(record.version, record.base, strict=True)]
+    size = _size(expected)
+    if size < LEAST_EFFECT_NATS:
+        return ""
+    present = sum(one * other for one, other in zip(found, expected, strict=True)) / (len(expected) * size**2)
+    if present < LEAST_SHARE:
+        return f"answers as the bare base ({max(0.0, present):.0%} of the change that the trainer measured)"
+    apart = _size([one - other for one, other in zip(found, expected, strict=True)])
+    if strength == AS_TRAINED and apart > TOLERANCE_NATS + TOLERANCE_SHARE * size:
+        return f"answers otherwise than the trainer measured ({apart:.2f} nats a token apart)"
+    return ""
+
+
+def _size(changes: Sequence[float]) -> float:
+    """Return the root mean square."""
+    return math.sqrt(sum(one * one for one in changes) / len(changes))
+
+
+def changes_anything(folder: Path) -> bool:
+    """Return whether the adapter changes the base at all: a new one has zeros for its up projections."""
+    tensors = deserialize((folder / WEIGHTS_FILE).read_bytes())
+    return any(any(tensor["data"]) for name, tensor in tensors if UP_PROJECTION in name)
+
+
+def log_probabilities(model: Any, tokens: Sequence[int]) -> tuple[float, ...]:
+    """Return the log-probability of each token except the first under a transformers model, in nats."""
+    with MODEL_LIBRARIES:
+        import torch
+    with torch.no_grad():
+        ids = torch.tensor([tokens], device=model.device)
+        logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
+        logps = logits.log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
+    return tuple(logps.tolist())
+
+
+def measure_effect(model: Any, tokenizer: Any) -> EffectRecord:
+    """Return the effect of the active adapter of a PEFT model, which is in evaluation mode afterwards."""
+    model.eval()
+    tokens = tuple(tokenizer(TEXT)["input_ids"])  # with the first token that the base expects
+    version = log_probabilities(model, tokens)
+    with model.disable_adapter():
+        base = log_probabilities(model, tokens)
+    return EffectRecord(tokens, base, version)

@@ -1,0 +1,97 @@
+"""What this machine, or the container around this process, has free: memory, each GPU's memory, and disk."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import psutil
+
+from storage.models.hardware import gpu_count, has_gpu, own_gpu
+
+CGROUPS = Path("/sys/fs/cgroup")
+OWN_GROUPS = Path("/proc/self/cgroup")
+FILES = {
+    2: ("memory.max", "memory.current", "inactive_file"),
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
+"""{version of cgroups: names of the limit, of what is used, and in memory.stat, of cached files nobody reads now}."""
+NO_LIMIT = 2**60
+"""Version 1 writes a huge number if there is no limit."""
+
+
+@dataclass(frozen=True)
+class FreeMemory:
+    """Bytes that a new process can have, and all that there are."""
+
+    free: int
+    total: int
+    is_gpu: bool = False
+
+    @property
+    def kind(self) -> str:
+        return "GPU memory" if self.is_gpu else "memory"
+
+
+def gigabytes(number: float) -> str:
+    """Return "9.1 GB"."""
+    return f"{number / 1e9:,.1f} GB"
+
+
+def free_memory() -> FreeMemory:
+    """Return this machine's memory, or what its container's limits leave of it."""
+    machine = psutil.virtual_memory()
+    limits = [(machine.available, machine.total), *group_limits(CGROUPS, OWN_GROUPS)]
+    return FreeMemory(max(0, min(free for free, _ in limits)), min(total for _, total in limits))
+
+
+def free_gpus() -> list[FreeMemory]:
+    """Return the memory of each GPU that PyTorch can use; imports PyTorch only if there is one."""
+    if not has_gpu():
+        return []
+    import torch
+
+    return [FreeMemory(*torch.cuda.mem_get_info(number), is_gpu=True) for number in range(gpu_count())]
+
+
+def memory_for_training() -> FreeMemory:
+    """Return the memory that this process can train in, with what it has already: of its GPU if there is one."""
+    if not has_gpu():
+        machine = free_memory()
+        return FreeMemory(machine.free + psutil.Process().memory_info().rss, machine.total)
+    import torch
+
+    free, total = torch.cuda.mem_get_info(own_gpu())
+    return FreeMemory(free + torch.cuda.memory_reserved(own_gpu()), total, is_gpu=True)
+
+
+def free_disk(folder: Path) -> int:
+    """Return the free bytes of the disk that the folder is, or will be, on."""
+    existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    return shutil.disk_usage(existing).free
+
+
+def group_limits(root: Path, own: Path) -> Iterator[tuple[int, int]]:
+    """Yield what is left of each memory limit on this process's control group and those around it, and the limit."""
+    for version, folder in _group_folders(root, own):
+        limit_file, used_file, cached_name = FILES[version]
+        with suppress(OSError, ValueError):  # another system's layout, or "max": no limit
+            limit, used = (int((folder / name).read_text(encoding="ascii")) for name in (limit_file, used_file))
+            # Files that the kernel cached count as used, but it drops them when memory is needed.
+            cached = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="ascii").splitlines())
+            if limit < NO_LIMIT:
+                yield limit - used + int(cached.get(cached_name, 0)), limit
+
+
+def _group_folders(root: Path, own: Path) -> Iterator[tuple[int, Path]]:
+    """Yield the folders of this process's group and of those around it. In a container its own one may be the root."""
+    for line in own.read_text(encoding="ascii").splitlines() if own.is_file() else ():
+        number, controllers, path = line.split(":", 2)
+        if number != "0" and "memory" not in controllers.split(","):
+            continue
+        version, top = (2, root) if number == "0" else (1, root / "memory")
+        inside = PurePosixPath(path).relative_to("/")
+        yield from ((version, top / part) for part in (inside, *inside.parents))

@@ -1,0 +1,40 @@
+"""The GPUs of this process: which ones they are, and how much of their memory is free. Imports PyTorch late."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from dataclasses import dataclass
+
+from storage.models.hardware import MODEL_LIBRARIES, gpu_count
+
+MARK_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class Gpu:
+    number: int
+    """PyTorch's, which depends on the process."""
+    mark: str
+    """The same in every process and container that sees this GPU."""
+
+    @property
+    def free_bytes(self) -> int:
+        """Memory that no process uses."""
+        import torch
+
+        return torch.cuda.mem_get_info(self.number)[0]
+
+
+def own_gpus(count: int) -> list[Gpu]:
+    """Return the first `count` GPUs that this process can use, or as many as there are."""
+    return [Gpu(number, _mark_of(number)) for number in range(min(count, gpu_count()))]
+
+
+def _mark_of(number: int) -> str:
+    with MODEL_LIBRARIES:
+        import torch
+    properties = torch.cuda.get_device_properties(number)
+    # Older drivers and some makers give no id; then containers on one machine do not know that they share a GPU.
+    name = str(getattr(properties, "uuid", "")) or f"{socket.gethostname()} {number}"
+    return hashlib.sha256(name.encode()).hexdigest()[:MARK_DIGITS]

@@ -1,0 +1,162 @@
+"""The numbers of a language model that decide how much memory it needs, read from its config.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from storage.models.layer_names import weight_files
+
+GROWING = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
+"""Kinds of layers that keep keys and values of every token; layers of a window drop those that left it."""
+NUMBER_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}
+SENSES = frozenset(
+    {
+        "vision_tower",
+        "vision_model",
+        "visual",
+        "audio_tower",
+        "multi_modal_projector",
+        "embed_vision",
+        "embed_audio",
+        "mtp",
+    }
+)
+"""Parts of names of weights that see or hear, or guess several tokens ahead: they are not loaded."""
+SCALE_BYTES = 8
+"""A scale and an offset in float32: OpenVINO keeps them for each token and head of an 8-bit cache."""
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """A decoder's sizes; of layers that differ, the mean."""
+
+    parameters: int
+    matrices: int
+    """Weights of linear layers, without embeddings and head: what 4 bits shrink and, unless experts, LoRA adapts."""
+    hidden: int
+    layers: int
+    intermediate: int
+    """Width of the feed-forward layers; of a mixture, of the experts that one token meets, together."""
+    heads: int
+    query_width: int
+    """Attention heads times the size of a head."""
+    adapted_width: int
+    """Inputs plus outputs of all linear layers of one layer."""
+    vocabulary: int
+    config: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], parameters: int = 0) -> ModelShape:
+        """Describe a model by its config.json; `parameters` are those of its files, counted here if unknown.
+
+        Raises KeyError if the file lacks a size.
+        """
+        text = language_config(config)
+        hidden, layers, vocabulary = (int(text[key]) for key in ("hidden_size", "num_hidden_layers", "vocab_size"))
+        query, keys = int(text["num_attention_heads"]) * head_size(text), prod(_kv_heads(text, "sliding_attention"))
+        experts, width = _feed_forward(text)
+        used = int(text.get("num_experts_per_tok") or text.get("top_k_experts") or 1) if experts > 1 else 1
+        attention = 2 * hidden * (query + keys)
+        embedding = vocabulary * hidden * (1 if _is_tied(text) else 2)
+        matrices = layers * (attention + experts * 3 * hidden * width)
+        known = parameters or matrices + embedding
+        return cls(
+            parameters=known,
+            matrices=min(matrices, known - embedding) if parameters else matrices,
+            hidden=hidden,
+            layers=layers,
+            intermediate=used * width,
+            heads=int(text["num_attention_heads"]),
+            query_width=query,
+            adapted_width=4 * hidden + 2 * (query + keys) + (0 if experts > 1 else 3 * (hidden + width)),
+            vocabulary=vocabulary,
+            config=config,
+        )
+
+    def kv_bytes_per_token(self, dtype: str) -> int:
+        return kv_bytes_per_token(self.config, dtype)
+
+
+def shape_of(folder: Path) -> ModelShape:
+    """Return the shape of a model's folder, with its parameters counted in the headers of its safetensors files.
+
+    Raises OSError and ValueError if a file cannot be read, KeyError if config.json lacks a size.
+    """
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return ModelShape.of(config, sum(map(_count_parameters, weight_files(folder))))
+
+
+def _count_parameters(file: Path) -> int:
+    """Return the numbers of a safetensors file that are loaded. It begins with its header's length and the header."""
+    with file.open("rb") as stream:
+        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    header.pop("__metadata__", None)
+    return sum(prod(entry["shape"]) for name, entry in header.items() if SENSES.isdisjoint(name.split(".")))
+
+
+def _feed_forward(text: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the number of experts, 1 without any, and the width of one."""
+    experts = int(text.get("num_experts") or text.get("num_local_experts") or 0)
+    width = int(text.get("block_ff_dim") or text["intermediate_size"])
+    if text.get("block_auto_adjust_ff_dim"):  # LFM2: two thirds, rounded up
+        multiple = int(text["block_multiple_of"])
+        width = -(-int(2 * width / 3 * text.get("block_ffn_dim_multiplier", 1)) // multiple) * multiple
+    return (experts, int(text.get("moe_intermediate_size") or width)) if experts else (1, width)
+
+
+def _is_tied(text: Mapping[str, Any]) -> bool:
+    tied = text.get("tie_word_embeddings", text.get("tie_embedding"))
+    return bool(tied) if tied is not None else str(text.get("model_type")).startswith(("gemma", "lfm2"))
+
+
+def language_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the part of a config.json that describes the language model; vision-language models nest it."""
+    found: Mapping[str, Any] = config.get("text_config") or config
+    return found
+
+
+def head_size(text: Mapping[str, Any]) -> int:
+    return int(text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"])
+
+
+def layer_kinds(text: Mapping[str, Any]) -> list[str]:
+    """Return the kind of every layer, as in `layer_types`; older files leave them to the architecture's defaults."""
+    layers = int(text["num_hidden_layers"])
+    if kinds := text.get("layer_types"):
+        return list(kinds)
+    if (attending := text.get("full_attn_idxs")) is not None:  # LFM2
+        return ["full_attention" if layer in attending else "conv" for layer in range(layers)]
+    interval = text.get("full_attention_interval") or (4 if str(text.get("model_type")).startswith("qwen3_5") else 1)
+    return ["linear_attention" if (layer + 1) % interval else "full_attention" for layer in range(layers)]
+
+
+def kv_bytes_per_token(config: Mapping[str, Any], dtype: str) -> int:
+    """Return the bytes of keys and values that one token adds to a cache; `dtype` is a key of NUMBER_BYTES.
+
+    2 * layers * KV heads * head size * bytes of a number (Shazeer 2019, arXiv 1911.02150; Ainslie et al. 2023, arXiv
+    2305.13245). Windows of attention are left out: up to its window a layer keeps as much as any other.
+    """
+    number, scale = NUMBER_BYTES[dtype], SCALE_BYTES if dtype == "int8" else 0
+    return 2 * sum(heads * (size * number + scale) for heads, size in _cached(config))
+
+
+def _cached(config: Mapping[str, Any]) -> Iterator[tuple[int, int]]:
+    """Yield the KV heads and the size of a head of each layer that has a cache of its own."""
+    text = language_config(config)
+    kinds = layer_kinds(text)
+    for kind in kinds[: len(kinds) - int(text.get("num_kv_shared_layers") or 0)]:
+        if kind in GROWING:
+            yield _kv_heads(text, kind)
+
+
+def _kv_heads(text: Mapping[str, Any], kind: str) -> tuple[int, int]:
+    heads, size = int(text.get("num_key_value_heads") or text["num_attention_heads"]), head_size(text)
+    if kind == "full_attention" and text.get("global_head_dim"):  # Gemma 4: layers that see everything are wider
+        size = int(text["global_head_dim"])
+        heads = int(text.get("num_global_key_value_heads") or heads) if text.get("attention_k_eq_v") else heads
+    return heads, size

@@ -1,0 +1,47 @@
+"""Who uses a GPU: bots and trainers on one machine meet in heartbeats, so that an engine can step aside for a round."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+from sqlalchemy import ColumnElement, delete, update
+from sqlalchemy.orm import Session
+
+from storage.database.rows import database_now
+from storage.database.tables import HeartbeatRow
+from storage.runtime.processes import Heartbeat, live_processes, record_heartbeat
+
+
+class GpuUse(StrEnum):
+    """What a process does with a GPU; the beginning of a heartbeat's name."""
+
+    ENGINE = "engine on gpu"
+    """An engine has its model in the GPU's memory, or is about to load it."""
+    ROUND = "round on gpu"
+    """A round needs the memory: engines leave, and stay away until it ends."""
+
+
+def take_gpus(session: Session, use: GpuUse, gpus: Iterable[str], worker: str) -> None:
+    """Record that the worker uses these GPUs, by their marks; renew it, or it ends after SILENT_AFTER_S seconds."""
+    for gpu in gpus:
+        record_heartbeat(session, f"{use} {gpu}", worker)
+
+
+def renew_gpus(session: Session, use: GpuUse, worker: str) -> None:
+    """Renew what the worker uses."""
+    session.execute(update(HeartbeatRow).where(*_of(use, worker)).values(beat_at=database_now(session)))
+
+
+def leave_gpus(session: Session, use: GpuUse, worker: str) -> None:
+    """Record that the worker no longer uses any GPU in this way, so that others need not wait."""
+    session.execute(delete(HeartbeatRow).where(*_of(use, worker)))
+
+
+def users_of_gpu(session: Session, use: GpuUse, gpu: str) -> list[Heartbeat]:
+    """Return the workers that use the GPU in this way now."""
+    return live_processes(session, f"{use} {gpu}")
+
+
+def _of(use: GpuUse, worker: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return HeartbeatRow.process.startswith(use), HeartbeatRow.worker == worker

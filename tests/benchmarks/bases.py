@@ -1,0 +1,311 @@
+"""`reactune bench bases`: what a base of a real size costs: serving, and a round, beside generate() and plain TRL.
+
+Its weights are random: speed and memory do not depend on them. Each side has a process of its own, one after the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from rich.console import Console
+
+from bot.errors import BotError
+from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef
+from storage.errors import SettingsError, StorageError
+from storage.models.base_model import BaseModel, resolve_base_model
+from storage.models.hardware import has_gpu, require_quantization, serving_format, training_format
+from storage.settings.sections import ModelSettings, Settings, TrainingSettings
+from tests.benchmarks.apart import EndedEarly, TellRow, rows_apart
+from tests.benchmarks.bases_report import memory_ratios_of, ratios_of, tables
+from tests.benchmarks.bases_round import Round, train_ours, train_trl
+from tests.benchmarks.bases_serving import VLLM, Lengths, Serving, serve
+from tests.benchmarks.disturbance import Ratio, Row, compare
+from tests.benchmarks.random_base import SHAPES, write_random_adapter, write_random_base
+from tests.benchmarks.report import machine, versions
+from tests.benchmarks.serving import adapter_in
+from tests.benchmarks.serving_sitting import OPENVINO, PLAIN, TRANSFORMERS
+from tests.benchmarks.training_sides import OURS, TRL, TRL_DEFAULT
+from trainer.errors import TrainerError
+from trainer.evaluation.measures import retention_text
+
+T = TypeVar("T")
+
+DEVICES = ("auto", "cpu", "cuda")
+FULL_BITS = 16
+"""Of weights that are not quantized: in the format of the settings, or in bfloat16."""
+GRAPH_BITS = 8
+"""OpenVINO's weights by default."""
+CPU_BITS = (FULL_BITS, GRAPH_BITS, 4)
+GPU_BITS = (FULL_BITS, 4)
+TEMPERATURE = 0.2
+"""Random weights give flat predictions; at this temperature a nucleus is as small as a trained model's."""
+MAX_NEW_TOKENS = 64
+"""Of an answer that is judged: random weights never end one."""
+FAILURES = (BotError, StorageError, TrainerError, RuntimeError, MemoryError, OSError)
+"""Of a side that cannot be measured; PyTorch without memory raises a RuntimeError."""
+
+notes = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Sides:
+    """What is measured."""
+
+    serving: Sequence[tuple[str, int]]
+    """Engines, each with the bits of its weights."""
+    training_bits: Sequence[int]
+
+    @classmethod
+    def on_cpu(cls, bits: Sequence[int]) -> Sides:
+        ours = [(TRANSFORMERS if one == FULL_BITS else OPENVINO, one) for one in bits]
+        return cls((*ours, (PLAIN, FULL_BITS)), (FULL_BITS,))
+
+    @classmethod
+    def on_gpu(cls, bits: Sequence[int], *, has_vllm: bool) -> Sides:
+        both = [(engine, one) for one in bits for engine in (TRANSFORMERS, PLAIN)]
+        return cls((*both, *([(VLLM, FULL_BITS)] if has_vllm else [])), bits)
+
+
+@dataclass(frozen=True)
+class Work:
+    """How much is done."""
+
+    pairs: int = 32
+    prompt_tokens: int = 200
+    """Of a pair's prompt; its answers have 50."""
+    trl_steps: int = 0
+    """Steps after which TRL stops; 0: after a pass over the pairs."""
+    judges: bool = False
+    """Whether the round's version is judged as well."""
+    lengths: Lengths = field(default_factory=Lengths)
+
+
+def run(
+    *,
+    size: str = "small",
+    device: str = "auto",
+    bits: Sequence[int] = (),
+    pairs: int = 32,
+    prompt_tokens: int = 200,
+    trl_steps: int = 0,
+    judge: bool = False,
+    dtype: str = "auto",
+    vllm: str = "",
+) -> dict[str, Any]:
+    """Return machine, versions, rows, ratios and tables in Markdown.
+
+    `size` is one of SHAPES or the folder of a model, `bits` those of served weights, `vllm` the program of that name.
+    """
+    on_gpu = _choose_device(device)
+    offered = GPU_BITS if on_gpu else CPU_BITS
+    chosen = bits or offered[-2:]
+    _require_known("--bits", chosen, offered)
+    _require_known("--dtype", [dtype], get_args(TrainingSettings.model_fields["dtype"].annotation))
+    sides = Sides.on_gpu(chosen, has_vllm=bool(vllm)) if on_gpu else Sides.on_cpu(chosen)
+    work = Work(pairs, prompt_tokens, trl_steps, judge)
+    return measure(size, sides, work, dtype=dtype, vllm=vllm)
+
+
+def _choose_device(device: str) -> bool:
+    """Return whether the GPU is used; "cpu" hides it from this process and its children."""
+    _require_known("--device", [device], DEVICES)
+    if device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        has_gpu.cache_clear()
+    if device == "cuda" and not has_gpu():
+        raise SettingsError("--device cuda needs a GPU that PyTorch can use, which this machine does not have")
+    return device == "cuda" or (device == "auto" and has_gpu())
+
+
+def _require_known(option: str, values: Sequence[object], known: Sequence[object]) -> None:
+    for value in values:
+        if value not in known:
+            raise SettingsError(f"{option} {value} is not possible here: use {', '.join(map(str, known))}")
+
+
+def measure(size: str, sides: Sides, work: Work, *, dtype: str = "auto", vllm: str = "") -> dict[str, Any]:
+    """Return the report on one base. A side that fails, or is killed, is a row that says so, and the rest goes on."""
+    with tempfile.TemporaryDirectory(prefix="reactune-bases-") as name:
+        bench = _Bench(Path(name), size, work, dtype, vllm)
+        rows = [*bench.rounds(sides.training_bits), *bench.serving(sides.serving)]
+    ratios, left_out = _undisturbed(ratios_of(rows))
+    ratios |= memory_ratios_of(rows)
+    found = {"size": size, "parameters": bench.parameters, "pairs": work.pairs, "prompt_tokens": work.prompt_tokens}
+    markdown = tables(found, rows, ratios)
+    notes.print(markdown, markup=False, highlight=False, soft_wrap=True)
+    return {
+        "machine": machine(),
+        "versions": versions("torch", "transformers", "trl", "peft", "openvino-genai", "bitsandbytes"),
+        "base": found,
+        "rows": rows,
+        "summary": ratios,
+        "notes": left_out,
+        "markdown": markdown,
+    }
+
+
+def _undisturbed(ratios: Mapping[str, Ratio]) -> tuple[dict[str, float | None], list[str]]:
+    """Return the ratios that other work did not disturb, and notes on the rest; a busy core disturbs none on a GPU."""
+    return ({name: ratio.value for name, ratio in ratios.items()}, []) if has_gpu() else compare(ratios)
+
+
+class _Bench:
+    """A base in a folder, and what is measured on it."""
+
+    def __init__(self, folder: Path, size: str, work: Work, dtype: str, vllm: str) -> None:
+        self._folder = folder
+        self._work = work
+        self._dtype = dtype
+        self._vllm = vllm
+        self._text = retention_text()
+        self.parameters: int | None = None
+        named = size
+        if size in SHAPES or not Path(size).is_dir():
+            notes.print(f"Writing a base of size {size} with random weights …")
+            named = str(folder / f"random-{size}")
+            self.parameters = write_random_base(size, Path(named))
+        self._settings = self._base_settings(named)
+        self._base: BaseModel = resolve_base_model(named, self._settings.data.directory)
+        self._trained = folder / "trained"
+        self._random = [write_random_adapter(self._base.path, folder / f"random-{seed}", seed) for seed in (1, 2)]
+
+    def _base_settings(self, base: str) -> Settings:
+        """Return settings that do not depend on this machine's config.toml."""
+        return Settings.model_validate(
+            {
+                "data": {"directory": self._folder / "data"},
+                "model": {"base": base},
+                "generation": {"temperature": TEMPERATURE, "max_new_tokens": MAX_NEW_TOKENS, "timeout_s": 36_000.0},
+                "training": {"threads": 0, "min_steps": 0, "dtype": self._dtype},
+                "gate": {"coherence_model": "base"},
+                "remote": {"first_token_timeout_s": 600.0},
+            }
+        )
+
+    # A round
+
+    def rounds(self, bits: Sequence[int]) -> Iterator[Row]:
+        for one in bits:
+            yield from self._round(one)
+
+    def _round(self, bits: int) -> Iterator[Row]:
+        plan = self._plan(self._folder / f"round-{bits}", bits)
+        weights = training_format(plan.settings.training) if bits == FULL_BITS else _weights(bits)
+        described = {"part": "round", "weights": weights}
+        if refusal := self._refusal(bits):
+            yield described | {"side": OURS, "what": "training", "skipped": refusal}
+            return
+        plan.output.mkdir()
+        yield from _measured(train_ours, plan, described | {"side": OURS})
+        if (plan.output / WEIGHTS_FILE).exists() and not self._trained.exists():
+            plan.output.rename(self._trained)
+        theirs = list(_measured(train_trl, plan, described | {"side": TRL}))
+        yield from theirs
+        if any("failed" in row for row in theirs):
+            yield from _measured(train_trl, replace(plan, recomputes=True), described | {"side": TRL_DEFAULT})
+
+    def _plan(self, output: Path, bits: int) -> Round:
+        work, settings = self._work, self._settings
+        training = settings.training.model_copy(update={"quantization": _quantization(bits)})
+        return Round(
+            base=self._base,
+            settings=settings.model_copy(update={"training": training}),
+            pairs=work.pairs,
+            prompt_tokens=work.prompt_tokens,
+            text=self._text,
+            output=output,
+            judges=work.judges,
+            trl_steps=work.trl_steps,
+        )
+
+    def _refusal(self, bits: int) -> str:
+        try:
+            require_quantization(_quantization(bits))
+        except SettingsError as error:
+            return str(error)
+        return ""
+
+    # Serving
+
+    def serving(self, sides: Sequence[tuple[str, int]]) -> Iterator[Row]:
+        for engine, bits in sides:
+            settings = self._serving_settings(engine, bits)
+            described = {"part": "serving", "side": engine, "weights": self._weights_of(engine, bits)}
+            if isinstance(settings, str):
+                yield described | {"what": "start", "skipped": settings}
+                continue
+            plan = Serving(engine, self._base, settings, self._versions, self._work.lengths, self._text, self._vllm)
+            yield from _measured(serve, plan, described)
+
+    def _serving_settings(self, engine: str, bits: int) -> Settings | str:
+        """Return the settings, or why this machine or release cannot serve so."""
+        options: dict[str, Any] = {"engine": engine} if engine in (OPENVINO, TRANSFORMERS) else {}
+        if engine in (TRANSFORMERS, PLAIN) and bits != FULL_BITS:
+            if refusal := self._refusal(bits):
+                return refusal
+            options["quantization"] = _quantization(bits)
+        if engine == OPENVINO and bits != GRAPH_BITS:
+            options["weight_format"] = f"int{bits}"
+        if missing := options.keys() - ModelSettings.model_fields.keys():
+            return f"this release has no setting model.{missing.pop()}"
+        model = ModelSettings.model_validate(self._settings.model.model_dump() | options)
+        return self._settings.model_copy(update={"model": model})
+
+    def _weights_of(self, engine: str, bits: int) -> str:
+        """Return their format, for the report."""
+        if bits != FULL_BITS:
+            return _weights(bits)
+        return serving_format(self._settings.model) if engine == TRANSFORMERS else "bfloat16"
+
+    @property
+    def _versions(self) -> tuple[AdapterRef, AdapterRef]:
+        """The version that the round trained, if one did, and another one."""
+        first = adapter_in(self._trained) if self._trained.exists() else self._random[0]
+        return first, self._random[1]
+
+
+def _quantization(bits: int) -> str:
+    return "" if bits == FULL_BITS else f"{bits}bit"
+
+
+def _weights(bits: int) -> str:
+    return f"{bits} bits"
+
+
+def _measured(work: Callable[[T, TellRow], None], plan: T, described: Row) -> Iterator[Row]:
+    """Yield the rows of one side with its description; if it fails or dies, the last one says so."""
+    notes.print(f"Measuring {described['part']}: {described['side']}, {described['weights']} …", highlight=False)
+    try:
+        for row in rows_apart(partial(_hold, work), plan):
+            known = (f"{name} {value}" for name, value in row.items() if value is not None)
+            notes.print("  " + ", ".join(known), highlight=False, soft_wrap=True)
+            yield described | row
+    except EndedEarly as end:
+        notes.print(f"  {end}", highlight=False)
+        yield described | {"what": "failure", "failed": str(end)}
+
+
+def _hold(work: Callable[[T, TellRow], None], plan: T, rows: Connection) -> None:
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # standard output is the report's
+    with contextlib.suppress(OSError):  # only Linux has it: where memory runs out, nobody else is killed
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    try:
+        work(plan, rows.send)
+    except FAILURES as error:
+        rows.send({"what": "failure", "failed": _first_cause(error)})
+    rows.close()
+
+
+def _first_cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{error}".partition("\n")[0] or type(error).__name__

@@ -1,0 +1,237 @@
+"""`reactune base`: one command changes the base model, votes and taste outlive it, and one command goes back."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.orm import Session
+
+from reactune.app import main
+from storage.adapters.folder_store import AdapterStore
+from storage.database.database import open_database
+from storage.models.base_model import BaseModel, resolve_base_model
+from storage.personalities.personalities import ensure_personality
+from storage.releases.promotion import promote
+from storage.releases.versions import list_versions, read_alias, register
+from storage.runtime.processes import BOT, record_heartbeat
+from storage.settings.loading import load_settings
+from storage.votes.votes import Vote
+from tests.families import build_family
+from tests.few_questions import run_short_round
+from tests.seeding import BOB, add_reply, vote
+from tests.storage.adapters.test_folder_store import publish
+from tests.tiny_model import build_tiny_base
+from trainer.rounds import worker
+
+CONFIG = """\
+# My server.
+[model]
+engine = "transformers"   # no graphs
+base = "{base}"   # the first one
+
+[metrics]
+port = 0
+trainer_port = 0
+
+[console]
+port = 0
+
+[generation]
+max_new_tokens = 8
+
+[pairs]
+ranked_prompts = 0
+
+[training]
+min_pairs = 2
+dtype = "float32"
+lora_rank = 4
+epochs = 1
+min_steps = 0
+niceness = 0
+patience = 0
+schedule = ""
+
+[gate]
+coherence_model = "base"
+max_divergence = 100
+max_retention_ratio = 100
+max_coherence_ratio = 100
+max_degenerate_excess = 1
+"""
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two bases whose templates have nothing in common."""
+    folder = tmp_path_factory.mktemp("bases")
+    return build_tiny_base(folder / "old"), build_family("llama3", folder / "new")
+
+
+@pytest.fixture
+def config(tmp_path: Path, folders: tuple[Path, Path]) -> Path:
+    file = tmp_path / "config.toml"
+    file.write_text(CONFIG.format(base=folders[0]))
+    return file
+
+
+@pytest.fixture
+def reactune(config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run `reactune …` in the folder of config.toml; return (exit code, standard output, standard error)."""
+    monkeypatch.setattr(worker, "_run_in_process", run_short_round)
+
+    def run(*words: str, typed: str = "", **more: str) -> tuple[int, str, str]:
+        with monkeypatch.context() as changed:
+            changed.chdir(config.parent)
+            changed.setattr(sys, "argv", ["reactune", *words])
+            changed.setattr(sys, "stdin", io.StringIO(typed))
+            changed.setattr(logging.root, "handlers", [])
+            for name in [name for name in os.environ if name.startswith("REACTUNE_")]:
+                changed.delenv(name)
+            for name, value in more.items():
+                changed.setenv(name, value)
+            with pytest.raises(SystemExit) as left:
+                main()
+        return (left.value.code or 0, *capsys.readouterr())  # type: ignore[return-value]
+
+    return run
+
+
+@pytest.fixture
+def write(config: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Session], Any]], Any]:
+    """Do something in the database of the commands."""
+
+    def do(work: Callable[[Session], Any]) -> Any:
+        with monkeypatch.context() as changed:
+            changed.chdir(config.parent)
+            database = open_database(load_settings(environment={}))
+            try:
+                return database.call(work)
+            finally:
+                database.close()
+
+    return do
+
+
+def bases(folders: tuple[Path, Path], config: Path) -> list[BaseModel]:
+    return [resolve_base_model(str(folder), config.parent / "data") for folder in folders]
+
+
+def add_votes(session: Session, base: BaseModel) -> None:
+    for i in range(3):
+        said = [{"role": "user", "content": f"question {i}"}]
+        for answer, value in ((f"good answer {i}", Vote.UP), (f"bad reply {i}", Vote.DOWN)):
+            prompt = f"<|im_start|>user\nquestion {i}<|im_end|>\n<|im_start|>assistant\n"
+            reply = add_reply(session, prompt=prompt, messages=said, answer=answer, base_revision=base.revision)
+            vote(session, reply, BOB, value)
+
+
+def add_champion(session: Session, base: BaseModel, digest: str) -> None:
+    id_ = ensure_personality(session)
+    common: dict[str, Any] = {"parent_id": None, "round_id": None, "metrics": {}}
+    version = register(session, id_, digest=digest, base_name=base.name, base_revision=base.revision, **common)
+    generation = read_alias(session, id_).generation
+    promote(session, id_, version, expected_generation=generation, by="ann", reason="")
+
+
+def champion(session: Session) -> str:
+    return read_alias(session, ensure_personality(session)).target
+
+
+def test_votes_teach_the_new_base_and_the_old_champion_comes_back(
+    reactune: Run, write: Callable[..., Any], config: Path, folders: tuple[Path, Path]
+) -> None:
+    before = config.read_bytes()
+    old, new = bases(folders, config)
+    assert reactune("base", "use", str(folders[0]), "--yes")[0] == 0
+    digest = publish(AdapterStore(config.parent / "data" / "adapters"))
+    write(lambda session: (add_votes(session, old), add_champion(session, old, digest)))
+
+    code, out, err = reactune("base", "use", str(folders[1]), typed="y\n")
+    assert code == 0, err
+    assert "Licence: unknown" in err
+    for sentence in (
+        "new is the base model now",
+        "default: base is the champion (it was v1).",
+        "1 version of old stay stored. They answer again after reactune base use",
+        "6 votes count for the next round",
+        "reactune base teach teaches the personalities on it",
+    ):
+        assert " ".join(sentence.split()) in " ".join(out.split())
+    assert config.read_bytes() == before.replace(str(folders[0]).encode(), str(folders[1]).encode())
+    assert write(champion) == "base"
+
+    code, out, err = reactune("base", "teach", "--json")
+    assert code == 0, err
+    (lesson,) = json.loads(out)["lessons"]
+    assert lesson["round"]["reason"].startswith("v2 learned from 3 pairs")
+    first, second = reversed(write(lambda session: list_versions(session, ensure_personality(session))))
+    assert (first.base_revision, second.base_revision) == (old.revision, new.revision)
+    assert reactune("export", "pairs.jsonl")[0] == 0
+    prompts = [json.loads(line)["prompt"] for line in (config.parent / "pairs.jsonl").read_text().splitlines()]
+    assert all("<|start_header_id|>user<|end_header_id|>" in prompt for prompt in prompts)
+    assert sorted(f"question {i}" in prompt for i in range(3) for prompt in prompts).count(True) == 3
+
+    shown = json.loads(reactune("base", "show", "--json")[1])
+    assert [(one["use"]["name"], one["versions"], one["votes"]) for one in shown["used"]] == [
+        ("new", 1, 0),
+        ("old", 1, 6),
+    ]
+    code, out, _ = reactune("base", "back", "--yes", "--json")
+    assert (code, json.loads(out)["moved"]) == (0, [{"personality": "default", "before": "base", "after": "v1"}])
+    assert config.read_bytes() == before
+    assert write(champion) == "v1"
+
+
+def test_a_running_bot_keeps_its_base_and_champions(
+    reactune: Run, write: Callable[..., Any], config: Path, folders: tuple[Path, Path]
+) -> None:
+    old, _ = bases(folders, config)
+    reactune("base", "use", str(folders[0]), "--yes")
+    digest = publish(AdapterStore(config.parent / "data" / "adapters"))
+    write(lambda session: (add_champion(session, old, digest), record_heartbeat(session, BOT, "here")))
+    code, out, _ = reactune("base", "use", str(folders[1]), "--yes")
+    assert code == 0
+    assert "The running bot keeps the old one: start it again." in " ".join(out.split())
+    assert write(champion) == "v1"
+    code, _, err = reactune("base", "teach")
+    assert (code != 0, "old still answers: start the bot again" in " ".join(err.split())) == (True, True)
+    assert reactune("base", "back", "--yes")[0] == 0
+    assert f'base = "{folders[0]}"' in config.read_text()
+
+
+def test_a_variable_that_overrides_the_file_is_named(
+    reactune: Run, write: Callable[..., Any], config: Path, folders: tuple[Path, Path]
+) -> None:
+    before = config.read_bytes()
+    code, out, _ = reactune("base", "use", str(folders[1]), "--yes", REACTUNE_MODEL__BASE=str(folders[0]))
+    assert code == 0
+    assert "REACTUNE_MODEL__BASE in the environment overrides the settings file" in " ".join(out.split())
+    assert config.read_bytes() == before
+
+
+def test_what_is_refused_or_declined_changes_nothing(
+    reactune: Run, config: Path, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    before = config.read_bytes()
+    code, _, err = reactune("base", "use", str(folders[1]), typed="n\n")
+    assert (code, "Nothing was changed." in err) == (1, True)
+    for wrong, said in (
+        ("nowhere", "'nowhere' is no base model: give 'bundled', 'gemma3-270m', an existing folder, or a hub ID"),
+        (str(tmp_path), "config.json is missing"),
+    ):
+        code, out, err = reactune("base", "use", wrong, "--yes")
+        assert (code != 0, out, said in " ".join(err.split())) == (True, "", True), err
+    code, _, err = reactune("base", "back", "--yes")
+    assert (code, "no other base model answered before" in " ".join(err.split())) == (2, True)
+    assert config.read_bytes() == before

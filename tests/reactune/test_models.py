@@ -1,0 +1,86 @@
+"""`reactune models`: which bases fit which machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from reactune.models import ANSWERS_ONLY, FITS, FOUR_BITS, Candidate, Room, candidates, table
+from storage.models.free_memory import FreeMemory
+from storage.settings.loading import load_settings
+from storage.settings.sections import Settings
+
+GB = 10**9
+LAPTOP = Room(FreeMemory(8 * GB, 16 * GB), 100 * GB)
+CARD_OF_24_GB = Room(FreeMemory(23 * GB, 24 * GB, is_gpu=True), 500 * GB)
+CARD_OF_8_GB = Room(FreeMemory(75 * GB // 10, 8 * GB, is_gpu=True), 500 * GB)
+FULL_DISK = Room(FreeMemory(64 * GB, 64 * GB), GB // 10)
+
+
+def settings(folder: Path, *, servers: str = "", **model: str) -> Settings:
+    given = {f"REACTUNE_MODEL__{key.upper()}": value for key, value in model.items()}
+    return load_settings(
+        environment={
+            "REACTUNE_DATA__DIRECTORY": str(folder),
+            "REACTUNE_TRAINING__DTYPE": "bfloat16",
+            "REACTUNE_MODEL__DTYPE": "bfloat16",
+            **({"REACTUNE_REMOTE__SERVERS": servers} if servers else {}),
+            **given,
+        }
+    )
+
+
+def fits(found: list[Candidate]) -> dict[str, str]:
+    return {candidate.name.rpartition("/")[2]: candidate.fits for candidate in found}
+
+
+def test_a_laptop_trains_small_bases_and_only_answers_with_larger_ones(tmp_path):
+    found = candidates(settings(tmp_path), LAPTOP)
+    verdicts = fits(found)
+    assert verdicts["SmolLM2-135M-Instruct"] == verdicts["Qwen3-0.6B"] == FITS
+    assert verdicts["Qwen3-4B-Instruct-2507"] == ANSWERS_ONLY
+    assert verdicts["Qwen3-8B"].startswith("no, needs 11.1 GB of memory")
+    assert [candidate.name for candidate in found if candidate.configured] == ["HuggingFaceTB/SmolLM2-135M-Instruct"]
+
+
+def test_what_fits_comes_first_and_the_largest_of_it_at_the_top(tmp_path):
+    found = candidates(settings(tmp_path), LAPTOP)
+    groups = [candidate.fits if candidate.fits in (FITS, ANSWERS_ONLY) else "no" for candidate in found]
+    assert groups == sorted(groups, key=[FITS, ANSWERS_ONLY, "no"].index)
+    sizes = [candidate.parameters for candidate in found if candidate.fits == FITS]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_a_card_of_24_gb_serves_and_trains_8b(tmp_path):
+    verdicts = fits(candidates(settings(tmp_path, engine="transformers"), CARD_OF_24_GB))
+    assert verdicts["Qwen3-4B-Instruct-2507"] == verdicts["Llama-3.1-8B-Instruct"] == FITS
+    assert verdicts["Mistral-Small-3.2-24B-Instruct-2506"].startswith("no, needs")
+    assert verdicts["Mistral-Small-3.2-24B-Instruct-2506"].endswith("of GPU memory")
+
+
+def test_a_full_disk_is_named(tmp_path):
+    assert fits(candidates(settings(tmp_path), FULL_DISK))["Qwen3-0.6B"] == "no, needs 1.8 GB of disk"
+
+
+def test_servers_elsewhere_need_no_memory_here(tmp_path):
+    found = candidates(settings(tmp_path, engine="remote", servers="http://gpu:8000"), CARD_OF_8_GB)
+    assert {candidate.serve for candidate in found} == {0}
+    assert fits(found)["Qwen3-1.7B"] == FITS
+    assert fits(found)["Qwen3-4B-Instruct-2507"] == FOUR_BITS
+
+
+def test_the_base_that_is_set_is_measured_from_its_files(tmp_path):
+    config = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 16}
+    (tmp_path / "config.json").write_text(json.dumps(config | {"intermediate_size": 16}))
+    save_file({"some": np.zeros((3, 5)), "others": np.zeros(7)}, tmp_path / "model.safetensors")
+    own = next(one for one in candidates(settings(tmp_path, base=str(tmp_path)), LAPTOP) if one.configured)
+    assert own.parameters == 22
+    assert f"{tmp_path} *" in table([own])
+
+
+def test_a_base_that_is_set_and_unknown_is_left_out_without_a_download(tmp_path):
+    found = candidates(settings(tmp_path, base="somebody/unknown"), LAPTOP)
+    assert not any(candidate.configured for candidate in found)

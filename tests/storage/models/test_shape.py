@@ -1,0 +1,64 @@
+"""What a config.json tells about a model, and the table of well-known bases."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from storage.models.known_bases import known_bases
+from storage.models.shape import ModelShape, kv_bytes_per_token, shape_of
+
+HAS_MORE_EMBEDDINGS = "Gemma4ForConditionalGeneration"
+"""Each layer has some of its own."""
+MIXES = {"Lfm2ForCausalLM", "Qwen3_5ForConditionalGeneration"}
+"""Most of their layers are not attention, and are counted as if they were."""
+TINY = {
+    "hidden_size": 64,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 128,
+    "vocab_size": 100,
+}
+
+
+@pytest.mark.parametrize("base", known_bases(), ids=lambda base: base.name)
+def test_the_table_agrees_with_the_number_of_parameters(base):
+    counted = ModelShape.of(base.shape.config).parameters
+    if base.architecture == HAS_MORE_EMBEDDINGS:
+        assert counted < base.shape.parameters
+    else:
+        assert counted == pytest.approx(base.shape.parameters, rel=0.15 if base.architecture in MIXES else 0.005)
+
+
+@pytest.mark.parametrize(
+    ("config", "layers", "numbers"),
+    [
+        ({}, 6, 2 * 16),
+        ({"head_dim": 32}, 6, 2 * 32),
+        ({"layer_types": ["full_attention", "linear_attention"] * 3}, 3, 2 * 16),
+        ({"full_attention_interval": 3}, 2, 2 * 16),  # Qwen 3.5
+        ({"full_attn_idxs": [1, 4]}, 2, 2 * 16),  # LFM2
+        ({"num_kv_shared_layers": 4}, 2, 2 * 16),  # Gemma 4
+    ],
+)
+def test_only_layers_with_a_cache_of_their_own_count(config, layers, numbers):
+    assert kv_bytes_per_token(TINY | config, "bfloat16") == 2 * layers * numbers * 2
+
+
+def test_what_sees_is_not_counted_as_it_is_not_loaded(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"text_config": TINY}))
+    layers = {"language_model.model.norm.weight": np.zeros(7), "vision_tower.norm.weight": np.zeros(9)}
+    save_file(layers, tmp_path / "model.safetensors")
+    assert shape_of(tmp_path).parameters == 7
+
+
+def test_a_model_that_also_sees_is_described_by_its_language_model():
+    assert kv_bytes_per_token({"text_config": TINY, "hidden_size": 1}, "float32") == kv_bytes_per_token(TINY, "float32")
+
+
+def test_a_cache_in_8_bits_has_a_scale_and_an_offset_for_each_head():
+    assert kv_bytes_per_token(TINY, "int8") == 2 * 6 * 2 * (16 + 8)

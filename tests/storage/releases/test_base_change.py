@@ -1,0 +1,145 @@
+"""A change of base moves every champion to its own version of that base; going back restores them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from sqlalchemy.orm import Session
+
+from storage.database.enums import CHAMPION, LAST_GOOD, CanaryStatus, GateVerdict
+from storage.errors import VersionOfOtherBase
+from storage.models.withdrawal import choose_withdrawals
+from storage.operations.audit import AuditQuery, read_trail
+from storage.personalities.personalities import ensure_personality
+from storage.releases.base_change import begin_base, describe_bases_used
+from storage.releases.bases import ConfiguredBase, base_in_use, previous_base
+from storage.releases.canaries import latest_canary, start_canary
+from storage.releases.evidence import find_rival
+from storage.releases.promotion import promote, roll_back
+from storage.releases.versions import Version, moves_of, read_alias, register
+from storage.settings.sections import ReleaseSettings, Settings, TrainingSettings, VoteSettings
+from storage.votes.votes import Vote
+from tests.seeding import BOB, add_reply, vote
+
+OLD = ConfiguredBase(setting="bundled", name="SmolLM2", revision="a" * 16)
+NEW = ConfiguredBase(setting="org/new", name="org/new", revision="b" * 16)
+
+
+@pytest.fixture
+def personality_id(session: Session) -> int:
+    id_ = ensure_personality(session)
+    begin_base(session, OLD, by="start")
+    return id_
+
+
+def version_of(
+    session: Session, personality_id: int, base: ConfiguredBase, verdict: GateVerdict = GateVerdict.PASS
+) -> Version:
+    digest = f"{len(describe_bases_used(session, VoteSettings()))}{personality_id}{base.revision}{verdict}"
+    return register(
+        session,
+        personality_id,
+        digest=digest[:64],
+        base_name=base.name,
+        base_revision=base.revision,
+        parent_id=None,
+        round_id=None,
+        metrics={},
+        verdict=verdict,
+    )
+
+
+def lead(session: Session, personality_id: int, version: Version | None) -> None:
+    generation = read_alias(session, personality_id).generation
+    promote(session, personality_id, version, expected_generation=generation, by="ann", reason="")
+
+
+def champion(session: Session, personality_id: int, alias: str = CHAMPION) -> str:
+    return read_alias(session, personality_id, alias).target
+
+
+def test_the_champion_waits_for_its_base_and_comes_back_with_it(session: Session, personality_id: int) -> None:
+    first = version_of(session, personality_id, OLD)
+    lead(session, personality_id, first)
+    (moved,) = begin_base(session, NEW, by="ann")
+    assert (moved.before, moved.after) == ("v1", "base")
+    assert champion(session, personality_id) == "base"
+    assert moves_of(session, first)[0].reason == "the base model is now org/new; it was SmolLM2"
+    (audited, *_) = read_trail(session, AuditQuery(limit=5))
+    assert (audited.actor, audited.action, audited.subject) == (
+        "ann",
+        "base use",
+        f"org/new ({NEW.revision})",
+    )
+
+    lead(session, personality_id, version_of(session, personality_id, NEW))
+    begin_base(session, OLD, by="ann")
+    assert (champion(session, personality_id), champion(session, personality_id, LAST_GOOD)) == ("v1", "base")
+    begin_base(session, NEW, by="ann")
+    assert champion(session, personality_id) == "v2"
+    assert (previous := previous_base(session)) is not None
+    assert previous.setting == "bundled"
+
+
+def test_a_bare_base_that_was_chosen_stays_chosen(session: Session, personality_id: int) -> None:
+    lead(session, personality_id, version_of(session, personality_id, OLD))
+    roll_back(session, personality_id, expected_generation=1, by="ann", reason="")
+    begin_base(session, NEW, by="ann")
+    begin_base(session, OLD, by="ann")
+    assert champion(session, personality_id) == "base"
+
+
+def test_an_edited_base_is_noticed_even_if_no_base_was_recorded(session: Session) -> None:
+    personality_id = ensure_personality(session)
+    lead(session, personality_id, version_of(session, personality_id, OLD))
+    assert begin_base(session, OLD, by="start") == []
+    lead(session, personality_id, version_of(session, personality_id, OLD, GateVerdict.PASS))
+    assert [move.after for move in begin_base(session, NEW, by="start")] == ["base"]
+
+
+def test_a_second_process_with_the_same_base_changes_nothing(session: Session, personality_id: int) -> None:
+    begin_base(session, NEW, by="bot")
+    assert begin_base(session, NEW, by="another bot") == []
+    assert (used := base_in_use(session)) is not None
+    assert used.begun_by == "bot"
+    begin_base(session, replace(NEW, setting="/models/new"), by="bot")  # the same files in another place
+    assert (previous := previous_base(session)) is not None
+    assert previous.setting == "bundled"
+
+
+def test_versions_of_another_base_cannot_lead_or_be_compared(session: Session, personality_id: int) -> None:
+    first = version_of(session, personality_id, OLD)
+    waiting = version_of(session, personality_id, OLD, GateVerdict.NOT_ENOUGH_EVIDENCE)
+    start_canary(session, personality_id, waiting, ReleaseSettings(), by="ann", reason="")
+    begin_base(session, NEW, by="ann")
+    canary = latest_canary(session, personality_id)
+    assert canary is not None
+    assert (canary.status, canary.reason) == (CanaryStatus.STOPPED, "the base model is now org/new; it was SmolLM2")
+    assert find_rival(session, personality_id) is None
+    with pytest.raises(
+        VersionOfOtherBase, match=r"v1 was trained on the base SmolLM2 \(a+\), but org/new \(b+\) answers"
+    ):
+        lead(session, personality_id, first)
+    begin_base(session, OLD, by="ann")
+    assert (rival := find_rival(session, personality_id)) is not None
+    assert rival.version.name == "v2"
+
+
+def test_old_champions_keep_their_files(session: Session, personality_id: int) -> None:
+    first, *_ = (version_of(session, personality_id, OLD) for _ in range(3))
+    lead(session, personality_id, first)
+    begin_base(session, NEW, by="ann")
+    for _ in range(2):
+        version_of(session, personality_id, NEW, GateVerdict.NOT_ENOUGH_EVIDENCE)
+    settings = Settings(training=TrainingSettings(keep_versions=1))
+    assert first.id not in {gone.version.id for gone in choose_withdrawals(session, settings)}
+
+
+def test_each_base_is_listed_with_its_versions_and_votes(session: Session, personality_id: int) -> None:
+    version_of(session, personality_id, OLD)
+    begin_base(session, NEW, by="ann")
+    for revision in (OLD.revision, OLD.revision, NEW.revision):
+        vote(session, add_reply(session, base_revision=revision), BOB, Vote.UP)
+    found = describe_bases_used(session, VoteSettings())
+    assert [(used.use.name, used.versions, used.votes) for used in found] == [("org/new", 0, 1), ("SmolLM2", 1, 2)]

@@ -1,0 +1,170 @@
+"""A version is never the bare base in disguise: what a round measured is found again by the engines that load it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from bot.engine import GenerationFailed
+from bot.engine.openvino.engine import OpenVinoEngine
+from bot.engine.transformers.resident_model import ResidentModel
+from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef, seal
+from storage.models.base_model import BaseModel, resolve_base_model
+from storage.models.effect import EffectRecord, WrongEffect, read_effect, write_effect
+from storage.models.openvino.pipeline import GraphCache, PipelineOptions, graph_folder, graph_name, load_pipeline
+from storage.settings.loading import load_settings
+from storage.settings.sections import ModelSettings, TrainingSettings
+from tests.bot.engine.test_engine import answer, request
+from tests.tiny_model import build_tiny_base
+from tests.verdicts import trust_graphs
+from trainer.training.recipes import SFT, TrainingSplit
+from trainer.training.rows import Demonstration
+from trainer.training.strength import record_effect, save_weaker
+from trainer.training.train import train_adapter
+
+TRAINING = TrainingSettings(
+    patience=0,
+    min_steps=0,
+    warmup_share=0.0,
+    dtype="float32",
+    learning_rate=2e-2,
+    epochs=6,
+    lora_rank=4,
+    lora_alpha=8,
+    batch_size=2,
+)
+ANSWER = "I was fine, thank you for the soup. What did you have?"
+SHOWN = [
+    Demonstration(f"<|im_start|>user\nHow are you, {name}?<|im_end|>\n<|im_start|>assistant\n", ANSWER)
+    for name in ("Ana", "Bo", "Cy", "Di")
+]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
+    """A tiny base that has opinions: with its small weights, all tokens are about as likely, whatever it learns."""
+    folder = tmp_path_factory.mktemp("base")
+    file = build_tiny_base(folder / "tiny") / "model.safetensors"
+    weights = load_file(file)
+    save_file(
+        {name: weight * (8 if "embed" in name else 1) for name, weight in weights.items()}, file, {"format": "pt"}
+    )
+    return resolve_base_model(str(file.parent), folder)
+
+
+@pytest.fixture(scope="module")
+def version(base: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> AdapterRef:
+    """A version that a round has trained and sealed."""
+    folder = tmp_path_factory.mktemp("trained")
+    train_adapter(
+        SFT, TrainingSplit(SHOWN, ()), TRAINING, base=base, starter=None, output=folder, report=lambda _progress: None
+    )
+    return AdapterRef(seal(folder), folder)
+
+
+@pytest.fixture
+def other(version: AdapterRef, tmp_path: Path) -> AdapterRef:
+    """A copy whose record says the opposite of what it does."""
+    folder = shutil.copytree(version.path, tmp_path / "other")
+    effect = recorded(folder)
+    opposite = tuple(2 * before - now for before, now in zip(effect.base, effect.version, strict=True))
+    write_effect(folder, replace(effect, version=opposite))
+    return AdapterRef(seal(folder), folder)
+
+
+def recorded(folder: Path) -> EffectRecord:
+    effect = read_effect(folder)
+    assert effect is not None
+    return effect
+
+
+def mean_change(folder: Path) -> float:
+    effect = recorded(folder)
+    return sum(abs(now - before) for now, before in zip(effect.version, effect.base, strict=True)) / len(effect.base)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+def test_transformers_finds_what_the_round_measured(
+    base: BaseModel, version: AdapterRef, dtype: str, strength: float
+) -> None:
+    assert mean_change(version.path) > 0.3
+    resident = ResidentModel(base.path, ModelSettings(dtype=dtype, threads=1))
+    assert resident.model_with(replace(version, strength=strength))
+    assert resident.adapters == 1
+
+
+def test_transformers_refuses_a_version_that_is_not_the_one_that_was_measured(
+    base: BaseModel, version: AdapterRef, other: AdapterRef
+) -> None:
+    resident = ResidentModel(base.path, ModelSettings(dtype="float32", threads=1))
+    with pytest.raises(WrongEffect, match=r"answers as the bare base \(0% of .* roll back to another version"):
+        resident.model_with(other)
+    assert "answers as the bare base" in resident.refused.describe()
+    assert resident.adapters == 0
+    assert resident.model_with(None)
+    assert resident.model_with(version)
+
+
+def test_a_graph_of_8_bits_shows_what_the_round_measured(base: BaseModel, version: AdapterRef, tmp_path: Path) -> None:
+    options = PipelineOptions(
+        base,
+        graph_folder(base, tmp_path, "int8"),
+        version,
+        batch_size=2,
+        cached_tokens=512,
+        threads=1,
+        dtype="bfloat16",
+        weight_format="int8",
+        kept_graphs=4,
+    )
+    assert load_pipeline(options)
+
+
+def test_a_graph_in_another_versions_place_is_built_again(base: BaseModel, version: AdapterRef, tmp_path: Path) -> None:
+    cache = GraphCache(base, graph_folder(base, tmp_path, "int8"), "int8")
+    weights = [(cache.prepare(one) / "openvino_model.bin").read_bytes() for one in (None, version)]
+    target = cache.folder / graph_name(version)
+    shutil.rmtree(target)
+    shutil.copytree(cache.folder / graph_name(None), target)
+    assert (cache.prepare(version) / "openvino_model.bin").read_bytes() == weights[1] != weights[0]
+
+
+async def test_openvino_refuses_a_graph_that_lacks_the_adapter_and_answers_with_others(
+    base: BaseModel, version: AdapterRef, tmp_path: Path
+) -> None:
+    settings = load_settings(
+        environment={
+            "REACTUNE_DATA__DIRECTORY": str(tmp_path),
+            "REACTUNE_MODEL__CONTEXT_TOKENS": "512",
+            "REACTUNE_MODEL__DTYPE": "float32",
+            "REACTUNE_MODEL__THREADS": "1",
+        }
+    )
+    trust_graphs(base, tmp_path, settings.model)
+    cache = GraphCache(base, graph_folder(base, tmp_path, "int8"), "int8")
+    cache._build(None, cache.folder / graph_name(version))  # a fault of the builder
+    engine = OpenVinoEngine(base, tmp_path, settings.model, settings.generation)
+    await engine.start()
+    of_base = asyncio.create_task(answer(engine, request()))
+    with pytest.raises(GenerationFailed, match=r"answers as the bare base .* delete .*, so that its graph is"):
+        await answer(engine, request(adapter=version))
+    assert "answers as the bare base" in engine.state().refused_versions
+    assert await of_base
+    await engine.close(0.0)
+
+
+def test_a_weaker_copy_is_measured_again(base: BaseModel, version: AdapterRef, tmp_path: Path) -> None:
+    save_weaker(version.path, tmp_path, 0.25, None)
+    assert read_effect(tmp_path) is None, "what the whole version does is not true of it"
+    record_effect(tmp_path, base, TRAINING)
+    assert recorded(tmp_path).base == recorded(version.path).base
+    assert 0.1 < mean_change(tmp_path) / mean_change(version.path) < 0.5
+    digest = seal(tmp_path)
+    assert (tmp_path / WEIGHTS_FILE).exists()
+    assert ResidentModel(base.path, ModelSettings(dtype="float32", threads=1)).model_with(AdapterRef(digest, tmp_path))

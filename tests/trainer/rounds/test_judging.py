@@ -1,0 +1,66 @@
+"""The gate judges what was trained, and what the trained model held is free by then."""
+
+from __future__ import annotations
+
+import weakref
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.adapters.folder_store import AdapterStore
+from storage.database.enums import TrainingSource
+from storage.models.base_model import BaseModel, load_model
+from storage.settings.sections import Settings
+from tests.trainer.training.test_dpo import PAIRS, SETTINGS
+from trainer.evaluation.context import ServedContext
+from trainer.evaluation.evaluate import EvaluationModels
+from trainer.progress import RoundProgress
+from trainer.rounds.distributed import train_on_all
+from trainer.rounds.judging import RoundJudge
+from trainer.training.recipes import TrainingSplit, dpo_recipe
+from trainer.training.train import train_adapter
+
+
+class Judged(Exception):
+    pass
+
+
+def test_the_trained_model_is_gone_before_the_gate_loads_its_own(
+    tiny_base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two models of 15 GB do not fit on a GPU of 24."""
+    trained: list[weakref.ref[Any]] = []
+
+    def load_followed(*arguments: Any) -> Any:
+        model = load_model(*arguments)
+        trained.append(weakref.ref(model))
+        return model
+
+    def evaluate(*_models: object, **_settings: object) -> None:
+        raise Judged(*(model() for model in trained))
+
+    monkeypatch.setattr("trainer.training.policy.load_model", load_followed)
+    monkeypatch.setattr("trainer.rounds.judging.evaluate", evaluate)
+    settings = Settings(training=SETTINGS)
+    store = AdapterStore(tmp_path / "adapters")
+    context, learns_from = ServedContext((), None), TrainingSource.VOTES
+    judge = RoundJudge(tiny_base, EvaluationModels((), None), context, settings, learns_from, store, report=quiet)
+    with store.stage() as staging:
+        train = partial(
+            train_adapter,
+            dpo_recipe(SETTINGS, 0.0),
+            TrainingSplit(tuple(PAIRS[:2])),
+            SETTINGS,
+            base=tiny_base,
+            starter=None,
+            output=staging,
+        )
+        with pytest.raises(Judged) as reached:
+            judge.judge(staging, train_on_all(train, settings, quiet))
+    assert reached.value.args == (None,)
+
+
+def quiet(_progress: RoundProgress) -> None:
+    pass

@@ -1,0 +1,93 @@
+"""Makes room for a round on a GPU that a bot's engine uses too."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from sqlalchemy.orm import Session
+
+from storage.database.database import Database
+from storage.models.base_model import BaseModel
+from storage.models.free_memory import FreeMemory
+from storage.models.gpus import Gpu, own_gpus
+from storage.models.hardware import serving_format
+from storage.models.memory import NumberFormat, ServingLoad, serving_bytes, weight_bytes
+from storage.models.shape import ModelShape
+from storage.runtime.gpu_use import GpuUse, leave_gpus, renew_gpus, take_gpus, users_of_gpu
+from storage.runtime.processes import Heartbeat, worker_name
+from storage.settings.sections import Settings
+from storage.wording import duration
+from trainer.errors import TrainerError
+from trainer.progress import Phase, ReportProgress, RoundProgress
+from trainer.rounds.readiness import known_shape
+from trainer.training.memory_plan import USUAL, RoundMemory, longest_pair
+
+POLL_S = 1.0
+PATIENCE_S = 600.0
+"""How long engines may take to finish their answers and leave."""
+
+
+def shares_gpu(database: Database, settings: Settings) -> bool:
+    """Return whether an engine uses a GPU of this round now."""
+    return bool(database.fetch(_engines_on, [gpu.mark for gpu in own_gpus(settings.training.processes)]))
+
+
+def make_room(database: Database, settings: Settings, base: BaseModel, report: ReportProgress) -> None:
+    """Ask the engines on this round's GPUs to step aside, and wait until they have; do nothing if both fit.
+
+    They stay away until the trainer leaves the GPUs or falls silent. Call it before a model is loaded; it can be called
+    again. Raises TrainerError if an engine stays.
+    """
+    gpus = own_gpus(settings.training.processes)
+    crowded = [gpu.mark for gpu in gpus if not _both_fit(database, settings, base, gpu)]
+    if not crowded:
+        return
+    # Asked before looking: an engine that starts at the same moment sees the round, or the round sees it.
+    database.call(take_gpus, GpuUse.ROUND, crowded, worker_name(settings.data.directory))
+    give_up_at = time.monotonic() + PATIENCE_S
+    while engines := database.fetch(_engines_on, crowded):
+        report(RoundProgress(Phase.WAITING))
+        if time.monotonic() > give_up_at:
+            raise TrainerError(
+                f"the bot at {engines[0].place} did not leave the GPU within {duration(PATIENCE_S)}, and this round "
+                "needs the memory: restart that bot, then start a new round"
+            )
+        time.sleep(POLL_S)
+
+
+def keep_room(session: Session, worker: str) -> None:
+    """Keep the engines away for another SILENT_AFTER_S seconds from what `make_room` took."""
+    renew_gpus(session, GpuUse.ROUND, worker)
+
+
+def give_room_back(session: Session, worker: str) -> None:
+    """Let the engines come back."""
+    leave_gpus(session, GpuUse.ROUND, worker)
+
+
+def _engines_on(session: Session, gpus: Sequence[str]) -> list[Heartbeat]:
+    return [engine for gpu in gpus for engine in users_of_gpu(session, GpuUse.ENGINE, gpu)]
+
+
+def _both_fit(database: Database, settings: Settings, base: BaseModel, gpu: Gpu) -> bool:
+    """Return whether the round fits beside the engine that uses the GPU, or beside one that starts during the round."""
+    shape = known_shape(base)
+    if shape is None:
+        return False
+    is_loaded = bool(database.fetch(_engines_on, [gpu.mark]))
+    return memory_needed(shape, settings) + answering_room(shape, settings, is_loaded=is_loaded) <= gpu.free_bytes
+
+
+def answering_room(shape: ModelShape, settings: Settings, *, is_loaded: bool) -> float:
+    """Return the bytes that an engine on a GPU may still take: for a full batch, and its weights unless loaded."""
+    format_ = NumberFormat(serving_format(settings.model), settings.model.quantization)
+    load = ServingLoad(settings.generation.batch_size, settings.model.context_tokens, rank=settings.training.lora_rank)
+    whole = serving_bytes(shape, format_, load, on_gpu=True)
+    return whole - weight_bytes(shape, format_) if is_loaded else whole
+
+
+def memory_needed(shape: ModelShape, settings: Settings) -> int:
+    """Return the bytes of GPU memory that a round takes with the usual plan and the longest pair that it may meet."""
+    longest = longest_pair(settings.training.max_tokens, settings.generation.max_new_tokens)
+    return RoundMemory(shape, settings.training, FreeMemory(0, 0, is_gpu=True)).needed([longest], USUAL)

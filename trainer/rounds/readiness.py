@@ -1,0 +1,78 @@
+"""What a round needs of this machine: its base, and memory, which is planned when the examples are known."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from storage.database.database import Database
+from storage.models.base_model import BaseModel, require_full_weights, resolve_base_model
+from storage.models.chat_format import load_chat_format
+from storage.models.free_memory import gigabytes
+from storage.models.hardware import require_training
+from storage.models.shape import ModelShape, shape_of
+from storage.settings.sections import Settings
+from storage.training.rounds import memory_failures
+from trainer.data.dataset import TrainingSet
+from trainer.training.memory_plan import PlannedMemory, RoundMemory, longest_pair
+from trainer.training.train import tokenise
+
+NO_ESTIMATE = "needs an amount of memory that cannot be estimated for this base model"
+
+log = logging.getLogger(__name__)
+
+
+def ready_base(settings: Settings, *, checks_memory: bool = True) -> BaseModel:
+    """Return the base if this machine can train it; raises BaseModelError, SettingsError and TooLittleMemory.
+
+    While a bot's engine is on the GPU, its free memory says nothing: then only `plan_memory` looks, when it has left.
+    """
+    require_training(settings.training)
+    base = resolve_base_model(settings.model.base, settings.data.directory, log.info)
+    require_full_weights(base.path)
+    if checks_memory:
+        log.info("A round %s.", check_round_memory(settings, base))
+    return base
+
+
+def check_round_memory(settings: Settings, base: BaseModel) -> str:
+    """Return in words what a round needs and what is free, or that it cannot be estimated.
+
+    The longest pair that training.max_tokens allows decides. Raises TooLittleMemory if not even that pair alone fits.
+    """
+    shape = known_shape(base)
+    if shape is None:
+        return NO_ESTIMATE
+    pair = longest_pair(settings.training.max_tokens, settings.generation.max_new_tokens)
+    return describe_need(RoundMemory.here(shape, settings.training).choose([pair]))
+
+
+def plan_memory(
+    database: Database, training_set: TrainingSet, settings: Settings, base: BaseModel, personality_id: int
+) -> TrainingSet:
+    """Return the training set with how much of it to compute at once; unchanged if the base's size is unknown.
+
+    Each of the personality's last rounds in which memory ran out makes that a step smaller. Raises TooLittleMemory.
+    """
+    shape, training, recipe = known_shape(base), training_set.settings, training_set.recipe
+    chat = load_chat_format(base, settings.model.template_options)
+    examples = training_set.split.train + training_set.split.validation
+    rows = [row for row in tokenise(examples, recipe, chat, training.max_tokens) if row is not None]
+    if shape is None or not rows:
+        return training_set
+    planned = RoundMemory.here(shape, training).choose(rows, database.fetch(memory_failures, personality_id))
+    log.info("The training %s; it computes %s.", describe_need(planned), planned.plan.describe())
+    return replace(training_set, recipe=replace(recipe, plan=planned.plan), memory=planned)
+
+
+def describe_need(planned: PlannedMemory) -> str:
+    """Return "needs about 9.1 GB of memory, 11.3 GB free"."""
+    return f"needs about {gigabytes(planned.needed)} of {planned.kind}, {gigabytes(planned.free)} free"
+
+
+def known_shape(base: BaseModel) -> ModelShape | None:
+    try:
+        return shape_of(base.path)
+    except (KeyError, ValueError, OSError) as error:
+        log.warning("A round %s (%s: %s).", NO_ESTIMATE, type(error).__name__, error)
+        return None
