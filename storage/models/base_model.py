@@ -165,6 +165,7 @@ def require_numbers(model: Any, setting: str) -> None:
 def load_whole(path: Path, dtype: str, **options: Any) -> Any:
     """Return the language model in evaluation mode; of a vision-language model, the vision tower is not loaded.
 
+    `dtype` is bfloat16, float32, or auto, the format of the files.
     Raises BaseModelError on weights that are quantised already, and if the files lack weights: transformers would
     initialise those at random.
     """
@@ -178,7 +179,7 @@ def load_whole(path: Path, dtype: str, **options: Any) -> Any:
             path,
             config=names.config,
             key_mapping=names.renamings or None,
-            dtype=getattr(torch, dtype),
+            dtype=dtype if dtype == "auto" else getattr(torch, dtype),
             local_files_only=True,
             output_loading_info=True,
             **options,

@@ -13,9 +13,8 @@ from storage.models.shape import NUMBER_BYTES, ModelShape
 FLOAT32 = NUMBER_BYTES["float32"]
 NF4_BYTES = 0.5 + 0.127 / 8
 """4-bit NormalFloat with constants quantized twice: 4.127 bits a weight (Dettmers et al. 2023, arXiv 2305.14314)."""
-GROUP = 64
-"""Weights of a graph that share one float16 scale."""
-GRAPH_BYTES = {"int8": 1 + 2 / GROUP, "int4": 0.5 + 2 / GROUP}
+GRAPH_BYTES = {"int8": 1 + 2 / 64, "int4": 0.5 + 4 / 32}
+"""Groups of weights share a float16 scale and, in 4 bits, a zero point."""
 ADAM_BYTES = 16
 """A trained number in float32 with its gradient and Adam's two moments (Rajbhandari et al. 2020, arXiv 1910.02054)."""
 COPIES_BYTES = 3 * FLOAT32

@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +17,27 @@ import numpy as np
 import openvino as ov
 import torch
 from numpy.typing import NDArray
-from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM
+from openvino._offline_transformations import paged_attention_transformation
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+from safetensors.torch import save_file
 
-from storage.adapters.folder_store import AdapterRef
-from storage.models.adapter_checks import KEY_PREFIX
+from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef
+from storage.models.adapter_checks import layer_of
+from storage.models.base_model import load_whole
 from storage.models.hardware import silence_transformers
+from storage.models.layer_names import LayerNames
+from storage.models.openvino.architectures import Decoder
 from storage.models.openvino.graph import build_graph
 from storage.models.openvino.pipeline import MODEL_FILE, load_plain_tokenizer, properties
 from storage.models.openvino.support import UnsupportedModel, require_supported
 from storage.models.openvino.verifier import REFUSED, write_verdict
-from storage.models.openvino.weights import Weights
 
 Logits = NDArray[np.float32]
 
 MAX_DIVERGENCE = {"int8": 0.05, "int4": 0.5}
 """In nats per token. Rounding costs 0.005 on the bundled model; a wrong layer, position or sign costs more than 1."""
+PAGED, WINDOW_INPUT = "PagedAttentionExtension", 10
+"""What OpenVINO GenAI makes of a layer's attention, and which of its inputs is the window."""
 TEXTS = (
     "The sea was calm that morning, and the keeper of the lighthouse wrote down what he saw: three boats, no wind.",
     "def mean(numbers):\n    return sum(numbers) / len(numbers)\n\nprint(mean([1, 2, 3]))",
@@ -48,14 +54,16 @@ def verify_graph(base_path: Path, dtype: str, weight_format: str, workshop: Path
     above the format's MAX_DIVERGENCE.
     """
     tokenizer = load_plain_tokenizer(base_path)
-    most = require_supported(base_path).positions
-    texts = [tokenizer.encode(text, add_special_tokens=False).ids[:most] for text in (*TEXTS, LONG_TEXT)]
+    decoder = require_supported(base_path)
+    encoded = [tokenizer.encode(text, add_special_tokens=False).ids for text in (*TEXTS, LONG_TEXT)]
+    texts = [ids[: decoder.positions] for ids in encoded]
     adapter = AdapterRef("verification", workshop / "adapter")
     theirs = _transformers_logits(base_path, adapter.path, texts)  # one model in memory at a time
     found = {}
     for what, version in {"base": None, "adapter": adapter}.items():
         ov.save_model(build_graph(base_path, version, weight_format), workshop / MODEL_FILE, compress_to_fp16=False)
         found[what] = _divergence(theirs.pop(what), _logits(workshop / MODEL_FILE, texts, dtype))
+    _require_windows(workshop / MODEL_FILE, decoder)
     for what, divergence in found.items():
         if not divergence <= MAX_DIVERGENCE[weight_format]:  # NaN too
             raise UnsupportedModel(
@@ -68,10 +76,10 @@ def verify_graph(base_path: Path, dtype: str, weight_format: str, workshop: Path
 def _transformers_logits(base_path: Path, adapter: Path, texts: Sequence[list[int]]) -> dict[str, list[Logits]]:
     """Write an adapter that changes every layer; return the logits of each text without and with it, (T, V)."""
     with silence_transformers():
-        model = AutoModelForCausalLM.from_pretrained(base_path, dtype="auto", local_files_only=True).eval()
+        model = load_whole(base_path, "auto")
         _compute_in_float32(model)
         plain = _read_all(model, texts)
-        return {"base": plain, "adapter": _read_all(_adapt(model, Weights(base_path, None), adapter), texts)}
+        return {"base": plain, "adapter": _read_all(_adapt(model, base_path, adapter), texts)}
 
 
 def _compute_in_float32(model: Any) -> None:
@@ -95,19 +103,21 @@ def _compute_in_float32(model: Any) -> None:
                 parameter.data = parameter.data.float()
 
 
-def _adapt(model: Any, weights: Weights, folder: Path) -> Any:
-    """Write an adapter of every linear layer, named as on disk, and return the model with it."""
-    decoder = model.get_decoder()
-    name = next(name for name, module in model.named_modules() if module is decoder)
-    linear = [f"{name}.{inner}" for inner, one in decoder.named_modules() if isinstance(one, torch.nn.Linear)]
-    config = LoraConfig(r=4, lora_alpha=8, target_modules=linear, init_lora_weights=False)
+def _adapt(model: Any, base_path: Path, folder: Path) -> Any:
+    """Write an adapter of every linear layer, named as in the base's files, and return the model with it."""
+    names = LayerNames(base_path)
+    config = LoraConfig(r=4, lora_alpha=8, target_modules=names.trainable, init_lora_weights=False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         adapted = get_peft_model(model, config)
-    loaded, on_disk = (f"{KEY_PREFIX}{one}." for one in (name, weights.decoder))
-    state = {key.replace(loaded, on_disk, 1): value for key, value in adapted.state_dict().items()}
-    config.target_modules = {layer.replace(name, weights.decoder, 1) for layer in linear}
-    adapted.save_pretrained(folder, state_dict=state, save_embedding_layers=False)
+    weights = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    layers = {key: layer_of(key) for key in weights}
+    stored = {key.replace(layer, names.stored[layer]): weights[key].contiguous() for key, layer in layers.items()}
+    folder.mkdir(exist_ok=True)
+    save_file(stored, folder / WEIGHTS_FILE)
+    saved = copy(config)
+    saved.target_modules = [names.stored[layer] for layer in names.trainable]
+    saved.save_pretrained(folder)
     return adapted.eval()
 
 
@@ -138,6 +148,16 @@ def _read(request: Any, ids: list[int], before: int) -> Logits:
     }
     logits: Logits = request.infer(inputs)["logits"][0].copy()
     return logits
+
+
+def _require_windows(file: Path, decoder: Decoder) -> None:
+    """Raise UnsupportedModel if OpenVINO GenAI, which replaces the masks of a graph, does not find its windows."""
+    paged = ov.Core().read_model(file)
+    paged_attention_transformation(paged)
+    found = [node.input_value(WINDOW_INPUT).get_node() for node in paged.get_ops() if node.get_type_name() == PAGED]
+    windowed = [one for one in found if one.get_type_name() != "Constant" or one.data.any()]
+    if len(windowed) != sum(layer.window > 0 for layer in decoder.layers):
+        raise UnsupportedModel("this release of OpenVINO GenAI does not see that some of its layers have a window")
 
 
 def _divergence(theirs: Sequence[Logits], ours: Sequence[Logits]) -> float:

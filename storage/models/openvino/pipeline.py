@@ -36,7 +36,7 @@ CHECKSUMS_FILE = "SHA256SUMS"
 STAGING_SUFFIX = ".staging"
 SHOWN_DIGITS = 16
 """Digits of an adapter's digest in the name of its graph."""
-RECIPE = "64-3"
+RECIPE = "3"
 """Names how weights of a format are rounded and graphs built; with another recipe they are rebuilt."""
 BLOCK_TOKENS = 32
 """Positions in a block of the cache, as OpenVINO lays it out on CPUs."""

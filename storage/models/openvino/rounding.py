@@ -10,8 +10,10 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as op
 
-GROUP_SIZE = 64
+INT8_GROUP = 64
 """Inputs that share a scale; larger groups lose more. With 64, KL to the unrounded model is 0.005 nats a token."""
+INT4_GROUP = 32
+"""As in llama.cpp's Q4_1, with which it shares the zero points too: such weights lose nothing."""
 INT8_MAX = 127
 INT4_MAX = 15
 
@@ -23,22 +25,22 @@ def round_to_int8(blocks: Iterable[Numbers]) -> Any:
 
     The result is converted to float32.
     """
-    rounded, scales = zip(*(_int8(_grouped(block)) for block in blocks), strict=True)
+    rounded, scales = zip(*(_int8(_grouped(block, INT8_GROUP)) for block in blocks), strict=True)
     integers = op.constant(np.concatenate(rounded))
     return _matrix(op.convert(integers, "f16"), np.concatenate(scales))
 
 
 def round_to_int4(blocks: Iterable[Numbers]) -> Any:
     """Return the same as 4-bit integers with a scale and a zero point, no integer, for each group of inputs."""
-    rounded, zeros, scales = zip(*(_int4(_grouped(block)) for block in blocks), strict=True)
+    rounded, zeros, scales = zip(*(_int4(_grouped(block, INT4_GROUP)) for block in blocks), strict=True)
     integers = op.convert(_packed(np.concatenate(rounded)), "f16")
     return _matrix(op.subtract(integers, op.constant(np.concatenate(zeros))), np.concatenate(scales))
 
 
-def _grouped(block: Numbers) -> Numbers:
+def _grouped(block: Numbers, size: int) -> Numbers:
     """Return (rows, groups, inputs of a group)."""
     rows, inputs = block.shape
-    return block.reshape(rows, -1, GROUP_SIZE if inputs % GROUP_SIZE == 0 else inputs)
+    return block.reshape(rows, -1, size if inputs % size == 0 else inputs)
 
 
 def _int8(groups: Numbers) -> tuple[NDArray[np.int8], NDArray[np.float16]]:

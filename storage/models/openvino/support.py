@@ -67,5 +67,5 @@ def unsupported_because(base: BaseModel, settings: ModelSettings) -> str:
     except UnsupportedModel as error:
         return str(error)
     if window_of(base.path, settings) > decoder.positions:
-        return f"model.context_tokens = {settings.context_tokens} is above {decoder.positions}, the most that its graph can answer with"
+        return f"model.context_tokens = {settings.context_tokens} is above {decoder.positions}, its graph's limit"
     return ""

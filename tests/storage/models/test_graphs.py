@@ -12,14 +12,13 @@ import pytest
 from openvino import opset13 as op
 
 from storage.adapters.folder_store import AdapterRef
-from storage.models.base_model import BaseModel
+from storage.models.base_model import BaseModel, load_whole
 from storage.models.openvino import comparison, graph
 from storage.models.openvino.architectures import Rotary
 from storage.models.openvino.graph import build_graph
 from storage.models.openvino.pipeline import MODEL_FILE, generation_config, properties
 from storage.models.openvino.rotary import rotary_tables
 from storage.models.openvino.support import UnsupportedModel, require_supported, unsupported_because
-from storage.models.openvino.weights import Weights
 from storage.settings.sections import ModelSettings
 from tests import families
 from tests.families import BY_NAME, build_family
@@ -70,10 +69,9 @@ def exact(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def expected_tokens(folder: Path, prompt: list[int], adapter: Path) -> list[int]:
     import torch
-    from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    comparison._adapt(model, Weights(folder, None), adapter)
+    model = load_whole(folder, "float32")
+    comparison._adapt(model, folder, adapter)
     model.generation_config.eos_token_id = None
     with torch.inference_mode():
         tokens = model.generate(torch.tensor([prompt]), max_new_tokens=ANSWER_TOKENS, do_sample=False)
@@ -159,7 +157,7 @@ def test_a_context_beyond_the_trained_positions_of_longrope_names_the_setting(sa
     base = BaseModel("phi3", folder, "0" * 16, "Phi3ForCausalLM")
     assert unsupported_because(base, ModelSettings(context_tokens=128)) == ""
     assert unsupported_because(base, ModelSettings(context_tokens=512)) == (
-        "model.context_tokens = 512 is above 128, the most that its graph can answer with"
+        "model.context_tokens = 512 is above 128, its graph's limit"
     )
 
 
@@ -172,3 +170,17 @@ def test_four_bits_keep_what_an_adapter_changes(save: Callable[..., Path], tmp_p
     found = comparison.verify_graph(save("qwen3"), "float32", "int4", tmp_path)
     assert 0 < max(found.values()) < comparison.MAX_DIVERGENCE["int4"]
     assert found["adapter"] < 2 * found["base"]
+
+
+def test_a_graph_whose_windows_the_pipeline_would_not_see_is_refused(
+    save: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save("mistral", sliding_window=500)
+    assert comparison.verify_graph(folder, "float32", "int8", tmp_path)
+
+    def everything(made: Any, _tokens: int) -> Any:
+        return made._mask
+
+    monkeypatch.setattr(graph._Graph, "_window", everything)
+    with pytest.raises(UnsupportedModel, match="does not see that some of its layers have a window"):
+        comparison.verify_graph(folder, "float32", "int8", tmp_path)
