@@ -34,8 +34,9 @@ from storage.models.openvino.verifier import REFUSED, write_verdict
 
 Logits = NDArray[np.float32]
 
-MAX_DIVERGENCE = {"int8": 0.05, "int4": 0.5}
-"""In nats per token. Rounding costs 0.005 on the bundled model; a wrong layer, position or sign costs more than 1."""
+MAX_DIVERGENCE = {"int8": 0.05, "int4": 0.7}
+"""In nats per token. On a model of 135M, rounding costs 0.005 with 8 bits and up to 0.5 with 4, and less on larger
+ones; a wrong layer, position or sign costs more than 1."""
 PAGED, WINDOW_INPUT = "PagedAttentionExtension", 10
 """What OpenVINO GenAI makes of a layer's attention, and which of its inputs is the window."""
 TEXTS = (
