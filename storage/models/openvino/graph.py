@@ -97,6 +97,7 @@ class _Graph:
         joined = self._project(hidden, name, self._names.query_key_value)
         width = heads * size * (2 if self._family.gates_attention else 1)
         query, key, value = _parts(joined, 2, width, kv_heads * size, kv_heads * size)
+        gate = None
         if self._family.gates_attention:
             query, gate = _parts(op.reshape(query, _ints(0, 0, heads, 2 * size), True), 3, size, size)
         query = self._rotated(self._split(query, heads, f"{name}.{self._names.query_norm}"), layer)
@@ -108,7 +109,7 @@ class _Graph:
             query, _repeated(key, kv_heads, heads), _repeated(value, kv_heads, heads), mask, scale
         )
         found = op.transpose(found, _ints(0, 2, 1, 3))
-        if self._family.gates_attention:
+        if gate is not None:
             found = op.multiply(found, op.sigmoid(gate))
         return self._project(op.reshape(found, _ints(0, 0, heads * size), True), name, [self._names.attention_output])
 
