@@ -95,9 +95,11 @@ class _Graph:
     def _attention(self, hidden: Any, name: str, index: int, layer: Layer) -> Any:
         heads, kv_heads, size = self._decoder.heads, self._decoder.kv_heads, self._decoder.head_size
         joined = self._project(hidden, name, self._names.query_key_value)
-        per_head = 2 * size if self._family.gates_attention else size
-        query, key, value = _parts(joined, 2, heads * per_head, kv_heads * size, kv_heads * size)
-        query, *gates = _parts(op.reshape(query, _ints(0, 0, heads, per_head), True), 3, *[size] * (per_head // size))
+        width = heads * size * (2 if self._family.gates_attention else 1)
+        query, key, value = _parts(joined, 2, width, kv_heads * size, kv_heads * size)
+        gate = None
+        if self._family.gates_attention:
+            query, gate = _parts(op.reshape(query, _ints(0, 0, heads, 2 * size), True), 3, size, size)
         query = self._rotated(self._split(query, heads, f"{name}.{self._names.query_norm}"), layer)
         key = self._rotated(self._split(key, kv_heads, f"{name}.{self._names.key_norm}"), layer)
         key, value = self._remember(key, index, "key"), self._remember(self._split(value, kv_heads), index, "value")
@@ -107,7 +109,7 @@ class _Graph:
             query, _repeated(key, kv_heads, heads), _repeated(value, kv_heads, heads), mask, scale
         )
         found = op.transpose(found, _ints(0, 2, 1, 3))
-        for gate in gates:
+        if gate is not None:
             found = op.multiply(found, op.sigmoid(gate))
         return self._project(op.reshape(found, _ints(0, 0, heads * size), True), name, [self._names.attention_output])
 
