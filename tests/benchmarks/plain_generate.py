@@ -35,7 +35,7 @@ class PlainGenerate(RenderingContender):
         await self._loop.run_in_executor(self._thread, self._load)
 
     def _load(self) -> None:
-        quantization = self._settings.model.model_dump().get("quantization", "")
+        quantization = self._settings.model.quantization
         model = load_model(self._base, "bfloat16", quantization)
         if not quantization:  # weights in four bits are on their device already
             model = model.to(torch_device())
