@@ -38,9 +38,7 @@ class ChatFormat:
     Not thread-safe: a tokenizer that two threads use raises "Already borrowed".
     """
 
-    def __init__(
-        self, tokenizer: Any, options: TemplateOptions = NO_OPTIONS, configured_ends: Collection[int] = ()
-    ) -> None:
+    def __init__(self, tokenizer: Any, options: TemplateOptions, configured_ends: Collection[int]) -> None:
         """`configured_ends` are the tokens that end an answer by the model's generation settings.
 
         Raises BaseModelError if there is no chat template, or if it cannot render a conversation.

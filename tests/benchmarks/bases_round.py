@@ -62,6 +62,7 @@ def train_ours(plan: Round, tell: TellRow) -> None:
         starter=None,
         output=plan.output,
         report=watch,
+        template_options=plan.settings.model.template_options,
     )
     speed = metrics.pairs * metrics.epochs_trained / (metrics.seconds - watch.loading_s)
     tell(

@@ -13,7 +13,7 @@ from bot.engine import EngineState, Finish, Generation, GenerationRequest, Rende
 from bot.engine.queue import QueuedGeneration
 from bot.engine.rendering import Renderer
 from storage.adapters.folder_store import AdapterRef
-from storage.models.base_model import BaseModel
+from storage.models.base_model import BaseModel, configured_end_ids
 from storage.models.chat_format import ChatFormat
 from storage.settings.sections import Settings
 
@@ -61,7 +61,9 @@ class RenderingContender:
         from transformers import PreTrainedTokenizerFast
 
         tokenizer = PreTrainedTokenizerFast.from_pretrained(self._base.path, local_files_only=True)
-        self._renderer = Renderer(ChatFormat(tokenizer), self._settings.model.context_tokens, self._settings.generation)
+        model, ends = self._settings.model, configured_end_ids(self._base.path)
+        chat = ChatFormat(tokenizer, model.template_options, ends)
+        self._renderer = Renderer(chat, model.context_tokens, self._settings.generation)
 
     async def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
         return await asyncio.to_thread(self._renderer.render, messages)

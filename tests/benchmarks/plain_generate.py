@@ -40,7 +40,8 @@ class PlainGenerate(RenderingContender):
         if not quantization:  # weights in four bits are on their device already
             model = model.to(torch_device())
         self._tokenizer = PreTrainedTokenizerFast.from_pretrained(self._base.path, local_files_only=True)
-        self._end_ids = ChatFormat(self._tokenizer, configured_ends=configured_end_ids(self._base.path)).end_ids
+        chat = ChatFormat(self._tokenizer, self._settings.model.template_options, configured_end_ids(self._base.path))
+        self._end_ids = chat.end_ids
         with silence_transformers():
             self._model = PeftModel.from_pretrained(model, str(self._adapter.path)) if self._adapter else model
 

@@ -14,7 +14,7 @@ from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.models.adapter_checks import require_base
 from storage.models.answer_stream import ThoughtRoom
 from storage.models.base_model import BaseModel, load_adapter, load_on_device, window_of
-from storage.models.chat_format import NO_OPTIONS, ChatFormat, TemplateOptions, load_chat_format
+from storage.models.chat_format import ChatFormat, TemplateOptions, load_chat_format
 from storage.models.hardware import memory_left, serving_format, silence_transformers, training_format
 from storage.models.openvino.pipeline import PipelineOptions, generation_config, load_pipeline
 from storage.models.openvino.support import UnsupportedModel
@@ -78,7 +78,7 @@ def open_sampler(settings: Settings, base: BaseModel, adapter: AdapterRef | None
         adapter.path if adapter else None,
         training_format(training),
         training.quantization,
-        template_options=settings.model.template_options,
+        settings.model.template_options,
     )
 
 
@@ -116,9 +116,8 @@ class Sampler:
         base: BaseModel,
         adapter: Path | None,
         dtype: str,
-        quantization: str = "",
-        *,
-        template_options: TemplateOptions = NO_OPTIONS,
+        quantization: str,
+        template_options: TemplateOptions,
     ) -> Sampler:
         """Load the base, and the adapter if there is one, onto the GPU if there is one."""
         with silence_transformers():

@@ -79,8 +79,8 @@ def train_adapter(
     starter: Path | None,
     output: Path,
     report: ReportProgress,
+    template_options: chat_format.TemplateOptions,
     bound: StyleBound | None = None,
-    template_options: chat_format.TemplateOptions = chat_format.NO_OPTIONS,
 ) -> TrainingMetrics:
     """Train an adapter from `starter` (a new one if None) into `output`. DPO's reference is the starter, or the base.
 

@@ -60,6 +60,7 @@ def train(
         starter=starter,
         output=output,
         report=report or (lambda _progress: None),
+        template_options=NO_OPTIONS,
         bound=bound,
     )
 
