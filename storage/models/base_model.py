@@ -116,15 +116,23 @@ def licence_in(folder: Path) -> str:
 
 
 def load_tokenizer(base: BaseModel) -> Any:
-    """Return the base's tokenizer (a transformers PreTrainedTokenizerBase) with a pad token."""
-    with silence_transformers():
-        from transformers import AutoTokenizer
+    """Return the base's tokenizer; raises like `tokenizer_in`."""
+    return tokenizer_in(base.path)
 
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(base.path, local_files_only=True)
-        except Exception as error:  # damaged files make transformers and tokenizers raise all kinds of errors
-            damage = f"the tokenizer in {base.path} cannot be loaded ({type(error).__name__}: {error})"
-            raise BaseModelError(broken_library(error) or f"{damage}: copy the model again") from error
+
+def tokenizer_in(folder: Path, tokenizer_class: str = "AutoTokenizer") -> Any:
+    """Return the tokenizer of a model (a transformers PreTrainedTokenizerBase) with a pad token.
+
+    Raises BaseModelError.
+    """
+    try:
+        with silence_transformers():
+            import transformers
+
+            tokenizer = getattr(transformers, tokenizer_class).from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # damaged files make transformers and tokenizers raise all kinds of errors
+        damage = f"the tokenizer in {folder} cannot be loaded ({type(error).__name__}: {error})"
+        raise BaseModelError(broken_library(error) or f"{damage}: copy the model again") from error
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     return tokenizer
 
@@ -165,7 +173,7 @@ def require_numbers(model: Any, setting: str) -> None:
 def load_whole(path: Path, dtype: str, **options: Any) -> Any:
     """Return the language model in evaluation mode; of a vision-language model, the vision tower is not loaded.
 
-    `dtype` is bfloat16, float32, or auto, the format of the files.
+    `dtype` is bfloat16, float16, float32, or auto, the format of the files.
     Raises BaseModelError on weights that are quantised already, and if the files lack weights: transformers would
     initialise those at random.
     """

@@ -20,7 +20,6 @@ from storage.models.base_model import (
     INDEX_FILE,
     UNKNOWN_LICENCE,
     Advance,
-    BaseModel,
     licence_in,
     require_chat_files,
     require_full_weights,
@@ -103,7 +102,7 @@ def _examine(folder: Path, setting: str, name: str, on_hub: HubModel | None, set
     if on_hub is not None:
         _require_shards(folder, on_hub)
     # Raises an error if the chat template cannot render a conversation.
-    load_chat_format(BaseModel(name, folder, "", architecture), settings.model.template_options)
+    load_chat_format(folder, settings.model.template_options)
     licence = licence_in(folder)
     weights = on_hub.weight_bytes if on_hub else sum(file.stat().st_size for file in weight_files(folder))
     text = _licence_text(folder, licence)

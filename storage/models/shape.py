@@ -110,13 +110,8 @@ def _stored_tokens(shapes: Mapping[str, Sequence[int]]) -> int:
 
 def _loaded_weights(folder: Path) -> dict[str, Sequence[int]]:
     """Return the shapes of the weights that are loaded, by their names in the safetensors files."""
-    headers = map(_read_header, weight_files(folder))
-    return {
-        name: entry["shape"]
-        for header in headers
-        for name, entry in header.items()
-        if SENSES.isdisjoint(name.split("."))
-    }
+    weights = (weight for file in weight_files(folder) for weight in _read_header(file).items())
+    return {name: entry["shape"] for name, entry in weights if SENSES.isdisjoint(name.split("."))}
 
 
 def _read_header(file: Path) -> dict[str, Any]:

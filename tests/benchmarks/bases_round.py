@@ -101,7 +101,7 @@ def train_trl(plan: Round, tell: TellRow) -> None:
     """Tell a row for TRL's trainer as it comes, with our settings and number format."""
     training, began = plan.settings.training, time.perf_counter()
     with silence_transformers(), tempfile.TemporaryDirectory() as folder:
-        chat = load_chat_format(plan.base, plan.settings.model.template_options)
+        chat = load_chat_format(plan.base.path, plan.settings.model.template_options)
         rows = [pair_row(pair, chat) for pair in _pairs(plan, chat.tokenizer)]
         options = {"recomputes": plan.recomputes, "steps": plan.trl_steps}
         trainer = build_trl(plan.base, rows, training, Path(folder), **options)

@@ -13,8 +13,8 @@ from bot.engine import EngineState, Finish, Generation, GenerationRequest, Rende
 from bot.engine.queue import QueuedGeneration
 from bot.engine.rendering import Renderer
 from storage.adapters.folder_store import AdapterRef
-from storage.models.base_model import BaseModel, configured_end_ids
-from storage.models.chat_format import ChatFormat
+from storage.models.base_model import BaseModel
+from storage.models.chat_format import load_chat_format
 from storage.settings.sections import Settings
 
 
@@ -58,11 +58,8 @@ class RenderingContender:
         await asyncio.to_thread(self._read_tokenizer)
 
     def _read_tokenizer(self) -> None:
-        from transformers import PreTrainedTokenizerFast
-
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(self._base.path, local_files_only=True)
-        model, ends = self._settings.model, configured_end_ids(self._base.path)
-        chat = ChatFormat(tokenizer, model.template_options, ends)
+        model = self._settings.model
+        chat = load_chat_format(self._base.path, model.template_options, "PreTrainedTokenizerFast")
         self._renderer = Renderer(chat, model.context_tokens, self._settings.generation)
 
     async def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:

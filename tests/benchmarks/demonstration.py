@@ -133,7 +133,7 @@ def _learn(card: Card, base: BaseModel, output: Path, settings: Settings) -> tup
     training = as_demonstrated(settings.training, settings.demonstration)
     share = settings.demonstration.validation_share
     split = split_examples(
-        card, settings.chat.system_prompt, load_chat_format(base, settings.model.template_options), training, share
+        card, settings.chat.system_prompt, load_chat_format(base.path, settings.model.template_options), training, share
     )
     metrics = train_adapter(
         SFT,

@@ -126,7 +126,7 @@ class Sampler:
                 model = load_adapter(model, adapter, base)
                 # PEFT freezes the head, and on a CPU PyTorch copies a frozen head for every row of a batch.
                 model.get_output_embeddings().weight.requires_grad_(True)
-        return cls(model, load_chat_format(base, template_options))
+        return cls(model, load_chat_format(base.path, template_options))
 
     def answer(
         self, prompts: Sequence[str], generation: GenerationSettings, seed: int, advance: Advance = keep_quiet
@@ -220,7 +220,7 @@ class GraphSampler:
         self._base = base
         self._adapter = adapter
         self._graphs = graphs
-        self._chat = load_chat_format(base, model.template_options)
+        self._chat = load_chat_format(base.path, model.template_options)
         self._pipeline: Any = None
         self._longest = 0
         """Most tokens, of a prompt and its answer together, that fit into the pipeline's cache."""
@@ -369,7 +369,7 @@ def with_system_prompt(system_prompt: str, messages: Sequence[dict[str, str]]) -
 
 def renderer_of(base: BaseModel, settings: ModelSettings) -> Render:
     """Return what renders chat messages for this base; its template is loaded when it is first needed."""
-    chat = cache(lambda: load_chat_format(base, settings.template_options))
+    chat = cache(lambda: load_chat_format(base.path, settings.template_options))
     return lambda messages: chat().render(messages)
 
 

@@ -55,7 +55,7 @@ def plan_memory(
     Each of the personality's last rounds in which memory ran out makes that a step smaller. Raises TooLittleMemory.
     """
     shape, training, recipe = known_shape(base), training_set.settings, training_set.recipe
-    chat = load_chat_format(base, settings.model.template_options)
+    chat = load_chat_format(base.path, settings.model.template_options)
     examples = training_set.split.train + training_set.split.validation
     rows = [row for row in tokenise(examples, recipe, chat, training.max_tokens) if row is not None]
     if shape is None or not rows:

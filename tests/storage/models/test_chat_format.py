@@ -115,7 +115,7 @@ def test_a_template_that_cannot_be_used_is_refused(tokenizers: dict[str, Any], t
 @pytest.mark.bundled
 def test_the_bundled_base_is_rendered_as_before(bundled_base: BaseModel) -> None:
     """Stored prompts stay valid: adapters and votes belong to them."""
-    chat = load_chat_format(bundled_base, NO_OPTIONS)
+    chat = load_chat_format(bundled_base.path, NO_OPTIONS)
     messages = [SYSTEM, USER, ASSISTANT, USER]
     was = chat.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     assert chat.render(messages) == was

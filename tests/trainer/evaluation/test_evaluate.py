@@ -249,7 +249,7 @@ def test_progress_counts_the_answers_and_names_the_base_only_if_it_is_asked(base
 
 
 def members(base: BaseModel, *messages: str) -> list[ServedMessage]:
-    chat = load_chat_format(base, NO_OPTIONS)
+    chat = load_chat_format(base.path, NO_OPTIONS)
     return [ServedMessage(chat.render([{"role": "user", "content": message}]), message) for message in messages]
 
 

@@ -65,7 +65,7 @@ def sampler(settings: Settings, base: BaseModel) -> GraphSampler:
 
 @pytest.fixture(scope="module")
 def prompt(base: BaseModel) -> str:
-    return load_chat_format(base, NO_OPTIONS).render([{"role": "user", "content": "How are you today?"}])
+    return load_chat_format(base.path, NO_OPTIONS).render([{"role": "user", "content": "How are you today?"}])
 
 
 def test_each_version_answers_in_its_own_words(

@@ -436,7 +436,7 @@ def test_threads_are_set_for_the_round_only():
 
 def test_an_answer_cut_at_the_length_limit_is_not_taught_to_end_there(base, tmp_path):
     seen: list[list[int]] = []
-    chat = load_chat_format(base, NO_OPTIONS)
+    chat = load_chat_format(base.path, NO_OPTIONS)
     for is_cut in (False, True):
         pair = PreferencePair(PAIRS[0].prompt, "Yes, of", "No.", chosen_is_cut=is_cut)
         seen.append(pair_row(pair, chat)["chosen_ids"])
