@@ -12,7 +12,7 @@ from storage.models.shape import NUMBER_BYTES, ModelShape
 
 FLOAT32 = NUMBER_BYTES["float32"]
 NF4_BYTES = 0.5 + 0.127 / 8
-"""4-bit NormalFloat with constants quantized twice: 4.127 bits a weight (Dettmers et al. 2023, arXiv 2305.14314)."""
+"""4-bit NormalFloat with constants quantised twice: 4.127 bits a weight (Dettmers et al. 2023, arXiv 2305.14314)."""
 GRAPH_BYTES = {"int8": 1 + 2 / 64, "int4": 0.5 + 4 / 32}
 """Groups of weights share a float16 scale and, in 4 bits, a zero point."""
 ADAM_BYTES = 16

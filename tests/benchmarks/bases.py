@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 DEVICES = ("auto", "cpu", "cuda")
 FULL_BITS = 16
-"""Of weights that are not quantized: in the format of the settings, or in bfloat16."""
+"""Of weights that are not quantised: in the format of the settings, or in bfloat16."""
 CPU_BITS = (FULL_BITS, 8, 4)
 GPU_BITS = (FULL_BITS, 4)
 TEMPERATURE = 0.2

@@ -55,7 +55,7 @@ class AdaptedLayers:
 
     @property
     def can_be_merged(self) -> bool:
-        """Whether copies of these layers are small enough; quantized weights are no numbers to add to."""
+        """Whether copies of these layers are small enough; quantised weights are no numbers to add to."""
         weights = [layer.weight for layer in self.original]
         return all(map(torch.is_floating_point, weights)) and sum(w.nbytes for w in weights) <= MAX_MERGED_BYTES
 

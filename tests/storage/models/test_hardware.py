@@ -124,7 +124,7 @@ def test_a_gpu_without_bfloat16_gets_float16() -> None:
 
 
 @pytest.mark.usefixtures("gpu")
-def test_one_setting_quantizes_what_answers_and_what_is_judged(
+def test_one_setting_quantises_what_answers_and_what_is_judged(
     base: BaseModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []

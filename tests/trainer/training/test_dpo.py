@@ -454,7 +454,7 @@ def test_trl_still_has_the_private_methods_that_are_overridden(name):
     assert getattr(PreferenceTrainer, name) is not getattr(DPOTrainer, name)
 
 
-def test_on_a_quantized_base_a_starter_keeps_its_own_numbers(base, tmp_path, monkeypatch):
+def test_on_a_quantised_base_a_starter_keeps_its_own_numbers(base, tmp_path, monkeypatch):
     """TRL rounds the adapter that it trains to bfloat16, but not its reference: the parent would lean from itself."""
     train(base, tmp_path / "starter")
 
