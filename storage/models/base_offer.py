@@ -32,6 +32,7 @@ from storage.models.layer_names import weight_files
 from storage.models.openvino.verifier import prefers_graphs
 from storage.models.shape import ModelShape
 from storage.settings.sections import Settings
+from storage.wording import format_bytes
 
 PICKLES = re.compile(r".*\.(bin|pt|pth|ckpt|pkl)")
 GGUF = re.compile(r".*\.gguf")
@@ -152,8 +153,8 @@ def require_disk_space(offer: BaseOffer, settings: Settings) -> None:
         free = shutil.disk_usage(folder).free
         if needed > free:
             raise BaseModelError(
-                f"{offer.name} needs {needed / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB are free: free some "
-                "space, set HF_HOME to another disk (downloads), or change data.directory (graphs)"
+                f"{offer.name} needs {format_bytes(needed)} in {folder}, where {format_bytes(free)} are free: free "
+                "some space, set HF_HOME to another disk (downloads), or change data.directory (graphs)"
             )
 
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 from storage.database.database import Database
 from storage.models.base_model import BaseModel, require_full_weights, resolve_base_model
 from storage.models.chat_format import load_chat_format
-from storage.models.free_memory import gigabytes
 from storage.models.hardware import require_training
 from storage.models.shape import ModelShape, shape_of
 from storage.settings.sections import Settings
 from storage.training.rounds import memory_failures
+from storage.wording import format_bytes
 from trainer.data.dataset import TrainingSet
 from trainer.training.memory_plan import PlannedMemory, RoundMemory, longest_pair
 from trainer.training.train import tokenise
@@ -67,7 +67,7 @@ def plan_memory(
 
 def describe_need(planned: PlannedMemory) -> str:
     """Return "needs about 9.1 GB of memory, 11.3 GB free"."""
-    return f"needs about {gigabytes(planned.needed)} of {planned.kind}, {gigabytes(planned.free)} free"
+    return f"needs about {format_bytes(planned.needed)} of {planned.kind}, {format_bytes(planned.free)} free"
 
 
 def known_shape(base: BaseModel) -> ModelShape | None:

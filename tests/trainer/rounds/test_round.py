@@ -496,7 +496,7 @@ def test_a_round_that_does_not_fit_is_refused_before_a_model_is_loaded(
     ended = run()
     assert ended.status is RoundStatus.FAILED
     assert re.fullmatch(
-        r"a round needs about 0\.\d GB of memory, 0\.1 GB free: stop other programs, lower training\.max_tokens "
+        r"a round needs about \d+ MB of memory, 100 MB free: stop other programs, lower training\.max_tokens "
         r"\(\d+\) or choose a smaller model\.base",
         ended.reason,
     )
