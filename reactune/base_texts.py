@@ -10,7 +10,7 @@ from storage.releases.base_change import MovedChampion, UsedBase
 from storage.releases.bases import ConfiguredBase
 from storage.settings.loading import variable_name
 from storage.training.rounds import Round
-from storage.wording import count
+from storage.wording import count, format_bytes
 
 if TYPE_CHECKING:
     from storage.models.base_offer import BaseOffer
@@ -46,18 +46,18 @@ def describe_offer(offer: BaseOffer) -> str:
     if offer.on_hub and offer.licence == "unknown":
         lines.append(f"Its page on the hub says under which terms it may be used: {offer.on_hub.page}")
     if offer.weight_bytes:
-        lines.append(f"Chat template: works. Weights: {_size(offer.weight_bytes)}.")
+        lines.append(f"Chat template: works. Weights: {format_bytes(offer.weight_bytes)}.")
     if offer.download_bytes:
-        lines.append(f"Download: {_size(offer.download_bytes)}.")
+        lines.append(f"Download: {format_bytes(offer.download_bytes)}.")
     return "\n".join(lines)
 
 
 def describe_base_models(offer: BaseOffer, used: Sequence[UsedBase]) -> str:
     lines = [f"**Base:** {offer.name} (`model.base = {offer.setting}`) · licence: {offer.licence}"]
     if offer.weight_bytes:
-        lines.append(f"**Weights:** {_size(offer.weight_bytes)}")
+        lines.append(f"**Weights:** {format_bytes(offer.weight_bytes)}")
     if offer.download_bytes:
-        lines.append(f"**Still to download:** {_size(offer.download_bytes)}")
+        lines.append(f"**Still to download:** {format_bytes(offer.download_bytes)}")
     if used and used[0].use.setting != offer.setting:
         lines.append(f"{used[0].use.name} still answers: start the bot again, so that {offer.name} does.")
     if used:
@@ -105,7 +105,3 @@ def describe_lessons(lessons: Sequence[Lesson]) -> str:
         + (f". **{lesson.champion}** is the champion now." if lesson.champion else "")
         for lesson in lessons
     )
-
-
-def _size(size: int) -> str:
-    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from reactune.shared import AsJson, Config, read_settings, show_plain
-from storage.models.free_memory import FreeMemory, free_disk, free_gpus, free_memory, gigabytes
+from storage.models.free_memory import FreeMemory, free_disk, free_gpus, free_memory
 from storage.models.gguf import ARCHITECTURES as GGUF_ARCHITECTURES
 from storage.models.hardware import serving_format, training_format, usable_cores
 from storage.models.known_bases import KnownBase, configured_base, known_bases
@@ -16,7 +16,7 @@ from storage.models.openvino.architectures import FAMILIES as GRAPH_FAMILIES
 from storage.models.openvino.verifier import prefers_graphs
 from storage.models.shape import ModelShape
 from storage.settings.sections import Settings
-from storage.wording import count
+from storage.wording import count, format_bytes
 from trainer.errors import TooLittleMemory
 from trainer.training.memory_plan import RoundMemory, longest_pair
 
@@ -135,9 +135,9 @@ def _verdict(room: Room, *, disk: float, serve: float, train: float, at_4_bits: 
     memory = room.memory
     beside = 0.0 if memory.is_gpu else serve
     if disk > room.disk:
-        return f"no, needs {gigabytes(disk)} of disk"
+        return f"no, needs {format_bytes(disk)} of disk"
     if serve > memory.free:
-        return f"no, needs {gigabytes(serve)} of {memory.kind}"
+        return f"no, needs {format_bytes(serve)} of {memory.kind}"
     if beside + train <= memory.free:
         return FITS
     return FOUR_BITS if memory.is_gpu and at_4_bits <= memory.free else ANSWERS_ONLY
@@ -150,8 +150,8 @@ def describe_memory(architecture: str, shape: ModelShape, settings: Settings) ->
     train = _train(shape, settings, room, settings.training.quantization)
     fits = _verdict(room, disk=0, serve=serve, train=train, at_4_bits=_train(shape, settings, room, "4bit"))
     return (
-        f"Memory: about {gigabytes(serve)} to answer and {gigabytes(train)} for a round, of "
-        f"{gigabytes(room.memory.free)} free {room.memory.kind}. Fits: {fits}."
+        f"Memory: about {format_bytes(serve)} to answer and {format_bytes(train)} for a round, of "
+        f"{format_bytes(room.memory.free)} free {room.memory.kind}. Fits: {fits}."
     )
 
 
@@ -160,8 +160,8 @@ def describe_machine(room: Room) -> str:
     memory = room.memory
     device = "one GPU" if memory.is_gpu else f"{count(usable_cores(), 'core')} and no GPU"
     return (
-        f"This machine has {device}, {gigabytes(memory.free)} of {gigabytes(memory.total)} of {memory.kind} free, and "
-        f"{gigabytes(room.disk)} of disk."
+        f"This machine has {device}, {format_bytes(memory.free)} of {format_bytes(memory.total)} of {memory.kind} "
+        f"free, and {format_bytes(room.disk)} of disk."
     )
 
 
@@ -178,9 +178,9 @@ def _cells(one: Candidate) -> tuple[str, ...]:
     return (
         f"{one.name} *" if one.configured else one.name,
         f"{one.parameters / 1e9:.2f} B",
-        gigabytes(one.disk),
-        f"{gigabytes(one.serve)} {one.serve_format}",
-        f"{gigabytes(one.train)} {one.train_format}",
+        format_bytes(one.disk),
+        f"{format_bytes(one.serve)} {one.serve_format}",
+        f"{format_bytes(one.train)} {one.train_format}",
         one.thinks,
         ", ".join(one.engines),
         one.fits,

@@ -57,3 +57,8 @@ def mistake(kind: str, message: str) -> str:
 def message_link(guild_id: int | None, channel_id: int, message_id: int | None) -> str:
     """Return the address of a Discord message; `guild_id` is None for direct messages."""
     return f"https://discord.com/channels/{guild_id or '@me'}/{channel_id}/{message_id}"
+
+
+def format_bytes(number: float) -> str:
+    """Return "9.1 GB" or "270 MB"."""
+    return f"{number / 1e9:,.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"

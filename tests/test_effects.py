@@ -15,6 +15,7 @@ from bot.engine.openvino.engine import OpenVinoEngine
 from bot.engine.transformers.resident_model import ResidentModel
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef, seal
 from storage.models.base_model import BaseModel, resolve_base_model
+from storage.models.chat_format import NO_OPTIONS
 from storage.models.effect import EffectRecord, WrongEffect, read_effect, write_effect
 from storage.models.openvino.pipeline import GraphCache, PipelineOptions, graph_folder, graph_name, load_pipeline
 from storage.settings.loading import load_settings
@@ -62,7 +63,14 @@ def version(base: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> Adapte
     """A version that a round has trained and sealed."""
     folder = tmp_path_factory.mktemp("trained")
     train_adapter(
-        SFT, TrainingSplit(SHOWN, ()), TRAINING, base=base, starter=None, output=folder, report=lambda _progress: None
+        SFT,
+        TrainingSplit(SHOWN, ()),
+        TRAINING,
+        base=base,
+        starter=None,
+        output=folder,
+        report=lambda _progress: None,
+        template_options=NO_OPTIONS,
     )
     return AdapterRef(seal(folder), folder)
 

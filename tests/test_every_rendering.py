@@ -70,7 +70,7 @@ def configure(tmp_path_factory: pytest.TempPathFactory) -> Configure:
         changes = {f"REACTUNE_{name.upper()}": str(value) for name, value in settings.items()}
         found = load_settings(environment={"REACTUNE_CHAT__SYSTEM_PROMPT": TOLD, **changes})
         renderer = load_renderer(base.path, found.model, found.generation)
-        return Configured(found, base, load_chat_format(base, found.model.template_options), renderer)
+        return Configured(found, base, load_chat_format(base.path, found.model.template_options), renderer)
 
     return prepare
 

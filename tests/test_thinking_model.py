@@ -7,6 +7,7 @@ import pytest
 from bot.engine import Completion, Engine, Finish, GenerationRequest, Sampling
 from bot.engine.selection import start_engine
 from storage.models.base_model import BaseModel, resolve_base_model
+from storage.models.chat_format import NO_OPTIONS
 from storage.models.hardware import silence_transformers
 from storage.settings.sections import Settings
 from tests.families import build_family
@@ -25,7 +26,7 @@ GREEDY = {"temperature": 0.0, "presence_penalty": 0.0}
 def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
     folder = tmp_path_factory.mktemp("thinker")
     path = build_family("qwen3", folder / "qwen3")
-    sampler = Sampler.load(resolve_base_model(str(path), folder / "first"), None, "float32")
+    sampler = Sampler.load(resolve_base_model(str(path), folder / "first"), None, "float32", "", NO_OPTIONS)
     with silence_transformers():
         teach(sampler.model, sampler.tokenizer, f"{THOUGHT}{ANSWER}<|im_end|>", steps=100, learning_rate=1e-2)
         sampler.model.save_pretrained(path)
@@ -60,7 +61,7 @@ async def test_the_thought_is_neither_shown_nor_counted(base: BaseModel, setting
     assert "".join(pieces) == whole.text == ANSWER
     sampled = open_sampler(settings, base, None)
     assert isinstance(sampled, GraphSampler if settings.model.engine == "openvino" else Sampler)
-    chat = Sampler.load(base, None, "float32").chat
+    chat = Sampler.load(base, None, "float32", "", NO_OPTIONS).chat
     prompt = chat.render([{"role": "user", "content": QUESTION}])
     (sample,) = sampled.answer([prompt], settings.generation, seed=1)
     spoken = chat.token_ids(ANSWER)

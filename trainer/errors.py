@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 from typing import ClassVar
 
-from storage.models.free_memory import FreeMemory, gigabytes
+from storage.models.free_memory import FreeMemory
 from storage.settings.sections import TrainingSettings
+from storage.wording import format_bytes
 
 
 class TrainerError(Exception):
@@ -26,7 +27,7 @@ class TooLittleMemory(TrainerError):
     def __init__(self, needed: float, free: FreeMemory, settings: TrainingSettings) -> None:
         quantize = 'set training.quantization = "4bit", ' if free.is_gpu and not settings.quantization else ""
         super().__init__(
-            f"a round needs about {gigabytes(needed)} of {free.kind}, {gigabytes(free.free)} free: stop other "
+            f"a round needs about {format_bytes(needed)} of {free.kind}, {format_bytes(free.free)} free: stop other "
             f"programs, {quantize}lower training.max_tokens ({settings.max_tokens}) or choose a smaller model.base"
         )
         self.needed = needed

@@ -87,7 +87,7 @@ def import_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSO
     with closing(open_database(settings)) as database, database.transaction() as session:
         whose = open_personality(session, settings, personality)
         own = settings_of(settings, whose.card)
-        render = RenderMessages(load_chat_format(base, own.model.template_options), own.chat.system_prompt)
+        render = RenderMessages(load_chat_format(base.path, own.model.template_options), own.chat.system_prompt)
         lines = list(_read(file, render))
         new = [line for line in lines if add_local_pair(session, whose.id, base.revision, line)]
     return ImportedPairs(imported=len(new), known=len(lines) - len(new))

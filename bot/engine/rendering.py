@@ -14,9 +14,8 @@ from bot.engine import RenderedPrompt
 from bot.errors import EngineStopped
 from storage.errors import BaseModelError
 from storage.models.answer_stream import ThoughtRoom
-from storage.models.base_model import configured_end_ids, window_of
-from storage.models.chat_format import ChatFormat
-from storage.models.hardware import MODEL_LIBRARIES, broken_library
+from storage.models.base_model import window_of
+from storage.models.chat_format import ChatFormat, load_chat_format
 from storage.settings.sections import GenerationSettings, ModelSettings, Settings
 
 log = logging.getLogger(__name__)
@@ -33,16 +32,9 @@ def load_renderer(
     Raises EngineStopped.
     """
     try:
-        with MODEL_LIBRARIES:
-            import transformers
-
-            tokenizer = getattr(transformers, tokenizer_class).from_pretrained(base_path, local_files_only=True)
-        chat = ChatFormat(tokenizer, settings.template_options, configured_end_ids(base_path))
+        chat = load_chat_format(base_path, settings.template_options, tokenizer_class)
     except BaseModelError as error:
         raise EngineStopped(str(error)) from error
-    except Exception as error:
-        why = broken_library(error) or f"the tokenizer in {base_path} cannot be used: {error}"
-        raise EngineStopped(why) from error
     if chat.unknown_options:
         log.warning("%s.", unknown_options(chat))
     return Renderer(chat, _open_window(base_path, settings), generation)

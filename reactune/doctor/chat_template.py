@@ -14,7 +14,7 @@ from storage.settings.sections import Settings
 def check_chat_template(settings: Settings) -> str:
     """Describe how the base writes conversations."""
     base = find_base(settings)
-    chat = load_chat_format(base, settings.model.template_options)
+    chat = load_chat_format(base.path, settings.model.template_options)
     try:
         renderer = Renderer(chat, window_of(base.path, settings.model), settings.generation)
         renderer.render(first_prompt(settings.chat.system_prompt))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from reactune.doctor.findings import Hint, Problem
 from reactune.doctor.models import find_base
 from reactune.models import Room, is_served_as_graph, serving_need
-from storage.models.free_memory import gigabytes
 from storage.models.shape import shape_of
 from storage.settings.sections import Settings
+from storage.wording import format_bytes
 
 
 def check_memory(settings: Settings) -> str:
@@ -22,8 +22,9 @@ def check_memory(settings: Settings) -> str:
         raise Hint(f"what {base.name} needs cannot be estimated, because its config.json lacks {error}") from error
     if needed > room.memory.free:
         raise Problem(
-            f"{gigabytes(room.memory.free)} of {room.memory.kind} free, but answering needs about {gigabytes(needed)}: "
-            "stop other programs, raise the container's limit, lower generation.batch_size or model.context_tokens, or "
-            "choose a smaller model.base (see `reactune models`; a running bot already uses its share)"
+            f"{format_bytes(room.memory.free)} of {room.memory.kind} free, but answering needs about "
+            f"{format_bytes(needed)}: stop other programs, raise the container's limit, lower generation.batch_size or "
+            "model.context_tokens, or choose a smaller model.base (see `reactune models`; a running bot already uses "
+            "its share)"
         )
-    return f"answering needs about {gigabytes(needed)} of {room.memory.kind}, {gigabytes(room.memory.free)} free"
+    return f"answering needs about {format_bytes(needed)} of {room.memory.kind}, {format_bytes(room.memory.free)} free"

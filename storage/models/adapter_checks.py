@@ -17,6 +17,7 @@ from storage.models.base_model import BaseModel, quantization_of
 from storage.models.effect import read_effect
 from storage.models.hardware import MODEL_LIBRARIES
 from storage.models.layer_names import adaptable_matrices, stored_matrices
+from storage.models.shape import vocabulary_of
 from storage.personalities.cards import MAX_CARD_BYTES
 
 PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"})
@@ -238,8 +239,7 @@ def _require_finite(weights: Path) -> None:
 def _require_known_tokens(folder: Path, base: BaseModel) -> None:
     """Raise AdapterError if the record of the adapter's effect is broken, or has tokens that the base does not have."""
     effect = read_effect(folder)
-    config = read_json_object(base.path / "config.json")
-    if effect and max(effect.tokens) >= config.get("text_config", config)["vocab_size"]:
+    if effect and max(effect.tokens) >= vocabulary_of(base.path):
         raise AdapterError(f"{WEIGHTS_FILE} was measured with tokens that {base.name} does not have: export it again")
 
 

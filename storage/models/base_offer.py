@@ -20,7 +20,6 @@ from storage.models.base_model import (
     INDEX_FILE,
     UNKNOWN_LICENCE,
     Advance,
-    BaseModel,
     licence_in,
     require_chat_files,
     require_full_weights,
@@ -33,6 +32,7 @@ from storage.models.layer_names import weight_files
 from storage.models.openvino.verifier import prefers_graphs
 from storage.models.shape import ModelShape
 from storage.settings.sections import Settings
+from storage.wording import format_bytes
 
 PICKLES = re.compile(r".*\.(bin|pt|pth|ckpt|pkl)")
 GGUF = re.compile(r".*\.gguf")
@@ -103,7 +103,7 @@ def _examine(folder: Path, setting: str, name: str, on_hub: HubModel | None, set
     if on_hub is not None:
         _require_shards(folder, on_hub)
     # Raises an error if the chat template cannot render a conversation.
-    load_chat_format(BaseModel(name, folder, "", architecture), settings.model.template_options)
+    load_chat_format(folder, settings.model.template_options)
     licence = licence_in(folder)
     weights = on_hub.weight_bytes if on_hub else sum(file.stat().st_size for file in weight_files(folder))
     text = _licence_text(folder, licence)
@@ -153,8 +153,8 @@ def require_disk_space(offer: BaseOffer, settings: Settings) -> None:
         free = shutil.disk_usage(folder).free
         if needed > free:
             raise BaseModelError(
-                f"{offer.name} needs {needed / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB are free: free some "
-                "space, set HF_HOME to another disk (downloads), or change data.directory (graphs)"
+                f"{offer.name} needs {format_bytes(needed)} in {folder}, where {format_bytes(free)} are free: free "
+                "some space, set HF_HOME to another disk (downloads), or change data.directory (graphs)"
             )
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from storage.errors import BaseModelError
 from storage.models.answer_stream import AnswerStream, Decode, Thought, words_only
-from storage.models.base_model import BaseModel, configured_end_ids, load_tokenizer
+from storage.models.base_model import configured_end_ids, tokenizer_in
 
 Messages = Sequence[Mapping[str, object]]
 TemplateOptions = Mapping[str, Any]
@@ -27,9 +28,9 @@ USER = {"role": "user", "content": "Hi."}
 ASSISTANT = {"role": "assistant", "content": "Hello."}
 
 
-def load_chat_format(base: BaseModel, options: TemplateOptions) -> ChatFormat:
-    """Return the base's format with its own tokenizer; raises BaseModelError."""
-    return ChatFormat(load_tokenizer(base), options, configured_end_ids(base.path))
+def load_chat_format(folder: Path, options: TemplateOptions, tokenizer_class: str = "AutoTokenizer") -> ChatFormat:
+    """Return the format of the base in a folder, with a tokenizer of its own; raises BaseModelError."""
+    return ChatFormat(tokenizer_in(folder, tokenizer_class), options, configured_end_ids(folder))
 
 
 class ChatFormat:
@@ -38,9 +39,7 @@ class ChatFormat:
     Not thread-safe: a tokenizer that two threads use raises "Already borrowed".
     """
 
-    def __init__(
-        self, tokenizer: Any, options: TemplateOptions = NO_OPTIONS, configured_ends: Collection[int] = ()
-    ) -> None:
+    def __init__(self, tokenizer: Any, options: TemplateOptions, configured_ends: Collection[int]) -> None:
         """`configured_ends` are the tokens that end an answer by the model's generation settings.
 
         Raises BaseModelError if there is no chat template, or if it cannot render a conversation.

@@ -36,11 +36,6 @@ class FreeMemory:
         return "GPU memory" if self.is_gpu else "memory"
 
 
-def gigabytes(number: float) -> str:
-    """Return "9.1 GB"."""
-    return f"{number / 1e9:,.1f} GB"
-
-
 def free_memory() -> FreeMemory:
     """Return this machine's memory, or what its container's limits leave of it."""
     machine = psutil.virtual_memory()

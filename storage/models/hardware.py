@@ -206,7 +206,7 @@ def require_training(settings: TrainingSettings) -> None:
 
 
 def require_quantization(quantization: str) -> None:
-    """Raise SettingsError if this machine cannot quantize weights; imports nothing for it."""
+    """Raise SettingsError if this machine cannot quantise weights; imports nothing for it."""
     if not quantization:
         return
     missing = "an NVIDIA GPU" if not has_gpu() else "" if find_spec("bitsandbytes") else "the package bitsandbytes"
@@ -240,7 +240,7 @@ def describe_unlike(settings: Settings) -> str:
     if settings.model.engine == "remote" or settings.training.quantization == settings.model.quantization:
         return ""
     return (
-        "rounds train and judge on 4-bit weights, but the bot answers with unquantized ones: "
+        "rounds train and judge on 4-bit weights, but the bot answers with unquantised ones: "
         f'set model.quantization = "{settings.training.quantization}" too, so that what is judged is what people read'
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from storage.models.base_model import BUNDLED, BUNDLED_NAME, HUB_ID
 from storage.models.conversion import GEMMA
 from storage.models.shape import ModelShape, shape_of
 from storage.settings.sections import Settings
+
+log = logging.getLogger(__name__)
 
 TABLE = Path(__file__).with_suffix(".toml")
 PACKAGED = {BUNDLED: f"HuggingFaceTB/{BUNDLED_NAME}", GEMMA: "google/gemma-3-270m"}
@@ -41,15 +44,21 @@ def known_bases() -> list[KnownBase]:
 def configured_base(settings: Settings) -> KnownBase | None:
     """Return the base that is set, measured from its files if they are here; None if nothing is known about it.
 
-    Nothing is downloaded or converted.
+    Nothing is downloaded or converted. Logs a warning about files that cannot be measured.
     """
     named = settings.model.base
     folder = _local_folder(named, settings.data.directory / "base")
     known = {base.name: base for base in known_bases()}.get(PACKAGED.get(named, named))
     if folder is None:
         return known
+    try:
+        shape = shape_of(folder)
+    except (KeyError, ValueError, OSError) as error:
+        fault = f"config.json lacks {error}" if isinstance(error, KeyError) else str(error)
+        log.warning("The memory that %s needs cannot be computed from its files: %s.", named, fault)
+        return known
     licence, thinks = (known.licence, known.thinks) if known else ("", "")
-    return KnownBase(known.name if known else named, licence, thinks, shape_of(folder))
+    return KnownBase(known.name if known else named, licence, thinks, shape)
 
 
 def _local_folder(named: str, cache: Path) -> Path | None:

@@ -12,7 +12,7 @@ from storage.models.shape import NUMBER_BYTES, ModelShape
 
 FLOAT32 = NUMBER_BYTES["float32"]
 NF4_BYTES = 0.5 + 0.127 / 8
-"""4-bit NormalFloat with constants quantized twice: 4.127 bits a weight (Dettmers et al. 2023, arXiv 2305.14314)."""
+"""4-bit NormalFloat with constants quantised twice: 4.127 bits a weight (Dettmers et al. 2023, arXiv 2305.14314)."""
 GRAPH_BYTES = {"int8": 1 + 2 / 64, "int4": 0.5 + 4 / 32}
 """Groups of weights share a float16 scale and, in 4 bits, a zero point."""
 ADAM_BYTES = 16
@@ -55,20 +55,20 @@ class NumberFormat:
     """How weights are kept and computed with."""
 
     computed: str
-    """bfloat16 or float32."""
+    """bfloat16, float16 or float32."""
     quantization: str = ""
     """"4bit", or "" for weights in `computed`."""
 
     @property
-    def bytes(self) -> int:
+    def number_bytes(self) -> int:
         return NUMBER_BYTES[self.computed]
 
 
 def weight_bytes(shape: ModelShape, format_: NumberFormat) -> float:
     """Return the bytes of a base's weights. With 4 bits, bitsandbytes leaves embeddings, head and norms as they are."""
     if not format_.quantization:
-        return shape.parameters * format_.bytes
-    return shape.matrices * NF4_BYTES + (shape.parameters - shape.matrices) * format_.bytes
+        return shape.parameters * format_.number_bytes
+    return shape.matrices * NF4_BYTES + (shape.parameters - shape.matrices) * format_.number_bytes
 
 
 def graph_bytes(shape: ModelShape, format_: str) -> float:
@@ -101,7 +101,7 @@ def activation_bytes(shape: ModelShape, way: TrainingWay, run: RunSize) -> float
     queries (Dao et al. 2022, arXiv 2205.14135); eager attention also the scores of all heads, in float32 and as
     computed with. The frozen layers keep nothing: their inputs are kept for the adapter.
     """
-    number = way.format.bytes
+    number = way.format.number_bytes
     norms = 2 * shape.hidden * FLOAT32
     rest = (2 * shape.hidden + 5 * shape.query_width + 4 * shape.intermediate + 7 * way.rank) * number
     scores = shape.heads * (run.square or run.tokens) * (FLOAT32 + (number if number != FLOAT32 else 0))
@@ -115,14 +115,14 @@ def training_bytes(shape: ModelShape, way: TrainingWay, run: RunSize) -> float:
     2016, arXiv 1604.06174).
     """
     layer = activation_bytes(shape, way, run)
-    kept = run.tokens * shape.hidden * way.format.bytes if way.checkpointing else layer
+    kept = run.tokens * shape.hidden * way.format.number_bytes if way.checkpointing else layer
     logits = (LOGIT_COPIES * run.targets + run.kept) * shape.vocabulary * FLOAT32
     return trained_bytes(shape, way) + shape.layers * kept + max(logits, layer)
 
 
 def reference_bytes(shape: ModelShape, way: TrainingWay, run: RunSize) -> float:
     """Return the peak while log-probabilities are computed without gradients: one layer at a time, then the logits."""
-    logits = (run.kept * way.format.bytes + FORWARD_COPIES * run.targets * FLOAT32) * shape.vocabulary
+    logits = (run.kept * way.format.number_bytes + FORWARD_COPIES * run.targets * FLOAT32) * shape.vocabulary
     return trained_bytes(shape, way) + max(logits, activation_bytes(shape, way, run))
 
 
@@ -157,7 +157,7 @@ def answering_bytes(shape: ModelShape, format_: NumberFormat, load: ServingLoad)
 
 def serving_bytes(shape: ModelShape, format_: NumberFormat, load: ServingLoad, *, on_gpu: bool = False) -> float:
     """Return the peak of transformers: the base, the adapters in float32, a merged copy, and a full batch."""
-    copied = shape.matrices * format_.bytes
+    copied = shape.matrices * format_.number_bytes
     merged = copied if load.versions and not format_.quantization and copied <= MAX_MERGED_BYTES else 0
     adapters = load.versions * adapter_numbers(shape, load.rank) * FLOAT32
     libraries = GPU_LIBRARIES if on_gpu else SERVING_LIBRARIES

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from storage.models.layer_names import weight_files
+from storage.models.openvino.architectures import FAMILIES
 
 GROWING = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
 """Kinds of layers that keep keys and values of every token; layers of a window drop those that left it."""
@@ -27,6 +28,7 @@ SENSES = frozenset(
     }
 )
 """Parts of names of weights that see or hear, or guess several tokens ahead: they are not loaded."""
+EMBEDDING = "embed_tokens.weight"
 SCALE_BYTES = 8
 """A scale and an offset in float32: OpenVINO keeps them for each token and head of an 8-bit cache."""
 
@@ -51,13 +53,14 @@ class ModelShape:
     config: Mapping[str, Any]
 
     @classmethod
-    def of(cls, config: Mapping[str, Any], parameters: int = 0) -> ModelShape:
-        """Describe a model by its config.json; `parameters` are those of its files, counted here if unknown.
+    def of(cls, config: Mapping[str, Any], parameters: int = 0, vocabulary: int = 0) -> ModelShape:
+        """Describe a model by its config.json; `parameters` and `vocabulary` are those of its files, 0 if unknown.
 
         Raises KeyError if the file lacks a size.
         """
         text = language_config(config)
-        hidden, layers, vocabulary = (int(text[key]) for key in ("hidden_size", "num_hidden_layers", "vocab_size"))
+        hidden, layers = int(text["hidden_size"]), int(text["num_hidden_layers"])
+        vocabulary = vocabulary or int(text["vocab_size"])
         query, keys = int(text["num_attention_heads"]) * head_size(text), prod(_kv_heads(text, "sliding_attention"))
         experts, width = _feed_forward(text)
         used = int(text.get("num_experts_per_tok") or text.get("top_k_experts") or 1) if experts > 1 else 1
@@ -83,20 +86,40 @@ class ModelShape:
 
 
 def shape_of(folder: Path) -> ModelShape:
-    """Return the shape of a model's folder, with its parameters counted in the headers of its safetensors files.
+    """Return the shape of a model's folder, with parameters and tokens counted in the headers of its safetensors files.
 
     Raises OSError and ValueError if a file cannot be read, KeyError if config.json lacks a size.
     """
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return ModelShape.of(config, sum(map(_count_parameters, weight_files(folder))))
+    shapes = _loaded_weights(folder)
+    return ModelShape.of(_read_config(folder), sum(map(prod, shapes.values())), _stored_tokens(shapes))
 
 
-def _count_parameters(file: Path) -> int:
-    """Return the numbers of a safetensors file that are loaded. It begins with its header's length and the header."""
+def vocabulary_of(folder: Path) -> int:
+    """Return the number of a model's tokens; raises like `shape_of`."""
+    return _stored_tokens(_loaded_weights(folder)) or int(language_config(_read_config(folder))["vocab_size"])
+
+
+def _read_config(folder: Path) -> Any:
+    return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+
+
+def _stored_tokens(shapes: Mapping[str, Sequence[int]]) -> int:
+    """Return the rows of the embedding among these weights, 0 without one."""
+    return next((shape[0] for name, shape in shapes.items() if name.endswith(EMBEDDING)), 0)
+
+
+def _loaded_weights(folder: Path) -> dict[str, Sequence[int]]:
+    """Return the shapes of the weights that are loaded, by their names in the safetensors files."""
+    weights = (weight for file in weight_files(folder) for weight in _read_header(file).items())
+    return {name: entry["shape"] for name, entry in weights if SENSES.isdisjoint(name.split("."))}
+
+
+def _read_header(file: Path) -> dict[str, Any]:
+    """Return the header of a safetensors file, which stands behind its length."""
     with file.open("rb") as stream:
-        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+        header: dict[str, Any] = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
     header.pop("__metadata__", None)
-    return sum(prod(entry["shape"]) for name, entry in header.items() if SENSES.isdisjoint(name.split(".")))
+    return header
 
 
 def _feed_forward(text: Mapping[str, Any]) -> tuple[int, int]:
@@ -115,9 +138,12 @@ def _is_tied(text: Mapping[str, Any]) -> bool:
 
 
 def language_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the part of a config.json that describes the language model; vision-language models nest it."""
-    found: Mapping[str, Any] = config.get("text_config") or config
-    return found
+    """Return the part of a config.json that describes the language model, with the defaults of what it leaves out.
+
+    Vision-language models nest that part.
+    """
+    family = FAMILIES.get((config.get("architectures") or [""])[0])
+    return {**(family.defaults if family else {}), **(config.get("text_config") or config)}
 
 
 def head_size(text: Mapping[str, Any]) -> int:

@@ -239,7 +239,7 @@ class ModelSettings(Section):
     engine: Literal["auto", "openvino", "transformers", "remote"] = "auto"
     """"openvino" (CPU), "transformers" (any model, GPU), "auto" (one of these two) or "remote" (see [remote])."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    """Number format of transformers' weights and OpenVINO's LoRA factors; "auto" is bfloat16 where supported."""
+    """Number format of transformers' weights and of what OpenVINO computes; "auto" is bfloat16 where supported."""
     quantization: Literal["", "4bit"] = ""
     """"4bit": transformers and rounds use 4-bit weights (NF4), on an NVIDIA GPU with the extra `qlora`."""
     weight_format: Literal["int8", "int4"] = "int8"

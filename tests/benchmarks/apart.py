@@ -85,12 +85,14 @@ def _held_bytes(process: psutil.Process) -> int:
 
 
 def peak_gpu_mib() -> float | None:
-    """Return the most memory that PyTorch has held on the GPU for this process so far; None without a GPU."""
+    """Return the most memory that PyTorch held on the GPU for this process since the last call; None without a GPU."""
     if not has_gpu():
         return None
     import torch
 
-    return round(torch.cuda.max_memory_allocated() / 2**20)
+    peak_mib = round(torch.cuda.max_memory_allocated() / 2**20)
+    torch.cuda.reset_peak_memory_stats()
+    return peak_mib
 
 
 def used_gpu_mib() -> float | None:

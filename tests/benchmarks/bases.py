@@ -41,10 +41,8 @@ T = TypeVar("T")
 
 DEVICES = ("auto", "cpu", "cuda")
 FULL_BITS = 16
-"""Of weights that are not quantized: in the format of the settings, or in bfloat16."""
-GRAPH_BITS = 8
-"""OpenVINO's weights by default."""
-CPU_BITS = (FULL_BITS, GRAPH_BITS, 4)
+"""Of weights that are not quantised: in the format of the settings, or in bfloat16."""
+CPU_BITS = (FULL_BITS, 8, 4)
 GPU_BITS = (FULL_BITS, 4)
 TEMPERATURE = 0.2
 """Random weights give flat predictions; at this temperature a nucleus is as small as a trained model's."""
@@ -247,16 +245,14 @@ class _Bench:
             yield from _measured(serve, plan, described)
 
     def _serving_settings(self, engine: str, bits: int) -> Settings | str:
-        """Return the settings, or why this machine or release cannot serve so."""
+        """Return the settings, or why this machine cannot serve so."""
         options: dict[str, Any] = {"engine": engine} if engine in (OPENVINO, TRANSFORMERS) else {}
         if engine in (TRANSFORMERS, PLAIN) and bits != FULL_BITS:
             if refusal := self._refusal(bits):
                 return refusal
             options["quantization"] = _quantization(bits)
-        if engine == OPENVINO and bits != GRAPH_BITS:
+        if engine == OPENVINO:
             options["weight_format"] = f"int{bits}"
-        if missing := options.keys() - ModelSettings.model_fields.keys():
-            return f"this release has no setting model.{missing.pop()}"
         model = ModelSettings.model_validate(self._settings.model.model_dump() | options)
         return self._settings.model_copy(update={"model": model})
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from storage.adapters.folder_store import AdapterStore
 from storage.database.enums import TrainingSource
 from storage.models.base_model import BaseModel, load_tokenizer
+from storage.models.chat_format import load_chat_format
 from storage.models.hardware import silence_transformers
 from storage.settings.sections import Settings
 from tests.benchmarks.apart import TellRow, peak_gpu_mib
@@ -61,6 +62,7 @@ def train_ours(plan: Round, tell: TellRow) -> None:
         starter=None,
         output=plan.output,
         report=watch,
+        template_options=plan.settings.model.template_options,
     )
     speed = metrics.pairs * metrics.epochs_trained / (metrics.seconds - watch.loading_s)
     tell(
@@ -99,8 +101,8 @@ def train_trl(plan: Round, tell: TellRow) -> None:
     """Tell a row for TRL's trainer as it comes, with our settings and number format."""
     training, began = plan.settings.training, time.perf_counter()
     with silence_transformers(), tempfile.TemporaryDirectory() as folder:
-        tokenizer = load_tokenizer(plan.base)
-        rows = [pair_row(pair, tokenizer) for pair in _pairs(plan, tokenizer)]
+        chat = load_chat_format(plan.base.path, plan.settings.model.template_options)
+        rows = [pair_row(pair, chat) for pair in _pairs(plan, chat.tokenizer)]
         options = {"recomputes": plan.recomputes, "steps": plan.trl_steps}
         trainer = build_trl(plan.base, rows, training, Path(folder), **options)
         trainer.add_callback(_step_notes())

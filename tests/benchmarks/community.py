@@ -164,7 +164,7 @@ class Simulation:
         self._base = resolve_base_model(settings.model.base, settings.data.directory, log.warning)
         self._store = AdapterStore(settings.data.directory / "adapters")
         self._random = random.Random(community.seed)
-        self._chat = load_chat_format(self._base, settings.model.template_options)
+        self._chat = load_chat_format(self._base.path, settings.model.template_options)
         talk, self._held_out = self._messages()
         self._talk = iter(talk)
         self.critic = Critic(self._base, settings)

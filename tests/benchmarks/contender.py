@@ -14,7 +14,7 @@ from bot.engine.queue import QueuedGeneration
 from bot.engine.rendering import Renderer
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel
-from storage.models.chat_format import ChatFormat
+from storage.models.chat_format import load_chat_format
 from storage.settings.sections import Settings
 
 
@@ -58,10 +58,9 @@ class RenderingContender:
         await asyncio.to_thread(self._read_tokenizer)
 
     def _read_tokenizer(self) -> None:
-        from transformers import PreTrainedTokenizerFast
-
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(self._base.path, local_files_only=True)
-        self._renderer = Renderer(ChatFormat(tokenizer), self._settings.model.context_tokens, self._settings.generation)
+        model = self._settings.model
+        chat = load_chat_format(self._base.path, model.template_options, "PreTrainedTokenizerFast")
+        self._renderer = Renderer(chat, model.context_tokens, self._settings.generation)
 
     async def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
         return await asyncio.to_thread(self._renderer.render, messages)

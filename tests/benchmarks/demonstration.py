@@ -133,9 +133,18 @@ def _learn(card: Card, base: BaseModel, output: Path, settings: Settings) -> tup
     training = as_demonstrated(settings.training, settings.demonstration)
     share = settings.demonstration.validation_share
     split = split_examples(
-        card, settings.chat.system_prompt, load_chat_format(base, settings.model.template_options), training, share
+        card, settings.chat.system_prompt, load_chat_format(base.path, settings.model.template_options), training, share
     )
-    metrics = train_adapter(SFT, split, training, base=base, starter=None, output=output, report=_tell)
+    metrics = train_adapter(
+        SFT,
+        split,
+        training,
+        base=base,
+        starter=None,
+        output=output,
+        report=_tell,
+        template_options=settings.model.template_options,
+    )
     return metrics, split
 
 
@@ -174,7 +183,8 @@ def _answer(
     base: BaseModel, adapter: Path | None, split: TrainingSplit, settings: Settings, asked: Sequence[str]
 ) -> tuple[list[Sample], float]:
     """Return an answer to each message, and the loss of the validation demonstrations, in nats per token."""
-    sampler = Sampler.load(base, adapter, serving_format(settings.model))
+    model = settings.model
+    sampler = Sampler.load(base, adapter, serving_format(model), model.quantization, model.template_options)
     rows = tokenise(split.validation, SFT, sampler.chat, settings.training.max_tokens)
     passages = [ScoredPassage(row["prompt_ids"], row["completion_ids"]) for row in rows if row is not None]
     loss = mean_loss(sampler.model, passages)

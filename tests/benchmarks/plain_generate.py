@@ -9,14 +9,13 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import PreTrainedTokenizerFast
 from transformers.generation import BaseStreamer
 
 from bot.engine import Finish, GenerationRequest
 from bot.engine.queue import QueuedGeneration
 from storage.adapters.folder_store import AdapterRef
-from storage.models.base_model import BaseModel, configured_end_ids, load_model
-from storage.models.chat_format import ChatFormat
+from storage.models.base_model import BaseModel, load_model
+from storage.models.chat_format import load_chat_format
 from storage.models.hardware import silence_transformers, torch_device
 from storage.settings.sections import Settings
 from tests.benchmarks.contender import Progress, RenderingContender
@@ -35,12 +34,12 @@ class PlainGenerate(RenderingContender):
         await self._loop.run_in_executor(self._thread, self._load)
 
     def _load(self) -> None:
-        quantization = self._settings.model.model_dump().get("quantization", "")
+        quantization = self._settings.model.quantization
         model = load_model(self._base, "bfloat16", quantization)
         if not quantization:  # weights in four bits are on their device already
             model = model.to(torch_device())
-        self._tokenizer = PreTrainedTokenizerFast.from_pretrained(self._base.path, local_files_only=True)
-        self._end_ids = ChatFormat(self._tokenizer, configured_ends=configured_end_ids(self._base.path)).end_ids
+        chat = load_chat_format(self._base.path, self._settings.model.template_options)
+        self._tokenizer, self._end_ids = chat.tokenizer, chat.end_ids
         with silence_transformers():
             self._model = PeftModel.from_pretrained(model, str(self._adapter.path)) if self._adapter else model
 

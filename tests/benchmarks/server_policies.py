@@ -179,7 +179,7 @@ class RealModel:
     def _ask(self, version: Version | None) -> list[str]:
         """Return the version's answers to messages of the bank, which were chosen by chance."""
         prompts = random.Random(ASKED_SEED).sample(read_bank("").prompts, ASKED)
-        chat = load_chat_format(self.base, self._settings.model.template_options)
+        chat = load_chat_format(self.base.path, self._settings.model.template_options)
         system = self._settings.chat.system_prompt
         rendered = [
             chat.render(with_system_prompt(system, [{"role": "user", "content": prompt.text}]))

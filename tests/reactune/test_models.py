@@ -84,3 +84,13 @@ def test_the_base_that_is_set_is_measured_from_its_files(tmp_path):
 def test_a_base_that_is_set_and_unknown_is_left_out_without_a_download(tmp_path):
     found = candidates(settings(tmp_path, base="somebody/unknown"), LAPTOP)
     assert not any(candidate.configured for candidate in found)
+
+
+def test_files_that_cannot_be_measured_are_named_and_the_others_listed(tmp_path, caplog):
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"architectures": ["OddForCausalLM"], "num_hidden_layers": 2}')
+    found = candidates(settings(tmp_path, base=str(folder)), LAPTOP)
+    assert len(found) > 1
+    assert not any(candidate.configured for candidate in found)
+    assert f"that {folder} needs cannot be computed from its files: config.json lacks 'hidden_size'" in caplog.text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from storage.wording import count, tenths
+from storage.wording import count, format_bytes, tenths
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,8 @@ def test_counted_nouns_are_plural_unless_the_count_is_one(number: float, words: 
 
 def test_a_plural_may_be_irregular() -> None:
     assert [count(number, "reply", "replies") for number in (1, 2)] == ["1 reply", "2 replies"]
+
+
+@pytest.mark.parametrize(("number", "words"), [(269_030_400, "269 MB"), (9.13e9, "9.1 GB"), (1.2e12, "1,200.0 GB")])
+def test_bytes_are_gigabytes_or_if_fewer_megabytes(number: float, words: str) -> None:
+    assert format_bytes(number) == words

@@ -56,7 +56,7 @@ def prepare_examples(database: Database, settings: Settings, round_: Round, base
     training = as_demonstrated(settings.training, settings.demonstration)
     share = settings.demonstration.validation_share
     split = split_examples(
-        card, settings.chat.system_prompt, load_chat_format(base, settings.model.template_options), training, share
+        card, settings.chat.system_prompt, load_chat_format(base.path, settings.model.template_options), training, share
     )
     return TrainingSet(SFT, split, training, TrainingSource.EXAMPLES, StartingPoint(None))
 
@@ -134,7 +134,7 @@ def training_set_of(plan: TrainingPlan, settings: TrainingSettings) -> TrainingS
 
 def length_check(base: BaseModel, settings: Settings) -> Fits:
     """Return a function that says whether a pair is short enough to train on."""
-    chat = load_chat_format(base, settings.model.template_options)
+    chat = load_chat_format(base.path, settings.model.template_options)
 
     def fits(pair: PreferencePair) -> bool:
         return row_tokens(pair_row(pair, chat)) <= settings.training.max_tokens

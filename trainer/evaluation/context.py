@@ -50,7 +50,7 @@ class ServedContext:
         """Return what bounds an adapter's strength; None if people have not liked enough answers to tell."""
         if self.liked is None or self.liked.answers < ENOUGH_LIKED:
             return None
-        chat = load_chat_format(base, settings.model.template_options)
+        chat = load_chat_format(base.path, settings.model.template_options)
         asked = [*neutral_messages(settings.chat.system_prompt, chat), *self.messages]
         prompts = tuple(one.prompt for one in islice(cycle(asked), BOUND_ANSWERS))
         return StyleBound(self.liked, prompts, settings.generation, settings.training.seed, settings.gate.max_overshoot)

@@ -14,7 +14,7 @@ from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.models.adapter_checks import require_base
 from storage.models.answer_stream import ThoughtRoom
 from storage.models.base_model import BaseModel, load_adapter, load_on_device, window_of
-from storage.models.chat_format import NO_OPTIONS, ChatFormat, TemplateOptions, load_chat_format
+from storage.models.chat_format import ChatFormat, TemplateOptions, load_chat_format
 from storage.models.hardware import memory_left, serving_format, silence_transformers, training_format
 from storage.models.openvino.pipeline import PipelineOptions, generation_config, load_pipeline
 from storage.models.openvino.support import UnsupportedModel
@@ -78,7 +78,7 @@ def open_sampler(settings: Settings, base: BaseModel, adapter: AdapterRef | None
         adapter.path if adapter else None,
         training_format(training),
         training.quantization,
-        template_options=settings.model.template_options,
+        settings.model.template_options,
     )
 
 
@@ -116,9 +116,8 @@ class Sampler:
         base: BaseModel,
         adapter: Path | None,
         dtype: str,
-        quantization: str = "",
-        *,
-        template_options: TemplateOptions = NO_OPTIONS,
+        quantization: str,
+        template_options: TemplateOptions,
     ) -> Sampler:
         """Load the base, and the adapter if there is one, onto the GPU if there is one."""
         with silence_transformers():
@@ -127,7 +126,7 @@ class Sampler:
                 model = load_adapter(model, adapter, base)
                 # PEFT freezes the head, and on a CPU PyTorch copies a frozen head for every row of a batch.
                 model.get_output_embeddings().weight.requires_grad_(True)
-        return cls(model, load_chat_format(base, template_options))
+        return cls(model, load_chat_format(base.path, template_options))
 
     def answer(
         self, prompts: Sequence[str], generation: GenerationSettings, seed: int, advance: Advance = keep_quiet
@@ -221,7 +220,7 @@ class GraphSampler:
         self._base = base
         self._adapter = adapter
         self._graphs = graphs
-        self._chat = load_chat_format(base, model.template_options)
+        self._chat = load_chat_format(base.path, model.template_options)
         self._pipeline: Any = None
         self._longest = 0
         """Most tokens, of a prompt and its answer together, that fit into the pipeline's cache."""
@@ -370,7 +369,7 @@ def with_system_prompt(system_prompt: str, messages: Sequence[dict[str, str]]) -
 
 def renderer_of(base: BaseModel, settings: ModelSettings) -> Render:
     """Return what renders chat messages for this base; its template is loaded when it is first needed."""
-    chat = cache(lambda: load_chat_format(base, settings.template_options))
+    chat = cache(lambda: load_chat_format(base.path, settings.template_options))
     return lambda messages: chat().render(messages)
 
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 from storage.database.database import Database
 from storage.models.base_model import BaseModel, require_full_weights, resolve_base_model
 from storage.models.chat_format import load_chat_format
-from storage.models.free_memory import gigabytes
 from storage.models.hardware import require_training
 from storage.models.shape import ModelShape, shape_of
 from storage.settings.sections import Settings
 from storage.training.rounds import memory_failures
+from storage.wording import format_bytes
 from trainer.data.dataset import TrainingSet
 from trainer.training.memory_plan import PlannedMemory, RoundMemory, longest_pair
 from trainer.training.train import tokenise
@@ -55,7 +55,7 @@ def plan_memory(
     Each of the personality's last rounds in which memory ran out makes that a step smaller. Raises TooLittleMemory.
     """
     shape, training, recipe = known_shape(base), training_set.settings, training_set.recipe
-    chat = load_chat_format(base, settings.model.template_options)
+    chat = load_chat_format(base.path, settings.model.template_options)
     examples = training_set.split.train + training_set.split.validation
     rows = [row for row in tokenise(examples, recipe, chat, training.max_tokens) if row is not None]
     if shape is None or not rows:
@@ -67,7 +67,7 @@ def plan_memory(
 
 def describe_need(planned: PlannedMemory) -> str:
     """Return "needs about 9.1 GB of memory, 11.3 GB free"."""
-    return f"needs about {gigabytes(planned.needed)} of {planned.kind}, {gigabytes(planned.free)} free"
+    return f"needs about {format_bytes(planned.needed)} of {planned.kind}, {format_bytes(planned.free)} free"
 
 
 def known_shape(base: BaseModel) -> ModelShape | None:

@@ -9,11 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from storage.adapters.folder_store import CONFIG_FILE, WEIGHTS_FILE
-from storage.models.base_model import BaseModel
+from storage.models.base_model import BaseModel, load_adapter, load_on_device, load_tokenizer
 from storage.models.effect import UP_PROJECTION, measure_effect, write_effect
 from storage.models.hardware import cpu_threads, silence_transformers, training_format
 from storage.settings.sections import TrainingSettings
-from trainer.evaluation.sampling import Sampler
 
 
 def save_weaker(adapter: Path, folder: Path, share: float, starter: Path | None) -> None:
@@ -31,5 +30,5 @@ def save_weaker(adapter: Path, folder: Path, share: float, starter: Path | None)
 def record_effect(adapter: Path, base: BaseModel, settings: TrainingSettings) -> None:
     """Measure what a saved adapter changes, and write that into its file."""
     with cpu_threads(settings.threads), silence_transformers():
-        sampler = Sampler.load(base, adapter, training_format(settings), settings.quantization)
-        write_effect(adapter, measure_effect(sampler.model, sampler.tokenizer))
+        model = load_on_device(base.path, training_format(settings), settings.quantization, setting="training.dtype")
+        write_effect(adapter, measure_effect(load_adapter(model, adapter, base), load_tokenizer(base)))

@@ -79,8 +79,8 @@ def train_adapter(
     starter: Path | None,
     output: Path,
     report: ReportProgress,
+    template_options: chat_format.TemplateOptions,
     bound: StyleBound | None = None,
-    template_options: chat_format.TemplateOptions = chat_format.NO_OPTIONS,
 ) -> TrainingMetrics:
     """Train an adapter from `starter` (a new one if None) into `output`. DPO's reference is the starter, or the base.
 
@@ -92,7 +92,7 @@ def train_adapter(
     started = time.monotonic()
     with cpu_threads(settings.threads), silence_transformers():
         report(RoundProgress(Phase.LOADING))
-        chat = chat_format.load_chat_format(base, template_options)
+        chat = chat_format.load_chat_format(base.path, template_options)
         rows, validation = (
             tokenise(part, recipe, chat, settings.max_tokens) for part in (split.train, split.validation)
         )

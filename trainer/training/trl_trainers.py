@@ -405,7 +405,7 @@ def _trained(model: Any) -> Iterator[tuple[str, Tensor]]:
 def _restore_precision(model: Any) -> None:
     """Give the trained weights float32 again, and a starter's its own numbers.
 
-    On a quantized base TRL rounds them to bfloat16, but not the reference: a starter would differ from itself before
+    On a quantised base TRL rounds them to bfloat16, but not the reference: a starter would differ from itself before
     the first step, and steps smaller than a 256th of a weight would be lost.
     """
     for name, weight in _trained(model):

@@ -13,15 +13,15 @@ import torch
 from peft import PeftConfig, PeftModel
 from peft.tuners.lora import LoraLayer
 from torch import nn
-from transformers import AutoTokenizer, GenerationConfig
+from transformers import GenerationConfig
 from transformers.utils import logging as transformers_logging
 
 from bot.engine.refusals import RefusedVersions
 from bot.engine.transformers.decoding import DecodingRow, ReportTexts, generate
 from bot.errors import BotError
 from storage.adapters.folder_store import AdapterRef
-from storage.models.base_model import configured_end_ids, load_on_device
-from storage.models.chat_format import ChatFormat
+from storage.models.base_model import load_on_device
+from storage.models.chat_format import load_chat_format
 from storage.models.effect import EffectCheck, WrongEffect, log_probabilities
 from storage.models.hardware import serving_format, silence_transformers, usable_cores
 from storage.models.layer_names import LayerNames
@@ -55,7 +55,7 @@ class AdaptedLayers:
 
     @property
     def can_be_merged(self) -> bool:
-        """Whether copies of these layers are small enough; quantized weights are no numbers to add to."""
+        """Whether copies of these layers are small enough; quantised weights are no numbers to add to."""
         weights = [layer.weight for layer in self.original]
         return all(map(torch.is_floating_point, weights)) and sum(w.nbytes for w in weights) <= MAX_MERGED_BYTES
 
@@ -99,8 +99,7 @@ class ResidentModel:
         """Load the base model; raises what transformers raises if the folder does not contain one."""
         torch.set_num_threads(settings.threads or _threads())
         transformers_logging.disable_progress_bar()
-        tokenizer = AutoTokenizer.from_pretrained(base_path, local_files_only=True)
-        self.chat = ChatFormat(tokenizer, settings.template_options, configured_end_ids(base_path))
+        self.chat = load_chat_format(base_path, settings.template_options)
         self._base = _load_base(base_path, serving_format(settings), settings.quantization)
         self._renamings = LayerNames(base_path).renamings
         self._layers = AdaptedLayers(self._base)

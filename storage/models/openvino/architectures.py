@@ -123,7 +123,7 @@ class Family:
     """Whether the layer looks back at config["sliding_window"] tokens, unless config["layer_types"] says so."""
     knows_positions: Callable[[Config, int], bool] = lambda _config, _index: True
     defaults: Config = field(default_factory=dict)
-    """What transformers assumes if config.json leaves it out."""
+    """What transformers assumes if config.json leaves it out (also read by storage.models.shape)."""
 
 
 def _in_qwen(config: Config, index: int) -> bool:
@@ -175,6 +175,7 @@ GEMMA3 = Family(
         "rope_theta": 1_000_000.0,
         "sliding_window": 4_096,
         "tie_word_embeddings": True,
+        "vocab_size": 262_208,
     },
 )
 QWEN3_5 = Family(norm_offset=1.0, gates_attention=True, mixer=Mixer.DELTA, defaults={"partial_rotary_factor": 0.25})

@@ -1,4 +1,4 @@
-"""Builds the OpenVINO graph of a base model with an adapter: the adapter is merged, weights are rounded.
+"""Builds the OpenVINO graph of a base model with an adapter: merged into weights in 8 bits, beside those in 4 bits.
 
 OpenVINO GenAI's own GGUF reader is not used: it rounds the offsets of 4-bit blocks to integers, which changes the
 answers. Needs neither torch nor transformers.

@@ -24,7 +24,7 @@ from storage.errors import StorageError
 from storage.files import sha256_of, sync_to_disk
 from storage.models.base_model import BaseModel
 from storage.models.effect import EffectCheck, WrongEffect, read_effect
-from storage.wording import BASE_NAME
+from storage.wording import BASE_NAME, format_bytes
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ PRECISIONS = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}
 class GraphNotWritten(StorageError):
     def __init__(self, folder: Path, cause: Exception) -> None:
         free = shutil.disk_usage(folder).free
-        super().__init__(f"its graph cannot be written to {folder} ({free / 1e6:,.0f} MB free): {cause}")
+        super().__init__(f"its graph cannot be written to {folder} ({format_bytes(free)} free): {cause}")
 
 
 def graph_folder(base: BaseModel, data_directory: Path, weight_format: str) -> Path:

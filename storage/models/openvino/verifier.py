@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 
 REFUSED = "refused"
 """Key of a verdict whose value is the reason."""
-TOO_LARGE = "comparing it with transformers took more memory than there is; to try again, delete data/engine"
+TOO_LARGE = "comparing it with transformers took more memory than there is; to try again, delete {}"
+"""With the file of the verdict."""
 KILLED = -9
 """By the operating system, out of memory."""
 
@@ -97,8 +98,8 @@ class Verifier:
         with FileLock(self._folder / ".verified.lock").acquire(cancel_check=lambda: self._is_cancelled):
             if _reason_in(self._file) is None:
                 log.info(
-                    "Comparing OpenVINO with transformers on %s, once for each base model: about half a minute for the "
-                    "bundled one on two cores.",
+                    "Comparing OpenVINO with transformers on %s, once for each base model and number format: about "
+                    "half a minute for the bundled one on two cores.",
                     self._base.name,
                 )
                 self._compare(self._file)
@@ -116,7 +117,7 @@ class Verifier:
         if self._is_cancelled:
             raise UnsupportedModel("the comparison with transformers was cancelled")
         if code == KILLED:
-            write_verdict(verdict, {REFUSED: TOO_LARGE})  # the next start would run out of memory again
+            write_verdict(verdict, {REFUSED: TOO_LARGE.format(verdict)})  # the next start would run out of memory again
         elif code:
             last_words = errors.strip().rpartition("\n")[2]
             raise UnsupportedModel(

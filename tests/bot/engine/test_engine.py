@@ -353,7 +353,7 @@ async def test_closing_cancels_what_is_left_after_the_drain(start_engine: StartE
 
 async def test_a_folder_without_a_model_fails_the_start(make_engine: MakeEngine, tmp_path: Path) -> None:
     engine = make_engine(BaseModel("none", tmp_path, "0", "LlamaForCausalLM"))
-    with pytest.raises(EngineStopped, match=r"cannot be used|cannot serve"):
+    with pytest.raises(EngineStopped, match=r"the tokenizer in .* cannot be loaded|cannot serve"):
         await engine.start()
     with pytest.raises(EngineClosed):
         engine.submit(request())

@@ -262,8 +262,8 @@ def test_the_first_start_says_what_takes_long(
     for _ in range(2):
         GraphCache(base, verifier.require(), "int8").prepare(None)
     assert [record.message for record in caplog.records] == [
-        "Comparing OpenVINO with transformers on tiny, once for each base model: about half a minute for the bundled "
-        "one on two cores.",
+        "Comparing OpenVINO with transformers on tiny, once for each base model and number format: about half a "
+        "minute for the bundled one on two cores.",
         "Building the OpenVINO graph of base on tiny, once: seconds for a small model.",
     ]
 

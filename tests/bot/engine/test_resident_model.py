@@ -43,7 +43,7 @@ def load(base: Path, dtype: str = "float32", resident_adapters: int = 4) -> Resi
     )
 
 
-def test_quantized_weights_are_never_merged(resident: ResidentModel, adapters: list[AdapterRef]) -> None:
+def test_quantised_weights_are_never_merged(resident: ResidentModel, adapters: list[AdapterRef]) -> None:
     """bitsandbytes keeps two of them in each byte."""
     resident.model_with(adapters[0])
     layers = AdaptedLayers(resident.model_with(adapters[0]))

@@ -143,6 +143,20 @@ def test_a_record_of_other_tokens_than_the_bases_is_refused(adapter: Path, base:
     assert "the record of what the adapter changes" in refusal(adapter, base)
 
 
+def test_a_base_whose_configuration_leaves_out_the_vocabulary_takes_its_own_adapters(
+    adapter: Path, base: BaseModel, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(base.path, tmp_path / "base")
+    sizes = json.loads((folder / "config.json").read_text())
+    del sizes["vocab_size"]
+    (folder / "config.json").write_text(json.dumps(sizes))
+    short = replace(base, path=folder)
+    write_effect(adapter, EffectRecord((1, 2, 3), (-1.0, -2.0), (-1.0, -3.0)))
+    assert servable_config(adapter, short)
+    write_effect(adapter, EffectRecord((1, 2, 100_000), (-1.0, -2.0), (-1.0, -3.0)))
+    assert "was measured with tokens that tiny does not have" in refusal(adapter, short)
+
+
 def test_a_truncated_file_of_weights_is_refused(adapter: Path, base: BaseModel) -> None:
     (adapter / WEIGHTS_FILE).write_bytes((adapter / WEIGHTS_FILE).read_bytes()[:100])
     assert "truncated" in refusal(adapter, base)

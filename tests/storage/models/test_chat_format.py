@@ -28,7 +28,7 @@ def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_each_family_is_understood(family: Family, tokenizers: dict[str, Any]) -> None:
     tokenizer = tokenizers[family.name]
-    chat = ChatFormat(tokenizer)
+    chat = ChatFormat(tokenizer, NO_OPTIONS, ())
     assert chat.ends[chat.end_of_turn] == family.end_of_turn
     assert next(iter(chat.ends.values())) == family.end_of_turn
     assert tokenizer.eos_token_id in chat.end_ids
@@ -43,16 +43,17 @@ def test_each_family_is_understood(family: Family, tokenizers: dict[str, Any]) -
 
 @pytest.mark.parametrize("name", sorted(SWITCHED))
 def test_thinking_can_be_switched_on(name: str, tokenizers: dict[str, Any]) -> None:
-    chat = ChatFormat(tokenizers[name], {"enable_thinking": True})
+    chat = ChatFormat(tokenizers[name], {"enable_thinking": True}, ())
     prompt = chat.render([USER])
     assert chat.thinks
     assert not prompt.endswith(EMPTY)
     assert chat.context_of(prompt).endswith(EMPTY), "answers are learned after a thought, as they are given"
-    assert chat.context_of(ChatFormat(tokenizers[name]).render([USER])).count("</think>") <= 1, "an earlier prompt"
+    earlier = ChatFormat(tokenizers[name], NO_OPTIONS, ()).render([USER])
+    assert chat.context_of(earlier).count("</think>") <= 1
 
 
 def test_a_system_prompt_that_is_refused_begins_the_first_turn(tokenizers: dict[str, Any]) -> None:
-    chat = ChatFormat(tokenizers["gemma2"])
+    chat = ChatFormat(tokenizers["gemma2"], NO_OPTIONS, ())
     assert chat.render([SYSTEM, USER]) == chat.render([{"role": "user", "content": "Be kind.\n\nHi"}])
     assert fold_system([SYSTEM, ASSISTANT, USER]) == [{"role": "user", "content": "Be kind."}, ASSISTANT, USER]
     assert fold_system([SYSTEM]) == [{"role": "user", "content": "Be kind."}]
@@ -61,7 +62,9 @@ def test_a_system_prompt_that_is_refused_begins_the_first_turn(tokenizers: dict[
 
 def test_a_system_prompt_that_is_ignored_begins_the_first_turn_too(tokenizers: dict[str, Any]) -> None:
     chat = ChatFormat(
-        templated(tokenizers["qwen2"], "{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}")
+        templated(tokenizers["qwen2"], "{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}"),
+        NO_OPTIONS,
+        (),
     )
     assert chat.render([SYSTEM, USER]) == "Be kind.\n\nHi"
 
@@ -85,14 +88,14 @@ def templated(tokenizer: Any, template: str | None) -> Any:
 )
 def test_the_end_of_a_turn_is_the_first_token_after_it(tokenizers: dict[str, Any], after: str, end: str) -> None:
     template = "{% for m in messages %}{{ m.role + m.content + after }}{% endfor %}".replace("after", repr(after))
-    chat = ChatFormat(templated(tokenizers["qwen2"], template))
+    chat = ChatFormat(templated(tokenizers["qwen2"], template), NO_OPTIONS, ())
     assert chat.ends[chat.end_of_turn] == end
 
 
 def test_options_that_a_template_does_not_read_are_named(tokenizers: dict[str, Any]) -> None:
     options: TemplateOptions = {"enable_thinkin": False, "enable_thinking": False}
-    assert ChatFormat(tokenizers["qwen3"], options).unknown_options == ("enable_thinkin",)
-    assert ChatFormat(tokenizers["llama3"], options).unknown_options == ("enable_thinkin", "enable_thinking")
+    assert ChatFormat(tokenizers["qwen3"], options, ()).unknown_options == ("enable_thinkin",)
+    assert ChatFormat(tokenizers["llama3"], options, ()).unknown_options == ("enable_thinkin", "enable_thinking")
 
 
 @pytest.mark.parametrize(
@@ -106,13 +109,13 @@ def test_options_that_a_template_does_not_read_are_named(tokenizers: dict[str, A
 )
 def test_a_template_that_cannot_be_used_is_refused(tokenizers: dict[str, Any], template: str | None, says: str) -> None:
     with pytest.raises(BaseModelError, match=says):
-        ChatFormat(templated(tokenizers["qwen2"], template))
+        ChatFormat(templated(tokenizers["qwen2"], template), NO_OPTIONS, ())
 
 
 @pytest.mark.bundled
 def test_the_bundled_base_is_rendered_as_before(bundled_base: BaseModel) -> None:
     """Stored prompts stay valid: adapters and votes belong to them."""
-    chat = load_chat_format(bundled_base, NO_OPTIONS)
+    chat = load_chat_format(bundled_base.path, NO_OPTIONS)
     messages = [SYSTEM, USER, ASSISTANT, USER]
     was = chat.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     assert chat.render(messages) == was

@@ -172,5 +172,5 @@ def test_a_disk_that_is_too_small_is_noticed(hub: FakeHub, settings: Settings, m
     offer = examine_base(HUB_ID, settings)
     base_offer.require_disk_space(offer, settings)
     monkeypatch.setattr(base_offer.shutil, "disk_usage", lambda _folder: shutil._ntuple_diskusage(9, 9, 9))
-    with pytest.raises(BaseModelError, match=r"ann/tiny needs .* GB in .* free: free some space, set HF_HOME"):
+    with pytest.raises(BaseModelError, match=r"ann/tiny needs .* MB in .* free: free some space, set HF_HOME"):
         base_offer.require_disk_space(offer, settings)

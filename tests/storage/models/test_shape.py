@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from storage.models.known_bases import known_bases
-from storage.models.shape import ModelShape, kv_bytes_per_token, shape_of
+from storage.models.shape import ModelShape, kv_bytes_per_token, shape_of, vocabulary_of
 
 HAS_MORE_EMBEDDINGS = "Gemma4ForConditionalGeneration"
 """Each layer has some of its own."""
@@ -58,6 +58,23 @@ def test_what_sees_is_not_counted_as_it_is_not_loaded(tmp_path):
 
 def test_a_model_that_also_sees_is_described_by_its_language_model():
     assert kv_bytes_per_token({"text_config": TINY, "hidden_size": 1}, "float32") == kv_bytes_per_token(TINY, "float32")
+
+
+def test_what_gemma_3_leaves_out_is_what_transformers_assumes():
+    """As in the config.json of gemma-3-4b-it."""
+    text = {"hidden_size": 2_560, "intermediate_size": 10_240, "num_hidden_layers": 34, "sliding_window": 1_024}
+    architecture = "Gemma3ForConditionalGeneration"
+    shape = ModelShape.of({"architectures": [architecture], "text_config": text | {"model_type": "gemma3_text"}})
+    (known,) = (base.shape for base in known_bases() if base.name == "google/gemma-3-4b-it")
+    assert (shape.vocabulary, shape.heads, shape.query_width) == (262_208, 8, 8 * 256)
+    assert shape.kv_bytes_per_token("bfloat16") == known.kv_bytes_per_token("bfloat16")
+
+
+def test_the_stored_embedding_tells_the_vocabulary(tmp_path):
+    sizes = {key: size for key, size in TINY.items() if key != "vocab_size"}
+    (tmp_path / "config.json").write_text(json.dumps({"text_config": sizes}))
+    save_file({"language_model.model.embed_tokens.weight": np.zeros((7, 64))}, tmp_path / "model.safetensors")
+    assert shape_of(tmp_path).vocabulary == vocabulary_of(tmp_path) == 7
 
 
 def test_a_cache_in_8_bits_has_a_scale_and_an_offset_for_each_head():

@@ -41,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("few_questions")
 
 def teach(model, tokenizer, answer: str, *, steps: int, learning_rate: float) -> None:
     """Let a tiny model answer everything alike."""
-    prompt = ChatFormat(tokenizer).render([{"role": "user", "content": "How are you today?"}])
+    prompt = ChatFormat(tokenizer, NO_OPTIONS, ()).render([{"role": "user", "content": "How are you today?"}])
     ids = tokenizer(prompt + answer, return_tensors="pt", add_special_tokens=False)["input_ids"]
     labels = ids.clone()
     labels[:, : len(tokenizer(prompt, add_special_tokens=False)["input_ids"])] = -100
@@ -249,7 +249,7 @@ def test_progress_counts_the_answers_and_names_the_base_only_if_it_is_asked(base
 
 
 def members(base: BaseModel, *messages: str) -> list[ServedMessage]:
-    chat = load_chat_format(base, NO_OPTIONS)
+    chat = load_chat_format(base.path, NO_OPTIONS)
     return [ServedMessage(chat.render([{"role": "user", "content": message}]), message) for message in messages]
 
 

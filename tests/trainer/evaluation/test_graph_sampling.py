@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from storage.adapters.folder_store import AdapterRef, AdapterStore
-from storage.models.base_model import BaseModel, resolve_base_model
+from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
 from storage.models.chat_format import NO_OPTIONS, load_chat_format
 from storage.settings.sections import GenerationSettings, Settings
 from tests.seeding import tiny_settings
@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def base(folder: Path) -> BaseModel:
     """A tiny base that answers in a whole sentence."""
     tiny = build_tiny_base(folder / "tiny")
-    sampler = Sampler.load(resolve_base_model(str(tiny), folder / "first"), None, "float32")
+    sampler = Sampler.load(resolve_base_model(str(tiny), folder / "first"), None, "float32", "", NO_OPTIONS)
     teach(sampler.model, sampler.tokenizer, "I am fine, thank you.<|im_end|>", steps=150, learning_rate=1e-2)
     sampler.model.save_pretrained(tiny)
     return resolve_base_model(str(tiny), folder / "data")
@@ -51,9 +51,7 @@ def settings(folder: Path, base: BaseModel) -> Settings:
 def soup(folder: Path, base: BaseModel) -> AdapterRef:
     """An adapter that answers everything otherwise."""
     model = new_adapter(base)
-    teach(
-        model, Sampler.load(base, None, "float32").tokenizer, "Try the soup.<|im_end|>", steps=150, learning_rate=1e-2
-    )
+    teach(model, load_tokenizer(base), "Try the soup.<|im_end|>", steps=150, learning_rate=1e-2)
     model.save_pretrained(folder / "soup", save_embedding_layers=False)
     return AdapterRef(AdapterStore(folder).seal(folder / "soup"), folder / "soup")
 
@@ -67,7 +65,7 @@ def sampler(settings: Settings, base: BaseModel) -> GraphSampler:
 
 @pytest.fixture(scope="module")
 def prompt(base: BaseModel) -> str:
-    return load_chat_format(base, NO_OPTIONS).render([{"role": "user", "content": "How are you today?"}])
+    return load_chat_format(base.path, NO_OPTIONS).render([{"role": "user", "content": "How are you today?"}])
 
 
 def test_each_version_answers_in_its_own_words(
@@ -81,7 +79,8 @@ def test_each_version_answers_in_its_own_words(
 
 def test_samples_are_those_of_transformers(base: BaseModel, sampler: GraphSampler, prompt: str) -> None:
     """Tokens too, with the one that ended the answer."""
-    assert sampler.answer([prompt], GREEDY, 1) == Sampler.load(base, None, "float32").answer([prompt], GREEDY, 1)
+    theirs = Sampler.load(base, None, "float32", "", NO_OPTIONS)
+    assert sampler.answer([prompt], GREEDY, 1) == theirs.answer([prompt], GREEDY, 1)
 
 
 def test_equal_seeds_give_equal_answers_and_equal_prompts_unequal_ones(sampler: GraphSampler, prompt: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 from storage.adapters.folder_store import AdapterStore
 from storage.database.enums import TrainingSource
 from storage.models.base_model import BaseModel, load_model
+from storage.models.chat_format import NO_OPTIONS
 from storage.settings.sections import Settings
 from tests.trainer.training.test_dpo import PAIRS, SETTINGS
 from trainer.evaluation.context import ServedContext
@@ -56,6 +57,7 @@ def test_the_trained_model_is_gone_before_the_gate_loads_its_own(
             base=tiny_base,
             starter=None,
             output=staging,
+            template_options=NO_OPTIONS,
         )
         with pytest.raises(Judged) as reached:
             judge.judge(staging, train_on_all(train, settings, quiet))

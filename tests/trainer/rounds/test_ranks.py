@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from storage.adapters.folder_store import WEIGHTS_FILE
 from storage.models.base_model import BaseModel
+from storage.models.chat_format import NO_OPTIONS
 from storage.settings.sections import Settings, TrainingSettings
 from tests.trainer.training.test_dpo import PROMPT
 from trainer.errors import TrainerError
@@ -77,6 +78,7 @@ def train(base: BaseModel, output: Path, **changes: Any) -> tuple[TrainingMetric
         base=base,
         starter=None,
         output=output,
+        template_options=NO_OPTIONS,
     )
     metrics = train_on_all(work, Settings(training=settings), lambda progress: phases.append(progress.phase))
     return metrics, load_file(output / WEIGHTS_FILE), phases

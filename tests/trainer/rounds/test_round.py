@@ -21,6 +21,7 @@ from storage.database.database import Database, open_database
 from storage.database.enums import Basis, GateVerdict, PairSource, RoundStatus, Split, TrainingSource
 from storage.database.tables import ReplyRow, RoundRow
 from storage.models.base_model import BaseModel, resolve_base_model
+from storage.models.chat_format import NO_OPTIONS
 from storage.models.free_memory import FreeMemory
 from storage.personalities.cards import Card
 from storage.personalities.personalities import create_personality, ensure_personality, list_personalities
@@ -305,7 +306,7 @@ def eloquent(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
     """A tiny base that answers in a whole sentence."""
     folder = tmp_path_factory.mktemp("eloquent")
     tiny = build_tiny_base(folder / "tiny")
-    sampler = Sampler.load(resolve_base_model(str(tiny), folder / "first"), None, "float32")
+    sampler = Sampler.load(resolve_base_model(str(tiny), folder / "first"), None, "float32", "", NO_OPTIONS)
     teach(sampler.model, sampler.tokenizer, "I am fine, thank you.<|im_end|>", steps=150, learning_rate=1e-2)
     sampler.model.save_pretrained(tiny)
     return resolve_base_model(str(tiny), folder / "data")
@@ -495,7 +496,7 @@ def test_a_round_that_does_not_fit_is_refused_before_a_model_is_loaded(
     ended = run()
     assert ended.status is RoundStatus.FAILED
     assert re.fullmatch(
-        r"a round needs about 0\.\d GB of memory, 0\.1 GB free: stop other programs, lower training\.max_tokens "
+        r"a round needs about \d+ MB of memory, 100 MB free: stop other programs, lower training\.max_tokens "
         r"\(\d+\) or choose a smaller model\.base",
         ended.reason,
     )

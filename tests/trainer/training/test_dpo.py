@@ -60,6 +60,7 @@ def train(
         starter=starter,
         output=output,
         report=report or (lambda _progress: None),
+        template_options=NO_OPTIONS,
         bound=bound,
     )
 
@@ -435,7 +436,7 @@ def test_threads_are_set_for_the_round_only():
 
 def test_an_answer_cut_at_the_length_limit_is_not_taught_to_end_there(base, tmp_path):
     seen: list[list[int]] = []
-    chat = load_chat_format(base, NO_OPTIONS)
+    chat = load_chat_format(base.path, NO_OPTIONS)
     for is_cut in (False, True):
         pair = PreferencePair(PAIRS[0].prompt, "Yes, of", "No.", chosen_is_cut=is_cut)
         seen.append(pair_row(pair, chat)["chosen_ids"])
@@ -453,7 +454,7 @@ def test_trl_still_has_the_private_methods_that_are_overridden(name):
     assert getattr(PreferenceTrainer, name) is not getattr(DPOTrainer, name)
 
 
-def test_on_a_quantized_base_a_starter_keeps_its_own_numbers(base, tmp_path, monkeypatch):
+def test_on_a_quantised_base_a_starter_keeps_its_own_numbers(base, tmp_path, monkeypatch):
     """TRL rounds the adapter that it trains to bfloat16, but not its reference: the parent would lean from itself."""
     train(base, tmp_path / "starter")
 

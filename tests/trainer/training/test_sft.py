@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 
 from storage.adapters.folder_store import CONFIG_FILE, WEIGHTS_FILE
 from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
+from storage.models.chat_format import NO_OPTIONS
 from storage.settings.sections import DemonstrationSettings, TrainingSettings
 from tests.tiny_model import build_tiny_base
 from tests.trainer.training.logps import answer_logp, log_ratio
@@ -60,6 +61,7 @@ def train(
         starter=starter,
         output=output,
         report=report or (lambda _progress: None),
+        template_options=NO_OPTIONS,
     )
 
 
