@@ -16,7 +16,7 @@ from storage.releases.base_change import begin_base, describe_bases_used
 from storage.releases.bases import ConfiguredBase, base_in_use, previous_base
 from storage.releases.canaries import latest_canary, start_canary
 from storage.releases.evidence import find_rival
-from storage.releases.promotion import promote, roll_back
+from storage.releases.promotion import promote, release_passed, roll_back
 from storage.releases.versions import Version, moves_of, read_alias, register
 from storage.settings.sections import ReleaseSettings, Settings, TrainingSettings, VoteSettings
 from storage.votes.votes import Vote
@@ -124,6 +124,18 @@ def test_versions_of_another_base_cannot_lead_or_be_compared(session: Session, p
     begin_base(session, OLD, by="ann")
     assert (rival := find_rival(session, personality_id)) is not None
     assert rival.version.name == "v2"
+
+
+@pytest.mark.parametrize("auto_promote", [True, False])
+@pytest.mark.parametrize("verdict", [GateVerdict.PASS, GateVerdict.NOT_ENOUGH_EVIDENCE])
+def test_a_version_whose_base_was_left_while_it_trained_waits_for_it(
+    session: Session, personality_id: int, verdict: GateVerdict, auto_promote: bool
+) -> None:
+    begin_base(session, NEW, by="ann")
+    trained = version_of(session, personality_id, OLD, verdict)
+    said = release_passed(session, personality_id, trained, ReleaseSettings(auto_promote=auto_promote))
+    assert said == "v1 waits until SmolLM2 answers again"
+    assert champion(session, personality_id) == "base"
 
 
 def test_old_champions_keep_their_files(session: Session, personality_id: int) -> None:
