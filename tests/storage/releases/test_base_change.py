@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from storage.database.enums import CHAMPION, LAST_GOOD, CanaryStatus, GateVerdict
-from storage.errors import VersionOfOtherBase
+from storage.errors import NothingToRollBack, VersionOfOtherBase
 from storage.models.withdrawal import choose_withdrawals
 from storage.operations.audit import AuditQuery, read_trail
 from storage.personalities.personalities import ensure_personality
@@ -88,6 +88,17 @@ def test_a_bare_base_that_was_chosen_stays_chosen(session: Session, personality_
     begin_base(session, NEW, by="ann")
     begin_base(session, OLD, by="ann")
     assert champion(session, personality_id) == "base"
+
+
+def test_where_the_bare_base_leads_on_both_there_is_nothing_to_roll_back(
+    session: Session, personality_id: int
+) -> None:
+    lead(session, personality_id, version_of(session, personality_id, OLD))
+    lead(session, personality_id, None)
+    begin_base(session, NEW, by="ann")
+    assert champion(session, personality_id, LAST_GOOD) == "base"
+    with pytest.raises(NothingToRollBack):
+        roll_back(session, personality_id, expected_generation=2, by="ann", reason="")
 
 
 def test_an_edited_base_is_noticed_even_if_no_base_was_recorded(session: Session) -> None:
