@@ -137,5 +137,6 @@ def describe_bases_used(session: Session, settings: VoteSettings) -> list[UsedBa
     votes: Counter[str] = Counter()
     for personality in list_personalities(session, archived=None):
         for reply_id, some in read_weighted_votes(session, personality.id, settings).by_reply.items():
-            votes[base_of[reply_id]] += len(some)
+            if revision := base_of.get(reply_id):  # None: the first vote on it came after the query above
+                votes[revision] += len(some)
     return [UsedBase(use, versions[use.revision], votes[use.revision]) for use in bases_used(session)]
