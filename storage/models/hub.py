@@ -110,24 +110,38 @@ def download(model: HubModel, advance: Advance) -> Path:
             if name.endswith(WEIGHTS_SUFFIX) and not model.is_here(name):
                 _fetch_weights(model, name, lambda here, before=done: advance(before + here, total))
                 done += size
-        folder = _snapshot(model.hub_id)
+        folder = _snapshot(model.hub_id, model.commit)
+        _keep_as_newest(folder)
     advance(total, total)
     return folder
 
 
-def _snapshot(hub_id: str, *, local_files_only: bool = False) -> Path:
+def _snapshot(hub_id: str, revision: str | None = None, *, local_files_only: bool = False) -> Path:
     from huggingface_hub import snapshot_download
     from tqdm import tqdm
 
     quiet: Any = partial(tqdm, disable=True)
     folder = snapshot_download(
         hub_id,
+        revision=revision,
         allow_patterns=list(HUB_FILES),
         ignore_patterns=list(LEFT_ON_THE_HUB),
         local_files_only=local_files_only,
         tqdm_class=quiet,
     )
     return Path(folder)
+
+
+def _keep_as_newest(snapshot: Path) -> None:
+    """Let the cache's main branch name this snapshot, which huggingface_hub does only if it was asked for the branch.
+
+    The branch itself may have moved to other weights during the download.
+    """
+    from huggingface_hub import constants
+
+    branch = snapshot.parent.parent / "refs" / constants.DEFAULT_REVISION
+    branch.parent.mkdir(exist_ok=True)
+    branch.write_text(snapshot.name, encoding="utf-8")
 
 
 def _fetch_weights(model: HubModel, name: str, advance: Callable[[int], None]) -> None:

@@ -16,7 +16,7 @@ from storage.models.base_model import resolve_base_model
 from storage.models.base_offer import examine_base
 from storage.models.hub import download, find_downloaded, find_on_hub
 from storage.settings.sections import DataSettings, ModelSettings, Settings
-from tests.hub import TOKEN, FakeHub, serving_hub
+from tests.hub import COMMIT, TOKEN, FakeHub, serving_hub
 from tests.tiny_model import build_tiny_base
 
 HUB_ID = "ann/tiny"
@@ -47,7 +47,7 @@ def hub(served: FakeHub, model: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     )
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.delenv("HF_TOKEN", raising=False)
-    served.folders, served.asked, served.bytes_left = {}, [], None
+    served.folders, served.asked, served.bytes_left, served.commit = {}, [], None, COMMIT
     served.gated.clear()
     served.add(HUB_ID, shutil.copytree(model, tmp_path / "served"))
     return served
@@ -86,6 +86,14 @@ def test_a_download_that_was_interrupted_continues_where_it_stopped(
     assert seen == sorted(seen)
     assert seen[-1][0] == seen[-1][1] == sum(path.stat().st_size for path in hub.folders[HUB_ID].iterdir())
     assert find_on_hub(HUB_ID).missing_bytes == 0
+
+
+def test_a_repository_that_moves_during_the_download_gives_what_was_examined(hub: FakeHub, settings: Settings) -> None:
+    offer = examine_base(HUB_ID, settings)
+    hub.commit = "d" * 40
+    offer.download(lambda _done, _total: None)
+    assert (folder := find_downloaded(HUB_ID)) is not None
+    assert folder.name == COMMIT
 
 
 def test_a_downloaded_model_needs_no_hub_and_stays_as_it_is(hub: FakeHub, tmp_path: Path) -> None:
