@@ -90,9 +90,7 @@ def test_a_bare_base_that_was_chosen_stays_chosen(session: Session, personality_
     assert champion(session, personality_id) == "base"
 
 
-def test_where_the_bare_base_leads_on_both_there_is_nothing_to_roll_back(
-    session: Session, personality_id: int
-) -> None:
+def test_where_the_bare_base_leads_on_both_there_is_nothing_to_roll_back(session: Session, personality_id: int) -> None:
     lead(session, personality_id, version_of(session, personality_id, OLD))
     lead(session, personality_id, None)
     begin_base(session, NEW, by="ann")
