@@ -11,9 +11,8 @@ import huggingface_hub.constants
 import pytest
 
 from storage.errors import BaseModelError
-from storage.models import base_offer
 from storage.models.base_model import resolve_base_model
-from storage.models.base_offer import examine_base
+from storage.models.base_offer import examine_base, require_disk_space
 from storage.models.hub import download, find_downloaded, find_on_hub
 from storage.settings.sections import DataSettings, ModelSettings, Settings
 from tests.hub import COMMIT, TOKEN, FakeHub, serving_hub
@@ -178,7 +177,7 @@ def test_what_cannot_be_used_is_refused_before_the_download(
 
 def test_a_disk_that_is_too_small_is_noticed(hub: FakeHub, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     offer = examine_base(HUB_ID, settings)
-    base_offer.require_disk_space(offer, settings)
-    monkeypatch.setattr(base_offer.shutil, "disk_usage", lambda _folder: shutil._ntuple_diskusage(9, 9, 9))
+    require_disk_space(offer, settings)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: shutil._ntuple_diskusage(9, 9, 9))
     with pytest.raises(BaseModelError, match=r"ann/tiny needs .* GB in .* free: free some space, set HF_HOME"):
-        base_offer.require_disk_space(offer, settings)
+        require_disk_space(offer, settings)
