@@ -42,9 +42,7 @@ class HubModel:
 
     @property
     def page(self) -> str:
-        from huggingface_hub import constants
-
-        return f"{constants.ENDPOINT}/{self.hub_id}"
+        return _page_of(self.hub_id)
 
     @property
     def weight_bytes(self) -> int:
@@ -208,11 +206,17 @@ def explaining_hub_errors(hub_id: str) -> Iterator[None]:
         logging.set_verbosity(level)
 
 
+def _page_of(hub_id: str) -> str:
+    from huggingface_hub import constants
+
+    return f"{constants.ENDPOINT}/{hub_id}"
+
+
 def _sentence(hub_id: str, error: Exception) -> str:
     from huggingface_hub import constants, get_token
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
-    page = f"{constants.ENDPOINT}/{hub_id}"
+    page = _page_of(hub_id)
     if isinstance(error, GatedRepoError) and get_token():
         return (
             f"{hub_id} is gated, and the account of the token in {TOKEN_VARIABLE} may not read it: accept its terms at "
@@ -235,6 +239,5 @@ def _sentence(hub_id: str, error: Exception) -> str:
         return f"{hub_id} cannot be stored ({place}: {error.strerror}): free some space, or set HF_HOME to another disk"
     return (
         f"{hub_id} cannot be downloaded, because the hub at {constants.ENDPOINT} is unreachable "
-        f"({type(error).__name__}): check the connection and try again, which continues where it stopped, or download "
-        "it on another machine and use its folder"
+        f"({type(error).__name__}): check the connection and try again, which continues where it stopped"
     )
