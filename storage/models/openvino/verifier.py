@@ -15,7 +15,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from storage.files import sync_file
 from storage.models.base_model import BaseModel
@@ -166,5 +166,5 @@ def _remove_others(folder: Path) -> None:
     """Remove graphs of other bases, formats, recipes and OpenVINO releases: gigabytes that are quick to rebuild."""
     for other in folder.parent.glob("*/"):
         if other != folder:
-            with suppress(Timeout), FileLock(other / LOCK_FILE, timeout=0):  # another process is comparing them
+            with suppress(OSError), FileLock(other / LOCK_FILE, timeout=0):  # not while another process compares them
                 shutil.rmtree(other, ignore_errors=True)
