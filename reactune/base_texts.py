@@ -85,15 +85,18 @@ def describe_changed_base(change: ChangedBase) -> str:
         f"- {moved.personality}: {moved.after} is the champion (it was {moved.before})." for moved in change.moved
     ]
     lines += [
-        f"{count(one.versions, 'version')} of {one.use.name} stay stored. They answer again after "
-        f"`reactune base use {one.use.setting}`."
+        count(
+            one.versions,
+            f"version of {one.use.name} stays stored. It answers",
+            f"versions of {one.use.name} stay stored. They answer",
+        )
+        + f" again after `reactune base use {one.use.setting}`."
         for one in change.others
         if one.versions
     ]
     if change.votes:
-        lines.append(
-            f"{count(change.votes, 'vote')} count for the next round and in what people like, whichever base answered."
-        )
+        votes = count(change.votes, "vote counts", "votes count")
+        lines.append(f"{votes} for the next round and in what people like, whichever base answered.")
     lines.append("Next: `reactune base teach` teaches the personalities on it. `reactune base back` goes back.")
     return "\n".join(lines)
 

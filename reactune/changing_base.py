@@ -59,6 +59,7 @@ def _switch(
     database: Database, settings: Settings, used: ConfiguredBase, *, file: Path, overridden_in: str | None
 ) -> ChangedBase:
     """Write the setting and move the champions; a running bot moves them when it starts again, with the new base."""
+    known = database.fetch(describe_bases_used, settings.votes)  # reads all votes: no writer should wait for that
     with database.transaction() as session:
         is_running = any(is_alive(session, name) for name in shards_of(settings.discord).names)
         moved: list[MovedChampion] = []
@@ -66,9 +67,8 @@ def _switch(
             record_action(session, operator_action(CHANGE_BASE, f"{used.setting} ({used.name}), at the next start"))
         else:
             moved = begin_base(session, used, by=operator_name())
-        if overridden_in is None:
+        if overridden_in is None:  # last, so that the file stays as it is if the rows cannot be written
             write_setting(file, "model", "base", used.setting)
-        known = describe_bases_used(session, settings.votes)
     others = tuple(one for one in known if one.use.revision != used.revision)
     votes = sum(one.votes for one in known)
     return ChangedBase(used, tuple(moved), others, votes, is_running=is_running, overridden_in=overridden_in)

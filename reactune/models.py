@@ -25,6 +25,11 @@ DISK_BYTES = 2
 """Of a number on disk: bfloat16, as nearly all are published."""
 FITS, FOUR_BITS, ANSWERS_ONLY = "yes", "train only at 4 bits", "answers only"
 ORDER = (FITS, FOUR_BITS, ANSWERS_ONLY)
+SENTENCES = {
+    FITS: "It fits.",
+    FOUR_BITS: 'It fits if rounds train at 4 bits (training.quantization = "4bit").',
+    ANSWERS_ONLY: "Answers fit, a round does not.",
+}
 
 
 @dataclass(frozen=True)
@@ -151,7 +156,7 @@ def describe_memory(architecture: str, shape: ModelShape, settings: Settings) ->
     fits = _verdict(room, disk=0, serve=serve, train=train, at_4_bits=_train(shape, settings, room, "4bit"))
     return (
         f"Memory: about {format_bytes(serve)} to answer and {format_bytes(train)} for a round, of "
-        f"{format_bytes(room.memory.free)} free {room.memory.kind}. Fits: {fits}."
+        f"{format_bytes(room.memory.free)} free {room.memory.kind}. {SENTENCES.get(fits, 'It does not fit.')}"
     )
 
 

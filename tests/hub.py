@@ -25,6 +25,8 @@ class FakeHub:
     """Files by hub ID."""
     gated: set[str] = field(default_factory=set)
     """Only whoever sends TOKEN may read the files."""
+    commit: str = COMMIT
+    """Of the main branch; files can be had at any."""
     bytes_left: int | None = None
     """Of weights, before every connection ends."""
     asked: list[tuple[str, str, str]] = field(default_factory=list)
@@ -54,7 +56,12 @@ class FakeHub:
     async def _describe(self, request: web.Request) -> web.Response:
         files = [{"rfilename": path.name, "size": path.stat().st_size} for path in self._files(request)]
         hub_id = f"{request.match_info['owner']}/{request.match_info['name']}"
-        return web.json_response({"id": hub_id, "modelId": hub_id, "sha": COMMIT, "siblings": files, "tags": []})
+        commit = self._commit_in(request)
+        return web.json_response({"id": hub_id, "modelId": hub_id, "sha": commit, "siblings": files, "tags": []})
+
+    def _commit_in(self, request: web.Request) -> str:
+        asked = request.match_info.get("revision", "main")
+        return self.commit if asked == "main" else asked
 
     async def _list(self, request: web.Request) -> web.Response:
         entries = [
@@ -66,14 +73,16 @@ class FakeHub:
     async def _send(self, request: web.Request) -> web.StreamResponse:
         path = next((path for path in self._files(request) if path.name == request.match_info["file"]), None)
         if path is None:
-            raise web.HTTPNotFound(headers={"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT})
+            missing = {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": self._commit_in(request)}
+            raise web.HTTPNotFound(headers=missing)
         content = path.read_bytes()
         is_weights = path.suffix == ".safetensors"
         if is_weights:
             self.asked.append((request.method, path.name, request.headers.get("Range", "")))
         start = request.http_range.start or 0
         etag = hashlib.sha256(content).hexdigest() if is_weights else hashlib.sha1(content).hexdigest()
-        headers = {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT, "Content-Length": str(len(content) - start)}
+        commit, size = self._commit_in(request), str(len(content) - start)
+        headers = {"ETag": f'"{etag}"', "X-Repo-Commit": commit, "Content-Length": size}
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         response = web.StreamResponse(status=206 if start else 200, headers=headers)

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from bot.chat.ask import Ask, Prompts
 from bot.chat.prompting import ChatMessage
+from bot.chat.rendering import TOO_LONG
 from bot.engine import RenderedPrompt
 from bot.errors import UserFacingError
 from bot.releases.resolver import ReleaseCandidates, read_candidates
@@ -75,7 +76,10 @@ def _read(session: Session, reply: Reply, prompt: str) -> _Rows:
 async def _prompt_of(services: Services, reply: Reply) -> RenderedPrompt:
     messages = [ChatMessage(role=m["role"], content=m["content"]) for m in reply.messages]  # pyrefly: ignore[bad-argument-type]
     if reply.base_revision != services.base.revision:
-        return await services.engine.render(messages)
+        try:
+            return await services.engine.render(messages)
+        except ValueError as error:  # this base's window is smaller
+            raise UserFacingError(TOO_LONG) from error
     return RenderedPrompt(
         text=reply.prompt,
         messages=tuple(messages),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,9 +24,11 @@ from storage.models.base_model import (
 )
 from storage.models.chat_format import load_chat_format
 from storage.models.conversion import GEMMA
+from storage.models.free_memory import existing_part, free_disk
 from storage.models.hub import HubModel, fetch_descriptions, find_downloaded, find_on_hub
 from storage.models.hub import download as download_model
 from storage.models.layer_names import weight_files
+from storage.models.memory import graph_bytes
 from storage.models.openvino.verifier import prefers_graphs
 from storage.models.shape import ModelShape
 from storage.settings.sections import Settings
@@ -37,8 +37,6 @@ from storage.wording import format_bytes
 PICKLES = re.compile(r".*\.(bin|pt|pth|ckpt|pkl)")
 GGUF = re.compile(r".*\.gguf")
 WELL_KNOWN_LICENCES = frozenset({"apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", UNKNOWN_LICENCE})
-GRAPH_SHARE = 0.6
-"""Bytes of an OpenVINO graph, in 8 bits, to those of the weights, in 16."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +148,7 @@ def _licence_text(folder: Path, licence: str) -> str:
 def require_disk_space(offer: BaseOffer, settings: Settings) -> None:
     """Raise BaseModelError if the download, and the graphs that are made of it, do not fit on the disk."""
     for folder, needed in _needs(offer, settings).items():
-        free = shutil.disk_usage(folder).free
+        free = free_disk(folder)
         if needed > free:
             raise BaseModelError(
                 f"{offer.name} needs {format_bytes(needed)} in {folder}, where {format_bytes(free)} are free: free "
@@ -158,19 +156,15 @@ def require_disk_space(offer: BaseOffer, settings: Settings) -> None:
             )
 
 
-def _needs(offer: BaseOffer, settings: Settings) -> dict[Path, int]:
+def _needs(offer: BaseOffer, settings: Settings) -> dict[Path, float]:
     """Return {folder: bytes}; folders on one disk are one."""
     from huggingface_hub import constants
 
-    graphs = int(GRAPH_SHARE * offer.weight_bytes) if prefers_graphs(settings.model) else 0
-    needs: dict[int, tuple[Path, int]] = {}
+    shape = offer.shape if prefers_graphs(settings.model) else None
+    graphs = graph_bytes(shape, settings.model.weight_format) if shape else 0
+    needs: dict[int, tuple[Path, float]] = {}
     for folder, size in ((Path(constants.HF_HUB_CACHE), offer.download_bytes), (settings.data.directory, graphs)):
-        existing = next(one for one in _with_parents(folder.absolute()) if one.exists())
+        existing = existing_part(folder)
         known, sum_ = needs.get(existing.stat().st_dev, (existing, 0))
         needs[existing.stat().st_dev] = known, sum_ + size
     return dict(needs.values())
-
-
-def _with_parents(folder: Path) -> Iterator[Path]:
-    yield folder
-    yield from folder.parents

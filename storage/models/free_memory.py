@@ -65,8 +65,12 @@ def memory_for_training() -> FreeMemory:
 
 def free_disk(folder: Path) -> int:
     """Return the free bytes of the disk that the folder is, or will be, on."""
-    existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-    return shutil.disk_usage(existing).free
+    return shutil.disk_usage(existing_part(folder)).free
+
+
+def existing_part(folder: Path) -> Path:
+    """Return the folder, or the nearest one above it that exists."""
+    return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
 
 
 def group_limits(root: Path, own: Path) -> Iterator[tuple[int, int]]:

@@ -42,9 +42,7 @@ class HubModel:
 
     @property
     def page(self) -> str:
-        from huggingface_hub import constants
-
-        return f"{constants.ENDPOINT}/{self.hub_id}"
+        return _page_of(self.hub_id)
 
     @property
     def weight_bytes(self) -> int:
@@ -110,24 +108,38 @@ def download(model: HubModel, advance: Advance) -> Path:
             if name.endswith(WEIGHTS_SUFFIX) and not model.is_here(name):
                 _fetch_weights(model, name, lambda here, before=done: advance(before + here, total))
                 done += size
-        folder = _snapshot(model.hub_id)
+        folder = _snapshot(model.hub_id, model.commit)
+        _keep_as_newest(folder)
     advance(total, total)
     return folder
 
 
-def _snapshot(hub_id: str, *, local_files_only: bool = False) -> Path:
+def _snapshot(hub_id: str, revision: str | None = None, *, local_files_only: bool = False) -> Path:
     from huggingface_hub import snapshot_download
     from tqdm import tqdm
 
     quiet: Any = partial(tqdm, disable=True)
     folder = snapshot_download(
         hub_id,
+        revision=revision,
         allow_patterns=list(HUB_FILES),
         ignore_patterns=list(LEFT_ON_THE_HUB),
         local_files_only=local_files_only,
         tqdm_class=quiet,
     )
     return Path(folder)
+
+
+def _keep_as_newest(snapshot: Path) -> None:
+    """Let the cache's main branch name this snapshot, which huggingface_hub does only if it was asked for the branch.
+
+    The branch itself may have moved to other weights during the download.
+    """
+    from huggingface_hub import constants
+
+    branch = snapshot.parent.parent / "refs" / constants.DEFAULT_REVISION
+    branch.parent.mkdir(exist_ok=True)
+    branch.write_text(snapshot.name, encoding="utf-8")
 
 
 def _fetch_weights(model: HubModel, name: str, advance: Callable[[int], None]) -> None:
@@ -194,11 +206,17 @@ def explaining_hub_errors(hub_id: str) -> Iterator[None]:
         logging.set_verbosity(level)
 
 
+def _page_of(hub_id: str) -> str:
+    from huggingface_hub import constants
+
+    return f"{constants.ENDPOINT}/{hub_id}"
+
+
 def _sentence(hub_id: str, error: Exception) -> str:
     from huggingface_hub import constants, get_token
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
-    page = f"{constants.ENDPOINT}/{hub_id}"
+    page = _page_of(hub_id)
     if isinstance(error, GatedRepoError) and get_token():
         return (
             f"{hub_id} is gated, and the account of the token in {TOKEN_VARIABLE} may not read it: accept its terms at "
@@ -221,6 +239,5 @@ def _sentence(hub_id: str, error: Exception) -> str:
         return f"{hub_id} cannot be stored ({place}: {error.strerror}): free some space, or set HF_HOME to another disk"
     return (
         f"{hub_id} cannot be downloaded, because the hub at {constants.ENDPOINT} is unreachable "
-        f"({type(error).__name__}): check the connection and try again, which continues where it stopped, or download "
-        "it on another machine and use its folder"
+        f"({type(error).__name__}): check the connection and try again, which continues where it stopped"
     )

@@ -82,8 +82,9 @@ def _change_champion(
     is_moved = id_of(to) != id_of(champion.version)
     if is_moved:
         move_alias(session, personality.id, champion, to, by=by, reason=reason)
+    last_good = read_alias(session, personality.id, LAST_GOOD)
+    if is_moved or (last_good.version and last_good.version.base_revision != revision):
         before_it = nearest_with_files(session, to.parent_id) if to else None
-        last_good = read_alias(session, personality.id, LAST_GOOD)
         move_alias(session, personality.id, last_good, before_it, by=by, reason="follows the champion")
     canary = running_canary(session, personality.id)
     if canary and (is_moved or session.get_one(VersionRow, canary.challenger_id).base_revision != revision):
@@ -136,5 +137,6 @@ def describe_bases_used(session: Session, settings: VoteSettings) -> list[UsedBa
     votes: Counter[str] = Counter()
     for personality in list_personalities(session, archived=None):
         for reply_id, some in read_weighted_votes(session, personality.id, settings).by_reply.items():
-            votes[base_of[reply_id]] += len(some)
+            if revision := base_of.get(reply_id):  # None: the first vote on it came after the query above
+                votes[revision] += len(some)
     return [UsedBase(use, versions[use.revision], votes[use.revision]) for use in bases_used(session)]

@@ -11,6 +11,7 @@ from storage.database.database import Database
 from storage.database.enums import LAST_GOOD, CanaryStatus, GateVerdict
 from storage.errors import AliasConflict, AlreadyChampion, NothingToRollBack
 from storage.operations.audit import AuditedAction, audited
+from storage.releases.bases import base_in_use
 from storage.releases.canaries import Canary, ask_to_try, end_canary, running_canary, start_canary
 from storage.releases.versions import (
     Alias,
@@ -176,8 +177,11 @@ def roll_back(session: Session, personality_id: int, *, expected_generation: int
 def release_passed(session: Session, personality_id: int, version: Version, settings: ReleaseSettings) -> str | None:
     """Release a new version that passed the gate, if release.auto_promote is on, and say what was done.
 
-    None means that it waits for people's choices or for an admin.
+    None means that it waits for people's choices or for an admin. The base may have changed while a round trained.
     """
+    used = base_in_use(session)
+    if used is not None and used.revision != version.base_revision:
+        return f"{version.name} waits until {version.base_name} answers again"
     if not settings.auto_promote or version.verdict is not GateVerdict.PASS:
         return None
     running, champion = running_canary(session, personality_id), read_alias(session, personality_id)

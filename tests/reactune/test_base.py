@@ -163,7 +163,7 @@ def test_votes_teach_the_new_base_and_the_old_champion_comes_back(
     for sentence in (
         "new is the base model now",
         "default: base is the champion (it was v1).",
-        "1 version of old stay stored. They answer again after reactune base use",
+        "1 version of old stays stored. It answers again after reactune base use",
         "6 votes count for the next round",
         "reactune base teach teaches the personalities on it",
     ):

@@ -109,7 +109,7 @@ def _register(session: Session, round_id: int, judged: Judged) -> Version:
 
 
 def _describe_version(version: Version, judged: Judged, released: str | None) -> str:
-    """Return what the version learned, and what happens next. `released` says how it was released; None: it waits."""
+    """Return what the version learned, and what happens next. `released` is what `release_passed` said."""
     learned = f"{version.name} learned from {judged.training_set.describe(judged.metrics)}"
     rebuilt = _describe_rebuild(version, judged.training_set.start.forgets)
     match judged.verdict.outcome:
@@ -118,7 +118,8 @@ def _describe_version(version: Version, judged: Judged, released: str | None) ->
         case GateVerdict.FAIL:
             return f"{learned} and did not pass the gate: {judged.verdict.reason}{rebuilt}"
         case GateVerdict.NOT_ENOUGH_EVIDENCE:
-            return f"{learned}; now people compare it with the champion, without knowing which is which{rebuilt}"
+            now = released or "now people compare it with the champion, without knowing which is which"
+            return f"{learned}; {now}{rebuilt}"
 
 
 def _describe_rebuild(version: Version, forgets: Version | None) -> str:

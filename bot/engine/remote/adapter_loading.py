@@ -222,6 +222,7 @@ class LlamaCppVersions(Versions):
         listed = await replica.server.get("/lora-adapters") or []
         if adapter is not None:
             async with replica.loading:
+                replica.has_files(frozenset((entry["id"], str(entry.get("path", ""))) for entry in listed))
                 measure = partial(self._measure, replica, listed)
                 await require_effect(replica, adapter, self._encode, measure, WRONG_FILE)
         yield {"model": self.base_name(replica)} | _selecting(adapter, listed, replica)

@@ -82,6 +82,8 @@ class Replica:
     """Versions that the bot loaded there, least recently used first."""
     faults: dict[str, str] = field(default_factory=dict)
     """{version: why it may not answer here, or ""}, of versions whose effect was checked since they were loaded."""
+    files: frozenset[tuple[int, str]] = frozenset()
+    """Numbers and paths of the adapters that it was started with, of llama.cpp."""
     can_be_checked: bool = True
     """False if it returned no log-probabilities, which was logged."""
     in_use: Counter[str] = field(default_factory=Counter)
@@ -138,6 +140,12 @@ class Replica:
             self.faults.clear()
             self.succeeded()
         self.models = tuple(models)
+
+    def has_files(self, files: frozenset[tuple[int, str]]) -> None:
+        """Note the adapters that it was started with; others mean that it was restarted since."""
+        if files != self.files:
+            self.files = files
+            self.faults.clear()
 
     def unloaded(self, version: str) -> None:
         self.loaded.pop(version, None)

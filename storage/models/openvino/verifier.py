@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -30,6 +31,7 @@ REFUSED = "refused"
 """Key of a verdict whose value is the reason."""
 TOO_LARGE = "comparing it with transformers took more memory than there is; to try again, delete {}"
 """With the file of the verdict."""
+LOCK_FILE = ".verified.lock"
 KILLED = -9
 """By the operating system, out of memory."""
 
@@ -58,7 +60,9 @@ class Verifier:
         reason = self.verdict
         try:
             if reason is None:
-                reason = self._find_out(keep_others=keep_others)
+                reason = self._find_out()
+            if not keep_others:
+                _remove_others(self._folder)
         except OSError as error:
             raise UnsupportedModel(f"its graphs cannot be stored in {self._data_directory} ({error})") from error
         if reason:
@@ -92,10 +96,10 @@ class Verifier:
     def _file(self) -> Path:
         return self._folder / f"verified-{serving_format(self._settings)}.json"
 
-    def _find_out(self, *, keep_others: bool) -> str:
+    def _find_out(self) -> str:
         """Compare, unless another process has just done so; return why the graphs are refused, or ""."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self._folder / ".verified.lock").acquire(cancel_check=lambda: self._is_cancelled):
+        with FileLock(self._folder / LOCK_FILE).acquire(cancel_check=lambda: self._is_cancelled):
             if _reason_in(self._file) is None:
                 log.info(
                     "Comparing OpenVINO with transformers on %s, once for each base model and number format: about "
@@ -103,8 +107,6 @@ class Verifier:
                     self._base.name,
                 )
                 self._compare(self._file)
-                if not keep_others:
-                    _remove_others(self._folder)
         return _reason_in(self._file) or ""
 
     def _compare(self, verdict: Path) -> None:
@@ -162,7 +164,8 @@ def _reason_in(verdict: Path) -> str | None:
 
 
 def _remove_others(folder: Path) -> None:
-    """Remove graphs of other bases, recipes and OpenVINO releases: they take gigabytes and are quick to rebuild."""
-    for other in folder.parent.iterdir():
+    """Remove graphs of other bases, formats, recipes and OpenVINO releases: gigabytes that are quick to rebuild."""
+    for other in folder.parent.glob("*/"):
         if other != folder:
-            shutil.rmtree(other, ignore_errors=True)
+            with suppress(OSError), FileLock(other / LOCK_FILE, timeout=0):  # not while another process compares them
+                shutil.rmtree(other, ignore_errors=True)

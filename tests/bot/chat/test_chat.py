@@ -396,6 +396,16 @@ async def test_an_answer_of_another_base_model_is_asked_again_in_the_words_of_th
     assert len({row.base_revision for row in rows(ReplyRow)}) == 2
 
 
+async def test_a_question_that_does_not_fit_this_base_model_says_so(place, query, rows):
+    answer = await place.ask("hi")
+    system_prompt_only = [{"role": "system", "content": "Be kind."}]
+    old = {"base_revision": "f" * 16, "messages": system_prompt_only}
+    query(lambda session: session.execute(update(ReplyRow).values(**old)))
+    await place.bo.react(answer, "🔁")
+    assert "That message is too long for me, even shortened." in place.channel.last_message.content
+    assert len(rows(ReplyRow)) == 1
+
+
 @pytest.mark.parametrize("text", ["/model promote v1", "/suggest", "/privacy show"])
 async def test_a_command_sent_as_words_is_not_answered_by_the_model(place, engine, rows, text):
     answer = await place.ask(text)

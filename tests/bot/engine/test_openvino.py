@@ -29,7 +29,7 @@ from storage.models.openvino import comparison
 from storage.models.openvino.graph import _Graph, build_graph
 from storage.models.openvino.pipeline import GraphCache, GraphNotWritten, graph_folder
 from storage.models.openvino.support import UnsupportedModel
-from storage.models.openvino.verifier import Verifier, write_verdict
+from storage.models.openvino.verifier import LOCK_FILE, Verifier, write_verdict
 from storage.models.openvino.weights import AdapterMisfit
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
@@ -315,6 +315,23 @@ def test_any_verdict_is_kept_and_a_damaged_one_is_made_again(
     with pytest.raises(UnsupportedModel, match="it is a cake"):
         a_verifier(settings, base, tmp_path, refuse).require()
     assert len(compared) == 2
+
+
+def test_graphs_of_a_former_base_are_removed_when_the_bot_starts(
+    settings: Settings, base: BaseModel, tmp_path: Path
+) -> None:
+    own, former, compared_now = (
+        graph_folder(replace(base, revision=revision), tmp_path, "int8") for revision in (base.revision, "f", "c")
+    )
+    for folder in (former, compared_now):
+        (folder / "base").mkdir(parents=True)
+    trust_graphs(base, tmp_path, settings.model)  # `reactune base use` compared them
+    verifier = Verifier(base, tmp_path, settings.model)
+    with FileLock(compared_now / LOCK_FILE):
+        verifier.require(keep_others=True)
+        assert former.exists()
+        verifier.require()
+    assert (own.exists(), former.exists(), compared_now.exists()) == (True, False, True)
 
 
 def test_waiting_for_the_comparison_of_another_process_can_be_cancelled(

@@ -19,8 +19,10 @@ from safetensors.numpy import save_file
 
 from bot.engine import Completion, Finish, Generation, GenerationFailed
 from bot.engine.remote import replicas
+from bot.engine.remote.adapter_loading import LlamaCppVersions
 from bot.engine.remote.engine import RemoteEngine
-from bot.engine.remote.replicas import prefix_blocks
+from bot.engine.remote.replicas import Replica, prefix_blocks
+from bot.engine.remote.server import VersionRefused
 from bot.engine.selection import start_engine
 from bot.errors import EngineBusy, EngineClosed, ServersUnreachable, SpentForToday
 from bot.operations.alerts import local_alerts
@@ -30,9 +32,10 @@ from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
 from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
 from storage.models.effect import EffectRecord, write_effect
+from storage.models.gguf import gguf_name
 from storage.operations.token_spend import Spend, add_spend, spent_on
 from storage.settings.loading import load_settings
-from storage.settings.sections import Settings
+from storage.settings.sections import RemoteSettings, Settings
 from tests.bot.engine.conftest import Clock
 from tests.bot.engine.test_engine import answer, finished, request, started
 from tests.families import BY_NAME, save_tokenizer
@@ -464,6 +467,37 @@ async def test_a_version_that_answers_as_the_base_fails_with_what_to_do_and_admi
     assert "/model rollback" in alert.remedy
     clock.advance(3601.0)
     assert engine.state().refused_versions == "", "nobody asks for it any more"
+
+
+class LlamaServer:
+    """llama.cpp's server with one adapter, as far as it is asked what the adapter changes."""
+
+    url = "http://llama"
+
+    def __init__(self, file: str, *, changes: float) -> None:
+        self.file, self.changes = file, changes
+
+    async def get(self, _path: str) -> list[dict[str, Any]]:
+        return [{"id": 0, "path": self.file, "scale": 1.0}]
+
+    async def post(self, _path: str, body: dict[str, Any], _timeout_s: float) -> dict[str, Any]:
+        logp = -2.0 + self.changes * body["lora"][0]["scale"]
+        return {"completion_probabilities": [{"id": token, "logprob": logp} for token in range(6, 25)]}
+
+
+async def test_a_llama_server_that_was_restarted_with_another_file_is_checked_again(
+    adapters: list[AdapterRef],
+) -> None:
+    adapter, settings = adapters[0], RemoteSettings(kind="llama.cpp", servers=("http://llama",))
+    record(adapter, 0.5)
+    versions, server = LlamaCppVersions(settings, lambda _text: ()), LlamaServer(gguf_name(adapter), changes=0.0)
+    replica = Replica(server)  # type: ignore[arg-type]
+    for _ in range(2):
+        with pytest.raises(VersionRefused, match="answers as the bare base"):
+            await versions.naming(replica, adapter).__aenter__()
+    server.file, server.changes = f"again/{server.file}", 0.5
+    async with versions.naming(replica, adapter) as fields:
+        assert fields["lora"] == [{"id": 0, "scale": 1.0}]
 
 
 async def test_a_version_is_checked_again_after_each_load(

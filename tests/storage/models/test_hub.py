@@ -11,12 +11,11 @@ import huggingface_hub.constants
 import pytest
 
 from storage.errors import BaseModelError
-from storage.models import base_offer
 from storage.models.base_model import resolve_base_model
-from storage.models.base_offer import examine_base
+from storage.models.base_offer import examine_base, require_disk_space
 from storage.models.hub import download, find_downloaded, find_on_hub
 from storage.settings.sections import DataSettings, ModelSettings, Settings
-from tests.hub import TOKEN, FakeHub, serving_hub
+from tests.hub import COMMIT, TOKEN, FakeHub, serving_hub
 from tests.tiny_model import build_tiny_base
 
 HUB_ID = "ann/tiny"
@@ -47,7 +46,7 @@ def hub(served: FakeHub, model: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     )
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.delenv("HF_TOKEN", raising=False)
-    served.folders, served.asked, served.bytes_left = {}, [], None
+    served.folders, served.asked, served.bytes_left, served.commit = {}, [], None, COMMIT
     served.gated.clear()
     served.add(HUB_ID, shutil.copytree(model, tmp_path / "served"))
     return served
@@ -86,6 +85,14 @@ def test_a_download_that_was_interrupted_continues_where_it_stopped(
     assert seen == sorted(seen)
     assert seen[-1][0] == seen[-1][1] == sum(path.stat().st_size for path in hub.folders[HUB_ID].iterdir())
     assert find_on_hub(HUB_ID).missing_bytes == 0
+
+
+def test_a_repository_that_moves_during_the_download_gives_what_was_examined(hub: FakeHub, settings: Settings) -> None:
+    offer = examine_base(HUB_ID, settings)
+    hub.commit = "d" * 40
+    offer.download(lambda _done, _total: None)
+    assert (folder := find_downloaded(HUB_ID)) is not None
+    assert folder.name == COMMIT
 
 
 def test_a_downloaded_model_needs_no_hub_and_stays_as_it_is(hub: FakeHub, tmp_path: Path) -> None:
@@ -170,7 +177,7 @@ def test_what_cannot_be_used_is_refused_before_the_download(
 
 def test_a_disk_that_is_too_small_is_noticed(hub: FakeHub, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     offer = examine_base(HUB_ID, settings)
-    base_offer.require_disk_space(offer, settings)
-    monkeypatch.setattr(base_offer.shutil, "disk_usage", lambda _folder: shutil._ntuple_diskusage(9, 9, 9))
+    require_disk_space(offer, settings)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: shutil._ntuple_diskusage(9, 9, 9))
     with pytest.raises(BaseModelError, match=r"ann/tiny needs .* MB in .* free: free some space, set HF_HOME"):
-        base_offer.require_disk_space(offer, settings)
+        require_disk_space(offer, settings)

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from storage.database.enums import CHAMPION, LAST_GOOD, CanaryStatus, GateVerdict
-from storage.errors import VersionOfOtherBase
+from storage.errors import NothingToRollBack, VersionOfOtherBase
 from storage.models.withdrawal import choose_withdrawals
 from storage.operations.audit import AuditQuery, read_trail
 from storage.personalities.personalities import ensure_personality
@@ -16,7 +16,7 @@ from storage.releases.base_change import begin_base, describe_bases_used
 from storage.releases.bases import ConfiguredBase, base_in_use, previous_base
 from storage.releases.canaries import latest_canary, start_canary
 from storage.releases.evidence import find_rival
-from storage.releases.promotion import promote, roll_back
+from storage.releases.promotion import promote, release_passed, roll_back
 from storage.releases.versions import Version, moves_of, read_alias, register
 from storage.settings.sections import ReleaseSettings, Settings, TrainingSettings, VoteSettings
 from storage.votes.votes import Vote
@@ -90,6 +90,15 @@ def test_a_bare_base_that_was_chosen_stays_chosen(session: Session, personality_
     assert champion(session, personality_id) == "base"
 
 
+def test_where_the_bare_base_leads_on_both_there_is_nothing_to_roll_back(session: Session, personality_id: int) -> None:
+    lead(session, personality_id, version_of(session, personality_id, OLD))
+    lead(session, personality_id, None)
+    begin_base(session, NEW, by="ann")
+    assert champion(session, personality_id, LAST_GOOD) == "base"
+    with pytest.raises(NothingToRollBack):
+        roll_back(session, personality_id, expected_generation=2, by="ann", reason="")
+
+
 def test_an_edited_base_is_noticed_even_if_no_base_was_recorded(session: Session) -> None:
     personality_id = ensure_personality(session)
     lead(session, personality_id, version_of(session, personality_id, OLD))
@@ -124,6 +133,18 @@ def test_versions_of_another_base_cannot_lead_or_be_compared(session: Session, p
     begin_base(session, OLD, by="ann")
     assert (rival := find_rival(session, personality_id)) is not None
     assert rival.version.name == "v2"
+
+
+@pytest.mark.parametrize("auto_promote", [True, False])
+@pytest.mark.parametrize("verdict", [GateVerdict.PASS, GateVerdict.NOT_ENOUGH_EVIDENCE])
+def test_a_version_whose_base_was_left_while_it_trained_waits_for_it(
+    session: Session, personality_id: int, verdict: GateVerdict, auto_promote: bool
+) -> None:
+    begin_base(session, NEW, by="ann")
+    trained = version_of(session, personality_id, OLD, verdict)
+    said = release_passed(session, personality_id, trained, ReleaseSettings(auto_promote=auto_promote))
+    assert said == "v1 waits until SmolLM2 answers again"
+    assert champion(session, personality_id) == "base"
 
 
 def test_old_champions_keep_their_files(session: Session, personality_id: int) -> None:
