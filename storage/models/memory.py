@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from storage.models.openvino.architectures import INT4_GROUP, INT8_GROUP
 from storage.models.shape import NUMBER_BYTES, ModelShape
 
 FLOAT32 = NUMBER_BYTES["float32"]
 NF4_BYTES = 0.5 + 0.127 / 8
 """4-bit NormalFloat with constants quantized twice: 4.127 bits a weight (Dettmers et al. 2023, arXiv 2305.14314)."""
-GRAPH_BYTES = {"int8": 1 + 2 / 64, "int4": 0.5 + 4 / 32}
+GRAPH_BYTES = {"int8": 1 + 2 / INT8_GROUP, "int4": 0.5 + 4 / INT4_GROUP}
 """Groups of weights share a float16 scale and, in 4 bits, a zero point."""
 ADAM_BYTES = 16
 """A trained number in float32 with its gradient and Adam's two moments (Rajbhandari et al. 2020, arXiv 1910.02054)."""

@@ -9,9 +9,9 @@ from typing import Any
 from storage.errors import StorageError
 from storage.models.base_model import BaseModel, quantization_of, window_of
 from storage.models.openvino.architectures import FAMILIES, Config, Decoder, describe_decoder
+from storage.models.openvino.rotary import SCALINGS
 from storage.settings.sections import ModelSettings
 
-ROPE_TYPES = frozenset({"default", "linear", "llama3", "longrope", "yarn"})
 ACTIVATIONS = frozenset({"gelu_pytorch_tanh", "silu"})
 LANGUAGE_MODELS = frozenset({"gemma3_text", "mistral", "qwen3_5_text"})
 """transformers' names of the language models inside of supported models that also see."""
@@ -38,7 +38,7 @@ def require_supported(base_path: Path) -> Decoder:
         raise UnsupportedModel(f"its weights are quantised already ({method})")
     decoder = describe_decoder(FAMILIES[architecture], _language_model(whole))
     for layer in decoder.layers:
-        if layer.rotary and layer.rotary.kind not in ROPE_TYPES:
+        if layer.rotary and layer.rotary.kind not in SCALINGS:
             raise UnsupportedModel(f"its rotary positions are of type {layer.rotary.kind!r}")
     if decoder.activation not in ACTIVATIONS:
         raise UnsupportedModel(f"its activation is {decoder.activation}")
