@@ -7,6 +7,7 @@ import pytest
 from bot.engine import Completion, Engine, Finish, GenerationRequest, Sampling
 from bot.engine.selection import start_engine
 from storage.models.base_model import BaseModel, resolve_base_model
+from storage.models.chat_format import load_chat_format
 from storage.models.hardware import silence_transformers
 from storage.settings.sections import Settings
 from tests.families import build_family
@@ -77,3 +78,14 @@ async def test_a_thought_that_reaches_its_limit_is_no_answer(base: BaseModel, se
     finally:
         await engine.close(0.0)
     assert (pieces, completion.finish, completion.answer_tokens) == ([], Finish.THOUGHT, 0)
+
+
+def test_rounds_plan_for_no_thought_and_have_the_bots_room_for_one(base: BaseModel, settings: Settings) -> None:
+    chat = load_chat_format(base, settings.model.template_options)
+    prompt, done = chat.render([{"role": "user", "content": QUESTION}]), list[float]()
+    (whole,) = open_sampler(settings, base, None).answer([prompt], settings.generation, 1, done.append)
+    assert (whole.text, min(filter(None, done))) == (ANSWER, 1 / 40), "the first of 40 tokens"
+    few = settings.model.model_copy(update={"context_tokens": len(chat.token_ids(prompt)) + 40 + 4})
+    narrow = open_sampler(settings.model_copy(update={"model": few}), base, None)
+    (cut,) = narrow.answer([prompt], settings.generation, 1)
+    assert (cut.text, cut.is_cut) == ("", True), "a thought of 4 tokens"
