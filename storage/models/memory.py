@@ -73,8 +73,11 @@ def weight_bytes(shape: ModelShape, format_: NumberFormat) -> float:
 
 
 def graph_bytes(shape: ModelShape, format_: str) -> float:
-    """Return the bytes of an OpenVINO graph, in memory or on disk; `format_` is int8 or int4."""
-    return shape.parameters * GRAPH_BYTES[format_]
+    """Return the bytes of the base's OpenVINO graph, in memory or on disk; `format_` is int8 or int4.
+
+    Embeddings and head have 8 bits in both.
+    """
+    return shape.matrices * GRAPH_BYTES[format_] + (shape.parameters - shape.matrices) * GRAPH_BYTES["int8"]
 
 
 def adapter_numbers(shape: ModelShape, rank: int) -> int:
@@ -168,7 +171,9 @@ def serving_bytes(shape: ModelShape, format_: NumberFormat, load: ServingLoad, *
 def graph_serving_bytes(shape: ModelShape, weights: str, load: ServingLoad) -> float:
     """Return the peak of OpenVINO: for each version a process with its own graph and a full cache in 8 bits.
 
-    The cache has room for two full batches (`PipelineOptions.cached_tokens`).
+    The cache has room for two full batches (`PipelineOptions.cached_tokens`). 4-bit weights keep the adapter beside
+    them, in float32; 8-bit ones contain it.
     """
+    beside = adapter_numbers(shape, load.rank) * FLOAT32 if weights == "int4" else 0
     cache = 2 * load.answers * load.tokens * shape.kv_bytes_per_token("int8")
-    return load.versions * (GRAPH_LIBRARIES + graph_bytes(shape, weights) + cache)
+    return load.versions * (GRAPH_LIBRARIES + graph_bytes(shape, weights) + beside + cache)
