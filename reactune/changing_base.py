@@ -49,7 +49,7 @@ def _confirm(offer: BaseOffer, settings: Settings, *, yes: bool) -> None:
 
     notes.print(describe_offer(offer), markup=False, highlight=False)
     if offer.shape is not None:
-        notes.print(describe_memory(offer.architecture, offer.shape, settings), markup=False, highlight=False)
+        notes.print(describe_memory(offer.shape, settings), markup=False, highlight=False)
     if not yes and not typer.confirm("Use this base model?", err=True):
         notes.print("Nothing was changed.")
         raise typer.Exit(1)

@@ -12,7 +12,7 @@ from storage.models.gguf import ARCHITECTURES as GGUF_ARCHITECTURES
 from storage.models.hardware import serving_format, training_format, usable_cores
 from storage.models.known_bases import KnownBase, configured_base, known_bases
 from storage.models.memory import NumberFormat, ServingLoad, graph_bytes, graph_serving_bytes, serving_bytes
-from storage.models.openvino.architectures import FAMILIES as GRAPH_FAMILIES
+from storage.models.openvino.support import why_unsupported
 from storage.models.openvino.verifier import prefers_graphs
 from storage.models.shape import ModelShape
 from storage.settings.sections import Settings
@@ -20,7 +20,6 @@ from storage.wording import count, format_bytes
 from trainer.errors import TooLittleMemory
 from trainer.training.memory_plan import RoundMemory, longest_pair
 
-ENGINES = {"OpenVINO": GRAPH_FAMILIES, "llama.cpp": GGUF_ARCHITECTURES}
 DISK_BYTES = 2
 """Of a number on disk: bfloat16, as nearly all are published."""
 FITS, FOUR_BITS, ANSWERS_ONLY = "yes", "train only at 4 bits", "answers only"
@@ -89,7 +88,7 @@ def candidates(settings: Settings, room: Room) -> list[Candidate]:
 
 
 def _examine(base: KnownBase, settings: Settings, room: Room, *, configured: bool) -> Candidate:
-    is_graph = is_served_as_graph(base.architecture, settings)
+    is_graph = is_served_as_graph(base.shape, settings)
     serve = serving_need(base.shape, settings, room, as_graph=is_graph)
     train, at_4_bits = (_train(base.shape, settings, room, quantization) for quantization in ("", "4bit"))
     graph = graph_bytes(base.shape, settings.model.weight_format) if is_graph else 0
@@ -100,7 +99,7 @@ def _examine(base: KnownBase, settings: Settings, room: Room, *, configured: boo
         parameters=base.shape.parameters,
         licence=base.licence,
         thinks=base.thinks,
-        engines=tuple(name for name, known in ENGINES.items() if base.architecture in known),
+        engines=_engines(base, settings),
         disk=round(disk),
         serve=round(serve),
         serve_format=settings.model.weight_format if is_graph else serving_format(settings.model),
@@ -110,8 +109,16 @@ def _examine(base: KnownBase, settings: Settings, room: Room, *, configured: boo
     )
 
 
-def is_served_as_graph(architecture: str, settings: Settings) -> bool:
-    return prefers_graphs(settings.model) and architecture in GRAPH_FAMILIES
+def _engines(base: KnownBase, settings: Settings) -> tuple[str, ...]:
+    serves = {
+        "OpenVINO": not why_unsupported(base.shape.config, settings.model),
+        "llama.cpp": base.architecture in GGUF_ARCHITECTURES,
+    }
+    return tuple(name for name, is_able in serves.items() if is_able)
+
+
+def is_served_as_graph(shape: ModelShape, settings: Settings) -> bool:
+    return prefers_graphs(settings.model) and not why_unsupported(shape.config, settings.model)
 
 
 def serving_need(shape: ModelShape, settings: Settings, room: Room, *, as_graph: bool) -> float:
@@ -148,10 +155,10 @@ def _verdict(room: Room, *, disk: float, serve: float, train: float, at_4_bits: 
     return FOUR_BITS if memory.is_gpu and at_4_bits <= memory.free else ANSWERS_ONLY
 
 
-def describe_memory(architecture: str, shape: ModelShape, settings: Settings) -> str:
+def describe_memory(shape: ModelShape, settings: Settings) -> str:
     """Return what answering and a round need with a base, and what this machine has; nothing is loaded."""
     room = Room.here(settings.data.directory)
-    serve = serving_need(shape, settings, room, as_graph=is_served_as_graph(architecture, settings))
+    serve = serving_need(shape, settings, room, as_graph=is_served_as_graph(shape, settings))
     train = _train(shape, settings, room, settings.training.quantization)
     fits = _verdict(room, disk=0, serve=serve, train=train, at_4_bits=_train(shape, settings, room, "4bit"))
     return (

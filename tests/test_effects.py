@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,16 @@ from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef, seal
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.chat_format import NO_OPTIONS
 from storage.models.effect import EffectRecord, WrongEffect, read_effect, write_effect
-from storage.models.openvino.pipeline import GraphCache, PipelineOptions, graph_folder, graph_name, load_pipeline
+from storage.models.openvino.comparison import verify_graph
+from storage.models.openvino.pipeline import (
+    GraphCache,
+    PipelineOptions,
+    graph_folder,
+    graph_name,
+    load_pipeline,
+    verdict_file,
+)
+from storage.models.openvino.verifier import write_verdict
 from storage.settings.loading import load_settings
 from storage.settings.sections import ModelSettings, TrainingSettings
 from tests.bot.engine.test_engine import answer, request
@@ -131,6 +140,38 @@ def test_a_graph_of_8_bits_shows_what_the_round_measured(base: BaseModel, versio
         weight_format="int8",
         kept_graphs=4,
     )
+    assert load_pipeline(options)
+
+
+def test_a_graph_of_4_bits_is_compared_with_the_bases_own_graph(
+    base: BaseModel, version: AdapterRef, tmp_path: Path
+) -> None:
+    """The trainer's base is rounded otherwise, or not at all: what that costs is no fault of the version."""
+    effect, rounding = recorded(version.path), [0.8, -0.8]
+    folder = shutil.copytree(version.path, tmp_path / "version")
+    before, now = (
+        tuple(one + rounding[place % 2] for place, one in enumerate(numbers))
+        for numbers in (effect.base, effect.version)
+    )
+    write_effect(folder, replace(effect, base=before, version=now))
+    graphs = graph_folder(base, tmp_path, "int4")
+    graphs.mkdir(parents=True)
+    options = PipelineOptions(
+        base,
+        graphs,
+        AdapterRef(seal(folder), folder),
+        batch_size=2,
+        cached_tokens=512,
+        threads=1,
+        dtype="float32",
+        weight_format="int4",
+        kept_graphs=4,
+    )
+    with pytest.raises(WrongEffect, match="answers otherwise than the trainer measured"):
+        load_pipeline(options)
+    found = verify_graph(base.path, "float32", "int4", tmp_path)
+    assert found.effect.tokens == effect.tokens
+    write_verdict(verdict_file(graphs, "float32"), asdict(found))
     assert load_pipeline(options)
 
 

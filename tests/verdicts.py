@@ -6,7 +6,7 @@ from pathlib import Path
 
 from storage.models.base_model import BaseModel
 from storage.models.hardware import serving_format
-from storage.models.openvino.pipeline import graph_folder
+from storage.models.openvino.pipeline import graph_folder, verdict_file
 from storage.models.openvino.verifier import write_verdict
 from storage.settings.sections import ModelSettings
 
@@ -15,4 +15,4 @@ def trust_graphs(base: BaseModel, data_directory: Path, settings: ModelSettings)
     """Write the verdict that the comparison, which takes ten seconds, would come to."""
     folder = graph_folder(base, data_directory, settings.weight_format)
     folder.mkdir(parents=True, exist_ok=True)
-    write_verdict(folder / f"verified-{serving_format(settings)}.json", {})
+    write_verdict(verdict_file(folder, serving_format(settings)), {})

@@ -13,7 +13,6 @@ from bot.chat.prompting import ChatMessage, fit_to_window
 from bot.engine import RenderedPrompt
 from bot.errors import EngineStopped
 from storage.errors import BaseModelError
-from storage.models.answer_stream import ThoughtRoom
 from storage.models.base_model import window_of
 from storage.models.chat_format import ChatFormat, load_chat_format
 from storage.settings.sections import GenerationSettings, ModelSettings, Settings
@@ -68,7 +67,7 @@ class Renderer:
         """
         self.chat = chat
         """Rendering with it needs the lock."""
-        self.room = ThoughtRoom(generation.max_thought_tokens if chat.thought else 0, window)
+        self.room = chat.thought_room(generation.max_thought_tokens, window)
         self._budget = prompt_budget(chat, window, generation)
         self._specials = _specials_of(chat.tokenizer)
         self._lock = threading.Lock()

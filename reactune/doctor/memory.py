@@ -15,9 +15,9 @@ def check_memory(settings: Settings) -> str:
     if settings.model.engine == "remote":
         return "servers elsewhere hold the model"
     base, room = find_base(settings), Room.here(settings.data.directory)
-    as_graph = is_served_as_graph(base.architecture, settings)
     try:
-        needed = serving_need(shape_of(base.path), settings, room, as_graph=as_graph)
+        shape = shape_of(base.path)
+        needed = serving_need(shape, settings, room, as_graph=is_served_as_graph(shape, settings))
     except KeyError as error:
         raise Hint(f"what {base.name} needs cannot be estimated, because its config.json lacks {error}") from error
     if needed > room.memory.free:

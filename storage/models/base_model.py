@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
@@ -228,7 +228,11 @@ def require_full_weights(folder: Path) -> None:
 
 def quantization_of(folder: Path) -> str:
     """Return the method with which a model's weights were quantised, such as awq, or "" if they were not."""
-    config = _read_json(folder / CONFIG_FILE)
+    return quantization_in(_read_json(folder / CONFIG_FILE))
+
+
+def quantization_in(config: Mapping[str, Any]) -> str:
+    """Return the same, given the model's config.json."""
     found = config.get("quantization_config") or (config.get("text_config") or {}).get("quantization_config")
     return str(found.get("quant_method", "an unnamed method")) if found else ""
 
@@ -244,7 +248,11 @@ def configured_end_ids(folder: Path) -> frozenset[int]:
 
 def window_of(folder: Path, settings: ModelSettings) -> int:
     """Return the context window: `model.context_tokens`, or the model's maximum if that is smaller."""
-    config = _read_json(folder / CONFIG_FILE)
+    return window_in(_read_json(folder / CONFIG_FILE), settings)
+
+
+def window_in(config: Mapping[str, Any], settings: ModelSettings) -> int:
+    """Return the same, given the model's config.json."""
     known: int | None = config.get("text_config", config).get("max_position_embeddings")
     return min(settings.context_tokens, known or settings.context_tokens)
 

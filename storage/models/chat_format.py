@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from storage.errors import BaseModelError
-from storage.models.answer_stream import AnswerStream, Decode, Thought, words_only
+from storage.models.answer_stream import AnswerStream, Decode, Thought, ThoughtRoom, words_only
 from storage.models.base_model import configured_end_ids, tokenizer_in
 
 Messages = Sequence[Mapping[str, object]]
@@ -100,6 +100,13 @@ class ChatFormat:
         if self.thought.is_open_in(prompt):
             return self.thought.close(prompt)
         return prompt + self.thought.empty if self.thinks else prompt
+
+    def thought_room(self, most: int, window: int) -> ThoughtRoom:
+        """Return how long thoughts may be, given generation.max_thought_tokens and the context window.
+
+        Some models think although thinking is off.
+        """
+        return ThoughtRoom(most if self.thought else 0, window)
 
     def stream(
         self, prompt: str, max_new_tokens: int, max_thought_tokens: int, decode: Decode | None = None

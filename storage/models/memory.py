@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from storage.models.openvino.architectures import INT4_GROUP, INT8_GROUP
 from storage.models.shape import NUMBER_BYTES, ModelShape
 
 FLOAT32 = NUMBER_BYTES["float32"]
 NF4_BYTES = 0.5 + 0.127 / 8
 """4-bit NormalFloat with constants quantised twice: 4.127 bits a weight (Dettmers et al. 2023, arXiv 2305.14314)."""
-GRAPH_BYTES = {"int8": 1 + 2 / 64, "int4": 0.5 + 4 / 32}
+GRAPH_BYTES = {"int8": 1 + 2 / INT8_GROUP, "int4": 0.5 + 4 / INT4_GROUP}
 """Groups of weights share a float16 scale and, in 4 bits, a zero point."""
 ADAM_BYTES = 16
 """A trained number in float32 with its gradient and Adam's two moments (Rajbhandari et al. 2020, arXiv 1910.02054)."""
@@ -72,8 +73,11 @@ def weight_bytes(shape: ModelShape, format_: NumberFormat) -> float:
 
 
 def graph_bytes(shape: ModelShape, format_: str) -> float:
-    """Return the bytes of an OpenVINO graph, in memory or on disk; `format_` is int8 or int4."""
-    return shape.parameters * GRAPH_BYTES[format_]
+    """Return the bytes of the base's OpenVINO graph, in memory or on disk; `format_` is int8 or int4.
+
+    Embeddings and head have 8 bits in both.
+    """
+    return shape.matrices * GRAPH_BYTES[format_] + (shape.parameters - shape.matrices) * GRAPH_BYTES["int8"]
 
 
 def adapter_numbers(shape: ModelShape, rank: int) -> int:
@@ -167,7 +171,9 @@ def serving_bytes(shape: ModelShape, format_: NumberFormat, load: ServingLoad, *
 def graph_serving_bytes(shape: ModelShape, weights: str, load: ServingLoad) -> float:
     """Return the peak of OpenVINO: for each version a process with its own graph and a full cache in 8 bits.
 
-    The cache has room for two full batches (`PipelineOptions.cached_tokens`).
+    The cache has room for two full batches (`PipelineOptions.cached_tokens`). 4-bit weights keep the adapter beside
+    them, in float32; 8-bit ones contain it.
     """
+    beside = adapter_numbers(shape, load.rank) * FLOAT32 if weights == "int4" else 0
     cache = 2 * load.answers * load.tokens * shape.kv_bytes_per_token("int8")
-    return load.versions * (GRAPH_LIBRARIES + graph_bytes(shape, weights) + cache)
+    return load.versions * (GRAPH_LIBRARIES + graph_bytes(shape, weights) + beside + cache)

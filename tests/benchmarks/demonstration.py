@@ -184,7 +184,7 @@ def _answer(
 ) -> tuple[list[Sample], float]:
     """Return an answer to each message, and the loss of the validation demonstrations, in nats per token."""
     model = settings.model
-    sampler = Sampler.load(base, adapter, serving_format(model), model.quantization, model.template_options)
+    sampler = Sampler.load(base, adapter, serving_format(model), model.quantization, model)
     rows = tokenise(split.validation, SFT, sampler.chat, settings.training.max_tokens)
     passages = [ScoredPassage(row["prompt_ids"], row["completion_ids"]) for row in rows if row is not None]
     loss = mean_loss(sampler.model, passages)

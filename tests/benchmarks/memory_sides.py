@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
-from storage.models.chat_format import NO_OPTIONS
 from storage.models.free_memory import FreeMemory
 from storage.models.hardware import cpu_threads, silence_transformers
 from storage.models.memory import NumberFormat, ServingLoad, serving_bytes
 from storage.models.shape import shape_of
-from storage.settings.sections import GenerationSettings, TrainingSettings
+from storage.settings.sections import GenerationSettings, ModelSettings, TrainingSettings
 from tests.tiny_model import build_tiny_base
 from trainer.evaluation.sampling import Sampler
 from trainer.training.memory_plan import USUAL, RoundMemory, TrainingMemoryPlan
@@ -140,7 +139,7 @@ def _rows(case: Case) -> list[Row]:
 
 def _answer(case: Case, base: BaseModel) -> float:
     """Answer a batch of equal prompts and return what the formula says that it needs."""
-    sampler = Sampler.load(base, None, case.dtype, "", NO_OPTIONS)
+    sampler = Sampler.load(base, None, case.dtype, "", ModelSettings())
     word = " soup"
     tokens = len(sampler.tokenizer(word, add_special_tokens=False)["input_ids"])
     prompts = [word * (case.prompt_tokens // tokens)] * case.answers

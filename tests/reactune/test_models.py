@@ -72,6 +72,14 @@ def test_servers_elsewhere_need_no_memory_here(tmp_path):
     assert fits(found)["Qwen3-4B-Instruct-2507"] == FOUR_BITS
 
 
+def test_openvino_is_named_only_for_bases_that_it_serves(tmp_path):
+    served = {one.name: one for one in candidates(settings(tmp_path, engine="openvino"), LAPTOP)}
+    assert served["Qwen/Qwen3.5-2B"].serve_format == "int8"
+    assert served["Qwen/Qwen3.5-2B"].engines == ("OpenVINO",)
+    inner_type = served["mistralai/Ministral-3-3B-Instruct-2512-BF16"]
+    assert (inner_type.serve_format, "OpenVINO" in inner_type.engines) == ("bfloat16", False)
+
+
 def test_the_base_that_is_set_is_measured_from_its_files(tmp_path):
     config = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 16}
     (tmp_path / "config.json").write_text(json.dumps(config | {"intermediate_size": 16}))

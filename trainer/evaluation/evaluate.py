@@ -106,7 +106,7 @@ def evaluate(
             adapter.path,
             training_format(training),
             training.quantization,
-            settings.model.template_options,
+            settings.model,
         )
         coherence_model = CoherenceScorer(sampler, models.coherence_model, training_format(training))
         evaluator = Evaluator(

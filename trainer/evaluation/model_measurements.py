@@ -49,7 +49,7 @@ NEUTRAL_MESSAGES = (
 MAX_ANSWER_TOKENS = 48
 """Only this many tokens of a longer answer are judged."""
 MAX_CASE_TOKENS = 32
-FINDINGS_FORMAT = 8
+FINDINGS_FORMAT = 9
 """Increase it with every change of this package that changes a model's findings."""
 
 Context = Callable[[], AbstractContextManager[Any]]

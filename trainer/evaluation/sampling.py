@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.models.adapter_checks import require_base
-from storage.models.answer_stream import ThoughtRoom
 from storage.models.base_model import BaseModel, load_adapter, load_on_device, window_of
-from storage.models.chat_format import ChatFormat, TemplateOptions, load_chat_format
+from storage.models.chat_format import ChatFormat, load_chat_format
 from storage.models.hardware import memory_left, serving_format, silence_transformers, training_format
 from storage.models.openvino.pipeline import PipelineOptions, generation_config, load_pipeline
 from storage.models.openvino.support import UnsupportedModel
@@ -34,6 +33,8 @@ BATCH_TOKENS = 32_768
 """Maximum tokens in a batch, including answers and padding: 4 GiB of keys and values for an 8B model."""
 CACHE_SHARE = 0.4
 """Maximum share of the free memory for a batch's keys and values: reading the prompts takes about as much again."""
+NO_WINDOW = 2**31
+"""Where only the model's own positions limit an answer."""
 GRAPH_PROMPTS = 32
 """Prompts that a graph answers at once."""
 CANDIDATES = 256
@@ -78,7 +79,7 @@ def open_sampler(settings: Settings, base: BaseModel, adapter: AdapterRef | None
         adapter.path if adapter else None,
         training_format(training),
         training.quantization,
-        settings.model.template_options,
+        settings.model,
     )
 
 
@@ -105,9 +106,11 @@ def find_graphs(model: ModelSettings, directory: Path, base: BaseModel) -> Path 
 class Sampler:
     """A model in memory that answers rendered prompts: the base, or the base under an adapter."""
 
-    def __init__(self, model: Any, chat: ChatFormat) -> None:
+    def __init__(self, model: Any, chat: ChatFormat, window: int = NO_WINDOW) -> None:
+        """`window` is the maximum tokens of prompt, thought and answer together."""
         self.model = model
         self.chat = chat
+        self._window = window
         self.tokenizer = chat.tokenizer
 
     @classmethod
@@ -117,16 +120,19 @@ class Sampler:
         adapter: Path | None,
         dtype: str,
         quantization: str,
-        template_options: TemplateOptions,
+        served: ModelSettings,
     ) -> Sampler:
-        """Load the base, and the adapter if there is one, onto the GPU if there is one."""
+        """Load the base, and the adapter if there is one, onto the GPU if there is one.
+
+        `served` has the options of the template, and the window.
+        """
         with silence_transformers():
             model = load_on_device(base.path, dtype, quantization, setting="training.dtype")
             if adapter is not None:
                 model = load_adapter(model, adapter, base)
                 # PEFT freezes the head, and on a CPU PyTorch copies a frozen head for every row of a batch.
                 model.get_output_embeddings().weight.requires_grad_(True)
-        return cls(model, load_chat_format(base.path, template_options))
+        return cls(model, load_chat_format(base.path, served.template_options), window_of(base.path, served))
 
     def answer(
         self, prompts: Sequence[str], generation: GenerationSettings, seed: int, advance: Advance = keep_quiet
@@ -137,8 +143,8 @@ class Sampler:
         answers: dict[int, Sample] = {}
         with torch.random.fork_rng(), torch.inference_mode(), silence_transformers():
             torch.manual_seed(seed)
-            longest = _longest_answer(self.chat, generation)
-            for batch in split_by_memory(lengths, longest, batch_tokens(self.model)):
+            expected = _expected_tokens(self.chat, generation)
+            for batch in split_by_memory(lengths, expected, batch_tokens(self.model)):
                 found = self._answer_batch([prompts[i] for i in batch], generation, len(answers), advance)
                 answers.update(zip(batch, found, strict=True))
                 advance(len(answers))
@@ -154,14 +160,16 @@ class Sampler:
             list(prompts), add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt"
         ).to(self.model.device)
         ids, mask = inputs["input_ids"], inputs["attention_mask"]
-        width, longest = ids.shape[1], _longest_answer(self.chat, generation)
+        width, expected = ids.shape[1], _expected_tokens(self.chat, generation)
+        room = self.chat.thought_room(generation.max_thought_tokens, self._window)
+        thoughts = [room.beside(int(tokens), generation.max_new_tokens) for tokens in mask.sum(-1)]
         answers = [
-            SampledAnswer(self.chat, prompt, generation.max_new_tokens, generation.max_thought_tokens)
-            for prompt in prompts
+            SampledAnswer(self.chat, prompt, generation.max_new_tokens, longest_thought)
+            for prompt, longest_thought in zip(prompts, thoughts, strict=True)
         ]
 
         def count_tokens(ids: Tensor, logits: Tensor) -> Tensor:
-            advance(done + len(prompts) * (ids.shape[1] - width) / longest)
+            advance(done + len(prompts) * min(1.0, (ids.shape[1] - width) / expected))
             return logits
 
         def are_done(ids: Tensor, _logits: Tensor) -> Tensor:
@@ -173,7 +181,7 @@ class Sampler:
             input_ids=ids,
             attention_mask=mask,
             generation_config=GenerationConfig(
-                max_new_tokens=longest,
+                max_new_tokens=generation.max_new_tokens + max(thoughts),
                 do_sample=False,  # the last processor leaves one token to choose
                 pad_token_id=self.tokenizer.pad_token_id,
             ),
@@ -231,9 +239,10 @@ class GraphSampler:
         if not prompts:
             return []
         asked = [self._chat.token_ids(prompt) for prompt in prompts]
-        longest = _longest_answer(self._chat, generation)
-        pipeline = self._load(max(map(len, asked)) + longest)
-        thoughts = [self._longest_thought(ids, generation) for ids in asked]
+        expected = _expected_tokens(self._chat, generation)
+        pipeline = self._load(max(map(len, asked)) + expected)
+        room = self._chat.thought_room(generation.max_thought_tokens, window_of(self._base.path, self._model))
+        thoughts = [room.beside(len(ids), generation.max_new_tokens) for ids in asked]
         running = {
             place: pipeline.add_request(place, _tensor(ids), self._config(generation, thoughts[place], seed + place))
             for place, ids in enumerate(asked)
@@ -247,7 +256,7 @@ class GraphSampler:
             for place, handle in list(running.items()):
                 if _read_tokens(handle, answers[place]):
                     del running[place]
-            unfinished = sum(answers[place].tokens for place in running) / longest
+            unfinished = sum(min(1.0, answers[place].tokens / expected) for place in running)
             advance(len(asked) - len(running) + unfinished)
         return [answer.sample() for answer in answers]
 
@@ -257,12 +266,6 @@ class GraphSampler:
             self._pipeline = None  # there may be no room for two
             self._pipeline, self._longest = load_pipeline(self._options(tokens)), tokens
         return self._pipeline
-
-    def _longest_thought(self, prompt_ids: list[int], generation: GenerationSettings) -> int:
-        """Return how long a thought may be: a graph has no positions beyond the context."""
-        most = generation.max_thought_tokens if self._chat.thought else 0
-        room = ThoughtRoom(most, window_of(self._base.path, self._model))
-        return room.beside(len(prompt_ids), generation.max_new_tokens)
 
     def _config(self, generation: GenerationSettings, longest_thought: int, seed: int) -> Any:
         return generation_config(
@@ -347,9 +350,12 @@ class SampledAnswer:
         return Sample(text, is_cut=not end, prompt_ids=tuple(self._prompt_ids), answer_ids=answer_ids)
 
 
-def _longest_answer(chat: ChatFormat, generation: GenerationSettings) -> int:
-    """Return how many tokens an answer may have together with a thought before it."""
-    return generation.max_new_tokens + (generation.max_thought_tokens if chat.thought else 0)
+def _expected_tokens(chat: ChatFormat, generation: GenerationSettings) -> int:
+    """Return for how many tokens of an answer memory is planned: with those of a thought only if the model thinks.
+
+    One that thinks although thinking is off gets as much room as from the bot, and takes more memory than planned.
+    """
+    return generation.max_new_tokens + (generation.max_thought_tokens if chat.thinks else 0)
 
 
 def first_tokens(sample: Sample, most: int, chat: ChatFormat) -> Sample:

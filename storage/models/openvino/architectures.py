@@ -1,4 +1,4 @@
-"""How supported architectures differ from LLaMA, as read from a base's `config.json`. Imports no model library."""
+"""What graphs can be: how architectures differ from LLaMA, by a base's `config.json`. Imports no model library."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+INT8_GROUP = 64
+"""Inputs that share a scale; larger groups lose more. With 64, KL to the unrounded model is 0.005 nats a token."""
+INT4_GROUP = 32
+"""As in llama.cpp's Q4_1, with which it shares the zero points too: such weights lose nothing."""
 MAX_POSITIONS = 32_768
 DEFAULT_THETA = 10_000.0
+DEFAULT_EPSILON = 1e-6
 WINDOWED = "sliding_attention"
 FULL = "full_attention"
 
@@ -149,6 +154,7 @@ MISTRAL = Family(is_windowed=lambda _config, _index: True, defaults={"sliding_wi
 PHI3 = Family(
     names=Names(query_key_value=("self_attn.qkv_proj",), gate_up=("mlp.gate_up_proj",)),
     is_windowed=lambda _config, _index: True,
+    defaults={"rms_norm_eps": 1e-5},
 )
 SMOLLM3 = Family(
     is_windowed=_in_smollm3,
@@ -178,7 +184,18 @@ GEMMA3 = Family(
         "vocab_size": 262_208,
     },
 )
-QWEN3_5 = Family(norm_offset=1.0, gates_attention=True, mixer=Mixer.DELTA, defaults={"partial_rotary_factor": 0.25})
+QWEN3_5 = Family(
+    norm_offset=1.0,
+    gates_attention=True,
+    mixer=Mixer.DELTA,
+    defaults={
+        "linear_key_head_dim": 128,
+        "linear_num_key_heads": 16,
+        "linear_num_value_heads": 32,
+        "linear_value_head_dim": 128,
+        "partial_rotary_factor": 0.25,
+    },
+)
 LFM2 = Family(
     names=Names(
         mixer_norm="operator_norm",
@@ -220,7 +237,7 @@ def describe_decoder(family: Family, config: Config) -> Decoder:
         heads,
         int(config.get("num_key_value_heads") or heads),
         head_size,
-        float(config["norm_eps"] if "norm_eps" in config else config["rms_norm_eps"]),
+        float(config["norm_eps"] if "norm_eps" in config else config.get("rms_norm_eps", DEFAULT_EPSILON)),
         str(config.get("hidden_activation") or config.get("hidden_act", "silu")),
         float(config.get("query_pre_attn_scalar") or head_size) ** -0.5,
         _delta_sizes(config) if family.mixer is Mixer.DELTA else None,

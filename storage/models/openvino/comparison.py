@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from copy import copy
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,12 @@ from safetensors.torch import save_file
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef
 from storage.models.adapter_checks import layer_of
 from storage.models.base_model import load_whole
+from storage.models.effect import TEXT
 from storage.models.hardware import silence_transformers
 from storage.models.layer_names import LayerNames
 from storage.models.openvino.architectures import Decoder
 from storage.models.openvino.graph import build_graph
-from storage.models.openvino.pipeline import MODEL_FILE, load_plain_tokenizer, properties
+from storage.models.openvino.pipeline import MODEL_FILE, BaseEffect, load_plain_tokenizer, properties
 from storage.models.openvino.support import UnsupportedModel, require_supported
 from storage.models.openvino.verifier import REFUSED, write_verdict
 
@@ -48,8 +50,17 @@ LONG_TEXT = " ".join(TEXTS * 4)
 """Several hundred tokens: errors at large positions do not show in short texts."""
 
 
-def verify_graph(base_path: Path, dtype: str, weight_format: str, workshop: Path) -> dict[str, float]:
-    """Return the mean divergence from transformers (KL, nats per token) of the base, and of the base with an adapter.
+@dataclass(frozen=True)
+class GraphComparison:
+    base: float
+    """Mean divergence of the base's graph from transformers (KL, nats per token)."""
+    adapter: float
+    """The same of the base with an adapter."""
+    effect: BaseEffect
+
+
+def verify_graph(base_path: Path, dtype: str, weight_format: str, workshop: Path) -> GraphComparison:
+    """Return how far graphs are from transformers, and what the base's graph says of the text that checks versions.
 
     `dtype` is the format for serving; `workshop` is a folder for temporary files. Raises UnsupportedModel if one is
     above the format's MAX_DIVERGENCE.
@@ -59,11 +70,15 @@ def verify_graph(base_path: Path, dtype: str, weight_format: str, workshop: Path
     encoded = [tokenizer.encode(text, add_special_tokens=False).ids for text in (*TEXTS, LONG_TEXT)]
     texts = [ids[: decoder.positions] for ids in encoded]
     adapter = AdapterRef("verification", workshop / "adapter")
+    checked = _as_the_trainer_reads(base_path, TEXT)[: decoder.positions]
     theirs = _transformers_logits(base_path, adapter.path, texts)  # one model in memory at a time
-    found = {}
+    found: dict[str, float] = {}
+    effects: list[BaseEffect] = []
     for what, version in {"base": None, "adapter": adapter}.items():
         ov.save_model(build_graph(base_path, version, weight_format), workshop / MODEL_FILE, compress_to_fp16=False)
-        found[what] = _divergence(theirs.pop(what), _logits(workshop / MODEL_FILE, texts, dtype))
+        *ours, of_checked = _logits(workshop / MODEL_FILE, [*texts, checked], dtype)
+        found[what] = _divergence(theirs.pop(what), ours)
+        effects.append(BaseEffect(tuple(checked), _log_probabilities(of_checked, checked)))
     _require_windows(workshop / MODEL_FILE, decoder)
     for what, divergence in found.items():
         if not divergence <= MAX_DIVERGENCE[weight_format]:  # NaN too
@@ -71,7 +86,21 @@ def verify_graph(base_path: Path, dtype: str, weight_format: str, workshop: Path
                 f"its logits in OpenVINO ({what}) differ from transformers' by {divergence:.3f} nats per token, "
                 f"more than {MAX_DIVERGENCE[weight_format]}"
             )
-    return found
+    return GraphComparison(found["base"], found["adapter"], effects[0])
+
+
+def _as_the_trainer_reads(base_path: Path, text: str) -> list[int]:
+    """Return the tokens of a text, with the first one that the base expects."""
+    with silence_transformers():
+        from transformers import AutoTokenizer
+
+        return list(AutoTokenizer.from_pretrained(base_path, local_files_only=True)(text)["input_ids"])
+
+
+def _log_probabilities(logits: Logits, tokens: Sequence[int]) -> tuple[float, ...]:
+    """Return the log-probability of each token except the first, in nats, given logits, (T, V)."""
+    every = torch.from_numpy(logits[:-1]).log_softmax(-1)
+    return tuple(every.gather(1, torch.tensor(tokens[1:])[:, None])[:, 0].tolist())
 
 
 def _transformers_logits(base_path: Path, adapter: Path, texts: Sequence[list[int]]) -> dict[str, list[Logits]]:
@@ -182,7 +211,7 @@ def main() -> None:
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     verdict: dict[str, Any]
     try:
-        verdict = verify_graph(base_path, dtype, weight_format, workshop)
+        verdict = asdict(verify_graph(base_path, dtype, weight_format, workshop))
     except UnsupportedModel as error:
         verdict = {REFUSED: str(error)}
     write_verdict(target, verdict)

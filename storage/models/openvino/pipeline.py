@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from tokenizers import Tokenizer
 
 from storage.adapters.folder_store import AdapterRef
 from storage.errors import StorageError
 from storage.files import sha256_of, sync_to_disk
 from storage.models.base_model import BaseModel
-from storage.models.effect import EffectCheck, WrongEffect, read_effect
+from storage.models.effect import EffectCheck, EffectRecord, WrongEffect, read_effect
 from storage.wording import BASE_NAME, format_bytes
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,11 @@ class GraphNotWritten(StorageError):
 def graph_folder(base: BaseModel, data_directory: Path, weight_format: str) -> Path:
     """Return the folder for the graphs of this base, format of weights, recipe and OpenVINO release."""
     return data_directory / GRAPHS / f"{base.revision}-{weight_format}-{RECIPE}-{version('openvino-genai')}"
+
+
+def verdict_file(folder: Path, dtype: str) -> Path:
+    """Return the file that says whether a folder's graphs may be used with activations in this format."""
+    return folder / f"verified-{dtype}.json"
 
 
 def graph_name(adapter: AdapterRef | None) -> str:
@@ -191,6 +196,20 @@ class PipelineOptions:
         return TypeAdapter(cls).validate_json(text)
 
 
+@dataclass(frozen=True)
+class BaseEffect:
+    """What the base's own graph says of the text by which versions are checked; a part of the verdict on graphs."""
+
+    tokens: tuple[int, ...]
+    log_probabilities: tuple[float, ...]
+    """Of each token except the first, in nats."""
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    effect: BaseEffect
+
+
 def load_pipeline(options: PipelineOptions) -> Any:
     """Return the version's pipeline; raises what a broken model, adapter or graph raises, and WrongEffect."""
     from openvino_genai import ContinuousBatchingPipeline, SchedulerConfig
@@ -207,11 +226,11 @@ def load_pipeline(options: PipelineOptions) -> Any:
     finally:
         cache.prune(options.kept_graphs)
     if options.adapter:
-        _require_effect(pipeline, options.adapter, graph)
+        _require_effect(pipeline, options, options.adapter, graph)
     return pipeline
 
 
-def _require_effect(pipeline: Any, adapter: AdapterRef, graph: Path) -> None:
+def _require_effect(pipeline: Any, options: PipelineOptions, adapter: AdapterRef, graph: Path) -> None:
     """Raise WrongEffect if the graph is not what the trainer measured; without its record there is nothing to compare.
 
     The graph was built from all of the adapter's tensors, and its checksums name the version.
@@ -220,8 +239,21 @@ def _require_effect(pipeline: Any, adapter: AdapterRef, graph: Path) -> None:
     if effect is None:
         return
     found = _log_probabilities(pipeline, effect.tokens)
-    if fault := EffectCheck(adapter, effect, effect.tokens).fault(found, effect.base):
+    base = _log_probabilities_of_base(verdict_file(options.folder, options.dtype), effect)
+    if fault := EffectCheck(adapter, effect, effect.tokens).fault(found, base):
         raise WrongEffect(adapter, fault, f"delete {graph}, so that its graph is built again, or roll back")
+
+
+def _log_probabilities_of_base(verdict: Path, effect: EffectRecord) -> Sequence[float]:
+    """Return what the base's own graph says of the record's text; what the trainer's base says if that is unknown.
+
+    4-bit weights change log-probabilities by more than an adapter may be apart from its record.
+    """
+    try:
+        measured = TypeAdapter(_Verdict).validate_json(verdict.read_bytes()).effect
+    except (OSError, ValidationError):
+        return effect.base
+    return measured.log_probabilities if measured.tokens == effect.tokens else effect.base
 
 
 def _log_probabilities(pipeline: Any, tokens: Sequence[int]) -> list[float]:

@@ -10,10 +10,8 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as op
 
-INT8_GROUP = 64
-"""Inputs that share a scale; larger groups lose more. With 64, KL to the unrounded model is 0.005 nats a token."""
-INT4_GROUP = 32
-"""As in llama.cpp's Q4_1, with which it shares the zero points too: such weights lose nothing."""
+from storage.models.openvino.architectures import INT4_GROUP, INT8_GROUP
+
 INT8_MAX = 127
 INT4_MAX = 15
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import StorageError
-from storage.models.base_model import BaseModel, quantization_of, window_of
+from storage.models.base_model import BaseModel, quantization_in, window_in
 from storage.models.openvino.architectures import FAMILIES, Config, Decoder, describe_decoder
+from storage.models.openvino.rotary import SCALINGS
 from storage.settings.sections import ModelSettings
 
-ROPE_TYPES = frozenset({"default", "linear", "llama3", "longrope", "yarn"})
 ACTIVATIONS = frozenset({"gelu_pytorch_tanh", "silu"})
 LANGUAGE_MODELS = frozenset({"gemma3_text", "mistral", "qwen3_5_text"})
 """transformers' names of the language models inside of supported models that also see."""
@@ -30,15 +30,19 @@ class UnsupportedModel(StorageError):
 
 def require_supported(base_path: Path) -> Decoder:
     """Return what `build_graph` builds for a model; raises UnsupportedModel if it cannot."""
-    whole: dict[str, Any] = json.loads((base_path / "config.json").read_text(encoding="utf-8"))
-    architecture = (whole.get("architectures") or ["none"])[0]
+    return describe_supported(_read_config(base_path))
+
+
+def describe_supported(config: Config) -> Decoder:
+    """Return the same, given the model's config.json."""
+    architecture = (config.get("architectures") or ["none"])[0]
     if architecture not in FAMILIES:
         raise UnsupportedModel(f"its architecture is {architecture}, not one of {', '.join(sorted(FAMILIES))}")
-    if method := quantization_of(base_path):
+    if method := quantization_in(config):
         raise UnsupportedModel(f"its weights are quantised already ({method})")
-    decoder = describe_decoder(FAMILIES[architecture], _language_model(whole))
+    decoder = describe_decoder(FAMILIES[architecture], _language_model(config))
     for layer in decoder.layers:
-        if layer.rotary and layer.rotary.kind not in ROPE_TYPES:
+        if layer.rotary and layer.rotary.kind not in SCALINGS:
             raise UnsupportedModel(f"its rotary positions are of type {layer.rotary.kind!r}")
     if decoder.activation not in ACTIVATIONS:
         raise UnsupportedModel(f"its activation is {decoder.activation}")
@@ -62,10 +66,20 @@ def _language_model(config: Config) -> Config:
 
 def unsupported_because(base: BaseModel, settings: ModelSettings) -> str:
     """Return why OpenVINO does not support this base with these settings, or "" if it does."""
+    return why_unsupported(_read_config(base.path), settings)
+
+
+def why_unsupported(config: Config, settings: ModelSettings) -> str:
+    """Return the same, given the model's config.json."""
     try:
-        decoder = require_supported(base.path)
+        decoder = describe_supported(config)
     except UnsupportedModel as error:
         return str(error)
-    if window_of(base.path, settings) > decoder.positions:
+    if window_in(config, settings) > decoder.positions:
         return f"model.context_tokens = {settings.context_tokens} is above {decoder.positions}, its graph's limit"
     return ""
+
+
+def _read_config(base_path: Path) -> Config:
+    config: dict[str, Any] = json.loads((base_path / "config.json").read_text(encoding="utf-8"))
+    return config

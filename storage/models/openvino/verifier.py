@@ -20,7 +20,7 @@ from filelock import FileLock
 from storage.files import sync_file
 from storage.models.base_model import BaseModel
 from storage.models.hardware import has_gpu, import_error_in, serving_format
-from storage.models.openvino.pipeline import graph_folder
+from storage.models.openvino.pipeline import graph_folder, verdict_file
 from storage.models.openvino.support import UnsupportedModel, unsupported_because
 from storage.runtime.processes import DETACHED
 from storage.settings.sections import ModelSettings
@@ -94,7 +94,7 @@ class Verifier:
 
     @property
     def _file(self) -> Path:
-        return self._folder / f"verified-{serving_format(self._settings)}.json"
+        return verdict_file(self._folder, serving_format(self._settings))
 
     def _find_out(self) -> str:
         """Compare, unless another process has just done so; return why the graphs are refused, or ""."""

@@ -13,12 +13,14 @@ from openvino import opset13 as op
 
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel, load_whole
+from storage.models.memory import graph_bytes
 from storage.models.openvino import comparison, graph
 from storage.models.openvino.architectures import Rotary
 from storage.models.openvino.graph import build_graph
 from storage.models.openvino.pipeline import MODEL_FILE, generation_config, properties
 from storage.models.openvino.rotary import rotary_tables
 from storage.models.openvino.support import UnsupportedModel, require_supported, unsupported_because
+from storage.models.shape import shape_of
 from storage.settings.sections import ModelSettings
 from tests import families
 from tests.families import BY_NAME, build_family
@@ -168,8 +170,28 @@ def test_a_base_whose_attention_is_capped_is_refused(save: Callable[..., Path]) 
 
 def test_four_bits_keep_what_an_adapter_changes(save: Callable[..., Path], tmp_path: Path) -> None:
     found = comparison.verify_graph(save("qwen3"), "float32", "int4", tmp_path)
-    assert 0 < max(found.values()) < comparison.MAX_DIVERGENCE["int4"]
-    assert found["adapter"] < 2 * found["base"]
+    assert 0 < max(found.base, found.adapter) < comparison.MAX_DIVERGENCE["int4"]
+    assert found.adapter < 2 * found.base
+
+
+@pytest.mark.parametrize("weight_format", ["int8", "int4"])
+def test_a_graph_is_as_large_as_predicted(weight_format: str, tmp_path: Path) -> None:
+    import transformers
+
+    config = transformers.LlamaConfig(
+        vocab_size=8_000,
+        hidden_size=256,
+        intermediate_size=512,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=64,
+        tie_word_embeddings=True,
+    )
+    folder = tmp_path / "base"
+    transformers.LlamaForCausalLM(config).save_pretrained(folder)
+    graph.ov.save_model(build_graph(folder, None, weight_format), tmp_path / MODEL_FILE, compress_to_fp16=False)
+    size = (tmp_path / MODEL_FILE).with_suffix(".bin").stat().st_size
+    assert size == pytest.approx(graph_bytes(shape_of(folder), weight_format), rel=0.03)
 
 
 def test_a_graph_whose_windows_the_pipeline_would_not_see_is_refused(

@@ -16,7 +16,6 @@ from bot.engine.transformers.resident_model import ResidentModel
 from storage.errors import BaseModelError, SettingsError
 from storage.models import hardware
 from storage.models.base_model import BaseModel, load_model, load_on_device, require_numbers
-from storage.models.chat_format import NO_OPTIONS
 from storage.models.hardware import (
     cpu_multiplies_bfloat16,
     describe_unlike,
@@ -139,7 +138,7 @@ def test_one_setting_quantises_what_answers_and_what_is_judged(
     settings = Settings(model=ModelSettings(quantization="4bit", dtype="bfloat16"))
     assert describe_unlike(settings) == ""
     ResidentModel(base.path, settings.model)
-    Sampler.load(base, None, training_format(settings.training), settings.training.quantization, NO_OPTIONS)
+    Sampler.load(base, None, training_format(settings.training), settings.training.quantization, ModelSettings())
     for options, computed in zip(asked, (torch.bfloat16, torch.float16), strict=True):
         config = options["quantization_config"]
         assert (config.load_in_4bit, config.bnb_4bit_quant_type) == (True, "nf4")

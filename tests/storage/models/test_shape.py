@@ -61,7 +61,7 @@ def test_a_model_that_also_sees_is_described_by_its_language_model():
 
 
 def test_what_gemma_3_leaves_out_is_what_transformers_assumes():
-    """As in the config.json of gemma-3-4b-it."""
+    """Keys that Gemma 3 leaves out, as transformers saves only what differs from its defaults."""
     text = {"hidden_size": 2_560, "intermediate_size": 10_240, "num_hidden_layers": 34, "sliding_window": 1_024}
     architecture = "Gemma3ForConditionalGeneration"
     shape = ModelShape.of({"architectures": [architecture], "text_config": text | {"model_type": "gemma3_text"}})

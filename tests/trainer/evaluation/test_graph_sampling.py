@@ -11,7 +11,7 @@ import pytest
 from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
 from storage.models.chat_format import NO_OPTIONS, load_chat_format
-from storage.settings.sections import GenerationSettings, Settings
+from storage.settings.sections import GenerationSettings, ModelSettings, Settings
 from tests.seeding import tiny_settings
 from tests.tiny_model import build_tiny_base
 from tests.trainer.evaluation.test_evaluate import new_adapter, teach
@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def base(folder: Path) -> BaseModel:
     """A tiny base that answers in a whole sentence."""
     tiny = build_tiny_base(folder / "tiny")
-    sampler = Sampler.load(resolve_base_model(str(tiny), folder / "first"), None, "float32", "", NO_OPTIONS)
+    sampler = Sampler.load(resolve_base_model(str(tiny), folder / "first"), None, "float32", "", ModelSettings())
     teach(sampler.model, sampler.tokenizer, "I am fine, thank you.<|im_end|>", steps=150, learning_rate=1e-2)
     sampler.model.save_pretrained(tiny)
     return resolve_base_model(str(tiny), folder / "data")
@@ -79,7 +79,7 @@ def test_each_version_answers_in_its_own_words(
 
 def test_samples_are_those_of_transformers(base: BaseModel, sampler: GraphSampler, prompt: str) -> None:
     """Tokens too, with the one that ended the answer."""
-    theirs = Sampler.load(base, None, "float32", "", NO_OPTIONS)
+    theirs = Sampler.load(base, None, "float32", "", ModelSettings())
     assert sampler.answer([prompt], GREEDY, 1) == theirs.answer([prompt], GREEDY, 1)
 
 

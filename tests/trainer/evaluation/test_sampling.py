@@ -9,7 +9,7 @@ import torch
 
 from storage.models.base_model import BaseModel
 from storage.models.chat_format import NO_OPTIONS
-from storage.settings.sections import GenerationSettings, TrainingSettings
+from storage.settings.sections import GenerationSettings, ModelSettings, TrainingSettings
 from tests.trainer.evaluation.test_evaluate import teach
 from trainer.evaluation.sampling import (
     BATCH_PROMPTS,
@@ -32,7 +32,7 @@ LONG = "<|im_start|>user\nTell me a joke, please, about soup<|im_end|>\n<|im_sta
 
 @pytest.fixture(scope="module")
 def sampler(tiny_base: BaseModel) -> Sampler:
-    return Sampler.load(tiny_base, None, "float32", "", NO_OPTIONS)
+    return Sampler.load(tiny_base, None, "float32", "", ModelSettings())
 
 
 def texts(samples: list[Sample]) -> list[str]:
@@ -72,7 +72,7 @@ def test_an_answer_that_reaches_the_limit_is_cut_there(sampler: Sampler) -> None
 
 
 def test_an_answer_that_ends_keeps_its_end_token_and_nothing_after(tiny_base: BaseModel) -> None:
-    taught = Sampler.load(tiny_base, None, "float32", "", NO_OPTIONS)
+    taught = Sampler.load(tiny_base, None, "float32", "", ModelSettings())
     teach(taught.model, taught.tokenizer, "Yes, of course.<|im_end|>", steps=60, learning_rate=1e-2)
     patient = GREEDY.model_copy(update={"max_new_tokens": 60})
     short, long = taught.answer([SHORT, LONG], patient, seed=1)
@@ -94,7 +94,7 @@ def test_an_adapter_answers_and_can_be_turned_off(tiny_base: BaseModel, sampler:
         report=lambda _progress: None,
         template_options=NO_OPTIONS,
     )
-    adapted = Sampler.load(tiny_base, tmp_path, "float32", "", NO_OPTIONS)
+    adapted = Sampler.load(tiny_base, tmp_path, "float32", "", ModelSettings())
     (of_base,) = texts(sampler.answer([SHORT], GREEDY, seed=1))
     assert texts(adapted.answer([SHORT], GREEDY, seed=1)) != [of_base]
     with adapted.model.disable_adapter():

@@ -21,7 +21,6 @@ from storage.database.database import Database, open_database
 from storage.database.enums import Basis, GateVerdict, PairSource, RoundStatus, Split, TrainingSource
 from storage.database.tables import ReplyRow, RoundRow
 from storage.models.base_model import BaseModel, resolve_base_model
-from storage.models.chat_format import NO_OPTIONS
 from storage.models.free_memory import FreeMemory
 from storage.personalities.cards import Card
 from storage.personalities.personalities import create_personality, ensure_personality, list_personalities
@@ -30,7 +29,7 @@ from storage.privacy.erasure import delete_member
 from storage.releases.bases import ConfiguredBase, record_base
 from storage.releases.promotion import promote
 from storage.releases.versions import Version, list_versions, read_alias
-from storage.settings.sections import Settings
+from storage.settings.sections import ModelSettings, Settings
 from storage.taste.measures import MEASURES
 from storage.training.rounds import (
     MEMORY_RAN_OUT,
@@ -306,7 +305,7 @@ def eloquent(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
     """A tiny base that answers in a whole sentence."""
     folder = tmp_path_factory.mktemp("eloquent")
     tiny = build_tiny_base(folder / "tiny")
-    sampler = Sampler.load(resolve_base_model(str(tiny), folder / "first"), None, "float32", "", NO_OPTIONS)
+    sampler = Sampler.load(resolve_base_model(str(tiny), folder / "first"), None, "float32", "", ModelSettings())
     teach(sampler.model, sampler.tokenizer, "I am fine, thank you.<|im_end|>", steps=150, learning_rate=1e-2)
     sampler.model.save_pretrained(tiny)
     return resolve_base_model(str(tiny), folder / "data")
