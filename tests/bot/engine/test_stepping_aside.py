@@ -16,14 +16,15 @@ from typing import Any
 
 import pytest
 from sqlalchemy import update
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from bot.background import BackgroundTasks
 from bot.engine import Engine, selection
-from bot.engine.gpu_seat import GpuSeat
+from bot.engine.gpu_seat import GpuSeat, RoundOnGpu
 from bot.engine.selection import ChosenEngine
 from bot.engine.stepping_aside import PAUSED, SteppingAsideEngine
 from bot.engine.transformers.resident_model import ResidentModel
-from bot.errors import EngineStopped, LearningNow
+from bot.errors import EngineClosed, EngineStopped, LearningNow
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
 from storage.database.enums import RoundStatus
@@ -270,6 +271,53 @@ async def test_a_model_that_cannot_be_loaded_again_is_tried_again(database: Data
     await until(is_back)
     assert "out of memory" in reasons
     await engine.close(0.0)
+    tasks.cancel()
+
+
+async def test_a_seat_that_could_not_be_left_is_left_at_the_next_turn(database: Database) -> None:
+    class Stubborn(GpuSeat):
+        failures = 1
+
+        async def leave(self) -> None:
+            if self.failures:
+                self.failures -= 1
+                raise PoolTimeout
+            await super().leave()
+
+    tasks = BackgroundTasks(pause=lambda _seconds: asyncio.sleep(0.02))
+    engine = SteppingAsideEngine(ScriptedEngine, Stubborn(database, "bot", GPU), tasks, drain_s=1.0)
+    await engine.start()
+    database.call(take_gpus, GpuUse.ROUND, [GPU], "trainer")
+    await until(lambda: not engines_on_gpu(database))
+    await engine.close(0.0)
+    tasks.cancel()
+
+
+async def test_an_engine_closed_while_it_starts_loads_no_model(database: Database) -> None:
+    is_taking, may_go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(GpuSeat):
+        async def take(self) -> RoundOnGpu | None:
+            is_taking.set()
+            await may_go_on.wait()
+            return await super().take()
+
+    made: list[ScriptedEngine] = []
+
+    def make_engine() -> ScriptedEngine:
+        made.append(ScriptedEngine())
+        return made[-1]
+
+    tasks = BackgroundTasks(pause=lambda _seconds: asyncio.sleep(0.02))
+    engine = SteppingAsideEngine(make_engine, Slow(database, "bot", GPU), tasks, drain_s=1.0)
+    starting = asyncio.create_task(engine.start())
+    await is_taking.wait()
+    await engine.close(0.0)
+    may_go_on.set()
+    await starting
+    assert (made, engines_on_gpu(database)) == ([], [])
+    with pytest.raises(EngineClosed):
+        await engine.render(ASKED)
     tasks.cancel()
 
 
