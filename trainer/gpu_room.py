@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from storage.database.database import Database
 from storage.models.base_model import BaseModel
-from storage.models.free_memory import FreeMemory
+from storage.models.free_memory import FreeMemory, gpu_memory
 from storage.models.gpus import Gpu, own_gpus
 from storage.models.hardware import serving_format
 from storage.models.memory import NumberFormat, ServingLoad, serving_bytes, weight_bytes
@@ -76,7 +76,10 @@ def _both_fit(database: Database, settings: Settings, base: BaseModel, gpu: Gpu)
     if shape is None:
         return False
     is_loaded = bool(database.fetch(_engines_on, [gpu.mark]))
-    return memory_needed(shape, settings) + answering_room(shape, settings, is_loaded=is_loaded) <= gpu.free_bytes
+    return (
+        memory_needed(shape, settings) + answering_room(shape, settings, is_loaded=is_loaded)
+        <= gpu_memory(gpu.number).free
+    )
 
 
 def answering_room(shape: ModelShape, settings: Settings, *, is_loaded: bool) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import psutil
 
@@ -48,24 +49,30 @@ def free_memory() -> FreeMemory:
     return FreeMemory(max(0, min(free for free, _ in limits)), min(total for _, total in limits))
 
 
-def free_gpus() -> list[FreeMemory]:
-    """Return the memory of each GPU that PyTorch can use; imports PyTorch only if there is one."""
-    if not has_gpu():
-        return []
+def gpu_memory(gpu: Any) -> FreeMemory:
+    """Return the memory of that GPU, PyTorch's device or its number; what PyTorch keeps unused here is free."""
     import torch
 
-    return [FreeMemory(*torch.cuda.mem_get_info(number), is_gpu=True) for number in range(gpu_count())]
+    free, total = torch.cuda.mem_get_info(gpu)
+    return FreeMemory(free + torch.cuda.memory_reserved(gpu) - torch.cuda.memory_allocated(gpu), total, is_gpu=True)
+
+
+def free_gpus() -> list[FreeMemory]:
+    """Return the memory of each GPU that PyTorch can use; imports PyTorch only if there is one."""
+    return [gpu_memory(number) for number in range(gpu_count())]
+
+
+def memory_left(device: Any) -> int:
+    """Return the bytes that models on that PyTorch device can still take."""
+    return (gpu_memory(device) if device.type == "cuda" else free_memory()).free
 
 
 def memory_for_training() -> FreeMemory:
-    """Return the memory that this process can train in, with what it has already: of its GPU if there is one."""
-    if not has_gpu():
-        machine = free_memory()
-        return FreeMemory(machine.free + psutil.Process().memory_info().rss, machine.total)
-    import torch
-
-    free, total = torch.cuda.mem_get_info(own_gpu())
-    return FreeMemory(free + torch.cuda.memory_reserved(own_gpu()), total, is_gpu=True)
+    """Return the memory that this process can train in: of its GPU if there is one, else with what it has already."""
+    if has_gpu():
+        return gpu_memory(own_gpu())
+    machine = free_memory()
+    return FreeMemory(machine.free + psutil.Process().memory_info().rss, machine.total)
 
 
 def free_disk(folder: Path) -> int:

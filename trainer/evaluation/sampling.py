@@ -15,7 +15,8 @@ from storage.models.adapter_checks import require_base
 from storage.models.answer_stream import ThoughtRoom
 from storage.models.base_model import BaseModel, load_adapter, load_on_device, window_of
 from storage.models.chat_format import NO_OPTIONS, ChatFormat, TemplateOptions, load_chat_format
-from storage.models.hardware import memory_left, serving_format, silence_transformers, training_format
+from storage.models.free_memory import memory_left
+from storage.models.hardware import serving_format, silence_transformers, training_format
 from storage.models.openvino.pipeline import PipelineOptions, generation_config, load_pipeline
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, prefers_graphs

@@ -30,6 +30,7 @@ from storage.database.database import Database, open_database
 from storage.database.enums import RoundStatus
 from storage.database.tables import HeartbeatRow, RoundRow
 from storage.models.base_model import BaseModel, resolve_base_model
+from storage.models.free_memory import FreeMemory
 from storage.models.shape import shape_of
 from storage.personalities.personalities import ensure_personality
 from storage.runtime.gpu_use import GpuUse, leave_gpus, take_gpus, users_of_gpu
@@ -56,6 +57,7 @@ HANG_S = 60.0
 class FakeGpu:
     free_bytes: int = 0
     mark: str = GPU
+    number: int = 0
 
 
 @pytest.fixture
@@ -64,6 +66,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeGpu:
     shared = FakeGpu()
     for user in (selection, gpu_room):
         monkeypatch.setattr(user, "own_gpus", lambda _count: [shared])
+    monkeypatch.setattr(gpu_room, "gpu_memory", lambda _number: FreeMemory(shared.free_bytes, 10**12, is_gpu=True))
     monkeypatch.setattr(gpu_room, "POLL_S", 0.01)
     return shared
 

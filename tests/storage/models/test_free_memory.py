@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from storage.models.free_memory import free_disk, free_memory, group_limits
+from storage.models.free_memory import free_disk, free_memory, group_limits, memory_left
 
 MIB = 2**20
 
@@ -41,6 +42,11 @@ def test_a_system_without_groups_has_its_own_memory(tmp_path):
     assert list(group_limits(tmp_path, tmp_path / "nothing")) == []
     here = free_memory()
     assert 0 < here.free <= here.total
+
+
+def test_models_on_a_cpu_get_what_the_container_leaves(monkeypatch):
+    monkeypatch.setattr("storage.models.free_memory.group_limits", lambda *_folders: [(MIB, 2 * MIB)])
+    assert memory_left(SimpleNamespace(type="cpu")) == MIB
 
 
 def test_a_folder_that_is_not_there_yet_has_the_disk_that_it_will_be_on(tmp_path):
