@@ -107,6 +107,7 @@ def evaluate(
             training_format(training),
             training.quantization,
             template_options=settings.model.template_options,
+            limits=context.limits,
         )
         coherence_model = CoherenceScorer(sampler, models.coherence_model, training_format(training))
         evaluator = Evaluator(

@@ -44,6 +44,19 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class MemoryLimits:
+    """Why a round computes less at once than the free memory allows."""
+
+    reserved: int = 0
+    """Bytes of a GPU that an engine there may still take."""
+    failures: int = 0
+    """Earlier rounds in which memory ran out."""
+
+
+UNLIMITED = MemoryLimits()
+
+
+@dataclass(frozen=True)
 class Sample:
     """One answer; its tokens include the end token if the model ended the answer. It holds no thought."""
 
@@ -68,7 +81,9 @@ class AnswerSampler(Protocol):
         ...
 
 
-def open_sampler(settings: Settings, base: BaseModel, adapter: AdapterRef | None) -> AnswerSampler:
+def open_sampler(
+    settings: Settings, base: BaseModel, adapter: AdapterRef | None, limits: MemoryLimits = UNLIMITED
+) -> AnswerSampler:
     """Return a sampler that answers as this version does when it is served here."""
     graphs = find_graphs(settings.model, settings.data.directory, base)
     training = settings.training
@@ -80,6 +95,7 @@ def open_sampler(settings: Settings, base: BaseModel, adapter: AdapterRef | None
         training_format(training),
         training.quantization,
         template_options=settings.model.template_options,
+        limits=limits,
     )
 
 
@@ -106,8 +122,9 @@ def find_graphs(model: ModelSettings, directory: Path, base: BaseModel) -> Path 
 class Sampler:
     """A model in memory that answers rendered prompts: the base, or the base under an adapter."""
 
-    def __init__(self, model: Any, chat: ChatFormat) -> None:
+    def __init__(self, model: Any, chat: ChatFormat, limits: MemoryLimits = UNLIMITED) -> None:
         self.model = model
+        self._limits = limits
         self.chat = chat
         self.tokenizer = chat.tokenizer
 
@@ -120,6 +137,7 @@ class Sampler:
         quantization: str = "",
         *,
         template_options: TemplateOptions = NO_OPTIONS,
+        limits: MemoryLimits = UNLIMITED,
     ) -> Sampler:
         """Load the base, and the adapter if there is one, onto the GPU if there is one."""
         with silence_transformers():
@@ -128,7 +146,7 @@ class Sampler:
                 model = load_adapter(model, adapter, base)
                 # PEFT freezes the head, and on a CPU PyTorch copies a frozen head for every row of a batch.
                 model.get_output_embeddings().weight.requires_grad_(True)
-        return cls(model, load_chat_format(base, template_options))
+        return cls(model, load_chat_format(base, template_options), limits)
 
     def answer(
         self, prompts: Sequence[str], generation: GenerationSettings, seed: int, advance: Advance = keep_quiet
@@ -140,7 +158,7 @@ class Sampler:
         with torch.random.fork_rng(), torch.inference_mode(), silence_transformers():
             torch.manual_seed(seed)
             longest = _longest_answer(self.chat, generation)
-            for batch in split_by_memory(lengths, longest, batch_tokens(self.model)):
+            for batch in split_by_memory(lengths, longest, batch_tokens(self.model, self._limits)):
                 found = self._answer_batch([prompts[i] for i in batch], generation, len(answers), advance)
                 answers.update(zip(batch, found, strict=True))
                 advance(len(answers))
@@ -185,13 +203,14 @@ class Sampler:
         return [answer.sample() for answer in answers]
 
 
-def batch_tokens(model: Any) -> int:
+def batch_tokens(model: Any, limits: MemoryLimits) -> int:
     """Return the most tokens of a batch: BATCH_TOKENS, halved until their keys and values fit into the free memory.
 
     Halved, so that small changes of the free memory do not change the batches, and with them the answers.
     """
     number = str(model.dtype).removeprefix("torch.")
-    room = CACHE_SHARE * memory_left(model.device) / max(1, kv_bytes_per_token(model.config.to_dict(), number))
+    free = max(0, memory_left(model.device) - limits.reserved)
+    room = CACHE_SHARE * free / max(1, kv_bytes_per_token(model.config.to_dict(), number))
     halvings = max(0, ceil(log2(BATCH_TOKENS / max(1.0, room))))
     return BATCH_TOKENS >> halvings
 

@@ -82,8 +82,10 @@ class RoundMemory:
     """For one process of the training."""
 
     @classmethod
-    def here(cls, shape: ModelShape, settings: TrainingSettings) -> RoundMemory:
+    def here(cls, shape: ModelShape, settings: TrainingSettings, reserved: int = 0) -> RoundMemory:
+        """Return what this process may use; `reserved` bytes of what is free are left to others."""
         free = memory_for_training()
+        free = replace(free, free=max(0, free.free - reserved))
         # Each process has a GPU of its own; on a CPU all share the memory.
         return cls(shape, settings, free if free.is_gpu else replace(free, free=free.free // settings.processes))
 

@@ -231,12 +231,13 @@ def test_nobody_steps_aside_if_both_fit(
 ) -> None:
     """An engine that is there has its weights already; one that starts during the round needs room for them."""
     shape = shape_of(tiny_base.path)
-    gpu.free_bytes = ceil(memory_needed(shape, settings) + answering_room(shape, settings, is_loaded=True))
+    room = ceil(answering_room(shape, settings, is_loaded=True))
+    gpu.free_bytes = memory_needed(shape, settings) + room
     database.call(take_gpus, GpuUse.ENGINE, [GPU], "bot")
-    make_room(database, settings, tiny_base, _unexpected)
+    assert make_room(database, settings, tiny_base, _unexpected) == room, "the round leaves it to the engine"
     assert database.fetch(users_of_gpu, GpuUse.ROUND, GPU) == []
     database.call(leave_gpus, GpuUse.ENGINE, "bot")
-    make_room(database, settings, tiny_base, _unexpected)
+    assert make_room(database, settings, tiny_base, _unexpected) == 0
     assert len(database.fetch(users_of_gpu, GpuUse.ROUND, GPU)) == 1
 
 

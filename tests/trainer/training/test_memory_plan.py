@@ -38,6 +38,12 @@ def test_less_memory_gives_a_slower_plan():
     assert all(each.needed <= each.free for each in chosen)
 
 
+def test_what_the_engine_may_still_take_is_not_planned_with(monkeypatch):
+    monkeypatch.setattr("trainer.training.memory_plan.memory_for_training", lambda: on(70).free)
+    assert RoundMemory.here(QWEN3_8B, SETTINGS).choose(PAIRS).plan == ROOMY
+    assert RoundMemory.here(QWEN3_8B, SETTINGS, reserved=58 * GB).choose(PAIRS).plan == USUAL
+
+
 def test_a_cpu_never_takes_longer_trees_than_before():
     assert on(1000, is_gpu=False).choose(PAIRS).plan == USUAL
 
