@@ -169,5 +169,9 @@ def graph_serving_bytes(shape: ModelShape, weights: str, load: ServingLoad) -> f
 
     The cache has room for two full batches (`PipelineOptions.cached_tokens`).
     """
-    cache = 2 * load.answers * load.tokens * shape.kv_bytes_per_token("int8")
-    return load.versions * (GRAPH_LIBRARIES + graph_bytes(shape, weights) + cache)
+    return load.versions * graph_version_bytes(shape, weights, 2 * load.answers * load.tokens)
+
+
+def graph_version_bytes(shape: ModelShape, weights: str, cached_tokens: int) -> float:
+    """Return the peak of one version's graph with a full cache in 8 bits."""
+    return GRAPH_LIBRARIES + graph_bytes(shape, weights) + cached_tokens * shape.kv_bytes_per_token("int8")

@@ -88,7 +88,7 @@ def open_sampler(
     graphs = find_graphs(settings.model, settings.data.directory, base)
     training = settings.training
     if graphs is not None:
-        return GraphSampler(settings.model, training.threads, base, adapter, graphs)
+        return GraphSampler(settings.model, training.threads, base, adapter, graphs, limits=limits)
     return Sampler.load(
         base,
         adapter.path if adapter else None,
@@ -157,7 +157,7 @@ class Sampler:
         answers: dict[int, Sample] = {}
         with torch.random.fork_rng(), torch.inference_mode(), silence_transformers():
             torch.manual_seed(seed)
-            longest = _longest_answer(self.chat, generation)
+            longest = longest_answer(self.chat, generation)
             for batch in split_by_memory(lengths, longest, batch_tokens(self.model, self._limits)):
                 found = self._answer_batch([prompts[i] for i in batch], generation, len(answers), advance)
                 answers.update(zip(batch, found, strict=True))
@@ -174,7 +174,7 @@ class Sampler:
             list(prompts), add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt"
         ).to(self.model.device)
         ids, mask = inputs["input_ids"], inputs["attention_mask"]
-        width, longest = ids.shape[1], _longest_answer(self.chat, generation)
+        width, longest = ids.shape[1], longest_answer(self.chat, generation)
         answers = [
             SampledAnswer(self.chat, prompt, generation.max_new_tokens, generation.max_thought_tokens)
             for prompt in prompts
@@ -206,13 +206,19 @@ class Sampler:
 def batch_tokens(model: Any, limits: MemoryLimits) -> int:
     """Return the most tokens of a batch: BATCH_TOKENS, halved until their keys and values fit into the free memory.
 
-    Halved, so that small changes of the free memory do not change the batches, and with them the answers.
+    Halved, so that small changes of the free memory do not change the batches, and with them the answers. Each earlier
+    round in which memory ran out halves them once more.
     """
     number = str(model.dtype).removeprefix("torch.")
     free = max(0, memory_left(model.device) - limits.reserved)
     room = CACHE_SHARE * free / max(1, kv_bytes_per_token(model.config.to_dict(), number))
     halvings = max(0, ceil(log2(BATCH_TOKENS / max(1.0, room))))
-    return BATCH_TOKENS >> halvings
+    return max(1, BATCH_TOKENS >> halvings + limits.failures)
+
+
+def graph_prompts(limits: MemoryLimits) -> int:
+    """Return how many prompts a graph answers at once: GRAPH_PROMPTS, halved for each failure."""
+    return max(1, GRAPH_PROMPTS >> limits.failures)
 
 
 def split_by_memory(lengths: Sequence[int], answer_tokens: int, most_tokens: int = BATCH_TOKENS) -> list[list[int]]:
@@ -233,7 +239,14 @@ class GraphSampler:
     """A version that answers rendered prompts by its graph, which is in memory from the first answer on."""
 
     def __init__(
-        self, model: ModelSettings, threads: int, base: BaseModel, adapter: AdapterRef | None, graphs: Path
+        self,
+        model: ModelSettings,
+        threads: int,
+        base: BaseModel,
+        adapter: AdapterRef | None,
+        graphs: Path,
+        *,
+        limits: MemoryLimits,
     ) -> None:
         """`graphs` is their folder, as `find_graphs` returns it."""
         self._model = model
@@ -241,6 +254,7 @@ class GraphSampler:
         self._base = base
         self._adapter = adapter
         self._graphs = graphs
+        self._prompts = graph_prompts(limits)
         self._chat = load_chat_format(base, model.template_options)
         self._pipeline: Any = None
         self._longest = 0
@@ -252,7 +266,7 @@ class GraphSampler:
         if not prompts:
             return []
         asked = [self._chat.token_ids(prompt) for prompt in prompts]
-        longest = _longest_answer(self._chat, generation)
+        longest = longest_answer(self._chat, generation)
         pipeline = self._load(max(map(len, asked)) + longest)
         thoughts = [self._longest_thought(ids, generation) for ids in asked]
         running = {
@@ -301,8 +315,8 @@ class GraphSampler:
             base=self._base,
             folder=self._graphs,
             adapter=self._adapter,
-            batch_size=GRAPH_PROMPTS,
-            cached_tokens=GRAPH_PROMPTS * tokens,
+            batch_size=self._prompts,
+            cached_tokens=self._prompts * tokens,
             threads=self._threads,
             dtype=serving_format(self._model),
             weight_format=self._model.weight_format,
@@ -368,7 +382,7 @@ class SampledAnswer:
         return Sample(text, is_cut=not end, prompt_ids=tuple(self._prompt_ids), answer_ids=answer_ids)
 
 
-def _longest_answer(chat: ChatFormat, generation: GenerationSettings) -> int:
+def longest_answer(chat: ChatFormat, generation: GenerationSettings) -> int:
     """Return how many tokens an answer may have together with a thought before it."""
     return generation.max_new_tokens + (generation.max_thought_tokens if chat.thought else 0)
 

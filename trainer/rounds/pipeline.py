@@ -91,7 +91,7 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
         return Skipped(prepared)
     reserved = gpu_room.make_room(database, settings, base, report)
     context = ServedContext.read(database, personality.id, prepared.learns_from, settings, base, reserved=reserved)
-    planned = plan_memory(prepared, settings, base, context.limits)
+    planned = plan_memory(prepared, settings, base, context, models)
     return _train(planned, models, settings, context, base=base, store=store, report=report)
 
 

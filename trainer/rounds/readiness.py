@@ -12,7 +12,9 @@ from storage.models.hardware import require_training
 from storage.models.shape import ModelShape, shape_of
 from storage.settings.sections import Settings
 from trainer.data.dataset import TrainingSet
-from trainer.evaluation.sampling import MemoryLimits
+from trainer.evaluation.context import ServedContext
+from trainer.evaluation.evaluate import EvaluationModels
+from trainer.rounds.judging_memory import judging_bytes
 from trainer.training.memory_plan import PlannedMemory, RoundMemory, longest_pair
 from trainer.training.train import tokenise
 
@@ -43,10 +45,14 @@ def check_round_memory(settings: Settings, base: BaseModel) -> str:
     if shape is None:
         return NO_ESTIMATE
     pair = longest_pair(settings.training.max_tokens, settings.generation.max_new_tokens)
-    return describe_need(RoundMemory.here(shape, settings.training).choose([pair]))
+    chat = load_chat_format(base, settings.model.template_options)
+    judging = judging_bytes(shape, settings, ServedContext(), base=base, chat=chat)
+    return describe_need(RoundMemory.here(shape, settings.training, judging=judging).choose([pair]))
 
 
-def plan_memory(training_set: TrainingSet, settings: Settings, base: BaseModel, limits: MemoryLimits) -> TrainingSet:
+def plan_memory(
+    training_set: TrainingSet, settings: Settings, base: BaseModel, context: ServedContext, models: EvaluationModels
+) -> TrainingSet:
     """Return the training set with how much of it to compute at once; unchanged if the base's size is unknown.
 
     Each of the earlier rounds in which memory ran out makes that a step smaller. Raises TooLittleMemory.
@@ -57,7 +63,9 @@ def plan_memory(training_set: TrainingSet, settings: Settings, base: BaseModel, 
     rows = [row for row in tokenise(examples, recipe, chat, training.max_tokens) if row is not None]
     if shape is None or not rows:
         return training_set
-    planned = RoundMemory.here(shape, training, limits.reserved).choose(rows, limits.failures)
+    coherence, limits = models.coherence_model, context.limits
+    judging = judging_bytes(shape, settings, context, base=base, chat=chat, coherence_model=coherence)
+    planned = RoundMemory.here(shape, training, limits.reserved, judging).choose(rows, limits.failures)
     log.info("The training %s; it computes %s.", describe_need(planned), planned.plan.describe())
     return replace(training_set, recipe=replace(recipe, plan=planned.plan), memory=planned)
 

@@ -80,14 +80,20 @@ class RoundMemory:
     settings: TrainingSettings
     free: FreeMemory
     """For one process of the training."""
+    judging: float = 0.0
+    """Bytes that judging takes when the training is over."""
 
     @classmethod
-    def here(cls, shape: ModelShape, settings: TrainingSettings, reserved: int = 0) -> RoundMemory:
+    def here(
+        cls, shape: ModelShape, settings: TrainingSettings, reserved: int = 0, judging: float = 0.0
+    ) -> RoundMemory:
         """Return what this process may use; `reserved` bytes of what is free are left to others."""
         free = memory_for_training()
         free = replace(free, free=max(0, free.free - reserved))
         # Each process has a GPU of its own; on a CPU all share the memory.
-        return cls(shape, settings, free if free.is_gpu else replace(free, free=free.free // settings.processes))
+        return cls(
+            shape, settings, free if free.is_gpu else replace(free, free=free.free // settings.processes), judging
+        )
 
     def choose(self, rows: Sequence[Row], failures: int = 0) -> PlannedMemory:
         """Return the fastest plan that fits, or the one `failures` steps below it; raises TooLittleMemory."""
@@ -100,7 +106,7 @@ class RoundMemory:
         return PlannedMemory(plan, self.needed(rows, plan), self.free.free, self.free.kind, failures)
 
     def needed(self, rows: Sequence[Row], plan: TrainingMemoryPlan) -> int:
-        """Return the bytes at the peak of a training on these rows."""
+        """Return the bytes at the peak of a round on these rows: of its training, or of judging what it trained."""
         way = TrainingWay(
             NumberFormat(training_format(self.settings), self.settings.quantization),
             self.settings.lora_rank,
@@ -112,7 +118,7 @@ class RoundMemory:
         for run in self._runs(rows, plan):
             scored, learned = self._sizes(run)
             needs += [reference_bytes(self.shape, way, scored), training_bytes(self.shape, way, learned)]
-        return round(max(needs))
+        return round(max(*needs, self.judging))
 
     @property
     def _batch(self) -> int:

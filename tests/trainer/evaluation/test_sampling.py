@@ -133,6 +133,7 @@ def test_batches_shrink_to_the_free_memory(sampler: Sampler, monkeypatch: pytest
     free["bytes"] = int(1_000 * each / CACHE_SHARE)
     assert batch_tokens(sampler.model, UNLIMITED) == 512
     assert batch_tokens(sampler.model, MemoryLimits(reserved=free["bytes"] // 2)) == 256
+    assert batch_tokens(sampler.model, MemoryLimits(failures=1)) == 256
     free["bytes"] = 0
     assert batch_tokens(sampler.model, UNLIMITED) == 1
     counted: list[float] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from storage.models.free_memory import FreeMemory
@@ -42,6 +44,12 @@ def test_what_the_engine_may_still_take_is_not_planned_with(monkeypatch):
     monkeypatch.setattr("trainer.training.memory_plan.memory_for_training", lambda: on(70).free)
     assert RoundMemory.here(QWEN3_8B, SETTINGS).choose(PAIRS).plan == ROOMY
     assert RoundMemory.here(QWEN3_8B, SETTINGS, reserved=58 * GB).choose(PAIRS).plan == USUAL
+
+
+def test_a_round_that_trains_but_cannot_be_judged_is_refused():
+    assert replace(on(70), judging=60 * GB).choose(PAIRS).needed == 60 * GB
+    with pytest.raises(TooLittleMemory, match=r"a round needs about 71\.0 GB"):
+        replace(on(70), judging=71 * GB).choose(PAIRS)
 
 
 def test_a_cpu_never_takes_longer_trees_than_before():
