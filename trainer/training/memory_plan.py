@@ -89,11 +89,9 @@ class RoundMemory:
     ) -> RoundMemory:
         """Return what this process may use; `reserved` bytes of what is free are left to others."""
         free = memory_for_training()
-        free = replace(free, free=max(0, free.free - reserved))
-        # Each process has a GPU of its own; on a CPU all share the memory.
-        return cls(
-            shape, settings, free if free.is_gpu else replace(free, free=free.free // settings.processes), judging
-        )
+        # Each process has a GPU of its own; on a CPU all share the memory, and one judges when the others have ended.
+        shares = 1 if free.is_gpu else settings.processes
+        return cls(shape, settings, replace(free, free=max(0, free.free - reserved) // shares), judging / shares)
 
     def choose(self, rows: Sequence[Row], failures: int = 0) -> PlannedMemory:
         """Return the fastest plan that fits, or the one `failures` steps below it; raises TooLittleMemory."""
@@ -114,11 +112,9 @@ class RoundMemory:
             checkpointing=plan.checkpointing,
             on_gpu=self.free.is_gpu,
         )
-        needs: list[float] = []
-        for run in self._runs(rows, plan):
-            scored, learned = self._sizes(run)
-            needs += [reference_bytes(self.shape, way, scored), training_bytes(self.shape, way, learned)]
-        return round(max(*needs, self.judging))
+        scored = [reference_bytes(self.shape, way, self._sizes(run)[0]) for run in self._runs(rows, plan)]
+        learned = [training_bytes(self.shape, way, self._sizes(run)[1]) for run in self._learned_runs(rows, plan)]
+        return round(max(*scored, *learned, self.judging))
 
     @property
     def _batch(self) -> int:
@@ -140,6 +136,13 @@ class RoundMemory:
         texts = [[row["prompt_ids"] + answer for answer in answers_of(row)] for row in together]
         for run in plan.divide(texts, in_trees=self._shares_prompts):
             yield [together[place] for place in run]
+
+    def _learned_runs(self, rows: Sequence[Row], plan: TrainingMemoryPlan) -> Iterator[Sequence[Row]]:
+        """Yield the rows of a backward pass. Of several processes each computes its pairs of a step undivided."""
+        if self.settings.processes > 1 and COMPLETION not in rows[0]:
+            yield sorted(rows, key=row_tokens)[-self._batch :]
+        else:
+            yield from self._runs(rows, plan)
 
     def _sizes(self, run: Sequence[Row]) -> tuple[RunSize, RunSize]:
         """Return the size of these rows when they are scored at once, and when they are part of a step."""

@@ -70,6 +70,17 @@ def test_after_memory_ran_out_the_next_plan_is_a_step_smaller():
     assert [on(70).choose(PAIRS, failures).plan for failures in (1, 2, 9)] == [USUAL, SMALLER[0], SMALLER[-1]]
 
 
+def test_several_processes_compute_their_pairs_of_a_step_undivided():
+    """However small the plan, because they wait for each other at every backward pass."""
+    alone, together = (
+        on(70, settings=SETTINGS.model_copy(update={"batch_size": 8 * processes, "processes": processes}))
+        for processes in (1, 2)
+    )
+    one_pair = alone.needed(PAIRS, SMALLER[-1])
+    assert together.needed(PAIRS, SMALLER[-1]) > one_pair
+    assert together.needed(PAIRS[:1], SMALLER[-1]) == alone.needed(PAIRS[:1], SMALLER[-1])
+
+
 def test_siblings_share_a_tree_and_count_as_targets_for_each_pair():
     prompt, answers = list(range(100)), [[1000 + n] * 10 for n in range(3)]
     pairs = [
