@@ -20,6 +20,8 @@ FILES = {
     1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 }
 """{version of cgroups: names of the limit, of what is used, and in memory.stat, of cached files nobody reads now}."""
+KILLS = {2: "memory.events", 1: "memory.oom_control"}
+KILLS_OF_MACHINE = Path("/proc/vmstat")
 NO_LIMIT = 2**60
 """Version 1 writes a huge number if there is no limit."""
 
@@ -73,6 +75,20 @@ def memory_for_training() -> FreeMemory:
         return gpu_memory(own_gpu())
     machine = free_memory()
     return FreeMemory(machine.free + psutil.Process().memory_info().rss, machine.total)
+
+
+def oom_kills(root: Path = CGROUPS, own: Path = OWN_GROUPS, machine: Path = KILLS_OF_MACHINE) -> int:
+    """Return how many processes the kernel killed because memory ran out: of this control group, else of the machine.
+
+    0 on systems that do not count.
+    """
+    counters = [folder / KILLS[version] for version, folder in _group_folders(root, own)]
+    for counter in (*counters, machine):
+        with suppress(OSError, ValueError):
+            counted = dict(line.split() for line in counter.read_text(encoding="ascii").splitlines())
+            if "oom_kill" in counted:
+                return int(counted["oom_kill"])
+    return 0
 
 
 def free_disk(folder: Path) -> int:

@@ -20,6 +20,7 @@ from storage.database.database import Database, open_database
 from storage.database.engine import FAILURES, explain
 from storage.database.enums import RoundStatus
 from storage.errors import DataDirectoryInUse, RoundConflict
+from storage.models.free_memory import oom_kills
 from storage.personalities.personalities import open_personality
 from storage.runtime.processes import (
     HEARTBEAT_S,
@@ -183,13 +184,14 @@ class RoundWorker:
 
     def _run(self, round_: Round) -> None:
         log.info("Round %d started. It learns from %s.", round_.id, round_.learns_from)
+        kills = oom_kills()
         process = start_process(self._settings, round_.id)
         try:
             self._watch(process, round_.id)
         finally:
             end_process(process)
             self._leave_gpus()
-        self._settle(round_.id, process.exitcode)
+        self._settle(round_.id, describe_exit(process.exitcode, ran_out=oom_kills() > kills))
         self._files.sweep()
         self._files.withdraw()
 
@@ -205,13 +207,13 @@ class RoundWorker:
                 self._let_others_renew()
                 log.warning("The database is unreachable (%s); the round continues.", explain(error))
 
-    def _settle(self, round_id: int, exit_code: int | None) -> None:
-        """End a round whose process did not end it itself, and log how the round ended."""
+    def _settle(self, round_id: int, failure: str) -> None:
+        """End a round whose process did not end it itself, because of the failure, and log how the round ended."""
         with suppress(RoundConflict), self._database.transaction() as session:  # another trainer may have ended it
             if self._stop.is_set():
                 finish_round(session, round_id, RoundStatus.INTERRUPTED, STOPPED)
             else:
-                finish_round(session, round_id, RoundStatus.FAILED, describe_exit(exit_code))
+                finish_round(session, round_id, RoundStatus.FAILED, failure)
         round_ = _read_round(self._database, round_id)
         log.info("Round %d ended (%s): %s.", round_.id, round_.status, round_.reason)
 
@@ -266,10 +268,13 @@ def end_process(process: SpawnProcess) -> None:
     process.join()
 
 
-def describe_exit(exit_code: int | None) -> str:
-    """Return a sentence about a round's process that ended without recording a reason."""
-    if exit_code == -signal.SIGKILL:
-        return f"the round's process was killed by signal 9, probably because {MEMORY_RAN_OUT}"
+def describe_exit(exit_code: int | None, *, ran_out: bool) -> str:
+    """Return a sentence about a round's process that ended without recording a reason.
+
+    `ran_out` tells whether the kernel killed a process for its memory meanwhile.
+    """
+    if exit_code == -signal.SIGKILL and ran_out:
+        return f"the round's process was killed by the kernel because {MEMORY_RAN_OUT}"
     if exit_code is not None and exit_code < 0:
         return (
             f"the round's process was killed by signal {-exit_code} ({signal.strsignal(-exit_code)}): start a new round"
