@@ -20,7 +20,6 @@ from storage.database.database import Database, open_database
 from storage.database.engine import FAILURES, explain
 from storage.database.enums import RoundStatus
 from storage.errors import DataDirectoryInUse, RoundConflict
-from storage.models.free_memory import oom_kills
 from storage.personalities.personalities import open_personality
 from storage.runtime.processes import (
     HEARTBEAT_S,
@@ -34,7 +33,6 @@ from storage.runtime.processes import (
 )
 from storage.settings.sections import Settings
 from storage.training.rounds import (
-    MEMORY_RAN_OUT,
     Round,
     claim_round,
     finish_round,
@@ -46,6 +44,7 @@ from trainer import gpu_room
 from trainer.progress import served_metrics
 from trainer.rounds.distributed import set_up_child
 from trainer.rounds.housekeeping import AdapterHousekeeping
+from trainer.rounds.process_end import ProcessEnd
 from trainer.rounds.schedule import scheduled_rounds
 
 POLL_S = 0.5
@@ -184,14 +183,14 @@ class RoundWorker:
 
     def _run(self, round_: Round) -> None:
         log.info("Round %d started. It learns from %s.", round_.id, round_.learns_from)
-        kills = oom_kills()
+        end = ProcessEnd()
         process = start_process(self._settings, round_.id)
         try:
             self._watch(process, round_.id)
         finally:
             end_process(process)
             self._leave_gpus()
-        self._settle(round_.id, describe_exit(process.exitcode, ran_out=oom_kills() > kills))
+        self._settle(round_.id, end.describe(process.exitcode))
         self._files.sweep()
         self._files.withdraw()
 
@@ -266,20 +265,6 @@ def end_process(process: SpawnProcess) -> None:
     process.join(ENDING_S)
     process.kill()
     process.join()
-
-
-def describe_exit(exit_code: int | None, *, ran_out: bool) -> str:
-    """Return a sentence about a round's process that ended without recording a reason.
-
-    `ran_out` tells whether the kernel killed a process for its memory meanwhile.
-    """
-    if exit_code == -signal.SIGKILL and ran_out:
-        return f"the round's process was killed by the kernel because {MEMORY_RAN_OUT}"
-    if exit_code is not None and exit_code < 0:
-        return (
-            f"the round's process was killed by signal {-exit_code} ({signal.strsignal(-exit_code)}): start a new round"
-        )
-    return f"the round's process ended with exit code {exit_code}: see the trainer's log for the reason"
 
 
 def _end_orphans(settings: Settings, database: Database, stop: threading.Event) -> None:

@@ -42,7 +42,8 @@ from tests.seeding import add_siblings
 from tests.storage.adapters.test_folder_store import publish
 from trainer.progress import Phase
 from trainer.rounds import worker
-from trainer.rounds.worker import describe_exit, run_trainer, train_now
+from trainer.rounds.process_end import describe_exit
+from trainer.rounds.worker import run_trainer, train_now
 
 TRAIN = partial(request_round, requested_by="command line")
 ROOT = Path(__file__).parents[3]
