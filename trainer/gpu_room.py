@@ -89,7 +89,8 @@ def _room_beside(database: Database, settings: Settings, base: BaseModel, gpu: G
 def answering_room(shape: ModelShape, settings: Settings, *, is_loaded: bool) -> float:
     """Return the bytes that an engine on a GPU may still take: for a full batch, and its weights unless loaded."""
     format_ = NumberFormat(serving_format(settings.model), settings.model.quantization)
-    load = ServingLoad(settings.generation.batch_size, settings.model.context_tokens, rank=settings.training.lora_rank)
+    rank = settings.training.lora_rank
+    load = ServingLoad(settings.generation.batch_size, settings.model.context_tokens, versions=1, rank=rank)
     whole = serving_bytes(shape, format_, load, on_gpu=True)
     return whole - weight_bytes(shape, format_) if is_loaded else whole
 

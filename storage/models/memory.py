@@ -141,9 +141,9 @@ class ServingLoad:
     """At once."""
     tokens: int
     """Of a prompt and its answer together."""
-    versions: int = 1
+    versions: int
     """In memory, besides the base."""
-    rank: int = 16
+    rank: int
     """Of their adapters."""
 
 

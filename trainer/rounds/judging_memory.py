@@ -46,7 +46,7 @@ def judging_bytes(
         cached = graph_prompts(context.limits) * longest
         answering = graph_version_bytes(shape, settings.model.weight_format, cached)
     else:
-        answering = answering_bytes(shape, format_, ServingLoad(1, longest))
+        answering = answering_bytes(shape, format_, ServingLoad(1, longest, versions=1, rank=training.lora_rank))
     coherence = weight_bytes(shape_of(coherence_model.path), NumberFormat(format_.computed)) if coherence_model else 0
     libraries = GPU_LIBRARIES if has_gpu() else TRAINING_LIBRARIES
     adapter = adapter_numbers(shape, training.lora_rank) * FLOAT32

@@ -123,7 +123,7 @@ def _train(
         )
         trained = judge.judge(staging, train_on_all(train, settings, report))
         kept = judge.mend(trained, starter_path, stages)
-        numbers = kept.numbers | {"memory": asdict(prepared.memory)}
+        numbers = kept.numbers | {"memory": asdict(prepared.memory) if prepared.memory else None}
         if not kept.verdict.publishable:
             return Rejected(kept.verdict, numbers)
         report(RoundProgress(Phase.PUBLISHING))

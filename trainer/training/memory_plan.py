@@ -60,16 +60,13 @@ SMALLER = (
 @dataclass(frozen=True)
 class PlannedMemory:
     plan: TrainingMemoryPlan
-    needed: int = 0
-    """Bytes at the peak, by the formulas; 0 if nothing is known."""
-    free: int = 0
-    kind: str = ""
+    needed: int
+    """Bytes at the peak, by the formulas."""
+    free: int
+    kind: str
     """Which memory, in words."""
     failures: int = 0
     """Earlier rounds in which memory ran out: each made the plan a step smaller."""
-
-
-AS_USUAL = PlannedMemory(USUAL)
 
 
 @dataclass(frozen=True)
