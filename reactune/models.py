@@ -125,7 +125,8 @@ def serving_need(shape: ModelShape, settings: Settings, room: Room, *, as_graph:
     """Return the bytes for answering with one version as this machine would; servers elsewhere need none here."""
     if settings.model.engine == "remote":
         return 0.0
-    load = ServingLoad(settings.generation.batch_size, settings.model.context_tokens, rank=settings.training.lora_rank)
+    rank = settings.training.lora_rank
+    load = ServingLoad(settings.generation.batch_size, settings.model.context_tokens, versions=1, rank=rank)
     if as_graph:
         return graph_serving_bytes(shape, settings.model.weight_format, load)
     format_ = NumberFormat(serving_format(settings.model), settings.model.quantization)

@@ -81,7 +81,7 @@ async def test_a_thought_that_reaches_its_limit_is_no_answer(base: BaseModel, se
 
 
 def test_rounds_plan_for_no_thought_and_have_the_bots_room_for_one(base: BaseModel, settings: Settings) -> None:
-    chat = load_chat_format(base, settings.model.template_options)
+    chat = load_chat_format(base.path, settings.model.template_options)
     prompt, done = chat.render([{"role": "user", "content": QUESTION}]), list[float]()
     (whole,) = open_sampler(settings, base, None).answer([prompt], settings.generation, 1, done.append)
     assert (whole.text, min(filter(None, done))) == (ANSWER, 1 / 40), "the first of 40 tokens"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from math import ceil
 
 from sqlalchemy.orm import Session
 
 from storage.database.database import Database
 from storage.models.base_model import BaseModel
-from storage.models.free_memory import FreeMemory
+from storage.models.free_memory import FreeMemory, gpu_memory
 from storage.models.gpus import Gpu, own_gpus
 from storage.models.hardware import serving_format
 from storage.models.memory import NumberFormat, ServingLoad, serving_bytes, weight_bytes
@@ -33,16 +34,20 @@ def shares_gpu(database: Database, settings: Settings) -> bool:
     return bool(database.fetch(_engines_on, [gpu.mark for gpu in own_gpus(settings.training.processes)]))
 
 
-def make_room(database: Database, settings: Settings, base: BaseModel, report: ReportProgress) -> None:
+def make_room(database: Database, settings: Settings, base: BaseModel, report: ReportProgress) -> int:
     """Ask the engines on this round's GPUs to step aside, and wait until they have; do nothing if both fit.
+
+    Return the bytes of each GPU that the round must leave to an engine that fits beside it.
 
     They stay away until the trainer leaves the GPUs or falls silent. Call it before a model is loaded; it can be called
     again. Raises TrainerError if an engine stays.
     """
     gpus = own_gpus(settings.training.processes)
-    crowded = [gpu.mark for gpu in gpus if not _both_fit(database, settings, base, gpu)]
+    beside = {gpu.mark: _room_beside(database, settings, base, gpu) for gpu in gpus}
+    reserved = max((room for room in beside.values() if room is not None), default=0)
+    crowded = [mark for mark, room in beside.items() if room is None]
     if not crowded:
-        return
+        return reserved
     # Asked before looking: an engine that starts at the same moment sees the round, or the round sees it.
     database.call(take_gpus, GpuUse.ROUND, crowded, worker_name(settings.data.directory))
     give_up_at = time.monotonic() + PATIENCE_S
@@ -54,6 +59,7 @@ def make_room(database: Database, settings: Settings, base: BaseModel, report: R
                 "needs the memory: restart that bot, then start a new round"
             )
         time.sleep(POLL_S)
+    return reserved
 
 
 def keep_room(session: Session, worker: str) -> None:
@@ -70,19 +76,21 @@ def _engines_on(session: Session, gpus: Sequence[str]) -> list[Heartbeat]:
     return [engine for gpu in gpus for engine in users_of_gpu(session, GpuUse.ENGINE, gpu)]
 
 
-def _both_fit(database: Database, settings: Settings, base: BaseModel, gpu: Gpu) -> bool:
-    """Return whether the round fits beside the engine that uses the GPU, or beside one that starts during the round."""
+def _room_beside(database: Database, settings: Settings, base: BaseModel, gpu: Gpu) -> int | None:
+    """Return what the engine that uses the GPU, or one that starts during the round, may still take; None: no room."""
     shape = known_shape(base)
     if shape is None:
-        return False
+        return None
     is_loaded = bool(database.fetch(_engines_on, [gpu.mark]))
-    return memory_needed(shape, settings) + answering_room(shape, settings, is_loaded=is_loaded) <= gpu.free_bytes
+    room = ceil(answering_room(shape, settings, is_loaded=is_loaded))
+    return room if memory_needed(shape, settings) + room <= gpu_memory(gpu.number).free else None
 
 
 def answering_room(shape: ModelShape, settings: Settings, *, is_loaded: bool) -> float:
     """Return the bytes that an engine on a GPU may still take: for a full batch, and its weights unless loaded."""
     format_ = NumberFormat(serving_format(settings.model), settings.model.quantization)
-    load = ServingLoad(settings.generation.batch_size, settings.model.context_tokens, rank=settings.training.lora_rank)
+    rank = settings.training.lora_rank
+    load = ServingLoad(settings.generation.batch_size, settings.model.context_tokens, versions=1, rank=rank)
     whole = serving_bytes(shape, format_, load, on_gpu=True)
     return whole - weight_bytes(shape, format_) if is_loaded else whole
 

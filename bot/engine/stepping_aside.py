@@ -42,6 +42,7 @@ class SteppingAsideEngine:
         self._is_settled = asyncio.Event()
         """The model is not loading."""
         self._watching: list[asyncio.Task[None]] = []
+        self._is_closing = False
 
     @property
     def waiting(self) -> int:
@@ -62,9 +63,11 @@ class SteppingAsideEngine:
         else:
             log.info("The engine starts later: %s.", PAUSED)
             self._is_settled.set()
-        self._watching.append(self._tasks.repeat(self._follow_rounds, HEARTBEAT_S, "look for rounds on the GPU"))
+        if not self._is_closing:
+            self._watching.append(self._tasks.repeat(self._follow_rounds, HEARTBEAT_S, "look for rounds on the GPU"))
 
     async def close(self, drain_s: float) -> None:
+        self._is_closing = True
         for task in self._watching:
             task.cancel()
         if self._engine:
@@ -105,14 +108,13 @@ class SteppingAsideEngine:
 
     async def _step_aside(self) -> None:
         """Finish the accepted answers, free the memory and say so."""
-        if self._engine is None:
-            return
-        log.info("A training round needs the GPU: the engine finishes its answers and steps aside.")
-        await self._engine.close(self._drain_s)
-        self._engine = None
-        await asyncio.to_thread(free_unused_models)
-        await self._seat.leave()
-        log.info("The engine has stepped aside until the round ends.")
+        if self._engine is not None:
+            log.info("A training round needs the GPU: the engine finishes its answers and steps aside.")
+            await self._engine.close(self._drain_s)
+            self._engine = None
+            await asyncio.to_thread(free_unused_models)
+            log.info("The engine has stepped aside until the round ends.")
+        await self._seat.leave()  # again at each turn: if the database failed, the round still waits for it
 
     async def _come_back(self) -> None:
         self._round = await self._seat.take()
@@ -129,6 +131,10 @@ class SteppingAsideEngine:
             log.info("The round has ended: the engine answers again.")
 
     async def _load(self) -> None:
+        if self._is_closing:  # it was closed while it took the seat: nobody would close the model any more
+            self._is_settled.set()
+            await self._seat.leave()
+            return
         self._is_settled.clear()
         self._engine = self._make_engine()
         try:

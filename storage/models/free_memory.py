@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import psutil
 
@@ -19,6 +20,8 @@ FILES = {
     1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 }
 """{version of cgroups: names of the limit, of what is used, and in memory.stat, of cached files nobody reads now}."""
+KILLS = {2: "memory.events", 1: "memory.oom_control"}
+KILLS_OF_MACHINE = Path("/proc/vmstat")
 NO_LIMIT = 2**60
 """Version 1 writes a huge number if there is no limit."""
 
@@ -43,24 +46,44 @@ def free_memory() -> FreeMemory:
     return FreeMemory(max(0, min(free for free, _ in limits)), min(total for _, total in limits))
 
 
-def free_gpus() -> list[FreeMemory]:
-    """Return the memory of each GPU that PyTorch can use; imports PyTorch only if there is one."""
-    if not has_gpu():
-        return []
+def gpu_memory(gpu: Any) -> FreeMemory:
+    """Return the memory of that GPU, PyTorch's device or its number; what PyTorch keeps unused here is free."""
     import torch
 
-    return [FreeMemory(*torch.cuda.mem_get_info(number), is_gpu=True) for number in range(gpu_count())]
+    free, total = torch.cuda.mem_get_info(gpu)
+    return FreeMemory(free + torch.cuda.memory_reserved(gpu) - torch.cuda.memory_allocated(gpu), total, is_gpu=True)
+
+
+def free_gpus() -> list[FreeMemory]:
+    """Return the memory of each GPU that PyTorch can use; imports PyTorch only if there is one."""
+    return [gpu_memory(number) for number in range(gpu_count())]
+
+
+def memory_left(device: Any) -> int:
+    """Return the bytes that models on that PyTorch device can still take."""
+    return (gpu_memory(device) if device.type == "cuda" else free_memory()).free
 
 
 def memory_for_training() -> FreeMemory:
-    """Return the memory that this process can train in, with what it has already: of its GPU if there is one."""
-    if not has_gpu():
-        machine = free_memory()
-        return FreeMemory(machine.free + psutil.Process().memory_info().rss, machine.total)
-    import torch
+    """Return the memory that this process can train in: of its GPU if there is one, else with what it has already."""
+    if has_gpu():
+        return gpu_memory(own_gpu())
+    machine = free_memory()
+    return FreeMemory(machine.free + psutil.Process().memory_info().rss, machine.total)
 
-    free, total = torch.cuda.mem_get_info(own_gpu())
-    return FreeMemory(free + torch.cuda.memory_reserved(own_gpu()), total, is_gpu=True)
+
+def oom_kills(root: Path = CGROUPS, own: Path = OWN_GROUPS, machine: Path = KILLS_OF_MACHINE) -> int:
+    """Return how many processes the kernel killed because memory ran out: of this control group, else of the machine.
+
+    0 on systems that do not count.
+    """
+    counters = [folder / KILLS[version] for version, folder in _group_folders(root, own)]
+    for counter in (*counters, machine):
+        with suppress(OSError, ValueError):
+            counted = dict(line.split() for line in counter.read_text(encoding="ascii").splitlines())
+            if "oom_kill" in counted:
+                return int(counted["oom_kill"])
+    return 0
 
 
 def free_disk(folder: Path) -> int:

@@ -1,4 +1,4 @@
-"""The GPUs of this process: which ones they are, and how much of their memory is free. Imports PyTorch late."""
+"""The GPUs of this process: which ones they are. Imports PyTorch late."""
 
 from __future__ import annotations
 
@@ -17,13 +17,6 @@ class Gpu:
     """PyTorch's, which depends on the process."""
     mark: str
     """The same in every process and container that sees this GPU."""
-
-    @property
-    def free_bytes(self) -> int:
-        """Memory that no process uses."""
-        import torch
-
-        return torch.cuda.mem_get_info(self.number)[0]
 
 
 def own_gpus(count: int) -> list[Gpu]:

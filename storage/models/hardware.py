@@ -135,18 +135,6 @@ def free_unused_models() -> None:
         torch.cuda.empty_cache()
 
 
-def memory_left(device: Any) -> int:
-    """Return the bytes that models on that PyTorch device can still take, those that PyTorch keeps unused included."""
-    if device.type != "cuda":
-        import psutil
-
-        return int(psutil.virtual_memory().available)
-    import torch
-
-    free, _ = torch.cuda.mem_get_info(device)
-    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-
-
 def torch_device() -> str:
     """Return PyTorch's name for the device that models run on."""
     return "cuda" if has_gpu() else "cpu"

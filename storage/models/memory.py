@@ -145,9 +145,9 @@ class ServingLoad:
     """At once."""
     tokens: int
     """Of a prompt and its answer together."""
-    versions: int = 1
+    versions: int
     """In memory, besides the base."""
-    rank: int = 16
+    rank: int
     """Of their adapters."""
 
 
@@ -174,6 +174,11 @@ def graph_serving_bytes(shape: ModelShape, weights: str, load: ServingLoad) -> f
     The cache has room for two full batches (`PipelineOptions.cached_tokens`). 4-bit weights keep the adapter beside
     them, in float32; 8-bit ones contain it.
     """
-    beside = adapter_numbers(shape, load.rank) * FLOAT32 if weights == "int4" else 0
-    cache = 2 * load.answers * load.tokens * shape.kv_bytes_per_token("int8")
-    return load.versions * (GRAPH_LIBRARIES + graph_bytes(shape, weights) + beside + cache)
+    return load.versions * graph_version_bytes(shape, weights, 2 * load.answers * load.tokens, load.rank)
+
+
+def graph_version_bytes(shape: ModelShape, weights: str, cached_tokens: int, rank: int) -> float:
+    """Return the peak of one version's graph with a full cache in 8 bits, and an adapter of that rank."""
+    beside = adapter_numbers(shape, rank) * FLOAT32 if weights == "int4" else 0
+    cache = cached_tokens * shape.kv_bytes_per_token("int8")
+    return GRAPH_LIBRARIES + graph_bytes(shape, weights) + beside + cache

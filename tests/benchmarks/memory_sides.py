@@ -145,7 +145,7 @@ def _answer(case: Case, base: BaseModel) -> float:
     prompts = [word * (case.prompt_tokens // tokens)] * case.answers
     with cpu_threads(1):
         sampler.answer(prompts, GenerationSettings(max_new_tokens=case.answer_tokens), seed=0)
-    load = ServingLoad(case.answers, case.prompt_tokens + case.answer_tokens, versions=0)
+    load = ServingLoad(case.answers, case.prompt_tokens + case.answer_tokens, versions=0, rank=0)
     return serving_bytes(shape_of(base.path), NumberFormat(case.dtype), load)
 
 

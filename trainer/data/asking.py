@@ -15,8 +15,9 @@ from storage.releases.versions import Version, id_of, read_alias
 from storage.settings.sections import Settings
 from storage.sittings.prompts import read_prompts
 from storage.taste.learning import learn_taste
+from storage.training.rounds import memory_failures
 from storage.training.samples import AskedPrompt, DrawnSample, count_answers, newest_prompts, record_samples
-from trainer.evaluation.sampling import open_adapter, open_sampler, renderer_of, with_system_prompt
+from trainer.evaluation.sampling import MemoryLimits, open_adapter, open_sampler, renderer_of, with_system_prompt
 from trainer.gpu_room import make_room
 from trainer.progress import Phase, ReportProgress, after_others, begin_phase
 
@@ -99,11 +100,11 @@ def _draw(
     wanted = _missing(prompts, known, settings.pairs.ranked_answers)
     if not wanted:
         return
-    make_room(database, settings, base, report)
+    limits = MemoryLimits(make_room(database, settings, base, report), database.fetch(memory_failures, personality_id))
     advance = begin_phase(report, Phase.SAMPLING, len(wanted))
     generation, seed = settings.generation, settings.training.seed
     with cpu_threads(settings.training.threads):
-        sampler = open_sampler(settings, base, open_adapter(store, version, base))
+        sampler = open_sampler(settings, base, open_adapter(store, version, base), limits)
         for start in range(0, len(wanted), AT_ONCE):
             part = wanted[start : start + AT_ONCE]
             samples = sampler.answer(

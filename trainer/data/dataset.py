@@ -21,7 +21,7 @@ from trainer.data.choosing import Fits
 from trainer.data.pairs import example_of
 from trainer.data.plan import TrainingPlan
 from trainer.evaluation.sampling import with_system_prompt
-from trainer.training.memory_plan import AS_USUAL, PlannedMemory
+from trainer.training.memory_plan import PlannedMemory
 from trainer.training.recipes import SFT, Recipe, TrainingSplit, as_demonstrated, dpo_recipe
 from trainer.training.rows import Demonstration, PreferencePair, pair_row, row_tokens
 
@@ -104,14 +104,15 @@ class TrainingSet:
     start: StartingPoint
     sources: tuple[str, ...] = ()
     """Numbers of examples by source, in words."""
-    memory: PlannedMemory = AS_USUAL
+    memory: PlannedMemory | None = None
+    """None until it is planned, and if the base's size is unknown."""
 
     def describe(self, metrics: Mapping[str, Any]) -> str:
         """Return in words what the round learned from, given the round's numbers."""
         parts = list(self.sources)
         if metrics["left_out"]:
             parts.append(f"{metrics['left_out']} longer than training.max_tokens left out")
-        if self.memory.failures:
+        if self.memory and self.memory.failures:
             parts.append("fewer at once, because memory ran out in an earlier round")
         return count(metrics["pairs"], self.recipe.noun) + (f" ({', '.join(parts)})" if parts else "")
 

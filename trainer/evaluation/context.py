@@ -12,10 +12,11 @@ from storage.models.base_model import BaseModel
 from storage.models.chat_format import load_chat_format
 from storage.settings.sections import Settings
 from storage.taste.liked import LikedStyle, read_liked_style
+from storage.training.rounds import memory_failures
 from storage.training.samples import newest_prompts
 from trainer.evaluation.model_measurements import ServedMessage, neutral_messages
 from trainer.evaluation.overshoot import ENOUGH_LIKED, Overshoot, StyleBound
-from trainer.evaluation.sampling import renderer_of
+from trainer.evaluation.sampling import UNLIMITED, MemoryLimits, renderer_of
 
 MEMBERS_MESSAGES = 24
 """Most messages of members that the gate lets both models answer."""
@@ -28,19 +29,30 @@ class ServedContext:
     messages: tuple[ServedMessage, ...] = ()
     """The newest of members whose basis is open."""
     liked: LikedStyle | None = None
+    limits: MemoryLimits = UNLIMITED
+    """Of the memory in which both models answer."""
 
     @classmethod
     def read(
-        cls, database: Database, personality_id: int, learns_from: TrainingSource, settings: Settings, base: BaseModel
+        cls,
+        database: Database,
+        personality_id: int,
+        learns_from: TrainingSource,
+        settings: Settings,
+        base: BaseModel,
+        *,
+        reserved: int,
     ) -> ServedContext:
+        """Read it for a round that leaves `reserved` bytes of its GPU to an engine."""
         with database.snapshot() as session:
             where = (personality_id, settings.privacy, base.revision)
             asked = newest_prompts(session, *where, MEMBERS_MESSAGES, render=renderer_of(base, settings.model))
             # A card's owner wrote its examples: they need not resemble what people liked so far.
             is_voted = learns_from is TrainingSource.VOTES
             liked = read_liked_style(session, personality_id, settings) if is_voted else None
+            limits = MemoryLimits(reserved, memory_failures(session, personality_id))
         messages = (ServedMessage(one.prompt, one.messages[-1]["content"] if one.messages else "") for one in asked)
-        return cls(tuple(messages), liked)
+        return cls(tuple(messages), liked, limits)
 
     def overshoot(self, answers: Sequence[str], base: Sequence[str]) -> Overshoot | None:
         """Compare the answers with what people liked; `base` has the base's answers to the same messages."""
@@ -53,4 +65,5 @@ class ServedContext:
         chat = load_chat_format(base.path, settings.model.template_options)
         asked = [*neutral_messages(settings.chat.system_prompt, chat), *self.messages]
         prompts = tuple(one.prompt for one in islice(cycle(asked), BOUND_ANSWERS))
-        return StyleBound(self.liked, prompts, settings.generation, settings.training.seed, settings.gate.max_overshoot)
+        generation, seed, most = settings.generation, settings.training.seed, settings.gate.max_overshoot
+        return StyleBound(self.liked, prompts, generation, seed, most, self.limits)

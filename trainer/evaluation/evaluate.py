@@ -107,6 +107,7 @@ def evaluate(
             training_format(training),
             training.quantization,
             settings.model,
+            limits=context.limits,
         )
         coherence_model = CoherenceScorer(sampler, models.coherence_model, training_format(training))
         evaluator = Evaluator(
@@ -120,7 +121,9 @@ def evaluate(
         )
 
         def sampler_of(version: AdapterRef | None) -> AnswerSampler:
-            return GraphSampler(settings.model, training.threads, base, version, graphs) if graphs else sampler
+            if graphs is None:
+                return sampler
+            return GraphSampler(settings.model, training.threads, base, version, graphs, limits=context.limits)
 
         version, as_version = sampler_of(adapter), contextlib.nullcontext
         found, begun = evaluator.measure(version, as_version, answering=Phase.ANSWERING, judging=Phase.COHERENCE)

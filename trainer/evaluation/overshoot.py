@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from storage.settings.sections import GenerationSettings
 from storage.taste.liked import Excess, LikedStyle, find_excesses
+from trainer.evaluation.sampling import UNLIMITED, MemoryLimits
 
 Z_ONE_SIDED_95 = 1.645
 ENOUGH_LIKED = 20
@@ -51,6 +52,7 @@ class StyleBound:
     seed: int
     most: float
     """gate.max_overshoot"""
+    limits: MemoryLimits = UNLIMITED
 
     def find_strength(self, first: float, answer: Callable[[float], Sequence[str]]) -> tuple[float, str | None]:
         """Return the largest strength up to `first` within the bound, or the smallest, and what was beyond it.

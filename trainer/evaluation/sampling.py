@@ -14,7 +14,8 @@ from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import BaseModel, load_adapter, load_on_device, window_of
 from storage.models.chat_format import ChatFormat, load_chat_format
-from storage.models.hardware import memory_left, serving_format, silence_transformers, training_format
+from storage.models.free_memory import memory_left
+from storage.models.hardware import serving_format, silence_transformers, training_format
 from storage.models.openvino.pipeline import PipelineOptions, generation_config, load_pipeline
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, prefers_graphs
@@ -44,6 +45,19 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class MemoryLimits:
+    """Why a round computes less at once than the free memory allows."""
+
+    reserved: int = 0
+    """Bytes of a GPU that an engine there may still take."""
+    failures: int = 0
+    """Earlier rounds in which memory ran out."""
+
+
+UNLIMITED = MemoryLimits()
+
+
+@dataclass(frozen=True)
 class Sample:
     """One answer; its tokens include the end token if the model ended the answer. It holds no thought."""
 
@@ -68,18 +82,21 @@ class AnswerSampler(Protocol):
         ...
 
 
-def open_sampler(settings: Settings, base: BaseModel, adapter: AdapterRef | None) -> AnswerSampler:
+def open_sampler(
+    settings: Settings, base: BaseModel, adapter: AdapterRef | None, limits: MemoryLimits = UNLIMITED
+) -> AnswerSampler:
     """Return a sampler that answers as this version does when it is served here."""
     graphs = find_graphs(settings.model, settings.data.directory, base)
     training = settings.training
     if graphs is not None:
-        return GraphSampler(settings.model, training.threads, base, adapter, graphs)
+        return GraphSampler(settings.model, training.threads, base, adapter, graphs, limits=limits)
     return Sampler.load(
         base,
         adapter.path if adapter else None,
         training_format(training),
         training.quantization,
         settings.model,
+        limits=limits,
     )
 
 
@@ -106,9 +123,10 @@ def find_graphs(model: ModelSettings, directory: Path, base: BaseModel) -> Path 
 class Sampler:
     """A model in memory that answers rendered prompts: the base, or the base under an adapter."""
 
-    def __init__(self, model: Any, chat: ChatFormat, window: int = NO_WINDOW) -> None:
+    def __init__(self, model: Any, chat: ChatFormat, window: int = NO_WINDOW, limits: MemoryLimits = UNLIMITED) -> None:
         """`window` is the maximum tokens of prompt, thought and answer together."""
         self.model = model
+        self._limits = limits
         self.chat = chat
         self._window = window
         self.tokenizer = chat.tokenizer
@@ -121,6 +139,8 @@ class Sampler:
         dtype: str,
         quantization: str,
         served: ModelSettings,
+        *,
+        limits: MemoryLimits = UNLIMITED,
     ) -> Sampler:
         """Load the base, and the adapter if there is one, onto the GPU if there is one.
 
@@ -132,7 +152,8 @@ class Sampler:
                 model = load_adapter(model, adapter, base)
                 # PEFT freezes the head, and on a CPU PyTorch copies a frozen head for every row of a batch.
                 model.get_output_embeddings().weight.requires_grad_(True)
-        return cls(model, load_chat_format(base.path, served.template_options), window_of(base.path, served))
+        window = window_of(base.path, served)
+        return cls(model, load_chat_format(base.path, served.template_options), window, limits)
 
     def answer(
         self, prompts: Sequence[str], generation: GenerationSettings, seed: int, advance: Advance = keep_quiet
@@ -143,8 +164,8 @@ class Sampler:
         answers: dict[int, Sample] = {}
         with torch.random.fork_rng(), torch.inference_mode(), silence_transformers():
             torch.manual_seed(seed)
-            expected = _expected_tokens(self.chat, generation)
-            for batch in split_by_memory(lengths, expected, batch_tokens(self.model)):
+            expected = expected_tokens(self.chat, generation)
+            for batch in split_by_memory(lengths, expected, batch_tokens(self.model, self._limits)):
                 found = self._answer_batch([prompts[i] for i in batch], generation, len(answers), advance)
                 answers.update(zip(batch, found, strict=True))
                 advance(len(answers))
@@ -160,7 +181,7 @@ class Sampler:
             list(prompts), add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt"
         ).to(self.model.device)
         ids, mask = inputs["input_ids"], inputs["attention_mask"]
-        width, expected = ids.shape[1], _expected_tokens(self.chat, generation)
+        width, expected = ids.shape[1], expected_tokens(self.chat, generation)
         room = self.chat.thought_room(generation.max_thought_tokens, self._window)
         thoughts = [room.beside(int(tokens), generation.max_new_tokens) for tokens in mask.sum(-1)]
         answers = [
@@ -191,15 +212,22 @@ class Sampler:
         return [answer.sample() for answer in answers]
 
 
-def batch_tokens(model: Any) -> int:
+def batch_tokens(model: Any, limits: MemoryLimits) -> int:
     """Return the most tokens of a batch: BATCH_TOKENS, halved until their keys and values fit into the free memory.
 
-    Halved, so that small changes of the free memory do not change the batches, and with them the answers.
+    Halved, so that small changes of the free memory do not change the batches, and with them the answers. Each earlier
+    round in which memory ran out halves them once more.
     """
     number = str(model.dtype).removeprefix("torch.")
-    room = CACHE_SHARE * memory_left(model.device) / max(1, kv_bytes_per_token(model.config.to_dict(), number))
+    free = max(0, memory_left(model.device) - limits.reserved)
+    room = CACHE_SHARE * free / max(1, kv_bytes_per_token(model.config.to_dict(), number))
     halvings = max(0, ceil(log2(BATCH_TOKENS / max(1.0, room))))
-    return BATCH_TOKENS >> halvings
+    return max(1, BATCH_TOKENS >> halvings + limits.failures)
+
+
+def graph_prompts(limits: MemoryLimits) -> int:
+    """Return how many prompts a graph answers at once: GRAPH_PROMPTS, halved for each failure."""
+    return max(1, GRAPH_PROMPTS >> limits.failures)
 
 
 def split_by_memory(lengths: Sequence[int], answer_tokens: int, most_tokens: int = BATCH_TOKENS) -> list[list[int]]:
@@ -220,7 +248,14 @@ class GraphSampler:
     """A version that answers rendered prompts by its graph, which is in memory from the first answer on."""
 
     def __init__(
-        self, model: ModelSettings, threads: int, base: BaseModel, adapter: AdapterRef | None, graphs: Path
+        self,
+        model: ModelSettings,
+        threads: int,
+        base: BaseModel,
+        adapter: AdapterRef | None,
+        graphs: Path,
+        *,
+        limits: MemoryLimits,
     ) -> None:
         """`graphs` is their folder, as `find_graphs` returns it."""
         self._model = model
@@ -228,6 +263,7 @@ class GraphSampler:
         self._base = base
         self._adapter = adapter
         self._graphs = graphs
+        self._prompts = graph_prompts(limits)
         self._chat = load_chat_format(base.path, model.template_options)
         self._pipeline: Any = None
         self._longest = 0
@@ -239,7 +275,7 @@ class GraphSampler:
         if not prompts:
             return []
         asked = [self._chat.token_ids(prompt) for prompt in prompts]
-        expected = _expected_tokens(self._chat, generation)
+        expected = expected_tokens(self._chat, generation)
         pipeline = self._load(max(map(len, asked)) + expected)
         room = self._chat.thought_room(generation.max_thought_tokens, window_of(self._base.path, self._model))
         thoughts = [room.beside(len(ids), generation.max_new_tokens) for ids in asked]
@@ -283,8 +319,8 @@ class GraphSampler:
             base=self._base,
             folder=self._graphs,
             adapter=self._adapter,
-            batch_size=GRAPH_PROMPTS,
-            cached_tokens=GRAPH_PROMPTS * tokens,
+            batch_size=self._prompts,
+            cached_tokens=self._prompts * tokens,
             threads=self._threads,
             dtype=serving_format(self._model),
             weight_format=self._model.weight_format,
@@ -350,7 +386,7 @@ class SampledAnswer:
         return Sample(text, is_cut=not end, prompt_ids=tuple(self._prompt_ids), answer_ids=answer_ids)
 
 
-def _expected_tokens(chat: ChatFormat, generation: GenerationSettings) -> int:
+def expected_tokens(chat: ChatFormat, generation: GenerationSettings) -> int:
     """Return for how many tokens of an answer memory is planned: with those of a thought only if the model thinks.
 
     One that thinks although thinking is off gets as much room as from the bot, and takes more memory than planned.

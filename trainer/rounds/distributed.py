@@ -15,6 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from storage.errors import StorageError
+from storage.models.free_memory import oom_kills
 from storage.models.hardware import gpu_count
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.redaction import redact_secrets
@@ -97,12 +98,13 @@ def _follow(running: Any, messages: Any, report: ReportProgress) -> TrainingMetr
     from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
     received: list[TrainingMetrics | str] = []
+    kills = oom_kills()
     try:
         while not running.join(timeout=POLL_S):
             received += _receive(messages, report)
     except (ProcessRaisedException, ProcessExitedException) as error:
         reasons = [message for message in [*received, *_receive(messages, report)] if isinstance(message, str)]
-        raise TrainerError(reasons[0] if reasons else _describe(error)) from error
+        raise TrainerError(reasons[0] if reasons else _describe(error, ran_out=oom_kills() > kills)) from error
     received += _receive(messages, report)
     return next(message for message in received if isinstance(message, TrainingMetrics))
 
@@ -119,13 +121,15 @@ def _receive(messages: Any, report: ReportProgress) -> list[TrainingMetrics | st
     return others
 
 
-def _describe(error: Any) -> str:
+def _describe(error: Any, *, ran_out: bool) -> str:
     """Return a sentence about a rank that ended without a message."""
     log.error("%s", error)
     killer = getattr(error, "signal_name", None)
     process = f"process {error.error_index} of this round's training"
+    if killer and ran_out:
+        return f"{process} was killed by the kernel because {MEMORY_RAN_OUT}"
     if killer:
-        return f"{process} was killed by {killer}, probably because {MEMORY_RAN_OUT}"
+        return f"{process} was killed by {killer}: start a new round"
     return f"{process} ended with an unexpected error: see the trainer's log for details"
 
 

@@ -77,6 +77,7 @@ class RoundJudge:
             log.info("The new version fails the check “%s”; trying %s of its strength.", failed, f"{share:.0%}")
             staging = stages.enter_context(self.store.stage())
             save_weaker(whole.staging, staging, share, starter)
+            free_unused_models()  # the model that was judged; there may be no room for two
             record_effect(staging, self.base, self.settings.training)
             metrics = replace(whole.metrics, strength=whole.metrics.strength * share, lowered_for=failed)
             milder = self.judge(staging, metrics)

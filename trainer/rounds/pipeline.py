@@ -89,9 +89,9 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
         prepared = plan if isinstance(plan, str) else training_set_of(plan, settings.training)
     if isinstance(prepared, str):
         return Skipped(prepared)
-    gpu_room.make_room(database, settings, base, report)
-    context = ServedContext.read(database, personality.id, prepared.learns_from, settings, base)
-    planned = plan_memory(database, prepared, settings, base, personality.id)
+    reserved = gpu_room.make_room(database, settings, base, report)
+    context = ServedContext.read(database, personality.id, prepared.learns_from, settings, base, reserved=reserved)
+    planned = plan_memory(prepared, settings, base, context, models)
     return _train(planned, models, settings, context, base=base, store=store, report=report)
 
 
@@ -123,7 +123,7 @@ def _train(
         )
         trained = judge.judge(staging, train_on_all(train, settings, report))
         kept = judge.mend(trained, starter_path, stages)
-        numbers = kept.numbers | {"memory": asdict(prepared.memory)}
+        numbers = kept.numbers | {"memory": asdict(prepared.memory) if prepared.memory else None}
         if not kept.verdict.publishable:
             return Rejected(kept.verdict, numbers)
         report(RoundProgress(Phase.PUBLISHING))

@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from storage.database.database import Database
 from storage.models.base_model import BaseModel, require_full_weights, resolve_base_model
 from storage.models.chat_format import load_chat_format
 from storage.models.hardware import require_training
 from storage.models.shape import ModelShape, shape_of
 from storage.settings.sections import Settings
-from storage.training.rounds import memory_failures
 from storage.wording import format_bytes
 from trainer.data.dataset import TrainingSet
+from trainer.evaluation.context import ServedContext
+from trainer.evaluation.evaluate import EvaluationModels
+from trainer.rounds.judging_memory import judging_bytes
 from trainer.training.memory_plan import PlannedMemory, RoundMemory, longest_pair
 from trainer.training.train import tokenise
 
@@ -44,15 +45,17 @@ def check_round_memory(settings: Settings, base: BaseModel) -> str:
     if shape is None:
         return NO_ESTIMATE
     pair = longest_pair(settings.training.max_tokens, settings.generation.max_new_tokens)
-    return describe_need(RoundMemory.here(shape, settings.training).choose([pair]))
+    chat = load_chat_format(base.path, settings.model.template_options)
+    judging = judging_bytes(shape, settings, ServedContext(), base=base, chat=chat)
+    return describe_need(RoundMemory.here(shape, settings.training, judging=judging).choose([pair]))
 
 
 def plan_memory(
-    database: Database, training_set: TrainingSet, settings: Settings, base: BaseModel, personality_id: int
+    training_set: TrainingSet, settings: Settings, base: BaseModel, context: ServedContext, models: EvaluationModels
 ) -> TrainingSet:
     """Return the training set with how much of it to compute at once; unchanged if the base's size is unknown.
 
-    Each of the personality's last rounds in which memory ran out makes that a step smaller. Raises TooLittleMemory.
+    Each of the earlier rounds in which memory ran out makes that a step smaller. Raises TooLittleMemory.
     """
     shape, training, recipe = known_shape(base), training_set.settings, training_set.recipe
     chat = load_chat_format(base.path, settings.model.template_options)
@@ -60,7 +63,9 @@ def plan_memory(
     rows = [row for row in tokenise(examples, recipe, chat, training.max_tokens) if row is not None]
     if shape is None or not rows:
         return training_set
-    planned = RoundMemory.here(shape, training).choose(rows, database.fetch(memory_failures, personality_id))
+    coherence, limits = models.coherence_model, context.limits
+    judging = judging_bytes(shape, settings, context, base=base, chat=chat, coherence_model=coherence)
+    planned = RoundMemory.here(shape, training, limits.reserved, judging).choose(rows, limits.failures)
     log.info("The training %s; it computes %s.", describe_need(planned), planned.plan.describe())
     return replace(training_set, recipe=replace(recipe, plan=planned.plan), memory=planned)
 

@@ -33,7 +33,6 @@ from storage.runtime.processes import (
 )
 from storage.settings.sections import Settings
 from storage.training.rounds import (
-    MEMORY_RAN_OUT,
     Round,
     claim_round,
     finish_round,
@@ -45,6 +44,7 @@ from trainer import gpu_room
 from trainer.progress import served_metrics
 from trainer.rounds.distributed import set_up_child
 from trainer.rounds.housekeeping import AdapterHousekeeping
+from trainer.rounds.process_end import ProcessEnd
 from trainer.rounds.schedule import scheduled_rounds
 
 POLL_S = 0.5
@@ -183,13 +183,14 @@ class RoundWorker:
 
     def _run(self, round_: Round) -> None:
         log.info("Round %d started. It learns from %s.", round_.id, round_.learns_from)
+        end = ProcessEnd()
         process = start_process(self._settings, round_.id)
         try:
             self._watch(process, round_.id)
         finally:
             end_process(process)
             self._leave_gpus()
-        self._settle(round_.id, process.exitcode)
+        self._settle(round_.id, end.describe(process.exitcode))
         self._files.sweep()
         self._files.withdraw()
 
@@ -205,13 +206,13 @@ class RoundWorker:
                 self._let_others_renew()
                 log.warning("The database is unreachable (%s); the round continues.", explain(error))
 
-    def _settle(self, round_id: int, exit_code: int | None) -> None:
-        """End a round whose process did not end it itself, and log how the round ended."""
+    def _settle(self, round_id: int, failure: str) -> None:
+        """End a round whose process did not end it itself, because of the failure, and log how the round ended."""
         with suppress(RoundConflict), self._database.transaction() as session:  # another trainer may have ended it
             if self._stop.is_set():
                 finish_round(session, round_id, RoundStatus.INTERRUPTED, STOPPED)
             else:
-                finish_round(session, round_id, RoundStatus.FAILED, describe_exit(exit_code))
+                finish_round(session, round_id, RoundStatus.FAILED, failure)
         round_ = _read_round(self._database, round_id)
         log.info("Round %d ended (%s): %s.", round_.id, round_.status, round_.reason)
 
@@ -264,17 +265,6 @@ def end_process(process: SpawnProcess) -> None:
     process.join(ENDING_S)
     process.kill()
     process.join()
-
-
-def describe_exit(exit_code: int | None) -> str:
-    """Return a sentence about a round's process that ended without recording a reason."""
-    if exit_code == -signal.SIGKILL:
-        return f"the round's process was killed by signal 9, probably because {MEMORY_RAN_OUT}"
-    if exit_code is not None and exit_code < 0:
-        return (
-            f"the round's process was killed by signal {-exit_code} ({signal.strsignal(-exit_code)}): start a new round"
-        )
-    return f"the round's process ended with exit code {exit_code}: see the trainer's log for the reason"
 
 
 def _end_orphans(settings: Settings, database: Database, stop: threading.Event) -> None:

@@ -60,16 +60,13 @@ SMALLER = (
 @dataclass(frozen=True)
 class PlannedMemory:
     plan: TrainingMemoryPlan
-    needed: int = 0
-    """Bytes at the peak, by the formulas; 0 if nothing is known."""
-    free: int = 0
-    kind: str = ""
+    needed: int
+    """Bytes at the peak, by the formulas."""
+    free: int
+    kind: str
     """Which memory, in words."""
     failures: int = 0
     """Earlier rounds in which memory ran out: each made the plan a step smaller."""
-
-
-AS_USUAL = PlannedMemory(USUAL)
 
 
 @dataclass(frozen=True)
@@ -80,12 +77,18 @@ class RoundMemory:
     settings: TrainingSettings
     free: FreeMemory
     """For one process of the training."""
+    judging: float = 0.0
+    """Bytes that judging takes when the training is over."""
 
     @classmethod
-    def here(cls, shape: ModelShape, settings: TrainingSettings) -> RoundMemory:
+    def here(
+        cls, shape: ModelShape, settings: TrainingSettings, reserved: int = 0, judging: float = 0.0
+    ) -> RoundMemory:
+        """Return what this process may use; `reserved` bytes of what is free are left to others."""
         free = memory_for_training()
-        # Each process has a GPU of its own; on a CPU all share the memory.
-        return cls(shape, settings, free if free.is_gpu else replace(free, free=free.free // settings.processes))
+        # Each process has a GPU of its own; on a CPU all share the memory, and one judges when the others have ended.
+        shares = 1 if free.is_gpu else settings.processes
+        return cls(shape, settings, replace(free, free=max(0, free.free - reserved) // shares), judging / shares)
 
     def choose(self, rows: Sequence[Row], failures: int = 0) -> PlannedMemory:
         """Return the fastest plan that fits, or the one `failures` steps below it; raises TooLittleMemory."""
@@ -98,7 +101,7 @@ class RoundMemory:
         return PlannedMemory(plan, self.needed(rows, plan), self.free.free, self.free.kind, failures)
 
     def needed(self, rows: Sequence[Row], plan: TrainingMemoryPlan) -> int:
-        """Return the bytes at the peak of a training on these rows."""
+        """Return the bytes at the peak of a round on these rows: of its training, or of judging what it trained."""
         way = TrainingWay(
             NumberFormat(training_format(self.settings), self.settings.quantization),
             self.settings.lora_rank,
@@ -106,11 +109,9 @@ class RoundMemory:
             checkpointing=plan.checkpointing,
             on_gpu=self.free.is_gpu,
         )
-        needs: list[float] = []
-        for run in self._runs(rows, plan):
-            scored, learned = self._sizes(run)
-            needs += [reference_bytes(self.shape, way, scored), training_bytes(self.shape, way, learned)]
-        return round(max(needs))
+        scored = [reference_bytes(self.shape, way, self._sizes(run)[0]) for run in self._runs(rows, plan)]
+        learned = [training_bytes(self.shape, way, self._sizes(run)[1]) for run in self._learned_runs(rows, plan)]
+        return round(max(*scored, *learned, self.judging))
 
     @property
     def _batch(self) -> int:
@@ -132,6 +133,13 @@ class RoundMemory:
         texts = [[row["prompt_ids"] + answer for answer in answers_of(row)] for row in together]
         for run in plan.divide(texts, in_trees=self._shares_prompts):
             yield [together[place] for place in run]
+
+    def _learned_runs(self, rows: Sequence[Row], plan: TrainingMemoryPlan) -> Iterator[Sequence[Row]]:
+        """Yield the rows of a backward pass. Of several processes each computes its pairs of a step undivided."""
+        if self.settings.processes > 1 and COMPLETION not in rows[0]:
+            yield sorted(rows, key=row_tokens)[-self._batch :]
+        else:
+            yield from self._runs(rows, plan)
 
     def _sizes(self, run: Sequence[Row]) -> tuple[RunSize, RunSize]:
         """Return the size of these rows when they are scored at once, and when they are part of a step."""

@@ -43,7 +43,8 @@ class Recipe:
     """Turns an example into token ids."""
     config: Callable[..., Any]
     """Returns TRL's settings, given (output, settings, tokens of the longest row, plan, validates=...)."""
-    plan: TrainingMemoryPlan = USUAL
+    plan: TrainingMemoryPlan
+    """USUAL until the examples are known."""
 
 
 def dpo_recipe(settings: TrainingSettings, label_noise: float) -> Recipe:
@@ -55,7 +56,7 @@ def dpo_recipe(settings: TrainingSettings, label_noise: float) -> Recipe:
     if not 0 <= label_noise <= 0.5:
         raise ValueError(f"label_noise = {label_noise} is not in [0, 0.5]")
     config = partial(dpo_config, min(label_noise, MAX_LABEL_NOISE))
-    return Recipe(settings.objective, "pair", "training.learning_rate", pair_row, config)
+    return Recipe(settings.objective, "pair", "training.learning_rate", pair_row, config, USUAL)
 
 
 def dpo_config(
@@ -142,7 +143,7 @@ def training_options(
     }
 
 
-SFT = Recipe("sft", "example answer", "demonstration.learning_rate", demonstration_row, _sft_config)
+SFT = Recipe("sft", "example answer", "demonstration.learning_rate", demonstration_row, _sft_config, USUAL)
 """The loss is the mean over the answers' tokens and the end token after each answer."""
 
 

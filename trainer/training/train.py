@@ -161,7 +161,7 @@ def _within(
     bound: StyleBound, strength: float, trainer: RowTrainer, chat: chat_format.ChatFormat, report: ReportProgress
 ) -> tuple[float, str | None]:
     """Return the largest strength up to this one whose answers stay within the bound, and what was beyond it."""
-    sampler = Sampler(trainer.accelerator.unwrap_model(trainer.model).eval(), chat)
+    sampler = Sampler(trainer.accelerator.unwrap_model(trainer.model).eval(), chat, limits=bound.limits)
 
     def answer(strength: float) -> list[str]:
         trainer.set_strength(strength)

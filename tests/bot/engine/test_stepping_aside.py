@@ -16,19 +16,21 @@ from typing import Any
 
 import pytest
 from sqlalchemy import update
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from bot.background import BackgroundTasks
 from bot.engine import Engine, selection
-from bot.engine.gpu_seat import GpuSeat
+from bot.engine.gpu_seat import GpuSeat, RoundOnGpu
 from bot.engine.selection import ChosenEngine
 from bot.engine.stepping_aside import PAUSED, SteppingAsideEngine
 from bot.engine.transformers.resident_model import ResidentModel
-from bot.errors import EngineStopped, LearningNow
+from bot.errors import EngineClosed, EngineStopped, LearningNow
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
 from storage.database.enums import RoundStatus
 from storage.database.tables import HeartbeatRow, RoundRow
 from storage.models.base_model import BaseModel, resolve_base_model
+from storage.models.free_memory import FreeMemory
 from storage.models.shape import shape_of
 from storage.personalities.personalities import ensure_personality
 from storage.runtime.gpu_use import GpuUse, leave_gpus, take_gpus, users_of_gpu
@@ -55,6 +57,7 @@ HANG_S = 60.0
 class FakeGpu:
     free_bytes: int = 0
     mark: str = GPU
+    number: int = 0
 
 
 @pytest.fixture
@@ -63,6 +66,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeGpu:
     shared = FakeGpu()
     for user in (selection, gpu_room):
         monkeypatch.setattr(user, "own_gpus", lambda _count: [shared])
+    monkeypatch.setattr(gpu_room, "gpu_memory", lambda _number: FreeMemory(shared.free_bytes, 10**12, is_gpu=True))
     monkeypatch.setattr(gpu_room, "POLL_S", 0.01)
     return shared
 
@@ -227,12 +231,13 @@ def test_nobody_steps_aside_if_both_fit(
 ) -> None:
     """An engine that is there has its weights already; one that starts during the round needs room for them."""
     shape = shape_of(tiny_base.path)
-    gpu.free_bytes = ceil(memory_needed(shape, settings) + answering_room(shape, settings, is_loaded=True))
+    room = ceil(answering_room(shape, settings, is_loaded=True))
+    gpu.free_bytes = memory_needed(shape, settings) + room
     database.call(take_gpus, GpuUse.ENGINE, [GPU], "bot")
-    make_room(database, settings, tiny_base, _unexpected)
+    assert make_room(database, settings, tiny_base, _unexpected) == room, "the round leaves it to the engine"
     assert database.fetch(users_of_gpu, GpuUse.ROUND, GPU) == []
     database.call(leave_gpus, GpuUse.ENGINE, "bot")
-    make_room(database, settings, tiny_base, _unexpected)
+    assert make_room(database, settings, tiny_base, _unexpected) == 0
     assert len(database.fetch(users_of_gpu, GpuUse.ROUND, GPU)) == 1
 
 
@@ -270,6 +275,53 @@ async def test_a_model_that_cannot_be_loaded_again_is_tried_again(database: Data
     await until(is_back)
     assert "out of memory" in reasons
     await engine.close(0.0)
+    tasks.cancel()
+
+
+async def test_a_seat_that_could_not_be_left_is_left_at_the_next_turn(database: Database) -> None:
+    class Stubborn(GpuSeat):
+        failures = 1
+
+        async def leave(self) -> None:
+            if self.failures:
+                self.failures -= 1
+                raise PoolTimeout
+            await super().leave()
+
+    tasks = BackgroundTasks(pause=lambda _seconds: asyncio.sleep(0.02))
+    engine = SteppingAsideEngine(ScriptedEngine, Stubborn(database, "bot", GPU), tasks, drain_s=1.0)
+    await engine.start()
+    database.call(take_gpus, GpuUse.ROUND, [GPU], "trainer")
+    await until(lambda: not engines_on_gpu(database))
+    await engine.close(0.0)
+    tasks.cancel()
+
+
+async def test_an_engine_closed_while_it_starts_loads_no_model(database: Database) -> None:
+    is_taking, may_go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(GpuSeat):
+        async def take(self) -> RoundOnGpu | None:
+            is_taking.set()
+            await may_go_on.wait()
+            return await super().take()
+
+    made: list[ScriptedEngine] = []
+
+    def make_engine() -> ScriptedEngine:
+        made.append(ScriptedEngine())
+        return made[-1]
+
+    tasks = BackgroundTasks(pause=lambda _seconds: asyncio.sleep(0.02))
+    engine = SteppingAsideEngine(make_engine, Slow(database, "bot", GPU), tasks, drain_s=1.0)
+    starting = asyncio.create_task(engine.start())
+    await is_taking.wait()
+    await engine.close(0.0)
+    may_go_on.set()
+    await starting
+    assert (made, engines_on_gpu(database)) == ([], [])
+    with pytest.raises(EngineClosed):
+        await engine.render(ASKED)
     tasks.cancel()
 
 

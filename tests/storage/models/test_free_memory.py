@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from storage.models.free_memory import free_disk, free_memory, group_limits
+from storage.models.free_memory import free_disk, free_memory, group_limits, memory_left, oom_kills
 
 MIB = 2**20
 
@@ -41,6 +42,22 @@ def test_a_system_without_groups_has_its_own_memory(tmp_path):
     assert list(group_limits(tmp_path, tmp_path / "nothing")) == []
     here = free_memory()
     assert 0 < here.free <= here.total
+
+
+def test_models_on_a_cpu_get_what_the_container_leaves(monkeypatch):
+    monkeypatch.setattr("storage.models.free_memory.group_limits", lambda *_folders: [(MIB, 2 * MIB)])
+    assert memory_left(SimpleNamespace(type="cpu")) == MIB
+
+
+def test_the_kernel_counts_whom_it_kills_for_memory(tmp_path):
+    machine, own = tmp_path / "vmstat", tmp_path / "cgroup"
+    machine.write_text("pgfault 7\noom_kill 5\n")
+    own.write_text("0::/app\n")
+    assert oom_kills(tmp_path, own, machine) == 5
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "memory.events").write_text("oom 2\noom_kill 1\n")
+    assert oom_kills(tmp_path, own, machine) == 1, "not those of other containers"
+    assert oom_kills(tmp_path, tmp_path / "nothing", tmp_path / "nothing") == 0
 
 
 def test_a_folder_that_is_not_there_yet_has_the_disk_that_it_will_be_on(tmp_path):

@@ -29,12 +29,21 @@ from storage.releases.versions import list_versions, register
 from storage.runtime.gpu_use import GpuUse, take_gpus, users_of_gpu
 from storage.runtime.processes import TRAINER, is_alive, last_heartbeat, sole_process, worker_name
 from storage.settings.sections import Settings
-from storage.training.rounds import Round, claim_round, find_round, finish_round, request_round
+from storage.training.rounds import (
+    MEMORY_RAN_OUT,
+    Round,
+    claim_round,
+    find_round,
+    finish_round,
+    memory_failures,
+    request_round,
+)
 from tests.seeding import add_siblings
 from tests.storage.adapters.test_folder_store import publish
 from trainer.progress import Phase
 from trainer.rounds import worker
-from trainer.rounds.worker import describe_exit, run_trainer, train_now
+from trainer.rounds.process_end import describe_exit
+from trainer.rounds.worker import run_trainer, train_now
 
 TRAIN = partial(request_round, requested_by="command line")
 ROOT = Path(__file__).parents[3]
@@ -250,7 +259,10 @@ def test_a_round_whose_process_is_killed_fails_and_the_next_one_runs(database: D
         wait_for(begun(database, waiting))
     round_ = look(database, killed)
     assert round_.status is RoundStatus.FAILED
-    assert round_.reason.startswith("the round's process was killed by signal 9, probably because memory ran out")
+    assert round_.reason == "the round's process was killed by signal 9 (Killed): start a new round", (
+        "not by the kernel"
+    )
+    assert database.fetch(memory_failures, round_.personality_id) == 0
     assert look(database, waiting).status is RoundStatus.INTERRUPTED
 
 
@@ -343,6 +355,10 @@ def test_a_personality_that_does_not_exist_cannot_be_trained(database: Database,
 
 
 def test_the_end_of_a_process_is_explained() -> None:
-    assert "memory ran out" in describe_exit(-signal.SIGKILL)
-    assert describe_exit(-signal.SIGSEGV).startswith("the round's process was killed by signal 11 (Segmentation fault)")
-    assert describe_exit(1) == "the round's process ended with exit code 1: see the trainer's log for the reason"
+    assert describe_exit(-signal.SIGKILL, ran_out=True).endswith(MEMORY_RAN_OUT)
+    crashed = describe_exit(-signal.SIGSEGV, ran_out=False)
+    assert crashed.startswith("the round's process was killed by signal 11 (Segmentation fault)")
+    assert (
+        describe_exit(1, ran_out=True)
+        == "the round's process ended with exit code 1: see the trainer's log for the reason"
+    )

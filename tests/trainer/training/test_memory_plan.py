@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from storage.models.free_memory import FreeMemory
@@ -38,6 +40,18 @@ def test_less_memory_gives_a_slower_plan():
     assert all(each.needed <= each.free for each in chosen)
 
 
+def test_what_the_engine_may_still_take_is_not_planned_with(monkeypatch):
+    monkeypatch.setattr("trainer.training.memory_plan.memory_for_training", lambda: on(70).free)
+    assert RoundMemory.here(QWEN3_8B, SETTINGS).choose(PAIRS).plan == ROOMY
+    assert RoundMemory.here(QWEN3_8B, SETTINGS, reserved=58 * GB).choose(PAIRS).plan == USUAL
+
+
+def test_a_round_that_trains_but_cannot_be_judged_is_refused():
+    assert replace(on(70), judging=60 * GB).choose(PAIRS).needed == 60 * GB
+    with pytest.raises(TooLittleMemory, match=r"a round needs about 71\.0 GB"):
+        replace(on(70), judging=71 * GB).choose(PAIRS)
+
+
 def test_a_cpu_never_takes_longer_trees_than_before():
     assert on(1000, is_gpu=False).choose(PAIRS).plan == USUAL
 
@@ -54,6 +68,17 @@ def test_what_does_not_fit_is_refused_in_a_sentence():
 
 def test_after_memory_ran_out_the_next_plan_is_a_step_smaller():
     assert [on(70).choose(PAIRS, failures).plan for failures in (1, 2, 9)] == [USUAL, SMALLER[0], SMALLER[-1]]
+
+
+def test_several_processes_compute_their_pairs_of_a_step_undivided():
+    """However small the plan, because they wait for each other at every backward pass."""
+    alone, together = (
+        on(70, settings=SETTINGS.model_copy(update={"batch_size": 8 * processes, "processes": processes}))
+        for processes in (1, 2)
+    )
+    one_pair = alone.needed(PAIRS, SMALLER[-1])
+    assert together.needed(PAIRS, SMALLER[-1]) > one_pair
+    assert together.needed(PAIRS[:1], SMALLER[-1]) == alone.needed(PAIRS[:1], SMALLER[-1])
 
 
 def test_siblings_share_a_tree_and_count_as_targets_for_each_pair():

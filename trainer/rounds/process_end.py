@@ -1,0 +1,32 @@
+"""Says why a round's process ended that recorded no reason itself."""
+
+from __future__ import annotations
+
+import signal
+
+from storage.models.free_memory import oom_kills
+from storage.training.rounds import MEMORY_RAN_OUT
+
+
+class ProcessEnd:
+    """Made before the process starts, so that it knows whether the kernel killed a process for its memory since."""
+
+    def __init__(self) -> None:
+        self._kills = oom_kills()
+
+    def describe(self, exit_code: int | None) -> str:
+        return describe_exit(exit_code, ran_out=oom_kills() > self._kills)
+
+
+def describe_exit(exit_code: int | None, *, ran_out: bool) -> str:
+    """Return a sentence about a round's process that ended without recording a reason.
+
+    `ran_out` tells whether the kernel killed a process for its memory meanwhile.
+    """
+    if exit_code == -signal.SIGKILL and ran_out:
+        return f"the round's process was killed by the kernel because {MEMORY_RAN_OUT}"
+    if exit_code is not None and exit_code < 0:
+        return (
+            f"the round's process was killed by signal {-exit_code} ({signal.strsignal(-exit_code)}): start a new round"
+        )
+    return f"the round's process ended with exit code {exit_code}: see the trainer's log for the reason"
