@@ -384,7 +384,7 @@ def test_a_graph_that_cannot_be_written_says_where(
         raise RuntimeError("basic_ios::clear: iostream error")
 
     monkeypatch.setattr("openvino.save_model", fill_the_disk)
-    with pytest.raises(GraphNotWritten, match=r"cannot be written to .* \([\d,]+ MB free\): basic_ios"):
+    with pytest.raises(GraphNotWritten, match=r"cannot be written to .* \([\d.]+ [GM]B free\): basic_ios"):
         GraphCache(base, tmp_path, "int8").prepare(None)
     assert not [*tmp_path.glob("*/")], "nothing half made stays"
 
