@@ -1,4 +1,4 @@
-"""Changes the base model: looks, asks, downloads, compares, and only then writes the setting and moves champions."""
+"""Changes the base model: first checks, confirms, downloads and compares; then writes the setting, moves champions."""
 
 from __future__ import annotations
 

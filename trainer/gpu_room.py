@@ -14,14 +14,13 @@ from storage.models.free_memory import FreeMemory, gpu_memory
 from storage.models.gpus import Gpu, own_gpus
 from storage.models.hardware import serving_format
 from storage.models.memory import NumberFormat, ServingLoad, serving_bytes, weight_bytes
-from storage.models.shape import ModelShape
+from storage.models.shape import ModelShape, known_shape
 from storage.runtime.gpu_use import GpuUse, leave_gpus, renew_gpus, take_gpus, users_of_gpu
 from storage.runtime.processes import Heartbeat, worker_name
 from storage.settings.sections import Settings
 from storage.wording import duration
 from trainer.errors import TrainerError
 from trainer.progress import Phase, ReportProgress, RoundProgress
-from trainer.rounds.readiness import known_shape
 from trainer.training.memory_plan import USUAL, RoundMemory, longest_pair
 
 POLL_S = 1.0
@@ -78,7 +77,7 @@ def _engines_on(session: Session, gpus: Sequence[str]) -> list[Heartbeat]:
 
 def _room_beside(database: Database, settings: Settings, base: BaseModel, gpu: Gpu) -> int | None:
     """Return what the engine that uses the GPU, or one that starts during the round, may still take; None: no room."""
-    shape = known_shape(base)
+    shape = known_shape(base.path)
     if shape is None:
         return None
     is_loaded = bool(database.fetch(_engines_on, [gpu.mark]))

@@ -133,7 +133,8 @@ class Answerer:
         completion = generation.completion
         if completion.finish is Finish.THOUGHT:
             log.warning(
-                "A thought left no answer: raise generation.max_thought_tokens, and model.context_tokens with it."
+                "The model's thought left no room for an answer: raise generation.max_thought_tokens, and "
+                "model.context_tokens with it."
             )
         return end_of(ask, completion)
 

@@ -120,7 +120,7 @@ class Talks:
         talk.chosen_id = reply_ids[best or 0]
 
     def _write(self, session: Session, question: TalkQuestion, drawn: Sequence[DrawnAnswer]) -> list[int]:
-        """Store the answers, and return their ids; raises UserFacingError if the author's data was deleted."""
+        """Store the answers and return their IDs; raises UserFacingError if the author's data was deleted."""
         author = question.author
         speakers = () if author.user_id == OPERATOR else (author.user_id,)
         # The rows would bring deleted words back.

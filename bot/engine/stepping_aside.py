@@ -128,7 +128,7 @@ class SteppingAsideEngine:
             self._failure = error
         else:
             self._failure = None
-            log.info("The round has ended: the engine answers again.")
+            log.info("The round has ended, so the engine answers again.")
 
     async def _load(self) -> None:
         if self._is_closing:  # it was closed while it took the seat: nobody would close the model any more

@@ -65,7 +65,7 @@ def memory_left(device: Any) -> int:
 
 
 def memory_for_training() -> FreeMemory:
-    """Return the memory that this process can train in: of its GPU if there is one, else with what it has already."""
+    """Return the memory that this process can train in: its GPU's, or what is free here and what it already holds."""
     if has_gpu():
         return gpu_memory(own_gpu())
     machine = free_memory()

@@ -60,7 +60,7 @@ class HubModel:
 
 
 def find_on_hub(hub_id: str) -> HubModel:
-    """Ask the hub what the repository holds now; raises BaseModelError, which says what to do."""
+    """Return what the repository on the hub holds now; raises BaseModelError, which says what to do."""
     from huggingface_hub import HfApi
     from huggingface_hub.utils import filter_repo_objects
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -11,6 +12,8 @@ from typing import Any
 
 from storage.models.layer_names import weight_files
 from storage.models.openvino.architectures import FAMILIES
+
+log = logging.getLogger(__name__)
 
 GROWING = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
 """Kinds of layers that keep keys and values of every token; layers of a window drop those that left it."""
@@ -43,7 +46,7 @@ class ModelShape:
     hidden: int
     layers: int
     intermediate: int
-    """Width of the feed-forward layers; of a mixture, of the experts that one token meets, together."""
+    """Width of the feed-forward layers; in a mixture of experts, of all experts together that process one token."""
     heads: int
     query_width: int
     """Attention heads times the size of a head."""
@@ -83,6 +86,15 @@ class ModelShape:
 
     def kv_bytes_per_token(self, dtype: str) -> int:
         return kv_bytes_per_token(self.config, dtype)
+
+
+def known_shape(folder: Path) -> ModelShape | None:
+    """Return the shape of the model in a folder; None, with a warning in the log, if its files do not tell."""
+    try:
+        return shape_of(folder)
+    except (KeyError, ValueError, OSError) as error:
+        log.warning("What %s needs cannot be estimated (%s: %s).", folder.name, type(error).__name__, error)
+        return None
 
 
 def shape_of(folder: Path) -> ModelShape:

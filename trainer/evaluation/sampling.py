@@ -49,7 +49,7 @@ class MemoryLimits:
     """Why a round computes less at once than the free memory allows."""
 
     reserved: int = 0
-    """Bytes of a GPU that an engine there may still take."""
+    """Bytes of GPU memory that the round leaves to an engine."""
     failures: int = 0
     """Earlier rounds in which memory ran out."""
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from storage.models.base_model import BaseModel, require_full_weights, resolve_base_model
 from storage.models.chat_format import load_chat_format
 from storage.models.hardware import require_training
-from storage.models.shape import ModelShape, shape_of
+from storage.models.shape import known_shape
 from storage.settings.sections import Settings
 from storage.wording import format_bytes
 from trainer.data.dataset import TrainingSet
@@ -41,7 +41,7 @@ def check_round_memory(settings: Settings, base: BaseModel) -> str:
 
     The longest pair that training.max_tokens allows decides. Raises TooLittleMemory if not even that pair alone fits.
     """
-    shape = known_shape(base)
+    shape = known_shape(base.path)
     if shape is None:
         return NO_ESTIMATE
     pair = longest_pair(settings.training.max_tokens, settings.generation.max_new_tokens)
@@ -57,7 +57,7 @@ def plan_memory(
 
     Each of the earlier rounds in which memory ran out makes that a step smaller. Raises TooLittleMemory.
     """
-    shape, training, recipe = known_shape(base), training_set.settings, training_set.recipe
+    shape, training, recipe = known_shape(base.path), training_set.settings, training_set.recipe
     chat = load_chat_format(base.path, settings.model.template_options)
     examples = training_set.split.train + training_set.split.validation
     rows = [row for row in tokenise(examples, recipe, chat, training.max_tokens) if row is not None]
@@ -73,11 +73,3 @@ def plan_memory(
 def describe_need(planned: PlannedMemory) -> str:
     """Return "needs about 9.1 GB of memory, 11.3 GB free"."""
     return f"needs about {format_bytes(planned.needed)} of {planned.kind}, {format_bytes(planned.free)} free"
-
-
-def known_shape(base: BaseModel) -> ModelShape | None:
-    try:
-        return shape_of(base.path)
-    except (KeyError, ValueError, OSError) as error:
-        log.warning("A round %s (%s: %s).", NO_ESTIMATE, type(error).__name__, error)
-        return None

@@ -76,7 +76,7 @@ class RoundMemory:
     shape: ModelShape
     settings: TrainingSettings
     free: FreeMemory
-    """For one process of the training."""
+    """What one training process may use."""
     judging: float = 0.0
     """Bytes that judging takes when the training is over."""
 

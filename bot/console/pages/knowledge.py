@@ -40,7 +40,7 @@ KINDS = {
     DocumentKind.PINS: "pinned messages",
 }
 WRITTEN = (DocumentKind.TEXT, DocumentKind.FILE)
-NO_SERVERS = "I am in no server that you may see. Documents belong to a server: invite me first."
+NO_SERVERS = "I am not in any server that you may see. Documents belong to a server, so please invite me first."
 NOT_YOUR_SERVER = "You don't have access to that server, or I am no longer in it."
 NOTHING_GIVEN = "Choose a file, or write a text."
 ONE_TITLE = "A title and a link are for one document. Leave both empty to add several."

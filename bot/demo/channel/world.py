@@ -41,7 +41,7 @@ class TalkPlace:
 
 
 class World:
-    """A server with two members, an admin, two channels and a thread, and everyone's direct messages with the bot."""
+    """A server with two members, an admin, two channels and a thread; all three can also write to the bot directly."""
 
     def __init__(self, env: simcord.Env) -> None:
         self.env = env

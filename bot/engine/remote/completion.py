@@ -105,7 +105,7 @@ class RemoteAnswer:
         """What members see: no thought."""
         self._prompt_ids: list[int] = []
         self._pieces: list[str] = []
-        """All text, thoughts included. Each piece counts as a token: servers send one for each token."""
+        """All text, thoughts included. Each piece counts as one token, because servers send tokens one by one."""
         self._answer_ids: list[int] = []
         """Places of the pieces that are no thought."""
         self._usage: Usage | None = None
