@@ -101,7 +101,7 @@ def _refuse_own_variables(options: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-TemplateOptions = Annotated[
+TemplateVariables = Annotated[
     dict[str, bool | int | float | str], BeforeValidator(_parse_table), AfterValidator(_refuse_own_variables)
 ]
 Ids = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_split_commas)]
@@ -234,7 +234,7 @@ class ModelSettings(Section):
 
     base: str = "bundled"
     """Base model: "bundled" (SmolLM2-135M-Instruct), "gemma3-270m" (untuned), a local folder, or a Hub ID."""
-    template_options: TemplateOptions = {}
+    template_options: TemplateVariables = {}
     """Variables of the base's chat template, such as { enable_thinking = true }; thinking is off by default."""
     engine: Literal["auto", "openvino", "transformers", "remote"] = "auto"
     """"openvino" (CPU), "transformers" (any model, GPU), "auto" (one of these two) or "remote" (see [remote])."""
