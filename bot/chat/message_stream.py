@@ -14,7 +14,8 @@ from tenacity import AsyncRetrying, RetryCallState
 from bot.discord_errors import DISCORD_ERRORS, RATE_LIMITED, is_temporary
 from bot.errors import BotError
 from bot.text.sanitize import sanitize_markdown
-from bot.text.splitting import MAX_MESSAGE_CHARS, split_message
+from bot.text.splitting import MAX_MESSAGE_CHARS, escape_lone_pipes, split_message
+from bot.text.tables import show_tables
 from storage.retrying import retries
 from storage.settings.sections import OutputSettings
 
@@ -75,15 +76,26 @@ async def retry_until_accepted(work: Callable[[], Awaitable[T]], what: str) -> T
 
 def lay_out(text: str, small_print: str, output: OutputSettings) -> list[str]:
     """Return the contents of an answer's messages; small print that does not fit in the last one gets its own."""
-    parts = _split_safely(text, output) or ["(no words)"]
+    whole = escape_lone_pipes(show_tables(sanitize_markdown(text, output)))
+    parts = _split_safely(whole, output) or ["(no words)"]
     last = f"{parts[-1]}\n{small_print}"
     return [*parts[:-1], last] if len(last) <= MAX_MESSAGE_CHARS else [*parts, small_print[:MAX_MESSAGE_CHARS]]
 
 
-def _split_safely(text: str, output: OutputSettings, cursor: str = "") -> list[str]:
-    # Again after the cut: it may have moved to the start of a line what was harmless within one.
-    parts = split_message(sanitize_markdown(text, output) + cursor, PART_CHARS)
-    return [sanitize_markdown(part, output)[:MAX_MESSAGE_CHARS] for part in parts]
+def lay_out_growing(text: str, output: OutputSettings) -> list[str]:
+    """Return the contents of the messages of an answer that is still being written; a spoiler in it is hidden already.
+
+    The cursor is after what a part closes, where it is found again.
+    """
+    *parts, last = _split_safely(show_tables(sanitize_markdown(text, output)), output) or [""]
+    return [*parts, last + CURSOR]
+
+
+def _split_safely(text: str, output: OutputSettings) -> list[str]:
+    # Sanitized again after the cut: it may have moved to the start of a line what was harmless within one.
+    parts = [sanitize_markdown(part, output) for part in split_message(text, PART_CHARS)]
+    fits = [[part] if len(part) <= PART_CHARS else _split_safely(part, output) for part in parts]
+    return [part for pieces in fits for part in pieces]
 
 
 class MessageStream:
@@ -138,7 +150,7 @@ class MessageStream:
             return
         self._last_shown_s = now_s
         try:
-            await self._write(_split_safely(text, self._output, CURSOR))
+            await self._write(lay_out_growing(text, self._output))
         except DISCORD_ERRORS as error:
             if not is_temporary(error):
                 raise

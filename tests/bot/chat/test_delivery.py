@@ -64,7 +64,7 @@ class TestRefusedEnd:
 
     async def test_it_is_delivered_when_the_pause_is_over_and_not_tried_before(self, place, refuse, env, rows):
         answer = await refuse(times=2)
-        assert answer.content == f"one {CURSOR}"
+        assert answer.content == f"one{CURSOR}"
         assert edits(env) == 1  # the next word waits, and the end too
         (row,) = rows(ReplyRow)
         assert (row.answer, row.outcome, row.undelivered) == ("one two three", Outcome.COMPLETE, "-# base")
