@@ -107,7 +107,9 @@ def lay_out_growing(text: str, output: OutputSettings) -> list[str]:
 
     The cursor is after what a part closes, where it is found again.
     """
-    *parts, last = _split_safely(show_tables(sanitize_markdown(text, output)), output) or [""]
+    # Whether pipes at the end begin or end something shows only with what follows.
+    written = sanitize_markdown(text, output).rstrip("| \n")
+    *parts, last = _split_safely(show_tables(written), output) or [""]
     return [*parts, last + CURSOR]
 
 
