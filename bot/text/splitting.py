@@ -18,7 +18,7 @@ LONGEST_GRAPHEME_CHARS = 32
 _QUOTE, _SPOILER, _CODE_END = "> ", "||", "\n```"
 _MARKS = re.compile(r"`{3,}|\|\|")
 # In prose, a backslash or `code` makes plain text of marks.
-_MARKS_IN_PROSE = re.compile(r"\\.|(?<!`)(`{1,2})(?!`).+?(?<!`)\1(?!`)|`{3,}|\|{2,}", re.DOTALL)
+_MARKS_IN_PROSE = re.compile(r"\\.|`{3,}|(`{1,2}).*?[^`]\1(?!`)|\|{2,}", re.DOTALL)
 _LANGUAGE = re.compile(r"[\w+#.-]{1,20}(?=\n)")
 _BOUNDARIES = (
     re.compile(r"\n\s*\n"),  # paragraph
@@ -122,9 +122,11 @@ def _open_after_mark(mark: re.Match[str], before: _Open) -> _Open:
     if mark[0].startswith("```"):
         language = _LANGUAGE.match(mark.string, mark.end())
         return replace(before, fence="" if before.fence else f"```{language[0] if language else ''}\n")
-    if mark[0].startswith(_SPOILER) and not before.fence:
-        return replace(before, is_spoiler=not before.is_spoiler)
-    return before
+    if not mark[0].startswith(_SPOILER):
+        return before
+    if before.is_spoiler:  # ends at the next two pipes, also within code
+        return replace(before, is_spoiler=False, fence="")
+    return before if before.fence else replace(before, is_spoiler=True)
 
 
 def _open_after(body: str, before: _Open, rest: str) -> _Open:

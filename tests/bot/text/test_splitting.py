@@ -27,7 +27,7 @@ NOISE = st.text(st.sampled_from("ab `\n.|\\>-👨\u200d🇩"), max_size=400)
 LIMITS = st.integers(MIN_LIMIT_CHARS, 160)
 
 # What Discord reads as one thing, from left to right.
-READ_AS_ONE = re.compile(r"\\.|```.*?```|(`{1,2})(?!`).+?(?<!`)\1(?!`)|(?P<spoiler>\|\|.+?\|\|)", re.DOTALL)
+READ_AS_ONE = re.compile(r"\\.|```.+?```|(`{1,2}).*?[^`]\1(?!`)|(?P<spoiler>\|\|.+?\|\|)", re.DOTALL)
 
 
 def kept(text: str) -> str:
