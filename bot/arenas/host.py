@@ -263,7 +263,9 @@ class ArenaSchedule:
     def describe(self) -> str:
         if not self.is_set:
             return "**Schedule:** none; admins start arenas"
-        return f"**Schedule:** `{self._settings.schedule}` UTC in <#{self._settings.channel}>"
+        chat = self._services.settings.chat
+        waits = f", but not in quiet hours ({chat.quiet_hours} {chat.time_zone})" if chat.quiet_hours else ""
+        return f"**Schedule:** `{self._settings.schedule}` UTC in <#{self._settings.channel}>{waits}"
 
     async def _find_channel(self) -> Channel:
         channel_id = self._settings.channel

@@ -719,10 +719,12 @@ class TestSchedule:
         await place.grace.slash(place.channel, "arena stop")
         two_years_ago = utc_now() - timedelta(days=800)
         query(lambda s: s.query(ArenaRow).update({"started_by": "schedule", "started_at": two_years_ago}))
-        old = env.bot
-        await env.restart_bot(scheduled(place.channel.id, quiet_hours=around_now()))
+        old, hours = env.bot, around_now()
+        await env.restart_bot(scheduled(place.channel.id, quiet_hours=hours))
         await env.advance_time(60.0)
         assert len(rows(ArenaRow)) == 1
+        status = (await place.grace.slash(place.channel, "arena status")).response.content
+        assert f", but not in quiet hours ({hours} UTC)" in status
         env.change_settings(settings)
         await env.advance_time(60.0)
         assert [row.started_by for row in rows(ArenaRow)] == ["schedule", "schedule"]
