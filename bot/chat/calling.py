@@ -31,18 +31,26 @@ class Calls:
         self._services = services
 
     def is_addressed(self, message: discord.Message) -> bool:
-        """Return whether the message mentions the bot or is a direct message: it is always answered."""
+        """Return whether the message pings the bot, as most replies do, or is a direct message."""
         return isinstance(message.channel, discord.DMChannel) or mentions_bot(message, self._bot.user)
 
     async def is_called(self, message: discord.Message) -> bool:
         """Return whether the message is to be answered."""
-        if self.is_addressed(message):
+        if isinstance(message.channel, discord.DMChannel) or self._is_named(message):
             return True
         settings = self._services.settings
         rule = rule_of(message.channel, settings)
         if rule == "mention" or is_quiet(settings.chat, utc_now()):
             return False
-        return rule == "always" or await self._continues(message) or (rule == "question" and self._asks(message))
+        if rule == "always" or self.is_addressed(message):
+            return True
+        return await self._continues(message) or (rule == "question" and self._asks(message))
+
+    def _is_named(self, message: discord.Message) -> bool:
+        """Return whether the text mentions the bot, or the role that Discord made for it."""
+        role = message.guild.self_role if message.guild else None
+        is_role_named = role is not None and role.id in message.raw_role_mentions
+        return is_role_named or (self._bot.user is not None and self._bot.user.id in message.raw_mentions)
 
     async def _continues(self, message: discord.Message) -> bool:
         """Return whether the message replies to the bot, or is in a thread that the bot was called into."""
