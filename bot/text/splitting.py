@@ -166,18 +166,22 @@ class _Window:
 
     def best_cut(self) -> int:
         """Return the cut that tears least, at the greatest pause, and of several the last one."""
-        cuts = [(self._torn(cut), pause, -cut) for pause, cut in self._pauses() if self._is_clean(cut)]
-        return -min(cuts)[2] if cuts else self._hard_cut()
+        best: dict[int, int] = {}
+        for cut in self._pauses():
+            if self._is_clean(cut):
+                best.setdefault(self._torn(cut), cut)
+            if 0 in best:
+                break
+        return best[min(best)] if best else self._hard_cut()
 
-    def _pauses(self) -> Iterator[tuple[int, int]]:
-        """Yield (kind of pause, cut) for the second half."""
-        for kind, boundary in enumerate(_BOUNDARIES):
-            for found in boundary.finditer(self._text, len(self._text) // 2):
-                if found.end() < len(self._text) or self._text[-1].isspace():
-                    yield kind, found.end()
+    def _pauses(self) -> Iterator[int]:
+        """Yield the cuts of the second half, those at the greatest pause first, and of several the last one."""
+        for boundary in _BOUNDARIES:
+            cuts = [found.end() for found in boundary.finditer(self._text, len(self._text) // 2)]
+            yield from (cut for cut in reversed(cuts) if cut < len(self._text) or self._text[-1].isspace())
 
     def _torn(self, cut: int) -> int:
-        """Return how bad the cut is: 0 if it tears nothing."""
+        """Return what the cut tears: 0 nothing, 1 a list or quote, 2 a code block, 3 a spoiler, link or emphasis."""
         _, open_ = self._last_mark(cut)
         if open_.is_spoiler or self._is_in_span(cut):
             return 3

@@ -35,7 +35,8 @@ def show_tables(text: str) -> str:
     if not _DELIMITER_ROW.search(text):
         return text
     lines = text.split("\n")
-    shown, done = [], 0
+    shown: list[str] = []
+    done = 0
     for table in _tables(text):
         written = "\n".join(lines[table.start : table.end])
         is_in_code = len(_FENCE.findall("\n".join(lines[: table.start]))) % 2 == 1
@@ -116,7 +117,7 @@ def _align(text: str, width: int, alignment: str) -> str:
 
 def _as_lists(table: _Table) -> list[str]:
     """Return a bold line for the first cell of each row, and a list of its other cells with their headings."""
-    lines = []
+    lines: list[str] = []
     for row in table.rows:
         title, *others = map(_named, table.headings, row)
         lines.append(title if _EMPHASIS.search(title) else f"**{title}**")

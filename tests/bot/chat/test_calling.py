@@ -84,4 +84,4 @@ async def test_in_quiet_hours_only_mentions_and_clicks_are_answered(place, env, 
     assert not await is_answered(free, "go on", reply_to=answer)
     await place.ada.react(answer, "🔁")
     assert len(engine.requests) == 2
-    assert (await place.grace.slash(free, "model status")).followups
+    assert "Training basis" in (await place.grace.slash(free, "model status")).response.content

@@ -137,7 +137,9 @@ class TestSlowMode:
         def arm(times):
             async def begin():
                 engine.interlude = None
-                env.inject_error(*SENDS, status=429, code=SLOW_MODE, times=times)
+                method, path = SENDS
+                refusal = {"method": method, "path": path, "status": 429, "code": SLOW_MODE, "message": "slow mode"}
+                env.backend.faults.append({**refusal, "times": times})
 
             engine.interlude = begin
 
