@@ -99,7 +99,7 @@ def make_services(
         if vote.personality_id is not None:
             tastes.note_vote(vote.personality_id, vote.reply_id)
 
-    vote_queue = VoteQueue(database, tasks, on_stored, partial(client.dispatch, "both_thumbs"))
+    vote_queue = VoteQueue(database, tasks, on_stored, partial(client.dispatch, "contradiction"))
     write_queue = WriteBehindQueue(database, tasks)
     return Services(
         settings=settings,

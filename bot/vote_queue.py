@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,12 +16,12 @@ from sqlalchemy.orm import Session
 
 from bot.background import BackgroundTasks, retry_until_available
 from storage.conversations.replies import find_reply_ids, origins_of
-from storage.database.database import Database
+from storage.database.database import Database, vote_emoji_of
 from storage.members import note_members
 from storage.personalities.personalities import lock_personalities
 from storage.runtime.requests import working_on
 from storage.votes.arenas import PickGesture, pick
-from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, current_thumbs, thumb
+from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, current_thumbs, meanings
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +84,16 @@ class StoredVote:
     """up, down or withdrawn."""
 
 
+@dataclass(frozen=True)
+class Contradiction:
+    """A new thumb under a reply to which its member has given one that says the opposite."""
+
+    thumb: Thumb
+    likes: tuple[str, ...]
+    """The member's emoji under the reply, as Discord shows them."""
+    dislikes: tuple[str, ...]
+
+
 class VoteQueue:
     """Stores observations one after another; while the database is unreachable, they wait in memory."""
 
@@ -92,13 +102,13 @@ class VoteQueue:
         database: Database,
         tasks: BackgroundTasks,
         on_stored: Callable[[StoredVote], None],
-        on_both_thumbs: Callable[[Thumb], object] = lambda _thumb: None,
+        on_contradiction: Callable[[Contradiction], object] = lambda _found: None,
     ) -> None:
-        """`on_both_thumbs` gets a new thumb that cancels the opposite one of the same member."""
+        """`on_contradiction` gets new thumbs that cancel opposite ones of the same member."""
         self._database = database
         self._tasks = tasks
         self._on_stored = on_stored
-        self._on_both_thumbs = on_both_thumbs
+        self._on_contradiction = on_contradiction
         self._waiting: deque[Observation] = deque()
         self._early: deque[Observation] = deque(maxlen=MOST_EARLY)
         self._recorded: set[int] = set()
@@ -155,13 +165,13 @@ class VoteQueue:
         reply_ids = await self._reply_ids({observation.message_id for observation in batch})
         batch = self._ours(batch, reply_ids)[:size]
         if batch:
-            votes, cancelling = await self._database.run(store, batch, reply_ids)
+            votes, contradictions = await self._database.run(store, batch, reply_ids)
             for vote in votes:
                 request = {"request_id": vote.request_id}
                 log.info("A vote on reply %d is stored: %s.", vote.reply_id, vote.kind, extra=request)
                 self._on_stored(vote)
-            for one in cancelling:
-                self._on_both_thumbs(one)
+            for found in contradictions:
+                self._on_contradiction(found)
         return len(batch)
 
     async def _reply_ids(self, message_ids: set[int]) -> dict[int, int]:
@@ -192,7 +202,7 @@ class VoteQueue:
 
 def store(
     session: Session, observations: Sequence[Observation], reply_ids: Mapping[int, int]
-) -> tuple[list[StoredVote], list[Thumb]]:
+) -> tuple[list[StoredVote], list[Contradiction]]:
     """Append the observations' events in order; return the changes, and the thumbs that cancel an opposite one.
 
     `reply_ids` maps messages to the replies that they carry.
@@ -206,24 +216,30 @@ def store(
         events = list(_events(session, reply_ids[observation.message_id], observation))
         changes += events[: append_events(session, events)]
     origins = origins_of(session, {event.reply_id for event in changes})
-    votes = []
+    votes, known = [], meanings(session)
     for event in changes:
-        kind = str(thumb(event.thumb.emoji)) if event.added else "withdrawn"
+        kind = str(known[event.thumb.emoji]) if event.added else "withdrawn"
         personality_id, request_id = origins.get(event.reply_id, (None, None))
         votes.append(StoredVote(event.reply_id, personality_id, request_id, kind))
-    return votes, _cancelling(session, [event for event in changes if event.added and not event.reread])
+    return votes, _contradictions(session, [event for event in changes if event.added and not event.reread])
 
 
-def _cancelling(session: Session, added: Sequence[VoteEvent]) -> list[Thumb]:
-    """Return the added thumbs whose member has given the same reply the opposite one too."""
-    found: list[Thumb] = []
-    for reply_id in {event.reply_id for event in added}:
-        thumbs = [event.thumb for event in added if event.reply_id == reply_id]
-        kinds: dict[int, set[Vote | None]] = defaultdict(set)
-        for current in current_thumbs(session, [reply_id], {one.user_id for one in thumbs}):
-            kinds[current.user_id].add(thumb(current.emoji))
-        found += [one for one in thumbs if len(kinds[one.user_id]) > 1]
+def _contradictions(session: Session, added: Sequence[VoteEvent]) -> list[Contradiction]:
+    """Return the added thumbs whose member has given the same reply an opposite one too."""
+    found = []
+    for event in added:
+        standing = current_thumbs(session, [event.reply_id], [event.thumb.user_id])
+        likes, dislikes = (_shown(session, standing, said) for said in Vote)
+        if likes and dislikes:
+            found.append(Contradiction(event.thumb, likes, dislikes))
     return found
+
+
+def _shown(session: Session, standing: Iterable[Thumb], said: Vote) -> tuple[str, ...]:
+    """Return those of the emoji that say it, as Discord shows them."""
+    emoji, known = vote_emoji_of(session), meanings(session)
+    given = {emoji.spelled[one.emoji] for one in standing if known.get(one.emoji) is said}
+    return tuple(emoji.written(one) for one in emoji.weights if one in given)
 
 
 def _memberships(observations: Sequence[Observation]) -> dict[int, dict[int, datetime]]:
@@ -236,8 +252,16 @@ def _memberships(observations: Sequence[Observation]) -> dict[int, dict[int, dat
 
 
 def stored_thumbs(session: Session, reply_id: int, message_id: int) -> frozenset[Thumb]:
-    """Return the thumbs under one message of a reply, according to the database."""
-    return frozenset(t for t in current_thumbs(session, [reply_id]) if t.message_id == message_id)
+    """Return the thumbs under one message of a reply, according to the database.
+
+    Emoji that were votes and are none in the settings now are left out, and left as they are.
+    """
+    known = meanings(session)
+    return frozenset(t for t in _standing(session, reply_id, message_id) if t.emoji in known)
+
+
+def _standing(session: Session, reply_id: int, message_id: int) -> set[Thumb]:
+    return {t for t in current_thumbs(session, [reply_id]) if t.message_id == message_id}
 
 
 def _events(session: Session, reply_id: int, observation: Observation) -> Iterator[VoteEvent]:
@@ -246,11 +270,12 @@ def _events(session: Session, reply_id: int, observation: Observation) -> Iterat
     if isinstance(observation, Reacted):
         yield VoteEvent(reply_id, observation.thumb, observation.added)
         return
-    stored = stored_thumbs(session, reply_id, observation.message_id)
     if isinstance(observation, Cleared):
-        gone = {t for t in stored if observation.emoji in (None, t.emoji)}
+        standing = _standing(session, reply_id, observation.message_id)
+        gone = {t for t in standing if observation.emoji in (None, t.emoji)}
         yield from (VoteEvent(reply_id, thumb, added=False) for thumb in gone)
         return
+    stored = stored_thumbs(session, reply_id, observation.message_id)
     yield from (VoteEvent(reply_id, thumb, added=False, reread=True) for thumb in stored - observation.thumbs)
     yield from (VoteEvent(reply_id, thumb, added=True, reread=True) for thumb in observation.thumbs - stored)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import tomllib
 import traceback
@@ -439,7 +440,10 @@ def test_every_setting_can_be_set_by_its_variable(config: Path) -> None:
         variable_name(section, key): tomllib.loads(f"v = {default}")["v"]
         for section, key, default, _ in documented_in_config()
     }
-    values = {variable: "1,2" if value == [] else str(value) for variable, value in defaults.items()}
+    values = {
+        variable: "1,2" if value == [] else json.dumps(value) if isinstance(value, dict) else str(value)
+        for variable, value in defaults.items()
+    }
     more = {
         variable_name("discord", "shard_count"): "3",
         variable_name("remote", "servers"): "http://gpu-1:8000, https://gpu-2/v1/",

@@ -18,17 +18,17 @@ from bot.errors import UserFacingError
 from bot.releases.resolver import Release
 from storage.database.columns import utc_now
 from storage.database.ids import parse_id
+from storage.emoji import DISLIKE, LIKE, THUMBS
 from storage.personalities.cards import settings_of
 from storage.releases.versions import list_versions, name_of, read_alias, version_named
 from storage.sittings.talks import Exchange, TalkAnswer, read_talk, turn_thumb
 from storage.taste.examples import ExampleTurn
-from storage.votes.votes import thumb
+from storage.votes.votes import Vote
 
 LONGEST_TALK = 20
 """Exchanges; a longer one goes on without its beginning."""
 MAX_CHARS = 4_000
 MOST_ANSWERS = 4
-THUMBS = ("👍", "👎")
 LOST = "That question is no longer being answered: a newer one took its place, or I was restarted. Ask again."
 ANSWER_DELETED = "That answer was deleted."
 
@@ -152,7 +152,7 @@ async def _talk(here: Here, chosen_ids: tuple[int, ...]) -> dict[str, object]:
 
 def _thumbs_of(answer: TalkAnswer) -> dict[str, bool]:
     """Return for each thumb whether the visitor gave it."""
-    return {emoji: answer.vote is thumb(emoji) for emoji in THUMBS}
+    return {LIKE: answer.vote is Vote.UP, DISLIKE: answer.vote is Vote.DOWN}
 
 
 def _settings(form: SentForm) -> dict[str, str]:

@@ -15,6 +15,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_expit, log_softmax
 from sklearn.linear_model import LogisticRegression
 
+from storage.taste.emoji_weights import NO_EMOJI
 from storage.taste.measures import FARTHEST, MEASURES
 from storage.taste.model import (
     LIKES_MEAN,
@@ -52,8 +53,9 @@ def thumbs_of(
     liked: Sequence[float] | Floats,
     voter: Sequence[int] | None = None,
     weight: Sequence[float] | None = None,
+    emoji: Sequence[int] | None = None,
 ) -> Thumbs:
-    """Return votes that count in full and are of one voter, unless said otherwise."""
+    """Return votes that count in full, are of one voter and without emoji, unless said otherwise."""
     count = len(x)
     voters = np.zeros(count) if voter is None else voter
     return Thumbs(
@@ -61,6 +63,7 @@ def thumbs_of(
         np.asarray(liked, dtype=float),
         np.asarray(voters, dtype=np.intp),
         np.ones(count) if weight is None else np.asarray(weight, dtype=float),
+        np.full(count, NO_EMOJI) if emoji is None else np.asarray(emoji, dtype=np.intp),
     )
 
 

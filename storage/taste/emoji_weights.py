@@ -1,0 +1,135 @@
+"""How much each emoji says, learned from which one people choose under answers that are liked more or less.
+
+Whoever likes an answer chooses one of the emoji that say so. The more the answer is liked anyway, the likelier is one
+that means it: log odds of an emoji against the thumb of its side rise with the answer's utility, by half for each thumb
+that it says more than a thumb (a stereotype model: Anderson 1984, "Regression and Ordered Categorical Variables",
+section 3; the scores of the thumbs are fixed at plus and minus one half). So an emoji of weight w is worth w thumbs as
+evidence of what people like. The configured weight is the mean of a normal prior; the posterior is Laplace's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.emoji import THUMBS
+
+Floats = NDArray[Any]
+Places = NDArray[np.intp]
+
+NO_EMOJI = -1
+"""Place of what is said without an emoji."""
+WEIGHT_SD = 0.75
+"""Prior of a weight around the configured one."""
+RATE_SD = 3.0
+"""Prior of the log odds of an emoji against the thumb of its side."""
+NEWTON_STEPS = 8
+LEAST, MOST = 0.1, 5.0
+"""A weight is kept between them, so that an emoji never says the opposite."""
+
+
+@dataclass(frozen=True)
+class EmojiWeights:
+    """K emoji, thumbs among them; a weight is in thumbs of the same side."""
+
+    names: tuple[str, ...]
+    sign: Floats
+    """1 for a like, -1 for a dislike, (K,)."""
+    expected: Floats
+    """The configured weights, (K,)."""
+    weight: Floats
+    spread: Floats
+    """Standard deviation of the weight, (K,); 0 for thumbs."""
+    rate: Floats
+    """Log odds of the emoji against its side's thumb under an answer of utility 0, (K,)."""
+
+    @property
+    def slope(self) -> Floats:
+        """Of the log odds against the side's thumb, in the answer's utility, (K,)."""
+        slope: Floats = self.sign * (self.weight - 1) / 2
+        return slope
+
+
+def expected_weights(configured: Mapping[str, float]) -> EmojiWeights:
+    """Return what is known without votes; `configured` has the weights by plain emoji, thumbs included."""
+    weights = np.array(list(configured.values()))
+    is_thumb = np.array([emoji in THUMBS for emoji in configured])
+    return EmojiWeights(
+        names=tuple(configured),
+        sign=np.sign(weights),
+        expected=np.abs(weights),
+        weight=np.abs(weights),
+        spread=np.where(is_thumb, 0.0, WEIGHT_SD),
+        rate=np.zeros(len(weights)),
+    )
+
+
+class EmojiChoices:
+    """The emoji that people chose of those that say the same.
+
+    Whoever gave nothing but thumbs chose nothing: perhaps they do not know that other emoji count.
+    """
+
+    def __init__(self, known: EmojiWeights, x: Floats, emoji: Places, voter: Places, weight: Floats) -> None:
+        """All but `known` are of N votes: scaled measures, (N, D), places of emoji, places of voters, and weights."""
+        is_other = known.spread > 0
+        who_on_which_side = 2 * voter + (known.sign[emoji] > 0)
+        with_others = np.isin(who_on_which_side, who_on_which_side[is_other[emoji] & (emoji != NO_EMOJI)])
+        rows = np.flatnonzero(with_others & (emoji != NO_EMOJI))
+        self._known, self._x, self._emoji, self._weight = known, x[rows], emoji[rows], weight[rows]
+        self._free = np.intersect1d(self._emoji, np.flatnonzero(is_other))
+        """Places of the emoji to learn about, (F,)."""
+        is_open = ~is_other
+        is_open[self._free] = True
+        self._is_closed = ~is_open | (known.sign != known.sign[self._emoji][:, None])
+
+    def height(self, mean: Floats) -> float:
+        """Return the log likelihood of the choices; `mean` are the coefficients of the measures, (D,)."""
+        shares = self._log_shares(self._known, self._x @ mean)
+        return float(self._weight @ shares[np.arange(len(shares)), self._emoji])
+
+    def add_slope(self, mean: Floats, gradient: Floats, curvature: Floats) -> None:
+        """Add what the choices say of the coefficients, (D,) and (D, D)."""
+        slope = self._known.slope
+        share = np.exp(self._log_shares(self._known, self._x @ mean))
+        expected = share @ slope
+        bend = self._weight * (share @ slope**2 - expected**2)
+        gradient += self._x.T @ (self._weight * (slope[self._emoji] - expected))
+        curvature += (self._x * bend[:, None]).T @ self._x
+
+    def learn(self, mean: Floats) -> EmojiWeights:
+        """Return the weights that the choices ask for if the coefficients are these."""
+        found, utility = self._known, self._x @ mean
+        for _ in range(NEWTON_STEPS if len(self._free) else 0):
+            found = self._step(found, utility)
+        return found
+
+    def _step(self, at: EmojiWeights, utility: Floats) -> EmojiWeights:
+        """Take a Newton step in rates and weights."""
+        free, size = self._free, len(self._free)
+        share = np.exp(self._log_shares(at, utility))[:, free]
+        error = (self._emoji[:, None] == free) - share
+        features = np.stack([np.ones_like(share), utility[:, None] * at.sign[free] / 2], axis=2)  # (M, F, 2)
+        gradient = np.einsum("m,mf,mfi->fi", self._weight, error, features)
+        gradient -= np.stack([at.rate[free] / RATE_SD**2, (at.weight - at.expected)[free] / WEIGHT_SD**2], axis=1)
+        together = share[:, :, None] * (np.eye(size) - share[:, None, :])
+        curvature = np.einsum("m,mfg,mfi,mgj->figj", self._weight, together, features, features, optimize=True)
+        curvature = curvature.reshape(2 * size, 2 * size) + np.diag(np.tile([RATE_SD**-2, WEIGHT_SD**-2], size))
+        step = np.linalg.solve(curvature, gradient.ravel()).reshape(size, 2)
+        rate, weight, spread = at.rate.copy(), at.weight.copy(), at.spread.copy()
+        rate[free] += step[:, 0]
+        weight[free] = np.clip(weight[free] + step[:, 1], LEAST, MOST)
+        spread[free] = np.sqrt(np.linalg.inv(curvature).diagonal()[1::2])
+        return replace(at, rate=rate, weight=weight, spread=spread)
+
+    def _log_shares(self, weights: EmojiWeights, utility: Floats) -> Floats:
+        """Return the log probability of each emoji, (M, K): log odds against the thumb, over those of the same side."""
+        logits = weights.rate + utility[:, None] * weights.slope
+        logits[self._is_closed] = -np.inf
+        logits -= logits.max(axis=1, keepdims=True, initial=-np.inf)
+        shares: Floats = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        return shares
