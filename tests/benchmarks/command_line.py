@@ -73,11 +73,12 @@ def bench_few(
     noise: Annotated[float, typer.Option(min=0, max=1, help="Share of flipped votes.")] = 0.1,
     picks: Annotated[int, typer.Option(min=0, help="Pairs that one person labels in place of votes.")] = 0,
     polite: Annotated[bool, typer.Option("--polite", help="Members like nearly everything.")] = False,
+    heart: Annotated[float, typer.Option(min=0, max=5, help="How many 👍 a ❤️ means; 0: nobody uses it.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed for members and training.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Measure what a few single thumbs teach: candidates, one round, and both. Takes ten minutes."""
-    _run("few", as_json, taste=taste, votes=votes, picks=picks, noise=noise, polite=polite, seed=seed)
+    _run("few", as_json, taste=taste, votes=votes, picks=picks, noise=noise, polite=polite, heart=heart, seed=seed)
 
 
 @bench.command("server")
