@@ -1,10 +1,10 @@
 """How much each emoji says, learned from which one people choose under answers that are liked more or less.
 
 Whoever likes an answer chooses one of the emoji that say so. The more the answer is liked anyway, the likelier is one
-that means it: log odds of an emoji against the thumb of its side rise with the answer's utility, by half for each thumb
-that it says more than a thumb (a stereotype model: Anderson 1984, "Regression and Ordered Categorical Variables",
-section 3; the scores of the thumbs are fixed at plus and minus one half). So an emoji of weight w is worth w thumbs as
-evidence of what people like. The configured weight is the mean of a normal prior; the posterior is Laplace's.
+that means it. An emoji says w thumbs if its log odds against the thumb of its side rise w - 1 times as fast with the
+answer's utility as the log probability of that side does: then it is as much evidence of what people like as w thumbs.
+It is a stereotype model (Anderson 1984, "Regression and Ordered Categorical Variables") whose scores for the thumbs are
+fixed. The configured weight is the mean of a normal prior; the posterior is Laplace's approximation.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ WEIGHT_SD = 0.75
 RATE_SD = 3.0
 """Prior of the log odds of an emoji against the thumb of its side."""
 NEWTON_STEPS = 8
+LEAST_SPREAD = 1e-9
 LEAST, MOST = 0.1, 5.0
 """A weight is kept between them, so that an emoji never says the opposite."""
 
@@ -46,11 +47,13 @@ class EmojiWeights:
     """Standard deviation of the weight, (K,); 0 for thumbs."""
     rate: Floats
     """Log odds of the emoji against its side's thumb under an answer of utility 0, (K,)."""
+    thumb: Floats
+    """How fast the log probability of its side rises with the answer's utility, (K,); negative for dislikes."""
 
     @property
     def slope(self) -> Floats:
-        """Of the log odds against the side's thumb, in the answer's utility, (K,)."""
-        slope: Floats = self.sign * (self.weight - 1) / 2
+        """How fast the log odds against the side's thumb rise with the answer's utility, (K,)."""
+        slope: Floats = (self.weight - 1) * self.thumb
         return slope
 
 
@@ -65,6 +68,7 @@ def expected_weights(configured: Mapping[str, float]) -> EmojiWeights:
         weight=np.abs(weights),
         spread=np.where(is_thumb, 0.0, WEIGHT_SD),
         rate=np.zeros(len(weights)),
+        thumb=np.sign(weights) / 2,
     )
 
 
@@ -101,19 +105,31 @@ class EmojiChoices:
         gradient += self._x.T @ (self._weight * (slope[self._emoji] - expected))
         curvature += (self._x * bend[:, None]).T @ self._x
 
-    def learn(self, mean: Floats) -> EmojiWeights:
-        """Return the weights that the choices ask for if the coefficients are these."""
-        found, utility = self._known, self._x @ mean
-        for _ in range(NEWTON_STEPS if len(self._free) else 0):
+    def learn(self, mean: Floats, likes: float) -> EmojiWeights:
+        """Return the weights that the choices ask for if the coefficients and the server's intercept are these."""
+        if not len(self._free):
+            return self._known
+        utility = self._x @ mean
+        found = replace(self._known, thumb=self._thumbs(utility, likes))
+        for _ in range(NEWTON_STEPS):
             found = self._step(found, utility)
         return found
+
+    def _thumbs(self, utility: Floats, likes: float) -> Floats:
+        """Return how fast the log probability of each emoji's side rises with the utility, over the votes' answers."""
+        distance = utility - np.average(utility, weights=self._weight)
+        spread = self._weight @ distance**2
+        if spread < LEAST_SPREAD:
+            return self._known.thumb
+        of_likes = -(self._weight * distance) @ np.logaddexp(0, -(utility + likes)) / spread
+        return np.where(self._known.sign > 0, of_likes, of_likes - 1)
 
     def _step(self, at: EmojiWeights, utility: Floats) -> EmojiWeights:
         """Take a Newton step in rates and weights."""
         free, size = self._free, len(self._free)
         share = np.exp(self._log_shares(at, utility))[:, free]
         error = (self._emoji[:, None] == free) - share
-        features = np.stack([np.ones_like(share), utility[:, None] * at.sign[free] / 2], axis=2)  # (M, F, 2)
+        features = np.stack([np.ones_like(share), utility[:, None] * at.thumb[free]], axis=2)  # (M, F, 2)
         gradient = np.einsum("m,mf,mfi->fi", self._weight, error, features)
         gradient -= np.stack([at.rate[free] / RATE_SD**2, (at.weight - at.expected)[free] / WEIGHT_SD**2], axis=1)
         together = share[:, :, None] * (np.eye(size) - share[:, None, :])

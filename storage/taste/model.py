@@ -150,7 +150,7 @@ def fit(
     with _libraries().limit(limits=1, user_api="blas"):
         for _ in range(hyper_steps):
             found = _find_mode(thumbs, choices, found, newton_steps)
-            learned = _emoji_choices(thumbs, found).learn(found.mean)
+            learned = _emoji_choices(thumbs, found).learn(found.mean, found.likes)
             found = replace(found, precision=_precision(found, groups), emoji=learned)
         return _find_mode(thumbs, choices, found, newton_steps)
 

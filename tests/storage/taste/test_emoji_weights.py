@@ -44,8 +44,7 @@ def likelihood_of_emoji(weights: EmojiWeights, mean: Floats, thumbs: Thumbs) -> 
         theirs = thumbs.emoji[(thumbs.voter == voter) & (thumbs.liked == liked)]
         if emoji == NO_EMOJI or not np.isin(theirs, side[1:]).any():
             continue
-        sign = 1 if liked else -1
-        odds = [weights.rate[one] + sign * (weights.weight[one] - 1) / 2 * (x @ mean) for one in side]
+        odds = [weights.rate[one] + (weights.weight[one] - 1) * weights.thumb[one] * (x @ mean) for one in side]
         found += weight * (odds[side.index(emoji)] - np.log(np.exp(odds).sum()))
     return found
 
@@ -74,8 +73,10 @@ def test_the_posterior_is_that_of_likes_and_of_the_emoji_chosen_for_them() -> No
 
 
 def test_the_weights_are_the_likeliest_ones_around_those_of_the_settings() -> None:
-    thumbs, known = small_votes(1), expected_weights(EMOJI)
-    places = [HEART, FIRE, POO]
+    thumbs, start = small_votes(1), expected_weights(EMOJI)
+    places, likes = [HEART, FIRE, POO], 0.7
+    found = EmojiChoices(start, thumbs.x, thumbs.emoji, thumbs.voter, thumbs.weight).learn(TRUTH, likes)
+    known = replace(start, thumb=found.thumb)
 
     def weights_at(at: Floats) -> EmojiWeights:
         rate, weight = known.rate.copy(), known.weight.copy()
@@ -87,11 +88,20 @@ def test_the_weights_are_the_likeliest_ones_around_those_of_the_settings() -> No
         return likelihood_of_emoji(weights_at(at), TRUTH, thumbs) - sum(part.sum() for part in believed) / 2
 
     other = minimize(lambda at: -height(at), np.concatenate([np.zeros(3), known.expected[places]]))
-    found = EmojiChoices(known, thumbs.x, thumbs.emoji, thumbs.voter, thumbs.weight).learn(TRUTH)
     assert found.rate[places] == pytest.approx(other.x[:3], abs=1e-3)
     assert found.weight[places] == pytest.approx(other.x[3:], abs=1e-3)
     assert found.spread[places] == pytest.approx(np.sqrt(np.diag(other.hess_inv))[3:], rel=0.1)
     assert found.spread[[UP, DOWN]].tolist() == [0, 0]
+
+
+def test_what_a_thumb_says_is_how_fast_its_probability_rises_with_the_utility() -> None:
+    thumbs = small_votes(1)
+    theirs = replace(thumbs, emoji=np.where(thumbs.liked > 0, HEART, POO))  # everybody used more than thumbs
+    found = EmojiChoices(expected_weights(EMOJI), theirs.x, theirs.emoji, theirs.voter, theirs.weight).learn(TRUTH, 0.7)
+    utility, weight = theirs.x @ TRUTH, np.sqrt(theirs.weight)
+    for place, chance in ((HEART, log_expit(utility + 0.7)), (POO, log_expit(-utility - 0.7))):
+        assert found.thumb[place] == pytest.approx(np.polyfit(utility, chance, 1, w=weight)[0])
+    assert found.thumb[HEART] - found.thumb[POO] == pytest.approx(1)
 
 
 def test_thumbs_alone_are_learned_from_as_if_there_were_no_other_emoji() -> None:
