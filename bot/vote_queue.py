@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import islice
+from typing import NamedTuple
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bot.background import BackgroundTasks, retry_until_available
 from storage.conversations.replies import find_reply_ids, origins_of
 from storage.database.database import Database, vote_emoji_of
+from storage.database.rows import any_row
+from storage.database.tables import VoteEventRow
 from storage.members import note_members
 from storage.personalities.personalities import lock_personalities
 from storage.runtime.requests import working_on
@@ -94,6 +98,15 @@ class Contradiction:
     dislikes: tuple[str, ...]
 
 
+class Stored(NamedTuple):
+    """What came of some observations."""
+
+    changes: list[StoredVote]
+    contradictions: list[Contradiction]
+    firsts: list[Thumb]
+    """Each is the first of a member who had never voted."""
+
+
 class VoteQueue:
     """Stores observations one after another; while the database is unreachable, they wait in memory."""
 
@@ -103,12 +116,14 @@ class VoteQueue:
         tasks: BackgroundTasks,
         on_stored: Callable[[StoredVote], None],
         on_contradiction: Callable[[Contradiction], object] = lambda _found: None,
+        on_first_vote: Callable[[Thumb], object] = lambda _thumb: None,
     ) -> None:
-        """`on_contradiction` gets new thumbs that cancel opposite ones of the same member."""
+        """`on_contradiction` gets new thumbs that cancel opposite ones, `on_first_vote` the first of each member."""
         self._database = database
         self._tasks = tasks
         self._on_stored = on_stored
         self._on_contradiction = on_contradiction
+        self._on_first_vote = on_first_vote
         self._waiting: deque[Observation] = deque()
         self._early: deque[Observation] = deque(maxlen=MOST_EARLY)
         self._recorded: set[int] = set()
@@ -165,13 +180,15 @@ class VoteQueue:
         reply_ids = await self._reply_ids({observation.message_id for observation in batch})
         batch = self._ours(batch, reply_ids)[:size]
         if batch:
-            votes, contradictions = await self._database.run(store, batch, reply_ids)
-            for vote in votes:
+            stored = await self._database.run(store, batch, reply_ids)
+            for vote in stored.changes:
                 request = {"request_id": vote.request_id}
                 log.info("A vote on reply %d is stored: %s.", vote.reply_id, vote.kind, extra=request)
                 self._on_stored(vote)
-            for found in contradictions:
+            for found in stored.contradictions:
                 self._on_contradiction(found)
+            for first in stored.firsts:
+                self._on_first_vote(first)
         return len(batch)
 
     async def _reply_ids(self, message_ids: set[int]) -> dict[int, int]:
@@ -200,17 +217,13 @@ class VoteQueue:
         return waited + [observation for observation in batch if observation.message_id in reply_ids]
 
 
-def store(
-    session: Session, observations: Sequence[Observation], reply_ids: Mapping[int, int]
-) -> tuple[list[StoredVote], list[Contradiction]]:
-    """Append the observations' events in order; return the changes, and the thumbs that cancel an opposite one.
-
-    `reply_ids` maps messages to the replies that they carry.
-    """
+def store(session: Session, observations: Sequence[Observation], reply_ids: Mapping[int, int]) -> Stored:
+    """Append the observations' events in order; `reply_ids` maps messages to the replies that they carry."""
     if any(isinstance(observation, Seen) for observation in observations):
         lock_personalities(session)  # before any reply, in the same order as a deletion
     for guild_id, joined_at in _memberships(observations).items():
         note_members(session, guild_id, joined_at)  # before any reply, for the same reason
+    voters = _voters(session, observations)
     changes: list[VoteEvent] = []
     for observation in observations:
         events = list(_events(session, reply_ids[observation.message_id], observation))
@@ -221,17 +234,29 @@ def store(
         kind = str(known[event.thumb.emoji]) if event.added else "withdrawn"
         personality_id, request_id = origins.get(event.reply_id, (None, None))
         votes.append(StoredVote(event.reply_id, personality_id, request_id, kind))
-    return votes, _contradictions(session, [event for event in changes if event.added and not event.reread])
+    added = [event for event in changes if event.added and not event.reread]
+    firsts = {event.thumb.user_id: event.thumb for event in reversed(added) if event.thumb.user_id not in voters}
+    return Stored(votes, _contradictions(session, added), list(firsts.values()))
+
+
+def _voters(session: Session, observations: Sequence[Observation]) -> set[int]:
+    """Return those of the members who react that have voted before."""
+    reacting = {observation.thumb.user_id for observation in observations if isinstance(observation, Reacted)}
+    votes = select(VoteEventRow.id)
+    return {user_id for user_id in reacting if any_row(session, votes.where(VoteEventRow.user_id == user_id))}
 
 
 def _contradictions(session: Session, added: Sequence[VoteEvent]) -> list[Contradiction]:
     """Return the added thumbs whose member has given the same reply an opposite one too."""
     found = []
-    for event in added:
-        standing = current_thumbs(session, [event.reply_id], [event.thumb.user_id])
-        likes, dislikes = (_shown(session, standing, said) for said in Vote)
-        if likes and dislikes:
-            found.append(Contradiction(event.thumb, likes, dislikes))
+    for reply_id in {event.reply_id for event in added}:
+        thumbs = [event.thumb for event in added if event.reply_id == reply_id]
+        standing = current_thumbs(session, [reply_id], {one.user_id for one in thumbs})
+        for thumb in thumbs:
+            theirs = [one for one in standing if one.user_id == thumb.user_id]
+            likes, dislikes = (_shown(session, theirs, said) for said in Vote)
+            if likes and dislikes:
+                found.append(Contradiction(thumb, likes, dislikes))
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -33,8 +33,15 @@ RECONCILE_PAUSE_S = 5.0
 STORING_S = 60.0
 MEMBERS_AT_ONCE = 100  # Discord's limit
 DAY_S = 86_400.0
+MINUTE_S = 60.0
 HINT_S = 20.0
 CANCELLED = "-# <@{user_id}>, your {likes} and {dislikes} cancel each other out. Remove one side, and the other counts."
+
+FIRST_VOTE = "-# <@{user_id}>, thanks for your first vote. {what} `/myvotes` shows what became of yours."
+TEACHES = "Reactions teach me which of my answers people like."
+COUNTS = "Admins see how my answers are liked. I don't learn from reactions here."
+FIRST_VOTES = 3
+"""Most hints about first votes in a channel and minute."""
 
 
 class Reactions(BotCog):
@@ -82,27 +89,39 @@ class Reactions(BotCog):
 
     @commands.Cog.listener()
     async def on_contradiction(self, found: Contradiction) -> None:
-        """Tell a member that their reactions under an answer cancel each other out, at most once a day.
+        """Tell a member that their reactions under an answer cancel each other out, at most once a day."""
+        user_id, likes, dislikes = found.thumb.user_id, "".join(found.likes), "".join(found.dislikes)
+        text = CANCELLED.format(user_id=user_id, likes=likes, dislikes=dislikes)
+        await self._hint(found.thumb, text, lambda _channel: Window(user_id, 1, DAY_S))
 
-        Discord has no private answer to a reaction, so the hint is a short message that is deleted after a while.
+    @commands.Cog.listener()
+    async def on_first_vote(self, first: Thumb) -> None:
+        """Tell a member what their first vote does, except in the demo; a crowd must not fill a channel with it."""
+        if self.services.fixed_basis is None:
+            learns = self.services.settings.privacy.learn_from_reactions
+            text = FIRST_VOTE.format(user_id=first.user_id, what=TEACHES if learns else COUNTS)
+            await self._hint(first, text, lambda channel: Window(("first votes", channel), FIRST_VOTES, MINUTE_S))
+
+    async def _hint(self, thumb: Thumb, text: str, window_in: Callable[[int], Window]) -> None:
+        """Answer a reaction with a short message that is deleted after a while, if the window has room.
+
+        Discord has no private answer to a reaction. A direct message would be private, but many members refuse those,
+        and Discord takes a bot that sends many for a spammer.
         """
-        added = found.thumb
-        if self._hints.take([Window(added.user_id, 1, DAY_S)], time.monotonic()):
-            return
-        reply = await self.services.database.read(find_by_message, added.message_id)
-        if reply is None:
+        reply = await self.services.database.read(find_by_message, thumb.message_id)
+        if reply is None or self._hints.take([window_in(reply.channel_id)], time.monotonic()):
             return
         channel = self.bot.get_partial_messageable(reply.channel_id)
         try:
             await channel.send(
-                CANCELLED.format(user_id=added.user_id, likes="".join(found.likes), dislikes="".join(found.dislikes)),
-                reference=channel.get_partial_message(added.message_id).to_reference(fail_if_not_exists=False),
+                text,
+                reference=channel.get_partial_message(thumb.message_id).to_reference(fail_if_not_exists=False),
                 mention_author=False,
                 silent=True,
                 delete_after=HINT_S,
             )
         except DISCORD_ERRORS as error:
-            log.debug("The hint about a contradiction could not be sent: %s", error)
+            log.debug("The hint about a vote could not be sent: %s", error)
 
     # After a gap
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from bot.cogs.reactions import HINT_S, RECONCILE_PAUSE_S
+from bot.cogs.reactions import FIRST_VOTES, HINT_S, RECONCILE_PAUSE_S
 from bot.vote_queue import Reacted, VoteQueue
 from storage.conversations.replies import add_message
 from storage.database.database import Database
@@ -366,6 +366,41 @@ class TestLiveChat:
         answer = await place.ask("hi")
         await place.bo.send(place.channel, "and me?", reply_to=answer)
         assert [row.basis for row in rows(ReplyRow)] == [Basis.LIVE_CHAT, None]
+
+
+class TestFirstVote:
+    """A member reads once what a vote does, in a message that disappears."""
+
+    @pytest.fixture
+    def fixed_basis(self):
+        return None
+
+    async def test_each_member_reads_it_once(self, place, env):
+        answer = await answer_below_notice(place)
+        for who, emoji in ((place.ada, "👍"), (place.bo, "❤️"), (place.ada, "👎")):
+            await who.react(answer, emoji)
+        told = [text for text in place.contents if "your first vote" in text]
+        assert sorted(told) == sorted(
+            f"-# <@{who.id}>, thanks for your first vote. Reactions teach me which of my answers people "
+            "like. `/myvotes` shows what became of yours."
+            for who in (place.ada, place.bo)
+        )
+        await env.advance_time(HINT_S)
+        assert [text for text in place.contents if "your first vote" in text] == []
+
+    async def test_a_crowd_does_not_fill_the_channel(self, place, env, rows):
+        answer = await answer_below_notice(place)
+        crowd = [env.guild.add_member(env.create_user(f"new{number}")) for number in range(6)]
+        for member in crowd:
+            await member.react(answer, "👍")
+        assert sum("your first vote" in text for text in place.contents) == FIRST_VOTES
+        assert len(rows(VoteEventRow)) == len(crowd)
+
+
+async def answer_below_notice(place):
+    """Ask twice: the first answer is followed by the notice about privacy."""
+    await place.ask("hi")
+    return await place.ask("hello")
 
 
 class TestBothThumbs:
