@@ -132,9 +132,10 @@ class EmojiChoices:
         features = np.stack([np.ones_like(share), utility[:, None] * at.thumb[free]], axis=2)  # (M, F, 2)
         gradient = np.einsum("m,mf,mfi->fi", self._weight, error, features)
         gradient -= np.stack([at.rate[free] / RATE_SD**2, (at.weight - at.expected)[free] / WEIGHT_SD**2], axis=1)
-        together = share[:, :, None] * (np.eye(size) - share[:, None, :])
-        curvature = np.einsum("m,mfg,mfi,mgj->figj", self._weight, together, features, features, optimize=True)
-        curvature = curvature.reshape(2 * size, 2 * size) + np.diag(np.tile([RATE_SD**-2, WEIGHT_SD**-2], size))
+        expected = (share[:, :, None] * features).reshape(-1, 2 * size)
+        curvature = np.diag(np.tile([RATE_SD**-2, WEIGHT_SD**-2], size)) - (self._weight * expected.T) @ expected
+        own = np.einsum("m,mf,mfi,mfj->fij", self._weight, share, features, features)
+        curvature.reshape(size, 2, size, 2)[range(size), :, range(size), :] += own
         step = np.linalg.solve(curvature, gradient.ravel()).reshape(size, 2)
         rate, weight, spread = at.rate.copy(), at.weight.copy(), at.spread.copy()
         rate[free] += step[:, 0]
