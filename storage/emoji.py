@@ -16,8 +16,8 @@ JOINER = "\u200d"
 SERVER_EMOJI = re.compile(r"<a?:(?P<name>\w{2,32}):(?P<id>\d{15,20})>", re.ASCII)
 TAKES_SKIN_TONES = regex.compile(r"\p{Emoji_Modifier_Base}")
 ONE_PART = r"(?:\p{RI}\p{RI}|\p{Emoji}(?:\p{Emoji_Modifier}|\ufe0f\u20e3?|[\U000e0020-\U000e007e]+\U000e007f)?)"
-ONE_EMOJI = regex.compile(rf"(?![0-9#*](?!\ufe0f\u20e3)){ONE_PART}(?:\u200d{ONE_PART})*\ufe0f?")
-"""Unicode Technical Standard 51, section 1.4.9, without bare digits."""
+ONE_EMOJI = regex.compile(rf"(?![0-9#*](?!\ufe0f\u20e3)){ONE_PART}(?:\u200d{ONE_PART}){{0,4}}\ufe0f?")
+"""Unicode Technical Standard 51, section 1.4.9, without bare digits and of five parts at most, as in families."""
 MOST_PARTS_WITH_TONES = 2
 """Couples and families of more parts come in one colour only."""
 UNDECORATED = str.maketrans("", "", SKIN_TONES + VARIATION_SELECTOR)

@@ -23,7 +23,7 @@ def test_one_emoji(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "a", "1", "12", "😂😂", "❤️ ", ":heart:", "😂!", "<:party:12>", f"{OWN}{OWN}"],
+    ["", " ", "a", "1", "12", "😂😂", "❤️ ", ":heart:", "😂!", "<:party:12>", f"{OWN}{OWN}", "\u200d".join("🙋" * 40)],
 )
 def test_not_one_emoji(text: str) -> None:
     assert not is_emoji(text)
