@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from storage.conversations.replies import FinishedReply, NewReply, store_reply
 from storage.database.tables import ReplyRow
-from storage.emoji import THUMBS
+from storage.emoji import DISLIKE, LIKE, THUMBS
 from storage.insights.visibility import in_talks_of
 from storage.members import note_members
 from storage.releases.versions import names_by_id
@@ -28,6 +28,11 @@ class TalkAnswer:
     text: str
     vote: Vote | None
     """Of whoever talks."""
+
+    @property
+    def thumbs(self) -> dict[str, bool]:
+        """For each thumb whether they gave it."""
+        return {LIKE: self.vote is Vote.UP, DISLIKE: self.vote is Vote.DOWN}
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from bot.demo.channel.world import ADMIN, LOUNGE, MEMBERS, Seat, World
 from bot.errors import UserFacingError
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.ids import parse_id
-from storage.settings.sections import VoteSettings
 
 if TYPE_CHECKING:
     from multidict import MultiMapping
@@ -30,7 +29,8 @@ HOME = "/channel"
 STATIC = Path(__file__).with_name("static")
 LAST_SEAT = "reactune_channel"
 """Cookie with the person and the place that were shown last."""
-EMOJIS = ("👍", "👎", "🔁", *VoteSettings().emoji, "🎉", "👀")
+EMOJIS = ("👍", "👎", "🔁", "❤️", "⭐", "🔥", "😂", "💩", "😡", "🥱", "🎉", "👀")
+"""Those that vote in the shipped settings, and two that do not."""
 FIELD = "field."
 """Before the names of a form's fields, so that none means something else here."""
 
