@@ -229,7 +229,8 @@ def store(session: Session, observations: Sequence[Observation], reply_ids: Mapp
         events = list(_events(session, reply_ids[observation.message_id], observation))
         changes += events[: append_events(session, events)]
     origins = origins_of(session, {event.reply_id for event in changes})
-    votes, known = [], meanings(session)
+    votes: list[StoredVote] = []
+    known = meanings(session)
     for event in changes:
         kind = str(known[event.thumb.emoji]) if event.added else "withdrawn"
         personality_id, request_id = origins.get(event.reply_id, (None, None))

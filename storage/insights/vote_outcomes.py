@@ -279,7 +279,8 @@ def _outcomes(
     arenas = set(
         session.scalars(select(tables.ArenaAnswerRow.reply_id).where(tables.ArenaAnswerRow.reply_id.in_(voted)))
     )
-    outcomes, known = [], vote_emoji_of(session)
+    known = vote_emoji_of(session)
+    outcomes: list[VoteOutcome] = []
     for reply_id, answer, guild_id, basis in replies:
         history, quarantined = histories[reply_id, user_id], quarantines.get((reply_id, user_id), [])
         weight = prod(weights.weights(home_of(guild_id, basis), user_id, history.last_set_at))

@@ -122,7 +122,8 @@ class EmojiChoices:
         if spread < LEAST_SPREAD:
             return self._known.thumb
         of_likes = -(self._weight * distance) @ np.logaddexp(0, -(utility + likes)) / spread
-        return np.where(self._known.sign > 0, of_likes, of_likes - 1)
+        thumbs: Floats = np.where(self._known.sign > 0, of_likes, of_likes - 1)
+        return thumbs
 
     def _step(self, at: EmojiWeights, utility: Floats) -> EmojiWeights:
         """Take a Newton step in rates and weights."""
