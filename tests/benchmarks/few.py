@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from math import ceil
 from statistics import fmean
 from typing import Any
 
@@ -27,14 +26,12 @@ from storage.database.database import Database, open_database
 from storage.database.enums import NOBODY, OPERATOR, Basis, Label, Origin, Outcome
 from storage.database.rows import count_rows
 from storage.database.tables import PersonalityRow
-from storage.emoji import LIKE, plain
 from storage.members import DIRECT
 from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import Version
 from storage.settings.sections import Settings
 from storage.sittings.choosing import choose_two
 from storage.sittings.sittings import Answer, add_pair, begin_sitting, label_pair, next_pair
-from storage.statistics import Z_95
 from storage.taste.examples import ExampleTurn
 from storage.taste.learning import LearnedTaste, learn_taste
 from storage.taste.liked import Excess, LikedStyle, find_excesses, read_liked_style
@@ -60,8 +57,6 @@ DRAWS = 8
 """Other draws of as many votes, of which the candidates' mean is taken: one draw says little."""
 LONG_ANSWERS = {"middle": 128}
 """Maximum tokens of an answer where a taste needs longer ones than other tastes do."""
-HEART = "❤️"
-LEAST_NOISE = 0.01
 POLITE_LIKES = 0.96, 0.7
 """Share of 👍 of polite members, under what they like and under what they do not."""
 
@@ -78,38 +73,22 @@ class Answered:
 
 
 def run(
-    *,
-    taste: str = "warm",
-    votes: int = 40,
-    picks: int = 0,
-    noise: float = 0.1,
-    polite: bool = False,
-    heart: float = 0.0,
-    seed: int = 0,
+    *, taste: str = "warm", votes: int = 40, picks: int = 0, noise: float = 0.1, polite: bool = False, seed: int = 0
 ) -> dict[str, Any]:
     """Let members vote, learn their taste, run one round, and compare candidates and version with the base.
 
-    With `picks`, one person labels so many pairs in a sitting instead. With `heart`, members also use ❤️, which means
-    that many 👍; nothing but their votes says so.
+    With `picks`, one person labels so many pairs in a sitting instead.
     """
     began = time.monotonic()
     with workshop() as directory:
         settings = settings_of_bench(directory, seed, LONG_ANSWERS.get(taste, MAX_NEW_TOKENS))
         kind = Sitter if picks else SmallServer
-        server = kind(taste, picks or votes, noise, settings, polite=polite, heart=heart, seed=seed)
+        server = kind(taste, picks or votes, noise, settings, polite=polite, seed=seed)
         rows, summary = server.live()
     return {
         "machine": machine(),
         "versions": versions("torch", "transformers", "trl", "peft"),
-        "server": {
-            "taste": taste,
-            "votes": votes,
-            "picks": picks,
-            "noise": noise,
-            "polite": polite,
-            "heart": heart,
-            "seed": seed,
-        },
+        "server": {"taste": taste, "votes": votes, "picks": picks, "noise": noise, "polite": polite, "seed": seed},
         "coherence_judge": server.critic.name,
         "rows": rows,
         "summary": summary | {"seconds": time.monotonic() - began},
@@ -119,40 +98,15 @@ def run(
 class SmallServer(Simulation):
     basis = None
 
-    def __init__(
-        self, taste: str, votes: int, noise: float, settings: Settings, *, polite: bool, heart: float, seed: int
-    ) -> None:
+    def __init__(self, taste: str, votes: int, noise: float, settings: Settings, *, polite: bool, seed: int) -> None:
         super().__init__(Community(find_taste(taste), votes, noise, 0.0, single=True, seed=seed), settings)
         self._is_polite = polite
-        self._heart = heart
 
     def _likes(self, message: str, answer: str) -> bool:
         if not self._is_polite:
             return super()._likes(message, answer)
         liked, disliked = POLITE_LIKES
-        return self._random.random() < (liked if self._pleases(message, answer) else disliked)
-
-    def _pleases(self, message: str, answer: str) -> bool:
-        return self._community.taste(message, answer) > 0.5
-
-    def _says(self, message: str, answer: str) -> str:
-        said = super()._says(message, answer)
-        is_heart = self._heart and said == LIKE and self._random.random() < self._chance_of_heart(message, answer)
-        return HEART if is_heart else said
-
-    def _chance_of_heart(self, message: str, answer: str) -> float:
-        """Return the share of hearts among likes: half under what pleases, and so many fewer elsewhere as they mean.
-
-        A like is `times` likelier under what pleases. A heart that means n likes is so n times over: its odds against a
-        like differ by times ** (n - 1).
-        """
-        liked, disliked = POLITE_LIKES if self._is_polite else (1 - self._noise, self._noise)
-        odds = 1.0 if self._pleases(message, answer) else (liked / disliked) ** (1 - self._heart)
-        return odds / (1 + odds)
-
-    @property
-    def _noise(self) -> float:
-        return max(LEAST_NOISE, self._community.noise)
+        return self._random.random() < (liked if self._community.taste(message, answer) > 0.5 else disliked)
 
     def live(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """Return a row for each way to answer, and the summary."""
@@ -162,7 +116,7 @@ class SmallServer(Simulation):
                 taste = learn_taste(session, self._personality, self._settings)
                 liked = read_liked_style(session, self._personality, self._settings)
             base = self._answer_all(None)
-            drawn = self.draw_again(database)
+            draws = self.draw_again(database, base)
             began = time.monotonic()
             round_ = self._train(database)
             seconds = time.monotonic() - began
@@ -170,7 +124,6 @@ class SmallServer(Simulation):
             with database.snapshot() as session:  # the round has drawn the answers that they are chosen from
                 examples = learn_all(session, self._personality, self._settings).examples
             described = self._describe(database, round_) | {"seconds_of_round": seconds}
-        draws = [self._approval(base, one)["approval"] for one in drawn]
         version, shown = self._answer_all(made), self._answer_all(None, examples)
         overshoot = _overshoot(base, version, liked)
         rows = [
@@ -185,22 +138,22 @@ class SmallServer(Simulation):
         summary = {f"approval_{name}": row["approval"] for name, row in zip(names, rows, strict=True)}
         summary |= {f"approval_{name}_low": row["approval_low"] for name, row in zip(names, rows, strict=True)}
         summary |= {"approval_candidates_mean": fmean(draws)} if draws else {}
-        summary |= _heart_found(taste, drawn) if self._heart else {}
         summary |= {"overshoot": overshoot.distance if overshoot else 0.0, "seconds_of_round": seconds}
         return rows, summary | self._soundness(base, version, made)
 
-    def draw_again(self, database: Database) -> list[LearnedTaste]:
-        """Return the tastes of several draws of votes on the demo's answers."""
+    def draw_again(self, database: Database, base: Answered) -> list[float]:
+        """Return the approval of what the taste chooses, for several draws of votes on the demo's answers."""
         pool = [(answered.message, answer) for answered in read_community_answers() for answer in answered.answers]
-        tastes, votes = [], self._community.votes
+        approvals = []
         for _ in range(DRAWS):
             with database.transaction() as session:
                 personality = ensure_personality(session, f"draw-{count_rows(session, select(PersonalityRow))}")
-                for message, answer in self._random.sample(pool * ceil(votes / len(pool)), votes):
+                for message, answer in self._random.sample(pool, self._community.votes):
                     reply_id = add_reply(session, answer=answer, personality_id=personality, basis=None)
-                    self._vote(session, reply_id, self._random.choice(members()), self._says(message, answer))
-                tastes.append(learn_taste(session, personality, self._settings))
-        return tastes
+                    self._vote(session, reply_id, self._random.choice(members()), self._likes(message, answer))
+                taste = learn_taste(session, personality, self._settings)
+            approvals.append(self._approval(base, taste)["approval"])
+        return approvals
 
     def _answer_all(self, version: Version | None, examples: Sequence[ExampleTurn] = ()) -> Answered:
         asked = [self._render_after(examples, held.message) for held in self._held_out]
@@ -285,23 +238,9 @@ class Sitter(SmallServer):
         outcome = Outcome.LENGTH if sample.is_cut else Outcome.COMPLETE
         return new, FinishedReply(answer=sample.text, outcome=outcome)
 
-    def draw_again(self, database: Database) -> list[LearnedTaste]:
+    def draw_again(self, database: Database, base: Answered) -> list[float]:
         """Return nothing: other draws would need other answers."""
         return []
-
-
-def _heart_found(taste: LearnedTaste, drawn: Sequence[LearnedTaste]) -> dict[str, float]:
-    """Return how many 👍 a ❤️ turns out to mean, with its 95 % interval, and the mean of the other draws."""
-    found = taste.posterior.emoji
-    place = found.names.index(plain(HEART))
-    weight, reach = float(found.weight[place]), Z_95 * float(found.spread[place])
-    return {
-        "heart_expected": float(found.expected[place]),
-        "heart_weight": weight,
-        "heart_weight_low": weight - reach,
-        "heart_weight_high": weight + reach,
-        "heart_weight_mean": fmean(float(one.posterior.emoji.weight[place]) for one in (taste, *drawn)),
-    }
 
 
 def _overshoot(base: Answered, version: Answered, liked: LikedStyle | None) -> Excess | None:
