@@ -18,8 +18,9 @@ from bot.guards.audit import run_audited, run_audited_action
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import AdminCog
 from bot.personalities import selection
-from bot.releases.announcer import ProgressMessages, ReleaseAnnouncer
+from bot.releases.announcer import ReleaseAnnouncer
 from bot.releases.judge import Judge
+from bot.releases.progress_messages import ProgressMessages
 from bot.services import Services
 from bot.text import releases as texts
 from bot.text.contests import describe_canary
