@@ -156,7 +156,8 @@ def test_database_defaults_to_a_file_in_the_data_folder(config: Path) -> None:
         ),
         (
             "[output]\nmax_chars = 1",
-            "output.max_chars is not a setting: did you mean corrections.max_chars or knowledge.max_chars?",
+            "output.max_chars is not a setting: did you mean attachments.max_chars or corrections.max_chars or "
+            "knowledge.max_chars?",
         ),
         ("model = 5", "model must be a table: write [model] above its settings"),
         ("[[model]]\nbase = 'x'", "model must be a table: write [model] above its settings"),
