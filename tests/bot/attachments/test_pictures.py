@@ -81,7 +81,8 @@ class TestWithEyes:
     async def test_it_is_remembered_for_the_questions_that_follow_and_forgotten_with_the_message(
         self, place, engine, server, env
     ):
-        await place.ada.send_dm("look", attachments=[CAT])
+        stored = env.backend.store_attachments(place.ada.user.dm_channel.id, [CAT])
+        await place.ada.send_dm("look", attachments=stored)
         await place.ada.send_dm("and its colour?")
         assert len(server.chats) == 1
         assert SEEN in engine.requests[1].prompt
