@@ -113,7 +113,7 @@ def make_services(
         tastes=tastes,
         release_watcher=ReleaseWatcher(database),
         library=Library(database, settings.knowledge, load_encoder, deletions),
-        attachments=AttachmentReader(settings),
+        attachments=AttachmentReader(settings, deletions),
         answerer=Answerer(
             drawer=CandidateDrawer(engine, tastes, settings.generation.exploration),
             recorder=ReplyRecorder(

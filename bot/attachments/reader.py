@@ -19,6 +19,7 @@ from bot.attachments.voice import write_down
 from bot.chat.conversation import History, Post
 from bot.engine.remote.server import ServerError
 from bot.errors import UserFacingError
+from bot.privacy.recent_deletions import Deletions
 from storage.settings.sections import Settings
 from storage.wording import count, shorten
 
@@ -42,8 +43,9 @@ Thing = discord.Attachment | str
 
 
 class AttachmentReader:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, deletions: Deletions) -> None:
         self._settings = settings
+        self._deletions = deletions
         self._turns = asyncio.Semaphore(AT_ONCE)
         self.recent = RecentReadings()
 
@@ -60,7 +62,8 @@ class AttachmentReader:
         target, notes = self._target(history), ()
         if target is not None:
             reading = await self._read(self._things(target), history.posts[-1].text)
-            self.recent.keep(target.id, reading)
+            if not self._deletions.concern({target.id}):
+                self.recent.keep(target.id, reading)
             notes = reading.notes
         return replace(history, posts=tuple(map(self._remembered, history.posts)), notes=notes)
 

@@ -148,7 +148,7 @@ def _spoken(post: Post, replies: Mapping[int, Reply]) -> SpokenMessage | None:
     if not post.is_own:
         words = with_materials(post.text, post.materials)
         said = SpokenMessage(post.id, Turn(post.author, words), frozenset({post.author_id}))
-        return said if post.says_something else None
+        return said if words else None
     reply = replies.get(post.id)  # notices of the bot are not answers
     if reply is None or not reply.answer:
         return None

@@ -305,6 +305,22 @@ def test_an_invalid_server_address_is_refused(config: Path, address: str, senten
     assert "hunter2" not in told
 
 
+@pytest.mark.parametrize("section", ["pictures", "voice"])
+def test_servers_for_pictures_and_voice_have_addresses_and_keys_of_their_own(config: Path, section: str) -> None:
+    variable = f"{section.upper()}_API_KEY"
+    for text in (f"[{section}]\napi_key = 'sk-1'", f"[{section}]\nkey = 'sk-1'"):
+        assert refusal(config, text).endswith(f"set the server's key as {variable}, in the environment or in .env")
+    told = refusal(config, f"[{section}]\nserver = 'http://me:hunter2@gpu'")
+    assert told.startswith(f"{config}: {section}.server = (hidden) is not valid: ")
+    assert told.endswith(f"an address cannot contain a password: set the servers' key as {variable}")
+    assert "is not a server address" in refusal(config, f"[{section}]\nserver = 'gpu'")
+    config.write_text(f"[{section}]\nserver = 'http://gpu:8001/v1/'")
+    settings = load_settings(config, {variable: "sk-1"})
+    assert getattr(settings, section).server == "http://gpu:8001"
+    assert secrets_of(settings) == {"sk-1"}
+    assert "sk-1" not in repr(settings) + str(settings.model_dump())
+
+
 def test_the_client_secret_comes_from_the_environment_and_never_shows(config: Path) -> None:
     for text in ("[console]\nclient_secret = 'cs-1'", "[discord]\nclient_secret = 'cs-1'"):
         sentence = refusal(config, text)

@@ -31,7 +31,7 @@ def configure(env, settings):
         changed = {name: getattr(settings, name).model_copy(update=values) for name, values in sections.items()}
         own: Settings = settings.model_copy(update=changed)
         env.change_settings(own)
-        object.__setattr__(env.bot.services, "attachments", AttachmentReader(own))
+        object.__setattr__(env.bot.services, "attachments", AttachmentReader(own, env.bot.services.deletions))
 
     return change
 

@@ -41,6 +41,11 @@ class TestWithoutEyes:
         assert said == "With this message came a picture, but you cannot open it.\n\nhow are you?"
         assert not rows(ReplyRow)[0].has_outside_text
 
+    async def test_the_model_knows_of_a_picture_that_it_is_asked_about(self, place, engine):
+        shown = await place.bo.send(place.channel, "", attachments=[CAT])
+        assert (await send(place, "what is it?", reply_to=shown)).content == f"answer 1\n-# base · {BLIND}"
+        assert "bo: With this message came a picture, but you cannot open it." in engine.requests[0].prompt
+
     async def test_nobody_is_told_so_where_nobody_asked(self, place, env, configure):
         configure(discord={"free_response_channels": (place.channel.id,)})
         await place.ada.send(place.channel, "", attachments=[CAT])
