@@ -59,13 +59,15 @@ class AttachmentReader:
 
     async def read(self, history: History) -> History:
         """Return the history with what came with its messages in words: read now for the question, else remembered."""
-        target, notes = self._target(history), ()
-        if target is not None:
-            reading = await self._read(self._things(target), history.posts[-1].text)
-            if not self._deletions.concern({target.id}):
-                self.recent.keep(target.id, reading)
-            notes = reading.notes
-        return replace(history, posts=tuple(map(self._remembered, history.posts)), notes=notes)
+        target = self._target(history)
+        if target is None:
+            return replace(history, posts=tuple(map(self._remembered, history.posts)))
+        reading = await self._read(self._things(target), history.posts[-1].text)
+        self.recent.keep(target.id, reading)
+        known = replace(history, posts=tuple(map(self._remembered, history.posts)), notes=reading.notes)
+        if self._deletions.concern({target.id}):  # it was deleted while it was read
+            self.recent.forget({target.id})
+        return known
 
     def with_heard(self, post: Post) -> Post:
         """Return the post with what its author said in voice messages, as far as it is remembered."""

@@ -37,6 +37,7 @@ REPLY = Reply(
     speakers=(ADA, EVE),
     retrieved=(),
     sources=NO_SOURCES,
+    has_outside_text=False,
     edited_at=None,
 )
 QUESTION = Post(10, ADA, "ada", "what is red?")
