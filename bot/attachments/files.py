@@ -23,7 +23,7 @@ def text_type_of(file: discord.Attachment) -> MediaType | None:
     return SUFFIXES.get(PurePath(file.filename).suffix.lower(), MediaType.TEXT if is_text else None)
 
 
-async def download(file: discord.Attachment, max_bytes: int) -> bytes:
+async def fetch_file(file: discord.Attachment, max_bytes: int) -> bytes:
     """Return an attachment's content; raises UserFacingError."""
     if file.size > max_bytes:
         raise UserFacingError(
@@ -37,7 +37,7 @@ async def download(file: discord.Attachment, max_bytes: int) -> bytes:
         raise UserFacingError(f"I couldn't get {file.filename} from Discord. Please send it again.") from error
 
 
-async def read_text(content: bytes, name: str, media_type: MediaType, settings: KnowledgeSettings) -> str:
+async def text_of(content: bytes, name: str, media_type: MediaType, settings: KnowledgeSettings) -> str:
     """Return the text of a file or page; raises UserFacingError."""
     try:
         blocks = await extract(content, name, settings, media_type)

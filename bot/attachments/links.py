@@ -38,10 +38,10 @@ class PageRefused(UserFacingError):
 def links_in(text: str) -> list[str]:
     """Return the addresses of web pages in a message, each once, without those of Discord."""
     found = (link.rstrip(".,;:!?*_~") for link in LINK.findall(text))
-    return [link for link in dict.fromkeys(found) if not OWN_HOSTS.search(host_of(link))]
+    return [link for link in dict.fromkeys(found) if not OWN_HOSTS.search(site_of(link))]
 
 
-def host_of(link: str) -> str:
+def site_of(link: str) -> str:
     try:
         return urlsplit(link).hostname or ""
     except ValueError:
@@ -68,13 +68,13 @@ async def fetch_page(link: str, max_bytes: int) -> tuple[bytes, MediaType]:
             session.get(link, max_redirects=MAX_REDIRECTS) as response,
         ):
             if response.status != 200:
-                raise PageRefused(f"I couldn't open {host_of(link)}: it answers with status {response.status}.")
+                raise PageRefused(f"I couldn't open {site_of(link)}: it answers with status {response.status}.")
             media_type = MEDIA_TYPES.get(response.content_type)
             if media_type is None:
-                raise PageRefused(f"I couldn't read {host_of(link)}: that is no page of text.")
+                raise PageRefused(f"I couldn't read {site_of(link)}: that is no page of text.")
             return await _content(response, max_bytes), media_type
     except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
-        raise PageRefused(f"I couldn't open {host_of(link) or 'that link'}.") from error
+        raise PageRefused(f"I couldn't open {site_of(link) or 'that link'}.") from error
 
 
 def _open_public(info: AddrInfoType) -> socket.socket:

@@ -20,7 +20,7 @@ INSTRUCTIONS = (
 QUESTION = "They want to know: {asked}\nDescribe what is needed for that. Do not answer it yourself."
 
 
-async def describe_picture(content: bytes, asked: str, settings: Settings) -> str:
+async def look_at(content: bytes, asked: str, settings: Settings) -> str:
     """Return what a picture shows, in words, for somebody who `asked` something about it.
 
     Raises PictureRefused, and ServerError if the server fails.

@@ -10,10 +10,10 @@ from dataclasses import replace
 
 import discord
 
-from bot.attachments.files import download, read_text, text_type_of
-from bot.attachments.links import fetch_page, host_of, links_in
+from bot.attachments.files import fetch_file, text_of, text_type_of
+from bot.attachments.links import fetch_page, links_in, site_of
 from bot.attachments.material import Material, file_material, page_material, picture_material, unread_material
-from bot.attachments.pictures import PICTURE_TYPES, describe_picture
+from bot.attachments.pictures import PICTURE_TYPES, look_at
 from bot.attachments.readings import Reading, RecentReadings
 from bot.attachments.voice import write_down
 from bot.chat.conversation import History, Post
@@ -137,26 +137,26 @@ class AttachmentReader:
             return Reading((unread_material(_name_of(thing)),), notes=(str(error),))
 
     async def _open_file(self, file: discord.Attachment, asked: str) -> Reading:
-        content = await download(file, self._settings.attachments.max_bytes)
+        content = await fetch_file(file, self._settings.attachments.max_bytes)
         if file.is_voice_message():
             return await self._listen(content)
         media_type = None if _is_picture(file) else text_type_of(file)
         if media_type is None:
             return await self._look(content, asked)
-        text = await read_text(content, file.filename, media_type, self._settings.knowledge)
+        text = await text_of(content, file.filename, media_type, self._settings.knowledge)
         return _quoting(text, file.filename, file_material(file.filename, self._beginning(text)))
 
     async def _open_page(self, link: str) -> Reading:
         content, media_type = await fetch_page(link, self._settings.attachments.max_bytes)
-        text = await read_text(content, host_of(link), media_type, self._settings.knowledge)
-        return _quoting(text, host_of(link), page_material(link, self._beginning(text)))
+        text = await text_of(content, site_of(link), media_type, self._settings.knowledge)
+        return _quoting(text, site_of(link), page_material(link, self._beginning(text)))
 
     def _beginning(self, text: str) -> str:
         return shorten(text, self._settings.attachments.max_chars)
 
     async def _look(self, content: bytes, asked: str) -> Reading:
         try:
-            description = await describe_picture(content, asked, self._settings)
+            description = await look_at(content, asked, self._settings)
         except ServerError as error:
             log.warning("A picture was not looked at: %s", error)
             raise UserFacingError(NOT_SEEING) from error
@@ -189,7 +189,7 @@ def _type_of(file: discord.Attachment) -> str:
 def _name_of(thing: Thing) -> str:
     """Return what to call it in the prompt."""
     if isinstance(thing, str):
-        return f"a link to {host_of(thing)}"
+        return f"a link to {site_of(thing)}"
     if thing.is_voice_message():
         return "a voice message"
     return "a picture" if _is_picture(thing) else f"the file {thing.filename}"

@@ -8,7 +8,7 @@ import wave
 from collections.abc import Coroutine
 from typing import Any
 
-from bot.attachments.pictures import describe_picture
+from bot.attachments.pictures import look_at
 from bot.attachments.voice import write_down
 from bot.engine.remote.replicas import problem_of
 from bot.engine.remote.server import ServerError
@@ -24,7 +24,7 @@ def check_pictures(settings: Settings) -> str:
     server = settings.pictures.server
     if not server:
         return "off (pictures.server is empty): the bot tells members that it cannot see"
-    seen = describe_picture(_red_square(), "", settings)
+    seen = look_at(_red_square(), "", settings)
     _try(seen, "pictures.server", PICTURES_KEY_VARIABLE)
     return f"{server} says what a picture shows"
 
