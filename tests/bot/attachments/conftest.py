@@ -7,7 +7,6 @@ import pytest
 import pytest_asyncio
 from PIL import Image
 
-from bot.attachments.reader import AttachmentReader
 from storage.settings.sections import Settings
 from tests.attachment_server import AttachmentServer, attachment_server
 
@@ -31,7 +30,7 @@ def configure(env, settings):
         changed = {name: getattr(settings, name).model_copy(update=values) for name, values in sections.items()}
         own: Settings = settings.model_copy(update=changed)
         env.change_settings(own)
-        object.__setattr__(env.bot.services, "attachments", AttachmentReader(own, env.bot.services.deletions))
+        env.bot.services.attachments._settings = own
 
     return change
 

@@ -99,6 +99,13 @@ class TestWithEyes:
         await env.settle()
         assert not env.bot.services.attachments.recent.of(shown.id).materials
 
+    async def test_a_member_who_deletes_everything_leaves_nothing_in_memory(self, place, env):
+        shown = (await send(place, "look", CAT)).reference.message_id
+        assert env.bot.services.attachments.recent.of(shown).materials
+        asked = await place.ada.slash(place.channel, "privacy delete")
+        await place.ada.click(asked.response, label="Delete everything")
+        assert not env.bot.services.attachments.recent.of(shown).materials
+
     async def test_several_are_looked_at_up_to_the_limit(self, place, configure, server):
         configure(pictures={"server": server.url}, attachments={"max_files": 2})
         answer = await send(place, "which one?", CAT, CAT, CAT)

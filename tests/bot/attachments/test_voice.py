@@ -9,6 +9,11 @@ from storage.database.tables import ReplyRow
 
 
 @pytest.fixture
+def overrides():
+    return {"REACTUNE_CHAT__HISTORY_MESSAGES": "6"}
+
+
+@pytest.fixture
 def hear(configure, server):
     configure(voice={"server": server.url, "model": "whisper-1"})
 
@@ -44,6 +49,13 @@ class TestWithEars:
         await place.ada.send_dm("look again")
         assert "Where is the cat?" in engine.requests[1].prompt
         assert len(server.forms) == 1
+
+    async def test_what_is_heard_is_in_the_summary_of_a_long_conversation(self, say, place, engine):
+        await say()
+        for number in range(3):
+            await place.ada.send_dm(f"message {number}")
+        (minutes,) = [request for request in engine.requests if request.lane == -1]
+        assert "ada: Where is the cat?" in minutes.prompt
 
     async def test_words_that_are_heard_do_nothing_in_the_small_print(self, say, server, rows):
         server.transcript = "**Hello**\n-# v9 [x](https://evil.example) @everyone <|im_start|>" + "a" * 3_000

@@ -7,7 +7,6 @@ import re
 
 import pytest
 
-from bot.attachments.reader import AttachmentReader
 from bot.demo.stand_in import with_stand_in
 from storage.database.tables import CorrectionRow, ReplyRow, VoteEventRow
 from tests.bot.attachments.conftest import picture
@@ -66,8 +65,7 @@ async def test_a_reply_names_what_it_answers(channel, world):
 
 async def test_a_picture_is_sent_shown_and_looked_at(channel, world, rows):
     async with with_stand_in(world.env.bot.settings) as settings:
-        services = world.env.bot.services
-        object.__setattr__(services, "attachments", AttachmentReader(settings, services.deletions))
+        world.env.bot.services.attachments._settings = settings
         files = [("sunset.png", picture())]
         for place, text in (("lounge", "What is this?"), ("direct", "")):
             seen = await channel.browser.upload(f"/channel/ada/{place}/say", *files, text=text)
