@@ -59,6 +59,8 @@ for _warning in ("warn_nacl", "warn_dave"):  # voice is not used: its libraries 
     setattr(discord.VoiceClient, _warning, False)
 POLL_INTERVAL_S = 3.0
 """Between two looks for new releases; PostgreSQL also notifies."""
+LONGEST_WAIT_S = 30.0
+"""How long discord.py may hold a request that Discord delays: slow mode can delay one for hours."""
 FLUSH_S = 5.0
 FINISHING_S = 15.0
 
@@ -97,6 +99,7 @@ class ReactuneBot(ServicesBot):
             status=discord.Status.idle,
             activity=discord.CustomActivity(LOADING),
             shard_count=settings.discord.shard_count or None,
+            max_ratelimit_timeout=LONGEST_WAIT_S,
             **served_shards,
         )
         self.settings = settings
@@ -177,7 +180,7 @@ class ReactuneBot(ServicesBot):
     async def _sync_commands(self) -> None:
         try:
             await self.tree.sync()
-        except discord.HTTPException as error:
+        except (discord.HTTPException, discord.RateLimited) as error:
             log.warning("Discord refused the new slash commands, so the previous ones stay: %s", error)
 
     async def _load_model(self) -> None:

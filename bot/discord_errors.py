@@ -8,6 +8,8 @@ import discord
 DISCORD_ERRORS = (discord.HTTPException, discord.RateLimited, aiohttp.ClientError, OSError)
 """What a request to Discord can raise: Discord's refusals, and failures of the connection."""
 RATE_LIMITED = 429
+SLOW_MODE = 20016
+"""The code of Discord's error for a message that comes too soon in a channel with slow mode."""
 TEMPORARY = (408, RATE_LIMITED)
 SERVER_ERROR = 500
 
@@ -15,5 +17,5 @@ SERVER_ERROR = 500
 def is_temporary(error: Exception) -> bool:
     """Return whether Discord may accept the same request a little later; `error` is one of DISCORD_ERRORS."""
     if isinstance(error, discord.HTTPException):
-        return error.status in TEMPORARY or error.status >= SERVER_ERROR
+        return error.status in TEMPORARY or error.status >= SERVER_ERROR or error.code == SLOW_MODE
     return True

@@ -11,6 +11,7 @@ import typer
 
 from reactune.base_texts import ChangedBase, describe_changed_base, describe_offer
 from reactune.fetching_base import fetch_base
+from reactune.recording_base import record_configured_base
 from reactune.shared import notes, operator_action, operator_name, progress, read_settings, show
 from storage.database.database import Database, open_database
 from storage.operations.audit import record_action
@@ -38,6 +39,7 @@ def change_base(which: str, config: Path | None, *, yes: bool, as_json: bool) ->
             offer = examine_base(which, settings)
         require_disk_space(offer, settings)
         _confirm(offer, settings, yes=yes)
+        record_configured_base(database, settings)
         model = fetch_base(offer, settings)
         used = ConfiguredBase(setting=offer.setting, name=model.name, revision=model.revision)
         change = _switch(database, settings, used, file=file, overridden_in=overridden_in)

@@ -32,7 +32,7 @@ SENTENCES = {
 
 
 @dataclass(frozen=True)
-class Room:
+class Machine:
     """What this machine has for models."""
 
     memory: FreeMemory
@@ -40,7 +40,7 @@ class Room:
     disk: int
 
     @classmethod
-    def here(cls, folder: Path) -> Room:
+    def here(cls, folder: Path) -> Machine:
         gpus = free_gpus()
         return cls(gpus[0] if gpus else free_memory(), free_disk(folder))
 
@@ -68,17 +68,17 @@ class Candidate:
 def list_bases(config: Config = None, as_json: AsJson = False) -> None:
     """List base models that fit this machine, with the memory that they need (for versions, see `reactune model`)."""
     settings = read_settings(config)
-    room = Room.here(settings.data.directory)
-    found = candidates(settings, room)
-    data = {"machine": asdict(room), "bases": [asdict(candidate) for candidate in found]}
-    show_plain(data, f"{describe_machine(room)}\n\n{table(found)}", as_json)
+    machine = Machine.here(settings.data.directory)
+    found = candidates(settings, machine)
+    data = {"machine": asdict(machine), "bases": [asdict(candidate) for candidate in found]}
+    show_plain(data, f"{describe_machine(machine)}\n\n{table(found)}", as_json)
 
 
-def candidates(settings: Settings, room: Room) -> list[Candidate]:
+def candidates(settings: Settings, machine: Machine) -> list[Candidate]:
     """Return the configured base and the well-known ones, those that fit first, the larger ones before smaller ones."""
     own = configured_base(settings)
     others = [base for base in known_bases() if own is None or base.name != own.name]
-    found = [_examine(base, settings, room, configured=base is own) for base in ([own] if own else []) + others]
+    found = [_examine(base, settings, machine, configured=base is own) for base in ([own] if own else []) + others]
 
     def place(candidate: Candidate) -> tuple[int, int]:
         is_in = candidate.fits in ORDER
@@ -87,10 +87,10 @@ def candidates(settings: Settings, room: Room) -> list[Candidate]:
     return sorted(found, key=place)
 
 
-def _examine(base: KnownBase, settings: Settings, room: Room, *, configured: bool) -> Candidate:
+def _examine(base: KnownBase, settings: Settings, machine: Machine, *, configured: bool) -> Candidate:
     is_graph = is_served_as_graph(base.shape, settings)
-    serve = serving_need(base.shape, settings, room, as_graph=is_graph)
-    train, at_4_bits = (_train(base.shape, settings, room, quantization) for quantization in ("", "4bit"))
+    serve = serving_need(base.shape, settings, machine, as_graph=is_graph)
+    train, at_4_bits = (_train(base.shape, settings, machine, quantization) for quantization in ("", "4bit"))
     graph = graph_bytes(base.shape, settings.model.weight_format) if is_graph else 0
     disk = DISK_BYTES * base.shape.parameters + graph
     return Candidate(
@@ -105,7 +105,7 @@ def _examine(base: KnownBase, settings: Settings, room: Room, *, configured: boo
         serve_format=settings.model.weight_format if is_graph else serving_format(settings.model),
         train=train,
         train_format=settings.training.quantization or training_format(settings.training),
-        fits=_verdict(room, disk=disk, serve=serve, train=train, at_4_bits=at_4_bits),
+        fits=_verdict(machine, disk=disk, serve=serve, train=train, at_4_bits=at_4_bits),
     )
 
 
@@ -121,7 +121,7 @@ def is_served_as_graph(shape: ModelShape, settings: Settings) -> bool:
     return prefers_graphs(settings.model) and not why_unsupported(shape.config, settings.model)
 
 
-def serving_need(shape: ModelShape, settings: Settings, room: Room, *, as_graph: bool) -> float:
+def serving_need(shape: ModelShape, settings: Settings, machine: Machine, *, as_graph: bool) -> float:
     """Return the bytes for answering with one version as this machine would; servers elsewhere need none here."""
     if settings.model.engine == "remote":
         return 0.0
@@ -130,24 +130,24 @@ def serving_need(shape: ModelShape, settings: Settings, room: Room, *, as_graph:
     if as_graph:
         return graph_serving_bytes(shape, settings.model.weight_format, load)
     format_ = NumberFormat(serving_format(settings.model), settings.model.quantization)
-    return serving_bytes(shape, format_, load, on_gpu=room.memory.is_gpu)
+    return serving_bytes(shape, format_, load, on_gpu=machine.memory.is_gpu)
 
 
-def _train(shape: ModelShape, settings: Settings, room: Room, quantization: str) -> int:
+def _train(shape: ModelShape, settings: Settings, machine: Machine, quantization: str) -> int:
     """Return the bytes for training with the fastest plan that fits, or with the smallest one."""
     training = settings.training.model_copy(update={"quantization": quantization or settings.training.quantization})
     pair = longest_pair(training.max_tokens, settings.generation.max_new_tokens)
     try:
-        return RoundMemory(shape, training, room.memory).choose([pair]).needed
+        return RoundMemory(shape, training, machine.memory).choose([pair]).needed
     except TooLittleMemory as error:
         return round(error.needed)
 
 
-def _verdict(room: Room, *, disk: float, serve: float, train: float, at_4_bits: float) -> str:
+def _verdict(machine: Machine, *, disk: float, serve: float, train: float, at_4_bits: float) -> str:
     """Return whether it fits. On a CPU a round and the bot share the memory; on a GPU the bot steps aside."""
-    memory = room.memory
+    memory = machine.memory
     beside = 0.0 if memory.is_gpu else serve
-    if disk > room.disk:
+    if disk > machine.disk:
         return f"no, needs {format_bytes(disk)} of disk"
     if serve > memory.free:
         return f"no, needs {format_bytes(serve)} of {memory.kind}"
@@ -158,23 +158,23 @@ def _verdict(room: Room, *, disk: float, serve: float, train: float, at_4_bits: 
 
 def describe_memory(shape: ModelShape, settings: Settings) -> str:
     """Return what answering and a round need with a base, and what this machine has; nothing is loaded."""
-    room = Room.here(settings.data.directory)
-    serve = serving_need(shape, settings, room, as_graph=is_served_as_graph(shape, settings))
-    train = _train(shape, settings, room, settings.training.quantization)
-    fits = _verdict(room, disk=0, serve=serve, train=train, at_4_bits=_train(shape, settings, room, "4bit"))
+    machine = Machine.here(settings.data.directory)
+    serve = serving_need(shape, settings, machine, as_graph=is_served_as_graph(shape, settings))
+    train = _train(shape, settings, machine, settings.training.quantization)
+    fits = _verdict(machine, disk=0, serve=serve, train=train, at_4_bits=_train(shape, settings, machine, "4bit"))
     return (
         f"Memory: about {format_bytes(serve)} to answer and {format_bytes(train)} for a round, of "
-        f"{format_bytes(room.memory.free)} free {room.memory.kind}. {SENTENCES.get(fits, 'It does not fit.')}"
+        f"{format_bytes(machine.memory.free)} free {machine.memory.kind}. {SENTENCES.get(fits, 'It does not fit.')}"
     )
 
 
-def describe_machine(room: Room) -> str:
+def describe_machine(machine: Machine) -> str:
     """Return a sentence about this machine."""
-    memory = room.memory
+    memory = machine.memory
     device = "one GPU" if memory.is_gpu else f"{count(usable_cores(), 'core')} and no GPU"
     return (
         f"This machine has {device}, {format_bytes(memory.free)} of {format_bytes(memory.total)} of {memory.kind} "
-        f"free, and {format_bytes(room.disk)} of disk."
+        f"free, and {format_bytes(machine.disk)} of disk."
     )
 
 

@@ -200,8 +200,10 @@ def test_a_newcomer_talks_rates_suggests_and_comes_back(demo: Demo, page: Page) 
     page.get_by_role("link", name="/model train").click()
     expect(page.get_by_label("learn_from")).to_have_text(re.compile("examples"))
     page.get_by_role("link", name="Cancel").click()
+    expect(page.get_by_label("learn_from")).to_have_count(0)
 
     page.get_by_role("link", name="@ Reactune").click()
+    expect(page.get_by_label("Message to @ Reactune")).to_be_visible()
     say(page, "Hello")
     expect(reactions(page, "🔁")).to_have_count(1, timeout=ANSWER_MS)
 

@@ -19,7 +19,8 @@ from storage.adapters.folder_store import AdapterStore
 from storage.database.database import open_database
 from storage.database.enums import Basis, GateVerdict, RoundStatus
 from storage.models.base_model import BaseModel
-from storage.models.personality_files import README_FILE, import_adapter
+from storage.models.personality_files import README_FILE
+from storage.models.personality_imports import import_adapter
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from storage.training.rounds import Round, latest_round

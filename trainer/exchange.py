@@ -26,7 +26,7 @@ from storage.training.samples import LocalPair, add_local_pair
 from storage.votes.weights import read_weighted_votes
 from trainer.data.choosing import ChosenPairs, choose_pairs
 from trainer.data.pairs import RoundFeedback, pair_by_people
-from trainer.evaluation.sampling import renderer_of, with_system_prompt
+from trainer.rendering import renderer_of, with_system_prompt
 
 ROLES = ("system", "user", "assistant")
 KEYS = ("prompt", "chosen", "rejected")

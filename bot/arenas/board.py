@@ -20,6 +20,7 @@ from bot.services import Services
 from bot.text.rounds import bar, sentence
 from bot.text.sanitize import escape_inline, sanitize_markdown
 from bot.text.splitting import split_message
+from bot.text.tables import show_tables
 from storage.database.enums import ArenaStatus
 from storage.errors import ArenaClosed
 from storage.settings.sections import OutputSettings
@@ -134,7 +135,7 @@ def _state(arena: Arena, answers: Sequence[ArenaAnswer]) -> str:
 
 
 def _shown(answers: Sequence[ArenaAnswer], output: OutputSettings) -> list[str]:
-    return fit_fairly([sanitize_markdown(answer.text, output) for answer in answers])
+    return fit_fairly([show_tables(sanitize_markdown(answer.text, output)) for answer in answers])
 
 
 def fit_fairly(texts: Sequence[str]) -> list[str]:

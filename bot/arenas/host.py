@@ -22,6 +22,7 @@ from bot.chat.message_stream import retry_until_accepted
 from bot.discord_errors import DISCORD_ERRORS, is_temporary
 from bot.errors import UserFacingError
 from bot.guards.error_handler import is_expected, member_message
+from bot.guards.quiet_hours import is_quiet
 from bot.personalities.selection import active_personality
 from bot.services import Services
 from storage.database.columns import utc_now
@@ -239,6 +240,9 @@ class ArenaSchedule:
             await self._services.database.run(begin)
 
     async def start_due(self) -> None:
+        """Start an arena that is due; in quiet hours it waits for their end."""
+        if is_quiet(self._services.settings.chat, utc_now()):
+            return
         if self._trigger and await self._services.database.run(take_due, self._name, self._trigger):
             # A task of its own, so that unloading the cog does not cancel it.
             self._services.tasks.spawn(self.start_arena(), "scheduled arena")
@@ -259,7 +263,9 @@ class ArenaSchedule:
     def describe(self) -> str:
         if not self.is_set:
             return "**Schedule:** none; admins start arenas"
-        return f"**Schedule:** `{self._settings.schedule}` UTC in <#{self._settings.channel}>"
+        chat = self._services.settings.chat
+        waits = f", but not in quiet hours ({chat.quiet_hours} {chat.time_zone})" if chat.quiet_hours else ""
+        return f"**Schedule:** `{self._settings.schedule}` UTC in <#{self._settings.channel}>{waits}"
 
     async def _find_channel(self) -> Channel:
         channel_id = self._settings.channel

@@ -11,12 +11,14 @@ from typing import TypeVar
 import discord
 from tenacity import AsyncRetrying, RetryCallState
 
-from bot.discord_errors import DISCORD_ERRORS, RATE_LIMITED, is_temporary
+from bot.discord_errors import DISCORD_ERRORS, RATE_LIMITED, SLOW_MODE, is_temporary
 from bot.errors import BotError
 from bot.text.sanitize import sanitize_markdown
-from bot.text.splitting import MAX_MESSAGE_CHARS, split_message
+from bot.text.splitting import MAX_MESSAGE_CHARS, escape_lone_pipes, split_message
+from bot.text.tables import show_tables
 from storage.retrying import retries
 from storage.settings.sections import OutputSettings
+from storage.wording import duration
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +27,11 @@ T = TypeVar("T")
 CURSOR = " ▌"
 SMALL_PRINT_CHARS = 150
 PART_CHARS = MAX_MESSAGE_CHARS - SMALL_PRINT_CHARS  # the last part leaves room for the small print
+SLOWABLE = (discord.TextChannel, discord.VoiceChannel, discord.StageChannel, discord.Thread)
+SLOWED_DOWN = (
+    "Slow mode in channel %s delays the rest of an answer by %s: give the bot the permission Bypass Slowmode there "
+    "(Manage Messages no longer includes it)."
+)
 RATE_LIMIT_PAUSE_S = 30.0
 """How long to pause after a rate limit that does not say how long it lasts."""
 
@@ -39,16 +46,30 @@ class AnswerDeleted(BotError):
 def retry_after_s(error: BaseException | None) -> float:
     """Return how long Discord asks to wait before the next request; 0 if the error is not a rate limit.
 
-    discord.py waits by itself, except when Cloudflare answers in Discord's place, as it does for bans.
+    discord.py waits by itself, except for long, and when Cloudflare answers in Discord's place, as it does for bans.
     """
     if isinstance(error, discord.RateLimited):
         return error.retry_after
-    if not isinstance(error, discord.HTTPException) or error.status != RATE_LIMITED:
+    if not isinstance(error, discord.HTTPException) or (error.status != RATE_LIMITED and error.code != SLOW_MODE):
         return 0.0
     try:
         return float(error.response.headers["Retry-After"])
     except (KeyError, ValueError):
         return RATE_LIMIT_PAUSE_S
+
+
+def is_slowed_down(channel: discord.abc.Messageable, error: BaseException) -> bool:
+    """Return whether the channel's slow mode is why Discord refuses a new message for now.
+
+    Discord says that it does not slow bots down, and that the permission Bypass Slowmode, since February 2026 no longer
+    part of Manage Messages, exempts everybody. discord.py does not pass on the code of an error that it waits for.
+    """
+    if isinstance(error, discord.HTTPException) and error.code == SLOW_MODE:
+        return True
+    if not isinstance(channel, SLOWABLE) or not channel.slowmode_delay or not retry_after_s(error):
+        return False
+    parent = channel.parent if isinstance(channel, discord.Thread) else channel
+    return parent is not None and not parent.permissions_for(channel.guild.me).bypass_slowmode
 
 
 async def retry_until_accepted(work: Callable[[], Awaitable[T]], what: str) -> T:
@@ -75,15 +96,28 @@ async def retry_until_accepted(work: Callable[[], Awaitable[T]], what: str) -> T
 
 def lay_out(text: str, small_print: str, output: OutputSettings) -> list[str]:
     """Return the contents of an answer's messages; small print that does not fit in the last one gets its own."""
-    parts = _split_safely(text, output) or ["(no words)"]
+    whole = escape_lone_pipes(show_tables(sanitize_markdown(text, output)))
+    parts = _split_safely(whole, output) or ["(no words)"]
     last = f"{parts[-1]}\n{small_print}"
     return [*parts[:-1], last] if len(last) <= MAX_MESSAGE_CHARS else [*parts, small_print[:MAX_MESSAGE_CHARS]]
 
 
-def _split_safely(text: str, output: OutputSettings, cursor: str = "") -> list[str]:
-    # Again after the cut: it may have moved to the start of a line what was harmless within one.
-    parts = split_message(sanitize_markdown(text, output) + cursor, PART_CHARS)
-    return [sanitize_markdown(part, output)[:MAX_MESSAGE_CHARS] for part in parts]
+def lay_out_growing(text: str, output: OutputSettings) -> list[str]:
+    """Return the contents of the messages of an answer that is still being written; a spoiler in it is hidden already.
+
+    The cursor is after what a part closes, where it is found again.
+    """
+    # Whether pipes at the end begin or end something shows only with what follows.
+    written = sanitize_markdown(text, output).rstrip("| \n")
+    *parts, last = _split_safely(show_tables(written), output) or [""]
+    return [*parts, last + CURSOR]
+
+
+def _split_safely(text: str, output: OutputSettings) -> list[str]:
+    # Sanitized again after the cut: it may have moved to the start of a line what was harmless within one.
+    parts = [sanitize_markdown(part, output) for part in split_message(text, PART_CHARS)]
+    fits = [[part] if len(part) <= PART_CHARS else _split_safely(part, output) for part in parts]
+    return [part for pieces in fits for part in pieces]
 
 
 class MessageStream:
@@ -115,6 +149,7 @@ class MessageStream:
         self._shown = [""] * len(self._messages)
         self._last_shown_s = -float("inf")
         self._paused_until_s = -float("inf")
+        self._is_slowed_down = False
         self._attempt: tuple[str, str] | None = None
         """The nonce and the text of a message that is being sent."""
 
@@ -138,7 +173,7 @@ class MessageStream:
             return
         self._last_shown_s = now_s
         try:
-            await self._write(_split_safely(text, self._output, CURSOR))
+            await self._write(lay_out_growing(text, self._output))
         except DISCORD_ERRORS as error:
             if not is_temporary(error):
                 raise
@@ -167,7 +202,7 @@ class MessageStream:
         for position, part in enumerate(parts):
             if position == len(self._messages):
                 await self._send(part)
-            elif part != self._shown[position]:
+            if part != self._shown[position]:
                 await self._edit(position, part)
         for message in self._messages[len(parts) :]:
             await self._on_surplus(message.id)
@@ -177,11 +212,20 @@ class MessageStream:
     async def _send(self, part: str) -> None:
         # An attempt that seemed to fail may have succeeded: Discord answers the same nonce with the same message.
         nonce, sent = self._attempt = self._attempt or (secrets.token_hex(12), part)
-        message = await self._channel.send(part, reference=self._reference, mention_author=False, nonce=nonce)  # pyrefly: ignore[no-matching-overload]
+        try:
+            message = await self._channel.send(part, reference=self._reference, mention_author=False, nonce=nonce)  # pyrefly: ignore[no-matching-overload]
+        except DISCORD_ERRORS as error:
+            self._note_slow_mode(error)
+            raise
         self._reference, self._attempt = None, None
         self._messages.append(message)
         self._shown.append(sent)
         await self._on_message(message, len(self._messages) - 1)
+
+    def _note_slow_mode(self, error: Exception) -> None:
+        if not self._is_slowed_down and is_slowed_down(self._channel, error):
+            self._is_slowed_down = True
+            log.warning(SLOWED_DOWN, getattr(self._channel, "id", "?"), duration(retry_after_s(error)))
 
     async def _edit(self, position: int, part: str) -> None:
         try:

@@ -18,9 +18,11 @@ from bot.discord_errors import DISCORD_ERRORS
 from bot.errors import UserFacingError
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import PersistentButton, button_row
+from bot.guards.quiet_hours import is_quiet
 from bot.releases.resolver import Release
 from bot.services import Services
 from storage.conversations.replies import FINISHED_WHOLE
+from storage.database.columns import utc_now
 from storage.database.enums import Origin
 from storage.errors import AdapterError
 from storage.releases.evidence import Rival
@@ -52,9 +54,10 @@ class SecondAnswers:
             self._just_asked.remove(member_id)
             return False
         is_busy = self._services.answerer.at_work > 0 or self._services.engine.waiting > 0
+        is_unwelcome = is_busy or is_quiet(self._services.settings.chat, utc_now())
         canary = rival.canary if rival else None
         share = canary.share if canary else self._services.settings.chat.second_answers
-        if is_busy or random.random() >= share:
+        if is_unwelcome or random.random() >= share:
             return False
         self._just_asked.add(member_id)
         return True

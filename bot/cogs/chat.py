@@ -1,4 +1,4 @@
-"""Answers people: mentions, direct messages, replies, threads where it was called, free-response channels."""
+"""Answers people who call the bot, and gives another answer to whoever asks for one."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from discord.ext import commands
 
 from bot.chat.another_answer import gather_again
 from bot.chat.ask import REGENERATE, Ask
+from bot.chat.calling import Calls
 from bot.chat.context import NOTHING_ASKED, gather
-from bot.chat.conversation import SPOKEN, Conversation, HistoryReader, is_one_conversation, mentions_bot, own_words
+from bot.chat.conversation import SPOKEN, Conversation, HistoryReader, is_one_conversation, own_words
 from bot.chat.recovery import Recovery
 from bot.chat.second_answer import BetterButton, SecondAnswers
 from bot.chat.summaries import Summaries
@@ -45,6 +46,7 @@ COMMAND_AS_TEXT = (
 class Chat(BotCog):
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         super().__init__(bot, services)
+        self._calls = Calls(bot, services)
         self._reader = HistoryReader(bot, services.settings.chat.history_messages)
         self._summaries = Summaries(services, self._reader)
         self._recovery = Recovery(bot, services)
@@ -66,9 +68,9 @@ class Chat(BotCog):
         guild_id = message.guild.id if message.guild else None
         refusal = await self.services.access.refusal(message.author, guild_id, message.channel)
         if refusal is not None:
-            if self._is_addressed(message) and self.services.access.should_notify(message.channel.id):
+            if self._calls.is_addressed(message) and self.services.access.should_notify(message.channel.id):
                 await self._notify(message.channel, refusal.value)
-        elif await self._is_called(message):
+        elif await self._calls.is_called(message):
             # Before anything is read or written: a refused message of a flood costs no query.
             await self._unless_rate_limited(
                 message, message.author.id, guild_id, partial(self._respond, message), "answer to"
@@ -103,33 +105,6 @@ class Chat(BotCog):
         work = self._answer(ask)
         self.services.tasks.spawn(self._serve(message, interaction.user.id, work), f"another answer to {message.id}")
 
-    # Who is answered
-
-    def _is_addressed(self, message: discord.Message) -> bool:
-        return isinstance(message.channel, discord.DMChannel) or mentions_bot(message, self.bot.user)
-
-    async def _is_called(self, message: discord.Message) -> bool:
-        channel = message.channel
-        if self._is_addressed(message):
-            return True
-        free_channels = self.services.settings.discord.free_response_channels
-        if {channel.id, getattr(channel, "parent_id", None)} & set(free_channels):
-            return True
-        if await self._is_reply_to_me(message):
-            return True
-        return isinstance(channel, discord.Thread) and await self.services.database.read(
-            replies.was_called_into, channel.id
-        )
-
-    async def _is_reply_to_me(self, message: discord.Message) -> bool:
-        reference = message.reference
-        if message.type is not discord.MessageType.reply or reference is None or reference.message_id is None:
-            return False
-        if isinstance(reference.resolved, discord.Message):
-            return reference.resolved.author == self.bot.user
-        replied_to = reference.message_id
-        return await self.services.database.read(replies.find_by_message, replied_to) is not None
-
     def _command_in(self, message: discord.Message) -> str | None:
         """Return the slash command that was sent as text, such as "/model"."""
         first = own_words(message, self.bot.user).split(" ", 1)[0]
@@ -146,7 +121,7 @@ class Chat(BotCog):
         attachments = self.services.attachments
         if not history.asks and not attachments.can_read(history):
             # A picture in a free-response channel is not a mistake; a mention without words may be one.
-            if self._is_addressed(message):
+            if self._calls.is_addressed(message):
                 raise UserFacingError(attachments.excuse(history) or NOTHING_ASKED)
             return
         self.services.rate_limiter.require_pause(message.author.id)

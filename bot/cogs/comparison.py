@@ -14,6 +14,8 @@ from bot.personalities.selection import VERSION_OR_BASE, WHOSE, chosen_personali
 from bot.releases.comparison import Comparison, Contestant, choose_prompts, compare_versions, open_two
 from bot.services import Services
 from bot.text.sanitize import sanitize_markdown
+from bot.text.splitting import split_message
+from bot.text.tables import show_tables
 from storage.conversations.prompt_bank import MAX_PROMPT_CHARS, read_bank
 from storage.personalities.cards import settings_of
 from storage.settings.sections import OutputSettings
@@ -37,12 +39,12 @@ def lay_side_by_side(
     for i, (prompt, comparison) in enumerate(zip(prompts, comparisons, strict=True), start=1):
         embed.add_field(name=f"Prompt {i}", value=prompt, inline=False)  # also ends the row above
         for name, answer in zip(names, comparison.answers, strict=True):
-            embed.add_field(name=name, value=_cut(sanitize_markdown(answer, output), limit))
+            embed.add_field(name=name, value=_cut(show_tables(sanitize_markdown(answer, output)), limit))
     return embed
 
 
 def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - len(SHORTENED)].rstrip() + SHORTENED
+    return text if len(text) <= limit else split_message(text, limit - len(SHORTENED))[0] + SHORTENED
 
 
 class ComparisonCommand(commands.Cog):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
-from io import BytesIO
 
 import discord
 from discord import app_commands
@@ -13,18 +12,18 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.background import retry_until_available
+from bot.cogs.card_files import CardFiles
 from bot.discord_errors import DISCORD_ERRORS
 from bot.errors import UserFacingError
 from bot.guards.access import is_admin, user_label
 from bot.guards.audit import run_audited
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import AdminCog
-from bot.personalities import card_form, selection
+from bot.personalities import selection
 from bot.personalities.card_form import CardForm
 from bot.personalities.greeting import post_greeting
 from bot.personalities.selection import NEXT_STEP, offer, offer_personalities, places_of, require_own
 from bot.services import Services
-from bot.text.rounds import describe_import
 from bot.text.splitting import answer_in_full
 from storage.adapters.folder_store import AS_TRAINED
 from storage.database.enums import Scope
@@ -48,7 +47,11 @@ Somewhere = (
 
 
 class Personalities(
-    AdminCog, commands.GroupCog, group_name="personality", group_description="Personalities of the bot"
+    AdminCog,
+    CardFiles,
+    commands.GroupCog,
+    group_name="personality",
+    group_description="Personalities of the bot",
 ):
     # Deleted places
 
@@ -120,47 +123,6 @@ class Personalities(
         found = await self._named(interaction, personality)
         lines = await self.services.database.read(selection.card_lines, found, interaction.guild_id or 0)
         await answer_in_full(interaction, lines, format_card(found.card), f"{found.name}{personalities.CARD_SUFFIX}")
-
-    @app_commands.command(name="export")
-    @app_commands.describe(
-        personality="The personality to export",
-        version="A version such as v3, to export with its adapter",
-    )
-    @app_commands.autocomplete(personality=offer_personalities)
-    async def export_personality(
-        self, interaction: discord.Interaction, personality: str, version: str | None = None
-    ) -> None:
-        """Get a personality's card as a file, or one of its versions as a zip file."""
-        await interaction.response.defer(ephemeral=True)
-        found = await self._named(interaction, personality)
-        if version is None:
-            content = BytesIO(format_card(found.card).encode())
-            file = discord.File(content, f"{found.name}{personalities.CARD_SUFFIX}")
-            text = (
-                f"The card of **{found.name}**. Import it with `/personality import`, or put it into a `personalities` "
-                "folder."
-            )
-        else:
-            file = await card_form.version_file(self.services, found, version, interaction.filesize_limit)
-            text = (
-                f"**{found.name}** as a peft adapter. Import it with `/personality import`; its README.md says how it "
-                "was trained."
-            )
-        await interaction.followup.send(text, file=file, ephemeral=True)
-
-    @app_commands.command(name="import")
-    @app_commands.describe(
-        file="A card (.toml), or a zip file from `/personality export`",
-        name="The personality's name; without it, the file's name",
-    )
-    async def import_personality(
-        self, interaction: discord.Interaction, file: discord.Attachment, name: str | None = None
-    ) -> None:
-        """Import a card, or an exported version as a new version."""
-        await interaction.response.defer(ephemeral=True)
-        imported = await card_form.import_attachment(interaction, self.services, file, name)
-        log.info("%s imported %s into %s.", user_label(interaction.user), file.filename, imported.personality.name)
-        await answer_privately(interaction, describe_import(imported))
 
     @app_commands.command()
     @app_commands.describe(personality="The personality to archive")

@@ -93,3 +93,9 @@ def home_server(here: Here, form: SentForm) -> int | None:
     if server not in here.visitor.servers:
         raise UserFacingError(NOT_SERVED)
     return server
+
+
+def lorebook_server(here: Here, form: SentForm) -> int | None:
+    """Return the server that the operator chose for an imported lorebook; None if there is no choice."""
+    chosen = form.text("lorebook", "")
+    return next((guild.id for guild in visible_servers(here) if str(guild.id) == chosen), None)

@@ -27,6 +27,7 @@ SHUTDOWN_S = 2.0
 """How long pages that are being written may take when the bot stops."""
 MOST_BYTES = 2_000_000
 """Of a form, such as uploaded prompts."""
+BRING_FILES = ("/knowledge", "/personalities/import")
 FILES_AT_ONCE = 10
 """Of the largest size that a document may have, in one form."""
 
@@ -52,10 +53,10 @@ class Console:
 
 @web.middleware
 async def limit_size(request: web.Request, handler: access.Handler) -> web.StreamResponse:
-    """Refuse a form that is too large by its declared size, before it is read; forms of documents bring files."""
+    """Refuse a form that is too large by its declared size, before it is read; some forms bring files."""
     if hdrs.CONTENT_ENCODING in request.headers:  # its size when unpacked is unknown
         return access.refuse(request, "Send the form as it is, not compressed.", status=415)
-    brings_files = request.path.startswith("/knowledge") and request.content_type == "multipart/form-data"
+    brings_files = request.path.startswith(BRING_FILES) and request.content_type == "multipart/form-data"
     limit = _most_bytes(request.app[access.SERVICES].settings) if brings_files else MOST_BYTES
     if request.body_exists and (request.content_length is None or request.content_length > limit):
         return access.refuse(request, f"That is too large: send at most {limit / 1e6:.0f} MB at once.", status=413)

@@ -1,53 +1,36 @@
-"""Cards as files and as a form."""
+"""The form to write a card."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from io import BytesIO
 from itertools import groupby
-from pathlib import Path
 from typing import Any, Self
 
 import discord
 from sqlalchemy.orm import Session
 
 from bot.discord_errors import DISCORD_ERRORS
-from bot.errors import UserFacingError
 from bot.guards.access import user_label
 from bot.guards.audit import action_of, run_audited_as
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import AdminForm
-from bot.personalities.selection import NEXT_STEP, describe_change, format_sampling, require_own
+from bot.personalities.selection import NEXT_STEP, describe_change, format_sampling
 from bot.services import Services
 from storage.errors import CardError
-from storage.models.personality_files import (
-    ImportedPersonality,
-    Provenance,
-    import_personality_file,
-    read_provenance,
-    zip_version,
-)
 from storage.personalities.cards import (
-    MAX_CARD_BYTES,
     MAX_DESCRIPTION_CHARS,
     MAX_GREETING_CHARS,
     Card,
     Example,
     build_card,
 )
-from storage.personalities.personalities import CARD_SUFFIX, Personality, change_card, create_personality
-from storage.releases.versions import version_named
+from storage.personalities.personalities import Personality, change_card, create_personality
 
 log = logging.getLogger(__name__)
-
-
-MAX_ATTACHMENT_BYTES = 100_000_000
 
 FIELD_CHARS = 4000  # Discord's limit
 SAMPLING_CHARS = 200
@@ -60,72 +43,6 @@ EXAMPLES_HELP = "Blank lines separate dialogues. A person's lines start with >, 
 
 _ASSIGNMENT = re.compile(r"(?P<name>[a-z_]+)\s*[=:]\s*(?P<number>\d+(\.\d+)?)")
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
-
-
-async def version_file(services: Services, personality: Personality, version: str, limit_bytes: int) -> discord.File:
-    """Return a version as a zip file; raises UserFacingError for the base, and for files over the limit."""
-    name, packed = await pack_version(services, personality, version)
-    if len(packed) > limit_bytes:
-        raise UserFacingError(
-            f"That export is {len(packed) / 1e6:.0f} MB, more than Discord accepts here. The operator can run "
-            f"`reactune personality export {personality.name} FOLDER`."
-        )
-    return discord.File(BytesIO(packed), name)
-
-
-async def pack_version(services: Services, personality: Personality, version: str) -> tuple[str, bytes]:
-    """Return the name and the content of a version's zip file; raises UserFacingError for the base."""
-
-    def read(session: Session) -> Provenance | None:
-        found = version_named(session, personality.id, version)
-        return read_provenance(session, personality, found, services.settings) if found else None
-
-    origin = await services.database.read(read)
-    if origin is None:
-        raise UserFacingError("The base model has no adapter to export: choose a version such as v1.")
-    packed = await asyncio.to_thread(zip_version, services.adapters, services.base, origin)
-    return f"{personality.name}-{origin.versions[0].name}.zip", packed
-
-
-async def import_attachment(
-    interaction: discord.Interaction, services: Services, file: discord.Attachment, name: str | None
-) -> ImportedPersonality:
-    """Import a card or an exported version; raises UserFacingError or StorageError."""
-    _require_importable(file)
-    content = await file.read()
-
-    def run() -> ImportedPersonality:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / Path(file.filename).name
-            path.write_bytes(content)
-            return import_personality_file(
-                services.database,
-                services.adapters,
-                services.base,
-                path,
-                name=name or path.stem,
-                model_base=services.settings.model.base,
-                by=user_label(interaction.user),
-                guild_id=interaction.guild_id,
-                may_change=lambda personality: require_own(services, personality, {interaction.guild_id or 0}),
-            )
-
-    return await asyncio.to_thread(run)
-
-
-def _require_importable(file: discord.Attachment) -> None:
-    """Raise UserFacingError if the file is of another type, or too large to download."""
-    is_card = file.filename.endswith(CARD_SUFFIX)
-    if not is_card and not file.filename.endswith(".zip"):
-        raise UserFacingError(f"{file.filename} is neither a card (.toml) nor an export (.zip).")
-    limit = MAX_CARD_BYTES if is_card else MAX_ATTACHMENT_BYTES
-    if file.size > limit:
-        raise UserFacingError(
-            f"{file.filename} is larger than {limit // 1_000:,} kB, the limit for a card. Shorten it."
-            if is_card
-            else f"{file.filename} is larger than {limit // 1_000_000} MB. The operator can run "
-            "`reactune personality import`."
-        )
 
 
 class CardForm(AdminForm):

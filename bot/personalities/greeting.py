@@ -8,6 +8,7 @@ import discord
 
 from bot.discord_errors import DISCORD_ERRORS
 from bot.text.sanitize import sanitize_markdown
+from bot.text.splitting import split_message
 from storage.database.enums import Scope
 from storage.personalities.bindings import BindingPlace
 from storage.personalities.personalities import Personality
@@ -22,6 +23,7 @@ async def post_greeting(personality: Personality, channel: object, where: Bindin
         return
     if isinstance(channel, discord.abc.Messageable):
         try:
-            await channel.send(sanitize_markdown(personality.card.greeting, output))
+            for part in split_message(sanitize_markdown(personality.card.greeting, output)):
+                await channel.send(part)
         except DISCORD_ERRORS as error:
             log.warning("Could not post the greeting of %s: %s", personality.name, error)

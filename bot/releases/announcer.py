@@ -10,12 +10,14 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.discord_errors import DISCORD_ERRORS, is_temporary
+from bot.guards.quiet_hours import is_quiet
 from bot.personalities.selection import signed
 from bot.releases.watcher import ReleaseState
 from bot.services import Services
 from bot.text.releases import describe_announcement
 from bot.text.rounds import describe_round
 from bot.text.splitting import MAX_MESSAGE_CHARS
+from storage.database.columns import utc_now
 from storage.database.enums import CHALLENGER, GateVerdict
 from storage.operations.outbox import announce_waiting
 from storage.personalities.personalities import Personality, list_personalities, read_personality
@@ -43,6 +45,8 @@ class ReleaseAnnouncer:
         """Return False if something is still not announced, so that the watcher calls again."""
         if not self._services.shards.lead:
             return True
+        if is_quiet(self._services.settings.chat, utc_now()):
+            return False
         personalities = await self._services.database.read(list_personalities, archived=None)
         return all([await self._announce_all(personality) for personality in personalities])
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from storage.database.enums import RoundStatus
-from storage.models.personality_files import ImportedPersonality
+from storage.models.personality_imports import ImportedPersonality
 from storage.runtime.processes import Heartbeat
 from storage.training.rounds import Round
 from storage.wording import LEAST_SHOWN_SHARE, count, duration
@@ -107,11 +107,19 @@ def describe_import(imported: ImportedPersonality) -> str:
     else:
         said = f"The card of **{name}** did not change."
     if version is None:
-        return said + (f" To let it answer somewhere: `/personality bind {name}`." if imported.is_new else "")
+        return " ".join([said, *_next_steps(imported)])
     return (
         f"{said} Its adapter is **{version.name}**. No gate has tested it; to use it anyway, run "
         f"`/model promote {version.name} personality:{name}` with `override` and a reason."
     )
+
+
+def _next_steps(imported: ImportedPersonality) -> Iterator[str]:
+    name = imported.personality.name
+    if imported.notes:
+        yield f"Strangers may have written it, so read it first: `/personality show {name}`."
+    if imported.is_new:
+        yield f"To let it answer somewhere: `/personality bind {name}`."
 
 
 def bar(share: float) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from io import BytesIO
 
 import discord
@@ -13,14 +15,21 @@ MAX_MESSAGE_CHARS = 2_000  # Discord's limit; it counts code points, as len() do
 MIN_LIMIT_CHARS = 64  # has room for a reopened and closed code block
 LONGEST_GRAPHEME_CHARS = 32
 
-_CLOSING = "\n```"
-_FENCE = re.compile("`{3,}")
+_QUOTE, _SPOILER, _CODE_END = "> ", "||", "\n```"
+_MARKS = re.compile(r"`{3,}|\|\|")
+# In prose, a backslash or `code` makes plain text of marks.
+_MARKS_IN_PROSE = re.compile(r"\\.|`{3,}|(`{1,2}).*?[^`]\1(?!`)|\|{2,}", re.DOTALL)
 _LANGUAGE = re.compile(r"[\w+#.-]{1,20}(?=\n)")
 _BOUNDARIES = (
     re.compile(r"\n\s*\n"),  # paragraph
     re.compile(r"\n"),
     re.compile(r"[.!?…][\"'”’)\]*_]*\s|[。！？]"),  # sentence
     re.compile(r"\s"),
+)
+_LIST_OR_QUOTE = re.compile(r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]|>)|[ \t]{2,}\S")
+_LINK_OR_EMPHASIS = re.compile(
+    r"\[[^\[\]\n]*(?:\Z|\] ?\([^()\n]*(?:\)|\Z))"
+    r"|(?<![\w\\*_~`])([*_~`]{1,3})(?![\s*_~`])[^\n]+?(?:\1|\Z)"
 )
 
 CUT = "\n… the rest is too long for a file on Discord"
@@ -29,76 +38,187 @@ CUT = "\n… the rest is too long for a file on Discord"
 def split_message(text: str, limit: int = MAX_MESSAGE_CHARS) -> list[str]:
     """Return `text` as parts of 1 to `limit` characters, none of them blank; blank text has no parts.
 
-    A code block that is split, or never closed, is closed in its part and reopened with its language in the next.
-    While a text grows at its end, parts are only added and only the last one changes, so a streaming answer edits only
-    its last message. Whitespace at a cut is lost, all other text is kept. Raises ValueError for a limit below
-    MIN_LIMIT_CHARS.
+    A code block or a spoiler that is split, or never closed, is closed in its part and reopened in the next one; a
+    quoted line that is split goes on as a quote. Lists, quotes, code blocks, links and emphasis are split only if the
+    second half of a part has no better place. While a text grows at its end, parts are only added and only the last one
+    changes, so a streaming answer edits only its last message. Whitespace at a cut is lost, all other text is kept.
+    Raises ValueError for a limit below MIN_LIMIT_CHARS.
     """
     if limit < MIN_LIMIT_CHARS:
         raise ValueError(f"a limit of {limit} characters leaves no room for a code block")
     parts: list[str] = []
-    prefix, rest = "", text.strip()
+    before, rest = _NOTHING, text.strip()
     while rest:
-        cut = _cut(rest, prefix, limit)
+        cut = _cut(rest, before, limit)
         body, rest = rest[:cut], rest[cut:]
-        reopening = _reopening(body, prefix)
-        if reopening:
+        after = _open_after(body, before, rest)
+        if after.fence:
             # Removes only the whitespace of the cut: the indentation of the next line is code.
-            parts.append(prefix + (body[:-1] if body[-1].isspace() else body) + _CLOSING)
+            body = body[:-1] if body[-1].isspace() else body
         else:
-            parts.append(prefix + body.rstrip())
-            rest = rest.lstrip()
-        prefix = reopening
+            body, rest = body.rstrip(), rest.lstrip()
+        parts.append(before.opening + body + after.closing)
+        before = after
     return parts
 
 
-def _cut(rest: str, prefix: str, limit: int) -> int:
+def escape_lone_pipes(text: str) -> str:
+    """Return a whole text in which a last `||` is no spoiler if nothing closes it and a space follows, as in a || b."""
+    marks = list(_marks(text, _NOTHING))
+    if not marks or not marks[-1].after.is_spoiler:
+        return text
+    pipes = next(mark for mark in reversed(marks) if text[mark.start] == "|")
+    is_word_next = bool(text[pipes.end : pipes.end + 1].strip())
+    escaped = "\\|" * (pipes.end - pipes.start)
+    return text if is_word_next else text[: pipes.start] + escaped + text[pipes.end :]
+
+
+# What is open at a place of a text
+
+
+@dataclass(frozen=True)
+class _Open:
+    """What is open at a cut, and must be opened again after it."""
+
+    is_quote: bool = False
+    is_spoiler: bool = False
+    fence: str = ""
+    """The line that opens the code block."""
+
+    @property
+    def opening(self) -> str:
+        return (_QUOTE if self.is_quote else "") + (_SPOILER if self.is_spoiler else "") + self.fence
+
+    @property
+    def closing(self) -> str:
+        return (_CODE_END if self.fence else "") + (_SPOILER if self.is_spoiler else "")
+
+
+_NOTHING = _Open()
+_LONGEST_CLOSING = _CODE_END + _SPOILER
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """A fence, or the pipes of a spoiler."""
+
+    start: int
+    end: int
+    after: _Open
+
+
+def _marks(text: str, before: _Open) -> Iterator[_Mark]:
+    """Yield the marks of a text before which something is open."""
+    at = 0
+    while found := (_MARKS if before.fence or before.is_spoiler else _MARKS_IN_PROSE).search(text, at):
+        at = found.end()
+        after = _open_after_mark(found, before)
+        if after != before:
+            yield _Mark(found.start(), at, after)
+        before = after
+
+
+def _open_after_mark(mark: re.Match[str], before: _Open) -> _Open:
+    if mark[0].startswith("```"):
+        language = _LANGUAGE.match(mark.string, mark.end())
+        return replace(before, fence="" if before.fence else f"```{language[0] if language else ''}\n")
+    if not mark[0].startswith(_SPOILER):
+        return before
+    if before.is_spoiler:  # ends at the next two pipes, also within code
+        return replace(before, is_spoiler=False, fence="")
+    return before if before.fence else replace(before, is_spoiler=True)
+
+
+def _open_after(body: str, before: _Open, rest: str) -> _Open:
+    """Return what is open between `body` and `rest`."""
+    after = before
+    for mark in _marks(body, before):
+        after = mark.after
+    at_cut = body[len(body.rstrip()) :] + rest[: len(rest) - len(rest.lstrip())]
+    line = f"{_QUOTE if before.is_quote else ''}{body}".rpartition("\n")[2]
+    goes_on = bool(rest) and not after.fence and "\n" not in at_cut
+    return replace(after, is_quote=goes_on and line.startswith(_QUOTE))
+
+
+# Where to cut
+
+
+def _cut(rest: str, before: _Open, limit: int) -> int:
     """Return the number of characters of `rest` in the next part.
 
     It depends only on the characters up to one beyond the limit, never on how many follow, so finished parts do not
     change while the text grows.
     """
-    room = limit - len(prefix)
-    if prefix or _FENCE.search(rest, 0, room):
-        room -= len(_CLOSING)
-    if len(rest) <= room:
-        return len(rest)
-    window = rest[: room + 1]
-    return next((cut for cut in _boundaries(window) if _leaves_whole_blocks(window, cut, prefix)), _hard_cut(window))
+    room = limit - len(before.opening)
+    if before != _NOTHING or _MARKS.search(rest, 0, room):
+        room -= len(_LONGEST_CLOSING)
+    return len(rest) if len(rest) <= room else _Window(rest[: room + 1], before).best_cut()
 
 
-def _boundaries(window: str) -> Iterator[int]:
-    """Yield the cuts in the second half of `window`, best first; the last character counts only as whitespace."""
-    for boundary in _BOUNDARIES:
-        cuts = [match.end() for match in boundary.finditer(window, len(window) // 2)]
-        yield from (cut for cut in reversed(cuts) if cut < len(window) or window[-1].isspace())
+class _Window:
+    """The text that fits into a part and one more character, which counts only as whitespace."""
 
+    def __init__(self, text: str, before: _Open) -> None:
+        self._text = text
+        self._before = before
+        self._marks = list(_marks(text, before))
+        self._spans = [found.span() for found in _LINK_OR_EMPHASIS.finditer(text)]
 
-def _leaves_whole_blocks(window: str, cut: int, prefix: str) -> bool:
-    """Return whether a code block that is cut has a line of code on both sides."""
-    body = window[:cut]
-    if not _reopening(body, prefix):
-        return True
-    if window[cut:].lstrip().startswith("`"):
-        return False
-    runs = list(_FENCE.finditer(body))
-    code = body[runs[-1].end() :].partition("\n")[2] if runs else body
-    return bool(code.strip())
+    def best_cut(self) -> int:
+        """Return the cut that tears least, at the greatest pause, and of several the last one."""
+        best: dict[int, int] = {}
+        for cut in self._pauses():
+            if self._is_clean(cut):
+                best.setdefault(self._torn(cut), cut)
+            if 0 in best:
+                break
+        return best[min(best)] if best else self._hard_cut()
 
+    def _pauses(self) -> Iterator[int]:
+        """Yield the cuts of the second half, those at the greatest pause first, and of several the last one."""
+        for boundary in _BOUNDARIES:
+            cuts = [found.end() for found in boundary.finditer(self._text, len(self._text) // 2)]
+            yield from (cut for cut in reversed(cuts) if cut < len(self._text) or self._text[-1].isspace())
 
-def _reopening(body: str, prefix: str) -> str:
-    """Return the fence line that continues the code block open at the end of `body`, or "" outside of one."""
-    for run in _FENCE.finditer(body):
-        language = _LANGUAGE.match(body, run.end())
-        prefix = "" if prefix else f"```{language[0] if language else ''}\n"
-    return prefix
+    def _torn(self, cut: int) -> int:
+        """Return what the cut tears: 0 nothing, 1 a list or quote, 2 a code block, 3 a spoiler, link or emphasis."""
+        _, open_ = self._last_mark(cut)
+        if open_.is_spoiler or self._is_in_span(cut):
+            return 3
+        return 2 if open_.fence else int(self._is_in_list_or_quote(cut))
 
+    def _is_in_span(self, cut: int) -> bool:
+        place = bisect_right(self._spans, cut, key=lambda span: span[0]) - 1
+        start, end = self._spans[place] if place >= 0 else (cut, cut)
+        return start < cut < end
 
-def _hard_cut(window: str) -> int:
-    """Return the last cut that does not split a grapheme or a fence; a very long one is split anyway."""
-    room = len(window) - 1
-    lowest = max(room - LONGEST_GRAPHEME_CHARS, room // 2)
-    return next((cut for cut in range(room, lowest, -1) if not _joined(window, cut)), room)
+    def _is_in_list_or_quote(self, cut: int) -> bool:
+        said = self._text[:cut].rstrip()
+        line = said.rpartition("\n")[2]
+        next_line = self._text[cut:].lstrip("\n").partition("\n")[0]
+        is_within_line = "\n" not in self._text[len(said) : cut]
+        return bool(_LIST_OR_QUOTE.match(line)) and (is_within_line or bool(_LIST_OR_QUOTE.match(next_line)))
+
+    def _is_clean(self, cut: int) -> bool:
+        """Return whether a code block or a spoiler that is cut has words on both sides."""
+        opened, open_ = self._last_mark(cut)
+        if not (open_.fence or open_.is_spoiler):
+            return True
+        said = self._text[opened:cut]
+        words = said.partition("\n")[2] if open_.fence and opened else said
+        return bool(words.strip()) and not self._text[cut:].lstrip().startswith(("`", "|"))
+
+    def _last_mark(self, cut: int) -> tuple[int, _Open]:
+        """Return where the last mark before the cut ends, or 0, and what is open after it."""
+        place = bisect_right(self._marks, cut, key=lambda mark: mark.end) - 1
+        return (self._marks[place].end, self._marks[place].after) if place >= 0 else (0, self._before)
+
+    def _hard_cut(self) -> int:
+        """Return the last cut that splits no grapheme, fence or spoiler's pipes; a very long one is split anyway."""
+        room = len(self._text) - 1
+        cuts = range(room, max(room - LONGEST_GRAPHEME_CHARS, room // 2), -1)
+        whole = [cut for cut in cuts if not _joined(self._text, cut)]
+        return next((cut for cut in whole if self._is_clean(cut)), whole[0] if whole else room)
 
 
 def _joined(window: str, cut: int) -> bool:
@@ -106,7 +226,7 @@ def _joined(window: str, cut: int) -> bool:
     return (
         _extends(after)
         or before == "\u200d"  # zero width joiner, as in family emoji
-        or before == after == "`"
+        or before == after in ("`", "|")
         or (_is_flag_half(after) and _flag_halves_before(window, cut) % 2 == 1)
     )
 

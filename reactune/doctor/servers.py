@@ -30,9 +30,15 @@ ID_DIGITS = range(17, 21)
 def check_access_list(settings: Settings) -> str:
     access = settings.access
     servers = [server for server in access.servers if server != EVERY_SERVER]
-    for key, ids in (("servers", servers), ("channels", access.channels), ("roles", access.roles)):
+    listed = {
+        "access.servers": servers,
+        "access.channels": access.channels,
+        "access.roles": access.roles,
+        "chat.channel_rules": settings.chat.channel_rules,
+    }
+    for setting, ids in listed.items():
         for id_ in ids:
-            _require_id(f"access.{key}", id_)
+            _require_id(setting, id_)
     if not access.servers:
         raise Problem(
             "the bot serves nobody, because access.servers is empty: start the bot, invite it to your server, and copy "

@@ -171,14 +171,17 @@ def serving_bytes(shape: ModelShape, format_: NumberFormat, load: ServingLoad, *
 def graph_serving_bytes(shape: ModelShape, weights: str, load: ServingLoad) -> float:
     """Return the peak of OpenVINO: for each version a process with its own graph and a full cache in 8 bits.
 
-    The cache has room for two full batches (`PipelineOptions.cached_tokens`). 4-bit weights keep the adapter beside
-    them, in float32; 8-bit ones contain it.
+    The cache has room for two full batches (`PipelineOptions.cached_tokens`).
     """
     return load.versions * graph_version_bytes(shape, weights, 2 * load.answers * load.tokens, load.rank)
 
 
 def graph_version_bytes(shape: ModelShape, weights: str, cached_tokens: int, rank: int) -> float:
-    """Return the peak of one version's graph with a full cache in 8 bits, and an adapter of that rank."""
+    """Return the peak of one version's graph with a full cache in 8 bits, and an adapter of that rank.
+
+    4-bit weights keep the adapter beside them, in float32; 8-bit ones contain it. OpenVINO unpacks 4-bit weights to 8
+    bits, measured on a processor with AMX. The mapped file of the graph is left out: the system can drop it.
+    """
     beside = adapter_numbers(shape, rank) * FLOAT32 if weights == "int4" else 0
     cache = cached_tokens * shape.kv_bytes_per_token("int8")
-    return GRAPH_LIBRARIES + graph_bytes(shape, weights) + beside + cache
+    return GRAPH_LIBRARIES + graph_bytes(shape, "int8") + beside + cache

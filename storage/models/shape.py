@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.models.layer_names import weight_files
-from storage.models.openvino.architectures import FAMILIES
+from storage.models.openvino.architectures import VARIANTS
 
 log = logging.getLogger(__name__)
 
@@ -154,8 +154,8 @@ def language_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
     Vision-language models nest that part.
     """
-    family = FAMILIES.get((config.get("architectures") or [""])[0])
-    return {**(family.defaults if family else {}), **(config.get("text_config") or config)}
+    variant = VARIANTS.get((config.get("architectures") or [""])[0])
+    return {**(variant.defaults if variant else {}), **(config.get("text_config") or config)}
 
 
 def head_size(text: Mapping[str, Any]) -> int:

@@ -7,6 +7,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,10 +18,11 @@ from storage.errors import QUOTED_CHARS, CardError
 from storage.settings.sections import GenerationSettings, Settings
 from storage.wording import mistake, shorten
 
-NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+MAX_NAME_CHARS = 32
+NAME = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{MAX_NAME_CHARS - 1}}}")
 MAX_DESCRIPTION_CHARS = 300
 MAX_PROMPT_CHARS = 4000
-MAX_GREETING_CHARS = 1000
+MAX_GREETING_CHARS = 4000
 MAX_TURN_CHARS = 4000
 MAX_TURNS = 20
 MAX_EXAMPLES = 500
@@ -104,6 +106,26 @@ class Card(_Part):
     def as_dict(self) -> dict[str, Any]:
         """Return the keys that differ from an empty card, as in JSON and in the TOML file."""
         return self.model_dump(mode="json", exclude_defaults=True)
+
+
+@dataclass(frozen=True)
+class LorebookEntry:
+    """Something that a personality knows, and the words that bring it up."""
+
+    keys: tuple[str, ...]
+    content: str
+
+
+@dataclass(frozen=True)
+class CardFile:
+    """A card as a file holds it, with what a file of another program has beside it."""
+
+    card: Card
+    name: str = ""
+    """The personality's own name; empty if the file's name is all there is."""
+    lorebook: tuple[LorebookEntry, ...] = ()
+    notes: tuple[str, ...] = ()
+    """Sentences about what was taken, and everything that was not."""
 
 
 def require_name(name: str) -> str:

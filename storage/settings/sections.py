@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import tomllib
 from contextlib import suppress
+from datetime import datetime, time
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -91,15 +93,19 @@ def _public_address(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc.lower().removesuffix(':443')}" if text else ""
 
 
-def _parse_table(value: Any) -> Any:
+def _table_such_as(example: str) -> BeforeValidator:
     """Read a table from an environment variable: a JSON object."""
-    if not isinstance(value, str):
-        return value
-    with suppress(ValueError):
-        table = json.loads(value)
-        if isinstance(table, dict):
-            return table
-    raise ValueError('write a JSON object such as {"enable_thinking": false}')
+
+    def parse(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        with suppress(ValueError):
+            table = json.loads(value)
+            if isinstance(table, dict):
+                return table
+        raise ValueError(f"write a JSON object such as {example}")
+
+    return BeforeValidator(parse)
 
 
 def _refuse_own_variables(options: dict[str, Any]) -> dict[str, Any]:
@@ -109,8 +115,14 @@ def _refuse_own_variables(options: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-TemplateOptions = Annotated[
-    dict[str, bool | int | float | str], BeforeValidator(_parse_table), AfterValidator(_refuse_own_variables)
+TemplateVariables = Annotated[
+    dict[str, bool | int | float | str],
+    _table_such_as('{"enable_thinking": false}'),
+    AfterValidator(_refuse_own_variables),
+]
+ChannelRules = Annotated[
+    dict[Annotated[int, Field(ge=0)], Literal["mention", "reply", "question", "always"]],
+    _table_such_as('{"1201": "question"}'),
 ]
 Ids = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_split_commas)]
 _EngineServer = Annotated[str, AfterValidator(partial(_server_address, key_variable=KEY_VARIABLE))]
@@ -126,6 +138,32 @@ def _require_address(value: str) -> str:
     if address.password is not None:
         raise ValueError("put credentials in the environment, not in the address")
     return value
+
+
+def parse_quiet_hours(text: str) -> tuple[time, time] | None:
+    """Return when "22:00-07:00" begins and ends, or None if it is empty; raises ValueError."""
+    if not text.strip():
+        return None
+    try:
+        start, end = (datetime.strptime(part.strip(), "%H:%M").time() for part in text.split("-"))  # noqa: DTZ007
+    except ValueError as error:
+        raise ValueError('write when they begin and end, such as "22:00-07:00"') from error
+    if start == end:
+        raise ValueError("they begin and end at the same time: write two times, or leave it empty")
+    return start, end
+
+
+def _check_quiet_hours(text: str) -> str:
+    parse_quiet_hours(text)
+    return text
+
+
+def _check_time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError('there is no such time zone: write a name such as "Europe/Berlin"') from error
+    return name
 
 
 class Section(BaseModel):
@@ -243,7 +281,7 @@ class ModelSettings(Section):
 
     base: str = "bundled"
     """Base model: "bundled" (SmolLM2-135M-Instruct), "gemma3-270m" (untuned), a local folder, or a Hub ID."""
-    template_options: TemplateOptions = {}
+    template_options: TemplateVariables = {}
     """Variables of the base's chat template, such as { enable_thinking = true }; thinking is off by default."""
     engine: Literal["auto", "openvino", "transformers", "remote"] = "auto"
     """"openvino" (CPU), "transformers" (any model, GPU), "auto" (one of these two) or "remote" (see [remote])."""
@@ -334,6 +372,12 @@ class ChatSettings(Section):
     """Maximum answers to the same question, including the first."""
     drain_s: Annotated[float, Field(ge=0.0)] = 20.0
     """Seconds that a shutdown waits for unfinished answers."""
+    channel_rules: ChannelRules = {}
+    """What to answer in a channel or category, by its ID: "mention", "reply" (default), "question" or "always"."""
+    quiet_hours: Annotated[str, AfterValidator(_check_quiet_hours)] = ""
+    """Daily hours, such as "22:00-07:00", in which only mentions are answered and nothing is announced. Empty: none."""
+    time_zone: Annotated[str, AfterValidator(_check_time_zone)] = "UTC"
+    """Time zone of the quiet hours, such as "Europe/Berlin"."""
 
 
 class AttachmentSettings(Section):

@@ -32,7 +32,8 @@ from trainer.data.pairs import Pair
 from trainer.data.plan import make_plan
 from trainer.data.prepare import candidate_waits
 from trainer.data.survey import Survey, survey_votes
-from trainer.evaluation.sampling import open_adapter, open_sampler, with_system_prompt
+from trainer.evaluation.sampling import open_adapter, open_sampler
+from trainer.rendering import with_system_prompt
 from trainer.rounds.worker import train_now
 
 Floats = NDArray[Any]

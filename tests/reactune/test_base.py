@@ -210,6 +210,16 @@ def test_a_running_bot_keeps_its_base_and_champions(
     assert f'base = "{folders[0]}"' in config.read_text()
 
 
+def test_before_the_first_start_there_is_a_way_back_too(
+    reactune: Run, config: Path, folders: tuple[Path, Path]
+) -> None:
+    before = config.read_bytes()
+    assert reactune("base", "use", str(folders[1]), "--yes")[0] == 0
+    code, _, err = reactune("base", "back", "--yes")
+    assert (code, err.count("no other base")) == (0, 0)
+    assert config.read_bytes() == before
+
+
 def test_a_variable_that_overrides_the_file_is_named(
     reactune: Run, write: Callable[..., Any], config: Path, folders: tuple[Path, Path]
 ) -> None:

@@ -28,6 +28,7 @@ from storage.database.database import open_database
 from storage.database.enums import GateVerdict, TrainingSource
 from storage.database.tables import RoundRow
 from storage.models.base_model import resolve_base_model
+from storage.personalities.card_files import read_any_card
 from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import register
 from storage.runtime.processes import BOT, TRAINER, sole_process, sole_token
@@ -38,6 +39,7 @@ from storage.votes.votes import Vote
 from tests.past import add_round, add_version, pair
 from tests.seeding import BOB, account, add_correction, add_reply, add_siblings, add_taste, vote
 from tests.storage.adapters.test_folder_store import publish
+from tests.storage.personalities.test_tavern import card_of, picture_of
 from tests.tiny_model import build_tiny_base
 from trainer.rounds import worker
 
@@ -804,9 +806,33 @@ class TestPersonalities:
         assert "owl was created" in reactune("personality", "import", "owl.toml")[1]
         assert "did not change" in reactune("personality", "import", "owl.toml")[1]
 
+    def test_a_character_card_of_sillytavern_goes_in_and_out(self, reactune, card, tmp_path):
+        book = {"entries": [{"keys": ["lamp"], "content": "Burns oil."}]}
+        (tmp_path / "ebba.png").write_bytes(picture_of(card_of(character_book=book)))
+        out = reactune("personality", "import", "ebba.png")[1]
+        assert "ebba-lind was created with 2 examples." in out
+        assert "was left out: repeat with --name ebba-lind and --server with the ID" in " ".join(out.split())
+        code, out, _ = reactune("personality", "import", "ebba.png", "--name", "ebba-lind", "--server", "77", "--json")
+        assert (code, json.loads(out)["notes"][-1]) == (
+            0,
+            "The lorebook (1 entry) became document 1 (1 passage) of the server, which only ebba-lind quotes.",
+        )
+        for name in ("out.json", "out.png", "out.toml"):
+            server = () if name.endswith("toml") else ("--server", "77")
+            assert reactune("personality", "export", "ebba-lind", name, *server)[0] == 0
+        shown = json.loads(reactune("personality", "show", "ebba-lind", "--json")[1])["card"]
+        written = [read_any_card(tmp_path / name) for name in ("out.json", "out.png", "out.toml")]
+        assert [file.card.as_dict() for file in written] == [shown] * 3
+        assert [len(file.lorebook) for file in written] == [1, 1, 0]
+
     @pytest.mark.parametrize(
         ("words", "said"),
         [
+            (("personality", "export", "keeper", "a.png", "--version", "v1"), "a.png is a card, which has no version"),
+            (
+                ("personality", "export", "keeper", "a.toml", "--server", "7"),
+                "only a .json or .png card has a lorebook",
+            ),
             (
                 ("personality", "export", "keeper", "out"),
                 "the champion of keeper is base, which has no adapter to export",
@@ -816,7 +842,10 @@ class TestPersonalities:
                 "base has no adapter to export",
             ),
             (("personality", "import", "none.zip", "--name", "x"), "none.zip cannot be read"),
-            (("personality", "import", "Night Owl.toml"), "is not a valid personality name"),
+            (
+                ("personality", "import", "personalities/keeper.toml", "--name", "Night Owl"),
+                "is not a valid personality name",
+            ),
             (("train", "--personality", "pirat"), "there is no personality 'pirat'"),
             (("compare", "--personality", "pirat"), "there is no personality 'pirat'"),
         ],

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from reactune.models import ANSWERS_ONLY, FITS, FOUR_BITS, Candidate, Room, candidates, table
+from reactune.models import ANSWERS_ONLY, FITS, FOUR_BITS, Candidate, Machine, candidates, table
 from storage.models.free_memory import FreeMemory
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 
 GB = 10**9
-LAPTOP = Room(FreeMemory(8 * GB, 16 * GB), 100 * GB)
-CARD_OF_24_GB = Room(FreeMemory(23 * GB, 24 * GB, is_gpu=True), 500 * GB)
-CARD_OF_8_GB = Room(FreeMemory(75 * GB // 10, 8 * GB, is_gpu=True), 500 * GB)
-FULL_DISK = Room(FreeMemory(64 * GB, 64 * GB), GB // 10)
+LAPTOP = Machine(FreeMemory(8 * GB, 16 * GB), 100 * GB)
+CARD_OF_24_GB = Machine(FreeMemory(23 * GB, 24 * GB, is_gpu=True), 500 * GB)
+CARD_OF_8_GB = Machine(FreeMemory(75 * GB // 10, 8 * GB, is_gpu=True), 500 * GB)
+FULL_DISK = Machine(FreeMemory(64 * GB, 64 * GB), GB // 10)
 
 
 def settings(folder: Path, *, servers: str = "", **model: str) -> Settings:

@@ -180,6 +180,14 @@ def test_unknown_names_get_the_nearest_valid_one(config: Path, text: str, senten
         ("[discord]\nadmin_roles = 5", "discord.admin_roles = 5 is not valid: it must be a valid list"),
         ("[discord]\nadmin_roles = ['a']", "discord.admin_roles = 'a' is not valid: it must be a whole number"),
         ("[model.base]\nx = 1", "model.base = {'x': 1} is not valid: it must be text"),
+        ("[chat]\ntime_zone = 'Berlin'", "chat.time_zone = 'Berlin' is not valid: there is no such time zone: write a"),
+        ("[chat]\nquiet_hours = '22-7'", "chat.quiet_hours = '22-7' is not valid: write when they begin and end, such"),
+        ("[chat]\nquiet_hours = '7:00-07:00'", "chat.quiet_hours = '7:00-07:00' is not valid: they begin and end at"),
+        (
+            "[chat]\nchannel_rules = { 5 = 'often' }",
+            "chat.channel_rules = 'often' is not valid: it must be 'mention', ",
+        ),
+        ("[chat]\nchannel_rules = { a = 'reply' }", "chat.channel_rules = 'a' is not valid: it must be a whole number"),
     ],
 )
 def test_invalid_values_name_the_file(config: Path, text: str, sentence: str) -> None:

@@ -17,9 +17,10 @@ from storage.sittings.prompts import read_prompts
 from storage.taste.learning import learn_taste
 from storage.training.rounds import memory_failures
 from storage.training.samples import AskedPrompt, DrawnSample, count_answers, newest_prompts, record_samples
-from trainer.evaluation.sampling import MemoryLimits, open_adapter, open_sampler, renderer_of, with_system_prompt
+from trainer.evaluation.sampling import MemoryLimits, open_adapter, open_sampler
 from trainer.gpu_room import make_room
 from trainer.progress import Phase, ReportProgress, after_others, begin_phase
+from trainer.rendering import renderer_of, with_system_prompt
 
 SAMPLING = {"temperature", "top_p", "presence_penalty", "max_new_tokens"}
 AT_ONCE = 256

@@ -20,7 +20,7 @@ from storage.wording import count
 from trainer.data.choosing import Fits
 from trainer.data.pairs import example_of
 from trainer.data.plan import TrainingPlan
-from trainer.evaluation.sampling import with_system_prompt
+from trainer.rendering import with_system_prompt
 from trainer.training.memory_plan import PlannedMemory
 from trainer.training.recipes import SFT, Recipe, TrainingSplit, as_demonstrated, dpo_recipe
 from trainer.training.rows import Demonstration, PreferencePair, pair_row, row_tokens

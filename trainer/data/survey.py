@@ -23,7 +23,7 @@ from storage.votes.votes import Vote
 from storage.votes.weights import WeightedVote, WeightedVotes, read_weighted_votes
 from trainer.data.choosing import ReadTexts
 from trainer.data.pairs import RoundFeedback
-from trainer.evaluation.sampling import renderer_of
+from trainer.rendering import renderer_of
 
 
 @dataclass(frozen=True)

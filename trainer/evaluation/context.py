@@ -16,7 +16,8 @@ from storage.training.rounds import memory_failures
 from storage.training.samples import newest_prompts
 from trainer.evaluation.model_measurements import ServedMessage, neutral_messages
 from trainer.evaluation.overshoot import ENOUGH_LIKED, Overshoot, StyleBound
-from trainer.evaluation.sampling import UNLIMITED, MemoryLimits, renderer_of
+from trainer.evaluation.sampling import UNLIMITED, MemoryLimits
+from trainer.rendering import renderer_of
 
 MEMBERS_MESSAGES = 24
 """Most messages of members that the gate lets both models answer."""

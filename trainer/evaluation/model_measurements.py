@@ -16,9 +16,10 @@ from storage.models.base_model import BaseModel, load_model, load_tokenizer
 from storage.models.chat_format import ChatFormat
 from storage.settings.sections import GenerationSettings
 from trainer.evaluation.measures import alike_share, answer_losses, degenerate_share, retention_loss, retention_text
-from trainer.evaluation.sampling import AnswerSampler, Sample, Sampler, first_tokens, with_system_prompt
+from trainer.evaluation.sampling import AnswerSampler, Sample, Sampler, first_tokens
 from trainer.evaluation.suites import Suite
 from trainer.progress import Advance, Phase, ReportProgress, begin_phase
+from trainer.rendering import with_system_prompt
 
 NEUTRAL_MESSAGES = (
     "Hi, how is it going?",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from math import ceil, log2
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,7 +21,6 @@ from storage.models.openvino.verifier import Verifier, prefers_graphs
 from storage.models.shape import kv_bytes_per_token
 from storage.releases.versions import Version
 from storage.settings.sections import GenerationSettings, ModelSettings, Settings
-from storage.training.evidence import Render
 from trainer.progress import Advance, keep_quiet
 
 if TYPE_CHECKING:
@@ -400,19 +398,6 @@ def first_tokens(sample: Sample, most: int, chat: ChatFormat) -> Sample:
         return sample
     kept = sample.answer_ids[:most]
     return Sample(chat.decode([*kept]).strip(), is_cut=True, prompt_ids=sample.prompt_ids, answer_ids=kept)
-
-
-def with_system_prompt(system_prompt: str, messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
-    """Return the messages as they are served: after the system prompt, unless it is blank or they begin with one."""
-    if not system_prompt.strip() or (messages and messages[0]["role"] == "system"):
-        return list(messages)
-    return [{"role": "system", "content": system_prompt}, *messages]
-
-
-def renderer_of(base: BaseModel, settings: ModelSettings) -> Render:
-    """Return what renders chat messages for this base; its template is loaded when it is first needed."""
-    chat = cache(lambda: load_chat_format(base.path, settings.template_options))
-    return lambda messages: chat().render(messages)
 
 
 def _processors(generation: GenerationSettings, prompt_width: int) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The page of personalities: cards, with a draft tried beside them, where each speaks, export, import, archive."""
+"""The page of personalities: cards, with a draft tried beside them, where each speaks, archive."""
 
 from __future__ import annotations
 
@@ -12,28 +12,17 @@ from sqlalchemy.orm import Session
 from bot.console.binding_places import group_places, home_server, name_of_place, servers_of
 from bot.console.page import Here, SentForm, find_here, read_form
 from bot.console.pages.comparison import show_answers_of
-from bot.errors import UserFacingError
-from bot.personalities.card_form import pack_version
-from bot.personalities.selection import require_own
+from bot.console.places import visible_servers
 from bot.releases.comparison import Contestant
 from storage.errors import PersonalityConflict
-from storage.models.personality_files import register_import
 from storage.personalities import personalities
 from storage.personalities.bindings import MAX_STRENGTH, Binding, BindingPlace, list_bindings
-from storage.personalities.cards import (
-    Card,
-    format_card,
-    parse_card,
-    require_meant_for,
-    require_name,
-    settings_of,
-)
-from storage.personalities.personalities import CARD_SUFFIX, Personality
+from storage.personalities.cards import Card, format_card, parse_card, settings_of
+from storage.personalities.personalities import Personality
 from storage.releases.versions import list_versions, read_alias
 
 PAGE = "/personalities"
 DRAFT = "the draft"
-NO_FILE = "Choose a card: a file whose name ends with .toml."
 
 
 @dataclass(frozen=True)
@@ -76,6 +65,7 @@ async def show_personalities(request: web.Request) -> web.Response:
         server=server,
         places=list(group_places(here, server, facts.bound)) if server else [],
         most_strength=MAX_STRENGTH,
+        homes=visible_servers(here),
     )
 
 
@@ -97,19 +87,6 @@ def _read(session: Session, here: Here) -> PersonalityFacts:
 
 
 # Cards
-
-
-async def download_card(request: web.Request) -> web.Response:
-    here = await find_here(request)
-    return _download(f"{here.personality.name}{CARD_SUFFIX}", format_card(here.personality.card).encode())
-
-
-def _download(name: str, content: bytes) -> web.Response:
-    return web.Response(
-        body=content,
-        content_type="application/zip" if name.endswith(".zip") else "application/toml",
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
-    )
 
 
 async def save_card(request: web.Request) -> web.Response:
@@ -171,38 +148,6 @@ async def add_personality(request: web.Request) -> web.Response:
     return here.go(f"{PAGE}?personality={name}")
 
 
-async def import_card(request: web.Request) -> web.Response:
-    """Take a card from a file, for a new personality or for one that exists."""
-    here, form = await find_here(request), await read_form(request)
-    file = form.file_name("file")
-    if not file.endswith(CARD_SUFFIX):
-        raise UserFacingError(NO_FILE)
-    name = require_name(form.text("name", "") or file.removesuffix(CARD_SUFFIX))
-    guild_id = home_server(here, form)
-    card = await asyncio.to_thread(parse_card, form.file("file"), file)
-    require_meant_for(card, here.services.settings.model.base, file)
-    await here.run_audited(
-        here.action("import card", name, personality_id=None, guild_id=guild_id),
-        register_import,
-        name,
-        card,
-        digest=None,
-        base=here.services.base,
-        by=here.visitor.name,
-        guild_id=guild_id,
-        may_change=lambda existing: require_own(here.services, existing, here.visitor.servers),
-    )
-    return here.go(f"{PAGE}?personality={name}")
-
-
-async def download_version(request: web.Request) -> web.Response:
-    """Return a version as a folder for peft, with the card and how it was made."""
-    here, version = await find_here(request), SentForm(request.query).text("version", "")
-    async with here.recorded(here.action("export", version)):
-        packed = await pack_version(here.services, here.personality, version)
-    return _download(*packed)
-
-
 async def archive_chosen(request: web.Request) -> web.Response:
     here = await find_here(request)
     action = here.action("archive")
@@ -222,12 +167,9 @@ async def restore_chosen(request: web.Request) -> web.Response:
 ROUTES = [
     web.get(PAGE, show_personalities),
     web.post(PAGE, add_personality),
-    web.get(f"{PAGE}/card.toml", download_card),
     web.post(f"{PAGE}/card", save_card),
     web.post(f"{PAGE}/card/try", try_card),
     web.post(f"{PAGE}/example", add_own_example),
-    web.post(f"{PAGE}/import", import_card),
-    web.get(f"{PAGE}/export", download_version),
     web.post(f"{PAGE}/archive", archive_chosen),
     web.post(f"{PAGE}/restore", restore_chosen),
 ]

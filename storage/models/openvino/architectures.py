@@ -89,7 +89,7 @@ class Decoder:
     is_tied: bool
     positions: int
     """Positions that a graph supports."""
-    family: Family
+    variant: Variant
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Names:
 
 
 @dataclass(frozen=True)
-class Family:
+class Variant:
     """How an architecture differs from LLaMA."""
 
     names: Names = field(default_factory=Names)
@@ -148,20 +148,20 @@ def _in_smollm3(config: Config, index: int) -> bool:
     return bool(config.get("use_sliding_window")) and not _rotates_in_smollm3(config, index)
 
 
-LLAMA = Family()
-QWEN = Family(is_windowed=_in_qwen)
-MISTRAL = Family(is_windowed=lambda _config, _index: True, defaults={"sliding_window": 4_096})
-PHI3 = Family(
+LLAMA = Variant()
+QWEN = Variant(is_windowed=_in_qwen)
+MISTRAL = Variant(is_windowed=lambda _config, _index: True, defaults={"sliding_window": 4_096})
+PHI3 = Variant(
     names=Names(query_key_value=("self_attn.qkv_proj",), gate_up=("mlp.gate_up_proj",)),
     is_windowed=lambda _config, _index: True,
     defaults={"rms_norm_eps": 1e-5},
 )
-SMOLLM3 = Family(
+SMOLLM3 = Variant(
     is_windowed=_in_smollm3,
     knows_positions=_rotates_in_smollm3,
     defaults={"rope_theta": 2_000_000.0, "tie_word_embeddings": True},
 )
-GEMMA3 = Family(
+GEMMA3 = Variant(
     names=Names(
         mixer_output_norm="post_attention_layernorm",
         feed_forward_norm="pre_feedforward_layernorm",
@@ -184,7 +184,7 @@ GEMMA3 = Family(
         "vocab_size": 262_208,
     },
 )
-QWEN3_5 = Family(
+QWEN3_5 = Variant(
     norm_offset=1.0,
     gates_attention=True,
     mixer=Mixer.DELTA,
@@ -196,7 +196,7 @@ QWEN3_5 = Family(
         "partial_rotary_factor": 0.25,
     },
 )
-LFM2 = Family(
+LFM2 = Variant(
     names=Names(
         mixer_norm="operator_norm",
         feed_forward_norm="ffn_norm",
@@ -210,7 +210,7 @@ LFM2 = Family(
     mixer=Mixer.CONVOLUTION,
     defaults={"rope_theta": 1_000_000.0, "norm_eps": 1e-5, "tie_word_embeddings": True},
 )
-FAMILIES: Mapping[str, Family] = {
+VARIANTS: Mapping[str, Variant] = {
     "Gemma3ForCausalLM": GEMMA3,
     "Gemma3ForConditionalGeneration": GEMMA3,
     "Lfm2ForCausalLM": LFM2,
@@ -226,12 +226,12 @@ FAMILIES: Mapping[str, Family] = {
 }
 
 
-def describe_decoder(family: Family, config: Config) -> Decoder:
+def describe_decoder(variant: Variant, config: Config) -> Decoder:
     """Return what to build; `config` is the language model's part of `config.json`."""
-    config = {**family.defaults, **config}
+    config = {**variant.defaults, **config}
     heads = int(config["num_attention_heads"])
     head_size = int(config.get("head_dim") or config["hidden_size"] // heads)
-    layers = tuple(_layer(family, config, head_size, index) for index in range(int(config["num_hidden_layers"])))
+    layers = tuple(_layer(variant, config, head_size, index) for index in range(int(config["num_hidden_layers"])))
     return Decoder(
         layers,
         heads,
@@ -240,10 +240,10 @@ def describe_decoder(family: Family, config: Config) -> Decoder:
         float(config["norm_eps"] if "norm_eps" in config else config.get("rms_norm_eps", DEFAULT_EPSILON)),
         str(config.get("hidden_activation") or config.get("hidden_act", "silu")),
         float(config.get("query_pre_attn_scalar") or head_size) ** -0.5,
-        _delta_sizes(config) if family.mixer is Mixer.DELTA else None,
+        _delta_sizes(config) if variant.mixer is Mixer.DELTA else None,
         bool(config.get("tie_word_embeddings")),
         min(MAX_POSITIONS, *(_positions(layer, config) for layer in layers)),
-        family,
+        variant,
     )
 
 
@@ -252,34 +252,34 @@ def _delta_sizes(config: Config) -> DeltaSizes:
     return DeltaSizes(*(int(config[f"linear_{key}"]) for key in keys))
 
 
-def _layer(family: Family, config: Config, head_size: int, index: int) -> Layer:
-    kind = _kind(family, config, index)
+def _layer(variant: Variant, config: Config, head_size: int, index: int) -> Layer:
+    kind = _kind(variant, config, index)
     if kind not in (WINDOWED, FULL):
-        return Layer(family.mixer, None, 0)
+        return Layer(variant.mixer, None, 0)
     return Layer(
         Mixer.ATTENTION,
-        _rotary(family, config, head_size, kind) if family.knows_positions(config, index) else None,
+        _rotary(variant, config, head_size, kind) if variant.knows_positions(config, index) else None,
         int(config.get("sliding_window") or 0) if kind == WINDOWED else 0,
     )
 
 
-def _kind(family: Family, config: Config, index: int) -> str:
+def _kind(variant: Variant, config: Config, index: int) -> str:
     """Return the layer's type, as in config["layer_types"], which earlier releases of transformers did not write."""
     if listed := config.get("layer_types"):
         return str(listed[index])
-    if family.mixer is not Mixer.ATTENTION:
-        return FULL if (index + 1) % int(config.get("full_attention_interval", 4)) == 0 else family.mixer
-    return WINDOWED if family.is_windowed(config, index) else FULL
+    if variant.mixer is not Mixer.ATTENTION:
+        return FULL if (index + 1) % int(config.get("full_attention_interval", 4)) == 0 else variant.mixer
+    return WINDOWED if variant.is_windowed(config, index) else FULL
 
 
-def _rotary(family: Family, config: Config, head_size: int, kind: str) -> Rotary:
+def _rotary(variant: Variant, config: Config, head_size: int, kind: str) -> Rotary:
     """Return the rotary positions of a kind of layer, from any of the places where releases of transformers put it."""
     given = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
     theta = config.get("rope_theta", DEFAULT_THETA)
     if kind in given:
         given = given[kind]
-    elif kind == WINDOWED and family.local_theta:
-        given, theta = dict[str, Any](), config.get("rope_local_base_freq", family.local_theta)
+    elif kind == WINDOWED and variant.local_theta:
+        given, theta = dict[str, Any](), config.get("rope_local_base_freq", variant.local_theta)
     if trained := config.get("original_max_position_embeddings"):
         given = {**given, "original_max_position_embeddings": trained}
     share = given.get("partial_rotary_factor", config.get("partial_rotary_factor", 1.0))

@@ -43,8 +43,8 @@ def build_graph(base_path: Path, adapter: AdapterRef | None, weight_format: str)
 class _Graph:
     def __init__(self, decoder: Decoder, weights: Weights, weight_format: str) -> None:
         self._decoder = decoder
-        self._family = decoder.family
-        self._names = decoder.family.names
+        self._variant = decoder.variant
+        self._names = decoder.variant.names
         self._weights = weights
         self._round = round_to_int4 if weight_format == "int4" else round_to_int8
         self._merges = weight_format == "int8"
@@ -62,7 +62,7 @@ class _Graph:
         name, head = self._weights.decoder, self._weights.head
         table = self._table(f"{name}.embed_tokens")
         hidden = op.gather(table, op.convert(self._input_ids, "i32"), _ints(0))
-        if self._family.scales_embeddings:
+        if self._variant.scales_embeddings:
             hidden = op.multiply(hidden, _floats(math.sqrt(table.get_output_shape(0)[1])))
         for index, layer in enumerate(self._decoder.layers):
             hidden = self._layer(hidden, f"{name}.layers.{index}", index, layer)
@@ -95,10 +95,10 @@ class _Graph:
     def _attention(self, hidden: Any, name: str, index: int, layer: Layer) -> Any:
         heads, kv_heads, size = self._decoder.heads, self._decoder.kv_heads, self._decoder.head_size
         joined = self._project(hidden, name, self._names.query_key_value)
-        width = heads * size * (2 if self._family.gates_attention else 1)
+        width = heads * size * (2 if self._variant.gates_attention else 1)
         query, key, value = _parts(joined, 2, width, kv_heads * size, kv_heads * size)
         gate = None
-        if self._family.gates_attention:
+        if self._variant.gates_attention:
             query, gate = _parts(op.reshape(query, _ints(0, 0, heads, 2 * size), True), 3, size, size)
         query = self._rotated(self._split(query, heads, f"{name}.{self._names.query_norm}"), layer)
         key = self._rotated(self._split(key, kv_heads, f"{name}.{self._names.key_norm}"), layer)
@@ -183,10 +183,10 @@ class _Graph:
         return self._norm(hidden, f"{name}.{norm}") if norm else hidden
 
     def _norm(self, hidden: Any, name: str, offset: float | None = None) -> Any:
-        """Root mean square normalisation (Zhang and Sennrich 2019); `offset` replaces the family's."""
+        """Root mean square normalisation (Zhang and Sennrich 2019); `offset` replaces the variant's."""
         mean = op.reduce_mean(op.power(hidden, _floats(2.0)), _ints(-1), keep_dims=True)
         scaled = op.multiply(hidden, op.divide(_floats(1.0), op.sqrt(op.add(mean, _floats(self._decoder.epsilon)))))
-        offset = self._family.norm_offset if offset is None else offset
+        offset = self._variant.norm_offset if offset is None else offset
         weight = self._weights.plain(f"{name}.weight") + np.float32(offset)
         return op.multiply(scaled, op.constant(weight))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from storage.errors import StorageError
 from storage.models.base_model import BaseModel, quantization_in, window_in
-from storage.models.openvino.architectures import FAMILIES, Config, Decoder, describe_decoder
+from storage.models.openvino.architectures import VARIANTS, Config, Decoder, describe_decoder
 from storage.models.openvino.rotary import SCALINGS
 from storage.settings.sections import ModelSettings
 
@@ -36,11 +36,11 @@ def require_supported(base_path: Path) -> Decoder:
 def describe_supported(config: Config) -> Decoder:
     """Return the same, given the model's config.json."""
     architecture = (config.get("architectures") or ["none"])[0]
-    if architecture not in FAMILIES:
-        raise UnsupportedModel(f"its architecture is {architecture}, not one of {', '.join(sorted(FAMILIES))}")
+    if architecture not in VARIANTS:
+        raise UnsupportedModel(f"its architecture is {architecture}, not one of {', '.join(sorted(VARIANTS))}")
     if method := quantization_in(config):
         raise UnsupportedModel(f"its weights are quantised already ({method})")
-    decoder = describe_decoder(FAMILIES[architecture], _language_model(config))
+    decoder = describe_decoder(VARIANTS[architecture], _language_model(config))
     for layer in decoder.layers:
         if layer.rotary and layer.rotary.kind not in SCALINGS:
             raise UnsupportedModel(f"its rotary positions are of type {layer.rotary.kind!r}")

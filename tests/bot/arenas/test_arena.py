@@ -26,6 +26,7 @@ from storage.database.tables import ArenaAnswerRow, ArenaRow, MemberRow, ReplyRo
 from storage.errors import SettingsError
 from storage.votes.arenas import PickGesture, stop_arena
 from storage.votes.votes import Vote
+from tests.bot.guards.test_quiet_hours import around_now
 
 TICK_S = 2.5
 
@@ -681,9 +682,10 @@ class TestSchedule:
 
     @pytest.fixture
     def scheduled(self, settings, engine, base):
-        def create(channel_id: int, schedule: str = "0 4 1 1 *"):
+        def create(channel_id: int, schedule: str = "0 4 1 1 *", quiet_hours: str = ""):
             arena = settings.arena.model_copy(update={"schedule": schedule, "channel": channel_id})
-            return ReactuneBot(settings.model_copy(update={"arena": arena}), engine=engine, base=base)
+            chat = settings.chat.model_copy(update={"quiet_hours": quiet_hours})
+            return ReactuneBot(settings.model_copy(update={"arena": arena, "chat": chat}), engine=engine, base=base)
 
         return create
 
@@ -708,6 +710,24 @@ class TestSchedule:
         assert (second.started_by, second.status) == ("schedule", ArenaStatus.OPEN)
         assert second.prompt != first.prompt
         assert buttons(shown(place)) == ["1", "2", "3"]
+        await old.close()
+
+    async def test_one_that_is_due_in_quiet_hours_starts_when_they_end(
+        self, place, start, env, settings, scheduled, rows, query
+    ):
+        await start()
+        await place.grace.slash(place.channel, "arena stop")
+        two_years_ago = utc_now() - timedelta(days=800)
+        query(lambda s: s.query(ArenaRow).update({"started_by": "schedule", "started_at": two_years_ago}))
+        old, hours = env.bot, around_now()
+        await env.restart_bot(scheduled(place.channel.id, quiet_hours=hours))
+        await env.advance_time(60.0)
+        assert len(rows(ArenaRow)) == 1
+        status = (await place.grace.slash(place.channel, "arena status")).response.content
+        assert f", but not in quiet hours ({hours} UTC)" in status
+        env.change_settings(settings)
+        await env.advance_time(60.0)
+        assert [row.started_by for row in rows(ArenaRow)] == ["schedule", "schedule"]
         await old.close()
 
     async def test_a_missing_channel_is_logged_with_its_setting(self, place, env, scheduled, rows, caplog):

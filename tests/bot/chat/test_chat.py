@@ -125,6 +125,27 @@ async def test_a_long_answer_spans_messages_and_is_one_reply(place, engine, rows
     assert len(rows(ReplyMessageRow)) == 3
 
 
+async def test_a_table_is_shown_as_columns_and_stored_as_written(place, engine, rows):
+    engine.answers = ["| a | b |\n|---|---|\n| 1 | 2 |"]
+    answer = await place.ask("what is what?")
+    assert answer.content == "```\na  b\n-  -\n1  2\n```\n-# base"
+    assert rows(ReplyRow)[0].answer == "| a | b |\n|---|---|\n| 1 | 2 |"
+
+
+async def test_code_and_spoilers_are_closed_at_every_moment_of_a_growing_answer(place, engine):
+    seen = []
+
+    async def look():
+        seen.append(place.last.content)
+
+    engine.interlude = look
+    engine.answers = ["Look:\n```py\nx = 1\n``` and ||the secret word|| is it"]
+    await place.ask("who is it?")
+    assert "Look:\n```py\nx =\n``` ▌" in seen
+    assert any("||the secret||" in content for content in seen)
+    assert all(content.count("```") % 2 == content.count("||") % 2 == 0 for content in seen)
+
+
 async def test_the_oldest_turns_drop_first_and_the_answer_says_so(place, engine):
     engine.window = 32
     for number in range(6):

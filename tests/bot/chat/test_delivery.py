@@ -11,9 +11,10 @@ import pytest_asyncio
 from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
 
-from bot.chat.message_stream import CURSOR, RATE_LIMIT_PAUSE_S, retry_after_s
+from bot.chat.message_stream import CURSOR, RATE_LIMIT_PAUSE_S, is_slowed_down, retry_after_s
 from bot.chat.recorder import DELETED
 from bot.chat.recovery import INTERRUPTED, TRY_AGAIN
+from bot.discord_errors import SLOW_MODE
 from storage.conversations.replies import Sources, find_reply
 from storage.database.columns import utc_now
 from storage.database.enums import Outcome
@@ -31,8 +32,9 @@ def edits(env):
     return sum(request.method == "PATCH" and "/messages/" in request.path for request in env.http_requests)
 
 
-def refused(status, **headers):
-    return discord.HTTPException(SimpleNamespace(status=status, reason="Refused", headers=headers), "refused")
+def refused(status, code=0, **headers):
+    response = SimpleNamespace(status=status, reason="Refused", headers=headers)
+    return discord.HTTPException(response, {"message": "refused", "code": code})
 
 
 @pytest.mark.parametrize(
@@ -42,6 +44,7 @@ def refused(status, **headers):
         (refused(429), RATE_LIMIT_PAUSE_S),
         (refused(429, **{"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}), RATE_LIMIT_PAUSE_S),
         (refused(503), 0.0),
+        (refused(400, code=SLOW_MODE), RATE_LIMIT_PAUSE_S),
         (discord.RateLimited(7.0), 7.0),
         (OSError("connection reset"), 0.0),
     ],
@@ -64,7 +67,7 @@ class TestRefusedEnd:
 
     async def test_it_is_delivered_when_the_pause_is_over_and_not_tried_before(self, place, refuse, env, rows):
         answer = await refuse(times=2)
-        assert answer.content == f"one {CURSOR}"
+        assert answer.content == f"one{CURSOR}"
         assert edits(env) == 1  # the next word waits, and the end too
         (row,) = rows(ReplyRow)
         assert (row.answer, row.outcome, row.undelivered) == ("one two three", Outcome.COMPLETE, "-# base")
@@ -124,6 +127,54 @@ class TestRefusedEnd:
         await env.advance_time(10 * RATE_LIMIT_PAUSE_S)
         assert edits(env) == tried
         assert rows(ReplyRow)[0].undelivered is None
+
+
+class TestSlowMode:
+    @pytest.fixture
+    def slow_down(self, place, engine, env):
+        """Let Discord refuse so many messages of the bot after the first one, as slow mode does."""
+
+        def arm(times):
+            async def begin():
+                engine.interlude = None
+                method, path = SENDS
+                refusal = {"method": method, "path": path, "status": 429, "code": SLOW_MODE, "message": "slow mode"}
+                env.backend.faults.append({**refusal, "times": times})
+
+            engine.interlude = begin
+
+        return arm
+
+    async def test_the_rest_of_an_answer_comes_later_and_the_log_names_the_permission(
+        self, place, engine, slow_down, env, rows, caplog
+    ):
+        engine.answers = ["word " * 700]
+        slow_down(times=2)
+        await place.ada.send(place.channel, f"{place.mention} tell me")
+        assert len(place.contents) == 2
+        for _ in range(3):
+            await env.advance_time(RATE_LIMIT_PAUSE_S)
+        own = [message for message in place.channel.history() if message.author.bot]
+        assert " ".join(" ".join(message.content for message in own).split()) == "word " * 700 + "-# base"
+        assert reactions(place.last) == ["👍", "👎", "🔁"]
+        assert [row.message_id for row in rows(ReplyMessageRow)] == [message.id for message in own]
+        said = [record.getMessage() for record in caplog.records if "Bypass Slowmode" in record.getMessage()]
+        assert len(said) == 1
+        assert str(place.channel.id) in said[0]
+
+    @pytest.mark.parametrize(
+        ("delay_s", "exempt", "is_slowed"), [(0, False, False), (60, False, True), (60, True, False)]
+    )
+    async def test_a_wait_that_discord_py_reports_is_slow_modes_where_it_holds(
+        self, place, env, delay_s, exempt, is_slowed
+    ):
+        channel = env.bot.get_channel(place.channel.id)
+        await channel.edit(slowmode_delay=delay_s)
+        role = channel.guild.default_role
+        await channel.set_permissions(role, bypass_slowmode=exempt)
+        await env.settle()
+        assert is_slowed_down(channel, discord.RateLimited(45.0)) is is_slowed
+        assert not is_slowed_down(channel, OSError("connection reset"))
 
 
 class TestDeletedQuestion:

@@ -10,10 +10,14 @@ from zipfile import ZipFile
 import pytest
 
 from storage.database.enums import AuditOutcome, Scope
-from storage.database.tables import AuditRow, BindingRow, CardRevisionRow, PersonalityRow, ReplyRow
+from storage.database.tables import AuditRow, BindingRow, CardRevisionRow, DocumentRow, PersonalityRow, ReplyRow
 from storage.personalities.bindings import BindingPlace, bind, find_binding
-from storage.personalities.cards import Card
+from storage.personalities.card_files import parse_any_card
+from storage.personalities.cards import Card, LorebookEntry
 from storage.personalities.personalities import create_personality, personality_named
+from storage.personalities.tavern.png_text import plain_picture
+from tests.storage.personalities.test_tavern import card_of, picture_of
+from tests.word_encoder import WordEncoder
 
 CARD = 'description = "dry"\nsystem_prompt = "You keep a lighthouse."\n'
 PAGE = "/personalities"
@@ -21,8 +25,14 @@ KEEPER = "/personalities?personality=keeper"
 
 
 @pytest.fixture
+def load_encoder():
+    return WordEncoder
+
+
+@pytest.fixture
 def keeper(place, query):
-    return query(lambda session: create_personality(session, "keeper", Card(greeting="Evening."), by="test"))
+    card = Card(system_prompt="Few words.", greeting="Evening.")
+    return query(lambda session: create_personality(session, "keeper", card, by="test"))
 
 
 async def save(visitor, toml, *, before=""):
@@ -155,9 +165,39 @@ class TestFiles:
 
     async def test_a_card_is_imported_from_a_file(self, visitor, query, rows):
         seen = await visitor.upload(f"{PAGE}/import", ("owl.toml", CARD.encode()), name="")
-        assert "The card of owl" in seen.text
+        assert "owl was created with 0 examples." in seen.text
+        assert "The card of owl" in (await visitor.get(f"{PAGE}?personality=owl")).text
         assert query(lambda session: personality_named(session, "owl").card.description) == "dry"
         assert (rows(AuditRow)[-1].action, rows(AuditRow)[-1].subject) == ("console import card", "owl")
+
+    async def test_a_card_of_sillytavern_says_what_was_left_out_and_its_lorebook_becomes_a_document(
+        self, visitor, place, query, rows
+    ):
+        book = {"entries": [{"keys": ["lamp"], "content": "Burns oil."}]}
+        card = card_of(character_book=book, **{"<b>hats</b>": 1})
+        seen = await visitor.upload(
+            f"{PAGE}/import", ("x.png", picture_of(card)), name="", lorebook=str(place.channel.guild.id)
+        )
+        assert "ebba-lind was created with 2 examples." in seen.text
+        assert "&lt;b&gt;hats&lt;/b&gt;" in seen.html
+        assert "The lorebook (1 entry) became document 1 (1 passage) of the server" in seen.text
+        assert rows(DocumentRow)[0].personality_id == query(lambda s: personality_named(s, "ebba-lind")).id
+        again = await visitor.upload(f"{PAGE}/import", ("x.png", picture_of(card)), name="")
+        assert "and that personality exists" in again.text
+        chosen = await visitor.upload(f"{PAGE}/import", ("x.png", picture_of(card)), name="ebba-lind")
+        assert "The lorebook was left out" in chosen.text
+
+    async def test_a_card_is_exported_for_sillytavern(self, visitor, place, keeper):
+        there = place.channel.guild.id
+        await place.grace.slash(place.channel, "knowledge add", text="Burns oil.", title="Lamp", personality="keeper")
+        page = (await visitor.get(KEEPER)).html
+        for kind in ("json", "png"):
+            address = f"{PAGE}/card.{kind}?server={there}&personality=keeper"
+            assert address.replace("&", "&amp;") in page
+            exported = parse_any_card(await visitor.download(address), f"keeper.{kind}")
+            assert (exported.card, exported.lorebook) == (keeper.card, (LorebookEntry(("Lamp",), "Burns oil."),))
+        elsewhere = await visitor.download(f"{PAGE}/card.json?server=7&personality=keeper")
+        assert parse_any_card(elsewhere, "keeper.json").lorebook == ()
 
     @pytest.mark.parametrize(
         ("file", "content", "words"),
@@ -165,7 +205,9 @@ class TestFiles:
             ("owl.toml", b"system_promt = 'x'", "owl.toml: system_promt is not a key of a card"),
             ("owl.toml", b"\xff", "not valid TOML"),
             ("owl.toml", b"base = 'other'\nsystem_prompt = 'x'", "is for the base model"),
-            ("owl.zip", b"PK", "whose name ends with .toml"),
+            ("owl.zip", b"PK", "whose name ends with .toml, .json, .png"),
+            ("owl.json", b"{", "owl.json cannot be read: its JSON is damaged"),
+            ("owl.png", plain_picture({}), "is a picture without a character card"),
             ("../Owl.toml", CARD.encode(), "not a valid personality name"),
         ],
     )
@@ -228,6 +270,18 @@ class TestServerAdmin:
         refused = await visitor.upload(f"{PAGE}/import", ("keeper.toml", CARD.encode()), server=str(self.own.id))
         assert "belongs to the operator" in refused.text
         assert len(rows(CardRevisionRow)) == 3, "keeper, ours, and the example"
+
+    async def test_a_lorebook_goes_to_their_server_whatever_they_send(self, visitor, rows):
+        card = card_of(character_book={"entries": [{"keys": ["lamp"], "content": "Burns oil."}]})
+        sent = {"server": str(self.own.id), "lorebook": str(self.other.id)}
+        await visitor.upload(f"{PAGE}/import", ("x.json", card), **sent)
+        assert [row.guild_id for row in rows(DocumentRow)] == [self.own.id]
+        assert (
+            "serve that server"
+            in (await visitor.upload(f"{PAGE}/import", ("x.json", card), name="y", server=str(self.other.id))).text
+        )
+        stolen = await visitor.download(f"{PAGE}/card.json?server={self.other.id}&personality=ebba-lind")
+        assert parse_any_card(stolen, "x.json").lorebook == ()
 
     async def test_health_is_the_operators(self, visitor):
         assert (await visitor.get("/overview/health")).status == 404

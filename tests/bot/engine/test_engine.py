@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from bot.chat.prompting import ChatMessage
 from bot.engine import Completion, Engine, Finish, Generation, GenerationFailed, GenerationRequest, Sampling
@@ -31,6 +32,8 @@ POSITIONS = 32_768
 ENDLESS = POSITIONS - 512
 StartEngine = Callable[..., Awaitable[Engine]]
 MakeEngine = Callable[..., Engine]
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +71,18 @@ def make_engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     return make
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def engine(make_engine: MakeEngine, tiny_base: BaseModel) -> AsyncIterator[Engine]:
+    """An engine that tests share, because each start takes seconds: none of them closes it."""
+    shared = make_engine(tiny_base)
+    await shared.start()
+    yield shared
+    await shared.close(0.0)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def start_engine(make_engine: MakeEngine, tiny_base: BaseModel) -> AsyncIterator[StartEngine]:
+    """For tests that close their engine, or need other settings."""
     async with AsyncExitStack() as stack:
 
         async def start(base: BaseModel = tiny_base, **settings: object) -> Engine:
@@ -128,8 +141,7 @@ async def started(generation: Generation) -> None:
     await anext(aiter(generation))
 
 
-async def test_streamed_text_joins_to_the_answer(start_engine: StartEngine) -> None:
-    engine = await start_engine()
+async def test_streamed_text_joins_to_the_answer(engine: Engine) -> None:
     generation = engine.submit(request(tokens=60))
     deltas = [delta async for delta in generation]
     completion = generation.completion
@@ -149,8 +161,7 @@ async def test_text_comes_before_the_answer_has_ended(start_engine: StartEngine)
     assert (await finished(generation)).text.startswith("".join(texts))
 
 
-async def test_a_seed_repeats_its_answer_and_another_does_not(start_engine: StartEngine) -> None:
-    engine = await start_engine()
+async def test_a_seed_repeats_its_answer_and_another_does_not(engine: Engine) -> None:
     first = await answer(engine, request(seed=1))
     assert await answer(engine, request(seed=1)) == first
     assert await answer(engine, request(seed=2)) != first
@@ -175,8 +186,7 @@ async def test_requests_of_one_moment_are_answered_together(
     assert [(await finished(one)).finish for one in generations] == [Finish.CANCELLED] * 4
 
 
-async def test_a_batch_leaves_each_answer_as_it_is_alone(start_engine: StartEngine) -> None:
-    engine = await start_engine()
+async def test_a_batch_leaves_each_answer_as_it_is_alone(engine: Engine) -> None:
     mixed = [
         request("Hi", seed=3, temperature=0.0),
         request("Tell me a joke, please!", seed=4, temperature=0.7, top_p=0.5, penalty=1.3, tokens=20),
@@ -187,8 +197,7 @@ async def test_a_batch_leaves_each_answer_as_it_is_alone(start_engine: StartEngi
     assert await asyncio.gather(*(answer(engine, wanted) for wanted in mixed)) == alone
 
 
-async def test_a_presence_penalty_keeps_a_greedy_answer_from_looping(start_engine: StartEngine) -> None:
-    engine = await start_engine()
+async def test_a_presence_penalty_keeps_a_greedy_answer_from_looping(engine: Engine) -> None:
     plain = await answer(engine, request(temperature=0.0, tokens=30))
     penalised = await answer(engine, request(temperature=0.0, tokens=30, penalty=2.0))
     assert len(set(penalised)) > len(set(plain))
@@ -230,8 +239,9 @@ async def test_a_cancelled_request_leaves_the_queue_at_once(start_engine: StartE
 
 
 async def test_an_answer_ends_at_its_timeout_running_or_waiting(
-    start_engine: StartEngine, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    start_engine: StartEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    clock = Clock(monkeypatch)  # of this module's event loop
     monkeypatch.setattr(worker_process, "HUNG_S", 3600.0)
     engine = await start_engine(batch_size=1, timeout_s=600.0, context_tokens=POSITIONS)
     running, waiting = (engine.submit(endless()) for _ in range(2))
@@ -243,8 +253,7 @@ async def test_an_answer_ends_at_its_timeout_running_or_waiting(
     assert never_begun.answer_tokens == 0
 
 
-async def test_each_version_answers_in_its_own_words(start_engine: StartEngine, adapters: list[AdapterRef]) -> None:
-    engine = await start_engine()
+async def test_each_version_answers_in_its_own_words(engine: Engine, adapters: list[AdapterRef]) -> None:
     choices = [None, adapters[0], adapters[1]]
     alone = [await answer(engine, request(temperature=0.0, adapter=adapter)) for adapter in choices]
     assert len(set(alone)) == 3
@@ -253,8 +262,7 @@ async def test_each_version_answers_in_its_own_words(start_engine: StartEngine, 
     assert together == [alone[choices.index(adapter)] for adapter in mixed]
 
 
-async def test_an_adapter_counts_as_much_as_its_strength(start_engine: StartEngine, adapters: list[AdapterRef]) -> None:
-    engine = await start_engine()
+async def test_an_adapter_counts_as_much_as_its_strength(engine: Engine, adapters: list[AdapterRef]) -> None:
     strong = replace(adapters[0], strength=0.5)
     nothing, half, whole = [
         await answer(engine, request(temperature=0.0, adapter=replace(adapters[0], strength=strength)))
@@ -299,9 +307,8 @@ async def test_an_adapter_that_left_memory_comes_back(start_engine: StartEngine,
 
 
 async def test_a_broken_adapter_fails_its_own_request_only(
-    start_engine: StartEngine, adapters: list[AdapterRef], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    engine: Engine, adapters: list[AdapterRef], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    engine = await start_engine()
     base = await answer(engine, request(temperature=0.0))
     half = tmp_path / "half"
     half.mkdir()
@@ -320,11 +327,10 @@ async def test_a_broken_adapter_fails_its_own_request_only(
 
 
 async def test_an_adapter_of_another_shape_is_refused(
-    start_engine: StartEngine, adapters: list[AdapterRef], tmp_path: Path
+    engine: Engine, adapters: list[AdapterRef], tmp_path: Path
 ) -> None:
     from safetensors.torch import load_file, save_file
 
-    engine = await start_engine()
     weights = load_file(adapters[0].path / "adapter_model.safetensors")
     weights.pop(next(iter(weights)))
     save_file(weights, tmp_path / "adapter_model.safetensors")

@@ -20,6 +20,7 @@ from storage.releases.versions import read_alias, register, version_named
 from storage.settings.sections import ReleaseSettings
 from storage.training.rounds import claim_round, finish_round
 from storage.votes.comparisons import Better, compare
+from tests.bot.guards.test_quiet_hours import around_now
 from tests.seeding import account, ask_twice, choose
 from tests.storage.adapters.test_folder_store import publish
 
@@ -319,6 +320,15 @@ class TestWaiting:
         await env.restart_bot(ReactuneBot(old.services.settings, engine=engine, base=base))
         assert await announced() == [ready]
         await old.close()
+
+    async def test_in_quiet_hours_the_announcement_waits_for_their_end(self, v1, give, announced, env):
+        settings = env.bot.services.settings
+        chat = settings.chat.model_copy(update={"quiet_hours": around_now()})
+        env.change_settings(settings.model_copy(update={"chat": chat}))
+        give(v1, wins=9)
+        assert await announced() == []
+        env.change_settings(settings)
+        assert len(await announced()) == 1
 
     async def test_a_dropped_version_is_announced(self, v1, give, announced):
         give(v1, losses=9)

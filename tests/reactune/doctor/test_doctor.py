@@ -208,6 +208,8 @@ class TestAccess:
         found = find(access={"servers": (self.ID,), "channels": (12,)})["Access"]
         assert found.status == "problem"
         assert found.message.startswith("access.channels contains 12, which is not a Discord ID")
+        found = find(access={"servers": (self.ID,)}, chat={"channel_rules": {12: "always"}})["Access"]
+        assert found.message.startswith("chat.channel_rules contains 12, which is not a Discord ID")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such modes")

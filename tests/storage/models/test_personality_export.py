@@ -17,22 +17,24 @@ from storage.database.database import Database, open_database
 from storage.database.enums import GateVerdict, RoundStatus
 from storage.database.tables import VersionRow
 from storage.errors import AdapterError, ExportRefused, PersonalityNotFound
-from storage.models.adapter_checks import require_base
+from storage.models.adapter_checks import largest_export, require_base
 from storage.models.base_model import BaseModel
 from storage.models.personality_files import (
     CARD_FILE,
     README_FILE,
     Provenance,
     export_version,
-    import_adapter,
-    largest_export,
-    read_export_card,
     read_provenance,
-    register_import,
-    unpacked,
     zip_version,
 )
-from storage.personalities.cards import Card, Example
+from storage.models.personality_imports import (
+    import_adapter,
+    read_export_card,
+    register_card,
+    register_import,
+    unpacked,
+)
+from storage.personalities.cards import Card, CardFile, Example
 from storage.personalities.personalities import create_personality, personality_named
 from storage.releases.versions import register
 from storage.settings.sections import Settings
@@ -153,7 +155,8 @@ def test_an_imported_adapter_is_a_version_that_no_gate_has_judged(
         assert imported.is_new
         assert imported.version is not None
         assert (imported.version.name, imported.version.verdict) == ("v1", GateVerdict.NOT_ENOUGH_EVIDENCE)
-        again = register_import(session, "copy", Card(system_prompt="x"), digest=None, base=base, by="grace")
+        changed = CardFile(Card(system_prompt="x"))
+        again = register_card(session, changed, "copy", "x.toml", model_base="bundled", by="grace")
         assert (again.is_new, again.card_changed, again.version) == (False, True, None)
         assert personality_named(session, "copy").card.system_prompt == "x"
         with pytest.raises(PersonalityNotFound):

@@ -20,7 +20,8 @@ from storage.database.enums import CHAMPION, LAST_GOOD, GateVerdict
 from storage.database.tables import VersionRow
 from storage.errors import AdapterError, VersionWithdrawn
 from storage.models.base_model import BaseModel
-from storage.models.personality_files import read_provenance, register_import
+from storage.models.personality_files import read_provenance
+from storage.models.personality_imports import register_import
 from storage.models.withdrawal import choose_withdrawals, remove_withdrawn, withdraw_adapters
 from storage.personalities.cards import Card
 from storage.personalities.personalities import ensure_personality, read_personality

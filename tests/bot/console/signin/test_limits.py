@@ -182,7 +182,7 @@ async def test_what_nobody_takes_keeps_its_turn_until_they_leave(grace, port, mo
     async def pack(*_args: object) -> tuple[str, bytes]:
         return "default-v1.zip", bytes(30_000_000)
 
-    monkeypatch.setattr("bot.console.pages.personalities.pack_version", pack)
+    monkeypatch.setattr("bot.console.pages.card_files.pack_version", pack)
     (cookie,) = [one for one in grace._client.cookie_jar if "console" in one.key]
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     asked = f"GET /personalities/export?version=v1 HTTP/1.1\r\nHost: {HOST}\r\n"

@@ -1,0 +1,74 @@
+"""Decides whether a message calls the bot: mentions, direct messages and replies, the channel's rule, quiet hours."""
+
+from __future__ import annotations
+
+import discord
+from discord.ext import commands
+
+from bot.chat.conversation import mentions_bot, own_words
+from bot.guards.quiet_hours import is_quiet
+from bot.services import Services
+from bot.text.questions import is_question
+from storage.conversations.replies import find_by_message, was_called_into
+from storage.database.columns import utc_now
+from storage.settings.sections import Settings
+
+PLACES = ("id", "parent_id", "category_id")
+"""Where a rule may stand: a thread's own comes before its channel's, and that before its category's."""
+
+
+def rule_of(channel: object, settings: Settings) -> str:
+    """Return what is answered in a channel: "mention", "reply", "question" or "always"; each includes those before."""
+    always = dict.fromkeys(settings.discord.free_response_channels, "always")
+    rules = {**always, **settings.chat.channel_rules}
+    places = [getattr(channel, place, None) for place in PLACES]
+    return next((rules[place] for place in places if place in rules), "reply")
+
+
+class Calls:
+    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
+        self._bot = bot
+        self._services = services
+
+    def is_addressed(self, message: discord.Message) -> bool:
+        """Return whether the message pings the bot, as most replies do, or is a direct message."""
+        return isinstance(message.channel, discord.DMChannel) or mentions_bot(message, self._bot.user)
+
+    async def is_called(self, message: discord.Message) -> bool:
+        """Return whether the message is to be answered."""
+        if isinstance(message.channel, discord.DMChannel) or self._is_named(message):
+            return True
+        settings = self._services.settings
+        rule = rule_of(message.channel, settings)
+        if rule == "mention" or is_quiet(settings.chat, utc_now()):
+            return False
+        if rule == "always" or self.is_addressed(message):
+            return True
+        return await self._continues(message) or (rule == "question" and self._asks(message))
+
+    def _is_named(self, message: discord.Message) -> bool:
+        """Return whether the text mentions the bot, or the role that Discord made for it."""
+        role = message.guild.self_role if message.guild else None
+        is_role_named = role is not None and role.id in message.raw_role_mentions
+        return is_role_named or (self._bot.user is not None and self._bot.user.id in message.raw_mentions)
+
+    async def _continues(self, message: discord.Message) -> bool:
+        """Return whether the message replies to the bot, or is in a thread that the bot was called into."""
+        if await self._is_reply_to_me(message):
+            return True
+        channel = message.channel
+        return isinstance(channel, discord.Thread) and await self._services.database.read(was_called_into, channel.id)
+
+    def _asks(self, message: discord.Message) -> bool:
+        """Return whether the message is a question to everybody, and not one to somebody else."""
+        is_to_somebody = message.reference is not None or bool(message.raw_mentions or message.raw_role_mentions)
+        return not is_to_somebody and is_question(own_words(message, self._bot.user))
+
+    async def _is_reply_to_me(self, message: discord.Message) -> bool:
+        reference = message.reference
+        if message.type is not discord.MessageType.reply or reference is None or reference.message_id is None:
+            return False
+        if isinstance(reference.resolved, discord.Message):
+            return reference.resolved.author == self._bot.user
+        replied_to = reference.message_id
+        return await self._services.database.read(find_by_message, replied_to) is not None

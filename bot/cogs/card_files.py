@@ -1,0 +1,91 @@
+"""`/personality export` and `import`: cards in every format, and versions."""
+
+from __future__ import annotations
+
+import logging
+from io import BytesIO
+from typing import Literal
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+
+from bot.errors import UserFacingError
+from bot.guards.access import user_label
+from bot.knowledge.lorebook import add_lorebook
+from bot.personalities.card_files import export_card, import_attachment, version_file
+from bot.personalities.selection import offer_personalities
+from bot.services import Services
+from bot.text.rounds import describe_import
+from bot.text.sanitize import escape_inline
+from bot.text.splitting import answer_in_full
+from storage.models.personality_imports import ImportedPersonality
+from storage.personalities.card_files import CardFormat
+from storage.personalities.personalities import personality_named
+
+log = logging.getLogger(__name__)
+
+
+class CardFiles(commands.Cog):
+    services: Services
+
+    @app_commands.command(name="export")
+    @app_commands.describe(
+        personality="The personality to export",
+        version="A version such as v3, to export with its adapter",
+        file_format="toml for Reactune; json or png for SillyTavern, with its documents as lorebook",
+    )
+    @app_commands.rename(file_format="format")
+    @app_commands.autocomplete(personality=offer_personalities)
+    async def export_personality(
+        self,
+        interaction: discord.Interaction,
+        personality: str,
+        version: str | None = None,
+        file_format: Literal["toml", "json", "png"] = "toml",
+    ) -> None:
+        """Get a personality's card as a file, or one of its versions as a zip file."""
+        chosen = CardFormat(file_format)
+        if version and chosen.is_tavern:
+            raise UserFacingError("A version is always a zip file: leave out `format`, or `version`.")
+        await interaction.response.defer(ephemeral=True)
+        found = await self.services.database.read(personality_named, personality, interaction.guild_id)
+        if version is None:
+            exported = await export_card(self.services, found, chosen, interaction.guild_id)
+            file = discord.File(BytesIO(exported.content), exported.filename)
+            other_use = "import it in SillyTavern" if chosen.is_tavern else "put it into a `personalities` folder"
+            card = f"The card of **{found.name}**{exported.lorebook}"
+            text = f"{card}. Import it with `/personality import`, or {other_use}."
+        else:
+            file = await version_file(self.services, found, version, interaction.filesize_limit)
+            text = (
+                f"**{found.name}** as a peft adapter. Import it with `/personality import`; its README.md says how it "
+                "was trained."
+            )
+        await interaction.followup.send(text, file=file, ephemeral=True)
+
+    @app_commands.command(name="import")
+    @app_commands.describe(
+        file="A card (.toml), a SillyTavern card (.json, .png), or a zip file from `/personality export`",
+        name="The personality's name; without it, the card's or the file's name",
+    )
+    async def import_personality(
+        self, interaction: discord.Interaction, file: discord.Attachment, name: str | None = None
+    ) -> None:
+        """Import a card, or an exported version as a new version."""
+        await interaction.response.defer(ephemeral=True)
+        imported = await import_attachment(interaction, self.services, file, name)
+        log.info("%s imported %s into %s.", user_label(interaction.user), file.filename, imported.personality.name)
+        lines = [describe_import(imported), *map(escape_inline, imported.notes)]
+        if imported.lorebook:
+            lines.append(await self._add_lorebook(interaction, imported))
+        await answer_in_full(interaction, lines, "\n".join(lines), "import.txt")
+
+    async def _add_lorebook(self, interaction: discord.Interaction, imported: ImportedPersonality) -> str:
+        return await add_lorebook(
+            self.services.library,
+            self.services.settings.knowledge,
+            imported,
+            guild_id=interaction.guild_id or 0,
+            added_by=user_label(interaction.user),
+        )

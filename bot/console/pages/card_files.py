@@ -1,0 +1,95 @@
+"""Files of the page of personalities: cards in every format and versions, imported and exported."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import PurePath
+
+from aiohttp import web
+
+from bot.console.binding_places import home_server, lorebook_server
+from bot.console.page import Here, SentForm, find_here, read_form
+from bot.console.pages.personalities import PAGE
+from bot.console.places import visible_servers
+from bot.errors import UserFacingError
+from bot.knowledge.lorebook import add_lorebook
+from bot.personalities.card_files import export_card, pack_version
+from bot.personalities.selection import require_own
+from bot.text.rounds import describe_import
+from storage.models.personality_imports import ZIP_SUFFIX, ImportedPersonality, register_card
+from storage.personalities.card_files import CARD_SUFFIXES, CardFormat, choose_name, parse_any_card
+
+NO_FILE = f"Choose a card: a file whose name ends with {', '.join(CARD_SUFFIXES)}."
+CONTENT_TYPES = {
+    CardFormat.TOML.suffix: "application/toml",
+    CardFormat.JSON.suffix: "application/json",
+    CardFormat.PNG.suffix: "image/png",
+    ZIP_SUFFIX: "application/zip",
+}
+
+
+async def import_card(request: web.Request) -> web.Response:
+    """Take a card from a file, for a new personality or for one that exists, and say what was taken."""
+    here, form = await find_here(request), await read_form(request)
+    filename, chosen = form.file_name("file"), form.text("name", "")
+    if not filename.lower().endswith(CARD_SUFFIXES):
+        raise UserFacingError(NO_FILE)
+    home = home_server(here, form)
+    file = await asyncio.to_thread(parse_any_card, form.file("file"), filename)
+    name = choose_name(file, chosen, filename)
+    imported = await here.run_audited(
+        here.action("import card", name, personality_id=None, guild_id=home),
+        register_card,
+        file,
+        chosen,
+        filename,
+        model_base=here.services.settings.model.base,
+        by=here.visitor.name,
+        guild_id=home,
+        may_change=lambda existing: require_own(here.services, existing, here.visitor.servers),
+    )
+    notes = [*imported.notes]
+    if imported.lorebook:
+        notes.append(await _keep_lorebook(here, imported, home or lorebook_server(here, form)))
+    return here.fill("imported.html", said=describe_import(imported), notes=notes, name=name)
+
+
+async def _keep_lorebook(here: Here, imported: ImportedPersonality, server_id: int | None) -> str:
+    """Add the lorebook to the documents of a server; return a sentence about it."""
+    if server_id is None:
+        return "The lorebook was left out: import the card again with a name, and choose the server that gets it."
+    knowledge = here.services.settings.knowledge
+    return await add_lorebook(
+        here.services.library, knowledge, imported, guild_id=server_id, added_by=here.visitor.name
+    )
+
+
+async def download_card(request: web.Request) -> web.Response:
+    """Return the card in the format that the address names, with a lorebook of documents of the server it names."""
+    here = await find_here(request)
+    server = next((one.id for one in visible_servers(here) if str(one.id) == request.query.get("server")), None)
+    exported = await export_card(here.services, here.personality, CardFormat(request.match_info["format"]), server)
+    return _download(exported.filename, exported.content)
+
+
+async def download_version(request: web.Request) -> web.Response:
+    """Return a version as a folder for peft, with the card and how it was made."""
+    here, version = await find_here(request), SentForm(request.query).text("version", "")
+    async with here.recorded(here.action("export", version)):
+        packed = await pack_version(here.services, here.personality, version)
+    return _download(*packed)
+
+
+def _download(name: str, content: bytes) -> web.Response:
+    return web.Response(
+        body=content,
+        content_type=CONTENT_TYPES[PurePath(name).suffix],
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+ROUTES = [
+    web.post(f"{PAGE}/import", import_card),
+    web.get(PAGE + r"/card.{format:toml|json|png}", download_card),
+    web.get(f"{PAGE}/export", download_version),
+]

@@ -1,0 +1,121 @@
+"""Cards and versions as files: exported, and imported from attachments."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import discord
+from sqlalchemy.orm import Session
+
+from bot.errors import UserFacingError
+from bot.guards.access import user_label
+from bot.knowledge.lorebook import describe_lorebook, read_lorebook
+from bot.personalities.selection import require_own
+from bot.services import Services
+from storage.models.personality_files import Provenance, read_provenance, zip_version
+from storage.models.personality_imports import ZIP_SUFFIX, ImportedPersonality, import_personality_file
+from storage.personalities.card_files import CARD_SUFFIXES, CardFormat, format_card_file
+from storage.personalities.cards import MAX_CARD_BYTES, CardFile, LorebookEntry
+from storage.personalities.personalities import Personality
+from storage.personalities.tavern.files import MAX_JSON_BYTES, MAX_PICTURE_BYTES
+from storage.releases.versions import version_named
+
+MAX_ATTACHMENT_BYTES = 100_000_000
+LIMITS_BYTES = {
+    CardFormat.TOML.suffix: MAX_CARD_BYTES,
+    CardFormat.JSON.suffix: MAX_JSON_BYTES,
+    CardFormat.PNG.suffix: MAX_PICTURE_BYTES,
+    ZIP_SUFFIX: MAX_ATTACHMENT_BYTES,
+}
+
+
+@dataclass(frozen=True)
+class ExportedCard:
+    """A personality's card as a file."""
+
+    filename: str
+    content: bytes
+    lorebook: str
+    """What it holds beside the card, to follow its name."""
+
+
+async def export_card(
+    services: Services, personality: Personality, format_: CardFormat, guild_id: int | None
+) -> ExportedCard:
+    """Return the card; one for SillyTavern also has what only the personality quotes in the server."""
+    entries: tuple[LorebookEntry, ...] = ()
+    left_out = 0
+    if guild_id is not None and format_.is_tavern:
+        entries, left_out = await services.database.read(read_lorebook, guild_id, personality.id)
+    file = CardFile(personality.card, personality.name, entries)
+    content = await asyncio.to_thread(format_card_file, file, format_)
+    return ExportedCard(f"{personality.name}{format_.suffix}", content, describe_lorebook(len(entries), left_out))
+
+
+async def version_file(services: Services, personality: Personality, version: str, limit_bytes: int) -> discord.File:
+    """Return a version as a zip file; raises UserFacingError for the base, and for files over the limit."""
+    name, packed = await pack_version(services, personality, version)
+    if len(packed) > limit_bytes:
+        raise UserFacingError(
+            f"That export is {len(packed) / 1e6:.0f} MB, more than Discord accepts here. The operator can run "
+            f"`reactune personality export {personality.name} FOLDER`."
+        )
+    return discord.File(BytesIO(packed), name)
+
+
+async def pack_version(services: Services, personality: Personality, version: str) -> tuple[str, bytes]:
+    """Return the name and the content of a version's zip file; raises UserFacingError for the base."""
+
+    def read(session: Session) -> Provenance | None:
+        found = version_named(session, personality.id, version)
+        return read_provenance(session, personality, found, services.settings) if found else None
+
+    origin = await services.database.read(read)
+    if origin is None:
+        raise UserFacingError("The base model has no adapter to export: choose a version such as v1.")
+    packed = await asyncio.to_thread(zip_version, services.adapters, services.base, origin)
+    return f"{personality.name}-{origin.versions[0].name}.zip", packed
+
+
+async def import_attachment(
+    interaction: discord.Interaction, services: Services, file: discord.Attachment, name: str | None
+) -> ImportedPersonality:
+    """Import a card or an exported version; raises UserFacingError or StorageError."""
+    _require_importable(file)
+    content = await file.read()
+
+    def run() -> ImportedPersonality:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / Path(file.filename).name
+            path.write_bytes(content)
+            return import_personality_file(
+                services.database,
+                services.adapters,
+                services.base,
+                path,
+                name=name or "",
+                model_base=services.settings.model.base,
+                by=user_label(interaction.user),
+                guild_id=interaction.guild_id,
+                may_change=lambda personality: require_own(services, personality, {interaction.guild_id or 0}),
+            )
+
+    return await asyncio.to_thread(run)
+
+
+def _require_importable(file: discord.Attachment) -> None:
+    """Raise UserFacingError if the file is of another type, or too large to download."""
+    limit = LIMITS_BYTES.get(Path(file.filename).suffix.lower())
+    if limit is None:
+        cards = ", ".join(CARD_SUFFIXES)
+        raise UserFacingError(f"{file.filename} is neither a card ({cards}) nor an export ({ZIP_SUFFIX}).")
+    if file.size > limit:
+        raise UserFacingError(
+            f"{file.filename} is larger than {limit / 1e6:g} MB. The operator can run `reactune personality import`."
+            if limit == MAX_ATTACHMENT_BYTES
+            else f"{file.filename} is larger than {limit // 1_000:,} kB, the limit for a card. Shorten it."
+        )

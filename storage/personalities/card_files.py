@@ -1,0 +1,84 @@
+"""Files that hold a card, in any format: ours in TOML, and character cards of SillyTavern in JSON or PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+
+from storage.errors import CardError, ExportRefused
+from storage.personalities.cards import CardFile, format_card, parse_card, require_name
+from storage.personalities.tavern.character import read_character
+from storage.personalities.tavern.conversion import card_file_of, character_of
+from storage.personalities.tavern.files import MAX_PICTURE_BYTES, dump_json, dump_png, is_tavern_file, load_json
+from storage.personalities.tavern.png_text import is_png
+
+NO_PICTURE = "The picture was left out: personalities have none."
+
+
+class CardFormat(StrEnum):
+    TOML = "toml"
+    JSON = "json"
+    PNG = "png"
+
+    @property
+    def suffix(self) -> str:
+        return f".{self.value}"
+
+    @property
+    def is_tavern(self) -> bool:
+        """Whether it is a character card of SillyTavern, which can hold a lorebook."""
+        return self is not CardFormat.TOML
+
+
+CARD_SUFFIXES = tuple(one.suffix for one in CardFormat)
+TAVERN_SUFFIXES = tuple(one.suffix for one in CardFormat if one.is_tavern)
+
+_WRITERS: Mapping[CardFormat, Callable[[CardFile], bytes]] = {
+    CardFormat.TOML: lambda file: format_card(file.card).encode(),
+    CardFormat.JSON: lambda file: dump_json(character_of(file)),
+    CardFormat.PNG: lambda file: dump_png(character_of(file)),
+}
+
+
+def read_any_card(path: Path) -> CardFile:
+    """Return what a card's file holds, whatever its name ends with; raises CardError."""
+    try:
+        if path.stat().st_size > MAX_PICTURE_BYTES:  # before it is read
+            raise CardError(f"{path} is larger than {MAX_PICTURE_BYTES // 1_000_000} MB, the limit for a card")
+        return parse_any_card(path.read_bytes(), path.name)
+    except OSError as error:
+        raise CardError(f"{path} cannot be read ({error.strerror}): it must be a readable file") from error
+
+
+def parse_any_card(content: bytes, source: str) -> CardFile:
+    """Return what the content of a card's file holds; raises CardError, which names `source`."""
+    if not is_tavern_file(content):
+        if source.lower().endswith(TAVERN_SUFFIXES):
+            raise CardError(f"{source} is neither a PNG picture nor JSON, whatever its name says: download it again")
+        return CardFile(parse_card(content, source))
+    found = card_file_of(read_character(load_json(content, source), source), source)
+    return replace(found, notes=(*found.notes, NO_PICTURE)) if is_png(content) else found
+
+
+def choose_name(file: CardFile, chosen: str, filename: str) -> str:
+    """Return the name that somebody chose, else the card's own, else the file's; raises CardError on a bad one."""
+    return require_name(chosen or file.name or Path(filename).stem)
+
+
+def format_card_file(file: CardFile, format_: CardFormat) -> bytes:
+    """Return a file that reads back as the same card."""
+    return _WRITERS[format_](file)
+
+
+def write_card_file(file: CardFile, path: Path) -> None:
+    """Write a new file in the format that its name ends with; raises ExportRefused."""
+    content = format_card_file(file, CardFormat(path.suffix.removeprefix(".")))
+    try:
+        with path.open("xb") as target:
+            target.write(content)
+    except FileExistsError as error:
+        raise ExportRefused(f"{path} already exists: choose a new file") from error
+    except OSError as error:
+        raise ExportRefused(f"{path} cannot be written ({error.strerror}): choose another folder") from error

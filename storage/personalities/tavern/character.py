@@ -1,0 +1,84 @@
+"""What a character card of SillyTavern says, checked, with nothing left out yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from storage.errors import QUOTED_CHARS, CardError
+from storage.personalities.cards import Text
+from storage.wording import mistake, shorten
+
+SPECS = ("chara_card_v2", "chara_card_v3")
+FIRST_VERSION_KEYS = frozenset({"description", "personality", "scenario", "first_mes", "mes_example"})
+"""At least one of which a card of version 1 has, beside its name."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Entry(_Part):
+    keys: tuple[Text, ...] = ()
+    content: Text = ""
+    enabled: bool = True
+    name: Text = ""
+    comment: Text = ""
+    """What SillyTavern shows as the entry's title."""
+    use_regex: bool = False
+    """Its keys are patterns."""
+
+
+class Lorebook(_Part):
+    entries: tuple[Entry, ...] = ()
+
+
+class Character(_Part):
+    """The keys of a card's `data` that have a place here; the others are in `model_extra`."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: Text = ""
+    nickname: Text = ""
+    description: Text = ""
+    personality: Text = ""
+    scenario: Text = ""
+    system_prompt: Text = ""
+    post_history_instructions: Text = ""
+    first_mes: Text = ""
+    mes_example: Text = ""
+    creator_notes: Text = ""
+    character_book: Lorebook = Lorebook()
+    extensions: dict[str, Any] = Field(default_factory=dict)
+
+
+def read_character(table: Mapping[str, Any], source: str) -> Character:
+    """Return the character in a card's JSON object; raises CardError, which names `source`."""
+    data = _data_of(table, source)
+    try:
+        return Character.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = _place(first["loc"])
+        raise CardError(f"{source}: {place} is not valid: {mistake(first['type'], first['msg'])}") from error
+
+
+def _data_of(table: Mapping[str, Any], source: str) -> Mapping[str, Any]:
+    spec, data = table.get("spec"), table.get("data")
+    if spec in SPECS and isinstance(data, dict):
+        return data
+    if spec is None and "name" in table and FIRST_VERSION_KEYS & table.keys():
+        return table
+    found = f"its spec is {shorten(spec, QUOTED_CHARS)!r}" if isinstance(spec, str) else "it has no spec"
+    raise CardError(f"{source} is JSON, but not a character card ({found}): export it as one of {' or '.join(SPECS)}")
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    """Return the wrong key such as "keys of entry 3 of its lorebook", counted from 1."""
+    match loc:
+        case ("character_book", "entries", int(entry), *rest):
+            key = f"{rest[0]} of " if rest else ""
+            return f"{key}entry {entry + 1} of its lorebook"
+    return ".".join(shorten(str(part), QUOTED_CHARS) for part in loc)

@@ -1,0 +1,186 @@
+"""What becomes of a character of SillyTavern here, with a sentence about everything that has no place, and back."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from storage.errors import CardError
+from storage.personalities.cards import (
+    MAX_DESCRIPTION_CHARS,
+    MAX_EXAMPLES,
+    MAX_GREETING_CHARS,
+    MAX_NAME_CHARS,
+    MAX_PROMPT_CHARS,
+    MAX_TURN_CHARS,
+    NAME,
+    Card,
+    CardFile,
+    LorebookEntry,
+    build_card,
+)
+from storage.personalities.tavern.character import Character
+from storage.personalities.tavern.dialogues import Dialogues, format_dialogues, parse_dialogues
+from storage.personalities.tavern.lorebook import MAX_ENTRIES, book_of, entries_of
+from storage.personalities.tavern.macros import NOBODY, Macros
+from storage.personalities.tavern.prompt import prompt_of
+from storage.wording import count, shorten
+
+OURS = "reactune"
+"""The extension that holds what only cards of ours have."""
+OWN_KEYS = frozenset({"base", "sampling"})
+MAX_CALLED_CHARS = 100
+MAX_SHOWN = 12
+MAX_SHOWN_CHARS = 40
+PLACELESS = {
+    "alternate_greetings": "other greetings",
+    "assets": "pictures and sounds",
+    "character_version": "the character's version",
+    "creation_date": "dates",
+    "creator": "the creator's name",
+    "creator_notes_multilingual": "notes in other languages",
+    "group_only_greetings": "greetings for groups",
+    "modification_date": "dates",
+    "source": "links to where it comes from",
+    "tags": "tags",
+}
+"""Keys that have no place in a card of ours, as people call them."""
+
+
+def card_file_of(character: Character, source: str) -> CardFile:
+    """Return the card, its lorebook and the sentences; raises CardError, which names `source`."""
+    called = shorten(" ".join((character.nickname or character.name).split()), MAX_CALLED_CHARS)
+    macros = Macros(called)
+    dialogues = parse_dialogues(character.mes_example, called, macros.speak)
+    prompt, rest = prompt_of(character, called, dialogues.samples, macros)
+    if not prompt and not dialogues.examples:
+        raise CardError(f"{source} does not say how to talk: it needs a description, a prompt or example dialogues")
+    greeting, about = macros.speak(character.first_mes), macros.describe(character.creator_notes)
+    own = {
+        "description": _one_line(about),
+        "system_prompt": prompt,
+        "greeting": shorten(greeting, MAX_GREETING_CHARS),
+        "examples": [{"dialogue": turns} for turns in dialogues.examples],
+    }
+    card = build_card(_extension_of(character) | own, source)
+    entries = list(entries_of(character.character_book.entries, macros))
+    lorebook = [*([LorebookEntry((f"more about {called or NOBODY}",), rest)] if rest else []), *entries]
+    notes = [
+        _what_was_taken(card),
+        *_what_was_cut(rest, greeting, about),
+        *_what_the_dialogues_lack(dialogues),
+        *_what_the_lorebook_lacks(len(character.character_book.entries) - len(entries), lorebook),
+        *_what_has_no_place(character, macros),
+    ]
+    return CardFile(card, personality_name(character.name), tuple(lorebook[:MAX_ENTRIES]), tuple(notes))
+
+
+def character_of(file: CardFile) -> dict[str, Any]:
+    """Return the `data` of a character card, from which `card_file_of` makes the same card again."""
+    card = file.card
+    own = card.model_dump(mode="json", include=set(OWN_KEYS), exclude_defaults=True)
+    return {
+        "name": file.name,
+        "description": "",
+        "personality": "",
+        "scenario": "",
+        "first_mes": card.greeting,
+        "mes_example": format_dialogues(example.dialogue for example in card.examples),
+        "creator_notes": card.description,
+        "system_prompt": card.system_prompt,
+        "post_history_instructions": "",
+        "alternate_greetings": [],
+        "group_only_greetings": [],
+        "tags": [],
+        "creator": "",
+        "character_version": "",
+        "extensions": {OURS: own} if own else {},
+        **({"character_book": book_of(file.name, file.lorebook)} if file.lorebook else {}),
+    }
+
+
+def personality_name(name: str) -> str:
+    """Return a valid name of a personality that reads like this one; empty if there is none."""
+    if NAME.fullmatch(name):
+        return name
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:MAX_NAME_CHARS].strip("-")
+
+
+def _one_line(text: str) -> str:
+    if len(text) <= MAX_DESCRIPTION_CHARS:
+        return text
+    return shorten(" ".join(text.split()), MAX_DESCRIPTION_CHARS)
+
+
+def _extension_of(character: Character) -> dict[str, Any]:
+    own = character.extensions.get(OURS)
+    return {key: value for key, value in own.items() if key in OWN_KEYS} if isinstance(own, dict) else {}
+
+
+def _what_was_taken(card: Card) -> str:
+    taken = [
+        f"a prompt of {len(card.system_prompt):,} characters",
+        f"a greeting of {len(card.greeting):,}" if card.greeting else "",
+        count(len(card.examples), "example dialogue"),
+        "its sampling" if card.sampling.model_dump(exclude_none=True) else "",
+    ]
+    return f"Taken from the character card: {', '.join(filter(None, taken))}."
+
+
+def _what_was_cut(rest: str, greeting: str, about: str) -> Iterator[str]:
+    if rest:
+        yield (
+            f"The prompt has room for {MAX_PROMPT_CHARS:,} characters; the other {len(rest):,} became an entry of the "
+            "lorebook."
+        )
+    if len(greeting) > MAX_GREETING_CHARS:
+        yield f"The greeting of {len(greeting):,} characters was cut to {MAX_GREETING_CHARS:,}."
+    if len(about) > MAX_DESCRIPTION_CHARS:
+        yield f"The creator's notes were cut to {MAX_DESCRIPTION_CHARS} characters, which describe it in lists."
+
+
+def _what_the_dialogues_lack(dialogues: Dialogues) -> Iterator[str]:
+    if dialogues.samples:
+        yield "Example dialogues in which nobody else speaks became part of the prompt."
+    if dialogues.left_out:
+        yield (
+            f"{count(dialogues.left_out, 'turn')} of the example dialogues {_were(dialogues.left_out)} left out: a "
+            "dialogue begins with a person and ends with the character, a turn has at most "
+            f"{MAX_TURN_CHARS:,} characters, and there are at most {MAX_EXAMPLES} dialogues."
+        )
+
+
+def _what_the_lorebook_lacks(off: int, lorebook: Sequence[LorebookEntry]) -> Iterator[str]:
+    if off:
+        yield f"{count(off, 'entry', 'entries')} of the lorebook {_were(off)} left out: switched off, or empty."
+    if len(lorebook) > MAX_ENTRIES:
+        yield f"Of the lorebook's {len(lorebook):,} entries, the first {MAX_ENTRIES:,} were taken."
+    if lorebook:
+        yield (
+            "The lorebook is looked up by words and meaning, so its own rules (order, depth, patterns, second keys, "
+            "always there) have no effect."
+        )
+
+
+def _what_has_no_place(character: Character, macros: Macros) -> Iterator[str]:
+    names = [PLACELESS.get(key, key) for key, value in (character.model_extra or {}).items() if value]
+    extensions = [key for key, value in character.extensions.items() if value and key != OURS]
+    left_out = [*_shown(names), *([f"extensions ({', '.join(_shown(extensions))})"] if extensions else [])]
+    if left_out:
+        yield f"Left out, because there is no place for it here: {', '.join(left_out)}."
+    if macros.removed:
+        yield f"Macros that mean nothing here were removed: {', '.join(_shown(macros.removed))}."
+
+
+def _shown(names: Sequence[str]) -> list[str]:
+    """Return the first names, each once, and how many there are besides."""
+    once = list(dict.fromkeys(shorten(name, MAX_SHOWN_CHARS) for name in names))
+    more = len(once) - MAX_SHOWN
+    return [*once[:MAX_SHOWN], *([f"{more:,} more"] if more > 0 else [])]
+
+
+def _were(number: int) -> str:
+    return "was" if number == 1 else "were"

@@ -1,0 +1,85 @@
+"""The JSON and PNG files of character cards: what is in them, and how they are written."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from storage.errors import CardError
+from storage.personalities.tavern.png_text import is_png, plain_picture, read_text_chunks
+
+MAX_PICTURE_BYTES = 20_000_000
+MAX_JSON_BYTES = 4_000_000
+KEYWORDS = (b"ccv3", b"chara")
+"""Of the text that holds a card of version 3, and one of version 2; the newer counts."""
+FIRST_BYTES = 100
+"""In which JSON begins."""
+VERSION_2 = {"spec": "chara_card_v2", "spec_version": "2.0"}
+VERSION_3 = {"spec": "chara_card_v3", "spec_version": "3.0"}
+
+
+def is_tavern_file(content: bytes) -> bool:
+    """Return whether the content is a picture or JSON, which no card of ours is."""
+    return is_png(content) or content[:FIRST_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{")
+
+
+def load_json(content: bytes, source: str) -> Mapping[str, Any]:
+    """Return the JSON object in a JSON or PNG file, without keys that are null; raises CardError."""
+    text = _text_of_picture(content, source) if is_png(content) else content
+    if len(text) > MAX_JSON_BYTES:
+        raise CardError(
+            f"{source} holds more than {MAX_JSON_BYTES // 1_000:,} kB of text, the limit for a character card: "
+            "shorten its lorebook"
+        )
+    try:
+        found = _without_halves(json.loads(text.decode("utf-8-sig"), object_pairs_hook=_without_nulls))
+    except (ValueError, RecursionError) as error:
+        raise CardError(
+            f"{source} cannot be read: its JSON is damaged, or nested too deeply: export it again"
+        ) from error
+    if not isinstance(found, dict):
+        raise CardError(f"{source} is JSON, but not a character card: it holds no object")
+    return found
+
+
+def dump_json(data: Mapping[str, Any]) -> bytes:
+    """Return a JSON file of version 3."""
+    return json.dumps(VERSION_3 | {"data": data}, ensure_ascii=False, indent=2).encode()
+
+
+def dump_png(data: Mapping[str, Any]) -> bytes:
+    """Return a plain picture with the card in version 3, and in version 2 for older programs."""
+    texts = (json.dumps(version | {"data": data}, ensure_ascii=False).encode() for version in (VERSION_3, VERSION_2))
+    return plain_picture({keyword: base64.b64encode(text) for keyword, text in zip(KEYWORDS, texts, strict=True)})
+
+
+def _text_of_picture(png: bytes, source: str) -> bytes:
+    """Return the JSON in a PNG file."""
+    if len(png) > MAX_PICTURE_BYTES:
+        raise CardError(f"{source} is larger than {MAX_PICTURE_BYTES // 1_000_000} MB: save its picture smaller")
+    try:
+        texts = read_text_chunks(png)
+    except ValueError as error:
+        raise CardError(f"{source} is a damaged PNG file ({error}): download it again") from error
+    keyword = next((keyword for keyword in KEYWORDS if keyword in texts), None)
+    if keyword is None:
+        raise CardError(f"{source} is a picture without a character card: download the original, as PNG or JSON")
+    text = texts[keyword]
+    if text is None:
+        raise CardError(f"{source} holds its card in a kind of text that is not read here: export it as JSON")
+    try:
+        return base64.b64decode(b"".join(text.split()), validate=True)
+    except binascii.Error as error:
+        raise CardError(f"the card in {source} is damaged (its base64 is not valid): download it again") from error
+
+
+def _without_halves(found: Any) -> Any:
+    """Return the same without halves of characters, which JSON can hold and UTF-8 cannot: programs cut emoji so."""
+    return json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "ignore"))
+
+
+def _without_nulls(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {key: value for key, value in pairs if value is not None}

@@ -1,0 +1,58 @@
+"""The lorebook of a character of SillyTavern."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from storage.personalities.cards import LorebookEntry
+from storage.personalities.tavern.character import Entry
+from storage.personalities.tavern.macros import Macros
+
+MAX_ENTRIES = 1_000
+MAX_KEYS_CHARS = 200
+_DECORATOR = re.compile(r"^@@.*\n?", re.MULTILINE)
+"""A rule of version 3 about when an entry counts."""
+_PATTERN = re.compile(r"/.+/[a-z]*", re.DOTALL)
+
+
+def entries_of(entries: Sequence[Entry], macros: Macros) -> Iterator[LorebookEntry]:
+    """Yield the entries that are switched on and say something, without their rules."""
+    for number, entry in enumerate(entries, start=1):
+        content = macros.describe(_DECORATOR.sub("", entry.content)).strip()
+        if entry.enabled and content:
+            yield LorebookEntry(tuple(_keys(entry, macros)) or (f"entry {number}",), content)
+
+
+def book_of(name: str, entries: Sequence[LorebookEntry]) -> dict[str, Any]:
+    """Return the lorebook as a card's JSON holds it."""
+    return {
+        "name": f"Lorebook of {name}",
+        "extensions": {},
+        "entries": [
+            {
+                "name": entry.keys[0],
+                "keys": list(entry.keys),
+                "content": entry.content,
+                "enabled": True,
+                "insertion_order": order,
+                "use_regex": False,
+                "constant": False,
+                "extensions": {},
+            }
+            for order, entry in enumerate(entries)
+        ],
+    }
+
+
+def _keys(entry: Entry, macros: Macros) -> Iterator[str]:
+    """Yield the entry's title and keys, each once; patterns are none of them."""
+    seen: set[str] = set()
+    room = MAX_KEYS_CHARS
+    for word in (entry.comment or entry.name, *(() if entry.use_regex else entry.keys)):
+        key = " ".join(macros.describe(word).split())
+        room -= len(key)
+        if room >= 0 and key and key.casefold() not in seen and not _PATTERN.fullmatch(key):
+            seen.add(key.casefold())
+            yield key

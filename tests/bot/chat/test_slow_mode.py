@@ -1,0 +1,85 @@
+"""Slow mode over HTTP, as Discord's documentation shows its answer: the simulator has none."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+import discord
+import pytest
+import pytest_asyncio
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from discord.http import Route
+
+from bot.app import ReactuneBot
+from bot.chat.message_stream import MessageStream
+from bot.discord_errors import SLOW_MODE
+from storage.settings.sections import OutputSettings
+from tests.reactune.doctor.test_servers import BOT, as_json
+
+CHANNEL_ID = 1456074443980800055
+SLOWED_DOWN = {
+    "message": "This action cannot be performed due to slowmode rate limit.",
+    "code": SLOW_MODE,
+    "retry_after": 21_600.0,
+    "global": False,
+}
+
+
+def sent(number: int, content: str) -> dict[str, object]:
+    """Return Discord's answer to a message that it accepts."""
+    return {
+        "id": str(CHANNEL_ID + number),
+        "channel_id": str(CHANNEL_ID),
+        "author": BOT,
+        "content": content,
+        "timestamp": "2026-11-28T12:00:00.000000+00:00",
+        "edited_timestamp": None,
+        "tts": False,
+        "mention_everyone": False,
+        "mentions": [],
+        "mention_roles": [],
+        "attachments": [],
+        "embeds": [],
+        "pinned": False,
+        "type": 0,
+    }
+
+
+@pytest_asyncio.fixture
+async def slow_channel(
+    new_bot: Callable[[], ReactuneBot], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[discord.PartialMessageable]:
+    """A channel of the bot that accepts one message, and the next one six hours later."""
+    accepted = 0
+
+    async def answer(request: web.Request) -> web.Response:
+        nonlocal accepted
+        if request.path == "/users/@me":
+            return as_json(BOT)
+        accepted += 1
+        if accepted == 1:
+            return as_json(sent(accepted, (await request.json())["content"]))
+        response = as_json(SLOWED_DOWN, status=429)
+        response.headers["Via"] = "1.1 google"
+        return response
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    async with TestServer(app) as server, new_bot() as bot:
+        monkeypatch.setattr(Route, "BASE", str(server.make_url("")).rstrip("/"))
+        await bot.http.static_login("token")
+        yield bot.get_partial_messageable(CHANNEL_ID)
+
+
+async def test_a_message_that_slow_mode_delays_for_hours_is_handed_back_to_be_sent_later(slow_channel):
+    async def note(*_: object) -> None:
+        return None
+
+    stream = MessageStream(
+        slow_channel, None, edit_interval_s=0.0, output=OutputSettings(), on_message=note, on_surplus=note
+    )
+    with pytest.raises(discord.RateLimited):
+        await stream.finish("word " * 700, "-# v3")
+    assert stream.last_message is not None
+    assert stream.pause_s > 21_000

@@ -1,0 +1,24 @@
+"""Chat messages as a version reads them: after the system prompt, rendered by the base's template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+from storage.models.base_model import BaseModel
+from storage.models.chat_format import load_chat_format
+from storage.settings.sections import ModelSettings
+from storage.training.evidence import Render
+
+
+def with_system_prompt(system_prompt: str, messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """Return the messages as they are served: after the system prompt, unless it is blank or they begin with one."""
+    if not system_prompt.strip() or (messages and messages[0]["role"] == "system"):
+        return list(messages)
+    return [{"role": "system", "content": system_prompt}, *messages]
+
+
+def renderer_of(base: BaseModel, settings: ModelSettings) -> Render:
+    """Return what renders chat messages for this base; its template is loaded when it is first needed."""
+    chat = cache(lambda: load_chat_format(base.path, settings.template_options))
+    return lambda messages: chat().render(messages)
