@@ -101,7 +101,8 @@ def make_services(
         if vote.personality_id is not None:
             tastes.note_vote(vote.personality_id, vote.reply_id)
 
-    vote_queue = VoteQueue(database, tasks, on_stored, partial(client.dispatch, "both_thumbs"))
+    on_contradiction, on_first_vote = (partial(client.dispatch, event) for event in ("contradiction", "first_vote"))
+    vote_queue = VoteQueue(database, tasks, on_stored, on_contradiction, on_first_vote)
     write_queue = WriteBehindQueue(database, tasks)
     return Services(
         settings=settings,

@@ -5,23 +5,27 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import islice
+from typing import NamedTuple
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bot.background import BackgroundTasks, retry_until_available
 from storage.conversations.replies import find_reply_ids, origins_of
-from storage.database.database import Database
+from storage.database.database import Database, vote_emoji_of
+from storage.database.rows import any_row
+from storage.database.tables import VoteEventRow
 from storage.members import note_members
 from storage.personalities.personalities import lock_personalities
 from storage.runtime.requests import working_on
 from storage.votes.arenas import PickGesture, pick
-from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, current_thumbs, thumb
+from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, current_thumbs, meanings
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +88,25 @@ class StoredVote:
     """up, down or withdrawn."""
 
 
+@dataclass(frozen=True)
+class Contradiction:
+    """A new thumb under a reply to which its member has given one that says the opposite."""
+
+    thumb: Thumb
+    likes: tuple[str, ...]
+    """The member's emoji under the reply, as Discord shows them."""
+    dislikes: tuple[str, ...]
+
+
+class Stored(NamedTuple):
+    """What came of some observations."""
+
+    changes: list[StoredVote]
+    contradictions: list[Contradiction]
+    firsts: list[Thumb]
+    """Each is the first of a member who had never voted."""
+
+
 class VoteQueue:
     """Stores observations one after another; while the database is unreachable, they wait in memory."""
 
@@ -92,13 +115,15 @@ class VoteQueue:
         database: Database,
         tasks: BackgroundTasks,
         on_stored: Callable[[StoredVote], None],
-        on_both_thumbs: Callable[[Thumb], object] = lambda _thumb: None,
+        on_contradiction: Callable[[Contradiction], object] = lambda _found: None,
+        on_first_vote: Callable[[Thumb], object] = lambda _thumb: None,
     ) -> None:
-        """`on_both_thumbs` gets a new thumb that cancels the opposite one of the same member."""
+        """`on_contradiction` gets new thumbs that cancel opposite ones, `on_first_vote` the first of each member."""
         self._database = database
         self._tasks = tasks
         self._on_stored = on_stored
-        self._on_both_thumbs = on_both_thumbs
+        self._on_contradiction = on_contradiction
+        self._on_first_vote = on_first_vote
         self._waiting: deque[Observation] = deque()
         self._early: deque[Observation] = deque(maxlen=MOST_EARLY)
         self._recorded: set[int] = set()
@@ -155,13 +180,15 @@ class VoteQueue:
         reply_ids = await self._reply_ids({observation.message_id for observation in batch})
         batch = self._ours(batch, reply_ids)[:size]
         if batch:
-            votes, cancelling = await self._database.run(store, batch, reply_ids)
-            for vote in votes:
+            stored = await self._database.run(store, batch, reply_ids)
+            for vote in stored.changes:
                 request = {"request_id": vote.request_id}
                 log.info("A vote on reply %d is stored: %s.", vote.reply_id, vote.kind, extra=request)
                 self._on_stored(vote)
-            for one in cancelling:
-                self._on_both_thumbs(one)
+            for found in stored.contradictions:
+                self._on_contradiction(found)
+            for first in stored.firsts:
+                self._on_first_vote(first)
         return len(batch)
 
     async def _reply_ids(self, message_ids: set[int]) -> dict[int, int]:
@@ -190,40 +217,55 @@ class VoteQueue:
         return waited + [observation for observation in batch if observation.message_id in reply_ids]
 
 
-def store(
-    session: Session, observations: Sequence[Observation], reply_ids: Mapping[int, int]
-) -> tuple[list[StoredVote], list[Thumb]]:
-    """Append the observations' events in order; return the changes, and the thumbs that cancel an opposite one.
-
-    `reply_ids` maps messages to the replies that they carry.
-    """
+def store(session: Session, observations: Sequence[Observation], reply_ids: Mapping[int, int]) -> Stored:
+    """Append the observations' events in order; `reply_ids` maps messages to the replies that they carry."""
     if any(isinstance(observation, Seen) for observation in observations):
         lock_personalities(session)  # before any reply, in the same order as a deletion
     for guild_id, joined_at in _memberships(observations).items():
         note_members(session, guild_id, joined_at)  # before any reply, for the same reason
+    voters = _voters(session, observations)
     changes: list[VoteEvent] = []
     for observation in observations:
         events = list(_events(session, reply_ids[observation.message_id], observation))
         changes += events[: append_events(session, events)]
     origins = origins_of(session, {event.reply_id for event in changes})
-    votes = []
+    votes: list[StoredVote] = []
+    known = meanings(session)
     for event in changes:
-        kind = str(thumb(event.thumb.emoji)) if event.added else "withdrawn"
+        kind = str(known[event.thumb.emoji]) if event.added else "withdrawn"
         personality_id, request_id = origins.get(event.reply_id, (None, None))
         votes.append(StoredVote(event.reply_id, personality_id, request_id, kind))
-    return votes, _cancelling(session, [event for event in changes if event.added and not event.reread])
+    added = [event for event in changes if event.added and not event.reread]
+    firsts = {event.thumb.user_id: event.thumb for event in reversed(added) if event.thumb.user_id not in voters}
+    return Stored(votes, _contradictions(session, added), list(firsts.values()))
 
 
-def _cancelling(session: Session, added: Sequence[VoteEvent]) -> list[Thumb]:
-    """Return the added thumbs whose member has given the same reply the opposite one too."""
-    found: list[Thumb] = []
+def _voters(session: Session, observations: Sequence[Observation]) -> set[int]:
+    """Return those of the members who react that have voted before."""
+    reacting = {observation.thumb.user_id for observation in observations if isinstance(observation, Reacted)}
+    votes = select(VoteEventRow.id)
+    return {user_id for user_id in reacting if any_row(session, votes.where(VoteEventRow.user_id == user_id))}
+
+
+def _contradictions(session: Session, added: Sequence[VoteEvent]) -> list[Contradiction]:
+    """Return the added thumbs whose member has given the same reply an opposite one too."""
+    found = []
     for reply_id in {event.reply_id for event in added}:
         thumbs = [event.thumb for event in added if event.reply_id == reply_id]
-        kinds: dict[int, set[Vote | None]] = defaultdict(set)
-        for current in current_thumbs(session, [reply_id], {one.user_id for one in thumbs}):
-            kinds[current.user_id].add(thumb(current.emoji))
-        found += [one for one in thumbs if len(kinds[one.user_id]) > 1]
+        standing = current_thumbs(session, [reply_id], {one.user_id for one in thumbs})
+        for thumb in thumbs:
+            theirs = [one for one in standing if one.user_id == thumb.user_id]
+            likes, dislikes = (_shown(session, theirs, said) for said in Vote)
+            if likes and dislikes:
+                found.append(Contradiction(thumb, likes, dislikes))
     return found
+
+
+def _shown(session: Session, standing: Iterable[Thumb], said: Vote) -> tuple[str, ...]:
+    """Return those of the emoji that say it, as Discord shows them."""
+    emoji, known = vote_emoji_of(session), meanings(session)
+    given = {emoji.spelled[one.emoji] for one in standing if known.get(one.emoji) is said}
+    return tuple(emoji.written(one) for one in emoji.weights if one in given)
 
 
 def _memberships(observations: Sequence[Observation]) -> dict[int, dict[int, datetime]]:
@@ -236,8 +278,16 @@ def _memberships(observations: Sequence[Observation]) -> dict[int, dict[int, dat
 
 
 def stored_thumbs(session: Session, reply_id: int, message_id: int) -> frozenset[Thumb]:
-    """Return the thumbs under one message of a reply, according to the database."""
-    return frozenset(t for t in current_thumbs(session, [reply_id]) if t.message_id == message_id)
+    """Return the thumbs under one message of a reply, according to the database.
+
+    Emoji that were votes and are none in the settings now are left out, and left as they are.
+    """
+    known = meanings(session)
+    return frozenset(t for t in _standing(session, reply_id, message_id) if t.emoji in known)
+
+
+def _standing(session: Session, reply_id: int, message_id: int) -> set[Thumb]:
+    return {t for t in current_thumbs(session, [reply_id]) if t.message_id == message_id}
 
 
 def _events(session: Session, reply_id: int, observation: Observation) -> Iterator[VoteEvent]:
@@ -246,11 +296,12 @@ def _events(session: Session, reply_id: int, observation: Observation) -> Iterat
     if isinstance(observation, Reacted):
         yield VoteEvent(reply_id, observation.thumb, observation.added)
         return
-    stored = stored_thumbs(session, reply_id, observation.message_id)
     if isinstance(observation, Cleared):
-        gone = {t for t in stored if observation.emoji in (None, t.emoji)}
+        standing = _standing(session, reply_id, observation.message_id)
+        gone = {t for t in standing if observation.emoji in (None, t.emoji)}
         yield from (VoteEvent(reply_id, thumb, added=False) for thumb in gone)
         return
+    stored = stored_thumbs(session, reply_id, observation.message_id)
     yield from (VoteEvent(reply_id, thumb, added=False, reread=True) for thumb in stored - observation.thumbs)
     yield from (VoteEvent(reply_id, thumb, added=True, reread=True) for thumb in observation.thumbs - stored)
 

@@ -34,5 +34,6 @@ def _as_data(report: TasteReport, personality: str) -> dict[str, Any]:
         "liked": report.liked,
         "disliked": report.disliked,
         "examples": report.examples,
+        "emoji": [asdict(one) for one in report.emoji],
         "not_known_yet": report.open_questions,
     }

@@ -22,10 +22,10 @@ from bot.text.sanitize import escape_inline, sanitize_markdown
 from bot.text.splitting import split_message
 from bot.text.tables import show_tables
 from storage.database.enums import ArenaStatus
+from storage.emoji import VARIATION_SELECTOR
 from storage.errors import ArenaClosed
 from storage.settings.sections import OutputSettings
 from storage.votes.arenas import Arena, ArenaAnswer, PickGesture
-from storage.votes.votes import VARIATION_SELECTOR
 from storage.wording import count, message_link, shorten
 
 log = logging.getLogger(__name__)

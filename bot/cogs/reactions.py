@@ -1,11 +1,11 @@
-"""Stores thumbs as votes, and finds after a gap what it missed."""
+"""Stores reactions as votes, and finds after a gap what it missed."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -18,12 +18,13 @@ from bot.discord_errors import DISCORD_ERRORS, is_temporary
 from bot.guards.interactions import BotCog
 from bot.guards.rate_limit import SlidingWindows, Window
 from bot.services import Services
-from bot.vote_queue import Cleared, Reacted, Seen, stored_thumbs
+from bot.vote_queue import Cleared, Contradiction, Reacted, Seen, stored_thumbs
 from storage.conversations.replies import ReplyMessage, find_by_message, recent_messages
 from storage.database.columns import utc_now
+from storage.emoji import VoteEmoji
 from storage.members import note_members, strangers
 from storage.personalities.personalities import lock_personalities
-from storage.votes.votes import Thumb, thumb
+from storage.votes.votes import Thumb
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +33,15 @@ RECONCILE_PAUSE_S = 5.0
 STORING_S = 60.0
 MEMBERS_AT_ONCE = 100  # Discord's limit
 DAY_S = 86_400.0
+MINUTE_S = 60.0
 HINT_S = 20.0
-BOTH_THUMBS = "-# <@{user_id}>, your 👍 and 👎 cancel each other out. Remove one, and the other counts."
+CANCELLED = "-# <@{user_id}>, your {likes} and {dislikes} cancel each other out. Remove one side, and the other counts."
+
+FIRST_VOTE = "-# <@{user_id}>, thanks for your first vote. {what} `/myvotes` shows what became of yours."
+TEACHES = "Reactions teach me which of my answers people like."
+COUNTS = "Admins see how my answers are liked. I don't learn from reactions here."
+FIRST_VOTES = 3
+"""Most hints about first votes in a channel and minute."""
 
 
 class Reactions(BotCog):
@@ -43,6 +51,7 @@ class Reactions(BotCog):
         self._departed: set[tuple[int, int]] = set()
         """Voters who left, by guild and user: Discord no longer says when they joined."""
         self._hints = SlidingWindows()
+        self._emoji = VoteEmoji(services.settings.votes.emoji)
 
     @commands.Cog.listener()
     async def on_raw_reaction_add(self, payload: discord.RawReactionActionEvent) -> None:
@@ -61,13 +70,13 @@ class Reactions(BotCog):
 
     @commands.Cog.listener()
     async def on_raw_reaction_clear_emoji(self, payload: discord.RawReactionClearEmojiEvent) -> None:
-        if thumb(str(payload.emoji)):
-            self.services.vote_queue.put(Cleared(payload.message_id, str(payload.emoji)))
+        if self._emoji.weight(spelling_of(payload.emoji)):
+            self.services.vote_queue.put(Cleared(payload.message_id, spelling_of(payload.emoji)))
 
     def _observe(self, payload: discord.RawReactionActionEvent, *, added: bool) -> None:
         own = self.bot.user is not None and payload.user_id == self.bot.user.id
-        emoji = str(payload.emoji)
-        if own or thumb(emoji) is None or (added and not self.services.access.may_react(payload)):
+        emoji = spelling_of(payload.emoji)
+        if own or not self._emoji.weight(emoji) or (added and not self.services.access.may_react(payload)):
             return
         self.services.vote_queue.put(
             Reacted(
@@ -79,27 +88,40 @@ class Reactions(BotCog):
         )
 
     @commands.Cog.listener()
-    async def on_both_thumbs(self, added: Thumb) -> None:
-        """Tell a member that their two thumbs under an answer cancel each other out, at most once a day.
+    async def on_contradiction(self, found: Contradiction) -> None:
+        """Tell a member that their reactions under an answer cancel each other out, at most once a day."""
+        user_id, likes, dislikes = found.thumb.user_id, "".join(found.likes), "".join(found.dislikes)
+        text = CANCELLED.format(user_id=user_id, likes=likes, dislikes=dislikes)
+        await self._hint(found.thumb, text, lambda _channel: Window(user_id, 1, DAY_S))
 
-        Discord has no private answer to a reaction, so the hint is a short message that is deleted after a while.
+    @commands.Cog.listener()
+    async def on_first_vote(self, first: Thumb) -> None:
+        """Tell a member what their first vote does, except in the demo; a crowd must not fill a channel with it."""
+        if self.services.fixed_basis is None:
+            learns = self.services.settings.privacy.learn_from_reactions
+            text = FIRST_VOTE.format(user_id=first.user_id, what=TEACHES if learns else COUNTS)
+            await self._hint(first, text, lambda channel: Window(("first votes", channel), FIRST_VOTES, MINUTE_S))
+
+    async def _hint(self, thumb: Thumb, text: str, window_in: Callable[[int], Window]) -> None:
+        """Answer a reaction with a short message that is deleted after a while, if the window has room.
+
+        Discord has no private answer to a reaction. A direct message would be private, but many members refuse those,
+        and Discord takes a bot that sends many for a spammer.
         """
-        if self._hints.take([Window(added.user_id, 1, DAY_S)], time.monotonic()):
-            return
-        reply = await self.services.database.read(find_by_message, added.message_id)
-        if reply is None:
+        reply = await self.services.database.read(find_by_message, thumb.message_id)
+        if reply is None or self._hints.take([window_in(reply.channel_id)], time.monotonic()):
             return
         channel = self.bot.get_partial_messageable(reply.channel_id)
         try:
             await channel.send(
-                BOTH_THUMBS.format(user_id=added.user_id),
-                reference=channel.get_partial_message(added.message_id).to_reference(fail_if_not_exists=False),
+                text,
+                reference=channel.get_partial_message(thumb.message_id).to_reference(fail_if_not_exists=False),
                 mention_author=False,
                 silent=True,
                 delete_after=HINT_S,
             )
         except DISCORD_ERRORS as error:
-            log.debug("The hint about both thumbs could not be sent: %s", error)
+            log.debug("The hint about a vote could not be sent: %s", error)
 
     # After a gap
 
@@ -167,8 +189,8 @@ class Reactions(BotCog):
         shown = await self.bot.get_partial_messageable(message.channel_id).fetch_message(message_id)
         thumbs: set[Thumb] = set()
         for reaction in shown.reactions:
-            emoji = str(reaction.emoji)
-            if thumb(emoji) is None:
+            emoji = spelling_of(reaction.emoji)
+            if not self._emoji.weight(emoji):
                 continue
             for kind in discord.ReactionType:
                 burst = kind is discord.ReactionType.burst
@@ -198,6 +220,12 @@ class Reactions(BotCog):
         joined_at = {member.id: member.joined_at for member in members if member.joined_at is not None}
         self._departed.update((guild.id, user_id) for user_id in user_ids if user_id not in joined_at)
         await self.services.database.run(_note_voters, guild.id, joined_at, since)
+
+
+def spelling_of(emoji: discord.PartialEmoji | discord.Emoji | str) -> str:
+    """Return the emoji as votes are stored with it: a server's own by its ID, because its name can change."""
+    own_id = None if isinstance(emoji, str) else emoji.id
+    return str(own_id or emoji)
 
 
 def _note_voters(session: Session, guild_id: int, joined_at: Mapping[int, datetime], since: datetime) -> None:

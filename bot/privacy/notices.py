@@ -38,8 +38,8 @@ OUTSIDE_DISCORD = (
 )
 
 LEARNING = (
-    "I learn from reactions which of my own answers people like. I look only at my words and the 👍 and 👎 below them, "
-    "at no word of yours."
+    "I learn from reactions which of my own answers people like. I look only at my words and at reactions that vote, "
+    "such as 👍 and 👎, at no word of yours."
 )
 
 NAME = "reactune-data"

@@ -21,9 +21,12 @@ from storage.database.columns import utc_now
 from storage.database.enums import CHALLENGER, GateVerdict
 from storage.operations.outbox import announce_waiting
 from storage.personalities.personalities import Personality, list_personalities, read_personality
-from storage.releases.announcements import Announceable, prepare_announcement, unannounced
+from storage.releases.announcements import Announceable, PromotionAnnouncement, prepare_announcement, unannounced
 from storage.releases.versions import Version, list_versions, read_alias
 from storage.runtime.processes import TRAINER, is_alive
+from storage.settings.sections import Settings
+from storage.taste.learning import learn_taste
+from storage.taste.words import likings, name_likings
 from storage.training.rounds import Round, shown_rounds, stop_showing_progress
 
 log = logging.getLogger(__name__)
@@ -67,7 +70,10 @@ class ReleaseAnnouncer:
         if not channel_id:
             return True
         announcement = await self._services.database.read(prepare_announcement, news)
-        text = signed(personality, describe_announcement(announcement))
+        liked = ""
+        if isinstance(announcement, PromotionAnnouncement) and announcement.rounds:
+            liked = await self._services.database.read(_what_people_like, personality.id, self._services.settings)
+        text = signed(personality, describe_announcement(announcement, liked))
         try:
             if not await self._concerns(channel_id, personality):
                 return True
@@ -94,6 +100,10 @@ class ReleaseAnnouncer:
         channel = self._bot.get_channel(channel_id) or await self._bot.fetch_channel(channel_id)
         guild = getattr(channel, "guild", None)
         return guild is not None and guild.id == personality.guild_id
+
+
+def _what_people_like(session: Session, personality_id: int, settings: Settings) -> str:
+    return name_likings(likings(learn_taste(session, personality_id, settings)))
 
 
 class ProgressMessages:

@@ -211,7 +211,8 @@ def _outcome_line(outcome: VoteOutcome, style: _Style) -> str:
     excerpt = shorten(" ".join(outcome.answer.split()), EXCERPT_CHARS)
     where = style.link(f"{outcome.voted_at:%Y-%m-%d}", outcome.link)
     whose = "" if outcome.personality == DEFAULT_PERSONALITY else f"{outcome.personality}: "
-    return f"{SIGNS[outcome.vote]} {where} {whose}“{style.quote(excerpt)}”: {'; '.join(_parts(outcome))}"
+    sign = outcome.emoji or SIGNS[outcome.vote]
+    return f"{sign} {where} {whose}“{style.quote(excerpt)}”: {'; '.join(_parts(outcome))}"
 
 
 def _parts(outcome: VoteOutcome) -> list[str]:

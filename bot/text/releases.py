@@ -21,6 +21,7 @@ from storage.votes.votes import Tally
 from storage.wording import count
 
 MOVES_SHOWN = 5
+YOUR_VOTES = "`/myvotes` shows what became of yours."
 VERDICTS = {
     GateVerdict.PASS: "✓ passed the gate",
     GateVerdict.FAIL: "✗ failed the gate",
@@ -175,12 +176,13 @@ def _time(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
-def describe_announcement(announcement: Announcement) -> str:
+def describe_announcement(announcement: Announcement, liked: str = "") -> str:
+    """Return the news; `liked` is what people like, in words, and told with a new version."""
     if isinstance(announcement, Version):
         return _decision(announcement)
     if isinstance(announcement, CanaryAnnouncement):
         return _canary_end(announcement)
-    return _return(announcement) if announcement.is_return else _promotion(announcement)
+    return _return(announcement) if announcement.is_return else _promotion(announcement, liked)
 
 
 def _decision(version: Version) -> str:
@@ -217,13 +219,14 @@ def _return(promotion: PromotionAnnouncement) -> str:
     return " ".join(filter(None, parts))
 
 
-def _promotion(promotion: PromotionAnnouncement) -> str:
+def _promotion(promotion: PromotionAnnouncement, liked: str) -> str:
     after, before = name_of(promotion.after), name_of(promotion.before)
     metrics = describe_metrics(promotion.after.metrics) if promotion.after else ""
     lines = [
         f"📣 **{after}** answers from now on (before: {before}).",
         _who_and_why(promotion),
         f"**New since {before}:** {_trained(promotion)}; {count(promotion.votes, 'vote')} while {before} answered",
+        f"**To everyone who voted:** by your votes, people here like {liked}. {YOUR_VOTES}" if liked else "",
         f"**Measured:** {metrics}" if metrics else "",
         _override(promotion),
         f"`/model rollback` brings {before} back.",

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bot.text.sanitize import escape_inline, quote_plainly
-from storage.insights.taste_report import ShownEffect, TasteReport
-from storage.wording import shorten
+from storage.insights.taste_report import ShownEffect, ShownEmoji, TasteReport
+from storage.wording import count, shorten
 
 QUOTE_CHARS = 110
+SAME = 0.1
+"""Weights as close to a thumb's are told as the same."""
 EXAMPLES = "Until a new version answers, I follow these examples, which I wrote for the prompt bank:"
 STYLE_ONLY = "I see style only, not whether an answer is right, funny or helpful."
 
@@ -35,6 +37,7 @@ def _taste_lines(report: TasteReport, escaped: Callable[[str], str]) -> list[str
     lines += [f"- {describe_effect(effect, report)}" for effect in report.effects]
     for sign, answers in (("👍", report.liked), ("👎", report.disliked)):
         lines += [f"{sign} {_quoted(answer, escaped)}" for answer in answers]
+    lines += [describe_emoji(one) for one in report.emoji if one.is_learned]
     if report.examples:
         lines += [EXAMPLES, *(f"✏️ {_quoted(answer, escaped)}" for answer in report.examples)]
     return [*lines, describe_unknown(report)]
@@ -52,6 +55,13 @@ def describe_effect(effect: ShownEffect, report: TasteReport) -> str:
 
 def describe_gain(effect: ShownEffect) -> str:
     return f"{100 * effect.share_before:.0f} → {100 * effect.share_after:.0f}%"
+
+
+def describe_emoji(one: ShownEmoji) -> str:
+    """Return for example "Here a ❤️ counts 1.9 times as much as a 👍 (95% interval 1.4 to 2.5, 63 votes)."."""
+    how = "about as much" if abs(one.weight - 1) < SAME else f"{one.weight:.1f} times as much"
+    interval = f"95% interval {one.low:.1f} to {one.high:.1f}"
+    return f"Here a {one.emoji} counts {how} as a {one.thumb} ({interval}, {count(one.votes, 'vote')})."
 
 
 def describe_unknown(report: TasteReport) -> str:

@@ -28,9 +28,10 @@ from storage.database.engine import (
     sql_state,
 )
 from storage.database.migrate import migrate
+from storage.emoji import VoteEmoji
 from storage.errors import DatabaseError
 from storage.retrying import retries
-from storage.settings.sections import DatabaseSettings, Settings
+from storage.settings.sections import DatabaseSettings, Settings, VoteSettings
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -44,6 +45,8 @@ CHANNEL = "reactune_releases"
 PROOF_S = 5.0
 STOP_S = 0.5
 """Maximum time that the listener takes to stop."""
+VOTE_EMOJI = "vote emoji"
+SHIPPED = VoteSettings()
 
 
 class NotificationsUnavailable(Exception):
@@ -54,6 +57,12 @@ def notify(session: Session) -> None:
     """Wake the listeners when this transaction is committed; does nothing on SQLite."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(select(func.pg_notify(CHANNEL, "")))
+
+
+def vote_emoji_of(session: Session) -> VoteEmoji:
+    """Return which emoji vote in this installation, and how much each says."""
+    emoji: VoteEmoji = session.info[VOTE_EMOJI]
+    return emoji
 
 
 def can_listen(database: Database) -> bool:
@@ -115,13 +124,17 @@ def _may_pass(error: BaseException) -> bool:
 class Database:
     """Sessions on a migrated database; safe to share between threads."""
 
-    def __init__(self, engine: Engine, retry_s: float = 0.0) -> None:
+    def __init__(self, engine: Engine, retry_s: float = 0.0, votes: VoteSettings = SHIPPED) -> None:
+        """`votes` says which emoji vote: every session knows it, because rows hold emoji, not what they mean."""
         self.engine = engine
         self.retry_s = retry_s
-        self._sessions = sessionmaker(engine, expire_on_commit=False)
+        info = {VOTE_EMOJI: VoteEmoji(votes.emoji)}
+        self._sessions = sessionmaker(engine, expire_on_commit=False, info=info)
         # SQLite transactions always read one state of the database; PostgreSQL's must ask for it.
         isolation = {"isolation_level": "REPEATABLE READ"} if engine.dialect.name == "postgresql" else {}
-        self._readers = sessionmaker(engine.execution_options(read_only=True, **isolation), expire_on_commit=False)
+        self._readers = sessionmaker(
+            engine.execution_options(read_only=True, **isolation), expire_on_commit=False, info=info
+        )
 
     def transaction(self) -> AbstractContextManager[Session]:
         """Return a session that is committed at the end of the block, or rolled back on any exception."""
@@ -199,16 +212,21 @@ def open_database(settings: Settings) -> Database:
 
     Raises DatabaseError if the database is unreachable, locked, read-only or has a newer schema.
     """
-    return open_address(settings.database_url, settings.database)
+    return open_migrated(settings.database_url, settings.database, votes=settings.votes)[0]
 
 
 def open_address(address: str, settings: DatabaseSettings, name: str = SETTING, *, keep_copy: bool = True) -> Database:
-    """Like `open_database`, for another address; errors call it by `name`."""
+    """Like `open_database`, for another address, where no votes are read; errors call it by `name`."""
     return open_migrated(address, settings, name, keep_copy=keep_copy)[0]
 
 
 def open_migrated(
-    address: str, settings: DatabaseSettings, name: str = SETTING, *, keep_copy: bool = True
+    address: str,
+    settings: DatabaseSettings,
+    name: str = SETTING,
+    *,
+    keep_copy: bool = True,
+    votes: VoteSettings = SHIPPED,
 ) -> tuple[Database, str]:
     """Return the database and its schema before the migration; empty for a new database."""
     url = parse_address(address, name)
@@ -225,4 +243,4 @@ def open_migrated(
     except DatabaseError:
         engine.dispose()
         raise
-    return Database(engine, settings.retry_s), before
+    return Database(engine, settings.retry_s, votes), before

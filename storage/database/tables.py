@@ -320,7 +320,8 @@ class VoteEventRow(Base):
     reply_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"))
     message_id: Mapped[int] = mapped_column(BigInteger)
     user_id: Mapped[int] = mapped_column(BigInteger, index=True)
-    emoji: Mapped[str] = mapped_column(String(16))
+    emoji: Mapped[str] = mapped_column(String(32))
+    """As Discord spells it; of a server's own emoji its ID."""
     burst: Mapped[bool]
     added: Mapped[bool]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)

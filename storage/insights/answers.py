@@ -136,15 +136,15 @@ def _select(session: Session, personality_id: int, query: AnswerQuery) -> Select
         rows = rows.where(ReplyRow.channel_id == query.channel_id)
     if query.channels is not None:
         rows = rows.where(in_channels(query.channels, is_one_chosen=query.channel_id is not None))
-    return rows.where(*_said_about(query), *_within(query))
+    return rows.where(*_said_about(session, query), *_within(query))
 
 
-def _said_about(query: AnswerQuery) -> Iterator[ColumnElement[bool]]:
+def _said_about(session: Session, query: AnswerQuery) -> Iterator[ColumnElement[bool]]:
     """Yield the conditions for what people said of the answer."""
     if query.kind is AnswerKind.DISLIKED:
         # Not a list of all: there are far more thumbs than causes and suggestions.
         thumbs = select(VoteEventRow.id).where(
-            VoteEventRow.reply_id == ReplyRow.id, VoteEventRow.emoji.in_(spellings(Vote.DOWN))
+            VoteEventRow.reply_id == ReplyRow.id, VoteEventRow.emoji.in_(spellings(session, Vote.DOWN))
         )
         yield thumbs.exists()
     if query.kind is AnswerKind.SUGGESTED:

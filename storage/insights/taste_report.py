@@ -13,9 +13,11 @@ from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
 from storage.database.tables import ReplyRow
+from storage.emoji import DISLIKE, LIKE, THUMBS, VoteEmoji
 from storage.releases.versions import read_alias
 from storage.settings.sections import Settings
 from storage.statistics import Z_95
+from storage.taste.emoji_weights import NO_EMOJI, WEIGHT_SD
 from storage.taste.evidence import TasteEvidence, read_taste_evidence
 from storage.taste.examples import choose_examples
 from storage.taste.learning import LearnedTaste, learn, read_taste_data
@@ -59,6 +61,26 @@ class ShownEffect:
 
 
 @dataclass(frozen=True)
+class ShownEmoji:
+    """How much an emoji says, next to the thumb that says the same."""
+
+    emoji: str
+    """As Discord shows it."""
+    thumb: str
+    votes: int
+    """With this emoji."""
+    expected: float
+    """Its weight in the settings, without a sign."""
+    weight: float
+    """How many times as much as the thumb it says; as expected while votes say nothing."""
+    low: float
+    """Ends of the 95 % interval of `weight`."""
+    high: float
+    is_learned: bool
+    """Whether the votes say at least as much about it as the settings do."""
+
+
+@dataclass(frozen=True)
 class TasteReport:
     """What a personality's people like, as far as their votes say."""
 
@@ -86,6 +108,8 @@ class TasteReport:
     """What the votes say least about."""
     examples: tuple[str, ...] = ()
     """Own answers that the base is shown as earlier turns; none once a version answers."""
+    emoji: tuple[ShownEmoji, ...] = ()
+    """Those that members voted with besides thumbs, the most used first."""
 
     @property
     def is_empty(self) -> bool:
@@ -117,6 +141,26 @@ def read_taste_report(
         disliked=disliked,
         open_questions=tuple(measure.more for measure in open_questions(taste, told)) if len(taste.data) else (),
         examples=_read_followed(session, personality_id, evidence, taste, settings.generation.examples),
+        emoji=_shown_emoji(taste, VoteEmoji(settings.votes.emoji)),
+    )
+
+
+def _shown_emoji(taste: LearnedTaste, known: VoteEmoji) -> tuple[ShownEmoji, ...]:
+    found, places = taste.posterior.emoji, taste.data.thumbs.emoji
+    votes = np.bincount(places[places != NO_EMOJI], minlength=len(found.names))
+    used = [place for place, name in enumerate(found.names) if votes[place] and name not in THUMBS]
+    return tuple(
+        ShownEmoji(
+            emoji=known.written(found.names[place]),
+            thumb=LIKE if found.sign[place] > 0 else DISLIKE,
+            votes=int(votes[place]),
+            expected=float(found.expected[place]),
+            weight=float(found.weight[place]),
+            low=max(0.0, float(found.weight[place] - Z_95 * found.spread[place])),
+            high=float(found.weight[place] + Z_95 * found.spread[place]),
+            is_learned=bool(2 * found.spread[place] ** 2 <= WEIGHT_SD**2),
+        )
+        for place in sorted(used, key=lambda place: -votes[place])
     )
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from storage.conversations.replies import message_links
 from storage.database import tables
+from storage.database.database import vote_emoji_of
 from storage.database.enums import GateVerdict, PairSource, QuarantineStatus, RoundStatus, Split
 from storage.members import home_of, read_pseudonyms
 from storage.personalities.personalities import Personality, list_personalities
@@ -210,6 +211,8 @@ class VoteOutcome:
     personality: str
     """Name of the personality that answered."""
     taste: TasteUse
+    emoji: str | None = None
+    """The emoji that counts, as Discord shows it; None if the vote was withdrawn."""
 
 
 def replies_on_message(session: Session, message_id: int) -> set[int]:
@@ -276,7 +279,8 @@ def _outcomes(
     arenas = set(
         session.scalars(select(tables.ArenaAnswerRow.reply_id).where(tables.ArenaAnswerRow.reply_id.in_(voted)))
     )
-    outcomes = []
+    known = vote_emoji_of(session)
+    outcomes: list[VoteOutcome] = []
     for reply_id, answer, guild_id, basis in replies:
         history, quarantined = histories[reply_id, user_id], quarantines.get((reply_id, user_id), [])
         weight = prod(weights.weights(home_of(guild_id, basis), user_id, history.last_set_at))
@@ -304,6 +308,7 @@ def _outcomes(
                 uses=tuple(used),
                 personality=personality.name,
                 taste=taste,
+                emoji=known.written(known.strongest(history.emoji)) if history.now else None,
             )
         )
     return outcomes

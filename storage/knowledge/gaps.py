@@ -54,7 +54,7 @@ def open_gaps(session: Session, guild_id: int, channels: Collection[int] | None 
 
 def count_gaps(session: Session, channels: Collection[int] | None) -> int:
     """Return how many gaps there are in these channels, or in all servers for None."""
-    up, down = (net_count(said) > 0 for said in Vote)
+    up, down = (net_count(session, said) > 0 for said in Vote)
     reporters = (
         select(VoteCauseRow.reply_id)
         .join(

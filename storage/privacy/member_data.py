@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
+from storage.database.database import vote_emoji_of
 from storage.database.rows import count_rows
 from storage.database.tables import (
     ComparisonRow,
@@ -193,12 +194,12 @@ def _own_messages(session: Session, reply_id: int, user_id: int) -> list[int]:
 
 
 def _votes(session: Session, user_id: int) -> Iterator[dict[str, Any]]:
-    rows = select(VoteEventRow).where(VoteEventRow.user_id == user_id).order_by(VoteEventRow.id)
-    for row in session.scalars(rows):
+    rows, known = select(VoteEventRow).where(VoteEventRow.user_id == user_id), vote_emoji_of(session)
+    for row in session.scalars(rows.order_by(VoteEventRow.id)):
         yield {
             "answer": row.reply_id,
             "message": str(row.message_id),
-            "emoji": row.emoji,
+            "emoji": known.written(row.emoji),
             "set": row.added,
             "at": _moment(row.created_at),
         }

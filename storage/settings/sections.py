@@ -23,6 +23,8 @@ from pydantic import (
     field_validator,
 )
 
+from storage.emoji import THUMBS, is_emoji, plain
+
 TOKEN_VARIABLE = "DISCORD_TOKEN"
 KEY_VARIABLE = "REMOTE_API_KEY"
 PICTURES_KEY_VARIABLE = "PICTURES_API_KEY"
@@ -36,6 +38,9 @@ OWN_VARIABLES = frozenset(
     | {"return_dict", "return_tensors", "return_assistant_tokens_mask"}
 )
 """What transformers' `apply_chat_template` calls its own arguments: no template option may have such a name."""
+MOST_EMOJI = 40
+LEAST_EMOJI_WEIGHT, MOST_EMOJI_WEIGHT = 0.1, 3.0
+RESERVED_EMOJI = {**dict.fromkeys(THUMBS, "always counts as one vote"), "🔁": "asks for another answer"}
 LOCAL_PAGES = (("http", "127.0.0.1"), ("http", "localhost"))
 """Pages that need no encryption: they never leave the machine."""
 
@@ -115,6 +120,24 @@ def _refuse_own_variables(options: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
+def _check_emoji(weights: dict[str, float]) -> dict[str, float]:
+    if len(weights) > MOST_EMOJI:
+        raise ValueError(f"name at most {MOST_EMOJI} emoji")
+    seen: set[str] = set()
+    for emoji, weight in weights.items():
+        if not is_emoji(emoji):
+            raise ValueError(f'{emoji!r} is not an emoji: write one emoji, or a server\'s own as "<:name:id>"')
+        if plain(emoji) in RESERVED_EMOJI:
+            raise ValueError(f"{emoji} {RESERVED_EMOJI[plain(emoji)]}: remove it")
+        if not LEAST_EMOJI_WEIGHT <= abs(weight) <= MOST_EMOJI_WEIGHT:
+            least, most = LEAST_EMOJI_WEIGHT, MOST_EMOJI_WEIGHT
+            raise ValueError(f"{emoji} must be {least} to {most:g} as a like, or {-most:g} to {-least} as a dislike")
+        if plain(emoji) in seen:
+            raise ValueError(f"{emoji} is there twice: keep one")
+        seen.add(plain(emoji))
+    return weights
+
+
 TemplateVariables = Annotated[
     dict[str, bool | int | float | str],
     _table_such_as('{"enable_thinking": false}'),
@@ -123,6 +146,9 @@ TemplateVariables = Annotated[
 ChannelRules = Annotated[
     dict[Annotated[int, Field(ge=0)], Literal["mention", "reply", "question", "always"]],
     _table_such_as('{"1201": "question"}'),
+]
+EmojiWeights = Annotated[
+    dict[str, Annotated[float, Field(strict=True)]], _table_such_as('{"🎉": 1.5}'), AfterValidator(_check_emoji)
 ]
 Ids = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_split_commas)]
 _EngineServer = Annotated[str, AfterValidator(partial(_server_address, key_variable=KEY_VARIABLE))]
@@ -431,6 +457,8 @@ class PersonalitySettings(Section):
 class VoteSettings(Section):
     """Rules for counting reactions."""
 
+    emoji: EmojiWeights = {"❤️": 1.5, "⭐": 1.5, "🔥": 1.0, "😂": 0.5, "💩": -1.5, "😡": -1.5, "🥱": -0.5}
+    """Emoji that vote besides 👍 and 👎, and how much they say until votes tell; below 0: a dislike."""
     reconcile_days: Days = 7.0
     """Age in days up to which an answer's reactions are read again after a reconnect."""
     account_age_days: Days = 30.0

@@ -13,11 +13,12 @@ from sqlalchemy.orm import Session
 
 from storage.conversations.replies import FinishedReply, NewReply, store_reply
 from storage.database.tables import ReplyRow
+from storage.emoji import DISLIKE, LIKE, THUMBS
 from storage.insights.visibility import in_talks_of
 from storage.members import note_members
 from storage.releases.versions import names_by_id
 from storage.sittings.sittings import Home
-from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, thumb, votes_by
+from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, meanings, votes_by
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,11 @@ class TalkAnswer:
     text: str
     vote: Vote | None
     """Of whoever talks."""
+
+    @property
+    def thumbs(self) -> dict[str, bool]:
+        """For each thumb whether they gave it."""
+        return {LIKE: self.vote is Vote.UP, DISLIKE: self.vote is Vote.DOWN}
 
 
 @dataclass(frozen=True)
@@ -70,8 +76,8 @@ def turn_thumb(session: Session, personality_id: int, user_id: int, reply_id: in
         return False
     guild_id, joined_at = home
     note_members(session, guild_id, {user_id: joined_at})
-    is_back = votes_by(session, user_id, [reply_id]).get(reply_id) is thumb(emoji)
-    both = ((one, one == emoji and not is_back) for one in ("👍", "👎"))
+    is_back = votes_by(session, user_id, [reply_id]).get(reply_id) is meanings(session)[emoji]
+    both = ((one, one == emoji and not is_back) for one in THUMBS)
     append_events(session, [VoteEvent(reply_id, Thumb(0, user_id, one), added) for one, added in both])
     return True
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -14,11 +14,12 @@ from sqlalchemy.orm import Session
 from storage.conversations.replies import FINISHED_WHOLE
 from storage.database.enums import NOBODY, Origin
 from storage.database.tables import ArenaAnswerRow, ComparisonRow, CorrectionRow, OptOutRow, ReplyRow
+from storage.emoji import DISLIKE, LIKE, THUMBS, VoteEmoji
 from storage.members import Pseudonym, Pseudonyms, read_pseudonyms
 from storage.settings.sections import Settings
 from storage.taste.voter_caps import cap_factors
 from storage.votes.corrections import wrong_facts
-from storage.votes.votes import Vote
+from storage.votes.votes import Vote, read_emoji
 from storage.votes.weights import CurrentVote, counted_votes, quarantined, weigh_by_account
 
 NEWEST_ANSWERS = 10_000
@@ -35,6 +36,8 @@ class Opinion(NamedTuple):
     liked: bool
     weight: float
     given_at: datetime
+    emoji: str | None = None
+    """The plain emoji that says so; None if something else does."""
 
 
 class Preference(NamedTuple):
@@ -62,6 +65,8 @@ class TasteEvidence:
     choices: tuple[Preference, ...]
     factors: Mapping[Pseudonym, float] = field(default_factory=dict)
     """By how much to multiply the weights of those who said much more than others; 1 is absent."""
+    emoji: Mapping[str, float] = field(default_factory=lambda: THUMBS, compare=False)
+    """The configured weight of each emoji that votes, below 0 for dislikes."""
 
 
 def read_taste_evidence(session: Session, personality_id: int, settings: Settings) -> TasteEvidence:
@@ -72,7 +77,8 @@ def read_taste_evidence(session: Session, personality_id: int, settings: Setting
     silent = set(session.scalars(select(OptOutRow.user_id)))
     votes = list(counted_votes(session, personality_id, settings.votes, newest=NEWEST_ANSWERS))
     arenas = _arenas(session, personality_id)
-    opinions = [_opinion(vote, pseudonyms) for vote in votes if vote.reply_id not in arenas]
+    emoji = VoteEmoji(settings.votes.emoji).weights
+    opinions = _opinions(session, [vote for vote in votes if vote.reply_id not in arenas], pseudonyms)
     said = {(opinion.reply_id, opinion.voter) for opinion in opinions}
     # A vote that does not count must not come back as a suggestion.
     uncounted = quarantined(session, personality_id) | wrong_facts(session, personality_id)
@@ -94,7 +100,8 @@ def read_taste_evidence(session: Session, personality_id: int, settings: Setting
     return TasteEvidence(
         tuple(sorted(opinions, key=lambda one: (one.given_at, one.reply_id, one.voter))),
         tuple(sorted(choices, key=lambda one: (one.given_at, one.reply_ids, one.voter))),
-        _factors((*opinions, *choices), settings.votes.max_voter_share),
+        _factors((*opinions, *choices), settings.votes.max_voter_share, emoji),
+        emoji,
     )
 
 
@@ -105,21 +112,35 @@ def read_thumbs_on(
     if session.scalar(select(ArenaAnswerRow.reply_id).where(ArenaAnswerRow.reply_id.in_(reply_ids)).limit(1)):
         return None
     pseudonyms = read_pseudonyms(session)
-    votes = counted_votes(session, personality_id, settings.votes, reply_ids=reply_ids)
-    return sorted(
-        (_opinion(vote, pseudonyms) for vote in votes), key=lambda one: (one.given_at, one.reply_id, one.voter)
-    )
+    votes = list(counted_votes(session, personality_id, settings.votes, reply_ids=reply_ids))
+    opinions = _opinions(session, votes, pseudonyms)
+    return sorted(opinions, key=lambda one: (one.given_at, one.reply_id, one.voter))
 
 
-def _factors(said: Iterable[Opinion | Preference], max_share: float) -> dict[Pseudonym, float]:
+def _factors(
+    said: Iterable[Opinion | Preference], max_share: float, emoji: Mapping[str, float]
+) -> dict[Pseudonym, float]:
+    """Return the factors of the caps; an emoji that is configured to say more than a thumb fills them faster."""
     totals: dict[Pseudonym, float] = defaultdict(float)
     for one in said:
-        totals[one.voter] += one.weight
+        strength = abs(emoji.get(one.emoji or "", 1.0)) if isinstance(one, Opinion) else 1.0
+        totals[one.voter] += one.weight * max(1.0, strength)
     return cap_factors(totals, max_share)
 
 
-def _opinion(vote: CurrentVote, pseudonyms: Pseudonyms) -> Opinion:
-    return Opinion(vote.reply_id, pseudonyms.of(vote.user_id), vote.vote is Vote.UP, vote.weight, vote.voted_at)
+def _opinions(session: Session, votes: Sequence[CurrentVote], pseudonyms: Pseudonyms) -> list[Opinion]:
+    others = read_emoji(session, {vote.reply_id for vote in votes})
+    return [
+        Opinion(
+            vote.reply_id,
+            pseudonyms.of(vote.user_id),
+            vote.vote is Vote.UP,
+            vote.weight,
+            vote.voted_at,
+            others.get((vote.reply_id, vote.user_id)) or (LIKE if vote.vote is Vote.UP else DISLIKE),
+        )
+        for vote in votes
+    ]
 
 
 def _arenas(session: Session, personality_id: int) -> dict[int, tuple[int, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage.database.tables import ReplyMeasuresRow, ReplyRow
+from storage.emoji import THUMBS
 from storage.members import Pseudonym
 from storage.settings.sections import Settings
+from storage.taste.emoji_weights import NO_EMOJI
 from storage.taste.evidence import Opinion, Preference, TasteEvidence, read_taste_evidence
 from storage.taste.measures import (
     BANDS,
@@ -62,6 +64,8 @@ class TasteData:
     """For each vote in the order of time, whether it is a thumb."""
     names: tuple[Pseudonym, ...]
     """Of those who gave a thumb, by index."""
+    emoji: Mapping[str, float] = field(default_factory=lambda: THUMBS)
+    """The configured weights of the emoji that vote, by index."""
 
     @property
     def voters(self) -> int:
@@ -81,7 +85,7 @@ class TasteData:
         mine, ends = self.thumbs, np.append(self.choices.starts, len(self.choices.x))
         answers = slice(ends[choices.start], ends[choices.stop])
         return TasteData(
-            Thumbs(mine.x[thumbs], mine.liked[thumbs], mine.voter[thumbs], mine.weight[thumbs]),
+            Thumbs(*(column[thumbs] for column in vars(mine).values())),
             Choices(
                 self.choices.x[answers],
                 self.choices.starts[choices] - ends[choices.start],
@@ -90,15 +94,17 @@ class TasteData:
             ),
             self.order[votes],
             self.names,
+            self.emoji,
         )
 
     def with_thumbs(self, opinions: Sequence[Opinion], x: Floats) -> TasteData:
         """Return the data with newer thumbs; `x` has the scaled measures of their answers."""
         names = tuple(dict.fromkeys([*self.names, *(opinion.voter for opinion in opinions)]))
         places = {name: place for place, name in enumerate(names)}
-        mine, news = self.thumbs, _thumbs(opinions, x, places)
+        mine, news = self.thumbs, _thumbs(opinions, x, places, self.emoji)
         thumbs = Thumbs(*(np.concatenate(both) for both in zip(vars(mine).values(), vars(news).values(), strict=True)))
-        return TasteData(thumbs, self.choices, np.append(self.order, np.ones(len(opinions), dtype=bool)), names)
+        order = np.append(self.order, np.ones(len(opinions), dtype=bool))
+        return TasteData(thumbs, self.choices, order, names, self.emoji)
 
     def __len__(self) -> int:
         return len(self.order)
@@ -184,7 +190,7 @@ def learn_taste(session: Session, personality_id: int, settings: Settings) -> Le
 
 
 def learn(data: TasteData) -> LearnedTaste:
-    start = prior(GROUPS, data.voters)
+    start = prior(GROUPS, data.voters, data.emoji)
     bettor = _bet(Bettor(np.ones(len(STAKES)), UNJUDGED, UNJUDGED, start, prior((), data.voters)), data)
     return LearnedTaste(fit(data.thumbs, data.choices, GROUPS, start), float(bettor.capital.mean()), data, bettor)
 
@@ -245,7 +251,9 @@ def _choice_ratios(choices: Choices, with_measures: Posterior) -> Floats:
 
 
 def _bare(thumbs: Thumbs) -> Thumbs:
-    return Thumbs(np.zeros((len(thumbs.liked), 0)), thumbs.liked, thumbs.voter, thumbs.weight)
+    """Return the thumbs without measures; which emoji they are says nothing then."""
+    nothing = np.full_like(thumbs.emoji, NO_EMOJI)
+    return Thumbs(np.zeros((len(thumbs.liked), 0)), thumbs.liked, thumbs.voter, thumbs.weight, nothing)
 
 
 def _bare_choices(choices: Choices) -> Choices:
@@ -262,10 +270,12 @@ def read_taste_data(session: Session, evidence: TasteEvidence) -> TasteData:
     ]
     wanted = {vote.reply_id for vote in votes if isinstance(vote, Opinion)}
     wanted |= {reply_id for vote in votes if isinstance(vote, Preference) for reply_id in vote.reply_ids}
-    return arrange(votes, read_measures(session, wanted))
+    return arrange(votes, read_measures(session, wanted), evidence.emoji)
 
 
-def arrange(votes: Sequence[Opinion | Preference], measures: Mapping[int, NDArray[Any]]) -> TasteData:
+def arrange(
+    votes: Sequence[Opinion | Preference], measures: Mapping[int, NDArray[Any]], emoji: Mapping[str, float] = THUMBS
+) -> TasteData:
     """Return the votes, oldest first, with the measures by reply; votes on answers without measures are left out."""
     known = [vote for vote in votes if _answers(vote) <= measures.keys()]
     opinions = [vote for vote in known if isinstance(vote, Opinion)]
@@ -276,7 +286,7 @@ def arrange(votes: Sequence[Opinion | Preference], measures: Mapping[int, NDArra
     compared = [reply_id for choice in choices for reply_id in choice.reply_ids]
     sizes = np.array([len(choice.reply_ids) for choice in choices], dtype=np.intp)
     return TasteData(
-        _thumbs(opinions, _rows(measures, [opinion.reply_id for opinion in opinions]), voters),
+        _thumbs(opinions, _rows(measures, [opinion.reply_id for opinion in opinions]), voters, emoji),
         Choices(
             _rows(measures, compared),
             np.cumsum(sizes) - sizes,
@@ -285,15 +295,20 @@ def arrange(votes: Sequence[Opinion | Preference], measures: Mapping[int, NDArra
         ),
         np.array([isinstance(vote, Opinion) for vote in known], dtype=bool),
         tuple(voters),
+        emoji,
     )
 
 
-def _thumbs(opinions: Sequence[Opinion], x: Floats, places: Mapping[Pseudonym, int]) -> Thumbs:
+def _thumbs(
+    opinions: Sequence[Opinion], x: Floats, places: Mapping[Pseudonym, int], emoji: Mapping[str, float]
+) -> Thumbs:
+    place_of = {one: place for place, one in enumerate(emoji)}
     return Thumbs(
         x,
         np.array([float(opinion.liked) for opinion in opinions]),
         np.array([places[opinion.voter] for opinion in opinions], dtype=np.intp),
         np.array([opinion.weight for opinion in opinions], dtype=float),
+        np.array([place_of.get(opinion.emoji or "", NO_EMOJI) for opinion in opinions], dtype=np.intp),
     )
 
 

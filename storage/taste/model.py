@@ -2,12 +2,13 @@
 
 The posterior is Laplace's approximation (MacKay 2003, chapter 27); the marginal likelihood sets the strength of each
 group's prior (MacKay 1992, "Bayesian Interpolation", section 4). A choice among several answers follows Plackett and
-Luce; "about the same" counts as an equal share of a win for each answer.
+Luce; "about the same" counts as an equal share of a win for each answer. Which emoji somebody chose says more: see
+`storage.taste.emoji_weights`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, NamedTuple
@@ -15,6 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
+
+from storage.emoji import THUMBS
+from storage.taste.emoji_weights import EmojiChoices, EmojiWeights, expected_weights
 
 Floats = NDArray[Any]
 Places = NDArray[np.intp]
@@ -48,6 +52,8 @@ class Thumbs:
     """Index of each vote's voter, (N,)."""
     weight: Floats
     """(N,)"""
+    emoji: Places
+    """Place of each vote's emoji, or NO_EMOJI, (N,)."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,7 @@ class Posterior:
     """(V,)"""
     precision: Floats
     """Prior precision of each coefficient, (D,)."""
+    emoji: EmojiWeights
 
     def score(self, x: Floats) -> Floats:
         """Return the mean utility of the answers, (N,): the higher, the better liked."""
@@ -114,8 +121,8 @@ class Posterior:
         return variance
 
 
-def prior(groups: Sequence[str], voters: int = 0) -> Posterior:
-    """Return what is known without votes; `groups` names the group of each measure."""
+def prior(groups: Sequence[str], voters: int = 0, emoji: Mapping[str, float] = THUMBS) -> Posterior:
+    """Return what is known without votes; `groups` names the group of each measure, `emoji` has configured weights."""
     size = len(groups)
     return Posterior(
         mean=np.zeros(size),
@@ -124,6 +131,7 @@ def prior(groups: Sequence[str], voters: int = 0) -> Posterior:
         likes_variance=LIKES_SD**2,
         leniency=np.zeros(voters),
         precision=np.full(size, PRECISION),
+        emoji=expected_weights(emoji),
     )
 
 
@@ -142,8 +150,13 @@ def fit(
     with _libraries().limit(limits=1, user_api="blas"):
         for _ in range(hyper_steps):
             found = _find_mode(thumbs, choices, found, newton_steps)
-            found = replace(found, precision=_precision(found, groups))
+            learned = _emoji_choices(thumbs, found).learn(found.mean, found.likes)
+            found = replace(found, precision=_precision(found, groups), emoji=learned)
         return _find_mode(thumbs, choices, found, newton_steps)
+
+
+def _emoji_choices(thumbs: Thumbs, known: Posterior) -> EmojiChoices:
+    return EmojiChoices(known.emoji, thumbs.x, thumbs.emoji, thumbs.voter, thumbs.weight)
 
 
 @cache
@@ -207,7 +220,7 @@ class _Slope(NamedTuple):
 
 def _find_mode(thumbs: Thumbs, choices: Choices, start: Posterior, newton_steps: int) -> Posterior:
     """Return the mode and the covariance there, by Newton's method; voters are eliminated from each step."""
-    problem = _Problem(thumbs, choices, start.precision)
+    problem = _Problem(thumbs, choices, start)
     at = _Point(np.append(start.mean, start.likes), start.leniency)
     for _ in range(newton_steps):
         slope = problem.slope(at)
@@ -219,33 +232,35 @@ def _find_mode(thumbs: Thumbs, choices: Choices, start: Posterior, newton_steps:
         if np.abs(np.append(step, own_step)).max() < CONVERGED:
             break
     covariance = np.linalg.inv(curvature)  # pyrefly: ignore[unbound-name]  # there is at least one step
-    return Posterior(
+    return replace(
+        start,
         mean=at.shared[:-1],
         covariance=covariance[:-1, :-1],
         likes=float(at.shared[-1]),
         likes_variance=float(covariance[-1, -1]),
         leniency=at.leniency,
-        precision=start.precision,
     )
 
 
 class _Problem:
     """The log posterior, which is concave."""
 
-    def __init__(self, thumbs: Thumbs, choices: Choices, precision: Floats) -> None:
+    def __init__(self, thumbs: Thumbs, choices: Choices, known: Posterior) -> None:
         # Sorted by voter, so that sums by voter are sums of runs: np.add.at would take longer than everything else.
         order = np.argsort(thumbs.voter, kind="stable")
-        self._x = np.empty((len(order), len(precision) + 1))
+        self._x = np.empty((len(order), len(known.precision) + 1))
         self._x[:, -1] = 1
         for start in range(0, len(order), ROWS_AT_ONCE):  # what fits into the processor's cache is copied faster
             rows = slice(start, start + ROWS_AT_ONCE)
             self._x[rows, :-1] = thumbs.x[order[rows]]
-        self._thumbs = Thumbs(self._x[:, :-1], thumbs.liked[order], thumbs.voter[order], thumbs.weight[order])
+        rest = (column[order] for column in (thumbs.liked, thumbs.voter, thumbs.weight, thumbs.emoji))
+        self._thumbs = Thumbs(self._x[:, :-1], *rest)
         self._voters, self._runs = np.unique(self._thumbs.voter, return_index=True)
         self._bent = np.empty_like(self._x)  # memory that is used again: asking for it takes as long as filling it
         self._choices = choices
-        self._precision = np.append(precision, LIKES_SD**-2)
-        self._centre = np.append(np.zeros(len(precision)), LIKES_MEAN)
+        self._emoji = _emoji_choices(thumbs, known)
+        self._precision = np.append(known.precision, LIKES_SD**-2)
+        self._centre = np.append(np.zeros(len(known.precision)), LIKES_MEAN)
 
     def climb(self, at: _Point, step: _Point) -> _Point:
         """Return the point after the step, or after a shorter one if that would lead down."""
@@ -264,6 +279,7 @@ class _Problem:
         bent = np.multiply(x, bend[:, None], out=self._bent)
         gradient, curvature = x.T @ error, x.T @ bent
         _add_choices(self._choices, at.shared[:-1], gradient, curvature)
+        self._emoji.add_slope(at.shared[:-1], gradient[:-1], curvature[:-1, :-1])
         cross = np.zeros((voters, x.shape[1]))
         if len(x):
             cross[self._voters] = np.add.reduceat(bent, self._runs)
@@ -289,7 +305,7 @@ class _Problem:
         if len(choices.starts):
             weight = np.repeat(choices.weight, choices.sizes)
             height += (weight * choices.share * np.log(choice_shares(choices, at.shared[:-1]))).sum()
-        return float(height)
+        return float(height) + self._emoji.height(at.shared[:-1])
 
 
 def _add_choices(choices: Choices, mean: Floats, gradient: Floats, curvature: Floats) -> None:

@@ -150,8 +150,12 @@ def describe_taste(taste: LearnedTaste, told: Sequence[Effect]) -> str:
     votes = count_votes(taste)
     if not told:
         return f"After {votes}, I can't tell yet what people like. More 👍 and 👎 help, and 👎 says the most."
-    liked = ", ".join(f"{effect.words} ({effect.sureness})" for effect in told)
-    return f"After {votes}, people like: {liked}."
+    return f"After {votes}, people like: {name_likings(told)}."
+
+
+def name_likings(told: Sequence[Effect]) -> str:
+    """Return for example "shorter answers (sure), emoji (a guess)"."""
+    return ", ".join(f"{effect.words} ({effect.sureness})" for effect in told)
 
 
 def describe_use(taste: LearnedTaste) -> str:

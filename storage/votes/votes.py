@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache, lru_cache
+from functools import cache
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Subquery, case, func, insert, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from storage.conversations.replies import lock_replies
+from storage.database.database import vote_emoji_of
 from storage.database.enums import ASKED, QuarantineStatus
 from storage.database.tables import ErasureRow, QuarantinedVoteRow, QuarantineRow, ReplyRow, VoteEventRow
+from storage.emoji import THUMBS
 from storage.personalities.personalities import lock_personalities
 
-SKIN_TONES = "🏻🏼🏽🏾🏿"
-VARIATION_SELECTOR = "\ufe0f"
+IDS_AT_ONCE = 1_000
 
 
 class Vote(StrEnum):
@@ -26,22 +28,20 @@ class Vote(StrEnum):
     DOWN = "down"
 
 
-THUMBS = {"👍": Vote.UP, "👎": Vote.DOWN}
-
-
-@lru_cache(maxsize=64)  # reading all votes calls it a million times with a dozen emoji
-def thumb(emoji: str) -> Vote | None:
-    """Return the vote of a thumb in any skin tone, or None for other emoji."""
-    return THUMBS.get(emoji.rstrip(SKIN_TONES + VARIATION_SELECTOR))
+def meanings(session: Session) -> dict[str, Vote]:
+    """Return the vote of each emoji that is one, by all its spellings."""
+    known = vote_emoji_of(session)
+    return {spelling: Vote.UP if known.weights[emoji] > 0 else Vote.DOWN for spelling, emoji in known.spelled.items()}
 
 
 @dataclass(frozen=True)
 class Thumb:
-    """One reaction of one user, as Discord identifies it."""
+    """One reaction of one user that votes: a thumb, or another emoji of `votes.emoji`."""
 
     message_id: int
     user_id: int
     emoji: str
+    """As Discord spells it; of a server's own emoji its ID."""
     burst: bool = False
 
 
@@ -135,6 +135,32 @@ def votes_by(session: Session, user_id: int, reply_ids: Collection[int]) -> dict
     return {reply_id: votes[user_id] for reply_id, votes in _votes(session, theirs).items()}
 
 
+def read_emoji(session: Session, reply_ids: Collection[int]) -> dict[tuple[int, int], str]:
+    """Return {(reply id, user id): plain emoji that counts} of those who gave a reply more than thumbs.
+
+    Of several emoji under one reply, the strongest counts.
+    """
+    known = vote_emoji_of(session)
+    others = [spelling for spelling, emoji in known.spelled.items() if emoji not in THUMBS]
+    standing: dict[tuple[int, int], set[str]] = defaultdict(set)
+    for some in _parts(reply_ids):
+        with_others = select(VoteEventRow.reply_id).where(
+            VoteEventRow.reply_id.in_(some), VoteEventRow.emoji.in_(others)
+        )
+        query = _current(VoteEventRow.reply_id, VoteEventRow.user_id, VoteEventRow.emoji)
+        for reply_id, user_id, emoji in session.execute(query.where(VoteEventRow.reply_id.in_(with_others))):
+            if emoji in known.spelled:
+                standing[reply_id, user_id].add(emoji)
+    counting = {key: known.strongest(emoji) for key, emoji in standing.items()}
+    return {key: emoji for key, emoji in counting.items() if emoji not in THUMBS}
+
+
+def _parts(reply_ids: Collection[int]) -> Iterator[list[int]]:
+    left = iter(sorted(reply_ids))
+    while part := list(islice(left, IDS_AT_ONCE)):
+        yield part
+
+
 def tally(votes: Collection[Vote]) -> Tally:
     up = sum(vote is Vote.UP for vote in votes)
     return Tally(up=up, down=len(votes) - up)
@@ -146,11 +172,11 @@ def tally_by_version(session: Session, personality_id: int) -> dict[int | None, 
     Arenas and sittings do not count, because a choice among answers is not approval. Nor do answers at another
     strength than trained.
     """
-    up, down = (case((net_count(said) > 0, 1), else_=0) for said in Vote)
+    up, down = (case((net_count(session, said) > 0, 1), else_=0) for said in Vote)
     current = (
         select(VoteEventRow.reply_id, VoteEventRow.user_id, up.label("up"), down.label("down"))
         .group_by(VoteEventRow.reply_id, VoteEventRow.user_id)
-        .having(up != down)  # both thumbs of one user cancel
+        .having(up != down)  # a like and a dislike of one user cancel
         .subquery()
     )
     votes = not_quarantined(current).subquery()
@@ -191,20 +217,19 @@ def quarantined_votes() -> Select[int, int]:
     )
 
 
-def net_count(said: Vote) -> ColumnElement[int]:
+def net_count(session: Session, said: Vote) -> ColumnElement[int]:
     """Count a user's current thumbs of that kind under a reply.
 
     `append_events` stores only changes, so additions and removals of a thumb alternate and can be summed. That saves a
     second grouping, which takes SQLite a second for a million events.
     """
     change = case((VoteEventRow.added, 1), else_=-1)
-    return func.sum(case((VoteEventRow.emoji.in_(spellings(said)), change), else_=0))
+    return func.sum(case((VoteEventRow.emoji.in_(spellings(session, said)), change), else_=0))
 
 
-def spellings(said: Vote) -> list[str]:
-    """Return the vote's emoji in every skin tone, with and without a variation selector."""
-    (plain_thumb,) = (emoji for emoji, vote in THUMBS.items() if vote is said)
-    return [plain_thumb + tone + selector for tone in ("", *SKIN_TONES) for selector in ("", VARIATION_SELECTOR)]
+def spellings(session: Session, said: Vote) -> list[str]:
+    """Return every spelling of the emoji that are this vote."""
+    return [spelling for spelling, vote in meanings(session).items() if vote is said]
 
 
 @cache  # building the statement takes as long as running it for one reply
@@ -226,11 +251,11 @@ def _current(*columns: InstrumentedAttribute[Any]) -> Select[*tuple[Any, ...]]:
 
 
 def _votes(session: Session, thumbs: Select[*tuple[Any, ...]]) -> dict[int, dict[int, Vote]]:
-    """Read {reply id: {user id: vote}} from rows of reply, user and emoji; both thumbs of one user cancel."""
+    """Read {reply id: {user id: vote}} from rows of reply, user and emoji; a like and a dislike of one user cancel."""
     votes: dict[int, dict[int, Vote]] = defaultdict(dict)
-    cancelled = set()
+    cancelled, known = set(), meanings(session)
     for reply_id, user_id, emoji in session.execute(thumbs):
-        said = thumb(emoji)
+        said = known.get(emoji)
         if said is not None and votes[reply_id].setdefault(user_id, said) is not said:
             cancelled.add((reply_id, user_id))
     for reply_id, user_id in cancelled:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
@@ -19,7 +19,7 @@ from storage.database.tables import OptOutRow, QuarantinedVoteRow, QuarantineRow
 from storage.members import Member, Memberships, Pseudonym, home_of, read_pseudonyms
 from storage.settings.sections import VoteSettings
 from storage.votes.corrections import wrong_facts
-from storage.votes.votes import Vote, net_count, quarantined_votes, thumb
+from storage.votes.votes import Vote, meanings, net_count, quarantined_votes
 
 DISCORD_EPOCH = datetime(2015, 1, 1, tzinfo=UTC)
 ROWS_AT_ONCE = 1_000
@@ -39,6 +39,8 @@ class ThumbEvent:
     burst: bool
     added: bool
     created_at: datetime
+    vote: Vote | None
+    """What the emoji says; None if it is no vote any more."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,11 @@ class VoteHistory:
     @property
     def now(self) -> Vote | None:
         return self._turns()[-1][1] if self.events else None
+
+    @property
+    def emoji(self) -> list[str]:
+        """The emoji of the vote that stand now."""
+        return [event.emoji for event in self._standing()[-1][1]] if self.now else []
 
     @property
     def since(self) -> datetime:
@@ -72,15 +79,26 @@ class VoteHistory:
         return earlier.now
 
     def _turns(self) -> list[tuple[datetime, Vote | None]]:
-        """Return the vote after each event; both thumbs together are no vote."""
-        thumbs: set[tuple[int, str, bool]] = set()
-        turns = []
+        """Return the vote after each event; likes and dislikes together are no vote."""
+        return [(moment, _vote_of(standing)) for moment, standing in self._standing()]
+
+    def _standing(self) -> list[tuple[datetime, tuple[ThumbEvent, ...]]]:
+        """Return, after each event, the additions of the emoji that stand and vote."""
+        thumbs: dict[tuple[int, str, bool], ThumbEvent] = {}
+        found = []
         for event in self.events:
             identity = (event.message_id, event.emoji, event.burst)
-            (thumbs.add if event.added else thumbs.discard)(identity)
-            said = {vote for _, emoji, _ in thumbs if (vote := thumb(emoji))}
-            turns.append((event.created_at, said.pop() if len(said) == 1 else None))
-        return turns
+            if event.added and event.vote:
+                thumbs[identity] = event
+            else:
+                thumbs.pop(identity, None)
+            found.append((event.created_at, tuple(thumbs.values())))
+        return found
+
+
+def _vote_of(standing: Sequence[ThumbEvent]) -> Vote | None:
+    said = {event.vote for event in standing}
+    return said.pop() if len(said) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -122,8 +140,9 @@ def read_histories(session: Session, *which: ColumnElement[bool]) -> dict[tuple[
         .order_by(VoteEventRow.id)
     )
     events: dict[tuple[int, int], list[ThumbEvent]] = defaultdict(list)
+    known = meanings(session)
     for reply_id, user_id, message_id, emoji, burst, added, created_at in rows:
-        events[reply_id, user_id].append(ThumbEvent(message_id, emoji, burst, added, created_at))
+        events[reply_id, user_id].append(ThumbEvent(message_id, emoji, burst, added, created_at, known.get(emoji)))
     return {whose: VoteHistory(tuple(of_one)) for whose, of_one in events.items()}
 
 
@@ -341,7 +360,7 @@ def weigh_votes(
     A vote that was found when reactions were read again gets the time of the reading, so it may be older.
     """
     replies = select(ReplyRow.id, ReplyRow.guild_id, ReplyRow.basis).where(ReplyRow.personality_id == personality_id)
-    votes = _current_votes()
+    votes = _current_votes(session)
     if newest is not None and (oldest := _oldest_of_newest(session, personality_id, newest)) is not None:
         replies = replies.where(ReplyRow.id >= oldest)
         votes = votes.where(VoteEventRow.reply_id >= oldest)
@@ -372,9 +391,9 @@ def _oldest_of_newest(session: Session, personality_id: int, newest: int) -> int
     return session.scalar(voted.order_by(VoteEventRow.reply_id.desc()).offset(newest - 1).limit(1))
 
 
-def _current_votes() -> Select[int, int, bool, datetime]:
-    """Select reply, user, whether the vote is 👍, and when the user last added a thumb; both thumbs cancel."""
-    up, down = (net_count(vote) > 0 for vote in Vote)
+def _current_votes(session: Session) -> Select[int, int, bool, datetime]:
+    """Select reply, user, whether the vote is a like, and when the user last added a thumb; both kinds cancel."""
+    up, down = (net_count(session, vote) > 0 for vote in Vote)
     return (
         select(
             VoteEventRow.reply_id,

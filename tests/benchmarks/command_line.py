@@ -73,11 +73,21 @@ def bench_few(
     noise: Annotated[float, typer.Option(min=0, max=1, help="Share of flipped votes.")] = 0.1,
     picks: Annotated[int, typer.Option(min=0, help="Pairs that one person labels in place of votes.")] = 0,
     polite: Annotated[bool, typer.Option("--polite", help="Members like nearly everything.")] = False,
+    heart: Annotated[float | None, typer.Option(min=0, max=5, help="Only find out how many 👍 a ❤️ means.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed for members and training.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Measure what a few single thumbs teach: candidates, one round, and both. Takes ten minutes."""
-    _run("few", as_json, taste=taste, votes=votes, picks=picks, noise=noise, polite=polite, seed=seed)
+    """Measure what a few single thumbs teach: candidates, one round, and both. Takes ten minutes.
+
+    With --heart, members also use ❤️, which means that many 👍 to them, and only what is learned of it is measured.
+    """
+    members = {"taste": taste, "votes": votes, "noise": noise, "polite": polite, "seed": seed}
+    if heart is not None and picks:
+        raise typer.BadParameter("hearts stand beside votes: leave out --picks", param_hint="--heart")
+    if heart is None:
+        _run("few", as_json, picks=picks, **members)
+    else:
+        _run("hearts", as_json, heart=heart, **members)
 
 
 @bench.command("server")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import tomllib
 import traceback
@@ -122,6 +123,36 @@ def test_template_options_that_cannot_be_are_refused(config: Path, given: str, s
     sentence = refusal(config, REACTUNE_MODEL__TEMPLATE_OPTIONS=given)
     assert sentence.startswith("REACTUNE_MODEL__TEMPLATE_OPTIONS: model.template_options = ")
     assert says in sentence
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("{ heart = 1 }", "'heart' is not an emoji: write one emoji, or a server's own as \"<:name:id>\""),
+        ('{ "❤️😂" = 1 }', "'❤️😂' is not an emoji"),
+        ('{ "❤️" = 0 }', "❤️ must be 0.1 to 3 as a like, or -3 to -0.1 as a dislike"),
+        ('{ "❤️" = 100 }', "❤️ must be 0.1 to 3 as a like, or -3 to -0.1 as a dislike"),
+        ('{ "❤️" = true }', "it must be a number"),
+        ('{ "❤️" = "much" }', "it must be a number"),
+        ('{ "👍" = 2 }', "👍 always counts as one vote: remove it"),
+        ('{ "👎🏽" = -2 }', "👎🏽 always counts as one vote: remove it"),
+        ('{ "🔁" = 1 }', "🔁 asks for another answer: remove it"),
+        ('{ "❤️" = 1, "❤" = 2 }', "❤ is there twice: keep one"),
+        ("[1]", "it must be a valid "),
+        ("{" + ", ".join(f'"{chr(0x1F400 + i)}" = 1' for i in range(41)) + "}", "name at most 40 emoji"),
+    ],
+)
+def test_emoji_that_cannot_vote_are_refused(config: Path, given: str, says: str) -> None:
+    sentence = refusal(config, f"[votes]\nemoji = {given}")
+    assert sentence.startswith(f"{config}: votes.emoji = ")
+    assert says in sentence
+
+
+def test_emoji_of_votes_are_read_from_the_file_and_as_json(config: Path) -> None:
+    config.write_text('[votes]\nemoji = { "🎉" = 2, "<:meh:123456789012345678>" = -0.5 }\n', encoding="utf-8")
+    assert load_settings(config, {}).votes.emoji == {"🎉": 2.0, "<:meh:123456789012345678>": -0.5}
+    assert load_settings(config, {"REACTUNE_VOTES__EMOJI": "{}"}).votes.emoji == {}
+    assert refusal(config, REACTUNE_VOTES__EMOJI="🎉=2").endswith('write a JSON object such as {"🎉": 1.5}')
 
 
 def test_the_home_of_a_user_who_does_not_exist_is_refused(config: Path) -> None:
@@ -464,7 +495,10 @@ def test_every_setting_can_be_set_by_its_variable(config: Path) -> None:
         variable_name(section, key): tomllib.loads(f"v = {default}")["v"]
         for section, key, default, _ in documented_in_config()
     }
-    values = {variable: "1,2" if value == [] else str(value) for variable, value in defaults.items()}
+    values = {
+        variable: "1,2" if value == [] else json.dumps(value) if isinstance(value, dict) else str(value)
+        for variable, value in defaults.items()
+    }
     more = {
         variable_name("discord", "shard_count"): "3",
         variable_name("remote", "servers"): "http://gpu-1:8000, https://gpu-2/v1/",

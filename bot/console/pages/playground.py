@@ -18,17 +18,16 @@ from bot.errors import UserFacingError
 from bot.releases.resolver import Release
 from storage.database.columns import utc_now
 from storage.database.ids import parse_id
+from storage.emoji import THUMBS
 from storage.personalities.cards import settings_of
 from storage.releases.versions import list_versions, name_of, read_alias, version_named
-from storage.sittings.talks import Exchange, TalkAnswer, read_talk, turn_thumb
+from storage.sittings.talks import Exchange, read_talk, turn_thumb
 from storage.taste.examples import ExampleTurn
-from storage.votes.votes import thumb
 
 LONGEST_TALK = 20
 """Exchanges; a longer one goes on without its beginning."""
 MAX_CHARS = 4_000
 MOST_ANSWERS = 4
-THUMBS = ("👍", "👎")
 LOST = "That question is no longer being answered: a newer one took its place, or I was restarted. Ask again."
 ANSWER_DELETED = "That answer was deleted."
 
@@ -146,13 +145,7 @@ async def _talk(here: Here, chosen_ids: tuple[int, ...]) -> dict[str, object]:
         "talk": _named([one.chosen.id for one in exchanges]),
         "before": _named([one.chosen.id for one in exchanges[:-1]]),
         "liked": None if liked is None else exchanges[-1].answers[liked].id,
-        "thumbs_of": _thumbs_of,
     }
-
-
-def _thumbs_of(answer: TalkAnswer) -> dict[str, bool]:
-    """Return for each thumb whether the visitor gave it."""
-    return {emoji: answer.vote is thumb(emoji) for emoji in THUMBS}
 
 
 def _settings(form: SentForm) -> dict[str, str]:

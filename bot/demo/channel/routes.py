@@ -29,7 +29,8 @@ HOME = "/channel"
 STATIC = Path(__file__).with_name("static")
 LAST_SEAT = "reactune_channel"
 """Cookie with the person and the place that were shown last."""
-EMOJIS = ("👍", "👎", "🔁", "❤️", "😂", "🎉", "👀")
+EMOJIS = ("👍", "👎", "🔁", "❤️", "⭐", "🔥", "😂", "💩", "😡", "🥱", "🎉", "👀")
+"""Those that vote in the shipped settings, and two that do not."""
 FIELD = "field."
 """Before the names of a form's fields, so that none means something else here."""
 

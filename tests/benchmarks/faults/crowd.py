@@ -12,14 +12,17 @@ from typing import Any
 from simcord.backend.models import Interaction, Message
 from simcord.interactions import base_payload
 
-from storage.votes.votes import SKIN_TONES, Thumb, thumb
+from storage.emoji import SKIN_TONES, VoteEmoji
+from storage.settings.sections import VoteSettings
+from storage.votes.votes import Thumb
 from tests.benchmarks.faults.discord_wire import WireDiscord
 
 MEMBERS = 8
 CHANNELS = 3
 RECENT_ANSWERS = 12
 """Of a channel: members rarely scroll further up."""
-THUMBS = ("👍", "👎", "👍🏽", "👎" + SKIN_TONES[0])
+THUMBS = ("👍", "👎", "👍🏽", "👎" + SKIN_TONES[0], "❤️", "🥱")
+VOTES = VoteEmoji(VoteSettings().emoji)
 REGENERATE = "🔁"
 KEYCAP = "\ufe0f\u20e3"
 COMMAND, FORM, SLASH, TEXT_FIELD, LABEL = 2, 5, 1, 4, 18
@@ -183,7 +186,7 @@ def _thumbs_under(message: Message, bot_id: int) -> frozenset[Thumb]:
     return frozenset(
         Thumb(message.id, user_id, reaction.emoji)
         for reaction in message.reactions
-        if thumb(reaction.emoji)
+        if VOTES.weight(reaction.emoji)
         for user_id in reaction.user_ids
         if user_id != bot_id
     )

@@ -18,7 +18,7 @@ from storage.conversations.replies import find_reply_ids
 from storage.database.database import Database
 from storage.database.enums import Outcome, RoundStatus
 from storage.database.tables import AliasMoveRow, ReplyMessageRow, ReplyRow, RoundRow
-from storage.votes.votes import Thumb, Vote, current_thumbs, thumb, votes_on
+from storage.votes.votes import Thumb, Vote, current_thumbs, meanings, votes_on
 from tests.benchmarks.faults.crowd import Crowd
 
 PATIENCE_S = 60.0
@@ -79,8 +79,9 @@ def _counted(session: Session, reply_id: int, stored: set[Thumb]) -> dict[int, V
     """Count by hand what each member says of a reply: one kind of thumb, or nothing."""
     ids = set(session.scalars(select(ReplyMessageRow.message_id).where(ReplyMessageRow.reply_id == reply_id)))
     said: dict[int, set[Vote]] = {}
+    known = meanings(session)
     for one in stored:
-        vote = thumb(one.emoji)
+        vote = known.get(one.emoji)
         if one.message_id in ids and vote is not None:
             said.setdefault(one.user_id, set()).add(vote)
     return {user_id: next(iter(votes)) for user_id, votes in said.items() if len(votes) == 1}

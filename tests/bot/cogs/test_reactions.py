@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from bot.cogs.reactions import HINT_S, RECONCILE_PAUSE_S
+from bot.cogs.reactions import FIRST_VOTES, HINT_S, RECONCILE_PAUSE_S
 from bot.vote_queue import Reacted, VoteQueue
 from storage.conversations.replies import add_message
 from storage.database.database import Database
@@ -122,6 +122,73 @@ class TestVotes:
         env.backend.subscribers.append(feed)
         await env.restart_bot(new_bot())
         assert votes(1) == {place.bo.id: Vote.UP}
+        await old.close()
+
+
+class TestEmoji:
+    """Other emoji vote as thumbs do, a server's own too."""
+
+    @pytest.fixture
+    def overrides(self):
+        return {"REACTUNE_VOTES__EMOJI": '{"❤️": 1.5, "🥱": -0.5, "<:party:777777777777777777>": 2}'}
+
+    async def test_an_emoji_is_a_vote_and_its_removal_withdraws_it(self, place, votes, rows):
+        answer = await place.ask("hi")
+        await place.ada.react(answer, "❤️")
+        await place.bo.react(answer, "🥱")
+        await place.grace.react(answer, "party:777777777777777777")
+        assert votes(1) == {place.ada.id: Vote.UP, place.bo.id: Vote.DOWN, place.grace.id: Vote.UP}
+        assert [row.emoji for row in rows(VoteEventRow)] == ["❤️", "🥱", "777777777777777777"]
+        await place.ada.unreact(answer, "❤️")
+        await place.grace.unreact(answer, "party:777777777777777777")
+        assert votes(1) == {place.bo.id: Vote.DOWN}
+
+    async def test_the_bot_offers_thumbs_only(self, place):
+        answer = await place.ask("hi")
+        assert [str(reaction.emoji) for reaction in answer.reactions] == ["👍", "👎", "🔁"]
+
+    async def test_several_of_one_member_are_one_vote(self, place, votes, env):
+        answer = await place.ask("hi")
+        for emoji in ("❤️", "👍", "party:777777777777777777"):
+            await place.ada.react(answer, emoji)
+        await place.ada.unreact(answer, "👍")
+        assert votes(1) == {place.ada.id: Vote.UP}
+        shown = await place.ada.slash(place.channel, "myvotes")
+        assert "You voted on 1 answer" in shown.response.content
+        assert "<:party:777777777777777777>" in shown.response.content
+
+    async def test_opposite_ones_cancel_out_and_the_member_reads_which(self, place, votes):
+        answer = await place.ask("hi")
+        for emoji in ("❤️", "party:777777777777777777", "🥱"):
+            await place.ada.react(answer, emoji)
+        assert votes(1) == {}
+        mention = f"-# <@{place.ada.id}>, your"
+        assert place.last.content.startswith(f"{mention} ❤️<:party:777777777777777777> and 🥱 cancel each other out.")
+        await place.ada.unreact(answer, "🥱")
+        assert votes(1) == {place.ada.id: Vote.UP}
+
+    async def test_moderators_clear_them(self, place, votes, env):
+        answer = await place.ask("hi")
+        await place.ada.react(answer, "party:777777777777777777")
+        await place.bo.react(answer, "❤️")
+        env.backend.clear_reaction(place.channel.id, answer.id, "party:777777777777777777")
+        await env.settle()
+        assert votes(1) == {place.bo.id: Vote.UP}
+
+    async def test_a_return_finds_those_it_knows_and_leaves_others_as_they_are(
+        self, place, votes, env, new_bot, settings, rows
+    ):
+        answer = await place.ask("hi")
+        await place.ada.react(answer, "🥱")
+        old, feed = env.bot, env._gateway_feed
+        env.backend.subscribers.remove(feed)  # the gateway gap
+        env.backend.set_reaction(place.channel.id, answer.id, "party:777777777777777777", place.bo.id, True)
+        env.backend.set_reaction(place.channel.id, answer.id, "🎉", place.bo.id, True)
+        env.backend.subscribers.append(feed)
+        settings.votes.emoji.pop("🥱")  # as after a change of config.toml
+        await env.restart_bot(new_bot())
+        assert votes(1) == {place.bo.id: Vote.UP}
+        assert [(row.emoji, row.added) for row in rows(VoteEventRow)] == [("🥱", True), ("777777777777777777", True)]
         await old.close()
 
 
@@ -299,6 +366,41 @@ class TestLiveChat:
         answer = await place.ask("hi")
         await place.bo.send(place.channel, "and me?", reply_to=answer)
         assert [row.basis for row in rows(ReplyRow)] == [Basis.LIVE_CHAT, None]
+
+
+class TestFirstVote:
+    """A member reads once what a vote does, in a message that disappears."""
+
+    @pytest.fixture
+    def fixed_basis(self):
+        return None
+
+    async def test_each_member_reads_it_once(self, place, env):
+        answer = await answer_below_notice(place)
+        for who, emoji in ((place.ada, "👍"), (place.bo, "❤️"), (place.ada, "👎")):
+            await who.react(answer, emoji)
+        told = [text for text in place.contents if "your first vote" in text]
+        assert sorted(told) == sorted(
+            f"-# <@{who.id}>, thanks for your first vote. Reactions teach me which of my answers people "
+            "like. `/myvotes` shows what became of yours."
+            for who in (place.ada, place.bo)
+        )
+        await env.advance_time(HINT_S)
+        assert [text for text in place.contents if "your first vote" in text] == []
+
+    async def test_a_crowd_does_not_fill_the_channel(self, place, env, rows):
+        answer = await answer_below_notice(place)
+        crowd = [env.guild.add_member(env.create_user(f"new{number}")) for number in range(6)]
+        for member in crowd:
+            await member.react(answer, "👍")
+        assert sum("your first vote" in text for text in place.contents) == FIRST_VOTES
+        assert len(rows(VoteEventRow)) == len(crowd)
+
+
+async def answer_below_notice(place):
+    """Ask twice: the first answer is followed by the notice about privacy."""
+    await place.ask("hi")
+    return await place.ask("hello")
 
 
 class TestBothThumbs:

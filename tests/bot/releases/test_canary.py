@@ -21,7 +21,7 @@ from storage.settings.sections import ReleaseSettings
 from storage.training.rounds import claim_round, finish_round
 from storage.votes.comparisons import Better, compare
 from tests.bot.guards.test_quiet_hours import around_now
-from tests.seeding import account, ask_twice, choose
+from tests.seeding import account, add_taste, ask_twice, choose
 from tests.storage.adapters.test_folder_store import publish
 
 SOON_S = 4
@@ -559,6 +559,15 @@ class TestAnnouncements:
         assert lines[3] == "**Measured:** 30 for validation · 67% of those right · divergence 0.50 nats/token"
         assert lines[4] == "`/model rollback` brings base back."
         assert not announced.channel.last_message.mention_everyone
+
+    async def test_those_who_voted_hear_what_their_votes_said(self, place, make_version, announced, query):
+        query(lambda session: add_taste(session, 40))
+        make_version()
+        await place.grace.slash(place.channel, "model promote", version="v1")
+        (news,) = await announced()
+        (told,) = [line for line in news.splitlines() if line.startswith("**To everyone who voted:** ")]
+        assert "by your votes, people here like a question at the end (sure)" in told
+        assert told.endswith("`/myvotes` shows what became of yours.")
 
     async def test_a_rollback_is_announced_in_a_line(self, place, make_version, announced):
         make_version()

@@ -24,6 +24,7 @@ from storage.database.migrate import MIGRATIONS, newest_schema
 from storage.database.tables import ReplyRow, VersionRow
 from storage.errors import DatabaseError
 from storage.operations.console_sessions import begin_session, find_session
+from storage.votes.votes import Thumb, VoteEvent, append_events, current_thumbs
 from tests.past import add_round, pair
 from tests.random_rows import fill
 from tests.seeding import add_reply, read_manifest
@@ -259,6 +260,19 @@ def test_whoever_is_signed_in_to_the_console_stays_so_as_the_operator(empty_url:
         found = find_session(session, secret)
         assert found is not None
         assert found.servers is None
+
+
+def test_a_servers_own_emoji_can_vote_after_an_upgrade(empty_url: str) -> None:
+    emoji = "1" * 20
+    with closing(open_database(settings_for(empty_url))) as database, database.engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("ALTER TABLE vote_events ALTER COLUMN emoji TYPE VARCHAR(16)"))
+        connection.execute(text("ALTER TABLE replies DROP COLUMN has_outside_text"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '10'"))
+    with closing(open_database(settings_for(empty_url))) as database, database.transaction() as session:
+        reply_id = add_reply(session)
+        append_events(session, [VoteEvent(reply_id, Thumb(1, 2, emoji), added=True)])
+        assert {one.emoji for one in current_thumbs(session, [reply_id])} == {emoji}
 
 
 def test_pairs_of_earlier_rounds_keep_their_place_in_a_lineage(empty_url: str) -> None:

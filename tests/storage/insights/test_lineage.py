@@ -383,7 +383,8 @@ class TestVoteOutcomes:
         assert outcomes(session, BOB) == []
 
 
-steps = st.lists(st.tuples(st.sampled_from(["👍", "👎", "👍🏽"]), st.booleans()), max_size=12)
+SAID = {"👍": UP, "👎": DOWN, "👍🏽": UP, "❤️": UP, "🎉": None}
+steps = st.lists(st.tuples(st.sampled_from(list(SAID)), st.booleans()), max_size=12)
 
 
 class TestHistory:
@@ -391,7 +392,7 @@ class TestHistory:
     def test_it_says_at_every_moment_what_the_thumbs_said_then(self, steps):
         start = datetime(2026, 1, 1, tzinfo=UTC)
         events = tuple(
-            ThumbEvent(1, emoji, burst=False, added=added, created_at=start + timedelta(minutes=i))
+            ThumbEvent(1, emoji, burst=False, added=added, created_at=start + timedelta(minutes=i), vote=SAID[emoji])
             for i, (emoji, added) in enumerate(steps)
         )
         history = VoteHistory(events)

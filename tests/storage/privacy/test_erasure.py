@@ -16,7 +16,7 @@ from storage.database.enums import NOBODY, Basis, Origin, PairSource, RoundStatu
 from storage.database.tables import DepartureRow, GreetingRow, MemberRow, ReplyRow, VoteEventRow
 from storage.members import greet, note_members, take_back_greeting
 from storage.personalities.personalities import ensure_personality
-from storage.privacy.consent import consenting, give_consent, read_agreement
+from storage.privacy.consent import consenting, give_consent, read_agreement, withdraw_consent
 from storage.privacy.erasure import (
     delete_member,
     erase_channel,
@@ -26,6 +26,7 @@ from storage.privacy.erasure import (
     is_kept,
     note_edit,
 )
+from storage.privacy.member_data import export_member
 from storage.privacy.retention import (
     Departure,
     cancel_departures,
@@ -35,10 +36,12 @@ from storage.privacy.retention import (
     known_members,
     note_departure,
 )
+from storage.settings.sections import Settings
+from storage.taste.evidence import read_taste_evidence
 from storage.training.rounds import ManifestPair, claim_round, find_round, names_deleted, request_round, set_manifest
 from storage.training.samples import AskedPrompt, DrawnSample, record_samples
 from storage.votes.corrections import suggest
-from storage.votes.votes import Vote, current_votes
+from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, current_votes
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL, add_reply, message_of, vote
 from tests.storage.privacy.test_consent import marked, train_on
 
@@ -284,6 +287,18 @@ def test_deleting_a_departed_members_data_ends_an_agreement(session: Session) ->
     session.expire_all()
     assert session.scalar(select(func.count()).select_from(VoteEventRow)) == 0
     assert not agreed.still_holds(read_agreement(session, ensure_personality(session)))
+
+
+def test_votes_by_emoji_are_exported_taken_out_and_deleted_like_others(session: Session) -> None:
+    whose, settings = ensure_personality(session), Settings()
+    reply_id = add_reply(session, answer="a heart for this", author_id=ALICE)
+    append_events(session, [VoteEvent(reply_id, Thumb(message_of(reply_id), BOB, "❤️"), added=True)])
+    assert [vote["emoji"] for vote in export_member(session, BOB)["votes"]] == ["❤️"]
+    assert [one.emoji for one in read_taste_evidence(session, whose, settings).opinions] == ["❤"]
+    withdraw_consent(session, BOB)
+    assert read_taste_evidence(session, whose, settings).opinions == ()
+    assert delete_member(session, BOB).votes == 1
+    assert export_member(session, BOB)["votes"] == []
 
 
 def test_deleting_ones_data_deletes_departures_and_the_greeting(session: Session) -> None:

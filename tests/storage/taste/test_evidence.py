@@ -90,9 +90,9 @@ def test_opinions_are_sorted_by_time(session: Session, personality_id: int) -> N
     session.execute(update(CorrectionRow).where(CorrectionRow.id == correction).values(created_at=an_hour_later))
     (bob,) = pseudonyms_of(session, BOB)
     assert read(session, personality_id).opinions == (
-        Opinion(third, bob, True, 1.0, NOON),
+        Opinion(third, bob, True, 1.0, NOON, "👍"),
         Opinion(second, bob, False, 1.0, an_hour_later),
-        Opinion(first, bob, False, 1.0, NOON + timedelta(hours=2)),
+        Opinion(first, bob, False, 1.0, NOON + timedelta(hours=2), "👎"),
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,6 +21,7 @@ from storage.database.enums import QuarantineStatus
 from storage.database.tables import QuarantineRow, ReplyRow, VoteEventRow
 from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import register
+from storage.settings.sections import DatabaseSettings, Settings, VoteSettings
 from storage.votes import votes
 from storage.votes.votes import (
     Tally,
@@ -28,7 +31,8 @@ from storage.votes.votes import (
     append_events,
     current_thumbs,
     current_votes,
-    thumb,
+    meanings,
+    read_emoji,
     votes_on,
 )
 from tests.past import quarantine
@@ -37,8 +41,9 @@ from tests.seeding import ALICE, BOB, CAROL, add_reply, message_of
 from tests.storage.conftest import NUMBERS, TEMPLATE, settings_for
 from tests.storage.together import together
 
-UPS = ("👍", "👍🏻", "👍🏿")
-DOWNS = ("👎", "👎🏽")
+UPS = ("👍", "👍🏻", "👍🏿", "❤️", "❤", "😂")
+DOWNS = ("👎", "👎🏽", "🥱")
+NEITHER = ("🎉",)
 
 
 @pytest.fixture
@@ -73,19 +78,51 @@ def count_events(session: Session) -> int:
 # Emoji
 
 
-@pytest.mark.parametrize("emoji", [*UPS, "👍🏼", "👍🏽", "👍🏾", "👍\ufe0f"])
-def test_thumbs_up_in_every_skin_tone(emoji: str) -> None:
-    assert thumb(emoji) is Vote.UP
+@pytest.mark.parametrize("emoji", [*UPS, "👍🏼", "👍🏽", "👍🏾", "👍\ufe0f", "⭐", "🔥"])
+def test_likes_in_every_spelling(session: Session, emoji: str) -> None:
+    assert meanings(session)[emoji] is Vote.UP
 
 
-@pytest.mark.parametrize("emoji", ["👎", "👎🏻", "👎🏼", "👎🏽", "👎🏾", "👎🏿"])
-def test_thumbs_down_in_every_skin_tone(emoji: str) -> None:
-    assert thumb(emoji) is Vote.DOWN
+@pytest.mark.parametrize("emoji", [*DOWNS, "👎🏻", "👎🏼", "👎🏾", "👎🏿", "💩", "😡"])
+def test_dislikes_in_every_spelling(session: Session, emoji: str) -> None:
+    assert meanings(session)[emoji] is Vote.DOWN
 
 
-@pytest.mark.parametrize("emoji", ["❤️", "👌🏽", "thumbsup", "", "🏽", "👍👍"])
-def test_other_emoji_say_nothing(emoji: str) -> None:
-    assert thumb(emoji) is None
+def test_the_strongest_emoji_of_a_member_counts(database: Database, reply_id: int) -> None:
+    heart, laugh, up = (set_thumb(reply_id, ALICE, emoji) for emoji in ("❤️", "😂", "👍🏿"))
+    bored = set_thumb(reply_id, BOB, "🥱")
+
+    def counting() -> dict[int, str]:
+        with database.snapshot() as session:
+            return {user: emoji for (_, user), emoji in read_emoji(session, [reply_id]).items()}
+
+    append(database, up, laugh, heart, bored)
+    assert counting() == {ALICE: "❤", BOB: "🥱"}
+    append(database, take(heart), set_thumb(reply_id, BOB, "👎"))
+    assert counting() == {}  # both have a thumb that says more than 😂 and 🥱 do
+    append(database, take(up), take(bored))
+    assert counting() == {ALICE: "😂"}
+    assert votes_of(database, reply_id) == {ALICE: Vote.UP, BOB: Vote.DOWN}
+
+
+def test_what_an_emoji_says_is_decided_when_votes_are_read(tmp_path: Path, migrated_file: Path) -> None:
+    """A mistake in the settings is mended by mending it, and no reaction is lost by it."""
+    shutil.copyfile(migrated_file, tmp_path / "reactune.db")
+    own = "<:party:12345678901234567890>"
+
+    def read(emoji: dict[str, float], *events: VoteEvent) -> dict[int, Vote]:
+        url = DatabaseSettings(url=f"sqlite:///{tmp_path / 'reactune.db'}")
+        with closing(open_database(Settings(database=url, votes=VoteSettings(emoji=emoji)))) as opened:
+            append(opened, *events)
+            return votes_of(opened, 1)
+
+    with closing(open_database(settings_for(f"sqlite:///{tmp_path / 'reactune.db'}"))) as opened:
+        opened.call(add_reply)
+    votes = (set_thumb(1, ALICE, "😂"), set_thumb(1, BOB, "12345678901234567890"))
+    assert read({"😂": 1.0, own: 1.0}, *votes) == {ALICE: Vote.UP, BOB: Vote.UP}
+    assert read({"😂": -0.5}) == {ALICE: Vote.DOWN}
+    assert read({own: -1.0}) == {BOB: Vote.DOWN}
+    assert read({}) == {}
 
 
 # One member and one reply
@@ -272,7 +309,7 @@ thumbs = st.builds(
     Thumb,
     message_id=st.integers(0, 2),
     user_id=st.sampled_from([ALICE, BOB]),
-    emoji=st.sampled_from(UPS + DOWNS),
+    emoji=st.sampled_from(UPS + DOWNS + NEITHER),
     burst=st.booleans(),
 )
 

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "14"
-down_revision = "10"
+down_revision = "11"
 branch_labels = None
 depends_on = None
 

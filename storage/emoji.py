@@ -1,0 +1,75 @@
+"""Emoji that are votes: how much each says, for or against an answer, and how Discord may spell it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import product
+
+import regex
+
+LIKE, DISLIKE = "👍", "👎"
+THUMBS: Mapping[str, float] = {LIKE: 1.0, DISLIKE: -1.0}
+SKIN_TONES = "🏻🏼🏽🏾🏿"
+VARIATION_SELECTOR = "\ufe0f"
+JOINER = "\u200d"
+SERVER_EMOJI = re.compile(r"<a?:(?P<name>\w{2,32}):(?P<id>\d{15,20})>", re.ASCII)
+TAKES_SKIN_TONES = regex.compile(r"\p{Emoji_Modifier_Base}")
+ONE_PART = r"(?:\p{RI}\p{RI}|\p{Emoji}(?:\p{Emoji_Modifier}|\ufe0f\u20e3?|[\U000e0020-\U000e007e]+\U000e007f)?)"
+ONE_EMOJI = regex.compile(rf"(?![0-9#*](?!\ufe0f\u20e3)){ONE_PART}(?:\u200d{ONE_PART}){{0,4}}\ufe0f?")
+"""Unicode Technical Standard 51, section 1.4.9, without bare digits and of five parts at most, as in families."""
+MOST_PARTS_WITH_TONES = 2
+"""Couples and families of more parts come in one colour only."""
+UNDECORATED = str.maketrans("", "", SKIN_TONES + VARIATION_SELECTOR)
+
+
+def is_emoji(text: str) -> bool:
+    """Return whether it is one emoji of Unicode, or a server's own as Discord writes it: "<:name:id>"."""
+    return bool(ONE_EMOJI.fullmatch(text) or SERVER_EMOJI.fullmatch(text))
+
+
+def plain(emoji: str) -> str:
+    """Return the emoji without skin tone and variation selector; of a server's own emoji its ID.
+
+    A server's emoji can get another name while it stands under an answer.
+    """
+    of_server = SERVER_EMOJI.fullmatch(emoji)
+    return of_server["id"] if of_server else emoji.translate(UNDECORATED)
+
+
+class VoteEmoji:
+    """What emoji say under an answer: both thumbs, and those of `votes.emoji`."""
+
+    def __init__(self, configured: Mapping[str, float]) -> None:
+        self.weights: Mapping[str, float] = {**THUMBS, **{plain(emoji): weight for emoji, weight in configured.items()}}
+        """By plain emoji; below 0 for dislikes. A thumb has 1."""
+        self.spelled: Mapping[str, str] = {spelling: one for one in self.weights for spelling in _spellings(one)}
+        """The plain emoji by each spelling; a server's own emoji is spelled by its ID."""
+        self._written = {plain(emoji): emoji for emoji in (*THUMBS, *configured)}
+
+    def weight(self, spelling: str) -> float:
+        """Return how much it says; 0 if it is no vote."""
+        return self.weights.get(self.spelled.get(spelling, ""), 0.0)
+
+    def strongest(self, spellings: Iterable[str]) -> str:
+        """Return the plain emoji that says most, the first in the settings among equals; all of them must be votes."""
+        order = list(self.weights)
+        found = {self.spelled[spelling] for spelling in spellings}
+        return max(sorted(found, key=order.index), key=lambda emoji: abs(self.weights[emoji]))
+
+    def written(self, emoji: str) -> str:
+        """Return a plain emoji as Discord shows it; unchanged if it is no vote any more."""
+        return self._written.get(emoji, emoji)
+
+
+def _spellings(emoji: str) -> Iterator[str]:
+    """Yield a plain emoji in all skin tones, with and without variation selectors."""
+    parts = emoji.split(JOINER)
+    with_tones = len(parts) <= MOST_PARTS_WITH_TONES
+    return map(JOINER.join, product(*(list(_decorated(part, with_tones)) for part in parts)))
+
+
+def _decorated(part: str, with_tones: bool) -> Iterator[str]:
+    tones = ("", *SKIN_TONES) if with_tones and TAKES_SKIN_TONES.match(part) else ("",)
+    for tone, selector in product(tones, ("", VARIATION_SELECTOR)):
+        yield part[:1] + tone + selector + part[1:]
