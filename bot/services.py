@@ -10,6 +10,7 @@ from functools import partial
 import discord
 from discord.ext import commands
 
+from bot.attachments.reader import AttachmentReader
 from bot.background import BackgroundTasks, WriteBehindQueue
 from bot.chat.answering import Answerer
 from bot.chat.candidates import CandidateDrawer
@@ -48,6 +49,7 @@ class Services:
     tastes: Tastes
     release_watcher: ReleaseWatcher
     library: Library
+    attachments: AttachmentReader
     answerer: Answerer
     vote_queue: VoteQueue
     pick_queue: PickQueue
@@ -112,6 +114,7 @@ def make_services(
         tastes=tastes,
         release_watcher=ReleaseWatcher(database),
         library=Library(database, settings.knowledge, load_encoder, deletions),
+        attachments=AttachmentReader(settings, deletions),
         answerer=Answerer(
             drawer=CandidateDrawer(engine, tastes, settings.generation.exploration),
             recorder=ReplyRecorder(

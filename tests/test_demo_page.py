@@ -24,6 +24,7 @@ from storage.database.database import open_database
 from storage.database.enums import Label, Origin
 from storage.database.tables import CorrectionRow, ReplyRow, RoundRow, SittingPairRow, VoteEventRow
 from storage.settings.loading import load_settings
+from tests.bot.attachments.conftest import picture
 from tests.tiny_model import build_tiny_base
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
@@ -211,6 +212,19 @@ def test_a_newcomer_talks_rates_suggests_and_comes_back(demo: Demo, page: Page) 
     assert direct.channel_id != first.channel_id
     assert [(row.reply_id, row.emoji) for row in demo.rows(VoteEventRow)] == [(first.id, "👎"), (second.id, "👍")]
     assert demo.rows(CorrectionRow)[0].text == "Fresh water, good leaves, and a little patience."
+
+
+def test_a_picture_is_attached_shown_and_looked_at(demo: Demo, page: Page) -> None:
+    page.goto(f"{demo.address}/channel/bo/lounge")
+    files = page.get_by_label("Attach")
+    files.set_input_files({"name": "sunset.png", "mimeType": "image/png", "buffer": picture(640, 480)})
+    expect(page.locator("#attached")).to_have_text("sunset.png")
+    say(page, "What is this?")
+    expect(page.get_by_alt_text("sunset.png")).to_be_visible()
+    expect(page.locator("#attached")).to_have_text("")
+    expect_in_view(page, "looked at 1 picture")
+    expect(reactions(page, "🔁").last).to_be_in_viewport(timeout=ANSWER_MS)
+    assert "640 by 480 pixels and on average red" in demo.rows(ReplyRow)[-1].messages[-1]["content"]
 
 
 def press(page: Page, key: str, labelled: str) -> None:

@@ -53,6 +53,7 @@ async def gather_again(services: Services, reply: Reply, channel: discord.abc.Me
         retrieved=reply.retrieved,
         citations=rows.citations,
         sources=reply.sources,
+        has_outside_text=reply.has_outside_text,
     )
 
 

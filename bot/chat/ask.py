@@ -13,6 +13,7 @@ from bot.engine import Completion, Engine, Finish, Generation, GenerationRequest
 from bot.errors import UserFacingError
 from bot.knowledge.quoting import cite
 from bot.releases.resolver import Release
+from bot.text.sanitize import escape_inline
 from storage.adapters.folder_store import AS_TRAINED
 from storage.conversations.replies import (
     FINISHED_WHOLE,
@@ -85,6 +86,10 @@ class Ask:
     """(title, link) of their documents, which a complete answer names."""
     sources: Sources = NO_SOURCES
     """The Discord messages whose words the prompt holds."""
+    notes: tuple[str, ...] = ()
+    """What the small print says about things that came with the question."""
+    has_outside_text: bool = False
+    """The prompt holds a description of a picture, or a web page, and is never trained on."""
     label: str | None = None
     """Shown under a complete answer in place of the version, when the reader should not know the version."""
     beside: str | None = None
@@ -153,8 +158,8 @@ def end_of(ask: Ask, completion: Completion) -> AnswerEnd:
     label = label_of(ask.personality, ask.release)
     if finished.outcome not in FINISHED_WHOLE:
         words = finished.answer or WITHOUT_WORDS[finished.outcome]
-        return AnswerEnd(finished, words, small_print(label, ask.prompt, completion.finish))
-    lines = [small_print(ask.label or label, ask.prompt, completion.finish)]
+        return AnswerEnd(finished, words, small_print(label, ask.prompt, completion.finish, ask.notes))
+    lines = [small_print(ask.label or label, ask.prompt, completion.finish, ask.notes)]
     if ask.citations:
         lines.append(cite(ask.citations))
     return AnswerEnd(finished, finished.answer, "\n".join(lines))
@@ -176,9 +181,12 @@ def label_of(personality: Personality, release: Release) -> str:
     return f"{whose}{release.name}" + ("" if release.strength == AS_TRAINED else f" at strength {release.strength:g}")
 
 
-def small_print(label: str, prompt: RenderedPrompt, finish: Finish) -> str:
-    """Return the line under an answer: the version that gave it, and what the reader should know."""
-    notes = [label]
+def small_print(label: str, prompt: RenderedPrompt, finish: Finish, more: Sequence[str] = ()) -> str:
+    """Return the line under an answer: the version that gave it, and what the reader should know.
+
+    `more` is what else to know, which may repeat words of members and names of their files.
+    """
+    notes = [label, *map(escape_inline, more)]
     if prompt.dropped:
         notes.append(f"the {prompt.dropped} oldest messages did not fit")
     if prompt.shortened:

@@ -78,6 +78,8 @@ async def gather(services: Services, history: History, message: discord.Message,
         retrieved=rendered.retrieved,
         citations=tuple({quote.document_id: (quote.title, quote.link) for quote in rendered.quotes}.values()),
         sources=_sources(conversation, documents),
+        notes=history.notes,
+        has_outside_text=conversation.has_outside_text,
     )
     return Context(ask, conversation, rows.is_greeted, rows.candidates.rival)
 

@@ -9,6 +9,7 @@ from re import Match
 
 import discord
 
+from bot.attachments.material import Material, with_materials
 from bot.chat.prompting import Turn
 from bot.discord_errors import DISCORD_ERRORS
 from storage.conversations.memory import Memory
@@ -31,6 +32,14 @@ class Post:
     text: str
     """What a person said; empty if the message is not part of a conversation, and for the bot's own messages."""
     is_own: bool = False
+    files: tuple[discord.Attachment, ...] = ()
+    """What a person sent with it."""
+    materials: tuple[Material, ...] = ()
+    """What is known of that, and of web pages that it links to."""
+
+    @property
+    def says_something(self) -> bool:
+        return bool(self.text) or any(one.text for one in self.materials)
 
 
 @dataclass(frozen=True)
@@ -40,14 +49,23 @@ class History:
     posts: tuple[Post, ...]
     is_continuous: bool = False
     """Everything in the channel is one conversation, as in direct messages and threads; elsewhere, a reply chain."""
-    is_reply: bool = False
+    replied_to: int | None = None
+    """ID of the message that the last one replies to."""
     limit: int = 0
     """The most earlier messages that are read."""
+    notes: tuple[str, ...] = ()
+    """What the small print says about things that came with the question."""
 
     @property
     def asks(self) -> bool:
         """Whether there is something to answer: in the message itself, or in one that it replies to."""
-        return bool(self.posts[-1].text) or (self.is_reply and bool(self.newest_words))
+        is_reply = self.replied_to is not None
+        return self.posts[-1].says_something or (is_reply and any(post.says_something for post in self.posts))
+
+    @property
+    def called(self) -> tuple[Post, ...]:
+        """The message that calls the bot, and the one that it replies to."""
+        return (self.posts[-1], *(post for post in self.posts[:-1] if post.id == self.replied_to))
 
     @property
     def newest_words(self) -> str:
@@ -85,6 +103,8 @@ class Conversation:
     """As many earlier messages were read as the limit allows, so there may be more."""
     sources: Sources = NO_SOURCES
     """The Discord messages whose words the turns and the summary hold."""
+    has_outside_text: bool = False
+    """A turn holds a description of a picture, or a web page."""
 
 
 def converse(history: History, memory: Memory, replies: Mapping[int, Reply]) -> Conversation:
@@ -102,6 +122,7 @@ def converse(history: History, memory: Memory, replies: Mapping[int, Reply]) -> 
         summary=remembered.summary,
         is_full=history.is_continuous and len(posts) > history.limit > 0,
         sources=Sources({id_: user for said in spoken for id_, user in said.messages.items()}, remembered.span),
+        has_outside_text=any(material.is_outside for post in posts for material in post.materials),
     )
 
 
@@ -125,8 +146,9 @@ def spoken_messages(posts: Sequence[Post], replies: Mapping[int, Reply]) -> list
 
 def _spoken(post: Post, replies: Mapping[int, Reply]) -> SpokenMessage | None:
     if not post.is_own:
-        said = SpokenMessage(post.id, Turn(post.author, post.text), frozenset({post.author_id}))
-        return said if post.text else None
+        words = with_materials(post.text, post.materials)
+        said = SpokenMessage(post.id, Turn(post.author, words), frozenset({post.author_id}))
+        return said if words else None
     reply = replies.get(post.id)  # notices of the bot are not answers
     if reply is None or not reply.answer:
         return None
@@ -154,7 +176,8 @@ class HistoryReader:
         is_continuous = is_one_conversation(message.channel)
         earlier = await (self._newest(message) if is_continuous else self._chain(message))
         posts = tuple(self._post(one) for one in (*earlier, message))
-        return History(posts, is_continuous, is_reply=message.reference is not None, limit=self._limit)
+        replied_to = message.reference.message_id if message.reference else None
+        return History(posts, is_continuous, replied_to, limit=self._limit)
 
     async def read_after(self, channel: discord.abc.Messageable, message_id: int, limit: int) -> list[Post]:
         """Return the first posts after a message, oldest first; without one (0), the newest posts."""
@@ -175,8 +198,10 @@ class HistoryReader:
         author, bot = message.author, self._client.user
         if author == bot:
             return Post(message.id, NOBODY, "", "", is_own=True)
-        is_words = not author.bot and message.type in SPOKEN
-        return Post(message.id, author.id, author.display_name, own_words(message, bot) if is_words else "")
+        if author.bot or message.type not in SPOKEN:
+            return Post(message.id, author.id, author.display_name, "")
+        words, files = own_words(message, bot), tuple(message.attachments)
+        return Post(message.id, author.id, author.display_name, words, files=files)
 
 
 async def _replied_to(message: discord.Message) -> discord.Message | None:

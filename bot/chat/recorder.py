@@ -54,6 +54,7 @@ def new_reply(ask: Ask, request: GenerationRequest, base_revision: str, basis: B
         origin=ask.origin,
         retrieved=ask.retrieved,
         sources=ask.sources,
+        has_outside_text=ask.has_outside_text,
     )
 
 
@@ -89,7 +90,8 @@ class ReplyRecorder:
             raise UserFacingError(ERASED)
         if self._deletions.concern_prompt(ask.channel_id, ask.sources, ask.asked_at):
             raise UserFacingError(DELETED)
-        basis = self._fixed_basis or basis_of_chat(session, ask.speakers)
+        of_chat = None if ask.has_outside_text else basis_of_chat(session, ask.speakers)
+        basis = self._fixed_basis or of_chat
         return start_reply(session, new_reply(ask, request, self._base_revision, basis))
 
     async def finish(self, reply_id: int, end: AnswerEnd, draw: CandidateGeneration, *, is_delivered: bool) -> bool:
@@ -115,7 +117,7 @@ def _finish(
 def _keep_unshown(session: Session, reply_id: int, draw: CandidateGeneration) -> None:
     """Store the candidates that were not shown, unless their prompt may not be trained on."""
     reply = find_reply(session, reply_id)
-    if reply is None or reply.basis is None:
+    if reply is None or reply.basis is None or reply.has_outside_text:
         return
     asked = AskedPrompt(reply.prompt, digest_prompt(reply.prompt), reply_id)
     record_samples(

@@ -43,6 +43,7 @@ class Summaries:
         self._engine = services.engine
         self._database = services.database
         self._deletions = services.deletions
+        self._attachments = services.attachments
         self._reader = reader
         self._busy: set[int] = set()
 
@@ -77,7 +78,8 @@ class Summaries:
             before = after
 
     async def _read_after(self, channel: discord.abc.Messageable, message_id: int) -> list[SpokenMessage]:
-        posts = await self._reader.read_after(channel, message_id, MOST_READ)
+        found = await self._reader.read_after(channel, message_id, MOST_READ)
+        posts = [self._attachments.with_heard(post) for post in found]
         return spoken_messages(posts, await self._database.read(find_by_messages, own_ids(posts)))
 
     def _write(self, session: Session, channel_id: int, before: Memory, after: Memory, started_at: datetime) -> bool:

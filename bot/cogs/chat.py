@@ -118,14 +118,18 @@ class Chat(BotCog):
         history = await self._reader.read(message)
         if command := self._command_in(message):
             raise UserFacingError(COMMAND_AS_TEXT.format(command=command))
-        if not history.asks:
+        attachments = self.services.attachments
+        if not history.asks and not attachments.can_read(history):
             # A picture in a free-response channel is not a mistake; a mention without words may be one.
             if self._calls.is_addressed(message):
-                raise UserFacingError(NOTHING_ASKED)
+                raise UserFacingError(attachments.excuse(history) or NOTHING_ASKED)
             return
         self.services.rate_limiter.require_pause(message.author.id)
         async with _typing(message.channel):
             await self._say_if_warming_up(message)
+            history = await attachments.read(history)
+            if not history.asks:
+                raise UserFacingError(" ".join(history.notes))
             context = await gather(self.services, history, message, asked_at)
             if not context.is_greeted:
                 await send_first_notice(self.services, message)

@@ -62,6 +62,7 @@ class MessageDeletions(BotCog):
 
     async def _forget(self, channel_id: int, message_ids: Collection[int]) -> None:
         self.services.deletions.note(channel_id, message_ids)
+        self.services.attachments.recent.forget(message_ids)
         database = self.services.database
 
         async def work() -> None:
@@ -78,6 +79,7 @@ class MessageDeletions(BotCog):
 
     async def _note_edit(self, message: discord.Message, edited_at: datetime) -> None:
         database, channel_id = self.services.database, message.channel.id
+        self.services.attachments.recent.forget({message.id})
         if not await database.read(is_kept, channel_id, {message.id}):
             return
         note = partial(database.run, note_edit, channel_id, message.id, edited_at)

@@ -19,6 +19,7 @@ from bot.demo.channel.routes import ChannelPage
 from bot.demo.channel.world import World
 from bot.demo.community import Taste, is_settled, read_community_answers, settle
 from bot.demo.restore import restore_chat
+from bot.demo.stand_in import with_stand_in
 from bot.engine import Engine
 from bot.runner import stop_on_signals
 from bot.services import Services
@@ -44,7 +45,8 @@ WELCOME = """\
 4. Choose that you are **grace**, the admin, and enter `/model status`, then `/model train`. When the new version is \
 ready, enter `/model promote v1` and ask again. If you don't like it, enter `/model rollback`. `/model report` shows \
 it all in a picture.
-5. Faster: **Label**, above. Say which of two answers is better, one key for each pair, and train there."""
+5. Faster: **Label**, above. Say which of two answers is better, one key for each pair, and train there.
+6. Attach a picture or a text file. A stand-in only measures pictures here: for one that sees, set `pictures.server`."""
 FOR_A_HANDFUL = """
 -# A pair is one question with a better and a worse answer. A round needs two pairs. After ten votes it also ranks \
 fresh answers by what you like: see `/taste`. People decide about a new version by choosing between two answers. To \
@@ -118,12 +120,17 @@ async def serve_demo(
     `on_ready` gets a link that signs a browser in, once the model is loaded. With a taste, a simulated community of
     that taste has voted.
     """
-    bot = ReactuneBot(settings, engine=engine, base=base, fixed_basis=Basis.LOCAL, tasks=DemoTasks())
+    async with with_stand_in(settings) as settings_here:
+        bot = ReactuneBot(settings_here, engine=engine, base=base, fixed_basis=Basis.LOCAL, tasks=DemoTasks())
+        await _run(bot, port, taste, on_ready)
+
+
+async def _run(bot: ReactuneBot, port: int, taste: Taste | None, on_ready: Callable[[str], None]) -> None:
     env = simcord.Env(bot, check_errors=False, settle_timeout=ACTION_S)
     world = World(env)
     await world.catch_up()
     welcome = f"{WELCOME}{FOR_A_COMMUNITY if taste else FOR_A_HANDFUL}"
-    await asyncio.to_thread(restore_chat, settings, world, welcome)
+    await asyncio.to_thread(restore_chat, bot.settings, world, welcome)
     await env.start()
     try:
         await bot.loading

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import io
 import json
-import os
 import re
-import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,13 +16,11 @@ from pathlib import PurePath
 from typing import Any
 
 from bot.errors import UserFacingError
+from bot.separate_process import limit_memory, run_apart
 from storage.settings.sections import KnowledgeSettings
 
-MEMORY_BYTES = 2_000_000_000
 MAX_UNPACKED_BYTES = 200_000_000
 MAX_ZIP_ENTRIES = 5_000
-# A malicious file must not find the bot's token in the environment.
-INHERITED = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LANG", "LC_ALL", "SYSTEMROOT")
 OLD_OFFICE = b"\xd0\xcf\x11\xe0"  # OLE: .doc, and .docx with a password
 PARAGRAPH = re.compile(r"\n\s*\n")
 HTML_BLOCKS = frozenset(
@@ -80,9 +75,14 @@ def media_type_of(filename: str) -> MediaType:
     return found
 
 
-async def extract(content: bytes, filename: str, settings: KnowledgeSettings) -> list[Block]:
-    """Return the blocks of a file; raises Unreadable for any content that cannot be read."""
-    media_type = media_type_of(filename)
+async def extract(
+    content: bytes, filename: str, settings: KnowledgeSettings, media_type: MediaType | None = None
+) -> list[Block]:
+    """Return the blocks of a file; raises Unreadable for any content that cannot be read.
+
+    Its name says what type it has, unless `media_type` does.
+    """
+    media_type = media_type or media_type_of(filename)
     if len(content) > settings.max_file_bytes:
         raise Unreadable(too_large(filename, len(content), settings))
     return await asyncio.to_thread(_extract_apart, content, filename, media_type, settings)
@@ -115,25 +115,13 @@ def parse_markdown(text: str) -> list[Block]:
 
 
 def _extract_apart(content: bytes, filename: str, media_type: MediaType, settings: KnowledgeSettings) -> list[Block]:
-    command = [
-        sys.executable,
-        "-m",
-        "bot.knowledge.extraction",
-        media_type,
-        str(settings.max_chars),
-        str(settings.max_pages),
-    ]
-    environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    limits = [media_type, str(settings.max_chars), str(settings.max_pages)]
     try:
-        done = subprocess.run(
-            command, input=content, capture_output=True, timeout=settings.parse_timeout_s, env=environment, check=False
-        )
-    except subprocess.TimeoutExpired as error:
+        answer = run_apart("bot.knowledge.extraction", limits, content, settings.parse_timeout_s)
+    except TimeoutError as error:
         raise Unreadable(
             f"{filename} took longer than {settings.parse_timeout_s:g} s to read: save it as plain text (.txt)"
         ) from error
-    try:
-        answer = json.loads(done.stdout)
     except ValueError as error:
         raise Unreadable(f"{filename} needed too much memory or crashed the reader: save it as .txt or .md") from error
     if "problem" in answer:
@@ -153,7 +141,7 @@ def _clean(text: str) -> str:
 def main() -> None:
     """Read a file from standard input, and write its blocks or a problem as JSON."""
     media_type, max_chars, max_pages = MediaType(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    _limit_memory()
+    limit_memory()
     answer: dict[str, Any]
     try:
         blocks = list(_within(_read(media_type, sys.stdin.buffer.read(), max_pages), max_chars))
@@ -168,13 +156,6 @@ def main() -> None:
         # On damaged files the parsers raise all kinds of errors.
         answer = {"problem": "is damaged or not what its name says: open it and save it again"}
     sys.stdout.write(json.dumps(answer))
-
-
-def _limit_memory() -> None:
-    with contextlib.suppress(ImportError, OSError, ValueError):  # not on Windows, and not above a stricter limit
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
 
 
 def _within(blocks: Iterable[Block], max_chars: int) -> Iterator[Block]:

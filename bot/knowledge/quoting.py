@@ -85,9 +85,13 @@ def add_quotes(messages: Sequence[ChatMessage], quotes: Sequence[Passage]) -> li
 def quote_block(quotes: Sequence[Passage]) -> str:
     """Return the quotes below their label, every line with a margin that no text can escape, and no control tokens."""
     quoted = "\n\n".join(f"{quote.heading}\n{quote.text}" if quote.heading else quote.text for quote in quotes)
+    return f"{LABEL}\n{in_margin(quoted)}"
+
+
+def in_margin(text: str) -> str:
+    """Return the text without control tokens, every line with a margin."""
     # splitlines() knows every character that a reader may take for the end of a line.
-    lines = [f"{MARGIN}{line}".rstrip() for line in sanitize(quoted).splitlines()]
-    return "\n".join([LABEL, *lines])
+    return "\n".join(f"{MARGIN}{line}".rstrip() for line in sanitize(text).splitlines())
 
 
 def cite(sources: Sequence[tuple[str, str]]) -> str:

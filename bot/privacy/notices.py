@@ -247,6 +247,7 @@ class PrivacyButton(PersistentButton, template=r"reactune:privacy:(?P<chosen>sho
         await interaction.response.edit_message(content="One moment …", view=None)  # no button for a second click
         done = "Nothing was deleted."
         if self.chosen is PrivacyAction.DELETE:
+            services.attachments.recent.forget_all()
             done = describe_deletion(await services.database.run(delete_member, user_id))
             await services.tastes.refresh()
         await interaction.edit_original_response(content=done)

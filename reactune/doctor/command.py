@@ -31,7 +31,7 @@ def run_checks(settings: Settings) -> list[Finding]:
 
 def _checks(settings: Settings) -> Iterator[Check]:
     # Imported here, because they import the bot and the trainer, and every command imports this module.
-    from reactune.doctor import chat_template, database, machine, memory, models, servers, training
+    from reactune.doctor import attachments, chat_template, database, machine, memory, models, servers, training
     from storage.adapters.stores import open_store
     from storage.conversations.prompt_bank import read_bank
     from storage.models.bundled import encoder_name
@@ -57,6 +57,8 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Engine", lambda: models.check_engine(settings)
     if settings.model.engine == "remote":
         yield "Spending", lambda: servers.check_spending(settings)
+    yield "Pictures", lambda: attachments.check_pictures(settings)
+    yield "Voice messages", lambda: attachments.check_voice(settings)
     yield "Coherence model", lambda: models.check_coherence_model(settings)
     yield "Sentence encoder", encoder_name
     yield "Personalities", lambda: models.check_personalities(settings)

@@ -141,7 +141,7 @@ async def _examine(settings: Settings, champions: Sequence[AdapterRef]) -> list[
         except ServerError as error:
             return error
 
-    async with open_session(settings) as session:
+    async with open_session(settings.remote_api_key, settings.remote) as session:
         return await asyncio.gather(*map(look, settings.remote.servers))
 
 

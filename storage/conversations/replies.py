@@ -77,6 +77,7 @@ class NewReply:
     strength: float = 1.0
     retrieved: Sequence[Retrieved] = ()
     sources: Sources = NO_SOURCES
+    has_outside_text: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ class Reply:
     speakers: tuple[int, ...]
     retrieved: tuple[Retrieved, ...]
     sources: Sources
+    has_outside_text: bool
     edited_at: datetime | None
 
 

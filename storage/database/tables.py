@@ -231,6 +231,8 @@ class ReplyRow(Base):
     summary_from: Mapped[int | None] = mapped_column(BigInteger)
     summary_to: Mapped[int | None] = mapped_column(BigInteger)
     """Ids of the first and last message that the summary in the prompt covers; null without a summary."""
+    has_outside_text: Mapped[bool] = mapped_column(default=False)
+    """The prompt holds a description of a picture, or a web page; it is never trained on."""
     edited_at: Mapped[datetime | None]
     """The time a message in the prompt was edited; since then it is neither answered again nor trained on."""
     undelivered: Mapped[str | None] = mapped_column(Text)

@@ -18,7 +18,9 @@ from storage.errors import SettingsError
 from storage.settings.sections import (
     CLIENT_SECRET_VARIABLE,
     KEY_VARIABLE,
+    PICTURES_KEY_VARIABLE,
     TOKEN_VARIABLE,
+    VOICE_KEY_VARIABLE,
     Settings,
     TrainingSettings,
     sections,
@@ -31,10 +33,14 @@ ENV_PREFIX = "REACTUNE_"
 ENV_SEPARATOR = "__"
 TOKEN_NAMES = ("token", "discord_token", "discord.token", "discord.discord_token")
 KEY_NAMES = ("remote_api_key", "remote.api_key", "remote.key")
+PICTURES_KEY_NAMES = ("pictures_api_key", "pictures.api_key", "pictures.key")
+VOICE_KEY_NAMES = ("voice_api_key", "voice.api_key", "voice.key")
 CLIENT_SECRET_NAMES = ("client_secret", "discord_client_secret", "console.client_secret", "discord.client_secret")
 MISPLACED = {
     **dict.fromkeys(TOKEN_NAMES, f"set the bot's token as {TOKEN_VARIABLE}"),
     **dict.fromkeys(KEY_NAMES, f"set the servers' key as {KEY_VARIABLE}"),
+    **dict.fromkeys(PICTURES_KEY_NAMES, f"set the server's key as {PICTURES_KEY_VARIABLE}"),
+    **dict.fromkeys(VOICE_KEY_NAMES, f"set the server's key as {VOICE_KEY_VARIABLE}"),
     **dict.fromkeys(CLIENT_SECRET_NAMES, f"set the OAuth2 client secret as {CLIENT_SECRET_VARIABLE}"),
 }
 CLOSE = 0.7
@@ -62,6 +68,8 @@ def load_settings(
     secrets = {
         "discord_token": environment.get(TOKEN_VARIABLE) or None,
         "remote_api_key": environment.get(KEY_VARIABLE) or None,
+        "pictures_api_key": environment.get(PICTURES_KEY_VARIABLE) or None,
+        "voice_api_key": environment.get(VOICE_KEY_VARIABLE) or None,
         "discord_client_secret": environment.get(CLIENT_SECRET_VARIABLE) or None,
     }
     try:

@@ -6,6 +6,7 @@ import json
 import tomllib
 from contextlib import suppress
 from datetime import datetime, time
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -26,6 +27,8 @@ from storage.emoji import THUMBS, is_emoji, plain
 
 TOKEN_VARIABLE = "DISCORD_TOKEN"
 KEY_VARIABLE = "REMOTE_API_KEY"
+PICTURES_KEY_VARIABLE = "PICTURES_API_KEY"
+VOICE_KEY_VARIABLE = "VOICE_API_KEY"
 CLIENT_SECRET_VARIABLE = "DISCORD_CLIENT_SECRET"
 EVERY_SERVER = 0
 """In access.servers: every server that the bot is in."""
@@ -70,14 +73,19 @@ def _expand_home(path: Path) -> Path:
         raise ValueError("that user does not exist: write the full path") from error
 
 
-def _server_address(text: str) -> str:
+def _server_address(text: str, key_variable: str) -> str:
     """Return the server's address without a trailing slash or /v1; raises ValueError if it is not a server address."""
     parts = urlsplit(text)
     if "@" in text:
-        raise ValueError(f"an address cannot contain a password: set the servers' key as {KEY_VARIABLE}")
+        raise ValueError(f"an address cannot contain a password: set the servers' key as {key_variable}")
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError(f"{text!r} is not a server address: write http://host:port or https://host")
     return text.rstrip("/").removesuffix("/v1")
+
+
+def _address_or_none(key_variable: str) -> AfterValidator:
+    """Return what checks the address of a server that may be missing."""
+    return AfterValidator(lambda text: _server_address(text, key_variable) if text else "")
 
 
 def _public_address(text: str) -> str:
@@ -143,7 +151,8 @@ EmojiWeights = Annotated[
     dict[str, Annotated[float, Field(strict=True)]], _table_such_as('{"🎉": 1.5}'), AfterValidator(_check_emoji)
 ]
 Ids = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_split_commas)]
-Servers = Annotated[tuple[Annotated[str, AfterValidator(_server_address)], ...], BeforeValidator(_split_commas)]
+_EngineServer = Annotated[str, AfterValidator(partial(_server_address, key_variable=KEY_VARIABLE))]
+Servers = Annotated[tuple[_EngineServer, ...], BeforeValidator(_split_commas)]
 Folder = Annotated[Path, BeforeValidator(_require_name), AfterValidator(_expand_home)]
 Files = Annotated[tuple[Folder, ...], BeforeValidator(_split_commas)]
 
@@ -395,6 +404,47 @@ class ChatSettings(Section):
     """Daily hours, such as "22:00-07:00", in which only mentions are answered and nothing is announced. Empty: none."""
     time_zone: Annotated[str, AfterValidator(_check_time_zone)] = "UTC"
     """Time zone of the quiet hours, such as "Europe/Berlin"."""
+
+
+class AttachmentSettings(Section):
+    """What members send besides words (docs/attachments.md)."""
+
+    max_files: Annotated[int, Field(ge=1, le=10)] = 4
+    """Maximum pictures, files and links of a message that are read; the rest is left out."""
+    max_bytes: Count = 8_000_000
+    """Maximum size of a picture, file, voice message or web page, in bytes."""
+    max_chars: Annotated[int, Field(ge=100)] = 4_000
+    """Maximum length of a file's or page's text in a prompt, in characters; the rest is left out."""
+    links: bool = False
+    """Read the web pages that members link to. The bot then opens addresses that strangers choose."""
+
+
+class PictureSettings(Section):
+    """A server that says what pictures show, for bases that cannot see (docs/attachments.md)."""
+
+    server: Annotated[str, _address_or_none(PICTURES_KEY_VARIABLE)] = Field(default="", repr=False)
+    """Address of a server with a model that sees and OpenAI's /v1/chat/completions. Empty: the bot cannot see."""
+    model: str = ""
+    """The server's name for that model. Empty: none is named, which vLLM and llama.cpp accept."""
+    max_pixels: Count = 40_000_000
+    """Maximum pixels of a picture; smaller ones are sent with at most 1,024 pixels on the longer side."""
+    max_tokens: Annotated[int, Field(ge=16)] = 300
+    """Maximum length of what the server says about a picture, in tokens."""
+    timeout_s: Positive = 30.0
+    """Seconds to wait for it; then the question is answered without the picture."""
+
+
+class VoiceSettings(Section):
+    """A server that writes down voice messages (docs/attachments.md)."""
+
+    server: Annotated[str, _address_or_none(VOICE_KEY_VARIABLE)] = Field(default="", repr=False)
+    """Address of a server with OpenAI's /v1/audio/transcriptions. Empty: the bot cannot listen."""
+    model: str = ""
+    """The server's name for its model, such as "whisper-1". Empty: none is named, which vLLM accepts."""
+    max_seconds: Positive = 300.0
+    """Maximum length of a voice message, in seconds."""
+    timeout_s: Positive = 60.0
+    """Seconds to wait for the text."""
 
 
 class PersonalitySettings(Section):
@@ -674,6 +724,9 @@ class Settings(Section):
     remote: RemoteSettings = RemoteSettings()
     generation: GenerationSettings = GenerationSettings()
     chat: ChatSettings = ChatSettings()
+    attachments: AttachmentSettings = AttachmentSettings()
+    pictures: PictureSettings = PictureSettings()
+    voice: VoiceSettings = VoiceSettings()
     personalities: PersonalitySettings = PersonalitySettings()
     votes: VoteSettings = VoteSettings()
     corrections: CorrectionSettings = CorrectionSettings()
@@ -693,6 +746,10 @@ class Settings(Section):
     """The bot's token, from DISCORD_TOKEN in the environment or .env; never from config.toml."""
     remote_api_key: SecretStr | None = Field(default=None, exclude=True)
     """API key of the servers of [remote], from REMOTE_API_KEY in the environment or .env; never from config.toml."""
+    pictures_api_key: SecretStr | None = Field(default=None, exclude=True)
+    """API key of the server of [pictures], from PICTURES_API_KEY in the environment or .env."""
+    voice_api_key: SecretStr | None = Field(default=None, exclude=True)
+    """API key of the server of [voice], from VOICE_API_KEY in the environment or .env."""
     discord_client_secret: SecretStr | None = Field(default=None, exclude=True)
     """With console.public_url, lets admins sign in; from DISCORD_CLIENT_SECRET in the environment or .env."""
 

@@ -23,6 +23,8 @@ class Obstacle(StrEnum):
 
     LIVE_CHAT_CLOSED = "live chat is closed"
     NO_CONSENT = "no consent"
+    OUTSIDE_TEXT = "outside text"
+    """Its prompt holds a description of a picture, or a web page."""
     OTHER_BASE = "other base"
     """Its prompt was imported as rendered text, which only the base it was rendered for understands."""
     UNFINISHED = "unfinished"
@@ -78,6 +80,7 @@ def _requirements(privacy: PrivacySettings, base_revision: str) -> dict[Obstacle
     all_agree = and_(ReplyRow.id.in_(speakers), ReplyRow.id.not_in(silent))
     is_renderable = or_(ReplyRow.base_revision == base_revision, func.json_array_length(ReplyRow.messages) > 0)
     return {
+        Obstacle.OUTSIDE_TEXT: ReplyRow.has_outside_text.is_(False),
         Obstacle.LIVE_CHAT_CLOSED: true() if Basis.LIVE_CHAT in open_ones else is_open,
         Obstacle.NO_CONSENT: and_(is_open, or_(ReplyRow.basis != Basis.LIVE_CHAT, all_agree)),
         Obstacle.OTHER_BASE: is_renderable,

@@ -187,7 +187,8 @@ def test_database_defaults_to_a_file_in_the_data_folder(config: Path) -> None:
         ),
         (
             "[output]\nmax_chars = 1",
-            "output.max_chars is not a setting: did you mean corrections.max_chars or knowledge.max_chars?",
+            "output.max_chars is not a setting: did you mean attachments.max_chars or corrections.max_chars or "
+            "knowledge.max_chars?",
         ),
         ("model = 5", "model must be a table: write [model] above its settings"),
         ("[[model]]\nbase = 'x'", "model must be a table: write [model] above its settings"),
@@ -341,6 +342,22 @@ def test_an_invalid_server_address_is_refused(config: Path, address: str, senten
     told = refusal(config, f"[remote]\nservers = ['{address}']")
     assert told.startswith(f"{config}: remote.servers = (hidden) is not valid: {sentence}")
     assert "hunter2" not in told
+
+
+@pytest.mark.parametrize("section", ["pictures", "voice"])
+def test_servers_for_pictures_and_voice_have_addresses_and_keys_of_their_own(config: Path, section: str) -> None:
+    variable = f"{section.upper()}_API_KEY"
+    for text in (f"[{section}]\napi_key = 'sk-1'", f"[{section}]\nkey = 'sk-1'"):
+        assert refusal(config, text).endswith(f"set the server's key as {variable}, in the environment or in .env")
+    told = refusal(config, f"[{section}]\nserver = 'http://me:hunter2@gpu'")
+    assert told.startswith(f"{config}: {section}.server = (hidden) is not valid: ")
+    assert told.endswith(f"an address cannot contain a password: set the servers' key as {variable}")
+    assert "is not a server address" in refusal(config, f"[{section}]\nserver = 'gpu'")
+    config.write_text(f"[{section}]\nserver = 'http://gpu:8001/v1/'")
+    settings = load_settings(config, {variable: "sk-1"})
+    assert getattr(settings, section).server == "http://gpu:8001"
+    assert secrets_of(settings) == {"sk-1"}
+    assert "sk-1" not in repr(settings) + str(settings.model_dump())
 
 
 def test_the_client_secret_comes_from_the_environment_and_never_shows(config: Path) -> None:

@@ -117,8 +117,8 @@ class ChannelPage:
     async def _say(self, request: web.Request) -> web.StreamResponse:
         """Send a message, or use the command that it is."""
         here, seat, form = await find_here(request), self._seat(request), await read_form(request)
-        text = _lines(form.text("text"))
-        if not text:
+        text, files = _lines(form.text("text")), form.files("file")
+        if not text and not files:
             raise UserFacingError("Write a message first.")
         if text.startswith(SLASH):
             call = read_call(seat, text)
@@ -130,7 +130,8 @@ class ChannelPage:
         if len(text) > MAX_MESSAGE_CHARS:
             raise UserFacingError(f"That is longer than {MAX_MESSAGE_CHARS:,} characters. Please shorten it.")
         replied = _id(form, "reply")
-        await seat.say(text, seat.message(replied) if replied else None)
+        attached = [(one.filename, one.file.read()) for one in files]
+        await seat.say(text, seat.message(replied) if replied else None, attached)
         return self._after(here, seat, None, done="replying")
 
     async def _use_command(self, request: web.Request) -> web.StreamResponse:

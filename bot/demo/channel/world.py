@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -212,13 +212,15 @@ class Seat:
     def command_names(self) -> tuple[str, ...]:
         return self.actor.available_commands(*self._where)
 
-    async def say(self, text: str, reply_to: discord.Message | None) -> None:
+    async def say(self, text: str, reply_to: discord.Message | None, files: Sequence[tuple[str, bytes]] = ()) -> None:
+        """Send a message with files, each with its name."""
         content = self._with_mentions(text)
         if not self.is_direct:
-            await self.world.act(self.member.send(self.channel, content, reply_to=reply_to))
+            await self.world.act(self.member.send(self.channel, content, reply_to=reply_to, attachments=files))
             return
         answers = {"message_id": str(reply_to.id), "channel_id": str(self.channel.id)} if reply_to else None
-        await self.world.act(self.member.send_dm(content, reference=answers))
+        stored = self.world.env.backend.store_attachments(self.channel.id, files)
+        await self.world.act(self.member.send_dm(content, reference=answers, attachments=stored))
 
     async def slash(self, name: str, options: Mapping[str, Any]) -> str | None:
         action = self.actor.slash(*self._where, name, **options)

@@ -74,7 +74,7 @@ class RemoteEngine(QueueingEngine[RemoteGeneration]):
         self._renderer = await asyncio.to_thread(load_renderer, self._base.path, self._settings.model, self._generation)
         if self._is_closing:
             return
-        self._session = session = open_session(self._settings)
+        self._session = session = open_session(self._settings.remote_api_key, self._remote)
         self._replicas = [Replica(Server(url, session, self._remote)) for url in self._remote.servers]
         checks = [self._check_soon(replica) for replica in self._replicas]
         await asyncio.gather(self._spending.exchange(), *checks, return_exceptions=True)

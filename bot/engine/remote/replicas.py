@@ -222,12 +222,12 @@ async def served_models(server: Server, settings: RemoteSettings) -> tuple[str, 
     return models
 
 
-def problem_of(error: ServerError) -> str:
-    """Return the error and what to do."""
+def problem_of(error: ServerError, setting: str = "remote.servers", key_variable: str = KEY_VARIABLE) -> str:
+    """Return the error and what to do; `setting` holds the server's address."""
     if isinstance(error, Refused) and error.status in NEEDS_KEY:
-        return f"{error}; set its key as {KEY_VARIABLE} in the environment or in .env"
+        return f"{error}; set its key as {key_variable} in the environment or in .env"
     if isinstance(error, Unreachable):
-        return f"{error}; start it, or correct remote.servers"
+        return f"{error}; start it, or correct {setting}"
     return str(error)
 
 

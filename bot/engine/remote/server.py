@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
+from pydantic import SecretStr
 
 from bot.errors import BotError
-from storage.settings.sections import RemoteSettings, Settings
+from storage.settings.sections import RemoteSettings
 
 EVENT = b"data:"
 END = b"[DONE]"
@@ -84,14 +85,21 @@ class Piece:
     usage: Usage | None
 
 
-def open_session(settings: Settings) -> aiohttp.ClientSession:
+def open_session(secret: SecretStr | None, settings: RemoteSettings) -> aiohttp.ClientSession:
     """Return the connections to all servers. They send the key, which appears in no error or log."""
-    key = settings.remote_api_key.get_secret_value().strip() if settings.remote_api_key else ""
+    key = secret.get_secret_value().strip() if secret else ""
     return aiohttp.ClientSession(
         headers={"Authorization": f"Bearer {key}"} if key else {},
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.remote.connect_timeout_s),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout_s),
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=POOLED_S),
     )
+
+
+@asynccontextmanager
+async def connect(url: str, secret: SecretStr | None, settings: RemoteSettings) -> AsyncIterator[Server]:
+    """Yield one server, for a few requests."""
+    async with open_session(secret, settings) as session:
+        yield Server(url, session, settings)
 
 
 class Server:
@@ -102,17 +110,21 @@ class Server:
 
     async def get(self, path: str) -> Any:
         """Return the reply, JSON or None; raises ServerError."""
-        return await self._call("GET", path, None, self._settings.connect_timeout_s)
+        return await self._call("GET", path, self._settings.connect_timeout_s)
 
     async def post(self, path: str, body: Json, timeout_s: float) -> Any:
         """Return the reply, JSON or None; raises ServerError."""
-        return await self._call("POST", path, body, timeout_s)
+        return await self._call("POST", path, timeout_s, json=body)
 
-    async def _call(self, method: str, path: str, body: Json | None, timeout_s: float) -> Any:
+    async def post_form(self, path: str, form: aiohttp.FormData, timeout_s: float) -> Any:
+        """Return the reply to a form, which may have files, JSON or None; raises ServerError."""
+        return await self._call("POST", path, timeout_s, data=form)
+
+    async def _call(self, method: str, path: str, timeout_s: float, **body: Any) -> Any:
         try:
             async with (
                 asyncio.timeout(timeout_s),
-                self._session.request(method, self.url + path, json=body, allow_redirects=False) as response,
+                self._session.request(method, self.url + path, allow_redirects=False, **body) as response,
             ):
                 await self._require_success(response)
                 text = await response.text(errors="replace")

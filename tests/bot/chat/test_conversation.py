@@ -37,12 +37,13 @@ REPLY = Reply(
     speakers=(ADA, EVE),
     retrieved=(),
     sources=NO_SOURCES,
+    has_outside_text=False,
     edited_at=None,
 )
 QUESTION = Post(10, ADA, "ada", "what is red?")
 ANSWER = (Post(11, NOBODY, "", "", is_own=True), Post(12, NOBODY, "", "", is_own=True))
 NEXT = Post(20, BO, "bo", "and blue?")
-CHAIN = History((QUESTION, *ANSWER, NEXT), is_reply=True, limit=8)
+CHAIN = History((QUESTION, *ANSWER, NEXT), replied_to=QUESTION.id, limit=8)
 IN_THREAD = replace(CHAIN, is_continuous=True)
 REPLIES = {11: REPLY, 12: REPLY}
 
@@ -98,7 +99,7 @@ def test_it_is_full_with_as_many_earlier_messages_as_are_read(limit, is_full):
 def test_a_bare_mention_asks_only_as_a_reply_to_words():
     bare = replace(NEXT, text="")
     assert replace(CHAIN, posts=(QUESTION, bare)).asks
-    assert not replace(CHAIN, posts=(QUESTION, bare), is_reply=False).asks
+    assert not replace(CHAIN, posts=(QUESTION, bare), replied_to=None).asks
     assert not replace(CHAIN, posts=(*ANSWER, bare)).asks
 
 

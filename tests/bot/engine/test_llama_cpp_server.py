@@ -14,8 +14,10 @@ from typing import Any
 import aiohttp
 import pytest
 
+from bot.attachments.pictures import look_at
 from bot.engine import Finish, GenerationFailed
 from bot.engine.remote.engine import RemoteEngine
+from bot.engine.remote.server import ServerError
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef
 from storage.database.columns import utc_now
 from storage.database.database import open_database
@@ -24,6 +26,8 @@ from storage.models.effect import measure_effect, write_effect
 from storage.models.gguf import gguf_name, write_gguf
 from storage.operations.token_spend import spent_on
 from storage.settings.loading import load_settings
+from storage.settings.sections import PictureSettings, Settings
+from tests.bot.attachments.conftest import picture
 from tests.bot.engine.test_engine import answer, finished, request, started
 from tests.llama_server import serve
 
@@ -180,3 +184,9 @@ def _log_probabilities(model: Any, ids: list[int]) -> Any:
 def _distance(told: dict[int, float], expected: Any) -> float:
     """Return how far apart they are, in nats, on average over the tokens that were told."""
     return sum(math.exp(one) * abs(one - float(expected[token])) for token, one in told.items())
+
+
+async def test_a_model_that_is_blind_says_so_when_it_gets_a_picture(server):
+    settings = Settings(pictures=PictureSettings(server=server.listening_address))
+    with pytest.raises(ServerError, match="image input is not supported"):
+        await look_at(picture(), "what is it?", settings)

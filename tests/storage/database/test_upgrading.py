@@ -21,7 +21,7 @@ from storage.database import migrate as migrating
 from storage.database.database import open_database
 from storage.database.enums import OPERATOR, PairSource, Split
 from storage.database.migrate import MIGRATIONS, newest_schema
-from storage.database.tables import VersionRow
+from storage.database.tables import ReplyRow, VersionRow
 from storage.errors import DatabaseError
 from storage.operations.console_sessions import begin_session, find_session
 from storage.votes.votes import Thumb, VoteEvent, append_events, current_thumbs
@@ -192,7 +192,7 @@ def back_to(connection: Connection, schema: str) -> None:
         connection.execute(text(f"DROP TABLE {table}"))
     for index in ("ix_replies_origin", "ix_replies_source_message"):
         connection.execute(text(f"DROP INDEX {index}"))
-    for table, column in (("versions", "evidence"), ("canaries", "days"), *DECISIONS):
+    for table, column in (("versions", "evidence"), ("canaries", "days"), *DECISIONS, OUTSIDE_TEXT):
         connection.execute(text(f"ALTER TABLE {table} DROP COLUMN {column}"))
     for column in ("alpha FLOAT", "max_votes INTEGER"):
         connection.execute(text(f"ALTER TABLE canaries ADD COLUMN {column} NOT NULL DEFAULT 1"))
@@ -204,6 +204,7 @@ def back_to(connection: Connection, schema: str) -> None:
 
 
 DECISIONS = (("versions", "decided_at"), ("versions", "announced"))
+OUTSIDE_TEXT = ("replies", "has_outside_text")
 TASTE = ("reply_measures", "reply_choices", "comparisons", "opt_outs")
 CONSOLE = ("console_sessions", "own_prompts", "sitting_pairs", "sittings")
 
@@ -241,6 +242,7 @@ def test_a_database_of_the_second_schema_keeps_its_versions_and_canaries(empty_u
         assert all(evidence == {} for evidence in connection.scalars(select(VersionRow.evidence)))
         decisions = connection.execute(select(VersionRow.decided_at, VersionRow.announced)).all()
         assert set(decisions) == {(None, False)}
+        assert set(connection.scalars(select(ReplyRow.has_outside_text))) == {False}
 
 
 UPGRADED = ("versions", "canaries")
@@ -251,7 +253,8 @@ def test_whoever_is_signed_in_to_the_console_stays_so_as_the_operator(empty_url:
         secret = database.call(begin_session, OPERATOR, "somebody")
         with database.transaction() as session:
             session.execute(text("DROP TABLE base_uses"))
-            session.execute(text("ALTER TABLE console_sessions DROP COLUMN servers"))
+            for table, column in (("console_sessions", "servers"), OUTSIDE_TEXT):
+                session.execute(text(f"ALTER TABLE {table} DROP COLUMN {column}"))
             session.execute(text("UPDATE alembic_version SET version_num = '8'"))
     with closing(open_database(settings_for(empty_url))) as database, database.snapshot() as session:
         found = find_session(session, secret)
@@ -264,6 +267,7 @@ def test_a_servers_own_emoji_can_vote_after_an_upgrade(empty_url: str) -> None:
     with closing(open_database(settings_for(empty_url))) as database, database.engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("ALTER TABLE vote_events ALTER COLUMN emoji TYPE VARCHAR(16)"))
+        connection.execute(text("ALTER TABLE replies DROP COLUMN has_outside_text"))
         connection.execute(text("UPDATE alembic_version SET version_num = '10'"))
     with closing(open_database(settings_for(empty_url))) as database, database.transaction() as session:
         reply_id = add_reply(session)

@@ -5,11 +5,16 @@
 const timeline = document.querySelector(".timeline");
 const composer = document.getElementById("text");
 const commands = document.getElementById("commands");
+const files = document.getElementById("file");
 let sent = "";
+let sentFiles = files.files;
 let isPressed = false;
 let unannounced = null;
 
 const isPoll = (event) => event.detail.requestConfig?.elt.id === "poll";
+const showAttached = () => {
+  document.getElementById("attached").textContent = [...files.files].map((one) => one.name).join(", ");
+};
 const showNewest = () => { timeline.scrollTop = 0; };
 
 htmx.defineExtension("messages", {
@@ -40,13 +45,19 @@ document.addEventListener("htmx:configRequest", ({ detail }) => {
   if (detail.verb === "post") showNewest();
   if (detail.elt === composer.form || commands.contains(detail.elt)) {
     sent = composer.value;
-    composer.value = "";
+    sentFiles = files.files;
+    composer.value = files.value = "";
+    showAttached();
     commands.open = false;
   }
 });
 document.addEventListener("htmx:afterRequest", ({ detail: { elt, successful, xhr } }) => {
   const isRefused = !successful || xhr.getResponseHeader("HX-Retarget") === "#problem";
-  if (elt === composer.form && isRefused && !composer.value) composer.value = sent;
+  if (elt === composer.form && isRefused && !composer.value) {
+    composer.value = sent;
+    files.files = sentFiles;
+    showAttached();
+  }
   const menu = elt.closest(".menu");
   if (menu) menu.open = false;
   if (xhr.status === 204) announce();
@@ -75,6 +86,7 @@ for (const name of ["pointerup", "pointercancel"]) {
   document.addEventListener(name, () => setTimeout(() => { isPressed = false; }));
 }
 
+files.addEventListener("change", () => { showAttached(); composer.focus(); });
 composer.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();

@@ -7,7 +7,9 @@ import re
 
 import pytest
 
+from bot.demo.stand_in import with_stand_in
 from storage.database.tables import CorrectionRow, ReplyRow, VoteEventRow
+from tests.bot.attachments.conftest import picture
 from tests.bot.console.conftest import Browser, new_client
 from tests.bot.demo.channel.conftest import articles, articles_html
 
@@ -59,6 +61,18 @@ async def test_a_reply_names_what_it_answers(channel, world):
     assert "↪ bo: The kettle whistles" in articles(seen)[-1]
     await channel.act("bo", message, "mentions", delete="yes")
     assert "↪ a deleted message" in articles(await channel.look("ada", "mentions"))[-1]
+
+
+async def test_a_picture_is_sent_shown_and_looked_at(channel, world, rows):
+    async with with_stand_in(world.env.bot.settings) as settings:
+        world.env.bot.services.attachments._settings = settings
+        files = [("sunset.png", picture())]
+        for place, text in (("lounge", "What is this?"), ("direct", "")):
+            seen = await channel.browser.upload(f"/channel/ada/{place}/say", *files, text=text)
+            assert 'alt="sunset.png"' in articles_html(seen)[-2]
+            assert "looked at 1 picture" in articles(seen)[-1]
+    assert all("the demo's stand-in" in row.messages[-1]["content"] for row in rows(ReplyRow))
+    assert "Write a message first." in (await channel.browser.upload("/channel/ada/lounge/say", text="")).text
 
 
 async def test_only_ones_own_messages_can_be_edited(channel, world):

@@ -1,0 +1,46 @@
+"""Downloads attachments through Discord's library, and reads the text of files."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import PurePath
+
+import discord
+
+from bot.discord_errors import DISCORD_ERRORS
+from bot.errors import UserFacingError
+from bot.knowledge.extraction import SUFFIXES, MediaType, Unreadable, extract
+from storage.settings.sections import KnowledgeSettings
+
+DOWNLOAD_S = 20.0
+TEXT_TYPES = ("text/", "application/json")
+"""The beginnings of types that are plain text, whatever the file's name."""
+
+
+def text_type_of(file: discord.Attachment) -> MediaType | None:
+    """Return how to read a file, or None if it holds no text; its name and Discord say what it is."""
+    is_text = (file.content_type or "").startswith(TEXT_TYPES)
+    return SUFFIXES.get(PurePath(file.filename).suffix.lower(), MediaType.TEXT if is_text else None)
+
+
+async def fetch_file(file: discord.Attachment, max_bytes: int) -> bytes:
+    """Return an attachment's content; raises UserFacingError."""
+    if file.size > max_bytes:
+        raise UserFacingError(
+            f"I couldn't open {file.filename}: it has {file.size / 1e6:.1f} MB, and I open up to "
+            f"{max_bytes / 1e6:.1f} MB."
+        )
+    try:
+        async with asyncio.timeout(DOWNLOAD_S):
+            return await file.read()
+    except DISCORD_ERRORS as error:
+        raise UserFacingError(f"I couldn't get {file.filename} from Discord. Please send it again.") from error
+
+
+async def text_of(content: bytes, name: str, media_type: MediaType, settings: KnowledgeSettings) -> str:
+    """Return the text of a file or page; raises UserFacingError."""
+    try:
+        blocks = await extract(content, name, settings, media_type)
+    except Unreadable as error:
+        raise UserFacingError(f"{error}.") from error
+    return "\n\n".join(block.text for block in blocks)

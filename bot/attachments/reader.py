@@ -1,0 +1,195 @@
+"""Reads what came with a question: pictures, files, voice messages and links."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import discord
+
+from bot.attachments.files import fetch_file, text_of, text_type_of
+from bot.attachments.links import fetch_page, links_in, site_of
+from bot.attachments.material import Material, file_material, page_material, picture_material, unread_material
+from bot.attachments.pictures import PICTURE_TYPES, look_at
+from bot.attachments.readings import Reading, RecentReadings
+from bot.attachments.voice import write_down
+from bot.chat.conversation import History, Post
+from bot.engine.remote.server import ServerError
+from bot.errors import UserFacingError
+from bot.privacy.recent_deletions import Deletions
+from storage.settings.sections import Settings
+from storage.wording import count, shorten
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 4
+"""Things of all members that are read at the same time."""
+HEARD_CHARS = 200
+LOOKED = "looked at a picture"
+BLIND = "I can't see pictures here, so please tell me in words what it shows."
+BLIND_TO_TYPE = "I can't look at {name}. Please send pictures as PNG, JPEG, GIF or WebP."
+DEAF = "I can't listen to voice messages here. Please write to me instead."
+TOO_LONG_TO_HEAR = "I can't listen to that voice message: it is longer than {limit:g} seconds."
+SILENT = "I heard nobody speak in the voice message."
+NOT_TEXT = "I can't read {name}. I read text, Markdown, PDF, HTML and Word files."
+NOT_SEEING = "I couldn't look at the picture, because the server that I see with doesn't answer right now."
+NOT_HEARING = "I couldn't hear the voice message, because the server that I listen with doesn't answer right now."
+
+Thing = discord.Attachment | str
+"""A file, or the address of a web page."""
+
+
+class AttachmentReader:
+    def __init__(self, settings: Settings, deletions: Deletions) -> None:
+        self._settings = settings
+        self._deletions = deletions
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self.recent = RecentReadings()
+
+    def can_read(self, history: History) -> bool:
+        """Return whether something came with the question that may be read."""
+        return not all(self._excuses(history))
+
+    def excuse(self, history: History) -> str:
+        """Return why what came with the question cannot be read; empty if nothing came."""
+        return " ".join(dict.fromkeys(self._excuses(history)))
+
+    async def read(self, history: History) -> History:
+        """Return the history with what came with its messages in words: read now for the question, else remembered."""
+        target = self._target(history)
+        if target is None:
+            return replace(history, posts=tuple(map(self._remembered, history.posts)))
+        reading = await self._read(self._things(target), history.posts[-1].text)
+        self.recent.keep(target.id, reading)
+        known = replace(history, posts=tuple(map(self._remembered, history.posts)), notes=reading.notes)
+        if self._deletions.concern({target.id}):  # it was deleted while it was read
+            self.recent.forget({target.id})
+        return known
+
+    def with_heard(self, post: Post) -> Post:
+        """Return the post with what its author said in voice messages, as far as it is remembered."""
+        return replace(post, text="\n".join(filter(None, (post.text, self.recent.of(post.id).heard))))
+
+    def _remembered(self, post: Post) -> Post:
+        return replace(self.with_heard(post), materials=self.recent.of(post.id).materials)
+
+    # What came
+
+    def _target(self, history: History) -> Post | None:
+        """Return the message whose things are read: the question, or the one that it replies to if it has none."""
+        return next((post for post in history.called if self._things(post)), None)
+
+    def _things(self, post: Post) -> Sequence[Thing]:
+        """Return the files that came with a message, and the links in it if they may be opened."""
+        return (*post.files, *(links_in(post.text) if self._settings.attachments.links else ()))
+
+    def _excuses(self, history: History) -> list[str]:
+        target = self._target(history)
+        return [self._why_not(thing) for thing in self._things(target)] if target else []
+
+    def _why_not(self, thing: Thing) -> str:
+        """Return why a thing cannot be read, whatever is in it; empty if it may be."""
+        if isinstance(thing, str):
+            return ""
+        if thing.is_voice_message():
+            return self._why_not_heard(thing)
+        if _is_picture(thing):
+            return self._why_not_seen(thing)
+        return "" if text_type_of(thing) else NOT_TEXT.format(name=thing.filename)
+
+    def _why_not_heard(self, voice: discord.Attachment) -> str:
+        limit = self._settings.voice.max_seconds
+        if not self._settings.voice.server:
+            return DEAF
+        return TOO_LONG_TO_HEAR.format(limit=limit) if (voice.duration or 0.0) > limit else ""
+
+    def _why_not_seen(self, picture: discord.Attachment) -> str:
+        if not self._settings.pictures.server:
+            return BLIND
+        return "" if _type_of(picture) in PICTURE_TYPES else BLIND_TO_TYPE.format(name=picture.filename)
+
+    # Reading
+
+    async def _read(self, things: Sequence[Thing], asked: str) -> Reading:
+        limit = self._settings.attachments.max_files
+        found = await asyncio.gather(*(self._read_one(thing, asked) for thing in things[:limit]))
+        notes = Counter(note for one in found for note in one.notes)
+        seen = notes.pop(LOOKED, 0)
+        looked = [f"looked at {count(seen, 'picture')}"] if seen else []
+        left = [f"only the first {limit} were opened"] if len(things) > limit else []
+        return Reading(
+            materials=tuple(material for one in found for material in one.materials),
+            heard="\n".join(one.heard for one in found if one.heard),
+            notes=(*looked, *notes, *left),
+        )
+
+    async def _read_one(self, thing: Thing, asked: str) -> Reading:
+        """Return what is in it or, if it cannot be read, that there is something."""
+        try:
+            if why := self._why_not(thing):
+                raise UserFacingError(why)
+            async with self._turns:
+                return await (self._open_page(thing) if isinstance(thing, str) else self._open_file(thing, asked))
+        except UserFacingError as error:
+            return Reading((unread_material(_name_of(thing)),), notes=(str(error),))
+
+    async def _open_file(self, file: discord.Attachment, asked: str) -> Reading:
+        content = await fetch_file(file, self._settings.attachments.max_bytes)
+        if file.is_voice_message():
+            return await self._listen(content)
+        media_type = None if _is_picture(file) else text_type_of(file)
+        if media_type is None:
+            return await self._look(content, asked)
+        text = await text_of(content, file.filename, media_type, self._settings.knowledge)
+        return _quoting(text, file.filename, file_material(file.filename, self._beginning(text)))
+
+    async def _open_page(self, link: str) -> Reading:
+        content, media_type = await fetch_page(link, self._settings.attachments.max_bytes)
+        text = await text_of(content, site_of(link), media_type, self._settings.knowledge)
+        return _quoting(text, site_of(link), page_material(link, self._beginning(text)))
+
+    def _beginning(self, text: str) -> str:
+        return shorten(text, self._settings.attachments.max_chars)
+
+    async def _look(self, content: bytes, asked: str) -> Reading:
+        try:
+            description = await look_at(content, asked, self._settings)
+        except ServerError as error:
+            log.warning("A picture was not looked at: %s", error)
+            raise UserFacingError(NOT_SEEING) from error
+        return Reading((picture_material(description),), notes=(LOOKED,))
+
+    async def _listen(self, content: bytes) -> Reading:
+        try:
+            heard = await write_down(content, self._settings)
+        except ServerError as error:
+            log.warning("A voice message was not written down: %s", error)
+            raise UserFacingError(NOT_HEARING) from error
+        if not heard:
+            raise UserFacingError(SILENT)
+        return Reading(heard=heard, notes=(f"heard: “{shorten(' '.join(heard.split()), HEARD_CHARS)}”",))
+
+
+def _quoting(text: str, name: str, material: Material) -> Reading:
+    part = "" if material.text == text else "the beginning of "
+    return Reading((material,), notes=(f"read {part}{name}",))
+
+
+def _is_picture(file: discord.Attachment) -> bool:
+    return _type_of(file).startswith("image/")
+
+
+def _type_of(file: discord.Attachment) -> str:
+    return (file.content_type or "").partition(";")[0].strip().lower()
+
+
+def _name_of(thing: Thing) -> str:
+    """Return what to call it in the prompt."""
+    if isinstance(thing, str):
+        return f"a link to {site_of(thing)}"
+    if thing.is_voice_message():
+        return "a voice message"
+    return "a picture" if _is_picture(thing) else f"the file {thing.filename}"
