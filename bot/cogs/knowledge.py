@@ -119,8 +119,8 @@ class Knowledge(
         channel_ids = frozenset(id_ for id_ in where if id_)
         scope = documents.SearchScope(_guild_id(interaction), channel_ids, active.personality.id)
         found = await self.services.library.find(scope, question, SHOWN_PASSAGES)
-        limit = f"-# {adding.describe_limit(self.services.settings.knowledge)}"
-        lines = [adding.describe_found(one) for one in self.services.library.judge(found)]
+        limit = f"-# {adding.describe_limit(self.services)}"
+        lines = [adding.describe_found(one) for one in found]
         lines = [*([*lines, limit] if lines else [NOTHING_FOUND]), *adding.warn_about_search(self.services)]
         await answer_in_full(interaction, lines, "\n".join(lines), "passages.txt")
 

@@ -27,6 +27,7 @@ from bot.text.sanitize import escape_inline
 from storage.database.enums import DocumentKind
 from storage.errors import DocumentRefused
 from storage.knowledge.documents import Document, find_document
+from storage.knowledge.search import FEWEST_WORDS, LEAST_SHARE, Passage
 from storage.settings.sections import KnowledgeSettings, Settings
 from storage.wording import count, shorten
 
@@ -286,16 +287,30 @@ def describe_document(document: Document) -> str:
 
 
 def describe_found(found: FoundPassage) -> str:
-    """Return a passage's document, how similar it is, whether it would be quoted, and its first words."""
+    """Return a passage's document, its score, whether it would be quoted, and its first words."""
     passage = found.passage
-    near = "matched by words" if passage.similarity is None else f"similarity {passage.similarity:.2f}"
     excerpt = shorten(" ".join(passage.text.split()), EXCERPT_CHARS)
-    return f"- {cite_one(passage.title, passage.link)} · {near} · **{found.use}**\n  {escape_inline(excerpt)}"
+    score = escape_inline(describe_score(passage))
+    return f"- {cite_one(passage.title, passage.link)} · {score} · **{found.use}**\n  {escape_inline(excerpt)}"
 
 
-def describe_limit(settings: KnowledgeSettings) -> str:
+def describe_score(passage: Passage) -> str:
+    """Return how near a passage is to a question in meaning, and what it gains by which words."""
+    words = ", ".join(passage.words)
+    if passage.similarity is None:
+        return f"{passage.word_share:.0%} by words ({words})"
+    if not passage.words:
+        return f"similarity {passage.similarity:.2f}"
+    return f"similarity {passage.similarity:.2f} + {passage.words_bonus:.2f} for {words} = {passage.relevance:.2f}"
+
+
+def describe_limit(services: Services) -> str:
     """Return which passages an answer quotes."""
+    settings = services.settings.knowledge
+    least, names = f"{settings.min_similarity:.2f}", "knowledge.passages and knowledge.min_similarity"
+    if services.library.problem:
+        least, names = f"{LEAST_SHARE:.0%} by words, and {FEWEST_WORDS} words", "knowledge.passages"
     return (
-        f"An answer quotes at most {count(settings.passages, 'passage')}, and none if none reaches a similarity of "
-        f"{settings.min_similarity:.2f} (knowledge.passages and knowledge.min_similarity)."
+        f"An answer quotes at most {count(settings.passages, 'passage')}, and none if none reaches {least} ({names}). "
+        "Words count more the fewer passages hold them."
     )
