@@ -296,9 +296,9 @@ def describe_found(found: FoundPassage) -> str:
 
 def describe_score(passage: Passage) -> str:
     """Return how near a passage is to a question in meaning, and what it gains by which words."""
-    words = ", ".join(passage.words)
+    words = f"{passage.word_share:.0%} of the words ({', '.join(passage.words)})"
     if passage.similarity is None:
-        return f"{passage.word_share:.0%} by words ({words})"
+        return words
     if not passage.words:
         return f"similarity {passage.similarity:.2f}"
     return f"similarity {passage.similarity:.2f} + {passage.words_bonus:.2f} for {words} = {passage.relevance:.2f}"
@@ -307,10 +307,8 @@ def describe_score(passage: Passage) -> str:
 def describe_limit(services: Services) -> str:
     """Return which passages an answer quotes."""
     settings = services.settings.knowledge
-    least, names = f"{settings.min_similarity:.2f}", "knowledge.passages and knowledge.min_similarity"
-    if services.library.problem:
-        least, names = f"{LEAST_SHARE:.0%} by words, and {FEWEST_WORDS} words", "knowledge.passages"
     return (
-        f"An answer quotes at most {count(settings.passages, 'passage')}, and none if none reaches {least} ({names}). "
-        "Words count more the fewer passages hold them."
+        f"An answer quotes at most {count(settings.passages, 'passage')}, and none if none reaches "
+        f"{settings.min_similarity:.2f} (knowledge.passages and knowledge.min_similarity) or holds {LEAST_SHARE:.0%} "
+        f"of the question's words, at least {FEWEST_WORDS}. The fewer passages hold a word, the more it counts."
     )

@@ -264,7 +264,7 @@ class Library:
             return PassageUse.TOO_FAR
         if passage not in near[: self._settings.passages]:
             return PassageUse.TOO_MANY
-        is_near = (passage.similarity or 0.0) >= self._settings.min_similarity
+        is_near = passage.similarity is not None and passage.similarity >= self._settings.min_similarity
         return PassageUse.BY_MEANING if is_near or not passage.words else PassageUse.BY_WORDS
 
     async def embed(self, texts: Sequence[str]) -> NDArray[Any] | None:

@@ -1,4 +1,4 @@
-"""Searches documents for a question: by meaning, raised by the rare words that a passage shares with it."""
+"""Searches documents for a question, by meaning and by the rare words that a passage shares with it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from storage.knowledge.words import WordMatches, find_words
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-WORDS_WEIGHT = 0.2
+WORDS_WEIGHT = 0.15
 """What a passage gains, on the scale of similarity, if it holds all words of a question."""
-EARLIER_WEIGHT = 0.5
-"""Weight of what was said before a question; the question's own is 1."""
+EARLIER_WEIGHT = 0.8
+"""Of what was said before a question; the question's own is 1. From 1 on, thanks for an answer quoted it again."""
 CANDIDATES = 50
 """Chunks that each search returns."""
 LEEWAY = 0.1
@@ -28,12 +28,12 @@ LEEWAY = 0.1
 
 FEWEST_WORDS = 2
 LEAST_SHARE = 0.6
-"""Of a question's words, if no meaning is known."""
+"""So many of a question's words, and this share of them, carry a passage over the limit by themselves."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question as words and, with an encoder, as vectors of length 1, (K, D): alone, and in its context."""
+    """A question as words and, with an encoder, as vectors, (K, D): alone, and in its context."""
 
     text: str
     embeddings: NDArray[Any] | None
@@ -56,11 +56,16 @@ class Passage:
     heading: str
     text: str
     similarity: float | None
-    """Cosine of question and passage, alone or in its context, whichever is nearer; None if one is not embedded."""
+    """Cosine of question and passage, or its weighted mean with that of what was said before, whichever is higher;
+    None if one is not embedded."""
     words: tuple[str, ...]
     """The question's words in the passage, without the commonest words."""
     word_share: float
     """The share of them that it has, from 0 to 1; rare words weigh more."""
+
+    @property
+    def holds_most_words(self) -> bool:
+        return len(self.words) >= FEWEST_WORDS and self.word_share >= LEAST_SHARE
 
     @property
     def words_bonus(self) -> float:
@@ -83,27 +88,30 @@ def search(session: Session, index: VectorIndex, scope: SearchScope, question: Q
 
 
 def relevant(passages: Sequence[Passage], min_similarity: float) -> list[Passage]:
-    """Return the passages to quote: if one is relevant enough, that one and the nearly relevant ones; else none.
+    """Return the passages to quote, best first: if one reaches the limit, that one and the nearly relevant; else none.
 
-    The best passage shows whether a message is about the documents at all, and the right one may be second.
-    If no similarity is known, because nothing is embedded yet or there is no encoder, words decide.
+    A passage that holds most of the words reaches it, whatever its similarity, which may be unknown. The best passage
+    shows whether a message is about the documents at all, and the right one may be second.
     """
-    if all(passage.similarity is None for passage in passages):
-        return [one for one in passages if one.word_share >= LEAST_SHARE and len(one.words) >= FEWEST_WORDS]
-    if not any(passage.relevance >= min_similarity for passage in passages):
+
+    def reach(passage: Passage) -> float:
+        return max(passage.relevance, min_similarity) if passage.holds_most_words else passage.relevance
+
+    best = sorted(passages, key=reach, reverse=True)
+    if not best or reach(best[0]) < min_similarity:
         return []
-    return [passage for passage in passages if passage.relevance >= min_similarity - LEEWAY]
+    return [passage for passage in best if reach(passage) >= min_similarity - LEEWAY]
 
 
 def in_context(question: NDArray[Any], earlier: NDArray[Any]) -> NDArray[Any]:
-    """Return a question alone, and leaning towards what was said before, (2, D); all vectors have length 1.
+    """Return the vectors of a question, given its own and that of what was said before, both of length 1, (2, D).
 
-    "And on Sundays?" says nothing by itself. A question about something else is still found by itself.
+    "And on Sundays?" says nothing by itself. The second vector gives a passage the weighted mean of its similarities to
+    both, so that after an answer neither thanks nor another subject brings its passages back.
     """
     import numpy as np
 
-    leaning = question + EARLIER_WEIGHT * earlier
-    return np.stack([question, leaning / np.linalg.norm(leaning)])
+    return np.stack([question, (question + EARLIER_WEIGHT * earlier) / (1 + EARLIER_WEIGHT)])
 
 
 def documents_in(session: Session, scope: SearchScope) -> list[int]:

@@ -29,9 +29,8 @@ from storage.database.database import Database
 from storage.database.enums import DocumentKind
 from storage.database.tables import ChunkRow, DocumentRow
 from storage.knowledge.documents import SearchScope
-from storage.knowledge.search import CANDIDATES, Passage, Question, documents_in, find_near, relevant, search
+from storage.knowledge.search import Passage, Question, documents_in, find_near, relevant, search
 from storage.knowledge.vectors import VectorIndex, prepare_vectors
-from storage.knowledge.words import find_words
 from storage.models.base_model import resolve_base_model
 from storage.models.bundled import BundledEncoder
 from storage.personalities.personalities import ensure_personality
@@ -113,11 +112,14 @@ def _right_chunks(session: Session, question: SetQuestion) -> set[int]:
 
 
 def _rankings(session: Session, shelf: Shelf, query: Question) -> dict[str, list[int]]:
-    documents = documents_in(session, shelf.scope)
+
+    def found(asked: Question) -> list[int]:
+        return [passage.chunk_id for passage in search(session, shelf.index, shelf.scope, asked)]
+
     return {
-        LEXICAL: find_words(session, documents, query.text).best(CANDIDATES),
-        DENSE: find_near(session, shelf.index, GUILD, documents, query),
-        HYBRID: [passage.chunk_id for passage in search(session, shelf.index, shelf.scope, query)],
+        LEXICAL: found(Question(query.text, None)),
+        DENSE: find_near(session, shelf.index, GUILD, documents_in(session, shelf.scope), query),
+        HYBRID: found(query),
     }
 
 

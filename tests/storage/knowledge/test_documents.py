@@ -29,7 +29,7 @@ from storage.knowledge.documents import (
     titles_of,
     waiting_chunks,
 )
-from storage.knowledge.search import Passage, Question, in_context, relevant, search
+from storage.knowledge.search import WORDS_WEIGHT, Passage, Question, in_context, relevant, search
 from storage.knowledge.vectors import Matrix, VectorIndex, _nearest_in, has_pgvector, prepare_vectors
 from storage.knowledge.words import find_words
 from storage.personalities.personalities import ensure_personality
@@ -158,29 +158,38 @@ def test_words_of_most_of_many_passages_are_left_out(session: Session, monkeypat
     assert list(find_words(session, [id_], "is the pool warm").rarity) == ["warm"]
 
 
-def test_shared_rare_words_carry_a_passage_over_the_limit(session: Session) -> None:
+def test_a_passage_with_most_of_the_words_reaches_any_limit(session: Session) -> None:
     encoder = WordEncoder()
     add(session, "Nobody may bring peanuts because one allergic member sits beside us", "Wipe tables after games")
     add(session, "Tables seat eight members")
     embed(session, encoder)
-    found = look_up(session, "why may nobody bring peanuts to school", encoder)
-    best, others = found[0], found[1:]
-    assert best.words == ("nobody", "bring", "peanuts")
-    assert best.similarity is not None
-    limit = (best.similarity + best.relevance) / 2
-    assert best.similarity < limit < best.relevance
-    assert relevant(found, limit) == [best]
-    assert all(passage.words_bonus == 0 for passage in others)
+    assert [one.words for one in relevant(look_up(session, "why may nobody bring peanuts", encoder), 0.99)] == [
+        ("nobody", "bring", "peanuts")
+    ]
+    assert relevant(look_up(session, "peanuts", encoder), 0.99) == []  # one word is too few
+    assert relevant(look_up(session, "does grace like peanuts and tables in spring", encoder), 0.99) == []
+
+
+def test_shared_words_raise_a_passage(session: Session) -> None:
+    encoder = WordEncoder()
+    add(session, "Nobody may bring peanuts because one allergic member sits beside us", "An automobile")
+    embed(session, encoder)
+    by_word, by_meaning = look_up(session, "peanuts", encoder)[0], look_up(session, "car", encoder)[0]
+    assert by_word.similarity is not None
+    assert by_word.relevance == pytest.approx(by_word.similarity + WORDS_WEIGHT)
+    assert by_meaning.relevance == by_meaning.similarity
+    assert relevant([by_word], by_word.relevance) == [by_word]
+    assert relevant([by_word], by_word.relevance + 0.01) == []
 
 
 def test_what_was_said_before_tells_what_a_question_is_about(session: Session) -> None:
     encoder = WordEncoder()
-    add(session, "pool nine eight weekends", "cinema ten weekends", "kitten sleeps")
+    add(session, "pool nine eight", "cinema ten late", "kitten sleeps")
     embed(session, encoder)
-    assert ask(session, "and on weekends", encoder, earlier="when can we use the pool")[0].startswith("pool")
-    assert ask(session, "and on weekends", encoder, earlier="when can we use the cinema")[0].startswith("cinema")
-    changed = look_up(session, "does the cat sleep", encoder, earlier="when can we use the pool")
-    alone = look_up(session, "does the cat sleep", encoder)
+    assert ask(session, "and on sundays", encoder, earlier="when can we use the pool")[0].startswith("pool")
+    assert ask(session, "and on sundays", encoder, earlier="when can we use the cinema")[0].startswith("cinema")
+    changed = look_up(session, "where does the cat sleep", encoder, earlier="when can we use the pool")
+    alone = look_up(session, "where does the cat sleep", encoder)
     assert (changed[0].text, changed[0].similarity) == (alone[0].text, pytest.approx(alone[0].similarity))
 
 
