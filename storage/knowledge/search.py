@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 WORDS_WEIGHT = 0.15
 """What a passage gains, on the scale of similarity, if it holds all words of a question."""
 EARLIER_WEIGHT = 0.8
-"""Of what was said before a question; the question's own is 1. From 1 on, thanks for an answer quoted it again."""
+"""Of what was said before a question; the question's own is 1. The larger, the oftener thanks bring an answer back."""
 CANDIDATES = 50
 """Chunks that each search returns."""
 LEEWAY = 0.1
