@@ -19,15 +19,13 @@ from bot.guards.access import require_admin, user_label
 from bot.guards.interactions import Form
 from bot.guards.visibility import may_read
 from bot.knowledge.extraction import Block, MediaType, Unreadable, extract, media_type_of, parse_markdown, too_large
-from bot.knowledge.library import FoundPassage, ReportPassages, Source, require_length
+from bot.knowledge.library import ReportPassages, Source, require_length
 from bot.knowledge.quoting import MAX_TITLE_CHARS, cite_one
 from bot.personalities.card_form import FIELD_CHARS
 from bot.services import Services
-from bot.text.sanitize import escape_inline
 from storage.database.enums import DocumentKind
 from storage.errors import DocumentRefused
 from storage.knowledge.documents import Document, find_document
-from storage.knowledge.search import FEWEST_WORDS, LEAST_SHARE, Passage
 from storage.settings.sections import KnowledgeSettings, Settings
 from storage.wording import count, shorten
 
@@ -44,7 +42,6 @@ Channel = discord.abc.GuildChannel | discord.Thread
 PinsChannel = discord.TextChannel | discord.VoiceChannel | discord.StageChannel | discord.Thread
 
 PROGRESS_PAUSE_S = 2.0
-EXCERPT_CHARS = 160
 
 
 async def from_file(file: discord.Attachment, settings: KnowledgeSettings) -> Source:
@@ -283,32 +280,4 @@ def describe_document(document: Document) -> str:
         f"**{document.id}** · {cite_one(document.title, document.link)} · "
         f"{count(document.chunks, 'passage')}{waiting} · {where}{personality} · added by {document.added_by} · "
         f"updated {format_dt(document.refreshed_at, 'd')}"
-    )
-
-
-def describe_found(found: FoundPassage) -> str:
-    """Return a passage's document, its score, whether it would be quoted, and its first words."""
-    passage = found.passage
-    excerpt = shorten(" ".join(passage.text.split()), EXCERPT_CHARS)
-    score = escape_inline(describe_score(passage))
-    return f"- {cite_one(passage.title, passage.link)} · {score} · **{found.use}**\n  {escape_inline(excerpt)}"
-
-
-def describe_score(passage: Passage) -> str:
-    """Return how near a passage is to a question in meaning, and what it gains by which words."""
-    words = f"{passage.word_share:.0%} of the words ({', '.join(passage.words)})"
-    if passage.similarity is None:
-        return words
-    if not passage.words:
-        return f"similarity {passage.similarity:.2f}"
-    return f"similarity {passage.similarity:.2f} + {passage.words_bonus:.2f} for {words} = {passage.relevance:.2f}"
-
-
-def describe_limit(services: Services) -> str:
-    """Return which passages an answer quotes."""
-    settings = services.settings.knowledge
-    return (
-        f"An answer quotes at most {count(settings.passages, 'passage')}, and none if none reaches "
-        f"{settings.min_similarity:.2f} (knowledge.passages and knowledge.min_similarity) or holds {LEAST_SHARE:.0%} "
-        f"of the question's words, at least {FEWEST_WORDS}. The fewer passages hold a word, the more it counts."
     )

@@ -252,7 +252,8 @@ class Library:
         question = await self.ask(words)
         found = await self._database.read(search, self._index, scope, question)
         near = relevant(found, self._settings.min_similarity)
-        return [FoundPassage(passage, self._use_of(passage, near)) for passage in found[:limit]]
+        ordered = [*near, *(passage for passage in found if passage not in near)]
+        return [FoundPassage(passage, self._use_of(passage, near)) for passage in ordered[:limit]]
 
     def look_up(self, session: Session, scope: documents.SearchScope, question: Question) -> list[Passage]:
         """Return the passages to quote in an answer to the question, best first; none if none is relevant."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Row, or_, select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from storage.database.tables import ChunkRow, DocumentRow
@@ -158,7 +158,7 @@ def _read_passages(
     return [
         Passage(
             *row[:6],
-            similarity=_similarity(question, row),
+            similarity=_similarity(question, row.encoder, row.embedding),
             words=matches.words_in(row.id),
             word_share=matches.share_in(row.id),
         )
@@ -166,9 +166,9 @@ def _read_passages(
     ]
 
 
-def _similarity(question: Question, row: Row[Any]) -> float | None:
+def _similarity(question: Question, encoder: str, embedding: bytes | None) -> float | None:
     import numpy as np
 
-    if question.embeddings is None or row.encoder != question.encoder:
+    if question.embeddings is None or embedding is None or encoder != question.encoder:
         return None
-    return float((question.embeddings @ np.frombuffer(row.embedding, "<f4")).max())
+    return float((question.embeddings @ np.frombuffer(embedding, "<f4")).max())

@@ -15,16 +15,9 @@ from bot.console.page import Here, SentForm, find_here, number_in_path, read_bef
 from bot.console.places import visible_servers
 from bot.errors import UserFacingError
 from bot.guards.error_handler import member_message
-from bot.knowledge.adding import (
-    describe_limit,
-    describe_score,
-    from_content,
-    from_text,
-    read_again,
-    title_of_text,
-    with_link,
-)
+from bot.knowledge.adding import from_content, from_text, read_again, title_of_text, with_link
 from bot.knowledge.extraction import Unreadable
+from bot.knowledge.found import describe_limit, describe_score
 from bot.knowledge.library import FoundPassage, Source
 from bot.knowledge.quoting import MAX_TITLE_CHARS
 from bot.text.sanitize import escape_inline
