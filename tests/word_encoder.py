@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from storage.knowledge.search import content_words
+from storage.knowledge.words import content_words
 
 DIMENSIONS = 64
 SAME: Mapping[str, str] = MappingProxyType(

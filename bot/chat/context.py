@@ -15,13 +15,14 @@ from bot.chat.conversation import (
     History,
     converse,
     own_ids,
+    posts_since,
 )
 from bot.chat.rendering import add_examples, render_question
 from bot.errors import UserFacingError
 from bot.personalities.selection import places_of
 from bot.releases.resolver import ReleaseCandidates, read_candidates
 from bot.services import Services
-from storage.conversations.memory import list_notes, read_memory
+from storage.conversations.memory import Memory, list_notes, read_memory
 from storage.conversations.replies import Sources, find_by_messages
 from storage.database.enums import NOBODY
 from storage.knowledge.documents import SearchScope, has_chunks, source_messages, speakers_of
@@ -30,6 +31,8 @@ from storage.members import is_greeted
 from storage.personalities.bindings import ActivePersonality, active_personality_at
 from storage.releases.evidence import Rival
 
+MESSAGES_LOOKED_UP = 3
+"""The newest message, and those of people before it, which tell what a short question is about."""
 NOTHING_ASKED = "I don't see a question. Mention me together with your question, or reply to one of my messages."
 
 
@@ -107,12 +110,13 @@ class _Rows:
 async def _read_rows(services: Services, history: History, message: discord.Message) -> _Rows:
     library = services.library
     is_looked_up = message.guild is not None and services.settings.knowledge.enabled
-    question = Question(history.newest_words, None)
+    newest, *earlier = [post.text for post in history.newest_of_people(MESSAGES_LOOKED_UP)] or [""]
+    question = Question(newest, None)
     if is_looked_up and library.is_ready:
-        question = await library.ask(question.text)
+        question = await library.ask(newest, earlier)
     rows = await services.database.read(_read, services, history, message, question if is_looked_up else None)
     if rows.has_documents and not library.is_ready:  # the encoder is loaded for the first question that needs it
-        question = await library.ask(question.text)
+        question = await library.ask(newest, earlier)
         rows = await services.database.read(_read, services, history, message, question)
     return rows
 
@@ -127,7 +131,7 @@ def _read(
     if question is not None and message.guild is not None:
         parent_id = getattr(message.channel, "parent_id", None) or message.channel.id
         scope = SearchScope(message.guild.id, frozenset({message.channel.id, parent_id}), active.personality.id)
-        passages = services.library.look_up(session, scope, question)
+        passages = services.library.look_up(session, scope, _without_forgotten(question, history, memory))
     return _Rows(
         conversation=converse(history, memory, find_by_messages(session, own_ids(history.posts))),
         active=active,
@@ -141,6 +145,13 @@ def _read(
         is_greeted=is_greeted(session, message.author.id),
         has_documents=question is not None and has_chunks(session),
     )
+
+
+def _without_forgotten(question: Question, history: History, memory: Memory) -> Question:
+    """Return the question, without its context if a part of that is no longer in the conversation."""
+    remembered = posts_since(history, memory)
+    looked_up = history.newest_of_people(MESSAGES_LOOKED_UP)
+    return question if all(post in remembered for post in looked_up) else question.alone
 
 
 def _speakers(rows: _Rows, author_id: int, documents: Mapping[int, _Document]) -> frozenset[int]:

@@ -70,7 +70,11 @@ class History:
     @property
     def newest_words(self) -> str:
         """The latest words of a person."""
-        return next((post.text for post in reversed(self.posts) if post.text), "")
+        return next((post.text for post in self.newest_of_people(1)), "")
+
+    def newest_of_people(self, limit: int) -> list[Post]:
+        """Return the latest posts with words of people, newest first."""
+        return [post for post in reversed(self.posts) if post.text][:limit]
 
 
 @dataclass(frozen=True)
@@ -112,8 +116,7 @@ def converse(history: History, memory: Memory, replies: Mapping[int, Reply]) -> 
 
     `replies` maps the bot's messages to the answers that they carry.
     """
-    start = memory.begins_after if history.is_continuous else memory.forgotten_to
-    posts = [post for post in history.posts if post.id > start]
+    posts = posts_since(history, memory)
     spoken = spoken_messages(posts, replies)
     remembered = memory if history.is_continuous else Memory()
     return Conversation(
@@ -124,6 +127,12 @@ def converse(history: History, memory: Memory, replies: Mapping[int, Reply]) -> 
         sources=Sources({id_: user for said in spoken for id_, user in said.messages.items()}, remembered.span),
         has_outside_text=any(material.is_outside for post in posts for material in post.materials),
     )
+
+
+def posts_since(history: History, memory: Memory) -> list[Post]:
+    """Return the posts that belong to the conversation word for word: not forgotten, and not in its summary."""
+    start = memory.begins_after if history.is_continuous else memory.forgotten_to
+    return [post for post in history.posts if post.id > start]
 
 
 def spoken_messages(posts: Sequence[Post], replies: Mapping[int, Reply]) -> list[SpokenMessage]:

@@ -19,11 +19,10 @@ from bot.guards.access import require_admin, user_label
 from bot.guards.interactions import Form
 from bot.guards.visibility import may_read
 from bot.knowledge.extraction import Block, MediaType, Unreadable, extract, media_type_of, parse_markdown, too_large
-from bot.knowledge.library import FoundPassage, ReportPassages, Source, require_length
+from bot.knowledge.library import ReportPassages, Source, require_length
 from bot.knowledge.quoting import MAX_TITLE_CHARS, cite_one
 from bot.personalities.card_form import FIELD_CHARS
 from bot.services import Services
-from bot.text.sanitize import escape_inline
 from storage.database.enums import DocumentKind
 from storage.errors import DocumentRefused
 from storage.knowledge.documents import Document, find_document
@@ -43,7 +42,6 @@ Channel = discord.abc.GuildChannel | discord.Thread
 PinsChannel = discord.TextChannel | discord.VoiceChannel | discord.StageChannel | discord.Thread
 
 PROGRESS_PAUSE_S = 2.0
-EXCERPT_CHARS = 160
 
 
 async def from_file(file: discord.Attachment, settings: KnowledgeSettings) -> Source:
@@ -282,20 +280,4 @@ def describe_document(document: Document) -> str:
         f"**{document.id}** · {cite_one(document.title, document.link)} · "
         f"{count(document.chunks, 'passage')}{waiting} · {where}{personality} · added by {document.added_by} · "
         f"updated {format_dt(document.refreshed_at, 'd')}"
-    )
-
-
-def describe_found(found: FoundPassage) -> str:
-    """Return a passage's document, how similar it is, whether it would be quoted, and its first words."""
-    passage = found.passage
-    near = "matched by words" if passage.similarity is None else f"similarity {passage.similarity:.2f}"
-    excerpt = shorten(" ".join(passage.text.split()), EXCERPT_CHARS)
-    return f"- {cite_one(passage.title, passage.link)} · {near} · **{found.use}**\n  {escape_inline(excerpt)}"
-
-
-def describe_limit(settings: KnowledgeSettings) -> str:
-    """Return which passages an answer quotes."""
-    return (
-        f"An answer quotes at most {count(settings.passages, 'passage')}, and none if none reaches a similarity of "
-        f"{settings.min_similarity:.2f} (knowledge.passages and knowledge.min_similarity)."
     )

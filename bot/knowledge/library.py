@@ -22,7 +22,7 @@ from storage.database.database import Database
 from storage.database.enums import DocumentKind
 from storage.errors import EncoderError
 from storage.knowledge import documents
-from storage.knowledge.search import Passage, Question, relevant, search
+from storage.knowledge.search import Passage, Question, in_context, relevant, search
 from storage.knowledge.vectors import VectorIndex, prepare_vectors
 from storage.models.bundled import BATCH, BundledEncoder, Encoder
 from storage.privacy.erasure import lock_erasures
@@ -47,7 +47,8 @@ ReportPassages = Callable[[int, int], Awaitable[None]]
 class PassageUse(StrEnum):
     """What an answer does with a passage that search found."""
 
-    QUOTED = "would be quoted"
+    BY_MEANING = "would be quoted for its meaning"
+    BY_WORDS = "would be quoted for its words"
     TOO_MANY = "left out: others fit better"
     TOO_FAR = "left out: below the limit"
 
@@ -56,6 +57,10 @@ class PassageUse(StrEnum):
 class FoundPassage:
     passage: Passage
     use: PassageUse
+
+    @property
+    def is_quoted(self) -> bool:
+        return self.use in (PassageUse.BY_MEANING, PassageUse.BY_WORDS)
 
 
 class EncoderThread:
@@ -240,41 +245,39 @@ class Library:
         if self._deletions.concern({*source.messages, *source.messages.values()}):
             raise UserFacingError(DELETED)
 
-    async def find(self, scope: documents.SearchScope, words: str, limit: int) -> list[Passage]:
-        """Return the best passages for the words, relevant or not, best first."""
+    async def find(self, scope: documents.SearchScope, words: str, limit: int) -> list[FoundPassage]:
+        """Return the best passages for the words, best first, with what an answer would do with each."""
         if not await self._database.read(documents.has_chunks):
             return []
         question = await self.ask(words)
-        return await self._database.read(search, self._index, scope, question, limit)
+        found = await self._database.read(search, self._index, scope, question)
+        near = relevant(found, self._settings.min_similarity)
+        ordered = [*near, *(passage for passage in found if passage not in near)]
+        return [FoundPassage(passage, self._use_of(passage, near)) for passage in ordered[:limit]]
 
     def look_up(self, session: Session, scope: documents.SearchScope, question: Question) -> list[Passage]:
         """Return the passages to quote in an answer to the question, best first; none if none is relevant."""
-        return self.choose(search(session, self._index, scope, question, self._settings.passages))
+        found = search(session, self._index, scope, question)
+        return relevant(found, self._settings.min_similarity)[: self._settings.passages]
 
-    def choose(self, found: Sequence[Passage]) -> list[Passage]:
-        """Return the relevant passages, judged by meaning, or by words if their meaning is unknown."""
-        return relevant(found[: self._settings.passages], self._settings.min_similarity)
-
-    def judge(self, found: Sequence[Passage]) -> list[FoundPassage]:
-        """Return the passages with what an answer would do with each."""
-        chosen = self.choose(found)
-        near = relevant(found, self._settings.min_similarity)
-
-        def use(index: int, passage: Passage) -> PassageUse:
-            if passage in chosen:
-                return PassageUse.QUOTED
-            is_beyond = index >= self._settings.passages and passage in near
-            return PassageUse.TOO_MANY if is_beyond else PassageUse.TOO_FAR
-
-        return [FoundPassage(passage, use(index, passage)) for index, passage in enumerate(found)]
+    def _use_of(self, passage: Passage, near: Sequence[Passage]) -> PassageUse:
+        if passage not in near:
+            return PassageUse.TOO_FAR
+        if passage not in near[: self._settings.passages]:
+            return PassageUse.TOO_MANY
+        is_near = passage.similarity is not None and passage.similarity >= self._settings.min_similarity
+        return PassageUse.BY_MEANING if is_near or not passage.words else PassageUse.BY_WORDS
 
     async def embed(self, texts: Sequence[str]) -> NDArray[Any] | None:
         """Return a vector of length 1 for each text, (N, D); None without an encoder."""
         encoder = await self._encoder.ready()
         return None if encoder is None else await self._encoder.encode(encoder, texts)
 
-    async def ask(self, words: str) -> Question:
-        """Return the words as a question, with their meaning if the encoder is loaded within LOOK_UP_S."""
+    async def ask(self, words: str, earlier: Sequence[str] = ()) -> Question:
+        """Return the words as a question, with their meaning if the encoder is loaded within LOOK_UP_S.
+
+        `earlier` is what people said before, newest first.
+        """
         try:
             async with asyncio.timeout(LOOK_UP_S):
                 encoder = await self._encoder.ready()
@@ -282,7 +285,8 @@ class Library:
             return Question(words, None)
         if encoder is None:
             return Question(words, None)
-        return Question(words, (await self._encoder.encode(encoder, [words]))[0], encoder.name)
+        vectors = await self._encoder.encode(encoder, [words, "\n".join(earlier)] if earlier else [words])
+        return Question(words, in_context(*vectors) if earlier else vectors, encoder.name)
 
     async def _cut(self, title: str, blocks: Sequence[Block]) -> list[documents.NewChunk]:
         encoder = await self._encoder.ready()

@@ -37,13 +37,6 @@ Stamp = tuple[str, tuple[tuple[int, int], ...]]
 
 
 @dataclass(frozen=True)
-class Near:
-    chunk_id: int
-    similarity: float
-    """Cosine, from -1 to 1."""
-
-
-@dataclass(frozen=True)
 class Matrix:
     stamp: Stamp
     chunk_ids: NDArray[Any]
@@ -69,8 +62,8 @@ class VectorIndex:
         query: NDArray[Any],
         encoder: str,
         limit: int,
-    ) -> list[Near]:
-        """Return the nearest chunks of the documents that this encoder has embedded, best first; query is (D,)."""
+    ) -> list[int]:
+        """Return the ids of the nearest chunks that this encoder has embedded, best first; query is (D,)."""
         if not document_ids:
             return []
         if has_pgvector(session):
@@ -123,7 +116,7 @@ def _load(session: Session, guild_id: int, stamp: Stamp) -> Matrix:
     )
 
 
-def _nearest_in(matrix: Matrix, document_ids: Collection[int], query: NDArray[Any], limit: int) -> list[Near]:
+def _nearest_in(matrix: Matrix, document_ids: Collection[int], query: NDArray[Any], limit: int) -> list[int]:
     import numpy as np
 
     if not len(matrix.chunk_ids):
@@ -133,7 +126,7 @@ def _nearest_in(matrix: Matrix, document_ids: Collection[int], query: NDArray[An
         similarities[~np.isin(matrix.document_ids, list(document_ids))] = -np.inf
     best = np.argpartition(-similarities, limit)[:limit] if len(similarities) > limit else np.arange(len(similarities))
     best = best[np.argsort(-similarities[best], kind="stable")]
-    return [Near(int(matrix.chunk_ids[i]), float(similarities[i])) for i in best if np.isfinite(similarities[i])]
+    return [int(matrix.chunk_ids[i]) for i in best if np.isfinite(similarities[i])]
 
 
 # PostgreSQL
@@ -218,19 +211,16 @@ def mirror_vectors(session: Session, embeddings: Mapping[int, bytes]) -> None:
     )
 
 
-def _nearest_in_postgres(
-    session: Session, document_ids: Collection[int], query: NDArray[Any], limit: int
-) -> list[Near]:
+def _nearest_in_postgres(session: Session, document_ids: Collection[int], query: NDArray[Any], limit: int) -> list[int]:
     session.execute(text(f"SET LOCAL hnsw.ef_search = {EF_SEARCH:d}"))
     session.execute(text("SET LOCAL hnsw.iterative_scan = strict_order"))
     # A generic plan would not use the graph: it cannot know that the list has most of the documents.
     session.execute(text("SET LOCAL plan_cache_mode = force_custom_plan"))
     vectors = _chunk_vectors()
-    distance = vectors.c.embedding.cosine_distance(query)
-    rows = session.execute(
-        select(vectors.c.chunk_id, 1 - distance)
+    rows = session.scalars(
+        select(vectors.c.chunk_id)
         .where(vectors.c.document_id == any_(literal(list(document_ids), ARRAY(Integer))))
-        .order_by(distance)
+        .order_by(vectors.c.embedding.cosine_distance(query))
         .limit(limit)
     )
-    return [Near(chunk_id, similarity) for chunk_id, similarity in rows]
+    return list(rows)

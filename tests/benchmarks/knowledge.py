@@ -7,9 +7,8 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,88 +22,63 @@ from bot.chat.ask import request_answer
 from bot.chat.prompting import ChatMessage
 from bot.engine import Engine
 from bot.engine.selection import start_engine
-from bot.knowledge.chunking import cut_into_chunks
-from bot.knowledge.extraction import parse_markdown
 from bot.knowledge.quoting import MARGIN, render_with_quotes
 from bot.releases.resolver import BASE_RELEASE
 from storage.database.columns import utc_now
-from storage.database.database import Database, open_database
+from storage.database.database import Database
 from storage.database.enums import DocumentKind
 from storage.database.tables import ChunkRow, DocumentRow
-from storage.knowledge.documents import NewDocument, SearchScope, add_document, store_embeddings, waiting_chunks
-from storage.knowledge.search import (
-    WORDS_WEIGHT,
-    Passage,
-    Question,
-    documents_in,
-    find_near,
-    find_words,
-    fuse,
-    relevant,
-    search,
-)
+from storage.knowledge.documents import SearchScope
+from storage.knowledge.search import Passage, Question, documents_in, find_near, relevant, search
 from storage.knowledge.vectors import VectorIndex, prepare_vectors
 from storage.models.base_model import resolve_base_model
 from storage.models.bundled import BundledEncoder
 from storage.personalities.personalities import ensure_personality
 from storage.settings.loading import load_settings
-from storage.settings.sections import DatabaseSettings, GenerationSettings, KnowledgeSettings, Settings
-from tests.benchmarks.community import conversations
-from tests.benchmarks.knowledge_set import TEST, VALIDATION, SetQuestion, read_documents, read_questions
+from storage.settings.sections import GenerationSettings, KnowledgeSettings, Settings
+from tests.benchmarks.knowledge_quotes import SMALL_TALK, measure_quotes, read_messages
+from tests.benchmarks.knowledge_set import TEST, VALIDATION, Kind, SetQuestion, read_questions
+from tests.benchmarks.knowledge_shelf import (
+    FEW_DOCUMENTS,
+    GUILD,
+    POSTGRES,
+    SQLITE,
+    Asked,
+    Shelf,
+    ask,
+    databases,
+    fill_with_set,
+)
 from tests.benchmarks.report import machine, versions
-from tests.postgres import running_postgres
 
-GUILD = 1
 CHUNKS_PER_DOCUMENT = 200
 DISTINCT_TEXTS = 1_500
 NOISE = 0.03  # added to each number of an embedding, whose typical size is 0.05
-SMALL_TALK = 400
-SHORTEST_MESSAGE_CHARS = 10
 QUERIES = 60
 ANSWER_TOKENS = 60
-FLOORS = (0.25, 0.3, 0.35, 0.4, 0.45)
 LEXICAL, DENSE, HYBRID = "lexical", "dense", "hybrid"
-SQLITE, POSTGRES = "SQLite", "PostgreSQL"
 
 Row = dict[str, Any]
 notes = Console(stderr=True)
 
 
-@dataclass(frozen=True)
-class Shelf:
-    """A database with documents in it, and how to search it."""
-
-    name: str
-    database: Database
-    scope: SearchScope
-    index: VectorIndex
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A question of the set, and its embedding."""
-
-    question: SetQuestion
-    query: Question
-
-
 def run(*, chunks: Sequence[int] = (100, 10_000, 100_000), answers: int | None = None) -> dict[str, Any]:
     """Return machine, versions, rows and summary; `answers` limits the questions that the model answers."""
     encoder, settings = BundledEncoder(), KnowledgeSettings()
-    asked = {split: _ask(encoder, read_questions(split)) for split in (VALIDATION, TEST)}
+    asked = {split: ask(encoder, read_questions(split)) for split in (VALIDATION, TEST)}
     embeddings = _sample_embeddings(encoder)
     rows: list[Row] = []
     with Progress(console=notes) as progress:
-        for name, database in _databases():
-            shelf = _fill_with_set(name, database, encoder, settings)
+        for name, database in databases():
+            shelf = fill_with_set(name, database, encoder, settings)
             for split, questions in asked.items():
                 rows += _measure_search(shelf, split, questions)
                 if name == SQLITE:
-                    rows += _measure_relevance(shelf, split, questions, _small_talk(encoder), settings)
+                    rows += measure_quotes(shelf, split, encoder, settings)
             if name == SQLITE:
                 rows += asyncio.run(_measure_answers(shelf, asked[TEST][:answers], settings))
         for count in chunks:
-            for name, database in _databases():
+            for name, database in databases():
                 shelf = _fill(name, database, count, encoder, embeddings, progress)
                 rows.append(_measure_speed(shelf, encoder, asked[TEST], count))
     return {
@@ -115,66 +89,7 @@ def run(*, chunks: Sequence[int] = (100, 10_000, 100_000), answers: int | None =
     }
 
 
-def _ask(encoder: BundledEncoder, questions: Sequence[SetQuestion]) -> list[Asked]:
-    embedded = _embedded(encoder, questions, lambda question: question.question)
-    return [Asked(question, Question(question.question, vector, encoder.name)) for question, vector in embedded]
-
-
-def _embedded(encoder: BundledEncoder, items: Sequence[Any], words: Callable[[Any], str]) -> Iterator[tuple[Any, Any]]:
-    yield from zip(items, encoder.encode([words(item) for item in items]), strict=True)
-
-
-def _databases() -> Iterator[tuple[str, Database]]:
-    """Yield an empty database of each kind, which lasts until the next is asked for."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        closing(_open(f"sqlite:///{Path(folder) / 'knowledge.db'}")) as database,
-    ):
-        yield SQLITE, database
-    with running_postgres() as server, closing(_open(server.create("knowledge"))) as database:
-        yield POSTGRES, database
-
-
-def _open(url: str) -> Database:
-    return open_database(Settings(database=DatabaseSettings(url=url)))
-
-
 # Quality
-
-
-def _fill_with_set(name: str, database: Database, encoder: BundledEncoder, settings: KnowledgeSettings) -> Shelf:
-    with database.transaction() as session:
-        personality_id = ensure_personality(session)
-        for title, body in read_documents().items():
-            chunks = cut_into_chunks(
-                title,
-                parse_markdown(body),
-                encoder.count_tokens,
-                chunk_tokens=settings.chunk_tokens,
-                overlap_tokens=settings.overlap_tokens,
-            )
-            add_document(session, _document(title, body, chunks), settings)
-        waiting = waiting_chunks(session, encoder.name, limit=10_000)
-        vectors = encoder.encode([one.chunk.embedded_text for one in waiting])
-        store_embeddings(session, encoder.name, {one.id: v.tobytes() for one, v in zip(waiting, vectors, strict=True)})
-        prepare_vectors(session, vectors.shape[1], encoder.name)
-    return Shelf(name, database, SearchScope(GUILD, frozenset(), personality_id), VectorIndex())
-
-
-def _document(title: str, body: str, chunks: Sequence[Any]) -> NewDocument:
-    return NewDocument(
-        guild_id=GUILD,
-        channel_id=None,
-        personality_id=None,
-        title=title,
-        kind=DocumentKind.TEXT,
-        link="",
-        media_type="text/markdown",
-        text=body,
-        chunks=chunks,
-        speakers=(),
-        added_by="bench",
-    )
 
 
 def _measure_search(shelf: Shelf, split: str, asked: Sequence[Asked]) -> list[Row]:
@@ -189,17 +104,23 @@ def _measure_search(shelf: Shelf, split: str, asked: Sequence[Asked]) -> list[Ro
 
 def _right_chunks(session: Session, question: SetQuestion) -> set[int]:
     rows = session.execute(
-        select(ChunkRow.id, ChunkRow.text).join(DocumentRow).where(DocumentRow.title == question.document)
+        select(ChunkRow.id, ChunkRow.text)
+        .join(DocumentRow)
+        .where(DocumentRow.title == question.document, DocumentRow.guild_id == GUILD)
     )
     return {row.id for row in rows if question.is_answered_by(row.text)}
 
 
 def _rankings(session: Session, shelf: Shelf, query: Question) -> dict[str, list[int]]:
-    documents = documents_in(session, shelf.scope)
-    dense = [near.chunk_id for near in find_near(session, shelf.index, GUILD, documents, query)]
-    lexical = find_words(session, documents, query.text)
-    scores = fuse((1.0, dense), (WORDS_WEIGHT, lexical))
-    return {LEXICAL: lexical, DENSE: dense, HYBRID: sorted(scores, key=lambda id_: (-scores[id_], id_))}
+
+    def found(asked: Question) -> list[int]:
+        return [passage.chunk_id for passage in search(session, shelf.index, shelf.scope, asked)]
+
+    return {
+        LEXICAL: found(Question(query.text, None)),
+        DENSE: find_near(session, shelf.index, GUILD, documents_in(session, shelf.scope), query),
+        HYBRID: found(query),
+    }
 
 
 def _rank(found: Sequence[int], right: set[int]) -> float:
@@ -217,45 +138,6 @@ def _search_row(shelf: Shelf, split: str, kind: str, ranks: Sequence[float]) -> 
         "recall_at_5": _share(rank <= 5 for rank in ranks),
         "mrr": round(statistics.mean(1 / rank for rank in ranks), 3),
     }
-
-
-# What is quoted, and in vain
-
-
-def _small_talk(encoder: BundledEncoder) -> list[Question]:
-    messages = random.Random(1).sample(_messages(), SMALL_TALK)
-    return [Question(words, vector, encoder.name) for words, vector in _embedded(encoder, messages, str)]
-
-
-def _messages() -> list[str]:
-    messages = [message for conversation in conversations() for message in conversation]
-    return [text_ for text_ in messages if len(text_) >= SHORTEST_MESSAGE_CHARS]
-
-
-def _measure_relevance(
-    shelf: Shelf, split: str, asked: Sequence[Asked], small_talk: Sequence[Question], settings: KnowledgeSettings
-) -> list[Row]:
-    with shelf.database.snapshot() as session:
-
-        def best(query: Question) -> list[Passage]:
-            return search(session, shelf.index, shelf.scope, query, settings.passages)
-
-        questions = [(one, best(one.query)) for one in asked]
-        chats = [best(query) for query in small_talk]
-    return [
-        {
-            "what": "relevance",
-            "split": split,
-            "min_similarity": floor,
-            "right_passage_quoted": _share(_holds_right(one, relevant(found, floor)) for one, found in questions),
-            "small_talk_quoted": _share(bool(relevant(passages, floor)) for passages in chats),
-        }
-        for floor in FLOORS
-    ]
-
-
-def _holds_right(one: Asked, passages: Sequence[Passage]) -> bool:
-    return any(p.title == one.question.document and one.question.is_answered_by(p.text) for p in passages)
 
 
 # Answers
@@ -300,8 +182,8 @@ def _recites(answer: str) -> bool:
 
 def _quotes(shelf: Shelf, one: Asked, settings: KnowledgeSettings) -> list[Passage]:
     with shelf.database.snapshot() as session:
-        found = search(session, shelf.index, shelf.scope, one.query, settings.passages)
-    return relevant(found, settings.min_similarity)
+        found = search(session, shelf.index, shelf.scope, one.query)
+    return relevant(found, settings.min_similarity)[: settings.passages]
 
 
 @asynccontextmanager
@@ -333,7 +215,7 @@ def _greedy(folder: Path) -> Settings:
 
 
 def _sample_embeddings(encoder: BundledEncoder) -> Any:
-    rng, messages = random.Random(2), _messages()
+    rng, messages = random.Random(2), read_messages()
     return encoder.encode([" ".join(rng.sample(messages, 3)) for _ in range(DISTINCT_TEXTS)])
 
 
@@ -345,7 +227,7 @@ def _fill(
     Embedding 100,000 texts would take minutes and change nothing about the time of a query.
     """
     filling = progress.add_task(f"{name}: {count} chunks", total=count)
-    rng, noise, messages = random.Random(3), np.random.default_rng(3), _messages()
+    rng, noise, messages = random.Random(3), np.random.default_rng(3), read_messages()
     with database.transaction() as session:
         personality_id = ensure_personality(session)
         document_ids = _add_documents(session, max(1, count // CHUNKS_PER_DOCUMENT))
@@ -392,14 +274,13 @@ def _analyze(database: Database) -> None:
 
 
 def _measure_speed(shelf: Shelf, encoder: BundledEncoder, asked: Sequence[Asked], count: int) -> Row:
-    settings = KnowledgeSettings()
     embedding_ms, search_ms = [], []
     for one in asked[: QUERIES + 1]:
         began_s = time.perf_counter()
         encoder.encode([one.question.question])
         embedded_s = time.perf_counter()
         with shelf.database.snapshot() as session:
-            search(session, shelf.index, shelf.scope, one.query, settings.passages)
+            search(session, shelf.index, shelf.scope, one.query)
         embedding_ms.append((embedded_s - began_s) * 1_000)
         search_ms.append((time.perf_counter() - embedded_s) * 1_000)
     # The first one reads the matrix, once after each change of the documents.
@@ -432,12 +313,23 @@ def _summary(rows: Sequence[Row], most_chunks: int) -> dict[str, float]:
     quality: Mapping[str, Row] = {
         r["kind"]: r for r in rows if r["what"] == "search" and r["split"] == TEST and r["database"] == SQLITE
     }
+    quotes: Mapping[str, Row] = {
+        r["kind"]: r for r in rows if r["what"] == "quotes" and r["split"] == TEST and r["documents"] > FEW_DOCUMENTS
+    }
     speed = {r["database"]: r for r in rows if r["what"] == "time per query" and r["chunks"] == most_chunks}
     return {
         "recall_at_5_lexical": quality[LEXICAL]["recall_at_5"],
         "recall_at_5_dense": quality[DENSE]["recall_at_5"],
         "recall_at_5_hybrid": quality[HYBRID]["recall_at_5"],
         "mrr_hybrid": quality[HYBRID]["mrr"],
+        "right_rare_words_before": quotes[Kind.RARE_WORDS]["right_before"],
+        "right_rare_words": quotes[Kind.RARE_WORDS]["right"],
+        "right_follow_ups_before": quotes[Kind.FOLLOW_UPS]["right_before"],
+        "right_follow_ups": quotes[Kind.FOLLOW_UPS]["right"],
+        "wrong_unanswerable_before": quotes[Kind.UNANSWERABLE]["wrong_before"],
+        "wrong_unanswerable": quotes[Kind.UNANSWERABLE]["wrong"],
+        "wrong_small_talk_before": quotes[SMALL_TALK]["wrong_before"],
+        "wrong_small_talk": quotes[SMALL_TALK]["wrong"],
         "p95_ms_100k_sqlite": speed[SQLITE]["search_p95_ms"],
         "p95_ms_100k_postgres": speed[POSTGRES]["search_p95_ms"],
     }

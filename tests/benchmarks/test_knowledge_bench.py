@@ -5,16 +5,22 @@ import json
 import pytest
 
 from tests.benchmarks.knowledge import run
-from tests.benchmarks.knowledge_set import TEST, VALIDATION, read_documents, read_questions
+from tests.benchmarks.knowledge_set import TEST, VALIDATION, Kind, read_documents, read_questions
 
 
 @pytest.mark.parametrize("split", [VALIDATION, TEST])
 def test_the_set_is_large_enough_and_answerable(split: str) -> None:
-    documents, questions = read_documents(), read_questions(split)
+    documents = read_documents()
+    questions = {kind: read_questions(split, kind) for kind in Kind}
     assert len(documents) >= 30
-    assert len(questions) >= 100
-    assert {question.document for question in questions} == set(documents)
-    assert all(question.is_answered_by(documents[question.document]) for question in questions)
+    assert len(questions[Kind.PARAPHRASES]) >= 100
+    for kind in (Kind.PARAPHRASES, Kind.RARE_WORDS, Kind.FOLLOW_UPS):
+        assert all(question.is_answered_by(documents[question.document]) for question in questions[kind])
+    for kind in (Kind.PARAPHRASES, Kind.FOLLOW_UPS):
+        assert {question.document for question in questions[kind]} == set(documents)
+    assert all(question.earlier for question in questions[Kind.FOLLOW_UPS])
+    for kind in (Kind.UNANSWERABLE, Kind.CLOSINGS):
+        assert not any(question.document for question in questions[kind])
 
 
 @pytest.mark.bench
@@ -29,6 +35,14 @@ def test_the_bench_reports_both_databases() -> None:
         "recall_at_5_dense",
         "recall_at_5_hybrid",
         "mrr_hybrid",
+        "right_rare_words_before",
+        "right_rare_words",
+        "right_follow_ups_before",
+        "right_follow_ups",
+        "wrong_unanswerable_before",
+        "wrong_unanswerable",
+        "wrong_small_talk_before",
+        "wrong_small_talk",
         "p95_ms_100k_sqlite",
         "p95_ms_100k_postgres",
     ]

@@ -15,8 +15,9 @@ from bot.console.page import Here, SentForm, find_here, number_in_path, read_bef
 from bot.console.places import visible_servers
 from bot.errors import UserFacingError
 from bot.guards.error_handler import member_message
-from bot.knowledge.adding import describe_limit, from_content, from_text, read_again, title_of_text, with_link
+from bot.knowledge.adding import from_content, from_text, read_again, title_of_text, with_link
 from bot.knowledge.extraction import Unreadable
+from bot.knowledge.found import describe_limit, describe_score
 from bot.knowledge.library import FoundPassage, Source
 from bot.knowledge.quoting import MAX_TITLE_CHARS
 from bot.text.sanitize import escape_inline
@@ -287,14 +288,15 @@ async def show_search(request: web.Request) -> web.Response:
     scope = documents.SearchScope(page.server.id, channel_ids, page.here.personality.id)
     found: list[FoundPassage] = []
     if question:
-        found = services.library.judge(await services.library.find(scope, question, FOUND))
+        found = await services.library.find(scope, question, FOUND)
     return page.fill(
         "search.html",
         question=question,
         asked_in=channel,
         found=found,
         lowest=services.settings.knowledge.min_similarity,
-        limit=describe_limit(services.settings.knowledge),
+        score_of=describe_score,
+        limit=describe_limit(services),
         problem=services.library.problem,
     )
 

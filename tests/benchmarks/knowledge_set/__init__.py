@@ -1,28 +1,46 @@
-"""Documents of an invented town, club and game server, and questions about them in other words than theirs."""
+"""Documents of an invented town, club and game server, and what people write about them and about other things."""
 
 from __future__ import annotations
 
 import json
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
 VALIDATION, TEST = "validation", "test"
-"""Settings were chosen by the questions of the first split; those of the second were written afterwards, from the
-documents alone, and judge them."""
+"""Settings were chosen by the messages of the first split; those of the second were written from the documents alone,
+and judge them."""
+
+
+class Kind(StrEnum):
+    """Each is a file in the folder of each split."""
+
+    PARAPHRASES = "paraphrases"
+    """Questions in other words than the documents'."""
+    RARE_WORDS = "rare_words"
+    """Short questions with a word that few documents have."""
+    FOLLOW_UPS = "follow_ups"
+    """Questions that are understood only with what was said before."""
+    UNANSWERABLE = "unanswerable"
+    """Questions and remarks with words of the documents, which answer none of them."""
+    CLOSINGS = "closings"
+    """What people write after an answer when they ask nothing more about its subject."""
 
 
 @dataclass(frozen=True)
 class SetQuestion:
     question: str
-    document: str
-    """Title of the document that answers it."""
-    answer: str
+    document: str = ""
+    """Title of the document that answers it; empty if none does."""
+    answer: str = ""
     """Regular expression of what the right passage, and a right answer, holds."""
+    earlier: tuple[str, ...] = ()
+    """What the same person wrote before, oldest first."""
 
     def is_answered_by(self, text: str) -> bool:
-        return re.search(self.answer, text) is not None
+        return bool(self.document) and re.search(self.answer, text) is not None
 
 
 def read_documents() -> dict[str, str]:
@@ -32,6 +50,7 @@ def read_documents() -> dict[str, str]:
     return {title: body.strip() for title, _, body in parts}
 
 
-def read_questions(split: str) -> list[SetQuestion]:
-    lines = (FOLDER / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
-    return [SetQuestion(**json.loads(line)) for line in lines]
+def read_questions(split: str, kind: Kind = Kind.PARAPHRASES) -> list[SetQuestion]:
+    lines = (FOLDER / split / f"{kind}.jsonl").read_text(encoding="utf-8").splitlines()
+    read = [json.loads(line) for line in lines]
+    return [SetQuestion(**{**one, "earlier": tuple(one.get("earlier", ()))}) for one in read]

@@ -213,7 +213,8 @@ class TestSearch:
         assert seen.text.count("would be quoted") == 1
         assert "left out: others fit better" in seen.text
         assert "left out: below the limit similarity 0.2" in seen.text
-        assert "at most 1 passage, and none if none reaches a similarity of 0.35" in seen.text
+        assert "for 100% of the words (pool, open) = " in seen.text
+        assert "at most 1 passage, and none if none reaches 0.40" in seen.text
 
     async def test_a_question_about_nothing_finds_nothing(self, visitor, place):
         assert "Nothing was found about that." in (await visitor.get("/knowledge/search?question=tea")).text

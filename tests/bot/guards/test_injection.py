@@ -78,9 +78,8 @@ def test_no_words_are_read_as_a_special_token(tokenizer, said: list[str], quoted
             heading="",
             text=quoted,
             similarity=None,
-            score=1.0,
-            matches=1,
-            coverage=1.0,
+            words=(),
+            word_share=0.0,
         )
         messages = add_quotes(messages, [passage])
     prompt = Renderer(ChatFormat(tokenizer, NO_OPTIONS, ()), 10_000, GenerationSettings()).render(messages)

@@ -125,7 +125,7 @@ def test_the_bundled_encoder_groups_paraphrases():
 
 
 def test_a_question_is_shown_without_the_quotes_below_it():
-    quoted = Passage(1, 1, "Rules", "", "Hours", "At nine.", score=1.0, similarity=None, matches=0, coverage=0.0)
+    quoted = Passage(1, 1, "Rules", "", "Hours", "At nine.", similarity=None, words=(), word_share=0.0)
     asked = add_quotes([{"role": "user", "content": "ada: when?\nplease"}], [quoted])
     assert question_of(gap(1, asked[0]["content"]).messages) == "ada: when? please"
 

@@ -82,6 +82,24 @@ async def test_small_talk_adds_nothing(place, knowledge, engine, rows):
     assert rows(ReplyRow)[0].retrieved == []
 
 
+async def test_what_was_asked_before_tells_what_a_short_question_is_about(place, engine, knowledge):
+    await knowledge("add", text="The pool opens.", title="Pool")
+    answer = await place.ask("when does the pool open")
+    await place.ada.send(place.channel, "and on weekends?", reply_to=answer)
+    assert place.last.content == "answer 2\n-# base\n-# sources: Pool"
+    assert "> The pool opens." in engine.requests[1].prompt
+    await place.ask("and on weekends?")  # not a reply: nothing was said before
+    assert "quoted" not in engine.requests[2].prompt
+
+
+async def test_what_was_forgotten_is_not_looked_up(place, engine, knowledge):
+    await knowledge("add", text="The pool opens.", title="Pool")
+    answer = await place.ask("when does the pool open")
+    await place.grace.slash(place.channel, "forget conversation")
+    await place.ada.send(place.channel, "and on weekends?", reply_to=answer)
+    assert "quoted" not in engine.requests[1].prompt
+
+
 async def test_a_server_without_documents_never_loads_the_encoder(place, encoder):
     await place.ask(QUESTION)
     assert encoder.read == []
@@ -239,7 +257,8 @@ async def test_documents_are_listed_shown_searched_and_removed(place, knowledge,
     assert RULES in await knowledge("show", document=1)
     found = await knowledge("search", question=QUESTION)
     assert "House rules · similarity 0." in found
-    assert "**would be quoted**" in found
+    assert "**would be quoted for its meaning**" in found
+    assert "none if none reaches 0.40 (knowledge.passages and knowledge.min_similarity) or holds 60% of" in found
     assert await knowledge("remove", document=1) == "Removed **House rules**. New answers won't quote it."
     assert "There is no document 1" in await knowledge("show", document=1)
     assert await knowledge("search", question=QUESTION) == "I found nothing about that."
@@ -326,14 +345,48 @@ async def test_another_encoder_embeds_everything_again_after_a_restart(
     await old.close()
 
 
-async def test_the_bundled_encoder_finds_by_meaning(place, engine, settings, base, env, knowledge):
-    old = env.bot
-    encoder = await asyncio.to_thread(BundledEncoder)
+@pytest.fixture
+async def with_bundled_encoder(engine, settings, base, env):
+    """Restart the bot with the encoder that comes along."""
+    old, encoder = env.bot, await asyncio.to_thread(BundledEncoder)
     await env.restart_bot(ReactuneBot(settings, engine=engine, base=base, load_encoder=lambda: encoder))
+    yield
+    await old.close()
+
+
+@pytest.mark.usefixtures("with_bundled_encoder")
+async def test_the_bundled_encoder_finds_by_meaning(place, engine, knowledge):
     await knowledge("add", text="Puppies may swim in the cove all year round.", title="Dogs in Brackwater")
     answer = await place.ask("Where can my little dog go into the sea?")
     assert "> Puppies may swim in the cove" in engine.requests[0].prompt
     assert answer.content.endswith("-# sources: Dogs in Brackwater")
     await place.ask("Did you watch the football match last night?")
     assert "quoted" not in engine.requests[1].prompt
-    await old.close()
+
+
+CHESS = """
+We meet on Thursdays from half past seven in the back room of the Anchor. Everybody may challenge a player up to four
+places above. Results go into the red notebook. Nobody may bring peanuts because one of us is allergic. Time control is
+45 minutes each. The subscription is thirty crowns a year, and pupils pay ten.
+"""
+POOL = "The pool is open from Monday to Friday from 06:45 to 20:00, and on weekends from 09:00 to 17:30."
+
+
+@pytest.mark.usefixtures("with_bundled_encoder")
+async def test_rare_words_carry_a_passage_over_the_limit(place, engine, knowledge):
+    await knowledge("add", text=CHESS, title="Chess club")
+    await knowledge("add", text=POOL, title="Swimming pool")
+    question = "Why may nobody bring peanuts?"
+    assert "for 100% of the words (nobody, bring, peanuts) = " in (
+        found := await knowledge("search", question=question)
+    )
+    assert "**would be quoted for its words**" in found
+    answer = await place.ask(question)
+    assert answer.content.endswith("-# sources: Chess club")
+    answer = await place.ask("When does the pool open?")
+    await place.ada.send(place.channel, "and on Sundays?", reply_to=answer)
+    assert place.last.content.endswith("-# sources: Swimming pool")
+    await place.ada.send(place.channel, "tell me a joke", reply_to=place.last)
+    assert "sources" not in place.last.content
+    await place.ada.send(place.channel, "what does the chess club cost?", reply_to=place.last)
+    assert place.last.content.endswith("-# sources: Chess club")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,8 +29,9 @@ from storage.knowledge.documents import (
     titles_of,
     waiting_chunks,
 )
-from storage.knowledge.search import Question, coverage, fuse, search
+from storage.knowledge.search import WORDS_WEIGHT, Passage, Question, in_context, relevant, search
 from storage.knowledge.vectors import Matrix, VectorIndex, _nearest_in, has_pgvector, prepare_vectors
+from storage.knowledge.words import find_words
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.erasure import delete_member
 from storage.settings.sections import KnowledgeSettings
@@ -73,19 +76,28 @@ def embed(session: Session, encoder: WordEncoder, limit: int = 1_000) -> int:
     return len(waiting)
 
 
-def ask(
+def look_up(
     session: Session,
     words: str,
     encoder: WordEncoder | None = None,
     *,
+    earlier: str = "",
     index: VectorIndex | None = None,
     guild_id: int = GUILD,
     channels: Collection[int] = (GENERAL,),
-) -> list[str]:
-    """Return the texts found, best first."""
+) -> list[Passage]:
+    """Return the passages found, best first."""
     scope = SearchScope(guild_id, frozenset(channels), ensure_personality(session))
-    question = Question(words, encoder.encode([words])[0], encoder.name) if encoder else Question(words, None)
-    return [passage.text for passage in search(session, index or VectorIndex(), scope, question, limit=5)]
+    question = Question(words, None)
+    if encoder is not None:
+        alone, before = encoder.encode([words, earlier])
+        question = Question(words, in_context(alone, before) if earlier else alone[None], encoder.name)
+    return search(session, index or VectorIndex(), scope, question)
+
+
+def ask(session: Session, words: str, encoder: WordEncoder | None = None, **where: Any) -> list[str]:
+    """Return the texts found, best first."""
+    return [passage.text for passage in look_up(session, words, encoder, **where)]
 
 
 # Found
@@ -96,7 +108,7 @@ def test_words_are_found_whatever_their_ending(session: Session) -> None:
     assert ask(session, "is my dog welcome") == ["Dogs are welcome in the garden."]
 
 
-def test_a_word_in_the_heading_counts_more(session: Session) -> None:
+def test_of_two_passages_with_the_same_words_the_shorter_comes_first(session: Session) -> None:
     add(session, "Ask grace about parking and about trains and buses.", title="Getting there")
     add(session, "It is behind the house.", title="Parking")
     assert ask(session, "parking")[0] == "It is behind the house."
@@ -123,14 +135,62 @@ def test_a_chunk_that_both_searches_find_comes_first(session: Session) -> None:
     assert ask(session, "car", encoder)[0] == "one car"
 
 
-def test_ranks_are_fused_by_hand_computed_scores() -> None:
-    assert fuse((1.0, [7, 8]), (0.5, [8])) == {7: 1 / 21, 8: 1 / 22 + 0.5 / 21}
-    assert fuse((1.0, []), (0.5, [])) == {}
+def test_rare_words_weigh_more(session: Session) -> None:
+    add(session, "The pool opens at nine.", "The pool is warm.", "Nobody may bring peanuts.")
+    add(session, "The pool opens again in spring.", guild_id=OTHER_GUILD)  # counts nowhere else
+    first = look_up(session, "when does the pool open")
+    assert [passage.words for passage in first] == [("pool", "open"), ("pool",)]
+    # 3 passages: "pool" is in 2, "open" in 1.
+    pool, opens = math.log(4 / 2.5), math.log(4 / 1.5)
+    assert [passage.word_share for passage in first] == pytest.approx([1, pool / (pool + opens)])
 
 
-def test_coverage_is_the_share_of_the_questions_own_words() -> None:
-    assert coverage("when does the library close", "The library opens at nine") == 0.5
-    assert coverage("the of", "anything") == 0.0
+def test_a_word_that_no_passage_has_counts_against_all(session: Session) -> None:
+    add(session, "The pool opens at nine.", "The pool is warm.", "Nobody may bring peanuts.")
+    (found,) = look_up(session, "do elephants like peanuts")
+    assert found.words == ("peanuts",)
+    assert found.word_share < 1 / 3
+
+
+def test_words_of_most_of_many_passages_are_left_out(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.knowledge.words.MOST_HOLDERS", 2)
+    id_ = add(session, "The pool opens at nine.", "The pool is warm.", "The pool is closed.", "No peanuts")
+    assert list(find_words(session, [id_], "is the pool warm").rarity) == ["warm"]
+
+
+def test_a_passage_with_most_of_the_words_reaches_any_limit(session: Session) -> None:
+    encoder = WordEncoder()
+    add(session, "Nobody may bring peanuts because one allergic member sits beside us", "Wipe tables after games")
+    add(session, "Tables seat eight members")
+    embed(session, encoder)
+    assert [one.words for one in relevant(look_up(session, "why may nobody bring peanuts", encoder), 0.99)] == [
+        ("nobody", "bring", "peanuts")
+    ]
+    assert relevant(look_up(session, "peanuts", encoder), 0.99) == []  # one word is too few
+    assert relevant(look_up(session, "does grace like peanuts and tables in spring", encoder), 0.99) == []
+
+
+def test_shared_words_raise_a_passage(session: Session) -> None:
+    encoder = WordEncoder()
+    add(session, "Nobody may bring peanuts because one allergic member sits beside us", "An automobile")
+    embed(session, encoder)
+    by_word, by_meaning = look_up(session, "peanuts", encoder)[0], look_up(session, "car", encoder)[0]
+    assert by_word.similarity is not None
+    assert by_word.relevance == pytest.approx(by_word.similarity + WORDS_WEIGHT)
+    assert by_meaning.relevance == by_meaning.similarity
+    assert relevant([by_word], by_word.relevance) == [by_word]
+    assert relevant([by_word], by_word.relevance + 0.01) == []
+
+
+def test_what_was_said_before_tells_what_a_question_is_about(session: Session) -> None:
+    encoder = WordEncoder()
+    add(session, "pool nine eight", "cinema ten late", "kitten sleeps")
+    embed(session, encoder)
+    assert ask(session, "and on sundays", encoder, earlier="when can we use the pool")[0].startswith("pool")
+    assert ask(session, "and on sundays", encoder, earlier="when can we use the cinema")[0].startswith("cinema")
+    changed = look_up(session, "where does the cat sleep", encoder, earlier="when can we use the pool")
+    alone = look_up(session, "where does the cat sleep", encoder)
+    assert (changed[0].text, changed[0].similarity) == (alone[0].text, pytest.approx(alone[0].similarity))
 
 
 # In scope
@@ -278,8 +338,8 @@ def test_the_nearest_of_many_chunks_are_those_of_a_plain_sort() -> None:
     matrix = Matrix(("words 1", ((1, 1), (2, 1))), ids, 1 + ids % 2, vectors)
     for query in vectors[:20]:
         order = np.argsort(-(vectors @ query), kind="stable")
-        assert [near.chunk_id for near in _nearest_in(matrix, [1, 2], query, 10)] == order[:10].tolist()
-        assert [near.chunk_id for near in _nearest_in(matrix, [2], query, 10)] == order[order % 2 == 1][:10].tolist()
+        assert _nearest_in(matrix, [1, 2], query, 10) == order[:10].tolist()
+        assert _nearest_in(matrix, [2], query, 10) == order[order % 2 == 1][:10].tolist()
         assert len(_nearest_in(matrix, [2], query, 2_000)) == 500
 
 

@@ -1,0 +1,124 @@
+"""Databases with the documents of the bench: on a server with all of them, and on servers with a few each."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from bot.knowledge.chunking import cut_into_chunks
+from bot.knowledge.extraction import parse_markdown
+from storage.database.database import Database, open_database
+from storage.database.enums import DocumentKind
+from storage.knowledge.documents import NewDocument, SearchScope, add_document, store_embeddings, waiting_chunks
+from storage.knowledge.search import Question, in_context
+from storage.knowledge.vectors import VectorIndex, prepare_vectors
+from storage.models.bundled import BundledEncoder
+from storage.personalities.personalities import ensure_personality
+from storage.settings.sections import DatabaseSettings, KnowledgeSettings, Settings
+from tests.benchmarks.knowledge_set import SetQuestion, read_documents
+from tests.postgres import running_postgres
+
+GUILD = 1
+FEW_DOCUMENTS = 3
+SQLITE, POSTGRES = "SQLite", "PostgreSQL"
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A database with documents in it, and how to search it."""
+
+    name: str
+    database: Database
+    scope: SearchScope
+    """A server with all documents."""
+    index: VectorIndex
+    small_servers: Mapping[str, SearchScope] = field(default_factory=dict)
+    """The server with few documents that has the one of a title."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question of the set, with its embeddings."""
+
+    question: SetQuestion
+    query: Question
+
+
+def ask(encoder: BundledEncoder, questions: Sequence[SetQuestion]) -> list[Asked]:
+    alone = encoder.encode([one.question for one in questions])
+    earlier = encoder.encode(["\n".join(reversed(one.earlier)) for one in questions])
+    return [
+        Asked(one, Question(one.question, in_context(*vectors) if one.earlier else vectors[:1], encoder.name))
+        for one, vectors in zip(questions, np.stack([alone, earlier], axis=1), strict=True)
+    ]
+
+
+def databases() -> Iterator[tuple[str, Database]]:
+    """Yield an empty database of each kind, which lasts until the next is asked for."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(_open(f"sqlite:///{Path(folder) / 'knowledge.db'}")) as database,
+    ):
+        yield SQLITE, database
+    with running_postgres() as server, closing(_open(server.create("knowledge"))) as database:
+        yield POSTGRES, database
+
+
+def _open(url: str) -> Database:
+    return open_database(Settings(database=DatabaseSettings(url=url)))
+
+
+def fill_with_set(name: str, database: Database, encoder: BundledEncoder, settings: KnowledgeSettings) -> Shelf:
+    texts = read_documents()
+    titles = random.Random(4).sample(sorted(texts), len(texts))
+    servers = len(titles) // FEW_DOCUMENTS
+    small = [titles[i::servers] for i in range(servers)]
+    scopes: dict[str, SearchScope] = {}
+    with database.transaction() as session:
+        personality_id = ensure_personality(session)
+        for guild_id, held in enumerate([titles, *small], start=GUILD):
+            for title in held:
+                add_document(session, _document(guild_id, title, texts[title], encoder, settings), settings)
+            scopes |= dict.fromkeys(held, SearchScope(guild_id, frozenset(), personality_id))
+        _embed(session, encoder)
+    return Shelf(name, database, SearchScope(GUILD, frozenset(), personality_id), VectorIndex(), scopes)
+
+
+def _document(
+    guild_id: int, title: str, body: str, encoder: BundledEncoder, settings: KnowledgeSettings
+) -> NewDocument:
+    chunks = cut_into_chunks(
+        title,
+        parse_markdown(body),
+        encoder.count_tokens,
+        chunk_tokens=settings.chunk_tokens,
+        overlap_tokens=settings.overlap_tokens,
+    )
+    return NewDocument(
+        guild_id=guild_id,
+        channel_id=None,
+        personality_id=None,
+        title=title,
+        kind=DocumentKind.TEXT,
+        link="",
+        media_type="text/markdown",
+        text=body,
+        chunks=chunks,
+        speakers=(),
+        added_by="bench",
+    )
+
+
+def _embed(session: Session, encoder: BundledEncoder) -> None:
+    waiting = waiting_chunks(session, encoder.name, limit=10_000)
+    vectors: Any = encoder.encode([one.chunk.embedded_text for one in waiting])
+    store_embeddings(session, encoder.name, {one.id: v.tobytes() for one, v in zip(waiting, vectors, strict=True)})
+    prepare_vectors(session, vectors.shape[1], encoder.name)
