@@ -11,7 +11,7 @@ import typer
 from reactune.base_texts import describe_base_models, describe_lessons
 from reactune.changing_base import change_base
 from reactune.shared import AsJson, Config, progress, read_settings, reading, show, with_cards
-from storage.errors import SettingsError
+from storage.errors import BaseModelError, SettingsError
 from storage.releases.base_change import describe_bases_used
 from storage.releases.bases import base_in_use, previous_base
 
@@ -26,20 +26,27 @@ def show_base(config: Config = None, as_json: AsJson = False) -> None:
     from storage.models.base_offer import examine_base
 
     settings = read_settings(config)
+    setting, offer, problem = settings.model.base, None, ""
     with progress() as say:
-        say(f"Looking at {settings.model.base} …")
-        offer = examine_base(settings.model.base, settings)
+        say(f"Looking at {setting} …")
+        try:
+            offer = examine_base(setting, settings)
+        except BaseModelError as error:
+            problem = str(error)
     with reading(settings) as session:
         used = describe_bases_used(session, settings.votes)
     data = {
-        "base": offer.setting,
-        "name": offer.name,
-        "licence": offer.licence,
-        "weight_bytes": offer.weight_bytes,
-        "download_bytes": offer.download_bytes,
+        "base": setting,
+        "problem": problem,
+        "name": offer.name if offer else None,
+        "licence": offer.licence if offer else None,
+        "weight_bytes": offer.weight_bytes if offer else None,
+        "download_bytes": offer.download_bytes if offer else None,
         "used": [asdict(one) for one in used],
     }
-    show(data, describe_base_models(offer, used), as_json)
+    show(data, describe_base_models(offer or f"`model.base = {setting}` cannot be used: {problem}.", used), as_json)
+    if problem:
+        raise typer.Exit(1)
 
 
 @base.command("use")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from storage.releases.base_change import MovedChampion, UsedBase
@@ -52,7 +53,20 @@ def describe_offer(offer: BaseOffer) -> str:
     return "\n".join(lines)
 
 
-def describe_base_models(offer: BaseOffer, used: Sequence[UsedBase]) -> str:
+def describe_base_models(offer: BaseOffer | str, used: Sequence[UsedBase]) -> str:
+    """Describe the base, or say in the given sentence why it cannot be used, and list those used before."""
+    lines = [offer] if isinstance(offer, str) else _offer_lines(offer, used)
+    if used:
+        lines.append("**Bases that were used, the latest first:**")
+    lines += [
+        f"- **{one.use.name}** since {one.use.begun_at:%Y-%m-%d %H:%M} UTC · {count(one.versions, 'version')} · "
+        f"{count(one.votes, 'vote')} · `reactune base use {quote(one.use.setting)}`"
+        for one in used
+    ]
+    return "\n".join(lines)
+
+
+def _offer_lines(offer: BaseOffer, used: Sequence[UsedBase]) -> list[str]:
     lines = [f"**Base:** {offer.name} (`model.base = {offer.setting}`) · licence: {offer.licence}"]
     if offer.weight_bytes:
         lines.append(f"**Weights:** {format_bytes(offer.weight_bytes)}")
@@ -60,14 +74,7 @@ def describe_base_models(offer: BaseOffer, used: Sequence[UsedBase]) -> str:
         lines.append(f"**Still to download:** {format_bytes(offer.download_bytes)}")
     if used and used[0].use.setting != offer.setting:
         lines.append(f"{used[0].use.name} still answers: start the bot again, so that {offer.name} does.")
-    if used:
-        lines.append("**Bases that answered, the latest first:**")
-    lines += [
-        f"- **{one.use.name}** since {one.use.begun_at:%Y-%m-%d %H:%M} UTC · {count(one.versions, 'version')} · "
-        f"{count(one.votes, 'vote')} · `reactune base use {one.use.setting}`"
-        for one in used
-    ]
-    return "\n".join(lines)
+    return lines
 
 
 def describe_changed_base(change: ChangedBase) -> str:

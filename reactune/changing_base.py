@@ -52,9 +52,19 @@ def _confirm(offer: BaseOffer, settings: Settings, *, yes: bool) -> None:
     notes.print(describe_offer(offer), markup=False, highlight=False)
     if offer.shape is not None:
         notes.print(describe_memory(offer.shape, settings), markup=False, highlight=False)
-    if not yes and not typer.confirm("Use this base model?", err=True):
+    if not yes and not _agrees():
         notes.print("Nothing was changed.")
         raise typer.Exit(1)
+
+
+def _agrees() -> bool:
+    try:
+        return typer.confirm("Use this base model?", err=True)
+    except typer.Abort as error:
+        if not isinstance(error.__context__, EOFError):
+            raise
+        notes.print("Nobody answered: add --yes to go on without the question.")
+        return False
 
 
 def _switch(

@@ -23,6 +23,7 @@ from trainer.training.memory_plan import RoundMemory, longest_pair
 DISK_BYTES = 2
 """Of a number on disk: bfloat16, as nearly all are published."""
 FITS, FOUR_BITS, ANSWERS_ONLY = "yes", "train only at 4 bits", "answers only"
+QUANTISED = "no, its weights are quantised already: only servers can use it"
 ORDER = (FITS, FOUR_BITS, ANSWERS_ONLY)
 SENTENCES = {
     FITS: "It fits.",
@@ -71,7 +72,11 @@ def list_bases(config: Config = None, as_json: AsJson = False) -> None:
     machine = Machine.here(settings.data.directory)
     found = candidates(settings, machine)
     data = {"machine": asdict(machine), "bases": [asdict(candidate) for candidate in found]}
-    show_plain(data, f"{describe_machine(machine)}\n\n{table(found)}", as_json)
+    lines = [describe_machine(machine), "", table(found)]
+    if not any(candidate.configured for candidate in found):
+        unknown = f"{settings.model.base}, the base that is set (model.base), is not listed: its sizes are unknown here"
+        lines += ["", f"{unknown}. `reactune base show` says more."]
+    show_plain(data, "\n".join(lines), as_json)
 
 
 def candidates(settings: Settings, machine: Machine) -> list[Candidate]:
@@ -105,7 +110,9 @@ def _examine(base: KnownBase, settings: Settings, machine: Machine, *, configure
         serve_format=settings.model.weight_format if is_graph else serving_format(settings.model),
         train=train,
         train_format=settings.training.quantization or training_format(settings.training),
-        fits=_verdict(machine, disk=disk, serve=serve, train=train, at_4_bits=at_4_bits),
+        fits=QUANTISED
+        if base.shape.config.get("quantization_config")
+        else _verdict(machine, disk=disk, serve=serve, train=train, at_4_bits=at_4_bits),
     )
 
 

@@ -75,7 +75,7 @@ def examine_base(which: str, settings: Settings) -> BaseOffer:
         licence = BUNDLED_LICENCE if which == BUNDLED else "gemma"
         return BaseOffer(which, BUNDLED_NAME if which == BUNDLED else GEMMA, licence)
     folder = Path(which).expanduser()
-    if folder.is_dir():
+    if which.strip() and folder.is_dir():  # an empty name is the working directory's
         folder = folder.resolve()
         return _examine(folder, str(folder), folder.name, None, settings)
     if HUB_ID.fullmatch(which) is None:

@@ -32,6 +32,7 @@ VOICE_KEY_VARIABLE = "VOICE_API_KEY"
 CLIENT_SECRET_VARIABLE = "DISCORD_CLIENT_SECRET"
 EVERY_SERVER = 0
 """In access.servers: every server that the bot is in."""
+SWITCHES = frozenset({"true", "false", "yes", "no", "on", "off"})
 OWN_VARIABLES = frozenset(
     {"messages", "conversation", "add_generation_prompt", "continue_final_message", "chat_template", "tools"}
     | {"documents", "tokenize", "padding", "truncation", "max_length", "tokenizer_kwargs", "sanitize_control_tokens"}
@@ -114,9 +115,11 @@ def _table_such_as(example: str) -> BeforeValidator:
 
 
 def _refuse_own_variables(options: dict[str, Any]) -> dict[str, Any]:
-    for name in options:
+    for name, value in options.items():
         if name in OWN_VARIABLES or not name.isidentifier():
             raise ValueError(f"{name!r} is not a variable that can be set: remove it")
+        if isinstance(value, str) and value.lower() in SWITCHES:
+            raise ValueError(f"{name} = {value!r} is text, which templates take for true: write true or false instead")
     return options
 
 

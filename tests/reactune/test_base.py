@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -220,6 +221,32 @@ def test_before_the_first_start_there_is_a_way_back_too(
     assert config.read_bytes() == before
 
 
+def test_a_base_that_is_gone_leaves_its_history_and_the_way_back(
+    reactune: Run, config: Path, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    copied = shutil.copytree(folders[1], tmp_path / "copy of it")
+    assert reactune("base", "use", str(copied), "--yes")[0] == 0
+    shutil.rmtree(copied)
+    code, out, _ = reactune("base", "show", "--json")
+    shown = json.loads(out)
+    assert (code, [one["use"]["setting"] for one in shown["used"]]) == (1, [str(copied), str(folders[0])])
+    assert "is no base model" in shown["problem"]
+    code, out, _ = reactune("base", "show")
+    assert f"base use '{copied}'".replace(" ", "") in "".join(out.split())
+    assert f"{copied}, the base that is set (model.base), is not listed" in reactune("models")[1]
+    assert reactune("base", "back", "--yes")[0] == 0
+    assert f'base = "{folders[0]}"' in config.read_text()
+
+
+def test_a_question_that_nobody_answers_changes_nothing(
+    reactune: Run, config: Path, folders: tuple[Path, Path]
+) -> None:
+    before = config.read_bytes()
+    code, _, err = reactune("base", "use", str(folders[1]))
+    assert (code, "add --yes" in " ".join(err.split())) == (1, True)
+    assert config.read_bytes() == before
+
+
 def test_a_variable_that_overrides_the_file_is_named(
     reactune: Run, write: Callable[..., Any], config: Path, folders: tuple[Path, Path]
 ) -> None:
@@ -238,6 +265,8 @@ def test_what_is_refused_or_declined_changes_nothing(
     assert (code, "Nothing was changed." in err) == (1, True)
     for wrong, said in (
         ("nowhere", "'nowhere' is no base model: give 'bundled', 'gemma3-270m', an existing folder, or a hub ID"),
+        ("./nowhere", "'./nowhere' is no base model"),
+        ("", "'' is no base model"),
         (str(tmp_path), "config.json is missing"),
     ):
         code, out, err = reactune("base", "use", wrong, "--yes")

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from reactune.models import ANSWERS_ONLY, FITS, FOUR_BITS, Candidate, Machine, candidates, table
+from reactune.models import ANSWERS_ONLY, FITS, FOUR_BITS, QUANTISED, Candidate, Machine, candidates, table
 from storage.models.free_memory import FreeMemory
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
+from tests.tiny_model import build_tiny_base
 
 GB = 10**9
 LAPTOP = Machine(FreeMemory(8 * GB, 16 * GB), 100 * GB)
@@ -92,6 +93,14 @@ def test_the_base_that_is_set_is_measured_from_its_files(tmp_path):
 def test_a_base_that_is_set_and_unknown_is_left_out_without_a_download(tmp_path):
     found = candidates(settings(tmp_path, base="somebody/unknown"), LAPTOP)
     assert not any(candidate.configured for candidate in found)
+
+
+def test_weights_that_are_quantised_already_do_not_fit(tmp_path):
+    folder = build_tiny_base(tmp_path / "awq")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": {"quant_method": "awq"}}))
+    (own,) = (one for one in candidates(settings(tmp_path, base=str(folder)), LAPTOP) if one.configured)
+    assert own.fits == QUANTISED
 
 
 def test_files_that_cannot_be_measured_are_named_and_the_others_listed(tmp_path, caplog):

@@ -115,6 +115,7 @@ def test_a_table_in_the_environment_is_json(config: Path) -> None:
         ("enable_thinking=false", """write a JSON object such as {"enable_thinking": false}"""),
         ("[1]", "write a JSON object"),
         ('{"messages": 1}', "'messages' is not a variable that can be set: remove it"),
+        ('{"enable_thinking": "no"}', "is text, which templates take for true: write true or false instead"),
         ('{"a b": 1}', "'a b' is not a variable that can be set: remove it"),
         ('{"tags": [1]}', "it must be "),
     ],
