@@ -73,4 +73,5 @@ def _switch(
             write_setting(file, "model", "base", used.setting)
     others = tuple(one for one in known if one.use.revision != used.revision)
     votes = sum(one.votes for one in known)
-    return ChangedBase(used, tuple(moved), others, votes, is_running=is_running, overridden_in=overridden_in)
+    before = settings.model.base
+    return ChangedBase(used, before, tuple(moved), others, votes, is_running=is_running, overridden_in=overridden_in)

@@ -267,6 +267,12 @@ def _resolve(base: str, cache: Path, report: Report) -> BaseModel:
     return describe_model(name, folder, cache, setting="model.base")
 
 
+def bundled_revision(data_directory: Path) -> str:
+    """Return the revision of the bundled model, which need not be converted; raises BaseModelError."""
+    with explaining_disk_errors("base model", data_directory):
+        return _revision([_bundled_file()], data_directory / "base")
+
+
 def _resolve_bundled(cache: Path, report: Report) -> BaseModel:
     source = _bundled_file()
     # The file holds configuration, tokenizer and weights. Unlike the digest of the converted files, its digest does not

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from reactune.app import main
 from storage.adapters.folder_store import AdapterStore
 from storage.database.database import open_database
+from storage.errors import BaseModelError
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.personalities.personalities import ensure_personality
 from storage.releases.promotion import promote
@@ -218,6 +219,44 @@ def test_before_the_first_start_there_is_a_way_back_too(
     code, _, err = reactune("base", "back", "--yes")
     assert (code, err.count("no other base")) == (0, 0)
     assert config.read_bytes() == before
+
+
+def use_bundled(config: Path, folders: tuple[Path, Path]) -> None:
+    config.write_text(config.read_text().replace(str(folders[0]), "bundled"))
+
+
+@pytest.mark.bundled
+def test_a_bundled_base_that_was_never_used_is_recorded_without_converting_it(
+    reactune: Run, config: Path, folders: tuple[Path, Path]
+) -> None:
+    use_bundled(config, folders)
+    code, out, err = reactune("base", "use", str(folders[1]), "--yes")
+    assert (code, "Converting" in err, "reactune base back goes back" in " ".join(out.split())) == (0, False, True)
+    assert not list((config.parent / "data" / "base").glob("SmolLM2*"))
+    code, out, _ = reactune("base", "show")
+    assert ("SmolLM2-135M-Instruct since" in out, "answered" in out) == (True, False)
+
+
+def test_a_way_back_is_promised_only_if_the_base_before_is_known(
+    reactune: Run, config: Path, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_directory: Path) -> str:
+        raise BaseModelError("it is not installed")
+
+    monkeypatch.setattr("storage.models.base_model.bundled_revision", fail)
+    use_bundled(config, folders)
+    code, out, _ = reactune("base", "use", str(folders[1]), "--yes")
+    assert (code, "reactune base back" in out) == (0, False)
+    assert "reactune base use bundled goes back" in " ".join(out.split())
+
+
+def test_a_base_that_was_never_downloaded_is_not_asked_for(
+    reactune: Run, config: Path, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.models.base_offer.find_on_hub", lambda hub_id: pytest.fail(f"asked for {hub_id}"))
+    config.write_text(config.read_text().replace(str(folders[0]), "ann/not-here"))
+    code, out, _ = reactune("base", "use", str(folders[1]), "--yes")
+    assert (code, "reactune base use ann/not-here goes back" in " ".join(out.split())) == (0, True)
 
 
 def test_a_variable_that_overrides_the_file_is_named(
