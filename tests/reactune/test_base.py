@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from reactune.app import main
 from storage.adapters.folder_store import AdapterStore
 from storage.database.database import open_database
+from storage.database.tables import AuditRow
 from storage.errors import BaseModelError
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.personalities.personalities import ensure_personality
+from storage.releases.base_change import CHANGE_BASE
 from storage.releases.promotion import promote
 from storage.releases.versions import list_versions, read_alias, register
 from storage.runtime.processes import BOT, record_heartbeat
@@ -266,7 +269,18 @@ def test_a_variable_that_overrides_the_file_is_named(
     code, out, _ = reactune("base", "use", str(folders[1]), "--yes", REACTUNE_MODEL__BASE=str(folders[0]))
     assert code == 0
     assert "REACTUNE_MODEL__BASE in the environment overrides the settings file" in " ".join(out.split())
+    assert f"REACTUNE_MODEL__BASE={folders[1]}" in out.replace("\n", "")
+    assert CHANGE_BASE not in write(lambda session: list(session.scalars(select(AuditRow.action))))
     assert config.read_bytes() == before
+
+
+def test_a_file_that_cannot_be_edited_is_noticed_before_the_question(
+    reactune: Run, config: Path, folders: tuple[Path, Path]
+) -> None:
+    config.write_text(f'model.base = "{folders[0]}"\n')
+    code, out, err = reactune("base", "use", str(folders[1]), typed="y\n")
+    said = f'change model.base to "{folders[1]}" in {config} yourself'
+    assert (code, out, said in " ".join(err.split()), "Looking" in err) == (2, "", True, False)
 
 
 def test_what_is_refused_or_declined_changes_nothing(
