@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -84,6 +85,12 @@ def explaining_disk_errors(what: str, data_directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise BaseModelError(
+                f"the disk of {error.filename or data_directory} is full, and the {what} needs space there: delete "
+                f"files that nothing needs, such as bases in {data_directory / 'base'} that are no longer used, or set "
+                "data.directory to a folder on another disk"
+            ) from error
         raise BaseModelError(
             f"{error.filename or data_directory} cannot be used for the {what} ({error.strerror or error}): "
             "make it readable and writable for this user, or set data.directory to another folder"

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import signal
@@ -171,12 +172,24 @@ def test_killed_conversion_resumes_after_the_last_finished_step(tmp_path):
 
 
 def test_conversion_on_a_full_disk_says_what_to_do(tmp_path):
-    def refuse(_model: Path) -> None:
+    def refuse(model: Path) -> None:
+        (model / "model.safetensors").write_text("half")
         raise OSError(28, "No space left on device")
 
     with pytest.raises(BaseModelError, match=r"No space left.*free 600 MB"):
         run_steps({"tokenizer": refuse}, tmp_path / "base", tmp_path / ".staging", print)
-    assert not (tmp_path / "base").exists()
+    assert not list(tmp_path.iterdir()), "what is half would keep the disk full"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_no_question_of_permissions(folder, tmp_path, monkeypatch, number):
+    def refuse(*_args, **_more):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    with pytest.raises(BaseModelError, match=r"the disk of .*data is full.*: delete files") as said:
+        resolve_base_model(str(folder), tmp_path / "data")
+    assert "readable" not in str(said.value)
 
 
 CONVERT = """
