@@ -47,8 +47,10 @@ def change_base(which: str, config: Path | None, *, yes: bool, as_json: bool) ->
 
 
 def _setting_for(which: str) -> str:
-    folder = Path(which).expanduser()
-    return str(folder.resolve()) if folder.is_dir() else which
+    with contextlib.suppress(OSError):  # `examine_base` says what is wrong with it
+        folder = Path(which).expanduser()
+        return str(folder.resolve()) if folder.is_dir() else which
+    return which
 
 
 def _confirm(offer: BaseOffer, settings: Settings, *, yes: bool) -> None:

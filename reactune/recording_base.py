@@ -17,7 +17,7 @@ def record_configured_base(database: Database, settings: Settings) -> None:
     """Record the base, unless one is recorded already, or this one is not on the machine or cannot be used."""
     if database.fetch(base_in_use) is not None:
         return
-    with contextlib.suppress(BaseModelError):
+    with contextlib.suppress(BaseModelError, OSError):
         if (configured := _find_here(settings)) is not None:
             database.call(begin_base, configured, by=operator_name())
 

@@ -98,6 +98,14 @@ def explaining_disk_errors(what: str, data_directory: Path) -> Iterator[None]:
 
 
 @contextmanager
+def explaining_unreadable_files() -> Iterator[None]:
+    try:
+        yield
+    except PermissionError as error:
+        raise BaseModelError(f"{error.filename} cannot be read: make it readable for this user") from error
+
+
+@contextmanager
 def explaining_damaged_copies(folder: Path) -> Iterator[None]:
     """Add to an error about a converted model how to convert it again."""
     try:
@@ -113,6 +121,7 @@ def licence_of(base: BaseModel) -> str:
     return licence_in(base.path)
 
 
+@explaining_unreadable_files()
 def licence_in(folder: Path) -> str:
     """Return the licence named in a folder's model card, or UNKNOWN_LICENCE."""
     readme = folder / "README.md"
@@ -314,6 +323,7 @@ def _bundled_file() -> Path:
     return path
 
 
+@explaining_unreadable_files()
 def find_model(named: str, report: Report, *, what: str, setting: str, others: str) -> tuple[str, Path]:
     """Return the name and the folder of a model that a setting names by folder or Hub ID, downloaded if needed.
 
@@ -386,8 +396,10 @@ def _validate(folder: Path, setting: str) -> str:
     return architecture
 
 
+@explaining_unreadable_files()
 def _require_files(folder: Path, setting: str) -> str:
     """Return the architecture, by the files that come with the weights."""
+    _require_readable(folder)
     config = _read_json(folder / CONFIG_FILE)
     architectures = config.get("architectures")
     if not architectures:
@@ -402,6 +414,15 @@ def _require_files(folder: Path, setting: str) -> str:
     return str(architectures[0])
 
 
+def _require_readable(folder: Path) -> None:
+    """Raise PermissionError if the folder, which would seem to lack files then, or a tokenizer's file is unreadable."""
+    with suppress(FileNotFoundError):
+        next(folder.iterdir(), None)
+    for name in TOKENIZER_FILES:
+        with suppress(FileNotFoundError):
+            (folder / name).open("rb").close()
+
+
 def _is_known(model_type: object) -> bool:
     with MODEL_LIBRARIES:
         from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES  # takes a second
@@ -409,6 +430,7 @@ def _is_known(model_type: object) -> bool:
     return model_type in CONFIG_MAPPING_NAMES
 
 
+@explaining_unreadable_files()
 def _require_whole_weights(folder: Path) -> None:
     """Raise BaseModelError if a file of the weights is missing or cut off; reads only how each file begins."""
     for name in sorted(_shards(folder)):
@@ -416,6 +438,7 @@ def _require_whole_weights(folder: Path) -> None:
             raise BaseModelError(f"{folder / name} is missing: {_how_to_get(folder / name)}")
     for path in weight_files(folder):
         try:
+            path.open("rb").close()  # safetensors says "not found" of a file that cannot be read
             with safe_open(path, framework="numpy"):
                 pass
         except SafetensorError as error:
@@ -448,11 +471,14 @@ def _how_to_get(file: Path) -> str:
     return f"run `hf download {hub_id} {file.name} --force-download`"
 
 
+@explaining_unreadable_files()
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         return read_json_object(path)
     except FileNotFoundError as error:
         raise BaseModelError(f"{path} is missing: a complete model folder is needed") from error
+    except PermissionError:
+        raise
     except (OSError, ValueError) as error:
         raise BaseModelError(f"{path} cannot be read ({error}): copy the model again") from error
 

@@ -11,7 +11,9 @@ import pytest
 
 from storage.errors import BaseModelError
 from storage.models.base_model import load_model, load_tokenizer, resolve_base_model
+from storage.models.base_offer import examine_base
 from storage.models.conversion import run_steps
+from storage.settings.sections import Settings
 from tests.tiny_model import build_tiny_base
 
 
@@ -268,3 +270,39 @@ def test_a_model_that_lacks_weights_is_refused_and_not_made_up(folder, tmp_path)
     base = resolve_base_model(str(folder), tmp_path / "data")
     with pytest.raises(BaseModelError, match=r"lacks 1 weights, such as model\.norm\.weight: copy the model again"):
         load_model(base, "float32")
+
+
+@pytest.fixture
+def forbid(monkeypatch):
+    """Let no file or folder of a name be read; root may read what the mode forbids."""
+
+    def forbid(name):
+        def refusing(original):
+            def read(path, *args, **more):
+                if Path(path).name == name:
+                    raise PermissionError(errno.EACCES, "Permission denied", str(path))
+                return original(path, *args, **more)
+
+            return read
+
+        monkeypatch.setattr(Path, "open", refusing(Path.open))
+        monkeypatch.setattr(os, "listdir", refusing(os.listdir))
+
+    return forbid
+
+
+@pytest.mark.parametrize("name", ["tiny", "config.json", "model.safetensors", "README.md", "LICENSE", "tokenizer.json"])
+def test_what_this_user_may_not_read_is_named(folder, tmp_path, forbid, name):
+    (folder / "README.md").write_text("---\nlicense: other\n---\n")
+    (folder / "LICENSE").write_text("Be nice to it.")
+
+    def use():
+        examine_base(str(folder), Settings())
+        resolve_base_model(str(folder), tmp_path / "data")
+
+    use()
+    forbid(name)
+    path = folder if name == "tiny" else folder / name
+    with pytest.raises(BaseModelError) as said:
+        use()
+    assert str(said.value) == f"{path} cannot be read: make it readable for this user"
