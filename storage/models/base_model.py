@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -102,7 +103,13 @@ def explaining_unreadable_files() -> Iterator[None]:
     try:
         yield
     except PermissionError as error:
-        raise BaseModelError(f"{error.filename} cannot be read: make it readable for this user") from error
+        path = Path(error.filename)
+        closed = next((one for one in reversed(path.parents) if not os.access(one, os.X_OK)), None)
+        raise BaseModelError(
+            f"{closed} cannot be entered: make this folder readable and executable for this user"
+            if closed
+            else f"{path} cannot be read: make it readable for this user"
+        ) from error
 
 
 @contextmanager

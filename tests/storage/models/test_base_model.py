@@ -292,7 +292,7 @@ def forbid(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["tiny", "config.json", "model.safetensors", "README.md", "LICENSE", "tokenizer.json"])
-def test_what_this_user_may_not_read_is_named(folder, tmp_path, forbid, name):
+def test_what_this_user_may_not_read_is_named(folder, tmp_path, forbid, monkeypatch, name):
     (folder / "README.md").write_text("---\nlicense: other\n---\n")
     (folder / "LICENSE").write_text("Be nice to it.")
 
@@ -306,3 +306,6 @@ def test_what_this_user_may_not_read_is_named(folder, tmp_path, forbid, name):
     with pytest.raises(BaseModelError) as said:
         use()
     assert str(said.value) == f"{path} cannot be read: make it readable for this user"
+    monkeypatch.setattr(os, "access", lambda one, _mode: one != folder.parent)
+    with pytest.raises(BaseModelError, match=f"^{folder.parent} cannot be entered: make this folder readable and"):
+        use()
