@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class ChangedBase:
     base: ConfiguredBase
+    before: str
+    """The value of model.base before."""
     moved: tuple[MovedChampion, ...]
     others: tuple[UsedBase, ...]
-    """Other bases that answered, the latest first."""
+    """Other bases that were used, the latest first."""
     votes: int
     """Current votes on answers of all bases."""
     is_running: bool
@@ -57,7 +59,7 @@ def describe_base_models(offer: BaseOffer | str, used: Sequence[UsedBase]) -> st
     """Describe the base, or say in the given sentence why it cannot be used, and list those used before."""
     lines = [offer] if isinstance(offer, str) else _offer_lines(offer, used)
     if used:
-        lines.append("**Bases that were used, the latest first:**")
+        lines.append("**Bases used, the latest first:**")
     lines += [
         f"- **{one.use.name}** since {one.use.begun_at:%Y-%m-%d %H:%M} UTC · {count(one.versions, 'version')} · "
         f"{count(one.votes, 'vote')} · `reactune base use {quote(one.use.setting)}`"
@@ -97,15 +99,21 @@ def describe_changed_base(change: ChangedBase) -> str:
             f"version of {one.use.name} stays stored. It answers",
             f"versions of {one.use.name} stay stored. They answer",
         )
-        + f" again after `reactune base use {one.use.setting}`."
+        + f" again after `reactune base use {quote(one.use.setting)}`."
         for one in change.others
         if one.versions
     ]
     if change.votes:
         votes = count(change.votes, "vote counts", "votes count")
         lines.append(f"{votes} for the next round and in what people like, whichever base answered.")
-    lines.append("Next: `reactune base teach` teaches the personalities on it. `reactune base back` goes back.")
+    lines.append("Next: `reactune base teach` teaches the personalities on it." + _way_back(change))
     return "\n".join(lines)
+
+
+def _way_back(change: ChangedBase) -> str:
+    if change.others:
+        return " `reactune base back` goes back."
+    return "" if change.before == change.base.setting else f" `reactune base use {quote(change.before)}` goes back."
 
 
 def describe_lessons(lessons: Sequence[Lesson]) -> str:

@@ -32,7 +32,7 @@ def change_base(which: str, config: Path | None, *, yes: bool, as_json: bool) ->
 
     settings, file, overridden_in = read_settings(config), config or DEFAULT_FILE, overriding_place("model", "base")
     if overridden_in is None:
-        require_editable(file)
+        require_editable(file, "model", "base", _setting_for(which))
     with contextlib.closing(open_database(settings)) as database:
         with progress() as say:
             say(f"Looking at {which} …")
@@ -44,6 +44,13 @@ def change_base(which: str, config: Path | None, *, yes: bool, as_json: bool) ->
         used = ConfiguredBase(setting=offer.setting, name=model.name, revision=model.revision)
         change = _switch(database, settings, used, file=file, overridden_in=overridden_in)
     show(asdict(change), describe_changed_base(change), as_json)
+
+
+def _setting_for(which: str) -> str:
+    with contextlib.suppress(OSError):  # `examine_base` says what is wrong with it
+        folder = Path(which).expanduser()
+        return str(folder.resolve()) if folder.is_dir() else which
+    return which
 
 
 def _confirm(offer: BaseOffer, settings: Settings, *, yes: bool) -> None:
@@ -70,17 +77,22 @@ def _agrees() -> bool:
 def _switch(
     database: Database, settings: Settings, used: ConfiguredBase, *, file: Path, overridden_in: str | None
 ) -> ChangedBase:
-    """Write the setting and move the champions; a running bot moves them when it starts again, with the new base."""
+    """Write the setting and move the champions; a running bot moves them when it starts again, with the new base.
+
+    Nothing changes if a variable overrides the setting.
+    """
     known = database.fetch(describe_bases_used, settings.votes)  # reads all votes: no writer should wait for that
     with database.transaction() as session:
         is_running = any(is_alive(session, name) for name in shards_of(settings.discord).names)
         moved: list[MovedChampion] = []
-        if is_running or overridden_in:
-            record_action(session, operator_action(CHANGE_BASE, f"{used.setting} ({used.name}), at the next start"))
-        else:
-            moved = begin_base(session, used, by=operator_name())
-        if overridden_in is None:  # last, so that the file stays as it is if the rows cannot be written
+        if overridden_in is None:
+            if is_running:
+                record_action(session, operator_action(CHANGE_BASE, f"{used.setting} ({used.name}), at the next start"))
+            else:
+                moved = begin_base(session, used, by=operator_name())
+            # Last, so that the file stays as it is if the rows cannot be written.
             write_setting(file, "model", "base", used.setting)
     others = tuple(one for one in known if one.use.revision != used.revision)
     votes = sum(one.votes for one in known)
-    return ChangedBase(used, tuple(moved), others, votes, is_running=is_running, overridden_in=overridden_in)
+    before = settings.model.base
+    return ChangedBase(used, before, tuple(moved), others, votes, is_running=is_running, overridden_in=overridden_in)

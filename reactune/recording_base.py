@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 
-from reactune.shared import operator_name, progress
+from reactune.shared import operator_name
 from storage.database.database import Database
 from storage.errors import BaseModelError
 from storage.releases.base_change import begin_base
@@ -14,16 +15,27 @@ from storage.settings.sections import Settings
 
 def record_configured_base(database: Database, settings: Settings) -> None:
     """Record the base, unless one is recorded already, or this one is not on the machine or cannot be used."""
-    from storage.models.base_model import resolve_base_model
-    from storage.models.base_offer import examine_base
-
     if database.fetch(base_in_use) is not None:
         return
-    setting = settings.model.base
-    with contextlib.suppress(BaseModelError):
-        if examine_base(setting, settings).download_bytes:
-            return
-        with progress() as say:
-            model = resolve_base_model(setting, settings.data.directory, say)
-        configured = ConfiguredBase(setting=setting, name=model.name, revision=model.revision)
-        database.call(begin_base, configured, by=operator_name())
+    with contextlib.suppress(BaseModelError, OSError):
+        if (configured := _find_here(settings)) is not None:
+            database.call(begin_base, configured, by=operator_name())
+
+
+def _find_here(settings: Settings) -> ConfiguredBase | None:
+    """Return the base of the settings if its files are on this machine; nothing is downloaded or converted for it."""
+    from storage.models.base_model import BUNDLED, BUNDLED_NAME, bundled_revision, resolve_base_model
+    from storage.models.base_offer import examine_base
+    from storage.models.conversion import GEMMA, chat_revision
+    from storage.models.hub import find_downloaded
+
+    setting, directory = settings.model.base, settings.data.directory
+    if setting == BUNDLED:
+        return ConfiguredBase(setting=setting, name=BUNDLED_NAME, revision=bundled_revision(directory))
+    if setting == GEMMA:
+        return ConfiguredBase(setting=setting, name=GEMMA, revision=chat_revision())
+    if not Path(setting).expanduser().is_dir() and find_downloaded(setting) is None:
+        return None
+    examine_base(setting, settings)
+    model = resolve_base_model(setting, directory)
+    return ConfiguredBase(setting=setting, name=model.name, revision=model.revision)

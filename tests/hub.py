@@ -14,6 +14,7 @@ from aiohttp import web
 
 COMMIT = "c0ffee" + "0" * 34
 TOKEN = "hf_of_a_test"
+INVALID_TOKEN = "Invalid credentials in Authorization header"
 
 
 @dataclass
@@ -27,6 +28,8 @@ class FakeHub:
     """Only whoever sends TOKEN may read the files."""
     commit: str = COMMIT
     """Of the main branch; files can be had at any."""
+    refusal: tuple[int, str] | None = None
+    """Status and text that answer every question about a repository."""
     bytes_left: int | None = None
     """Of weights, before every connection ends."""
     asked: list[tuple[str, str, str]] = field(default_factory=list)
@@ -54,6 +57,10 @@ class FakeHub:
         return sorted(path for path in self.folders[hub_id].iterdir() if path.is_file())
 
     async def _describe(self, request: web.Request) -> web.Response:
+        if self.refusal is not None:
+            status, text = self.refusal
+            message = {"X-Error-Message": INVALID_TOKEN} if status == web.HTTPUnauthorized.status_code else {}
+            return web.Response(status=status, text=text, headers=message)
         files = [{"rfilename": path.name, "size": path.stat().st_size} for path in self._files(request)]
         hub_id = f"{request.match_info['owner']}/{request.match_info['name']}"
         commit = self._commit_in(request)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -84,9 +86,29 @@ def explaining_disk_errors(what: str, data_directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise BaseModelError(
+                f"the disk of {error.filename or data_directory} is full, and the {what} needs space there: delete "
+                f"files that nothing needs, such as bases in {data_directory / 'base'} that are no longer used, or set "
+                "data.directory to a folder on another disk"
+            ) from error
         raise BaseModelError(
             f"{error.filename or data_directory} cannot be used for the {what} ({error.strerror or error}): "
             "make it readable and writable for this user, or set data.directory to another folder"
+        ) from error
+
+
+@contextmanager
+def explaining_unreadable_files() -> Iterator[None]:
+    try:
+        yield
+    except PermissionError as error:
+        path = Path(error.filename)
+        closed = next((one for one in reversed(path.parents) if not os.access(one, os.X_OK)), None)
+        raise BaseModelError(
+            f"{closed} cannot be entered: make this folder readable and executable for this user"
+            if closed
+            else f"{path} cannot be read: make it readable for this user"
         ) from error
 
 
@@ -106,6 +128,7 @@ def licence_of(base: BaseModel) -> str:
     return licence_in(base.path)
 
 
+@explaining_unreadable_files()
 def licence_in(folder: Path) -> str:
     """Return the licence named in a folder's model card, or UNKNOWN_LICENCE."""
     readme = folder / "README.md"
@@ -267,6 +290,12 @@ def _resolve(base: str, cache: Path, report: Report) -> BaseModel:
     return describe_model(name, folder, cache, setting="model.base")
 
 
+def bundled_revision(data_directory: Path) -> str:
+    """Return the revision of the bundled model, which need not be converted; raises BaseModelError."""
+    with explaining_disk_errors("base model", data_directory):
+        return _revision([_bundled_file()], data_directory / "base")
+
+
 def _resolve_bundled(cache: Path, report: Report) -> BaseModel:
     source = _bundled_file()
     # The file holds configuration, tokenizer and weights. Unlike the digest of the converted files, its digest does not
@@ -301,6 +330,7 @@ def _bundled_file() -> Path:
     return path
 
 
+@explaining_unreadable_files()
 def find_model(named: str, report: Report, *, what: str, setting: str, others: str) -> tuple[str, Path]:
     """Return the name and the folder of a model that a setting names by folder or Hub ID, downloaded if needed.
 
@@ -373,8 +403,10 @@ def _validate(folder: Path, setting: str) -> str:
     return architecture
 
 
+@explaining_unreadable_files()
 def _require_files(folder: Path, setting: str) -> str:
     """Return the architecture, by the files that come with the weights."""
+    _require_readable(folder)
     config = _read_json(folder / CONFIG_FILE)
     architectures = config.get("architectures")
     if not architectures:
@@ -389,6 +421,15 @@ def _require_files(folder: Path, setting: str) -> str:
     return str(architectures[0])
 
 
+def _require_readable(folder: Path) -> None:
+    """Raise PermissionError if the folder, which would seem to lack files then, or a tokenizer's file is unreadable."""
+    with suppress(FileNotFoundError):
+        next(folder.iterdir(), None)
+    for name in TOKENIZER_FILES:
+        with suppress(FileNotFoundError):
+            (folder / name).open("rb").close()
+
+
 def _is_known(model_type: object) -> bool:
     with MODEL_LIBRARIES:
         from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES  # takes a second
@@ -396,6 +437,7 @@ def _is_known(model_type: object) -> bool:
     return model_type in CONFIG_MAPPING_NAMES
 
 
+@explaining_unreadable_files()
 def _require_whole_weights(folder: Path) -> None:
     """Raise BaseModelError if a file of the weights is missing or cut off; reads only how each file begins."""
     for name in sorted(_shards(folder)):
@@ -403,6 +445,7 @@ def _require_whole_weights(folder: Path) -> None:
             raise BaseModelError(f"{folder / name} is missing: {_how_to_get(folder / name)}")
     for path in weight_files(folder):
         try:
+            path.open("rb").close()  # safetensors says "not found" of a file that cannot be read
             with safe_open(path, framework="numpy"):
                 pass
         except SafetensorError as error:
@@ -435,11 +478,14 @@ def _how_to_get(file: Path) -> str:
     return f"run `hf download {hub_id} {file.name} --force-download`"
 
 
+@explaining_unreadable_files()
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         return read_json_object(path)
     except FileNotFoundError as error:
         raise BaseModelError(f"{path} is missing: a complete model folder is needed") from error
+    except PermissionError:
+        raise
     except (OSError, ValueError) as error:
         raise BaseModelError(f"{path} cannot be read ({error}): copy the model again") from error
 

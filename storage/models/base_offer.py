@@ -18,6 +18,7 @@ from storage.models.base_model import (
     INDEX_FILE,
     UNKNOWN_LICENCE,
     Advance,
+    explaining_unreadable_files,
     licence_in,
     require_chat_files,
     require_full_weights,
@@ -65,6 +66,7 @@ class BaseOffer:
             download_model(self.on_hub, advance)
 
 
+@explaining_unreadable_files()
 def examine_base(which: str, settings: Settings) -> BaseOffer:
     """Return what is known of a base by its small files; raises BaseModelError if Reactune cannot use it.
 

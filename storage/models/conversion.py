@@ -54,7 +54,8 @@ def run_steps(
 ) -> None:
     """Fill `target` by steps that each write to the folder they receive; after a crash, finished steps are skipped.
 
-    `target` appears complete or not at all. Raises BaseModelError.
+    `target` appears complete or not at all. Raises BaseModelError; the half of a model is deleted then, because the
+    disk may be full.
     """
     model = staging / "model"
     try:
@@ -71,6 +72,7 @@ def run_steps(
         model.replace(target)
         shutil.rmtree(staging)
     except Exception as error:
+        shutil.rmtree(staging, ignore_errors=True)
         # Not only OSError: tokenizers and safetensors report a full disk with their own errors.
         raise BaseModelError(
             broken_library(error)

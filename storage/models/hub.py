@@ -5,10 +5,13 @@ Imports huggingface_hub only when it is needed: that takes half a second.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +106,7 @@ def download(model: HubModel, advance: Advance) -> Path:
     """
     total = sum(model.sizes.values())
     done = total - model.missing_bytes
-    with explaining_hub_errors(model.hub_id):
+    with explaining_hub_errors(model.hub_id, resumes=True):
         for name, size in model.sizes.items():
             if name.endswith(WEIGHTS_SUFFIX) and not model.is_here(name):
                 _fetch_weights(model, name, lambda here, before=done: advance(before + here, total))
@@ -189,8 +192,11 @@ def _reporting(advance: Callable[[int], None]) -> type:
 
 
 @contextmanager
-def explaining_hub_errors(hub_id: str) -> Iterator[None]:
-    """Turn the hub's errors into a BaseModelError that says what is wrong, where, and what to do."""
+def explaining_hub_errors(hub_id: str, *, resumes: bool = False) -> Iterator[None]:
+    """Turn the hub's errors into a BaseModelError that says what is wrong, where, and what to do.
+
+    `resumes` if another attempt continues where this one stopped.
+    """
     from huggingface_hub.errors import HFValidationError, HTTPError
     from huggingface_hub.utils import logging
 
@@ -200,21 +206,49 @@ def explaining_hub_errors(hub_id: str) -> Iterator[None]:
         yield
     except HFValidationError as error:
         raise BaseModelError(f"{hub_id} is not a name on the hub: write owner/name") from error
+    except JSONDecodeError as error:
+        raise BaseModelError(
+            f"{_endpoint()} answered about {hub_id} as no hub does, such as with the page of a proxy: "
+            "check the connection, HTTPS_PROXY and HF_ENDPOINT"
+        ) from error
     except (HTTPError, OSError) as error:  # most of the hub's own errors are subclasses of OSError
-        raise BaseModelError(_sentence(hub_id, error)) from error
+        raise BaseModelError(_sentence(hub_id, error, resumes=resumes)) from error
     finally:
         logging.set_verbosity(level)
 
 
-def _page_of(hub_id: str) -> str:
+def _endpoint() -> str:
     from huggingface_hub import constants
 
-    return f"{constants.ENDPOINT}/{hub_id}"
+    return constants.ENDPOINT
 
 
-def _sentence(hub_id: str, error: Exception) -> str:
+def _page_of(hub_id: str) -> str:
+    return f"{_endpoint()}/{hub_id}"
+
+
+def _sentence(hub_id: str, error: Exception, *, resumes: bool) -> str:
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    if isinstance(error, OfflineModeIsEnabled):
+        variable = "HF_HUB_OFFLINE" if "HF_HUB_OFFLINE" in os.environ else "TRANSFORMERS_OFFLINE"
+        return f"{hub_id} cannot be looked up on the hub, because {variable} is set: unset it"
+    if isinstance(error, HfHubHTTPError) and error.response is not None:
+        return _refusal(hub_id, error, error.response.status_code)
+    if isinstance(error, OSError) and error.errno is not None:  # a full disk, a folder that cannot be written
+        place = error.filename or constants.HF_HUB_CACHE
+        return f"{hub_id} cannot be stored ({place}: {error.strerror}): free some space, or set HF_HOME to another disk"
+    what, again = ("downloaded", ", which continues where it stopped") if resumes else ("looked up", "")
+    return (
+        f"{hub_id} cannot be {what}, because the hub at {constants.ENDPOINT} is unreachable "
+        f"({type(error).__name__}): check the connection and try again{again}"
+    )
+
+
+def _refusal(hub_id: str, error: Exception, status: int) -> str:
     from huggingface_hub import constants, get_token
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError
 
     page = _page_of(hub_id)
     if isinstance(error, GatedRepoError) and get_token():
@@ -227,17 +261,14 @@ def _sentence(hub_id: str, error: Exception) -> str:
             f"{hub_id} is gated: accept its terms at {page}, create a token that can read it at "
             f"{constants.ENDPOINT}/settings/tokens, and set it as {TOKEN_VARIABLE}"
         )
+    if status == HTTPStatus.UNAUTHORIZED and get_token():
+        place = TOKEN_VARIABLE if os.environ.get(TOKEN_VARIABLE) else constants.HF_TOKEN_PATH
+        return f"{constants.ENDPOINT} does not accept the token in {place} (HTTP 401): replace it"
     if isinstance(error, RepositoryNotFoundError):
         return (
             f"{hub_id} does not exist on the hub, or is private: check the spelling at {page}, or set "
             f"{TOKEN_VARIABLE} to a token that can read it"
         )
-    if isinstance(error, HfHubHTTPError) and error.response is not None:
-        return f"the hub refused {hub_id} (HTTP {error.response.status_code}): try again later"
-    if isinstance(error, OSError) and error.errno is not None:  # a full disk, a folder that cannot be written
-        place = error.filename or constants.HF_HUB_CACHE
-        return f"{hub_id} cannot be stored ({place}: {error.strerror}): free some space, or set HF_HOME to another disk"
-    return (
-        f"{hub_id} cannot be downloaded, because the hub at {constants.ENDPOINT} is unreachable "
-        f"({type(error).__name__}): check the connection and try again, which continues where it stopped"
-    )
+    if status == HTTPStatus.NOT_FOUND and not isinstance(error, EntryNotFoundError):
+        return f"{hub_id} does not exist on the hub at {constants.ENDPOINT}: check the spelling"
+    return f"the hub refused {hub_id} (HTTP {status}): try again later"

@@ -21,29 +21,42 @@ def write_setting(path: Path, section: str, key: str, value: str) -> None:
     Raises SettingsError if the file cannot be written, or writes the setting in a way that is not edited here.
     """
     path = path.resolve()  # a link stays a link
+    by_hand = _by_hand(path, section, key, value)
     try:
-        before = path.read_bytes().decode("utf-8") if path.exists() else ""
+        before = _read(path)
         after = _edited(before, section, key, value)
         if after is None:
-            raise SettingsError(f"{path} cannot be edited: write {key} = {_quoted(value)} under [{section}] yourself")
-        _replace(path, after)
+            raise SettingsError(f"{section}.{key} is written in a way that cannot be edited: {by_hand}")
+        if after != before:
+            _replace(path, after)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise SettingsError(
-            f"{path} cannot be written ({reason}): write {key} = {_quoted(value)} under [{section}] yourself"
-        ) from error
+        raise SettingsError(f"{path} cannot be written ({reason}): {by_hand}") from error
 
 
-def require_editable(path: Path) -> None:
-    """Raise SettingsError if the file, or its folder, is read-only."""
+def require_editable(path: Path, section: str, key: str, value: str) -> None:
+    """Raise SettingsError if the file or its folder is read-only, or if `write_setting` cannot edit the setting."""
     path = path.resolve()
     if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
         raise SettingsError(f"{path} is read-only: make it and its folder writable for this user")
+    if _edited(_read(path), section, key, value) is None:
+        by_hand = _by_hand(path, section, key, value)
+        raise SettingsError(f"{section}.{key} is written in a way that cannot be edited: {by_hand}, then try again")
+
+
+def _by_hand(path: Path, section: str, key: str, value: str) -> str:
+    return f"change {section}.{key} to {_quoted(value)} in {path} yourself"
+
+
+def _read(path: Path) -> str:
+    return path.read_bytes().decode("utf-8") if path.exists() else ""
 
 
 def _edited(text: str, section: str, key: str, value: str) -> str | None:
     """Return the text with the setting, or None if anything else would change too."""
     expected = tomllib.loads(text.removeprefix("\ufeff"))
+    if expected.get(section, {}).get(key) == value:
+        return text
     header = re.search(rf"^[ \t]*\[[ \t]*{section}[ \t]*\][ \t]*(#[^\n]*)?$", text.replace("\r", " "), re.MULTILINE)
     if header is None:
         gap = "" if not text else "\n" if text.endswith("\n") else "\n\n"

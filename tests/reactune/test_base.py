@@ -13,13 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from reactune.app import main
 from storage.adapters.folder_store import AdapterStore
 from storage.database.database import open_database
+from storage.database.tables import AuditRow
+from storage.errors import BaseModelError
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.personalities.personalities import ensure_personality
+from storage.releases.base_change import CHANGE_BASE
 from storage.releases.promotion import promote
 from storage.releases.versions import list_versions, read_alias, register
 from storage.runtime.processes import BOT, record_heartbeat
@@ -247,6 +251,44 @@ def test_a_question_that_nobody_answers_changes_nothing(
     assert config.read_bytes() == before
 
 
+def use_bundled(config: Path, folders: tuple[Path, Path]) -> None:
+    config.write_text(config.read_text().replace(str(folders[0]), "bundled"))
+
+
+@pytest.mark.bundled
+def test_a_bundled_base_that_was_never_used_is_recorded_without_converting_it(
+    reactune: Run, config: Path, folders: tuple[Path, Path]
+) -> None:
+    use_bundled(config, folders)
+    code, out, err = reactune("base", "use", str(folders[1]), "--yes")
+    assert (code, "Converting" in err, "reactune base back goes back" in " ".join(out.split())) == (0, False, True)
+    assert not list((config.parent / "data" / "base").glob("SmolLM2*"))
+    code, out, _ = reactune("base", "show")
+    assert ("SmolLM2-135M-Instruct since" in out, "answered" in out) == (True, False)
+
+
+def test_a_way_back_is_promised_only_if_the_base_before_is_known(
+    reactune: Run, config: Path, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_directory: Path) -> str:
+        raise BaseModelError("it is not installed")
+
+    monkeypatch.setattr("storage.models.base_model.bundled_revision", fail)
+    use_bundled(config, folders)
+    code, out, _ = reactune("base", "use", str(folders[1]), "--yes")
+    assert (code, "reactune base back" in out) == (0, False)
+    assert "reactune base use bundled goes back" in " ".join(out.split())
+
+
+def test_a_base_that_was_never_downloaded_is_not_asked_for(
+    reactune: Run, config: Path, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.models.base_offer.find_on_hub", lambda hub_id: pytest.fail(f"asked for {hub_id}"))
+    config.write_text(config.read_text().replace(str(folders[0]), "ann/not-here"))
+    code, out, _ = reactune("base", "use", str(folders[1]), "--yes")
+    assert (code, "reactune base use ann/not-here goes back" in " ".join(out.split())) == (0, True)
+
+
 def test_a_variable_that_overrides_the_file_is_named(
     reactune: Run, write: Callable[..., Any], config: Path, folders: tuple[Path, Path]
 ) -> None:
@@ -254,7 +296,18 @@ def test_a_variable_that_overrides_the_file_is_named(
     code, out, _ = reactune("base", "use", str(folders[1]), "--yes", REACTUNE_MODEL__BASE=str(folders[0]))
     assert code == 0
     assert "REACTUNE_MODEL__BASE in the environment overrides the settings file" in " ".join(out.split())
+    assert f"REACTUNE_MODEL__BASE={folders[1]}" in out.replace("\n", "")
+    assert CHANGE_BASE not in write(lambda session: list(session.scalars(select(AuditRow.action))))
     assert config.read_bytes() == before
+
+
+def test_a_file_that_cannot_be_edited_is_noticed_before_the_question(
+    reactune: Run, config: Path, folders: tuple[Path, Path]
+) -> None:
+    config.write_text(f'model.base = "{folders[0]}"\n')
+    code, out, err = reactune("base", "use", str(folders[1]), typed="y\n")
+    said = f'change model.base to "{folders[1]}" in {config} yourself'
+    assert (code, out, said in " ".join(err.split()), "Looking" in err) == (2, "", True, False)
 
 
 def test_what_is_refused_or_declined_changes_nothing(

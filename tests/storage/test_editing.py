@@ -53,8 +53,13 @@ def test_a_setting_is_found_or_added_where_it_belongs(tmp_path: Path, before: st
 def test_a_file_that_writes_it_in_another_way_is_left_alone(tmp_path: Path, text: str) -> None:
     file = tmp_path / "config.toml"
     file.write_text(text)
-    with pytest.raises(SettingsError, match=r'write base = "b" under \[model\] yourself'):
-        write_setting(file, "model", "base", "b")
+    for edit in (require_editable, write_setting):
+        with pytest.raises(SettingsError, match=rf'cannot be edited: change model\.base to "b" in {file} yourself'):
+            edit(file, "model", "base", "b")
+        assert file.read_text() == text
+    file.write_text(text := text.replace('"""\na"""', '"""\nb"""').replace("'a'", "'b'"))
+    require_editable(file, "model", "base", "b")  # somebody did
+    write_setting(file, "model", "base", "b")
     assert file.read_text() == text
 
 
@@ -63,4 +68,4 @@ def test_a_read_only_file_is_refused_beforehand(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.touch(0o400)
     with pytest.raises(SettingsError, match="is read-only"):
-        require_editable(file)
+        require_editable(file, "model", "base", "b")

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import signal
@@ -10,7 +11,9 @@ import pytest
 
 from storage.errors import BaseModelError
 from storage.models.base_model import load_model, load_tokenizer, resolve_base_model
+from storage.models.base_offer import examine_base
 from storage.models.conversion import run_steps
+from storage.settings.sections import Settings
 from tests.tiny_model import build_tiny_base
 
 
@@ -171,12 +174,24 @@ def test_killed_conversion_resumes_after_the_last_finished_step(tmp_path):
 
 
 def test_conversion_on_a_full_disk_says_what_to_do(tmp_path):
-    def refuse(_model: Path) -> None:
+    def refuse(model: Path) -> None:
+        (model / "model.safetensors").write_text("half")
         raise OSError(28, "No space left on device")
 
     with pytest.raises(BaseModelError, match=r"No space left.*free 600 MB"):
         run_steps({"tokenizer": refuse}, tmp_path / "base", tmp_path / ".staging", print)
-    assert not (tmp_path / "base").exists()
+    assert not list(tmp_path.iterdir()), "what is half would keep the disk full"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_no_question_of_permissions(folder, tmp_path, monkeypatch, number):
+    def refuse(*_args, **_more):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    with pytest.raises(BaseModelError, match=r"the disk of .*data is full.*: delete files") as said:
+        resolve_base_model(str(folder), tmp_path / "data")
+    assert "readable" not in str(said.value)
 
 
 CONVERT = """
@@ -255,3 +270,42 @@ def test_a_model_that_lacks_weights_is_refused_and_not_made_up(folder, tmp_path)
     base = resolve_base_model(str(folder), tmp_path / "data")
     with pytest.raises(BaseModelError, match=r"lacks 1 weights, such as model\.norm\.weight: copy the model again"):
         load_model(base, "float32")
+
+
+@pytest.fixture
+def forbid(monkeypatch):
+    """Let no file or folder of a name be read; root may read what the mode forbids."""
+
+    def forbid(name):
+        def refusing(original):
+            def read(path, *args, **more):
+                if Path(path).name == name:
+                    raise PermissionError(errno.EACCES, "Permission denied", str(path))
+                return original(path, *args, **more)
+
+            return read
+
+        monkeypatch.setattr(Path, "open", refusing(Path.open))
+        monkeypatch.setattr(os, "listdir", refusing(os.listdir))
+
+    return forbid
+
+
+@pytest.mark.parametrize("name", ["tiny", "config.json", "model.safetensors", "README.md", "LICENSE", "tokenizer.json"])
+def test_what_this_user_may_not_read_is_named(folder, tmp_path, forbid, monkeypatch, name):
+    (folder / "README.md").write_text("---\nlicense: other\n---\n")
+    (folder / "LICENSE").write_text("Be nice to it.")
+
+    def use():
+        examine_base(str(folder), Settings())
+        resolve_base_model(str(folder), tmp_path / "data")
+
+    use()
+    forbid(name)
+    path = folder if name == "tiny" else folder / name
+    with pytest.raises(BaseModelError) as said:
+        use()
+    assert str(said.value) == f"{path} cannot be read: make it readable for this user"
+    monkeypatch.setattr(os, "access", lambda one, _mode: one != folder.parent)
+    with pytest.raises(BaseModelError, match=f"^{folder.parent} cannot be entered: make this folder readable and"):
+        use()

@@ -46,7 +46,7 @@ def hub(served: FakeHub, model: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     )
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.delenv("HF_TOKEN", raising=False)
-    served.folders, served.asked, served.bytes_left, served.commit = {}, [], None, COMMIT
+    served.folders, served.asked, served.bytes_left, served.commit, served.refusal = {}, [], None, COMMIT, None
     served.gated.clear()
     served.add(HUB_ID, shutil.copytree(model, tmp_path / "served"))
     return served
@@ -123,7 +123,38 @@ def test_a_repository_that_does_not_exist_is_refused(hub: FakeHub, settings: Set
 
 def test_without_a_network_it_says_so(hub: FakeHub, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(BaseModelError, match=r"the hub at http://127\.0\.0\.1:9 is unreachable"):
+    with pytest.raises(BaseModelError, match=r"the hub at http://127\.0\.0\.1:9 is unreachable") as said:
+        examine_base(HUB_ID, settings)
+    assert "continues where it stopped" not in str(said.value), "nothing was downloaded"
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "token", "sentence"),
+    [
+        (401, "", TOKEN, r"does not accept the token in HF_TOKEN \(HTTP 401\): replace it"),
+        (404, "", "", "ann/tiny does not exist on the hub at http.*: check the spelling"),
+        (200, "<html>Please log in.</html>", "", "such as with the page of a proxy: check the connection, HTTPS_PROXY"),
+        (418, "", "", r"the hub refused ann/tiny \(HTTP 418\): try again later"),
+    ],
+)
+def test_an_answer_that_is_no_model_says_what_to_do(
+    hub: FakeHub, settings: Settings, monkeypatch: pytest.MonkeyPatch, status: int, text: str, token: str, sentence: str
+) -> None:
+    hub.refusal = status, text
+    monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(BaseModelError, match=sentence):
+        examine_base(HUB_ID, settings)
+
+
+@pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
+def test_a_hub_that_is_switched_off_says_which_variable_does_it(
+    hub: FakeHub, settings: Settings, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    for one in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        monkeypatch.delenv(one, raising=False)
+    monkeypatch.setenv(variable, "1")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(BaseModelError, match=f"because {variable} is set: unset it"):
         examine_base(HUB_ID, settings)
 
 
