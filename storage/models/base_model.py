@@ -233,8 +233,12 @@ def quantization_of(folder: Path) -> str:
 
 def quantization_in(config: Mapping[str, Any]) -> str:
     """Return the same, given the model's config.json."""
-    found = config.get("quantization_config") or (config.get("text_config") or {}).get("quantization_config")
-    return str(found.get("quant_method", "an unnamed method")) if found else ""
+    found = config.get("quantization_config")
+    if found is None:
+        found = (config.get("text_config") or {}).get("quantization_config")
+    if not isinstance(found, Mapping):
+        return str(found or "")
+    return str(found.get("quant_method", "an unnamed method"))  # transformers refuses an empty one too
 
 
 def configured_end_ids(folder: Path) -> frozenset[int]:
@@ -263,7 +267,7 @@ def _resolve(base: str, cache: Path, report: Report) -> BaseModel:
     if base == GEMMA:
         return _resolve_gemma(cache, report)
     name, folder = find_model(base, report, what="base model", setting="model.base", others=f"{BUNDLED!r} or {GEMMA!r}")
-    _validate_chat_model(folder)
+    require_chat_model(folder)
     return describe_model(name, folder, cache, setting="model.base")
 
 
@@ -277,13 +281,13 @@ def _resolve_bundled(cache: Path, report: Report) -> BaseModel:
         if not target.exists():
             run_steps(conversion_steps(source), target, cache / f".{target.name}.staging", report)
     with explaining_damaged_copies(target):
-        return BaseModel(BUNDLED_NAME, target, revision, _validate_chat_model(target))
+        return BaseModel(BUNDLED_NAME, target, revision, require_chat_model(target))
 
 
 def _resolve_gemma(cache: Path, report: Report) -> BaseModel:
     folder = chat_copy(cache, report)
     with explaining_damaged_copies(folder):
-        return BaseModel(GEMMA, folder, chat_revision(), _validate_chat_model(folder))
+        return BaseModel(GEMMA, folder, chat_revision(), require_chat_model(folder))
 
 
 def _bundled_file() -> Path:
@@ -361,8 +365,8 @@ def require_chat_files(folder: Path) -> str:
     return architecture
 
 
-def _validate_chat_model(folder: Path) -> str:
-    """Return the architecture of a complete model for chat; raises BaseModelError if a file is missing."""
+def require_chat_model(folder: Path) -> str:
+    """Return the architecture of a complete model for chat; raises BaseModelError if a file is missing or damaged."""
     _validate(folder, "model.base")
     return require_chat_files(folder)
 

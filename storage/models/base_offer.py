@@ -20,6 +20,7 @@ from storage.models.base_model import (
     Advance,
     licence_in,
     require_chat_files,
+    require_chat_model,
     require_full_weights,
 )
 from storage.models.chat_format import load_chat_format
@@ -95,7 +96,7 @@ def examine_base(which: str, settings: Settings) -> BaseOffer:
 
 
 def _examine(folder: Path, setting: str, name: str, on_hub: HubModel | None, settings: Settings) -> BaseOffer:
-    architecture = require_chat_files(folder)
+    architecture = require_chat_files(folder) if on_hub else require_chat_model(folder)
     if settings.model.engine != "remote":
         require_full_weights(folder)
     if on_hub is not None:
