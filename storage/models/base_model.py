@@ -226,6 +226,31 @@ def require_full_weights(folder: Path) -> None:
         )
 
 
+def require_loadable(folder: Path) -> None:
+    """Raise BaseModelError if transformers cannot load a text model from the files, whose headers alone are read.
+
+    Files that are not there yet are not looked for.
+    """
+    require_full_weights(folder)
+    kind = _read_json(folder / CONFIG_FILE).get("model_type")
+    if not _is_known(kind):
+        raise BaseModelError(
+            f"transformers does not know the model_type {kind!r} in {folder / CONFIG_FILE}: upgrade transformers, or "
+            "set model.base to another model"
+        )
+    try:
+        with silence_transformers():
+            LayerNames(folder).require_fit()
+    except BaseModelError:
+        raise
+    except Exception as error:  # wrong sizes make transformers raise all kinds of errors
+        said = " ".join(str(error).split())
+        damage = f"transformers cannot load the model that {folder / CONFIG_FILE} describes"
+        raise BaseModelError(
+            broken_library(error) or f"{damage} ({type(error).__name__}: {said}): copy the model again"
+        ) from error
+
+
 def quantization_of(folder: Path) -> str:
     """Return the method with which a model's weights were quantised, such as awq, or "" if they were not."""
     return quantization_in(_read_json(folder / CONFIG_FILE))

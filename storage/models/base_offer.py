@@ -21,7 +21,7 @@ from storage.models.base_model import (
     licence_in,
     require_chat_files,
     require_chat_model,
-    require_full_weights,
+    require_loadable,
 )
 from storage.models.chat_format import load_chat_format
 from storage.models.conversion import GEMMA
@@ -98,7 +98,7 @@ def examine_base(which: str, settings: Settings) -> BaseOffer:
 def _examine(folder: Path, setting: str, name: str, on_hub: HubModel | None, settings: Settings) -> BaseOffer:
     architecture = require_chat_files(folder) if on_hub else require_chat_model(folder)
     if settings.model.engine != "remote":
-        require_full_weights(folder)
+        require_loadable(folder)
     if on_hub is not None:
         _require_shards(folder, on_hub)
     # Raises an error if the chat template cannot render a conversation.
