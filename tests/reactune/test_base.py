@@ -233,12 +233,15 @@ def test_a_variable_that_overrides_the_file_is_named(
 def test_what_is_refused_or_declined_changes_nothing(
     reactune: Run, config: Path, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
+    config.write_text(config.read_text().replace("max_new_tokens = 8", "max_new_tokens = 20"))
     before = config.read_bytes()
+    short = build_tiny_base(tmp_path / "short", 16)
     code, _, err = reactune("base", "use", str(folders[1]), typed="n\n")
     assert (code, "Nothing was changed." in err) == (1, True)
     for wrong, said in (
         ("nowhere", "'nowhere' is no base model: give 'bundled', 'gemma3-270m', an existing folder, or a hub ID"),
         (str(tmp_path), "config.json is missing"),
+        (str(short), "16 tokens leaves no room for a prompt with generation.max_new_tokens = 20: choose a base with a"),
     ):
         code, out, err = reactune("base", "use", wrong, "--yes")
         assert (code != 0, out, said in " ".join(err.split())) == (True, "", True), err
