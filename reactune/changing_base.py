@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from bot.errors import EngineStopped
 from reactune.base_texts import ChangedBase, describe_changed_base, describe_offer
-from reactune.fetching_base import fetch_base
+from reactune.fetching_base import fetch_base, require_space
 from reactune.recording_base import record_configured_base
 from reactune.shared import notes, operator_action, operator_name, progress, read_settings, show
 from storage.database.database import Database, open_database
-from storage.errors import SettingsError
 from storage.operations.audit import record_action
 from storage.releases.base_change import CHANGE_BASE, MovedChampion, begin_base, describe_bases_used
 from storage.releases.bases import ConfiguredBase
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def change_base(which: str, config: Path | None, *, yes: bool, as_json: bool) -> None:
-    from storage.models.base_offer import examine_base, require_disk_space
+    from storage.models.base_offer import examine_base
 
     settings, file, overridden_in = read_settings(config), config or DEFAULT_FILE, overriding_place("model", "base")
     if overridden_in is None:
@@ -39,25 +37,13 @@ def change_base(which: str, config: Path | None, *, yes: bool, as_json: bool) ->
         with progress() as say:
             say(f"Looking at {which} …")
             offer = examine_base(which, settings)
-        _require_room(offer, settings)
-        require_disk_space(offer, settings)
+        require_space(offer, settings)
         _confirm(offer, settings, yes=yes)
         record_configured_base(database, settings)
         model = fetch_base(offer, settings)
         used = ConfiguredBase(setting=offer.setting, name=model.name, revision=model.revision)
         change = _switch(database, settings, used, file=file, overridden_in=overridden_in)
     show(asdict(change), describe_changed_base(change), as_json)
-
-
-def _require_room(offer: BaseOffer, settings: Settings) -> None:
-    from bot.engine.rendering import require_room
-
-    if offer.chat is None:
-        return
-    try:
-        require_room(offer.chat, offer.window, settings)
-    except EngineStopped as error:  # the small files of a download are in a folder that is gone
-        raise SettingsError(str(error).replace(offer.chat.tokenizer.name_or_path, offer.name)) from error
 
 
 def _confirm(offer: BaseOffer, settings: Settings, *, yes: bool) -> None:

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from bot.errors import EngineStopped
 from reactune.shared import notes, progress
 from storage.errors import BaseModelError, SettingsError
 from storage.settings.sections import Settings
@@ -13,6 +14,20 @@ from storage.settings.sections import Settings
 if TYPE_CHECKING:
     from storage.models.base_model import BaseModel
     from storage.models.base_offer import BaseOffer
+
+
+def require_space(offer: BaseOffer, settings: Settings) -> None:
+    """Raise an error if the base does not fit on the disk, or a conversation not into its context."""
+    from bot.engine.rendering import require_first_prompt
+    from storage.models.base_offer import require_disk_space
+
+    require_disk_space(offer, settings)
+    if offer.chat is None:
+        return
+    try:
+        require_first_prompt(offer.chat, offer.window, settings)
+    except EngineStopped as error:  # the small files of a download are in a folder that is gone
+        raise SettingsError(str(error).replace(offer.chat.tokenizer.name_or_path, offer.name)) from error
 
 
 def fetch_base(offer: BaseOffer, settings: Settings) -> BaseModel:

@@ -118,7 +118,7 @@ def no_room(settings: Settings, window: int) -> str:
     )
 
 
-def require_room(chat: ChatFormat, window: int, settings: Settings) -> None:
+def require_first_prompt(chat: ChatFormat, window: int, settings: Settings) -> None:
     """Raise EngineStopped if the shortest conversation does not fit."""
     try:
         Renderer(chat, window, settings.generation).render(first_prompt(settings.chat.system_prompt))

@@ -379,21 +379,17 @@ def describe_model(name: str, folder: Path, cache: Path, *, setting: str) -> Bas
     return BaseModel(name, folder, _revision([part for part in parts if part.exists()], cache), architecture)
 
 
-def require_chat_files(folder: Path) -> str:
-    """Return the architecture of a chat model whose weights may still be on the hub.
+def require_chat_model(folder: Path, *, has_weights: bool = True) -> str:
+    """Return the architecture of a model for chat, whose weights may still be on the hub.
 
-    Raises BaseModelError if another file is missing, or if Reactune cannot use the model.
+    Raises BaseModelError if a file is missing or damaged, or if Reactune cannot use the model.
     """
     architecture = _require_files(folder, "model.base")
+    if has_weights:
+        _require_whole_weights(folder)
     if not (folder / TEMPLATE_FILE).exists() and not _read_json(folder / TOKENIZER_CONFIG_FILE).get("chat_template"):
         raise BaseModelError(f"{folder} has no chat template: set model.base to a chat model")
     return architecture
-
-
-def require_chat_model(folder: Path) -> str:
-    """Return the architecture of a complete model for chat; raises BaseModelError if a file is missing or damaged."""
-    _validate(folder, "model.base")
-    return require_chat_files(folder)
 
 
 def _validate(folder: Path, setting: str) -> str:

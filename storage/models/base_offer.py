@@ -19,7 +19,6 @@ from storage.models.base_model import (
     UNKNOWN_LICENCE,
     Advance,
     licence_in,
-    require_chat_files,
     require_chat_model,
     require_loadable,
     window_of,
@@ -101,7 +100,7 @@ def examine_base(which: str, settings: Settings) -> BaseOffer:
 
 
 def _examine(folder: Path, setting: str, name: str, on_hub: HubModel | None, settings: Settings) -> BaseOffer:
-    architecture = require_chat_files(folder) if on_hub else require_chat_model(folder)
+    architecture = require_chat_model(folder, has_weights=on_hub is None)
     if settings.model.engine != "remote":
         require_loadable(folder)
     if on_hub is not None:
