@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from reactune.base_texts import ChangedBase, describe_changed_base, describe_offer
-from reactune.fetching_base import fetch_base
+from reactune.fetching_base import fetch_base, require_space
 from reactune.recording_base import record_configured_base
 from reactune.shared import notes, operator_action, operator_name, progress, read_settings, show
 from storage.database.database import Database, open_database
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def change_base(which: str, config: Path | None, *, yes: bool, as_json: bool) -> None:
-    from storage.models.base_offer import examine_base, require_disk_space
+    from storage.models.base_offer import examine_base
 
     settings, file, overridden_in = read_settings(config), config or DEFAULT_FILE, overriding_place("model", "base")
     if overridden_in is None:
@@ -37,7 +37,7 @@ def change_base(which: str, config: Path | None, *, yes: bool, as_json: bool) ->
         with progress() as say:
             say(f"Looking at {which} …")
             offer = examine_base(which, settings)
-        require_disk_space(offer, settings)
+        require_space(offer, settings)
         _confirm(offer, settings, yes=yes)
         record_configured_base(database, settings)
         model = fetch_base(offer, settings)

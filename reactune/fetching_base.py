@@ -6,13 +6,28 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from bot.errors import EngineStopped
 from reactune.shared import notes, progress
-from storage.errors import SettingsError
+from storage.errors import BaseModelError, SettingsError
 from storage.settings.sections import Settings
 
 if TYPE_CHECKING:
     from storage.models.base_model import BaseModel
     from storage.models.base_offer import BaseOffer
+
+
+def require_space(offer: BaseOffer, settings: Settings) -> None:
+    """Raise an error if the base does not fit on the disk, or a conversation not into its context."""
+    from bot.engine.rendering import require_first_prompt
+    from storage.models.base_offer import require_disk_space
+
+    require_disk_space(offer, settings)
+    if offer.chat is None:
+        return
+    try:
+        require_first_prompt(offer.chat, offer.window, settings)
+    except EngineStopped as error:  # the small files of a download are in a folder that is gone
+        raise SettingsError(str(error).replace(offer.chat.tokenizer.name_or_path, offer.name)) from error
 
 
 def fetch_base(offer: BaseOffer, settings: Settings) -> BaseModel:
@@ -41,15 +56,19 @@ def _download_bar(offer: BaseOffer) -> Iterator[Callable[[int, int], None]]:
 
 def _prepare(offer: BaseOffer, settings: Settings, say: Callable[[str], None]) -> BaseModel:
     """Convert the base if needed, check its files, and compare OpenVINO's graph with transformers."""
-    from storage.models.base_model import resolve_base_model
-    from storage.models.openvino.support import UnsupportedModel
+    from storage.models.base_model import require_loadable, resolve_base_model
+    from storage.models.openvino.support import UnloadableModel, UnsupportedModel
     from storage.models.openvino.verifier import Verifier, prefers_graphs
 
     model = resolve_base_model(offer.setting, settings.data.directory, say)
+    if settings.model.engine != "remote":
+        require_loadable(model.path)  # of a download, only the small files were examined
     if prefers_graphs(settings.model):
         say(f"Comparing OpenVINO with transformers on {model.name} …")
         try:
             Verifier(model, settings.data.directory, settings.model).require(keep_others=True)
+        except UnloadableModel as error:
+            raise BaseModelError(str(error)) from error
         except UnsupportedModel as error:
             if settings.model.engine == "openvino":
                 raise SettingsError(

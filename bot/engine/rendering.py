@@ -104,12 +104,26 @@ def first_prompt(system_prompt: str) -> list[ChatMessage]:
     return [*system, {"role": "user", "content": "Hi."}]
 
 
-def no_room(settings: Settings) -> str:
-    """Return a sentence about a system prompt that leaves no room for a message."""
+def no_room(settings: Settings, window: int) -> str:
+    """Return a sentence about a system prompt that leaves no room for a message in a context of `window` tokens."""
+    lower = f"lower generation.max_new_tokens = {settings.generation.max_new_tokens}"
+    if window < settings.model.context_tokens:
+        return (
+            f"chat.system_prompt leaves no room for a message in the base's {window} tokens: choose a base with a "
+            f"longer context, {lower}, or shorten chat.system_prompt"
+        )
     return (
         f"chat.system_prompt leaves no room for a message: raise model.context_tokens = {settings.model.context_tokens}"
-        f", lower generation.max_new_tokens = {settings.generation.max_new_tokens}, or shorten it"
+        f", {lower}, or shorten it"
     )
+
+
+def require_first_prompt(chat: ChatFormat, window: int, settings: Settings) -> None:
+    """Raise EngineStopped if the shortest conversation does not fit."""
+    try:
+        Renderer(chat, window, settings.generation).render(first_prompt(settings.chat.system_prompt))
+    except ValueError as error:
+        raise EngineStopped(no_room(settings, window)) from error
 
 
 def prompt_budget(chat: ChatFormat, window: int, generation: GenerationSettings) -> int:
@@ -118,9 +132,13 @@ def prompt_budget(chat: ChatFormat, window: int, generation: GenerationSettings)
     budget = window - generation.max_new_tokens - thought_tokens
     if budget <= 0:
         thought = f" and generation.max_thought_tokens = {thought_tokens}" if thought_tokens else ""
+        # Answers alone fit into model.context_tokens, or the settings would have been refused.
+        is_short = generation.max_new_tokens >= window
+        longer = "choose a base with a longer context" if is_short else "raise model.context_tokens if it supports more"
         raise EngineStopped(
             f"the base model in {chat.tokenizer.name_or_path} cannot be used: its context window of {window} tokens "
-            f"leaves no room for a prompt with generation.max_new_tokens = {generation.max_new_tokens}{thought}"
+            f"leaves no room for a prompt with generation.max_new_tokens = {generation.max_new_tokens}{thought}: "
+            f"{longer}, or lower {'them' if thought else 'generation.max_new_tokens'}"
         )
     return budget
 

@@ -20,7 +20,7 @@ from bot.engine.transformers.engine import LocalEngine
 from bot.errors import EngineClosed, EngineStopped, LearningNow
 from storage.adapters.folder_store import AdapterRef
 from storage.database.database import Database, open_database
-from storage.models.base_model import BaseModel
+from storage.models.base_model import BaseModel, window_of
 from storage.models.gpus import own_gpus
 from storage.models.hardware import describe_unlike, require_quantization
 from storage.models.openvino.support import unsupported_because
@@ -147,7 +147,7 @@ class ChosenEngine:
             log.info("The length of chat.system_prompt is not checked: the engine starts when a round has ended.")
         except ValueError as error:
             await self._engine.close(0.0)
-            raise EngineStopped(no_room(self._settings)) from error
+            raise EngineStopped(no_room(self._settings, window_of(self._base.path, self._settings.model))) from error
 
     def _can_use_openvino(self) -> bool:
         """Return whether OpenVINO should answer; a base that "auto" cannot serve with it is no fault."""

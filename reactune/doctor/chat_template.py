@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot.engine.rendering import Renderer, first_prompt, no_room, unknown_options
+from bot.engine.rendering import require_first_prompt, unknown_options
 from bot.errors import EngineStopped
 from reactune.doctor.findings import Hint, Problem
 from reactune.doctor.models import find_base
@@ -16,12 +16,9 @@ def check_chat_template(settings: Settings) -> str:
     base = find_base(settings)
     chat = load_chat_format(base.path, settings.model.template_options)
     try:
-        renderer = Renderer(chat, window_of(base.path, settings.model), settings.generation)
-        renderer.render(first_prompt(settings.chat.system_prompt))
+        require_first_prompt(chat, window_of(base.path, settings.model), settings)
     except EngineStopped as error:
         raise Problem(str(error)) from error
-    except ValueError as error:
-        raise Problem(no_room(settings)) from error
     found = "; ".join((_describe_roles(chat), _describe_thinking(chat, settings)))
     if chat.unknown_options:
         raise Hint(f"{found}; {unknown_options(chat)}")

@@ -17,6 +17,7 @@ from storage.models.base_model import (
     HUB_ID,
     BaseModel,
     require_full_weights,
+    require_loadable,
     resolve_base_model,
     window_of,
 )
@@ -34,6 +35,8 @@ from storage.settings.sections import Settings
 
 def check_base_model(settings: Settings) -> str:
     base = find_base(settings)
+    if settings.model.engine != "remote":
+        require_loadable(base.path)
     return f"{base.name} ({base.architecture}, revision {base.revision})"
 
 

@@ -249,6 +249,31 @@ def require_full_weights(folder: Path) -> None:
         )
 
 
+def require_loadable(folder: Path) -> None:
+    """Raise BaseModelError if transformers cannot load a text model from the files, whose headers alone are read.
+
+    Files that are not there yet are not looked for.
+    """
+    require_full_weights(folder)
+    kind = _read_json(folder / CONFIG_FILE).get("model_type")
+    if not _is_known(kind):
+        raise BaseModelError(
+            f"transformers does not know the model_type {kind!r} in {folder / CONFIG_FILE}: upgrade transformers, or "
+            "set model.base to another model"
+        )
+    try:
+        with silence_transformers():
+            LayerNames(folder).require_fit()
+    except BaseModelError:
+        raise
+    except Exception as error:  # wrong sizes make transformers raise all kinds of errors
+        said = " ".join(str(error).split())
+        damage = f"transformers cannot load the model that {folder / CONFIG_FILE} describes"
+        raise BaseModelError(
+            broken_library(error) or f"{damage} ({type(error).__name__}: {said}): copy the model again"
+        ) from error
+
+
 def quantization_of(folder: Path) -> str:
     """Return the method with which a model's weights were quantised, such as awq, or "" if they were not."""
     return quantization_in(_read_json(folder / CONFIG_FILE))
@@ -256,8 +281,12 @@ def quantization_of(folder: Path) -> str:
 
 def quantization_in(config: Mapping[str, Any]) -> str:
     """Return the same, given the model's config.json."""
-    found = config.get("quantization_config") or (config.get("text_config") or {}).get("quantization_config")
-    return str(found.get("quant_method", "an unnamed method")) if found else ""
+    found = config.get("quantization_config")
+    if found is None:
+        found = (config.get("text_config") or {}).get("quantization_config")
+    if not isinstance(found, Mapping):
+        return str(found or "")
+    return str(found.get("quant_method", "an unnamed method"))  # transformers refuses an empty one too
 
 
 def configured_end_ids(folder: Path) -> frozenset[int]:
@@ -286,7 +315,7 @@ def _resolve(base: str, cache: Path, report: Report) -> BaseModel:
     if base == GEMMA:
         return _resolve_gemma(cache, report)
     name, folder = find_model(base, report, what="base model", setting="model.base", others=f"{BUNDLED!r} or {GEMMA!r}")
-    _validate_chat_model(folder)
+    require_chat_model(folder)
     return describe_model(name, folder, cache, setting="model.base")
 
 
@@ -306,13 +335,13 @@ def _resolve_bundled(cache: Path, report: Report) -> BaseModel:
         if not target.exists():
             run_steps(conversion_steps(source), target, cache / f".{target.name}.staging", report)
     with explaining_damaged_copies(target):
-        return BaseModel(BUNDLED_NAME, target, revision, _validate_chat_model(target))
+        return BaseModel(BUNDLED_NAME, target, revision, require_chat_model(target))
 
 
 def _resolve_gemma(cache: Path, report: Report) -> BaseModel:
     folder = chat_copy(cache, report)
     with explaining_damaged_copies(folder):
-        return BaseModel(GEMMA, folder, chat_revision(), _validate_chat_model(folder))
+        return BaseModel(GEMMA, folder, chat_revision(), require_chat_model(folder))
 
 
 def _bundled_file() -> Path:
@@ -380,21 +409,17 @@ def describe_model(name: str, folder: Path, cache: Path, *, setting: str) -> Bas
     return BaseModel(name, folder, _revision([part for part in parts if part.exists()], cache), architecture)
 
 
-def require_chat_files(folder: Path) -> str:
-    """Return the architecture of a chat model whose weights may still be on the hub.
+def require_chat_model(folder: Path, *, has_weights: bool = True) -> str:
+    """Return the architecture of a model for chat, whose weights may still be on the hub.
 
-    Raises BaseModelError if another file is missing, or if Reactune cannot use the model.
+    Raises BaseModelError if a file is missing or damaged, or if Reactune cannot use the model.
     """
     architecture = _require_files(folder, "model.base")
+    if has_weights:
+        _require_whole_weights(folder)
     if not (folder / TEMPLATE_FILE).exists() and not _read_json(folder / TOKENIZER_CONFIG_FILE).get("chat_template"):
         raise BaseModelError(f"{folder} has no chat template: set model.base to a chat model")
     return architecture
-
-
-def _validate_chat_model(folder: Path) -> str:
-    """Return the architecture of a complete model for chat; raises BaseModelError if a file is missing."""
-    _validate(folder, "model.base")
-    return require_chat_files(folder)
 
 
 def _validate(folder: Path, setting: str) -> str:

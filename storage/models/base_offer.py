@@ -20,10 +20,11 @@ from storage.models.base_model import (
     Advance,
     explaining_unreadable_files,
     licence_in,
-    require_chat_files,
-    require_full_weights,
+    require_chat_model,
+    require_loadable,
+    window_of,
 )
-from storage.models.chat_format import load_chat_format
+from storage.models.chat_format import ChatFormat, load_chat_format
 from storage.models.conversion import GEMMA
 from storage.models.free_memory import existing_part, free_disk
 from storage.models.hub import HubModel, fetch_descriptions, find_downloaded, find_on_hub
@@ -56,6 +57,10 @@ class BaseOffer:
     architecture: str = ""
     shape: ModelShape | None = None
     """None if it comes with Reactune, or if config.json lacks a size."""
+    chat: ChatFormat | None = None
+    """None if it comes with Reactune."""
+    window: int = 0
+    """The context in tokens; 0 if it comes with Reactune."""
 
     @property
     def download_bytes(self) -> int:
@@ -97,17 +102,18 @@ def examine_base(which: str, settings: Settings) -> BaseOffer:
 
 
 def _examine(folder: Path, setting: str, name: str, on_hub: HubModel | None, settings: Settings) -> BaseOffer:
-    architecture = require_chat_files(folder)
+    architecture = require_chat_model(folder, has_weights=on_hub is None)
     if settings.model.engine != "remote":
-        require_full_weights(folder)
+        require_loadable(folder)
     if on_hub is not None:
         _require_shards(folder, on_hub)
     # Raises an error if the chat template cannot render a conversation.
-    load_chat_format(folder, settings.model.template_options)
+    chat = load_chat_format(folder, settings.model.template_options)
     licence = licence_in(folder)
     weights = on_hub.weight_bytes if on_hub else sum(file.stat().st_size for file in weight_files(folder))
     text = _licence_text(folder, licence)
-    return BaseOffer(setting, name, licence, text, weights, on_hub, architecture, _shape_of(folder))
+    window = window_of(folder, settings.model)
+    return BaseOffer(setting, name, licence, text, weights, on_hub, architecture, _shape_of(folder), chat, window)
 
 
 def _shape_of(folder: Path) -> ModelShape | None:

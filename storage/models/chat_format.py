@@ -135,14 +135,19 @@ class ChatFormat:
         return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def _require(self, messages: Messages, what: str) -> None:
-        """Raise BaseModelError if these messages cannot be rendered."""
+        """Raise BaseModelError if these messages cannot be rendered, or if the prompt lacks what the user wrote."""
         try:
-            self.render(messages)
+            prompt = self.render(messages)
         except Exception as error:  # templates raise all kinds of errors
             raise BaseModelError(
                 f"the chat template of {self.tokenizer.name_or_path} fails on {what} ({error}): "
                 "take the template of the model's publisher, or set model.base to another model"
             ) from error
+        if USER["content"] not in prompt:
+            raise BaseModelError(
+                f"the chat template of {self.tokenizer.name_or_path} leaves out what users write: "
+                "take the template of the model's publisher, or set model.base to another model"
+            )
 
     def _refuses_system(self) -> bool:
         try:

@@ -91,6 +91,33 @@ class LayerNames:
             config.tie_word_embeddings |= self._whole_config.tie_word_embeddings
         return config
 
+    def require_fit(self) -> None:
+        """Raise BaseModelError if transformers cannot fill the text model with the files' matrices.
+
+        Files that are not there yet are not looked for. Wrong sizes in config.json may raise other errors.
+        """
+        if not self._matrices:
+            self.config  # noqa: B018 (raises the error)
+            return
+        weights = self._text.state_dict()
+        tied = self._text.all_tied_weights_keys
+        missing = {key for key, weight in weights.items() if key.endswith(WEIGHT) and weight.dim() == 2}
+        missing -= {*tied, *tied.values()}
+        is_merging = False
+        for stored, key, is_merged in self._places_in(self._text, self.renamings):
+            is_merging |= is_merged
+            missing.discard(key)
+            if not is_merged and key in weights and tuple(weights[key].shape) != self._matrices[stored]:
+                raise BaseModelError(
+                    f"{stored} in {self._folder} has the shape {self._matrices[stored]}, but its config.json says "
+                    f"{tuple(weights[key].shape)}: copy the model again"
+                )
+        if missing and not is_merging:  # one merged name may fill several weights
+            raise BaseModelError(
+                f"{self._folder} lacks {len(missing)} weights of a text model, such as {min(missing)}: copy the model "
+                "again, or set model.base to a chat model"
+            )
+
     @cached_property
     def renamings(self) -> dict[str, str]:
         """Patterns of names in the files and what the text model has instead: `key_mapping` of transformers and PEFT.
@@ -198,7 +225,19 @@ class LayerNames:
         return None if not found or loaded in found else (min(found, key=len), loaded)
 
     def _names_in(self, model: Any, renamings: Mapping[str, str]) -> dict[str, str]:
-        """Return {name in the model: name in the files}, as transformers renames while it loads."""
+        """Return {name in the model: name in the files} of the matrices that loading at most renames."""
+        weights = model.state_dict()
+        return {
+            key.removesuffix(WEIGHT): stored
+            for stored, key, is_merged in self._places_in(model, renamings)
+            if not is_merged and key in weights and tuple(weights[key].shape) == self._matrices[stored]
+        }
+
+    def _places_in(self, model: Any, renamings: Mapping[str, str]) -> Iterator[tuple[str, str, bool]]:
+        """Yield each name in the files, the weight of the model that it fills, and whether it is merged with others.
+
+        As transformers renames while it loads.
+        """
         from transformers.conversion_mapping import get_model_conversion_mapping
         from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
@@ -206,12 +245,9 @@ class LayerNames:
         renaming = [one for one in conversions if isinstance(one, WeightRenaming)]
         merging = [one for one in conversions if isinstance(one, WeightConverter)]
         weights = model.state_dict()
-        names: dict[str, str] = {}
-        for stored, shape in self._matrices.items():
+        for stored in self._matrices:
             key, merged = rename_source_key(stored + WEIGHT, renaming, merging, model.base_model_prefix, weights)
-            if merged is None and key in weights and tuple(weights[key].shape) == shape:
-                names[key.removesuffix(WEIGHT)] = stored
-        return names
+            yield stored, key, merged is not None
 
 
 def _without_weights(build: Any, config: Any) -> Any:

@@ -127,10 +127,13 @@ def _loaded_weights(folder: Path) -> dict[str, Sequence[int]]:
 
 
 def _read_header(file: Path) -> dict[str, Any]:
-    """Return the header of a safetensors file, which stands behind its length."""
+    """Return the header of a safetensors file, which stands behind its length; raises ValueError if it is cut off."""
     with file.open("rb") as stream:
         header: dict[str, Any] = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+        begin = stream.tell()
     header.pop("__metadata__", None)
+    if begin + max((entry["data_offsets"][1] for entry in header.values()), default=0) > file.stat().st_size:
+        raise ValueError(f"{file} is cut off: copy it again")
     return header
 
 

@@ -313,7 +313,9 @@ def test_a_file_that_cannot_be_edited_is_noticed_before_the_question(
 def test_what_is_refused_or_declined_changes_nothing(
     reactune: Run, config: Path, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
+    config.write_text(config.read_text().replace("max_new_tokens = 8", "max_new_tokens = 20"))
     before = config.read_bytes()
+    short = build_tiny_base(tmp_path / "short", 16)
     code, _, err = reactune("base", "use", str(folders[1]), typed="n\n")
     assert (code, "Nothing was changed." in err) == (1, True)
     for wrong, said in (
@@ -321,6 +323,7 @@ def test_what_is_refused_or_declined_changes_nothing(
         ("./nowhere", "'./nowhere' is no base model"),
         ("", "'' is no base model"),
         (str(tmp_path), "config.json is missing"),
+        (str(short), "16 tokens leaves no room for a prompt with generation.max_new_tokens = 20: choose a base with a"),
     ):
         code, out, err = reactune("base", "use", wrong, "--yes")
         assert (code != 0, out, said in " ".join(err.split())) == (True, "", True), err

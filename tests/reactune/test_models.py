@@ -111,3 +111,14 @@ def test_files_that_cannot_be_measured_are_named_and_the_others_listed(tmp_path,
     assert len(found) > 1
     assert not any(candidate.configured for candidate in found)
     assert f"that {folder} needs cannot be computed from its files: config.json lacks 'hidden_size'" in caplog.text
+
+
+def test_a_base_whose_weights_were_cut_off_is_not_said_to_fit(tmp_path, caplog):
+    config = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 16}
+    (tmp_path / "config.json").write_text(json.dumps(config | {"intermediate_size": 16}))
+    weights = tmp_path / "model.safetensors"
+    save_file({"some": np.zeros((3, 5))}, weights)
+    weights.write_bytes(weights.read_bytes()[:-1])
+    found = candidates(settings(tmp_path, base=str(tmp_path)), LAPTOP)
+    assert not any(candidate.configured for candidate in found)
+    assert "model.safetensors is cut off: copy it again" in caplog.text

@@ -23,6 +23,7 @@ from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import save_file
 
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef
+from storage.errors import BaseModelError
 from storage.models.adapter_checks import layer_of
 from storage.models.base_model import load_whole
 from storage.models.effect import TEXT
@@ -106,10 +107,20 @@ def _log_probabilities(logits: Logits, tokens: Sequence[int]) -> tuple[float, ..
 def _transformers_logits(base_path: Path, adapter: Path, texts: Sequence[list[int]]) -> dict[str, list[Logits]]:
     """Write an adapter that changes every layer; return the logits of each text without and with it, (T, V)."""
     with silence_transformers():
-        model = load_whole(base_path, "auto")
+        model = _load(base_path)
         _compute_in_float32(model)
         plain = _read_all(model, texts)
         return {"base": plain, "adapter": _read_all(_adapt(model, base_path, adapter), texts)}
+
+
+def _load(base_path: Path) -> Any:
+    try:
+        return load_whole(base_path, "auto")
+    except BaseModelError:
+        raise
+    except Exception as error:  # damaged files make transformers raise all kinds of errors
+        said = " ".join(str(error).split())
+        raise BaseModelError(f"transformers cannot load {base_path} ({said}): copy the model again") from error
 
 
 def _compute_in_float32(model: Any) -> None:

@@ -28,6 +28,10 @@ class UnsupportedModel(StorageError):
     """OpenVINO cannot serve this base model; the text says why."""
 
 
+class UnloadableModel(UnsupportedModel):
+    """Nor can transformers."""
+
+
 def require_supported(base_path: Path) -> Decoder:
     """Return what `build_graph` builds for a model; raises UnsupportedModel if it cannot."""
     return describe_supported(_read_config(base_path))

@@ -17,11 +17,12 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from storage.errors import BaseModelError
 from storage.files import sync_file
 from storage.models.base_model import BaseModel
 from storage.models.hardware import has_gpu, import_error_in, serving_format
 from storage.models.openvino.pipeline import graph_folder, verdict_file
-from storage.models.openvino.support import UnsupportedModel, unsupported_because
+from storage.models.openvino.support import UnloadableModel, UnsupportedModel, unsupported_because
 from storage.runtime.processes import DETACHED
 from storage.settings.sections import ModelSettings
 
@@ -32,6 +33,8 @@ REFUSED = "refused"
 TOO_LARGE = "comparing it with transformers took more memory than there is; to try again, delete {}"
 """With the file of the verdict."""
 LOCK_FILE = ".verified.lock"
+UNLOADABLE = f"{BaseModelError.__module__}.{BaseModelError.__qualname__}: "
+"""How the process says last that transformers cannot load the base."""
 KILLED = -9
 """By the operating system, out of memory."""
 
@@ -122,6 +125,8 @@ class Verifier:
             write_verdict(verdict, {REFUSED: TOO_LARGE.format(verdict)})  # the next start would run out of memory again
         elif code:
             last_words = errors.strip().rpartition("\n")[2]
+            if last_words.startswith(UNLOADABLE):
+                raise UnloadableModel(last_words.removeprefix(UNLOADABLE))
             raise UnsupportedModel(
                 f"its graph could not be compared with transformers: {last_words}"
             ) from import_error_in(last_words)

@@ -28,7 +28,7 @@ from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.openvino import comparison
 from storage.models.openvino.graph import _Graph, build_graph
 from storage.models.openvino.pipeline import GraphCache, GraphNotWritten, graph_folder
-from storage.models.openvino.support import UnsupportedModel
+from storage.models.openvino.support import UnloadableModel, UnsupportedModel
 from storage.models.openvino.verifier import LOCK_FILE, Verifier, write_verdict
 from storage.models.openvino.weights import AdapterMisfit
 from storage.settings.loading import load_settings
@@ -296,6 +296,16 @@ def a_verifier(settings: Settings, base: BaseModel, folder: Path, compare: Calla
     verifier = Verifier(base, folder, settings.model)
     verifier._compare = compare  # type: ignore[method-assign]
     return verifier
+
+
+def test_a_base_that_transformers_cannot_load_either_is_told_apart(
+    settings: Settings, base: BaseModel, tmp_path: Path
+) -> None:
+    verifier = Verifier(base, tmp_path, settings.model)
+    last_words = "Traceback:\nstorage.errors.BaseModelError: it lacks 1 weights: copy the model again\n"
+    verifier._run_comparison = lambda _verdict, _workshop: (1, last_words)  # type: ignore[method-assign]
+    with pytest.raises(UnloadableModel, match=r"^it lacks 1 weights: copy the model again$"):
+        verifier.require()
 
 
 def test_any_verdict_is_kept_and_a_damaged_one_is_made_again(

@@ -105,7 +105,8 @@ class TestChatTemplate:
         assert found.status == "problem"
         assert found.message.endswith(
             "cannot be used: its context window of 512 tokens leaves no room for a prompt with "
-            "generation.max_new_tokens = 256 and generation.max_thought_tokens = 1024"
+            "generation.max_new_tokens = 256 and generation.max_thought_tokens = 1024: "
+            "raise model.context_tokens if it supports more, or lower them"
         )
 
     def test_a_context_shorter_than_the_system_prompt_names_the_settings(self, look):
@@ -115,6 +116,16 @@ class TestChatTemplate:
             "chat.system_prompt leaves no room for a message: raise model.context_tokens = 64, lower "
             "generation.max_new_tokens = 60, or shorten it",
         )
+
+    def test_a_base_with_a_short_context_names_what_helps(self, find, tmp_path):
+        short = build_tiny_base(tmp_path / "short", 80)
+        for max_new_tokens, remedy in (
+            (60, "choose a base with a longer context, lower generation.max_new_tokens = 60, or shorten chat.system_"),
+            (256, "choose a base with a longer context, or lower generation.max_new_tokens"),
+        ):
+            settings = {"model": {"base": str(short)}, "generation": {"max_new_tokens": max_new_tokens}}
+            found = find(**settings)["Chat template"]
+            assert (found.status, remedy in found.message) == ("problem", True), found.message
 
 
 class TestEngine:
@@ -150,6 +161,7 @@ class TestEngine:
         (tiny / "config.json").write_text(json.dumps(config | {"quantization_config": {"quant_method": "gptq"}}))
         found = find(model={"base": str(tiny)})
         assert (found["Engine"].status, found["Training"].status) == ("problem", "hint")
+        assert found["Base model"].message == found["Engine"].message
         assert 'only a remote server can serve (model.engine = "remote")' in found["Engine"].message
         assert found["Training"].message.startswith("no rounds: the weights of tiny are quantised already (gptq)")
 

@@ -104,10 +104,17 @@ def test_mistrals_second_copy_of_the_weights_is_not_read(folder, tmp_path):
     assert resolve_base_model(str(folder), tmp_path / "data").revision == before
 
 
-@pytest.mark.parametrize("method", ["awq", "gptq", "fp8", "mxfp4", "bitsandbytes"])
-def test_weights_that_are_quantised_already_resolve_for_a_server_and_are_not_loaded(folder, tmp_path, method):
+@pytest.mark.parametrize(
+    ("written", "method"),
+    [
+        *(({"quant_method": method}, method) for method in ("awq", "gptq", "fp8", "mxfp4", "bitsandbytes")),
+        ("awq", "awq"),
+        ({}, "an unnamed method"),
+    ],
+)
+def test_weights_that_are_quantised_already_resolve_for_a_server_and_are_not_loaded(folder, tmp_path, written, method):
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": {"quant_method": method}}))
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": written}))
     base = resolve_base_model(str(folder), tmp_path / "data")
     said = rf'quantised already \({method}\), which only a remote server can serve \(model.engine = "remote"\)'
     with pytest.raises(BaseModelError, match=said):

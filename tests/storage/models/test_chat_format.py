@@ -105,6 +105,8 @@ def test_options_that_a_template_does_not_read_are_named(tokenizers: dict[str, A
         ("{{ raise_exception('no') }}", r"fails on a single user message \(no\): take the template of the model's"),
         ("{{ messages[0].name.first }}", "fails on a single user message"),
         ("{{ messages[0].content }}{{ raise_exception('long') if messages | length > 2 }}", "several turns"),
+        ("", "leaves out what users write: take the template of the model's publisher"),
+        ("hello", "leaves out what users write"),
     ],
 )
 def test_a_template_that_cannot_be_used_is_refused(tokenizers: dict[str, Any], template: str | None, says: str) -> None:

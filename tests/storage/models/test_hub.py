@@ -172,6 +172,10 @@ def spoil(hub: FakeHub, how: str) -> None:
         weights.rename(folder / "model.gguf")
     elif how == "quantised":
         change_config(hub, quantization_config={"quant_method": "awq"})
+    elif how == "no text model":
+        change_config(hub, model_type="qwen2_5_vl")
+    elif how == "unknown":
+        change_config(hub, model_type="llama9")
     elif how == "no template":
         (folder / "chat_template.jinja").unlink()
     elif how == "broken template":
@@ -189,6 +193,8 @@ def spoil(hub: FakeHub, how: str) -> None:
         ("pickles", "only pickles such as pytorch_model.bin, which can run code"),
         ("gguf", "GGUF files only, which rounds cannot train"),
         ("quantised", r"the weights in ann/tiny are quantised already \(awq\)"),
+        ("no text model", "no text model for LlamaForCausalLM in .*ann/tiny"),
+        ("unknown", "does not know the model_type 'llama9' in .*ann/tiny"),
         ("no template", "ann/tiny has no chat template"),
         ("broken template", "template"),
         ("custom code", "ann/tiny needs custom Python code"),

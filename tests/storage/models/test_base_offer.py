@@ -1,0 +1,96 @@
+"""What a local folder must hold before the question whether to use it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from storage.errors import BaseModelError
+from storage.models.base_model import require_loadable
+from storage.models.base_offer import examine_base
+from storage.settings.loading import load_settings
+from storage.settings.sections import Settings
+from tests.families import FAMILIES, build_family
+from tests.tiny_model import build_tiny_base
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return build_tiny_base(tmp_path / "tiny")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    (tmp_path / "config.toml").write_text("")
+    return load_settings(tmp_path / "config.toml", environment={})
+
+
+def test_a_sound_folder_is_offered(folder: Path, settings: Settings) -> None:
+    assert examine_base(str(folder), settings).name == "tiny"
+
+
+@pytest.mark.parametrize("size", [0, 5, 2000])
+def test_weights_that_were_cut_off_are_refused(folder: Path, settings: Settings, size: int) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:size])
+    with pytest.raises(BaseModelError, match=r"model\.safetensors is cut off or damaged .*: copy it again"):
+        examine_base(str(folder), settings)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.gguf", "nothing"])
+def test_a_folder_without_safetensors_is_refused(folder: Path, settings: Settings, name: str) -> None:
+    (folder / "model.safetensors").rename(folder / name)
+    with pytest.raises(BaseModelError, match="has no safetensors weights"):
+        examine_base(str(folder), settings)
+
+
+def test_a_missing_shard_is_named(folder: Path, settings: Settings) -> None:
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(BaseModelError, match=r"model-00002-of-00002\.safetensors is missing: copy it again"):
+        examine_base(str(folder), settings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"model_type": "llama9"},
+            "transformers does not know the model_type 'llama9' in .*: upgrade transformers, or",
+        ),
+        ({"hidden_size": 64}, r"has the shape \(\d+, 32\), but its config.json says \(\d+, 64\): copy the model again"),
+        (
+            {"num_attention_heads": "four"},
+            r"cannot load the model that .*config\.json describes .*: copy the model again",
+        ),
+        ({"num_hidden_layers": 3}, r"lacks 7 weights of a text model, such as model\.layers\.2\."),
+        ({"quantization_config": {}}, "quantised already"),
+        ({"architectures": ["BertModel"], "model_type": "bert"}, "lacks .* weights of a text model"),
+        (
+            {"architectures": ["Qwen2_5_VLForConditionalGeneration"], "model_type": "qwen2_5_vl"},
+            "transformers has no text model for Qwen2_5_VLForConditionalGeneration",
+        ),
+    ],
+)
+def test_what_transformers_cannot_load_is_refused_unless_a_server_answers(
+    folder: Path, settings: Settings, changes: dict[str, object], said: str
+) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+    with pytest.raises(BaseModelError, match=said):
+        examine_base(str(folder), settings)
+
+
+@pytest.mark.parametrize("family", [family.name for family in FAMILIES])
+def test_each_family_can_be_loaded(family: str, tmp_path: Path) -> None:
+    require_loadable(build_family(family, tmp_path / family))
+
+
+def test_a_server_may_load_what_transformers_cannot(folder: Path, settings: Settings) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"hidden_size": 64}))
+    served = settings.model_copy(update={"model": settings.model.model_copy(update={"engine": "remote"})})
+    assert examine_base(str(folder), served).name == "tiny"
