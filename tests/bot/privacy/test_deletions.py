@@ -91,8 +91,8 @@ class TestDeletions:
         assert votes(1) == {place.bo.id: Vote.UP}
 
     async def test_a_message_that_the_bot_takes_back_itself_deletes_nothing(self, place, engine, rows):
-        """A message that a growing answer only needed for its cursor."""
-        engine.answers = ["w" * 1849]
+        """A message that a growing answer only needed until its table was one."""
+        engine.answers = [f"| name | age |\n|{'-' * 1900}|---|\n| Ada | 36 |"]
         await place.ask("hi")
         assert "DELETE /channels" in place.env.transcript()
         assert ids(rows(ReplyRow)) == [1]
