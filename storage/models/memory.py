@@ -30,8 +30,10 @@ TRAINING_LIBRARIES = 640 * 10**6
 """The same with TRL, datasets and what they load when training starts. Measured on Linux."""
 GPU_LIBRARIES = 400 * 10**6
 """Workspaces of cuBLAS and what PyTorch's allocator cannot reuse. Assumed, not measured."""
-GRAPH_LIBRARIES = 130 * 10**6
-"""OpenVINO in a version's process. Measured."""
+GRAPH_LIBRARIES = 183 * 10**6
+"""OpenVINO in a version's process that has answered. Measured."""
+GRAPH_STEP_BYTES = 32_000
+"""Of a step's activations, at most 256 tokens, for each number of the feed-forward width. Measured."""
 MAX_MERGED_BYTES = 2 * 2**30
 """Maximum size of a merged version's layers: in larger models an adapter costs relatively less time, and a copy more
 memory."""
@@ -184,4 +186,5 @@ def graph_version_bytes(shape: ModelShape, weights: str, cached_tokens: int, ran
     """
     beside = adapter_numbers(shape, rank) * FLOAT32 if weights == "int4" else 0
     cache = cached_tokens * shape.kv_bytes_per_token("int8")
-    return GRAPH_LIBRARIES + graph_bytes(shape, "int8") + beside + cache
+    step = GRAPH_STEP_BYTES * shape.intermediate
+    return GRAPH_LIBRARIES + graph_bytes(shape, "int8") + beside + cache + step
