@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def require_space(offer: BaseOffer, settings: Settings) -> None:
     """Raise an error if the base does not fit on the disk, or a conversation not into its context."""
     from bot.engine.rendering import require_first_prompt
-    from storage.models.base_offer import require_disk_space
+    from storage.models.disk_space import require_disk_space
 
     require_disk_space(offer, settings)
     if offer.chat is None:

@@ -190,6 +190,9 @@ def test_prompts_leave_room_for_a_thought_if_the_model_thinks(configured: Config
 
 def test_a_context_without_room_for_a_prompt_names_the_settings(configure: Configure) -> None:
     thinking = next(family for family in FAMILIES if family.name == "r1_distil")
-    with pytest.raises(EngineStopped, match=r"max_new_tokens = 256 and generation\.max_thought_tokens = 1024$"):
+    with pytest.raises(
+        EngineStopped,
+        match=r"max_new_tokens = 256 and generation\.max_thought_tokens = 1024: raise model\.context_tokens",
+    ):
         configure(thinking, model__context_tokens=1200)
     configure(thinking, model__context_tokens=1200, generation__max_thought_tokens=512)
