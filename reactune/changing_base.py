@@ -70,7 +70,7 @@ def _agrees() -> bool:
     except typer.Abort as error:
         if not isinstance(error.__context__, EOFError):
             raise
-        notes.print("Nobody answered: add --yes to go on without the question.")
+        notes.print("There was no answer: add --yes to skip the question.")
         return False
 
 

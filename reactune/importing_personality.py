@@ -80,7 +80,7 @@ def import_personality(
 
 
 def _keep_lorebook(database: Database, settings: Settings, imported: ImportedPersonality, server: int | None) -> str:
-    """Add the lorebook to a server's documents; return a sentence about it."""
+    """Add the lorebook to a server's documents, and return a sentence that says so."""
     from bot.knowledge.library import Library
     from bot.knowledge.lorebook import add_lorebook, count_entries
 

@@ -1,4 +1,4 @@
-"""Downloads attachments through Discord's library, and reads the text of files."""
+"""Downloads attachments through discord.py, and reads the text of files."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class History:
     is_continuous: bool = False
     """Everything in the channel is one conversation, as in direct messages and threads; elsewhere, a reply chain."""
     replied_to: int | None = None
-    """ID of the message that the last one replies to."""
+    """ID of the message that the last post replies to."""
     limit: int = 0
     """The most earlier messages that are read."""
     notes: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Cards and versions as files: exported, and imported from attachments."""
+"""Exports cards and versions as files, and imports them from attachments."""
 
 from __future__ import annotations
 

@@ -175,7 +175,7 @@ class _Window:
         return best[min(best)] if best else self._hard_cut()
 
     def _pauses(self) -> Iterator[int]:
-        """Yield the cuts of the second half, those at the greatest pause first, and of several the last one."""
+        """Yield the cuts in the second half: the greatest pauses first and, among equal pauses, the last cut first."""
         for boundary in _BOUNDARIES:
             cuts = [found.end() for found in boundary.finditer(self._text, len(self._text) // 2)]
             yield from (cut for cut in reversed(cuts) if cut < len(self._text) or self._text[-1].isspace())

@@ -202,7 +202,7 @@ def register_import(
 def _set_card(
     session: Session, name: str, card: cards.Card | None, *, by: str, guild_id: int | None, may_change: MayChange
 ) -> ImportedPersonality:
-    """Create the personality, or change its card if there is one."""
+    """Create the personality; if it exists, change its card."""
     known = {personality.name for personality in personalities.list_personalities(session, guild_id, archived=None)}
     if card is not None and name not in known:
         return ImportedPersonality(

@@ -110,7 +110,7 @@ class Card(_Part):
 
 @dataclass(frozen=True)
 class LorebookEntry:
-    """Something that a personality knows, and the words that bring it up."""
+    """A fact that a personality knows, and the keywords that bring it up."""
 
     keys: tuple[str, ...]
     content: str

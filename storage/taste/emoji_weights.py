@@ -97,7 +97,7 @@ class EmojiChoices:
         return float(self._weight @ shares[np.arange(len(shares)), self._emoji])
 
     def add_slope(self, mean: Floats, gradient: Floats, curvature: Floats) -> None:
-        """Add what the choices say of the coefficients, (D,) and (D, D)."""
+        """Add the gradient, (D,), and the negative Hessian, (D, D), of `height`."""
         slope = self._known.slope
         share = np.exp(self._log_shares(self._known, self._x @ mean))
         expected = share @ slope

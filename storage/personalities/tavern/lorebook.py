@@ -18,7 +18,7 @@ _PATTERN = re.compile(r"/.+/[a-z]*", re.DOTALL)
 
 
 def entries_of(entries: Sequence[Entry], macros: Macros) -> Iterator[LorebookEntry]:
-    """Yield the entries that are switched on and say something, without their rules."""
+    """Yield the entries that are switched on and not empty, without their rules."""
     for number, entry in enumerate(entries, start=1):
         content = macros.describe(_DECORATOR.sub("", entry.content)).strip()
         if entry.enabled and content:
