@@ -29,7 +29,7 @@ def write_setting(path: Path, section: str, key: str, value: Value) -> None:
         if after is None:
             raise SettingsError(f"{section}.{key} is written in a way that cannot be edited: {by_hand}")
         if after != before:
-            replace_file(path, after)
+            _replace(path, after)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SettingsError(f"{path} cannot be written ({reason}): {by_hand}") from error
@@ -75,8 +75,7 @@ def _edited(text: str, section: str, key: str, value: Value) -> str | None:
         return None
 
 
-def replace_file(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a text file in one step; it keeps its permissions, and a new one gets `mode`."""
+def _replace(path: Path, text: str) -> None:
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     staging = Path(name)
     try:
@@ -87,7 +86,7 @@ def replace_file(path: Path, text: str, mode: int = 0o644) -> None:
         if path.exists():
             shutil.copymode(path, staging)
         else:
-            staging.chmod(mode)
+            staging.chmod(0o644)
         staging.replace(path)
     except BaseException:
         staging.unlink(missing_ok=True)
