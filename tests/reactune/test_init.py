@@ -25,6 +25,7 @@ from storage.database.enums import Scope
 from storage.personalities.bindings import BindingPlace, active_personality_at
 from storage.settings.loading import load_settings
 from tests.reactune.discord_api import BOT, application
+from tests.tiny_model import build_tiny_base
 
 T = TypeVar("T")
 
