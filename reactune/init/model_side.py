@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from reactune.changing_base import change_base
 from reactune.importing_personality import import_file
 from reactune.init.prompts import ask, choose, say
-from reactune.models import ORDER, Candidate, Machine, candidates, describe_machine
+from reactune.models import FITS, FOUR_BITS, Candidate, Machine, candidates, describe_machine
 from reactune.shared import operator_action, operator_name, plain_text_of, read_settings, with_cards
 from storage.adapters.folder_store import AS_TRAINED
 from storage.database.database import open_database
@@ -37,7 +37,7 @@ def choose_base(config: Path | None) -> None:
     say(describe_machine(machine))
     say("A larger base answers better and slower: docs/bases.md has measured speeds. `reactune base use` changes it.")
     present = settings.model.base
-    fitting = [one for one in candidates(settings, machine) if one.fits in ORDER and not one.configured]
+    fitting = [one for one in candidates(settings, machine) if one.fits in (FITS, FOUR_BITS) and not one.configured]
     options = {present: f"{present} (set now)"} | {one.name: _describe(one) for one in fitting}
     while True:
         which = choose("Base model", options | {ANOTHER: "Another: its name on the Hub, or a folder"}, present)
@@ -54,7 +54,7 @@ def choose_base(config: Path | None) -> None:
 
 
 def _describe(one: Candidate) -> str:
-    remark = "" if one.fits == ORDER[0] else f", {one.fits}"
+    remark = "" if one.fits == FITS else f", {one.fits}"
     return f"{one.name}: {one.parameters / 1e9:.1f} B, {format_bytes(one.disk)} of disk, {one.licence}{remark}"
 
 
