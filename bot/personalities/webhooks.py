@@ -24,9 +24,13 @@ log = logging.getLogger(__name__)
 
 Home = discord.TextChannel | discord.VoiceChannel | discord.StageChannel | discord.ForumChannel
 """A channel that can have webhooks; those of a thread are its channel's."""
-NO_PERMISSION = "I have no permission Manage Webhooks there"
-NO_ROOM = "the channel has 15 webhooks already, Discord's limit: delete one (Edit Channel, Integrations)"
-NO_INTENT = "discord.message_content_intent is off, and without it Discord does not show me replies to a webhook"
+# What is to be done about it:
+NO_PERMISSION = "give me Manage Webhooks there"
+NO_ROOM = "delete one of the channel's 15 webhooks, which are the most that Discord allows (Edit Channel, Integrations)"
+NO_INTENT = (
+    "the operator has to switch on discord.message_content_intent: without it Discord does not show me what people "
+    "reply to a webhook"
+)
 
 
 @dataclass(frozen=True)
@@ -108,13 +112,16 @@ class Webhooks:
     # How a personality speaks
 
     def why_not(self, channel: object) -> str:
-        """Return why personalities speak as the bot itself in a server's channel or thread; empty if they need not."""
+        """Return what is to be done where personalities speak as the bot itself; empty if they need not.
+
+        The place is a server, or one of its categories, channels or threads.
+        """
         home = channel.parent if isinstance(channel, discord.Thread) else channel
-        if not isinstance(home, Home):
-            return "I can't see that channel"
         if not self._reads_replies:
             return NO_INTENT
-        if not home.permissions_for(home.guild.me).manage_webhooks:
+        if isinstance(home, discord.Guild):
+            return "" if home.me.guild_permissions.manage_webhooks else NO_PERMISSION
+        if not isinstance(home, discord.abc.GuildChannel) or not home.permissions_for(home.guild.me).manage_webhooks:
             return NO_PERMISSION
         is_full = any(one.webhook is None for (channel_id, _), one in self._ready.items() if channel_id == home.id)
         return NO_ROOM if is_full else ""
@@ -159,7 +166,7 @@ class Webhooks:
         except discord.HTTPException as error:
             if error.code != TOO_MANY_WEBHOOKS:
                 raise
-            log.warning("%s gets no webhook of its own in channel %d: %s.", personality.name, home.id, NO_ROOM)
+            log.warning("%s has no webhook of its own in channel %d: %s.", personality.name, home.id, NO_ROOM)
             return _Ready(next(iter(present), None), personality.picture_digest, is_shared=True)
         self._own.add(webhook.id)
         record = OwnWebhook(webhook.id, home.id, personality.id, personality.picture_digest)

@@ -162,6 +162,14 @@ class CardFile:
     """A PNG file, as somebody sent it or as `clean_picture` made it."""
 
 
+def renamed(card: Card, display_name: str) -> Card:
+    """Return the card with another name above its messages; raises CardError on one that Discord would refuse."""
+    name = " ".join(display_name.split())
+    if name and (reason := why_not_displayed(name)):
+        raise CardError(f"the name {reason}")
+    return card.model_copy(update={"display_name": name})
+
+
 def require_name(name: str) -> str:
     """Return the name if it is a valid one; raises CardError."""
     if NAME.fullmatch(name) is None:

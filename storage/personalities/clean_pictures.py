@@ -14,12 +14,13 @@ from storage.errors import CardError
 from storage.separate_process import limit_memory, run_apart
 
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp")
+MAX_PICTURE_FILE_BYTES = 10_000_000
 MAX_PICTURE_PIXELS = 40_000_000
 LONGER_SIDE = 768
 """In pixels: Discord shows the picture much smaller."""
 TIMEOUT_S = 20.0
 DAMAGED = "the picture cannot be opened: send a PNG, JPEG, GIF or WebP file that is not damaged"
+ONE_COLOUR = "the picture has one colour only: choose another"
 TOO_LARGE = f"the picture has more than {MAX_PICTURE_PIXELS // 1_000_000} million pixels: make it smaller"
 
 
