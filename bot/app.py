@@ -128,6 +128,7 @@ class ReactuneBot(ServicesBot):
             tasks=self.tasks,
         )
         self._close_in_order()
+        await self.services.webhooks.open()
         for cog in COGS:
             # Not load_extension: it compiles and runs each module again for every bot in a process.
             await importlib.import_module(cog).setup(self, self.services)

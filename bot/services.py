@@ -24,6 +24,7 @@ from bot.guards.rate_limit import RateLimiter
 from bot.knowledge.library import Library
 from bot.operations.gateway import Gateway
 from bot.operations.metrics import Metrics
+from bot.personalities.webhooks import Webhooks
 from bot.privacy.recent_deletions import Deletions
 from bot.releases.resolver import ReleaseResolver
 from bot.releases.watcher import ReleaseWatcher
@@ -50,6 +51,7 @@ class Services:
     release_watcher: ReleaseWatcher
     library: Library
     attachments: AttachmentReader
+    webhooks: Webhooks
     answerer: Answerer
     vote_queue: VoteQueue
     pick_queue: PickQueue
@@ -104,6 +106,7 @@ def make_services(
     on_contradiction, on_first_vote = (partial(client.dispatch, event) for event in ("contradiction", "first_vote"))
     vote_queue = VoteQueue(database, tasks, on_stored, on_contradiction, on_first_vote)
     write_queue = WriteBehindQueue(database, tasks)
+    webhooks = Webhooks(client, database, reads_replies=settings.discord.message_content_intent)
     return Services(
         settings=settings,
         database=database,
@@ -115,6 +118,7 @@ def make_services(
         release_watcher=ReleaseWatcher(database),
         library=Library(database, settings.knowledge, load_encoder, deletions),
         attachments=AttachmentReader(settings, deletions),
+        webhooks=webhooks,
         answerer=Answerer(
             drawer=CandidateDrawer(engine, tastes, settings.generation.exploration),
             recorder=ReplyRecorder(
@@ -126,6 +130,7 @@ def make_services(
             ),
             delivery=AnswerDelivery(
                 database=database,
+                webhooks=webhooks,
                 write_queue=write_queue,
                 tasks=tasks,
                 edit_interval_s=settings.chat.edit_interval_s,

@@ -1,4 +1,4 @@
-"""`reactune personality`: list, show, export and import personalities."""
+"""`reactune personality`: list, show, picture, export and import personalities."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import typer
 
 from reactune.exporting_personality import export_personality
 from reactune.importing_personality import import_personality
+from reactune.picturing_personality import picture_personality
 from reactune.shared import AsJson, Config, PersonalityName, read_settings, show, show_plain, with_cards
 from storage.personalities.personalities import list_personalities, personality_named
 from storage.releases.versions import read_alias
 
-personality = typer.Typer(no_args_is_help=True, help="List, show, export or import personalities.")
+personality = typer.Typer(no_args_is_help=True, help="List, show, picture, export or import personalities.")
 
 
 @personality.command("list")
@@ -37,3 +38,4 @@ def show_personality(name: PersonalityName, config: Config = None, as_json: AsJs
 
 personality.command("export")(export_personality)
 personality.command("import")(import_personality)
+personality.command("picture")(picture_personality)

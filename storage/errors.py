@@ -190,7 +190,7 @@ class QuarantineConflict(StorageError):
 
 
 class CardError(StorageError):
-    """A personality's card or name is not valid."""
+    """A personality's card, name or picture is not valid."""
 
     exit_code = 2
 

@@ -12,7 +12,7 @@ import json
 import sys
 
 from bot.errors import UserFacingError
-from bot.separate_process import limit_memory, run_apart
+from storage.separate_process import limit_memory, run_apart
 
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP")
 LONGER_SIDE = 1_024

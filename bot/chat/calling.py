@@ -31,8 +31,12 @@ class Calls:
         self._services = services
 
     def is_addressed(self, message: discord.Message) -> bool:
-        """Return whether the message pings the bot, as most replies do, or is a direct message."""
-        return isinstance(message.channel, discord.DMChannel) or mentions_bot(message, self._bot.user)
+        """Return whether the message pings the bot, as most replies do, or is a direct message.
+
+        A reply to one of the bot's webhooks is meant the same, and pings nobody.
+        """
+        is_direct = isinstance(message.channel, discord.DMChannel)
+        return is_direct or mentions_bot(message, self._bot.user) or self._answers_webhook(message)
 
     async def is_called(self, message: discord.Message) -> bool:
         """Return whether the message is to be answered."""
@@ -59,6 +63,10 @@ class Calls:
         channel = message.channel
         return isinstance(channel, discord.Thread) and await self._services.database.read(was_called_into, channel.id)
 
+    def _answers_webhook(self, message: discord.Message) -> bool:
+        replied_to = message.reference.resolved if message.reference else None
+        return isinstance(replied_to, discord.Message) and self._services.webhooks.is_own(replied_to)
+
     def _asks(self, message: discord.Message) -> bool:
         """Return whether the message is a question to everybody, and not one to somebody else."""
         is_to_somebody = message.reference is not None or bool(message.raw_mentions or message.raw_role_mentions)
@@ -69,6 +77,6 @@ class Calls:
         if message.type is not discord.MessageType.reply or reference is None or reference.message_id is None:
             return False
         if isinstance(reference.resolved, discord.Message):
-            return reference.resolved.author == self._bot.user
+            return self._services.webhooks.wrote(reference.resolved)
         replied_to = reference.message_id
         return await self._services.database.read(find_by_message, replied_to) is not None

@@ -12,8 +12,10 @@ import discord
 from bot.attachments.material import Material, with_materials
 from bot.chat.prompting import Turn
 from bot.discord_errors import DISCORD_ERRORS
+from bot.personalities.webhooks import Webhooks
 from storage.conversations.memory import Memory
-from storage.conversations.replies import NO_SOURCES, Reply, Sources
+from storage.conversations.replies import NO_SOURCES, Reply, Sources, find_by_message
+from storage.database.database import Database
 from storage.database.enums import NOBODY
 
 SPOKEN = (discord.MessageType.default, discord.MessageType.reply)
@@ -176,8 +178,10 @@ def own_ids(posts: Iterable[Post]) -> list[int]:
 class HistoryReader:
     """Reads from Discord what belongs to a conversation."""
 
-    def __init__(self, client: discord.Client, history_messages: int) -> None:
+    def __init__(self, client: discord.Client, database: Database, webhooks: Webhooks, history_messages: int) -> None:
         self._client = client
+        self._database = database
+        self._webhooks = webhooks
         self._limit = history_messages
 
     async def read(self, message: discord.Message) -> History:
@@ -199,13 +203,22 @@ class HistoryReader:
 
     async def _chain(self, message: discord.Message) -> list[discord.Message]:
         chain = [message]
-        while len(chain) <= self._limit and (replied_to := await _replied_to(chain[-1])) is not None:
+        while len(chain) <= self._limit and (replied_to := await self._replied_to(chain[-1])) is not None:
             chain.append(replied_to)
         return chain[:0:-1]
 
+    async def _replied_to(self, message: discord.Message) -> discord.Message | None:
+        if message.reference is not None:
+            return await _replied_to(message)
+        if not self._webhooks.is_own(message):
+            return None
+        reply = await self._database.read(find_by_message, message.id)  # a webhook's message is never a reply
+        question_id = reply.source_message_id if reply else None
+        return await _fetch(message.channel, question_id) if question_id else None
+
     def _post(self, message: discord.Message) -> Post:
         author, bot = message.author, self._client.user
-        if author == bot:
+        if self._webhooks.wrote(message):
             return Post(message.id, NOBODY, "", "", is_own=True)
         if author.bot or message.type not in SPOKEN:
             return Post(message.id, author.id, author.display_name, "")
@@ -221,8 +234,12 @@ async def _replied_to(message: discord.Message) -> discord.Message | None:
         return reference.resolved
     if isinstance(reference.resolved, discord.DeletedReferencedMessage):
         return None
+    return await _fetch(message.channel, reference.message_id)
+
+
+async def _fetch(channel: discord.abc.Messageable, message_id: int) -> discord.Message | None:
     try:
-        return await message.channel.fetch_message(reference.message_id)
+        return await channel.fetch_message(message_id)
     except DISCORD_ERRORS:
         return None
 

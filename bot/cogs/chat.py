@@ -47,7 +47,7 @@ class Chat(BotCog):
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         super().__init__(bot, services)
         self._calls = Calls(bot, services)
-        self._reader = HistoryReader(bot, services.settings.chat.history_messages)
+        self._reader = HistoryReader(bot, services.database, services.webhooks, services.settings.chat.history_messages)
         self._summaries = Summaries(services, self._reader)
         self._recovery = Recovery(bot, services)
         self._second_answers = SecondAnswers(services)
@@ -63,7 +63,7 @@ class Chat(BotCog):
 
     @commands.Cog.listener()
     async def on_message(self, message: discord.Message) -> None:
-        if message.type not in SPOKEN or message.author.bot:
+        if message.type not in SPOKEN or message.author.bot or message.webhook_id is not None:
             return
         guild_id = message.guild.id if message.guild else None
         refusal = await self.services.access.refusal(message.author, guild_id, message.channel)
@@ -78,8 +78,8 @@ class Chat(BotCog):
 
     @commands.Cog.listener()
     async def on_raw_reaction_add(self, payload: discord.RawReactionActionEvent) -> None:
-        elsewhere = self.bot.user is None or payload.message_author_id not in (None, self.bot.user.id)
-        if str(payload.emoji) != REGENERATE or elsewhere or _by_a_bot(payload, self.bot):
+        is_mine = self.services.webhooks.may_have_written(payload.message_author_id)
+        if str(payload.emoji) != REGENERATE or not is_mine or _by_a_bot(payload, self.bot):
             return
         if self.services.access.may_react(payload):
             channel = self.bot.get_partial_messageable(payload.channel_id)

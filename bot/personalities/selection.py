@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from bot.errors import UserFacingError
 from bot.guards.access import has_named_role, is_admin
+from bot.personalities.appearance import describe_appearance
 from bot.services import Services, services_of
 from bot.text.sanitize import escape_inline
 from storage.adapters.folder_store import AS_TRAINED
@@ -206,6 +207,7 @@ def card_lines(session: Session, personality: Personality, guild_id: int) -> lis
         escape_inline(card.description),
         "⚠️ It is archived." if personality.archived_at else "",
         f"{bound[0].upper()}{bound[1:]}.",
+        f"**Appears** {describe_appearance(personality)}",
         f"**System prompt:** {escape_inline(card.system_prompt) or 'the one in the settings'}",
         f"**Greeting:** {escape_inline(card.greeting)}" if card.greeting else "",
         f"**Sampling:** {format_sampling(card.sampling) or 'as in the settings'}",

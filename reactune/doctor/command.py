@@ -31,7 +31,17 @@ def run_checks(settings: Settings) -> list[Finding]:
 
 def _checks(settings: Settings) -> Iterator[Check]:
     # Imported here, because they import the bot and the trainer, and every command imports this module.
-    from reactune.doctor import attachments, chat_template, database, machine, memory, models, servers, training
+    from reactune.doctor import (
+        appearances,
+        attachments,
+        chat_template,
+        database,
+        machine,
+        memory,
+        models,
+        servers,
+        training,
+    )
     from storage.adapters.stores import open_store
     from storage.conversations.prompt_bank import read_bank
     from storage.models.bundled import encoder_name
@@ -66,6 +76,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Trainer", lambda: database.check_trainer(settings)
     yield "Training", lambda: training.check_training(settings)
     yield "Token", lambda: asyncio.run(servers.check_token(settings))
+    yield "Appearances", lambda: asyncio.run(appearances.check_appearances(settings))
     yield "Prompt bank", lambda: read_bank(settings.arena.prompts).describe()
     yield "Arenas", lambda: servers.check_arenas(settings.arena)
     yield "Retention", lambda: database.check_retention(settings)

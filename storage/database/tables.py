@@ -82,8 +82,31 @@ class PersonalityRow(Base):
     """Digest of the last loaded card file; null for a personality without a file."""
     guild_id: Mapped[int | None] = mapped_column(BigInteger)
     """The server whose admins created it and can change it; null for the operator's, which every server can use."""
+    picture_digest: Mapped[str | None] = mapped_column(String(64))
+    """Of its picture; null without one."""
     archived_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class PictureRow(Base):
+    """A personality's picture, as a small PNG file."""
+
+    __tablename__ = "pictures"
+
+    personality_id: Mapped[int] = mapped_column(ForeignKey("personalities.id"), primary_key=True)
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class WebhookRow(Base):
+    """A webhook that the bot made; it stays when the webhook is deleted, because its messages stay too."""
+
+    __tablename__ = "webhooks"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    channel_id: Mapped[int] = mapped_column(BigInteger, index=True)
+    personality_id: Mapped[int] = mapped_column(ForeignKey("personalities.id"))
+    picture_digest: Mapped[str | None] = mapped_column(String(64))
+    """Of the picture that the webhook shows."""
 
 
 class CardRevisionRow(Base):

@@ -39,6 +39,7 @@ from storage.votes.votes import Vote
 from tests.past import add_round, add_version, pair
 from tests.seeding import BOB, account, add_correction, add_reply, add_siblings, add_taste, vote
 from tests.storage.adapters.test_folder_store import publish
+from tests.storage.personalities.test_appearance import portrait
 from tests.storage.personalities.test_tavern import card_of, picture_of
 from tests.tiny_model import build_tiny_base
 from trainer.rounds import worker
@@ -805,6 +806,15 @@ class TestPersonalities:
         (tmp_path / "owl.toml").write_text("system_prompt = 'Hoo.'")
         assert "owl was created" in reactune("personality", "import", "owl.toml")[1]
         assert "did not change" in reactune("personality", "import", "owl.toml")[1]
+
+    def test_a_picture_is_set_and_removed(self, reactune, card, tmp_path):
+        (tmp_path / "face.webp").write_bytes(portrait("WEBP"))
+        assert "is beside the messages of keeper" in reactune("personality", "picture", "keeper", "face.webp")[1]
+        assert "already" in reactune("personality", "picture", "keeper", "face.webp")[1]
+        assert "was removed from keeper" in reactune("personality", "picture", "keeper", "--remove")[1]
+        for words, said in ((), "either a picture's file or --remove"), (("none.png",), "none.png cannot be read"):
+            code, _, err = reactune("personality", "picture", "keeper", *words)
+            assert (code, said in " ".join(err.split())) == (2, True)
 
     def test_a_character_card_of_sillytavern_goes_in_and_out(self, reactune, card, tmp_path):
         book = {"entries": [{"keys": ["lamp"], "content": "Burns oil."}]}

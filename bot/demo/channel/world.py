@@ -14,6 +14,7 @@ import discord
 import simcord
 from simcord.builders import ChannelHandle, UserHandle
 
+from bot.demo.webhooks import complete_webhooks
 from bot.errors import UserFacingError
 
 T = TypeVar("T")
@@ -44,6 +45,7 @@ class World:
     """A server with two members, an admin, two channels and a thread; all three can also write to the bot directly."""
 
     def __init__(self, env: simcord.Env) -> None:
+        complete_webhooks()
         self.env = env
         env.backend.bot_user.name = BOT_NAME
         self.guild = guild = env.create_guild("Reactune demo")

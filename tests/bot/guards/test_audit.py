@@ -48,6 +48,8 @@ OPTIONS = {
     "personality export": {"personality": "default"},
     "personality import": {"file": ("owl.toml", b"?")},
     "personality list": {},
+    "personality name": {"personality": "default"},
+    "personality picture": {"personality": "default"},
     "personality restore": {"personality": "nobody"},
     "personality show": {"personality": "default"},
     "personality unbind": {},

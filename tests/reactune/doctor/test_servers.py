@@ -30,10 +30,13 @@ def as_json(data: object, status: int = 200) -> web.Response:
 
 
 @asynccontextmanager
-async def discord_with(flags: discord.ApplicationFlags, members: list[int], token: str) -> AsyncIterator[str]:
+async def discord_with(
+    flags: discord.ApplicationFlags, members: list[int], token: str, permissions: discord.Permissions | None = None
+) -> AsyncIterator[str]:
     """Serve what a login asks for, and servers with so many members; yield the address."""
     servers = [
         {"id": str(1456074443980800100 + n), "name": f"server {n}", "approximate_member_count": count}
+        | {"permissions": str((permissions or discord.Permissions()).value)}
         for n, count in enumerate(members)
     ]
 
