@@ -20,8 +20,8 @@ MAX_CHARS = 600
 MAX_WORDS = 14
 
 _FILLERS = words.one_of(
-    "hi hey hello hiya yo hallo moin servus by_the_way btw fyi well actually also and und but aber so ok okay oh ah yes "
-    "yeah yep no nope hm hmm anyway ja nein naja übrigens tja honestly lol haha"
+    "hi hey hello hiya yo hallo moin servus by_the_way btw fyi well actually also and und but aber so ok okay oh ah "
+    "yes yeah yep no nope hm hmm anyway ja nein naja übrigens tja honestly lol haha"
 )
 _OPENING = re.compile(rf"(?:{_FILLERS}\b[\s,:!…-]*)*", re.IGNORECASE)
 _REQUEST = re.compile(

@@ -169,8 +169,8 @@ async def test_an_open_thread_belongs_to_its_channel(place, engine, env, grace):
 
 
 async def test_notes_that_a_member_gave_elsewhere_stay_hidden(place, engine, query, rows, grace, visitor):
-    query(lambda session: add_note(session, place.ada.id, place.channel.guild.id, "I collect stamps"))
-    await _ask(place, place.ada, place.channel, "hi", "hello", engine)
+    query(lambda session: add_note(session, place.ada.id, place.channel.guild.id, "I collect stamps of Peru"))
+    await _ask(place, place.ada, place.channel, "what shall I collect?", "hello", engine)
     (reply,) = rows(ReplyRow)
     assert "stamps" in (await visitor.get(f"/answers/{reply.id}")).text
     seen = (await grace.get(f"/answers/{reply.id}")).text
