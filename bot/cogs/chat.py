@@ -138,7 +138,7 @@ class Chat(BotCog):
                 await self._second_answers.answer_twice(context.ask, context.rival)
             else:
                 await self.services.answerer.answer(context.ask)
-                await propose_fact(self.services, message, history.posts[-1].text)
+                await propose_fact(self.services, message, own_words(message, self.bot.user))
         prompt = context.ask.prompt
         if context.conversation.is_full or (prompt.dropped and is_one_conversation(message.channel)):
             self._remember(message.channel, context.conversation, prompt)

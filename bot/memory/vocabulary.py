@@ -137,8 +137,9 @@ NOT_LIKED = one_of(
 )
 NOT_LIKED_LAST = one_of(
     "too also either best better more most least lot far all and or general especially though least first again well "
-    "both ones one stuff things way enough anyway haha"
+    "both ones one stuff things way enough haha making trying"
 )
+NOT_IN_LIKED = one_of("her his their our oh ok anyway")
 NOT_LIKED_GERMAN = one_of(
     "dich dir du dein deine deinen deinem euch euer das dies diese diesen dieser dieses es ihn ihm ihr ihre sie uns "
     "mich mir mein meine meinen den die der dem wenn wie was wo wer warum dass ob alles nichts etwas ein eine einen "

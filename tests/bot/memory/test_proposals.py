@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
+from bot.chat.recorder import NOTE_DELETED
 from bot.memory.proposals import FOR_OTHERS, GONE, PROPOSAL_S
 from storage.database.columns import utc_now
+from storage.database.database import open_database
 from storage.database.tables import (
     FactQuestionRow,
     MemberNoteRow,
@@ -18,6 +21,7 @@ from storage.database.tables import (
     ReplySpeakerRow,
 )
 from storage.errors import EncoderError
+from storage.privacy.erasure import forget_notes
 from storage.privacy.notes import MAX_NOTES, add_note
 from tests.bot.guards.test_quiet_hours import around_now
 from tests.word_encoder import WordEncoder
@@ -225,3 +229,25 @@ class TestQuietHours:
     async def test_nothing_is_asked(self, place, rows):
         await place.ask("I keep bees")
         assert rows(FactQuestionRow) == []
+
+
+class TestForgottenMeanwhile:
+    @pytest.fixture
+    def load_encoder(self, settings):
+        class Forgetting(WordEncoder):
+            def encode(self, texts):
+                with closing(open_database(settings)) as database:
+                    database.call(forget_notes, database.call(only_member), None)
+                return super().encode(texts)
+
+        return Forgetting
+
+    async def test_an_answer_does_not_begin_with_a_note_that_was_just_deleted(self, place, rows, query):
+        query(lambda session: add_note(session, place.ada.id, None, "I keep bees"))
+        await place.ada.send_dm("what do bees eat?")
+        assert NOTE_DELETED in place.ada.user.dm_channel.last_message.content
+        assert rows(ReplyRow) == []
+
+
+def only_member(session):
+    return session.scalars(select(MemberNoteRow.user_id)).first() or 0
