@@ -78,6 +78,11 @@ class History:
         """Return the latest posts with words of people, newest first."""
         return [post for post in reversed(self.posts) if post.text][:limit]
 
+    def remembers(self, memory: Memory, limit: int) -> bool:
+        """Return whether the latest posts with words of people are still in the conversation word for word."""
+        remembered = posts_since(self, memory)
+        return all(post in remembered for post in self.newest_of_people(limit))
+
 
 @dataclass(frozen=True)
 class SpokenMessage:

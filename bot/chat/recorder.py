@@ -26,9 +26,11 @@ from storage.database.database import Database
 from storage.database.engine import is_away
 from storage.database.enums import Basis
 from storage.privacy.consent import basis_of_chat, erased_since
+from storage.privacy.notes import still_exist
 from storage.training.samples import AskedPrompt, DrawnSample, record_samples
 
 ERASED = "Someone whose words I was answering has just deleted their data. Please ask again."
+NOTE_DELETED = "A note about you that I was using has just been deleted. Please ask again."
 DELETED = "A message that I was answering, or one before it, was just deleted. Please ask again."
 
 
@@ -88,6 +90,8 @@ class ReplyRecorder:
         # The row would bring deleted words back.
         if erased_since(session, ask.speakers, ask.asked_at):
             raise UserFacingError(ERASED)
+        if not still_exist(session, ask.sources.notes, ask.asked_at):
+            raise UserFacingError(NOTE_DELETED)
         if self._deletions.concern_prompt(ask.channel_id, ask.sources, ask.asked_at):
             raise UserFacingError(DELETED)
         of_chat = None if ask.has_outside_text else basis_of_chat(session, ask.speakers)

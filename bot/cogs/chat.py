@@ -27,6 +27,7 @@ from bot.errors import EngineBusy, UserFacingError
 from bot.guards.error_handler import NOT_MINE, answer_privately, member_message
 from bot.guards.interactions import BotCog
 from bot.guards.rate_limit import RateLimited
+from bot.memory.proposals import propose_fact
 from bot.privacy.notices import send_first_notice
 from bot.services import Services
 from storage.conversations import replies
@@ -137,6 +138,7 @@ class Chat(BotCog):
                 await self._second_answers.answer_twice(context.ask, context.rival)
             else:
                 await self.services.answerer.answer(context.ask)
+                await propose_fact(self.services, message, own_words(message, self.bot.user))
         prompt = context.ask.prompt
         if context.conversation.is_full or (prompt.dropped and is_one_conversation(message.channel)):
             self._remember(message.channel, context.conversation, prompt)

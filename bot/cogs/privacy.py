@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from io import BytesIO
 
 import discord
@@ -15,20 +16,31 @@ from bot.guards.access import is_admin
 from bot.guards.audit import NOTED, run_audited
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import BotCog
-from bot.privacy.notices import PrivacyAction, PrivacyButton, buttons, describe_member, describe_opt_out, opt_in, pack
+from bot.memory.proposals import SILENCED, FactButton, describe_kept
+from bot.privacy.notices import (
+    PrivacyAction,
+    PrivacyButton,
+    buttons,
+    describe_deletion,
+    describe_member,
+    describe_opt_out,
+    opt_in,
+    pack,
+)
 from bot.services import Services
 from bot.text.sanitize import escape_inline
-from storage.conversations.memory import (
+from storage.conversations.memory import forget_conversation
+from storage.privacy.consent import withdraw_consent
+from storage.privacy.erasure import forget_notes
+from storage.privacy.member_data import export_member
+from storage.privacy.notes import (
     MAX_NOTE_CHARS,
     MAX_NOTES,
     add_note,
-    drop_notes,
-    forget_conversation,
+    allow_questions,
+    are_questions_allowed,
     list_notes,
 )
-from storage.privacy.consent import withdraw_consent
-from storage.privacy.member_data import export_member
-from storage.wording import count
 
 EXPORT = "Here is everything I store about you."
 SENT = "I sent you everything I store about you as a direct message. The file explains how to read it."
@@ -41,7 +53,9 @@ CONFIRM = (
     "suggested answers and notes, and documents and summaries made from your messages. This can't be undone."
 )
 FILES_AT_ONCE = 10  # Discord's limit
-NO_NOTES = "I have no notes about you. Add one with `/me remember`."
+NO_NOTES = "I have no notes about you here. Add one with `/me remember`."
+NEVER_ASKS = "-# I never ask you to let me remember something. `/me suggestions` changes that."
+MAY_ASK = "All right, I may ask you, at most once a day, whether to remember what you say about yourself."
 NO_SUCH_NOTE = "I have no such note. `/me show` lists your notes."
 NOT_YOURS = (
     "Only admins can do this here (Manage Server, or a role that the operator chose). You can do it in our direct "
@@ -115,31 +129,39 @@ class Me(
     ) -> None:
         """Add a short note about yourself."""
         await interaction.response.defer(ephemeral=True)
-        added = await self.services.database.run(add_note, interaction.user.id, note)
-        await answer_privately(
-            interaction,
-            f"Noted: “{escape_inline(added.text)}” I use it only when I answer you, but others in the channel may "
-            "notice. `/me show` lists your notes, `/me forget` deletes them.",
-        )
+        added = await self.services.database.run(add_note, interaction.user.id, interaction.guild_id, note)
+        await answer_privately(interaction, describe_kept(added))
 
     @app_commands.command()
     async def show(self, interaction: discord.Interaction) -> None:
-        """Show my notes about you."""
+        """Show my notes about you in this server, or in our direct messages."""
         await interaction.response.defer(ephemeral=True)
-        notes = await self.services.database.read(list_notes, interaction.user.id)
-        lines = [f"{number}. {escape_inline(note.text)}" for number, note in enumerate(notes, start=1)]
-        await answer_privately(interaction, "\n".join(lines) or NO_NOTES)
+        notes = await self.services.database.read(list_notes, interaction.user.id, interaction.guild_id)
+        lines = [f"{number}. {escape_inline(note.text)}" for number, note in enumerate(notes, start=1)] or [NO_NOTES]
+        if not await self.services.database.read(are_questions_allowed, interaction.user.id):
+            lines.append(NEVER_ASKS)
+        await answer_privately(interaction, "\n".join(lines))
 
     @app_commands.command()
     @app_commands.describe(number="Number of the note in `/me show`; without it, all notes")
     async def forget(
         self, interaction: discord.Interaction, number: app_commands.Range[int, 1, MAX_NOTES] | None = None
     ) -> None:
-        """Delete my notes about you."""
+        """Delete my notes about you here, and my record of the answers that used them."""
         await interaction.response.defer(ephemeral=True)
-        dropped = await self.services.database.run(drop_notes, interaction.user.id, number)
-        text = f"Deleted: {count(dropped, 'note')}." if dropped else NO_SUCH_NOTE if number else NO_NOTES
+        here = (interaction.user.id, interaction.guild_id)
+        deleted = await self.services.database.run(forget_notes, *here, number)
+        await self.services.tastes.refresh()
+        text = describe_deletion(deleted) if deleted.notes else NO_SUCH_NOTE if number else NO_NOTES
         await answer_privately(interaction, text)
+
+    @app_commands.command()
+    @app_commands.describe(allowed="Whether I may ask you to let me remember what you say about yourself")
+    async def suggestions(self, interaction: discord.Interaction, allowed: bool) -> None:
+        """Choose whether I ask to remember things about you."""
+        await interaction.response.defer(ephemeral=True)
+        await self.services.database.run(partial(allow_questions, allowed=allowed), interaction.user.id)
+        await answer_privately(interaction, MAY_ASK if allowed else SILENCED)
 
 
 class Forget(BotCog, commands.GroupCog, group_name="forget", group_description="Start over"):
@@ -169,6 +191,6 @@ def _is_own(interaction: discord.Interaction) -> bool:
 
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
-    bot.add_dynamic_items(PrivacyButton)
+    bot.add_dynamic_items(PrivacyButton, FactButton)
     for cog in (Privacy, Me, Forget):
         await bot.add_cog(cog(bot, services))

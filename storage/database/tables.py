@@ -255,7 +255,7 @@ class ReplyRow(Base):
     summary_to: Mapped[int | None] = mapped_column(BigInteger)
     """Ids of the first and last message that the summary in the prompt covers; null without a summary."""
     has_outside_text: Mapped[bool] = mapped_column(default=False)
-    """The prompt holds a description of a picture, or a web page; it is never trained on."""
+    """The prompt holds a description of a picture, a web page, or a member's note; it is never trained on."""
     edited_at: Mapped[datetime | None]
     """The time a message in the prompt was edited; since then it is neither answered again nor trained on."""
     undelivered: Mapped[str | None] = mapped_column(Text)
@@ -568,8 +568,41 @@ class MemberNoteRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     user_id: Mapped[int] = mapped_column(BigInteger, index=True)
+    guild_id: Mapped[int | None] = mapped_column(BigInteger)
+    """The server where it is used; 0 for direct messages, null for everywhere, as in earlier releases."""
     text: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class ReplyNoteRow(Base):
+    """A note in a reply's prompt; deleting the note deletes the reply."""
+
+    __tablename__ = "reply_notes"
+
+    reply_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"), primary_key=True)
+    note_id: Mapped[int] = mapped_column(
+        ForeignKey("member_notes.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+
+
+class FactQuestionRow(Base):
+    """A fact that a member was asked to let the bot keep, and is not asked again; no word of it is stored."""
+
+    __tablename__ = "fact_questions"
+
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """A keyed hash of the fact."""
+    asked_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class NoteOptOutRow(Base):
+    """A member who must not be asked to let the bot keep facts; no row means that it may ask."""
+
+    __tablename__ = "note_opt_outs"
+
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    since: Mapped[datetime] = mapped_column(default=utc_now)
 
 
 class HeartbeatRow(Base):

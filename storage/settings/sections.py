@@ -409,6 +409,15 @@ class ChatSettings(Section):
     """Time zone of the quiet hours, such as "Europe/Berlin"."""
 
 
+class MemorySettings(Section):
+    """What the bot remembers of members, with their consent (docs/memory.md)."""
+
+    propose_facts: bool = True
+    """Ask members, at most once a day each, whether to remember what they said about themselves to the bot."""
+    notes_in_prompt: Annotated[int, Field(ge=0, le=20)] = 3
+    """Maximum notes of a member in the prompt of an answer to them: those nearest in meaning; 0: none."""
+
+
 class AttachmentSettings(Section):
     """What members send besides words (docs/attachments.md)."""
 
@@ -727,6 +736,7 @@ class Settings(Section):
     remote: RemoteSettings = RemoteSettings()
     generation: GenerationSettings = GenerationSettings()
     chat: ChatSettings = ChatSettings()
+    memory: MemorySettings = MemorySettings()
     attachments: AttachmentSettings = AttachmentSettings()
     pictures: PictureSettings = PictureSettings()
     voice: VoiceSettings = VoiceSettings()

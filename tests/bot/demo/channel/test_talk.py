@@ -8,7 +8,7 @@ import re
 import pytest
 
 from bot.demo.stand_in import with_stand_in
-from storage.database.tables import CorrectionRow, ReplyRow, VoteEventRow
+from storage.database.tables import CorrectionRow, MemberNoteRow, ReplyRow, VoteEventRow
 from tests.bot.attachments.conftest import picture
 from tests.bot.console.conftest import Browser, new_client
 from tests.bot.demo.channel.conftest import articles, articles_html
@@ -29,6 +29,20 @@ async def test_a_message_is_answered_and_voted_on(channel, world, rows):
     assert 'name="unreact"' not in (await channel.look("bo")).html
     await channel.act("ada", reply, unreact="👎")
     assert [row.added for row in rows(VoteEventRow)] == [True, False]
+
+
+async def test_who_says_something_about_themselves_may_let_the_bot_keep_it(channel, world, rows):
+    asked = articles(await channel.say("ada", "I keep bees. What do they drink?"))[-1]
+    assert "Remember that you keep bees?" in asked
+    assert "✅ Yes No Never ask me" in asked
+    question = world.lounge.last_message
+    (yes, *_) = question.components[0].children
+    await channel.act("bo", question.id, press=yes.custom_id)
+    assert rows(MemberNoteRow) == []
+    seen = await channel.act("ada", question.id, press=yes.custom_id)
+    assert "Noted: “I keep bees”" in articles(seen)[-1]
+    assert "Remember that" not in seen.html
+    assert [row.text for row in rows(MemberNoteRow)] == ["I keep bees"]
 
 
 async def test_clicks_at_the_same_time_wait_for_each_other(channel, world, rows):
