@@ -49,7 +49,7 @@ class AnswerDelivery:
 
     def open(self, ask: Ask, reply_id: int) -> MessageStream:
         """Return the stream for a new answer."""
-        reference = _reference_to(ask.source_message_id, ask.channel_id, ask.guild_id)
+        reference = reference_to(ask.source_message_id, ask.channel_id, ask.guild_id)
         return self._open(ask.channel, ask.channel_id, reply_id, reference)
 
     async def finish(self, stream: MessageStream, end: AnswerEnd) -> bool:
@@ -83,7 +83,7 @@ class AnswerDelivery:
     def resume(self, reply: Reply, channel: discord.PartialMessageable) -> None:
         """Deliver in the background what the previous run could not deliver."""
         sent = [channel.get_partial_message(message_id) for message_id in reply.message_ids]
-        reference = None if sent else _reference_to(reply.source_message_id, reply.channel_id, reply.guild_id)
+        reference = None if sent else reference_to(reply.source_message_id, reply.channel_id, reply.guild_id)
         self.finish_later(reply.id, self._open(channel, reply.channel_id, reply.id, reference, sent))
 
     def _open(
@@ -140,8 +140,12 @@ class AnswerDelivery:
         return outcome
 
 
-def _reference_to(message_id: int | None, channel_id: int, guild_id: int | None) -> discord.MessageReference | None:
-    if message_id is None:
+def reference_to(message_id: int | None, channel_id: int, guild_id: int | None) -> discord.MessageReference | None:
+    """Return what makes an answer a reply to the question; None if there is none, or if it began the thread.
+
+    A thread has the ID of the message that it was made from, which is in another channel: a reply cannot leave its own.
+    """
+    if message_id is None or message_id == channel_id:
         return None
     return discord.MessageReference(
         message_id=message_id,

@@ -1,0 +1,223 @@
+"""`/setup`: one private message, step by step; everything holds at Finish, or nothing does."""
+
+from __future__ import annotations
+
+import discord
+import pytest
+
+from storage.database.enums import AuditOutcome, Rule
+from storage.database.tables import AuditRow, BindingRow, ServerRow
+from storage.personalities.cards import Card
+from storage.personalities.personalities import create_personality
+from storage.servers import ServerChoices
+from tests.bot.chat.test_calling import is_answered
+
+__all__ = ["is_answered"]
+
+
+def words(message) -> str:
+    """Return all texts of a message with components."""
+    return "\n".join(part.content for part in walk(message.components) if isinstance(part, discord.TextDisplay))
+
+
+def walk(components):
+    for one in components:
+        yield one
+        yield from walk(getattr(one, "children", ()))
+
+
+class Wizard:
+    """The message of `/setup`, as one admin uses it."""
+
+    def __init__(self, who, channel) -> None:
+        self._who = who
+        self._channel = channel
+        self._id = 0
+
+    async def open(self) -> Wizard:
+        result = await self._who.slash(self._channel, "setup")
+        assert result.response.ephemeral
+        self._id = result.response.id
+        return self
+
+    @property
+    def message(self) -> discord.Message:
+        return next(one for one in self._channel.history(viewer=self._who) if one.id == self._id)
+
+    @property
+    def text(self) -> str:
+        return words(self.message)
+
+    async def press(self, label: str, times: int = 1):
+        for _ in range(times):
+            result = await self._who.click(self.message, label=label)
+        return result
+
+    async def choose(self, key: str, *values):
+        return await self._who.select(self.message, list(values), custom_id=f"setup:{key}")
+
+
+@pytest.fixture
+def wizard(place):
+    return Wizard(place.grace, place.channel)
+
+
+@pytest.fixture
+def stored(rows):
+    """Return what the server chose."""
+
+    def read() -> ServerChoices:
+        (row,) = rows(ServerRow)
+        return ServerChoices.model_validate(row.choices)
+
+    return read
+
+
+async def test_it_ends_in_a_bot_that_answers_there(place, env, wizard, stored, rows, query, engine, is_answered):
+    guild = place.channel.guild
+    talk, quiet, news = (guild.create_text_channel(name) for name in ("talk", "quiet", "news"))
+    regulars = guild.create_role("regulars")
+    reader = guild.add_member(env.create_user("reader"), roles=[regulars])
+    query(lambda session: create_personality(session, "keeper", Card(description="Of few words"), by="test").id)
+    await wizard.open()
+    assert "Nothing has been set up here yet" in wizard.text
+    await wizard.press("Next")
+    await wizard.choose("always", talk)
+    await wizard.choose("never", quiet)
+    await wizard.choose("elsewhere", "mention")
+    await wizard.press("Next", 2)
+    await wizard.choose("roles", regulars)
+    await wizard.press("Next")
+    await wizard.choose("personality", "keeper")
+    await wizard.press("Next")
+    await wizard.choose("arenas", "0 18 * * fri")
+    await wizard.choose("arena-channel", place.channel)
+    await wizard.choose("announce", news)
+    await wizard.press("Next")
+    assert f"every message in {talk.mention}; nothing in {quiet.mention}; only mentions elsewhere" in wizard.text
+    assert "✏️ now: everybody" in wizard.text
+    assert rows(ServerRow) == rows(BindingRow) == []
+
+    await wizard.press("Finish")
+    assert f"Try it: write hello in {talk.mention}." in wizard.text
+    assert "⚠️" not in wizard.text
+    choices = stored()
+    assert choices.rules == {talk.id: Rule.ALWAYS, quiet.id: Rule.NEVER}
+    assert (choices.arena_channel, choices.announce_channel) == (place.channel.id, news.id)
+    (line,) = rows(AuditRow)
+    assert (line.action, line.outcome) == ("setup", AuditOutcome.DONE)
+    assert "Personality: keeper" in line.subject
+
+    await reader.send(talk, "hello")
+    assert talk.last_message.content.endswith("-# keeper base")
+    assert not await is_answered(talk, "ada has no such role")
+    await reader.send(quiet, f"{place.mention} hello")
+    assert quiet.last_message.content == "I'm not enabled in this channel."
+    await reader.send(place.channel, "what is red?")
+    assert len(engine.requests) == 1
+
+
+async def test_the_second_start_shows_what_is_set_and_changes_one_thing(place, wizard, stored, rows):
+    await wizard.open()
+    await wizard.press("Next", 2)
+    await wizard.choose("threads", "all")
+    await wizard.press("Finish")
+    await wizard.open()
+    assert "**Threads:** each conversation gets its own" in wizard.text
+    assert "Set up by grace" in wizard.text
+    await wizard.press("Next", 3)
+    await wizard.choose("roles", place.channel.guild.create_role("regulars"))
+    await wizard.press("Finish")
+    assert stored().threads_everywhere
+    assert len(stored().roles) == 1
+    assert [row.generation for row in rows(ServerRow)] == [2]
+
+
+async def test_whoever_closes_it_or_goes_away_changes_nothing(place, env, wizard, rows):
+    await wizard.open()
+    await wizard.press("Next")
+    await wizard.choose("elsewhere", "never")
+    await wizard.press("Close")
+    assert wizard.text == "Closed. Nothing was changed."
+    await wizard.open()
+    await wizard.press("Next")
+    await env.advance_time(15 * 60)
+    assert wizard.text.startswith("This took longer than 14 minutes, so nothing was changed.")
+    assert rows(ServerRow) == []
+
+
+async def test_of_two_admins_one_wins_and_the_other_sees_what_they_set(place, env, wizard, stored, rows):
+    guild = place.channel.guild
+    role = next(role for name, role in guild.roles.items() if name == "admins")
+    hedy = Wizard(guild.add_member(env.create_user("hedy"), roles=[role]), place.channel)
+    await wizard.open()
+    await hedy.open()
+    for one, rule in ((wizard, "mention"), (hedy, "question")):
+        await one.press("Next")
+        await one.choose("elsewhere", rule)
+    await wizard.press("Finish")
+    await hedy.press("Finish")
+    assert stored().elsewhere is Rule.MENTION
+    assert "finished `/setup` in the meantime" in hedy.text
+    assert "questions to everybody, mentions and replies everywhere\n-# ✏️ now: only mentions everywhere" in hedy.text
+    await hedy.press("Finish")
+    assert stored().elsewhere is Rule.QUESTION
+    outcomes = [row.outcome for row in rows(AuditRow)]
+    assert outcomes == [AuditOutcome.DONE, AuditOutcome.REFUSED, AuditOutcome.DONE]
+
+
+async def test_after_a_restart_it_says_that_nothing_was_changed(place, env, wizard, new_bot, rows):
+    await wizard.open()
+    old = env.bot
+    await env.restart_bot(new_bot())
+    await wizard.press("Next")
+    assert wizard.text.startswith("I was restarted in the meantime, so nothing was changed.")
+    assert rows(ServerRow) == []
+    await old.close()
+
+
+async def test_it_names_each_permission_that_the_bot_lacks(place, env, wizard):
+    guild = place.channel.guild
+    talk, posts = guild.create_text_channel("talk"), guild.create_text_channel("posts")
+    me = guild.guild.me
+    for channel, lacks in ((talk, {"add_reactions": False}), (posts, {"send_messages": False, "embed_links": False})):
+        channel.set_permissions(me, discord.PermissionOverwrite(**lacks))
+    await wizard.open()
+    await wizard.press("Next")
+    await wizard.choose("always", talk)
+    await wizard.press("Next", 4)
+    await wizard.choose("arenas", "0 18 * * *")
+    await wizard.press("Finish")
+    assert "Choose the channel for arenas" in place.channel.history(viewer=place.grace)[-1].content
+    await wizard.choose("arena-channel", posts)
+    await wizard.press("Next")
+    assert f"⚠️ In {talk.mention} I need Add Reactions." in wizard.text
+    assert f"⚠️ In {posts.mention} I need Send Messages, Embed Links." in wizard.text
+
+
+async def test_it_is_for_admins_also_in_its_middle(place, wizard, rows):
+    with pytest.raises(Exception, match="setup"):
+        await place.ada.slash(place.channel, "setup")
+    await wizard.open()
+    place.grace.member and await place.grace.member.remove_roles(*place.grace.member.roles[1:])
+    await wizard.press("Finish")
+    assert "Only admins can do this" in place.channel.history(viewer=place.grace)[-1].content
+    assert rows(ServerRow) == []
+
+
+async def test_two_servers_are_independent(place, env, wizard, engine):
+    other = env.create_guild("Other")
+    channel = other.create_text_channel("general")
+    dora = other.add_member(env.create_user("dora"))
+    await wizard.open()
+    await wizard.press("Next")
+    await wizard.choose("elsewhere", "always")
+    await wizard.press("Finish")
+    await place.ada.send(place.channel, "just talking")
+    await dora.send(channel, "just talking")
+    assert len(engine.requests) == 1
+
+
+async def test_a_new_server_reads_one_line(place, env):
+    guild = env.create_guild("New")
+    assert guild
