@@ -6,6 +6,7 @@ import discord
 from discord.ext import commands
 
 from bot.chat.conversation import is_own_thread, mentions_bot, own_words
+from bot.chat.own_threads import is_closed
 from bot.guards.quiet_hours import is_quiet
 from bot.servers.setups import rule_in
 from bot.services import Services
@@ -26,9 +27,12 @@ class Calls:
 
     async def is_called(self, message: discord.Message) -> bool:
         """Return whether the message is to be answered."""
-        if isinstance(message.channel, discord.DMChannel) or self._is_named(message):
+        channel = message.channel
+        if isinstance(channel, discord.Thread) and is_closed(channel):
+            return False
+        if isinstance(channel, discord.DMChannel) or self._is_named(message):
             return True
-        rule = self._rule_in(message.channel)
+        rule = self._rule_in(channel)
         if rule is Rule.MENTION or is_quiet(self._services.settings.chat, utc_now()):
             return False
         if rule is Rule.ALWAYS or self.is_addressed(message):

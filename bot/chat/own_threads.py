@@ -26,6 +26,12 @@ def thread_name(words: str) -> str:
     return shorten(quote_plainly(words), NAME_CHARS) or UNNAMED
 
 
+def is_closed(thread: discord.Thread) -> bool:
+    """Return whether the bot may not write there, because a moderator has locked it."""
+    parent = thread.parent
+    return thread.locked and not (parent and parent.permissions_for(thread.guild.me).manage_threads)
+
+
 def describe_refusal(error: Exception) -> str:
     """Return why Discord opened no thread; `error` is one of DISCORD_ERRORS."""
     if getattr(error, "code", 0) == TOO_MANY_THREADS:
@@ -48,6 +54,8 @@ async def move_to_own_thread(setups: ServerSetups, message: discord.Message, wor
     except DISCORD_ERRORS as error:
         log.warning("No thread could be made from message %d: %s", message.id, error)
         return _without_thread(ask, f"not in a thread of its own: {describe_refusal(error)}")
+    if is_closed(thread):
+        return _without_thread(ask, "not in a thread of its own: that one is locked")
     return replace(ask, channel=thread, channel_id=thread.id)
 
 

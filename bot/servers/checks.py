@@ -40,12 +40,12 @@ def find_problems(choices: ServerChoices, settings: Settings, channels: Channels
 
 
 def first_try(choices: ServerChoices, channels: Channels, me: discord.Member, here: int) -> str:
-    """Return what to write where, for a first answer: in the channel `here` if the bot answers there."""
+    """Return what to write where, for a first answer: where no mention is needed, or else in the channel `here`."""
     texts = [one for one in channels if isinstance(one, discord.TextChannel) and not lacking(one, me, TO_ANSWER)]
     answered = [one for one in texts if rule_at(choices, one) is not Rule.NEVER]
     if not answered:
         return "There is no text channel in which I may answer yet."
-    best = min(answered, key=lambda one: (one.id != here, rule_at(choices, one) is not Rule.ALWAYS, one.position))
+    best = min(answered, key=lambda one: (rule_at(choices, one) is not Rule.ALWAYS, one.id != here, one.position))
     mention = "" if rule_at(choices, best) is Rule.ALWAYS else f"{me.mention} "
     return f"Try it: write {mention}hello in {best.mention}."
 

@@ -26,6 +26,10 @@ def walk(components):
         yield from walk(getattr(one, "children", ()))
 
 
+def channel_without(guild, name, **lacking):
+    return guild.create_text_channel(name, overwrites={guild.default_role: discord.PermissionOverwrite(**lacking)})
+
+
 class Wizard:
     """The message of `/setup`, as one admin uses it."""
 
@@ -133,7 +137,8 @@ async def test_the_second_start_shows_what_is_set_and_changes_one_thing(place, w
     assert [row.generation for row in rows(ServerRow)] == [2]
 
 
-async def test_whoever_closes_it_or_goes_away_changes_nothing(place, env, wizard, rows):
+async def test_whoever_closes_it_or_goes_away_changes_nothing(place, env, wizard, rows, monkeypatch):
+    monkeypatch.setattr("bot.servers.wizard.LASTS_S", 30.0)
     await wizard.open()
     await wizard.press("Next")
     await wizard.choose("elsewhere", "never")
@@ -141,7 +146,7 @@ async def test_whoever_closes_it_or_goes_away_changes_nothing(place, env, wizard
     assert wizard.text == "Closed. Nothing was changed."
     await wizard.open()
     await wizard.press("Next")
-    await env.advance_time(15 * 60)
+    await env.advance_time(40)
     assert wizard.text.startswith("This took longer than 14 minutes, so nothing was changed.")
     assert rows(ServerRow) == []
 
@@ -178,10 +183,8 @@ async def test_after_a_restart_it_says_that_nothing_was_changed(place, env, wiza
 
 async def test_it_names_each_permission_that_the_bot_lacks(place, env, wizard):
     guild = place.channel.guild
-    talk, posts = guild.create_text_channel("talk"), guild.create_text_channel("posts")
-    me = guild.guild.me
-    for channel, lacks in ((talk, {"add_reactions": False}), (posts, {"send_messages": False, "embed_links": False})):
-        channel.set_permissions(me, discord.PermissionOverwrite(**lacks))
+    talk = channel_without(guild, "talk", add_reactions=False)
+    posts = channel_without(guild, "posts", send_messages=False, embed_links=False)
     await wizard.open()
     await wizard.press("Next")
     await wizard.choose("always", talk)
@@ -195,11 +198,12 @@ async def test_it_names_each_permission_that_the_bot_lacks(place, env, wizard):
     assert f"⚠️ In {posts.mention} I need Send Messages, Embed Links." in wizard.text
 
 
-async def test_it_is_for_admins_also_in_its_middle(place, wizard, rows):
+async def test_it_is_for_admins_also_in_its_middle(place, env, wizard, rows):
     with pytest.raises(Exception, match="setup"):
         await place.ada.slash(place.channel, "setup")
     await wizard.open()
-    place.grace.member and await place.grace.member.remove_roles(*place.grace.member.roles[1:])
+    guild = place.channel.guild
+    env.backend.remove_member_role(guild.id, place.grace.id, guild.roles["admins"].id)
     await wizard.press("Finish")
     assert "Only admins can do this" in place.channel.history(viewer=place.grace)[-1].content
     assert rows(ServerRow) == []
@@ -218,6 +222,11 @@ async def test_two_servers_are_independent(place, env, wizard, engine):
     assert len(engine.requests) == 1
 
 
-async def test_a_new_server_reads_one_line(place, env):
+async def test_a_new_server_reads_one_line_where_the_bot_may_write(place, env):
     guild = env.create_guild("New")
-    assert guild
+    closed = channel_without(guild, "closed", send_messages=False)
+    open_ = guild.create_text_channel("open")
+    env.bot.dispatch("guild_join", env.bot.get_guild(guild.id))
+    await env.settle()
+    assert closed.history() == []
+    assert "`/setup`" in open_.last_message.content
