@@ -131,11 +131,11 @@ async def test_a_thread_that_somebody_made_first_is_used_unless_it_is_locked(
         if not channel.threads:
             env.backend.create_thread(channel.id, "t", place.bo.id, message_id=channel.last_message.id)
             env.backend.edit_channel(channel.threads[0].id, {}, thread_metadata={"locked": is_locked})
-            route = f"/channels/{channel.id}/messages/*/threads"
-            env.inject_error("POST", route, status=400, code=160004, message="A thread has already been created")
         return await render(messages)
 
     monkeypatch.setattr(engine, "render", meanwhile)
+    route = f"/channels/{channel.id}/messages/*/threads"
+    env.inject_error("POST", route, status=400, code=160004, message="A thread has already been created")
     await place.ada.send(channel, f"{place.mention} what is red?")
     (thread,) = channel.threads
     if is_locked:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import discord
 import pytest
+from sqlalchemy import update
 
+from bot.arenas.host import ArenaSchedule
+from storage.database.columns import utc_now
 from storage.database.enums import AuditOutcome, Rule
-from storage.database.tables import AuditRow, BindingRow, ServerRow
+from storage.database.tables import ArenaRow, AuditRow, BindingRow, ScheduleRow, ServerRow
 from storage.personalities.cards import Card
-from storage.personalities.personalities import create_personality
-from storage.servers import ServerChoices
+from storage.personalities.personalities import create_personality, ensure_personality, read_personality
+from storage.servers import ServerChoices, apply_setup
 from tests.bot.chat.test_calling import is_answered
 
 __all__ = ["is_answered"]
@@ -230,3 +235,57 @@ async def test_a_new_server_reads_one_line_where_the_bot_may_write(place, env):
     await env.settle()
     assert closed.history() == []
     assert "`/setup`" in open_.last_message.content
+
+
+class TestWhatItStarts:
+    @pytest.fixture
+    def choose(self, env, place, query):
+        """Store choices of a server, as `/setup` does."""
+
+        async def apply(guild=None, **choices):
+            guild_id = (guild or place.channel.guild).id
+
+            def write(session):
+                default = read_personality(session, ensure_personality(session))
+                apply_setup(session, guild_id, ServerChoices(**choices), default, expected_generation=0, by="test")
+
+            query(write)
+            await env.bot.services.setups.load()
+            return guild_id
+
+        return apply
+
+    async def test_an_arena_starts_at_the_servers_time_in_its_channel(self, place, env, choose, query, rows):
+        guild_id = await choose(arena_schedule="* * * * *", arena_channel=place.channel.id)
+        long_ago = utc_now() - timedelta(hours=1)
+        query(lambda session: session.execute(update(ScheduleRow).values(seen_until=long_ago)))
+        await env.advance_time(ArenaSchedule.INTERVAL_S + 1)
+        (arena,) = rows(ArenaRow)
+        assert (arena.guild_id, arena.channel_id, arena.started_by) == (guild_id, place.channel.id, "schedule")
+        status = await place.grace.slash(place.channel, "arena status")
+        assert f"**Schedule:** at `* * * * *` UTC in {place.channel.mention} (`/setup`)" in status.response.content
+
+    async def test_the_operators_schedule_ends_where_the_server_chose(self, place, env, choose, settings, rows):
+        arena = settings.arena.model_copy(update={"channel": place.channel.id})
+        env.change_settings(settings.model_copy(update={"arena": arena}))
+        host = env.bot.get_cog("Arenas")._host
+        await choose()
+        await host.start_scheduled(place.channel.id, by_server=False)
+        assert rows(ArenaRow) == []
+
+    async def test_releases_are_announced_where_each_server_wants_it(self, place, env, choose, settings, release):
+        other = env.create_guild("Other")
+        news, theirs, default = (
+            guild.create_text_channel(name)
+            for guild, name in ((place.channel.guild, "news"), (other, "news"), (place.channel.guild, "old"))
+        )
+        announcing = settings.release.model_copy(update={"announce_channel": default.id})
+        env.change_settings(settings.model_copy(update={"release": announcing}))
+        await choose(announce_channel=news.id)
+        await choose(other, announce_channel=theirs.id)
+        route = f"/channels/{theirs.id}/messages"
+        env.inject_error("POST", route, status=503, times=5)
+        release(1.0)
+        for _ in range(20):
+            await env.advance_time(4)
+        assert [len(channel.history()) for channel in (news, theirs, default)] == [1, 1, 0]
