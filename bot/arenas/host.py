@@ -99,7 +99,7 @@ class ArenaHost:
         """Start an arena that is due; what a server chose replaces the operator's schedule there."""
         settings = self._services.settings.arena
         try:
-            channel = await self._find_channel(channel_id, "/setup" if by_server else "arena.channel")
+            channel = await self._find_channel(channel_id, by_server=by_server)
             is_set_up = self._services.setups.find(channel.guild.id) is not None
             if is_set_up != by_server or not self._services.shards.serve(channel.guild.id):
                 return  # the process that serves this server starts it
@@ -110,12 +110,14 @@ class ArenaHost:
         else:
             log.info("The schedule started arena %d.", arena.id)
 
-    async def _find_channel(self, channel_id: int, setting: str) -> Channel:
+    async def _find_channel(self, channel_id: int, *, by_server: bool) -> Channel:
         try:
             return as_channel(self._client.get_channel(channel_id) or await self._client.fetch_channel(channel_id))
         except discord.HTTPException as error:
             raise UserFacingError(
-                f"I can't see a channel with the id {setting} = {channel_id}: correct the setting."
+                f"I can't see the channel {channel_id}, in which arenas were to start: choose another in /setup."
+                if by_server
+                else f"I can't see a channel with the id arena.channel = {channel_id}: correct the setting."
             ) from error
 
     async def show(self, arena: arenas.Arena) -> None:

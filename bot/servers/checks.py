@@ -36,17 +36,19 @@ def find_problems(choices: ServerChoices, settings: Settings, channels: Channels
         *_lacking_in(choices, channels, me),
         *_not_allowed(choices, settings, channels),
         *_unseen(choices, settings),
+        *_without_members(choices, me.guild),
     ]
 
 
-def first_try(choices: ServerChoices, channels: Channels, me: discord.Member, here: int) -> str:
+def first_try(choices: ServerChoices, settings: Settings, channels: Channels, me: discord.Member, here: int) -> str:
     """Return what to write where, for a first answer: where no mention is needed, or else in the channel `here`."""
     texts = [one for one in channels if isinstance(one, discord.TextChannel) and not lacking(one, me, TO_ANSWER)]
     answered = [one for one in texts if rule_at(choices, one) is not Rule.NEVER]
     if not answered:
         return "There is no text channel in which I may answer yet."
     best = min(answered, key=lambda one: (rule_at(choices, one) is not Rule.ALWAYS, one.id != here, one.position))
-    mention = "" if rule_at(choices, best) is Rule.ALWAYS else f"{me.mention} "
+    needs_none = rule_at(choices, best) is Rule.ALWAYS and settings.discord.message_content_intent
+    mention = "" if needs_none else f"{me.mention} "
     return f"Try it: write {mention}hello in {best.mention}."
 
 
@@ -95,3 +97,8 @@ def _unseen(choices: ServerChoices, settings: Settings) -> Iterator[str]:
     answers_more = any(rule in UNPROMPTED for rule in (*choices.rules.values(), choices.elsewhere))
     if answers_more and not settings.discord.message_content_intent:
         yield NO_CONTENT
+
+
+def _without_members(choices: ServerChoices, guild: discord.Guild) -> Iterator[str]:
+    if choices.roles and not any(map(guild.get_role, choices.roles)):
+        yield "None of the chosen roles exists any more, so only admins can use me."

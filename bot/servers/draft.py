@@ -23,6 +23,7 @@ RULE_WORDS = {
     Rule.MENTION: "only mentions",
     Rule.NEVER: "nothing",
 }
+BY_ADMINS = "when an admin starts one"
 MOST_LISTED = 8
 ARENA_TIMES = {
     "0 18 * * *": "every day at 18:00 UTC",
@@ -113,7 +114,7 @@ def describe_state(choices: ServerChoices, personality: str) -> list[str]:
 
 def describe_arenas(choices: ServerChoices) -> str:
     if not choices.arena_schedule:
-        return "when an admin starts one"
+        return BY_ADMINS
     return f"{describe_time(choices.arena_schedule)} {_in(choices.arena_channel)}"
 
 

@@ -10,7 +10,7 @@ import discord
 from discord import ui
 
 from bot.servers.components import MOST_CHOICES, ChannelChoice, OneChoice, Pages, RoleChoice
-from bot.servers.draft import ARENA_TIMES, RULE_WORDS, SetupDraft, describe_time
+from bot.servers.draft import ARENA_TIMES, BY_ADMINS, RULE_WORDS, SetupDraft, describe_time
 from bot.text.sanitize import quote_plainly
 from storage.database.enums import Rule
 from storage.wording import shorten
@@ -44,7 +44,9 @@ def where_rows(draft: SetupDraft, guild: discord.Guild) -> Rows:
         shown = _existing(guild, (id_ for id_, of in draft.choices.rules.items() if of is rule))
         choose = partial(draft.choose_rule, rule, shown)
         rows += [ui.TextDisplay(f"**I answer {words} in**"), _row(ChannelChoice(rule, shown, choose, kinds=PLACES))]
-    elsewhere = [_option(words, rule, rule is draft.choices.elsewhere) for rule, words in RULE_WORDS.items()]
+    elsewhere = [
+        _option(_capitalised(words), rule, rule is draft.choices.elsewhere) for rule, words in RULE_WORDS.items()
+    ]
     choose_elsewhere = OneChoice("elsewhere", elsewhere, lambda rule: draft.choose(elsewhere=Rule(rule)))
     return [*rows, ui.TextDisplay("**Everywhere else I answer**"), _row(choose_elsewhere)]
 
@@ -91,7 +93,7 @@ def own_rows(draft: SetupDraft, guild: discord.Guild) -> Rows:
     chosen = draft.choices.arena_schedule
     times = dict.fromkeys(("", *ARENA_TIMES, chosen))
     options = [
-        _option(describe_time(time) if time else "when an admin starts one", time or "off", time == chosen)
+        _option(_capitalised(describe_time(time) if time else BY_ADMINS), time or "off", time == chosen)
         for time in times
     ]
     arena = _existing(guild, [draft.choices.arena_channel])
@@ -128,6 +130,10 @@ def _one_channel(
 def _existing(guild: discord.Guild, channel_ids: Iterable[int]) -> list[int]:
     """Return those that a select can show."""
     return [id_ for id_ in sorted(channel_ids) if guild.get_channel(id_)][:MOST_CHOICES]
+
+
+def _capitalised(words: str) -> str:
+    return words[0].upper() + words[1:]
 
 
 def _option(label: str, value: str, is_default: bool, about: str = "") -> discord.SelectOption:

@@ -169,7 +169,7 @@ class SetupView(Pages):
         yield "### Done: this holds from now on"
         yield from describe_state(draft.choices, draft.personality)
         yield from self._warnings()
-        yield first_try(draft.choices, self._guild.channels, self._guild.me, self._here)
+        yield first_try(draft.choices, self._services.settings, self._guild.channels, self._guild.me, self._here)
 
     def _warnings(self) -> list[str]:
         """Return the most important problems, as many as a message has room for."""

@@ -203,6 +203,56 @@ async def test_it_names_each_permission_that_the_bot_lacks(place, env, wizard):
     assert f"⚠️ In {posts.mention} I need Send Messages, Embed Links." in wizard.text
 
 
+async def test_threads_can_be_chosen_for_some_channels_and_categories(place, wizard, stored, engine):
+    guild = place.channel.guild
+    category = guild.create_category("talks")
+    inside = guild.create_text_channel("inside", category=category)
+    await wizard.open()
+    await wizard.press("Next", 2)
+    await wizard.choose("thread-channels", category)
+    await wizard.press("Finish")
+    assert stored().thread_channels == {category.id}
+    for channel in (inside, place.channel):
+        await place.ada.send(channel, f"{place.mention} hi")
+    assert (len(inside.threads), len(place.channel.threads)) == (1, 0)
+
+
+async def test_a_category_has_a_rule_and_its_channel_another(place, wizard, engine, is_answered):
+    guild = place.channel.guild
+    category = guild.create_category("talks")
+    free, closed = (guild.create_text_channel(name, category=category) for name in ("free", "closed"))
+    await wizard.open()
+    await wizard.press("Next")
+    await wizard.choose("always", category)
+    await wizard.choose("always", category, closed)
+    await wizard.choose("never", closed)  # moves it
+    await wizard.press("Finish")
+    assert await is_answered(free, "just talking")
+    assert not await is_answered(closed, f"{place.mention} hello?")
+    answer = free.last_message
+    await wizard.open()
+    await wizard.press("Next")
+    await wizard.choose("never", closed, category)
+    await wizard.press("Finish")
+    await place.ada.react(answer, "🔁")
+    assert len(engine.requests) == 1
+
+
+async def test_what_the_operator_set_is_where_it_starts(place, env, wizard, settings, stored, is_answered):
+    asks = place.channel.guild.create_text_channel("asks")
+    elsewhere = {asks.id: "question", 99: "always"}
+    env.change_settings(
+        settings.model_copy(update={"chat": settings.chat.model_copy(update={"channel_rules": elsewhere})})
+    )
+    await wizard.open()
+    assert f"questions to everybody, mentions and replies in {asks.mention}; mentions and replies" in wizard.text
+    await wizard.press("Next")
+    await wizard.choose("question")
+    await wizard.press("Finish")
+    assert stored().rules == {}
+    assert not await is_answered(asks, "what is red?")
+
+
 async def test_it_is_for_admins_also_in_its_middle(place, env, wizard, rows):
     with pytest.raises(Exception, match="setup"):
         await place.ada.slash(place.channel, "setup")
