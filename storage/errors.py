@@ -212,6 +212,16 @@ class PersonalityConflict(StorageError):
     exit_code = 2
 
 
+class SetupConflict(StorageError):
+    """Somebody else set the server up in the meantime; nothing was changed."""
+
+    exit_code = 2
+
+    def __init__(self, by: str) -> None:
+        super().__init__(f"{by} has just changed this server's setup: check what is set now, then finish again")
+        self.by = by
+
+
 class ExportRefused(StorageError):
     """A personality cannot be exported to this place."""
 

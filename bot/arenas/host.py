@@ -24,6 +24,7 @@ from bot.errors import UserFacingError
 from bot.guards.error_handler import is_expected, member_message
 from bot.guards.quiet_hours import is_quiet
 from bot.personalities.selection import active_personality
+from bot.servers.draft import describe_arenas
 from bot.services import Services
 from storage.database.columns import utc_now
 from storage.database.enums import ArenaStatus
@@ -93,6 +94,31 @@ class ArenaHost:
                 self._prepare(arena.id, plan, personality, prompts, message), f"arena {arena.id}"
             )
         return await self._services.database.read(arenas.find_arena, arena.id)
+
+    async def start_scheduled(self, channel_id: int, *, by_server: bool) -> None:
+        """Start an arena that is due; what a server chose replaces the operator's schedule there."""
+        settings = self._services.settings.arena
+        try:
+            channel = await self._find_channel(channel_id, by_server=by_server)
+            is_set_up = self._services.setups.find(channel.guild.id) is not None
+            if is_set_up != by_server or not self._services.shards.serve(channel.guild.id):
+                return  # the process that serves this server starts it
+            arena = await self.start(ArenaPlan(channel, None, settings.answers, settings.minutes, SCHEDULE))
+        except Exception as error:
+            reason = error if is_expected(error) else member_message(error)
+            log.warning("The scheduled arena did not start: %s", reason)
+        else:
+            log.info("The schedule started arena %d.", arena.id)
+
+    async def _find_channel(self, channel_id: int, *, by_server: bool) -> Channel:
+        try:
+            return as_channel(self._client.get_channel(channel_id) or await self._client.fetch_channel(channel_id))
+        except discord.HTTPException as error:
+            raise UserFacingError(
+                f"I can't see the channel {channel_id}, in which arenas were to start: choose another in /setup."
+                if by_server
+                else f"I can't see a channel with the id arena.channel = {channel_id}: correct the setting."
+            ) from error
 
     async def show(self, arena: arenas.Arena) -> None:
         """Show an open arena; raises DISCORD_ERRORS. The caller holds `editing`."""
@@ -217,8 +243,7 @@ def arena_trigger(settings: ArenaSettings) -> BaseTrigger | None:
 class ArenaSchedule:
     INTERVAL_S = 10.0
 
-    def __init__(self, client: discord.Client, services: Services, host: ArenaHost) -> None:
-        self._client = client
+    def __init__(self, services: Services, host: ArenaHost) -> None:
         self._services = services
         self._host = host
         self._settings = services.settings.arena
@@ -248,30 +273,16 @@ class ArenaSchedule:
             self._services.tasks.spawn(self.start_arena(), "scheduled arena")
 
     async def start_arena(self) -> None:
-        settings = self._settings
-        try:
-            channel = await self._find_channel()
-            if not self._services.shards.serve(channel.guild.id):
-                return  # the process that serves this server starts it
-            arena = await self._host.start(ArenaPlan(channel, None, settings.answers, settings.minutes, SCHEDULE))
-        except Exception as error:
-            reason = error if is_expected(error) else member_message(error)
-            log.warning("The scheduled arena did not start: %s", reason)
-        else:
-            log.info("The schedule started arena %d.", arena.id)
+        await self._host.start_scheduled(self._settings.channel, by_server=False)
 
-    def describe(self) -> str:
+    def describe(self, guild_id: int) -> str:
+        setup = self._services.setups.find(guild_id)
+        if setup is not None:
+            return f"**Schedule:** {describe_arenas(setup.choices)} (`/setup`){self._waits()}"
         if not self.is_set:
             return "**Schedule:** none; admins start arenas"
-        chat = self._services.settings.chat
-        waits = f", but not in quiet hours ({chat.quiet_hours} {chat.time_zone})" if chat.quiet_hours else ""
-        return f"**Schedule:** `{self._settings.schedule}` UTC in <#{self._settings.channel}>{waits}"
+        return f"**Schedule:** `{self._settings.schedule}` UTC in <#{self._settings.channel}>{self._waits()}"
 
-    async def _find_channel(self) -> Channel:
-        channel_id = self._settings.channel
-        try:
-            return as_channel(self._client.get_channel(channel_id) or await self._client.fetch_channel(channel_id))
-        except discord.HTTPException as error:
-            raise UserFacingError(
-                f"I can't see a channel with the id arena.channel = {channel_id}: correct the setting."
-            ) from error
+    def _waits(self) -> str:
+        chat = self._services.settings.chat
+        return f", but not in quiet hours ({chat.quiet_hours} {chat.time_zone})" if chat.quiet_hours else ""

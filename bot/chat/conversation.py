@@ -201,10 +201,22 @@ class HistoryReader:
         """Return the first posts after a message, oldest first; without one (0), the newest posts."""
         since = discord.Object(message_id) if message_id else None
         found = [m async for m in channel.history(limit=limit, after=since, oldest_first=since is not None)]
-        return [self._post(message) for message in (found if since else found[::-1])]
+        if since is None:
+            found = found[::-1] if len(found) == limit else await self._with_start(channel, found[::-1])
+        return [self._post(message) for message in found]
 
     async def _newest(self, message: discord.Message) -> list[discord.Message]:
-        return [m async for m in message.channel.history(limit=self._limit, before=message)][::-1]
+        found = [m async for m in message.channel.history(limit=self._limit, before=message)][::-1]
+        return await self._with_start(message.channel, found) if len(found) < self._limit else found
+
+    async def _with_start(
+        self, channel: discord.abc.Messageable, found: list[discord.Message]
+    ) -> list[discord.Message]:
+        """Put the message first from which the bot made the thread: it is in the channel, not in the thread."""
+        if not isinstance(channel, discord.Thread) or not is_own_thread(channel, self._client.user):
+            return found
+        start = await find_start(channel)
+        return [start, *found] if start else found
 
     async def _chain(self, message: discord.Message) -> list[discord.Message]:
         chain = [message]
@@ -252,6 +264,30 @@ async def _fetch(channel: discord.abc.Messageable, message_id: int) -> discord.M
 def is_one_conversation(channel: discord.abc.MessageableChannel) -> bool:
     """Return whether everything in the channel is one conversation, as in direct messages and threads."""
     return isinstance(channel, discord.DMChannel | discord.Thread)
+
+
+def is_own_thread(channel: object, bot: discord.ClientUser | None) -> bool:
+    """Return whether the bot opened the thread, for a conversation with it."""
+    return isinstance(channel, discord.Thread) and bot is not None and channel.owner_id == bot.id
+
+
+async def find_start(thread: discord.Thread) -> discord.Message | None:
+    """Return the message of the channel from which the thread was made; None if there is none."""
+    parent = thread.parent
+    if not isinstance(parent, discord.TextChannel):
+        return None
+    try:
+        return await parent.fetch_message(thread.id)
+    except DISCORD_ERRORS:
+        return None
+
+
+async def find_opener(thread: discord.Thread) -> int | None:
+    """Return who asked for a thread that the bot made: the author of its first message, or who used `/thread`."""
+    start = await find_start(thread)
+    if start is None:
+        return None
+    return start.interaction_metadata.user.id if start.interaction_metadata else start.author.id
 
 
 def mentions_bot(message: discord.Message, bot: discord.ClientUser | None) -> bool:

@@ -54,7 +54,7 @@ class AnswerDelivery:
 
     async def open(self, ask: Ask, reply_id: int) -> MessageStream:
         """Return the stream for a new answer."""
-        voice = BotVoice(ask.channel, _reference_to(ask.source_message_id, ask.channel_id, ask.guild_id))
+        voice = BotVoice(ask.channel, reference_to(ask.source_message_id, ask.channel_id, ask.guild_id))
         return self._open(await self._voice_of(ask, ask.personality, voice), ask.channel_id, reply_id)
 
     async def finish(self, stream: MessageStream, end: AnswerEnd) -> bool:
@@ -102,7 +102,7 @@ class AnswerDelivery:
     async def _open_again(self, reply: Reply, channel: discord.PartialMessageable) -> MessageStream:
         """Return the stream for an answer that an earlier run began."""
         sent = [await self._webhooks.fetch_message(channel, message_id) for message_id in reply.message_ids]
-        reference = None if sent else _reference_to(reply.source_message_id, reply.channel_id, reply.guild_id)
+        reference = None if sent else reference_to(reply.source_message_id, reply.channel_id, reply.guild_id)
         bot = BotVoice(channel, reference)
         if sent and not self._webhooks.is_own(sent[0]):
             return self._open(bot, reply.channel_id, reply.id, sent)
@@ -115,7 +115,7 @@ class AnswerDelivery:
         if await self._webhooks.guise_of(personality, of.guild_id, of.channel_id) is None:
             return otherwise
         voice = PersonalityVoice(self._webhooks, personality, of.guild_id, of.channel_id, otherwise)
-        if of.source_message_id is not None:
+        if of.source_message_id is not None and of.source_message_id != of.channel_id:
             voice.opening = opening_for(of.author_id, of.guild_id, of.channel_id, of.source_message_id)
         return voice
 
@@ -165,8 +165,12 @@ class AnswerDelivery:
         return outcome
 
 
-def _reference_to(message_id: int | None, channel_id: int, guild_id: int | None) -> discord.MessageReference | None:
-    if message_id is None:
+def reference_to(message_id: int | None, channel_id: int, guild_id: int | None) -> discord.MessageReference | None:
+    """Return what makes an answer a reply to the question; None if there is none, or if it began the thread.
+
+    A thread has the ID of the message that it was made from, which is in another channel: a reply cannot leave its own.
+    """
+    if message_id is None or message_id == channel_id:
         return None
     return discord.MessageReference(
         message_id=message_id,

@@ -10,6 +10,7 @@ from discord.ext import commands
 
 from bot.background import retry_until_available
 from bot.chat.ask import REGENERATE
+from bot.chat.delivery import reference_to
 from bot.chat.message_stream import CURSOR, PART_CHARS, retry_until_accepted
 from bot.chat.voices import question_of_message
 from bot.discord_errors import DISCORD_ERRORS
@@ -86,10 +87,8 @@ class Recovery:
     async def _reply_to_question(
         self, channel: discord.PartialMessageable, reply: Reply, question_id: int
     ) -> discord.Message:
-        question = discord.MessageReference(
-            message_id=question_id, channel_id=reply.channel_id, fail_if_not_exists=False
-        )
-        message = await channel.send(INTERRUPTED, reference=question, mention_author=False)
+        reference = reference_to(question_id, reply.channel_id, reply.guild_id)
+        message = await channel.send(INTERRUPTED, reference=reference, mention_author=False)  # pyrefly: ignore[no-matching-overload]
         await self._services.database.run(add_message, reply.id, message.id, reply.channel_id, 0)
         return message
 
@@ -136,4 +135,5 @@ class Recovery:
         if reply.message_ids:  # only a further part can be missing, which was still growing when the bot was killed
             last = reply.message_ids[-1]
             return [m for m in unknown if m.id > last and question_of_message(m) is None and m.content.endswith(CURSOR)]
-        return [m for m in unknown if question_of_message(m) == reply.source_message_id][:1]
+        answers = reference_to(reply.source_message_id, reply.channel_id, reply.guild_id)
+        return [m for m in unknown if question_of_message(m) == (answers and answers.message_id)][:1]

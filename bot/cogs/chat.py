@@ -18,12 +18,14 @@ from bot.chat.ask import REGENERATE, Ask
 from bot.chat.calling import Calls
 from bot.chat.context import NOTHING_ASKED, gather
 from bot.chat.conversation import SPOKEN, Conversation, HistoryReader, is_one_conversation, own_words
+from bot.chat.own_threads import move_to_own_thread
 from bot.chat.recovery import Recovery
 from bot.chat.second_answer import BetterButton, SecondAnswers
 from bot.chat.summaries import Summaries
 from bot.discord_errors import DISCORD_ERRORS
 from bot.engine import RenderedPrompt
 from bot.errors import EngineBusy, UserFacingError
+from bot.guards.access import DenialReason
 from bot.guards.error_handler import NOT_MINE, answer_privately, member_message
 from bot.guards.interactions import BotCog
 from bot.guards.rate_limit import RateLimited
@@ -68,6 +70,8 @@ class Chat(BotCog):
             return
         guild_id = message.guild.id if message.guild else None
         refusal = await self.services.access.refusal(message.author, guild_id, message.channel)
+        if refusal is None and self._calls.is_silent_in(message.channel):
+            refusal = DenialReason.CHANNEL
         if refusal is not None:
             if self._calls.is_addressed(message) and self.services.access.should_notify(message.channel.id):
                 await self._notify(message.channel, refusal.value)
@@ -82,7 +86,8 @@ class Chat(BotCog):
         is_mine = self.services.webhooks.may_have_written(payload.message_author_id)
         if str(payload.emoji) != REGENERATE or not is_mine or _by_a_bot(payload, self.bot):
             return
-        if self.services.access.may_react(payload):
+        is_silent = self._calls.is_silent_in(self.bot.get_channel(payload.channel_id))
+        if self.services.access.may_react(payload) and not is_silent:
             channel = self.bot.get_partial_messageable(payload.channel_id)
             message = channel.get_partial_message(payload.message_id)
             await self._serve(message, payload.user_id, self._start_again(payload, message))
@@ -134,10 +139,11 @@ class Chat(BotCog):
             context = await gather(self.services, history, message, asked_at)
             if not context.is_greeted:
                 await send_first_notice(self.services, message)
+            ask = await move_to_own_thread(self.services.setups, message, history.newest_words, context.ask)
             if self._second_answers.is_due(message.author.id, context.rival):
-                await self._second_answers.answer_twice(context.ask, context.rival)
+                await self._second_answers.answer_twice(ask, context.rival)
             else:
-                await self.services.answerer.answer(context.ask)
+                await self.services.answerer.answer(ask)
                 await propose_fact(self.services, message, own_words(message, self.bot.user))
         prompt = context.ask.prompt
         if context.conversation.is_full or (prompt.dropped and is_one_conversation(message.channel)):

@@ -11,6 +11,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from bot.chat.conversation import find_opener, is_own_thread
 from bot.errors import UserFacingError
 from bot.guards.access import is_admin
 from bot.guards.audit import NOTED, run_audited
@@ -168,10 +169,10 @@ class Forget(BotCog, commands.GroupCog, group_name="forget", group_description="
     @app_commands.command()
     async def conversation(self, interaction: discord.Interaction) -> None:
         """Forget what was said so far: in direct messages and your own threads; admins anywhere."""
-        is_own = _is_own(interaction)
+        await interaction.response.defer(ephemeral=True)
+        is_own = await self._is_own(interaction)
         if not is_own and not is_admin(interaction.user, self.services.settings.discord):
             raise UserFacingError(NOT_YOURS)
-        await interaction.response.defer(ephemeral=True)
         # An interaction's ID is higher than that of every earlier message.
         channel_id = interaction.channel_id or 0
         if is_own:
@@ -181,13 +182,13 @@ class Forget(BotCog, commands.GroupCog, group_name="forget", group_description="
             await run_audited(interaction, forget_conversation, channel_id, interaction.id)
         await answer_privately(interaction, "Done. I no longer use what was said here before.")
 
-
-def _is_own(interaction: discord.Interaction) -> bool:
-    """Return whether the conversation is the member's own: in direct messages, and in a thread that they opened."""
-    channel = interaction.channel
-    if isinstance(channel, discord.Thread):
-        return channel.owner_id == interaction.user.id
-    return interaction.guild_id is None
+    async def _is_own(self, interaction: discord.Interaction) -> bool:
+        """Return whether the conversation is the member's own: direct messages, and threads opened by or for them."""
+        channel = interaction.channel
+        if isinstance(channel, discord.Thread):
+            opener = await find_opener(channel) if is_own_thread(channel, self.bot.user) else channel.owner_id
+            return opener == interaction.user.id
+        return interaction.guild_id is None
 
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:

@@ -57,6 +57,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Permissions", lambda: machine.check_permissions(settings.data.directory)
     yield "Access", lambda: servers.check_access_list(settings)
     yield "Database", lambda: database.check_database(settings)
+    yield "Servers", lambda: servers.check_setups(settings)
     yield "Backups", lambda: database.check_backups(settings)
     yield "Clock", lambda: machine.check_clock(settings)
     yield "Adapter store", lambda: open_store(settings).examine()

@@ -135,6 +135,19 @@ class BindingRow(Base):
     bound_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
+class ServerRow(Base):
+    """What a server's admins chose with `/setup`; a server without a row has the operator's settings."""
+
+    __tablename__ = "servers"
+
+    guild_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    choices: Mapped[dict[str, Any]]
+    generation: Mapped[int]
+    """Counts the changes, so that of two admins who finish at once only one wins."""
+    chosen_by: Mapped[str] = mapped_column(String(64))
+    chosen_at: Mapped[datetime]
+
+
 class VersionRow(Base):
     """An immutable adapter; its files are complete before this row exists."""
 

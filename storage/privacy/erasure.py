@@ -213,7 +213,8 @@ def erase_guild(session: Session, guild_id: int) -> Deletion:
     channels = session.scalars(_conversations_in(guild_id)).all()
     documents = select(tables.DocumentRow.id).where(tables.DocumentRow.guild_id == guild_id)
     erased = _erase(session, replies, documents, channels)
-    for table in (tables.MemberRow, tables.DocumentRow, tables.BindingRow, tables.ArenaRow, tables.MemberNoteRow):
+    of_server = (tables.MemberRow, tables.MemberNoteRow, tables.DocumentRow, tables.BindingRow, tables.ArenaRow)
+    for table in (*of_server, tables.ServerRow):
         session.execute(delete(table).where(table.guild_id == guild_id))
     return erased
 
@@ -366,7 +367,7 @@ def _replies_with(channel_id: int, message_ids: Collection[int]) -> ReplyIds:
     return union(
         select(parts.reply_id).where(parts.message_id.in_(message_ids)),
         select(sources.reply_id).where(sources.message_id.in_(message_ids)),
-        select(replies.id).where(replies.channel_id == channel_id, or_(false(), *summarized)),
+        select(replies.id).where(replies.channel_id.in_({channel_id, *message_ids}), or_(false(), *summarized)),
     )
 
 
@@ -374,9 +375,9 @@ def _summaries_of(channel_id: int, message_ids: Collection[int]) -> Select[int]:
     """Select the channel if its summary covers one of the messages."""
     conversations = tables.ConversationRow
     covered = [(conversations.summarised_from <= id_) & (conversations.summarised_to >= id_) for id_ in message_ids]
-    return select(conversations.channel_id).where(
-        conversations.channel_id == channel_id, conversations.summary != "", or_(false(), *covered)
-    )
+    # A thread has the ID of the message that it was made from.
+    channels = conversations.channel_id.in_({channel_id, *message_ids})
+    return select(conversations.channel_id).where(channels, conversations.summary != "", or_(false(), *covered))
 
 
 def _conversations_in(guild_id: int) -> Select[int]:

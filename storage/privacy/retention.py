@@ -236,7 +236,8 @@ def complete_departure(session: Session, departure: Departure) -> Deletion | Non
 def known_guilds(session: Session) -> set[int]:
     """Return the servers with stored data."""
     of_replies = select(tables.ReplyRow.guild_id).where(tables.ReplyRow.guild_id.is_not(None)).distinct()
-    others = (select(table.guild_id) for table in (tables.DocumentRow, tables.MemberRow, tables.MemberNoteRow))
+    by_guild = (tables.DocumentRow, tables.MemberRow, tables.MemberNoteRow, tables.ServerRow)
+    others = (select(table.guild_id) for table in by_guild)
     found = session.scalars(of_replies.union(*others))
     return {guild_id for guild_id in found if guild_id}
 

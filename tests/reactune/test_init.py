@@ -218,9 +218,9 @@ def test_a_character_card_is_imported_and_answers_in_the_server(
     api: Discord, keys: PipeInput, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / ".env").write_text(f"DISCORD_TOKEN={TOKEN}\n")
-    (folder / "mia.json").write_text(
-        json.dumps(CARD)
-    )
+    base = build_tiny_base(folder / "tiny")
+    (folder / "config.toml").write_text(f'[model]\nbase = "{base}"\n')
+    (folder / "mia.json").write_text(json.dumps(CARD))
     keys.send_text(ENTER * 2)
     for file in ("none.json", "mia.json"):
         keys.send_text(UP + ENTER + file + ENTER)

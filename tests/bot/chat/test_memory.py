@@ -129,15 +129,12 @@ class TestForget:
         assert "You can do it in our direct messages and in threads that you opened." in refused.response.content
         assert rows(ConversationRow) == []
 
-    async def test_members_forget_a_thread_that_they_opened(self, place, env, rows):
+    async def test_members_forget_a_thread_that_they_opened(self, place, rows):
         started = await place.ada.send(place.channel, "let us talk")
-        thread = await env.bot.get_channel(place.channel.id).get_partial_message(started.id).create_thread(name="t")
-        env.bot.get_channel(thread.id).owner_id = place.ada.id  # the simulator's members open no threads
-        await env.settle()
-        handle = next(t for t in place.channel.threads if t.id == thread.id)
+        handle = await place.open_thread(started)
         done = await place.ada.slash(handle, "forget conversation")
         assert "I no longer use" in done.response.content
-        assert [row.channel_id for row in rows(ConversationRow)] == [thread.id]
+        assert [row.channel_id for row in rows(ConversationRow)] == [handle.id]
         refused = await place.bo.slash(handle, "forget conversation")
         assert "Only admins can do this here" in refused.response.content
 

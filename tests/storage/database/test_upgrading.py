@@ -188,10 +188,11 @@ def test_a_database_of_an_unknown_schema_is_left_as_it_is(tmp_path: Path, schema
 
 
 def back_to_12(connection: Connection) -> None:
-    """Take back what the fourteenth migration did to the tables."""
-    for table in NOTES:
+    """Take back what the migrations from the thirteenth on did to the tables."""
+    for table in (*APPEARANCES, *NOTES, "servers"):
         connection.execute(text(f"DROP TABLE {table}"))
-    connection.execute(text("ALTER TABLE member_notes DROP COLUMN guild_id"))
+    for table, column in (("personalities", "picture_digest"), ("member_notes", "guild_id")):
+        connection.execute(text(f"ALTER TABLE {table} DROP COLUMN {column}"))
 
 
 def back_to(connection: Connection, schema: str) -> None:
@@ -215,11 +216,12 @@ def back_to(connection: Connection, schema: str) -> None:
 DECISIONS = (("versions", "decided_at"), ("versions", "announced"))
 OUTSIDE_TEXT = ("replies", "has_outside_text")
 TASTE = ("reply_measures", "reply_choices", "comparisons", "opt_outs")
+APPEARANCES = ("pictures", "webhooks")
 NOTES = ("reply_notes", "fact_questions", "note_opt_outs")
 CONSOLE = ("console_sessions", "own_prompts", "sitting_pairs", "sittings")
 
 
-@pytest.mark.parametrize("name", [*TASTE, *CONSOLE, "base_uses", *NOTES])
+@pytest.mark.parametrize("name", [*TASTE, *CONSOLE, "base_uses", *APPEARANCES, *NOTES, "servers"])
 def test_a_database_of_the_first_schema_gets_the_tables_of_later_ones(empty_url: str, name: str) -> None:
     with closing(open_database(settings_for(empty_url))) as database, database.engine.begin() as connection:
         new = inspect(connection)

@@ -8,7 +8,7 @@ from alembic import op
 from storage.database.columns import LargeId
 
 revision = "14"
-down_revision = "12"
+down_revision = "13"
 branch_labels = None
 depends_on = None
 
