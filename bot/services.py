@@ -15,6 +15,7 @@ from bot.background import BackgroundTasks, WriteBehindQueue
 from bot.chat.answering import Answerer
 from bot.chat.candidates import CandidateDrawer
 from bot.chat.delivery import AnswerDelivery
+from bot.chat.examples import CardExamples
 from bot.chat.recorder import ReplyRecorder
 from bot.chat.tastes import Tastes
 from bot.engine import Engine
@@ -47,6 +48,7 @@ class Services:
     adapters: AdapterStore
     releases: ReleaseResolver
     tastes: Tastes
+    card_examples: CardExamples
     release_watcher: ReleaseWatcher
     library: Library
     attachments: AttachmentReader
@@ -112,6 +114,7 @@ def make_services(
         adapters=adapters,
         releases=releases,
         tastes=tastes,
+        card_examples=CardExamples(engine, settings),
         release_watcher=ReleaseWatcher(database),
         library=Library(database, settings.knowledge, load_encoder, deletions),
         attachments=AttachmentReader(settings, deletions),

@@ -60,8 +60,7 @@ class Prompts:
     """None if there are no examples, or no room for them."""
 
     def of(self, release: Release) -> RenderedPrompt:
-        is_base = release.version is None
-        return self.with_examples if is_base and self.with_examples else self.plain
+        return self.with_examples if release.is_base and self.with_examples else self.plain
 
 
 @dataclass(frozen=True)

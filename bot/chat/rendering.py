@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 from bot.chat.ask import Prompts
 from bot.chat.conversation import Conversation
-from bot.chat.prompting import to_messages, with_examples, with_memory
+from bot.chat.examples import Examples, render_with_examples
+from bot.chat.prompting import to_messages, with_memory
 from bot.engine import RenderedPrompt
 from bot.errors import UserFacingError
 from bot.knowledge.quoting import PromptWithQuotes, render_with_quotes
 from bot.services import Services
 from storage.knowledge.search import Passage
-from storage.personalities.cards import settings_of
+from storage.personalities.cards import Card, settings_of
 from storage.personalities.personalities import Personality
 
 TOO_LONG = "That message is too long for me, even shortened."
@@ -44,10 +45,10 @@ async def render_question(
 
 async def add_examples(services: Services, personality: Personality, prompt: RenderedPrompt) -> Prompts:
     """Return the prompt, and if there is room also with the personality's examples as earlier turns."""
-    examples = services.tastes.examples_of(personality.id)
-    if examples and not (prompt.dropped or prompt.shortened):
-        with contextlib.suppress(ValueError):
-            longer = await services.engine.render(with_examples(prompt.messages, examples))
-            if not (longer.dropped or longer.shortened):
-                return Prompts(prompt, longer)
-    return Prompts(prompt)
+    examples = await examples_of(services, personality.id, personality.card)
+    return Prompts(prompt, await render_with_examples(services.engine, prompt, examples))
+
+
+async def examples_of(services: Services, personality_id: int, card: Card) -> Examples:
+    """Return what the base is shown when it answers for the personality with this card."""
+    return Examples(await services.card_examples.of(card), services.tastes.examples_of(personality_id))

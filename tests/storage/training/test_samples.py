@@ -20,10 +20,11 @@ from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL, OTHER_REVIS
 
 PERMITTED = PrivacySettings(discord_training_permission=True)
 SAMPLING = {"temperature": 0.7}
+SERVED = "<|user|>hello<|bot|>"
 
 
 def drawn(reply_id: int, text: str = "a sample", *, is_cut: bool = False) -> DrawnSample:
-    return DrawnSample(AskedPrompt("as in the reply", "digest", reply_id), text, is_cut)
+    return DrawnSample(AskedPrompt("as in the reply", digest_prompt(SERVED), reply_id), text, is_cut)
 
 
 def record(session: Session, *answers: DrawnSample, version_id: int | None = None) -> int:
