@@ -13,7 +13,6 @@ from discord.ext import commands
 from bot.attachments.reader import AttachmentReader
 from bot.background import BackgroundTasks, WriteBehindQueue
 from bot.chat.answering import Answerer
-from bot.chat.candidates import CandidateDrawer
 from bot.chat.delivery import AnswerDelivery
 from bot.chat.examples import CardExamples
 from bot.chat.recorder import ReplyRecorder
@@ -119,7 +118,8 @@ def make_services(
         library=Library(database, settings.knowledge, load_encoder, deletions),
         attachments=AttachmentReader(settings, deletions),
         answerer=Answerer(
-            drawer=CandidateDrawer(engine, tastes, settings.generation.exploration),
+            engine=engine,
+            tastes=tastes,
             recorder=ReplyRecorder(
                 database=database,
                 write_queue=write_queue,

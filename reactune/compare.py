@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,7 @@ import typer
 from reactune.shared import AsJson, Config, Personality, progress, read_settings, show, with_cards
 from storage.adapters.stores import open_store
 from storage.models.base_model import BaseModel
+from storage.personalities.cards import Card
 from storage.personalities.personalities import DEFAULT_PERSONALITY, personality_named
 from storage.releases.versions import read_alias
 from storage.settings.sections import Settings
@@ -37,7 +39,10 @@ def compare_offline_answers(
     ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Compare the answers of the base model, the system prompt alone and the fine-tuned version."""
+    """Compare the answers of the base model, the system prompt alone and the personality as it is in chat.
+
+    Until a version has learned them, the personality is the base that is shown examples of its card.
+    """
     from bot.releases.comparison import NO_ANSWER, Contestant, choose_prompts
     from bot.releases.resolver import BASE_RELEASE, open_release
     from storage.conversations.prompt_bank import read_bank
@@ -51,15 +56,14 @@ def compare_offline_answers(
     settings = settings_of(settings, whose.card)
     system_prompt = settings.chat.system_prompt
     contestants = [Contestant(BASE_ALONE, "", BASE_RELEASE)] if base else []
-    if prompt_only or champion is None:
+    if prompt_only:
         contestants.append(Contestant(PROMPT_ONLY, system_prompt, BASE_RELEASE))
     with progress() as say:
         model_base = resolve_base_model(settings.model.base, settings.data.directory, say)
-        if champion is not None:
-            release = open_release(open_store(settings), model_base, champion)
-            contestants.append(Contestant(f"{whose.name} {release.name}", system_prompt, release))
+        release = open_release(open_store(settings), model_base, champion)
+        contestants.append(Contestant(f"{whose.name} {release.name}", system_prompt, release))
         asked = prompts or choose_prompts(read_bank(settings.arena.prompts))
-        comparisons = asyncio.run(_compare(model_base, settings, contestants, asked, say))
+        comparisons = asyncio.run(_compare(model_base, settings, whose.card, contestants, asked, say=say))
     names = [contestant.name for contestant in contestants]
     data = [
         {
@@ -76,11 +80,17 @@ def compare_offline_answers(
 async def _compare(
     base: BaseModel,
     settings: Settings,
+    card: Card,
     contestants: Sequence[Contestant],
     prompts: Sequence[str],
+    *,
     say: Callable[[str], None],
 ) -> list[Comparison]:
-    """Load the base model and return every contestant's answer to every prompt; `say` gets the progress."""
+    """Load the base model and return every contestant's answer to every prompt; `say` gets the progress.
+
+    The last contestant is the personality with this card.
+    """
+    from bot.chat.examples import CardExamples, Examples
     from bot.engine.selection import start_engine
     from bot.releases.comparison import compare_versions
 
@@ -94,6 +104,9 @@ async def _compare(
     offline_settings = settings.model_copy(update={"generation": generation})
     engine = await start_engine(offline_settings, base, contestants[-1].release.adapter)
     try:
+        if (own := contestants[-1]).release.is_base:
+            examples = Examples(await CardExamples(engine, settings).of(card))
+            contestants = [*contestants[:-1], replace(own, examples=examples)]
         return await compare_versions(engine, contestants, prompts, generation=generation, report=report)
     finally:
         await engine.close(0.0)

@@ -25,6 +25,16 @@ def version_name(number: int | None) -> str:
     return BASE_NAME if number is None else f"v{number}"
 
 
+def not_learned_yet(examples: int) -> str:
+    """Return what is said of a personality for which the base answers; it is shown so many examples of its card."""
+    return "has not learned yet" + (", follows the examples on its card" if examples else "")
+
+
+def what_answers(version: str, examples: int) -> str:
+    """Return the version's name, or "base (has not learned yet)"; `examples` is as in `not_learned_yet`."""
+    return f"{version} ({not_learned_yet(examples)})" if version == BASE_NAME else version
+
+
 def tenths(number: float) -> str:
     """Return a number rounded to tenths, without a trailing ".0"."""
     return f"{number:,.1f}".removesuffix(".0")

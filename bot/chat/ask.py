@@ -15,6 +15,7 @@ from bot.knowledge.quoting import cite
 from bot.releases.resolver import Release
 from bot.text.sanitize import escape_inline
 from storage.adapters.folder_store import AS_TRAINED
+from storage.conversations.example_turns import ShownAs
 from storage.conversations.replies import (
     FINISHED_WHOLE,
     NO_SOURCES,
@@ -26,6 +27,7 @@ from storage.database.columns import utc_now
 from storage.database.enums import Origin, Outcome
 from storage.personalities.personalities import Personality
 from storage.settings.sections import GenerationSettings
+from storage.wording import not_learned_yet
 
 REGENERATE = "🔁"
 SEEDS = ("👍", "👎", REGENERATE)
@@ -98,6 +100,11 @@ class Ask:
     def prompt(self) -> RenderedPrompt:
         return self.prompts.of(self.release)
 
+    @property
+    def follows_card(self) -> bool:
+        """The base answers, and sees examples of the personality's card."""
+        return self.release.is_base and any(said.get("shown_as") == ShownAs.CARD for said in self.prompt.messages)
+
 
 @dataclass(frozen=True)
 class AnswerEnd:
@@ -155,6 +162,8 @@ def end_of(ask: Ask, completion: Completion) -> AnswerEnd:
     """Return how the answer ends; a complete one may hide its version, and names the documents that it quotes."""
     finished = finished_reply(completion)
     label = label_of(ask.personality, ask.release)
+    if ask.follows_card:
+        label += f" · {not_learned_yet(len(ask.personality.card.examples))}"
     if finished.outcome not in FINISHED_WHOLE:
         words = finished.answer or WITHOUT_WORDS[finished.outcome]
         return AnswerEnd(finished, words, small_print(label, ask.prompt, completion.finish, ask.notes))

@@ -45,10 +45,10 @@ async def render_question(
 
 async def add_examples(services: Services, personality: Personality, prompt: RenderedPrompt) -> Prompts:
     """Return the prompt, and if there is room also with the personality's examples as earlier turns."""
-    examples = await examples_of(services, personality.id, personality.card)
+    examples = await examples_to_show(services, personality.id, personality.card)
     return Prompts(prompt, await render_with_examples(services.engine, prompt, examples))
 
 
-async def examples_of(services: Services, personality_id: int, card: Card) -> Examples:
+async def examples_to_show(services: Services, personality_id: int, card: Card) -> Examples:
     """Return what the base is shown when it answers for the personality with this card."""
     return Examples(await services.card_examples.of(card), services.tastes.examples_of(personality_id))

@@ -22,10 +22,11 @@ from storage.personalities.bindings import (
     active_personality_at,
     list_bindings,
 )
-from storage.personalities.cards import CardSampling
+from storage.personalities.cards import CardSampling, shown_examples
 from storage.personalities.personalities import Personality, list_personalities, personality_named, read_personality
 from storage.releases.versions import list_versions, read_alias
-from storage.wording import BASE_NAME, count
+from storage.settings.sections import GenerationSettings
+from storage.wording import BASE_NAME, count, what_answers
 
 CHOICES = 25  # Discord's limit
 WHOSE = "A personality; without it, the one that answers here"
@@ -185,31 +186,34 @@ def describe_replaced(session: Session, before: Binding | None) -> str:
     return read_personality(session, before.personality_id).name + at_strength(before.strength)
 
 
-def list_lines(session: Session, guild_id: int) -> list[str]:
+def list_lines(session: Session, guild_id: int, generation: GenerationSettings) -> list[str]:
     """Return a line for each personality that the server can use."""
     lines = []
     for personality in list_personalities(session, guild_id):
         about = f" · {escape_inline(personality.card.description)}" if personality.card.description else ""
-        version = read_alias(session, personality.id).target
+        shown = shown_examples(generation, personality.card)
+        version = what_answers(read_alias(session, personality.id).target, shown)
         examples = count(len(personality.card.examples), "example")
         bound = _describe_bindings(session, personality, guild_id)
         lines.append(f"**{personality.name}**{about} · version {version} · {examples} · {bound}")
     return lines
 
 
-def card_lines(session: Session, personality: Personality, guild_id: int) -> list[str]:
-    card = personality.card
+def card_lines(session: Session, personality: Personality, guild_id: int, shown: int) -> list[str]:
+    """Return what there is to say about a personality, of whose examples the base is shown so many."""
+    card, version = personality.card, read_alias(session, personality.id).target
+    seen = f", of which the base is shown {shown}" if card.examples and version == BASE_NAME else ""
     bound = _describe_bindings(session, personality, guild_id)
     examples = [map(escape_inline, example.dialogue[:2]) for example in card.examples[:SHOWN_EXAMPLES]]
     lines = [
-        f"**{personality.name}** · version {read_alias(session, personality.id).target}",
+        f"**{personality.name}** · version {what_answers(version, shown)}",
         escape_inline(card.description),
         "⚠️ It is archived." if personality.archived_at else "",
         f"{bound[0].upper()}{bound[1:]}.",
         f"**System prompt:** {escape_inline(card.system_prompt) or 'the one in the settings'}",
         f"**Greeting:** {escape_inline(card.greeting)}" if card.greeting else "",
         f"**Sampling:** {format_sampling(card.sampling) or 'as in the settings'}",
-        f"**Examples:** {len(card.examples)}",
+        f"**Examples:** {len(card.examples)}{seen}",
         *(f"> {asked}\n{answered}" for asked, answered in examples),
     ]
     return [line for line in lines if line]

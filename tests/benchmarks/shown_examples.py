@@ -42,7 +42,7 @@ from trainer.evaluation.measures import ScoredPassage, losses_by_position, mean_
 from trainer.evaluation.sampling import Sample, Sampler
 from trainer.training.rows import Demonstration, demonstration_row
 
-FEWER = (0, 1, 2, 4)
+FEWER = (0, 4)
 """Dialogues that are shown besides as many as the bot shows."""
 HELD_OUT_SHARE = 0.2
 TIMED = 12

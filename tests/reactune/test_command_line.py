@@ -727,7 +727,8 @@ def test_a_comparison_in_which_somebody_does_not_answer_fails(reactune, monkeypa
     monkeypatch.setattr("bot.releases.comparison.compare_versions", nobody_answers)
     code, out, _ = reactune("compare", "Hi?", "--json")
     assert code == 1
-    assert json.loads(out) == {"comparisons": [{"prompt": "Hi?", "answers": {"base": None, "prompt only": None}}]}
+    answers = {"base": None, "prompt only": None, "default base": None}
+    assert json.loads(out) == {"comparisons": [{"prompt": "Hi?", "answers": answers}]}
 
 
 def test_every_bench_is_listed_and_a_share_beyond_all_is_refused(reactune):
