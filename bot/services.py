@@ -13,8 +13,8 @@ from discord.ext import commands
 from bot.attachments.reader import AttachmentReader
 from bot.background import BackgroundTasks, WriteBehindQueue
 from bot.chat.answering import Answerer
+from bot.chat.candidates import CandidateDrawer
 from bot.chat.delivery import AnswerDelivery
-from bot.chat.examples import CardExamples
 from bot.chat.recorder import ReplyRecorder
 from bot.chat.tastes import Tastes
 from bot.engine import Engine
@@ -47,7 +47,6 @@ class Services:
     adapters: AdapterStore
     releases: ReleaseResolver
     tastes: Tastes
-    card_examples: CardExamples
     release_watcher: ReleaseWatcher
     library: Library
     attachments: AttachmentReader
@@ -113,13 +112,11 @@ def make_services(
         adapters=adapters,
         releases=releases,
         tastes=tastes,
-        card_examples=CardExamples(engine, settings),
         release_watcher=ReleaseWatcher(database),
         library=Library(database, settings.knowledge, load_encoder, deletions),
         attachments=AttachmentReader(settings, deletions),
         answerer=Answerer(
-            engine=engine,
-            tastes=tastes,
+            drawer=CandidateDrawer(engine, tastes, settings.generation.exploration),
             recorder=ReplyRecorder(
                 database=database,
                 write_queue=write_queue,

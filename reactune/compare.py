@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +11,6 @@ import typer
 from reactune.shared import AsJson, Config, Personality, progress, read_settings, show, with_cards
 from storage.adapters.stores import open_store
 from storage.models.base_model import BaseModel
-from storage.personalities.cards import Card
 from storage.personalities.personalities import DEFAULT_PERSONALITY, personality_named
 from storage.releases.versions import read_alias
 from storage.settings.sections import Settings
@@ -43,6 +41,7 @@ def compare_offline_answers(
 
     Until a version has learned them, the personality is the base that is shown examples of its card.
     """
+    from bot.chat.examples import NO_EXAMPLES, Examples
     from bot.releases.comparison import NO_ANSWER, Contestant, choose_prompts
     from bot.releases.resolver import BASE_RELEASE, open_release
     from storage.conversations.prompt_bank import read_bank
@@ -61,9 +60,10 @@ def compare_offline_answers(
     with progress() as say:
         model_base = resolve_base_model(settings.model.base, settings.data.directory, say)
         release = open_release(open_store(settings), model_base, champion)
-        contestants.append(Contestant(f"{whose.name} {release.name}", system_prompt, release))
+        examples = Examples.of(settings, whose.card) if release.is_base else NO_EXAMPLES
+        contestants.append(Contestant(f"{whose.name} {release.name}", system_prompt, release, examples))
         asked = prompts or choose_prompts(read_bank(settings.arena.prompts))
-        comparisons = asyncio.run(_compare(model_base, settings, whose.card, contestants, asked, say=say))
+        comparisons = asyncio.run(_compare(model_base, settings, contestants, asked, say))
     names = [contestant.name for contestant in contestants]
     data = [
         {
@@ -80,17 +80,11 @@ def compare_offline_answers(
 async def _compare(
     base: BaseModel,
     settings: Settings,
-    card: Card,
     contestants: Sequence[Contestant],
     prompts: Sequence[str],
-    *,
     say: Callable[[str], None],
 ) -> list[Comparison]:
-    """Load the base model and return every contestant's answer to every prompt; `say` gets the progress.
-
-    The last contestant is the personality with this card.
-    """
-    from bot.chat.examples import CardExamples, Examples
+    """Load the base model and return every contestant's answer to every prompt; `say` gets the progress."""
     from bot.engine.selection import start_engine
     from bot.releases.comparison import compare_versions
 
@@ -104,9 +98,6 @@ async def _compare(
     offline_settings = settings.model_copy(update={"generation": generation})
     engine = await start_engine(offline_settings, base, contestants[-1].release.adapter)
     try:
-        if (own := contestants[-1]).release.is_base:
-            examples = Examples(await CardExamples(engine, settings).of(card))
-            contestants = [*contestants[:-1], replace(own, examples=examples)]
         return await compare_versions(engine, contestants, prompts, generation=generation, report=report)
     finally:
         await engine.close(0.0)

@@ -7,10 +7,10 @@ import typer
 from reactune.exporting_personality import export_personality
 from reactune.importing_personality import import_personality
 from reactune.shared import AsJson, Config, PersonalityName, read_settings, show, show_plain, with_cards
-from storage.personalities.cards import format_card, shown_examples
+from storage.personalities.cards import format_card
 from storage.personalities.personalities import list_personalities, personality_named
+from storage.personalities.shown_examples import what_answers
 from storage.releases.versions import read_alias
-from storage.wording import what_answers
 
 personality = typer.Typer(no_args_is_help=True, help="List, show, export or import personalities.")
 
@@ -22,8 +22,7 @@ def list_all_personalities(config: Config = None, as_json: AsJson = False) -> No
     with with_cards(settings) as session:
         found = [(p, read_alias(session, p.id).target) for p in list_personalities(session)]
     lines = [
-        f"- **{p.name}** · champion {what_answers(target, shown_examples(settings.generation, p.card))}"
-        f" · {p.card.description or 'no description'}"
+        f"- **{p.name}** · champion {what_answers(target, settings, p.card)} · {p.card.description or 'no description'}"
         for p, target in found
     ]
     data = [{"name": p.name, "champion": target, "card": p.card.as_dict()} for p, target in found]
@@ -38,8 +37,8 @@ def show_personality(name: PersonalityName, config: Config = None, as_json: AsJs
         found = personality_named(session, name)
         champion = read_alias(session, found.id).target
     data = {"name": found.name, "champion": champion, "card": found.card.as_dict()}
-    answers = what_answers(champion, shown_examples(settings.generation, found.card))
-    show_plain(data, f"# champion: {answers}\n{format_card(found.card)}", as_json)
+    answering = what_answers(champion, settings, found.card)
+    show_plain(data, f"# champion: {answering}\n{format_card(found.card)}", as_json)
 
 
 personality.command("export")(export_personality)

@@ -25,14 +25,9 @@ def version_name(number: int | None) -> str:
     return BASE_NAME if number is None else f"v{number}"
 
 
-def not_learned_yet(examples: int) -> str:
-    """Return what is said of a personality for which the base answers; it is shown so many examples of its card."""
-    return "has not learned yet" + (", follows the examples on its card" if examples else "")
-
-
-def what_answers(version: str, examples: int) -> str:
-    """Return the version's name, or "base (has not learned yet)"; `examples` is as in `not_learned_yet`."""
-    return f"{version} ({not_learned_yet(examples)})" if version == BASE_NAME else version
+def not_learned_yet(*, follows_card: bool) -> str:
+    """Return what is said of a personality for which the base answers, which may be shown examples of its card."""
+    return "has not learned yet" + (" and follows the examples on its card" if follows_card else "")
 
 
 def tenths(number: float) -> str:

@@ -11,9 +11,8 @@ from bot.chat.candidates import CandidateDrawer, CandidateGeneration
 from bot.chat.delivery import AnswerDelivery
 from bot.chat.message_stream import AnswerDeleted, MessageStream, SentMessage
 from bot.chat.recorder import DELETED, ReplyRecorder
-from bot.chat.tastes import Tastes
 from bot.discord_errors import DISCORD_ERRORS
-from bot.engine import Engine, Finish, Generation, GenerationFailed, GenerationRequest
+from bot.engine import Finish, Generation, GenerationFailed, GenerationRequest
 from bot.errors import EngineStopped, UserFacingError
 from bot.privacy.recent_deletions import Deletions
 from bot.text.rounds import sentence
@@ -39,8 +38,7 @@ class Answerer:
     def __init__(
         self,
         *,
-        engine: Engine,
-        tastes: Tastes,
+        drawer: CandidateDrawer,
         recorder: ReplyRecorder,
         delivery: AnswerDelivery,
         generation: GenerationSettings,
@@ -48,7 +46,7 @@ class Answerer:
         on_finished: Callable[[FinishedReply], None],
     ) -> None:
         self.delivery = delivery
-        self._drawer = CandidateDrawer(engine, tastes, generation.exploration)
+        self._drawer = drawer
         self._recorder = recorder
         self._generation = generation
         self._deletions = deletions

@@ -163,7 +163,7 @@ def end_of(ask: Ask, completion: Completion) -> AnswerEnd:
     finished = finished_reply(completion)
     label = label_of(ask.personality, ask.release)
     if ask.follows_card:
-        label += f" · {not_learned_yet(len(ask.personality.card.examples))}"
+        label = f"{label} · {not_learned_yet(follows_card=True)}"
     if finished.outcome not in FINISHED_WHOLE:
         words = finished.answer or WITHOUT_WORDS[finished.outcome]
         return AnswerEnd(finished, words, small_print(label, ask.prompt, completion.finish, ask.notes))

@@ -14,7 +14,7 @@ from bot.errors import UserFacingError
 from bot.knowledge.quoting import PromptWithQuotes, render_with_quotes
 from bot.services import Services
 from storage.knowledge.search import Passage
-from storage.personalities.cards import Card, settings_of
+from storage.personalities.cards import settings_of
 from storage.personalities.personalities import Personality
 
 TOO_LONG = "That message is too long for me, even shortened."
@@ -45,10 +45,5 @@ async def render_question(
 
 async def add_examples(services: Services, personality: Personality, prompt: RenderedPrompt) -> Prompts:
     """Return the prompt, and if there is room also with the personality's examples as earlier turns."""
-    examples = await examples_to_show(services, personality.id, personality.card)
+    examples = Examples.of(services.settings, personality.card, services.tastes.examples_of(personality.id))
     return Prompts(prompt, await render_with_examples(services.engine, prompt, examples))
-
-
-async def examples_to_show(services: Services, personality_id: int, card: Card) -> Examples:
-    """Return what the base is shown when it answers for the personality with this card."""
-    return Examples(await services.card_examples.of(card), services.tastes.examples_of(personality_id))

@@ -83,7 +83,7 @@ class ComparisonCommand(commands.Cog):
         async def report(done: int, of: int) -> None:
             await interaction.edit_original_response(content=f"Asking {names} … {done} of {of} answers")
 
-        contestants = [await contestant_of(self.services, chosen.id, chosen.card, release) for release in releases]
+        contestants = [contestant_of(self.services, chosen.id, chosen.card, release) for release in releases]
         comparisons = await compare_versions(
             self.services.engine,
             contestants,

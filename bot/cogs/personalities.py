@@ -111,8 +111,8 @@ class Personalities(
     async def list_all(self, interaction: discord.Interaction) -> None:
         """List the personalities, their versions, and where they answer."""
         await interaction.response.defer(ephemeral=True)
-        generation = self.services.settings.generation
-        lines = await self.services.database.read(selection.list_lines, interaction.guild_id or 0, generation)
+        services = self.services
+        lines = await services.database.read(selection.list_lines, interaction.guild_id or 0, services.settings)
         await answer_in_full(interaction, lines, "\n".join(lines), "personalities.txt")
 
     @app_commands.command()
@@ -122,8 +122,8 @@ class Personalities(
         """Show a personality's card, its version, and where it answers."""
         await interaction.response.defer(ephemeral=True)
         found = await self._named(interaction, personality)
-        shown = len(await self.services.card_examples.of(found.card))
-        lines = await self.services.database.read(selection.card_lines, found, interaction.guild_id or 0, shown)
+        services = self.services
+        lines = await services.database.read(selection.card_lines, found, interaction.guild_id or 0, services.settings)
         await answer_in_full(interaction, lines, format_card(found.card), f"{found.name}{personalities.CARD_SUFFIX}")
 
     @app_commands.command()

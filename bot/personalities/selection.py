@@ -22,11 +22,12 @@ from storage.personalities.bindings import (
     active_personality_at,
     list_bindings,
 )
-from storage.personalities.cards import CardSampling, shown_examples
+from storage.personalities.cards import CardSampling
 from storage.personalities.personalities import Personality, list_personalities, personality_named, read_personality
+from storage.personalities.shown_examples import examples_to_show, what_answers
 from storage.releases.versions import list_versions, read_alias
-from storage.settings.sections import GenerationSettings
-from storage.wording import BASE_NAME, count, what_answers
+from storage.settings.sections import Settings
+from storage.wording import BASE_NAME, count
 
 CHOICES = 25  # Discord's limit
 WHOSE = "A personality; without it, the one that answers here"
@@ -186,34 +187,32 @@ def describe_replaced(session: Session, before: Binding | None) -> str:
     return read_personality(session, before.personality_id).name + at_strength(before.strength)
 
 
-def list_lines(session: Session, guild_id: int, generation: GenerationSettings) -> list[str]:
+def list_lines(session: Session, guild_id: int, settings: Settings) -> list[str]:
     """Return a line for each personality that the server can use."""
     lines = []
     for personality in list_personalities(session, guild_id):
         about = f" · {escape_inline(personality.card.description)}" if personality.card.description else ""
-        shown = shown_examples(generation, personality.card)
-        version = what_answers(read_alias(session, personality.id).target, shown)
+        version = what_answers(read_alias(session, personality.id).target, settings, personality.card)
         examples = count(len(personality.card.examples), "example")
         bound = _describe_bindings(session, personality, guild_id)
         lines.append(f"**{personality.name}**{about} · version {version} · {examples} · {bound}")
     return lines
 
 
-def card_lines(session: Session, personality: Personality, guild_id: int, shown: int) -> list[str]:
-    """Return what there is to say about a personality, of whose examples the base is shown so many."""
+def card_lines(session: Session, personality: Personality, guild_id: int, settings: Settings) -> list[str]:
     card, version = personality.card, read_alias(session, personality.id).target
-    seen = f", of which the base is shown {shown}" if card.examples and version == BASE_NAME else ""
+    shown = examples_to_show(settings, card) if version == BASE_NAME else ()
     bound = _describe_bindings(session, personality, guild_id)
     examples = [map(escape_inline, example.dialogue[:2]) for example in card.examples[:SHOWN_EXAMPLES]]
     lines = [
-        f"**{personality.name}** · version {what_answers(version, shown)}",
+        f"**{personality.name}** · version {what_answers(version, settings, card)}",
         escape_inline(card.description),
         "⚠️ It is archived." if personality.archived_at else "",
         f"{bound[0].upper()}{bound[1:]}.",
         f"**System prompt:** {escape_inline(card.system_prompt) or 'the one in the settings'}",
         f"**Greeting:** {escape_inline(card.greeting)}" if card.greeting else "",
         f"**Sampling:** {format_sampling(card.sampling) or 'as in the settings'}",
-        f"**Examples:** {len(card.examples)}{seen}",
+        f"**Examples:** {len(card.examples)}" + (f", the base is shown {len(shown)} of them" if shown else ""),
         *(f"> {asked}\n{answered}" for asked, answered in examples),
     ]
     return [line for line in lines if line]

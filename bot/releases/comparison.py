@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from bot.arenas.prompts import bank_messages
 from bot.chat.ask import NOTES, request_answer, submit_all
 from bot.chat.examples import NO_EXAMPLES, Examples, render_with_examples
-from bot.chat.rendering import examples_to_show
 from bot.engine import Engine, Generation, GenerationFailed, RenderedPrompt
 from bot.errors import EngineStopped, UserFacingError
 from bot.releases.resolver import Release
@@ -63,11 +62,10 @@ async def open_two(services: Services, personality_id: int, *names: str) -> list
     return [await asyncio.to_thread(services.releases.open, version) for version in versions]
 
 
-async def contestant_of(
-    services: Services, personality_id: int, card: Card, release: Release, name: str = ""
-) -> Contestant:
+def contestant_of(services: Services, personality_id: int, card: Card, release: Release, name: str = "") -> Contestant:
     """Return the release as it answers members for the personality with this card."""
-    examples = await examples_to_show(services, personality_id, card) if release.is_base else NO_EXAMPLES
+    liked = services.tastes.examples_of(personality_id)
+    examples = Examples.of(services.settings, card, liked) if release.is_base else NO_EXAMPLES
     system_prompt = settings_of(services.settings, card).chat.system_prompt
     return Contestant(name or release.name, system_prompt, release, examples)
 

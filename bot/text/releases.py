@@ -41,7 +41,7 @@ def describe_status(
     lines = [
         f"**Champion:** {status.champion.target} on {base_name} (last good: {status.last_good.target})",
         describe_marked_champion(status.champion.version),
-        "" if status.champion.version else f"The personality {not_learned_yet(status.examples)}.",
+        "" if status.champion.version else f"The personality {not_learned_yet(follows_card=status.follows_card)}.",
         f"⚠️ {sentence(problem)}" if problem else "",
         _next_version(status),
         f"**Votes:** {describe_counted(status.outlook.votes)}",

@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 from storage.database.columns import utc_now
 from storage.database.enums import CHALLENGER, LAST_GOOD
 from storage.operations.token_spend import Spend, spent_on
-from storage.personalities.cards import shown_examples
 from storage.personalities.personalities import read_personality
+from storage.personalities.shown_examples import examples_to_show
 from storage.releases.evidence import Contest, read_contest
 from storage.releases.versions import (
     Alias,
@@ -81,8 +81,8 @@ def read_version(session: Session, personality_id: int, name: str) -> VersionDet
 @dataclass(frozen=True)
 class ModelStatus:
     champion: Alias
-    examples: int
-    """Those of the personality's card that the base is shown, at most."""
+    follows_card: bool
+    """The base is shown examples of the personality's card."""
     last_good: Alias
     contest: Contest | None
     """The comparison of the champion with a newer version."""
@@ -104,7 +104,7 @@ def read_model_status(session: Session, personality_id: int, settings: Settings,
     card = read_personality(session, personality_id).card
     return ModelStatus(
         champion=champion,
-        examples=shown_examples(settings.generation, card),
+        follows_card=bool(examples_to_show(settings, card)),
         last_good=read_alias(session, personality_id, LAST_GOOD),
         contest=read_contest(session, personality_id, settings.votes),
         newest=newest_after(session, personality_id, champion.version),

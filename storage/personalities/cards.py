@@ -193,11 +193,6 @@ def tuned(generation: GenerationSettings, card: Card) -> GenerationSettings:
     return generation.model_copy(update=own)
 
 
-def shown_examples(generation: GenerationSettings, card: Card) -> int:
-    """Return how many of the card's examples the base is shown at most."""
-    return min(generation.card_examples, len(card.examples))
-
-
 def settings_of(settings: Settings, card: Card) -> Settings:
     """Return the settings with the personality's sampling and system prompt."""
     return settings.model_copy(

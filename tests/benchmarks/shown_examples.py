@@ -18,13 +18,14 @@ from rich.console import Console
 
 from bot.arenas.prompts import bank_messages
 from bot.chat.ask import request_answer
-from bot.chat.examples import CardExamples, Dialogue, Examples, render_with_examples
+from bot.chat.examples import Examples, render_with_examples
 from bot.engine import Engine, RenderedPrompt
 from bot.engine.selection import start_engine
 from bot.releases.resolver import BASE_RELEASE
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.hardware import serving_format
 from storage.personalities.cards import Card, Example
+from storage.personalities.shown_examples import examples_budget, examples_to_show
 from storage.settings.sections import Settings
 from tests.benchmarks.community import Critic, interval, workshop
 from tests.benchmarks.demonstration import (
@@ -60,7 +61,7 @@ notes = Console(stderr=True)
 class Side:
     """What is shown, the prompts of the messages after it, and the answers."""
 
-    shown: tuple[Dialogue, ...]
+    shown: tuple[Example, ...]
     prompts: list[RenderedPrompt]
     answers: list[Sample]
     loss: float
@@ -108,7 +109,7 @@ def split_card(card: Card, seed: int) -> tuple[Card, list[Example]]:
     return card.model_copy(update={"examples": kept}), [card.examples[place] for place in sorted(held_out)]
 
 
-Prompts = dict[tuple[Dialogue, ...], list[RenderedPrompt]]
+Prompts = dict[tuple[Example, ...], list[RenderedPrompt]]
 
 
 async def _prepare(
@@ -117,7 +118,7 @@ async def _prepare(
     """Return the prompts of each side, and the seconds to the first token without examples and with them."""
     engine = await start_engine(settings, base, None)
     try:
-        most = await CardExamples(engine, settings).of(card)
+        most = examples_to_show(settings, card)
         sides = [*(most[:number] for number in FEWER if number < len(most)), most]
         prompts = {shown: [await _render(engine, shown, one, settings) for one in asked] for shown in sides}
         return prompts, await _time(engine, prompts[()], prompts[most], settings)
@@ -125,9 +126,12 @@ async def _prepare(
         await engine.close(0.0)
 
 
-async def _render(engine: Engine, shown: tuple[Dialogue, ...], message: str, settings: Settings) -> RenderedPrompt:
+async def _render(engine: Engine, shown: tuple[Example, ...], message: str, settings: Settings) -> RenderedPrompt:
     plain = await engine.render(bank_messages(settings.chat.system_prompt, message))
-    return await render_with_examples(engine, plain, Examples(shown)) or plain
+    return (
+        await render_with_examples(engine, plain, Examples(shown, budget_tokens=examples_budget(settings.model)))
+        or plain
+    )
 
 
 async def _time(
@@ -158,8 +162,8 @@ def _answer(prompts: Prompts, held_out: Sequence[Example], settings: Settings, b
     return sides
 
 
-def _passages(shown: tuple[Dialogue, ...], held_out: Sequence[Example], settings: Settings, sampler: Sampler) -> Any:
-    earlier = [said for dialogue in shown for turn in dialogue for said in (turn.message, turn.answer)]
+def _passages(shown: tuple[Example, ...], held_out: Sequence[Example], settings: Settings, sampler: Sampler) -> Any:
+    earlier = [said for example in shown for said in example.dialogue]
     for example in held_out:
         for place in range(1, len(example.dialogue), 2):
             said = [*earlier, *example.dialogue[:place]]
@@ -169,7 +173,7 @@ def _passages(shown: tuple[Dialogue, ...], held_out: Sequence[Example], settings
 
 
 def _manner(asked: Sequence[str], side: Side, card: Card, habit: Habit) -> dict[str, Any]:
-    said = [turn.answer for dialogue in side.shown for turn in dialogue]
+    said = [answer for example in side.shown for answer in example.dialogue[1::2]]
     prompt = [card.system_prompt, card.description]
     recited = [float(any(shares_a_run(text, one) for one in prompt)) for text in side.texts]
     return _row(asked, side.answers, habit) | {

@@ -17,10 +17,10 @@ from bot.releases.comparison import contestant_of
 from storage.errors import PersonalityConflict
 from storage.personalities import personalities
 from storage.personalities.bindings import MAX_STRENGTH, Binding, BindingPlace, list_bindings
-from storage.personalities.cards import Card, format_card, parse_card, shown_examples, tuned
+from storage.personalities.cards import Card, format_card, parse_card, tuned
 from storage.personalities.personalities import Personality
+from storage.personalities.shown_examples import what_answers
 from storage.releases.versions import list_versions, read_alias
-from storage.wording import what_answers
 
 PAGE = "/personalities"
 DRAFT = "the draft"
@@ -77,9 +77,7 @@ def _read(session: Session, here: Here) -> PersonalityFacts:
         listed=[
             ListedPersonality(
                 personality=one,
-                version=what_answers(
-                    read_alias(session, one.id).target, shown_examples(here.services.settings.generation, one.card)
-                ),
+                version=what_answers(read_alias(session, one.id).target, here.services.settings, one.card),
                 bindings=[binding for binding in bindings if binding.personality_id == one.id],
             )
             for one in here.personalities
@@ -109,7 +107,7 @@ async def try_card(request: web.Request) -> web.Response:
     services, own = here.services, here.personality
     release, draft = await services.releases.current(own.id), await _parse(form)
     contestants = [
-        await contestant_of(services, own.id, card, release, name) for name, card in (("now", own.card), (DRAFT, draft))
+        contestant_of(services, own.id, card, release, name) for name, card in (("now", own.card), (DRAFT, draft))
     ]
     generation = tuned(services.settings.generation, draft)
     return await show_answers_of(here, contestants, form.text("prompt", ""), generation)
