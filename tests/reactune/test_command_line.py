@@ -754,8 +754,10 @@ class TestPersonalities:
         code, out, _ = reactune("personality", "list", "--json")
         listed = json.loads(out)["personalities"]
         assert (code, [(p["name"], p["champion"]) for p in listed]) == (0, [("default", "base"), ("keeper", "base")])
-        assert "keeper" in reactune("personality", "list")[1]
+        words = "base (has not learned yet and follows the examples on its card)"
+        assert f"keeper · champion {words}" in " ".join(reactune("personality", "list")[1].split())
         shown = reactune("personality", "show", "keeper")[1]
+        assert shown.startswith(f"# champion: {words}\n")
         assert "You keep a lighthouse." in shown
 
     def test_a_broken_card_is_reported_and_the_others_work(self, reactune, card):
