@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from bot.background import WriteBehindQueue
 from bot.chat.ask import AnswerEnd, Ask
 from bot.chat.candidates import CandidateGeneration
+from bot.chat.prompting import stored_messages
 from bot.engine import Finish, GenerationRequest
 from bot.errors import UserFacingError
 from bot.privacy.recent_deletions import Deletions
@@ -42,7 +43,7 @@ def new_reply(ask: Ask, request: GenerationRequest, base_revision: str, basis: B
         strength=ask.strength,
         base_revision=base_revision,
         prompt=ask.prompt.text,
-        messages=[{"role": message["role"], "content": message["content"]} for message in ask.prompt.messages],
+        messages=stored_messages(ask.prompt.messages),
         sampling=asdict(request.sampling),
         seed=request.seed,
         prompt_tokens=ask.prompt.tokens,

@@ -113,7 +113,8 @@ class Personalities(
     async def list_all(self, interaction: discord.Interaction) -> None:
         """List the personalities, their versions, and where they answer."""
         await interaction.response.defer(ephemeral=True)
-        lines = await self.services.database.read(selection.list_lines, interaction.guild_id or 0)
+        services = self.services
+        lines = await services.database.read(selection.list_lines, interaction.guild_id or 0, services.settings)
         await answer_in_full(interaction, lines, "\n".join(lines), "personalities.txt")
 
     @app_commands.command()
@@ -123,7 +124,8 @@ class Personalities(
         """Show a personality's card, its version, and where it answers."""
         await interaction.response.defer(ephemeral=True)
         found = await self._named(interaction, personality)
-        lines = await self.services.database.read(selection.card_lines, found, interaction.guild_id or 0)
+        services = self.services
+        lines = await services.database.read(selection.card_lines, found, interaction.guild_id or 0, services.settings)
         lines += await self._obstacles(interaction, found)
         await answer_in_full(interaction, lines, format_card(found.card), f"{found.name}{personalities.CARD_SUFFIX}")
 

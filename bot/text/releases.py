@@ -18,7 +18,7 @@ from storage.releases.versions import AliasMove, Version, name_of
 from storage.settings.sections import RemoteSettings, Settings
 from storage.taste.gain import CandidateGain
 from storage.votes.votes import Tally
-from storage.wording import count
+from storage.wording import count, not_learned_yet
 
 MOVES_SHOWN = 5
 YOUR_VOTES = "`/myvotes` shows what became of yours."
@@ -41,6 +41,7 @@ def describe_status(
     lines = [
         f"**Champion:** {status.champion.target} on {base_name} (last good: {status.last_good.target})",
         describe_marked_champion(status.champion.version),
+        "" if status.champion.version else f"The personality {not_learned_yet(follows_card=status.follows_card)}.",
         f"⚠️ {sentence(problem)}" if problem else "",
         _next_version(status),
         f"**Votes:** {describe_counted(status.outlook.votes)}",

@@ -728,7 +728,8 @@ def test_a_comparison_in_which_somebody_does_not_answer_fails(reactune, monkeypa
     monkeypatch.setattr("bot.releases.comparison.compare_versions", nobody_answers)
     code, out, _ = reactune("compare", "Hi?", "--json")
     assert code == 1
-    assert json.loads(out) == {"comparisons": [{"prompt": "Hi?", "answers": {"base": None, "prompt only": None}}]}
+    answers = {"base": None, "prompt only": None, "default base": None}
+    assert json.loads(out) == {"comparisons": [{"prompt": "Hi?", "answers": answers}]}
 
 
 def test_every_bench_is_listed_and_a_share_beyond_all_is_refused(reactune):
@@ -754,8 +755,10 @@ class TestPersonalities:
         code, out, _ = reactune("personality", "list", "--json")
         listed = json.loads(out)["personalities"]
         assert (code, [(p["name"], p["champion"]) for p in listed]) == (0, [("default", "base"), ("keeper", "base")])
-        assert "keeper" in reactune("personality", "list")[1]
+        words = "base (has not learned yet and follows the examples on its card)"
+        assert f"keeper · champion {words}" in " ".join(reactune("personality", "list")[1].split())
         shown = reactune("personality", "show", "keeper")[1]
+        assert shown.startswith(f"# champion: {words}\n")
         assert "You keep a lighthouse." in shown
 
     def test_a_broken_card_is_reported_and_the_others_work(self, reactune, card):

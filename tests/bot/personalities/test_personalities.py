@@ -298,8 +298,9 @@ class TestList:
         make("far", guild_id=1)
         await bind(place, "keeper", strength=0.5)
         text = (await place.grace.slash(place.channel, "personality list")).response.content
-        assert "**default** · version base · 0 examples · answers wherever no other is bound" in text
-        assert f"**keeper** · version base · 0 examples · bound in <#{place.channel.id}> at strength 0.5" in text
+        base = "version base (has not learned yet) · 0 examples"
+        assert f"**default** · {base} · answers wherever no other is bound" in text
+        assert f"**keeper** · {base} · bound in <#{place.channel.id}> at strength 0.5" in text
         assert "far" not in text
 
     async def test_show_has_the_card(self, place, make):
