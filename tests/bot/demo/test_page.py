@@ -139,5 +139,5 @@ class TestRestored:
 
 
 def test_bot_and_trainer_log_only_warnings_to_the_demos_console(tmp_path):
-    overrides = demo_overrides(str(tmp_path), channel_id=1)
+    overrides = demo_overrides(str(tmp_path))
     assert load_settings(environment=overrides).logs.level == "warning"
