@@ -66,6 +66,17 @@ document.addEventListener("htmx:afterSettle", (event) => {
   if (document.activeElement === document.body && !isPoll(event)) composer.focus();
 });
 
+// An open menu is beside its message's ⋯, and in view.
+function place(menu) {
+  const items = menu.querySelector(".items");
+  const button = menu.querySelector("summary").getBoundingClientRect();
+  items.style.position = "fixed";
+  items.style.right = `${document.documentElement.clientWidth - button.right}px`;
+  items.style.top = `${Math.max(0, Math.min(button.bottom + 4, innerHeight - items.offsetHeight - 8))}px`;
+}
+const placeMenus = () => document.querySelectorAll(".menu[open]").forEach(place);
+document.addEventListener("toggle", placeMenus, true);
+timeline.addEventListener("scroll", placeMenus);
 const closeMenus = (but = null) => {
   for (const menu of document.querySelectorAll(".menu[open]")) if (menu !== but) menu.open = false;
 };

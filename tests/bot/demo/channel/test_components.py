@@ -146,7 +146,7 @@ async def test_selects_send_what_was_chosen(world, wizard, use):
 
 async def test_a_form_has_every_control(channel, wizard, use):
     form = await use(press="open")
-    assert "Choose **well**." in form.text
+    assert "Choose <strong>well</strong>." in form.html
     assert '<input type="radio" name="field.mood" value="merry" required' in form.html
     given = {"field.name": "Bo", "field.mood": "merry", "field.topics": ["tea", "fog"], "field.agreed": "True"}
     await channel.browser.post("/channel/ada/lounge/form", key=form.value_of("key"), **given)
