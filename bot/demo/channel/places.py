@@ -19,6 +19,7 @@ TOPICS = {
 }
 IN_THREAD = "A thread is one conversation: I read what was said before."
 IN_PRIVATE = "Only the two of us read this."
+MAX_THREAD_NAME_CHARS = 100  # Discord's limit
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from bot.console.server import FirstPage
 from bot.demo.channel.commands import SLASH, Call, find_command, list_commands, read_call
 from bot.demo.channel.controls import read_select
 from bot.demo.channel.forms import Field, Given, Look, modal_fields, read_modal
-from bot.demo.channel.places import LOUNGE
+from bot.demo.channel.places import LOUNGE, MAX_THREAD_NAME_CHARS
 from bot.demo.channel.timeline import PICTURES, read_timeline, summarize
 from bot.demo.channel.world import ADMIN, MEMBERS, Seat, World
 from bot.errors import UserFacingError
@@ -36,7 +36,6 @@ LAST_SEAT = "reactune_channel"
 """Cookie with the person and the place that were shown last."""
 NO_VOTES = ("🎉", "👀")
 """Emoji to react with that say nothing of an answer."""
-THREAD_CHARS = 100  # Discord's limit
 FIELD = "field."
 """Before the names of a form's fields, so that none means something else here."""
 
@@ -263,8 +262,8 @@ def _edit_form(here: Here, seat: Seat, message: discord.Message) -> ShownForm:
 
 
 def _thread_form(here: Here, seat: Seat, message: discord.Message) -> ShownForm:
-    suggested = " ".join(message.clean_content.split("\n-# ")[0].split())[:THREAD_CHARS]
-    name = Field("thread", "Name of the thread", "", Look.LINE, True, suggested, most=THREAD_CHARS)
+    suggested = " ".join(message.clean_content.split("\n-# ")[0].split())[:MAX_THREAD_NAME_CHARS]
+    name = Field("thread", "Name of the thread", "", Look.LINE, True, suggested, most=MAX_THREAD_NAME_CHARS)
     return ShownForm("Open a thread", "", _address_of(here, seat, message), [name], "Open")
 
 
