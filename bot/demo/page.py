@@ -50,8 +50,8 @@ ready, enter `/model promote v1` and ask again. If you don't like it, enter `/mo
 it all in a picture.
 5. Faster: **Label**, above. Say which of two answers is better, one key for each pair, and train there.
 6. Attach a picture or a text file. A stand-in only measures pictures here: for one that sees, set `pictures.server`.
-7. Look around: questions alone are answered in <#{questions}>, Captain Brine answers in <#{pirates}>, and `⋯` at a \
-message opens a thread. **Apps**, below it, has what I can do with a message."""
+7. Look around: in <#{questions}> I answer questions alone, in <#{pirates}> Captain Brine answers. `⋯` at a message \
+opens a thread, and lists under **Apps** what I can do with that message."""
 FOR_A_HANDFUL = """
 -# A pair is one question with a better and a worse answer. A round needs two pairs. After ten votes it also ranks \
 fresh answers by what you like: see `/taste`. People decide about a new version by choosing between two answers. To \

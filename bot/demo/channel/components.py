@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 from simcord.enums import SELECT_TYPES, ComponentType
 
-from bot.demo.channel.controls import Choice, Control, list_choices, takes_several, with_emoji
+from bot.demo.channel.controls import Control, Option, list_choices, takes_several, with_emoji
 from bot.demo.channel.world import World
 
 BUTTON_STYLES = {1: "primary", 3: "success", 4: "danger"}
@@ -37,7 +37,7 @@ class Part:
     html: Markup
     """Of a text."""
     parts: tuple[Part, ...]
-    choices: tuple[Choice, ...]
+    choices: tuple[Option, ...]
     media: tuple[Media, ...]
     accent: str
     """A container's colour; empty for none."""

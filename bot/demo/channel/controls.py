@@ -26,7 +26,7 @@ NOT_OFFERED = "That is not among the choices any more. Reload the page, then cho
 
 
 @dataclass(frozen=True)
-class Choice:
+class Option:
     value: str
     label: str
     help: str = ""
@@ -39,15 +39,15 @@ def takes_several(control: Control) -> bool:
     return is_group or (control.get("max_values") or 1) > 1
 
 
-def list_choices(control: Control, world: World) -> tuple[Choice, ...]:
+def list_choices(control: Control, world: World) -> tuple[Option, ...]:
     if control["type"] not in NAMED:
         return tuple(
-            Choice(one["value"], with_emoji(one), one.get("description") or "", bool(one.get("default")))
+            Option(one["value"], with_emoji(one), one.get("description") or "", bool(one.get("default")))
             for one in control["options"]
         )
     chosen = {str(one["id"]) for one in control.get("default_values") or ()}
     return tuple(
-        Choice(id_, _label(name, one), "", id_ in chosen) for id_, (name, one) in _named(control, world).items()
+        Option(id_, _label(name, one), "", id_ in chosen) for id_, (name, one) in _named(control, world).items()
     )
 
 

@@ -13,7 +13,7 @@ from discord import app_commands
 from simcord.enums import SELECT_TYPES, ComponentType
 
 from bot.console.page import without_nul
-from bot.demo.channel.controls import Choice, Control, list_choices, read_choices, takes_several
+from bot.demo.channel.controls import Control, Option, list_choices, read_choices, takes_several
 from bot.demo.channel.world import Kind, World
 from bot.errors import UserFacingError
 
@@ -48,7 +48,7 @@ class Field:
     look: Look
     is_required: bool = False
     value: str = ""
-    choices: tuple[Choice, ...] = ()
+    choices: tuple[Option, ...] = ()
     takes_several: bool = False
     least: float | None = None
     most: float | None = None
@@ -132,9 +132,9 @@ def _read_file(file: web.FileField) -> tuple[str, bytes]:
 
 def option_field(option: app_commands.Parameter, world: World) -> Field:
     look = Look.NUMBER if option.type in NUMBERS else Look.LINE
-    choices: tuple[Choice, ...] = ()
+    choices: tuple[Option, ...] = ()
     if option.type in NAMED or option.choices:
-        look, choices = Look.CHOICE, tuple(Choice(name, name) for name in _choices(option, world))
+        look, choices = Look.CHOICE, tuple(Option(name, name) for name in _choices(option, world))
     elif option.autocomplete:
         look = Look.SUGGESTIONS
     elif option.type is Kind.boolean:

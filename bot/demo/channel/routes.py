@@ -11,7 +11,6 @@ from urllib.parse import quote
 import discord
 from aiohttp import hdrs, web
 
-from bot.chat.ask import SEEDS
 from bot.console.access import VISITOR
 from bot.console.page import Here, SentForm, find_here, id_in_path, read_form, without_nul
 from bot.console.rendering import add_templates
@@ -19,13 +18,12 @@ from bot.console.server import FirstPage
 from bot.demo.channel.commands import SLASH, Call, find_command, list_commands, read_call
 from bot.demo.channel.controls import read_select
 from bot.demo.channel.forms import Field, Given, Look, modal_fields, read_modal
-from bot.demo.channel.places import LOUNGE, MAX_THREAD_NAME_CHARS
+from bot.demo.channel.places import MAX_THREAD_NAME_CHARS
 from bot.demo.channel.timeline import PICTURES, read_timeline, summarize
-from bot.demo.channel.world import ADMIN, MEMBERS, Seat, World
+from bot.demo.channel.world import ADMIN, Seat, World
 from bot.errors import UserFacingError
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.ids import parse_id
-from storage.emoji import SERVER_EMOJI
 
 if TYPE_CHECKING:
     from multidict import MultiMapping
@@ -34,8 +32,6 @@ HOME = "/channel"
 STATIC = Path(__file__).with_name("static")
 LAST_SEAT = "reactune_channel"
 """Cookie with the person and the place that were shown last."""
-NO_VOTES = ("🎉", "👀")
-"""Emoji to react with that say nothing of an answer."""
 FIELD = "field."
 """Before the names of a form's fields, so that none means something else here."""
 
@@ -79,9 +75,7 @@ class ChannelPage:
         """Lead to the place that was shown last, or that somebody chose."""
         here = await find_here(request)
         person, _, place = request.cookies.get(LAST_SEAT, "").partition("/")
-        chosen = request.query.get("as", person), request.query.get("place", place)
-        lounges = (self._world.seat(name, LOUNGE) for name in (chosen[0], MEMBERS[0]))
-        seat = self._world.seat(*chosen) or next(filter(None, lounges))
+        seat = self._world.seat_or_first(request.query.get("as", person), request.query.get("place", place))
         raise web.HTTPSeeOther(here.address(seat.path))
 
     async def _show(self, request: web.Request) -> web.StreamResponse:
@@ -92,7 +86,7 @@ class ChannelPage:
         response = here.fill(
             "channel/page.html",
             **self._facts(seat, before),
-            people=dict.fromkeys(MEMBERS, "") | {ADMIN: "the admin"},
+            people={name: "the admin" if name == ADMIN else "" for name in self._world.people},
             commands=list_commands(seat),
             form=self._asked_form(here, seat),
             reply=reply and {"id": reply.id, "said": summarize(reply, self._world.mentions())},
@@ -229,14 +223,9 @@ class ChannelPage:
             "seats": self._world.seats_of(seat.member.name),
             "timeline": read_timeline(seat, before),
             "menus": seat.menus(),
-            "emojis": self._emojis(),
+            "emojis": self._world.emoji,
             "look": Look,
         }
-
-    def _emojis(self) -> list[str]:
-        """Return those to react with: first those that vote, except for other servers' own."""
-        configured = self._world.env.bot.settings.votes.emoji
-        return [*SEEDS, *(emoji for emoji in configured if not SERVER_EMOJI.fullmatch(emoji)), *NO_VOTES]
 
     def _bots_form(self, here: Here, seat: Seat, key: str) -> ShownForm:
         result = self._world.open_form(key)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import discord
 from markupsafe import Markup
+from simcord.backend.models import Message
 from simcord.components import component_mentions
 
 from bot.demo.channel.components import Part, PartReader
@@ -113,7 +114,7 @@ class _Reader:
             message,
             is_own=message.author.id == me,
             is_bot=message.author.bot,
-            avatar=BOT_PICTURE if message.author.id == self._seat.world.env.backend.bot_user.id else "",
+            avatar=BOT_PICTURE if self._has_bots_picture(message, stored) else "",
             answers=answers,
             html=self._html(message.system_content if message.is_system() else message.content),
             embeds=tuple((embed, self._html(embed.description or "")) for embed in message.embeds),
@@ -125,6 +126,11 @@ class _Reader:
             thread=thread,
             state=zlib.crc32(repr((stored, answers, thread and thread.newest_id)).encode()),
         )
+
+    def _has_bots_picture(self, message: discord.Message, stored: Message) -> bool:
+        """Return whether the bot wrote it, under its own name or through a webhook that shows its picture."""
+        bot = self._seat.world.env.bot.user
+        return bot is not None and (message.author == bot or stored.author_avatar == bot.display_avatar.url)
 
     def _html(self, content: str) -> Markup:
         return to_html(content, self._mentions, self._paths)

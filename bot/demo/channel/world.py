@@ -18,6 +18,7 @@ from simcord.builders import ChannelHandle, UserHandle
 from simcord.enums import AppCommandType, InteractionType
 from simcord.interactions import base_payload
 
+from bot.chat.ask import SEEDS
 from bot.demo.channel.places import (
     BOT_NAME,
     DIRECT,
@@ -33,6 +34,7 @@ from bot.demo.channel.places import (
     shared_channels,
 )
 from bot.errors import UserFacingError
+from storage.emoji import SERVER_EMOJI
 
 T = TypeVar("T")
 
@@ -40,6 +42,8 @@ Kind = discord.AppCommandOptionType
 
 MEMBERS = ("ada", "bo")
 ADMIN = "grace"
+NO_VOTES = ("🎉", "👀")
+"""Emoji that say nothing of an answer."""
 MESSAGE_GONE = "That message was deleted."
 FORM_GONE = "That form was sent before, or the demo was restarted. Open it again."
 NOT_ANSWERED = "The bot did not respond to that. The terminal may say why."
@@ -95,6 +99,11 @@ class World:
             return None
         return next((seat for seat in self.seats_of(person) if seat.place.key == place), None)
 
+    def seat_or_first(self, person: str, place: str) -> Seat:
+        """Return where this person reads and writes; in the lounge, or as the first member, if that is nowhere."""
+        first = (self.seat(name, LOUNGE) for name in (person, MEMBERS[0]))
+        return self.seat(person, place) or next(filter(None, first))
+
     def seats_of(self, person: str) -> list[Seat]:
         """Return where this person reads and writes: the channels, each followed by its threads, then the bot."""
         member = self.people[person]
@@ -114,6 +123,12 @@ class World:
 
     def _sees(self, member: simcord.MemberActor, place: TalkPlace) -> bool:
         return channel_accessible(self.env.backend, place.channel.id, member.id, history=True)
+
+    @property
+    def emoji(self) -> list[str]:
+        """Emoji to react with: first those that vote, except for other servers' own."""
+        configured = self.env.bot.settings.votes.emoji
+        return [*SEEDS, *(emoji for emoji in configured if not SERVER_EMOJI.fullmatch(emoji)), *NO_VOTES]
 
     def named(self, kind: Kind, channel_types: Collection[int] = ()) -> dict[str, Any]:
         """Return {name: what it names} of the people, roles or channels that somebody can choose.

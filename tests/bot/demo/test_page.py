@@ -132,7 +132,7 @@ class TestRestored:
         shown()
         thread = world.seat("bo", str(message_of(1)))
         assert thread.place.name == "↳ <|user|>hello<|bot|>"
-        assert thread in world.seats_of("bo")[1:3]
+        assert thread.path in [seat.path for seat in world.seats_of("bo")[1:3]]
         assert len(world.env.backend.messages[thread.channel.id]) == 2
 
     def test_an_answer_that_was_cut_still_says_so(self, shown, earlier):

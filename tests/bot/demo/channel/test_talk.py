@@ -213,6 +213,8 @@ async def test_messages_of_webhooks_have_their_names(channel, world):
     webhook = world.guild.create_webhook(world.lounge, "Ebba")
     await webhook.send("The lamp is lit.", username="Ebba, the keeper")
     assert "E Ebba, the keeper APP" in articles(await channel.look("ada"))[-1]
+    await webhook.send("The fog is out.", avatar_url=world.env.bot.user.display_avatar.url)
+    assert 'src="/static/icon.svg"' in articles_html(await channel.look("ada"))[-1]
 
 
 async def test_a_channel_for_admins_is_hidden_from_members(channel, world):
