@@ -20,7 +20,7 @@ from bot.demo.channel.controls import read_select
 from bot.demo.channel.forms import Field, Given, Look, modal_fields, read_modal
 from bot.demo.channel.places import MAX_THREAD_NAME_CHARS
 from bot.demo.channel.timeline import PICTURES, read_timeline, summarize
-from bot.demo.channel.world import ADMIN, Seat, World
+from bot.demo.channel.world import Seat, World
 from bot.errors import UserFacingError
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.ids import parse_id
@@ -86,7 +86,7 @@ class ChannelPage:
         response = here.fill(
             "channel/page.html",
             **self._facts(seat, before),
-            people={name: "the admin" if name == ADMIN else "" for name in self._world.people},
+            people=self._world.titles,
             commands=list_commands(seat),
             form=self._asked_form(here, seat),
             reply=reply and {"id": reply.id, "said": summarize(reply, self._world.mentions())},

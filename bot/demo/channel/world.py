@@ -93,6 +93,11 @@ class World:
         """How much has happened: unchanged as long as every page is up to date."""
         return len(self.env.backend.transcript)
 
+    @property
+    def titles(self) -> dict[str, str]:
+        """What each person is on the server; empty for members."""
+        return dict.fromkeys(MEMBERS, "") | {ADMIN: "the admin"}
+
     def seat(self, person: str, place: str) -> Seat | None:
         """Return where this person reads and writes; None if there is no such person or place."""
         if person not in self.people:
