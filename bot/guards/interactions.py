@@ -76,6 +76,15 @@ class Form(discord.ui.Modal):
         self.add_item(discord.ui.Label(text=label, description=help_text, component=field))
         return field
 
+    def _let_choose(
+        self, key: str, label: str, choices: Iterable[str], *, chosen: str = ""
+    ) -> discord.ui.RadioGroup[Self]:
+        """Add 2 to 10 choices, of which one is taken, and return them; their texts are their values."""
+        options = [discord.RadioGroupOption(label=choice, value=choice, default=choice == chosen) for choice in choices]
+        group: discord.ui.RadioGroup[Self] = discord.ui.RadioGroup(custom_id=key, options=options)
+        self.add_item(discord.ui.Label(text=label, component=group))
+        return group
+
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
         begin_request()
         if not await check_access(interaction):

@@ -21,7 +21,7 @@ Given = str | web.FileField
 """What a form sent for one field, or somebody typed."""
 NUMBERS = {Kind.integer: int, Kind.number: float}
 NAMED = (Kind.user, Kind.channel, Kind.role)
-LABEL, TEXT_INPUT, PARAGRAPH = 18, 4, 2  # Discord's numbers
+LABEL, TEXT_INPUT, RADIO_GROUP, PARAGRAPH = 18, 4, 21, 2  # Discord's numbers
 
 
 class Look(StrEnum):
@@ -55,25 +55,40 @@ class Field:
 
 
 def modal_fields(result: simcord.InteractionResult) -> list[Field]:
-    """Return the fields of a form that the bot opened; its forms have fields for text, and no others."""
+    """Return the fields of a form that the bot opened; its forms have fields for text, choices, and no others."""
     fields = []
     for label in (result.modal or {})["components"]:
-        text = label.get("component", {})
-        if (label["type"], text.get("type")) != (LABEL, TEXT_INPUT):
+        part = label.get("component", {})
+        if (label["type"], part.get("type")) not in ((LABEL, TEXT_INPUT), (LABEL, RADIO_GROUP)):
             raise UserFacingError("The demo cannot show that form.")
         fields.append(
-            Field(
-                text["custom_id"],
-                label["label"],
-                label.get("description") or "",
-                Look.TEXT if text["style"] == PARAGRAPH else Look.LINE,
-                is_required=text.get("required", True),
-                value=text.get("value") or "",
-                least=text.get("min_length"),
-                most=text.get("max_length"),
+            replace(
+                _text_field(part) if part["type"] == TEXT_INPUT else _choice_field(part),
+                label=label["label"],
+                help=label.get("description") or "",
+                is_required=part.get("required", True),
             )
         )
     return fields
+
+
+def _text_field(part: Mapping[str, Any]) -> Field:
+    return Field(
+        part["custom_id"],
+        label="",
+        help="",
+        look=Look.TEXT if part["style"] == PARAGRAPH else Look.LINE,
+        value=part.get("value") or "",
+        least=part.get("min_length"),
+        most=part.get("max_length"),
+    )
+
+
+def _choice_field(part: Mapping[str, Any]) -> Field:
+    options = part["options"]
+    chosen = next((one["value"] for one in options if one.get("default")), "")
+    values = tuple(one["value"] for one in options)
+    return Field(part["custom_id"], label="", help="", look=Look.CHOICE, value=chosen, choices=values)
 
 
 def option_field(option: app_commands.Parameter, world: World) -> Field:

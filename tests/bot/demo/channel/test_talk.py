@@ -142,14 +142,18 @@ async def test_a_form_that_could_not_be_sent_can_be_sent_again(channel, world, r
 async def test_menus_and_buttons_of_messages(channel, world):
     await channel.say("ada", "Hello")
     reply = world.lounge.last_message.id
-    seen = await channel.act("ada", reply, menu="What is wrong with it?")
+    form = await channel.act("ada", reply, menu="What is wrong with it?")
+    assert "<option>Too long</option>" in form.html
+    sent = {"key": form.value_of("key"), "field.cause": "Too long", "field.text": "Good day"}
+    seen = await channel.browser.post("/channel/ada/lounge/form", **sent)
+    assert "Noted: too long." in articles(seen)[-1]
     assert "Only you can see this" in articles(seen)[-1]
-    asked = world.seat("ada", "lounge").messages()[-1]
-    (row, *_) = asked.components
-    pressed = await channel.act("ada", asked.id, press=row.children[0].custom_id)
-    assert len(articles(pressed)) >= 3
-    foreign = await channel.act("bo", asked.id, press=row.children[0].custom_id)
+    thanks = world.seat("ada", "lounge").messages()[-1]
+    (row, *_) = thanks.components
+    foreign = await channel.act("bo", thanks.id, press=row.children[0].custom_id)
     assert "That message was deleted" in foreign.text
+    pressed = await channel.act("ada", thanks.id, press=row.children[0].custom_id)
+    assert "Your suggestion is withdrawn" in articles(pressed)[-1]
 
 
 async def test_files_are_for_those_who_see_the_message(channel, world):
