@@ -26,7 +26,7 @@ from storage.emoji import VARIATION_SELECTOR
 from storage.errors import ArenaClosed
 from storage.settings.sections import OutputSettings
 from storage.votes.arenas import Arena, ArenaAnswer, PickGesture
-from storage.wording import count, message_link, shorten
+from storage.wording import count, listed, message_link, shorten
 
 log = logging.getLogger(__name__)
 
@@ -106,8 +106,7 @@ def outcome(answers: Sequence[ArenaAnswer]) -> str:
     votes = count(sum(answer.picks for answer in answers), "vote")
     names = [f"{answer.position} ({answer.version})" for answer in winners]
     if len(names) > 1:
-        tied = f"{', '.join(names[:-1])} and {names[-1]}"
-        return f"Answers {tied} tied with {winners[0].picks} of {votes} each."
+        return f"Answers {listed(names)} tied with {winners[0].picks} of {votes} each."
     return f"Answer {names[0]} won with {winners[0].picks} of {votes}."
 
 

@@ -84,6 +84,11 @@ class Example(_Part):
     dialogue: Annotated[tuple[Turn, ...], Field(max_length=MAX_TURNS), AfterValidator(_alternating)]
     """Turns of a person and the bot; the person starts, the bot ends."""
 
+    @property
+    def digest(self) -> str:
+        """The first half of its SHA-256, 32 hex digits."""
+        return _digest(self.model_dump(mode="json"))[:32]
+
 
 class Card(_Part):
     description: Annotated[Text, Field(max_length=MAX_DESCRIPTION_CHARS)] = ""
@@ -100,8 +105,7 @@ class Card(_Part):
     @property
     def digest(self) -> str:
         """SHA-256 of the content, 64 hex digits; it does not depend on the order of keys or the layout of a file."""
-        canonical = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return _digest(self.as_dict())
 
     def as_dict(self) -> dict[str, Any]:
         """Return the keys that differ from an empty card, as in JSON and in the TOML file."""
@@ -126,6 +130,11 @@ class CardFile:
     lorebook: tuple[LorebookEntry, ...] = ()
     notes: tuple[str, ...] = ()
     """Sentences about what was taken, and everything that was not."""
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def require_name(name: str) -> str:
