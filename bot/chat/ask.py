@@ -89,7 +89,7 @@ class Ask:
     notes: tuple[str, ...] = ()
     """What the small print says about things that came with the question."""
     has_outside_text: bool = False
-    """The prompt holds a description of a picture, or a web page, and is never trained on."""
+    """The prompt holds a description of a picture, a web page or a forwarded message, and is never trained on."""
     label: str | None = None
     """Shown under a complete answer in place of the version, when the reader should not know the version."""
     beside: str | None = None

@@ -58,10 +58,13 @@ def list_commands(seat: Seat) -> list[SlashCommand]:
 
 
 def message_commands(seat: Seat) -> list[str]:
-    """Return the commands in the menu of a message; simcord has none in direct messages."""
-    tree = _tree_of(seat)
-    menus = tree.get_commands(type=discord.AppCommandType.message)
-    return [] if seat.is_direct else sorted(menu.name for menu in menus)
+    """Return the commands in the menu of a message that this person may use; simcord has none in direct messages."""
+    if seat.is_direct:
+        return []
+    menus = seat.world.env.backend.visible_commands(
+        user_id=seat.member.id, channel_id=seat.channel.id, type=discord.AppCommandType.message.value
+    )
+    return [menu["name"] for menu in menus]
 
 
 def find_command(seat: Seat, name: str) -> SlashCommand:

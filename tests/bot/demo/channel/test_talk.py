@@ -8,7 +8,7 @@ import re
 import pytest
 
 from bot.demo.stand_in import with_stand_in
-from storage.database.tables import CorrectionRow, ReplyRow, VoteEventRow
+from storage.database.tables import CorrectionRow, DocumentRow, ReplyRow, VoteEventRow
 from tests.bot.attachments.conftest import picture
 from tests.bot.console.conftest import Browser, new_client
 from tests.bot.demo.channel.conftest import articles, articles_html
@@ -154,6 +154,18 @@ async def test_menus_and_buttons_of_messages(channel, world):
     assert "That message was deleted" in foreign.text
     pressed = await channel.act("ada", thanks.id, press=row.children[0].custom_id)
     assert "Your suggestion is withdrawn" in articles(pressed)[-1]
+
+
+async def test_menus_for_admins_are_offered_to_the_admin(channel, world, rows):
+    await channel.say("ada", "The pool opens at nine.")
+    asked = world.lounge.history()[0].id
+    assert 'value="Add to knowledge"' not in (await channel.look("ada")).html
+    assert 'value="Add to knowledge"' in (await channel.look("grace")).html
+    form = await channel.act("grace", asked, menu="Add to knowledge")
+    assert "<option selected>Everywhere in this server</option>" in form.html
+    sent = {"key": form.value_of("key"), "field.title": "Pool", "field.where": "Only in this channel"}
+    await channel.browser.post("/channel/grace/lounge/form", **sent)
+    assert [(row.title, row.channel_id) for row in rows(DocumentRow)] == [("Pool", world.lounge.id)]
 
 
 async def test_files_are_for_those_who_see_the_message(channel, world):
