@@ -229,22 +229,23 @@ def with_forwarded(post: Post, snapshots: Sequence[discord.MessageSnapshot]) -> 
 
 
 def replied_to_by(message: discord.Message) -> int | None:
-    """Return the ID of the message that it replies to; a forwarded message refers to its origin, and replies to none."""
+    """Return the ID of the message that it replies to; a forwarded message only refers to its origin."""
     reference = message.reference
-    is_reply = reference is not None and reference.type is discord.MessageReferenceType.reply
-    return reference.message_id if is_reply else None
+    if reference is None or reference.type is not discord.MessageReferenceType.reply:
+        return None
+    return reference.message_id
 
 
 async def _replied_to(message: discord.Message) -> discord.Message | None:
-    reference = message.reference
-    if reference is None or replied_to_by(message) is None:
+    reference, replied_to = message.reference, replied_to_by(message)
+    if reference is None or replied_to is None:
         return None
     if isinstance(reference.resolved, discord.Message):
         return reference.resolved
     if isinstance(reference.resolved, discord.DeletedReferencedMessage):
         return None
     try:
-        return await message.channel.fetch_message(reference.message_id)
+        return await message.channel.fetch_message(replied_to)
     except DISCORD_ERRORS:
         return None
 

@@ -59,6 +59,7 @@ async def show_comparison(
     whose: Personality,
     releases: Sequence[Release],
     prompts: Sequence[str],
+    *,
     small_print: str = SMALL_PRINT,
 ) -> None:
     """Ask the versions of a personality, and show their answers in place of the deferred one."""

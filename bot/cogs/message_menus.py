@@ -73,7 +73,8 @@ class MessageMenus(BotCog):
         if not question:
             raise UserFacingError(NO_QUESTION)
         releases = await open_contenders(self.services, whose.id)
-        await show_comparison(interaction, self.services, whose, releases, [question], f"{SMALL_PRINT} {ALONE}")
+        small_print = f"{SMALL_PRINT} {ALONE}"
+        await show_comparison(interaction, self.services, whose, releases, [question], small_print=small_print)
 
     async def _question_of(self, message: discord.Message) -> tuple[str, Personality]:
         """Return the question of an answer, or what a person wrote, and the personality that answers there."""

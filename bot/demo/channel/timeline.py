@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import discord
 from markupsafe import Markup
@@ -99,7 +98,7 @@ class _Reader:
             is_own=message.author.id == me,
             is_bot=message.author.bot,
             answers=answers,
-            html=self._html(message.content),
+            html=self._html("\n".join(filter(None, (message.content, *_texts(message.components))))),
             embeds=tuple((embed, self._html(embed.description or "")) for embed in message.embeds),
             reactions=tuple(
                 Chip(one.emoji, tuple(self._names.get(id_, BOT_NAME) for id_ in one.user_ids), me in one.user_ids)
@@ -128,6 +127,18 @@ def summarize(message: discord.Message, mentions: Mapping[str, str]) -> str:
     return f"{message.author.display_name}: {said}"
 
 
-def _buttons(rows: Sequence[discord.Component]) -> list[discord.Button]:
-    parts = chain.from_iterable(row.children for row in rows if isinstance(row, discord.ActionRow))
-    return [part for part in parts if isinstance(part, discord.Button)]
+def _buttons(components: Sequence[discord.Component]) -> list[discord.Button]:
+    return [part for part in _parts(components) if isinstance(part, discord.Button)]
+
+
+def _texts(components: Sequence[discord.Component]) -> list[str]:
+    """Return the texts of a panel."""
+    return [part.content for part in _parts(components) if isinstance(part, discord.TextDisplay)]
+
+
+def _parts(components: Sequence[discord.Component]) -> Iterator[discord.Component]:
+    """Yield the components and those inside them."""
+    for part in components:
+        yield part
+        inner = getattr(part, "children", ())
+        yield from _parts([*inner, *filter(None, (getattr(part, "accessory", None),))])

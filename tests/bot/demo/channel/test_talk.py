@@ -168,6 +168,16 @@ async def test_menus_for_admins_are_offered_to_the_admin(channel, world, rows):
     assert [(row.title, row.channel_id) for row in rows(DocumentRow)] == [("Pool", world.lounge.id)]
 
 
+async def test_an_arena_is_shown_and_its_buttons_pick(channel, world, rows):
+    await channel.say("grace", "/arena start prompt: Tea or coffee?")
+    arena = world.lounge.last_message
+    seen = await channel.look("ada")
+    assert "Which answer is best?" in seen.text
+    assert "answer 1" in seen.text
+    pressed = await channel.act("ada", arena.id, press="reactune:arena:1:2")
+    assert "You picked 2" in articles(pressed)[-1]
+
+
 async def test_files_are_for_those_who_see_the_message(channel, world):
     seen = await channel.say("grace", "/model report")
     (picture,) = re.findall(r'src="(/channel/[^"]*/files/\d+)"', seen.html)
