@@ -11,11 +11,11 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.charts.report import describe_report, draw_report
+from bot.charts import report as charts
 from bot.cogs.comparison import ComparisonCommand
 from bot.guards.access import user_label
 from bot.guards.audit import run_audited, run_audited_action
-from bot.guards.error_handler import answer_privately, show_privately
+from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import AdminCog
 from bot.personalities import selection
 from bot.releases.announcer import ReleaseAnnouncer
@@ -80,7 +80,7 @@ class Models(
             learns_from_all=services.fixed_basis is not None,
         )
         blocks[0] = selection.signed(chosen, blocks[0])
-        await show_privately(interaction, text_panel(blocks))
+        await interaction.edit_original_response(view=text_panel(blocks))
 
     @app_commands.command(name="list")
     @app_commands.describe(personality=selection.WHOSE)
@@ -124,8 +124,8 @@ class Models(
         await interaction.response.defer()
         chosen = await selection.chosen_personality(self.services, interaction, personality)
         report = await self.services.database.read(read_report, chosen.id, utc_now(), self.services.settings)
-        picture = await asyncio.to_thread(draw_report, report, chosen.name)
-        words = selection.signed(chosen, describe_report(report))
+        picture = await asyncio.to_thread(charts.draw_report, report, chosen.name)
+        words = selection.signed(chosen, charts.describe_report(report))
         alone = words.replace("**", "")  # for people who cannot see the picture
         file = discord.File(BytesIO(picture), "report.png", description=alone)
         await interaction.edit_original_response(view=text_panel([words], file.filename, alone), attachments=[file])

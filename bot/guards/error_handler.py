@@ -93,14 +93,6 @@ async def answer_privately(interaction: discord.Interaction, text: str, view: di
         log.warning("Discord refused a reply to %s: %s", interaction.user.id, error)
 
 
-async def show_privately(interaction: discord.Interaction, shown: discord.ui.LayoutView) -> None:
-    """Send a panel that only this user sees, in place of the deferred answer."""
-    try:
-        await interaction.followup.send(view=shown, ephemeral=True)
-    except DISCORD_ERRORS as error:
-        log.warning("Discord refused a reply to %s: %s", interaction.user.id, error)
-
-
 async def report_error(interaction: discord.Interaction, error: Exception, action: str) -> None:
     """Reply to an error with a private sentence; `action` names an admin's action for the audit trail."""
     message = member_message(error)

@@ -10,6 +10,7 @@ from simcord.backend.errors import SetupError
 from storage.database.columns import utc_now
 from storage.database.enums import Basis
 from storage.database.tables import CorrectionRow, MemberRow, VoteCauseRow
+from tests.bot.panels import said
 
 MENU = "What is wrong with it?"
 
@@ -219,4 +220,4 @@ class TestCauses:
         await place.ada.react(answer, "👎")
         await choose(place, answer, "Wrong fact")
         posted = await place.grace.slash(place.channel, "model report")
-        assert "1 wrong fact" in posted.response.content
+        assert "1 wrong fact" in said(posted.response)
