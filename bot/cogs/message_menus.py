@@ -45,7 +45,7 @@ class MessageMenus(BotCog):
     async def save_as_example(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """Make an answer an example of its personality's card."""
         require_admin(interaction.user, self.services.settings.discord)
-        reply, whose = await self.services.database.read(_answer_on, message.id)
+        reply, whose = await self._answer_on(message)
         form = example_form(self.services, reply, whose, interaction.user.id, interaction.guild_id or 0)
         await interaction.response.send_modal(form)
 
@@ -54,7 +54,8 @@ class MessageMenus(BotCog):
     async def add_to_knowledge(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """Make a message a document that answers quote."""
         adding.require_curator(interaction.user, self.services.settings)
-        if message.author == self.bot.user:
+        # An answer may also come from a webhook, under its personality's name.
+        if message.author == self.bot.user or await self.services.database.read(find_by_message, message.id):
             raise UserFacingError(MY_WORDS)
         for document in await self.services.database.read(made_of, message.id):
             if document.guild_id == interaction.guild_id:
@@ -78,10 +79,10 @@ class MessageMenus(BotCog):
 
     async def _question_of(self, message: discord.Message) -> tuple[str, Personality]:
         """Return the question of an answer, or what a person wrote, and the personality that answers there."""
-        if message.author != self.bot.user:
+        if not message.author.bot:
             active = await active_personality(self.services, message.channel)
             return own_words(message, self.bot.user), active.personality
-        reply, whose = await self.services.database.read(_answer_on, message.id)
+        reply, whose = await self._answer_on(message)
         if reply.source_message_id is None:
             raise UserFacingError(QUESTION_GONE)
         try:
@@ -90,12 +91,14 @@ class MessageMenus(BotCog):
             raise UserFacingError(QUESTION_GONE) from error
         return own_words(asked, self.bot.user), whose
 
+    async def _answer_on(self, message: discord.Message) -> tuple[Reply, Personality]:
+        def read(session: Session) -> tuple[Reply, Personality]:
+            reply = find_by_message(session, message.id)
+            if reply is None:
+                raise UserFacingError(NOT_MINE)
+            return reply, read_personality(session, reply.personality_id)
 
-def _answer_on(session: Session, message_id: int) -> tuple[Reply, Personality]:
-    reply = find_by_message(session, message_id)
-    if reply is None:
-        raise UserFacingError(NOT_MINE)
-    return reply, read_personality(session, reply.personality_id)
+        return await self.services.database.read(read)
 
 
 def _is_for_everyone(message: discord.Message) -> bool:
