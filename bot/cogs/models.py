@@ -11,7 +11,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.charts.report import describe_report, draw_report
+from bot.charts import report as charts
 from bot.cogs.comparison import ComparisonCommand
 from bot.guards.access import user_label
 from bot.guards.audit import run_audited, run_audited_action
@@ -25,6 +25,7 @@ from bot.services import Services
 from bot.text import releases as texts
 from bot.text.contests import describe_canary
 from bot.text.lineage import lineage_lines, lineage_text
+from bot.text.panels import text_panel
 from bot.text.splitting import answer_in_full, fit_lines
 from storage.database.columns import utc_now
 from storage.database.enums import TrainingSource
@@ -71,14 +72,15 @@ class Models(
         status = await services.database.read(
             model_status.read_model_status, chosen.id, services.settings, base_revision=services.base.revision
         )
-        text = texts.describe_status(
+        blocks = texts.describe_status(
             status,
             services.settings,
             base_name=services.base.name,
             problem=services.releases.problem_of(chosen.id),
             learns_from_all=services.fixed_basis is not None,
         )
-        await answer_privately(interaction, selection.signed(chosen, text))
+        blocks[0] = selection.signed(chosen, blocks[0])
+        await interaction.edit_original_response(view=text_panel(blocks))
 
     @app_commands.command(name="list")
     @app_commands.describe(personality=selection.WHOSE)
@@ -122,10 +124,11 @@ class Models(
         await interaction.response.defer()
         chosen = await selection.chosen_personality(self.services, interaction, personality)
         report = await self.services.database.read(read_report, chosen.id, utc_now(), self.services.settings)
-        picture = await asyncio.to_thread(draw_report, report, chosen.name)
-        words = selection.signed(chosen, describe_report(report))
-        file = discord.File(BytesIO(picture), "report.png", description=words.replace("**", ""))
-        await interaction.edit_original_response(content=words, attachments=[file])
+        picture = await asyncio.to_thread(charts.draw_report, report, chosen.name)
+        words = selection.signed(chosen, charts.describe_report(report))
+        alone = words.replace("**", "")  # for people who cannot see the picture
+        file = discord.File(BytesIO(picture), "report.png", description=alone)
+        await interaction.edit_original_response(view=text_panel([words], file.filename, alone), attachments=[file])
 
     @app_commands.command()
     @app_commands.describe(

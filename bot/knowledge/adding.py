@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from bot.discord_errors import is_temporary
 from bot.errors import UserFacingError
 from bot.guards.access import require_admin, user_label
+from bot.guards.audit import action_of, record_done
 from bot.guards.interactions import Form
 from bot.guards.visibility import may_read
 from bot.knowledge.extraction import Block, MediaType, Unreadable, extract, media_type_of, parse_markdown, too_large
@@ -36,6 +37,8 @@ LOWEST_HEADING = 6
 MESSAGE_LINK = re.compile(r"https://(?:\w+\.)?discord(?:app)?\.com/channels/(\d+)/(\d+)/(\d+)/?")
 NOT_FOUND = "I can't find that message: it was deleted, or I can't read its channel."
 NOT_YOURS = "You can't read that channel yourself."
+EDITED = "That message was edited since you opened the form. Look at it, then try again."
+EVERYWHERE, ONLY_HERE = "Everywhere in this server", "Only in this channel"
 TYPED_IN = "That text was typed in or uploaded. Choose a file with its new version, or remove it and add it again."
 
 Channel = discord.abc.GuildChannel | discord.Thread
@@ -97,6 +100,17 @@ async def from_link(link: str, guild: discord.Guild, reader: discord.Member | No
     """Return the linked message, and a title for it; raises UserFacingError."""
     message = await _fetch(link, guild, reader)
     return from_message(message), f"Message in #{message.channel}"
+
+
+async def from_shown(message: discord.Message) -> Source:
+    """Return the text of a message that somebody has in front of them; raises UserFacingError if it has changed."""
+    try:
+        now = await message.channel.fetch_message(message.id)
+    except (discord.NotFound, discord.Forbidden) as error:
+        raise UserFacingError(NOT_FOUND) from error
+    if now.edited_at != message.edited_at:
+        raise UserFacingError(EDITED)
+    return from_message(message)  # not what was fetched: that has no text without the intent Message Content
 
 
 def from_message(message: discord.Message) -> Source:
@@ -176,7 +190,8 @@ class DocumentRequest:
 
     text: str | None = None
     file: discord.Attachment | None = None
-    message: str | None = None
+    message: str | discord.Message | None = None
+    """A link to it, or a message that the curator has in front of them."""
     pins: Channel | None = None
     title: str | None = None
     link: str | None = None
@@ -217,6 +232,33 @@ class DocumentForm(Form):
         require_curator(interaction.user, self._services.settings)
 
 
+class MessageForm(Form):
+    """Makes a message a document; its text stays as its author wrote it, so that their edits reach the document."""
+
+    action = "add to knowledge"
+
+    def __init__(self, services: Services, message: discord.Message, *, everywhere: bool) -> None:
+        """`everywhere` is what is proposed."""
+        super().__init__(services, "Add this message to the knowledge")
+        self._message = message
+        title = title_of_text(message.content)
+        self._title = self._ask("title", "Title", limit=MAX_TITLE_CHARS, default=title, required=True)
+        chosen = EVERYWHERE if everywhere else ONLY_HERE
+        self._where = self._let_choose("where", "Where to use it", (EVERYWHERE, ONLY_HERE), chosen=chosen)
+
+    def require(self, interaction: discord.Interaction) -> None:
+        require_curator(interaction.user, self._services.settings)
+
+    async def on_submit(self, interaction: discord.Interaction) -> None:
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        request = DocumentRequest(message=self._message, title=self._title.value)
+        channel_id = self._message.channel.id if self._where.value == ONLY_HERE else None
+        added = await store_document(interaction, self._services, request, channel_id)
+        text = f"Added: {added}\nTo undo this, use `/knowledge remove` with its number."
+        await interaction.edit_original_response(content=text)
+        await record_done(interaction, action_of(interaction, self.action, self._title.value))
+
+
 async def store_document(
     interaction: discord.Interaction,
     services: Services,
@@ -249,6 +291,8 @@ async def _read(request: DocumentRequest, reader: discord.Member, settings: Know
     """Return the source, and a title in case none was given."""
     if request.file is not None:
         source, title = await from_file(request.file, settings), request.file.filename
+    elif isinstance(request.message, discord.Message):
+        return await from_shown(request.message), title_of_text(request.message.content)
     elif request.message is not None:
         return await from_link(request.message, reader.guild, reader)
     elif request.pins is not None:

@@ -40,7 +40,7 @@ OUTCOMES = {
     VoteStatus.NOT_TRAINABLE: "counted in statistics, but not used for training",
 }
 OBSTACLES = {
-    Obstacle.OUTSIDE_TEXT: "answers that used a picture, a web page or a note are never trained on",
+    Obstacle.OUTSIDE_TEXT: "answers about a picture, web page, forwarded message or note are never trained on",
     Obstacle.LIVE_CHAT_CLOSED: "Discord does not permit training on live chat here",
     Obstacle.NO_CONSENT: "not everyone quoted in that conversation allows training",
     Obstacle.OTHER_BASE: "its prompt was imported as finished text for another base model",

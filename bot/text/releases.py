@@ -33,26 +33,30 @@ DECIDED = {GateVerdict.PASS: "✓ is ready", GateVerdict.FAIL: "✗ was dropped"
 
 def describe_status(
     status: model_status.ModelStatus, settings: Settings, *, base_name: str, problem: str | None, learns_from_all: bool
-) -> str:
-    """Return a line for each part of the status.
+) -> list[str]:
+    """Return what answers, what comes next and what that learns from, and the trainer, each in a few lines.
 
     `problem` is why the champion cannot answer; `learns_from_all` is true outside Discord, where nobody has to opt in.
     """
-    lines = [
+    answers = [
         f"**Champion:** {status.champion.target} on {base_name} (last good: {status.last_good.target})",
         describe_marked_champion(status.champion.version),
         "" if status.champion.version else f"The personality {not_learned_yet(follows_card=status.follows_card)}.",
         f"⚠️ {sentence(problem)}" if problem else "",
+    ]
+    learns = [
         _next_version(status),
         f"**Votes:** {describe_counted(status.outlook.votes)}",
         _gain(status.gain) if status.gain else "",
         _next_round(status, settings),
+    ]
+    trains = [
         _spent(status.spent, settings.remote) if settings.model.engine == "remote" else "",
         f"**Trainer:** {_trainer(status, settings.training.schedule)}",
         "Training basis: everything said here." if learns_from_all else describe_bases(settings.privacy),
         describe_round(status.latest_round) if status.latest_round else "",
     ]
-    return "\n".join(filter(None, lines))
+    return ["\n".join(filter(None, lines)) for lines in (answers, learns, trains)]
 
 
 def describe_marked_champion(champion: Version | None) -> str:
