@@ -29,12 +29,12 @@ class Account:
     """Names of the servers that it is in, by ID."""
 
 
-def look_up(token: str) -> Account:
+def find_account(token: str) -> Account:
     """Log in with a token; raises ConnectionRefused if Discord does not accept it, or DiscordUnreachable."""
-    return asyncio.run(_look_up(token))
+    return asyncio.run(_find_account(token))
 
 
-async def _look_up(token: str) -> Account:
+async def _find_account(token: str) -> Account:
     async with logged_in(token) as client:
         application = await client.application_info()
         flags = application.flags

@@ -14,14 +14,14 @@ Ctrl-C stops it, and `reactune init` begins again with what is set."""
 
 def init(config: Config = None) -> None:
     """Set up the bot by answering questions, then start it."""
-    from reactune.init.discord_side import choose_servers, connect, offer_message_content
+    from reactune.init.discord_side import choose_servers, log_in, offer_message_content
     from reactune.init.model_side import choose_base, choose_personality
     from reactune.init.prompts import confirm, require_terminal, say
 
     require_terminal()
     settings, file = read_settings(config), config or DEFAULT_FILE
     say(INTRODUCTION.format(file=file))
-    account = offer_message_content(connect(settings), settings, file)
+    account = offer_message_content(log_in(settings), settings, file)
     servers = choose_servers(account, settings, file)
     choose_base(config)
     choose_personality(config, servers)

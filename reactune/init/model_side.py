@@ -10,8 +10,8 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from reactune.changing_base import change_base
-from reactune.importing_personality import import_file
-from reactune.init.prompts import ask, choose, say
+from reactune.importing_personality import import_from_file
+from reactune.init.prompts import ask_text, choose, say
 from reactune.models import FITS, FOUR_BITS, Candidate, Machine, candidates, describe_machine
 from reactune.shared import operator_action, operator_name, plain_text_of, read_settings, with_cards
 from storage.adapters.folder_store import AS_TRAINED
@@ -42,7 +42,7 @@ def choose_base(config: Path | None) -> None:
     while True:
         which = choose("Base model", options | {ANOTHER: "Another: its name on the Hub, or a folder"}, present)
         if which == ANOTHER:
-            which = ask("Name on the Hub (owner/name), or folder:") or present
+            which = ask_text("Name on the Hub (owner/name), or folder:") or present
         if which == present:
             return
         try:
@@ -75,9 +75,9 @@ def choose_personality(config: Path | None, servers: Sequence[int]) -> None:
 
 def _import_card(settings: Settings, server: int) -> str:
     """Ask for a file and return the name of the personality that is made from it, or "" if there is none."""
-    path = ask("File of the card (.toml; from SillyTavern .json or .png):")
+    path = ask_text("File of the card (.toml; from SillyTavern .json or .png):")
     try:
-        imported, text = import_file(settings, Path(path).expanduser(), server=server)
+        imported, text = import_from_file(settings, Path(path).expanduser(), server=server)
     except StorageError as error:
         say(f"{path} cannot be imported: {error}.")
         return ""
