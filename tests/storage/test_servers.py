@@ -82,7 +82,9 @@ def test_the_personality_answers_in_the_whole_server_until_the_default_one_is_ch
     apply(personality=keeper)
     assert active_personality_at(session, [place]).strength == 0.5
     assert (speaks_in(session, keeper, HERE), speaks_in(session, default, HERE)) == (True, False)
-    apply(generation=1, personality=default)
+    apply(generation=1, personality=None)
+    assert speaks_in(session, keeper, HERE)
+    apply(generation=2, personality=default)
     assert active_personality_at(session, [place]).personality.id == default.id
     assert (speaks_in(session, keeper, HERE), speaks_in(session, default, HERE)) == (False, True)
 
