@@ -21,6 +21,7 @@ from storage.database.rows import any_row, changed_rows, count_rows
 from storage.knowledge.documents import erase_documents, remove_words_of
 from storage.members import Pseudonym, read_pseudonyms
 from storage.personalities.personalities import DEFAULT_PERSONALITY, lock_personalities
+from storage.servers import schedule_of_arenas
 from storage.wording import version_name
 
 ERASURE_LOCK = 7_226_539  # an arbitrary number that nothing else on the server locks
@@ -200,6 +201,7 @@ def erase_guild(session: Session, guild_id: int) -> Deletion:
     erased = _erase(session, replies, documents, channels)
     for table in (tables.MemberRow, tables.DocumentRow, tables.BindingRow, tables.ArenaRow, tables.ServerRow):
         session.execute(delete(table).where(table.guild_id == guild_id))
+    session.execute(delete(tables.ScheduleRow).where(tables.ScheduleRow.name == schedule_of_arenas(guild_id)))
     return erased
 
 

@@ -107,6 +107,7 @@ def test_choices_go_with_the_server(session, apply):
     assert HERE in known_guilds(session)
     erase_guild(session, HERE)
     assert list_setups(session) == []
+    assert session.scalars(select(ScheduleRow.name)).all() == []
 
 
 def test_the_operators_settings_are_what_a_server_starts_from():
