@@ -22,6 +22,7 @@ from storage.knowledge.documents import erase_documents, remove_words_of
 from storage.members import Pseudonym, read_pseudonyms
 from storage.personalities.personalities import DEFAULT_PERSONALITY, lock_personalities
 from storage.privacy.notes import delete_notes, list_notes, replies_with_notes
+from storage.servers import schedule_of_arenas
 from storage.wording import version_name
 
 ERASURE_LOCK = 7_226_539  # an arbitrary number that nothing else on the server locks
@@ -216,6 +217,7 @@ def erase_guild(session: Session, guild_id: int) -> Deletion:
     of_server = (tables.MemberRow, tables.MemberNoteRow, tables.DocumentRow, tables.BindingRow, tables.ArenaRow)
     for table in (*of_server, tables.ServerRow):
         session.execute(delete(table).where(table.guild_id == guild_id))
+    session.execute(delete(tables.ScheduleRow).where(tables.ScheduleRow.name == schedule_of_arenas(guild_id)))
     return erased
 
 
