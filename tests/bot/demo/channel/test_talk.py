@@ -10,6 +10,7 @@ import pytest
 from simcord.enums import AppCommandType
 
 from bot.demo.characters import move_in
+from bot.demo.page import DemoTasks
 from bot.demo.stand_in import with_stand_in
 from storage.database.tables import CorrectionRow, DocumentRow, MemberNoteRow, PersonalityRow, ReplyRow, VoteEventRow
 from tests.bot.attachments.conftest import picture
@@ -250,10 +251,12 @@ async def test_every_emoji_that_votes_is_offered(channel, world, rows):
 
 
 async def test_messages_of_webhooks_have_their_names(channel, world):
-    webhook = world.guild.create_webhook(world.lounge, "Ebba")
-    await webhook.send("The lamp is lit.", username="Ebba, the keeper")
+    webhook = await world.env.bot.get_channel(world.lounge.id).create_webhook(name="Ebba")
+    with world.env.time_context():  # as in the bot's own work
+        await DemoTasks().spawn(webhook.send("The lamp is lit.", username="Ebba, the keeper"), "an answer")
     assert "E Ebba, the keeper APP" in articles(await channel.look("ada"))[-1]
-    await webhook.send("The fog is out.", avatar_url=world.env.bot.user.display_avatar.url)
+    with world.env.time_context():
+        await webhook.send("The fog is out.", avatar_url=world.env.bot.user.display_avatar.url)
     assert 'src="/static/icon.svg"' in articles_html(await channel.look("ada"))[-1]
 
 
