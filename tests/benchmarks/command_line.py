@@ -73,19 +73,21 @@ def bench_few(
     noise: Annotated[float, typer.Option(min=0, max=1, help="Share of flipped votes.")] = 0.1,
     picks: Annotated[int, typer.Option(min=0, help="Pairs that one person labels in place of votes.")] = 0,
     polite: Annotated[bool, typer.Option("--polite", help="Members like nearly everything.")] = False,
-    heart: Annotated[float | None, typer.Option(min=0, max=5, help="Only find out how many 👍 a ❤️ means.")] = None,
+    heart: Annotated[float | None, typer.Option(min=0, max=5, help="Find out how many 👍 a ❤️ means.")] = None,
+    with_round: Annotated[bool, typer.Option("--round", help="With --heart: run a round too.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed for members and training.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Measure what a few single thumbs teach: candidates, one round, and both. Takes ten minutes.
 
-    With --heart, members also use ❤️, which means that many 👍 to them, and only what is learned of it is measured.
+    With --heart, members also use ❤️, which means that many 👍 to them. Without --round, only what is learned of it is
+    measured then, in seconds.
     """
     members = {"taste": taste, "votes": votes, "noise": noise, "polite": polite, "seed": seed}
     if heart is not None and picks:
         raise typer.BadParameter("hearts stand beside votes: leave out --picks", param_hint="--heart")
-    if heart is None:
-        _run("few", as_json, picks=picks, **members)
+    if heart is None or with_round:
+        _run("few", as_json, picks=picks, heart=heart, **members)
     else:
         _run("hearts", as_json, heart=heart, **members)
 
