@@ -55,7 +55,7 @@ from trainer.evaluation.sampling import Sample
 
 CANDIDATES = 4
 DRAWS = 8
-"""Other draws of as many votes, of which the candidates' mean is taken: one draw says little."""
+"""Other draws of as many votes, at most one on each of the demo's answers: one draw says little."""
 LONG_ANSWERS = {"middle": 128}
 """Maximum tokens of an answer where a taste needs longer ones than other tastes do."""
 
@@ -185,7 +185,7 @@ class SmallServer(Simulation):
         for _ in range(DRAWS):
             with database.transaction() as session:
                 personality = ensure_personality(session, f"draw-{count_rows(session, select(PersonalityRow))}")
-                for message, answer in self._random.sample(pool, self._community.votes):
+                for message, answer in self._random.sample(pool, min(self._community.votes, len(pool))):
                     reply_id = add_reply(session, answer=answer, personality_id=personality, basis=None)
                     self._vote(session, reply_id, self._random.choice(members()), self._reaction(message, answer))
                 taste = learn_taste(session, personality, self._settings)
