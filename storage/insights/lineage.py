@@ -17,6 +17,7 @@ from storage.database.rows import from_row
 from storage.database.tables import (
     CorrectionRow,
     QuarantinedVoteRow,
+    ReplyRow,
     RoundPairRow,
     RoundRow,
     RoundVoterRow,
@@ -218,7 +219,8 @@ def _users_of(session: Session, pseudonyms: Collection[int], people: Collection[
     users: dict[int, int] = {name(user_id): user_id for user_id in people}
     if any(pseudonym not in users for pseudonym in pseudonyms):
         # A recorded voter may be behind none of the pairs: their votes may only have prevented other pairs.
-        everybody = union(select(VoteEventRow.user_id), select(CorrectionRow.author_id))
+        # Or they cast weak votes alone.
+        everybody = union(select(VoteEventRow.user_id), select(CorrectionRow.author_id), select(ReplyRow.author_id))
         users |= {name(user_id): user_id for user_id in session.scalars(everybody)}
     return users
 
