@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -97,6 +97,8 @@ class SourceRound:
     pairs: tuple[SourcePair, ...]
     voters: tuple[SourceVoter, ...]
     """Largest share first."""
+    weak_votes: Mapping[str, int] = field(default_factory=dict)
+    """How many of each kind counted in the taste that ranked pairs."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,7 @@ class _ManifestReader:
             manifest_digest=round_.manifest_digest,
             pairs=pairs,
             voters=_voters(pairs, answers.values(), self._voters[round_.id]),
+            weak_votes=round_.evidence.get("weak_votes", {}),
         )
 
     def _answer(self, reply_id: int, round_: RoundRow) -> SourceAnswer:

@@ -59,7 +59,7 @@ def read_weak_signs(
     return signs
 
 
-def _asked(personality_id: int) -> Select[Any]:
+def _asked(personality_id: int) -> Select[*tuple[Any, ...]]:
     """Select the newest answers to members who have not voted on them, those to an earlier question included."""
     has_voted = exists().where(VoteEventRow.reply_id == ReplyRow.id, VoteEventRow.user_id == ReplyRow.author_id)
     return (
@@ -85,7 +85,7 @@ def _asked(personality_id: int) -> Select[Any]:
     )
 
 
-def _watched(personality_id: int, settings: Settings) -> Select[Any]:
+def _watched(personality_id: int, settings: Settings) -> Select[*tuple[Any, ...]]:
     """Select those of them whose asker's next words count, and what they said."""
     return _asked(personality_id).where(FollowUpRow.reply_id.is_not(None), may_teach(settings))
 

@@ -188,7 +188,7 @@ def test_a_database_of_an_unknown_schema_is_left_as_it_is(tmp_path: Path, schema
 
 def back_to(connection: Connection, schema: str) -> None:
     """Take back what the migrations after a schema did to the tables."""
-    for table in (*CONSOLE, "base_uses"):
+    for table in (*CONSOLE, "base_uses", "follow_ups"):
         connection.execute(text(f"DROP TABLE {table}"))
     for index in ("ix_replies_origin", "ix_replies_source_message"):
         connection.execute(text(f"DROP INDEX {index}"))
@@ -209,7 +209,7 @@ TASTE = ("reply_measures", "reply_choices", "comparisons", "opt_outs")
 CONSOLE = ("console_sessions", "own_prompts", "sitting_pairs", "sittings")
 
 
-@pytest.mark.parametrize("name", [*TASTE, *CONSOLE, "base_uses"])
+@pytest.mark.parametrize("name", [*TASTE, *CONSOLE, "base_uses", "follow_ups"])
 def test_a_database_of_the_first_schema_gets_the_tables_of_later_ones(empty_url: str, name: str) -> None:
     with closing(open_database(settings_for(empty_url))) as database, database.engine.begin() as connection:
         new = inspect(connection)
