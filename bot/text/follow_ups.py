@@ -17,7 +17,7 @@ FEWEST_WORDS = 3
 SAME_QUESTION = 0.6
 """Share of common words from which a message asks the same again."""
 
-_QUOTED = re.compile(r"```.*?(?:```|$)|`[^`]*`|^>.*$|\"[^\"]*\"|“[^”]*”|„[^“]*“|«[^»]*»|https?://\S+", re.S | re.M)
+_QUOTED = re.compile(r"```.*?(?:```|\Z)|`[^`]*`|^>[^\n]*|\"[^\"]*\"|“[^”]*”|„[^“]*“|«[^»]*»|https?://\S+", re.S | re.M)
 _CLAUSE_END = re.compile(r"[.!?…;:,\n()–—]+|\s-\s")
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 
