@@ -111,10 +111,11 @@ def bench_server(
     seeds: Annotated[int, typer.Option(min=1, help="Servers to simulate.")] = 12,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first server.")] = 0,
     real: Annotated[bool, typer.Option("--real", help="Answer and train with the model: hours.")] = False,
+    weak: Annotated[bool, typer.Option("--weak", help="Weak votes count; going on means nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Simulate small servers for months, with a stand-in for the model. Takes about 10 seconds a server and month."""
-    _run("server", as_json, profile=profile, taste=taste, weeks=weeks, seeds=seeds, seed=seed, real=real)
+    _run("server", as_json, profile=profile, taste=taste, weeks=weeks, seeds=seeds, seed=seed, real=real, weak=weak)
 
 
 @bench.command("demonstration")
