@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from sqlalchemy.orm import Session
 from storage.database.columns import utc_now
 from storage.database.enums import Basis, WeakVote
 from storage.database.tables import FollowUpRow
-from storage.members import Pseudonym
+from storage.members import Pseudonym, read_pseudonyms
+from storage.models.base_model import BaseModel
 from storage.privacy.consent import give_consent, withdraw_consent
 from storage.privacy.erasure import delete_member
 from storage.settings.sections import PrivacySettings, Settings, VoteSettings
@@ -26,9 +28,11 @@ from storage.taste.weak_evidence import MOST_PER_VOTE, WeakSign, capped
 from storage.taste.weak_votes import arrange_signs
 from storage.votes.follow_ups import note_follow_up, watch_follow_up
 from storage.votes.votes import Vote
-from tests.seeding import ALICE, BOB, add_reply, vote
+from tests.seeding import ALICE, BASE_REVISION, BOB, add_reply, vote
 from tests.storage.taste.test_learning import brief, compose, votes_by
+from trainer.data.survey import survey_votes
 
+BASE = BaseModel("tiny", Path("unused"), BASE_REVISION, "LlamaForCausalLM")
 KINDS = ("thanked", "went on", "asked again")
 SETTINGS = Settings(votes=VoteSettings(weak=KINDS, account_age_days=0, membership_days=0))
 NO_REPLY = 10_000
@@ -185,3 +189,22 @@ def test_deleted_data_takes_weak_votes_along(session: Session, others: None) -> 
 def test_off_by_default(session: Session, others: None) -> None:
     answered(session)
     assert read_taste_evidence(session, 1, Settings()).weak == ()
+
+
+def test_whoever_cast_a_weak_vote_is_among_the_voters_of_a_round(session: Session, personality_id: int) -> None:
+    """Otherwise a version would not be marked when they delete their data."""
+    rng = random.Random(3)
+    for place in range(60):
+        answer = compose(rng)
+        vote(
+            session,
+            add_reply(session, author_id=BOB, answer=answer),
+            200 + place % 10,
+            Vote.UP if brief(answer) > 0.5 else Vote.DOWN,
+        )
+        other = compose(rng)
+        goes_on = rng.random() < (0.8 if brief(other) > 0.5 else 0.2)
+        answered(session, WeakVote.WENT_ON if goes_on else None, 300 + place % 10, answer=other)
+    survey = survey_votes(session, SETTINGS, BASE, personality_id)
+    cast_weak = set(map(read_pseudonyms(session).of, range(300, 310)))
+    assert cast_weak <= {voter for voter, weight in survey.taste_weights.items() if weight > 0}
