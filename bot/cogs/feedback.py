@@ -15,13 +15,14 @@ from bot.errors import UserFacingError
 from bot.guards.error_handler import NOT_MINE, answer_privately, member_message
 from bot.guards.interactions import BotCog, Form, PersistentButton, button_row
 from bot.services import Services
-from bot.text.lineage import describe_outcome, outcome_lines, outcome_text
+from bot.text.lineage import describe_outcome, outcome_lines, outcome_text, weak_lines, weak_text
 from bot.text.splitting import answer_in_full, fit_lines
 from storage.conversations.control_tokens import sanitize
 from storage.conversations.replies import Reply, find_by_message, find_reply, latest_in_channel
 from storage.database.enums import Cause
 from storage.errors import CorrectionRefused
 from storage.insights.vote_outcomes import VoteOutcome, replies_on_message, vote_outcomes
+from storage.insights.weak_votes import weak_votes_by
 from storage.members import note_members
 from storage.privacy.consent import basis_of_chat
 from storage.training.evidence import WrittenCorrection, read_corrections
@@ -107,14 +108,20 @@ class Feedback(BotCog):
     async def myvotes(self, interaction: discord.Interaction) -> None:
         """See what became of your votes: waiting, trained on, and in which version."""
         await interaction.response.defer(ephemeral=True)
-        outcomes = await self.services.database.read(self._outcomes, interaction.user.id)
-        await answer_in_full(interaction, outcome_lines(outcomes), outcome_text(outcomes), "my-votes.txt")
+        read, user_id = self.services.database.read, interaction.user.id
+        outcomes = await read(self._outcomes, user_id)
+        weak = await read(weak_votes_by, user_id, self.services.settings)
+        lines, text = [*outcome_lines(outcomes), *weak_lines(weak)], outcome_text(outcomes) + weak_text(weak)
+        await answer_in_full(interaction, lines, text, "my-votes.txt")
 
     async def show_vote(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """Show what became of the member's vote on an answer, or on the answers of an arena."""
         await interaction.response.defer(ephemeral=True)
-        outcomes = await self.services.database.read(self._outcomes_on, interaction.user.id, message.id)
+        read, user_id = self.services.database.read, interaction.user.id
+        outcomes = await read(self._outcomes_on, user_id, message.id)
         lines = [describe_outcome(outcome) for outcome in outcomes] or ["You have not voted on that answer."]
+        on_message = await read(replies_on_message, message.id)
+        lines += weak_lines(await read(weak_votes_by, user_id, self.services.settings, on_message))
         await answer_privately(interaction, fit_lines(lines, "-# … and {left} more: `/myvotes`"))
 
     def _outcomes_on(self, session: Session, user_id: int, message_id: int) -> list[VoteOutcome]:

@@ -19,6 +19,7 @@ from storage.insights.lineage import (
 )
 from storage.insights.tracing import TracedReply
 from storage.insights.vote_outcomes import PairRole, TasteUse, VoteOutcome, VoteStatus, VoteUse
+from storage.insights.weak_votes import WeakUse, WeakVoteOutcome
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.training.trainable import Obstacle
 from storage.votes.votes import Vote
@@ -52,6 +53,12 @@ TASTE = {
     TasteUse.NO_PICK: "says nothing about what people here like: of an arena, only the pick does",
     TasteUse.OPTED_OUT: "doesn't count in what people here like, because of `/privacy opt-out`",
     TasteUse.SWITCHED_OFF: "doesn't count in what people here like: learning from reactions is switched off",
+}
+WEAK = {
+    WeakUse.COUNTS: "counts a little in what people here like",
+    WeakUse.REPLACED: "doesn't count: the vote on the same answer replaces it",
+    WeakUse.OPTED_OUT: "doesn't count, because of `/privacy opt-out`",
+    WeakUse.SWITCHED_OFF: "doesn't count: that is switched off here",
 }
 VERDICTS = {
     GateVerdict.PASS: "passed the gate",
@@ -105,6 +112,28 @@ def outcome_text(outcomes: Sequence[VoteOutcome], user_id: int | None = None) ->
     return _without_bold(_outcome_lines(outcomes, _PLAIN, "You" if user_id is None else f"User {user_id}"))
 
 
+def weak_lines(outcomes: Sequence[WeakVoteOutcome]) -> list[str]:
+    """Return what a member did after answers that counts as a weak vote, one line each, under a headline."""
+    return _weak_lines(outcomes, _MARKDOWN)
+
+
+def weak_text(outcomes: Sequence[WeakVoteOutcome]) -> str:
+    """Return the same for a file or a terminal, below other text; nothing if there are none."""
+    return "".join(f"\n{line}" for line in _weak_lines(outcomes, _PLAIN))
+
+
+def _weak_lines(outcomes: Sequence[WeakVoteOutcome], style: _Style) -> list[str]:
+    headline = [f"{count(len(outcomes), 'weak vote')}, read from what was done after an answer:"] if outcomes else []
+    return [*headline, *(_weak_line(outcome, style) for outcome in outcomes)]
+
+
+def _weak_line(outcome: WeakVoteOutcome, style: _Style) -> str:
+    excerpt = shorten(" ".join(outcome.answer.split()), EXCERPT_CHARS)
+    where = style.link(f"{outcome.given_at:%Y-%m-%d}", outcome.link)
+    whose = "" if outcome.personality == DEFAULT_PERSONALITY else f"{outcome.personality}: "
+    return f"{outcome.kind} {where} {whose}“{style.quote(excerpt)}”: {WEAK[outcome.use]}"
+
+
 def describe_outcome(outcome: VoteOutcome) -> str:
     return _outcome_line(outcome, _MARKDOWN)
 
@@ -148,6 +177,9 @@ def _round_lines(round_: SourceRound, style: _Style) -> Iterable[str]:
     if len(voters) > VOTERS_SHOWN:
         voters[VOTERS_SHOWN:] = [f"and {len(voters) - VOTERS_SHOWN} more"]
     yield "Voters: " + (" · ".join(voters) or "none left")
+    if any(pair.source is PairSource.TASTE for pair in round_.pairs) and round_.weak_votes:
+        told = ", ".join(f"{number:,} {kind}" for kind, number in round_.weak_votes.items())
+        yield f"Weak votes in what people like: {told}"
     for position, pair in enumerate(round_.pairs, start=1):
         yield f"{position}. {_pair(pair, style)}"
 
@@ -265,5 +297,6 @@ def _lines(reply: TracedReply) -> list[str]:
         f"  reply {reply.id} by {reply.version}, {reply.created_at:%Y-%m-%d %H:%M:%S} UTC: {reply.outcome}{took}",
         f"  shown in {', '.join(f'message {id_}' for id_ in reply.message_ids) or 'no message'}",
         f"  votes: {', '.join(f'{number} {kind}' for kind, number in reply.votes.items()) or 'none'}",
+        *([f"  weak votes: {', '.join(reply.weak_votes)}"] if reply.weak_votes else []),
         *(f"  round {r.id} learned from it: {r.status}{f', {r.version}' if r.version else ''}" for r in reply.rounds),
     ]

@@ -69,6 +69,8 @@ def describe_votes(evidence: Mapping[str, Any]) -> list[str]:
         voters = evidence.get("voters", 0)
         parts = [f"{evidence['votes']:,}", f"{count(voters, 'voter')} behind its pairs"]
         parts += [f"the rules removed {', '.join(removed)}"] if removed else []
+        weak = [f"{number:,} {kind}" for kind, number in evidence.get("weak_votes", {}).items()]
+        parts += [f"weak votes: {', '.join(weak)}"] if weak else []
         lines.append(f"**Votes when the round began:** {'; '.join(parts)}")
     return [*lines, *map(sentence, evidence.get("notes", ()))]
 
