@@ -22,7 +22,7 @@ ENV_FILE = Path(".env")
 TOKEN = re.compile(r"[\w-]+(\.[\w-]+)*", re.ASCII)
 WHERE_TOKEN_IS = f"""\
 The bot needs a token. Open {PORTAL}, choose New Application, then Bot, then Reset Token, and copy it."""
-PERMISSIONS = discord.Permissions(274878032960)
+PERMISSIONS = discord.Permissions(309774642240)
 ON, WITHOUT = "on", "without"
 
 
