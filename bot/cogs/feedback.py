@@ -3,46 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from re import Match
 
 import discord
 from discord import app_commands
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
+from bot.chat.feedback_forms import CauseForm, SuggestionForm, WithdrawButton
 from bot.errors import UserFacingError
-from bot.guards.error_handler import NOT_MINE, answer_privately, member_message
-from bot.guards.interactions import BotCog, Form, PersistentButton, button_row
+from bot.guards.error_handler import NOT_MINE, answer_privately
+from bot.guards.interactions import BotCog
 from bot.services import Services
 from bot.text.lineage import describe_outcome, outcome_lines, outcome_text, weak_lines, weak_text
 from bot.text.splitting import answer_in_full, fit_lines
-from storage.conversations.control_tokens import sanitize
-from storage.conversations.replies import Reply, find_by_message, find_reply, latest_in_channel
+from storage.conversations.replies import Reply, find_by_message, latest_in_channel
 from storage.database.enums import Cause
-from storage.errors import CorrectionRefused
 from storage.insights.vote_outcomes import VoteOutcome, replies_on_message, vote_outcomes
 from storage.insights.weak_votes import weak_votes_by
-from storage.members import note_members
-from storage.privacy.consent import basis_of_chat
-from storage.training.evidence import WrittenCorrection, read_corrections
 from storage.votes import corrections
-
-FORM_CHARS = 4_000  # Discord's limit
-THANKS = "Thank you! Your answer counts as the better one in the next round."
-TOO_NEW = "Thank you! I keep it with the answer, but don't learn from it: your account or membership is too new."
-NOT_TRAINED = "Thank you! I keep it with the answer, but don't learn from it. `/privacy show` says why."
-FACTS = "Thank you! I keep your answer with mine, but don't learn from it: facts come from documents."
-WHAT_IS_WRONG = "What is wrong with that answer?"
-ADD_THUMB = " Add a 👎 to the answer too, or this doesn't count."
-NOTED = {
-    Cause.WRONG_FACT: "Noted: a wrong fact. I show it to the admins as a gap in what I know, and don't learn from it.",
-    Cause.WRONG_TONE: "Noted: the wrong tone.",
-    Cause.TOO_LONG: "Noted: too long.",
-    Cause.UNSAFE: "Noted: unsafe. If the answer has to be removed now, tell an admin.",
-    Cause.OTHER: "Noted.",
-}
-NOTED_IN_PRIVATE = "Noted: a wrong fact. I don't learn from it, and admins can't read it."
 
 
 class Feedback(BotCog):
@@ -138,119 +116,6 @@ class Feedback(BotCog):
             base_revision=self.services.base.revision,
             reply_ids=reply_ids,
         )
-
-
-class SuggestionForm(Form):
-    def __init__(self, services: Services, reply: Reply, draft: str) -> None:
-        super().__init__(services, "A better answer")
-        self._reply_id = reply.id
-        longest = longest_suggestion(services)
-        self._text = self._ask("text", "What should I have answered?", limit=longest, default=draft, long=True)
-
-    async def on_submit(self, interaction: discord.Interaction) -> None:
-        await interaction.response.defer(ephemeral=True, thinking=True)
-        suggestion = Suggestion(self._reply_id, self._text.value)
-        correction_id, thanks = await store_suggestion(interaction, self._services, suggestion)
-        await answer_privately(interaction, thanks, button_row([WithdrawButton(correction_id)]))
-
-
-@dataclass(frozen=True)
-class Suggestion:
-    """A better answer, as it was written."""
-
-    reply_id: int
-    text: str
-    is_about_facts: bool = False
-    """It is never trained on, because facts go out of date."""
-
-
-def longest_suggestion(services: Services) -> int:
-    return min(FORM_CHARS, services.settings.corrections.max_chars)
-
-
-async def store_suggestion(
-    interaction: discord.Interaction, services: Services, suggestion: Suggestion
-) -> tuple[int, str]:
-    """Store the suggestion, and return its ID and thanks that say whether it counts; raises CorrectionRefused."""
-    author, settings = interaction.user, services.settings
-
-    def store(session: Session) -> tuple[int, list[WrittenCorrection]]:
-        reply = find_reply(session, suggestion.reply_id)
-        if reply is None:
-            raise UserFacingError(NOT_MINE)
-        text = corrections.check_correction(sanitize(suggestion.text), reply.answer, settings.corrections)
-        speakers = {*reply.speakers, author.id}
-        basis = None if suggestion.is_about_facts else services.fixed_basis or basis_of_chat(session, speakers)
-        if isinstance(author, discord.Member) and author.joined_at is not None:
-            # Before the reply is locked, in the same order as votes and deletions.
-            note_members(session, author.guild.id, {author.id: author.joined_at})
-        id_ = corrections.suggest(session, reply.id, author.id, text, basis)
-        where = (reply.personality_id, settings.privacy, services.base.revision)
-        return id_, read_corrections(session, *where, settings.votes, only=id_)
-
-    correction_id, usable = await services.database.run(store)
-    if suggestion.is_about_facts:
-        return correction_id, FACTS
-    return correction_id, NOT_TRAINED if not usable else THANKS if usable[0].weight else TOO_NEW
-
-
-class CauseForm(Form):
-    """Asks what is wrong with an answer, and for a better one from those who have one."""
-
-    def __init__(self, services: Services, reply: Reply, given: Cause | None, draft: str) -> None:
-        super().__init__(services, WHAT_IS_WRONG)
-        self._reply_id = reply.id
-        reasons = [cause.capitalize() for cause in Cause]
-        self._cause = self._let_choose("cause", "Choose the main reason", reasons, chosen=(given or "").capitalize())
-        self._text = self._ask(
-            "text",
-            "What should I have answered?",
-            "You can leave this empty.",
-            limit=longest_suggestion(services),
-            default=draft,
-            long=True,
-        )
-
-    async def on_submit(self, interaction: discord.Interaction) -> None:
-        await interaction.response.defer(ephemeral=True, thinking=True)
-        cause = Cause((self._cause.value or Cause.OTHER).lower())
-        noted = await self._note(interaction, cause)
-        if not self._text.value.strip():
-            await answer_privately(interaction, noted)
-            return
-        suggestion = Suggestion(self._reply_id, self._text.value, is_about_facts=cause is Cause.WRONG_FACT)
-        try:
-            correction_id, thanks = await store_suggestion(interaction, self._services, suggestion)
-        except CorrectionRefused as error:  # the cause is stored all the same
-            await answer_privately(interaction, f"{noted}\n{member_message(error)}")
-            return
-        await answer_privately(interaction, f"{noted}\n{thanks}", button_row([WithdrawButton(correction_id)]))
-
-    async def _note(self, interaction: discord.Interaction, cause: Cause) -> str:
-        """Store the cause, and return what the member reads about it."""
-        user_id = interaction.user.id
-        is_down = await self._services.database.run(corrections.give_cause, self._reply_id, user_id, cause)
-        if is_down is None:
-            raise UserFacingError(NOT_MINE)
-        in_private = interaction.guild_id is None and cause is Cause.WRONG_FACT
-        return (NOTED_IN_PRIVATE if in_private else NOTED[cause]) + ("" if is_down else ADD_THUMB)
-
-
-class WithdrawButton(PersistentButton, template=r"reactune:withdraw:(?P<id>\d+)"):
-    def __init__(self, correction_id: int) -> None:
-        self.correction_id = correction_id
-        super().__init__(f"reactune:withdraw:{correction_id}", "Withdraw")
-
-    @classmethod
-    def parse(cls, match: Match[str]) -> WithdrawButton:
-        return cls(int(match["id"]))
-
-    async def press(self, interaction: discord.Interaction, services: Services) -> None:
-        author = interaction.user.id
-        await interaction.response.defer()
-        withdrawn = await services.database.run(corrections.withdraw, self.correction_id, author)
-        text = "Your suggestion is withdrawn." if withdrawn else "That suggestion was withdrawn already."
-        await interaction.edit_original_response(content=text, view=None)
 
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:

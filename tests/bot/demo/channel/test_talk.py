@@ -209,7 +209,7 @@ async def test_menus_for_admins_are_offered_to_the_admin(channel, world, rows):
     assert 'value="Add to knowledge"' not in (await channel.look("ada")).html
     assert 'value="Add to knowledge"' in (await channel.look("grace")).html
     form = await channel.act("grace", asked, menu="Add to knowledge")
-    assert "checked> Everywhere in this server" in form.html
+    assert "checked required> Everywhere in this server" in form.html
     sent = {"key": form.value_of("key"), "field.title": "Pool", "field.where": "Only in this channel"}
     await channel.browser.post("/channel/grace/lounge/form", **sent)
     assert [(row.title, row.channel_id) for row in rows(DocumentRow)] == [("Pool", world.lounge.id)]
