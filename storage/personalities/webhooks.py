@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage.database.rows import column_values, read_all, upsert
-from storage.database.tables import WebhookRow
+from storage.database.tables import PictureRow, WebhookRow
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,12 @@ def list_webhook_ids(session: Session) -> set[int]:
 
 def webhooks_in(session: Session, channel_id: int) -> list[OwnWebhook]:
     return read_all(session, OwnWebhook, select(WebhookRow).where(WebhookRow.channel_id == channel_id))
+
+
+def picture_shown_by(session: Session, webhook_id: int) -> bytes | None:
+    """Return the picture of the webhook's personality, a PNG file; None without one."""
+    owner = select(WebhookRow.personality_id).where(WebhookRow.id == webhook_id).scalar_subquery()
+    return session.scalar(select(PictureRow.content).where(PictureRow.personality_id == owner))
 
 
 def record_webhook(session: Session, webhook: OwnWebhook) -> None:

@@ -24,6 +24,7 @@ from bot.demo.channel.world import Seat, World
 from bot.errors import UserFacingError
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.ids import parse_id
+from storage.personalities.webhooks import picture_shown_by
 
 if TYPE_CHECKING:
     from multidict import MultiMapping
@@ -64,6 +65,7 @@ class ChannelPage:
             web.get(f"{at}/news", self._show_news),
             web.get(f"{at}/suggestions", self._suggest),
             web.get(rf"{message}/files/{{file:\d+}}", self._send_file),
+            web.get(f"{message}/picture", self._send_picture),
             web.post(f"{at}/say", self._say),
             web.post(f"{at}/command", self._use_command),
             web.post(f"{at}/form", self._submit_form),
@@ -190,6 +192,14 @@ class ChannelPage:
             return web.Response(body=await file.read(), content_type=file.content_type)
         saved = f"attachment; filename*=UTF-8''{quote(file.filename)}"
         return web.Response(body=await file.read(), headers={hdrs.CONTENT_DISPOSITION: saved})
+
+    async def _send_picture(self, request: web.Request) -> web.Response:
+        """Send the picture of the personality that wrote a message through a webhook."""
+        here, message = await find_here(request), self._seat(request).message(id_in_path(request, "id"))
+        picture = await here.services.database.read(picture_shown_by, message.webhook_id or 0)
+        if picture is None:
+            raise web.HTTPNotFound
+        return web.Response(body=picture, content_type="image/png")
 
     def _seat(self, request: web.Request) -> Seat:
         seat = self._world.seat(request.match_info["person"], request.match_info["place"])

@@ -114,7 +114,7 @@ class _Reader:
             message,
             is_own=message.author.id == me,
             is_bot=message.author.bot,
-            avatar=BOT_PICTURE if self._has_bots_picture(message, stored) else "",
+            avatar=self._avatar(message, stored),
             answers=answers,
             html=self._html(message.system_content if message.is_system() else message.content),
             embeds=tuple((embed, self._html(embed.description or "")) for embed in message.embeds),
@@ -127,10 +127,12 @@ class _Reader:
             state=zlib.crc32(repr((stored, answers, thread and thread.newest_id)).encode()),
         )
 
-    def _has_bots_picture(self, message: discord.Message, stored: Message) -> bool:
-        """Return whether the bot wrote it, under its own name or through a webhook that shows its picture."""
+    def _avatar(self, message: discord.Message, stored: Message) -> str:
         bot = self._seat.world.env.bot.user
-        return bot is not None and (message.author == bot or stored.author_avatar == bot.display_avatar.url)
+        if bot is not None and (message.author == bot or stored.author_avatar == bot.display_avatar.url):
+            return BOT_PICTURE
+        is_personality = self._seat.world.env.bot.services.webhooks.is_own(message)
+        return f"{self._seat.path}/messages/{message.id}/picture" if is_personality else ""
 
     def _html(self, content: str) -> Markup:
         return to_html(content, self._mentions, self._paths)

@@ -13,6 +13,8 @@ from bot.demo.characters import move_in
 from bot.demo.page import DemoTasks
 from bot.demo.stand_in import with_stand_in
 from storage.database.tables import CorrectionRow, DocumentRow, MemberNoteRow, PersonalityRow, ReplyRow, VoteEventRow
+from storage.personalities.personalities import change_card, personality_named
+from storage.personalities.pictures import set_picture
 from tests.bot.attachments.conftest import picture
 from tests.bot.console.conftest import Browser, new_client
 from tests.bot.demo.channel.conftest import articles, articles_html
@@ -258,6 +260,20 @@ async def test_messages_of_webhooks_have_their_names(channel, world):
     with world.env.time_context():
         await webhook.send("The fog is out.", avatar_url=world.env.bot.user.display_avatar.url)
     assert 'src="/static/icon.svg"' in articles_html(await channel.look("ada"))[-1]
+
+
+async def test_a_personality_has_its_name_and_its_picture(channel, world, query):
+    def dress(session):
+        move_in(session, world.guild.id, world.pirates.id)
+        captain = personality_named(session, "captain")
+        change_card(session, captain, captain.card.model_copy(update={"display_name": "Captain Brine"}), by="test")
+        set_picture(session, captain.id, picture())
+
+    query(dress)
+    answer = articles_html(await channel.say("ada", "Ahoy", "pirates"))[-1]
+    assert "Captain Brine" in answer
+    (address,) = re.findall(r'<img class="avatar" src="([^"]+)"', answer)
+    assert await channel.browser.download(address) == picture()
 
 
 async def test_a_channel_for_admins_is_hidden_from_members(channel, world):
