@@ -188,11 +188,11 @@ def test_a_database_of_an_unknown_schema_is_left_as_it_is(tmp_path: Path, schema
 
 def back_to(connection: Connection, schema: str) -> None:
     """Take back what the migrations after a schema did to the tables."""
-    for table in (*CONSOLE, "base_uses"):
+    for table in (*CONSOLE, "base_uses", *APPEARANCES):
         connection.execute(text(f"DROP TABLE {table}"))
     for index in ("ix_replies_origin", "ix_replies_source_message"):
         connection.execute(text(f"DROP INDEX {index}"))
-    for table, column in (("versions", "evidence"), ("canaries", "days"), *DECISIONS, OUTSIDE_TEXT):
+    for table, column in (("versions", "evidence"), ("canaries", "days"), *DECISIONS, OUTSIDE_TEXT, PICTURE):
         connection.execute(text(f"ALTER TABLE {table} DROP COLUMN {column}"))
     for column in ("alpha FLOAT", "max_votes INTEGER"):
         connection.execute(text(f"ALTER TABLE canaries ADD COLUMN {column} NOT NULL DEFAULT 1"))
@@ -205,11 +205,13 @@ def back_to(connection: Connection, schema: str) -> None:
 
 DECISIONS = (("versions", "decided_at"), ("versions", "announced"))
 OUTSIDE_TEXT = ("replies", "has_outside_text")
+PICTURE = ("personalities", "picture_digest")
+APPEARANCES = ("pictures", "webhooks")
 TASTE = ("reply_measures", "reply_choices", "comparisons", "opt_outs")
 CONSOLE = ("console_sessions", "own_prompts", "sitting_pairs", "sittings")
 
 
-@pytest.mark.parametrize("name", [*TASTE, *CONSOLE, "base_uses"])
+@pytest.mark.parametrize("name", [*TASTE, *CONSOLE, "base_uses", *APPEARANCES])
 def test_a_database_of_the_first_schema_gets_the_tables_of_later_ones(empty_url: str, name: str) -> None:
     with closing(open_database(settings_for(empty_url))) as database, database.engine.begin() as connection:
         new = inspect(connection)
@@ -252,8 +254,9 @@ def test_whoever_is_signed_in_to_the_console_stays_so_as_the_operator(empty_url:
     with closing(open_database(settings_for(empty_url))) as database:
         secret = database.call(begin_session, OPERATOR, "somebody")
         with database.transaction() as session:
-            session.execute(text("DROP TABLE base_uses"))
-            for table, column in (("console_sessions", "servers"), OUTSIDE_TEXT):
+            for table in ("base_uses", *APPEARANCES):
+                session.execute(text(f"DROP TABLE {table}"))
+            for table, column in (("console_sessions", "servers"), OUTSIDE_TEXT, PICTURE):
                 session.execute(text(f"ALTER TABLE {table} DROP COLUMN {column}"))
             session.execute(text("UPDATE alembic_version SET version_num = '8'"))
     with closing(open_database(settings_for(empty_url))) as database, database.snapshot() as session:
@@ -267,7 +270,10 @@ def test_a_servers_own_emoji_can_vote_after_an_upgrade(empty_url: str) -> None:
     with closing(open_database(settings_for(empty_url))) as database, database.engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("ALTER TABLE vote_events ALTER COLUMN emoji TYPE VARCHAR(16)"))
-        connection.execute(text("ALTER TABLE replies DROP COLUMN has_outside_text"))
+        for table in APPEARANCES:
+            connection.execute(text(f"DROP TABLE {table}"))
+        for table, column in (OUTSIDE_TEXT, PICTURE):
+            connection.execute(text(f"ALTER TABLE {table} DROP COLUMN {column}"))
         connection.execute(text("UPDATE alembic_version SET version_num = '10'"))
     with closing(open_database(settings_for(empty_url))) as database, database.transaction() as session:
         reply_id = add_reply(session)
