@@ -252,7 +252,8 @@ def test_whoever_is_signed_in_to_the_console_stays_so_as_the_operator(empty_url:
     with closing(open_database(settings_for(empty_url))) as database:
         secret = database.call(begin_session, OPERATOR, "somebody")
         with database.transaction() as session:
-            session.execute(text("DROP TABLE base_uses"))
+            for table in ("base_uses", "follow_ups"):
+                session.execute(text(f"DROP TABLE {table}"))
             for table, column in (("console_sessions", "servers"), OUTSIDE_TEXT):
                 session.execute(text(f"ALTER TABLE {table} DROP COLUMN {column}"))
             session.execute(text("UPDATE alembic_version SET version_num = '8'"))
@@ -267,6 +268,7 @@ def test_a_servers_own_emoji_can_vote_after_an_upgrade(empty_url: str) -> None:
     with closing(open_database(settings_for(empty_url))) as database, database.engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("ALTER TABLE vote_events ALTER COLUMN emoji TYPE VARCHAR(16)"))
+        connection.execute(text("DROP TABLE follow_ups"))
         connection.execute(text("ALTER TABLE replies DROP COLUMN has_outside_text"))
         connection.execute(text("UPDATE alembic_version SET version_num = '10'"))
     with closing(open_database(settings_for(empty_url))) as database, database.transaction() as session:
