@@ -17,6 +17,7 @@ from storage.database.enums import OPERATOR, Basis
 from storage.operations.console_sessions import make_link
 from tests.bot.console.conftest import Browser, Seen, new_client, port
 from tests.bot.environment import Env
+from tests.word_encoder import WordEncoder
 
 __all__ = ["port"]
 
@@ -26,10 +27,15 @@ def overrides() -> dict[str, str]:
     return channel_rules()
 
 
+@pytest.fixture
+def load_encoder() -> type[WordEncoder]:
+    return WordEncoder
+
+
 @pytest_asyncio.fixture
-async def world(settings, engine, base, port) -> AsyncIterator[World]:
+async def world(settings, engine, base, port, load_encoder) -> AsyncIterator[World]:
     """The demo's server with the bot in it, and the console with its page."""
-    env = Env(ReactuneBot(settings, engine=engine, base=base, fixed_basis=Basis.LOCAL))
+    env = Env(ReactuneBot(settings, engine=engine, base=base, fixed_basis=Basis.LOCAL, load_encoder=load_encoder))
     world = World(env)
     await env.start()
     at_port = settings.console.model_copy(update={"port": port})
