@@ -11,7 +11,16 @@ QUOTED_CHARS = 60
 """Of what somebody typed."""
 
 
-class StorageError(Exception):
+class TranslatableError(Exception):
+    """Its message is a template if it has values, so that the bot can translate it before they go in."""
+
+    def __init__(self, message: str = "", /, **values: object) -> None:
+        super().__init__(message.format(**values) if values else message)
+        self.message = message
+        self.values = values
+
+
+class StorageError(TranslatableError):
     """Base class of the errors that this package raises on purpose."""
 
     exit_code: ClassVar[int] = 1

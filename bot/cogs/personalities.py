@@ -19,6 +19,7 @@ from bot.guards.access import is_admin, user_label
 from bot.guards.audit import run_audited
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import AdminCog
+from bot.localization.sentences import gettext_noop
 from bot.personalities import selection
 from bot.personalities.card_form import CardForm
 from bot.personalities.greeting import post_greeting
@@ -33,8 +34,8 @@ from storage.personalities.personalities import Personality
 
 log = logging.getLogger(__name__)
 
-PLACE = "A channel, thread or category; without it, here"
-SERVER = "In the whole server"
+PLACE = gettext_noop("A channel, thread or category; without it, here")
+SERVER = gettext_noop("In the whole server")
 
 Somewhere = (
     discord.TextChannel

@@ -17,8 +17,9 @@ from bot.guards.access import ALWAYS_ALLOWED, require_admin
 from bot.guards.audit import is_for_admins
 from bot.guards.error_handler import answer_privately, member_message, report_error
 from bot.guards.rate_limit import RateLimited
+from bot.guards.requests import begin_interaction
+from bot.localization.sentences import gettext
 from bot.services import Services, services_of
-from storage.runtime.requests import begin_request
 
 
 async def check_access(interaction: discord.Interaction) -> bool:
@@ -27,7 +28,7 @@ async def check_access(interaction: discord.Interaction) -> bool:
     refusal = await services.access.refusal(interaction.user, interaction.guild_id, interaction.channel)
     if refusal is not None and interaction.type is not discord.InteractionType.autocomplete:
         with contextlib.suppress(*DISCORD_ERRORS):
-            await interaction.response.send_message(refusal.value, ephemeral=True)
+            await interaction.response.send_message(gettext(refusal.value), ephemeral=True)
     return refusal is None
 
 
@@ -77,7 +78,7 @@ class Form(discord.ui.Modal):
         return field
 
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
-        begin_request()
+        begin_interaction(interaction)
         if not await check_access(interaction):
             return False
         self.require(interaction)
@@ -122,6 +123,7 @@ class PersistentButton(discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]
         return cls.parse(match)
 
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
+        begin_interaction(interaction)
         return await check_access(interaction)
 
     async def callback(self, interaction: discord.Interaction) -> None:
@@ -142,7 +144,7 @@ class AuditedCommandTree(app_commands.CommandTree[discord.Client]):
     """Checks access and rate limits before each command, and replies to errors."""
 
     async def interaction_check(self, interaction: discord.Interaction[discord.Client], /) -> bool:
-        begin_request()  # discord.py runs each command in its own task
+        begin_interaction(interaction)
         services = services_of(interaction)
         completes = interaction.type is discord.InteractionType.autocomplete
         name = interaction.data.get("name") if interaction.data else None

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from bot.errors import UserFacingError
 from bot.guards.access import has_named_role, is_admin
+from bot.localization.sentences import gettext_noop
 from bot.services import Services, services_of
 from bot.text.sanitize import escape_inline
 from storage.adapters.folder_store import AS_TRAINED
@@ -28,7 +29,7 @@ from storage.releases.versions import list_versions, read_alias
 from storage.wording import BASE_NAME, count
 
 CHOICES = 25  # Discord's limit
-WHOSE = "A personality; without it, the one that answers here"
+WHOSE = gettext_noop("A personality; without it, the one that answers here")
 
 SHOWN_EXAMPLES = 3
 NEXT_STEP = (
@@ -36,9 +37,9 @@ NEXT_STEP = (
     "learn_from:examples` to train its first version."
 )
 
-VERSION = "A version such as v3"
-VERSION_OR_BASE = "A version such as v3, or base"
-REASON = "Why; stored in the audit trail"
+VERSION = gettext_noop("A version such as v3")
+VERSION_OR_BASE = gettext_noop("A version such as v3, or base")
+REASON = gettext_noop("Why; stored in the audit trail")
 
 
 def places_of(channel: object) -> list[BindingPlace]:

@@ -264,6 +264,10 @@ class DiscordSettings(Section):
     """Numbers of the shards that this process runs, counted from 0. Empty: all of them."""
     members_intent: bool = False
     """Request the privileged server members intent, to notice departures at once instead of once a day."""
+    language: str = ""
+    """Language of the bot's public sentences, such as de. Empty: each server's own (docs/languages.md)."""
+    translations: Folder = Path("locales")
+    """Folder of more translations (.po files), such as fr.po; read when the bot starts."""
 
 
 class AccessSettings(Section):
