@@ -20,6 +20,11 @@ PYDANTIC_MISTAKES = {
 }
 
 
+def gettext_noop(message: str, /) -> str:
+    """Return an English sentence as it is: the bot translates it where it is said."""
+    return message
+
+
 def version_name(number: int | None) -> str:
     """Return "v3", or the name of the base model for None."""
     return BASE_NAME if number is None else f"v{number}"

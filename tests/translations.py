@@ -24,7 +24,7 @@ LEFT_ENGLISH = ("bot/console", "bot/demo", "bot/engine", "storage/models/openvin
 WIDTH = 120
 FUNCTIONS = {"gettext": 1, "gettext_noop": 1, "ngettext": 2}
 """How many arguments are sentences."""
-ERRORS = frozenset({"StorageError", "UserFacingError"})
+ERRORS = frozenset({"StorageError", "UserFacingError", "_unreadable"})
 """Their subclasses as well, unless they are for operators."""
 FOR_OPERATORS = frozenset(
     {
@@ -38,6 +38,8 @@ FOR_OPERATORS = frozenset(
         "TokenInUse",
     }
 )
+WORDS = frozenset({"Sureness", "VoteStatus"})
+"""Enumerations whose values members read."""
 DESCRIBED = ("description", "group_description")
 
 MessageId = str | tuple[str, str]
@@ -93,6 +95,8 @@ def _sentences(tree: ast.Module, errors: set[str]) -> Iterator[MessageId]:
             yield from _of_call(node, errors)
         elif isinstance(node, ast.ClassDef) and node.name in errors:
             yield from _of_class(node)
+        elif isinstance(node, ast.ClassDef) and node.name in WORDS:
+            yield from filter(None, [_constant(part.value) for part in node.body if isinstance(part, ast.Assign)])
         elif isinstance(node, ast.AsyncFunctionDef) and any(map(_makes_command, node.decorator_list)):
             yield _described(ast.get_docstring(node) or "")
         if isinstance(node, ast.Call | ast.ClassDef):

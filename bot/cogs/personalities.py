@@ -19,7 +19,6 @@ from bot.guards.access import is_admin, user_label
 from bot.guards.audit import run_audited
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import AdminCog
-from bot.localization.sentences import gettext_noop
 from bot.personalities import selection
 from bot.personalities.card_form import CardForm
 from bot.personalities.greeting import post_greeting
@@ -31,6 +30,7 @@ from storage.database.enums import Scope
 from storage.personalities import bindings, personalities
 from storage.personalities.cards import format_card, require_name
 from storage.personalities.personalities import Personality
+from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ import discord
 from discord import app_commands
 
 from bot.discord_errors import DISCORD_ERRORS
-from bot.localization.sentences import gettext_noop
 from storage.runtime.shards import Shards
 from storage.settings.sections import EVERY_SERVER, AccessSettings, DiscordSettings, Settings
+from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)
 

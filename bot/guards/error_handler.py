@@ -14,7 +14,7 @@ from bot.discord_errors import DISCORD_ERRORS, is_temporary
 from bot.errors import UserFacingError
 from bot.guards.audit import action_of, record_outcome
 from bot.localization.languages import languages_of
-from bot.localization.sentences import ENGLISH, gettext, gettext_noop, speak, speaking
+from bot.localization.sentences import ENGLISH, gettext, speak, speaking
 from bot.text.rounds import sentence
 from bot.text.sanitize import sanitize_sentence
 from bot.text.splitting import MAX_MESSAGE_CHARS
@@ -22,6 +22,7 @@ from storage.database.engine import explain, is_away
 from storage.database.enums import AuditOutcome
 from storage.errors import StorageError, TranslatableError
 from storage.runtime.requests import ensure_request
+from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)
 

@@ -21,22 +21,25 @@ from bot.guards.visibility import may_read
 from bot.knowledge.extraction import Block, MediaType, Unreadable, extract, media_type_of, parse_markdown, too_large
 from bot.knowledge.library import ReportPassages, Source, require_length
 from bot.knowledge.quoting import MAX_TITLE_CHARS, cite_one
+from bot.localization.sentences import gettext, ngettext
 from bot.personalities.card_form import FIELD_CHARS
 from bot.services import Services
 from storage.database.enums import DocumentKind
 from storage.errors import DocumentRefused
 from storage.knowledge.documents import Document, find_document
 from storage.settings.sections import KnowledgeSettings, Settings
-from storage.wording import count, shorten
+from storage.wording import gettext_noop, shorten
 
 log = logging.getLogger(__name__)
 
 
 LOWEST_HEADING = 6
 MESSAGE_LINK = re.compile(r"https://(?:\w+\.)?discord(?:app)?\.com/channels/(\d+)/(\d+)/(\d+)/?")
-NOT_FOUND = "I can't find that message: it was deleted, or I can't read its channel."
-NOT_YOURS = "You can't read that channel yourself."
-TYPED_IN = "That text was typed in or uploaded. Choose a file with its new version, or remove it and add it again."
+NOT_FOUND = gettext_noop("I can't find that message: it was deleted, or I can't read its channel.")
+NOT_YOURS = gettext_noop("You can't read that channel yourself.")
+TYPED_IN = gettext_noop(
+    "That text was typed in or uploaded. Choose a file with its new version, or remove it and add it again."
+)
 
 Channel = discord.abc.GuildChannel | discord.Thread
 PinsChannel = discord.TextChannel | discord.VoiceChannel | discord.StageChannel | discord.Thread
@@ -48,11 +51,15 @@ async def from_file(file: discord.Attachment, settings: KnowledgeSettings) -> So
     """Download and read an attachment; raises Unreadable."""
     media_type_of(file.filename)  # so that nothing else is downloaded
     if file.size > settings.max_file_bytes:
-        raise Unreadable(too_large(file.filename, file.size, settings))
+        raise too_large(file.filename, file.size, settings)
     try:
         content = await file.read()
     except discord.HTTPException as error:
-        raise Unreadable(f"{file.filename} could not be downloaded from Discord ({error.status}): try again") from error
+        raise Unreadable(
+            "{filename} could not be downloaded from Discord ({status}): try again",
+            filename=file.filename,
+            status=error.status,
+        ) from error
     return await from_content(content, file.filename, settings)
 
 
@@ -89,14 +96,14 @@ async def read_again(document: Document, guild: discord.Guild, reader: discord.M
         raise UserFacingError(TYPED_IN)
     channel = guild.get_channel_or_thread(int(document.link.rsplit("/", 1)[-1]))
     if channel is None:
-        raise DocumentRefused(f"the channel of document {document.id} no longer exists: remove the document")
+        raise DocumentRefused("the channel of document {id} no longer exists: remove the document", id=str(document.id))
     return await from_pins(channel, reader)
 
 
 async def from_link(link: str, guild: discord.Guild, reader: discord.Member | None) -> tuple[Source, str]:
     """Return the linked message, and a title for it; raises UserFacingError."""
     message = await _fetch(link, guild, reader)
-    return from_message(message), f"Message in #{message.channel}"
+    return from_message(message), gettext("Message in #{channel}", channel=str(message.channel))
 
 
 def from_message(message: discord.Message) -> Source:
@@ -126,7 +133,7 @@ async def read_pins(channel: PinsChannel) -> Source:
     except discord.HTTPException as error:
         if is_temporary(error):
             raise
-        raise UserFacingError(f"I can't read the pinned messages of #{channel}.") from error
+        raise UserFacingError("I can't read the pinned messages of #{channel}.", channel=str(channel)) from error
     blocks = [block for message in reversed(pinned) for block in _under_its_author(message)]
     if not blocks:
         raise UserFacingError("No message with text is pinned there.")
@@ -194,7 +201,9 @@ def report_in(interaction: discord.Interaction) -> ReportPassages:
         nonlocal shown_at_s
         if done < total and time.perf_counter() - shown_at_s >= PROGRESS_PAUSE_S:
             shown_at_s = time.perf_counter()
-            await interaction.edit_original_response(content=f"Indexing: {done} of {total} passages …")
+            await interaction.edit_original_response(
+                content=gettext("Indexing: {done} of {total} passages …", done=done, total=total)
+            )
 
     return report
 
@@ -209,8 +218,8 @@ class DocumentForm(Form):
     """Asks for a title and a text of several lines."""
 
     def __init__(self, services: Services, *, title: str | None, label: str, help_text: str) -> None:
-        super().__init__(services, "Add a document")
-        self._title = self._ask("title", "Title", limit=MAX_TITLE_CHARS, default=title or "", required=True)
+        super().__init__(services, gettext("Add a document"))
+        self._title = self._ask("title", gettext("Title"), limit=MAX_TITLE_CHARS, default=title or "", required=True)
         self._text = self._ask("text", label, help_text, limit=FIELD_CHARS, long=True, required=True)
 
     def require(self, interaction: discord.Interaction) -> None:
@@ -252,7 +261,7 @@ async def _read(request: DocumentRequest, reader: discord.Member, settings: Know
     elif request.message is not None:
         return await from_link(request.message, reader.guild, reader)
     elif request.pins is not None:
-        return await from_pins(request.pins, reader), f"Pinned in #{request.pins.name}"
+        return await from_pins(request.pins, reader), gettext("Pinned in #{channel}", channel=request.pins.name)
     else:
         text = request.text or ""
         source, title = await from_text(text, settings), title_of_text(text)
@@ -268,16 +277,21 @@ async def describe_stored(services: Services, document: Document) -> str:
 def warn_about_search(services: Services) -> list[str]:
     """Return a line of small print if search matches words only."""
     problem = services.library.problem
-    return [f"-# For now, search matches words only, not meaning ({problem})."] if problem else []
+    return (
+        [f"-# {gettext('For now, search matches words only, not meaning ({problem}).', problem=problem)}"]
+        if problem
+        else []
+    )
 
 
 def describe_document(document: Document) -> str:
     """Return a document in a line: number, title, size, where it is used, who added it and when it was updated."""
-    waiting = f" ({document.waiting} not indexed yet)" if document.waiting else ""
-    where = f"in <#{document.channel_id}>" if document.channel_id else "server-wide"
-    personality = ", for one personality" if document.personality_id else ""
-    return (
-        f"**{document.id}** · {cite_one(document.title, document.link)} · "
-        f"{count(document.chunks, 'passage')}{waiting} · {where}{personality} · added by {document.added_by} · "
-        f"updated {format_dt(document.refreshed_at, 'd')}"
-    )
+    passages = ngettext("{count} passage", "{count} passages", document.chunks)
+    if document.waiting:
+        passages += f" ({gettext('{number} not indexed yet', number=document.waiting)})"
+    where = f"<#{document.channel_id}>" if document.channel_id else gettext("server-wide")
+    if document.personality_id:
+        where += f", {gettext('for one personality')}"
+    added = gettext("added by {who}", who=document.added_by)
+    updated = gettext("updated {date}", date=format_dt(document.refreshed_at, "d"))
+    return f"**{document.id}** · {cite_one(document.title, document.link)} · {passages} · {where} · {added} · {updated}"

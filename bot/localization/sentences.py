@@ -68,18 +68,18 @@ def ngettext(singular: str, plural: str, count: float, /, **values: object) -> s
     return _fill(found, {"count": number(count, 1), **values})
 
 
-def gettext_noop(message: str, /) -> str:
-    """Return the sentence as it is; it is translated where it is said."""
-    return message
-
-
 def number(value: float, decimals: int = 0) -> str:
     """Return a number with at most so many decimals, such as "1,234.5" or "1.234,5"."""
     return format_decimal(round(value, decimals), locale=_present.get().locale)
 
 
+def decimal(value: float, decimals: int) -> str:
+    """Return a number with exactly so many decimals, such as "0.50" or "0,50"."""
+    return format_decimal(round(value, decimals), f"#,##0.{'0' * decimals}", locale=_present.get().locale)
+
+
 def percent(share: float, decimals: int = 0) -> str:
-    """Return a share, such as "30%" or "30 %"."""
+    """Return a share, such as "30%" or "30 %", with at most so many decimals."""
     return format_percent(round(share, decimals + 2), locale=_present.get().locale, decimal_quantization=False)
 
 

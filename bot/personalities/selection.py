@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 
 from bot.errors import UserFacingError
 from bot.guards.access import has_named_role, is_admin
-from bot.localization.sentences import gettext_noop
 from bot.services import Services, services_of
 from bot.text.sanitize import escape_inline
 from storage.adapters.folder_store import AS_TRAINED
@@ -26,7 +25,7 @@ from storage.personalities.bindings import (
 from storage.personalities.cards import CardSampling
 from storage.personalities.personalities import Personality, list_personalities, personality_named, read_personality
 from storage.releases.versions import list_versions, read_alias
-from storage.wording import BASE_NAME, count
+from storage.wording import BASE_NAME, count, gettext_noop
 
 CHOICES = 25  # Discord's limit
 WHOSE = gettext_noop("A personality; without it, the one that answers here")
