@@ -38,7 +38,7 @@ FOR_OPERATORS = frozenset(
         "TokenInUse",
     }
 )
-WORDS = frozenset({"Sureness", "VoteStatus"})
+WORDS = frozenset({"RoundStatus", "Sureness", "VoteStatus"})
 """Enumerations whose values members read."""
 DESCRIBED = ("description", "group_description")
 

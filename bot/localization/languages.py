@@ -63,6 +63,11 @@ class Languages(app_commands.Translator):
         guild = self._client.get_guild(guild_id) if guild_id else None
         return self._chosen or (self.find(guild.preferred_locale.value) if guild else ENGLISH)
 
+    def of_channel(self, channel_id: int, member_id: int = 0) -> Language:
+        """Return the language of what is posted in a channel; in direct messages the member's."""
+        guild = getattr(self._client.get_channel(channel_id), "guild", None)
+        return self.of_place(guild.id if guild else None, member_id)
+
     def of_event(self, event: discord.Message | discord.RawReactionActionEvent) -> Language:
         """Return the language of the place of a message or a reaction."""
         if isinstance(event, discord.Message):

@@ -11,6 +11,8 @@ from sqlalchemy.orm import Session
 
 from bot.discord_errors import DISCORD_ERRORS, is_temporary
 from bot.guards.quiet_hours import is_quiet
+from bot.localization.languages import languages_of
+from bot.localization.sentences import speaking
 from bot.personalities.selection import signed
 from bot.releases.watcher import ReleaseState
 from bot.services import Services
@@ -64,7 +66,8 @@ class ReleaseAnnouncer:
         liked = ""
         if isinstance(announcement, PromotionAnnouncement) and announcement.rounds:
             liked = await self._services.database.read(_what_people_like, personality.id, self._services.settings)
-        text = signed(personality, describe_announcement(announcement, liked))
+        with speaking(languages_of(self._bot).of_channel(channel_id)):
+            text = signed(personality, describe_announcement(announcement, liked))
         try:
             if not await self._concerns(channel_id, personality):
                 return True

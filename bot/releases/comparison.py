@@ -12,16 +12,18 @@ from bot.arenas.prompts import bank_messages
 from bot.chat.ask import NOTES, request_answer, submit_all
 from bot.engine import Engine, Generation, GenerationFailed, RenderedPrompt
 from bot.errors import EngineStopped, UserFacingError
+from bot.localization.sentences import gettext
 from bot.releases.resolver import Release
 from bot.services import Services
 from storage.conversations.prompt_bank import PromptBank
 from storage.releases.versions import name_of, version_named
 from storage.settings.sections import GenerationSettings
+from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)
 
 PROMPTS = 3
-NO_ANSWER = "*no answer: the operator finds the reason in the log*"
+NO_ANSWER = gettext_noop("*no answer: the operator finds the reason in the log*")
 
 ReportAnswers = Callable[[int, int], Awaitable[None]]
 """Gets how many answers there are, and of how many."""
@@ -54,7 +56,9 @@ async def open_two(services: Services, personality_id: int, *names: str) -> list
     """Return two different versions by their names; raises UserFacingError, VersionNotFound and AdapterError."""
     versions = [await services.database.read(version_named, personality_id, name) for name in names]
     if versions[0] == versions[1]:
-        raise UserFacingError(f"Both are {name_of(versions[0])}: choose two different versions to compare.")
+        raise UserFacingError(
+            "Both are {version}: choose two different versions to compare.", version=name_of(versions[0])
+        )
     return [await asyncio.to_thread(services.releases.open, version) for version in versions]
 
 
@@ -115,8 +119,8 @@ async def _listen(generation: Generation) -> str:
             pass
     except (GenerationFailed, EngineStopped) as error:
         log.error("An answer for a comparison failed: %s.", error)
-        return NO_ANSWER
+        return gettext(NO_ANSWER)
     completion = generation.completion
-    text = completion.text.strip() or "*empty answer*"
+    text = completion.text.strip() or f"*{gettext('empty answer')}*"
     note = NOTES.get(completion.finish)
     return f"{text} *({note})*" if note else text

@@ -93,6 +93,20 @@ def how_to_choose(contest: Contest) -> str:
     )
 
 
+def describe_canary_start(version: str, canary: Canary) -> str:
+    return gettext(
+        "From now on, {share} of answers come with a blind second one, and **{version}** gives one of the two. "
+        "People's choices decide whether it becomes the champion. To watch it: `/model canary status`. To end it: "
+        "`/model canary stop`.",
+        share=percent(canary.share),
+        version=version,
+    )
+
+
+def describe_canary_stop(champion: str) -> str:
+    return gettext("The canary was stopped: **{version}** stays the champion.", version=champion)
+
+
 def describe_canary(state: CanaryState, now: datetime) -> str:
     """Return share, choices and evidence of the running canary, or how the last one ended."""
     if state.running is not None and state.running.rival.canary is not None:

@@ -139,6 +139,31 @@ def describe_versions(found: model_status.VersionList) -> str:
     return "\n".join(_version_line(version, found) for version in (*found.versions, None))
 
 
+def older_versions() -> str:
+    """Return the last line of a list that is cut, with the number left out as `{left}`."""
+    return gettext("… {left} older ones: `reactune model list`")
+
+
+def describe_base(name: str, revision: str) -> str:
+    return gettext("**base** · {base}, without an adapter.", base=f"{name} ({revision})")
+
+
+def describe_promotion(after: str, before: str) -> str:
+    return gettext(
+        "**{after}** answers from now on (before: {before}). To undo this: `/model rollback`.",
+        after=after,
+        before=before,
+    )
+
+
+def describe_rollback(after: str, before: str) -> str:
+    return gettext(
+        "Rolled back: **{after}** answers again. `/model promote {before}` brings {before} back.",
+        after=after,
+        before=before,
+    )
+
+
 def _version_line(version: Version | None, found: model_status.VersionList) -> str:
     votes = found.tallies.get(version.id if version else None, Tally())
     note = f"{outcome_words(version)} · {_time(version.created_at)}" if version else gettext("no adapter")

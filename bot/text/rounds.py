@@ -70,6 +70,14 @@ def describe_round(round_: Round) -> str:
     return "\n".join(lines)
 
 
+def describe_open(round_: Round, link: str) -> str:
+    """Return that a round has been requested already, with a link to its progress."""
+    status = gettext(round_.status.value)
+    return gettext(
+        "Round {round} is already {status}. Its progress: {link}", round=str(round_.id), status=status, link=link
+    )
+
+
 def describe_votes(evidence: Mapping[str, Any]) -> list[str]:
     """Return how many votes a round found, what the rules removed, and notes for the admins, one line each."""
     lines = []

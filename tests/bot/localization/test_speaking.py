@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import discord
 import pytest
 
 from bot.app import ReactuneBot
@@ -25,11 +26,40 @@ async def test_two_members_of_one_server_read_two_languages(place, env):
         assert "Only admins can do this" in (await place.bo.slash(place.channel, "model status")).response.content
 
 
-async def test_what_everybody_sees_is_in_the_servers_language(env, place):
+async def test_what_everybody_sees_is_in_the_servers_language(env, add_version):
+    version = add_version(1.0)
     german = env.create_guild("Verein", preferred_locale="de")
+    channel = german.create_text_channel("allgemein")
+    admins = german.create_role("admins", permissions=discord.Permissions(manage_guild=True))
+    cleo = german.add_member(env.create_user("cleo"), roles=[admins])
+    await cleo.slash(channel, "model promote", version=version.name)
+    assert channel.last_message.content == "Ab jetzt antwortet **v1** (vorher: base). Rückgängig: `/model rollback`."
+    refused = await cleo.slash(channel, "model promote", version=version.name)
+    # A refusal is hers alone.
+    assert refused.followups[0].content == "v1 is already the champion: nothing was changed."
+
+
+async def test_buttons_are_in_the_members_language(env, place):
+    env.locales[place.ada.id] = "de"
+    asked = await place.ada.slash(place.channel, "privacy delete")
+    assert _labels(asked) == ["Alles löschen", "Daten behalten"]
+    asked = await place.bo.slash(place.channel, "privacy delete")
+    assert _labels(asked) == ["Delete everything", "Keep my data"]
+
+
+def _labels(asked):
+    return [button["label"] for button in asked.response.components[0]["components"]]
+
+
+async def test_direct_messages_remember_the_members_language(env, place):
     languages = languages_of(env.bot)
-    assert languages.of_server(german.id).code == "de"
-    assert languages.of_server(place.channel.guild.id).code == "en-US"
+    assert languages.of_place(None, place.ada.id).code == "en-US"
+    env.locales[place.ada.id] = "pt-BR"
+    await place.ada.slash(place.channel, "privacy show")
+    assert languages.of_place(None, place.ada.id).code == "en-US", "which has no translation"
+    env.locales[place.ada.id] = "de"
+    await place.ada.slash(place.channel, "privacy show")
+    assert languages.of_place(None, place.ada.id).code == "de"
 
 
 async def test_commands_are_described_in_german(env):
