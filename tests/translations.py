@@ -19,7 +19,17 @@ from bot.localization.languages import MAX_DESCRIPTION_CHARS
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("bot", "storage")
-LEFT_ENGLISH = ("bot/console", "bot/demo", "bot/engine", "storage/models/openvino")
+LEFT_ENGLISH = (
+    "bot/console",
+    "bot/demo",
+    "bot/engine",
+    "storage/models/adapter_checks",
+    "storage/models/base_model",
+    "storage/models/effect",
+    "storage/models/gguf",
+    "storage/models/openvino",
+    "storage/training",
+)
 """Web pages, and what only operators read."""
 WIDTH = 120
 FUNCTIONS = {"gettext": 1, "gettext_noop": 1, "ngettext": 2}
@@ -33,6 +43,10 @@ FOR_OPERATORS = frozenset(
         "BaseModelError",
         "EncoderError",
         "BackupRefused",
+        "DataDirectoryInUse",
+        "LeaseExpired",
+        "ShardTaken",
+        "StoreUnreachable",
         "CopyRefused",
         "SittingConflict",
         "TokenInUse",

@@ -35,9 +35,9 @@ async def gather_again(services: Services, reply: Reply, channel: discord.abc.Me
     rows = await services.database.read(_read, reply, prompt.text)
     limit = services.settings.chat.siblings_per_prompt
     if rows.siblings >= limit:
-        raise UserFacingError(f"That question already has {limit} answers, and that is the most I give.")
+        raise UserFacingError("That question already has {limit} answers, and that is the most I give.", limit=limit)
     if rows.personality.archived_at is not None:
-        raise UserFacingError(f"{rows.personality.name} is not in use any more. Please ask again.")
+        raise UserFacingError("{name} is not in use any more. Please ask again.", name=rows.personality.name)
     return Ask(
         prompts=Prompts(prompt),
         personality=rows.personality,

@@ -196,8 +196,8 @@ class Personalities(
             before = bindings.unbind(session, where)
             if before is None:
                 raise UserFacingError(
-                    f"No personality is bound {selection.describe_place(where)} itself. `/personality list` shows all "
-                    "bindings."
+                    "No personality is bound {place} itself. `/personality list` shows all bindings.",
+                    place=selection.describe_place(where),
                 )
             return personalities.read_personality(session, before.personality_id).name
 

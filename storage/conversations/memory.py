@@ -102,12 +102,18 @@ def add_note(session: Session, user_id: int, text: str) -> Note:
     if not said:
         raise NoteRefused("that note is empty: write what I should know about you")
     if len(said) > MAX_NOTE_CHARS:
-        raise NoteRefused(f"that note has {len(said)} characters, but the limit is {MAX_NOTE_CHARS}: shorten it")
+        raise NoteRefused(
+            "that note has {chars} characters, but the limit is {limit}: shorten it",
+            chars=len(said),
+            limit=MAX_NOTE_CHARS,
+        )
     notes = list_notes(session, user_id)
     if any(note.text.casefold() == said.casefold() for note in notes):
         raise NoteRefused("I already have that note")
     if len(notes) >= MAX_NOTES:
-        raise NoteRefused(f"you have {MAX_NOTES} notes, which is the limit: delete one first with `/me forget`")
+        raise NoteRefused(
+            "you have {limit} notes, which is the limit: delete one first with `/me forget`", limit=MAX_NOTES
+        )
     row = MemberNoteRow(user_id=user_id, text=said)
     session.add(row)
     session.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from contextlib import suppress
 from datetime import datetime, time
@@ -180,6 +181,12 @@ def parse_quiet_hours(text: str) -> tuple[time, time] | None:
     if start == end:
         raise ValueError("they begin and end at the same time: write two times, or leave it empty")
     return start, end
+
+
+def _check_answer_language(value: str) -> str:
+    if value and not re.fullmatch(r"[^\W\d_][\w ()-]{0,39}", value):
+        raise ValueError('it must be "message", the name of a language, such as "German", or empty')
+    return value
 
 
 def _check_quiet_hours(text: str) -> str:
@@ -393,6 +400,8 @@ class ChatSettings(Section):
 
     system_prompt: str = "You are Reactune, a friendly member of this Discord server. Answer briefly and plainly."
     """System prompt of a personality whose card has none."""
+    answer_language: Annotated[str, AfterValidator(_check_answer_language)] = ""
+    """Language of answers: "message" for the message's own, or one, such as "German". Empty: as the prompt says."""
     cooldown_s: Annotated[float, Field(ge=0.0)] = 3.0
     """Minimum seconds between two answers to the same member."""
     history_messages: Annotated[int, Field(ge=0, le=100)] = 20
