@@ -52,7 +52,7 @@ FOR_OPERATORS = frozenset(
         "TokenInUse",
     }
 )
-WORDS = frozenset({"RoundStatus", "Sureness", "VoteStatus"})
+WORDS = frozenset({"Cause", "RoundStatus", "Sureness", "VoteStatus"})
 """Enumerations whose values members read."""
 DESCRIBED = ("description", "group_description")
 
@@ -123,6 +123,8 @@ def _of_call(call: ast.Call, errors: set[str]) -> Iterator[MessageId]:
     name = _name(call.func)
     if name in errors and call.args and (text := _constant(call.args[0])):
         yield text
+    elif name == "ContextMenu":
+        yield from filter(None, (_constant(word.value) for word in call.keywords if word.arg == "name"))
     elif name == "describe":
         yield from filter(None, (_constant(word.value) for word in call.keywords))
     elif name in FUNCTIONS:

@@ -18,8 +18,9 @@ from storage.conversations.replies import Reply, count_siblings
 from storage.database.columns import utc_now
 from storage.knowledge.documents import titles_of
 from storage.personalities.personalities import Personality, read_personality
+from storage.wording import gettext_noop
 
-EDITED = "A message that I answered there was edited since. Please ask again."
+EDITED = gettext_noop("A message that I answered there was edited since. Please ask again.")
 
 
 async def gather_again(services: Services, reply: Reply, channel: discord.abc.Messageable, user_id: int) -> Ask:

@@ -30,10 +30,13 @@ from storage.knowledge.search import Passage, Question
 from storage.members import is_greeted
 from storage.personalities.bindings import ActivePersonality, active_personality_at
 from storage.releases.evidence import Rival
+from storage.wording import gettext_noop
 
 MESSAGES_LOOKED_UP = 3
 """The newest message, and those of people before it, which tell what a short question is about."""
-NOTHING_ASKED = "I don't see a question. Mention me together with your question, or reply to one of my messages."
+NOTHING_ASKED = gettext_noop(
+    "I don't see a question. Mention me together with your question, or reply to one of my messages."
+)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from bot.background import BackgroundTasks, WriteBehindQueue, retry_until_availa
 from bot.chat.ask import SEEDS, WITHOUT_WORDS, AnswerEnd, Ask
 from bot.chat.message_stream import AnswerDeleted, MessageStream, SentMessage, retry_until_accepted
 from bot.discord_errors import DISCORD_ERRORS, is_temporary
+from bot.localization.sentences import gettext
 from storage.conversations.replies import (
     FINISHED_WHOLE,
     Reply,
@@ -136,7 +137,8 @@ class AnswerDelivery:
             return None
         reply = undelivered.reply
         outcome: Outcome = reply.outcome
-        await stream.finish(reply.answer or WITHOUT_WORDS.get(outcome, ""), undelivered.small_print)
+        words = WITHOUT_WORDS.get(outcome)
+        await stream.finish(reply.answer or (gettext(words) if words else ""), undelivered.small_print)
         return outcome
 
 

@@ -27,9 +27,10 @@ from storage.database.engine import is_away
 from storage.database.enums import Basis
 from storage.privacy.consent import basis_of_chat, erased_since
 from storage.training.samples import AskedPrompt, DrawnSample, record_samples
+from storage.wording import gettext_noop
 
-ERASED = "Someone whose words I was answering has just deleted their data. Please ask again."
-DELETED = "A message that I was answering, or one before it, was just deleted. Please ask again."
+ERASED = gettext_noop("Someone whose words I was answering has just deleted their data. Please ask again.")
+DELETED = gettext_noop("A message that I was answering, or one before it, was just deleted. Please ask again.")
 
 
 def new_reply(ask: Ask, request: GenerationRequest, base_revision: str, basis: Basis | None) -> NewReply:

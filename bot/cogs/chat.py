@@ -27,6 +27,8 @@ from bot.errors import EngineBusy, UserFacingError
 from bot.guards.error_handler import NOT_MINE, answer_privately, member_message
 from bot.guards.interactions import BotCog
 from bot.guards.rate_limit import RateLimited
+from bot.guards.requests import speak_publicly
+from bot.localization.sentences import gettext
 from bot.privacy.notices import send_first_notice
 from bot.services import Services
 from storage.conversations import replies
@@ -36,11 +38,6 @@ log = logging.getLogger(__name__)
 
 NOTICE_S = 20.0
 TYPING_S = 3.0
-WARMING_UP = "I'm still warming up. I'll answer as soon as my model is loaded."
-COMMAND_AS_TEXT = (
-    "You sent that as a message, not as a command. Type `{command}`, choose the command from the list that opens, and "
-    "fill in its fields. Some commands are for admins only."
-)
 
 
 class Chat(BotCog):
@@ -69,7 +66,7 @@ class Chat(BotCog):
         refusal = await self.services.access.refusal(message.author, guild_id, message.channel)
         if refusal is not None:
             if self._calls.is_addressed(message) and self.services.access.should_notify(message.channel.id):
-                await self._notify(message.channel, refusal.value)
+                await self._notify(message.channel, gettext(refusal.value))
         elif await self._calls.is_called(message):
             # Before anything is read or written: a refused message of a flood costs no query.
             await self._unless_rate_limited(
@@ -101,7 +98,8 @@ class Chat(BotCog):
         if reply is None:
             raise UserFacingError(NOT_MINE)
         ask = await self._gather_again(reply, message.channel, interaction.user.id)
-        await answer_privately(interaction, "Another answer is on its way.")
+        await answer_privately(interaction, gettext("Another answer is on its way."))
+        speak_publicly(interaction)
         work = self._answer(ask)
         self.services.tasks.spawn(self._serve(message, interaction.user.id, work), f"another answer to {message.id}")
 
@@ -117,7 +115,11 @@ class Chat(BotCog):
         asked_at = utc_now()
         history = await self._reader.read(message)
         if command := self._command_in(message):
-            raise UserFacingError(COMMAND_AS_TEXT.format(command=command))
+            raise UserFacingError(
+                "You sent that as a message, not as a command. Type `{command}`, choose the command from the list that "
+                "opens, and fill in its fields. Some commands are for admins only.",
+                command=command,
+            )
         attachments = self.services.attachments
         if not history.asks and not attachments.can_read(history):
             # A picture in a free-response channel is not a mistake; a mention without words may be one.
@@ -204,7 +206,9 @@ class Chat(BotCog):
     async def _say_if_warming_up(self, message: discord.Message) -> None:
         is_loaded = self.services.model_loaded.is_set()
         if not is_loaded and self.services.rate_limiter.should_notify(message.author.id, message.channel.id):
-            await self._notify(message.channel, WARMING_UP)
+            await self._notify(
+                message.channel, gettext("I'm still warming up. I'll answer as soon as my model is loaded.")
+            )
 
     async def _notify(self, channel: discord.abc.MessageableChannel, text: str) -> None:
         with contextlib.suppress(*DISCORD_ERRORS):

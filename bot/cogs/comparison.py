@@ -10,6 +10,7 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.errors import UserFacingError
+from bot.localization.sentences import gettext, listing
 from bot.personalities.selection import VERSION_OR_BASE, WHOSE, chosen_personality, offer_personalities, offer_versions
 from bot.releases.comparison import Comparison, Contestant, choose_prompts, compare_versions, open_two
 from bot.services import Services
@@ -19,10 +20,13 @@ from bot.text.tables import show_tables
 from storage.conversations.prompt_bank import MAX_PROMPT_CHARS, read_bank
 from storage.personalities.cards import settings_of
 from storage.settings.sections import OutputSettings
+from storage.wording import gettext_noop
 
 EMBED_CHARS, FIELD_CHARS, PROMPT_CHARS = 6_000, 1_024, 300  # the first two are Discord's
 SHORTENED = " … (shortened)"
-SMALL_PRINT = "Same prompt, seed and sampling for both. These answers are not stored, voted on or trained on."
+SMALL_PRINT = gettext_noop(
+    "Same prompt, seed and sampling for both. These answers are not stored, voted on or trained on."
+)
 
 
 def lay_side_by_side(
@@ -30,8 +34,8 @@ def lay_side_by_side(
 ) -> discord.Embed:
     """Return an embed with a row per prompt and a column per contestant, which a phone shows below each other."""
     names = [contestant.name for contestant in contestants]
-    embed = discord.Embed(title=" and ".join(names))
-    embed.set_footer(text=SMALL_PRINT)
+    embed = discord.Embed(title=listing(names))
+    embed.set_footer(text=gettext(SMALL_PRINT))
     prompts = [_cut(sanitize_markdown(comparison.prompt, output), PROMPT_CHARS) for comparison in comparisons]
     labels = sum(len(f"Prompt {i}") + sum(map(len, names)) for i, _ in enumerate(prompts, start=1))
     room = EMBED_CHARS - len(embed) - labels - sum(map(len, prompts))
@@ -71,10 +75,12 @@ class ComparisonCommand(commands.Cog):
         chosen = await chosen_personality(self.services, interaction, personality)
         settings = settings_of(self.services.settings, chosen.card)
         releases = await open_two(self.services, chosen.id, a, b)
-        names = " and ".join(release.name for release in releases)
+        names = listing([release.name for release in releases])
 
         async def report(done: int, of: int) -> None:
-            await interaction.edit_original_response(content=f"Asking {names} … {done} of {of} answers")
+            await interaction.edit_original_response(
+                content=gettext("Asking {versions} … {done} of {of} answers", versions=names, done=done, of=of)
+            )
 
         contestants = [Contestant(release.name, settings.chat.system_prompt, release) for release in releases]
         comparisons = await compare_versions(

@@ -15,6 +15,7 @@ from bot.guards.access import is_admin
 from bot.guards.audit import NOTED, run_audited
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import BotCog
+from bot.localization.sentences import gettext, ngettext
 from bot.privacy.notices import PrivacyAction, PrivacyButton, buttons, describe_member, describe_opt_out, opt_in, pack
 from bot.services import Services
 from bot.text.sanitize import escape_inline
@@ -28,22 +29,22 @@ from storage.conversations.memory import (
 )
 from storage.privacy.consent import withdraw_consent
 from storage.privacy.member_data import export_member
-from storage.wording import count
+from storage.wording import gettext_noop
 
-EXPORT = "Here is everything I store about you."
-SENT = "I sent you everything I store about you as a direct message. The file explains how to read it."
-NOT_SENT = (
+EXPORT = gettext_noop("Here is everything I store about you.")
+SENT = gettext_noop("I sent you everything I store about you as a direct message. The file explains how to read it.")
+NOT_SENT = gettext_noop(
     "I can't send you direct messages, so here is everything I store about you. Only you can see it. Save the file "
     "now: it disappears when you restart Discord."
 )
-CONFIRM = (
+CONFIRM = gettext_noop(
     "Delete everything I store about you, in every server? That includes answers based on your messages, your votes, "
     "suggested answers and notes, and documents and summaries made from your messages. This can't be undone."
 )
 FILES_AT_ONCE = 10  # Discord's limit
-NO_NOTES = "I have no notes about you. Add one with `/me remember`."
-NO_SUCH_NOTE = "I have no such note. `/me show` lists your notes."
-NOT_YOURS = (
+NO_NOTES = gettext_noop("I have no notes about you. Add one with `/me remember`.")
+NO_SUCH_NOTE = gettext_noop("I have no such note. `/me show` lists your notes.")
+NOT_YOURS = gettext_noop(
     "Only admins can do this here (Manage Server, or a role that the operator chose). You can do it in our direct "
     "messages and in threads that you opened."
 )
@@ -80,17 +81,17 @@ class Privacy(BotCog, commands.GroupCog, group_name="privacy", group_description
         files = await asyncio.to_thread(pack, export, discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES)
         try:
             for batch in discord.utils.as_chunks(files, FILES_AT_ONCE):
-                await user.send(EXPORT, files=_attachments(batch))
+                await user.send(gettext(EXPORT), files=_attachments(batch))
         except discord.Forbidden:
-            await _attach_privately(interaction, NOT_SENT, files)
+            await _attach_privately(interaction, gettext(NOT_SENT), files)
             return
-        await answer_privately(interaction, SENT)
+        await answer_privately(interaction, gettext(SENT))
 
     @app_commands.command()
     async def delete(self, interaction: discord.Interaction) -> None:
         """Delete everything stored about you; asks before it does."""
         await interaction.response.defer(ephemeral=True)
-        await answer_privately(interaction, CONFIRM, buttons(PrivacyAction.DELETE, PrivacyAction.KEEP))
+        await answer_privately(interaction, gettext(CONFIRM), buttons(PrivacyAction.DELETE, PrivacyAction.KEEP))
 
 
 async def _attach_privately(interaction: discord.Interaction, text: str, files: Sequence[tuple[str, bytes]]) -> None:
@@ -118,8 +119,11 @@ class Me(
         added = await self.services.database.run(add_note, interaction.user.id, note)
         await answer_privately(
             interaction,
-            f"Noted: “{escape_inline(added.text)}” I use it only when I answer you, but others in the channel may "
-            "notice. `/me show` lists your notes, `/me forget` deletes them.",
+            gettext(
+                "Noted: “{note}” I use it only when I answer you, but others in the channel may notice. `/me show` "
+                "lists your notes, `/me forget` deletes them.",
+                note=escape_inline(added.text),
+            ),
         )
 
     @app_commands.command()
@@ -128,7 +132,7 @@ class Me(
         await interaction.response.defer(ephemeral=True)
         notes = await self.services.database.read(list_notes, interaction.user.id)
         lines = [f"{number}. {escape_inline(note.text)}" for number, note in enumerate(notes, start=1)]
-        await answer_privately(interaction, "\n".join(lines) or NO_NOTES)
+        await answer_privately(interaction, "\n".join(lines) or gettext(NO_NOTES))
 
     @app_commands.command()
     @app_commands.describe(number="Number of the note in `/me show`; without it, all notes")
@@ -138,7 +142,8 @@ class Me(
         """Delete my notes about you."""
         await interaction.response.defer(ephemeral=True)
         dropped = await self.services.database.run(drop_notes, interaction.user.id, number)
-        text = f"Deleted: {count(dropped, 'note')}." if dropped else NO_SUCH_NOTE if number else NO_NOTES
+        none = gettext(NO_SUCH_NOTE if number else NO_NOTES)
+        text = ngettext("Deleted: {count} note.", "Deleted: {count} notes.", dropped) if dropped else none
         await answer_privately(interaction, text)
 
 
@@ -157,7 +162,7 @@ class Forget(BotCog, commands.GroupCog, group_name="forget", group_description="
             interaction.extras[NOTED] = True  # it needed no admin rights
         else:
             await run_audited(interaction, forget_conversation, channel_id, interaction.id)
-        await answer_privately(interaction, "Done. I no longer use what was said here before.")
+        await answer_privately(interaction, gettext("Done. I no longer use what was said here before."))
 
 
 def _is_own(interaction: discord.Interaction) -> bool:

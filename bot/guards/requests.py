@@ -21,6 +21,11 @@ def begin_interaction(interaction: discord.Interaction) -> None:
 async def defer_publicly(interaction: discord.Interaction) -> None:
     """Begin an answer that everybody sees, in the language of the place."""
     await interaction.response.defer()
+    speak_publicly(interaction)
+
+
+def speak_publicly(interaction: discord.Interaction) -> None:
+    """Say what follows in the language of the place."""
     speak(languages_of(interaction.client).of_place(interaction.guild_id, interaction.user.id))
 
 

@@ -1,6 +1,7 @@
 """Chooses the language: a member's own for what only they see, the server's for what everybody sees.
 
-Also translates what Discord shows about commands: descriptions and choices, not names, because the docs name them.
+Also translates what Discord shows about commands: descriptions, choices and menus, not the names of slash
+commands, because the docs name them.
 """
 
 from __future__ import annotations
@@ -85,7 +86,8 @@ class Languages(app_commands.Translator):
         self, string: locale_str, locale: discord.Locale, context: TranslationContextTypes
     ) -> str | None:
         """Return None, so that Discord shows English, for what is not translated."""
-        if context.location not in TRANSLATED:
+        is_menu = isinstance(context.data, app_commands.ContextMenu)  # whose name is all that members see of it
+        if context.location not in TRANSLATED and not is_menu:
             return None
         translated = self.find(locale.value).translations.gettext(string.message)
         return None if translated == string.message else shorten(translated, MAX_DESCRIPTION_CHARS)

@@ -123,4 +123,4 @@ async def _listen(generation: Generation) -> str:
     completion = generation.completion
     text = completion.text.strip() or f"*{gettext('empty answer')}*"
     note = NOTES.get(completion.finish)
-    return f"{text} *({note})*" if note else text
+    return f"{text} *({gettext(note)})*" if note else text
