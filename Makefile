@@ -16,13 +16,16 @@ BENCH ?= loop
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-busy test-benches locales pictures coverage check bench gpu-check clean
+.PHONY: help demo init run test test-busy test-benches locales pictures coverage check bench gpu-check clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## Try the bot in a browser page; ARGS="--no-browser --port 8790" passes options on
 	@$(BIN)/reactune demo $(ARGS)
+
+init: $(VENV)/.run ## Set up the bot by answering questions, then start it
+	@$(BIN)/reactune init $(ARGS)
 
 run: $(VENV)/.run ## Serve Discord; needs DISCORD_TOKEN in .env
 	@$(BIN)/reactune run $(ARGS)

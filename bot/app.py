@@ -50,7 +50,9 @@ COGS = (
     "bot.cogs.personalities",
     "bot.cogs.privacy",
     "bot.cogs.reactions",
+    "bot.cogs.setup",
     "bot.cogs.taste",
+    "bot.cogs.threads",
     "bot.cogs.votes",
 )
 REQUESTS = frozenset({"message", "raw_reaction_add", "raw_reaction_remove"})
@@ -60,6 +62,8 @@ for _warning in ("warn_nacl", "warn_dave"):  # voice is not used: its libraries 
     setattr(discord.VoiceClient, _warning, False)
 POLL_INTERVAL_S = 3.0
 """Between two looks for new releases; PostgreSQL also notifies."""
+SETUPS_INTERVAL_S = 30.0
+"""Between two looks at what other processes chose for servers."""
 LONGEST_WAIT_S = 30.0
 """How long discord.py may hold a request that Discord delays: slow mode can delay one for hours."""
 FLUSH_S = 5.0
@@ -130,6 +134,8 @@ class ReactuneBot(ServicesBot):
             tasks=self.tasks,
         )
         self._close_in_order()
+        await self.services.webhooks.open()
+        await self._watch_setups()
         for cog in COGS:
             # Not load_extension: it compiles and runs each module again for every bot in a process.
             await importlib.import_module(cog).setup(self, self.services)
@@ -163,6 +169,12 @@ class ReactuneBot(ServicesBot):
         self._to_close.push_async_callback(self.tasks.finish, FINISHING_S)
         self._to_close.callback(services.library.close)
         self._to_close.push_async_callback(services.engine.close, self.settings.chat.drain_s)
+
+    async def _watch_setups(self) -> None:
+        setups = self.services.setups
+        await setups.load()
+        watching = self.tasks.repeat(setups.load, SETUPS_INTERVAL_S, "read what servers chose")
+        self._to_close.callback(watching.cancel)
 
     async def _watch_releases(self) -> None:
         services = self.services

@@ -10,6 +10,9 @@ DISCORD_ERRORS = (discord.HTTPException, discord.RateLimited, aiohttp.ClientErro
 RATE_LIMITED = 429
 SLOW_MODE = 20016
 """The code of Discord's error for a message that comes too soon in a channel with slow mode."""
+UNKNOWN_WEBHOOK = 10015
+"""The code of Discord's error for a webhook that was deleted; its messages stay."""
+TOO_MANY_WEBHOOKS = 30007
 TEMPORARY = (408, RATE_LIMITED)
 SERVER_ERROR = 500
 

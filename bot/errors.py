@@ -19,6 +19,13 @@ class UserFacingError(TranslatableError, BotError):
     """Its message is written for members, in English; they read its translation."""
 
 
+class NothingAsked(UserFacingError):
+    def __init__(self) -> None:
+        super().__init__(
+            "I don't see a question. Mention me together with your question, or reply to one of my messages."
+        )
+
+
 class EngineBusy(UserFacingError):
     def __init__(self, waiting: int) -> None:
         super().__init__(

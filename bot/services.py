@@ -10,8 +10,8 @@ from functools import partial
 import discord
 from discord.ext import commands
 
+from bot import background
 from bot.attachments.reader import AttachmentReader
-from bot.background import BackgroundTasks, WriteBehindQueue
 from bot.chat.answering import Answerer
 from bot.chat.candidates import CandidateDrawer
 from bot.chat.delivery import AnswerDelivery
@@ -24,9 +24,11 @@ from bot.guards.rate_limit import RateLimiter
 from bot.knowledge.library import Library
 from bot.operations.gateway import Gateway
 from bot.operations.metrics import Metrics
+from bot.personalities.webhooks import Webhooks
 from bot.privacy.recent_deletions import Deletions
 from bot.releases.resolver import ReleaseResolver
 from bot.releases.watcher import ReleaseWatcher
+from bot.servers.setups import ServerSetups
 from bot.vote_queue import PickQueue, StoredVote, VoteQueue
 from storage.adapters.folder_store import AdapterStore
 from storage.adapters.stores import open_store
@@ -50,16 +52,18 @@ class Services:
     release_watcher: ReleaseWatcher
     library: Library
     attachments: AttachmentReader
+    webhooks: Webhooks
     answerer: Answerer
     vote_queue: VoteQueue
     pick_queue: PickQueue
+    setups: ServerSetups
     access: AccessPolicy
     rate_limiter: RateLimiter
     metrics: Metrics
     gateway: Gateway
     """Whether Discord is connected."""
     deletions: Deletions
-    tasks: BackgroundTasks
+    tasks: background.BackgroundTasks
     shards: Shards
     """The shards that this process serves."""
     fixed_basis: Basis | None
@@ -87,7 +91,7 @@ def make_services(
     engine: Engine | None,
     fixed_basis: Basis | None,
     load_encoder: Callable[[], Encoder],
-    tasks: BackgroundTasks,
+    tasks: background.BackgroundTasks,
 ) -> Services:
     """Put the parts together; without an `engine` it is the one of `model.engine`."""
     engine = engine or ChosenEngine(settings, base, database, tasks)
@@ -95,6 +99,7 @@ def make_services(
     releases = ReleaseResolver(database, adapters, base)
     metrics, deletions, shards = Metrics(), Deletions(), shards_of(settings.discord)
     tastes = Tastes(database, settings, tasks)
+    setups = ServerSetups(database)
 
     def on_stored(vote: StoredVote) -> None:
         metrics.count_vote(vote)
@@ -103,7 +108,8 @@ def make_services(
 
     on_contradiction, on_first_vote = (partial(client.dispatch, event) for event in ("contradiction", "first_vote"))
     vote_queue = VoteQueue(database, tasks, on_stored, on_contradiction, on_first_vote)
-    write_queue = WriteBehindQueue(database, tasks)
+    write_queue = background.WriteBehindQueue(database, tasks)
+    webhooks = Webhooks(client, database, reads_replies=settings.discord.message_content_intent)
     return Services(
         settings=settings,
         database=database,
@@ -115,6 +121,7 @@ def make_services(
         release_watcher=ReleaseWatcher(database),
         library=Library(database, settings.knowledge, load_encoder, deletions),
         attachments=AttachmentReader(settings, deletions),
+        webhooks=webhooks,
         answerer=Answerer(
             drawer=CandidateDrawer(engine, tastes, settings.generation.exploration),
             recorder=ReplyRecorder(
@@ -126,6 +133,7 @@ def make_services(
             ),
             delivery=AnswerDelivery(
                 database=database,
+                webhooks=webhooks,
                 write_queue=write_queue,
                 tasks=tasks,
                 edit_interval_s=settings.chat.edit_interval_s,
@@ -138,7 +146,8 @@ def make_services(
         ),
         vote_queue=vote_queue,
         pick_queue=PickQueue(database),
-        access=AccessPolicy(client, settings, shards),
+        setups=setups,
+        access=AccessPolicy(client, settings, shards, setups),
         rate_limiter=RateLimiter(settings),
         metrics=metrics,
         gateway=Gateway(),

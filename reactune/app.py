@@ -18,6 +18,7 @@ from reactune.compare import compare_offline_answers
 from reactune.console import console
 from reactune.demo import demo
 from reactune.doctor.command import doctor
+from reactune.init.command import init
 from reactune.members import privacy, trace_request, votes
 from reactune.model import model
 from reactune.models import list_bases
@@ -37,6 +38,7 @@ app = typer.Typer(
     help="Reactune: a Discord bot whose personality is tuned by its members' reactions.",
 )
 app.command("demo")(demo)
+app.command("init")(init)
 app.command("run")(run)
 app.command("bot")(serve)
 app.command("trainer")(trainer)

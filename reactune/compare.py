@@ -37,7 +37,11 @@ def compare_offline_answers(
     ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Compare the answers of the base model, the system prompt alone and the fine-tuned version."""
+    """Compare the answers of the base model, the system prompt alone and the personality as it is in chat.
+
+    Until a version has learned them, the personality is the base that is shown examples of its card.
+    """
+    from bot.chat.examples import NO_EXAMPLES, Examples
     from bot.releases.comparison import NO_ANSWER, Contestant, choose_prompts
     from bot.releases.resolver import BASE_RELEASE, open_release
     from storage.conversations.prompt_bank import read_bank
@@ -51,13 +55,13 @@ def compare_offline_answers(
     settings = settings_of(settings, whose.card)
     system_prompt = settings.chat.system_prompt
     contestants = [Contestant(BASE_ALONE, "", BASE_RELEASE)] if base else []
-    if prompt_only or champion is None:
+    if prompt_only:
         contestants.append(Contestant(PROMPT_ONLY, system_prompt, BASE_RELEASE))
     with progress() as say:
         model_base = resolve_base_model(settings.model.base, settings.data.directory, say)
-        if champion is not None:
-            release = open_release(open_store(settings), model_base, champion)
-            contestants.append(Contestant(f"{whose.name} {release.name}", system_prompt, release))
+        release = open_release(open_store(settings), model_base, champion)
+        examples = Examples.of(settings, whose.card) if release.is_base else NO_EXAMPLES
+        contestants.append(Contestant(f"{whose.name} {release.name}", system_prompt, release, examples))
         asked = prompts or choose_prompts(read_bank(settings.arena.prompts))
         comparisons = asyncio.run(_compare(model_base, settings, contestants, asked, say))
     names = [contestant.name for contestant in contestants]

@@ -45,7 +45,7 @@ def demo(
 ) -> None:
     """Try the bot in a local browser page, without a token, GPU or network."""
     with needed_by("the demo", "`pip install 'reactune[demo]'`"):
-        from bot.demo.page import demo_channel_id, demo_overrides, serve_demo
+        from bot.demo.page import demo_overrides, serve_demo
     import_from_here()
     if community:
         find_taste(community)  # a misspelt one must not make a folder
@@ -61,7 +61,7 @@ def demo(
     claim_folder(directory)
     with progress() as say, sole_demo(directory, say):
         community = choose_community(directory, community, start_over=start_over)
-        overrides = demo_overrides(str(directory), demo_channel_id(), community=bool(community))
+        overrides = demo_overrides(str(directory), community=bool(community))
         settings = read_settings(config, overrides=overrides)
         set_up_logs(settings, BOT)
         prepare_base(settings, say)

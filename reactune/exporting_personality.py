@@ -24,6 +24,7 @@ from storage.errors import SettingsError
 from storage.personalities.card_files import CARD_SUFFIXES, TAVERN_SUFFIXES, write_card_file
 from storage.personalities.cards import CardFile
 from storage.personalities.personalities import personality_named
+from storage.personalities.pictures import read_picture
 from storage.releases.versions import read_alias, version_named
 from storage.wording import BASE_NAME
 
@@ -67,7 +68,8 @@ def _export_card(config: Path | None, name: str, path: Path, server: int | None,
     with with_cards(read_settings(config)) as session:
         found = personality_named(session, name)
         entries, left_out = read_lorebook(session, server, found.id) if server else ((), 0)
-    write_card_file(CardFile(found.card, found.name, entries), path)
+        picture = read_picture(session, found.id)
+    write_card_file(CardFile(found.card, found.name, entries, picture=picture), path)
     record_command(config, name, operator_action("personality export", f"file: {path.name}"))
     data = {"personality": name, "file": str(path), "lorebook": len(entries), "left_out": left_out}
     show(data, f"Wrote the card of **{name}**{describe_lorebook(len(entries), left_out)} to {path}.", as_json)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,12 +45,28 @@ def import_personality(
     as_json: AsJson = False,
 ) -> None:
     """Import a card, or an adapter as a new version, which an admin can then promote."""
+    settings = read_settings(config)
+    imported, text = import_file(settings, path, name=name, server=server)
+    record_command(config, imported.personality.name, operator_action("personality import", f"file: {path.name}"))
+    version = imported.version
+    data = {
+        "personality": imported.personality.name,
+        "version": version.name if version else None,
+        "digest": version.digest if version else None,
+        "notes": imported.notes,
+    }
+    show(data, text, as_json)
+
+
+def import_file(
+    settings: Settings, path: Path, *, name: str = "", server: int | None = None
+) -> tuple[ImportedPersonality, str]:
+    """Import a card or an adapter, and return it with what there is to say; `server` gets a card's lorebook."""
     from bot.text.rounds import describe_import
     from bot.text.sanitize import escape_inline
     from storage.models.base_model import resolve_base_model
     from storage.models.personality_imports import import_personality_file
 
-    settings = read_settings(config)
     store = open_store(settings)
     with progress() as say:
         base = resolve_base_model(settings.model.base, settings.data.directory, say)
@@ -65,18 +82,10 @@ def import_personality(
             model_base=settings.model.base,
             by=operator_name(),
         )
-        notes = [*imported.notes]
         if imported.lorebook:
-            notes.append(_keep_lorebook(database, settings, imported, server))
-    record_command(config, imported.personality.name, operator_action("personality import", f"file: {path.name}"))
-    version = imported.version
-    data = {
-        "personality": imported.personality.name,
-        "version": version.name if version else None,
-        "digest": version.digest if version else None,
-        "notes": notes,
-    }
-    show(data, "\n".join([describe_import(imported), *map(escape_inline, notes)]), as_json)
+            kept = _keep_lorebook(database, settings, imported, server)
+            imported = replace(imported, notes=(*imported.notes, kept))
+    return imported, "\n".join([describe_import(imported), *map(escape_inline, imported.notes)])
 
 
 def _keep_lorebook(database: Database, settings: Settings, imported: ImportedPersonality, server: int | None) -> str:

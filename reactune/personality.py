@@ -1,4 +1,4 @@
-"""`reactune personality`: list, show, export and import personalities."""
+"""`reactune personality`: list, show, picture, export and import personalities."""
 
 from __future__ import annotations
 
@@ -6,19 +6,26 @@ import typer
 
 from reactune.exporting_personality import export_personality
 from reactune.importing_personality import import_personality
+from reactune.picturing_personality import picture_personality
 from reactune.shared import AsJson, Config, PersonalityName, read_settings, show, show_plain, with_cards
+from storage.personalities.cards import format_card
 from storage.personalities.personalities import list_personalities, personality_named
+from storage.personalities.shown_examples import what_answers
 from storage.releases.versions import read_alias
 
-personality = typer.Typer(no_args_is_help=True, help="List, show, export or import personalities.")
+personality = typer.Typer(no_args_is_help=True, help="List, show, picture, export or import personalities.")
 
 
 @personality.command("list")
 def list_all_personalities(config: Config = None, as_json: AsJson = False) -> None:
     """List the personalities and their champions."""
-    with with_cards(read_settings(config)) as session:
+    settings = read_settings(config)
+    with with_cards(settings) as session:
         found = [(p, read_alias(session, p.id).target) for p in list_personalities(session)]
-    lines = [f"- **{p.name}** · champion {target} · {p.card.description or 'no description'}" for p, target in found]
+    lines = [
+        f"- **{p.name}** · champion {what_answers(target, settings, p.card)} · {p.card.description or 'no description'}"
+        for p, target in found
+    ]
     data = [{"name": p.name, "champion": target, "card": p.card.as_dict()} for p, target in found]
     show({"personalities": data}, "\n".join(lines), as_json)
 
@@ -26,14 +33,15 @@ def list_all_personalities(config: Config = None, as_json: AsJson = False) -> No
 @personality.command("show")
 def show_personality(name: PersonalityName, config: Config = None, as_json: AsJson = False) -> None:
     """Show a personality's card as a TOML file."""
-    from storage.personalities.cards import format_card
-
-    with with_cards(read_settings(config)) as session:
+    settings = read_settings(config)
+    with with_cards(settings) as session:
         found = personality_named(session, name)
         champion = read_alias(session, found.id).target
     data = {"name": found.name, "champion": champion, "card": found.card.as_dict()}
-    show_plain(data, format_card(found.card), as_json)
+    answering = what_answers(champion, settings, found.card)
+    show_plain(data, f"# champion: {answering}\n{format_card(found.card)}", as_json)
 
 
 personality.command("export")(export_personality)
 personality.command("import")(import_personality)
+personality.command("picture")(picture_personality)

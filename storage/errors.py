@@ -216,7 +216,7 @@ class QuarantineConflict(StorageError):
 
 
 class CardError(StorageError):
-    """A personality's card or name is not valid."""
+    """A personality's card, name or picture is not valid."""
 
     exit_code = 2
 
@@ -241,6 +241,16 @@ class PersonalityConflict(StorageError):
     """A personality is in the wrong state for this step; nothing was changed."""
 
     exit_code = 2
+
+
+class SetupConflict(StorageError):
+    """Somebody else set the server up in the meantime; nothing was changed."""
+
+    exit_code = 2
+
+    def __init__(self, by: str) -> None:
+        super().__init__(f"{by} has just changed this server's setup: check what is set now, then finish again")
+        self.by = by
 
 
 class ExportRefused(StorageError):

@@ -30,6 +30,13 @@ def version_name(number: int | None) -> str:
     return BASE_NAME if number is None else f"v{number}"
 
 
+def not_learned_yet(*, follows_card: bool) -> str:
+    """Return what is said of a personality for which the base answers, which may be shown examples of its card."""
+    if follows_card:
+        return gettext_noop("has not learned yet and follows the examples on its card")
+    return gettext_noop("has not learned yet")
+
+
 def tenths(number: float) -> str:
     """Return a number rounded to tenths, without a trailing ".0"."""
     return f"{number:,.1f}".removesuffix(".0")

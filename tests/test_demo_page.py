@@ -22,7 +22,7 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_play
 
 from storage.database.database import open_database
 from storage.database.enums import Label, Origin
-from storage.database.tables import CorrectionRow, ReplyRow, RoundRow, SittingPairRow, VoteEventRow
+from storage.database.tables import CorrectionRow, PersonalityRow, ReplyRow, RoundRow, SittingPairRow, VoteEventRow
 from storage.settings.loading import load_settings
 from tests.bot.attachments.conftest import picture
 from tests.tiny_model import build_tiny_base
@@ -44,6 +44,7 @@ PAGES = (
     "/channel/grace/lounge",
     "/channel/grace/lounge?command=model+promote",
     "/channel/ada/direct",
+    "/channel/bo/pirates",
     "/",
     "/label",
     "/label/summary",
@@ -227,6 +228,44 @@ def test_a_picture_is_attached_shown_and_looked_at(demo: Demo, page: Page) -> No
     assert "640 by 480 pixels and on average red" in demo.rows(ReplyRow)[-1].messages[-1]["content"]
 
 
+def test_menus_threads_and_places_by_mouse_and_keyboard(demo: Demo, page: Page) -> None:
+    page.goto(f"{demo.address}/channel/ada/lounge")
+    newest = page.locator("article").last
+    newest.click(button="right")
+    menu = newest.locator(".menu .items")
+    expect(menu).to_be_in_viewport(ratio=1)
+    expect(menu.get_by_role("button", name="What became of my vote?")).to_be_visible()
+    assert serious_findings(page) == []
+    page.keyboard.press("Escape")
+    expect(menu).to_be_hidden()
+
+    newest.locator("summary").focus()
+    page.keyboard.press("Enter")
+    menu.get_by_role("button", name="React with 🔥").click()
+    fire = newest.locator("button.reaction", has_text="🔥")
+    expect(fire).to_have_text("🔥 1")
+    fire.click()
+    expect(fire).to_have_count(0)
+
+    newest.click(button="right")
+    menu.get_by_role("link", name="Open a thread").click()
+    page.get_by_label("Name of the thread").fill("About tea")
+    page.get_by_role("button", name="Open", exact=True).click()
+    expect(page.get_by_label("Message to ↳ About tea")).to_be_focused()
+    say(page, "Green or black?")
+    expect(reactions(page, "🔁")).to_have_count(1, timeout=ANSWER_MS)
+    page.keyboard.press("Alt+ArrowUp")
+    expect(page.get_by_label("Message to ↳ One long talk")).to_be_focused()
+
+    page.get_by_label("You are").select_option("bo")
+    expect(page.get_by_role("link", name="↳ About tea")).to_contain_text("has new messages")
+    page.get_by_role("link", name="# pirates").click()
+    say(page, "Hello")
+    expect(reactions(page, "🔁")).to_have_count(1, timeout=ANSWER_MS)
+    default, captain = demo.rows(PersonalityRow)[0], demo.rows(ReplyRow)[-1].personality_id
+    assert captain != default.id
+
+
 def press(page: Page, key: str, labelled: str) -> None:
     """Press a key for the pair that is shown, and wait until the next one is."""
     page.locator(".answer").first.wait_for(timeout=ANSWER_MS)
@@ -273,6 +312,7 @@ def test_the_talk_is_there_again_after_the_restart(demo: Demo, page: Page) -> No
     page.goto(f"{demo.address}/channel/ada/lounge")
     expect(page.get_by_text(QUESTION).first).to_be_visible(timeout=ANSWER_MS)
     expect(reactions(page, "👎").first).to_contain_text("2")
+    expect(page.get_by_role("link", name="↳ Green or black?").first).to_be_visible()
 
 
 def test_somebody_tries_a_version_and_votes(demo: Demo, page: Page) -> None:

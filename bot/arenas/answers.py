@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from sqlalchemy.orm import Session
 
 from bot.chat.ask import Prompts, finished_reply, request_answer
+from bot.chat.prompting import stored_messages
 from bot.engine import Completion, Engine, GenerationFailed, GenerationRequest
 from bot.errors import EngineStopped, UserFacingError
 from bot.releases.resolver import Release, ReleaseResolver
@@ -132,7 +133,7 @@ def reply_row(
         version_id=version.id if version else None,
         base_revision=services.base.revision,
         prompt=prompt.text,
-        messages=[{"role": m["role"], "content": m["content"]} for m in prompt.messages],
+        messages=stored_messages(prompt.messages),
         sampling=asdict(answer.request.sampling),
         seed=answer.request.seed,
         prompt_tokens=prompt.tokens,

@@ -16,7 +16,7 @@ from discord.utils import format_dt
 from bot.discord_errors import DISCORD_ERRORS
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import PersistentButton, button_row
-from bot.localization.sentences import gettext, ngettext
+from bot.localization.sentences import ENGLISH, gettext, ngettext, speaking
 from bot.services import Services
 from bot.text.rounds import bar, sentence
 from bot.text.sanitize import escape_inline, sanitize_markdown
@@ -104,7 +104,7 @@ def results_board(arena: Arena, answers: Sequence[ArenaAnswer], output: OutputSe
 
 
 def outcome(answers: Sequence[ArenaAnswer]) -> str:
-    """Return in a sentence who won, without Markdown: the log has it too."""
+    """Return in a sentence who won, without Markdown."""
     winners = best_of(answers)
     if not winners:
         return gettext("Nobody voted.")
@@ -128,6 +128,12 @@ def outcome(answers: Sequence[ArenaAnswer]) -> str:
         answer=names[0],
         picks=winners[0].picks,
     )
+
+
+def outcome_in_english(answers: Sequence[ArenaAnswer]) -> str:
+    """Return the same for the log."""
+    with speaking(ENGLISH):
+        return outcome(answers)
 
 
 def best_of(answers: Sequence[ArenaAnswer]) -> list[ArenaAnswer]:
@@ -155,12 +161,12 @@ def _state(arena: Arena, answers: Sequence[ArenaAnswer]) -> str:
     return f"{gettext('closed {time}', time=format_dt(arena.closed_at, 'R'))} · {outcome(answers)}"
 
 
-def describe_schedule(settings: ArenaSettings, chat: ChatSettings) -> str:
-    if not settings.schedule:
+def describe_schedule(settings: ArenaSettings, chat: ChatSettings, chosen: str = "") -> str:
+    """Return when arenas start: as the server chose, in words, else as the operator did."""
+    if not settings.schedule and not chosen:
         return gettext("**Schedule:** none; admins start arenas")
-    said = gettext(
-        "**Schedule:** `{schedule}` UTC in {channel}", schedule=settings.schedule, channel=f"<#{settings.channel}>"
-    )
+    set_there = gettext("`{schedule}` UTC in {channel}", schedule=settings.schedule, channel=f"<#{settings.channel}>")
+    said = gettext("**Schedule:** {when}", when=chosen or set_there)
     if not chat.quiet_hours:
         return said
     hours = f"{chat.quiet_hours} {chat.time_zone}"

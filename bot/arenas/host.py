@@ -25,8 +25,9 @@ from bot.discord_errors import DISCORD_ERRORS, is_temporary
 from bot.errors import UserFacingError
 from bot.guards.quiet_hours import is_quiet
 from bot.localization.languages import languages_of
-from bot.localization.sentences import ENGLISH, speaking
+from bot.localization.sentences import speaking
 from bot.personalities.selection import active_personality
+from bot.servers.draft import describe_arenas
 from bot.services import Services
 from storage.database.columns import utc_now
 from storage.database.enums import ArenaStatus
@@ -98,6 +99,33 @@ class ArenaHost:
             )
         return await self._services.database.read(arenas.find_arena, arena.id)
 
+    async def start_scheduled(self, channel_id: int, *, by_server: bool) -> None:
+        """Start an arena that is due; what a server chose replaces the operator's schedule there."""
+        settings = self._services.settings.arena
+        try:
+            channel = await self._find_channel(channel_id, by_server=by_server)
+            is_set_up = self._services.setups.find(channel.guild.id) is not None
+            if is_set_up != by_server or not self._services.shards.serve(channel.guild.id):
+                return  # the process that serves this server starts it
+            arena = await self.start(ArenaPlan(channel, None, settings.answers, settings.minutes, SCHEDULE))
+        except Exception as error:
+            log.warning("The scheduled arena did not start: %s", reason_of(error))
+        else:
+            log.info("The schedule started arena %d.", arena.id)
+
+    async def _find_channel(self, channel_id: int, *, by_server: bool) -> Channel:
+        try:
+            return as_channel(self._client.get_channel(channel_id) or await self._client.fetch_channel(channel_id))
+        except discord.HTTPException as error:
+            if by_server:
+                raise UserFacingError(
+                    "I can't see the channel {id}, in which arenas were to start: choose another in /setup.",
+                    id=str(channel_id),
+                ) from error
+            raise UserFacingError(
+                "I can't see a channel with the id arena.channel = {id}: correct the setting.", id=str(channel_id)
+            ) from error
+
     async def show(self, arena: arenas.Arena) -> None:
         """Show an open arena; raises DISCORD_ERRORS. The caller holds `editing`."""
         answers = await self._services.database.read(arenas.read_arena_answers, arena.id)
@@ -130,8 +158,7 @@ class ArenaHost:
             else:
                 await self._services.database.run(arenas.close_arena, arena_id)
                 self.unfinished.pop(arena.message_id or 0, None)
-                with speaking(ENGLISH):
-                    log.info("Arena %d is closed. %s", arena_id, board.outcome(answers))
+                log.info("Arena %d is closed. %s", arena_id, board.outcome_in_english(answers))
 
     async def on_refusal(self, arena: arenas.Arena, error: Exception) -> None:
         """Fail an arena whose message Discord will never accept."""
@@ -223,8 +250,7 @@ def arena_trigger(settings: ArenaSettings) -> BaseTrigger | None:
 class ArenaSchedule:
     INTERVAL_S = 10.0
 
-    def __init__(self, client: discord.Client, services: Services, host: ArenaHost) -> None:
-        self._client = client
+    def __init__(self, services: Services, host: ArenaHost) -> None:
         self._services = services
         self._host = host
         self._settings = services.settings.arena
@@ -254,25 +280,9 @@ class ArenaSchedule:
             self._services.tasks.spawn(self.start_arena(), "scheduled arena")
 
     async def start_arena(self) -> None:
-        settings = self._settings
-        try:
-            channel = await self._find_channel()
-            if not self._services.shards.serve(channel.guild.id):
-                return  # the process that serves this server starts it
-            arena = await self._host.start(ArenaPlan(channel, None, settings.answers, settings.minutes, SCHEDULE))
-        except Exception as error:
-            log.warning("The scheduled arena did not start: %s", reason_of(error))
-        else:
-            log.info("The schedule started arena %d.", arena.id)
+        await self._host.start_scheduled(self._settings.channel, by_server=False)
 
-    def describe(self) -> str:
-        return board.describe_schedule(self._settings, self._services.settings.chat)
-
-    async def _find_channel(self) -> Channel:
-        channel_id = self._settings.channel
-        try:
-            return as_channel(self._client.get_channel(channel_id) or await self._client.fetch_channel(channel_id))
-        except discord.HTTPException as error:
-            raise UserFacingError(
-                "I can't see a channel with the id arena.channel = {id}: correct the setting.", id=str(channel_id)
-            ) from error
+    def describe(self, guild_id: int) -> str:
+        setup = self._services.setups.find(guild_id)
+        chosen = f"{describe_arenas(setup.choices)} (`/setup`)" if setup is not None else ""
+        return board.describe_schedule(self._settings, self._services.settings.chat, chosen)

@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 from bot.errors import UserFacingError
-from bot.separate_process import limit_memory, run_apart
+from storage.separate_process import limit_memory, run_apart
 from storage.wording import gettext_noop
 
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP")

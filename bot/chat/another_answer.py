@@ -76,7 +76,7 @@ def _read(session: Session, reply: Reply, prompt: str) -> _Rows:
 
 
 async def _prompt_of(services: Services, reply: Reply) -> RenderedPrompt:
-    messages = [ChatMessage(role=m["role"], content=m["content"]) for m in reply.messages]  # pyrefly: ignore[bad-argument-type]
+    messages = [ChatMessage(**message) for message in reply.messages]  # pyrefly: ignore[bad-argument-type]
     if reply.base_revision != services.base.revision:
         try:
             return await services.engine.render(messages)

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from bot.chat.ask import CANCELLED_END, AnswerEnd, Ask, end_of, failed_end, request_answer
 from bot.chat.candidates import CandidateDrawer, CandidateGeneration
 from bot.chat.delivery import AnswerDelivery
-from bot.chat.message_stream import AnswerDeleted, MessageStream, SentMessage
+from bot.chat.message_stream import AnswerDeleted, MessageStream
 from bot.chat.recorder import DELETED, ReplyRecorder
+from bot.chat.voices import SentMessage
 from bot.discord_errors import DISCORD_ERRORS
 from bot.engine import Finish, Generation, GenerationFailed, GenerationRequest
 from bot.errors import EngineStopped, UserFacingError
@@ -80,7 +81,7 @@ class Answerer:
         try:
             with self._deletions.watching(ask.channel_id, ask.sources, ask.asked_at, generation.cancel) as is_deleted:
                 reply_id = await self._recorder.start(ask, request)
-                stream = self.delivery.open(ask, reply_id)
+                stream = await self.delivery.open(ask, reply_id)
                 finished = await self._show(ask, reply_id, generation, stream, is_deleted)
                 if not is_deleted():
                     return AnswerResult(reply_id, finished.outcome, stream.last_message, finished.answer)

@@ -16,6 +16,7 @@ from bot.localization.sentences import gettext
 from bot.releases.resolver import Release
 from bot.text.sanitize import escape_inline
 from storage.adapters.folder_store import AS_TRAINED
+from storage.conversations.example_turns import ShownAs
 from storage.conversations.replies import (
     FINISHED_WHOLE,
     NO_SOURCES,
@@ -27,7 +28,7 @@ from storage.database.columns import utc_now
 from storage.database.enums import Origin, Outcome
 from storage.personalities.personalities import Personality
 from storage.settings.sections import GenerationSettings
-from storage.wording import gettext_noop
+from storage.wording import gettext_noop, not_learned_yet
 
 REGENERATE = "🔁"
 SEEDS = ("👍", "👎", REGENERATE)
@@ -62,8 +63,7 @@ class Prompts:
     """None if there are no examples, or no room for them."""
 
     def of(self, release: Release) -> RenderedPrompt:
-        is_base = release.version is None
-        return self.with_examples if is_base and self.with_examples else self.plain
+        return self.with_examples if release.is_base and self.with_examples else self.plain
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Ask:
     notes: tuple[str, ...] = ()
     """What the small print says about things that came with the question."""
     has_outside_text: bool = False
-    """The prompt holds a description of a picture, or a web page, and is never trained on."""
+    """The prompt holds a description of a picture, a web page, or a note, and is never trained on."""
     label: str | None = None
     """Shown under a complete answer in place of the version, when the reader should not know the version."""
     beside: str | None = None
@@ -100,6 +100,11 @@ class Ask:
     @property
     def prompt(self) -> RenderedPrompt:
         return self.prompts.of(self.release)
+
+    @property
+    def follows_card(self) -> bool:
+        """The base answers, and sees examples of the personality's card."""
+        return self.release.is_base and any(said.get("shown_as") == ShownAs.CARD for said in self.prompt.messages)
 
 
 @dataclass(frozen=True)
@@ -158,6 +163,8 @@ def end_of(ask: Ask, completion: Completion) -> AnswerEnd:
     """Return how the answer ends; a complete one may hide its version, and names the documents that it quotes."""
     finished = finished_reply(completion)
     label = label_of(ask.personality, ask.release)
+    if ask.follows_card:
+        label = f"{label} · {gettext(not_learned_yet(follows_card=True))}"
     if finished.outcome not in FINISHED_WHOLE:
         words = finished.answer or gettext(WITHOUT_WORDS[finished.outcome])
         return AnswerEnd(finished, words, small_print(label, ask.prompt, completion.finish, ask.notes))

@@ -5,24 +5,15 @@ from __future__ import annotations
 import discord
 from discord.ext import commands
 
-from bot.chat.conversation import mentions_bot, own_words
+from bot.chat.conversation import is_own_thread, mentions_bot, own_words
+from bot.chat.own_threads import is_closed
 from bot.guards.quiet_hours import is_quiet
+from bot.servers.setups import rule_in
 from bot.services import Services
 from bot.text.questions import is_question
 from storage.conversations.replies import find_by_message, was_called_into
 from storage.database.columns import utc_now
-from storage.settings.sections import Settings
-
-PLACES = ("id", "parent_id", "category_id")
-"""Where a rule may stand: a thread's own comes before its channel's, and that before its category's."""
-
-
-def rule_of(channel: object, settings: Settings) -> str:
-    """Return what is answered in a channel: "mention", "reply", "question" or "always"; each includes those before."""
-    always = dict.fromkeys(settings.discord.free_response_channels, "always")
-    rules = {**always, **settings.chat.channel_rules}
-    places = [getattr(channel, place, None) for place in PLACES]
-    return next((rules[place] for place in places if place in rules), "reply")
+from storage.database.enums import Rule
 
 
 class Calls:
@@ -31,20 +22,34 @@ class Calls:
         self._services = services
 
     def is_addressed(self, message: discord.Message) -> bool:
-        """Return whether the message pings the bot, as most replies do, or is a direct message."""
-        return isinstance(message.channel, discord.DMChannel) or mentions_bot(message, self._bot.user)
+        """Return whether the message pings the bot, as most replies do, or is a direct message.
+
+        A reply to one of the bot's webhooks is meant the same, and pings nobody.
+        """
+        is_direct = isinstance(message.channel, discord.DMChannel)
+        return is_direct or mentions_bot(message, self._bot.user) or self._answers_webhook(message)
 
     async def is_called(self, message: discord.Message) -> bool:
         """Return whether the message is to be answered."""
-        if isinstance(message.channel, discord.DMChannel) or self._is_named(message):
-            return True
-        settings = self._services.settings
-        rule = rule_of(message.channel, settings)
-        if rule == "mention" or is_quiet(settings.chat, utc_now()):
+        channel = message.channel
+        if isinstance(channel, discord.Thread) and is_closed(channel):
             return False
-        if rule == "always" or self.is_addressed(message):
+        if isinstance(channel, discord.DMChannel) or self._is_named(message):
             return True
-        return await self._continues(message) or (rule == "question" and self._asks(message))
+        rule = self._rule_in(channel)
+        if rule is Rule.MENTION or is_quiet(self._services.settings.chat, utc_now()):
+            return False
+        if rule is Rule.ALWAYS or self.is_addressed(message):
+            return True
+        return await self._continues(message) or (rule is Rule.QUESTION and self._asks(message))
+
+    def is_silent_in(self, channel: object) -> bool:
+        """Return whether the server's admins chose that nothing is answered there."""
+        return self._rule_in(channel) is Rule.NEVER
+
+    def _rule_in(self, channel: object) -> Rule:
+        rule = rule_in(channel, self._services.settings, self._services.setups)
+        return Rule.ALWAYS if rule is not Rule.NEVER and is_own_thread(channel, self._bot.user) else rule
 
     def _is_named(self, message: discord.Message) -> bool:
         """Return whether the text mentions the bot, or the role that Discord made for it."""
@@ -59,6 +64,10 @@ class Calls:
         channel = message.channel
         return isinstance(channel, discord.Thread) and await self._services.database.read(was_called_into, channel.id)
 
+    def _answers_webhook(self, message: discord.Message) -> bool:
+        replied_to = message.reference.resolved if message.reference else None
+        return isinstance(replied_to, discord.Message) and self._services.webhooks.is_own(replied_to)
+
     def _asks(self, message: discord.Message) -> bool:
         """Return whether the message is a question to everybody, and not one to somebody else."""
         is_to_somebody = message.reference is not None or bool(message.raw_mentions or message.raw_role_mentions)
@@ -69,6 +78,6 @@ class Calls:
         if message.type is not discord.MessageType.reply or reference is None or reference.message_id is None:
             return False
         if isinstance(reference.resolved, discord.Message):
-            return reference.resolved.author == self._bot.user
+            return self._services.webhooks.wrote(reference.resolved)
         replied_to = reference.message_id
         return await self._services.database.read(find_by_message, replied_to) is not None

@@ -10,33 +10,25 @@ import discord
 from sqlalchemy.orm import Session
 
 from bot.chat.ask import Ask
-from bot.chat.conversation import (
-    Conversation,
-    History,
-    converse,
-    own_ids,
-    posts_since,
-)
+from bot.chat.conversation import Conversation, History, converse, own_ids
 from bot.chat.rendering import add_examples, render_question
-from bot.errors import UserFacingError
+from bot.errors import NothingAsked
+from bot.memory.recall import choose_notes
 from bot.personalities.selection import places_of
 from bot.releases.resolver import ReleaseCandidates, read_candidates
 from bot.services import Services
-from storage.conversations.memory import Memory, list_notes, read_memory
+from storage.conversations.memory import Memory, read_memory
 from storage.conversations.replies import Sources, find_by_messages
 from storage.database.enums import NOBODY
 from storage.knowledge.documents import SearchScope, has_chunks, source_messages, speakers_of
 from storage.knowledge.search import Passage, Question
 from storage.members import is_greeted
 from storage.personalities.bindings import ActivePersonality, active_personality_at
+from storage.privacy.notes import Note, list_notes
 from storage.releases.evidence import Rival
-from storage.wording import gettext_noop
 
 MESSAGES_LOOKED_UP = 3
 """The newest message, and those of people before it, which tell what a short question is about."""
-NOTHING_ASKED = gettext_noop(
-    "I don't see a question. Mention me together with your question, or reply to one of my messages."
-)
 
 
 @dataclass(frozen=True)
@@ -57,15 +49,15 @@ async def gather(services: Services, history: History, message: discord.Message,
     Raises UserFacingError if there is nothing to answer, or if the message is too long.
     """
     rows = await _read_rows(services, history, message)
-    conversation, active = rows.conversation, rows.active
+    conversation, active, notes = rows.conversation, rows.active, rows.notes
     if all(turn.speaker is None for turn in conversation.turns):
-        raise UserFacingError(NOTHING_ASKED)
+        raise NothingAsked
     rendered = await render_question(
         services,
         active.personality,
         conversation,
         author=message.author.display_name,
-        notes=rows.notes,
+        notes=[note.text for note in notes],
         passages=rows.passages,
     )
     documents = {quote.document_id: rows.documents[quote.document_id] for quote in rendered.quotes}
@@ -83,9 +75,9 @@ async def gather(services: Services, history: History, message: discord.Message,
         source_message_id=message.id,
         retrieved=rendered.retrieved,
         citations=tuple({quote.document_id: (quote.title, quote.link) for quote in rendered.quotes}.values()),
-        sources=_sources(conversation, documents),
+        sources=_sources(rows, documents),
         notes=history.notes,
-        has_outside_text=conversation.has_outside_text,
+        has_outside_text=conversation.has_outside_text or bool(notes),
     )
     return Context(ask, conversation, rows.is_greeted, rows.candidates.rival)
 
@@ -103,7 +95,9 @@ class _Rows:
     conversation: Conversation
     active: ActivePersonality
     candidates: ReleaseCandidates
-    notes: Sequence[str]
+    memory: Memory
+    notes: Sequence[Note]
+    """The author's about themselves."""
     passages: Sequence[Passage]
     documents: Mapping[int, _Document]
     is_greeted: bool
@@ -111,7 +105,7 @@ class _Rows:
 
 
 async def _read_rows(services: Services, history: History, message: discord.Message) -> _Rows:
-    library = services.library
+    library, most_notes = services.library, services.settings.memory.notes_in_prompt
     is_looked_up = message.guild is not None and services.settings.knowledge.enabled
     newest, *earlier = [post.text for post in history.newest_of_people(MESSAGES_LOOKED_UP)] or [""]
     question = Question(newest, None)
@@ -121,7 +115,12 @@ async def _read_rows(services: Services, history: History, message: discord.Mess
     if rows.has_documents and not library.is_ready:  # the encoder is loaded for the first question that needs it
         question = await library.ask(newest, earlier)
         rows = await services.database.read(_read, services, history, message, question)
-    return rows
+    if not rows.notes:
+        return rows
+    if question.embeddings is None:
+        question = await library.ask(newest, earlier)
+    asked = _without_forgotten(question, history, rows.memory)
+    return replace(rows, notes=await choose_notes(library, rows.notes, asked, most_notes))
 
 
 def _read(
@@ -139,7 +138,8 @@ def _read(
         conversation=converse(history, memory, find_by_messages(session, own_ids(history.posts))),
         active=active,
         candidates=read_candidates(session, active.personality.id),
-        notes=[note.text for note in list_notes(session, message.author.id)],
+        memory=memory,
+        notes=list_notes(session, message.author.id, message.guild.id if message.guild else None),
         passages=passages,
         documents={
             id_: _Document(speakers_of(session, [id_]), source_messages(session, [id_]))
@@ -152,9 +152,7 @@ def _read(
 
 def _without_forgotten(question: Question, history: History, memory: Memory) -> Question:
     """Return the question, without its context if a part of that is no longer in the conversation."""
-    remembered = posts_since(history, memory)
-    looked_up = history.newest_of_people(MESSAGES_LOOKED_UP)
-    return question if all(post in remembered for post in looked_up) else question.alone
+    return question if history.remembers(memory, MESSAGES_LOOKED_UP) else question.alone
 
 
 def _speakers(rows: _Rows, author_id: int, documents: Mapping[int, _Document]) -> frozenset[int]:
@@ -163,6 +161,8 @@ def _speakers(rows: _Rows, author_id: int, documents: Mapping[int, _Document]) -
     return rows.conversation.speakers.union({author_id} if rows.notes else (), *quoted)
 
 
-def _sources(conversation: Conversation, documents: Mapping[int, _Document]) -> Sources:
+def _sources(rows: _Rows, documents: Mapping[int, _Document]) -> Sources:
     quoted = dict.fromkeys((id_ for document in documents.values() for id_ in document.messages), NOBODY)
-    return replace(conversation.sources, messages=quoted | dict(conversation.sources.messages))
+    said = rows.conversation.sources
+    notes = frozenset(note.id for note in rows.notes)
+    return replace(said, messages=quoted | dict(said.messages), notes=notes)

@@ -12,8 +12,10 @@ import discord
 from bot.attachments.material import Material, with_materials
 from bot.chat.prompting import Turn
 from bot.discord_errors import DISCORD_ERRORS
+from bot.personalities.webhooks import Webhooks
 from storage.conversations.memory import Memory
-from storage.conversations.replies import NO_SOURCES, Reply, Sources
+from storage.conversations.replies import NO_SOURCES, Reply, Sources, find_by_message
+from storage.database.database import Database
 from storage.database.enums import NOBODY
 
 SPOKEN = (discord.MessageType.default, discord.MessageType.reply)
@@ -75,6 +77,11 @@ class History:
     def newest_of_people(self, limit: int) -> list[Post]:
         """Return the latest posts with words of people, newest first."""
         return [post for post in reversed(self.posts) if post.text][:limit]
+
+    def remembers(self, memory: Memory, limit: int) -> bool:
+        """Return whether the latest posts with words of people are still in the conversation word for word."""
+        remembered = posts_since(self, memory)
+        return all(post in remembered for post in self.newest_of_people(limit))
 
 
 @dataclass(frozen=True)
@@ -176,8 +183,10 @@ def own_ids(posts: Iterable[Post]) -> list[int]:
 class HistoryReader:
     """Reads from Discord what belongs to a conversation."""
 
-    def __init__(self, client: discord.Client, history_messages: int) -> None:
+    def __init__(self, client: discord.Client, database: Database, webhooks: Webhooks, history_messages: int) -> None:
         self._client = client
+        self._database = database
+        self._webhooks = webhooks
         self._limit = history_messages
 
     async def read(self, message: discord.Message) -> History:
@@ -192,20 +201,41 @@ class HistoryReader:
         """Return the first posts after a message, oldest first; without one (0), the newest posts."""
         since = discord.Object(message_id) if message_id else None
         found = [m async for m in channel.history(limit=limit, after=since, oldest_first=since is not None)]
-        return [self._post(message) for message in (found if since else found[::-1])]
+        if since is None:
+            found = found[::-1] if len(found) == limit else await self._with_start(channel, found[::-1])
+        return [self._post(message) for message in found]
 
     async def _newest(self, message: discord.Message) -> list[discord.Message]:
-        return [m async for m in message.channel.history(limit=self._limit, before=message)][::-1]
+        found = [m async for m in message.channel.history(limit=self._limit, before=message)][::-1]
+        return await self._with_start(message.channel, found) if len(found) < self._limit else found
+
+    async def _with_start(
+        self, channel: discord.abc.Messageable, found: list[discord.Message]
+    ) -> list[discord.Message]:
+        """Put the message first from which the bot made the thread: it is in the channel, not in the thread."""
+        if not isinstance(channel, discord.Thread) or not is_own_thread(channel, self._client.user):
+            return found
+        start = await find_start(channel)
+        return [start, *found] if start else found
 
     async def _chain(self, message: discord.Message) -> list[discord.Message]:
         chain = [message]
-        while len(chain) <= self._limit and (replied_to := await _replied_to(chain[-1])) is not None:
+        while len(chain) <= self._limit and (replied_to := await self._replied_to(chain[-1])) is not None:
             chain.append(replied_to)
         return chain[:0:-1]
 
+    async def _replied_to(self, message: discord.Message) -> discord.Message | None:
+        if message.reference is not None:
+            return await _replied_to(message)
+        if not self._webhooks.is_own(message):
+            return None
+        reply = await self._database.read(find_by_message, message.id)  # a webhook's message is never a reply
+        question_id = reply.source_message_id if reply else None
+        return await _fetch(message.channel, question_id) if question_id else None
+
     def _post(self, message: discord.Message) -> Post:
         author, bot = message.author, self._client.user
-        if author == bot:
+        if self._webhooks.wrote(message):
             return Post(message.id, NOBODY, "", "", is_own=True)
         if author.bot or message.type not in SPOKEN:
             return Post(message.id, author.id, author.display_name, "")
@@ -221,8 +251,12 @@ async def _replied_to(message: discord.Message) -> discord.Message | None:
         return reference.resolved
     if isinstance(reference.resolved, discord.DeletedReferencedMessage):
         return None
+    return await _fetch(message.channel, reference.message_id)
+
+
+async def _fetch(channel: discord.abc.Messageable, message_id: int) -> discord.Message | None:
     try:
-        return await message.channel.fetch_message(reference.message_id)
+        return await channel.fetch_message(message_id)
     except DISCORD_ERRORS:
         return None
 
@@ -230,6 +264,30 @@ async def _replied_to(message: discord.Message) -> discord.Message | None:
 def is_one_conversation(channel: discord.abc.MessageableChannel) -> bool:
     """Return whether everything in the channel is one conversation, as in direct messages and threads."""
     return isinstance(channel, discord.DMChannel | discord.Thread)
+
+
+def is_own_thread(channel: object, bot: discord.ClientUser | None) -> bool:
+    """Return whether the bot opened the thread, for a conversation with it."""
+    return isinstance(channel, discord.Thread) and bot is not None and channel.owner_id == bot.id
+
+
+async def find_start(thread: discord.Thread) -> discord.Message | None:
+    """Return the message of the channel from which the thread was made; None if there is none."""
+    parent = thread.parent
+    if not isinstance(parent, discord.TextChannel):
+        return None
+    try:
+        return await parent.fetch_message(thread.id)
+    except DISCORD_ERRORS:
+        return None
+
+
+async def find_opener(thread: discord.Thread) -> int | None:
+    """Return who asked for a thread that the bot made: the author of its first message, or who used `/thread`."""
+    start = await find_start(thread)
+    if start is None:
+        return None
+    return start.interaction_metadata.user.id if start.interaction_metadata else start.author.id
 
 
 def mentions_bot(message: discord.Message, bot: discord.ClientUser | None) -> bool:

@@ -11,9 +11,11 @@ import discord
 
 from bot.background import BackgroundTasks, WriteBehindQueue, retry_until_available
 from bot.chat.ask import SEEDS, WITHOUT_WORDS, AnswerEnd, Ask
-from bot.chat.message_stream import AnswerDeleted, MessageStream, SentMessage, retry_until_accepted
+from bot.chat.message_stream import AnswerDeleted, MessageStream, retry_until_accepted
+from bot.chat.voices import BotVoice, PersonalityVoice, SentMessage, Voice, opening_for
 from bot.discord_errors import DISCORD_ERRORS, is_temporary
 from bot.localization.sentences import gettext
+from bot.personalities.webhooks import Webhooks
 from storage.conversations.replies import (
     FINISHED_WHOLE,
     Reply,
@@ -24,6 +26,7 @@ from storage.conversations.replies import (
 )
 from storage.database.database import Database
 from storage.database.enums import Outcome
+from storage.personalities.personalities import Personality, read_personality
 from storage.settings.sections import OutputSettings
 
 log = logging.getLogger(__name__)
@@ -34,6 +37,7 @@ class AnswerDelivery:
         self,
         *,
         database: Database,
+        webhooks: Webhooks,
         write_queue: WriteBehindQueue,
         tasks: BackgroundTasks,
         edit_interval_s: float,
@@ -42,16 +46,17 @@ class AnswerDelivery:
     ) -> None:
         """`on_recorded` gets the ID of each message of an answer once it is in the database."""
         self._database = database
+        self._webhooks = webhooks
         self._write_queue = write_queue
         self._tasks = tasks
         self._edit_interval_s = edit_interval_s
         self._output = output
         self._on_recorded = on_recorded
 
-    def open(self, ask: Ask, reply_id: int) -> MessageStream:
+    async def open(self, ask: Ask, reply_id: int) -> MessageStream:
         """Return the stream for a new answer."""
-        reference = _reference_to(ask.source_message_id, ask.channel_id, ask.guild_id)
-        return self._open(ask.channel, ask.channel_id, reply_id, reference)
+        voice = BotVoice(ask.channel, reference_to(ask.source_message_id, ask.channel_id, ask.guild_id))
+        return self._open(await self._voice_of(ask, ask.personality, voice), ask.channel_id, reply_id)
 
     async def finish(self, stream: MessageStream, end: AnswerEnd) -> bool:
         """Show the end of an answer; return False if Discord refuses it for now."""
@@ -83,19 +88,40 @@ class AnswerDelivery:
 
     def resume(self, reply: Reply, channel: discord.PartialMessageable) -> None:
         """Deliver in the background what the previous run could not deliver."""
-        sent = [channel.get_partial_message(message_id) for message_id in reply.message_ids]
-        reference = None if sent else _reference_to(reply.source_message_id, reply.channel_id, reply.guild_id)
-        self.finish_later(reply.id, self._open(channel, reply.channel_id, reply.id, reference, sent))
+        self._tasks.spawn(self._resume(reply, channel), f"end of reply {reply.id}")
 
-    def _open(
-        self,
-        channel: discord.abc.Messageable,
-        channel_id: int,
-        reply_id: int,
-        reference: discord.MessageReference | None,
-        sent: Sequence[SentMessage] = (),
-    ) -> MessageStream:
-        async def record(message: discord.Message, position: int) -> None:
+    async def _resume(self, reply: Reply, channel: discord.PartialMessageable) -> None:
+        what = f"the messages of reply {reply.id}"
+        try:
+            stream = await retry_until_accepted(partial(self._open_again, reply, channel), what)
+        except DISCORD_ERRORS as error:
+            log.warning("The end of reply %d cannot be delivered: %s", reply.id, error)
+            await self._write_queue.write(partial(mark_delivered, reply_id=reply.id))
+        else:
+            await self._finish_undelivered(reply.id, stream)
+
+    async def _open_again(self, reply: Reply, channel: discord.PartialMessageable) -> MessageStream:
+        """Return the stream for an answer that an earlier run began."""
+        sent = [await self._webhooks.fetch_message(channel, message_id) for message_id in reply.message_ids]
+        reference = None if sent else reference_to(reply.source_message_id, reply.channel_id, reply.guild_id)
+        bot = BotVoice(channel, reference)
+        if sent and not self._webhooks.is_own(sent[0]):
+            return self._open(bot, reply.channel_id, reply.id, sent)
+        read = partial(self._database.read, read_personality, reply.personality_id)
+        personality = await retry_until_available(read, "The end of an answer")
+        return self._open(await self._voice_of(reply, personality, bot), reply.channel_id, reply.id, sent)
+
+    async def _voice_of(self, of: Ask | Reply, personality: Personality, otherwise: BotVoice) -> Voice:
+        """Return the personality's voice where the answer goes, or the bot's."""
+        if await self._webhooks.guise_of(personality, of.guild_id, of.channel_id) is None:
+            return otherwise
+        voice = PersonalityVoice(self._webhooks, personality, of.guild_id, of.channel_id, otherwise)
+        if of.source_message_id is not None and of.source_message_id != of.channel_id:
+            voice.opening = opening_for(of.author_id, of.guild_id, of.channel_id, of.source_message_id)
+        return voice
+
+    def _open(self, voice: Voice, channel_id: int, reply_id: int, sent: Sequence[SentMessage] = ()) -> MessageStream:
+        async def record(message: SentMessage, position: int) -> None:
             note = partial(
                 add_message, reply_id=reply_id, message_id=message.id, channel_id=channel_id, position=position
             )
@@ -105,8 +131,7 @@ class AnswerDelivery:
             await self._database.run(drop_message, message_id)
 
         return MessageStream(
-            channel,
-            reference,
+            voice,
             edit_interval_s=self._edit_interval_s,
             output=self._output,
             on_message=record,
@@ -142,8 +167,12 @@ class AnswerDelivery:
         return outcome
 
 
-def _reference_to(message_id: int | None, channel_id: int, guild_id: int | None) -> discord.MessageReference | None:
-    if message_id is None:
+def reference_to(message_id: int | None, channel_id: int, guild_id: int | None) -> discord.MessageReference | None:
+    """Return what makes an answer a reply to the question; None if there is none, or if it began the thread.
+
+    A thread has the ID of the message that it was made from, which is in another channel: a reply cannot leave its own.
+    """
+    if message_id is None or message_id == channel_id:
         return None
     return discord.MessageReference(
         message_id=message_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 import time
@@ -11,7 +12,8 @@ from typing import TypeVar
 import discord
 from tenacity import AsyncRetrying, RetryCallState
 
-from bot.discord_errors import DISCORD_ERRORS, RATE_LIMITED, SLOW_MODE, is_temporary
+from bot.chat.voices import SentMessage, Voice
+from bot.discord_errors import DISCORD_ERRORS, RATE_LIMITED, SLOW_MODE, UNKNOWN_WEBHOOK, is_temporary
 from bot.errors import BotError
 from bot.localization.sentences import gettext
 from bot.text.sanitize import sanitize_markdown
@@ -35,9 +37,6 @@ SLOWED_DOWN = (
 )
 RATE_LIMIT_PAUSE_S = 30.0
 """How long to pause after a rate limit that does not say how long it lasts."""
-
-
-SentMessage = discord.Message | discord.PartialMessage
 
 
 class AnswerDeleted(BotError):
@@ -95,22 +94,24 @@ async def retry_until_accepted(work: Callable[[], Awaitable[T]], what: str) -> T
     return await AsyncRetrying(**options | {"wait": wait})(attempt)
 
 
-def lay_out(text: str, small_print: str, output: OutputSettings) -> list[str]:
+def lay_out(text: str, small_print: str, output: OutputSettings, opening: str = "") -> list[str]:
     """Return the contents of an answer's messages; small print that does not fit in the last one gets its own."""
     whole = escape_lone_pipes(show_tables(sanitize_markdown(text, output)))
-    parts = _split_safely(whole, output) or [gettext("(no words)")]
+    first, *rest = _split_safely(whole, output) or [gettext("(no words)")]
+    parts = [opening + first, *rest]
     last = f"{parts[-1]}\n{small_print}"
     return [*parts[:-1], last] if len(last) <= MAX_MESSAGE_CHARS else [*parts, small_print[:MAX_MESSAGE_CHARS]]
 
 
-def lay_out_growing(text: str, output: OutputSettings) -> list[str]:
+def lay_out_growing(text: str, output: OutputSettings, opening: str = "") -> list[str]:
     """Return the contents of the messages of an answer that is still being written; a spoiler in it is hidden already.
 
     The cursor is after what a part closes, where it is found again.
     """
     # Whether pipes at the end begin or end something shows only with what follows.
     written = sanitize_markdown(text, output).rstrip("| \n")
-    *parts, last = _split_safely(show_tables(written), output) or [""]
+    first, *rest = _split_safely(show_tables(written), output) or [""]
+    *parts, last = [opening + first, *rest]
     return [*parts, last + CURSOR]
 
 
@@ -126,12 +127,11 @@ class MessageStream:
 
     def __init__(
         self,
-        channel: discord.abc.Messageable,
-        reference: discord.MessageReference | None,
+        voice: Voice,
         *,
         edit_interval_s: float,
         output: OutputSettings,
-        on_message: Callable[[discord.Message, int], Awaitable[None]],
+        on_message: Callable[[SentMessage, int], Awaitable[None]],
         on_surplus: Callable[[int], Awaitable[None]],
         sent: Sequence[SentMessage] = (),
     ) -> None:
@@ -140,8 +140,7 @@ class MessageStream:
         `on_surplus` gets the ID of a message that the text no longer needs, before the message is deleted. `sent` are
         the messages of an answer that an earlier stream began.
         """
-        self._channel = channel
-        self._reference = reference
+        self._voice = voice
         self._edit_interval_s = edit_interval_s
         self._output = output
         self._on_message = on_message
@@ -174,7 +173,7 @@ class MessageStream:
             return
         self._last_shown_s = now_s
         try:
-            await self._write(lay_out_growing(text, self._output))
+            await self._write(lay_out_growing(text, self._output, self._voice.opening))
         except DISCORD_ERRORS as error:
             if not is_temporary(error):
                 raise
@@ -182,7 +181,7 @@ class MessageStream:
 
     async def finish(self, text: str, small_print: str) -> None:
         """Show the whole text with its small print; raises what `show` raises, and DISCORD_ERRORS."""
-        await self._write(lay_out(text, small_print, self._output))
+        await self._write(lay_out(text, small_print, self._output, self._voice.opening))
 
     async def take_back(self) -> None:
         """Delete the messages of an answer whose prompt was deleted."""
@@ -194,10 +193,28 @@ class MessageStream:
 
     async def _write(self, parts: list[str]) -> None:
         try:
-            await self._send_or_edit(parts)
+            await self._show_all(parts)
         except DISCORD_ERRORS as error:
             self._paused_until_s = time.monotonic() + retry_after_s(error)
             raise
+
+    async def _show_all(self, parts: list[str]) -> None:
+        try:
+            await self._send_or_edit(parts)
+        except discord.NotFound as error:
+            if error.code != UNKNOWN_WEBHOOK:
+                raise
+            await self._give_up_messages()
+            await self._send_or_edit(parts)
+
+    async def _give_up_messages(self) -> None:
+        """Begin the answer anew: somebody deleted the webhook of its messages, so that they cannot be edited."""
+        self._shown.clear()
+        while self._messages:
+            message = self._messages.pop()
+            await self._on_surplus(message.id)
+            with contextlib.suppress(*DISCORD_ERRORS):  # only Manage Messages lets the bot delete them
+                await message.channel.get_partial_message(message.id).delete()  # pyrefly: ignore[missing-attribute]
 
     async def _send_or_edit(self, parts: list[str]) -> None:
         for position, part in enumerate(parts):
@@ -214,23 +231,25 @@ class MessageStream:
         # An attempt that seemed to fail may have succeeded: Discord answers the same nonce with the same message.
         nonce, sent = self._attempt = self._attempt or (secrets.token_hex(12), part)
         try:
-            message = await self._channel.send(part, reference=self._reference, mention_author=False, nonce=nonce)  # pyrefly: ignore[no-matching-overload]
+            message = await self._voice.send(part, nonce)
         except DISCORD_ERRORS as error:
             self._note_slow_mode(error)
             raise
-        self._reference, self._attempt = None, None
+        self._attempt = None
         self._messages.append(message)
         self._shown.append(sent)
         await self._on_message(message, len(self._messages) - 1)
 
     def _note_slow_mode(self, error: Exception) -> None:
-        if not self._is_slowed_down and is_slowed_down(self._channel, error):
+        if not self._is_slowed_down and is_slowed_down(self._voice.channel, error):
             self._is_slowed_down = True
-            log.warning(SLOWED_DOWN, getattr(self._channel, "id", "?"), duration(retry_after_s(error)))
+            log.warning(SLOWED_DOWN, getattr(self._voice.channel, "id", "?"), duration(retry_after_s(error)))
 
     async def _edit(self, position: int, part: str) -> None:
         try:
             await self._messages[position].edit(content=part)
         except discord.NotFound as error:
+            if error.code == UNKNOWN_WEBHOOK:
+                raise
             raise AnswerDeleted("a message of the answer was deleted") from error
         self._shown[position] = part

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from storage.conversations.control_tokens import sanitize
 from storage.taste.examples import ExampleTurn
@@ -18,6 +18,13 @@ FEWEST_KEPT_CHARS = 2
 class ChatMessage(TypedDict):
     role: Literal["system", "user", "assistant"]
     content: str
+    shown_as: NotRequired[str]
+    """Of an example, which nobody said: what it is, as in `ShownAs`."""
+
+
+def stored_messages(messages: Sequence[ChatMessage]) -> list[dict[str, str]]:
+    """Return the messages as the row of a reply holds them."""
+    return [{key: str(value) for key, value in message.items()} for message in messages]
 
 
 @dataclass(frozen=True)
@@ -63,12 +70,16 @@ def to_messages(system_prompt: str, turns: Sequence[Turn]) -> list[ChatMessage]:
     return system + _alternating(clean)
 
 
-def with_examples(messages: Sequence[ChatMessage], examples: Sequence[ExampleTurn]) -> list[ChatMessage]:
-    """Return the messages with the examples as earlier turns, after the system message if there is one."""
+def exchanged_turns(exchanges: Sequence[ExampleTurn]) -> list[ChatMessage]:
     turns: list[ChatMessage] = []
-    for example in examples:
-        turns.append({"role": "user", "content": sanitize(example.message)})
-        turns.append({"role": "assistant", "content": sanitize(example.answer)})
+    for one in exchanges:
+        turns.append({"role": "user", "content": sanitize(one.message)})
+        turns.append({"role": "assistant", "content": sanitize(one.answer)})
+    return turns
+
+
+def with_earlier(messages: Sequence[ChatMessage], turns: Sequence[ChatMessage]) -> list[ChatMessage]:
+    """Return the messages with these turns before them, after the system message if there is one."""
     first = 1 if messages and messages[0]["role"] == "system" else 0
     return [*messages[:first], *turns, *messages[first:]]
 

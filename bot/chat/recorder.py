@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from bot.background import WriteBehindQueue
 from bot.chat.ask import AnswerEnd, Ask
 from bot.chat.candidates import CandidateGeneration
+from bot.chat.prompting import stored_messages
 from bot.engine import Finish, GenerationRequest
 from bot.errors import UserFacingError
 from bot.privacy.recent_deletions import Deletions
@@ -26,10 +27,12 @@ from storage.database.database import Database
 from storage.database.engine import is_away
 from storage.database.enums import Basis
 from storage.privacy.consent import basis_of_chat, erased_since
+from storage.privacy.notes import still_exist
 from storage.training.samples import AskedPrompt, DrawnSample, record_samples
 from storage.wording import gettext_noop
 
 ERASED = gettext_noop("Someone whose words I was answering has just deleted their data. Please ask again.")
+NOTE_DELETED = gettext_noop("A note about you that I was using has just been deleted. Please ask again.")
 DELETED = gettext_noop("A message that I was answering, or one before it, was just deleted. Please ask again.")
 
 
@@ -41,7 +44,7 @@ def new_reply(ask: Ask, request: GenerationRequest, base_revision: str, basis: B
         strength=ask.strength,
         base_revision=base_revision,
         prompt=ask.prompt.text,
-        messages=[{"role": message["role"], "content": message["content"]} for message in ask.prompt.messages],
+        messages=stored_messages(ask.prompt.messages),
         sampling=asdict(request.sampling),
         seed=request.seed,
         prompt_tokens=ask.prompt.tokens,
@@ -89,6 +92,8 @@ class ReplyRecorder:
         # The row would bring deleted words back.
         if erased_since(session, ask.speakers, ask.asked_at):
             raise UserFacingError(ERASED)
+        if not still_exist(session, ask.sources.notes, ask.asked_at):
+            raise UserFacingError(NOTE_DELETED)
         if self._deletions.concern_prompt(ask.channel_id, ask.sources, ask.asked_at):
             raise UserFacingError(DELETED)
         of_chat = None if ask.has_outside_text else basis_of_chat(session, ask.speakers)

@@ -10,7 +10,9 @@ from discord.ext import commands
 
 from bot.background import retry_until_available
 from bot.chat.ask import REGENERATE
+from bot.chat.delivery import reference_to
 from bot.chat.message_stream import CURSOR, PART_CHARS, retry_until_accepted
+from bot.chat.voices import question_of_message
 from bot.discord_errors import DISCORD_ERRORS
 from bot.localization.languages import languages_of
 from bot.localization.sentences import gettext, speaking
@@ -73,7 +75,7 @@ class Recovery:
         recorded = [*reply.message_ids, *await self._adopt(reply)]
         channel = self._bot.get_partial_messageable(reply.channel_id)
         if recorded:
-            message = await channel.fetch_message(recorded[-1])
+            message = await self._services.webhooks.fetch_message(channel, recorded[-1])
         elif reply.source_message_id is not None:
             message = await self._reply_to_question(channel, reply, reply.source_message_id)
         else:
@@ -90,10 +92,8 @@ class Recovery:
     async def _reply_to_question(
         self, channel: discord.PartialMessageable, reply: Reply, question_id: int
     ) -> discord.Message:
-        question = discord.MessageReference(
-            message_id=question_id, channel_id=reply.channel_id, fail_if_not_exists=False
-        )
-        message = await channel.send(self._small_print(reply), reference=question, mention_author=False)
+        reference = reference_to(question_id, reply.channel_id, reply.guild_id)
+        message = await channel.send(self._small_print(reply), reference=reference, mention_author=False)  # pyrefly: ignore[no-matching-overload]
         await self._services.database.run(add_message, reply.id, message.id, reply.channel_id, 0)
         return message
 
@@ -141,10 +141,11 @@ class Recovery:
         return await self._unrecorded(reply, newest[::-1])
 
     async def _unrecorded(self, reply: Reply, messages: list[discord.Message]) -> list[discord.Message]:
-        own = [message for message in messages if message.author == self._bot.user]
+        own = [message for message in messages if self._services.webhooks.wrote(message)]
         known = await self._services.database.read(find_reply_ids, [message.id for message in own])
         unknown = [message for message in own if message.id not in known]
         if reply.message_ids:  # only a further part can be missing, which was still growing when the bot was killed
             last = reply.message_ids[-1]
-            return [m for m in unknown if m.id > last and m.reference is None and m.content.endswith(CURSOR)]
-        return [m for m in unknown if m.reference is not None and m.reference.message_id == reply.source_message_id][:1]
+            return [m for m in unknown if m.id > last and question_of_message(m) is None and m.content.endswith(CURSOR)]
+        answers = reference_to(reply.source_message_id, reply.channel_id, reply.guild_id)
+        return [m for m in unknown if question_of_message(m) == (answers and answers.message_id)][:1]

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from bot.chat.ask import Prompts
 from bot.chat.conversation import Conversation
-from bot.chat.prompting import to_messages, with_examples, with_memory
+from bot.chat.examples import Examples, render_with_examples
+from bot.chat.prompting import to_messages, with_memory
 from bot.engine import RenderedPrompt
 from bot.errors import UserFacingError
 from bot.knowledge.quoting import PromptWithQuotes, render_with_quotes
@@ -45,10 +46,5 @@ async def render_question(
 
 async def add_examples(services: Services, personality: Personality, prompt: RenderedPrompt) -> Prompts:
     """Return the prompt, and if there is room also with the personality's examples as earlier turns."""
-    examples = services.tastes.examples_of(personality.id)
-    if examples and not (prompt.dropped or prompt.shortened):
-        with contextlib.suppress(ValueError):
-            longer = await services.engine.render(with_examples(prompt.messages, examples))
-            if not (longer.dropped or longer.shortened):
-                return Prompts(prompt, longer)
-    return Prompts(prompt)
+    examples = Examples.of(services.settings, personality.card, services.tastes.examples_of(personality.id))
+    return Prompts(prompt, await render_with_examples(services.engine, prompt, examples))

@@ -13,7 +13,7 @@ import discord
 
 from bot.background import retry_until_available
 from bot.chat.ask import Ask
-from bot.chat.message_stream import SentMessage
+from bot.chat.voices import SentMessage
 from bot.discord_errors import DISCORD_ERRORS
 from bot.errors import UserFacingError
 from bot.guards.error_handler import answer_privately

@@ -11,6 +11,7 @@ from bot.arenas import board
 from bot.arenas.board import NumberReactions, PickButton
 from bot.arenas.host import ArenaHost, ArenaPlan, ArenaSchedule, Channel, as_channel
 from bot.arenas.prompts import describe_bank
+from bot.arenas.server_schedules import ServerSchedules
 from bot.discord_errors import DISCORD_ERRORS
 from bot.guards.access import user_label
 from bot.guards.audit import NOTED, action_of, run_audited
@@ -39,7 +40,8 @@ class Arenas(
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         super().__init__(bot, services)
         self._host = ArenaHost(bot, services)
-        self._schedule = ArenaSchedule(bot, services, self._host)
+        self._schedule = ArenaSchedule(services, self._host)
+        self._server_schedules = ServerSchedules(services, self._host)
         self._numbers = NumberReactions(bot, services)
         self._unprepared: list[arenas.Arena] = []
         """Arenas that a previous run of the bot was preparing."""
@@ -104,7 +106,7 @@ class Arenas(
         latest = await self.services.database.read(_latest, interaction.guild_id or 0)
         lines = [board.describe_arena(arena, answers) for arena, answers in latest] or [gettext(NO_ARENAS)]
         personality = (await active_personality(self.services, interaction.channel)).personality
-        lines += [await describe_bank(self.services, personality), self._schedule.describe()]
+        lines += [await describe_bank(self.services, personality), self._schedule.describe(interaction.guild_id or 0)]
         await interaction.followup.send("\n".join(lines)[:MAX_MESSAGE_CHARS], ephemeral=True)
 
     # Closing, and after a gap in the connection
@@ -135,9 +137,12 @@ class Arenas(
             if not self._has_resumed:
                 self._has_resumed = True
                 self.services.tasks.repeat(self._close_due, CLOSING_INTERVAL_S, "close arenas")
-                if self._schedule.is_set:
-                    start_due = self._schedule.start_due
-                    self.services.tasks.repeat(start_due, self._schedule.INTERVAL_S, "start scheduled arenas")
+                self._watch_schedules()
+
+    def _watch_schedules(self) -> None:
+        of_operator = [self._schedule.start_due] if self._schedule.is_set else []
+        for start_due in (*of_operator, self._server_schedules.start_due):
+            self.services.tasks.repeat(start_due, ArenaSchedule.INTERVAL_S, "start scheduled arenas")
 
     async def _resume_one(self, arena_id: int) -> None:
         async with self._host.editing:

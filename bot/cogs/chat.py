@@ -13,22 +13,25 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from bot.chat import second_answer
 from bot.chat.another_answer import gather_again
 from bot.chat.ask import REGENERATE, Ask
 from bot.chat.calling import Calls
-from bot.chat.context import NOTHING_ASKED, gather
+from bot.chat.context import gather
 from bot.chat.conversation import SPOKEN, Conversation, HistoryReader, is_one_conversation, own_words
+from bot.chat.own_threads import move_to_own_thread
 from bot.chat.recovery import Recovery
-from bot.chat.second_answer import BetterButton, SecondAnswers
 from bot.chat.summaries import Summaries
 from bot.discord_errors import DISCORD_ERRORS
 from bot.engine import RenderedPrompt
-from bot.errors import EngineBusy, UserFacingError
-from bot.guards.error_handler import NOT_MINE, answer_privately, member_message
+from bot.errors import EngineBusy, NothingAsked, UserFacingError
+from bot.guards import error_handler
+from bot.guards.access import DenialReason
 from bot.guards.interactions import BotCog
 from bot.guards.rate_limit import RateLimited
 from bot.guards.requests import speak_publicly
 from bot.localization.sentences import gettext
+from bot.memory.proposals import propose_fact
 from bot.privacy.notices import send_first_notice
 from bot.services import Services
 from storage.conversations import replies
@@ -44,11 +47,11 @@ class Chat(BotCog):
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         super().__init__(bot, services)
         self._calls = Calls(bot, services)
-        self._reader = HistoryReader(bot, services.settings.chat.history_messages)
+        self._reader = HistoryReader(bot, services.database, services.webhooks, services.settings.chat.history_messages)
         self._summaries = Summaries(services, self._reader)
         self._recovery = Recovery(bot, services)
-        self._second_answers = SecondAnswers(services)
-        bot.add_dynamic_items(BetterButton)
+        self._second_answers = second_answer.SecondAnswers(services)
+        bot.add_dynamic_items(second_answer.BetterButton)
         bot.tree.add_command(app_commands.ContextMenu(name="Another answer", callback=self.another_answer))
 
     async def cog_load(self) -> None:
@@ -60,10 +63,12 @@ class Chat(BotCog):
 
     @commands.Cog.listener()
     async def on_message(self, message: discord.Message) -> None:
-        if message.type not in SPOKEN or message.author.bot:
+        if message.type not in SPOKEN or message.author.bot or message.webhook_id is not None:
             return
         guild_id = message.guild.id if message.guild else None
         refusal = await self.services.access.refusal(message.author, guild_id, message.channel)
+        if refusal is None and self._calls.is_silent_in(message.channel):
+            refusal = DenialReason.CHANNEL
         if refusal is not None:
             if self._calls.is_addressed(message) and self.services.access.should_notify(message.channel.id):
                 await self._notify(message.channel, gettext(refusal.value))
@@ -75,10 +80,11 @@ class Chat(BotCog):
 
     @commands.Cog.listener()
     async def on_raw_reaction_add(self, payload: discord.RawReactionActionEvent) -> None:
-        elsewhere = self.bot.user is None or payload.message_author_id not in (None, self.bot.user.id)
-        if str(payload.emoji) != REGENERATE or elsewhere or _by_a_bot(payload, self.bot):
+        is_mine = self.services.webhooks.may_have_written(payload.message_author_id)
+        if str(payload.emoji) != REGENERATE or not is_mine or _by_a_bot(payload, self.bot):
             return
-        if self.services.access.may_react(payload):
+        is_silent = self._calls.is_silent_in(self.bot.get_channel(payload.channel_id))
+        if self.services.access.may_react(payload) and not is_silent:
             channel = self.bot.get_partial_messageable(payload.channel_id)
             message = channel.get_partial_message(payload.message_id)
             await self._serve(message, payload.user_id, self._start_again(payload, message))
@@ -96,9 +102,9 @@ class Chat(BotCog):
         await interaction.response.defer(ephemeral=True)
         reply = await self.services.database.read(replies.find_by_message, message.id)
         if reply is None:
-            raise UserFacingError(NOT_MINE)
+            raise UserFacingError(error_handler.NOT_MINE)
         ask = await self._gather_again(reply, message.channel, interaction.user.id)
-        await answer_privately(interaction, gettext("Another answer is on its way."))
+        await error_handler.answer_privately(interaction, gettext("Another answer is on its way."))
         speak_publicly(interaction)
         work = self._answer(ask)
         self.services.tasks.spawn(self._serve(message, interaction.user.id, work), f"another answer to {message.id}")
@@ -124,7 +130,8 @@ class Chat(BotCog):
         if not history.asks and not attachments.can_read(history):
             # A picture in a free-response channel is not a mistake; a mention without words may be one.
             if self._calls.is_addressed(message):
-                raise UserFacingError(attachments.excuse(history) or NOTHING_ASKED)
+                excuse = attachments.excuse(history)
+                raise UserFacingError(excuse) if excuse else NothingAsked
             return
         self.services.rate_limiter.require_pause(message.author.id)
         async with _typing(message.channel):
@@ -135,10 +142,12 @@ class Chat(BotCog):
             context = await gather(self.services, history, message, asked_at)
             if not context.is_greeted:
                 await send_first_notice(self.services, message)
+            ask = await move_to_own_thread(self.services.setups, message, history.newest_words, context.ask)
             if self._second_answers.is_due(message.author.id, context.rival):
-                await self._second_answers.answer_twice(context.ask, context.rival)
+                await self._second_answers.answer_twice(ask, context.rival)
             else:
-                await self.services.answerer.answer(context.ask)
+                await self.services.answerer.answer(ask)
+                await propose_fact(self.services, message, own_words(message, self.bot.user))
         prompt = context.ask.prompt
         if context.conversation.is_full or (prompt.dropped and is_one_conversation(message.channel)):
             self._remember(message.channel, context.conversation, prompt)
@@ -196,12 +205,12 @@ class Chat(BotCog):
         except Exception as error:
             if isinstance(error, EngineBusy):
                 self.services.metrics.count_refusal("queue")
-            await self._notify(message.channel, member_message(error))
+            await self._notify(message.channel, error_handler.member_message(error))
 
     async def _ask_to_wait(self, channel: discord.abc.MessageableChannel, member_id: int, error: RateLimited) -> None:
         self.services.metrics.count_refusal("cooldown")
         if self.services.rate_limiter.should_notify(member_id, channel.id):
-            await self._notify(channel, member_message(error))
+            await self._notify(channel, error_handler.member_message(error))
 
     async def _say_if_warming_up(self, message: discord.Message) -> None:
         is_loaded = self.services.model_loaded.is_set()

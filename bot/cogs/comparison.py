@@ -12,7 +12,14 @@ from discord.ext import commands
 from bot.errors import UserFacingError
 from bot.localization.sentences import gettext, listing
 from bot.personalities.selection import VERSION_OR_BASE, WHOSE, chosen_personality, offer_personalities, offer_versions
-from bot.releases.comparison import Comparison, Contestant, choose_prompts, compare_versions, open_two
+from bot.releases.comparison import (
+    Comparison,
+    Contestant,
+    choose_prompts,
+    compare_versions,
+    contestant_of,
+    open_two,
+)
 from bot.services import Services
 from bot.text.sanitize import sanitize_markdown
 from bot.text.splitting import split_message
@@ -25,7 +32,7 @@ from storage.wording import gettext_noop
 EMBED_CHARS, FIELD_CHARS, PROMPT_CHARS = 6_000, 1_024, 300  # the first two are Discord's
 SHORTENED = " … (shortened)"
 SMALL_PRINT = gettext_noop(
-    "Same prompt, seed and sampling for both. These answers are not stored, voted on or trained on."
+    "Same question, seed and sampling for both, asked as in chat. Not stored, voted on or trained on."
 )
 
 
@@ -82,7 +89,7 @@ class ComparisonCommand(commands.Cog):
                 content=gettext("Asking {versions} … {done} of {of} answers", versions=names, done=done, of=of)
             )
 
-        contestants = [Contestant(release.name, settings.chat.system_prompt, release) for release in releases]
+        contestants = [contestant_of(self.services, chosen.id, chosen.card, release) for release in releases]
         comparisons = await compare_versions(
             self.services.engine,
             contestants,

@@ -155,19 +155,29 @@ class MessageDeletions(BotCog):
     async def _recheck_message(
         self, channel: discord.PartialMessageable, message_id: int, found: discord.Message | None
     ) -> None:
-        if found is None and await _is_deleted(channel, message_id):
-            await self._forget(channel.id, {message_id})
-        elif found is not None and found.edited_at is not None and not found.author.bot:
+        around = await self._around_thread(channel.id) if message_id == channel.id and found is None else None
+        if found is None:
+            found = await _fetch_kept(around or channel, message_id)
+        if found is None:
+            await self._forget((around or channel).id, {message_id})
+        elif found.edited_at is not None and not found.author.bot:
             await self._note_edit(found, found.edited_at)
 
+    async def _around_thread(self, thread_id: int) -> discord.TextChannel | None:
+        """Return where the message is that a thread was made from and whose ID it has; forums keep it in the thread."""
+        thread = self.bot.get_channel(thread_id) or await self.bot.fetch_channel(thread_id)
+        parent = thread.parent if isinstance(thread, discord.Thread) else None
+        return parent if isinstance(parent, discord.TextChannel) else None
 
-async def _is_deleted(channel: discord.PartialMessageable, message_id: int) -> bool:
-    """Fetch the message itself: a history that the bot may not read looks empty."""
+
+async def _fetch_kept(channel: discord.abc.Messageable, message_id: int) -> discord.Message | None:
+    """Return the message, or None if it was deleted: a history that the bot may not read looks empty."""
     try:
-        await channel.fetch_message(message_id)
+        return await channel.fetch_message(message_id)
     except discord.NotFound as error:
-        return error.code == UNKNOWN_MESSAGE
-    return False
+        if error.code != UNKNOWN_MESSAGE:
+            raise
+        return None
 
 
 async def _source(document: Document, message: discord.Message) -> Source:

@@ -12,6 +12,7 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.background import retry_until_available
+from bot.cogs.appearance import Appearance
 from bot.cogs.card_files import CardFiles
 from bot.discord_errors import DISCORD_ERRORS
 from bot.errors import UserFacingError
@@ -50,6 +51,7 @@ Somewhere = (
 class Personalities(
     AdminCog,
     CardFiles,
+    Appearance,
     commands.GroupCog,
     group_name="personality",
     group_description="Personalities of the bot",
@@ -112,7 +114,8 @@ class Personalities(
     async def list_all(self, interaction: discord.Interaction) -> None:
         """List the personalities, their versions, and where they answer."""
         await interaction.response.defer(ephemeral=True)
-        lines = await self.services.database.read(selection.list_lines, interaction.guild_id or 0)
+        services = self.services
+        lines = await services.database.read(selection.list_lines, interaction.guild_id or 0, services.settings)
         await answer_in_full(interaction, lines, "\n".join(lines), "personalities.txt")
 
     @app_commands.command()
@@ -122,7 +125,9 @@ class Personalities(
         """Show a personality's card, its version, and where it answers."""
         await interaction.response.defer(ephemeral=True)
         found = await self._named(interaction, personality)
-        lines = await self.services.database.read(selection.card_lines, found, interaction.guild_id or 0)
+        services = self.services
+        lines = await services.database.read(selection.card_lines, found, interaction.guild_id or 0, services.settings)
+        lines += await self._obstacles(interaction, found)
         await answer_in_full(interaction, lines, format_card(found.card), f"{found.name}{personalities.CARD_SUFFIX}")
 
     @app_commands.command()
@@ -180,8 +185,9 @@ class Personalities(
 
         replaced = await run_audited(interaction, write)
         log.info("%s bound %s to %s %d at strength %g.", by, found.name, where.scope, where.id, strength)
-        await answer_privately(interaction, selection.describe_binding(found, where, strength, replaced))
-        await post_greeting(found, place or interaction.channel, where, self.services.settings.output)
+        said = selection.describe_binding(found, where, strength, replaced)
+        await answer_privately(interaction, "\n".join([said, *await self._obstacles(interaction, found)]))
+        await post_greeting(self.services, found, place or interaction.channel, where)
 
     @app_commands.command(name="unbind")
     @app_commands.describe(place=PLACE, server=SERVER)

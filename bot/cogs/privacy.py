@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from io import BytesIO
 
 import discord
 from discord import app_commands
 from discord.ext import commands
 
+from bot.chat.conversation import find_opener, is_own_thread
 from bot.errors import UserFacingError
 from bot.guards.access import is_admin
 from bot.guards.audit import NOTED, run_audited
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import BotCog
-from bot.localization.sentences import gettext, ngettext
-from bot.privacy.notices import PrivacyAction, PrivacyButton, buttons, describe_member, describe_opt_out, opt_in, pack
+from bot.localization.sentences import gettext
+from bot.memory.proposals import SILENCED, FactButton, describe_kept
+from bot.privacy import notices
 from bot.services import Services
 from bot.text.sanitize import escape_inline
-from storage.conversations.memory import (
+from storage.conversations.memory import forget_conversation
+from storage.privacy.consent import withdraw_consent
+from storage.privacy.erasure import forget_notes
+from storage.privacy.member_data import export_member
+from storage.privacy.notes import (
     MAX_NOTE_CHARS,
     MAX_NOTES,
     add_note,
-    drop_notes,
-    forget_conversation,
+    allow_questions,
+    are_questions_allowed,
     list_notes,
 )
-from storage.privacy.consent import withdraw_consent
-from storage.privacy.member_data import export_member
 from storage.wording import gettext_noop
 
 EXPORT = gettext_noop("Here is everything I store about you.")
@@ -42,7 +47,9 @@ CONFIRM = gettext_noop(
     "suggested answers and notes, and documents and summaries made from your messages. This can't be undone."
 )
 FILES_AT_ONCE = 10  # Discord's limit
-NO_NOTES = gettext_noop("I have no notes about you. Add one with `/me remember`.")
+NO_NOTES = gettext_noop("I have no notes about you here. Add one with `/me remember`.")
+NEVER_ASKS = gettext_noop("I never ask you to let me remember something. `/me suggestions` changes that.")
+MAY_ASK = gettext_noop("All right, I may ask you, at most once a day, whether to remember what you say about yourself.")
 NO_SUCH_NOTE = gettext_noop("I have no such note. `/me show` lists your notes.")
 NOT_YOURS = gettext_noop(
     "Only admins can do this here (Manage Server, or a role that the operator chose). You can do it in our direct "
@@ -55,13 +62,13 @@ class Privacy(BotCog, commands.GroupCog, group_name="privacy", group_description
     async def show(self, interaction: discord.Interaction) -> None:
         """Show what is stored about you, and what may be used for training."""
         await interaction.response.defer(ephemeral=True)
-        await answer_privately(interaction, await describe_member(self.services, interaction.user.id))
+        await answer_privately(interaction, await notices.describe_member(self.services, interaction.user.id))
 
     @app_commands.command(name="opt-in")
     async def opt_in(self, interaction: discord.Interaction) -> None:
         """Allow learning from your reactions, and training on answers to your messages from now on."""
         await interaction.response.defer(ephemeral=True)
-        await answer_privately(interaction, await opt_in(self.services, interaction.user.id))
+        await answer_privately(interaction, await notices.opt_in(self.services, interaction.user.id))
 
     @app_commands.command(name="opt-out")
     async def opt_out(self, interaction: discord.Interaction) -> None:
@@ -70,7 +77,7 @@ class Privacy(BotCog, commands.GroupCog, group_name="privacy", group_description
         is_new = await self.services.database.run(withdraw_consent, interaction.user.id)
         await self.services.tastes.refresh()
         on_discord = self.services.fixed_basis is None
-        await answer_privately(interaction, describe_opt_out(is_new=is_new, on_discord=on_discord))
+        await answer_privately(interaction, notices.describe_opt_out(is_new=is_new, on_discord=on_discord))
 
     @app_commands.command()
     async def export(self, interaction: discord.Interaction) -> None:
@@ -78,7 +85,7 @@ class Privacy(BotCog, commands.GroupCog, group_name="privacy", group_description
         await interaction.response.defer(ephemeral=True, thinking=True)
         user = interaction.user
         export = await self.services.database.read(export_member, user.id)
-        files = await asyncio.to_thread(pack, export, discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES)
+        files = await asyncio.to_thread(notices.pack, export, discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES)
         try:
             for batch in discord.utils.as_chunks(files, FILES_AT_ONCE):
                 await user.send(gettext(EXPORT), files=_attachments(batch))
@@ -91,7 +98,9 @@ class Privacy(BotCog, commands.GroupCog, group_name="privacy", group_description
     async def delete(self, interaction: discord.Interaction) -> None:
         """Delete everything stored about you; asks before it does."""
         await interaction.response.defer(ephemeral=True)
-        await answer_privately(interaction, gettext(CONFIRM), buttons(PrivacyAction.DELETE, PrivacyAction.KEEP))
+        await answer_privately(
+            interaction, gettext(CONFIRM), notices.buttons(notices.PrivacyAction.DELETE, notices.PrivacyAction.KEEP)
+        )
 
 
 async def _attach_privately(interaction: discord.Interaction, text: str, files: Sequence[tuple[str, bytes]]) -> None:
@@ -116,45 +125,51 @@ class Me(
     ) -> None:
         """Add a short note about yourself."""
         await interaction.response.defer(ephemeral=True)
-        added = await self.services.database.run(add_note, interaction.user.id, note)
-        await answer_privately(
-            interaction,
-            gettext(
-                "Noted: “{note}” I use it only when I answer you, but others in the channel may notice. `/me show` "
-                "lists your notes, `/me forget` deletes them.",
-                note=escape_inline(added.text),
-            ),
-        )
+        added = await self.services.database.run(add_note, interaction.user.id, interaction.guild_id, note)
+        await answer_privately(interaction, describe_kept(added))
 
     @app_commands.command()
     async def show(self, interaction: discord.Interaction) -> None:
-        """Show my notes about you."""
+        """Show my notes about you in this server, or in our direct messages."""
         await interaction.response.defer(ephemeral=True)
-        notes = await self.services.database.read(list_notes, interaction.user.id)
-        lines = [f"{number}. {escape_inline(note.text)}" for number, note in enumerate(notes, start=1)]
-        await answer_privately(interaction, "\n".join(lines) or gettext(NO_NOTES))
+        notes = await self.services.database.read(list_notes, interaction.user.id, interaction.guild_id)
+        lines = [f"{number}. {escape_inline(note.text)}" for number, note in enumerate(notes, start=1)] or [
+            gettext(NO_NOTES)
+        ]
+        if not await self.services.database.read(are_questions_allowed, interaction.user.id):
+            lines.append(f"-# {gettext(NEVER_ASKS)}")
+        await answer_privately(interaction, "\n".join(lines))
 
     @app_commands.command()
     @app_commands.describe(number="Number of the note in `/me show`; without it, all notes")
     async def forget(
         self, interaction: discord.Interaction, number: app_commands.Range[int, 1, MAX_NOTES] | None = None
     ) -> None:
-        """Delete my notes about you."""
+        """Delete my notes about you here, and my record of the answers that used them."""
         await interaction.response.defer(ephemeral=True)
-        dropped = await self.services.database.run(drop_notes, interaction.user.id, number)
-        none = gettext(NO_SUCH_NOTE if number else NO_NOTES)
-        text = ngettext("Deleted: {count} note.", "Deleted: {count} notes.", dropped) if dropped else none
+        here = (interaction.user.id, interaction.guild_id)
+        deleted = await self.services.database.run(forget_notes, *here, number)
+        await self.services.tastes.refresh()
+        text = notices.describe_deletion(deleted) if deleted.notes else gettext(NO_SUCH_NOTE if number else NO_NOTES)
         await answer_privately(interaction, text)
+
+    @app_commands.command()
+    @app_commands.describe(allowed="Whether I may ask you to let me remember what you say about yourself")
+    async def suggestions(self, interaction: discord.Interaction, allowed: bool) -> None:
+        """Choose whether I ask to remember things about you."""
+        await interaction.response.defer(ephemeral=True)
+        await self.services.database.run(partial(allow_questions, allowed=allowed), interaction.user.id)
+        await answer_privately(interaction, gettext(MAY_ASK if allowed else SILENCED))
 
 
 class Forget(BotCog, commands.GroupCog, group_name="forget", group_description="Start over"):
     @app_commands.command()
     async def conversation(self, interaction: discord.Interaction) -> None:
         """Forget what was said so far: in direct messages and your own threads; admins anywhere."""
-        is_own = _is_own(interaction)
+        await interaction.response.defer(ephemeral=True)
+        is_own = await self._is_own(interaction)
         if not is_own and not is_admin(interaction.user, self.services.settings.discord):
             raise UserFacingError(NOT_YOURS)
-        await interaction.response.defer(ephemeral=True)
         # An interaction's ID is higher than that of every earlier message.
         channel_id = interaction.channel_id or 0
         if is_own:
@@ -164,16 +179,16 @@ class Forget(BotCog, commands.GroupCog, group_name="forget", group_description="
             await run_audited(interaction, forget_conversation, channel_id, interaction.id)
         await answer_privately(interaction, gettext("Done. I no longer use what was said here before."))
 
-
-def _is_own(interaction: discord.Interaction) -> bool:
-    """Return whether the conversation is the member's own: in direct messages, and in a thread that they opened."""
-    channel = interaction.channel
-    if isinstance(channel, discord.Thread):
-        return channel.owner_id == interaction.user.id
-    return interaction.guild_id is None
+    async def _is_own(self, interaction: discord.Interaction) -> bool:
+        """Return whether the conversation is the member's own: direct messages, and threads opened by or for them."""
+        channel = interaction.channel
+        if isinstance(channel, discord.Thread):
+            opener = await find_opener(channel) if is_own_thread(channel, self.bot.user) else channel.owner_id
+            return opener == interaction.user.id
+        return interaction.guild_id is None
 
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
-    bot.add_dynamic_items(PrivacyButton)
+    bot.add_dynamic_items(notices.PrivacyButton, FactButton)
     for cog in (Privacy, Me, Forget):
         await bot.add_cog(cog(bot, services))

@@ -239,6 +239,10 @@ class SentForm:
             raise UserFacingError(f"The field “{name}” has more than {limit:,} characters. Please shorten it.")
         return without_nul(value).strip()
 
+    def texts(self, name: str) -> list[str]:
+        """Return what was chosen in the field, where that can be several things or none."""
+        return [without_nul(value) for value in self._fields.getall(name, ()) if isinstance(value, str) and value]
+
     def choice(self, name: str, kind: type[Choice]) -> Choice:
         try:
             return kind(self.text(name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import json
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any
@@ -17,6 +18,7 @@ from bot.background import BackgroundTasks
 from bot.console.server import open_console
 from bot.demo.channel.routes import ChannelPage
 from bot.demo.channel.world import World
+from bot.demo.characters import move_in
 from bot.demo.community import Taste, is_settled, read_community_answers, settle
 from bot.demo.restore import restore_chat
 from bot.demo.stand_in import with_stand_in
@@ -40,13 +42,16 @@ LINK_LASTS = timedelta(days=7)
 WELCOME = """\
 **Welcome! I'm a small language model that learns from your reactions.**
 1. Write something here. The small print under my answer names the version that gave it.
-2. Click 👍 or 👎 under my answer. 🔁 gives another answer to the same question: rate that one too, differently.
+2. Click 👍 or 👎 under my answer. 🔁 gives another answer to the same question: rate that one too, differently. `⋯` \
+has ❤️, 🔥 and others, which count as votes too.
 3. Know a better answer? `/suggest` opens a form for it. Type `/` to see all commands.
 4. Choose that you are **grace**, the admin, and enter `/model status`, then `/model train`. When the new version is \
 ready, enter `/model promote v1` and ask again. If you don't like it, enter `/model rollback`. `/model report` shows \
 it all in a picture.
 5. Faster: **Label**, above. Say which of two answers is better, one key for each pair, and train there.
-6. Attach a picture or a text file. A stand-in only measures pictures here: for one that sees, set `pictures.server`."""
+6. Attach a picture or a text file. A stand-in only measures pictures here: for one that sees, set `pictures.server`.
+7. Look around: in <#{questions}> I answer questions alone, in <#{pirates}> Captain Brine answers. `⋯` at a message \
+opens a thread, and lists under **Apps** what I can do with that message."""
 FOR_A_HANDFUL = """
 -# A pair is one question with a better and a worse answer. A round needs two pairs. After ten votes it also ranks \
 fresh answers by what you like: see `/taste`. People decide about a new version by choosing between two answers. To \
@@ -68,29 +73,32 @@ COMMUNITY = {
 }
 
 
-def demo_overrides(directory: str, channel_id: int, *, community: bool = False) -> dict[str, str]:
+def demo_overrides(directory: str, *, community: bool = False) -> dict[str, str]:
     """Return the environment variables that turn an operator's settings into the demo's."""
-    return (COMMUNITY if community else HANDFUL) | {
-        variable_name("data", "directory"): directory,
-        variable_name("database", "url"): "",
-        variable_name("logs", "level"): "warning",
-        variable_name("discord", "free_response_channels"): str(channel_id),
-        variable_name("metrics", "port"): "0",
-        variable_name("metrics", "trainer_port"): "0",
-        variable_name("console", "port"): "0",  # the demo opens it itself
-        variable_name("console", "public_url"): "",
-        CLIENT_SECRET_VARIABLE: "",
-        variable_name("access", "servers"): str(EVERY_SERVER),
-        variable_name("access", "channels"): "",
-        variable_name("access", "roles"): "",
-        **{variable_name("limits", window): "0" for window in LimitSettings.model_fields},
-        variable_name("chat", "cooldown_s"): "0",
-        variable_name("chat", "drain_s"): "1",
-        variable_name("generation", "max_new_tokens"): "160",
-        variable_name("training", "schedule"): "",
-        variable_name("training", "threads"): "0",
-        variable_name("gate", "coherence_model"): "base",  # converting Gemma would take a minute of the first round
-    }
+    return (
+        (COMMUNITY if community else HANDFUL)
+        | channel_rules()
+        | {
+            variable_name("data", "directory"): directory,
+            variable_name("database", "url"): "",
+            variable_name("logs", "level"): "warning",
+            variable_name("metrics", "port"): "0",
+            variable_name("metrics", "trainer_port"): "0",
+            variable_name("console", "port"): "0",  # the demo opens it itself
+            variable_name("console", "public_url"): "",
+            CLIENT_SECRET_VARIABLE: "",
+            variable_name("access", "servers"): str(EVERY_SERVER),
+            variable_name("access", "channels"): "",
+            variable_name("access", "roles"): "",
+            **{variable_name("limits", window): "0" for window in LimitSettings.model_fields},
+            variable_name("chat", "cooldown_s"): "0",
+            variable_name("chat", "drain_s"): "1",
+            variable_name("generation", "max_new_tokens"): "160",
+            variable_name("training", "schedule"): "",
+            variable_name("training", "threads"): "0",
+            variable_name("gate", "coherence_model"): "base",  # converting Gemma would take a minute of the first round
+        }
+    )
 
 
 class DemoTasks(BackgroundTasks):
@@ -101,9 +109,14 @@ class DemoTasks(BackgroundTasks):
         return contextvars.Context().run(lambda: loop.create_task(work, name=name))
 
 
-def demo_channel_id() -> int:
-    """Return the id that the demo's channel has in every world."""
-    return World(simcord.Env(discord.Client(intents=discord.Intents.default()))).lounge.id
+def channel_rules() -> dict[str, str]:
+    """Return the settings that say where the bot answers what: the demo's channels have the same IDs in every world."""
+    world = World(simcord.Env(discord.Client(intents=discord.Intents.default())))
+    rules = {world.lounge.id: "always", world.questions.id: "question", world.pirates.id: "always"}
+    return {
+        variable_name("discord", "free_response_channels"): "",
+        variable_name("chat", "channel_rules"): json.dumps(rules),
+    }
 
 
 async def serve_demo(
@@ -129,13 +142,15 @@ async def _run(bot: ReactuneBot, port: int, taste: Taste | None, on_ready: Calla
     env = simcord.Env(bot, check_errors=False, settle_timeout=ACTION_S)
     world = World(env)
     await world.catch_up()
-    welcome = f"{WELCOME}{FOR_A_COMMUNITY if taste else FOR_A_HANDFUL}"
+    places = {"questions": world.questions.id, "pirates": world.pirates.id}
+    welcome = f"{WELCOME.format(**places)}{FOR_A_COMMUNITY if taste else FOR_A_HANDFUL}"
     await asyncio.to_thread(restore_chat, bot.settings, world, welcome)
     await env.start()
     try:
         await bot.loading
         if bot.failure:
             raise bot.failure
+        await bot.services.database.run(move_in, world.guild.id, world.pirates.id)
         if taste is not None:
             await _let_vote(bot.services, taste)
         await _serve(bot, world, port, on_ready)

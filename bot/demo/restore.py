@@ -12,11 +12,12 @@ from sqlalchemy.orm import Session
 
 from bot.chat.ask import SEEDS, small_print
 from bot.chat.message_stream import lay_out
+from bot.demo.channel.places import MAX_THREAD_NAME_CHARS
 from bot.demo.channel.world import World
 from bot.engine import Finish, RenderedPrompt
 from bot.knowledge.quoting import cite
 from bot.text.splitting import MAX_MESSAGE_CHARS
-from storage.conversations.replies import Reply, newest_replies
+from storage.conversations.replies import Reply, channels_with_replies, newest_replies
 from storage.database.database import open_database
 from storage.database.enums import Outcome
 from storage.knowledge.documents import titles_of
@@ -38,13 +39,15 @@ class RestoredMessage:
 
 def restore_chat(settings: Settings, world: World, welcome: str) -> None:
     """Put the welcome into the lounge, then the newest complete answers with their thumbs where they were."""
-    backend, lounge_id, channel_ids = world.env.backend, world.lounge.id, world.channel_ids
+    backend, lounge_id = world.env.backend, world.lounge.id
     with closing(open_database(settings)) as database, database.snapshot() as session:
+        channel_ids = world.channel_ids | channels_with_replies(session, world.guild.id)
         replies = newest_replies(session, channel_ids, RESTORED_REPLIES)[::-1]
         small_print_of = {reply.id: _small_print(session, reply) for reply in replies}
         thumbs = current_thumbs(session, [reply.id for reply in replies])
     bot_id = backend.bot_user.id
     messages = _messages(replies, small_print_of, bot_id, settings.output)
+    _reopen_threads(world, messages)
     if messages:  # the page sorts by ID
         _put(backend, RestoredMessage(messages[0].id - 1, lounge_id, bot_id, welcome))
     else:
@@ -78,6 +81,22 @@ def _messages(
             answers = asked if id_ == reply.message_ids[0] else None
             found[id_] = RestoredMessage(id_, reply.channel_id, bot_id, content, answers)
     return [found[id_] for id_ in sorted(found)]
+
+
+def _reopen_threads(world: World, messages: Sequence[RestoredMessage]) -> None:
+    """Open the threads that people opened: each under the message of its ID, with its first words as its name."""
+    known, parents = world.channel_ids, {message.id: message.channel_id for message in messages}
+    first = {message.channel_id: message for message in reversed(messages) if message.channel_id not in known}
+    for thread_id, message in first.items():
+        parent = parents.get(thread_id, 0)
+        name = " ".join(message.content.split()) or str(thread_id)
+        world.env.backend.create_thread(
+            parent if parent in known else world.lounge.id,
+            name[:MAX_THREAD_NAME_CHARS],
+            message.author_id,
+            message_id=thread_id,
+            broadcast=False,
+        )
 
 
 def _put(backend: Backend, restored: RestoredMessage) -> None:

@@ -92,7 +92,7 @@ class Renderer:
         if self._specials is None:
             return message
         content = self._specials.sub(r"\1 ", message["content"])
-        return {"role": message["role"], "content": content}
+        return {**message, "content": content}
 
     def _count_tokens(self, messages: Sequence[ChatMessage]) -> int:
         return len(self.chat.token_ids(self.chat.render(messages)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -12,6 +12,7 @@ import discord
 from discord import app_commands
 
 from bot.discord_errors import DISCORD_ERRORS
+from bot.servers.setups import ServerSetups
 from storage.runtime.shards import Shards
 from storage.settings.sections import EVERY_SERVER, AccessSettings, DiscordSettings, Settings
 from storage.wording import gettext_noop
@@ -44,20 +45,23 @@ class Requester:
     is_admin: bool = False
 
 
-def denial_of(requester: Requester, access: AccessSettings) -> DenialReason | None:
-    """Return why somebody may not use the bot in a server, or None."""
+def denial_of(requester: Requester, access: AccessSettings, chosen_roles: Collection[int] = ()) -> DenialReason | None:
+    """Return why somebody may not use the bot in a server, or None.
+
+    Roles that the server chose limit its members further; they do not admit whom the operator refuses.
+    """
     if not allows_server(requester.server_id, access):
         return DenialReason.SERVER
     if access.channels and requester.channel_ids.isdisjoint(access.channels):
         return DenialReason.CHANNEL
-    if (
-        access.roles
-        and not requester.is_admin
-        and requester.role_ids is not None
-        and requester.role_ids.isdisjoint(access.roles)
-    ):
-        return DenialReason.ROLE
-    return None
+    if requester.is_admin or requester.role_ids is None or _have_a_role(requester.role_ids, access.roles, chosen_roles):
+        return None
+    return DenialReason.ROLE
+
+
+def _have_a_role(role_ids: frozenset[int], *limits: Collection[int]) -> bool:
+    """Return whether the roles contain one of each limit; an empty one limits nothing."""
+    return all(not limit or not role_ids.isdisjoint(limit) for limit in limits)
 
 
 def allows_server(server_id: int, access: AccessSettings) -> bool:
@@ -82,8 +86,9 @@ def who_is_not_allowed(guilds: Sequence[discord.Guild], access: AccessSettings) 
 class AccessPolicy:
     """Checks who may use the bot; remembers memberships for a while."""
 
-    def __init__(self, client: discord.Client, settings: Settings, shards: Shards) -> None:
+    def __init__(self, client: discord.Client, settings: Settings, shards: Shards, setups: ServerSetups) -> None:
         self._client = client
+        self._setups = setups
         self._access = settings.access
         self._discord = settings.discord
         self._shards = shards
@@ -96,7 +101,10 @@ class AccessPolicy:
         """Return why the author of a message or an interaction may not use the bot, or None."""
         if guild_id is None:
             return None if await self.may_write_directly(user.id) else DenialReason.DIRECT
-        return denial_of(self._requester(user, guild_id, channel), self._access)
+        return self._denial_of(self._requester(user, guild_id, channel))
+
+    def _denial_of(self, requester: Requester) -> DenialReason | None:
+        return denial_of(requester, self._access, self._setups.of(requester.server_id).roles)
 
     def may_react(self, payload: discord.RawReactionActionEvent) -> bool:
         """Return whether a reaction counts; in direct messages every answer was given to an allowed member."""
@@ -112,12 +120,12 @@ class AccessPolicy:
         if guild_id is None:
             return self._access.direct_messages
         requester = self._requester(member, guild_id, self._client.get_channel(channel_id), channel_id)
-        return denial_of(requester, self._access) is None
+        return self._denial_of(requester) is None
 
     async def has_allowed_role(self, guild_id: int | None, user_id: int) -> bool:
         """Return whether the author of a reaction that is found later has an allowed role."""
         guild = self._client.get_guild(guild_id) if guild_id else None
-        return guild is None or not self._access.roles or await self._is_served_in(guild, user_id)
+        return guild is None or not self._limits(guild) or await self._is_served_in(guild, user_id)
 
     def should_notify(self, channel_id: int) -> bool:
         """Return whether a refusal may be sent to the channel now: at most once an hour."""
@@ -151,7 +159,7 @@ class AccessPolicy:
         return known[1]
 
     async def _is_member(self, user_id: int) -> bool:
-        if EVERY_SERVER in self._access.servers and not self._access.roles:
+        if EVERY_SERVER in self._access.servers and not any(self._limits(guild) for guild in self._client.guilds):
             return True  # Discord only delivers messages from people who share a server with the bot
         for guild in self._client.guilds:
             if allows_server(guild.id, self._access) and await self._is_served_in(guild, user_id):
@@ -166,8 +174,12 @@ class AccessPolicy:
         except DISCORD_ERRORS as error:
             log.warning("Discord did not answer whether %s is a member of %s: %s", user_id, guild.id, error)
             return False
-        has_role = not self._access.roles or any(role.id in self._access.roles for role in member.roles)
-        return has_role or is_admin(member, self._discord)
+        role_ids = frozenset(role.id for role in member.roles)
+        return is_admin(member, self._discord) or _have_a_role(role_ids, *self._limits(guild))
+
+    def _limits(self, guild: discord.Guild) -> list[Collection[int]]:
+        """Return the lists of roles from each of which a member needs one."""
+        return [roles for roles in (self._access.roles, self._setups.of(guild.id).roles) if roles]
 
 
 def _forget_oldest(remembered: dict[int, tuple[float, bool]] | dict[int, float]) -> None:

@@ -16,7 +16,7 @@ from pathlib import PurePath
 from typing import Any
 
 from bot.errors import UserFacingError
-from bot.separate_process import limit_memory, run_apart
+from storage.separate_process import limit_memory, run_apart
 from storage.settings.sections import KnowledgeSettings
 
 MAX_UNPACKED_BYTES = 200_000_000

@@ -243,7 +243,8 @@ class Library:
 
     def _refuse_deleted(self, session: Session, source: Source) -> None:
         lock_erasures(session, shared=True)
-        if self._deletions.concern({*source.messages, *source.messages.values()}):
+        channels = source.messages.values()
+        if self._deletions.concern(source.messages) or any(map(self._deletions.concern_channel, channels)):
             raise UserFacingError(DELETED)
 
     async def find(self, scope: documents.SearchScope, words: str, limit: int) -> list[FoundPassage]:

@@ -21,6 +21,7 @@ from storage.models.personality_imports import ZIP_SUFFIX, ImportedPersonality, 
 from storage.personalities.card_files import CARD_SUFFIXES, CardFormat, format_card_file
 from storage.personalities.cards import MAX_CARD_BYTES, CardFile, LorebookEntry
 from storage.personalities.personalities import Personality
+from storage.personalities.pictures import read_picture
 from storage.personalities.tavern.files import MAX_JSON_BYTES, MAX_PICTURE_BYTES
 from storage.releases.versions import version_named
 
@@ -51,7 +52,8 @@ async def export_card(
     left_out = 0
     if guild_id is not None and format_.is_tavern:
         entries, left_out = await services.database.read(read_lorebook, guild_id, personality.id)
-    file = CardFile(personality.card, personality.name, entries)
+    picture = await services.database.read(read_picture, personality.id)
+    file = CardFile(personality.card, personality.name, entries, picture=picture)
     content = await asyncio.to_thread(format_card_file, file, format_)
     return ExportedCard(f"{personality.name}{format_.suffix}", content, describe_lorebook(len(entries), left_out))
 

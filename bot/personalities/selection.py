@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from bot.errors import UserFacingError
 from bot.guards.access import has_named_role, is_admin
+from bot.personalities.appearance import describe_appearance
 from bot.services import Services, services_of
 from bot.text.sanitize import escape_inline
 from storage.adapters.folder_store import AS_TRAINED
@@ -24,7 +25,9 @@ from storage.personalities.bindings import (
 )
 from storage.personalities.cards import CardSampling
 from storage.personalities.personalities import Personality, list_personalities, personality_named, read_personality
+from storage.personalities.shown_examples import examples_to_show, what_answers
 from storage.releases.versions import list_versions, read_alias
+from storage.settings.sections import Settings
 from storage.wording import BASE_NAME, count, gettext_noop
 
 CHOICES = 25  # Discord's limit
@@ -185,31 +188,33 @@ def describe_replaced(session: Session, before: Binding | None) -> str:
     return read_personality(session, before.personality_id).name + at_strength(before.strength)
 
 
-def list_lines(session: Session, guild_id: int) -> list[str]:
+def list_lines(session: Session, guild_id: int, settings: Settings) -> list[str]:
     """Return a line for each personality that the server can use."""
     lines = []
     for personality in list_personalities(session, guild_id):
         about = f" · {escape_inline(personality.card.description)}" if personality.card.description else ""
-        version = read_alias(session, personality.id).target
+        version = what_answers(read_alias(session, personality.id).target, settings, personality.card)
         examples = count(len(personality.card.examples), "example")
         bound = _describe_bindings(session, personality, guild_id)
         lines.append(f"**{personality.name}**{about} · version {version} · {examples} · {bound}")
     return lines
 
 
-def card_lines(session: Session, personality: Personality, guild_id: int) -> list[str]:
-    card = personality.card
+def card_lines(session: Session, personality: Personality, guild_id: int, settings: Settings) -> list[str]:
+    card, version = personality.card, read_alias(session, personality.id).target
+    shown = examples_to_show(settings, card) if version == BASE_NAME else ()
     bound = _describe_bindings(session, personality, guild_id)
     examples = [map(escape_inline, example.dialogue[:2]) for example in card.examples[:SHOWN_EXAMPLES]]
     lines = [
-        f"**{personality.name}** · version {read_alias(session, personality.id).target}",
+        f"**{personality.name}** · version {what_answers(version, settings, card)}",
         escape_inline(card.description),
         "⚠️ It is archived." if personality.archived_at else "",
         f"{bound[0].upper()}{bound[1:]}.",
+        f"**Appears** {describe_appearance(personality)}",
         f"**System prompt:** {escape_inline(card.system_prompt) or 'the one in the settings'}",
         f"**Greeting:** {escape_inline(card.greeting)}" if card.greeting else "",
         f"**Sampling:** {format_sampling(card.sampling) or 'as in the settings'}",
-        f"**Examples:** {len(card.examples)}",
+        f"**Examples:** {len(card.examples)}" + (f", the base is shown {len(shown)} of them" if shown else ""),
         *(f"> {asked}\n{answered}" for asked, answered in examples),
     ]
     return [line for line in lines if line]

@@ -62,20 +62,25 @@ class Deletions:
         finally:
             self._watches.discard(watch)
 
-    def concern(self, ids: Collection[int]) -> bool:
-        return any(id_ in self._found for id_ in ids)
+    def concern(self, message_ids: Collection[int]) -> bool:
+        return any(id_ in self._found for id_ in message_ids)
+
+    def concern_channel(self, channel_id: int) -> bool:
+        """Return whether the channel was deleted: a thread has the ID of the message that it was made from."""
+        deleted = self._found.get(channel_id)
+        return deleted is not None and deleted.channel_id == channel_id
 
     def concern_prompt(self, channel_id: int, sources: Sources, since: datetime) -> bool:
         """Return whether a prompt for the channel quotes a deleted message, or summarizes one deleted since then.
 
         A message that was deleted before the prompt was begun is not part of its summary.
         """
-        if self.concern({channel_id, *sources.messages}):
+        if self.concern_channel(channel_id) or self.concern(sources.messages.keys()):
             return True
         if sources.summary is None:
             return False
         first, last = sources.summary
         return any(
-            first <= id_ <= last and deleted.channel_id == channel_id and deleted.at >= since
+            first <= id_ <= last and channel_id in (deleted.channel_id, id_) and deleted.at >= since
             for id_, deleted in self._found.copy().items()
         )

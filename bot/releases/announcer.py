@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from discord.ext import commands
@@ -20,13 +21,17 @@ from bot.text.releases import describe_announcement
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.columns import utc_now
 from storage.operations.outbox import announce_waiting
+from storage.personalities.bindings import speaks_in
 from storage.personalities.personalities import Personality, list_personalities
 from storage.releases.announcements import Announceable, PromotionAnnouncement, prepare_announcement, unannounced
+from storage.servers import ServerSetup
 from storage.settings.sections import Settings
 from storage.taste.learning import learn_taste
 from storage.taste.words import likings, name_likings
 
 log = logging.getLogger(__name__)
+
+CHOSEN_IN = "/setup, or release.announce_channel"
 
 
 class ReleaseAnnouncer:
@@ -35,7 +40,10 @@ class ReleaseAnnouncer:
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         self._bot = bot
         self._services = services
-        self._has_warned = False
+        self._closed: set[int] = set()
+        """Channels that the log has named because the bot may not write there."""
+        self._told: dict[tuple[type, int], set[int]] = {}
+        """{news that is not announced everywhere: the channels that have it}"""
 
     async def __call__(self, _before: ReleaseState | None, _now: ReleaseState) -> bool:
         """Return False if something is still not announced, so that the watcher calls again."""
@@ -59,41 +67,78 @@ class ReleaseAnnouncer:
 
     async def _announce(self, personality: Personality, news: Announceable) -> bool:
         """Return False if Discord has trouble, so that the announcement is sent later."""
-        channel_id = self._services.settings.release.announce_channel
-        if not channel_id:
+        try:
+            channel_ids = await self._channels_for(personality)
+        except DISCORD_ERRORS as error:
+            log.warning("A release cannot be announced now; trying again: %s", error)
+            return False
+        if not channel_ids:
             return True
         announcement = await self._services.database.read(prepare_announcement, news)
         liked = ""
         if isinstance(announcement, PromotionAnnouncement) and announcement.rounds:
             liked = await self._services.database.read(_what_people_like, personality.id, self._services.settings)
+        describe = partial(describe_announcement, announcement, liked)
+        told = self._told.setdefault((type(news), news.id), set())
+        is_told = all([await self._tell(channel_id, personality, describe, told) for channel_id in channel_ids])
+        if is_told:
+            del self._told[type(news), news.id]
+        return is_told
+
+    async def _tell(
+        self, channel_id: int, personality: Personality, describe: Callable[[], str], told: set[int]
+    ) -> bool:
+        """Send it, unless an earlier attempt did; return False if Discord has trouble."""
+        if channel_id in told:
+            return True
         with speaking(languages_of(self._bot).of_channel(channel_id)):
-            text = signed(personality, describe_announcement(announcement, liked))
+            text = signed(personality, describe())
         try:
-            if not await self._concerns(channel_id, personality):
-                return True
             await self._bot.get_partial_messageable(channel_id).send(text[:MAX_MESSAGE_CHARS])
         except DISCORD_ERRORS as error:
             if is_temporary(error):
                 log.warning("A release cannot be announced now; trying again: %s", error)
                 return False
-            if not self._has_warned:
+            if channel_id not in self._closed:
                 log.error(
                     "Releases cannot be announced in channel %d (%s): let the bot see it and send messages there, or "
-                    "set release.announce_channel to another channel, or to 0.",
+                    "choose another channel in %s.",
                     channel_id,
                     error,
+                    CHOSEN_IN,
                 )
-            self._has_warned = True
+            self._closed.add(channel_id)
+        told.add(channel_id)
         return True
 
+    async def _channels_for(self, personality: Personality) -> list[int]:
+        """Return where servers chose to hear of it, and the operator's channel, unless its server chose otherwise."""
+        chosen = await self._services.database.read(_chosen_channels, self._services.setups.all(), personality)
+        default = self._services.settings.release.announce_channel
+        return [*chosen, default] if default and await self._concerns(default, personality) else chosen
+
     async def _concerns(self, channel_id: int, personality: Personality) -> bool:
-        """Return whether the channel's server knows the personality: a server's own one is not announced elsewhere."""
-        if personality.guild_id is None:
-            return True
+        """Return whether the operator's channel is to hear of it: not of another server's own personality."""
         # Another process may serve the channel's server, so it may not be in the cache.
-        channel = self._bot.get_channel(channel_id) or await self._bot.fetch_channel(channel_id)
+        try:
+            channel = self._bot.get_channel(channel_id) or await self._bot.fetch_channel(channel_id)
+        except DISCORD_ERRORS as error:
+            if is_temporary(error):
+                raise
+            return True  # the attempt to write there says what is wrong
         guild = getattr(channel, "guild", None)
-        return guild is not None and guild.id == personality.guild_id
+        if guild is None:
+            return personality.guild_id is None
+        return self._services.setups.find(guild.id) is None and personality.guild_id in (None, guild.id)
+
+
+def _chosen_channels(session: Session, setups: Sequence[ServerSetup], personality: Personality) -> list[int]:
+    """Return the channels that those servers chose in which the personality answers."""
+    return [
+        setup.choices.announce_channel
+        for setup in setups
+        if setup.choices.announce_channel and speaks_in(session, personality, setup.guild_id)
+    ]
 
 
 def _what_people_like(session: Session, personality_id: int, settings: Settings) -> str:

@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 
 from bot.arenas.prompts import bank_messages
 from bot.chat.ask import NOTES, request_answer, submit_all
+from bot.chat.examples import NO_EXAMPLES, Examples, render_with_examples
 from bot.engine import Engine, Generation, GenerationFailed, RenderedPrompt
 from bot.errors import EngineStopped, UserFacingError
 from bot.localization.sentences import gettext
 from bot.releases.resolver import Release
 from bot.services import Services
 from storage.conversations.prompt_bank import PromptBank
+from storage.personalities.cards import Card, settings_of
 from storage.releases.versions import name_of, version_named
 from storage.settings.sections import GenerationSettings
 from storage.wording import gettext_noop
@@ -37,6 +39,8 @@ class Contestant:
     system_prompt: str
     """May be empty."""
     release: Release
+    examples: Examples = NO_EXAMPLES
+    """What it is shown as earlier turns."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,14 @@ async def open_two(services: Services, personality_id: int, *names: str) -> list
     return [await asyncio.to_thread(services.releases.open, version) for version in versions]
 
 
+def contestant_of(services: Services, personality_id: int, card: Card, release: Release, name: str = "") -> Contestant:
+    """Return the release as it answers members for the personality with this card."""
+    liked = services.tastes.examples_of(personality_id)
+    examples = Examples.of(services.settings, card, liked) if release.is_base else NO_EXAMPLES
+    system_prompt = settings_of(services.settings, card).chat.system_prompt
+    return Contestant(name or release.name, system_prompt, release, examples)
+
+
 async def compare_versions(
     engine: Engine,
     contestants: Sequence[Contestant],
@@ -74,7 +86,7 @@ async def compare_versions(
 
     Raises UserFacingError if a prompt is too long, EngineBusy and EngineClosed as the engine does.
     """
-    rendered = [[await _render(engine, one.system_prompt, prompt) for one in contestants] for prompt in prompts]
+    rendered = [[await _render(engine, one, prompt) for one in contestants] for prompt in prompts]
     generations = _submit(engine, [one.release for one in contestants], rendered, generation)
     tasks = [asyncio.ensure_future(_listen(answer)) for answer in generations]
     try:
@@ -91,9 +103,10 @@ async def compare_versions(
     return [Comparison(prompt, tuple(answers[i * width : (i + 1) * width])) for i, prompt in enumerate(prompts)]
 
 
-async def _render(engine: Engine, system_prompt: str, prompt: str) -> RenderedPrompt:
+async def _render(engine: Engine, contestant: Contestant, prompt: str) -> RenderedPrompt:
     try:
-        return await engine.render(bank_messages(system_prompt, prompt))
+        plain = await engine.render(bank_messages(contestant.system_prompt, prompt))
+        return await render_with_examples(engine, plain, contestant.examples) or plain
     except ValueError as error:
         raise UserFacingError("That prompt is too long for the model's context. Please try a shorter one.") from error
 

@@ -33,6 +33,10 @@ class Release:
         return name_of(self.version)
 
     @property
+    def is_base(self) -> bool:
+        return self.version is None
+
+    @property
     def strength(self) -> float:
         """Factor of the adapter's effect."""
         return self.adapter.strength if self.adapter else AS_TRAINED

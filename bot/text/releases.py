@@ -39,6 +39,7 @@ def describe_status(
             last_good=status.last_good.target,
         ),
         describe_marked_champion(status.champion.version),
+        "" if status.champion.version else _not_learned_yet(status),
         f"⚠️ {sentence(problem)}" if problem else "",
         _next_version(status),
         gettext("**Votes:** {votes}", votes=describe_counted(status.outlook.votes)),
@@ -63,6 +64,12 @@ def describe_marked_champion(champion: Version | None) -> str:
         "version to replace {version}.",
         version=champion.name,
     )
+
+
+def _not_learned_yet(status: model_status.ModelStatus) -> str:
+    if status.follows_card:
+        return gettext("The personality has not learned yet and follows the examples on its card.")
+    return gettext("The personality has not learned yet.")
 
 
 def _next_version(status: model_status.ModelStatus) -> str:

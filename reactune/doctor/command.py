@@ -31,7 +31,17 @@ def run_checks(settings: Settings) -> list[Finding]:
 
 def _checks(settings: Settings) -> Iterator[Check]:
     # Imported here, because they import the bot and the trainer, and every command imports this module.
-    from reactune.doctor import attachments, chat_template, database, machine, memory, models, servers, training
+    from reactune.doctor import (
+        appearances,
+        attachments,
+        chat_template,
+        database,
+        machine,
+        memory,
+        models,
+        servers,
+        training,
+    )
     from storage.adapters.stores import open_store
     from storage.conversations.prompt_bank import read_bank
     from storage.models.bundled import encoder_name
@@ -47,6 +57,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Permissions", lambda: machine.check_permissions(settings.data.directory)
     yield "Access", lambda: servers.check_access_list(settings)
     yield "Database", lambda: database.check_database(settings)
+    yield "Servers", lambda: servers.check_setups(settings)
     yield "Backups", lambda: database.check_backups(settings)
     yield "Clock", lambda: machine.check_clock(settings)
     yield "Adapter store", lambda: open_store(settings).examine()
@@ -66,6 +77,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Trainer", lambda: database.check_trainer(settings)
     yield "Training", lambda: training.check_training(settings)
     yield "Token", lambda: asyncio.run(servers.check_token(settings))
+    yield "Appearances", lambda: asyncio.run(appearances.check_appearances(settings))
     yield "Prompt bank", lambda: read_bank(settings.arena.prompts).describe()
     yield "Arenas", lambda: servers.check_arenas(settings.arena)
     yield "Retention", lambda: database.check_retention(settings)

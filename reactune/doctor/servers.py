@@ -11,12 +11,14 @@ from bot.arenas.host import arena_trigger
 from bot.engine.remote.adapter_loading import NO_ROUTE, NO_UPDATES, is_file_of, version_missing
 from bot.engine.remote.replicas import problem_of, served_models
 from bot.engine.remote.server import Refused, Server, ServerError, open_session
+from bot.guards.access import allows_server
 from bot.runner import BAD_TOKEN, NO_INTENT, NO_MEMBERS_INTENT, require_token
 from reactune.doctor.findings import Hint, Problem
 from reactune.shared import reading
 from storage.adapters.folder_store import AdapterRef
 from storage.database.columns import utc_now
 from storage.operations import token_spend
+from storage.servers import list_setups
 from storage.settings.sections import EVERY_SERVER, ArenaSettings, DiscordSettings, RemoteSettings, Settings
 from storage.wording import count
 
@@ -48,6 +50,19 @@ def check_access_list(settings: Settings) -> str:
     limits = [count(len(ids), word) for ids, word in ((access.channels, "channel"), (access.roles, "role")) if ids]
     direct = "direct messages too" if access.direct_messages else "no direct messages"
     return ", ".join([whom, *(f"only {limit}" for limit in limits), direct])
+
+
+def check_setups(settings: Settings) -> str:
+    """Return which servers have choices of their own, made with `/setup`."""
+    with reading(settings) as session:
+        setups = list_setups(session)
+    if not setups:
+        return "none has used /setup, so these settings hold in all"
+    for setup in setups:
+        if not allows_server(setup.guild_id, settings.access):
+            raise Hint(f"server {setup.guild_id} was set up by {setup.chosen_by}, but access.servers does not list it")
+    listed = ", ".join(f"{setup.guild_id} (by {setup.chosen_by})" for setup in setups)
+    return f"{count(len(setups), 'server')} with choices of {'its' if len(setups) == 1 else 'their'} own: {listed}"
 
 
 def check_arenas(settings: ArenaSettings) -> str:

@@ -1,1 +1,1 @@
-"""Replies with everything needed to reproduce them, and what is remembered of conversations."""
+"""Replies with everything needed to reproduce them, and summaries of conversations."""

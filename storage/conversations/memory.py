@@ -1,21 +1,16 @@
-"""Summaries of long conversations, and members' notes about themselves."""
+"""Summaries of long conversations, and from where on a conversation is remembered."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
-from storage.database.rows import changed_rows, from_row, read_all
-from storage.database.tables import ConversationRow, ConversationSpeakerRow, MemberNoteRow
-from storage.errors import NoteRefused
-
-MAX_NOTES = 10
-MAX_NOTE_CHARS = 120
+from storage.database.rows import changed_rows, from_row
+from storage.database.tables import ConversationRow, ConversationSpeakerRow
 
 
 @dataclass(frozen=True)
@@ -41,13 +36,6 @@ class Memory:
     def begins_after(self) -> int:
         """Return the ID of the message after which the conversation is read word for word."""
         return max(self.summarised_to, self.forgotten_to)
-
-
-@dataclass(frozen=True)
-class Note:
-    id: int
-    text: str
-    created_at: datetime
 
 
 def read_memory(session: Session, channel_id: int) -> Memory:
@@ -96,49 +84,10 @@ def forget_conversation(session: Session, channel_id: int, up_to: int) -> None:
     session.flush()
 
 
-def add_note(session: Session, user_id: int, text: str) -> Note:
-    """Store a member's note about themselves; raises NoteRefused if it is empty, too long, known or one too many."""
-    said = " ".join(text.split())
-    if not said:
-        raise NoteRefused("that note is empty: write what I should know about you")
-    if len(said) > MAX_NOTE_CHARS:
-        raise NoteRefused(
-            "that note has {chars} characters, but the limit is {limit}: shorten it",
-            chars=len(said),
-            limit=MAX_NOTE_CHARS,
-        )
-    notes = list_notes(session, user_id)
-    if any(note.text.casefold() == said.casefold() for note in notes):
-        raise NoteRefused("I already have that note")
-    if len(notes) >= MAX_NOTES:
-        raise NoteRefused(
-            "you have {limit} notes, which is the limit: delete one first with `/me forget`", limit=MAX_NOTES
-        )
-    row = MemberNoteRow(user_id=user_id, text=said)
-    session.add(row)
-    session.flush()
-    return from_row(Note, row)
-
-
-def list_notes(session: Session, user_id: int) -> list[Note]:
-    """Return the member's notes, oldest first."""
-    notes = select(MemberNoteRow).where(MemberNoteRow.user_id == user_id)
-    return read_all(session, Note, notes.order_by(MemberNoteRow.id))
-
-
-def drop_notes(session: Session, user_id: int, number: int | None = None) -> int:
-    """Delete the note with this number, counted from 1, or all notes; return how many were deleted."""
-    notes = list_notes(session, user_id)
-    chosen = notes if number is None else notes[number - 1 : number]
-    gone = session.execute(delete(MemberNoteRow).where(MemberNoteRow.id.in_([note.id for note in chosen])))
-    return changed_rows(gone)
-
-
-def delete_memories(session: Session, user_id: int) -> tuple[int, int]:
-    """Delete the member's notes and every summary that covers their words; return how many of each."""
-    notes = drop_notes(session, user_id)
+def drop_summaries_with(session: Session, user_id: int) -> int:
+    """Delete every summary that covers words of the member, and return how many there were."""
     summarised_in = select(ConversationSpeakerRow.channel_id).where(ConversationSpeakerRow.user_id == user_id)
-    return notes, drop_summaries(session, session.scalars(summarised_in).all())
+    return drop_summaries(session, session.scalars(summarised_in).all())
 
 
 def drop_summaries(session: Session, channel_ids: Collection[int]) -> int:

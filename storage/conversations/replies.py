@@ -20,6 +20,7 @@ from storage.database.tables import (
     ReplyIdRow,
     ReplyMeasuresRow,
     ReplyMessageRow,
+    ReplyNoteRow,
     ReplyRow,
     ReplySourceRow,
     ReplySpeakerRow,
@@ -43,12 +44,14 @@ class Retrieved:
 
 @dataclass(frozen=True)
 class Sources:
-    """The Discord messages whose text a prompt holds."""
+    """The Discord messages and notes whose text a prompt holds."""
 
     messages: Mapping[int, int] = field(default_factory=dict)
     """{message id: author's user id} of those quoted word for word; the bot's own have NOBODY."""
     summary: tuple[int, int] | None = None
     """IDs of the first and last message that the summary in the prompt covers."""
+    notes: frozenset[int] = frozenset()
+    """IDs of members' notes about themselves."""
 
 
 NO_SOURCES = Sources()
@@ -164,6 +167,7 @@ def start_reply(session: Session, new: NewReply) -> int:
         ReplySourceRow(reply_id=row.id, message_id=message, user_id=user)
         for message, user in sorted(new.sources.messages.items())
     )
+    session.add_all(ReplyNoteRow(reply_id=row.id, note_id=note) for note in sorted(new.sources.notes))
     session.add_all(ReplySpeakerRow(reply_id=row.id, user_id=user) for user in sorted(set(new.speakers)))
     return row.id
 
@@ -362,8 +366,13 @@ def newest_replies(session: Session, channel_ids: Collection[int], limit: int) -
     return _replies(session, rows)
 
 
+def channels_with_replies(session: Session, guild_id: int) -> set[int]:
+    """Return the IDs of the server's channels and threads with answers."""
+    return set(session.scalars(select(ReplyRow.channel_id).where(ReplyRow.guild_id == guild_id).distinct()))
+
+
 def _replies(session: Session, rows: Sequence[ReplyRow]) -> list[Reply]:
-    """Return the rows' replies in the same order, with three queries for all of them."""
+    """Return the rows' replies in the same order, with four queries for all of them."""
     ids = [row.id for row in rows]
     messages, speakers = defaultdict[int, list[int]](list), defaultdict[int, list[int]](list)
     sources = defaultdict[int, dict[int, int]](dict)
@@ -376,6 +385,11 @@ def _replies(session: Session, rows: Sequence[ReplyRow]) -> list[Reply]:
     quoted = select(ReplySourceRow.reply_id, ReplySourceRow.message_id, ReplySourceRow.user_id)
     for reply_id, message_id, user_id in session.execute(quoted.where(ReplySourceRow.reply_id.in_(ids))):
         sources[reply_id][message_id] = user_id
+    notes = defaultdict[int, set[int]](set)
+    for reply_id, note_id in session.execute(
+        select(ReplyNoteRow.reply_id, ReplyNoteRow.note_id).where(ReplyNoteRow.reply_id.in_(ids))
+    ):
+        notes[reply_id].add(note_id)
     return [
         from_row(
             Reply,
@@ -383,7 +397,7 @@ def _replies(session: Session, rows: Sequence[ReplyRow]) -> list[Reply]:
             message_ids=tuple(messages[row.id]),
             speakers=tuple(speakers[row.id]),
             retrieved=tuple(Retrieved(**passage) for passage in row.retrieved),
-            sources=Sources(sources[row.id], _summary_of(row)),
+            sources=Sources(sources[row.id], _summary_of(row), frozenset(notes[row.id])),
         )
         for row in rows
     ]

@@ -42,6 +42,16 @@ ASKED = (Origin.ARENA, Origin.SITTING, Origin.PLAYGROUND)
 """Answers that people drew in order to judge them: what they say is no sign of approval in conversations."""
 
 
+class Rule(StrEnum):
+    """What is answered in a channel; each rule includes those before it."""
+
+    NEVER = "never"
+    MENTION = "mention"
+    REPLY = "reply"
+    QUESTION = "question"
+    ALWAYS = "always"
+
+
 class Outcome(StrEnum):
     STREAMING = "streaming"
     COMPLETE = "complete"

@@ -82,8 +82,31 @@ class PersonalityRow(Base):
     """Digest of the last loaded card file; null for a personality without a file."""
     guild_id: Mapped[int | None] = mapped_column(BigInteger)
     """The server whose admins created it and can change it; null for the operator's, which every server can use."""
+    picture_digest: Mapped[str | None] = mapped_column(String(64))
+    """Of its picture; null without one."""
     archived_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class PictureRow(Base):
+    """A personality's picture, as a small PNG file."""
+
+    __tablename__ = "pictures"
+
+    personality_id: Mapped[int] = mapped_column(ForeignKey("personalities.id"), primary_key=True)
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class WebhookRow(Base):
+    """A webhook that the bot made; it stays when the webhook is deleted, because its messages stay too."""
+
+    __tablename__ = "webhooks"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    channel_id: Mapped[int] = mapped_column(BigInteger, index=True)
+    personality_id: Mapped[int] = mapped_column(ForeignKey("personalities.id"))
+    picture_digest: Mapped[str | None] = mapped_column(String(64))
+    """Of the picture that the webhook shows."""
 
 
 class CardRevisionRow(Base):
@@ -110,6 +133,19 @@ class BindingRow(Base):
     strength: Mapped[float] = mapped_column(default=1.0)
     bound_by: Mapped[str] = mapped_column(String(64))
     bound_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class ServerRow(Base):
+    """What a server's admins chose with `/setup`; a server without a row has the operator's settings."""
+
+    __tablename__ = "servers"
+
+    guild_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    choices: Mapped[dict[str, Any]]
+    generation: Mapped[int]
+    """Counts the changes, so that of two admins who finish at once only one wins."""
+    chosen_by: Mapped[str] = mapped_column(String(64))
+    chosen_at: Mapped[datetime]
 
 
 class VersionRow(Base):
@@ -232,7 +268,7 @@ class ReplyRow(Base):
     summary_to: Mapped[int | None] = mapped_column(BigInteger)
     """Ids of the first and last message that the summary in the prompt covers; null without a summary."""
     has_outside_text: Mapped[bool] = mapped_column(default=False)
-    """The prompt holds a description of a picture, or a web page; it is never trained on."""
+    """The prompt holds a description of a picture, a web page, or a member's note; it is never trained on."""
     edited_at: Mapped[datetime | None]
     """The time a message in the prompt was edited; since then it is neither answered again nor trained on."""
     undelivered: Mapped[str | None] = mapped_column(Text)
@@ -545,8 +581,41 @@ class MemberNoteRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     user_id: Mapped[int] = mapped_column(BigInteger, index=True)
+    guild_id: Mapped[int | None] = mapped_column(BigInteger)
+    """The server where it is used; 0 for direct messages, null for everywhere, as in earlier releases."""
     text: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class ReplyNoteRow(Base):
+    """A note in a reply's prompt; deleting the note deletes the reply."""
+
+    __tablename__ = "reply_notes"
+
+    reply_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"), primary_key=True)
+    note_id: Mapped[int] = mapped_column(
+        ForeignKey("member_notes.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+
+
+class FactQuestionRow(Base):
+    """A fact that a member was asked to let the bot keep, and is not asked again; no word of it is stored."""
+
+    __tablename__ = "fact_questions"
+
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """A keyed hash of the fact."""
+    asked_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class NoteOptOutRow(Base):
+    """A member who must not be asked to let the bot keep facts; no row means that it may ask."""
+
+    __tablename__ = "note_opt_outs"
+
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    since: Mapped[datetime] = mapped_column(default=utc_now)
 
 
 class HeartbeatRow(Base):

@@ -22,7 +22,8 @@ from storage.models.adapter_checks import largest_export, refuse_pickles, servab
 from storage.models.base_model import BaseModel
 from storage.models.personality_files import CARD_FILE
 from storage.personalities import cards, personalities
-from storage.personalities.card_files import choose_name, read_any_card
+from storage.personalities.card_files import choose_name, read_any_card, with_clean_picture
+from storage.personalities.pictures import set_picture
 from storage.releases.versions import Version, learned_from_deleted_data, register, was_withdrawn_for_deletion
 
 ZIP_SUFFIX = ".zip"
@@ -88,7 +89,7 @@ def import_personality_file(
     Raises CardError, AdapterError, PersonalityNotFound and PersonalityConflict; then nothing is registered.
     """
     if not path.is_dir() and path.suffix.lower() != ZIP_SUFFIX:
-        file = read_any_card(path)
+        file = with_clean_picture(read_any_card(path))
         with database.transaction() as session:
             return register_card(
                 session,
@@ -148,8 +149,8 @@ def register_card(
 ) -> ImportedPersonality:
     """Make the file's card that of the personality with the `chosen` name, else the card's own, else the file's.
 
-    Raises CardError and PersonalityConflict, the latter also if a card would change a personality that only the card
-    itself names: nobody sees its name before.
+    The file's picture must be clean. Raises CardError and PersonalityConflict, the latter also if a card would change a
+    personality that only the card itself names: nobody sees its name before.
     """
     cards.require_meant_for(file.card, model_base, filename)
     name = choose_name(file, chosen, filename)
@@ -165,6 +166,8 @@ def register_card(
         may_change(personality)
 
     imported = _set_card(session, name, file.card, by=by, guild_id=guild_id, may_change=may_change_named)
+    if file.picture is not None:
+        set_picture(session, imported.personality.id, file.picture)
     return replace(imported, lorebook=file.lorebook, notes=file.notes)
 
 

@@ -69,6 +69,14 @@ def active_personality_at(session: Session, places: Sequence[BindingPlace]) -> A
     return ActivePersonality(read_personality(session, ensure_personality(session, DEFAULT_PERSONALITY)))
 
 
+def speaks_in(session: Session, personality: Personality, guild_id: int) -> bool:
+    """Return whether the personality answers somewhere in the server."""
+    bound = list_bindings(session, guild_id=guild_id)
+    has_own_default = any(binding.scope is Scope.SERVER for binding in bound)
+    is_bound = any(binding.personality_id == personality.id for binding in bound)
+    return is_bound or (personality.is_default and not has_own_default)
+
+
 def bind(
     session: Session, place: BindingPlace, personality: Personality, *, guild_id: int, strength: float, by: str
 ) -> Binding | None:

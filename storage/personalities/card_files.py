@@ -9,12 +9,13 @@ from pathlib import Path
 
 from storage.errors import CardError, ExportRefused
 from storage.personalities.cards import CardFile, format_card, parse_card, require_name
+from storage.personalities.clean_pictures import clean_picture
 from storage.personalities.tavern.character import read_character
 from storage.personalities.tavern.conversion import card_file_of, character_of
 from storage.personalities.tavern.files import MAX_PICTURE_BYTES, dump_json, dump_png, is_tavern_file, load_json
 from storage.personalities.tavern.png_text import is_png
 
-NO_PICTURE = "The picture was left out: personalities have none."
+ITS_PICTURE = "Its picture appears beside its messages in Discord."
 
 
 class CardFormat(StrEnum):
@@ -38,7 +39,7 @@ TAVERN_SUFFIXES = tuple(one.suffix for one in CardFormat if one.is_tavern)
 _WRITERS: Mapping[CardFormat, Callable[[CardFile], bytes]] = {
     CardFormat.TOML: lambda file: format_card(file.card).encode(),
     CardFormat.JSON: lambda file: dump_json(character_of(file)),
-    CardFormat.PNG: lambda file: dump_png(character_of(file)),
+    CardFormat.PNG: lambda file: dump_png(character_of(file), file.picture),
 }
 
 
@@ -65,7 +66,18 @@ def parse_any_card(content: bytes, source: str) -> CardFile:
             )
         return CardFile(parse_card(content, source))
     found = card_file_of(read_character(load_json(content, source), source), source)
-    return replace(found, notes=(*found.notes, NO_PICTURE)) if is_png(content) else found
+    return replace(found, picture=content) if is_png(content) else found
+
+
+def with_clean_picture(file: CardFile) -> CardFile:
+    """Return the same with the picture as it can be stored, and a sentence that says what became of it."""
+    if file.picture is None:
+        return file
+    try:
+        picture = clean_picture(file.picture)
+    except CardError as error:
+        return replace(file, picture=None, notes=(*file.notes, f"The picture was left out: {error}."))
+    return replace(file, picture=picture, notes=(*file.notes, ITS_PICTURE) if picture else file.notes)
 
 
 def choose_name(file: CardFile, chosen: str, filename: str) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import tomllib
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,11 @@ from storage.wording import mistake, shorten
 
 MAX_NAME_CHARS = 32
 NAME = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{MAX_NAME_CHARS - 1}}}")
+MAX_DISPLAY_NAME_CHARS = 80
+"""Discord's limit for the name of a webhook."""
+REFUSED_NAMES = ("everyone", "here")
+REFUSED_IN_NAMES = ("@", "#", ":", "```", "discord", "clyde")
+"""By Discord, whose words for system messages and mentions they are."""
 MAX_DESCRIPTION_CHARS = 300
 MAX_PROMPT_CHARS = 4000
 MAX_GREETING_CHARS = 4000
@@ -40,6 +46,8 @@ _STRINGS = re.compile(
     r"|#[^\n]*+"
 )
 """Strings and comments; one that does not end goes on to the end, so that each character is read once."""
+_TURNS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
+"""Classes of Unicode's bidirectional algorithm with which a name could turn what stands beside it."""
 _LONG_KEY = re.compile(rf"(?:\.[ \t]*+[\w-]++[ \t]*+){{{MAX_KEY_PARTS}}}")
 
 
@@ -58,6 +66,28 @@ def _alternating(turns: tuple[str, ...]) -> tuple[str, ...]:
     if not turns or len(turns) % 2:
         raise ValueError("must alternate between a person, who speaks first, and the bot, who speaks last")
     return turns
+
+
+def why_not_displayed(name: str) -> str:
+    """Return why Discord would not show the name above a message, or what it would be taken for; empty if it may."""
+    seen = "".join(char for char in unicodedata.normalize("NFKC", name) if unicodedata.category(char)[0] != "C")
+    seen = " ".join(seen.split()).casefold()
+    if len(name) > MAX_DISPLAY_NAME_CHARS:
+        return f"must have at most {MAX_DISPLAY_NAME_CHARS} characters"
+    if not seen:
+        return "must have letters that people can see"
+    if any(unicodedata.category(char) == "Cc" or unicodedata.bidirectional(char) in _TURNS for char in name):
+        return "must not contain line breaks, or characters that turn the direction of writing"
+    if seen in REFUSED_NAMES:
+        return f"must not be {seen!r}, which Discord refuses"
+    refused = next((part for part in REFUSED_IN_NAMES if part in seen), "")
+    return f"must not contain {refused!r}, which Discord refuses" if refused else ""
+
+
+def _displayed(name: str) -> str:
+    if name and (mistake_in_it := why_not_displayed(name)):
+        raise ValueError(mistake_in_it)
+    return name
 
 
 Text = Annotated[str, AfterValidator(_plain_lines)]
@@ -86,6 +116,8 @@ class Example(_Part):
 
 
 class Card(_Part):
+    display_name: Annotated[str, AfterValidator(_displayed)] = ""
+    """The name above its messages; empty means the bot's, or, with a picture of its own, the personality's."""
     description: Annotated[Text, Field(max_length=MAX_DESCRIPTION_CHARS)] = ""
     """One sentence, shown in lists."""
     system_prompt: Annotated[Text, Field(max_length=MAX_PROMPT_CHARS)] = ""
@@ -126,6 +158,16 @@ class CardFile:
     lorebook: tuple[LorebookEntry, ...] = ()
     notes: tuple[str, ...] = ()
     """Sentences about what was taken, and everything that was not."""
+    picture: bytes | None = None
+    """A PNG file, as somebody sent it or as `clean_picture` made it."""
+
+
+def renamed(card: Card, display_name: str) -> Card:
+    """Return the card with another name above its messages; raises CardError on one that Discord would refuse."""
+    name = " ".join(display_name.split())
+    if name and (reason := why_not_displayed(name)):
+        raise CardError(f"the name {reason}")
+    return card.model_copy(update={"display_name": name})
 
 
 def require_name(name: str) -> str:

@@ -43,10 +43,17 @@ class Personality:
     guild_id: int | None
     """The server whose admins may change it; None if it belongs to the operator, for all servers."""
     archived_at: datetime | None
+    picture_digest: str | None
+    """Of its picture; None without one."""
 
     @property
     def is_default(self) -> bool:
         return self.name == DEFAULT_PERSONALITY
+
+    @property
+    def has_appearance(self) -> bool:
+        """Whether it has a name or a picture of its own above its messages."""
+        return bool(self.card.display_name or self.picture_digest)
 
 
 def find_personality(session: Session, name: str) -> int | None:

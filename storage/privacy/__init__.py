@@ -1,1 +1,1 @@
-"""Consent, deletion, retention, and the data of one member."""
+"""Consent, members' notes, deletion, retention, and the data of one member."""

@@ -13,7 +13,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, CompoundSelect, Select, delete, false, func, or_, select, union, update
 from sqlalchemy.orm import Session
 
-from storage.conversations.memory import delete_memories, drop_summaries
+from storage.conversations.memory import drop_summaries, drop_summaries_with
 from storage.database import tables
 from storage.database.columns import utc_now
 from storage.database.enums import ASKED, NOBODY, QuarantineRule, RoundStatus
@@ -21,6 +21,7 @@ from storage.database.rows import any_row, changed_rows, count_rows
 from storage.knowledge.documents import erase_documents, remove_words_of
 from storage.members import Pseudonym, read_pseudonyms
 from storage.personalities.personalities import DEFAULT_PERSONALITY, lock_personalities
+from storage.privacy.notes import delete_notes, list_notes, replies_with_notes
 from storage.wording import version_name
 
 ERASURE_LOCK = 7_226_539  # an arbitrary number that nothing else on the server locks
@@ -72,6 +73,7 @@ def delete_member(session: Session, user_id: int) -> Deletion:
         tables.ConsoleSessionRow,
         tables.GreetingRow,
         tables.DepartureRow,
+        tables.FactQuestionRow,
     ):
         session.execute(delete(table).where(table.user_id == user_id))
     session.execute(delete(tables.RoundVoterRow).where(tables.RoundVoterRow.pseudonym == pseudonym))
@@ -82,13 +84,12 @@ def delete_member(session: Session, user_id: int) -> Deletion:
     )
     replies = session.execute(delete(tables.ReplyRow).where(tables.ReplyRow.id.in_(reply_ids)))
     session.execute(update(tables.ReplyRow).where(tables.ReplyRow.author_id == user_id).values(author_id=NOBODY))
-    notes, summaries = delete_memories(session, user_id)
     return Deletion(
         replies=changed_rows(replies),
         votes=votes,
         corrections=changed_rows(corrections),
-        notes=notes,
-        summaries=summaries,
+        notes=delete_notes(session, select(tables.MemberNoteRow.id).where(tables.MemberNoteRow.user_id == user_id)),
+        summaries=drop_summaries_with(session, user_id),
         documents=documents,
         marked=marked,
     )
@@ -122,6 +123,20 @@ def erase_answer(session: Session, reply_id: int) -> Deletion:
     _lock(session)
     no_documents = select(tables.DocumentRow.id).where(false())
     return _erase(session, select(tables.ReplyRow.id).where(tables.ReplyRow.id == reply_id), no_documents, [])
+
+
+def forget_notes(session: Session, user_id: int, guild_id: int | None, number: int | None = None) -> Deletion:
+    """Delete the member's note there with this number, counted from 1, or all; and the answers that used it."""
+    notes = [note.id for note in list_notes(session, user_id, guild_id)]
+    return erase_notes(session, notes if number is None else notes[number - 1 : number])
+
+
+def erase_notes(session: Session, note_ids: Collection[int]) -> Deletion:
+    """Delete notes and the answers whose prompts held them, and mark the versions trained on those."""
+    _lock(session)
+    no_documents = select(tables.DocumentRow.id).where(false())
+    erased = _erase(session, replies_with_notes(note_ids), no_documents, [])
+    return replace(erased, notes=delete_notes(session, note_ids))
 
 
 def exclude_answer(session: Session, reply_id: int) -> bool:
@@ -198,7 +213,8 @@ def erase_guild(session: Session, guild_id: int) -> Deletion:
     channels = session.scalars(_conversations_in(guild_id)).all()
     documents = select(tables.DocumentRow.id).where(tables.DocumentRow.guild_id == guild_id)
     erased = _erase(session, replies, documents, channels)
-    for table in (tables.MemberRow, tables.DocumentRow, tables.BindingRow, tables.ArenaRow):
+    of_server = (tables.MemberRow, tables.MemberNoteRow, tables.DocumentRow, tables.BindingRow, tables.ArenaRow)
+    for table in (*of_server, tables.ServerRow):
         session.execute(delete(table).where(table.guild_id == guild_id))
     return erased
 
@@ -226,7 +242,8 @@ def erase_member_in(session: Session, guild_id: int, user_id: int) -> Deletion:
     session.execute(delete(suggested).where(suggested.id.in_(correction_ids)))
     for table in (voted, tables.VoteCauseRow, tables.QuarantinedVoteRow):
         session.execute(delete(table).where(table.user_id == user_id, table.reply_id.in_(here)))
-    session.execute(delete(members).where(members.guild_id == guild_id, members.user_id == user_id))
+    for table in (members, tables.MemberNoteRow):
+        session.execute(delete(table).where(table.guild_id == guild_id, table.user_id == user_id))
     erased = _erase(session, spoken_ids, documents, channels)
     session.execute(
         update(replies).where(replies.guild_id == guild_id, replies.author_id == user_id).values(author_id=NOBODY)
@@ -243,7 +260,11 @@ def _is_known(session: Session, user_id: int) -> bool:
         tables.CorrectionRow.author_id,
         tables.MemberRow.user_id,
     )
-    return any(any_row(session, select(column).where(column == user_id)) for column in columns)
+    notes = tables.MemberNoteRow
+    of_a_place = select(notes.id).where(notes.user_id == user_id, notes.guild_id.is_not(None))
+    return any(any_row(session, select(column).where(column == user_id)) for column in columns) or any_row(
+        session, of_a_place
+    )
 
 
 def lock_erasures(session: Session, *, shared: bool = False) -> None:
@@ -346,7 +367,7 @@ def _replies_with(channel_id: int, message_ids: Collection[int]) -> ReplyIds:
     return union(
         select(parts.reply_id).where(parts.message_id.in_(message_ids)),
         select(sources.reply_id).where(sources.message_id.in_(message_ids)),
-        select(replies.id).where(replies.channel_id == channel_id, or_(false(), *summarized)),
+        select(replies.id).where(replies.channel_id.in_({channel_id, *message_ids}), or_(false(), *summarized)),
     )
 
 
@@ -354,9 +375,9 @@ def _summaries_of(channel_id: int, message_ids: Collection[int]) -> Select[int]:
     """Select the channel if its summary covers one of the messages."""
     conversations = tables.ConversationRow
     covered = [(conversations.summarised_from <= id_) & (conversations.summarised_to >= id_) for id_ in message_ids]
-    return select(conversations.channel_id).where(
-        conversations.channel_id == channel_id, conversations.summary != "", or_(false(), *covered)
-    )
+    # A thread has the ID of the message that it was made from.
+    channels = conversations.channel_id.in_({channel_id, *message_ids})
+    return select(conversations.channel_id).where(channels, conversations.summary != "", or_(false(), *covered))
 
 
 def _conversations_in(guild_id: int) -> Select[int]:

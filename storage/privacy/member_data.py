@@ -23,9 +23,11 @@ from storage.database.tables import (
     DocumentRow,
     DocumentSpeakerRow,
     ErasureRow,
+    FactQuestionRow,
     GreetingRow,
     MemberNoteRow,
     MemberRow,
+    NoteOptOutRow,
     OptOutRow,
     ReplyRow,
     ReplySourceRow,
@@ -129,8 +131,12 @@ def export_member(session: Session, user_id: int) -> dict[str, Any]:
         ],
         "suggestions": list(_suggestions(session, user_id)),
         "notes": [
-            {"text": row.text, "written_at": _moment(row.created_at)}
+            {"text": row.text, "server": _id(row.guild_id or None), "written_at": _moment(row.created_at)}
             for row in session.scalars(select(MemberNoteRow).where(MemberNoteRow.user_id == user_id))
+        ],
+        "asked_to_keep_notes": [
+            _moment(row.asked_at)
+            for row in session.scalars(select(FactQuestionRow).where(FactQuestionRow.user_id == user_id))
         ],
         "documents": list(_documents(session, user_id)),
         "summaries": list(_summaries(session, user_id)),
@@ -152,12 +158,13 @@ def export_member(session: Session, user_id: int) -> dict[str, Any]:
 def _dates(session: Session, user_id: int) -> dict[str, str | None]:
     consent, erasure = session.get(ConsentRow, user_id), session.get(ErasureRow, user_id)
     opt_out = session.get(OptOutRow, user_id)
-    greeting = session.get(GreetingRow, user_id)
+    greeting, silence = session.get(GreetingRow, user_id), session.get(NoteOptOutRow, user_id)
     return {
         "training_allowed_since": _moment(consent.given_at) if consent else None,
         "opted_out_since": _moment(opt_out.since) if opt_out else None,
         "last_deletion_at": _moment(erasure.erased_at) if erasure else None,
         "told_at": _moment(greeting.greeted_at) if greeting else None,
+        "not_asked_to_keep_notes_since": _moment(silence.since) if silence else None,
     }
 
 

@@ -236,7 +236,9 @@ def complete_departure(session: Session, departure: Departure) -> Deletion | Non
 def known_guilds(session: Session) -> set[int]:
     """Return the servers with stored data."""
     of_replies = select(tables.ReplyRow.guild_id).where(tables.ReplyRow.guild_id.is_not(None)).distinct()
-    found = session.scalars(of_replies.union(select(tables.DocumentRow.guild_id), select(tables.MemberRow.guild_id)))
+    by_guild = (tables.DocumentRow, tables.MemberRow, tables.MemberNoteRow, tables.ServerRow)
+    others = (select(table.guild_id) for table in by_guild)
+    found = session.scalars(of_replies.union(*others))
     return {guild_id for guild_id in found if guild_id}
 
 
@@ -252,6 +254,7 @@ def known_members(session: Session, guild_id: int) -> set[int]:
             select(tables.VoteEventRow.user_id).where(tables.VoteEventRow.reply_id.in_(here)),
             select(tables.CorrectionRow.author_id).where(tables.CorrectionRow.reply_id.in_(here)),
             select(members.user_id).where(members.guild_id == guild_id),
+            select(tables.MemberNoteRow.user_id).where(tables.MemberNoteRow.guild_id == guild_id),
         )
     )
     return set(session.scalars(people)) - {NOBODY}

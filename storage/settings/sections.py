@@ -393,6 +393,8 @@ class GenerationSettings(Section):
     """Share of such answers that are chosen at random, so that the gain can be measured."""
     examples: Annotated[int, Field(ge=0, le=8)] = 2
     """Own answers like those that members like, shown to the base as earlier turns; 0: none."""
+    card_examples: Annotated[int, Field(ge=0, le=32)] = 8
+    """Most dialogues of its card that the base is shown as earlier turns until a version answers; 0: none."""
 
 
 class ChatSettings(Section):
@@ -420,6 +422,15 @@ class ChatSettings(Section):
     """Daily hours, such as "22:00-07:00", in which only mentions are answered and nothing is announced. Empty: none."""
     time_zone: Annotated[str, AfterValidator(_check_time_zone)] = "UTC"
     """Time zone of the quiet hours, such as "Europe/Berlin"."""
+
+
+class MemorySettings(Section):
+    """What the bot remembers of members, with their consent (docs/memory.md)."""
+
+    propose_facts: bool = True
+    """Ask members, at most once a day each, whether to remember what they said about themselves to the bot."""
+    notes_in_prompt: Annotated[int, Field(ge=0, le=20)] = 3
+    """Maximum notes of a member in the prompt of an answer to them: those nearest in meaning; 0: none."""
 
 
 class AttachmentSettings(Section):
@@ -740,6 +751,7 @@ class Settings(Section):
     remote: RemoteSettings = RemoteSettings()
     generation: GenerationSettings = GenerationSettings()
     chat: ChatSettings = ChatSettings()
+    memory: MemorySettings = MemorySettings()
     attachments: AttachmentSettings = AttachmentSettings()
     pictures: PictureSettings = PictureSettings()
     voice: VoiceSettings = VoiceSettings()

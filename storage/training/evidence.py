@@ -10,10 +10,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from itertools import islice
 from math import prod
+from typing import Protocol
 
 from sqlalchemy import Select, func, or_, select, true
 from sqlalchemy.orm import Session
 
+from storage.conversations.example_turns import without_examples
 from storage.database.enums import Origin, Outcome
 from storage.database.rows import count_rows
 from storage.database.tables import ComparisonRow, CorrectionRow, ReplyRow, VoteEventRow
@@ -178,7 +180,7 @@ def read_texts(
 ) -> Texts:
     """Return the words of those of these answers, with their prompts, and of these corrections that may be used.
 
-    A prompt is the text that was served if this base answered; else its messages are rendered for this base.
+    A prompt is as `prompt_to_learn` returns it.
     """
     reply = trainable_replies(personality_id, privacy, base_revision)
     correction = trainable_corrections(reply, privacy)
@@ -188,13 +190,31 @@ def read_texts(
         for row in session.execute(columns.where(reply.id.in_(some))):
             found.answers[row.id] = without_mentions(row.answer)
             if row.prompt_digest not in found.prompts:
-                is_served = row.base_revision == base_revision
-                text = without_mentions(row.prompt) if is_served else render(anonymous(row.messages))
-                found.prompts[row.prompt_digest] = text
+                found.prompts[row.prompt_digest] = prompt_to_learn(row, base_revision, render)
     for some in _parts(corrections):
         written = select(correction.id, correction.text).where(correction.id.in_(some))
         found.corrections.update((id_, without_mentions(text)) for id_, text in session.execute(written))
     return found
+
+
+class AnsweredPrompt(Protocol):
+    """A row with what an answer was given to."""
+
+    prompt: str
+    base_revision: str
+    messages: list[dict[str, str]]
+
+
+def prompt_to_learn(row: AnsweredPrompt, base_revision: str, render: Render) -> str:
+    """Return the prompt without members' IDs: as it was served, or its messages rendered for this base.
+
+    Examples are left out, because a version is asked without them: it learns what the base says that sees them (context
+    distillation, Askell et al. 2021, arXiv 2112.00861).
+    """
+    said = without_examples(row.messages)
+    if row.base_revision == base_revision and len(said) == len(row.messages):
+        return without_mentions(row.prompt)
+    return render(anonymous(said))
 
 
 def _parts(ids: Collection[int]) -> Iterator[list[int]]:

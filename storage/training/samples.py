@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from storage.conversations.example_turns import without_examples
 from storage.conversations.replies import (
     FINISHED_WHOLE,
     NO_SOURCES,
@@ -23,7 +24,7 @@ from storage.database.tables import CorrectionRow, ReplyRow
 from storage.members import anonymous, without_mentions
 from storage.personalities.personalities import lock_personalities
 from storage.settings.sections import PrivacySettings
-from storage.training.evidence import Render
+from storage.training.evidence import Render, prompt_to_learn
 from storage.training.trainable import trainable_replies
 from storage.votes.corrections import suggest
 
@@ -55,7 +56,7 @@ def newest_prompts(
 ) -> list[AskedPrompt]:
     """Return the newest prompts of members whose basis is open, without the bank's, newest first.
 
-    Those that another base answered are rendered for this one.
+    They are as a round learns them: see `prompt_to_learn`.
     """
     reply = trainable_replies(personality_id, privacy, base_revision)
     newest = (
@@ -73,13 +74,11 @@ def newest_prompts(
     )
     found: dict[str, AskedPrompt] = {}
     for row in rows:
-        messages = tuple(anonymous(row.messages))
-        if row.base_revision == base_revision:
-            asked = AskedPrompt(without_mentions(row.prompt), row.prompt_digest, row.id, messages)
-        else:
-            prompt = render(messages)
-            asked = AskedPrompt(prompt, digest_prompt(prompt), row.id, messages)
-        found.setdefault(asked.digest, asked)
+        prompt = prompt_to_learn(row, base_revision, render)
+        # Answers to the prompt as it was served are siblings of its own.
+        digest = row.prompt_digest if prompt == without_mentions(row.prompt) else digest_prompt(prompt)
+        messages = tuple(anonymous(without_examples(row.messages)))
+        found.setdefault(digest, AskedPrompt(prompt, digest, row.id, messages))
     return list(found.values())
 
 
@@ -119,16 +118,17 @@ def record_samples(
         source = find_reply(session, asked.reply_id) if asked.reply_id else None
         if asked.reply_id and source is None:
             continue
+        as_served = source if source and digest_prompt(source.prompt) == asked.digest else None
         sample = NewReply(
             personality_id=personality_id,
             version_id=version_id,
             base_revision=base_revision,
-            prompt=source.prompt if source and source.base_revision == base_revision else asked.prompt,
-            messages=source.messages if source else asked.messages,
+            prompt=as_served.prompt if as_served else asked.prompt,
+            messages=as_served.messages if as_served else asked.messages,
             sampling=sampling,
             seed=seed,
-            prompt_tokens=source.prompt_tokens if source else 0,
-            dropped_turns=source.dropped_turns if source else 0,
+            prompt_tokens=as_served.prompt_tokens if as_served else 0,
+            dropped_turns=as_served.dropped_turns if as_served else 0,
             guild_id=source.guild_id if source else None,
             channel_id=source.channel_id if source else NOBODY,
             author_id=NOBODY,

@@ -24,7 +24,7 @@ class Obstacle(StrEnum):
     LIVE_CHAT_CLOSED = "live chat is closed"
     NO_CONSENT = "no consent"
     OUTSIDE_TEXT = "outside text"
-    """Its prompt holds a description of a picture, or a web page."""
+    """Its prompt holds a description of a picture, a web page, or a member's note about themselves."""
     OTHER_BASE = "other base"
     """Its prompt was imported as rendered text, which only the base it was rendered for understands."""
     UNFINISHED = "unfinished"

@@ -22,7 +22,7 @@ from bot.background import BackgroundTasks
 from bot.releases.resolver import ReleaseCandidates, ReleaseResolver, read_candidates
 from bot.vote_queue import Reacted, VoteQueue
 from storage.adapters.folder_store import AdapterStore
-from storage.conversations.memory import list_notes, read_memory
+from storage.conversations.memory import read_memory
 from storage.conversations.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
 from storage.database.columns import utc_now
 from storage.database.database import Database
@@ -31,6 +31,7 @@ from storage.members import is_greeted
 from storage.models.base_model import BaseModel
 from storage.personalities.bindings import BindingPlace, active_personality_at
 from storage.privacy.consent import basis_of_chat, erased_since
+from storage.privacy.notes import list_notes
 from storage.votes.votes import Thumb
 from tests.benchmarks.votes import open_at
 
@@ -191,7 +192,7 @@ def _read_context(
     session: Session, places: Sequence[BindingPlace], channel_id: int, member_id: int
 ) -> ReleaseCandidates:
     read_memory(session, channel_id)
-    list_notes(session, member_id)
+    list_notes(session, member_id, channel_id - 1)
     is_greeted(session, member_id)
     active = active_personality_at(session, places)
     return read_candidates(session, active.personality.id)

@@ -114,10 +114,14 @@ def bench_demonstration(
     base: Annotated[str, typer.Option(help="Base model, as in model.base.")] = "bundled",
     messages: Annotated[int, typer.Option(min=1, help="Unseen messages to answer.")] = 96,
     seed: Annotated[int, typer.Option(min=0, help="Seed for the split, the messages and training.")] = 0,
+    shown: Annotated[
+        bool, typer.Option("--shown", help="Only show the examples as earlier turns; no training.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure what a card's examples teach beyond its system prompt. Takes minutes."""
-    _run("demonstration", as_json, card=card, base=base, messages=messages, seed=seed)
+    """Measure what a card's examples teach, or show, beyond its system prompt. Takes minutes."""
+    bench = "shown_examples" if shown else "demonstration"
+    _run(bench, as_json, card=card, base=base, messages=messages, seed=seed)
 
 
 @bench.command("knowledge")

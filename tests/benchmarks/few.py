@@ -17,7 +17,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bot.chat.candidates import DECIDING_WORDS
-from bot.chat.prompting import with_examples
+from bot.chat.examples import Examples
+from bot.chat.prompting import with_earlier
 from bot.demo.community import find_taste, read_community_answers
 from storage.conversations.degenerate import is_degenerate
 from storage.conversations.prompt_bank import read_bank
@@ -162,7 +163,7 @@ class SmallServer(Simulation):
         return Answered(tuple(tuple(answers[i : i + CANDIDATES]) for i in range(0, len(answers), CANDIDATES)))
 
     def _render_after(self, examples: Sequence[ExampleTurn], message: str) -> str:
-        return self._chat.render(with_examples(chat(message), examples))
+        return self._chat.render(with_earlier(chat(message), Examples(liked=tuple(examples)).turns(0)))
 
     def _approval(self, answered: Answered, taste: LearnedTaste | None) -> dict[str, float]:
         """Return the share of 👍: of all answers, or of those that the taste chooses."""

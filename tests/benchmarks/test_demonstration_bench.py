@@ -6,6 +6,7 @@ import pytest
 
 from storage.settings.sections import Settings
 from tests.benchmarks.demonstration import HABITS, _row, bookish, brief, read_card, salty
+from tests.benchmarks.shown_examples import is_copy, shares_a_run, split_card
 from trainer.evaluation.sampling import Sample
 
 
@@ -40,3 +41,20 @@ def test_a_row_counts_habits_words_and_what_is_cut_or_broken() -> None:
     assert (row["habit"], row["habit_share"], row["words"]) == ([1.0, 0.0], 0.5, 1.5)
     assert (row["cut_share"], row["degenerate_share"]) == (0.5, 0.5)
     assert row["examples"][0] == {"message": "Hi", "answer": "Hello there."}
+
+
+def test_recited_words_and_copies_are_seen() -> None:
+    prompt = "You speak in few words, and the sea or the weather gets into what you say."
+    assert shares_a_run("The sea or the WEATHER gets into what you say!", prompt)
+    assert not shares_a_run("The sea and the weather. I say few words.", prompt)
+    shown = ["Fog, I suppose. It lifts. It always lifts.", "Evening."]
+    assert is_copy("Fog I suppose, it lifts. It always lifts", shown)
+    assert not is_copy("Fog, I suppose. It lifts when the wind turns to the west again.", shown)
+    assert not is_copy("Evening.", shown), "so few words are anybody's"
+
+
+def test_a_share_of_the_card_is_held_out_and_what_is_left_keeps_its_order() -> None:
+    card, _ = read_card("keeper", Settings())
+    kept, held_out = split_card(card, seed=0)
+    assert len(held_out) == round(0.2 * len(card.examples))
+    assert [example for example in card.examples if example not in held_out] == list(kept.examples)

@@ -128,6 +128,12 @@ class Place:
         await (who or self.ada).send(self.channel, f"{self.mention} {text}")
         return self.last
 
+    async def open_thread(self, started: discord.Message) -> Any:
+        """Let ada make a thread from a message, and return it."""
+        self.env.backend.create_thread(self.channel.id, "t", self.ada.id, message_id=started.id)
+        await self.env.settle()
+        return next(thread for thread in self.channel.threads if thread.id == started.id)
+
     @property
     def last(self) -> discord.Message:
         assert self.channel.last_message is not None

@@ -8,6 +8,7 @@ from typing import Any
 import simcord
 
 from bot.app import ReactuneBot
+from bot.demo.webhooks import complete_webhooks
 from storage.settings.sections import Settings
 
 HANG_S = 120.0
@@ -20,6 +21,7 @@ class Env(simcord.Env):
     """No test depends on how fast the machine is: long pauses and periodic work wait for `advance_time` alone."""
 
     def __init__(self, bot: ReactuneBot, **options: Any) -> None:
+        complete_webhooks()
         super().__init__(self._slowed(bot), settle_timeout=HANG_S, **options)
         self.locales: dict[int, str] = {}
         """Members' languages; the simulator sends en-US for everyone."""

@@ -39,6 +39,7 @@ from storage.votes.votes import Vote
 from tests.past import add_round, add_version, pair
 from tests.seeding import BOB, account, add_correction, add_reply, add_siblings, add_taste, vote
 from tests.storage.adapters.test_folder_store import publish
+from tests.storage.personalities.test_appearance import portrait
 from tests.storage.personalities.test_tavern import card_of, picture_of
 from tests.tiny_model import build_tiny_base
 from trainer.rounds import worker
@@ -727,7 +728,8 @@ def test_a_comparison_in_which_somebody_does_not_answer_fails(reactune, monkeypa
     monkeypatch.setattr("bot.releases.comparison.compare_versions", nobody_answers)
     code, out, _ = reactune("compare", "Hi?", "--json")
     assert code == 1
-    assert json.loads(out) == {"comparisons": [{"prompt": "Hi?", "answers": {"base": None, "prompt only": None}}]}
+    answers = {"base": None, "prompt only": None, "default base": None}
+    assert json.loads(out) == {"comparisons": [{"prompt": "Hi?", "answers": answers}]}
 
 
 def test_every_bench_is_listed_and_a_share_beyond_all_is_refused(reactune):
@@ -753,8 +755,10 @@ class TestPersonalities:
         code, out, _ = reactune("personality", "list", "--json")
         listed = json.loads(out)["personalities"]
         assert (code, [(p["name"], p["champion"]) for p in listed]) == (0, [("default", "base"), ("keeper", "base")])
-        assert "keeper" in reactune("personality", "list")[1]
+        words = "base (has not learned yet and follows the examples on its card)"
+        assert f"keeper · champion {words}" in " ".join(reactune("personality", "list")[1].split())
         shown = reactune("personality", "show", "keeper")[1]
+        assert shown.startswith(f"# champion: {words}\n")
         assert "You keep a lighthouse." in shown
 
     def test_a_broken_card_is_reported_and_the_others_work(self, reactune, card):
@@ -805,6 +809,15 @@ class TestPersonalities:
         (tmp_path / "owl.toml").write_text("system_prompt = 'Hoo.'")
         assert "owl was created" in reactune("personality", "import", "owl.toml")[1]
         assert "did not change" in reactune("personality", "import", "owl.toml")[1]
+
+    def test_a_picture_is_set_and_removed(self, reactune, card, tmp_path):
+        (tmp_path / "face.webp").write_bytes(portrait("WEBP"))
+        assert "is beside the messages of keeper" in reactune("personality", "picture", "keeper", "face.webp")[1]
+        assert "already" in reactune("personality", "picture", "keeper", "face.webp")[1]
+        assert "was removed from keeper" in reactune("personality", "picture", "keeper", "--remove")[1]
+        for words, said in ((), "either a picture's file or --remove"), (("none.png",), "none.png cannot be read"):
+            code, _, err = reactune("personality", "picture", "keeper", *words)
+            assert (code, said in " ".join(err.split())) == (2, True)
 
     def test_a_character_card_of_sillytavern_goes_in_and_out(self, reactune, card, tmp_path):
         book = {"entries": [{"keys": ["lamp"], "content": "Burns oil."}]}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from storage.errors import SettingsError
-from storage.settings.editing import require_editable, write_setting
+from storage.settings.editing import Value, require_editable, write_setting
 from storage.settings.loading import load_settings
 
 CONFIG = Path(__file__).parents[2] / "config.toml"
@@ -33,7 +34,11 @@ def test_only_the_line_of_the_setting_changes(tmp_path: Path) -> None:
         ("", '[model]\nbase = "b"\n'),
         ("[chat]\n", '[chat]\n\n[model]\nbase = "b"\n'),
         ("[model]\r\n[x]\r\n", '[model]\r\nbase = "b"\r\n[x]\r\n'),
-        ("[model] # mine\nengine = 'auto'\n", "[model] # mine\nbase = \"b\"\nengine = 'auto'\n"),
+        ("[model] # mine\nengine = 'auto'\n", "[model] # mine\nengine = 'auto'\nbase = \"b\"\n"),
+        ("\ufeff[model]\n", '\ufeff[model]\nbase = "b"\n'),
+        ("model.base = 'a'\n", 'model.base = "b"\n'),
+        ("model = { base = 'a' } # one line\n", 'model = { base = "b" } # one line\n'),
+        ('[model]\nbase = """\na"""\n', '[model]\nbase = "b"\n'),
         ("[model]\r\nbase = 'a' # why\r\n", '[model]\r\nbase = "b" # why\r\n'),
         (
             "[gate]\n# base = 1\n[model]\n  base='a'\n[x]\nbase=1",
@@ -49,18 +54,21 @@ def test_a_setting_is_found_or_added_where_it_belongs(tmp_path: Path, before: st
     assert file.read_bytes().decode() == after
 
 
-@pytest.mark.parametrize("text", ["model.base = 'a'\n", "model = { base = 'a' }\n", '[model]\nbase = """\na"""\n'])
-def test_a_file_that_writes_it_in_another_way_is_left_alone(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("value", [True, 3, [1456074443980800001, 1456074443980800002], []])
+def test_numbers_lists_and_switches_are_written_too(tmp_path: Path, value: Value) -> None:
     file = tmp_path / "config.toml"
-    file.write_text(text)
+    file.write_text("[access]\nservers = [\n  1, # the first\n]\nroles = []\n")
+    write_setting(file, "access", "servers", value)
+    assert tomllib.loads(file.read_text()) == {"access": {"servers": value, "roles": []}}
+
+
+def test_a_file_that_writes_it_in_another_way_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(text := '[[model]]\nbase = "a"\n')
     for edit in (require_editable, write_setting):
         with pytest.raises(SettingsError, match=rf'cannot be edited: change model\.base to "b" in {file} yourself'):
             edit(file, "model", "base", "b")
         assert file.read_text() == text
-    file.write_text(text := text.replace('"""\na"""', '"""\nb"""').replace("'a'", "'b'"))
-    require_editable(file, "model", "base", "b")  # somebody did
-    write_setting(file, "model", "base", "b")
-    assert file.read_text() == text
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only for root")

@@ -30,7 +30,7 @@ async def bind_to_place(request: web.Request) -> web.Response:
         strength=strength,
         by=here.visitor.name,
     )
-    await post_greeting(here.personality, channel, place, here.services.settings.output)
+    await post_greeting(here.services, here.personality, channel, place)
     return here.go(here.address("/personalities"))
 
 

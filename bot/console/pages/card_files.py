@@ -17,7 +17,7 @@ from bot.personalities.card_files import export_card, pack_version
 from bot.personalities.selection import require_own
 from bot.text.rounds import describe_import
 from storage.models.personality_imports import ZIP_SUFFIX, ImportedPersonality, register_card
-from storage.personalities.card_files import CARD_SUFFIXES, CardFormat, choose_name, parse_any_card
+from storage.personalities.card_files import CARD_SUFFIXES, CardFormat, choose_name, parse_any_card, with_clean_picture
 
 NO_FILE = f"Choose a card: a file whose name ends with {', '.join(CARD_SUFFIXES)}."
 CONTENT_TYPES = {
@@ -35,7 +35,8 @@ async def import_card(request: web.Request) -> web.Response:
     if not filename.lower().endswith(CARD_SUFFIXES):
         raise UserFacingError(NO_FILE)
     home = home_server(here, form)
-    file = await asyncio.to_thread(parse_any_card, form.file("file"), filename)
+    parsed = await asyncio.to_thread(parse_any_card, form.file("file"), filename)
+    file = await asyncio.to_thread(with_clean_picture, parsed)
     name = choose_name(file, chosen, filename)
     imported = await here.run_audited(
         here.action("import card", name, personality_id=None, guild_id=home),

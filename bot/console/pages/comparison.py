@@ -11,9 +11,16 @@ from aiohttp import web
 
 from bot.console.page import Here, find_here, read_form
 from bot.errors import UserFacingError
-from bot.releases.comparison import Comparison, Contestant, choose_prompts, compare_versions, open_two
+from bot.releases.comparison import (
+    Comparison,
+    Contestant,
+    choose_prompts,
+    compare_versions,
+    contestant_of,
+    open_two,
+)
 from storage.conversations.prompt_bank import MAX_PROMPT_CHARS, read_bank
-from storage.personalities.cards import settings_of
+from storage.personalities.cards import tuned
 from storage.settings.sections import GenerationSettings
 
 MOST_PROMPTS = 8
@@ -30,11 +37,12 @@ class ShownPair:
 async def compare_side_by_side(request: web.Request) -> web.Response:
     """Ask two versions the same prompts; nothing is stored."""
     here, form = await find_here(request), await read_form(request)
-    settings = settings_of(here.services.settings, here.personality.card)
-    releases = await open_two(here.services, here.personality.id, form.text("a"), form.text("b"))
-    contestants = [Contestant(release.name, settings.chat.system_prompt, release) for release in releases]
+    services, own = here.services, here.personality
+    releases = await open_two(services, own.id, form.text("a"), form.text("b"))
+    contestants = [contestant_of(services, own.id, own.card, release) for release in releases]
+    generation = tuned(services.settings.generation, own.card)
     return await show_answers_of(
-        here, contestants, form.text("prompt", ""), settings.generation, is_blind=form.is_checked("blind")
+        here, contestants, form.text("prompt", ""), generation, is_blind=form.is_checked("blind")
     )
 
 

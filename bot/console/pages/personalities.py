@@ -13,12 +13,13 @@ from bot.console.binding_places import group_places, home_server, name_of_place,
 from bot.console.page import Here, SentForm, find_here, read_form
 from bot.console.pages.comparison import show_answers_of
 from bot.console.places import visible_servers
-from bot.releases.comparison import Contestant
+from bot.releases.comparison import contestant_of
 from storage.errors import PersonalityConflict
 from storage.personalities import personalities
 from storage.personalities.bindings import MAX_STRENGTH, Binding, BindingPlace, list_bindings
-from storage.personalities.cards import Card, format_card, parse_card, settings_of
+from storage.personalities.cards import Card, format_card, parse_card, tuned
 from storage.personalities.personalities import Personality
+from storage.personalities.shown_examples import what_answers
 from storage.releases.versions import list_versions, read_alias
 
 PAGE = "/personalities"
@@ -76,7 +77,7 @@ def _read(session: Session, here: Here) -> PersonalityFacts:
         listed=[
             ListedPersonality(
                 personality=one,
-                version=read_alias(session, one.id).target,
+                version=what_answers(read_alias(session, one.id).target, here.services.settings, one.card),
                 bindings=[binding for binding in bindings if binding.personality_id == one.id],
             )
             for one in here.personalities
@@ -103,11 +104,13 @@ async def save_card(request: web.Request) -> web.Response:
 async def try_card(request: web.Request) -> web.Response:
     """Answer with the card as it is and with the draft, side by side; nothing is stored."""
     here, form = await find_here(request), await read_form(request)
-    release = await here.services.releases.current(here.personality.id)
-    cards = {"now": here.personality.card, DRAFT: await _parse(form)}
-    settings = {name: settings_of(here.services.settings, card) for name, card in cards.items()}
-    contestants = [Contestant(name, own.chat.system_prompt, release) for name, own in settings.items()]
-    return await show_answers_of(here, contestants, form.text("prompt", ""), settings[DRAFT].generation)
+    services, own = here.services, here.personality
+    release, draft = await services.releases.current(own.id), await _parse(form)
+    contestants = [
+        contestant_of(services, own.id, card, release, name) for name, card in (("now", own.card), (DRAFT, draft))
+    ]
+    generation = tuned(services.settings.generation, draft)
+    return await show_answers_of(here, contestants, form.text("prompt", ""), generation)
 
 
 async def _parse(form: SentForm) -> Card:

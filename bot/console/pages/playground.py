@@ -9,7 +9,7 @@ from aiohttp import web
 from sqlalchemy.orm import Session
 
 from bot.arenas.prompts import bank_messages
-from bot.chat.prompting import ChatMessage, with_examples
+from bot.chat.prompting import ChatMessage, exchanged_turns, with_earlier
 from bot.chat.rendering import TOO_LONG, add_examples
 from bot.console.page import TALKS, Here, SentForm, find_here, read_form
 from bot.console.suggestions import Author
@@ -85,7 +85,7 @@ async def _ask(here: Here, form: SentForm) -> GrowingTalk:
 def _messages(here: Here, exchanges: Sequence[Exchange], text: str) -> list[ChatMessage]:
     own = settings_of(here.services.settings, here.personality.card).chat.system_prompt
     earlier = [ExampleTurn(one.question, one.chosen.text) for one in exchanges]
-    return with_examples(bank_messages(own, text), earlier)
+    return with_earlier(bank_messages(own, text), exchanged_turns(earlier))
 
 
 async def _releases(here: Here, form: SentForm) -> list[Release]:

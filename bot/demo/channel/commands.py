@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import discord
 from discord import app_commands
 from discord.ext import commands
 
@@ -55,13 +54,6 @@ def list_commands(seat: Seat) -> list[SlashCommand]:
     """Return the commands that this person may use here, by name."""
     known = _known_commands(seat)
     return [known[name] for name in sorted(seat.command_names()) if name in known]
-
-
-def message_commands(seat: Seat) -> list[str]:
-    """Return the commands in the menu of a message; simcord has none in direct messages."""
-    tree = _tree_of(seat)
-    menus = tree.get_commands(type=discord.AppCommandType.message)
-    return [] if seat.is_direct else sorted(menu.name for menu in menus)
 
 
 def find_command(seat: Seat, name: str) -> SlashCommand:

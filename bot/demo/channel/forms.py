@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-import discord
 import simcord
 from aiohttp import web
 from discord import app_commands
+from simcord.enums import SELECT_TYPES, ComponentType
 
 from bot.console.page import without_nul
-from bot.demo.channel.world import World
+from bot.demo.channel.controls import Control, Option, list_choices, read_choices, takes_several
+from bot.demo.channel.world import Kind, World
 from bot.errors import UserFacingError
 
-Kind = discord.AppCommandOptionType
 Given = str | web.FileField
 """What a form sent for one field, or somebody typed."""
 NUMBERS = {Kind.integer: int, Kind.number: float}
-NAMED = (Kind.user, Kind.channel, Kind.role)
-LABEL, TEXT_INPUT, PARAGRAPH = 18, 4, 2  # Discord's numbers
+NAMED = (Kind.user, Kind.channel, Kind.role, Kind.mentionable)
+PARAGRAPH = 2  # Discord's number for a text of several lines
 
 
 class Look(StrEnum):
@@ -31,9 +31,13 @@ class Look(StrEnum):
     TEXT = "text"
     NUMBER = "number"
     CHOICE = "choice"
+    CHOICES = "choices"
+    RADIO = "radio"
     SUGGESTIONS = "suggestions"
     CHECK = "check"
     FILE = "file"
+    WORDS = "words"
+    """Nothing to fill in: what the form says between its fields."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ class Field:
     look: Look
     is_required: bool = False
     value: str = ""
-    choices: tuple[str, ...] = ()
+    choices: tuple[Option, ...] = ()
+    takes_several: bool = False
     least: float | None = None
     most: float | None = None
     """The smallest and largest number, or the fewest and most characters."""
@@ -54,33 +59,82 @@ class Field:
         return replace(self, value=value) if isinstance(value, str) else self
 
 
-def modal_fields(result: simcord.InteractionResult) -> list[Field]:
-    """Return the fields of a form that the bot opened; its forms have fields for text, and no others."""
+def modal_fields(result: simcord.InteractionResult, world: World) -> list[Field]:
+    """Return the fields of a form that the bot opened, and what it says between them."""
     fields = []
-    for label in (result.modal or {})["components"]:
-        text = label.get("component", {})
-        if (label["type"], text.get("type")) != (LABEL, TEXT_INPUT):
-            raise UserFacingError("The demo cannot show that form.")
-        fields.append(
-            Field(
-                text["custom_id"],
-                label["label"],
-                label.get("description") or "",
-                Look.TEXT if text["style"] == PARAGRAPH else Look.LINE,
-                is_required=text.get("required", True),
-                value=text.get("value") or "",
-                least=text.get("min_length"),
-                most=text.get("max_length"),
-            )
-        )
+    for part in _parts(result):
+        if part["type"] == ComponentType.TEXT_DISPLAY:
+            fields.append(Field("", part["content"], "", Look.WORDS))
+        else:
+            control = _control(part)
+            label = part.get("label") or control.get("label") or control["custom_id"]
+            fields.append(_control_field(control, label, part.get("description") or "", world))
     return fields
+
+
+def read_modal(result: simcord.InteractionResult, given: Mapping[str, Sequence[Given]], world: World) -> dict[str, Any]:
+    """Return what was filled in, as simcord takes it; raises UserFacingError."""
+    controls = [_control(part) for part in _parts(result) if part["type"] != ComponentType.TEXT_DISPLAY]
+    found = {one["custom_id"]: _read_control(one, given.get(one["custom_id"], ()), world) for one in controls}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _parts(result: simcord.InteractionResult) -> list[dict[str, Any]]:
+    return (result.modal or {})["components"]
+
+
+def _control(part: Control) -> Control:
+    """Return the one control that a label, or a row as in older forms, holds."""
+    control: Control = part["component"] if part["type"] == ComponentType.LABEL else part["components"][0]
+    return control
+
+
+def _control_field(control: Control, label: str, help_: str, world: World) -> Field:
+    kind = ComponentType(control["type"])
+    field = Field(control["custom_id"], label, help_, Look.CHECK, is_required=control.get("required", True))
+    if kind is ComponentType.CHECKBOX:
+        return replace(field, value=str(control.get("default", False)), is_required=False)
+    if kind is ComponentType.FILE_UPLOAD:
+        return replace(field, look=Look.FILE, takes_several=takes_several(control))
+    if kind is ComponentType.TEXT_INPUT:
+        return replace(
+            field,
+            look=Look.TEXT if control["style"] == PARAGRAPH else Look.LINE,
+            value=control.get("value") or "",
+            least=control.get("min_length"),
+            most=control.get("max_length"),
+        )
+    one = Look.RADIO if kind is ComponentType.RADIO_GROUP else Look.CHOICE
+    choices = list_choices(control, world)
+    chosen = next((choice.value for choice in choices if choice.is_chosen), "")
+    return replace(field, look=Look.CHOICES if takes_several(control) else one, value=chosen, choices=choices)
+
+
+def _read_control(control: Control, given: Sequence[Given], world: World) -> Any:
+    """Return what was sent for a control; None if that is nothing."""
+    kind = ComponentType(control["type"])
+    texts = [one for one in given if isinstance(one, str)]
+    if kind is ComponentType.CHECKBOX:
+        return bool(texts)
+    if kind is ComponentType.FILE_UPLOAD:
+        return [_read_file(one) for one in given if isinstance(one, web.FileField)] or None
+    if kind is ComponentType.TEXT_INPUT:
+        return texts[0] if texts else None
+    chosen = [text for text in texts if text]
+    if kind in SELECT_TYPES or kind is ComponentType.CHECKBOX_GROUP:
+        return read_choices(control, chosen, world) or None
+    return chosen[0] if chosen else None
+
+
+def _read_file(file: web.FileField) -> tuple[str, bytes]:
+    return without_nul(file.filename), file.file.read()
 
 
 def option_field(option: app_commands.Parameter, world: World) -> Field:
     look = Look.NUMBER if option.type in NUMBERS else Look.LINE
-    choices: tuple[str, ...] = ()
+    choices: tuple[Option, ...] = ()
     if option.type in NAMED or option.choices:
-        look, choices = Look.CHOICE, tuple(_choices(option, world))
+        look, choices = Look.CHOICE, tuple(Option(name, name) for name in _choices(option, world))
     elif option.autocomplete:
         look = Look.SUGGESTIONS
     elif option.type is Kind.boolean:
@@ -102,11 +156,7 @@ def option_field(option: app_commands.Parameter, world: World) -> Field:
 def _choices(option: app_commands.Parameter, world: World) -> dict[str, Any]:
     if option.choices:
         return {choice.name: choice.value for choice in option.choices}
-    named = world.named(option.type)
-    if not option.channel_types:
-        return named
-    kinds = {name: world.env.bot.get_channel(channel.id).type for name, channel in named.items()}
-    return {name: channel for name, channel in named.items() if kinds[name] in option.channel_types}
+    return world.named(option.type, [kind.value for kind in option.channel_types])
 
 
 def read_options(
@@ -124,7 +174,7 @@ def _read_option(option: app_commands.Parameter, value: Given, world: World) -> 
     """Return the value as the simulator takes it, which checks its size."""
     name = option.display_name
     if isinstance(value, web.FileField):
-        return without_nul(value.filename), value.file.read()
+        return _read_file(value)
     if option.type is Kind.attachment:
         raise UserFacingError(f"Choose a file for `{name}` in the form of the command.")
     if option.type is Kind.boolean:

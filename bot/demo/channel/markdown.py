@@ -118,6 +118,8 @@ def _show_mention(_renderer: Any, tokens: list[Token], index: int, _options: Any
     if moment := _TIME.fullmatch(written):
         return str(show_moment(datetime.fromtimestamp(int(moment[1]), UTC)))
     name = env["mentions"].get(written.replace("@!", "@"))
+    if name and written.startswith("<#") and (path := env["paths"].get(int(written[2:-1]))):
+        return f'<a class="mention" href="{escape(path)}">{escape(name)}</a>'
     return f'<span class="mention">{escape(name or "@unknown")}</span>'
 
 

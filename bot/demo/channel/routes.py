@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import discord
 from aiohttp import hdrs, web
 
 from bot.console.access import VISITOR
 from bot.console.page import Here, SentForm, find_here, id_in_path, read_form, without_nul
 from bot.console.rendering import add_templates
 from bot.console.server import FirstPage
-from bot.demo.channel.commands import SLASH, Call, find_command, list_commands, message_commands, read_call
-from bot.demo.channel.forms import Field, Given, Look, modal_fields
+from bot.demo.channel.commands import SLASH, Call, find_command, list_commands, read_call
+from bot.demo.channel.controls import read_select
+from bot.demo.channel.forms import Field, Given, Look, modal_fields, read_modal
+from bot.demo.channel.places import MAX_THREAD_NAME_CHARS
 from bot.demo.channel.timeline import PICTURES, read_timeline, summarize
-from bot.demo.channel.world import ADMIN, LOUNGE, MEMBERS, Seat, World
+from bot.demo.channel.world import Seat, World
 from bot.errors import UserFacingError
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.ids import parse_id
@@ -29,8 +32,6 @@ HOME = "/channel"
 STATIC = Path(__file__).with_name("static")
 LAST_SEAT = "reactune_channel"
 """Cookie with the person and the place that were shown last."""
-EMOJIS = ("👍", "👎", "🔁", "❤️", "⭐", "🔥", "😂", "💩", "😡", "🥱", "🎉", "👀")
-"""Those that vote in the shipped settings, and two that do not."""
 FIELD = "field."
 """Before the names of a form's fields, so that none means something else here."""
 
@@ -74,9 +75,7 @@ class ChannelPage:
         """Lead to the place that was shown last, or that somebody chose."""
         here = await find_here(request)
         person, _, place = request.cookies.get(LAST_SEAT, "").partition("/")
-        chosen = request.query.get("as", person), request.query.get("place", place)
-        seat = self._world.seat(*chosen) or self._world.seat(MEMBERS[0], LOUNGE)
-        assert seat is not None
+        seat = self._world.seat_or_first(request.query.get("as", person), request.query.get("place", place))
         raise web.HTTPSeeOther(here.address(seat.path))
 
     async def _show(self, request: web.Request) -> web.StreamResponse:
@@ -87,7 +86,7 @@ class ChannelPage:
         response = here.fill(
             "channel/page.html",
             **self._facts(seat, before),
-            people=dict.fromkeys(MEMBERS, "") | {ADMIN: "the admin"},
+            people=self._world.titles,
             commands=list_commands(seat),
             form=self._asked_form(here, seat),
             reply=reply and {"id": reply.id, "said": summarize(reply, self._world.mentions())},
@@ -104,8 +103,10 @@ class ChannelPage:
             return self._bots_form(here, seat, opened)
         if command := query.text("command", ""):
             return _command_form(here, seat, Call(find_command(seat, command), _fields(here.request.query)))
+        if parent := _id(query, "thread"):
+            return _thread_form(here, seat, seat.message(parent))
         edited = _id(query, "edit")
-        return _edit_form(here, seat, edited) if edited else None
+        return _edit_form(here, seat, seat.message(edited)) if edited else None
 
     async def _show_news(self, request: web.Request) -> web.StreamResponse:
         """Return the messages if something happened since the page last looked."""
@@ -150,12 +151,13 @@ class ChannelPage:
 
     async def _submit_form(self, request: web.Request) -> web.StreamResponse:
         here, seat, sent = await find_here(request), self._seat(request), await request.post()
-        values = {name: value for name, value in _fields(sent).items() if isinstance(value, str)}
-        opened = await self._world.submit_form(seat, SentForm(sent).text("key"), values)
+        key = SentForm(sent).text("key")
+        values = read_modal(self._world.open_form(key), _all_fields(sent), self._world)
+        opened = await self._world.submit_form(seat, key, values)
         return self._after(here, seat, opened, done="form")
 
     async def _act_on_message(self, request: web.Request) -> web.StreamResponse:
-        """React to a message, press its button, use its menu, edit it or delete it."""
+        """React to a message, use its controls or its menu, open a thread, edit or delete it."""
         here, seat, form = await find_here(request), self._seat(request), await read_form(request)
         message, act, actor = seat.message(id_in_path(request, "id")), self._world.act, seat.actor
         opened, done = None, ""
@@ -165,8 +167,12 @@ class ChannelPage:
             await act(actor.set_reaction(message, emoji, reacted=False))
         elif button := form.text("press", ""):
             opened = await self._world.interact(actor.click(message, custom_id=button))
+        elif select := form.text("choose", ""):
+            opened = await seat.choose(message, select, read_select(seat, message, select, form.texts("value")))
         elif menu := form.text("menu", ""):
             opened = await seat.use_menu(menu, message)
+        elif name := form.text(f"{FIELD}thread", ""):
+            return here.go(here.address((await seat.open_thread(message, name)).path))
         elif form.is_checked("delete"):
             await act(actor.delete(message))
         else:
@@ -216,8 +222,8 @@ class ChannelPage:
             "seat": seat,
             "seats": self._world.seats_of(seat.member.name),
             "timeline": read_timeline(seat, before),
-            "menus": message_commands(seat),
-            "emojis": EMOJIS,
+            "menus": seat.menus(),
+            "emojis": self._world.emoji,
             "look": Look,
         }
 
@@ -225,7 +231,7 @@ class ChannelPage:
         result = self._world.open_form(key)
         title = (result.modal or {})["title"]
         address = here.address(f"{seat.path}/form")
-        return ShownForm(title, "", address, modal_fields(result), "Submit", {"key": key})
+        return ShownForm(title, "", address, modal_fields(result, self._world), "Submit", {"key": key})
 
 
 def _command_form(here: Here, seat: Seat, call: Call) -> ShownForm:
@@ -239,9 +245,19 @@ def _command_form(here: Here, seat: Seat, call: Call) -> ShownForm:
     )
 
 
-def _edit_form(here: Here, seat: Seat, message_id: int) -> ShownForm:
-    text = Field("text", "Your message", "", Look.TEXT, True, seat.message(message_id).content, most=MAX_MESSAGE_CHARS)
-    return ShownForm("Edit a message", "", here.address(f"{seat.path}/messages/{message_id}"), [text], "Save")
+def _edit_form(here: Here, seat: Seat, message: discord.Message) -> ShownForm:
+    text = Field("text", "Your message", "", Look.TEXT, True, message.content, most=MAX_MESSAGE_CHARS)
+    return ShownForm("Edit a message", "", _address_of(here, seat, message), [text], "Save")
+
+
+def _thread_form(here: Here, seat: Seat, message: discord.Message) -> ShownForm:
+    suggested = " ".join(message.clean_content.split("\n-# ")[0].split())[:MAX_THREAD_NAME_CHARS]
+    name = Field("thread", "Name of the thread", "", Look.LINE, True, suggested, most=MAX_THREAD_NAME_CHARS)
+    return ShownForm("Open a thread", "", _address_of(here, seat, message), [name], "Open")
+
+
+def _address_of(here: Here, seat: Seat, message: discord.Message) -> str:
+    return here.address(f"{seat.path}/messages/{message.id}")
 
 
 def _id(form: SentForm, name: str) -> int | None:
@@ -249,12 +265,18 @@ def _id(form: SentForm, name: str) -> int | None:
     return parse_id(form.text(name, ""))
 
 
-def _fields(sent: Mapping[str, object]) -> dict[str, Given]:
+def _fields(sent: MultiMapping[Any]) -> dict[str, Given]:
     """Return what was sent for the fields of a form; a file only if one was chosen."""
-    given: dict[str, Given] = {}
+    return {name: values[-1] for name, values in _all_fields(sent).items()}
+
+
+def _all_fields(sent: MultiMapping[Any]) -> dict[str, list[Given]]:
+    """Return everything that was sent for each field: several things where several can be chosen."""
+    given: dict[str, list[Given]] = {}
     for name, value in sent.items():
         if name.startswith(FIELD) and isinstance(value, str | web.FileField):
-            given[name.removeprefix(FIELD)] = _lines(without_nul(value)) if isinstance(value, str) else value
+            read = _lines(without_nul(value)) if isinstance(value, str) else value
+            given.setdefault(name.removeprefix(FIELD), []).append(read)
     return given
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain
 
 import discord
 from markupsafe import Markup
+from simcord.backend.models import Message
+from simcord.components import component_mentions
 
+from bot.demo.channel.components import Part, PartReader
 from bot.demo.channel.markdown import SMALL_PRINT, to_html
-from bot.demo.channel.world import BOT_NAME, Seat
+from bot.demo.channel.places import BOT_NAME
+from bot.demo.channel.world import Seat
 
 MOST_SHOWN = 50
 PICTURES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+BOT_PICTURE = "/static/icon.svg"
 SUMMARY_CHARS = 80
 DELETED = "a deleted message"
 
@@ -33,13 +37,18 @@ class ShownMessage:
     message: discord.Message
     is_own: bool
     is_bot: bool
+    avatar: str
+    """The address of the author's picture; empty for the first letter of the name."""
     answers: str
     """The message that it replies to, or what it responds to, if anything."""
     html: Markup
     embeds: tuple[tuple[discord.Embed, Markup], ...]
     """Each with the HTML of its description."""
     reactions: tuple[Chip, ...]
-    buttons: tuple[discord.Button, ...]
+    parts: tuple[Part, ...]
+    """Rows of buttons and selects, or the whole message where Discord lays it out."""
+    thread: Seat | None
+    """Where the thread of the message is, if it has one."""
     state: int
     """Differs after each change."""
 
@@ -53,11 +62,16 @@ class ShownMessage:
 
     @property
     def pictures(self) -> list[discord.Attachment]:
-        return [one for one in self.message.attachments if one.content_type in PICTURES]
+        return [one for one in self._attachments if one.content_type in PICTURES]
 
     @property
     def files(self) -> list[discord.Attachment]:
-        return [one for one in self.message.attachments if one.content_type not in PICTURES]
+        return [one for one in self._attachments if one.content_type not in PICTURES]
+
+    @property
+    def _attachments(self) -> list[discord.Attachment]:
+        """Those beside the parts: a layout shows its own."""
+        return [] if self.message.flags.components_v2 else self.message.attachments
 
 
 @dataclass(frozen=True)
@@ -88,26 +102,35 @@ class _Reader:
         self._by_id = {message.id: message for message in self.messages}
         self._names = {member.id: name for name, member in seat.world.people.items()}
         self._mentions = seat.world.mentions()
-        self._paths = {other.channel.id: other.path for other in seat.world.seats_of(seat.member.name)}
+        self._seats = {other.channel.id: other for other in seat.world.seats_of(seat.member.name)}
+        self._paths = {id_: other.path for id_, other in self._seats.items()}
+        self._parts = PartReader(seat.world, self._html)
 
     def show(self, message: discord.Message) -> ShownMessage:
-        me, answers = self._seat.member.id, self._answers(message)
+        me, answers, thread = self._seat.member.id, self._answers(message), self._seats.get(message.id)
         # discord.Message says how many reacted, but not who.
         stored = self._seat.world.env.backend.get_message(message.channel.id, message.id)
         return ShownMessage(
             message,
             is_own=message.author.id == me,
             is_bot=message.author.bot,
+            avatar=BOT_PICTURE if self._has_bots_picture(message, stored) else "",
             answers=answers,
-            html=self._html(message.content),
+            html=self._html(message.system_content if message.is_system() else message.content),
             embeds=tuple((embed, self._html(embed.description or "")) for embed in message.embeds),
             reactions=tuple(
                 Chip(one.emoji, tuple(self._names.get(id_, BOT_NAME) for id_ in one.user_ids), me in one.user_ids)
                 for one in stored.reactions
             ),
-            buttons=tuple(_buttons(message.components)),
-            state=zlib.crc32(repr((stored, answers)).encode()),
+            parts=self._parts.read(stored.components),
+            thread=thread,
+            state=zlib.crc32(repr((stored, answers, thread and thread.newest_id)).encode()),
         )
+
+    def _has_bots_picture(self, message: discord.Message, stored: Message) -> bool:
+        """Return whether the bot wrote it, under its own name or through a webhook that shows its picture."""
+        bot = self._seat.world.env.bot.user
+        return bot is not None and (message.author == bot or stored.author_avatar == bot.display_avatar.url)
 
     def _html(self, content: str) -> Markup:
         return to_html(content, self._mentions, self._paths)
@@ -121,13 +144,9 @@ class _Reader:
 
 def summarize(message: discord.Message, mentions: Mapping[str, str]) -> str:
     """Return who wrote a message, and its beginning, on one line and without small print."""
-    line = " ".join(message.content.split(f"\n{SMALL_PRINT}")[0].split())
+    words = message.content or component_mentions([part.to_dict() for part in message.components])
+    line = " ".join(words.split(f"\n{SMALL_PRINT}")[0].split())
     for mention, name in mentions.items():
         line = line.replace(mention, name)
     said = line if len(line) <= SUMMARY_CHARS else f"{line[:SUMMARY_CHARS]} …"
     return f"{message.author.display_name}: {said}"
-
-
-def _buttons(rows: Sequence[discord.Component]) -> list[discord.Button]:
-    parts = chain.from_iterable(row.children for row in rows if isinstance(row, discord.ActionRow))
-    return [part for part in parts if isinstance(part, discord.Button)]

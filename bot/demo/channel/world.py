@@ -5,68 +5,75 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import discord
 import simcord
+from simcord.backend.access import channel_accessible
+from simcord.backend.serializers import message_payload
 from simcord.builders import ChannelHandle, UserHandle
+from simcord.enums import AppCommandType, InteractionType
+from simcord.interactions import base_payload
 
+from bot.chat.ask import SEEDS
+from bot.demo.channel.places import (
+    BOT_NAME,
+    DIRECT,
+    IN_PRIVATE,
+    IN_THREAD,
+    LOUNGE,
+    MENTIONS,
+    PIRATES,
+    QUESTIONS,
+    THREAD,
+    TOPICS,
+    TalkPlace,
+    shared_channels,
+)
+from bot.demo.webhooks import complete_webhooks
 from bot.errors import UserFacingError
+from storage.emoji import SERVER_EMOJI
 
 T = TypeVar("T")
 
-BOT_NAME = "Reactune"
+Kind = discord.AppCommandOptionType
+
 MEMBERS = ("ada", "bo")
 ADMIN = "grace"
-LOUNGE, MENTIONS, THREAD, DIRECT = "lounge", "mentions", "thread", "direct"
-ANSWERS_ALL = "I answer every message here."
+NO_VOTES = ("🎉", "👀")
+"""Emoji that say nothing of an answer."""
 MESSAGE_GONE = "That message was deleted."
 FORM_GONE = "That form was sent before, or the demo was restarted. Open it again."
 NOT_ANSWERED = "The bot did not respond to that. The terminal may say why."
 STILL_BUSY = "The bot needs longer for this. Its answer will appear here."
-
-
-@dataclass(frozen=True)
-class TalkPlace:
-    """Somewhere to talk."""
-
-    key: str
-    """Its name in addresses."""
-    name: str
-    about: str
-    channel: ChannelHandle
+NO_THREAD = "That message cannot have a thread: it has one already, or is in a thread or a direct message."
 
 
 class World:
-    """A server with two members, an admin, two channels and a thread; all three can also write to the bot directly."""
+    """A server with two members, an admin, four channels and a thread; all three can also write to the bot directly."""
 
     def __init__(self, env: simcord.Env) -> None:
+        complete_webhooks()
         self.env = env
         env.backend.bot_user.name = BOT_NAME
         self.guild = guild = env.create_guild("Reactune demo")
+        self._keys: dict[int, str] = {}
+        """The names of the first places in addresses; those that somebody opened go by their IDs."""
         # IDs are assigned in order: people and places keep theirs from start to start as long as new ones come last.
-        lounge = guild.create_text_channel(LOUNGE, topic=ANSWERS_ALL)
+        self.lounge = self._open(LOUNGE)
         admins = guild.create_role("admins", permissions=discord.Permissions(manage_guild=True))
         members = [guild.add_member(env.create_user(name)) for name in MEMBERS]
         admin = guild.add_member(env.create_user(ADMIN), roles=[admins])
         self.people = {member.name: member for member in (*members, admin)}
-        calls = f"I answer here when you mention me: @{BOT_NAME}."
-        mentions = guild.create_text_channel(MENTIONS, topic=calls)
-        env.backend.create_thread(lounge.id, "One long talk", members[0].id, broadcast=False)
-        (thread,) = lounge.threads
-        continuous = "A thread is one conversation: I read what was said before."
-        self._shared = (
-            TalkPlace(LOUNGE, f"# {LOUNGE}", ANSWERS_ALL, lounge),
-            TalkPlace(THREAD, "↳ One long talk", continuous, thread),
-            TalkPlace(MENTIONS, f"# {MENTIONS}", calls, mentions),
-        )
-        self._direct = {
-            name: TalkPlace(DIRECT, f"@ {BOT_NAME}", "Only the two of us read this.", member.user.dm_channel)
-            for name, member in self.people.items()
-        }
+        self._open(MENTIONS)
+        thread = env.backend.create_thread(self.lounge.id, "One long talk", members[0].id, broadcast=False)
+        self._keys[thread.id] = THREAD
+        for member in self.people.values():
+            env.backend.get_dm_channel(member.id)
+        self.questions, self.pirates = self._open(QUESTIONS), self._open(PIRATES)
         self._acting = asyncio.Lock()
         self._forms: dict[str, Any] = {}
         self.causes: dict[int, str] = {}
@@ -74,18 +81,24 @@ class World:
         self.read_to: dict[tuple[int, int], int] = {}
         """The newest message that (a person, in a channel) has seen."""
 
-    @property
-    def lounge(self) -> ChannelHandle:
-        return self._shared[0].channel
+    def _open(self, name: str) -> ChannelHandle:
+        channel = self.guild.create_text_channel(name, topic=TOPICS[name])
+        self._keys[channel.id] = name
+        return channel
 
     @property
     def channel_ids(self) -> frozenset[int]:
-        return frozenset(place.channel.id for place in (*self._shared, *self._direct.values()))
+        return frozenset(seat.channel.id for name in self.people for seat in self.seats_of(name))
 
     @property
     def changes(self) -> int:
         """How much has happened: unchanged as long as every page is up to date."""
         return len(self.env.backend.transcript)
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """What each person is on the server; empty for members."""
+        return dict.fromkeys(MEMBERS, "") | {ADMIN: "the admin"}
 
     def seat(self, person: str, place: str) -> Seat | None:
         """Return where this person reads and writes; None if there is no such person or place."""
@@ -93,23 +106,57 @@ class World:
             return None
         return next((seat for seat in self.seats_of(person) if seat.place.key == place), None)
 
-    def seats_of(self, person: str) -> list[Seat]:
-        return [Seat(self, self.people[person], place) for place in (*self._shared, self._direct[person])]
+    def seat_or_first(self, person: str, place: str) -> Seat:
+        """Return where this person reads and writes; in the lounge, or as the first member, if that is nowhere."""
+        first = (self.seat(name, LOUNGE) for name in (person, MEMBERS[0]))
+        return self.seat(person, place) or next(filter(None, first))
 
-    def named(self, kind: discord.AppCommandOptionType) -> dict[str, Any]:
-        """Return {name: what it names} of the people, roles or channels that an option can name."""
-        if kind is discord.AppCommandOptionType.user:
-            return dict(self.people)
-        if kind is discord.AppCommandOptionType.role:
-            return {name: role for name, role in self.guild.roles.items() if name != "@everyone"}
-        return {place.channel.name: place.channel for place in self._shared if place.channel.name}
+    def seats_of(self, person: str) -> list[Seat]:
+        """Return where this person reads and writes: the channels, each followed by its threads, then the bot."""
+        member = self.people[person]
+        shared = [place for place in map(self._shared_place, self._shared) if self._sees(member, place)]
+        direct = TalkPlace(DIRECT, f"@ {BOT_NAME}", IN_PRIVATE, member.user.dm_channel)
+        return [Seat(self, member, place) for place in (*shared, direct)]
+
+    @property
+    def _shared(self) -> list[ChannelHandle]:
+        return list(shared_channels(self.env, self.guild))
+
+    def _shared_place(self, channel: ChannelHandle) -> TalkPlace:
+        key = self._keys.get(channel.id, str(channel.id))
+        if channel.is_thread:
+            return TalkPlace(key, f"↳ {channel.name}", IN_THREAD, channel)
+        return TalkPlace(key, f"# {channel.name}", self.env.backend.get_channel(channel.id).topic or "", channel)
+
+    def _sees(self, member: simcord.MemberActor, place: TalkPlace) -> bool:
+        return channel_accessible(self.env.backend, place.channel.id, member.id, history=True)
+
+    @property
+    def emoji(self) -> list[str]:
+        """Emoji to react with: first those that vote, except for other servers' own."""
+        configured = self.env.bot.settings.votes.emoji
+        return [*SEEDS, *(emoji for emoji in configured if not SERVER_EMOJI.fullmatch(emoji)), *NO_VOTES]
+
+    def named(self, kind: Kind, channel_types: Collection[int] = ()) -> dict[str, Any]:
+        """Return {name: what it names} of the people, roles or channels that somebody can choose.
+
+        Without `channel_types`, channels of all types are among them.
+        """
+        if kind is Kind.channel:
+            types = {channel.id: self.env.backend.get_channel(channel.id).type for channel in self._shared}
+            return {
+                one.name: one for one in self._shared if one.name and types[one.id] in (channel_types or types.values())
+            }
+        roles = {name: role for name, role in self.guild.roles.items() if name != "@everyone"}
+        people_and_roles: dict[str, Any] = {**self.people, **roles}
+        return {Kind.user: dict(self.people), Kind.role: roles}.get(kind, people_and_roles)
 
     def mentions(self) -> dict[str, str]:
         """Return {what Discord writes for a mention: what people read}."""
         users = {member.mention: f"@{name}" for name, member in self.people.items()}
         users[f"<@{self.env.backend.bot_user.id}>"] = f"@{BOT_NAME}"  # before the role of this name
         roles = {role.mention: f"@{name}" for name, role in self.guild.roles.items()}
-        channels = {place.channel.mention: f"#{place.channel.name}" for place in self._shared}
+        channels = {channel.mention: f"#{name}" for name, channel in self.named(Kind.channel).items()}
         return users | roles | channels
 
     async def catch_up(self) -> None:
@@ -151,7 +198,7 @@ class World:
         self._forms[key] = result
         return key
 
-    async def submit_form(self, seat: Seat, key: str, values: Mapping[str, str]) -> str | None:
+    async def submit_form(self, seat: Seat, key: str, values: Mapping[str, Any]) -> str | None:
         """Send a form that the bot opened; return the key of the next one, if there is one."""
         form = self.open_form(key)
         del self._forms[key]  # before it waits: a form that is sent twice counts once
@@ -176,7 +223,7 @@ class Seat:
 
     @property
     def is_direct(self) -> bool:
-        return self.channel.guild is None
+        return self.place.is_direct
 
     @property
     def actor(self) -> simcord.MemberActor | UserHandle:
@@ -226,9 +273,63 @@ class Seat:
         action = self.actor.slash(*self._where, name, **options)
         return await self.world.interact(action, f"{self.member.name} used /{name}")
 
+    def menus(self) -> list[str]:
+        """Return the commands in the menu of a message, by name."""
+        where = {"user_id": self.member.id, "channel_id": self.channel.id}
+        found = self.world.env.backend.visible_commands(**where, type=AppCommandType.MESSAGE)
+        return [command["name"] for command in found]
+
     async def use_menu(self, name: str, message: discord.Message) -> str | None:
-        action = self.member.context_menu(self.channel, name, message)
+        if self.is_direct:
+            action = self._use_menu_in_private(name, message)
+        else:
+            action = self.member.context_menu(self.channel, name, message)
         return await self.world.interact(action, f"{self.member.name} used {name}")
+
+    async def _use_menu_in_private(self, name: str, message: discord.Message) -> simcord.InteractionResult:
+        """Do what simcord's members cannot do outside of servers."""
+        env, backend = self.world.env, self.world.env.backend
+        command = backend.find_command(name, None, AppCommandType.MESSAGE)
+        if command is None or name not in self.menus():
+            raise UserFacingError(f"There is no “{name}” here.")
+        target = message_payload(backend, backend.get_message(self.channel.id, message.id))
+        data = {"id": command["id"], "name": name, "type": AppCommandType.MESSAGE, "target_id": str(message.id)}
+        record, payload = base_payload(
+            backend,
+            type=InteractionType.APPLICATION_COMMAND,
+            channel_id=self.channel.id,
+            guild_id=None,
+            user_id=self.member.id,
+            data=data | {"resolved": {"messages": {str(message.id): target}}},
+        )
+        backend.emit("INTERACTION_CREATE", payload)
+        await env.settle()
+        return simcord.InteractionResult(env, record)
+
+    @property
+    def may_open_threads(self) -> bool:
+        return not self.is_direct and not self.channel.is_thread
+
+    async def open_thread(self, message: discord.Message, name: str) -> Seat:
+        """Open a thread under a message; return this person's seat in it."""
+        await self.world.act(self._open_thread(message, name))
+        opened = self.world.seat(self.member.name, str(message.id))
+        assert opened is not None
+        return opened
+
+    async def _open_thread(self, message: discord.Message, name: str) -> None:
+        backend = self.world.env.backend
+        if not self.may_open_threads or message.id in backend.channels:
+            raise UserFacingError(NO_THREAD)
+        backend.require_permissions(self.world.guild.id, self.member.id, self.channel.id, "create_public_threads")
+        # Its ID is the message's, and no message announces it.
+        thread = backend.create_thread(self.channel.id, name, self.member.id, message_id=message.id, broadcast=False)
+        backend.announce_thread_create(thread)
+        await self.world.env.settle()
+
+    async def choose(self, message: discord.Message, custom_id: str, values: Sequence[Any]) -> str | None:
+        """Choose in a select; return the key of the form that the bot opens, if it does."""
+        return await self.world.interact(self.actor.select(message, values, custom_id=custom_id))
 
     async def complete(self, name: str, option: str, typed: str, filled: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return what the bot offers for an option of a command."""

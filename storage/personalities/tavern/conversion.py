@@ -20,6 +20,7 @@ from storage.personalities.cards import (
     CardFile,
     LorebookEntry,
     build_card,
+    why_not_displayed,
 )
 from storage.personalities.tavern.character import Character
 from storage.personalities.tavern.dialogues import Dialogues, format_dialogues, parse_dialogues
@@ -30,7 +31,7 @@ from storage.wording import count, shorten
 
 OURS = "reactune"
 """The extension that holds what only cards of ours have."""
-OWN_KEYS = frozenset({"base", "sampling"})
+OWN_KEYS = frozenset({"base", "sampling", "display_name"})
 MAX_CALLED_CHARS = 100
 MAX_SHOWN = 12
 MAX_SHOWN_CHARS = 40
@@ -59,6 +60,7 @@ def card_file_of(character: Character, source: str) -> CardFile:
         raise CardError(
             "{source} does not say how to talk: it needs a description, a prompt or example dialogues", source=source
         )
+    display_name, refused = _display_name(called)
     greeting, about = macros.speak(character.first_mes), macros.describe(character.creator_notes)
     own = {
         "description": _one_line(about),
@@ -66,11 +68,12 @@ def card_file_of(character: Character, source: str) -> CardFile:
         "greeting": shorten(greeting, MAX_GREETING_CHARS),
         "examples": [{"dialogue": turns} for turns in dialogues.examples],
     }
-    card = build_card(_extension_of(character) | own, source)
+    card = build_card({"display_name": display_name} | _extension_of(character) | own, source)
     entries = list(entries_of(character.character_book.entries, macros))
     lorebook = [*([LorebookEntry((f"more about {called or NOBODY}",), rest)] if rest else []), *entries]
     notes = [
         _what_was_taken(card),
+        *refused,
         *_what_was_cut(rest, greeting, about),
         *_what_the_dialogues_lack(dialogues),
         *_what_the_lorebook_lacks(len(character.character_book.entries) - len(entries), lorebook),
@@ -85,6 +88,7 @@ def character_of(file: CardFile) -> dict[str, Any]:
     own = card.model_dump(mode="json", include=set(OWN_KEYS), exclude_defaults=True)
     return {
         "name": file.name,
+        **({"nickname": card.display_name} if card.display_name else {}),
         "description": "",
         "personality": "",
         "scenario": "",
@@ -109,6 +113,14 @@ def personality_name(name: str) -> str:
         return name
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:MAX_NAME_CHARS].strip("-")
+
+
+def _display_name(called: str) -> tuple[str, list[str]]:
+    """Return the name above its messages, and a sentence if it is not the card's; none if its plain name will do."""
+    if not called or personality_name(called) == called:
+        return "", []
+    reason = why_not_displayed(called)
+    return ("", [f"Its name is not shown above its messages: a name there {reason}."]) if reason else (called, [])
 
 
 def _one_line(text: str) -> str:

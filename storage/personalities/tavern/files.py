@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from storage.errors import CardError
-from storage.personalities.tavern.png_text import is_png, plain_picture, read_text_chunks
+from storage.personalities.tavern.png_text import is_png, plain_picture, read_text_chunks, with_texts
 
 MAX_PICTURE_BYTES = 20_000_000
 MAX_JSON_BYTES = 4_000_000
@@ -51,10 +51,11 @@ def dump_json(data: Mapping[str, Any]) -> bytes:
     return json.dumps(VERSION_3 | {"data": data}, ensure_ascii=False, indent=2).encode()
 
 
-def dump_png(data: Mapping[str, Any]) -> bytes:
-    """Return a plain picture with the card in version 3, and in version 2 for older programs."""
-    texts = (json.dumps(version | {"data": data}, ensure_ascii=False).encode() for version in (VERSION_3, VERSION_2))
-    return plain_picture({keyword: base64.b64encode(text) for keyword, text in zip(KEYWORDS, texts, strict=True)})
+def dump_png(data: Mapping[str, Any], picture: bytes | None) -> bytes:
+    """Return the picture, or a plain one, with the card in version 3, and in version 2 for older programs."""
+    cards = (json.dumps(version | {"data": data}, ensure_ascii=False).encode() for version in (VERSION_3, VERSION_2))
+    texts = {keyword: base64.b64encode(text) for keyword, text in zip(KEYWORDS, cards, strict=True)}
+    return with_texts(picture, texts) if picture else plain_picture(texts)
 
 
 def _text_of_picture(png: bytes, source: str) -> bytes:

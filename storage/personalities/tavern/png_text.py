@@ -44,11 +44,17 @@ def plain_picture(texts: Mapping[bytes, bytes]) -> bytes:
     row = b"\0" + _COLOUR * width
     chunks = [
         (b"IHDR", _HEADER.pack(width, height, 8, _TRUE_COLOUR, 0, 0, 0)),
-        *((TEXT, keyword + b"\0" + text) for keyword, text in texts.items()),
         (b"IDAT", zlib.compress(row * height)),
         (b"IEND", b""),
     ]
-    return SIGNATURE + b"".join(_chunk(kind, content) for kind, content in chunks)
+    return with_texts(SIGNATURE + b"".join(_chunk(kind, content) for kind, content in chunks), texts)
+
+
+def with_texts(png: bytes, texts: Mapping[bytes, bytes]) -> bytes:
+    """Return the sound PNG file with texts, by their keywords, after its header."""
+    header = len(SIGNATURE) + _HEAD.size + _HEADER.size + _CRC.size
+    chunks = (_chunk(TEXT, keyword + b"\0" + text) for keyword, text in texts.items())
+    return png[:header] + b"".join(chunks) + png[header:]
 
 
 def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:

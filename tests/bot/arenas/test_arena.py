@@ -412,9 +412,7 @@ class TestNumberReactions:
 class TestThread:
     async def test_an_arena_does_not_call_the_bot_into_a_thread(self, place, env, engine, rows):
         started = await place.ada.send(place.channel, "let us talk")
-        await env.bot.get_channel(place.channel.id).get_partial_message(started.id).create_thread(name="t")
-        await env.settle()
-        (thread,) = place.channel.threads
+        thread = await place.open_thread(started)
         await place.grace.slash(thread, "arena start", prompt="Tea?")
         assert buttons(thread.last_message) == ["1", "2", "3"]
         await place.ada.send(thread, "not for the bot")

@@ -69,11 +69,9 @@ async def test_consecutive_messages_of_one_person_merge(place, engine):
     assert "one\ntwo" in engine.requests[0].prompt
 
 
-async def test_a_thread_it_was_called_into_needs_no_further_mention(place, engine, env):
+async def test_a_thread_it_was_called_into_needs_no_further_mention(place, engine):
     started = await place.ada.send(place.channel, "let us talk")
-    thread = await env.bot.get_channel(place.channel.id).get_partial_message(started.id).create_thread(name="t")
-    await env.settle()
-    handle = next(t for t in place.channel.threads if t.id == thread.id)
+    handle = await place.open_thread(started)
     await place.ada.send(handle, "not for the bot")
     assert engine.requests == []
     await place.ada.send(handle, f"{place.mention} come in")

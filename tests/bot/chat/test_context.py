@@ -91,11 +91,9 @@ class TestTrips:
         await place.bo.react(answer, "🔁")
         assert trips() == ["read", *ANSWERED]  # which answer the reaction is under
 
-    async def test_a_thread(self, place, trips, env):
+    async def test_a_thread(self, place, trips):
         started = await place.ada.send(place.channel, "let us talk")
-        thread = await env.bot.get_channel(place.channel.id).get_partial_message(started.id).create_thread(name="t")
-        await env.settle()
-        handle = next(t for t in place.channel.threads if t.id == thread.id)
+        handle = await place.open_thread(started)
         await place.ada.send(handle, f"{place.mention} come in")
         trips()
         await place.ada.send(handle, "go on")

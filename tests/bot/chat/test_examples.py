@@ -9,7 +9,8 @@ from storage.database.tables import ComparisonRow, ReplyRow
 from tests.seeding import add_reply, add_taste
 
 MESSAGE, LIKED = "I like tea.", "What kind of tea do you like best?"
-EXAMPLE = [{"role": "user", "content": MESSAGE}, {"role": "assistant", "content": LIKED}]
+SHOWN = {"shown_as": "answer that people like"}
+EXAMPLE = [{"role": "user", "content": MESSAGE, **SHOWN}, {"role": "assistant", "content": LIKED, **SHOWN}]
 
 
 @pytest.fixture

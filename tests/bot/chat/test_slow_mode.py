@@ -13,6 +13,7 @@ from discord.http import Route
 
 from bot.app import ReactuneBot
 from bot.chat.message_stream import MessageStream
+from bot.chat.voices import BotVoice
 from bot.discord_errors import SLOW_MODE
 from storage.settings.sections import OutputSettings
 from tests.reactune.doctor.test_servers import BOT, as_json
@@ -77,7 +78,11 @@ async def test_a_message_that_slow_mode_delays_for_hours_is_handed_back_to_be_se
         return None
 
     stream = MessageStream(
-        slow_channel, None, edit_interval_s=0.0, output=OutputSettings(), on_message=note, on_surplus=note
+        BotVoice(slow_channel, None),
+        edit_interval_s=0.0,
+        output=OutputSettings(),
+        on_message=note,
+        on_surplus=note,
     )
     with pytest.raises(discord.RateLimited):
         await stream.finish("word " * 700, "-# v3")

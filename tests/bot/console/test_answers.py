@@ -12,6 +12,8 @@ from bot.console.pages import answers
 from storage.database.columns import utc_now
 from storage.database.enums import Basis
 from storage.database.tables import AuditRow, CardRevisionRow, CorrectionRow, ReplyRow
+from storage.personalities.cards import Card, Example
+from storage.personalities.personalities import change_card, personality_named
 from tests.bot.cogs.test_feedback import choose
 
 
@@ -36,6 +38,14 @@ async def test_disliked_answers_are_listed_and_escaped(visitor, disliked):
 
 async def test_an_empty_server_says_so(visitor):
     assert "has not answered yet" in (await visitor.get("/answers")).text
+
+
+async def test_an_example_in_its_prompt_is_not_taken_for_words_of_a_member(visitor, place, query, rows):
+    card = Card(system_prompt="Few words.", examples=(Example(dialogue=("Hi", "Evening.")),))
+    query(lambda session: change_card(session, personality_named(session, "default"), card, by="test"))
+    await place.ask("What is tea?")
+    seen = (await visitor.get(f"/answers/{rows(ReplyRow)[-1].id}")).text
+    assert "user (example of the card) Hi assistant (example of the card) Evening. user What is tea?" in seen
 
 
 async def test_a_better_one_is_written(visitor, disliked, rows):

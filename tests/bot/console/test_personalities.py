@@ -85,6 +85,17 @@ class TestCard:
         assert "the draft" in seen.text
         assert rows(ReplyRow) == []
 
+    async def test_a_draft_follows_its_examples_until_a_version_has_learned_them(self, visitor, engine, release):
+        draft = f'{CARD}[[examples]]\ndialogue = ["Hi", "Evening."]\n'
+        await visitor.change(f"{PAGE}/card/try", toml=draft, prompt="Who are you?")
+        assert [request.prompt.count("Evening.") for request in engine.requests[-2:]] == [0, 1]
+        await save(visitor, draft)
+        assert "has not learned yet and follows the examples on its card" in (await visitor.get(PAGE)).text
+        release(1.0)
+        await visitor.change(f"{PAGE}/card/try", toml=draft, prompt="Who are you?")
+        assert [request.prompt.count("Evening.") for request in engine.requests[-2:]] == [0, 0]
+        assert "has not learned yet" not in (await visitor.get(PAGE)).text
+
     async def test_an_example_is_added_and_an_empty_one_is_not(self, visitor, rows):
         await visitor.post(f"{PAGE}/example", asked="Tea?", answered="Always.")
         assert rows(CardRevisionRow)[-1].card["examples"] == [{"dialogue": ["Tea?", "Always."]}]

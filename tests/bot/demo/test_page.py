@@ -103,8 +103,8 @@ class TestRestored:
         """Write answers of an earlier start, each to its own question, and a thumb under each."""
         ada = world.people["ada"].id
 
-        def write(session, outcome, place):
-            id_ = add_reply(session, channel_id=world.seat("ada", place).channel.id, author_id=ada, outcome=outcome)
+        def write(session, outcome, channel_id):
+            id_ = add_reply(session, channel_id=channel_id, guild_id=world.guild.id, author_id=ada, outcome=outcome)
             asked = update(ReplyRow).where(ReplyRow.id == id_).values(source_message_id=QUESTIONS + message_of(id_))
             session.execute(asked)
             thumb = Thumb(message_of(id_), ada, "👎")
@@ -112,8 +112,9 @@ class TestRestored:
 
         with closing(open_database(settings)) as database, database.transaction() as session:
             for outcome in (Outcome.COMPLETE, Outcome.LENGTH, Outcome.CANCELLED):
-                write(session, outcome, "lounge")
-            write(session, Outcome.COMPLETE, "direct")
+                write(session, outcome, world.lounge.id)
+            write(session, Outcome.COMPLETE, world.seat("ada", "direct").channel.id)
+            write(session, Outcome.COMPLETE, message_of(1))
 
     def test_a_first_start_shows_the_welcome_alone(self, shown):
         assert [message.content for message in shown()] == [WELCOME]
@@ -127,6 +128,13 @@ class TestRestored:
     def test_direct_messages_are_where_they_were(self, shown, earlier):
         assert len(shown("direct")) == 2
 
+    def test_a_thread_is_open_under_its_message(self, shown, earlier, world):
+        shown()
+        thread = world.seat("bo", str(message_of(1)))
+        assert thread.place.name == "↳ <|user|>hello<|bot|>"
+        assert thread.path in [seat.path for seat in world.seats_of("bo")[1:3]]
+        assert len(world.env.backend.messages[thread.channel.id]) == 2
+
     def test_an_answer_that_was_cut_still_says_so(self, shown, earlier):
         _, _, _, whole, cut = shown()
         assert whole.content.endswith("-# base")
@@ -139,5 +147,5 @@ class TestRestored:
 
 
 def test_bot_and_trainer_log_only_warnings_to_the_demos_console(tmp_path):
-    overrides = demo_overrides(str(tmp_path), channel_id=1)
+    overrides = demo_overrides(str(tmp_path))
     assert load_settings(environment=overrides).logs.level == "warning"

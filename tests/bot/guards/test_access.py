@@ -49,6 +49,20 @@ def test_only_what_the_operator_named_is_served(
 IDS = st.integers(1, 6)
 
 
+@given(IDS, st.frozensets(IDS), st.frozensets(IDS), st.booleans(), st.frozensets(IDS), st.frozensets(IDS))
+def test_roles_that_a_server_chose_only_narrow_what_the_operator_allows(
+    server: int,
+    channels: frozenset[int],
+    roles: frozenset[int],
+    admin: bool,
+    ours: frozenset[int],
+    theirs: frozenset[int],
+) -> None:
+    who, access = Where(server, channels, roles, is_admin=admin), AccessSettings(servers=(0,), roles=tuple(ours))
+    refused = denial_of(who, access, theirs)
+    assert refused is (denial_of(who, access) or denial_of(who, AccessSettings(servers=(0,), roles=tuple(theirs))))
+
+
 @given(IDS, st.frozensets(IDS), st.frozensets(IDS), st.booleans())
 def test_without_settings_nobody_is_served(
     server: int, channels: frozenset[int], roles: frozenset[int], admin: bool

@@ -220,9 +220,7 @@ class TestBind:
         make("owl", Card(system_prompt="Owl."))
         await bind(place, "keeper")
         started = await place.ada.send(place.channel, "let us talk")
-        thread = await env.bot.get_channel(place.channel.id).get_partial_message(started.id).create_thread(name="t")
-        await env.settle()
-        thread = next(t for t in place.channel.threads if t.id == thread.id)
+        thread = await place.open_thread(started)
         await place.ada.send(thread, f"{place.mention} hi")
         assert engine.requests[-1].prompt.startswith("<system>Keeper.")
         await place.grace.slash(thread, "personality bind", personality="owl")
@@ -300,8 +298,9 @@ class TestList:
         make("far", guild_id=1)
         await bind(place, "keeper", strength=0.5)
         text = (await place.grace.slash(place.channel, "personality list")).response.content
-        assert "**default** · version base · 0 examples · answers wherever no other is bound" in text
-        assert f"**keeper** · version base · 0 examples · bound in <#{place.channel.id}> at strength 0.5" in text
+        base = "version base (has not learned yet) · 0 examples"
+        assert f"**default** · {base} · answers wherever no other is bound" in text
+        assert f"**keeper** · {base} · bound in <#{place.channel.id}> at strength 0.5" in text
         assert "far" not in text
 
     async def test_show_has_the_card(self, place, make):

@@ -21,9 +21,10 @@ from storage.database.columns import utc_now
 from storage.database.database import open_database
 from storage.database.tables import HeartbeatRow
 from storage.operations.alerts import record_alerts
-from storage.personalities.personalities import ensure_personality
+from storage.personalities.personalities import ensure_personality, read_personality
 from storage.runtime.processes import BOT, TRAINER, record_heartbeat, worker_name
 from storage.runtime.redaction import Redactor
+from storage.servers import ServerChoices, apply_setup
 from tests.families import build_family
 from tests.seeding import add_reply
 from tests.tiny_model import build_tiny_base
@@ -222,6 +223,20 @@ class TestAccess:
         assert found.message.startswith("access.channels contains 12, which is not a Discord ID")
         found = find(access={"servers": (self.ID,)}, chat={"channel_rules": {12: "always"}})["Access"]
         assert found.message.startswith("chat.channel_rules contains 12, which is not a Discord ID")
+
+
+class TestServers:
+    ID = 1456074443980800017
+
+    def test_those_with_choices_of_their_own_are_listed(self, find, settings):
+        assert find()["Servers"].message == "none has used /setup, so these settings hold in all"
+        with closing(open_database(settings)) as database, database.transaction() as session:
+            default = read_personality(session, ensure_personality(session))
+            apply_setup(session, self.ID, ServerChoices(), default, expected_generation=0, by="grace")
+        found = find(access={"servers": (self.ID,)})["Servers"]
+        assert (found.status, found.message) == ("ok", f"1 server with choices of its own: {self.ID} (by grace)")
+        found = find(access={"servers": (self.ID + 1,)})["Servers"]
+        assert found.message == f"server {self.ID} was set up by grace, but access.servers does not list it"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such modes")

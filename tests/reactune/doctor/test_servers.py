@@ -16,26 +16,12 @@ from bot.runner import BAD_TOKEN, NO_INTENT, NO_MEMBERS_INTENT
 from reactune.doctor.findings import Hint, Problem
 from reactune.doctor.servers import check_token
 from storage.settings.loading import load_settings
+from tests.reactune.discord_api import BOT, application
 
-BOT = {"id": "1456074443980800001", "username": "reactune", "discriminator": "0000", "avatar": None}
 TOGGLED = discord.ApplicationFlags(gateway_message_content_limited=True)
 APPROVED = discord.ApplicationFlags(gateway_message_content=True)
 
 Check = Callable[..., Awaitable[str]]
-
-
-def application(flags: discord.ApplicationFlags) -> dict[str, object]:
-    return {
-        "id": BOT["id"],
-        "name": "Reactune",
-        "description": "",
-        "icon": None,
-        "bot_public": False,
-        "bot_require_code_grant": False,
-        "owner": BOT,
-        "verify_key": "",
-        "flags": flags.value,
-    }
 
 
 def as_json(data: object, status: int = 200) -> web.Response:
@@ -44,10 +30,13 @@ def as_json(data: object, status: int = 200) -> web.Response:
 
 
 @asynccontextmanager
-async def discord_with(flags: discord.ApplicationFlags, members: list[int], token: str) -> AsyncIterator[str]:
+async def discord_with(
+    flags: discord.ApplicationFlags, members: list[int], token: str, permissions: discord.Permissions | None = None
+) -> AsyncIterator[str]:
     """Serve what a login asks for, and servers with so many members; yield the address."""
     servers = [
         {"id": str(1456074443980800100 + n), "name": f"server {n}", "approximate_member_count": count}
+        | {"permissions": str((permissions or discord.Permissions()).value)}
         for n, count in enumerate(members)
     ]
 

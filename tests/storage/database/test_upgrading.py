@@ -24,6 +24,7 @@ from storage.database.migrate import MIGRATIONS, newest_schema
 from storage.database.tables import ReplyRow, VersionRow
 from storage.errors import DatabaseError
 from storage.operations.console_sessions import begin_session, find_session
+from storage.privacy.notes import list_notes
 from storage.votes.votes import Thumb, VoteEvent, append_events, current_thumbs
 from tests.past import add_round, pair
 from tests.random_rows import fill
@@ -31,7 +32,7 @@ from tests.seeding import add_reply, read_manifest
 from tests.storage.conftest import settings_for
 
 NEWEST = newest_schema()
-SEED = 18  # leaves few tables empty
+SEED = 8  # leaves few tables empty
 NEXT = "next"
 NEXT_MIGRATION = f"""
 import sqlalchemy as sa
@@ -186,8 +187,17 @@ def test_a_database_of_an_unknown_schema_is_left_as_it_is(tmp_path: Path, schema
     assert file.read_bytes() == before
 
 
+def back_to_12(connection: Connection) -> None:
+    """Take back what the migrations from the thirteenth on did to the tables."""
+    for table in (*APPEARANCES, *NOTES, "servers"):
+        connection.execute(text(f"DROP TABLE {table}"))
+    for table, column in (("personalities", "picture_digest"), ("member_notes", "guild_id")):
+        connection.execute(text(f"ALTER TABLE {table} DROP COLUMN {column}"))
+
+
 def back_to(connection: Connection, schema: str) -> None:
     """Take back what the migrations after a schema did to the tables."""
+    back_to_12(connection)
     for table in (*CONSOLE, "base_uses"):
         connection.execute(text(f"DROP TABLE {table}"))
     for index in ("ix_replies_origin", "ix_replies_source_message"):
@@ -206,10 +216,12 @@ def back_to(connection: Connection, schema: str) -> None:
 DECISIONS = (("versions", "decided_at"), ("versions", "announced"))
 OUTSIDE_TEXT = ("replies", "has_outside_text")
 TASTE = ("reply_measures", "reply_choices", "comparisons", "opt_outs")
+APPEARANCES = ("pictures", "webhooks")
+NOTES = ("reply_notes", "fact_questions", "note_opt_outs")
 CONSOLE = ("console_sessions", "own_prompts", "sitting_pairs", "sittings")
 
 
-@pytest.mark.parametrize("name", [*TASTE, *CONSOLE, "base_uses"])
+@pytest.mark.parametrize("name", [*TASTE, *CONSOLE, "base_uses", *APPEARANCES, *NOTES, "servers"])
 def test_a_database_of_the_first_schema_gets_the_tables_of_later_ones(empty_url: str, name: str) -> None:
     with closing(open_database(settings_for(empty_url))) as database, database.engine.begin() as connection:
         new = inspect(connection)
@@ -252,6 +264,7 @@ def test_whoever_is_signed_in_to_the_console_stays_so_as_the_operator(empty_url:
     with closing(open_database(settings_for(empty_url))) as database:
         secret = database.call(begin_session, OPERATOR, "somebody")
         with database.transaction() as session:
+            back_to_12(session.connection())
             session.execute(text("DROP TABLE base_uses"))
             for table, column in (("console_sessions", "servers"), OUTSIDE_TEXT):
                 session.execute(text(f"ALTER TABLE {table} DROP COLUMN {column}"))
@@ -267,12 +280,25 @@ def test_a_servers_own_emoji_can_vote_after_an_upgrade(empty_url: str) -> None:
     with closing(open_database(settings_for(empty_url))) as database, database.engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("ALTER TABLE vote_events ALTER COLUMN emoji TYPE VARCHAR(16)"))
+        back_to_12(connection)
         connection.execute(text("ALTER TABLE replies DROP COLUMN has_outside_text"))
         connection.execute(text("UPDATE alembic_version SET version_num = '10'"))
     with closing(open_database(settings_for(empty_url))) as database, database.transaction() as session:
         reply_id = add_reply(session)
         append_events(session, [VoteEvent(reply_id, Thumb(1, 2, emoji), added=True)])
         assert {one.emoji for one in current_thumbs(session, [reply_id])} == {emoji}
+
+
+def test_notes_of_earlier_releases_are_used_everywhere(empty_url: str) -> None:
+    with closing(open_database(settings_for(empty_url))) as database, database.engine.begin() as connection:
+        back_to_12(connection)
+        connection.execute(
+            text("INSERT INTO member_notes (user_id, text, created_at) VALUES (7, 'likes tea', '2026-11-01 00:00:00')")
+        )
+        connection.execute(text("UPDATE alembic_version SET version_num = '12'"))
+    with closing(open_database(settings_for(empty_url))) as database, database.snapshot() as session:
+        for guild_id in (None, 71, 72):
+            assert [note.text for note in list_notes(session, 7, guild_id)] == ["likes tea"]
 
 
 def test_pairs_of_earlier_rounds_keep_their_place_in_a_lineage(empty_url: str) -> None:

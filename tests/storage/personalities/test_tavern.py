@@ -104,12 +104,13 @@ class TestRead:
         assert file.notes[0].startswith("Taken from the character card: a prompt of ")
         assert file.notes[0].endswith(", a greeting of 51, 2 example dialogues.")
 
-    def test_a_picture_holds_the_newer_version_and_is_itself_left_out(self) -> None:
+    def test_a_picture_holds_the_newer_version_and_is_itself_taken(self) -> None:
         old, new = card_of(2, name="Old"), card_of(3, name="New", nickname="Newt")
-        file = read(plain_picture({b"chara": base64.b64encode(old), b"ccv3": base64.b64encode(new)}))
+        picture = plain_picture({b"chara": base64.b64encode(old), b"ccv3": base64.b64encode(new)})
+        file = read(picture)
         assert file.name == "new"
         assert file.card.system_prompt.startswith("You are Newt.")
-        assert file.notes[-1] == "The picture was left out: personalities have none."
+        assert file.picture == picture
 
     def test_a_prompt_of_its_own_comes_first_and_its_last_words_last(self) -> None:
         prompt = read(card_of(system_prompt="{{original}}Play {{char}}.", post_history_instructions="Be brief.")).card

@@ -179,7 +179,7 @@ class Full(Random):
         return most
 
 
-def test_after_a_deletion_only_its_record_an_opt_out_and_the_audit_trail_name_the_member(session: Session) -> None:
+def test_after_a_deletion_only_its_record_opt_outs_and_the_audit_trail_name_the_member(session: Session) -> None:
     """A new column with a member's id fails here until a deletion reaches it."""
     fill(session.connection(), list(Base.metadata.sorted_tables), Full(0))
     member = 1  # the first id that rows of members have
@@ -194,8 +194,13 @@ def test_after_a_deletion_only_its_record_an_opt_out_and_the_audit_trail_name_th
     session.execute(update(DocumentRow).values(removed_at=None))
     session.execute(update(QuarantineRow).values(rule=QuarantineRule.AUTHOR))
     delete_member(session, member)
-    # A member who opted out stays opted out: their next reaction must not count again.
-    assert naming(session, columns, member) == {"erasures.user_id", "opt_outs.user_id", "audit.actor_id"}
+    # A member who opted out stays opted out: their next reaction must not count again, and nobody asks them again.
+    assert naming(session, columns, member) == {
+        "erasures.user_id",
+        "opt_outs.user_id",
+        "note_opt_outs.user_id",
+        "audit.actor_id",
+    }
 
 
 def naming(session: Session, columns: Iterable[Column[Any]], member: int) -> set[str]:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from storage.conversations.memory import Memory, add_note, list_notes, read_memory, write_summary
+from storage.conversations.memory import Memory, read_memory, write_summary
 from storage.conversations.replies import NO_SOURCES, NewReply, Sources, find_reply, start_reply
 from storage.database.columns import utc_now
 from storage.database.database import Database
@@ -27,6 +27,7 @@ from storage.privacy.erasure import (
     note_edit,
 )
 from storage.privacy.member_data import export_member
+from storage.privacy.notes import add_note, list_notes
 from storage.privacy.retention import (
     Departure,
     cancel_departures,
@@ -240,10 +241,10 @@ def test_a_member_is_deleted_from_one_server_only(session: Session) -> None:
 
 def test_everything_of_a_member_without_another_server_is_deleted(session: Session) -> None:
     add_answer(session)
-    add_note(session, ALICE, "likes tea")
+    add_note(session, ALICE, HOME, "likes tea")
     give_consent(session, ALICE)
     erase_member_in(session, HOME, ALICE)
-    assert list_notes(session, ALICE) == []
+    assert list_notes(session, ALICE, HOME) == []
     assert consenting(session, [ALICE]) == set()
 
 

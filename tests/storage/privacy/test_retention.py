@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from storage.conversations.memory import Memory, add_note, read_memory, write_summary
+from storage.conversations.memory import Memory, read_memory, write_summary
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import ArenaStatus, Basis, PairSource, RoundStatus, Split
@@ -24,6 +24,7 @@ from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import give_consent
 from storage.privacy.erasure import delete_member
 from storage.privacy.member_data import export_member, summarize_member_data
+from storage.privacy.notes import add_note
 from storage.privacy.retention import (
     LONGEST_WAIT,
     Expiry,
@@ -279,7 +280,7 @@ def filled(session: Session) -> Session:
     vote(session, own, ALICE, Vote.UP)
     vote(session, own, ALICE, Vote.UP, added=False)
     add_correction(session, shared, "better of alice", author_id=ALICE)
-    add_note(session, ALICE, "likes tea")
+    add_note(session, ALICE, None, "likes tea")
     give_consent(session, ALICE)
     session.flush()
     return session

@@ -20,10 +20,11 @@ from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL, OTHER_REVIS
 
 PERMITTED = PrivacySettings(discord_training_permission=True)
 SAMPLING = {"temperature": 0.7}
+SERVED = "<|user|>hello<|bot|>"
 
 
 def drawn(reply_id: int, text: str = "a sample", *, is_cut: bool = False) -> DrawnSample:
-    return DrawnSample(AskedPrompt("as in the reply", "digest", reply_id), text, is_cut)
+    return DrawnSample(AskedPrompt("as in the reply", digest_prompt(SERVED), reply_id), text, is_cut)
 
 
 def record(session: Session, *answers: DrawnSample, version_id: int | None = None) -> int:
@@ -159,3 +160,16 @@ def test_a_prompt_of_another_base_is_asked_in_the_words_of_this_one(session: Ses
     drawn = [DrawnSample(asked, "Please.", is_cut=False), DrawnSample(asked, "No.", is_cut=False)]
     assert record_samples(session, drawn, **where, sampling=SAMPLING, seed=1) == 2
     assert count_answers(session, personality_id, BASE_REVISION, None, [asked.digest]) == {asked.digest: 2}
+
+
+def test_a_prompt_is_asked_again_without_its_examples(session: Session, personality_id: int) -> None:
+    said = [{"role": "user", "content": "Tea?"}]
+    shown = [{"role": "user", "content": "Hi", "shown_as": "example of the card"}]
+    served = "[user] Hi\n[user] Tea?\n"
+    reply = add_reply(session, prompt=served, messages=[*shown, *said])
+    (asked,) = newest_prompts(session, personality_id, PrivacySettings(), BASE_REVISION, 9, render=render_plainly)
+    assert asked == AskedPrompt("[user] Tea?\n", digest_prompt("[user] Tea?\n"), reply, tuple(said))
+    unshown = AskedPrompt(served, digest_prompt(served), reply)
+    record(session, DrawnSample(asked, "Please.", is_cut=False), DrawnSample(unshown, "No.", is_cut=False))
+    drawn = session.scalars(select(ReplyRow).where(ReplyRow.origin == Origin.SAMPLE).order_by(ReplyRow.id))
+    assert [(row.prompt, row.messages) for row in drawn] == [(asked.prompt, said), (served, [*shown, *said])]

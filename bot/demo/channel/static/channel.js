@@ -59,12 +59,61 @@ document.addEventListener("htmx:afterRequest", ({ detail: { elt, successful, xhr
     showAttached();
   }
   const menu = elt.closest(".menu");
-  if (menu) menu.open = false;
+  if (menu) closeMenus();
   if (xhr.status === 204) announce();
 });
 document.addEventListener("htmx:afterSettle", (event) => {
   if (document.activeElement === document.body && !isPoll(event)) composer.focus();
 });
+
+// An open menu is beside its message's ⋯, and in view.
+function place(menu) {
+  const items = menu.querySelector(".items");
+  const button = menu.querySelector("summary").getBoundingClientRect();
+  items.style.position = "fixed";
+  items.style.right = `${document.documentElement.clientWidth - button.right}px`;
+  items.style.top = `${Math.max(0, Math.min(button.bottom + 4, innerHeight - items.offsetHeight - 8))}px`;
+}
+const placeMenus = () => document.querySelectorAll(".menu[open]").forEach(place);
+document.addEventListener("toggle", placeMenus, true);
+timeline.addEventListener("scroll", placeMenus);
+const closeMenus = (but = null) => {
+  for (const menu of document.querySelectorAll(".menu[open]")) if (menu !== but) menu.open = false;
+};
+
+// As in Discord: the right mouse button opens a message's menu, Escape leaves what is open, Alt with ↑ and ↓ leads to
+// the next place, ↑ in an empty field edits the last message.
+timeline.addEventListener("contextmenu", (event) => {
+  const menu = event.target.closest("article")?.querySelector(".menu");
+  if (!menu || event.shiftKey || event.target.closest("a, img, input, select") || getSelection().toString()) return;
+  event.preventDefault();
+  closeMenus(menu);
+  menu.open = true;
+  menu.querySelector("summary").focus();
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") leave();
+  else if (event.altKey && event.key === "ArrowUp") go(-1);
+  else if (event.altKey && event.key === "ArrowDown") go(1);
+  else return;
+  event.preventDefault();
+});
+function leave() {
+  const open = document.querySelector(".menu[open], #commands[open]");
+  if (open) {
+    open.open = false;
+    open.querySelector("summary").focus();
+  } else document.querySelector("#form .actions a, #replying a")?.click();
+}
+function go(step) {
+  const places = [...document.querySelectorAll("#places a")];
+  const here = places.findIndex((place) => place.hasAttribute("aria-current"));
+  places[here + step]?.click();
+}
+function editLast() {
+  const own = [...document.querySelectorAll("article[data-own=true]")].at(-1);
+  own?.querySelector("a[href*='edit=']")?.click();
+}
 
 // The newest message is read aloud once it is whole.
 function announce() {
@@ -81,6 +130,7 @@ document.addEventListener("htmx:beforeSwap", (event) => {
 document.addEventListener("pointerdown", (event) => {
   isPressed = true;
   if (!event.target.closest("#commands")) commands.open = false;
+  closeMenus(event.target.closest(".menu"));
 });
 for (const name of ["pointerup", "pointercancel"]) {
   document.addEventListener(name, () => setTimeout(() => { isPressed = false; }));
@@ -88,6 +138,7 @@ for (const name of ["pointerup", "pointercancel"]) {
 
 files.addEventListener("change", () => { showAttached(); composer.focus(); });
 composer.addEventListener("keydown", (event) => {
+  if (event.key === "ArrowUp" && !composer.value && !event.altKey) editLast();
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();
   composer.form.requestSubmit();

@@ -9,7 +9,6 @@ import pytest
 from simcord.builders import ChannelHandle
 from sqlalchemy import update
 
-from storage.conversations.memory import add_note
 from storage.database.enums import AuditOutcome, Basis, Cause, Origin, QuarantineStatus
 from storage.database.tables import (
     AuditRow,
@@ -32,6 +31,7 @@ from storage.operations.audit import AuditedAction, record_action
 from storage.personalities.cards import Card
 from storage.personalities.personalities import create_personality
 from storage.privacy.erasure import delete_member
+from storage.privacy.notes import add_note
 from storage.votes.corrections import give_cause
 from storage.votes.quarantines import quarantine_bursts
 from storage.votes.votes import Vote
@@ -169,8 +169,8 @@ async def test_an_open_thread_belongs_to_its_channel(place, engine, env, grace):
 
 
 async def test_notes_that_a_member_gave_elsewhere_stay_hidden(place, engine, query, rows, grace, visitor):
-    query(lambda session: add_note(session, place.ada.id, "I collect stamps"))
-    await _ask(place, place.ada, place.channel, "hi", "hello", engine)
+    query(lambda session: add_note(session, place.ada.id, place.channel.guild.id, "I collect stamps of Peru"))
+    await _ask(place, place.ada, place.channel, "what shall I collect?", "hello", engine)
     (reply,) = rows(ReplyRow)
     assert "stamps" in (await visitor.get(f"/answers/{reply.id}")).text
     seen = (await grace.get(f"/answers/{reply.id}")).text

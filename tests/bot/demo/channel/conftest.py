@@ -11,7 +11,7 @@ from bot.app import ReactuneBot
 from bot.console.server import open_console
 from bot.demo.channel.routes import ChannelPage
 from bot.demo.channel.world import World
-from bot.demo.page import demo_channel_id
+from bot.demo.page import channel_rules
 from bot.guards.error_handler import is_expected
 from storage.database.enums import OPERATOR, Basis
 from storage.operations.console_sessions import make_link
@@ -23,7 +23,7 @@ __all__ = ["port"]
 
 @pytest.fixture
 def overrides() -> dict[str, str]:
-    return {"REACTUNE_DISCORD__FREE_RESPONSE_CHANNELS": str(demo_channel_id())}
+    return channel_rules()
 
 
 @pytest_asyncio.fixture

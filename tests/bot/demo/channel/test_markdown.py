@@ -21,7 +21,7 @@ PATHS = {6: "/channel/ada/lounge"}
         ("```\n-# code\n> code\n```", "<pre><code>-# code &gt; code </code></pre>"),
         ("# Title", "<h4>Title</h4>"),
         ("__under__ **bold** ~~gone~~", "<p><u>under</u> <strong>bold</strong> <s>gone</s></p>"),
-        ("<@!5> in <#6>, <@7>", "<p>@ada in #lounge, @unknown</p>"),
+        ("<@!5> in <#6>, <@7>", "<p>@ada in <a>#lounge</a>, @unknown</p>"),
         ("<t:0:R>", '<p><time datetime="1970-01-01T00:00:00+00:00">1 Jan 1970, 00:00 UTC</time></p>'),
         ("||a **b**|| ||", '<p><span class="spoiler" tabindex="0">a <strong>b</strong></span> ||</p>'),
         ("see https://example.org/a.", "<p>see <a>https://example.org/a</a>.</p>"),

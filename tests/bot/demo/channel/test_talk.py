@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 
+import discord
 import pytest
+from simcord.enums import AppCommandType
 
+from bot.demo.characters import move_in
 from bot.demo.stand_in import with_stand_in
-from storage.database.tables import CorrectionRow, ReplyRow, VoteEventRow
+from storage.database.tables import CorrectionRow, MemberNoteRow, PersonalityRow, ReplyRow, VoteEventRow
 from tests.bot.attachments.conftest import picture
 from tests.bot.console.conftest import Browser, new_client
 from tests.bot.demo.channel.conftest import articles, articles_html
@@ -31,6 +34,20 @@ async def test_a_message_is_answered_and_voted_on(channel, world, rows):
     assert [row.added for row in rows(VoteEventRow)] == [True, False]
 
 
+async def test_who_says_something_about_themselves_may_let_the_bot_keep_it(channel, world, rows):
+    asked = articles(await channel.say("ada", "I keep bees. What do they drink?"))[-1]
+    assert "Remember that you keep bees?" in asked
+    assert "✅ Yes No Never ask me" in asked
+    question = world.lounge.last_message
+    (yes, *_) = question.components[0].children
+    await channel.act("bo", question.id, press=yes.custom_id)
+    assert rows(MemberNoteRow) == []
+    seen = await channel.act("ada", question.id, press=yes.custom_id)
+    assert "Noted: “I keep bees”" in articles(seen)[-1]
+    assert "Remember that" not in seen.html
+    assert [row.text for row in rows(MemberNoteRow)] == ["I keep bees"]
+
+
 async def test_clicks_at_the_same_time_wait_for_each_other(channel, world, rows):
     await channel.say("ada", "Hello")
     reply = world.lounge.last_message.id
@@ -51,6 +68,35 @@ async def test_the_bot_answers_where_it_is_called(channel, rows):
     assert len({row.channel_id for row in rows(ReplyRow)}) == 3
     assert len(articles(await channel.look("ada", "direct"))) == 2
     assert articles(await channel.look("bo", "direct")) == []
+
+
+async def test_each_channel_has_its_rule_and_its_personality(channel, world, query, rows):
+    query(lambda session: move_in(session, world.guild.id, world.pirates.id))
+    await channel.say("ada", "The kettle whistles", "questions")
+    assert rows(ReplyRow) == []
+    await channel.say("ada", "When is it hot?", "questions")
+    await channel.say("bo", "Hello", "pirates")
+    default, captain = rows(PersonalityRow)
+    assert [row.personality_id for row in rows(ReplyRow)] == [default.id, captain.id]
+    query(lambda session: move_in(session, world.guild.id, world.pirates.id))  # as at the next start
+    assert len(rows(PersonalityRow)) == 2
+
+
+async def test_a_thread_is_opened_under_a_message(channel, world, rows):
+    await channel.say("ada", "Hello")
+    reply = world.lounge.last_message.id
+    form = await channel.look("ada", query=f"?thread={reply}")
+    assert 'value="answer 1"' in form.html
+    opened = await channel.act("ada", reply, **{"field.thread": "About tea"})
+    assert opened.path == f"/channel/ada/{reply}"
+    assert "A thread is one conversation" in opened.text
+    await channel.say("ada", "Green or black?", str(reply))
+    assert rows(ReplyRow)[-1].channel_id == reply
+    below = articles_html(await channel.look("bo"))[-1]
+    assert f'href="/channel/bo/{reply}">↳ About tea</a>' in below
+    assert f"?thread={reply}" not in below
+    assert "cannot have a thread" in (await channel.act("bo", reply, **{"field.thread": "Again"})).text
+    assert "cannot have a thread" in (await channel.act("ada", reply + 1, str(reply), **{"field.thread": "In it"})).text
 
 
 async def test_a_reply_names_what_it_answers(channel, world):
@@ -133,7 +179,7 @@ async def test_a_form_that_is_sent_twice_at_once_counts_once(channel, world, row
 async def test_a_form_that_could_not_be_sent_can_be_sent_again(channel, world, rows):
     await channel.say("ada", "Hello")
     sent = {"key": (await channel.say("ada", "/suggest")).value_of("key")}
-    refused = await channel.browser.post("/channel/ada/lounge/form", **sent, **{"field.unknown": "Good day"})
+    refused = await channel.browser.post("/channel/ada/lounge/form", **sent, **{"field.text": "x" * 4_001})
     assert "Discord would" in refused.text
     await channel.browser.post("/channel/ada/lounge/form", **sent, **{"field.text": "Good day"})
     assert len(rows(CorrectionRow)) == 1
@@ -150,6 +196,49 @@ async def test_menus_and_buttons_of_messages(channel, world):
     assert len(articles(pressed)) >= 3
     foreign = await channel.act("bo", asked.id, press=row.children[0].custom_id)
     assert "That message was deleted" in foreign.text
+
+
+async def test_menus_follow_what_the_person_may_do(channel, world):
+    await channel.say("ada", "Hello", "direct")
+    answer = world.seat("ada", "direct").messages()[-1].id
+    assert 'value="What became of my vote?"' in articles_html(await channel.look("ada", "direct"))[-1]
+    seen = await channel.act("ada", answer, "direct", menu="What became of my vote?")
+    assert "You have not voted on that answer" in articles(seen)[-1]
+    assert "There is no “Dance” here" in (await channel.act("ada", answer, "direct", menu="Dance")).text
+    command = world.env.backend.find_command("What became of my vote?", None, AppCommandType.MESSAGE)
+    command["default_member_permissions"] = str(discord.Permissions(manage_guild=True).value)
+    await channel.say("ada", "Hello")
+    assert 'value="What became of my vote?"' not in (await channel.look("ada")).html
+    assert 'value="What became of my vote?"' in (await channel.look("grace")).html
+
+
+async def test_every_emoji_that_votes_is_offered(channel, world, rows):
+    await channel.say("ada", "Hello")
+    reply = world.lounge.last_message.id
+    shown = articles_html(await channel.look("ada"))[-1]
+    assert all(f'aria-label="React with {emoji}"' in shown for emoji in world.env.bot.settings.votes.emoji)
+    await channel.act("ada", reply, react="🔥")
+    assert "🔥 2" in articles(await channel.act("bo", reply, react="🔥"))[-1]
+    assert "🔥 1" in articles(await channel.act("ada", reply, unreact="🔥"))[-1]
+    assert [row.added for row in rows(VoteEventRow)] == [True, True, False]
+
+
+async def test_messages_of_webhooks_have_their_names(channel, world):
+    webhook = world.guild.create_webhook(world.lounge, "Ebba")
+    await webhook.send("The lamp is lit.", username="Ebba, the keeper")
+    assert "E Ebba, the keeper APP" in articles(await channel.look("ada"))[-1]
+    await webhook.send("The fog is out.", avatar_url=world.env.bot.user.display_avatar.url)
+    assert 'src="/static/icon.svg"' in articles_html(await channel.look("ada"))[-1]
+
+
+async def test_a_channel_for_admins_is_hidden_from_members(channel, world):
+    admins = world.guild.roles["admins"]
+    hidden, shown = discord.PermissionOverwrite(view_channel=False), discord.PermissionOverwrite(view_channel=True)
+    staff = world.guild.create_text_channel("staff", overwrites={world.guild.default_role: hidden, admins: shown})
+    assert "# staff" in (await channel.look("grace")).text
+    assert "# staff" not in (await channel.look("ada")).text
+    assert (await channel.look("ada", str(staff.id))).status == 404
+    assert (await channel.browser.get(f"/channel?as=ada&place={staff.id}")).path == "/channel/ada/lounge"
 
 
 async def test_files_are_for_those_who_see_the_message(channel, world):

@@ -1,0 +1,51 @@
+"""`/setup`: one guided command for a server, and the line that tells a new server about it."""
+
+from __future__ import annotations
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+
+from bot.errors import UserFacingError
+from bot.guards.access import allows_server
+from bot.guards.audit import NOTED
+from bot.guards.interactions import AdminCog
+from bot.servers.components import PREFIX, edit_to
+from bot.servers.welcome import introduce
+from bot.servers.wizard import RESTARTED, SetupView, read_now
+from bot.services import Services
+
+
+class Setup(AdminCog):
+    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
+        super().__init__(bot, services)
+        self._opened: set[int] = set()
+        """IDs of the messages that this run of the bot has sent."""
+
+    @app_commands.command(name="setup")
+    @app_commands.guild_only()
+    @app_commands.default_permissions(manage_guild=True)
+    async def set_up(self, interaction: discord.Interaction) -> None:
+        """Set me up here: where I answer, whom, as whom, and what I start by myself."""
+        guild = interaction.guild
+        if guild is None or guild.me is None:
+            raise UserFacingError("I can't see this server: add me to it with the link in the README (Host it).")
+        view = SetupView(self.services, guild, interaction.channel_id or 0, await read_now(self.services, guild))
+        self._opened.add(await view.open(interaction))
+        interaction.extras[NOTED] = True  # nothing is done yet
+
+    @commands.Cog.listener()
+    async def on_interaction(self, interaction: discord.Interaction) -> None:
+        """Answer a click in a message that an earlier run of the bot has opened."""
+        message, custom_id = interaction.message, str((interaction.data or {}).get("custom_id", ""))
+        if custom_id.startswith(PREFIX) and message is not None and message.id not in self._opened:
+            await edit_to(interaction, RESTARTED)
+
+    @commands.Cog.listener()
+    async def on_guild_join(self, guild: discord.Guild) -> None:
+        if allows_server(guild.id, self.services.settings.access) and not self.services.setups.find(guild.id):
+            await introduce(guild)
+
+
+async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
+    await bot.add_cog(Setup(bot, services))

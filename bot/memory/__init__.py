@@ -1,0 +1,1 @@
+"""What members say about themselves: found in messages, proposed to be remembered, and found again by meaning."""

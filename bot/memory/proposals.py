@@ -1,0 +1,156 @@
+"""Asks members whether to remember what they said about themselves. Nothing is kept without a yes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Sequence
+from enum import StrEnum
+from re import Match
+
+import discord
+from sqlalchemy.orm import Session
+
+from bot.chat.conversation import own_words
+from bot.discord_errors import DISCORD_ERRORS
+from bot.errors import UserFacingError
+from bot.guards.error_handler import answer_privately
+from bot.guards.interactions import PersistentButton, button_row
+from bot.guards.quiet_hours import is_quiet
+from bot.memory.facts import Fact, find_fact
+from bot.memory.recall import find_same
+from bot.memory.wording import ask_to_keep
+from bot.services import Services
+from bot.text.sanitize import escape_inline
+from storage.database.columns import utc_now
+from storage.privacy.erasure import erase_notes
+from storage.privacy.notes import MAX_NOTES, Note, add_note, allow_questions, list_notes, may_ask, note_question
+
+log = logging.getLogger(__name__)
+
+PROPOSAL_S = 120.0
+"""How long a question stands before it disappears."""
+NO_NOTE = 0
+"""In a button's custom ID, if no note goes for the new one."""
+FOR_OTHERS = "Only the person whom I asked can answer that."
+GONE = "I can't find what you said any more, so I keep nothing."
+NOT_KEPT = "All right, I keep nothing, and I won't ask about that again."
+SILENCED = "All right, I won't ask you again. `/me suggestions` changes that, and `/me remember` adds a note."
+
+
+class FactAnswer(StrEnum):
+    KEEP = "keep"
+    REPLACE = "replace"
+    NO = "no"
+    NEVER = "never"
+
+
+def describe_kept(note: Note) -> str:
+    """Return what a member reads about a new note."""
+    return (
+        f"Noted: “{escape_inline(note.text)}” I use it only when I answer you here, but others in the channel may "
+        "notice. `/me show` lists your notes, `/me forget` deletes them."
+    )
+
+
+async def propose_fact(services: Services, message: discord.Message, said: str) -> None:
+    """Ask below a message whether to remember what its author said about themselves, at most once a day."""
+    is_off = not services.settings.memory.propose_facts or is_quiet(services.settings.chat, utc_now())
+    fact = None if is_off else find_fact(said)
+    if fact is None:
+        return
+    guild_id = message.guild.id if message.guild else None
+    notes = await services.database.run(_begin, message.author.id, guild_id, fact)
+    if notes is None:
+        return
+    same = await find_same(services.library, fact, notes)
+    text = f"-# {ask_to_keep(fact, same)} I use it only when I answer you here."
+    try:
+        await message.reply(text, view=_buttons(message, same), delete_after=PROPOSAL_S, silent=True)
+    except DISCORD_ERRORS as error:
+        log.warning("Discord refused the question whether to remember something: %s", error)
+
+
+def _begin(session: Session, user_id: int, guild_id: int | None, fact: Fact) -> Sequence[Note] | None:
+    """Record that the member is asked, and return their notes; None if they are not to be asked."""
+    notes = list_notes(session, user_id, guild_id)
+    is_known = any(note.text.casefold() == fact.text.casefold() for note in notes)
+    if is_known or len(notes) >= MAX_NOTES or not may_ask(session, user_id, fact.text, is_requested=fact.is_requested):
+        return None
+    note_question(session, user_id, fact.text)
+    return notes
+
+
+def _buttons(message: discord.Message, same: Note | None) -> discord.ui.View:
+    replacing = [] if same is None else [FactAnswer.REPLACE]
+    answers = [*replacing, FactAnswer.KEEP, FactAnswer.NO, FactAnswer.NEVER]
+    note_id = same.id if same else NO_NOTE
+    return button_row(FactButton(answer, message.author.id, message.id, note_id) for answer in answers)
+
+
+class FactButton(
+    PersistentButton,
+    template=r"reactune:fact:(?P<answer>keep|replace|no|never):(?P<member>\d+):(?P<message>\d+):(?P<note>\d+)",
+):
+    """The member's answer. The fact is read from their message again, so that nothing is stored before a yes."""
+
+    def __init__(self, answer: FactAnswer, member_id: int, message_id: int, note_id: int) -> None:
+        self.answer = answer
+        self.member_id = member_id
+        self.message_id = message_id
+        self.note_id = note_id
+        labels = {
+            FactAnswer.KEEP: "Yes" if note_id == NO_NOTE else "Keep both",
+            FactAnswer.REPLACE: "Yes, replace it",
+            FactAnswer.NO: "No",
+            FactAnswer.NEVER: "Never ask me",
+        }
+        super().__init__(f"reactune:fact:{answer}:{member_id}:{message_id}:{note_id}", labels[answer])
+        is_yes = answer is FactAnswer.REPLACE or (answer is FactAnswer.KEEP and note_id == NO_NOTE)
+        self.item.emoji = discord.PartialEmoji(name="✅") if is_yes else None
+
+    @classmethod
+    def parse(cls, match: Match[str]) -> FactButton:
+        return cls(FactAnswer(match["answer"]), int(match["member"]), int(match["message"]), int(match["note"]))
+
+    async def press(self, interaction: discord.Interaction, services: Services) -> None:
+        if interaction.user.id != self.member_id:
+            raise UserFacingError(FOR_OTHERS)
+        await interaction.response.defer()
+        said = await self._act(interaction, services)
+        with contextlib.suppress(*DISCORD_ERRORS):
+            await interaction.delete_original_response()
+        await answer_privately(interaction, said)
+
+    async def _act(self, interaction: discord.Interaction, services: Services) -> str:
+        if self.answer is FactAnswer.NO:
+            return NOT_KEPT
+        if self.answer is FactAnswer.NEVER:
+            await services.database.run(_silence, self.member_id)
+            return SILENCED
+        fact = await self._read_again(interaction)
+        if fact is None:
+            return GONE
+        note = await services.database.run(self._keep, interaction.guild_id, fact)
+        await services.tastes.refresh()
+        return describe_kept(note)
+
+    async def _read_again(self, interaction: discord.Interaction) -> Fact | None:
+        """Return the fact as the member's message states it now; None if they edited or deleted that."""
+        channel = interaction.client.get_partial_messageable(interaction.channel_id or 0)
+        try:
+            message = await channel.fetch_message(self.message_id)
+        except discord.NotFound:
+            return None
+        is_theirs = message.author.id == self.member_id
+        return find_fact(own_words(message, interaction.client.user)) if is_theirs else None
+
+    def _keep(self, session: Session, guild_id: int | None, fact: Fact) -> Note:
+        if self.answer is FactAnswer.REPLACE:
+            own = {note.id for note in list_notes(session, self.member_id, guild_id)}
+            erase_notes(session, own & {self.note_id})
+        return add_note(session, self.member_id, guild_id, fact.text)
+
+
+def _silence(session: Session, user_id: int) -> None:
+    allow_questions(session, user_id, allowed=False)

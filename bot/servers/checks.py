@@ -1,0 +1,104 @@
+"""Checks a server's choices: permissions that the bot lacks, limits of the operator, and where to try it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import discord
+
+from bot.servers.permissions import (
+    PERMISSION_NAMES,
+    TO_ANSWER,
+    TO_ANSWER_IN_FORUMS,
+    TO_HOLD_ARENAS,
+    TO_OPEN_THREADS,
+    TO_POST,
+    lacking,
+)
+from bot.servers.setups import places_around
+from storage.database.enums import Rule
+from storage.servers import ServerChoices
+from storage.settings.sections import Settings
+
+UNPROMPTED = (Rule.QUESTION, Rule.ALWAYS)
+NO_CONTENT = (
+    "My operator has switched off the message content intent, so I only see messages that mention me or reply to me."
+)
+
+Channels = Sequence[discord.abc.GuildChannel]
+
+
+def find_problems(choices: ServerChoices, settings: Settings, channels: Channels, me: discord.Member) -> list[str]:
+    """Return a sentence for each thing that keeps the bot, `me`, from doing what was chosen; `channels` are all."""
+    return [
+        *_lacking_everywhere(choices, me),
+        *_lacking_in(choices, channels, me),
+        *_not_allowed(choices, settings, channels),
+        *_unseen(choices, settings),
+        *_without_members(choices, me.guild),
+    ]
+
+
+def first_try(choices: ServerChoices, settings: Settings, channels: Channels, me: discord.Member, here: int) -> str:
+    """Return what to write where, for a first answer: where no mention is needed, or else in the channel `here`."""
+    texts = [one for one in channels if isinstance(one, discord.TextChannel) and not lacking(one, me, TO_ANSWER)]
+    answered = [one for one in texts if rule_at(choices, one) is not Rule.NEVER]
+    if not answered:
+        return "There is no text channel in which I may answer yet."
+    best = min(answered, key=lambda one: (rule_at(choices, one) is not Rule.ALWAYS, one.id != here, one.position))
+    needs_none = rule_at(choices, best) is Rule.ALWAYS and settings.discord.message_content_intent
+    mention = "" if needs_none else f"{me.mention} "
+    return f"Try it: write {mention}hello in {best.mention}."
+
+
+def rule_at(choices: ServerChoices, channel: discord.abc.GuildChannel) -> Rule:
+    return next((choices.rules[id_] for id_ in places_around(channel) if id_ in choices.rules), choices.elsewhere)
+
+
+def _lacking_everywhere(choices: ServerChoices, me: discord.Member) -> Iterator[str]:
+    needed = () if choices.elsewhere is Rule.NEVER else TO_ANSWER
+    needed += TO_OPEN_THREADS if choices.threads_everywhere else ()
+    missing = [PERMISSION_NAMES[name] for name in needed if not getattr(me.guild_permissions, name)]
+    if missing:
+        yield f"On this server I need {', '.join(missing)}: give them to my role."
+
+
+def _lacking_in(choices: ServerChoices, channels: Channels, me: discord.Member) -> Iterator[str]:
+    needed = _needed(choices, channels)
+    for channel in channels:
+        if missing := lacking(channel, me, needed.get(channel.id, ())):
+            yield f"In {channel.mention} I need {', '.join(missing)}."
+
+
+def _needed(choices: ServerChoices, channels: Channels) -> dict[int, list[str]]:
+    """Return {id: permissions} of the channels and categories that were chosen."""
+    needed: dict[int, list[str]] = defaultdict(list)
+    for channel in channels:
+        if choices.rules.get(channel.id, Rule.NEVER) is not Rule.NEVER:
+            needed[channel.id] += TO_ANSWER_IN_FORUMS if isinstance(channel, discord.ForumChannel) else TO_ANSWER
+        if channel.id in choices.thread_channels:
+            needed[channel.id] += TO_OPEN_THREADS
+    if choices.arena_schedule:
+        needed[choices.arena_channel] += TO_HOLD_ARENAS
+    needed[choices.announce_channel] += TO_POST
+    return needed
+
+
+def _not_allowed(choices: ServerChoices, settings: Settings, channels: Channels) -> Iterator[str]:
+    allowed = settings.access.channels
+    for channel in channels:
+        is_chosen = choices.rules.get(channel.id, Rule.NEVER) is not Rule.NEVER
+        if allowed and is_chosen and not set(allowed).intersection(places_around(channel)):
+            yield f"My operator doesn't let me answer in {channel.mention} (access.channels)."
+
+
+def _unseen(choices: ServerChoices, settings: Settings) -> Iterator[str]:
+    answers_more = any(rule in UNPROMPTED for rule in (*choices.rules.values(), choices.elsewhere))
+    if answers_more and not settings.discord.message_content_intent:
+        yield NO_CONTENT
+
+
+def _without_members(choices: ServerChoices, guild: discord.Guild) -> Iterator[str]:
+    if choices.roles and not any(map(guild.get_role, choices.roles)):
+        yield "None of the chosen roles exists any more, so only admins can use me."

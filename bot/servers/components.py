@@ -1,0 +1,89 @@
+"""Selects of a message that is edited page by page."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+
+import discord
+from discord import SelectDefaultValue, SelectDefaultValueType, ui
+
+PREFIX = "setup:"
+"""Of all custom IDs."""
+MOST_CHOICES = 25  # Discord's limit
+NOWHERE = "No channel"
+
+
+class Pages(ui.LayoutView):
+    @abstractmethod
+    async def show(self, interaction: discord.Interaction) -> None:
+        """Show what was chosen, in answer to a click."""
+
+
+class ChannelChoice(ui.ChannelSelect[Pages]):
+    def __init__(
+        self,
+        key: str,
+        chosen: Iterable[int],
+        choose: Callable[[list[int]], None],
+        *,
+        kinds: list[discord.ChannelType],
+        most: int = MOST_CHOICES,
+        disabled: bool = False,
+    ) -> None:
+        """`chosen` are IDs of channels that exist."""
+        defaults = [SelectDefaultValue(id=id_, type=SelectDefaultValueType.channel) for id_ in chosen]
+        super().__init__(
+            custom_id=PREFIX + key,
+            channel_types=kinds,
+            placeholder=NOWHERE,
+            min_values=0,
+            max_values=most,
+            default_values=defaults,
+            disabled=disabled,
+        )
+        self._choose = choose
+
+    async def callback(self, interaction: discord.Interaction) -> None:
+        self._choose([channel.id for channel in self.values])
+        assert self.view is not None
+        await self.view.show(interaction)
+
+
+class RoleChoice(ui.RoleSelect[Pages]):
+    def __init__(self, chosen: Iterable[int], choose: Callable[[list[int]], None]) -> None:
+        defaults = [SelectDefaultValue(id=id_, type=SelectDefaultValueType.role) for id_ in chosen]
+        super().__init__(
+            custom_id=f"{PREFIX}roles",
+            placeholder="Everybody",
+            min_values=0,
+            max_values=MOST_CHOICES,
+            default_values=defaults,
+        )
+        self._choose = choose
+
+    async def callback(self, interaction: discord.Interaction) -> None:
+        self._choose([role.id for role in self.values])
+        assert self.view is not None
+        await self.view.show(interaction)
+
+
+class OneChoice(ui.Select[Pages]):
+    def __init__(self, key: str, options: list[discord.SelectOption], choose: Callable[[str], None]) -> None:
+        super().__init__(custom_id=PREFIX + key, options=options[:MOST_CHOICES])
+        self._choose = choose
+
+    async def callback(self, interaction: discord.Interaction) -> None:
+        self._choose(self.values[0])
+        assert self.view is not None
+        await self.view.show(interaction)
+
+
+async def edit_to(interaction: discord.Interaction, text: str) -> None:
+    """Let the message say only this from now on."""
+    closed: ui.LayoutView = ui.LayoutView(timeout=None)
+    closed.add_item(ui.TextDisplay(text))
+    if interaction.response.is_done():
+        await interaction.edit_original_response(view=closed)
+    else:
+        await interaction.response.edit_message(view=closed)

@@ -1,0 +1,147 @@
+"""What an admin is choosing in `/setup`, and what is set now, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from bot.errors import UserFacingError
+from storage.database.enums import Rule, Scope
+from storage.personalities.bindings import BindingPlace, active_personality_at
+from storage.personalities.personalities import Personality, list_personalities
+from storage.servers import ServerChoices, choices_of, find_setup
+from storage.settings.sections import Settings
+
+RULE_WORDS = {
+    Rule.ALWAYS: "every message",
+    Rule.QUESTION: "questions to everybody, mentions and replies",
+    Rule.REPLY: "mentions and replies",
+    Rule.MENTION: "only mentions",
+    Rule.NEVER: "nothing",
+}
+BY_ADMINS = "when an admin starts one"
+MOST_LISTED = 8
+ARENA_TIMES = {
+    "0 18 * * *": "every day at 18:00 UTC",
+    "0 18 * * mon,thu": "on Mondays and Thursdays at 18:00 UTC",
+    "0 18 * * fri": "on Fridays at 18:00 UTC",
+}
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """What holds in a server."""
+
+    choices: ServerChoices
+    personality: str
+    """The one that answers where no other is bound."""
+    generation: int = 0
+    chosen_by: str = ""
+    chosen_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is set now, and the personalities to choose from."""
+
+    now: ServerState
+    personalities: tuple[Personality, ...]
+
+
+def read_known(session: Session, settings: Settings, guild_id: int, channel_ids: Collection[int]) -> Known:
+    setup = find_setup(session, guild_id)
+    speaks = active_personality_at(session, [BindingPlace(Scope.SERVER, guild_id)]).personality.name
+    known = tuple(list_personalities(session, guild_id))
+    if setup is None:
+        return Known(ServerState(choices_of(settings, channel_ids), speaks), known)
+    return Known(ServerState(setup.choices, speaks, setup.generation, setup.chosen_by, setup.chosen_at), known)
+
+
+@dataclass
+class SetupDraft:
+    """Nothing of it holds before it is finished."""
+
+    known: Known
+    choices: ServerChoices
+    personality: str
+
+    @classmethod
+    def of(cls, known: Known) -> SetupDraft:
+        return cls(known, known.now.choices, known.now.personality)
+
+    def choose(self, **values: Any) -> None:
+        self.choices = self.choices.model_copy(update=values)
+
+    def choose_rule(self, rule: Rule, shown: Collection[int], chosen: Iterable[int]) -> None:
+        """Let the rule hold in the chosen channels, and no longer in others of those shown."""
+        rules = {id_: of for id_, of in self.choices.rules.items() if not (of is rule and id_ in shown)}
+        self.choose(rules={**rules, **dict.fromkeys(chosen, rule)})
+
+    def require_complete(self) -> None:
+        """Raise UserFacingError if something is missing."""
+        if self.choices.arena_schedule and not self.choices.arena_channel:
+            raise UserFacingError("Choose the channel for arenas, or switch them off.")
+
+    def changes(self) -> list[str]:
+        """Return the lines that differ from what is set now."""
+        before = describe_state(self.known.now.choices, self.known.now.personality)
+        after = describe_state(self.choices, self.personality)
+        return [line.replace("**", "") for line in after if line not in before]
+
+    def lines(self) -> list[str]:
+        """Return what will be set; below each change, what is set now."""
+        before = describe_state(self.known.now.choices, self.known.now.personality)
+        after = describe_state(self.choices, self.personality)
+        changed = (f"{new}\n-# ✏️ now: {old.partition(' ')[2]}" for old, new in zip(before, after, strict=True))
+        return [new if new in before else line for new, line in zip(after, changed, strict=True)]
+
+
+def describe_state(choices: ServerChoices, personality: str) -> list[str]:
+    """Return one line for each thing that can be chosen, always in the same order."""
+    return [
+        f"**Answers:** {_describe_rules(choices)}",
+        f"**Threads:** {_describe_threads(choices)}",
+        f"**Members:** {_list(f'<@&{id_}>' for id_ in sorted(choices.roles)) or 'everybody'}",
+        f"**Personality:** {personality}",
+        f"**Arenas:** {describe_arenas(choices)}",
+        f"**Releases:** {_in(choices.announce_channel) if choices.announce_channel else 'not announced'}",
+    ]
+
+
+def describe_arenas(choices: ServerChoices) -> str:
+    if not choices.arena_schedule:
+        return BY_ADMINS
+    return f"{describe_time(choices.arena_schedule)} {_in(choices.arena_channel)}"
+
+
+def describe_time(schedule: str) -> str:
+    return ARENA_TIMES.get(schedule, f"at `{schedule}` UTC")
+
+
+def _describe_rules(choices: ServerChoices) -> str:
+    by_rule = {rule: [id_ for id_, of in choices.rules.items() if of is rule] for rule in RULE_WORDS}
+    places = [f"{RULE_WORDS[rule]} {_in(*ids)}" for rule, ids in by_rule.items() if ids]
+    return "; ".join([*places, f"{RULE_WORDS[choices.elsewhere]} {'elsewhere' if places else 'everywhere'}"])
+
+
+def _describe_threads(choices: ServerChoices) -> str:
+    if choices.threads_everywhere:
+        return "each conversation gets its own"
+    if choices.thread_channels:
+        return f"each conversation gets its own {_in(*choices.thread_channels)}"
+    return "only with `/thread`"
+
+
+def _in(*channel_ids: int) -> str:
+    return f"in {_list(f'<#{id_}>' for id_ in sorted(channel_ids))}"
+
+
+def _list(mentions: Iterable[str]) -> str:
+    """Return as many as a message has room for."""
+    listed = list(mentions)
+    more = len(listed) - MOST_LISTED
+    return ", ".join(listed[:MOST_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,28 @@
+"""Permissions that the bot needs in a channel, under the names that Discord shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import discord
+
+PERMISSION_NAMES = {
+    "view_channel": "View Channel",
+    "send_messages": "Send Messages",
+    "send_messages_in_threads": "Send Messages in Threads",
+    "create_public_threads": "Create Public Threads",
+    "read_message_history": "Read Message History",
+    "add_reactions": "Add Reactions",
+    "embed_links": "Embed Links",
+}
+TO_ANSWER = ("view_channel", "send_messages", "read_message_history", "add_reactions")
+TO_ANSWER_IN_FORUMS = ("view_channel", "send_messages_in_threads", "read_message_history", "add_reactions")
+TO_OPEN_THREADS = ("create_public_threads", "send_messages_in_threads")
+TO_POST = ("view_channel", "send_messages")
+TO_HOLD_ARENAS = (*TO_POST, "embed_links")
+
+
+def lacking(channel: discord.abc.GuildChannel, me: discord.Member, needed: Iterable[str]) -> list[str]:
+    """Return the names of those of the needed permissions that the bot, `me`, lacks in the channel."""
+    granted = channel.permissions_for(me)
+    return [PERMISSION_NAMES[name] for name in dict.fromkeys(needed) if not getattr(granted, name)]

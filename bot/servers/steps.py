@@ -1,0 +1,145 @@
+"""The pages of `/setup`: what each one asks, with its selects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+import discord
+from discord import ui
+
+from bot.servers.components import MOST_CHOICES, ChannelChoice, OneChoice, Pages, RoleChoice
+from bot.servers.draft import ARENA_TIMES, BY_ADMINS, RULE_WORDS, SetupDraft, describe_time
+from bot.text.sanitize import quote_plainly
+from storage.database.enums import Rule
+from storage.wording import shorten
+
+OPTION_CHARS = 100  # Discord's limit
+KIND = discord.ChannelType
+PLACES = [KIND.text, KIND.news, KIND.voice, KIND.stage_voice, KIND.forum, KIND.category]
+TEXT_PLACES = [KIND.text, KIND.news, KIND.category]
+WHERE = "Choose channels or whole categories. A channel's own choice comes before its category's."
+THREADS = "Instead of answering in the channel, I can open a thread from each question and talk there."
+ROLES = "Admins may always use me. Without a role here, everybody may."
+PERSONALITY = (
+    "Who answers where no other personality is bound (`/personality bind`). More of them: `/personality create`, or "
+    "`/personality import` for a character card; then press Next and Back to see them here."
+)
+ARENAS = "In an arena I give several blind answers to a prompt of my operator, and members pick the best."
+RELEASES = "A line for each new version of me that is released, ready or dropped."
+
+Rows = list[ui.Item[Pages]]
+
+
+@dataclass(frozen=True)
+class Step:
+    title: str
+    rows: Callable[[SetupDraft, discord.Guild], Rows]
+
+
+def where_rows(draft: SetupDraft, guild: discord.Guild) -> Rows:
+    rows: Rows = [ui.TextDisplay(WHERE)]
+    for rule, words in RULE_WORDS.items():
+        shown = _existing(guild, (id_ for id_, of in draft.choices.rules.items() if of is rule))
+        choose = partial(draft.choose_rule, rule, shown)
+        rows += [ui.TextDisplay(f"**I answer {words} in**"), _row(ChannelChoice(rule, shown, choose, kinds=PLACES))]
+    elsewhere = [
+        _option(_capitalised(words), rule, rule is draft.choices.elsewhere) for rule, words in RULE_WORDS.items()
+    ]
+    choose_elsewhere = OneChoice("elsewhere", elsewhere, lambda rule: draft.choose(elsewhere=Rule(rule)))
+    return [*rows, ui.TextDisplay("**Everywhere else I answer**"), _row(choose_elsewhere)]
+
+
+def thread_rows(draft: SetupDraft, guild: discord.Guild) -> Rows:
+    everywhere, shown = draft.choices.threads_everywhere, _existing(guild, draft.choices.thread_channels)
+
+    def choose(ids: list[int]) -> None:
+        draft.choose(thread_channels=draft.choices.thread_channels.difference(shown).union(ids))
+
+    options = [
+        _option("Only in the channels below", "some", not everywhere),
+        _option("Everywhere I answer", "all", everywhere),
+    ]
+    return [
+        ui.TextDisplay(THREADS),
+        _row(OneChoice("threads", options, lambda value: draft.choose(threads_everywhere=value == "all"))),
+        ui.TextDisplay("**Each conversation gets its own thread in**"),
+        _row(ChannelChoice("thread-channels", shown, choose, kinds=TEXT_PLACES, disabled=everywhere)),
+    ]
+
+
+def role_rows(draft: SetupDraft, guild: discord.Guild) -> Rows:
+    shown = [id_ for id_ in sorted(draft.choices.roles) if guild.get_role(id_)][:MOST_CHOICES]
+    return [
+        ui.TextDisplay(ROLES),
+        _row(RoleChoice(shown, lambda ids: draft.choose(roles=frozenset(ids)))),
+    ]
+
+
+def personality_rows(draft: SetupDraft, _guild: discord.Guild) -> Rows:
+    options = [
+        _option(one.name, one.name, one.name == draft.personality, one.card.description)
+        for one in sorted(draft.known.personalities, key=lambda one: one.name != draft.personality)
+    ]
+
+    def choose(name: str) -> None:
+        draft.personality = name
+
+    return [ui.TextDisplay(PERSONALITY), _row(OneChoice("personality", options, choose))]
+
+
+def own_rows(draft: SetupDraft, guild: discord.Guild) -> Rows:
+    chosen = draft.choices.arena_schedule
+    times = dict.fromkeys(("", *ARENA_TIMES, chosen))
+    options = [
+        _option(_capitalised(describe_time(time) if time else BY_ADMINS), time or "off", time == chosen)
+        for time in times
+    ]
+    arena = _existing(guild, [draft.choices.arena_channel])
+    announce = _existing(guild, [draft.choices.announce_channel])
+    return [
+        ui.TextDisplay(f"**Arenas**\n{ARENAS}"),
+        _row(
+            OneChoice("arenas", options, lambda time: draft.choose(arena_schedule=time if time != "off" else "")),
+        ),
+        _row(_one_channel("arena-channel", arena, lambda id_: draft.choose(arena_channel=id_), KIND.voice)),
+        ui.TextDisplay(f"**Releases**\n{RELEASES}"),
+        _row(_one_channel("announce", announce, lambda id_: draft.choose(announce_channel=id_), KIND.news)),
+    ]
+
+
+STEPS = (
+    Step("where I answer", where_rows),
+    Step("threads", thread_rows),
+    Step("who may use me", role_rows),
+    Step("personality", personality_rows),
+    Step("what I start by myself", own_rows),
+)
+"""A language of the bot's own sentences would be one more step, and one more field of ServerChoices."""
+
+
+def _one_channel(
+    key: str, chosen: list[int], choose: Callable[[int], None], also: discord.ChannelType
+) -> ChannelChoice:
+    """Return a select of one text channel, or of one of another kind."""
+    kinds = [KIND.text, also]
+    return ChannelChoice(key, chosen, lambda ids: choose(ids[0] if ids else 0), kinds=kinds, most=1)
+
+
+def _existing(guild: discord.Guild, channel_ids: Iterable[int]) -> list[int]:
+    """Return those that a select can show."""
+    return [id_ for id_ in sorted(channel_ids) if guild.get_channel(id_)][:MOST_CHOICES]
+
+
+def _capitalised(words: str) -> str:
+    return words[0].upper() + words[1:]
+
+
+def _option(label: str, value: str, is_default: bool, about: str = "") -> discord.SelectOption:
+    description = shorten(quote_plainly(about), OPTION_CHARS) or None
+    return discord.SelectOption(label=label, value=value, description=description, default=is_default)
+
+
+def _row(item: ui.Item[Pages]) -> ui.ActionRow[Pages]:
+    return ui.ActionRow(item)

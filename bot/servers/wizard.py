@@ -1,0 +1,211 @@
+"""The guided `/setup`: one private message that is edited step by step.
+
+Everything holds at once, at Finish, in one transaction: an admin who looks around, leaves, or is interrupted by a
+restart has changed nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterable
+
+import discord
+from discord import ui
+from sqlalchemy.orm import Session
+
+from bot.discord_errors import DISCORD_ERRORS
+from bot.guards.access import require_admin, user_label
+from bot.guards.audit import action_of, record_outcome, run_audited_as
+from bot.guards.error_handler import report_error
+from bot.guards.interactions import check_access
+from bot.servers.checks import find_problems, first_try
+from bot.servers.components import PREFIX, Pages, edit_to
+from bot.servers.draft import Known, SetupDraft, describe_state, read_known
+from bot.servers.steps import STEPS
+from bot.services import Services
+from bot.text.sanitize import escape_inline
+from storage.database.enums import AuditOutcome
+from storage.errors import SetupConflict
+from storage.personalities.personalities import personality_named
+from storage.runtime.requests import begin_request
+from storage.servers import apply_setup
+
+log = logging.getLogger(__name__)
+
+ACTION = "setup"
+LASTS_S = 14 * 60.0
+"""Since the last click: then Discord still accepts an edit, for a minute."""
+EXPIRED = "This took longer than 14 minutes, so nothing was changed. Use `/setup` again."
+RESTARTED = "I was restarted in the meantime, so nothing was changed. Use `/setup` again."
+CLOSED = "Closed. Nothing was changed."
+NOTHING_YET = "Nothing has been set up here yet: these are my operator's settings."
+INTRODUCTION = "Nothing changes before you press **Finish**."
+WARNING = "⚠️"
+MOST_WARNINGS = 8
+
+
+class SetupView(Pages):
+    """One admin's way through the pages; the first and the last show everything."""
+
+    def __init__(self, services: Services, guild: discord.Guild, here: int, known: Known) -> None:
+        super().__init__(timeout=LASTS_S)
+        self._services = services
+        self._guild = guild
+        self._here = here
+        self._draft = SetupDraft.of(known)
+        self._page = 0
+        self._note = ""
+        self._is_finishing = False
+        self._latest: discord.Interaction | None = None
+        self._fill()
+
+    async def open(self, interaction: discord.Interaction) -> int:
+        """Send the first page, and return the ID of its message."""
+        self._latest = interaction
+        sent = await interaction.response.send_message(view=self, ephemeral=True)
+        return sent.message_id or 0
+
+    async def show(self, interaction: discord.Interaction) -> None:
+        """Show the page as it is now, in answer to a click."""
+        self._latest, self._is_finishing = interaction, False
+        self._fill()
+        if interaction.response.is_done():
+            await interaction.edit_original_response(view=self)
+        else:
+            await interaction.response.edit_message(view=self)
+        self._note = ""
+
+    async def turn(self, interaction: discord.Interaction, pages: int) -> None:
+        self._page = min(max(self._page + pages, 0), len(STEPS) + 1)
+        known = await read_now(self._services, self._guild)
+        self._draft.known = Known(self._draft.known.now, known.personalities)  # one may have been made meanwhile
+        await self.show(interaction)
+
+    async def finish(self, interaction: discord.Interaction) -> None:
+        if self._is_finishing:
+            return
+        self._draft.require_complete()
+        self._is_finishing = True
+        await interaction.response.defer()
+        action = action_of(interaction, ACTION, "; ".join(self._draft.changes()))
+        try:
+            await run_audited_as(interaction, action, self._apply, user_label(interaction.user))
+        except SetupConflict as error:
+            await record_outcome(interaction, action, AuditOutcome.REFUSED, str(error))
+            await self._show_conflict(interaction, error)
+            return
+        except BaseException:
+            self._is_finishing = False
+            raise
+        await self._services.setups.load()
+        log.info("%s set up server %d.", user_label(interaction.user), self._guild.id)
+        await self.end(interaction, "\n".join(self._outcome()))
+
+    async def end(self, interaction: discord.Interaction, text: str) -> None:
+        self.stop()
+        await edit_to(interaction, text)
+
+    async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
+        begin_request()
+        if not await check_access(interaction):
+            return False
+        require_admin(interaction.user, self._services.settings.discord)
+        return True
+
+    async def on_error(self, interaction: discord.Interaction, error: Exception, _item: object, /) -> None:
+        await report_error(interaction, error, ACTION)
+
+    async def on_timeout(self) -> None:
+        if self._latest is not None:
+            with contextlib.suppress(*DISCORD_ERRORS):
+                await edit_to(self._latest, EXPIRED)
+
+    def _apply(self, session: Session, by: str) -> None:
+        draft = self._draft
+        personality = personality_named(session, draft.personality, self._guild.id)
+        generation = draft.known.now.generation
+        apply_setup(session, self._guild.id, draft.choices, personality, expected_generation=generation, by=by)
+
+    async def _show_conflict(self, interaction: discord.Interaction, error: SetupConflict) -> None:
+        """Keep what the admin chose, beside what is set now."""
+        self._draft.known = await read_now(self._services, self._guild)
+        self._note = (
+            f"{WARNING} {escape_inline(error.by)} finished `/setup` in the meantime. Check what you would change."
+        )
+        self._page = len(STEPS) + 1
+        await self.show(interaction)
+
+    # What a page shows
+
+    def _fill(self) -> None:
+        self.clear_items()
+        pages = len(STEPS) + 2
+        step = STEPS[self._page - 1] if 0 < self._page < pages - 1 else None
+        title = step.title if step else "what is set" if not self._page else "check and finish"
+        heading = f"### {self._page + 1} of {pages}: {title}"
+        rows = step.rows(self._draft, self._guild) if step else [ui.TextDisplay("\n".join(self._overview()))]
+        note = [ui.TextDisplay(self._note)] if self._note else []
+        navigation = ui.ActionRow(
+            PageButton("Back", -1, disabled=not self._page),
+            PageButton("Next", 1, disabled=self._page == pages - 1),
+            FinishButton(),
+            CloseButton(),
+        )
+        self.add_item(ui.Container(ui.TextDisplay(heading), *note, *rows, ui.Separator(), navigation))
+
+    def _overview(self) -> Iterable[str]:
+        yield from self._draft.lines()
+        if self._page:
+            yield from self._warnings()
+            return
+        now = self._draft.known.now
+        when = f" <t:{int(now.chosen_at.timestamp())}:R>" if now.chosen_at else ""
+        yield f"-# Set up by {escape_inline(now.chosen_by)}{when}." if now.generation else f"-# {NOTHING_YET}"
+        yield INTRODUCTION
+
+    def _outcome(self) -> Iterable[str]:
+        draft = self._draft
+        yield "### Done: this holds from now on"
+        yield from describe_state(draft.choices, draft.personality)
+        yield from self._warnings()
+        yield first_try(draft.choices, self._services.settings, self._guild.channels, self._guild.me, self._here)
+
+    def _warnings(self) -> list[str]:
+        """Return the most important problems, as many as a message has room for."""
+        found = find_problems(self._draft.choices, self._services.settings, self._guild.channels, self._guild.me)
+        more = [f"{WARNING} And {len(found) - MOST_WARNINGS} more like these."] if len(found) > MOST_WARNINGS else []
+        return [*(f"{WARNING} {problem}" for problem in found[:MOST_WARNINGS]), *more]
+
+
+class PageButton(ui.Button[SetupView]):
+    def __init__(self, label: str, pages: int, *, disabled: bool) -> None:
+        super().__init__(label=label, custom_id=PREFIX + label.lower(), disabled=disabled)
+        self._pages = pages
+
+    async def callback(self, interaction: discord.Interaction) -> None:
+        assert self.view is not None
+        await self.view.turn(interaction, self._pages)
+
+
+class FinishButton(ui.Button[SetupView]):
+    def __init__(self) -> None:
+        super().__init__(label="Finish", custom_id=f"{PREFIX}finish", style=discord.ButtonStyle.success)
+
+    async def callback(self, interaction: discord.Interaction) -> None:
+        assert self.view is not None
+        await self.view.finish(interaction)
+
+
+class CloseButton(ui.Button[SetupView]):
+    def __init__(self) -> None:
+        super().__init__(label="Close", custom_id=f"{PREFIX}close")
+
+    async def callback(self, interaction: discord.Interaction) -> None:
+        assert self.view is not None
+        await self.view.end(interaction, CLOSED)
+
+
+async def read_now(services: Services, guild: discord.Guild) -> Known:
+    channel_ids = {channel.id for channel in (*guild.channels, *guild.threads)}
+    return await services.database.read(read_known, services.settings, guild.id, channel_ids)

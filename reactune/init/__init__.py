@@ -1,0 +1,1 @@
+"""`reactune init`: sets up a bot by asking, one step after another."""

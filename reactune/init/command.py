@@ -1,0 +1,32 @@
+"""`reactune init`: asks one thing after another, keeps each answer at once, and starts the bot."""
+
+from __future__ import annotations
+
+from reactune.run import run
+from reactune.shared import Config, read_settings
+from storage.settings.loading import DEFAULT_FILE
+
+INTRODUCTION = """\
+This sets up the bot: its token, your server, where it answers, its base model and its personality.
+Each answer is kept at once: the token in .env, the others in {file} and the database.
+Ctrl-C stops it, and `reactune init` begins again with what is set."""
+
+
+def init(config: Config = None) -> None:
+    """Set up the bot by answering questions, then start it."""
+    from reactune.init.discord_side import choose_servers, connect, offer_message_content
+    from reactune.init.model_side import choose_base, choose_personality
+    from reactune.init.prompts import confirm, require_terminal, say
+
+    require_terminal()
+    settings, file = read_settings(config), config or DEFAULT_FILE
+    say(INTRODUCTION.format(file=file))
+    account = offer_message_content(connect(settings), settings, file)
+    servers = choose_servers(account, settings, file)
+    choose_base(config)
+    choose_personality(config, servers)
+    say(f"Done. Once it runs, write to it in Discord: @{account.name} hello. `reactune doctor` checks everything.")
+    if confirm("Start the bot now? (Ctrl-C stops it)"):
+        run(config)
+    else:
+        say(f"Start it with: reactune run{f' --config {config}' if config else ''}")

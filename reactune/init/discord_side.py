@@ -1,0 +1,100 @@
+"""The steps on Discord: the token, the message content intent, the servers."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import discord
+from dotenv import set_key
+
+from bot.errors import ConnectionRefused
+from reactune.init.account import Account, look_up
+from reactune.init.keeping import keep
+from reactune.init.prompts import ask_secret, choose, choose_several, confirm, say
+from storage.errors import SettingsError
+from storage.settings.sections import EVERY_SERVER, TOKEN_VARIABLE, Settings
+from storage.wording import count
+
+PORTAL = "https://discord.com/developers/applications"
+ENV_FILE = Path(".env")
+TOKEN = re.compile(r"[\w-]+(\.[\w-]+)*", re.ASCII)
+WHERE_TOKEN_IS = f"""\
+The bot needs a token. Open {PORTAL}, choose New Application, then Bot, then Reset Token, and copy it."""
+PERMISSIONS = discord.Permissions(274878032960)
+ON, WITHOUT = "on", "without"
+
+
+def connect(settings: Settings) -> Account:
+    """Return the bot's account; ask for the token unless one is set that Discord accepts."""
+    token = settings.discord_token.get_secret_value().strip() if settings.discord_token else ""
+    if token:
+        try:
+            return _greet(look_up(token))
+        except ConnectionRefused as error:
+            if os.environ.get(TOKEN_VARIABLE):
+                raise  # the environment overrides what would be kept in .env
+            say(f"{error}.")
+    say(WHERE_TOKEN_IS)
+    account = _ask_token()
+    set_key(ENV_FILE, TOKEN_VARIABLE, account.token, quote_mode="auto", follow_symlinks=True)
+    return _greet(account)
+
+
+def _ask_token() -> Account:
+    while True:
+        token = ask_secret("Token:")
+        if not TOKEN.fullmatch(token):
+            say("That is not a token: it consists of letters, digits, dots, hyphens and underscores.")
+            continue
+        try:
+            return look_up(token)
+        except ConnectionRefused:
+            say("Discord does not accept this token: copy it again. Resetting it makes earlier ones invalid.")
+
+
+def _greet(account: Account) -> Account:
+    say(f"Discord knows this bot as {account.name}, in {count(len(account.servers), 'server')}.")
+    return account
+
+
+def offer_message_content(account: Account, settings: Settings, file: Path) -> Account:
+    """Let the operator turn the message content intent on, or go without it."""
+    options = {
+        ON: "I turned it on: check again",
+        WITHOUT: "Go without: it answers mentions, direct messages and replies that ping it",
+    }
+    while settings.discord.message_content_intent and not account.may_read_messages:
+        say(f"Message Content Intent is off. Turn it on here: {PORTAL}/{account.application_id}/bot")
+        if choose("Message Content Intent", options, ON) == WITHOUT:
+            keep(file, "discord", "message_content_intent", False)
+            return account
+        account = look_up(account.token)
+    return account
+
+
+def choose_servers(account: Account, settings: Settings, file: Path) -> list[int]:
+    """Return the IDs of the servers to serve, and keep them in access.servers."""
+    account = _await_invitation(account)
+    allowed = settings.access.servers
+    if EVERY_SERVER in allowed:
+        say("access.servers contains 0, so the bot serves every server that invites it.")
+        return list(account.servers)
+    known = [server for server in allowed if server in account.servers]
+    chosen = choose_several("Servers to serve", account.servers, known or list(account.servers)[:1], at_least=1)
+    elsewhere = [server for server in allowed if server not in account.servers]
+    keep(file, "access", "servers", sorted({*elsewhere, *chosen}))
+    return chosen
+
+
+def _await_invitation(account: Account) -> Account:
+    link = discord.utils.oauth_url(
+        account.application_id, permissions=PERMISSIONS, scopes=("bot", "applications.commands")
+    )
+    while not account.servers:
+        say(f"The bot is in no server yet. Invite it: {link}")
+        if not confirm("Is it in your server now?"):
+            raise SettingsError("the bot needs a server: invite it, then run `reactune init` again")
+        account = look_up(account.token)
+    return account

@@ -1,0 +1,96 @@
+"""The steps about the model: the base that answers, and the personality of the servers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from reactune.changing_base import change_base
+from reactune.importing_personality import import_file
+from reactune.init.prompts import ask, choose, say
+from reactune.models import FITS, FOUR_BITS, Candidate, Machine, candidates, describe_machine
+from reactune.shared import operator_action, operator_name, plain_text_of, read_settings, with_cards
+from storage.adapters.folder_store import AS_TRAINED
+from storage.database.database import open_database
+from storage.database.enums import Scope
+from storage.errors import StorageError
+from storage.operations.audit import record_action
+from storage.personalities.bindings import BindingPlace, active_personality_at, bind
+from storage.personalities.personalities import list_personalities, personality_named
+from storage.settings.sections import Settings
+from storage.wording import format_bytes
+
+ANOTHER = "another"
+
+
+def choose_base(config: Path | None) -> None:
+    """Let the operator keep the base that is set, or change it as `reactune base use` does."""
+    settings = read_settings(config)
+    if settings.model.engine == "remote":
+        say("The base model is on the servers of [remote] (docs/remote.md).")
+        return
+    machine = Machine.here(settings.data.directory)
+    say(describe_machine(machine))
+    say("A larger base answers better and slower: docs/bases.md has measured speeds. `reactune base use` changes it.")
+    present = settings.model.base
+    fitting = [one for one in candidates(settings, machine) if one.fits in (FITS, FOUR_BITS) and not one.configured]
+    options = {present: f"{present} (set now)"} | {one.name: _describe(one) for one in fitting}
+    while True:
+        which = choose("Base model", options | {ANOTHER: "Another: its name on the Hub, or a folder"}, present)
+        if which == ANOTHER:
+            which = ask("Name on the Hub (owner/name), or folder:") or present
+        if which == present:
+            return
+        try:
+            change_base(which, config, yes=True, as_json=False)
+        except StorageError as error:
+            say(f"{which} cannot be used: {error}.")
+        else:
+            return
+
+
+def _describe(one: Candidate) -> str:
+    remark = "" if one.fits == FITS else f", {one.fits}"
+    return f"{one.name}: {one.parameters / 1e9:.1f} B, {format_bytes(one.disk)} of disk, {one.licence}{remark}"
+
+
+def choose_personality(config: Path | None, servers: Sequence[int]) -> None:
+    """Bind a personality to the servers, unless it answers there already."""
+    settings = read_settings(config)
+    with with_cards(settings) as session:
+        cards = {one.name: f"{one.name}: {one.card.description}" for one in list_personalities(session)}
+        present = {server: _personality_of(session, server) for server in servers}
+    name = ""
+    while not name:
+        choice = choose("Personality", cards | {ANOTHER: "Another: a character card in a file"}, present[servers[0]])
+        name = _import_card(settings, servers[0]) if choice == ANOTHER else choice
+    with contextlib.closing(open_database(settings)) as database, database.transaction() as session:
+        for server in [server for server in servers if present.get(server) != name]:
+            _bind(session, name, server)
+
+
+def _import_card(settings: Settings, server: int) -> str:
+    """Ask for a file and return the name of the personality that is made from it, or "" if there is none."""
+    path = ask("File of the card (.toml; from SillyTavern .json or .png):")
+    try:
+        imported, text = import_file(settings, Path(path).expanduser(), server=server)
+    except StorageError as error:
+        say(f"{path} cannot be imported: {error}.")
+        return ""
+    say(plain_text_of(text))
+    return imported.personality.name
+
+
+def _personality_of(session: Session, server: int) -> str:
+    return active_personality_at(session, [BindingPlace(Scope.SERVER, server)]).personality.name
+
+
+def _bind(session: Session, name: str, server: int) -> None:
+    place, found = BindingPlace(Scope.SERVER, server), personality_named(session, name)
+    bind(session, place, found, guild_id=server, strength=AS_TRAINED, by=operator_name())
+    action = operator_action("personality bind", f"personality: {name}, server: True")
+    record_action(session, replace(action, guild_id=server, personality_id=found.id))

@@ -1,0 +1,148 @@
+"""What a server's admins chose for it: where, when and to whom the bot answers, and what it starts there by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from storage.adapters.folder_store import AS_TRAINED
+from storage.database.columns import utc_now
+from storage.database.enums import Rule, Scope
+from storage.database.rows import changed_rows, database_now
+from storage.database.tables import ServerRow
+from storage.errors import SetupConflict
+from storage.personalities.bindings import BindingPlace, active_personality_at, bind, unbind
+from storage.personalities.personalities import Personality
+from storage.runtime.schedules import begin_schedule
+from storage.settings.sections import Settings
+
+
+class ServerChoices(BaseModel):
+    """IDs are Discord's; one that is gone there changes nothing."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)  # a later release may have chosen more
+
+    rules: Mapping[int, Rule] = {}
+    """What is answered in channels, threads and categories."""
+    elsewhere: Rule = Rule.REPLY
+    thread_channels: frozenset[int] = frozenset()
+    """Channels and categories in which each conversation gets a thread of its own."""
+    threads_everywhere: bool = False
+    roles: frozenset[int] = frozenset()
+    """Those who may use the bot, besides admins; empty: everybody."""
+    arena_schedule: str = ""
+    """When arenas start, a cron expression in UTC; empty: only when admins start them."""
+    arena_channel: int = 0
+    announce_channel: int = 0
+    """Where releases are announced; 0: nowhere."""
+
+
+@dataclass(frozen=True)
+class ServerSetup:
+    """A server with its choices, as stored."""
+
+    guild_id: int
+    choices: ServerChoices = field(default_factory=ServerChoices)
+    generation: int = 0
+    """How often its choices were changed; 0 if the operator's settings hold."""
+    chosen_by: str = ""
+    chosen_at: datetime | None = None
+
+
+def find_setup(session: Session, guild_id: int) -> ServerSetup | None:
+    row = session.get(ServerRow, guild_id, populate_existing=True)
+    return _plain(row) if row else None
+
+
+def list_setups(session: Session) -> list[ServerSetup]:
+    """Return the servers that were set up."""
+    return [_plain(row) for row in session.scalars(select(ServerRow).order_by(ServerRow.guild_id))]
+
+
+def choices_of(settings: Settings, channel_ids: Collection[int]) -> ServerChoices:
+    """Return the operator's settings as choices of the server that has these channels and categories."""
+    always = dict.fromkeys(settings.discord.free_response_channels, Rule.ALWAYS)
+    rules = {**always, **{id_: Rule(rule) for id_, rule in settings.chat.channel_rules.items()}}
+    announces, arena = settings.release.announce_channel, settings.arena
+    has_arenas = arena.channel in channel_ids
+    return ServerChoices(
+        rules={id_: rule for id_, rule in rules.items() if id_ in channel_ids},
+        arena_schedule=arena.schedule if has_arenas else "",
+        arena_channel=arena.channel if has_arenas else 0,
+        announce_channel=announces if announces in channel_ids else 0,
+    )
+
+
+def apply_setup(
+    session: Session,
+    guild_id: int,
+    choices: ServerChoices,
+    personality: Personality,
+    *,
+    expected_generation: int,
+    by: str,
+) -> ServerSetup:
+    """Store the choices, and let the personality answer in the whole server; scheduled arenas count from now.
+
+    Raises SetupConflict unless the server still has this generation, PersonalityConflict if the personality is
+    archived.
+    """
+    _write(session, guild_id, choices, expected_generation, by)
+    _let_answer(session, guild_id, personality, by)
+    if choices.arena_schedule:
+        begin_schedule(session, schedule_of_arenas(guild_id), database_now(session))
+    found = find_setup(session, guild_id)
+    assert found is not None
+    return found
+
+
+def schedule_of_arenas(guild_id: int) -> str:
+    """Return the name of the server's schedule."""
+    return f"arenas in {guild_id}"
+
+
+def _write(session: Session, guild_id: int, choices: ServerChoices, expected_generation: int, by: str) -> None:
+    values = {
+        "choices": choices.model_dump(mode="json"),
+        "generation": expected_generation + 1,
+        "chosen_by": by,
+        "chosen_at": utc_now(),
+    }
+    if not expected_generation:
+        try:
+            with session.begin_nested():
+                session.add(ServerRow(guild_id=guild_id, **values))
+        except IntegrityError as error:
+            raise _conflict(session, guild_id) from error
+        return
+    unchanged = (ServerRow.guild_id == guild_id, ServerRow.generation == expected_generation)
+    if changed_rows(session.execute(update(ServerRow).where(*unchanged).values(values))) != 1:
+        raise _conflict(session, guild_id)
+
+
+def _conflict(session: Session, guild_id: int) -> SetupConflict:
+    other = find_setup(session, guild_id)
+    return SetupConflict(other.chosen_by if other else "someone else")
+
+
+def _let_answer(session: Session, guild_id: int, personality: Personality, by: str) -> None:
+    """Bind the personality to the whole server; the strength of one that answers there already stays."""
+    place = BindingPlace(Scope.SERVER, guild_id)
+    if active_personality_at(session, [place]).personality.id == personality.id:
+        return
+    if personality.is_default:
+        unbind(session, place)
+    else:
+        bind(session, place, personality, guild_id=guild_id, strength=AS_TRAINED, by=by)
+
+
+def _plain(row: ServerRow) -> ServerSetup:
+    return ServerSetup(
+        row.guild_id, ServerChoices.model_validate(row.choices), row.generation, row.chosen_by, row.chosen_at
+    )

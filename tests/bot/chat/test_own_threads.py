@@ -1,0 +1,256 @@
+"""Threads that the bot opens for a conversation with it: by `/thread`, or from the message that called it."""
+
+from __future__ import annotations
+
+import logging
+
+import discord
+import pytest
+
+from bot.chat.own_threads import NAME_CHARS, UNNAMED, thread_name
+from storage.conversations.memory import read_memory
+from storage.database.tables import ReplyRow, VoteEventRow
+from storage.personalities.personalities import ensure_personality, read_personality
+from storage.servers import ServerChoices, apply_setup
+
+
+@pytest.fixture
+def choose(env, place, query):
+    """Store choices of the server, as `/setup` does."""
+
+    async def apply(**choices):
+        def write(session):
+            guild_id, default = place.channel.guild.id, read_personality(session, ensure_personality(session))
+            wanted = ServerChoices(**choices)
+            apply_setup(session, guild_id, wanted, default, expected_generation=0, by="test")
+
+        query(write)
+        await env.bot.services.setups.load()
+
+    return apply
+
+
+@pytest.fixture
+def own_threads(choose):
+    """Let each conversation have a thread of its own."""
+    return lambda: choose(threads_everywhere=True)
+
+
+@pytest.fixture
+def unmanaged(place):
+    """Return a channel whose threads the bot does not manage."""
+    guild = place.channel.guild
+    lacking = {guild.default_role: discord.PermissionOverwrite(manage_threads=False)}
+    return guild.create_text_channel("unmanaged", overwrites=lacking)
+
+
+async def test_a_call_in_a_channel_is_answered_in_a_thread_and_goes_on_there(place, own_threads, engine, rows, votes):
+    await own_threads()
+    await place.ada.send(place.channel, f"{place.mention} what is red?")
+    (thread,) = place.channel.threads
+    assert thread.name == "what is red?"
+    assert thread.last_message.content == "answer 1\n-# base"
+    await place.ada.send(thread, "and blue?")
+    assert "what is red?" in engine.requests[1].prompt
+    assert "answer 1" in engine.requests[1].prompt
+    answer = thread.last_message
+    await place.bo.react(answer, "👍")
+    await place.bo.react(answer, "🔁")
+    assert len(engine.requests) == 3
+    assert engine.requests[2].prompt == engine.requests[1].prompt
+    assert {row.channel_id for row in rows(ReplyRow)} == {thread.id}
+    assert [row.user_id for row in rows(VoteEventRow)] == [place.bo.id]
+
+
+async def test_its_first_answer_has_another_one_too(place, own_threads, engine):
+    await own_threads()
+    await place.ada.send(place.channel, f"{place.mention} what is red?")
+    (thread,) = place.channel.threads
+    await place.ada.react(thread.last_message, "🔁")
+    assert len(engine.requests) == 2
+    assert thread.last_message.content == "answer 2\n-# base"
+
+
+async def test_deleting_the_question_removes_its_answer_and_the_thread_lives_on(place, own_threads, engine, rows):
+    await own_threads()
+    question = await place.ada.send(place.channel, f"{place.mention} what is red?")
+    (thread,) = place.channel.threads
+    await place.ada.send(thread, "and blue?")
+    await place.ada.delete(question)
+    assert rows(ReplyRow) == []  # both prompts held the question
+    await place.ada.send(thread, "and green?")
+    assert "what is red?" not in engine.requests[-1].prompt
+    assert len(rows(ReplyRow)) == 1
+
+
+async def test_only_whoever_it_was_opened_for_may_start_it_over(place, own_threads, query):
+    await own_threads()
+    await place.ada.send(place.channel, f"{place.mention} what is red?")
+    (thread,) = place.channel.threads
+    refused = await place.bo.slash(thread, "forget conversation")
+    assert "Only admins can do this here" in refused.response.content
+    await place.ada.slash(thread, "forget conversation")
+    assert query(lambda session: read_memory(session, thread.id)).forgotten_to > 0
+
+
+@pytest.mark.parametrize("lacks", ["create_public_threads", "send_messages_in_threads"])
+async def test_without_a_permission_it_answers_in_the_channel_and_names_it(place, env, choose, lacks):
+    guild = place.channel.guild
+    lacking = {guild.default_role: discord.PermissionOverwrite(**{lacks: False})}
+    channel = guild.create_text_channel("talk", overwrites=lacking)
+    await choose(thread_channels=[channel.id])
+    await place.ada.send(channel, f"{place.mention} what is red?")
+    assert channel.threads == []
+    name = lacks.replace("_", " ").title().replace(" In ", " in ")
+    assert channel.last_message.content == f"answer 1\n-# base · for a thread of its own I need {name} here"
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [(160006, "the server has as many open threads as Discord allows"), (30033, "Discord refused it")],
+)
+async def test_where_discord_refuses_a_thread_it_answers_in_the_channel(place, env, own_threads, code, why, caplog):
+    await own_threads()
+    route = f"/channels/{place.channel.id}/messages/*/threads"
+    env.inject_error("POST", route, status=400, code=code, message="no")
+    with caplog.at_level(logging.WARNING):
+        await place.ada.send(place.channel, f"{place.mention} what is red?")
+    assert place.channel.threads == []
+    assert place.last.content == f"answer 1\n-# base · not in a thread of its own: {why}"
+    assert "No thread could be made" in caplog.text
+
+
+@pytest.mark.parametrize("is_locked", [False, True])
+async def test_a_thread_that_somebody_made_first_is_used_unless_it_is_locked(
+    place, env, own_threads, engine, unmanaged, monkeypatch, is_locked
+):
+    await own_threads()
+    render, channel = engine.render, unmanaged
+
+    async def meanwhile(messages):
+        if not channel.threads:
+            env.backend.create_thread(channel.id, "t", place.bo.id, message_id=channel.last_message.id)
+            env.backend.edit_channel(channel.threads[0].id, {}, thread_metadata={"locked": is_locked})
+        return await render(messages)
+
+    monkeypatch.setattr(engine, "render", meanwhile)
+    route = f"/channels/{channel.id}/messages/*/threads"
+    env.inject_error("POST", route, status=400, code=160004, message="A thread has already been created")
+    await place.ada.send(channel, f"{place.mention} what is red?")
+    (thread,) = channel.threads
+    if is_locked:
+        assert channel.last_message.content == "answer 1\n-# base · not in a thread of its own: that one is locked"
+    else:
+        assert thread.last_message.content == "answer 1\n-# base"
+
+
+async def test_in_a_locked_thread_nobody_is_answered(place, env, own_threads, engine, unmanaged):
+    await own_threads()
+    await place.ada.send(unmanaged, f"{place.mention} what is red?")
+    (thread,) = unmanaged.threads
+    env.backend.edit_channel(thread.id, {}, thread_metadata={"locked": True})
+    await env.settle()
+    for text in ("and blue?", f"{place.mention} and green?"):
+        await place.grace.send(thread, text)
+    assert len(engine.requests) == 1
+    assert len(thread.history()) == 3
+
+
+async def test_threads_and_direct_messages_get_none(place, env, own_threads, engine):
+    await own_threads()
+    env.backend.create_thread(place.channel.id, "talk", place.ada.id)
+    (thread,) = place.channel.threads
+    await place.ada.send(thread, f"{place.mention} hello")
+    assert thread.last_message.content == "answer 1\n-# base"
+    await place.ada.send_dm("hello")
+    assert len(engine.requests) == 2
+    assert len(place.channel.threads) == 1
+
+
+async def test_after_a_restart_the_thread_is_still_the_bots(place, env, own_threads, new_bot, engine):
+    await own_threads()
+    await place.ada.send(place.channel, f"{place.mention} what is red?")
+    (thread,) = place.channel.threads
+    old = env.bot
+    await env.restart_bot(new_bot())
+    await place.bo.send(thread, "and blue?")
+    assert len(engine.requests) == 2
+    await old.close()
+
+
+class TestAfterAGap:
+    @pytest.fixture
+    def fixed_basis(self):
+        return None
+
+    async def test_the_question_is_looked_for_in_its_channel(self, place, env, own_threads, new_bot, rows):
+        await own_threads()
+        question = await place.ada.send(place.channel, f"{place.mention} what is red?")
+        first = env.bot
+        await env.restart_bot(new_bot())
+        await env.settle()
+        assert len(rows(ReplyRow)) == 1
+        feed = env._gateway_feed
+        env.backend.subscribers.remove(feed)
+        env.backend.delete_message(place.channel.id, question.id)
+        env.backend.subscribers.append(feed)
+        second = env.bot
+        await env.restart_bot(new_bot())
+        await env.settle()
+        assert rows(ReplyRow) == []
+        (thread,) = place.channel.threads
+        await place.ada.send(thread, "and blue?")
+        assert len(rows(ReplyRow)) == 1
+        await first.close()
+        await second.close()
+
+
+class TestThread:
+    async def test_it_opens_one_in_which_no_mention_is_needed(self, place, choose, engine):
+        await choose(elsewhere="mention")
+        result = await place.ada.slash(place.channel, "thread", topic="Bees @everyone")
+        (thread,) = place.channel.threads
+        assert thread.name == "Bees @ everyone"
+        assert result.followups[-1].content == f"Here it is: {thread.mention}"
+        assert "without a mention" in thread.last_message.content
+        await place.ada.send(thread, "why do they hum?")
+        assert thread.last_message.content == "answer 1\n-# base"
+        await place.ada.slash(thread, "forget conversation")
+
+    async def test_a_member_who_may_open_no_threads_gets_none(self, place):
+        guild = place.channel.guild
+        lacking = {guild.default_role: discord.PermissionOverwrite(create_public_threads=False)}
+        channel = guild.create_text_channel("closed", overwrites=lacking)
+        result = await place.ada.slash(channel, "thread")
+        assert result.response.content.startswith("You may not open threads in this channel")
+        assert channel.threads == []
+
+    async def test_where_the_bot_is_silent_or_there_are_no_threads_it_says_so(self, place, choose):
+        await place.ada.slash(place.channel, "thread")
+        (thread,) = place.channel.threads
+        inside = await place.ada.slash(thread, "thread")
+        assert inside.response.content.startswith("There are no threads here.")
+        await choose(elsewhere="never")
+        silent = await place.ada.slash(place.channel, "thread")
+        assert silent.response.content == "I'm not enabled in this channel."
+
+    async def test_a_refusal_of_discord_leaves_nothing_behind(self, place, env):
+        route = f"/channels/{place.channel.id}/messages/*/threads"
+        env.inject_error("POST", route, status=400, code=160006, message="no")
+        result = await place.ada.slash(place.channel, "thread")
+        assert "as many open threads as Discord allows" in result.followups[-1].content
+        assert place.channel.history() == []
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("what is red?", "what is red?"),
+        ("  two\nlines ", "two lines"),
+        ("\u200b", UNNAMED),
+        ("join discord.gg/abc now", "join (invite removed) now"),
+        ("x" * 200, "x" * (NAME_CHARS - 1) + "…"),
+    ],
+)
+def test_a_thread_is_named_after_the_question(words, name):
+    assert thread_name(words) == name

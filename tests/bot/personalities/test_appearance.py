@@ -1,0 +1,140 @@
+"""`/personality name` and `picture`: what people see with a personality's messages, and what is in the way."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from PIL import Image
+
+from storage.database.tables import AuditRow, PersonalityRow, PictureRow
+from storage.personalities.card_files import parse_any_card
+from storage.personalities.cards import Card
+from storage.personalities.personalities import create_personality
+from tests.storage.personalities.test_appearance import portrait
+from tests.storage.personalities.test_tavern import card_of
+
+
+@pytest.fixture
+def keeper(place, query):
+    """The place, and a personality that is bound there."""
+    card = Card(system_prompt="You keep a lighthouse.", greeting="Evening.")
+    query(lambda session: create_personality(session, "keeper", card, by="test", guild_id=place.channel.guild.id))
+    return place
+
+
+@pytest.fixture
+def say(keeper):
+    """Use a command as grace, and return what she reads."""
+
+    async def say(command, personality="keeper", **options):
+        done = await keeper.grace.slash(keeper.channel, f"personality {command}", personality=personality, **options)
+        return done.response.content
+
+    return say
+
+
+def avatars(place):
+    """Return the avatar of each webhook that was made or changed."""
+    return [one.json["avatar"] for one in place.env.backend.http_requests if "avatar" in (one.json or {})]
+
+
+async def test_a_name_and_a_picture_are_shown_from_the_next_answer_on(keeper, say, rows):
+    await say("bind")
+    assert keeper.last.author == keeper.env.bot.user
+    said = await say("name", name="Ebba  Lind")
+    assert said == (
+        "**keeper** appears as **Ebba Lind**, with the picture of the bot from its next answer on. Older messages keep "
+        "theirs."
+    )
+    assert (await keeper.ask("hi")).author.name == "Ebba Lind"
+    assert "with a picture of its own" in await say("picture", file=("face.jpg", portrait("JPEG")))
+    assert (await keeper.ask("hi")).author.name == "Ebba Lind"
+    (picture,) = avatars(keeper)
+    assert picture.startswith("data:image/png;base64,")
+    sent = [one.json for one in keeper.env.backend.http_requests if "username" in (one.json or {})]
+    assert ["avatar_url" in one for one in sent] == [True, False]  # the bot's picture, then the webhook's own
+    assert {row.action for row in rows(AuditRow)} == {"personality bind", "personality name", "personality picture"}
+
+
+async def test_both_can_be_taken_back(keeper, say, rows):
+    await say("bind")
+    await say("name", name="Ebba")
+    await say("picture", file=("face.png", portrait("PNG")))
+    await say("name")
+    assert "appears as **keeper**, with a picture of its own" in await say(
+        "picture", file=("a.png", portrait("PNG", 9))
+    )
+    await say("picture")
+    assert "**Appears** as the bot itself" in await say("show")
+    assert (await keeper.ask("hi")).author == keeper.env.bot.user
+    assert rows(PictureRow) == []
+    assert {row.picture_digest for row in rows(PersonalityRow)} == {None}
+
+
+async def test_the_greeting_comes_under_its_name(keeper, say):
+    await say("name", name="Ebba")
+    await say("bind")
+    assert (keeper.last.author.name, keeper.last.content) == ("Ebba", "Evening.")
+
+
+async def test_what_is_in_the_way_is_said_with_what_to_do(keeper, say, env):
+    await say("name", name="Ebba")
+    channel = env.bot.get_channel(keeper.channel.id)
+    await channel.set_permissions(channel.guild.me, manage_webhooks=False)
+    await env.settle()
+    sentence = (
+        f"⚠️ In <#{keeper.channel.id}> it speaks as the bot itself. To change that, give me Manage Webhooks there."
+    )
+    assert sentence in await say("bind")
+    assert sentence in await say("show")
+    await channel.set_permissions(channel.guild.me, manage_webhooks=True)
+    await env.settle()
+    assert "⚠️" not in await say("show")
+    await keeper.ask("hi")
+    env.inject_error("POST", "/channels/*/webhooks", status=400, code=30007, times=None)
+    env.backend.delete_webhook(keeper.last.webhook_id)
+    await env.settle()
+    await keeper.ask("hi")
+    assert "delete one of the channel's 15 webhooks" in await say("show")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("Discord Helper", "must not contain 'discord'"),
+        ("everyone", "must not be 'everyone'"),
+        ("＠here", "must not contain '@'"),
+        ("\u202eebba", "turn the direction of writing"),
+        ("\u200b\u2060", "must have letters that people can see"),
+    ],
+)
+async def test_a_name_that_discord_refuses_is_refused_with_the_reason(say, name, reason):
+    assert reason in await say("name", name=name)
+    assert "**Appears** as the bot itself" in await say("show")
+
+
+async def test_a_file_that_is_no_picture_is_refused(say, rows):
+    assert "The picture cannot be opened" in await say("picture", file=("face.png", b"\x89PNG\r\n\x1a\nnot"))
+    assert "The picture has one colour only" in await say("picture", file=("red.gif", _plain_gif()))
+    assert rows(PictureRow) == []
+
+
+async def test_a_character_card_brings_its_name_and_picture_and_takes_them_along(place, query):
+    content = portrait("PNG", text=card_of())
+    done = await place.grace.slash(place.channel, "personality import", file=("ebba.png", content))
+    assert "Its picture appears beside its messages in Discord." in done.response.content
+    await place.grace.slash(place.channel, "personality bind", personality="ebba-lind")
+    assert place.last.author.name == "Ebba Lind"
+    options = {"personality": "ebba-lind", "format": "png"}
+    exported = await place.grace.slash(place.channel, "personality export", **options)
+    (file,) = exported.response.attachments
+    again = parse_any_card(await file.read(), file.filename)
+    assert again.card.display_name == "Ebba Lind"
+    assert Image.open(io.BytesIO(again.picture)).size == (60, 90)
+
+
+def _plain_gif():
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(file, "GIF")
+    return file.getvalue()

@@ -1,0 +1,341 @@
+"""`/setup`: one private message, step by step; everything holds at Finish, or nothing does."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import discord
+import pytest
+from sqlalchemy import update
+
+from bot.arenas.host import ArenaSchedule
+from storage.database.columns import utc_now
+from storage.database.enums import AuditOutcome, Rule
+from storage.database.tables import ArenaRow, AuditRow, BindingRow, ScheduleRow, ServerRow
+from storage.personalities.cards import Card
+from storage.personalities.personalities import create_personality, ensure_personality, read_personality
+from storage.servers import ServerChoices, apply_setup
+from tests.bot.chat.test_calling import is_answered
+
+__all__ = ["is_answered"]
+
+
+def words(message) -> str:
+    """Return all texts of a message with components."""
+    return "\n".join(part.content for part in walk(message.components) if isinstance(part, discord.TextDisplay))
+
+
+def walk(components):
+    for one in components:
+        yield one
+        yield from walk(getattr(one, "children", ()))
+
+
+def channel_without(guild, name, **lacking):
+    return guild.create_text_channel(name, overwrites={guild.default_role: discord.PermissionOverwrite(**lacking)})
+
+
+class Wizard:
+    """The message of `/setup`, as one admin uses it."""
+
+    def __init__(self, who, channel) -> None:
+        self._who = who
+        self._channel = channel
+        self._id = 0
+
+    async def open(self) -> Wizard:
+        result = await self._who.slash(self._channel, "setup")
+        assert result.response.ephemeral
+        self._id = result.response.id
+        return self
+
+    @property
+    def message(self) -> discord.Message:
+        return next(one for one in self._channel.history(viewer=self._who) if one.id == self._id)
+
+    @property
+    def text(self) -> str:
+        return words(self.message)
+
+    async def press(self, label: str, times: int = 1):
+        for _ in range(times):
+            result = await self._who.click(self.message, label=label)
+        return result
+
+    async def choose(self, key: str, *values):
+        return await self._who.select(self.message, list(values), custom_id=f"setup:{key}")
+
+
+@pytest.fixture
+def wizard(place):
+    return Wizard(place.grace, place.channel)
+
+
+@pytest.fixture
+def stored(rows):
+    """Return what the server chose."""
+
+    def read() -> ServerChoices:
+        (row,) = rows(ServerRow)
+        return ServerChoices.model_validate(row.choices)
+
+    return read
+
+
+async def test_it_ends_in_a_bot_that_answers_there(place, env, wizard, stored, rows, query, engine, is_answered):
+    guild = place.channel.guild
+    talk, quiet, news = (guild.create_text_channel(name) for name in ("talk", "quiet", "news"))
+    regulars = guild.create_role("regulars")
+    reader = guild.add_member(env.create_user("reader"), roles=[regulars])
+    query(lambda session: create_personality(session, "keeper", Card(description="Of few words"), by="test").id)
+    await wizard.open()
+    assert "Nothing has been set up here yet" in wizard.text
+    await wizard.press("Next")
+    await wizard.choose("always", talk)
+    await wizard.choose("never", quiet)
+    await wizard.choose("elsewhere", "mention")
+    await wizard.press("Next", 2)
+    await wizard.choose("roles", regulars)
+    await wizard.press("Next")
+    await wizard.choose("personality", "keeper")
+    await wizard.press("Next")
+    await wizard.choose("arenas", "0 18 * * fri")
+    await wizard.choose("arena-channel", place.channel)
+    await wizard.choose("announce", news)
+    await wizard.press("Next")
+    assert f"every message in {talk.mention}; nothing in {quiet.mention}; only mentions elsewhere" in wizard.text
+    assert "✏️ now: everybody" in wizard.text
+    assert rows(ServerRow) == rows(BindingRow) == []
+
+    await wizard.press("Finish")
+    assert f"Try it: write hello in {talk.mention}." in wizard.text
+    assert "⚠️" not in wizard.text
+    choices = stored()
+    assert choices.rules == {talk.id: Rule.ALWAYS, quiet.id: Rule.NEVER}
+    assert (choices.arena_channel, choices.announce_channel) == (place.channel.id, news.id)
+    (line,) = rows(AuditRow)
+    assert (line.action, line.outcome) == ("setup", AuditOutcome.DONE)
+    assert "Personality: keeper" in line.subject
+
+    await reader.send(talk, "hello")
+    assert talk.last_message.content.endswith("-# keeper base")
+    assert not await is_answered(talk, "ada has no such role")
+    await reader.send(quiet, f"{place.mention} hello")
+    assert quiet.last_message.content == "I'm not enabled in this channel."
+    await reader.send(place.channel, "what is red?")
+    assert len(engine.requests) == 1
+
+
+async def test_the_second_start_shows_what_is_set_and_changes_one_thing(place, wizard, stored, rows):
+    await wizard.open()
+    await wizard.press("Next", 2)
+    await wizard.choose("threads", "all")
+    await wizard.press("Finish")
+    await wizard.open()
+    assert "**Threads:** each conversation gets its own" in wizard.text
+    assert "Set up by grace" in wizard.text
+    await wizard.press("Next", 3)
+    await wizard.choose("roles", place.channel.guild.create_role("regulars"))
+    await wizard.press("Finish")
+    assert stored().threads_everywhere
+    assert len(stored().roles) == 1
+    assert [row.generation for row in rows(ServerRow)] == [2]
+
+
+async def test_whoever_closes_it_or_goes_away_changes_nothing(place, env, wizard, rows, monkeypatch):
+    monkeypatch.setattr("bot.servers.wizard.LASTS_S", 30.0)
+    await wizard.open()
+    await wizard.press("Next")
+    await wizard.choose("elsewhere", "never")
+    await wizard.press("Close")
+    assert wizard.text == "Closed. Nothing was changed."
+    await wizard.open()
+    await wizard.press("Next")
+    await env.advance_time(40)
+    assert wizard.text.startswith("This took longer than 14 minutes, so nothing was changed.")
+    assert rows(ServerRow) == []
+
+
+async def test_of_two_admins_one_wins_and_the_other_sees_what_they_set(place, env, wizard, stored, rows):
+    guild = place.channel.guild
+    role = next(role for name, role in guild.roles.items() if name == "admins")
+    hedy = Wizard(guild.add_member(env.create_user("hedy"), roles=[role]), place.channel)
+    await wizard.open()
+    await hedy.open()
+    for one, rule in ((wizard, "mention"), (hedy, "question")):
+        await one.press("Next")
+        await one.choose("elsewhere", rule)
+    await wizard.press("Finish")
+    await hedy.press("Finish")
+    assert stored().elsewhere is Rule.MENTION
+    assert "finished `/setup` in the meantime" in hedy.text
+    assert "questions to everybody, mentions and replies everywhere\n-# ✏️ now: only mentions everywhere" in hedy.text
+    await hedy.press("Finish")
+    assert stored().elsewhere is Rule.QUESTION
+    outcomes = [row.outcome for row in rows(AuditRow)]
+    assert outcomes == [AuditOutcome.DONE, AuditOutcome.REFUSED, AuditOutcome.DONE]
+
+
+async def test_after_a_restart_it_says_that_nothing_was_changed(place, env, wizard, new_bot, rows):
+    await wizard.open()
+    old = env.bot
+    await env.restart_bot(new_bot())
+    await wizard.press("Next")
+    assert wizard.text.startswith("I was restarted in the meantime, so nothing was changed.")
+    assert rows(ServerRow) == []
+    await old.close()
+
+
+async def test_it_names_each_permission_that_the_bot_lacks(place, env, wizard):
+    guild = place.channel.guild
+    talk = channel_without(guild, "talk", add_reactions=False)
+    posts = channel_without(guild, "posts", send_messages=False, embed_links=False)
+    await wizard.open()
+    await wizard.press("Next")
+    await wizard.choose("always", talk)
+    await wizard.press("Next", 4)
+    await wizard.choose("arenas", "0 18 * * *")
+    await wizard.press("Finish")
+    assert "Choose the channel for arenas" in place.channel.history(viewer=place.grace)[-1].content
+    await wizard.choose("arena-channel", posts)
+    await wizard.press("Next")
+    assert f"⚠️ In {talk.mention} I need Add Reactions." in wizard.text
+    assert f"⚠️ In {posts.mention} I need Send Messages, Embed Links." in wizard.text
+
+
+async def test_threads_can_be_chosen_for_some_channels_and_categories(place, wizard, stored, engine):
+    guild = place.channel.guild
+    category = guild.create_category("talks")
+    inside = guild.create_text_channel("inside", category=category)
+    await wizard.open()
+    await wizard.press("Next", 2)
+    await wizard.choose("thread-channels", category)
+    await wizard.press("Finish")
+    assert stored().thread_channels == {category.id}
+    for channel in (inside, place.channel):
+        await place.ada.send(channel, f"{place.mention} hi")
+    assert (len(inside.threads), len(place.channel.threads)) == (1, 0)
+
+
+async def test_a_category_has_a_rule_and_its_channel_another(place, wizard, engine, is_answered):
+    guild = place.channel.guild
+    category = guild.create_category("talks")
+    free, closed = (guild.create_text_channel(name, category=category) for name in ("free", "closed"))
+    await wizard.open()
+    await wizard.press("Next")
+    await wizard.choose("always", category)
+    await wizard.choose("always", category, closed)
+    await wizard.choose("never", closed)  # moves it
+    await wizard.press("Finish")
+    assert await is_answered(free, "just talking")
+    assert not await is_answered(closed, f"{place.mention} hello?")
+    answer = free.last_message
+    await wizard.open()
+    await wizard.press("Next")
+    await wizard.choose("never", closed, category)
+    await wizard.press("Finish")
+    await place.ada.react(answer, "🔁")
+    assert len(engine.requests) == 1
+
+
+async def test_what_the_operator_set_is_where_it_starts(place, env, wizard, settings, stored, is_answered):
+    asks = place.channel.guild.create_text_channel("asks")
+    elsewhere = {asks.id: "question", 99: "always"}
+    env.change_settings(
+        settings.model_copy(update={"chat": settings.chat.model_copy(update={"channel_rules": elsewhere})})
+    )
+    await wizard.open()
+    assert f"questions to everybody, mentions and replies in {asks.mention}; mentions and replies" in wizard.text
+    await wizard.press("Next")
+    await wizard.choose("question")
+    await wizard.press("Finish")
+    assert stored().rules == {}
+    assert not await is_answered(asks, "what is red?")
+
+
+async def test_it_is_for_admins_also_in_its_middle(place, env, wizard, rows):
+    with pytest.raises(Exception, match="setup"):
+        await place.ada.slash(place.channel, "setup")
+    await wizard.open()
+    guild = place.channel.guild
+    env.backend.remove_member_role(guild.id, place.grace.id, guild.roles["admins"].id)
+    await wizard.press("Finish")
+    assert "Only admins can do this" in place.channel.history(viewer=place.grace)[-1].content
+    assert rows(ServerRow) == []
+
+
+async def test_two_servers_are_independent(place, env, wizard, engine):
+    other = env.create_guild("Other")
+    channel = other.create_text_channel("general")
+    dora = other.add_member(env.create_user("dora"))
+    await wizard.open()
+    await wizard.press("Next")
+    await wizard.choose("elsewhere", "always")
+    await wizard.press("Finish")
+    await place.ada.send(place.channel, "just talking")
+    await dora.send(channel, "just talking")
+    assert len(engine.requests) == 1
+
+
+async def test_a_new_server_reads_one_line_where_the_bot_may_write(place, env):
+    guild = env.create_guild("New")
+    closed = channel_without(guild, "closed", send_messages=False)
+    open_ = guild.create_text_channel("open")
+    env.bot.dispatch("guild_join", env.bot.get_guild(guild.id))
+    await env.settle()
+    assert closed.history() == []
+    assert "`/setup`" in open_.last_message.content
+
+
+class TestWhatItStarts:
+    @pytest.fixture
+    def choose(self, env, place, query):
+        """Store choices of a server, as `/setup` does."""
+
+        async def apply(guild=None, **choices):
+            guild_id = (guild or place.channel.guild).id
+
+            def write(session):
+                default = read_personality(session, ensure_personality(session))
+                apply_setup(session, guild_id, ServerChoices(**choices), default, expected_generation=0, by="test")
+
+            query(write)
+            await env.bot.services.setups.load()
+            return guild_id
+
+        return apply
+
+    async def test_an_arena_starts_at_the_servers_time_in_its_channel(self, place, env, choose, query, rows):
+        guild_id = await choose(arena_schedule="* * * * *", arena_channel=place.channel.id)
+        long_ago = utc_now() - timedelta(hours=1)
+        query(lambda session: session.execute(update(ScheduleRow).values(seen_until=long_ago)))
+        await env.advance_time(ArenaSchedule.INTERVAL_S + 1)
+        (arena,) = rows(ArenaRow)
+        assert (arena.guild_id, arena.channel_id, arena.started_by) == (guild_id, place.channel.id, "schedule")
+        status = await place.grace.slash(place.channel, "arena status")
+        assert f"**Schedule:** at `* * * * *` UTC in {place.channel.mention} (`/setup`)" in status.response.content
+
+    async def test_the_operators_schedule_ends_where_the_server_chose(self, place, env, choose, settings, rows):
+        arena = settings.arena.model_copy(update={"channel": place.channel.id})
+        env.change_settings(settings.model_copy(update={"arena": arena}))
+        host = env.bot.get_cog("Arenas")._host
+        await choose()
+        await host.start_scheduled(place.channel.id, by_server=False)
+        assert rows(ArenaRow) == []
+
+    async def test_releases_are_announced_where_each_server_wants_it(self, place, env, choose, settings, release):
+        other = env.create_guild("Other")
+        news, theirs, default = (
+            guild.create_text_channel(name)
+            for guild, name in ((place.channel.guild, "news"), (other, "news"), (place.channel.guild, "old"))
+        )
+        announcing = settings.release.model_copy(update={"announce_channel": default.id})
+        env.change_settings(settings.model_copy(update={"release": announcing}))
+        await choose(announce_channel=news.id)
+        await choose(other, announce_channel=theirs.id)
+        route = f"/channels/{theirs.id}/messages"
+        env.inject_error("POST", route, status=503, times=5)
+        release(1.0)
+        for _ in range(20):
+            await env.advance_time(4)
+        assert [len(channel.history()) for channel in (news, theirs, default)] == [1, 1, 0]
