@@ -45,6 +45,7 @@ COGS = (
     "bot.cogs.deletions",
     "bot.cogs.feedback",
     "bot.cogs.knowledge",
+    "bot.cogs.message_menus",
     "bot.cogs.models",
     "bot.cogs.operations",
     "bot.cogs.personalities",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 BASE_NAME = "base"
 LEAST_SHOWN_SHARE = 0.005
@@ -46,6 +47,11 @@ def count(number: float, noun: str, nouns: str = "") -> str:
     """Return "1 vote", "12 votes" or, for weighted votes, "7.5 votes"."""
     written = tenths(number)
     return f"{written} {noun if written == '1' else nouns or noun + 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return "v1", "v1 and v2" or "v1, v2 and v3"."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def duration(seconds: float) -> str:

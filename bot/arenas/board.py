@@ -6,18 +6,19 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from re import Match
+from typing import Any
 
 import discord
 from discord.utils import format_dt
 
 from bot.discord_errors import DISCORD_ERRORS
 from bot.guards.error_handler import answer_privately
-from bot.guards.interactions import PersistentButton, button_row
+from bot.guards.interactions import PersistentButton
 from bot.localization.sentences import ENGLISH, gettext, ngettext, speaking
 from bot.services import Services
+from bot.text.panels import ELLIPSIS, MAX_PANEL_CHARS, Part, panel
 from bot.text.rounds import bar, sentence
 from bot.text.sanitize import escape_inline, sanitize_markdown
 from bot.text.splitting import split_message
@@ -32,21 +33,14 @@ from storage.wording import gettext_noop, message_link, shorten
 log = logging.getLogger(__name__)
 
 
-ROOM_CHARS = 5_200  # the embeds of a message may hold 6,000 characters, titles and bars included
-LONGEST_ANSWER_CHARS = 4_000  # Discord's limit for one embed is 4,096
-ELLIPSIS = " …"
+AROUND_CHARS = 80
+"""At most: the number, version and votes beside an answer."""
 QUOTED_CHARS = 60
 BLIND, WINNER, OTHER = discord.Colour.blurple(), discord.Colour.gold(), discord.Colour.light_grey()
 
 CLOSED = gettext_noop("This arena is closed.")
 
 KEYCAP = "\u20e3"
-
-
-@dataclass(frozen=True)
-class Board:
-    content: str
-    embeds: list[discord.Embed]
 
 
 def preparing(ready: int, answers: int) -> str:
@@ -81,26 +75,40 @@ def describe_stop(arena: Arena) -> str:
     return gettext(CLOSED) if arena.status is ArenaStatus.CLOSED else cancelled(arena.reason)
 
 
-def blind_board(arena: Arena, answers: Sequence[ArenaAnswer], output: OutputSettings) -> Board:
-    """Return the open arena: numbered answers, without versions and votes."""
-    content = (
+def blind_board(arena: Arena, answers: Sequence[ArenaAnswer], output: OutputSettings) -> discord.ui.LayoutView:
+    """Return the open arena: answers with their buttons, without versions and votes."""
+    head = (
         gettext("**Which answer is best?** Press its number. Closes {time}.", time=format_dt(arena.closes_at, "R"))
         + f"\n-# {gettext('Versions and results are shown when it closes.')}\n"
         f">>> {sanitize_markdown(arena.prompt, output)}"
     )
-    embeds = [
-        discord.Embed(title=str(answer.position), description=text, colour=BLIND)
-        for answer, text in zip(answers, _shown(answers, output), strict=True)
-    ]
-    return Board(content, embeds)
+    texts = _shown(answers, output, len(head))
+    return panel(
+        discord.ui.TextDisplay(head),
+        *(_blind(arena, answer, text) for answer, text in zip(answers, texts, strict=True)),
+    )
 
 
-def results_board(arena: Arena, answers: Sequence[ArenaAnswer], output: OutputSettings) -> Board:
+def _blind(arena: Arena, answer: ArenaAnswer, text: str) -> Part:
+    button: discord.ui.Item[Any] = PickButton(arena.id, answer.position)
+    return discord.ui.Container(
+        discord.ui.Section(f"### {answer.position}\n{text}", accessory=button), accent_colour=BLIND
+    )
+
+
+def results_board(arena: Arena, answers: Sequence[ArenaAnswer], output: OutputSettings) -> discord.ui.LayoutView:
     """Return the closed arena: the version and the votes of each answer."""
     winners = best_of(answers)
-    texts = _shown(answers, output)
-    embeds = [_result(answer, text, answers, winners) for answer, text in zip(answers, texts, strict=True)]
-    return Board(f"**{gettext(CLOSED)}** {outcome(answers)}\n>>> {sanitize_markdown(arena.prompt, output)}", embeds)
+    head = f"**{gettext(CLOSED)}** {outcome(answers)}\n>>> {sanitize_markdown(arena.prompt, output)}"
+    texts = _shown(answers, output, len(head))
+    return panel(
+        discord.ui.TextDisplay(head),
+        *(_result(answer, text, answers, winners) for answer, text in zip(answers, texts, strict=True)),
+    )
+
+
+def cancelled_board(arena: Arena) -> discord.ui.LayoutView:
+    return panel(discord.ui.TextDisplay(cancelled(arena.reason)))
 
 
 def outcome(answers: Sequence[ArenaAnswer]) -> str:
@@ -173,13 +181,14 @@ def describe_schedule(settings: ArenaSettings, chat: ChatSettings, chosen: str =
     return gettext("{schedule}, but not in quiet hours ({hours})", schedule=said, hours=hours)
 
 
-def _shown(answers: Sequence[ArenaAnswer], output: OutputSettings) -> list[str]:
-    return fit_fairly([show_tables(sanitize_markdown(answer.text, output)) for answer in answers])
+def _shown(answers: Sequence[ArenaAnswer], output: OutputSettings, head_chars: int) -> list[str]:
+    room = MAX_PANEL_CHARS - head_chars - len(answers) * AROUND_CHARS
+    return fit_fairly([show_tables(sanitize_markdown(answer.text, output)) for answer in answers], room)
 
 
-def fit_fairly(texts: Sequence[str]) -> list[str]:
-    """Return the texts, the longest cut to the same length, so that all of them fit into one message."""
-    longest = min(share_room([len(text) for text in texts], ROOM_CHARS), LONGEST_ANSWER_CHARS)
+def fit_fairly(texts: Sequence[str], room: int) -> list[str]:
+    """Return the texts, the longest cut to the same length, so that all of them fit into `room`."""
+    longest = share_room([len(text) for text in texts], room)
     shown = longest - len(ELLIPSIS)
     return [text if len(text) <= longest else split_message(text, shown)[0] + ELLIPSIS for text in texts]
 
@@ -194,19 +203,13 @@ def share_room(lengths: Sequence[int], room: int) -> int:
     return max(lengths, default=0)
 
 
-def _result(
-    answer: ArenaAnswer, text: str, answers: Sequence[ArenaAnswer], winners: Sequence[ArenaAnswer]
-) -> discord.Embed:
+def _result(answer: ArenaAnswer, text: str, answers: Sequence[ArenaAnswer], winners: Sequence[ArenaAnswer]) -> Part:
     won = answer in winners
-    title = f"{answer.position} · {answer.version}{' 🏆' if won else ''}"
-    embed = discord.Embed(title=title, description=text, colour=WINNER if won else OTHER)
+    title = f"### {answer.position} · {answer.version}{' 🏆' if won else ''}"
     voters = max(1, sum(other.picks for other in answers))
-    votes = ngettext("{count} vote", "{count} votes", answer.picks)
-    return embed.set_footer(text=f"{bar(answer.picks / voters)} {votes}")
-
-
-def pick_buttons(arena_id: int, answers: int) -> discord.ui.View:
-    return button_row(PickButton(arena_id, position) for position in range(1, answers + 1))
+    votes = f"-# {bar(answer.picks / voters)} {ngettext('{count} vote', '{count} votes', answer.picks)}"
+    shown = discord.ui.TextDisplay(f"{title}\n{text}\n{votes}")
+    return discord.ui.Container(shown, accent_colour=WINNER if won else OTHER)
 
 
 class PickButton(PersistentButton, template=r"reactune:arena:(?P<arena>\d+):(?P<position>\d+)"):

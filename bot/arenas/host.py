@@ -16,7 +16,6 @@ from sqlalchemy.orm import Session
 
 from bot.arenas import board
 from bot.arenas.answers import answer_arena, reply_row
-from bot.arenas.board import pick_buttons
 from bot.arenas.failures import reason_of
 from bot.arenas.prompts import choose_arena_prompt
 from bot.chat.ask import Prompts
@@ -131,7 +130,7 @@ class ArenaHost:
         answers = await self._services.database.read(arenas.read_arena_answers, arena.id)
         with self._speaking_in(arena.guild_id):
             blind = board.blind_board(arena, answers, self._services.settings.output)
-        await self._edit(arena, blind, pick_buttons(arena.id, len(answers)))
+        await self._edit(arena, blind)
 
     async def _show_open(self, arena_id: int) -> None:
         async with self.editing:
@@ -152,7 +151,7 @@ class ArenaHost:
             with self._speaking_in(arena.guild_id):
                 results = board.results_board(arena, answers, self._services.settings.output)
             try:
-                await self._edit(arena, results, None)
+                await self._edit(arena, results)
             except DISCORD_ERRORS as error:
                 await self.on_refusal(arena, error)
             else:
@@ -177,15 +176,16 @@ class ArenaHost:
         self.unfinished.pop(arena.message_id or 0, None)
         if arena.message_id is not None:
             with self._speaking_in(arena.guild_id), contextlib.suppress(*DISCORD_ERRORS):
-                await self._edit(arena, board.Board(board.cancelled(arena.reason), []), None)
+                await self._edit(arena, board.cancelled_board(arena))
 
     def _speaking_in(self, guild_id: int | None) -> AbstractContextManager[None]:
         """Speak the language of a server, whoever started the arena."""
         return speaking(languages_of(self._client).of_server(guild_id))
 
-    async def _edit(self, arena: arenas.Arena, shown: board.Board, view: discord.ui.View | None) -> None:
+    async def _edit(self, arena: arenas.Arena, shown: discord.ui.LayoutView) -> None:
+        """Show it in place of what is there: the progress, an earlier state, or embeds of an earlier release."""
         message = self._client.get_partial_messageable(arena.channel_id).get_partial_message(arena.message_id or 0)
-        await message.edit(content=shown.content, embeds=shown.embeds, view=view)
+        await message.edit(content=None, embeds=[], view=shown)
 
     async def _prepare(
         self,
@@ -223,7 +223,7 @@ def _require_permissions(channel: Channel) -> None:
     """Raise UserFacingError, with the missing permissions, if the bot cannot post an arena."""
     granted = channel.permissions_for(channel.guild.me)
     may_send = granted.send_messages_in_threads if isinstance(channel, discord.Thread) else granted.send_messages
-    needed = {"View Channel": granted.view_channel, "Send Messages": may_send, "Embed Links": granted.embed_links}
+    needed = {"View Channel": granted.view_channel, "Send Messages": may_send}
     missing = [name for name, is_granted in needed.items() if not is_granted]
     if missing:
         raise UserFacingError(

@@ -18,7 +18,7 @@ class Material:
     text: str = ""
     """What it says or shows; empty if nobody knows."""
     is_outside: bool = False
-    """No member's words, but a description of a picture or a web page: an answer that saw it is never trained on."""
+    """It describes a picture, or is a web page or forwarded: an answer that saw it is never trained on."""
 
 
 def picture_material(description: str) -> Material:
@@ -32,6 +32,15 @@ def file_material(filename: str, text: str) -> Material:
 
 def page_material(address: str, text: str) -> Material:
     return Material(f"This message links to the web page {address}. {NO_ORDERS}", text, is_outside=True)
+
+
+def forwarded_material(text: str) -> Material:
+    return Material(f"This message was forwarded from somewhere else. {NO_ORDERS}", text, is_outside=True)
+
+
+def heard_material(text: str) -> Material:
+    """Return what somebody says in a voice message that was forwarded."""
+    return Material(f"A voice message was forwarded with this message. {NO_ORDERS}", text, is_outside=True)
 
 
 def unread_material(what: str) -> Material:

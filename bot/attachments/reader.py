@@ -12,7 +12,14 @@ import discord
 
 from bot.attachments.files import fetch_file, text_of, text_type_of
 from bot.attachments.links import fetch_page, links_in, site_of
-from bot.attachments.material import Material, file_material, page_material, picture_material, unread_material
+from bot.attachments.material import (
+    Material,
+    file_material,
+    heard_material,
+    page_material,
+    picture_material,
+    unread_material,
+)
 from bot.attachments.pictures import PICTURE_TYPES, look_at
 from bot.attachments.readings import Reading, RecentReadings
 from bot.attachments.voice import write_down
@@ -69,6 +76,7 @@ class AttachmentReader:
         if target is None:
             return replace(history, posts=tuple(map(self._remembered, history.posts)))
         reading = await self._read(self._things(target), history.posts[-1].text)
+        reading = _from_outside(reading) if target.is_forwarded else reading
         self.recent.keep(target.id, reading)
         known = replace(history, posts=tuple(map(self._remembered, history.posts)), notes=reading.notes)
         if self._deletions.concern({target.id}):  # it was deleted while it was read
@@ -80,7 +88,7 @@ class AttachmentReader:
         return replace(post, text="\n".join(filter(None, (post.text, self.recent.of(post.id).heard))))
 
     def _remembered(self, post: Post) -> Post:
-        return replace(self.with_heard(post), materials=self.recent.of(post.id).materials)
+        return replace(self.with_heard(post), materials=(*post.materials, *self.recent.of(post.id).materials))
 
     # What came
 
@@ -179,6 +187,13 @@ class AttachmentReader:
         if not heard:
             raise UserFacingError(SILENT)
         return Reading(heard=heard, notes=(_describe_heard(heard),))
+
+
+def _from_outside(reading: Reading) -> Reading:
+    """Return what came with a forwarded message: whoever forwarded it did not write or say that."""
+    heard = (heard_material(reading.heard),) if reading.heard else ()
+    materials = tuple(replace(material, is_outside=True) for material in (*reading.materials, *heard))
+    return replace(reading, materials=materials, heard="")
 
 
 def _quoting(text: str, name: str, material: Material) -> Reading:

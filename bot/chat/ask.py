@@ -91,7 +91,7 @@ class Ask:
     notes: tuple[str, ...] = ()
     """What the small print says about things that came with the question."""
     has_outside_text: bool = False
-    """The prompt holds a description of a picture, a web page, or a note, and is never trained on."""
+    """The prompt holds a description of a picture, a web page, a forwarded message or a note: never trained on."""
     label: str | None = None
     """Shown under a complete answer in place of the version, when the reader should not know the version."""
     beside: str | None = None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from re import Match
 
 import discord
 
-from bot.attachments.material import Material, with_materials
+from bot.attachments.material import Material, forwarded_material, with_materials
 from bot.chat.prompting import Turn
 from bot.discord_errors import DISCORD_ERRORS
 from bot.personalities.webhooks import Webhooks
@@ -37,7 +37,9 @@ class Post:
     files: tuple[discord.Attachment, ...] = ()
     """What a person sent with it."""
     materials: tuple[Material, ...] = ()
-    """What is known of that, and of web pages that it links to."""
+    """What is known of that, and of web pages that it links to; of a forwarded message its text."""
+    is_forwarded: bool = False
+    """Somebody else may have written it and sent its files, elsewhere."""
 
     @property
     def says_something(self) -> bool:
@@ -115,7 +117,7 @@ class Conversation:
     sources: Sources = NO_SOURCES
     """The Discord messages whose words the turns and the summary hold."""
     has_outside_text: bool = False
-    """A turn holds a description of a picture, or a web page."""
+    """A turn holds a description of a picture, a web page, or a message that was forwarded."""
 
 
 def converse(history: History, memory: Memory, replies: Mapping[int, Reply]) -> Conversation:
@@ -194,8 +196,7 @@ class HistoryReader:
         is_continuous = is_one_conversation(message.channel)
         earlier = await (self._newest(message) if is_continuous else self._chain(message))
         posts = tuple(self._post(one) for one in (*earlier, message))
-        replied_to = message.reference.message_id if message.reference else None
-        return History(posts, is_continuous, replied_to, limit=self._limit)
+        return History(posts, is_continuous, replied_to_by(message), limit=self._limit)
 
     async def read_after(self, channel: discord.abc.Messageable, message_id: int, limit: int) -> list[Post]:
         """Return the first posts after a message, oldest first; without one (0), the newest posts."""
@@ -240,18 +241,40 @@ class HistoryReader:
         if author.bot or message.type not in SPOKEN:
             return Post(message.id, author.id, author.display_name, "")
         words, files = own_words(message, bot), tuple(message.attachments)
-        return Post(message.id, author.id, author.display_name, words, files=files)
+        post = Post(message.id, author.id, author.display_name, words, files=files)
+        return with_forwarded(post, message.message_snapshots)
+
+
+def with_forwarded(post: Post, snapshots: Sequence[discord.MessageSnapshot]) -> Post:
+    """Return the post with the text and the files of the messages that it forwards."""
+    if not snapshots:
+        return post
+    texts = [_with_unknown_names(snapshot.content).strip() for snapshot in snapshots]
+    return replace(
+        post,
+        files=(*post.files, *(file for snapshot in snapshots for file in snapshot.attachments)),
+        materials=tuple(forwarded_material(text) for text in texts if text),
+        is_forwarded=True,
+    )
+
+
+def replied_to_by(message: discord.Message) -> int | None:
+    """Return the ID of the message that it replies to; a forwarded message only refers to its origin."""
+    reference = message.reference
+    if reference is None or reference.type is not discord.MessageReferenceType.reply:
+        return None
+    return reference.message_id
 
 
 async def _replied_to(message: discord.Message) -> discord.Message | None:
-    reference = message.reference
-    if reference is None or reference.message_id is None:
+    reference, replied_to = message.reference, replied_to_by(message)
+    if reference is None or replied_to is None:
         return None
     if isinstance(reference.resolved, discord.Message):
         return reference.resolved
     if isinstance(reference.resolved, discord.DeletedReferencedMessage):
         return None
-    return await _fetch(message.channel, reference.message_id)
+    return await _fetch(message.channel, replied_to)
 
 
 async def _fetch(channel: discord.abc.Messageable, message_id: int) -> discord.Message | None:
@@ -304,6 +327,12 @@ def own_words(message: discord.Message, bot: discord.ClientUser | None) -> str:
     called = "|".join(str(one.id) for one in (bot, role) if one is not None)
     content = re.sub(rf"\s*<@[!&]?(?:{called})>\s*", " ", message.content).strip() if called else message.content
     return _MENTION.sub(lambda mention: _name_of(mention, message), content)
+
+
+def _with_unknown_names(text: str) -> str:
+    """Return a text from elsewhere, whose mentions nobody here can resolve."""
+    unknown = {"#": UNKNOWN_CHANNEL, "@&": UNKNOWN_ROLE}
+    return _MENTION.sub(lambda mention: unknown.get(mention[1], UNKNOWN_USER), text)
 
 
 def _name_of(mention: Match[str], message: discord.Message) -> str:

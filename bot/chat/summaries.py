@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import discord
@@ -79,7 +80,8 @@ class Summaries:
 
     async def _read_after(self, channel: discord.abc.Messageable, message_id: int) -> list[SpokenMessage]:
         found = await self._reader.read_after(channel, message_id, MOST_READ)
-        posts = [self._attachments.with_heard(post) for post in found]
+        # Nothing from outside: an answer that saw it is never trained on, and later prompts hold the summary.
+        posts = [replace(self._attachments.with_heard(post), materials=()) for post in found]
         return spoken_messages(posts, await self._database.read(find_by_messages, own_ids(posts)))
 
     def _write(self, session: Session, channel_id: int, before: Memory, after: Memory, started_at: datetime) -> bool:

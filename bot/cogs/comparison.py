@@ -10,7 +10,7 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.errors import UserFacingError
-from bot.localization.sentences import gettext, listing
+from bot.localization.sentences import gettext
 from bot.personalities.selection import VERSION_OR_BASE, WHOSE, chosen_personality, offer_personalities, offer_versions
 from bot.releases.comparison import (
     Comparison,
@@ -20,29 +20,34 @@ from bot.releases.comparison import (
     contestant_of,
     open_two,
 )
+from bot.releases.resolver import Release
 from bot.services import Services
 from bot.text.sanitize import sanitize_markdown
 from bot.text.splitting import split_message
 from bot.text.tables import show_tables
 from storage.conversations.prompt_bank import MAX_PROMPT_CHARS, read_bank
 from storage.personalities.cards import settings_of
+from storage.personalities.personalities import Personality
 from storage.settings.sections import OutputSettings
-from storage.wording import gettext_noop
+from storage.wording import gettext_noop, listed
 
 EMBED_CHARS, FIELD_CHARS, PROMPT_CHARS = 6_000, 1_024, 300  # the first two are Discord's
 SHORTENED = " … (shortened)"
 SMALL_PRINT = gettext_noop(
-    "Same question, seed and sampling for both, asked as in chat. Not stored, voted on or trained on."
+    "Same question, seed and sampling for each, asked as in chat. Not stored, voted on or trained on."
 )
 
 
 def lay_side_by_side(
-    contestants: Sequence[Contestant], comparisons: Sequence[Comparison], output: OutputSettings
+    contestants: Sequence[Contestant],
+    comparisons: Sequence[Comparison],
+    output: OutputSettings,
+    small_print: str = SMALL_PRINT,
 ) -> discord.Embed:
     """Return an embed with a row per prompt and a column per contestant, which a phone shows below each other."""
     names = [contestant.name for contestant in contestants]
-    embed = discord.Embed(title=listing(names))
-    embed.set_footer(text=gettext(SMALL_PRINT))
+    embed = discord.Embed(title=listed(names))
+    embed.set_footer(text=gettext(small_print))
     prompts = [_cut(sanitize_markdown(comparison.prompt, output), PROMPT_CHARS) for comparison in comparisons]
     labels = sum(len(f"Prompt {i}") + sum(map(len, names)) for i, _ in enumerate(prompts, start=1))
     room = EMBED_CHARS - len(embed) - labels - sum(map(len, prompts))
@@ -56,6 +61,33 @@ def lay_side_by_side(
 
 def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else split_message(text, limit - len(SHORTENED))[0] + SHORTENED
+
+
+async def show_comparison(
+    interaction: discord.Interaction,
+    services: Services,
+    whose: Personality,
+    releases: Sequence[Release],
+    prompts: Sequence[str],
+    *,
+    small_print: str = SMALL_PRINT,
+) -> None:
+    """Ask the versions of a personality, and show their answers in place of the deferred one."""
+    settings = settings_of(services.settings, whose.card)
+    names = listed([release.name for release in releases])
+
+    async def report(done: int, of: int) -> None:
+        await interaction.edit_original_response(
+            content=gettext("Asking {versions} … {done} of {of} answers", versions=names, done=done, of=of)
+        )
+
+    contestants = [contestant_of(services, whose.id, whose.card, release) for release in releases]
+    comparisons = await compare_versions(
+        services.engine, contestants, prompts, generation=settings.generation, report=report
+    )
+    await interaction.edit_original_response(
+        content=None, embed=lay_side_by_side(contestants, comparisons, services.settings.output, small_print)
+    )
 
 
 class ComparisonCommand(commands.Cog):
@@ -80,26 +112,9 @@ class ComparisonCommand(commands.Cog):
         """Ask two versions the same questions, and show their answers side by side."""
         await interaction.response.defer(ephemeral=True)
         chosen = await chosen_personality(self.services, interaction, personality)
-        settings = settings_of(self.services.settings, chosen.card)
         releases = await open_two(self.services, chosen.id, a, b)
-        names = listing([release.name for release in releases])
-
-        async def report(done: int, of: int) -> None:
-            await interaction.edit_original_response(
-                content=gettext("Asking {versions} … {done} of {of} answers", versions=names, done=done, of=of)
-            )
-
-        contestants = [contestant_of(self.services, chosen.id, chosen.card, release) for release in releases]
-        comparisons = await compare_versions(
-            self.services.engine,
-            contestants,
-            await asyncio.to_thread(self._prompts, prompt),
-            generation=settings.generation,
-            report=report,
-        )
-        await interaction.edit_original_response(
-            content=None, embed=lay_side_by_side(contestants, comparisons, self.services.settings.output)
-        )
+        prompts = await asyncio.to_thread(self._prompts, prompt)
+        await show_comparison(interaction, self.services, chosen, releases, prompts)
 
     def _prompts(self, given: str | None) -> list[str]:
         if given is None:

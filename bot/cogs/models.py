@@ -23,10 +23,10 @@ from bot.releases.announcer import ReleaseAnnouncer
 from bot.releases.judge import Judge
 from bot.releases.progress_messages import ProgressMessages
 from bot.services import Services
-from bot.text import contests, rounds
+from bot.text import contests, rounds, splitting
 from bot.text import lineage as lineages
 from bot.text import releases as texts
-from bot.text.splitting import answer_in_full, fit_lines
+from bot.text.panels import text_panel
 from storage.database.columns import utc_now
 from storage.database.enums import TrainingSource
 from storage.insights import model_status
@@ -70,14 +70,15 @@ class Models(
         status = await services.database.read(
             model_status.read_model_status, chosen.id, services.settings, base_revision=services.base.revision
         )
-        text = texts.describe_status(
+        blocks = texts.describe_status(
             status,
             services.settings,
             base_name=services.base.name,
             problem=services.releases.problem_of(chosen.id),
             learns_from_all=services.fixed_basis is not None,
         )
-        await answer_privately(interaction, selection.signed(chosen, text))
+        blocks[0] = selection.signed(chosen, blocks[0])
+        await interaction.edit_original_response(view=text_panel(blocks))
 
     @app_commands.command(name="list")
     @app_commands.describe(personality=selection.WHOSE)
@@ -89,7 +90,7 @@ class Models(
         text = texts.describe_versions(await self.services.database.read(model_status.read_versions, chosen.id))
         await answer_privately(
             interaction,
-            fit_lines(selection.signed(chosen, text).split("\n"), texts.older_versions()),
+            splitting.fit_lines(selection.signed(chosen, text).split("\n"), texts.older_versions()),
         )
 
     @app_commands.command()
@@ -114,7 +115,7 @@ class Models(
         chosen = await selection.chosen_personality(self.services, interaction, personality)
         found = await self.services.database.read(lineage_of, chosen.id, version)
         file = f"lineage-{found.version if found else version}.txt"
-        await answer_in_full(interaction, lineages.lineage_lines(found), lineages.lineage_text(found), file)
+        await splitting.answer_in_full(interaction, lineages.lineage_lines(found), lineages.lineage_text(found), file)
 
     @app_commands.command()
     @app_commands.describe(personality=selection.WHOSE)
@@ -126,8 +127,9 @@ class Models(
         report = await self.services.database.read(read_report, chosen.id, utc_now(), self.services.settings)
         picture = await asyncio.to_thread(charts.draw_report, report, chosen.name)
         words = selection.signed(chosen, charts.describe_report(report))
-        file = discord.File(BytesIO(picture), "report.png", description=words.replace("**", ""))
-        await interaction.edit_original_response(content=words, attachments=[file])
+        alone = words.replace("**", "")  # for people who cannot see the picture
+        file = discord.File(BytesIO(picture), "report.png", description=alone)
+        await interaction.edit_original_response(view=text_panel([words], file.filename, alone), attachments=[file])
 
     @app_commands.command()
     @app_commands.describe(

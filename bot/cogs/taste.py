@@ -13,6 +13,7 @@ from bot.charts.taste import draw_taste
 from bot.guards.interactions import AdminCog
 from bot.personalities import selection
 from bot.services import Services
+from bot.text.panels import MAX_PANEL_CHARS, text_panel
 from bot.text.splitting import fit_lines
 from bot.text.taste import describe_picture, taste_lines
 from storage.database.columns import utc_now
@@ -35,8 +36,9 @@ class Taste(AdminCog):
         )
         picture = await asyncio.to_thread(draw_taste, report, chosen.name, utc_now())
         lines = selection.signed(chosen, "\n".join(taste_lines(report))).split("\n")
-        file = discord.File(BytesIO(picture), "taste.png", description=describe_picture(report))
-        await interaction.edit_original_response(content=fit_lines(lines, "…"), attachments=[file])
+        text, alone = fit_lines(lines, "…", MAX_PANEL_CHARS), describe_picture(report)
+        file = discord.File(BytesIO(picture), "taste.png", description=alone)
+        await interaction.edit_original_response(view=text_panel([text], file.filename, alone), attachments=[file])
 
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:

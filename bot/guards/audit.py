@@ -34,8 +34,10 @@ AnyCommand = app_commands.Command[Any, ..., Any] | app_commands.ContextMenu | No
 
 def is_for_admins(command: AnyCommand) -> bool:
     """Return whether a command uses an admin's rights."""
-    if not isinstance(command, app_commands.Command):
+    if command is None:
         return False
+    if isinstance(command, app_commands.ContextMenu):
+        return command.default_permissions is not None
     root = command.root_parent or command
     return root.default_permissions is not None or command.qualified_name in ALSO_FOR_ADMINS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from re import Match
 from typing import Any, ClassVar, Self
 
@@ -20,6 +20,12 @@ from bot.guards.rate_limit import RateLimited
 from bot.guards.requests import begin_interaction
 from bot.localization.sentences import gettext
 from bot.services import Services, services_of
+from storage.wording import shorten
+
+EDIT_AGAIN_S = 900.0
+
+
+LABEL_CHARS, HELP_CHARS = 45, 100  # Discord's limits, which a translation may exceed
 
 
 async def check_access(interaction: discord.Interaction) -> bool:
@@ -55,7 +61,7 @@ class Form(discord.ui.Modal):
     """Name of an admin's action, for the audit trail; empty for members' forms."""
 
     def __init__(self, services: Services, title: str) -> None:
-        super().__init__(title=title, timeout=None)
+        super().__init__(title=shorten(title, LABEL_CHARS), timeout=None)
         self._services = services
 
     def _ask(
@@ -74,8 +80,18 @@ class Form(discord.ui.Modal):
         field: discord.ui.TextInput[Self] = discord.ui.TextInput(
             style=style, default=default[:limit] or None, max_length=limit, required=required, custom_id=key
         )
-        self.add_item(discord.ui.Label(text=label, description=help_text, component=field))
+        about = help_text and shorten(help_text, HELP_CHARS)
+        self.add_item(discord.ui.Label(text=shorten(label, LABEL_CHARS), description=about, component=field))
         return field
+
+    def _let_choose(
+        self, key: str, label: str, choices: Iterable[str], *, chosen: str = ""
+    ) -> discord.ui.RadioGroup[Self]:
+        """Add 2 to 10 choices, of which one is taken, and return them; their texts are their values."""
+        options = [discord.RadioGroupOption(label=choice, value=choice, default=choice == chosen) for choice in choices]
+        group: discord.ui.RadioGroup[Self] = discord.ui.RadioGroup(custom_id=key, options=options)
+        self.add_item(discord.ui.Label(text=shorten(label, LABEL_CHARS), component=group))
+        return group
 
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
         begin_interaction(interaction)
@@ -94,6 +110,28 @@ class Form(discord.ui.Modal):
 class AdminForm(Form):
     def require(self, interaction: discord.Interaction) -> None:
         require_admin(interaction.user, self._services.settings.discord)
+
+
+class DraftForm(AdminForm):
+    """Opens again after a refusal, with what it held."""
+
+    @abstractmethod
+    def again(self) -> Form: ...
+
+    async def on_error(self, interaction: discord.Interaction, error: Exception, /) -> None:
+        await super().on_error(interaction, error)
+        with contextlib.suppress(*DISCORD_ERRORS):
+            await interaction.followup.send("Your text is not lost.", view=_EditAgain(self.again), ephemeral=True)
+
+
+class _EditAgain(discord.ui.View):
+    def __init__(self, form: Callable[[], Form]) -> None:
+        super().__init__(timeout=EDIT_AGAIN_S)
+        self._form = form
+
+    @discord.ui.button(label="Edit again")
+    async def edit(self, interaction: discord.Interaction, _button: discord.ui.Button[Self]) -> None:
+        await interaction.response.send_modal(self._form())
 
 
 class PersistentButton(discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]], template=r"(?!)"):
@@ -142,6 +180,21 @@ def button_row(buttons: Iterable[PersistentButton]) -> discord.ui.View:
 
 class AuditedCommandTree(app_commands.CommandTree[discord.Client]):
     """Checks access and rate limits before each command, and replies to errors."""
+
+    def add_command(
+        self,
+        command: app_commands.Command[Any, ..., Any] | app_commands.ContextMenu | app_commands.Group,
+        /,
+        **options: Any,
+    ) -> None:
+        """Add a command; Discord takes 15 menus of a kind since 3 March 2026, discord.py 2.7.1 only five.
+
+        https://docs.discord.com/developers/change-log, https://github.com/Rapptz/discord.py/issues/10503
+        """
+        if isinstance(command, app_commands.ContextMenu):
+            self._context_menus[command.name, None, command.type.value] = command
+        else:
+            super().add_command(command, **options)
 
     async def interaction_check(self, interaction: discord.Interaction[discord.Client], /) -> bool:
         begin_interaction(interaction)

@@ -16,11 +16,12 @@ from sqlalchemy.orm import Session
 from bot.discord_errors import is_temporary
 from bot.errors import UserFacingError
 from bot.guards.access import require_admin, user_label
+from bot.guards.audit import action_of, record_done
 from bot.guards.interactions import Form
 from bot.guards.visibility import may_read
+from bot.knowledge import quoting
 from bot.knowledge.extraction import Block, MediaType, Unreadable, extract, media_type_of, parse_markdown, too_large
 from bot.knowledge.library import ReportPassages, Source, require_length
-from bot.knowledge.quoting import MAX_TITLE_CHARS, cite_one
 from bot.localization.sentences import gettext, ngettext
 from bot.personalities.card_form import FIELD_CHARS
 from bot.services import Services
@@ -28,18 +29,13 @@ from storage.database.enums import DocumentKind
 from storage.errors import DocumentRefused
 from storage.knowledge.documents import Document, find_document
 from storage.settings.sections import KnowledgeSettings, Settings
-from storage.wording import gettext_noop, shorten
+from storage.wording import shorten
 
 log = logging.getLogger(__name__)
 
 
 LOWEST_HEADING = 6
 MESSAGE_LINK = re.compile(r"https://(?:\w+\.)?discord(?:app)?\.com/channels/(\d+)/(\d+)/(\d+)/?")
-NOT_FOUND = gettext_noop("I can't find that message: it was deleted, or I can't read its channel.")
-NOT_YOURS = gettext_noop("You can't read that channel yourself.")
-TYPED_IN = gettext_noop(
-    "That text was typed in or uploaded. Choose a file with its new version, or remove it and add it again."
-)
 
 Channel = discord.abc.GuildChannel | discord.Thread
 PinsChannel = discord.TextChannel | discord.VoiceChannel | discord.StageChannel | discord.Thread
@@ -82,7 +78,7 @@ def with_link(source: Source, link: str) -> Source:
 
 
 def title_of_text(text: str) -> str:
-    return shorten(text.strip().partition("\n")[0].strip(), MAX_TITLE_CHARS)
+    return shorten(text.strip().partition("\n")[0].strip(), quoting.MAX_TITLE_CHARS)
 
 
 async def read_again(document: Document, guild: discord.Guild, reader: discord.Member | None) -> Source:
@@ -93,7 +89,9 @@ async def read_again(document: Document, guild: discord.Guild, reader: discord.M
     if document.kind is DocumentKind.MESSAGE:
         return (await from_link(document.link, guild, reader))[0]
     if document.kind is not DocumentKind.PINS:
-        raise UserFacingError(TYPED_IN)
+        raise UserFacingError(
+            "That text was typed in or uploaded. Choose a file with its new version, or remove it and add it again."
+        )
     channel = guild.get_channel_or_thread(int(document.link.rsplit("/", 1)[-1]))
     if channel is None:
         raise DocumentRefused("the channel of document {id} no longer exists: remove the document", id=str(document.id))
@@ -104,6 +102,17 @@ async def from_link(link: str, guild: discord.Guild, reader: discord.Member | No
     """Return the linked message, and a title for it; raises UserFacingError."""
     message = await _fetch(link, guild, reader)
     return from_message(message), gettext("Message in #{channel}", channel=str(message.channel))
+
+
+async def from_shown(message: discord.Message) -> Source:
+    """Return the text of a message that somebody has in front of them; raises UserFacingError if it has changed."""
+    try:
+        now = await message.channel.fetch_message(message.id)
+    except (discord.NotFound, discord.Forbidden) as error:
+        raise _not_found() from error
+    if now.edited_at != message.edited_at:
+        raise UserFacingError("That message was edited since you opened the form. Look at it, then try again.")
+    return from_message(message)  # not what was fetched: that has no text without the intent Message Content
 
 
 def from_message(message: discord.Message) -> Source:
@@ -119,7 +128,7 @@ def from_message(message: discord.Message) -> Source:
 async def from_pins(channel: Channel, reader: discord.Member | None) -> Source:
     """Return the pinned messages of a channel that the reader can see; raises UserFacingError."""
     if not isinstance(channel, PinsChannel) or not _is_open_to(reader, channel):
-        raise UserFacingError(NOT_YOURS)
+        raise _not_yours()
     return await read_pins(channel)
 
 
@@ -149,13 +158,21 @@ async def _fetch(link: str, guild: discord.Guild, reader: discord.Member | None)
         raise UserFacingError("That message is in another server. I only add messages of this one.")
     channel = guild.get_channel_or_thread(channel_id)
     if not isinstance(channel, discord.abc.Messageable):
-        raise UserFacingError(NOT_FOUND)
+        raise _not_found()
     if not _is_open_to(reader, channel):
-        raise UserFacingError(NOT_YOURS)
+        raise _not_yours()
     try:
         return await channel.fetch_message(message_id)
     except (discord.NotFound, discord.Forbidden) as error:
-        raise UserFacingError(NOT_FOUND) from error
+        raise _not_found() from error
+
+
+def _not_found() -> UserFacingError:
+    return UserFacingError("I can't find that message: it was deleted, or I can't read its channel.")
+
+
+def _not_yours() -> UserFacingError:
+    return UserFacingError("You can't read that channel yourself.")
 
 
 def _is_open_to(reader: discord.Member | None, channel: Channel) -> bool:
@@ -183,7 +200,8 @@ class DocumentRequest:
 
     text: str | None = None
     file: discord.Attachment | None = None
-    message: str | None = None
+    message: str | discord.Message | None = None
+    """A link to it, or a message that the curator has in front of them."""
     pins: Channel | None = None
     title: str | None = None
     link: str | None = None
@@ -219,11 +237,43 @@ class DocumentForm(Form):
 
     def __init__(self, services: Services, *, title: str | None, label: str, help_text: str) -> None:
         super().__init__(services, gettext("Add a document"))
-        self._title = self._ask("title", gettext("Title"), limit=MAX_TITLE_CHARS, default=title or "", required=True)
+        self._title = self._ask(
+            "title", gettext("Title"), limit=quoting.MAX_TITLE_CHARS, default=title or "", required=True
+        )
         self._text = self._ask("text", label, help_text, limit=FIELD_CHARS, long=True, required=True)
 
     def require(self, interaction: discord.Interaction) -> None:
         require_curator(interaction.user, self._services.settings)
+
+
+class MessageForm(Form):
+    """Makes a message a document; its text stays as its author wrote it, so that their edits reach the document."""
+
+    action = "add to knowledge"
+
+    def __init__(self, services: Services, message: discord.Message, *, everywhere: bool) -> None:
+        """`everywhere` is what is proposed."""
+        super().__init__(services, gettext("Add this message to the knowledge"))
+        self._message = message
+        title = title_of_text(message.content)
+        self._title = self._ask("title", gettext("Title"), limit=quoting.MAX_TITLE_CHARS, default=title, required=True)
+        self._only_here = gettext("Only in this channel")
+        places = (gettext("Everywhere in this server"), self._only_here)
+        chosen = places[0] if everywhere else self._only_here
+        self._where = self._let_choose("where", gettext("Where to use it"), places, chosen=chosen)
+
+    def require(self, interaction: discord.Interaction) -> None:
+        require_curator(interaction.user, self._services.settings)
+
+    async def on_submit(self, interaction: discord.Interaction) -> None:
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        request = DocumentRequest(message=self._message, title=self._title.value)
+        channel_id = self._message.channel.id if self._where.value == self._only_here else None
+        added = await store_document(interaction, self._services, request, channel_id)
+        undo = gettext("To undo this, use `/knowledge remove` with its number.")
+        text = f"{gettext('Added: {document}', document=added)}\n{undo}"
+        await interaction.edit_original_response(content=text)
+        await record_done(interaction, action_of(interaction, self.action, self._title.value))
 
 
 async def store_document(
@@ -258,6 +308,8 @@ async def _read(request: DocumentRequest, reader: discord.Member, settings: Know
     """Return the source, and a title in case none was given."""
     if request.file is not None:
         source, title = await from_file(request.file, settings), request.file.filename
+    elif isinstance(request.message, discord.Message):
+        return await from_shown(request.message), title_of_text(request.message.content)
     elif request.message is not None:
         return await from_link(request.message, reader.guild, reader)
     elif request.pins is not None:
@@ -294,4 +346,5 @@ def describe_document(document: Document) -> str:
         where += f", {gettext('for one personality')}"
     added = gettext("added by {who}", who=document.added_by)
     updated = gettext("updated {date}", date=format_dt(document.refreshed_at, "d"))
-    return f"**{document.id}** · {cite_one(document.title, document.link)} · {passages} · {where} · {added} · {updated}"
+    title = quoting.cite_one(document.title, document.link)
+    return f"**{document.id}** · {title} · {passages} · {where} · {added} · {updated}"

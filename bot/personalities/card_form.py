@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
-from typing import Any, Self
+from typing import Any
 
 import discord
 from sqlalchemy.orm import Session
 
-from bot.discord_errors import DISCORD_ERRORS
 from bot.guards.access import user_label
 from bot.guards.audit import action_of, run_audited_as
 from bot.guards.error_handler import answer_privately
-from bot.guards.interactions import AdminForm
+from bot.guards.interactions import DraftForm
 from bot.personalities.selection import NEXT_STEP, describe_change, format_sampling
 from bot.services import Services
 from storage.errors import CardError
@@ -34,7 +31,6 @@ log = logging.getLogger(__name__)
 
 FIELD_CHARS = 4000  # Discord's limit
 SAMPLING_CHARS = 200
-EDIT_AGAIN_S = 900.0
 PERSON = ">"
 PROMPT_HELP = "Starts every conversation. If empty, the prompt in the settings is used."
 GREETING_HELP = "Posted in a channel or thread when the personality is bound there."
@@ -45,7 +41,7 @@ _ASSIGNMENT = re.compile(r"(?P<name>[a-z_]+)\s*[=:]\s*(?P<number>\d+(\.\d+)?)")
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
 
 
-class CardForm(AdminForm):
+class CardForm(DraftForm):
     """Creates a personality or changes its card; examples that do not fit into the form are kept."""
 
     action = "personality card"
@@ -91,23 +87,8 @@ class CardForm(AdminForm):
         log.info("%s wrote the card of %s.", by, self._name)
         await answer_privately(interaction, outcome)
 
-    async def on_error(self, interaction: discord.Interaction, error: Exception, /) -> None:
-        await super().on_error(interaction, error)
-        again = _EditAgain(partial(CardForm, self._services, self._name, self._before, self._filled_in))
-        with contextlib.suppress(*DISCORD_ERRORS):
-            await interaction.followup.send("Your text is not lost.", view=again, ephemeral=True)
-
-
-class _EditAgain(discord.ui.View):
-    """Opens a refused form again, with what it held."""
-
-    def __init__(self, form: Callable[[], CardForm]) -> None:
-        super().__init__(timeout=EDIT_AGAIN_S)
-        self._form = form
-
-    @discord.ui.button(label="Edit again")
-    async def edit(self, interaction: discord.Interaction, _button: discord.ui.Button[Self]) -> None:
-        await interaction.response.send_modal(self._form())
+    def again(self) -> CardForm:
+        return CardForm(self._services, self._name, self._before, self._filled_in)
 
 
 def format_examples(examples: Iterable[Example]) -> str | None:

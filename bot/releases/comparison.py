@@ -8,6 +8,8 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
+from sqlalchemy.orm import Session
+
 from bot.arenas.prompts import bank_messages
 from bot.chat.ask import NOTES, request_answer, submit_all
 from bot.chat.examples import NO_EXAMPLES, Examples, render_with_examples
@@ -18,13 +20,18 @@ from bot.releases.resolver import Release
 from bot.services import Services
 from storage.conversations.prompt_bank import PromptBank
 from storage.personalities.cards import Card, settings_of
-from storage.releases.versions import name_of, version_named
+from storage.releases.evidence import find_rival
+from storage.releases.versions import Version, name_of, read_alias, version_named
 from storage.settings.sections import GenerationSettings
 from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)
 
 PROMPTS = 3
+FEWEST = 2
+ONLY_THE_BASE = gettext_noop(
+    "There is only the base so far, and nothing to compare it with. To train a version, use `/model train`."
+)
 NO_ANSWER = gettext_noop("*no answer: the operator finds the reason in the log*")
 
 ReportAnswers = Callable[[int, int], Awaitable[None]]
@@ -72,6 +79,21 @@ def contestant_of(services: Services, personality_id: int, card: Card, release: 
     examples = Examples.of(services.settings, card, liked) if release.is_base else NO_EXAMPLES
     system_prompt = settings_of(services.settings, card).chat.system_prompt
     return Contestant(name or release.name, system_prompt, release, examples)
+
+
+async def open_contenders(services: Services, personality_id: int) -> list[Release]:
+    """Return the champion, the version that may replace it and the base, each once; raises UserFacingError."""
+
+    def read(session: Session) -> list[Version | None]:
+        rival = find_rival(session, personality_id)
+        champion = read_alias(session, personality_id).version
+        ordered = (champion, rival.version if rival else None, None)
+        return list({name_of(version): version for version in ordered}.values())
+
+    versions = await services.database.read(read)
+    if len(versions) < FEWEST:
+        raise UserFacingError(ONLY_THE_BASE)
+    return [await asyncio.to_thread(services.releases.open, version) for version in versions]
 
 
 async def compare_versions(

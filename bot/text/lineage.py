@@ -43,7 +43,9 @@ OUTCOMES = {
     VoteStatus.NOT_TRAINABLE: gettext_noop("counted in statistics, but not used for training"),
 }
 OBSTACLES = {
-    Obstacle.OUTSIDE_TEXT: gettext_noop("answers that used a picture, a web page or a note are never trained on"),
+    Obstacle.OUTSIDE_TEXT: gettext_noop(
+        "answers about a picture, web page, forwarded message or note are never trained on"
+    ),
     Obstacle.LIVE_CHAT_CLOSED: gettext_noop("Discord does not permit training on live chat here"),
     Obstacle.NO_CONSENT: gettext_noop("not everyone quoted in that conversation allows training"),
     Obstacle.OTHER_BASE: gettext_noop("its prompt was imported as finished text for another base model"),

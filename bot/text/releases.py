@@ -26,12 +26,12 @@ MOVES_SHOWN = 5
 
 def describe_status(
     status: model_status.ModelStatus, settings: Settings, *, base_name: str, problem: str | None, learns_from_all: bool
-) -> str:
-    """Return a line for each part of the status.
+) -> list[str]:
+    """Return what answers, what comes next and what that learns from, and the trainer, each in a few lines.
 
     `problem` is why the champion cannot answer; `learns_from_all` is true outside Discord, where nobody has to opt in.
     """
-    lines = [
+    answers = [
         gettext(
             "**Champion:** {version} on {base} (last good: {last_good})",
             version=status.champion.target,
@@ -41,10 +41,14 @@ def describe_status(
         describe_marked_champion(status.champion.version),
         "" if status.champion.version else _not_learned_yet(status),
         f"⚠️ {sentence(problem)}" if problem else "",
+    ]
+    learns = [
         _next_version(status),
         gettext("**Votes:** {votes}", votes=describe_counted(status.outlook.votes)),
         describe_choosing(status.gain) if status.gain else "",
         _next_round(status, settings),
+    ]
+    trains = [
         _spent(status.spent, settings.remote) if settings.model.engine == "remote" else "",
         gettext("**Trainer:** {state}", state=_trainer(status, settings.training.schedule)),
         gettext("Training basis: everything said here.")
@@ -52,7 +56,7 @@ def describe_status(
         else gettext(describe_bases(settings.privacy)),
         describe_round(status.latest_round) if status.latest_round else "",
     ]
-    return "\n".join(filter(None, lines))
+    return ["\n".join(filter(None, lines)) for lines in (answers, learns, trains)]
 
 
 def describe_marked_champion(champion: Version | None) -> str:

@@ -114,6 +114,11 @@ class Example(_Part):
     dialogue: Annotated[tuple[Turn, ...], Field(max_length=MAX_TURNS), AfterValidator(_alternating)]
     """Turns of a person and the bot; the person starts, the bot ends."""
 
+    @property
+    def digest(self) -> str:
+        """The first half of its SHA-256, 32 hex digits."""
+        return _digest(self.model_dump(mode="json"))[:32]
+
 
 class Card(_Part):
     display_name: Annotated[str, AfterValidator(_displayed)] = ""
@@ -132,8 +137,7 @@ class Card(_Part):
     @property
     def digest(self) -> str:
         """SHA-256 of the content, 64 hex digits; it does not depend on the order of keys or the layout of a file."""
-        canonical = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return _digest(self.as_dict())
 
     def as_dict(self) -> dict[str, Any]:
         """Return the keys that differ from an empty card, as in JSON and in the TOML file."""
@@ -168,6 +172,11 @@ def renamed(card: Card, display_name: str) -> Card:
     if name and (reason := why_not_displayed(name)):
         raise CardError(f"the name {reason}")
     return card.model_copy(update={"display_name": name})
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def require_name(name: str) -> str:

@@ -143,8 +143,11 @@ def change_card(session: Session, personality: Personality, card: Card, *, by: s
     return True
 
 
-def add_example(session: Session, personality_id: int, asked: str, answered: str, *, by: str) -> bool:
-    """Add a question and its answer to the card's examples; raises CardError if they are not a valid example."""
+def add_example(session: Session, personality_id: int, asked: str, answered: str, *, by: str) -> Example:
+    """Add a question and its answer to the card's examples, and return them.
+
+    Raises CardError if they are not a valid example, or one that the card has already.
+    """
     personality = read_personality(session, personality_id)
     card = personality.card
     if len(card.examples) >= MAX_EXAMPLES:
@@ -153,7 +156,17 @@ def add_example(session: Session, personality_id: int, asked: str, answered: str
         example = Example(dialogue=(asked, answered))
     except ValidationError as error:
         raise CardError("that cannot be an example: the answer, or its question, is empty or too long") from error
-    return change_card(session, personality, card.model_copy(update={"examples": (*card.examples, example)}), by=by)
+    if example in card.examples:
+        raise CardError("the card has that example already")
+    change_card(session, personality, card.model_copy(update={"examples": (*card.examples, example)}), by=by)
+    return example
+
+
+def remove_example(session: Session, personality_id: int, digest: str, *, by: str) -> bool:
+    """Remove the example with this digest from the card; return False if it is not there."""
+    personality = read_personality(session, personality_id)
+    kept = tuple(example for example in personality.card.examples if example.digest != digest)
+    return change_card(session, personality, personality.card.model_copy(update={"examples": kept}), by=by)
 
 
 def archive_personality(session: Session, personality: Personality) -> None:

@@ -30,6 +30,12 @@ def give_cause(session: Session, reply_id: int, user_id: int, cause: Cause) -> b
     return votes_on(session, reply_id).get(user_id) is Vote.DOWN
 
 
+def cause_given_by(session: Session, reply_id: int, user_id: int) -> Cause | None:
+    """Return the cause that the member gave for the answer, or None."""
+    row = session.get(VoteCauseRow, (reply_id, user_id))
+    return row.cause if row else None
+
+
 def given_causes(session: Session, personality_id: int) -> dict[tuple[int, int], Cause]:
     """Return the cause by reply and user, whether or not they still have a 👎 there."""
     rows = session.execute(

@@ -21,6 +21,7 @@ from storage.errors import CardError
 from storage.insights.answers import AnswerDetails, read_answer
 from storage.insights.visibility import in_channels, in_talks_of
 from storage.operations.audit import AuditedAction
+from storage.personalities.cards import Example
 from storage.personalities.personalities import add_example
 from storage.privacy.erasure import erase_answer, exclude_answer
 from storage.votes.corrections import check_correction
@@ -81,7 +82,7 @@ async def make_example(request: web.Request) -> web.Response:
     raise web.HTTPSeeOther(here.address(f"/answers/{details.listed.id}"))
 
 
-def _add_example(session: Session, personality_id: int, details: AnswerDetails, by: str) -> bool:
+def _add_example(session: Session, personality_id: int, details: AnswerDetails, by: str) -> Example:
     if not _is_ours(details):
         raise CardError("the question is a member's: write an example in your own words instead")
     return add_example(session, personality_id, details.listed.question, details.listed.answer, by=by)

@@ -77,7 +77,7 @@ async def show_status(request: web.Request) -> web.Response:
         problem=services.releases.problem_of(personality.id),
         learns_from_all=services.fixed_basis is not None,
     )
-    return here.fill("status.html", lines=said.split("\n"))
+    return here.fill("status.html", lines="\n".join(said).split("\n"))
 
 
 async def show_likings(request: web.Request) -> web.Response:

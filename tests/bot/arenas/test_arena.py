@@ -11,6 +11,7 @@ from datetime import timedelta
 import discord
 import pytest
 import simcord
+from simcord.components import walk_components
 
 from bot.app import ReactuneBot
 from bot.arenas.board import number_of
@@ -27,6 +28,7 @@ from storage.errors import SettingsError
 from storage.votes.arenas import PickGesture, stop_arena
 from storage.votes.votes import Vote
 from tests.bot.guards.test_quiet_hours import around_now
+from tests.bot.panels import said
 
 TICK_S = 2.5
 
@@ -59,8 +61,20 @@ def shown(place) -> discord.Message:
     return next(m for m in reversed(place.channel.history()) if m.author.bot)
 
 
+def parts(message, kind: discord.ComponentType) -> list[dict]:
+    components = [part.to_dict() for part in message.components]
+    return [part for part in walk_components(components) if part["type"] == kind.value]
+
+
 def buttons(message) -> list[str]:
-    return [item.label for row in message.components for item in row.children]
+    return [part["label"] for part in parts(message, discord.ComponentType.button)]
+
+
+def frames(message) -> list[list[str]]:
+    """Return what stands in each frame of an arena, line by line."""
+    frames = parts(message, discord.ComponentType.container)
+    texts = [[part for part in walk_components(frame) if "content" in part] for frame in frames]
+    return [text["content"].splitlines() for (text,) in texts]
 
 
 def votes_by_place(rows, votes) -> dict[int, dict[int, Vote]]:
@@ -81,15 +95,16 @@ class TestStart:
     async def test_it_shows_the_prompt_and_blind_answers_with_a_button_each(self, place, start, engine, rows):
         engine.answers = ["tea", "coffee", "both"]
         message = await start()
-        assert message.content.endswith(">>> Tea or coffee?")
-        assert [embed.title for embed in message.embeds] == ["1", "2", "3"]
-        assert {embed.description for embed in message.embeds} == {"tea", "coffee", "both"}
+        assert message.flags.components_v2
+        assert "\n>>> Tea or coffee?\n" in said(message)
+        assert [title for title, _ in frames(message)] == ["### 1", "### 2", "### 3"]
+        assert {answer for _, answer in frames(message)} == {"tea", "coffee", "both"}
         assert buttons(message) == ["1", "2", "3"]
-        assert "base" not in message.content + str([embed.to_dict() for embed in message.embeds])
+        assert "base" not in said(message)
         row = rows(ArenaRow)[0]
         assert (row.status, row.message_id, row.prompt) == (ArenaStatus.OPEN, message.id, "Tea or coffee?")
         assert row.started_by.startswith("grace")
-        assert f"<t:{int(row.closes_at.timestamp())}:R>" in message.content
+        assert f"<t:{int(row.closes_at.timestamp())}:R>" in said(message)
         assert len([m for m in place.channel.history() if m.author.bot]) == 1
 
     async def test_each_answer_is_a_reply_of_the_prompt_bank_without_a_member(self, start, engine, rows):
@@ -102,7 +117,7 @@ class TestStart:
             request = next(r for r in engine.requests if r.seed == reply.seed)
             assert reply.prompt == request.prompt
         assert rows(ReplySpeakerRow) == []
-        texts = [embed.description for embed in message.embeds]
+        texts = [answer for _, answer in frames(message)]
         assert [replies[row.reply_id].answer for row in rows(ArenaAnswerRow)] == texts
         assert engine.requests[0].prompt.endswith("<user>Tea or coffee?\n<assistant>")
         assert "You are talking with" not in engine.requests[0].prompt
@@ -150,7 +165,7 @@ class TestStart:
         firsts = set()
         for _ in range(12):
             engine.answers = ["tea", "coffee", "both"]
-            firsts.add((await start()).embeds[0].description)
+            firsts.add(frames(await start())[0][1])
             await place.grace.slash(place.channel, "arena stop")
         assert len(firsts) > 1
 
@@ -164,7 +179,7 @@ class TestStart:
     async def test_fewer_than_two_different_answers_cancel_the_arena(self, place, engine, rows):
         engine.answers = ["tea"] * 20
         await place.grace.slash(place.channel, "arena start", prompt="Tea?")
-        assert "All answers are the same" in shown(place).content
+        assert "All answers are the same" in said(shown(place))
         assert buttons(shown(place)) == []
         assert rows(ArenaRow)[0].status is ArenaStatus.FAILED
         assert rows(ReplyRow) == []
@@ -177,34 +192,34 @@ class TestStart:
     async def test_an_empty_answer_of_the_champion_cancels_the_arena(self, place, engine, rows):
         engine.answers = ["", "tea", "coffee", *[""] * 3]
         await place.grace.slash(place.channel, "arena start", prompt="Tea?")
-        assert "The champion (base) gave an empty answer" in shown(place).content
+        assert "The champion (base) gave an empty answer" in said(shown(place))
         assert rows(ReplyRow) == []
 
     async def test_an_answer_that_takes_too_long_fails_it_without_another_wait(self, place, engine, rows):
         engine.finish = Finish.TIMEOUT
         await place.grace.slash(place.channel, "arena start", prompt="Tea?")
-        assert "The model timed out" in shown(place).content
+        assert "The model timed out" in said(shown(place))
         assert len(engine.requests) == 3
         assert rows(ArenaRow)[0].status is ArenaStatus.FAILED
 
     async def test_a_failing_engine_fails_the_arena_with_a_sentence(self, place, engine, rows):
         engine.failure = GenerationFailed("out of memory")
         await place.grace.slash(place.channel, "arena start", prompt="Tea?")
-        assert "The model failed" in shown(place).content
-        assert "memory" not in shown(place).content
+        assert "The model failed" in said(shown(place))
+        assert "memory" not in said(shown(place))
         assert rows(ArenaRow)[0].status is ArenaStatus.FAILED
 
     async def test_a_full_queue_fails_it_too(self, place, engine, rows):
         engine.full = True
         await place.grace.slash(place.channel, "arena start", prompt="Tea?")
-        assert "I'm busy" in shown(place).content
+        assert "I'm busy" in said(shown(place))
         assert rows(ArenaRow)[0].status is ArenaStatus.FAILED
 
     async def test_an_unforeseen_error_gives_a_reference(self, place, engine, rows):
         engine.failure = RuntimeError("secret detail")
         await place.grace.slash(place.channel, "arena start", prompt="Tea?")
-        assert "reference: `" in shown(place).content
-        assert "secret" not in shown(place).content
+        assert "reference: `" in said(shown(place))
+        assert "secret" not in said(shown(place))
         assert rows(ArenaRow)[0].status is ArenaStatus.FAILED
 
     async def test_nobody_is_pinged(self, place, start, engine, env):
@@ -245,10 +260,10 @@ class TestStart:
         assert buttons(other.last_message) == ["1", "2", "3"]
 
     async def test_missing_permissions_are_named(self, place, env, rows):
-        nobody = discord.PermissionOverwrite(send_messages=False, embed_links=False)
+        nobody = discord.PermissionOverwrite(send_messages=False)
         closed = env.guild.create_text_channel("closed", overwrites={env.guild.default_role: nobody})
         result = await place.grace.slash(place.channel, "arena start", prompt="Tea?", channel=closed)
-        assert "give me Send Messages, Embed Links there" in result.response.content
+        assert "give me Send Messages there" in result.response.content
         assert rows(ArenaRow) == []
 
     async def test_a_refusal_by_discord_fails_the_arena(self, place, env, rows):
@@ -350,10 +365,7 @@ class TestPicks:
         message = await start()
         await place.ada.click(message, label="1")
         after = shown(place)
-        assert (after.content, [e.to_dict() for e in after.embeds]) == (
-            message.content,
-            [e.to_dict() for e in message.embeds],
-        )
+        assert (said(after), buttons(after)) == (said(message), buttons(message))
 
     async def test_thumbs_under_the_message_are_not_votes(self, place, start, rows):
         message = await start()
@@ -483,13 +495,13 @@ class TestClosing:
         await env.advance_time(TICK_S)
         closed = shown(place)
         assert closed.id == message.id
-        assert "Answer 2 (" in closed.content
-        assert "won with 2 of 2 votes" in closed.content
+        assert "Answer 2 (" in said(closed)
+        assert "won with 2 of 2 votes" in said(closed)
         (logged,) = [record.getMessage() for record in caplog.records if "is closed" in record.getMessage()]
         assert re.fullmatch(r"Arena 1 is closed\. Answer 2 \((v1|base)\) won with 2 of 2 votes\.", logged)
         assert buttons(closed) == []
-        assert {embed.title.removesuffix(" 🏆")[4:] for embed in closed.embeds} == {"v1", "base"}
-        assert [embed.footer.text[-7:] for embed in closed.embeds] == ["0 votes", "2 votes"]
+        assert {title.removesuffix(" 🏆")[8:] for title, _, _ in frames(closed)} == {"v1", "base"}
+        assert [votes[-7:] for _, _, votes in frames(closed)] == ["0 votes", "2 votes"]
         assert rows(ArenaRow)[0].status is ArenaStatus.CLOSED
 
     async def test_it_stays_open_until_then(self, place, start, env, rows):
@@ -502,7 +514,7 @@ class TestClosing:
         await place.ada.click(message, label="1")
         stopped = await place.grace.slash(place.channel, "arena stop")
         assert "This arena is closed" in stopped.response.content
-        assert "won with 1 of 1 vote" in shown(place).content
+        assert "won with 1 of 1 vote" in said(shown(place))
         assert rows(ArenaRow)[0].status is ArenaStatus.CLOSED
 
     async def test_stop_without_an_arena_says_so(self, place):
@@ -528,7 +540,7 @@ class TestClosing:
         env.inject_error("PATCH", "/channels/*/messages/*", status=503, times=5)
         await env.advance_time(60)
         assert rows(ArenaRow)[0].status is ArenaStatus.CLOSED
-        assert "This arena is closed" in shown(place).content
+        assert "This arena is closed" in said(shown(place))
 
 
 class TestFaults:
@@ -537,7 +549,7 @@ class TestFaults:
         await place.grace.slash(place.channel, "arena start", prompt="Tea?")
         await env.advance_time(10 * RATE_LIMIT_PAUSE_S)
         assert rows(ArenaRow)[0].status is not ArenaStatus.FAILED
-        assert "Which answer is best?" in shown(place).content
+        assert "Which answer is best?" in said(shown(place))
 
     async def test_deleting_its_message_cancels_it_and_keeps_the_votes(self, place, start, env, votes, rows):
         message = await start()
@@ -589,7 +601,7 @@ class TestFaults:
 
         engine.interlude = stop_it
         await place.grace.slash(place.channel, "arena start", prompt="Tea?")
-        assert "It was stopped by somebody" in shown(place).content
+        assert "It was stopped by somebody" in said(shown(place))
         assert rows(ReplyRow) == []
 
 
@@ -605,7 +617,28 @@ class TestRestart:
         assert buttons(shown(place)) == ["1", "2", "3"]
         make_due()
         await env.advance_time(TICK_S)
-        assert "won with 1 of 1 vote" in shown(place).content
+        assert "won with 1 of 1 vote" in said(shown(place))
+        await old.close()
+
+    async def test_one_that_an_earlier_release_posted_with_embeds_lives_on(
+        self, place, start, env, make_due, rows, votes, new_bot
+    ):
+        message = await start()
+        stored = env.backend.get_message(place.channel.id, message.id)
+        row = [{"type": 2, "style": 1, "label": str(n), "custom_id": f"reactune:arena:1:{n}"} for n in (1, 2, 3)]
+        stored.content, stored.flags = "**Which answer is best?** Press its number.\n>>> Tea or coffee?", 0
+        stored.embeds = [{"title": str(n), "description": "tea", "type": "rich"} for n in (1, 2, 3)]
+        stored.components = [{"type": 1, "id": 1, "components": [part | {"id": 2 + n} for n, part in enumerate(row)]}]
+        await place.bo.click(shown(place), label="2")
+        old = env.bot
+        await env.restart_bot(new_bot())
+        after = shown(place)
+        assert (after.id, after.flags.components_v2, after.content, after.embeds) == (message.id, True, "", [])
+        await place.ada.click(after, label="2")
+        assert votes_by_place(rows, votes)[2] == {place.ada.id: Vote.UP, place.bo.id: Vote.UP}
+        make_due()
+        await env.advance_time(TICK_S)
+        assert "won with 2 of 2 votes" in said(shown(place))
         await old.close()
 
     async def test_an_overdue_one_closes_at_once_with_missed_reactions(
@@ -619,7 +652,7 @@ class TestRestart:
         make_due()
         await env.restart_bot(new_bot())
         await env.settle()
-        assert "Answer 3 (base) won with 1 of 1 vote" in shown(place).content
+        assert "Answer 3 (base) won with 1 of 1 vote" in said(shown(place))
         assert rows(ArenaRow)[0].status is ArenaStatus.CLOSED
         await old.close()
 
@@ -638,7 +671,7 @@ class TestRestart:
         old = env.bot
         await env.restart_bot(new_bot())
         assert rows(ArenaRow)[0].status is ArenaStatus.FAILED
-        assert "The bot restarted while preparing it" in shown(place).content
+        assert "The bot restarted while preparing it" in said(shown(place))
         assert (buttons(shown(place)), shown(place).embeds) == ([], [])
         await old.close()
 
@@ -655,7 +688,7 @@ class TestRestart:
         assert closes_at - rows(ArenaRow)[0].started_at > timedelta(minutes=59)
         make_due()
         await env.advance_time(TICK_S)
-        assert "Answer 3" in shown(place).content
+        assert "Answer 3" in said(shown(place))
         await old.close()
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import discord
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from simcord.components import COMPONENTS_V2_FLAG, validate_components
 
 from bot.arenas.board import (
-    LONGEST_ANSWER_CHARS,
-    ROOM_CHARS,
     blind_board,
     describe_arena,
     fit_fairly,
@@ -18,10 +18,12 @@ from bot.arenas.board import (
     results_board,
     share_room,
 )
+from bot.text.panels import MAX_PANEL_CHARS
 from storage.database.enums import ArenaStatus
 from storage.settings.sections import OutputSettings
 from storage.votes.arenas import Arena, ArenaAnswer
 
+ROOM = 2_500
 NOON = datetime(2026, 11, 4, 12, tzinfo=UTC)
 
 
@@ -34,27 +36,25 @@ def answers(*picks: int, texts: tuple[str, ...] = ("tea", "coffee", "both", "non
     return [ArenaAnswer(i + 1, i + 1, versions[i], texts[i], count) for i, count in enumerate(picks)]
 
 
+def texts(board: discord.ui.LayoutView) -> list[str]:
+    return [part.content for part in board.walk_children() if isinstance(part, discord.ui.TextDisplay)]
+
+
 def test_an_open_arena_shows_prompt_answers_and_when_it_closes_but_no_version_and_no_count() -> None:
     board = blind_board(arena(), answers(5, 2, 0), OutputSettings())
-    assert board.content.endswith(">>> Tea or coffee?")
-    assert f"<t:{NOON.timestamp():.0f}:R>" in board.content
-    assert [(embed.title, embed.description) for embed in board.embeds] == [
-        ("1", "tea"),
-        ("2", "coffee"),
-        ("3", "both"),
-    ]
-    shown = board.content + "".join(str(embed.to_dict()) for embed in board.embeds)
-    assert not any(secret in shown for secret in ("v2", "base", "v1", "vote", "footer"))
+    head, *shown = texts(board)
+    assert head.endswith(">>> Tea or coffee?")
+    assert f"<t:{NOON.timestamp():.0f}:R>" in head
+    assert shown == ["### 1\ntea", "### 2\ncoffee", "### 3\nboth"]
+    assert not any(secret in str(board.to_components()) for secret in ("v2", "base", "v1", "votes", "-# █"))
 
 
 def test_a_closed_arena_shows_versions_counts_bars_and_the_winner() -> None:
-    board = results_board(arena(), answers(1, 3, 0), OutputSettings())
-    assert board.content == ("**This arena is closed.** Answer 2 (base) won with 3 of 4 votes.\n>>> Tea or coffee?")
-    assert [embed.title for embed in board.embeds] == ["1 · v2", "2 · base 🏆", "3 · v1"]
-    assert [embed.footer.text for embed in board.embeds] == [
-        "███░░░░░░░░░ 1 vote",
-        "█████████░░░ 3 votes",
-        "░░░░░░░░░░░░ 0 votes",
+    assert texts(results_board(arena(), answers(1, 3, 0), OutputSettings())) == [
+        "**This arena is closed.** Answer 2 (base) won with 3 of 4 votes.\n>>> Tea or coffee?",
+        "### 1 · v2\ntea\n-# ███░░░░░░░░░ 1 vote",
+        "### 2 · base 🏆\ncoffee\n-# █████████░░░ 3 votes",
+        "### 3 · v1\nboth\n-# ░░░░░░░░░░░░ 0 votes",
     ]
 
 
@@ -80,36 +80,36 @@ def test_admins_see_how_many_voted_in_an_open_arena_but_not_for_what() -> None:
 
 
 def test_a_short_answer_is_kept_whole_and_long_ones_are_cut_equally() -> None:
-    texts = fit_fairly(["short", "word " * 1_000, "word " * 2_000])
+    texts = fit_fairly(["short", "word " * 1_000, "word " * 2_000], ROOM)
     assert texts[0] == "short"
     assert all(text.endswith("word …") for text in texts[1:])
     assert abs(len(texts[1]) - len(texts[2])) < 10
 
 
-def test_the_longest_prompt_and_answers_fit_into_a_message() -> None:
+@pytest.mark.parametrize("prompt", ["p" * 1_000, "# " * 500, "@everyone " * 100])
+def test_the_longest_prompt_and_answers_fit_into_a_message(prompt: str) -> None:
     long = ("word " * 2_000, "a" * 9_000, "```py\n" + "x = 1\n" * 2_000, "🙂" * 5_000)
     for board in (
-        blind_board(arena(prompt="p" * 1_000), answers(9, 9, 9, 9, texts=long), OutputSettings()),
-        results_board(arena(prompt="p" * 1_000), answers(99_999, 9, 9, 99_999, texts=long), OutputSettings()),
+        blind_board(arena(prompt=prompt), answers(9, 9, 9, 9, texts=long), OutputSettings()),
+        results_board(arena(prompt=prompt), answers(99_999, 9, 9, 99_999, texts=long), OutputSettings()),
     ):
-        assert len(board.content) <= 2_000
-        assert sum(len(embed) for embed in board.embeds) <= 6_000
-        assert all(len(embed.description or "") <= 4_096 for embed in board.embeds)
+        assert MAX_PANEL_CHARS - 500 < sum(map(len, texts(board))) <= MAX_PANEL_CHARS
+        validate_components(board.to_components(), flags=COMPONENTS_V2_FLAG)
 
 
 @given(st.lists(st.integers(0, 9_000), max_size=4))
 def test_room_is_shared_fairly(lengths: list[int]) -> None:
-    longest = share_room(lengths, ROOM_CHARS)
+    longest = share_room(lengths, ROOM)
     kept = [min(length, longest) for length in lengths]
-    assert sum(kept) <= ROOM_CHARS
+    assert sum(kept) <= ROOM
     if kept != lengths:  # nothing is wasted while something is cut
-        assert sum(kept) > ROOM_CHARS - len(lengths)
+        assert sum(kept) > ROOM - len(lengths)
 
 
 @given(st.lists(st.text(min_size=1, max_size=50).filter(str.strip), min_size=2, max_size=4), st.integers(1, 200))
 def test_texts_are_only_cut_if_they_do_not_fit(texts: list[str], times: int) -> None:
     long = [text * times for text in texts]
-    fitted = fit_fairly(long)
-    assert sum(map(len, fitted)) <= ROOM_CHARS
-    if sum(map(len, long)) <= ROOM_CHARS and max(map(len, long)) <= LONGEST_ANSWER_CHARS:
+    fitted = fit_fairly(long, ROOM)
+    assert sum(map(len, fitted)) <= ROOM
+    if sum(map(len, long)) <= ROOM:
         assert fitted == long

@@ -19,6 +19,7 @@ from storage.insights.report import Curve, DayOfVotes, GateCheck, GateResult, Re
 from storage.taste.words import Sureness
 from storage.votes.votes import Tally
 from tests.bot.charts.drawn import PNG, effect, overlapping, words_of
+from tests.bot.panels import said
 
 TODAY = date(2026, 11, 4)
 SENTENCE = "the loss on the retention text is 2.61, 1.083 times the base's 2.41, above the limit of 1.050 🙂 $x$"
@@ -203,13 +204,13 @@ class TestCommand:
     async def test_it_posts_the_picture_with_its_findings_in_words(self, place):
         await place.ada.react(await place.ask("hi"), "👍")
         posted = (await place.grace.slash(place.channel, "model report")).response
-        assert posted.content == (
+        assert said(posted) == (
             "**The base** answers now. The base: 100% of votes are up. 1 vote in 30 days, 100% up. "
             "No version judged yet."
         )
         (picture,) = posted.attachments
         assert picture.filename == "report.png"
-        assert picture.description == posted.content.replace("**", "")
+        assert picture.description == said(posted).replace("**", "")
         assert (await picture.read())[:8] == PNG
         assert not posted.flags.ephemeral
 

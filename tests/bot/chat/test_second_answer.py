@@ -14,6 +14,7 @@ from storage.members import greet
 from storage.privacy.erasure import delete_member
 from storage.taste.evidence import read_taste_evidence
 from storage.votes.votes import Vote
+from tests.bot.panels import said
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ class TestSecondAnswer:
         await place.ask("hi")
         first, _ = rows(ReplyRow)
         await place.bo.click(place.last, label="First" if first.version_id == version.id else "Second")
-        status = (await place.grace.slash(place.channel, "model status")).response.content
+        status = said((await place.grace.slash(place.channel, "model status")).response)
         assert "v1 leads 1 to 0 in blind pairs, by 1 person; about" in status
 
     async def test_both_are_voted_on_like_any_answer(self, place, votes):

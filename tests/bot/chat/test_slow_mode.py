@@ -14,17 +14,11 @@ from discord.http import Route
 from bot.app import ReactuneBot
 from bot.chat.message_stream import MessageStream
 from bot.chat.voices import BotVoice
-from bot.discord_errors import SLOW_MODE
 from storage.settings.sections import OutputSettings
+from tests.bot.recorded_discord import SLOWED_DOWN
 from tests.reactune.doctor.test_servers import BOT, as_json
 
 CHANNEL_ID = 1456074443980800055
-SLOWED_DOWN = {
-    "message": "This action cannot be performed due to slowmode rate limit.",
-    "code": SLOW_MODE,
-    "retry_after": 21_600.0,
-    "global": False,
-}
 
 
 def sent(number: int, content: str) -> dict[str, object]:

@@ -10,6 +10,7 @@ from simcord.backend.errors import SetupError
 from storage.database.columns import utc_now
 from storage.database.enums import Basis
 from storage.database.tables import CorrectionRow, MemberRow, VoteCauseRow
+from tests.bot.panels import said
 
 MENU = "What is wrong with it?"
 
@@ -136,10 +137,9 @@ class TestConsent:
         assert rows(CorrectionRow)[0].basis is None
 
 
-async def choose(place, answer, label, who=None):
-    who = who or place.ada
-    asked = await who.context_menu(place.channel, MENU, answer)
-    return await who.click(asked.response, label=label)
+async def choose(place, answer, cause, **more):
+    form = await place.ada.context_menu(place.channel, MENU, answer)
+    return await place.ada.submit_modal(form, {"cause": cause, **more})
 
 
 class TestCauses:
@@ -170,18 +170,54 @@ class TestCauses:
         assert "That message isn't one of my answers." in refused.response.content
         assert rows(VoteCauseRow) == []
 
-    async def test_the_buttons_work_after_a_restart(self, place, env, new_bot, rows):
+    async def test_one_form_takes_the_cause_and_a_better_answer(self, place, rows):
         answer = await place.ask("how high is the tower?")
-        asked = await place.ada.context_menu(place.channel, MENU, answer)
-        old = env.bot
-        await env.restart_bot(new_bot())
-        await place.ada.click(asked.response, label="Wrong tone")
+        await place.ada.react(answer, "👎")
+        done = await choose(place, answer, "Wrong tone", text="With pleasure: 10 m.")
+        assert done.ephemeral
+        assert done.response.content.startswith("Noted: the wrong tone.\nThank you! Your answer counts")
         assert [row.cause.value for row in rows(VoteCauseRow)] == ["wrong tone"]
-        await old.close()
+        assert [(row.text, row.basis) for row in rows(CorrectionRow)] == [("With pleasure: 10 m.", Basis.LOCAL)]
+        withdrawn = await place.ada.click(done.response, label="Withdraw")
+        assert "is withdrawn" in withdrawn.response.content
+
+    async def test_the_form_holds_what_one_said_before_and_nobody_else(self, place):
+        answer = await place.ask("how high is the tower?")
+        await choose(place, answer, "Too long", text="10 m.")
+        mine = (await place.ada.context_menu(place.channel, MENU, answer)).modal["components"]
+        others = (await place.bo.context_menu(place.channel, MENU, answer)).modal["components"]
+        assert [part["component"].get("value") for part in (mine[1], others[1])] == ["10 m.", None]
+        chosen = [
+            [option["value"] for option in form[0]["component"]["options"] if option.get("default")]
+            for form in (mine, others)
+        ]
+        assert chosen == [["Too long"], []]
+
+    async def test_the_better_answer_to_a_wrong_fact_is_never_trained_on(self, place, rows):
+        answer = await place.ask("how high is the tower?")
+        done = await choose(place, answer, "Wrong fact", text="It is 10 m high.")
+        assert "facts come from documents" in done.response.content
+        assert [(row.text, row.basis) for row in rows(CorrectionRow)] == [("It is 10 m high.", None)]
+
+    async def test_a_better_answer_that_is_refused_leaves_the_cause(self, place, rows):
+        answer = await place.ask("how high is the tower?")
+        done = await choose(place, answer, "Too long", text="x")
+        assert "Noted: too long." in done.response.content
+        assert "2 to 100 characters; yours has 1" in done.response.content
+        assert len(rows(VoteCauseRow)) == 1
+        assert rows(CorrectionRow) == []
+
+    async def test_an_answer_that_was_deleted_meanwhile_takes_no_cause(self, place, rows):
+        answer = await place.ask("how high is the tower?")
+        form = await place.ada.context_menu(place.channel, MENU, answer)
+        await place.ada.delete(place.channel.history()[0])
+        done = await place.ada.submit_modal(form, {"cause": "Other", "text": "better"})
+        assert "isn't one of my answers" in done.response.content
+        assert rows(VoteCauseRow) == rows(CorrectionRow) == []
 
     async def test_the_report_says_what_is_wrong(self, place):
         answer = await place.ask("how high is the tower?")
         await place.ada.react(answer, "👎")
         await choose(place, answer, "Wrong fact")
         posted = await place.grace.slash(place.channel, "model report")
-        assert "1 wrong fact" in posted.response.content
+        assert "1 wrong fact" in said(posted.response)

@@ -11,6 +11,7 @@ from storage.personalities.personalities import create_personality
 from storage.privacy.consent import withdraw_consent
 from storage.votes.votes import Vote
 from tests.bot.charts.drawn import PNG
+from tests.bot.panels import said
 from tests.past import day
 from tests.seeding import ALICE, BOB, add_reply, add_taste, vote
 
@@ -27,7 +28,7 @@ async def taste(place, **options):
 
 async def test_it_answers_privately_in_words_and_with_a_picture(place, voted):
     shown = (await taste(place)).response
-    lines = shown.content.splitlines()
+    lines = said(shown).splitlines()
     assert lines[0].startswith("After 40 votes by 3 members, people like: ")
     assert lines[1].startswith("It is used: ")
     assert any(line.startswith("- a question at the end: ") and line.endswith(" 👍 (sure)") for line in lines)
@@ -42,14 +43,14 @@ async def test_it_answers_privately_in_words_and_with_a_picture(place, voted):
 
 async def test_before_the_first_vote_it_says_so(place):
     shown = (await taste(place)).response
-    assert shown.content == "Nobody has voted yet, so I can't say what people like. Every 👍 and 👎 helps."
+    assert said(shown) == "Nobody has voted yet, so I can't say what people like. Every 👍 and 👎 helps."
     assert len(shown.attachments) == 1
 
 
 async def test_another_personality_of_the_server_is_named(place, query):
     query(lambda session: create_personality(session, "owl", Card(), by="grace", guild_id=place.channel.guild.id))
     shown = (await taste(place, personality="owl")).response
-    assert shown.content.splitlines()[0] == "-# personality **owl**"
+    assert said(shown).splitlines()[0] == "-# personality **owl**"
 
 
 async def test_a_personality_of_another_server_is_refused(place, query):
@@ -74,7 +75,7 @@ async def test_no_answer_of_another_server_or_a_direct_message_is_quoted(place, 
             vote(session, add_reply(session, answer=answer, guild_id=guild_id, basis=Basis.LIVE_CHAT), BOB, Vote.UP)
 
     query(write)
-    shown = (await taste(place)).response.content
+    shown = said((await taste(place)).response)
     assert "“here”" in shown
     assert "elsewhere" not in shown
     assert "in private" not in shown
@@ -86,7 +87,7 @@ async def test_no_answer_of_the_playground_is_quoted(place, query):
             vote(session, add_reply(session, answer=answer, origin=origin), BOB, Vote.UP)
 
     query(write)
-    shown = (await taste(place)).response.content
+    shown = said((await taste(place)).response)
     assert ("in private" in shown, "on this machine" in shown) == (False, True)
 
 
@@ -97,7 +98,7 @@ async def test_no_answer_to_a_member_who_opted_out_is_quoted(place, query):
         withdraw_consent(session, BOB)
 
     query(write)
-    shown = (await taste(place)).response.content
+    shown = said((await taste(place)).response)
     assert "“to alice”" in shown
     assert "to bob" not in shown
 
@@ -105,6 +106,6 @@ async def test_no_answer_to_a_member_who_opted_out_is_quoted(place, query):
 async def test_quotes_name_nobody_and_keep_to_their_line(place, query):
     answer = "# Hi\n<@123456789012345678>, **look** at <#123456789012345678> @everyone [x](https://example.org)"
     query(lambda session: vote(session, add_reply(session, answer=answer), BOB, Vote.UP))
-    (quote,) = [line for line in (await taste(place)).response.content.splitlines() if line.startswith("👍 ")]
+    (quote,) = [line for line in said((await taste(place)).response).splitlines() if line.startswith("👍 ")]
     assert r"\# Hi @somebody, \*\*look\*\* at #channel @ everyone" in quote
     assert "123456789012345678" not in quote

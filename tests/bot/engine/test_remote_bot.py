@@ -18,6 +18,7 @@ from storage.models.base_model import BaseModel, resolve_base_model
 from storage.operations.token_spend import Spend, add_spend
 from storage.settings.sections import Settings
 from tests.bot.conftest import Place
+from tests.bot.panels import said
 from tests.bot.scripted_engine import ScriptedEngine, ScriptedGeneration
 from tests.remote_server import BASE_NAME, RemoteServer
 from tests.tiny_model import build_tiny_base
@@ -85,7 +86,7 @@ async def test_members_read_why_there_is_no_answer(
 
 async def test_admins_read_that_the_days_tokens_are_spent(place: Place, query: Any, settings: Settings) -> None:
     async def status() -> str:
-        text: str = (await place.grace.slash(place.channel, "model status")).response.content
+        text: str = said((await place.grace.slash(place.channel, "model status")).response)
         return text
 
     query(lambda session: add_spend(session, utc_now().date(), "http://one", "base", Spend(1, 1_000, 10)))

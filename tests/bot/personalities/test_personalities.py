@@ -12,6 +12,7 @@ from storage.personalities.cards import Card, Example, format_card
 from storage.personalities.personalities import create_personality, personality_named
 from storage.releases.promotion import promote
 from storage.releases.versions import read_alias, register
+from tests.bot.panels import said
 from tests.storage.adapters.test_folder_store import publish
 
 FIELDS = {
@@ -258,10 +259,10 @@ class TestBind:
         assert [row.strength for row in rows(ReplyRow)] == [0.5, 0.5]
         # The default personality elsewhere has its own versions.
         status = await place.grace.slash(place.channel, "model status", personality="default")
-        assert "**Champion:** base" in status.response.content
+        assert "**Champion:** base" in said(status.response)
         here = await place.grace.slash(place.channel, "model status")
-        assert "personality **keeper**" in here.response.content
-        assert "**Champion:** v1" in here.response.content
+        assert "personality **keeper**" in said(here.response)
+        assert "**Champion:** v1" in said(here.response)
 
     async def test_a_binding_survives_a_restart(self, place, make, env, new_bot, engine):
         make()

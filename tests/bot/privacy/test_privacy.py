@@ -135,7 +135,7 @@ class TestExport:
         answer = await place.ask("my secret is tea")
         await place.ada.react(answer, "👎")
         asked = await place.ada.context_menu(place.channel, "What is wrong with it?", answer)
-        await place.ada.click(asked.response, label="Too long")
+        await place.ada.submit_modal(asked, {"cause": "Too long"})
         form = await place.ada.slash(place.channel, "suggest")
         await place.ada.submit_modal(form, {"text": "a better one"})
         await place.ada.slash(place.channel, "me remember", note="likes tea")

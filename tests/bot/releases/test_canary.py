@@ -21,6 +21,7 @@ from storage.settings.sections import ReleaseSettings
 from storage.training.rounds import claim_round, finish_round
 from storage.votes.comparisons import Better, compare
 from tests.bot.guards.test_quiet_hours import around_now
+from tests.bot.panels import said
 from tests.seeding import account, add_taste, ask_twice, choose
 from tests.storage.adapters.test_folder_store import publish
 
@@ -175,8 +176,8 @@ class TestGate:
             make_version(verdict=verdict)
         listed = (await place.grace.slash(place.channel, "model list")).response.content
         words = {"v1": "✓ passed the gate", "v2": "✗ failed the gate", "v3": "? waits for people's choices"}
-        for name, said in words.items():
-            assert any(f"**{name}**" in line and said in line for line in listed.splitlines())
+        for name, word in words.items():
+            assert any(f"**{name}**" in line and word in line for line in listed.splitlines())
 
     async def test_a_canary_of_what_failed_needs_an_override_too(self, make_version, start, canary, status, rows):
         make_version(verdict=GateVerdict.FAIL)
@@ -236,7 +237,7 @@ class TestWaiting:
         """Return the line of `/model status` about the next version."""
 
         async def read() -> str:
-            text = (await place.grace.slash(place.channel, "model status")).response.content
+            text = said((await place.grace.slash(place.channel, "model status")).response)
             return next((line for line in text.splitlines() if line.startswith("**Next version:**")), "")
 
         return read
@@ -417,7 +418,7 @@ class TestStatus:
         assert "v1 leads 4 to 1 in blind pairs, by 5 people; about" in text
         assert "Evidence that people prefer v1: 1.8 of 20; that they like it less: 0.27 of 20" in text
         assert "Without a result, the canary ends in 13 days." in text
-        short = (await place.grace.slash(place.channel, "model status")).response.content
+        short = said((await place.grace.slash(place.channel, "model status")).response)
         assert "v1 leads 4 to 1" in short
         assert "A canary asks people in 30% of answers. Details: `/model canary status`" in short
         listed = (await place.grace.slash(place.channel, "model list")).response.content

@@ -20,6 +20,7 @@ from storage.releases.versions import read_alias, register, version_named
 from storage.runtime.processes import TRAINER, record_heartbeat
 from storage.training.rounds import claim_round, finish_round, report_progress, request_round, set_manifest
 from storage.votes.corrections import give_cause
+from tests.bot.panels import said
 from tests.storage.adapters.test_folder_store import publish
 
 METRICS = {"pairs": 12, "validation_pairs": 3, "validation_accuracy": 2 / 3, "divergence": 0.5, "seconds": 41.0}
@@ -72,7 +73,7 @@ class TestWhoMayDoIt:
         await env.restart_bot(ReactuneBot(settings.model_copy(update={"discord": with_role}), engine=engine, base=base))
         root = next(c for c in env.backend.commands[None].values() if c["name"] == "model")
         root.update(default_member_permissions=None)
-        assert "Champion" in (await helper.slash(place.channel, "model status")).response.content
+        assert "Champion" in said((await helper.slash(place.channel, "model status")).response)
         await old.close()
 
 
@@ -80,7 +81,7 @@ class TestStatus:
     async def test_it_says_what_answers_what_there_is_to_learn_and_what_is_open(self, place):
         answer = await place.ask("hi")
         await place.ada.react(answer, "👍")
-        text = (await place.grace.slash(place.channel, "model status")).response.content
+        text = said((await place.grace.slash(place.channel, "model status")).response)
         assert "**Champion:** base on tiny" in text
         assert "**Votes:** 1\n" in text
         assert "**Pairs:** none from people yet; a round needs 8. The taste has 1 vote and needs 10 before" in text
@@ -94,18 +95,18 @@ class TestStatus:
         await place.bo.react(third, "👍")
         query(lambda session: give_cause(session, 2, place.ada.id, Cause.WRONG_FACT))
         query(lambda session: withdraw_consent(session, place.bo.id))
-        text = (await place.grace.slash(place.channel, "model status")).response.content
+        text = said((await place.grace.slash(place.channel, "model status")).response)
         reasons = "1 about a wrong fact, 1 by people who opted out"
         assert f"**Votes:** 3, of which 1 count; the others do not: {reasons}\n" in text
 
     async def test_it_names_the_trainers_and_the_latest_round(self, place, query):
         query(lambda session: [record_heartbeat(session, TRAINER, name) for name in ("gpu1:/data#01ab", "here")])
         query(lambda session: request_round(session, 1, "somebody"))
-        text = (await place.grace.slash(place.channel, "model status")).response.content
+        text = said((await place.grace.slash(place.channel, "model status")).response)
         assert "**Trainer:** `gpu1:/data` is idle, `here` is idle; scheduled at `0 4 * * *` UTC" in text
         assert "Waiting for the trainer** (round 1)" in text
         query(lambda session: claim_round(session, "gpu1:/data#01ab"))
-        text = (await place.grace.slash(place.channel, "model status")).response.content
+        text = said((await place.grace.slash(place.channel, "model status")).response)
         assert "**Trainer:** `gpu1:/data` is training round 1, `here` is idle" in text
 
 
@@ -115,7 +116,7 @@ class TestStatusOnDiscord:
         return None
 
     async def test_it_says_that_live_chat_is_not_trained_on(self, place):
-        text = (await place.grace.slash(place.channel, "model status")).response.content
+        text = said((await place.grace.slash(place.channel, "model status")).response)
         assert "privacy.discord_training_permission = false" in text
 
 
@@ -131,7 +132,7 @@ class TestDeletedData:
 
     async def say(self, place, command, **options):
         result = await place.grace.slash(place.channel, f"model {command}", **options)
-        return (result.response or result.followups[-1]).content
+        return said(result.response or result.followups[-1])
 
     async def test_status_says_what_the_next_round_does(self, place, marked):
         assert (
@@ -345,7 +346,7 @@ class TestReleases:
         assert (await place.ask("hi")).content.endswith("-# v1")
         shutil.rmtree(store / first.digest)
         assert (await place.ask("hi")).content.endswith("-# base")
-        status = (await place.grace.slash(place.channel, "model status")).response.content
+        status = said((await place.grace.slash(place.channel, "model status")).response)
         assert "⚠️ v2 cannot answer" in status
 
     async def test_an_answer_keeps_the_version_it_began_with(self, place, make_version, engine, env, query, rows):

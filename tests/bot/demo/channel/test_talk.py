@@ -11,7 +11,7 @@ from simcord.enums import AppCommandType
 
 from bot.demo.characters import move_in
 from bot.demo.stand_in import with_stand_in
-from storage.database.tables import CorrectionRow, MemberNoteRow, PersonalityRow, ReplyRow, VoteEventRow
+from storage.database.tables import CorrectionRow, DocumentRow, MemberNoteRow, PersonalityRow, ReplyRow, VoteEventRow
 from tests.bot.attachments.conftest import picture
 from tests.bot.console.conftest import Browser, new_client
 from tests.bot.demo.channel.conftest import articles, articles_html
@@ -188,14 +188,40 @@ async def test_a_form_that_could_not_be_sent_can_be_sent_again(channel, world, r
 async def test_menus_and_buttons_of_messages(channel, world):
     await channel.say("ada", "Hello")
     reply = world.lounge.last_message.id
-    seen = await channel.act("ada", reply, menu="What is wrong with it?")
+    form = await channel.act("ada", reply, menu="What is wrong with it?")
+    assert "<option>Too long</option>" in form.html
+    sent = {"key": form.value_of("key"), "field.cause": "Too long", "field.text": "Good day"}
+    seen = await channel.browser.post("/channel/ada/lounge/form", **sent)
+    assert "Noted: too long." in articles(seen)[-1]
     assert "Only you can see this" in articles(seen)[-1]
-    asked = world.seat("ada", "lounge").messages()[-1]
-    (row, *_) = asked.components
-    pressed = await channel.act("ada", asked.id, press=row.children[0].custom_id)
-    assert len(articles(pressed)) >= 3
-    foreign = await channel.act("bo", asked.id, press=row.children[0].custom_id)
+    thanks = world.seat("ada", "lounge").messages()[-1]
+    (row, *_) = thanks.components
+    foreign = await channel.act("bo", thanks.id, press=row.children[0].custom_id)
     assert "That message was deleted" in foreign.text
+    pressed = await channel.act("ada", thanks.id, press=row.children[0].custom_id)
+    assert "Your suggestion is withdrawn" in articles(pressed)[-1]
+
+
+async def test_menus_for_admins_are_offered_to_the_admin(channel, world, rows):
+    await channel.say("ada", "The pool opens at nine.")
+    asked = world.lounge.history()[0].id
+    assert 'value="Add to knowledge"' not in (await channel.look("ada")).html
+    assert 'value="Add to knowledge"' in (await channel.look("grace")).html
+    form = await channel.act("grace", asked, menu="Add to knowledge")
+    assert "<option selected>Everywhere in this server</option>" in form.html
+    sent = {"key": form.value_of("key"), "field.title": "Pool", "field.where": "Only in this channel"}
+    await channel.browser.post("/channel/grace/lounge/form", **sent)
+    assert [(row.title, row.channel_id) for row in rows(DocumentRow)] == [("Pool", world.lounge.id)]
+
+
+async def test_an_arena_is_shown_and_its_buttons_pick(channel, world, rows):
+    await channel.say("grace", "/arena start prompt: Tea or coffee?")
+    arena = world.lounge.last_message
+    seen = await channel.look("ada")
+    assert "Which answer is best?" in seen.text
+    assert "answer 1" in seen.text
+    pressed = await channel.act("ada", arena.id, press="reactune:arena:1:2")
+    assert "You picked 2" in articles(pressed)[-1]
 
 
 async def test_menus_follow_what_the_person_may_do(channel, world):

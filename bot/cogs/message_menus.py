@@ -1,0 +1,119 @@
+"""The menus of a message for admins: Save as example, Add to knowledge, Compare."""
+
+from __future__ import annotations
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+from sqlalchemy.orm import Session
+
+from bot.chat.conversation import own_words
+from bot.cogs.comparison import SMALL_PRINT, show_comparison
+from bot.discord_errors import DISCORD_ERRORS
+from bot.errors import UserFacingError
+from bot.guards.access import require_admin
+from bot.guards.error_handler import NOT_MINE
+from bot.guards.interactions import BotCog
+from bot.knowledge import adding
+from bot.localization.sentences import gettext
+from bot.personalities.example_form import RemoveExampleButton, example_form
+from bot.personalities.selection import active_personality
+from bot.releases.comparison import open_contenders
+from bot.services import Services
+from storage.conversations.replies import Reply, find_by_message
+from storage.knowledge.documents import made_of
+from storage.personalities.personalities import Personality, read_personality
+from storage.wording import gettext_noop
+
+MY_WORDS = gettext_noop("I wrote that myself, and would only quote myself. To teach me facts, use `/knowledge add`.")
+KNOWN = gettext_noop(
+    "That message is in the knowledge already: {document}\nTo remove it, use `/knowledge remove` with its number."
+)
+NO_QUESTION = gettext_noop("I see no question there. Choose one of my answers, or a message with words.")
+ALONE = gettext_noop("What was said before the question was left out.")
+QUESTION_GONE = gettext_noop("I can't find the question of that answer any more.")
+
+
+class MessageMenus(BotCog):
+    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
+        super().__init__(bot, services)
+        for name, callback in (
+            (gettext_noop("Save as example"), self.save_as_example),
+            (gettext_noop("Add to knowledge"), self.add_to_knowledge),
+            (gettext_noop("Compare"), self.compare),
+        ):
+            bot.tree.add_command(app_commands.ContextMenu(name=name, callback=callback))
+
+    @app_commands.guild_only()
+    @app_commands.default_permissions(manage_guild=True)
+    async def save_as_example(self, interaction: discord.Interaction, message: discord.Message) -> None:
+        """Make an answer an example of its personality's card."""
+        require_admin(interaction.user, self.services.settings.discord)
+        reply, whose = await self._answer_on(message)
+        form = example_form(self.services, reply, whose, interaction.user.id, interaction.guild_id or 0)
+        await interaction.response.send_modal(form)
+
+    @app_commands.guild_only()
+    @app_commands.default_permissions(manage_guild=True)
+    async def add_to_knowledge(self, interaction: discord.Interaction, message: discord.Message) -> None:
+        """Make a message a document that answers quote."""
+        adding.require_curator(interaction.user, self.services.settings)
+        # An answer may also come from a webhook, under its personality's name.
+        if message.author == self.bot.user or await self.services.database.read(find_by_message, message.id):
+            raise UserFacingError(MY_WORDS)
+        for document in await self.services.database.read(made_of, message.id):
+            if document.guild_id == interaction.guild_id:
+                raise UserFacingError(KNOWN, document=adding.describe_document(document))
+        adding.from_message(message)  # refuses one without text
+        form = adding.MessageForm(self.services, message, everywhere=_is_for_everyone(message))
+        await interaction.response.send_modal(form)
+
+    @app_commands.guild_only()
+    @app_commands.default_permissions(manage_guild=True)
+    async def compare(self, interaction: discord.Interaction, message: discord.Message) -> None:
+        """Ask the versions a message's question, and show their answers side by side."""
+        require_admin(interaction.user, self.services.settings.discord)
+        await interaction.response.defer(ephemeral=True)
+        question, whose = await self._question_of(message)
+        if not question:
+            raise UserFacingError(NO_QUESTION)
+        releases = await open_contenders(self.services, whose.id)
+        small_print = f"{gettext(SMALL_PRINT)} {gettext(ALONE)}"
+        await show_comparison(interaction, self.services, whose, releases, [question], small_print=small_print)
+
+    async def _question_of(self, message: discord.Message) -> tuple[str, Personality]:
+        """Return the question of an answer, or what a person wrote, and the personality that answers there."""
+        if not message.author.bot:
+            active = await active_personality(self.services, message.channel)
+            return own_words(message, self.bot.user), active.personality
+        reply, whose = await self._answer_on(message)
+        if reply.source_message_id is None:
+            raise UserFacingError(QUESTION_GONE)
+        try:
+            asked = await message.channel.fetch_message(reply.source_message_id)
+        except DISCORD_ERRORS as error:
+            raise UserFacingError(QUESTION_GONE) from error
+        return own_words(asked, self.bot.user), whose
+
+    async def _answer_on(self, message: discord.Message) -> tuple[Reply, Personality]:
+        def read(session: Session) -> tuple[Reply, Personality]:
+            reply = find_by_message(session, message.id)
+            if reply is None:
+                raise UserFacingError(NOT_MINE)
+            return reply, read_personality(session, reply.personality_id)
+
+        return await self.services.database.read(read)
+
+
+def _is_for_everyone(message: discord.Message) -> bool:
+    """Return whether everybody in the server can read the message's channel."""
+    channel = message.channel
+    place = channel.parent if isinstance(channel, discord.Thread) and not channel.is_private() else channel
+    if not isinstance(place, discord.abc.GuildChannel):
+        return False
+    return place.permissions_for(place.guild.default_role).view_channel
+
+
+async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
+    bot.add_dynamic_items(RemoveExampleButton)
+    await bot.add_cog(MessageMenus(bot, services))

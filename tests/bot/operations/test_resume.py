@@ -1,0 +1,165 @@
+"""A gateway that breaks: what Discord replays, or no longer tells, is counted once, answered once, and not lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
+
+import pytest
+import yarl
+from discord.gateway import DiscordWebSocket
+from discord.http import Route
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from bot.app import ReactuneBot
+from storage.conversations.replies import find_by_message
+from storage.database.database import open_database
+from storage.database.tables import ReplyRow, VoteEventRow
+from storage.votes.votes import Vote, votes_on
+from tests.bot.recorded_discord import ADA, BO, BOT_ID, RecordedDiscord, until
+
+HOURS_S = 21_600.0
+ASK = f"<@{BOT_ID}> "
+
+
+@pytest.fixture
+def fixed_basis():
+    return None
+
+
+@pytest.fixture
+def overrides():
+    return {"REACTUNE_DISCORD__SYNC_COMMANDS": "false"}
+
+
+@pytest.fixture
+def online(new_bot: Callable[[], ReactuneBot], monkeypatch: pytest.MonkeyPatch):
+    """Run a bot against a Discord."""
+
+    async def at_once(*_: object, **__: object) -> None:
+        """Not the five seconds between two logins."""
+
+    @asynccontextmanager
+    async def run(on: RecordedDiscord) -> AsyncIterator[ReactuneBot]:
+        monkeypatch.setattr(Route, "BASE", on.url)
+        monkeypatch.setattr(DiscordWebSocket, "DEFAULT_GATEWAY", yarl.URL(on.gateway_url))
+        monkeypatch.setattr(ReactuneBot, "before_identify_hook", at_once)
+        monkeypatch.setattr("bot.app.FINISHING_S", 0.2)  # for what waits for the end of slow mode
+        bot = new_bot()
+        bot._connection.guild_ready_timeout = 0.1  # its only server comes at once
+        running = asyncio.create_task(bot.start("token"))
+        try:
+            await until(lambda: bot.is_ready() and bot.services.model_loaded.is_set())
+            yield bot
+        finally:
+            await bot.close()
+            await running
+
+    return run
+
+
+@pytest.fixture
+def read(settings):
+    """Run a function of storage, past the bot."""
+    with closing(open_database(settings)) as database:
+
+        def run(work):
+            with database.snapshot() as session:
+                return work(session)
+
+        yield run
+
+
+async def answered(on: RecordedDiscord, user_id: int, text: str) -> tuple[int, int]:
+    """Ask, and return the IDs of the question and of its whole answer."""
+    question = await on.say(user_id, ASK + text)
+    await until(lambda: on.is_answered(question))
+    return question, on.answers_to(question)[0]
+
+
+def thumbs(session: Session) -> list[tuple[int, str, bool]]:
+    rows = session.scalars(select(VoteEventRow).order_by(VoteEventRow.id))
+    return [(row.user_id, row.emoji, row.added) for row in rows]
+
+
+@pytest.mark.parametrize("trouble", ["close", "ask_to_reconnect"])
+async def test_a_resumed_session_is_told_what_it_missed_once(online, read, trouble):
+    wire = RecordedDiscord()
+    async with wire.serving(), online(wire):
+        liked = await answered(wire, ADA, "is it warm?")
+        deleted = await answered(wire, ADA, "my secret is tea")
+        await wire.react(ADA, liked[1], "👍")
+        await until(lambda: read(thumbs))
+        await getattr(wire, trouble)()
+        # While nobody is connected:
+        asked = await wire.say(BO, f"{ASK}and now?")
+        await wire.unreact(ADA, liked[1], "👍")
+        await wire.react(BO, liked[1], "👎")
+        await wire.delete(deleted[0])
+        await until(lambda: wire.is_answered(asked))
+        await until(lambda: read(lambda session: find_by_message(session, deleted[1])) is None)
+        await until(lambda: len(read(thumbs)) >= 3)
+    (resume,) = wire.resumes
+    assert (resume["token"], resume["session_id"]) == ("token", "session-1")
+    assert len(wire.identifies) == 1
+    assert len(wire.answers_to(asked)) == 1
+    assert read(thumbs) == [(ADA, "👍", True), (ADA, "👍", False), (BO, "👎", True)]
+    assert read(lambda session: votes_on(session, 1)) == {BO: Vote.DOWN}
+    assert [row.answer for row in read(lambda session: list(session.scalars(select(ReplyRow))))] == [
+        "answer 1",
+        "answer 3",
+    ]
+
+
+async def test_after_an_invalid_session_what_was_missed_is_read_from_discord(online, read):
+    wire = RecordedDiscord()
+    async with wire.serving(), online(wire):
+        liked = await answered(wire, ADA, "is it warm?")
+        deleted = await answered(wire, ADA, "my secret is tea")
+        await wire.react(ADA, liked[1], "👍")
+        await until(lambda: read(thumbs))
+        wire.forget_session()
+        await wire.close()
+        await wire.unreact(ADA, liked[1], "👍")
+        await wire.react(BO, liked[1], "👎")
+        await wire.delete(deleted[0])
+        await until(lambda: read(lambda session: votes_on(session, 1)) == {BO: Vote.DOWN})
+        await until(lambda: read(lambda session: find_by_message(session, deleted[1])) is None)
+        again = await answered(wire, BO, "and now?")
+    assert [len(wire.resumes), len(wire.identifies)] == [1, 2]
+    assert wire.identifies[1]["intents"] == wire.identifies[0]["intents"]
+    assert sorted(read(thumbs)) == sorted([(ADA, "👍", True), (ADA, "👍", False), (BO, "👎", True)])
+    for question in (liked[0], again[0]):
+        assert len(wire.answers_to(question)) == 1
+
+
+async def test_an_answer_that_slow_mode_delays_for_hours_comes_with_the_next_start_and_once(online, read, caplog):
+    wire = RecordedDiscord(slow_mode_s=int(HOURS_S))
+    async with wire.serving():
+        async with online(wire):
+            wire.delays = [HOURS_S] * 20
+            question = await wire.say(ADA, f"{ASK}is it warm?")
+            await until(lambda: wire.refused and "Slow mode in channel" in caplog.text)
+            await until(lambda: read(lambda session: session.scalars(select(ReplyRow.answer)).all()) == ["answer 1"])
+            assert wire.answers_to(question) == []
+        wire.delays.clear()
+        async with online(wire):
+            await until(lambda: wire.is_answered(question))
+            await wire.react(ADA, wire.answers_to(question)[0], "👍")
+            await until(lambda: read(thumbs))
+    (answer,) = wire.answers_to(question)
+    assert wire.messages[answer]["content"].startswith("answer 1\n")
+    assert read(lambda session: votes_on(session, 1)) == {ADA: Vote.UP}
+    assert "give the bot the permission Bypass Slowmode" in caplog.text
+
+
+async def test_an_answer_that_slow_mode_delays_for_a_moment_comes_once(online, read):
+    wire = RecordedDiscord(slow_mode_s=5)
+    async with wire.serving(), online(wire):
+        wire.delays = [0.05, 0.05]
+        question, answer = await answered(wire, ADA, "is it warm?")
+    assert wire.refused == 2
+    assert wire.answers_to(question) == [answer]
+    assert wire.messages[answer]["content"].startswith("answer 1\n")
