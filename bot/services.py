@@ -29,7 +29,7 @@ from bot.privacy.recent_deletions import Deletions
 from bot.releases.resolver import ReleaseResolver
 from bot.releases.watcher import ReleaseWatcher
 from bot.servers.setups import ServerSetups
-from bot.vote_queue import PickQueue, StoredVote, VoteQueue
+from bot.vote_queue import PickQueue, VoteQueue
 from storage.adapters.folder_store import AdapterStore
 from storage.adapters.stores import open_store
 from storage.database.database import Database
@@ -100,14 +100,8 @@ def make_services(
     metrics, deletions, shards = Metrics(), Deletions(), shards_of(settings.discord)
     tastes = Tastes(database, settings, tasks)
     setups = ServerSetups(database)
-
-    def on_stored(vote: StoredVote) -> None:
-        metrics.count_vote(vote)
-        if vote.personality_id is not None:
-            tastes.note_vote(vote.personality_id, vote.reply_id)
-
     on_contradiction, on_first_vote = (partial(client.dispatch, event) for event in ("contradiction", "first_vote"))
-    vote_queue = VoteQueue(database, tasks, on_stored, on_contradiction, on_first_vote)
+    vote_queue = VoteQueue(database, tasks, (metrics.count_vote, tastes.note_stored), on_contradiction, on_first_vote)
     write_queue = background.WriteBehindQueue(database, tasks)
     webhooks = Webhooks(client, database, reads_replies=settings.discord.message_content_intent)
     return Services(
@@ -130,6 +124,7 @@ def make_services(
                 deletions=deletions,
                 base_revision=base.revision,
                 fixed_basis=fixed_basis,
+                settings=settings,
             ),
             delivery=AnswerDelivery(
                 database=database,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -114,7 +114,7 @@ class VoteQueue:
         self,
         database: Database,
         tasks: BackgroundTasks,
-        on_stored: Callable[[StoredVote], None],
+        on_stored: Collection[Callable[[StoredVote], None]],
         on_contradiction: Callable[[Contradiction], object] = lambda _found: None,
         on_first_vote: Callable[[Thumb], object] = lambda _thumb: None,
     ) -> None:
@@ -184,7 +184,8 @@ class VoteQueue:
             for vote in stored.changes:
                 request = {"request_id": vote.request_id}
                 log.info("A vote on reply %d is stored: %s.", vote.reply_id, vote.kind, extra=request)
-                self._on_stored(vote)
+                for note in self._on_stored:
+                    note(vote)
             for found in stored.contradictions:
                 self._on_contradiction(found)
             for first in stored.firsts:

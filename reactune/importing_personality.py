@@ -46,7 +46,7 @@ def import_personality(
 ) -> None:
     """Import a card, or an adapter as a new version, which an admin can then promote."""
     settings = read_settings(config)
-    imported, text = import_file(settings, path, name=name, server=server)
+    imported, text = import_from_file(settings, path, name=name, server=server)
     record_command(config, imported.personality.name, operator_action("personality import", f"file: {path.name}"))
     version = imported.version
     data = {
@@ -58,7 +58,7 @@ def import_personality(
     show(data, text, as_json)
 
 
-def import_file(
+def import_from_file(
     settings: Settings, path: Path, *, name: str = "", server: int | None = None
 ) -> tuple[ImportedPersonality, str]:
     """Import a card or an adapter, and return it with what there is to say; `server` gets a card's lorebook."""

@@ -35,5 +35,7 @@ def _as_data(report: TasteReport, personality: str) -> dict[str, Any]:
         "disliked": report.disliked,
         "examples": report.examples,
         "emoji": [asdict(one) for one in report.emoji],
+        "weak_votes": report.weak_votes,
+        "weak": [asdict(one) for one in report.weak],
         "not_known_yet": report.open_questions,
     }

@@ -83,18 +83,19 @@ def apply_setup(
     session: Session,
     guild_id: int,
     choices: ServerChoices,
-    personality: Personality,
+    personality: Personality | None,
     *,
     expected_generation: int,
     by: str,
 ) -> ServerSetup:
-    """Store the choices, and let the personality answer in the whole server; scheduled arenas count from now.
+    """Store the choices, and let the personality answer in the whole server; None leaves who answers.
 
-    Raises SetupConflict unless the server still has this generation, PersonalityConflict if the personality is
-    archived.
+    Scheduled arenas count from now. Raises SetupConflict unless the server still has this generation,
+    PersonalityConflict if the personality is archived.
     """
     _write(session, guild_id, choices, expected_generation, by)
-    _let_answer(session, guild_id, personality, by)
+    if personality is not None:
+        _let_answer(session, guild_id, personality, by)
     if choices.arena_schedule:
         begin_schedule(session, schedule_of_arenas(guild_id), database_now(session))
     found = find_setup(session, guild_id)

@@ -52,7 +52,7 @@ FOR_OPERATORS = frozenset(
         "TokenInUse",
     }
 )
-WORDS = frozenset({"Cause", "RoundStatus", "Sureness", "VoteStatus"})
+WORDS = frozenset({"Cause", "RoundStatus", "Sureness", "VoteStatus", "WeakVote"})
 """Enumerations whose values members read."""
 DESCRIBED = ("description", "group_description")
 

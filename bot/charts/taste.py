@@ -94,7 +94,7 @@ def _arrange_unclear(page: Figure, report: TasteReport) -> None:
 
 
 def _count_all(report: TasteReport) -> str:
-    counted = ((report.votes, "vote"), (report.choices, "choice"))
+    counted = ((report.votes, "vote"), (report.choices, "choice"), (report.weak_votes, "weak vote"))
     return " and ".join(count(number, noun) for number, noun in counted if number)
 
 

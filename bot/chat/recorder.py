@@ -25,10 +25,12 @@ from storage.conversations.replies import (
 )
 from storage.database.database import Database
 from storage.database.engine import is_away
-from storage.database.enums import Basis
+from storage.database.enums import Basis, Origin
 from storage.privacy.consent import basis_of_chat, erased_since
 from storage.privacy.notes import still_exist
+from storage.settings.sections import Settings
 from storage.training.samples import AskedPrompt, DrawnSample, record_samples
+from storage.votes.follow_ups import watch_follow_up
 from storage.wording import gettext_noop
 
 ERASED = gettext_noop("Someone whose words I was answering has just deleted their data. Please ask again.")
@@ -71,6 +73,7 @@ class ReplyRecorder:
         deletions: Deletions,
         base_revision: str,
         fixed_basis: Basis | None,
+        settings: Settings,
     ) -> None:
         """`fixed_basis` is the training basis outside Discord; without one, the speakers' consent decides."""
         self._database = database
@@ -78,6 +81,7 @@ class ReplyRecorder:
         self._deletions = deletions
         self._base_revision = base_revision
         self._fixed_basis = fixed_basis
+        self._settings = settings
 
     async def start(self, ask: Ask, request: GenerationRequest) -> int:
         """Write the row and return its ID; raises UserFacingError if words of the prompt were deleted."""
@@ -98,7 +102,10 @@ class ReplyRecorder:
             raise UserFacingError(DELETED)
         of_chat = None if ask.has_outside_text else basis_of_chat(session, ask.speakers)
         basis = self._fixed_basis or of_chat
-        return start_reply(session, new_reply(ask, request, self._base_revision, basis))
+        reply_id = start_reply(session, new_reply(ask, request, self._base_revision, basis))
+        if ask.origin is Origin.CHAT:
+            watch_follow_up(session, reply_id, self._settings)
+        return reply_id
 
     async def finish(self, reply_id: int, end: AnswerEnd, draw: CandidateGeneration, *, is_delivered: bool) -> bool:
         """Write how the answer was chosen and ended; return False if its row was deleted in the meantime."""

@@ -10,6 +10,7 @@ from functools import partial
 from sqlalchemy.orm import Session
 
 from bot.background import BackgroundTasks, retry_until_available
+from bot.vote_queue import StoredVote
 from storage.database.database import Database
 from storage.settings.sections import Settings
 from storage.taste.examples import ExampleTurn
@@ -66,6 +67,11 @@ class Tastes:
         """Learn from a new vote on this answer of the personality, soon."""
         if personality_id in self._known:
             self._learn_soon({personality_id: {reply_id}})
+
+    def note_stored(self, vote: StoredVote) -> None:
+        """Learn from a stored vote, unless its answer was deleted."""
+        if vote.personality_id is not None:
+            self.note_vote(vote.personality_id, vote.reply_id)
 
     async def refresh(self) -> None:
         """Learn all tastes in memory again."""

@@ -16,13 +16,14 @@ from bot.guards import error_handler
 from bot.guards.interactions import BotCog, Form, PersistentButton, button_row
 from bot.localization.sentences import gettext
 from bot.services import Services
-from bot.text.lineage import describe_outcome, outcome_lines, outcome_text
+from bot.text import lineage
 from bot.text.splitting import answer_in_full, fit_lines
 from storage.conversations.control_tokens import sanitize
 from storage.conversations.replies import Reply, find_by_message, find_reply, latest_in_channel
 from storage.database.enums import Cause
 from storage.errors import CorrectionRefused
 from storage.insights.vote_outcomes import VoteOutcome, replies_on_message, vote_outcomes
+from storage.insights.weak_votes import weak_votes_by
 from storage.members import note_members
 from storage.privacy.consent import basis_of_chat
 from storage.training.evidence import WrittenCorrection, read_corrections
@@ -117,14 +118,25 @@ class Feedback(BotCog):
     async def myvotes(self, interaction: discord.Interaction) -> None:
         """See what became of your votes: waiting, trained on, and in which version."""
         await interaction.response.defer(ephemeral=True)
-        outcomes = await self.services.database.read(self._outcomes, interaction.user.id)
-        await answer_in_full(interaction, outcome_lines(outcomes), outcome_text(outcomes), "my-votes.txt")
+        read, user_id = self.services.database.read, interaction.user.id
+        outcomes = await read(self._outcomes, user_id)
+        weak = await read(weak_votes_by, user_id, self.services.settings)
+        lines, text = (
+            [*lineage.outcome_lines(outcomes), *lineage.weak_lines(weak)],
+            lineage.outcome_text(outcomes) + lineage.weak_text(weak),
+        )
+        await answer_in_full(interaction, lines, text, "my-votes.txt")
 
     async def show_vote(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """Show what became of the member's vote on an answer, or on the answers of an arena."""
         await interaction.response.defer(ephemeral=True)
-        outcomes = await self.services.database.read(self._outcomes_on, interaction.user.id, message.id)
-        lines = [describe_outcome(outcome) for outcome in outcomes] or [gettext("You have not voted on that answer.")]
+        read, user_id = self.services.database.read, interaction.user.id
+        outcomes = await read(self._outcomes_on, user_id, message.id)
+        lines = [lineage.describe_outcome(outcome) for outcome in outcomes] or [
+            gettext("You have not voted on that answer.")
+        ]
+        on_message = await read(replies_on_message, message.id)
+        lines += lineage.weak_lines(await read(weak_votes_by, user_id, self.services.settings, on_message))
         await error_handler.answer_privately(
             interaction, fit_lines(lines, "-# " + gettext("… and {left} more: `/myvotes`"))
         )

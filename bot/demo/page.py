@@ -11,6 +11,7 @@ from typing import Any
 
 import discord
 import simcord
+from discord.webhook.async_ import async_context
 
 from bot.app import ReactuneBot
 from bot.arenas.prompts import bank_messages
@@ -104,9 +105,12 @@ def demo_overrides(directory: str, *, community: bool = False) -> dict[str, str]
 class DemoTasks(BackgroundTasks):
     def _start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         # The simulator finishes a browser action when all work of the bot that it started is done. In a separate
-        # context, an answer can stream on after the click that asked for it.
+        # context, an answer can stream on after the click that asked for it. What it sends through a webhook must
+        # still go to the simulator, which discord.py finds in the context.
+        context = contextvars.Context()
+        context.run(async_context.set, async_context.get())
         loop = asyncio.get_running_loop()
-        return contextvars.Context().run(lambda: loop.create_task(work, name=name))
+        return context.run(lambda: loop.create_task(work, name=name))
 
 
 def channel_rules() -> dict[str, str]:

@@ -21,6 +21,7 @@ from storage.conversations.replies import Reply, channels_with_replies, newest_r
 from storage.database.database import open_database
 from storage.database.enums import Outcome
 from storage.knowledge.documents import titles_of
+from storage.personalities.personalities import read_personality
 from storage.releases.versions import find_version, name_of
 from storage.settings.sections import OutputSettings, Settings
 from storage.votes.votes import Thumb, current_thumbs
@@ -61,7 +62,9 @@ def restore_chat(settings: Settings, world: World, welcome: str) -> None:
 def _small_print(session: Session, reply: Reply) -> str:
     prompt = RenderedPrompt(reply.prompt, (), reply.prompt_tokens, reply.dropped_turns, shortened=False)
     finish = Finish.LENGTH if reply.outcome is Outcome.LENGTH else Finish.STOP
-    lines = [small_print(name_of(find_version(session, reply.version_id)), prompt, finish)]
+    personality, version = read_personality(session, reply.personality_id), find_version(session, reply.version_id)
+    label = name_of(version) if personality.is_default else f"{personality.name} {name_of(version)}"
+    lines = [small_print(label, prompt, finish)]
     if reply.retrieved:
         lines.append(cite(titles_of(session, [passage.document_id for passage in reply.retrieved])))
     return "\n".join(lines)

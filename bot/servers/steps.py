@@ -19,6 +19,8 @@ OPTION_CHARS = 100  # Discord's limit
 KIND = discord.ChannelType
 PLACES = [KIND.text, KIND.news, KIND.voice, KIND.stage_voice, KIND.forum, KIND.category]
 TEXT_PLACES = [KIND.text, KIND.news, KIND.category]
+ARENA_PLACES = [KIND.text, KIND.voice]
+NEWS_PLACES = [KIND.text, KIND.news]
 WHERE = "Choose channels or whole categories. A channel's own choice comes before its category's."
 THREADS = "Instead of answering in the channel, I can open a thread from each question and talk there."
 ROLES = "Admins may always use me. Without a role here, everybody may."
@@ -41,7 +43,7 @@ class Step:
 def where_rows(draft: SetupDraft, guild: discord.Guild) -> Rows:
     rows: Rows = [ui.TextDisplay(WHERE)]
     for rule, words in RULE_WORDS.items():
-        shown = _existing(guild, (id_ for id_, of in draft.choices.rules.items() if of is rule))
+        shown = _existing(guild, PLACES, (id_ for id_, of in draft.choices.rules.items() if of is rule))
         choose = partial(draft.choose_rule, rule, shown)
         rows += [ui.TextDisplay(f"**I answer {words} in**"), _row(ChannelChoice(rule, shown, choose, kinds=PLACES))]
     elsewhere = [
@@ -52,7 +54,7 @@ def where_rows(draft: SetupDraft, guild: discord.Guild) -> Rows:
 
 
 def thread_rows(draft: SetupDraft, guild: discord.Guild) -> Rows:
-    everywhere, shown = draft.choices.threads_everywhere, _existing(guild, draft.choices.thread_channels)
+    everywhere, shown = draft.choices.threads_everywhere, _existing(guild, TEXT_PLACES, draft.choices.thread_channels)
 
     def choose(ids: list[int]) -> None:
         draft.choose(thread_channels=draft.choices.thread_channels.difference(shown).union(ids))
@@ -96,16 +98,16 @@ def own_rows(draft: SetupDraft, guild: discord.Guild) -> Rows:
         _option(_capitalised(describe_time(time) if time else BY_ADMINS), time or "off", time == chosen)
         for time in times
     ]
-    arena = _existing(guild, [draft.choices.arena_channel])
-    announce = _existing(guild, [draft.choices.announce_channel])
+    arena = _existing(guild, ARENA_PLACES, [draft.choices.arena_channel])
+    announce = _existing(guild, NEWS_PLACES, [draft.choices.announce_channel])
     return [
         ui.TextDisplay(f"**Arenas**\n{ARENAS}"),
         _row(
             OneChoice("arenas", options, lambda time: draft.choose(arena_schedule=time if time != "off" else "")),
         ),
-        _row(_one_channel("arena-channel", arena, lambda id_: draft.choose(arena_channel=id_), KIND.voice)),
+        _row(_one_channel("arena-channel", arena, lambda id_: draft.choose(arena_channel=id_), ARENA_PLACES)),
         ui.TextDisplay(f"**Releases**\n{RELEASES}"),
-        _row(_one_channel("announce", announce, lambda id_: draft.choose(announce_channel=id_), KIND.news)),
+        _row(_one_channel("announce", announce, lambda id_: draft.choose(announce_channel=id_), NEWS_PLACES)),
     ]
 
 
@@ -120,16 +122,15 @@ STEPS = (
 
 
 def _one_channel(
-    key: str, chosen: list[int], choose: Callable[[int], None], also: discord.ChannelType
+    key: str, chosen: list[int], choose: Callable[[int], None], kinds: list[discord.ChannelType]
 ) -> ChannelChoice:
-    """Return a select of one text channel, or of one of another kind."""
-    kinds = [KIND.text, also]
     return ChannelChoice(key, chosen, lambda ids: choose(ids[0] if ids else 0), kinds=kinds, most=1)
 
 
-def _existing(guild: discord.Guild, channel_ids: Iterable[int]) -> list[int]:
-    """Return those that a select can show."""
-    return [id_ for id_ in sorted(channel_ids) if guild.get_channel(id_)][:MOST_CHOICES]
+def _existing(guild: discord.Guild, kinds: list[discord.ChannelType], channel_ids: Iterable[int]) -> list[int]:
+    """Return those that a select of these kinds can show."""
+    found = filter(None, map(guild.get_channel, sorted(channel_ids)))
+    return [channel.id for channel in found if channel.type in kinds][:MOST_CHOICES]
 
 
 def _capitalised(words: str) -> str:

@@ -84,6 +84,7 @@ class SetupView(Pages):
 
     async def finish(self, interaction: discord.Interaction) -> None:
         if self._is_finishing:
+            await interaction.response.defer()
             return
         self._draft.require_complete()
         self._is_finishing = True
@@ -122,8 +123,9 @@ class SetupView(Pages):
                 await edit_to(self._latest, EXPIRED)
 
     def _apply(self, session: Session, by: str) -> None:
-        draft = self._draft
-        personality = personality_named(session, draft.personality, self._guild.id)
+        draft, is_changed = self._draft, self._draft.personality != self._draft.known.now.personality
+        # Otherwise another admin may have bound one since.
+        personality = personality_named(session, draft.personality, self._guild.id) if is_changed else None
         generation = draft.known.now.generation
         apply_setup(session, self._guild.id, draft.choices, personality, expected_generation=generation, by=by)
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from bot.localization.sentences import decimal, gettext, ngettext, number, percent
+from bot.localization.sentences import gettext, ngettext, number, percent
 from bot.text.sanitize import escape_inline
 from storage.database.enums import NOBODY, GateVerdict, PairSource, RoundStatus, Split
 from storage.insights.lineage import (
@@ -20,10 +20,11 @@ from storage.insights.lineage import (
 )
 from storage.insights.tracing import TracedReply
 from storage.insights.vote_outcomes import PairRole, TasteUse, VoteOutcome, VoteStatus, VoteUse
+from storage.insights.weak_votes import WeakUse, WeakVoteOutcome
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.training.trainable import Obstacle
 from storage.votes.votes import Vote
-from storage.wording import count, gettext_noop, shorten
+from storage.wording import gettext_noop, shorten
 
 VOTERS_SHOWN = 10
 EXCERPT_CHARS = 50
@@ -61,6 +62,12 @@ TASTE = {
     TasteUse.SWITCHED_OFF: gettext_noop(
         "doesn't count in what people here like: learning from reactions is switched off"
     ),
+}
+WEAK = {
+    WeakUse.COUNTS: gettext_noop("counts a little in what people here like"),
+    WeakUse.REPLACED: gettext_noop("doesn't count: the vote on the same answer replaces it"),
+    WeakUse.OPTED_OUT: gettext_noop("doesn't count, because of `/privacy opt-out`"),
+    WeakUse.SWITCHED_OFF: gettext_noop("doesn't count: that is switched off here"),
 }
 VERDICTS = {
     GateVerdict.PASS: gettext_noop("passed the gate"),
@@ -120,6 +127,36 @@ def outcome_lines(outcomes: Sequence[VoteOutcome]) -> list[str]:
 def outcome_text(outcomes: Sequence[VoteOutcome], user_id: int | None = None) -> str:
     """Return the same for a file, or for the operator's terminal about a member."""
     return _without_bold(_outcome_lines(outcomes, _PLAIN, user_id))
+
+
+def weak_lines(outcomes: Sequence[WeakVoteOutcome]) -> list[str]:
+    """Return what a member did after answers that counts as a weak vote, one line each, under a headline."""
+    return _weak_lines(outcomes, _MARKDOWN)
+
+
+def weak_text(outcomes: Sequence[WeakVoteOutcome]) -> str:
+    """Return the same for a file or a terminal, below other text; nothing if there are none."""
+    return "".join(f"\n{line}" for line in _weak_lines(outcomes, _PLAIN))
+
+
+def _weak_lines(outcomes: Sequence[WeakVoteOutcome], style: _Style) -> list[str]:
+    headline = [_weak_headline(len(outcomes))] if outcomes else []
+    return [*headline, *(_weak_line(outcome, style) for outcome in outcomes)]
+
+
+def _weak_headline(votes: int) -> str:
+    return ngettext(
+        "{count} weak vote, read from what was done after an answer:",
+        "{count} weak votes, read from what was done after an answer:",
+        votes,
+    )
+
+
+def _weak_line(outcome: WeakVoteOutcome, style: _Style) -> str:
+    excerpt = shorten(" ".join(outcome.answer.split()), EXCERPT_CHARS)
+    where = style.link(f"{outcome.given_at:%Y-%m-%d}", outcome.link)
+    whose = "" if outcome.personality == DEFAULT_PERSONALITY else f"{outcome.personality}: "
+    return f"{gettext(outcome.kind)} {where} {whose}“{style.quote(excerpt)}”: {gettext(WEAK[outcome.use])}"
 
 
 def describe_outcome(outcome: VoteOutcome) -> str:
@@ -187,6 +224,9 @@ def _round_lines(round_: SourceRound, style: _Style) -> Iterable[str]:
     if len(voters) > VOTERS_SHOWN:
         voters[VOTERS_SHOWN:] = [gettext("and {number} more", number=len(voters) - VOTERS_SHOWN)]
     yield f"{gettext('Voters:')} {' · '.join(voters) or gettext('none left')}"
+    if any(pair.source is PairSource.TASTE for pair in round_.pairs) and round_.weak_votes:
+        told = ", ".join(f"{number(votes)} {gettext(kind)}" for kind, votes in round_.weak_votes.items())
+        yield gettext("Weak votes in what people like: {votes}", votes=told)
     for position, pair in enumerate(round_.pairs, start=1):
         yield f"{position}. {_pair(pair, style)}"
 
@@ -227,7 +267,7 @@ def _voter(voter: SourceVoter, style: _Style) -> str:
 
 def _pair(pair: SourcePair, style: _Style) -> str:
     chosen = pair.correction or pair.chosen
-    weight = gettext("weight {weight}", weight=decimal(pair.weight, 2))
+    weight = gettext("weight {weight}", weight=number(pair.weight, 2))
     notes = [gettext(ORIGINS[pair.source]), weight, gettext(SPLITS[pair.split])]
     sides = gettext("{chosen} over {rejected}", chosen=_side(chosen, style), rejected=_side(pair.rejected, style))
     return f"{sides} · {', '.join(notes)}"
@@ -264,7 +304,10 @@ def _outcome_lines(outcomes: Sequence[VoteOutcome], style: _Style, user_id: int 
     if user_id is None:
         voted = ngettext("You voted on {count} answer:", "You voted on {count} answers:", len(outcomes))
     else:
-        voted = f"User {user_id} voted on {count(len(outcomes), 'answer')}:"
+        user = str(user_id)
+        voted = ngettext(
+            "User {user} voted on {count} answer:", "User {user} voted on {count} answers:", len(outcomes), user=user
+        )
     return [f"{voted} {summary}.", *(_outcome_line(outcome, style) for outcome in outcomes)]
 
 
@@ -344,5 +387,6 @@ def _lines(reply: TracedReply) -> list[str]:
         f"  reply {reply.id} by {reply.version}, {reply.created_at:%Y-%m-%d %H:%M:%S} UTC: {reply.outcome}{took}",
         f"  shown in {', '.join(f'message {id_}' for id_ in reply.message_ids) or 'no message'}",
         f"  votes: {', '.join(f'{number} {kind}' for kind, number in reply.votes.items()) or 'none'}",
+        *([f"  weak votes: {', '.join(reply.weak_votes)}"] if reply.weak_votes else []),
         *(f"  round {r.id} learned from it: {r.status}{f', {r.version}' if r.version else ''}" for r in reply.rounds),
     ]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from bot.localization.sentences import gettext, ngettext, percent
 from bot.text.sanitize import escape_inline, quote_plainly
-from storage.insights.taste_report import ShownEffect, ShownEmoji, TasteReport
+from storage.insights.taste_report import ShownEffect, ShownEmoji, ShownWeakVote, TasteReport
 from storage.taste.gain import CandidateGain
 from storage.wording import count, shorten
 
@@ -40,6 +40,7 @@ def _taste_lines(report: TasteReport, escaped: Callable[[str], str]) -> list[str
     for sign, answers in (("👍", report.liked), ("👎", report.disliked)):
         lines += [f"{sign} {_quoted(answer, escaped)}" for answer in answers]
     lines += [describe_emoji(one) for one in report.emoji if one.is_learned]
+    lines += describe_weak(report)
     if report.examples:
         lines += [EXAMPLES, *(f"✏️ {_quoted(answer, escaped)}" for answer in report.examples)]
     return [*lines, describe_unknown(report)]
@@ -64,6 +65,20 @@ def describe_emoji(one: ShownEmoji) -> str:
     how = "about as much" if abs(one.weight - 1) < SAME else f"{one.weight:.1f} times as much"
     interval = f"95% interval {one.low:.1f} to {one.high:.1f}"
     return f"Here a {one.emoji} counts {how} as a {one.thumb} ({interval}, {count(one.votes, 'vote')})."
+
+
+def describe_weak(report: TasteReport) -> list[str]:
+    """Return what each kind of weak vote says, or that this cannot be told yet; nothing if there are none."""
+    if report.weak_votes and not report.weak:
+        return [f"{count(report.weak_votes, 'weak vote')}: too few votes tell me yet what they say."]
+    return [_describe_kind(one) for one in report.weak]
+
+
+def _describe_kind(one: ShownWeakVote) -> str:
+    """Return for example "Here “thanked” counts as 0.3 of a 👍 (95% interval 0.1 to 0.5, after 40 of 120 answers)."."""
+    says = "says nothing clear" if one.low <= 0 else f"counts as {one.weight:.1f} of a {one.thumb}"
+    interval = f"95% interval {one.low:.1f} to {one.high:.1f}"
+    return f"Here “{one.kind}” {says} ({interval}, after {one.times} of {count(one.watched, 'answer')})."
 
 
 def describe_unknown(report: TasteReport) -> str:

@@ -1,10 +1,10 @@
-"""The bot's account on Discord: its token, intents and servers, over HTTP alone."""
+"""What Discord says about the bot, over HTTP alone: its account, its intents, and its servers."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 import discord
@@ -29,12 +29,21 @@ class Account:
     """Names of the servers that it is in, by ID."""
 
 
-def look_up(token: str) -> Account:
+@dataclass(frozen=True)
+class Server:
+    name: str
+    channels: Sequence[discord.abc.GuildChannel]
+    """Categories too."""
+    me: discord.Member
+    """The bot in it."""
+
+
+def find_account(token: str) -> Account:
     """Log in with a token; raises ConnectionRefused if Discord does not accept it, or DiscordUnreachable."""
-    return asyncio.run(_look_up(token))
+    return asyncio.run(_find_account(token))
 
 
-async def _look_up(token: str) -> Account:
+async def _find_account(token: str) -> Account:
     async with logged_in(token) as client:
         application = await client.application_info()
         flags = application.flags
@@ -45,6 +54,18 @@ async def _look_up(token: str) -> Account:
             may_read_messages=flags.gateway_message_content or flags.gateway_message_content_limited,
             servers={server.id: server.name async for server in client.fetch_guilds(limit=None)},
         )
+
+
+def fetch_server(token: str, server_id: int) -> Server:
+    """Return a server that the bot is in; raises DiscordUnreachable."""
+    return asyncio.run(_fetch_server(token, server_id))
+
+
+async def _fetch_server(token: str, server_id: int) -> Server:
+    async with logged_in(token) as client:
+        assert client.user is not None
+        guild = await client.fetch_guild(server_id)
+        return Server(guild.name, await guild.fetch_channels(), await guild.fetch_member(client.user.id))
 
 
 @contextlib.asynccontextmanager

@@ -14,18 +14,20 @@ Ctrl-C stops it, and `reactune init` begins again with what is set."""
 
 def init(config: Config = None) -> None:
     """Set up the bot by answering questions, then start it."""
-    from reactune.init.discord_side import choose_servers, connect, offer_message_content
-    from reactune.init.model_side import choose_base, choose_personality
+    from reactune.init.discord_side import choose_servers, log_in, offer_message_content
+    from reactune.init.model_side import choose_base
     from reactune.init.prompts import confirm, require_terminal, say
+    from reactune.init.server_side import set_up_server
 
     require_terminal()
     settings, file = read_settings(config), config or DEFAULT_FILE
     say(INTRODUCTION.format(file=file))
-    account = offer_message_content(connect(settings), settings, file)
+    account = offer_message_content(log_in(settings), settings, file)
     servers = choose_servers(account, settings, file)
     choose_base(config)
-    choose_personality(config, servers)
-    say(f"Done. Once it runs, write to it in Discord: @{account.name} hello. `reactune doctor` checks everything.")
+    for server in servers:
+        set_up_server(account, server, config)
+    say("Done. `/setup` in Discord asks for more, and `reactune doctor` checks everything.")
     if confirm("Start the bot now? (Ctrl-C stops it)"):
         run(config)
     else:

@@ -10,7 +10,7 @@ import discord
 from dotenv import set_key
 
 from bot.errors import ConnectionRefused
-from reactune.init.account import Account, look_up
+from reactune.init.account import Account, find_account
 from reactune.init.keeping import keep
 from reactune.init.prompts import ask_secret, choose, choose_several, confirm, say
 from storage.errors import SettingsError
@@ -22,16 +22,16 @@ ENV_FILE = Path(".env")
 TOKEN = re.compile(r"[\w-]+(\.[\w-]+)*", re.ASCII)
 WHERE_TOKEN_IS = f"""\
 The bot needs a token. Open {PORTAL}, choose New Application, then Bot, then Reset Token, and copy it."""
-PERMISSIONS = discord.Permissions(274878032960)
+PERMISSIONS = discord.Permissions(309774642240)
 ON, WITHOUT = "on", "without"
 
 
-def connect(settings: Settings) -> Account:
+def log_in(settings: Settings) -> Account:
     """Return the bot's account; ask for the token unless one is set that Discord accepts."""
     token = settings.discord_token.get_secret_value().strip() if settings.discord_token else ""
     if token:
         try:
-            return _greet(look_up(token))
+            return _greet(find_account(token))
         except ConnectionRefused as error:
             if os.environ.get(TOKEN_VARIABLE):
                 raise  # the environment overrides what would be kept in .env
@@ -49,7 +49,7 @@ def _ask_token() -> Account:
             say("That is not a token: it consists of letters, digits, dots, hyphens and underscores.")
             continue
         try:
-            return look_up(token)
+            return find_account(token)
         except ConnectionRefused:
             say("Discord does not accept this token: copy it again. Resetting it makes earlier ones invalid.")
 
@@ -70,7 +70,7 @@ def offer_message_content(account: Account, settings: Settings, file: Path) -> A
         if choose("Message Content Intent", options, ON) == WITHOUT:
             keep(file, "discord", "message_content_intent", False)
             return account
-        account = look_up(account.token)
+        account = find_account(account.token)
     return account
 
 
@@ -96,5 +96,5 @@ def _await_invitation(account: Account) -> Account:
         say(f"The bot is in no server yet. Invite it: {link}")
         if not confirm("Is it in your server now?"):
             raise SettingsError("the bot needs a server: invite it, then run `reactune init` again")
-        account = look_up(account.token)
+        account = find_account(account.token)
     return account

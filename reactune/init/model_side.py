@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from sqlalchemy.orm import Session
-
 from reactune.changing_base import change_base
-from reactune.importing_personality import import_file
-from reactune.init.prompts import ask, choose, say
+from reactune.importing_personality import import_from_file
+from reactune.init.prompts import ask_text, choose, say
 from reactune.models import FITS, FOUR_BITS, Candidate, Machine, candidates, describe_machine
-from reactune.shared import operator_action, operator_name, plain_text_of, read_settings, with_cards
-from storage.adapters.folder_store import AS_TRAINED
-from storage.database.database import open_database
-from storage.database.enums import Scope
+from reactune.shared import plain_text_of, read_settings, with_cards
 from storage.errors import StorageError
-from storage.operations.audit import record_action
-from storage.personalities.bindings import BindingPlace, active_personality_at, bind
-from storage.personalities.personalities import list_personalities, personality_named
+from storage.personalities.personalities import list_personalities
 from storage.settings.sections import Settings
 from storage.wording import format_bytes
 
@@ -42,7 +32,7 @@ def choose_base(config: Path | None) -> None:
     while True:
         which = choose("Base model", options | {ANOTHER: "Another: its name on the Hub, or a folder"}, present)
         if which == ANOTHER:
-            which = ask("Name on the Hub (owner/name), or folder:") or present
+            which = ask_text("Name on the Hub (owner/name), or folder:") or present
         if which == present:
             return
         try:
@@ -58,39 +48,23 @@ def _describe(one: Candidate) -> str:
     return f"{one.name}: {one.parameters / 1e9:.1f} B, {format_bytes(one.disk)} of disk, {one.licence}{remark}"
 
 
-def choose_personality(config: Path | None, servers: Sequence[int]) -> None:
-    """Bind a personality to the servers, unless it answers there already."""
-    settings = read_settings(config)
+def choose_personality(settings: Settings, present: str, server: int) -> str:
+    """Return the name of the personality that answers in a server; `present` does now."""
     with with_cards(settings) as session:
-        cards = {one.name: f"{one.name}: {one.card.description}" for one in list_personalities(session)}
-        present = {server: _personality_of(session, server) for server in servers}
-    name = ""
-    while not name:
-        choice = choose("Personality", cards | {ANOTHER: "Another: a character card in a file"}, present[servers[0]])
-        name = _import_card(settings, servers[0]) if choice == ANOTHER else choice
-    with contextlib.closing(open_database(settings)) as database, database.transaction() as session:
-        for server in [server for server in servers if present.get(server) != name]:
-            _bind(session, name, server)
+        cards = {one.name: f"{one.name}: {one.card.description}" for one in list_personalities(session, server)}
+    while True:
+        choice = choose("Personality", cards | {ANOTHER: "Another: a character card in a file"}, present)
+        if name := _import_card(settings, server) if choice == ANOTHER else choice:
+            return name
 
 
 def _import_card(settings: Settings, server: int) -> str:
     """Ask for a file and return the name of the personality that is made from it, or "" if there is none."""
-    path = ask("File of the card (.toml; from SillyTavern .json or .png):")
+    path = ask_text("File of the card (.toml; from SillyTavern .json or .png):")
     try:
-        imported, text = import_file(settings, Path(path).expanduser(), server=server)
+        imported, text = import_from_file(settings, Path(path).expanduser(), server=server)
     except StorageError as error:
         say(f"{path} cannot be imported: {error}.")
         return ""
     say(plain_text_of(text))
     return imported.personality.name
-
-
-def _personality_of(session: Session, server: int) -> str:
-    return active_personality_at(session, [BindingPlace(Scope.SERVER, server)]).personality.name
-
-
-def _bind(session: Session, name: str, server: int) -> None:
-    place, found = BindingPlace(Scope.SERVER, server), personality_named(session, name)
-    bind(session, place, found, guild_id=server, strength=AS_TRAINED, by=operator_name())
-    action = operator_action("personality bind", f"personality: {name}, server: True")
-    record_action(session, replace(action, guild_id=server, personality_id=found.id))

@@ -28,7 +28,7 @@ def say(text: str) -> None:
     notes.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def ask(question: str, default: str = "") -> str:
+def ask_text(question: str, default: str = "") -> str:
     return str(questionary.text(question, default).unsafe_ask()).strip()
 
 

@@ -43,6 +43,7 @@ from storage.database.enums import (
     Scope,
     Split,
     TrainingSource,
+    WeakVote,
 )
 
 
@@ -308,6 +309,19 @@ class ReplyMeasuresRow(Base):
     """The set of measures; numbers of different sets are never mixed."""
     numbers: Mapped[bytes] = mapped_column(LargeBinary)
     """In little-endian float32."""
+
+
+class FollowUpRow(Base):
+    """An answer whose asker lets their next words count as a weak vote, and what those were; never the words."""
+
+    __tablename__ = "follow_ups"
+
+    reply_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"), primary_key=True)
+    said: Mapped[WeakVote | None] = mapped_column(default=None)
+    """None as long as they said nothing that counts."""
+    message_id: Mapped[int | None] = mapped_column(BigInteger, index=True, default=None)
+    """The Discord message that said it."""
+    said_at: Mapped[datetime | None] = mapped_column(default=None)
 
 
 class ReplyChoiceRow(Base):

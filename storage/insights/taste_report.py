@@ -21,6 +21,7 @@ from storage.taste.emoji_weights import NO_EMOJI, WEIGHT_SD
 from storage.taste.evidence import TasteEvidence, read_taste_evidence
 from storage.taste.examples import choose_examples
 from storage.taste.learning import LearnedTaste, learn, read_taste_data
+from storage.taste.weak_votes import LEAST, MOST, SIDE, WeakMeaning
 from storage.taste.words import (
     Effect,
     Sureness,
@@ -81,6 +82,24 @@ class ShownEmoji:
 
 
 @dataclass(frozen=True)
+class ShownWeakVote:
+    """How much a kind of weak vote says, next to the thumb of its side."""
+
+    kind: str
+    """"thanked", "went on" or "asked again"."""
+    thumb: str
+    times: int
+    """How often it happened."""
+    watched: int
+    """After how many answers it could have happened."""
+    weight: float
+    """How much of the thumb it says; never more than all of it."""
+    low: float
+    """Ends of the 95 % interval of `weight`."""
+    high: float
+
+
+@dataclass(frozen=True)
 class TasteReport:
     """What a personality's people like, as far as their votes say."""
 
@@ -110,6 +129,10 @@ class TasteReport:
     """Own answers that the base is shown as earlier turns; none once a version answers."""
     emoji: tuple[ShownEmoji, ...] = ()
     """Those that members voted with besides thumbs, the most used first."""
+    weak: tuple[ShownWeakVote, ...] = ()
+    """Those that count, once the votes are enough to tell what they say."""
+    weak_votes: int = 0
+    """How often members did what counts as a weak vote."""
 
     @property
     def is_empty(self) -> bool:
@@ -142,6 +165,21 @@ def read_taste_report(
         open_questions=tuple(measure.more for measure in open_questions(taste, told)) if len(taste.data) else (),
         examples=_read_followed(session, personality_id, evidence, taste, settings.generation.examples),
         emoji=_shown_emoji(taste, VoteEmoji(settings.votes.emoji)),
+        weak=tuple(map(_shown_weak, taste.weak.meanings)) if taste.weak else (),
+        weak_votes=sum(one.times for one in taste.data.weak),
+    )
+
+
+def _shown_weak(meaning: WeakMeaning) -> ShownWeakVote:
+    reach = Z_95 * meaning.spread
+    return ShownWeakVote(
+        kind=meaning.kind.value,
+        thumb=LIKE if SIDE[meaning.kind] > 0 else DISLIKE,
+        times=meaning.times,
+        watched=meaning.watched,
+        weight=meaning.weight,
+        low=max(LEAST, meaning.weight - reach),
+        high=min(MOST, meaning.weight + reach),
     )
 
 

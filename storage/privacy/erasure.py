@@ -22,6 +22,8 @@ from storage.knowledge.documents import erase_documents, remove_words_of
 from storage.members import Pseudonym, read_pseudonyms
 from storage.personalities.personalities import DEFAULT_PERSONALITY, lock_personalities
 from storage.privacy.notes import delete_notes, list_notes, replies_with_notes
+from storage.servers import schedule_of_arenas
+from storage.votes.follow_ups import forget_follow_ups_of, take_back_follow_ups
 from storage.wording import version_name
 
 ERASURE_LOCK = 7_226_539  # an arbitrary number that nothing else on the server locks
@@ -83,6 +85,7 @@ def delete_member(session: Session, user_id: int) -> Deletion:
         .values(subject_id=NOBODY)
     )
     replies = session.execute(delete(tables.ReplyRow).where(tables.ReplyRow.id.in_(reply_ids)))
+    forget_follow_ups_of(session, user_id)
     session.execute(update(tables.ReplyRow).where(tables.ReplyRow.author_id == user_id).values(author_id=NOBODY))
     return Deletion(
         replies=changed_rows(replies),
@@ -96,12 +99,13 @@ def delete_member(session: Session, user_id: int) -> Deletion:
 
 
 def is_kept(session: Session, channel_id: int, message_ids: Collection[int]) -> bool:
-    """Return whether the text of one of the Discord messages is stored in any form."""
-    sources = tables.DocumentSourceRow
+    """Return whether the text of one of the Discord messages, or what it said of an answer, is stored in any form."""
+    sources, said = tables.DocumentSourceRow, tables.FollowUpRow
     kept: tuple[ReplyIds, ...] = (
         _replies_with(channel_id, message_ids),
         _summaries_of(channel_id, message_ids),
         select(sources.document_id).where(sources.message_id.in_(message_ids)),
+        select(said.reply_id).where(said.message_id.in_(message_ids)),
     )
     return any(any_row(session, query) for query in kept)
 
@@ -109,9 +113,11 @@ def is_kept(session: Session, channel_id: int, message_ids: Collection[int]) -> 
 def erase_messages(session: Session, channel_id: int, message_ids: Collection[int]) -> Deletion:
     """Delete the text of deleted Discord messages wherever it is stored, and mark the versions trained on it.
 
-    An answer is deleted with any of its own messages, and with any message in its prompt.
+    An answer is deleted with any of its own messages, and with any message in its prompt. What the messages said of
+    other answers counts no more.
     """
     _lock(session)
+    take_back_follow_ups(session, message_ids)
     sources = tables.DocumentSourceRow
     documents = select(sources.document_id).where(sources.message_id.in_(message_ids))
     summaries = session.scalars(_summaries_of(channel_id, message_ids)).all()
@@ -184,12 +190,19 @@ def kept_messages(
 ) -> dict[int, set[int]]:
     """Return {channel id: message ids} of the messages behind the servers' answers since then, and their documents.
 
+    Among them are messages that said something of an answer.
     `direct` adds those of direct messages: a process without the bot's direct messages cannot check them.
     """
     found: dict[int, set[int]] = defaultdict(set)
     replies, asked, sources = tables.ReplyRow, tables.ReplySourceRow, tables.DocumentSourceRow
     here = replies.guild_id.in_(guild_ids)
     recent = (replies.created_at >= since) & (or_(replies.guild_id.is_(None), here) if direct else here)
+    said = tables.FollowUpRow
+    of_answers = (
+        select(replies.channel_id, said.message_id)
+        .join(replies, replies.id == said.reply_id)
+        .where(recent, said.message_id.is_not(None))
+    )
     own = select(tables.ReplyMessageRow.channel_id, tables.ReplyMessageRow.message_id).join(replies).where(recent)
     quoted = select(sources.message_id)  # their channel may differ from the answer's
     in_prompts = (
@@ -200,7 +213,7 @@ def kept_messages(
         .join(tables.DocumentRow)
         .where(tables.DocumentRow.guild_id.in_(guild_ids))
     )
-    for query in (own, in_prompts, in_documents):
+    for query in (own, in_prompts, in_documents, of_answers):
         for channel_id, message_id in session.execute(query):
             found[channel_id].add(message_id)
     return dict(found)
@@ -216,6 +229,7 @@ def erase_guild(session: Session, guild_id: int) -> Deletion:
     of_server = (tables.MemberRow, tables.MemberNoteRow, tables.DocumentRow, tables.BindingRow, tables.ArenaRow)
     for table in (*of_server, tables.ServerRow):
         session.execute(delete(table).where(table.guild_id == guild_id))
+    session.execute(delete(tables.ScheduleRow).where(tables.ScheduleRow.name == schedule_of_arenas(guild_id)))
     return erased
 
 
@@ -245,6 +259,7 @@ def erase_member_in(session: Session, guild_id: int, user_id: int) -> Deletion:
     for table in (members, tables.MemberNoteRow):
         session.execute(delete(table).where(table.guild_id == guild_id, table.user_id == user_id))
     erased = _erase(session, spoken_ids, documents, channels)
+    forget_follow_ups_of(session, user_id, guild_id)
     session.execute(
         update(replies).where(replies.guild_id == guild_id, replies.author_id == user_id).values(author_id=NOBODY)
     )

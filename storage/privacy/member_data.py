@@ -24,6 +24,7 @@ from storage.database.tables import (
     DocumentSpeakerRow,
     ErasureRow,
     FactQuestionRow,
+    FollowUpRow,
     GreetingRow,
     MemberNoteRow,
     MemberRow,
@@ -119,6 +120,7 @@ def export_member(session: Session, user_id: int) -> dict[str, Any]:
         "consent": _dates(session, user_id),
         "answers": list(_answers(session, user_id)),
         "votes": list(_votes(session, user_id)),
+        "follow_ups": list(_follow_ups(session, user_id)),
         "causes": list(_causes(session, user_id)),
         "comparisons": [
             {
@@ -209,6 +211,18 @@ def _votes(session: Session, user_id: int) -> Iterator[dict[str, Any]]:
             "emoji": known.written(row.emoji),
             "set": row.added,
             "at": _moment(row.created_at),
+        }
+
+
+def _follow_ups(session: Session, user_id: int) -> Iterator[dict[str, Any]]:
+    """Yield what they said after answers to them, as weak votes."""
+    said = select(FollowUpRow).join(ReplyRow, ReplyRow.id == FollowUpRow.reply_id)
+    for row in session.scalars(said.where(ReplyRow.author_id == user_id, FollowUpRow.said.is_not(None))):
+        yield {
+            "answer": row.reply_id,
+            "message": str(row.message_id),
+            "said": row.said.value if row.said else None,
+            "at": _moment(row.said_at),
         }
 
 

@@ -12,12 +12,13 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from storage.conversations.replies import FINISHED_WHOLE
-from storage.database.enums import NOBODY, Origin
+from storage.database.enums import NOBODY, Origin, WeakVote
 from storage.database.tables import ArenaAnswerRow, ComparisonRow, CorrectionRow, OptOutRow, ReplyRow
 from storage.emoji import DISLIKE, LIKE, THUMBS, VoteEmoji
 from storage.members import Pseudonym, Pseudonyms, read_pseudonyms
 from storage.settings.sections import Settings
 from storage.taste.voter_caps import cap_factors
+from storage.taste.weak_evidence import WeakSign, capped, read_weak_signs
 from storage.votes.corrections import wrong_facts
 from storage.votes.votes import Vote, read_emoji
 from storage.votes.weights import CurrentVote, counted_votes, quarantined, weigh_by_account
@@ -67,6 +68,8 @@ class TasteEvidence:
     """By how much to multiply the weights of those who said much more than others; 1 is absent."""
     emoji: Mapping[str, float] = field(default_factory=lambda: THUMBS, compare=False)
     """The configured weight of each emoji that votes, below 0 for dislikes."""
+    weak: tuple[WeakSign, ...] = ()
+    """What askers did after answers, with the weights that their caps leave; in no order."""
 
 
 def read_taste_evidence(session: Session, personality_id: int, settings: Settings) -> TasteEvidence:
@@ -83,7 +86,9 @@ def read_taste_evidence(session: Session, personality_id: int, settings: Setting
     # A vote that does not count must not come back as a suggestion.
     uncounted = quarantined(session, personality_id) | wrong_facts(session, personality_id)
     said |= {(reply_id, pseudonyms.of(user_id)) for reply_id, user_id in uncounted}
-    weaker = [*_corrected(session, personality_id, settings), *_replaced(session, personality_id, settings)]
+    replaced = list(_replaced(session, personality_id, settings))
+    learned = WeakVote.ASKED_AGAIN in settings.votes.weak  # then 🔁 says what the votes show it to say
+    weaker = [*_corrected(session, personality_id, settings), *([] if learned else replaced)]
     for reply_id, user_id, weight, given_at in weaker:
         voter = pseudonyms.of(user_id)
         if user_id not in silent and (reply_id, voter) not in said:
@@ -97,11 +102,17 @@ def read_taste_evidence(session: Session, personality_id: int, settings: Setting
             if user_id not in silent
         ),
     ]
+    factors = _factors((*opinions, *choices), settings.votes.max_voter_share, emoji)
+    said |= {(reply_id, choice.voter) for choice in choices for reply_id in choice.reply_ids}
+    asked_again = {(reply_id, pseudonyms.of(user_id)) for reply_id, user_id, _, _ in replaced}
+    signs = read_weak_signs(session, personality_id, settings, said, asked_again) if settings.votes.weak else []
+    whole = sum(one.weight * factors.get(one.voter, 1.0) for one in (*opinions, *choices))
     return TasteEvidence(
         tuple(sorted(opinions, key=lambda one: (one.given_at, one.reply_id, one.voter))),
         tuple(sorted(choices, key=lambda one: (one.given_at, one.reply_ids, one.voter))),
-        _factors((*opinions, *choices), settings.votes.max_voter_share, emoji),
+        factors,
         emoji,
+        capped(signs, settings.votes.max_voter_share, whole),
     )
 
 

@@ -28,6 +28,7 @@ from storage.taste.measures import (
     unpack_numbers,
 )
 from storage.taste.model import Choices, Floats, Posterior, Thumbs, choice_shares, fit, prior
+from storage.taste.weak_votes import WeakEvidence, WeakMeaning, WeakSigns, arrange_signs, learn_meaning
 from storage.wording import count
 
 GROUPS = tuple(measure.group.value for measure in MEASURES)
@@ -66,6 +67,8 @@ class TasteData:
     """Of those who gave a thumb, by index."""
     emoji: Mapping[str, float] = field(default_factory=lambda: THUMBS)
     """The configured weights of the emoji that vote, by index."""
+    weak: tuple[WeakSigns, ...] = ()
+    """What askers did after answers."""
 
     @property
     def voters(self) -> int:
@@ -104,7 +107,7 @@ class TasteData:
         mine, news = self.thumbs, _thumbs(opinions, x, places, self.emoji)
         thumbs = Thumbs(*(np.concatenate(both) for both in zip(vars(mine).values(), vars(news).values(), strict=True)))
         order = np.append(self.order, np.ones(len(opinions), dtype=bool))
-        return TasteData(thumbs, self.choices, order, names, self.emoji)
+        return replace(self, thumbs=thumbs, order=order, names=names)
 
     def __len__(self) -> int:
         return len(self.order)
@@ -125,6 +128,14 @@ class Bettor:
 
 
 @dataclass(frozen=True)
+class LearnedWeak:
+    """What each kind of weak vote says, and what all of them say about the measures."""
+
+    meanings: tuple[WeakMeaning, ...]
+    evidence: WeakEvidence
+
+
+@dataclass(frozen=True)
 class LearnedTaste:
     """What a personality's people like, as far as their votes say."""
 
@@ -134,6 +145,8 @@ class LearnedTaste:
     likes."""
     data: TasteData
     bettor: Bettor
+    weak: LearnedWeak | None = None
+    """What weak votes add; None while they add nothing."""
 
     @property
     def may_act(self) -> bool:
@@ -192,7 +205,20 @@ def learn_taste(session: Session, personality_id: int, settings: Settings) -> Le
 def learn(data: TasteData) -> LearnedTaste:
     start = prior(GROUPS, data.voters, data.emoji)
     bettor = _bet(Bettor(np.ones(len(STAKES)), UNJUDGED, UNJUDGED, start, prior((), data.voters)), data)
-    return LearnedTaste(fit(data.thumbs, data.choices, GROUPS, start), float(bettor.capital.mean()), data, bettor)
+    of_votes = LearnedTaste(fit(data.thumbs, data.choices, GROUPS, start), float(bettor.capital.mean()), data, bettor)
+    return _with_weak(of_votes)
+
+
+def _with_weak(of_votes: LearnedTaste) -> LearnedTaste:
+    """Return the taste with what weak votes add, if votes alone say enough to tell what those mean."""
+    signs = [one for one in of_votes.data.weak if one.says_something]
+    if not signs or not of_votes.may_act:
+        return of_votes
+    data, known = of_votes.data, of_votes.posterior
+    meanings = tuple(learn_meaning(one, known.mean) for one in signs)
+    weak = LearnedWeak(meanings, WeakEvidence(signs, meanings, known.mean))
+    found = fit(data.thumbs, data.choices, GROUPS, known, hyper_steps=1, more=weak.evidence)
+    return replace(of_votes, posterior=found, weak=weak)
 
 
 def learn_more(taste: LearnedTaste, opinions: Sequence[Opinion], measures: Mapping[int, NDArray[Any]]) -> LearnedTaste:
@@ -201,8 +227,9 @@ def learn_more(taste: LearnedTaste, opinions: Sequence[Opinion], measures: Mappi
     data = taste.data.with_thumbs(opinions, _rows(measures, [opinion.reply_id for opinion in opinions]))
     bettor = _bet(taste.bettor, data)
     steps = {"hyper_steps": 1} if len(data) < MANY else {"hyper_steps": 0, "newton_steps": 1}
-    found = fit(data.thumbs, data.choices, GROUPS, _for_voters(taste.posterior, data.voters), **steps)
-    return LearnedTaste(found, float(bettor.capital.mean()), data, bettor)
+    more = taste.weak.evidence if taste.weak else None
+    found = fit(data.thumbs, data.choices, GROUPS, _for_voters(taste.posterior, data.voters), **steps, more=more)
+    return LearnedTaste(found, float(bettor.capital.mean()), data, bettor, taste.weak)
 
 
 def _bet(bettor: Bettor, data: TasteData) -> Bettor:
@@ -270,7 +297,9 @@ def read_taste_data(session: Session, evidence: TasteEvidence) -> TasteData:
     ]
     wanted = {vote.reply_id for vote in votes if isinstance(vote, Opinion)}
     wanted |= {reply_id for vote in votes if isinstance(vote, Preference) for reply_id in vote.reply_ids}
-    return arrange(votes, read_measures(session, wanted), evidence.emoji)
+    measures = read_measures(session, wanted | {sign.reply_id for sign in evidence.weak})
+    rows = dict(zip(measures, _rows(measures, list(measures)), strict=True)) if evidence.weak else {}
+    return replace(arrange(votes, measures, evidence.emoji), weak=arrange_signs(evidence.weak, rows))
 
 
 def arrange(

@@ -130,7 +130,7 @@ class _BotProcess:
         nowhere = Path("nowhere")
         base = BaseModel(name="none", path=nowhere, revision="0" * 16, architecture="none")
         self._releases = ReleaseResolver(database, AdapterStore(nowhere), base)
-        self._votes = VoteQueue(database, BackgroundTasks(), lambda _vote: None)
+        self._votes = VoteQueue(database, BackgroundTasks(), ())
         self._seen = Seen()
 
     async def run(self, all_ready: Barrier) -> Seen:

@@ -27,6 +27,7 @@ from storage.conversations.degenerate import is_degenerate
 from storage.conversations.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
 from storage.database.database import Database, open_database
 from storage.database.enums import CHAMPION, Basis, GateVerdict, Outcome
+from storage.emoji import DISLIKE, LIKE
 from storage.members import note_members, read_pseudonyms
 from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
 from storage.models.bundled import resolve_coherence_model
@@ -232,18 +233,22 @@ class Simulation:
             ]
             said = list(zip(replies, messages, (answer.text for answer in answers), strict=True))
             for reply_id, message, answer in said:
-                self._vote(session, reply_id, self._random.choice(members()), self._likes(message, answer))
+                self._vote(session, reply_id, self._random.choice(members()), self._reaction(message, answer))
             for number in range(community.votes - honest):
                 reply_id, message, answer = self._random.choice(said)
                 wants = self._random.random() >= community.taste(message, answer)
-                self._vote(session, reply_id, _colluders()[number % COLLUDERS], wants)
+                self._vote(session, reply_id, _colluders()[number % COLLUDERS], LIKE if wants else DISLIKE)
+
+    def _reaction(self, message: str, answer: str) -> str:
+        """Return the emoji that a member gives the answer."""
+        return LIKE if self._likes(message, answer) else DISLIKE
 
     def _likes(self, message: str, answer: str) -> bool:
         likes = self._random.random() < self._community.taste(message, answer)
         return likes != (self._random.random() < self._community.noise)
 
-    def _vote(self, session: Session, reply_id: int, user_id: int, likes: bool) -> None:
-        thumb = Thumb(_message_of(reply_id), user_id, "👍" if likes else "👎")
+    def _vote(self, session: Session, reply_id: int, user_id: int, emoji: str) -> None:
+        thumb = Thumb(_message_of(reply_id), user_id, emoji)
         append_events(session, [VoteEvent(reply_id, thumb, added=True)])
 
     def _store_reply(self, session: Session, message: str, answer: Sample, version: Version | None) -> int:

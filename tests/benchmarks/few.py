@@ -48,6 +48,7 @@ from tests.benchmarks.community import (
     settings_of_bench,
     workshop,
 )
+from tests.benchmarks.hearts import POLITE_LIKES, Members, meaning_of_heart, shares, with_hearts
 from tests.benchmarks.report import machine, versions
 from tests.seeding import add_reply
 from trainer.evaluation.measures import losses_by_position, surprise_ratio
@@ -55,11 +56,9 @@ from trainer.evaluation.sampling import Sample
 
 CANDIDATES = 4
 DRAWS = 8
-"""Other draws of as many votes, of which the candidates' mean is taken: one draw says little."""
+"""Other draws of as many votes, at most one on each of the demo's answers: one draw says little."""
 LONG_ANSWERS = {"middle": 128}
 """Maximum tokens of an answer where a taste needs longer ones than other tastes do."""
-POLITE_LIKES = 0.96, 0.7
-"""Share of 👍 of polite members, under what they like and under what they do not."""
 
 
 @dataclass(frozen=True)
@@ -74,22 +73,38 @@ class Answered:
 
 
 def run(
-    *, taste: str = "warm", votes: int = 40, picks: int = 0, noise: float = 0.1, polite: bool = False, seed: int = 0
+    *,
+    taste: str = "warm",
+    votes: int = 40,
+    picks: int = 0,
+    noise: float = 0.1,
+    polite: bool = False,
+    heart: float | None = None,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Let members vote, learn their taste, run one round, and compare candidates and version with the base.
 
-    With `picks`, one person labels so many pairs in a sitting instead.
+    With `picks`, one person labels so many pairs in a sitting instead. With `heart`, members also give a ❤️, which means
+    so many 👍 to them.
     """
     began = time.monotonic()
     with workshop() as directory:
         settings = settings_of_bench(directory, seed, LONG_ANSWERS.get(taste, MAX_NEW_TOKENS))
         kind = Sitter if picks else SmallServer
-        server = kind(taste, picks or votes, noise, settings, polite=polite, seed=seed)
+        server = kind(taste, picks or votes, noise, settings, polite=polite, heart=heart, seed=seed)
         rows, summary = server.live()
     return {
         "machine": machine(),
         "versions": versions("torch", "transformers", "trl", "peft"),
-        "server": {"taste": taste, "votes": votes, "picks": picks, "noise": noise, "polite": polite, "seed": seed},
+        "server": {
+            "taste": taste,
+            "votes": votes,
+            "picks": picks,
+            "noise": noise,
+            "polite": polite,
+            "heart": heart,
+            "seed": seed,
+        },
         "coherence_judge": server.critic.name,
         "rows": rows,
         "summary": summary | {"seconds": time.monotonic() - began},
@@ -99,9 +114,29 @@ def run(
 class SmallServer(Simulation):
     basis = None
 
-    def __init__(self, taste: str, votes: int, noise: float, settings: Settings, *, polite: bool, seed: int) -> None:
-        super().__init__(Community(find_taste(taste), votes, noise, 0.0, single=True, seed=seed), settings)
+    def __init__(
+        self,
+        taste: str,
+        votes: int,
+        noise: float,
+        settings: Settings,
+        *,
+        polite: bool,
+        heart: float | None,
+        seed: int,
+    ) -> None:
+        likes = find_taste(taste)
+        super().__init__(
+            Community(likes, votes, noise, 0.0, single=True, seed=seed),
+            settings if heart is None else with_hearts(settings),
+        )
         self._is_polite = polite
+        self._giving_hearts = None if heart is None else Members(likes, heart, shares(noise, polite), self._random)
+
+    def _reaction(self, message: str, answer: str) -> str:
+        if self._giving_hearts is None:
+            return super()._reaction(message, answer)
+        return self._giving_hearts.say(message, answer)
 
     def _likes(self, message: str, answer: str) -> bool:
         if not self._is_polite:
@@ -140,6 +175,8 @@ class SmallServer(Simulation):
         summary |= {f"approval_{name}_low": row["approval_low"] for name, row in zip(names, rows, strict=True)}
         summary |= {"approval_candidates_mean": fmean(draws)} if draws else {}
         summary |= {"overshoot": overshoot.distance if overshoot else 0.0, "seconds_of_round": seconds}
+        if self._giving_hearts is not None:
+            summary |= {f"heart_{key}": number for key, number in meaning_of_heart(taste).items()}
         return rows, summary | self._soundness(base, version, made)
 
     def draw_again(self, database: Database, base: Answered) -> list[float]:
@@ -149,9 +186,9 @@ class SmallServer(Simulation):
         for _ in range(DRAWS):
             with database.transaction() as session:
                 personality = ensure_personality(session, f"draw-{count_rows(session, select(PersonalityRow))}")
-                for message, answer in self._random.sample(pool, self._community.votes):
+                for message, answer in self._random.sample(pool, min(self._community.votes, len(pool))):
                     reply_id = add_reply(session, answer=answer, personality_id=personality, basis=None)
-                    self._vote(session, reply_id, self._random.choice(members()), self._likes(message, answer))
+                    self._vote(session, reply_id, self._random.choice(members()), self._reaction(message, answer))
                 taste = learn_taste(session, personality, self._settings)
             approvals.append(self._approval(base, taste)["approval"])
         return approvals

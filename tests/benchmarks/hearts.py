@@ -24,9 +24,9 @@ from storage.database.rows import count_rows
 from storage.database.tables import PersonalityRow
 from storage.emoji import DISLIKE, LIKE, plain
 from storage.personalities.personalities import ensure_personality
-from storage.settings.sections import DatabaseSettings, Settings, VoteSettings
+from storage.settings.sections import DatabaseSettings, Settings
 from storage.statistics import Z_95
-from storage.taste.learning import learn_taste
+from storage.taste.learning import LearnedTaste, learn_taste
 from storage.votes.votes import Thumb, VoteEvent, append_events
 from tests.benchmarks.report import machine, versions
 from tests.seeding import add_reply, message_of
@@ -71,13 +71,10 @@ def run(
 ) -> dict[str, Any]:
     """Return what each server's votes say of a ❤️, which the settings take for one 👍."""
     began = time.monotonic()
-    noise = max(LEAST_NOISE, noise)
-    likes = POLITE_LIKES if polite else (1 - noise, noise)
+    likes = shares(noise, polite)
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(
-            database=DatabaseSettings(url=f"sqlite:///{Path(folder) / 'hearts.db'}"),
-            votes=VoteSettings(emoji={HEART: 1.0}),
-        )
+        stored = DatabaseSettings(url=f"sqlite:///{Path(folder) / 'hearts.db'}")
+        settings = with_hearts(Settings(database=stored))
         servers = [Members(find_taste(taste), heart, likes, random.Random(seed + number)) for number in range(SERVERS)]
         with closing(open_database(settings)) as database:
             rows = [database.call(_let_vote, members, votes, settings) for members in servers]
@@ -96,6 +93,25 @@ def run(
     }
 
 
+def shares(noise: float, polite: bool) -> tuple[float, float]:
+    """Return the share of likes under what pleases members, and under what does not."""
+    noise = max(LEAST_NOISE, noise)
+    return POLITE_LIKES if polite else (1 - noise, noise)
+
+
+def with_hearts(settings: Settings) -> Settings:
+    """Return the settings with one emoji beside thumbs, a ❤️ that is taken for one 👍."""
+    return settings.model_copy(update={"votes": settings.votes.model_copy(update={"emoji": {HEART: 1.0}})})
+
+
+def meaning_of_heart(taste: LearnedTaste) -> dict[str, float]:
+    """Return how many 👍 a ❤️ means as far as was learned, and the 95 % interval."""
+    found = taste.posterior.emoji
+    place = found.names.index(plain(HEART))
+    weight, reach = float(found.weight[place]), Z_95 * float(found.spread[place])
+    return {"weight": weight, "low": weight - reach, "high": weight + reach}
+
+
 def _let_vote(session: Session, members: Members, votes: int, settings: Settings) -> dict[str, Any]:
     """Let members of a new server vote, each time on another answer, and return what is learned of a ❤️."""
     personality_id = ensure_personality(session, f"server-{count_rows(session, select(PersonalityRow))}")
@@ -106,7 +122,4 @@ def _let_vote(session: Session, members: Members, votes: int, settings: Settings
         thumb = Thumb(message_of(reply_id), 1 + members.random.randrange(VOTERS), members.say(message, answer))
         append_events(session, [VoteEvent(reply_id, thumb, added=True)])
         hearts += thumb.emoji == HEART
-    found = learn_taste(session, personality_id, settings).posterior.emoji
-    place = found.names.index(plain(HEART))
-    weight, reach = float(found.weight[place]), Z_95 * float(found.spread[place])
-    return {"hearts": hearts, "weight": weight, "low": weight - reach, "high": weight + reach}
+    return {"hearts": hearts} | meaning_of_heart(learn_taste(session, personality_id, settings))

@@ -20,9 +20,11 @@ from prompt_toolkit.output import DummyOutput
 
 from reactune.app import main
 from reactune.init import command, prompts
+from reactune.init.discord_side import PERMISSIONS
 from storage.database.database import open_database
-from storage.database.enums import Scope
+from storage.database.enums import Rule, Scope
 from storage.personalities.bindings import BindingPlace, active_personality_at
+from storage.servers import find_setup
 from storage.settings.loading import load_settings
 from tests.reactune.discord_api import BOT, application
 from tests.tiny_model import build_tiny_base
@@ -32,6 +34,11 @@ T = TypeVar("T")
 HOME, OTHER = 1456074443980800101, 1456074443980800102
 TOKEN = "MTQ1NjA3NDQ0Mzk4MDgwMDAwMQ.right-one_1"
 ENTER, DOWN, UP, SPACE = "\r", "\x1b[B", "\x1b[A", " "
+LOUNGE, BOTS = 1456074443980800201, 1456074443980800202
+CHANNELS = [
+    {"id": str(id_), "name": name, "type": 0, "position": 0, "permission_overwrites": []}
+    for id_, name in ((LOUNGE, "lounge"), (BOTS, "bots"))
+]
 CARD = {"spec": "chara_card_v2", "spec_version": "2.0", "data": {"name": "Mia", "description": "Mia is calm."}}
 
 
@@ -45,14 +52,25 @@ class Discord(ThreadingHTTPServer):
         self.flags = [discord.ApplicationFlags(gateway_message_content_limited=True)]
         """Of this and later requests; the last one stays."""
         self.servers: list[dict[int, str]] = [{HOME: "Home"}]
+        self.permissions = discord.Permissions(309774642240)
+        """Of everybody in each server."""
 
     def answer(self, path: str) -> object:
         if path == "/users/@me":
             return BOT
         if path == "/oauth2/applications/@me":
             return application(_next(self.flags))
-        assert path == "/users/@me/guilds", path
-        return [{"id": str(id_), "name": name} for id_, name in _next(self.servers).items()]
+        if path == "/users/@me/guilds":
+            return [{"id": str(id_), "name": name} for id_, name in _next(self.servers).items()]
+        kind = path.removeprefix("/guilds/").partition("/")[2]
+        id_ = path.split("/")[2]
+        if kind == "channels":
+            return CHANNELS
+        if kind == f"members/{BOT['id']}":
+            return {"user": BOT, "roles": [], "joined_at": "2026-11-01T00:00:00+00:00", "flags": 0}
+        assert not kind, path
+        everyone = {"id": id_, "name": "@everyone", "permissions": str(self.permissions.value), "position": 0}
+        return {"id": id_, "name": _next(self.servers)[int(id_)], "owner_id": "1", "roles": [everyone], "emojis": []}
 
 
 def _next(planned: list[T]) -> T:
@@ -115,10 +133,13 @@ def run_init(keys: PipeInput | None = None) -> object:
     return ended.value.code
 
 
-def bound_to(folder: Path, server: int) -> str:
+def what_answers_in(folder: Path, server: int) -> tuple[str, dict[int, Rule], int]:
+    """Return the personality, the rules of channels, and how often the server was set up."""
     settings = load_settings(folder / "config.toml", environment={})
     with closing(open_database(settings)) as database, database.transaction() as session:
-        return active_personality_at(session, [BindingPlace(Scope.SERVER, server)]).personality.name
+        name = active_personality_at(session, [BindingPlace(Scope.SERVER, server)]).personality.name
+        found = find_setup(session, server)
+        return name, dict(found.choices.rules) if found else {}, found.generation if found else 0
 
 
 def test_from_nothing_to_a_bot_that_starts(
@@ -131,6 +152,7 @@ def test_from_nothing_to_a_bot_that_starts(
     keys.send_text(ENTER)  # the intent is on now
     keys.send_text(SPACE + DOWN + SPACE + ENTER)  # the other server, not the first one
     keys.send_text(ENTER)  # the bundled base
+    keys.send_text(DOWN + SPACE + ENTER)  # every message in #bots
     keys.send_text(DOWN + ENTER + "y")
     (folder / "personalities").mkdir()
     (folder / "personalities" / "pirate.toml").write_text('system_prompt = "You are a pirate."\n')
@@ -147,7 +169,8 @@ def test_from_nothing_to_a_bot_that_starts(
     assert (folder / ".env").read_text() == f"DISCORD_TOKEN='{TOKEN}'\n"
     assert (folder / ".env").stat().st_mode & 0o777 == 0o600
     assert load_settings(folder / "config.toml", environment={}).access.servers == (OTHER,)
-    assert bound_to(folder, OTHER) == "pirate"
+    assert what_answers_in(folder, OTHER) == ("pirate", {BOTS: Rule.ALWAYS}, 1)
+    assert "Try it: write hello in #bots." in said
     assert (folder / "started").exists()
 
 
@@ -158,11 +181,11 @@ def test_a_second_start_keeps_what_is_set(
     gone = 1456074443980800103
     (folder / ".env").write_text(f"DISCORD_TOKEN={TOKEN}  # mine\n")
     (folder / "config.toml").write_text(before := f"[access] # who\nservers = [{gone}, {OTHER}]\n")
-    keys.send_text(ENTER * 3 + "n")
+    keys.send_text(ENTER * 4 + "n")
     assert run_init(keys) == 0
     assert (folder / "config.toml").read_text().replace(f"{OTHER}, {gone}", f"{gone}, {OTHER}") == before
     assert (folder / ".env").read_text() == f"DISCORD_TOKEN={TOKEN}  # mine\n"
-    assert bound_to(folder, OTHER) == "default"
+    assert what_answers_in(folder, OTHER) == ("default", {}, 0)
     assert not (folder / "started").exists()
     assert "Start it with: reactune run\n" in capsys.readouterr().err
 
@@ -181,7 +204,7 @@ def test_what_a_variable_overrides_is_said(
 ) -> None:
     monkeypatch.setenv("DISCORD_TOKEN", TOKEN)
     monkeypatch.setenv("REACTUNE_ACCESS__SERVERS", "[]")
-    keys.send_text(ENTER * 3 + "n")
+    keys.send_text(ENTER * 4 + "n")
     assert run_init(keys) == 0
     said = capsys.readouterr().err
     assert (
@@ -195,7 +218,7 @@ def test_a_bot_for_every_server_and_without_message_content_stays_so(
     api.flags = [discord.ApplicationFlags()]
     (folder / ".env").write_text(f"DISCORD_TOKEN={TOKEN}\n")
     (folder / "config.toml").write_text("[access]\nservers = [0]\n")
-    keys.send_text(DOWN + ENTER + ENTER * 2 + "n")  # go without
+    keys.send_text(DOWN + ENTER + ENTER * 3 + "n")  # go without
     assert run_init(keys) == 0
     settings = load_settings(folder / "config.toml", environment={})
     assert settings.access.servers == (0,)
@@ -208,7 +231,7 @@ def test_a_base_that_cannot_be_used_is_asked_for_again(
     (folder / ".env").write_text(f"DISCORD_TOKEN={TOKEN}\n")
     (folder / "empty").mkdir()
     keys.send_text(ENTER + UP + ENTER + "empty" + ENTER)  # the last choice: another base
-    keys.send_text(ENTER * 2 + "n")
+    keys.send_text(ENTER * 3 + "n")
     assert run_init(keys) == 0
     assert "empty cannot be used" in " ".join(capsys.readouterr().err.split())
     assert load_settings(folder / "config.toml", environment={}).model.base == "bundled"
@@ -221,7 +244,7 @@ def test_a_character_card_is_imported_and_answers_in_the_server(
     base = build_tiny_base(folder / "tiny")
     (folder / "config.toml").write_text(f'[model]\nbase = "{base}"\n')
     (folder / "mia.json").write_text(json.dumps(CARD))
-    keys.send_text(ENTER * 2)
+    keys.send_text(ENTER * 3)
     for file in ("none.json", "mia.json"):
         keys.send_text(UP + ENTER + file + ENTER)
     keys.send_text("n")
@@ -229,7 +252,7 @@ def test_a_character_card_is_imported_and_answers_in_the_server(
     said = " ".join(capsys.readouterr().err.split())
     assert "none.json cannot be imported: " in said
     assert "mia was created" in said
-    assert bound_to(folder, HOME) == "mia"
+    assert what_answers_in(folder, HOME) == ("mia", {}, 1)
 
 
 def test_without_a_terminal_one_sentence_says_what_to_do(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -245,3 +268,17 @@ def test_a_discord_that_cannot_be_reached_is_said(
     assert run_init(keys) == 1
     assert "Discord cannot be reached: check this machine's network" in capsys.readouterr().err
     assert list(folder.iterdir()) == []
+
+
+def test_permissions_that_are_missing_are_named(
+    api: Discord, keys: PipeInput, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / ".env").write_text(f"DISCORD_TOKEN={TOKEN}\n")
+    api.permissions = discord.Permissions(view_channel=True, send_messages=True, read_message_history=True)
+    keys.send_text(ENTER * 2 + SPACE + ENTER * 2 + "n")
+    assert run_init(keys) == 0
+    assert "In #lounge I need Add Reactions." in capsys.readouterr().err
+
+
+def test_the_invitation_asks_for_what_the_readme_lists() -> None:
+    assert f"&permissions={PERMISSIONS.value}`" in (Path(__file__).parents[2] / "README.md").read_text()

@@ -82,7 +82,9 @@ def test_the_personality_answers_in_the_whole_server_until_the_default_one_is_ch
     apply(personality=keeper)
     assert active_personality_at(session, [place]).strength == 0.5
     assert (speaks_in(session, keeper, HERE), speaks_in(session, default, HERE)) == (True, False)
-    apply(generation=1, personality=default)
+    apply(generation=1, personality=None)
+    assert speaks_in(session, keeper, HERE)
+    apply(generation=2, personality=default)
     assert active_personality_at(session, [place]).personality.id == default.id
     assert (speaks_in(session, keeper, HERE), speaks_in(session, default, HERE)) == (False, True)
 
@@ -105,6 +107,7 @@ def test_choices_go_with_the_server(session, apply):
     assert HERE in known_guilds(session)
     erase_guild(session, HERE)
     assert list_setups(session) == []
+    assert session.scalars(select(ScheduleRow.name)).all() == []
 
 
 def test_the_operators_settings_are_what_a_server_starts_from():

@@ -9,11 +9,12 @@ from functools import partial
 
 from sqlalchemy.orm import Session
 
+from storage.database.enums import WeakVote
 from storage.members import Pseudonym
 from storage.models.base_model import BaseModel
 from storage.releases.versions import StartingPoint, starting_point
 from storage.settings.sections import Settings
-from storage.taste.evidence import Opinion, Preference, TasteEvidence, read_taste_evidence
+from storage.taste.evidence import REPLACED_WEIGHT, Opinion, Preference, TasteEvidence, read_taste_evidence
 from storage.taste.learning import LearnedTaste, learn, read_measures, read_taste_data
 from storage.taste.model import Floats
 from storage.training.evidence import RatedReply, read_answers_to, read_corrections, read_replies, read_texts
@@ -55,13 +56,14 @@ def survey_votes(
     evidence = read_taste_evidence(session, personality_id, settings)
     replies = read_replies(session, *where, _with_weaker_signs(votes.by_reply, evidence))
     corrections = read_corrections(session, *where, settings.votes)
+    taste = learn(read_taste_data(session, evidence))
     ranked = read_answers_to(session, *where, [prompt.digest for prompt in prompts])
     return Survey(
         feedback=RoundFeedback(tuple(replies), tuple(corrections), evidence.choices),
         votes=votes,
         start=starting_point(session, personality_id),
-        taste=learn(read_taste_data(session, evidence)),
-        taste_weights=_weights(evidence),
+        taste=taste,
+        taste_weights=_weights(evidence, taste),
         read=partial(read_texts, session, *where, render=renderer_of(base, settings.model)),
         ranked=tuple(ranked),
         measures=read_measures(session, {answer.id for answer in ranked}),
@@ -74,16 +76,25 @@ def _with_weaker_signs(
 ) -> dict[int, tuple[WeightedVote, ...]]:
     """Return the votes, and a dislike by each person who did not vote on an answer but asked for another one."""
     found = dict(votes)
-    for opinion in evidence.opinions:
-        given = found.get(opinion.reply_id, ())
-        if not opinion.liked and all(vote.voter != opinion.voter for vote in given):
-            found[opinion.reply_id] = (*given, WeightedVote(opinion.voter, Vote.DOWN, opinion.weight))
+    disliked = [(one.reply_id, one.voter, one.weight) for one in evidence.opinions if not one.liked]
+    disliked += [
+        (sign.reply_id, sign.voter, REPLACED_WEIGHT * sign.weight)
+        for sign in evidence.weak
+        if sign.happened and sign.kind is WeakVote.ASKED_AGAIN
+    ]
+    for reply_id, voter, weight in disliked:
+        given = found.get(reply_id, ())
+        if all(vote.voter != voter for vote in given):
+            found[reply_id] = (*given, WeightedVote(voter, Vote.DOWN, weight))
     return found
 
 
-def _weights(evidence: TasteEvidence) -> dict[Pseudonym, float]:
+def _weights(evidence: TasteEvidence, taste: LearnedTaste) -> dict[Pseudonym, float]:
     weights: dict[Pseudonym, float] = defaultdict(float)
     said: Iterable[Opinion | Preference] = (*evidence.opinions, *evidence.choices)
     for one in said:
         weights[one.voter] += one.weight
+    meanings = {meaning.kind: meaning.weight for meaning in taste.weak.meanings} if taste.weak else {}
+    for sign in evidence.weak:  # whether it happened or not: both tell the square of its weight of what a vote tells
+        weights[sign.voter] += sign.weight * meanings.get(sign.kind, 0.0) ** 2
     return weights

@@ -395,7 +395,7 @@ class TestWordsAndSilence:
 
 
 async def test_the_asker_of_a_quoted_answer_is_a_speaker_too(place, env, rows):
-    answer = await place.ask("I live in a small town")
+    answer = await place.ask("my town is small")
     await place.bo.send(place.channel, "where does she live?", reply_to=answer)
     del env.backend.messages[place.channel.id][place.channel.history()[0].id]  # without a word of it
     await place.bo.send(place.channel, "and now?", reply_to=answer)

@@ -6,10 +6,12 @@ import logging
 
 import discord
 import pytest
+from sqlalchemy import delete, update
 
 from bot.chat.own_threads import NAME_CHARS, UNNAMED, thread_name
 from storage.conversations.memory import read_memory
-from storage.database.tables import ReplyRow, VoteEventRow
+from storage.database.enums import Outcome
+from storage.database.tables import ReplyMessageRow, ReplyRow, VoteEventRow
 from storage.personalities.personalities import ensure_personality, read_personality
 from storage.servers import ServerChoices, apply_setup
 
@@ -176,6 +178,22 @@ async def test_after_a_restart_the_thread_is_still_the_bots(place, env, own_thre
     await place.bo.send(thread, "and blue?")
     assert len(engine.requests) == 2
     await old.close()
+
+
+async def test_an_answer_that_a_killed_bot_did_not_record_is_found_in_its_thread(
+    place, env, own_threads, query, new_bot, rows
+):
+    await own_threads()
+    await place.ada.send(place.channel, f"{place.mention} what is red?")
+    (thread,) = place.channel.threads
+    answer = thread.last_message
+    query(lambda session: session.execute(delete(ReplyMessageRow)))
+    query(lambda session: session.execute(update(ReplyRow).values(outcome=Outcome.STREAMING)))
+    killed = env.bot
+    await env.restart_bot(new_bot())
+    assert [row.message_id for row in rows(ReplyMessageRow)] == [answer.id]
+    assert [message.id for message in thread.history() if message.author.bot] == [answer.id]
+    await killed.close()
 
 
 class TestAfterAGap:

@@ -12,6 +12,7 @@ from bot.text.lineage import NOTHING_FOUND, trace_lines
 from storage.database.tables import ReplyRow
 from storage.insights.tracing import trace
 from storage.runtime.requests import note_request, working_on
+from tests.bot.panels import said
 from tests.past import add_round, add_version, pair
 
 
@@ -56,7 +57,7 @@ async def test_the_reference_that_a_member_reads_finds_log_and_reply(place, told
 async def test_a_command_that_fails_has_a_reference_as_well(place, engine, told):
     engine.failure = RuntimeError("secret detail")
     await place.grace.slash(place.channel, "arena start", prompt="Tea?")
-    reference = re.search(r"reference: `(\w+)`", place.last.content)[1]
+    reference = re.search(r"reference: `(\w+)`", said(place.last))[1]
     assert told()[f"Unexpected error, reference {reference}"] == reference
 
 

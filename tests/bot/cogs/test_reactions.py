@@ -280,7 +280,7 @@ class TestEarlyVotes:
     async def test_a_row_written_while_it_is_looked_for_is_found(self, place, votes, env, settings):
         answer = await place.ask("hi")
         database = HastyDatabase(env.bot.services.database.engine)
-        log = VoteQueue(database, env.bot.tasks, lambda _vote: None)
+        log = VoteQueue(database, env.bot.tasks, ())
 
         async def record():
             await asyncio.to_thread(_within_transaction, database, add_message, 1, 987_654, answer.channel.id, 1)
@@ -306,7 +306,7 @@ class TestEarlyVotes:
 
     async def test_votes_keep_their_order_while_the_database_comes_and_goes(self, place, env, rows):
         answer = await place.ask("hi")
-        log = VoteQueue(FailingDatabase(env.bot.services.database.engine), env.bot.tasks, lambda _vote: None)
+        log = VoteQueue(FailingDatabase(env.bot.services.database.engine), env.bot.tasks, ())
         for added in (True, False) * 3:
             log.put(Reacted(Thumb(answer.id, place.ada.id, "👍"), added=added))
             await asyncio.sleep(0)

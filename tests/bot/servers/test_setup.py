@@ -176,6 +176,15 @@ async def test_of_two_admins_one_wins_and_the_other_sees_what_they_set(place, en
     assert outcomes == [AuditOutcome.DONE, AuditOutcome.REFUSED, AuditOutcome.DONE]
 
 
+async def test_a_personality_that_was_bound_meanwhile_stays(place, wizard, rows, query):
+    keeper = query(lambda session: create_personality(session, "keeper", Card(), by="test")).id
+    await wizard.open()
+    await place.grace.slash(place.channel, "personality bind", personality="keeper", server=True)
+    await wizard.press("Finish")
+    assert [row.personality_id for row in rows(BindingRow)] == [keeper]
+    assert len(rows(ServerRow)) == 1
+
+
 async def test_after_a_restart_it_says_that_nothing_was_changed(place, env, wizard, new_bot, rows):
     await wizard.open()
     old = env.bot

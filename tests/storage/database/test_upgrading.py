@@ -189,7 +189,7 @@ def test_a_database_of_an_unknown_schema_is_left_as_it_is(tmp_path: Path, schema
 
 def back_to_12(connection: Connection) -> None:
     """Take back what the migrations from the thirteenth on did to the tables."""
-    for table in (*APPEARANCES, *NOTES, "servers"):
+    for table in (*APPEARANCES, *NOTES, "servers", "follow_ups"):
         connection.execute(text(f"DROP TABLE {table}"))
     for table, column in (("personalities", "picture_digest"), ("member_notes", "guild_id")):
         connection.execute(text(f"ALTER TABLE {table} DROP COLUMN {column}"))
@@ -221,7 +221,7 @@ NOTES = ("reply_notes", "fact_questions", "note_opt_outs")
 CONSOLE = ("console_sessions", "own_prompts", "sitting_pairs", "sittings")
 
 
-@pytest.mark.parametrize("name", [*TASTE, *CONSOLE, "base_uses", *APPEARANCES, *NOTES, "servers"])
+@pytest.mark.parametrize("name", [*TASTE, *CONSOLE, "base_uses", *APPEARANCES, *NOTES, "servers", "follow_ups"])
 def test_a_database_of_the_first_schema_gets_the_tables_of_later_ones(empty_url: str, name: str) -> None:
     with closing(open_database(settings_for(empty_url))) as database, database.engine.begin() as connection:
         new = inspect(connection)

@@ -173,6 +173,16 @@ def test_a_summary_of_it_is_deleted(session: Session) -> None:
     assert read_memory(session, CHANNEL) == Memory(forgotten_to=200)
 
 
+def test_a_summary_of_a_thread_covers_the_message_that_it_was_made_from(session: Session) -> None:
+    thread = 100  # the ID of that message, which is in another channel
+    summarise(session, thread, thread, 200, ALICE)
+    told = add_answer(session, Sources(summary=(thread, 200)), channel_id=thread)
+    assert is_kept(session, CHANNEL, {thread})
+    erased = erase_messages(session, CHANNEL, {thread})
+    assert (erased.summaries, erased.replies) == (1, 1)
+    assert find_reply(session, told) is None
+
+
 def test_an_edit_keeps_the_answer_but_excludes_it_from_training(session: Session) -> None:
     before = add_answer(session, Sources({QUESTION: ALICE}))
     summarise(session, CHANNEL, QUESTION, LATER, ALICE)

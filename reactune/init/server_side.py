@@ -1,0 +1,61 @@
+"""The steps for each server: where the bot answers every message, and as whom. `/setup` in Discord asks for more."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import discord
+
+from bot.servers.checks import find_problems, first_try
+from bot.servers.draft import SetupDraft, read_known
+from bot.servers.wizard import ACTION
+from reactune.init.account import Account, Server, fetch_server
+from reactune.init.model_side import choose_personality
+from reactune.init.prompts import choose_several, say
+from reactune.shared import operator_action, operator_name, read_settings, with_cards
+from storage.database.database import open_database
+from storage.database.enums import Rule
+from storage.operations.audit import record_action
+from storage.personalities.personalities import personality_named
+from storage.servers import apply_setup
+from storage.settings.sections import Settings
+
+
+def set_up_server(account: Account, server_id: int, config: Path | None) -> None:
+    """Ask where and as whom the bot answers in a server, keep it as `/setup` does, and say what is missing there."""
+    settings, server = read_settings(config), fetch_server(account.token, server_id)
+    with with_cards(settings) as session:
+        known = read_known(session, settings, server_id, [channel.id for channel in server.channels])
+    draft = SetupDraft.of(known)
+    texts = {one.id: f"#{one.name}" for one in server.channels if isinstance(one, discord.TextChannel)}
+    if texts:
+        always = [id_ for id_, rule in draft.choices.rules.items() if rule is Rule.ALWAYS and id_ in texts]
+        question = f"{server.name}: channels where it answers every message; elsewhere, mentions and replies"
+        draft.choose_rule(Rule.ALWAYS, list(texts), choose_several(question, texts, always))
+    draft.personality = choose_personality(settings, draft.personality, server_id)
+    if draft.changes():
+        _apply(settings, server_id, draft)
+    for problem in find_problems(draft.choices, settings, server.channels, server.me):
+        say(_readable(problem, server))
+    say(_readable(first_try(draft.choices, settings, server.channels, server.me, here=0), server))
+
+
+def _apply(settings: Settings, server_id: int, draft: SetupDraft) -> None:
+    action = replace(operator_action(ACTION, "; ".join(draft.changes())), guild_id=server_id)
+    generation, present = draft.known.now.generation, draft.known.now.personality
+    with contextlib.closing(open_database(settings)) as database, database.transaction() as session:
+        is_other = draft.personality != present
+        personality = personality_named(session, draft.personality, server_id) if is_other else None
+        by = operator_name()
+        apply_setup(session, server_id, draft.choices, personality, expected_generation=generation, by=by)
+        record_action(session, action)
+
+
+def _readable(text: str, server: Server) -> str:
+    """Return the text with names in place of the mentions, which only Discord can show."""
+    names = {f"<#{channel.id}>": f"#{channel.name}" for channel in server.channels}
+    names[server.me.mention] = f"@{server.me.display_name}"
+    return re.sub(r"<[#@]\d+>", lambda found: names.get(found[0], found[0]), text)
