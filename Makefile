@@ -16,7 +16,7 @@ BENCH ?= loop
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo init run test test-busy test-benches pictures coverage check bench gpu-check clean
+.PHONY: help demo init run test test-busy test-benches locales pictures coverage check bench gpu-check clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ test-busy: ## Run `make test` while two other processes keep two cores busy
 
 test-benches: $(VENV)/.bench ## Run what `make test` leaves out: long benches, training in several processes
 	$(BIN)/python -m pytest -m "bench or ranks" $(ARGS)
+
+locales: $(VENV)/.dev ## Bring the translations in step with the source, and say how many sentences lack one
+	$(BIN)/python -m tests.translations
 
 pictures: $(VENV)/.dev ## Take the docs' pictures of the console and the demo anew
 	DOCS_PICTURES=docs $(BIN)/python -m pytest tests/test_demo_page.py

@@ -19,6 +19,8 @@ from bot.engine import Engine
 from bot.guards.access import who_is_not_allowed
 from bot.guards.audit import action_of, is_for_admins, record_done
 from bot.guards.interactions import AuditedCommandTree
+from bot.guards.requests import working_on_event
+from bot.localization.languages import Languages
 from bot.operations.gateway import ShardHeartbeat
 from bot.releases.base import open_base
 from bot.releases.watcher import AdapterPrefetcher, VersionPreloader
@@ -30,7 +32,6 @@ from storage.models.bundled import BundledEncoder, Encoder
 from storage.models.withdrawal import remove_withdrawn
 from storage.personalities.personalities import ensure_personality, load_cards
 from storage.privacy.consent import describe_bases
-from storage.runtime.requests import new_request_id, working_on
 from storage.settings.sections import Settings
 from storage.wording import count
 
@@ -121,6 +122,7 @@ class ReactuneBot(ServicesBot):
 
     async def setup_hook(self) -> None:
         arena_trigger(self.settings.arena)  # refuse a bad schedule before anything is opened
+        await self.tree.set_translator(Languages(self, self.settings.discord))  # and a bad translation
         database = await self._open_database()
         base = await open_base(database, self.settings, self._given_base)
         self.services = make_services(
@@ -223,8 +225,8 @@ class ReactuneBot(ServicesBot):
             await self._show_status()
 
     def dispatch(self, event_name: str, /, *args: Any, **kwargs: Any) -> None:
-        """Give each message and each reaction a request ID for all work that follows from it."""
-        with working_on(new_request_id()) if event_name in REQUESTS else nullcontext():
+        """Give each message and each reaction a request ID and its place's language for all work that follows."""
+        with working_on_event(self, args[0]) if event_name in REQUESTS else nullcontext():
             super().dispatch(event_name, *args, **kwargs)
 
     async def on_ready(self) -> None:

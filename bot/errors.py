@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from storage.errors import TranslatableError
 from storage.wording import duration
 
 
@@ -14,13 +15,22 @@ class BotError(Exception):
     """As of StorageError."""
 
 
-class UserFacingError(BotError):
-    """Its text is written for members."""
+class UserFacingError(TranslatableError, BotError):
+    """Its message is written for members, in English; they read its translation."""
+
+
+class NothingAsked(UserFacingError):
+    def __init__(self) -> None:
+        super().__init__(
+            "I don't see a question. Mention me together with your question, or reply to one of my messages."
+        )
 
 
 class EngineBusy(UserFacingError):
     def __init__(self, waiting: int) -> None:
-        super().__init__(f"I'm busy: {waiting} answers are already waiting. Please try again in a moment.")
+        super().__init__(
+            "I'm busy: answers are already waiting ({waiting}). Please try again in a moment.", waiting=waiting
+        )
         self.waiting = waiting
 
 
@@ -32,8 +42,13 @@ class EngineClosed(UserFacingError):
 class LearningNow(UserFacingError):
     def __init__(self, seconds_left: float | None) -> None:
         """`seconds_left` is None if nobody knows how long it takes."""
-        back = "in a while" if seconds_left is None else f"in about {duration(max(60.0, seconds_left))}"
-        super().__init__(f"I'm learning right now, so I can't answer. Please ask me again {back}.")
+        if seconds_left is None:
+            super().__init__("I'm learning right now, so I can't answer. Please ask me again in a while.")
+        else:
+            super().__init__(
+                "I'm learning right now, so I can't answer. Please ask me again in about {time}.",
+                time=duration(max(60.0, seconds_left)),
+            )
 
 
 class ServersUnreachable(UserFacingError):

@@ -11,7 +11,16 @@ QUOTED_CHARS = 60
 """Of what somebody typed."""
 
 
-class StorageError(Exception):
+class TranslatableError(Exception):
+    """Its message is a template if it has values, so that the bot can translate it before they go in."""
+
+    def __init__(self, message: str = "", /, **values: object) -> None:
+        super().__init__(message.format(**values) if values else message)
+        self.message = message
+        self.values = values
+
+
+class StorageError(TranslatableError):
     """Base class of the errors that this package raises on purpose."""
 
     exit_code: ClassVar[int] = 1
@@ -82,15 +91,18 @@ class VersionNotFound(StorageError):
     exit_code = 2
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"there is no version {name[:QUOTED_CHARS]}: list the versions to see which exist")
+        super().__init__("there is no version {name}: list the versions to see which exist", name=name[:QUOTED_CHARS])
         self.name = name
 
 
 class AliasConflict(StorageError):
     def __init__(self, alias: str, expected: int, found: int) -> None:
         super().__init__(
-            f"someone else just changed the {alias} (generation {found}, not {expected}): "
-            "check the change, then try again"
+            "someone else just changed the {alias} (generation {found}, not {expected}): check the "
+            "change, then try again",
+            alias=alias,
+            found=found,
+            expected=expected,
         )
         self.alias = alias
         self.expected = expected
@@ -101,7 +113,7 @@ class AlreadyChampion(StorageError):
     exit_code = 2
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"{name} is already the champion: nothing was changed")
+        super().__init__("{name} is already the champion: nothing was changed", name=name)
         self.name = name
 
 
@@ -122,7 +134,11 @@ class GateNotPassed(ReleaseRefused):
     def __init__(self, name: str, verdict: str, reasons: Sequence[str] = ()) -> None:
         more = [f"and {len(reasons) - REASONS_SHOWN} more"] if len(reasons) > REASONS_SHOWN else []
         said = ": ".join([verdict, *filter(None, ["; ".join([*reasons[:REASONS_SHOWN], *more])])])
-        super().__init__(f"{name} did not pass the gate ({said}): to use it anyway, repeat with override and a reason")
+        super().__init__(
+            "{name} did not pass the gate ({said}): to use it anyway, repeat with override and a reason",
+            name=name,
+            said=said,
+        )
         self.name = name
         self.verdict = verdict
         self.reasons = reasons
@@ -130,7 +146,9 @@ class GateNotPassed(ReleaseRefused):
 
 class OverrideNeedsReason(ReleaseRefused):
     def __init__(self, name: str) -> None:
-        super().__init__(f"overriding the gate needs a reason, which is stored and shown: say why {name} should answer")
+        super().__init__(
+            "overriding the gate needs a reason, which is stored and shown: say why {name} should answer", name=name
+        )
         self.name = name
 
 
@@ -138,7 +156,12 @@ class VersionWithdrawn(ReleaseRefused, AdapterError):
     """The files of a version were withdrawn; its row and its lineage are kept."""
 
     def __init__(self, name: str, withdrawn_on: str, because: str) -> None:
-        super().__init__(f"the files of {name} were withdrawn on {withdrawn_on} ({because}): choose another version")
+        super().__init__(
+            "the files of {name} were withdrawn on {withdrawn_on} ({because}): choose another version",
+            name=name,
+            withdrawn_on=withdrawn_on,
+            because=because,
+        )
         self.name = name
 
 
@@ -147,8 +170,11 @@ class VersionOfOtherBase(ReleaseRefused, AdapterError):
 
     def __init__(self, name: str, base: str, in_use: str) -> None:
         super().__init__(
-            f"{name} was trained on the base {base}, but {in_use} answers now: choose another version, or change the "
-            "base (`reactune base show` lists those used before)"
+            "{name} was trained on the base {base}, but {in_use} answers now: choose another "
+            "version, or change the base (`reactune base show` lists those used before)",
+            name=name,
+            base=base,
+            in_use=in_use,
         )
         self.name = name
         self.base = base
@@ -199,10 +225,15 @@ class PersonalityNotFound(StorageError):
     exit_code = 2
 
     def __init__(self, name: str, others: Sequence[str] = ()) -> None:
-        known = (
-            f": choose one of {', '.join(others)}" if others else " yet: start the bot once, or check data.directory"
-        )
-        super().__init__(f"there is no personality {name[:QUOTED_CHARS]!r}{known}")
+        shown = repr(name[:QUOTED_CHARS])
+        if others:
+            super().__init__(
+                "there is no personality {name}: choose one of {others}", name=shown, others=", ".join(others)
+            )
+        else:
+            super().__init__(
+                "there is no personality {name} yet: start the bot once, or check data.directory", name=shown
+            )
         self.name = name
 
 

@@ -21,6 +21,11 @@ PYDANTIC_MISTAKES = {
 }
 
 
+def gettext_noop(message: str, /) -> str:
+    """Return an English sentence as it is: the bot translates it where it is said."""
+    return message
+
+
 def version_name(number: int | None) -> str:
     """Return "v3", or the name of the base model for None."""
     return BASE_NAME if number is None else f"v{number}"
@@ -28,7 +33,9 @@ def version_name(number: int | None) -> str:
 
 def not_learned_yet(*, follows_card: bool) -> str:
     """Return what is said of a personality for which the base answers, which may be shown examples of its card."""
-    return "has not learned yet" + (" and follows the examples on its card" if follows_card else "")
+    if follows_card:
+        return gettext_noop("has not learned yet and follows the examples on its card")
+    return gettext_noop("has not learned yet")
 
 
 def tenths(number: float) -> str:

@@ -90,7 +90,7 @@ async def draw_answers(
                     drawn[position] = DrawnAnswer(releases[position], requests[position], finished)
                     await report(len(drawn))
     if 0 not in drawn:
-        raise ArenaFailed(f"the champion ({releases[0].name}) gave an empty answer: try another prompt")
+        raise ArenaFailed("the champion ({version}) gave an empty answer: try another prompt", version=releases[0].name)
     if len(drawn) < FEWEST_ANSWERS:
         raise ArenaFailed("all answers are the same: raise generation.temperature, or try another prompt")
     return [drawn[position] for position in sorted(drawn)]

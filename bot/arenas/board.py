@@ -16,6 +16,7 @@ from discord.utils import format_dt
 from bot.discord_errors import DISCORD_ERRORS
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import PersistentButton
+from bot.localization.sentences import ENGLISH, gettext, ngettext, speaking
 from bot.services import Services
 from bot.text.panels import ELLIPSIS, MAX_PANEL_CHARS, Part, panel
 from bot.text.rounds import bar, sentence
@@ -25,9 +26,9 @@ from bot.text.tables import show_tables
 from storage.database.enums import ArenaStatus
 from storage.emoji import VARIATION_SELECTOR
 from storage.errors import ArenaClosed
-from storage.settings.sections import OutputSettings
+from storage.settings.sections import ArenaSettings, ChatSettings, OutputSettings
 from storage.votes.arenas import Arena, ArenaAnswer, PickGesture
-from storage.wording import count, listed, message_link, shorten
+from storage.wording import gettext_noop, message_link, shorten
 
 log = logging.getLogger(__name__)
 
@@ -37,44 +38,48 @@ AROUND_CHARS = 80
 QUOTED_CHARS = 60
 BLIND, WINNER, OTHER = discord.Colour.blurple(), discord.Colour.gold(), discord.Colour.light_grey()
 
-CLOSED = "This arena is closed."
-WITHDRAWN = "Your pick is withdrawn. Press a number to vote again."
+CLOSED = gettext_noop("This arena is closed.")
 
 KEYCAP = "\u20e3"
 
 
 def preparing(ready: int, answers: int) -> str:
-    return f"Preparing an arena … {ready} of {answers} answers ready"
+    return gettext("Preparing an arena … {ready} of {answers} answers ready", ready=ready, answers=answers)
 
 
 def cancelled(reason: str) -> str:
-    return f"This arena was cancelled. {sentence(reason)}"
+    """Return the end of an arena; the reason, in English, is said in the present language if it is a known one."""
+    return f"{gettext('This arena was cancelled.')} {sentence(gettext(reason))}"
 
 
 def describe_pick(picked: int | None) -> str:
     if picked is None:
-        return WITHDRAWN
-    return f"You picked {picked}. Press another number to change your pick, or {picked} again to withdraw it."
+        return gettext("Your pick is withdrawn. Press a number to vote again.")
+    return gettext(
+        "You picked {number}. Press another number to change your pick, or {number} again to withdraw it.",
+        number=picked,
+    )
 
 
 def describe_start(arena: Arena) -> str:
     if arena.status is ArenaStatus.FAILED:
         return cancelled(arena.reason)
     link = message_link(arena.guild_id, arena.channel_id, arena.message_id)
-    return f"The arena is being prepared: {link}\nTo close it early, use `/arena stop`."
+    prepared = gettext("The arena is being prepared: {link}", link=link)
+    return f"{prepared}\n{gettext('To close it early, use `/arena stop`.')}"
 
 
 def describe_stop(arena: Arena) -> str:
     if arena.status is ArenaStatus.OPEN:
-        return "Voting is closed. I'll post the results as soon as Discord accepts them."
-    return CLOSED if arena.status is ArenaStatus.CLOSED else cancelled(arena.reason)
+        return gettext("Voting is closed. I'll post the results as soon as Discord accepts them.")
+    return gettext(CLOSED) if arena.status is ArenaStatus.CLOSED else cancelled(arena.reason)
 
 
 def blind_board(arena: Arena, answers: Sequence[ArenaAnswer], output: OutputSettings) -> discord.ui.LayoutView:
     """Return the open arena: answers with their buttons, without versions and votes."""
     head = (
-        f"**Which answer is best?** Press its number. Closes {format_dt(arena.closes_at, 'R')}.\n"
-        "-# Versions and results are shown when it closes.\n"
+        gettext("**Which answer is best?** Press its number. Closes {time}.", time=format_dt(arena.closes_at, "R"))
+        + f"\n-# {gettext('Versions and results are shown when it closes.')}\n"
         f">>> {sanitize_markdown(arena.prompt, output)}"
     )
     texts = _shown(answers, output, len(head))
@@ -94,7 +99,7 @@ def _blind(arena: Arena, answer: ArenaAnswer, text: str) -> Part:
 def results_board(arena: Arena, answers: Sequence[ArenaAnswer], output: OutputSettings) -> discord.ui.LayoutView:
     """Return the closed arena: the version and the votes of each answer."""
     winners = best_of(answers)
-    head = f"**{CLOSED}** {outcome(answers)}\n>>> {sanitize_markdown(arena.prompt, output)}"
+    head = f"**{gettext(CLOSED)}** {outcome(answers)}\n>>> {sanitize_markdown(arena.prompt, output)}"
     texts = _shown(answers, output, len(head))
     return panel(
         discord.ui.TextDisplay(head),
@@ -107,15 +112,36 @@ def cancelled_board(arena: Arena) -> discord.ui.LayoutView:
 
 
 def outcome(answers: Sequence[ArenaAnswer]) -> str:
-    """Return in a sentence who won, without Markdown: the log has it too."""
+    """Return in a sentence who won, without Markdown."""
     winners = best_of(answers)
     if not winners:
-        return "Nobody voted."
-    votes = count(sum(answer.picks for answer in answers), "vote")
-    names = [f"{answer.position} ({answer.version})" for answer in winners]
+        return gettext("Nobody voted.")
+    total, names = (
+        sum(answer.picks for answer in answers),
+        [f"{answer.position} ({answer.version})" for answer in winners],
+    )
     if len(names) > 1:
-        return f"Answers {listed(names)} tied with {winners[0].picks} of {votes} each."
-    return f"Answer {names[0]} won with {winners[0].picks} of {votes}."
+        return ngettext(
+            "Answers {answers} and {last} tied with {picks} of {count} vote each.",
+            "Answers {answers} and {last} tied with {picks} of {count} votes each.",
+            total,
+            answers=", ".join(names[:-1]),
+            last=names[-1],
+            picks=winners[0].picks,
+        )
+    return ngettext(
+        "Answer {answer} won with {picks} of {count} vote.",
+        "Answer {answer} won with {picks} of {count} votes.",
+        total,
+        answer=names[0],
+        picks=winners[0].picks,
+    )
+
+
+def outcome_in_english(answers: Sequence[ArenaAnswer]) -> str:
+    """Return the same for the log."""
+    with speaking(ENGLISH):
+        return outcome(answers)
 
 
 def best_of(answers: Sequence[ArenaAnswer]) -> list[ArenaAnswer]:
@@ -131,14 +157,28 @@ def describe_arena(arena: Arena, answers: Sequence[ArenaAnswer]) -> str:
 
 def _state(arena: Arena, answers: Sequence[ArenaAnswer]) -> str:
     if arena.status is ArenaStatus.PREPARING:
-        return "being prepared"
+        return gettext("being prepared")
     if arena.status is ArenaStatus.OPEN:
-        votes = count(sum(answer.picks for answer in answers), "vote")
-        return f"closes {format_dt(arena.closes_at, 'R')} · {votes} so far"
+        votes = sum(answer.picks for answer in answers)
+        closes = gettext("closes {time}", time=format_dt(arena.closes_at, "R"))
+        return f"{closes} · {ngettext('{count} vote so far', '{count} votes so far', votes)}"
     if arena.status is ArenaStatus.FAILED:
-        return f"cancelled: {arena.reason}"
-    closed = f"closed {format_dt(arena.closed_at, 'R')} · " if arena.closed_at else ""
-    return closed + outcome(answers)
+        return gettext("cancelled: {reason}", reason=gettext(arena.reason))
+    if not arena.closed_at:
+        return outcome(answers)
+    return f"{gettext('closed {time}', time=format_dt(arena.closed_at, 'R'))} · {outcome(answers)}"
+
+
+def describe_schedule(settings: ArenaSettings, chat: ChatSettings, chosen: str = "") -> str:
+    """Return when arenas start: as the server chose, in words, else as the operator did."""
+    if not settings.schedule and not chosen:
+        return gettext("**Schedule:** none; admins start arenas")
+    set_there = gettext("`{schedule}` UTC in {channel}", schedule=settings.schedule, channel=f"<#{settings.channel}>")
+    said = gettext("**Schedule:** {when}", when=chosen or set_there)
+    if not chat.quiet_hours:
+        return said
+    hours = f"{chat.quiet_hours} {chat.time_zone}"
+    return gettext("{schedule}, but not in quiet hours ({hours})", schedule=said, hours=hours)
 
 
 def _shown(answers: Sequence[ArenaAnswer], output: OutputSettings, head_chars: int) -> list[str]:
@@ -167,7 +207,7 @@ def _result(answer: ArenaAnswer, text: str, answers: Sequence[ArenaAnswer], winn
     won = answer in winners
     title = f"### {answer.position} · {answer.version}{' 🏆' if won else ''}"
     voters = max(1, sum(other.picks for other in answers))
-    votes = f"-# {bar(answer.picks / voters)} {count(answer.picks, 'vote')}"
+    votes = f"-# {bar(answer.picks / voters)} {ngettext('{count} vote', '{count} votes', answer.picks)}"
     shown = discord.ui.TextDisplay(f"{title}\n{text}\n{votes}")
     return discord.ui.Container(shown, accent_colour=WINNER if won else OTHER)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -15,13 +16,15 @@ from sqlalchemy.orm import Session
 
 from bot.arenas import board
 from bot.arenas.answers import answer_arena, reply_row
+from bot.arenas.failures import reason_of
 from bot.arenas.prompts import choose_arena_prompt
 from bot.chat.ask import Prompts
 from bot.chat.message_stream import retry_until_accepted
 from bot.discord_errors import DISCORD_ERRORS, is_temporary
 from bot.errors import UserFacingError
-from bot.guards.error_handler import is_expected, member_message
 from bot.guards.quiet_hours import is_quiet
+from bot.localization.languages import languages_of
+from bot.localization.sentences import speaking
 from bot.personalities.selection import active_personality
 from bot.servers.draft import describe_arenas
 from bot.services import Services
@@ -83,9 +86,10 @@ class ArenaHost:
             closes_at=_closing_time(plan),
         )
         try:
-            message = await plan.channel.send(board.preparing(0, plan.answers))
+            with self._speaking_in(plan.channel.guild.id):
+                message = await plan.channel.send(board.preparing(0, plan.answers))
         except DISCORD_ERRORS as error:
-            await self.fail(arena.id, _reason(error))
+            await self.fail(arena.id, reason_of(error))
         else:
             self.unfinished[message.id] = arena.id
             await self._services.database.run(arenas.place_arena, arena.id, message.id)
@@ -104,8 +108,7 @@ class ArenaHost:
                 return  # the process that serves this server starts it
             arena = await self.start(ArenaPlan(channel, None, settings.answers, settings.minutes, SCHEDULE))
         except Exception as error:
-            reason = error if is_expected(error) else member_message(error)
-            log.warning("The scheduled arena did not start: %s", reason)
+            log.warning("The scheduled arena did not start: %s", reason_of(error))
         else:
             log.info("The schedule started arena %d.", arena.id)
 
@@ -113,16 +116,21 @@ class ArenaHost:
         try:
             return as_channel(self._client.get_channel(channel_id) or await self._client.fetch_channel(channel_id))
         except discord.HTTPException as error:
+            if by_server:
+                raise UserFacingError(
+                    "I can't see the channel {id}, in which arenas were to start: choose another in /setup.",
+                    id=str(channel_id),
+                ) from error
             raise UserFacingError(
-                f"I can't see the channel {channel_id}, in which arenas were to start: choose another in /setup."
-                if by_server
-                else f"I can't see a channel with the id arena.channel = {channel_id}: correct the setting."
+                "I can't see a channel with the id arena.channel = {id}: correct the setting.", id=str(channel_id)
             ) from error
 
     async def show(self, arena: arenas.Arena) -> None:
         """Show an open arena; raises DISCORD_ERRORS. The caller holds `editing`."""
         answers = await self._services.database.read(arenas.read_arena_answers, arena.id)
-        await self._edit(arena, board.blind_board(arena, answers, self._services.settings.output))
+        with self._speaking_in(arena.guild_id):
+            blind = board.blind_board(arena, answers, self._services.settings.output)
+        await self._edit(arena, blind)
 
     async def _show_open(self, arena_id: int) -> None:
         async with self.editing:
@@ -140,21 +148,23 @@ class ArenaHost:
             arena = await self._services.database.read(arenas.find_arena, arena_id)
             if arena.status is not ArenaStatus.OPEN:
                 return
+            with self._speaking_in(arena.guild_id):
+                results = board.results_board(arena, answers, self._services.settings.output)
             try:
-                await self._edit(arena, board.results_board(arena, answers, self._services.settings.output))
+                await self._edit(arena, results)
             except DISCORD_ERRORS as error:
                 await self.on_refusal(arena, error)
             else:
                 await self._services.database.run(arenas.close_arena, arena_id)
                 self.unfinished.pop(arena.message_id or 0, None)
-                log.info("Arena %d is closed. %s", arena_id, board.outcome(answers))
+                log.info("Arena %d is closed. %s", arena_id, board.outcome_in_english(answers))
 
     async def on_refusal(self, arena: arenas.Arena, error: Exception) -> None:
         """Fail an arena whose message Discord will never accept."""
         if is_temporary(error):
             log.warning("Discord did not accept arena %d (%s); trying again.", arena.id, error)
         else:
-            await self.fail(arena.id, _reason(error))
+            await self.fail(arena.id, reason_of(error))
 
     async def fail(self, arena_id: int, reason: str) -> None:
         """End an unfinished arena; the votes on its answers still count."""
@@ -165,8 +175,12 @@ class ArenaHost:
     async def show_failed(self, arena: arenas.Arena) -> None:
         self.unfinished.pop(arena.message_id or 0, None)
         if arena.message_id is not None:
-            with contextlib.suppress(*DISCORD_ERRORS):
+            with self._speaking_in(arena.guild_id), contextlib.suppress(*DISCORD_ERRORS):
                 await self._edit(arena, board.cancelled_board(arena))
+
+    def _speaking_in(self, guild_id: int | None) -> AbstractContextManager[None]:
+        """Speak the language of a server, whoever started the arena."""
+        return speaking(languages_of(self._client).of_server(guild_id))
 
     async def _edit(self, arena: arenas.Arena, shown: discord.ui.LayoutView) -> None:
         """Show it in place of what is there: the progress, an earlier state, or embeds of an earlier release."""
@@ -181,11 +195,12 @@ class ArenaHost:
         prompts: Prompts,
         message: discord.Message,
     ) -> None:
+        guild_id, channel_id = plan.channel.guild.id, plan.channel.id
+
         async def report(ready: int) -> None:
-            with contextlib.suppress(*DISCORD_ERRORS):
+            with self._speaking_in(guild_id), contextlib.suppress(*DISCORD_ERRORS):
                 await message.edit(content=board.preparing(ready, plan.answers))
 
-        guild_id, channel_id = plan.channel.guild.id, plan.channel.id
         try:
             drawn = await answer_arena(self._services, personality, prompts, plan.answers, report)
             row_of = partial(reply_row, self._services, personality, prompts, guild_id=guild_id, channel_id=channel_id)
@@ -194,7 +209,7 @@ class ArenaHost:
             await self._services.database.run(arenas.open_arena, arena_id, rows, _closing_time(plan))
             await retry_until_accepted(partial(self._show_open, arena_id), f"arena {arena_id}")
         except Exception as error:
-            await self.fail(arena_id, _reason(error))
+            await self.fail(arena_id, reason_of(error))
 
 
 def as_channel(channel: object) -> Channel:
@@ -211,22 +226,15 @@ def _require_permissions(channel: Channel) -> None:
     needed = {"View Channel": granted.view_channel, "Send Messages": may_send}
     missing = [name for name, is_granted in needed.items() if not is_granted]
     if missing:
-        raise UserFacingError(f"I can't post an arena in {channel.mention}: give me {', '.join(missing)} there.")
+        raise UserFacingError(
+            "I can't post an arena in {channel}: give me {permissions} there.",
+            channel=channel.mention,
+            permissions=", ".join(missing),
+        )
 
 
 def _closing_time(plan: ArenaPlan) -> datetime:
     return utc_now() + timedelta(minutes=plan.minutes)
-
-
-def _reason(error: BaseException) -> str:
-    """Return why an arena failed, in words that its channel can read."""
-    if isinstance(error, discord.NotFound):
-        return "its message or channel was deleted"
-    if isinstance(error, discord.Forbidden):
-        return "I can no longer post in its channel"
-    if isinstance(error, discord.HTTPException):
-        return f"Discord rejected it ({error.status})"
-    return member_message(error)
 
 
 def arena_trigger(settings: ArenaSettings) -> BaseTrigger | None:
@@ -276,12 +284,5 @@ class ArenaSchedule:
 
     def describe(self, guild_id: int) -> str:
         setup = self._services.setups.find(guild_id)
-        if setup is not None:
-            return f"**Schedule:** {describe_arenas(setup.choices)} (`/setup`){self._waits()}"
-        if not self.is_set:
-            return "**Schedule:** none; admins start arenas"
-        return f"**Schedule:** `{self._settings.schedule}` UTC in <#{self._settings.channel}>{self._waits()}"
-
-    def _waits(self) -> str:
-        chat = self._services.settings.chat
-        return f", but not in quiet hours ({chat.quiet_hours} {chat.time_zone})" if chat.quiet_hours else ""
+        chosen = f"{describe_arenas(setup.choices)} (`/setup`)" if setup is not None else ""
+        return board.describe_schedule(self._settings, self._services.settings.chat, chosen)

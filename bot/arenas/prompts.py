@@ -12,6 +12,7 @@ from bot.chat.ask import Prompts
 from bot.chat.prompting import ChatMessage
 from bot.chat.rendering import add_examples
 from bot.errors import UserFacingError
+from bot.localization.sentences import gettext
 from bot.services import Services
 from bot.text.rounds import sentence
 from storage.conversations.control_tokens import sanitize
@@ -62,7 +63,7 @@ async def describe_bank(services: Services, personality: Personality) -> str:
         return f"⚠️ {sentence(str(error))}"
     used = await services.database.read(last_used, personality.id)
     unused = sum(prompt.text not in used for prompt in bank.prompts)
-    return f"**Prompt bank:** {bank.describe()}; {unused} not used yet"
+    return gettext("**Prompt bank:** {prompts}; {unused} not used yet", prompts=bank.describe(), unused=unused)
 
 
 async def _next_prompt(services: Services, personality: Personality) -> tuple[str, Prompts]:

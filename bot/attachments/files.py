@@ -27,14 +27,18 @@ async def fetch_file(file: discord.Attachment, max_bytes: int) -> bytes:
     """Return an attachment's content; raises UserFacingError."""
     if file.size > max_bytes:
         raise UserFacingError(
-            f"I couldn't open {file.filename}: it has {file.size / 1e6:.1f} MB, and I open up to "
-            f"{max_bytes / 1e6:.1f} MB."
+            "I couldn't open {filename}: it has {size} MB, and I open up to {limit} MB.",
+            filename=file.filename,
+            size=format(file.size / 1000000.0, ".1f"),
+            limit=format(max_bytes / 1000000.0, ".1f"),
         )
     try:
         async with asyncio.timeout(DOWNLOAD_S):
             return await file.read()
     except DISCORD_ERRORS as error:
-        raise UserFacingError(f"I couldn't get {file.filename} from Discord. Please send it again.") from error
+        raise UserFacingError(
+            "I couldn't get {filename} from Discord. Please send it again.", filename=file.filename
+        ) from error
 
 
 async def text_of(content: bytes, name: str, media_type: MediaType, settings: KnowledgeSettings) -> str:
@@ -42,5 +46,5 @@ async def text_of(content: bytes, name: str, media_type: MediaType, settings: Kn
     try:
         blocks = await extract(content, name, settings, media_type)
     except Unreadable as error:
-        raise UserFacingError(f"{error}.") from error
+        raise UserFacingError(error.message, **error.values) from error
     return "\n\n".join(block.text for block in blocks)

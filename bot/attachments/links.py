@@ -68,13 +68,17 @@ async def fetch_page(link: str, max_bytes: int) -> tuple[bytes, MediaType]:
             session.get(link, max_redirects=MAX_REDIRECTS) as response,
         ):
             if response.status != 200:
-                raise PageRefused(f"I couldn't open {site_of(link)}: it answers with status {response.status}.")
+                raise PageRefused(
+                    "I couldn't open {site}: it answers with status {status}.",
+                    site=site_of(link),
+                    status=response.status,
+                )
             media_type = MEDIA_TYPES.get(response.content_type)
             if media_type is None:
-                raise PageRefused(f"I couldn't read {site_of(link)}: that is no page of text.")
+                raise PageRefused("I couldn't read {site}: that is no page of text.", site=site_of(link))
             return await _content(response, max_bytes), media_type
     except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
-        raise PageRefused(f"I couldn't open {site_of(link) or 'that link'}.") from error
+        raise PageRefused("I couldn't open {site}.", site=site_of(link) or link) from error
 
 
 def _open_public(info: AddrInfoType) -> socket.socket:
@@ -94,5 +98,9 @@ async def _content(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     async for part in response.content.iter_chunked(CHUNK_BYTES):
         content += part
         if len(content) > max_bytes:
-            raise PageRefused(f"I couldn't read {response.url.host}: the page is larger than {max_bytes / 1e6:.1f} MB.")
+            raise PageRefused(
+                "I couldn't read {host}: the page is larger than {size} MB.",
+                host=response.url.host,
+                size=format(max_bytes / 1000000.0, ".1f"),
+            )
     return content

@@ -26,9 +26,11 @@ from bot.attachments.voice import write_down
 from bot.chat.conversation import History, Post
 from bot.engine.remote.server import ServerError
 from bot.errors import UserFacingError
+from bot.localization.sentences import gettext, ngettext
 from bot.privacy.recent_deletions import Deletions
+from bot.text.rounds import sentence
 from storage.settings.sections import Settings
-from storage.wording import count, shorten
+from storage.wording import gettext_noop, shorten
 
 log = logging.getLogger(__name__)
 
@@ -36,14 +38,18 @@ AT_ONCE = 4
 """Things of all members that are read at the same time."""
 HEARD_CHARS = 200
 LOOKED = "looked at a picture"
-BLIND = "I can't see pictures here, so please tell me in words what it shows."
-BLIND_TO_TYPE = "I can't look at {name}. Please send pictures as PNG, JPEG, GIF or WebP."
-DEAF = "I can't listen to voice messages here. Please write to me instead."
-TOO_LONG_TO_HEAR = "I can't listen to that voice message: it is longer than {limit:g} seconds."
-SILENT = "I heard nobody speak in the voice message."
-NOT_TEXT = "I can't read {name}. I read text, Markdown, PDF, HTML and Word files."
-NOT_SEEING = "I couldn't look at the picture, because the server that I see with doesn't answer right now."
-NOT_HEARING = "I couldn't hear the voice message, because the server that I listen with doesn't answer right now."
+BLIND = gettext_noop("I can't see pictures here, so please tell me in words what it shows.")
+BLIND_TO_TYPE = gettext_noop("I can't look at {name}. Please send pictures as PNG, JPEG, GIF or WebP.")
+DEAF = gettext_noop("I can't listen to voice messages here. Please write to me instead.")
+TOO_LONG_TO_HEAR = gettext_noop("I can't listen to that voice message: it is longer than {limit} seconds.")
+SILENT = gettext_noop("I heard nobody speak in the voice message.")
+NOT_TEXT = gettext_noop("I can't read {name}. I read text, Markdown, PDF, HTML and Word files.")
+NOT_SEEING = gettext_noop(
+    "I couldn't look at the picture, because the server that I see with doesn't answer right now."
+)
+NOT_HEARING = gettext_noop(
+    "I couldn't hear the voice message, because the server that I listen with doesn't answer right now."
+)
 
 Thing = discord.Attachment | str
 """A file, or the address of a web page."""
@@ -106,18 +112,18 @@ class AttachmentReader:
             return self._why_not_heard(thing)
         if _is_picture(thing):
             return self._why_not_seen(thing)
-        return "" if text_type_of(thing) else NOT_TEXT.format(name=thing.filename)
+        return "" if text_type_of(thing) else gettext(NOT_TEXT, name=thing.filename)
 
     def _why_not_heard(self, voice: discord.Attachment) -> str:
         limit = self._settings.voice.max_seconds
         if not self._settings.voice.server:
-            return DEAF
-        return TOO_LONG_TO_HEAR.format(limit=limit) if (voice.duration or 0.0) > limit else ""
+            return gettext(DEAF)
+        return gettext(TOO_LONG_TO_HEAR, limit=limit) if (voice.duration or 0.0) > limit else ""
 
     def _why_not_seen(self, picture: discord.Attachment) -> str:
         if not self._settings.pictures.server:
-            return BLIND
-        return "" if _type_of(picture) in PICTURE_TYPES else BLIND_TO_TYPE.format(name=picture.filename)
+            return gettext(BLIND)
+        return "" if _type_of(picture) in PICTURE_TYPES else gettext(BLIND_TO_TYPE, name=picture.filename)
 
     # Reading
 
@@ -126,8 +132,8 @@ class AttachmentReader:
         found = await asyncio.gather(*(self._read_one(thing, asked) for thing in things[:limit]))
         notes = Counter(note for one in found for note in one.notes)
         seen = notes.pop(LOOKED, 0)
-        looked = [f"looked at {count(seen, 'picture')}"] if seen else []
-        left = [f"only the first {limit} were opened"] if len(things) > limit else []
+        looked = [ngettext("looked at {count} picture", "looked at {count} pictures", seen)] if seen else []
+        left = [gettext("only the first {limit} were opened", limit=limit)] if len(things) > limit else []
         return Reading(
             materials=tuple(material for one in found for material in one.materials),
             heard="\n".join(one.heard for one in found if one.heard),
@@ -142,7 +148,9 @@ class AttachmentReader:
             async with self._turns:
                 return await (self._open_page(thing) if isinstance(thing, str) else self._open_file(thing, asked))
         except UserFacingError as error:
-            return Reading((unread_material(_name_of(thing)),), notes=(str(error),))
+            return Reading(
+                (unread_material(_name_of(thing)),), notes=(sentence(gettext(error.message, **error.values)),)
+            )
 
     async def _open_file(self, file: discord.Attachment, asked: str) -> Reading:
         content = await fetch_file(file, self._settings.attachments.max_bytes)
@@ -178,7 +186,7 @@ class AttachmentReader:
             raise UserFacingError(NOT_HEARING) from error
         if not heard:
             raise UserFacingError(SILENT)
-        return Reading(heard=heard, notes=(f"heard: “{shorten(' '.join(heard.split()), HEARD_CHARS)}”",))
+        return Reading(heard=heard, notes=(_describe_heard(heard),))
 
 
 def _from_outside(reading: Reading) -> Reading:
@@ -189,8 +197,14 @@ def _from_outside(reading: Reading) -> Reading:
 
 
 def _quoting(text: str, name: str, material: Material) -> Reading:
-    part = "" if material.text == text else "the beginning of "
-    return Reading((material,), notes=(f"read {part}{name}",))
+    note = gettext("read {name}", name=name)
+    if material.text != text:
+        note = gettext("read the beginning of {name}", name=name)
+    return Reading((material,), notes=(note,))
+
+
+def _describe_heard(heard: str) -> str:
+    return gettext("heard: “{words}”", words=shorten(" ".join(heard.split()), HEARD_CHARS))
 
 
 def _is_picture(file: discord.Attachment) -> bool:

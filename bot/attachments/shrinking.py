@@ -10,16 +10,18 @@ import base64
 import io
 import json
 import sys
+from typing import Any
 
 from bot.errors import UserFacingError
 from storage.separate_process import limit_memory, run_apart
+from storage.wording import gettext_noop
 
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP")
 LONGER_SIDE = 1_024
 """In pixels: models that see make larger pictures smaller themselves."""
 QUALITY = 85
 TIMEOUT_S = 20.0
-DAMAGED = "I couldn't open the picture: it is damaged or not what its name says."
+DAMAGED = gettext_noop("I couldn't open the picture: it is damaged or not what its name says.")
 
 
 class PictureRefused(UserFacingError):
@@ -33,7 +35,7 @@ def shrink(content: bytes, max_pixels: int) -> str:
     except (TimeoutError, ValueError) as error:
         raise PictureRefused(DAMAGED) from error
     if "problem" in found:
-        raise PictureRefused(found["problem"])
+        raise PictureRefused(found["problem"], **found["values"])
     return str(found["jpeg"])
 
 
@@ -44,12 +46,12 @@ def main() -> None:
     """Read a picture from standard input, and write it or a problem as JSON."""
     limit_memory()
     try:
-        answer = {"jpeg": base64.b64encode(_shrink(sys.stdin.buffer.read(), int(sys.argv[1]))).decode()}
+        answer: dict[str, Any] = {"jpeg": base64.b64encode(_shrink(sys.stdin.buffer.read(), int(sys.argv[1]))).decode()}
     except PictureRefused as error:
-        answer = {"problem": str(error)}
+        answer = {"problem": error.message, "values": error.values}
     except Exception:
         # On damaged files the decoders raise all kinds of errors.
-        answer = {"problem": DAMAGED}
+        answer = {"problem": DAMAGED, "values": {}}
     sys.stdout.write(json.dumps(answer))
 
 
@@ -61,8 +63,9 @@ def _shrink(content: bytes, max_pixels: int) -> bytes:
         pixels = picture.width * picture.height
         if pixels > max_pixels:
             raise PictureRefused(
-                f"I couldn't look at the picture: it has {pixels / 1e6:,.0f} million pixels, and I look at up to "
-                f"{max_pixels / 1e6:,.0f} million."
+                "I couldn't look at the picture: it has {size} million pixels, and I look at up to {limit} million.",
+                size=format(pixels / 1000000.0, ",.0f"),
+                limit=format(max_pixels / 1000000.0, ",.0f"),
             )
         upright = ImageOps.exif_transpose(picture).convert("RGBA")
     upright.thumbnail((LONGER_SIDE, LONGER_SIDE))

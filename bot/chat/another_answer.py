@@ -18,8 +18,9 @@ from storage.conversations.replies import Reply, count_siblings
 from storage.database.columns import utc_now
 from storage.knowledge.documents import titles_of
 from storage.personalities.personalities import Personality, read_personality
+from storage.wording import gettext_noop
 
-EDITED = "A message that I answered there was edited since. Please ask again."
+EDITED = gettext_noop("A message that I answered there was edited since. Please ask again.")
 
 
 async def gather_again(services: Services, reply: Reply, channel: discord.abc.Messageable, user_id: int) -> Ask:
@@ -35,9 +36,9 @@ async def gather_again(services: Services, reply: Reply, channel: discord.abc.Me
     rows = await services.database.read(_read, reply, prompt.text)
     limit = services.settings.chat.siblings_per_prompt
     if rows.siblings >= limit:
-        raise UserFacingError(f"That question already has {limit} answers, and that is the most I give.")
+        raise UserFacingError("That question already has {limit} answers, and that is the most I give.", limit=limit)
     if rows.personality.archived_at is not None:
-        raise UserFacingError(f"{rows.personality.name} is not in use any more. Please ask again.")
+        raise UserFacingError("{name} is not in use any more. Please ask again.", name=rows.personality.name)
     return Ask(
         prompts=Prompts(prompt),
         personality=rows.personality,

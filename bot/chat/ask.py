@@ -12,6 +12,7 @@ import discord
 from bot.engine import Completion, Engine, Finish, Generation, GenerationRequest, RenderedPrompt, Sampling
 from bot.errors import UserFacingError
 from bot.knowledge.quoting import cite
+from bot.localization.sentences import gettext
 from bot.releases.resolver import Release
 from bot.text.sanitize import escape_inline
 from storage.adapters.folder_store import AS_TRAINED
@@ -27,7 +28,7 @@ from storage.database.columns import utc_now
 from storage.database.enums import Origin, Outcome
 from storage.personalities.personalities import Personality
 from storage.settings.sections import GenerationSettings
-from storage.wording import not_learned_yet
+from storage.wording import gettext_noop, not_learned_yet
 
 REGENERATE = "🔁"
 SEEDS = ("👍", "👎", REGENERATE)
@@ -40,15 +41,15 @@ OUTCOMES = {
     Finish.CANCELLED: Outcome.CANCELLED,
 }
 NOTES = {
-    Finish.LENGTH: "stopped at the length limit",
-    Finish.TIMEOUT: "ran out of time",
-    Finish.THOUGHT: "thought too long to answer",
-    Finish.CANCELLED: "stopped, the bot is restarting",
+    Finish.LENGTH: gettext_noop("stopped at the length limit"),
+    Finish.TIMEOUT: gettext_noop("ran out of time"),
+    Finish.THOUGHT: gettext_noop("thought too long to answer"),
+    Finish.CANCELLED: gettext_noop("stopped, the bot is restarting"),
 }
 WITHOUT_WORDS = {
-    Outcome.TIMEOUT: "Sorry, that took too long and I gave up. Please try again.",
-    Outcome.CANCELLED: "Sorry, I'm restarting. Please ask again in a minute.",
-    Outcome.FAILED: "Sorry, something went wrong while I was answering. Please try again.",
+    Outcome.TIMEOUT: gettext_noop("Sorry, that took too long and I gave up. Please try again."),
+    Outcome.CANCELLED: gettext_noop("Sorry, I'm restarting. Please ask again in a minute."),
+    Outcome.FAILED: gettext_noop("Sorry, something went wrong while I was answering. Please try again."),
 }
 """What an answer says that ended before its first word."""
 
@@ -163,9 +164,9 @@ def end_of(ask: Ask, completion: Completion) -> AnswerEnd:
     finished = finished_reply(completion)
     label = label_of(ask.personality, ask.release)
     if ask.follows_card:
-        label = f"{label} · {not_learned_yet(follows_card=True)}"
+        label = f"{label} · {gettext(not_learned_yet(follows_card=True))}"
     if finished.outcome not in FINISHED_WHOLE:
-        words = finished.answer or WITHOUT_WORDS[finished.outcome]
+        words = finished.answer or gettext(WITHOUT_WORDS[finished.outcome])
         return AnswerEnd(finished, words, small_print(label, ask.prompt, completion.finish, ask.notes))
     lines = [small_print(ask.label or label, ask.prompt, completion.finish, ask.notes)]
     if ask.citations:
@@ -179,14 +180,19 @@ CANCELLED_END = AnswerEnd(FinishedReply("", Outcome.CANCELLED))
 
 def failed_end(ask: Ask, cause: BaseException | None = None) -> AnswerEnd:
     """Return the end of an answer that failed; the member reads the cause if it is meant for them."""
-    words = str(cause) if isinstance(cause, UserFacingError) else WITHOUT_WORDS[Outcome.FAILED]
+    if isinstance(cause, UserFacingError):
+        words = gettext(cause.message, **cause.values)
+    else:
+        words = gettext(WITHOUT_WORDS[Outcome.FAILED])
     return AnswerEnd(FinishedReply("", Outcome.FAILED), words, f"-# {label_of(ask.personality, ask.release)}")
 
 
 def label_of(personality: Personality, release: Release) -> str:
     """Return who answers, for the small print: the version, and how it differs from the default personality at 1."""
     whose = "" if personality.is_default else f"{personality.name} "
-    return f"{whose}{release.name}" + ("" if release.strength == AS_TRAINED else f" at strength {release.strength:g}")
+    if release.strength == AS_TRAINED:
+        return f"{whose}{release.name}"
+    return gettext("{version} at strength {strength}", version=f"{whose}{release.name}", strength=release.strength)
 
 
 def small_print(label: str, prompt: RenderedPrompt, finish: Finish, more: Sequence[str] = ()) -> str:
@@ -196,9 +202,9 @@ def small_print(label: str, prompt: RenderedPrompt, finish: Finish, more: Sequen
     """
     notes = [label, *map(escape_inline, more)]
     if prompt.dropped:
-        notes.append(f"the {prompt.dropped} oldest messages did not fit")
+        notes.append(gettext("the {number} oldest messages did not fit", number=prompt.dropped))
     if prompt.shortened:
-        notes.append("the middle of your message did not fit")
+        notes.append(gettext("the middle of your message did not fit"))
     if finish in NOTES:
-        notes.append(NOTES[finish])
+        notes.append(gettext(NOTES[finish]))
     return "-# " + " · ".join(notes)

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from bot.chat.ask import Ask
 from bot.chat.conversation import Conversation, History, converse, own_ids
 from bot.chat.rendering import add_examples, render_question
-from bot.errors import UserFacingError
+from bot.errors import NothingAsked
 from bot.memory.recall import choose_notes
 from bot.personalities.selection import places_of
 from bot.releases.resolver import ReleaseCandidates, read_candidates
@@ -29,7 +29,6 @@ from storage.releases.evidence import Rival
 
 MESSAGES_LOOKED_UP = 3
 """The newest message, and those of people before it, which tell what a short question is about."""
-NOTHING_ASKED = "I don't see a question. Mention me together with your question, or reply to one of my messages."
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ async def gather(services: Services, history: History, message: discord.Message,
     rows = await _read_rows(services, history, message)
     conversation, active, notes = rows.conversation, rows.active, rows.notes
     if all(turn.speaker is None for turn in conversation.turns):
-        raise UserFacingError(NOTHING_ASKED)
+        raise NothingAsked
     rendered = await render_question(
         services,
         active.personality,

@@ -14,6 +14,7 @@ from bot.chat.ask import SEEDS, WITHOUT_WORDS, AnswerEnd, Ask
 from bot.chat.message_stream import AnswerDeleted, MessageStream, retry_until_accepted
 from bot.chat.voices import BotVoice, PersonalityVoice, SentMessage, Voice, opening_for
 from bot.discord_errors import DISCORD_ERRORS, is_temporary
+from bot.localization.sentences import gettext
 from bot.personalities.webhooks import Webhooks
 from storage.conversations.replies import (
     FINISHED_WHOLE,
@@ -161,7 +162,8 @@ class AnswerDelivery:
             return None
         reply = undelivered.reply
         outcome: Outcome = reply.outcome
-        await stream.finish(reply.answer or WITHOUT_WORDS.get(outcome, ""), undelivered.small_print)
+        words = WITHOUT_WORDS.get(outcome)
+        await stream.finish(reply.answer or (gettext(words) if words else ""), undelivered.small_print)
         return outcome
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from bot.errors import UserFacingError
 from bot.guards.error_handler import NOT_MINE, answer_privately, member_message
 from bot.guards.interactions import Form, PersistentButton, button_row
+from bot.localization.sentences import gettext
 from bot.services import Services
 from storage.conversations.control_tokens import sanitize
 from storage.conversations.replies import Reply, find_reply
@@ -20,30 +21,35 @@ from storage.members import note_members
 from storage.privacy.consent import basis_of_chat
 from storage.training.evidence import WrittenCorrection, read_corrections
 from storage.votes import corrections
+from storage.wording import gettext_noop
 
 FORM_CHARS = 4_000  # Discord's limit
-THANKS = "Thank you! Your answer counts as the better one in the next round."
-TOO_NEW = "Thank you! I keep it with the answer, but don't learn from it: your account or membership is too new."
-NOT_TRAINED = "Thank you! I keep it with the answer, but don't learn from it. `/privacy show` says why."
-FACTS = "Thank you! I keep your answer with mine, but don't learn from it: facts come from documents."
-WHAT_IS_WRONG = "What is wrong with that answer?"
-ADD_THUMB = " Add a 👎 to the answer too, or this doesn't count."
+THANKS = gettext_noop("Thank you! Your answer counts as the better one in the next round.")
+TOO_NEW = gettext_noop(
+    "Thank you! I keep it with the answer, but don't learn from it: your account or membership is too new."
+)
+NOT_TRAINED = gettext_noop("Thank you! I keep it with the answer, but don't learn from it. `/privacy show` says why.")
+FACTS = gettext_noop("Thank you! I keep your answer with mine, but don't learn from it: facts come from documents.")
+WHAT_IS_WRONG = gettext_noop("What is wrong with that answer?")
+ADD_THUMB = gettext_noop("Add a 👎 to the answer too, or this doesn't count.")
 NOTED = {
-    Cause.WRONG_FACT: "Noted: a wrong fact. I show it to the admins as a gap in what I know, and don't learn from it.",
-    Cause.WRONG_TONE: "Noted: the wrong tone.",
-    Cause.TOO_LONG: "Noted: too long.",
-    Cause.UNSAFE: "Noted: unsafe. If the answer has to be removed now, tell an admin.",
-    Cause.OTHER: "Noted.",
+    Cause.WRONG_FACT: gettext_noop(
+        "Noted: a wrong fact. I show it to the admins as a gap in what I know, and don't learn from it."
+    ),
+    Cause.WRONG_TONE: gettext_noop("Noted: the wrong tone."),
+    Cause.TOO_LONG: gettext_noop("Noted: too long."),
+    Cause.UNSAFE: gettext_noop("Noted: unsafe. If the answer has to be removed now, tell an admin."),
+    Cause.OTHER: gettext_noop("Noted."),
 }
-NOTED_IN_PRIVATE = "Noted: a wrong fact. I don't learn from it, and admins can't read it."
+NOTED_IN_PRIVATE = gettext_noop("Noted: a wrong fact. I don't learn from it, and admins can't read it.")
 
 
 class SuggestionForm(Form):
     def __init__(self, services: Services, reply: Reply, draft: str) -> None:
-        super().__init__(services, "A better answer")
+        super().__init__(services, gettext("A better answer"))
         self._reply_id = reply.id
         longest = longest_suggestion(services)
-        self._text = self._ask("text", "What should I have answered?", limit=longest, default=draft, long=True)
+        self._text = self._ask("text", gettext("What should I have answered?"), limit=longest, default=draft, long=True)
 
     async def on_submit(self, interaction: discord.Interaction) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)
@@ -88,22 +94,24 @@ async def store_suggestion(
 
     correction_id, usable = await services.database.run(store)
     if suggestion.is_about_facts:
-        return correction_id, FACTS
-    return correction_id, NOT_TRAINED if not usable else THANKS if usable[0].weight else TOO_NEW
+        return correction_id, gettext(FACTS)
+    return correction_id, gettext(NOT_TRAINED if not usable else THANKS if usable[0].weight else TOO_NEW)
 
 
 class CauseForm(Form):
     """Asks what is wrong with an answer, and for a better one from those who have one."""
 
     def __init__(self, services: Services, reply: Reply, given: Cause | None, draft: str) -> None:
-        super().__init__(services, WHAT_IS_WRONG)
+        super().__init__(services, gettext(WHAT_IS_WRONG))
         self._reply_id = reply.id
-        reasons = [cause.capitalize() for cause in Cause]
-        self._cause = self._let_choose("cause", "Choose the main reason", reasons, chosen=(given or "").capitalize())
+        self._causes = {_label(cause): cause for cause in Cause}
+        self._cause = self._let_choose(
+            "cause", gettext("Choose the main reason"), list(self._causes), chosen=_label(given) if given else ""
+        )
         self._text = self._ask(
             "text",
-            "What should I have answered?",
-            "You can leave this empty.",
+            gettext("What should I have answered?"),
+            gettext("You can leave this empty."),
             limit=longest_suggestion(services),
             default=draft,
             long=True,
@@ -111,7 +119,7 @@ class CauseForm(Form):
 
     async def on_submit(self, interaction: discord.Interaction) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)
-        cause = Cause((self._cause.value or Cause.OTHER).lower())
+        cause = self._causes.get(self._cause.value or "", Cause.OTHER)
         noted = await self._note(interaction, cause)
         if not self._text.value.strip():
             await answer_privately(interaction, noted)
@@ -131,13 +139,19 @@ class CauseForm(Form):
         if is_down is None:
             raise UserFacingError(NOT_MINE)
         in_private = interaction.guild_id is None and cause is Cause.WRONG_FACT
-        return (NOTED_IN_PRIVATE if in_private else NOTED[cause]) + ("" if is_down else ADD_THUMB)
+        noted = gettext(NOTED_IN_PRIVATE if in_private else NOTED[cause])
+        return noted if is_down else f"{noted} {gettext(ADD_THUMB)}"
+
+
+def _label(cause: Cause) -> str:
+    words = gettext(cause.value)
+    return words[0].upper() + words[1:]
 
 
 class WithdrawButton(PersistentButton, template=r"reactune:withdraw:(?P<id>\d+)"):
     def __init__(self, correction_id: int) -> None:
         self.correction_id = correction_id
-        super().__init__(f"reactune:withdraw:{correction_id}", "Withdraw")
+        super().__init__(f"reactune:withdraw:{correction_id}", gettext("Withdraw"))
 
     @classmethod
     def parse(cls, match: Match[str]) -> WithdrawButton:
@@ -147,5 +161,7 @@ class WithdrawButton(PersistentButton, template=r"reactune:withdraw:(?P<id>\d+)"
         author = interaction.user.id
         await interaction.response.defer()
         withdrawn = await services.database.run(corrections.withdraw, self.correction_id, author)
-        text = "Your suggestion is withdrawn." if withdrawn else "That suggestion was withdrawn already."
+        text = (
+            gettext("Your suggestion is withdrawn.") if withdrawn else gettext("That suggestion was withdrawn already.")
+        )
         await interaction.edit_original_response(content=text, view=None)

@@ -15,6 +15,7 @@ from tenacity import AsyncRetrying, RetryCallState
 from bot.chat.voices import SentMessage, Voice
 from bot.discord_errors import DISCORD_ERRORS, RATE_LIMITED, SLOW_MODE, UNKNOWN_WEBHOOK, is_temporary
 from bot.errors import BotError
+from bot.localization.sentences import gettext
 from bot.text.sanitize import sanitize_markdown
 from bot.text.splitting import MAX_MESSAGE_CHARS, escape_lone_pipes, split_message
 from bot.text.tables import show_tables
@@ -96,7 +97,7 @@ async def retry_until_accepted(work: Callable[[], Awaitable[T]], what: str) -> T
 def lay_out(text: str, small_print: str, output: OutputSettings, opening: str = "") -> list[str]:
     """Return the contents of an answer's messages; small print that does not fit in the last one gets its own."""
     whole = escape_lone_pipes(show_tables(sanitize_markdown(text, output)))
-    first, *rest = _split_safely(whole, output) or ["(no words)"]
+    first, *rest = _split_safely(whole, output) or [gettext("(no words)")]
     parts = [opening + first, *rest]
     last = f"{parts[-1]}\n{small_print}"
     return [*parts[:-1], last] if len(last) <= MAX_MESSAGE_CHARS else [*parts, small_print[:MAX_MESSAGE_CHARS]]

@@ -31,10 +31,11 @@ from storage.privacy.notes import still_exist
 from storage.settings.sections import Settings
 from storage.training.samples import AskedPrompt, DrawnSample, record_samples
 from storage.votes.follow_ups import watch_follow_up
+from storage.wording import gettext_noop
 
-ERASED = "Someone whose words I was answering has just deleted their data. Please ask again."
-NOTE_DELETED = "A note about you that I was using has just been deleted. Please ask again."
-DELETED = "A message that I was answering, or one before it, was just deleted. Please ask again."
+ERASED = gettext_noop("Someone whose words I was answering has just deleted their data. Please ask again.")
+NOTE_DELETED = gettext_noop("A note about you that I was using has just been deleted. Please ask again.")
+DELETED = gettext_noop("A message that I was answering, or one before it, was just deleted. Please ask again.")
 
 
 def new_reply(ask: Ask, request: GenerationRequest, base_revision: str, basis: Basis | None) -> NewReply:

@@ -14,6 +14,8 @@ from bot.chat.delivery import reference_to
 from bot.chat.message_stream import CURSOR, PART_CHARS, retry_until_accepted
 from bot.chat.voices import question_of_message
 from bot.discord_errors import DISCORD_ERRORS
+from bot.localization.languages import languages_of
+from bot.localization.sentences import gettext, speaking
 from bot.services import Services
 from storage.conversations.replies import (
     Reply,
@@ -29,8 +31,6 @@ from storage.conversations.replies import (
 log = logging.getLogger(__name__)
 
 LOOKED_THROUGH = 100
-INTERRUPTED = "-# interrupted by a restart"
-TRY_AGAIN = f"{INTERRUPTED} · press {REGENERATE} for another answer"
 
 
 class Recovery:
@@ -80,7 +80,12 @@ class Recovery:
             message = await self._reply_to_question(channel, reply, reply.source_message_id)
         else:
             return
-        text = message.content.removesuffix(CURSOR).removesuffix(TRY_AGAIN).removesuffix(INTERRUPTED).rstrip()
+        text = (
+            message.content.removesuffix(CURSOR)
+            .removesuffix(self._small_print(reply, can_try_again=True))
+            .removesuffix(self._small_print(reply))
+            .rstrip()
+        )
         text = text[:PART_CHARS]
         await message.edit(content=f"{text}\n{await self._offer(reply, message)}".strip())
 
@@ -88,20 +93,27 @@ class Recovery:
         self, channel: discord.PartialMessageable, reply: Reply, question_id: int
     ) -> discord.Message:
         reference = reference_to(question_id, reply.channel_id, reply.guild_id)
-        message = await channel.send(INTERRUPTED, reference=reference, mention_author=False)  # pyrefly: ignore[no-matching-overload]
+        message = await channel.send(self._small_print(reply), reference=reference, mention_author=False)  # pyrefly: ignore[no-matching-overload]
         await self._services.database.run(add_message, reply.id, message.id, reply.channel_id, 0)
         return message
 
     async def _offer(self, reply: Reply, message: discord.Message) -> str:
         """Add the reaction for another answer if there can be one; return the sentence that fits."""
         if reply.base_revision != self._services.base.revision or reply.edited_at is not None:
-            return INTERRUPTED
+            return self._small_print(reply)
         try:
             await message.add_reaction(REGENERATE)
         except DISCORD_ERRORS as error:
             log.warning("Discord refused %s under an interrupted answer: %s", REGENERATE, error)
-            return INTERRUPTED
-        return TRY_AGAIN
+            return self._small_print(reply)
+        return self._small_print(reply, can_try_again=True)
+
+    def _small_print(self, reply: Reply, *, can_try_again: bool = False) -> str:
+        """Return the small print under an interrupted answer, in the language of its channel."""
+        with speaking(languages_of(self._bot).of_channel(reply.channel_id, reply.author_id)):
+            said = gettext("interrupted by a restart")
+            again = gettext("press {emoji} for another answer", emoji=REGENERATE)
+        return f"-# {said} · {again}" if can_try_again else f"-# {said}"
 
     # Messages that a killed bot sent without recording them: people may have voted under them
 

@@ -16,8 +16,9 @@ from bot.services import Services
 from storage.knowledge.search import Passage
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import Personality
+from storage.wording import gettext_noop
 
-TOO_LONG = "That message is too long for me, even shortened."
+TOO_LONG = gettext_noop("That message is too long for me, even shortened.")
 
 
 async def render_question(

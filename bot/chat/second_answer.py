@@ -19,6 +19,7 @@ from bot.errors import UserFacingError
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import PersistentButton, button_row
 from bot.guards.quiet_hours import is_quiet
+from bot.localization.sentences import gettext
 from bot.releases.resolver import Release
 from bot.services import Services
 from storage.conversations.replies import FINISHED_WHOLE
@@ -28,18 +29,24 @@ from storage.errors import AdapterError
 from storage.releases.evidence import Rival
 from storage.releases.versions import Version
 from storage.votes.comparisons import Better, compare
+from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)
 
-FIRST_LABEL, SECOND_LABEL = "first answer", "second answer · which one is better?"
-BUTTONS = {Better.FIRST: "First", Better.SECOND: "Second", Better.SAME: "About the same"}
-NOTED = {
-    Better.FIRST: "Noted: you like the first one better.",
-    Better.SECOND: "Noted: you like the second one better.",
-    Better.SAME: "Noted: you like both about the same.",
-    None: "Taken back: you have not chosen.",
+FIRST_LABEL = gettext_noop("first answer")
+SECOND_LABEL = gettext_noop("second answer · which one is better?")
+BUTTONS = {
+    Better.FIRST: gettext_noop("First"),
+    Better.SECOND: gettext_noop("Second"),
+    Better.SAME: gettext_noop("About the same"),
 }
-GONE = "One of those answers was deleted, so there is nothing to choose."
+NOTED = {
+    Better.FIRST: gettext_noop("Noted: you like the first one better."),
+    Better.SECOND: gettext_noop("Noted: you like the second one better."),
+    Better.SAME: gettext_noop("Noted: you like both about the same."),
+    None: gettext_noop("Taken back: you have not chosen."),
+}
+GONE = gettext_noop("One of those answers was deleted, so there is nothing to choose.")
 
 
 class SecondAnswers:
@@ -71,13 +78,15 @@ class SecondAnswers:
         services = self._services
         other = ask.release if rival is None else await self._open(rival.version, ask)
         first, second = random.sample((ask.release, other), 2)
-        answered = await services.answerer.answer(replace(ask, label=FIRST_LABEL, release=first))
+        answered = await services.answerer.answer(replace(ask, label=gettext(FIRST_LABEL), release=first))
         if answered.outcome not in FINISHED_WHOLE:
             return
         # A pick between two versions is evidence about them. Our own model must not choose which of their answers are
         # compared: it would choose the evidence.
         beside = answered.text if other is ask.release else None
-        alternative = replace(ask, label=SECOND_LABEL, origin=Origin.ALTERNATIVE, release=second, beside=beside)
+        alternative = replace(
+            ask, label=gettext(SECOND_LABEL), origin=Origin.ALTERNATIVE, release=second, beside=beside
+        )
         try:
             compared = await services.answerer.answer(alternative)
         except UserFacingError as error:
@@ -110,7 +119,7 @@ class BetterButton(
         self.better = better
         self.first_id = first_id
         self.second_id = second_id
-        super().__init__(f"reactune:better:{better}:{first_id}:{second_id}", BUTTONS[better])
+        super().__init__(f"reactune:better:{better}:{first_id}:{second_id}", gettext(BUTTONS[better]))
 
     @classmethod
     def parse(cls, match: Match[str]) -> BetterButton:
@@ -126,4 +135,4 @@ class BetterButton(
         except LookupError as error:
             raise UserFacingError(GONE) from error
         await services.tastes.refresh()
-        await answer_privately(interaction, NOTED[said])
+        await answer_privately(interaction, gettext(NOTED[said]))

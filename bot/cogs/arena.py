@@ -17,6 +17,7 @@ from bot.guards.access import user_label
 from bot.guards.audit import NOTED, action_of, run_audited
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import AdminCog
+from bot.localization.sentences import gettext
 from bot.personalities.selection import active_personality
 from bot.services import Services
 from bot.text.splitting import MAX_MESSAGE_CHARS
@@ -25,11 +26,12 @@ from storage.database.columns import utc_now
 from storage.database.enums import ArenaStatus
 from storage.votes import arenas
 from storage.votes.arenas import PickGesture
+from storage.wording import gettext_noop
 
 CLOSING_INTERVAL_S = 2.0
 LONGEST_MINUTES = 28 * 24 * 60.0
 SHOWN_ARENAS = 5
-NO_ARENAS = "No arenas yet. Start one with `/arena start`."
+NO_ARENAS = gettext_noop("No arenas yet. Start one with `/arena start`.")
 
 
 class Arenas(
@@ -102,7 +104,7 @@ class Arenas(
         """Show the latest arenas, the prompt bank and the schedule."""
         await interaction.response.defer(ephemeral=True)
         latest = await self.services.database.read(_latest, interaction.guild_id or 0)
-        lines = [board.describe_arena(arena, answers) for arena, answers in latest] or [NO_ARENAS]
+        lines = [board.describe_arena(arena, answers) for arena, answers in latest] or [gettext(NO_ARENAS)]
         personality = (await active_personality(self.services, interaction.channel)).personality
         lines += [await describe_bank(self.services, personality), self._schedule.describe(interaction.guild_id or 0)]
         await interaction.followup.send("\n".join(lines)[:MAX_MESSAGE_CHARS], ephemeral=True)
@@ -169,7 +171,9 @@ class Arenas(
     def _on_deleted(self, message_id: int) -> None:
         arena_id = self._host.unfinished.get(message_id)
         if arena_id is not None:
-            self.services.tasks.spawn(self._host.fail(arena_id, "its message was deleted"), f"end of arena {arena_id}")
+            self.services.tasks.spawn(
+                self._host.fail(arena_id, gettext_noop("its message was deleted")), f"end of arena {arena_id}"
+            )
 
     @commands.Cog.listener()
     async def on_guild_channel_delete(self, channel: discord.abc.GuildChannel) -> None:
@@ -182,7 +186,7 @@ class Arenas(
     async def _on_channel_deleted(self, channel_id: int) -> None:
         arena = await self.services.database.read(arenas.unfinished_arena, channel_id)
         if arena is not None:
-            await self._host.fail(arena.id, "its channel was deleted")
+            await self._host.fail(arena.id, gettext_noop("its channel was deleted"))
 
     # Number reactions
 

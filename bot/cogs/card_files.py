@@ -13,6 +13,7 @@ from discord.ext import commands
 from bot.errors import UserFacingError
 from bot.guards.access import user_label
 from bot.knowledge.lorebook import add_lorebook
+from bot.localization.sentences import gettext
 from bot.personalities.card_files import export_card, import_attachment, version_file
 from bot.personalities.selection import offer_personalities
 from bot.services import Services
@@ -53,14 +54,20 @@ class CardFiles(commands.Cog):
         if version is None:
             exported = await export_card(self.services, found, chosen, interaction.guild_id)
             file = discord.File(BytesIO(exported.content), exported.filename)
-            other_use = "import it in SillyTavern" if chosen.is_tavern else "put it into a `personalities` folder"
-            card = f"The card of **{found.name}**{exported.lorebook}"
-            text = f"{card}. Import it with `/personality import`, or {other_use}."
+            card = gettext("The card of **{name}**", name=found.name) + exported.lorebook
+            text = (
+                gettext("{card}. Import it with `/personality import`, or import it in SillyTavern.", card=card)
+                if chosen.is_tavern
+                else gettext(
+                    "{card}. Import it with `/personality import`, or put it into a `personalities` folder.", card=card
+                )
+            )
         else:
             file = await version_file(self.services, found, version, interaction.filesize_limit)
-            text = (
-                f"**{found.name}** as a peft adapter. Import it with `/personality import`; its README.md says how it "
-                "was trained."
+            text = gettext(
+                "**{name}** as a peft adapter. Import it with `/personality import`; its README.md says how it was "
+                "trained.",
+                name=found.name,
             )
         await interaction.followup.send(text, file=file, ephemeral=True)
 

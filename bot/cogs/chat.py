@@ -13,22 +13,24 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from bot.chat import second_answer
 from bot.chat.another_answer import gather_again
 from bot.chat.ask import REGENERATE, Ask
 from bot.chat.calling import Calls
-from bot.chat.context import NOTHING_ASKED, gather
+from bot.chat.context import gather
 from bot.chat.conversation import SPOKEN, Conversation, HistoryReader, is_one_conversation, own_words
 from bot.chat.own_threads import move_to_own_thread
 from bot.chat.recovery import Recovery
-from bot.chat.second_answer import BetterButton, SecondAnswers
 from bot.chat.summaries import Summaries
 from bot.discord_errors import DISCORD_ERRORS
 from bot.engine import RenderedPrompt
-from bot.errors import EngineBusy, UserFacingError
+from bot.errors import EngineBusy, NothingAsked, UserFacingError
+from bot.guards import error_handler
 from bot.guards.access import DenialReason
-from bot.guards.error_handler import NOT_MINE, answer_privately, member_message
 from bot.guards.interactions import BotCog
 from bot.guards.rate_limit import RateLimited
+from bot.guards.requests import speak_publicly
+from bot.localization.sentences import gettext
 from bot.memory.proposals import propose_fact
 from bot.privacy.notices import send_first_notice
 from bot.services import Services
@@ -39,11 +41,6 @@ log = logging.getLogger(__name__)
 
 NOTICE_S = 20.0
 TYPING_S = 3.0
-WARMING_UP = "I'm still warming up. I'll answer as soon as my model is loaded."
-COMMAND_AS_TEXT = (
-    "You sent that as a message, not as a command. Type `{command}`, choose the command from the list that opens, and "
-    "fill in its fields. Some commands are for admins only."
-)
 
 
 class Chat(BotCog):
@@ -53,8 +50,8 @@ class Chat(BotCog):
         self._reader = HistoryReader(bot, services.database, services.webhooks, services.settings.chat.history_messages)
         self._summaries = Summaries(services, self._reader)
         self._recovery = Recovery(bot, services)
-        self._second_answers = SecondAnswers(services)
-        bot.add_dynamic_items(BetterButton)
+        self._second_answers = second_answer.SecondAnswers(services)
+        bot.add_dynamic_items(second_answer.BetterButton)
         bot.tree.add_command(app_commands.ContextMenu(name="Another answer", callback=self.another_answer))
 
     async def cog_load(self) -> None:
@@ -74,7 +71,7 @@ class Chat(BotCog):
             refusal = DenialReason.CHANNEL
         if refusal is not None:
             if self._calls.is_addressed(message) and self.services.access.should_notify(message.channel.id):
-                await self._notify(message.channel, refusal.value)
+                await self._notify(message.channel, gettext(refusal.value))
         elif await self._calls.is_called(message):
             # Before anything is read or written: a refused message of a flood costs no query.
             await self._unless_rate_limited(
@@ -105,9 +102,10 @@ class Chat(BotCog):
         await interaction.response.defer(ephemeral=True)
         reply = await self.services.database.read(replies.find_by_message, message.id)
         if reply is None:
-            raise UserFacingError(NOT_MINE)
+            raise UserFacingError(error_handler.NOT_MINE)
         ask = await self._gather_again(reply, message.channel, interaction.user.id)
-        await answer_privately(interaction, "Another answer is on its way.")
+        await error_handler.answer_privately(interaction, gettext("Another answer is on its way."))
+        speak_publicly(interaction)
         work = self._answer(ask)
         self.services.tasks.spawn(self._serve(message, interaction.user.id, work), f"another answer to {message.id}")
 
@@ -123,12 +121,17 @@ class Chat(BotCog):
         asked_at = utc_now()
         history = await self._reader.read(message)
         if command := self._command_in(message):
-            raise UserFacingError(COMMAND_AS_TEXT.format(command=command))
+            raise UserFacingError(
+                "You sent that as a message, not as a command. Type `{command}`, choose the command from the list that "
+                "opens, and fill in its fields. Some commands are for admins only.",
+                command=command,
+            )
         attachments = self.services.attachments
         if not history.asks and not attachments.can_read(history):
             # A picture in a free-response channel is not a mistake; a mention without words may be one.
             if self._calls.is_addressed(message):
-                raise UserFacingError(attachments.excuse(history) or NOTHING_ASKED)
+                excuse = attachments.excuse(history)
+                raise UserFacingError(excuse) if excuse else NothingAsked
             return
         self.services.rate_limiter.require_pause(message.author.id)
         async with _typing(message.channel):
@@ -202,17 +205,19 @@ class Chat(BotCog):
         except Exception as error:
             if isinstance(error, EngineBusy):
                 self.services.metrics.count_refusal("queue")
-            await self._notify(message.channel, member_message(error))
+            await self._notify(message.channel, error_handler.member_message(error))
 
     async def _ask_to_wait(self, channel: discord.abc.MessageableChannel, member_id: int, error: RateLimited) -> None:
         self.services.metrics.count_refusal("cooldown")
         if self.services.rate_limiter.should_notify(member_id, channel.id):
-            await self._notify(channel, member_message(error))
+            await self._notify(channel, error_handler.member_message(error))
 
     async def _say_if_warming_up(self, message: discord.Message) -> None:
         is_loaded = self.services.model_loaded.is_set()
         if not is_loaded and self.services.rate_limiter.should_notify(message.author.id, message.channel.id):
-            await self._notify(message.channel, WARMING_UP)
+            await self._notify(
+                message.channel, gettext("I'm still warming up. I'll answer as soon as my model is loaded.")
+            )
 
     async def _notify(self, channel: discord.abc.MessageableChannel, text: str) -> None:
         with contextlib.suppress(*DISCORD_ERRORS):

@@ -10,6 +10,7 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.errors import UserFacingError
+from bot.localization.sentences import gettext
 from bot.personalities.selection import VERSION_OR_BASE, WHOSE, chosen_personality, offer_personalities, offer_versions
 from bot.releases.comparison import (
     Comparison,
@@ -28,11 +29,13 @@ from storage.conversations.prompt_bank import MAX_PROMPT_CHARS, read_bank
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import Personality
 from storage.settings.sections import OutputSettings
-from storage.wording import listed
+from storage.wording import gettext_noop, listed
 
 EMBED_CHARS, FIELD_CHARS, PROMPT_CHARS = 6_000, 1_024, 300  # the first two are Discord's
 SHORTENED = " … (shortened)"
-SMALL_PRINT = "Same question, seed and sampling for each, asked as in chat. Not stored, voted on or trained on."
+SMALL_PRINT = gettext_noop(
+    "Same question, seed and sampling for each, asked as in chat. Not stored, voted on or trained on."
+)
 
 
 def lay_side_by_side(
@@ -44,7 +47,7 @@ def lay_side_by_side(
     """Return an embed with a row per prompt and a column per contestant, which a phone shows below each other."""
     names = [contestant.name for contestant in contestants]
     embed = discord.Embed(title=listed(names))
-    embed.set_footer(text=small_print)
+    embed.set_footer(text=gettext(small_print))
     prompts = [_cut(sanitize_markdown(comparison.prompt, output), PROMPT_CHARS) for comparison in comparisons]
     labels = sum(len(f"Prompt {i}") + sum(map(len, names)) for i, _ in enumerate(prompts, start=1))
     room = EMBED_CHARS - len(embed) - labels - sum(map(len, prompts))
@@ -74,7 +77,9 @@ async def show_comparison(
     names = listed([release.name for release in releases])
 
     async def report(done: int, of: int) -> None:
-        await interaction.edit_original_response(content=f"Asking {names} … {done} of {of} answers")
+        await interaction.edit_original_response(
+            content=gettext("Asking {versions} … {done} of {of} answers", versions=names, done=done, of=of)
+        )
 
     contestants = [contestant_of(services, whose.id, whose.card, release) for release in releases]
     comparisons = await compare_versions(

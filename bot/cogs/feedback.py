@@ -13,23 +13,25 @@ from bot.chat.feedback_forms import CauseForm, SuggestionForm, WithdrawButton
 from bot.errors import UserFacingError
 from bot.guards.error_handler import NOT_MINE, answer_privately
 from bot.guards.interactions import BotCog
+from bot.localization.sentences import gettext
 from bot.services import Services
-from bot.text.lineage import describe_outcome, outcome_lines, outcome_text, weak_lines, weak_text
+from bot.text import lineage
 from bot.text.splitting import answer_in_full, fit_lines
 from storage.conversations.replies import Reply, find_by_message, latest_in_channel
 from storage.database.enums import Cause
 from storage.insights.vote_outcomes import VoteOutcome, replies_on_message, vote_outcomes
 from storage.insights.weak_votes import weak_votes_by
 from storage.votes import corrections
+from storage.wording import gettext_noop
 
 
 class Feedback(BotCog):
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         super().__init__(bot, services)
         for name, callback in (
-            ("Suggest a better answer", self.suggest_from_menu),
-            ("What is wrong with it?", self.ask_for_cause),
-            ("What became of my vote?", self.show_vote),
+            (gettext_noop("Suggest a better answer"), self.suggest_from_menu),
+            (gettext_noop("What is wrong with it?"), self.ask_for_cause),
+            (gettext_noop("What became of my vote?"), self.show_vote),
         ):
             bot.tree.add_command(app_commands.ContextMenu(name=name, callback=callback))
 
@@ -43,7 +45,7 @@ class Feedback(BotCog):
         """Suggest a better answer than the latest one in this channel."""
         channel_id = interaction.channel_id or 0
         reply = await self.services.database.read(latest_in_channel, channel_id)
-        await self._open_form(interaction, reply, "I haven't answered anything in this channel yet.")
+        await self._open_form(interaction, reply, gettext_noop("I haven't answered anything in this channel yet."))
 
     async def _open_form(self, interaction: discord.Interaction, reply: Reply | None, otherwise: str) -> None:
         if reply is None or not reply.answer:
@@ -64,7 +66,11 @@ class Feedback(BotCog):
             return correction is not None and corrections.withdraw(session, correction.id, author)
 
         withdrawn = await self.services.database.run(withdraw_newest)
-        text = "Your latest suggestion is withdrawn." if withdrawn else "You have no suggestion in this channel."
+        text = (
+            gettext("Your latest suggestion is withdrawn.")
+            if withdrawn
+            else gettext("You have no suggestion in this channel.")
+        )
         await answer_privately(interaction, text)
 
     async def ask_for_cause(self, interaction: discord.Interaction, message: discord.Message) -> None:
@@ -89,7 +95,10 @@ class Feedback(BotCog):
         read, user_id = self.services.database.read, interaction.user.id
         outcomes = await read(self._outcomes, user_id)
         weak = await read(weak_votes_by, user_id, self.services.settings)
-        lines, text = [*outcome_lines(outcomes), *weak_lines(weak)], outcome_text(outcomes) + weak_text(weak)
+        lines, text = (
+            [*lineage.outcome_lines(outcomes), *lineage.weak_lines(weak)],
+            lineage.outcome_text(outcomes) + lineage.weak_text(weak),
+        )
         await answer_in_full(interaction, lines, text, "my-votes.txt")
 
     async def show_vote(self, interaction: discord.Interaction, message: discord.Message) -> None:
@@ -97,10 +106,12 @@ class Feedback(BotCog):
         await interaction.response.defer(ephemeral=True)
         read, user_id = self.services.database.read, interaction.user.id
         outcomes = await read(self._outcomes_on, user_id, message.id)
-        lines = [describe_outcome(outcome) for outcome in outcomes] or ["You have not voted on that answer."]
+        lines = [lineage.describe_outcome(outcome) for outcome in outcomes] or [
+            gettext("You have not voted on that answer.")
+        ]
         on_message = await read(replies_on_message, message.id)
-        lines += weak_lines(await read(weak_votes_by, user_id, self.services.settings, on_message))
-        await answer_privately(interaction, fit_lines(lines, "-# … and {left} more: `/myvotes`"))
+        lines += lineage.weak_lines(await read(weak_votes_by, user_id, self.services.settings, on_message))
+        await answer_privately(interaction, fit_lines(lines, "-# " + gettext("… and {left} more: `/myvotes`")))
 
     def _outcomes_on(self, session: Session, user_id: int, message_id: int) -> list[VoteOutcome]:
         replies = replies_on_message(session, message_id)

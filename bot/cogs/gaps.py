@@ -18,13 +18,14 @@ from bot.guards.interactions import PersistentButton, button_row
 from bot.guards.visibility import visible_channels
 from bot.knowledge.adding import DocumentForm, DocumentRequest, require_curator, store_document
 from bot.knowledge.gaps import GapGroup, GapReader, name_answers, question_of
+from bot.localization.sentences import gettext, ngettext
 from bot.services import Services
 from bot.text.sanitize import escape_inline
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.errors import GapConflict
 from storage.knowledge.documents import titles_of
 from storage.knowledge.gaps import Gap, settle_gaps
-from storage.wording import count, shorten
+from storage.wording import count, gettext_noop, shorten
 
 log = logging.getLogger(__name__)
 
@@ -32,27 +33,39 @@ log = logging.getLogger(__name__)
 SHOWN_QUESTIONS = 5
 ANSWER_CHARS = 200
 
-NO_GAPS = "No open reports of wrong facts."
+NO_GAPS = gettext_noop("No open reports of wrong facts.")
 
 
 def describe_group(session: Session, group: GapGroup, number: int, total: int) -> str:
     """Return how many members reported the group, its questions and answers, and what the answers quoted."""
-    where = "this answer" if len(group.gaps) == 1 else "these answers"
-    which = f" (gap {number} of {total})" if total > 1 else ""
-    lines = [f"**{count(group.members, 'member')}** reported wrong facts in {where}{which}:"]
+    reported = (
+        ngettext(
+            "**{count} member** reported wrong facts in this answer",
+            "**{count} members** reported wrong facts in this answer",
+            group.members,
+        )
+        if len(group.gaps) == 1
+        else ngettext(
+            "**{count} member** reported wrong facts in these answers",
+            "**{count} members** reported wrong facts in these answers",
+            group.members,
+        )
+    )
+    which = f" ({gettext('gap {number} of {total}', number=number, total=total)})" if total > 1 else ""
+    lines = [f"{reported}{which}:"]
     for gap in group.gaps[:SHOWN_QUESTIONS]:
         answer = escape_inline(shorten(" ".join(gap.answer.split()), ANSWER_CHARS))
-        link = f" · [answer](<{gap.link}>)" if gap.link else ""
+        link = f" · [{gettext('answer')}](<{gap.link}>)" if gap.link else ""
         lines.append(
             f"- “{escape_inline(question_of(gap.messages))}”{link}\n  → {answer}\n  -# {_sources(session, gap)}"
         )
     rest = len(group.gaps) - SHOWN_QUESTIONS
-    return "\n".join([*lines, *([f"- and {rest} more"] if rest > 0 else [])])
+    return "\n".join([*lines, *([f"- {gettext('and {number} more', number=rest)}"] if rest > 0 else [])])
 
 
 def _sources(session: Session, gap: Gap) -> str:
     titles = ", ".join(escape_inline(title) for title, _ in titles_of(session, gap.document_ids))
-    return f"It quoted {titles}." if titles else "It quoted no document."
+    return gettext("It quoted {titles}.", titles=titles) if titles else gettext("It quoted no document.")
 
 
 class GapAction(StrEnum):
@@ -61,7 +74,11 @@ class GapAction(StrEnum):
     NEXT = "next"
 
 
-LABELS = {GapAction.ADD: "Add a document", GapAction.SETTLE: "No document needed", GapAction.NEXT: "Next"}
+LABELS = {
+    GapAction.ADD: gettext_noop("Add a document"),
+    GapAction.SETTLE: gettext_noop("No document needed"),
+    GapAction.NEXT: gettext_noop("Next"),
+}
 
 
 class GapsCommand(commands.Cog):
@@ -86,7 +103,8 @@ async def show_gap_page(
     groups = await _reader(interaction, services).read_groups()
     keys = [group.key for group in groups]
     index = (keys.index(after) + 1) % len(keys) if after in keys else 0
-    text = await services.database.read(describe_group, groups[index], index + 1, len(groups)) if groups else NO_GAPS
+    text = await services.database.read(describe_group, groups[index], index + 1, len(groups)) if groups else ""
+    text = text or gettext(NO_GAPS)
     content = f"{note}\n\n{text}" if note else text
     view = None
     if groups:
@@ -100,7 +118,7 @@ class GapButton(PersistentButton, template=r"reactune:gap:(?P<action>add|settle|
         self.gap_action = gap_action
         self.key = key
         style = discord.ButtonStyle.success if gap_action is GapAction.ADD else discord.ButtonStyle.secondary
-        super().__init__(f"reactune:gap:{gap_action.value}:{key}", LABELS[gap_action], style)
+        super().__init__(f"reactune:gap:{gap_action.value}:{key}", gettext(LABELS[gap_action]), style)
         self.action = f"gap {gap_action.value}"
 
     @classmethod
@@ -123,7 +141,7 @@ class GapButton(PersistentButton, template=r"reactune:gap:(?P<action>add|settle|
         action = action_of(interaction, self.action, name_answers(group.reply_ids))
         await run_audited_as(interaction, action, settle_gaps, group.reply_ids, by)
         log.info("%s settled the reports on %s.", by, count(len(group.reply_ids), "answer"))
-        note = f"Settled without a document: “{escape_inline(group.question)}”."
+        note = gettext("Settled without a document: “{question}”.", question=escape_inline(group.question))
         await show_gap_page(interaction, services, note=note)
 
 
@@ -137,7 +155,9 @@ class GapForm(DocumentForm):
         gap = next((gap for gap in gaps if gap.reply_id == reply_id), None)
         if gap is None:
             raise GapConflict
-        super().__init__(services, title=question_of(gap.messages), label="Correct facts", help_text="Markdown.")
+        super().__init__(
+            services, title=question_of(gap.messages), label=gettext("Correct facts"), help_text="Markdown."
+        )
         self._reply_id = reply_id
         self._known_ids = {gap.reply_id for gap in gaps}
 
@@ -153,4 +173,4 @@ class GapForm(DocumentForm):
         added = await store_document(interaction, self._services, request, together_with=settle)
         await record_done(interaction, action_of(interaction, self.action, name_answers(reply_ids)))
         log.info("%s settled the reports on %s.", by, count(len(reply_ids), "answer"))
-        await show_gap_page(interaction, self._services, note=f"Added: {added}")
+        await show_gap_page(interaction, self._services, note=gettext("Added: {document}", document=added))

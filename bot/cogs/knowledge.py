@@ -19,19 +19,21 @@ from bot.knowledge import adding
 from bot.knowledge.found import describe_found, describe_limit
 from bot.knowledge.library import Source
 from bot.knowledge.quoting import MAX_TITLE_CHARS, cite_one
+from bot.localization.sentences import gettext
 from bot.personalities.selection import CHOICES, active_personality, offer_personalities
 from bot.services import Services
 from bot.text.sanitize import sanitize_markdown
 from bot.text.splitting import answer_in_full
 from storage.knowledge import documents
 from storage.personalities.personalities import personality_named
+from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)
 
 SHOWN_PASSAGES = 5
-ONE_SOURCE = "Give me only one source: a text, a file, a message link, or a channel with pinned messages."
-NO_DOCUMENTS = "This server has no documents yet. Add one with `/knowledge add`."
-NOTHING_FOUND = "I found nothing about that."
+ONE_SOURCE = gettext_noop("Give me only one source: a text, a file, a message link, or a channel with pinned messages.")
+NO_DOCUMENTS = gettext_noop("This server has no documents yet. Add one with `/knowledge add`.")
+NOTHING_FOUND = gettext_noop("I found nothing about that.")
 
 
 class Knowledge(
@@ -83,14 +85,14 @@ class Knowledge(
             return
         await interaction.response.defer(ephemeral=True, thinking=True)
         added = await adding.store_document(interaction, self.services, request, channel_id, personality_id)
-        await interaction.edit_original_response(content=f"Added: {added}")
+        await interaction.edit_original_response(content=gettext("Added: {document}", document=added))
 
     @app_commands.command(name="list")
     async def list_(self, interaction: discord.Interaction) -> None:
         """List this server's documents."""
         await interaction.response.defer(ephemeral=True)
         known = await self.services.database.read(documents.list_documents, _guild_id(interaction))
-        lines = [adding.describe_document(document) for document in known] or [NO_DOCUMENTS]
+        lines = [adding.describe_document(document) for document in known] or [gettext(NO_DOCUMENTS)]
         await answer_in_full(interaction, lines, "\n".join(lines), "documents.txt")
 
     @app_commands.command()
@@ -122,7 +124,7 @@ class Knowledge(
         found = await self.services.library.find(scope, question, SHOWN_PASSAGES)
         limit = f"-# {describe_limit(self.services)}"
         lines = [describe_found(one) for one in found]
-        lines = [*([*lines, limit] if lines else [NOTHING_FOUND]), *adding.warn_about_search(self.services)]
+        lines = [*([*lines, limit] if lines else [gettext(NOTHING_FOUND)]), *adding.warn_about_search(self.services)]
         await answer_in_full(interaction, lines, "\n".join(lines), "passages.txt")
 
     @app_commands.command()
@@ -137,9 +139,10 @@ class Knowledge(
         found = await self.services.database.read(documents.find_document, _guild_id(interaction), document)
         source = await self._read_again(interaction, found, file)
         if await self.services.library.refresh(found, source, adding.report_in(interaction)):
-            answer = f"Updated: {await adding.describe_stored(self.services, found)}"
+            stored = await adding.describe_stored(self.services, found)
+            answer = gettext("Updated: {document}", document=stored)
         else:
-            answer = f"**{_plain(found.title)}** has not changed."
+            answer = gettext("**{title}** has not changed.", title=_plain(found.title))
         await interaction.edit_original_response(content=answer)
 
     @app_commands.command()
@@ -149,7 +152,9 @@ class Knowledge(
         await interaction.response.defer(ephemeral=True)
         removed = await run_audited(interaction, documents.remove_document, _guild_id(interaction), document)
         log.info("%s removed document %d (%s).", user_label(interaction.user), removed.id, removed.title)
-        await answer_privately(interaction, f"Removed **{_plain(removed.title)}**. New answers won't quote it.")
+        await answer_privately(
+            interaction, gettext("Removed **{title}**. New answers won't quote it.", title=_plain(removed.title))
+        )
 
     @show.autocomplete("document")
     @refresh.autocomplete("document")
@@ -182,7 +187,9 @@ class TextForm(adding.DocumentForm):
         channel_id: int | None,
         personality_id: int | None,
     ) -> None:
-        super().__init__(services, title=request.title, label="Text", help_text="Markdown; # starts a heading.")
+        super().__init__(
+            services, title=request.title, label=gettext("Text"), help_text=gettext("Markdown; # starts a heading.")
+        )
         self._link = request.link
         self._where = channel_id, personality_id
 
@@ -190,7 +197,7 @@ class TextForm(adding.DocumentForm):
         await interaction.response.defer(ephemeral=True, thinking=True)
         request = adding.DocumentRequest(text=self._text.value, title=self._title.value, link=self._link)
         added = await adding.store_document(interaction, self._services, request, *self._where)
-        await interaction.edit_original_response(content=f"Added: {added}")
+        await interaction.edit_original_response(content=gettext("Added: {document}", document=added))
         await record_done(interaction, action_of(interaction, self.action, self._title.value))
 
 

@@ -15,6 +15,7 @@ from bot.guards.access import require_admin
 from bot.guards.error_handler import NOT_MINE
 from bot.guards.interactions import BotCog
 from bot.knowledge import adding
+from bot.localization.sentences import gettext
 from bot.personalities.example_form import RemoveExampleButton, example_form
 from bot.personalities.selection import active_personality
 from bot.releases.comparison import open_contenders
@@ -22,21 +23,24 @@ from bot.services import Services
 from storage.conversations.replies import Reply, find_by_message
 from storage.knowledge.documents import made_of
 from storage.personalities.personalities import Personality, read_personality
+from storage.wording import gettext_noop
 
-MY_WORDS = "I wrote that myself, and would only quote myself. To teach me facts, use `/knowledge add`."
-KNOWN = "That message is in the knowledge already: {document}\nTo remove it, use `/knowledge remove` with its number."
-NO_QUESTION = "I see no question there. Choose one of my answers, or a message with words."
-ALONE = "What was said before the question was left out."
-QUESTION_GONE = "I can't find the question of that answer any more."
+MY_WORDS = gettext_noop("I wrote that myself, and would only quote myself. To teach me facts, use `/knowledge add`.")
+KNOWN = gettext_noop(
+    "That message is in the knowledge already: {document}\nTo remove it, use `/knowledge remove` with its number."
+)
+NO_QUESTION = gettext_noop("I see no question there. Choose one of my answers, or a message with words.")
+ALONE = gettext_noop("What was said before the question was left out.")
+QUESTION_GONE = gettext_noop("I can't find the question of that answer any more.")
 
 
 class MessageMenus(BotCog):
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         super().__init__(bot, services)
         for name, callback in (
-            ("Save as example", self.save_as_example),
-            ("Add to knowledge", self.add_to_knowledge),
-            ("Compare", self.compare),
+            (gettext_noop("Save as example"), self.save_as_example),
+            (gettext_noop("Add to knowledge"), self.add_to_knowledge),
+            (gettext_noop("Compare"), self.compare),
         ):
             bot.tree.add_command(app_commands.ContextMenu(name=name, callback=callback))
 
@@ -59,7 +63,7 @@ class MessageMenus(BotCog):
             raise UserFacingError(MY_WORDS)
         for document in await self.services.database.read(made_of, message.id):
             if document.guild_id == interaction.guild_id:
-                raise UserFacingError(KNOWN.format(document=adding.describe_document(document)))
+                raise UserFacingError(KNOWN, document=adding.describe_document(document))
         adding.from_message(message)  # refuses one without text
         form = adding.MessageForm(self.services, message, everywhere=_is_for_everyone(message))
         await interaction.response.send_modal(form)
@@ -74,7 +78,7 @@ class MessageMenus(BotCog):
         if not question:
             raise UserFacingError(NO_QUESTION)
         releases = await open_contenders(self.services, whose.id)
-        small_print = f"{SMALL_PRINT} {ALONE}"
+        small_print = f"{gettext(SMALL_PRINT)} {gettext(ALONE)}"
         await show_comparison(interaction, self.services, whose, releases, [question], small_print=small_print)
 
     async def _question_of(self, message: discord.Message) -> tuple[str, Personality]:

@@ -17,16 +17,16 @@ from bot.guards.access import user_label
 from bot.guards.audit import run_audited, run_audited_action
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import AdminCog
+from bot.guards.requests import defer_publicly
 from bot.personalities import selection
 from bot.releases.announcer import ReleaseAnnouncer
 from bot.releases.judge import Judge
 from bot.releases.progress_messages import ProgressMessages
 from bot.services import Services
+from bot.text import contests, rounds, splitting
+from bot.text import lineage as lineages
 from bot.text import releases as texts
-from bot.text.contests import describe_canary
-from bot.text.lineage import lineage_lines, lineage_text
 from bot.text.panels import text_panel
-from bot.text.splitting import answer_in_full, fit_lines
 from storage.database.columns import utc_now
 from storage.database.enums import TrainingSource
 from storage.insights import model_status
@@ -39,8 +39,6 @@ from storage.training.rounds import request_round, show_progress_in
 from storage.wording import message_link
 
 log = logging.getLogger(__name__)
-
-OLDER = "… {left} older ones: `reactune model list`"
 
 
 class Models(
@@ -90,7 +88,10 @@ class Models(
         await interaction.response.defer(ephemeral=True)
         chosen = await selection.chosen_personality(self.services, interaction, personality)
         text = texts.describe_versions(await self.services.database.read(model_status.read_versions, chosen.id))
-        await answer_privately(interaction, fit_lines(selection.signed(chosen, text).split("\n"), OLDER))
+        await answer_privately(
+            interaction,
+            splitting.fit_lines(selection.signed(chosen, text).split("\n"), texts.older_versions()),
+        )
 
     @app_commands.command()
     @app_commands.describe(version=selection.VERSION, personality=selection.WHOSE)
@@ -101,7 +102,7 @@ class Models(
         chosen = await selection.chosen_personality(self.services, interaction, personality)
         details = await self.services.database.read(model_status.read_version, chosen.id, version)
         base = self.services.base
-        of_base = f"**base** · {base.name} ({base.revision}), without an adapter."
+        of_base = texts.describe_base(base.name, base.revision)
         text = texts.describe_version(details) if details else of_base
         await answer_privately(interaction, selection.signed(chosen, text))
 
@@ -114,14 +115,14 @@ class Models(
         chosen = await selection.chosen_personality(self.services, interaction, personality)
         found = await self.services.database.read(lineage_of, chosen.id, version)
         file = f"lineage-{found.version if found else version}.txt"
-        await answer_in_full(interaction, lineage_lines(found), lineage_text(found), file)
+        await splitting.answer_in_full(interaction, lineages.lineage_lines(found), lineages.lineage_text(found), file)
 
     @app_commands.command()
     @app_commands.describe(personality=selection.WHOSE)
     @app_commands.autocomplete(personality=selection.offer_personalities)
     async def report(self, interaction: discord.Interaction, personality: str | None = None) -> None:
         """Post a picture: approval, votes, pairs, training and the gate."""
-        await interaction.response.defer()
+        await defer_publicly(interaction)
         chosen = await selection.chosen_personality(self.services, interaction, personality)
         report = await self.services.database.read(read_report, chosen.id, utc_now(), self.services.settings)
         picture = await asyncio.to_thread(charts.draw_report, report, chosen.name)
@@ -143,13 +144,13 @@ class Models(
         learn_from: Literal["votes", "examples"] = "votes",
     ) -> None:
         """Train a new version on the votes and suggestions so far, or on a card's examples."""
-        await interaction.response.defer()
+        await defer_publicly(interaction)
         chosen = await selection.administered_personality(self.services, interaction, personality)
         by = user_label(interaction.user)
         round_, _ = await run_audited(interaction, request_round, chosen.id, by, TrainingSource(learn_from))
         if round_.progress_channel_id is not None:
             link = message_link(interaction.guild_id, round_.progress_channel_id, round_.progress_message_id)
-            text = f"Round {round_.id} is already {round_.status.value}. Its progress: {link}"
+            text = rounds.describe_open(round_, link)
             await interaction.edit_original_response(content=selection.signed(chosen, text))
             return
         message = await interaction.edit_original_response(content=await self._progress.text_of(round_))
@@ -172,13 +173,13 @@ class Models(
         personality: str | None = None,
     ) -> None:
         """Make a version the one that answers."""
-        await interaction.response.defer()
+        await defer_publicly(interaction)
         chosen = await selection.administered_personality(self.services, interaction, personality)
         request = promotion.ReleaseRequest(chosen.id, version, reason, override, self.services.releases.open)
         move = await run_audited_action(interaction, promotion.promote_version, request)
         before, after = move.before.target, move.after.target
         log.info("%s promoted %s of %s (before: %s)", user_label(interaction.user), after, chosen.name, before)
-        text = f"**{after}** answers from now on (before: {before}). To undo this: `/model rollback`."
+        text = texts.describe_promotion(after, before)
         await interaction.edit_original_response(content=selection.signed(chosen, text))
 
     @app_commands.command()
@@ -188,12 +189,12 @@ class Models(
         self, interaction: discord.Interaction, reason: str = "", personality: str | None = None
     ) -> None:
         """Go back to the version that answered before."""
-        await interaction.response.defer()
+        await defer_publicly(interaction)
         chosen = await selection.administered_personality(self.services, interaction, personality)
         move = await run_audited_action(interaction, promotion.roll_back_champion, chosen.id, reason)
         before, after = move.before.target, move.after.target
         log.info("%s rolled back %s from %s to %s", user_label(interaction.user), chosen.name, before, after)
-        text = f"Rolled back: **{after}** answers again. `/model promote {before}` brings {before} back."
+        text = texts.describe_rollback(after, before)
         await interaction.edit_original_response(content=selection.signed(chosen, text))
 
     @canary.command(name="start")
@@ -216,7 +217,7 @@ class Models(
         personality: str | None = None,
     ) -> None:
         """Let people compare a version with the champion, until their choices decide."""
-        await interaction.response.defer()
+        await defer_publicly(interaction)
         services = self.services
         chosen = await selection.administered_personality(services, interaction, personality)
         request = promotion.ReleaseRequest(chosen.id, version, reason, override, services.releases.open)
@@ -224,11 +225,7 @@ class Models(
             interaction, promotion.try_version, request, services.settings.release, share
         )
         log.info("%s started a canary of %s of %s", user_label(interaction.user), challenger.name, chosen.name)
-        text = (
-            f"From now on, {canary.share:.0%} of answers come with a blind second one, and **{challenger.name}** gives "
-            "one of the two. People's choices decide whether it becomes the champion. To watch it: `/model canary "
-            "status`. To end it: `/model canary stop`."
-        )
+        text = contests.describe_canary_start(challenger.name, canary)
         await interaction.edit_original_response(content=selection.signed(chosen, text))
 
     @canary.command(name="stop")
@@ -238,13 +235,13 @@ class Models(
         self, interaction: discord.Interaction, reason: str = "", personality: str | None = None
     ) -> None:
         """End the canary: the champion stays."""
-        await interaction.response.defer()
+        await defer_publicly(interaction)
         chosen = await selection.administered_personality(self.services, interaction, personality)
         by = user_label(interaction.user)
         await run_audited(interaction, stop_canary, chosen.id, by=by, reason=reason)
         log.info("%s stopped the canary of %s", by, chosen.name)
         release = await self.services.releases.current(chosen.id)
-        text = f"The canary was stopped: **{release.name}** stays the champion."
+        text = contests.describe_canary_stop(release.name)
         await interaction.edit_original_response(content=selection.signed(chosen, text))
 
     @canary.command(name="status")
@@ -255,7 +252,7 @@ class Models(
         await interaction.response.defer(ephemeral=True)
         chosen = await selection.chosen_personality(self.services, interaction, personality)
         state = await self.services.database.read(read_canary_state, chosen.id, self.services.settings.votes)
-        await answer_privately(interaction, selection.signed(chosen, describe_canary(state, utc_now())))
+        await answer_privately(interaction, selection.signed(chosen, contests.describe_canary(state, utc_now())))
 
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:

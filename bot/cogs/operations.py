@@ -13,25 +13,24 @@ import discord
 from aiohttp import web
 from discord import app_commands
 from discord.ext import commands
-from discord.utils import format_dt
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot.discord_errors import DISCORD_ERRORS
 from bot.guards.access import require_admin
 from bot.guards.audit import is_for_admins
 from bot.guards.interactions import AdminCog, BotCog, PersistentButton
+from bot.localization.sentences import gettext
 from bot.operations import health
 from bot.operations.alerts import describe_alert, describe_away, local_alerts, shared_alerts
 from bot.personalities.selection import offer
 from bot.services import Services
-from bot.text.sanitize import escape_inline, sanitize_reason
+from bot.text.audit import describe_entry
 from bot.text.splitting import MAX_MESSAGE_CHARS, fit_lines
 from storage.database.columns import utc_now
 from storage.database.engine import FAILURES, explain
-from storage.database.enums import AuditOutcome
 from storage.insights.alert_facts import read_facts
 from storage.operations import alerts
-from storage.operations.audit import AuditEntry, AuditQuery, read_trail
+from storage.operations.audit import AuditQuery, read_trail
 from storage.operations.outbox import announce_waiting
 from storage.personalities.personalities import list_personalities
 from storage.runtime.processes import worker_name
@@ -43,8 +42,6 @@ DELAY_INTERVAL_S = 0.5
 SHOWN = 10
 MOST_SHOWN = 25
 ACTION_CHARS = 40
-NO_ROOM = "-# … and {left} more that don't fit: use a smaller limit"
-SIGNS = {AuditOutcome.DONE: "✅", AuditOutcome.REFUSED: "⛔", AuditOutcome.FAILED: "⚠️"}
 
 
 class Operations(BotCog):
@@ -225,19 +222,9 @@ async def show_audit_page(interaction: discord.Interaction, services: Services, 
     view = discord.ui.View(timeout=None)
     if len(entries) == wanted.limit:
         view.add_item(OlderButton(wanted, entries[-1].id))
-    lines = [describe_entry(entry) for entry in entries] or ["No entries in the audit trail match."]
-    await interaction.edit_original_response(content=fit_lines(lines, NO_ROOM), view=view)
-
-
-def describe_entry(entry: AuditEntry) -> str:
-    """Return an entry in a line: outcome, time, action, admin, subject, reason and note."""
-    parts = [
-        f"{SIGNS[entry.outcome]} {format_dt(entry.happened_at, 'f')} **{entry.action}** by {entry.actor}",
-        escape_inline(entry.subject),
-        f"“{sanitize_reason(entry.reason)}”" if entry.reason else "",
-        sanitize_reason(entry.note),
-    ]
-    return " · ".join(filter(None, parts))
+    lines = [describe_entry(entry) for entry in entries] or [gettext("No entries in the audit trail match.")]
+    no_room = gettext("… and {left} more that don't fit: use a smaller limit")
+    await interaction.edit_original_response(content=fit_lines(lines, f"-# {no_room}"), view=view)
 
 
 def _plain(action: str) -> str:
@@ -254,7 +241,7 @@ class OlderButton(
         self.before_id = before_id
         member = "" if wanted.actor_id is None else wanted.actor_id
         custom_id = f"reactune:audit:{before_id}:{wanted.limit}:{member}:{wanted.action}"
-        super().__init__(custom_id, "Older")
+        super().__init__(custom_id, gettext("Older"))
 
     @classmethod
     def parse(cls, match: Match[str]) -> OlderButton:

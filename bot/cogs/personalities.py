@@ -31,11 +31,12 @@ from storage.database.enums import Scope
 from storage.personalities import bindings, personalities
 from storage.personalities.cards import format_card, require_name
 from storage.personalities.personalities import Personality
+from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)
 
-PLACE = "A channel, thread or category; without it, here"
-SERVER = "In the whole server"
+PLACE = gettext_noop("A channel, thread or category; without it, here")
+SERVER = gettext_noop("In the whole server")
 
 Somewhere = (
     discord.TextChannel
@@ -201,8 +202,8 @@ class Personalities(
             before = bindings.unbind(session, where)
             if before is None:
                 raise UserFacingError(
-                    f"No personality is bound {selection.describe_place(where)} itself. `/personality list` shows all "
-                    "bindings."
+                    "No personality is bound {place} itself. `/personality list` shows all bindings.",
+                    place=selection.describe_place(where),
                 )
             return personalities.read_personality(session, before.personality_id).name
 

@@ -17,17 +17,9 @@ from bot.guards.access import is_admin
 from bot.guards.audit import NOTED, run_audited
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import BotCog
+from bot.localization.sentences import gettext
 from bot.memory.proposals import SILENCED, FactButton, describe_kept
-from bot.privacy.notices import (
-    PrivacyAction,
-    PrivacyButton,
-    buttons,
-    describe_deletion,
-    describe_member,
-    describe_opt_out,
-    opt_in,
-    pack,
-)
+from bot.privacy import notices
 from bot.services import Services
 from bot.text.sanitize import escape_inline
 from storage.conversations.memory import forget_conversation
@@ -42,23 +34,24 @@ from storage.privacy.notes import (
     are_questions_allowed,
     list_notes,
 )
+from storage.wording import gettext_noop
 
-EXPORT = "Here is everything I store about you."
-SENT = "I sent you everything I store about you as a direct message. The file explains how to read it."
-NOT_SENT = (
+EXPORT = gettext_noop("Here is everything I store about you.")
+SENT = gettext_noop("I sent you everything I store about you as a direct message. The file explains how to read it.")
+NOT_SENT = gettext_noop(
     "I can't send you direct messages, so here is everything I store about you. Only you can see it. Save the file "
     "now: it disappears when you restart Discord."
 )
-CONFIRM = (
+CONFIRM = gettext_noop(
     "Delete everything I store about you, in every server? That includes answers based on your messages, your votes, "
     "suggested answers and notes, and documents and summaries made from your messages. This can't be undone."
 )
 FILES_AT_ONCE = 10  # Discord's limit
-NO_NOTES = "I have no notes about you here. Add one with `/me remember`."
-NEVER_ASKS = "-# I never ask you to let me remember something. `/me suggestions` changes that."
-MAY_ASK = "All right, I may ask you, at most once a day, whether to remember what you say about yourself."
-NO_SUCH_NOTE = "I have no such note. `/me show` lists your notes."
-NOT_YOURS = (
+NO_NOTES = gettext_noop("I have no notes about you here. Add one with `/me remember`.")
+NEVER_ASKS = gettext_noop("I never ask you to let me remember something. `/me suggestions` changes that.")
+MAY_ASK = gettext_noop("All right, I may ask you, at most once a day, whether to remember what you say about yourself.")
+NO_SUCH_NOTE = gettext_noop("I have no such note. `/me show` lists your notes.")
+NOT_YOURS = gettext_noop(
     "Only admins can do this here (Manage Server, or a role that the operator chose). You can do it in our direct "
     "messages and in threads that you opened."
 )
@@ -69,13 +62,13 @@ class Privacy(BotCog, commands.GroupCog, group_name="privacy", group_description
     async def show(self, interaction: discord.Interaction) -> None:
         """Show what is stored about you, and what may be used for training."""
         await interaction.response.defer(ephemeral=True)
-        await answer_privately(interaction, await describe_member(self.services, interaction.user.id))
+        await answer_privately(interaction, await notices.describe_member(self.services, interaction.user.id))
 
     @app_commands.command(name="opt-in")
     async def opt_in(self, interaction: discord.Interaction) -> None:
         """Allow learning from your reactions, and training on answers to your messages from now on."""
         await interaction.response.defer(ephemeral=True)
-        await answer_privately(interaction, await opt_in(self.services, interaction.user.id))
+        await answer_privately(interaction, await notices.opt_in(self.services, interaction.user.id))
 
     @app_commands.command(name="opt-out")
     async def opt_out(self, interaction: discord.Interaction) -> None:
@@ -84,7 +77,7 @@ class Privacy(BotCog, commands.GroupCog, group_name="privacy", group_description
         is_new = await self.services.database.run(withdraw_consent, interaction.user.id)
         await self.services.tastes.refresh()
         on_discord = self.services.fixed_basis is None
-        await answer_privately(interaction, describe_opt_out(is_new=is_new, on_discord=on_discord))
+        await answer_privately(interaction, notices.describe_opt_out(is_new=is_new, on_discord=on_discord))
 
     @app_commands.command()
     async def export(self, interaction: discord.Interaction) -> None:
@@ -92,20 +85,22 @@ class Privacy(BotCog, commands.GroupCog, group_name="privacy", group_description
         await interaction.response.defer(ephemeral=True, thinking=True)
         user = interaction.user
         export = await self.services.database.read(export_member, user.id)
-        files = await asyncio.to_thread(pack, export, discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES)
+        files = await asyncio.to_thread(notices.pack, export, discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES)
         try:
             for batch in discord.utils.as_chunks(files, FILES_AT_ONCE):
-                await user.send(EXPORT, files=_attachments(batch))
+                await user.send(gettext(EXPORT), files=_attachments(batch))
         except discord.Forbidden:
-            await _attach_privately(interaction, NOT_SENT, files)
+            await _attach_privately(interaction, gettext(NOT_SENT), files)
             return
-        await answer_privately(interaction, SENT)
+        await answer_privately(interaction, gettext(SENT))
 
     @app_commands.command()
     async def delete(self, interaction: discord.Interaction) -> None:
         """Delete everything stored about you; asks before it does."""
         await interaction.response.defer(ephemeral=True)
-        await answer_privately(interaction, CONFIRM, buttons(PrivacyAction.DELETE, PrivacyAction.KEEP))
+        await answer_privately(
+            interaction, gettext(CONFIRM), notices.buttons(notices.PrivacyAction.DELETE, notices.PrivacyAction.KEEP)
+        )
 
 
 async def _attach_privately(interaction: discord.Interaction, text: str, files: Sequence[tuple[str, bytes]]) -> None:
@@ -138,9 +133,11 @@ class Me(
         """Show my notes about you in this server, or in our direct messages."""
         await interaction.response.defer(ephemeral=True)
         notes = await self.services.database.read(list_notes, interaction.user.id, interaction.guild_id)
-        lines = [f"{number}. {escape_inline(note.text)}" for number, note in enumerate(notes, start=1)] or [NO_NOTES]
+        lines = [f"{number}. {escape_inline(note.text)}" for number, note in enumerate(notes, start=1)] or [
+            gettext(NO_NOTES)
+        ]
         if not await self.services.database.read(are_questions_allowed, interaction.user.id):
-            lines.append(NEVER_ASKS)
+            lines.append(f"-# {gettext(NEVER_ASKS)}")
         await answer_privately(interaction, "\n".join(lines))
 
     @app_commands.command()
@@ -153,7 +150,7 @@ class Me(
         here = (interaction.user.id, interaction.guild_id)
         deleted = await self.services.database.run(forget_notes, *here, number)
         await self.services.tastes.refresh()
-        text = describe_deletion(deleted) if deleted.notes else NO_SUCH_NOTE if number else NO_NOTES
+        text = notices.describe_deletion(deleted) if deleted.notes else gettext(NO_SUCH_NOTE if number else NO_NOTES)
         await answer_privately(interaction, text)
 
     @app_commands.command()
@@ -162,7 +159,7 @@ class Me(
         """Choose whether I ask to remember things about you."""
         await interaction.response.defer(ephemeral=True)
         await self.services.database.run(partial(allow_questions, allowed=allowed), interaction.user.id)
-        await answer_privately(interaction, MAY_ASK if allowed else SILENCED)
+        await answer_privately(interaction, gettext(MAY_ASK if allowed else SILENCED))
 
 
 class Forget(BotCog, commands.GroupCog, group_name="forget", group_description="Start over"):
@@ -180,7 +177,7 @@ class Forget(BotCog, commands.GroupCog, group_name="forget", group_description="
             interaction.extras[NOTED] = True  # it needed no admin rights
         else:
             await run_audited(interaction, forget_conversation, channel_id, interaction.id)
-        await answer_privately(interaction, "Done. I no longer use what was said here before.")
+        await answer_privately(interaction, gettext("Done. I no longer use what was said here before."))
 
     async def _is_own(self, interaction: discord.Interaction) -> bool:
         """Return whether the conversation is the member's own: direct messages, and threads opened by or for them."""
@@ -192,6 +189,6 @@ class Forget(BotCog, commands.GroupCog, group_name="forget", group_description="
 
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
-    bot.add_dynamic_items(PrivacyButton, FactButton)
+    bot.add_dynamic_items(notices.PrivacyButton, FactButton)
     for cog in (Privacy, Me, Forget):
         await bot.add_cog(cog(bot, services))

@@ -17,6 +17,8 @@ from bot.background import retry_until_available
 from bot.discord_errors import DISCORD_ERRORS, is_temporary
 from bot.guards.interactions import BotCog
 from bot.guards.rate_limit import SlidingWindows, Window
+from bot.localization.languages import languages_of
+from bot.localization.sentences import gettext, speak
 from bot.services import Services
 from bot.vote_queue import Cleared, Contradiction, Reacted, Seen, stored_thumbs
 from storage.conversations.replies import ReplyMessage, find_by_message, recent_messages
@@ -35,11 +37,6 @@ MEMBERS_AT_ONCE = 100  # Discord's limit
 DAY_S = 86_400.0
 MINUTE_S = 60.0
 HINT_S = 20.0
-CANCELLED = "-# <@{user_id}>, your {likes} and {dislikes} cancel each other out. Remove one side, and the other counts."
-
-FIRST_VOTE = "-# <@{user_id}>, thanks for your first vote. {what} `/myvotes` shows what became of yours."
-TEACHES = "Reactions teach me which of my answers people like."
-COUNTS = "Admins see how my answers are liked. I don't learn from reactions here."
 FIRST_VOTES = 3
 """Most hints about first votes in a channel and minute."""
 
@@ -89,19 +86,20 @@ class Reactions(BotCog):
     @commands.Cog.listener()
     async def on_contradiction(self, found: Contradiction) -> None:
         """Tell a member that their reactions under an answer cancel each other out, at most once a day."""
-        user_id, likes, dislikes = found.thumb.user_id, "".join(found.likes), "".join(found.dislikes)
-        text = CANCELLED.format(user_id=user_id, likes=likes, dislikes=dislikes)
-        await self._hint(found.thumb, text, lambda _channel: Window(user_id, 1, DAY_S))
+        user_id = found.thumb.user_id
+        await self._hint(
+            found.thumb, partial(_describe_contradiction, found), lambda _channel: Window(user_id, 1, DAY_S)
+        )
 
     @commands.Cog.listener()
     async def on_first_vote(self, first: Thumb) -> None:
         """Tell a member what their first vote does, except in the demo; a crowd must not fill a channel with it."""
         if self.services.fixed_basis is None:
             learns = self.services.settings.privacy.learn_from_reactions
-            text = FIRST_VOTE.format(user_id=first.user_id, what=TEACHES if learns else COUNTS)
-            await self._hint(first, text, lambda channel: Window(("first votes", channel), FIRST_VOTES, MINUTE_S))
+            describe = partial(_describe_first_vote, first, learns=learns)
+            await self._hint(first, describe, lambda channel: Window(("first votes", channel), FIRST_VOTES, MINUTE_S))
 
-    async def _hint(self, thumb: Thumb, text: str, window_in: Callable[[int], Window]) -> None:
+    async def _hint(self, thumb: Thumb, describe: Callable[[], str], window_in: Callable[[int], Window]) -> None:
         """Answer a reaction with a short message that is deleted after a while, if the window has room.
 
         Discord has no private answer to a reaction. A direct message would be private, but many members refuse those,
@@ -111,9 +109,10 @@ class Reactions(BotCog):
         if reply is None or self._hints.take([window_in(reply.channel_id)], time.monotonic()):
             return
         channel = self.bot.get_partial_messageable(reply.channel_id)
+        speak(languages_of(self.bot).of_channel(reply.channel_id, thumb.user_id))
         try:
             await channel.send(
-                text,
+                f"-# {describe()}",
                 reference=channel.get_partial_message(thumb.message_id).to_reference(fail_if_not_exists=False),
                 mention_author=False,
                 silent=True,
@@ -219,6 +218,22 @@ class Reactions(BotCog):
         joined_at = {member.id: member.joined_at for member in members if member.joined_at is not None}
         self._departed.update((guild.id, user_id) for user_id in user_ids if user_id not in joined_at)
         await self.services.database.run(_note_voters, guild.id, joined_at, since)
+
+
+def _describe_contradiction(found: Contradiction) -> str:
+    return gettext(
+        "{member}, your {likes} and {dislikes} cancel each other out. Remove one side, and the other counts.",
+        member=f"<@{found.thumb.user_id}>",
+        likes="".join(found.likes),
+        dislikes="".join(found.dislikes),
+    )
+
+
+def _describe_first_vote(first: Thumb, *, learns: bool) -> str:
+    thanks = gettext("{member}, thanks for your first vote.", member=f"<@{first.user_id}>")
+    teaches = gettext("Reactions teach me which of my answers people like.")
+    counts = gettext("Admins see how my answers are liked. I don't learn from reactions here.")
+    return f"{thanks} {teaches if learns else counts} {gettext('`/myvotes` shows what became of yours.')}"
 
 
 def spelling_of(emoji: discord.PartialEmoji | discord.Emoji | str) -> str:

@@ -14,16 +14,21 @@ from bot.errors import UserFacingError
 from bot.guards.access import DenialReason
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import BotCog
+from bot.localization.languages import languages_of
+from bot.localization.sentences import gettext, speaking
 from bot.servers.permissions import TO_ANSWER, TO_OPEN_THREADS, lacking
 from bot.servers.setups import rule_in
 from bot.services import Services
 from bot.text.sanitize import escape_inline
 from storage.database.enums import Rule
+from storage.wording import gettext_noop
 
 MAX_TOPIC_CHARS = 100
-NO_THREADS_HERE = "There are no threads here. Use `/thread` in a text channel; in a thread, mention me."
-MEMBER_MAY_NOT = "You may not open threads in this channel: that needs Create Public Threads."
-OPENED = "Write here: I answer every message in this thread, without a mention. `/forget conversation` starts over."
+NO_THREADS_HERE = gettext_noop("There are no threads here. Use `/thread` in a text channel; in a thread, mention me.")
+MEMBER_MAY_NOT = gettext_noop("You may not open threads in this channel: that needs Create Public Threads.")
+OPENED = gettext_noop(
+    "Write here: I answer every message in this thread, without a mention. `/forget conversation` starts over."
+)
 
 
 class Threads(BotCog):
@@ -43,11 +48,13 @@ class Threads(BotCog):
             thread = await message.create_thread(name=name)
         except DISCORD_ERRORS as error:
             await interaction.delete_original_response()
-            raise UserFacingError(f"I can't open a thread here: {describe_refusal(error)}.") from error
+            raise UserFacingError("I can't open a thread here: {reason}.", reason=describe_refusal(error)) from error
         with contextlib.suppress(*DISCORD_ERRORS):  # a thread holds a limited number of people
             await thread.add_user(interaction.user)
-        await thread.send(OPENED, silent=True)
-        await answer_privately(interaction, f"Here it is: {thread.mention}")
+        with speaking(languages_of(self.bot).of_server(interaction.guild_id)):
+            opened = gettext(OPENED)
+        await thread.send(opened, silent=True)
+        await answer_privately(interaction, gettext("Here it is: {thread}", thread=thread.mention))
 
     def _require_channel(self, interaction: discord.Interaction) -> discord.TextChannel:
         """Return the channel if both may open a thread there; raises UserFacingError."""
@@ -59,7 +66,7 @@ class Threads(BotCog):
         if not interaction.permissions.create_public_threads:
             raise UserFacingError(MEMBER_MAY_NOT)
         if missing := lacking(channel, channel.guild.me, (*TO_ANSWER, *TO_OPEN_THREADS)):
-            raise UserFacingError(f"To open a thread here I need {' and '.join(missing)}.")
+            raise UserFacingError("To open a thread here I need {permissions}.", permissions=", ".join(missing))
         return channel
 
 

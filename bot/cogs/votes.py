@@ -17,9 +17,11 @@ from bot.guards.access import require_admin, user_label
 from bot.guards.audit import action_of, record_outcome, run_audited_as
 from bot.guards.error_handler import answer_privately, member_message
 from bot.guards.interactions import AdminCog, AdminForm, PersistentButton, button_row
+from bot.localization.sentences import gettext
 from bot.personalities.selection import may_administer
 from bot.services import Services
 from bot.text import quarantines as texts
+from bot.text.rounds import sentence
 from bot.text.splitting import MAX_MESSAGE_CHARS, fit_lines
 from storage.database.enums import AuditOutcome, QuarantineStatus
 from storage.errors import QuarantineConflict
@@ -45,10 +47,19 @@ class Choice:
     """How many the admin saw."""
     every: bool = False
 
-    def wording(self, one: str, every: str) -> str:
-        """Return the choice in words, with a name for one quarantine's votes and for all waiting votes."""
-        what = every if self.every else one
-        return f"Count {what}" if self.status is QuarantineStatus.COUNTED else f"Leave {what} out"
+    @property
+    def label(self) -> str:
+        """Return the choice in words."""
+        if self.status is QuarantineStatus.COUNTED:
+            return gettext("Count all of them") if self.every else gettext("Count them")
+        return gettext("Leave all of them out") if self.every else gettext("Leave them out")
+
+    @property
+    def title(self) -> str:
+        """Return the choice in words that also say what it is about."""
+        if self.status is QuarantineStatus.COUNTED:
+            return gettext("Count all waiting votes") if self.every else gettext("Count these votes")
+        return gettext("Leave all waiting votes out") if self.every else gettext("Leave these votes out")
 
     def concerns(self, session: Session, personality_ids: Collection[int]) -> list[int]:
         """Return the ids of the quarantines that it decides about."""
@@ -77,7 +88,7 @@ class VoteReview(
         await interaction.response.defer(ephemeral=True)
         known = await known_personalities(interaction, self.services)
         recent = await self.services.database.read(texts.read_decisions, known)
-        lines = [f"- {texts.describe_decision(shown)}" for shown in recent] or ["No decisions on votes yet."]
+        lines = [f"- {texts.describe_decision(shown)}" for shown in recent] or [gettext("No decisions on votes yet.")]
         await answer_privately(interaction, fit_lines(lines, "…"))
 
 
@@ -87,7 +98,7 @@ async def show_review_page(
     """Show the next quarantine after the one with id `after`, below a note, in the admin's message."""
     known = await known_personalities(interaction, services)
     page = await services.database.read(texts.read_review_page, known, after)
-    text = texts.describe_page(page) if page else "No votes are waiting for a decision."
+    text = texts.describe_page(page) if page else gettext("No votes are waiting for a decision.")
     content = f"{note}\n\n{text}" if note else text
     await interaction.edit_original_response(content=content[:MAX_MESSAGE_CHARS], view=_buttons(page) if page else None)
 
@@ -117,7 +128,7 @@ class DecisionButton(
         scope = "all" if choice.every else "one"
         super().__init__(
             f"reactune:votes:{choice.status.value}:{scope}:{choice.quarantine_id}:{choice.votes}",
-            choice.wording("them", "all of them"),
+            choice.label,
             discord.ButtonStyle.secondary if choice.every else style,
         )
 
@@ -136,7 +147,7 @@ class NextButton(PersistentButton, template=r"reactune:votes:after:(?P<id>\d+)")
 
     def __init__(self, quarantine_id: int) -> None:
         self.quarantine_id = quarantine_id
-        super().__init__(f"reactune:votes:after:{quarantine_id}", "Next")
+        super().__init__(f"reactune:votes:after:{quarantine_id}", gettext("Next"))
 
     @classmethod
     def parse(cls, match: Match[str]) -> NextButton:
@@ -152,9 +163,11 @@ class DecisionForm(AdminForm):
     action = "votes decide"
 
     def __init__(self, services: Services, choice: Choice) -> None:
-        super().__init__(services, choice.wording("these votes", "all waiting votes"))
+        super().__init__(services, choice.title)
         self._choice = choice
-        self._reason = self._ask("reason", "Why?", "Stored with your decision.", limit=MAX_REASON_CHARS)
+        self._reason = self._ask(
+            "reason", gettext("Why?"), gettext("Stored with your decision."), limit=MAX_REASON_CHARS
+        )
 
     async def on_submit(self, interaction: discord.Interaction) -> None:
         await interaction.response.defer()
@@ -183,9 +196,8 @@ class DecisionForm(AdminForm):
         try:
             decided = await run_audited_as(interaction, audited_action, decide)
         except QuarantineConflict as error:
-            note = member_message(error)
-            await record_outcome(interaction, audited_action, AuditOutcome.REFUSED, note)
-            return note
+            await record_outcome(interaction, audited_action, AuditOutcome.REFUSED, sentence(str(error)))
+            return member_message(error)
         _log_decision(by, self._choice.status, [shown.quarantine for shown in decided])
         return fit_lines([texts.describe_decision(shown) for shown in decided], "…", NOTE_CHARS)
 

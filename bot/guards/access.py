@@ -15,6 +15,7 @@ from bot.discord_errors import DISCORD_ERRORS
 from bot.servers.setups import ServerSetups
 from storage.runtime.shards import Shards
 from storage.settings.sections import EVERY_SERVER, AccessSettings, DiscordSettings, Settings
+from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +28,10 @@ MOST_REMEMBERED = 10_000
 
 
 class DenialReason(StrEnum):
-    SERVER = "I'm not enabled on this server yet. My operator has to allow it first."
-    CHANNEL = "I'm not enabled in this channel."
-    ROLE = "Here I only answer members with certain roles."
-    DIRECT = "I only answer direct messages from members of servers where I'm enabled."
+    SERVER = gettext_noop("I'm not enabled on this server yet. My operator has to allow it first.")
+    CHANNEL = gettext_noop("I'm not enabled in this channel.")
+    ROLE = gettext_noop("Here I only answer members with certain roles.")
+    DIRECT = gettext_noop("I only answer direct messages from members of servers where I'm enabled.")
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,9 @@ def _forget_oldest(remembered: dict[int, tuple[float, bool]] | dict[int, float])
 
 class NotAnAdmin(app_commands.CheckFailure):
     def __init__(self) -> None:
-        super().__init__("Only admins can do this: it needs Manage Server, or a role that the operator allowed.")
+        super().__init__(
+            gettext_noop("Only admins can do this: it needs Manage Server, or a role that the operator allowed.")
+        )
 
 
 def require_admin(user: discord.User | discord.Member, settings: DiscordSettings) -> None:

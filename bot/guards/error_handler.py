@@ -13,50 +13,71 @@ from sqlalchemy.exc import SQLAlchemyError
 from bot.discord_errors import DISCORD_ERRORS, is_temporary
 from bot.errors import UserFacingError
 from bot.guards.audit import action_of, record_outcome
+from bot.localization.languages import languages_of
+from bot.localization.sentences import ENGLISH, gettext, speak, speaking
 from bot.text.rounds import sentence
 from bot.text.sanitize import sanitize_sentence
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.engine import explain, is_away
 from storage.database.enums import AuditOutcome
-from storage.errors import StorageError
+from storage.errors import StorageError, TranslatableError
 from storage.runtime.requests import ensure_request
+from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)
 
-OUTDATED = "That command has changed in an update. Reload Discord (Ctrl+R), then try again."
-TOO_LATE = "Sorry, that took me too long for Discord. Please check whether it worked; if not, try again."
+OUTDATED = gettext_noop("That command has changed in an update. Reload Discord (Ctrl+R), then try again.")
+TOO_LATE = gettext_noop("Sorry, that took me too long for Discord. Please check whether it worked; if not, try again.")
 UNKNOWN_INTERACTION = 10062  # Discord's error code if there was no reply within three seconds
-NOT_MINE = "That message isn't one of my answers."
+NOT_MINE = gettext_noop("That message isn't one of my answers.")
 OUTDATED_CALLS = (app_commands.CommandNotFound, app_commands.CommandSignatureMismatch)
 
 
 def member_message(error: BaseException) -> str:
     """Return what a member may read about the error; an unexpected error is logged under a reference ID."""
+    return _translate(_explain(error))
+
+
+def _translate(explained: TranslatableError) -> str:
+    return sanitize_sentence(sentence(gettext(explained.message, **explained.values)))
+
+
+def _explain(error: BaseException) -> TranslatableError:
+    """Return what is to be said, in English."""
     cause = _cause(error)
+    if isinstance(cause, TranslatableError) and cause.message:
+        return cause
     if isinstance(cause, OUTDATED_CALLS):
-        return OUTDATED
+        return UserFacingError(OUTDATED)
     if isinstance(cause, app_commands.TransformerError):
-        return "I can't use one of those values. Choose it from Discord's list, or use one that I can see."
+        return UserFacingError(
+            "I can't use one of those values. Choose it from Discord's list, or use one that I can see."
+        )
     if is_expected(error):
-        return sanitize_sentence(sentence(str(cause) or "you can't do this here"))
+        return UserFacingError(str(cause)) if str(cause) else UserFacingError("You can't do this here.")
     if outage := _describe_outage(cause):
-        return outage
+        return UserFacingError(outage)
     reference = ensure_request()  # the request's ID, which all its log lines have
     log.error("Unexpected error, reference %s", reference, exc_info=cause)
-    return f"Sorry, something went wrong. If it happens again, give the operator this reference: `{reference}`."
+    return UserFacingError(
+        "Sorry, something went wrong. If it happens again, give the operator this reference: `{reference}`.",
+        reference=reference,
+    )
 
 
 def _describe_outage(cause: BaseException) -> str | None:
-    """Return the message if the database or Discord is temporarily unavailable."""
+    """Return the message, in English, if the database or Discord is temporarily unavailable."""
     if isinstance(cause, SQLAlchemyError) and is_away(cause):
         log.error("A member was asked to try again: %s", explain(cause))
-        return "I can't reach my database right now. Check in a minute whether it worked; if not, try again."
+        return gettext_noop(
+            "I can't reach my database right now. Check in a minute whether it worked; if not, try again."
+        )
     if isinstance(cause, discord.NotFound) and cause.code == UNKNOWN_INTERACTION:
         log.error("A reply to a command or button came too late for Discord: this machine is too busy.")
         return TOO_LATE
     if isinstance(cause, (discord.HTTPException, discord.RateLimited, aiohttp.ClientError)) and is_temporary(cause):
         log.error("Discord refused a request: %s", cause)
-        return "Sorry, Discord didn't let me do that just now. Please try again in a minute."
+        return gettext_noop("Sorry, Discord didn't let me do that just now. Please try again in a minute.")
     return None
 
 
@@ -94,13 +115,16 @@ async def answer_privately(interaction: discord.Interaction, text: str, view: di
 
 
 async def report_error(interaction: discord.Interaction, error: Exception, action: str) -> None:
-    """Reply to an error with a private sentence; `action` names an admin's action for the audit trail."""
-    message = member_message(error)
+    """Reply to an error with a private sentence; `action` names an admin's action for the audit trail, in English."""
+    explained = _explain(error)
     await _delete_public_placeholder(interaction)
-    await answer_privately(interaction, message)
+    speak(languages_of(interaction.client).of_member(interaction))
+    await answer_privately(interaction, _translate(explained))
     if action:
         outcome = AuditOutcome.REFUSED if is_expected(error) else AuditOutcome.FAILED
-        await record_outcome(interaction, action_of(interaction, action), outcome, message)
+        with speaking(ENGLISH):
+            note = _translate(explained)
+        await record_outcome(interaction, action_of(interaction, action), outcome, note)
 
 
 async def _delete_public_placeholder(interaction: discord.Interaction) -> None:

@@ -17,10 +17,15 @@ from bot.guards.access import ALWAYS_ALLOWED, require_admin
 from bot.guards.audit import is_for_admins
 from bot.guards.error_handler import answer_privately, member_message, report_error
 from bot.guards.rate_limit import RateLimited
+from bot.guards.requests import begin_interaction
+from bot.localization.sentences import gettext
 from bot.services import Services, services_of
-from storage.runtime.requests import begin_request
+from storage.wording import shorten
 
 EDIT_AGAIN_S = 900.0
+
+
+LABEL_CHARS, HELP_CHARS = 45, 100  # Discord's limits, which a translation may exceed
 
 
 async def check_access(interaction: discord.Interaction) -> bool:
@@ -29,7 +34,7 @@ async def check_access(interaction: discord.Interaction) -> bool:
     refusal = await services.access.refusal(interaction.user, interaction.guild_id, interaction.channel)
     if refusal is not None and interaction.type is not discord.InteractionType.autocomplete:
         with contextlib.suppress(*DISCORD_ERRORS):
-            await interaction.response.send_message(refusal.value, ephemeral=True)
+            await interaction.response.send_message(gettext(refusal.value), ephemeral=True)
     return refusal is None
 
 
@@ -56,7 +61,7 @@ class Form(discord.ui.Modal):
     """Name of an admin's action, for the audit trail; empty for members' forms."""
 
     def __init__(self, services: Services, title: str) -> None:
-        super().__init__(title=title, timeout=None)
+        super().__init__(title=shorten(title, LABEL_CHARS), timeout=None)
         self._services = services
 
     def _ask(
@@ -75,7 +80,8 @@ class Form(discord.ui.Modal):
         field: discord.ui.TextInput[Self] = discord.ui.TextInput(
             style=style, default=default[:limit] or None, max_length=limit, required=required, custom_id=key
         )
-        self.add_item(discord.ui.Label(text=label, description=help_text, component=field))
+        about = help_text and shorten(help_text, HELP_CHARS)
+        self.add_item(discord.ui.Label(text=shorten(label, LABEL_CHARS), description=about, component=field))
         return field
 
     def _let_choose(
@@ -84,11 +90,11 @@ class Form(discord.ui.Modal):
         """Add 2 to 10 choices, of which one is taken, and return them; their texts are their values."""
         options = [discord.RadioGroupOption(label=choice, value=choice, default=choice == chosen) for choice in choices]
         group: discord.ui.RadioGroup[Self] = discord.ui.RadioGroup(custom_id=key, options=options)
-        self.add_item(discord.ui.Label(text=label, component=group))
+        self.add_item(discord.ui.Label(text=shorten(label, LABEL_CHARS), component=group))
         return group
 
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
-        begin_request()
+        begin_interaction(interaction)
         if not await check_access(interaction):
             return False
         self.require(interaction)
@@ -155,6 +161,7 @@ class PersistentButton(discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]
         return cls.parse(match)
 
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
+        begin_interaction(interaction)
         return await check_access(interaction)
 
     async def callback(self, interaction: discord.Interaction) -> None:
@@ -190,7 +197,7 @@ class AuditedCommandTree(app_commands.CommandTree[discord.Client]):
             super().add_command(command, **options)
 
     async def interaction_check(self, interaction: discord.Interaction[discord.Client], /) -> bool:
-        begin_request()  # discord.py runs each command in its own task
+        begin_interaction(interaction)
         services = services_of(interaction)
         completes = interaction.type is discord.InteractionType.autocomplete
         name = interaction.data.get("name") if interaction.data else None

@@ -23,7 +23,7 @@ DIRECT = 0
 
 class RateLimited(UserFacingError):
     def __init__(self, wait_s: float) -> None:
-        super().__init__(f"One moment, please. You can ask me again in {duration(wait_s)}.")
+        super().__init__("One moment, please. You can ask me again in {time}.", time=duration(wait_s))
         self.wait_s = wait_s
 
 

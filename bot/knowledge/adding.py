@@ -19,27 +19,23 @@ from bot.guards.access import require_admin, user_label
 from bot.guards.audit import action_of, record_done
 from bot.guards.interactions import Form
 from bot.guards.visibility import may_read
+from bot.knowledge import quoting
 from bot.knowledge.extraction import Block, MediaType, Unreadable, extract, media_type_of, parse_markdown, too_large
 from bot.knowledge.library import ReportPassages, Source, require_length
-from bot.knowledge.quoting import MAX_TITLE_CHARS, cite_one
+from bot.localization.sentences import gettext, ngettext
 from bot.personalities.card_form import FIELD_CHARS
 from bot.services import Services
 from storage.database.enums import DocumentKind
 from storage.errors import DocumentRefused
 from storage.knowledge.documents import Document, find_document
 from storage.settings.sections import KnowledgeSettings, Settings
-from storage.wording import count, shorten
+from storage.wording import shorten
 
 log = logging.getLogger(__name__)
 
 
 LOWEST_HEADING = 6
 MESSAGE_LINK = re.compile(r"https://(?:\w+\.)?discord(?:app)?\.com/channels/(\d+)/(\d+)/(\d+)/?")
-NOT_FOUND = "I can't find that message: it was deleted, or I can't read its channel."
-NOT_YOURS = "You can't read that channel yourself."
-EDITED = "That message was edited since you opened the form. Look at it, then try again."
-EVERYWHERE, ONLY_HERE = "Everywhere in this server", "Only in this channel"
-TYPED_IN = "That text was typed in or uploaded. Choose a file with its new version, or remove it and add it again."
 
 Channel = discord.abc.GuildChannel | discord.Thread
 PinsChannel = discord.TextChannel | discord.VoiceChannel | discord.StageChannel | discord.Thread
@@ -51,11 +47,15 @@ async def from_file(file: discord.Attachment, settings: KnowledgeSettings) -> So
     """Download and read an attachment; raises Unreadable."""
     media_type_of(file.filename)  # so that nothing else is downloaded
     if file.size > settings.max_file_bytes:
-        raise Unreadable(too_large(file.filename, file.size, settings))
+        raise too_large(file.filename, file.size, settings)
     try:
         content = await file.read()
     except discord.HTTPException as error:
-        raise Unreadable(f"{file.filename} could not be downloaded from Discord ({error.status}): try again") from error
+        raise Unreadable(
+            "{filename} could not be downloaded from Discord ({status}): try again",
+            filename=file.filename,
+            status=error.status,
+        ) from error
     return await from_content(content, file.filename, settings)
 
 
@@ -78,7 +78,7 @@ def with_link(source: Source, link: str) -> Source:
 
 
 def title_of_text(text: str) -> str:
-    return shorten(text.strip().partition("\n")[0].strip(), MAX_TITLE_CHARS)
+    return shorten(text.strip().partition("\n")[0].strip(), quoting.MAX_TITLE_CHARS)
 
 
 async def read_again(document: Document, guild: discord.Guild, reader: discord.Member | None) -> Source:
@@ -89,17 +89,19 @@ async def read_again(document: Document, guild: discord.Guild, reader: discord.M
     if document.kind is DocumentKind.MESSAGE:
         return (await from_link(document.link, guild, reader))[0]
     if document.kind is not DocumentKind.PINS:
-        raise UserFacingError(TYPED_IN)
+        raise UserFacingError(
+            "That text was typed in or uploaded. Choose a file with its new version, or remove it and add it again."
+        )
     channel = guild.get_channel_or_thread(int(document.link.rsplit("/", 1)[-1]))
     if channel is None:
-        raise DocumentRefused(f"the channel of document {document.id} no longer exists: remove the document")
+        raise DocumentRefused("the channel of document {id} no longer exists: remove the document", id=str(document.id))
     return await from_pins(channel, reader)
 
 
 async def from_link(link: str, guild: discord.Guild, reader: discord.Member | None) -> tuple[Source, str]:
     """Return the linked message, and a title for it; raises UserFacingError."""
     message = await _fetch(link, guild, reader)
-    return from_message(message), f"Message in #{message.channel}"
+    return from_message(message), gettext("Message in #{channel}", channel=str(message.channel))
 
 
 async def from_shown(message: discord.Message) -> Source:
@@ -107,9 +109,9 @@ async def from_shown(message: discord.Message) -> Source:
     try:
         now = await message.channel.fetch_message(message.id)
     except (discord.NotFound, discord.Forbidden) as error:
-        raise UserFacingError(NOT_FOUND) from error
+        raise _not_found() from error
     if now.edited_at != message.edited_at:
-        raise UserFacingError(EDITED)
+        raise UserFacingError("That message was edited since you opened the form. Look at it, then try again.")
     return from_message(message)  # not what was fetched: that has no text without the intent Message Content
 
 
@@ -126,7 +128,7 @@ def from_message(message: discord.Message) -> Source:
 async def from_pins(channel: Channel, reader: discord.Member | None) -> Source:
     """Return the pinned messages of a channel that the reader can see; raises UserFacingError."""
     if not isinstance(channel, PinsChannel) or not _is_open_to(reader, channel):
-        raise UserFacingError(NOT_YOURS)
+        raise _not_yours()
     return await read_pins(channel)
 
 
@@ -140,7 +142,7 @@ async def read_pins(channel: PinsChannel) -> Source:
     except discord.HTTPException as error:
         if is_temporary(error):
             raise
-        raise UserFacingError(f"I can't read the pinned messages of #{channel}.") from error
+        raise UserFacingError("I can't read the pinned messages of #{channel}.", channel=str(channel)) from error
     blocks = [block for message in reversed(pinned) for block in _under_its_author(message)]
     if not blocks:
         raise UserFacingError("No message with text is pinned there.")
@@ -156,13 +158,21 @@ async def _fetch(link: str, guild: discord.Guild, reader: discord.Member | None)
         raise UserFacingError("That message is in another server. I only add messages of this one.")
     channel = guild.get_channel_or_thread(channel_id)
     if not isinstance(channel, discord.abc.Messageable):
-        raise UserFacingError(NOT_FOUND)
+        raise _not_found()
     if not _is_open_to(reader, channel):
-        raise UserFacingError(NOT_YOURS)
+        raise _not_yours()
     try:
         return await channel.fetch_message(message_id)
     except (discord.NotFound, discord.Forbidden) as error:
-        raise UserFacingError(NOT_FOUND) from error
+        raise _not_found() from error
+
+
+def _not_found() -> UserFacingError:
+    return UserFacingError("I can't find that message: it was deleted, or I can't read its channel.")
+
+
+def _not_yours() -> UserFacingError:
+    return UserFacingError("You can't read that channel yourself.")
 
 
 def _is_open_to(reader: discord.Member | None, channel: Channel) -> bool:
@@ -209,7 +219,9 @@ def report_in(interaction: discord.Interaction) -> ReportPassages:
         nonlocal shown_at_s
         if done < total and time.perf_counter() - shown_at_s >= PROGRESS_PAUSE_S:
             shown_at_s = time.perf_counter()
-            await interaction.edit_original_response(content=f"Indexing: {done} of {total} passages …")
+            await interaction.edit_original_response(
+                content=gettext("Indexing: {done} of {total} passages …", done=done, total=total)
+            )
 
     return report
 
@@ -224,8 +236,10 @@ class DocumentForm(Form):
     """Asks for a title and a text of several lines."""
 
     def __init__(self, services: Services, *, title: str | None, label: str, help_text: str) -> None:
-        super().__init__(services, "Add a document")
-        self._title = self._ask("title", "Title", limit=MAX_TITLE_CHARS, default=title or "", required=True)
+        super().__init__(services, gettext("Add a document"))
+        self._title = self._ask(
+            "title", gettext("Title"), limit=quoting.MAX_TITLE_CHARS, default=title or "", required=True
+        )
         self._text = self._ask("text", label, help_text, limit=FIELD_CHARS, long=True, required=True)
 
     def require(self, interaction: discord.Interaction) -> None:
@@ -239,12 +253,14 @@ class MessageForm(Form):
 
     def __init__(self, services: Services, message: discord.Message, *, everywhere: bool) -> None:
         """`everywhere` is what is proposed."""
-        super().__init__(services, "Add this message to the knowledge")
+        super().__init__(services, gettext("Add this message to the knowledge"))
         self._message = message
         title = title_of_text(message.content)
-        self._title = self._ask("title", "Title", limit=MAX_TITLE_CHARS, default=title, required=True)
-        chosen = EVERYWHERE if everywhere else ONLY_HERE
-        self._where = self._let_choose("where", "Where to use it", (EVERYWHERE, ONLY_HERE), chosen=chosen)
+        self._title = self._ask("title", gettext("Title"), limit=quoting.MAX_TITLE_CHARS, default=title, required=True)
+        self._only_here = gettext("Only in this channel")
+        places = (gettext("Everywhere in this server"), self._only_here)
+        chosen = places[0] if everywhere else self._only_here
+        self._where = self._let_choose("where", gettext("Where to use it"), places, chosen=chosen)
 
     def require(self, interaction: discord.Interaction) -> None:
         require_curator(interaction.user, self._services.settings)
@@ -252,9 +268,10 @@ class MessageForm(Form):
     async def on_submit(self, interaction: discord.Interaction) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)
         request = DocumentRequest(message=self._message, title=self._title.value)
-        channel_id = self._message.channel.id if self._where.value == ONLY_HERE else None
+        channel_id = self._message.channel.id if self._where.value == self._only_here else None
         added = await store_document(interaction, self._services, request, channel_id)
-        text = f"Added: {added}\nTo undo this, use `/knowledge remove` with its number."
+        undo = gettext("To undo this, use `/knowledge remove` with its number.")
+        text = f"{gettext('Added: {document}', document=added)}\n{undo}"
         await interaction.edit_original_response(content=text)
         await record_done(interaction, action_of(interaction, self.action, self._title.value))
 
@@ -296,7 +313,7 @@ async def _read(request: DocumentRequest, reader: discord.Member, settings: Know
     elif request.message is not None:
         return await from_link(request.message, reader.guild, reader)
     elif request.pins is not None:
-        return await from_pins(request.pins, reader), f"Pinned in #{request.pins.name}"
+        return await from_pins(request.pins, reader), gettext("Pinned in #{channel}", channel=request.pins.name)
     else:
         text = request.text or ""
         source, title = await from_text(text, settings), title_of_text(text)
@@ -312,16 +329,22 @@ async def describe_stored(services: Services, document: Document) -> str:
 def warn_about_search(services: Services) -> list[str]:
     """Return a line of small print if search matches words only."""
     problem = services.library.problem
-    return [f"-# For now, search matches words only, not meaning ({problem})."] if problem else []
+    return (
+        [f"-# {gettext('For now, search matches words only, not meaning ({problem}).', problem=problem)}"]
+        if problem
+        else []
+    )
 
 
 def describe_document(document: Document) -> str:
     """Return a document in a line: number, title, size, where it is used, who added it and when it was updated."""
-    waiting = f" ({document.waiting} not indexed yet)" if document.waiting else ""
-    where = f"in <#{document.channel_id}>" if document.channel_id else "server-wide"
-    personality = ", for one personality" if document.personality_id else ""
-    return (
-        f"**{document.id}** · {cite_one(document.title, document.link)} · "
-        f"{count(document.chunks, 'passage')}{waiting} · {where}{personality} · added by {document.added_by} · "
-        f"updated {format_dt(document.refreshed_at, 'd')}"
-    )
+    passages = ngettext("{count} passage", "{count} passages", document.chunks)
+    if document.waiting:
+        passages += f" ({gettext('{number} not indexed yet', number=document.waiting)})"
+    where = f"<#{document.channel_id}>" if document.channel_id else gettext("server-wide")
+    if document.personality_id:
+        where += f", {gettext('for one personality')}"
+    added = gettext("added by {who}", who=document.added_by)
+    updated = gettext("updated {date}", date=format_dt(document.refreshed_at, "d"))
+    title = quoting.cite_one(document.title, document.link)
+    return f"**{document.id}** · {title} · {passages} · {where} · {added} · {updated}"

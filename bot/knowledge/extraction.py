@@ -70,7 +70,9 @@ def media_type_of(filename: str) -> MediaType:
     found = SUFFIXES.get(PurePath(filename).suffix.lower())
     if found is None:
         raise Unreadable(
-            f"{filename} is not a supported file type ({', '.join(SUFFIXES)}): convert it, or paste its text"
+            "{filename} is not a supported file type ({types}): convert it, or paste its text",
+            filename=filename,
+            types=", ".join(SUFFIXES),
         )
     return found
 
@@ -84,15 +86,17 @@ async def extract(
     """
     media_type = media_type or media_type_of(filename)
     if len(content) > settings.max_file_bytes:
-        raise Unreadable(too_large(filename, len(content), settings))
+        raise too_large(filename, len(content), settings)
     return await asyncio.to_thread(_extract_apart, content, filename, media_type, settings)
 
 
-def too_large(filename: str, size_bytes: int, settings: KnowledgeSettings) -> str:
-    limit = settings.max_file_bytes / 1e6
-    return (
-        f"{filename} is {size_bytes / 1e6:.1f} MB; the limit (knowledge.max_file_bytes) is {limit:.1f} MB: "
-        "split it, or save it without pictures"
+def too_large(filename: str, size_bytes: int, settings: KnowledgeSettings) -> Unreadable:
+    return Unreadable(
+        "{filename} is {size} MB; the limit (knowledge.max_file_bytes) is {limit} MB: split it, or save it without "
+        "pictures",
+        filename=filename,
+        size=round(size_bytes / 1e6, 1),
+        limit=round(settings.max_file_bytes / 1e6, 1),
     )
 
 
@@ -120,12 +124,16 @@ def _extract_apart(content: bytes, filename: str, media_type: MediaType, setting
         answer = run_apart("bot.knowledge.extraction", limits, content, settings.parse_timeout_s)
     except TimeoutError as error:
         raise Unreadable(
-            f"{filename} took longer than {settings.parse_timeout_s:g} s to read: save it as plain text (.txt)"
+            "{filename} took longer than {seconds} s to read: save it as plain text (.txt)",
+            filename=filename,
+            seconds=settings.parse_timeout_s,
         ) from error
     except ValueError as error:
-        raise Unreadable(f"{filename} needed too much memory or crashed the reader: save it as .txt or .md") from error
+        raise Unreadable(
+            "{filename} needed too much memory or crashed the reader: save it as .txt or .md", filename=filename
+        ) from error
     if "problem" in answer:
-        raise Unreadable(f"{filename} {answer['problem']}")
+        raise Unreadable(answer["problem"], **answer["values"] | {"filename": filename})
     return [Block(text, level) for level, text in answer["blocks"]]
 
 
@@ -145,17 +153,34 @@ def main() -> None:
     answer: dict[str, Any]
     try:
         blocks = list(_within(_read(media_type, sys.stdin.buffer.read(), max_pages), max_chars))
-        answer = {"blocks": [[block.level, block.text] for block in blocks]} if blocks else {"problem": "has no text"}
-        if not blocks and media_type is MediaType.PDF:
-            answer["problem"] += ", perhaps because its pages are scans: run text recognition (OCR) first"
+        answer = {"blocks": [[block.level, block.text] for block in blocks]}
+        if not blocks:
+            answer = _problem(_no_text(media_type))
     except Unreadable as error:
-        answer = {"problem": str(error)}
+        answer = _problem(error)
     except MemoryError:
-        answer = {"problem": "needs too much memory when unpacked: save it as .txt or .md"}
+        answer = _problem(_unreadable("{filename} needs too much memory when unpacked: save it as .txt or .md"))
     except Exception:
         # On damaged files the parsers raise all kinds of errors.
-        answer = {"problem": "is damaged or not what its name says: open it and save it again"}
+        answer = _problem(_unreadable("{filename} is damaged or not what its name says: open it and save it again"))
     sys.stdout.write(json.dumps(answer))
+
+
+def _unreadable(message: str, **values: object) -> Unreadable:
+    """Return the error for a file whose name only the other process knows."""
+    return Unreadable(message, filename="the file", **values)
+
+
+def _problem(error: Unreadable) -> dict[str, Any]:
+    return {"problem": error.message, "values": error.values}
+
+
+def _no_text(media_type: MediaType) -> Unreadable:
+    if media_type is MediaType.PDF:
+        return _unreadable(
+            "{filename} has no text, perhaps because its pages are scans: run text recognition (OCR) first"
+        )
+    return _unreadable("{filename} has no text")
 
 
 def _within(blocks: Iterable[Block], max_chars: int) -> Iterator[Block]:
@@ -167,7 +192,10 @@ def _within(blocks: Iterable[Block], max_chars: int) -> Iterator[Block]:
             continue
         chars += len(text)
         if chars > max_chars:
-            raise Unreadable(f"has more than {max_chars:,} characters, the limit (knowledge.max_chars): split it")
+            raise _unreadable(
+                "{filename} has more than {limit} characters, the limit (knowledge.max_chars): split it",
+                limit=max_chars,
+            )
         yield Block(text, block.level)
 
 
@@ -187,7 +215,7 @@ def _decode(content: bytes) -> str:
     try:
         return _clean(content.decode(encoding))
     except UnicodeDecodeError as error:
-        raise Unreadable(f"is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
+        raise _unreadable("{filename} is not UTF-8 text (byte {byte}): save it as UTF-8", byte=error.start) from error
 
 
 def _read_pdf(content: bytes, max_pages: int) -> Iterator[Block]:
@@ -195,9 +223,13 @@ def _read_pdf(content: bytes, max_pages: int) -> Iterator[Block]:
 
     reader = PdfReader(io.BytesIO(content))
     if reader.is_encrypted:
-        raise Unreadable("is encrypted: save it without a password")
+        raise _unreadable("{filename} is encrypted: save it without a password")
     if len(reader.pages) > max_pages:
-        raise Unreadable(f"has {len(reader.pages):,} pages; the limit (knowledge.max_pages) is {max_pages:,}: split it")
+        raise _unreadable(
+            "{filename} has {pages} pages; the limit (knowledge.max_pages) is {limit}: split it",
+            pages=len(reader.pages),
+            limit=max_pages,
+        )
     for number, page in enumerate(reader.pages, start=1):
         if text := page.extract_text().strip():
             yield Block(f"page {number}", level=1)
@@ -227,7 +259,7 @@ def _owner(string: Any) -> Any:
 
 def _read_docx(content: bytes) -> Iterator[Block]:
     if content.startswith(OLD_OFFICE):
-        raise Unreadable("is encrypted or an old .doc file: save it as .docx without a password")
+        raise _unreadable("{filename} is encrypted or an old .doc file: save it as .docx without a password")
     _refuse_bomb(content)
     from docx import Document
     from docx.table import Table
@@ -255,7 +287,10 @@ def _refuse_bomb(content: bytes) -> None:
     entries: Sequence[zipfile.ZipInfo] = zipfile.ZipFile(io.BytesIO(content)).infolist()
     unpacked = sum(entry.file_size for entry in entries)
     if unpacked > MAX_UNPACKED_BYTES or len(entries) > MAX_ZIP_ENTRIES:
-        raise Unreadable(f"unpacks to {unpacked / 1e6:,.0f} MB, which is too much: save it again without pictures")
+        raise _unreadable(
+            "{filename} unpacks to {size} MB, which is too much: save it again without pictures",
+            size=round(unpacked / 1e6),
+        )
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from storage.knowledge.vectors import VectorIndex, prepare_vectors
 from storage.models.bundled import BATCH, BundledEncoder, Encoder
 from storage.privacy.erasure import lock_erasures
 from storage.settings.sections import KnowledgeSettings
+from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ CHARS_PER_TOKEN = 3
 LOOK_UP_S = 5.0
 """How long an answer waits for an encoder that is still loading; after that, search matches words only."""
 
-DELETED = "A message in that document was deleted just now, so nothing was stored."
+DELETED = gettext_noop("A message in that document was deleted just now, so nothing was stored.")
 
 ReportPassages = Callable[[int, int], Awaitable[None]]
 """Gets how many passages are embedded, and of how many."""
@@ -47,10 +48,10 @@ ReportPassages = Callable[[int, int], Awaitable[None]]
 class PassageUse(StrEnum):
     """What an answer does with a passage that search found."""
 
-    BY_MEANING = "would be quoted for its meaning"
-    BY_WORDS = "would be quoted for its words"
-    TOO_MANY = "left out: others fit better"
-    TOO_FAR = "left out: below the limit"
+    BY_MEANING = gettext_noop("would be quoted for its meaning")
+    BY_WORDS = gettext_noop("would be quoted for its words")
+    TOO_MANY = gettext_noop("left out: others fit better")
+    TOO_FAR = gettext_noop("left out: below the limit")
 
 
 @dataclass(frozen=True)
@@ -341,7 +342,9 @@ def require_length(chars: int, settings: KnowledgeSettings) -> None:
     """Raise UserFacingError if a document's text has too many characters."""
     if chars > settings.max_chars:
         raise UserFacingError(
-            f"the text has {chars:,} characters; the limit (knowledge.max_chars) is {settings.max_chars:,}: split it"
+            "the text has {chars} characters; the limit (knowledge.max_chars) is {limit}: split it",
+            chars=chars,
+            limit=settings.max_chars,
         )
 
 

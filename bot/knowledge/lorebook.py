@@ -11,12 +11,12 @@ from sqlalchemy.orm import Session
 from bot.guards.error_handler import member_message
 from bot.knowledge.extraction import Block, MediaType, parse_markdown
 from bot.knowledge.library import Library, Source, require_length
+from bot.localization.sentences import gettext, ngettext
 from storage.database.enums import DocumentKind
 from storage.knowledge.documents import Document, written_for
 from storage.models.personality_imports import ImportedPersonality
 from storage.personalities.cards import LorebookEntry
 from storage.settings.sections import KnowledgeSettings
-from storage.wording import count
 
 KEYS = ", "
 LOWEST_HEADING = 6
@@ -32,22 +32,25 @@ async def add_lorebook(
     try:
         document = await _add(library, settings, imported, guild_id=guild_id, added_by=added_by)
     except Exception as error:
-        return f"The lorebook was not added. {member_message(error)}"
-    entries, passages = count_entries(len(imported.lorebook)), count(document.chunks, "passage")
-    return (
-        f"The lorebook ({entries}) became document {document.id} ({passages}) of the server, which only "
-        f"{imported.personality.name} quotes."
+        return f"{gettext('The lorebook was not added.')} {member_message(error)}"
+    return gettext(
+        "The lorebook ({entries}) became document {id} ({passages}) of the server, which only {name} quotes.",
+        entries=count_entries(len(imported.lorebook)),
+        id=str(document.id),
+        passages=ngettext("{count} passage", "{count} passages", document.chunks),
+        name=imported.personality.name,
     )
 
 
 def count_entries(number: int) -> str:
-    return count(number, "entry", "entries")
+    return ngettext("{count} entry", "{count} entries", number)
 
 
 def describe_lorebook(number: int, left_out: int) -> str:
     """Return what an exported card holds beside itself, to follow its name; empty if it is nothing."""
-    held = f" with {count_entries(number)} of documents that only it quotes" if number else ""
-    return held + (f" (a card has no room for {count_entries(left_out)} more)" if left_out else "")
+    held = gettext("with {entries} of documents that only it quotes", entries=count_entries(number)) if number else ""
+    more = gettext("(a card has no room for {entries} more)", entries=count_entries(left_out)) if left_out else ""
+    return "".join(f" {part}" for part in (held, more) if part)
 
 
 async def _add(

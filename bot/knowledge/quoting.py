@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from bot.chat.prompting import ChatMessage
 from bot.engine import Engine, RenderedPrompt
+from bot.localization.sentences import gettext
 from bot.text.sanitize import escape_inline
 from storage.conversations.control_tokens import sanitize
 from storage.conversations.replies import Retrieved
@@ -96,7 +97,8 @@ def in_margin(text: str) -> str:
 
 def cite(sources: Sequence[tuple[str, str]]) -> str:
     """Return a line of small print that names each (title, link), without previews and mentions."""
-    return f"-# sources: {' · '.join(cite_one(title, link) for title, link in sources)}"
+    titles = " · ".join(cite_one(title, link) for title, link in sources)
+    return f"-# {gettext('sources: {titles}', titles=titles)}"
 
 
 def cite_one(title: str, link: str) -> str:

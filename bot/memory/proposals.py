@@ -17,6 +17,7 @@ from bot.errors import UserFacingError
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import PersistentButton, button_row
 from bot.guards.quiet_hours import is_quiet
+from bot.localization.sentences import gettext
 from bot.memory.facts import Fact, find_fact
 from bot.memory.recall import find_same
 from bot.memory.wording import ask_to_keep
@@ -25,6 +26,7 @@ from bot.text.sanitize import escape_inline
 from storage.database.columns import utc_now
 from storage.privacy.erasure import erase_notes
 from storage.privacy.notes import MAX_NOTES, Note, add_note, allow_questions, list_notes, may_ask, note_question
+from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +34,12 @@ PROPOSAL_S = 120.0
 """How long a question stands before it disappears."""
 NO_NOTE = 0
 """In a button's custom ID, if no note goes for the new one."""
-FOR_OTHERS = "Only the person whom I asked can answer that."
-GONE = "I can't find what you said any more, so I keep nothing."
-NOT_KEPT = "All right, I keep nothing, and I won't ask about that again."
-SILENCED = "All right, I won't ask you again. `/me suggestions` changes that, and `/me remember` adds a note."
+FOR_OTHERS = gettext_noop("Only the person whom I asked can answer that.")
+GONE = gettext_noop("I can't find what you said any more, so I keep nothing.")
+NOT_KEPT = gettext_noop("All right, I keep nothing, and I won't ask about that again.")
+SILENCED = gettext_noop(
+    "All right, I won't ask you again. `/me suggestions` changes that, and `/me remember` adds a note."
+)
 
 
 class FactAnswer(StrEnum):
@@ -47,9 +51,10 @@ class FactAnswer(StrEnum):
 
 def describe_kept(note: Note) -> str:
     """Return what a member reads about a new note."""
-    return (
-        f"Noted: “{escape_inline(note.text)}” I use it only when I answer you here, but others in the channel may "
-        "notice. `/me show` lists your notes, `/me forget` deletes them."
+    return gettext(
+        "Noted: “{note}” I use it only when I answer you here, but others in the channel may notice. `/me show` lists "
+        "your notes, `/me forget` deletes them.",
+        note=escape_inline(note.text),
     )
 
 
@@ -64,7 +69,7 @@ async def propose_fact(services: Services, message: discord.Message, said: str) 
     if notes is None:
         return
     same = await find_same(services.library, fact, notes)
-    text = f"-# {ask_to_keep(fact, same)} I use it only when I answer you here."
+    text = f"-# {ask_to_keep(fact, same)} {gettext('I use it only when I answer you here.')}"
     try:
         await message.reply(text, view=_buttons(message, same), delete_after=PROPOSAL_S, silent=True)
     except DISCORD_ERRORS as error:
@@ -100,10 +105,10 @@ class FactButton(
         self.message_id = message_id
         self.note_id = note_id
         labels = {
-            FactAnswer.KEEP: "Yes" if note_id == NO_NOTE else "Keep both",
-            FactAnswer.REPLACE: "Yes, replace it",
-            FactAnswer.NO: "No",
-            FactAnswer.NEVER: "Never ask me",
+            FactAnswer.KEEP: gettext("Yes") if note_id == NO_NOTE else gettext("Keep both"),
+            FactAnswer.REPLACE: gettext("Yes, replace it"),
+            FactAnswer.NO: gettext("No"),
+            FactAnswer.NEVER: gettext("Never ask me"),
         }
         super().__init__(f"reactune:fact:{answer}:{member_id}:{message_id}:{note_id}", labels[answer])
         is_yes = answer is FactAnswer.REPLACE or (answer is FactAnswer.KEEP and note_id == NO_NOTE)
@@ -124,13 +129,13 @@ class FactButton(
 
     async def _act(self, interaction: discord.Interaction, services: Services) -> str:
         if self.answer is FactAnswer.NO:
-            return NOT_KEPT
+            return gettext(NOT_KEPT)
         if self.answer is FactAnswer.NEVER:
             await services.database.run(_silence, self.member_id)
-            return SILENCED
+            return gettext(SILENCED)
         fact = await self._read_again(interaction)
         if fact is None:
-            return GONE
+            return gettext(GONE)
         note = await services.database.run(self._keep, interaction.guild_id, fact)
         await services.tastes.refresh()
         return describe_kept(note)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from re import Match
 
+from bot.localization.sentences import gettext
 from bot.memory.facts import Fact
 from bot.memory.forms import NAMED
 from bot.text.sanitize import escape_inline
@@ -38,17 +39,17 @@ def ask_to_keep(fact: Fact, instead_of: Note | None) -> str:
     question = _question(fact)
     if instead_of is None:
         return f"{question}?"
-    return f"{question}, instead of “{escape_inline(instead_of.text)}”?"
+    return gettext("{question}, instead of “{note}”?", question=question, note=escape_inline(instead_of.text))
 
 
 def _question(fact: Fact) -> str:
     called = _CALLED.fullmatch(fact.text) if fact.topic == NAMED else None
     if called is not None:
-        return f"Call you {escape_inline(called['name'])} from now on"
+        return gettext("Call you {name} from now on", name=escape_inline(called["name"]))
     # German verbs change with the person: quoted, they are right.
     if _GERMAN.match(fact.text):
-        return f"Remember “{escape_inline(fact.text)}”"
-    return f"Remember that {escape_inline(to_second_person(fact.text))}"
+        return gettext("Remember “{fact}”", fact=escape_inline(fact.text))
+    return gettext("Remember that {fact}", fact=escape_inline(to_second_person(fact.text)))
 
 
 def to_second_person(text: str) -> str:

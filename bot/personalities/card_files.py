@@ -63,8 +63,10 @@ async def version_file(services: Services, personality: Personality, version: st
     name, packed = await pack_version(services, personality, version)
     if len(packed) > limit_bytes:
         raise UserFacingError(
-            f"That export is {len(packed) / 1e6:.0f} MB, more than Discord accepts here. The operator can run "
-            f"`reactune personality export {personality.name} FOLDER`."
+            "That export is {size} MB, more than Discord accepts here. The operator can run "
+            "`reactune personality export {name} FOLDER`.",
+            size=format(len(packed) / 1000000.0, ".0f"),
+            name=personality.name,
         )
     return discord.File(BytesIO(packed), name)
 
@@ -114,7 +116,12 @@ def _require_importable(file: discord.Attachment) -> None:
     limit = LIMITS_BYTES.get(Path(file.filename).suffix.lower())
     if limit is None:
         cards = ", ".join(CARD_SUFFIXES)
-        raise UserFacingError(f"{file.filename} is neither a card ({cards}) nor an export ({ZIP_SUFFIX}).")
+        raise UserFacingError(
+            "{filename} is neither a card ({cards}) nor an export ({zip}).",
+            filename=file.filename,
+            cards=cards,
+            zip=ZIP_SUFFIX,
+        )
     if file.size > limit:
         raise UserFacingError(
             f"{file.filename} is larger than {limit / 1e6:g} MB. The operator can run `reactune personality import`."

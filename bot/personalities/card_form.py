@@ -104,7 +104,9 @@ def parse_examples(text: str) -> list[list[str]]:
     for number, block in enumerate(_blocks(text), start=1):
         if not block.startswith(PERSON):
             raise CardError(
-                f"dialogue {number} starts with the bot: start it with a person's line, which begins with {PERSON}"
+                "dialogue {number} starts with the bot: start it with a person's line, which begins with {person}",
+                number=number,
+                person=PERSON,
             )
     return dialogues
 
@@ -115,7 +117,10 @@ def parse_sampling(text: str) -> dict[str, float]:
     for part in filter(None, (part.strip() for part in re.split(r"[,;\n]", text))):
         match = _ASSIGNMENT.fullmatch(part)
         if match is None:
-            raise CardError(f"the sampling {part!r} is not valid: write a name and a number, such as temperature = 0.7")
+            raise CardError(
+                "the sampling {part} is not valid: write a name and a number, such as temperature = 0.7",
+                part=repr(part),
+            )
         found[match["name"]] = float(match["number"])
     return found
 

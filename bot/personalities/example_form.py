@@ -15,6 +15,7 @@ from bot.guards.audit import action_of, run_audited_as
 from bot.guards.error_handler import NOT_MINE, answer_privately
 from bot.guards.interactions import DraftForm, PersistentButton, button_row
 from bot.knowledge.quoting import LABEL
+from bot.localization.sentences import gettext
 from bot.personalities.card_form import FIELD_CHARS
 from bot.personalities.selection import require_own
 from bot.services import Services
@@ -22,19 +23,22 @@ from storage.conversations.replies import Reply
 from storage.database.enums import Basis
 from storage.personalities import personalities
 from storage.personalities.personalities import Personality
+from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)
 
 RUN_WORDS = 6
 """So many words in a row, of a member's message, are that member's words."""
-OWN_WORDS = "In your own words: a card keeps nothing that a member wrote."
-ANSWER_HELP = "Leave out names, and what members wrote."
-OUTSIDE = "That answer is about a picture, a web page or a forwarded message, so it can't be an example."
-REPEATED = (
+OWN_WORDS = gettext_noop("In your own words: a card keeps nothing that a member wrote.")
+ANSWER_HELP = gettext_noop("Leave out names, and what members wrote.")
+OUTSIDE = gettext_noop("That answer is about a picture, a web page or a forwarded message, so it can't be an example.")
+REPEATED = gettext_noop(
     "That repeats what a member wrote. Examples are kept for good and trained on, so please say it in your own words."
 )
-ALREADY = "That answer is an example of {name} already. To change or remove it, use `/personality edit {name}`."
-ADDED = (
+ALREADY = gettext_noop(
+    "That answer is an example of {name} already. To change or remove it, use `/personality edit {name}`."
+)
+ADDED = gettext_noop(
     "Added to the examples of **{name}**. `/model train personality:{name} learn_from:examples` trains on them. To "
     "undo this, press the button."
 )
@@ -52,7 +56,7 @@ def example_form(
     if reply.has_outside_text:
         raise UserFacingError(OUTSIDE)
     if any(reply.answer in example.dialogue[1::2] for example in personality.card.examples):
-        raise UserFacingError(ALREADY.format(name=personality.name))
+        raise UserFacingError(ALREADY, name=personality.name)
     return ExampleForm(services, reply, personality, user_id)
 
 
@@ -68,19 +72,25 @@ class ExampleForm(DraftForm):
         draft: tuple[str, str] | None = None,
     ) -> None:
         """`draft` holds the question and the answer of a form that was refused."""
-        super().__init__(services, f"An example for {personality.name}")
+        super().__init__(services, gettext("An example for {name}", name=personality.name))
         self._reply, self._personality, self._user_id = reply, personality, user_id
         is_free = reply.basis is Basis.LOCAL or set(reply.speakers) <= {user_id}
         self._said = [] if is_free else list(_said_by_people(reply))
         asked, answered = draft or (_question_of(reply) if is_free else "", reply.answer)
-        question_help = None if is_free else OWN_WORDS
+        question_help = None if is_free else gettext(OWN_WORDS)
         self._asked = self._ask(
-            "asked", "What a person says", question_help, limit=FIELD_CHARS, default=asked, long=True, required=True
+            "asked",
+            gettext("What a person says"),
+            question_help,
+            limit=FIELD_CHARS,
+            default=asked,
+            long=True,
+            required=True,
         )
         self._answered = self._ask(
             "answered",
-            f"What {personality.name} answers",
-            None if is_free else ANSWER_HELP,
+            gettext("What {name} answers", name=personality.name),
+            None if is_free else gettext(ANSWER_HELP),
             limit=FIELD_CHARS,
             default=answered,
             long=True,
@@ -97,7 +107,7 @@ class ExampleForm(DraftForm):
         example = await run_audited_as(interaction, action, personalities.add_example, whose.id, asked, answered, by=by)
         log.info("%s added an example to the card of %s.", by, whose.name)
         undo = button_row([RemoveExampleButton(whose.id, example.digest)])
-        await answer_privately(interaction, ADDED.format(name=whose.name), undo)
+        await answer_privately(interaction, gettext(ADDED, name=whose.name), undo)
 
     def again(self) -> ExampleForm:
         draft = self._asked.value, self._answered.value
@@ -140,7 +150,7 @@ class RemoveExampleButton(PersistentButton, template=r"reactune:example:(?P<pers
     def __init__(self, personality_id: int, digest: str) -> None:
         self.personality_id = personality_id
         self.digest = digest
-        super().__init__(f"reactune:example:{personality_id}:{digest}", "Remove it again")
+        super().__init__(f"reactune:example:{personality_id}:{digest}", gettext("Remove it again"))
 
     @classmethod
     def parse(cls, match: Match[str]) -> RemoveExampleButton:
@@ -154,5 +164,9 @@ class RemoveExampleButton(PersistentButton, template=r"reactune:example:(?P<pers
         action = action_of(interaction, self.action, f"of {whose.name}")
         by = user_label(interaction.user)
         removed = await run_audited_as(interaction, action, personalities.remove_example, whose.id, self.digest, by=by)
-        text = f"Removed from the examples of **{whose.name}**." if removed else "That example is gone already."
+        text = (
+            gettext("Removed from the examples of **{name}**.", name=whose.name)
+            if removed
+            else gettext("That example is gone already.")
+        )
         await interaction.edit_original_response(content=text, view=None)

@@ -28,10 +28,10 @@ from storage.personalities.personalities import Personality, list_personalities,
 from storage.personalities.shown_examples import examples_to_show, what_answers
 from storage.releases.versions import list_versions, read_alias
 from storage.settings.sections import Settings
-from storage.wording import BASE_NAME, count
+from storage.wording import BASE_NAME, count, gettext_noop
 
 CHOICES = 25  # Discord's limit
-WHOSE = "A personality; without it, the one that answers here"
+WHOSE = gettext_noop("A personality; without it, the one that answers here")
 
 SHOWN_EXAMPLES = 3
 NEXT_STEP = (
@@ -39,9 +39,9 @@ NEXT_STEP = (
     "learn_from:examples` to train its first version."
 )
 
-VERSION = "A version such as v3"
-VERSION_OR_BASE = "A version such as v3, or base"
-REASON = "Why; stored in the audit trail"
+VERSION = gettext_noop("A version such as v3")
+VERSION_OR_BASE = gettext_noop("A version such as v3, or base")
+REASON = gettext_noop("Why; stored in the audit trail")
 
 
 def places_of(channel: object) -> list[BindingPlace]:

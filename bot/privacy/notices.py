@@ -15,6 +15,7 @@ from discord.utils import format_dt
 from bot.discord_errors import DISCORD_ERRORS
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import PersistentButton, button_row
+from bot.localization.sentences import gettext, ngettext
 from bot.services import Services
 from storage.insights.privacy_report import PrivacyReport
 from storage.members import greet, take_back_greeting
@@ -23,23 +24,18 @@ from storage.privacy.erasure import Deletion, delete_member
 from storage.privacy.member_data import MemberDataSummary, summarize_member_data
 from storage.privacy.retention import LONGEST_WAIT
 from storage.settings.sections import PrivacySettings
-from storage.wording import count
+from storage.wording import count, gettext_noop
 
 log = logging.getLogger(__name__)
 
 
-HOW_TO = (
+HOW_TO = gettext_noop(
     "Use `/privacy export` to get all of it, `/privacy delete` to delete it, and `/privacy opt-in` or `opt-out` to "
     "decide whether it may be used for training."
 )
-OUTSIDE_DISCORD = (
+OUTSIDE_DISCORD = gettext_noop(
     "This is a demo on your own computer, not Discord, so everything said here may be used for training. On Discord, "
     "only messages of members who opted in may be."
-)
-
-LEARNING = (
-    "I learn from reactions which of my own answers people like. I look only at my words and at reactions that vote, "
-    "such as 👍 and 👎, at no word of yours."
 )
 
 NAME = "reactune-data"
@@ -49,74 +45,83 @@ def describe_member_data(data: MemberDataSummary, settings: PrivacySettings, *, 
     """Return what is stored about a member, since when and for how long, and what may be trained on."""
     kept = [
         *_count_answers(data.answers, data.votes),
-        *_counts(
-            (data.causes, "reason for a 👎", "reasons for a 👎"),
-            (data.suggestions, "suggested answer", ""),
-            (data.notes, "note", ""),
-            (data.summaries, "conversation summary", "conversation summaries"),
-            (data.documents, "document with your messages", "documents with your messages"),
-            (data.memberships, "server join date", ""),
-        ),
+        ngettext("{count} reason for a 👎", "{count} reasons for a 👎", data.causes) if data.causes else "",
+        _count_suggestions(data.suggestions),
+        *_count_memory(data.notes, data.summaries, data.documents),
+        ngettext("{count} server join date", "{count} server join dates", data.memberships) if data.memberships else "",
     ]
-    stored = f"I store about you: {', '.join(kept)}." if kept else "I store nothing about you."
-    oldest = f" The oldest entry is from {format_dt(data.oldest, 'D')}." if data.oldest else ""
+    things = ", ".join(filter(None, kept))
+    stored = gettext("I store about you: {things}.", things=things) if things else gettext("I store nothing about you.")
+    if data.oldest:
+        stored += " " + gettext("The oldest entry is from {date}.", date=format_dt(data.oldest, "D"))
     if not on_discord:
-        choice = f"{_describe_choice(data)} {_describe_reactions(data, settings)}"
-        return f"{stored}{oldest} Nothing is deleted automatically here.\n{HOW_TO}\n{choice} {OUTSIDE_DISCORD}"
-    return f"{stored}{oldest} {describe_retention(settings)}\n{HOW_TO}\n{describe_training(data, settings)}"
+        kept_here = gettext("Nothing is deleted automatically here.")
+        choice = f"{_describe_choice(data)} {_describe_reactions(data, settings)} {gettext(OUTSIDE_DISCORD)}"
+        return f"{stored} {kept_here}\n{gettext(HOW_TO)}\n{choice}"
+    return f"{stored} {describe_retention(settings)}\n{gettext(HOW_TO)}\n{describe_training(data, settings)}"
 
 
 def describe_retention(settings: PrivacySettings) -> str:
     if not settings.retention_days:
-        return "It is kept until you delete it."
-    days = count(settings.retention_days, "day")
-    return (
-        f"Answers are deleted after {days}. Those with votes or suggestions are kept for at most "
-        f"{_longest(settings.retention_days)}, so that I can learn from them, and longer if a version was trained on "
-        f"them. The rest of your data is deleted {days} after you leave the server."
+        return gettext("It is kept until you delete it.")
+    return gettext(
+        "Answers are deleted after {days}. Those with votes or suggestions are kept for at most {longest}, so that I "
+        "can learn from them, and longer if a version was trained on them. The rest of your data is deleted {days} "
+        "after you leave the server.",
+        days=_days(settings.retention_days),
+        longest=_longest(settings.retention_days),
     )
 
 
 def _longest(retention_days: float) -> str:
     """Return how long answers are kept from which the bot still learns, in words."""
-    return count(max(retention_days, LONGEST_WAIT.days), "day")
+    return _days(max(retention_days, LONGEST_WAIT.days))
+
+
+def _days(number: float) -> str:
+    return ngettext("{count} day", "{count} days", number)
 
 
 def _describe_choice(data: MemberDataSummary) -> str:
     if data.opted_out_since:
-        return f"You **opted out** on {format_dt(data.opted_out_since, 'D')}."
+        return gettext("You **opted out** on {date}.", date=format_dt(data.opted_out_since, "D"))
     if not data.consents_since:
-        return "You have **not** opted in."
-    return f"You **opted in** on {format_dt(data.consents_since, 'D')}."
+        return gettext("You have **not** opted in.")
+    return gettext("You **opted in** on {date}.", date=format_dt(data.consents_since, "D"))
 
 
 def _describe_reactions(data: MemberDataSummary, settings: PrivacySettings) -> str:
     if not settings.learn_from_reactions or data.opted_out_since:
-        return "I don't learn from your reactions."
-    return f"{LEARNING} `/privacy opt-out` takes your reactions out of it."
+        return gettext("I don't learn from your reactions.")
+    return gettext(
+        "I learn from reactions which of my own answers people like. I look only at my words and at reactions that "
+        "vote, such as 👍 and 👎, at no word of yours. `/privacy opt-out` takes your reactions out of it."
+    )
 
 
 def describe_training(data: MemberDataSummary, settings: PrivacySettings) -> str:
     choice = f"{_describe_choice(data)} {_describe_reactions(data, settings)}"
     if settings.discord_training_permission:
-        return f"{choice} An answer may be used for training if everyone whose messages are in its prompt opted in."
-    return (
-        f"{choice} Messages on Discord are not used for training here: Discord forbids it without its permission, "
-        "which the operator does not have."
-    )
+        used = gettext("An answer may be used for training if everyone whose messages are in its prompt opted in.")
+    else:
+        used = gettext(
+            "Messages on Discord are not used for training here: Discord forbids it without its permission, which the "
+            "operator does not have."
+        )
+    return f"{choice} {used}"
 
 
 def describe_opt_in(settings: PrivacySettings, *, is_new: bool, on_discord: bool) -> str:
     if not is_new:
-        return "You had already opted in, so nothing changed." + ("" if on_discord else f" {OUTSIDE_DISCORD}")
+        return _with_place(gettext("You had already opted in, so nothing changed."), on_discord)
     if not on_discord:
-        return f"You're opted in: I learn from your reactions. {OUTSIDE_DISCORD}"
+        return _with_place(gettext("You're opted in: I learn from your reactions."), on_discord)
     if settings.discord_training_permission:
-        return (
+        return gettext(
             "You're opted in: from now on, answers to your messages may be used for training. To take that back, use "
             "`/privacy opt-out`."
         )
-    return (
+    return gettext(
         "You're opted in. Nothing changes yet: messages on Discord are not used for training here. If the operator "
         "gets Discord's permission, yours may be."
     )
@@ -124,60 +129,81 @@ def describe_opt_in(settings: PrivacySettings, *, is_new: bool, on_discord: bool
 
 def describe_opt_out(*, is_new: bool, on_discord: bool) -> str:
     if not is_new:
-        return "You had already opted out, so nothing changed." + ("" if on_discord else f" {OUTSIDE_DISCORD}")
+        return _with_place(gettext("You had already opted out, so nothing changed."), on_discord)
     if not on_discord:
-        return f"You're opted out: I don't learn from your reactions any more. {OUTSIDE_DISCORD}"
-    return (
+        return _with_place(gettext("You're opted out: I don't learn from your reactions any more."), on_discord)
+    return gettext(
         "You're opted out. I don't learn from your reactions any more, and future training won't use answers to your "
         "messages, not even earlier ones."
     )
+
+
+def _with_place(said: str, on_discord: bool) -> str:
+    """Add what is different outside Discord."""
+    return said if on_discord else f"{said} {gettext(OUTSIDE_DISCORD)}"
 
 
 def describe_deletion(deleted: Deletion) -> str:
     """Return what was deleted, which versions were trained on it, and what happens to those."""
     gone = [
         *_count_answers(deleted.replies, deleted.votes),
-        *_counts(
-            (deleted.corrections, "suggested answer", ""),
-            (deleted.notes, "note", ""),
-            (deleted.summaries, "conversation summary", "conversation summaries"),
-            (deleted.documents, "document with your messages", "documents with your messages"),
-        ),
+        _count_suggestions(deleted.corrections),
+        *_count_memory(deleted.notes, deleted.summaries, deleted.documents),
     ]
-    if not gone:
-        return "Done. There were no messages, votes or notes of yours."
-    said = f"Deleted: {', '.join(gone)}."
+    things = ", ".join(filter(None, gone))
+    if not things:
+        return gettext("Done. There were no messages, votes or notes of yours.")
     if not deleted.marked:
-        return f"{said} No version was trained on them."
-    return (
-        f"{said} Trained on them: {', '.join(deleted.marked)}. Admins can see that, and the next round trains without "
-        "your data."
+        return gettext("Deleted: {things}. No version was trained on them.", things=things)
+    return gettext(
+        "Deleted: {things}. Trained on them: {versions}. Admins can see that, and the next round trains without your "
+        "data.",
+        things=things,
+        versions=", ".join(deleted.marked),
     )
 
 
 def _count_answers(answers: int, voted_on: int) -> list[str]:
-    based = _counts((answers, "answer based on your messages", "answers based on your messages"))
-    return [*based, *([f"your votes on {count(voted_on, 'answer')}"] if voted_on else [])]
+    return [
+        ngettext("{count} answer based on your messages", "{count} answers based on your messages", answers)
+        if answers
+        else "",
+        ngettext("your votes on {count} answer", "your votes on {count} answers", voted_on) if voted_on else "",
+    ]
 
 
-def _counts(*numbers: tuple[int, str, str]) -> list[str]:
-    """Return each (number, noun, plural) as words, without zeros."""
-    return [count(number, noun, nouns) for number, noun, nouns in numbers if number]
+def _count_suggestions(suggestions: int) -> str:
+    return ngettext("{count} suggested answer", "{count} suggested answers", suggestions) if suggestions else ""
+
+
+def _count_memory(notes: int, summaries: int, documents: int) -> list[str]:
+    return [
+        ngettext("{count} note", "{count} notes", notes) if notes else "",
+        ngettext("{count} conversation summary", "{count} conversation summaries", summaries) if summaries else "",
+        ngettext("{count} document with your messages", "{count} documents with your messages", documents)
+        if documents
+        else "",
+    ]
 
 
 def first_notice(settings: PrivacySettings) -> str:
     """Return the short notice below the first answer to a member."""
-    how_long = (
-        f" for {count(settings.retention_days, 'day')}, and longer if somebody votes on an answer"
-        if settings.retention_days
-        else ""
-    )
+    if settings.retention_days:
+        stored = ngettext(
+            "Hello! I store your messages to me, my answers and your 👍 👎 for {count} day, and longer if somebody "
+            "votes on an answer.",
+            "Hello! I store your messages to me, my answers and your 👍 👎 for {count} days, and longer if somebody "
+            "votes on an answer.",
+            settings.retention_days,
+        )
+    else:
+        stored = gettext("Hello! I store your messages to me, my answers and your 👍 👎.")
     training = (
-        "I learn from them only if you allow it; what a version learned from is kept longer."
+        gettext("I learn from them only if you allow it; what a version learned from is kept longer.")
         if settings.discord_training_permission
-        else "They are not used for training."
+        else gettext("They are not used for training.")
     )
-    return f"-# Hello! I store your messages to me, my answers and your 👍 👎{how_long}. {training}"
+    return f"-# {stored} {training}"
 
 
 def report_lines(report: PrivacyReport) -> list[str]:
@@ -211,10 +237,10 @@ class PrivacyAction(StrEnum):
 
 
 LABELS = {
-    PrivacyAction.SHOW: "What's stored",
-    PrivacyAction.ALLOW: "Allow training",
-    PrivacyAction.DELETE: "Delete everything",
-    PrivacyAction.KEEP: "Keep my data",
+    PrivacyAction.SHOW: gettext_noop("What's stored"),
+    PrivacyAction.ALLOW: gettext_noop("Allow training"),
+    PrivacyAction.DELETE: gettext_noop("Delete everything"),
+    PrivacyAction.KEEP: gettext_noop("Keep my data"),
 }
 
 
@@ -228,7 +254,7 @@ class PrivacyButton(PersistentButton, template=r"reactune:privacy:(?P<chosen>sho
     def __init__(self, chosen: PrivacyAction) -> None:
         self.chosen = chosen
         style = discord.ButtonStyle.danger if chosen is PrivacyAction.DELETE else discord.ButtonStyle.secondary
-        super().__init__(f"reactune:privacy:{chosen.value}", LABELS[chosen], style)
+        super().__init__(f"reactune:privacy:{chosen.value}", gettext(LABELS[chosen]), style)
 
     @classmethod
     def parse(cls, match: Match[str]) -> PrivacyButton:
@@ -244,8 +270,10 @@ class PrivacyButton(PersistentButton, template=r"reactune:privacy:(?P<chosen>sho
             answer = describe_member if self.chosen is PrivacyAction.SHOW else opt_in
             await answer_privately(interaction, await answer(services, user_id))
             return
-        await interaction.response.edit_message(content="One moment …", view=None)  # no button for a second click
-        done = "Nothing was deleted."
+        await interaction.response.edit_message(
+            content=gettext("One moment …"), view=None
+        )  # no button for a second click
+        done = gettext("Nothing was deleted.")
         if self.chosen is PrivacyAction.DELETE:
             services.attachments.recent.forget_all()
             done = describe_deletion(await services.database.run(delete_member, user_id))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from discord.ext import commands
@@ -12,6 +12,8 @@ from sqlalchemy.orm import Session
 
 from bot.discord_errors import DISCORD_ERRORS, is_temporary
 from bot.guards.quiet_hours import is_quiet
+from bot.localization.languages import languages_of
+from bot.localization.sentences import speaking
 from bot.personalities.selection import signed
 from bot.releases.watcher import ReleaseState
 from bot.services import Services
@@ -76,19 +78,23 @@ class ReleaseAnnouncer:
         liked = ""
         if isinstance(announcement, PromotionAnnouncement) and announcement.rounds:
             liked = await self._services.database.read(_what_people_like, personality.id, self._services.settings)
-        text = signed(personality, describe_announcement(announcement, liked))[:MAX_MESSAGE_CHARS]
+        describe = partial(describe_announcement, announcement, liked)
         told = self._told.setdefault((type(news), news.id), set())
-        is_told = all([await self._tell(channel_id, text, told) for channel_id in channel_ids])
+        is_told = all([await self._tell(channel_id, personality, describe, told) for channel_id in channel_ids])
         if is_told:
             del self._told[type(news), news.id]
         return is_told
 
-    async def _tell(self, channel_id: int, text: str, told: set[int]) -> bool:
+    async def _tell(
+        self, channel_id: int, personality: Personality, describe: Callable[[], str], told: set[int]
+    ) -> bool:
         """Send it, unless an earlier attempt did; return False if Discord has trouble."""
         if channel_id in told:
             return True
+        with speaking(languages_of(self._bot).of_channel(channel_id)):
+            text = signed(personality, describe())
         try:
-            await self._bot.get_partial_messageable(channel_id).send(text)
+            await self._bot.get_partial_messageable(channel_id).send(text[:MAX_MESSAGE_CHARS])
         except DISCORD_ERRORS as error:
             if is_temporary(error):
                 log.warning("A release cannot be announced now; trying again: %s", error)

@@ -15,6 +15,7 @@ from bot.chat.ask import NOTES, request_answer, submit_all
 from bot.chat.examples import NO_EXAMPLES, Examples, render_with_examples
 from bot.engine import Engine, Generation, GenerationFailed, RenderedPrompt
 from bot.errors import EngineStopped, UserFacingError
+from bot.localization.sentences import gettext
 from bot.releases.resolver import Release
 from bot.services import Services
 from storage.conversations.prompt_bank import PromptBank
@@ -22,13 +23,16 @@ from storage.personalities.cards import Card, settings_of
 from storage.releases.evidence import find_rival
 from storage.releases.versions import Version, name_of, read_alias, version_named
 from storage.settings.sections import GenerationSettings
+from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)
 
 PROMPTS = 3
 FEWEST = 2
-ONLY_THE_BASE = "There is only the base so far, and nothing to compare it with. To train a version, use `/model train`."
-NO_ANSWER = "*no answer: the operator finds the reason in the log*"
+ONLY_THE_BASE = gettext_noop(
+    "There is only the base so far, and nothing to compare it with. To train a version, use `/model train`."
+)
+NO_ANSWER = gettext_noop("*no answer: the operator finds the reason in the log*")
 
 ReportAnswers = Callable[[int, int], Awaitable[None]]
 """Gets how many answers there are, and of how many."""
@@ -63,7 +67,9 @@ async def open_two(services: Services, personality_id: int, *names: str) -> list
     """Return two different versions by their names; raises UserFacingError, VersionNotFound and AdapterError."""
     versions = [await services.database.read(version_named, personality_id, name) for name in names]
     if versions[0] == versions[1]:
-        raise UserFacingError(f"Both are {name_of(versions[0])}: choose two different versions to compare.")
+        raise UserFacingError(
+            "Both are {version}: choose two different versions to compare.", version=name_of(versions[0])
+        )
     return [await asyncio.to_thread(services.releases.open, version) for version in versions]
 
 
@@ -148,8 +154,8 @@ async def _listen(generation: Generation) -> str:
             pass
     except (GenerationFailed, EngineStopped) as error:
         log.error("An answer for a comparison failed: %s.", error)
-        return NO_ANSWER
+        return gettext(NO_ANSWER)
     completion = generation.completion
-    text = completion.text.strip() or "*empty answer*"
+    text = completion.text.strip() or f"*{gettext('empty answer')}*"
     note = NOTES.get(completion.finish)
-    return f"{text} *({note})*" if note else text
+    return f"{text} *({gettext(note)})*" if note else text

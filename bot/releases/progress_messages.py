@@ -8,6 +8,8 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.discord_errors import DISCORD_ERRORS, is_temporary
+from bot.localization.languages import languages_of
+from bot.localization.sentences import gettext, speaking
 from bot.personalities.selection import signed
 from bot.services import Services
 from bot.text.rounds import describe_round
@@ -21,7 +23,6 @@ from storage.training.rounds import Round, shown_rounds, stop_showing_progress
 log = logging.getLogger(__name__)
 
 PROGRESS_INTERVAL_S = 1.0
-NO_TRAINER = "⚠️ No trainer is running. The round starts when one does: `reactune trainer`."
 
 
 class ProgressMessages:
@@ -68,7 +69,8 @@ class ProgressMessages:
         """
         if round_.progress_channel_id is None or round_.progress_message_id is None:
             return False
-        text = await self.text_of(round_)
+        with speaking(languages_of(self._bot).of_channel(round_.progress_channel_id)):
+            text = await self.text_of(round_)
         if self._shown.get(round_.id) == text:
             return True
         # Not with the interaction's token, which expires after 15 minutes: a round can take longer.
@@ -88,7 +90,11 @@ class ProgressMessages:
 def _next_step(session: Session, round_: Round) -> str:
     """Return what an admin can do about the round now, if anything."""
     if round_.is_open:
-        return "" if is_alive(session, TRAINER) else NO_TRAINER
+        return (
+            ""
+            if is_alive(session, TRAINER)
+            else gettext("⚠️ No trainer is running. The round starts when one does: `reactune trainer`.")
+        )
     made = next((v for v in list_versions(session, round_.personality_id) if v.round_id == round_.id), None)
     return _advice(session, made) if made else ""
 
@@ -96,14 +102,19 @@ def _next_step(session: Session, round_: Round) -> str:
 def _advice(session: Session, made: Version) -> str:
     name = made.name
     if read_alias(session, made.personality_id).target == name:
-        return f"{name} answers now. To undo this: `/model rollback`."
+        return gettext("{version} answers now. To undo this: `/model rollback`.", version=name)
     if read_alias(session, made.personality_id, CHALLENGER).target == name:
-        return f"People compare {name} with the champion now. Details: `/model canary status`."
+        return gettext("People compare {version} with the champion now. Details: `/model canary status`.", version=name)
     if made.verdict is GateVerdict.PASS:
-        return f"To use {name}, run `/model promote {name}`. Details: `/model show {name}`."
+        return gettext(
+            "To use {version}, run `/model promote {version}`. Details: `/model show {version}`.", version=name
+        )
     if made.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE:
-        return f"People's choices decide about {name} from now on. How far they are: `/model status`."
-    return (
-        f"To use {name} anyway, run `/model promote {name}` with `override` and a reason. "
-        f"Details: `/model show {name}`."
+        return gettext(
+            "People's choices decide about {version} from now on. How far they are: `/model status`.", version=name
+        )
+    return gettext(
+        "To use {version} anyway, run `/model promote {version}` with `override` and a reason. Details: `/model show "
+        "{version}`.",
+        version=name,
     )

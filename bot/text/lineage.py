@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from bot.localization.sentences import gettext, ngettext, number, percent
 from bot.text.sanitize import escape_inline
-from storage.database.enums import NOBODY, SOURCE_WORDS, GateVerdict, PairSource, RoundStatus, Split
+from storage.database.enums import NOBODY, GateVerdict, PairSource, RoundStatus, Split
 from storage.insights.lineage import (
     Lineage,
     SourceAnswer,
@@ -23,55 +24,71 @@ from storage.insights.weak_votes import WeakUse, WeakVoteOutcome
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.training.trainable import Obstacle
 from storage.votes.votes import Vote
-from storage.wording import count, shorten
+from storage.wording import gettext_noop, shorten
 
 VOTERS_SHOWN = 10
 EXCERPT_CHARS = 50
-SPLITS = {Split.TRAIN: "trained on", Split.VALIDATION: "for validation"}
+SPLITS = {Split.TRAIN: gettext_noop("trained on"), Split.VALIDATION: gettext_noop("for validation")}
 SIGNS = {Vote.UP: "👍", Vote.DOWN: "👎", None: "▫️"}
-NO_LINEAGE = "is the base model without an adapter: no votes made it."
+NO_LINEAGE = gettext_noop("**base** is the base model without an adapter: no votes made it.")
 
 OUTCOMES = {
-    VoteStatus.WITHDRAWN: "withdrawn",
-    VoteStatus.WEIGHTLESS: "doesn't count: the account was too new, or had joined the server too recently",
-    VoteStatus.QUARANTINED: "on hold: it is part of a burst of similar votes that an admin has to review",
-    VoteStatus.EXCLUDED: "doesn't count: it is part of a burst of similar votes that an admin excluded",
-    VoteStatus.ABOUT_FACTS: "reports a wrong fact: admins see it, but nothing is trained on it",
-    VoteStatus.WAITING: "waiting for a training round that can use it",
-    VoteStatus.NOT_TRAINABLE: "counted in statistics, but not used for training",
+    VoteStatus.WITHDRAWN: gettext_noop("withdrawn"),
+    VoteStatus.WEIGHTLESS: gettext_noop(
+        "doesn't count: the account was too new, or had joined the server too recently"
+    ),
+    VoteStatus.QUARANTINED: gettext_noop("on hold: it is part of a burst of similar votes that an admin has to review"),
+    VoteStatus.EXCLUDED: gettext_noop("doesn't count: it is part of a burst of similar votes that an admin excluded"),
+    VoteStatus.ABOUT_FACTS: gettext_noop("reports a wrong fact: admins see it, but nothing is trained on it"),
+    VoteStatus.WAITING: gettext_noop("waiting for a training round that can use it"),
+    VoteStatus.NOT_TRAINABLE: gettext_noop("counted in statistics, but not used for training"),
 }
 OBSTACLES = {
-    Obstacle.OUTSIDE_TEXT: "answers about a picture, web page, forwarded message or note are never trained on",
-    Obstacle.LIVE_CHAT_CLOSED: "Discord does not permit training on live chat here",
-    Obstacle.NO_CONSENT: "not everyone quoted in that conversation allows training",
-    Obstacle.OTHER_BASE: "its prompt was imported as finished text for another base model",
-    Obstacle.UNFINISHED: "that answer was not finished",
+    Obstacle.OUTSIDE_TEXT: gettext_noop(
+        "answers about a picture, web page, forwarded message or note are never trained on"
+    ),
+    Obstacle.LIVE_CHAT_CLOSED: gettext_noop("Discord does not permit training on live chat here"),
+    Obstacle.NO_CONSENT: gettext_noop("not everyone quoted in that conversation allows training"),
+    Obstacle.OTHER_BASE: gettext_noop("its prompt was imported as finished text for another base model"),
+    Obstacle.UNFINISHED: gettext_noop("that answer was not finished"),
 }
 TASTE = {
-    TasteUse.COUNTS: "counts in what people here like",
-    TasteUse.WRONG_FACT: "says nothing about what people here like: it is about a fact, not about the style",
-    TasteUse.NO_PICK: "says nothing about what people here like: of an arena, only the pick does",
-    TasteUse.OPTED_OUT: "doesn't count in what people here like, because of `/privacy opt-out`",
-    TasteUse.SWITCHED_OFF: "doesn't count in what people here like: learning from reactions is switched off",
+    TasteUse.COUNTS: gettext_noop("counts in what people here like"),
+    TasteUse.WRONG_FACT: gettext_noop(
+        "says nothing about what people here like: it is about a fact, not about the style"
+    ),
+    TasteUse.NO_PICK: gettext_noop("says nothing about what people here like: of an arena, only the pick does"),
+    TasteUse.OPTED_OUT: gettext_noop("doesn't count in what people here like, because of `/privacy opt-out`"),
+    TasteUse.SWITCHED_OFF: gettext_noop(
+        "doesn't count in what people here like: learning from reactions is switched off"
+    ),
 }
 WEAK = {
-    WeakUse.COUNTS: "counts a little in what people here like",
-    WeakUse.REPLACED: "doesn't count: the vote on the same answer replaces it",
-    WeakUse.OPTED_OUT: "doesn't count, because of `/privacy opt-out`",
-    WeakUse.SWITCHED_OFF: "doesn't count: that is switched off here",
+    WeakUse.COUNTS: gettext_noop("counts a little in what people here like"),
+    WeakUse.REPLACED: gettext_noop("doesn't count: the vote on the same answer replaces it"),
+    WeakUse.OPTED_OUT: gettext_noop("doesn't count, because of `/privacy opt-out`"),
+    WeakUse.SWITCHED_OFF: gettext_noop("doesn't count: that is switched off here"),
 }
 VERDICTS = {
-    GateVerdict.PASS: "passed the gate",
-    GateVerdict.FAIL: "failed the gate",
-    GateVerdict.NOT_ENOUGH_EVIDENCE: "not enough evidence yet",
+    GateVerdict.PASS: gettext_noop("passed the gate"),
+    GateVerdict.FAIL: gettext_noop("failed the gate"),
+    GateVerdict.NOT_ENOUGH_EVIDENCE: gettext_noop("not enough evidence yet"),
 }
 WITHOUT_VERSION = {
-    RoundStatus.RUNNING: "that round is still running",
-    RoundStatus.REJECTED: "its version was broken and discarded",
-    RoundStatus.FAILED: "that round failed, so a later one can use the vote",
-    RoundStatus.INTERRUPTED: "that round was interrupted, so a later one can use the vote",
+    RoundStatus.RUNNING: gettext_noop("that round is still running"),
+    RoundStatus.REJECTED: gettext_noop("its version was broken and discarded"),
+    RoundStatus.FAILED: gettext_noop("that round failed, so a later one can use the vote"),
+    RoundStatus.INTERRUPTED: gettext_noop("that round was interrupted, so a later one can use the vote"),
 }
 
+ORIGINS = {
+    PairSource.CORRECTION: gettext_noop("from suggestions"),
+    PairSource.CORRECTED_SAMPLE: gettext_noop("from suggestions vs. other answers"),
+    PairSource.SIBLINGS: gettext_noop("from answers to the same question"),
+    PairSource.CHOICE: gettext_noop("from choices between answers"),
+    PairSource.TASTE: gettext_noop("from answers ranked by the taste"),
+}
+NO_VERSION = gettext_noop("that round made no version")
 NOTHING_FOUND = "No reply has this request or message id. If the request got no answer, only the log has it."
 
 
@@ -84,32 +101,32 @@ class _Style:
     user: Callable[[int], str]
 
     def name(self, user_id: int) -> str:
-        return self.user(user_id) if user_id != NOBODY else "somebody outside Discord"
+        return self.user(user_id) if user_id != NOBODY else gettext("somebody outside Discord")
 
 
 # Discord shows a mention as a name, and here it does not ping. The angle brackets suppress previews.
 _MARKDOWN = _Style(lambda text, url: f"[{text}](<{url}>)" if url else text, escape_inline, lambda id_: f"<@{id_}>")
-_PLAIN = _Style(lambda text, url: f"{text} {url}" if url else text, str, lambda id_: f"user {id_}")
+_PLAIN = _Style(lambda text, url: f"{text} {url}" if url else text, str, lambda id_: gettext("user {id}", id=str(id_)))
 
 
 def lineage_lines(lineage: Lineage | None) -> list[str]:
     """Return a summary, then every round with its voters and pairs, newest first; None is the base model."""
-    return _lineage_lines(lineage, _MARKDOWN) if lineage else [f"**base** {NO_LINEAGE}"]
+    return _lineage_lines(lineage, _MARKDOWN) if lineage else [gettext(NO_LINEAGE)]
 
 
 def lineage_text(lineage: Lineage | None) -> str:
     """Return the same for a file or a terminal."""
-    return _without_bold(_lineage_lines(lineage, _PLAIN) if lineage else [f"base {NO_LINEAGE}"])
+    return _without_bold(_lineage_lines(lineage, _PLAIN) if lineage else [gettext(NO_LINEAGE)])
 
 
 def outcome_lines(outcomes: Sequence[VoteOutcome]) -> list[str]:
     """Return a summary in numbers, then a line for each vote."""
-    return _outcome_lines(outcomes, _MARKDOWN, "You")
+    return _outcome_lines(outcomes, _MARKDOWN, None)
 
 
 def outcome_text(outcomes: Sequence[VoteOutcome], user_id: int | None = None) -> str:
     """Return the same for a file, or for the operator's terminal about a member."""
-    return _without_bold(_outcome_lines(outcomes, _PLAIN, "You" if user_id is None else f"User {user_id}"))
+    return _without_bold(_outcome_lines(outcomes, _PLAIN, user_id))
 
 
 def weak_lines(outcomes: Sequence[WeakVoteOutcome]) -> list[str]:
@@ -123,15 +140,23 @@ def weak_text(outcomes: Sequence[WeakVoteOutcome]) -> str:
 
 
 def _weak_lines(outcomes: Sequence[WeakVoteOutcome], style: _Style) -> list[str]:
-    headline = [f"{count(len(outcomes), 'weak vote')}, read from what was done after an answer:"] if outcomes else []
+    headline = [_weak_headline(len(outcomes))] if outcomes else []
     return [*headline, *(_weak_line(outcome, style) for outcome in outcomes)]
+
+
+def _weak_headline(votes: int) -> str:
+    return ngettext(
+        "{count} weak vote, read from what was done after an answer:",
+        "{count} weak votes, read from what was done after an answer:",
+        votes,
+    )
 
 
 def _weak_line(outcome: WeakVoteOutcome, style: _Style) -> str:
     excerpt = shorten(" ".join(outcome.answer.split()), EXCERPT_CHARS)
     where = style.link(f"{outcome.given_at:%Y-%m-%d}", outcome.link)
     whose = "" if outcome.personality == DEFAULT_PERSONALITY else f"{outcome.personality}: "
-    return f"{outcome.kind} {where} {whose}“{style.quote(excerpt)}”: {WEAK[outcome.use]}"
+    return f"{gettext(outcome.kind)} {where} {whose}“{style.quote(excerpt)}”: {gettext(WEAK[outcome.use])}"
 
 
 def describe_outcome(outcome: VoteOutcome) -> str:
@@ -144,17 +169,30 @@ def _without_bold(lines: Iterable[str]) -> str:
 
 def _lineage_lines(lineage: Lineage, style: _Style) -> list[str]:
     lines = [
-        f"**{lineage.version}** ({' ← '.join(lineage.chain)}) was made in {count(len(lineage.rounds), 'round')}. "
-        f"Behind the pairs: {count(lineage.votes.up + lineage.votes.down, 'vote')} (👍 {lineage.votes.up} "
-        f"👎 {lineage.votes.down}) and {count(lineage.corrections, 'suggested answer')} by "
-        f"{count(lineage.people, 'person', 'people')}.{_ranked(lineage)}"
+        ngettext(
+            "**{version}** ({chain}) was made in {count} round. Behind the pairs: {votes} (👍 {up} 👎 {down}) and "
+            "{suggestions} by {people}.",
+            "**{version}** ({chain}) was made in {count} rounds. Behind the pairs: {votes} (👍 {up} 👎 {down}) and "
+            "{suggestions} by {people}.",
+            len(lineage.rounds),
+            version=lineage.version,
+            chain=" ← ".join(lineage.chain),
+            votes=ngettext("{count} vote", "{count} votes", lineage.votes.up + lineage.votes.down),
+            up=lineage.votes.up,
+            down=lineage.votes.down,
+            suggestions=ngettext("{count} suggested answer", "{count} suggested answers", lineage.corrections),
+            people=ngettext("{count} person", "{count} people", lineage.people),
+        )
+        + _ranked(lineage)
     ]
     if lineage.trained_on_deleted_data:
-        lines.append("⚠️ Part of what it learned from was later deleted, and is missing here.")
+        lines.append(gettext("⚠️ Part of what it learned from was later deleted, and is missing here."))
     made = {round_.version for round_ in lineage.rounds}
     without = [name for name in lineage.chain[:-1] if name not in made]
     if without:
-        lines.append(f"No round is known for {', '.join(without)}; imported versions have none.")
+        lines.append(
+            gettext("No round is known for {versions}; imported versions have none.", versions=", ".join(without))
+        )
     for round_ in lineage.rounds:
         lines += _round_lines(round_, style)
     return lines
@@ -165,21 +203,30 @@ def _ranked(lineage: Lineage) -> str:
     ranked = sum(pair.source is PairSource.TASTE for round_ in lineage.rounds for pair in round_.pairs)
     if not ranked:
         return ""
-    return f" What people like ranked {count(ranked, 'pair')}: every vote that counted then had a part in it."
+    return " " + ngettext(
+        "What people like ranked {count} pair: every vote that counted then had a part in it.",
+        "What people like ranked {count} pairs: every vote that counted then had a part in it.",
+        ranked,
+    )
 
 
 def _round_lines(round_: SourceRound, style: _Style) -> Iterable[str]:
-    yield (
-        f"**Round {round_.round_id}** made {round_.version} from {round_.parent} on {round_.began_at:%Y-%m-%d}, "
-        f"requested by {style.quote(round_.requested_by)}: {_count_pairs(round_.pairs)}"
+    yield gettext(
+        "**Round {round}** made {version} from {parent} on {date}, requested by {who}: {pairs}",
+        round=str(round_.round_id),
+        version=round_.version,
+        parent=round_.parent,
+        date=f"{round_.began_at:%Y-%m-%d}",
+        who=style.quote(round_.requested_by),
+        pairs=_count_pairs(round_.pairs),
     )
     voters = [_voter(voter, style) for voter in round_.voters]
     if len(voters) > VOTERS_SHOWN:
-        voters[VOTERS_SHOWN:] = [f"and {len(voters) - VOTERS_SHOWN} more"]
-    yield "Voters: " + (" · ".join(voters) or "none left")
+        voters[VOTERS_SHOWN:] = [gettext("and {number} more", number=len(voters) - VOTERS_SHOWN)]
+    yield f"{gettext('Voters:')} {' · '.join(voters) or gettext('none left')}"
     if any(pair.source is PairSource.TASTE for pair in round_.pairs) and round_.weak_votes:
-        told = ", ".join(f"{number:,} {kind}" for kind, number in round_.weak_votes.items())
-        yield f"Weak votes in what people like: {told}"
+        told = ", ".join(f"{number(votes)} {gettext(kind)}" for kind, votes in round_.weak_votes.items())
+        yield gettext("Weak votes in what people like: {votes}", votes=told)
     for position, pair in enumerate(round_.pairs, start=1):
         yield f"{position}. {_pair(pair, style)}"
 
@@ -188,55 +235,80 @@ def _count_pairs(pairs: Sequence[SourcePair]) -> str:
     """Return "12 pairs trained on (8 from …, 4 from …), 1 for validation"."""
     splits = Counter(pair.split for pair in pairs)
     sources = Counter(pair.source for pair in pairs if pair.split is Split.TRAIN)
-    parts = ", ".join(f"{number} from {SOURCE_WORDS[source]}" for source, number in sources.most_common())
-    counted = [f"{count(splits[Split.TRAIN], 'pair')} trained on" + (f" ({parts})" if parts else "")]
-    counted += [f"{splits[Split.VALIDATION]} for validation"] if splits[Split.VALIDATION] else []
-    deleted = sum(pair.was_deleted for pair in pairs)
-    return ", ".join([*counted, *([f"{deleted} of them deleted since"] if deleted else [])])
+    parts = ", ".join(from_source(source, number) for source, number in sources.most_common())
+    trained = ngettext("{count} pair trained on", "{count} pairs trained on", splits[Split.TRAIN])
+    counted = [trained + (f" ({parts})" if parts else "")]
+    if splits[Split.VALIDATION]:
+        counted.append(gettext("{value} for validation", value=splits[Split.VALIDATION]))
+    if deleted := sum(pair.was_deleted for pair in pairs):
+        counted.append(gettext("{number} of them deleted since", number=deleted))
+    return ", ".join(counted)
+
+
+def from_source(source: PairSource, pairs: int) -> str:
+    """Return for example "3 from suggestions"."""
+    return f"{number(pairs)} {gettext(ORIGINS[source])}"
 
 
 def _voter(voter: SourceVoter, style: _Style) -> str:
     parts = [f"{style.name(voter.user_id)} 👍 {voter.votes.up} 👎 {voter.votes.down}"]
     if voter.corrections:
-        parts.append(count(voter.corrections, "suggestion"))
+        parts.append(ngettext("{count} suggestion", "{count} suggestions", voter.corrections))
     if voter.share is not None and voter.influence is not None:
-        parts.append(f"{voter.share:.1%} of the weight (without them, {voter.influence:.1%} of the pairs would change)")
+        parts.append(
+            gettext(
+                "{share} of the weight (without them, {influence} of the pairs would change)",
+                share=percent(voter.share, 1),
+                influence=percent(voter.influence, 1),
+            )
+        )
     return ", ".join(parts)
 
 
 def _pair(pair: SourcePair, style: _Style) -> str:
     chosen = pair.correction or pair.chosen
-    notes = [f"from {SOURCE_WORDS[pair.source]}", f"weight {pair.weight:.2f}", SPLITS[pair.split]]
-    return f"{_side(chosen, style)} over {_side(pair.rejected, style)} · {', '.join(notes)}"
+    weight = gettext("weight {weight}", weight=number(pair.weight, 2))
+    notes = [gettext(ORIGINS[pair.source]), weight, gettext(SPLITS[pair.split])]
+    sides = gettext("{chosen} over {rejected}", chosen=_side(chosen, style), rejected=_side(pair.rejected, style))
+    return f"{sides} · {', '.join(notes)}"
 
 
 def _side(side: SourceAnswer | SourceCorrection | None, style: _Style) -> str:
     if side is None:
-        return "(deleted)"
+        return gettext("(deleted)")
     if isinstance(side, SourceCorrection):
-        return f"a suggestion by {style.name(side.author_id)}"
+        return gettext("a suggestion by {member}", member=style.name(side.author_id))
     votes = [
         f"{SIGNS[said]} {', '.join(_voted(vote, style) for vote in of_kind)}"
         for said in Vote
         if (of_kind := [vote for vote in side.votes if vote.vote is said])
     ]
-    return style.link(f"answer {side.reply_id}", side.link) + (f" ({' '.join(votes)})" if votes else "")
+    name = gettext("answer {id}", id=str(side.reply_id))
+    return style.link(name, side.link) + (f" ({' '.join(votes)})" if votes else "")
 
 
 def _voted(vote: SourceVote, style: _Style) -> str:
-    note = " (quarantined)" if vote.quarantined else "" if vote.unchanged else " (changed since)"
-    return style.name(vote.user_id) + note
+    if vote.quarantined:
+        return gettext("{member} (quarantined)", member=style.name(vote.user_id))
+    if vote.unchanged:
+        return style.name(vote.user_id)
+    return gettext("{member} (changed since)", member=style.name(vote.user_id))
 
 
-def _outcome_lines(outcomes: Sequence[VoteOutcome], style: _Style, who: str) -> list[str]:
+def _outcome_lines(outcomes: Sequence[VoteOutcome], style: _Style, user_id: int | None) -> list[str]:
+    """Return the lines for the member themselves, or about the one with the id."""
     if not outcomes:
-        return ["You haven't voted yet." if who == "You" else f"{who} hasn't voted yet."]
+        return [gettext("You haven't voted yet.") if user_id is None else f"User {user_id} hasn't voted yet."]
     counts = Counter(outcome.status for outcome in outcomes)
-    summary = ", ".join(f"{counts[outcome]} {outcome.value}" for outcome in VoteStatus if counts[outcome])
-    return [
-        f"{who} voted on {count(len(outcomes), 'answer')}: {summary}.",
-        *(_outcome_line(outcome, style) for outcome in outcomes),
-    ]
+    summary = ", ".join(f"{counts[status]} {gettext(status.value)}" for status in VoteStatus if counts[status])
+    if user_id is None:
+        voted = ngettext("You voted on {count} answer:", "You voted on {count} answers:", len(outcomes))
+    else:
+        user = str(user_id)
+        voted = ngettext(
+            "User {user} voted on {count} answer:", "User {user} voted on {count} answers:", len(outcomes), user=user
+        )
+    return [f"{voted} {summary}.", *(_outcome_line(outcome, style) for outcome in outcomes)]
 
 
 def _outcome_line(outcome: VoteOutcome, style: _Style) -> str:
@@ -248,15 +320,22 @@ def _outcome_line(outcome: VoteOutcome, style: _Style) -> str:
 
 
 def _parts(outcome: VoteOutcome) -> list[str]:
-    parts = [OUTCOMES[outcome.status]] if outcome.status in OUTCOMES else []
+    parts = [gettext(OUTCOMES[outcome.status])] if outcome.status in OUTCOMES else []
     if outcome.obstacle is not None and outcome.status is VoteStatus.NOT_TRAINABLE:
-        parts = [f"{parts[0]}: {OBSTACLES[outcome.obstacle]}"]
+        parts = [f"{parts[0]}: {gettext(OBSTACLES[outcome.obstacle])}"]
     elif outcome.obstacle is not None and outcome.status in (VoteStatus.WAITING, VoteStatus.RANKED):
-        parts.append(f"the answer itself is not trained on: {OBSTACLES[outcome.obstacle]}")
+        parts.append(
+            gettext("the answer itself is not trained on: {reason}", reason=gettext(OBSTACLES[outcome.obstacle]))
+        )
     if 0 < outcome.weight < 1 and outcome.vote is not None:
-        parts.append(f"counts as {outcome.weight:.0%} of a vote, because the account or the membership here was new")
+        parts.append(
+            gettext(
+                "counts as {share} of a vote, because the account or the membership here was new",
+                share=percent(outcome.weight),
+            )
+        )
     if outcome.taste in TASTE:
-        parts.append(TASTE[outcome.taste])
+        parts.append(gettext(TASTE[outcome.taste]))
     return parts + [_use(use) for use in outcome.uses]
 
 
@@ -264,24 +343,35 @@ def _use(use: VoteUse) -> str:
     """Return how the round used the vote, and what it led to."""
     how = _role(use)
     if use.split is not Split.TRAIN:
-        how += " (to decide when training stops, not to train on)"
+        how += f" {gettext('(to decide when training stops, not to train on)')}"
     if use.version is None or use.verdict is None:
-        return f"{how}; {WITHOUT_VERSION.get(use.status, 'that round made no version')}"
-    result = f"{how} → **{use.version}** ({VERDICTS[use.verdict]})"
+        return f"{how}; {gettext(WITHOUT_VERSION.get(use.status, NO_VERSION))}"
+    result = f"{how} → **{use.version}** ({gettext(VERDICTS[use.verdict])})"
     if use.champion == use.version:
-        return f"{result}, which answers now"
-    return f"{result}; {use.champion}, which answers now, builds on it" if use.champion else result
+        return gettext("{result}, which answers now", result=result)
+    if not use.champion:
+        return result
+    return gettext("{result}; {champion}, which answers now, builds on it", result=result, champion=use.champion)
 
 
 def _role(use: VoteUse) -> str:
     if use.role is PairRole.REJECTED and use.source in (PairSource.CORRECTION, PairSource.CORRECTED_SAMPLE):
-        return f"a suggested answer was preferred to it in round {use.round_id}"
-    if use.role is PairRole.RANKING:
-        return f"helped to rank the answers of round {use.round_id}"
-    liked = use.vote is Vote.UP
-    against = "" if liked is (use.role is PairRole.CHOSEN) else ", against your vote"
-    side = "better" if use.role is PairRole.CHOSEN else "worse"
-    return f"used as the {side} answer in round {use.round_id}{against}"
+        how = gettext_noop("a suggested answer was preferred to it in round {round}")
+    elif use.role is PairRole.RANKING:
+        how = gettext_noop("helped to rank the answers of round {round}")
+    elif use.role is PairRole.CHOSEN:
+        how = (
+            gettext_noop("used as the better answer in round {round}")
+            if use.vote is Vote.UP
+            else gettext_noop("used as the better answer in round {round}, against your vote")
+        )
+    else:
+        how = (
+            gettext_noop("used as the worse answer in round {round}, against your vote")
+            if use.vote is Vote.UP
+            else gettext_noop("used as the worse answer in round {round}")
+        )
+    return gettext(how, round=str(use.round_id))
 
 
 def trace_lines(replies: Sequence[TracedReply]) -> list[str]:

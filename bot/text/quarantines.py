@@ -10,13 +10,13 @@ from discord.utils import format_dt
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from bot.localization.sentences import gettext, ngettext
 from bot.text.lineage import SIGNS
 from bot.text.sanitize import sanitize_reason
 from storage.conversations.replies import message_links
 from storage.database.enums import NOBODY, QuarantineRule, QuarantineStatus
 from storage.database.tables import QuarantinedVoteRow
 from storage.votes.decisions import Quarantine, Voter, open_quarantines, recent_decisions, voters_in
-from storage.wording import count
 
 SHOWN_VOTERS = 10
 SHOWN_LINKS = 3
@@ -76,13 +76,16 @@ def with_links(session: Session, quarantine: Quarantine) -> LinkedQuarantine:
 def describe_page(page: ReviewPage) -> str:
     """Return the burst, and what is known about its voters."""
     held = page.shown.quarantine
-    which = f" (burst {page.number} of {page.waiting})" if page.waiting > 1 else ""
+    which = gettext("burst {number} of {waiting}", number=page.number, waiting=page.waiting)
     rest = len(page.voters) - SHOWN_VOTERS
     lines = [
-        f"**{_describe_burst(page.shown)}** by {count(len(held.voters), 'account')} {_span(held)}{which}",
-        f"These votes don't count until you decide.{_withdrawn(held)} Voters:",
+        f"**{_describe_burst(page.shown)}** {_accounts(held)} {_span(held)}"
+        + (f" ({which})" if page.waiting > 1 else ""),
+        " ".join(
+            filter(None, [gettext("These votes don't count until you decide."), _withdrawn(held), gettext("Voters:")])
+        ),
         *(f"- {_describe_voter(voter)}" for voter in page.voters[:SHOWN_VOTERS]),
-        *([f"- and {rest} more"] if rest > 0 else []),
+        *(["- " + gettext("and {number} more", number=rest)] if rest > 0 else []),
     ]
     return "\n".join(lines)
 
@@ -90,36 +93,49 @@ def describe_page(page: ReviewPage) -> str:
 def describe_decision(shown: LinkedQuarantine) -> str:
     """Return the decision: what it was, on which votes, by whom, when and why."""
     held = shown.quarantine
-    decision = "Counted" if held.status is QuarantineStatus.COUNTED else "Left out"
+    decision = gettext("Counted") if held.status is QuarantineStatus.COUNTED else gettext("Left out")
     when = f", {format_dt(held.decided_at, 'f')}" if held.decided_at else ""
     why = f" · “{sanitize_reason(held.reason)}”" if held.reason else ""
-    accounts = count(len(held.voters), "account")
-    return f"**{decision}:** {_describe_burst(shown)} by {accounts} · decided by {held.decided_by}{when}{why}"
+    who = gettext("decided by {admin}", admin=held.decided_by)
+    return f"**{decision}:** {_describe_burst(shown)} {_accounts(held)} · {who}{when}{why}"
+
+
+def _accounts(held: Quarantine) -> str:
+    return ngettext("by {count} account", "by {count} accounts", len(held.voters))
 
 
 def _describe_burst(shown: LinkedQuarantine) -> str:
     """Return how many votes of which kind on what, with links to the answers."""
     held, links = shown.quarantine, shown.links
-    votes = f"{held.votes} {SIGNS[held.vote]} on"
+    votes = f"{held.votes} {SIGNS[held.vote]}"
     if held.rule is QuarantineRule.REPLY:
-        return f"{votes} [{held.subject}]({links[0]})" if links else f"{votes} {held.subject}"
-    is_of_member = held.rule is QuarantineRule.AUTHOR and held.subject_id != NOBODY
-    subject = f"answers to <@{held.subject_id}>" if is_of_member else held.subject
-    examples = ", ".join(f"[{i}]({link})" for i, link in enumerate(links, start=1))
-    return f"{votes} {subject}" + (f" ({examples})" if links else "")
+        return gettext(
+            "{votes} on {subject}", votes=votes, subject=f"[{held.subject}]({links[0]})" if links else held.subject
+        )
+    examples = f" ({', '.join(f'[{i}]({link})' for i, link in enumerate(links, start=1))})" if links else ""
+    if held.rule is QuarantineRule.AUTHOR and held.subject_id != NOBODY:
+        return gettext("{votes} on answers to {member}", votes=votes, member=f"<@{held.subject_id}>") + examples
+    return gettext("{votes} on {subject}", votes=votes, subject=held.subject) + examples
 
 
 def _describe_voter(voter: Voter) -> str:
-    joined = f"joined {format_dt(voter.joined_at, 'D')}" if voter.joined_at else "join date unknown"
-    talked = "has talked with me" if voter.has_talked else "has never talked with me"
-    return f"<@{voter.user_id}>: account created {format_dt(voter.account_created_at, 'D')}, {joined}, {talked}"
+    created = gettext("account created {date}", date=format_dt(voter.account_created_at, "D"))
+    joined = (
+        gettext("joined {date}", date=format_dt(voter.joined_at, "D"))
+        if voter.joined_at
+        else gettext("join date unknown")
+    )
+    talked = gettext("has talked with me") if voter.has_talked else gettext("has never talked with me")
+    return f"<@{voter.user_id}>: {created}, {joined}, {talked}"
 
 
 def _withdrawn(held: Quarantine) -> str:
     number = held.votes - held.remaining
-    return f" {number} {'has' if number == 1 else 'have'} been withdrawn since." if number else ""
+    if not number:
+        return ""
+    return ngettext("{count} has been withdrawn since.", "{count} have been withdrawn since.", number)
 
 
 def _span(held: Quarantine) -> str:
     minutes = math.ceil((held.last_vote_at - held.first_vote_at).total_seconds() / 60)
-    return "within a minute" if minutes <= 1 else f"within {minutes} minutes"
+    return ngettext("within a minute", "within {count} minutes", max(1, minutes))

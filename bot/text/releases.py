@@ -5,30 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from bot.localization.sentences import gettext, ngettext
 from bot.text import contests
+from bot.text.lineage import from_source
 from bot.text.rounds import describe_metrics, describe_round, describe_trainers, describe_votes, sentence
 from bot.text.sanitize import sanitize_reason
+from bot.text.taste import describe_choosing
 from bot.text.votes import describe_counted
-from storage.database.enums import CHALLENGER, SOURCE_WORDS, CanaryStatus, GateVerdict
+from storage.database.enums import CHALLENGER, CanaryStatus, GateVerdict, PairSource
 from storage.insights import model_status
 from storage.operations.token_spend import Spend, describe_spend, is_used_up
 from storage.privacy.consent import describe_bases
 from storage.releases.announcements import Announcement, CanaryAnnouncement, PromotionAnnouncement
 from storage.releases.versions import AliasMove, Version, name_of
 from storage.settings.sections import RemoteSettings, Settings
-from storage.taste.gain import CandidateGain
 from storage.votes.votes import Tally
-from storage.wording import count, not_learned_yet
 
 MOVES_SHOWN = 5
-YOUR_VOTES = "`/myvotes` shows what became of yours."
-VERDICTS = {
-    GateVerdict.PASS: "✓ passed the gate",
-    GateVerdict.FAIL: "✗ failed the gate",
-    GateVerdict.NOT_ENOUGH_EVIDENCE: "? waits for people's choices",
-}
-DECIDED = {GateVerdict.PASS: "✓ is ready", GateVerdict.FAIL: "✗ was dropped"}
-"""Verdicts of people's choices."""
 
 
 def describe_status(
@@ -39,21 +32,28 @@ def describe_status(
     `problem` is why the champion cannot answer; `learns_from_all` is true outside Discord, where nobody has to opt in.
     """
     answers = [
-        f"**Champion:** {status.champion.target} on {base_name} (last good: {status.last_good.target})",
+        gettext(
+            "**Champion:** {version} on {base} (last good: {last_good})",
+            version=status.champion.target,
+            base=base_name,
+            last_good=status.last_good.target,
+        ),
         describe_marked_champion(status.champion.version),
-        "" if status.champion.version else f"The personality {not_learned_yet(follows_card=status.follows_card)}.",
+        "" if status.champion.version else _not_learned_yet(status),
         f"⚠️ {sentence(problem)}" if problem else "",
     ]
     learns = [
         _next_version(status),
-        f"**Votes:** {describe_counted(status.outlook.votes)}",
-        _gain(status.gain) if status.gain else "",
+        gettext("**Votes:** {votes}", votes=describe_counted(status.outlook.votes)),
+        describe_choosing(status.gain) if status.gain else "",
         _next_round(status, settings),
     ]
     trains = [
         _spent(status.spent, settings.remote) if settings.model.engine == "remote" else "",
-        f"**Trainer:** {_trainer(status, settings.training.schedule)}",
-        "Training basis: everything said here." if learns_from_all else describe_bases(settings.privacy),
+        gettext("**Trainer:** {state}", state=_trainer(status, settings.training.schedule)),
+        gettext("Training basis: everything said here.")
+        if learns_from_all
+        else gettext(describe_bases(settings.privacy)),
         describe_round(status.latest_round) if status.latest_round else "",
     ]
     return ["\n".join(filter(None, lines)) for lines in (answers, learns, trains)]
@@ -63,66 +63,85 @@ def describe_marked_champion(champion: Version | None) -> str:
     """Return what to do about a champion that learned from data that was deleted since, or nothing."""
     if champion is None or not champion.trained_on_deleted_data:
         return ""
-    return (
-        f"⚠️ {champion.name} learned from data that was later deleted. The next round learns without that data; "
-        f"promote its version to replace {champion.name}."
+    return gettext(
+        "⚠️ {version} learned from data that was later deleted. The next round learns without that data; promote its "
+        "version to replace {version}.",
+        version=champion.name,
     )
+
+
+def _not_learned_yet(status: model_status.ModelStatus) -> str:
+    if status.follows_card:
+        return gettext("The personality has not learned yet and follows the examples on its card.")
+    return gettext("The personality has not learned yet.")
 
 
 def _next_version(status: model_status.ModelStatus) -> str:
     if status.contest is not None:
-        return f"**Next version:** {contests.describe_contest(status.contest)} {contests.how_to_choose(status.contest)}"
+        news = f"{contests.describe_contest(status.contest)} {contests.how_to_choose(status.contest)}"
+        return gettext("**Next version:** {news}", news=news)
     newest = status.newest
     if newest is None:
         return ""
     if newest.verdict is GateVerdict.PASS:
-        return f"**Next version:** {newest.name} is ready{_because(newest)}. To use it: `/model promote {newest.name}`"
-    end = "was dropped" if newest.evidence else "did not pass the gate"
-    return f"**Next version:** {newest.name} {end}{_because(newest)}. Details: `/model show {newest.name}`"
+        said, then = gettext("{version} is ready", version=newest.name), _to_use(newest.name)
+    else:
+        dropped = gettext("{version} was dropped", version=newest.name)
+        failed = gettext("{version} did not pass the gate", version=newest.name)
+        said, then = dropped if newest.evidence else failed, _details(newest.name)
+    return gettext("**Next version:** {news}", news=f"{said}{_because(newest)}. {then}")
+
+
+def _to_use(version: str) -> str:
+    return gettext("To use it: `/model promote {version}`", version=version)
+
+
+def _details(version: str) -> str:
+    return gettext("Details: `/model show {version}`", version=version)
 
 
 def _because(version: Version) -> str:
     return f": {version.evidence['reason']}" if version.evidence.get("reason") else ""
 
 
-def _gain(gain: CandidateGain) -> str:
-    chance = "" if gain.is_certain else "; this could be chance"
-    return (
-        f"**Choosing among answers:** {gain.chosen:.0%} 👍 for the choice, {gain.random:.0%} for a random one "
-        f"({count(gain.votes, 'vote')}{chance})"
-    )
-
-
 def _next_round(status: model_status.ModelStatus, settings: Settings) -> str:
     """Return what the next round could learn from."""
     pairs = status.outlook.pairs
     sources = {
-        "answers to the same question": pairs.compared,
-        "choices between answers": pairs.choices,
-        "suggestions": pairs.suggestions,
+        PairSource.SIBLINGS: pairs.compared,
+        PairSource.CHOICE: pairs.choices,
+        PairSource.CORRECTION: pairs.suggestions,
     }
-    parts = ", ".join(f"{number} from {source}" for source, number in sources.items() if number)
-    found = f"{pairs.total} or more from people ({parts})" if parts else "none from people yet"
-    return f"**Pairs:** {found}; a round needs {settings.training.min_pairs}. {_ranking(status, settings)}"
+    parts = ", ".join(from_source(source, number) for source, number in sources.items() if number)
+    found = (
+        gettext("{pairs} or more from people ({sources})", pairs=pairs.total, sources=parts)
+        if parts
+        else gettext("none from people yet")
+    )
+    needed = gettext("**Pairs:** {found}; a round needs {needed}.", found=found, needed=settings.training.min_pairs)
+    return f"{needed} {_ranking(status, settings)}"
 
 
 def _ranking(status: model_status.ModelStatus, settings: Settings) -> str:
     if not settings.pairs.ranked_prompts:
-        return "The taste ranks no answers (pairs.ranked_prompts = 0)."
+        return gettext("The taste ranks no answers (pairs.ranked_prompts = 0).")
     if status.outlook.taste.may_act:
-        return f"The taste ranks answers to {settings.pairs.ranked_prompts} prompts and adds what it is sure of."
+        return gettext(
+            "The taste ranks answers to {prompts} prompts and adds what it is sure of.",
+            prompts=settings.pairs.ranked_prompts,
+        )
     return sentence(status.outlook.taste.why_unsure)
 
 
 def _spent(spent: Spend, settings: RemoteSettings) -> str:
-    end = "; ⚠️ nothing is answered before midnight UTC" if is_used_up(spent, settings) else ""
-    return f"**Spent:** {describe_spend(spent, settings)}{end}"
+    said = gettext("**Spent:** {spent}", spent=describe_spend(spent, settings))
+    return f"{said}; ⚠️ {gettext('nothing is answered before midnight UTC')}" if is_used_up(spent, settings) else said
 
 
 def _trainer(status: model_status.ModelStatus, schedule: str) -> str:
     if not status.trainers:
-        return "not running; start it with `reactune trainer`"
-    when = f"scheduled at `{schedule}` UTC" if schedule else "no schedule"
+        return gettext("not running; start it with `reactune trainer`")
+    when = gettext("scheduled at `{schedule}` UTC", schedule=schedule) if schedule else gettext("no schedule")
     return f"{describe_trainers(status.trainers, status.running)}; {when}"
 
 
@@ -131,37 +150,79 @@ def describe_versions(found: model_status.VersionList) -> str:
     return "\n".join(_version_line(version, found) for version in (*found.versions, None))
 
 
+def older_versions() -> str:
+    """Return the last line of a list that is cut, with the number left out as `{left}`."""
+    return gettext("… {left} older ones: `reactune model list`")
+
+
+def describe_base(name: str, revision: str) -> str:
+    return gettext("**base** · {base}, without an adapter.", base=f"{name} ({revision})")
+
+
+def describe_promotion(after: str, before: str) -> str:
+    return gettext(
+        "**{after}** answers from now on (before: {before}). To undo this: `/model rollback`.",
+        after=after,
+        before=before,
+    )
+
+
+def describe_rollback(after: str, before: str) -> str:
+    return gettext(
+        "Rolled back: **{after}** answers again. `/model promote {before}` brings {before} back.",
+        after=after,
+        before=before,
+    )
+
+
 def _version_line(version: Version | None, found: model_status.VersionList) -> str:
     votes = found.tallies.get(version.id if version else None, Tally())
-    note = f"{outcome_words(version)} · {_time(version.created_at)}" if version else "no adapter"
+    note = f"{outcome_words(version)} · {_time(version.created_at)}" if version else gettext("no adapter")
     sign = "👑" if name_of(version) == found.champion.target else "▫️"
     if found.challenger.version and name_of(version) == found.challenger.target:
-        sign, note = "🐤", f"tried as a canary · {note}"
+        sign, note = "🐤", f"{gettext('tried as a canary')} · {note}"
     if version and version.trained_on_deleted_data:
-        note += " · ⚠️ learned from deleted data"
+        note += f" · ⚠️ {gettext('learned from deleted data')}"
     if version and version.withdrawn_at:
-        note += " · files withdrawn"
+        note += f" · {gettext('files withdrawn')}"
     return f"{sign} **{name_of(version)}** · 👍 {votes.up} 👎 {votes.down} · {note}"
 
 
 def describe_version(details: model_status.VersionDetails) -> str:
     version, votes, round_ = details.version, details.votes, details.round
     lines = [
-        f"**{version.name}** · made {_time(version.created_at)} from {name_of(details.parent)} on {version.base_name} "
-        f"({version.base_revision})",
-        f"Adapter `{version.digest[:16]}` · 👍 {votes.up} 👎 {votes.down} on its answers",
+        gettext(
+            "**{version}** · made {time} from {parent} on {base}",
+            version=version.name,
+            time=_time(version.created_at),
+            parent=name_of(details.parent),
+            base=f"{version.base_name} ({version.base_revision})",
+        ),
+        gettext(
+            "Adapter `{digest}` · 👍 {up} 👎 {down} on its answers",
+            digest=version.digest[:16],
+            up=votes.up,
+            down=votes.down,
+        ),
         _verdict(version, details.failed_checks),
     ]
     if version.metrics:
         lines.append(describe_metrics(version.metrics))
     if round_:
         manifest = (round_.manifest_digest or "")[:16]
-        lines.append(f"Round {round_.id}, requested by {round_.requested_by}, manifest `{manifest}`")
+        lines.append(
+            gettext(
+                "Round {round}, requested by {who}, manifest `{manifest}`",
+                round=str(round_.id),
+                who=round_.requested_by,
+                manifest=manifest,
+            )
+        )
         lines += describe_votes(round_.evidence)
     if version.trained_on_deleted_data:
-        lines.append("⚠️ It learned from data that was later deleted. The next round learns without that data.")
+        lines.append(gettext("⚠️ It learned from data that was later deleted. The next round learns without that data."))
     if version.withdrawn_at:
-        withdrawn = f"Its files were withdrawn on {_time(version.withdrawn_at)}"
+        withdrawn = gettext("Its files were withdrawn on {time}", time=_time(version.withdrawn_at))
         lines.append(sentence(f"{withdrawn}: {version.withdrawn_because}"))
     lines += [f"{_time(move.moved_at)}: {_move(move, version)}" for move in details.moves[:MOVES_SHOWN]]
     return "\n".join(lines)
@@ -170,11 +231,16 @@ def describe_version(details: model_status.VersionDetails) -> str:
 def _move(move: AliasMove, version: Version) -> str:
     is_canary = move.alias == CHALLENGER
     if move.to_version_id == version.id:
-        did = "started a canary of it" if is_canary else "made it the champion"
+        started = gettext("{admin} started a canary of it", admin=move.moved_by)
+        made = gettext("{admin} made it the champion", admin=move.moved_by)
+        said = started if is_canary else made
     else:
-        did = "ended its canary" if is_canary else "replaced it as champion"
-    override = ", overriding the gate" if move.overrides_gate else ""
-    return f"{move.moved_by} {did}{override}" + (f": {sanitize_reason(move.reason)}" if move.reason else "")
+        ended = gettext("{admin} ended its canary", admin=move.moved_by)
+        replaced = gettext("{admin} replaced it as champion", admin=move.moved_by)
+        said = ended if is_canary else replaced
+    if move.overrides_gate:
+        said = gettext("{did}, overriding the gate", did=said)
+    return said + (f": {sanitize_reason(move.reason)}" if move.reason else "")
 
 
 def _time(moment: datetime) -> str:
@@ -194,32 +260,43 @@ def _decision(version: Version) -> str:
     """Return what people's choices decided, and what an admin can do about it."""
     name = version.name
     if version.verdict is GateVerdict.PASS:
-        return f"✓ **{name}** is ready{_because(version)}. To use it: `/model promote {name}`."
-    champion = version.evidence["champion"]
-    return f"✗ **{name}** was dropped{_because(version)}. {champion} stays. Details: `/model show {name}`."
+        return f"✓ {gettext('{version} is ready', version=f'**{name}**')}{_because(version)}. {_to_use(name)}."
+    said = f"✗ {gettext('{version} was dropped', version=f'**{name}**')}{_because(version)}."
+    return f"{said} {_stays(version.evidence['champion'])} {_details(name)}."
+
+
+def _stays(version: str) -> str:
+    return gettext("{version} stays.", version=version)
 
 
 def _canary_end(ended: CanaryAnnouncement) -> str:
     challenger, canary = name_of(ended.challenger), ended.canary
-    text = sentence(
-        f"🐤 The canary of **{challenger}** {contests.CANARY_ENDS[canary.status]}: {sanitize_reason(canary.reason)}"
+    end = gettext(
+        "The canary of **{version}** {ended}: {reason}",
+        version=challenger,
+        ended=gettext(contests.CANARY_ENDS[canary.status]),
+        reason=sanitize_reason(canary.reason),
     )
+    text = sentence(f"🐤 {end}")
     if canary.status is not CanaryStatus.STOPPED:
-        text += f" {name_of(ended.champion)} stays."
+        text += f" {_stays(name_of(ended.champion))}"
     if canary.status is CanaryStatus.INCONCLUSIVE:
         passed = ended.challenger is None or ended.challenger.verdict is GateVerdict.PASS
-        text += f" To use {challenger} anyway: `/model promote {challenger}`"
-        text += "." if passed else " with `override` and a reason."
+        plain = gettext("To use {version} anyway: `/model promote {version}`.", version=challenger)
+        overriding = gettext(
+            "To use {version} anyway: `/model promote {version}` with `override` and a reason.", version=challenger
+        )
+        text += f" {plain if passed else overriding}"
     return text
 
 
 def _return(promotion: PromotionAnnouncement) -> str:
     after, before = name_of(promotion.after), name_of(promotion.before)
     parts = [
-        f"↩️ **{after}** answers again (before: {before}).",
+        gettext("↩️ **{after}** answers again (before: {before}).", after=after, before=before),
         _who_and_why(promotion),
         _override(promotion),
-        f"`/model promote {before}` brings {before} back.",
+        gettext("`/model promote {version}` brings {version} back.", version=before),
     ]
     return " ".join(filter(None, parts))
 
@@ -228,35 +305,53 @@ def _promotion(promotion: PromotionAnnouncement, liked: str) -> str:
     after, before = name_of(promotion.after), name_of(promotion.before)
     metrics = describe_metrics(promotion.after.metrics) if promotion.after else ""
     lines = [
-        f"📣 **{after}** answers from now on (before: {before}).",
+        gettext("📣 **{after}** answers from now on (before: {before}).", after=after, before=before),
         _who_and_why(promotion),
-        f"**New since {before}:** {_trained(promotion)}; {count(promotion.votes, 'vote')} while {before} answered",
-        f"**To everyone who voted:** by your votes, people here like {liked}. {YOUR_VOTES}" if liked else "",
-        f"**Measured:** {metrics}" if metrics else "",
+        ngettext(
+            "**New since {before}:** {trained}; {count} vote while {before} answered",
+            "**New since {before}:** {trained}; {count} votes while {before} answered",
+            promotion.votes,
+            before=before,
+            trained=_trained(promotion),
+        ),
+        gettext(
+            "**To everyone who voted:** by your votes, people here like {liked}. `/myvotes` shows what became of "
+            "yours.",
+            liked=liked,
+        )
+        if liked
+        else "",
+        gettext("**Measured:** {metrics}", metrics=metrics) if metrics else "",
         _override(promotion),
-        f"`/model rollback` brings {before} back.",
+        gettext("`/model rollback` brings {version} back.", version=before),
     ]
     return "\n".join(filter(None, lines))
 
 
 def _who_and_why(promotion: PromotionAnnouncement) -> str:
     reason = sanitize_reason(promotion.move.reason)
-    return sentence(f"By {promotion.move.moved_by}{f': {reason}' if reason else ''}")
+    who = gettext("By {admin}", admin=promotion.move.moved_by)
+    return sentence(f"{who}: {reason}" if reason else who)
 
 
 def _trained(promotion: PromotionAnnouncement) -> str:
-    rounds = count(promotion.rounds, "round")
+    rounds = ngettext("{count} round", "{count} rounds", promotion.rounds)
     if not promotion.pairs:
         return rounds
-    sources = ", ".join(f"{number} from {SOURCE_WORDS[source]}" for source, number in promotion.pairs.items())
-    return f"{rounds} with {count(sum(promotion.pairs.values()), 'pair')} trained on ({sources})"
+    return ngettext(
+        "{rounds} with {count} pair trained on ({sources})",
+        "{rounds} with {count} pairs trained on ({sources})",
+        sum(promotion.pairs.values()),
+        rounds=rounds,
+        sources=", ".join(from_source(source, number) for source, number in promotion.pairs.items()),
+    )
 
 
 def _override(promotion: PromotionAnnouncement) -> str:
     if not (promotion.move.overrides_gate and promotion.after):
         return ""
     verdict = f"{promotion.after.name} {_verdict(promotion.after, promotion.failed_checks)}"
-    return f"⚠️ The gate was overridden. {sentence(verdict)}"
+    return f"⚠️ {gettext('The gate was overridden.')} {sentence(verdict)}"
 
 
 def _verdict(version: Version, failed_checks: Sequence[str]) -> str:
@@ -268,14 +363,19 @@ def _verdict(version: Version, failed_checks: Sequence[str]) -> str:
 
 def outcome_words(version: Version) -> str:
     """Return the verdict of the gate, or of people, in words."""
-    by_people = DECIDED if "reason" in version.evidence else VERDICTS
-    return by_people.get(version.verdict, VERDICTS[version.verdict])
+    by_people = {GateVerdict.PASS: gettext("✓ is ready"), GateVerdict.FAIL: gettext("✗ was dropped")}
+    by_gate = {
+        GateVerdict.PASS: gettext("✓ passed the gate"),
+        GateVerdict.FAIL: gettext("✗ failed the gate"),
+        GateVerdict.NOT_ENOUGH_EVIDENCE: gettext("? waits for people's choices"),
+    }
+    decided = by_people if "reason" in version.evidence else {}
+    return decided.get(version.verdict, by_gate[version.verdict])
 
 
 def describe_evidence(version: Version) -> str:
     """Return the verdict with people's reason, or with what they chose so far."""
     chosen = version.evidence
     if version.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE and chosen.get("wins", 0) + chosen.get("losses", 0):
-        wins, losses = chosen["wins"], chosen["losses"]
-        return f"{outcome_words(version)}: {contests.lead(wins, losses)} {wins} to {losses} in blind pairs"
+        return f"{outcome_words(version)}: {contests.lead(version.name, chosen['wins'], chosen['losses'])}"
     return outcome_words(version) + _because(version)

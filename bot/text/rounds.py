@@ -2,52 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from bot.localization.sentences import decimal, gettext, ngettext, number, percent
 from storage.database.enums import RoundStatus
 from storage.models.personality_imports import ImportedPersonality
 from storage.runtime.processes import Heartbeat
 from storage.training.rounds import Round
-from storage.wording import LEAST_SHOWN_SHARE, count, duration
+from storage.wording import LEAST_SHOWN_SHARE, duration, gettext_noop
 
 BAR_CELLS = 12
 HEADLINES = {
-    RoundStatus.REQUESTED: "Waiting for the trainer",
-    RoundStatus.RUNNING: "Training a new version",
-    RoundStatus.PUBLISHED: "A new version is ready",
-    RoundStatus.SKIPPED: "Nothing was trained",
-    RoundStatus.REJECTED: "The new version was discarded",
-    RoundStatus.FAILED: "The round failed",
-    RoundStatus.INTERRUPTED: "The round was interrupted",
+    RoundStatus.REQUESTED: gettext_noop("Waiting for the trainer"),
+    RoundStatus.RUNNING: gettext_noop("Training a new version"),
+    RoundStatus.PUBLISHED: gettext_noop("A new version is ready"),
+    RoundStatus.SKIPPED: gettext_noop("Nothing was trained"),
+    RoundStatus.REJECTED: gettext_noop("The new version was discarded"),
+    RoundStatus.FAILED: gettext_noop("The round failed"),
+    RoundStatus.INTERRUPTED: gettext_noop("The round was interrupted"),
 }
-METRICS = {
-    "validation_pairs": "{:.0f} for validation",
-    "left_out": "{:.0f} too long",
-    "validation_accuracy": "{:.0%} of those right",
-    "validation_margin": "margin {:.2f} nats",
-    "strength": "strength {:g}",
-    "lowered_for": "(lowered because of “{}”)",
-    "divergence": "divergence {:.2f} nats/token",
-    "degenerate_share": "broken answers {:.0%}",
-    "degenerate_share_base": "(base {:.0%})",
-    "seconds": "{:.0f} s",
+METRICS: dict[str, tuple[str, Callable[[float], str]]] = {
+    "validation_pairs": (gettext_noop("{value} for validation"), number),
+    "left_out": (gettext_noop("{value} too long"), number),
+    "validation_accuracy": (gettext_noop("{value} of those right"), percent),
+    "validation_margin": (gettext_noop("margin {value} nats"), partial(decimal, decimals=2)),
+    "strength": (gettext_noop("strength {value}"), partial(number, decimals=3)),
+    "lowered_for": (gettext_noop("(lowered because of “{value}”)"), str),
+    "divergence": (gettext_noop("divergence {value} nats/token"), partial(decimal, decimals=2)),
+    "degenerate_share": (gettext_noop("broken answers {value}"), percent),
+    "degenerate_share_base": (gettext_noop("(base {value})"), percent),
+    "seconds": ("{value} s", number),
 }
+"""A sentence for each measure of a round, and how its number is written."""
 SFT_METRICS = METRICS | {
-    "validation_accuracy": "{:.0%} of them likelier than before",
-    "validation_margin": "by {:.2f} nats/token",
+    "validation_accuracy": (gettext_noop("{value} of them likelier than before"), percent),
+    "validation_margin": (gettext_noop("by {value} nats/token"), partial(decimal, decimals=2)),
 }
 
 
 def describe_trainers(trainers: Sequence[Heartbeat], running: Sequence[Round]) -> str:
     """Return what each running trainer does."""
-    rounds = {round_.worker: f"is training round {round_.id}" for round_ in running}
-    return ", ".join(f"`{trainer.place}` {rounds.get(trainer.worker, 'is idle')}" for trainer in trainers)
+    rounds = {round_.worker: round_.id for round_ in running}
+    return ", ".join(
+        gettext("`{trainer}` is training round {round}", trainer=trainer.place, round=str(rounds[trainer.worker]))
+        if trainer.worker in rounds
+        else gettext("`{trainer}` is idle", trainer=trainer.place)
+        for trainer in trainers
+    )
 
 
 def describe_round(round_: Round) -> str:
     """Return a headline, then the progress or the outcome, then how the votes were used."""
-    lines = [f"**{HEADLINES[round_.status]}** (round {round_.id})"]
+    lines = [
+        gettext("**{headline}** (round {round})", headline=gettext(HEADLINES[round_.status]), round=str(round_.id))
+    ]
     if round_.status is RoundStatus.RUNNING:
         lines.append(_progress(round_.progress))
         lines += map(sentence, round_.evidence.get("notes", ()))
@@ -60,18 +70,27 @@ def describe_round(round_: Round) -> str:
     return "\n".join(lines)
 
 
+def describe_open(round_: Round, link: str) -> str:
+    """Return that a round has been requested already, with a link to its progress."""
+    status = gettext(round_.status.value)
+    return gettext(
+        "Round {round} is already {status}. Its progress: {link}", round=str(round_.id), status=status, link=link
+    )
+
+
 def describe_votes(evidence: Mapping[str, Any]) -> list[str]:
     """Return how many votes a round found, what the rules removed, and notes for the admins, one line each."""
     lines = []
     if evidence.get("votes"):
         shares = evidence.get("removed_shares", {}).items()
-        removed = [f"{share:.0%} ({rule})" for rule, share in shares if share >= LEAST_SHOWN_SHARE]
+        removed = [f"{percent(share)} ({rule})" for rule, share in shares if share >= LEAST_SHOWN_SHARE]
         voters = evidence.get("voters", 0)
-        parts = [f"{evidence['votes']:,}", f"{count(voters, 'voter')} behind its pairs"]
-        parts += [f"the rules removed {', '.join(removed)}"] if removed else []
-        weak = [f"{number:,} {kind}" for kind, number in evidence.get("weak_votes", {}).items()]
-        parts += [f"weak votes: {', '.join(weak)}"] if weak else []
-        lines.append(f"**Votes when the round began:** {'; '.join(parts)}")
+        parts = [number(evidence["votes"])]
+        parts.append(ngettext("{count} voter behind its pairs", "{count} voters behind its pairs", voters))
+        parts += [gettext("the rules removed {shares}", shares=", ".join(removed))] if removed else []
+        weak = [f"{number(votes)} {gettext(kind)}" for kind, votes in evidence.get("weak_votes", {}).items()]
+        parts += [gettext("weak votes: {votes}", votes=", ".join(weak))] if weak else []
+        lines.append(gettext("**Votes when the round began:** {votes}", votes="; ".join(parts)))
     return [*lines, *map(sentence, evidence.get("notes", ()))]
 
 
@@ -79,11 +98,11 @@ def _progress(progress: Mapping[str, Any]) -> str:
     phase, step, steps = progress.get("phase", "starting"), progress.get("step", 0), progress.get("steps", 0)
     parts = [f"**{phase}**"]
     if steps:
-        parts = [f"`{bar(step / steps)}` **{phase}**", f"step {step} of {steps}"]
+        parts = [f"`{bar(step / steps)}` **{phase}**", gettext("step {step} of {steps}", step=step, steps=steps)]
     if progress.get("loss") is not None:
-        parts.append(f"loss {progress['loss']:.3f}")
+        parts.append(gettext("loss {loss}", loss=decimal(progress["loss"], 3)))
     if progress.get("seconds_left") is not None:
-        parts.append(f"about {duration(progress['seconds_left'])} left")
+        parts.append(gettext("about {time} left", time=duration(progress["seconds_left"])))
     return " · ".join(parts)
 
 
@@ -91,11 +110,16 @@ def describe_metrics(metrics: Mapping[str, Any]) -> str:
     is_sft = metrics.get("objective") == "sft"
     parts = []
     if "pairs" in metrics:
-        parts.append(f"{count(metrics['pairs'], 'example answer' if is_sft else 'pair')} trained on")
-    for name, text in (SFT_METRICS if is_sft else METRICS).items():
+        pairs = metrics["pairs"]
+        parts.append(
+            ngettext("{count} example answer trained on", "{count} example answers trained on", pairs)
+            if is_sft
+            else ngettext("{count} pair trained on", "{count} pairs trained on", pairs)
+        )
+    for name, (text, written) in (SFT_METRICS if is_sft else METRICS).items():
         value = metrics.get(name)
         if value is not None and (value or name != "left_out"):
-            parts.append(text.format(value))
+            parts.append(gettext(text, value=written(value)))
     return " · ".join(parts).replace(" · (", " (")
 
 
@@ -103,25 +127,37 @@ def describe_import(imported: ImportedPersonality) -> str:
     """Return what an import did, and the next step."""
     name, version = imported.personality.name, imported.version
     if imported.is_new:
-        said = f"**{name}** was created with {count(len(imported.personality.card.examples), 'example')}."
+        said = ngettext(
+            "**{name}** was created with {count} example.",
+            "**{name}** was created with {count} examples.",
+            len(imported.personality.card.examples),
+            name=name,
+        )
     elif imported.card_changed:
-        said = f"The card of **{name}** was changed, from the next message on; the database keeps the old card."
+        said = gettext(
+            "The card of **{name}** was changed, from the next message on; the database keeps the old card.", name=name
+        )
     else:
-        said = f"The card of **{name}** did not change."
+        said = gettext("The card of **{name}** did not change.", name=name)
     if version is None:
         return " ".join([said, *_next_steps(imported)])
-    return (
-        f"{said} Its adapter is **{version.name}**. No gate has tested it; to use it anyway, run "
-        f"`/model promote {version.name} personality:{name}` with `override` and a reason."
+    untested = gettext(
+        "Its adapter is **{version}**. No gate has tested it; to use it anyway, run `/model promote {version} "
+        "personality:{name}` with `override` and a reason.",
+        version=version.name,
+        name=name,
     )
+    return f"{said} {untested}"
 
 
 def _next_steps(imported: ImportedPersonality) -> Iterator[str]:
     name = imported.personality.name
     if imported.notes:
-        yield f"Strangers may have written it, so read it first: `/personality show {name}`."
+        yield gettext(
+            "Strangers may have written it, so read it first: {command}.", command=f"`/personality show {name}`"
+        )
     if imported.is_new:
-        yield f"To let it answer somewhere: `/personality bind {name}`."
+        yield gettext("To let it answer somewhere: {command}.", command=f"`/personality bind {name}`")
 
 
 def bar(share: float) -> str:

@@ -11,6 +11,9 @@ from io import BytesIO
 
 import discord
 
+from bot.localization.sentences import gettext
+from storage.wording import gettext_noop
+
 MAX_MESSAGE_CHARS = 2_000  # Discord's limit; it counts code points, as len() does
 MIN_LIMIT_CHARS = 64  # has room for a reopened and closed code block
 LONGEST_GRAPHEME_CHARS = 32
@@ -32,7 +35,7 @@ _LINK_OR_EMPHASIS = re.compile(
     r"|(?<![\w\\*_~`])([*_~`]{1,3})(?![\s*_~`])[^\n]+?(?:\1|\Z)"
 )
 
-CUT = "\n… the rest is too long for a file on Discord"
+CUT = gettext_noop("… the rest is too long for a file on Discord")
 
 
 def split_message(text: str, limit: int = MAX_MESSAGE_CHARS) -> list[str]:
@@ -269,7 +272,7 @@ async def answer_in_full(
     interaction: discord.Interaction, lines: Sequence[str], whole_text: str, filename: str
 ) -> None:
     """Answer a deferred command privately: the lines that fit, and the whole text as a file if some do not."""
-    shown = fit_lines(lines, "-# … {left} more: the attached file has everything.")
+    shown = fit_lines(lines, "-# " + gettext("… {left} more: the attached file has everything."))
     file = discord.utils.MISSING
     if shown != "\n".join(lines):
         file = discord.File(_encode(whole_text, interaction.filesize_limit), filename)
@@ -279,5 +282,6 @@ async def answer_in_full(
 def _encode(text: str, limit_bytes: int) -> BytesIO:
     content = text.encode()
     if len(content) > limit_bytes:
-        content = content[: limit_bytes - len(CUT.encode())].rsplit(b"\n", 1)[0] + CUT.encode()
+        cut = f"\n{gettext(CUT)}".encode()
+        content = content[: limit_bytes - len(cut)].rsplit(b"\n", 1)[0] + cut
     return BytesIO(content)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from bot.localization.sentences import gettext, ngettext, percent
 from bot.text.sanitize import escape_inline, quote_plainly
 from storage.insights.taste_report import ShownEffect, ShownEmoji, ShownWeakVote, TasteReport
+from storage.taste.gain import CandidateGain
 from storage.wording import count, shorten
 
 QUOTE_CHARS = 110
@@ -86,3 +88,14 @@ def describe_unknown(report: TasteReport) -> str:
     *others, last = report.open_questions
     asked = f"{', '.join(others)} or {last}" if others else last
     return f"I can't tell yet whether people like {asked}. {STYLE_ONLY}"
+
+
+def describe_choosing(gain: CandidateGain) -> str:
+    """Return how much better the taste chooses among answers than chance does."""
+    votes = ngettext("{count} vote", "{count} votes", gain.votes)
+    return gettext(
+        "**Choosing among answers:** {chosen} 👍 for the choice, {random} for a random one ({votes})",
+        chosen=percent(gain.chosen),
+        random=percent(gain.random),
+        votes=votes if gain.is_certain else gettext("{votes}; this could be chance", votes=votes),
+    )

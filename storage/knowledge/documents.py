@@ -19,7 +19,6 @@ from storage.database.tables import ChunkRow, DocumentRow, DocumentSourceRow, Do
 from storage.errors import DocumentRefused
 from storage.knowledge.vectors import mirror_vectors
 from storage.settings.sections import KnowledgeSettings
-from storage.wording import count
 
 JUST_REMOVED = "that document was just removed, so nothing was changed"
 
@@ -179,7 +178,7 @@ def find_document(session: Session, guild_id: int, document_id: int) -> Document
     """Return a document of the server that is not removed; raises DocumentRefused if there is none."""
     found = _read(session, DocumentRow.id == document_id, DocumentRow.guild_id == guild_id)
     if not found:
-        raise DocumentRefused(f"there is no document {document_id}: it was removed, or never existed")
+        raise DocumentRefused("there is no document {id}: it was removed, or never existed", id=str(document_id))
     return found[0]
 
 
@@ -295,7 +294,9 @@ def _refuse_duplicate(session: Session, new: NewDocument, digest: str) -> None:
         DocumentRow.digest == digest,
     )
     if found := session.execute(same.limit(1)).one_or_none():
-        raise DocumentRefused(f"that text is already stored as document {found.id} ({found.title})")
+        raise DocumentRefused(
+            "that text is already stored as document {id} ({title})", id=str(found.id), title=found.title
+        )
 
 
 def _refuse_excess(
@@ -305,13 +306,17 @@ def _refuse_excess(
     documents = count_rows(session, ids)
     if documents + more_documents > settings.max_documents:
         raise DocumentRefused(
-            f"this server has {count(documents, 'document')}, the limit (knowledge.max_documents): remove one first"
+            "this server has {documents} documents, the limit (knowledge.max_documents): remove one first",
+            documents=documents,
         )
     stored = count_rows(session, select(ChunkRow.id).where(ChunkRow.document_id.in_(ids)))
     if stored + chunks > settings.max_chunks:
         raise DocumentRefused(
-            f"the text has {count(chunks, 'passage')} and this server already has {stored:,}; the limit "
-            f"(knowledge.max_chunks) is {settings.max_chunks:,}: remove documents, or add a shorter text"
+            "the text has {passages} passages and this server already has {stored}; the limit "
+            "(knowledge.max_chunks) is {limit}: remove documents, or add a shorter text",
+            passages=chunks,
+            stored=stored,
+            limit=settings.max_chunks,
         )
 
 

@@ -79,9 +79,11 @@ def export_version(store: AdapterStore, base: BaseModel, origin: Provenance, tar
             shutil.rmtree(target, ignore_errors=True)
             raise
     except FileExistsError as error:
-        raise ExportRefused(f"{target} already exists: choose a new folder") from error
+        raise ExportRefused("{target} already exists: choose a new folder", target=target) from error
     except OSError as error:
-        raise ExportRefused(f"{target} cannot be written ({error.strerror}): choose another folder") from error
+        raise ExportRefused(
+            "{target} cannot be written ({strerror}): choose another folder", target=target, strerror=error.strerror
+        ) from error
 
 
 def zip_version(store: AdapterStore, base: BaseModel, origin: Provenance) -> bytes:

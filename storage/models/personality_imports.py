@@ -61,9 +61,13 @@ def unpacked(path: Path, limit_bytes: int) -> Iterator[Path]:
             with zipfile.ZipFile(path) as archive:
                 _unpack(archive, Path(folder), path.name, limit_bytes)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-            raise AdapterError(f"{path.name} is not a readable zip file ({error}): export it again") from error
+            raise AdapterError(
+                "{name} is not a readable zip file ({error}): export it again", name=path.name, error=error
+            ) from error
         except OSError as error:
-            raise AdapterError(f"{path} cannot be read ({error.strerror}): check the path") from error
+            raise AdapterError(
+                "{path} cannot be read ({strerror}): check the path", path=path, strerror=error.strerror
+            ) from error
         yield Path(folder)
 
 
@@ -154,8 +158,10 @@ def register_card(
     def may_change_named(personality: personalities.Personality) -> None:
         if not chosen and file.name:
             raise PersonalityConflict(
-                f"{filename} calls itself {name}, and that personality exists: repeat with the name {name} to change "
-                "its card, or with another name"
+                "{filename} calls itself {name}, and that personality exists: repeat with the name "
+                "{name} to change its card, or with another name",
+                filename=filename,
+                name=name,
             )
         may_change(personality)
 
@@ -223,8 +229,9 @@ def _unpack(archive: zipfile.ZipFile, folder: Path, source: str, limit_bytes: in
     taken = {name: members[name] for name in TAKEN_FILES if name in members}
     if sum(info.file_size for info in taken.values()) > limit_bytes:
         raise AdapterError(
-            f"{source} unpacks to more than {limit_bytes:,} bytes, too large for an adapter of this base: export it "
-            "again"
+            "{source} unpacks to more than {limit} bytes, too large for an adapter of this base: export it again",
+            source=source,
+            limit=limit_bytes,
         )
     for name, info in taken.items():
         # zipfile reads at most the size that a member declares, so a false size does not unpack more.

@@ -47,17 +47,23 @@ def read_any_card(path: Path) -> CardFile:
     """Return what a card's file holds, whatever its name ends with; raises CardError."""
     try:
         if path.stat().st_size > MAX_PICTURE_BYTES:  # before it is read
-            raise CardError(f"{path} is larger than {MAX_PICTURE_BYTES // 1_000_000} MB, the limit for a card")
+            raise CardError(
+                "{path} is larger than {limit} MB, the limit for a card", path=path, limit=MAX_PICTURE_BYTES // 1000000
+            )
         return parse_any_card(path.read_bytes(), path.name)
     except OSError as error:
-        raise CardError(f"{path} cannot be read ({error.strerror}): it must be a readable file") from error
+        raise CardError(
+            "{path} cannot be read ({strerror}): it must be a readable file", path=path, strerror=error.strerror
+        ) from error
 
 
 def parse_any_card(content: bytes, source: str) -> CardFile:
     """Return what the content of a card's file holds; raises CardError, which names `source`."""
     if not is_tavern_file(content):
         if source.lower().endswith(TAVERN_SUFFIXES):
-            raise CardError(f"{source} is neither a PNG picture nor JSON, whatever its name says: download it again")
+            raise CardError(
+                "{source} is neither a PNG picture nor JSON, whatever its name says: download it again", source=source
+            )
         return CardFile(parse_card(content, source))
     found = card_file_of(read_character(load_json(content, source), source), source)
     return replace(found, picture=content) if is_png(content) else found
@@ -91,6 +97,8 @@ def write_card_file(file: CardFile, path: Path) -> None:
         with path.open("xb") as target:
             target.write(content)
     except FileExistsError as error:
-        raise ExportRefused(f"{path} already exists: choose a new file") from error
+        raise ExportRefused("{path} already exists: choose a new file", path=path) from error
     except OSError as error:
-        raise ExportRefused(f"{path} cannot be written ({error.strerror}): choose another folder") from error
+        raise ExportRefused(
+            "{path} cannot be written ({strerror}): choose another folder", path=path, strerror=error.strerror
+        ) from error

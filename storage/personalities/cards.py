@@ -183,8 +183,9 @@ def require_name(name: str) -> str:
     """Return the name if it is a valid one; raises CardError."""
     if NAME.fullmatch(name) is None:
         raise CardError(
-            f"{shorten(name, QUOTED_CHARS)!r} is not a valid personality name: use up to 32 lower-case letters, digits "
-            "and hyphens, such as night-owl"
+            "{name} is not a valid personality name: use up to 32 lower-case letters, digits and "
+            "hyphens, such as night-owl",
+            name=repr(shorten(name, QUOTED_CHARS)),
         )
     return name
 
@@ -195,7 +196,9 @@ def read_card_file(path: Path) -> Card:
         _require_small(path.stat().st_size, str(path))  # before it is read
         return parse_card(path.read_bytes(), str(path))
     except OSError as error:
-        raise CardError(f"{path} cannot be read ({error.strerror}): it must be a readable file") from error
+        raise CardError(
+            "{path} cannot be read ({strerror}): it must be a readable file", path=path, strerror=error.strerror
+        ) from error
 
 
 def parse_card(content: bytes, source: str) -> Card:
@@ -204,10 +207,16 @@ def parse_card(content: bytes, source: str) -> Card:
     try:
         text = content.decode()
         if _LONG_KEY.search(_STRINGS.sub("text", text)):
-            raise CardError(f"{source} has a key of more than {MAX_KEY_PARTS} parts: no key of a card has that many")
+            raise CardError(
+                "{source} has a key of more than {limit} parts: no key of a card has that many",
+                source=source,
+                limit=MAX_KEY_PARTS,
+            )
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: not TOML, not UTF-8, or a number of 5,000 digits
-        raise CardError(f"{source} is not valid TOML: {shorten(str(error), MAX_ERROR_CHARS)}") from error
+        raise CardError(
+            "{source} is not valid TOML: {problem}", source=source, problem=shorten(str(error), MAX_ERROR_CHARS)
+        ) from error
     return build_card(table, source)
 
 
@@ -218,7 +227,7 @@ def build_card(table: Mapping[str, Any], source: str) -> Card:
     except ValidationError as error:
         raise CardError(_sentence(error, source)) from error
     if not card.system_prompt.strip() and not card.examples:
-        raise CardError(f"{source} does not say how to talk: add a system_prompt or [[examples]]")
+        raise CardError("{source} does not say how to talk: add a system_prompt or [[examples]]", source=source)
     return card
 
 
@@ -231,8 +240,11 @@ def require_meant_for(card: Card, base: str, source: str) -> None:
     """Raise CardError if the card is meant for another model than `base`, the value of model.base."""
     if card.base and card.base != base:
         raise CardError(
-            f"{source} is for the base model {shorten(card.base, QUOTED_CHARS)!r}, but model.base is {base!r}: change "
-            "model.base, or remove `base` from the card"
+            "{source} is for the base model {own}, but model.base is {base}: change model.base, or "
+            "remove `base` from the card",
+            source=source,
+            own=repr(shorten(card.base, QUOTED_CHARS)),
+            base=repr(base),
         )
 
 
@@ -245,20 +257,34 @@ def tuned(generation: GenerationSettings, card: Card) -> GenerationSettings:
 
 
 def settings_of(settings: Settings, card: Card) -> Settings:
-    """Return the settings with the personality's sampling and system prompt."""
+    """Return the settings with the personality's sampling and system prompt.
+
+    Answers and rounds render their prompts with these, so that a version is trained with the prompt that it gets.
+    """
+    chat = settings.chat
+    prompt = _in_language(card.system_prompt or chat.system_prompt, chat.answer_language)
     return settings.model_copy(
         update={
             "generation": tuned(settings.generation, card),
-            "chat": settings.chat.model_copy(
-                update={"system_prompt": card.system_prompt or settings.chat.system_prompt}
-            ),
+            "chat": chat.model_copy(update={"system_prompt": prompt, "answer_language": ""}),
         }
     )
 
 
+def _in_language(prompt: str, language: str) -> str:
+    """Return the prompt with an instruction about the language of answers, if there is one."""
+    if not language:
+        return prompt
+    return f"{prompt} Answer in {'the language of the message' if language == 'message' else language}.".lstrip()
+
+
 def _require_small(size_bytes: int, source: str) -> None:
     if size_bytes > MAX_CARD_BYTES:
-        raise CardError(f"{source} is larger than {MAX_CARD_BYTES // 1_000} kB, the limit for a card: shorten it")
+        raise CardError(
+            "{source} is larger than {limit} kB, the limit for a card: shorten it",
+            source=source,
+            limit=MAX_CARD_BYTES // 1000,
+        )
 
 
 def _sentence(error: ValidationError, source: str) -> str:

@@ -137,7 +137,7 @@ def change_card(session: Session, personality: Personality, card: Card, *, by: s
     row = session.get_one(PersonalityRow, personality.id, with_for_update={"key_share": True}, populate_existing=True)
     if _card(row) != personality.card:
         raise PersonalityConflict(
-            f"someone else just changed the card of {personality.name}: check the change, then try again"
+            "someone else just changed the card of {name}: check the change, then try again", name=personality.name
         )
     _write(session, row, card, by)
     return True
@@ -151,7 +151,7 @@ def add_example(session: Session, personality_id: int, asked: str, answered: str
     personality = read_personality(session, personality_id)
     card = personality.card
     if len(card.examples) >= MAX_EXAMPLES:
-        raise CardError(f"the card has {MAX_EXAMPLES} examples already: remove one first")
+        raise CardError("the card has {limit} examples already: remove one first", limit=MAX_EXAMPLES)
     try:
         example = Example(dialogue=(asked, answered))
     except ValidationError as error:
@@ -176,23 +176,36 @@ def archive_personality(session: Session, personality: Personality) -> None:
     session.get_one(PersonalityRow, personality.id, with_for_update={"key_share": True})
     bound = session.scalars(select(BindingRow.guild_id).where(BindingRow.personality_id == personality.id)).all()
     if bound:
-        places = "a place" if len(bound) == 1 else f"{len(bound)} places"
-        servers = f" in {len(set(bound))} servers" if len(set(bound)) > 1 else ""
-        raise PersonalityConflict(f"{personality.name} is bound to {places}{servers}: unbind it there first")
+        raise _bound(personality.name, len(bound), len(set(bound)))
     _set_archived(session, personality, utc_now())
+
+
+def _bound(name: str, places: int, servers: int) -> PersonalityConflict:
+    if places == 1:
+        return PersonalityConflict("{name} is bound to a place: unbind it there first", name=name)
+    if servers == 1:
+        return PersonalityConflict(
+            "{name} is bound to {places} places: unbind it there first", name=name, places=places
+        )
+    return PersonalityConflict(
+        "{name} is bound to {places} places in {servers} servers: unbind it there first",
+        name=name,
+        places=places,
+        servers=servers,
+    )
 
 
 def require_active(personality: Personality) -> None:
     """Raise PersonalityConflict if the personality is archived."""
     if personality.archived_at is not None:
         name = personality.name
-        raise PersonalityConflict(f"{name} is archived: restore it first")
+        raise PersonalityConflict("{name} is archived: restore it first", name=name)
 
 
 def restore_personality(session: Session, personality: Personality) -> None:
     """Restore an archived personality; raises PersonalityConflict if it is not archived."""
     if personality.archived_at is None:
-        raise PersonalityConflict(f"{personality.name} is not archived: there is nothing to restore")
+        raise PersonalityConflict("{name} is not archived: there is nothing to restore", name=personality.name)
     _set_archived(session, personality, None)
 
 
@@ -242,7 +255,7 @@ def _take(session: Session, path: Path, base: str) -> None:
     try:
         require_name(name)
     except CardError as error:
-        raise CardError(f"{path}: {error}") from error
+        raise CardError("{path}: {error}", path=path, error=error) from error
     card = read_card_file(path)
     require_meant_for(card, base, str(path))
     row = session.get_one(PersonalityRow, ensure_personality(session, name))
@@ -250,7 +263,8 @@ def _take(session: Session, path: Path, base: str) -> None:
         return
     if row.file_digest is None and row.card:
         raise PersonalityConflict(
-            f"{path} has the name of a personality that was created in Discord, so it is ignored: rename the file"
+            "{path} has the name of a personality that was created in Discord, so it is ignored: rename the file",
+            path=path,
         )
     taken = session.execute(
         update(PersonalityRow)
@@ -274,7 +288,7 @@ def _set_archived(session: Session, personality: Personality, when: datetime | N
 
 
 def _taken(name: str) -> PersonalityConflict:
-    return PersonalityConflict(f"the name {name} is taken: choose another")
+    return PersonalityConflict("the name {name} is taken: choose another", name=name)
 
 
 def _card(row: PersonalityRow) -> Card:

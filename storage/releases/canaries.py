@@ -120,11 +120,13 @@ def _require_challenger(
     if version is None:
         raise CanaryRefused("the base model cannot be a canary: promote base instead")
     if not 0 < share < 1:
-        raise CanaryRefused(f"{share:g} is not a valid share: choose one between 0 and 1, such as 0.3")
+        raise CanaryRefused(
+            "{share} is not a valid share: choose one between 0 and 1, such as 0.3", share=format(share, "g")
+        )
     running = running_canary(session, personality_id)
     if running is not None:
         name = name_of(find_version(session, running.challenger_id))
-        raise CanaryRefused(f"a canary of {name} is running: stop it first, or wait until it ends")
+        raise CanaryRefused("a canary of {name} is running: stop it first, or wait until it ends", name=name)
     if champion is not None and champion.id == version.id:
         raise AlreadyChampion(version.name)
     return version

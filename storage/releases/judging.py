@@ -39,7 +39,7 @@ def conclude(session: Session, contest: Contest, decision: Decision, settings: R
     if canary is not None and not end_canary(
         session, canary.id, decision.canary, by=CANARY, reason=decision.reason, numbers=contest.numbers
     ):
-        raise CanaryRefused(f"the canary of {version.name} has already ended: nothing was changed")
+        raise CanaryRefused("the canary of {name} has already ended: nothing was changed", name=version.name)
     if decision.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE:
         return True
     # A promotion and the end of a canary are announced with the same reason.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from contextlib import suppress
 from datetime import datetime, time
@@ -190,6 +191,12 @@ def parse_quiet_hours(text: str) -> tuple[time, time] | None:
     return start, end
 
 
+def _check_answer_language(value: str) -> str:
+    if value and not re.fullmatch(r"[^\W\d_][\w ()-]{0,39}", value):
+        raise ValueError('it must be "message", the name of a language, such as "German", or empty')
+    return value
+
+
 def _check_quiet_hours(text: str) -> str:
     parse_quiet_hours(text)
     return text
@@ -272,6 +279,10 @@ class DiscordSettings(Section):
     """Numbers of the shards that this process runs, counted from 0. Empty: all of them."""
     members_intent: bool = False
     """Request the privileged server members intent, to notice departures at once instead of once a day."""
+    language: str = ""
+    """Language of the bot's public sentences, such as de. Empty: each server's own (docs/languages.md)."""
+    translations: Folder = Path("locales")
+    """Folder of more translations (.po files), such as fr.po; read when the bot starts."""
 
 
 class AccessSettings(Section):
@@ -399,6 +410,8 @@ class ChatSettings(Section):
 
     system_prompt: str = "You are Reactune, a friendly member of this Discord server. Answer briefly and plainly."
     """System prompt of a personality whose card has none."""
+    answer_language: Annotated[str, AfterValidator(_check_answer_language)] = ""
+    """Language of answers: "message" for the message's own, or one, such as "German". Empty: as the prompt says."""
     cooldown_s: Annotated[float, Field(ge=0.0)] = 3.0
     """Minimum seconds between two answers to the same member."""
     history_messages: Annotated[int, Field(ge=0, le=100)] = 20

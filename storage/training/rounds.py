@@ -98,8 +98,9 @@ def request_round(
     if open_round := read_first(session, Round, unfinished.order_by(RoundRow.id)):
         if open_round.learns_from is not learns_from:
             raise RoundConflict(
-                f"round {open_round.id}, which learns from {open_round.learns_from}, is not finished: "
-                "try again when it is"
+                "round {id}, which learns from {learns_from}, is not finished: try again when it is",
+                id=str(open_round.id),
+                learns_from=open_round.learns_from,
             )
         return open_round, False
     row = RoundRow(
@@ -346,7 +347,7 @@ def last_trained(session: Session, personality_id: int) -> Round | None:
 
 def _require_running(session: Session, round_id: int, **values: Any) -> None:
     if not _change_running(session, round_id, **values):
-        raise RoundConflict(f"round {round_id} is no longer running")
+        raise RoundConflict("round {round_id} is no longer running", round_id=round_id)
 
 
 def _change_running(session: Session, round_id: int, *conditions: ColumnElement[bool], **values: Any) -> bool:
@@ -371,6 +372,6 @@ def require_lease(session: Session, round_id: int) -> None:
     query = select(RoundRow).where(RoundRow.id == round_id).with_for_update()
     row = session.scalars(query.execution_options(populate_existing=True)).one()
     if row.status is not RoundStatus.RUNNING:
-        raise RoundConflict(f"round {round_id} is no longer running")
+        raise RoundConflict("round {round_id} is no longer running", round_id=round_id)
     if _has_expired(row, database_now(session)):
         raise LeaseExpired(round_id)

@@ -96,7 +96,7 @@ def open_arena(
     Raises ArenaConflict, and writes nothing, if the arena was ended in the meantime.
     """
     if not _advance(session, arena_id, ArenaStatus.PREPARING, status=ArenaStatus.OPEN, closes_at=closes_at):
-        raise ArenaConflict(f"arena {arena_id} was stopped while it was being prepared")
+        raise ArenaConflict("arena {id} was stopped while it was being prepared", id=str(arena_id))
     for position, answer in enumerate(answers, start=1):
         reply_id = store_reply(session, *answer)
         session.add(ArenaAnswerRow(arena_id=arena_id, position=position, reply_id=reply_id))

@@ -77,7 +77,10 @@ def check_correction(text: str, answer: str, settings: CorrectionSettings) -> st
     text = text.replace("\0", "").strip()
     if not settings.min_chars <= len(text) <= settings.max_chars:
         raise CorrectionRefused(
-            f"A suggested answer has {settings.min_chars} to {settings.max_chars} characters; yours has {len(text)}."
+            "A suggested answer has {least} to {most} characters; yours has {chars}.",
+            least=settings.min_chars,
+            most=settings.max_chars,
+            chars=len(text),
         )
     if text == answer.strip():
         raise CorrectionRefused("That's the answer I already gave. Change something, then send it again.")

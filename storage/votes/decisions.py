@@ -102,7 +102,9 @@ def decide_quarantine(
         raise QuarantineConflict(VOTES_GONE)
     if not changed_rows(decided):
         raise QuarantineConflict(
-            f"these votes were already {DECISIONS[row.status]} by {row.decided_by}: nothing was changed"
+            "these votes were already {decision} by {decided_by}: nothing was changed",
+            decision=DECISIONS[row.status],
+            decided_by=row.decided_by,
         )
     return _quarantine(session, row)
 

@@ -23,6 +23,14 @@ class Env(simcord.Env):
     def __init__(self, bot: ReactuneBot, **options: Any) -> None:
         complete_webhooks()
         super().__init__(self._slowed(bot), settle_timeout=HANG_S, **options)
+        self.locales: dict[int, str] = {}
+        """Members' languages; the simulator sends en-US for everyone."""
+        self.backend.subscribers.insert(0, self._localize)
+
+    def _localize(self, _event: str, payload: Any) -> None:
+        if "locale" in payload:
+            member = payload.get("member", payload)["user"]
+            payload["locale"] = self.locales.get(int(member["id"]), "en-US")
 
     async def restart_bot(self, bot: ReactuneBot) -> None:
         await super().restart_bot(self._slowed(bot))

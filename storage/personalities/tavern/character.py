@@ -62,7 +62,12 @@ def read_character(table: Mapping[str, Any], source: str) -> Character:
     except ValidationError as error:
         first = error.errors()[0]
         place = _place(first["loc"])
-        raise CardError(f"{source}: {place} is not valid: {mistake(first['type'], first['msg'])}") from error
+        raise CardError(
+            "{source}: {place} is not valid: {problem}",
+            source=source,
+            place=place,
+            problem=mistake(first["type"], first["msg"]),
+        ) from error
 
 
 def _data_of(table: Mapping[str, Any], source: str) -> Mapping[str, Any]:
@@ -72,7 +77,12 @@ def _data_of(table: Mapping[str, Any], source: str) -> Mapping[str, Any]:
     if spec is None and "name" in table and FIRST_VERSION_KEYS & table.keys():
         return table
     found = f"its spec is {shorten(spec, QUOTED_CHARS)!r}" if isinstance(spec, str) else "it has no spec"
-    raise CardError(f"{source} is JSON, but not a character card ({found}): export it as one of {' or '.join(SPECS)}")
+    raise CardError(
+        "{source} is JSON, but not a character card ({found}): export it as one of {kinds}",
+        source=source,
+        found=found,
+        kinds=" or ".join(SPECS),
+    )
 
 
 def _place(loc: tuple[int | str, ...]) -> str:

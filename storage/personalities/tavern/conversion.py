@@ -57,7 +57,9 @@ def card_file_of(character: Character, source: str) -> CardFile:
     dialogues = parse_dialogues(character.mes_example, called, macros.speak)
     prompt, rest = prompt_of(character, called, dialogues.samples, macros)
     if not prompt and not dialogues.examples:
-        raise CardError(f"{source} does not say how to talk: it needs a description, a prompt or example dialogues")
+        raise CardError(
+            "{source} does not say how to talk: it needs a description, a prompt or example dialogues", source=source
+        )
     display_name, refused = _display_name(called)
     greeting, about = macros.speak(character.first_mes), macros.describe(character.creator_notes)
     own = {

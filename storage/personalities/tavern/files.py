@@ -31,17 +31,18 @@ def load_json(content: bytes, source: str) -> Mapping[str, Any]:
     text = _text_of_picture(content, source) if is_png(content) else content
     if len(text) > MAX_JSON_BYTES:
         raise CardError(
-            f"{source} holds more than {MAX_JSON_BYTES // 1_000:,} kB of text, the limit for a character card: "
-            "shorten its lorebook"
+            "{source} holds more than {limit} kB of text, the limit for a character card: shorten its lorebook",
+            source=source,
+            limit=MAX_JSON_BYTES // 1000,
         )
     try:
         found = _without_halves(json.loads(text.decode("utf-8-sig"), object_pairs_hook=_without_nulls))
     except (ValueError, RecursionError) as error:
         raise CardError(
-            f"{source} cannot be read: its JSON is damaged, or nested too deeply: export it again"
+            "{source} cannot be read: its JSON is damaged, or nested too deeply: export it again", source=source
         ) from error
     if not isinstance(found, dict):
-        raise CardError(f"{source} is JSON, but not a character card: it holds no object")
+        raise CardError("{source} is JSON, but not a character card: it holds no object", source=source)
     return found
 
 
@@ -60,21 +61,33 @@ def dump_png(data: Mapping[str, Any], picture: bytes | None) -> bytes:
 def _text_of_picture(png: bytes, source: str) -> bytes:
     """Return the JSON in a PNG file."""
     if len(png) > MAX_PICTURE_BYTES:
-        raise CardError(f"{source} is larger than {MAX_PICTURE_BYTES // 1_000_000} MB: save its picture smaller")
+        raise CardError(
+            "{source} is larger than {limit} MB: save its picture smaller",
+            source=source,
+            limit=MAX_PICTURE_BYTES // 1000000,
+        )
     try:
         texts = read_text_chunks(png)
     except ValueError as error:
-        raise CardError(f"{source} is a damaged PNG file ({error}): download it again") from error
+        raise CardError(
+            "{source} is a damaged PNG file ({error}): download it again", source=source, error=error
+        ) from error
     keyword = next((keyword for keyword in KEYWORDS if keyword in texts), None)
     if keyword is None:
-        raise CardError(f"{source} is a picture without a character card: download the original, as PNG or JSON")
+        raise CardError(
+            "{source} is a picture without a character card: download the original, as PNG or JSON", source=source
+        )
     text = texts[keyword]
     if text is None:
-        raise CardError(f"{source} holds its card in a kind of text that is not read here: export it as JSON")
+        raise CardError(
+            "{source} holds its card in a kind of text that is not read here: export it as JSON", source=source
+        )
     try:
         return base64.b64decode(b"".join(text.split()), validate=True)
     except binascii.Error as error:
-        raise CardError(f"the card in {source} is damaged (its base64 is not valid): download it again") from error
+        raise CardError(
+            "the card in {source} is damaged (its base64 is not valid): download it again", source=source
+        ) from error
 
 
 def _without_halves(found: Any) -> Any:

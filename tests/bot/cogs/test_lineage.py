@@ -61,7 +61,7 @@ class TestLineage:
                 "by 3 people.",
                 "**Round 1** made v1 from base on 2026-10-02, requested by grace (7): 1 pair trained on "
                 "(1 from answers to the same question), 1 for validation",
-                f"Voters: {ada} 👍 1 👎 1, 62.5% of the weight (without them, 25.0% of the pairs would change) · "
+                f"Voters: {ada} 👍 1 👎 1, 62.5% of the weight (without them, 25% of the pairs would change) · "
                 "<@4242> 👍 1 👎 0, "
                 f"37.5% of the weight (without them, 12.5% of the pairs would change) · {bo} 👍 0 👎 0, 1 suggestion",
                 f"1. {liked} (👍 {ada}, <@4242>) over {disliked} (👎 {ada}) "

@@ -188,7 +188,7 @@ async def test_files_are_read(place, knowledge, rows):
     [
         ("a.pdf", b"nonsense", "a.pdf is damaged"),
         ("scan.pdf", pdf(""), "scan.pdf has no text, perhaps because its pages are scans"),
-        ("big.txt", bytes(8_000_001), "big.txt is 8.0 MB"),
+        ("big.txt", bytes(8_000_001), "big.txt is 8 MB"),
         ("a.exe", b"MZ", "a.exe is not a supported file type (.txt, "),
     ],
 )

@@ -1,0 +1,101 @@
+"""Says sentences, numbers and lists in the present language, which belongs to whoever reads them.
+
+English sentences are the message IDs of gettext. The present language is a context variable: new tasks and threads of
+asyncio.to_thread inherit it. It is English until somebody speaks another language.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import date, datetime
+from gettext import NullTranslations
+from typing import Literal
+
+from babel import Locale
+from babel.dates import format_date
+from babel.lists import format_list
+from babel.numbers import format_decimal, format_percent
+
+SEVERAL = 2
+"""Fractions take the plural."""
+
+
+@dataclass(frozen=True)
+class Language:
+    code: str
+    """Discord's, such as "de" or "pt-BR"."""
+    translations: NullTranslations
+
+    @property
+    def locale(self) -> Locale:
+        """Return how it writes numbers, dates and lists, by Unicode's CLDR."""
+        return Locale.parse(self.code, sep="-")
+
+
+ENGLISH = Language("en-US", NullTranslations())
+_present: ContextVar[Language] = ContextVar("language", default=ENGLISH)
+
+
+def speak(language: Language) -> None:
+    """Set the present language for the rest of the task."""
+    _present.set(language)
+
+
+@contextmanager
+def speaking(language: Language) -> Iterator[None]:
+    token = _present.set(language)
+    try:
+        yield
+    finally:
+        _present.reset(token)
+
+
+def gettext(message: str, /, **values: object) -> str:
+    """Return the translation of an English sentence, with its placeholders filled; numbers are written as there.
+
+    A sentence without values is no template: its braces stay.
+    """
+    return _fill(_present.get().translations.gettext(message), values)
+
+
+def ngettext(singular: str, plural: str, count: float, /, **values: object) -> str:
+    """Like `gettext`, in the form that the language uses for a number, which is the value `count`; 7.5 is a plural."""
+    whole = int(count) if float(count).is_integer() else SEVERAL
+    found = _present.get().translations.ngettext(singular, plural, whole)
+    return _fill(found, {"count": number(count, 1), **values})
+
+
+def number(value: float, decimals: int = 0) -> str:
+    """Return a number with at most so many decimals, such as "1,234.5" or "1.234,5"."""
+    return format_decimal(round(value, decimals), locale=_present.get().locale)
+
+
+def decimal(value: float, decimals: int) -> str:
+    """Return a number with exactly so many decimals, such as "0.50" or "0,50"."""
+    return format_decimal(round(value, decimals), f"#,##0.{'0' * decimals}", locale=_present.get().locale)
+
+
+def percent(share: float, decimals: int = 0) -> str:
+    """Return a share, such as "30%" or "30 %", with at most so many decimals."""
+    return format_percent(round(share, decimals + 2), locale=_present.get().locale, decimal_quantization=False)
+
+
+def day(value: date | datetime) -> str:
+    """Return a date, such as "28 Nov 2026", as the language writes it."""
+    return format_date(value, "medium", locale=_present.get().locale)
+
+
+def listing(items: Sequence[str], link: Literal["standard", "or"] = "standard") -> str:
+    """Return "a, b, and c", or with "or"."""
+    return format_list(items, style=link, locale=_present.get().locale)
+
+
+def _fill(sentence: str, values: Mapping[str, object]) -> str:
+    return sentence.format(**{name: _written(value) for name, value in values.items()}) if values else sentence
+
+
+def _written(value: object) -> object:
+    return number(value, 3) if isinstance(value, int | float) else value

@@ -1,0 +1,97 @@
+"""Each member reads their own language, and everybody the server's."""
+
+from __future__ import annotations
+
+import discord
+import pytest
+
+from bot.app import ReactuneBot
+from bot.localization.languages import languages_of
+from storage.errors import SettingsError
+
+DENIED = "Das dürfen nur Admins: Es braucht „Server verwalten“ oder eine Rolle, die der Betreiber erlaubt hat."
+
+
+@pytest.fixture
+def overrides(tmp_path):
+    return {"REACTUNE_DISCORD__TRANSLATIONS": str(tmp_path / "locales")}
+
+
+async def test_two_members_of_one_server_read_two_languages(place, env):
+    for root in env.backend.commands[None].values():
+        root.update(default_member_permissions=None)
+    env.locales[place.ada.id] = "de"
+    for _ in range(2):  # a language does not stay with the next one
+        assert (await place.ada.slash(place.channel, "model status")).response.content == DENIED
+        assert "Only admins can do this" in (await place.bo.slash(place.channel, "model status")).response.content
+
+
+async def test_what_everybody_sees_is_in_the_servers_language(env, add_version):
+    version = add_version(1.0)
+    german = env.create_guild("Verein", preferred_locale="de")
+    channel = german.create_text_channel("allgemein")
+    admins = german.create_role("admins", permissions=discord.Permissions(manage_guild=True))
+    cleo = german.add_member(env.create_user("cleo"), roles=[admins])
+    await cleo.slash(channel, "model promote", version=version.name)
+    assert channel.last_message.content == "Ab jetzt antwortet **v1** (vorher: base). Rückgängig: `/model rollback`."
+    refused = await cleo.slash(channel, "model promote", version=version.name)
+    # A refusal is hers alone.
+    assert refused.followups[0].content == "v1 is already the champion: nothing was changed."
+
+
+async def test_buttons_are_in_the_members_language(env, place):
+    env.locales[place.ada.id] = "de"
+    asked = await place.ada.slash(place.channel, "privacy delete")
+    assert _labels(asked) == ["Alles löschen", "Daten behalten"]
+    asked = await place.bo.slash(place.channel, "privacy delete")
+    assert _labels(asked) == ["Delete everything", "Keep my data"]
+
+
+def _labels(asked):
+    return [button["label"] for button in asked.response.components[0]["components"]]
+
+
+async def test_direct_messages_remember_the_members_language(env, place):
+    languages = languages_of(env.bot)
+    assert languages.of_place(None, place.ada.id).code == "en-US"
+    env.locales[place.ada.id] = "pt-BR"
+    await place.ada.slash(place.channel, "privacy show")
+    assert languages.of_place(None, place.ada.id).code == "en-US", "which has no translation"
+    env.locales[place.ada.id] = "de"
+    await place.ada.slash(place.channel, "privacy show")
+    assert languages.of_place(None, place.ada.id).code == "de"
+
+
+async def test_commands_are_described_in_german(env):
+    model = next(root for root in env.backend.commands[None].values() if root["name"] == "model")
+    assert model["description_localizations"]["de"] == "Beobachten, trainieren, befördern und zurückrollen"
+    assert not model.get("name_localizations")
+    for root in env.backend.commands[None].values():
+        for node in _nodes(root):
+            german = (node.get("description_localizations") or {}).get("de", "")
+            assert len(german) <= 100
+            assert german or not node.get("description"), node
+
+
+def _nodes(node):
+    yield node
+    for option in node.get("options") or []:
+        yield from _nodes(option)
+
+
+async def test_a_setting_chooses_the_language_of_every_server(settings, engine, base):
+    chosen = settings.model_copy(
+        update={"discord": settings.discord.model_copy(update={"language": "tlh"})},
+    )
+    with pytest.raises(
+        SettingsError, match=r"discord\.language: there is no translation into 'tlh': choose one of en, de"
+    ):
+        await ReactuneBot(chosen, engine=engine, base=base).setup_hook()
+
+
+async def test_a_broken_translation_stops_the_start(settings, engine, base):
+    settings.discord.translations.mkdir()
+    path = settings.discord.translations / "fr.po"
+    path.write_text('msgid "Start over"\nmsgstr "Recommencer {vite}"\n', encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"fr\.po, line 1: .* has \{vite\}, which the English sentence has not"):
+        await ReactuneBot(settings, engine=engine, base=base).setup_hook()
