@@ -30,7 +30,7 @@ class Account:
 
 
 @dataclass(frozen=True)
-class Server:
+class JoinedServer:
     name: str
     channels: Sequence[discord.abc.GuildChannel]
     """Categories too."""
@@ -56,16 +56,16 @@ async def _find_account(token: str) -> Account:
         )
 
 
-def fetch_server(token: str, server_id: int) -> Server:
+def fetch_server(token: str, server_id: int) -> JoinedServer:
     """Return a server that the bot is in; raises DiscordUnreachable."""
     return asyncio.run(_fetch_server(token, server_id))
 
 
-async def _fetch_server(token: str, server_id: int) -> Server:
+async def _fetch_server(token: str, server_id: int) -> JoinedServer:
     async with logged_in(token) as client:
         assert client.user is not None
         guild = await client.fetch_guild(server_id)
-        return Server(guild.name, await guild.fetch_channels(), await guild.fetch_member(client.user.id))
+        return JoinedServer(guild.name, await guild.fetch_channels(), await guild.fetch_member(client.user.id))
 
 
 @contextlib.asynccontextmanager

@@ -12,7 +12,7 @@ import discord
 from bot.servers.checks import find_problems, first_try
 from bot.servers.draft import SetupDraft, read_known
 from bot.servers.wizard import ACTION
-from reactune.init.account import Account, Server, fetch_server
+from reactune.init.account import Account, JoinedServer, fetch_server
 from reactune.init.model_side import choose_personality
 from reactune.init.prompts import choose_several, say
 from reactune.shared import operator_action, operator_name, read_settings, with_cards
@@ -54,7 +54,7 @@ def _apply(settings: Settings, server_id: int, draft: SetupDraft) -> None:
         record_action(session, action)
 
 
-def _readable(text: str, server: Server) -> str:
+def _readable(text: str, server: JoinedServer) -> str:
     """Return the text with names in place of the mentions, which only Discord can show."""
     names = {f"<#{channel.id}>": f"#{channel.name}" for channel in server.channels}
     names[server.me.mention] = f"@{server.me.display_name}"
