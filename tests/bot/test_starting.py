@@ -12,13 +12,14 @@ from pydantic import SecretStr
 
 from bot.app import ReactuneBot
 from bot.chat.prompting import ChatMessage
-from bot.cogs.chat import WARMING_UP
 from bot.demo.page import DemoTasks
 from bot.engine import RenderedPrompt, selection
 from bot.errors import EngineClosed, EngineStopped
 from bot.runner import run_bot
 from storage.settings.sections import Settings
 from tests.bot.scripted_engine import ScriptedEngine
+
+WARMING_UP = "I'm still warming up. I'll answer as soon as my model is loaded."
 
 
 class SlowEngine(ScriptedEngine):

@@ -14,13 +14,15 @@ from simcord.backend.models import Message
 from sqlalchemy import func, select
 
 from bot.chat.message_stream import CURSOR
-from bot.cogs.chat import NOTICE_S, WARMING_UP
+from bot.cogs.chat import NOTICE_S
 from storage.database.enums import Outcome
 from storage.database.tables import ReplyRow
 from tests.benchmarks.faults.faulty_engine import WORDS, FaultyEngine, Mood
 from tests.benchmarks.faults.kills import SQLITE, Scene, stage
 from tests.benchmarks.faults.report import Row, Seen, notes, spread
 from tests.tiny_model import build_tiny_base
+
+WARMING_UP = "I'm still warming up. I'll answer as soon as my model is loaded."
 
 SERVERS = 3
 CHANNELS = 8

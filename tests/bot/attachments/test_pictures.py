@@ -9,8 +9,8 @@ from PIL import Image
 
 from bot.attachments import pictures
 from bot.attachments.reader import BLIND, NOT_SEEING
-from bot.cogs.chat import NOTHING_ASKED
 from bot.engine.remote.server import ServerError
+from bot.errors import NothingAsked
 from storage.database.tables import ReplyRow
 from storage.privacy.consent import give_consent
 from storage.settings.sections import PictureSettings, Settings
@@ -54,7 +54,7 @@ class TestWithoutEyes:
         assert place.contents == [""]
 
     async def test_a_mention_without_anything_is_still_a_mistake(self, place):
-        assert (await send(place, "")).content == NOTHING_ASKED
+        assert (await send(place, "")).content == str(NothingAsked())
 
 
 @pytest.mark.usefixtures("see")

@@ -9,13 +9,14 @@ from sqlalchemy.exc import OperationalError
 
 from bot.app import ReactuneBot
 from bot.chat.message_stream import CURSOR
-from bot.cogs.chat import WARMING_UP
 from bot.engine import Finish, GenerationFailed
 from storage.database.columns import utc_now
 from storage.database.enums import Basis, Outcome
 from storage.database.tables import ReplyMessageRow, ReplyRow, ReplySpeakerRow
 from storage.privacy.erasure import delete_member
 from storage.votes.votes import Vote
+
+WARMING_UP = "I'm still warming up. I'll answer as soon as my model is loaded."
 
 
 async def test_a_mention_is_answered_with_the_version_in_small_print(place, engine, rows):

@@ -13,12 +13,14 @@ from sqlalchemy.exc import OperationalError
 
 from bot.chat.message_stream import CURSOR, RATE_LIMIT_PAUSE_S, is_slowed_down, retry_after_s
 from bot.chat.recorder import DELETED
-from bot.chat.recovery import INTERRUPTED, TRY_AGAIN
 from bot.discord_errors import SLOW_MODE
 from storage.conversations.replies import Sources, find_reply
 from storage.database.columns import utc_now
 from storage.database.enums import Outcome
 from storage.database.tables import ReplyMessageRow, ReplyRow
+
+INTERRUPTED = "-# interrupted by a restart"
+TRY_AGAIN = "-# interrupted by a restart · press 🔁 for another answer"
 
 EDITS = ("PATCH", "/channels/*/messages/*")
 SENDS = ("POST", "/channels/*/messages")

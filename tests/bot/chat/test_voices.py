@@ -8,7 +8,6 @@ from sqlalchemy import delete, update
 
 from bot.chat.ask import SEEDS
 from bot.chat.message_stream import CURSOR, RATE_LIMIT_PAUSE_S
-from bot.chat.recovery import TRY_AGAIN
 from bot.chat.voices import opening_for
 from bot.discord_errors import TOO_MANY_WEBHOOKS, UNKNOWN_WEBHOOK
 from storage.database.enums import Outcome
@@ -16,6 +15,8 @@ from storage.database.tables import ComparisonRow, ReplyMessageRow, ReplyRow, Vo
 from storage.personalities.cards import Card
 from storage.personalities.personalities import change_card, create_personality, personality_named
 from storage.votes.votes import Vote
+
+TRY_AGAIN = "-# interrupted by a restart · press 🔁 for another answer"
 
 MISSING_PERMISSIONS = 50013
 EDITS = ("PATCH", "/webhooks/*/messages/*")
