@@ -65,8 +65,8 @@ class TestLineage:
                 "<@4242> 👍 1 👎 0, "
                 f"37.5% of the weight (without them, 12.5% of the pairs would change) · {bo} 👍 0 👎 0, 1 suggestion",
                 f"1. {liked} (👍 {ada}, <@4242>) over {disliked} (👎 {ada}) "
-                "· from answers to the same question, weight 0.50, trained on",
-                f"2. a suggestion by {bo} over {disliked} (👎 {ada}) · from suggestions, weight 0.50, for validation",
+                "· from answers to the same question, weight 0.5, trained on",
+                f"2. a suggestion by {bo} over {disliked} (👎 {ada}) · from suggestions, weight 0.5, for validation",
             ]
         )
         assert shown.flags.ephemeral
