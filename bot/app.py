@@ -33,7 +33,7 @@ from storage.models.withdrawal import remove_withdrawn
 from storage.personalities.personalities import ensure_personality, load_cards
 from storage.privacy.consent import describe_bases
 from storage.settings.sections import Settings
-from storage.wording import count
+from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +58,8 @@ COGS = (
     "bot.cogs.votes",
 )
 REQUESTS = frozenset({"message", "raw_reaction_add", "raw_reaction_remove"})
-LOADING = "Waking up: loading the model"
-LEARNING = "Learning: back soon"
+LOADING = gettext_noop("Waking up: loading the model")
+LEARNING = gettext_noop("Learning: back soon")
 for _warning in ("warn_nacl", "warn_dave"):  # voice is not used: its libraries may be missing
     setattr(discord.VoiceClient, _warning, False)
 POLL_INTERVAL_S = 3.0
@@ -104,7 +104,6 @@ class ReactuneBot(ServicesBot):
             chunk_guilds_at_startup=False,  # the members intent is only for departures: members are not listed
             tree_cls=AuditedCommandTree,
             status=discord.Status.idle,
-            activity=discord.CustomActivity(LOADING),
             shard_count=settings.discord.shard_count or None,
             max_ratelimit_timeout=LONGEST_WAIT_S,
             **served_shards,
@@ -122,7 +121,9 @@ class ReactuneBot(ServicesBot):
 
     async def setup_hook(self) -> None:
         arena_trigger(self.settings.arena)  # refuse a bad schedule before anything is opened
-        await self.tree.set_translator(Languages(self, self.settings.discord))  # and a bad translation
+        self._languages = Languages(self, self.settings.discord, self._language_in)  # and a bad translation
+        await self.tree.set_translator(self._languages)
+        self.activity = self._custom_activity(LOADING)
         database = await self._open_database()
         base = await open_base(database, self.settings, self._given_base)
         self.services = make_services(
@@ -150,6 +151,10 @@ class ReactuneBot(ServicesBot):
         self.services.tastes.watch()
         self._to_close.callback(self.services.tastes.close)
         self.loading = self.tasks.spawn(self._load_model(), "load the model")
+
+    def _language_in(self, guild_id: int) -> str:
+        """Return the language that a server's admins chose, or an empty text."""
+        return self.services.setups.of(guild_id).language
 
     async def _open_database(self) -> Database:
         """Open it, and take this process's shards."""
@@ -235,7 +240,7 @@ class ReactuneBot(ServicesBot):
         if self._was_ready:
             return  # Discord has only started a new session
         self._was_ready = True
-        log.info("Connected to Discord as %s, in %s.", self.user, count(len(self.guilds), "server"))
+        log.info("Connected to Discord as %s. Servers: %d.", self.user, len(self.guilds))
         for sentence in who_is_not_allowed(self.guilds, self.settings.access):
             log.warning(sentence)
 
@@ -252,9 +257,13 @@ class ReactuneBot(ServicesBot):
         is_paused = bool(self.services.engine.state().pause_reason)
         if is_paused == (self.activity is None):
             self.status = discord.Status.idle if is_paused else discord.Status.online
-            self.activity = activity = discord.CustomActivity(LEARNING) if is_paused else None
+            self.activity = activity = self._custom_activity(LEARNING) if is_paused else None
             if self.is_ready():
                 await self.change_presence(status=self.status, activity=activity)
+
+    def _custom_activity(self, text: str) -> discord.CustomActivity:
+        """Return a status, which all servers see alike."""
+        return discord.CustomActivity(self._languages.of_server(None).translations.gettext(text))
 
     async def on_app_command_completion(
         self, interaction: discord.Interaction, command: app_commands.Command[Any, ..., Any] | app_commands.ContextMenu

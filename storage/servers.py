@@ -41,6 +41,8 @@ class ServerChoices(BaseModel):
     arena_channel: int = 0
     announce_channel: int = 0
     """Where releases are announced; 0: nowhere."""
+    language: str = ""
+    """Of what the bot says to everybody, such as "de"; empty: the operator's or Discord's."""
 
 
 @dataclass(frozen=True)

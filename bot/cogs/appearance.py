@@ -14,6 +14,7 @@ from bot.errors import UserFacingError
 from bot.guards.access import user_label
 from bot.guards.audit import run_audited
 from bot.guards.error_handler import answer_privately
+from bot.localization.sentences import gettext
 from bot.personalities.appearance import describe_appearance, describe_obstacles
 from bot.personalities.selection import offer_personalities, require_own
 from bot.services import Services
@@ -75,7 +76,11 @@ class Appearance(commands.Cog):
 
     async def _say_how_it_appears(self, interaction: discord.Interaction, before: Personality) -> None:
         now = await self.services.database.read(read_personality, before.id)
-        said = f"**{now.name}** appears {describe_appearance(now)} from its next answer on. Older messages keep theirs."
+        said = gettext(
+            "**{name}** appears {how} from its next answer on. Older messages keep theirs.",
+            name=now.name,
+            how=describe_appearance(now),
+        )
         await answer_privately(interaction, "\n".join([said, *await self._obstacles(interaction, now)]))
 
     async def _obstacles(self, interaction: discord.Interaction, personality: Personality) -> list[str]:
@@ -88,7 +93,8 @@ class Appearance(commands.Cog):
 
 async def _read(file: discord.Attachment) -> bytes:
     if file.size > MAX_PICTURE_FILE_BYTES:
-        raise UserFacingError(f"{file.filename} is larger than {MAX_PICTURE_FILE_BYTES // 1_000_000} MB: shrink it.")
+        limit_mb = MAX_PICTURE_FILE_BYTES // 1_000_000
+        raise UserFacingError("{name} is larger than {limit} MB: shrink it.", name=file.filename, limit=limit_mb)
     picture = await asyncio.to_thread(clean_picture, await file.read())
     if picture is None:
         raise UserFacingError(ONE_COLOUR)

@@ -20,6 +20,7 @@ from bot.guards.access import is_admin, user_label
 from bot.guards.audit import run_audited
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import AdminCog
+from bot.localization.sentences import gettext
 from bot.personalities import selection
 from bot.personalities.card_form import CardForm
 from bot.personalities.greeting import post_greeting
@@ -37,6 +38,10 @@ log = logging.getLogger(__name__)
 
 PLACE = gettext_noop("A channel, thread or category; without it, here")
 SERVER = gettext_noop("In the whole server")
+NONE_IN_SERVER = gettext_noop(
+    "No personality is bound in the whole server itself. `/personality list` shows all bindings."
+)
+NONE_IN_PLACE = gettext_noop("No personality is bound in this place itself. `/personality list` shows all bindings.")
 
 Somewhere = (
     discord.TextChannel
@@ -136,15 +141,16 @@ class Personalities(
     async def archive(self, interaction: discord.Interaction, personality: str) -> None:
         """Archive a personality; its versions and votes are kept."""
         name = await self._change(interaction, personality, personalities.archive_personality, "archived")
-        restoring = f"To bring it back, use `/personality restore {name}`."
-        await answer_privately(interaction, f"Archived **{name}**. {restoring}")
+        said = gettext("Archived **{name}**. To bring it back, use `/personality restore {name}`.", name=name)
+        await answer_privately(interaction, said)
 
     @app_commands.command()
     @app_commands.describe(personality="An archived personality")
     async def restore(self, interaction: discord.Interaction, personality: str) -> None:
         """Restore an archived personality."""
         name = await self._change(interaction, personality, personalities.restore_personality, "restored")
-        await answer_privately(interaction, f"Restored **{name}**. {NEXT_STEP.format(name=name)}")
+        restored = gettext("Restored **{name}**.", name=name)
+        await answer_privately(interaction, f"{restored} {gettext(NEXT_STEP, name=name)}")
 
     @restore.autocomplete("personality")
     async def complete_archived(self, interaction: discord.Interaction, current: str) -> list[app_commands.Choice[str]]:
@@ -201,16 +207,17 @@ class Personalities(
         def write(session: Session) -> str:
             before = bindings.unbind(session, where)
             if before is None:
-                raise UserFacingError(
-                    "No personality is bound {place} itself. `/personality list` shows all bindings.",
-                    place=selection.describe_place(where),
-                )
+                raise UserFacingError(NONE_IN_SERVER if where.scope is Scope.SERVER else NONE_IN_PLACE)
             return personalities.read_personality(session, before.personality_id).name
 
         unbound = await run_audited(interaction, write)
         log.info("%s unbound %s from %s %d.", user_label(interaction.user), unbound, where.scope, where.id)
-        undoing = f"To undo this, use `/personality bind {unbound}`."
-        await answer_privately(interaction, f"Unbound **{unbound}** {selection.describe_place(where)}. {undoing}")
+        said = gettext(
+            "Unbound **{name}** {where}. To undo this, use `/personality bind {name}`.",
+            name=unbound,
+            where=selection.describe_place(where),
+        )
+        await answer_privately(interaction, said)
 
     async def _change(
         self, interaction: discord.Interaction, name: str, change: Callable[[Session, Personality], object], did: str

@@ -10,6 +10,9 @@ from bot.errors import UserFacingError
 from bot.guards.access import allows_server
 from bot.guards.audit import NOTED
 from bot.guards.interactions import AdminCog
+from bot.guards.requests import begin_interaction
+from bot.localization.languages import languages_of
+from bot.localization.sentences import gettext, speaking
 from bot.servers.components import PREFIX, edit_to
 from bot.servers.welcome import introduce
 from bot.servers.wizard import RESTARTED, SetupView, read_now
@@ -26,11 +29,12 @@ class Setup(AdminCog):
     @app_commands.guild_only()
     @app_commands.default_permissions(manage_guild=True)
     async def set_up(self, interaction: discord.Interaction) -> None:
-        """Set me up here: where I answer, whom, as whom, and what I start by myself."""
+        """Set me up here: where I answer, whom, as whom, in what language, and what I start by myself."""
         guild = interaction.guild
         if guild is None or guild.me is None:
             raise UserFacingError("I can't see this server: add me to it with the link in the README (Host it).")
-        view = SetupView(self.services, guild, interaction.channel_id or 0, await read_now(self.services, guild))
+        known = await read_now(self.services, guild)
+        view = SetupView(self.services, languages_of(self.bot), guild, interaction.channel_id or 0, known)
         self._opened.add(await view.open(interaction))
         interaction.extras[NOTED] = True  # nothing is done yet
 
@@ -39,12 +43,14 @@ class Setup(AdminCog):
         """Answer a click in a message that an earlier run of the bot has opened."""
         message, custom_id = interaction.message, str((interaction.data or {}).get("custom_id", ""))
         if custom_id.startswith(PREFIX) and message is not None and message.id not in self._opened:
-            await edit_to(interaction, RESTARTED)
+            begin_interaction(interaction)
+            await edit_to(interaction, gettext(RESTARTED))
 
     @commands.Cog.listener()
     async def on_guild_join(self, guild: discord.Guild) -> None:
         if allows_server(guild.id, self.services.settings.access) and not self.services.setups.find(guild.id):
-            await introduce(guild)
+            with speaking(languages_of(self.bot).of_server(guild.id)):
+                await introduce(guild)
 
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:

@@ -127,7 +127,8 @@ class Here:
     @property
     def why_not_administrator(self) -> str:
         """Why the visitor may not decide about the personality; empty if they may."""
-        return selection.why_not_administrator(self.services, self.member, self.personality) if self.member else ""
+        refusal = self.member and selection.why_not_administrator(self.services, self.member, self.personality)
+        return str(refusal or "")
 
     def about(self, personality: Personality) -> Here:
         """Return the same for another personality."""
@@ -142,7 +143,7 @@ class Here:
     @property
     def why_not_own(self) -> str:
         """Why the visitor may not change the personality's card; empty if they may."""
-        return selection.why_not_own(self.services, self.personality, self.visitor.servers)
+        return str(selection.why_not_own(self.services, self.personality, self.visitor.servers) or "")
 
     async def require_own(self, action: AuditedAction) -> None:
         """Raise UserFacingError unless the visitor may change the personality's card; a refusal is recorded."""

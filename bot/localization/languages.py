@@ -7,6 +7,7 @@ commands, because the docs name them.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 import discord
 from discord import app_commands
@@ -34,22 +35,28 @@ TRANSLATED = frozenset(
 class Languages(app_commands.Translator):
     """The languages of a bot; its command tree holds them."""
 
-    def __init__(self, client: discord.Client, settings: DiscordSettings) -> None:
-        """Read the catalogues; raises SettingsError if one of them, or discord.language, cannot be used."""
+    def __init__(
+        self, client: discord.Client, settings: DiscordSettings, chosen_by_server: Callable[[int], str]
+    ) -> None:
+        """Read the catalogues; raises SettingsError if one of them, or discord.language, cannot be used.
+
+        `chosen_by_server` returns the code that a server's admins chose, or an empty text.
+        """
         self._client = client
+        self._chosen_by_server = chosen_by_server
         catalogues = read_catalogues(settings.translations)
         self._languages = {code: Language(code, found) for code, found in catalogues.items()}
         self._members: OrderedDict[int, Language] = OrderedDict()
-        self._chosen = self._named(settings)
+        self._chosen_by_operator = self._require(settings) if settings.language else None
 
     @property
     def codes(self) -> list[str]:
         """Return the languages that the bot speaks, English first."""
-        return ["en", *sorted(self._languages)]
+        return ["en", *sorted(self._languages.keys() - {"en"})]
 
     def find(self, code: str) -> Language:
         """Return the language of a code of Discord, such as "pt-BR": that one, else Portuguese, else English."""
-        return self._languages.get(code) or self._languages.get(code.partition("-")[0]) or ENGLISH
+        return self._known(code) or ENGLISH
 
     def of_member(self, interaction: discord.Interaction) -> Language:
         """Return the language that a member has chosen in Discord, and remember it for their direct messages."""
@@ -60,9 +67,14 @@ class Languages(app_commands.Translator):
         return language
 
     def of_server(self, guild_id: int | None) -> Language:
-        """Return discord.language, else the server's own; outside of servers English."""
+        """Return the language that its admins chose, else the one that holds without a choice."""
+        chosen = self._known(self._chosen_by_server(guild_id)) if guild_id else None
+        return chosen or self.without_choice(guild_id)
+
+    def without_choice(self, guild_id: int | None) -> Language:
+        """Return discord.language, else what the server is set to in Discord; outside of servers English."""
         guild = self._client.get_guild(guild_id) if guild_id else None
-        return self._chosen or (self.find(guild.preferred_locale.value) if guild else ENGLISH)
+        return self._chosen_by_operator or (self.find(guild.preferred_locale.value) if guild else ENGLISH)
 
     def of_channel(self, channel_id: int, member_id: int = 0) -> Language:
         """Return the language of what is posted in a channel; in direct messages the member's."""
@@ -92,14 +104,19 @@ class Languages(app_commands.Translator):
         translated = self.find(locale.value).translations.gettext(string.message)
         return None if translated == string.message else shorten(translated, MAX_DESCRIPTION_CHARS)
 
-    def _named(self, settings: DiscordSettings) -> Language | None:
+    def _known(self, code: str) -> Language | None:
+        """Return the language of a code, or that of its code without the country; None if there is neither."""
+        general = code.partition("-")[0]
+        return self._languages.get(code) or self._languages.get(general) or (ENGLISH if general == "en" else None)
+
+    def _require(self, settings: DiscordSettings) -> Language:
         code = settings.language
-        if code and code != "en" and self.find(code) is ENGLISH:
+        if (language := self._known(code)) is None:
             raise SettingsError(
                 f"discord.language: there is no translation into {code!r}: choose one of {', '.join(self.codes)}, or "
                 f"add {settings.translations / code}.po (docs/languages.md)"
             )
-        return self.find(code) if code else None
+        return language
 
 
 def languages_of(client: discord.Client) -> Languages:

@@ -39,6 +39,12 @@ ENGLISH = Language("en-US", NullTranslations())
 _present: ContextVar[Language] = ContextVar("language", default=ENGLISH)
 
 
+def language_name(code: str) -> str:
+    """Return what its speakers call a language, such as "Deutsch", for Discord's code; that of the USA is "English"."""
+    name = Locale.parse(code.removesuffix("-US"), sep="-").get_display_name() or code
+    return name[0].upper() + name[1:]
+
+
 def speak(language: Language) -> None:
     """Set the present language for the rest of the task."""
     _present.set(language)

@@ -7,22 +7,25 @@ from collections.abc import Iterable
 
 import discord
 
+from bot.localization.sentences import gettext, ngettext
 from bot.personalities.webhooks import Webhooks
 from bot.text.sanitize import escape_inline
 from storage.database.enums import Scope
 from storage.personalities.bindings import Binding
 from storage.personalities.personalities import Personality
+from storage.wording import gettext_noop
 
 SHOWN_PLACES = 5
 
 
 def describe_appearance(personality: Personality) -> str:
     """Return what people see above its messages, to follow "It appears"."""
-    name = personality.card.display_name or ("" if personality.is_default else personality.name)
-    called = f"as **{escape_inline(name)}**" if name else "with the bot's name"
     if not personality.has_appearance:
-        return "as the bot itself"
-    return f"{called}, with {'a picture of its own' if personality.picture_digest else 'the picture of the bot'}"
+        return gettext("as the bot itself")
+    name = personality.card.display_name or ("" if personality.is_default else personality.name)
+    called = gettext("as **{name}**", name=escape_inline(name)) if name else gettext("with the bot's name")
+    own = personality.picture_digest is not None
+    return f"{called}, {gettext('with a picture of its own') if own else gettext('with the picture of the bot')}"
 
 
 def describe_obstacles(
@@ -35,13 +38,13 @@ def describe_obstacles(
     for binding in bindings:
         place = _place_of(guild, binding)
         if place is not None and (remedy := webhooks.why_not(place)):
-            places[remedy].append("the whole server" if binding.scope is Scope.SERVER else f"<#{binding.place_id}>")
+            places[remedy].append(
+                gettext("the whole server") if binding.scope is Scope.SERVER else f"<#{binding.place_id}>"
+            )
     if personality.is_default and (remedy := webhooks.why_not(guild)):
-        places[remedy].append("the server")
-    return [
-        f"⚠️ In {_some(found)} it speaks as the bot itself. To change that, {remedy}."
-        for remedy, found in places.items()
-    ]
+        places[remedy].append(gettext("the server"))
+    sentence = gettext_noop("In {places} it speaks as the bot itself. To change that, {remedy}.")
+    return [f"⚠️ {gettext(sentence, places=_some(found), remedy=gettext(remedy))}" for remedy, found in places.items()]
 
 
 def _place_of(guild: discord.Guild, binding: Binding) -> object:
@@ -53,4 +56,5 @@ def _place_of(guild: discord.Guild, binding: Binding) -> object:
 
 def _some(places: list[str]) -> str:
     more = len(places) - SHOWN_PLACES
-    return ", ".join([*places[:SHOWN_PLACES], *([f"{more} more places"] if more > 0 else [])])
+    rest = [ngettext("{count} more place", "{count} more places", more)] if more > 0 else []
+    return ", ".join([*places[:SHOWN_PLACES], *rest])

@@ -123,8 +123,14 @@ def _require_importable(file: discord.Attachment) -> None:
             zip=ZIP_SUFFIX,
         )
     if file.size > limit:
+        if limit == MAX_ATTACHMENT_BYTES:
+            raise UserFacingError(
+                "{filename} is larger than {limit} MB. The operator can run `reactune personality import`.",
+                filename=file.filename,
+                limit=limit // 1_000_000,
+            )
         raise UserFacingError(
-            f"{file.filename} is larger than {limit / 1e6:g} MB. The operator can run `reactune personality import`."
-            if limit == MAX_ATTACHMENT_BYTES
-            else f"{file.filename} is larger than {limit // 1_000:,} kB, the limit for a card. Shorten it."
+            "{filename} is larger than {limit} kB, the limit for a card. Shorten it.",
+            filename=file.filename,
+            limit=limit // 1_000,
         )

@@ -15,6 +15,7 @@ from bot.guards.access import user_label
 from bot.guards.audit import action_of, run_audited_as
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import DraftForm
+from bot.localization.sentences import gettext
 from bot.personalities.selection import NEXT_STEP, describe_change, format_sampling
 from bot.services import Services
 from storage.errors import CardError
@@ -26,16 +27,33 @@ from storage.personalities.cards import (
     build_card,
 )
 from storage.personalities.personalities import Personality, change_card, create_personality
+from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)
 
 FIELD_CHARS = 4000  # Discord's limit
 SAMPLING_CHARS = 200
 PERSON = ">"
-PROMPT_HELP = "Starts every conversation. If empty, the prompt in the settings is used."
-GREETING_HELP = "Posted in a channel or thread when the personality is bound there."
-SAMPLING_HELP = "Such as temperature = 0.7, top_p = 0.9, max_new_tokens = 200. If empty, the settings apply."
-EXAMPLES_HELP = "Blank lines separate dialogues. A person's lines start with >, the other lines are the bot's."
+WORDS = {
+    "description": (gettext_noop("Description"), gettext_noop("One sentence, for lists.")),
+    "system_prompt": (
+        gettext_noop("System prompt"),
+        gettext_noop("Starts every conversation. If empty, the prompt in the settings is used."),
+    ),
+    "greeting": (
+        gettext_noop("Greeting"),
+        gettext_noop("Posted in a channel or thread when the personality is bound there."),
+    ),
+    "sampling": (
+        gettext_noop("Sampling"),
+        gettext_noop("Such as temperature = 0.7, top_p = 0.9, max_new_tokens = 200. If empty, the settings apply."),
+    ),
+    "examples": (
+        gettext_noop("Example dialogues"),
+        gettext_noop("Blank lines separate dialogues. A person's lines start with >, the other lines are the bot's."),
+    ),
+}
+"""The label and the help of each field."""
 
 _ASSIGNMENT = re.compile(r"(?P<name>[a-z_]+)\s*[=:]\s*(?P<number>\d+(\.\d+)?)")
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
@@ -50,20 +68,20 @@ class CardForm(DraftForm):
         self, services: Services, name: str, before: Personality | None, draft: Mapping[str, str] | None = None
     ) -> None:
         """`draft` holds the fields of a form that was refused."""
-        super().__init__(services, f"{'Edit' if before else 'Create'} {name}")
+        super().__init__(services, gettext("Edit {name}", name=name) if before else gettext("Create {name}", name=name))
         self._name = name
         self._before = before
         self._card = card = before.card if before else Card()
         asked = [
-            ("description", "Description", "One sentence, for lists.", card.description, MAX_DESCRIPTION_CHARS, False),
-            ("system_prompt", "System prompt", PROMPT_HELP, card.system_prompt, FIELD_CHARS, True),
-            ("greeting", "Greeting", GREETING_HELP, card.greeting, MAX_GREETING_CHARS, True),
-            ("sampling", "Sampling", SAMPLING_HELP, format_sampling(card.sampling), SAMPLING_CHARS, False),
-            ("examples", "Example dialogues", EXAMPLES_HELP, format_examples(card.examples), FIELD_CHARS, True),
+            ("description", card.description, MAX_DESCRIPTION_CHARS, False),
+            ("system_prompt", card.system_prompt, FIELD_CHARS, True),
+            ("greeting", card.greeting, MAX_GREETING_CHARS, True),
+            ("sampling", format_sampling(card.sampling), SAMPLING_CHARS, False),
+            ("examples", format_examples(card.examples), FIELD_CHARS, True),
         ]
         self._fields = [
-            self._ask(key, label, help_text, default=(draft or {}).get(key, default), limit=limit, long=long)
-            for key, label, help_text, default, limit, long in asked
+            self._ask(key, *map(gettext, WORDS[key]), default=(draft or {}).get(key, default), limit=limit, long=long)
+            for key, default, limit, long in asked
             if default is not None
         ]
 
@@ -80,7 +98,8 @@ class CardForm(DraftForm):
         def write(session: Session) -> str:
             if before is None:
                 create_personality(session, self._name, card, by=by, guild_id=guild_id)
-                return f"Created **{self._name}**. {NEXT_STEP.format(name=self._name)}"
+                created = gettext("Created **{name}**.", name=self._name)
+                return f"{created} {gettext(NEXT_STEP, name=self._name)}"
             return describe_change(before.name, changed=change_card(session, before, card, by=by))
 
         outcome = await run_audited_as(interaction, action_of(interaction, self.action, self._name), write)

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from bot.errors import UserFacingError
 from bot.guards.access import has_named_role, is_admin
+from bot.localization.sentences import gettext, ngettext
 from bot.personalities.appearance import describe_appearance
 from bot.services import Services, services_of
 from bot.text.sanitize import escape_inline
@@ -25,16 +26,16 @@ from storage.personalities.bindings import (
 )
 from storage.personalities.cards import CardSampling
 from storage.personalities.personalities import Personality, list_personalities, personality_named, read_personality
-from storage.personalities.shown_examples import examples_to_show, what_answers
+from storage.personalities.shown_examples import examples_to_show
 from storage.releases.versions import list_versions, read_alias
 from storage.settings.sections import Settings
-from storage.wording import BASE_NAME, count, gettext_noop
+from storage.wording import BASE_NAME, gettext_noop, not_learned_yet
 
 CHOICES = 25  # Discord's limit
 WHOSE = gettext_noop("A personality; without it, the one that answers here")
 
 SHOWN_EXAMPLES = 3
-NEXT_STEP = (
+NEXT_STEP = gettext_noop(
     "Next, use `/personality bind {name}` to let it answer somewhere, or `/model train personality:{name} "
     "learn_from:examples` to train its first version."
 )
@@ -93,48 +94,54 @@ async def administered_personality(
 def require_administrator(services: Services, user: discord.User | discord.Member, whose: Personality) -> None:
     """Raise UserFacingError unless the admin may administer the personality."""
     if refusal := why_not_administrator(services, user, whose):
-        raise UserFacingError(refusal)
+        raise refusal
 
 
 def may_administer(services: Services, user: discord.User | discord.Member, whose: Personality) -> bool:
-    return not why_not_administrator(services, user, whose)
+    return why_not_administrator(services, user, whose) is None
 
 
-def why_not_administrator(services: Services, user: discord.User | discord.Member, whose: Personality) -> str:
-    """Return why the admin may not administer the personality; empty if they may.
+def why_not_administrator(
+    services: Services, user: discord.User | discord.Member, whose: Personality
+) -> UserFacingError | None:
+    """Return why the admin may not administer the personality; None if they may.
 
     They may if it is used only in their server, or if the operator listed their role.
     """
     shared = whose.guild_id is None and services.access.serves_several_servers()
     if not shared or has_named_role(user, services.settings.discord):
-        return ""
-    return (
-        f"**{whose.name}** answers in other servers too, so Manage Server is not enough: you need a role that the "
-        "operator listed in `discord.admin_roles`."
+        return None
+    return UserFacingError(
+        "**{name}** answers in other servers too, so Manage Server is not enough: you need a role that the operator "
+        "listed in `discord.admin_roles`.",
+        name=whose.name,
     )
 
 
 def require_own(services: Services, personality: Personality, servers: Collection[int] | None) -> None:
     """Raise UserFacingError unless whoever administers these servers may change the personality; None: the operator."""
     if refusal := why_not_own(services, personality, servers):
-        raise UserFacingError(refusal)
+        raise refusal
 
 
-def why_not_own(services: Services, personality: Personality, servers: Collection[int] | None) -> str:
-    """Return why whoever administers these servers may not change the personality; empty if they may.
+def why_not_own(
+    services: Services, personality: Personality, servers: Collection[int] | None
+) -> UserFacingError | None:
+    """Return why whoever administers these servers may not change the personality; None if they may.
 
     They may change their servers' own; the operator's only if the bot serves no other server, which would be affected.
     """
     if servers is None:
-        return ""
+        return None
     if personality.guild_id is None and services.access.serves_several_servers():
-        return (
-            f"{personality.name} belongs to the operator and is used in other servers too, so you can't change it. To "
-            "change a copy, export its card and import it under another name."
+        return UserFacingError(
+            "{name} belongs to the operator and is used in other servers too, so you can't change it. To change a "
+            "copy, export its card and import it under another name.",
+            name=personality.name,
         )
     if personality.guild_id is not None and personality.guild_id not in servers:
-        return f"{personality.name} belongs to another server."
-    return ""
+        return UserFacingError("{name} belongs to another server.", name=personality.name)
+    return None
 
 
 async def offer_personalities(interaction: discord.Interaction, current: str) -> list[app_commands.Choice[str]]:
@@ -159,7 +166,8 @@ def offer(names: list[str], current: str) -> list[app_commands.Choice[str]]:
 
 def signed(personality: Personality, text: str) -> str:
     """Return the text with the personality's name above it, unless it is the default one."""
-    return text if personality.is_default else f"-# personality **{personality.name}**\n{text}"
+    above = gettext("personality **{name}**", name=personality.name)
+    return text if personality.is_default else f"-# {above}\n{text}"
 
 
 def format_sampling(sampling: CardSampling) -> str:
@@ -169,15 +177,20 @@ def format_sampling(sampling: CardSampling) -> str:
 
 def describe_change(name: str, *, changed: bool) -> str:
     if not changed:
-        return f"Nothing changed: the card of **{name}** already says that."
-    return f"Changed the card of **{name}**. The next answer uses it; the old card is kept in the database."
+        return gettext("Nothing changed: the card of **{name}** already says that.", name=name)
+    return gettext(
+        "Changed the card of **{name}**. The next answer uses it; the old card is kept in the database.", name=name
+    )
 
 
 def describe_binding(personality: Personality, place: BindingPlace, strength: float, replaced: str) -> str:
-    instead = f" It replaces {replaced}." if replaced else ""
-    return (
-        f"**{personality.name}** answers {describe_place(place)}{at_strength(strength)} from the next message on."
-        f"{instead} To undo this, use `/personality unbind`."
+    where = _at_strength(describe_place(place), strength)
+    return " ".join(
+        [
+            gettext("**{name}** answers {where} from the next message on.", name=personality.name, where=where),
+            *([gettext("It replaces {other}.", other=replaced)] if replaced else []),
+            gettext("To undo this, use `/personality unbind`."),
+        ]
     )
 
 
@@ -185,7 +198,7 @@ def describe_replaced(session: Session, before: Binding | None) -> str:
     """Return the personality that was bound before and its strength, or an empty text."""
     if before is None:
         return ""
-    return read_personality(session, before.personality_id).name + at_strength(before.strength)
+    return _at_strength(read_personality(session, before.personality_id).name, before.strength)
 
 
 def list_lines(session: Session, guild_id: int, settings: Settings) -> list[str]:
@@ -193,10 +206,10 @@ def list_lines(session: Session, guild_id: int, settings: Settings) -> list[str]
     lines = []
     for personality in list_personalities(session, guild_id):
         about = f" · {escape_inline(personality.card.description)}" if personality.card.description else ""
-        version = what_answers(read_alias(session, personality.id).target, settings, personality.card)
-        examples = count(len(personality.card.examples), "example")
+        version = _describe_version(read_alias(session, personality.id).target, personality, settings)
+        examples = ngettext("{count} example", "{count} examples", len(personality.card.examples))
         bound = _describe_bindings(session, personality, guild_id)
-        lines.append(f"**{personality.name}**{about} · version {version} · {examples} · {bound}")
+        lines.append(f"**{personality.name}**{about} · {version} · {examples} · {bound}")
     return lines
 
 
@@ -204,17 +217,19 @@ def card_lines(session: Session, personality: Personality, guild_id: int, settin
     card, version = personality.card, read_alias(session, personality.id).target
     shown = examples_to_show(settings, card) if version == BASE_NAME else ()
     bound = _describe_bindings(session, personality, guild_id)
+    number = gettext("**Examples:** {number}", number=len(card.examples))
+    used = gettext("the base is shown {number} of them", number=len(shown))
     examples = [map(escape_inline, example.dialogue[:2]) for example in card.examples[:SHOWN_EXAMPLES]]
     lines = [
-        f"**{personality.name}** · version {what_answers(version, settings, card)}",
+        f"**{personality.name}** · {_describe_version(version, personality, settings)}",
         escape_inline(card.description),
-        "⚠️ It is archived." if personality.archived_at else "",
+        f"⚠️ {gettext('It is archived.')}" if personality.archived_at else "",
         f"{bound[0].upper()}{bound[1:]}.",
-        f"**Appears** {describe_appearance(personality)}",
-        f"**System prompt:** {escape_inline(card.system_prompt) or 'the one in the settings'}",
-        f"**Greeting:** {escape_inline(card.greeting)}" if card.greeting else "",
-        f"**Sampling:** {format_sampling(card.sampling) or 'as in the settings'}",
-        f"**Examples:** {len(card.examples)}" + (f", the base is shown {len(shown)} of them" if shown else ""),
+        gettext("**Appears** {how}", how=describe_appearance(personality)),
+        f"{gettext('**System prompt:**')} {escape_inline(card.system_prompt) or gettext('the one in the settings')}",
+        f"{gettext('**Greeting:**')} {escape_inline(card.greeting)}" if card.greeting else "",
+        f"{gettext('**Sampling:**')} {format_sampling(card.sampling) or gettext('as in the settings')}",
+        f"{number}, {used}" if shown else number,
         *(f"> {asked}\n{answered}" for asked, answered in examples),
     ]
     return [line for line in lines if line]
@@ -223,20 +238,31 @@ def card_lines(session: Session, personality: Personality, guild_id: int, settin
 def _describe_bindings(session: Session, personality: Personality, guild_id: int) -> str:
     bindings = list_bindings(session, guild_id=guild_id, personality_id=personality.id)
     places = [
-        describe_place(BindingPlace(binding.scope, binding.place_id)) + at_strength(binding.strength)
+        _at_strength(describe_place(BindingPlace(binding.scope, binding.place_id)), binding.strength)
         for binding in bindings
     ]
     if places:
-        return f"bound {', '.join(places)}"
-    return "answers wherever no other is bound" if personality.is_default else "not bound to any channel"
+        return gettext("bound {places}", places=", ".join(places))
+    return gettext("answers wherever no other is bound") if personality.is_default else gettext("not bound anywhere")
+
+
+def _describe_version(version: str, personality: Personality, settings: Settings) -> str:
+    """Return the version that answers; of the base, also that the personality has not learned yet."""
+    name = gettext("version {version}", version=version)
+    if version != BASE_NAME:
+        return name
+    follows_card = bool(examples_to_show(settings, personality.card))
+    return f"{name} ({gettext(not_learned_yet(follows_card=follows_card))})"
 
 
 def describe_place(place: BindingPlace) -> str:
-    return "in the whole server" if place.scope is Scope.SERVER else f"in <#{place.id}>"
+    if place.scope is Scope.SERVER:
+        return gettext("in the whole server")
+    return gettext("in {places}", places=f"<#{place.id}>")
 
 
-def at_strength(strength: float) -> str:
-    return "" if strength == AS_TRAINED else f" at strength {strength:g}"
+def _at_strength(what: str, strength: float) -> str:
+    return what if strength == AS_TRAINED else gettext("{what} at strength {strength}", what=what, strength=strength)
 
 
 async def offer_versions(interaction: discord.Interaction, current: str) -> list[app_commands.Choice[str]]:

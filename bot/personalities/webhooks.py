@@ -19,15 +19,18 @@ from storage.personalities.cards import why_not_displayed
 from storage.personalities.personalities import Personality
 from storage.personalities.pictures import avatar_of, read_picture
 from storage.personalities.webhooks import OwnWebhook, list_webhook_ids, record_webhook, webhooks_in
+from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)
 
 Home = discord.TextChannel | discord.VoiceChannel | discord.StageChannel | discord.ForumChannel
 """A channel that can have webhooks; those of a thread are its channel's."""
 # What is to be done about it:
-NO_PERMISSION = "give me Manage Webhooks there"
-NO_ROOM = "delete one of the channel's 15 webhooks, which are the most that Discord allows (Edit Channel, Integrations)"
-NO_INTENT = (
+NO_PERMISSION = gettext_noop("give me Manage Webhooks there")
+NO_ROOM = gettext_noop(
+    "delete one of the channel's 15 webhooks, which are the most that Discord allows (Edit Channel, Integrations)"
+)
+NO_INTENT = gettext_noop(
     "the operator has to switch on discord.message_content_intent: without it Discord does not show me what people "
     "reply to a webhook"
 )

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import discord
 
+from bot.localization.sentences import gettext
 from bot.servers.permissions import (
     PERMISSION_NAMES,
     TO_ANSWER,
@@ -20,9 +21,10 @@ from bot.servers.setups import places_around
 from storage.database.enums import Rule
 from storage.servers import ServerChoices
 from storage.settings.sections import Settings
+from storage.wording import gettext_noop
 
 UNPROMPTED = (Rule.QUESTION, Rule.ALWAYS)
-NO_CONTENT = (
+NO_CONTENT = gettext_noop(
     "My operator has switched off the message content intent, so I only see messages that mention me or reply to me."
 )
 
@@ -45,11 +47,11 @@ def first_try(choices: ServerChoices, settings: Settings, channels: Channels, me
     texts = [one for one in channels if isinstance(one, discord.TextChannel) and not lacking(one, me, TO_ANSWER)]
     answered = [one for one in texts if rule_at(choices, one) is not Rule.NEVER]
     if not answered:
-        return "There is no text channel in which I may answer yet."
+        return gettext("There is no text channel in which I may answer yet.")
     best = min(answered, key=lambda one: (rule_at(choices, one) is not Rule.ALWAYS, one.id != here, one.position))
     needs_none = rule_at(choices, best) is Rule.ALWAYS and settings.discord.message_content_intent
     mention = "" if needs_none else f"{me.mention} "
-    return f"Try it: write {mention}hello in {best.mention}."
+    return gettext("Try it: write {mention}hello in {channel}.", mention=mention, channel=best.mention)
 
 
 def rule_at(choices: ServerChoices, channel: discord.abc.GuildChannel) -> Rule:
@@ -59,16 +61,17 @@ def rule_at(choices: ServerChoices, channel: discord.abc.GuildChannel) -> Rule:
 def _lacking_everywhere(choices: ServerChoices, me: discord.Member) -> Iterator[str]:
     needed = () if choices.elsewhere is Rule.NEVER else TO_ANSWER
     needed += TO_OPEN_THREADS if choices.threads_everywhere else ()
-    missing = [PERMISSION_NAMES[name] for name in needed if not getattr(me.guild_permissions, name)]
+    missing = [gettext(PERMISSION_NAMES[name]) for name in needed if not getattr(me.guild_permissions, name)]
     if missing:
-        yield f"On this server I need {', '.join(missing)}: give them to my role."
+        yield gettext("On this server I need {permissions}: give them to my role.", permissions=", ".join(missing))
 
 
 def _lacking_in(choices: ServerChoices, channels: Channels, me: discord.Member) -> Iterator[str]:
     needed = _needed(choices, channels)
     for channel in channels:
         if missing := lacking(channel, me, needed.get(channel.id, ())):
-            yield f"In {channel.mention} I need {', '.join(missing)}."
+            permissions = ", ".join(missing)
+            yield gettext("In {channel} I need {permissions}.", channel=channel.mention, permissions=permissions)
 
 
 def _needed(choices: ServerChoices, channels: Channels) -> dict[int, list[str]]:
@@ -90,15 +93,15 @@ def _not_allowed(choices: ServerChoices, settings: Settings, channels: Channels)
     for channel in channels:
         is_chosen = choices.rules.get(channel.id, Rule.NEVER) is not Rule.NEVER
         if allowed and is_chosen and not set(allowed).intersection(places_around(channel)):
-            yield f"My operator doesn't let me answer in {channel.mention} (access.channels)."
+            yield gettext("My operator doesn't let me answer in {channel} (access.channels).", channel=channel.mention)
 
 
 def _unseen(choices: ServerChoices, settings: Settings) -> Iterator[str]:
     answers_more = any(rule in UNPROMPTED for rule in (*choices.rules.values(), choices.elsewhere))
     if answers_more and not settings.discord.message_content_intent:
-        yield NO_CONTENT
+        yield gettext(NO_CONTENT)
 
 
 def _without_members(choices: ServerChoices, guild: discord.Guild) -> Iterator[str]:
     if choices.roles and not any(map(guild.get_role, choices.roles)):
-        yield "None of the chosen roles exists any more, so only admins can use me."
+        yield gettext("None of the chosen roles exists any more, so only admins can use me.")

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable
 import discord
 from discord import SelectDefaultValue, SelectDefaultValueType, ui
 
+from bot.localization.sentences import gettext
+
 PREFIX = "setup:"
 """Of all custom IDs."""
 MOST_CHOICES = 25  # Discord's limit
-NOWHERE = "No channel"
 
 
 class Pages(ui.LayoutView):
@@ -36,7 +37,7 @@ class ChannelChoice(ui.ChannelSelect[Pages]):
         super().__init__(
             custom_id=PREFIX + key,
             channel_types=kinds,
-            placeholder=NOWHERE,
+            placeholder=gettext("No channel"),
             min_values=0,
             max_values=most,
             default_values=defaults,
@@ -55,7 +56,7 @@ class RoleChoice(ui.RoleSelect[Pages]):
         defaults = [SelectDefaultValue(id=id_, type=SelectDefaultValueType.role) for id_ in chosen]
         super().__init__(
             custom_id=f"{PREFIX}roles",
-            placeholder="Everybody",
+            placeholder=gettext("Everybody"),
             min_values=0,
             max_values=MOST_CHOICES,
             default_values=defaults,

@@ -7,28 +7,32 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from discord.utils import format_dt
 from sqlalchemy.orm import Session
 
 from bot.errors import UserFacingError
+from bot.localization.sentences import gettext, language_name
+from bot.text.sanitize import escape_inline
 from storage.database.enums import Rule, Scope
 from storage.personalities.bindings import BindingPlace, active_personality_at
 from storage.personalities.personalities import Personality, list_personalities
 from storage.servers import ServerChoices, choices_of, find_setup
 from storage.settings.sections import Settings
+from storage.wording import gettext_noop
 
 RULE_WORDS = {
-    Rule.ALWAYS: "every message",
-    Rule.QUESTION: "questions to everybody, mentions and replies",
-    Rule.REPLY: "mentions and replies",
-    Rule.MENTION: "only mentions",
-    Rule.NEVER: "nothing",
+    Rule.ALWAYS: gettext_noop("every message"),
+    Rule.QUESTION: gettext_noop("questions to everybody, mentions and replies"),
+    Rule.REPLY: gettext_noop("mentions and replies"),
+    Rule.MENTION: gettext_noop("only mentions"),
+    Rule.NEVER: gettext_noop("nothing"),
 }
-BY_ADMINS = "when an admin starts one"
 MOST_LISTED = 8
+END_OF_LABEL = "** "
 ARENA_TIMES = {
-    "0 18 * * *": "every day at 18:00 UTC",
-    "0 18 * * mon,thu": "on Mondays and Thursdays at 18:00 UTC",
-    "0 18 * * fri": "on Fridays at 18:00 UTC",
+    "0 18 * * *": gettext_noop("every day at 18:00 UTC"),
+    "0 18 * * mon,thu": gettext_noop("on Mondays and Thursdays at 18:00 UTC"),
+    "0 18 * * fri": gettext_noop("on Fridays at 18:00 UTC"),
 }
 
 
@@ -42,6 +46,13 @@ class ServerState:
     generation: int = 0
     chosen_by: str = ""
     chosen_at: datetime | None = None
+
+    def describe_origin(self) -> str:
+        """Return who set it up and when; empty if nobody did."""
+        if self.chosen_at is None:
+            return ""
+        when = format_dt(self.chosen_at, "R")
+        return gettext("Set up by {admin} {time}.", admin=escape_inline(self.chosen_by), time=when)
 
 
 @dataclass(frozen=True)
@@ -96,52 +107,63 @@ class SetupDraft:
         """Return what will be set; below each change, what is set now."""
         before = describe_state(self.known.now.choices, self.known.now.personality)
         after = describe_state(self.choices, self.personality)
-        changed = (f"{new}\n-# ✏️ now: {old.partition(' ')[2]}" for old, new in zip(before, after, strict=True))
+        now = (gettext("now: {setting}", setting=old.partition(END_OF_LABEL)[2]) for old in before)
+        changed = (f"{new}\n-# ✏️ {old}" for old, new in zip(now, after, strict=True))
         return [new if new in before else line for new, line in zip(after, changed, strict=True)]
 
 
 def describe_state(choices: ServerChoices, personality: str) -> list[str]:
     """Return one line for each thing that can be chosen, always in the same order."""
-    return [
-        f"**Answers:** {_describe_rules(choices)}",
-        f"**Threads:** {_describe_threads(choices)}",
-        f"**Members:** {_list(f'<@&{id_}>' for id_ in sorted(choices.roles)) or 'everybody'}",
-        f"**Personality:** {personality}",
-        f"**Arenas:** {describe_arenas(choices)}",
-        f"**Releases:** {_in(choices.announce_channel) if choices.announce_channel else 'not announced'}",
+    roles = _list(f"<@&{id_}>" for id_ in sorted(choices.roles))
+    announced = _in(choices.announce_channel) if choices.announce_channel else gettext("not announced")
+    language = language_name(choices.language) if choices.language else gettext("automatic")
+    lines = [
+        (gettext("Answers:"), _describe_rules(choices)),
+        (gettext("Threads:"), _describe_threads(choices)),
+        (gettext("Members:"), roles or gettext("everybody")),
+        (gettext("Personality:"), personality),
+        (gettext("Arenas:"), describe_arenas(choices)),
+        (gettext("Releases:"), announced),
+        (gettext("Language:"), language),
     ]
+    return [f"**{label}{END_OF_LABEL}{value}" for label, value in lines]
 
 
 def describe_arenas(choices: ServerChoices) -> str:
-    if not choices.arena_schedule:
-        return BY_ADMINS
-    return f"{describe_time(choices.arena_schedule)} {_in(choices.arena_channel)}"
+    when = describe_time(choices.arena_schedule)
+    return f"{when} {_in(choices.arena_channel)}" if choices.arena_schedule else when
 
 
 def describe_time(schedule: str) -> str:
-    return ARENA_TIMES.get(schedule, f"at `{schedule}` UTC")
+    """Return when arenas start; an empty schedule starts none."""
+    if not schedule:
+        return gettext("when an admin starts one")
+    known = ARENA_TIMES.get(schedule)
+    return gettext(known) if known else gettext("at `{schedule}` UTC", schedule=schedule)
 
 
 def _describe_rules(choices: ServerChoices) -> str:
     by_rule = {rule: [id_ for id_, of in choices.rules.items() if of is rule] for rule in RULE_WORDS}
-    places = [f"{RULE_WORDS[rule]} {_in(*ids)}" for rule, ids in by_rule.items() if ids]
-    return "; ".join([*places, f"{RULE_WORDS[choices.elsewhere]} {'elsewhere' if places else 'everywhere'}"])
+    places = [f"{gettext(RULE_WORDS[rule])} {_in(*ids)}" for rule, ids in by_rule.items() if ids]
+    rest = gettext(RULE_WORDS[choices.elsewhere])
+    last = gettext("{what} elsewhere", what=rest) if places else gettext("{what} everywhere", what=rest)
+    return "; ".join([*places, last])
 
 
 def _describe_threads(choices: ServerChoices) -> str:
     if choices.threads_everywhere:
-        return "each conversation gets its own"
+        return gettext("each conversation gets its own")
     if choices.thread_channels:
-        return f"each conversation gets its own {_in(*choices.thread_channels)}"
-    return "only with `/thread`"
+        return f"{gettext('each conversation gets its own')} {_in(*choices.thread_channels)}"
+    return gettext("only with `/thread`")
 
 
 def _in(*channel_ids: int) -> str:
-    return f"in {_list(f'<#{id_}>' for id_ in sorted(channel_ids))}"
+    return gettext("in {places}", places=_list(f"<#{id_}>" for id_ in sorted(channel_ids)))
 
 
 def _list(mentions: Iterable[str]) -> str:
     """Return as many as a message has room for."""
     listed = list(mentions)
-    more = len(listed) - MOST_LISTED
-    return ", ".join(listed[:MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
+    more, shown = len(listed) - MOST_LISTED, ", ".join(listed[:MOST_LISTED])
+    return gettext("{places} and {number} more", places=shown, number=more) if more > 0 else shown

@@ -6,14 +6,17 @@ from collections.abc import Iterable
 
 import discord
 
+from bot.localization.sentences import gettext
+from storage.wording import gettext_noop
+
 PERMISSION_NAMES = {
-    "view_channel": "View Channel",
-    "send_messages": "Send Messages",
-    "send_messages_in_threads": "Send Messages in Threads",
-    "create_public_threads": "Create Public Threads",
-    "read_message_history": "Read Message History",
-    "add_reactions": "Add Reactions",
-    "embed_links": "Embed Links",
+    "view_channel": gettext_noop("View Channel"),
+    "send_messages": gettext_noop("Send Messages"),
+    "send_messages_in_threads": gettext_noop("Send Messages in Threads"),
+    "create_public_threads": gettext_noop("Create Public Threads"),
+    "read_message_history": gettext_noop("Read Message History"),
+    "add_reactions": gettext_noop("Add Reactions"),
+    "embed_links": gettext_noop("Embed Links"),
 }
 TO_ANSWER = ("view_channel", "send_messages", "read_message_history", "add_reactions")
 TO_ANSWER_IN_FORUMS = ("view_channel", "send_messages_in_threads", "read_message_history", "add_reactions")
@@ -25,4 +28,4 @@ TO_HOLD_ARENAS = (*TO_POST, "embed_links")
 def lacking(channel: discord.abc.GuildChannel, me: discord.Member, needed: Iterable[str]) -> list[str]:
     """Return the names of those of the needed permissions that the bot, `me`, lacks in the channel."""
     granted = channel.permissions_for(me)
-    return [PERMISSION_NAMES[name] for name in dict.fromkeys(needed) if not getattr(granted, name)]
+    return [gettext(PERMISSION_NAMES[name]) for name in dict.fromkeys(needed) if not getattr(granted, name)]

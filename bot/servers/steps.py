@@ -9,11 +9,13 @@ from functools import partial
 import discord
 from discord import ui
 
+from bot.localization.languages import Languages
+from bot.localization.sentences import gettext, language_name
 from bot.servers.components import MOST_CHOICES, ChannelChoice, OneChoice, Pages, RoleChoice
-from bot.servers.draft import ARENA_TIMES, BY_ADMINS, RULE_WORDS, SetupDraft, describe_time
+from bot.servers.draft import ARENA_TIMES, RULE_WORDS, SetupDraft, describe_time
 from bot.text.sanitize import quote_plainly
 from storage.database.enums import Rule
-from storage.wording import shorten
+from storage.wording import gettext_noop, shorten
 
 OPTION_CHARS = 100  # Discord's limit
 KIND = discord.ChannelType
@@ -21,15 +23,20 @@ PLACES = [KIND.text, KIND.news, KIND.voice, KIND.stage_voice, KIND.forum, KIND.c
 TEXT_PLACES = [KIND.text, KIND.news, KIND.category]
 ARENA_PLACES = [KIND.text, KIND.voice]
 NEWS_PLACES = [KIND.text, KIND.news]
-WHERE = "Choose channels or whole categories. A channel's own choice comes before its category's."
-THREADS = "Instead of answering in the channel, I can open a thread from each question and talk there."
-ROLES = "Admins may always use me. Without a role here, everybody may."
-PERSONALITY = (
+WHERE = gettext_noop("Choose channels or whole categories. A channel's own choice comes before its category's.")
+THREADS = gettext_noop("Instead of answering in the channel, I can open a thread from each question and talk there.")
+ROLES = gettext_noop("Admins may always use me. Without a role here, everybody may.")
+PERSONALITY = gettext_noop(
     "Who answers where no other personality is bound (`/personality bind`). More of them: `/personality create`, or "
     "`/personality import` for a character card; then press Next and Back to see them here."
 )
-ARENAS = "In an arena I give several blind answers to a prompt of my operator, and members pick the best."
-RELEASES = "A line for each new version of me that is released, ready or dropped."
+ARENAS = gettext_noop("In an arena I give several blind answers to a prompt of my operator, and members pick the best.")
+RELEASES = gettext_noop("A line for each new version of me that is released, ready or dropped.")
+LANGUAGE = gettext_noop(
+    "The language of what I say to everybody here. What only one member sees is in the language that they have chosen "
+    "in Discord, and answers are as my prompt says."
+)
+AUTOMATIC = "automatic"
 
 Rows = list[ui.Item[Pages]]
 
@@ -41,16 +48,18 @@ class Step:
 
 
 def where_rows(draft: SetupDraft, guild: discord.Guild) -> Rows:
-    rows: Rows = [ui.TextDisplay(WHERE)]
+    rows: Rows = [ui.TextDisplay(gettext(WHERE))]
     for rule, words in RULE_WORDS.items():
         shown = _existing(guild, PLACES, (id_ for id_, of in draft.choices.rules.items() if of is rule))
         choose = partial(draft.choose_rule, rule, shown)
-        rows += [ui.TextDisplay(f"**I answer {words} in**"), _row(ChannelChoice(rule, shown, choose, kinds=PLACES))]
+        heading = gettext("I answer {what} in", what=gettext(words))
+        rows += [ui.TextDisplay(f"**{heading}**"), _row(ChannelChoice(rule, shown, choose, kinds=PLACES))]
     elsewhere = [
-        _option(_capitalised(words), rule, rule is draft.choices.elsewhere) for rule, words in RULE_WORDS.items()
+        _option(_capitalised(gettext(words)), rule, rule is draft.choices.elsewhere)
+        for rule, words in RULE_WORDS.items()
     ]
     choose_elsewhere = OneChoice("elsewhere", elsewhere, lambda rule: draft.choose(elsewhere=Rule(rule)))
-    return [*rows, ui.TextDisplay("**Everywhere else I answer**"), _row(choose_elsewhere)]
+    return [*rows, ui.TextDisplay(f"**{gettext('Everywhere else I answer')}**"), _row(choose_elsewhere)]
 
 
 def thread_rows(draft: SetupDraft, guild: discord.Guild) -> Rows:
@@ -60,13 +69,13 @@ def thread_rows(draft: SetupDraft, guild: discord.Guild) -> Rows:
         draft.choose(thread_channels=draft.choices.thread_channels.difference(shown).union(ids))
 
     options = [
-        _option("Only in the channels below", "some", not everywhere),
-        _option("Everywhere I answer", "all", everywhere),
+        _option(gettext("Only in the channels below"), "some", not everywhere),
+        _option(gettext("Everywhere I answer"), "all", everywhere),
     ]
     return [
-        ui.TextDisplay(THREADS),
+        ui.TextDisplay(gettext(THREADS)),
         _row(OneChoice("threads", options, lambda value: draft.choose(threads_everywhere=value == "all"))),
-        ui.TextDisplay("**Each conversation gets its own thread in**"),
+        ui.TextDisplay(f"**{gettext('Each conversation gets its own thread in')}**"),
         _row(ChannelChoice("thread-channels", shown, choose, kinds=TEXT_PLACES, disabled=everywhere)),
     ]
 
@@ -74,7 +83,7 @@ def thread_rows(draft: SetupDraft, guild: discord.Guild) -> Rows:
 def role_rows(draft: SetupDraft, guild: discord.Guild) -> Rows:
     shown = [id_ for id_ in sorted(draft.choices.roles) if guild.get_role(id_)][:MOST_CHOICES]
     return [
-        ui.TextDisplay(ROLES),
+        ui.TextDisplay(gettext(ROLES)),
         _row(RoleChoice(shown, lambda ids: draft.choose(roles=frozenset(ids)))),
     ]
 
@@ -88,37 +97,50 @@ def personality_rows(draft: SetupDraft, _guild: discord.Guild) -> Rows:
     def choose(name: str) -> None:
         draft.personality = name
 
-    return [ui.TextDisplay(PERSONALITY), _row(OneChoice("personality", options, choose))]
+    return [ui.TextDisplay(gettext(PERSONALITY)), _row(OneChoice("personality", options, choose))]
 
 
 def own_rows(draft: SetupDraft, guild: discord.Guild) -> Rows:
     chosen = draft.choices.arena_schedule
     times = dict.fromkeys(("", *ARENA_TIMES, chosen))
-    options = [
-        _option(_capitalised(describe_time(time) if time else BY_ADMINS), time or "off", time == chosen)
-        for time in times
-    ]
+    options = [_option(_capitalised(describe_time(time)), time or "off", time == chosen) for time in times]
     arena = _existing(guild, ARENA_PLACES, [draft.choices.arena_channel])
     announce = _existing(guild, NEWS_PLACES, [draft.choices.announce_channel])
     return [
-        ui.TextDisplay(f"**Arenas**\n{ARENAS}"),
+        ui.TextDisplay(f"**{gettext('Arenas')}**\n{gettext(ARENAS)}"),
         _row(
             OneChoice("arenas", options, lambda time: draft.choose(arena_schedule=time if time != "off" else "")),
         ),
         _row(_one_channel("arena-channel", arena, lambda id_: draft.choose(arena_channel=id_), ARENA_PLACES)),
-        ui.TextDisplay(f"**Releases**\n{RELEASES}"),
+        ui.TextDisplay(f"**{gettext('Releases')}**\n{gettext(RELEASES)}"),
         _row(_one_channel("announce", announce, lambda id_: draft.choose(announce_channel=id_), NEWS_PLACES)),
     ]
 
 
-STEPS = (
-    Step("where I answer", where_rows),
-    Step("threads", thread_rows),
-    Step("who may use me", role_rows),
-    Step("personality", personality_rows),
-    Step("what I start by myself", own_rows),
-)
-"""A language of the bot's own sentences would be one more step, and one more field of ServerChoices."""
+def language_rows(languages: Languages, draft: SetupDraft, guild: discord.Guild) -> Rows:
+    present = language_name(languages.without_choice(guild.id).code)
+    automatic = gettext("Automatic: {language}", language=present)
+    chosen = draft.choices.language
+    options = [
+        _option(automatic, AUTOMATIC, chosen not in languages.codes, gettext("As my operator or Discord says")),
+        *(_option(language_name(code), code, code == chosen) for code in languages.codes),
+    ]
+
+    def choose(code: str) -> None:
+        draft.choose(language="" if code == AUTOMATIC else code)
+
+    return [ui.TextDisplay(gettext(LANGUAGE)), _row(OneChoice("language", options, choose))]
+
+
+def steps_of(languages: Languages) -> tuple[Step, ...]:
+    return (
+        Step(gettext_noop("where I answer"), where_rows),
+        Step(gettext_noop("threads"), thread_rows),
+        Step(gettext_noop("who may use me"), role_rows),
+        Step(gettext_noop("personality"), personality_rows),
+        Step(gettext_noop("what I start by myself"), own_rows),
+        Step(gettext_noop("language"), partial(language_rows, languages)),
+    )
 
 
 def _one_channel(

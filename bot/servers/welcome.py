@@ -7,11 +7,13 @@ import logging
 import discord
 
 from bot.discord_errors import DISCORD_ERRORS
+from bot.localization.sentences import gettext
 from bot.servers.permissions import TO_POST, lacking
+from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)
 
-WELCOME = "Hi! An admin can set me up with `/setup`: where I answer, whom, and as whom."
+WELCOME = gettext_noop("Hi! An admin can set me up with `/setup`: where I answer, whom, and as whom.")
 
 
 async def introduce(guild: discord.Guild) -> None:
@@ -21,6 +23,6 @@ async def introduce(guild: discord.Guild) -> None:
     if channel is None:
         return
     try:
-        await channel.send(WELCOME, silent=True)
+        await channel.send(gettext(WELCOME), silent=True)
     except DISCORD_ERRORS as error:
         log.warning("Discord refused the first message in server %d: %s", guild.id, error)

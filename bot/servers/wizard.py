@@ -19,28 +19,31 @@ from bot.guards.access import require_admin, user_label
 from bot.guards.audit import action_of, record_outcome, run_audited_as
 from bot.guards.error_handler import report_error
 from bot.guards.interactions import check_access
+from bot.guards.requests import begin_interaction
+from bot.localization.languages import Languages
+from bot.localization.sentences import ENGLISH, gettext, speaking
 from bot.servers.checks import find_problems, first_try
 from bot.servers.components import PREFIX, Pages, edit_to
 from bot.servers.draft import Known, SetupDraft, describe_state, read_known
-from bot.servers.steps import STEPS
+from bot.servers.steps import steps_of
 from bot.services import Services
 from bot.text.sanitize import escape_inline
 from storage.database.enums import AuditOutcome
 from storage.errors import SetupConflict
 from storage.personalities.personalities import personality_named
-from storage.runtime.requests import begin_request
 from storage.servers import apply_setup
+from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)
 
 ACTION = "setup"
 LASTS_S = 14 * 60.0
 """Since the last click: then Discord still accepts an edit, for a minute."""
-EXPIRED = "This took longer than 14 minutes, so nothing was changed. Use `/setup` again."
-RESTARTED = "I was restarted in the meantime, so nothing was changed. Use `/setup` again."
-CLOSED = "Closed. Nothing was changed."
-NOTHING_YET = "Nothing has been set up here yet: these are my operator's settings."
-INTRODUCTION = "Nothing changes before you press **Finish**."
+EXPIRED = gettext_noop("This took longer than 14 minutes, so nothing was changed. Use `/setup` again.")
+RESTARTED = gettext_noop("I was restarted in the meantime, so nothing was changed. Use `/setup` again.")
+CLOSED = gettext_noop("Closed. Nothing was changed.")
+NOTHING_YET = gettext_noop("Nothing has been set up here yet: these are my operator's settings.")
+INTRODUCTION = gettext_noop("Nothing changes before you press **Finish**.")
 WARNING = "⚠️"
 MOST_WARNINGS = 8
 
@@ -48,9 +51,10 @@ MOST_WARNINGS = 8
 class SetupView(Pages):
     """One admin's way through the pages; the first and the last show everything."""
 
-    def __init__(self, services: Services, guild: discord.Guild, here: int, known: Known) -> None:
+    def __init__(self, services: Services, languages: Languages, guild: discord.Guild, here: int, known: Known) -> None:
         super().__init__(timeout=LASTS_S)
         self._services = services
+        self._steps = steps_of(languages)
         self._guild = guild
         self._here = here
         self._draft = SetupDraft.of(known)
@@ -77,7 +81,7 @@ class SetupView(Pages):
         self._note = ""
 
     async def turn(self, interaction: discord.Interaction, pages: int) -> None:
-        self._page = min(max(self._page + pages, 0), len(STEPS) + 1)
+        self._page = min(max(self._page + pages, 0), len(self._steps) + 1)
         known = await read_now(self._services, self._guild)
         self._draft.known = Known(self._draft.known.now, known.personalities)  # one may have been made meanwhile
         await self.show(interaction)
@@ -89,7 +93,8 @@ class SetupView(Pages):
         self._draft.require_complete()
         self._is_finishing = True
         await interaction.response.defer()
-        action = action_of(interaction, ACTION, "; ".join(self._draft.changes()))
+        with speaking(ENGLISH):
+            action = action_of(interaction, ACTION, "; ".join(self._draft.changes()))
         try:
             await run_audited_as(interaction, action, self._apply, user_label(interaction.user))
         except SetupConflict as error:
@@ -108,7 +113,7 @@ class SetupView(Pages):
         await edit_to(interaction, text)
 
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
-        begin_request()
+        begin_interaction(interaction)
         if not await check_access(interaction):
             return False
         require_admin(interaction.user, self._services.settings.discord)
@@ -120,7 +125,7 @@ class SetupView(Pages):
     async def on_timeout(self) -> None:
         if self._latest is not None:
             with contextlib.suppress(*DISCORD_ERRORS):
-                await edit_to(self._latest, EXPIRED)
+                await edit_to(self._latest, gettext(EXPIRED))
 
     def _apply(self, session: Session, by: str) -> None:
         draft, is_changed = self._draft, self._draft.personality != self._draft.known.now.personality
@@ -132,29 +137,30 @@ class SetupView(Pages):
     async def _show_conflict(self, interaction: discord.Interaction, error: SetupConflict) -> None:
         """Keep what the admin chose, beside what is set now."""
         self._draft.known = await read_now(self._services, self._guild)
-        self._note = (
-            f"{WARNING} {escape_inline(error.by)} finished `/setup` in the meantime. Check what you would change."
+        told = gettext(
+            "{member} finished `/setup` in the meantime. Check what you would change.", member=escape_inline(error.by)
         )
-        self._page = len(STEPS) + 1
+        self._note = f"{WARNING} {told}"
+        self._page = len(self._steps) + 1
         await self.show(interaction)
 
     # What a page shows
 
     def _fill(self) -> None:
         self.clear_items()
-        pages = len(STEPS) + 2
-        step = STEPS[self._page - 1] if 0 < self._page < pages - 1 else None
-        title = step.title if step else "what is set" if not self._page else "check and finish"
-        heading = f"### {self._page + 1} of {pages}: {title}"
+        pages = len(self._steps) + 2
+        step = self._steps[self._page - 1] if 0 < self._page < pages - 1 else None
+        title = gettext(step.title) if step else gettext("check and finish") if self._page else gettext("what is set")
+        heading = gettext("{page} of {pages}: {title}", page=self._page + 1, pages=pages, title=title)
         rows = step.rows(self._draft, self._guild) if step else [ui.TextDisplay("\n".join(self._overview()))]
         note = [ui.TextDisplay(self._note)] if self._note else []
         navigation = ui.ActionRow(
-            PageButton("Back", -1, disabled=not self._page),
-            PageButton("Next", 1, disabled=self._page == pages - 1),
+            PageButton("back", gettext("Back"), -1, disabled=not self._page),
+            PageButton("next", gettext("Next"), 1, disabled=self._page == pages - 1),
             FinishButton(),
             CloseButton(),
         )
-        self.add_item(ui.Container(ui.TextDisplay(heading), *note, *rows, ui.Separator(), navigation))
+        self.add_item(ui.Container(ui.TextDisplay(f"### {heading}"), *note, *rows, ui.Separator(), navigation))
 
     def _overview(self) -> Iterable[str]:
         yield from self._draft.lines()
@@ -162,13 +168,12 @@ class SetupView(Pages):
             yield from self._warnings()
             return
         now = self._draft.known.now
-        when = f" <t:{int(now.chosen_at.timestamp())}:R>" if now.chosen_at else ""
-        yield f"-# Set up by {escape_inline(now.chosen_by)}{when}." if now.generation else f"-# {NOTHING_YET}"
-        yield INTRODUCTION
+        yield f"-# {now.describe_origin() or gettext(NOTHING_YET)}"
+        yield gettext(INTRODUCTION)
 
     def _outcome(self) -> Iterable[str]:
         draft = self._draft
-        yield "### Done: this holds from now on"
+        yield f"### {gettext('Done: this holds from now on')}"
         yield from describe_state(draft.choices, draft.personality)
         yield from self._warnings()
         yield first_try(draft.choices, self._services.settings, self._guild.channels, self._guild.me, self._here)
@@ -176,13 +181,14 @@ class SetupView(Pages):
     def _warnings(self) -> list[str]:
         """Return the most important problems, as many as a message has room for."""
         found = find_problems(self._draft.choices, self._services.settings, self._guild.channels, self._guild.me)
-        more = [f"{WARNING} And {len(found) - MOST_WARNINGS} more like these."] if len(found) > MOST_WARNINGS else []
-        return [*(f"{WARNING} {problem}" for problem in found[:MOST_WARNINGS]), *more]
+        more = len(found) - MOST_WARNINGS
+        last = [gettext("And {number} more like these.", number=more)] if more > 0 else []
+        return [f"{WARNING} {problem}" for problem in [*found[:MOST_WARNINGS], *last]]
 
 
 class PageButton(ui.Button[SetupView]):
-    def __init__(self, label: str, pages: int, *, disabled: bool) -> None:
-        super().__init__(label=label, custom_id=PREFIX + label.lower(), disabled=disabled)
+    def __init__(self, key: str, label: str, pages: int, *, disabled: bool) -> None:
+        super().__init__(label=label, custom_id=PREFIX + key, disabled=disabled)
         self._pages = pages
 
     async def callback(self, interaction: discord.Interaction) -> None:
@@ -192,7 +198,7 @@ class PageButton(ui.Button[SetupView]):
 
 class FinishButton(ui.Button[SetupView]):
     def __init__(self) -> None:
-        super().__init__(label="Finish", custom_id=f"{PREFIX}finish", style=discord.ButtonStyle.success)
+        super().__init__(label=gettext("Finish"), custom_id=f"{PREFIX}finish", style=discord.ButtonStyle.success)
 
     async def callback(self, interaction: discord.Interaction) -> None:
         assert self.view is not None
@@ -201,11 +207,11 @@ class FinishButton(ui.Button[SetupView]):
 
 class CloseButton(ui.Button[SetupView]):
     def __init__(self) -> None:
-        super().__init__(label="Close", custom_id=f"{PREFIX}close")
+        super().__init__(label=gettext("Close"), custom_id=f"{PREFIX}close")
 
     async def callback(self, interaction: discord.Interaction) -> None:
         assert self.view is not None
-        await self.view.end(interaction, CLOSED)
+        await self.view.end(interaction, gettext(CLOSED))
 
 
 async def read_now(services: Services, guild: discord.Guild) -> Known:
