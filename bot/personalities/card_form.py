@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 FIELD_CHARS = 4000  # Discord's limit
 SAMPLING_CHARS = 200
 PERSON = ">"
-WORDS = {
+FIELD_WORDS = {
     "description": (gettext_noop("Description"), gettext_noop("One sentence, for lists.")),
     "system_prompt": (
         gettext_noop("System prompt"),
@@ -80,7 +80,9 @@ class CardForm(DraftForm):
             ("examples", format_examples(card.examples), FIELD_CHARS, True),
         ]
         self._fields = [
-            self._ask(key, *map(gettext, WORDS[key]), default=(draft or {}).get(key, default), limit=limit, long=long)
+            self._ask(
+                key, *map(gettext, FIELD_WORDS[key]), default=(draft or {}).get(key, default), limit=limit, long=long
+            )
             for key, default, limit, long in asked
             if default is not None
         ]

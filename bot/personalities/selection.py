@@ -243,7 +243,9 @@ def _describe_bindings(session: Session, personality: Personality, guild_id: int
     ]
     if places:
         return gettext("bound {places}", places=", ".join(places))
-    return gettext("answers wherever no other is bound") if personality.is_default else gettext("not bound anywhere")
+    return (
+        gettext("answers wherever no other is bound") if personality.is_default else gettext("not bound to any channel")
+    )
 
 
 def _describe_version(version: str, personality: Personality, settings: Settings) -> str:

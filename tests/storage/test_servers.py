@@ -97,7 +97,7 @@ def test_scheduled_arenas_count_from_the_choice(session, apply):
 def test_what_a_later_release_chose_is_kept_from_harm(session, apply):
     apply()
     row = session.get(ServerRow, HERE)
-    row.choices = {**row.choices, "language": "de"}
+    row.choices = {**row.choices, "mood": "calm"}
     session.flush()
     assert find_setup(session, HERE).choices == CHOICES
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bot.guards.interactions import HELP_CHARS, LABEL_CHARS
+from bot.localization.catalogues import read_catalogues
 from bot.personalities.card_form import (
-    EXAMPLES_HELP,
-    GREETING_HELP,
-    PROMPT_HELP,
-    SAMPLING_HELP,
+    FIELD_WORDS,
     card_from_form,
     format_examples,
     parse_examples,
@@ -85,6 +86,9 @@ def test_a_mistake_in_a_form_is_named(fields: dict[str, str], said: str) -> None
     assert said in str(refused.value)
 
 
-@pytest.mark.parametrize("help_text", [EXAMPLES_HELP, GREETING_HELP, PROMPT_HELP, SAMPLING_HELP])
-def test_discord_accepts_the_help_texts(help_text: str) -> None:
-    assert len(help_text) <= 100
+def test_discord_accepts_the_labels_and_help_texts() -> None:
+    german = read_catalogues(Path("none"))["de"]
+    for translate in (str, german.gettext):
+        for label, about in FIELD_WORDS.values():
+            assert len(translate(label)) <= LABEL_CHARS
+            assert len(translate(about)) <= HELP_CHARS

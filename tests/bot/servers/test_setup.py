@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import update
 
 from bot.arenas.host import ArenaSchedule
+from bot.localization.languages import Languages, languages_of
 from storage.database.columns import utc_now
 from storage.database.enums import AuditOutcome, Rule
 from storage.database.tables import ArenaRow, AuditRow, BindingRow, ScheduleRow, ServerRow
@@ -33,6 +34,12 @@ def walk(components):
 
 def channel_without(guild, name, **lacking):
     return guild.create_text_channel(name, overwrites={guild.default_role: discord.PermissionOverwrite(**lacking)})
+
+
+def labels_of(wizard, key):
+    """Return the options of a select."""
+    select = next(one for one in walk(wizard.message.components) if getattr(one, "custom_id", "") == f"setup:{key}")
+    return {option.value: option.label for option in select.options}
 
 
 class Wizard:
@@ -82,6 +89,24 @@ def stored(rows):
     return read
 
 
+@pytest.fixture
+def choose(env, place, query):
+    """Store choices of a server, as `/setup` does."""
+
+    async def apply(guild=None, **choices):
+        guild_id = (guild or place.channel.guild).id
+
+        def write(session):
+            default = read_personality(session, ensure_personality(session))
+            apply_setup(session, guild_id, ServerChoices(**choices), default, expected_generation=0, by="test")
+
+        query(write)
+        await env.bot.services.setups.load()
+        return guild_id
+
+    return apply
+
+
 async def test_it_ends_in_a_bot_that_answers_there(place, env, wizard, stored, rows, query, engine, is_answered):
     guild = place.channel.guild
     talk, quiet, news = (guild.create_text_channel(name) for name in ("talk", "quiet", "news"))
@@ -102,7 +127,7 @@ async def test_it_ends_in_a_bot_that_answers_there(place, env, wizard, stored, r
     await wizard.choose("arenas", "0 18 * * fri")
     await wizard.choose("arena-channel", place.channel)
     await wizard.choose("announce", news)
-    await wizard.press("Next")
+    await wizard.press("Next", 2)
     assert f"every message in {talk.mention}; nothing in {quiet.mention}; only mentions elsewhere" in wizard.text
     assert "✏️ now: everybody" in wizard.text
     assert rows(ServerRow) == rows(BindingRow) == []
@@ -207,7 +232,7 @@ async def test_it_names_each_permission_that_the_bot_lacks(place, env, wizard):
     await wizard.press("Finish")
     assert "Choose the channel for arenas" in place.channel.history(viewer=place.grace)[-1].content
     await wizard.choose("arena-channel", posts)
-    await wizard.press("Next")
+    await wizard.press("Next", 2)
     assert f"⚠️ In {talk.mention} I need Add Reactions." in wizard.text
     assert f"⚠️ In {posts.mention} I need Send Messages, Embed Links." in wizard.text
 
@@ -262,6 +287,64 @@ async def test_what_the_operator_set_is_where_it_starts(place, env, wizard, sett
     assert not await is_answered(asks, "what is red?")
 
 
+async def test_it_asks_for_the_language_of_what_everybody_reads(place, env, wizard, stored, rows, add_version):
+    version = add_version(1.0)
+    await wizard.open()
+    await wizard.press("Next", 6)
+    assert labels_of(wizard, "language") == {"automatic": "Automatic: English", "en": "English", "de": "Deutsch"}
+    await wizard.choose("language", "de")
+    await wizard.press("Next")
+    assert "**Language:** Deutsch\n-# ✏️ now: automatic" in wizard.text
+    await wizard.press("Finish")
+    assert stored().language == "de"
+    assert "### Done" in wizard.text, "what only she sees stays in her language"
+    assert [row.subject for row in rows(AuditRow)] == ["Language: Deutsch"]
+    await place.grace.slash(place.channel, "model promote", version=version.name)
+    assert place.channel.last_message.content.startswith("Ab jetzt antwortet **v1**")
+    refused = await place.grace.slash(place.channel, "model promote", version=version.name)
+    assert refused.followups[0].content == "v1 is already the champion: nothing was changed."
+    thread = await place.ada.slash(place.channel, "thread", topic="tea")
+    assert thread.response is not None
+    assert place.channel.threads[0].last_message.content.startswith("Schreib hier")
+
+
+async def test_a_server_speaks_its_choice_then_the_operators_then_discords_language(env, choose, settings):
+    chose, lost, unset = (env.create_guild(name, preferred_locale="de") for name in ("chose", "lost", "unset"))
+    await choose(chose, language="en")
+    await choose(lost, language="fr")  # of which there is no translation any more
+    of_server = languages_of(env.bot).of_server
+    assert [of_server(guild.id).code for guild in (chose, lost, unset)] == ["en-US", "de", "de"]
+    english = settings.model_copy(update={"discord": settings.discord.model_copy(update={"language": "en"})})
+    of_server = Languages(env.bot, english.discord, {chose.id: "de", lost.id: "fr", unset.id: ""}.__getitem__).of_server
+    assert [of_server(guild.id).code for guild in (chose, lost, unset)] == ["de", "en-US", "en-US"]
+
+
+async def test_it_speaks_german_and_the_audit_trail_does_not(place, env, wizard, rows):
+    env.locales[place.grace.id] = "de"
+    talk = channel_without(place.channel.guild, "talk", add_reactions=False)
+    await wizard.open()
+    await wizard.press("Weiter")
+    assert "### 2 von 8: wo ich antworte" in wizard.text
+    assert "**Ich beantworte jede Nachricht in**" in wizard.text
+    await wizard.choose("always", talk)
+    await wizard.press("Weiter", 6)
+    answers = f"**Antwort auf:** jede Nachricht in {talk.mention}; sonst überall Erwähnungen und Antworten an mich"
+    assert f"{answers}\n-# ✏️ jetzt: überall Erwähnungen und Antworten an mich" in wizard.text
+    assert f"⚠️ In {talk.mention} brauche ich „Reaktionen hinzufügen“." in wizard.text
+    await wizard.press("Fertigstellen")
+    assert f"Probier es aus: Schreib {place.mention} hallo in {place.channel.mention}." in wizard.text
+    (line,) = rows(AuditRow)
+    assert line.subject == f"Answers: every message in {talk.mention}; mentions and replies elsewhere"
+
+
+async def test_a_german_server_is_welcomed_in_german(env):
+    guild = env.create_guild("Verein", preferred_locale="de")
+    channel = guild.create_text_channel("allgemein")
+    env.bot.dispatch("guild_join", env.bot.get_guild(guild.id))
+    await env.settle()
+    assert channel.last_message.content.startswith("Hallo! Ein Admin kann mich mit `/setup` einrichten")
+
+
 async def test_it_is_for_admins_also_in_its_middle(place, env, wizard, rows):
     with pytest.raises(Exception, match="setup"):
         await place.ada.slash(place.channel, "setup")
@@ -297,23 +380,6 @@ async def test_a_new_server_reads_one_line_where_the_bot_may_write(place, env):
 
 
 class TestWhatItStarts:
-    @pytest.fixture
-    def choose(self, env, place, query):
-        """Store choices of a server, as `/setup` does."""
-
-        async def apply(guild=None, **choices):
-            guild_id = (guild or place.channel.guild).id
-
-            def write(session):
-                default = read_personality(session, ensure_personality(session))
-                apply_setup(session, guild_id, ServerChoices(**choices), default, expected_generation=0, by="test")
-
-            query(write)
-            await env.bot.services.setups.load()
-            return guild_id
-
-        return apply
-
     async def test_an_arena_starts_at_the_servers_time_in_its_channel(self, place, env, choose, query, rows):
         guild_id = await choose(arena_schedule="* * * * *", arena_channel=place.channel.id)
         long_ago = utc_now() - timedelta(hours=1)

@@ -234,7 +234,7 @@ class TestHostile:
             (card_of(character_book={"entries": [{}, {"keys": [3]}]}), "keys of entry 2 of its lorebook is not valid"),
             (card_of(extensions={"reactune": {"sampling": {"temperature": 9}}}), "sampling.temperature is not valid"),
             (json.dumps({"spec": "chara_card_v2", "data": {"name": "x"}}).encode(), "does not say how to talk"),
-            (b'{"name": "' + b"a" * MAX_JSON_BYTES + b'"}', "holds more than 4,000 kB of text"),
+            (b'{"name": "' + b"a" * MAX_JSON_BYTES + b'"}', "holds more than 4000 kB of text"),
             (SIGNATURE, "is a damaged PNG file (it ends too early)"),
             (picture_of(card_of())[:-20], "is a damaged PNG file (it ends too early)"),
             (picture_of(card_of()).replace(b"IDAT", b"IDXX"), "is a damaged PNG file (a checksum in it is wrong)"),
