@@ -121,16 +121,19 @@ class DraftForm(AdminForm):
     async def on_error(self, interaction: discord.Interaction, error: Exception, /) -> None:
         await super().on_error(interaction, error)
         with contextlib.suppress(*DISCORD_ERRORS):
-            await interaction.followup.send("Your text is not lost.", view=_EditAgain(self.again), ephemeral=True)
+            said = gettext("Your text is not lost.")
+            await interaction.followup.send(said, view=_EditAgain(self.again), ephemeral=True)
 
 
 class _EditAgain(discord.ui.View):
     def __init__(self, form: Callable[[], Form]) -> None:
         super().__init__(timeout=EDIT_AGAIN_S)
         self._form = form
+        self.edit.label = gettext("Edit again")
 
-    @discord.ui.button(label="Edit again")
+    @discord.ui.button()
     async def edit(self, interaction: discord.Interaction, _button: discord.ui.Button[Self]) -> None:
+        begin_interaction(interaction)
         await interaction.response.send_modal(self._form())
 
 

@@ -280,7 +280,7 @@ class DiscordSettings(Section):
     members_intent: bool = False
     """Request the privileged server members intent, to notice departures at once instead of once a day."""
     language: str = ""
-    """Language of the bot's public sentences, such as de. Empty: each server's own (docs/languages.md)."""
+    """Language of public sentences, such as de, where a server chose none. Empty: Discord's (docs/languages.md)."""
     translations: Folder = Path("locales")
     """Folder of more translations (.po files), such as fr.po; read when the bot starts."""
 

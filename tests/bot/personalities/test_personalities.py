@@ -312,6 +312,30 @@ class TestList:
         assert "> Hi\nEvening." in text
 
 
+class TestInGerman:
+    async def test_a_german_admin_reads_german_and_the_audit_trail_stays_english(self, place, env, rows):
+        env.locales[place.grace.id] = "de"
+        form = await place.grace.slash(place.channel, "personality create", name="keeper")
+        assert form.modal["title"] == "keeper anlegen"
+        assert [label["label"] for label in form.modal["components"]][:2] == ["Beschreibung", "Systemprompt"]
+        refused = await place.grace.submit_modal(form, FIELDS | {"sampling": "warm"})
+        again = await place.grace.click(refused.followups[-1], label="Nochmal bearbeiten")
+        assert again.modal["title"] == "keeper anlegen"
+        done = await place.grace.submit_modal(again, FIELDS)
+        assert done.response.content.startswith("**keeper** ist angelegt. Als Nächstes lässt du sie mit")
+        bound = await bind(place, "keeper", strength=0.5)
+        where = f"in <#{place.channel.id}> mit Stärke 0,5"
+        assert bound == f"Ab der nächsten Nachricht antwortet **keeper** {where}. Rückgängig: `/personality unbind`."
+        shown = (await place.grace.slash(place.channel, "personality show", personality="keeper")).response.content
+        assert "**keeper** · Version base (hat noch nicht gelernt und folgt den Beispielen auf der Karte)" in shown
+        assert f"Gebunden {where}." in shown
+        assert "**Erscheint** als der Bot selbst" in shown
+        elsewhere = env.guild.create_text_channel("elsewhere")
+        refused = await place.grace.slash(elsewhere, "personality unbind")
+        assert refused.response.content.startswith("An diesem Ort selbst ist keine Persönlichkeit gebunden.")
+        assert "No personality is bound in this place itself" in [row.note for row in rows(AuditRow)][-1]
+
+
 class TestArchive:
     async def test_a_bound_one_is_refused_then_archived_and_restored(self, place, make, rows):
         make()
