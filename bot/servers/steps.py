@@ -123,7 +123,10 @@ def language_rows(languages: Languages, draft: SetupDraft, guild: discord.Guild)
     chosen = draft.choices.language
     options = [
         _option(automatic, AUTOMATIC, chosen not in languages.codes, gettext("As my operator or Discord says")),
-        *(_option(language_name(code), code, code == chosen) for code in languages.codes),
+        *(
+            _option(language_name(code), code, code == chosen)
+            for code in sorted(languages.codes, key=lambda code: code != chosen)
+        ),
     ]
 
     def choose(code: str) -> None:

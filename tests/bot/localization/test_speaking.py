@@ -6,6 +6,7 @@ import discord
 import pytest
 
 from bot.app import ReactuneBot
+from bot.engine import EngineState
 from bot.localization.languages import languages_of
 from storage.errors import SettingsError
 
@@ -87,6 +88,17 @@ async def test_a_setting_chooses_the_language_of_every_server(settings, engine, 
         SettingsError, match=r"discord\.language: there is no translation into 'tlh': choose one of en, de"
     ):
         await ReactuneBot(chosen, engine=engine, base=base).setup_hook()
+
+
+class TestOperatorsLanguage:
+    @pytest.fixture
+    def overrides(self):
+        return {"REACTUNE_DISCORD__LANGUAGE": "de"}
+
+    async def test_the_status_that_all_servers_see_is_in_it(self, env, engine):
+        engine.reported = EngineState(pause_reason="a round trains")
+        await env.advance_time(5)
+        assert str(env.bot.activity) == "Lernt: gleich zurück"
 
 
 async def test_a_broken_translation_stops_the_start(settings, engine, base):
