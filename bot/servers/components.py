@@ -9,16 +9,22 @@ import discord
 from discord import SelectDefaultValue, SelectDefaultValueType, ui
 
 from bot.localization.sentences import gettext
+from storage.wording import shorten
 
 PREFIX = "setup:"
 """Of all custom IDs."""
 MOST_CHOICES = 25  # Discord's limit
+MOST_CHARS = 3_600  # Discord's limit for all texts of a message is 4,000
 
 
 class Pages(ui.LayoutView):
     @abstractmethod
     async def show(self, interaction: discord.Interaction) -> None:
         """Show what was chosen, in answer to a click."""
+
+    def lines(self, lines: Iterable[str]) -> ui.TextDisplay[Pages]:
+        """Return as much of the lines as a message has room for, beside its heading and buttons."""
+        return ui.TextDisplay(shorten("\n".join(lines), MOST_CHARS))
 
 
 class ChannelChoice(ui.ChannelSelect[Pages]):

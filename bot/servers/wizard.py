@@ -152,7 +152,7 @@ class SetupView(Pages):
         step = self._steps[self._page - 1] if 0 < self._page < pages - 1 else None
         title = gettext(step.title) if step else gettext("check and finish") if self._page else gettext("what is set")
         heading = gettext("{page} of {pages}: {title}", page=self._page + 1, pages=pages, title=title)
-        rows = step.rows(self._draft, self._guild) if step else [ui.TextDisplay("\n".join(self._overview()))]
+        rows = step.rows(self._draft, self._guild) if step else [self.lines(self._overview())]
         note = [ui.TextDisplay(self._note)] if self._note else []
         navigation = ui.ActionRow(
             PageButton("back", gettext("Back"), -1, disabled=not self._page),

@@ -251,6 +251,18 @@ async def test_threads_can_be_chosen_for_some_channels_and_categories(place, wiz
     assert (len(inside.threads), len(place.channel.threads)) == (1, 0)
 
 
+async def test_a_server_with_very_many_choices_still_fits_into_the_message(place, env, wizard, choose, monkeypatch):
+    env.locales[place.grace.id] = "de"
+    monkeypatch.setattr("bot.servers.draft.MOST_LISTED", 40)
+    await choose(rules={10**18 + number: list(Rule)[number % 5] for number in range(200)})
+    await wizard.open()
+    await wizard.press("Weiter")
+    await wizard.choose("elsewhere", "never")
+    await wizard.press("Weiter", 6)
+    assert "### 8 von 8: prüfen und fertigstellen" in wizard.text
+    assert 3_500 < len(wizard.text) < 4_000
+
+
 async def test_a_category_has_a_rule_and_its_channel_another(place, wizard, engine, is_answered):
     guild = place.channel.guild
     category = guild.create_category("talks")
