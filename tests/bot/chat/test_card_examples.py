@@ -10,6 +10,7 @@ from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import change_card, personality_named
 from storage.settings.sections import PrivacySettings
 from storage.training.evidence import read_texts
+from tests.bot.panels import said
 from tests.seeding import render_plainly
 
 HELLO, SEA = ("Hi", "Evening."), ("How is the sea?", "Flat. For now.", "And later?", "Wet.")
@@ -121,8 +122,8 @@ class TestSaid:
             ("personality list", None): f"version base ({NOT_LEARNED}) · 2 examples",
             ("model status", None): f"The personality {NOT_LEARNED}.",
         }
-        for (command, personality), said in words.items():
-            assert said in await ask(place, command, personality)
+        for (command, personality), told in words.items():
+            assert told in await ask(place, command, personality)
         assert "**Examples:** 2, the base is shown 2 of them" in await ask(place, "personality show", "default")
         release(1.0)
         for command, personality in words:
@@ -140,4 +141,4 @@ class TestSaid:
 async def ask(place, command: str, personality: str | None) -> str:
     options = {"personality": personality} if personality else {}
     done = await place.grace.slash(place.channel, command, **options)
-    return done.followups[-1].content if done.followups else done.response.content
+    return said(done.followups[-1] if done.followups else done.response)

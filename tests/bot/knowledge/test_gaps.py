@@ -14,7 +14,7 @@ from storage.database.tables import DocumentRow, VoteCauseRow
 from storage.knowledge.gaps import Gap
 from storage.knowledge.search import Passage
 from storage.models.bundled import BundledEncoder
-from tests.bot.cogs.test_feedback import choose
+from tests.bot.cogs.test_feedback import MENU
 from tests.word_encoder import WordEncoder
 
 
@@ -27,7 +27,8 @@ async def answer_wrongly(place, question, *members):
     answer = await place.ask(question)
     for member in members or (place.ada,):
         await member.react(answer, "👎")
-        await choose(place, answer, "Wrong fact", member)
+        form = await member.context_menu(place.channel, MENU, answer)
+        await member.submit_modal(form, {"cause": "Wrong fact"})
     return answer
 
 
