@@ -306,8 +306,8 @@ def _refuse_excess(
     documents = count_rows(session, ids)
     if documents + more_documents > settings.max_documents:
         raise DocumentRefused(
-            "this server has {documents} documents, the limit (knowledge.max_documents): remove one first",
-            documents=documents,
+            "this server has reached its limit of documents, {limit} (knowledge.max_documents): remove one first",
+            limit=settings.max_documents,
         )
     stored = count_rows(session, select(ChunkRow.id).where(ChunkRow.document_id.in_(ids)))
     if stored + chunks > settings.max_chunks:

@@ -137,9 +137,10 @@ class TestConsent:
         assert rows(CorrectionRow)[0].basis is None
 
 
-async def choose(place, answer, cause, **more):
-    form = await place.ada.context_menu(place.channel, MENU, answer)
-    return await place.ada.submit_modal(form, {"cause": cause, **more})
+async def choose(place, answer, cause, member=None, **more):
+    member = member or place.ada
+    form = await member.context_menu(place.channel, MENU, answer)
+    return await member.submit_modal(form, {"cause": cause, **more})
 
 
 class TestCauses:

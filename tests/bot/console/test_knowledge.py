@@ -285,7 +285,7 @@ class TestGaps:
         shown = (await visitor.get("/knowledge/gaps")).value_of("answers")
         answer = await place.ask("when does the pool open?")
         await place.bo.react(answer, "👎")
-        await choose(place, answer, "Wrong fact", place.bo)
+        await choose(place, answer, "Wrong fact", member=place.bo)
         fields = {"title": "Hours", "text": "At nine."}
         await visitor.post("/knowledge/gaps/document", answers=shown, **fields)
         assert [row.settled_by for row in rows(VoteCauseRow)] == ["somebody", None]

@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
+from bot.localization.sentences import number
 from bot.text.rounds import describe_round
 from storage.adapters.folder_store import AdapterStore
 from storage.database.columns import utc_now
@@ -192,7 +193,7 @@ def test_a_round_shows_how_it_used_the_votes(database: Database, revision: str, 
     seed(database, write)
     ended = run()
     evidence = ended.evidence
-    assert set(evidence) == {"votes", "removed_shares", "voters", "pairs_by_source", "notes"}
+    assert set(evidence) == {"votes", "weak_votes", "removed_shares", "voters", "pairs_by_source", "notes"}
     assert (evidence["votes"], evidence["voters"]) == (12, 2)
     assert sum(evidence["pairs_by_source"].values()) == ended.metrics["pairs"]
     assert "from answers to the same question" in ended.reason
@@ -447,7 +448,7 @@ def test_a_round_gets_weaker_where_its_answers_go_beyond_what_people_liked(
     assert ended.metrics["strength"] <= 0.25
     assert ended.metrics["lowered_for"] in {"overshoot", *(measure.name for measure in MEASURES)}
     assert ended.metrics["overshoot"]["liked"] == 26
-    lowered = f"strength {ended.metrics['strength']:g} (lowered because of “{ended.metrics['lowered_for']}”)"
+    lowered = f"strength {number(ended.metrics['strength'], 3)} (lowered because of “{ended.metrics['lowered_for']}”)"
     assert lowered in describe_round(ended)
 
 
