@@ -304,7 +304,7 @@ def test_a_variable_that_overrides_the_file_is_named(
 def test_a_file_that_cannot_be_edited_is_noticed_before_the_question(
     reactune: Run, config: Path, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storage.settings.editing.tomlkit.dumps", lambda document: "not = what was meant")
+    monkeypatch.setattr("storage.settings.editing.tomlkit.dumps", lambda _: "not = what was meant")
     code, out, err = reactune("base", "use", str(folders[1]), typed="y\n")
     said = f'change model.base to "{folders[1]}" in {config} yourself'
     assert (code, out, said in " ".join(err.split()), "Looking" in err) == (2, "", True, False)
