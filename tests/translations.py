@@ -127,6 +127,8 @@ def _of_call(call: ast.Call, errors: set[str]) -> Iterator[MessageId]:
         yield from filter(None, (_constant(word.value) for word in call.keywords if word.arg == "name"))
     elif name == "describe":
         yield from filter(None, (_constant(word.value) for word in call.keywords))
+    elif name == "Measure":
+        yield from filter(None, map(_constant, call.args[2:4]))
     elif name in FUNCTIONS:
         texts = [_constant(argument) for argument in call.args[: FUNCTIONS[name]]]
         if texts and all(texts):

@@ -10,7 +10,7 @@ from bot.text import contests
 from bot.text.lineage import from_source
 from bot.text.rounds import describe_metrics, describe_round, describe_trainers, describe_votes, sentence
 from bot.text.sanitize import sanitize_reason
-from bot.text.taste import describe_choosing
+from bot.text.taste import describe_choosing, name_likings
 from bot.text.votes import describe_counted
 from storage.database.enums import CHALLENGER, CanaryStatus, GateVerdict, PairSource
 from storage.insights import model_status
@@ -19,6 +19,7 @@ from storage.privacy.consent import describe_bases
 from storage.releases.announcements import Announcement, CanaryAnnouncement, PromotionAnnouncement
 from storage.releases.versions import AliasMove, Version, name_of
 from storage.settings.sections import RemoteSettings, Settings
+from storage.taste.words import Effect
 from storage.votes.votes import Tally
 
 MOVES_SHOWN = 5
@@ -247,8 +248,8 @@ def _time(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
-def describe_announcement(announcement: Announcement, liked: str = "") -> str:
-    """Return the news; `liked` is what people like, in words, and told with a new version."""
+def describe_announcement(announcement: Announcement, liked: Sequence[Effect] = ()) -> str:
+    """Return the news; `liked` is what people like, and told with a new version."""
     if isinstance(announcement, Version):
         return _decision(announcement)
     if isinstance(announcement, CanaryAnnouncement):
@@ -301,7 +302,7 @@ def _return(promotion: PromotionAnnouncement) -> str:
     return " ".join(filter(None, parts))
 
 
-def _promotion(promotion: PromotionAnnouncement, liked: str) -> str:
+def _promotion(promotion: PromotionAnnouncement, liked: Sequence[Effect]) -> str:
     after, before = name_of(promotion.after), name_of(promotion.before)
     metrics = describe_metrics(promotion.after.metrics) if promotion.after else ""
     lines = [
@@ -317,7 +318,7 @@ def _promotion(promotion: PromotionAnnouncement, liked: str) -> str:
         gettext(
             "**To everyone who voted:** by your votes, people here like {liked}. `/myvotes` shows what became of "
             "yours.",
-            liked=liked,
+            liked=name_likings(liked),
         )
         if liked
         else "",
