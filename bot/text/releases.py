@@ -19,6 +19,7 @@ from storage.privacy.consent import describe_bases
 from storage.releases.announcements import Announcement, CanaryAnnouncement, PromotionAnnouncement
 from storage.releases.versions import AliasMove, Version, name_of
 from storage.settings.sections import RemoteSettings, Settings
+from storage.taste.learning import FEWEST
 from storage.taste.words import Effect
 from storage.votes.votes import Tally
 
@@ -131,7 +132,15 @@ def _ranking(status: model_status.ModelStatus, settings: Settings) -> str:
             "The taste ranks answers to {prompts} prompts and adds what it is sure of.",
             prompts=settings.pairs.ranked_prompts,
         )
-    return sentence(status.outlook.taste.why_unsure)
+    votes = len(status.outlook.taste.data)
+    if votes < FEWEST:
+        return ngettext(
+            "The taste has {count} vote and needs {needed} before it ranks answers.",
+            "The taste has {count} votes and needs {needed} before it ranks answers.",
+            votes,
+            needed=FEWEST,
+        )
+    return gettext("The taste ranks no answers: it predicts votes no better than the share of 👍 does.")
 
 
 def _spent(spent: Spend, settings: RemoteSettings) -> str:
@@ -356,7 +365,7 @@ def _override(promotion: PromotionAnnouncement) -> str:
 
 
 def _verdict(version: Version, failed_checks: Sequence[str]) -> str:
-    reasons = [*failed_checks]
+    reasons = [*map(gettext, failed_checks)]
     if version.verdict is not GateVerdict.FAIL and "reason" in version.evidence:
         reasons.append(version.evidence["reason"])
     return outcome_words(version) + (f": {'; '.join(reasons)}" if reasons else "")
