@@ -12,17 +12,17 @@ from storage.personalities.personalities import DEFAULT_PERSONALITY
 
 def show_taste(config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False) -> None:
     """Show what people like, how sure that is, and answers that show it."""
-    from bot.text.taste import taste_text
+    from bot.text.taste import describe_finding, taste_text
 
     settings = read_settings(config)
     report = look_up(config, personality, lambda session, id_: read_taste_report(session, id_, settings))
-    show_plain(_as_data(report, personality), taste_text(report), as_json)
+    show_plain(_as_data(report, personality, describe_finding(report)), taste_text(report), as_json)
 
 
-def _as_data(report: TasteReport, personality: str) -> dict[str, Any]:
+def _as_data(report: TasteReport, personality: str, finding: str) -> dict[str, Any]:
     return {
         "personality": personality,
-        "finding": report.finding,
+        "finding": finding,
         "votes": report.votes,
         "choices": report.choices,
         "voters": report.voters,

@@ -18,7 +18,7 @@ from bot.localization.catalogues import SHIPPED, SUFFIX, read_catalogue, texts_o
 from bot.localization.languages import MAX_DESCRIPTION_CHARS
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("bot", "storage")
+FOLDERS = ("bot", "storage", "trainer")
 LEFT_ENGLISH = (
     "bot/console",
     "bot/demo",
@@ -29,8 +29,9 @@ LEFT_ENGLISH = (
     "storage/models/gguf",
     "storage/models/openvino",
     "storage/training",
+    "trainer",
 )
-"""Web pages, and what only operators read."""
+"""Web pages, and what only operators read, except what is marked there."""
 WIDTH = 120
 FUNCTIONS = {"gettext": 1, "gettext_noop": 1, "ngettext": 2}
 """How many arguments are sentences."""
@@ -52,7 +53,7 @@ FOR_OPERATORS = frozenset(
         "TokenInUse",
     }
 )
-WORDS = frozenset({"Cause", "RoundStatus", "Sureness", "VoteStatus", "WeakVote"})
+WORDS = frozenset({"Cause", "Phase", "RoundStatus", "Sureness", "VoteStatus", "WeakVote"})
 """Enumerations whose values members read."""
 DESCRIBED = ("description", "group_description")
 
@@ -65,12 +66,12 @@ def collect() -> dict[MessageId, set[str]]:
         path: ast.parse(path.read_text(encoding="utf-8"))
         for folder in FOLDERS
         for path in sorted((ROOT / folder).rglob("*.py"))
-        if not path.relative_to(ROOT).as_posix().startswith(LEFT_ENGLISH)
     }
-    errors = _error_classes(trees.values())
+    left = {path for path in trees if path.relative_to(ROOT).as_posix().startswith(LEFT_ENGLISH)}
+    errors = _error_classes(tree for path, tree in trees.items() if path not in left)
     found: dict[MessageId, set[str]] = {}
     for path, tree in trees.items():
-        for sentence in _sentences(tree, errors):
+        for sentence in _marked(tree) if path in left else _sentences(tree, errors):
             found.setdefault(sentence, set()).add(str(path.relative_to(ROOT)))
     return found
 
@@ -103,6 +104,19 @@ def _error_classes(trees: Iterable[ast.Module]) -> set[str]:
     return found
 
 
+def _marked(tree: ast.Module) -> Iterator[MessageId]:
+    """Return the stored texts that the bot translates when it shows them."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and _name(node.func) == "gettext_noop":
+            yield from _of_call(node, set())
+        elif isinstance(node, ast.ClassDef) and node.name in WORDS:
+            yield from _members(node)
+
+
+def _members(enumeration: ast.ClassDef) -> Iterator[str]:
+    return filter(None, (_constant(part.value) for part in enumeration.body if isinstance(part, ast.Assign)))
+
+
 def _sentences(tree: ast.Module, errors: set[str]) -> Iterator[MessageId]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
@@ -110,7 +124,7 @@ def _sentences(tree: ast.Module, errors: set[str]) -> Iterator[MessageId]:
         elif isinstance(node, ast.ClassDef) and node.name in errors:
             yield from _of_class(node)
         elif isinstance(node, ast.ClassDef) and node.name in WORDS:
-            yield from filter(None, [_constant(part.value) for part in node.body if isinstance(part, ast.Assign)])
+            yield from _members(node)
         elif isinstance(node, ast.AsyncFunctionDef) and any(map(_makes_command, node.decorator_list)):
             yield _described(ast.get_docstring(node) or "")
         if isinstance(node, ast.Call | ast.ClassDef):
@@ -127,6 +141,8 @@ def _of_call(call: ast.Call, errors: set[str]) -> Iterator[MessageId]:
         yield from filter(None, (_constant(word.value) for word in call.keywords if word.arg == "name"))
     elif name == "describe":
         yield from filter(None, (_constant(word.value) for word in call.keywords))
+    elif name == "Measure":
+        yield from filter(None, map(_constant, call.args[2:4]))
     elif name in FUNCTIONS:
         texts = [_constant(argument) for argument in call.args[: FUNCTIONS[name]]]
         if texts and all(texts):

@@ -22,9 +22,10 @@ from bot.charts.frame import (
     thin_ticks,
     wrapped,
 )
+from bot.localization.sentences import decimal, gettext, ngettext, number
 from storage.database.enums import SOURCE_WORDS, GateVerdict, PairSource
 from storage.insights.report import Curve, GateCheck, GateResult, Report
-from storage.wording import count
+from storage.wording import gettext_noop
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,12 +50,19 @@ GATE_INDENT = 0.07
 
 def pairs_words(report: Report) -> Words:
     if not report.rounds:
-        return Words("No rounds yet", "A round turns votes into pairs and trains on them.", is_empty=True)
+        return Words(
+            gettext("No rounds yet"), gettext("A round turns votes into pairs and trains on them."), is_empty=True
+        )
     last = report.rounds[-1]
     most = max(last.by_source, key=lambda source: last.by_source[source])
     total = sum(last.by_source.values())
-    part = "Most" if 2 * last.by_source[most] > total else "Largest share"
-    return Words(f"Round {last.round_id}: {count(total, 'pair')}", f"{part} from {SOURCE_WORDS[most]}")
+    title = ngettext("Round {round}: {count} pair", "Round {round}: {count} pairs", total, round=str(last.round_id))
+    source = gettext(SOURCE_WORDS[most])
+    mostly, largest = (
+        gettext("Most from {source}", source=source),
+        gettext("Largest share from {source}", source=source),
+    )
+    return Words(title, mostly if 2 * last.by_source[most] > total else largest)
 
 
 def draw_pairs(axes: Axes, report: Report) -> None:
@@ -63,10 +71,11 @@ def draw_pairs(axes: Axes, report: Report) -> None:
     for source, color in SOURCES.items():
         counts = [round_.by_source.get(source, 0) for round_ in report.rounds]
         if any(counts):
-            axes.bar(places, counts, bottom=below, color=color, width=0.7, label=SOURCE_WORDS[source], edgecolor=CARD)
+            label = gettext(SOURCE_WORDS[source])
+            axes.bar(places, counts, bottom=below, color=color, width=0.7, label=label, edgecolor=CARD)
         below = [sum(pair) for pair in zip(below, counts, strict=True)]
     axes.locator_params(axis="y", nbins=4, integer=True, min_n_ticks=2)
-    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.yaxis.set_major_formatter(lambda pairs, _: number(pairs))
     axes.set_xlim(-0.7, max(len(places), 4) - 0.3)
     thin_ticks(axes, [str(round_.round_id) for round_ in report.rounds], most=5)
     axes.legend(
@@ -85,16 +94,25 @@ def draw_pairs(axes: Axes, report: Report) -> None:
 
 def curve_words(report: Report) -> Words:
     if report.curve is None:
-        return Words("No training yet", "The loss of the last round will appear here.", is_empty=True)
+        return Words(gettext("No training yet"), gettext("The loss of the last round will appear here."), is_empty=True)
     return describe_curve(report.curve)
 
 
 def describe_curve(curve: Curve) -> Words:
     smooth = smoothed(curve.losses)
     first, last = smooth[0], smooth[-1]
-    moved = "fell" if last < first else "rose" if last > first else "stayed"
-    steps = count(curve.steps, "step")
-    return Words(f"Round {curve.round_id}: the loss {moved}", f"From {first:.2f} to {last:.2f} in {steps}")
+    round_id = str(curve.round_id)
+    fell = gettext("Round {round}: the loss fell", round=round_id)
+    rose = gettext("Round {round}: the loss rose", round=round_id)
+    stayed = gettext("Round {round}: the loss stayed", round=round_id)
+    change = ngettext(
+        "From {first} to {last} in {count} step",
+        "From {first} to {last} in {count} steps",
+        curve.steps,
+        first=decimal(first, 2),
+        last=decimal(last, 2),
+    )
+    return Words(fell if last < first else rose if last > first else stayed, change)
 
 
 def smoothed(losses: Sequence[float]) -> list[float]:
@@ -119,21 +137,29 @@ def draw_curve(axes: Axes, report: Report) -> None:
 
 def gate_words(report: Report) -> Words:
     if report.gate is None:
-        hint = "The gate judges every new version before it can answer."
-        return Words("No version judged yet", hint, is_empty=True)
+        hint = gettext("The gate judges every new version before it can answer.")
+        return Words(gettext("No version judged yet"), hint, is_empty=True)
     return describe_gate(report.gate)
 
 
 def describe_gate(gate: GateResult) -> Words:
     outcomes = [check.outcome for check in gate.checks]
     found = {
-        GateVerdict.PASS: f"Round {gate.round_id} passed the gate",
-        GateVerdict.FAIL: f"Round {gate.round_id} did not pass the gate",
-        GateVerdict.NOT_ENOUGH_EVIDENCE: f"Round {gate.round_id}: not enough evidence to pass the gate",
+        GateVerdict.PASS: gettext_noop("Round {round} passed the gate"),
+        GateVerdict.FAIL: gettext_noop("Round {round} did not pass the gate"),
+        GateVerdict.NOT_ENOUGH_EVIDENCE: gettext_noop("Round {round}: not enough evidence to pass the gate"),
     }
-    counts = f"{outcomes.count(GateVerdict.PASS)} of {len(outcomes)} checks passed"
+    counts = [
+        ngettext(
+            "{passed} of {count} check passed",
+            "{passed} of {count} checks passed",
+            len(outcomes),
+            passed=outcomes.count(GateVerdict.PASS),
+        )
+    ]
     failed = outcomes.count(GateVerdict.FAIL)
-    return Words(found[gate.verdict], counts + (f", {failed} failed" if failed else ""))
+    counts += [gettext("{number} failed", number=failed)] if failed else []
+    return Words(gettext(found[gate.verdict], round=str(gate.round_id)), ", ".join(counts))
 
 
 def draw_gate(axes: Axes, report: Report) -> None:
@@ -145,24 +171,24 @@ def draw_gate(axes: Axes, report: Report) -> None:
     checks = sorted(report.gate.checks, key=lambda check: order.index(check.outcome))
     line = 0.0
     for position, check in enumerate(checks):
-        reason = wrapped(axes, check.sentence, SMALL_PT, GATE_INDENT)
+        reason = wrapped(axes, gettext(check.sentence), SMALL_PT, GATE_INDENT)
         lines = 1 + len(reason.splitlines()) + GATE_GAP_LINES
         if line + lines > GATE_LINES - NAMES_LINES:
             _name_others(axes, line, checks[position:])
             return
         _write(axes, 0, line, *SIGNS[check.outcome])
-        _write(axes, GATE_INDENT, line, wrapped(axes, check.name, TEXT_PT, GATE_INDENT, most_lines=1), INK)
+        _write(axes, GATE_INDENT, line, wrapped(axes, gettext(check.name), TEXT_PT, GATE_INDENT, most_lines=1), INK)
         _write(axes, GATE_INDENT, line + 1, reason, MUTED, size=SMALL_PT)
         line += lines
 
 
 def _name_others(axes: Axes, line: float, checks: Sequence[GateCheck]) -> None:
     if checks[0].outcome is GateVerdict.PASS:
-        names = ", ".join(check.name for check in checks)
+        names = ", ".join(gettext(check.name) for check in checks)
         _write(axes, 0, line, *SIGNS[GateVerdict.PASS])
         _write(axes, GATE_INDENT, line, wrapped(axes, names, TEXT_PT, GATE_INDENT, NAMES_LINES), INK)
     else:
-        _write(axes, GATE_INDENT, line, f"… and {len(checks)} more", MUTED)
+        _write(axes, GATE_INDENT, line, f"… {gettext('and {number} more', number=len(checks))}", MUTED)
 
 
 def _write(axes: Axes, x: float, line: float, text: str, color: str, *, size: float = TEXT_PT) -> None:

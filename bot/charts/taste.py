@@ -28,12 +28,14 @@ from bot.charts.frame import (
     to_png,
     wrapped,
 )
+from bot.localization import sentences
+from bot.text import taste as texts
+from bot.text.rounds import sentence
 from bot.text.sanitize import quote_plainly
-from bot.text.taste import STYLE_ONLY, describe_gain
 from storage.insights.report import Report
 from storage.insights.taste_report import ShownEffect, TasteReport
 from storage.taste.words import LEAST_SURE, Sureness
-from storage.wording import count
+from storage.wording import gettext_noop
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,8 +54,13 @@ LEAST_POINTS = 2
 """Least percentage points that the axis shows on both sides of zero."""
 QUOTE_LINES, QUOTE_INDENT = 4, 0.05
 QUOTE_GAP_PT, NAME_GAP_PT, LINE_PT = 7.0, 4.0, 1.21 * TEXT_PT
-NONE_YET = "None yet"
-UNREADABLE = "(in letters that a picture can't show)"
+NONE_YET = gettext_noop("None yet")
+UNREADABLE = gettext_noop("(in letters that a picture can't show)")
+SUREST = {
+    Sureness.SURE: gettext_noop("Clearly liked: {liked}"),
+    Sureness.FAIRLY: gettext_noop("Probably liked: {liked}"),
+    Sureness.GUESS: gettext_noop("Perhaps liked: {liked}"),
+}
 
 
 def draw_taste(report: TasteReport, personality: str, now: datetime) -> bytes:
@@ -62,12 +69,15 @@ def draw_taste(report: TasteReport, personality: str, now: datetime) -> bytes:
 
 
 def build_taste_figure(report: TasteReport, personality: str, now: datetime) -> Figure:
-    header, date = f"What the people of {personality} like", f"{now:%-d %B %Y}"
+    header, date = (
+        sentences.gettext("What the people of {personality} like", personality=personality),
+        sentences.day(now),
+    )
     if report.is_empty:
         page = open_page(EMPTY_HEIGHT_IN, header, date)
         add_panel(page, page.add_gridspec(1, 1)[0], empty_words(report))
         return page
-    note = f"{_count_all(report)} · {date}"
+    note = f"{texts.count_kinds(report.votes, report.choices, report.weak_votes)} · {date}"
     if not report.effects:
         page = open_page(UNCLEAR_HEIGHT_IN, header, note)
         _arrange_unclear(page, report)
@@ -93,30 +103,29 @@ def _arrange_unclear(page: Figure, report: TasteReport) -> None:
     draw_examples(add_panel(page, grid[:, 1], example_words(report)), report)
 
 
-def _count_all(report: TasteReport) -> str:
-    counted = ((report.votes, "vote"), (report.choices, "choice"), (report.weak_votes, "weak vote"))
-    return " and ".join(count(number, noun) for number, noun in counted if number)
-
-
 def empty_words(report: TasteReport) -> Words:
     if not report.is_learning:
-        return Words("Nothing is learned here", report.finding, is_empty=True)
-    hint = "Members vote with the thumbs under an answer. First guesses appear after about ten votes."
-    return Words("Nobody has voted yet", hint, is_empty=True)
+        return Words(sentences.gettext("Nothing is learned here"), texts.describe_finding(report), is_empty=True)
+    hint = sentences.gettext(
+        "Members vote with the thumbs under an answer. First guesses appear after about ten votes."
+    )
+    return Words(sentences.gettext("Nobody has voted yet"), hint, is_empty=True)
 
 
 def effect_words(report: TasteReport) -> Words:
     if not report.effects:
-        return Words("Too early to tell", "The votes say nothing clear so far. Thumbs down say the most.")
-    what = "more thumbs up" if report.votes else "more often chosen"
-    return Words(describe_surest(report.effects), f"Percentage points {what} than an average answer; 95% interval")
+        hint = sentences.gettext("The votes say nothing clear so far. Thumbs down say the most.")
+        return Words(sentences.gettext("Too early to tell"), hint)
+    thumbs = sentences.gettext("Percentage points more thumbs up than an average answer; 95% interval")
+    choices = sentences.gettext("Percentage points more often chosen than an average answer; 95% interval")
+    return Words(describe_surest(report.effects), thumbs if report.votes else choices)
 
 
 def describe_surest(effects: Sequence[ShownEffect]) -> str:
     """Name the surest likings, at most two that are equally sure."""
     first = effects[0].sureness
-    how = {Sureness.SURE: "Clearly", Sureness.FAIRLY: "Probably", Sureness.GUESS: "Perhaps"}[first]
-    return f"{how} liked: {' and '.join(effect.words for effect in effects[:2] if effect.sureness is first)}"
+    liked = sentences.listing([sentences.gettext(effect.words) for effect in effects[:2] if effect.sureness is first])
+    return sentences.gettext(SUREST[first], liked=liked)
 
 
 def draw_effects(axes: Axes, report: TasteReport) -> None:
@@ -130,9 +139,9 @@ def draw_effects(axes: Axes, report: TasteReport) -> None:
         plot.hlines(row, low, high, color=FILLS[effect.sureness][0], linewidth=2.5, alpha=0.6)
         plot.plot(gain, row, **_marker(effect.sureness))
         y = 1 - (1 - LEGEND) * (row + 0.5) / rows
-        label = wrapped(axes, effect.words, LABEL_PT, 1 - LABELS)
+        label = wrapped(axes, sentences.gettext(effect.words), LABEL_PT, 1 - LABELS)
         axes.text(0, y, label, color=INK, size=LABEL_PT, va="center", parse_math=False)
-        axes.text(1, y, describe_gain(effect), color=MUTED, size=LABEL_PT, va="center", ha="right")
+        axes.text(1, y, texts.describe_gain(effect), color=MUTED, size=LABEL_PT, va="center", ha="right")
     _explain_sureness(axes)
 
 
@@ -177,7 +186,7 @@ def _explain_sureness(axes: Axes) -> None:
 
     legend = axes.legend(
         handles=[
-            Line2D([], [], label=f"{sureness} (≥ {least:.0%})", **_marker(sureness))
+            Line2D([], [], label=f"{sentences.gettext(sureness)} (≥ {sentences.percent(least)})", **_marker(sureness))
             for sureness, least in LEAST_SURE.items()
         ],
         loc="lower left",
@@ -196,18 +205,21 @@ def _explain_sureness(axes: Axes) -> None:
 
 
 def example_words(report: TasteReport) -> Words:
-    title = "Answers that show it" if report.effects else "What they voted on so far"
-    return Words(title, "The bot's own answers")
+    title = (
+        sentences.gettext("Answers that show it") if report.effects else sentences.gettext("What they voted on so far")
+    )
+    return Words(title, sentences.gettext("The bot's own answers"))
 
 
 def draw_examples(axes: Axes, report: TasteReport) -> None:
     hide_axes(axes)
     y = 0.0
     at: dict[str, Any] = {"transform": points_below(axes), "in_layout": False}
-    for name, color, answers in (("Liked", BLUE, report.liked), ("Disliked", ORANGE, report.disliked)):
+    liked, disliked = sentences.gettext("Liked"), sentences.gettext("Disliked")
+    for name, color, answers in ((liked, BLUE, report.liked), (disliked, ORANGE, report.disliked)):
         axes.text(0, y, name, color=color, size=TEXT_PT, weight="bold", va="top", **at)
         y -= LINE_PT + NAME_GAP_PT
-        for answer in answers or [NONE_YET]:
+        for answer in answers or [sentences.gettext(NONE_YET)]:
             quote = quoted(axes, answer)
             bottom = y - LINE_PT * len(quote.splitlines())
             axes.plot([1, 1], [y, bottom], color=color, linewidth=2, clip_on=False, **at)
@@ -219,25 +231,30 @@ def quoted(axes: Axes, answer: str) -> str:
     """Return an answer of the bot in lines, without mentions; what the font lacks is named or left out."""
     plain = spell_emoji(quote_plainly(answer))
     shown = wrapped(axes, plain, TEXT_PT, QUOTE_INDENT, QUOTE_LINES)
-    return shown if any(map(str.isalnum, shown)) else UNREADABLE
+    return shown if any(map(str.isalnum, shown)) else sentences.gettext(UNREADABLE)
 
 
 def use_words(report: TasteReport) -> Words:
     """Return whether the taste is used as the title, and why below."""
-    title, _, why = report.use.replace("👍", "thumbs up").partition(": ")
-    return Words(title, f"{why[0].upper()}{why[1:]}")
+    title, why = texts.use_and_reason(report)
+    return Words(title, sentence(why.replace("👍", sentences.gettext("thumbs up"))))
 
 
 def question_words(report: TasteReport) -> Words:
     if not report.open_questions:
-        return Words("What it can't know", STYLE_ONLY)
-    return Words("Not known yet", f"Whether they like {', '.join(report.open_questions)}. {STYLE_ONLY}")
+        return Words(sentences.gettext("What it can't know"), sentences.gettext(texts.STYLE_ONLY))
+    asked = sentences.listing([sentences.gettext(question) for question in report.open_questions], "or")
+    return Words(
+        sentences.gettext("Not known yet"),
+        f"{sentences.gettext('Whether they like {asked}.', asked=asked)} {sentences.gettext(texts.STYLE_ONLY)}",
+    )
 
 
 def liking_words(report: Report) -> Words:
     if not report.likings:
-        return Words("Tastes are not known yet", "What people like will appear here.", is_empty=True)
-    return Words(describe_surest(report.likings[:1]), "Percentage points more often liked")
+        hint = sentences.gettext("What people like will appear here.")
+        return Words(sentences.gettext("Tastes are not known yet"), hint, is_empty=True)
+    return Words(describe_surest(report.likings[:1]), sentences.gettext("Percentage points more often liked"))
 
 
 def draw_likings(axes: Axes, report: Report) -> None:
@@ -249,7 +266,7 @@ def draw_likings(axes: Axes, report: Report) -> None:
     axes.set_ylim(MOST_BARS, 0)
     for row, (effect, gain) in enumerate(zip(shown, gains, strict=True)):
         color = FILLS[effect.sureness][0]
-        words = wrapped(axes, f"{effect.words} ({effect.sureness})", TEXT_PT, most_lines=1)
+        words = wrapped(axes, texts.name_likings([effect]), TEXT_PT, most_lines=1)
         axes.text(0, row + 0.45, words, color=INK, size=TEXT_PT, va="bottom", parse_math=False)
         axes.barh(row + 0.65, gain, height=0.22, color=color)
         axes.text(gain, row + 0.65, f" {gain:+.0f}", color=MUTED, size=TEXT_PT, va="center_baseline")

@@ -15,7 +15,7 @@ from gettext import NullTranslations
 from typing import Literal
 
 from babel import Locale
-from babel.dates import format_date
+from babel.dates import format_date, format_skeleton
 from babel.lists import format_list
 from babel.numbers import format_decimal, format_percent
 
@@ -92,6 +92,11 @@ def percent(share: float, decimals: int = 0) -> str:
 def day(value: date | datetime) -> str:
     """Return a date, such as "28 Nov 2026", as the language writes it."""
     return format_date(value, "medium", locale=_present.get().locale)
+
+
+def day_of_year(value: date) -> str:
+    """Return a date without its year, such as "Nov 28" or "28. Nov."."""
+    return format_skeleton("MMMd", value, locale=_present.get().locale)
 
 
 def listing(items: Sequence[str], link: Literal["standard", "or"] = "standard") -> str:

@@ -27,7 +27,7 @@ from storage.releases.announcements import Announceable, PromotionAnnouncement, 
 from storage.servers import ServerSetup
 from storage.settings.sections import Settings
 from storage.taste.learning import learn_taste
-from storage.taste.words import likings, name_likings
+from storage.taste.words import Effect, likings
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class ReleaseAnnouncer:
         if not channel_ids:
             return True
         announcement = await self._services.database.read(prepare_announcement, news)
-        liked = ""
+        liked: list[Effect] = []
         if isinstance(announcement, PromotionAnnouncement) and announcement.rounds:
             liked = await self._services.database.read(_what_people_like, personality.id, self._services.settings)
         describe = partial(describe_announcement, announcement, liked)
@@ -141,5 +141,5 @@ def _chosen_channels(session: Session, setups: Sequence[ServerSetup], personalit
     ]
 
 
-def _what_people_like(session: Session, personality_id: int, settings: Settings) -> str:
-    return name_likings(likings(learn_taste(session, personality_id, settings)))
+def _what_people_like(session: Session, personality_id: int, settings: Settings) -> list[Effect]:
+    return likings(learn_taste(session, personality_id, settings))

@@ -7,10 +7,10 @@ from datetime import datetime
 
 from bot.localization.sentences import gettext, ngettext
 from bot.text import contests
+from bot.text import rounds as round_texts
 from bot.text.lineage import from_source
-from bot.text.rounds import describe_metrics, describe_round, describe_trainers, describe_votes, sentence
 from bot.text.sanitize import sanitize_reason
-from bot.text.taste import describe_choosing
+from bot.text.taste import describe_choosing, name_likings
 from bot.text.votes import describe_counted
 from storage.database.enums import CHALLENGER, CanaryStatus, GateVerdict, PairSource
 from storage.insights import model_status
@@ -19,6 +19,8 @@ from storage.privacy.consent import describe_bases
 from storage.releases.announcements import Announcement, CanaryAnnouncement, PromotionAnnouncement
 from storage.releases.versions import AliasMove, Version, name_of
 from storage.settings.sections import RemoteSettings, Settings
+from storage.taste.learning import FEWEST
+from storage.taste.words import Effect
 from storage.votes.votes import Tally
 
 MOVES_SHOWN = 5
@@ -40,7 +42,7 @@ def describe_status(
         ),
         describe_marked_champion(status.champion.version),
         "" if status.champion.version else _not_learned_yet(status),
-        f"⚠️ {sentence(problem)}" if problem else "",
+        f"⚠️ {round_texts.sentence(problem)}" if problem else "",
     ]
     learns = [
         _next_version(status),
@@ -54,7 +56,7 @@ def describe_status(
         gettext("Training basis: everything said here.")
         if learns_from_all
         else gettext(describe_bases(settings.privacy)),
-        describe_round(status.latest_round) if status.latest_round else "",
+        round_texts.describe_round(status.latest_round) if status.latest_round else "",
     ]
     return ["\n".join(filter(None, lines)) for lines in (answers, learns, trains)]
 
@@ -130,7 +132,15 @@ def _ranking(status: model_status.ModelStatus, settings: Settings) -> str:
             "The taste ranks answers to {prompts} prompts and adds what it is sure of.",
             prompts=settings.pairs.ranked_prompts,
         )
-    return sentence(status.outlook.taste.why_unsure)
+    votes = len(status.outlook.taste.data)
+    if votes < FEWEST:
+        return ngettext(
+            "The taste has {count} vote and needs {needed} before it ranks answers.",
+            "The taste has {count} votes and needs {needed} before it ranks answers.",
+            votes,
+            needed=FEWEST,
+        )
+    return gettext("The taste ranks no answers: it predicts votes no better than the share of 👍 does.")
 
 
 def _spent(spent: Spend, settings: RemoteSettings) -> str:
@@ -142,7 +152,7 @@ def _trainer(status: model_status.ModelStatus, schedule: str) -> str:
     if not status.trainers:
         return gettext("not running; start it with `reactune trainer`")
     when = gettext("scheduled at `{schedule}` UTC", schedule=schedule) if schedule else gettext("no schedule")
-    return f"{describe_trainers(status.trainers, status.running)}; {when}"
+    return f"{round_texts.describe_trainers(status.trainers, status.running)}; {when}"
 
 
 def describe_versions(found: model_status.VersionList) -> str:
@@ -207,7 +217,7 @@ def describe_version(details: model_status.VersionDetails) -> str:
         _verdict(version, details.failed_checks),
     ]
     if version.metrics:
-        lines.append(describe_metrics(version.metrics))
+        lines.append(round_texts.describe_metrics(version.metrics))
     if round_:
         manifest = (round_.manifest_digest or "")[:16]
         lines.append(
@@ -218,12 +228,12 @@ def describe_version(details: model_status.VersionDetails) -> str:
                 manifest=manifest,
             )
         )
-        lines += describe_votes(round_.evidence)
+        lines += round_texts.describe_votes(round_.evidence)
     if version.trained_on_deleted_data:
         lines.append(gettext("⚠️ It learned from data that was later deleted. The next round learns without that data."))
     if version.withdrawn_at:
         withdrawn = gettext("Its files were withdrawn on {time}", time=_time(version.withdrawn_at))
-        lines.append(sentence(f"{withdrawn}: {version.withdrawn_because}"))
+        lines.append(round_texts.sentence(f"{withdrawn}: {version.withdrawn_because}"))
     lines += [f"{_time(move.moved_at)}: {_move(move, version)}" for move in details.moves[:MOVES_SHOWN]]
     return "\n".join(lines)
 
@@ -247,8 +257,8 @@ def _time(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
-def describe_announcement(announcement: Announcement, liked: str = "") -> str:
-    """Return the news; `liked` is what people like, in words, and told with a new version."""
+def describe_announcement(announcement: Announcement, liked: Sequence[Effect] = ()) -> str:
+    """Return the news; `liked` is what people like, and told with a new version."""
     if isinstance(announcement, Version):
         return _decision(announcement)
     if isinstance(announcement, CanaryAnnouncement):
@@ -277,7 +287,7 @@ def _canary_end(ended: CanaryAnnouncement) -> str:
         ended=gettext(contests.CANARY_ENDS[canary.status]),
         reason=sanitize_reason(canary.reason),
     )
-    text = sentence(f"🐤 {end}")
+    text = round_texts.sentence(f"🐤 {end}")
     if canary.status is not CanaryStatus.STOPPED:
         text += f" {_stays(name_of(ended.champion))}"
     if canary.status is CanaryStatus.INCONCLUSIVE:
@@ -301,9 +311,9 @@ def _return(promotion: PromotionAnnouncement) -> str:
     return " ".join(filter(None, parts))
 
 
-def _promotion(promotion: PromotionAnnouncement, liked: str) -> str:
+def _promotion(promotion: PromotionAnnouncement, liked: Sequence[Effect]) -> str:
     after, before = name_of(promotion.after), name_of(promotion.before)
-    metrics = describe_metrics(promotion.after.metrics) if promotion.after else ""
+    metrics = round_texts.describe_metrics(promotion.after.metrics) if promotion.after else ""
     lines = [
         gettext("📣 **{after}** answers from now on (before: {before}).", after=after, before=before),
         _who_and_why(promotion),
@@ -317,7 +327,7 @@ def _promotion(promotion: PromotionAnnouncement, liked: str) -> str:
         gettext(
             "**To everyone who voted:** by your votes, people here like {liked}. `/myvotes` shows what became of "
             "yours.",
-            liked=liked,
+            liked=name_likings(liked),
         )
         if liked
         else "",
@@ -331,7 +341,7 @@ def _promotion(promotion: PromotionAnnouncement, liked: str) -> str:
 def _who_and_why(promotion: PromotionAnnouncement) -> str:
     reason = sanitize_reason(promotion.move.reason)
     who = gettext("By {admin}", admin=promotion.move.moved_by)
-    return sentence(f"{who}: {reason}" if reason else who)
+    return round_texts.sentence(f"{who}: {reason}" if reason else who)
 
 
 def _trained(promotion: PromotionAnnouncement) -> str:
@@ -351,11 +361,11 @@ def _override(promotion: PromotionAnnouncement) -> str:
     if not (promotion.move.overrides_gate and promotion.after):
         return ""
     verdict = f"{promotion.after.name} {_verdict(promotion.after, promotion.failed_checks)}"
-    return f"⚠️ {gettext('The gate was overridden.')} {sentence(verdict)}"
+    return f"⚠️ {gettext('The gate was overridden.')} {round_texts.sentence(verdict)}"
 
 
 def _verdict(version: Version, failed_checks: Sequence[str]) -> str:
-    reasons = [*failed_checks]
+    reasons = [*map(gettext, failed_checks)]
     if version.verdict is not GateVerdict.FAIL and "reason" in version.evidence:
         reasons.append(version.evidence["reason"])
     return outcome_words(version) + (f": {'; '.join(reasons)}" if reasons else "")

@@ -60,9 +60,9 @@ def describe_round(round_: Round) -> str:
     ]
     if round_.status is RoundStatus.RUNNING:
         lines.append(_progress(round_.progress))
-        lines += map(sentence, round_.evidence.get("notes", ()))
+        lines += _notes(round_.evidence)
     if round_.reason:
-        lines.append(sentence(round_.reason))
+        lines.append(sentence(gettext(round_.reason)))
     if round_.status is RoundStatus.PUBLISHED:
         lines.append(describe_metrics(round_.metrics))
     if not round_.is_open:
@@ -83,7 +83,7 @@ def describe_votes(evidence: Mapping[str, Any]) -> list[str]:
     lines = []
     if evidence.get("votes"):
         shares = evidence.get("removed_shares", {}).items()
-        removed = [f"{percent(share)} ({rule})" for rule, share in shares if share >= LEAST_SHOWN_SHARE]
+        removed = [f"{percent(share)} ({gettext(rule)})" for rule, share in shares if share >= LEAST_SHOWN_SHARE]
         voters = evidence.get("voters", 0)
         parts = [number(evidence["votes"])]
         parts.append(ngettext("{count} voter behind its pairs", "{count} voters behind its pairs", voters))
@@ -91,11 +91,16 @@ def describe_votes(evidence: Mapping[str, Any]) -> list[str]:
         weak = [f"{number(votes)} {gettext(kind)}" for kind, votes in evidence.get("weak_votes", {}).items()]
         parts += [gettext("weak votes: {votes}", votes=", ".join(weak))] if weak else []
         lines.append(gettext("**Votes when the round began:** {votes}", votes="; ".join(parts)))
-    return [*lines, *map(sentence, evidence.get("notes", ()))]
+    return [*lines, *_notes(evidence)]
+
+
+def _notes(evidence: Mapping[str, Any]) -> list[str]:
+    return [sentence(gettext(note)) for note in evidence.get("notes", ())]
 
 
 def _progress(progress: Mapping[str, Any]) -> str:
     phase, step, steps = progress.get("phase", "starting"), progress.get("step", 0), progress.get("steps", 0)
+    phase = gettext(phase)
     parts = [f"**{phase}**"]
     if steps:
         parts = [f"`{bar(step / steps)}` **{phase}**", gettext("step {step} of {steps}", step=step, steps=steps)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from storage.wording import gettext_noop
+
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 LAST_GOOD = "last-good"
@@ -208,10 +210,10 @@ class AuditOutcome(StrEnum):
 
 
 SOURCE_WORDS = {
-    PairSource.CORRECTION: "suggestions",
-    PairSource.CORRECTED_SAMPLE: "suggestions vs. other answers",
-    PairSource.SIBLINGS: "answers to the same question",
-    PairSource.CHOICE: "choices between answers",
-    PairSource.TASTE: "answers ranked by the taste",
+    PairSource.CORRECTION: gettext_noop("suggestions"),
+    PairSource.CORRECTED_SAMPLE: gettext_noop("suggestions vs. other answers"),
+    PairSource.SIBLINGS: gettext_noop("answers to the same question"),
+    PairSource.CHOICE: gettext_noop("choices between answers"),
+    PairSource.TASTE: gettext_noop("answers ranked by the taste"),
 }
 """Shown to members, as in "3 from suggestions"."""

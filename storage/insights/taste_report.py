@@ -25,9 +25,6 @@ from storage.taste.weak_votes import LEAST, MOST, SIDE, WeakMeaning
 from storage.taste.words import (
     Effect,
     Sureness,
-    count_votes,
-    describe_taste,
-    describe_use,
     examples_of,
     likings,
     open_questions,
@@ -36,8 +33,6 @@ from storage.taste.words import (
 EXAMPLES = 2
 SEARCHED = 1_000
 """Newest liked, and newest disliked, answers among which the examples are searched."""
-UNCHOSEN = "It is not used: the bot begins one answer only (generation.candidates is 1), so there is nothing to choose."
-SWITCHED_OFF = "I don't learn from reactions here: the operator has turned that off (privacy.learn_from_reactions)."
 
 
 @dataclass(frozen=True)
@@ -112,12 +107,10 @@ class TasteReport:
     """The first vote that counts."""
     evidence: float
     """The e-value of the predictions: above 1, they were better than the share of 👍."""
+    chooses: bool
+    """Whether the bot begins several answers, among which a taste can choose."""
     is_used: bool
     """Whether it chooses among the answers that the bot begins."""
-    counted: str
-    """Votes and choices in words."""
-    finding: str
-    use: str
     effects: tuple[ShownEffect, ...]
     """The surest first."""
     liked: tuple[str, ...]
@@ -155,10 +148,8 @@ def read_taste_report(
         voters=taste.data.voters,
         since=_first_vote(evidence),
         evidence=taste.evidence,
+        chooses=chooses,
         is_used=taste.may_act and chooses,
-        counted=count_votes(taste),
-        finding=describe_taste(taste, told) if is_learning else SWITCHED_OFF,
-        use=describe_use(taste) if chooses else UNCHOSEN,
         effects=shown_effects(taste, told),
         liked=liked,
         disliked=disliked,

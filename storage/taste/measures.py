@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, cached_property
 from hashlib import sha256
-from itertools import starmap
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from storage.wording import gettext_noop
 
 BANDS = (31, 60), (61, 120)
 """Lengths in the middle, in words: who likes one of them likes neither longer nor shorter answers."""
@@ -130,8 +131,8 @@ def _repetition(text: Text) -> float:
     return 1 - len(set(runs)) / len(runs) if runs else 0.0
 
 
-def _band(low: int, high: int) -> Measure:
-    words = f"{low} to {high} words"
+def _band(band: tuple[int, int], words: str) -> Measure:
+    low, high = band
     return Measure(words, Group.BAND, words, f"not {words}", lambda t: low <= len(t.tokens) <= high)
 
 
@@ -290,7 +291,7 @@ MEASURES: tuple[Measure, ...] = (
     Measure("reasons", Group.REGISTER, "reasons", "no reasons", lambda t: t.share(REASONS)),
     Measure("certainty", Group.REGISTER, "“always” and “of course”", "no “always”", lambda t: t.share(CERTAINTY)),
     Measure("requests", Group.REGISTER, "“please”", "no “please”", lambda t: PLEASE.search(t.lower) is not None),
-    *starmap(_band, BANDS),
+    *map(_band, BANDS, (gettext_noop("31 to 60 words"), gettext_noop("61 to 120 words"))),
 )
 
 

@@ -1,4 +1,4 @@
-"""Says in words what a personality's people like, how sure that is, and which answers show it."""
+"""Finds what a personality's people like, how sure that is, and which answers show it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from storage.database.tables import OptOutRow, ReplyRow
-from storage.taste.learning import FEWEST, UNJUDGED, LearnedTaste
+from storage.taste.learning import LearnedTaste
 from storage.taste.measures import MEASURES, Group, Measure, everyday_correlation
 from storage.taste.model import Floats, Posterior, lone_effects
-from storage.wording import count
 
 EVERYDAY_ANSWERS = 50
 """How many of its people's answers the everyday answers are worth, when it comes to how measures vary together."""
@@ -23,10 +22,6 @@ ALIKE = 0.6
 """Measures that vary together more than this say the same, so only the clearer one is told."""
 MOST_EFFECTS = 6
 MOST_QUESTIONS = 3
-CLEAR_EVIDENCE = 20.0
-"""E-value from which chance is a poor explanation: it reaches this at most once in twenty times."""
-MOST_EVIDENCE = 1_000
-"""E-value from which its size says nothing more."""
 
 
 class Sureness(StrEnum):
@@ -141,51 +136,6 @@ def _correlation(x: Floats) -> Floats:
     spread = np.sqrt(together.diagonal())
     found: Floats = together / np.outer(spread, spread)
     return found
-
-
-def describe_taste(taste: LearnedTaste, told: Sequence[Effect]) -> str:
-    """Return a sentence such as "After 9 votes by 4 members, people like: shorter answers (sure), emoji (a guess)."."""
-    if len(taste.data) == 0:
-        return "Nobody has voted yet, so I can't say what people like. Every 👍 and 👎 helps."
-    votes = count_votes(taste)
-    if not told:
-        return f"After {votes}, I can't tell yet what people like. More 👍 and 👎 help, and 👎 says the most."
-    return f"After {votes}, people like: {name_likings(told)}."
-
-
-def name_likings(told: Sequence[Effect]) -> str:
-    """Return for example "shorter answers (sure), emoji (a guess)"."""
-    return ", ".join(f"{effect.words} ({effect.sureness})" for effect in told)
-
-
-def describe_use(taste: LearnedTaste) -> str:
-    """Return in one sentence whether the taste is used, and why."""
-    votes = len(taste.data)
-    if votes < FEWEST:
-        return f"It is not used yet: it needs {FEWEST} votes."
-    if votes <= UNJUDGED:
-        return (
-            f"It is used, but not judged yet: from vote {UNJUDGED + 1} on, votes are predicted before they are learned."
-        )
-    if taste.may_act:
-        how = "clearly better than" if taste.evidence >= CLEAR_EVIDENCE else "at least as well as"
-        return f"It is used: it predicts votes {how} the share of 👍 alone does ({_e_value(taste)})."
-    return f"It is not used now: the share of 👍 alone predicts votes better ({_e_value(taste)})."
-
-
-def _e_value(taste: LearnedTaste) -> str:
-    if taste.evidence >= MOST_EVIDENCE:
-        return f"e-value over {MOST_EVIDENCE:,}"
-    return f"e-value {taste.evidence:,.0f}" if taste.evidence >= 10 else f"e-value {taste.evidence:.2g}"
-
-
-def count_votes(taste: LearnedTaste) -> str:
-    thumbs, choices = len(taste.data.thumbs.liked), len(taste.data.choices.starts)
-    parts = [count(thumbs, "vote")] if thumbs or not choices else []
-    parts += [count(choices, "choice")] if choices else []
-    return (
-        f"{' and '.join(parts)} by {count(taste.data.voters, 'member')}" if taste.data.voters else " and ".join(parts)
-    )
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from storage.errors import LeaseExpired, RoundConflict
 from storage.members import Pseudonym
 from storage.personalities.personalities import lock_personality, read_personality, require_active
 from storage.runtime.processes import SILENT_AFTER_S
+from storage.wording import gettext_noop
 
 OPEN = (RoundStatus.REQUESTED, RoundStatus.RUNNING)
 TRAINED = (RoundStatus.PUBLISHED, RoundStatus.REJECTED)
@@ -229,7 +230,7 @@ def _interrupt(session: Session, row: RoundRow, now: datetime) -> bool:
         row.id,
         RoundRow.lease_until.is_not_distinct_from(row.lease_until),
         status=RoundStatus.INTERRUPTED,
-        reason="the trainer stopped during this round and nothing was published: start a new round",
+        reason=gettext_noop("the trainer stopped during this round and nothing was published: start a new round"),
         finished_at=now,
     )
 

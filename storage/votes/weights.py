@@ -20,14 +20,16 @@ from storage.members import Member, Memberships, Pseudonym, home_of, read_pseudo
 from storage.settings.sections import VoteSettings
 from storage.votes.corrections import wrong_facts
 from storage.votes.votes import Vote, meanings, net_count, quarantined_votes
+from storage.wording import gettext_noop
 
 DISCORD_EPOCH = datetime(2015, 1, 1, tzinfo=UTC)
 ROWS_AT_ONCE = 1_000
 LEAST_WEIGHT = 0.1
 """Lighter votes and suggestions do not count at all; otherwise hundreds of them would add up."""
-ACCOUNT_AGE, MEMBERSHIP, QUARANTINE = "account age", "membership", "quarantine"
+ACCOUNT_AGE, MEMBERSHIP = gettext_noop("account age"), gettext_noop("membership")
+QUARANTINE = gettext_noop("quarantine")
 WRONG_FACT = "wrong fact"
-OPT_OUT = "opt-out"
+OPT_OUT = gettext_noop("opt-out")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from storage.database.enums import GateVerdict, TrainingSource
 from storage.settings.sections import GateSettings
 from storage.taste.liked import Excess
-from storage.wording import count
+from storage.wording import count, gettext_noop
 from trainer.evaluation.evaluate import Evaluation
 from trainer.evaluation.overshoot import Overshoot
 from trainer.evaluation.suites import Kind, SuiteResult
@@ -23,8 +23,9 @@ NO_LANGUAGE = 2.0
 MOST_NAMED = 3
 ROUNDING = 1e-9  # shares are fractions: 0.35 - 0.2 is a little more than 0.15
 ORDER = (GateVerdict.FAIL, GateVerdict.NOT_ENOUGH_EVIDENCE, GateVerdict.PASS)
-PEOPLE = "people"
-NOT_A_NUMBER = "numbers"
+PEOPLE = gettext_noop("people")
+NOT_A_NUMBER = gettext_noop("numbers")
+OVERSHOOT = gettext_noop("overshoot")
 BY_CHANCE = "this could be chance"
 
 
@@ -82,7 +83,7 @@ def _numbers(train_loss: float, evaluation: Evaluation) -> Iterator[tuple[str, f
 
 
 def _people() -> CheckResult:
-    sentence = "people have not compared it with the champion yet"
+    sentence = gettext_noop("people have not compared it with the champion yet")
     return CheckResult(PEOPLE, GateVerdict.NOT_ENOUGH_EVIDENCE, sentence)
 
 
@@ -95,28 +96,33 @@ def _is_broken(evaluation: Evaluation, settings: GateSettings) -> bool:
 def _measures(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckResult]:
     found, base, most = evaluation.degenerate_share, evaluation.degenerate_share_base, settings.max_degenerate_excess
     sentence = f"{found:.0%} of {_answers(evaluation)} are broken (base {base:.0%}; limit +{most:.0%})"
-    yield _limit("broken answers", found - base, most, sentence)
+    yield _limit(gettext_noop("broken answers"), found - base, most, sentence)
 
     found, base, most = evaluation.alike_share, evaluation.alike_share_base, settings.max_alike_excess
     sentence = f"{found:.0%} of answers resemble another one (base {base:.0%}; limit +{most:.0%})"
-    yield _limit("variety", found - base, most, sentence)
+    yield _limit(gettext_noop("variety"), found - base, most, sentence)
 
     found, most = evaluation.coherence_ratio, settings.max_coherence_ratio
     model = evaluation.coherence_model
     sentence = f"answers are {found:.2f}× as surprising to {model} as the base's (limit {most:g}×)"
-    yield _limit("coherence", found, most, sentence)
+    yield _limit(gettext_noop("coherence"), found, most, sentence)
 
     found, most = evaluation.retention_loss_ratio, settings.max_retention_ratio
-    yield _limit("retention", found, most, f"the loss on everyday text is {found:.3f}× the base's (limit {most:g}×)")
+    yield _limit(
+        gettext_noop("retention"),
+        found,
+        most,
+        f"the loss on everyday text is {found:.3f}× the base's (limit {most:g}×)",
+    )
 
     found, most = evaluation.divergence, settings.max_divergence
     sentence = f"answers moved {found:.2f} nats per token away from the base (limit {most:g})"
-    yield _limit("divergence", found, most, sentence)
+    yield _limit(gettext_noop("divergence"), found, most, sentence)
 
     # Only longer answers fail: members judge how short an answer should be.
     found, base, most = evaluation.answer_tokens, evaluation.answer_tokens_base, settings.max_length_ratio
     sentence = f"answers have {found:.0f} tokens on average (base {base:.0f}; limit {most:g}×)"
-    yield _limit("length", found / max(base, 1.0), most, sentence)
+    yield _limit(gettext_noop("length"), found / max(base, 1.0), most, sentence)
 
 
 def _answers(evaluation: Evaluation) -> str:
@@ -132,12 +138,12 @@ def _overshoot(overshoot: Overshoot, settings: GateSettings) -> CheckResult:
     most, beyond = settings.max_overshoot, overshoot.beyond(settings.max_overshoot)
     said = [_describe_excess(excess) for excess in beyond or overshoot.farthest[:1] if round(excess.distance, 1)]
     if not said:
-        return _passed("overshoot", "answers stay within what people liked")
+        return _passed(OVERSHOOT, gettext_noop("answers stay within what people liked"))
     sentence = f"{', '.join(said)} (limit {most:g})"
     if not overshoot.is_judged:
         few = f"{count(overshoot.liked, 'liked answer')} are too few to judge"
-        return _passed("overshoot", f"{sentence}; {few}")
-    return _failed("overshoot", sentence) if beyond else _passed("overshoot", sentence)
+        return _passed(OVERSHOOT, f"{sentence}; {few}")
+    return _failed(OVERSHOOT, sentence) if beyond else _passed(OVERSHOOT, sentence)
 
 
 def _describe_excess(excess: Excess) -> str:

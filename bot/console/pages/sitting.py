@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from bot.console.page import Here, find_here, number_in_path, read_form, read_number
 from bot.console.suggestions import Author, suggest_as_visitor
 from bot.errors import UserFacingError
+from bot.text.taste import describe_liked
 from storage.conversations.control_tokens import sanitize
 from storage.database.enums import Basis, Label
 from storage.insights.taste_report import shown_effects
@@ -26,7 +27,7 @@ from storage.sittings.sittings import (
     read_progress,
     undo_label,
 )
-from storage.taste.words import describe_taste, likings
+from storage.taste.words import likings
 from storage.votes.corrections import check_correction
 
 PROMPTS_SHOWN = 20
@@ -166,8 +167,9 @@ def _learned(here: Here) -> dict[str, object]:
     taste = here.services.tastes.of(here.personality.id)
     if taste is None or not here.services.settings.privacy.learn_from_reactions:
         return {"finding": "", "effects": ()}
-    told = likings(taste)
-    return {"finding": describe_taste(taste, told), "effects": shown_effects(taste, told)}
+    effects = shown_effects(taste, likings(taste))
+    votes, choices = len(taste.data.thumbs.liked), len(taste.data.choices.starts)
+    return {"finding": describe_liked(votes, choices, taste.data.voters, effects), "effects": effects}
 
 
 ROUTES = [

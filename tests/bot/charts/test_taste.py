@@ -18,12 +18,16 @@ from bot.charts.taste import (
     question_words,
     use_words,
 )
-from storage.insights.taste_report import SWITCHED_OFF, UNCHOSEN, TasteReport
+from bot.localization.catalogues import SHIPPED, read_catalogues
+from bot.localization.sentences import Language, speaking
+from bot.text.taste import describe_use
+from storage.insights.taste_report import TasteReport
 from storage.taste.measures import MEASURES
 from storage.taste.words import Sureness
 from tests.bot.charts.drawn import PNG, effect, overlapping, words_of
 
 NOW = datetime(2026, 11, 4, tzinfo=UTC)
+GERMAN = Language("de", read_catalogues(SHIPPED)["de"])
 LONG = "An answer of many words 🎉🎉 for <@123456789012345678> and everybody else. " * 20
 NOTHING = TasteReport(
     is_learning=True,
@@ -32,10 +36,8 @@ NOTHING = TasteReport(
     voters=0,
     since=None,
     evidence=1.0,
+    chooses=True,
     is_used=False,
-    counted="0 votes",
-    finding="Nobody has voted yet.",
-    use="It is not used yet: it needs 10 votes.",
     effects=(),
     liked=(),
     disliked=(),
@@ -47,7 +49,6 @@ UNCLEAR = replace(
     voters=9,
     since=NOW,
     is_used=True,
-    use="It is used, but not judged yet: from vote 21 on, votes are predicted before they are learned.",
     liked=("Hello!",),
     open_questions=("lists", "a capital letter at the start", "“not” and “never”"),
 )
@@ -55,7 +56,7 @@ CLEAR = replace(
     UNCLEAR,
     votes=160,
     choices=12,
-    use="It is used: it predicts votes clearly better than the share of 👍 alone does (e-value over 1,000).",
+    evidence=4e16,
     effects=(
         effect("shorter answers", Sureness.SURE, 0.11),
         effect("a question at the end", Sureness.SURE, 0.06),
@@ -74,14 +75,14 @@ FULL = replace(
 )
 CASES = {
     "nothing": NOTHING,
-    "switched off": replace(NOTHING, is_learning=False, finding=SWITCHED_OFF),
+    "switched off": replace(NOTHING, is_learning=False),
     "unclear": UNCLEAR,
     "unclear and full": replace(FULL, effects=()),
     "no examples": replace(CLEAR, liked=(), disliked=()),
     "one effect": replace(CLEAR, effects=CLEAR.effects[:1]),
     "clear": CLEAR,
     "full": FULL,
-    "not used": replace(CLEAR, is_used=False, use=UNCHOSEN),
+    "not used": replace(CLEAR, is_used=False, chooses=False),
     "no questions left": replace(CLEAR, open_questions=()),
     "tiny effects": replace(CLEAR, effects=(effect("emoji", Sureness.SURE, 0.0, before=0.5),)),
 }
@@ -109,7 +110,7 @@ class TestEveryCase:
 def test_each_effect_is_named_with_its_shares_and_the_votes_are_counted():
     texts = texts_of(CLEAR)
     assert {"shorter answers", "60 → 71%", "no lists", "60 → 65%"} <= set(texts)
-    assert "160 votes and 12 choices · 4 November 2026" in texts
+    assert "160 votes and 12 choices · Nov 4, 2026" in texts
 
 
 def test_the_title_is_as_sure_as_the_votes():
@@ -157,3 +158,50 @@ def test_a_side_without_answers_says_so():
 )
 def test_emoji_that_the_font_lacks_are_spelled(text, spelled):
     assert spell_emoji(text) == spelled
+
+
+def test_the_reader_s_language_is_drawn():
+    with speaking(GERMAN):
+        texts = texts_of(CLEAR)
+        assert effect_words(CLEAR).title == "Klar beliebt: kürzere Antworten und eine Frage am Ende"
+        assert use_words(CLEAR).caption.startswith("Er sagt Stimmen klar besser vorher als der Anteil der Daumen hoch")
+    assert {"Was bei default gefällt", "kürzere Antworten", "Gefällt", "Gefällt nicht"} <= set(texts)
+    assert "160 Stimmen und 12 Wahlen · 04.11.2026" in texts
+
+
+@pytest.mark.parametrize("report", CASES.values(), ids=CASES)
+def test_german_words_leave_no_card(report):
+    with speaking(GERMAN):
+        assert overlapping(words_of(build_taste_figure(report, "default", NOW))) == []
+
+
+class TestUse:
+    @pytest.mark.parametrize(
+        ("votes", "said"),
+        [
+            (0, "It is not used yet: it needs 10 votes."),
+            (9, "It is not used yet: it needs 10 votes."),
+            (10, "It is used, but not judged yet: from vote 21 on, votes are predicted before they are learned."),
+            (20, "It is used, but not judged yet: from vote 21 on, votes are predicted before they are learned."),
+        ],
+    )
+    def test_of_few_votes(self, votes, said):
+        assert describe_use(replace(UNCLEAR, votes=votes)) == said
+
+    @pytest.mark.parametrize(
+        ("evidence", "said"),
+        [
+            (4e16, "it predicts votes clearly better than the share of 👍 alone does (e-value over 1,000)."),
+            (340.4, "it predicts votes clearly better than the share of 👍 alone does (e-value 340)."),
+            (3.94, "it predicts votes at least as well as the share of 👍 alone does (e-value 3.9)."),
+        ],
+    )
+    def test_while_it_predicts_no_worse_than_the_share_of_likes(self, evidence, said):
+        assert describe_use(replace(CLEAR, evidence=evidence)) == f"It is used: {said}"
+
+    def test_not_while_it_predicts_worse(self):
+        said = "It is not used now: the share of 👍 alone predicts votes better (e-value 0.21)."
+        assert describe_use(replace(CLEAR, evidence=0.21, is_used=False)) == said
+
+    def test_not_without_a_choice(self):
+        assert describe_use(CASES["not used"]).startswith("It is not used: the bot begins one answer only")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from bot.demo.community import question, read_community_answers
-from bot.text.taste import EXAMPLES, describe_emoji, taste_lines, taste_text
+from bot.text.taste import EXAMPLES, SWITCHED_OFF, describe_emoji, describe_finding, taste_lines, taste_text
 from storage.database.enums import Basis, Origin
 from storage.database.tables import ArenaAnswerRow, ArenaRow
-from storage.insights.taste_report import SWITCHED_OFF, UNCHOSEN, ShownEmoji, read_taste_report
+from storage.insights.taste_report import ShownEmoji, read_taste_report
 from storage.releases.promotion import promote
 from storage.settings.sections import GenerationSettings, PrivacySettings, Settings
 from storage.taste.words import Sureness
@@ -32,7 +32,7 @@ def test_nothing_is_read_when_learning_is_switched_off(session, personality_id):
     add_taste(session, 9)
     off = Settings(privacy=PrivacySettings(learn_from_reactions=False))
     report = read_taste_report(session, personality_id, off)
-    assert (report.is_learning, report.is_empty, report.finding) == (False, True, SWITCHED_OFF)
+    assert (report.is_learning, report.is_empty, describe_finding(report)) == (False, True, SWITCHED_OFF)
     assert (report.liked, report.disliked) == ((), ())
 
 
@@ -105,7 +105,7 @@ def test_without_other_answers_to_choose_from_it_is_not_used(session, personalit
     assert read_taste_report(session, personality_id, SETTINGS).is_used
     single = Settings(generation=GenerationSettings(candidates=1))
     report = read_taste_report(session, personality_id, single)
-    assert (report.is_used, report.use) == (False, UNCHOSEN)
+    assert (report.is_used, report.chooses) == (False, False)
 
 
 def test_examples_are_answers_whose_votes_agree_with_the_taste(session, personality_id):

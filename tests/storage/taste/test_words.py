@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from bot.demo.community import Taste, calm, question, read_community_answers, short, warm
+from bot.text.taste import count_votes, describe_liked
+from storage.insights.taste_report import shown_effects
 from storage.members import Pseudonym
 from storage.personalities.personalities import ensure_personality
 from storage.taste.evidence import Opinion
@@ -21,9 +23,6 @@ from storage.taste.words import (
     MOST_QUESTIONS,
     Effect,
     Sureness,
-    count_votes,
-    describe_taste,
-    describe_use,
     examples_of,
     likings,
     open_questions,
@@ -48,7 +47,11 @@ CLEAR = learned(*votes_by(brief, 120))
 
 
 def describe(taste: LearnedTaste) -> str:
-    return describe_taste(taste, likings(taste))
+    return describe_liked(*counts_of(taste), shown_effects(taste, likings(taste)))
+
+
+def counts_of(taste: LearnedTaste) -> tuple[int, int, int]:
+    return len(taste.data.thumbs.liked), len(taste.data.choices.starts), taste.data.voters
 
 
 def effect_on(name: str, size: float, spread: float = 0.1, alone: float = 0.0) -> Effect:
@@ -232,31 +235,7 @@ def test_votes_on_one_answer_alone_say_nothing() -> None:
 def test_votes_and_choices_are_counted(votes: int, choices: int, words: str) -> None:
     thumbs, answers = votes_by(polite, 10, members=1)
     picks, _ = choices_by(polite, 3)
-    assert count_votes(learned([*thumbs[:votes], *picks[:choices]], answers)) == words
-
-
-def test_a_taste_of_few_votes_is_not_used() -> None:
-    said = "It is not used yet: it needs 10 votes."
-    assert describe_use(NO_TASTE) == describe_use(learned(*votes_by(brief, 9))) == said
-
-
-def test_until_the_21st_vote_nobody_knows_how_good_it_is() -> None:
-    said = "It is used, but not judged yet: from vote 21 on, votes are predicted before they are learned."
-    assert describe_use(learned(*votes_by(brief, 10))) == describe_use(learned(*votes_by(brief, 20))) == said
-    assert describe_use(learned(*votes_by(brief, 21))) != said
-
-
-@pytest.mark.parametrize(
-    ("evidence", "said"),
-    [
-        (4e16, "It is used: it predicts votes clearly better than the share of 👍 alone does (e-value over 1,000)."),
-        (340.4, "It is used: it predicts votes clearly better than the share of 👍 alone does (e-value 340)."),
-        (3.94, "It is used: it predicts votes at least as well as the share of 👍 alone does (e-value 3.9)."),
-        (0.21, "It is not used now: the share of 👍 alone predicts votes better (e-value 0.21)."),
-    ],
-)
-def test_it_is_used_while_it_predicts_no_worse_than_the_share_of_likes(evidence: float, said: str) -> None:
-    assert describe_use(replace(CLEAR, evidence=evidence)) == said
+    assert count_votes(*counts_of(learned([*thumbs[:votes], *picks[:choices]], answers))) == words
 
 
 # What is not known
