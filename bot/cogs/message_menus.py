@@ -8,6 +8,7 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.chat.conversation import own_words
+from bot.chat.own_threads import channel_of_starter
 from bot.cogs.comparison import SMALL_PRINT, show_comparison
 from bot.discord_errors import DISCORD_ERRORS
 from bot.errors import UserFacingError
@@ -89,8 +90,9 @@ class MessageMenus(BotCog):
         reply, whose = await self._answer_on(message)
         if reply.source_message_id is None:
             raise UserFacingError(QUESTION_GONE)
+        channel = channel_of_starter(message.channel, reply.source_message_id) or message.channel
         try:
-            asked = await message.channel.fetch_message(reply.source_message_id)
+            asked = await channel.fetch_message(reply.source_message_id)
         except DISCORD_ERRORS as error:
             raise UserFacingError(QUESTION_GONE) from error
         return own_words(asked, self.bot.user), whose

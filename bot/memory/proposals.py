@@ -12,6 +12,7 @@ import discord
 from sqlalchemy.orm import Session
 
 from bot.chat.conversation import own_words
+from bot.chat.own_threads import channel_of_starter
 from bot.discord_errors import DISCORD_ERRORS
 from bot.errors import UserFacingError
 from bot.guards.error_handler import answer_privately
@@ -58,8 +59,13 @@ def describe_kept(note: Note) -> str:
     )
 
 
-async def propose_fact(services: Services, message: discord.Message, said: str) -> None:
-    """Ask below a message whether to remember what its author said about themselves, at most once a day."""
+async def propose_fact(
+    services: Services, message: discord.Message, said: str, channel: discord.abc.Messageable
+) -> None:
+    """Ask whether to remember what a message's author said about themselves, at most once a day.
+
+    `channel` has the answer to the message, and gets the question.
+    """
     is_off = not services.settings.memory.propose_facts or is_quiet(services.settings.chat, utc_now())
     fact = None if is_off else find_fact(said)
     if fact is None:
@@ -70,8 +76,9 @@ async def propose_fact(services: Services, message: discord.Message, said: str) 
         return
     same = await find_same(services.library, fact, notes)
     text = f"-# {ask_to_keep(fact, same)} {gettext('I use it only when I answer you here.')}"
+    ask = message.reply if channel == message.channel else channel.send  # replies cannot reach into a thread
     try:
-        await message.reply(text, view=_buttons(message, same), delete_after=PROPOSAL_S, silent=True)
+        await ask(text, view=_buttons(message, same), delete_after=PROPOSAL_S, silent=True)
     except DISCORD_ERRORS as error:
         log.warning("Discord refused the question whether to remember something: %s", error)
 
@@ -142,7 +149,8 @@ class FactButton(
 
     async def _read_again(self, interaction: discord.Interaction) -> Fact | None:
         """Return the fact as the member's message states it now; None if they edited or deleted that."""
-        channel = interaction.client.get_partial_messageable(interaction.channel_id or 0)
+        here = interaction.client.get_partial_messageable(interaction.channel_id or 0)
+        channel = channel_of_starter(interaction.channel, self.message_id) or here
         try:
             message = await channel.fetch_message(self.message_id)
         except discord.NotFound:

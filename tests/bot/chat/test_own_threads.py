@@ -11,7 +11,7 @@ from sqlalchemy import delete, update
 from bot.chat.own_threads import NAME_CHARS, UNNAMED, thread_name
 from storage.conversations.memory import read_memory
 from storage.database.enums import Outcome
-from storage.database.tables import ReplyMessageRow, ReplyRow, VoteEventRow
+from storage.database.tables import MemberNoteRow, ReplyMessageRow, ReplyRow, VoteEventRow
 from storage.personalities.personalities import ensure_personality, read_personality
 from storage.servers import ServerChoices, apply_setup
 
@@ -71,6 +71,25 @@ async def test_its_first_answer_has_another_one_too(place, own_threads, engine):
     await place.ada.react(thread.last_message, "🔁")
     assert len(engine.requests) == 2
     assert thread.last_message.content == "answer 2\n-# base"
+
+
+async def test_its_first_answer_can_be_compared(place, own_threads, release):
+    release(1.0)
+    await own_threads()
+    await place.ada.send(place.channel, f"{place.mention} what is red?")
+    (thread,) = place.channel.threads
+    (embed,) = (await place.grace.context_menu(thread, "Compare", thread.last_message)).response.embeds
+    assert embed.fields[0].value == "what is red?"
+
+
+async def test_whether_to_remember_something_is_asked_there(place, own_threads, rows):
+    await own_threads()
+    await place.ada.send(place.channel, f"{place.mention} I keep bees")
+    (thread,) = place.channel.threads
+    assert "Remember that you keep bees?" in thread.last_message.content
+    assert not any("Remember" in content for content in place.contents)
+    await place.ada.click(thread.last_message, label="Yes")
+    assert [row.text for row in rows(MemberNoteRow)] == ["I keep bees"]
 
 
 async def test_deleting_the_question_removes_its_answer_and_the_thread_lives_on(place, own_threads, engine, rows):

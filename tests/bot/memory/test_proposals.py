@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import select, update
 
 from bot.chat.recorder import NOTE_DELETED
+from bot.engine import Finish
 from bot.memory.proposals import FOR_OTHERS, GONE, PROPOSAL_S
 from storage.database.columns import utc_now
 from storage.database.database import open_database
@@ -108,6 +109,17 @@ class TestQuestion:
         await place.ada.edit(said, f"{place.mention} I keep nothing")
         assert await press(place.ada, question, "Yes") == GONE
         assert notes(rows) == []
+
+    async def test_an_answer_that_broke_off_brings_no_question(self, place, engine, rows):
+        engine.finish = Finish.TIMEOUT
+        await place.ask("I keep bees")
+        assert rows(FactQuestionRow) == []
+
+    async def test_a_database_that_fails_at_the_question_spoils_no_answer(self, place, query, caplog):
+        query(lambda session: FactQuestionRow.__table__.drop(session.connection()))
+        answer = await place.ask("I keep bees")
+        assert answer.content == "answer 1\n-# base"
+        assert "question about" in caplog.text
 
     async def test_small_talk_and_words_to_others_bring_no_question(self, place, rows):
         await place.ask("hello! do you keep bees?")
