@@ -30,7 +30,7 @@ MY_WORDS = gettext_noop("I wrote that myself, and would only quote myself. To te
 KNOWN = gettext_noop(
     "That message is in the knowledge already: {document}\nTo remove it, use `/knowledge remove` with its number."
 )
-NO_QUESTION = gettext_noop("I see no question there. Choose one of my answers, or a message with words.")
+NO_QUESTION = gettext_noop("I can't find a question there. Choose one of my answers, or a message with words.")
 ALONE = gettext_noop("What was said before the question was left out.")
 QUESTION_GONE = gettext_noop("I can't find the question of that answer any more.")
 

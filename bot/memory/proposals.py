@@ -36,11 +36,9 @@ PROPOSAL_S = 120.0
 NO_NOTE = 0
 """In a button's custom ID, if no note goes for the new one."""
 FOR_OTHERS = gettext_noop("Only the person whom I asked can answer that.")
-GONE = gettext_noop("I can't find what you said any more, so I keep nothing.")
-NOT_KEPT = gettext_noop("All right, I keep nothing, and I won't ask about that again.")
-SILENCED = gettext_noop(
-    "All right, I won't ask you again. `/me suggestions` changes that, and `/me remember` adds a note."
-)
+GONE = gettext_noop("I can't find what you said any more, so I won't remember it.")
+NOT_KEPT = gettext_noop("OK, I won't remember that, and I won't ask about it again.")
+SILENCED = gettext_noop("OK, I won't ask you again. `/me suggestions` changes that, and `/me remember` adds a note.")
 
 
 class FactAnswer(StrEnum):

@@ -273,4 +273,4 @@ class TestCompare:
         assert "only the base so far" in (await use(place, COMPARE, answer)).response.content
         release(1.0)
         wordless = await place.bo.send(place.channel, "", attachments=[("cat.png", picture())])
-        assert "I see no question there" in (await use(place, COMPARE, wordless)).response.content
+        assert "I can't find a question there" in (await use(place, COMPARE, wordless)).response.content

@@ -62,7 +62,7 @@ class TestQuestion:
 
     async def test_a_no_keeps_nothing_and_is_not_asked_again(self, place, rows, query):
         question = await place.ask("I keep bees")
-        assert "I keep nothing" in await press(place.ada, question, "No")
+        assert "I won't remember that" in await press(place.ada, question, "No")
         a_day_later(query)
         assert BEES not in (await place.ask("I keep bees")).content
         assert notes(rows) == []
