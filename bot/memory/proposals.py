@@ -18,7 +18,7 @@ from bot.errors import UserFacingError
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import PersistentButton, button_row
 from bot.guards.quiet_hours import is_quiet
-from bot.localization.sentences import gettext
+from bot.localization.sentences import gettext, ngettext
 from bot.memory.facts import Fact, find_fact
 from bot.memory.recall import find_same
 from bot.memory.wording import ask_to_keep
@@ -48,13 +48,21 @@ class FactAnswer(StrEnum):
     NEVER = "never"
 
 
-def describe_kept(note: Note) -> str:
-    """Return what a member reads about a new note."""
-    return gettext(
+def describe_kept(note: Note, deleted_answers: int = 0) -> str:
+    """Return what a member reads about a new note, and about the answers that went with the note it replaced."""
+    kept = gettext(
         "Noted: “{note}” I use it only when I answer you here, but others in the channel may notice. `/me show` lists "
         "your notes, `/me forget` deletes them.",
         note=escape_inline(note.text),
     )
+    if not deleted_answers:
+        return kept
+    deleted = ngettext(
+        "I deleted the old note, and my record of {count} answer that used it, with its votes.",
+        "I deleted the old note, and my record of {count} answers that used it, with their votes.",
+        deleted_answers,
+    )
+    return f"{kept} {deleted}"
 
 
 async def propose_fact(
@@ -141,9 +149,9 @@ class FactButton(
         fact = await self._read_again(interaction)
         if fact is None:
             return gettext(GONE)
-        note = await services.database.run(self._keep, interaction.guild_id, fact)
+        note, deleted_answers = await services.database.run(self._keep, interaction.guild_id, fact)
         await services.tastes.refresh()
-        return describe_kept(note)
+        return describe_kept(note, deleted_answers)
 
     async def _read_again(self, interaction: discord.Interaction) -> Fact | None:
         """Return the fact as the member's message states it now; None if they edited or deleted that."""
@@ -156,11 +164,13 @@ class FactButton(
         is_theirs = message.author.id == self.member_id
         return find_fact(own_words(message, interaction.client.user)) if is_theirs else None
 
-    def _keep(self, session: Session, guild_id: int | None, fact: Fact) -> Note:
+    def _keep(self, session: Session, guild_id: int | None, fact: Fact) -> tuple[Note, int]:
+        """Return the new note, and how many answers were deleted with the one that it replaces."""
+        deleted_answers = 0
         if self.answer is FactAnswer.REPLACE:
             own = {note.id for note in list_notes(session, self.member_id, guild_id)}
-            erase_notes(session, own & {self.note_id})
-        return add_note(session, self.member_id, guild_id, fact.text)
+            deleted_answers = erase_notes(session, own & {self.note_id}).replies
+        return add_note(session, self.member_id, guild_id, fact.text), deleted_answers
 
 
 def _silence(session: Session, user_id: int) -> None:

@@ -278,6 +278,16 @@ class TestThread:
         assert "as many open threads as Discord allows" in result.followups[-1].content
         assert place.channel.history() == []
 
+    async def test_a_thread_in_which_it_can_write_nothing_is_gone_again_or_closed(self, place, env, unmanaged):
+        for channel in (place.channel, unmanaged):
+            env.inject_error("POST", "/channels/*/messages", status=400, code=30033, message="no")
+            result = await place.ada.slash(channel, "thread")
+            assert result.followups[-1].content == "I can't open a thread here: Discord refused it."
+            assert not any("🧵" in message.content for message in channel.history())
+        assert place.channel.threads == []
+        (closed,) = unmanaged.threads
+        assert env.bot.get_channel(closed.id) is None, "discord.py keeps no archived threads"
+
 
 @pytest.mark.parametrize(
     ("words", "name"),

@@ -146,7 +146,9 @@ class TestNotesThatAreThere:
         await place.ask("what is nice in Paris?")
         question = await place.ask("I moved to Rome")
         assert "Remember that you moved to Rome, instead of “I live in Paris”?" in question.content
-        await press(place.ada, question, "Yes, replace it")
+        said = await press(place.ada, question, "Yes, replace it")
+        assert "Noted: “I moved to Rome”" in said
+        assert said.endswith("I deleted the old note, and my record of 1 answer that used it, with its votes.")
         assert notes(rows) == ["I keep bees", "I moved to Rome"]
         assert len(rows(ReplyRow)) == 1, "the answer that used the old note is deleted"
 
