@@ -29,8 +29,8 @@ async def fetch_file(file: discord.Attachment, max_bytes: int) -> bytes:
         raise UserFacingError(
             "I couldn't open {filename}: it has {size} MB, and I open up to {limit} MB.",
             filename=file.filename,
-            size=format(file.size / 1000000.0, ".1f"),
-            limit=format(max_bytes / 1000000.0, ".1f"),
+            size=round(file.size / 1e6, 1),
+            limit=round(max_bytes / 1e6, 1),
         )
     try:
         async with asyncio.timeout(DOWNLOAD_S):

@@ -101,6 +101,6 @@ async def _content(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
             raise PageRefused(
                 "I couldn't read {host}: the page is larger than {size} MB.",
                 host=response.url.host,
-                size=format(max_bytes / 1000000.0, ".1f"),
+                size=round(max_bytes / 1e6, 1),
             )
     return content

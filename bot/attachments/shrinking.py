@@ -64,8 +64,8 @@ def _shrink(content: bytes, max_pixels: int) -> bytes:
         if pixels > max_pixels:
             raise PictureRefused(
                 "I couldn't look at the picture: it has {size} million pixels, and I look at up to {limit} million.",
-                size=format(pixels / 1000000.0, ",.0f"),
-                limit=format(max_pixels / 1000000.0, ",.0f"),
+                size=round(pixels / 1e6),
+                limit=round(max_pixels / 1e6),
             )
         upright = ImageOps.exif_transpose(picture).convert("RGBA")
     upright.thumbnail((LONGER_SIDE, LONGER_SIDE))

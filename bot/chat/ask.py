@@ -16,7 +16,7 @@ from bot.localization.sentences import gettext
 from bot.releases.resolver import Release
 from bot.text.sanitize import escape_inline
 from storage.adapters.folder_store import AS_TRAINED
-from storage.conversations.example_turns import ShownAs
+from storage.conversations.example_turns import SHOWN_AS, ShownAs
 from storage.conversations.replies import (
     FINISHED_WHOLE,
     NO_SOURCES,
@@ -104,7 +104,7 @@ class Ask:
     @property
     def follows_card(self) -> bool:
         """The base answers, and sees examples of the personality's card."""
-        return self.release.is_base and any(said.get("shown_as") == ShownAs.CARD for said in self.prompt.messages)
+        return self.release.is_base and any(said.get(SHOWN_AS) == ShownAs.CARD for said in self.prompt.messages)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bot.chat.prompting import ChatMessage, exchanged_turns, with_earlier
 from bot.engine import Engine, RenderedPrompt
-from storage.conversations.example_turns import ShownAs
+from storage.conversations.example_turns import SHOWN_AS, ShownAs
 from storage.personalities.cards import Card, Example
 from storage.personalities.shown_examples import examples_budget, examples_to_show
 from storage.settings.sections import Settings
@@ -45,7 +45,7 @@ def _turns(example: Example) -> list[ExampleTurn]:
 
 
 def _marked(turns: Sequence[ChatMessage], shown_as: ShownAs) -> list[ChatMessage]:
-    return [{**turn, "shown_as": shown_as.value} for turn in turns]
+    return [{**turn, SHOWN_AS: shown_as.value} for turn in turns]
 
 
 async def render_with_examples(engine: Engine, prompt: RenderedPrompt, examples: Examples) -> RenderedPrompt | None:

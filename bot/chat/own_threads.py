@@ -32,6 +32,16 @@ def is_closed(thread: discord.Thread) -> bool:
     return thread.locked and not (parent and parent.permissions_for(thread.guild.me).manage_threads)
 
 
+def channel_of_starter(channel: object, message_id: int) -> discord.TextChannel | None:
+    """Return the channel that holds the message, if `channel` is the thread that was made from it.
+
+    The thread has the message's ID. A forum's post has that of its first message too, which stands in the post.
+    """
+    if not isinstance(channel, discord.Thread) or channel.id != message_id:
+        return None
+    return channel.parent if isinstance(channel.parent, discord.TextChannel) else None
+
+
 def describe_refusal(error: Exception) -> str:
     """Return why Discord opened no thread; `error` is one of DISCORD_ERRORS."""
     if getattr(error, "code", 0) == TOO_MANY_THREADS:

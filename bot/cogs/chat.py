@@ -99,6 +99,8 @@ class Chat(BotCog):
 
     async def another_answer(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """Give another answer to the same prompt."""
+        if self._calls.is_silent_in(message.channel):
+            raise UserFacingError(DenialReason.CHANNEL)
         await interaction.response.defer(ephemeral=True)
         reply = await self.services.database.read(replies.find_by_message, message.id)
         if reply is None:
@@ -146,8 +148,10 @@ class Chat(BotCog):
             if self._second_answers.is_due(message.author.id, context.rival):
                 await self._second_answers.answer_twice(ask, context.rival)
             else:
-                await self.services.answerer.answer(ask)
-                await propose_fact(self.services, message, own_words(message, self.bot.user))
+                answer = await self.services.answerer.answer(ask)
+                if answer.outcome in replies.FINISHED_WHOLE:
+                    question = propose_fact(self.services, message, own_words(message, self.bot.user), ask.channel)
+                    self.services.tasks.spawn(question, f"question about {message.id}")
         prompt = context.ask.prompt
         if context.conversation.is_full or (prompt.dropped and is_one_conversation(message.channel)):
             self._remember(message.channel, context.conversation, prompt)

@@ -8,6 +8,7 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.chat.conversation import own_words
+from bot.chat.own_threads import channel_of_starter
 from bot.cogs.comparison import SMALL_PRINT, show_comparison
 from bot.discord_errors import DISCORD_ERRORS
 from bot.errors import UserFacingError
@@ -29,7 +30,7 @@ MY_WORDS = gettext_noop("I wrote that myself, and would only quote myself. To te
 KNOWN = gettext_noop(
     "That message is in the knowledge already: {document}\nTo remove it, use `/knowledge remove` with its number."
 )
-NO_QUESTION = gettext_noop("I see no question there. Choose one of my answers, or a message with words.")
+NO_QUESTION = gettext_noop("I can't find a question there. Choose one of my answers, or a message with words.")
 ALONE = gettext_noop("What was said before the question was left out.")
 QUESTION_GONE = gettext_noop("I can't find the question of that answer any more.")
 
@@ -89,8 +90,9 @@ class MessageMenus(BotCog):
         reply, whose = await self._answer_on(message)
         if reply.source_message_id is None:
             raise UserFacingError(QUESTION_GONE)
+        channel = channel_of_starter(message.channel, reply.source_message_id) or message.channel
         try:
-            asked = await message.channel.fetch_message(reply.source_message_id)
+            asked = await channel.fetch_message(reply.source_message_id)
         except DISCORD_ERRORS as error:
             raise UserFacingError(QUESTION_GONE) from error
         return own_words(asked, self.bot.user), whose

@@ -44,16 +44,15 @@ class Threads(BotCog):
         # From a message, so that the channel shows the thread, and its message who opened it.
         await interaction.response.send_message(f"🧵 **{escape_inline(name)}**", silent=True)
         message = await interaction.original_response()
+        with speaking(languages_of(self.bot).of_server(interaction.guild_id)):
+            opened = gettext(OPENED)
         try:
-            thread = await message.create_thread(name=name)
+            thread = await _open_thread(message, name, opened)
         except DISCORD_ERRORS as error:
             await interaction.delete_original_response()
             raise UserFacingError("I can't open a thread here: {reason}.", reason=describe_refusal(error)) from error
         with contextlib.suppress(*DISCORD_ERRORS):  # a thread holds a limited number of people
             await thread.add_user(interaction.user)
-        with speaking(languages_of(self.bot).of_server(interaction.guild_id)):
-            opened = gettext(OPENED)
-        await thread.send(opened, silent=True)
         await answer_privately(interaction, gettext("Here it is: {thread}", thread=thread.mention))
 
     def _require_channel(self, interaction: discord.Interaction) -> discord.TextChannel:
@@ -68,6 +67,20 @@ class Threads(BotCog):
         if missing := lacking(channel, channel.guild.me, (*TO_ANSWER, *TO_OPEN_THREADS)):
             raise UserFacingError("To open a thread here I need {permissions}.", permissions=", ".join(missing))
         return channel
+
+
+async def _open_thread(message: discord.InteractionMessage, name: str, first_words: str) -> discord.Thread:
+    """Make a thread from the message; if Discord refuses the first words in it, it is deleted, or closed."""
+    thread = await message.create_thread(name=name)
+    try:
+        await thread.send(first_words, silent=True)
+    except DISCORD_ERRORS:
+        with contextlib.suppress(*DISCORD_ERRORS):
+            # Whoever opened a thread may close it; to delete it needs Manage Threads.
+            may_delete = thread.permissions_for(thread.guild.me).manage_threads
+            await (thread.delete() if may_delete else thread.edit(archived=True))
+        raise
+    return thread
 
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:

@@ -64,7 +64,8 @@ def gettext(message: str, /, **values: object) -> str:
 
     A sentence without values is no template: its braces stay.
     """
-    return _fill(_present.get().translations.gettext(message), values)
+    # The translation of an empty message is the header of the catalogue.
+    return _fill(_present.get().translations.gettext(message), values) if message else ""
 
 
 def ngettext(singular: str, plural: str, count: float, /, **values: object) -> str:

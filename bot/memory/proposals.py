@@ -12,12 +12,13 @@ import discord
 from sqlalchemy.orm import Session
 
 from bot.chat.conversation import own_words
+from bot.chat.own_threads import channel_of_starter
 from bot.discord_errors import DISCORD_ERRORS
 from bot.errors import UserFacingError
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import PersistentButton, button_row
 from bot.guards.quiet_hours import is_quiet
-from bot.localization.sentences import gettext
+from bot.localization.sentences import gettext, ngettext
 from bot.memory.facts import Fact, find_fact
 from bot.memory.recall import find_same
 from bot.memory.wording import ask_to_keep
@@ -35,11 +36,9 @@ PROPOSAL_S = 120.0
 NO_NOTE = 0
 """In a button's custom ID, if no note goes for the new one."""
 FOR_OTHERS = gettext_noop("Only the person whom I asked can answer that.")
-GONE = gettext_noop("I can't find what you said any more, so I keep nothing.")
-NOT_KEPT = gettext_noop("All right, I keep nothing, and I won't ask about that again.")
-SILENCED = gettext_noop(
-    "All right, I won't ask you again. `/me suggestions` changes that, and `/me remember` adds a note."
-)
+GONE = gettext_noop("I can't find what you said any more, so I won't remember it.")
+NOT_KEPT = gettext_noop("OK, I won't remember that, and I won't ask about it again.")
+SILENCED = gettext_noop("OK, I won't ask you again. `/me suggestions` changes that, and `/me remember` adds a note.")
 
 
 class FactAnswer(StrEnum):
@@ -49,17 +48,30 @@ class FactAnswer(StrEnum):
     NEVER = "never"
 
 
-def describe_kept(note: Note) -> str:
-    """Return what a member reads about a new note."""
-    return gettext(
+def describe_kept(note: Note, deleted_answers: int = 0) -> str:
+    """Return what a member reads about a new note, and about the answers that went with the note it replaced."""
+    kept = gettext(
         "Noted: “{note}” I use it only when I answer you here, but others in the channel may notice. `/me show` lists "
         "your notes, `/me forget` deletes them.",
         note=escape_inline(note.text),
     )
+    if not deleted_answers:
+        return kept
+    deleted = ngettext(
+        "I deleted the old note, and my record of {count} answer that used it, with its votes.",
+        "I deleted the old note, and my record of {count} answers that used it, with their votes.",
+        deleted_answers,
+    )
+    return f"{kept} {deleted}"
 
 
-async def propose_fact(services: Services, message: discord.Message, said: str) -> None:
-    """Ask below a message whether to remember what its author said about themselves, at most once a day."""
+async def propose_fact(
+    services: Services, message: discord.Message, said: str, channel: discord.abc.Messageable
+) -> None:
+    """Ask whether to remember what a message's author said about themselves, at most once a day.
+
+    `channel` has the answer to the message, and gets the question.
+    """
     is_off = not services.settings.memory.propose_facts or is_quiet(services.settings.chat, utc_now())
     fact = None if is_off else find_fact(said)
     if fact is None:
@@ -70,8 +82,9 @@ async def propose_fact(services: Services, message: discord.Message, said: str) 
         return
     same = await find_same(services.library, fact, notes)
     text = f"-# {ask_to_keep(fact, same)} {gettext('I use it only when I answer you here.')}"
+    ask = message.reply if channel == message.channel else channel.send  # replies cannot reach into a thread
     try:
-        await message.reply(text, view=_buttons(message, same), delete_after=PROPOSAL_S, silent=True)
+        await ask(text, view=_buttons(message, same), delete_after=PROPOSAL_S, silent=True)
     except DISCORD_ERRORS as error:
         log.warning("Discord refused the question whether to remember something: %s", error)
 
@@ -136,13 +149,14 @@ class FactButton(
         fact = await self._read_again(interaction)
         if fact is None:
             return gettext(GONE)
-        note = await services.database.run(self._keep, interaction.guild_id, fact)
+        note, deleted_answers = await services.database.run(self._keep, interaction.guild_id, fact)
         await services.tastes.refresh()
-        return describe_kept(note)
+        return describe_kept(note, deleted_answers)
 
     async def _read_again(self, interaction: discord.Interaction) -> Fact | None:
         """Return the fact as the member's message states it now; None if they edited or deleted that."""
-        channel = interaction.client.get_partial_messageable(interaction.channel_id or 0)
+        here = interaction.client.get_partial_messageable(interaction.channel_id or 0)
+        channel = channel_of_starter(interaction.channel, self.message_id) or here
         try:
             message = await channel.fetch_message(self.message_id)
         except discord.NotFound:
@@ -150,11 +164,13 @@ class FactButton(
         is_theirs = message.author.id == self.member_id
         return find_fact(own_words(message, interaction.client.user)) if is_theirs else None
 
-    def _keep(self, session: Session, guild_id: int | None, fact: Fact) -> Note:
+    def _keep(self, session: Session, guild_id: int | None, fact: Fact) -> tuple[Note, int]:
+        """Return the new note, and how many answers were deleted with the one that it replaces."""
+        deleted_answers = 0
         if self.answer is FactAnswer.REPLACE:
             own = {note.id for note in list_notes(session, self.member_id, guild_id)}
-            erase_notes(session, own & {self.note_id})
-        return add_note(session, self.member_id, guild_id, fact.text)
+            deleted_answers = erase_notes(session, own & {self.note_id}).replies
+        return add_note(session, self.member_id, guild_id, fact.text), deleted_answers
 
 
 def _silence(session: Session, user_id: int) -> None:

@@ -65,7 +65,7 @@ async def version_file(services: Services, personality: Personality, version: st
         raise UserFacingError(
             "That export is {size} MB, more than Discord accepts here. The operator can run "
             "`reactune personality export {name} FOLDER`.",
-            size=format(len(packed) / 1000000.0, ".0f"),
+            size=round(len(packed) / 1e6),
             name=personality.name,
         )
     return discord.File(BytesIO(packed), name)

@@ -9,6 +9,7 @@ from re import Match
 
 import discord
 
+from bot.chat.prompting import NO_ORDERS
 from bot.errors import UserFacingError
 from bot.guards.access import require_admin, user_label
 from bot.guards.audit import action_of, run_audited_as
@@ -28,12 +29,13 @@ from storage.wording import gettext_noop
 log = logging.getLogger(__name__)
 
 RUN_WORDS = 6
-"""So many words in a row, of a member's message, are that member's words."""
+"""So many words in a row, of what a member wrote or of a document, are not the admin's own."""
 OWN_WORDS = gettext_noop("In your own words: a card keeps nothing that a member wrote.")
 ANSWER_HELP = gettext_noop("Leave out names, and what members wrote.")
 OUTSIDE = gettext_noop("That answer is about a picture, a web page or a forwarded message, so it can't be an example.")
 REPEATED = gettext_noop(
-    "That repeats what a member wrote. Examples are kept for good and trained on, so please say it in your own words."
+    "That repeats what a member wrote, or a document. Examples are kept for good and trained on, so please say it in "
+    "your own words."
 )
 ALREADY = gettext_noop(
     "That answer is an example of {name} already. To change or remove it, use `/personality edit {name}`."
@@ -130,12 +132,18 @@ def _runs(words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
 
 
 def _said_by_people(reply: Reply) -> Iterator[str]:
-    """Yield the lines that people wrote in the prompt, and whole turns: several people's stand in one, with names."""
+    """Yield what people wrote in the prompt, or what was made of it: turns, quoted documents, summary and notes.
+
+    Turns are yielded whole and by lines: several people's stand in one, with names, and quotes stand below the newest.
+    """
     for message in reply.messages:
-        if message["role"] == "user":
-            turn = message["content"].partition(LABEL)[0]
-            yield turn
-            for line in turn.splitlines():
+        content = message["content"]
+        if message["role"] == "system":
+            yield from (line.partition(NO_ORDERS)[2] for line in content.splitlines())
+        elif message["role"] == "user":
+            yield content.partition(LABEL)[0]
+            yield content
+            for line in content.splitlines():
                 yield from (line, line.partition(": ")[2])
 
 

@@ -495,7 +495,7 @@ class VoteSettings(Section):
     emoji: EmojiWeights = {"❤️": 1.5, "⭐": 1.5, "🔥": 1.0, "😂": 0.5, "💩": -1.5, "😡": -1.5, "🥱": -0.5}
     """Emoji that vote besides 👍 and 👎, and how much they say until votes tell; below 0: a dislike."""
     weak: WeakVotes = ()
-    """What members do that says a little too: "thanked", "went on" (both of members who opted in), "asked again"."""
+    """Weak signals that count as votes: "thanked", "went on" (both only of members who opted in), "asked again"."""
     reconcile_days: Days = 7.0
     """Age in days up to which an answer's reactions are read again after a reconnect."""
     account_age_days: Days = 30.0

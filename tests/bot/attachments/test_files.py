@@ -66,7 +66,7 @@ async def test_a_long_file_is_shortened_with_a_word_about_it(place, configure, e
         ("old.docx", b"no archive", "old.docx is damaged"),
         ("empty.txt", b"  ", "empty.txt has no text."),
         ("latin.txt", b"caf\xe9", "latin.txt is not UTF-8 text"),
-        ("big.txt", bytes(3_000_000), "I couldn't open big.txt: it has 3.0 MB, and I open up to 2.0 MB."),
+        ("big.txt", bytes(3_000_000), "I couldn't open big.txt: it has 3 MB, and I open up to 2 MB."),
     ],
 )
 async def test_what_cannot_be_read_has_a_sentence_and_the_words_their_answer(

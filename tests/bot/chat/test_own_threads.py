@@ -11,7 +11,7 @@ from sqlalchemy import delete, update
 from bot.chat.own_threads import NAME_CHARS, UNNAMED, thread_name
 from storage.conversations.memory import read_memory
 from storage.database.enums import Outcome
-from storage.database.tables import ReplyMessageRow, ReplyRow, VoteEventRow
+from storage.database.tables import MemberNoteRow, ReplyMessageRow, ReplyRow, VoteEventRow
 from storage.personalities.personalities import ensure_personality, read_personality
 from storage.servers import ServerChoices, apply_setup
 
@@ -71,6 +71,25 @@ async def test_its_first_answer_has_another_one_too(place, own_threads, engine):
     await place.ada.react(thread.last_message, "🔁")
     assert len(engine.requests) == 2
     assert thread.last_message.content == "answer 2\n-# base"
+
+
+async def test_its_first_answer_can_be_compared(place, own_threads, release):
+    release(1.0)
+    await own_threads()
+    await place.ada.send(place.channel, f"{place.mention} what is red?")
+    (thread,) = place.channel.threads
+    (embed,) = (await place.grace.context_menu(thread, "Compare", thread.last_message)).response.embeds
+    assert embed.fields[0].value == "what is red?"
+
+
+async def test_whether_to_remember_something_is_asked_there(place, own_threads, rows):
+    await own_threads()
+    await place.ada.send(place.channel, f"{place.mention} I keep bees")
+    (thread,) = place.channel.threads
+    assert "Remember that you keep bees?" in thread.last_message.content
+    assert not any("Remember" in content for content in place.contents)
+    await place.ada.click(thread.last_message, label="Yes")
+    assert [row.text for row in rows(MemberNoteRow)] == ["I keep bees"]
 
 
 async def test_deleting_the_question_removes_its_answer_and_the_thread_lives_on(place, own_threads, engine, rows):
@@ -258,6 +277,16 @@ class TestThread:
         result = await place.ada.slash(place.channel, "thread")
         assert "as many open threads as Discord allows" in result.followups[-1].content
         assert place.channel.history() == []
+
+    async def test_a_thread_in_which_it_can_write_nothing_is_gone_again_or_closed(self, place, env, unmanaged):
+        for channel in (place.channel, unmanaged):
+            env.inject_error("POST", "/channels/*/messages", status=400, code=30033, message="no")
+            result = await place.ada.slash(channel, "thread")
+            assert result.followups[-1].content == "I can't open a thread here: Discord refused it."
+            assert not any("🧵" in message.content for message in channel.history())
+        assert place.channel.threads == []
+        (closed,) = unmanaged.threads
+        assert env.bot.get_channel(closed.id) is None, "discord.py keeps no archived threads"
 
 
 @pytest.mark.parametrize(

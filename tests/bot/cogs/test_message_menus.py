@@ -8,6 +8,7 @@ import simcord
 
 from bot.guards.access import NotAnAdmin
 from bot.personalities.example_form import REPEATED, repeats
+from storage.conversations.memory import Memory, write_summary
 from storage.database.enums import AuditOutcome, DocumentKind
 from storage.database.tables import (
     AuditRow,
@@ -136,6 +137,29 @@ class TestMembersWords:
         await place.grace.submit_modal(reopened, {"asked": "My tap drips.", "answered": "Write to them."})
         assert examples() == [("My tap drips.", "Write to them.")]
 
+    async def test_a_document_made_of_members_words_is_not_taken(self, place, examples):
+        message = await place.bo.send(place.channel, RULES)
+        added = await use(place, ADD, message)
+        await place.grace.submit_modal(added, {"title": "The pool", "where": "Everywhere in this server"})
+        form = await use(place, SAVE, await place.ask("when does the pool open?"))
+        for asked, answered in [("When?", f"Sure! {RULES}"), ("Is it that the pool opens at nine? Dogs?", "Yes.")]:
+            refused = await place.grace.submit_modal(form, {"asked": asked, "answered": answered})
+            assert refused.response.content == REPEATED
+            form = await place.grace.click(refused.followups[0], label="Edit again")
+        assert examples() == []
+
+    async def test_the_summary_of_what_members_said_is_not_taken(self, place, examples, query, engine):
+        said = "ada has had a sink that leaks since May"
+        after = Memory(summary=said, summarised_from=1, summarised_to=2, speakers=frozenset({place.ada.id}))
+        thread = await place.open_thread(await place.ada.send(place.channel, "the house"))
+        query(lambda session: write_summary(session, thread.id, Memory(), after))
+        await place.grace.send(thread, f"{place.mention} what now?")
+        assert said in engine.requests[-1].prompt
+        form = await place.grace.context_menu(thread, SAVE, thread.last_message)
+        refused = await place.grace.submit_modal(form, {"asked": "Well?", "answered": f"I know {said}."})
+        assert refused.response.content == REPEATED
+        assert examples() == []
+
     async def test_ones_own_question_is_proposed(self, place, examples):
         answer = await place.ask("How is the sea?", place.grace)
         form = await use(place, SAVE, answer)
@@ -249,4 +273,4 @@ class TestCompare:
         assert "only the base so far" in (await use(place, COMPARE, answer)).response.content
         release(1.0)
         wordless = await place.bo.send(place.channel, "", attachments=[("cat.png", picture())])
-        assert "I see no question there" in (await use(place, COMPARE, wordless)).response.content
+        assert "I can't find a question there" in (await use(place, COMPARE, wordless)).response.content

@@ -74,6 +74,11 @@ def test_a_file_of_the_operator_goes_before_the_bots_own(folder: Path) -> None:
         assert gettext("You can't do this here.") == "Das kannst du hier nicht tun."
 
 
+def test_an_empty_sentence_stays_empty(folder: Path) -> None:
+    with speaking(Language("de", read_catalogues(folder)["de"])):
+        assert gettext("") == ""
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

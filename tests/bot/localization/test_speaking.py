@@ -40,6 +40,15 @@ async def test_what_everybody_sees_is_in_the_servers_language(env, add_version):
     assert refused.followups[0].content == "v1 is already the champion: nothing was changed."
 
 
+async def test_sizes_are_written_as_the_language_writes_numbers(env):
+    german = env.create_guild("Verein", preferred_locale="de")
+    channel = german.create_text_channel("allgemein")
+    cleo = german.add_member(env.create_user("cleo"))
+    file = ("gross.txt", bytes(12_500_000))
+    await cleo.send(channel, f"{env.bot.user.mention}", attachments=[file])
+    assert channel.last_message.content.startswith("Ich konnte gross.txt nicht öffnen: Die Datei hat 12,5 MB")
+
+
 async def test_buttons_are_in_the_members_language(env, place):
     env.locales[place.ada.id] = "de"
     asked = await place.ada.slash(place.channel, "privacy delete")

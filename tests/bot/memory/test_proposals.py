@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import select, update
 
 from bot.chat.recorder import NOTE_DELETED
+from bot.engine import Finish
 from bot.memory.proposals import FOR_OTHERS, GONE, PROPOSAL_S
 from storage.database.columns import utc_now
 from storage.database.database import open_database
@@ -61,7 +62,7 @@ class TestQuestion:
 
     async def test_a_no_keeps_nothing_and_is_not_asked_again(self, place, rows, query):
         question = await place.ask("I keep bees")
-        assert "I keep nothing" in await press(place.ada, question, "No")
+        assert "I won't remember that" in await press(place.ada, question, "No")
         a_day_later(query)
         assert BEES not in (await place.ask("I keep bees")).content
         assert notes(rows) == []
@@ -109,6 +110,17 @@ class TestQuestion:
         assert await press(place.ada, question, "Yes") == GONE
         assert notes(rows) == []
 
+    async def test_an_answer_that_broke_off_brings_no_question(self, place, engine, rows):
+        engine.finish = Finish.TIMEOUT
+        await place.ask("I keep bees")
+        assert rows(FactQuestionRow) == []
+
+    async def test_a_database_that_fails_at_the_question_spoils_no_answer(self, place, query, caplog):
+        query(lambda session: FactQuestionRow.__table__.drop(session.connection()))
+        answer = await place.ask("I keep bees")
+        assert answer.content == "answer 1\n-# base"
+        assert "question about" in caplog.text
+
     async def test_small_talk_and_words_to_others_bring_no_question(self, place, rows):
         await place.ask("hello! do you keep bees?")
         await place.ada.send(place.channel, "I keep bees")
@@ -134,7 +146,9 @@ class TestNotesThatAreThere:
         await place.ask("what is nice in Paris?")
         question = await place.ask("I moved to Rome")
         assert "Remember that you moved to Rome, instead of “I live in Paris”?" in question.content
-        await press(place.ada, question, "Yes, replace it")
+        said = await press(place.ada, question, "Yes, replace it")
+        assert "Noted: “I moved to Rome”" in said
+        assert said.endswith("I deleted the old note, and my record of 1 answer that used it, with its votes.")
         assert notes(rows) == ["I keep bees", "I moved to Rome"]
         assert len(rows(ReplyRow)) == 1, "the answer that used the old note is deleted"
 

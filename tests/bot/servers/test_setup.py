@@ -151,6 +151,18 @@ async def test_it_ends_in_a_bot_that_answers_there(place, env, wizard, stored, r
     assert len(engine.requests) == 1
 
 
+async def test_where_it_is_silent_an_old_answer_gets_no_other_one(place, env, wizard, engine):
+    answer = await place.ask("what is red?")
+    await wizard.open()
+    await wizard.press("Next")
+    await wizard.choose("elsewhere", "never")
+    await wizard.press("Finish")
+    refused = await place.ada.context_menu(place.channel, "Another answer", answer)
+    assert refused.response.content == "I'm not enabled in this channel."
+    await place.ada.react(answer, "🔁")
+    assert len(engine.requests) == 1
+
+
 async def test_the_second_start_shows_what_is_set_and_changes_one_thing(place, wizard, stored, rows):
     await wizard.open()
     await wizard.press("Next", 2)
