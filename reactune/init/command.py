@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from pathlib import Path
+
 from reactune.run import run
 from reactune.shared import Config, read_settings
 from storage.settings.loading import DEFAULT_FILE
@@ -9,7 +13,7 @@ from storage.settings.loading import DEFAULT_FILE
 INTRODUCTION = """\
 This sets up the bot: its token, your server, where it answers, its base model and its personality.
 Each answer is kept at once: the token in .env, the others in {file} and the database.
-Ctrl-C stops it, and `reactune init` begins again with what is set."""
+Ctrl-C stops it; started again, it begins with what is set."""
 
 
 def init(config: Config = None) -> None:
@@ -27,8 +31,16 @@ def init(config: Config = None) -> None:
     choose_base(config)
     for server in servers:
         set_up_server(account, server, config)
-    say("Done. `/setup` in Discord asks for more, and `reactune doctor` checks everything.")
+    say(f"Done. `/setup` in Discord asks for more, and `{_program()} doctor` checks everything.")
     if confirm("Start the bot now? (Ctrl-C stops it)"):
         run(config)
     else:
-        say(f"Start it with: reactune run{f' --config {config}' if config else ''}")
+        say(f"Start it with: {_program()} run{f' --config {config}' if config else ''}")
+
+
+def _program() -> str:
+    """Return what calls this program in the operator's shell."""
+    if shutil.which("reactune"):
+        return "reactune"
+    called = Path(sys.argv[0])
+    return str(called) if called.stem == "reactune" else "python -m reactune"

@@ -38,8 +38,17 @@ def log_in(settings: Settings) -> Account:
             say(f"{error}.")
     say(WHERE_TOKEN_IS)
     account = _ask_token()
-    set_key(ENV_FILE, TOKEN_VARIABLE, account.token, quote_mode="auto", follow_symlinks=True)
+    _keep_token(account.token)
     return _greet(account)
+
+
+def _keep_token(token: str) -> None:
+    try:
+        set_key(ENV_FILE, TOKEN_VARIABLE, token, quote_mode="auto", follow_symlinks=True)
+    except OSError as error:
+        raise SettingsError(
+            f"{ENV_FILE.resolve()} cannot be written ({error.strerror}): make it and its folder writable for this user"
+        ) from error
 
 
 def _ask_token() -> Account:

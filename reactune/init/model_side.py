@@ -27,8 +27,10 @@ def choose_base(config: Path | None) -> None:
     say(describe_machine(machine))
     say("A larger base answers better and slower: docs/bases.md has measured speeds. `reactune base use` changes it.")
     present = settings.model.base
-    fitting = [one for one in candidates(settings, machine) if one.fits in (FITS, FOUR_BITS) and not one.configured]
-    options = {present: f"{present} (set now)"} | {one.name: _describe(one) for one in fitting}
+    known = candidates(settings, machine)
+    fitting = [one for one in known if one.fits in (FITS, FOUR_BITS) and not one.configured]
+    now = next((f", {_describe(one)}" for one in known if one.configured), "")
+    options = {present: f"{present} (set now{now})"} | {one.name: f"{one.name}: {_describe(one)}" for one in fitting}
     while True:
         which = choose("Base model", options | {ANOTHER: "Another: its name on the Hub, or a folder"}, present)
         if which == ANOTHER:
@@ -45,13 +47,14 @@ def choose_base(config: Path | None) -> None:
 
 def _describe(one: Candidate) -> str:
     remark = "" if one.fits == FITS else f", {one.fits}"
-    return f"{one.name}: {one.parameters / 1e9:.1f} B, {format_bytes(one.disk)} of disk, {one.licence}{remark}"
+    return f"{one.parameters / 1e9:.1f} B, {format_bytes(one.disk)} of disk, {one.licence}{remark}"
 
 
 def choose_personality(settings: Settings, present: str, server: int) -> str:
     """Return the name of the personality that answers in a server; `present` does now."""
     with with_cards(settings) as session:
-        cards = {one.name: f"{one.name}: {one.card.description}" for one in list_personalities(session, server)}
+        known = list_personalities(session, server)
+    cards = {one.name: ": ".join(filter(None, (one.name, one.card.description))) for one in known}
     while True:
         choice = choose("Personality", cards | {ANOTHER: "Another: a character card in a file"}, present)
         if name := _import_card(settings, server) if choice == ANOTHER else choice:
@@ -60,9 +63,12 @@ def choose_personality(settings: Settings, present: str, server: int) -> str:
 
 def _import_card(settings: Settings, server: int) -> str:
     """Ask for a file and return the name of the personality that is made from it, or "" if there is none."""
-    path = ask_text("File of the card (.toml; from SillyTavern .json or .png):")
+    path = Path(ask_text("File of the card (.toml; from SillyTavern .json or .png):")).expanduser()
+    if not path.exists():  # before the base is converted, which takes a while
+        say(f"There is no file {path}.")
+        return ""
     try:
-        imported, text = import_from_file(settings, Path(path).expanduser(), server=server)
+        imported, text = import_from_file(settings, path, server=server)
     except StorageError as error:
         say(f"{path} cannot be imported: {error}.")
         return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -187,7 +188,7 @@ def test_a_second_start_keeps_what_is_set(
     assert (folder / ".env").read_text() == f"DISCORD_TOKEN={TOKEN}  # mine\n"
     assert what_answers_in(folder, OTHER) == ("default", {}, 0)
     assert not (folder / "started").exists()
-    assert "Start it with: reactune run\n" in capsys.readouterr().err
+    assert re.search(r"Start it with: \S*reactune run\n", capsys.readouterr().err)
 
 
 def test_a_refused_token_of_the_environment_is_not_asked_for(
@@ -250,7 +251,7 @@ def test_a_character_card_is_imported_and_answers_in_the_server(
     keys.send_text("n")
     assert run_init(keys) == 0
     said = " ".join(capsys.readouterr().err.split())
-    assert "none.json cannot be imported: " in said
+    assert "There is no file none.json." in said
     assert "mia was created" in said
     assert what_answers_in(folder, HOME) == ("mia", {}, 1)
 
@@ -282,3 +283,14 @@ def test_permissions_that_are_missing_are_named(
 
 def test_the_invitation_asks_for_what_the_readme_lists() -> None:
     assert f"&permissions={PERMISSIONS.value}`" in (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def test_a_token_that_cannot_be_kept_is_said(
+    api: Discord, keys: PipeInput, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / ".env").mkdir()
+    keys.send_text(TOKEN + ENTER)
+    assert run_init(keys) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert TOKEN not in said
+    assert ".env cannot be " in said
