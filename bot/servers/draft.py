@@ -27,7 +27,7 @@ RULE_WORDS = {
     Rule.MENTION: gettext_noop("only mentions"),
     Rule.NEVER: gettext_noop("nothing"),
 }
-MOST_LISTED = 8
+MOST_LISTED = 5
 END_OF_LABEL = "** "
 ARENA_TIMES = {
     "0 18 * * *": gettext_noop("every day at 18:00 UTC"),

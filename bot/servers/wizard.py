@@ -46,6 +46,10 @@ NOTHING_YET = gettext_noop("Nothing has been set up here yet: these are my opera
 INTRODUCTION = gettext_noop("Nothing changes before you press **Finish**.")
 WARNING = "⚠️"
 MOST_WARNINGS = 8
+TEXT_CHARS = 3500
+"""Of Discord's 4,000 for all texts of a message; the rest is for the heading and the note."""
+MORE_CHARS = 100
+"""Room for the line that counts what was left out."""
 
 
 class SetupView(Pages):
@@ -163,9 +167,10 @@ class SetupView(Pages):
         self.add_item(ui.Container(ui.TextDisplay(f"### {heading}"), *note, *rows, ui.Separator(), navigation))
 
     def _overview(self) -> Iterable[str]:
-        yield from self._draft.lines()
+        lines = self._draft.lines()
+        yield from lines
         if self._page:
-            yield from self._warnings()
+            yield from self._warnings(beside=lines)
             return
         now = self._draft.known.now
         yield f"-# {now.describe_origin() or gettext(NOTHING_YET)}"
@@ -174,16 +179,20 @@ class SetupView(Pages):
     def _outcome(self) -> Iterable[str]:
         draft = self._draft
         yield f"### {gettext('Done: this holds from now on')}"
-        yield from describe_state(draft.choices, draft.personality)
-        yield from self._warnings()
+        lines = describe_state(draft.choices, draft.personality)
+        yield from lines
+        yield from self._warnings(beside=lines)
         yield first_try(draft.choices, self._services.settings, self._guild.channels, self._guild.me, self._here)
 
-    def _warnings(self) -> list[str]:
-        """Return the most important problems, as many as a message has room for."""
+    def _warnings(self, beside: list[str]) -> list[str]:
+        """Return the most important problems, as many as a message has room for beside its other lines."""
         found = find_problems(self._draft.choices, self._services.settings, self._guild.channels, self._guild.me)
-        more = len(found) - MOST_WARNINGS
-        last = [gettext("And {number} more like these.", number=more)] if more > 0 else []
-        return [f"{WARNING} {problem}" for problem in [*found[:MOST_WARNINGS], *last]]
+        shown = [f"{WARNING} {problem}" for problem in found[:MOST_WARNINGS]]
+        while shown and len("\n".join([*beside, *shown])) > TEXT_CHARS - MORE_CHARS:
+            shown.pop()
+        more = len(found) - len(shown)
+        last = [f"{WARNING} {gettext('And {number} more like these.', number=more)}"] if more else []
+        return [*shown, *last]
 
 
 class PageButton(ui.Button[SetupView]):

@@ -237,6 +237,29 @@ async def test_it_names_each_permission_that_the_bot_lacks(place, env, wizard):
     assert f"⚠️ In {posts.mention} I need Send Messages, Embed Links." in wizard.text
 
 
+async def test_a_server_with_much_to_say_still_fits_in_a_message(place, env, wizard, choose, stored):
+    env.locales[place.grace.id] = "de"  # needs more room
+    guild = place.channel.guild
+    denied = {"send_messages": False, "add_reactions": False, "read_message_history": False}
+    channels = [channel_without(guild, f"c{number}", **denied) for number in range(60)]
+    roles = frozenset(guild.create_role(f"r{number}").id for number in range(20))
+    rules = {channel.id: list(Rule)[number % 5] for number, channel in enumerate(channels)}
+    await choose(rules=rules, thread_channels=frozenset(rules), roles=roles)
+    await wizard.open()
+    await wizard.press("Weiter")
+    for number, rule in enumerate(Rule):
+        await wizard.choose(rule.value, *channels[12 * number : 12 * number + 12])
+    await wizard.press("Weiter")
+    await wizard.choose("thread-channels", *channels[:20])
+    await wizard.press("Weiter", 5)
+    assert "✏️ jetzt:" in wizard.text
+    assert "⚠️ Und " in wizard.text
+    await wizard.press("Fertigstellen")
+    assert "### Fertig" in wizard.text
+    assert "⚠️ Und " in wizard.text
+    assert len(stored().rules) == len(channels)
+
+
 async def test_threads_can_be_chosen_for_some_channels_and_categories(place, wizard, stored, engine):
     guild = place.channel.guild
     category = guild.create_category("talks")
