@@ -27,6 +27,7 @@ from bot.localization.languages import languages_of
 from bot.localization.sentences import speaking
 from bot.personalities.selection import active_personality
 from bot.servers.draft import describe_arenas
+from bot.servers.permissions import TO_POST, TO_POST_IN_THREADS, lacking
 from bot.services import Services
 from storage.database.columns import utc_now
 from storage.database.enums import ArenaStatus
@@ -221,11 +222,8 @@ def as_channel(channel: object) -> Channel:
 
 def _require_permissions(channel: Channel) -> None:
     """Raise UserFacingError, with the missing permissions, if the bot cannot post an arena."""
-    granted = channel.permissions_for(channel.guild.me)
-    may_send = granted.send_messages_in_threads if isinstance(channel, discord.Thread) else granted.send_messages
-    needed = {"View Channel": granted.view_channel, "Send Messages": may_send}
-    missing = [name for name, is_granted in needed.items() if not is_granted]
-    if missing:
+    needed = TO_POST_IN_THREADS if isinstance(channel, discord.Thread) else TO_POST
+    if missing := lacking(channel, channel.guild.me, needed):
         raise UserFacingError(
             "I can't post an arena in {channel}: give me {permissions} there.",
             channel=channel.mention,

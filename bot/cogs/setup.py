@@ -33,6 +33,7 @@ class Setup(AdminCog):
         guild = interaction.guild
         if guild is None or guild.me is None:
             raise UserFacingError("I can't see this server: add me to it with the link in the README (Host it).")
+        await interaction.response.defer(ephemeral=True)  # the database may take longer than Discord waits
         known = await read_now(self.services, guild)
         view = SetupView(self.services, languages_of(self.bot), guild, interaction.channel_id or 0, known)
         self._opened.add(await view.open(interaction))

@@ -6,6 +6,7 @@ restart has changed nothing.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Iterable
@@ -64,19 +65,19 @@ class SetupView(Pages):
         self._draft = SetupDraft.of(known)
         self._page = 0
         self._note = ""
-        self._is_finishing = False
+        self._finishing = asyncio.Lock()
         self._latest: discord.Interaction | None = None
         self._fill()
 
     async def open(self, interaction: discord.Interaction) -> int:
-        """Send the first page, and return the ID of its message."""
+        """Send the first page in answer to a deferred interaction, and return the ID of its message."""
         self._latest = interaction
-        sent = await interaction.response.send_message(view=self, ephemeral=True)
-        return sent.message_id or 0
+        sent = await interaction.followup.send(view=self, ephemeral=True, wait=True)
+        return sent.id
 
     async def show(self, interaction: discord.Interaction) -> None:
         """Show the page as it is now, in answer to a click."""
-        self._latest, self._is_finishing = interaction, False
+        self._latest = interaction
         self._fill()
         if interaction.response.is_done():
             await interaction.edit_original_response(view=self)
@@ -85,18 +86,20 @@ class SetupView(Pages):
         self._note = ""
 
     async def turn(self, interaction: discord.Interaction, pages: int) -> None:
+        await interaction.response.defer()  # the database may take longer than Discord waits
         self._page = min(max(self._page + pages, 0), len(self._steps) + 1)
         known = await read_now(self._services, self._guild)
         self._draft.known = Known(self._draft.known.now, known.personalities)  # one may have been made meanwhile
-        await self.show(interaction)
+        if not self.is_finished():
+            await self.show(interaction)
 
     async def finish(self, interaction: discord.Interaction) -> None:
-        if self._is_finishing:
-            await interaction.response.defer()
-            return
         self._draft.require_complete()
-        self._is_finishing = True
-        await interaction.response.defer()
+        async with self._finishing:
+            await interaction.response.defer()
+            await self._store(interaction)
+
+    async def _store(self, interaction: discord.Interaction) -> None:
         with speaking(ENGLISH):
             action = action_of(interaction, ACTION, "; ".join(self._draft.changes()))
         try:
@@ -105,10 +108,10 @@ class SetupView(Pages):
             await record_outcome(interaction, action, AuditOutcome.REFUSED, str(error))
             await self._show_conflict(interaction, error)
             return
-        except BaseException:
-            self._is_finishing = False
-            raise
-        await self._services.setups.load()
+        try:
+            await self._services.setups.load()
+        except Exception:
+            log.warning("What a server chose is stored, and read again in a moment.", exc_info=True)
         log.info("%s set up server %d.", user_label(interaction.user), self._guild.id)
         await self.end(interaction, "\n".join(self._outcome()))
 
@@ -121,6 +124,9 @@ class SetupView(Pages):
         if not await check_access(interaction):
             return False
         require_admin(interaction.user, self._services.settings.discord)
+        if self._finishing.locked():  # without an await between this and the callback
+            await interaction.response.defer()
+            return False
         return True
 
     async def on_error(self, interaction: discord.Interaction, error: Exception, _item: object, /) -> None:
