@@ -28,3 +28,9 @@ def lacking(channel: discord.abc.GuildChannel | discord.Thread, me: discord.Memb
     """Return the names of those of the needed permissions that the bot, `me`, lacks in the channel."""
     granted = channel.permissions_for(me)
     return [gettext(PERMISSION_NAMES[name]) for name in dict.fromkeys(needed) if not getattr(granted, name)]
+
+
+def lacking_to_post(channel: discord.abc.GuildChannel | discord.Thread) -> list[str]:
+    """Return the names of the permissions that the bot lacks for writing in the channel or thread."""
+    needed = TO_POST_IN_THREADS if isinstance(channel, discord.Thread) else TO_POST
+    return lacking(channel, channel.guild.me, needed)

@@ -13,7 +13,6 @@ from collections.abc import Iterable
 
 import discord
 from discord import ui
-from sqlalchemy.orm import Session
 
 from bot.discord_errors import DISCORD_ERRORS
 from bot.guards.access import require_admin, user_label
@@ -31,8 +30,6 @@ from bot.services import Services
 from bot.text.sanitize import escape_inline
 from storage.database.enums import AuditOutcome
 from storage.errors import SetupConflict
-from storage.personalities.personalities import personality_named
-from storage.servers import apply_setup
 from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)
@@ -103,7 +100,7 @@ class SetupView(Pages):
         with speaking(ENGLISH):
             action = action_of(interaction, ACTION, "; ".join(self._draft.changes()))
         try:
-            await run_audited_as(interaction, action, self._apply, user_label(interaction.user))
+            await run_audited_as(interaction, action, self._draft.apply, self._guild.id, user_label(interaction.user))
         except SetupConflict as error:
             await record_outcome(interaction, action, AuditOutcome.REFUSED, str(error))
             await self._show_conflict(interaction, error)
@@ -136,13 +133,6 @@ class SetupView(Pages):
         if self._latest is not None:
             with contextlib.suppress(*DISCORD_ERRORS):
                 await edit_to(self._latest, gettext(EXPIRED))
-
-    def _apply(self, session: Session, by: str) -> None:
-        draft, is_changed = self._draft, self._draft.personality != self._draft.known.now.personality
-        # Otherwise another admin may have bound one since.
-        personality = personality_named(session, draft.personality, self._guild.id) if is_changed else None
-        generation = draft.known.now.generation
-        apply_setup(session, self._guild.id, draft.choices, personality, expected_generation=generation, by=by)
 
     async def _show_conflict(self, interaction: discord.Interaction, error: SetupConflict) -> None:
         """Keep what the admin chose, beside what is set now."""

@@ -10,6 +10,7 @@ from sqlalchemy import update
 
 from bot.arenas.host import ArenaSchedule
 from bot.localization.languages import Languages, languages_of
+from bot.servers.draft import Known, ServerState, SetupDraft
 from storage.database.columns import utc_now
 from storage.database.enums import AuditOutcome, Rule
 from storage.database.tables import ArenaRow, AuditRow, BindingRow, ScheduleRow, ServerRow
@@ -271,6 +272,20 @@ async def test_a_server_with_much_to_say_still_fits_in_a_message(place, env, wiz
     assert len(stored().rules) == len(channels)
 
 
+async def test_it_says_that_discord_lists_only_some_personalities(place, wizard, query):
+    query(lambda session: [create_personality(session, f"p{number}", Card(), by="test").id for number in range(27)])
+    await wizard.open()
+    await wizard.press("Next", 4)
+    assert len(labels_of(wizard, "personality")) == 25
+    assert "so 3 more are missing" in wizard.text
+
+
+def test_a_misspelt_choice_is_an_error():
+    draft = SetupDraft(Known(ServerState(ServerChoices(), "default"), ()), ServerChoices(), "default")
+    with pytest.raises(ValueError, match="arena_chanel"):
+        draft.choose(arena_chanel=1)
+
+
 async def test_threads_can_be_chosen_for_some_channels_and_categories(place, wizard, stored, engine):
     guild = place.channel.guild
     category = guild.create_category("talks")
@@ -423,6 +438,23 @@ class TestWhatItStarts:
         assert (arena.guild_id, arena.channel_id, arena.started_by) == (guild_id, place.channel.id, "schedule")
         status = await place.grace.slash(place.channel, "arena status")
         assert f"**Schedule:** at `* * * * *` UTC in {place.channel.mention} (`/setup`)" in status.response.content
+
+    async def test_a_schedule_that_nobody_can_read_stops_no_other_servers_arena(
+        self, place, env, choose, query, rows, caplog
+    ):
+        await choose(arena_schedule="* * * * *", arena_channel=place.channel.id)
+        broken = ServerChoices(arena_schedule="noon", arena_channel=1).model_dump(mode="json")
+        query(
+            lambda session: session.add(
+                ServerRow(guild_id=1, choices=broken, generation=1, chosen_by="", chosen_at=utc_now())
+            )
+        )
+        await env.bot.services.setups.load()
+        long_ago = utc_now() - timedelta(hours=1)
+        query(lambda session: session.execute(update(ScheduleRow).values(seen_until=long_ago)))
+        await env.advance_time(3 * ArenaSchedule.INTERVAL_S + 1)
+        assert len(rows(ArenaRow)) == 1
+        assert caplog.text.count("no arenas start until") == 1
 
     async def test_the_operators_schedule_ends_where_the_server_chose(self, place, env, choose, settings, rows):
         arena = settings.arena.model_copy(update={"channel": place.channel.id})
