@@ -27,6 +27,7 @@ from bot.localization.languages import languages_of
 from bot.localization.sentences import speaking
 from bot.personalities.selection import active_personality
 from bot.servers.draft import describe_arenas
+from bot.servers.permissions import lacking_to_post
 from bot.services import Services
 from storage.database.columns import utc_now
 from storage.database.enums import ArenaStatus
@@ -64,6 +65,8 @@ class ArenaHost:
         self._services = services
         self.unfinished: dict[int, int] = {}
         """{message id: arena id}"""
+        self._drawing = asyncio.Lock()
+        """Held by a scheduled arena: many servers choose the same time, and all at once would overfill the queue."""
         self.editing = asyncio.Lock()
         """Held from reading an arena to showing it, so that an older state never overwrites a newer one."""
 
@@ -202,7 +205,8 @@ class ArenaHost:
                 await message.edit(content=board.preparing(ready, plan.answers))
 
         try:
-            drawn = await answer_arena(self._services, personality, prompts, plan.answers, report)
+            async with self._drawing if plan.started_by == SCHEDULE else contextlib.nullcontext():
+                drawn = await answer_arena(self._services, personality, prompts, plan.answers, report)
             row_of = partial(reply_row, self._services, personality, prompts, guild_id=guild_id, channel_id=channel_id)
             rows = [(row_of(answer), answer.finished) for answer in drawn]
             # The rows come first: after a crash before the message is shown, the next start shows it.
@@ -221,11 +225,7 @@ def as_channel(channel: object) -> Channel:
 
 def _require_permissions(channel: Channel) -> None:
     """Raise UserFacingError, with the missing permissions, if the bot cannot post an arena."""
-    granted = channel.permissions_for(channel.guild.me)
-    may_send = granted.send_messages_in_threads if isinstance(channel, discord.Thread) else granted.send_messages
-    needed = {"View Channel": granted.view_channel, "Send Messages": may_send}
-    missing = [name for name, is_granted in needed.items() if not is_granted]
-    if missing:
+    if missing := lacking_to_post(channel):
         raise UserFacingError(
             "I can't post an arena in {channel}: give me {permissions} there.",
             channel=channel.mention,

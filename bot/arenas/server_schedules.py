@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+import logging
+from datetime import UTC, datetime, timedelta
 
 from bot.arenas.host import ArenaHost
 from bot.guards.quiet_hours import is_quiet
 from bot.services import Services
 from storage.database.columns import utc_now
+from storage.errors import SettingsError
 from storage.runtime.schedules import parse_schedule, take_due
 from storage.servers import ServerSetup, schedule_of_arenas
+
+log = logging.getLogger(__name__)
 
 LAG = timedelta(minutes=1)
 """How much the database's clock may be behind this one."""
@@ -34,9 +38,16 @@ class ServerSchedules:
 
     async def _is_due(self, setup: ServerSetup) -> bool:
         """Ask the database, the first time and after each time that the schedule names."""
-        trigger = parse_schedule("arena.schedule", setup.choices.arena_schedule)
         now, key = utc_now(), (setup.guild_id, setup.generation)
-        if trigger is None or now < self._asks_at.get(key, now):
+        if now < self._asks_at.get(key, now):
+            return False
+        try:
+            trigger = parse_schedule("arena.schedule", setup.choices.arena_schedule)
+        except SettingsError as error:
+            log.warning("Server %d: no arenas start until its admins use /setup again: %s", setup.guild_id, error)
+            self._asks_at[key] = datetime.max.replace(tzinfo=UTC)
+            return False
+        if trigger is None:
             return False
         is_due = await self._services.database.run(take_due, schedule_of_arenas(setup.guild_id), trigger)
         following = trigger.get_next_fire_time(None, now)

@@ -22,20 +22,22 @@ from bot.services import Services
 class Setup(AdminCog):
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         super().__init__(bot, services)
-        self._opened: set[int] = set()
-        """IDs of the messages that this run of the bot has sent."""
+        self._opened: dict[int, SetupView] = {}
+        """{message ID: what it shows} of this run of the bot"""
 
     @app_commands.command(name="setup")
     @app_commands.guild_only()
     @app_commands.default_permissions(manage_guild=True)
     async def set_up(self, interaction: discord.Interaction) -> None:
-        """Set me up here: where I answer, whom, as whom, in what language, and what I start by myself."""
+        """Set me up: where I answer, who can use me, my personality and language, what I start on my own."""
         guild = interaction.guild
         if guild is None or guild.me is None:
             raise UserFacingError("I can't see this server: add me to it with the link in the README (Host it).")
+        await interaction.response.defer(ephemeral=True)  # the database may take longer than Discord waits
         known = await read_now(self.services, guild)
         view = SetupView(self.services, languages_of(self.bot), guild, interaction.channel_id or 0, known)
-        self._opened.add(await view.open(interaction))
+        self._opened = {id_: other for id_, other in self._opened.items() if not other.is_finished()}
+        self._opened[await view.open(interaction)] = view
         interaction.extras[NOTED] = True  # nothing is done yet
 
     @commands.Cog.listener()

@@ -12,7 +12,6 @@ from bot.servers.permissions import (
     PERMISSION_NAMES,
     TO_ANSWER,
     TO_ANSWER_IN_FORUMS,
-    TO_HOLD_ARENAS,
     TO_OPEN_THREADS,
     TO_POST,
     lacking,
@@ -83,7 +82,7 @@ def _needed(choices: ServerChoices, channels: Channels) -> dict[int, list[str]]:
         if channel.id in choices.thread_channels:
             needed[channel.id] += TO_OPEN_THREADS
     if choices.arena_schedule:
-        needed[choices.arena_channel] += TO_HOLD_ARENAS
+        needed[choices.arena_channel] += TO_POST
     needed[choices.announce_channel] += TO_POST
     return needed
 

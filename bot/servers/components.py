@@ -77,7 +77,7 @@ class RoleChoice(ui.RoleSelect[Pages]):
 
 class OneChoice(ui.Select[Pages]):
     def __init__(self, key: str, options: list[discord.SelectOption], choose: Callable[[str], None]) -> None:
-        super().__init__(custom_id=PREFIX + key, options=options[:MOST_CHOICES])
+        super().__init__(custom_id=PREFIX + key, options=options)
         self._choose = choose
 
     async def callback(self, interaction: discord.Interaction) -> None:

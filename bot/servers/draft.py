@@ -15,8 +15,8 @@ from bot.localization.sentences import gettext, language_name
 from bot.text.sanitize import escape_inline
 from storage.database.enums import Rule, Scope
 from storage.personalities.bindings import BindingPlace, active_personality_at
-from storage.personalities.personalities import Personality, list_personalities
-from storage.servers import ServerChoices, choices_of, find_setup
+from storage.personalities.personalities import Personality, list_personalities, personality_named
+from storage.servers import ServerChoices, apply_setup, choices_of, find_setup
 from storage.settings.sections import Settings
 from storage.wording import gettext_noop
 
@@ -27,7 +27,7 @@ RULE_WORDS = {
     Rule.MENTION: gettext_noop("only mentions"),
     Rule.NEVER: gettext_noop("nothing"),
 }
-MOST_LISTED = 8
+MOST_LISTED = 5
 END_OF_LABEL = "** "
 ARENA_TIMES = {
     "0 18 * * *": gettext_noop("every day at 18:00 UTC"),
@@ -85,7 +85,8 @@ class SetupDraft:
         return cls(known, known.now.choices, known.now.personality)
 
     def choose(self, **values: Any) -> None:
-        self.choices = self.choices.model_copy(update=values)
+        changed = {**self.choices.model_dump(), **values}
+        self.choices = ServerChoices.model_validate(changed, extra="forbid")
 
     def choose_rule(self, rule: Rule, shown: Collection[int], chosen: Iterable[int]) -> None:
         """Let the rule hold in the chosen channels, and no longer in others of those shown."""
@@ -96,6 +97,13 @@ class SetupDraft:
         """Raise UserFacingError if something is missing."""
         if self.choices.arena_schedule and not self.choices.arena_channel:
             raise UserFacingError("Choose the channel for arenas, or switch them off.")
+
+    def apply(self, session: Session, guild_id: int, by: str) -> None:
+        """Store it; raises SetupConflict, or PersonalityConflict, as `apply_setup` does."""
+        now = self.known.now
+        is_other = self.personality != now.personality  # otherwise another admin may have bound one since
+        personality = personality_named(session, self.personality, guild_id) if is_other else None
+        apply_setup(session, guild_id, self.choices, personality, expected_generation=now.generation, by=by)
 
     def changes(self) -> list[str]:
         """Return the lines that differ from what is set now."""

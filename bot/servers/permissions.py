@@ -16,16 +16,21 @@ PERMISSION_NAMES = {
     "create_public_threads": gettext_noop("Create Public Threads"),
     "read_message_history": gettext_noop("Read Message History"),
     "add_reactions": gettext_noop("Add Reactions"),
-    "embed_links": gettext_noop("Embed Links"),
 }
 TO_ANSWER = ("view_channel", "send_messages", "read_message_history", "add_reactions")
 TO_ANSWER_IN_FORUMS = ("view_channel", "send_messages_in_threads", "read_message_history", "add_reactions")
 TO_OPEN_THREADS = ("create_public_threads", "send_messages_in_threads")
 TO_POST = ("view_channel", "send_messages")
-TO_HOLD_ARENAS = (*TO_POST, "embed_links")
+TO_POST_IN_THREADS = ("view_channel", "send_messages_in_threads")
 
 
-def lacking(channel: discord.abc.GuildChannel, me: discord.Member, needed: Iterable[str]) -> list[str]:
+def lacking(channel: discord.abc.GuildChannel | discord.Thread, me: discord.Member, needed: Iterable[str]) -> list[str]:
     """Return the names of those of the needed permissions that the bot, `me`, lacks in the channel."""
     granted = channel.permissions_for(me)
     return [gettext(PERMISSION_NAMES[name]) for name in dict.fromkeys(needed) if not getattr(granted, name)]
+
+
+def lacking_to_post(channel: discord.abc.GuildChannel | discord.Thread) -> list[str]:
+    """Return the names of the permissions that the bot lacks for writing in the channel or thread."""
+    needed = TO_POST_IN_THREADS if isinstance(channel, discord.Thread) else TO_POST
+    return lacking(channel, channel.guild.me, needed)

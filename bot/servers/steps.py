@@ -30,6 +30,9 @@ PERSONALITY = gettext_noop(
     "Who answers where no other personality is bound (`/personality bind`). More of them: `/personality create`, or "
     "`/personality import` for a character card; then press Next and Back to see them here."
 )
+LEFT_OUT = gettext_noop(
+    "Discord shows only 25 in a list, so {number} more are missing: `/personality bind` with `server` chooses any."
+)
 ARENAS = gettext_noop("In an arena I give several blind answers to a prompt of my operator, and members pick the best.")
 RELEASES = gettext_noop("A line for each new version of me that is released, ready or dropped.")
 LANGUAGE = gettext_noop(
@@ -97,7 +100,9 @@ def personality_rows(draft: SetupDraft, _guild: discord.Guild) -> Rows:
     def choose(name: str) -> None:
         draft.personality = name
 
-    return [ui.TextDisplay(gettext(PERSONALITY)), _row(OneChoice("personality", options, choose))]
+    left = len(options) - MOST_CHOICES
+    about = f"{gettext(PERSONALITY)} {gettext(LEFT_OUT, number=left)}" if left > 0 else gettext(PERSONALITY)
+    return [ui.TextDisplay(about), _row(OneChoice("personality", options[:MOST_CHOICES], choose))]
 
 
 def own_rows(draft: SetupDraft, guild: discord.Guild) -> Rows:
@@ -141,7 +146,7 @@ def steps_of(languages: Languages) -> tuple[Step, ...]:
         Step(gettext_noop("threads"), thread_rows),
         Step(gettext_noop("who may use me"), role_rows),
         Step(gettext_noop("personality"), personality_rows),
-        Step(gettext_noop("what I start by myself"), own_rows),
+        Step(gettext_noop("what I start on my own"), own_rows),
         Step(gettext_noop("language"), partial(language_rows, languages)),
     )
 

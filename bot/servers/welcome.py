@@ -13,7 +13,9 @@ from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)
 
-WELCOME = gettext_noop("Hi! An admin can set me up with `/setup`: where I answer, whom, and as whom.")
+WELCOME = gettext_noop(
+    "Hi! An admin can set me up with `/setup`: where I answer, who can use me, and which personality I use."
+)
 
 
 async def introduce(guild: discord.Guild) -> None:

@@ -6,13 +6,13 @@ restart has changed nothing.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Iterable
 
 import discord
 from discord import ui
-from sqlalchemy.orm import Session
 
 from bot.discord_errors import DISCORD_ERRORS
 from bot.guards.access import require_admin, user_label
@@ -30,8 +30,6 @@ from bot.services import Services
 from bot.text.sanitize import escape_inline
 from storage.database.enums import AuditOutcome
 from storage.errors import SetupConflict
-from storage.personalities.personalities import personality_named
-from storage.servers import apply_setup
 from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)
@@ -46,6 +44,10 @@ NOTHING_YET = gettext_noop("Nothing has been set up here yet: these are my opera
 INTRODUCTION = gettext_noop("Nothing changes before you press **Finish**.")
 WARNING = "⚠️"
 MOST_WARNINGS = 8
+TEXT_CHARS = 3500
+"""Of Discord's 4,000 for all texts of a message; the rest is for the heading and the note."""
+MORE_CHARS = 100
+"""Room for the line that counts what was left out."""
 
 
 class SetupView(Pages):
@@ -60,19 +62,19 @@ class SetupView(Pages):
         self._draft = SetupDraft.of(known)
         self._page = 0
         self._note = ""
-        self._is_finishing = False
+        self._finishing = asyncio.Lock()
         self._latest: discord.Interaction | None = None
         self._fill()
 
     async def open(self, interaction: discord.Interaction) -> int:
-        """Send the first page, and return the ID of its message."""
+        """Send the first page in answer to a deferred interaction, and return the ID of its message."""
         self._latest = interaction
-        sent = await interaction.response.send_message(view=self, ephemeral=True)
-        return sent.message_id or 0
+        sent = await interaction.followup.send(view=self, ephemeral=True, wait=True)
+        return sent.id
 
     async def show(self, interaction: discord.Interaction) -> None:
         """Show the page as it is now, in answer to a click."""
-        self._latest, self._is_finishing = interaction, False
+        self._latest = interaction
         self._fill()
         if interaction.response.is_done():
             await interaction.edit_original_response(view=self)
@@ -81,30 +83,32 @@ class SetupView(Pages):
         self._note = ""
 
     async def turn(self, interaction: discord.Interaction, pages: int) -> None:
+        await interaction.response.defer()  # the database may take longer than Discord waits
         self._page = min(max(self._page + pages, 0), len(self._steps) + 1)
         known = await read_now(self._services, self._guild)
         self._draft.known = Known(self._draft.known.now, known.personalities)  # one may have been made meanwhile
-        await self.show(interaction)
+        if not self.is_finished():
+            await self.show(interaction)
 
     async def finish(self, interaction: discord.Interaction) -> None:
-        if self._is_finishing:
-            await interaction.response.defer()
-            return
         self._draft.require_complete()
-        self._is_finishing = True
-        await interaction.response.defer()
+        async with self._finishing:
+            await interaction.response.defer()
+            await self._store(interaction)
+
+    async def _store(self, interaction: discord.Interaction) -> None:
         with speaking(ENGLISH):
             action = action_of(interaction, ACTION, "; ".join(self._draft.changes()))
         try:
-            await run_audited_as(interaction, action, self._apply, user_label(interaction.user))
+            await run_audited_as(interaction, action, self._draft.apply, self._guild.id, user_label(interaction.user))
         except SetupConflict as error:
             await record_outcome(interaction, action, AuditOutcome.REFUSED, str(error))
             await self._show_conflict(interaction, error)
             return
-        except BaseException:
-            self._is_finishing = False
-            raise
-        await self._services.setups.load()
+        try:
+            await self._services.setups.load()
+        except Exception:
+            log.warning("What a server chose is stored, and read again in a moment.", exc_info=True)
         log.info("%s set up server %d.", user_label(interaction.user), self._guild.id)
         await self.end(interaction, "\n".join(self._outcome()))
 
@@ -117,6 +121,9 @@ class SetupView(Pages):
         if not await check_access(interaction):
             return False
         require_admin(interaction.user, self._services.settings.discord)
+        if self._finishing.locked():  # without an await between this and the callback
+            await interaction.response.defer()
+            return False
         return True
 
     async def on_error(self, interaction: discord.Interaction, error: Exception, _item: object, /) -> None:
@@ -126,13 +133,6 @@ class SetupView(Pages):
         if self._latest is not None:
             with contextlib.suppress(*DISCORD_ERRORS):
                 await edit_to(self._latest, gettext(EXPIRED))
-
-    def _apply(self, session: Session, by: str) -> None:
-        draft, is_changed = self._draft, self._draft.personality != self._draft.known.now.personality
-        # Otherwise another admin may have bound one since.
-        personality = personality_named(session, draft.personality, self._guild.id) if is_changed else None
-        generation = draft.known.now.generation
-        apply_setup(session, self._guild.id, draft.choices, personality, expected_generation=generation, by=by)
 
     async def _show_conflict(self, interaction: discord.Interaction, error: SetupConflict) -> None:
         """Keep what the admin chose, beside what is set now."""
@@ -163,9 +163,10 @@ class SetupView(Pages):
         self.add_item(ui.Container(ui.TextDisplay(f"### {heading}"), *note, *rows, ui.Separator(), navigation))
 
     def _overview(self) -> Iterable[str]:
-        yield from self._draft.lines()
+        lines = self._draft.lines()
+        yield from lines
         if self._page:
-            yield from self._warnings()
+            yield from self._warnings(beside=lines)
             return
         now = self._draft.known.now
         yield f"-# {now.describe_origin() or gettext(NOTHING_YET)}"
@@ -174,16 +175,20 @@ class SetupView(Pages):
     def _outcome(self) -> Iterable[str]:
         draft = self._draft
         yield f"### {gettext('Done: this holds from now on')}"
-        yield from describe_state(draft.choices, draft.personality)
-        yield from self._warnings()
+        lines = describe_state(draft.choices, draft.personality)
+        yield from lines
+        yield from self._warnings(beside=lines)
         yield first_try(draft.choices, self._services.settings, self._guild.channels, self._guild.me, self._here)
 
-    def _warnings(self) -> list[str]:
-        """Return the most important problems, as many as a message has room for."""
+    def _warnings(self, beside: list[str]) -> list[str]:
+        """Return the most important problems, as many as a message has room for beside its other lines."""
         found = find_problems(self._draft.choices, self._services.settings, self._guild.channels, self._guild.me)
-        more = len(found) - MOST_WARNINGS
-        last = [gettext("And {number} more like these.", number=more)] if more > 0 else []
-        return [f"{WARNING} {problem}" for problem in [*found[:MOST_WARNINGS], *last]]
+        shown = [f"{WARNING} {problem}" for problem in found[:MOST_WARNINGS]]
+        while shown and len("\n".join([*beside, *shown])) > TEXT_CHARS - MORE_CHARS:
+            shown.pop()
+        more = len(found) - len(shown)
+        last = [f"{WARNING} {gettext('And {number} more like these.', number=more)}"] if more else []
+        return [*shown, *last]
 
 
 class PageButton(ui.Button[SetupView]):

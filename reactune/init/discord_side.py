@@ -22,7 +22,18 @@ ENV_FILE = Path(".env")
 TOKEN = re.compile(r"[\w-]+(\.[\w-]+)*", re.ASCII)
 WHERE_TOKEN_IS = f"""\
 The bot needs a token. Open {PORTAL}, choose New Application, then Bot, then Reset Token, and copy it."""
-PERMISSIONS = discord.Permissions(309774642240)
+PERMISSIONS = discord.Permissions(
+    view_channel=True,
+    send_messages=True,
+    send_messages_in_threads=True,
+    create_public_threads=True,
+    embed_links=True,
+    attach_files=True,
+    read_message_history=True,
+    add_reactions=True,
+    manage_messages=True,
+    manage_webhooks=True,
+)
 ON, WITHOUT = "on", "without"
 
 

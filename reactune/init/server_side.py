@@ -10,7 +10,7 @@ from pathlib import Path
 import discord
 
 from bot.servers.checks import find_problems, first_try
-from bot.servers.draft import SetupDraft, read_known
+from bot.servers.draft import RULE_WORDS, SetupDraft, read_known
 from bot.servers.wizard import ACTION
 from reactune.init.account import Account, JoinedServer, fetch_server
 from reactune.init.model_side import choose_personality
@@ -19,8 +19,6 @@ from reactune.shared import operator_action, operator_name, read_settings, with_
 from storage.database.database import open_database
 from storage.database.enums import Rule
 from storage.operations.audit import record_action
-from storage.personalities.personalities import personality_named
-from storage.servers import apply_setup
 from storage.settings.sections import Settings
 
 
@@ -33,7 +31,8 @@ def set_up_server(account: Account, server_id: int, config: Path | None) -> None
     texts = {one.id: f"#{one.name}" for one in server.channels if isinstance(one, discord.TextChannel)}
     if texts:
         always = [id_ for id_, rule in draft.choices.rules.items() if rule is Rule.ALWAYS and id_ in texts]
-        question = f"{server.name}: channels where it answers every message; elsewhere, mentions and replies"
+        elsewhere = RULE_WORDS[draft.choices.elsewhere]
+        question = f"{server.name}: channels where it answers every message; elsewhere, {elsewhere}"
         draft.choose_rule(Rule.ALWAYS, list(texts), choose_several(question, texts, always))
     draft.personality = choose_personality(settings, draft.personality, server_id)
     if draft.changes():
@@ -45,12 +44,8 @@ def set_up_server(account: Account, server_id: int, config: Path | None) -> None
 
 def _apply(settings: Settings, server_id: int, draft: SetupDraft) -> None:
     action = replace(operator_action(ACTION, "; ".join(draft.changes())), guild_id=server_id)
-    generation, present = draft.known.now.generation, draft.known.now.personality
     with contextlib.closing(open_database(settings)) as database, database.transaction() as session:
-        is_other = draft.personality != present
-        personality = personality_named(session, draft.personality, server_id) if is_other else None
-        by = operator_name()
-        apply_setup(session, server_id, draft.choices, personality, expected_generation=generation, by=by)
+        draft.apply(session, server_id, operator_name())
         record_action(session, action)
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import update
 
 from bot.arenas.host import ArenaSchedule
 from bot.localization.languages import Languages, languages_of
+from bot.servers.draft import Known, ServerState, SetupDraft
 from storage.database.columns import utc_now
 from storage.database.enums import AuditOutcome, Rule
 from storage.database.tables import ArenaRow, AuditRow, BindingRow, ScheduleRow, ServerRow
@@ -213,6 +214,17 @@ async def test_of_two_admins_one_wins_and_the_other_sees_what_they_set(place, en
     assert outcomes == [AuditOutcome.DONE, AuditOutcome.REFUSED, AuditOutcome.DONE]
 
 
+async def test_what_is_stored_counts_also_if_it_cannot_be_read_back_at_once(place, env, wizard, rows, monkeypatch):
+    async def fail():
+        raise OSError("away")
+
+    await wizard.open()
+    monkeypatch.setattr(env.bot.services.setups, "load", fail)
+    await wizard.press("Finish")
+    assert "### Done" in wizard.text
+    assert [row.outcome for row in rows(AuditRow)] == [AuditOutcome.DONE]
+
+
 async def test_a_personality_that_was_bound_meanwhile_stays(place, wizard, rows, query):
     keeper = query(lambda session: create_personality(session, "keeper", Card(), by="test")).id
     await wizard.open()
@@ -246,7 +258,44 @@ async def test_it_names_each_permission_that_the_bot_lacks(place, env, wizard):
     await wizard.choose("arena-channel", posts)
     await wizard.press("Next", 2)
     assert f"⚠️ In {talk.mention} I need Add Reactions." in wizard.text
-    assert f"⚠️ In {posts.mention} I need Send Messages, Embed Links." in wizard.text
+    assert f"⚠️ In {posts.mention} I need Send Messages." in wizard.text
+
+
+async def test_a_server_with_much_to_say_still_fits_in_a_message(place, env, wizard, choose, stored):
+    env.locales[place.grace.id] = "de"  # needs more room
+    guild = place.channel.guild
+    denied = {"send_messages": False, "add_reactions": False, "read_message_history": False}
+    channels = [channel_without(guild, f"c{number}", **denied) for number in range(60)]
+    roles = frozenset(guild.create_role(f"r{number}").id for number in range(20))
+    rules = {channel.id: list(Rule)[number % 5] for number, channel in enumerate(channels)}
+    await choose(rules=rules, thread_channels=frozenset(rules), roles=roles)
+    await wizard.open()
+    await wizard.press("Weiter")
+    for number, rule in enumerate(Rule):
+        await wizard.choose(rule.value, *channels[12 * number : 12 * number + 12])
+    await wizard.press("Weiter")
+    await wizard.choose("thread-channels", *channels[:20])
+    await wizard.press("Weiter", 5)
+    assert "✏️ jetzt:" in wizard.text
+    assert "⚠️ Und " in wizard.text
+    await wizard.press("Fertigstellen")
+    assert "### Fertig" in wizard.text
+    assert "⚠️ Und " in wizard.text
+    assert len(stored().rules) == len(channels)
+
+
+async def test_it_says_that_discord_lists_only_some_personalities(place, wizard, query):
+    query(lambda session: [create_personality(session, f"p{number}", Card(), by="test").id for number in range(27)])
+    await wizard.open()
+    await wizard.press("Next", 4)
+    assert len(labels_of(wizard, "personality")) == 25
+    assert "so 3 more are missing" in wizard.text
+
+
+def test_a_misspelt_choice_is_an_error():
+    draft = SetupDraft(Known(ServerState(ServerChoices(), "default"), ()), ServerChoices(), "default")
+    with pytest.raises(ValueError, match="arena_chanel"):
+        draft.choose(arena_chanel=1)
 
 
 async def test_threads_can_be_chosen_for_some_channels_and_categories(place, wizard, stored, engine):
@@ -413,6 +462,23 @@ class TestWhatItStarts:
         assert (arena.guild_id, arena.channel_id, arena.started_by) == (guild_id, place.channel.id, "schedule")
         status = await place.grace.slash(place.channel, "arena status")
         assert f"**Schedule:** at `* * * * *` UTC in {place.channel.mention} (`/setup`)" in status.response.content
+
+    async def test_a_schedule_that_nobody_can_read_stops_no_other_servers_arena(
+        self, place, env, choose, query, rows, caplog
+    ):
+        await choose(arena_schedule="* * * * *", arena_channel=place.channel.id)
+        broken = ServerChoices(arena_schedule="noon", arena_channel=1).model_dump(mode="json")
+        query(
+            lambda session: session.add(
+                ServerRow(guild_id=1, choices=broken, generation=1, chosen_by="", chosen_at=utc_now())
+            )
+        )
+        await env.bot.services.setups.load()
+        long_ago = utc_now() - timedelta(hours=1)
+        query(lambda session: session.execute(update(ScheduleRow).values(seen_until=long_ago)))
+        await env.advance_time(3 * ArenaSchedule.INTERVAL_S + 1)
+        assert len(rows(ArenaRow)) == 1
+        assert caplog.text.count("no arenas start until") == 1
 
     async def test_the_operators_schedule_ends_where_the_server_chose(self, place, env, choose, settings, rows):
         arena = settings.arena.model_copy(update={"channel": place.channel.id})
