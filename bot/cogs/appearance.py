@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 
 import discord
 from discord import app_commands
 from discord.ext import commands
-from sqlalchemy.orm import Session
 
 from bot.errors import UserFacingError
 from bot.guards.access import user_label
@@ -84,11 +84,9 @@ class Appearance(commands.Cog):
         await answer_privately(interaction, "\n".join([said, *await self._obstacles(interaction, now)]))
 
     async def _obstacles(self, interaction: discord.Interaction, personality: Personality) -> list[str]:
-        def read(session: Session) -> list[str]:
-            bindings = list_bindings(session, guild_id=interaction.guild_id, personality_id=personality.id)
-            return describe_obstacles(self.services.webhooks, interaction.guild, personality, bindings)
-
-        return await self.services.database.read(read)
+        find = partial(list_bindings, guild_id=interaction.guild_id, personality_id=personality.id)
+        bindings = await self.services.database.read(find)
+        return describe_obstacles(self.services.webhooks, interaction.guild, personality, bindings)
 
 
 async def _read(file: discord.Attachment) -> bytes:
