@@ -10,6 +10,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from bot.attachments.files import fetch_file
 from bot.errors import UserFacingError
 from bot.guards.access import user_label
 from bot.guards.audit import run_audited
@@ -90,10 +91,8 @@ class Appearance(commands.Cog):
 
 
 async def _read(file: discord.Attachment) -> bytes:
-    if file.size > MAX_PICTURE_FILE_BYTES:
-        limit_mb = MAX_PICTURE_FILE_BYTES // 1_000_000
-        raise UserFacingError("{name} is larger than {limit} MB: shrink it.", name=file.filename, limit=limit_mb)
-    picture = await asyncio.to_thread(clean_picture, await file.read())
+    content = await fetch_file(file, MAX_PICTURE_FILE_BYTES)
+    picture = await asyncio.to_thread(clean_picture, content)
     if picture is None:
         raise UserFacingError(ONE_COLOUR)
     return picture
