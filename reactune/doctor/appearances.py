@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import discord
 
-from bot.errors import ConnectionRefused, DiscordUnreachable
+from bot.errors import BotError
 from bot.personalities.webhooks import NO_INTENT
 from bot.runner import require_token
 from reactune.discord_api import logged_in
@@ -73,6 +73,6 @@ async def _fetch_servers(token: str) -> list[_Server]:
                     for one in page
                 ]
                 more = len(page) == PAGE
-    except (ConnectionRefused, DiscordUnreachable) as error:
+    except BotError as error:
         raise Hint("not checked, because Discord did not answer") from error
     return servers

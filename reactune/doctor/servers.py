@@ -11,7 +11,7 @@ from bot.arenas.host import arena_trigger
 from bot.engine.remote.adapter_loading import NO_ROUTE, NO_UPDATES, is_file_of, version_missing
 from bot.engine.remote.replicas import problem_of, served_models
 from bot.engine.remote.server import Refused, Server, ServerError, open_session
-from bot.errors import ConnectionRefused, DiscordUnreachable
+from bot.errors import BotError
 from bot.guards.access import allows_server
 from bot.runner import NO_INTENT, NO_MEMBERS_INTENT, require_token
 from reactune.discord_api import logged_in
@@ -96,7 +96,7 @@ async def check_token(settings: Settings) -> str:
             flags = (await client.application_info()).flags
             _require_intents(flags, settings.discord)
             return await _describe_intents(client, flags, settings.discord)
-    except (ConnectionRefused, DiscordUnreachable) as error:
+    except BotError as error:
         raise Problem(str(error)) from error
 
 
