@@ -23,7 +23,7 @@ def text_type_of(file: discord.Attachment) -> MediaType | None:
     return SUFFIXES.get(PurePath(file.filename).suffix.lower(), MediaType.TEXT if is_text else None)
 
 
-async def fetch_file(file: discord.Attachment, max_bytes: int) -> bytes:
+async def fetch_file(file: discord.Attachment, max_bytes: int, *, timeout_s: float = DOWNLOAD_S) -> bytes:
     """Return an attachment's content; raises UserFacingError."""
     if file.size > max_bytes:
         raise UserFacingError(
@@ -33,7 +33,7 @@ async def fetch_file(file: discord.Attachment, max_bytes: int) -> bytes:
             limit=round(max_bytes / 1e6, 1),
         )
     try:
-        async with asyncio.timeout(DOWNLOAD_S):
+        async with asyncio.timeout(timeout_s):
             return await file.read()
     except DISCORD_ERRORS as error:
         raise UserFacingError(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 
 import discord
 from discord import app_commands
 from discord.ext import commands
-from sqlalchemy.orm import Session
 
+from bot.attachments.files import fetch_file
 from bot.errors import UserFacingError
 from bot.guards.access import user_label
 from bot.guards.audit import run_audited
@@ -84,18 +85,14 @@ class Appearance(commands.Cog):
         await answer_privately(interaction, "\n".join([said, *await self._obstacles(interaction, now)]))
 
     async def _obstacles(self, interaction: discord.Interaction, personality: Personality) -> list[str]:
-        def read(session: Session) -> list[str]:
-            bindings = list_bindings(session, guild_id=interaction.guild_id, personality_id=personality.id)
-            return describe_obstacles(self.services.webhooks, interaction.guild, personality, bindings)
-
-        return await self.services.database.read(read)
+        find = partial(list_bindings, guild_id=interaction.guild_id, personality_id=personality.id)
+        bindings = await self.services.database.read(find)
+        return describe_obstacles(self.services.webhooks, interaction.guild, personality, bindings)
 
 
 async def _read(file: discord.Attachment) -> bytes:
-    if file.size > MAX_PICTURE_FILE_BYTES:
-        limit_mb = MAX_PICTURE_FILE_BYTES // 1_000_000
-        raise UserFacingError("{name} is larger than {limit} MB: shrink it.", name=file.filename, limit=limit_mb)
-    picture = await asyncio.to_thread(clean_picture, await file.read())
+    content = await fetch_file(file, MAX_PICTURE_FILE_BYTES)
+    picture = await asyncio.to_thread(clean_picture, content)
     if picture is None:
         raise UserFacingError(ONE_COLOUR)
     return picture

@@ -22,7 +22,7 @@ def describe_appearance(personality: Personality) -> str:
     """Return what people see above its messages, to follow "It appears"."""
     if not personality.has_appearance:
         return gettext("as the bot itself")
-    name = personality.card.display_name or ("" if personality.is_default else personality.name)
+    name = personality.shown_name
     called = gettext("as **{name}**", name=escape_inline(name)) if name else gettext("with the bot's name")
     own = personality.picture_digest is not None
     return f"{called}, {gettext('with a picture of its own') if own else gettext('with the picture of the bot')}"

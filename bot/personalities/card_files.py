@@ -11,6 +11,7 @@ from pathlib import Path
 import discord
 from sqlalchemy.orm import Session
 
+from bot.attachments.files import fetch_file
 from bot.errors import UserFacingError
 from bot.guards.access import user_label
 from bot.knowledge.lorebook import describe_lorebook, read_lorebook
@@ -26,6 +27,7 @@ from storage.personalities.tavern.files import MAX_JSON_BYTES, MAX_PICTURE_BYTES
 from storage.releases.versions import version_named
 
 MAX_ATTACHMENT_BYTES = 100_000_000
+IMPORT_S = 300.0
 LIMITS_BYTES = {
     CardFormat.TOML.suffix: MAX_CARD_BYTES,
     CardFormat.JSON.suffix: MAX_JSON_BYTES,
@@ -90,7 +92,7 @@ async def import_attachment(
 ) -> ImportedPersonality:
     """Import a card or an exported version; raises UserFacingError or StorageError."""
     _require_importable(file)
-    content = await file.read()
+    content = await fetch_file(file, MAX_ATTACHMENT_BYTES, timeout_s=IMPORT_S)
 
     def run() -> ImportedPersonality:
         with tempfile.TemporaryDirectory() as folder:

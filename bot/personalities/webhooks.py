@@ -18,7 +18,7 @@ from storage.database.database import Database
 from storage.personalities.cards import why_not_displayed
 from storage.personalities.personalities import Personality
 from storage.personalities.pictures import avatar_of, read_picture
-from storage.personalities.webhooks import OwnWebhook, list_webhook_ids, record_webhook, webhooks_in
+from storage.personalities.webhooks import OwnWebhook, list_webhook_ids, needing_webhooks, record_webhook, webhooks_in
 from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)
@@ -153,8 +153,9 @@ class Webhooks:
             ready = self._ready.get((home.id, personality.id))
             if ready is None or ready.picture_digest != personality.picture_digest:
                 ready = self._ready[home.id, personality.id] = await self._find(home, personality)
-        name, me = _name_of(personality, home.guild.me.display_name), home.guild.me
-        if ready.webhook is None or not name:
+        me = home.guild.me
+        name = personality.shown_name or me.display_name
+        if ready.webhook is None or why_not_displayed(name):
             return None
         has_picture = personality.picture_digest is not None and not ready.is_shared
         return Guise(ready.webhook, name, None if has_picture else me.display_avatar.url, thread)
@@ -163,18 +164,40 @@ class Webhooks:
         """Return the personality's webhook in the channel; in a full channel one that it shares, if there is any."""
         known = {one.id: one for one in await self._database.read(webhooks_in, home.id)}
         present = [one for one in await home.webhooks() if one.token and one.user == self._client.user]
-        mine = [one for one in present if one.id not in known or known[one.id].personality_id == personality.id]
-        try:
-            webhook = await self._take(home, personality, mine, known)
-        except discord.HTTPException as error:
-            if error.code != TOO_MANY_WEBHOOKS:
-                raise
+        webhook = await self._take_if_room(home, personality, present, known)
+        if webhook is None and (unused := await self._unused(home, present, known)):
+            for one in unused:
+                await one.delete(reason="Its personality does not speak here with a name or a picture of its own")
+            self.look_again(home.id)
+            present = [one for one in present if one not in unused]
+            webhook = await self._take_if_room(home, personality, present, known)
+        if webhook is None:
             log.warning("%s has no webhook of its own in channel %d: %s.", personality.name, home.id, NO_ROOM)
             return _Ready(next(iter(present), None), personality.picture_digest, is_shared=True)
         self._own.add(webhook.id)
         record = OwnWebhook(webhook.id, home.id, personality.id, personality.picture_digest)
         await self._database.run(record_webhook, record)
         return _Ready(webhook, personality.picture_digest)
+
+    async def _unused(
+        self, home: Home, present: list[discord.Webhook], known: dict[int, OwnWebhook]
+    ) -> list[discord.Webhook]:
+        """Return those of the bot's webhooks in the channel whose personality needs none there any more."""
+        places = {home.id, home.category_id or home.id}
+        needing = await self._database.read(needing_webhooks, home.guild.id, places)
+        return [one for one in present if one.id in known and known[one.id].personality_id not in needing]
+
+    async def _take_if_room(
+        self, home: Home, personality: Personality, present: list[discord.Webhook], known: dict[int, OwnWebhook]
+    ) -> discord.Webhook | None:
+        """Return the personality's webhook; None if it has none and the channel is full."""
+        mine = [one for one in present if one.id not in known or known[one.id].personality_id == personality.id]
+        try:
+            return await self._take(home, personality, mine, known)
+        except discord.HTTPException as error:
+            if error.code != TOO_MANY_WEBHOOKS:
+                raise
+            return None
 
     async def _take(
         self, home: Home, personality: Personality, mine: list[discord.Webhook], known: dict[int, OwnWebhook]
@@ -186,7 +209,7 @@ class Webhooks:
         avatar = await asyncio.to_thread(avatar_of, picture) if picture else None
         if mine:
             return await mine[0].edit(avatar=avatar)
-        name = _name_of(personality, "") or "Personality"
+        name = personality.shown_name or "Personality"
         return await home.create_webhook(name=name, avatar=avatar, reason=f"So that {personality.name} speaks here")
 
 
@@ -195,10 +218,3 @@ def _may_write(channel: object) -> bool:
     if isinstance(channel, discord.Thread):
         return channel.permissions_for(channel.guild.me).send_messages_in_threads
     return isinstance(channel, Home) and channel.permissions_for(channel.guild.me).send_messages
-
-
-def _name_of(personality: Personality, bot_name: str) -> str:
-    """Return the name above the personality's messages; empty if Discord would refuse all that it could be."""
-    own = "" if personality.is_default else personality.name
-    names = (personality.card.display_name, own, bot_name)
-    return next((name for name in names if name and not why_not_displayed(name)), "")

@@ -35,24 +35,29 @@ CHOSEN_IN = "/setup, or release.announce_channel"
 
 
 class ReleaseAnnouncer:
-    """A subscriber of the release watcher."""
+    """A subscriber of the release watcher.
+
+    News count as announced once one channel has them, so that a restart repeats them nowhere. The channels where
+    Discord had trouble are remembered in memory only: a restart before they were told loses their announcement.
+    """
 
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         self._bot = bot
         self._services = services
         self._closed: set[int] = set()
         """Channels that the log has named because the bot may not write there."""
-        self._told: dict[tuple[type, int], set[int]] = {}
-        """{news that is not announced everywhere: the channels that have it}"""
+        self._late: list[tuple[int, Personality, Callable[[], str]]] = []
+        """Channels that do not have news that others have, whose news they are, and what they say."""
 
     async def __call__(self, _before: ReleaseState | None, _now: ReleaseState) -> bool:
-        """Return False if something is still not announced, so that the watcher calls again."""
+        """Return False if something is still not announced everywhere, so that the watcher calls again."""
         if not self._services.shards.lead:
             return True
         if is_quiet(self._services.settings.chat, utc_now()):
             return False
+        self._late = [late for late in self._late if not await self._tell(*late)]
         personalities = await self._services.database.read(list_personalities, archived=None)
-        return all([await self._announce_all(personality) for personality in personalities])
+        return all([await self._announce_all(personality) for personality in personalities]) and not self._late
 
     async def _announce_all(self, personality: Personality) -> bool:
         database = self._services.database
@@ -66,7 +71,7 @@ class ReleaseAnnouncer:
         return not await database.read(find)
 
     async def _announce(self, personality: Personality, news: Announceable) -> bool:
-        """Return False if Discord has trouble, so that the announcement is sent later."""
+        """Return False if Discord has trouble with all channels, so that the announcement is sent later."""
         try:
             channel_ids = await self._channels_for(personality)
         except DISCORD_ERRORS as error:
@@ -79,18 +84,15 @@ class ReleaseAnnouncer:
         if isinstance(announcement, PromotionAnnouncement) and announcement.rounds:
             liked = await self._services.database.read(_what_people_like, personality.id, self._services.settings)
         describe = partial(describe_announcement, announcement, liked)
-        told = self._told.setdefault((type(news), news.id), set())
-        is_told = all([await self._tell(channel_id, personality, describe, told) for channel_id in channel_ids])
-        if is_told:
-            del self._told[type(news), news.id]
-        return is_told
+        to_tell = [(channel_id, personality, describe) for channel_id in channel_ids]
+        late = [one for one in to_tell if not await self._tell(*one)]
+        if late == to_tell:
+            return False
+        self._late += late
+        return True
 
-    async def _tell(
-        self, channel_id: int, personality: Personality, describe: Callable[[], str], told: set[int]
-    ) -> bool:
-        """Send it, unless an earlier attempt did; return False if Discord has trouble."""
-        if channel_id in told:
-            return True
+    async def _tell(self, channel_id: int, personality: Personality, describe: Callable[[], str]) -> bool:
+        """Return False if Discord has trouble."""
         with speaking(languages_of(self._bot).of_channel(channel_id)):
             text = signed(personality, describe())
         try:
@@ -108,7 +110,6 @@ class ReleaseAnnouncer:
                     CHOSEN_IN,
                 )
             self._closed.add(channel_id)
-        told.add(channel_id)
         return True
 
     async def _channels_for(self, personality: Personality) -> list[int]:

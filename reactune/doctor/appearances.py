@@ -2,52 +2,77 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import discord
 
+from bot.errors import BotError
 from bot.personalities.webhooks import NO_INTENT
 from bot.runner import require_token
+from reactune.discord_api import logged_in
 from reactune.doctor.findings import Hint
-from reactune.doctor.servers import DISCORD_TIMEOUT_S
 from reactune.shared import reading
-from storage.personalities.personalities import list_personalities
+from storage.personalities.personalities import Personality, list_personalities
 from storage.settings.sections import Settings
 from storage.wording import count
 
 PAGE = 200  # Discord's limit
 
 
+@dataclass(frozen=True)
+class _Server:
+    id: int
+    name: str
+    permissions: discord.Permissions
+    """The bot's in the server; a channel can still deny them."""
+
+
 async def check_appearances(settings: Settings) -> str:
     """Return a phrase; raises Hint if personalities with a name or a picture speak as the bot itself somewhere."""
     with reading(settings) as session:
-        named = [one.name for one in list_personalities(session) if one.has_appearance]
-    if not named:
+        dressed = [one for one in list_personalities(session) if one.has_appearance]
+    if not dressed:
         return "no personality has a name or a picture of its own"
-    who = f"{', '.join(named)} {'speaks' if len(named) == 1 else 'speak'}"
     if not settings.discord.message_content_intent:
-        raise Hint(f"{who} as the bot itself; to change that, {NO_INTENT}")
-    allowed = await _permissions(require_token(settings))
-    without = [name for name, granted in allowed if not granted.manage_webhooks]
+        raise Hint(f"{_who(dressed)} as the bot itself; to change that, {NO_INTENT}")
+    servers = await _fetch_servers(require_token(settings))
+    known = [(server, _known_in(server, dressed)) for server in servers]
+    concerned = [(server, there) for server, there in known if there]
+    without = [(server, there) for server, there in concerned if not server.permissions.manage_webhooks]
     if without:
-        where = f"{count(len(without), 'server')} of {len(allowed)} ({', '.join(without[:5])})"
+        who = _who([one for one in dressed if any(one in there for _, there in without)])
+        where = f"{count(len(without), 'server')} of {len(concerned)} ({', '.join(s.name for s, _ in without[:5])})"
         raise Hint(
             f"{who} as the bot itself in {where}, where the bot has no permission Manage Webhooks: give it to the "
             "bot's role, or invite the bot again with the link in the README"
         )
-    return f"{who} with a name or a picture of their own in {count(len(allowed), 'server')}"
+    return f"{_who(dressed)} with a name or a picture of their own in {count(len(concerned), 'server')}"
 
 
-async def _permissions(token: str) -> list[tuple[str, discord.Permissions]]:
-    """Return the bot's permissions in its servers, by the server's name; a channel can still deny them.
+def _who(personalities: Sequence[Personality]) -> str:
+    return f"{', '.join(one.name for one in personalities)} {'speaks' if len(personalities) == 1 else 'speak'}"
 
-    Raises Hint if Discord cannot be asked, of which the check of the token says more.
-    """
-    async with discord.Client(intents=discord.Intents.none()) as client:
-        try:
-            async with asyncio.timeout(DISCORD_TIMEOUT_S):
-                await client.login(token)
-                servers = await client.http.get_guilds(PAGE)
-        except (TimeoutError, OSError, discord.DiscordException) as error:
-            raise Hint("not checked, because Discord did not answer") from error
-    return [(one["name"], discord.Permissions(int(one.get("permissions", 0)))) for one in servers]
+
+def _known_in(server: _Server, personalities: Sequence[Personality]) -> list[Personality]:
+    """Return those that can speak in the server: the operator's, and its own."""
+    return [one for one in personalities if one.guild_id in (None, server.id)]
+
+
+async def _fetch_servers(token: str) -> list[_Server]:
+    """Return the bot's servers; raises Hint if Discord cannot be asked, of which the check of the token says more."""
+    servers: list[_Server] = []
+    try:
+        async with logged_in(token) as client:
+            more = True
+            while more:  # `fetch_guilds` does not tell the permissions
+                after = servers[-1].id if servers else None
+                page = await client.http.get_guilds(PAGE, after=after)
+                servers += [
+                    _Server(int(one["id"]), one["name"], discord.Permissions(int(one.get("permissions", 0))))
+                    for one in page
+                ]
+                more = len(page) == PAGE
+    except BotError as error:
+        raise Hint("not checked, because Discord did not answer") from error
+    return servers

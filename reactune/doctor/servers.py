@@ -11,8 +11,10 @@ from bot.arenas.host import arena_trigger
 from bot.engine.remote.adapter_loading import NO_ROUTE, NO_UPDATES, is_file_of, version_missing
 from bot.engine.remote.replicas import problem_of, served_models
 from bot.engine.remote.server import Refused, Server, ServerError, open_session
+from bot.errors import BotError
 from bot.guards.access import allows_server
-from bot.runner import BAD_TOKEN, NO_INTENT, NO_MEMBERS_INTENT, require_token
+from bot.runner import NO_INTENT, NO_MEMBERS_INTENT, require_token
+from reactune.discord_api import logged_in
 from reactune.doctor.findings import Hint, Problem
 from reactune.shared import reading
 from storage.adapters.folder_store import AdapterRef
@@ -22,7 +24,6 @@ from storage.servers import list_setups
 from storage.settings.sections import EVERY_SERVER, ArenaSettings, DiscordSettings, RemoteSettings, Settings
 from storage.wording import count
 
-DISCORD_TIMEOUT_S = 15.0
 USERS_WITHOUT_REVIEW = 10_000
 """Unique users across all servers; above this number Discord reviews privileged intents (since 10 June 2026)."""
 ID_DIGITS = range(17, 21)
@@ -90,18 +91,13 @@ def _require_id(setting: str, id_: int) -> None:
 async def check_token(settings: Settings) -> str:
     """Log in as the bot, without connecting to the gateway, and check its privileged intents."""
     token = require_token(settings)
-    async with discord.Client(intents=discord.Intents.none()) as client:
-        try:
-            async with asyncio.timeout(DISCORD_TIMEOUT_S):
-                await client.login(token)
-                flags = (await client.application_info()).flags
-                _require_intents(flags, settings.discord)
-                return await _describe_intents(client, flags, settings.discord)
-        except discord.LoginFailure as error:
-            raise Problem(BAD_TOKEN) from error
-        except (TimeoutError, OSError, discord.HTTPException) as error:
-            reason = str(error) or f"no answer within {DISCORD_TIMEOUT_S:.0f} s"
-            raise Problem(f"Discord cannot be reached ({reason}): check the network") from error
+    try:
+        async with logged_in(token) as client:
+            flags = (await client.application_info()).flags
+            _require_intents(flags, settings.discord)
+            return await _describe_intents(client, flags, settings.discord)
+    except BotError as error:
+        raise Problem(str(error)) from error
 
 
 def _require_intents(flags: discord.ApplicationFlags, settings: DiscordSettings) -> None:

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import discord
 
-from bot.discord_errors import DISCORD_ERRORS
-from bot.errors import ConnectionRefused, DiscordUnreachable
-from bot.runner import BAD_TOKEN, UNREACHABLE
-
-TIMEOUT_S = 15.0
+from reactune.discord_api import logged_in
 
 
 @dataclass(frozen=True)
@@ -66,18 +61,3 @@ async def _fetch_server(token: str, server_id: int) -> JoinedServer:
         assert client.user is not None
         guild = await client.fetch_guild(server_id)
         return JoinedServer(guild.name, await guild.fetch_channels(), await guild.fetch_member(client.user.id))
-
-
-@contextlib.asynccontextmanager
-async def logged_in(token: str) -> AsyncIterator[discord.Client]:
-    """Yield a client that is logged in and not connected to the gateway; the block may take `TIMEOUT_S`."""
-    async with discord.Client(intents=discord.Intents(guilds=True)) as client:
-        try:
-            async with asyncio.timeout(TIMEOUT_S):
-                await client.login(token)
-                yield client
-        except discord.LoginFailure as error:
-            raise ConnectionRefused(BAD_TOKEN) from error
-        except (TimeoutError, *DISCORD_ERRORS) as error:
-            reason = str(error) or f"no answer within {TIMEOUT_S:.0f} s"
-            raise DiscordUnreachable(f"{UNREACHABLE} ({reason})") from error

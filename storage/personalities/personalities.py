@@ -26,6 +26,7 @@ from storage.personalities.cards import (
     read_card_file,
     require_meant_for,
     require_name,
+    why_not_displayed,
 )
 from storage.settings.sections import Settings
 
@@ -54,6 +55,12 @@ class Personality:
     def has_appearance(self) -> bool:
         """Whether it has a name or a picture of its own above its messages."""
         return bool(self.card.display_name or self.picture_digest)
+
+    @property
+    def shown_name(self) -> str:
+        """The name above its messages; empty if that is the bot's, because Discord would refuse all others."""
+        names = (self.card.display_name, "" if self.is_default else self.name)
+        return next((name for name in names if name and not why_not_displayed(name)), "")
 
 
 def find_personality(session: Session, name: str) -> int | None:

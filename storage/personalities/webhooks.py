@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from storage.database.enums import Scope
 from storage.database.rows import column_values, read_all, upsert
 from storage.database.tables import PictureRow, WebhookRow
+from storage.personalities.bindings import list_bindings
+from storage.personalities.personalities import list_personalities
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,19 @@ def list_webhook_ids(session: Session) -> set[int]:
 
 def webhooks_in(session: Session, channel_id: int) -> list[OwnWebhook]:
     return read_all(session, OwnWebhook, select(WebhookRow).where(WebhookRow.channel_id == channel_id))
+
+
+def needing_webhooks(session: Session, guild_id: int, place_ids: Collection[int]) -> set[int]:
+    """Return the IDs of personalities with a name or a picture of their own that may speak in a channel.
+
+    `place_ids` are the channel's and its category's. Which of the server's threads are in it is not known here.
+    """
+    bindings = list_bindings(session, guild_id=guild_id)
+    bound = {
+        one.personality_id for one in bindings if one.scope in (Scope.SERVER, Scope.THREAD) or one.place_id in place_ids
+    }
+    personalities = [one for one in list_personalities(session, guild_id) if one.has_appearance]
+    return {one.id for one in personalities if one.is_default or one.id in bound}
 
 
 def picture_shown_by(session: Session, webhook_id: int) -> bytes | None:

@@ -220,8 +220,12 @@ def kept_messages(
 
 
 def erase_guild(session: Session, guild_id: int) -> Deletion:
-    """Delete everything of a server, except its personalities and their versions."""
+    """Delete everything of a server, except its personalities, without their pictures, and their versions.
+
+    Of personalities that other servers use too, webhooks are found by the channels of what else is stored.
+    """
     _lock(session)
+    _delete_appearances(session, guild_id)
     replies = select(tables.ReplyRow.id).where(tables.ReplyRow.guild_id == guild_id)
     channels = session.scalars(_conversations_in(guild_id)).all()
     documents = select(tables.DocumentRow.id).where(tables.DocumentRow.guild_id == guild_id)
@@ -231,6 +235,26 @@ def erase_guild(session: Session, guild_id: int) -> Deletion:
         session.execute(delete(table).where(table.guild_id == guild_id))
     session.execute(delete(tables.ScheduleRow).where(tables.ScheduleRow.name == schedule_of_arenas(guild_id)))
     return erased
+
+
+def _delete_appearances(session: Session, guild_id: int) -> None:
+    """Delete the pictures of the server's personalities, and the webhooks of those and of its channels."""
+    personalities, replies, bindings, webhooks = (
+        tables.PersonalityRow,
+        tables.ReplyRow,
+        tables.BindingRow,
+        tables.WebhookRow,
+    )
+    documents = select(tables.DocumentRow.id).where(tables.DocumentRow.guild_id == guild_id)
+    channels = union(
+        select(replies.channel_id).where(replies.guild_id == guild_id),
+        select(bindings.place_id).where(bindings.guild_id == guild_id),
+        select(tables.DocumentSourceRow.channel_id).where(tables.DocumentSourceRow.document_id.in_(documents)),
+    )
+    own = select(personalities.id).where(personalities.guild_id == guild_id)
+    session.execute(delete(webhooks).where(or_(webhooks.channel_id.in_(channels), webhooks.personality_id.in_(own))))
+    session.execute(delete(tables.PictureRow).where(tables.PictureRow.personality_id.in_(own)))
+    session.execute(update(personalities).where(personalities.guild_id == guild_id).values(picture_digest=None))
 
 
 def erase_member_in(session: Session, guild_id: int, user_id: int) -> Deletion:

@@ -120,6 +120,21 @@ async def test_a_file_that_is_no_picture_is_refused(say, rows):
     assert rows(PictureRow) == []
 
 
+@pytest.mark.parametrize("command", ["personality picture", "personality import"])
+async def test_a_file_that_is_gone_from_discord_has_a_sentence(keeper, env, command, rows):
+    env.backend.cdn.get = lambda _url: None
+    options = {"personality": "keeper"} if command.endswith("picture") else {}
+    done = await keeper.grace.slash(keeper.channel, command, file=("face.png", portrait("PNG")), **options)
+    assert "I couldn't get face.png from Discord. Please send it again." in done.response.content
+    assert rows(PictureRow) == []
+
+
+async def test_what_is_said_of_a_name_that_discord_refuses_is_what_people_see(place, query, say):
+    query(lambda session: create_personality(session, "discord-helper", Card(system_prompt="x"), by="test"))
+    said = await say("picture", personality="discord-helper", file=("face.png", portrait("PNG")))
+    assert "appears with the bot's name, with a picture of its own" in said
+
+
 async def test_a_character_card_brings_its_name_and_picture_and_takes_them_along(place, query):
     content = portrait("PNG", text=card_of())
     done = await place.grace.slash(place.channel, "personality import", file=("ebba.png", content))

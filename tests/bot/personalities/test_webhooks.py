@@ -16,10 +16,18 @@ from discord.http import Route
 from bot.chat.voices import question_of_message
 from bot.personalities.webhooks import NO_ROOM, Webhooks
 from storage.database.database import open_database
+from storage.database.enums import Scope
+from storage.personalities.bindings import BindingPlace, bind
 from storage.personalities.cards import Card
-from storage.personalities.personalities import create_personality, read_personality
+from storage.personalities.personalities import (
+    archive_personality,
+    change_card,
+    create_personality,
+    ensure_personality,
+    read_personality,
+)
 from storage.personalities.pictures import set_picture
-from storage.personalities.webhooks import list_webhook_ids
+from storage.personalities.webhooks import OwnWebhook, list_webhook_ids, record_webhook
 from tests.reactune.doctor.test_servers import BOT, as_json
 from tests.storage.personalities.test_appearance import portrait
 
@@ -250,6 +258,27 @@ async def test_where_none_can_be_made_there_is_no_guise(webhooks, ebba, discord_
     webhooks.look_again(CHANNEL)  # as WEBHOOKS_UPDATE asks for
     assert await webhooks.guise_of(ebba, GUILD, CHANNEL) is not None
     assert not webhooks.why_not(webhooks._client.get_channel(CHANNEL))
+
+
+async def test_in_a_full_channel_those_that_nobody_needs_any_more_make_room(webhooks, ebba, database, discord_api):
+    def write(session):
+        cards = {name: Card(display_name=name, system_prompt="x") for name in ("archived", "moved", "bound", "default")}
+        ids = [create_personality(session, name, cards[name], by="test").id for name in ("archived", "moved", "bound")]
+        ids.append(ensure_personality(session))
+        change_card(session, read_personality(session, ids[-1]), cards["default"], by="test")
+        place = BindingPlace(Scope.CHANNEL, CHANNEL)
+        bind(session, place, read_personality(session, ids[2]), guild_id=GUILD, strength=1.0, by="test")
+        for webhook_id, personality_id in enumerate(ids, start=1):
+            record_webhook(session, OwnWebhook(webhook_id, CHANNEL, personality_id, None))
+        archive_personality(session, read_personality(session, ids[0]))
+
+    await database.run(write)
+    discord_api.present += [WEBHOOK | {"id": str(id_)} for id_ in (1, 2, 3, 4)]
+    discord_api.refusals[CREATE] = [FULL]
+    assert (await webhooks.guise_of(ebba, GUILD, CHANNEL)).webhook.id == int(OWN)
+    deleted = [name for name, _, _ in discord_api.asked if name.startswith("DELETE")]
+    assert deleted == ["DELETE /webhooks/1", "DELETE /webhooks/2"]
+    assert discord_api.times(CREATE) == 2
 
 
 async def test_one_that_was_deleted_is_refused_with_its_own_code(webhooks, ebba, discord_api):

@@ -8,6 +8,7 @@ import discord
 import pytest
 from sqlalchemy import update
 
+from bot.app import ReactuneBot
 from bot.arenas.host import ArenaSchedule
 from bot.localization.languages import Languages, languages_of
 from bot.servers.draft import Known, ServerState, SetupDraft
@@ -504,3 +505,20 @@ class TestWhatItStarts:
         for _ in range(20):
             await env.advance_time(4)
         assert [len(channel.history()) for channel in (news, theirs, default)] == [1, 1, 0]
+
+    async def test_a_restart_while_one_channel_fails_repeats_no_announcement(
+        self, place, env, choose, release, engine, base
+    ):
+        other = env.create_guild("Other")
+        news, theirs = (guild.create_text_channel("news") for guild in (place.channel.guild, other))
+        await choose(announce_channel=news.id)
+        await choose(other, announce_channel=theirs.id)
+        env.inject_error("POST", f"/channels/{theirs.id}/messages", status=503, times=None)
+        release(1.0)
+        for _ in range(20):
+            await env.advance_time(4)
+        old = env.bot
+        await env.restart_bot(ReactuneBot(old.services.settings, engine=engine, base=base))
+        await env.advance_time(4)
+        assert [len(channel.history()) for channel in (news, theirs)] == [1, 0]
+        await old.close()

@@ -12,10 +12,14 @@ from storage.conversations.memory import Memory, read_memory, write_summary
 from storage.conversations.replies import NO_SOURCES, NewReply, Sources, find_reply, start_reply
 from storage.database.columns import utc_now
 from storage.database.database import Database
-from storage.database.enums import NOBODY, Basis, Origin, PairSource, RoundStatus, Split
+from storage.database.enums import NOBODY, Basis, Origin, PairSource, RoundStatus, Scope, Split
 from storage.database.tables import DepartureRow, GreetingRow, MemberRow, ReplyRow, VoteEventRow
 from storage.members import greet, note_members, take_back_greeting
-from storage.personalities.personalities import ensure_personality
+from storage.personalities.bindings import BindingPlace, bind
+from storage.personalities.cards import Card
+from storage.personalities.personalities import create_personality, ensure_personality, read_personality
+from storage.personalities.pictures import read_picture, set_picture
+from storage.personalities.webhooks import OwnWebhook, list_webhook_ids, record_webhook
 from storage.privacy.consent import consenting, give_consent, read_agreement, withdraw_consent
 from storage.privacy.erasure import (
     delete_member,
@@ -225,6 +229,28 @@ def test_a_server_is_deleted_and_others_are_kept(session: Session) -> None:
     assert kept(session) == {elsewhere}
     assert read_memory(session, CHANNEL + 1).summary == "they spoke"
     assert session.scalar(select(func.count()).select_from(MemberRow)) == 0
+
+
+def test_a_servers_pictures_and_webhooks_are_deleted_with_it(session: Session) -> None:
+    shared = ensure_personality(session)
+    own, others = (
+        create_personality(session, name, Card(system_prompt="x"), by="test", guild_id=guild_id).id
+        for name, guild_id in (("keeper", HOME), ("owl", ELSEWHERE))
+    )
+    for personality_id in (shared, own, others):
+        set_picture(session, personality_id, b"png")
+    add_answer(session)
+    add_answer(session, guild_id=ELSEWHERE, channel_id=CHANNEL + 1)
+    bound = BindingPlace(Scope.CHANNEL, CHANNEL + 2)
+    bind(session, bound, read_personality(session, shared), guild_id=HOME, strength=1.0, by="test")
+    placed = ((1, CHANNEL, shared), (2, CHANNEL + 1, shared), (3, CHANNEL + 1, others), (4, CHANNEL + 2, shared))
+    for webhook_id, channel_id, personality_id in (*placed, (5, CHANNEL + 3, own)):
+        record_webhook(session, OwnWebhook(webhook_id, channel_id, personality_id, None))
+    erase_guild(session, HOME)
+    session.expire_all()
+    assert list_webhook_ids(session) == {2, 3}
+    assert [read_picture(session, id_) for id_ in (shared, own, others)] == [b"png", None, b"png"]
+    assert [read_personality(session, id_).has_appearance for id_ in (shared, own, others)] == [True, False, True]
 
 
 def test_a_member_is_deleted_from_one_server_only(session: Session) -> None:
