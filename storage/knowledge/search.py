@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from storage.database.tables import ChunkRow, DocumentRow
 from storage.knowledge.documents import SearchScope
 from storage.knowledge.vectors import VectorIndex
-from storage.knowledge.words import WordMatches, find_words
+from storage.knowledge.words import WordMatches, content_words, find_words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,6 +21,10 @@ WORDS_WEIGHT = 0.15
 """What a passage gains, on the scale of similarity, if it holds all words of a question."""
 EARLIER_WEIGHT = 0.8
 """Of what was said before a question; the question's own is 1. The larger, the oftener thanks bring an answer back."""
+LEAST_OWN_SIMILARITY = 0.15
+"""What was said before brings no passage that is less similar to a question with MANY_WORDS than this."""
+MANY_WORDS = 2
+"""With so many content words, a question names a subject; "and on Sundays?" has one, "how much is that?" none."""
 CANDIDATES = 50
 """Chunks that each search returns."""
 LEEWAY = 0.1
@@ -44,6 +48,10 @@ class Question:
         """The question without its context."""
         return self if self.embeddings is None else replace(self, embeddings=self.embeddings[:1])
 
+    @property
+    def names_a_subject(self) -> bool:
+        return len(content_words(self.text)) >= MANY_WORDS
+
 
 @dataclass(frozen=True)
 class Passage:
@@ -56,8 +64,8 @@ class Passage:
     heading: str
     text: str
     similarity: float | None
-    """Cosine of question and passage, or its weighted mean with that of what was said before, whichever is higher;
-    None if one is not embedded."""
+    """Cosine of question and passage, or its weighted mean with that of what was said before, whichever is higher and
+    where that counts; None if one is not embedded."""
     words: tuple[str, ...]
     """The question's words in the passage, without the commonest words."""
     word_share: float
@@ -171,4 +179,7 @@ def _similarity(question: Question, encoder: str, embedding: bytes | None) -> fl
 
     if question.embeddings is None or embedding is None or encoder != question.encoder:
         return None
-    return float((question.embeddings @ np.frombuffer(embedding, "<f4")).max())
+    similarities = question.embeddings @ np.frombuffer(embedding, "<f4")
+    own = float(similarities[0])
+    is_about_something_else = question.names_a_subject and own < LEAST_OWN_SIMILARITY
+    return own if is_about_something_else else float(similarities.max())

@@ -18,8 +18,9 @@ def test_the_set_is_large_enough_and_answerable(split: str) -> None:
         assert all(question.is_answered_by(documents[question.document]) for question in questions[kind])
     for kind in (Kind.PARAPHRASES, Kind.FOLLOW_UPS):
         assert {question.document for question in questions[kind]} == set(documents)
-    assert all(question.earlier for question in questions[Kind.FOLLOW_UPS])
-    for kind in (Kind.UNANSWERABLE, Kind.CLOSINGS):
+    for kind in (Kind.FOLLOW_UPS, Kind.NEW_SUBJECTS):
+        assert all(question.earlier for question in questions[kind])
+    for kind in (Kind.UNANSWERABLE, Kind.CLOSINGS, Kind.NEW_SUBJECTS):
         assert not any(question.document for question in questions[kind])
 
 

@@ -25,6 +25,8 @@ class Kind(StrEnum):
     """Questions that are understood only with what was said before."""
     UNANSWERABLE = "unanswerable"
     """Questions and remarks with words of the documents, which answer none of them."""
+    NEW_SUBJECTS = "new_subjects"
+    """Questions and remarks about something else, which no document answers, after a question that one does."""
     CLOSINGS = "closings"
     """What people write after an answer when they ask nothing more about its subject."""
 

@@ -390,3 +390,14 @@ async def test_rare_words_carry_a_passage_over_the_limit(place, engine, knowledg
     assert "sources" not in place.last.content
     await place.ada.send(place.channel, "what does the chess club cost?", reply_to=place.last)
     assert place.last.content.endswith("-# sources: Chess club")
+
+
+@pytest.mark.usefixtures("with_bundled_encoder")
+async def test_a_new_subject_does_not_quote_the_last_answer_again(place, knowledge):
+    await knowledge("add", text="The clubhouse of the beekeepers opens at seven.", title="Beekeepers")
+    answer = await place.ask("When does the clubhouse of the beekeepers open?")
+    assert answer.content.endswith("-# sources: Beekeepers")
+    await place.ada.send(place.channel, "Tell me something about bread.", reply_to=answer)
+    assert "sources" not in place.last.content
+    await place.ada.send(place.channel, "and on Sundays?", reply_to=answer)
+    assert place.last.content.endswith("-# sources: Beekeepers")
