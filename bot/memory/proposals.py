@@ -52,7 +52,7 @@ class FactAnswer(StrEnum):
 def describe_kept(note: Note) -> str:
     """Return what a member reads about a new note."""
     return gettext(
-        "Noted: “{note}” I use it only when I answer you here, but others in the channel may notice. `/me show` lists "
+        "Noted: “{note}”\nI use it only when I answer you here, but others in the channel may notice. `/me show` lists "
         "your notes, `/me forget` deletes them.",
         note=escape_inline(note.text),
     )
