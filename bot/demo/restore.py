@@ -10,12 +10,13 @@ import discord
 from simcord.backend import Backend
 from sqlalchemy.orm import Session
 
+from bot.attachments.material import without_materials
 from bot.chat.ask import SEEDS, small_print
 from bot.chat.message_stream import lay_out
 from bot.demo.channel.places import MAX_THREAD_NAME_CHARS
 from bot.demo.channel.world import World
 from bot.engine import Finish, RenderedPrompt
-from bot.knowledge.quoting import cite
+from bot.knowledge.quoting import cite, without_quotes
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.conversations.replies import Reply, channels_with_replies, newest_replies
 from storage.database.database import open_database
@@ -27,6 +28,7 @@ from storage.settings.sections import OutputSettings, Settings
 from storage.votes.votes import Thumb, current_thumbs
 
 RESTORED_REPLIES = 20
+FILE_ALONE = "📎"
 
 
 @dataclass(frozen=True)
@@ -78,12 +80,17 @@ def _messages(
     for reply in replies:
         asked = reply.source_message_id
         if asked is not None and asked not in found:
-            found[asked] = RestoredMessage(asked, reply.channel_id, reply.author_id, reply.messages[-1]["content"])
+            found[asked] = RestoredMessage(asked, reply.channel_id, reply.author_id, _question_of(reply))
         contents = lay_out(reply.answer, small_print_of[reply.id], output)
         for id_, content in zip(reply.message_ids, contents, strict=False):
             answers = asked if id_ == reply.message_ids[0] else None
             found[id_] = RestoredMessage(id_, reply.channel_id, bot_id, content, answers)
     return [found[id_] for id_ in sorted(found)]
+
+
+def _question_of(reply: Reply) -> str:
+    """Return what the member wrote, without what the bot added to it in the prompt; a sign for a file alone."""
+    return without_materials(without_quotes(reply.messages[-1]["content"])) or FILE_ALONE
 
 
 def _reopen_threads(world: World, messages: Sequence[RestoredMessage]) -> None:

@@ -13,14 +13,17 @@ import pytest
 import simcord
 from sqlalchemy import update
 
+from bot.attachments.material import file_material, unread_material, with_materials
 from bot.demo.channel.world import World
 from bot.demo.page import WELCOME, demo_overrides, serve_demo
 from bot.demo.restore import restore_chat
 from bot.errors import UserFacingError
+from bot.knowledge.quoting import add_quotes
 from storage.database.database import open_database
 from storage.database.enums import Outcome
 from storage.database.tables import ReplyRow
 from storage.errors import SettingsError
+from storage.knowledge.search import Passage
 from storage.settings.loading import load_settings
 from storage.votes.votes import Thumb, VoteEvent, append_events
 from tests.bot.console.conftest import new_client, port
@@ -139,6 +142,23 @@ class TestRestored:
         _, _, _, whole, cut = shown()
         assert whole.content.endswith("-# base")
         assert cut.content.endswith("-# base · stopped at the length limit")
+
+    @pytest.mark.parametrize(
+        ("words", "restored"),
+        [("When?\n\nOr never?", "When?\n\nOr never?"), ("", "📎"), ("> Nobody", "> Nobody")],
+    )
+    def test_questions_are_shown_in_the_members_own_words(self, shown, settings, world, words, restored):
+        materials = [file_material("plan.txt", "At nine.\n\nOr ten."), unread_material("a video")]
+        asked = {"role": "user", "content": with_materials(words, materials)}
+        passage = Passage(1, 1, "Pool", "", "Times", "It opens at nine.\n\nEvery day.", 0.9, (), 0.0)
+        [quoted] = add_quotes([asked], [passage])
+        lounge, ada = world.lounge.id, world.people["ada"].id
+        with closing(open_database(settings)) as database, database.transaction() as session:
+            for message in (asked, quoted):
+                id_ = add_reply(session, channel_id=lounge, author_id=ada, messages=[message])
+                source = QUESTIONS + message_of(id_)
+                session.execute(update(ReplyRow).where(ReplyRow.id == id_).values(source_message_id=source))
+        assert [message.content for message in shown() if message.author_id == ada] == [restored, restored]
 
     def test_votes_stand_under_their_answers(self, shown, earlier):
         _, question, *_, answer = shown()
