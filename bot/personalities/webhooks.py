@@ -153,7 +153,7 @@ class Webhooks:
             ready = self._ready.get((home.id, personality.id))
             if ready is None or ready.picture_digest != personality.picture_digest:
                 ready = self._ready[home.id, personality.id] = await self._find(home, personality)
-        name, me = _name_of(personality, home.guild.me.display_name), home.guild.me
+        name, me = name_above(personality, home.guild.me.display_name), home.guild.me
         if ready.webhook is None or not name:
             return None
         has_picture = personality.picture_digest is not None and not ready.is_shared
@@ -186,7 +186,7 @@ class Webhooks:
         avatar = await asyncio.to_thread(avatar_of, picture) if picture else None
         if mine:
             return await mine[0].edit(avatar=avatar)
-        name = _name_of(personality, "") or "Personality"
+        name = name_above(personality, "") or "Personality"
         return await home.create_webhook(name=name, avatar=avatar, reason=f"So that {personality.name} speaks here")
 
 
@@ -197,7 +197,7 @@ def _may_write(channel: object) -> bool:
     return isinstance(channel, Home) and channel.permissions_for(channel.guild.me).send_messages
 
 
-def _name_of(personality: Personality, bot_name: str) -> str:
+def name_above(personality: Personality, bot_name: str) -> str:
     """Return the name above the personality's messages; empty if Discord would refuse all that it could be."""
     own = "" if personality.is_default else personality.name
     names = (personality.card.display_name, own, bot_name)

@@ -24,6 +24,9 @@ from storage.database.enums import Outcome
 from storage.database.tables import ReplyRow
 from storage.errors import SettingsError
 from storage.knowledge.search import Passage
+from storage.personalities.cards import Card
+from storage.personalities.personalities import create_personality
+from storage.personalities.webhooks import OwnWebhook, record_webhook
 from storage.settings.loading import load_settings
 from storage.votes.votes import Thumb, VoteEvent, append_events
 from tests.bot.console.conftest import new_client, port
@@ -159,6 +162,17 @@ class TestRestored:
                 source = QUESTIONS + message_of(id_)
                 session.execute(update(ReplyRow).where(ReplyRow.id == id_).values(source_message_id=source))
         assert [message.content for message in shown() if message.author_id == ada] == [restored, restored]
+
+    def test_a_personality_has_its_name_and_webhook_again(self, shown, settings, world):
+        with closing(open_database(settings)) as database, database.transaction() as session:
+            ebba = create_personality(session, "ebba", Card(display_name="Ebba, the keeper"), by="test").id
+            record_webhook(session, OwnWebhook(7, world.lounge.id, ebba, None))
+            where = {"channel_id": world.lounge.id, "guild_id": world.guild.id, "author_id": world.people["ada"].id}
+            add_reply(session, personality_id=ebba, **where)
+        answer = shown()[-1]
+        assert (answer.author_name, answer.webhook_id, answer.author_id) == ("Ebba, the keeper", 7, 7)
+        assert "embed/avatars" in answer.author_avatar  # the bot's, as it has no picture of its own
+        assert world.env.backend.get_webhook(7).channel_id == world.lounge.id
 
     def test_votes_stand_under_their_answers(self, shown, earlier):
         _, question, *_, answer = shown()
