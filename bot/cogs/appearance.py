@@ -55,7 +55,8 @@ class Appearance(commands.Cog):
 
     @app_commands.command(name="picture")
     @app_commands.describe(
-        personality="The personality to picture", file="PNG, JPEG, GIF or WebP; without it, the bot's picture"
+        personality="The personality that gets the picture",
+        file="PNG, JPEG, GIF or WebP; without it, the bot's picture",
     )
     @app_commands.autocomplete(personality=offer_personalities)
     async def picture_it(

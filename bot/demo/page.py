@@ -46,12 +46,12 @@ WELCOME = """\
 2. Click 👍 or 👎 under my answer. 🔁 gives another answer to the same question: rate that one too, differently. `⋯` \
 has ❤️, 🔥 and others, which count as votes too.
 3. Know a better answer? `/suggest` opens a form for it. Type `/` to see all commands.
-4. Choose that you are **grace**, the admin, and enter `/model status`, then `/model train`. When the new version is \
+4. Switch to **grace**, the admin, and enter `/model status`, then `/model train`. When the new version is \
 ready, enter `/model promote v1` and ask again. If you don't like it, enter `/model rollback`. `/model report` shows \
 it all in a picture.
 5. Faster: **Label**, above. Say which of two answers is better, one key for each pair, and train there.
 6. Attach a picture or a text file. A stand-in only measures pictures here: for one that sees, set `pictures.server`.
-7. Look around: in <#{questions}> I answer questions alone, in <#{pirates}> Captain Brine answers. `⋯` at a message \
+7. Look around: in <#{questions}> I answer only questions, in <#{pirates}> Captain Brine answers. `⋯` at a message \
 opens a thread, and lists under **Apps** what I can do with that message."""
 FOR_A_HANDFUL = """
 -# A pair is one question with a better and a worse answer. A round needs two pairs. After ten votes it also ranks \

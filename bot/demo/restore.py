@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import discord
 from simcord.backend import Backend
 from sqlalchemy.orm import Session
 
+from bot.attachments.material import without_materials
 from bot.chat.ask import SEEDS, small_print
 from bot.chat.message_stream import lay_out
+from bot.chat.voices import opening_for
 from bot.demo.channel.places import MAX_THREAD_NAME_CHARS
 from bot.demo.channel.world import World
+from bot.demo.guises import RestoredGuise, restore_guise
 from bot.engine import Finish, RenderedPrompt
-from bot.knowledge.quoting import cite
+from bot.knowledge.quoting import cite, without_quotes
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.conversations.replies import Reply, channels_with_replies, newest_replies
 from storage.database.database import open_database
@@ -27,6 +30,7 @@ from storage.settings.sections import OutputSettings, Settings
 from storage.votes.votes import Thumb, current_thumbs
 
 RESTORED_REPLIES = 20
+FILE_ALONE = "📎"
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class RestoredMessage:
     author_id: int
     content: str
     replies_to: int | None = None
+    guise: RestoredGuise | None = None
 
 
 def restore_chat(settings: Settings, world: World, welcome: str) -> None:
@@ -46,9 +51,11 @@ def restore_chat(settings: Settings, world: World, welcome: str) -> None:
         replies = newest_replies(session, channel_ids, RESTORED_REPLIES)[::-1]
         small_print_of = {reply.id: _small_print(session, reply) for reply in replies}
         thumbs = current_thumbs(session, [reply.id for reply in replies])
-    bot_id = backend.bot_user.id
-    messages = _messages(replies, small_print_of, bot_id, settings.output)
-    _reopen_threads(world, messages)
+        bot_id = backend.bot_user.id
+        messages = _messages(replies, small_print_of, bot_id, settings.output)
+        _reopen_threads(world, messages)
+        guises = {reply.id: restore_guise(session, world, reply) for reply in replies}
+    messages = _in_guises(messages, replies, guises)
     if messages:  # the page sorts by ID
         _put(backend, RestoredMessage(messages[0].id - 1, lounge_id, bot_id, welcome))
     else:
@@ -78,12 +85,17 @@ def _messages(
     for reply in replies:
         asked = reply.source_message_id
         if asked is not None and asked not in found:
-            found[asked] = RestoredMessage(asked, reply.channel_id, reply.author_id, reply.messages[-1]["content"])
+            found[asked] = RestoredMessage(asked, reply.channel_id, reply.author_id, _question_of(reply))
         contents = lay_out(reply.answer, small_print_of[reply.id], output)
         for id_, content in zip(reply.message_ids, contents, strict=False):
             answers = asked if id_ == reply.message_ids[0] else None
             found[id_] = RestoredMessage(id_, reply.channel_id, bot_id, content, answers)
     return [found[id_] for id_ in sorted(found)]
+
+
+def _question_of(reply: Reply) -> str:
+    """Return what the member wrote, without what the bot added to it in the prompt; a sign for a file alone."""
+    return without_materials(without_quotes(reply.messages[-1]["content"])) or FILE_ALONE
 
 
 def _reopen_threads(world: World, messages: Sequence[RestoredMessage]) -> None:
@@ -102,10 +114,37 @@ def _reopen_threads(world: World, messages: Sequence[RestoredMessage]) -> None:
         )
 
 
+def _in_guises(
+    messages: Sequence[RestoredMessage], replies: Sequence[Reply], guises: Mapping[int, RestoredGuise | None]
+) -> list[RestoredMessage]:
+    """Return the messages with their personalities; those cannot be replies, and begin with a line instead."""
+    of_message = {id_: reply for reply in replies for id_ in reply.message_ids if guises[reply.id]}
+    return [
+        _in_guise(message, of_message[message.id], guises[of_message[message.id].id])
+        if message.id in of_message
+        else message
+        for message in messages
+    ]
+
+
+def _in_guise(message: RestoredMessage, reply: Reply, guise: RestoredGuise | None) -> RestoredMessage:
+    asked = message.replies_to
+    has_opening = asked is not None and asked != reply.channel_id
+    opening = opening_for(reply.author_id, reply.guild_id, reply.channel_id, asked) if has_opening else ""
+    return replace(message, content=opening + message.content, replies_to=None, guise=guise)
+
+
 def _put(backend: Backend, restored: RestoredMessage) -> None:
     reference = {"message_id": str(restored.replies_to)} if restored.replies_to else None
+    guise = restored.guise
     message = backend.prepare_message(
-        restored.channel_id, restored.author_id, restored.content[:MAX_MESSAGE_CHARS], reference=reference
+        restored.channel_id,
+        guise.webhook_id if guise else restored.author_id,
+        restored.content[:MAX_MESSAGE_CHARS],
+        reference=reference,
+        webhook_id=guise.webhook_id if guise else None,
+        author_name=guise.name if guise else None,
+        author_avatar=guise.avatar if guise else None,
     )
     message.id = backend.reserve_id(restored.id)
     message.timestamp = discord.utils.snowflake_time(restored.id).isoformat()

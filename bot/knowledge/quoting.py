@@ -83,6 +83,11 @@ def add_quotes(messages: Sequence[ChatMessage], quotes: Sequence[Passage]) -> li
     return [*messages[:newest], quoted, *messages[newest + 1 :]]
 
 
+def without_quotes(content: str) -> str:
+    """Return a message without the quotes that `add_quotes` put below it."""
+    return content.partition(f"\n\n{LABEL}\n")[0]
+
+
 def quote_block(quotes: Sequence[Passage]) -> str:
     """Return the quotes below their label, every line with a margin that no text can escape, and no control tokens."""
     quoted = "\n\n".join(f"{quote.heading}\n{quote.text}" if quote.heading else quote.text for quote in quotes)

@@ -51,7 +51,7 @@ class FactAnswer(StrEnum):
 def describe_kept(note: Note, deleted_answers: int = 0) -> str:
     """Return what a member reads about a new note, and about the answers that went with the note it replaced."""
     kept = gettext(
-        "Noted: “{note}” I use it only when I answer you here, but others in the channel may notice. `/me show` lists "
+        "Noted: “{note}”\nI use it only when I answer you here, but others in the channel may notice. `/me show` lists "
         "your notes, `/me forget` deletes them.",
         note=escape_inline(note.text),
     )

@@ -66,6 +66,9 @@ TASTE = {
 WEAK = {
     WeakUse.COUNTS: gettext_noop("counts a little in what people here like"),
     WeakUse.REPLACED: gettext_noop("doesn't count: the vote on the same answer replaces it"),
+    WeakUse.ONCE_REPLACED: gettext_noop(
+        "doesn't count: there was a vote on the same answer, and it stays replaced although that vote was withdrawn"
+    ),
     WeakUse.OPTED_OUT: gettext_noop("doesn't count, because of `/privacy opt-out`"),
     WeakUse.SWITCHED_OFF: gettext_noop("doesn't count: that is switched off here"),
 }

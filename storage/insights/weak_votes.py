@@ -17,6 +17,7 @@ from storage.database.rows import any_row
 from storage.database.tables import FollowUpRow, OptOutRow, PersonalityRow, ReplyRow, VoteEventRow
 from storage.settings.sections import Settings
 from storage.votes.follow_ups import may_teach
+from storage.votes.votes import votes_by
 
 _AGAIN = aliased(ReplyRow)
 """Another answer to the same question."""
@@ -28,6 +29,8 @@ class WeakUse(StrEnum):
     COUNTS = "counts"
     REPLACED = "replaced"
     """By a vote of the same member on the same answer."""
+    ONCE_REPLACED = "once replaced"
+    """By such a vote, which was withdrawn: what the votes explain does not come back."""
     OPTED_OUT = "opted out"
     SWITCHED_OFF = "switched off"
 
@@ -51,7 +54,9 @@ def weak_votes_by(
     rows: list[Row[*tuple[Any, ...]]] = []
     for query in (_follow_ups(user_id, settings), _replaced(user_id)):
         rows += session.execute(query if reply_ids is None else query.where(ReplyRow.id.in_(reply_ids))).all()
-    links = message_links(session, select(ReplyRow.id).where(ReplyRow.id.in_([row.id for row in rows])))
+    found = [row.id for row in rows]
+    links = message_links(session, select(ReplyRow.id).where(ReplyRow.id.in_(found)))
+    standing = votes_by(session, user_id, found)
     outcomes = [
         WeakVoteOutcome(
             reply_id=row.id,
@@ -60,18 +65,22 @@ def weak_votes_by(
             link=links.get(row.id),
             given_at=row.given_at,
             personality=row.name,
-            use=WeakUse.OPTED_OUT if has_opted_out else _use(row, settings),
+            use=WeakUse.OPTED_OUT if has_opted_out else _use(row, settings, has_vote=row.id in standing),
         )
         for row in rows
     ]
     return sorted(outcomes, key=lambda one: (one.given_at, one.reply_id), reverse=True)
 
 
-def _use(row: Row[*tuple[Any, ...]], settings: Settings) -> WeakUse:
+def _use(row: Row[*tuple[Any, ...]], settings: Settings, *, has_vote: bool) -> WeakUse:
     is_read = row.may_teach and row.said in settings.votes.weak if row.said else True
     if not is_read or not settings.privacy.learn_from_reactions:
         return WeakUse.SWITCHED_OFF
-    return WeakUse.REPLACED if row.has_voted else WeakUse.COUNTS
+    if has_vote:
+        return WeakUse.REPLACED
+    # As in storage/taste/evidence.py: a 🔁 that counts by itself gives way only to a vote that stands.
+    is_learned = (row.said or WeakVote.ASKED_AGAIN) in settings.votes.weak
+    return WeakUse.ONCE_REPLACED if row.has_voted and is_learned else WeakUse.COUNTS
 
 
 def _follow_ups(user_id: int, settings: Settings) -> Select[*tuple[Any, ...]]:

@@ -51,6 +51,15 @@ async def test_a_thumb_replaces_it(place):
     assert "doesn't count: the vote on the same answer replaces it" in shown
 
 
+async def test_a_thumb_that_was_taken_back_replaced_it(place):
+    answer = await place.ask("hi")
+    await place.ada.send(place.channel, "thanks!", reply_to=answer)
+    await place.ada.react(answer, "👎")
+    await place.ada.unreact(answer, "👎")
+    shown = (await place.ada.slash(place.channel, "myvotes")).response.content
+    assert "it stays replaced although that vote was withdrawn" in shown
+
+
 async def test_edited_and_deleted_words_count_no_more(place, said):
     answer = await place.ask("hi")
     words = await place.ada.send(place.channel, "thanks!", reply_to=answer)
@@ -67,6 +76,24 @@ async def test_another_answer_asked_is_shown(place):
     await place.ada.react(answer, "🔁")
     shown = (await place.ada.slash(place.channel, "myvotes")).response.content
     assert "asked again [" in shown
+
+
+class TestAnotherAnswerThatCountsByItself:
+    @pytest.fixture
+    def overrides(self):
+        return {}
+
+    async def test_a_like_and_a_dislike_that_cancel_replace_nothing(self, place):
+        answer = await place.ask("hi")
+        await place.ada.react(answer, "👍")
+        await place.ada.react(answer, "🔁")
+        assert "the vote on the same answer replaces it" in await self._asked_again(place)
+        await place.ada.react(answer, "👎")
+        assert "counts a little" in await self._asked_again(place)
+
+    async def _asked_again(self, place):
+        lines = (await place.ada.slash(place.channel, "myvotes")).response.content.splitlines()
+        return next(line for line in lines if line.startswith("asked again"))
 
 
 class TestOnDiscord:

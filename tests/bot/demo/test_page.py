@@ -13,14 +13,20 @@ import pytest
 import simcord
 from sqlalchemy import update
 
+from bot.attachments.material import file_material, unread_material, with_materials
 from bot.demo.channel.world import World
 from bot.demo.page import WELCOME, demo_overrides, serve_demo
 from bot.demo.restore import restore_chat
 from bot.errors import UserFacingError
+from bot.knowledge.quoting import add_quotes
 from storage.database.database import open_database
 from storage.database.enums import Outcome
 from storage.database.tables import ReplyRow
 from storage.errors import SettingsError
+from storage.knowledge.search import Passage
+from storage.personalities.cards import Card
+from storage.personalities.personalities import create_personality
+from storage.personalities.webhooks import OwnWebhook, record_webhook
 from storage.settings.loading import load_settings
 from storage.votes.votes import Thumb, VoteEvent, append_events
 from tests.bot.console.conftest import new_client, port
@@ -139,6 +145,34 @@ class TestRestored:
         _, _, _, whole, cut = shown()
         assert whole.content.endswith("-# base")
         assert cut.content.endswith("-# base · stopped at the length limit")
+
+    @pytest.mark.parametrize(
+        ("words", "restored"),
+        [("When?\n\nOr never?", "When?\n\nOr never?"), ("", "📎"), ("> Nobody", "> Nobody")],
+    )
+    def test_questions_are_shown_in_the_members_own_words(self, shown, settings, world, words, restored):
+        materials = [file_material("plan.txt", "At nine.\n\nOr ten."), unread_material("a video")]
+        asked = {"role": "user", "content": with_materials(words, materials)}
+        passage = Passage(1, 1, "Pool", "", "Times", "It opens at nine.\n\nEvery day.", 0.9, (), 0.0)
+        [quoted] = add_quotes([asked], [passage])
+        lounge, ada = world.lounge.id, world.people["ada"].id
+        with closing(open_database(settings)) as database, database.transaction() as session:
+            for message in (asked, quoted):
+                id_ = add_reply(session, channel_id=lounge, author_id=ada, messages=[message])
+                source = QUESTIONS + message_of(id_)
+                session.execute(update(ReplyRow).where(ReplyRow.id == id_).values(source_message_id=source))
+        assert [message.content for message in shown() if message.author_id == ada] == [restored, restored]
+
+    def test_a_personality_has_its_name_and_webhook_again(self, shown, settings, world):
+        with closing(open_database(settings)) as database, database.transaction() as session:
+            ebba = create_personality(session, "ebba", Card(display_name="Ebba, the keeper"), by="test").id
+            record_webhook(session, OwnWebhook(7, world.lounge.id, ebba, None))
+            where = {"channel_id": world.lounge.id, "guild_id": world.guild.id, "author_id": world.people["ada"].id}
+            add_reply(session, personality_id=ebba, **where)
+        answer = shown()[-1]
+        assert (answer.author_name, answer.webhook_id, answer.author_id) == ("Ebba, the keeper", 7, 7)
+        assert "embed/avatars" in answer.author_avatar  # the bot's, as it has no picture of its own
+        assert world.env.backend.get_webhook(7).channel_id == world.lounge.id
 
     def test_votes_stand_under_their_answers(self, shown, earlier):
         _, question, *_, answer = shown()

@@ -54,7 +54,7 @@ class TestQuestion:
         question = await place.ask("I keep bees, what should I plant for them?")
         assert question.content == f"-# {BEES}"
         assert notes(rows) == []
-        assert "Noted: “I keep bees”" in await press(place.ada, question, "Yes")
+        assert "Noted: “I keep bees”\nI use it only" in await press(place.ada, question, "Yes")
         assert notes(rows) == ["I keep bees"]
         assert question.content not in place.contents, "the question is gone"
         await place.ask("what do bees like?")

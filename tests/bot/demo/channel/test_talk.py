@@ -248,8 +248,13 @@ async def test_every_emoji_that_votes_is_offered(channel, world, rows):
     assert all(f'aria-label="React with {emoji}"' in shown for emoji in world.env.bot.settings.votes.emoji)
     await channel.act("ada", reply, react="🔥")
     assert "🔥 2" in articles(await channel.act("bo", reply, react="🔥"))[-1]
+    for emoji in ("🔥", "❤️"):  # in the menu too, a second click takes it back
+        in_menu = f'name="unreact" value="{emoji}" class="chip" aria-pressed="true" aria-label="React with {emoji}"'
+        assert in_menu not in articles_html(await channel.look("grace"))[-1]
+        assert in_menu in articles_html(await channel.act("grace", reply, react=emoji))[-1]
+        await channel.act("grace", reply, unreact=emoji)
     assert "🔥 1" in articles(await channel.act("ada", reply, unreact="🔥"))[-1]
-    assert [row.added for row in rows(VoteEventRow)] == [True, True, False]
+    assert [row.added for row in rows(VoteEventRow)] == [True, True, True, False, True, False, False]
 
 
 async def test_messages_of_webhooks_have_their_names(channel, world):
