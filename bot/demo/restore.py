@@ -27,10 +27,13 @@ from storage.knowledge.documents import titles_of
 from storage.personalities.personalities import read_personality
 from storage.releases.versions import find_version, name_of
 from storage.settings.sections import OutputSettings, Settings
+from storage.votes.arenas import Arena, open_arenas
 from storage.votes.votes import Thumb, current_thumbs
 
 RESTORED_REPLIES = 20
 FILE_ALONE = "📎"
+ARENA = "…"
+"""Until the bot shows it."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ def restore_chat(settings: Settings, world: World, welcome: str) -> None:
         bot_id = backend.bot_user.id
         messages = _messages(replies, small_print_of, bot_id, settings.output)
         _reopen_threads(world, messages)
+        unshown = [arena for arena in open_arenas(session) if arena.guild_id == world.guild.id]
         guises = {reply.id: restore_guise(session, world, reply) for reply in replies}
     messages = _in_guises(messages, replies, guises)
     if messages:  # the page sorts by ID
@@ -64,6 +68,8 @@ def restore_chat(settings: Settings, world: World, welcome: str) -> None:
         _put(backend, message)
     for reply in replies:
         _react(backend, reply, thumbs)
+    for arena in unshown:
+        _place_arena(world, arena)
 
 
 def _small_print(session: Session, reply: Reply) -> str:
@@ -149,6 +155,13 @@ def _put(backend: Backend, restored: RestoredMessage) -> None:
     message.id = backend.reserve_id(restored.id)
     message.timestamp = discord.utils.snowflake_time(restored.id).isoformat()
     backend.commit_message(message, broadcast=False)
+
+
+def _place_arena(world: World, arena: Arena) -> None:
+    """Put a message where an open arena had one: the bot shows the arena there again as soon as it connects."""
+    if arena.message_id is not None and arena.channel_id in world.env.backend.channels:
+        bot_id = world.env.backend.bot_user.id
+        _put(world.env.backend, RestoredMessage(arena.message_id, arena.channel_id, bot_id, ARENA))
 
 
 def _react(backend: Backend, reply: Reply, thumbs: set[Thumb]) -> None:

@@ -67,9 +67,12 @@ def _adapt(state: StateCore) -> None:
                 if child.type.startswith("strong") and child.markup == "__":
                     child.tag = "u"
             token.children = _with_marks(token.children)
-            for child in token.children:
+            for child, shown in zip(token.children, token.children[1:], strict=False):
                 if child.type == "link_open":
-                    child.attrs = _link_to(str(child.attrs["href"]), state.env["paths"])
+                    address = str(child.attrs["href"])
+                    child.attrs = _link_to(address, state.env["paths"])
+                    if shown.content == address:
+                        shown.content = _name_of(address, state.env["mentions"])
 
 
 def _link_to(address: str, paths: Mapping[int, str]) -> dict[str, str | int | float]:
@@ -77,6 +80,12 @@ def _link_to(address: str, paths: Mapping[int, str]) -> dict[str, str | int | fl
     if message and int(message[1]) in paths:
         return {"href": f"{paths[int(message[1])]}#m{message[2]}"}
     return {"href": address, "rel": "noreferrer", "target": "_blank"}
+
+
+def _name_of(address: str, mentions: Mapping[str, str]) -> str:
+    """Return what people read for an address: of a message, its channel, as on Discord."""
+    message = _MESSAGE.fullmatch(address)
+    return mentions.get(f"<#{message[1]}>", address) if message else address
 
 
 def _with_marks(children: list[Token]) -> list[Token]:

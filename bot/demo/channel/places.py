@@ -9,6 +9,8 @@ import simcord
 from simcord.builders import ChannelHandle, GuildHandle
 from simcord.enums import ChannelType
 
+from storage.database.enums import Rule
+
 BOT_NAME = "Reactune"
 LOUNGE, MENTIONS, THREAD, QUESTIONS, PIRATES, DIRECT = "lounge", "mentions", "thread", "questions", "pirates", "direct"
 TOPICS = {
@@ -16,6 +18,15 @@ TOPICS = {
     MENTIONS: f"I answer here when you mention me: @{BOT_NAME}.",
     QUESTIONS: "I answer questions here, and leave the rest to you.",
     PIRATES: "Captain Brine answers every message here: another personality, which learns from its own votes.",
+}
+FIRST_RULES = {LOUNGE: Rule.ALWAYS, MENTIONS: Rule.REPLY, QUESTIONS: Rule.QUESTION, PIRATES: Rule.ALWAYS}
+"""Under which the topics hold; `/setup` can change them."""
+BY_RULE = {
+    Rule.NEVER: "I don't answer here.",
+    Rule.MENTION: TOPICS[MENTIONS],
+    Rule.REPLY: f"I answer here when you mention me, @{BOT_NAME}, or reply to me.",
+    Rule.QUESTION: TOPICS[QUESTIONS],
+    Rule.ALWAYS: TOPICS[LOUNGE],
 }
 IN_THREAD = "A thread is one conversation: I read what was said before."
 IN_PRIVATE = "Only the two of us read this."

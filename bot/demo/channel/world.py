@@ -21,7 +21,9 @@ from simcord.interactions import base_payload
 from bot.chat.ask import SEEDS
 from bot.demo.channel.places import (
     BOT_NAME,
+    BY_RULE,
     DIRECT,
+    FIRST_RULES,
     IN_PRIVATE,
     IN_THREAD,
     LOUNGE,
@@ -35,6 +37,8 @@ from bot.demo.channel.places import (
 )
 from bot.demo.webhooks import complete_webhooks
 from bot.errors import UserFacingError
+from bot.servers.setups import rule_in
+from storage.database.enums import Rule
 from storage.emoji import SERVER_EMOJI
 
 T = TypeVar("T")
@@ -126,7 +130,22 @@ class World:
         key = self._keys.get(channel.id, str(channel.id))
         if channel.is_thread:
             return TalkPlace(key, f"↳ {channel.name}", IN_THREAD, channel)
-        return TalkPlace(key, f"# {channel.name}", self.env.backend.get_channel(channel.id).topic or "", channel)
+        return TalkPlace(key, f"# {channel.name}", self._about(key, channel.id), channel)
+
+    def _about(self, key: str, channel_id: int) -> str:
+        """Return what the bot does in a channel: its topic, as long as that holds."""
+        rule = self._rule_in(channel_id)
+        if rule is None or rule is FIRST_RULES.get(key):
+            return self.env.backend.get_channel(channel_id).topic or ""
+        return BY_RULE[rule]
+
+    def _rule_in(self, channel_id: int) -> Rule | None:
+        """Return what is answered in a channel; None until the bot is there."""
+        channel = self.env.bot.get_channel(channel_id)
+        if channel is None:
+            return None
+        services = self.env.bot.services
+        return rule_in(channel, services.settings, services.setups)
 
     def _sees(self, member: simcord.MemberActor, place: TalkPlace) -> bool:
         return channel_accessible(self.env.backend, place.channel.id, member.id, history=True)

@@ -38,4 +38,6 @@ def test_it_is_shown_as_on_discord(written, shown):
 
 def test_a_link_to_a_message_stays_on_the_page_and_others_open_beside_it():
     assert 'href="/channel/ada/lounge#m7"' in to_html("[it](https://discord.com/channels/1/6/7)", {}, PATHS)
+    bare = to_html("It is here: https://discord.com/channels/1/6/7", MENTIONS, PATHS)
+    assert '<a href="/channel/ada/lounge#m7">#lounge</a>' in bare
     assert 'target="_blank"' in to_html("https://discord.com/channels/1/8/7", {}, PATHS)

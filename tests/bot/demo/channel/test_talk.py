@@ -12,9 +12,11 @@ from simcord.enums import AppCommandType
 from bot.demo.characters import move_in
 from bot.demo.page import DemoTasks
 from bot.demo.stand_in import with_stand_in
+from storage.database.enums import Rule
 from storage.database.tables import CorrectionRow, DocumentRow, MemberNoteRow, PersonalityRow, ReplyRow, VoteEventRow
 from storage.personalities.personalities import change_card, personality_named
 from storage.personalities.pictures import set_picture
+from storage.servers import ServerChoices, apply_setup
 from tests.bot.attachments.conftest import picture
 from tests.bot.console.conftest import Browser, new_client
 from tests.bot.demo.channel.conftest import articles, articles_html
@@ -345,3 +347,14 @@ async def test_the_page_leads_back_to_where_one_was(channel):
     assert (await channel.browser.get("/channel")).path == "/channel/grace/thread"
     assert (await channel.browser.get("/channel?as=bo&place=direct")).path == "/channel/bo/direct"
     assert 'href="/channel">Channel</a>' in (await channel.browser.get("/versions")).html
+
+
+async def test_the_line_above_the_messages_follows_the_rule_that_holds(channel, world):
+    services = world.env.bot.services
+    about = r'class="quiet about">([^<]*?) <'
+    assert re.search(about, (await channel.look("ada")).html)[1] == "I answer every message here."
+    choices = ServerChoices(rules={world.lounge.id: Rule.NEVER}, elsewhere=Rule.QUESTION)
+    await services.database.run(apply_setup, world.guild.id, choices, None, expected_generation=0, by="grace")
+    await services.setups.load()
+    assert "I don" in re.search(about, (await channel.look("ada")).html)[1]
+    assert "I answer questions here" in re.search(about, (await channel.look("ada", "mentions")).html)[1]
