@@ -9,21 +9,22 @@ import discord
 
 from bot.chat.ask import Ask
 from bot.discord_errors import DISCORD_ERRORS
+from bot.localization.sentences import gettext, listing
 from bot.servers.permissions import TO_OPEN_THREADS, lacking
 from bot.servers.setups import ServerSetups, places_around
 from bot.text.sanitize import quote_plainly
-from storage.wording import shorten
+from storage.wording import gettext_noop, shorten
 
 log = logging.getLogger(__name__)
 
 NAME_CHARS = 60
-UNNAMED = "A conversation"
+UNNAMED = gettext_noop("A conversation")
 HAS_THREAD, TOO_MANY_THREADS = 160004, 160006  # Discord's error codes
 
 
 def thread_name(words: str) -> str:
     """Return a name for a thread: the question's beginning, on one line and without mentions and invites."""
-    return shorten(quote_plainly(words), NAME_CHARS) or UNNAMED
+    return shorten(quote_plainly(words), NAME_CHARS) or gettext(UNNAMED)
 
 
 def is_closed(thread: discord.Thread) -> bool:
@@ -45,8 +46,8 @@ def channel_of_starter(channel: object, message_id: int) -> discord.TextChannel 
 def describe_refusal(error: Exception) -> str:
     """Return why Discord opened no thread; `error` is one of DISCORD_ERRORS."""
     if getattr(error, "code", 0) == TOO_MANY_THREADS:
-        return "the server has as many open threads as Discord allows"
-    return "Discord refused it"
+        return gettext("the server has as many open threads as Discord allows")
+    return gettext("Discord refused it")
 
 
 async def move_to_own_thread(setups: ServerSetups, message: discord.Message, words: str, ask: Ask) -> Ask:
@@ -58,14 +59,16 @@ async def move_to_own_thread(setups: ServerSetups, message: discord.Message, wor
     if not isinstance(channel, discord.TextChannel) or not _wants_threads(setups, channel):
         return ask
     if missing := lacking(channel, channel.guild.me, TO_OPEN_THREADS):
-        return _without_thread(ask, f"for a thread of its own I need {' and '.join(missing)} here")
+        return _without_thread(
+            ask, gettext("for a thread of its own I need {permissions} here", permissions=listing(missing))
+        )
     try:
         thread = await _open_thread(message, channel.guild, words)
     except DISCORD_ERRORS as error:
         log.warning("No thread could be made from message %d: %s", message.id, error)
-        return _without_thread(ask, f"not in a thread of its own: {describe_refusal(error)}")
+        return _without_thread(ask, gettext("not in a thread of its own: {reason}", reason=describe_refusal(error)))
     if is_closed(thread):
-        return _without_thread(ask, "not in a thread of its own: that one is locked")
+        return _without_thread(ask, gettext("not in a thread of its own: that one is locked"))
     return replace(ask, channel=thread, channel_id=thread.id)
 
 
