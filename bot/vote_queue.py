@@ -90,7 +90,7 @@ class StoredVote:
 
 @dataclass(frozen=True)
 class Contradiction:
-    """A new thumb under a reply to which its member has given one that says the opposite."""
+    """A member's new vote on a reply, which says the opposite of their earlier one."""
 
     thumb: Thumb
     likes: tuple[str, ...]

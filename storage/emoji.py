@@ -48,7 +48,7 @@ class VoteEmoji:
         self._written = {plain(emoji): emoji for emoji in (*THUMBS, *configured)}
 
     def weight(self, spelling: str) -> float:
-        """Return how much it says; 0 if it is no vote."""
+        """Return its weight as a vote; 0 if it is none."""
         return self.weights.get(self.spelled.get(spelling, ""), 0.0)
 
     def strongest(self, spellings: Iterable[str]) -> str:

@@ -66,7 +66,7 @@ class ArenaHost:
         self.unfinished: dict[int, int] = {}
         """{message id: arena id}"""
         self._drawing = asyncio.Lock()
-        """Held by a scheduled arena: many servers choose the same time, and all at once would overfill the queue."""
+        """Held by a scheduled arena that draws answers: many servers choose the same time, and the queue has an end."""
         self.editing = asyncio.Lock()
         """Held from reading an arena to showing it, so that an older state never overwrites a newer one."""
 

@@ -35,7 +35,7 @@ from storage.wording import gettext_noop
 
 ERASED = gettext_noop("Someone whose words I was answering has just deleted their data. Please ask again.")
 NOTE_DELETED = gettext_noop("A note about you that I was using has just been deleted. Please ask again.")
-DELETED = gettext_noop("A message that I was answering, or one before it, was just deleted. Please ask again.")
+DELETED = gettext_noop("The message that I was answering, or one before it, has just been deleted. Please ask again.")
 
 
 def new_reply(ask: Ask, request: GenerationRequest, base_revision: str, basis: Basis | None) -> NewReply:

@@ -35,7 +35,7 @@ METRICS: dict[str, tuple[str, Callable[[float], str]]] = {
     "degenerate_share_base": (gettext_noop("(base {value})"), percent),
     "seconds": ("{value} s", number),
 }
-"""A sentence for each measure of a round, and how its number is written."""
+"""For each measure of a round: its words, and what writes its number."""
 SFT_METRICS = METRICS | {
     "validation_accuracy": (gettext_noop("{value} of them likelier than before"), percent),
     "validation_margin": (gettext_noop("by {value} nats/token"), partial(decimal, decimals=2)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import discord
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
 
 from bot.app import ReactuneBot
@@ -248,7 +248,7 @@ async def test_a_question_deleted_before_the_answer_is_neither_answered_nor_kept
     question = env.backend.create_message(place.channel.id, place.ada.id, f"{place.mention} hi")
     env.backend.delete_message(place.channel.id, question.id)
     await env.settle()
-    assert ["was just deleted" in content for content in place.contents] == [True]
+    assert ["has just been deleted" in content for content in place.contents] == [True]
     assert rows(ReplyRow) == []
 
 
@@ -450,23 +450,6 @@ async def test_a_message_that_seemed_not_to_be_sent_is_sent_under_the_same_nonce
 
 class TestKilled:
     """What a bot that was killed in the middle of an answer left behind."""
-
-    @pytest.fixture
-    def kill(self, env, query, new_bot):
-        """Return a function that leaves the answers as a killed bot does, without the rows of some messages."""
-
-        async def kill_and_restart(*messages):
-            def forget(session):
-                session.execute(update(ReplyRow).values(outcome=Outcome.STREAMING))
-                ids = [message.id for message in messages]
-                session.execute(delete(ReplyMessageRow).where(ReplyMessageRow.message_id.in_(ids)))
-
-            query(forget)
-            old = env.bot
-            await env.restart_bot(new_bot())
-            await old.close()
-
-        return kill_and_restart
 
     async def test_a_message_sent_without_its_row_is_taken_up_with_its_votes(self, place, kill, rows, votes, env):
         answer = await place.ask("hi")

@@ -193,7 +193,7 @@ class TestChoice:
         await place.bo.click(second, label="Second")
         assert [row.better_id for row in rows(ComparisonRow)] == [2]
         taken_back = await place.bo.click(second, label="Second")
-        assert "Taken back" in taken_back.response.content
+        assert "Your choice is withdrawn." in taken_back.response.content
         assert rows(ComparisonRow) == []
 
     async def test_each_member_has_their_own(self, place, second, rows):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import discord
 import pytest
-from sqlalchemy import delete, update
 
 from bot.chat.ask import SEEDS
 from bot.chat.message_stream import CURSOR, RATE_LIMIT_PAUSE_S
@@ -221,23 +220,6 @@ class TestSecondAnswer:
 
 
 class TestRestart:
-    @pytest.fixture
-    def kill(self, env, query, new_bot):
-        """Return a function that leaves answers as a killed bot does, without the rows of some messages."""
-
-        async def kill(*messages):
-            def forget(session):
-                session.execute(update(ReplyRow).values(outcome=Outcome.STREAMING))
-                ids = [message.id for message in messages]
-                session.execute(delete(ReplyMessageRow).where(ReplyMessageRow.message_id.in_(ids)))
-
-            query(forget)
-            old = env.bot
-            await env.restart_bot(new_bot())
-            await old.close()
-
-        return kill
-
     async def test_an_interrupted_answer_is_marked(self, named, kill):
         await named.ask("hi")
         await kill()
