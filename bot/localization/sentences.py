@@ -18,6 +18,9 @@ from babel import Locale
 from babel.dates import format_date, format_skeleton
 from babel.lists import format_list
 from babel.numbers import format_decimal, format_percent
+from babel.units import format_unit
+
+from storage.wording import Duration
 
 SEVERAL = 2
 """Fractions take the plural."""
@@ -100,6 +103,13 @@ def day_of_year(value: date) -> str:
     return format_skeleton("MMMd", value, locale=_present.get().locale)
 
 
+def duration(value: Duration) -> str:
+    """Return "3 min" or, in another language, its words, such as "3 Minuten"."""
+    locale = _present.get().locale
+    count, unit = value.rounded_up
+    return str(value) if locale.language == "en" else format_unit(count, f"duration-{unit}", locale=locale)
+
+
 def listing(items: Sequence[str], link: Literal["standard", "or"] = "standard") -> str:
     """Return "a, b, and c", or with "or"."""
     return format_list(items, style=link, locale=_present.get().locale)
@@ -110,4 +120,6 @@ def _fill(sentence: str, values: Mapping[str, object]) -> str:
 
 
 def _written(value: object) -> object:
+    if isinstance(value, Duration):
+        return duration(value)
     return number(value, 3) if isinstance(value, int | float) else value

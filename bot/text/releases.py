@@ -10,11 +10,12 @@ from bot.text import contests
 from bot.text import rounds as round_texts
 from bot.text.lineage import from_source
 from bot.text.sanitize import sanitize_reason
+from bot.text.spending import describe_spend
 from bot.text.taste import describe_choosing, name_likings
 from bot.text.votes import describe_counted
 from storage.database.enums import CHALLENGER, CanaryStatus, GateVerdict, PairSource
 from storage.insights import model_status
-from storage.operations.token_spend import Spend, describe_spend, is_used_up
+from storage.operations.token_spend import Spend, is_used_up
 from storage.privacy.consent import describe_bases
 from storage.releases.announcements import Announcement, CanaryAnnouncement, PromotionAnnouncement
 from storage.releases.versions import AliasMove, Version, name_of
