@@ -56,7 +56,7 @@ class RecordedDiscord:
         """By message and emoji, who reacted."""
         self.refused = 0
         self.url = ""
-        self._newest = 1456074443980810000
+        self._newest = discord.utils.time_snowflake(discord.utils.utcnow())
         self._session: str | None = None
         self._sequence = 0
         self._events: list[dict[str, Any]] = []
@@ -65,8 +65,9 @@ class RecordedDiscord:
 
     # What people do
 
-    async def say(self, user_id: int, content: str) -> int:
-        return await self._create(user_id, content)
+    async def say(self, user_id: int, content: str, minutes_ago: int = 0) -> int:
+        earlier = minutes_ago * 60_000 << 22
+        return await self._create(user_id, content, id_=self._newest + 1 - earlier)
 
     async def react(self, user_id: int, message_id: int, emoji: str) -> None:
         self.reactions[message_id].setdefault(emoji, []).append(user_id)
@@ -137,6 +138,7 @@ class RecordedDiscord:
                 web.get("/channels/{channel}/messages/{id}/reactions/{emoji}", self._who_reacted),
                 web.put("/channels/{channel}/messages/{id}/reactions/{emoji}/@me", self._add_reaction),
                 web.post("/channels/{channel}/typing", self._nothing),
+                web.get("/guilds/{guild}/members/{id}", self._member),
             ]
         )
         async with TestServer(app) as server:
@@ -163,6 +165,8 @@ class RecordedDiscord:
                 await self._dispatch("GUILD_MEMBERS_CHUNK", members_chunk(said["d"]))
             elif said["op"] == HEARTBEAT:
                 await socket.send_json({"op": HEARTBEAT_ACK})
+        if self._socket is socket:
+            self._socket = None
         return socket
 
     async def _identify(self, socket: web.WebSocketResponse, said: dict[str, Any]) -> None:
@@ -179,7 +183,7 @@ class RecordedDiscord:
             "application": {"id": BOT["id"], "flags": 565248},
         }
         await self._dispatch("READY", ready)
-        await self._dispatch("GUILD_CREATE", guild(self.slow_mode_s))
+        await self._dispatch("GUILD_CREATE", guild(self.slow_mode_s, max(self.messages, default=None)))
 
     async def _resume(self, socket: web.WebSocketResponse, said: dict[str, Any]) -> None:
         self.resumes.append(said)
@@ -238,6 +242,9 @@ class RecordedDiscord:
         found = sorted((id_ for id_ in self.messages if after < id_ < before), reverse=True)
         return as_json([self._shown(id_) for id_ in found[: int(request.query["limit"])]])
 
+    async def _member(self, request: web.Request) -> web.Response:
+        return as_json(member(int(request.match_info["id"])))
+
     async def _who_reacted(self, request: web.Request) -> web.Response:
         reacted = self.reactions[int(request.match_info["id"])].get(request.match_info["emoji"], [])
         return as_json([user(one) for one in reacted if request.query["type"] == "0"])
@@ -261,15 +268,18 @@ class RecordedDiscord:
         ]
         return self.messages[message_id] | {"reactions": reactions}
 
-    async def _create(self, user_id: int, content: str, answers: dict[str, Any] | None = None) -> int:
+    async def _create(
+        self, user_id: int, content: str, answers: dict[str, Any] | None = None, id_: int | None = None
+    ) -> int:
         self._newest += 1
-        created = message(self._newest, user_id, content)
+        id_ = id_ or self._newest
+        created = message(id_, user_id, content)
         if answers is not None:
             place = {"type": 0, "guild_id": str(GUILD), "channel_id": str(CHANNEL)}
             created["message_reference"] = place | {"message_id": str(answers["message_id"])}
-        self.messages[self._newest], self.reactions[self._newest] = created, {}
+        self.messages[id_], self.reactions[id_] = created, {}
         await self._dispatch("MESSAGE_CREATE", created | {"guild_id": str(GUILD), "member": member(user_id)})
-        return self._newest
+        return id_
 
     def _reaction(self, user_id: int, message_id: int, emoji: str) -> dict[str, Any]:
         return {
@@ -321,7 +331,7 @@ def message(message_id: int, user_id: int, content: str) -> dict[str, Any]:
     }
 
 
-def guild(slow_mode_s: int) -> dict[str, Any]:
+def guild(slow_mode_s: int, newest: int | None) -> dict[str, Any]:
     everyone = {
         "id": str(GUILD),
         "name": "@everyone",
@@ -344,7 +354,7 @@ def guild(slow_mode_s: int) -> dict[str, Any]:
         "rate_limit_per_user": slow_mode_s,
         "nsfw": False,
         "topic": None,
-        "last_message_id": None,
+        "last_message_id": newest and str(newest),
         "parent_id": None,
     }
     return {
