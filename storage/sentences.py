@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from storage.errors import TranslatableError
 from storage.wording import tenths
 
 MARK = "\x1e"
@@ -65,11 +64,6 @@ def joined(separator: str, parts: Sequence[str]) -> Sentence:
     """Return sentences and other texts in a row."""
     values = {f"part{place}": part for place, part in enumerate(parts)}
     return Sentence(separator.join(f"{{{name}}}" for name in values), **values)
-
-
-def sentence_of(error: TranslatableError) -> Sentence:
-    """Return what an error says."""
-    return error.message if isinstance(error.message, Sentence) else Sentence(error.message, **error.values)
 
 
 def to_stored(text: str) -> str:

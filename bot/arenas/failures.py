@@ -9,7 +9,7 @@ from bot.localization.sentences import ENGLISH, gettext, speaking
 from bot.text.rounds import sentence
 from bot.text.sanitize import sanitize_sentence
 from storage.errors import TranslatableError
-from storage.sentences import Sentence, sentence_of
+from storage.sentences import Sentence
 from storage.wording import gettext_noop
 
 
@@ -22,7 +22,7 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, discord.HTTPException):
         return Sentence("Discord rejected it ({status})", status=str(error.status))
     if isinstance(error, TranslatableError) and error.message:
-        return sentence_of(error)
+        return error.sentence
     with speaking(ENGLISH):
         return member_message(error)
 

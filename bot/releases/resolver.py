@@ -17,7 +17,7 @@ from storage.models.adapter_checks import require_base
 from storage.models.base_model import BaseModel
 from storage.releases.evidence import Rival, find_rival
 from storage.releases.versions import Version, name_of, read_alias, require_files
-from storage.sentences import Sentence, sentence_of
+from storage.sentences import Sentence
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def open_release(
 
 def cannot_answer(version: Version | None, error: AdapterError) -> Sentence:
     """Return why a version cannot answer."""
-    return Sentence("{version} cannot answer: {reason}", version=name_of(version), reason=sentence_of(error))
+    return Sentence("{version} cannot answer: {reason}", version=name_of(version), reason=error.sentence)
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,9 @@ def _running_canary(contest: Contest, canary: Canary, now: datetime) -> str:
         ),
     ]
     if canary.overrides_gate:
-        overrode = gettext("{admin} overrode the gate ({verdict})", admin=canary.started_by, verdict=version.verdict)
+        overrode = gettext(
+            "{admin} overrode the gate ({verdict})", admin=canary.started_by, verdict=gettext(version.verdict)
+        )
         lines.append(f"⚠️ {overrode}: {why}")
     return "\n".join(lines)
 

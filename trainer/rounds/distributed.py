@@ -19,7 +19,7 @@ from storage.models.free_memory import oom_kills
 from storage.models.hardware import gpu_count
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.redaction import redact_secrets
-from storage.sentences import Sentence, sentence_of
+from storage.sentences import Sentence
 from storage.settings.sections import Settings
 from storage.training.rounds import MEMORY_RAN_OUT
 from storage.wording import gettext_noop
@@ -156,7 +156,7 @@ def _run_rank(train: Callable[..., TrainingMetrics], settings: Settings, log_lev
     try:
         metrics = train(report=messages.put if is_first else lambda _progress: None)
     except (TrainerError, StorageError) as error:
-        messages.put(sentence_of(error))
+        messages.put(error.sentence)
         raise
     except Exception as error:
         if is_out_of_memory(error):

@@ -16,7 +16,7 @@ from storage.errors import LeaseExpired, RoundConflict, StorageError
 from storage.releases.promotion import release_passed
 from storage.releases.versions import Version, id_of, register
 from storage.runtime.processes import HEARTBEAT_S
-from storage.sentences import Sentence, joined, sentence_of
+from storage.sentences import Sentence, joined
 from storage.settings.sections import Settings
 from storage.training.rounds import MEMORY_RAN_OUT, finish_round, require_lease, require_round
 from trainer.errors import TrainerError, is_out_of_memory
@@ -146,5 +146,5 @@ def _describe(error: Exception) -> str:
     if is_out_of_memory(error):
         return MEMORY_RAN_OUT
     if isinstance(error, FORESEEN):
-        return sentence_of(error)
+        return error.sentence
     return Sentence("an unexpected error ({kind}): see the trainer's log for details", kind=type(error).__name__)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from storage.database.enums import RoundStatus
-from storage.database.tables import RoundRow
+from storage.database.enums import GateVerdict, RoundStatus
+from storage.database.tables import RoundRow, VersionRow
 from storage.sentences import Figure, Sentence, counted, joined
 from tests.bot.panels import said
 from tests.past import add_round
@@ -43,6 +43,39 @@ async def test_a_rounds_reason_is_said_in_the_admins_language(status, query, row
     assert f"{english}." in await status("en-US")
     (row,) = rows(RoundRow)
     assert row.reason == english
+
+
+BROKEN = Sentence(
+    "{share} of answers are broken (base {base}; limit +{limit})",
+    share=Figure(0.3, ".0%"),
+    base=Figure(0.05, ".0%"),
+    limit=Figure(0.15, ".0%"),
+)
+BROKEN_IN_GERMAN = "30 % der Antworten sind kaputt (Basismodell 5 %; Grenze +15 %)"
+
+
+async def test_a_check_of_the_gate_is_said_in_the_admins_language(place, env, query, rows, add_version):
+    version = add_version(1.0, GateVerdict.FAIL)
+    checks = [
+        {"name": Sentence("broken answers"), "outcome": "fail", "sentence": BROKEN},
+        {"name": "divergence", "outcome": "fail", "sentence": "a sentence of an earlier release"},
+    ]
+    round_id = query(lambda session: add_round(session, 1, gate={"verdict": "fail", "checks": checks}))
+    query(lambda session: setattr(session.get_one(VersionRow, version.id), "round_id", round_id))
+
+    async def show(locale: str) -> str:
+        env.locales[place.grace.id] = locale
+        reply = await place.grace.slash(place.channel, "model show", version="v1")
+        return said(reply.response).replace("\N{NO-BREAK SPACE}", " ")
+
+    english, german = await show("en-US"), await show("de")
+    assert f"✗ hat die Prüfung nicht bestanden: {BROKEN_IN_GERMAN}; a sentence of an earlier release" in german
+    assert f"✗ failed the gate: {BROKEN}; a sentence of an earlier release" in english
+    refused = (await place.grace.slash(place.channel, "model promote", version="v1")).followups[-1].content
+    refused = refused.replace("\N{NO-BREAK SPACE}", " ")
+    assert f"(nicht bestanden: {BROKEN_IN_GERMAN}; a sentence of an earlier release)" in refused
+    (row,) = rows(RoundRow)
+    assert row.gate["checks"][0]["sentence"] == "30% of answers are broken (base 5%; limit +15%)"
 
 
 async def test_a_reason_of_an_earlier_release_stays_english(status, query):
