@@ -21,7 +21,7 @@ PLAIN = "null"
 
 @dataclass(frozen=True)
 class Figure:
-    """A number that a sentence writes in a given form, such as ".0%", ".2f" or "g"."""
+    """A number that a sentence writes in a given form, such as ".0%", ".2f", "," or "g"."""
 
     value: float
     form: str
@@ -115,6 +115,5 @@ def _read(parts: list[Any]) -> Sentence:
 def _read_part(value: Any) -> Value:
     if isinstance(value, list):
         return _read(value)
-    if isinstance(value, dict):
-        return Duration(**value) if "seconds" in value else Figure(**value)
-    return value
+    kind = Duration if isinstance(value, dict) and "seconds" in value else Figure
+    return kind(**value) if isinstance(value, dict) else value

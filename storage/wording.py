@@ -9,21 +9,25 @@ BASE_NAME = "base"
 LEAST_SHOWN_SHARE = 0.005
 """A rule is mentioned if it removed at least this share of the votes."""
 
-PYDANTIC_MISTAKES = {
-    "int_type": "it must be a whole number",
-    "int_parsing": "it must be a whole number",
-    "int_from_float": "it must be a whole number",
-    "float_type": "it must be a number",
-    "float_parsing": "it must be a number",
-    "bool_type": "it must be true or false",
-    "bool_parsing": "it must be true or false",
-    "string_type": "it must be text",
-}
-
 
 def gettext_noop(message: str, /) -> str:
     """Return an English sentence as it is: the bot translates it where it is said."""
     return message
+
+
+WHOLE_NUMBER = gettext_noop("it must be a whole number")
+NUMBER = gettext_noop("it must be a number")
+TRUE_OR_FALSE = gettext_noop("it must be true or false")
+PYDANTIC_MISTAKES = {
+    "int_type": WHOLE_NUMBER,
+    "int_parsing": WHOLE_NUMBER,
+    "int_from_float": WHOLE_NUMBER,
+    "float_type": NUMBER,
+    "float_parsing": NUMBER,
+    "bool_type": TRUE_OR_FALSE,
+    "bool_parsing": TRUE_OR_FALSE,
+    "string_type": gettext_noop("it must be text"),
+}
 
 
 def version_name(number: int | None) -> str:

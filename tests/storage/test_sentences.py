@@ -21,7 +21,7 @@ from storage.wording import Duration
 from tests.past import add_round
 
 GERMAN = Language("de", read_catalogues(Path())["de"])
-FORMS = st.sampled_from([".0%", ".1f", ".2f", ".0f", "g"])
+FORMS = st.sampled_from([".0%", ".1f", ".2f", ".0f", ",", "g"])
 FIGURES = st.builds(Figure, st.floats(), FORMS)
 DURATIONS = st.builds(Duration, st.floats(0, 1e6))
 VALUES = st.recursive(
