@@ -24,6 +24,8 @@ from tests.reactune.doctor.test_servers import BOT, application, as_json
 DISPATCH, HEARTBEAT, IDENTIFY, RESUME, RECONNECT, REQUEST_MEMBERS = 0, 1, 2, 6, 7, 8
 INVALID_SESSION, HELLO, HEARTBEAT_ACK = 9, 10, 11
 GUILD, CHANNEL, BOT_ID, ADA, BO = 41771983423143937, 41771983423143938, int(BOT["id"] or 0), 80351110224678912, 53908232
+DIRECT = CHANNEL + 1
+"""The channel of ada's direct messages."""
 HANG_S = 60.0
 SLOWED_DOWN = {
     "message": "This action cannot be performed due to slowmode rate limit.",
@@ -65,9 +67,9 @@ class RecordedDiscord:
 
     # What people do
 
-    async def say(self, user_id: int, content: str, minutes_ago: int = 0) -> int:
+    async def say(self, user_id: int, content: str, *, channel: int = CHANNEL, minutes_ago: int = 0) -> int:
         earlier = minutes_ago * 60_000 << 22
-        return await self._create(user_id, content, id_=self._newest + 1 - earlier)
+        return await self._create(user_id, content, channel, id_=self._newest + 1 - earlier)
 
     async def react(self, user_id: int, message_id: int, emoji: str) -> None:
         self.reactions[message_id].setdefault(emoji, []).append(user_id)
@@ -131,6 +133,7 @@ class RecordedDiscord:
                 web.get("/gateway/bot", self._gateway_address),
                 web.get("/users/@me", self._me),
                 web.get("/oauth2/applications/@me", self._application),
+                web.get("/channels/{channel}", self._channel),
                 web.post("/channels/{channel}/messages", self._send),
                 web.get("/channels/{channel}/messages", self._history),
                 web.get("/channels/{channel}/messages/{id}", self._fetch),
@@ -224,7 +227,8 @@ class RecordedDiscord:
             response.headers.update({"Via": "1.1 google", "Retry-After": str(delay)})
             return response
         said = await request.json()
-        created = await self._create(BOT_ID, said["content"], said.get("message_reference"))
+        channel = int(request.match_info["channel"])
+        created = await self._create(BOT_ID, said["content"], channel, said.get("message_reference"))
         return as_json(self._shown(created))
 
     async def _edit(self, request: web.Request) -> web.Response:
@@ -239,8 +243,13 @@ class RecordedDiscord:
 
     async def _history(self, request: web.Request) -> web.Response:
         before, after = int(request.query.get("before", 2**63)), int(request.query.get("after", 0))
-        found = sorted((id_ for id_ in self.messages if after < id_ < before), reverse=True)
+        here = [id_ for id_, one in self.messages.items() if one["channel_id"] == request.match_info["channel"]]
+        found = sorted((id_ for id_ in here if after < id_ < before), reverse=True)
         return as_json([self._shown(id_) for id_ in found[: int(request.query["limit"])]])
+
+    async def _channel(self, request: web.Request) -> web.Response:
+        assert int(request.match_info["channel"]) == DIRECT
+        return as_json({"id": str(DIRECT), "type": 1, "last_message_id": None, "recipients": [user(ADA)]})
 
     async def _member(self, request: web.Request) -> web.Response:
         return as_json(member(int(request.match_info["id"])))
@@ -269,16 +278,17 @@ class RecordedDiscord:
         return self.messages[message_id] | {"reactions": reactions}
 
     async def _create(
-        self, user_id: int, content: str, answers: dict[str, Any] | None = None, id_: int | None = None
+        self, user_id: int, content: str, channel: int, answers: dict[str, Any] | None = None, id_: int | None = None
     ) -> int:
         self._newest += 1
         id_ = id_ or self._newest
-        created = message(id_, user_id, content)
+        created = message(id_, user_id, content) | {"channel_id": str(channel)}
+        where = {} if channel == DIRECT else {"guild_id": str(GUILD)}
         if answers is not None:
-            place = {"type": 0, "guild_id": str(GUILD), "channel_id": str(CHANNEL)}
+            place = {"type": 0, "channel_id": str(channel)} | where
             created["message_reference"] = place | {"message_id": str(answers["message_id"])}
         self.messages[id_], self.reactions[id_] = created, {}
-        await self._dispatch("MESSAGE_CREATE", created | {"guild_id": str(GUILD), "member": member(user_id)})
+        await self._dispatch("MESSAGE_CREATE", created | where | ({"member": member(user_id)} if where else {}))
         return id_
 
     def _reaction(self, user_id: int, message_id: int, emoji: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from storage.conversations.replies import find_by_message
 from storage.database.database import open_database
 from storage.database.tables import ReplyRow, VoteEventRow
 from storage.votes.votes import Vote, votes_on
-from tests.bot.recorded_discord import ADA, BO, BOT_ID, RecordedDiscord, until
+from tests.bot.recorded_discord import ADA, BO, BOT_ID, DIRECT, RecordedDiscord, until
 
 HOURS_S = 21_600.0
 ASK = f"<@{BOT_ID}> "
@@ -166,6 +166,19 @@ async def test_what_was_asked_while_the_bot_was_off_is_answered_if_it_is_new(onl
         async with online(wire):
             await answered(wire, ADA, "and now?")
     assert [len(wire.answers_to(question)) for question in (hour_old, first, second)] == [0, 0, 1]
+
+
+async def test_direct_messages_are_looked_through_where_the_bot_answered_lately(online):
+    wire = RecordedDiscord()
+    async with wire.serving(), online(wire):
+        before = await wire.say(ADA, "is it warm?", channel=DIRECT)
+        await until(lambda: wire.is_answered(before))
+        wire.forget_session()
+        await wire.close()
+        asked = await wire.say(ADA, "are you there?", channel=DIRECT)
+        await until(lambda: wire.is_answered(asked))
+    assert [len(wire.answers_to(question)) for question in (before, asked)] == [1, 1]
+    assert {wire.messages[answer]["channel_id"] for answer in wire.answers_to(asked)} == {str(DIRECT)}
 
 
 class TestRoles:
