@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from storage.sentences import Sentence, joined
+
 REASONS_SHOWN = 5
 QUOTED_CHARS = 60
 """Of what somebody typed."""
@@ -18,6 +20,11 @@ class TranslatableError(Exception):
         super().__init__(message.format(**values) if values else message)
         self.message = message
         self.values = values
+
+    @property
+    def sentence(self) -> Sentence:
+        """What it says, to be stored."""
+        return self.message if isinstance(self.message, Sentence) else Sentence(self.message, **self.values)
 
 
 class StorageError(TranslatableError):
@@ -132,8 +139,9 @@ class ReleaseRefused(StorageError):
 
 class GateNotPassed(ReleaseRefused):
     def __init__(self, name: str, verdict: str, reasons: Sequence[str] = ()) -> None:
-        more = [f"and {len(reasons) - REASONS_SHOWN} more"] if len(reasons) > REASONS_SHOWN else []
-        said = ": ".join([verdict, *filter(None, ["; ".join([*reasons[:REASONS_SHOWN], *more])])])
+        more = len(reasons) - REASONS_SHOWN
+        shown = [*reasons[:REASONS_SHOWN], *([Sentence("and {number} more", number=more)] if more > 0 else [])]
+        said = joined(": ", [Sentence(verdict), *([joined("; ", shown)] if shown else [])])
         super().__init__(
             "{name} did not pass the gate ({said}): to use it anyway, repeat with override and a reason",
             name=name,

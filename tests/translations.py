@@ -1,7 +1,7 @@
 """Collects the sentences of the source, and brings the catalogues in step; `make locales` runs it.
 
-Sentences stand where they are said: in gettext, ngettext and gettext_noop, in errors for members, and in what Discord
-shows about commands. Babel's own extraction knows the first kind only.
+Sentences stand where they are said: in gettext and ngettext, in gettext_noop, Sentence and counted for what is stored,
+in errors for members, and in what Discord shows about commands. Babel's own extraction knows the first kind only.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ LEFT_ENGLISH = (
 )
 """Web pages, and what only operators read, except what is marked there."""
 WIDTH = 120
-FUNCTIONS = {"gettext": 1, "gettext_noop": 1, "ngettext": 2}
+STORED = {"gettext_noop": 1, "Sentence": 1, "counted": 2}
+FUNCTIONS = {"gettext": 1, "ngettext": 2} | STORED
 """How many arguments are sentences."""
 ERRORS = frozenset({"StorageError", "UserFacingError", "_unreadable"})
 """Their subclasses as well, unless they are for operators."""
@@ -53,7 +54,7 @@ FOR_OPERATORS = frozenset(
         "TokenInUse",
     }
 )
-WORDS = frozenset({"Cause", "Phase", "RoundStatus", "Sureness", "VoteStatus", "WeakVote"})
+WORDS = frozenset({"Cause", "GateVerdict", "Phase", "RoundStatus", "Sureness", "VoteStatus", "WeakVote"})
 """Enumerations whose values members read."""
 DESCRIBED = ("description", "group_description")
 
@@ -107,7 +108,7 @@ def _error_classes(trees: Iterable[ast.Module]) -> set[str]:
 def _marked(tree: ast.Module) -> Iterator[MessageId]:
     """Return the stored texts that the bot translates when it shows them."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and _name(node.func) == "gettext_noop":
+        if isinstance(node, ast.Call) and _name(node.func) in STORED:
             yield from _of_call(node, set())
         elif isinstance(node, ast.ClassDef) and node.name in WORDS:
             yield from _members(node)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 from typing import ClassVar
 
+from storage.errors import TranslatableError
 from storage.models.free_memory import FreeMemory
+from storage.sentences import Sentence
 from storage.settings.sections import TrainingSettings
-from storage.wording import format_bytes
+from storage.wording import format_bytes, gettext_noop
 
 
-class TrainerError(Exception):
+class TrainerError(TranslatableError):
     """Base class of the errors that this package raises on purpose."""
 
     exit_code: ClassVar[int] = 1
@@ -19,16 +21,28 @@ class TrainerError(Exception):
 
 class TrainingDiverged(TrainerError):
     def __init__(self, step: int, setting: str = "training.learning_rate") -> None:
-        super().__init__(f"the loss became NaN or infinite at step {step}: lower {setting}")
+        super().__init__(
+            gettext_noop("the loss became NaN or infinite at step {step}: lower {setting}"), step=step, setting=setting
+        )
         self.step = step
 
 
 class TooLittleMemory(TrainerError):
     def __init__(self, needed: float, free: FreeMemory, settings: TrainingSettings) -> None:
-        quantize = 'set training.quantization = "4bit", ' if free.is_gpu and not settings.quantization else ""
+        plain = gettext_noop(
+            "a round needs about {needed} of {memory}, {free} free: stop other programs, lower training.max_tokens "
+            "({tokens}) or choose a smaller model.base"
+        )
+        quantizing = gettext_noop(
+            "a round needs about {needed} of {memory}, {free} free: stop other programs, set training.quantization = "
+            '"4bit", lower training.max_tokens ({tokens}) or choose a smaller model.base'
+        )
         super().__init__(
-            f"a round needs about {format_bytes(needed)} of {free.kind}, {format_bytes(free.free)} free: stop other "
-            f"programs, {quantize}lower training.max_tokens ({settings.max_tokens}) or choose a smaller model.base"
+            quantizing if free.is_gpu and not settings.quantization else plain,
+            needed=format_bytes(needed),
+            memory=Sentence(free.kind),
+            free=format_bytes(free.free),
+            tokens=str(settings.max_tokens),
         )
         self.needed = needed
         self.free = free

@@ -13,13 +13,14 @@ from typing import Any
 import discord
 from discord.utils import format_dt
 
+from bot.arenas import failures
 from bot.discord_errors import DISCORD_ERRORS
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import PersistentButton
 from bot.localization.sentences import ENGLISH, gettext, ngettext, speaking
 from bot.services import Services
 from bot.text.panels import ELLIPSIS, MAX_PANEL_CHARS, Part, panel
-from bot.text.rounds import bar, sentence
+from bot.text.rounds import bar
 from bot.text.sanitize import escape_inline, sanitize_markdown
 from bot.text.splitting import split_message
 from bot.text.tables import show_tables
@@ -47,11 +48,6 @@ def preparing(ready: int, answers: int) -> str:
     return gettext("Preparing an arena … {ready} of {answers} answers ready", ready=ready, answers=answers)
 
 
-def cancelled(reason: str) -> str:
-    """Return the end of an arena; the reason, in English, is said in the present language if it is a known one."""
-    return f"{gettext('This arena was cancelled.')} {sentence(gettext(reason))}"
-
-
 def describe_pick(picked: int | None) -> str:
     if picked is None:
         return gettext("Your pick is withdrawn. Press a number to vote again.")
@@ -63,7 +59,7 @@ def describe_pick(picked: int | None) -> str:
 
 def describe_start(arena: Arena) -> str:
     if arena.status is ArenaStatus.FAILED:
-        return cancelled(arena.reason)
+        return failures.cancelled(arena.reason)
     link = message_link(arena.guild_id, arena.channel_id, arena.message_id)
     prepared = gettext("The arena is being prepared: {link}", link=link)
     return f"{prepared}\n{gettext('To close it early, use `/arena stop`.')}"
@@ -72,7 +68,7 @@ def describe_start(arena: Arena) -> str:
 def describe_stop(arena: Arena) -> str:
     if arena.status is ArenaStatus.OPEN:
         return gettext("Voting is closed. I'll post the results as soon as Discord accepts them.")
-    return gettext(CLOSED) if arena.status is ArenaStatus.CLOSED else cancelled(arena.reason)
+    return gettext(CLOSED) if arena.status is ArenaStatus.CLOSED else failures.cancelled(arena.reason)
 
 
 def blind_board(arena: Arena, answers: Sequence[ArenaAnswer], output: OutputSettings) -> discord.ui.LayoutView:
@@ -108,7 +104,7 @@ def results_board(arena: Arena, answers: Sequence[ArenaAnswer], output: OutputSe
 
 
 def cancelled_board(arena: Arena) -> discord.ui.LayoutView:
-    return panel(discord.ui.TextDisplay(cancelled(arena.reason)))
+    return panel(discord.ui.TextDisplay(failures.cancelled(arena.reason)))
 
 
 def outcome(answers: Sequence[ArenaAnswer]) -> str:
@@ -163,7 +159,7 @@ def _state(arena: Arena, answers: Sequence[ArenaAnswer]) -> str:
         closes = gettext("closes {time}", time=format_dt(arena.closes_at, "R"))
         return f"{closes} · {ngettext('{count} vote so far', '{count} votes so far', votes)}"
     if arena.status is ArenaStatus.FAILED:
-        return gettext("cancelled: {reason}", reason=gettext(arena.reason))
+        return gettext("cancelled: {reason}", reason=failures.describe_failure(arena.reason))
     if not arena.closed_at:
         return outcome(answers)
     return f"{gettext('closed {time}', time=format_dt(arena.closed_at, 'R'))} · {outcome(answers)}"

@@ -5,8 +5,11 @@ from __future__ import annotations
 import discord
 
 from bot.guards.error_handler import member_message
-from bot.localization.sentences import ENGLISH, speaking
+from bot.localization.sentences import ENGLISH, gettext, speaking
+from bot.text.rounds import sentence
+from bot.text.sanitize import sanitize_sentence
 from storage.errors import TranslatableError
+from storage.sentences import Sentence
 from storage.wording import gettext_noop
 
 
@@ -17,8 +20,18 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, discord.Forbidden):
         return gettext_noop("I can no longer post in its channel")
     if isinstance(error, discord.HTTPException):
-        return f"Discord rejected it ({error.status})"
-    if isinstance(error, TranslatableError) and not error.values:
-        return error.message
+        return Sentence("Discord rejected it ({status})", status=str(error.status))
+    if isinstance(error, TranslatableError) and error.message:
+        return error.sentence
     with speaking(ENGLISH):
         return member_message(error)
+
+
+def cancelled(reason: str) -> str:
+    """Return the end of an arena with the reason."""
+    return f"{gettext('This arena was cancelled.')} {sentence(describe_failure(reason))}"
+
+
+def describe_failure(reason: str) -> str:
+    """Return a stored reason in the present language, if it is a known one."""
+    return sanitize_sentence(gettext(reason))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from re import Match
@@ -19,7 +20,8 @@ from bot.discord_errors import DISCORD_ERRORS
 from bot.guards.access import require_admin
 from bot.guards.audit import is_for_admins
 from bot.guards.interactions import AdminCog, BotCog, PersistentButton
-from bot.localization.sentences import gettext
+from bot.localization.languages import languages_of
+from bot.localization.sentences import gettext, speaking
 from bot.operations import health
 from bot.operations.alerts import describe_alert, describe_away, local_alerts, shared_alerts
 from bot.personalities.selection import offer
@@ -34,6 +36,7 @@ from storage.operations.audit import AuditQuery, read_trail
 from storage.operations.outbox import announce_waiting
 from storage.personalities.personalities import list_personalities
 from storage.runtime.processes import worker_name
+from storage.sentences import joined
 
 log = logging.getLogger(__name__)
 
@@ -129,26 +132,28 @@ class AlertWatch(BotCog):
 
     async def _unusable_champions(self) -> list[str]:
         """Return why champions cannot answer; opening each one finds problems before members do."""
-        problems = []
+        problems: list[str] = []
         for personality in await self.services.database.read(list_personalities):
             await self.services.releases.current(personality.id)
             if problem := self.services.releases.problem_of(personality.id):
-                problems.append(f"{personality.name} {problem}")
+                problems.append(joined(" ", (personality.name, problem)))
         return problems
 
     async def _tell(self, alert: alerts.Alert) -> bool:
         """Return False if Discord refused the message and it should be sent later."""
-        text = describe_alert(alert)
-        if not await self._send(text):
+        describe = partial(describe_alert, alert)
+        if not await self._send(describe):
             return False
-        log.log(logging.ERROR if alert.ended_at is None else logging.INFO, "Alert: %s", text)
+        log.log(logging.ERROR if alert.ended_at is None else logging.INFO, "Alert: %s", describe())
         return True
 
-    async def _send(self, text: str) -> bool:
-        """Return whether Discord accepted the message, or no channel is set."""
+    async def _send(self, describe: Callable[[], str]) -> bool:
+        """Send what it describes in the channel's language; return whether Discord took it, or no channel is set."""
         channel_id = self.services.settings.alerts.channel
         if not channel_id:
             return True
+        with speaking(languages_of(self.bot).of_channel(channel_id)):
+            text = describe()
         try:
             await self.bot.get_partial_messageable(channel_id).send(text[:MAX_MESSAGE_CHARS])
         except DISCORD_ERRORS as error:
@@ -159,7 +164,7 @@ class AlertWatch(BotCog):
                     channel_id,
                     error,
                     POLL_INTERVAL_S,
-                    text,
+                    describe(),
                 )
             self._has_warned = True
             return False
@@ -172,7 +177,7 @@ class AlertWatch(BotCog):
             self._away_since = utc_now()
             log.error("Alert: the database is unreachable: %s", explain(error))
         if not self._away_is_told:
-            self._away_is_told = await self._send(describe_away(self._away_since, over=False))
+            self._away_is_told = await self._send(partial(describe_away, self._away_since, over=False))
 
     async def _note_back(self) -> None:
         if self._away_since is None:
@@ -181,7 +186,7 @@ class AlertWatch(BotCog):
         self._away_since, self._away_is_told = None, False
         log.info("The database is reachable again; it was unreachable since %s.", since.isoformat(timespec="seconds"))
         if was_told:
-            await self._send(describe_away(since, over=True))
+            await self._send(partial(describe_away, since, over=True))
 
 
 class AuditTrail(AdminCog):

@@ -11,6 +11,7 @@ from bot.chat.prompting import ChatMessage
 from bot.errors import BotError
 from storage.adapters.folder_store import AdapterRef
 from storage.models.answer_stream import AnswerStream
+from storage.sentences import Sentence
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,11 @@ class EngineState:
     """Which versions cannot answer and why, without a full stop; admins are alerted."""
 
     def who_answers(self) -> str:
-        reason = f" instead of OpenVINO, more slowly: {self.fallback}" if self.fallback else ""
-        return f"{self.name} answers{reason}"
+        if not self.fallback:
+            return Sentence("{name} answers", name=self.name)
+        return Sentence(
+            "{name} answers instead of OpenVINO, more slowly: {reason}", name=self.name, reason=self.fallback
+        )
 
 
 class Engine(Protocol):

@@ -18,7 +18,15 @@ from babel import Locale
 from babel.dates import format_date, format_skeleton
 from babel.lists import format_list
 from babel.numbers import format_decimal, format_percent
+from babel.units import format_unit
 
+from storage.sentences import Figure, Sentence
+from storage.wording import Duration
+
+SIGNIFICANT = 6
+"""Digits of a number in the form "g"."""
+MOST_WRITTEN = 1e15
+"""Babel writes no numbers with many more digits."""
 SEVERAL = 2
 """Fractions take the plural."""
 
@@ -62,8 +70,10 @@ def speaking(language: Language) -> Iterator[None]:
 def gettext(message: str, /, **values: object) -> str:
     """Return the translation of an English sentence, with its placeholders filled; numbers are written as there.
 
-    A sentence without values is no template: its braces stay.
+    A sentence without values is no template: its braces stay. A stored sentence has values of its own.
     """
+    if isinstance(message, Sentence):
+        return _stored(message)
     # The translation of an empty message is the header of the catalogue.
     return _fill(_present.get().translations.gettext(message), values) if message else ""
 
@@ -73,6 +83,11 @@ def ngettext(singular: str, plural: str, count: float, /, **values: object) -> s
     whole = int(count) if float(count).is_integer() else SEVERAL
     found = _present.get().translations.ngettext(singular, plural, whole)
     return _fill(found, {"count": number(count, 1), **values})
+
+
+def translated(text: str) -> str:
+    """Return a stored text: a sentence of ours in the present language, and what people wrote as they wrote it."""
+    return gettext(text) if isinstance(text, Sentence) else text
 
 
 def number(value: float, decimals: int = 0) -> str:
@@ -100,6 +115,13 @@ def day_of_year(value: date) -> str:
     return format_skeleton("MMMd", value, locale=_present.get().locale)
 
 
+def duration(value: Duration) -> str:
+    """Return "3 min" or, in another language, its words, such as "3 Minuten"."""
+    locale = _present.get().locale
+    count, unit = value.rounded_up
+    return str(value) if locale.language == "en" else format_unit(count, f"duration-{unit}", locale=locale)
+
+
 def listing(items: Sequence[str], link: Literal["standard", "or"] = "standard") -> str:
     """Return "a, b, and c", or with "or"."""
     return format_list(items, style=link, locale=_present.get().locale)
@@ -110,4 +132,32 @@ def _fill(sentence: str, values: Mapping[str, object]) -> str:
 
 
 def _written(value: object) -> object:
+    if isinstance(value, Sentence):
+        return _stored(value)
+    if isinstance(value, Figure):
+        return _figure(value)
+    if isinstance(value, Duration):
+        return duration(value)
     return number(value, 3) if isinstance(value, int | float) else value
+
+
+def _stored(sentence: Sentence) -> str:
+    """Return the translation of a stored sentence; in English it is finished."""
+    if _present.get() is ENGLISH:
+        return str(sentence)
+    if sentence.plural:
+        values = dict(sentence.values)
+        return ngettext(sentence.template, sentence.plural, round(float(str(values.pop("count"))), 1), **values)
+    return gettext(sentence.template, **sentence.values)
+
+
+def _figure(figure: Figure) -> str:
+    """Return a number in its form, such as ".0%", ".2f", "," or "g", as the language writes it."""
+    if not abs(figure.value) < MOST_WRITTEN:  # or it is not a number
+        return str(figure)
+    if figure.form in ("g", ","):
+        return number(figure.value, SIGNIFICANT)
+    decimals = int(figure.form[1:-1])
+    if figure.form.endswith("%"):
+        return percent(figure.value, decimals)
+    return decimal(figure.value, decimals) if decimals else number(figure.value)

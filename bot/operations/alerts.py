@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from discord.utils import format_dt
 
 from bot.engine import EngineState
+from bot.localization.sentences import gettext, translated
 from bot.operations.health import HealthCheck
 from bot.text.rounds import sentence
 from storage.database.enums import RoundStatus
 from storage.insights.alert_facts import AlertFacts, EndedCanary
 from storage.operations.alerts import Alert, AlertKind
+from storage.sentences import Sentence, counted, joined
 from storage.training.rounds import Round
-from storage.wording import count
 
 FALLBACK = "fallback"
 """Key of the alert that transformers answers because OpenVINO failed."""
 CANARY_NEWS_FOR = timedelta(days=1)
 TOKEN = AlertKind(
     "token",
-    "Discord did not accept the bot's token, so the bot was offline",
-    "if nobody reset it on purpose, reset it again (Discord developer portal, your application, Bot, Reset Token): "
-    "it may have leaked",
+    Sentence("Discord did not accept the bot's token, so the bot was offline"),
+    Sentence(
+        "if nobody reset it on purpose, reset it again (Discord developer portal, your application, Bot, Reset Token): "
+        "it may have leaked"
+    ),
 )
 DATABASE_AWAY = AlertKind(
     "database",
-    "the database is unreachable; votes wait in memory, and no questions are answered",
-    "start it again, or run `reactune doctor` to see what is wrong",
+    Sentence("the database is unreachable; votes wait in memory, and no questions are answered"),
+    Sentence("start it again, or run `reactune doctor` to see what is wrong"),
 )
 
 
@@ -43,74 +46,108 @@ def _of(facts: AlertFacts, now: datetime) -> Iterator[AlertKind]:
     if facts.quarantined_votes:
         yield AlertKind(
             f"votes:{facts.personality_id}",
-            f"{count(facts.quarantined_votes, 'vote')} of {facts.name} came in a burst and wait for review",
-            "review them with `/votes review`: count them or leave them out",
+            counted(
+                "{count} vote of {personality} came in a burst and wait for review",
+                "{count} votes of {personality} came in a burst and wait for review",
+                facts.quarantined_votes,
+                personality=facts.name,
+            ),
+            Sentence("review them with `/votes review`: count them or leave them out"),
         )
     if facts.rolled_back and now - facts.rolled_back.ended_at < CANARY_NEWS_FOR:
         yield _canary(facts, facts.rolled_back)
 
 
 def _round(facts: AlertFacts, failed: Round) -> AlertKind:
-    ended = "failed" if failed.status is RoundStatus.FAILED else "was interrupted"
+    values = {"round": str(failed.id), "personality": facts.name, "reason": failed.reason}
     return AlertKind(
         f"round:{facts.personality_id}",
-        f"round {failed.id} of {facts.name} {ended}: {failed.reason}",
-        "fix the reason, then start another round with `/model train`; the trainer's log has the details",
+        Sentence("round {round} of {personality} failed: {reason}", **values)
+        if failed.status is RoundStatus.FAILED
+        else Sentence("round {round} of {personality} was interrupted: {reason}", **values),
+        Sentence("fix the reason, then start another round with `/model train`; the trainer's log has the details"),
     )
 
 
 def _canary(facts: AlertFacts, canary: EndedCanary) -> AlertKind:
     return AlertKind(
         f"canary:{canary.canary_id}",
-        f"the canary of {canary.challenger} of {facts.name} was rolled back: {canary.reason}",
-        f"before the next round, see what it learned from with `/model lineage {canary.challenger}`",
+        Sentence(
+            "the canary of {version} of {personality} was rolled back: {reason}",
+            version=canary.challenger,
+            personality=facts.name,
+            reason=canary.reason,
+        ),
+        Sentence(
+            "before the next round, see what it learned from with `/model lineage {version}`", version=canary.challenger
+        ),
         lasts=False,
     )
 
 
-def local_alerts(disk: HealthCheck, engine: EngineState, champions: Iterable[str]) -> list[AlertKind]:
+def local_alerts(disk: HealthCheck, engine: EngineState, champions: Sequence[str]) -> list[AlertKind]:
     """Return the problems of this bot alone; `champions` describes versions whose files cannot be used."""
-    found = []
-    if not disk.ok:
-        found.append(
-            AlertKind(
-                "disk",
-                f"the disk of the data folder is almost full: {disk.message}",
-                "free space, or move data.directory to another disk; votes and rounds stop when it is full",
-            )
-        )
-    if engine.failure_reason:
-        words = f"the model cannot answer: {engine.failure_reason}"
-        found.append(AlertKind("engine", words, "run `reactune doctor`, and see the bot's log"))
-    if engine.fallback:
-        remedy = 'fix that and restart the bot, or set model.engine = "transformers" to accept it'
-        found.append(AlertKind(FALLBACK, engine.who_answers(), remedy))
-    if engine.degraded_reason:
-        words = f"some model servers cannot answer: {engine.degraded_reason}"
-        remedy = "restart them, or remove them from remote.servers; the other servers answer in the meantime"
-        found.append(AlertKind("servers", words, remedy))
-    if engine.refused_versions:
-        words = f"versions cannot answer, and neither does the base under their names: {engine.refused_versions}"
-        found.append(AlertKind("refused", words, "until then, roll back to another version with `/model rollback`"))
-    problems = list(champions)
-    if problems:
+    found = [] if disk.ok else [_disk(disk)]
+    found += _engine(engine)
+    if champions:
         found.append(
             AlertKind(
                 "adapters",
-                f"files of versions cannot be used: {'; '.join(problems)}",
-                "restore the adapter folder, the store or a backup; an older version or the base answers until then",
+                Sentence("files of versions cannot be used: {problems}", problems=joined("; ", champions)),
+                Sentence(
+                    "restore the adapter folder, the store or a backup; an older version or the base answers until then"
+                ),
             )
         )
     return found
 
 
+def _disk(disk: HealthCheck) -> AlertKind:
+    return AlertKind(
+        "disk",
+        Sentence("the disk of the data folder is almost full: {free}", free=disk.message),
+        Sentence("free space, or move data.directory to another disk; votes and rounds stop when it is full"),
+    )
+
+
+def _engine(engine: EngineState) -> Iterator[AlertKind]:
+    if engine.failure_reason:
+        yield AlertKind(
+            "engine",
+            Sentence("the model cannot answer: {reason}", reason=engine.failure_reason),
+            Sentence("run `reactune doctor`, and see the bot's log"),
+        )
+    if engine.fallback:
+        yield AlertKind(
+            FALLBACK,
+            engine.who_answers(),
+            Sentence('fix that and restart the bot, or set model.engine = "transformers" to accept it'),
+        )
+    if engine.degraded_reason:
+        yield AlertKind(
+            "servers",
+            Sentence("some model servers cannot answer: {reason}", reason=engine.degraded_reason),
+            Sentence("restart them, or remove them from remote.servers; the other servers answer in the meantime"),
+        )
+    if engine.refused_versions:
+        yield AlertKind(
+            "refused",
+            Sentence(
+                "versions cannot answer, and neither does the base under their names: {versions}",
+                versions=engine.refused_versions,
+            ),
+            Sentence("until then, roll back to another version with `/model rollback`"),
+        )
+
+
 def describe_alert(alert: Alert) -> str:
     """Return the message for admins: the problem and its remedy, or its end."""
-    remedy = f" What to do: {sentence(alert.remedy)}"
+    problem, remedy = sentence(translated(alert.message)), sentence(translated(alert.remedy))
+    advice = gettext("What to do: {remedy}", remedy=remedy)
     if alert.ended_at is None:
-        return f"⚠️ {sentence(alert.message)}{remedy}"
-    over = f"✅ Resolved: {sentence(alert.message)} It started {format_dt(alert.raised_at, 'R')}."
-    return over if alert.announced else over + remedy
+        return f"⚠️ {problem} {advice}"
+    over = gettext("Resolved: {problem} It started {time}.", problem=problem, time=format_dt(alert.raised_at, "R"))
+    return f"✅ {over}" if alert.announced else f"✅ {over} {advice}"
 
 
 def describe_away(since: datetime, *, over: bool) -> str:

@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from bot.operations.metrics import time_statements
 from bot.services import Services
 from storage.runtime.processes import TRAINER, is_alive
+from storage.sentences import Figure, Sentence
 from storage.settings.sections import MetricsSettings
 
 log = logging.getLogger(__name__)
@@ -96,7 +97,8 @@ def _has_trainer(session: Session) -> bool:
 def disk_check(directory: Path, min_free_gb: float) -> HealthCheck:
     """Check the free space for adapters and an SQLite database."""
     free_gb = shutil.disk_usage(directory).free / GB
-    return HealthCheck("disk", free_gb >= min_free_gb, f"{free_gb:.1f} GB free", needed=False)
+    free = Sentence("{free} GB free", free=Figure(free_gb, ".1f"))
+    return HealthCheck("disk", free_gb >= min_free_gb, free, needed=False)
 
 
 def measure(client: discord.Client, services: Services) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from bot.releases.resolver import cannot_answer
 from bot.services import Services
 from storage.database.engine import FAILURES
 from storage.database.enums import CanaryStatus, GateVerdict
@@ -68,7 +69,7 @@ class Judge:
         try:
             await asyncio.to_thread(self._services.releases.open, version)
         except AdapterError as error:
-            return f"{version.name} cannot answer: {error}"
+            return cannot_answer(version, error)
         return None
 
     async def _conclude(self, contest: Contest, decision: Decision) -> None:

@@ -17,6 +17,7 @@ from storage.models.adapter_checks import require_base
 from storage.models.base_model import BaseModel
 from storage.releases.evidence import Rival, find_rival
 from storage.releases.versions import Version, name_of, read_alias, require_files
+from storage.sentences import Sentence
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,11 @@ def open_release(
     path = store.path(version.digest)
     require_base(path, base)
     return Release(version, AdapterRef(digest=version.digest, path=path, strength=strength))
+
+
+def cannot_answer(version: Version | None, error: AdapterError) -> Sentence:
+    """Return why a version cannot answer."""
+    return Sentence("{version} cannot answer: {reason}", version=name_of(version), reason=error.sentence)
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,7 @@ class ReleaseResolver:
             try:
                 return self.open(version, strength)
             except AdapterError as error:
-                problems.append(f"{name_of(version)} cannot answer: {error}")
+                problems.append(cannot_answer(version, error))
         return self.open(None, strength)
 
 

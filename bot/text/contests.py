@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from bot.localization.sentences import gettext, ngettext, number, percent
+from bot.localization.sentences import gettext, ngettext, number, percent, translated
 from bot.text.rounds import sentence
 from bot.text.sanitize import sanitize_reason
 from storage.database.enums import CanaryStatus
@@ -54,7 +54,7 @@ def describe_contest(contest: Contest) -> str:
         so_far += " " + gettext("({ties} about the same)", ties=evidence.ties)
     if evidence.people:
         so_far += ", " + ngettext("by {count} person", "by {count} people", evidence.people)
-    return " ".join(filter(None, [f"{so_far}; {contest.dead_end or more}.", _left_out(evidence)]))
+    return " ".join(filter(None, [f"{so_far}; {translated(contest.dead_end) or more}.", _left_out(evidence)]))
 
 
 def lead(version: str, wins: int, losses: int) -> str:
@@ -117,7 +117,7 @@ def describe_canary(state: CanaryState, now: datetime) -> str:
         "The last one, of {version}, {ended}: {reason}",
         version=state.last_challenger,
         ended=gettext(CANARY_ENDS[state.last.status]),
-        reason=sanitize_reason(state.last.reason),
+        reason=sanitize_reason(translated(state.last.reason)),
     )
     return f"{gettext(NO_CANARY)}\n{sentence(end)}"
 
@@ -147,7 +147,9 @@ def _running_canary(contest: Contest, canary: Canary, now: datetime) -> str:
         ),
     ]
     if canary.overrides_gate:
-        overrode = gettext("{admin} overrode the gate ({verdict})", admin=canary.started_by, verdict=version.verdict)
+        overrode = gettext(
+            "{admin} overrode the gate ({verdict})", admin=canary.started_by, verdict=gettext(version.verdict)
+        )
         lines.append(f"⚠️ {overrode}: {why}")
     return "\n".join(lines)
 

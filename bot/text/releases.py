@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from bot.localization.sentences import gettext, ngettext
+from bot.localization.sentences import gettext, ngettext, translated
 from bot.text import contests
 from bot.text import rounds as round_texts
 from bot.text.lineage import from_source
 from bot.text.sanitize import sanitize_reason
+from bot.text.spending import describe_spend
 from bot.text.taste import describe_choosing, name_likings
 from bot.text.votes import describe_counted
 from storage.database.enums import CHALLENGER, CanaryStatus, GateVerdict, PairSource
 from storage.insights import model_status
-from storage.operations.token_spend import Spend, describe_spend, is_used_up
+from storage.operations.token_spend import Spend, is_used_up
 from storage.privacy.consent import describe_bases
 from storage.releases.announcements import Announcement, CanaryAnnouncement, PromotionAnnouncement
 from storage.releases.versions import AliasMove, Version, name_of
@@ -42,7 +43,7 @@ def describe_status(
         ),
         describe_marked_champion(status.champion.version),
         "" if status.champion.version else _not_learned_yet(status),
-        f"⚠️ {round_texts.sentence(problem)}" if problem else "",
+        f"⚠️ {round_texts.sentence(translated(problem))}" if problem else "",
     ]
     learns = [
         _next_version(status),
@@ -103,7 +104,7 @@ def _details(version: str) -> str:
 
 
 def _because(version: Version) -> str:
-    return f": {version.evidence['reason']}" if version.evidence.get("reason") else ""
+    return f": {translated(version.evidence['reason'])}" if version.evidence.get("reason") else ""
 
 
 def _next_round(status: model_status.ModelStatus, settings: Settings) -> str:
@@ -233,7 +234,7 @@ def describe_version(details: model_status.VersionDetails) -> str:
         lines.append(gettext("⚠️ It learned from data that was later deleted. The next round learns without that data."))
     if version.withdrawn_at:
         withdrawn = gettext("Its files were withdrawn on {time}", time=_time(version.withdrawn_at))
-        lines.append(round_texts.sentence(f"{withdrawn}: {version.withdrawn_because}"))
+        lines.append(round_texts.sentence(f"{withdrawn}: {translated(version.withdrawn_because)}"))
     lines += [f"{_time(move.moved_at)}: {_move(move, version)}" for move in details.moves[:MOVES_SHOWN]]
     return "\n".join(lines)
 
@@ -250,7 +251,12 @@ def _move(move: AliasMove, version: Version) -> str:
         said = ended if is_canary else replaced
     if move.overrides_gate:
         said = gettext("{did}, overriding the gate", did=said)
-    return said + (f": {sanitize_reason(move.reason)}" if move.reason else "")
+    return said + (f": {_reason(move.reason)}" if move.reason else "")
+
+
+def _reason(reason: str) -> str:
+    """Return why something was done: our own words, or those of an admin."""
+    return sanitize_reason(translated(reason))
 
 
 def _time(moment: datetime) -> str:
@@ -285,7 +291,7 @@ def _canary_end(ended: CanaryAnnouncement) -> str:
         "The canary of **{version}** {ended}: {reason}",
         version=challenger,
         ended=gettext(contests.CANARY_ENDS[canary.status]),
-        reason=sanitize_reason(canary.reason),
+        reason=_reason(canary.reason),
     )
     text = round_texts.sentence(f"🐤 {end}")
     if canary.status is not CanaryStatus.STOPPED:
@@ -339,7 +345,7 @@ def _promotion(promotion: PromotionAnnouncement, liked: Sequence[Effect]) -> str
 
 
 def _who_and_why(promotion: PromotionAnnouncement) -> str:
-    reason = sanitize_reason(promotion.move.reason)
+    reason = _reason(promotion.move.reason)
     who = gettext("By {admin}", admin=promotion.move.moved_by)
     return round_texts.sentence(f"{who}: {reason}" if reason else who)
 
@@ -367,7 +373,7 @@ def _override(promotion: PromotionAnnouncement) -> str:
 def _verdict(version: Version, failed_checks: Sequence[str]) -> str:
     reasons = [*map(gettext, failed_checks)]
     if version.verdict is not GateVerdict.FAIL and "reason" in version.evidence:
-        reasons.append(version.evidence["reason"])
+        reasons.append(translated(version.evidence["reason"]))
     return outcome_words(version) + (f": {'; '.join(reasons)}" if reasons else "")
 
 

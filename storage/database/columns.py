@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Integer, TypeDecorator
+from sqlalchemy import JSON, BigInteger, DateTime, Integer, Text, TypeDecorator
 from sqlalchemy.engine import Dialect
+
+from storage.sentences import from_stored, to_stored
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -21,6 +25,42 @@ class UtcDateTime(TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
+
+
+class SentenceText(TypeDecorator[str]):
+    """A text; if it is a Sentence, it is one again when it is read."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        return None if value is None else to_stored(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        return None if value is None else from_stored(value)
+
+
+class SentenceJson(TypeDecorator[dict[str, Any]]):
+    """A JSON object; texts in it that are Sentences are so again when it is read."""
+
+    impl = JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: dict[str, Any] | None, dialect: Dialect) -> Any:  # noqa: ARG002
+        return _with_texts(value, to_stored)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:  # noqa: ARG002
+        return _with_texts(value, from_stored)
+
+
+def _with_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """Return a value of JSON with every text in it changed, except the keys of objects."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {key: _with_texts(part, change) for key, part in value.items()}
+    is_list = isinstance(value, Sequence)  # or a tuple, before it is stored
+    return [_with_texts(part, change) for part in value] if is_list else value
 
 
 LargeId = BigInteger().with_variant(Integer, "sqlite")

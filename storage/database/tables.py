@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from storage.database.columns import LargeId, UtcDateTime, utc_now
+from storage.database.columns import LargeId, SentenceJson, SentenceText, UtcDateTime, utc_now
 from storage.database.enums import (
     NOBODY,
     ArenaStatus,
@@ -168,7 +168,7 @@ class VersionRow(Base):
     round_id: Mapped[int | None] = mapped_column(ForeignKey("rounds.id"))
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
     verdict: Mapped[GateVerdict] = mapped_column(default=GateVerdict.PASS)
-    evidence: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    evidence: Mapped[dict[str, Any]] = mapped_column(SentenceJson, default=dict)
     """What people chose between it and the champion at the last look, and the reason if that decided."""
     decided_at: Mapped[datetime | None]
     """When people's choices decided that it was ready, or dropped."""
@@ -177,7 +177,7 @@ class VersionRow(Base):
     trained_on_deleted_data: Mapped[bool] = mapped_column(default=False)
     withdrawn_at: Mapped[datetime | None]
     """The time its files were removed; the row and its manifest are kept."""
-    withdrawn_because: Mapped[str] = mapped_column(Text, default="")
+    withdrawn_because: Mapped[str] = mapped_column(SentenceText, default="")
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
@@ -219,7 +219,7 @@ class AliasMoveRow(Base):
     from_version_id: Mapped[int | None] = mapped_column(ForeignKey("versions.id"))
     to_version_id: Mapped[int | None] = mapped_column(ForeignKey("versions.id"))
     moved_by: Mapped[str] = mapped_column(String(64))
-    reason: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(SentenceText)
     overrides_gate: Mapped[bool] = mapped_column(default=False)
     announced: Mapped[bool] = mapped_column(default=False)
     moved_at: Mapped[datetime] = mapped_column(default=utc_now)
@@ -493,13 +493,13 @@ class RoundRow(Base):
     progress: Mapped[dict[str, Any]] = mapped_column(default=dict)
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
     manifest_digest: Mapped[str | None] = mapped_column(String(64))
-    evidence: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    evidence: Mapped[dict[str, Any]] = mapped_column(SentenceJson, default=dict)
     """The votes in numbers: pairs by source, votes removed by rules, and notes; no names or ids."""
-    gate: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    gate: Mapped[dict[str, Any]] = mapped_column(SentenceJson, default=dict)
     """The gate's verdict and its checks, each with an outcome and a sentence."""
     progress_channel_id: Mapped[int | None] = mapped_column(BigInteger)
     progress_message_id: Mapped[int | None] = mapped_column(BigInteger)
-    reason: Mapped[str] = mapped_column(Text, default="")
+    reason: Mapped[str] = mapped_column(SentenceText, default="")
 
 
 class RoundPairRow(Base):
@@ -661,8 +661,8 @@ class AlertRow(Base):
     scope: Mapped[str] = mapped_column(String(255))
     """The affected installation, named as in heartbeats; empty if all that share the database are affected."""
     key: Mapped[str] = mapped_column(String(128))
-    message: Mapped[str] = mapped_column(Text)
-    remedy: Mapped[str] = mapped_column(Text)
+    message: Mapped[str] = mapped_column(SentenceText)
+    remedy: Mapped[str] = mapped_column(SentenceText)
     lasts: Mapped[bool]
     """Whether its end is announced too; a single event has no end."""
     raised_at: Mapped[datetime] = mapped_column(default=utc_now)
@@ -759,7 +759,7 @@ class ArenaRow(Base):
     started_at: Mapped[datetime] = mapped_column(default=utc_now)
     closes_at: Mapped[datetime]
     closed_at: Mapped[datetime | None]
-    reason: Mapped[str] = mapped_column(Text, default="")
+    reason: Mapped[str] = mapped_column(SentenceText, default="")
 
 
 class ArenaAnswerRow(Base):
@@ -791,7 +791,7 @@ class CanaryRow(Base):
     overrides_gate: Mapped[bool] = mapped_column(default=False)
     started_at: Mapped[datetime] = mapped_column(default=utc_now)
     ended_at: Mapped[datetime | None]
-    reason: Mapped[str] = mapped_column(Text, default="")
+    reason: Mapped[str] = mapped_column(SentenceText, default="")
     """The reason for its end."""
     numbers: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """What people chose, and the e-values, at its end."""

@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 
 from storage.models.hardware import gpu_count, has_gpu, own_gpu
+from storage.wording import gettext_noop
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_GROUPS = Path("/proc/self/cgroup")
@@ -36,7 +37,7 @@ class FreeMemory:
 
     @property
     def kind(self) -> str:
-        return "GPU memory" if self.is_gpu else "memory"
+        return gettext_noop("GPU memory") if self.is_gpu else gettext_noop("memory")
 
 
 def free_memory() -> FreeMemory:

@@ -20,10 +20,11 @@ from storage.database.tables import AliasMoveRow, AliasRow, CanaryRow, Personali
 from storage.models.openvino.pipeline import remove_graphs_of
 from storage.releases.base_change import champions_elsewhere
 from storage.releases.versions import Version, line_of_parents
+from storage.sentences import Sentence
 from storage.settings.sections import Settings
 
-DELETED_DATA = "it learned from data that was later deleted"
-REPLACED = "a newer version took its place before it was promoted"
+DELETED_DATA = Sentence("it learned from data that was later deleted")
+REPLACED = Sentence("a newer version took its place before it was promoted")
 WHEN_REPLACED = "when_replaced"
 
 
@@ -105,7 +106,8 @@ def _reason(
     if version.round_id and version.id not in tried and _is_replaced(version, newer):
         return REPLACED
     keep = settings.training.keep_versions
-    return f"it is older than the newest {keep}" if keep and len(newer) >= keep and version.id not in lines else None
+    is_old = keep and len(newer) >= keep and version.id not in lines
+    return Sentence("it is older than the newest {number}", number=keep) if is_old else None
 
 
 def _is_replaced(version: Version, newer: Sequence[Version]) -> bool:

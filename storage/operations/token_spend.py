@@ -50,13 +50,5 @@ def spent_on(session: Session, day: date) -> Spend:
     return Spend(*(int(number or 0) for number in sums))
 
 
-def describe_spend(spent: Spend, settings: RemoteSettings) -> str:
-    """Return the day's tokens with the limit and the price, if these are set."""
-    limit = f" of {settings.tokens_per_day:,}" if settings.tokens_per_day else ""
-    cost = spent.cost(settings)
-    price = f", {cost:,.2f} at your prices" if cost else ""
-    return f"{spent.tokens:,}{limit} tokens today (UTC){price}"
-
-
 def is_used_up(spent: Spend, settings: RemoteSettings) -> bool:
     return bool(settings.tokens_per_day) and spent.tokens >= settings.tokens_per_day

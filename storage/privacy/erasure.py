@@ -22,12 +22,15 @@ from storage.knowledge.documents import erase_documents, remove_words_of
 from storage.members import Pseudonym, read_pseudonyms
 from storage.personalities.personalities import DEFAULT_PERSONALITY, lock_personalities
 from storage.privacy.notes import delete_notes, list_notes, replies_with_notes
+from storage.sentences import Sentence
 from storage.servers import schedule_of_arenas
 from storage.votes.follow_ups import forget_follow_ups_of, take_back_follow_ups
 from storage.wording import version_name
 
 ERASURE_LOCK = 7_226_539  # an arbitrary number that nothing else on the server locks
-DELETED_DATA = "a member deleted data that this round was training on, so nothing is published: request a new round"
+DELETED_DATA = Sentence(
+    "a member deleted data that this round was training on, so nothing is published: request a new round"
+)
 
 ReplyIds = Select[int] | CompoundSelect[int]
 

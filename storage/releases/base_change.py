@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from storage.database.enums import CHAMPION, LAST_GOOD, CanaryStatus
 from storage.database.tables import AliasMoveRow, ReplyRow, VersionRow, VoteEventRow
-from storage.operations.audit import AuditedAction, record_action
+from storage.operations import audit
 from storage.personalities.personalities import Personality, list_personalities, lock_personalities
 from storage.releases.bases import BaseUse, ConfiguredBase, base_in_use, bases_used, left_at, record_base
 from storage.releases.canaries import end_canary, running_canary
@@ -28,6 +28,7 @@ from storage.releases.versions import (
     nearest_with_files,
     read_alias,
 )
+from storage.sentences import Sentence
 from storage.settings.sections import VoteSettings
 from storage.votes.weights import read_weighted_votes
 
@@ -63,9 +64,13 @@ def begin_base(session: Session, base: ConfiguredBase, *, by: str) -> list[Moved
     if before is not None and (before.revision, before.setting) == (base.revision, base.setting):
         return []
     record_base(session, base, by)
-    reason = f"the base model is now {base.name}" + (f"; it was {before.name}" if before else "")
+    reason = (
+        Sentence("the base model is now {base}; it was {before}", base=base.name, before=before.name)
+        if before
+        else Sentence("the base model is now {base}", base=base.name)
+    )
     if before is not None:
-        record_action(session, AuditedAction(by, CHANGE_BASE, f"{base.setting} ({base.revision})", reason))
+        audit.record_action(session, audit.AuditedAction(by, CHANGE_BASE, f"{base.setting} ({base.revision})", reason))
     is_first = before is None
     return [
         move
@@ -85,7 +90,7 @@ def _change_champion(
     last_good = read_alias(session, personality.id, LAST_GOOD)
     if is_moved or (last_good.version and last_good.version.base_revision != revision):
         before_it = nearest_with_files(session, to.parent_id) if to else None
-        move_alias(session, personality.id, last_good, before_it, by=by, reason="follows the champion")
+        move_alias(session, personality.id, last_good, before_it, by=by, reason=Sentence("follows the champion"))
     canary = running_canary(session, personality.id)
     if canary and (is_moved or session.get_one(VersionRow, canary.challenger_id).base_revision != revision):
         end_canary(session, canary.id, CanaryStatus.STOPPED, by=by, reason=reason)

@@ -24,6 +24,7 @@ from storage.releases.versions import (
     read_alias,
     require_usable,
 )
+from storage.sentences import Sentence
 from storage.settings.sections import ReleaseSettings
 
 CANARY = "the canary"
@@ -135,7 +136,11 @@ def _require_challenger(
 def stop_canary(session: Session, personality_id: int, *, by: str, reason: str) -> Canary:
     """End the running canary by hand, and return it as it was; raises CanaryRefused if none is running."""
     running = running_canary(session, personality_id)
-    why = f"{by} stopped it" + (f": {reason}" if reason else "")
+    why = (
+        Sentence("{admin} stopped it: {reason}", admin=by, reason=reason)
+        if reason
+        else Sentence("{admin} stopped it", admin=by)
+    )
     if running is None or not end_canary(session, running.id, CanaryStatus.STOPPED, by=by, reason=why):
         raise CanaryRefused("no canary is running: nothing was changed")
     return running

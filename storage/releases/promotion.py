@@ -25,10 +25,11 @@ from storage.releases.versions import (
     read_alias,
     version_named,
 )
+from storage.sentences import Sentence, joined
 from storage.settings.sections import ReleaseSettings
 
 GATE = "the gate"
-PASSED = "it passed the gate"
+PASSED = Sentence("it passed the gate")
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,9 @@ def promote(
         raise AlreadyChampion(name_of(to))
     _require_generation(champion, expected_generation)
     after = make_champion(session, personality_id, champion, to, by=by, reason=reason, overrides_gate=overrides)
-    _stop_canary(session, personality_id, by=by, reason=f"{by} promoted {name_of(to)}")
+    _stop_canary(
+        session, personality_id, by=by, reason=Sentence("{admin} promoted {version}", admin=by, version=name_of(to))
+    )
     return after
 
 
@@ -166,11 +169,12 @@ def roll_back(session: Session, personality_id: int, *, expected_generation: int
         if champion.version is None:
             raise NothingToRollBack
         target = nearest_with_files(session, champion.version.parent_id)
-        reason += _skipped(find_version(session, champion.version.parent_id), target)
+        reason = _with_skipped(reason, find_version(session, champion.version.parent_id), target)
     after = move_alias(session, personality_id, champion, target, by=by, reason=reason)
     before_target = nearest_with_files(session, target.parent_id) if target else None
     _remember(session, personality_id, last_good, before_target, by=by)
-    _stop_canary(session, personality_id, by=by, reason=f"{by} rolled back to {name_of(target)}")
+    why = Sentence("{admin} rolled back to {version}", admin=by, version=name_of(target))
+    _stop_canary(session, personality_id, by=by, reason=why)
     return after
 
 
@@ -181,20 +185,28 @@ def release_passed(session: Session, personality_id: int, version: Version, sett
     """
     used = base_in_use(session)
     if used is not None and used.revision != version.base_revision:
-        return f"{version.name} waits until {version.base_name} answers again"
+        return Sentence("{version} waits until {base} answers again", version=version.name, base=version.base_name)
     if not settings.auto_promote or version.verdict is not GateVerdict.PASS:
         return None
     running, champion = running_canary(session, personality_id), read_alias(session, personality_id)
     if running is not None:
         rival = name_of(find_version(session, running.challenger_id))
-        return f"{version.name} waits for an admin: a canary of {rival} is running"
+        return Sentence(
+            "{version} waits for an admin: a canary of {rival} is running", version=version.name, rival=rival
+        )
     if id_of(champion.version) != version.parent_id:
-        return f"{version.name} waits for an admin: {champion.target} answers now, which it did not start from"
+        return Sentence(
+            "{version} waits for an admin: {champion} answers now, which it did not start from",
+            version=version.name,
+            champion=champion.target,
+        )
     try:
         make_champion(session, personality_id, champion, version, by=GATE, reason=PASSED)
     except AliasConflict:
-        return f"{version.name} waits for an admin: somebody else moved an alias at the same moment"
-    return f"{version.name} answers from now on"
+        return Sentence(
+            "{version} waits for an admin: somebody else moved an alias at the same moment", version=version.name
+        )
+    return Sentence("{version} answers from now on", version=version.name)
 
 
 def make_champion(
@@ -214,7 +226,7 @@ def make_champion(
 
 
 def _remember(session: Session, personality_id: int, last_good: Alias, version: Version | None, *, by: str) -> None:
-    move_alias(session, personality_id, last_good, version, by=by, reason="follows the champion")
+    move_alias(session, personality_id, last_good, version, by=by, reason=Sentence("follows the champion"))
 
 
 def _stop_canary(session: Session, personality_id: int, *, by: str, reason: str) -> None:
@@ -228,7 +240,12 @@ def _require_generation(champion: Alias, expected: int) -> None:
         raise AliasConflict(champion.name, expected, champion.generation)
 
 
-def _skipped(wanted: Version | None, target: Version | None) -> str:
+def _with_skipped(reason: str, wanted: Version | None, target: Version | None) -> str:
     if wanted is None or id_of(wanted) == id_of(target):
-        return ""
-    return f" (skipped {wanted.name}, whose files were withdrawn: {wanted.withdrawn_because})"
+        return reason
+    skipped = Sentence(
+        "(skipped {version}, whose files were withdrawn: {reason})",
+        version=wanted.name,
+        reason=wanted.withdrawn_because,
+    )
+    return joined(" ", [reason, skipped])

@@ -24,6 +24,7 @@ from storage.errors import (
 )
 from storage.personalities.personalities import lock_personality
 from storage.releases.bases import base_in_use
+from storage.sentences import Sentence
 from storage.wording import BASE_NAME, version_name
 
 
@@ -84,7 +85,10 @@ class StartingPoint:
         """Return a sentence about the champion that should be replaced, if there is one."""
         if self.forgets is None:
             return None
-        return f"{self.forgets.name} learned from data that was later deleted; this round learns without it"
+        return Sentence(
+            "{version} learned from data that was later deleted; this round learns without it",
+            version=self.forgets.name,
+        )
 
 
 @dataclass(frozen=True)
@@ -345,7 +349,7 @@ def ask_gate(session: Session, version: Version | None, *, override: bool, reaso
     if not override:
         reasons = failed_checks(session, version)
         if version.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE and not reasons:
-            reasons.append("people have not decided about it yet")
+            reasons.append(Sentence("people have not decided about it yet"))
         raise GateNotPassed(version.name, version.verdict, reasons)
     if not reason.strip():
         raise OverrideNeedsReason(version.name)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from storage import sentences
 from storage.database.tables import ReplyMeasuresRow, ReplyRow
 from storage.emoji import THUMBS
 from storage.members import Pseudonym
@@ -29,7 +30,6 @@ from storage.taste.measures import (
 )
 from storage.taste.model import Choices, Floats, Posterior, Thumbs, choice_shares, fit, prior
 from storage.taste.weak_votes import WeakEvidence, WeakMeaning, WeakSigns, arrange_signs, learn_meaning
-from storage.wording import count
 
 GROUPS = tuple(measure.group.value for measure in MEASURES)
 NEWEST = 10_000
@@ -157,8 +157,13 @@ class LearnedTaste:
     def why_unsure(self) -> str:
         """Return why it does not act, in a sentence without a full stop."""
         if len(self.data) < FEWEST:
-            return f"the taste has {count(len(self.data), 'vote')} and needs {FEWEST} before it ranks answers"
-        return "the taste ranks no answers: it predicts votes no better than the share of 👍 does"
+            return sentences.counted(
+                "the taste has {count} vote and needs {needed} before it ranks answers",
+                "the taste has {count} votes and needs {needed} before it ranks answers",
+                len(self.data),
+                needed=FEWEST,
+            )
+        return sentences.Sentence("the taste ranks no answers: it predicts votes no better than the share of 👍 does")
 
     def score(self, answers: Sequence[str]) -> Floats:
         """Return the utility of each answer, (N,)."""

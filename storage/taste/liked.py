@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from sqlalchemy.orm import Session
 
+from storage.sentences import Figure, Sentence
 from storage.settings.sections import Settings
 from storage.taste.evidence import TasteEvidence, read_taste_evidence
 from storage.taste.learning import read_measures, style_of
@@ -47,15 +48,18 @@ class Excess:
     mean_liked: float
 
     @property
-    def what(self) -> str:
+    def what(self) -> Sentence:
         """Return what there is too much of, in words, with the three means if they are shares of answers."""
         measure = _named(self.measure)
         if measure.is_yes_or_no:
-            return (
-                f"{measure.more} in {self.mean:.0%} of answers "
-                f"(base {self.mean_base:.0%}, liked answers {self.mean_liked:.0%})"
+            return Sentence(
+                "{what} in {share} of answers (base {base}, liked answers {liked})",
+                what=Sentence(measure.more),
+                share=Figure(self.mean, ".0%"),
+                base=Figure(self.mean_base, ".0%"),
+                liked=Figure(self.mean_liked, ".0%"),
             )
-        return measure.more if self.is_above else measure.less
+        return Sentence(measure.more if self.is_above else measure.less)
 
 
 def read_liked_style(session: Session, personality_id: int, settings: Settings) -> LikedStyle | None:

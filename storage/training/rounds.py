@@ -20,7 +20,7 @@ from storage.errors import LeaseExpired, RoundConflict
 from storage.members import Pseudonym
 from storage.personalities.personalities import lock_personality, read_personality, require_active
 from storage.runtime.processes import SILENT_AFTER_S
-from storage.wording import gettext_noop
+from storage.sentences import Sentence
 
 OPEN = (RoundStatus.REQUESTED, RoundStatus.RUNNING)
 TRAINED = (RoundStatus.PUBLISHED, RoundStatus.REJECTED)
@@ -28,7 +28,7 @@ TRAINED = (RoundStatus.PUBLISHED, RoundStatus.REJECTED)
 TYPICAL_ROUNDS = 5
 """The newest rounds that tell how long the next one takes."""
 LEASE = timedelta(seconds=SILENT_AFTER_S)
-MEMORY_RAN_OUT = (
+MEMORY_RAN_OUT = Sentence(
     "memory ran out, and nothing was published: the next round computes less at once; if that is not enough, stop "
     "other programs, lower training.max_tokens or choose a smaller model.base"
 )
@@ -230,7 +230,7 @@ def _interrupt(session: Session, row: RoundRow, now: datetime) -> bool:
         row.id,
         RoundRow.lease_until.is_not_distinct_from(row.lease_until),
         status=RoundStatus.INTERRUPTED,
-        reason=gettext_noop("the trainer stopped during this round and nothing was published: start a new round"),
+        reason=Sentence("the trainer stopped during this round and nothing was published: start a new round"),
         finished_at=now,
     )
 

@@ -20,6 +20,7 @@ from storage.errors import ArenaClosed, ArenaConflict
 from storage.members import note_members
 from storage.personalities.personalities import lock_personalities, lock_personality
 from storage.runtime.shards import ALL, Shards
+from storage.sentences import Sentence
 from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, tally, votes_on
 from storage.wording import version_name
 
@@ -110,7 +111,7 @@ def stop_arena(session: Session, channel_id: int, by: str) -> Arena:
     if arena is None:
         raise ArenaConflict("that channel has no arena: nothing was stopped")
     if not _advance(session, arena.id, ArenaStatus.OPEN, closes_at=utc_now()):
-        fail_arena(session, arena.id, f"it was stopped by {by}")
+        fail_arena(session, arena.id, Sentence("it was stopped by {admin}", admin=by))
     return find_arena(session, arena.id)
 
 
@@ -130,7 +131,7 @@ def fail_unprepared(session: Session, shards: Shards = ALL) -> list[Arena]:
     preparing = select(ArenaRow.id).where(ArenaRow.status == ArenaStatus.PREPARING, shards.of(ArenaRow.guild_id))
     prepared = session.scalars(preparing).all()
     for arena_id in prepared:
-        fail_arena(session, arena_id, "the bot restarted while preparing it")
+        fail_arena(session, arena_id, Sentence("the bot restarted while preparing it"))
     return [find_arena(session, arena_id) for arena_id in prepared]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from storage import sentences
 from storage.database.database import Database
 from storage.database.enums import SOURCE_WORDS, TrainingSource
 from storage.models.base_model import BaseModel
@@ -16,7 +17,6 @@ from storage.personalities.personalities import lock_personality, read_personali
 from storage.releases.versions import StartingPoint
 from storage.settings.sections import Settings, TrainingSettings
 from storage.training.rounds import Round, set_manifest
-from storage.wording import count
 from trainer.data.choosing import Fits
 from trainer.data.pairs import example_of
 from trainer.data.plan import TrainingPlan
@@ -40,9 +40,14 @@ def prepare_examples(database: Database, settings: Settings, round_: Round, base
         card = personality.card
         needed = settings.demonstration.min_examples
         if len(card.examples) < needed:
-            return (
-                f"the card of {personality.name} has {count(len(card.examples), 'example dialogue')}, {needed} needed "
-                "(demonstration.min_examples): add more with `/personality edit` or in its file"
+            return sentences.counted(
+                "the card of {personality} has {count} example dialogue, {needed} needed "
+                "(demonstration.min_examples): add more with `/personality edit` or in its file",
+                "the card of {personality} has {count} example dialogues, {needed} needed "
+                "(demonstration.min_examples): add more with `/personality edit` or in its file",
+                len(card.examples),
+                personality=personality.name,
+                needed=needed,
             )
         set_manifest(
             session,
@@ -108,13 +113,20 @@ class TrainingSet:
     """None until it is planned, and if the base's size is unknown."""
 
     def describe(self, metrics: Mapping[str, Any]) -> str:
-        """Return in words what the round learned from, given the round's numbers."""
+        """Return what the round learned from, as in "from 12 pairs", given the round's numbers."""
         parts = list(self.sources)
-        if metrics["left_out"]:
-            parts.append(f"{metrics['left_out']} longer than training.max_tokens left out")
+        if left_out := metrics["left_out"]:
+            parts.append(sentences.Sentence("{number} longer than training.max_tokens left out", number=left_out))
         if self.memory and self.memory.failures:
-            parts.append("fewer at once, because memory ran out in an earlier round")
-        return count(metrics["pairs"], self.recipe.noun) + (f" ({', '.join(parts)})" if parts else "")
+            parts.append(sentences.Sentence("fewer at once, because memory ran out in an earlier round"))
+        learned = self._count(metrics["pairs"])
+        notes = sentences.joined(", ", parts)
+        return sentences.Sentence("{examples} ({notes})", examples=learned, notes=notes) if parts else learned
+
+    def _count(self, examples: float) -> sentences.Sentence:
+        if self.recipe.objective == SFT.objective:
+            return sentences.counted("from {count} example answer", "from {count} example answers", examples)
+        return sentences.counted("from {count} pair", "from {count} pairs", examples)
 
 
 def training_set_of(plan: TrainingPlan, settings: TrainingSettings) -> TrainingSet:
@@ -129,7 +141,13 @@ def training_set_of(plan: TrainingPlan, settings: TrainingSettings) -> TrainingS
         settings,
         TrainingSource.VOTES,
         plan.start,
-        sources=tuple(f"{n} from {SOURCE_WORDS[source]}" for source, n in by_source.items() if len(by_source) > 1),
+        sources=tuple(
+            sentences.Sentence(
+                "{number} {origin}", number=number, origin=sentences.Sentence(f"from {SOURCE_WORDS[source]}")
+            )
+            for source, number in by_source.items()
+            if len(by_source) > 1
+        ),
     )
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 from storage.database.enums import Split
 from storage.releases.versions import StartingPoint
+from storage.sentences import counted
 from storage.settings.sections import Settings
 from storage.training.rounds import ManifestPair, RoundVoter
-from storage.wording import count, gettext_noop
+from storage.wording import gettext_noop
 from trainer.data.choosing import ChosenPairs, Fits, choose_pairs
 from trainer.data.pairs import Pair, RoundFeedback, pair_by_people
 from trainer.data.survey import Survey
@@ -149,19 +150,32 @@ def _notes(survey: Survey, settings: Settings) -> Iterator[str]:
     if survey.start.note:
         yield survey.start.note
     if unheard := sum(correction.weight == 0 for correction in survey.feedback.corrections):
-        yield f"{count(unheard, 'suggested answer')} by new accounts or new members not counted"
+        yield counted(
+            "{count} suggested answer by new accounts or new members not counted",
+            "{count} suggested answers by new accounts or new members not counted",
+            unheard,
+        )
     if settings.pairs.ranked_prompts and not survey.taste.may_act:
         yield survey.taste.why_unsure
 
 
 def _contradicted(number: int) -> Iterator[str]:
     if number:
-        yield f"{count(number, 'pair')} of people left out, because all other votes say the opposite"
+        yield counted(
+            "{count} pair of people left out, because all other votes say the opposite",
+            "{count} pairs of people left out, because all other votes say the opposite",
+            number,
+        )
 
 
 def _too_long(number: int, settings: Settings) -> Iterator[str]:
     if number:
-        yield f"{count(number, 'pair')} longer than training.max_tokens = {settings.training.max_tokens} left out"
+        yield counted(
+            "{count} pair longer than training.max_tokens = {tokens} left out",
+            "{count} pairs longer than training.max_tokens = {tokens} left out",
+            number,
+            tokens=str(settings.training.max_tokens),
+        )
 
 
 def _pair_line(pair: Pair, split: Split) -> ManifestPair:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import reduce
 from typing import Any
 
 from sqlalchemy.orm import Session
 
-from storage import wording
+from storage import sentences
 from storage.adapters.folder_store import AdapterStore
 from storage.database.database import Database
 from storage.models.base_model import BaseModel
@@ -28,6 +29,7 @@ from storage.training.rounds import (
 )
 from storage.votes.quarantines import quarantine_bursts
 from storage.votes.weights import read_weighted_votes
+from storage.wording import LEAST_SHOWN_SHARE
 from trainer.data.asking import ask_champion
 from trainer.data.dataset import Skip, length_check
 from trainer.data.plan import VOTER_CAP, TrainingPlan, make_plan
@@ -38,13 +40,13 @@ GROWN = 2
 """A scheduled round replaces a version that does not lead when there are so many times as many votes."""
 MAX_PLANS = 10
 """Plans of one round: a member who takes something back again and again must not occupy the trainer forever."""
-TAKEN_BACK = (
-    f"votes or suggestions were withdrawn, deleted or quarantined {MAX_PLANS} times while this round was planned: "
-    "start a new round"
+TAKEN_BACK = sentences.Sentence(
+    "votes or suggestions were withdrawn, deleted or quarantined {number} times while this round was planned: start a "
+    "new round",
+    number=MAX_PLANS,
 )
-LIVE_CHAT_IS_USED = "live chat is trained on if everybody quoted has opted in"
-LIVE_CHAT_IS_NOT_USED = "live chat is not trained on (privacy.discord_training_permission = false)"
-REMEDY = "vote on answers, suggest better ones, or press 🔁 for another answer and vote on both"
+LIVE_CHAT_IS_USED = sentences.Sentence("live chat is trained on if everybody quoted has opted in")
+LIVE_CHAT_IS_NOT_USED = sentences.Sentence("live chat is not trained on (privacy.discord_training_permission = false)")
 WITHOUT_EFFECT = {"schedule", "min_pairs", "niceness", "threads", "processes", "keep_versions"}
 """Settings of [training] that do not change a round's result."""
 
@@ -78,7 +80,9 @@ def prepare_votes(
             closed = _live_chat(settings, has_closed_replies=survey.has_closed_replies)
             return _too_few(plan, closed, settings)
         if round_.requested_by == SCHEDULE and last is not None and _is_repeated(last, plan, settings):
-            return f"no new votes or suggestions since round {last.id}, which trained on the same pairs"
+            return sentences.Sentence(
+                "no new votes or suggestions since round {round}, which trained on the same pairs", round=str(last.id)
+            )
         with database.transaction() as session:
             if write_plan(session, round_, plan, settings, agreed):
                 return plan
@@ -99,13 +103,24 @@ def candidate_waits(database: Database, settings: Settings, personality_id: int)
         return None
     if contest.is_old or version.trained_on_deleted_data:
         return None
-    comparing = f"people are comparing {version.name} with the champion"
+    values = {"version": version.name, "days": WAITING.days}
     if contest.evidence.better > 1:
-        return f"{comparing}, and it leads: the next scheduled round waits for their decision or {WAITING.days} days"
+        return sentences.Sentence(
+            "people are comparing {version} with the champion, and it leads: the next scheduled round waits for their "
+            "decision or {days} days",
+            **values,
+        )
     enough = GROWN * made_by.evidence.get("votes", 0)
     if votes >= enough:
         return None
-    return f"{comparing}: the next scheduled round waits for {wording.count(enough, 'vote')} or {WAITING.days} days"
+    return sentences.counted(
+        "people are comparing {version} with the champion: the next scheduled round waits for {count} vote or {days} "
+        "days",
+        "people are comparing {version} with the champion: the next scheduled round waits for {count} votes or {days} "
+        "days",
+        enough,
+        **values,
+    )
 
 
 def write_plan(session: Session, round_: Round, plan: TrainingPlan, settings: Settings, agreed: Agreement) -> bool:
@@ -128,8 +143,15 @@ def write_plan(session: Session, round_: Round, plan: TrainingPlan, settings: Se
 
 
 def _too_few(plan: TrainingPlan, notes: Iterator[str], settings: Settings) -> Skip:
-    found = f"{wording.count(plan.pairs, 'pair')} to learn from, {settings.training.min_pairs} needed"
-    return "; ".join([f"{found}: {REMEDY}", *notes, *_lost_weight(plan), *plan.evidence["notes"]])
+    found = sentences.counted(
+        "{count} pair to learn from, {needed} needed: vote on answers, suggest better ones, or press 🔁 for another "
+        "answer and vote on both",
+        "{count} pairs to learn from, {needed} needed: vote on answers, suggest better ones, or press 🔁 for another "
+        "answer and vote on both",
+        plan.pairs,
+        needed=settings.training.min_pairs,
+    )
+    return sentences.joined("; ", [found, *notes, *_lost_weight(plan), *plan.evidence["notes"]])
 
 
 def _live_chat(settings: Settings, *, has_closed_replies: bool) -> Iterator[str]:
@@ -144,11 +166,21 @@ def _lost_weight(plan: TrainingPlan) -> Iterator[str]:
     """Yield how much of the votes' weight the rules removed, if it is worth saying."""
     removed = plan.evidence["removed_shares"].items()
     parts = [
-        f"{share:.0%} ({rule})" for rule, share in removed if rule != VOTER_CAP and share >= wording.LEAST_SHOWN_SHARE
+        sentences.Sentence("{share} ({rule})", share=sentences.Figure(share, ".0%"), rule=sentences.Sentence(rule))
+        for rule, share in removed
+        if rule != VOTER_CAP and share >= LEAST_SHOWN_SHARE
     ]
     if parts:
-        votes = wording.count(plan.evidence["votes"], "vote")
-        yield f"{votes} so far, of which the rules removed {' and '.join(parts)}"
+        yield sentences.counted(
+            "{count} vote so far, of which the rules removed {shares}",
+            "{count} votes so far, of which the rules removed {shares}",
+            plan.evidence["votes"],
+            shares=reduce(_both, parts),
+        )
+
+
+def _both(first: sentences.Sentence, second: sentences.Sentence) -> sentences.Sentence:
+    return sentences.Sentence("{first} and {second}", first=first, second=second)
 
 
 def _settings_of_round(settings: Settings) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from storage.database.enums import GateVerdict, TrainingSource
+from storage.sentences import Figure, Sentence, counted, joined
 from storage.settings.sections import GateSettings
 from storage.taste.liked import Excess
-from storage.wording import count, gettext_noop
 from trainer.evaluation.evaluate import Evaluation
 from trainer.evaluation.overshoot import Overshoot
 from trainer.evaluation.suites import Kind, SuiteResult
@@ -23,10 +23,9 @@ NO_LANGUAGE = 2.0
 MOST_NAMED = 3
 ROUNDING = 1e-9  # shares are fractions: 0.35 - 0.2 is a little more than 0.15
 ORDER = (GateVerdict.FAIL, GateVerdict.NOT_ENOUGH_EVIDENCE, GateVerdict.PASS)
-PEOPLE = gettext_noop("people")
-NOT_A_NUMBER = gettext_noop("numbers")
-OVERSHOOT = gettext_noop("overshoot")
-BY_CHANCE = "this could be chance"
+PEOPLE = Sentence("people")
+NOT_A_NUMBER = Sentence("numbers")
+OVERSHOOT = Sentence("overshoot")
 
 
 @dataclass(frozen=True)
@@ -46,9 +45,9 @@ class Verdict:
     """Failed checks first, then those without enough evidence, then passed ones."""
 
     @property
-    def reason(self) -> str:
+    def reason(self) -> Sentence:
         """The sentences that decided, in one line."""
-        return "; ".join(check.sentence for check in self.checks if check.outcome is self.outcome)
+        return joined("; ", [check.sentence for check in self.checks if check.outcome is self.outcome])
 
 
 def decide(
@@ -60,7 +59,7 @@ def decide(
     """
     missing = [name for name, number in _numbers(train_loss, evaluation) if not math.isfinite(number)]
     if missing:
-        sentence = f"not a number: {', '.join(missing)}"
+        sentence = Sentence("not a number: {names}", names=joined(", ", missing))
         return Verdict(GateVerdict.FAIL, publishable=False, checks=(_failed(NOT_A_NUMBER, sentence),))
     checks = [
         *_measures(evaluation, settings),
@@ -72,18 +71,18 @@ def decide(
     return Verdict(checks[0].outcome, publishable=not _is_broken(evaluation, settings), checks=tuple(checks))
 
 
-def _numbers(train_loss: float, evaluation: Evaluation) -> Iterator[tuple[str, float]]:
-    yield "the training loss", train_loss
-    yield "the divergence from the base", evaluation.divergence
-    yield "the loss on the retention text", evaluation.retention_loss_ratio
-    yield "the loss of answers under the coherence model", evaluation.coherence_ratio
-    yield "the share of broken answers", evaluation.degenerate_share - evaluation.degenerate_share_base
-    yield "the share of answers alike", evaluation.alike_share - evaluation.alike_share_base
-    yield "the length of answers", evaluation.answer_tokens - evaluation.answer_tokens_base
+def _numbers(train_loss: float, evaluation: Evaluation) -> Iterator[tuple[Sentence, float]]:
+    yield Sentence("the training loss"), train_loss
+    yield Sentence("the divergence from the base"), evaluation.divergence
+    yield Sentence("the loss on the retention text"), evaluation.retention_loss_ratio
+    yield Sentence("the loss of answers under the coherence model"), evaluation.coherence_ratio
+    yield Sentence("the share of broken answers"), evaluation.degenerate_share - evaluation.degenerate_share_base
+    yield Sentence("the share of answers alike"), evaluation.alike_share - evaluation.alike_share_base
+    yield Sentence("the length of answers"), evaluation.answer_tokens - evaluation.answer_tokens_base
 
 
 def _people() -> CheckResult:
-    sentence = gettext_noop("people have not compared it with the champion yet")
+    sentence = Sentence("people have not compared it with the champion yet")
     return CheckResult(PEOPLE, GateVerdict.NOT_ENOUGH_EVIDENCE, sentence)
 
 
@@ -95,42 +94,73 @@ def _is_broken(evaluation: Evaluation, settings: GateSettings) -> bool:
 
 def _measures(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckResult]:
     found, base, most = evaluation.degenerate_share, evaluation.degenerate_share_base, settings.max_degenerate_excess
-    sentence = f"{found:.0%} of {_answers(evaluation)} are broken (base {base:.0%}; limit +{most:.0%})"
-    yield _limit(gettext_noop("broken answers"), found - base, most, sentence)
+    yield _limit(Sentence("broken answers"), found - base, most, _broken(evaluation, most))
 
     found, base, most = evaluation.alike_share, evaluation.alike_share_base, settings.max_alike_excess
-    sentence = f"{found:.0%} of answers resemble another one (base {base:.0%}; limit +{most:.0%})"
-    yield _limit(gettext_noop("variety"), found - base, most, sentence)
+    sentence = Sentence(
+        "{share} of answers resemble another one (base {base}; limit +{limit})",
+        share=_share(found),
+        base=_share(base),
+        limit=_share(most),
+    )
+    yield _limit(Sentence("variety"), found - base, most, sentence)
 
     found, most = evaluation.coherence_ratio, settings.max_coherence_ratio
-    model = evaluation.coherence_model
-    sentence = f"answers are {found:.2f}× as surprising to {model} as the base's (limit {most:g}×)"
-    yield _limit(gettext_noop("coherence"), found, most, sentence)
+    sentence = Sentence(
+        "answers are {ratio}× as surprising to {model} as the base's (limit {limit}×)",
+        ratio=Figure(found, ".2f"),
+        model=evaluation.coherence_model,
+        limit=Figure(most, "g"),
+    )
+    yield _limit(Sentence("coherence"), found, most, sentence)
 
     found, most = evaluation.retention_loss_ratio, settings.max_retention_ratio
-    yield _limit(
-        gettext_noop("retention"),
-        found,
-        most,
-        f"the loss on everyday text is {found:.3f}× the base's (limit {most:g}×)",
+    sentence = Sentence(
+        "the loss on everyday text is {ratio}× the base's (limit {limit}×)",
+        ratio=Figure(found, ".3f"),
+        limit=Figure(most, "g"),
     )
+    yield _limit(Sentence("retention"), found, most, sentence)
 
     found, most = evaluation.divergence, settings.max_divergence
-    sentence = f"answers moved {found:.2f} nats per token away from the base (limit {most:g})"
-    yield _limit(gettext_noop("divergence"), found, most, sentence)
+    sentence = Sentence(
+        "answers moved {distance} nats per token away from the base (limit {limit})",
+        distance=Figure(found, ".2f"),
+        limit=Figure(most, "g"),
+    )
+    yield _limit(Sentence("divergence"), found, most, sentence)
 
     # Only longer answers fail: members judge how short an answer should be.
     found, base, most = evaluation.answer_tokens, evaluation.answer_tokens_base, settings.max_length_ratio
-    sentence = f"answers have {found:.0f} tokens on average (base {base:.0f}; limit {most:g}×)"
-    yield _limit(gettext_noop("length"), found / max(base, 1.0), most, sentence)
+    sentence = Sentence(
+        "answers have {tokens} tokens on average (base {base}; limit {limit}×)",
+        tokens=Figure(found, ".0f"),
+        base=Figure(base, ".0f"),
+        limit=Figure(most, "g"),
+    )
+    yield _limit(Sentence("length"), found / max(base, 1.0), most, sentence)
 
 
-def _answers(evaluation: Evaluation) -> str:
-    """Return which answers are judged: to neutral messages alone, or to members' messages as well."""
+def _broken(evaluation: Evaluation, most: float) -> Sentence:
+    """Return how many answers are broken: of those to neutral messages alone, or to members' messages as well."""
+    values = {
+        "share": _share(evaluation.degenerate_share),
+        "base": _share(evaluation.degenerate_share_base),
+        "limit": _share(most),
+    }
     if not evaluation.real_messages:
-        return "answers"
-    ours = evaluation.messages - evaluation.real_messages
-    return f"answers to {ours} messages of our own and {evaluation.real_messages} of members"
+        return Sentence("{share} of answers are broken (base {base}; limit +{limit})", **values)
+    return Sentence(
+        "{share} of answers to {ours} messages of our own and {theirs} of members are broken (base {base}; limit "
+        "+{limit})",
+        **values,
+        ours=evaluation.messages - evaluation.real_messages,
+        theirs=evaluation.real_messages,
+    )
+
+
+def _share(share: float) -> Figure:
+    return Figure(share, ".0%")
 
 
 def _overshoot(overshoot: Overshoot, settings: GateSettings) -> CheckResult:
@@ -138,42 +168,69 @@ def _overshoot(overshoot: Overshoot, settings: GateSettings) -> CheckResult:
     most, beyond = settings.max_overshoot, overshoot.beyond(settings.max_overshoot)
     said = [_describe_excess(excess) for excess in beyond or overshoot.farthest[:1] if round(excess.distance, 1)]
     if not said:
-        return _passed(OVERSHOOT, gettext_noop("answers stay within what people liked"))
-    sentence = f"{', '.join(said)} (limit {most:g})"
+        return _passed(OVERSHOOT, Sentence("answers stay within what people liked"))
+    values = {"excesses": joined(", ", said), "limit": Figure(most, "g")}
     if not overshoot.is_judged:
-        few = f"{count(overshoot.liked, 'liked answer')} are too few to judge"
-        return _passed(OVERSHOOT, f"{sentence}; {few}")
+        sentence = counted(
+            "{excesses} (limit {limit}); {count} liked answer are too few to judge",
+            "{excesses} (limit {limit}); {count} liked answers are too few to judge",
+            overshoot.liked,
+            **values,
+        )
+        return _passed(OVERSHOOT, sentence)
+    sentence = Sentence("{excesses} (limit {limit})", **values)
     return _failed(OVERSHOOT, sentence) if beyond else _passed(OVERSHOOT, sentence)
 
 
-def _describe_excess(excess: Excess) -> str:
-    return f"{excess.what}: {excess.distance:.1f} standard deviations beyond liked answers"
+def _describe_excess(excess: Excess) -> Sentence:
+    distance = Figure(excess.distance, ".1f")
+    return Sentence("{what}: {distance} standard deviations beyond liked answers", what=excess.what, distance=distance)
 
 
 def _suite(result: SuiteResult, settings: GateSettings) -> CheckResult:
     if result.kind is Kind.KNOWLEDGE:
         return _knowledge(result, settings)
-    sentence = (
-        f"{result.version_passes} of {result.cases} {result.suite} cases passed (base {result.base_passes}; "
-        f"{_lost(result)}; {result.gained} gained; limit -{settings.max_suite_drop:.0%})"
+    sentence = Sentence(
+        "{passed} of {cases} {suite} cases passed (base {base}; {lost}; {gained} gained; limit -{limit})",
+        passed=result.version_passes,
+        cases=result.cases,
+        suite=result.suite,
+        base=result.base_passes,
+        lost=_lost(result),
+        gained=result.gained,
+        limit=_share(settings.max_suite_drop),
     )
     return _drop(result, (result.lost - result.gained) / result.cases, sentence, settings)
 
 
 def _knowledge(result: SuiteResult, settings: GateSettings) -> CheckResult:
-    known, kept = result.base_passes, result.base_passes - result.lost
-    sentence = f"{kept} of the {known} {result.suite} facts that the base knows are still known"
+    known = result.base_passes
+    values = {"kept": known - result.lost, "known": known, "suite": result.suite}
     if known < MIN_KNOWN_CASES:
-        return _passed(f"suite {result.suite}", f"{sentence}, too few to judge")
-    sentence += f" ({_lost(result)}; limit -{settings.max_suite_drop:.0%})"
+        sentence = Sentence(
+            "{kept} of the {known} {suite} facts that the base knows are still known, too few to judge", **values
+        )
+        return _passed(_name(result), sentence)
+    sentence = Sentence(
+        "{kept} of the {known} {suite} facts that the base knows are still known ({lost}; limit -{limit})",
+        **values,
+        lost=_lost(result),
+        limit=_share(settings.max_suite_drop),
+    )
     return _drop(result, result.lost / known, sentence, settings)
 
 
-def _lost(result: SuiteResult) -> str:
+def _name(result: SuiteResult) -> Sentence:
+    return Sentence("suite {name}", name=result.suite)
+
+
+def _lost(result: SuiteResult) -> Sentence:
     """Return how many cases were lost, and name some of them."""
     more = len(result.lost_ids) - MOST_NAMED
-    names = [*result.lost_ids[:MOST_NAMED], *([f"{more} more"] if more > 0 else [])]
-    return f"{result.lost} lost" + (f": {', '.join(names)}" if names else "")
+    names = [*result.lost_ids[:MOST_NAMED], *([Sentence("{number} more", number=more)] if more > 0 else [])]
+    if not names:
+        return Sentence("{number} lost", number=result.lost)
+    return Sentence("{number} lost: {names}", number=result.lost, names=joined(", ", names))
 
 
 def _drop(result: SuiteResult, drop: float, sentence: str, settings: GateSettings) -> CheckResult:
@@ -181,7 +238,7 @@ def _drop(result: SuiteResult, drop: float, sentence: str, settings: GateSetting
 
     One-sided sign test on the cases that changed (McNemar's exact test): two of two lost may well be chance.
     """
-    check = _limit(f"suite {result.suite}", drop, settings.max_suite_drop, sentence)
+    check = _limit(_name(result), drop, settings.max_suite_drop, sentence)
     if check.outcome is GateVerdict.PASS:
         return check
     from scipy.stats import binomtest
@@ -189,7 +246,7 @@ def _drop(result: SuiteResult, drop: float, sentence: str, settings: GateSetting
     changed = result.lost + result.gained
     if binomtest(result.lost, changed, alternative="greater").pvalue <= 1 - settings.confidence + ROUNDING:
         return check
-    return _passed(check.name, f"{sentence}: {BY_CHANCE}")
+    return _passed(check.name, Sentence("{check}: this could be chance", check=sentence))
 
 
 def _limit(name: str, found: float, most: float, sentence: str) -> CheckResult:

@@ -19,8 +19,10 @@ from storage.models.free_memory import oom_kills
 from storage.models.hardware import gpu_count
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.redaction import redact_secrets
+from storage.sentences import Sentence
 from storage.settings.sections import Settings
 from storage.training.rounds import MEMORY_RAN_OUT
+from storage.wording import gettext_noop
 from trainer.errors import TrainerError, is_out_of_memory
 from trainer.progress import ReportProgress, RoundProgress
 from trainer.training.train import TrainingMetrics
@@ -70,7 +72,11 @@ def train_on_all(train: Callable[..., TrainingMetrics], settings: Settings, repo
         return train(report=report)
     gpus = gpu_count()
     if 0 < gpus < ranks:
-        raise TrainerError(f"training.processes = {ranks} needs as many GPUs, and this machine has {gpus}: lower it")
+        raise TrainerError(
+            gettext_noop("training.processes = {ranks} needs as many GPUs, and this machine has {gpus}: lower it"),
+            ranks=ranks,
+            gpus=gpus,
+        )
     from accelerate.utils import PrepareForLaunch, patch_environment
     from accelerate.utils.other import get_free_port
     from torch.multiprocessing.spawn import start_processes
@@ -125,12 +131,23 @@ def _describe(error: Any, *, ran_out: bool) -> str:
     """Return a sentence about a rank that ended without a message."""
     log.error("%s", error)
     killer = getattr(error, "signal_name", None)
-    process = f"process {error.error_index} of this round's training"
+    number = str(error.error_index)
     if killer and ran_out:
-        return f"{process} was killed by the kernel because {MEMORY_RAN_OUT}"
+        return Sentence(
+            "process {number} of this round's training was killed by the kernel because {reason}",
+            number=number,
+            reason=MEMORY_RAN_OUT,
+        )
     if killer:
-        return f"{process} was killed by {killer}: start a new round"
-    return f"{process} ended with an unexpected error: see the trainer's log for details"
+        return Sentence(
+            "process {number} of this round's training was killed by {killer}: start a new round",
+            number=number,
+            killer=killer,
+        )
+    return Sentence(
+        "process {number} of this round's training ended with an unexpected error: see the trainer's log for details",
+        number=number,
+    )
 
 
 def _run_rank(train: Callable[..., TrainingMetrics], settings: Settings, log_level: int, messages: Any) -> None:
@@ -139,7 +156,7 @@ def _run_rank(train: Callable[..., TrainingMetrics], settings: Settings, log_lev
     try:
         metrics = train(report=messages.put if is_first else lambda _progress: None)
     except (TrainerError, StorageError) as error:
-        messages.put(str(error))
+        messages.put(error.sentence)
         raise
     except Exception as error:
         if is_out_of_memory(error):

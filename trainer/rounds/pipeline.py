@@ -15,7 +15,6 @@ from storage.database.enums import TrainingSource
 from storage.models.base_model import BaseModel
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import load_cards, read_personality
-from storage.releases.bases import base_in_use
 from storage.settings.sections import Settings
 from storage.training.rounds import require_round
 from trainer import gpu_room
@@ -28,13 +27,8 @@ from trainer.evaluation.sampling import open_adapter
 from trainer.progress import Phase, ProgressLog, ReportProgress, RoundProgress
 from trainer.rounds.distributed import train_on_all
 from trainer.rounds.judging import RoundJudge
-from trainer.rounds.readiness import plan_memory, ready_base
+from trainer.rounds.readiness import other_base, plan_memory, ready_base
 from trainer.training.train import train_adapter
-
-OTHER_BASE = (
-    "{used.name} ({used.revision}) answers, but this trainer has {base.name} ({base.revision}): start the bot and the "
-    "trainer again after model.base was changed, or set model.base on the trainer's host to the bot's"
-)
 
 log = logging.getLogger(__name__)
 
@@ -77,10 +71,10 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
     with database.transaction() as session:
         load_cards(session, settings)
         round_ = require_round(session, round_id)
-        used = base_in_use(session)
+        refusal = other_base(session, base)
         personality = read_personality(session, round_.personality_id)
-    if used is not None and used.revision != base.revision:
-        return Skipped(OTHER_BASE.format(used=used, base=base))
+    if refusal:
+        return Skipped(refusal)
     settings = settings_of(settings, personality.card)
     if round_.learns_from is TrainingSource.EXAMPLES:
         prepared = prepare_examples(database, settings, round_, base)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import signal
 
 from storage.models.free_memory import oom_kills
+from storage.sentences import Sentence
 from storage.training.rounds import MEMORY_RAN_OUT
+
+STOPPED = Sentence("the trainer was stopped during this round and nothing was published: start a new round")
 
 
 class ProcessEnd:
@@ -24,9 +27,13 @@ def describe_exit(exit_code: int | None, *, ran_out: bool) -> str:
     `ran_out` tells whether the kernel killed a process for its memory meanwhile.
     """
     if exit_code == -signal.SIGKILL and ran_out:
-        return f"the round's process was killed by the kernel because {MEMORY_RAN_OUT}"
+        return Sentence("the round's process was killed by the kernel because {reason}", reason=MEMORY_RAN_OUT)
     if exit_code is not None and exit_code < 0:
-        return (
-            f"the round's process was killed by signal {-exit_code} ({signal.strsignal(-exit_code)}): start a new round"
+        return Sentence(
+            "the round's process was killed by signal {number} ({name}): start a new round",
+            number=-exit_code,
+            name=signal.strsignal(-exit_code),
         )
-    return f"the round's process ended with exit code {exit_code}: see the trainer's log for the reason"
+    return Sentence(
+        "the round's process ended with exit code {code}: see the trainer's log for the reason", code=str(exit_code)
+    )

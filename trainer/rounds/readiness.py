@@ -5,10 +5,14 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
+from sqlalchemy.orm import Session
+
 from storage.models.base_model import BaseModel, require_full_weights, resolve_base_model
 from storage.models.chat_format import load_chat_format
 from storage.models.hardware import require_training
 from storage.models.shape import known_shape
+from storage.releases.bases import base_in_use
+from storage.sentences import Sentence
 from storage.settings.sections import Settings
 from storage.wording import format_bytes
 from trainer.data.dataset import TrainingSet
@@ -34,6 +38,19 @@ def ready_base(settings: Settings, *, checks_memory: bool = True) -> BaseModel:
     if checks_memory:
         log.info("A round %s.", check_round_memory(settings, base))
     return base
+
+
+def other_base(session: Session, base: BaseModel) -> Sentence | None:
+    """Return why this trainer trains nothing if the bot uses another base than it has."""
+    used = base_in_use(session)
+    if used is None or used.revision == base.revision:
+        return None
+    return Sentence(
+        "{used} answers, but this trainer has {base}: start the bot and the trainer again after model.base was "
+        "changed, or set model.base on the trainer's host to the bot's",
+        used=f"{used.name} ({used.revision})",
+        base=f"{base.name} ({base.revision})",
+    )
 
 
 def check_round_memory(settings: Settings, base: BaseModel) -> str:

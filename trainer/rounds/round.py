@@ -16,6 +16,7 @@ from storage.errors import LeaseExpired, RoundConflict, StorageError
 from storage.releases.promotion import release_passed
 from storage.releases.versions import Version, id_of, register
 from storage.runtime.processes import HEARTBEAT_S
+from storage.sentences import Sentence, joined
 from storage.settings.sections import Settings
 from storage.training.rounds import MEMORY_RAN_OUT, finish_round, require_lease, require_round
 from trainer.errors import TrainerError, is_out_of_memory
@@ -81,7 +82,7 @@ def _conclude(session: Session, settings: Settings, round_id: int, result: Resul
         case Failed(reason):
             finish_round(session, round_id, RoundStatus.FAILED, reason)
         case Rejected(verdict, metrics):
-            reason = f"the new version is broken and was not kept: {verdict.reason}"
+            reason = Sentence("the new version is broken and was not kept: {reason}", reason=verdict.reason)
             finish_round(session, round_id, RoundStatus.REJECTED, reason, metrics, gate=_gate(verdict))
         case Judged(verdict=verdict, metrics=metrics):
             version = _register(session, round_id, result)
@@ -110,25 +111,33 @@ def _register(session: Session, round_id: int, judged: Judged) -> Version:
 
 def _describe_version(version: Version, judged: Judged, released: str | None) -> str:
     """Return what the version learned, and what happens next. `released` is what `release_passed` said."""
-    learned = f"{version.name} learned from {judged.training_set.describe(judged.metrics)}"
-    rebuilt = _describe_rebuild(version, judged.training_set.start.forgets)
+    said = [_describe_outcome(version, judged, released), _describe_rebuild(version, judged.training_set.start.forgets)]
+    return joined("; ", [*filter(None, said)])
+
+
+def _describe_outcome(version: Version, judged: Judged, released: str | None) -> Sentence:
+    values = {"version": version.name, "examples": judged.training_set.describe(judged.metrics)}
     match judged.verdict.outcome:
         case GateVerdict.PASS:
-            return f"{learned} and passed the gate; {released or 'promote it to use it'}{rebuilt}"
+            then = released or Sentence("promote it to use it")
+            return Sentence("{version} learned {examples} and passed the gate; {then}", **values, then=then)
         case GateVerdict.FAIL:
-            return f"{learned} and did not pass the gate: {judged.verdict.reason}{rebuilt}"
+            reason = judged.verdict.reason
+            return Sentence("{version} learned {examples} and did not pass the gate: {reason}", **values, reason=reason)
         case GateVerdict.NOT_ENOUGH_EVIDENCE:
-            now = released or "now people compare it with the champion, without knowing which is which"
-            return f"{learned}; {now}{rebuilt}"
+            then = released or Sentence("now people compare it with the champion, without knowing which is which")
+            return Sentence("{version} learned {examples}; {then}", **values, then=then)
 
 
 def _describe_rebuild(version: Version, forgets: Version | None) -> str:
     """Return a remark if the version replaces a champion that learned from deleted data, else an empty text."""
     if forgets is None:
         return ""
-    return (
-        f"; it learned without the deleted data that {forgets.name} had learned from: "
-        f"compare both with `/model compare {forgets.name} {version.name}`"
+    return Sentence(
+        "it learned without the deleted data that {before} had learned from: compare both with "
+        "`/model compare {before} {version}`",
+        before=forgets.name,
+        version=version.name,
     )
 
 
@@ -137,5 +146,5 @@ def _describe(error: Exception) -> str:
     if is_out_of_memory(error):
         return MEMORY_RAN_OUT
     if isinstance(error, FORESEEN):
-        return str(error)
-    return f"an unexpected error ({type(error).__name__}): see the trainer's log for details"
+        return error.sentence
+    return Sentence("an unexpected error ({kind}): see the trainer's log for details", kind=type(error).__name__)

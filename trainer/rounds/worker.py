@@ -42,9 +42,9 @@ from storage.training.rounds import (
 )
 from trainer import gpu_room
 from trainer.progress import served_metrics
+from trainer.rounds import process_end
 from trainer.rounds.distributed import set_up_child
 from trainer.rounds.housekeeping import AdapterHousekeeping
-from trainer.rounds.process_end import ProcessEnd
 from trainer.rounds.schedule import scheduled_rounds
 
 POLL_S = 0.5
@@ -54,7 +54,6 @@ CONTEXT = multiprocessing.get_context("spawn")
 """Not "fork": PyTorch's threads and the database's connections do not survive a fork."""
 KILLED_FIRST = Path("/proc/self/oom_score_adj")
 """How much sooner than others Linux kills this process if memory runs out: a round can be repeated, the bot goes on."""
-STOPPED = "the trainer was stopped during this round and nothing was published: start a new round"
 
 log = logging.getLogger(__name__)
 
@@ -183,7 +182,7 @@ class RoundWorker:
 
     def _run(self, round_: Round) -> None:
         log.info("Round %d started. It learns from %s.", round_.id, round_.learns_from)
-        end = ProcessEnd()
+        end = process_end.ProcessEnd()
         process = start_process(self._settings, round_.id)
         try:
             self._watch(process, round_.id)
@@ -210,7 +209,7 @@ class RoundWorker:
         """End a round whose process did not end it itself, because of the failure, and log how the round ended."""
         with suppress(RoundConflict), self._database.transaction() as session:  # another trainer may have ended it
             if self._stop.is_set():
-                finish_round(session, round_id, RoundStatus.INTERRUPTED, STOPPED)
+                finish_round(session, round_id, RoundStatus.INTERRUPTED, process_end.STOPPED)
             else:
                 finish_round(session, round_id, RoundStatus.FAILED, failure)
         round_ = _read_round(self._database, round_id)

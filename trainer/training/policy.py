@@ -13,6 +13,7 @@ from storage.models.base_model import BaseModel, load_adapter, load_model
 from storage.models.hardware import has_gpu, training_format
 from storage.models.layer_names import LayerNames
 from storage.settings.sections import TrainingSettings
+from storage.wording import gettext_noop
 from trainer.errors import TrainerError
 from trainer.training.memory_plan import uses_eager
 
@@ -41,7 +42,11 @@ def new_adapter(base: BaseModel, settings: TrainingSettings) -> Any:
 
     names = LayerNames(base.path)
     if not names.trainable:
-        raise TrainerError(f"{base.name} ({base.architecture}) has no linear layers that LoRA can change")
+        raise TrainerError(
+            gettext_noop("{base} ({architecture}) has no linear layers that LoRA can change"),
+            base=base.name,
+            architecture=base.architecture,
+        )
     return LoraConfig(
         r=settings.lora_rank,
         lora_alpha=settings.lora_alpha,

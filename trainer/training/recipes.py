@@ -35,8 +35,6 @@ class Recipe:
 
     objective: str
     """dpo, robust or sft."""
-    noun: str
-    """The word for an example."""
     rate_setting: str
     """The setting to lower if training diverges."""
     row: Callable[[Any, ChatFormat], Row]
@@ -56,7 +54,7 @@ def dpo_recipe(settings: TrainingSettings, label_noise: float) -> Recipe:
     if not 0 <= label_noise <= 0.5:
         raise ValueError(f"label_noise = {label_noise} is not in [0, 0.5]")
     config = partial(dpo_config, min(label_noise, MAX_LABEL_NOISE))
-    return Recipe(settings.objective, "pair", "training.learning_rate", pair_row, config, USUAL)
+    return Recipe(settings.objective, "training.learning_rate", pair_row, config, USUAL)
 
 
 def dpo_config(
@@ -143,7 +141,7 @@ def training_options(
     }
 
 
-SFT = Recipe("sft", "example answer", "demonstration.learning_rate", demonstration_row, _sft_config, USUAL)
+SFT = Recipe("sft", "demonstration.learning_rate", demonstration_row, _sft_config, USUAL)
 """The loss is the mean over the answers' tokens and the end token after each answer."""
 
 

@@ -14,6 +14,7 @@ from storage.models import chat_format
 from storage.models.base_model import BaseModel
 from storage.models.hardware import cpu_threads, silence_transformers
 from storage.settings.sections import TrainingSettings
+from storage.wording import gettext_noop
 from trainer.errors import TrainerError, TrainingDiverged
 from trainer.evaluation.overshoot import StyleBound
 from trainer.evaluation.sampling import Sampler
@@ -192,6 +193,13 @@ def tokenise(
     return [row if row_tokens(row) <= max_tokens else None for row in rows]
 
 
+def _none_fits(recipe: Recipe, number: int, settings: TrainingSettings) -> TrainerError:
+    pairs = gettext_noop("none of {number} pairs fits into training.max_tokens = {tokens}")
+    answers = gettext_noop("none of {number} example answers fits into training.max_tokens = {tokens}")
+    said = answers if recipe.objective == SFT.objective else pairs
+    return TrainerError(said, number=number, tokens=str(settings.max_tokens))
+
+
 def build_trainer(
     recipe: Recipe,
     rows: Sequence[Row | None],
@@ -211,7 +219,7 @@ def build_trainer(
 
     kept, watched = _fitting(rows), _fitting(validation) if settings.patience else []
     if not kept:
-        raise TrainerError(f"none of {len(rows)} {recipe.noun}s fits into training.max_tokens = {settings.max_tokens}")
+        raise _none_fits(recipe, len(rows), settings)
     longest = max(map(row_tokens, [*kept, *watched]))
     settings = for_so_many(len(kept), settings)
     trainer = DemonstrationTrainer if recipe.objective == SFT.objective else PreferenceTrainer

@@ -14,8 +14,9 @@ from bot.operations.health import HealthCheck
 from storage.database.columns import utc_now
 from storage.database.enums import QuarantineStatus, RoundStatus
 from storage.database.tables import AlertRow, QuarantineRow
-from storage.operations.alerts import Alert, raise_alert
+from storage.operations.alerts import Alert, AlertKind, raise_alert
 from storage.runtime.processes import worker_name
+from storage.training.rounds import MEMORY_RAN_OUT
 from tests.past import add_round
 
 SOON_S = POLL_INTERVAL_S + 1
@@ -162,3 +163,49 @@ async def test_a_refused_token_is_announced_when_the_bot_is_back(told, query, se
     (over,) = await told()
     assert over.startswith("✅ Resolved: Discord did not accept the bot's token")
     assert "it may have leaked" in over
+
+
+async def test_alerts_are_in_the_language_of_their_channels_server_and_the_log_is_english(
+    place, env, settings, query, rows, caplog
+):
+    channel = env.create_guild("Verein", preferred_locale="de").create_text_channel("admins")
+    alerts = settings.alerts.model_copy(update={"channel": channel.id, "min_free_gb": 1e9})
+    env.change_settings(settings.model_copy(update={"alerts": alerts}))
+    query(lambda session: add_round(session, 1, status=RoundStatus.FAILED, reason=MEMORY_RAN_OUT))
+    await env.advance_time(SOON_S)
+    disk, failed = sorted(message.content for message in channel.history())
+    assert disk.startswith("⚠️ Der Datenträger des Datenordners ist fast voll: ")
+    assert failed.startswith(
+        "⚠️ Runde 1 von default ist gescheitert: der Arbeitsspeicher ging aus, und nichts wurde veröffentlicht: Die "
+        "nächste Runde rechnet weniger auf einmal"
+    )
+    assert failed.endswith(
+        " Was du tun kannst: Behebe den Grund und starte dann mit `/model train` eine neue Runde; Einzelheiten stehen "
+        "im Log des Trainers."
+    )
+    english = f"round 1 of default failed: {MEMORY_RAN_OUT}"
+    assert english in [row.message for row in rows(AlertRow)]
+    assert f"Alert: ⚠️ {english.capitalize()[:30]}" in caplog.text
+    query(lambda session: add_round(session, 2))
+    await env.advance_time(SOON_S)
+    assert channel.last_message.content.startswith("✅ Behoben: Runde 1 von default ist gescheitert: ")
+
+
+async def test_an_unreachable_database_is_announced_in_the_channels_language(env, settings, query):
+    channel = env.create_guild("Verein", preferred_locale="de").create_text_channel("admins")
+    alerts = settings.alerts.model_copy(update={"channel": channel.id, "min_free_gb": 0.0})
+    env.change_settings(settings.model_copy(update={"alerts": alerts}))
+    query(lambda session: session.execute(text("ALTER TABLE alerts RENAME TO gone")))
+    await env.advance_time(SOON_S)
+    assert channel.last_message.content.startswith("⚠️ Die Datenbank ist nicht erreichbar; Stimmen warten")
+    query(lambda session: session.execute(text("ALTER TABLE gone RENAME TO alerts")))
+
+
+async def test_an_alert_that_was_raised_by_an_earlier_release_is_told_in_english(env, settings, query):
+    channel = env.create_guild("Verein", preferred_locale="de").create_text_channel("admins")
+    alerts = settings.alerts.model_copy(update={"channel": channel.id, "min_free_gb": 0.0})
+    env.change_settings(settings.model_copy(update={"alerts": alerts}))
+    old = AlertKind("token", "the bot was offline", "reset its token")
+    query(lambda session: raise_alert(session, worker_name(settings.data.directory), old))
+    await env.advance_time(SOON_S)
+    assert channel.last_message.content.startswith("✅ Behoben: The bot was offline. Das begann <t:")

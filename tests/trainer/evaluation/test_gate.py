@@ -1,7 +1,10 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from bot.localization.catalogues import read_catalogues
+from bot.localization.sentences import Language, gettext, speaking
 from storage.database.enums import GateVerdict, TrainingSource
 from storage.settings.sections import GateSettings
 from storage.taste.liked import Excess
@@ -274,3 +277,25 @@ def test_version_far_from_any_language_is_never_published():
 def test_limits_that_the_operator_lifted_do_not_apply():
     judgement = replace(JUDGEMENT, degenerate_share=1.0, degenerate_share_base=0.0, coherence_ratio=3.0)
     assert judged(judgement, max_degenerate_excess=1.0, max_coherence_ratio=4.0).publishable
+
+
+def test_the_gates_sentences_can_be_said_in_another_language():
+    verdict = judged(replace(JUDGEMENT, messages=31, real_messages=7, divergence=9.0))
+    with speaking(Language("de", read_catalogues(Path())["de"])):
+        said = {gettext(check.name): gettext(check.sentence) for check in verdict.checks}
+        reason = gettext(verdict.reason)
+    assert {name: text.replace("\N{NO-BREAK SPACE}", " ") for name, text in said.items()} == {
+        "Abstand zum Basismodell": "Antworten haben sich um 9,00 Nats je Token vom Basismodell entfernt (Grenze 3)",
+        "Wahl der Leute": "noch hat niemand sie mit dem Champion verglichen",
+        "kaputte Antworten": "10 % der Antworten auf 24 eigene Nachrichten und 7 von Mitgliedern sind kaputt "
+        "(Basismodell 5 %; Grenze +15 %)",
+        "Vielfalt": "4 % der Antworten gleichen einer anderen (Basismodell 0 %; Grenze +25 %)",
+        "Schlüssigkeit": "Antworten überraschen gemma3-270m 1,04-mal so sehr wie die des Basismodells (Grenze 1,1-mal)",
+        "Erhalt der Sprache": "der Loss bei Alltagstext ist das 1,012-Fache des Basismodells (Grenze 1,05-fach)",
+        "Länge": "Antworten haben im Schnitt 30 Tokens (Basismodell 40; Grenze 3×)",
+        "Testreihe flattery": "16 von 20 Fällen (flattery) bestanden (Basismodell 15; 1 verloren: lottery; 2 gewonnen; "
+        "Grenze -10 %)",
+        "Testreihe knowledge": "17 der 18 Fakten (knowledge), die das Basismodell kennt, sind noch bekannt "
+        "(1 verloren: bees; Grenze -10 %)",
+    }
+    assert reason == said["Abstand zum Basismodell"]
