@@ -8,13 +8,14 @@ from datetime import datetime
 from bot.localization.sentences import gettext, ngettext, translated
 from bot.text import contests
 from bot.text import rounds as round_texts
+from bot.text.actors import name_actor
 from bot.text.lineage import from_source
 from bot.text.sanitize import sanitize_reason
 from bot.text.taste import describe_choosing, name_likings
 from bot.text.votes import describe_counted
 from storage.database.enums import CHALLENGER, CanaryStatus, GateVerdict, PairSource
 from storage.insights import model_status
-from storage.operations.token_spend import Spend, describe_spend, is_used_up
+from storage.operations import token_spend
 from storage.privacy.consent import describe_bases
 from storage.releases.announcements import Announcement, CanaryAnnouncement, PromotionAnnouncement
 from storage.releases.versions import AliasMove, Version, name_of
@@ -143,9 +144,13 @@ def _ranking(status: model_status.ModelStatus, settings: Settings) -> str:
     return gettext("The taste ranks no answers: it predicts votes no better than the share of 👍 does.")
 
 
-def _spent(spent: Spend, settings: RemoteSettings) -> str:
-    said = gettext("**Spent:** {spent}", spent=describe_spend(spent, settings))
-    return f"{said}; ⚠️ {gettext('nothing is answered before midnight UTC')}" if is_used_up(spent, settings) else said
+def _spent(spent: token_spend.Spend, settings: RemoteSettings) -> str:
+    said = gettext("**Spent:** {spent}", spent=token_spend.describe_spend(spent, settings))
+    return (
+        f"{said}; ⚠️ {gettext('nothing is answered before midnight UTC')}"
+        if token_spend.is_used_up(spent, settings)
+        else said
+    )
 
 
 def _trainer(status: model_status.ModelStatus, schedule: str) -> str:
@@ -224,7 +229,7 @@ def describe_version(details: model_status.VersionDetails) -> str:
             gettext(
                 "Round {round}, requested by {who}, manifest `{manifest}`",
                 round=str(round_.id),
-                who=round_.requested_by,
+                who=name_actor(round_.requested_by),
                 manifest=manifest,
             )
         )
@@ -239,14 +244,14 @@ def describe_version(details: model_status.VersionDetails) -> str:
 
 
 def _move(move: AliasMove, version: Version) -> str:
-    is_canary = move.alias == CHALLENGER
+    is_canary, who = move.alias == CHALLENGER, name_actor(move.moved_by)
     if move.to_version_id == version.id:
-        started = gettext("{admin} started a canary of it", admin=move.moved_by)
-        made = gettext("{admin} made it the champion", admin=move.moved_by)
+        started = gettext("{admin} started a canary of it", admin=who)
+        made = gettext("{admin} made it the champion", admin=who)
         said = started if is_canary else made
     else:
-        ended = gettext("{admin} ended its canary", admin=move.moved_by)
-        replaced = gettext("{admin} replaced it as champion", admin=move.moved_by)
+        ended = gettext("{admin} ended its canary", admin=who)
+        replaced = gettext("{admin} replaced it as champion", admin=who)
         said = ended if is_canary else replaced
     if move.overrides_gate:
         said = gettext("{did}, overriding the gate", did=said)
@@ -345,7 +350,7 @@ def _promotion(promotion: PromotionAnnouncement, liked: Sequence[Effect]) -> str
 
 def _who_and_why(promotion: PromotionAnnouncement) -> str:
     reason = _reason(promotion.move.reason)
-    who = gettext("By {admin}", admin=promotion.move.moved_by)
+    who = gettext("By {admin}", admin=name_actor(promotion.move.moved_by))
     return round_texts.sentence(f"{who}: {reason}" if reason else who)
 
 
