@@ -21,7 +21,7 @@ PLAIN = "null"
 
 @dataclass(frozen=True)
 class Figure:
-    """A number that a sentence writes in a given form, such as ".0%", ".2f" or "g"."""
+    """A number that a sentence writes in a given form, such as ".0%", ",.2f", "," or "g"."""
 
     value: float
     form: str

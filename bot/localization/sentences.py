@@ -141,12 +141,12 @@ def _stored(sentence: Sentence) -> str:
 
 
 def _figure(figure: Figure) -> str:
-    """Return a number in its form, such as ".0%", ".2f" or "g", as the language writes it."""
+    """Return a number in its form, such as ".0%", ",.2f", "," or "g", as the language writes it."""
     if not abs(figure.value) < MOST_WRITTEN:  # or it is not a number
         return str(figure)
-    if figure.form == "g":
+    if figure.form in (",", "g"):
         return number(figure.value, SIGNIFICANT)
-    decimals = int(figure.form[1:-1])
+    decimals = int(figure.form.lstrip(",")[1:-1])
     if figure.form.endswith("%"):
         return percent(figure.value, decimals)
     return decimal(figure.value, decimals) if decimals else number(figure.value)

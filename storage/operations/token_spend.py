@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from storage.database.rows import upsert
 from storage.database.tables import SpendRow
+from storage.sentences import Figure, Sentence, joined
 from storage.settings.sections import RemoteSettings
 
 MILLION = 1_000_000
@@ -50,12 +51,15 @@ def spent_on(session: Session, day: date) -> Spend:
     return Spend(*(int(number or 0) for number in sums))
 
 
-def describe_spend(spent: Spend, settings: RemoteSettings) -> str:
+def describe_spend(spent: Spend, settings: RemoteSettings) -> Sentence:
     """Return the day's tokens with the limit and the price, if these are set."""
-    limit = f" of {settings.tokens_per_day:,}" if settings.tokens_per_day else ""
-    cost = spent.cost(settings)
-    price = f", {cost:,.2f} at your prices" if cost else ""
-    return f"{spent.tokens:,}{limit} tokens today (UTC){price}"
+    tokens, cost = Figure(spent.tokens, ","), spent.cost(settings)
+    if settings.tokens_per_day:
+        limit = Figure(settings.tokens_per_day, ",")
+        said = Sentence("{tokens} of {limit} tokens today (UTC)", tokens=tokens, limit=limit)
+    else:
+        said = Sentence("{tokens} tokens today (UTC)", tokens=tokens)
+    return joined(", ", [said, Sentence("{price} at your prices", price=Figure(cost, ",.2f"))]) if cost else said
 
 
 def is_used_up(spent: Spend, settings: RemoteSettings) -> bool:

@@ -16,6 +16,7 @@ import tomli_w
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from storage.errors import QUOTED_CHARS, CardError
+from storage.sentences import Sentence
 from storage.settings.sections import GenerationSettings, Settings
 from storage.wording import mistake, shorten
 
@@ -73,15 +74,15 @@ def why_not_displayed(name: str) -> str:
     seen = "".join(char for char in unicodedata.normalize("NFKC", name) if unicodedata.category(char)[0] != "C")
     seen = " ".join(seen.split()).casefold()
     if len(name) > MAX_DISPLAY_NAME_CHARS:
-        return f"must have at most {MAX_DISPLAY_NAME_CHARS} characters"
+        return Sentence("must have at most {number} characters", number=MAX_DISPLAY_NAME_CHARS)
     if not seen:
-        return "must have letters that people can see"
+        return Sentence("must have letters that people can see")
     if any(unicodedata.category(char) == "Cc" or unicodedata.bidirectional(char) in _TURNS for char in name):
-        return "must not contain line breaks, or characters that turn the direction of writing"
+        return Sentence("must not contain line breaks, or characters that turn the direction of writing")
     if seen in REFUSED_NAMES:
-        return f"must not be {seen!r}, which Discord refuses"
+        return Sentence("must not be {name}, which Discord refuses", name=repr(seen))
     refused = next((part for part in REFUSED_IN_NAMES if part in seen), "")
-    return f"must not contain {refused!r}, which Discord refuses" if refused else ""
+    return Sentence("must not contain {part}, which Discord refuses", part=repr(refused)) if refused else ""
 
 
 def _displayed(name: str) -> str:
@@ -170,7 +171,7 @@ def renamed(card: Card, display_name: str) -> Card:
     """Return the card with another name above its messages; raises CardError on one that Discord would refuse."""
     name = " ".join(display_name.split())
     if name and (reason := why_not_displayed(name)):
-        raise CardError(f"the name {reason}")
+        raise CardError("the name {reason}", reason=reason)
     return card.model_copy(update={"display_name": name})
 
 

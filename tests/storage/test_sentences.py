@@ -20,7 +20,7 @@ from storage.sentences import MARK, Figure, Sentence, counted, from_stored, join
 from tests.past import add_round
 
 GERMAN = Language("de", read_catalogues(Path())["de"])
-FORMS = st.sampled_from([".0%", ".1f", ".2f", ".0f", "g"])
+FORMS = st.sampled_from([",", ",.2f", ".0%", ".1f", ".2f", ".0f", "g"])
 FIGURES = st.builds(Figure, st.floats(), FORMS)
 VALUES = st.recursive(
     st.text(max_size=20) | st.integers(-(10**15), 10**15) | FIGURES,

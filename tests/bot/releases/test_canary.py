@@ -668,7 +668,7 @@ class TestInGerman:
     async def test_a_german_admin_reads_in_german_why_it_ended(
         self, place, env, make_version, start, status, give, canary, announced
     ):
-        version = make_version()
+        version = make_version(verdict=GateVerdict.NOT_ENOUGH_EVIDENCE)
         await start()
         give(version, losses=9)
         (news,) = await announced()
