@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from bot.localization.sentences import gettext, ngettext, number, percent
+from bot.text.actors import name_actor
 from bot.text.sanitize import escape_inline
 from storage.database.enums import NOBODY, GateVerdict, PairSource, RoundStatus, Split
+from storage.insights import weak_votes
 from storage.insights.lineage import (
     Lineage,
     SourceAnswer,
@@ -20,7 +22,6 @@ from storage.insights.lineage import (
 )
 from storage.insights.tracing import TracedReply
 from storage.insights.vote_outcomes import PairRole, TasteUse, VoteOutcome, VoteStatus, VoteUse
-from storage.insights.weak_votes import WeakUse, WeakVoteOutcome
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.training.trainable import Obstacle
 from storage.votes.votes import Vote
@@ -64,13 +65,13 @@ TASTE = {
     ),
 }
 WEAK = {
-    WeakUse.COUNTS: gettext_noop("counts a little in what people here like"),
-    WeakUse.REPLACED: gettext_noop("doesn't count: the vote on the same answer replaces it"),
-    WeakUse.ONCE_REPLACED: gettext_noop(
+    weak_votes.WeakUse.COUNTS: gettext_noop("counts a little in what people here like"),
+    weak_votes.WeakUse.REPLACED: gettext_noop("doesn't count: the vote on the same answer replaces it"),
+    weak_votes.WeakUse.ONCE_REPLACED: gettext_noop(
         "doesn't count: there was a vote on the same answer, and it stays replaced although that vote was withdrawn"
     ),
-    WeakUse.OPTED_OUT: gettext_noop("doesn't count, because of `/privacy opt-out`"),
-    WeakUse.SWITCHED_OFF: gettext_noop("doesn't count: that is switched off here"),
+    weak_votes.WeakUse.OPTED_OUT: gettext_noop("doesn't count, because of `/privacy opt-out`"),
+    weak_votes.WeakUse.SWITCHED_OFF: gettext_noop("doesn't count: that is switched off here"),
 }
 VERDICTS = {
     GateVerdict.PASS: gettext_noop("passed the gate"),
@@ -132,17 +133,17 @@ def outcome_text(outcomes: Sequence[VoteOutcome], user_id: int | None = None) ->
     return _without_bold(_outcome_lines(outcomes, _PLAIN, user_id))
 
 
-def weak_lines(outcomes: Sequence[WeakVoteOutcome]) -> list[str]:
+def weak_lines(outcomes: Sequence[weak_votes.WeakVoteOutcome]) -> list[str]:
     """Return what a member did after answers that counts as a weak vote, one line each, under a headline."""
     return _weak_lines(outcomes, _MARKDOWN)
 
 
-def weak_text(outcomes: Sequence[WeakVoteOutcome]) -> str:
+def weak_text(outcomes: Sequence[weak_votes.WeakVoteOutcome]) -> str:
     """Return the same for a file or a terminal, below other text; nothing if there are none."""
     return "".join(f"\n{line}" for line in _weak_lines(outcomes, _PLAIN))
 
 
-def _weak_lines(outcomes: Sequence[WeakVoteOutcome], style: _Style) -> list[str]:
+def _weak_lines(outcomes: Sequence[weak_votes.WeakVoteOutcome], style: _Style) -> list[str]:
     headline = [_weak_headline(len(outcomes))] if outcomes else []
     return [*headline, *(_weak_line(outcome, style) for outcome in outcomes)]
 
@@ -155,7 +156,7 @@ def _weak_headline(votes: int) -> str:
     )
 
 
-def _weak_line(outcome: WeakVoteOutcome, style: _Style) -> str:
+def _weak_line(outcome: weak_votes.WeakVoteOutcome, style: _Style) -> str:
     excerpt = shorten(" ".join(outcome.answer.split()), EXCERPT_CHARS)
     where = style.link(f"{outcome.given_at:%Y-%m-%d}", outcome.link)
     whose = "" if outcome.personality == DEFAULT_PERSONALITY else f"{outcome.personality}: "
@@ -220,7 +221,7 @@ def _round_lines(round_: SourceRound, style: _Style) -> Iterable[str]:
         version=round_.version,
         parent=round_.parent,
         date=f"{round_.began_at:%Y-%m-%d}",
-        who=style.quote(round_.requested_by),
+        who=style.quote(name_actor(round_.requested_by)),
         pairs=_count_pairs(round_.pairs),
     )
     voters = [_voter(voter, style) for voter in round_.voters]

@@ -8,6 +8,7 @@ from datetime import datetime
 from bot.localization.sentences import gettext, ngettext, translated
 from bot.text import contests
 from bot.text import rounds as round_texts
+from bot.text.actors import name_actor
 from bot.text.lineage import from_source
 from bot.text.sanitize import sanitize_reason
 from bot.text.spending import describe_spend
@@ -225,7 +226,7 @@ def describe_version(details: model_status.VersionDetails) -> str:
             gettext(
                 "Round {round}, requested by {who}, manifest `{manifest}`",
                 round=str(round_.id),
-                who=round_.requested_by,
+                who=name_actor(round_.requested_by),
                 manifest=manifest,
             )
         )
@@ -240,14 +241,14 @@ def describe_version(details: model_status.VersionDetails) -> str:
 
 
 def _move(move: AliasMove, version: Version) -> str:
-    is_canary = move.alias == CHALLENGER
+    is_canary, who = move.alias == CHALLENGER, name_actor(move.moved_by)
     if move.to_version_id == version.id:
-        started = gettext("{admin} started a canary of it", admin=move.moved_by)
-        made = gettext("{admin} made it the champion", admin=move.moved_by)
+        started = gettext("{admin} started a canary of it", admin=who)
+        made = gettext("{admin} made it the champion", admin=who)
         said = started if is_canary else made
     else:
-        ended = gettext("{admin} ended its canary", admin=move.moved_by)
-        replaced = gettext("{admin} replaced it as champion", admin=move.moved_by)
+        ended = gettext("{admin} ended its canary", admin=who)
+        replaced = gettext("{admin} replaced it as champion", admin=who)
         said = ended if is_canary else replaced
     if move.overrides_gate:
         said = gettext("{did}, overriding the gate", did=said)
@@ -346,7 +347,7 @@ def _promotion(promotion: PromotionAnnouncement, liked: Sequence[Effect]) -> str
 
 def _who_and_why(promotion: PromotionAnnouncement) -> str:
     reason = _reason(promotion.move.reason)
-    who = gettext("By {admin}", admin=promotion.move.moved_by)
+    who = gettext("By {admin}", admin=name_actor(promotion.move.moved_by))
     return round_texts.sentence(f"{who}: {reason}" if reason else who)
 
 

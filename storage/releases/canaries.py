@@ -26,8 +26,9 @@ from storage.releases.versions import (
 )
 from storage.sentences import Sentence
 from storage.settings.sections import ReleaseSettings
+from storage.wording import gettext_noop
 
-CANARY = "the canary"
+CANARY = gettext_noop("the canary")
 """Recorded as the mover of an alias if people's choices or damaged files moved it."""
 
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session, aliased, load_only
 
+from storage import sentences
 from storage.database.columns import utc_now
 from storage.database.enums import CanaryStatus, GateVerdict
 from storage.database.rows import read_first, unindexed
@@ -38,7 +39,6 @@ from storage.settings.sections import VoteSettings
 from storage.statistics import DECISIVE, bets_left, could_decide, e_value
 from storage.votes.votes import Vote
 from storage.votes.weights import VoteWeights, quarantined, read_histories
-from storage.wording import count
 
 CROWD = 2.0
 """Among few people, one carries at most this many times an equal share of what is at stake."""
@@ -121,11 +121,13 @@ class Standing:
         return GateVerdict.FAIL if self.worse >= DECISIVE else GateVerdict.NOT_ENOUGH_EVIDENCE
 
     @property
-    def score(self) -> str:
+    def score(self) -> sentences.Sentence:
         """Return the score in words, as in "14 to 6 in blind pairs (4 about the same)"."""
-        ties = f" ({self.ties} about the same)" if self.ties else ""
-        people = f", by {count(self.people, 'person', 'people')}" if self.people else ""
-        return f"{self.wins} to {self.losses} in blind pairs{ties}{people}"
+        said = sentences.Sentence("{wins} to {losses} in blind pairs", wins=self.wins, losses=self.losses)
+        if self.ties:
+            said = sentences.joined(" ", [said, sentences.Sentence("({ties} about the same)", ties=self.ties)])
+        by = [sentences.counted("by {count} person", "by {count} people", self.people)] if self.people else []
+        return sentences.joined(", ", [said, *by])
 
     @property
     def numbers(self) -> dict[str, Any]:
@@ -136,7 +138,7 @@ class Standing:
         """Return why the time that is left cannot decide, or nothing if it can.
 
         It cannot if even `HASTE` times as many choices a day as until now, as one-sided as those so far allow, would
-        not. One choice more than there were is counted: if nobody chose so far, somebody still may.
+        not. One choice more than there were is sentences.counted: if nobody chose so far, somebody still may.
         """
         now, day = utc_now(), timedelta(days=1)
         passed, left = (now - begun_at) / day, (ends_at - now) / day
@@ -145,7 +147,11 @@ class Standing:
         choices = sum(bet.said_at >= begun_at for bet in self.bets)
         if could_decide(self._amounts, HASTE * (choices + 1) / passed * left):
             return ""
-        return f"at {count(choices / passed, 'choice')} a day, the {count(ceil(left), 'day')} left cannot decide"
+        return sentences.Sentence(
+            "{pace}, {time} cannot decide",
+            pace=sentences.counted("at {count} choice a day", "at {count} choices a day", choices / passed),
+            time=sentences.counted("the {count} day left", "the {count} days left", ceil(left)),
+        )
 
     @property
     def _amounts(self) -> list[float]:
@@ -173,20 +179,31 @@ class Contest:
     @property
     def decision(self) -> Decision | None:
         """The decision, or None while there is none."""
-        version, canary, champion = self.rival.version.name, self.rival.canary, name_of(self.champion)
-        verdict, score = self.evidence.verdict, self.evidence.score
+        canary, verdict, score = self.rival.canary, self.evidence.verdict, self.evidence.score
+        names = {"version": self.rival.version.name, "champion": name_of(self.champion)}
         if canary is not None and id_of(self.champion) != canary.champion_id:
-            reason = f"{champion} became the champion, so that nothing can be compared with the one before"
+            reason = sentences.Sentence(
+                "{champion} became the champion, so that nothing can be compared with the one before",
+                champion=names["champion"],
+            )
             return Decision(GateVerdict.NOT_ENOUGH_EVIDENCE, CanaryStatus.STOPPED, reason)
         if verdict is GateVerdict.PASS:
-            return Decision(verdict, CanaryStatus.PROMOTED, f"people prefer {version} to {champion}: {score}")
+            reason = sentences.Sentence("people prefer {version} to {champion}: {score}", **names, score=score)
+            return Decision(verdict, CanaryStatus.PROMOTED, reason)
         if verdict is GateVerdict.FAIL:
-            return Decision(verdict, CanaryStatus.ROLLED_BACK, f"people like {version} less than {champion}: {score}")
+            reason = sentences.Sentence("people like {version} less than {champion}: {score}", **names, score=score)
+            return Decision(verdict, CanaryStatus.ROLLED_BACK, reason)
         if canary is not None and utc_now() >= canary.ends_at:
-            reason = f"{canary.days:g} days did not decide between {version} and {champion}: {score}"
+            reason = sentences.Sentence(
+                "{days} days did not decide between {version} and {champion}: {score}",
+                days=sentences.Figure(canary.days, "g"),
+                **names,
+                score=score,
+            )
             return Decision(verdict, CanaryStatus.INCONCLUSIVE, reason)
         if canary is not None and self.dead_end:
-            return Decision(verdict, CanaryStatus.INCONCLUSIVE, f"{self.dead_end}: {score}")
+            reason = sentences.Sentence("{problem}: {score}", problem=self.dead_end, score=score)
+            return Decision(verdict, CanaryStatus.INCONCLUSIVE, reason)
         return None
 
     @cached_property

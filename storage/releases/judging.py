@@ -6,13 +6,15 @@ from sqlalchemy.orm import Session
 
 from storage.database.enums import CHAMPION, GateVerdict
 from storage.errors import CanaryRefused
-from storage.releases.canaries import CANARY, end_canary
+from storage.releases.canaries import CANARY, Canary, end_canary
 from storage.releases.evidence import Contest, Decision
 from storage.releases.promotion import make_champion
 from storage.releases.versions import Version, id_of, moves_of, read_alias, settle_verdict
+from storage.sentences import Sentence, joined
 from storage.settings.sections import ReleaseSettings
+from storage.wording import gettext_noop
 
-CHOICES = "people's choices"
+CHOICES = gettext_noop("people's choices")
 """Recorded as the mover of the champion if release.auto_promote follows what they decided."""
 
 
@@ -29,12 +31,14 @@ def conclude(session: Session, contest: Contest, decision: Decision, settings: R
         return False  # what people chose counts anew against the new champion
     promotes = decision.verdict is GateVerdict.PASS and bool(canary or _is_automatic(session, version, settings))
     if promotes:
-        by, reason, overrides = CHOICES, decision.reason, False
-        if canary is not None:
-            by, overrides = CANARY, canary.overrides_gate
-            reason += f"; {canary.started_by} overrode the gate: {canary.start_reason}" if overrides else ""
         make_champion(
-            session, version.personality_id, champion, version, by=by, reason=reason, overrides_gate=overrides
+            session,
+            version.personality_id,
+            champion,
+            version,
+            by=CANARY if canary else CHOICES,
+            reason=_why_promoted(decision, canary),
+            overrides_gate=canary is not None and canary.overrides_gate,
         )
     if canary is not None and not end_canary(
         session, canary.id, decision.canary, by=CANARY, reason=decision.reason, numbers=contest.numbers
@@ -45,6 +49,13 @@ def conclude(session: Session, contest: Contest, decision: Decision, settings: R
     # A promotion and the end of a canary are announced with the same reason.
     announced, evidence = promotes or bool(canary), contest.numbers | {"reason": decision.reason}
     return settle_verdict(session, version, decision.verdict, evidence, announced=announced) or bool(canary)
+
+
+def _why_promoted(decision: Decision, canary: Canary | None) -> str:
+    if canary is None or not canary.overrides_gate:
+        return decision.reason
+    overrode = Sentence("{admin} overrode the gate: {reason}", admin=canary.started_by, reason=canary.start_reason)
+    return joined("; ", [decision.reason, overrode])
 
 
 def _is_automatic(session: Session, version: Version, settings: ReleaseSettings) -> bool:

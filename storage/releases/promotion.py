@@ -27,8 +27,9 @@ from storage.releases.versions import (
 )
 from storage.sentences import Sentence, joined
 from storage.settings.sections import ReleaseSettings
+from storage.wording import gettext_noop
 
-GATE = "the gate"
+GATE = gettext_noop("the gate")
 PASSED = Sentence("it passed the gate")
 
 

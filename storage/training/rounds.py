@@ -21,6 +21,7 @@ from storage.members import Pseudonym
 from storage.personalities.personalities import lock_personality, read_personality, require_active
 from storage.runtime.processes import SILENT_AFTER_S
 from storage.sentences import Sentence
+from storage.wording import gettext_noop
 
 OPEN = (RoundStatus.REQUESTED, RoundStatus.RUNNING)
 TRAINED = (RoundStatus.PUBLISHED, RoundStatus.REJECTED)
@@ -34,7 +35,7 @@ MEMORY_RAN_OUT = Sentence(
 )
 """The reason, or the end of it, of a round that ended so."""
 REMEMBERED_ROUNDS = 10
-SCHEDULE = "schedule"
+SCHEDULE = gettext_noop("schedule")
 """`requested_by` of a scheduled round."""
 
 

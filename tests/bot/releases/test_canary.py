@@ -658,3 +658,35 @@ class TestAnnouncements:
         await place.grace.slash(place.channel, "model promote", version="v1")
         await env.advance_time(SOON_S)
         assert all(move.announced for move in rows(AliasMoveRow))
+
+
+class TestInGerman:
+    @pytest.fixture
+    def overrides(self):
+        return {"REACTUNE_DISCORD__LANGUAGE": "de"}
+
+    async def test_a_german_admin_reads_in_german_why_it_ended(
+        self, place, env, make_version, start, status, give, canary, announced
+    ):
+        version = make_version(verdict=GateVerdict.NOT_ENOUGH_EVIDENCE)
+        await start()
+        give(version, losses=9)
+        (news,) = await announced()
+        why = "v1 gefällt weniger als base: 0 zu 9 in anonymen Paaren, von 9 Personen"
+        assert news.startswith(f"🐤 Der Canary von **v1** wurde zurückgenommen: {why}.")
+        assert canary().reason == "people like v1 less than base: 0 to 9 in blind pairs, by 9 people"
+        assert "people like v1 less than base: 0 to 9" in await status()
+        env.locales[place.grace.id] = "de"
+        assert why in await status()
+        shown = said((await place.grace.slash(place.channel, "model show", version="v1")).response)
+        assert f"die Canary-Entscheidung hat ihren Canary beendet: {why}" in shown
+        assert shown.count(why) == 2, "as its verdict too"
+
+    async def test_a_german_admin_reads_an_admins_words_as_they_were_written(
+        self, place, env, make_version, start, status
+    ):
+        make_version()
+        await start()
+        await place.grace.slash(place.channel, "model canary stop", reason="it passed the gate")
+        env.locales[place.grace.id] = "de"
+        assert "hat ihn beendet: it passed the gate." in await status()
