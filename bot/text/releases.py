@@ -11,16 +11,15 @@ from bot.text import rounds as round_texts
 from bot.text.actors import name_actor
 from bot.text.lineage import from_source
 from bot.text.sanitize import sanitize_reason
-from bot.text.spending import describe_spend
+from bot.text.spending import describe_today
 from bot.text.taste import describe_choosing, name_likings
 from bot.text.votes import describe_counted
 from storage.database.enums import CHALLENGER, CanaryStatus, GateVerdict, PairSource
 from storage.insights import model_status
-from storage.operations.token_spend import Spend, is_used_up
 from storage.privacy.consent import describe_bases
 from storage.releases.announcements import Announcement, CanaryAnnouncement, PromotionAnnouncement
 from storage.releases.versions import AliasMove, Version, name_of
-from storage.settings.sections import RemoteSettings, Settings
+from storage.settings.sections import Settings
 from storage.taste.learning import FEWEST
 from storage.taste.words import Effect
 from storage.votes.votes import Tally
@@ -53,7 +52,7 @@ def describe_status(
         _next_round(status, settings),
     ]
     trains = [
-        _spent(status.spent, settings.remote) if settings.model.engine == "remote" else "",
+        describe_today(status.spent, settings.remote) if settings.model.engine == "remote" else "",
         gettext("**Trainer:** {state}", state=_trainer(status, settings.training.schedule)),
         gettext("Training basis: everything said here.")
         if learns_from_all
@@ -143,11 +142,6 @@ def _ranking(status: model_status.ModelStatus, settings: Settings) -> str:
             needed=FEWEST,
         )
     return gettext("The taste ranks no answers: it predicts votes no better than the share of 👍 does.")
-
-
-def _spent(spent: Spend, settings: RemoteSettings) -> str:
-    said = gettext("**Spent:** {spent}", spent=describe_spend(spent, settings))
-    return f"{said}; ⚠️ {gettext('nothing is answered before midnight UTC')}" if is_used_up(spent, settings) else said
 
 
 def _trainer(status: model_status.ModelStatus, schedule: str) -> str:

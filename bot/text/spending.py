@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bot.localization.sentences import decimal, gettext
-from storage.operations.token_spend import Spend
+from storage.operations.token_spend import Spend, is_used_up
 from storage.settings.sections import RemoteSettings
 
 
@@ -17,3 +17,9 @@ def describe_spend(spent: Spend, settings: RemoteSettings) -> str:
     )
     cost = spent.cost(settings)
     return gettext("{spent}, {cost} at your prices", spent=said, cost=decimal(cost, 2)) if cost else said
+
+
+def describe_today(spent: Spend, settings: RemoteSettings) -> str:
+    """Return the line of the status."""
+    said = gettext("**Spent:** {spent}", spent=describe_spend(spent, settings))
+    return f"{said}; ⚠️ {gettext('nothing is answered before midnight UTC')}" if is_used_up(spent, settings) else said

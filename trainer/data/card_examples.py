@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from sqlalchemy.orm import Session
+
 from storage.conversations.example_turns import ShownAs, fewer_and_fewer, turns_of, with_earlier
 from storage.conversations.replies import digest_prompt
 from storage.models.base_model import BaseModel, window_of
 from storage.models.chat_format import load_chat_format
 from storage.personalities.cards import Card
+from storage.personalities.personalities import read_personality
 from storage.personalities.shown_examples import examples_budget, examples_to_show
 from storage.settings.sections import Settings
 from storage.training.samples import AskedPrompt
@@ -21,6 +24,10 @@ class CardExamples:
         self._chat = load_chat_format(base.path, settings.model.template_options)
         self._budget = examples_budget(settings.model)
         self._most = window_of(base.path, settings.model) - expected_tokens(self._chat, settings.generation)
+
+    @classmethod
+    def of(cls, session: Session, personality_id: int, settings: Settings, base: BaseModel) -> CardExamples:
+        return cls(read_personality(session, personality_id).card, settings, base)
 
     def before(self, asked: AskedPrompt) -> AskedPrompt | None:
         """Return the prompt as the base is asked it; None if there are no examples, or if there is no room for any."""
