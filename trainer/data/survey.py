@@ -60,9 +60,9 @@ def survey_votes(
     taste = learn(read_taste_data(session, evidence))
     read = partial(read_texts, session, *where, render=renderer_of(base, settings.model))
     compared = read(replies=_asked_differently(answers, evidence.choices)).prompts
-    learned = {served: digest_prompt(prompt) for served, prompt in compared.items()}
-    learned |= {one.digest: prompt.digest for prompt in prompts for one in (prompt, prompt.to(None))}
-    ranked = _by_learned(read_answers_to(session, *where, learned), learned)
+    to_rank = {one.digest: prompt.digest for prompt in prompts for one in (prompt, prompt.to(None))}
+    learned = {served: digest_prompt(prompt) for served, prompt in compared.items()} | to_rank
+    ranked = _by_learned(read_answers_to(session, *where, to_rank), learned)
     return Survey(
         feedback=RoundFeedback(_by_learned(answers, learned), tuple(corrections), evidence.choices),
         votes=votes,
