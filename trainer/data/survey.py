@@ -60,7 +60,8 @@ def survey_votes(
     taste = learn(read_taste_data(session, evidence))
     read = partial(read_texts, session, *where, render=renderer_of(base, settings.model))
     learned = LearnedPrompts.find(answers, evidence.choices, prompts, read)
-    ranked = learned.group(read_answers_to(session, *where, learned.digests))
+    asked = {one.digest for prompt in prompts for one in (prompt, prompt.to(None))}
+    ranked = learned.group(read_answers_to(session, *where, asked))
     return Survey(
         feedback=RoundFeedback(learned.group(answers), tuple(corrections), evidence.choices),
         votes=votes,

@@ -20,6 +20,7 @@ from storage.database.database import Database, open_database
 from storage.database.enums import NOBODY, Basis, GateVerdict, Origin, PairSource, QuarantineStatus, RoundStatus, Split
 from storage.database.tables import ReplyMeasuresRow, ReplyRow, VersionRow
 from storage.errors import RoundConflict
+from storage.members import DIRECT
 from storage.models.base_model import BaseModel
 from storage.models.chat_format import NO_OPTIONS, load_chat_format
 from storage.personalities.cards import Card, Example
@@ -294,40 +295,45 @@ def test_answers_that_the_base_gave_after_examples_are_ranked_with_those_of_vers
     assert "Flat. For now." in of_base.prompt
 
 
+def add_contest(session: Session, base: BaseModel, message: str) -> tuple[int, int]:
+    """Add an answer of the base, which saw an example, and a better one of a version; return their ids."""
+    version = add_version(session, add_round(session, 0))
+    chat = load_chat_format(base.path, NO_OPTIONS)
+    plain = [{"role": "user", "content": message}]
+    shown = turns_of([KEEPER.examples[0].dialogue], ShownAs.CARD)
+    common: dict[str, Any] = {"base_revision": base.revision, "basis": Basis.PROMPT_BANK, "speakers": ()}
+    both = (
+        add_reply(session, prompt=chat.render(shown + plain), messages=shown + plain, answer=RUDE, **common),
+        add_reply(session, prompt=chat.render(plain), messages=plain, answer=NICE, version_id=version.id, **common),
+    )
+    compare(session, *both, ALICE, Better.SECOND, home=(DIRECT, utc_now() - timedelta(days=400)))
+    return both
+
+
 def test_a_choice_between_the_base_with_examples_and_a_version_makes_a_pair(
-    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare
+    database: Database, tiny_base: BaseModel, prepare: Prepare
 ) -> None:
-    chat = load_chat_format(tiny_base.path, NO_OPTIONS)
-
-    def choose(session: Session, message: str, version_id: int) -> int:
-        plain = [{"role": "user", "content": message}]
-        both = [
-            add_reply(
-                session,
-                prompt=chat.render(messages),
-                messages=messages,
-                answer=answer,
-                version_id=version,
-                base_revision=tiny_base.revision,
-            )
-            for messages, answer, version in (
-                (turns_of([KEEPER.examples[0].dialogue], ShownAs.CARD) + plain, RUDE, None),
-                (plain, NICE, version_id),
-            )
-        ]
-        compare(session, *both, ALICE, Better.SECOND)
-        return both[1]
-
-    def write(session: Session) -> set[int]:
-        version = add_version(session, add_round(session, 0, personality_id=personality), personality_id=personality)
-        return {choose(session, message, version.id) for message in ("Is it calm?", "Is it deep?")}
-
-    of_version = seed(database, write)
+    messages = ("Is it calm?", "Is it deep?")
+    contests = seed(database, lambda session: {add_contest(session, tiny_base, message)[::-1] for message in messages})
     plan = planned(prepare())
-    assert {pair.chosen.reply_id for pair in plan.train} == of_version
+    assert {(pair.chosen.reply_id, pair.rejected.reply_id) for pair in plan.train} == contests
     assert set(plan.evidence["pairs_by_source"]) == {PairSource.CHOICE}
-    learned = {chat.render([{"role": "user", "content": message}]) for message in ("Is it calm?", "Is it deep?")}
+    chat = load_chat_format(tiny_base.path, NO_OPTIONS)
+    learned = {chat.render([{"role": "user", "content": message}]) for message in messages}
     assert {plan.prompts[pair.prompt] for pair in plan.train} == learned, "a version is asked without examples"
+
+
+def test_the_taste_does_not_rank_what_people_chose_between(
+    database: Database, tiny_base: BaseModel, prepare: Prepare, ranking: Settings
+) -> None:
+    seed(database, lambda session: add_lone_votes(session, tiny_base))
+    compared = set(seed(database, lambda session: add_contest(session, tiny_base, "Is it calm?")))
+    sources = {
+        pair.source
+        for pair in planned(prepare(ranking)).train
+        if compared & {pair.chosen.reply_id, pair.rejected.reply_id}
+    }
+    assert sources == {PairSource.CHOICE}
 
 
 def test_prompts_that_somebody_added_in_the_console_come_before_those_of_the_bank(
