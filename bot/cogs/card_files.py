@@ -13,7 +13,7 @@ from discord.ext import commands
 from bot.errors import UserFacingError
 from bot.guards.access import user_label
 from bot.knowledge.lorebook import add_lorebook
-from bot.localization.sentences import gettext
+from bot.localization.sentences import gettext, translated
 from bot.personalities.card_files import export_card, import_attachment, version_file
 from bot.personalities.selection import offer_personalities
 from bot.services import Services
@@ -83,7 +83,7 @@ class CardFiles(commands.Cog):
         await interaction.response.defer(ephemeral=True)
         imported = await import_attachment(interaction, self.services, file, name)
         log.info("%s imported %s into %s.", user_label(interaction.user), file.filename, imported.personality.name)
-        lines = [describe_import(imported), *map(escape_inline, imported.notes)]
+        lines = [describe_import(imported), *(escape_inline(translated(note)) for note in imported.notes)]
         if imported.lorebook:
             lines.append(await self._add_lorebook(interaction, imported))
         await answer_in_full(interaction, lines, "\n".join(lines), "import.txt")

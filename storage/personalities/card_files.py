@@ -14,8 +14,9 @@ from storage.personalities.tavern.character import read_character
 from storage.personalities.tavern.conversion import card_file_of, character_of
 from storage.personalities.tavern.files import MAX_PICTURE_BYTES, dump_json, dump_png, is_tavern_file, load_json
 from storage.personalities.tavern.png_text import is_png
+from storage.sentences import Sentence
 
-ITS_PICTURE = "Its picture appears beside its messages in Discord."
+ITS_PICTURE = Sentence("Its picture appears beside its messages in Discord.")
 
 
 class CardFormat(StrEnum):
@@ -76,7 +77,8 @@ def with_clean_picture(file: CardFile) -> CardFile:
     try:
         picture = clean_picture(file.picture)
     except CardError as error:
-        return replace(file, picture=None, notes=(*file.notes, f"The picture was left out: {error}."))
+        left_out = Sentence("The picture was left out: {problem}.", problem=error.sentence)
+        return replace(file, picture=None, notes=(*file.notes, left_out))
     return replace(file, picture=picture, notes=(*file.notes, ITS_PICTURE) if picture else file.notes)
 
 

@@ -27,7 +27,8 @@ from storage.personalities.tavern.dialogues import Dialogues, format_dialogues, 
 from storage.personalities.tavern.lorebook import MAX_ENTRIES, book_of, entries_of
 from storage.personalities.tavern.macros import NOBODY, Macros
 from storage.personalities.tavern.prompt import prompt_of
-from storage.wording import count, shorten
+from storage.sentences import Figure, Sentence, counted, joined
+from storage.wording import shorten
 
 OURS = "reactune"
 """The extension that holds what only cards of ours have."""
@@ -36,16 +37,16 @@ MAX_CALLED_CHARS = 100
 MAX_SHOWN = 12
 MAX_SHOWN_CHARS = 40
 PLACELESS = {
-    "alternate_greetings": "other greetings",
-    "assets": "pictures and sounds",
-    "character_version": "the character's version",
-    "creation_date": "dates",
-    "creator": "the creator's name",
-    "creator_notes_multilingual": "notes in other languages",
-    "group_only_greetings": "greetings for groups",
-    "modification_date": "dates",
-    "source": "links to where it comes from",
-    "tags": "tags",
+    "alternate_greetings": Sentence("other greetings"),
+    "assets": Sentence("pictures and sounds"),
+    "character_version": Sentence("the character's version"),
+    "creation_date": Sentence("dates"),
+    "creator": Sentence("the creator's name"),
+    "creator_notes_multilingual": Sentence("notes in other languages"),
+    "group_only_greetings": Sentence("greetings for groups"),
+    "modification_date": Sentence("dates"),
+    "source": Sentence("links to where it comes from"),
+    "tags": Sentence("tags"),
 }
 """Keys that have no place in a card of ours, as people call them."""
 
@@ -120,7 +121,9 @@ def _display_name(called: str) -> tuple[str, list[str]]:
     if not called or personality_name(called) == called:
         return "", []
     reason = why_not_displayed(called)
-    return ("", [f"Its name is not shown above its messages: a name there {reason}."]) if reason else (called, [])
+    if not reason:
+        return called, []
+    return "", [Sentence("Its name is not shown above its messages: a name there {reason}.", reason=reason)]
 
 
 def _one_line(text: str) -> str:
@@ -136,44 +139,64 @@ def _extension_of(character: Character) -> dict[str, Any]:
 
 def _what_was_taken(card: Card) -> str:
     taken = [
-        f"a prompt of {len(card.system_prompt):,} characters",
-        f"a greeting of {len(card.greeting):,}" if card.greeting else "",
-        count(len(card.examples), "example dialogue"),
-        "its sampling" if card.sampling.model_dump(exclude_none=True) else "",
+        Sentence("a prompt of {number} characters", number=_whole(len(card.system_prompt))),
+        Sentence("a greeting of {number}", number=_whole(len(card.greeting))) if card.greeting else "",
+        counted("{count} example dialogue", "{count} example dialogues", len(card.examples)),
+        Sentence("its sampling") if card.sampling.model_dump(exclude_none=True) else "",
     ]
-    return f"Taken from the character card: {', '.join(filter(None, taken))}."
+    return Sentence("Taken from the character card: {parts}.", parts=joined(", ", list(filter(None, taken))))
 
 
 def _what_was_cut(rest: str, greeting: str, about: str) -> Iterator[str]:
     if rest:
-        yield (
-            f"The prompt has room for {MAX_PROMPT_CHARS:,} characters; the other {len(rest):,} became an entry of the "
-            "lorebook."
+        yield Sentence(
+            "The prompt has room for {limit} characters; the other {number} became an entry of the lorebook.",
+            limit=_whole(MAX_PROMPT_CHARS),
+            number=_whole(len(rest)),
         )
     if len(greeting) > MAX_GREETING_CHARS:
-        yield f"The greeting of {len(greeting):,} characters was cut to {MAX_GREETING_CHARS:,}."
+        yield Sentence(
+            "The greeting of {number} characters was cut to {limit}.",
+            number=_whole(len(greeting)),
+            limit=_whole(MAX_GREETING_CHARS),
+        )
     if len(about) > MAX_DESCRIPTION_CHARS:
-        yield f"The creator's notes were cut to {MAX_DESCRIPTION_CHARS} characters, which describe it in lists."
+        yield Sentence(
+            "The creator's notes were cut to {limit} characters, which describe it in lists.",
+            limit=MAX_DESCRIPTION_CHARS,
+        )
 
 
 def _what_the_dialogues_lack(dialogues: Dialogues) -> Iterator[str]:
     if dialogues.samples:
-        yield "Example dialogues in which nobody else speaks became part of the prompt."
+        yield Sentence("Example dialogues in which nobody else speaks became part of the prompt.")
     if dialogues.left_out:
-        yield (
-            f"{count(dialogues.left_out, 'turn')} of the example dialogues {_were(dialogues.left_out)} left out: a "
-            "dialogue begins with a person and ends with the character, a turn has at most "
-            f"{MAX_TURN_CHARS:,} characters, and there are at most {MAX_EXAMPLES} dialogues."
+        yield counted(
+            "{count} turn of the example dialogues was left out: a dialogue begins with a person and ends with the "
+            "character, a turn has at most {chars} characters, and there are at most {most} dialogues.",
+            "{count} turns of the example dialogues were left out: a dialogue begins with a person and ends with the "
+            "character, a turn has at most {chars} characters, and there are at most {most} dialogues.",
+            dialogues.left_out,
+            chars=_whole(MAX_TURN_CHARS),
+            most=MAX_EXAMPLES,
         )
 
 
 def _what_the_lorebook_lacks(off: int, lorebook: Sequence[LorebookEntry]) -> Iterator[str]:
     if off:
-        yield f"{count(off, 'entry', 'entries')} of the lorebook {_were(off)} left out: switched off, or empty."
+        yield counted(
+            "{count} entry of the lorebook was left out: switched off, or empty.",
+            "{count} entries of the lorebook were left out: switched off, or empty.",
+            off,
+        )
     if len(lorebook) > MAX_ENTRIES:
-        yield f"Of the lorebook's {len(lorebook):,} entries, the first {MAX_ENTRIES:,} were taken."
+        yield Sentence(
+            "Of the lorebook's {number} entries, the first {limit} were taken.",
+            number=_whole(len(lorebook)),
+            limit=_whole(MAX_ENTRIES),
+        )
     if lorebook:
-        yield (
+        yield Sentence(
             "The lorebook is looked up by words and meaning, so its own rules (order, depth, patterns, second keys, "
             "always there) have no effect."
         )
@@ -182,19 +205,24 @@ def _what_the_lorebook_lacks(off: int, lorebook: Sequence[LorebookEntry]) -> Ite
 def _what_has_no_place(character: Character, macros: Macros) -> Iterator[str]:
     names = [PLACELESS.get(key, key) for key, value in (character.model_extra or {}).items() if value]
     extensions = [key for key, value in character.extensions.items() if value and key != OURS]
-    left_out = [*_shown(names), *([f"extensions ({', '.join(_shown(extensions))})"] if extensions else [])]
+    left_out = [
+        *_shown(names),
+        *([Sentence("extensions ({names})", names=joined(", ", _shown(extensions)))] if extensions else []),
+    ]
     if left_out:
-        yield f"Left out, because there is no place for it here: {', '.join(left_out)}."
+        yield Sentence("Left out, because there is no place for it here: {parts}.", parts=joined(", ", left_out))
     if macros.removed:
-        yield f"Macros that mean nothing here were removed: {', '.join(_shown(macros.removed))}."
+        yield Sentence(
+            "Macros that mean nothing here were removed: {names}.", names=joined(", ", _shown(macros.removed))
+        )
 
 
 def _shown(names: Sequence[str]) -> list[str]:
     """Return the first names, each once, and how many there are besides."""
     once = list(dict.fromkeys(shorten(name, MAX_SHOWN_CHARS) for name in names))
     more = len(once) - MAX_SHOWN
-    return [*once[:MAX_SHOWN], *([f"{more:,} more"] if more > 0 else [])]
+    return [*once[:MAX_SHOWN], *([Sentence("{number} more", number=_whole(more))] if more > 0 else [])]
 
 
-def _were(number: int) -> str:
-    return "was" if number == 1 else "were"
+def _whole(number: int) -> Figure:
+    return Figure(number, ",")
