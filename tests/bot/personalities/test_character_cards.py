@@ -50,6 +50,19 @@ def take(place):
     return take
 
 
+async def test_a_german_admin_reads_in_german_what_became_of_it(place, bring, env):
+    env.locales[place.grace.id] = "de"
+    long = {"first_mes": "x" * 5_000, "tags": ["sea"], "creator": "ada", "extensions": {"depth": 1}}
+    said = await bring("ebba.json", card_of(nickname="Clyde", character_book={"entries": [{"keys": []}]}, **long))
+    assert said.splitlines()[1:] == [
+        "Von der Charakterkarte übernommen: ein Prompt mit 118 Zeichen, eine Begrüßung mit 4.000, 2 Beispieldialoge.",
+        "Ihr Name steht nicht über ihren Nachrichten: Ein Name dort darf 'clyde' nicht enthalten, was Discord ablehnt.",
+        "Die Begrüßung mit 5.000 Zeichen wurde auf 4.000 gekürzt.",
+        "1 Eintrag des Lorebooks wurde weggelassen: ausgeschaltet oder leer.",
+        "Weggelassen, weil es hier keinen Platz dafür gibt: Tags, der Name der Urheber, Erweiterungen (depth).",
+    ]
+
+
 async def test_a_picture_becomes_a_personality_whose_lorebook_is_quoted_by_it_alone(place, bring, rows, query, engine):
     said = await bring("any name.png", picture_of(card_of(character_book=BOOK)))
     assert "**ebba-lind** was created with 2 examples." in said
