@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from storage.errors import TranslatableError
-from storage.wording import duration
+from storage.wording import Duration
 
 
 class BotError(Exception):
@@ -47,7 +47,7 @@ class LearningNow(UserFacingError):
         else:
             super().__init__(
                 "I'm learning right now, so I can't answer. Please ask me again in about {time}.",
-                time=duration(max(60.0, seconds_left)),
+                time=Duration(max(60.0, seconds_left)),
             )
 
 

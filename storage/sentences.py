@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from storage.wording import tenths
+from storage.wording import Duration, tenths
 
 MARK = "\x1e"
 """ASCII's record separator: what follows the last one in a stored text is no part of it."""
@@ -21,7 +21,7 @@ PLAIN = "null"
 
 @dataclass(frozen=True)
 class Figure:
-    """A number that a sentence writes in a given form, such as ".0%", ",.2f", "," or "g"."""
+    """A number that a sentence writes in a given form, such as ".0%", ".2f", "," or "g"."""
 
     value: float
     form: str
@@ -30,15 +30,15 @@ class Figure:
         return format(self.value, self.form)
 
 
-Value = str | int | float | Figure
+Value = str | int | float | Figure | Duration
 """What can be stored in a sentence; it becomes a sentence of its own if it is one."""
 
 
 class Sentence(str):
     """An English sentence with the template that the bot translates; without values its braces are no placeholders.
 
-    A value is a name or a quotation, which stays as it is, a number, a Figure, or a sentence of its own. With a plural,
-    the value `count` chooses between the two templates.
+    A value is a name or a quotation, which stays as it is, a number, a Figure, a Duration, or a sentence of its own.
+    With a plural, the value `count` chooses between the two templates.
     """
 
     template: str
@@ -97,14 +97,14 @@ def _english(template: str, plural: str, values: Mapping[str, Value]) -> str:
 
 
 def _parts(sentence: Sentence) -> list[Any]:
-    """Return a sentence for JSON; its values are texts, numbers, lists for sentences and objects for figures."""
+    """Return a sentence for JSON; its values are texts, numbers, lists for sentences and objects for others."""
     return [sentence.template, sentence.plural, {name: _part(value) for name, value in sentence.values.items()}]
 
 
 def _part(value: Value) -> Any:
     if isinstance(value, Sentence):
         return _parts(value)
-    return asdict(value) if isinstance(value, Figure) else value
+    return asdict(value) if isinstance(value, Figure | Duration) else value
 
 
 def _read(parts: list[Any]) -> Sentence:
@@ -115,4 +115,5 @@ def _read(parts: list[Any]) -> Sentence:
 def _read_part(value: Any) -> Value:
     if isinstance(value, list):
         return _read(value)
-    return Figure(**value) if isinstance(value, dict) else value
+    kind = Duration if isinstance(value, dict) and "seconds" in value else Figure
+    return kind(**value) if isinstance(value, dict) else value

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 BASE_NAME = "base"
 LEAST_SHOWN_SHARE = 0.005
 """A rule is mentioned if it removed at least this share of the votes."""
 
-PYDANTIC_MISTAKES = {
-    "int_type": "it must be a whole number",
-    "int_parsing": "it must be a whole number",
-    "int_from_float": "it must be a whole number",
-    "float_type": "it must be a number",
-    "float_parsing": "it must be a number",
-    "bool_type": "it must be true or false",
-    "bool_parsing": "it must be true or false",
-    "string_type": "it must be text",
-}
-
 
 def gettext_noop(message: str, /) -> str:
     """Return an English sentence as it is: the bot translates it where it is said."""
     return message
+
+
+WHOLE_NUMBER = gettext_noop("it must be a whole number")
+NUMBER = gettext_noop("it must be a number")
+TRUE_OR_FALSE = gettext_noop("it must be true or false")
+PYDANTIC_MISTAKES = {
+    "int_type": WHOLE_NUMBER,
+    "int_parsing": WHOLE_NUMBER,
+    "int_from_float": WHOLE_NUMBER,
+    "float_type": NUMBER,
+    "float_parsing": NUMBER,
+    "bool_type": TRUE_OR_FALSE,
+    "bool_parsing": TRUE_OR_FALSE,
+    "string_type": gettext_noop("it must be text"),
+}
 
 
 def version_name(number: int | None) -> str:
@@ -49,14 +53,21 @@ def count(number: float, noun: str, nouns: str = "") -> str:
     return f"{written} {noun if written == '1' else nouns or noun + 's'}"
 
 
-def listed(names: Sequence[str]) -> str:
-    """Return "v1", "v1 and v2" or "v1, v2 and v3"."""
-    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+@dataclass(frozen=True)
+class Duration:
+    """How long something takes: in English as text, such as "42 s"; the bot writes it in the reader's language."""
 
+    seconds: float
 
-def duration(seconds: float) -> str:
-    """Return "42 s" or, from 90 s, "3 min"; always rounded up."""
-    return f"{math.ceil(seconds)} s" if seconds < 90 else f"{math.ceil(seconds / 60)} min"
+    @property
+    def rounded_up(self) -> tuple[int, str]:
+        """Return 42 and "second" or, from 90 s, 3 and "minute"."""
+        in_seconds = math.ceil(self.seconds), "second"
+        return in_seconds if self.seconds < 90 else (math.ceil(self.seconds / 60), "minute")
+
+    def __str__(self) -> str:
+        count, unit = self.rounded_up
+        return f"{count} {'s' if unit == 'second' else 'min'}"
 
 
 def shorten(text: str, limit: int) -> str:

@@ -274,6 +274,24 @@ def press(page: Page, key: str, labelled: str) -> None:
     expect(progress).to_have_text(re.compile(f"^{labelled} pairs?$"), timeout=ANSWER_MS)
 
 
+@pytest.mark.parametrize("viewport", [SCREEN, PHONE], ids=["screen", "phone"])
+def test_long_messages_open_at_their_beginning(demo: Demo, page: Page, viewport: dict) -> None:
+    page.set_viewport_size(viewport)
+    page.goto(f"{demo.address}/channel/grace/lounge")
+    say(page, "/setup")
+    room = page.locator(".timeline").bounding_box()["height"]
+    heights = []
+    for number in range(1, 9):
+        heading = page.get_by_role("heading", name=f"{number} of 8")
+        expect(heading).to_be_in_viewport(timeout=ANSWER_MS)
+        panel = page.locator("article").last
+        heights.append(panel.bounding_box()["height"])
+        if number < 8:
+            panel.get_by_role("button", name="Next").click()
+    assert max(heights) > room, "otherwise this shows nothing"
+    panel.get_by_role("button", name="Close").click()
+
+
 def test_somebody_labels_pairs_by_keyboard_and_trains(demo: Demo, page: Page) -> None:
     page.goto(demo.address)
     page.get_by_role("link", name="Label", exact=True).click()

@@ -11,15 +11,18 @@ from typing import Any
 
 import pytest
 
+from bot.chat.examples import Examples, render_with_examples
 from bot.engine import Finish, GenerationRequest, Sampling
 from bot.engine.rendering import Renderer, load_renderer
 from bot.errors import EngineStopped
 from storage.models.base_model import BaseModel
 from storage.models.chat_format import ChatFormat, load_chat_format
+from storage.personalities.cards import Card, Example
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from tests.families import FAMILIES, Family, save_tokenizer
 from trainer.data.asking import prompts_to_rank
+from trainer.data.card_examples import CardExamples
 from trainer.data.dataset import render_dialogue
 from trainer.evaluation.model_measurements import neutral_messages
 from trainer.evaluation.sampling import SampledAnswer
@@ -92,6 +95,41 @@ def test_all_renderings_are_the_served_one(configured: Configured) -> None:
     assert ranked.prompt == prompt
     assert judged.prompt == configured.prompt(judged.message)
     assert render_dialogue(["Hi"], TOLD, chat) == RenderMessages(chat, TOLD)("Hi")[0] == prompt
+
+
+class Renders:
+    """As much of an engine as renders prompts."""
+
+    def __init__(self, renderer: Renderer) -> None:
+        self._renderer = renderer
+
+    async def render(self, messages: Any) -> Any:
+        return self._renderer.render(messages)
+
+
+@pytest.mark.parametrize("context_tokens", [480, 4096], ids=["little room", "room"])
+async def test_a_round_shows_the_base_the_examples_that_the_bot_shows_it(
+    configure: Configure, family: Family, context_tokens: int
+) -> None:
+    configured = configure(
+        family, model__context_tokens=context_tokens, generation__max_new_tokens=64, generation__max_thought_tokens=32
+    )
+    said = [
+        ("Hi", "Evening. <s>"),
+        ("How is the sea?", "Flat. For now. " * 9, "And later?", "Wet."),
+        ("Bye", "Mind it."),
+    ]
+    card = Card(examples=tuple(Example(dialogue=dialogue) for dialogue in said))
+    (asked,) = prompts_to_rank([], ["Hi"], configured.settings, configured.base)[:1]
+    engine: Any = Renders(configured.renderer)
+    plain = await engine.render([{"role": "system", "content": TOLD}, {"role": "user", "content": "Hi"}])
+    served = await render_with_examples(engine, plain, Examples.of(configured.settings, card))
+    drawn = CardExamples(card, configured.settings, configured.base).before(asked)
+    assert served is not None
+    assert drawn is not None
+    assert drawn.prompt == served.text
+    assert list(drawn.messages) == list(served.messages)
+    assert ("Mind it." in drawn.prompt) == (context_tokens == 4096)
 
 
 def test_a_row_continues_what_is_served_and_ends_as_the_template_does(configured: Configured, family: Family) -> None:

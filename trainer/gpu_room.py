@@ -18,7 +18,7 @@ from storage.models.shape import ModelShape, known_shape
 from storage.runtime.gpu_use import GpuUse, leave_gpus, renew_gpus, take_gpus, users_of_gpu
 from storage.runtime.processes import Heartbeat, worker_name
 from storage.settings.sections import Settings
-from storage.wording import duration, gettext_noop
+from storage.wording import Duration, gettext_noop
 from trainer.errors import TrainerError
 from trainer.progress import Phase, ReportProgress, RoundProgress
 from trainer.training.memory_plan import USUAL, RoundMemory, longest_pair
@@ -59,7 +59,7 @@ def make_room(database: Database, settings: Settings, base: BaseModel, report: R
                     "that bot, then start a new round"
                 ),
                 place=engines[0].place,
-                time=duration(PATIENCE_S),
+                time=Duration(PATIENCE_S),
             )
         time.sleep(POLL_S)
     return reserved

@@ -52,6 +52,8 @@ class Answerer:
         self._generation = generation
         self._deletions = deletions
         self._on_finished = on_finished
+        self._introduced: set[tuple[int, int]] = set()
+        """(channel id, personality id) where members have read since the start that it has not learned yet."""
         self.at_work = 0
         """The number of answers that are being written."""
 
@@ -137,7 +139,18 @@ class Answerer:
                 "The model's thought left no room for an answer: raise generation.max_thought_tokens, and "
                 "model.context_tokens with it."
             )
-        return end_of(ask, completion)
+        return end_of(ask, completion, is_first=self._is_first(ask))
+
+    def _is_first(self, ask: Ask) -> bool:
+        """Return whether this is the first answer since the start that shows its channel that the base follows a card.
+
+        A blind one of two shows nothing.
+        """
+        where = (ask.channel_id, ask.personality.id)
+        is_first = where not in self._introduced
+        if ask.follows_card and ask.label is None:
+            self._introduced.add(where)
+        return is_first
 
     def _report(self, reply_id: int, release: str, finished: FinishedReply) -> None:
         took = f" in {finished.total_s:.1f} s" if finished.total_s is not None else ""

@@ -159,11 +159,14 @@ def finished_reply(completion: Completion) -> FinishedReply:
     )
 
 
-def end_of(ask: Ask, completion: Completion) -> AnswerEnd:
-    """Return how the answer ends; a complete one may hide its version, and names the documents that it quotes."""
+def end_of(ask: Ask, completion: Completion, *, is_first: bool) -> AnswerEnd:
+    """Return how the answer ends; a complete one may hide its version, and names the documents that it quotes.
+
+    The first one in a channel says in full what it means that the base answers.
+    """
     finished = finished_reply(completion)
     label = label_of(ask.personality, ask.release)
-    if ask.follows_card:
+    if is_first and ask.follows_card:
         label = f"{label} · {gettext(not_learned_yet(follows_card=True))}"
     if finished.outcome not in FINISHED_WHOLE:
         words = finished.answer or gettext(WITHOUT_WORDS[finished.outcome])

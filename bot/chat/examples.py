@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
-from bot.chat.prompting import ChatMessage, exchanged_turns, with_earlier
+from bot.chat.prompting import ChatMessage
 from bot.engine import Engine, RenderedPrompt
-from storage.conversations.example_turns import SHOWN_AS, ShownAs
+from storage.conversations.example_turns import ShownAs, fewer_and_fewer, turns_of, with_earlier
 from storage.personalities.cards import Card, Example
 from storage.personalities.shown_examples import examples_budget, examples_to_show
 from storage.settings.sections import Settings
@@ -29,23 +29,12 @@ class Examples:
 
     def turns(self, dialogues: int) -> list[ChatMessage]:
         """Return them as chat messages, with only so many dialogues of the card."""
-        of_card = [turn for example in self.of_card[:dialogues] for turn in _turns(example)]
-        return [
-            *_marked(exchanged_turns(of_card), ShownAs.CARD),
-            *_marked(exchanged_turns(self.liked), ShownAs.LIKED),
-        ]
+        of_card = turns_of([example.dialogue for example in self.of_card[:dialogues]], ShownAs.CARD)
+        liked = turns_of([(one.message, one.answer) for one in self.liked], ShownAs.LIKED)
+        return cast(list[ChatMessage], of_card + liked)
 
 
 NO_EXAMPLES = Examples()
-
-
-def _turns(example: Example) -> list[ExampleTurn]:
-    said = example.dialogue
-    return [ExampleTurn(message, answer) for message, answer in zip(said[::2], said[1::2], strict=True)]
-
-
-def _marked(turns: Sequence[ChatMessage], shown_as: ShownAs) -> list[ChatMessage]:
-    return [{**turn, SHOWN_AS: shown_as.value} for turn in turns]
 
 
 async def render_with_examples(engine: Engine, prompt: RenderedPrompt, examples: Examples) -> RenderedPrompt | None:
@@ -55,7 +44,7 @@ async def render_with_examples(engine: Engine, prompt: RenderedPrompt, examples:
     """
     if prompt.dropped or prompt.shortened:
         return None
-    for dialogues in _fewer_and_fewer(len(examples.of_card)):
+    for dialogues in fewer_and_fewer(len(examples.of_card)):
         if turns := examples.turns(dialogues):
             with contextlib.suppress(ValueError):
                 longer = await engine.render(with_earlier(prompt.messages, turns))
@@ -63,10 +52,3 @@ async def render_with_examples(engine: Engine, prompt: RenderedPrompt, examples:
                 if is_within_budget and not (longer.dropped or longer.shortened):
                     return longer
     return None
-
-
-def _fewer_and_fewer(number: int) -> Iterator[int]:
-    while number:
-        yield number
-        number //= 2
-    yield 0

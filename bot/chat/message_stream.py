@@ -21,7 +21,7 @@ from bot.text.splitting import MAX_MESSAGE_CHARS, escape_lone_pipes, split_messa
 from bot.text.tables import show_tables
 from storage.retrying import retries
 from storage.settings.sections import OutputSettings
-from storage.wording import duration
+from storage.wording import Duration
 
 log = logging.getLogger(__name__)
 
@@ -243,7 +243,7 @@ class MessageStream:
     def _note_slow_mode(self, error: Exception) -> None:
         if not self._is_slowed_down and is_slowed_down(self._voice.channel, error):
             self._is_slowed_down = True
-            log.warning(SLOWED_DOWN, getattr(self._voice.channel, "id", "?"), duration(retry_after_s(error)))
+            log.warning(SLOWED_DOWN, getattr(self._voice.channel, "id", "?"), Duration(retry_after_s(error)))
 
     async def _edit(self, position: int, part: str) -> None:
         try:

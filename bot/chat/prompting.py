@@ -80,12 +80,6 @@ def exchanged_turns(exchanges: Sequence[ExampleTurn]) -> list[ChatMessage]:
     return turns
 
 
-def with_earlier(messages: Sequence[ChatMessage], turns: Sequence[ChatMessage]) -> list[ChatMessage]:
-    """Return the messages with these turns before them, after the system message if there is one."""
-    first = 1 if messages and messages[0]["role"] == "system" else 0
-    return [*messages[:first], *turns, *messages[first:]]
-
-
 def with_memory(system_prompt: str, summary: str, speaker: str, notes: Sequence[str]) -> str:
     """Return the system prompt with the conversation's summary and the speaker's notes about themselves."""
     parts = [system_prompt]

@@ -18,7 +18,8 @@ from bot.chat.another_answer import gather_again
 from bot.chat.ask import REGENERATE, Ask
 from bot.chat.calling import Calls
 from bot.chat.context import gather
-from bot.chat.conversation import SPOKEN, Conversation, HistoryReader, is_one_conversation, own_words
+from bot.chat.conversation import SPOKEN, Conversation, HistoryReader, own_words
+from bot.chat.missed_questions import MissedQuestions
 from bot.chat.own_threads import move_to_own_thread
 from bot.chat.recovery import Recovery
 from bot.chat.summaries import Summaries
@@ -50,6 +51,7 @@ class Chat(BotCog):
         self._reader = HistoryReader(bot, services.database, services.webhooks, services.settings.chat.history_messages)
         self._summaries = Summaries(services, self._reader)
         self._recovery = Recovery(bot, services)
+        self._missed = MissedQuestions(bot, services, self._calls)
         self._second_answers = second_answer.SecondAnswers(services)
         bot.add_dynamic_items(second_answer.BetterButton)
         bot.tree.add_command(app_commands.ContextMenu(name="Another answer", callback=self.another_answer))
@@ -61,9 +63,18 @@ class Chat(BotCog):
     async def on_ready(self) -> None:
         self.services.tasks.spawn(self._recovery.complete(), "unfinished answers")
 
+    @commands.Cog.listener("on_ready")
+    @commands.Cog.listener("on_shard_ready")
+    async def on_new_session(self, _shard_id: int = 0) -> None:
+        """Answer what was asked since the last session; a session that is resumed is told it by Discord."""
+        if self.bot.is_ready():
+            self.services.tasks.spawn(self._missed.answer(self.on_message), "missed questions")
+
     @commands.Cog.listener()
     async def on_message(self, message: discord.Message) -> None:
         if message.type not in SPOKEN or message.author.bot or message.webhook_id is not None:
+            return
+        if not self._missed.is_new(message.id):
             return
         guild_id = message.guild.id if message.guild else None
         refusal = await self.services.access.refusal(message.author, guild_id, message.channel)
@@ -153,7 +164,7 @@ class Chat(BotCog):
                     question = propose_fact(self.services, message, own_words(message, self.bot.user), ask.channel)
                     self.services.tasks.spawn(question, f"question about {message.id}")
         prompt = context.ask.prompt
-        if context.conversation.is_full or (prompt.dropped and is_one_conversation(message.channel)):
+        if context.conversation.is_full or (prompt.dropped and history.is_continuous):
             self._remember(message.channel, context.conversation, prompt)
 
     async def _regenerate(self, reply: replies.Reply, channel: discord.abc.Messageable, user_id: int) -> None:

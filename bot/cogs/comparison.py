@@ -29,10 +29,10 @@ from storage.conversations.prompt_bank import MAX_PROMPT_CHARS, read_bank
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import Personality
 from storage.settings.sections import OutputSettings
-from storage.wording import gettext_noop, listed
+from storage.wording import gettext_noop
 
 EMBED_CHARS, FIELD_CHARS, PROMPT_CHARS = 6_000, 1_024, 300  # the first two are Discord's
-SHORTENED = " … (shortened)"
+SHORTENED = gettext_noop(" … (shortened)")
 SMALL_PRINT = gettext_noop(
     "Same question, seed and sampling for each, asked as in chat. Not stored, voted on or trained on."
 )
@@ -46,7 +46,7 @@ def lay_side_by_side(
 ) -> discord.Embed:
     """Return an embed with a row per prompt and a column per contestant, which a phone shows below each other."""
     names = [contestant.name for contestant in contestants]
-    embed = discord.Embed(title=listed(names))
+    embed = discord.Embed(title=_name_all(names))
     embed.set_footer(text=gettext(small_print))
     prompts = [_cut(sanitize_markdown(comparison.prompt, output), PROMPT_CHARS) for comparison in comparisons]
     labels = sum(len(f"Prompt {i}") + sum(map(len, names)) for i, _ in enumerate(prompts, start=1))
@@ -59,8 +59,14 @@ def lay_side_by_side(
     return embed
 
 
+def _name_all(names: Sequence[str]) -> str:
+    """Return "v1 and base" or "v1, v2 and base"."""
+    return gettext("{names} and {last}", names=", ".join(names[:-1]), last=names[-1])
+
+
 def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else split_message(text, limit - len(SHORTENED))[0] + SHORTENED
+    mark = gettext(SHORTENED)
+    return text if len(text) <= limit else split_message(text, limit - len(mark))[0] + mark
 
 
 async def show_comparison(
@@ -74,7 +80,7 @@ async def show_comparison(
 ) -> None:
     """Ask the versions of a personality, and show their answers in place of the deferred one."""
     settings = settings_of(services.settings, whose.card)
-    names = listed([release.name for release in releases])
+    names = _name_all([release.name for release in releases])
 
     async def report(done: int, of: int) -> None:
         await interaction.edit_original_response(

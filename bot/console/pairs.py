@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from bot.arenas.answers import ArenaFailed, DrawnAnswer, draw_answers, open_usable, reply_row
 from bot.arenas.prompts import render_bank_prompt
 from bot.chat.ask import Prompts
+from bot.chat.examples import Examples, render_with_examples
+from bot.engine import RenderedPrompt
 from bot.errors import UserFacingError
 from bot.guards.error_handler import member_message
 from bot.releases.resolver import Release
@@ -100,9 +102,8 @@ class PairDrawer:
     ) -> None:
         services = self._services
         is_contest = len({release.name for release in contenders}) > 1
-        # Rivals answer as they would in chat. To teach the taste, answers that follow no example differ more, and a
-        # version learns from the prompt that it will be asked with.
-        prompts = prompts if is_contest else Prompts(prompts.plain)
+        if not is_contest:
+            prompts = await self._to_teach(personality, prompts.plain)
         generation = tuned(services.settings.generation, personality.card)
         # In a lane of its own: members take turns with it.
         drawn = await draw_answers(
@@ -118,6 +119,14 @@ class PairDrawer:
         if is_contest:
             chosen_by = PairChoice.RIVALS
         await services.database.run(add_pair, sitting.id, text, (first, second), chosen_by=chosen_by, unshown=unshown)
+
+    async def _to_teach(self, personality: Personality, plain: RenderedPrompt) -> Prompts:
+        """Return what is asked if the pair teaches the taste: without the answers by which it steers the base in chat.
+
+        They would show it again what it knows, and the prompt would be another one than that of rounds.
+        """
+        of_card = Examples.of(self._services.settings, personality.card)
+        return Prompts(plain, await render_with_examples(self._services.engine, plain, of_card))
 
     def _row(self, personality: Personality, prompts: Prompts, answer: DrawnAnswer, origin: Origin) -> Answer:
         row = reply_row(self._services, personality, prompts, answer, guild_id=None, origin=origin)

@@ -10,7 +10,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from storage.wording import count, duration
+from storage.wording import Duration, count
 
 _markdown = MarkdownIt("zero", {"html": False, "breaks": True}).enable(["emphasis", "backticks", "newline", "escape"])
 
@@ -42,7 +42,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"emphasis": _with_emphasis, "moment": show_moment, "duration": duration}
+    environment.filters |= {"emphasis": _with_emphasis, "moment": show_moment, "duration": Duration}
     return environment
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import Any
 
 import discord
 from simcord.backend import Backend
@@ -13,12 +14,14 @@ from sqlalchemy.orm import Session
 from bot.attachments.material import without_materials
 from bot.chat.ask import SEEDS, small_print
 from bot.chat.message_stream import lay_out
+from bot.chat.second_answer import FIRST_LABEL, SECOND_LABEL, BetterButton
 from bot.chat.voices import opening_for
 from bot.demo.channel.places import MAX_THREAD_NAME_CHARS
 from bot.demo.channel.world import World
 from bot.demo.guises import RestoredGuise, restore_guise
 from bot.engine import Finish, RenderedPrompt
 from bot.knowledge.quoting import cite, without_quotes
+from bot.localization.sentences import gettext
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.conversations.replies import Reply, channels_with_replies, newest_replies
 from storage.database.database import open_database
@@ -28,6 +31,7 @@ from storage.personalities.personalities import read_personality
 from storage.releases.versions import find_version, name_of
 from storage.settings.sections import OutputSettings, Settings
 from storage.votes.arenas import Arena, open_arenas
+from storage.votes.comparisons import Better, find_blind_pairs
 from storage.votes.votes import Thumb, current_thumbs
 
 RESTORED_REPLIES = 20
@@ -44,6 +48,7 @@ class RestoredMessage:
     content: str
     replies_to: int | None = None
     guise: RestoredGuise | None = None
+    buttons: tuple[BetterButton, ...] = ()
 
 
 def restore_chat(settings: Settings, world: World, welcome: str) -> None:
@@ -52,14 +57,17 @@ def restore_chat(settings: Settings, world: World, welcome: str) -> None:
     with closing(open_database(settings)) as database, database.snapshot() as session:
         channel_ids = world.channel_ids | channels_with_replies(session, world.guild.id)
         replies = newest_replies(session, channel_ids, RESTORED_REPLIES)[::-1]
-        small_print_of = {reply.id: _small_print(session, reply) for reply in replies}
+        pairs = find_blind_pairs(session, [reply.id for reply in replies])
+        labels = dict.fromkeys((first for first, _ in pairs), gettext(FIRST_LABEL))
+        labels |= dict.fromkeys((second for _, second in pairs), gettext(SECOND_LABEL))
+        small_print_of = {reply.id: _small_print(session, reply, labels.get(reply.id)) for reply in replies}
         thumbs = current_thumbs(session, [reply.id for reply in replies])
         bot_id = backend.bot_user.id
         messages = _messages(replies, small_print_of, bot_id, settings.output)
         _reopen_threads(world, messages)
         unshown = [arena for arena in open_arenas(session) if arena.guild_id == world.guild.id]
         guises = {reply.id: restore_guise(session, world, reply) for reply in replies}
-    messages = _in_guises(messages, replies, guises)
+    messages = _with_buttons(_in_guises(messages, replies, guises), replies, pairs)
     if messages:  # the page sorts by ID
         _put(backend, RestoredMessage(messages[0].id - 1, lounge_id, bot_id, welcome))
     else:
@@ -72,12 +80,13 @@ def restore_chat(settings: Settings, world: World, welcome: str) -> None:
         _place_arena(world, arena)
 
 
-def _small_print(session: Session, reply: Reply) -> str:
+def _small_print(session: Session, reply: Reply, label: str | None) -> str:
+    """Return the line under the answer; `label` stands in place of the version where it is not to be known."""
     prompt = RenderedPrompt(reply.prompt, (), reply.prompt_tokens, reply.dropped_turns, shortened=False)
     finish = Finish.LENGTH if reply.outcome is Outcome.LENGTH else Finish.STOP
     personality, version = read_personality(session, reply.personality_id), find_version(session, reply.version_id)
-    label = name_of(version) if personality.is_default else f"{personality.name} {name_of(version)}"
-    lines = [small_print(label, prompt, finish)]
+    named = name_of(version) if personality.is_default else f"{personality.name} {name_of(version)}"
+    lines = [small_print(label or named, prompt, finish)]
     if reply.retrieved:
         lines.append(cite(titles_of(session, [passage.document_id for passage in reply.retrieved])))
     return "\n".join(lines)
@@ -140,6 +149,19 @@ def _in_guise(message: RestoredMessage, reply: Reply, guise: RestoredGuise | Non
     return replace(message, content=opening + message.content, replies_to=None, guise=guise)
 
 
+def _with_buttons(
+    messages: Sequence[RestoredMessage], replies: Sequence[Reply], pairs: Sequence[tuple[int, int]]
+) -> list[RestoredMessage]:
+    """Return the messages, those under which people choose between two answers with the buttons for that."""
+    last = {reply.id: reply.message_ids[-1] for reply in replies if reply.message_ids}
+    buttons = {
+        last[second]: tuple(BetterButton(better, first, second) for better in Better)
+        for first, second in pairs
+        if second in last
+    }
+    return [replace(message, buttons=buttons.get(message.id, ())) for message in messages]
+
+
 def _put(backend: Backend, restored: RestoredMessage) -> None:
     reference = {"message_id": str(restored.replies_to)} if restored.replies_to else None
     guise = restored.guise
@@ -147,6 +169,7 @@ def _put(backend: Backend, restored: RestoredMessage) -> None:
         restored.channel_id,
         guise.webhook_id if guise else restored.author_id,
         restored.content[:MAX_MESSAGE_CHARS],
+        components=[_row(restored.buttons)] if restored.buttons else [],
         reference=reference,
         webhook_id=guise.webhook_id if guise else None,
         author_name=guise.name if guise else None,
@@ -155,6 +178,11 @@ def _put(backend: Backend, restored: RestoredMessage) -> None:
     message.id = backend.reserve_id(restored.id)
     message.timestamp = discord.utils.snowflake_time(restored.id).isoformat()
     backend.commit_message(message, broadcast=False)
+
+
+def _row(buttons: Sequence[BetterButton]) -> dict[str, Any]:
+    parts = [button.item.to_component_dict() for button in buttons]
+    return {"type": discord.ComponentType.action_row.value, "components": parts}
 
 
 def _place_arena(world: World, arena: Arena) -> None:

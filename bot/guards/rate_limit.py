@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from bot.errors import UserFacingError
 from storage.settings.sections import LimitSettings, Settings
-from storage.wording import duration
+from storage.wording import Duration
 
 TOLD_PAUSE_S = 30.0
 TOLD_IN_CHANNEL = 5
@@ -23,7 +23,7 @@ DIRECT = 0
 
 class RateLimited(UserFacingError):
     def __init__(self, wait_s: float) -> None:
-        super().__init__("One moment, please. You can ask me again in {time}.", time=duration(wait_s))
+        super().__init__("One moment, please. You can ask me again in {time}.", time=Duration(wait_s))
         self.wait_s = wait_s
 
 

@@ -13,6 +13,7 @@ import discord
 from discord.utils import format_dt
 from sqlalchemy.orm import Session
 
+from bot.attachments.files import fetch_file
 from bot.discord_errors import is_temporary
 from bot.errors import UserFacingError
 from bot.guards.access import require_admin, user_label
@@ -20,7 +21,7 @@ from bot.guards.audit import action_of, record_done
 from bot.guards.interactions import Form
 from bot.guards.visibility import may_read
 from bot.knowledge import quoting
-from bot.knowledge.extraction import Block, MediaType, Unreadable, extract, media_type_of, parse_markdown, too_large
+from bot.knowledge.extraction import Block, MediaType, extract, media_type_of, parse_markdown, too_large
 from bot.knowledge.library import ReportPassages, Source, require_length
 from bot.localization.sentences import gettext, ngettext
 from bot.personalities.card_form import FIELD_CHARS
@@ -44,19 +45,11 @@ PROGRESS_PAUSE_S = 2.0
 
 
 async def from_file(file: discord.Attachment, settings: KnowledgeSettings) -> Source:
-    """Download and read an attachment; raises Unreadable."""
+    """Download and read an attachment; raises UserFacingError."""
     media_type_of(file.filename)  # so that nothing else is downloaded
     if file.size > settings.max_file_bytes:
         raise too_large(file.filename, file.size, settings)
-    try:
-        content = await file.read()
-    except discord.HTTPException as error:
-        raise Unreadable(
-            "{filename} could not be downloaded from Discord ({status}): try again",
-            filename=file.filename,
-            status=error.status,
-        ) from error
-    return await from_content(content, file.filename, settings)
+    return await from_content(await fetch_file(file, settings.max_file_bytes), file.filename, settings)
 
 
 async def from_content(content: bytes, filename: str, settings: KnowledgeSettings) -> Source:

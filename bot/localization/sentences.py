@@ -18,8 +18,10 @@ from babel import Locale
 from babel.dates import format_date, format_skeleton
 from babel.lists import format_list
 from babel.numbers import format_decimal, format_percent
+from babel.units import format_unit
 
 from storage.sentences import Figure, Sentence
+from storage.wording import Duration
 
 SIGNIFICANT = 6
 """Digits of a number in the form "g"."""
@@ -113,6 +115,13 @@ def day_of_year(value: date) -> str:
     return format_skeleton("MMMd", value, locale=_present.get().locale)
 
 
+def duration(value: Duration) -> str:
+    """Return "3 min" or, in another language, its words, such as "3 Minuten"."""
+    locale = _present.get().locale
+    count, unit = value.rounded_up
+    return str(value) if locale.language == "en" else format_unit(count, f"duration-{unit}", locale=locale)
+
+
 def listing(items: Sequence[str], link: Literal["standard", "or"] = "standard") -> str:
     """Return "a, b, and c", or with "or"."""
     return format_list(items, style=link, locale=_present.get().locale)
@@ -127,6 +136,8 @@ def _written(value: object) -> object:
         return _stored(value)
     if isinstance(value, Figure):
         return _figure(value)
+    if isinstance(value, Duration):
+        return duration(value)
     return number(value, 3) if isinstance(value, int | float) else value
 
 
@@ -141,12 +152,12 @@ def _stored(sentence: Sentence) -> str:
 
 
 def _figure(figure: Figure) -> str:
-    """Return a number in its form, such as ".0%", ",.2f", "," or "g", as the language writes it."""
+    """Return a number in its form, such as ".0%", ".2f", "," or "g", as the language writes it."""
     if not abs(figure.value) < MOST_WRITTEN:  # or it is not a number
         return str(figure)
-    if figure.form in (",", "g"):
+    if figure.form in ("g", ","):
         return number(figure.value, SIGNIFICANT)
-    decimals = int(figure.form.lstrip(",")[1:-1])
+    decimals = int(figure.form[1:-1])
     if figure.form.endswith("%"):
         return percent(figure.value, decimals)
     return decimal(figure.value, decimals) if decimals else number(figure.value)

@@ -18,7 +18,7 @@ from storage.retrying import retries
 from storage.runtime.processes import HEARTBEAT_S, SILENT_AFTER_S, worker_name
 from storage.runtime.shards import leave_shards, record_shard_heartbeats, shards_of, take_shards
 from storage.settings.sections import Settings
-from storage.wording import duration
+from storage.wording import Duration
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Gateway(logging.Filter):
 
     def found(self) -> None:
         if self._is_reported and self._lost_at is not None:
-            log.info("Discord is reachable again, after %s.", duration(self._now() - self._lost_at))
+            log.info("Discord is reachable again, after %s.", Duration(self._now() - self._lost_at))
         self.is_connected, self._lost_at, self._is_reported = True, None, False
 
     def filter(self, record: logging.LogRecord) -> bool:

@@ -27,6 +27,7 @@ from storage.personalities.cards import (
     build_card,
 )
 from storage.personalities.personalities import Personality, change_card, create_personality
+from storage.sentences import Sentence
 from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)
@@ -154,7 +155,7 @@ def card_from_form(fields: Mapping[str, str], before: Card) -> Card:
     table["sampling"] = parse_sampling(fields["sampling"])
     if "examples" in fields:
         table["examples"] = [{"dialogue": turns} for turns in parse_examples(fields["examples"])]
-    return build_card(table, "the card")
+    return build_card(table, Sentence("the card"))
 
 
 def _parse(text: str) -> list[list[str]]:

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 import discord
 
 from bot.localization.sentences import gettext
+from bot.personalities.webhooks import Home
+from bot.servers.draft import SetupDraft, list_mentions
 from bot.servers.permissions import (
     PERMISSION_NAMES,
     TO_ANSWER,
@@ -22,6 +24,7 @@ from storage.servers import ServerChoices
 from storage.settings.sections import Settings
 from storage.wording import gettext_noop
 
+WARNING = "⚠️"
 UNPROMPTED = (Rule.QUESTION, Rule.ALWAYS)
 NO_CONTENT = gettext_noop(
     "My operator has switched off the message content intent, so I only see messages that mention me or reply to me."
@@ -30,15 +33,43 @@ NO_CONTENT = gettext_noop(
 Channels = Sequence[discord.abc.GuildChannel]
 
 
-def find_problems(choices: ServerChoices, settings: Settings, channels: Channels, me: discord.Member) -> list[str]:
+def find_problems(draft: SetupDraft, settings: Settings, channels: Channels, me: discord.Member) -> list[str]:
     """Return a sentence for each thing that keeps the bot, `me`, from doing what was chosen; `channels` are all."""
+    choices = draft.choices
     return [
         *_lacking_everywhere(choices, me),
         *_lacking_in(choices, channels, me),
+        *lacking_to_appear(draft, settings, channels, me),
         *_not_allowed(choices, settings, channels),
         *_unseen(choices, settings),
         *_without_members(choices, me.guild),
     ]
+
+
+def lacking_to_appear(draft: SetupDraft, settings: Settings, channels: Channels, me: discord.Member) -> Iterator[str]:
+    """Yield a sentence if the chosen personality has a name or picture of its own that the bot cannot show somewhere.
+
+    Without the message content intent no personality has one, whatever the bot may do.
+    """
+    speaker = draft.speaker
+    if speaker is None or not speaker.has_appearance or not settings.discord.message_content_intent:
+        return
+    places = [
+        one.mention
+        for one in channels
+        if isinstance(one, Home)
+        and rule_at(draft.choices, one) is not Rule.NEVER
+        and draft.known.bound.isdisjoint(places_around(one))
+        and (granted := one.permissions_for(me)).view_channel
+        and not granted.manage_webhooks
+    ]
+    if places:
+        yield gettext(
+            "In {places} I need {permission}: without it, {personality} speaks there under my name and picture.",
+            places=list_mentions(places),
+            permission=gettext(PERMISSION_NAMES["manage_webhooks"]),
+            personality=speaker.name,
+        )
 
 
 def first_try(choices: ServerChoices, settings: Settings, channels: Channels, me: discord.Member, here: int) -> str:

@@ -14,7 +14,7 @@ from bot.errors import UserFacingError
 from bot.localization.sentences import gettext, language_name
 from bot.text.sanitize import escape_inline
 from storage.database.enums import Rule, Scope
-from storage.personalities.bindings import BindingPlace, active_personality_at
+from storage.personalities.bindings import BindingPlace, active_personality_at, list_bindings
 from storage.personalities.personalities import Personality, list_personalities, personality_named
 from storage.servers import ServerChoices, apply_setup, choices_of, find_setup
 from storage.settings.sections import Settings
@@ -61,15 +61,23 @@ class Known:
 
     now: ServerState
     personalities: tuple[Personality, ...]
+    bound: frozenset[int] = frozenset()
+    """IDs of the channels and categories that have a personality of their own."""
 
 
 def read_known(session: Session, settings: Settings, guild_id: int, channel_ids: Collection[int]) -> Known:
     setup = find_setup(session, guild_id)
     speaks = active_personality_at(session, [BindingPlace(Scope.SERVER, guild_id)]).personality.name
     known = tuple(list_personalities(session, guild_id))
-    if setup is None:
-        return Known(ServerState(choices_of(settings, channel_ids), speaks), known)
-    return Known(ServerState(setup.choices, speaks, setup.generation, setup.chosen_by, setup.chosen_at), known)
+    bound = frozenset(
+        one.place_id for one in list_bindings(session, guild_id=guild_id) if one.scope is not Scope.SERVER
+    )
+    now = (
+        ServerState(setup.choices, speaks, setup.generation, setup.chosen_by, setup.chosen_at)
+        if setup
+        else ServerState(choices_of(settings, channel_ids), speaks)
+    )
+    return Known(now, known, bound)
 
 
 @dataclass
@@ -83,6 +91,11 @@ class SetupDraft:
     @classmethod
     def of(cls, known: Known) -> SetupDraft:
         return cls(known, known.now.choices, known.now.personality)
+
+    @property
+    def speaker(self) -> Personality | None:
+        """The chosen personality; None if it is not known, as one that was made since."""
+        return next((one for one in self.known.personalities if one.name == self.personality), None)
 
     def choose(self, **values: Any) -> None:
         changed = {**self.choices.model_dump(), **values}
@@ -122,7 +135,7 @@ class SetupDraft:
 
 def describe_state(choices: ServerChoices, personality: str) -> list[str]:
     """Return one line for each thing that can be chosen, always in the same order."""
-    roles = _list(f"<@&{id_}>" for id_ in sorted(choices.roles))
+    roles = list_mentions(f"<@&{id_}>" for id_ in sorted(choices.roles))
     announced = _in(choices.announce_channel) if choices.announce_channel else gettext("not announced")
     language = language_name(choices.language) if choices.language else gettext("automatic")
     lines = [
@@ -167,10 +180,10 @@ def _describe_threads(choices: ServerChoices) -> str:
 
 
 def _in(*channel_ids: int) -> str:
-    return gettext("in {places}", places=_list(f"<#{id_}>" for id_ in sorted(channel_ids)))
+    return gettext("in {places}", places=list_mentions(f"<#{id_}>" for id_ in sorted(channel_ids)))
 
 
-def _list(mentions: Iterable[str]) -> str:
+def list_mentions(mentions: Iterable[str]) -> str:
     """Return as many as a message has room for."""
     listed = list(mentions)
     more, shown = len(listed) - MOST_LISTED, ", ".join(listed[:MOST_LISTED])

@@ -16,6 +16,7 @@ PERMISSION_NAMES = {
     "create_public_threads": gettext_noop("Create Public Threads"),
     "read_message_history": gettext_noop("Read Message History"),
     "add_reactions": gettext_noop("Add Reactions"),
+    "manage_webhooks": gettext_noop("Manage Webhooks"),
 }
 TO_ANSWER = ("view_channel", "send_messages", "read_message_history", "add_reactions")
 TO_ANSWER_IN_FORUMS = ("view_channel", "send_messages_in_threads", "read_message_history", "add_reactions")

@@ -11,10 +11,12 @@ from discord import ui
 
 from bot.localization.languages import Languages
 from bot.localization.sentences import gettext, language_name
+from bot.servers.checks import WARNING, lacking_to_appear
 from bot.servers.components import MOST_CHOICES, ChannelChoice, OneChoice, Pages, RoleChoice
 from bot.servers.draft import ARENA_TIMES, RULE_WORDS, SetupDraft, describe_time
 from bot.text.sanitize import quote_plainly
 from storage.database.enums import Rule
+from storage.settings.sections import Settings
 from storage.wording import gettext_noop, shorten
 
 OPTION_CHARS = 100  # Discord's limit
@@ -91,7 +93,7 @@ def role_rows(draft: SetupDraft, guild: discord.Guild) -> Rows:
     ]
 
 
-def personality_rows(draft: SetupDraft, _guild: discord.Guild) -> Rows:
+def personality_rows(settings: Settings, draft: SetupDraft, guild: discord.Guild) -> Rows:
     options = [
         _option(one.name, one.name, one.name == draft.personality, one.card.description)
         for one in sorted(draft.known.personalities, key=lambda one: one.name != draft.personality)
@@ -102,7 +104,11 @@ def personality_rows(draft: SetupDraft, _guild: discord.Guild) -> Rows:
 
     left = len(options) - MOST_CHOICES
     about = f"{gettext(PERSONALITY)} {gettext(LEFT_OUT, number=left)}" if left > 0 else gettext(PERSONALITY)
-    return [ui.TextDisplay(about), _row(OneChoice("personality", options[:MOST_CHOICES], choose))]
+    lacking = [
+        ui.TextDisplay[Pages](f"{WARNING} {problem}")
+        for problem in lacking_to_appear(draft, settings, guild.channels, guild.me)
+    ]
+    return [ui.TextDisplay(about), _row(OneChoice("personality", options[:MOST_CHOICES], choose)), *lacking]
 
 
 def own_rows(draft: SetupDraft, guild: discord.Guild) -> Rows:
@@ -140,12 +146,12 @@ def language_rows(languages: Languages, draft: SetupDraft, guild: discord.Guild)
     return [ui.TextDisplay(gettext(LANGUAGE)), _row(OneChoice("language", options, choose))]
 
 
-def steps_of(languages: Languages) -> tuple[Step, ...]:
+def steps_of(languages: Languages, settings: Settings) -> tuple[Step, ...]:
     return (
         Step(gettext_noop("where I answer"), where_rows),
         Step(gettext_noop("threads"), thread_rows),
         Step(gettext_noop("who may use me"), role_rows),
-        Step(gettext_noop("personality"), personality_rows),
+        Step(gettext_noop("personality"), partial(personality_rows, settings)),
         Step(gettext_noop("what I start on my own"), own_rows),
         Step(gettext_noop("language"), partial(language_rows, languages)),
     )

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 
 import discord
 from discord import ui
@@ -22,7 +23,7 @@ from bot.guards.interactions import check_access
 from bot.guards.requests import begin_interaction
 from bot.localization.languages import Languages
 from bot.localization.sentences import ENGLISH, gettext, speaking
-from bot.servers.checks import find_problems, first_try
+from bot.servers.checks import WARNING, find_problems, first_try
 from bot.servers.components import PREFIX, Pages, edit_to
 from bot.servers.draft import Known, SetupDraft, describe_state, read_known
 from bot.servers.steps import steps_of
@@ -42,7 +43,6 @@ RESTARTED = gettext_noop("I was restarted in the meantime, so nothing was change
 CLOSED = gettext_noop("Closed. Nothing was changed.")
 NOTHING_YET = gettext_noop("Nothing has been set up here yet: these are my operator's settings.")
 INTRODUCTION = gettext_noop("Nothing changes before you press **Finish**.")
-WARNING = "⚠️"
 MOST_WARNINGS = 8
 TEXT_CHARS = 3500
 """Of Discord's 4,000 for all texts of a message; the rest is for the heading and the note."""
@@ -56,7 +56,7 @@ class SetupView(Pages):
     def __init__(self, services: Services, languages: Languages, guild: discord.Guild, here: int, known: Known) -> None:
         super().__init__(timeout=LASTS_S)
         self._services = services
-        self._steps = steps_of(languages)
+        self._steps = steps_of(languages, services.settings)
         self._guild = guild
         self._here = here
         self._draft = SetupDraft.of(known)
@@ -86,7 +86,7 @@ class SetupView(Pages):
         await interaction.response.defer()  # the database may take longer than Discord waits
         self._page = min(max(self._page + pages, 0), len(self._steps) + 1)
         known = await read_now(self._services, self._guild)
-        self._draft.known = Known(self._draft.known.now, known.personalities)  # one may have been made meanwhile
+        self._draft.known = replace(known, now=self._draft.known.now)  # one may have been made meanwhile
         if not self.is_finished():
             await self.show(interaction)
 
@@ -182,7 +182,7 @@ class SetupView(Pages):
 
     def _warnings(self, beside: list[str]) -> list[str]:
         """Return the most important problems, as many as a message has room for beside its other lines."""
-        found = find_problems(self._draft.choices, self._services.settings, self._guild.channels, self._guild.me)
+        found = find_problems(self._draft, self._services.settings, self._guild.channels, self._guild.me)
         shown = [f"{WARNING} {problem}" for problem in found[:MOST_WARNINGS]]
         while shown and len("\n".join([*beside, *shown])) > TEXT_CHARS - MORE_CHARS:
             shown.pop()

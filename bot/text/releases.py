@@ -11,6 +11,7 @@ from bot.text import rounds as round_texts
 from bot.text.actors import name_actor
 from bot.text.lineage import from_source
 from bot.text.sanitize import sanitize_reason
+from bot.text.spending import describe_spend
 from bot.text.taste import describe_choosing, name_likings
 from bot.text.votes import describe_counted
 from storage.database.enums import CHALLENGER, CanaryStatus, GateVerdict, PairSource
@@ -145,7 +146,7 @@ def _ranking(status: model_status.ModelStatus, settings: Settings) -> str:
 
 
 def _spent(spent: token_spend.Spend, settings: RemoteSettings) -> str:
-    said = gettext("**Spent:** {spent}", spent=token_spend.describe_spend(spent, settings))
+    said = gettext("**Spent:** {spent}", spent=describe_spend(spent, settings))
     return (
         f"{said}; ⚠️ {gettext('nothing is answered before midnight UTC')}"
         if token_spend.is_used_up(spent, settings)

@@ -11,7 +11,7 @@ from storage.database.enums import RoundStatus
 from storage.models.personality_imports import ImportedPersonality
 from storage.runtime.processes import Heartbeat
 from storage.training.rounds import Round
-from storage.wording import LEAST_SHOWN_SHARE, duration, gettext_noop
+from storage.wording import LEAST_SHOWN_SHARE, Duration, gettext_noop
 
 BAR_CELLS = 12
 HEADLINES = {
@@ -107,7 +107,7 @@ def _progress(progress: Mapping[str, Any]) -> str:
     if progress.get("loss") is not None:
         parts.append(gettext("loss {loss}", loss=decimal(progress["loss"], 3)))
     if progress.get("seconds_left") is not None:
-        parts.append(gettext("about {time} left", time=duration(progress["seconds_left"])))
+        parts.append(gettext("about {time} left", time=Duration(progress["seconds_left"])))
     return " · ".join(parts)
 
 

@@ -40,6 +40,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
         memory,
         models,
         servers,
+        spending,
         training,
     )
     from storage.adapters.stores import open_store
@@ -67,7 +68,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "GPU", machine.check_gpu
     yield "Engine", lambda: models.check_engine(settings)
     if settings.model.engine == "remote":
-        yield "Spending", lambda: servers.check_spending(settings)
+        yield "Spending", lambda: spending.check_spending(settings)
     yield "Pictures", lambda: attachments.check_pictures(settings)
     yield "Voice messages", lambda: attachments.check_voice(settings)
     yield "Coherence model", lambda: models.check_coherence_model(settings)

@@ -18,8 +18,6 @@ from reactune.discord_api import logged_in
 from reactune.doctor.findings import Hint, Problem
 from reactune.shared import reading
 from storage.adapters.folder_store import AdapterRef
-from storage.database.columns import utc_now
-from storage.operations import token_spend
 from storage.servers import list_setups
 from storage.settings.sections import EVERY_SERVER, ArenaSettings, DiscordSettings, RemoteSettings, Settings
 from storage.wording import count
@@ -182,15 +180,3 @@ async def _loads_versions(server: Server) -> str:
         if error.message == NO_ROUTE:
             raise ServerError(server.url, NO_UPDATES) from error
     return "loads versions"
-
-
-def check_spending(settings: Settings) -> str:
-    with reading(settings) as session:
-        spent = token_spend.spent_on(session, utc_now().date())
-    described = token_spend.describe_spend(spent, settings.remote)
-    if token_spend.is_used_up(spent, settings.remote):
-        raise Problem(
-            f"{described}: the bot does not answer before midnight UTC; to continue now, raise remote.tokens_per_day "
-            "and restart the bot"
-        )
-    return described

@@ -37,7 +37,7 @@ def set_up_server(account: Account, server_id: int, config: Path | None) -> None
     draft.personality = choose_personality(settings, draft.personality, server_id)
     if draft.changes():
         _apply(settings, server_id, draft)
-    for problem in find_problems(draft.choices, settings, server.channels, server.me):
+    for problem in find_problems(draft, settings, server.channels, server.me):
         say(_readable(problem, server))
     say(_readable(first_try(draft.choices, settings, server.channels, server.me, here=0), server))
 

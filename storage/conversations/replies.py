@@ -348,6 +348,19 @@ def was_called_into(session: Session, channel_id: int) -> bool:
     return any_row(session, answered)
 
 
+def answered_questions(session: Session, message_ids: Collection[int]) -> set[int]:
+    """Return those of the messages for which an answer was begun."""
+    asked = select(ReplyRow.source_message_id).where(ReplyRow.source_message_id.in_(message_ids))
+    return {message_id for message_id in session.scalars(asked) if message_id is not None}
+
+
+def direct_channels(session: Session, since: datetime, limit: int) -> list[int]:
+    """Return the direct messages with answers at or after `since`, the latest first."""
+    latest = func.max(ReplyRow.id)
+    of_people = select(ReplyRow.channel_id).where(ReplyRow.guild_id.is_(None), ReplyRow.created_at >= since)
+    return list(session.scalars(of_people.group_by(ReplyRow.channel_id).order_by(latest.desc()).limit(limit)))
+
+
 def recent_messages(session: Session, since: datetime, shards: Shards = ALL) -> list[ReplyMessage]:
     """Return the messages of the shards' replies created at or after `since`, newest first."""
     rows = session.execute(

@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 
 from storage.database.rows import upsert
 from storage.database.tables import SpendRow
-from storage.sentences import Figure, Sentence, joined
 from storage.settings.sections import RemoteSettings
 
 MILLION = 1_000_000
@@ -49,17 +48,6 @@ def spent_on(session: Session, day: date) -> Spend:
     columns = (SpendRow.answers, SpendRow.prompt_tokens, SpendRow.answer_tokens)
     sums = session.execute(select(*map(func.sum, columns)).where(SpendRow.day == day)).one()
     return Spend(*(int(number or 0) for number in sums))
-
-
-def describe_spend(spent: Spend, settings: RemoteSettings) -> Sentence:
-    """Return the day's tokens with the limit and the price, if these are set."""
-    tokens, cost = Figure(spent.tokens, ","), spent.cost(settings)
-    if settings.tokens_per_day:
-        limit = Figure(settings.tokens_per_day, ",")
-        said = Sentence("{tokens} of {limit} tokens today (UTC)", tokens=tokens, limit=limit)
-    else:
-        said = Sentence("{tokens} tokens today (UTC)", tokens=tokens)
-    return joined(", ", [said, Sentence("{price} at your prices", price=Figure(cost, ",.2f"))]) if cost else said
 
 
 def is_used_up(spent: Spend, settings: RemoteSettings) -> bool:

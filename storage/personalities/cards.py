@@ -14,11 +14,13 @@ from typing import Annotated, Any
 
 import tomli_w
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from storage.errors import QUOTED_CHARS, CardError
-from storage.sentences import Sentence
+from storage.personalities.mistakes import mistake_in
+from storage.sentences import Figure, Sentence
 from storage.settings.sections import GenerationSettings, Settings
-from storage.wording import mistake, shorten
+from storage.wording import shorten
 
 MAX_NAME_CHARS = 32
 NAME = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{MAX_NAME_CHARS - 1}}}")
@@ -59,13 +61,13 @@ def _plain_lines(text: str) -> str:
 
 def _spoken(text: str) -> str:
     if not text.strip():
-        raise ValueError("is blank: write a message, or remove the dialogue")
+        raise ValueError(Sentence("is blank: write a message, or remove the dialogue"))
     return text.strip()
 
 
 def _alternating(turns: tuple[str, ...]) -> tuple[str, ...]:
     if not turns or len(turns) % 2:
-        raise ValueError("must alternate between a person, who speaks first, and the bot, who speaks last")
+        raise ValueError(Sentence("must alternate between a person, who speaks first, and the bot, who speaks last"))
     return turns
 
 
@@ -74,7 +76,7 @@ def why_not_displayed(name: str) -> str:
     seen = "".join(char for char in unicodedata.normalize("NFKC", name) if unicodedata.category(char)[0] != "C")
     seen = " ".join(seen.split()).casefold()
     if len(name) > MAX_DISPLAY_NAME_CHARS:
-        return Sentence("must have at most {number} characters", number=MAX_DISPLAY_NAME_CHARS)
+        return Sentence("must have at most {limit} characters", limit=MAX_DISPLAY_NAME_CHARS)
     if not seen:
         return Sentence("must have letters that people can see")
     if any(unicodedata.category(char) == "Cc" or unicodedata.bidirectional(char) in _TURNS for char in name):
@@ -171,7 +173,7 @@ def renamed(card: Card, display_name: str) -> Card:
     """Return the card with another name above its messages; raises CardError on one that Discord would refuse."""
     name = " ".join(display_name.split())
     if name and (reason := why_not_displayed(name)):
-        raise CardError("the name {reason}", reason=reason)
+        raise CardError("the name {problem}", problem=reason)
     return card.model_copy(update={"display_name": name})
 
 
@@ -226,7 +228,7 @@ def build_card(table: Mapping[str, Any], source: str) -> Card:
     try:
         card = Card.model_validate(table)
     except ValidationError as error:
-        raise CardError(_sentence(error, source)) from error
+        raise _refused(error.errors()[0], source) from error
     if not card.system_prompt.strip() and not card.examples:
         raise CardError("{source} does not say how to talk: add a system_prompt or [[examples]]", source=source)
     return card
@@ -288,25 +290,33 @@ def _require_small(size_bytes: int, source: str) -> None:
         )
 
 
-def _sentence(error: ValidationError, source: str) -> str:
-    first = error.errors()[0]
-    where = _place(first["loc"])
-    kind, context = first["type"], first.get("ctx", {})
+def _refused(error: ErrorDetails, source: str) -> CardError:
+    """Return the error for the first mistake in a card."""
+    place, kind = _place(error["loc"]), error["type"]
     if kind == "extra_forbidden":
-        return f"{source}: {where} is not a key of a card: see docs/personalities.md"
-    if kind == "too_long" and first["loc"][0] == "examples" and len(first["loc"]) == 1:
-        return (
-            f"{source} has {context['actual_length']:,} examples, but the limit is {MAX_EXAMPLES}: keep the best ones"
+        return CardError(
+            "{source}: {place} is not a key of a card: see docs/personalities.md", source=source, place=place
         )
-    message = mistake(kind, first["msg"])
-    return f"{source}: {where} {message}" if kind == "value_error" else f"{source}: {where} is not valid: {message}"
+    if kind == "too_long" and error["loc"] == ("examples",):
+        return CardError(
+            "{source} has {number} examples, but the limit is {limit}: keep the best ones",
+            source=source,
+            number=Figure(error["ctx"]["actual_length"], ","),
+            limit=MAX_EXAMPLES,
+        )
+    problem = mistake_in(error)
+    if kind == "value_error":
+        return CardError("{source}: {place} {problem}", source=source, place=place, problem=problem)
+    return CardError("{source}: {place} is not valid: {problem}", source=source, place=place, problem=problem)
 
 
 def _place(loc: tuple[int | str, ...]) -> str:
     """Return the wrong key, counted from 1, such as "turn 2 of example 3"."""
     match loc:
         case ("examples", int(example), "dialogue", int(turn), *_):
-            return f"turn {turn + 1} of example {example + 1}"
-        case ("examples", int(example), *rest):
-            return f"the {rest[0]} of example {example + 1}" if rest else f"example {example + 1}"
+            return Sentence("turn {turn} of example {example}", turn=turn + 1, example=example + 1)
+        case ("examples", int(example), key, *_):
+            return Sentence("the {key} of example {example}", key=shorten(str(key), QUOTED_CHARS), example=example + 1)
+        case ("examples", int(example)):
+            return Sentence("example {example}", example=example + 1)
     return ".".join(shorten(str(part), QUOTED_CHARS) for part in loc)

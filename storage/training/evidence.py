@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from storage.conversations.example_turns import without_examples
 from storage.database.enums import Origin, Outcome
 from storage.database.rows import count_rows
-from storage.database.tables import ComparisonRow, CorrectionRow, ReplyRow, VoteEventRow
+from storage.database.tables import ArenaAnswerRow, ComparisonRow, CorrectionRow, ReplyRow, VoteEventRow
 from storage.members import Pseudonym, anonymous, home_of, read_pseudonyms, without_mentions
 from storage.settings.sections import PrivacySettings, Settings, VoteSettings
 from storage.taste.evidence import Preference, read_taste_evidence
@@ -98,7 +98,10 @@ def read_replies(
     has_feedback = or_(
         ReplyRow.id.in_(select(VoteEventRow.reply_id)),
         ReplyRow.id.in_(select(CorrectionRow.reply_id)),
+        # What was compared may have several prompts: the base sees examples, a version does not.
         ReplyRow.id.in_(select(ComparisonRow.first_id)),
+        ReplyRow.id.in_(select(ComparisonRow.second_id)),
+        ReplyRow.id.in_(select(ArenaAnswerRow.reply_id)),
     )
     prompts = select(ReplyRow.prompt_digest).where(ReplyRow.personality_id == personality_id, has_feedback)
     return _read(session, trainable_replies(personality_id, privacy, base_revision), prompts, votes)

@@ -40,6 +40,12 @@ class AskedPrompt:
     """The samples share its basis and speakers, so they are deleted together with it; None: from the bank."""
     messages: tuple[dict[str, str], ...] = ()
     """What was rendered."""
+    to_base: AskedPrompt | None = None
+    """As the base is asked it until a version has learned: with examples. None: the same."""
+
+    def to(self, version_id: int | None) -> AskedPrompt:
+        """Return it as this version is asked it, or the base."""
+        return self.to_base if version_id is None and self.to_base else self
 
 
 @dataclass(frozen=True)
@@ -56,29 +62,34 @@ def newest_prompts(
 ) -> list[AskedPrompt]:
     """Return the newest prompts of members whose basis is open, without the bank's, newest first.
 
-    They are as a round learns them: see `prompt_to_learn`.
+    They are as a round learns them, see `prompt_to_learn`, and the base is asked them as they were served. One that was
+    served without examples, although there was room for some, has no `to_base`.
     """
     reply = trainable_replies(personality_id, privacy, base_revision)
     newest = (
         select(func.max(reply.id).label("id"))
-        .where(reply.basis != Basis.PROMPT_BANK)
+        .where(reply.basis != Basis.PROMPT_BANK, reply.origin != Origin.SAMPLE)
         .group_by(reply.prompt_digest)
         .order_by(func.max(reply.id).desc())
         .limit(limit)
         .subquery()
     )
     rows = session.execute(
-        select(reply.id, reply.prompt, reply.prompt_digest, reply.base_revision, reply.messages)
+        select(reply.id, reply.prompt, reply.prompt_digest, reply.base_revision, reply.messages, reply.dropped_turns)
         .where(reply.id.in_(select(newest.c.id)))
         .order_by(reply.id.desc())
     )
     found: dict[str, AskedPrompt] = {}
     for row in rows:
         prompt = prompt_to_learn(row, base_revision, render)
+        said = without_examples(row.messages)
+        served = AskedPrompt(without_mentions(row.prompt), row.prompt_digest, row.id)
         # Answers to the prompt as it was served are siblings of its own.
-        digest = row.prompt_digest if prompt == without_mentions(row.prompt) else digest_prompt(prompt)
-        messages = tuple(anonymous(without_examples(row.messages)))
-        found.setdefault(digest, AskedPrompt(prompt, digest, row.id, messages))
+        digest = served.digest if prompt == served.prompt else digest_prompt(prompt)
+        had_no_room = row.dropped_turns > 0
+        is_served = row.base_revision == base_revision and (had_no_room or len(said) < len(row.messages))
+        to_base = served if is_served else None
+        found.setdefault(digest, AskedPrompt(prompt, digest, row.id, tuple(anonymous(said)), to_base))
     return list(found.values())
 
 

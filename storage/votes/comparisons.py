@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy.orm import Session
+from sqlalchemy import select
+from sqlalchemy.orm import Session, aliased
 
 from storage.conversations.replies import lock_replies
-from storage.database.tables import ComparisonRow
+from storage.database.enums import Origin
+from storage.database.tables import ComparisonRow, ReplyRow
 from storage.members import note_members
 
 
@@ -44,3 +47,15 @@ def compare(
     row = ComparisonRow(first_id=first_id, second_id=second_id, user_id=user_id, better_id=better_id)
     session.merge(row)
     return better
+
+
+def find_blind_pairs(session: Session, reply_ids: Collection[int]) -> list[tuple[int, int]]:
+    """Return (first answer's id, second one's) of those of these second answers that people choose between blindly."""
+    first, second = aliased(ReplyRow), aliased(ReplyRow)
+    pairs = (
+        select(first.id, second.id)
+        .join(second, (second.request_id == first.request_id) & (second.channel_id == first.channel_id))
+        .where(second.id.in_(reply_ids), second.origin == Origin.ALTERNATIVE, first.origin == Origin.CHAT)
+        .order_by(second.id)
+    )
+    return [(first_id, second_id) for first_id, second_id in session.execute(pairs)]

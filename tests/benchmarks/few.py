@@ -18,9 +18,9 @@ from sqlalchemy.orm import Session
 
 from bot.chat.candidates import DECIDING_WORDS
 from bot.chat.examples import Examples
-from bot.chat.prompting import with_earlier
 from bot.demo.community import find_taste, read_community_answers
 from storage.conversations.degenerate import is_degenerate
+from storage.conversations.example_turns import with_earlier
 from storage.conversations.prompt_bank import read_bank
 from storage.conversations.replies import FinishedReply, NewReply
 from storage.database.database import Database, open_database

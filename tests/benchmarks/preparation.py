@@ -41,6 +41,7 @@ from tests.benchmarks.apart import rows_apart
 from tests.seeding import BASE_REVISION, account, add_reply, message_of
 from trainer.data.plan import make_plan
 from trainer.data.survey import survey_votes
+from trainer.rendering import renderer_of
 
 VOTES_PER_ANSWER = 5
 MEMBERS = 200
@@ -82,7 +83,8 @@ def prepare(server: Server, rows: Connection) -> None:
         with database.snapshot() as session:
             learn_taste(session, server.personality_id, settings)
         with database.snapshot() as session:
-            prompts = newest_prompts(session, *where, settings.pairs.ranked_prompts)
+            render = renderer_of(BASE, settings.model)
+            prompts = newest_prompts(session, *where, settings.pairs.ranked_prompts, render=render)
             survey = survey_votes(session, settings, BASE, server.personality_id, prompts)
             plan = make_plan(survey, settings, lambda _pair: True)
         rows.send(

@@ -24,6 +24,8 @@ from tests.reactune.doctor.test_servers import BOT, application, as_json
 DISPATCH, HEARTBEAT, IDENTIFY, RESUME, RECONNECT, REQUEST_MEMBERS = 0, 1, 2, 6, 7, 8
 INVALID_SESSION, HELLO, HEARTBEAT_ACK = 9, 10, 11
 GUILD, CHANNEL, BOT_ID, ADA, BO = 41771983423143937, 41771983423143938, int(BOT["id"] or 0), 80351110224678912, 53908232
+DIRECT = CHANNEL + 1
+"""The channel of ada's direct messages."""
 HANG_S = 60.0
 SLOWED_DOWN = {
     "message": "This action cannot be performed due to slowmode rate limit.",
@@ -56,7 +58,7 @@ class RecordedDiscord:
         """By message and emoji, who reacted."""
         self.refused = 0
         self.url = ""
-        self._newest = 1456074443980810000
+        self._newest = discord.utils.time_snowflake(discord.utils.utcnow())
         self._session: str | None = None
         self._sequence = 0
         self._events: list[dict[str, Any]] = []
@@ -65,8 +67,9 @@ class RecordedDiscord:
 
     # What people do
 
-    async def say(self, user_id: int, content: str) -> int:
-        return await self._create(user_id, content)
+    async def say(self, user_id: int, content: str, *, channel: int = CHANNEL, minutes_ago: int = 0) -> int:
+        earlier = minutes_ago * 60_000 << 22
+        return await self._create(user_id, content, channel, id_=self._newest + 1 - earlier)
 
     async def react(self, user_id: int, message_id: int, emoji: str) -> None:
         self.reactions[message_id].setdefault(emoji, []).append(user_id)
@@ -130,6 +133,7 @@ class RecordedDiscord:
                 web.get("/gateway/bot", self._gateway_address),
                 web.get("/users/@me", self._me),
                 web.get("/oauth2/applications/@me", self._application),
+                web.get("/channels/{channel}", self._channel),
                 web.post("/channels/{channel}/messages", self._send),
                 web.get("/channels/{channel}/messages", self._history),
                 web.get("/channels/{channel}/messages/{id}", self._fetch),
@@ -137,6 +141,7 @@ class RecordedDiscord:
                 web.get("/channels/{channel}/messages/{id}/reactions/{emoji}", self._who_reacted),
                 web.put("/channels/{channel}/messages/{id}/reactions/{emoji}/@me", self._add_reaction),
                 web.post("/channels/{channel}/typing", self._nothing),
+                web.get("/guilds/{guild}/members/{id}", self._member),
             ]
         )
         async with TestServer(app) as server:
@@ -163,6 +168,8 @@ class RecordedDiscord:
                 await self._dispatch("GUILD_MEMBERS_CHUNK", members_chunk(said["d"]))
             elif said["op"] == HEARTBEAT:
                 await socket.send_json({"op": HEARTBEAT_ACK})
+        if self._socket is socket:
+            self._socket = None
         return socket
 
     async def _identify(self, socket: web.WebSocketResponse, said: dict[str, Any]) -> None:
@@ -179,7 +186,7 @@ class RecordedDiscord:
             "application": {"id": BOT["id"], "flags": 565248},
         }
         await self._dispatch("READY", ready)
-        await self._dispatch("GUILD_CREATE", guild(self.slow_mode_s))
+        await self._dispatch("GUILD_CREATE", guild(self.slow_mode_s, max(self.messages, default=None)))
 
     async def _resume(self, socket: web.WebSocketResponse, said: dict[str, Any]) -> None:
         self.resumes.append(said)
@@ -220,7 +227,8 @@ class RecordedDiscord:
             response.headers.update({"Via": "1.1 google", "Retry-After": str(delay)})
             return response
         said = await request.json()
-        created = await self._create(BOT_ID, said["content"], said.get("message_reference"))
+        channel = int(request.match_info["channel"])
+        created = await self._create(BOT_ID, said["content"], channel, said.get("message_reference"))
         return as_json(self._shown(created))
 
     async def _edit(self, request: web.Request) -> web.Response:
@@ -235,8 +243,16 @@ class RecordedDiscord:
 
     async def _history(self, request: web.Request) -> web.Response:
         before, after = int(request.query.get("before", 2**63)), int(request.query.get("after", 0))
-        found = sorted((id_ for id_ in self.messages if after < id_ < before), reverse=True)
+        here = [id_ for id_, one in self.messages.items() if one["channel_id"] == request.match_info["channel"]]
+        found = sorted((id_ for id_ in here if after < id_ < before), reverse=True)
         return as_json([self._shown(id_) for id_ in found[: int(request.query["limit"])]])
+
+    async def _channel(self, request: web.Request) -> web.Response:
+        assert int(request.match_info["channel"]) == DIRECT
+        return as_json({"id": str(DIRECT), "type": 1, "last_message_id": None, "recipients": [user(ADA)]})
+
+    async def _member(self, request: web.Request) -> web.Response:
+        return as_json(member(int(request.match_info["id"])))
 
     async def _who_reacted(self, request: web.Request) -> web.Response:
         reacted = self.reactions[int(request.match_info["id"])].get(request.match_info["emoji"], [])
@@ -261,15 +277,19 @@ class RecordedDiscord:
         ]
         return self.messages[message_id] | {"reactions": reactions}
 
-    async def _create(self, user_id: int, content: str, answers: dict[str, Any] | None = None) -> int:
+    async def _create(
+        self, user_id: int, content: str, channel: int, answers: dict[str, Any] | None = None, id_: int | None = None
+    ) -> int:
         self._newest += 1
-        created = message(self._newest, user_id, content)
+        id_ = id_ or self._newest
+        created = message(id_, user_id, content) | {"channel_id": str(channel)}
+        where = {} if channel == DIRECT else {"guild_id": str(GUILD)}
         if answers is not None:
-            place = {"type": 0, "guild_id": str(GUILD), "channel_id": str(CHANNEL)}
+            place = {"type": 0, "channel_id": str(channel)} | where
             created["message_reference"] = place | {"message_id": str(answers["message_id"])}
-        self.messages[self._newest], self.reactions[self._newest] = created, {}
-        await self._dispatch("MESSAGE_CREATE", created | {"guild_id": str(GUILD), "member": member(user_id)})
-        return self._newest
+        self.messages[id_], self.reactions[id_] = created, {}
+        await self._dispatch("MESSAGE_CREATE", created | where | ({"member": member(user_id)} if where else {}))
+        return id_
 
     def _reaction(self, user_id: int, message_id: int, emoji: str) -> dict[str, Any]:
         return {
@@ -321,7 +341,7 @@ def message(message_id: int, user_id: int, content: str) -> dict[str, Any]:
     }
 
 
-def guild(slow_mode_s: int) -> dict[str, Any]:
+def guild(slow_mode_s: int, newest: int | None) -> dict[str, Any]:
     everyone = {
         "id": str(GUILD),
         "name": "@everyone",
@@ -344,7 +364,7 @@ def guild(slow_mode_s: int) -> dict[str, Any]:
         "rate_limit_per_user": slow_mode_s,
         "nsfw": False,
         "topic": None,
-        "last_message_id": None,
+        "last_message_id": newest and str(newest),
         "parent_id": None,
     }
     return {

@@ -17,13 +17,15 @@ from bot.localization.sentences import Language, gettext, speaking, translated
 from storage.database.database import Database
 from storage.database.tables import RoundRow
 from storage.sentences import MARK, Figure, Sentence, counted, from_stored, joined, to_stored
+from storage.wording import Duration
 from tests.past import add_round
 
 GERMAN = Language("de", read_catalogues(Path())["de"])
-FORMS = st.sampled_from([",", ",.2f", ".0%", ".1f", ".2f", ".0f", "g"])
+FORMS = st.sampled_from([".0%", ".1f", ".2f", ".0f", ",", "g"])
 FIGURES = st.builds(Figure, st.floats(), FORMS)
+DURATIONS = st.builds(Duration, st.floats(0, 1e6))
 VALUES = st.recursive(
-    st.text(max_size=20) | st.integers(-(10**15), 10**15) | FIGURES,
+    st.text(max_size=20) | st.integers(-(10**15), 10**15) | FIGURES | DURATIONS,
     lambda value: (
         st.builds(lambda first, second: Sentence("{first} and {second}", first=first, second=second), value, value)
         | st.builds(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from storage.wording import count, format_bytes, tenths
+from storage.wording import Duration, count, format_bytes, tenths
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,10 @@ def test_a_plural_may_be_irregular() -> None:
 @pytest.mark.parametrize(("number", "words"), [(269_030_400, "269 MB"), (9.13e9, "9.1 GB"), (1.2e12, "1,200.0 GB")])
 def test_bytes_are_gigabytes_or_if_fewer_megabytes(number: float, words: str) -> None:
     assert format_bytes(number) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.2, "1 s"), (42, "42 s"), (89.5, "90 s"), (90, "2 min"), (700, "12 min")]
+)
+def test_durations_are_rounded_up_to_seconds_or_minutes(seconds: float, words: str) -> None:
+    assert f"{Duration(seconds)}" == words

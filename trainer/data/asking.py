@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from storage.adapters.folder_store import AdapterStore
 from storage.conversations.prompt_bank import read_bank
@@ -11,12 +12,14 @@ from storage.conversations.replies import digest_prompt
 from storage.database.database import Database
 from storage.models.base_model import BaseModel
 from storage.models.hardware import cpu_threads, free_unused_models
+from storage.personalities.personalities import read_personality
 from storage.releases.versions import Version, id_of, read_alias
 from storage.settings.sections import Settings
 from storage.sittings.prompts import read_prompts
 from storage.taste.learning import learn_taste
 from storage.training.rounds import memory_failures
 from storage.training.samples import AskedPrompt, DrawnSample, count_answers, newest_prompts, record_samples
+from trainer.data.card_examples import CardExamples
 from trainer.evaluation.sampling import MemoryLimits, open_adapter, open_sampler
 from trainer.gpu_room import make_room
 from trainer.progress import Phase, ReportProgress, after_others, begin_phase
@@ -40,7 +43,10 @@ def ask_champion(
     store: AdapterStore,
     report: ReportProgress,
 ) -> tuple[AskedPrompt, ...]:
-    """Draw the champion's answers for the taste to rank, and return their prompts; none before the taste is sure."""
+    """Draw the champion's answers for the taste to rank, and return their prompts; none before the taste is sure.
+
+    The base is asked as it answers members, with its card's examples, so that pairs are its own answers.
+    """
     if not settings.pairs.ranked_prompts:
         return ()
     with database.snapshot() as session:
@@ -51,8 +57,14 @@ def ask_champion(
         members = newest_prompts(session, *where, int(most * MEMBERS_SHARE), render=renderer_of(base, settings.model))
         own = read_prompts(session, personality_id, int(most * OWN_SHARE)).texts
         champion = read_alias(session, personality_id).version
-    prompts = prompts_to_rank(members, own, settings, base)
-    _draw(database, personality_id, prompts, champion, settings, base=base, store=store, report=report)
+        card = read_personality(session, personality_id).card
+    examples = CardExamples(card, settings, base)
+    prompts = tuple(
+        asked if asked.to_base else replace(asked, to_base=examples.before(asked))
+        for asked in prompts_to_rank(members, own, settings, base)
+    )
+    asked = [prompt.to(id_of(champion)) for prompt in prompts]
+    _draw(database, personality_id, asked, champion, settings, base=base, store=store, report=report)
     free_unused_models()
     return prompts
 

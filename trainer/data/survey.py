@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from sqlalchemy.orm import Session
 
+from storage.conversations.replies import digest_prompt
 from storage.database.enums import WeakVote
 from storage.members import Pseudonym
 from storage.models.base_model import BaseModel
@@ -17,7 +18,7 @@ from storage.settings.sections import Settings
 from storage.taste.evidence import REPLACED_WEIGHT, Opinion, Preference, TasteEvidence, read_taste_evidence
 from storage.taste.learning import LearnedTaste, learn, read_measures, read_taste_data
 from storage.taste.model import Floats
-from storage.training.evidence import RatedReply, read_answers_to, read_corrections, read_replies, read_texts
+from storage.training.evidence import RatedReply, Texts, read_answers_to, read_corrections, read_replies, read_texts
 from storage.training.samples import AskedPrompt
 from storage.training.trainable import has_closed_replies
 from storage.votes.votes import Vote
@@ -54,21 +55,48 @@ def survey_votes(
     votes = read_weighted_votes(session, personality_id, settings.votes)
     where = (personality_id, settings.privacy, base.revision)
     evidence = read_taste_evidence(session, personality_id, settings)
-    replies = read_replies(session, *where, _with_weaker_signs(votes.by_reply, evidence))
+    answers = read_replies(session, *where, _with_weaker_signs(votes.by_reply, evidence))
     corrections = read_corrections(session, *where, settings.votes)
     taste = learn(read_taste_data(session, evidence))
-    ranked = read_answers_to(session, *where, [prompt.digest for prompt in prompts])
+    read = partial(read_texts, session, *where, render=renderer_of(base, settings.model))
+    compared = read(replies=_asked_differently(answers, evidence.choices)).prompts
+    learned = {served: digest_prompt(prompt) for served, prompt in compared.items()}
+    learned |= {one.digest: prompt.digest for prompt in prompts for one in (prompt, prompt.to(None))}
+    ranked = _by_learned(read_answers_to(session, *where, learned), learned)
     return Survey(
-        feedback=RoundFeedback(tuple(replies), tuple(corrections), evidence.choices),
+        feedback=RoundFeedback(_by_learned(answers, learned), tuple(corrections), evidence.choices),
         votes=votes,
         start=starting_point(session, personality_id),
         taste=taste,
         taste_weights=_weights(evidence, taste),
-        read=partial(read_texts, session, *where, render=renderer_of(base, settings.model)),
-        ranked=tuple(ranked),
+        read=partial(_read_by_learned, read, learned),
+        ranked=ranked,
         measures=read_measures(session, {answer.id for answer in ranked}),
         has_closed_replies=has_closed_replies(session, personality_id, settings.privacy),
     )
+
+
+def _asked_differently(answers: Sequence[RatedReply], choices: Iterable[Preference]) -> set[int]:
+    """Return the answers that people chose between although their prompts differ, as the base's and a version's do."""
+    prompt_of = {answer.id: answer.prompt for answer in answers}
+    known = [prompt_of.keys() & choice.reply_ids for choice in choices]
+    return {id_ for ids in known if len({prompt_of[id_] for id_ in ids}) > 1 for id_ in ids}
+
+
+def _by_learned(answers: Iterable[RatedReply], learned: Mapping[str, str]) -> tuple[RatedReply, ...]:
+    """Return the answers under the prompt that is learned, in which the base's examples are left out.
+
+    `learned` has its digest for each prompt that was served.
+    """
+    return tuple(replace(answer, prompt=learned.get(answer.prompt, answer.prompt)) for answer in answers)
+
+
+def _read_by_learned(
+    read: ReadTexts, learned: Mapping[str, str], *, replies: Collection[int], corrections: Collection[int]
+) -> Texts:
+    texts = read(replies=replies, corrections=corrections)
+    alike = {learned[served]: prompt for served, prompt in texts.prompts.items() if served in learned}
+    return replace(texts, prompts=texts.prompts | alike)
 
 
 def _with_weaker_signs(

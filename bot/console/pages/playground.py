@@ -9,13 +9,14 @@ from aiohttp import web
 from sqlalchemy.orm import Session
 
 from bot.arenas.prompts import bank_messages
-from bot.chat.prompting import ChatMessage, exchanged_turns, with_earlier
+from bot.chat.prompting import ChatMessage, exchanged_turns
 from bot.chat.rendering import TOO_LONG, add_examples
 from bot.console.page import TALKS, Here, SentForm, find_here, read_form
 from bot.console.suggestions import Author
 from bot.console.talks import GrowingTalk, TalkQuestion, favourite
 from bot.errors import UserFacingError
 from bot.releases.resolver import Release
+from storage.conversations.example_turns import with_earlier
 from storage.database.columns import utc_now
 from storage.database.ids import parse_id
 from storage.emoji import THUMBS

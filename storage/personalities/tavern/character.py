@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from storage.errors import QUOTED_CHARS, CardError
 from storage.personalities.cards import Text
-from storage.wording import mistake, shorten
+from storage.personalities.mistakes import mistake_in
+from storage.sentences import Sentence
+from storage.wording import shorten
 
 SPECS = ("chara_card_v2", "chara_card_v3")
 FIRST_VERSION_KEYS = frozenset({"description", "personality", "scenario", "first_mes", "mes_example"})
@@ -66,7 +68,7 @@ def read_character(table: Mapping[str, Any], source: str) -> Character:
             "{source}: {place} is not valid: {problem}",
             source=source,
             place=place,
-            problem=mistake(first["type"], first["msg"]),
+            problem=mistake_in(first),
         ) from error
 
 
@@ -76,19 +78,24 @@ def _data_of(table: Mapping[str, Any], source: str) -> Mapping[str, Any]:
         return data
     if spec is None and "name" in table and FIRST_VERSION_KEYS & table.keys():
         return table
-    found = f"its spec is {shorten(spec, QUOTED_CHARS)!r}" if isinstance(spec, str) else "it has no spec"
+    found = (
+        Sentence("its spec is {spec}", spec=repr(shorten(spec, QUOTED_CHARS)))
+        if isinstance(spec, str)
+        else Sentence("it has no spec")
+    )
     raise CardError(
         "{source} is JSON, but not a character card ({found}): export it as one of {kinds}",
         source=source,
         found=found,
-        kinds=" or ".join(SPECS),
+        kinds=Sentence("{first} or {second}", first=SPECS[0], second=SPECS[1]),
     )
 
 
 def _place(loc: tuple[int | str, ...]) -> str:
     """Return the wrong key such as "keys of entry 3 of its lorebook", counted from 1."""
     match loc:
-        case ("character_book", "entries", int(entry), *rest):
-            key = f"{rest[0]} of " if rest else ""
-            return f"{key}entry {entry + 1} of its lorebook"
+        case ("character_book", "entries", int(entry), str(key), *_):
+            return Sentence("{key} of entry {entry} of its lorebook", key=key, entry=entry + 1)
+        case ("character_book", "entries", int(entry)):
+            return Sentence("entry {entry} of its lorebook", entry=entry + 1)
     return ".".join(shorten(str(part), QUOTED_CHARS) for part in loc)

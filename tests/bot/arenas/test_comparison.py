@@ -88,6 +88,13 @@ class TestCompare:
         assert [f"{n} of 2 answers" in edit for n, edit in enumerate(edits)] == [True] * 3
         assert "Asking v1 and base …" in edits[0]
 
+    async def test_a_german_admin_reads_it_in_german(self, place, version, env, engine):
+        env.locales[place.grace.id] = "de"
+        engine.answers = ["word " * 2_000, "of the base"]
+        (embed,) = (await compare(place, "v1", "base", prompt="tea?")).embeds
+        assert embed.title == "v1 und base"
+        assert embed.fields[1].value.endswith(" … (gekürzt)")
+
     async def test_reactions_under_it_are_not_votes(self, place, version, rows):
         shown = await compare(place, "v1", "base", prompt="tea?")
         await place.grace.react(shown, "👍")

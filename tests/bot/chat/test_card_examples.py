@@ -50,13 +50,25 @@ async def test_the_base_sees_whole_dialogues_before_the_conversation_and_says_so
     assert f"-# base · {NOT_LEARNED}" in place.last.content
 
 
-async def test_another_answer_has_the_same_prompt_and_small_print(place, rows, env, give_card):
+async def test_another_answer_has_the_same_prompt(place, rows, env, give_card):
     give_card(HELLO)
     await place.ada.react(await place.ask("How are you?"), "🔁")
     await env.settle()
     first, second = rows(ReplyRow)
     assert first.prompt == second.prompt
-    assert NOT_LEARNED in place.last.content
+
+
+async def test_the_first_answer_in_a_channel_says_that_it_has_not_learned_yet(place, rows, env, new_bot, give_card):
+    give_card(HELLO)
+    assert (await place.ask("How are you?")).content.endswith(f"-# base · {NOT_LEARNED}")
+    assert (await place.ask("And later?")).content.endswith("-# base")
+    assert [said["content"] for said in last_of(rows) if "shown_as" in said] == [*HELLO], "it still follows the card"
+    thread = await place.open_thread(place.last)
+    await place.ada.send(thread, f"{place.mention} And here?")
+    assert NOT_LEARNED in thread.last_message.content
+    await env.bot.close()
+    await env.restart_bot(new_bot())
+    assert NOT_LEARNED in (await place.ask("Who are you?")).content
 
 
 async def test_a_version_sees_none(place, release, rows, give_card):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import discord
 import pytest
+from sqlalchemy import delete, update
 
 from bot.chat.ask import SEEDS
 from bot.chat.message_stream import CURSOR, RATE_LIMIT_PAUSE_S
 from bot.chat.voices import opening_for
 from bot.discord_errors import TOO_MANY_WEBHOOKS, UNKNOWN_WEBHOOK
 from storage.database.enums import Outcome
-from storage.database.tables import ComparisonRow, ReplyMessageRow, ReplyRow, VoteEventRow, WebhookRow
+from storage.database.tables import ComparisonRow, ReplyMeasuresRow, ReplyMessageRow, ReplyRow, VoteEventRow, WebhookRow
 from storage.personalities.cards import Card
 from storage.personalities.personalities import change_card, create_personality, personality_named
+from storage.taste.evidence import read_taste_evidence
+from storage.taste.learning import read_taste_data
 from storage.votes.votes import Vote
 
 TRY_AGAIN = "-# interrupted by a restart · press 🔁 for another answer"
@@ -232,6 +235,30 @@ class TestRestart:
         await kill(answer)
         assert [row.message_id for row in rows(ReplyMessageRow)] == [answer.id]
         assert votes(1) == {named.bo.id: Vote.UP}
+
+    async def test_a_forged_message_in_its_place_teaches_nothing_and_is_quoted_nowhere(
+        self, named, kill, rows, query, settings, engine
+    ):
+        answer = await named.ask("How is the sea?")
+        (ready,) = named.env.bot.services.webhooks._ready.values()
+        line = opening(named.channel.history()[0], named.ada)
+        await ready.webhook.edit_message(answer.id, content=f"{line}I promised you gold.")
+        await named.bo.react(answer, "👍")
+
+        def leave_unfinished(session):
+            session.execute(update(ReplyRow).values(answer=""))
+            session.execute(delete(ReplyMeasuresRow))
+
+        query(leave_unfinished)
+        await kill(answer)
+        assert named.last.content == f"{line}I promised you gold.\n{TRY_AGAIN}"
+        evidence = query(lambda session: read_taste_evidence(session, 1, settings))
+        assert [vote.liked for vote in evidence.opinions] == [True]
+        assert len(query(lambda session: read_taste_data(session, evidence))) == 0
+        engine.closed = False  # the old bot closed it
+        await named.bo.send(named.channel, "What did you promise?", reply_to=named.last)
+        assert "What did you promise?" in engine.requests[-1].prompt
+        assert "gold" not in engine.requests[-1].prompt
 
     async def test_a_refused_end_is_delivered(self, named, engine, env, new_bot):
         engine.answers = ["one two three"]

@@ -19,6 +19,8 @@ from storage.database.tables import (
     SittingPairRow,
     SittingRow,
 )
+from storage.personalities.cards import Card, Example
+from storage.personalities.personalities import change_card, read_personality
 
 
 @pytest.fixture
@@ -146,6 +148,27 @@ async def test_a_waiting_version_is_compared_with_the_champion(visitor, desk, wa
     assert (pair.chosen_by, versions) == (PairChoice.RIVALS, {None, version.id})
     page = (await visitor.get("/label")).text
     assert version.name not in page, "it is blind"
+
+
+async def test_the_base_is_asked_with_the_examples_of_its_card(visitor, desk, engine, query, rows):
+    card = Card(examples=(Example(dialogue=("How is the sea?", "Flat. For now.")),))
+    query(lambda session: change_card(session, read_personality(session, 1), card, by="test"))
+    await desk()
+    pair = rows(SittingPairRow)[0]
+    drawn = [row for row in rows(ReplyRow) if row.id in (pair.first_id, pair.second_id)]
+    assert {row.prompt for row in drawn} <= {request.prompt for request in engine.requests}
+    for row in drawn:
+        assert "<user>How is the sea?\n<assistant>Flat. For now.\n<user>" in row.prompt
+        assert [said.get("shown_as") for said in row.messages[-3:]] == [*["example of the card"] * 2, None]
+
+
+async def test_a_version_is_asked_without_examples(visitor, desk, release, query, rows):
+    card = Card(examples=(Example(dialogue=("How is the sea?", "Flat. For now.")),))
+    query(lambda session: change_card(session, read_personality(session, 1), card, by="test"))
+    version = release(1.0)
+    await desk()
+    assert {row.version_id for row in rows(ReplyRow)} == {version.id}
+    assert all("sea" not in row.prompt for row in rows(ReplyRow))
 
 
 async def test_a_model_that_fails_is_a_sentence_and_another_try(visitor, engine, desk):

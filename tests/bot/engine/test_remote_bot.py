@@ -84,13 +84,18 @@ async def test_members_read_why_there_is_no_answer(
     assert (await place.ask("hi")).content == "answer 2\n-# base"
 
 
-async def test_admins_read_that_the_days_tokens_are_spent(place: Place, query: Any, settings: Settings) -> None:
+async def test_admins_read_that_the_days_tokens_are_spent(
+    place: Place, env: Any, query: Any, settings: Settings
+) -> None:
     async def status() -> str:
         text: str = said((await place.grace.slash(place.channel, "model status")).response)
         return text
 
     query(lambda session: add_spend(session, utc_now().date(), "http://one", "base", Spend(1, 1_000, 10)))
     assert "**Spent:** 1,010 of 5,000 tokens today (UTC), 0.01 at your prices\n" in await status()
+    env.locales[place.grace.id] = "de"
+    assert "**Verbraucht:** 1.010 von 5.000 Tokens heute (UTC), 0,01 zu deinen Preisen\n" in await status()
+    env.locales[place.grace.id] = "en-US"
     query(lambda session: add_spend(session, utc_now().date(), "http://other", "base", Spend(1, 5_000, 0)))
     assert "⚠️ nothing is answered before midnight UTC" in await status()
     found = {finding.what: finding for finding in await asyncio.to_thread(run_checks, settings)}

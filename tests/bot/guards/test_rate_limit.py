@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 from hypothesis import given
@@ -77,6 +78,13 @@ class TestFlood:
         await env.advance_time(61)
         await place.ask("again")
         assert len(engine.requests) == 6
+
+    async def test_a_german_member_reads_in_german_how_long_to_wait(self, place, env):
+        env.locales[place.ada.id] = "de"
+        for _ in range(3):
+            await place.ada.slash(place.channel, "myvotes")
+        refused = (await place.ada.slash(place.channel, "myvotes")).response.content
+        assert re.fullmatch(r"Einen Moment, bitte\. In \d+ Sekunden kannst du mich wieder fragen\.", refused)
 
     async def test_commands_and_other_answers_count_too(self, place, engine, rows):
         answer = await place.ask("hi")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import aiohttp
 import pytest
 
 from bot.app import ReactuneBot
@@ -195,6 +196,21 @@ async def test_files_are_read(place, knowledge, rows):
 async def test_bad_files_are_refused_in_a_sentence(knowledge, rows, name, content, sentence):
     assert (await knowledge("add", file=file(name, content))).startswith(sentence)
     assert rows(DocumentRow) == []
+
+
+@pytest.mark.parametrize(
+    "error", [TimeoutError(), ConnectionResetError("reset by peer"), aiohttp.ServerDisconnectedError()]
+)
+async def test_a_file_that_does_not_arrive_from_discord_has_a_sentence(knowledge, env, rows, error):
+    def fail(_url):
+        raise error
+
+    env.backend.cdn.get = fail
+    for subcommand, options in (("add", {}), ("refresh", {"document": 1})):
+        said = await knowledge(subcommand, file=file("rules.txt", b"The pool opens."), **options)
+        assert said == "I couldn't get rules.txt from Discord. Please send it again."
+        if not rows(DocumentRow):
+            await knowledge("add", text=RULES, title="Rules")
 
 
 async def test_a_zip_bomb_is_refused_in_a_sentence(knowledge, rows):

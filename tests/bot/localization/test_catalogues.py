@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from bot.localization.catalogues import SHIPPED, placeholder_fault, read_catalogue, read_catalogues, texts_of
 from bot.localization.sentences import Language, gettext, ngettext, speaking
 from storage.errors import SettingsError
+from storage.wording import Duration
 from tests.translations import LEFT_ENGLISH, collect
 
 GERMAN = read_catalogue(SHIPPED / "de.po")
@@ -116,6 +117,24 @@ def test_numbers_and_plurals_follow_the_language(folder: Path) -> None:
     assert gettext("{n} too long", n=1234) == "1,234 too long"
     with speaking(german):
         assert gettext("{n} too long", n=1234.5) == "1.234,5 too long"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "english", "german"),
+    [
+        (1, "1 s", "1 Sekunde"),
+        (42, "42 s", "42 Sekunden"),
+        (100, "2 min", "2 Minuten"),
+        (90_000, "1500 min", "1.500 Minuten"),
+    ],
+)
+def test_durations_are_words_of_the_language(folder: Path, seconds: float, english: str, german: str) -> None:
+    wait = "One moment, please. You can ask me again in {time}."
+    assert gettext(wait, time=Duration(seconds)).endswith(f" in {english}.")
+    with speaking(Language("de", read_catalogues(folder)["de"])):
+        assert (
+            gettext(wait, time=Duration(seconds)) == f"Einen Moment, bitte. In {german} kannst du mich wieder fragen."
+        )
 
 
 @given(st.text(max_size=60))

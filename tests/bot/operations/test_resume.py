@@ -18,7 +18,7 @@ from storage.conversations.replies import find_by_message
 from storage.database.database import open_database
 from storage.database.tables import ReplyRow, VoteEventRow
 from storage.votes.votes import Vote, votes_on
-from tests.bot.recorded_discord import ADA, BO, BOT_ID, RecordedDiscord, until
+from tests.bot.recorded_discord import ADA, BO, BOT_ID, DIRECT, RecordedDiscord, until
 
 HOURS_S = 21_600.0
 ASK = f"<@{BOT_ID}> "
@@ -133,6 +133,67 @@ async def test_after_an_invalid_session_what_was_missed_is_read_from_discord(onl
     assert sorted(read(thumbs)) == sorted([(ADA, "👍", True), (ADA, "👍", False), (BO, "👎", True)])
     for question in (liked[0], again[0]):
         assert len(wire.answers_to(question)) == 1
+
+
+async def test_what_was_asked_without_a_session_is_answered_once(online, read):
+    wire = RecordedDiscord()
+    async with wire.serving(), online(wire):
+        before = await answered(wire, ADA, "is it warm?")
+        wire.forget_session()
+        await wire.close()
+        talk = await wire.say(ADA, "nobody here but us")
+        asked = await wire.say(BO, f"{ASK}are you there?")
+        await until(lambda: wire.is_answered(asked))
+        for _ in range(2):
+            sessions = len(wire.identifies)
+            wire.forget_session()
+            await wire.close()
+            await until(lambda: len(wire.identifies) > sessions)  # noqa: B023  (waited for in this turn)
+            last = await answered(wire, ADA, "and now?")
+    assert [len(wire.answers_to(question)) for question in (before[0], talk, asked, last[0])] == [1, 0, 1, 1]
+    assert len(read(lambda session: list(session.scalars(select(ReplyRow))))) == 4
+
+
+async def test_what_was_asked_while_the_bot_was_off_is_answered_if_it_is_new(online):
+    wire = RecordedDiscord()
+    async with wire.serving():
+        async with online(wire):
+            await answered(wire, ADA, "is it warm?")
+        hour_old = await wire.say(ADA, f"{ASK}hello?", minutes_ago=60)
+        first, second = [await wire.say(BO, f"{ASK}{text}") for text in ("anybody?", "are you there?")]
+        async with online(wire):
+            await until(lambda: wire.is_answered(second))
+        async with online(wire):
+            await answered(wire, ADA, "and now?")
+    assert [len(wire.answers_to(question)) for question in (hour_old, first, second)] == [0, 0, 1]
+
+
+async def test_direct_messages_are_looked_through_where_the_bot_answered_lately(online):
+    wire = RecordedDiscord()
+    async with wire.serving(), online(wire):
+        before = await wire.say(ADA, "is it warm?", channel=DIRECT)
+        await until(lambda: wire.is_answered(before))
+        wire.forget_session()
+        await wire.close()
+        asked = await wire.say(ADA, "are you there?", channel=DIRECT)
+        await until(lambda: wire.is_answered(asked))
+    assert [len(wire.answers_to(question)) for question in (before, asked)] == [1, 1]
+    assert {wire.messages[answer]["channel_id"] for answer in wire.answers_to(asked)} == {str(DIRECT)}
+
+
+class TestRoles:
+    @pytest.fixture
+    def overrides(self, overrides):
+        return overrides | {"REACTUNE_ACCESS__ROLES": "41771983423143999"}
+
+    async def test_members_without_an_allowed_role_get_no_answer_after_a_gap_either(self, online, engine):
+        wire = RecordedDiscord()
+        async with wire.serving(), online(wire):
+            wire.forget_session()
+            await wire.close()
+            await wire.say(BO, f"{ASK}are you there?")
+            await until(lambda: "certain roles" in str(list(wire.messages.values())))
+        assert engine.requests == []
 
 
 async def test_an_answer_that_slow_mode_delays_for_hours_comes_with_the_next_start_and_once(online, read, caplog):

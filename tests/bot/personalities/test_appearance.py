@@ -114,6 +114,12 @@ async def test_a_name_that_discord_refuses_is_refused_with_the_reason(say, name,
     assert "**Appears** as the bot itself" in await say("show")
 
 
+async def test_a_german_admin_reads_in_german_why_a_name_is_refused(say, env, keeper):
+    env.locales[keeper.grace.id] = "de"
+    assert await say("name", name="\u200b") == "Der Name braucht Buchstaben, die man sehen kann."
+    assert await say("name", name="everyone") == "Der Name darf nicht 'everyone' lauten, was Discord ablehnt."
+
+
 async def test_a_file_that_is_no_picture_is_refused(say, rows):
     assert "The picture cannot be opened" in await say("picture", file=("face.png", b"\x89PNG\r\n\x1a\nnot"))
     assert "The picture has one colour only" in await say("picture", file=("red.gif", _plain_gif()))

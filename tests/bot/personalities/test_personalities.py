@@ -68,6 +68,18 @@ class TestCreate:
         assert "sampling.temperature is not valid" in done.response.content
         assert len(rows(PersonalityRow)) == 1
 
+    async def test_a_german_admin_reads_the_mistake_in_german(self, place, env):
+        env.locales[place.grace.id] = "de"
+        form = await place.grace.slash(place.channel, "personality create", name="keeper")
+        done = await place.grace.submit_modal(form, FIELDS | {"sampling": "temperature = 9"})
+        problem = "Die Karte: sampling.temperature ist nicht gültig: es darf höchstens 5 sein."
+        assert problem in done.response.content
+        card = ("keeper.toml", b"[[examples]]\ndialogue = ['hi', ' ']")
+        done = await place.grace.slash(place.channel, "personality import", file=card)
+        assert "Beitrag 2 von Beispiel 1 ist leer: schreib eine Nachricht, oder entferne den Dialog." in (
+            done.response.content
+        )
+
     async def test_a_form_with_a_mistake_opens_again_with_its_text(self, place, rows):
         form = await place.grace.slash(place.channel, "personality create", name="keeper")
         refused = await place.grace.submit_modal(form, FIELDS | {"sampling": "temperature = 9"})

@@ -262,6 +262,56 @@ async def test_it_names_each_permission_that_the_bot_lacks(place, env, wizard):
     assert f"⚠️ In {posts.mention} I need Send Messages." in wizard.text
 
 
+class TestPersonalityWithItsOwnName:
+    """It speaks through a webhook, so the bot needs one more permission."""
+
+    @pytest.fixture(autouse=True)
+    def keeper(self, query):
+        card = Card(system_prompt="You keep a lighthouse.", display_name="Ebba")
+        query(lambda session: create_personality(session, "keeper", card, by="test").id)
+
+    async def test_the_missing_permission_is_named_where_it_is_chosen(self, place, wizard):
+        guild = place.channel.guild
+        talk = channel_without(guild, "talk", manage_webhooks=False)
+        hidden = channel_without(guild, "hidden", manage_webhooks=False, view_channel=False)
+        await wizard.open()
+        await wizard.press("Next", 4)
+        assert "Manage Webhooks" not in wizard.text, "the default has no name of its own"
+        await wizard.choose("personality", "keeper")
+        problem = (
+            f"⚠️ In {talk.mention} I need Manage Webhooks: without it, keeper speaks there under my name and picture."
+        )
+        assert problem in wizard.text
+        assert hidden.mention not in wizard.text
+        await wizard.press("Next", 3)
+        assert problem in wizard.text
+        await wizard.press("Finish")
+        assert problem in wizard.text
+
+    async def test_where_it_does_not_speak_nothing_is_needed(self, place, wizard, query):
+        guild = place.channel.guild
+        silent, other = (channel_without(guild, name, manage_webhooks=False) for name in ("silent", "other"))
+        query(lambda session: create_personality(session, "cook", Card(system_prompt="You cook."), by="test").id)
+        await place.grace.slash(other, "personality bind", personality="cook")
+        await wizard.open()
+        await wizard.press("Next")
+        await wizard.choose("never", silent)
+        await wizard.press("Next", 3)
+        await wizard.choose("personality", "keeper")
+        assert "⚠️" not in wizard.text
+
+    async def test_a_german_admin_reads_it_in_german(self, place, env, wizard):
+        env.locales[place.grace.id] = "de"
+        talk = channel_without(place.channel.guild, "talk", manage_webhooks=False)
+        await wizard.open()
+        await wizard.press("Weiter", 4)
+        await wizard.choose("personality", "keeper")
+        assert (
+            f"⚠️ In {talk.mention} brauche ich „Webhooks verwalten“: Ohne diese Berechtigung spricht keeper dort unter "
+            "meinem Namen und mit meinem Bild." in wizard.text
+        )
+
+
 async def test_a_server_with_much_to_say_still_fits_in_a_message(place, env, wizard, choose, stored):
     env.locales[place.grace.id] = "de"  # needs more room
     guild = place.channel.guild

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
 from storage.database.database import Database
-from storage.operations.token_spend import Spend, add_spend, describe_spend, is_used_up, spent_on
+from storage.operations.token_spend import Spend, add_spend, is_used_up, spent_on
 from storage.settings.sections import RemoteSettings
 
 TODAY, YESTERDAY = date(2026, 11, 26), date(2026, 11, 25)
@@ -40,5 +40,3 @@ def test_a_reached_limit_is_reported() -> None:
     assert not is_used_up(Spend(1, 900, 99), settings)
     assert is_used_up(Spend(1, 900, 100), settings)
     assert not is_used_up(Spend(1, 900, 100), RemoteSettings())
-    assert describe_spend(Spend(1, 900, 100), settings) == "1,000 of 1,000 tokens today (UTC), 1.00 at your prices"
-    assert describe_spend(Spend(1, 900, 100), RemoteSettings()) == "1,000 tokens today (UTC)"

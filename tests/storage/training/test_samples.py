@@ -162,14 +162,18 @@ def test_a_prompt_of_another_base_is_asked_in_the_words_of_this_one(session: Ses
     assert count_answers(session, personality_id, BASE_REVISION, None, [asked.digest]) == {asked.digest: 2}
 
 
-def test_a_prompt_is_asked_again_without_its_examples(session: Session, personality_id: int) -> None:
+def test_the_base_is_asked_again_as_it_answered_members_and_a_version_without_examples(
+    session: Session, personality_id: int
+) -> None:
     said = [{"role": "user", "content": "Tea?"}]
     shown = [{"role": "user", "content": "Hi", "shown_as": "example of the card"}]
     served = "[user] Hi\n[user] Tea?\n"
     reply = add_reply(session, prompt=served, messages=[*shown, *said])
     (asked,) = newest_prompts(session, personality_id, PrivacySettings(), BASE_REVISION, 9, render=render_plainly)
-    assert asked == AskedPrompt("[user] Tea?\n", digest_prompt("[user] Tea?\n"), reply, tuple(said))
-    unshown = AskedPrompt(served, digest_prompt(served), reply)
-    record(session, DrawnSample(asked, "Please.", is_cut=False), DrawnSample(unshown, "No.", is_cut=False))
+    as_served = AskedPrompt(served, digest_prompt(served), reply)
+    assert asked == AskedPrompt("[user] Tea?\n", digest_prompt("[user] Tea?\n"), reply, tuple(said), as_served)
+    assert (asked.to(7), asked.to(None)) == (asked, as_served)
+    record(session, DrawnSample(asked.to(7), "Please.", is_cut=False))
+    record(session, DrawnSample(asked.to(None), "No.", is_cut=False))
     drawn = session.scalars(select(ReplyRow).where(ReplyRow.origin == Origin.SAMPLE).order_by(ReplyRow.id))
     assert [(row.prompt, row.messages) for row in drawn] == [(asked.prompt, said), (served, [*shown, *said])]

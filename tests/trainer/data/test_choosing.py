@@ -48,13 +48,12 @@ def add_question(session: Session, number: int) -> None:
     add_correction(session, disliked, f"better {number}")
 
 
-def plan(database: Database, *prompts: str, max_pairs: int) -> tuple[TrainingPlan, set[int]]:
+def plan(database: Database, *prompts: AskedPrompt, max_pairs: int) -> tuple[TrainingPlan, set[int]]:
     """Plan a round in which the taste ranks the answers to these prompts; return it and the answers that it read."""
     settings = Settings(training=TrainingSettings(max_pairs=max_pairs, patience=0))
-    asked = [AskedPrompt(prompt, digest_prompt(prompt)) for prompt in prompts]
     was_read: set[int] = set()
     with database.transaction() as session:
-        survey = survey_votes(session, settings, BASE, ensure_personality(session), asked)
+        survey = survey_votes(session, settings, BASE, ensure_personality(session), prompts)
 
         def read(*, replies: Collection[int], corrections: Collection[int]) -> Texts:
             was_read.update(replies)
@@ -70,10 +69,11 @@ def test_a_round_reads_the_texts_of_no_more_pairs_than_it_may_train_on(database:
             add_question(session, number)
         for answer in read_community_answers()[0].answers:
             add_reply(session, prompt="bank", answer=answer, origin=Origin.SAMPLE)
-    full, read_for_full = plan(database, "bank", max_pairs=4)
+    bank = AskedPrompt("bank", digest_prompt("bank"))
+    full, read_for_full = plan(database, bank, max_pairs=4)
     assert full.evidence["pairs_by_source"].keys() == {PairSource.SIBLINGS, PairSource.CORRECTION, PairSource.TASTE}
     assert len(read_for_full) <= 2 * (4 + 1)
-    whole, read_for_whole = plan(database, "bank", max_pairs=100)
+    whole, read_for_whole = plan(database, bank, max_pairs=100)
     assert whole.evidence["pairs_by_source"] == {
         PairSource.SIBLINGS: 20 + MAX_PAIRS_PER_PROMPT,  # those on the answers that taught the taste
         PairSource.CORRECTION: 20,

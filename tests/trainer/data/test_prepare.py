@@ -13,6 +13,7 @@ from sqlalchemy import event, select, update
 from sqlalchemy.orm import Session
 
 from storage.adapters.folder_store import AdapterStore
+from storage.conversations.example_turns import ShownAs, turns_of
 from storage.conversations.prompt_bank import read_bank
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
@@ -20,7 +21,9 @@ from storage.database.enums import NOBODY, Basis, GateVerdict, Origin, PairSourc
 from storage.database.tables import ReplyMeasuresRow, ReplyRow, VersionRow
 from storage.errors import RoundConflict
 from storage.models.base_model import BaseModel
-from storage.personalities.personalities import ensure_personality
+from storage.models.chat_format import NO_OPTIONS, load_chat_format
+from storage.personalities.cards import Card, Example
+from storage.personalities.personalities import change_card, ensure_personality, read_personality
 from storage.privacy.consent import give_consent, withdraw_consent
 from storage.privacy.erasure import delete_member
 from storage.releases.promotion import promote
@@ -65,6 +68,7 @@ from trainer.progress import Phase, RoundProgress
 
 NICE = "Yes, of course. Try the soup, it is warm and good."
 RUDE = "No"
+KEEPER = Card(examples=(Example(dialogue=("How is the light?", "Flat. For now.")),))
 Prepare = Callable[..., "TrainingPlan | Skip"]
 
 
@@ -240,6 +244,90 @@ def test_the_system_prompt_of_the_personality_precedes_the_banks_prompts(
         of_bank = session.scalars(select(ReplyRow.prompt).where(ReplyRow.basis == Basis.PROMPT_BANK)).all()
     assert of_bank
     assert all(ranking.chat.system_prompt.split("\n")[0] in prompt for prompt in of_bank)
+
+
+def test_the_base_is_asked_with_its_cards_examples_and_the_round_learns_the_answers_without_them(
+    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, ranking: Settings
+) -> None:
+    def write(session: Session) -> None:
+        add_lone_votes(session, tiny_base)
+        change_card(session, read_personality(session, personality), KEEPER, by="admin")
+
+    seed(database, write)
+    plan = planned(prepare(ranking))
+    with database.snapshot() as session:
+        of_bank = session.scalars(
+            select(ReplyRow).where(ReplyRow.origin == Origin.SAMPLE, ReplyRow.basis == Basis.PROMPT_BANK)
+        ).all()
+    assert of_bank
+    for row in of_bank:
+        assert "How is the light?<|im_end|>\n<|im_start|>assistant\nFlat. For now.<|im_end|>" in row.prompt
+        assert [said.get("shown_as") for said in row.messages] == [None, *["example of the card"] * 2, None]
+    drawn = {row.id for row in of_bank}
+    learned = [pair for pair in plan.train if {pair.chosen.reply_id, pair.rejected.reply_id} <= drawn]
+    assert learned
+    assert all("Flat" not in plan.prompts[pair.prompt] for pair in learned)
+    assert all(ranking.chat.system_prompt.split("\n")[0] in plan.prompts[pair.prompt] for pair in learned)
+    before = samples(database)
+    assert planned(prepare(ranking)).train == plan.train
+    assert samples(database) == before, "the next round finds them"
+
+
+def test_answers_that_the_base_gave_after_examples_are_ranked_with_those_of_versions(
+    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, ranking: Settings
+) -> None:
+    (to_version,) = asking.prompts_to_rank([], ["How is the sea?"], ranking, tiny_base)[:1]
+
+    def write(session: Session) -> int:
+        add_lone_votes(session, tiny_base)
+        change_card(session, read_personality(session, personality), KEEPER, by="admin")
+        add_prompts(session, personality, ["How is the sea?"], "grace")
+        version = add_version(session, add_round(session, 0, personality_id=personality), personality_id=personality)
+        row = {"version_id": version.id, "base_revision": tiny_base.revision, "basis": Basis.PROMPT_BANK}
+        return add_reply(session, prompt=to_version.prompt, answer=NICE, origin=Origin.SAMPLE, speakers=(), **row)
+
+    of_version = seed(database, write)
+    (pair,) = [pair for pair in planned(prepare(ranking)).train if pair.chosen.reply_id == of_version]
+    with database.snapshot() as session:
+        of_base = session.get_one(ReplyRow, pair.rejected.reply_id)
+    assert of_base.version_id is None
+    assert "Flat. For now." in of_base.prompt
+
+
+def test_a_choice_between_the_base_with_examples_and_a_version_makes_a_pair(
+    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare
+) -> None:
+    chat = load_chat_format(tiny_base.path, NO_OPTIONS)
+
+    def choose(session: Session, message: str, version_id: int) -> int:
+        plain = [{"role": "user", "content": message}]
+        both = [
+            add_reply(
+                session,
+                prompt=chat.render(messages),
+                messages=messages,
+                answer=answer,
+                version_id=version,
+                base_revision=tiny_base.revision,
+            )
+            for messages, answer, version in (
+                (turns_of([KEEPER.examples[0].dialogue], ShownAs.CARD) + plain, RUDE, None),
+                (plain, NICE, version_id),
+            )
+        ]
+        compare(session, *both, ALICE, Better.SECOND)
+        return both[1]
+
+    def write(session: Session) -> set[int]:
+        version = add_version(session, add_round(session, 0, personality_id=personality), personality_id=personality)
+        return {choose(session, message, version.id) for message in ("Is it calm?", "Is it deep?")}
+
+    of_version = seed(database, write)
+    plan = planned(prepare())
+    assert {pair.chosen.reply_id for pair in plan.train} == of_version
+    assert set(plan.evidence["pairs_by_source"]) == {PairSource.CHOICE}
+    learned = {chat.render([{"role": "user", "content": message}]) for message in ("Is it calm?", "Is it deep?")}
+    assert {plan.prompts[pair.prompt] for pair in plan.train} == learned, "a version is asked without examples"
 
 
 def test_prompts_that_somebody_added_in_the_console_come_before_those_of_the_bank(

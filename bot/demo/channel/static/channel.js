@@ -6,16 +6,28 @@ const timeline = document.querySelector(".timeline");
 const composer = document.getElementById("text");
 const commands = document.getElementById("commands");
 const files = document.getElementById("file");
+const AT_END_PX = 8;
 let sent = "";
 let sentFiles = files.files;
 let isPressed = false;
 let unannounced = null;
+let usesNewest = false;
 
 const isPoll = (event) => event.detail.requestConfig?.elt.id === "poll";
 const showAttached = () => {
   document.getElementById("attached").textContent = [...files.files].map((one) => one.name).join(", ");
 };
-const showNewest = () => { timeline.scrollTop = 0; };
+const newest = () => document.getElementById("messages").lastElementChild;
+const showEnd = () => { timeline.scrollTop = 0; };
+const beginningOf = (one) => one.id + one.querySelector(".said")?.firstElementChild?.textContent;
+// One that is longer than the view is read from its beginning.
+function showNewest() {
+  const one = newest();
+  showEnd();
+  if (one.offsetHeight > timeline.clientHeight) {
+    timeline.scrollTop += one.getBoundingClientRect().top - timeline.getBoundingClientRect().top;
+  }
+}
 
 htmx.defineExtension("messages", {
   isInlineSwap: (style) => style === "messages",
@@ -25,6 +37,8 @@ htmx.defineExtension("messages", {
     const fresh = fragment.querySelector("#messages");
     if (Number(fresh.dataset.seen) < Number(shown.dataset.seen)) return [];
     shown.dataset.seen = fresh.dataset.seen;
+    const isAtEnd = usesNewest || timeline.scrollTop > -AT_END_PX;
+    const beginning = beginningOf(newest());
     const gone = new Map([...shown.children].map((one) => [one.id, one]));
     const changed = [...fresh.children].filter((one) => {
       const old = gone.get(one.id);
@@ -35,6 +49,8 @@ htmx.defineExtension("messages", {
       return true;
     });
     for (const one of gone.values()) one.remove();
+    if (isAtEnd && beginningOf(newest()) !== beginning) showNewest();
+    if (changed.length) usesNewest = false;
     unannounced = changed.findLast((one) => one.dataset.own === "false") ?? unannounced;
     return changed;
   },
@@ -42,7 +58,10 @@ htmx.defineExtension("messages", {
 
 document.addEventListener("htmx:configRequest", ({ detail }) => {
   if (detail.elt.id === "poll") detail.parameters.seen = document.getElementById("messages").dataset.seen;
-  if (detail.verb === "post") showNewest();
+  if (detail.verb === "post") {
+    usesNewest = newest().contains(detail.elt);
+    if (!usesNewest) showEnd();
+  }
   if (detail.elt === composer.form || commands.contains(detail.elt)) {
     sent = composer.value;
     sentFiles = files.files;
