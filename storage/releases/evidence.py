@@ -138,7 +138,7 @@ class Standing:
         """Return why the time that is left cannot decide, or nothing if it can.
 
         It cannot if even `HASTE` times as many choices a day as until now, as one-sided as those so far allow, would
-        not. One choice more than there were is sentences.counted: if nobody chose so far, somebody still may.
+        not. One choice more than there were is counted: if nobody chose so far, somebody still may.
         """
         now, day = utc_now(), timedelta(days=1)
         passed, left = (now - begun_at) / day, (ends_at - now) / day
