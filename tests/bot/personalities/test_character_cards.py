@@ -82,16 +82,6 @@ async def test_a_picture_becomes_a_personality_whose_lorebook_is_quoted_by_it_al
     assert [row.action for row in rows(AuditRow)] == ["personality import", "personality bind"]
 
 
-async def test_what_was_taken_and_what_was_not_is_said_in_the_admins_language(place, env, bring):
-    env.locales[place.grace.id] = "de"
-    said = await bring("a.json", card_of(character_book=BOOK, tags=["sea"], extensions={"depth": 4}))
-    assert (
-        "Von der Charakterkarte übernommen: ein Prompt mit 126 Zeichen, eine Begrüßung mit 51, 2 Beispieldialoge."
-        in said
-    )
-    assert "Weggelassen, weil es hier keinen Platz dafür gibt: Tags, Erweiterungen (depth)." in said
-
-
 async def test_a_lorebook_that_is_refused_leaves_the_card_and_says_so(bring, rows):
     await bring("a.json", card_of(character_book=BOOK))
     said = await bring("a.json", card_of(character_book=BOOK, scenario="Night."), name="ebba-lind")
