@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from bot.chat.prompting import ChatMessage
 from bot.errors import BotError
 from storage.adapters.folder_store import AdapterRef
 from storage.models.answer_stream import AnswerStream
 from storage.sentences import Sentence
+
+if TYPE_CHECKING:  # a version's process, which imports this module, needs no database
+    from bot.chat.prompting import ChatMessage
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import cache
 from gettext import GNUTranslations
 from io import BytesIO
 from pathlib import Path
@@ -29,19 +31,29 @@ def read_catalogues(folder: Path) -> dict[str, GNUTranslations]:
 
     Raises SettingsError, with the file and the line, if one of them cannot be used.
     """
-    catalogues: dict[str, GNUTranslations] = {}
-    for path in [*sorted(SHIPPED.glob(f"*{SUFFIX}")), *sorted(folder.glob(f"*{SUFFIX}"))]:
+    catalogues = dict(_shipped())
+    for language, read in _read_all(folder):
+        if language in catalogues:
+            read.add_fallback(catalogues[language])
+        catalogues[language] = read
+    return catalogues
+
+
+@cache
+def _shipped() -> dict[str, GNUTranslations]:
+    """Return the translations that come with the bot; their files are read once per process."""
+    return dict(_read_all(SHIPPED))
+
+
+def _read_all(folder: Path) -> Iterator[tuple[str, GNUTranslations]]:
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
         language = path.stem.replace("_", "-")
         if language not in LANGUAGES:
             raise SettingsError(
                 f"{path}: Discord has no language {shorten(language, MAX_QUOTED_CHARS)!r}: name the file after one of "
                 f"{', '.join(sorted(LANGUAGES))}"
             )
-        read = _compile(read_catalogue(path))
-        if language in catalogues:
-            read.add_fallback(catalogues[language])
-        catalogues[language] = read
-    return catalogues
+        yield language, _compile(read_catalogue(path))
 
 
 def read_catalogue(path: Path) -> Catalog:

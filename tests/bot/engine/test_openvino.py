@@ -172,6 +172,12 @@ async def test_the_bots_process_answers_without_torch(engine: OpenVinoEngine, ba
     assert (found.stdout.strip(), found.returncode) == ("False", 0), found.stderr
 
 
+def test_the_process_of_a_version_loads_neither_a_database_nor_torch() -> None:
+    loaded = "import sys, bot.engine.openvino.worker; print({'sqlalchemy', 'discord', 'torch'} & sys.modules.keys())"
+    found = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert found.stdout == "set()\n"
+
+
 async def test_graphs_are_compared_with_transformers_once(engine: OpenVinoEngine, folder: Path) -> None:
     found = json.loads(written_by_verification(folder))
     assert set(found) == {"base", "adapter", "effect"}
