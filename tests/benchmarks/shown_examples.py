@@ -1,6 +1,6 @@
 """Does the base talk more like its card when it sees the card's examples as earlier turns? Nothing is trained.
 
-Strangers are answered without examples, with some, and with as many as the bot shows; held-out ones judge all sides.
+Strangers are answered without examples, with as many as the bot shows, and with more; held-out ones judge all sides.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ from trainer.evaluation.measures import ScoredPassage, losses_by_position, mean_
 from trainer.evaluation.sampling import Sample, Sampler
 from trainer.training.rows import Demonstration, demonstration_row
 
-FEWER = (0, 4)
-"""Dialogues that are shown besides as many as the bot shows."""
+MORE = 2
+"""How many times as many dialogues are shown as the bot shows, on the side with more."""
 HELD_OUT_SHARE = 0.2
 TIMED = 12
 """Messages whose first token is timed on each side."""
@@ -97,7 +97,7 @@ def run(*, card: str = "keeper", base: str = "bundled", messages: int = 96, seed
         "card": card,
         "base": model.name,
         "rows": rows,
-        "summary": _summary(rows[0], rows[-1], first_token_s) | {"seconds": time.monotonic() - began},
+        "summary": _summary(rows[0], rows[1], first_token_s) | {"seconds": time.monotonic() - began},
     }
 
 
@@ -118,12 +118,18 @@ async def _prepare(
     """Return the prompts of each side, and the seconds to the first token without examples and with them."""
     engine = await start_engine(settings, base, None)
     try:
-        most = examples_to_show(settings, card)
-        sides = [*(most[:number] for number in FEWER if number < len(most)), most]
-        prompts = {shown: [await _render(engine, shown, one, settings) for one in asked] for shown in sides}
-        return prompts, await _time(engine, prompts[()], prompts[most], settings)
+        shown, more = examples_to_show(settings, card), examples_to_show(_showing_more(settings), card)
+        sides = dict.fromkeys(((), shown, more))
+        prompts = {side: [await _render(engine, side, one, settings) for one in asked] for side in sides}
+        return prompts, await _time(engine, prompts[()], prompts[shown], settings)
     finally:
         await engine.close(0.0)
+
+
+def _showing_more(settings: Settings) -> Settings:
+    generation = settings.generation
+    more = generation.model_copy(update={"card_examples": MORE * generation.card_examples})
+    return settings.model_copy(update={"generation": more})
 
 
 async def _render(engine: Engine, shown: tuple[Example, ...], message: str, settings: Settings) -> RenderedPrompt:
