@@ -12,7 +12,6 @@ from storage.conversations.replies import digest_prompt
 from storage.database.database import Database
 from storage.models.base_model import BaseModel
 from storage.models.hardware import cpu_threads, free_unused_models
-from storage.personalities.personalities import read_personality
 from storage.releases.versions import Version, id_of, read_alias
 from storage.settings.sections import Settings
 from storage.sittings.prompts import read_prompts
@@ -57,8 +56,7 @@ def ask_champion(
         members = newest_prompts(session, *where, int(most * MEMBERS_SHARE), render=renderer_of(base, settings.model))
         own = read_prompts(session, personality_id, int(most * OWN_SHARE)).texts
         champion = read_alias(session, personality_id).version
-        card = read_personality(session, personality_id).card
-    examples = CardExamples(card, settings, base)
+        examples = CardExamples.read(session, personality_id, settings, base)
     prompts = tuple(
         asked if asked.to_base else replace(asked, to_base=examples.before(asked))
         for asked in prompts_to_rank(members, own, settings, base)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
 
-from storage.conversations.replies import digest_prompt
 from storage.database.enums import WeakVote
 from storage.members import Pseudonym
 from storage.models.base_model import BaseModel
@@ -18,12 +16,13 @@ from storage.settings.sections import Settings
 from storage.taste.evidence import REPLACED_WEIGHT, Opinion, Preference, TasteEvidence, read_taste_evidence
 from storage.taste.learning import LearnedTaste, learn, read_measures, read_taste_data
 from storage.taste.model import Floats
-from storage.training.evidence import RatedReply, Texts, read_answers_to, read_corrections, read_replies, read_texts
+from storage.training.evidence import RatedReply, read_answers_to, read_corrections, read_replies
 from storage.training.samples import AskedPrompt
 from storage.training.trainable import has_closed_replies
 from storage.votes.votes import Vote
 from storage.votes.weights import WeightedVote, WeightedVotes, read_weighted_votes
 from trainer.data.choosing import ReadTexts
+from trainer.data.learned_prompts import LearnedPrompts
 from trainer.data.pairs import RoundFeedback
 from trainer.rendering import renderer_of
 
@@ -58,45 +57,20 @@ def survey_votes(
     answers = read_replies(session, *where, _with_weaker_signs(votes.by_reply, evidence))
     corrections = read_corrections(session, *where, settings.votes)
     taste = learn(read_taste_data(session, evidence))
-    read = partial(read_texts, session, *where, render=renderer_of(base, settings.model))
-    compared = read(replies=_asked_differently(answers, evidence.choices)).prompts
-    to_rank = {one.digest: prompt.digest for prompt in prompts for one in (prompt, prompt.to(None))}
-    learned = {served: digest_prompt(prompt) for served, prompt in compared.items()} | to_rank
-    ranked = _by_learned(read_answers_to(session, *where, to_rank), learned)
+    render = renderer_of(base, settings.model)
+    learned = LearnedPrompts.find(session, where, render, answers=answers, choices=evidence.choices, prompts=prompts)
+    ranked = learned.group(read_answers_to(session, *where, learned.to_rank))
     return Survey(
-        feedback=RoundFeedback(_by_learned(answers, learned), tuple(corrections), evidence.choices),
+        feedback=RoundFeedback(learned.group(answers), tuple(corrections), evidence.choices),
         votes=votes,
         start=starting_point(session, personality_id),
         taste=taste,
         taste_weights=_weights(evidence, taste),
-        read=partial(_read_by_learned, read, learned),
+        read=learned.read,
         ranked=ranked,
         measures=read_measures(session, {answer.id for answer in ranked}),
         has_closed_replies=has_closed_replies(session, personality_id, settings.privacy),
     )
-
-
-def _asked_differently(answers: Sequence[RatedReply], choices: Iterable[Preference]) -> set[int]:
-    """Return the answers that people chose between although their prompts differ, as the base's and a version's do."""
-    prompt_of = {answer.id: answer.prompt for answer in answers}
-    known = [prompt_of.keys() & choice.reply_ids for choice in choices]
-    return {id_ for ids in known if len({prompt_of[id_] for id_ in ids}) > 1 for id_ in ids}
-
-
-def _by_learned(answers: Iterable[RatedReply], learned: Mapping[str, str]) -> tuple[RatedReply, ...]:
-    """Return the answers under the prompt that is learned, in which the base's examples are left out.
-
-    `learned` has its digest for each prompt that was served.
-    """
-    return tuple(replace(answer, prompt=learned.get(answer.prompt, answer.prompt)) for answer in answers)
-
-
-def _read_by_learned(
-    read: ReadTexts, learned: Mapping[str, str], *, replies: Collection[int], corrections: Collection[int]
-) -> Texts:
-    texts = read(replies=replies, corrections=corrections)
-    alike = {learned[served]: prompt for served, prompt in texts.prompts.items() if served in learned}
-    return replace(texts, prompts=texts.prompts | alike)
 
 
 def _with_weaker_signs(
