@@ -15,18 +15,23 @@ from bot.chat import second_answer
 from bot.chat.ask import SEEDS
 from bot.chat.message_stream import lay_out
 from bot.chat.voices import opening_for
+from bot.demo.blind_pairs import BlindPairs
 from bot.demo.channel.places import MAX_THREAD_NAME_CHARS
 from bot.demo.channel.world import World
 from bot.demo.guises import RestoredGuise, restore_guise
+<<<<<<< HEAD
 from bot.demo.small_prints import small_print_again
 from bot.knowledge.quoting import without_quotes
 from bot.localization.sentences import gettext
+=======
+from bot.engine import Finish, RenderedPrompt
+from bot.knowledge.quoting import cite, without_quotes
+>>>>>>> draw
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.conversations.replies import Reply, channels_with_replies, newest_replies
 from storage.database.database import open_database
 from storage.settings.sections import OutputSettings, Settings
 from storage.votes.arenas import Arena, open_arenas
-from storage.votes.comparisons import Better, find_blind_pairs
 from storage.votes.votes import Thumb, current_thumbs
 
 RESTORED_REPLIES = 20
@@ -43,7 +48,10 @@ class RestoredMessage:
     content: str
     replies_to: int | None = None
     guise: RestoredGuise | None = None
+<<<<<<< HEAD
     buttons: tuple[second_answer.BetterButton, ...] = ()
+=======
+>>>>>>> draw
 
 
 def restore_chat(settings: Settings, world: World, welcome: str) -> None:
@@ -52,23 +60,28 @@ def restore_chat(settings: Settings, world: World, welcome: str) -> None:
     with closing(open_database(settings)) as database, database.snapshot() as session:
         channel_ids = world.channel_ids | channels_with_replies(session, world.guild.id)
         replies = newest_replies(session, channel_ids, RESTORED_REPLIES)[::-1]
+<<<<<<< HEAD
         pairs = find_blind_pairs(session, [reply.id for reply in replies])
         labels = dict.fromkeys((first for first, _ in pairs), gettext(second_answer.FIRST_LABEL))
         labels |= dict.fromkeys((second for _, second in pairs), gettext(second_answer.SECOND_LABEL))
         small_print_of = {reply.id: small_print_again(session, reply, labels.get(reply.id)) for reply in replies}
+=======
+        pairs = BlindPairs.read(session, replies)
+        small_print_of = {reply.id: _small_print(session, reply, pairs.labels.get(reply.id)) for reply in replies}
+>>>>>>> draw
         thumbs = current_thumbs(session, [reply.id for reply in replies])
         bot_id = backend.bot_user.id
         messages = _messages(replies, small_print_of, bot_id, settings.output)
         _reopen_threads(world, messages)
         unshown = [arena for arena in open_arenas(session) if arena.guild_id == world.guild.id]
         guises = {reply.id: restore_guise(session, world, reply) for reply in replies}
-    messages = _with_buttons(_in_guises(messages, replies, guises), replies, pairs)
+    messages = _in_guises(messages, replies, guises)
     if messages:  # the page sorts by ID
         _put(backend, RestoredMessage(messages[0].id - 1, lounge_id, bot_id, welcome))
     else:
         backend.create_message(lounge_id, bot_id, welcome)
     for message in messages:
-        _put(backend, message)
+        _put(backend, message, pairs.components.get(message.id))
     for reply in replies:
         _react(backend, reply, thumbs)
     for arena in unshown:
@@ -132,6 +145,7 @@ def _in_guise(message: RestoredMessage, reply: Reply, guise: RestoredGuise | Non
     return replace(message, content=opening + message.content, replies_to=None, guise=guise)
 
 
+<<<<<<< HEAD
 def _with_buttons(
     messages: Sequence[RestoredMessage], replies: Sequence[Reply], pairs: Sequence[tuple[int, int]]
 ) -> list[RestoredMessage]:
@@ -146,13 +160,16 @@ def _with_buttons(
 
 
 def _put(backend: Backend, restored: RestoredMessage) -> None:
+=======
+def _put(backend: Backend, restored: RestoredMessage, components: list[dict[str, Any]] | None = None) -> None:
+>>>>>>> draw
     reference = {"message_id": str(restored.replies_to)} if restored.replies_to else None
     guise = restored.guise
     message = backend.prepare_message(
         restored.channel_id,
         guise.webhook_id if guise else restored.author_id,
         restored.content[:MAX_MESSAGE_CHARS],
-        components=[_row(restored.buttons)] if restored.buttons else [],
+        components=components,
         reference=reference,
         webhook_id=guise.webhook_id if guise else None,
         author_name=guise.name if guise else None,
@@ -163,11 +180,14 @@ def _put(backend: Backend, restored: RestoredMessage) -> None:
     backend.commit_message(message, broadcast=False)
 
 
+<<<<<<< HEAD
 def _row(buttons: Sequence[second_answer.BetterButton]) -> dict[str, Any]:
     parts = [button.item.to_component_dict() for button in buttons]
     return {"type": discord.ComponentType.action_row.value, "components": parts}
 
 
+=======
+>>>>>>> draw
 def _place_arena(world: World, arena: Arena) -> None:
     """Put a message where an open arena had one: the bot shows the arena there again as soon as it connects."""
     if arena.message_id is not None and arena.channel_id in world.env.backend.channels:

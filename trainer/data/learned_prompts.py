@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 """The prompt that is learned from an answer may be another one than was served: the base's examples are left out."""
 
 from __future__ import annotations
@@ -8,22 +9,49 @@ from dataclasses import dataclass, replace
 from storage.conversations.replies import digest_prompt
 from storage.taste.evidence import Preference
 from storage.training.evidence import RatedReply, Texts
+=======
+"""The prompt that is learned from an answer: examples that the base saw before its answer are left out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from sqlalchemy.orm import Session
+
+from storage.conversations.replies import digest_prompt
+from storage.settings.sections import PrivacySettings
+from storage.taste.evidence import Preference
+from storage.training.evidence import RatedReply, Render, Texts, read_texts
+>>>>>>> draw
 from storage.training.samples import AskedPrompt
 from trainer.data.choosing import ReadTexts
 
 
 @dataclass(frozen=True)
 class LearnedPrompts:
+<<<<<<< HEAD
     """Groups answers by the prompt that is learned from them."""
 
     digests: Mapping[str, str]
     """{digest of a prompt that was served: digest of the one that is learned}; those that are missing are the same."""
     read: ReadTexts
     """Reads texts with the prompts as they are learned, under the digest that was served."""
+=======
+    """Puts what the base and versions said to one question together."""
+
+    to_rank: dict[str, str]
+    """For each prompt whose answers the taste ranks, as it was served, the digest of the one that is learned."""
+    compared: dict[str, str]
+    """The same for answers that people chose between although they were asked differently."""
+    read_served: ReadTexts
+>>>>>>> draw
 
     @classmethod
     def find(
         cls,
+<<<<<<< HEAD
         answers: Sequence[RatedReply],
         choices: Iterable[Preference],
         prompts: Iterable[AskedPrompt],
@@ -44,6 +72,34 @@ class LearnedPrompts:
         texts = self.read(replies=replies, corrections=corrections)
         learned = {self.digests[served]: prompt for served, prompt in texts.prompts.items() if served in self.digests}
         return replace(texts, prompts=texts.prompts | learned)
+=======
+        session: Session,
+        where: tuple[int, PrivacySettings, str],
+        render: Render,
+        *,
+        answers: Sequence[RatedReply],
+        choices: Iterable[Preference],
+        prompts: Sequence[AskedPrompt],
+    ) -> LearnedPrompts:
+        """`where` is the personality, what may be trained on, and the revision of the base."""
+        read = partial(read_texts, session, *where, render=render)
+        texts = read(replies=_asked_differently(answers, choices))
+        compared = {served: digest_prompt(prompt) for served, prompt in texts.prompts.items()}
+        to_rank = {one.digest: prompt.digest for prompt in prompts for one in (prompt, prompt.to(None))}
+        return cls(to_rank, compared, read)
+
+    def of(self, served: str) -> str:
+        return self.to_rank.get(served) or self.compared.get(served, served)
+
+    def group(self, answers: Iterable[RatedReply]) -> tuple[RatedReply, ...]:
+        """Return the answers under the prompts that are learned."""
+        return tuple(replace(answer, prompt=self.of(answer.prompt)) for answer in answers)
+
+    def read(self, *, replies: Collection[int], corrections: Collection[int]) -> Texts:
+        """Return the texts, with the prompts also under the digests of those that are learned."""
+        texts = self.read_served(replies=replies, corrections=corrections)
+        return replace(texts, prompts=texts.prompts | {self.of(one): prompt for one, prompt in texts.prompts.items()})
+>>>>>>> draw
 
 
 def _asked_differently(answers: Sequence[RatedReply], choices: Iterable[Preference]) -> set[int]:

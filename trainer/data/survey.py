@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+=======
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+>>>>>>> draw
 
 from sqlalchemy.orm import Session
 
@@ -16,7 +22,11 @@ from storage.settings.sections import Settings
 from storage.taste.evidence import REPLACED_WEIGHT, TasteEvidence, read_taste_evidence
 from storage.taste.learning import LearnedTaste, learn, read_measures, read_taste_data
 from storage.taste.model import Floats
+<<<<<<< HEAD
 from storage.training.evidence import RatedReply, read_answers_to, read_corrections, read_replies, read_texts
+=======
+from storage.training.evidence import RatedReply, read_answers_to, read_corrections, read_replies
+>>>>>>> draw
 from storage.training.samples import AskedPrompt
 from storage.training.trainable import has_closed_replies
 from storage.votes.votes import Vote
@@ -58,17 +68,28 @@ def survey_votes(
     answers = read_replies(session, *where, _with_weaker_signs(votes.by_reply, evidence))
     corrections = read_corrections(session, *where, settings.votes)
     taste = learn(read_taste_data(session, evidence))
+<<<<<<< HEAD
     read = partial(read_texts, session, *where, render=renderer_of(base, settings.model))
     learned = LearnedPrompts.find(answers, evidence.choices, prompts, read)
     asked = {one.digest for prompt in prompts for one in (prompt, prompt.to(None))}
     ranked = learned.group(read_answers_to(session, *where, asked))
+=======
+    render = renderer_of(base, settings.model)
+    learned = LearnedPrompts.find(session, where, render, answers=answers, choices=evidence.choices, prompts=prompts)
+    ranked = learned.group(read_answers_to(session, *where, learned.to_rank))
+>>>>>>> draw
     return Survey(
         feedback=RoundFeedback(learned.group(answers), tuple(corrections), evidence.choices),
         votes=votes,
         start=starting_point(session, personality_id),
         taste=taste,
+<<<<<<< HEAD
         taste_weights=weigh_voters(evidence, taste),
         read=learned.read_texts,
+=======
+        taste_weights=_weights(evidence, taste),
+        read=learned.read,
+>>>>>>> draw
         ranked=ranked,
         measures=read_measures(session, {answer.id for answer in ranked}),
         has_closed_replies=has_closed_replies(session, personality_id, settings.privacy),
