@@ -9,27 +9,25 @@ from typing import Any
 
 import discord
 from simcord.backend import Backend
+from sqlalchemy.orm import Session
 
 from bot.attachments.material import without_materials
-from bot.chat import second_answer
-from bot.chat.ask import SEEDS
+from bot.chat.ask import SEEDS, small_print
 from bot.chat.message_stream import lay_out
 from bot.chat.voices import opening_for
 from bot.demo.blind_pairs import BlindPairs
 from bot.demo.channel.places import MAX_THREAD_NAME_CHARS
 from bot.demo.channel.world import World
 from bot.demo.guises import RestoredGuise, restore_guise
-<<<<<<< HEAD
-from bot.demo.small_prints import small_print_again
-from bot.knowledge.quoting import without_quotes
-from bot.localization.sentences import gettext
-=======
 from bot.engine import Finish, RenderedPrompt
 from bot.knowledge.quoting import cite, without_quotes
->>>>>>> draw
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.conversations.replies import Reply, channels_with_replies, newest_replies
 from storage.database.database import open_database
+from storage.database.enums import Outcome
+from storage.knowledge.documents import titles_of
+from storage.personalities.personalities import read_personality
+from storage.releases.versions import find_version, name_of
 from storage.settings.sections import OutputSettings, Settings
 from storage.votes.arenas import Arena, open_arenas
 from storage.votes.votes import Thumb, current_thumbs
@@ -48,10 +46,6 @@ class RestoredMessage:
     content: str
     replies_to: int | None = None
     guise: RestoredGuise | None = None
-<<<<<<< HEAD
-    buttons: tuple[second_answer.BetterButton, ...] = ()
-=======
->>>>>>> draw
 
 
 def restore_chat(settings: Settings, world: World, welcome: str) -> None:
@@ -60,15 +54,8 @@ def restore_chat(settings: Settings, world: World, welcome: str) -> None:
     with closing(open_database(settings)) as database, database.snapshot() as session:
         channel_ids = world.channel_ids | channels_with_replies(session, world.guild.id)
         replies = newest_replies(session, channel_ids, RESTORED_REPLIES)[::-1]
-<<<<<<< HEAD
-        pairs = find_blind_pairs(session, [reply.id for reply in replies])
-        labels = dict.fromkeys((first for first, _ in pairs), gettext(second_answer.FIRST_LABEL))
-        labels |= dict.fromkeys((second for _, second in pairs), gettext(second_answer.SECOND_LABEL))
-        small_print_of = {reply.id: small_print_again(session, reply, labels.get(reply.id)) for reply in replies}
-=======
         pairs = BlindPairs.read(session, replies)
         small_print_of = {reply.id: _small_print(session, reply, pairs.labels.get(reply.id)) for reply in replies}
->>>>>>> draw
         thumbs = current_thumbs(session, [reply.id for reply in replies])
         bot_id = backend.bot_user.id
         messages = _messages(replies, small_print_of, bot_id, settings.output)
@@ -86,6 +73,18 @@ def restore_chat(settings: Settings, world: World, welcome: str) -> None:
         _react(backend, reply, thumbs)
     for arena in unshown:
         _place_arena(world, arena)
+
+
+def _small_print(session: Session, reply: Reply, label: str | None) -> str:
+    """Return the line under the answer; `label` stands in place of the version where it is not to be known."""
+    prompt = RenderedPrompt(reply.prompt, (), reply.prompt_tokens, reply.dropped_turns, shortened=False)
+    finish = Finish.LENGTH if reply.outcome is Outcome.LENGTH else Finish.STOP
+    personality, version = read_personality(session, reply.personality_id), find_version(session, reply.version_id)
+    named = name_of(version) if personality.is_default else f"{personality.name} {name_of(version)}"
+    lines = [small_print(label or named, prompt, finish)]
+    if reply.retrieved:
+        lines.append(cite(titles_of(session, [passage.document_id for passage in reply.retrieved])))
+    return "\n".join(lines)
 
 
 def _messages(
@@ -145,24 +144,7 @@ def _in_guise(message: RestoredMessage, reply: Reply, guise: RestoredGuise | Non
     return replace(message, content=opening + message.content, replies_to=None, guise=guise)
 
 
-<<<<<<< HEAD
-def _with_buttons(
-    messages: Sequence[RestoredMessage], replies: Sequence[Reply], pairs: Sequence[tuple[int, int]]
-) -> list[RestoredMessage]:
-    """Return the messages, those under which people choose between two answers with the buttons for that."""
-    last = {reply.id: reply.message_ids[-1] for reply in replies if reply.message_ids}
-    buttons = {
-        last[second]: tuple(second_answer.BetterButton(better, first, second) for better in Better)
-        for first, second in pairs
-        if second in last
-    }
-    return [replace(message, buttons=buttons.get(message.id, ())) for message in messages]
-
-
-def _put(backend: Backend, restored: RestoredMessage) -> None:
-=======
 def _put(backend: Backend, restored: RestoredMessage, components: list[dict[str, Any]] | None = None) -> None:
->>>>>>> draw
     reference = {"message_id": str(restored.replies_to)} if restored.replies_to else None
     guise = restored.guise
     message = backend.prepare_message(
@@ -180,14 +162,6 @@ def _put(backend: Backend, restored: RestoredMessage, components: list[dict[str,
     backend.commit_message(message, broadcast=False)
 
 
-<<<<<<< HEAD
-def _row(buttons: Sequence[second_answer.BetterButton]) -> dict[str, Any]:
-    parts = [button.item.to_component_dict() for button in buttons]
-    return {"type": discord.ComponentType.action_row.value, "components": parts}
-
-
-=======
->>>>>>> draw
 def _place_arena(world: World, arena: Arena) -> None:
     """Put a message where an open arena had one: the bot shows the arena there again as soon as it connects."""
     if arena.message_id is not None and arena.channel_id in world.env.backend.channels:

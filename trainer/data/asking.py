@@ -56,11 +56,7 @@ def ask_champion(
         members = newest_prompts(session, *where, int(most * MEMBERS_SHARE), render=renderer_of(base, settings.model))
         own = read_prompts(session, personality_id, int(most * OWN_SHARE)).texts
         champion = read_alias(session, personality_id).version
-<<<<<<< HEAD
-        examples = CardExamples.of(session, personality_id, settings, base)
-=======
         examples = CardExamples.read(session, personality_id, settings, base)
->>>>>>> draw
     prompts = tuple(
         asked if asked.to_base else replace(asked, to_base=examples.before(asked))
         for asked in prompts_to_rank(members, own, settings, base)

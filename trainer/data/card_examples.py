@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-=======
 from functools import cached_property
 
->>>>>>> draw
 from sqlalchemy.orm import Session
 
 from storage.conversations.example_turns import ShownAs, fewer_and_fewer, turns_of, with_earlier
@@ -37,10 +34,6 @@ class CardExamples:
     @cached_property
     def _chat(self) -> ChatFormat:
         return load_chat_format(self._base.path, self._settings.model.template_options)
-
-    @classmethod
-    def of(cls, session: Session, personality_id: int, settings: Settings, base: BaseModel) -> CardExamples:
-        return cls(read_personality(session, personality_id).card, settings, base)
 
     def before(self, asked: AskedPrompt) -> AskedPrompt | None:
         """Return the prompt as the base is asked it; None if there are no examples, or if there is no room for any."""

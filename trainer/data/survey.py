@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-=======
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
->>>>>>> draw
 
 from sqlalchemy.orm import Session
 
@@ -19,14 +13,10 @@ from storage.members import Pseudonym
 from storage.models.base_model import BaseModel
 from storage.releases.versions import StartingPoint, starting_point
 from storage.settings.sections import Settings
-from storage.taste.evidence import REPLACED_WEIGHT, TasteEvidence, read_taste_evidence
+from storage.taste.evidence import REPLACED_WEIGHT, Opinion, Preference, TasteEvidence, read_taste_evidence
 from storage.taste.learning import LearnedTaste, learn, read_measures, read_taste_data
 from storage.taste.model import Floats
-<<<<<<< HEAD
-from storage.training.evidence import RatedReply, read_answers_to, read_corrections, read_replies, read_texts
-=======
 from storage.training.evidence import RatedReply, read_answers_to, read_corrections, read_replies
->>>>>>> draw
 from storage.training.samples import AskedPrompt
 from storage.training.trainable import has_closed_replies
 from storage.votes.votes import Vote
@@ -34,7 +24,6 @@ from storage.votes.weights import WeightedVote, WeightedVotes, read_weighted_vot
 from trainer.data.choosing import ReadTexts
 from trainer.data.learned_prompts import LearnedPrompts
 from trainer.data.pairs import RoundFeedback
-from trainer.data.taste_weights import weigh_voters
 from trainer.rendering import renderer_of
 
 
@@ -68,28 +57,16 @@ def survey_votes(
     answers = read_replies(session, *where, _with_weaker_signs(votes.by_reply, evidence))
     corrections = read_corrections(session, *where, settings.votes)
     taste = learn(read_taste_data(session, evidence))
-<<<<<<< HEAD
-    read = partial(read_texts, session, *where, render=renderer_of(base, settings.model))
-    learned = LearnedPrompts.find(answers, evidence.choices, prompts, read)
-    asked = {one.digest for prompt in prompts for one in (prompt, prompt.to(None))}
-    ranked = learned.group(read_answers_to(session, *where, asked))
-=======
     render = renderer_of(base, settings.model)
     learned = LearnedPrompts.find(session, where, render, answers=answers, choices=evidence.choices, prompts=prompts)
     ranked = learned.group(read_answers_to(session, *where, learned.to_rank))
->>>>>>> draw
     return Survey(
         feedback=RoundFeedback(learned.group(answers), tuple(corrections), evidence.choices),
         votes=votes,
         start=starting_point(session, personality_id),
         taste=taste,
-<<<<<<< HEAD
-        taste_weights=weigh_voters(evidence, taste),
-        read=learned.read_texts,
-=======
         taste_weights=_weights(evidence, taste),
         read=learned.read,
->>>>>>> draw
         ranked=ranked,
         measures=read_measures(session, {answer.id for answer in ranked}),
         has_closed_replies=has_closed_replies(session, personality_id, settings.privacy),
@@ -112,3 +89,14 @@ def _with_weaker_signs(
         if all(vote.voter != voter for vote in given):
             found[reply_id] = (*given, WeightedVote(voter, Vote.DOWN, weight))
     return found
+
+
+def _weights(evidence: TasteEvidence, taste: LearnedTaste) -> dict[Pseudonym, float]:
+    weights: dict[Pseudonym, float] = defaultdict(float)
+    said: Iterable[Opinion | Preference] = (*evidence.opinions, *evidence.choices)
+    for one in said:
+        weights[one.voter] += one.weight
+    meanings = {meaning.kind: meaning.weight for meaning in taste.weak.meanings} if taste.weak else {}
+    for sign in evidence.weak:  # whether it happened or not: both tell the square of its weight of what a vote tells
+        weights[sign.voter] += sign.weight * meanings.get(sign.kind, 0.0) ** 2
+    return weights
