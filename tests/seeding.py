@@ -166,9 +166,12 @@ def add_siblings(
 def add_taste(session: Session, count: int) -> None:
     """Add `count` answers of the bundled model, each with one vote: those that end with a question are liked."""
     answers = [answer for answered in read_community_answers() for answer in answered.answers]
+    personality_id, events = ensure_personality(session), []
     for i, answer in enumerate(answers[:count]):
+        reply_id = add_reply(session, answer=answer, personality_id=personality_id)
         value = Vote.UP if question("", answer) else Vote.DOWN
-        vote(session, add_reply(session, answer=answer), (ALICE, BOB, CAROL)[i % 3], value)
+        events.append(VoteEvent(reply_id, Thumb(message_of(reply_id), (ALICE, BOB, CAROL)[i % 3], EMOJI[value]), True))
+    append_events(session, events)  # all at once, as the bot stores votes: it takes a third less time than one by one
 
 
 def tiny_settings(
