@@ -24,8 +24,9 @@ from bot.attachments.pictures import PICTURE_TYPES, look_at
 from bot.attachments.readings import Reading, RecentReadings
 from bot.attachments.voice import write_down
 from bot.chat.conversation import History, Post
+from bot.engine import CannotSee, Engine
 from bot.engine.remote.server import ServerError
-from bot.errors import UserFacingError
+from bot.errors import BotError, EngineBusy, UserFacingError
 from bot.localization.sentences import gettext, ngettext
 from bot.privacy.recent_deletions import Deletions
 from bot.text.rounds import sentence
@@ -47,6 +48,9 @@ NOT_TEXT = gettext_noop("I can't read {name}. I read text, Markdown, PDF, HTML a
 NOT_SEEING = gettext_noop(
     "I couldn't look at the picture, because the server that I see with doesn't answer right now."
 )
+NOT_LOOKED = gettext_noop(
+    "I couldn't look at the picture just now. Please send it again later, or tell me in words what it shows."
+)
 NOT_HEARING = gettext_noop(
     "I couldn't hear the voice message, because the server that I listen with doesn't answer right now."
 )
@@ -56,8 +60,10 @@ Thing = discord.Attachment | str
 
 
 class AttachmentReader:
-    def __init__(self, settings: Settings, deletions: Deletions) -> None:
+    def __init__(self, settings: Settings, engine: Engine, deletions: Deletions) -> None:
+        """The `engine` looks at pictures if no server does."""
         self._settings = settings
+        self._engine = engine
         self._deletions = deletions
         self._turns = asyncio.Semaphore(AT_ONCE)
         self.recent = RecentReadings()
@@ -121,7 +127,7 @@ class AttachmentReader:
         return gettext(TOO_LONG_TO_HEAR, limit=limit) if (voice.duration or 0.0) > limit else ""
 
     def _why_not_seen(self, picture: discord.Attachment) -> str:
-        if not self._settings.pictures.server:
+        if not self._settings.pictures.server and not self._engine.sees:
             return gettext(BLIND)
         return "" if _type_of(picture) in PICTURE_TYPES else gettext(BLIND_TO_TYPE, name=picture.filename)
 
@@ -172,10 +178,16 @@ class AttachmentReader:
 
     async def _look(self, content: bytes, asked: str) -> Reading:
         try:
-            description = await look_at(content, asked, self._settings)
-        except ServerError as error:
+            description = await look_at(content, asked, self._settings, self._engine)
+        except CannotSee as error:
+            raise UserFacingError(BLIND) from error
+        except EngineBusy as error:
+            raise UserFacingError(NOT_LOOKED) from error
+        except UserFacingError:
+            raise
+        except BotError as error:
             log.warning("A picture was not looked at: %s", error)
-            raise UserFacingError(NOT_SEEING) from error
+            raise UserFacingError(NOT_SEEING if isinstance(error, ServerError) else NOT_LOOKED) from error
         return Reading((picture_material(description),), notes=(LOOKED,))
 
     async def _listen(self, content: bytes) -> Reading:

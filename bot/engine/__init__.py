@@ -36,6 +36,18 @@ class GenerationRequest:
     """Requests in the same lane wait for each other; lanes take turns, so that a busy one never starves another."""
 
 
+@dataclass(frozen=True)
+class PictureRequest:
+    jpeg: bytes
+    words: str
+    """What the base is asked about the picture."""
+    max_tokens: int
+    """Of what it says."""
+    timeout_s: float
+    lane: int
+    """As of a GenerationRequest."""
+
+
 class Finish(StrEnum):
     STOP = "stop"
     LENGTH = "length"
@@ -82,6 +94,10 @@ class GenerationFailed(BotError):
     """The answer failed; the cause is the error."""
 
 
+class CannotSee(BotError):
+    """The engine does not look at pictures."""
+
+
 class Generation(Protocol):
     """One answer: iterate over its text deltas, then read `completion`."""
 
@@ -97,6 +113,20 @@ class Generation(Protocol):
     def cancel(self) -> None:
         """End the answer soon with the text so far; the iteration then ends as usual."""
         ...
+
+
+async def written(generation: Generation) -> str:
+    """Return what the model wrote once it has ended; raises BotError if that is nothing, or unfinished."""
+    try:
+        async for _ in generation:
+            pass
+    finally:
+        generation.cancel()
+    completion = generation.completion
+    text = completion.text.strip()
+    if not text or completion.finish not in (Finish.STOP, Finish.LENGTH):
+        raise BotError(f"the model wrote nothing ({completion.finish})")
+    return text
 
 
 @dataclass(frozen=True)
@@ -145,6 +175,18 @@ class Engine(Protocol):
     @property
     def waiting(self) -> int:
         """Number of requests that wait for their turn."""
+        ...
+
+    @property
+    def sees(self) -> bool:
+        """Whether it looks at pictures; while it starts, whether it may."""
+        ...
+
+    async def look(self, request: PictureRequest) -> str:
+        """Return what the base, without an adapter, says about a picture.
+
+        Raises CannotSee, EngineBusy, EngineClosed, or another BotError if it says nothing in time.
+        """
         ...
 
     def state(self) -> EngineState: ...
