@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 from typing import Any
 
 from bot.attachments.shrinking import shrink
-from bot.engine import Engine, PictureRequest
-from bot.engine.remote.server import Faulty, connect
-from storage.settings.sections import Settings
-from storage.wording import shorten
+from bot.engine import CannotSee, Engine, PictureRequest
+from bot.engine.remote.server import Faulty, ServerError, connect
+from bot.errors import BotError, EngineBusy, UserFacingError
+from storage.settings.sections import PictureSettings, Settings
+from storage.wording import gettext_noop, shorten
+
+log = logging.getLogger(__name__)
 
 PICTURE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 ASKED_CHARS = 300
@@ -22,18 +26,49 @@ INSTRUCTIONS = (
 LANE = 0
 """Of the base's descriptions: between two of them each personality that waits gets a turn (its lane is its ID)."""
 QUESTION = "They want to know: {asked}\nDescribe what is needed for that. Do not answer it yourself."
+BLIND = gettext_noop("I can't see pictures here, so please tell me in words what it shows.")
+NOT_SEEING = gettext_noop(
+    "I couldn't look at the picture, because the server that I see with doesn't answer right now."
+)
+NOT_LOOKED = gettext_noop(
+    "I couldn't look at the picture just now. Please send it again later, or tell me in words what it shows."
+)
 
 
-async def look_at(content: bytes, asked: str, settings: Settings, engine: Engine) -> str:
-    """Return what a picture shows, in words, for somebody who `asked` something about it.
+async def put_into_words(content: bytes, asked: str, settings: Settings, engine: Engine) -> str:
+    """Return what a picture shows, as the server of the settings or else the base says; raises UserFacingError."""
+    own = settings.pictures
+    look = look_at(content, asked, settings) if own.server else look_with(engine, content, asked, own)
+    try:
+        return await look
+    except CannotSee as error:
+        raise UserFacingError(BLIND) from error
+    except EngineBusy as error:
+        raise UserFacingError(NOT_LOOKED) from error
+    except UserFacingError:
+        raise
+    except BotError as error:
+        log.warning("A picture was not looked at: %s", error)
+        raise UserFacingError(NOT_SEEING if isinstance(error, ServerError) else NOT_LOOKED) from error
 
-    The server of the settings looks at it, or the base if none is set. Raises PictureRefused; ServerError if the server
-    fails, and what `Engine.look` raises if the base does.
+
+async def look_at(content: bytes, asked: str, settings: Settings) -> str:
+    """Return what a server says a picture shows, for somebody who `asked` something about it.
+
+    Raises PictureRefused, and ServerError if the server fails.
     """
-    jpeg = await asyncio.to_thread(shrink, content, settings.pictures.max_pixels)
-    words = _words(asked)
-    ask = _ask_server(jpeg, words, settings) if settings.pictures.server else _ask_base(jpeg, words, settings, engine)
-    return shorten(await ask, MAX_DESCRIPTION_CHARS)
+    own = settings.pictures
+    jpeg = await asyncio.to_thread(shrink, content, own.max_pixels)
+    async with connect(own.server, settings.pictures_api_key, settings.remote) as server:
+        reply = await server.post("/v1/chat/completions", _request(jpeg, asked, settings), own.timeout_s)
+    return shorten(_said(own.server, reply), MAX_DESCRIPTION_CHARS)
+
+
+async def look_with(engine: Engine, content: bytes, asked: str, own: PictureSettings) -> str:
+    """Return what the base says, likewise; raises PictureRefused, and like the engine's `look`."""
+    jpeg = await asyncio.to_thread(shrink, content, own.max_pixels)
+    request = PictureRequest(base64.b64decode(jpeg), _words(asked), own.max_tokens, own.timeout_s, LANE)
+    return shorten(await engine.look(request), MAX_DESCRIPTION_CHARS)
 
 
 def _words(asked: str) -> str:
@@ -41,21 +76,9 @@ def _words(asked: str) -> str:
     return f"{INSTRUCTIONS}\n{QUESTION.format(asked=asked)}" if asked else INSTRUCTIONS
 
 
-async def _ask_base(jpeg: str, words: str, settings: Settings, engine: Engine) -> str:
-    own = settings.pictures
-    return await engine.look(PictureRequest(base64.b64decode(jpeg), words, own.max_tokens, own.timeout_s, LANE))
-
-
-async def _ask_server(jpeg: str, words: str, settings: Settings) -> str:
-    own = settings.pictures
-    async with connect(own.server, settings.pictures_api_key, settings.remote) as server:
-        reply = await server.post("/v1/chat/completions", _request(jpeg, words, settings), own.timeout_s)
-    return _said(own.server, reply)
-
-
-def _request(jpeg: str, words: str, settings: Settings) -> dict[str, Any]:
+def _request(jpeg: str, asked: str, settings: Settings) -> dict[str, Any]:
     content = [
-        {"type": "text", "text": words},
+        {"type": "text", "text": _words(asked)},
         {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{jpeg}"}},
     ]
     named = {"model": settings.pictures.model} if settings.pictures.model else {}

@@ -95,7 +95,7 @@ class GenerationFailed(BotError):
 
 
 class CannotSee(BotError):
-    """The engine does not look at pictures."""
+    """The engine does not look at pictures; the text says why."""
 
 
 class Generation(Protocol):

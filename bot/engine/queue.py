@@ -154,8 +154,8 @@ class QueueingEngine(ABC, Generic[Waiting]):
             raise EngineStopped("the engine is not started")
         return await asyncio.to_thread(self._renderer.render, messages)
 
-    async def look(self, request: PictureRequest) -> str:
-        raise CannotSee
+    async def look(self, request: PictureRequest) -> str:  # noqa: ARG002 (named by the protocol)
+        raise CannotSee("only the transformers engine looks at pictures")
 
     @abstractmethod
     def _start_waiting(self) -> None:

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from bot.background import BackgroundTasks
 from bot.chat.prompting import ChatMessage
@@ -22,21 +21,13 @@ from bot.errors import EngineClosed, EngineStopped, LearningNow
 from storage.adapters.folder_store import AdapterRef
 from storage.database.database import Database, open_database
 from storage.models.base_model import BaseModel, window_of
-from storage.models.gpus import own_gpus
 from storage.models.hardware import describe_unlike, require_quantization
 from storage.models.openvino.support import unsupported_because
 from storage.models.openvino.verifier import prefers_graphs
-from storage.models.seeing import can_see
-from storage.runtime.processes import worker_name
+from storage.models.seeing import may_see
 from storage.settings.sections import Settings
 
 log = logging.getLogger(__name__)
-
-
-def may_see(base_path: Path, settings: Settings) -> bool:
-    """Return whether the base looks at pictures if transformers answers: no server does, and it can see."""
-    is_local = settings.model.engine in ("auto", "transformers")
-    return is_local and not settings.pictures.server and can_see(base_path)
 
 
 class ChosenEngine:
@@ -152,10 +143,11 @@ class ChosenEngine:
         if unlike := describe_unlike(settings):
             log.warning("What is judged is not what is heard: %s.", unlike)
         make = partial(LocalEngine, self._base.path, settings.model, settings.generation, sees=self._may_see)
-        gpus = await asyncio.to_thread(own_gpus, 1)
-        if not gpus or self._database is None or self._tasks is None:
+        if self._database is None or self._tasks is None:
             return make()
-        seat = GpuSeat(self._database, worker_name(settings.data.directory), gpus[0].mark)
+        seat = await asyncio.to_thread(GpuSeat.of_this_bot, self._database, settings.data.directory)
+        if seat is None:
+            return make()
         return SteppingAsideEngine(make, seat, self._tasks, drain_s=settings.generation.timeout_s)
 
     async def _require_room(self) -> None:

@@ -12,6 +12,7 @@ from storage.files import read_json_object
 from storage.models.base_model import CONFIG_FILE, load_weights, require_numbers
 from storage.models.hardware import MODEL_LIBRARIES, loading_options, own_gpu, torch_device
 from storage.models.layer_names import LayerNames
+from storage.settings.sections import Settings
 
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 """At least one of them says how pictures are prepared."""
@@ -27,6 +28,12 @@ def can_see(folder: Path) -> bool:
         has_processor = any((folder / name).is_file() for name in PROCESSOR_FILES)
         return bool(is_whole and config.get("vision_config") and has_processor)
     return False
+
+
+def may_see(folder: Path, settings: Settings) -> bool:
+    """Return whether the base looks at pictures if transformers answers: no server does, and it can see."""
+    is_local = settings.model.engine in ("auto", "transformers")
+    return is_local and not settings.pictures.server and can_see(folder)
 
 
 @dataclass(frozen=True)

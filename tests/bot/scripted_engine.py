@@ -83,6 +83,7 @@ class ScriptedEngine:
         self.sees = False
         self.description = "A black cat on a red sofa."
         """What it says about pictures."""
+        self.look_failure: Exception | None = None
         self.looks: list[PictureRequest] = []
 
     @property
@@ -94,11 +95,11 @@ class ScriptedEngine:
 
     async def look(self, request: PictureRequest) -> str:
         if not self.sees:
-            raise CannotSee
+            raise CannotSee("it is blind")
         if self.full:
             raise EngineBusy(32)
-        if self.failure is not None:
-            raise GenerationFailed("the answer failed") from self.failure
+        if self.look_failure is not None:
+            raise GenerationFailed("the description failed") from self.look_failure
         self.looks.append(request)
         return self.description
 

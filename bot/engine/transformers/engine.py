@@ -75,8 +75,8 @@ class LocalEngine:
     """Answers with transformers and PEFT; one thread owns the model.
 
     Lanes take turns. A batch has the oldest request of the next lane and others with the same adapter, and ends before
-    the next batch starts. A picture is described by itself, like a batch of one. Timeouts are checked between tokens, so an answer can exceed its limit by one step or by the
-    time to read the prompts.
+    the next batch starts. A picture is described alone, like a batch of one answer. Timeouts are checked between
+    tokens, so an answer can exceed its limit by one step or by the time to read the prompts.
     """
 
     def __init__(
@@ -99,6 +99,8 @@ class LocalEngine:
         self._renderer: Renderer | None = None
         self._resident: ResidentModel | None = None
         self._eyes: Eyes | None = None
+        self._blindness = "the engine has not loaded what the base sees with"
+        """Why it cannot look at pictures, if it cannot."""
 
     @property
     def waiting(self) -> int:
@@ -145,7 +147,7 @@ class LocalEngine:
 
     async def look(self, request: PictureRequest) -> str:
         if self._renderer is None or self._eyes is None:
-            raise CannotSee
+            raise CannotSee(self._blindness)
         words = self._renderer.harmless(request.words)
         try:
             sight = await asyncio.to_thread(self._eyes.see, request.jpeg, words)
@@ -179,7 +181,7 @@ class LocalEngine:
             return
         try:
             self._resident = resident = self._load()
-            self._eyes = resident.eyes
+            self._eyes, self._blindness = resident.eyes, resident.blindness or self._blindness
             self._sees = resident.eyes is not None
         except Exception as error:
             ready.set_exception(error)

@@ -112,6 +112,7 @@ class ResidentModel:
         self._whole = loaded.whole
         self.eyes = loaded.eyes
         """What turns pictures into tokens; None if the base is blind."""
+        self.blindness = loaded.blindness
         self._renamings = LayerNames(base_path).renamings
         self._layers = AdaptedLayers(self._base)
         self._wrapped: Any = None
@@ -241,19 +242,24 @@ class _LoadedBase:
     whole: Any = None
     """What sees, with the layers of `text`."""
     eyes: Eyes | None = None
+    blindness: str = ""
+    """Why it has no eyes although it should; without a full stop."""
 
 
 def _load_base(path: Path, chat: ChatFormat, settings: ModelSettings, *, sees: bool) -> _LoadedBase:
     dtype, quantization = serving_format(settings), settings.quantization
-    loaded = None
+    blindness, loaded = "", None
     if sees:
         try:
             eyes = Eyes(path, chat)
             seeing = load_seeing(path, dtype, quantization, setting="model.dtype")
             loaded = _LoadedBase(seeing.text, seeing.whole, eyes)
         except BaseModelError as error:
-            log.warning("The base answers, but does not look at pictures: %s.", error)
-    loaded = loaded or _LoadedBase(load_on_device(path, dtype, quantization, setting="model.dtype"))
+            blindness = str(error)
+            log.warning("The base answers, but does not look at pictures: %s.", blindness)
+    if loaded is None:
+        text = load_on_device(path, dtype, quantization, setting="model.dtype")
+        loaded = _LoadedBase(text, blindness=blindness)
     loaded.text.get_output_embeddings().register_forward_pre_hook(_contiguous)
     for model in filter(None, (loaded.text, loaded.whole)):
         # Requests say how to sample: the model's own defaults must not interfere.

@@ -19,7 +19,7 @@ from sqlalchemy import update
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from bot.background import BackgroundTasks
-from bot.engine import Engine, selection
+from bot.engine import Engine, gpu_seat
 from bot.engine.gpu_seat import GpuSeat, RoundOnGpu
 from bot.engine.selection import ChosenEngine
 from bot.engine.stepping_aside import PAUSED, SteppingAsideEngine
@@ -64,7 +64,7 @@ class FakeGpu:
 def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeGpu:
     """A GPU that bot and trainer share; a round does not fit beside the engine unless a test frees more memory."""
     shared = FakeGpu()
-    for user in (selection, gpu_room):
+    for user in (gpu_seat, gpu_room):
         monkeypatch.setattr(user, "own_gpus", lambda _count: [shared])
     monkeypatch.setattr(gpu_room, "gpu_memory", lambda _number: FreeMemory(shared.free_bytes, 10**12, is_gpu=True))
     monkeypatch.setattr(gpu_room, "POLL_S", 0.01)
