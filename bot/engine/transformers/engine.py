@@ -55,6 +55,7 @@ class LocalGeneration(QueuedGeneration):
         sight: Sight | None = None,
     ) -> None:
         super().__init__(request, on_cancel)
+        self.timeout_s = timeout_s
         self.sight = sight
         """The picture that it describes, if it is no answer."""
         self._deadline = self.submitted_at + timeout_s
@@ -146,11 +147,12 @@ class LocalEngine:
         return self._queue(LocalGeneration(request, self._generation.timeout_s, self._withdraw))
 
     async def look(self, request: PictureRequest) -> str:
-        if self._renderer is None or self._eyes is None:
+        eyes = self._eyes
+        if self._renderer is None or eyes is None:
             raise CannotSee(self._blindness)
         words = self._renderer.harmless(request.words)
         try:
-            sight = await asyncio.to_thread(self._eyes.see, request.jpeg, words)
+            sight = await asyncio.to_thread(eyes.see, request.jpeg, words)
         except Exception as error:  # processors raise all kinds of errors
             raise GenerationFailed(f"the base's processor failed: {error}") from error
         sampling = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=request.max_tokens)
@@ -255,6 +257,8 @@ class LocalEngine:
         ]
 
         def report(step: Sequence[tuple[int, str]]) -> None:
+            if batch[0].sight and rows[0].first_token_at:
+                self._go_blind_if_slow(batch[0].timeout_s, rows[0].first_token_at - started_at)
             # Whether a row is done is checked here, on the thread that changes it.
             updates = [(batch[index], text, rows[index] if rows[index].finish else None) for index, text in step]
             self._post(_deliver, updates, started_at, time.perf_counter())
@@ -265,6 +269,13 @@ class LocalEngine:
             resident.describe(rows[0], report)
         else:
             resident.answer(batch[0].request.adapter, rows, report)
+
+    def _go_blind_if_slow(self, timeout_s: float, taken_s: float) -> None:
+        """Look at no more pictures if one took too long before its first word: until then, nothing can interrupt it."""
+        if taken_s > timeout_s and self._eyes:
+            self._blindness = f"a picture took {taken_s:.0f} s before the first word, longer than pictures.timeout_s"
+            self._eyes, self._sees = None, False
+            log.warning("No more pictures are looked at until the next start: %s.", self._blindness)
 
     def _end_overdue(self) -> None:
         """End waiting requests whose time is up; the caller holds the lock."""

@@ -18,6 +18,7 @@ from PIL import Image
 from bot.engine import CannotSee, GenerationFailed, PictureRequest
 from bot.engine.selection import ChosenEngine
 from bot.engine.transformers.engine import LocalEngine
+from bot.engine.transformers.resident_model import ResidentModel
 from bot.errors import BotError, EngineClosed
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel, load_whole, resolve_base_model
@@ -25,6 +26,7 @@ from storage.models.layer_names import LayerNames
 from storage.models.seeing import can_see
 from storage.models.shape import shape_of
 from storage.settings.sections import GenerationSettings, ModelSettings, PictureSettings
+from tests.bot.engine.conftest import Clock
 from tests.bot.engine.test_engine import answer, endless, finished, request
 from tests.families import build_family
 from tests.seeding import tiny_settings
@@ -185,6 +187,29 @@ async def test_words_bring_in_no_token_of_their_own(engine: LocalEngine) -> None
 async def test_a_description_out_of_time_is_an_error(engine: LocalEngine) -> None:
     with pytest.raises(BotError, match="timeout"):
         await engine.look(look_request("red", timeout_s=1e-9))
+
+
+async def test_a_machine_too_slow_to_look_makes_answers_wait_only_once(
+    base: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, describe = Clock(monkeypatch), ResidentModel.describe
+
+    def describe_slowly(*args: Any) -> None:
+        clock.advance(61.0)
+        describe(*args)
+
+    monkeypatch.setattr(ResidentModel, "describe", describe_slowly)
+    engine = LocalEngine(base.path, MODEL, GenerationSettings(timeout_s=600.0), sees=True)
+    await engine.start()
+    try:
+        with pytest.raises(BotError, match="timeout"):
+            await engine.look(look_request("red"))
+        assert not engine.sees
+        with pytest.raises(CannotSee, match=r"longer than pictures\.timeout_s"):
+            await engine.look(look_request("red"))
+        assert await answer(engine, request())
+    finally:
+        await engine.close(0.0)
 
 
 async def test_a_picture_that_the_processor_cannot_open_is_an_error(engine: LocalEngine) -> None:
