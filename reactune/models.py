@@ -14,6 +14,7 @@ from storage.models.known_bases import KnownBase, configured_base, known_bases
 from storage.models.memory import NumberFormat, ServingLoad, graph_bytes, graph_serving_bytes, serving_bytes
 from storage.models.openvino.support import why_unsupported
 from storage.models.openvino.verifier import prefers_graphs
+from storage.models.seeing import is_base_to_look
 from storage.models.shape import ModelShape
 from storage.settings.sections import Settings
 from storage.wording import count, format_bytes
@@ -140,7 +141,7 @@ def serving_need(shape: ModelShape, settings: Settings, machine: Machine, *, as_
         tokens=settings.model.context_tokens,
         versions=1,
         rank=settings.training.lora_rank,
-        looks=not settings.pictures.server,
+        looks=is_base_to_look(settings),
     )
     if as_graph:
         return graph_serving_bytes(shape, settings.model.weight_format, load)

@@ -14,6 +14,7 @@ from storage.models.free_memory import FreeMemory, gpu_memory
 from storage.models.gpus import Gpu, own_gpus
 from storage.models.hardware import serving_format
 from storage.models.memory import NumberFormat, ServingLoad, loaded_bytes, serving_bytes
+from storage.models.seeing import is_base_to_look
 from storage.models.shape import ModelShape, known_shape
 from storage.runtime.gpu_use import GpuUse, leave_gpus, renew_gpus, take_gpus, users_of_gpu
 from storage.runtime.processes import Heartbeat, worker_name
@@ -93,7 +94,7 @@ def answering_room(shape: ModelShape, settings: Settings, *, is_loaded: bool) ->
         tokens=settings.model.context_tokens,
         versions=1,
         rank=settings.training.lora_rank,
-        looks=not settings.pictures.server,
+        looks=is_base_to_look(settings),
     )
     whole = serving_bytes(shape, format_, load, on_gpu=True)
     return whole - loaded_bytes(shape, format_, load) if is_loaded else whole

@@ -43,7 +43,8 @@ def _check_base(settings: Settings) -> str:
     if not can_see(base.path):
         return f"off (pictures.server is empty, and {base.name} does not see): {off}"
     if not may_see(base.path, settings) or is_served_as_graph(shape_of(base.path), settings):
-        return f'off ({base.name} sees, but only with model.engine = "transformers"; pictures.server is empty): {off}'
+        needs = 'model.engine = "transformers" and no model.quantization'
+        return f"off (pictures.server is empty, and {base.name} sees only with {needs}): {off}"
     shape, machine = shape_of(base.path), Machine.here(settings.data.directory)
     if serving_need(shape, settings, machine, as_graph=False) > machine.memory.free:
         raise Hint(f"{base.name} sees; no picture was tried, because there is too little free memory to load it again")

@@ -10,7 +10,7 @@ from typing import Any
 from storage.errors import BaseModelError
 from storage.files import read_json_object
 from storage.models.base_model import CONFIG_FILE, load_weights, require_numbers
-from storage.models.hardware import MODEL_LIBRARIES, loading_options, own_gpu, torch_device
+from storage.models.hardware import MODEL_LIBRARIES, torch_device
 from storage.models.layer_names import LayerNames
 from storage.settings.sections import Settings
 
@@ -31,9 +31,14 @@ def can_see(folder: Path) -> bool:
 
 
 def may_see(folder: Path, settings: Settings) -> bool:
-    """Return whether the base looks at pictures if transformers answers: no server does, and it can see."""
+    """Return whether the base looks at pictures if transformers answers."""
+    return is_base_to_look(settings) and can_see(folder)
+
+
+def is_base_to_look(settings: Settings) -> bool:
+    """Return whether a base that sees looks at pictures where transformers answers: unquantised, and no server does."""
     is_local = settings.model.engine in ("auto", "transformers")
-    return is_local and not settings.pictures.server and can_see(folder)
+    return is_local and not settings.model.quantization and not settings.pictures.server
 
 
 @dataclass(frozen=True)
@@ -46,9 +51,8 @@ class SeeingBase:
     """What sees, the language model inside."""
 
 
-def load_seeing(path: Path, dtype: str, quantization: str, *, setting: str) -> SeeingBase:
+def load_seeing(path: Path, dtype: str, *, setting: str) -> SeeingBase:
     """Return the base with its eyes on the GPU if there is one; raises like `load_on_device`, and if it is blind."""
-    options = loading_options(quantization, dtype, own_gpu())
     with MODEL_LIBRARIES:
         from transformers import AutoModelForImageTextToText
         from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
@@ -56,9 +60,7 @@ def load_seeing(path: Path, dtype: str, quantization: str, *, setting: str) -> S
         names = LayerNames(path)
         if type(names.whole_config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING or not names.is_inside:
             raise BaseModelError(f"transformers has no model that sees for the files in {path}")
-        whole = load_weights(AutoModelForImageTextToText, path, dtype, **options)
-        # Quantised weights are on their GPU already, and cannot be moved.
-        whole = whole if quantization else whole.to(torch_device())
+        whole = load_weights(AutoModelForImageTextToText, path, dtype).to(torch_device())
         text = _language_model_in(whole, names)
     require_numbers(text, setting)
     return SeeingBase(text, whole)

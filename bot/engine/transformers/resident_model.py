@@ -252,7 +252,7 @@ def _load_base(path: Path, chat: ChatFormat, settings: ModelSettings, *, sees: b
     if sees:
         try:
             eyes = Eyes(path, chat)
-            seeing = load_seeing(path, dtype, quantization, setting="model.dtype")
+            seeing = load_seeing(path, dtype, setting="model.dtype")
             loaded = _LoadedBase(seeing.text, seeing.whole, eyes)
         except BaseModelError as error:
             blindness = str(error)

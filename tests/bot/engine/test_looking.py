@@ -246,6 +246,8 @@ class TestWhetherItSees:
         settings = settings.model_copy(update={"model": MODEL.model_copy(update={"engine": "transformers"})})
         served = settings.model_copy(update={"pictures": PictureSettings(server="http://127.0.0.1:9")})
         assert not ChosenEngine(served, base).sees
+        in_4_bits = MODEL.model_copy(update={"engine": "transformers", "quantization": "4bit"})
+        assert not ChosenEngine(settings.model_copy(update={"model": in_4_bits}), base).sees
         engine = ChosenEngine(settings, base)
         assert engine.sees, "it will"
         looking = asyncio.create_task(engine.look(look_request("red")))

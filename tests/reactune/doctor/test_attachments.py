@@ -58,10 +58,10 @@ class TestABaseThatSees:
     def test_is_shown_a_picture(self, base, tmp_path):
         assert check_pictures(settings_of(base, tmp_path)) == "seeing says what a picture shows"
 
-    @pytest.mark.parametrize("engine", ["openvino", "remote", "auto"])
-    def test_needs_transformers(self, base, tmp_path, engine):
-        said = check_pictures(settings_of(base, tmp_path, engine=engine))
-        assert said.startswith('off (seeing sees, but only with model.engine = "transformers"')
+    @pytest.mark.parametrize("model", [{"engine": "openvino"}, {"engine": "remote"}, {"quantization": "4bit"}])
+    def test_needs_transformers_and_all_its_bits(self, base, tmp_path, model):
+        said = check_pictures(settings_of(base, tmp_path, **model))
+        assert said.startswith("off (pictures.server is empty, and seeing sees only with model.engine =")
 
     def test_with_a_damaged_processor_is_a_problem(self, base, tmp_path):
         (base / "processor_config.json").write_text("{")
