@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import io
 import shutil
+import weakref
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from bot.engine.transformers.resident_model import ResidentModel
 from bot.errors import BotError, EngineClosed
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel, load_whole, resolve_base_model
+from storage.models.hardware import free_unused_models
 from storage.models.layer_names import LayerNames
 from storage.models.seeing import can_see
 from storage.models.shape import shape_of
@@ -218,12 +220,17 @@ async def test_a_picture_that_the_processor_cannot_open_is_an_error(engine: Loca
     assert await engine.look(look_request("red"))
 
 
-async def test_a_closed_engine_looks_at_nothing(base: BaseModel) -> None:
+async def test_a_closed_engine_looks_at_nothing_and_frees_what_it_saw_with(base: BaseModel) -> None:
     engine = LocalEngine(base.path, MODEL, GenerationSettings(), sees=True)
     await engine.start()
+    assert engine._resident is not None
+    tower = weakref.ref(engine._resident._whole)
+    await engine.look(look_request("red"))
     await engine.close(0.0)
     with pytest.raises(EngineClosed):
         await engine.look(look_request("red"))
+    free_unused_models()
+    assert tower() is None
 
 
 class TestWhetherItSees:
