@@ -7,7 +7,7 @@ import base64
 import logging
 from typing import Any
 
-from bot.attachments.shrinking import shrink
+from bot.attachments.shrinking import jpeg_of, shrink
 from bot.engine import CannotSee, Engine, PictureRequest
 from bot.engine.remote.server import Faulty, ServerError, connect
 from bot.errors import BotError, EngineBusy, UserFacingError
@@ -58,7 +58,8 @@ async def look_at(content: bytes, asked: str, settings: Settings) -> str:
     Raises PictureRefused, and ServerError if the server fails.
     """
     own = settings.pictures
-    jpeg = await asyncio.to_thread(shrink, content, own.max_pixels)
+    picture = await asyncio.to_thread(shrink, content, own.max_pixels)
+    jpeg = base64.b64encode(await asyncio.to_thread(jpeg_of, picture)).decode()
     async with connect(own.server, settings.pictures_api_key, settings.remote) as server:
         reply = await server.post("/v1/chat/completions", _request(jpeg, asked, settings), own.timeout_s)
     return shorten(_said(own.server, reply), MAX_DESCRIPTION_CHARS)
@@ -66,8 +67,8 @@ async def look_at(content: bytes, asked: str, settings: Settings) -> str:
 
 async def look_with(engine: Engine, content: bytes, asked: str, own: PictureSettings) -> str:
     """Return what the base says, likewise; raises PictureRefused, and like the engine's `look`."""
-    jpeg = await asyncio.to_thread(shrink, content, own.max_pixels)
-    request = PictureRequest(base64.b64decode(jpeg), _words(asked), own.max_tokens, own.timeout_s, LANE)
+    picture = await asyncio.to_thread(shrink, content, own.max_pixels)
+    request = PictureRequest(picture, _words(asked), own.max_tokens, own.timeout_s, LANE)
     return shorten(await engine.look(request), MAX_DESCRIPTION_CHARS)
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from bot.chat.prompting import ChatMessage
 from bot.errors import BotError
 from storage.adapters.folder_store import AdapterRef
 from storage.models.answer_stream import AnswerStream
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class GenerationRequest:
 
 @dataclass(frozen=True)
 class PictureRequest:
-    jpeg: bytes
+    picture: Picture
+    """In RGB."""
     words: str
     """What the base is asked about the picture."""
     max_tokens: int

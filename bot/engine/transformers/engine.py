@@ -152,7 +152,7 @@ class LocalEngine:
             raise CannotSee(self._blindness)
         words = self._renderer.harmless(request.words)
         try:
-            sight = await asyncio.to_thread(eyes.see, request.jpeg, words)
+            sight = await asyncio.to_thread(eyes.see, request.picture, words)
         except Exception as error:  # processors raise all kinds of errors
             raise GenerationFailed(f"the base's processor failed: {error}") from error
         sampling = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=request.max_tokens)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from storage.models.chat_format import ChatFormat
 from storage.models.hardware import silence_transformers
 
 if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
     from torch import Tensor
 
 SIDE = 64
@@ -41,20 +41,18 @@ class Eyes:
         self._options = {name: value for name, value in chat.options.items() if name not in chat.unknown_options}
         try:
             with silence_transformers():
+                from PIL import Image
                 from transformers import AutoProcessor
 
                 self._processor: Any = AutoProcessor.from_pretrained(base_path, local_files_only=True)
-            self.see(_white_square(), "Hi.")
+            self.see(Image.new("RGB", (SIDE, SIDE)), "Hi.")
         except Exception as error:  # processors raise all kinds of errors
             needs = "its processor needs torchvision: install it with `pip install 'reactune[vision]'`"
             fault = f"its processor cannot be used ({type(error).__name__}: {' '.join(str(error).split())})"
             raise BaseModelError(needs if "torchvision" in str(error).lower() else fault) from error
 
-    def see(self, jpeg: bytes, words: str) -> Sight:
-        from PIL import Image
-
-        with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as picture:
-            content = [{"type": "image", "image": picture.convert("RGB")}, {"type": "text", "text": words}]
+    def see(self, picture: Picture, words: str) -> Sight:
+        content = [{"type": "image", "image": picture}, {"type": "text", "text": words}]
         conversation = [{"role": "user", "content": content}]
         with self._lock:
             prompt = self._processor.apply_chat_template(conversation, add_generation_prompt=True, **self._options)
@@ -68,11 +66,3 @@ class Eyes:
             )
         ids = inputs["input_ids"][0].tolist()
         return Sight(prompt, ids, {k: v for k, v in inputs.items() if k not in ("input_ids", "attention_mask")})
-
-
-def _white_square() -> bytes:
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.new("RGB", (SIDE, SIDE), "white").save(file, "JPEG")
-    return file.getvalue()

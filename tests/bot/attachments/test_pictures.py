@@ -7,7 +7,7 @@ import io
 import pytest
 from PIL import Image
 
-from bot.attachments import pictures
+from bot.attachments import pictures, shrinking
 from bot.attachments.pictures import BLIND, NOT_LOOKED, NOT_SEEING
 from bot.engine import CannotSee
 from bot.engine.remote.server import ServerError
@@ -150,7 +150,7 @@ class TestWithABaseThatSees:
         assert answer.content == "answer 1\n-# base · looked at 1 picture"
         (look,) = engine.looks
         assert "They want to know: what is on the sofa?" in look.words
-        assert Image.open(io.BytesIO(look.jpeg)).size == (64, 48)
+        assert look.picture.size == (64, 48)
         assert (look.max_tokens, look.timeout_s) == (300, 30.0)
         (reply,) = rows(ReplyRow)
         assert reply.has_outside_text
@@ -242,6 +242,12 @@ class TestFailures:
     async def test_of_a_picture_have_a_sentence(self, place, configure, server, name, content, sentence):
         configure(pictures={"server": server.url, "max_pixels": 1_000_000}, attachments={"max_bytes": 60_000})
         assert (await send(place, "", (name, content))).content == sentence
+        assert server.chats == []
+
+    async def test_of_a_file_that_takes_over_its_process_too(self, place, server, monkeypatch):
+        forged = {"width": 10**6, "height": 10**6, "pixels": ""}
+        monkeypatch.setattr(shrinking, "run_apart", lambda *_: forged)
+        assert (await send(place, "", CAT)).content == shrinking.DAMAGED
         assert server.chats == []
 
     async def test_a_hostile_picture_is_quoted(self, place, server, engine, rows):

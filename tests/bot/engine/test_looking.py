@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import io
 import shutil
 import weakref
 from collections.abc import AsyncIterator
@@ -19,6 +18,7 @@ from PIL import Image
 from bot.engine import CannotSee, GenerationFailed, PictureRequest
 from bot.engine.selection import ChosenEngine
 from bot.engine.transformers.engine import LocalEngine
+from bot.engine.transformers.eyes import Eyes
 from bot.engine.transformers.resident_model import ResidentModel
 from bot.errors import BotError, EngineClosed
 from storage.adapters.folder_store import AdapterRef
@@ -69,10 +69,8 @@ def adapter(base: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> Adapte
     return AdapterRef(hashlib.sha256(b"1").hexdigest(), folder)
 
 
-def picture_of(colour: str) -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (64, 48), colour).save(file, "JPEG")
-    return file.getvalue()
+def picture_of(colour: str) -> Image.Image:
+    return Image.new("RGB", (64, 48), colour)
 
 
 def look_request(colour: str, words: str = WORDS, *, max_tokens: int = 12, timeout_s: float = 60.0) -> PictureRequest:
@@ -90,8 +88,7 @@ def transformers_says(base: BaseModel, colour: str) -> str:
 
     model = AutoModelForImageTextToText.from_pretrained(base.path, dtype="float32")
     processor: Any = AutoProcessor.from_pretrained(base.path)
-    picture = Image.open(io.BytesIO(picture_of(colour)))
-    content = [{"type": "image", "image": picture}, {"type": "text", "text": WORDS}]
+    content = [{"type": "image", "image": picture_of(colour)}, {"type": "text", "text": WORDS}]
     inputs = processor.apply_chat_template(
         [{"role": "user", "content": content}],
         add_generation_prompt=True,
@@ -214,9 +211,15 @@ async def test_a_machine_too_slow_to_look_makes_answers_wait_only_once(
         await engine.close(0.0)
 
 
-async def test_a_picture_that_the_processor_cannot_open_is_an_error(engine: LocalEngine) -> None:
-    with pytest.raises(GenerationFailed):
-        await engine.look(replace(look_request("red"), jpeg=b"no picture"))
+async def test_a_picture_that_the_processor_refuses_is_an_error(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ValueError("absolute aspect ratio must be smaller than 200")
+
+    with monkeypatch.context() as patch, pytest.raises(GenerationFailed, match="aspect ratio"):
+        patch.setattr(Eyes, "see", refuse)
+        await engine.look(look_request("red"))
     assert await engine.look(look_request("red"))
 
 

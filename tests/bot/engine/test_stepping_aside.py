@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from sqlalchemy import update
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -212,7 +213,7 @@ async def test_pictures_wait_as_words_do(database: Database, settings: Settings)
     seeing.sees = True
     tasks = BackgroundTasks(pause=lambda _seconds: asyncio.sleep(0.02))
     engine = SteppingAsideEngine(lambda: seeing, GpuSeat(database, "bot", GPU), tasks, drain_s=1.0)
-    request_ = PictureRequest(b"", "What is it?", max_tokens=9, timeout_s=1.0, lane=0)
+    request_ = PictureRequest(Image.new("RGB", (9, 9)), "What is it?", max_tokens=9, timeout_s=1.0, lane=0)
     database.call(take_gpus, GpuUse.ROUND, [GPU], worker_name(settings.data.directory))
     try:
         await engine.start()
