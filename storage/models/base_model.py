@@ -197,8 +197,9 @@ def require_numbers(model: Any, setting: str) -> None:
 def load_whole(path: Path, dtype: str, **options: Any) -> Any:
     """Return the language model in evaluation mode; of a vision-language model, the vision tower is not loaded.
 
-    Raises like `load_weights`.
+    Raises like `load_weights`, and BaseModelError on weights that are quantised already.
     """
+    require_full_weights(path)
     with MODEL_LIBRARIES:
         from transformers import AutoModelForCausalLM
 
@@ -211,10 +212,8 @@ def load_weights(kind: Any, path: Path, dtype: str, **options: Any) -> Any:
     """Return a model of a kind, one of transformers' AutoModel classes, in evaluation mode.
 
     `dtype` is bfloat16, float16, float32, or auto, the format of the files.
-    Raises BaseModelError on weights that are quantised already, and if the files lack weights: transformers would
-    initialise those at random.
+    Raises BaseModelError if the files lack weights: transformers would initialise those at random.
     """
-    require_full_weights(path)
     with MODEL_LIBRARIES:
         import torch
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from storage.errors import BaseModelError
 from storage.files import read_json_object
-from storage.models.base_model import CONFIG_FILE, load_weights, require_numbers
+from storage.models.base_model import CONFIG_FILE, load_weights, require_full_weights, require_numbers
 from storage.models.hardware import MODEL_LIBRARIES, torch_device
 from storage.models.layer_names import LayerNames
 from storage.settings.sections import Settings
@@ -53,6 +53,7 @@ class SeeingBase:
 
 def load_seeing(path: Path, dtype: str, *, setting: str) -> SeeingBase:
     """Return the base with its eyes on the GPU if there is one; raises like `load_on_device`, and if it is blind."""
+    require_full_weights(path)
     with MODEL_LIBRARIES:
         from transformers import AutoModelForImageTextToText
         from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING

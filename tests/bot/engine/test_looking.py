@@ -217,9 +217,10 @@ async def test_a_picture_that_the_processor_refuses_is_an_error(
     def refuse(*_: object) -> None:
         raise ValueError("absolute aspect ratio must be smaller than 200")
 
-    with monkeypatch.context() as patch, pytest.raises(GenerationFailed, match="aspect ratio"):
-        patch.setattr(Eyes, "see", refuse)
+    monkeypatch.setattr(Eyes, "see", refuse)
+    with pytest.raises(GenerationFailed, match="aspect ratio"):
         await engine.look(look_request("red"))
+    monkeypatch.undo()
     assert await engine.look(look_request("red"))
 
 
