@@ -114,7 +114,7 @@ def make_services(
         tastes=tastes,
         release_watcher=ReleaseWatcher(database),
         library=Library(database, settings.knowledge, load_encoder, deletions),
-        attachments=AttachmentReader(settings, deletions),
+        attachments=AttachmentReader(settings, engine, deletions),
         webhooks=webhooks,
         answerer=Answerer(
             drawer=CandidateDrawer(engine, tastes, settings.generation.exploration),

@@ -42,6 +42,7 @@ def show_base(config: Config = None, as_json: AsJson = False) -> None:
         "licence": offer.licence if offer else None,
         "weight_bytes": offer.weight_bytes if offer else None,
         "download_bytes": offer.download_bytes if offer else None,
+        "sees": offer.sees if offer else None,
         "used": [asdict(one) for one in used],
     }
     show(data, describe_base_models(offer or f"`model.base = {setting}` cannot be used: {problem}.", used), as_json)

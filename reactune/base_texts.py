@@ -16,6 +16,8 @@ from storage.wording import count, format_bytes
 if TYPE_CHECKING:
     from storage.models.base_offer import BaseOffer
 
+SEES = "the base sees, so it looks at pictures itself where transformers answers and no `pictures.server` is set"
+
 
 @dataclass(frozen=True)
 class ChangedBase:
@@ -50,6 +52,8 @@ def describe_offer(offer: BaseOffer) -> str:
         lines.append(f"Its page on the hub says under which terms it may be used: {offer.on_hub.page}")
     if offer.weight_bytes:
         lines.append(f"Chat template: works. Weights: {format_bytes(offer.weight_bytes)}.")
+    if offer.sees:
+        lines.append(f"Pictures: {SEES}.")
     if offer.download_bytes:
         lines.append(f"Download: {format_bytes(offer.download_bytes)}.")
     return "\n".join(lines)
@@ -74,6 +78,8 @@ def _offer_lines(offer: BaseOffer, used: Sequence[UsedBase]) -> list[str]:
         lines.append(f"**Weights:** {format_bytes(offer.weight_bytes)}")
     if offer.download_bytes:
         lines.append(f"**Still to download:** {format_bytes(offer.download_bytes)}")
+    if offer.sees:
+        lines.append(f"**Pictures:** {SEES}.")
     if used and used[0].use.setting != offer.setting:
         lines.append(f"{used[0].use.name} still answers: start the bot again, so that {offer.name} does.")
     return lines

@@ -14,6 +14,7 @@ from storage.models.known_bases import KnownBase, configured_base, known_bases
 from storage.models.memory import NumberFormat, ServingLoad, graph_bytes, graph_serving_bytes, serving_bytes
 from storage.models.openvino.support import why_unsupported
 from storage.models.openvino.verifier import prefers_graphs
+from storage.models.seeing import is_base_to_look
 from storage.models.shape import ModelShape
 from storage.settings.sections import Settings
 from storage.wording import count, format_bytes
@@ -55,6 +56,8 @@ class Candidate:
     parameters: int
     licence: str
     thinks: str
+    sees: bool
+    """transformers can look at pictures with it."""
     engines: tuple[str, ...]
     """Engines besides transformers and vLLM that serve its versions."""
     disk: int
@@ -104,6 +107,7 @@ def _examine(base: KnownBase, settings: Settings, machine: Machine, *, configure
         parameters=base.shape.parameters,
         licence=base.licence,
         thinks=base.thinks,
+        sees=base.sees,
         engines=_engines(base, settings),
         disk=round(disk),
         serve=round(serve),
@@ -132,8 +136,13 @@ def serving_need(shape: ModelShape, settings: Settings, machine: Machine, *, as_
     """Return the bytes for answering with one version as this machine would; servers elsewhere need none here."""
     if settings.model.engine == "remote":
         return 0.0
-    rank = settings.training.lora_rank
-    load = ServingLoad(settings.generation.batch_size, settings.model.context_tokens, versions=1, rank=rank)
+    load = ServingLoad(
+        answers=settings.generation.batch_size,
+        tokens=settings.model.context_tokens,
+        versions=1,
+        rank=settings.training.lora_rank,
+        looks=is_base_to_look(settings),
+    )
     if as_graph:
         return graph_serving_bytes(shape, settings.model.weight_format, load)
     format_ = NumberFormat(serving_format(settings.model), settings.model.quantization)
@@ -187,7 +196,10 @@ def describe_machine(machine: Machine) -> str:
 
 def table(found: Sequence[Candidate]) -> str:
     """Return aligned lines, a base each; an asterisk marks the one that is set."""
-    rows = [("base", "size", "disk", "answers", "trains", "thinks", "also runs in", "fits"), *map(_cells, found)]
+    rows = [
+        ("base", "size", "disk", "answers", "trains", "thinks", "sees", "also runs in", "fits"),
+        *map(_cells, found),
+    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
@@ -202,6 +214,7 @@ def _cells(one: Candidate) -> tuple[str, ...]:
         f"{format_bytes(one.serve)} {one.serve_format}",
         f"{format_bytes(one.train)} {one.train_format}",
         one.thinks,
+        "yes" if one.sees else "no",
         ", ".join(one.engines),
         one.fits,
     )

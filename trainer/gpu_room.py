@@ -13,7 +13,8 @@ from storage.models.base_model import BaseModel
 from storage.models.free_memory import FreeMemory, gpu_memory
 from storage.models.gpus import Gpu, own_gpus
 from storage.models.hardware import serving_format
-from storage.models.memory import NumberFormat, ServingLoad, serving_bytes, weight_bytes
+from storage.models.memory import NumberFormat, ServingLoad, loaded_bytes, serving_bytes
+from storage.models.seeing import is_base_to_look
 from storage.models.shape import ModelShape, known_shape
 from storage.runtime.gpu_use import GpuUse, leave_gpus, renew_gpus, take_gpus, users_of_gpu
 from storage.runtime.processes import Heartbeat, worker_name
@@ -92,10 +93,15 @@ def _room_beside(database: Database, settings: Settings, base: BaseModel, gpu: G
 def answering_room(shape: ModelShape, settings: Settings, *, is_loaded: bool) -> float:
     """Return the bytes that an engine on a GPU may still take: for a full batch, and its weights unless loaded."""
     format_ = NumberFormat(serving_format(settings.model), settings.model.quantization)
-    rank = settings.training.lora_rank
-    load = ServingLoad(settings.generation.batch_size, settings.model.context_tokens, versions=1, rank=rank)
+    load = ServingLoad(
+        answers=settings.generation.batch_size,
+        tokens=settings.model.context_tokens,
+        versions=1,
+        rank=settings.training.lora_rank,
+        looks=is_base_to_look(settings),
+    )
     whole = serving_bytes(shape, format_, load, on_gpu=True)
-    return whole - weight_bytes(shape, format_) if is_loaded else whole
+    return whole - loaded_bytes(shape, format_, load) if is_loaded else whole
 
 
 def memory_needed(shape: ModelShape, settings: Settings) -> int:

@@ -20,10 +20,11 @@ from bot.attachments.material import (
     picture_material,
     unread_material,
 )
-from bot.attachments.pictures import PICTURE_TYPES, look_at
+from bot.attachments.pictures import BLIND, PICTURE_TYPES, put_into_words
 from bot.attachments.readings import Reading, RecentReadings
 from bot.attachments.voice import write_down
 from bot.chat.conversation import History, Post
+from bot.engine import Engine
 from bot.engine.remote.server import ServerError
 from bot.errors import UserFacingError
 from bot.localization.sentences import gettext, ngettext
@@ -38,15 +39,11 @@ AT_ONCE = 4
 """Things of all members that are read at the same time."""
 HEARD_CHARS = 200
 LOOKED = "looked at a picture"
-BLIND = gettext_noop("I can't see pictures here, so please tell me in words what it shows.")
 BLIND_TO_TYPE = gettext_noop("I can't look at {name}. Please send pictures as PNG, JPEG, GIF or WebP.")
 DEAF = gettext_noop("I can't listen to voice messages here. Please write to me instead.")
 TOO_LONG_TO_HEAR = gettext_noop("I can't listen to that voice message: it is longer than {limit} seconds.")
 SILENT = gettext_noop("I heard nobody speak in the voice message.")
 NOT_TEXT = gettext_noop("I can't read {name}. I read text, Markdown, PDF, HTML and Word files.")
-NOT_SEEING = gettext_noop(
-    "I couldn't look at the picture, because the server that I see with doesn't answer right now."
-)
 NOT_HEARING = gettext_noop(
     "I couldn't hear the voice message, because the server that I listen with doesn't answer right now."
 )
@@ -56,8 +53,10 @@ Thing = discord.Attachment | str
 
 
 class AttachmentReader:
-    def __init__(self, settings: Settings, deletions: Deletions) -> None:
+    def __init__(self, settings: Settings, engine: Engine, deletions: Deletions) -> None:
+        """The `engine` looks at pictures if no server does."""
         self._settings = settings
+        self._engine = engine
         self._deletions = deletions
         self._turns = asyncio.Semaphore(AT_ONCE)
         self.recent = RecentReadings()
@@ -121,7 +120,7 @@ class AttachmentReader:
         return gettext(TOO_LONG_TO_HEAR, limit=limit) if (voice.duration or 0.0) > limit else ""
 
     def _why_not_seen(self, picture: discord.Attachment) -> str:
-        if not self._settings.pictures.server:
+        if not self._settings.pictures.server and not self._engine.sees:
             return gettext(BLIND)
         return "" if _type_of(picture) in PICTURE_TYPES else gettext(BLIND_TO_TYPE, name=picture.filename)
 
@@ -171,11 +170,7 @@ class AttachmentReader:
         return shorten(text, self._settings.attachments.max_chars)
 
     async def _look(self, content: bytes, asked: str) -> Reading:
-        try:
-            description = await look_at(content, asked, self._settings)
-        except ServerError as error:
-            log.warning("A picture was not looked at: %s", error)
-            raise UserFacingError(NOT_SEEING) from error
+        description = await put_into_words(content, asked, self._settings, self._engine)
         return Reading((picture_material(description),), notes=(LOOKED,))
 
     async def _listen(self, content: bytes) -> Reading:

@@ -1,7 +1,7 @@
 """Makes a picture small and plain, in a separate process, because the file may be damaged or malicious.
 
-What comes out is a JPEG without metadata, such as the place where a photo was taken. Servers differ in what they can
-open (llama.cpp no WebP), and all of them open that.
+What comes out are bare pixels: no decoder runs in this process, and no metadata is left, such as the place where a
+photo was taken.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ import base64
 import io
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bot.errors import UserFacingError
 from storage.separate_process import limit_memory, run_apart
 from storage.wording import gettext_noop
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
 
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP")
 LONGER_SIDE = 1_024
@@ -28,15 +31,26 @@ class PictureRefused(UserFacingError):
     """The picture cannot be looked at; the message says why."""
 
 
-def shrink(content: bytes, max_pixels: int) -> str:
-    """Return the picture, of an animation its first frame, as a JPEG in base64; raises PictureRefused."""
+def shrink(content: bytes, max_pixels: int) -> Picture:
+    """Return the picture, of an animation its first frame, in RGB; raises PictureRefused."""
+    from PIL import Image
+
     try:
         found = run_apart("bot.attachments.shrinking", [str(max_pixels)], content, TIMEOUT_S)
+        if "problem" not in found:
+            size = int(found["width"]), int(found["height"])
+            if max(size) <= LONGER_SIDE:  # else a hostile file has taken over the other process
+                return Image.frombytes("RGB", size, base64.b64decode(found["pixels"]))
     except (TimeoutError, ValueError) as error:
         raise PictureRefused(DAMAGED) from error
-    if "problem" in found:
-        raise PictureRefused(found["problem"], **found["values"])
-    return str(found["jpeg"])
+    raise PictureRefused(found.get("problem", DAMAGED), **found.get("values", {}))
+
+
+def jpeg_of(picture: Picture) -> bytes:
+    """Return the picture as a JPEG. Servers differ in what they can open (llama.cpp no WebP): all of them open that."""
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=QUALITY)
+    return file.getvalue()
 
 
 # The rest runs in the separate process.
@@ -46,7 +60,9 @@ def main() -> None:
     """Read a picture from standard input, and write it or a problem as JSON."""
     limit_memory()
     try:
-        answer: dict[str, Any] = {"jpeg": base64.b64encode(_shrink(sys.stdin.buffer.read(), int(sys.argv[1]))).decode()}
+        small = _shrink(sys.stdin.buffer.read(), int(sys.argv[1]))
+        pixels = base64.b64encode(small.tobytes()).decode()
+        answer: dict[str, Any] = {"width": small.width, "height": small.height, "pixels": pixels}
     except PictureRefused as error:
         answer = {"problem": error.message, "values": error.values}
     except Exception:
@@ -55,7 +71,7 @@ def main() -> None:
     sys.stdout.write(json.dumps(answer))
 
 
-def _shrink(content: bytes, max_pixels: int) -> bytes:
+def _shrink(content: bytes, max_pixels: int) -> Picture:
     from PIL import Image, ImageOps
 
     Image.MAX_IMAGE_PIXELS = None  # the size is checked below, before the picture is unpacked
@@ -71,9 +87,7 @@ def _shrink(content: bytes, max_pixels: int) -> bytes:
     upright.thumbnail((LONGER_SIDE, LONGER_SIDE))
     plain = Image.new("RGB", upright.size, "white")
     plain.paste(upright, mask=upright)
-    file = io.BytesIO()
-    plain.save(file, "JPEG", quality=QUALITY)
-    return file.getvalue()
+    return plain
 
 
 if __name__ == "__main__":

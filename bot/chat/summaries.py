@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from bot.chat.conversation import HistoryReader, SpokenMessage, own_ids, spoken_messages
 from bot.chat.prompting import ChatMessage, Turn
 from bot.discord_errors import DISCORD_ERRORS
-from bot.engine import Finish, GenerationRequest, Sampling
+from bot.engine import GenerationRequest, Sampling, written
 from bot.errors import BotError
 from bot.services import Services
 from storage.conversations.control_tokens import sanitize
@@ -96,13 +96,8 @@ class Summaries:
         generation = self._engine.submit(
             GenerationRequest(prompt=prompt.text, seed=0, sampling=SAMPLING, adapter=None, lane=LANE)
         )
-        async for _ in generation:
-            pass
-        completion = generation.completion
-        summary = " ".join(completion.text.split())[:MAX_SUMMARY_CHARS]
-        if not summary or completion.finish not in (Finish.STOP, Finish.LENGTH):
-            raise BotError(f"the model wrote nothing ({completion.finish})")  # the previous summary stays
-        return summary
+        # If it writes nothing, the previous summary stays.
+        return " ".join((await written(generation)).split())[:MAX_SUMMARY_CHARS]
 
 
 def summary_prompt(summary: str, turns: Sequence[Turn]) -> list[ChatMessage]:

@@ -15,6 +15,9 @@ from storage.sentences import Sentence
 if TYPE_CHECKING:  # a version's process, which imports this module, needs no database
     from bot.chat.prompting import ChatMessage
 
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -37,6 +40,19 @@ class GenerationRequest:
     """None is the base model."""
     lane: int = 0
     """Requests in the same lane wait for each other; lanes take turns, so that a busy one never starves another."""
+
+
+@dataclass(frozen=True)
+class PictureRequest:
+    picture: Picture
+    """In RGB."""
+    words: str
+    """What the base is asked about the picture."""
+    max_tokens: int
+    """Of what it says."""
+    timeout_s: float
+    lane: int
+    """As of a GenerationRequest."""
 
 
 class Finish(StrEnum):
@@ -85,6 +101,10 @@ class GenerationFailed(BotError):
     """The answer failed; the cause is the error."""
 
 
+class CannotSee(BotError):
+    """The engine does not look at pictures; the text says why."""
+
+
 class Generation(Protocol):
     """One answer: iterate over its text deltas, then read `completion`."""
 
@@ -100,6 +120,20 @@ class Generation(Protocol):
     def cancel(self) -> None:
         """End the answer soon with the text so far; the iteration then ends as usual."""
         ...
+
+
+async def written(generation: Generation) -> str:
+    """Return what the model wrote once it has ended; raises BotError if that is nothing, or unfinished."""
+    try:
+        async for _ in generation:
+            pass
+    finally:
+        generation.cancel()
+    completion = generation.completion
+    text = completion.text.strip()
+    if not text or completion.finish not in (Finish.STOP, Finish.LENGTH):
+        raise BotError(f"the model wrote nothing ({completion.finish})")
+    return text
 
 
 @dataclass(frozen=True)
@@ -151,6 +185,18 @@ class Engine(Protocol):
     @property
     def waiting(self) -> int:
         """Number of requests that wait for their turn."""
+        ...
+
+    @property
+    def sees(self) -> bool:
+        """Whether it looks at pictures; while it starts, whether it may."""
+        ...
+
+    async def look(self, request: PictureRequest) -> str:
+        """Return what the base, without an adapter, says about a picture.
+
+        Raises CannotSee, EngineBusy, EngineClosed, or another BotError if it says nothing in time.
+        """
         ...
 
     def state(self) -> EngineState: ...

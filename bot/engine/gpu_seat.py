@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
 from storage.database.database import Database
+from storage.models.gpus import own_gpus
 from storage.runtime.gpu_use import GpuUse, leave_gpus, renew_gpus, take_gpus, users_of_gpu
+from storage.runtime.processes import worker_name
 from storage.training.rounds import expected_end
 
 
@@ -35,6 +38,12 @@ class GpuSeat:
         self._database = database
         self._worker = worker
         self._gpu = gpu
+
+    @classmethod
+    def of_this_bot(cls, database: Database, data_directory: Path) -> GpuSeat | None:
+        """Return the seat on this process's GPU, or None without one."""
+        gpus = own_gpus(1)
+        return cls(database, worker_name(data_directory), gpus[0].mark) if gpus else None
 
     async def take(self) -> RoundOnGpu | None:
         """Take the seat and return None; if a round needs the GPU, return that instead."""

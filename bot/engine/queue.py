@@ -10,7 +10,15 @@ from functools import partial
 from typing import Generic, Self, TypeVar
 
 from bot.chat.prompting import ChatMessage
-from bot.engine import Completion, Finish, GenerationFailed, GenerationRequest, RenderedPrompt
+from bot.engine import (
+    CannotSee,
+    Completion,
+    Finish,
+    GenerationFailed,
+    GenerationRequest,
+    PictureRequest,
+    RenderedPrompt,
+)
 from bot.engine.rendering import Renderer
 from bot.errors import EngineBusy, EngineClosed, EngineStopped
 from storage.runtime.requests import current_request
@@ -119,10 +127,12 @@ class QueuedGeneration:
 
 
 class QueueingEngine(ABC, Generic[Waiting]):
-    """An engine whose answers are computed elsewhere, and managed on the event loop.
+    """An engine whose answers are computed elsewhere, and managed on the event loop. It is blind.
 
     A subclass calls `_settle` whenever an answer may start or has ended.
     """
+
+    sees = False
 
     def __init__(self, generation: GenerationSettings) -> None:
         self._generation = generation
@@ -143,6 +153,9 @@ class QueueingEngine(ABC, Generic[Waiting]):
         if self._renderer is None:
             raise EngineStopped("the engine is not started")
         return await asyncio.to_thread(self._renderer.render, messages)
+
+    async def look(self, request: PictureRequest) -> str:  # noqa: ARG002 (named by the protocol)
+        raise CannotSee("only the transformers engine looks at pictures")
 
     @abstractmethod
     def _start_waiting(self) -> None:

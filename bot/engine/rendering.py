@@ -75,7 +75,8 @@ class Renderer:
     def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
         """Return the prompt; raises ValueError if not even part of the newest message fits."""
         with self._lock:
-            fitted = fit_to_window([self._harmless(message) for message in messages], self._count_tokens, self._budget)
+            harmless: list[ChatMessage] = [{**one, "content": self.harmless(one["content"])} for one in messages]
+            fitted = fit_to_window(harmless, self._count_tokens, self._budget)
             text, tokens = self.chat.render(fitted.messages), self._count_tokens(fitted.messages)
         return RenderedPrompt(text, fitted.messages, tokens, fitted.dropped, fitted.shortened)
 
@@ -84,15 +85,12 @@ class Renderer:
         with self._lock:
             return self.chat.token_ids(text)
 
-    def _harmless(self, message: ChatMessage) -> ChatMessage:
-        """Return the message with a space in each of this tokenizer's special tokens, so that it cannot start a turn.
+    def harmless(self, content: str) -> str:
+        """Return a message's text with a space in each of this tokenizer's special tokens: it cannot start a turn.
 
         `sanitize` breaks the special tokens of well-known models when text arrives; this handles all others.
         """
-        if self._specials is None:
-            return message
-        content = self._specials.sub(r"\1 ", message["content"])
-        return {**message, "content": content}
+        return self._specials.sub(r"\1 ", content) if self._specials else content
 
     def _count_tokens(self, messages: Sequence[ChatMessage]) -> int:
         return len(self.chat.token_ids(self.chat.render(messages)))

@@ -10,7 +10,7 @@ from functools import partial
 
 from bot.background import BackgroundTasks
 from bot.chat.prompting import ChatMessage
-from bot.engine import Engine, EngineState, Generation, GenerationRequest, RenderedPrompt
+from bot.engine import Engine, EngineState, Generation, GenerationRequest, PictureRequest, RenderedPrompt
 from bot.engine.gpu_seat import GpuSeat
 from bot.engine.openvino.engine import OpenVinoEngine
 from bot.engine.remote.engine import RemoteEngine
@@ -21,11 +21,10 @@ from bot.errors import EngineClosed, EngineStopped, LearningNow
 from storage.adapters.folder_store import AdapterRef
 from storage.database.database import Database, open_database
 from storage.models.base_model import BaseModel, window_of
-from storage.models.gpus import own_gpus
 from storage.models.hardware import describe_unlike, require_quantization
 from storage.models.openvino.support import unsupported_because
 from storage.models.openvino.verifier import prefers_graphs
-from storage.runtime.processes import worker_name
+from storage.models.seeing import may_see
 from storage.settings.sections import Settings
 
 log = logging.getLogger(__name__)
@@ -56,6 +55,7 @@ class ChosenEngine:
         self._failure: EngineStopped | None = None
         self._fallback = ""
         """Why OpenVINO failed although it supports the base."""
+        self._may_see = may_see(base.path, settings)
         self._is_closing = False
         self._wanted: list[AdapterRef | None] = []
         """Versions to load as part of the start."""
@@ -63,6 +63,10 @@ class ChosenEngine:
     @property
     def waiting(self) -> int:
         return self._engine.waiting if self._engine else 0
+
+    @property
+    def sees(self) -> bool:
+        return self._may_see and (self._engine is None or self._engine.sees)
 
     def state(self) -> EngineState:
         if self._failure:
@@ -88,10 +92,13 @@ class ChosenEngine:
 
     async def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
         """Fit and render once the engine has started; raises EngineClosed, or the error that stopped the start."""
-        await self._has_begun.wait()
-        if self._failure and not self._is_closing:
-            raise self._failure
+        await self._wait_for_start()
         return await self._started.render(messages)
+
+    async def look(self, request: PictureRequest) -> str:
+        """Look at a picture once the engine has started; raises as `render` and the engine."""
+        await self._wait_for_start()
+        return await self._started.look(request)
 
     def prepare(self, adapter: AdapterRef | None) -> None:
         if self._engine:
@@ -101,6 +108,11 @@ class ChosenEngine:
 
     def submit(self, request: GenerationRequest) -> Generation:
         return self._started.submit(request)
+
+    async def _wait_for_start(self) -> None:
+        await self._has_begun.wait()
+        if self._failure and not self._is_closing:
+            raise self._failure
 
     @property
     def _started(self) -> Engine:
@@ -130,11 +142,12 @@ class ChosenEngine:
         settings = self._settings
         if unlike := describe_unlike(settings):
             log.warning("What is judged is not what is heard: %s.", unlike)
-        make = partial(LocalEngine, self._base.path, settings.model, settings.generation)
-        gpus = await asyncio.to_thread(own_gpus, 1)
-        if not gpus or self._database is None or self._tasks is None:
+        make = partial(LocalEngine, self._base.path, settings.model, settings.generation, sees=self._may_see)
+        if self._database is None or self._tasks is None:
             return make()
-        seat = GpuSeat(self._database, worker_name(settings.data.directory), gpus[0].mark)
+        seat = await asyncio.to_thread(GpuSeat.of_this_bot, self._database, settings.data.directory)
+        if seat is None:
+            return make()
         return SteppingAsideEngine(make, seat, self._tasks, drain_s=settings.generation.timeout_s)
 
     async def _require_room(self) -> None:

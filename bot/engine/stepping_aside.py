@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from bot.background import BackgroundTasks
 from bot.chat.prompting import ChatMessage
-from bot.engine import Engine, EngineState, Generation, GenerationRequest, RenderedPrompt
+from bot.engine import Engine, EngineState, Generation, GenerationRequest, PictureRequest, RenderedPrompt
 from bot.engine.gpu_seat import GpuSeat, RoundOnGpu
 from bot.errors import EngineClosed, EngineStopped, LearningNow
 from storage.adapters.folder_store import AdapterRef
@@ -48,6 +48,10 @@ class SteppingAsideEngine:
     def waiting(self) -> int:
         return self._engine.waiting if self._engine else 0
 
+    @property
+    def sees(self) -> bool:
+        return self._engine is None or self._engine.sees
+
     def state(self) -> EngineState:
         if self._failure:
             return EngineState(failure_reason=str(self._failure), name="transformers")
@@ -77,9 +81,13 @@ class SteppingAsideEngine:
 
     async def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
         """Fit and render; if the model is coming back, wait for it. Raises LearningNow during a round."""
-        if self._round is None:
-            await self._is_settled.wait()
+        await self._wait_for_model()
         return await self._running.render(messages)
+
+    async def look(self, request: PictureRequest) -> str:
+        """Look at a picture; waits and raises as `render`."""
+        await self._wait_for_model()
+        return await self._running.look(request)
 
     def prepare(self, adapter: AdapterRef | None) -> None:
         if self._engine:
@@ -87,6 +95,10 @@ class SteppingAsideEngine:
 
     def submit(self, request: GenerationRequest) -> Generation:
         return self._running.submit(request)
+
+    async def _wait_for_model(self) -> None:
+        if self._round is None:
+            await self._is_settled.wait()
 
     @property
     def _running(self) -> Engine:

@@ -1,4 +1,4 @@
-"""Checks of the servers that look at pictures and write down voice messages: each gets a small one to try."""
+"""Checks of what looks at pictures and writes down voice messages: each gets a small one to try."""
 
 from __future__ import annotations
 
@@ -8,11 +8,18 @@ import wave
 from collections.abc import Coroutine
 from typing import Any
 
-from bot.attachments.pictures import look_at
+from bot.attachments.pictures import look_at, look_with
 from bot.attachments.voice import write_down
 from bot.engine.remote.replicas import problem_of
 from bot.engine.remote.server import ServerError
-from reactune.doctor.findings import Problem
+from bot.engine.transformers.engine import LocalEngine
+from bot.errors import BotError
+from reactune.doctor.findings import Hint, Problem
+from reactune.doctor.models import find_base
+from reactune.models import Machine, is_served_as_graph, serving_need
+from storage.models.base_model import BaseModel
+from storage.models.seeing import can_see, may_see
+from storage.models.shape import shape_of
 from storage.settings.sections import PICTURES_KEY_VARIABLE, VOICE_KEY_VARIABLE, Settings
 
 SIDE = 64
@@ -23,10 +30,38 @@ SAMPLE_RATE = 16_000
 def check_pictures(settings: Settings) -> str:
     server = settings.pictures.server
     if not server:
-        return "off (pictures.server is empty): the bot tells members that it cannot see"
+        return _check_base(settings)
     seen = look_at(_red_square(), "", settings)
     _try(seen, "pictures.server", PICTURES_KEY_VARIABLE)
     return f"{server} says what a picture shows"
+
+
+def _check_base(settings: Settings) -> str:
+    """Show the base a picture, if it is what looks at them and there is memory to load it."""
+    off = "the bot tells members that it cannot see"
+    base = find_base(settings)
+    if not can_see(base.path):
+        return f"off (pictures.server is empty, and {base.name} does not see): {off}"
+    if not may_see(base.path, settings) or is_served_as_graph(shape_of(base.path), settings):
+        needs = 'model.engine = "transformers" and no model.quantization'
+        return f"off (pictures.server is empty, and {base.name} sees only with {needs}): {off}"
+    shape, machine = shape_of(base.path), Machine.here(settings.data.directory)
+    if serving_need(shape, settings, machine, as_graph=False) > machine.memory.free:
+        raise Hint(f"{base.name} sees; no picture was tried, because there is too little free memory to load it again")
+    try:
+        asyncio.run(_show_base(base, settings))
+    except BotError as error:
+        raise Problem(f"{base.name} cannot look at pictures ({error.__cause__ or error})") from error
+    return f"{base.name} says what a picture shows"
+
+
+async def _show_base(base: BaseModel, settings: Settings) -> None:
+    engine = LocalEngine(base.path, settings.model, settings.generation, sees=True)
+    await engine.start()
+    try:
+        await look_with(engine, _red_square(), "", settings.pictures)
+    finally:
+        await engine.close(0.0)
 
 
 def check_voice(settings: Settings) -> str:

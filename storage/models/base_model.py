@@ -197,20 +197,28 @@ def require_numbers(model: Any, setting: str) -> None:
 def load_whole(path: Path, dtype: str, **options: Any) -> Any:
     """Return the language model in evaluation mode; of a vision-language model, the vision tower is not loaded.
 
-    `dtype` is bfloat16, float16, float32, or auto, the format of the files.
-    Raises BaseModelError on weights that are quantised already, and if the files lack weights: transformers would
-    initialise those at random.
+    Raises like `load_weights`, and BaseModelError on weights that are quantised already.
     """
     require_full_weights(path)
     with MODEL_LIBRARIES:
-        import torch
         from transformers import AutoModelForCausalLM
 
         names = LayerNames(path)
-        model, found = AutoModelForCausalLM.from_pretrained(
+        mapping = names.renamings or None
+        return load_weights(AutoModelForCausalLM, path, dtype, config=names.config, key_mapping=mapping, **options)
+
+
+def load_weights(kind: Any, path: Path, dtype: str, **options: Any) -> Any:
+    """Return a model of a kind, one of transformers' AutoModel classes, in evaluation mode.
+
+    `dtype` is bfloat16, float16, float32, or auto, the format of the files.
+    Raises BaseModelError if the files lack weights: transformers would initialise those at random.
+    """
+    with MODEL_LIBRARIES:
+        import torch
+
+        model, found = kind.from_pretrained(
             path,
-            config=names.config,
-            key_mapping=names.renamings or None,
             dtype=dtype if dtype == "auto" else getattr(torch, dtype),
             local_files_only=True,
             output_loading_info=True,

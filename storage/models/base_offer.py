@@ -29,6 +29,7 @@ from storage.models.conversion import GEMMA
 from storage.models.hub import HubModel, fetch_descriptions, find_downloaded, find_on_hub
 from storage.models.hub import download as download_model
 from storage.models.layer_names import weight_files
+from storage.models.seeing import can_see
 from storage.models.shape import ModelShape
 from storage.settings.sections import Settings
 
@@ -57,6 +58,8 @@ class BaseOffer:
     """None if it comes with Reactune."""
     window: int = 0
     """The context in tokens; 0 if it comes with Reactune."""
+    sees: bool = False
+    """transformers can look at pictures with it."""
 
     @property
     def download_bytes(self) -> int:
@@ -109,7 +112,8 @@ def _examine(folder: Path, setting: str, name: str, on_hub: HubModel | None, set
     weights = on_hub.weight_bytes if on_hub else sum(file.stat().st_size for file in weight_files(folder))
     text = _licence_text(folder, licence)
     window = window_of(folder, settings.model)
-    return BaseOffer(setting, name, licence, text, weights, on_hub, architecture, _shape_of(folder), chat, window)
+    shape, sees = _shape_of(folder), can_see(folder)
+    return BaseOffer(setting, name, licence, text, weights, on_hub, architecture, shape, chat, window, sees)
 
 
 def _shape_of(folder: Path) -> ModelShape | None:

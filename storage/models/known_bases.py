@@ -9,6 +9,7 @@ from pathlib import Path
 
 from storage.models.base_model import BUNDLED, BUNDLED_NAME, HUB_ID
 from storage.models.conversion import GEMMA
+from storage.models.seeing import WITH_SENSES, can_see
 from storage.models.shape import ModelShape, shape_of
 from storage.settings.sections import Settings
 
@@ -27,6 +28,8 @@ class KnownBase:
     thinks: str
     """Whether a thought comes before the answer: "no", "on request" or "by default"; "" if unknown."""
     shape: ModelShape
+    sees: bool
+    """transformers can look at pictures with it."""
 
     @property
     def architecture(self) -> str:
@@ -36,7 +39,13 @@ class KnownBase:
 def known_bases() -> list[KnownBase]:
     entries = tomllib.loads(TABLE.read_text(encoding="utf-8"))["base"]
     return [
-        KnownBase(entry["id"], entry["licence"], entry["thinks"], ModelShape.of(entry, entry["parameters"]))
+        KnownBase(
+            name=entry["id"],
+            licence=entry["licence"],
+            thinks=entry["thinks"],
+            shape=ModelShape.of(entry, entry["parameters"]),
+            sees=entry["architectures"][0].endswith(WITH_SENSES),
+        )
         for entry in entries
     ]
 
@@ -58,7 +67,7 @@ def configured_base(settings: Settings) -> KnownBase | None:
         log.warning("The memory that %s needs cannot be computed from its files: %s.", named, fault)
         return known
     licence, thinks = (known.licence, known.thinks) if known else ("", "")
-    return KnownBase(known.name if known else named, licence, thinks, shape)
+    return KnownBase(known.name if known else named, licence, thinks, shape, can_see(folder))
 
 
 def _local_folder(named: str, cache: Path) -> Path | None:

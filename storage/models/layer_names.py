@@ -70,16 +70,17 @@ class LayerNames:
             from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
             self._loadable = MODEL_FOR_CAUSAL_LM_MAPPING
-            self._whole_config = AutoConfig.from_pretrained(folder, local_files_only=True)
-            self._inner_config = self._whole_config.get_text_config(decoder=True)
-        is_part = type(self._inner_config) is not type(self._whole_config)
+            self.whole_config = AutoConfig.from_pretrained(folder, local_files_only=True)
+            """transformers' configuration of what the files hold."""
+            self._inner_config = self.whole_config.get_text_config(decoder=True)
+        is_part = type(self._inner_config) is not type(self.whole_config)
         self.is_inside = is_part and type(self._inner_config) in self._loadable
         """Whether the text model is a part of what the files hold, such as of a vision-language model."""
 
     @cached_property
     def config(self) -> Any:
         """transformers' configuration of the text model; raises BaseModelError if it has none of this architecture."""
-        config = self._inner_config if self.is_inside else self._whole_config
+        config = self._inner_config if self.is_inside else self.whole_config
         if type(config) not in self._loadable:
             raise BaseModelError(
                 f"transformers has no text model for {config.architectures[0]} in {self._folder}, so only a remote "
@@ -88,7 +89,7 @@ class LayerNames:
             )
         if self.is_inside and "lm_head" not in {name.rpartition(".")[2] for name in self._matrices}:
             # Only the whole's configuration may say that the output layer is the embedding.
-            config.tie_word_embeddings |= self._whole_config.tie_word_embeddings
+            config.tie_word_embeddings |= self.whole_config.tie_word_embeddings
         return config
 
     def require_fit(self) -> None:
@@ -203,19 +204,23 @@ class LayerNames:
     def _names_of_experts(self) -> frozenset[str]:
         return frozenset(found[1] for name in self._matrices if (found := EXPERT.search(name)))
 
-    @cached_property
-    def _text(self) -> Any:
+    def empty_text_model(self) -> Any:
+        """Return the text model without weights."""
         from transformers import AutoModelForCausalLM
 
         return _without_weights(AutoModelForCausalLM.from_config, self.config)
+
+    @cached_property
+    def _text(self) -> Any:
+        return self.empty_text_model()
 
     @cached_property
     def _whole(self) -> Any:
         """The model that the files say they are, if it is more than the text model."""
         import transformers
 
-        named = getattr(transformers, (self._whole_config.architectures or [""])[0], None)
-        return _without_weights(named, self._whole_config) if self.is_inside and named else None
+        named = getattr(transformers, (self.whole_config.architectures or [""])[0], None)
+        return _without_weights(named, self.whole_config) if self.is_inside and named else None
 
     def _stored_name(self, module: Any) -> tuple[str, str] | None:
         """Return the module's name in the files and in the text model, if they differ."""

@@ -151,6 +151,8 @@ class ServingLoad:
     """In memory, besides the base."""
     rank: int
     """Of their adapters."""
+    looks: bool = False
+    """At pictures too. A description runs alone and needs less than a batch, so only what sees counts."""
 
 
 def answering_bytes(shape: ModelShape, format_: NumberFormat, load: ServingLoad) -> float:
@@ -161,13 +163,18 @@ def answering_bytes(shape: ModelShape, format_: NumberFormat, load: ServingLoad)
     return tokens * shape.kv_bytes_per_token(format_.computed) + layer + logits
 
 
+def loaded_bytes(shape: ModelShape, format_: NumberFormat, load: ServingLoad) -> float:
+    """Return the bytes of the weights with which transformers answers: the base's, and of what it sees with."""
+    return weight_bytes(shape, format_) + (shape.senses * format_.number_bytes if load.looks else 0)
+
+
 def serving_bytes(shape: ModelShape, format_: NumberFormat, load: ServingLoad, *, on_gpu: bool = False) -> float:
     """Return the peak of transformers: the base, the adapters in float32, a merged copy, and a full batch."""
     copied = shape.matrices * format_.number_bytes
     merged = copied if load.versions and not format_.quantization and copied <= MAX_MERGED_BYTES else 0
     adapters = load.versions * adapter_numbers(shape, load.rank) * FLOAT32
     libraries = GPU_LIBRARIES if on_gpu else SERVING_LIBRARIES
-    return libraries + weight_bytes(shape, format_) + adapters + merged + answering_bytes(shape, format_, load)
+    return libraries + loaded_bytes(shape, format_, load) + adapters + merged + answering_bytes(shape, format_, load)
 
 
 def graph_serving_bytes(shape: ModelShape, weights: str, load: ServingLoad) -> float:

@@ -24,13 +24,15 @@ SENSES = frozenset(
         "vision_model",
         "visual",
         "audio_tower",
+        "connector",
         "multi_modal_projector",
         "embed_vision",
         "embed_audio",
-        "mtp",
     }
 )
-"""Parts of names of weights that see or hear, or guess several tokens ahead: they are not loaded."""
+"""Parts of names of weights that see or hear: only an engine that looks at pictures loads them."""
+GUESSES = frozenset({"mtp"})
+"""Parts of names of weights that guess several tokens ahead: they are not loaded."""
 EMBEDDING = "embed_tokens.weight"
 SCALE_BYTES = 8
 """A scale and an offset in float32: OpenVINO keeps them for each token and head of an 8-bit cache."""
@@ -54,10 +56,12 @@ class ModelShape:
     """Inputs plus outputs of all linear layers of one layer."""
     vocabulary: int
     config: Mapping[str, Any]
+    senses: int = 0
+    """Weights that see or hear, besides `parameters`; 0 if unknown."""
 
     @classmethod
-    def of(cls, config: Mapping[str, Any], parameters: int = 0, vocabulary: int = 0) -> ModelShape:
-        """Describe a model by its config.json; `parameters` and `vocabulary` are those of its files, 0 if unknown.
+    def of(cls, config: Mapping[str, Any], parameters: int = 0, vocabulary: int = 0, senses: int = 0) -> ModelShape:
+        """Describe a model by its config.json; the other numbers are those of its files, 0 if unknown.
 
         Raises KeyError if the file lacks a size.
         """
@@ -82,6 +86,7 @@ class ModelShape:
             adapted_width=4 * hidden + 2 * (query + keys) + (0 if experts > 1 else 3 * (hidden + width)),
             vocabulary=vocabulary,
             config=config,
+            senses=senses,
         )
 
     def kv_bytes_per_token(self, dtype: str) -> int:
@@ -102,13 +107,15 @@ def shape_of(folder: Path) -> ModelShape:
 
     Raises OSError and ValueError if a file cannot be read, KeyError if config.json lacks a size.
     """
-    shapes = _loaded_weights(folder)
-    return ModelShape.of(_read_config(folder), sum(map(prod, shapes.values())), _stored_tokens(shapes))
+    weights = _weights(folder)
+    shapes = _of_language(weights)
+    parameters, everything = (sum(map(prod, some.values())) for some in (shapes, weights))
+    return ModelShape.of(_read_config(folder), parameters, _stored_tokens(shapes), everything - parameters)
 
 
 def vocabulary_of(folder: Path) -> int:
     """Return the number of a model's tokens; raises like `shape_of`."""
-    return _stored_tokens(_loaded_weights(folder)) or int(language_config(_read_config(folder))["vocab_size"])
+    return _stored_tokens(_of_language(_weights(folder))) or int(language_config(_read_config(folder))["vocab_size"])
 
 
 def _read_config(folder: Path) -> Any:
@@ -120,10 +127,14 @@ def _stored_tokens(shapes: Mapping[str, Sequence[int]]) -> int:
     return next((shape[0] for name, shape in shapes.items() if name.endswith(EMBEDDING)), 0)
 
 
-def _loaded_weights(folder: Path) -> dict[str, Sequence[int]]:
-    """Return the shapes of the weights that are loaded, by their names in the safetensors files."""
+def _weights(folder: Path) -> dict[str, Sequence[int]]:
+    """Return the shapes of the weights that may be loaded, by their names in the safetensors files."""
     weights = (weight for file in weight_files(folder) for weight in _read_header(file).items())
-    return {name: entry["shape"] for name, entry in weights if SENSES.isdisjoint(name.split("."))}
+    return {name: entry["shape"] for name, entry in weights if GUESSES.isdisjoint(name.split("."))}
+
+
+def _of_language(weights: Mapping[str, Sequence[int]]) -> dict[str, Sequence[int]]:
+    return {name: shape for name, shape in weights.items() if SENSES.isdisjoint(name.split("."))}
 
 
 def _read_header(file: Path) -> dict[str, Any]:

@@ -455,16 +455,16 @@ class AttachmentSettings(Section):
 
 
 class PictureSettings(Section):
-    """A server that says what pictures show, for bases that cannot see (docs/attachments.md)."""
+    """How pictures are put into words: by a server, or by a base that sees (docs/attachments.md)."""
 
     server: Annotated[str, _address_or_none(PICTURES_KEY_VARIABLE)] = Field(default="", repr=False)
-    """Address of a server with a model that sees and OpenAI's /v1/chat/completions. Empty: the bot cannot see."""
+    """Address of a server that sees, with OpenAI's /v1/chat/completions. Empty: the base looks, if it sees."""
     model: str = ""
     """The server's name for that model. Empty: none is named, which vLLM and llama.cpp accept."""
     max_pixels: Count = 40_000_000
-    """Maximum pixels of a picture; smaller ones are sent with at most 1,024 pixels on the longer side."""
+    """Maximum pixels of a picture; smaller ones are looked at with at most 1,024 pixels on the longer side."""
     max_tokens: Annotated[int, Field(ge=16)] = 300
-    """Maximum length of what the server says about a picture, in tokens."""
+    """Maximum length of what is said about a picture, in tokens."""
     timeout_s: Positive = 30.0
     """Seconds to wait for it; then the question is answered without the picture."""
 

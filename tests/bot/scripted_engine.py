@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from bot.chat.prompting import ChatMessage, fit_to_window
-from bot.engine import Completion, EngineState, Finish, GenerationRequest, RenderedPrompt
+from bot.engine import (
+    CannotSee,
+    Completion,
+    EngineState,
+    Finish,
+    GenerationFailed,
+    GenerationRequest,
+    PictureRequest,
+    RenderedPrompt,
+)
 from bot.errors import EngineBusy, EngineClosed
 from storage.adapters.folder_store import AdapterRef
 
@@ -71,6 +80,11 @@ class ScriptedEngine:
         self.closed = False
         self.window = 10_000
         self.reported = EngineState()
+        self.sees = False
+        self.description = "A black cat on a red sofa."
+        """What it says about pictures."""
+        self.look_failure: Exception | None = None
+        self.looks: list[PictureRequest] = []
 
     @property
     def waiting(self) -> int:
@@ -78,6 +92,16 @@ class ScriptedEngine:
 
     def state(self) -> EngineState:
         return self.reported
+
+    async def look(self, request: PictureRequest) -> str:
+        if not self.sees:
+            raise CannotSee("it is blind")
+        if self.full:
+            raise EngineBusy(32)
+        if self.look_failure is not None:
+            raise GenerationFailed("the description failed") from self.look_failure
+        self.looks.append(request)
+        return self.description
 
     async def start(self) -> None:
         self.closed = False

@@ -32,6 +32,7 @@ from storage.votes.votes import Vote
 from tests.families import build_family
 from tests.few_questions import run_short_round
 from tests.seeding import BOB, add_reply, vote
+from tests.seeing_model import build_seeing_base
 from tests.storage.adapters.test_folder_store import publish
 from tests.tiny_model import build_tiny_base
 from trainer.rounds import worker
@@ -240,6 +241,16 @@ def test_a_base_that_is_gone_leaves_its_history_and_the_way_back(
     assert f"{copied}, the base that is set (model.base), is not listed" in reactune("models")[1]
     assert reactune("base", "back", "--yes")[0] == 0
     assert f'base = "{folders[0]}"' in config.read_text()
+
+
+def test_show_says_whether_the_base_sees(
+    reactune: Run, config: Path, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    assert json.loads(reactune("base", "show", "--json")[1])["sees"] is False
+    seeing = build_seeing_base(tmp_path / "seeing")
+    config.write_text(config.read_text().replace(str(folders[0]), str(seeing)))
+    assert json.loads(reactune("base", "show", "--json")[1])["sees"] is True
+    assert "it looks at pictures itself" in " ".join(reactune("base", "show")[1].split())
 
 
 def test_a_question_that_nobody_answers_changes_nothing(

@@ -10,8 +10,10 @@ from safetensors.numpy import save_file
 
 from reactune.models import ANSWERS_ONLY, FITS, FOUR_BITS, QUANTISED, Candidate, Machine, candidates, table
 from storage.models.free_memory import FreeMemory
+from storage.models.shape import shape_of
 from storage.settings.loading import load_settings
-from storage.settings.sections import Settings
+from storage.settings.sections import PictureSettings, Settings
+from tests.seeing_model import build_seeing_base
 from tests.tiny_model import build_tiny_base
 
 GB = 10**9
@@ -60,6 +62,23 @@ def test_a_card_of_24_gb_serves_and_trains_8b(tmp_path):
     assert verdicts["Qwen3-4B-Instruct-2507"] == verdicts["Llama-3.1-8B-Instruct"] == FITS
     assert verdicts["Mistral-Small-3.2-24B-Instruct-2506"].startswith("no, needs")
     assert verdicts["Mistral-Small-3.2-24B-Instruct-2506"].endswith("of GPU memory")
+
+
+def test_bases_that_see_are_marked(tmp_path):
+    sees = {candidate.name: candidate.sees for candidate in candidates(settings(tmp_path), LAPTOP)}
+    assert sees["google/gemma-3-4b-it"]
+    assert not sees["google/gemma-3-1b-it"]
+    own = settings(tmp_path, base=str(build_seeing_base(tmp_path / "seeing")))
+    (mine,) = (candidate for candidate in candidates(own, LAPTOP) if candidate.configured)
+    assert mine.sees
+
+
+def test_what_a_base_sees_with_takes_memory_where_transformers_answers(tmp_path):
+    base = build_seeing_base(tmp_path / "seeing")
+    looks = settings(tmp_path, base=str(base), engine="transformers")
+    asks = looks.model_copy(update={"pictures": PictureSettings(server="http://127.0.0.1:9")})
+    serve = [next(one.serve for one in candidates(own, LAPTOP) if one.configured) for own in (looks, asks)]
+    assert serve[0] - serve[1] == 2 * shape_of(base).senses
 
 
 def test_a_full_disk_is_named(tmp_path):

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 
 from bot.engine import Finish, GenerationRequest, Sampling, finish_of
+from bot.engine.transformers.eyes import Sight
 from storage.models.answer_stream import ThoughtRoom
 from storage.models.chat_format import ChatFormat
 
@@ -30,9 +31,14 @@ class DecodingRow:
         chat: ChatFormat,
         room: ThoughtRoom,
         interruption: Callable[[], Finish | None],
+        sight: Sight | None = None,
     ) -> None:
-        """`interruption` is called after each token and returns why the answer must end early, or None."""
-        self.prompt_ids = chat.token_ids(request.prompt)
+        """`interruption` is called after each token and returns why the answer must end early, or None.
+
+        A row with a `sight`, whose prompt is the request's, is alone in its batch.
+        """
+        self.sight = sight
+        self.prompt_ids = sight.ids if sight else chat.token_ids(request.prompt)
         self.sampling = request.sampling
         max_new_tokens = request.sampling.max_new_tokens
         max_thought_tokens = room.beside(len(self.prompt_ids), max_new_tokens)
@@ -65,9 +71,11 @@ class DecodingRow:
 def generate(model: Any, rows: Sequence[DecodingRow], end_ids: frozenset[int], report: ReportTexts) -> None:
     """Answer all rows together, independently of each other, until each has a `finish`."""
     input_ids, attention_mask = _left_padded([row.prompt_ids for row in rows])
+    picture = rows[0].sight.picture if rows[0].sight else {}
     model.generate(
         input_ids=input_ids.to(model.device),
         attention_mask=attention_mask.to(model.device),
+        **{name: _as_computed(values, model) for name, values in picture.items()},
         generation_config=GenerationConfig(
             do_sample=False,  # each row samples for itself
             max_new_tokens=max(row.max_tokens for row in rows),
@@ -133,6 +141,11 @@ class _Ends(StoppingCriteria):
         running = [index for index, row in enumerate(self._rows) if row.finish is None]
         self._report([(index, self._rows[index].push(newest[index], self._end_ids)) for index in running])
         return torch.tensor([row.finish is not None for row in self._rows], device=input_ids.device)
+
+
+def _as_computed(values: Tensor, model: Any) -> Tensor:
+    """Return the values on the model's device; colours in its number format, positions as they are."""
+    return values.to(model.device, model.dtype if values.is_floating_point() else None)
 
 
 def _left_padded(prompts: Sequence[list[int]]) -> tuple[Tensor, Tensor]:

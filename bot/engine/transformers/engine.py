@@ -15,7 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot.chat.prompting import ChatMessage
-from bot.engine import EngineState, Finish, GenerationRequest, RenderedPrompt
+from bot.engine import (
+    CannotSee,
+    EngineState,
+    Finish,
+    GenerationFailed,
+    GenerationRequest,
+    PictureRequest,
+    RenderedPrompt,
+    Sampling,
+    written,
+)
 from bot.engine.queue import QueuedGeneration, Turns, require_room
 from bot.engine.rendering import Renderer, load_renderer
 from bot.errors import EngineClosed, EngineStopped
@@ -26,6 +36,7 @@ from storage.settings.sections import GenerationSettings, ModelSettings
 
 if TYPE_CHECKING:
     from bot.engine.transformers.decoding import DecodingRow
+    from bot.engine.transformers.eyes import Eyes, Sight
     from bot.engine.transformers.resident_model import ResidentModel
 
 log = logging.getLogger(__name__)
@@ -37,9 +48,16 @@ class LocalGeneration(QueuedGeneration):
     """An answer; the model's thread checks after each token whether it must end early."""
 
     def __init__(
-        self, request: GenerationRequest, timeout_s: float, on_cancel: Callable[[LocalGeneration], None]
+        self,
+        request: GenerationRequest,
+        timeout_s: float,
+        on_cancel: Callable[[LocalGeneration], None],
+        sight: Sight | None = None,
     ) -> None:
         super().__init__(request, on_cancel)
+        self.timeout_s = timeout_s
+        self.sight = sight
+        """The picture that it describes, if it is no answer."""
         self._deadline = self.submitted_at + timeout_s
         self._is_cancelled = False
 
@@ -58,11 +76,15 @@ class LocalEngine:
     """Answers with transformers and PEFT; one thread owns the model.
 
     Lanes take turns. A batch has the oldest request of the next lane and others with the same adapter, and ends before
-    the next batch starts. Timeouts are checked between tokens, so an answer can exceed its limit by one step or by the
-    time to read the prompts.
+    the next batch starts. A picture is described alone, like a batch of one answer. Timeouts are checked between
+    tokens, so an answer can exceed its limit by one step or by the time to read the prompts.
     """
 
-    def __init__(self, base_path: Path, model: ModelSettings, generation: GenerationSettings) -> None:
+    def __init__(
+        self, base_path: Path, model: ModelSettings, generation: GenerationSettings, *, sees: bool = False
+    ) -> None:
+        """If it `sees`, it loads what the base sees with, and looks at pictures."""
+        self._sees = sees
         self._base_path = base_path
         self._model = model
         self._generation = generation
@@ -77,10 +99,17 @@ class LocalEngine:
         self._loop: asyncio.AbstractEventLoop
         self._renderer: Renderer | None = None
         self._resident: ResidentModel | None = None
+        self._eyes: Eyes | None = None
+        self._blindness = "the engine has not loaded what the base sees with"
+        """Why it cannot look at pictures, if it cannot."""
 
     @property
     def waiting(self) -> int:
         return len(self._waiting)
+
+    @property
+    def sees(self) -> bool:
+        return self._sees
 
     def state(self) -> EngineState:
         failure = "" if self._is_open or self._is_closing else "the model's thread is not running"
@@ -115,11 +144,26 @@ class LocalEngine:
         """Do nothing: the first request loads an adapter quickly."""
 
     def submit(self, request: GenerationRequest) -> LocalGeneration:
+        return self._queue(LocalGeneration(request, self._generation.timeout_s, self._withdraw))
+
+    async def look(self, request: PictureRequest) -> str:
+        eyes = self._eyes
+        if self._renderer is None or eyes is None:
+            raise CannotSee(self._blindness)
+        words = self._renderer.harmless(request.words)
+        try:
+            sight = await asyncio.to_thread(eyes.see, request.picture, words)
+        except Exception as error:  # processors raise all kinds of errors
+            raise GenerationFailed(f"the base's processor failed: {error}") from error
+        sampling = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=request.max_tokens)
+        asked = GenerationRequest(sight.prompt, seed=0, sampling=sampling, adapter=None, lane=request.lane)
+        return await written(self._queue(LocalGeneration(asked, request.timeout_s, self._withdraw, sight)))
+
+    def _queue(self, generation: LocalGeneration) -> LocalGeneration:
         with self._changed:
             if not self._is_open:
                 raise EngineClosed
-            require_room(self._waiting, request.lane, self._generation.queue_size)
-            generation = LocalGeneration(request, self._generation.timeout_s, self._withdraw)
+            require_room(self._waiting, generation.request.lane, self._generation.queue_size)
             self._waiting.append(generation)
             self._changed.notify()
         return generation
@@ -139,6 +183,8 @@ class LocalEngine:
             return
         try:
             self._resident = resident = self._load()
+            self._eyes, self._blindness = resident.eyes, resident.blindness or self._blindness
+            self._sees = resident.eyes is not None
         except Exception as error:
             ready.set_exception(error)
             return
@@ -161,7 +207,7 @@ class LocalEngine:
             with MODEL_LIBRARIES:
                 from bot.engine.transformers.resident_model import ResidentModel
 
-                return ResidentModel(self._base_path, self._model)
+                return ResidentModel(self._base_path, self._model, sees=self._sees)
         except EngineStopped:
             raise
         except Exception as error:
@@ -185,9 +231,12 @@ class LocalEngine:
         """Return the requests that can share a batch now: the next lane's first, each lane's oldest first."""
         if not self._waiting:
             return []
-        first = self._turns.in_order(self._waiting)[0].request
-        together = [waiting for waiting in self._waiting if waiting.request.adapter == first.adapter]
-        return sorted(together, key=lambda waiting: waiting.request.lane != first.lane)
+        first = self._turns.in_order(self._waiting)[0]
+        if first.sight:
+            return [first]
+        adapter, lane = first.request.adapter, first.request.lane
+        together = [one for one in self._waiting if one.request.adapter == adapter and not one.sight]
+        return sorted(together, key=lambda waiting: waiting.request.lane != lane)
 
     def _answer(self, resident: ResidentModel, batch: Sequence[LocalGeneration]) -> None:
         try:
@@ -203,16 +252,30 @@ class LocalEngine:
         started_at = time.perf_counter()
         assert self._renderer is not None, "the model is loaded after it"
         room = self._renderer.room
-        rows = [DecodingRow(one.request, resident.chat, room, partial(self._interruption, one)) for one in batch]
+        rows = [
+            DecodingRow(one.request, resident.chat, room, partial(self._interruption, one), one.sight) for one in batch
+        ]
 
         def report(step: Sequence[tuple[int, str]]) -> None:
+            if batch[0].sight and rows[0].first_token_at:
+                self._go_blind_if_slow(batch[0].timeout_s, rows[0].first_token_at - started_at)
             # Whether a row is done is checked here, on the thread that changes it.
             updates = [(batch[index], text, rows[index] if rows[index].finish else None) for index, text in step]
             self._post(_deliver, updates, started_at, time.perf_counter())
             with self._changed:
                 self._end_overdue()
 
-        resident.answer(batch[0].request.adapter, rows, report)
+        if batch[0].sight:
+            resident.describe(rows[0], report)
+        else:
+            resident.answer(batch[0].request.adapter, rows, report)
+
+    def _go_blind_if_slow(self, timeout_s: float, taken_s: float) -> None:
+        """Look at no more pictures if one took too long before its first word: until then, nothing can interrupt it."""
+        if taken_s > timeout_s and self._eyes:
+            self._blindness = f"a picture took {taken_s:.0f} s before the first word, longer than pictures.timeout_s"
+            self._eyes, self._sees = None, False
+            log.warning("No more pictures are looked at until the next start: %s.", self._blindness)
 
     def _end_overdue(self) -> None:
         """End waiting requests whose time is up; the caller holds the lock."""

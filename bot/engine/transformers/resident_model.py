@@ -6,6 +6,7 @@ import copy
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,17 @@ from transformers.utils import logging as transformers_logging
 
 from bot.engine.refusals import RefusedVersions
 from bot.engine.transformers.decoding import DecodingRow, ReportTexts, generate
+from bot.engine.transformers.eyes import Eyes
 from bot.errors import BotError
 from storage.adapters.folder_store import AdapterRef
+from storage.errors import BaseModelError
 from storage.models.base_model import load_on_device
-from storage.models.chat_format import load_chat_format
+from storage.models.chat_format import ChatFormat, load_chat_format
 from storage.models.effect import EffectCheck, WrongEffect, log_probabilities
 from storage.models.hardware import serving_format, silence_transformers, usable_cores
 from storage.models.layer_names import LayerNames
 from storage.models.memory import MAX_MERGED_BYTES
+from storage.models.seeing import load_seeing
 from storage.settings.sections import ModelSettings
 
 log = logging.getLogger(__name__)
@@ -95,12 +99,20 @@ class ResidentModel:
     Not thread-safe: one thread loads, switches and generates.
     """
 
-    def __init__(self, base_path: Path, settings: ModelSettings) -> None:
-        """Load the base model; raises what transformers raises if the folder does not contain one."""
+    def __init__(self, base_path: Path, settings: ModelSettings, *, sees: bool = False) -> None:
+        """Load the base model, and its eyes if it `sees`; if they are unusable, a warning says why.
+
+        Raises what transformers raises if the folder does not contain a base.
+        """
         torch.set_num_threads(settings.threads or _threads())
         transformers_logging.disable_progress_bar()
         self.chat = load_chat_format(base_path, settings.template_options)
-        self._base = _load_base(base_path, serving_format(settings), settings.quantization)
+        loaded = _load_base(base_path, self.chat, settings, sees=sees)
+        self._base = loaded.text
+        self._whole = loaded.whole
+        self.eyes = loaded.eyes
+        """What turns pictures into tokens; None if the base is blind."""
+        self.blindness = loaded.blindness
         self._renamings = LayerNames(base_path).renamings
         self._layers = AdaptedLayers(self._base)
         self._wrapped: Any = None
@@ -119,6 +131,11 @@ class ResidentModel:
     def answer(self, adapter: AdapterRef | None, rows: Sequence[DecodingRow], report: ReportTexts) -> None:
         """Answer a batch with `adapter`, or with the base alone; raises like `model_with`."""
         generate(self.model_with(adapter), rows, self.chat.end_ids, report)
+
+    def describe(self, row: DecodingRow, report: ReportTexts) -> None:
+        """Let the base alone say what a picture shows: its language model's layers are those that answer."""
+        self.model_with(None)
+        generate(self._whole, [row], self.chat.end_ids, report)
 
     def model_with(self, adapter: AdapterRef | None) -> Any:
         """Return the transformers model for a batch with `adapter`, or the base alone; valid until the next call.
@@ -219,15 +236,38 @@ def _threads() -> int:
     return min(torch.get_num_threads(), max(1, usable_cores() - 1))
 
 
-def _load_base(path: Path, dtype: str, quantization: str) -> Any:
-    model = load_on_device(path, dtype, quantization, setting="model.dtype")
-    # Requests say how to sample: the model's own defaults must not interfere.
-    model.generation_config = GenerationConfig()
-    model.get_output_embeddings().register_forward_pre_hook(_contiguous)
-    if model.dtype == torch.bfloat16:
-        model.register_forward_pre_hook(_choose_kernels, with_kwargs=True)
-        model.register_forward_hook(_restore_kernels, always_call=True)
-    return model
+@dataclass(frozen=True)
+class _LoadedBase:
+    text: Any
+    whole: Any = None
+    """What sees, with the layers of `text`."""
+    eyes: Eyes | None = None
+    blindness: str = ""
+    """Why it has no eyes although it should; without a full stop."""
+
+
+def _load_base(path: Path, chat: ChatFormat, settings: ModelSettings, *, sees: bool) -> _LoadedBase:
+    dtype, quantization = serving_format(settings), settings.quantization
+    blindness, loaded = "", None
+    if sees:
+        try:
+            eyes = Eyes(path, chat)
+            seeing = load_seeing(path, dtype, setting="model.dtype")
+            loaded = _LoadedBase(seeing.text, seeing.whole, eyes)
+        except BaseModelError as error:
+            blindness = str(error)
+            log.warning("The base answers, but does not look at pictures: %s.", blindness)
+    if loaded is None:
+        text = load_on_device(path, dtype, quantization, setting="model.dtype")
+        loaded = _LoadedBase(text, blindness=blindness)
+    loaded.text.get_output_embeddings().register_forward_pre_hook(_contiguous)
+    for model in filter(None, (loaded.text, loaded.whole)):
+        # Requests say how to sample: the model's own defaults must not interfere.
+        model.generation_config = GenerationConfig()
+        if model.dtype == torch.bfloat16:
+            model.register_forward_pre_hook(_choose_kernels, with_kwargs=True)
+            model.register_forward_hook(_restore_kernels, always_call=True)
+    return loaded
 
 
 def _choose_kernels(_model: Any, _inputs: object, named: Mapping[str, Any]) -> None:

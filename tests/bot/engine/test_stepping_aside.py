@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from sqlalchemy import update
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from bot.background import BackgroundTasks
-from bot.engine import Engine, selection
+from bot.engine import Engine, PictureRequest, gpu_seat
 from bot.engine.gpu_seat import GpuSeat, RoundOnGpu
 from bot.engine.selection import ChosenEngine
 from bot.engine.stepping_aside import PAUSED, SteppingAsideEngine
@@ -64,7 +65,7 @@ class FakeGpu:
 def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeGpu:
     """A GPU that bot and trainer share; a round does not fit beside the engine unless a test frees more memory."""
     shared = FakeGpu()
-    for user in (selection, gpu_room):
+    for user in (gpu_seat, gpu_room):
         monkeypatch.setattr(user, "own_gpus", lambda _count: [shared])
     monkeypatch.setattr(gpu_room, "gpu_memory", lambda _number: FreeMemory(shared.free_bytes, 10**12, is_gpu=True))
     monkeypatch.setattr(gpu_room, "POLL_S", 0.01)
@@ -140,8 +141,8 @@ async def test_a_round_gets_the_gpu_and_members_are_told_until_the_engine_is_bac
     served: list[weakref.ref[Any]] = []
     remember = ResidentModel.__init__
 
-    def load(model: ResidentModel, *arguments: object) -> None:
-        remember(model, *arguments)  # pyrefly: ignore[bad-argument-type]
+    def load(model: ResidentModel, *arguments: object, **options: object) -> None:
+        remember(model, *arguments, **options)  # pyrefly: ignore[bad-argument-type]
         served.append(weakref.ref(model.model_with(None)))
 
     monkeypatch.setattr(ResidentModel, "__init__", load)
@@ -205,6 +206,28 @@ async def test_a_bot_that_starts_during_a_round_waits_for_its_end(
     database.call(leave_gpus, GpuUse.ROUND, "trainer")
     await until(answers(engine))
     assert (await engine.render(ASKED)).tokens
+
+
+async def test_pictures_wait_as_words_do(database: Database, settings: Settings) -> None:
+    seeing = ScriptedEngine()
+    seeing.sees = True
+    tasks = BackgroundTasks(pause=lambda _seconds: asyncio.sleep(0.02))
+    engine = SteppingAsideEngine(lambda: seeing, GpuSeat(database, "bot", GPU), tasks, drain_s=1.0)
+    request_ = PictureRequest(Image.new("RGB", (9, 9)), "What is it?", max_tokens=9, timeout_s=1.0, lane=0)
+    database.call(take_gpus, GpuUse.ROUND, [GPU], worker_name(settings.data.directory))
+    try:
+        await engine.start()
+        assert engine.sees, "it may, when it is back"
+        with pytest.raises(LearningNow):
+            await engine.look(request_)
+        database.call(leave_gpus, GpuUse.ROUND, worker_name(settings.data.directory))
+        await until(lambda: engine.state().name != "transformers")
+        assert await engine.look(request_) == seeing.description
+        seeing.sees = False
+        assert not engine.sees
+    finally:
+        await engine.close(1.0)
+        tasks.cancel()
 
 
 async def test_a_round_waits_until_every_bot_has_left(database: Database, settings: Settings, gpu: FakeGpu) -> None:

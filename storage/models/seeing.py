@@ -1,0 +1,77 @@
+"""Bases that see: beside the language model, their files hold a tower that turns pictures into tokens."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from storage.errors import BaseModelError
+from storage.files import read_json_object
+from storage.models.base_model import CONFIG_FILE, load_weights, require_full_weights, require_numbers
+from storage.models.hardware import MODEL_LIBRARIES, torch_device
+from storage.models.layer_names import LayerNames
+from storage.settings.sections import Settings
+
+PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+"""At least one of them says how pictures are prepared."""
+WITH_SENSES = "ForConditionalGeneration"
+"""How transformers ends the names of models that see, hear or both."""
+
+
+def can_see(folder: Path) -> bool:
+    """Return whether the transformers engine can look at pictures with a base, by its small files."""
+    with suppress(OSError, ValueError):
+        config = read_json_object(folder / CONFIG_FILE)
+        is_whole = str((config.get("architectures") or [""])[0]).endswith(WITH_SENSES)
+        has_processor = any((folder / name).is_file() for name in PROCESSOR_FILES)
+        return bool(is_whole and config.get("vision_config") and has_processor)
+    return False
+
+
+def may_see(folder: Path, settings: Settings) -> bool:
+    """Return whether the base looks at pictures if transformers answers."""
+    return is_base_to_look(settings) and can_see(folder)
+
+
+def is_base_to_look(settings: Settings) -> bool:
+    """Return whether a base that sees looks at pictures where transformers answers: unquantised, and no server does."""
+    is_local = settings.model.engine in ("auto", "transformers")
+    return is_local and not settings.model.quantization and not settings.pictures.server
+
+
+@dataclass(frozen=True)
+class SeeingBase:
+    """A base with its eyes: two models on the same weights."""
+
+    text: Any
+    """The language model, as `load_on_device` returns it."""
+    whole: Any
+    """What sees, the language model inside."""
+
+
+def load_seeing(path: Path, dtype: str, *, setting: str) -> SeeingBase:
+    """Return the base with its eyes on the GPU if there is one; raises like `load_on_device`, and if it is blind."""
+    require_full_weights(path)
+    with MODEL_LIBRARIES:
+        from transformers import AutoModelForImageTextToText
+        from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+
+        names = LayerNames(path)
+        if type(names.whole_config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING or not names.is_inside:
+            raise BaseModelError(f"transformers has no model that sees for the files in {path}")
+        whole = load_weights(AutoModelForImageTextToText, path, dtype).to(torch_device())
+        text = _language_model_in(whole, names)
+    require_numbers(text, setting)
+    return SeeingBase(text, whole)
+
+
+def _language_model_in(whole: Any, names: LayerNames) -> Any:
+    """Return the same model as `load_whole` makes of the files, with the layers of the whole instead of copies."""
+    text, layers = names.empty_text_model(), whole.get_decoder()
+    if type(layers) is not type(text.base_model):
+        raise BaseModelError(f"the language model in {type(whole).__name__} is none that answers by itself")
+    setattr(text, text.base_model_prefix, layers)
+    text.set_output_embeddings(whole.get_output_embeddings())
+    return text.eval()
