@@ -10,19 +10,16 @@ from sqlalchemy.orm import Session
 
 from storage.database.database import Database
 from storage.models.base_model import BaseModel
-from storage.models.free_memory import FreeMemory, gpu_memory
+from storage.models.free_memory import gpu_memory
 from storage.models.gpus import Gpu, own_gpus
-from storage.models.hardware import serving_format
-from storage.models.memory import NumberFormat, ServingLoad, loaded_bytes, serving_bytes
-from storage.models.seeing import is_base_to_look
-from storage.models.shape import ModelShape, known_shape
+from storage.models.shape import known_shape
 from storage.runtime.gpu_use import GpuUse, leave_gpus, renew_gpus, take_gpus, users_of_gpu
 from storage.runtime.processes import Heartbeat, worker_name
 from storage.settings.sections import Settings
 from storage.wording import Duration, gettext_noop
 from trainer.errors import TrainerError
+from trainer.gpu_sizes import answering_room, memory_needed
 from trainer.progress import Phase, ReportProgress, RoundProgress
-from trainer.training.memory_plan import USUAL, RoundMemory, longest_pair
 
 POLL_S = 1.0
 PATIENCE_S = 600.0
@@ -88,23 +85,3 @@ def _room_beside(database: Database, settings: Settings, base: BaseModel, gpu: G
     is_loaded = bool(database.fetch(_engines_on, [gpu.mark]))
     room = ceil(answering_room(shape, settings, is_loaded=is_loaded))
     return room if memory_needed(shape, settings) + room <= gpu_memory(gpu.number).free else None
-
-
-def answering_room(shape: ModelShape, settings: Settings, *, is_loaded: bool) -> float:
-    """Return the bytes that an engine on a GPU may still take: for a full batch, and its weights unless loaded."""
-    format_ = NumberFormat(serving_format(settings.model), settings.model.quantization)
-    load = ServingLoad(
-        answers=settings.generation.batch_size,
-        tokens=settings.model.context_tokens,
-        versions=1,
-        rank=settings.training.lora_rank,
-        looks=is_base_to_look(settings),
-    )
-    whole = serving_bytes(shape, format_, load, on_gpu=True)
-    return whole - loaded_bytes(shape, format_, load) if is_loaded else whole
-
-
-def memory_needed(shape: ModelShape, settings: Settings) -> int:
-    """Return the bytes of GPU memory that a round takes with the usual plan and the longest pair that it may meet."""
-    longest = longest_pair(settings.training.max_tokens, settings.generation.max_new_tokens)
-    return RoundMemory(shape, settings.training, FreeMemory(0, 0, is_gpu=True)).needed([longest], USUAL)

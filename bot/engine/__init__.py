@@ -13,10 +13,9 @@ from storage.models.answer_stream import AnswerStream
 from storage.sentences import Sentence
 
 if TYPE_CHECKING:  # a version's process, which imports this module, needs no database
-    from bot.chat.prompting import ChatMessage
-
-if TYPE_CHECKING:
     from PIL.Image import Image as Picture
+
+    from bot.chat.prompting import ChatMessage
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,8 @@ from tests.seeding import add_siblings, tiny_settings
 from tests.tiny_model import build_tiny_base
 from trainer import gpu_room
 from trainer.errors import TrainerError
-from trainer.gpu_room import answering_room, make_room, memory_needed
+from trainer.gpu_room import make_room
+from trainer.gpu_sizes import answering_room, memory_needed
 from trainer.progress import Phase, RoundProgress
 from trainer.rounds.round import run_round
 
