@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 import discord
 from discord.ext import commands
@@ -19,12 +20,16 @@ from bot.guards.requests import working_on_event
 from bot.services import Services
 from storage.conversations.replies import answered_questions, direct_channels
 from storage.database.columns import utc_now
+from storage.database.engine import FAILURES, explain
 from storage.privacy.consent import erased_since
+from storage.runtime.shards import FIRST, Shards, last_stop, note_stop
 
 log = logging.getLogger(__name__)
 
 ANSWERED_FOR = timedelta(minutes=5)
 """An answer to an older question would surprise more than it helps."""
+STOPPING = timedelta(minutes=1)
+"""Beside `chat.drain_s`: what is asked so shortly before a bot has stopped may have got no answer."""
 MOST_IN_CHANNEL = 5
 MOST_CHANNELS = 50
 MOST_DIRECT = 20
@@ -54,35 +59,48 @@ class MissedQuestions:
             del self._known[next(iter(self._known))]
         return True
 
-    async def answer(self, handle: Callable[[discord.Message], Awaitable[None]]) -> None:
-        """Give each of them to `handle`, as if it had just come."""
-        missed = await retry_until_available(self._find, "Reading what was asked in a gap")
+    async def stop(self) -> None:
+        """Note that the bot stops: the next start answers no earlier questions, whose answers may have been deleted."""
+        if self._services.model_loaded.is_set():
+            try:
+                await self._services.database.run(note_stop, self._services.shards)
+            except FAILURES as error:
+                log.warning("The next start may answer again what was asked before this stop: %s", explain(error))
+
+    async def answer(
+        self, handle: Callable[[discord.Message], Awaitable[None]], *, of_shard: int | None = None
+    ) -> None:
+        """Give each of them to `handle`, as if it had just come; those of one shard, or of all."""
+        find = partial(self._find, of_shard)
+        missed = await retry_until_available(find, "Reading what was asked in a gap")
         if missed:
             log.info("Questions asked while Discord told the bot nothing: %d.", len(missed))
         for message in missed:
             with working_on_event(self._bot, message):
                 await handle(message)
 
-    async def _find(self) -> list[discord.Message]:
+    async def _find(self, shard: int | None) -> list[discord.Message]:
         """Return the newest such question of each member, oldest first, with its author's roles.
 
         Only messages that are clearly meant for the bot count. In a busy channel the oldest stay unanswered.
         """
         if self._services.fixed_basis is not None:
             return []  # a simulated server has no messages of earlier starts
-        since = utc_now() - ANSWERED_FOR
-        asked = [message for place in await self._places(since) for message in await self._asked_in(place, since)]
+        stopping = STOPPING + timedelta(seconds=self._services.settings.chat.drain_s)
+        since = await self._services.database.read(_since, self._services.shards, stopping)
+        places = await self._places(since, shard)
+        asked = [message for place in places for message in await self._asked_in(place, since)]
         left = await self._services.database.run(_without_answer, asked) if asked else []
         return [message for message in sorted(left, key=lambda one: one.id) if await self._with_roles(message)]
 
-    async def _places(self, since: datetime) -> list[Place]:
+    async def _places(self, since: datetime, shard: int | None) -> list[Place]:
         """Return where something was said: of a server's channels, Discord names the newest message with a session."""
-        recent = [one for one in self._open_places() if _newest(one) >= discord.utils.time_snowflake(since)]
+        recent = [one for one in self._open_places(shard) if _newest(one) >= discord.utils.time_snowflake(since)]
         newest = sorted(recent, key=_newest, reverse=True)[:MOST_CHANNELS]
-        return [*newest, *await self._direct_places()]
+        return [*newest, *(await self._direct_places() if shard in (None, FIRST) else [])]
 
-    def _open_places(self) -> Iterator[Open]:
-        for guild in self._bot.guilds:
+    def _open_places(self, shard: int | None) -> Iterator[Open]:
+        for guild in [guild for guild in self._bot.guilds if shard in (None, guild.shard_id)]:
             for channel in (*guild.channels, *guild.threads):
                 if isinstance(channel, Open) and self._services.access.is_open(guild.id, channel.id):
                     yield channel
@@ -125,6 +143,12 @@ class MissedQuestions:
             log.debug("Discord did not say who asked %d: %s", message.id, error)
             return False
         return True
+
+
+def _since(session: Session, shards: Shards, stopping: timedelta) -> datetime:
+    """Return from when on the shards may have missed something."""
+    earliest, stopped = utc_now() - ANSWERED_FOR, last_stop(session, shards)
+    return max(earliest, stopped - stopping) if stopped else earliest
 
 
 def _without_answer(session: Session, asked: Sequence[discord.Message]) -> list[discord.Message]:

@@ -52,6 +52,7 @@ class Chat(BotCog):
         self._summaries = Summaries(services, self._reader)
         self._recovery = Recovery(bot, services)
         self._missed = MissedQuestions(bot, services, self._calls)
+        self._was_ready = False
         self._second_answers = second_answer.SecondAnswers(services)
         bot.add_dynamic_items(second_answer.BetterButton)
         bot.tree.add_command(app_commands.ContextMenu(name="Another answer", callback=self.another_answer))
@@ -59,16 +60,22 @@ class Chat(BotCog):
     async def cog_load(self) -> None:
         await self._recovery.find()
 
+    async def cog_unload(self) -> None:
+        await self._missed.stop()
+
     @commands.Cog.listener()
     async def on_ready(self) -> None:
         self.services.tasks.spawn(self._recovery.complete(), "unfinished answers")
-
-    @commands.Cog.listener("on_ready")
-    @commands.Cog.listener("on_shard_ready")
-    async def on_new_session(self, _shard_id: int = 0) -> None:
-        """Answer what was asked since the last session; a session that is resumed is told it by Discord."""
-        if self.bot.is_ready():
+        if not self._was_ready:
+            self._was_ready = True
             self.services.tasks.spawn(self._missed.answer(self.on_message), "missed questions")
+
+    @commands.Cog.listener()
+    async def on_shard_ready(self, shard_id: int) -> None:
+        """Answer what was asked since the shard's last session; a session that is resumed is told it by Discord."""
+        if self._was_ready:
+            answer = self._missed.answer(self.on_message, of_shard=shard_id)
+            self.services.tasks.spawn(answer, f"missed questions of shard {shard_id}")
 
     @commands.Cog.listener()
     async def on_message(self, message: discord.Message) -> None:

@@ -16,6 +16,7 @@ from bot.servers.permissions import (
     TO_ANSWER_IN_FORUMS,
     TO_OPEN_THREADS,
     TO_POST,
+    TO_POST_IN_THREADS,
     lacking,
 )
 from bot.servers.setups import places_around
@@ -57,11 +58,7 @@ def lacking_to_appear(draft: SetupDraft, settings: Settings, channels: Channels,
     places = [
         one.mention
         for one in channels
-        if isinstance(one, Home)
-        and rule_at(draft.choices, one) is not Rule.NEVER
-        and draft.known.bound.isdisjoint(places_around(one))
-        and (granted := one.permissions_for(me)).view_channel
-        and not granted.manage_webhooks
+        if _speaks_in(one, draft, settings, me) and not one.permissions_for(me).manage_webhooks
     ]
     if places:
         yield gettext(
@@ -70,6 +67,19 @@ def lacking_to_appear(draft: SetupDraft, settings: Settings, channels: Channels,
             permission=gettext(PERMISSION_NAMES["manage_webhooks"]),
             personality=speaker.name,
         )
+
+
+def _speaks_in(channel: discord.abc.GuildChannel, draft: SetupDraft, settings: Settings, me: discord.Member) -> bool:
+    """Return whether the chosen personality answers in the channel."""
+    to_write = TO_POST_IN_THREADS if isinstance(channel, discord.ForumChannel) else TO_POST
+    around, allowed = places_around(channel), settings.access.channels
+    return (
+        isinstance(channel, Home)
+        and not lacking(channel, me, to_write)
+        and not (allowed and set(allowed).isdisjoint(around))
+        and rule_at(draft.choices, channel) is not Rule.NEVER
+        and draft.known.bound.isdisjoint(around)
+    )
 
 
 def first_try(choices: ServerChoices, settings: Settings, channels: Channels, me: discord.Member, here: int) -> str:

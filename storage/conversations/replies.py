@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, Select, delete, func, literal, select, update
 from sqlalchemy.orm import Session
 
-from storage.database.enums import Basis, Origin, Outcome
+from storage.database.enums import NOBODY, Basis, Origin, Outcome
 from storage.database.rows import any_row, changed_rows, column_values, count_rows, from_row, upsert
 from storage.database.tables import (
     ArenaAnswerRow,
@@ -357,7 +357,9 @@ def answered_questions(session: Session, message_ids: Collection[int]) -> set[in
 def direct_channels(session: Session, since: datetime, limit: int) -> list[int]:
     """Return the direct messages with answers at or after `since`, the latest first."""
     latest = func.max(ReplyRow.id)
-    of_people = select(ReplyRow.channel_id).where(ReplyRow.guild_id.is_(None), ReplyRow.created_at >= since)
+    of_people = select(ReplyRow.channel_id).where(
+        ReplyRow.guild_id.is_(None), ReplyRow.channel_id != NOBODY, ReplyRow.created_at >= since
+    )
     return list(session.scalars(of_people.group_by(ReplyRow.channel_id).order_by(latest.desc()).limit(limit)))
 
 

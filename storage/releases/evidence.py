@@ -194,9 +194,10 @@ class Contest:
             reason = sentences.Sentence("people like {version} less than {champion}: {score}", **names, score=score)
             return Decision(verdict, CanaryStatus.ROLLED_BACK, reason)
         if canary is not None and utc_now() >= canary.ends_at:
-            reason = sentences.Sentence(
-                "{days} days did not decide between {version} and {champion}: {score}",
-                days=sentences.Figure(canary.days, "g"),
+            reason = sentences.counted(
+                "{count} day did not decide between {version} and {champion}: {score}",
+                "{count} days did not decide between {version} and {champion}: {score}",
+                canary.days,
                 **names,
                 score=score,
             )

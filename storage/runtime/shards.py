@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, delete, func, select, true
 from sqlalchemy.orm import InstrumentedAttribute, Session
@@ -11,12 +11,14 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from storage.database.rows import database_now
 from storage.database.tables import HeartbeatRow
 from storage.errors import ShardTaken
-from storage.runtime.processes import BOT, SILENT_AFTER_S, host_of, record_heartbeat
+from storage.runtime.processes import BOT, SILENT_AFTER_S, host_of, last_heartbeat, record_heartbeat
 from storage.settings.sections import DiscordSettings
 
 ID_STEP = 1 << 22
 """Ids per millisecond: https://discord.com/developers/docs/events/gateway#sharding-sharding-formula"""
 FIRST = 0
+STOPPED, ANYWHERE = "stopped", ""
+"""Process and worker of the row that says when a shard was last stopped on request."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,19 @@ def record_shard_heartbeats(session: Session, shards: Shards, worker: str) -> No
 def leave_shards(session: Session, shards: Shards, worker: str) -> None:
     """Delete the shards' heartbeats, so that another process can take them at once."""
     session.execute(delete(HeartbeatRow).where(HeartbeatRow.process.in_(shards.names), HeartbeatRow.worker == worker))
+
+
+def note_stop(session: Session, shards: Shards) -> None:
+    """Note that whoever was not answered by these shards until now was refused."""
+    for name in shards.names:
+        record_heartbeat(session, f"{STOPPED} {name}", ANYWHERE)
+
+
+def last_stop(session: Session, shards: Shards) -> datetime | None:
+    """Return when these shards were last stopped on request; None if one of them never was."""
+    stops = [last_heartbeat(session, f"{STOPPED} {name}", ANYWHERE) for name in shards.names]
+    known = [stop for stop in stops if stop is not None]
+    return min(known) if len(known) == len(stops) else None
 
 
 def _count_of(name: str) -> int:

@@ -36,8 +36,11 @@ class CardExamples:
         return load_chat_format(self._base.path, self._settings.model.template_options)
 
     def before(self, asked: AskedPrompt) -> AskedPrompt | None:
-        """Return the prompt as the base is asked it; None if there are no examples, or if there is no room for any."""
-        if not self._dialogues:
+        """Return the prompt as the base is asked it; None if there are no examples, or if there is no room for any.
+
+        They cannot be put into one that came rendered, without its messages.
+        """
+        if not self._dialogues or not asked.messages:
             return None
         settings, plain = self._settings, len(self._chat.token_ids(asked.prompt))
         most = window_of(self._base.path, settings.model) - expected_tokens(self._chat, settings.generation)

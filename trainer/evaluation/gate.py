@@ -172,7 +172,7 @@ def _overshoot(overshoot: Overshoot, settings: GateSettings) -> CheckResult:
     values = {"excesses": joined(", ", said), "limit": Figure(most, "g")}
     if not overshoot.is_judged:
         sentence = counted(
-            "{excesses} (limit {limit}); {count} liked answer are too few to judge",
+            "{excesses} (limit {limit}); {count} liked answer is too few to judge",
             "{excesses} (limit {limit}); {count} liked answers are too few to judge",
             overshoot.liked,
             **values,

@@ -135,7 +135,8 @@ async def test_after_an_invalid_session_what_was_missed_is_read_from_discord(onl
         assert len(wire.answers_to(question)) == 1
 
 
-async def test_what_was_asked_without_a_session_is_answered_once(online, read):
+async def test_what_was_asked_without_a_session_is_answered_once(online, read, caplog):
+    caplog.set_level("INFO", "bot.chat.missed_questions")
     wire = RecordedDiscord()
     async with wire.serving(), online(wire):
         before = await answered(wire, ADA, "is it warm?")
@@ -151,6 +152,7 @@ async def test_what_was_asked_without_a_session_is_answered_once(online, read):
             await until(lambda: len(wire.identifies) > sessions)  # noqa: B023  (waited for in this turn)
             last = await answered(wire, ADA, "and now?")
     assert [len(wire.answers_to(question)) for question in (before[0], talk, asked, last[0])] == [1, 0, 1, 1]
+    assert caplog.text.count("Questions asked while Discord told the bot nothing: 1.") == 1
     assert len(read(lambda session: list(session.scalars(select(ReplyRow))))) == 4
 
 
@@ -166,6 +168,21 @@ async def test_what_was_asked_while_the_bot_was_off_is_answered_if_it_is_new(onl
         async with online(wire):
             await answered(wire, ADA, "and now?")
     assert [len(wire.answers_to(question)) for question in (hour_old, first, second)] == [0, 0, 1]
+
+
+async def test_an_answer_that_was_deleted_before_a_restart_is_not_given_again(online, read):
+    wire = RecordedDiscord()
+    async with wire.serving():
+        async with online(wire):
+            question = await wire.say(ADA, f"{ASK}is it warm?", minutes_ago=3)
+            await until(lambda: wire.is_answered(question))
+            await wire.delete(wire.answers_to(question)[0])
+            await until(lambda: read(lambda session: session.scalars(select(ReplyRow.id)).all()) == [])
+        later = await wire.say(BO, f"{ASK}are you there?")
+        async with online(wire):
+            await until(lambda: wire.is_answered(later))
+    sources = read(lambda session: session.scalars(select(ReplyRow.source_message_id)).all())
+    assert sources == [later]
 
 
 async def test_direct_messages_are_looked_through_where_the_bot_answered_lately(online):

@@ -117,7 +117,7 @@ async def test_a_name_that_discord_refuses_is_refused_with_the_reason(say, name,
 async def test_a_german_admin_reads_in_german_why_a_name_is_refused(say, env, keeper):
     env.locales[keeper.grace.id] = "de"
     assert await say("name", name="\u200b") == "Der Name braucht Buchstaben, die man sehen kann."
-    assert await say("name", name="everyone") == "Der Name darf nicht 'everyone' lauten, was Discord ablehnt."
+    assert await say("name", name="everyone") == "Der Name darf nicht 'everyone' lauten, weil Discord das ablehnt."
 
 
 async def test_a_file_that_is_no_picture_is_refused(say, rows):

@@ -56,7 +56,8 @@ async def test_a_german_admin_reads_in_german_what_became_of_it(place, bring, en
     said = await bring("ebba.json", card_of(nickname="Clyde", character_book={"entries": [{"keys": []}]}, **long))
     assert said.splitlines()[1:] == [
         "Von der Charakterkarte übernommen: ein Prompt mit 118 Zeichen, eine Begrüßung mit 4.000, 2 Beispieldialoge.",
-        "Ihr Name steht nicht über ihren Nachrichten: Ein Name dort darf 'clyde' nicht enthalten, was Discord ablehnt.",
+        "Ihr Name steht nicht über ihren Nachrichten: Ein Name dort darf 'clyde' nicht enthalten, weil Discord das "
+        "ablehnt.",
         "Die Begrüßung mit 5.000 Zeichen wurde auf 4.000 gekürzt.",
         "1 Eintrag des Lorebooks wurde weggelassen: ausgeschaltet oder leer.",
         "Weggelassen, weil es hier keinen Platz dafür gibt: Tags, der Name der Urheber, Erweiterungen (depth).",

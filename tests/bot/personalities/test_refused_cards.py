@@ -29,7 +29,7 @@ def example(*turns: object) -> dict[str, Any]:
         (
             {"display_name": "Clyde"},
             "display_name must not contain 'clyde', which Discord refuses.",
-            "display_name darf 'clyde' nicht enthalten, was Discord ablehnt.",
+            "display_name darf 'clyde' nicht enthalten, weil Discord das ablehnt.",
         ),
         (
             {"description": "x" * 301},

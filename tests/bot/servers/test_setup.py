@@ -291,6 +291,7 @@ class TestPersonalityWithItsOwnName:
     async def test_where_it_does_not_speak_nothing_is_needed(self, place, wizard, query):
         guild = place.channel.guild
         silent, other = (channel_without(guild, name, manage_webhooks=False) for name in ("silent", "other"))
+        channel_without(guild, "to read", manage_webhooks=False, send_messages=False)
         query(lambda session: create_personality(session, "cook", Card(system_prompt="You cook."), by="test").id)
         await place.grace.slash(other, "personality bind", personality="cook")
         await wizard.open()

@@ -15,6 +15,7 @@ from storage.conversations.replies import (
     abandon_reply,
     add_message,
     count_siblings,
+    direct_channels,
     find_by_message,
     find_by_messages,
     find_reply,
@@ -32,7 +33,7 @@ from storage.conversations.replies import (
     was_called_into,
 )
 from storage.database.columns import utc_now
-from storage.database.enums import Basis, Outcome
+from storage.database.enums import NOBODY, Basis, Outcome
 from storage.personalities.personalities import ensure_personality
 from tests.seeding import ALICE, BOB, CHANNEL, add_reply, message_of
 
@@ -200,3 +201,13 @@ def test_noting_a_message_twice_is_noting_it_once(session: Session, new: NewRepl
         add_message(session, reply_id, 5, CHANNEL, 0)
         session.flush()
     assert found(session, reply_id).message_ids == (5,)
+
+
+def test_direct_messages_with_answers_are_found_the_latest_first(session: Session) -> None:
+    for channel_id in (7, 8, 7, NOBODY):  # the last one's answer was drawn, and said to nobody
+        add_reply(session, guild_id=None, channel_id=channel_id)
+    add_reply(session, guild_id=5, channel_id=9)
+    since = utc_now() - timedelta(days=1)
+    assert direct_channels(session, since, 5) == [7, 8]
+    assert direct_channels(session, since, 1) == [7]
+    assert direct_channels(session, utc_now() + timedelta(hours=1), 5) == []

@@ -191,16 +191,17 @@ def test_a_challenger_that_people_like_less_goes(
     assert running_canary(session, personality_id) is None
 
 
+@pytest.mark.parametrize(("days", "said"), [(14, "14 days"), (1, "1 day"), (1.5, "1.5 days")])
 def test_after_its_days_without_a_result_the_champion_stays(
-    session: Session, personality_id: int, canary: Canary, challenger: Version
+    session: Session, personality_id: int, canary: Canary, challenger: Version, days: float, said: str
 ) -> None:
     choose(session, challenger, None, wins=2, losses=2)
     assert contest_of(session, personality_id).decision is None
-    session.execute(update(CanaryRow).values(started_at=utc_now() - timedelta(days=14)))
+    session.execute(update(CanaryRow).values(started_at=utc_now() - timedelta(days=days), days=days))
     contest = contest_of(session, personality_id)
     assert contest.decision is not None
     assert contest.decision.canary is CanaryStatus.INCONCLUSIVE
-    assert contest.decision.reason == ("14 days did not decide between v1 and base: 2 to 2 in blind pairs, by 4 people")
+    assert contest.decision.reason == (f"{said} did not decide between v1 and base: 2 to 2 in blind pairs, by 4 people")
     assert conclude(session, contest, contest.decision, SETTINGS)
     assert read_alias(session, personality_id).target == "base"
     assert find_version(session, challenger.id) == challenger

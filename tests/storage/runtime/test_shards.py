@@ -17,7 +17,7 @@ from storage.database.enums import Outcome
 from storage.database.tables import HeartbeatRow, ReplyRow
 from storage.errors import ShardTaken
 from storage.runtime.processes import BOT, SILENT_AFTER_S
-from storage.runtime.shards import ALL, Shards, leave_shards, shards_of, take_shards
+from storage.runtime.shards import ALL, Shards, last_stop, leave_shards, note_stop, shards_of, take_shards
 from storage.settings.sections import DiscordSettings
 from tests.seeding import add_reply, message_of
 
@@ -61,6 +61,18 @@ def test_a_restart_finds_only_the_unfinished_answers_of_its_own_servers(session:
     own = Shards(2, frozenset({1}))
     assert find_unfinished(session, own) == [mine]
     assert [message.message_id for message in recent_messages(session, since, own)] == [message_of(mine)]
+
+
+def test_the_last_stop_is_that_of_the_shard_that_was_stopped_first(session: Session) -> None:
+    first, second = (Shards(2, frozenset({shard})) for shard in (0, 1))
+    note_stop(session, first)
+    assert last_stop(session, Shards(2, frozenset({0, 1}))) is None
+    hour_ago = utc_now() - timedelta(hours=1)
+    session.execute(update(HeartbeatRow).values(beat_at=hour_ago))
+    note_stop(session, second)
+    assert last_stop(session, Shards(2, frozenset({0, 1}))) == last_stop(session, first) == hour_ago
+    assert (last_stop(session, second) or hour_ago) > hour_ago
+    take_shards(session, ALL, HERE)  # nobody holds them
 
 
 class TestTaken:

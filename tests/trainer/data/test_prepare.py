@@ -40,6 +40,7 @@ from storage.training.rounds import (
     request_round,
     require_round,
 )
+from storage.training.samples import LocalPair, add_local_pair
 from storage.votes.comparisons import Better, compare
 from storage.votes.corrections import withdraw
 from storage.votes.decisions import decide_quarantine, open_quarantines
@@ -293,6 +294,25 @@ def test_answers_that_the_base_gave_after_examples_are_ranked_with_those_of_vers
         of_base = session.get_one(ReplyRow, pair.rejected.reply_id)
     assert of_base.version_id is None
     assert "Flat. For now." in of_base.prompt
+
+
+def test_a_prompt_that_came_without_messages_is_asked_as_it_is(
+    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, ranking: Settings
+) -> None:
+    prompt = "<|im_start|>user\nHow is the sea?<|im_end|>\n<|im_start|>assistant\n"
+
+    def write(session: Session) -> None:
+        add_lone_votes(session, tiny_base)
+        change_card(session, read_personality(session, personality), KEEPER, by="admin")
+        add_local_pair(session, personality, tiny_base.revision, LocalPair(prompt, NICE, RUDE))
+
+    seed(database, write)
+    prepare(ranking)
+    with database.snapshot() as session:
+        drawn = session.scalars(
+            select(ReplyRow.prompt).where(ReplyRow.origin == Origin.SAMPLE, ReplyRow.basis == Basis.LOCAL)
+        ).all()
+    assert drawn.count(prompt) == ranking.pairs.ranked_answers - 1, "the pair's worse answer is one of them"
 
 
 def add_contest(session: Session, base: BaseModel, message: str) -> tuple[int, int]:

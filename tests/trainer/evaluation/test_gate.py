@@ -156,6 +156,7 @@ def test_a_few_liked_answers_veto_nothing():
     outcome, sentence = overshot(SHORTER, liked=19)
     assert outcome is GateVerdict.PASS
     assert sentence.endswith("(limit 1); 19 liked answers are too few to judge")
+    assert overshot(SHORTER, liked=1)[1].endswith("; 1 liked answer is too few to judge")
     assert overshot(SHORTER, liked=20)[0] is GateVerdict.FAIL
 
 
