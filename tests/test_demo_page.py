@@ -260,6 +260,7 @@ def test_menus_threads_and_places_by_mouse_and_keyboard(demo: Demo, page: Page) 
     page.get_by_label("You are").select_option("bo")
     expect(page.get_by_role("link", name="↳ About tea")).to_contain_text("has new messages")
     page.get_by_role("link", name="# pirates").click()
+    expect(page.get_by_label("Message to # pirates")).to_be_visible()
     say(page, "Hello")
     expect(reactions(page, "🔁")).to_have_count(1, timeout=ANSWER_MS)
     default, captain = demo.rows(PersonalityRow)[0], demo.rows(ReplyRow)[-1].personality_id
@@ -282,10 +283,9 @@ def test_long_messages_open_at_their_beginning(demo: Demo, page: Page, viewport:
     room = page.locator(".timeline").bounding_box()["height"]
     heights = []
     for number in range(1, 9):
-        heading = page.get_by_role("heading", name=f"{number} of 8")
-        expect(heading).to_be_in_viewport(timeout=ANSWER_MS)
         panel = page.locator("article").last
-        heights.append(panel.bounding_box()["height"])
+        expect(panel.get_by_role("heading", name=f"{number} of 8")).to_be_in_viewport(timeout=ANSWER_MS)
+        heights.append(panel.evaluate("one => one.getBoundingClientRect().height"))
         if number < 8:
             panel.get_by_role("button", name="Next").click()
     assert max(heights) > room, "otherwise this shows nothing"
