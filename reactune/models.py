@@ -11,10 +11,10 @@ from storage.models.free_memory import FreeMemory, free_disk, free_gpus, free_me
 from storage.models.gguf import ARCHITECTURES as GGUF_ARCHITECTURES
 from storage.models.hardware import serving_format, training_format, usable_cores
 from storage.models.known_bases import KnownBase, configured_base, known_bases
-from storage.models.memory import NumberFormat, ServingLoad, graph_bytes, graph_serving_bytes, serving_bytes
+from storage.models.memory import NumberFormat, graph_bytes, graph_serving_bytes, serving_bytes
 from storage.models.openvino.support import why_unsupported
 from storage.models.openvino.verifier import prefers_graphs
-from storage.models.seeing import is_base_to_look
+from storage.models.seeing import full_load
 from storage.models.shape import ModelShape
 from storage.settings.sections import Settings
 from storage.wording import count, format_bytes
@@ -136,13 +136,7 @@ def serving_need(shape: ModelShape, settings: Settings, machine: Machine, *, as_
     """Return the bytes for answering with one version as this machine would; servers elsewhere need none here."""
     if settings.model.engine == "remote":
         return 0.0
-    load = ServingLoad(
-        answers=settings.generation.batch_size,
-        tokens=settings.model.context_tokens,
-        versions=1,
-        rank=settings.training.lora_rank,
-        looks=is_base_to_look(settings),
-    )
+    load = full_load(settings)
     if as_graph:
         return graph_serving_bytes(shape, settings.model.weight_format, load)
     format_ = NumberFormat(serving_format(settings.model), settings.model.quantization)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from storage.models.free_memory import FreeMemory
 from storage.models.hardware import serving_format
-from storage.models.memory import NumberFormat, ServingLoad, loaded_bytes, serving_bytes
-from storage.models.seeing import is_base_to_look
+from storage.models.memory import NumberFormat, loaded_bytes, serving_bytes
+from storage.models.seeing import full_load
 from storage.models.shape import ModelShape
 from storage.settings.sections import Settings
 from trainer.training.memory_plan import USUAL, RoundMemory, longest_pair
@@ -14,18 +14,12 @@ from trainer.training.memory_plan import USUAL, RoundMemory, longest_pair
 def answering_room(shape: ModelShape, settings: Settings, *, is_loaded: bool) -> float:
     """Return the bytes that an engine on a GPU may still take: for a full batch, and its weights unless loaded."""
     format_ = NumberFormat(serving_format(settings.model), settings.model.quantization)
-    load = ServingLoad(
-        answers=settings.generation.batch_size,
-        tokens=settings.model.context_tokens,
-        versions=1,
-        rank=settings.training.lora_rank,
-        looks=is_base_to_look(settings),
-    )
+    load = full_load(settings)
     whole = serving_bytes(shape, format_, load, on_gpu=True)
     return whole - loaded_bytes(shape, format_, load) if is_loaded else whole
 
 
 def memory_needed(shape: ModelShape, settings: Settings) -> int:
-    """Return the bytes of GPU memory that a round takes with the usual plan and the longest pair that it may meet."""
+    """Return the bytes of GPU memory that a round needs: with the usual plan, for the longest pair that can occur."""
     longest = longest_pair(settings.training.max_tokens, settings.generation.max_new_tokens)
     return RoundMemory(shape, settings.training, FreeMemory(0, 0, is_gpu=True)).needed([longest], USUAL)

@@ -33,5 +33,5 @@ def cancelled(reason: str) -> str:
 
 
 def describe_failure(reason: str) -> str:
-    """Return a stored reason in the present language, if it is a known one."""
+    """Return a stored reason, translated if it is a sentence of ours."""
     return sanitize_sentence(gettext(reason))

@@ -26,7 +26,7 @@ from storage.wording import Duration
 SIGNIFICANT = 6
 """Digits of a number in the form "g"."""
 MOST_WRITTEN = 1e15
-"""Babel writes no numbers with many more digits."""
+"""Babel cannot write much larger numbers."""
 SEVERAL = 2
 """Fractions take the plural."""
 

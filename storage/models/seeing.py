@@ -12,6 +12,7 @@ from storage.files import read_json_object
 from storage.models.base_model import CONFIG_FILE, load_weights, require_full_weights, require_numbers
 from storage.models.hardware import MODEL_LIBRARIES, torch_device
 from storage.models.layer_names import LayerNames
+from storage.models.memory import ServingLoad
 from storage.settings.sections import Settings
 
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
@@ -39,6 +40,17 @@ def is_base_to_look(settings: Settings) -> bool:
     """Return whether a base that sees looks at pictures where transformers answers: unquantised, and no server does."""
     is_local = settings.model.engine in ("auto", "transformers")
     return is_local and not settings.model.quantization and not settings.pictures.server
+
+
+def full_load(settings: Settings) -> ServingLoad:
+    """Return what an engine answers at most with one version, and whether its base looks at pictures too."""
+    return ServingLoad(
+        answers=settings.generation.batch_size,
+        tokens=settings.model.context_tokens,
+        versions=1,
+        rank=settings.training.lora_rank,
+        looks=is_base_to_look(settings),
+    )
 
 
 @dataclass(frozen=True)

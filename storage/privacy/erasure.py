@@ -241,7 +241,7 @@ def erase_guild(session: Session, guild_id: int) -> Deletion:
 
 
 def _delete_appearances(session: Session, guild_id: int) -> None:
-    """Delete the pictures of the server's personalities, and the webhooks of those and of its channels."""
+    """Delete the pictures of the server's own personalities, and all webhooks of these and of its channels."""
     personalities, replies, bindings, webhooks = (
         tables.PersonalityRow,
         tables.ReplyRow,

@@ -18,7 +18,7 @@ ID_STEP = 1 << 22
 """Ids per millisecond: https://discord.com/developers/docs/events/gateway#sharding-sharding-formula"""
 FIRST = 0
 STOPPED, ANYWHERE = "stopped", ""
-"""Process and worker of the row that says when a shard was last stopped on request."""
+"""The row that says when a shard last stopped on request has these as its process and worker."""
 
 
 @dataclass(frozen=True)

@@ -464,7 +464,7 @@ class PictureSettings(Section):
     max_pixels: Count = 40_000_000
     """Maximum pixels of a picture; smaller ones are looked at with at most 1,024 pixels on the longer side."""
     max_tokens: Annotated[int, Field(ge=16)] = 300
-    """Maximum length of what is said about a picture, in tokens."""
+    """Maximum length of a picture's description, in tokens."""
     timeout_s: Positive = 30.0
     """Seconds to wait for it; then the question is answered without the picture."""
 

@@ -19,7 +19,7 @@ from trainer.evaluation.sampling import expected_tokens
 
 
 class CardExamples:
-    """As many of a card's first examples as fit, rendered with a prompt."""
+    """Puts as many of a card's first examples before a prompt as fit."""
 
     def __init__(self, card: Card, settings: Settings, base: BaseModel) -> None:
         self._dialogues = [example.dialogue for example in examples_to_show(settings, card)]

@@ -243,7 +243,7 @@ class _LoadedBase:
     """What sees, with the layers of `text`."""
     eyes: Eyes | None = None
     blindness: str = ""
-    """Why it has no eyes although it should; without a full stop."""
+    """Why a base that should see does not; without a full stop."""
 
 
 def _load_base(path: Path, chat: ChatFormat, settings: ModelSettings, *, sees: bool) -> _LoadedBase:

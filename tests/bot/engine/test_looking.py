@@ -282,20 +282,19 @@ class TestWhetherItSees:
         save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
         await self.require_blind(copy, caplog, "lacks")
 
-    async def test_a_template_without_a_place_for_pictures_still_answers(
-        self, base: BaseModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    @pytest.mark.parametrize(
+        ("file", "damaged"),
+        [
+            pytest.param("chat_template.jinja", TEMPLATE.replace(BEGIN, ""), id="no place for pictures"),
+            pytest.param("processor_config.json", "{", id="no JSON"),
+        ],
+    )
+    async def test_a_damaged_file_of_the_processor_still_answers(
+        self, base: BaseModel, tmp_path: Path, caplog: pytest.LogCaptureFixture, file: str, damaged: str
     ) -> None:
         copy = tmp_path / "copy"
         shutil.copytree(base.path, copy)
-        (copy / "chat_template.jinja").write_text(TEMPLATE.replace(BEGIN, ""))
-        await self.require_blind(copy, caplog, "its processor cannot be used")
-
-    async def test_a_damaged_processor_still_answers(
-        self, base: BaseModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        copy = tmp_path / "copy"
-        shutil.copytree(base.path, copy)
-        (copy / "processor_config.json").write_text("{")
+        (copy / file).write_text(damaged)
         await self.require_blind(copy, caplog, "its processor cannot be used")
 
     async def require_blind(self, folder: Path, caplog: pytest.LogCaptureFixture, why: str) -> None:
