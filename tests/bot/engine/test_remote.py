@@ -822,7 +822,6 @@ async def test_tokens_are_written_down_also_of_answers_that_were_cut_short(
 
 async def test_members_read_that_the_days_tokens_are_spent(start: StartEngine, database: Database) -> None:
     engine = await start(RemoteServer(), tokens_per_day=1_000)
-    assert await answer(engine, request()) == OF_BASE
     await database.run(add_spend, utc_now().date(), "http://other", "base", Spend(1, 1_000, 0))
     with pytest.raises(GenerationFailed) as failed:
         await answer(engine, request())
