@@ -154,6 +154,7 @@ def keep_picture(page: Page, name: str) -> None:
 
 
 def say(page: Page, text: str) -> None:
+    page.wait_for_load_state()  # until its script runs, Enter begins a new line
     composer = page.get_by_label("Message to")
     composer.fill(text)
     composer.press("Enter")

@@ -50,7 +50,6 @@ htmx.defineExtension("messages", {
     });
     for (const one of gone.values()) one.remove();
     if (isAtEnd && beginningOf(newest()) !== beginning) showNewest();
-    if (changed.length) usesNewest = false;
     unannounced = changed.findLast((one) => one.dataset.own === "false") ?? unannounced;
     return changed;
   },
@@ -146,6 +145,10 @@ function announce() {
 document.addEventListener("htmx:beforeSwap", (event) => {
   if (isPressed && isPoll(event)) event.detail.shouldSwap = false;
 });
+// What comes of using the newest message is shown, in however many steps, until its reader does something else.
+for (const name of ["pointerdown", "keydown", "wheel", "touchmove"]) {
+  document.addEventListener(name, () => { usesNewest = false; }, { capture: true, passive: true });
+}
 document.addEventListener("pointerdown", (event) => {
   isPressed = true;
   if (!event.target.closest("#commands")) commands.open = false;
