@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Locator, Page, Route, expect, sync_playwright
 
 from storage.database.database import open_database
 from storage.database.enums import Label, Origin
@@ -276,6 +276,13 @@ def press(page: Page, key: str, labelled: str) -> None:
     expect(progress).to_have_text(re.compile(f"^{labelled} pairs?$"), timeout=ANSWER_MS)
 
 
+def setup_page(page: Page, number: int) -> Locator:
+    """Return the newest message, which must be open at the beginning of this page of /setup."""
+    panel = page.locator("article").last
+    expect(panel.get_by_role("heading", name=f"{number} of 8")).to_be_in_viewport(timeout=ANSWER_MS)
+    return panel
+
+
 @pytest.mark.parametrize("viewport", [SCREEN, PHONE], ids=["screen", "phone"])
 def test_long_messages_open_at_their_beginning(demo: Demo, page: Page, viewport: dict) -> None:
     page.set_viewport_size(viewport)
@@ -284,13 +291,31 @@ def test_long_messages_open_at_their_beginning(demo: Demo, page: Page, viewport:
     room = page.locator(".timeline").bounding_box()["height"]
     heights = []
     for number in range(1, 9):
-        panel = page.locator("article").last
-        expect(panel.get_by_role("heading", name=f"{number} of 8")).to_be_in_viewport(timeout=ANSWER_MS)
+        panel = setup_page(page, number)
         heights.append(panel.evaluate("one => one.getBoundingClientRect().height"))
         if number < 8:
             panel.get_by_role("button", name="Next").click()
     assert max(heights) > room, "otherwise this shows nothing"
     panel.get_by_role("button", name="Close").click()
+
+
+def test_a_button_whose_effect_was_seen_first_may_be_answered_late(demo: Demo, page: Page) -> None:
+    page.set_viewport_size(PHONE)
+    page.goto(f"{demo.address}/channel/grace/lounge")
+    say(page, "/setup")
+    further = setup_page(page, 1).get_by_role("button", name="Next")
+    held: list[Route] = []
+    page.route("**/messages/*", lambda route: held.append(route), times=1)  # noqa: PLW0108 - Playwright needs a function
+    further.click()
+    while not held:
+        page.wait_for_timeout(10)
+    response = held[0].fetch()
+    setup_page(page, 2)
+    with page.expect_response("**/messages/*"):
+        held[0].fulfill(response=response)
+    setup_page(page, 2).get_by_role("button", name="Next").click()
+    setup_page(page, 3).get_by_role("button", name="Close").click()
+    expect(page.locator("#messages")).to_have_count(1)
 
 
 def test_somebody_labels_pairs_by_keyboard_and_trains(demo: Demo, page: Page) -> None:

@@ -50,6 +50,7 @@ htmx.defineExtension("messages", {
     });
     for (const one of gone.values()) one.remove();
     if (isAtEnd && beginningOf(newest()) !== beginning) showNewest();
+    if (changed.length) usesNewest = false;
     unannounced = changed.findLast((one) => one.dataset.own === "false") ?? unannounced;
     return changed;
   },
@@ -141,14 +142,13 @@ function announce() {
   unannounced = null;
 }
 
-// What changes below a pressed button waits until it is released.
 document.addEventListener("htmx:beforeSwap", (event) => {
+  // What changes below a pressed button waits until it is released.
   if (isPressed && isPoll(event)) event.detail.shouldSwap = false;
+  // Once news have replaced a button, htmx no longer knows how to show the response to it: the next news bring that.
+  const isReplaced = !event.detail.requestConfig.elt.isConnected;
+  if (isReplaced && event.target.id === "messages") event.detail.shouldSwap = false;
 });
-// What comes of using the newest message is shown, in however many steps, until its reader does something else.
-for (const name of ["pointerdown", "keydown", "wheel", "touchmove"]) {
-  document.addEventListener(name, () => { usesNewest = false; }, { capture: true, passive: true });
-}
 document.addEventListener("pointerdown", (event) => {
   isPressed = true;
   if (!event.target.closest("#commands")) commands.open = false;
