@@ -40,7 +40,7 @@ FOLDER = "reactune-tests"
 SEEN: set[str] = set()
 """Modules imported before a test that has begun."""
 
-multiprocessing.set_forkserver_preload(["trainer.rounds.pipeline", "trainer.training.trl_trainers"])
+multiprocessing.set_forkserver_preload(["tests.preloaded"])
 
 # A busy machine is not a defect.
 hypothesis.settings.register_profile("unhurried", deadline=None)
