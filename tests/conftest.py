@@ -37,8 +37,10 @@ LONGEST = frozenset(
 COMPILED: LRUCache[Any, Any] = LRUCache(5_000)
 IN_MEMORY, ROOM_BYTES = Path("/dev/shm"), 8 << 30
 FOLDER = "reactune-tests"
+SEEN: set[str] = set()
+"""Modules imported before a test that has begun."""
 
-multiprocessing.set_forkserver_preload(["trainer.rounds.pipeline", "trainer.training.trl_trainers"])
+multiprocessing.set_forkserver_preload(["tests.preloaded"])
 
 # A busy machine is not a defect.
 hypothesis.settings.register_profile("unhurried", deadline=None)
@@ -88,11 +90,13 @@ for _dialect in (SQLiteDialect_pysqlite, PGDialect_psycopg):  # a dialect is par
     _dialect.__eq__, _dialect.__hash__ = _is_equal, lambda dialect: hash(type(dialect))  # type: ignore[method-assign, assignment]
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def _imported_is_no_garbage() -> None:
     """Take what is imported out of the collector's sight: it is called after each training, for 0.3 s each time."""
-    gc.collect()
-    gc.freeze()
+    if len(sys.modules) > len(SEEN):
+        SEEN.update(sys.modules)
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,7 @@ import ctypes
 import gc
 import random
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from multiprocessing.connection import Connection
@@ -83,26 +82,27 @@ class Measured:
 
 def measure_in_turn(parent: Connection, cases: Sequence[Case]) -> None:
     """Measure the cases one after another and send all results; sort them by the memory that they need."""
-    with tempfile.TemporaryDirectory() as folder:
-        parent.send([_measure(case, Path(folder) / str(place)) for place, case in enumerate(cases)])
+    with tempfile.TemporaryDirectory() as folder, silence_transformers():
+        bases = {
+            size: _random_base(size, Path(folder) / str(size.width))
+            for size in dict.fromkeys(case.size for case in cases)
+        }
+        parent.send([_measure(case, bases[case.size], Path(folder)) for case in cases])
 
 
-def _measure(case: Case, folder: Path) -> Measured:
-    with random_base(case.size, folder) as base:
-        _forget_peak()
-        predicted = _train(case, base, folder) if case.does == "trains" else _answer(case, base)
-        return Measured(shape_of(base.path).parameters, predicted, _peak())
-
-
-@contextmanager
-def random_base(size: Size, folder: Path) -> Iterator[BaseModel]:
+def _random_base(size: Size, folder: Path) -> BaseModel:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     path = build_tiny_base(folder / "base")
-    with silence_transformers():
-        LlamaForCausalLM(LlamaConfig(**size.config())).to(torch.bfloat16).save_pretrained(path)
-        yield resolve_base_model(str(path), folder / "data")
+    LlamaForCausalLM(LlamaConfig(**size.config())).to(torch.bfloat16).save_pretrained(path)
+    return resolve_base_model(str(path), folder / "data")
+
+
+def _measure(case: Case, base: BaseModel, folder: Path) -> Measured:
+    _forget_peak()
+    predicted = _train(case, base, folder) if case.does == "trains" else _answer(case, base)
+    return Measured(shape_of(base.path).parameters, predicted, _peak())
 
 
 def _train(case: Case, base: BaseModel, folder: Path) -> float:
@@ -152,6 +152,7 @@ def _answer(case: Case, base: BaseModel) -> float:
 def _forget_peak() -> None:
     """Give back what earlier work left behind, and begin to look for the peak."""
     gc.collect()
+    gc.freeze()  # training collects too: it need not look at what is imported
     ctypes.CDLL(None).malloc_trim(0)
     RESET.write_text(PEAK, encoding="ascii")
 

@@ -211,7 +211,12 @@ print(resolve_base_model("bundled", Path(sys.argv[1]), lambda sentence: print(se
 
 def test_a_conversion_parses_its_file_once(tmp_path, monkeypatch):
     parsed: list[str] = []
-    monkeypatch.setattr(gguf, "GGUFReader", parsed.append)
+
+    class Reader:
+        def __init__(self, path: str) -> None:
+            parsed.append(path)
+
+    monkeypatch.setattr(gguf, "GGUFReader", Reader)
     step = lambda _folder: gguf.GGUFReader("model.gguf")  # noqa: E731
     for target in ("first", "second"):
         run_steps({"tokenizer": step, "weights": step}, tmp_path / target, tmp_path / "staging", lambda _: None)

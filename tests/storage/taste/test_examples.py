@@ -59,24 +59,17 @@ def test_a_taste_that_may_not_act_chooses_none(session: Session) -> None:
     assert chosen(session, votes=FEWEST - 1) == ()
 
 
-@pytest.mark.parametrize("answer", ["Why?", "I'm sorry, do you have another question?", "How how how? " * 20, ""])
-def test_a_word_a_refusal_a_loop_and_nothing_are_no_examples(session: Session, answer: str) -> None:
-    add_answer(session, ExampleTurn("I like tea.", answer))
+def test_a_word_a_refusal_a_loop_and_nothing_are_no_examples(session: Session) -> None:
+    for answer in ("Why?", "I'm sorry, do you have another question?", "How how how? " * 20, ""):
+        add_answer(session, ExampleTurn("I like tea.", answer))
     assert chosen(session) == ()
 
 
-@pytest.mark.parametrize(
-    "more",
-    [
-        {"outcome": Outcome.LENGTH},
-        {"basis": Basis.LIVE_CHAT, "origin": Origin.CHAT},
-        {"basis": Basis.LOCAL, "origin": Origin.CHAT},
-        {"basis": None, "origin": Origin.CHAT},
-        {"origin": Origin.ARENA},
-    ],
-)
-def test_an_answer_that_was_cut_or_given_to_a_member_is_no_example(session: Session, more: dict[str, Any]) -> None:
-    add_answer(session, QUESTION, **more)
+def test_an_answer_that_was_cut_or_given_to_a_member_is_no_example(session: Session) -> None:
+    add_answer(session, QUESTION, outcome=Outcome.LENGTH)
+    add_answer(session, QUESTION, origin=Origin.ARENA)
+    for basis in (Basis.LIVE_CHAT, Basis.LOCAL, None):
+        add_answer(session, QUESTION, origin=Origin.CHAT, basis=basis)
     assert chosen(session) == ()
 
 

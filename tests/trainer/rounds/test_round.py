@@ -88,6 +88,17 @@ def database(settings: Settings) -> Iterator[Database]:
     database.close()
 
 
+@pytest.fixture(scope="module")
+def kept_for_bases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("base")
+
+
+@pytest.fixture(autouse=True)
+def _each_base_answers_our_messages_once(settings: Settings, kept_for_bases: Path) -> None:
+    """Share what rounds keep of a base for later rounds."""
+    (settings.data.directory / "base").symlink_to(kept_for_bases)
+
+
 @pytest.fixture
 def run(database: Database, settings: Settings) -> Callable[..., Round]:
     """Ask for a round, run it in this process, and return how it ended."""
