@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -57,7 +58,8 @@ def settings(tmp_path: Path, migrated_file: Path, overrides: dict[str, str]) -> 
     }
     for window in LimitSettings.model_fields:
         quick[variable_name("limits", window)] = "0"
-    return load_settings(environment=quick | overrides)
+    # Not the checkout's config.toml: it holds the defaults (tests/storage/test_settings.py), and parsing it takes time.
+    return load_settings(Path(os.devnull), environment=quick | overrides)
 
 
 @pytest.fixture(autouse=True)
