@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -58,14 +57,18 @@ def settings(tmp_path: Path, migrated_file: Path, overrides: dict[str, str]) -> 
     }
     for window in LimitSettings.model_fields:
         quick[variable_name("limits", window)] = "0"
-    # Not the checkout's config.toml: it holds the defaults (tests/storage/test_settings.py), and parsing it takes time.
-    return load_settings(Path(os.devnull), environment=quick | overrides)
+    return load_settings(environment=quick | overrides)
 
 
 @pytest.fixture(autouse=True)
-def _tastes_learn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The simulator would wait for the rest after each vote."""
-    monkeypatch.setattr("bot.chat.tastes.REST", 0.0)
+def _tastes_rest(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Learn only when the bot starts: most tests look at no taste. The simulator would wait for a short rest."""
+    monkeypatch.setattr("bot.chat.tastes.REST", 0.0 if "tastes_learn_at_once" in request.fixturenames else 1e9)
+
+
+@pytest.fixture
+def tastes_learn_at_once() -> None:
+    """Learn from each vote, without a rest."""
 
 
 @pytest.fixture
@@ -157,29 +160,30 @@ def place(env: Env) -> Place:
 
 
 @pytest.fixture
-def rows(settings: Settings, env: Env) -> Callable[[type[Base]], list[Any]]:
-    """Return every row of a table, oldest first, read past the bot."""
+def past_the_bot(settings: Settings, env: Env) -> Iterator[Database]:
+    """The bot's database, opened a second time."""
+    with closing(open_database(settings)) as database:
+        yield database
+
+
+@pytest.fixture
+def rows(past_the_bot: Database) -> Callable[[type[Base]], list[Any]]:
+    """Return every row of a table, oldest first."""
 
     def read(table: type[Base]) -> list[Any]:
-        database: Database = open_database(settings)
-        with database.snapshot() as session:
-            found = list(session.scalars(select(table)))
-        database.close()
-        return found
+        with past_the_bot.snapshot() as session:
+            return list(session.scalars(select(table)))
 
     return read
 
 
 @pytest.fixture
-def query(settings: Settings, env: Env) -> Callable[[Callable[[Session], Any]], Any]:
+def query(past_the_bot: Database) -> Callable[[Callable[[Session], Any]], Any]:
     """Run a function of storage in its own transaction."""
 
     def run(work: Callable[[Session], Any]) -> Any:
-        database = open_database(settings)
-        with database.transaction() as session:
-            result = work(session)
-        database.close()
-        return result
+        with past_the_bot.transaction() as session:
+            return work(session)
 
     return run
 

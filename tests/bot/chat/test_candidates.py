@@ -13,6 +13,8 @@ from storage.database.enums import Basis, Origin, Outcome
 from storage.database.tables import ReplyChoiceRow, ReplyRow
 from storage.taste.learning import FEWEST
 
+pytestmark = pytest.mark.usefixtures("tastes_learn_at_once")
+
 CALM = "That sounds fine to me."
 LOUD = "Wow! That is great! So great!"
 LONG = "".join(f"word{number} " for number in range(3 * DECIDING_WORDS))

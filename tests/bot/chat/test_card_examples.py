@@ -13,6 +13,8 @@ from storage.training.evidence import read_texts
 from tests.bot.panels import said
 from tests.seeding import render_plainly
 
+pytestmark = pytest.mark.usefixtures("tastes_learn_at_once")
+
 HELLO, SEA = ("Hi", "Evening."), ("How is the sea?", "Flat. For now.", "And later?", "Wet.")
 LONG = ("Tell me everything", "word " * 700)
 SHOWN = {"shown_as": "example of the card"}

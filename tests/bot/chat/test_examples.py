@@ -8,6 +8,8 @@ from storage.database.enums import Basis, Origin
 from storage.database.tables import ComparisonRow, ReplyRow
 from tests.seeding import add_reply, add_taste
 
+pytestmark = pytest.mark.usefixtures("tastes_learn_at_once")
+
 MESSAGE, LIKED = "I like tea.", "What kind of tea do you like best?"
 SHOWN = {"shown_as": "answer that people like"}
 EXAMPLE = [{"role": "user", "content": MESSAGE, **SHOWN}, {"role": "assistant", "content": LIKED, **SHOWN}]

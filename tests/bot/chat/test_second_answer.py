@@ -16,6 +16,8 @@ from storage.taste.evidence import read_taste_evidence
 from storage.votes.votes import Vote
 from tests.bot.panels import said
 
+pytestmark = pytest.mark.usefixtures("tastes_learn_at_once")
+
 
 @pytest.fixture
 def fixed_basis():

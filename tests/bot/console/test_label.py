@@ -22,6 +22,8 @@ from storage.database.tables import (
 from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import change_card, read_personality
 
+pytestmark = pytest.mark.usefixtures("tastes_learn_at_once")
+
 
 @pytest.fixture
 def desk(visitor):

@@ -12,6 +12,8 @@ from storage.operations.console_sessions import make_link
 from storage.privacy.erasure import delete_member
 from tests.bot.console.conftest import Browser, new_client
 
+pytestmark = pytest.mark.usefixtures("tastes_learn_at_once")
+
 GRACE = 7
 
 

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from bot.demo.community import SHORT_WORDS, TASTES, UnknownTaste, find_taste
 
+pytestmark = pytest.mark.usefixtures("tastes_learn_at_once")
+
 
 @given(st.text(), st.text())
 def test_every_taste_gives_a_probability(message: str, answer: str) -> None:
