@@ -163,7 +163,7 @@ class ReactuneBot(ServicesBot):
         heartbeat = ShardHeartbeat(database, self.settings, self.tasks)
         await heartbeat.begin()
         self._to_close.push_async_callback(heartbeat.end)
-        await database.run(ensure_personality)
+        self._default_id = await database.run(ensure_personality)
         await database.run(load_cards, self.settings)
         return database
 
@@ -209,10 +209,9 @@ class ReactuneBot(ServicesBot):
         services = self.services
         log.info("Loading the model %s. Questions are answered once it is ready.", services.base.name)
         try:
-            default = await services.database.run(ensure_personality)
-            release = await services.releases.current(default)
+            release = await services.releases.current(self._default_id)
             services.engine.prepare(release.adapter)
-            services.tastes.of(default)
+            services.tastes.of(self._default_id)
             await services.engine.start()
         except Exception as error:
             self.failure = error

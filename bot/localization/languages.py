@@ -46,6 +46,9 @@ class Languages(app_commands.Translator):
         self._chosen_by_server = chosen_by_server
         catalogues = read_catalogues(settings.translations)
         self._languages = {code: Language(code, found) for code, found in catalogues.items()}
+        known = {locale: self._known(locale.value) for locale in discord.Locale}
+        self._translated = {locale: language for locale, language in known.items() if language not in (None, ENGLISH)}
+        """What discord.py, which asks for every locale, gets a translation for."""
         self._members: OrderedDict[int, Language] = OrderedDict()
         self._chosen_by_operator = self._require(settings) if settings.language else None
 
@@ -99,9 +102,10 @@ class Languages(app_commands.Translator):
     ) -> str | None:
         """Return None, so that Discord shows English, for what is not translated."""
         is_menu = isinstance(context.data, app_commands.ContextMenu)  # whose name is all that members see of it
-        if context.location not in TRANSLATED and not is_menu:
+        language = self._translated.get(locale)
+        if language is None or (context.location not in TRANSLATED and not is_menu):
             return None
-        translated = self.find(locale.value).translations.gettext(string.message)
+        translated = language.translations.gettext(string.message)
         return None if translated == string.message else shorten(translated, MAX_DESCRIPTION_CHARS)
 
     def _known(self, code: str) -> Language | None:

@@ -62,12 +62,13 @@ class ReleaseAnnouncer:
     async def _announce_all(self, personality: Personality) -> bool:
         database = self._services.database
         find = partial(unannounced, personality_id=personality.id)
-        if await database.read(find):
-            announce = partial(self._announce, personality)
-            # The bot waits for this task when it closes: what is marked as announced must be sent.
-            await asyncio.shield(
-                self._services.tasks.spawn(announce_waiting(database, find, announce), "announce releases")
-            )
+        if not await database.read(find):
+            return True
+        announce = partial(self._announce, personality)
+        # The bot waits for this task when it closes: what is marked as announced must be sent.
+        await asyncio.shield(
+            self._services.tasks.spawn(announce_waiting(database, find, announce), "announce releases")
+        )
         return not await database.read(find)
 
     async def _announce(self, personality: Personality, news: Announceable) -> bool:

@@ -12,9 +12,8 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, MetaData, func, insert, select, text
+from sqlalchemy import Connection, Engine, MetaData, func, insert, inspect, select, text
 
 from storage.database.engine import copy_file
 from storage.database.tables import Base, PseudonymKeyRow, ReplyIdRow
@@ -24,7 +23,8 @@ log = logging.getLogger(__name__)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 7_226_538  # an arbitrary number that nothing else on the server locks
-REVISION = "SELECT version_num FROM alembic_version"
+VERSION_TABLE = "alembic_version"
+REVISION = f"SELECT version_num FROM {VERSION_TABLE}"
 DEVELOPMENT = frozenset(f"{number:04}" for number in range(1, 13))
 """Schemas from before the first release, which cannot be upgraded."""
 PSEUDONYM_KEY_BYTES = 32
@@ -61,7 +61,9 @@ def newest_schema() -> str:
 
 def schema_of(connection: Connection) -> str:
     """Return the database's schema; empty for a new database."""
-    return ", ".join(sorted(MigrationContext.configure(connection).get_current_heads()))
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return ""
+    return ", ".join(sorted(connection.exec_driver_sql(REVISION).scalars()))
 
 
 def migrate(engine: Engine, *, keep_copy: bool = True) -> str:
@@ -79,13 +81,11 @@ def migrate(engine: Engine, *, keep_copy: bool = True) -> str:
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             before = schema_of(connection)
             refuse_unknown(before)
-            config = _config()
-            config.attributes["connection"] = connection
             if not before:
                 create_schema(connection)
-                command.stamp(config, "head")
+                command.stamp(_config(connection), "head")
             elif before != newest_schema():
-                command.upgrade(config, "head")
+                command.upgrade(_config(connection), "head")
             _refuse_read_only(connection)
     if before and before != newest_schema():
         log.info("Upgraded the database from schema %s to %s.", before, newest_schema())
@@ -117,8 +117,10 @@ def lift_limits(connection: Connection) -> None:
 
 def refuse_unknown(schema: str, what: str = "the database") -> None:
     """Raise DatabaseError if this program does not know the schema."""
+    if schema in ("", newest_schema()):
+        return
     known = {script.revision for script in _scripts().walk_revisions()}
-    if not schema or set(schema.split(", ")) <= known:
+    if set(schema.split(", ")) <= known:
         return
     if schema in DEVELOPMENT:
         raise DatabaseError(
@@ -131,16 +133,18 @@ def refuse_unknown(schema: str, what: str = "the database") -> None:
     )
 
 
-def _config() -> Config:
+def _config(connection: Connection | None = None) -> Config:
+    """Return Alembic's settings; changing a database needs its connection."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
     return config
 
 
 def _refuse_read_only(connection: Connection) -> None:
     """Write and roll back, because SQLite accepts BEGIN IMMEDIATE on a read-only file and fails only at a write."""
     with connection.begin_nested() as attempt:
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = version_num")
+        connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = version_num")
         attempt.rollback()
 
 

@@ -155,29 +155,30 @@ def place(env: Env) -> Place:
 
 
 @pytest.fixture
-def rows(settings: Settings, env: Env) -> Callable[[type[Base]], list[Any]]:
-    """Return every row of a table, oldest first, read past the bot."""
+def past_the_bot(settings: Settings, env: Env) -> Iterator[Database]:
+    """The bot's database, opened a second time."""
+    with closing(open_database(settings)) as database:
+        yield database
+
+
+@pytest.fixture
+def rows(past_the_bot: Database) -> Callable[[type[Base]], list[Any]]:
+    """Return every row of a table, oldest first."""
 
     def read(table: type[Base]) -> list[Any]:
-        database: Database = open_database(settings)
-        with database.snapshot() as session:
-            found = list(session.scalars(select(table)))
-        database.close()
-        return found
+        with past_the_bot.snapshot() as session:
+            return list(session.scalars(select(table)))
 
     return read
 
 
 @pytest.fixture
-def query(settings: Settings, env: Env) -> Callable[[Callable[[Session], Any]], Any]:
+def query(past_the_bot: Database) -> Callable[[Callable[[Session], Any]], Any]:
     """Run a function of storage in its own transaction."""
 
     def run(work: Callable[[Session], Any]) -> Any:
-        database = open_database(settings)
-        with database.transaction() as session:
-            result = work(session)
-        database.close()
-        return result
+        with past_the_bot.transaction() as session:
+            return work(session)
 
     return run
 

@@ -149,8 +149,8 @@ def version(settings: Settings, seeded):
     )
 
 
-def test_help_lists_the_commands(reactune_process):
-    code, out, _ = reactune_process("--help")
+def test_help_lists_the_commands(reactune):
+    code, out, _ = reactune("--help")
     assert code == 0
     for name in ("demo", "run", "bot", "trainer", "train", "model", "votes", "import", "export", "doctor", "bench"):
         assert name in out
@@ -169,8 +169,8 @@ def test_the_help_of_the_demo_lists_the_tastes(reactune):
 
 
 @pytest.mark.parametrize("command", [("run",), ("bot",)])
-def test_without_a_token_one_sentence_says_what_to_do(reactune_process, command):
-    code, out, err = reactune_process(*command)
+def test_without_a_token_one_sentence_says_what_to_do(reactune, command):
+    code, out, err = reactune(*command)
     assert (code, out) == (2, "")
     assert err.splitlines()[-1].startswith("reactune: DISCORD_TOKEN is not set: copy .env.example to .env")
 

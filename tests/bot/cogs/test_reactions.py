@@ -14,7 +14,7 @@ from storage.conversations.replies import add_message
 from storage.database.database import Database
 from storage.database.enums import Basis
 from storage.database.tables import MemberRow, ReplyRow, VoteEventRow
-from storage.votes.votes import Thumb, Vote
+from storage.votes.votes import Thumb, Vote, votes_on
 
 
 class TestVotes:
@@ -176,7 +176,7 @@ class TestEmoji:
         assert votes(1) == {place.bo.id: Vote.UP}
 
     async def test_a_return_finds_those_it_knows_and_leaves_others_as_they_are(
-        self, place, votes, env, new_bot, settings, rows
+        self, place, env, new_bot, settings, rows
     ):
         answer = await place.ask("hi")
         await place.ada.react(answer, "🥱")
@@ -187,7 +187,7 @@ class TestEmoji:
         env.backend.subscribers.append(feed)
         settings.votes.emoji.pop("🥱")  # as after a change of config.toml
         await env.restart_bot(new_bot())
-        assert votes(1) == {place.bo.id: Vote.UP}
+        assert await env.bot.services.database.read(votes_on, 1) == {place.bo.id: Vote.UP}
         assert [(row.emoji, row.added) for row in rows(VoteEventRow)] == [("🥱", True), ("777777777777777777", True)]
         await old.close()
 

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from bot.engine import EngineState, Finish, GenerationFailed
+from bot.engine import EngineState, Finish, GenerationFailed, GenerationRequest
 from bot.engine.openvino.engine import OpenVinoEngine
 from bot.engine.selection import start_engine
 from bot.errors import EngineStopped
@@ -118,11 +118,18 @@ async def test_versions_beyond_the_limit_wait_for_room_and_all_are_answered(
     adapter = save_adapter(base.path, tmp_path, 5)
     choices = [None, adapter, None, adapter]
     lanes = [replace(request(tokens=20, adapter=adapter), lane=lane) for lane, adapter in enumerate(choices)]
-    answers = [asyncio.create_task(answer(engine, wanted)) for wanted in lanes]
     loaded = set()
+
+    async def watched(wanted: GenerationRequest) -> str:
+        generation = engine.submit(wanted)
+        async for _ in generation:
+            loaded.add(engine.state().resident_versions)
+        return generation.completion.text
+
+    answers = [asyncio.create_task(watched(wanted)) for wanted in lanes]
     while not all(one.done() for one in answers):
         loaded.add(engine.state().resident_versions)
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.001)  # not 0, which would keep a core busy that the versions' processes need
     assert all(one.result() for one in answers)
     assert loaded == {0, 1}
     await engine.close(0.0)
