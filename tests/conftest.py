@@ -38,7 +38,7 @@ COMPILED: LRUCache[Any, Any] = LRUCache(5_000)
 IN_MEMORY, ROOM_BYTES = Path("/dev/shm"), 8 << 30
 FOLDER = "reactune-tests"
 SEEN: set[str] = set()
-"""Modules imported before a test that has begun."""
+"""The modules that were imported when some test began."""
 
 multiprocessing.set_forkserver_preload(["tests.preloaded"])
 
@@ -68,7 +68,7 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Collect less often than by default: almost all that a test makes is freed without, and each file collects all."""
+    """Collect less often than by default: almost everything that a test makes is freed without it."""
     gc.set_threshold(5_000, 10, 1_000)
     gc.enable()
 

@@ -1,4 +1,4 @@
-"""What the server that forks the processes of rounds has imported, out of their collectors' sight."""
+"""Imported once by the server that forks the processes of rounds, and hidden from their garbage collectors."""
 
 import gc
 

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 ANSWERED_FOR = timedelta(minutes=5)
 """An answer to an older question would surprise more than it helps."""
 STOPPING = timedelta(minutes=1)
-"""Beside `chat.drain_s`: what is asked so shortly before a bot has stopped may have got no answer."""
+"""Added to `chat.drain_s`: a question from the last moments before a stop may have got no answer."""
 MOST_IN_CHANNEL = 5
 MOST_CHANNELS = 50
 MOST_DIRECT = 20
@@ -146,7 +146,7 @@ class MissedQuestions:
 
 
 def _since(session: Session, shards: Shards, stopping: timedelta) -> datetime:
-    """Return from when on the shards may have missed something."""
+    """Return the time since which the shards may have missed questions."""
     earliest, stopped = utc_now() - ANSWERED_FOR, last_stop(session, shards)
     return max(earliest, stopped - stopping) if stopped else earliest
 

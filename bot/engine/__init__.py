@@ -122,7 +122,7 @@ class Generation(Protocol):
 
 
 async def written(generation: Generation) -> str:
-    """Return what the model wrote once it has ended; raises BotError if that is nothing, or unfinished."""
+    """Wait for the end and return the text; raises BotError if it is empty or was cut off."""
     try:
         async for _ in generation:
             pass
@@ -188,7 +188,7 @@ class Engine(Protocol):
 
     @property
     def sees(self) -> bool:
-        """Whether it looks at pictures; while it starts, whether it may."""
+        """Whether the base can see pictures; until the engine has started, whether it might."""
         ...
 
     async def look(self, request: PictureRequest) -> str:

@@ -85,7 +85,7 @@ class SteppingAsideEngine:
         return await self._running.render(messages)
 
     async def look(self, request: PictureRequest) -> str:
-        """Look at a picture; waits and raises as `render`."""
+        """Describe a picture. Waits for the model and raises LearningNow, as `render` does."""
         await self._wait_for_model()
         return await self._running.look(request)
 

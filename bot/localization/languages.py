@@ -48,7 +48,7 @@ class Languages(app_commands.Translator):
         self._languages = {code: Language(code, found) for code, found in catalogues.items()}
         known = {locale: self._known(locale.value) for locale in discord.Locale}
         self._translated = {locale: language for locale, language in known.items() if language not in (None, ENGLISH)}
-        """What discord.py, which asks for every locale, gets a translation for."""
+        """Discord's locales with a translation. discord.py asks for each locale that Discord has."""
         self._members: OrderedDict[int, Language] = OrderedDict()
         self._chosen_by_operator = self._require(settings) if settings.language else None
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, MetaData, func, insert, inspect, select, text
+from sqlalchemy import Connection, Engine, MetaData, func, insert, select, text
 
 from storage.database.engine import copy_file
 from storage.database.tables import Base, PseudonymKeyRow, ReplyIdRow
@@ -23,8 +24,7 @@ log = logging.getLogger(__name__)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 7_226_538  # an arbitrary number that nothing else on the server locks
-VERSION_TABLE = "alembic_version"
-REVISION = f"SELECT version_num FROM {VERSION_TABLE}"
+REVISION = "SELECT version_num FROM alembic_version"
 DEVELOPMENT = frozenset(f"{number:04}" for number in range(1, 13))
 """Schemas from before the first release, which cannot be upgraded."""
 PSEUDONYM_KEY_BYTES = 32
@@ -61,9 +61,7 @@ def newest_schema() -> str:
 
 def schema_of(connection: Connection) -> str:
     """Return the database's schema; empty for a new database."""
-    if not inspect(connection).has_table(VERSION_TABLE):
-        return ""
-    return ", ".join(sorted(connection.exec_driver_sql(REVISION).scalars()))
+    return ", ".join(sorted(MigrationContext.configure(connection).get_current_heads()))
 
 
 def migrate(engine: Engine, *, keep_copy: bool = True) -> str:
@@ -144,7 +142,7 @@ def _config(connection: Connection | None = None) -> Config:
 def _refuse_read_only(connection: Connection) -> None:
     """Write and roll back, because SQLite accepts BEGIN IMMEDIATE on a read-only file and fails only at a write."""
     with connection.begin_nested() as attempt:
-        connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = version_num")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = version_num")
         attempt.rollback()
 
 

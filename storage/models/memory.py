@@ -164,7 +164,7 @@ def answering_bytes(shape: ModelShape, format_: NumberFormat, load: ServingLoad)
 
 
 def loaded_bytes(shape: ModelShape, format_: NumberFormat, load: ServingLoad) -> float:
-    """Return the bytes of the weights with which transformers answers: the base's, and of what it sees with."""
+    """Return the bytes of the weights that transformers loads: the base's, with its vision part if it looks."""
     return weight_bytes(shape, format_) + (shape.senses * format_.number_bytes if load.looks else 0)
 
 

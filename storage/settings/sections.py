@@ -455,7 +455,7 @@ class AttachmentSettings(Section):
 
 
 class PictureSettings(Section):
-    """How pictures are put into words: by a server, or by a base that sees (docs/attachments.md)."""
+    """Who describes pictures: a server, or a base that can see (docs/attachments.md)."""
 
     server: Annotated[str, _address_or_none(PICTURES_KEY_VARIABLE)] = Field(default="", repr=False)
     """Address of a server that sees, with OpenAI's /v1/chat/completions. Empty: the base looks, if it sees."""

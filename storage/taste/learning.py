@@ -210,8 +210,8 @@ def learn_taste(session: Session, personality_id: int, settings: Settings) -> Le
 def learn(data: TasteData) -> LearnedTaste:
     start = prior(GROUPS, data.voters, data.emoji)
     bettor = _bet(Bettor(np.ones(len(STAKES)), UNJUDGED, UNJUDGED, start, prior((), data.voters)), data)
-    found = fit(data.thumbs, data.choices, GROUPS, start) if len(data) else start
-    return _with_weak(LearnedTaste(found, float(bettor.capital.mean()), data, bettor))
+    of_votes = LearnedTaste(fit(data.thumbs, data.choices, GROUPS, start), float(bettor.capital.mean()), data, bettor)
+    return _with_weak(of_votes)
 
 
 def _with_weak(of_votes: LearnedTaste) -> LearnedTaste:

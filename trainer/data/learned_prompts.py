@@ -23,7 +23,7 @@ class LearnedPrompts:
     to_rank: dict[str, str]
     """For each prompt whose answers the taste ranks, as it was served, the digest of the one that is learned."""
     compared: dict[str, str]
-    """The same for answers that people chose between although they were asked differently."""
+    """The same for pairs of answers to different prompts that people chose between."""
     read_served: ReadTexts
 
     @classmethod

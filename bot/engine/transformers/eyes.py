@@ -36,7 +36,7 @@ class Eyes:
     """Any thread may use them: they share no tokenizer with others."""
 
     def __init__(self, base_path: Path, chat: ChatFormat) -> None:
-        """Load the base's processor and try it on a picture; raises BaseModelError if that fails."""
+        """Load the base's image processor and try it on a picture; raises BaseModelError if that fails."""
         self._lock = threading.Lock()
         self._options = {name: value for name, value in chat.options.items() if name not in chat.unknown_options}
         try:

@@ -111,7 +111,7 @@ class ResidentModel:
         self._base = loaded.text
         self._whole = loaded.whole
         self.eyes = loaded.eyes
-        """What turns pictures into tokens; None if the base is blind."""
+        """The base's image processor; None if the base cannot see."""
         self.blindness = loaded.blindness
         self._renamings = LayerNames(base_path).renamings
         self._layers = AdaptedLayers(self._base)

@@ -145,7 +145,7 @@ function announce() {
 document.addEventListener("htmx:beforeSwap", (event) => {
   // What changes below a pressed button waits until it is released.
   if (isPressed && isPoll(event)) event.detail.shouldSwap = false;
-  // Once news have replaced a button, htmx no longer knows how to show the response to it: the next news bring that.
+  // If a poll has replaced a button, htmx cannot find how to show the response to it. The next poll brings the same.
   const isReplaced = !event.detail.requestConfig.elt.isConnected;
   if (isReplaced && event.target.id === "messages") event.detail.shouldSwap = false;
 });
