@@ -122,7 +122,7 @@ class Generation(Protocol):
 
 
 async def written(generation: Generation) -> str:
-    """Wait for the end and return the text; raises BotError if it is empty or was cut off."""
+    """Wait for the end and return the text; raises BotError if it is empty or was interrupted."""
     try:
         async for _ in generation:
             pass
