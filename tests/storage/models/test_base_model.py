@@ -74,6 +74,13 @@ def test_incomplete_folder_is_refused_with_what_is_missing(folder, tmp_path, nam
         resolve_base_model(str(folder), tmp_path / "data")
 
 
+def test_a_tokenizer_that_no_engine_can_read_is_refused_with_where_to_find_the_way(folder, tmp_path):
+    (folder / "tokenizer.json").rename(folder / "tokenizer.model")
+    said = r"no tokenizer\.json, only tokenizer\.model: convert its tokenizer first \(docs/bases\.md\)"
+    with pytest.raises(BaseModelError, match=said):
+        resolve_base_model(str(folder), tmp_path / "data")
+
+
 def test_pickled_weights_do_not_count(folder, tmp_path):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     said = r"no safetensors weights, only pytorch_model\.bin, a pickle, .*: convert the model to safetensors first"
