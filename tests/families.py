@@ -58,7 +58,8 @@ R1_DISTIL = f"""\
 SMOLLM3 = """\
 {%- set thinks = enable_thinking if enable_thinking is defined else true -%}
 {%- set told = messages[0].content if messages[0].role == 'system' else '' -%}
-{{- '<|im_start|>system\\n## Metadata\\n\\nReasoning Mode: ' + ('/think' if thinks else '/no_think') -}}
+{{- '<|im_start|>system\\n## Metadata\\n\\nToday Date: ' + strftime_now('%d %B %Y') -}}
+{{- '\\nReasoning Mode: ' + ('/think' if thinks else '/no_think') -}}
 {{- '\\n\\n## Custom Instructions\\n\\n' + told + '<|im_end|>\\n' -}}
 {%- for message in messages if message.role != 'system' -%}
 {%- set thought = '<think>\\n\\n</think>\\n' if message.role == 'assistant' and not thinks else '' -%}
@@ -117,7 +118,10 @@ GEMMA4 = """\
 """
 LLAMA3 = """\
 {{- bos_token -}}
-{%- for message in messages -%}
+{%- if date_string is not defined -%}{%- set date_string = strftime_now('%d %b %Y') -%}{%- endif -%}
+{%- set told = messages[0].content | trim if messages[0].role == 'system' else '' -%}
+{{- '<|start_header_id|>system<|end_header_id|>\\n\\nToday Date: ' + date_string + '\\n\\n' + told + '<|eot_id|>' -}}
+{%- for message in messages if message.role != 'system' -%}
 {{- '<|start_header_id|>' + message.role + '<|end_header_id|>\\n\\n' + message.content | trim + '<|eot_id|>' -}}
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' -}}{%- endif -%}

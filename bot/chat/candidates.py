@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
@@ -17,13 +16,13 @@ from bot.errors import EngineBusy
 from storage.conversations.candidates import CandidateChoice
 from storage.conversations.degenerate import is_degenerate
 from storage.taste.learning import LearnedTaste
+from storage.words import count_words, first_words
 
 DECIDING_WORDS = 32
 """Candidates are compared once each has this many words or has ended; then only the chosen one is finished.
 
 Most of what the whole answers would tell is known by then: see docs/taste.md.
 """
-BEGINNING = re.compile(rf"(?:\s*\S+){{{DECIDING_WORDS + 1}}}")
 
 
 @dataclass(frozen=True)
@@ -124,8 +123,9 @@ class CandidateGeneration:
     @staticmethod
     def _choose_beside(first: str, drafts: Sequence[Draft], taste: LearnedTaste) -> Draft:
         """Return the one whose choice against the first answer teaches most about what people like."""
-        begun = BEGINNING.match(first)
-        lessons = taste.lessons((begun[0], False) if begun else (first, True), _begun(drafts)).tolist()
+        begun = first_words(first, DECIDING_WORDS + 1)
+        is_whole = count_words(begun) <= DECIDING_WORDS
+        lessons = taste.lessons((begun, is_whole), _begun(drafts)).tolist()
         return drafts[max(range(len(drafts)), key=lessons.__getitem__)]
 
 
@@ -137,7 +137,7 @@ async def _read_ahead(place: int, generation: Generation) -> Draft:
     text, deltas = "", aiter(generation)
     async for delta in deltas:
         text += delta
-        if len(text.split()) > DECIDING_WORDS:  # the last word may be incomplete
+        if count_words(text) > DECIDING_WORDS:  # the last word may be incomplete
             return Draft(place, text, is_whole=False, rest=deltas)
     return Draft(place, text, is_whole=True, rest=deltas)
 

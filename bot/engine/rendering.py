@@ -6,6 +6,7 @@ import logging
 import re
 import threading
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,10 @@ class Renderer:
             fitted = fit_to_window(harmless, self._count_tokens, self._budget)
             text, tokens = self.chat.render(fitted.messages), self._count_tokens(fitted.messages)
         return RenderedPrompt(text, fitted.messages, tokens, fitted.dropped, fitted.shortened)
+
+    def served(self, prompt: str) -> str:
+        """Return a rendered prompt as the model gets it now: with today's date, if its template writes one."""
+        return self.chat.dated(prompt, datetime.now(UTC).astimezone())  # local time, as transformers writes it
 
     def ids(self, text: str) -> list[int]:
         """Return the token IDs of a rendered prompt or an answer."""

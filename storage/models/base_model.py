@@ -28,6 +28,7 @@ from storage.models.conversion import (
     conversion_steps,
     run_steps,
 )
+from storage.models.effect import TEXT
 from storage.models.hardware import (
     MODEL_LIBRARIES,
     broken_library,
@@ -179,19 +180,20 @@ def load_on_device(path: Path, dtype: str, quantization: str, *, setting: str) -
     model = load_whole(path, dtype, **loading_options(quantization, dtype, own_gpu()))
     # Quantised weights are on their GPU already, and cannot be moved.
     model = model if quantization else model.to(torch_device())
-    require_numbers(model, setting)
+    require_numbers(model, path, setting)
     return model
 
 
-def require_numbers(model: Any, setting: str) -> None:
+def require_numbers(model: Any, path: Path, setting: str) -> None:
     """Raise BaseModelError if a model in float16 computes infinities: some bases were trained with larger numbers."""
     import torch
 
     if model.dtype is not torch.float16:
         return
-    some = torch.arange(min(16, model.config.get_text_config().vocab_size), device=model.device)[None]
-    with torch.inference_mode():
-        if not model(input_ids=some, use_cache=False).logits.isfinite().all():
+    # Of a real text: padding and punctuation need not reach the numbers that words do.
+    ids = torch.tensor([tokenizer_in(path)(TEXT)["input_ids"]], device=model.device)
+    with torch.no_grad():
+        if not model(input_ids=ids, use_cache=False).logits.isfinite().all():
             raise BaseModelError(f'this base computes numbers too large for float16: set {setting} = "float32"')
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -23,6 +24,11 @@ THOUGHTS = (
     Thought("<|channel>", "<channel|>", "<|channel>thought\n<channel|>"),  # Gemma 4
     Thought("[THINK]", "[/THINK]", "[THINK][/THINK]"),  # Mistral's reasoning models
 )
+STORED_DAY = datetime(2026, 9, 30, tzinfo=UTC)
+"""Today in every rendered prompt, so that a prompt is the same, has the same digest, and is drawn once, on every day.
+
+No day is written longer in English than this Wednesday in September: a prompt that fits with it fits with any.
+"""
 SYSTEM = {"role": "system", "content": "Be brief."}
 USER = {"role": "user", "content": "Hi."}
 ASSISTANT = {"role": "assistant", "content": "Hello."}
@@ -51,6 +57,8 @@ class ChatFormat:
         """Options that the template does not read."""
         self.options = dict(options)
         """The variables that the template gets."""
+        self._date_patterns: list[str] = []
+        """With which the template writes today, as Llama 3.2's and SmolLM3's do: "%d %b %Y"."""
         self.folds_system = False
         self._require([USER], "a single user message")
         self.folds_system = self._refuses_system()
@@ -86,8 +94,15 @@ class ChatFormat:
         """Returns the text of token IDs, without special tokens except for those that begin or end a thought."""
 
     def render(self, messages: Messages) -> str:
-        """Return the prompt that the model is served for these messages, special tokens included."""
+        """Return the prompt for these messages, special tokens included; if the template writes today, STORED_DAY."""
         return self._apply(messages, add_generation_prompt=True)
+
+    def dated(self, prompt: str, now: datetime) -> str:
+        """Return a rendered prompt as it is served at that time: where the template writes today, with its date."""
+        for pattern in sorted(self._date_patterns, key=len, reverse=True):
+            # The first is the template's own: it stands before what anybody said.
+            prompt = prompt.replace(STORED_DAY.strftime(pattern), now.strftime(pattern), 1)
+        return prompt
 
     def token_ids(self, text: str) -> list[int]:
         """Return the token IDs of a rendered prompt or an answer; no special token is added."""
@@ -127,9 +142,14 @@ class ChatFormat:
                 [dict(message) for message in folded],
                 tokenize=False,
                 add_generation_prompt=add_generation_prompt,
-                **{**self.options, **options},
+                **{"strftime_now": self._write_date, **self.options, **options},
             )
         )
+
+    def _write_date(self, pattern: str) -> str:
+        if pattern not in self._date_patterns:
+            self._date_patterns.append(pattern)
+        return STORED_DAY.strftime(pattern)
 
     def _decode(self, ids: list[int]) -> str:
         return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))

@@ -136,8 +136,8 @@ def free_unused_models() -> None:
 
 
 def torch_device() -> str:
-    """Return PyTorch's name for the device that models run on."""
-    return "cuda" if has_gpu() else "cpu"
+    """Return PyTorch's name for the device that this process's models run on."""
+    return f"cuda:{own_gpu()}" if has_gpu() else "cpu"
 
 
 def _can_be_loaded(library: str) -> bool:

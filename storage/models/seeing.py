@@ -75,7 +75,7 @@ def load_seeing(path: Path, dtype: str, *, setting: str) -> SeeingBase:
             raise BaseModelError(f"transformers has no model that sees for the files in {path}")
         whole = load_weights(AutoModelForImageTextToText, path, dtype).to(torch_device())
         text = _language_model_in(whole, names)
-    require_numbers(text, setting)
+    require_numbers(text, path, setting)
     return SeeingBase(text, whole)
 
 

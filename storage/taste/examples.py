@@ -18,6 +18,7 @@ from storage.taste.evidence import TasteEvidence
 from storage.taste.learning import LearnedTaste, read_measures
 from storage.taste.liked import liked_style_in
 from storage.taste.measures import dodges, scaled
+from storage.words import count_words
 
 NEWEST = 1_000
 """Newest answers among which the examples are searched."""
@@ -78,4 +79,4 @@ def _read_turns(session: Session, personality_id: int) -> dict[int, ExampleTurn]
 
 
 def _says_something(answer: str) -> bool:
-    return len(answer.split()) >= FEWEST_WORDS and not is_degenerate(answer) and not dodges(answer)
+    return count_words(answer) >= FEWEST_WORDS and not is_degenerate(answer) and not dodges(answer)

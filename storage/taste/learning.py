@@ -30,6 +30,7 @@ from storage.taste.measures import (
 )
 from storage.taste.model import Choices, Floats, Posterior, Thumbs, choice_shares, fit, prior
 from storage.taste.weak_votes import WeakEvidence, WeakMeaning, WeakSigns, arrange_signs, learn_meaning
+from storage.words import count_words
 
 GROUPS = tuple(measure.group.value for measure in MEASURES)
 NEWEST = 10_000
@@ -183,7 +184,7 @@ def _style_begun(drafts: Sequence[tuple[str, bool]]) -> Floats:
     numbers = np.array([measure_style(text) for text, _ in drafts]).reshape(-1, len(MEASURES))
     for row, (text, is_whole) in zip(numbers, drafts, strict=True):
         if not is_whole:
-            words = len(text.split())
+            words = count_words(text)
             row[WORDS], row[WORD_BANDS] = np.log1p(words + REST_WORDS), _likely_bands(words)
     return scaled(numbers)
 

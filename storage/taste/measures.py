@@ -19,11 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.wording import gettext_noop
+from storage.words import LETTERS, count_words
 
 BANDS = (31, 60), (61, 120)
 """Lengths in the middle, in words: who likes one of them likes neither longer nor shorter answers."""
 FARTHEST = 4.0
 """Standard deviations beyond which a measure does not count any further."""
+EAST_ASIAN = str.maketrans({"。": ". ", "！": "! ", "？": "? ", "，": ", ", "、": ", "})
+EAST_ASIAN |= str.maketrans("「」『』（）", "“”“”()")
+"""Chinese and Japanese signs, and those that say the same in English."""
 
 
 class Group(StrEnum):
@@ -40,10 +44,10 @@ class Text:
     """An answer, and what several measures need of it."""
 
     def __init__(self, answer: str) -> None:
-        self.whole = answer.strip()
+        self.whole = answer.translate(EAST_ASIAN).strip()
         self.lower = self.whole.lower().replace("’", "'")
-        self.tokens = self.whole.split()
-        self.words = re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)?", self.lower)
+        self.length = count_words(self.whole)
+        self.words = LETTERS.findall(self.lower)
 
     @cached_property
     def emoji(self) -> int:
@@ -133,18 +137,18 @@ def _repetition(text: Text) -> float:
 
 def _band(band: tuple[int, int], words: str) -> Measure:
     low, high = band
-    return Measure(words, Group.BAND, words, f"not {words}", lambda t: low <= len(t.tokens) <= high)
+    return Measure(words, Group.BAND, words, f"not {words}", lambda t: low <= t.length <= high)
 
 
 MEASURES: tuple[Measure, ...] = (
-    Measure("words", Group.LENGTH, "longer answers", "shorter answers", lambda t: math.log1p(len(t.tokens))),
+    Measure("words", Group.LENGTH, "longer answers", "shorter answers", lambda t: math.log1p(t.length)),
     Measure("sentences", Group.LENGTH, "several sentences", "a single sentence", lambda t: math.log1p(t.sentences)),
     Measure(
         "sentence length",
         Group.LENGTH,
         "long sentences",
         "short sentences",
-        lambda t: math.log1p(len(t.tokens) / t.sentences),
+        lambda t: math.log1p(t.length / t.sentences),
     ),
     Measure(
         "word length",
@@ -210,7 +214,7 @@ MEASURES: tuple[Measure, ...] = (
         Group.PUNCTUATION,
         "many commas",
         "few commas",
-        lambda t: t.whole.count(",") / max(1, len(t.tokens)),
+        lambda t: t.whole.count(",") / max(1, t.length),
     ),
     Measure("ellipses", Group.PUNCTUATION, "dots…", "no dots…", lambda t: "..." in t.whole or "…" in t.whole),
     Measure(
@@ -310,6 +314,7 @@ def measure_style(answer: str) -> list[float]:
 SAMPLES = (
     "Hi! I'm so glad you're here, haha. Maybe we could try **tea** because it's (really) nice... Thanks, dude! 🎉",
     "Sorry, I can't:\n- don't wait\n- `run` 3 TESTS, please\nFor example: \"of course\". Isn't that what we always do?",
+    "今日はラーメンを食べました。すごくおいしかったよ！君は？ วันนี้เรากินราเมนมา อร่อยมาก",
 )
 
 

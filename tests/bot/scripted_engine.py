@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from bot.chat.prompting import ChatMessage, fit_to_window
@@ -32,12 +33,10 @@ class ScriptedGeneration:
         """What was said when it was cancelled first."""
 
     async def __aiter__(self) -> AsyncIterator[str]:
-        words = self._text.split(" ")
-        for position, word in enumerate(words):
+        for delta in re.split("(?<=[ 。])", self._text):
             if self.cancelled or self._engine.closed:
                 self._finish = Finish.CANCELLED
                 return
-            delta = word if position == len(words) - 1 else word + " "
             self._said += delta
             yield delta
             if self._engine.interlude is not None:

@@ -9,8 +9,8 @@ from typing import Any
 
 from storage.adapters.folder_store import WEIGHTS_FILE
 from storage.models.adapter_checks import layer_of
-from storage.models.base_model import BaseModel, load_adapter, load_model
-from storage.models.hardware import has_gpu, training_format
+from storage.models.base_model import BaseModel, load_adapter, load_on_device
+from storage.models.hardware import has_gpu, silence_transformers, training_format
 from storage.models.layer_names import LayerNames
 from storage.settings.sections import TrainingSettings
 from storage.wording import gettext_noop
@@ -26,11 +26,12 @@ log = logging.getLogger(__name__)
 def load_policy(base: BaseModel, starter: Path | None, settings: TrainingSettings, longest: int) -> Any:
     """Return the base, or the base under a trainable copy of the starter, which TRL then uses as the reference.
 
-    `longest` is the number of tokens of the longest row to train and validate on.
+    `longest` is the number of tokens of the longest row to train and validate on. Raises like `load_on_device`.
     """
     if left_out := LayerNames(base.path).left_out:
         log.info("%s is a mixture of experts: %s.", base.name, left_out)
-    model = load_model(base, training_format(settings), settings.quantization)
+    with silence_transformers():
+        model = load_on_device(base.path, training_format(settings), settings.quantization, setting="training.dtype")
     if uses_eager(longest, on_gpu=has_gpu()):
         model.set_attn_implementation("eager")
     return model if starter is None else load_adapter(model, starter, base, is_trainable=True)

@@ -115,7 +115,7 @@ class VersionProcess:
             {
                 "id": self._last_id,
                 "request_id": generation.request_id,
-                "prompt": request.prompt,
+                "prompt": renderer.served(request.prompt),
                 "sampling": sampling,
                 "thought": asdict(chat.thought) if chat.thought else None,
                 "room": asdict(renderer.room),

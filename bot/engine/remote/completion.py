@@ -117,13 +117,14 @@ class RemoteAnswer:
         Raises ServerError. A server that lost the version in a restart loads it again, once.
         """
         sampling, chat = self.request.sampling, self._renderer.chat
-        self._prompt_ids = await asyncio.to_thread(self._renderer.ids, self.request.prompt)
+        prompt = self._renderer.served(self.request.prompt)
+        self._prompt_ids = await asyncio.to_thread(self._renderer.ids, prompt)
         longest_thought = self._renderer.room.beside(len(self._prompt_ids), sampling.max_new_tokens)
-        stream = chat.stream(self.request.prompt, sampling.max_new_tokens, longest_thought, self._join)
+        stream = chat.stream(prompt, sampling.max_new_tokens, longest_thought, self._join)
         self._answer_ids = stream.answer_ids
         with_thought = replace(sampling, max_new_tokens=sampling.max_new_tokens + longest_thought)
         body = versions.sampling(replace(self.request, sampling=with_thought), chat)
-        body["prompt"] = self._prompt_ids if versions.wants_tokens else self.request.prompt
+        body["prompt"] = self._prompt_ids if versions.wants_tokens else prompt
         try:
             return await self._fetch(body, stream, extend, replica, versions)
         except Refused as error:

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -251,9 +252,16 @@ class LocalEngine:
 
         started_at = time.perf_counter()
         assert self._renderer is not None, "the model is loaded after it"
-        room = self._renderer.room
+        room, served = self._renderer.room, self._renderer.served
         rows = [
-            DecodingRow(one.request, resident.chat, room, partial(self._interruption, one), one.sight) for one in batch
+            DecodingRow(
+                replace(one.request, prompt=served(one.request.prompt)),
+                resident.chat,
+                room,
+                partial(self._interruption, one),
+                one.sight,
+            )
+            for one in batch
         ]
 
         def report(step: Sequence[tuple[int, str]]) -> None:

@@ -12,6 +12,7 @@ from bot.engine import Finish, GenerationFailed
 from storage.database.enums import Basis, Origin, Outcome
 from storage.database.tables import ReplyChoiceRow, ReplyRow
 from storage.taste.learning import FEWEST
+from storage.words import count_words
 
 CALM = "That sounds fine to me."
 LOUD = "Wow! That is great! So great!"
@@ -65,6 +66,14 @@ class TestChoice:
         assert answer.content.startswith(f"{CALM} {LONG.strip()}")
         stopped = [g.cancelled_after for g in engine.generations if not g.completion.text.startswith(CALM)]
         assert [len(text.split()) for text in stopped] == [DECIDING_WORDS + 1] * 3
+
+    async def test_beginnings_are_as_long_in_a_script_without_spaces(self, place, engine):
+        long = "猫がねこじゃらしで遊ぶ。" * 20
+        engine.answers = [f"{LOUD} {long}", f"{CALM} {long}", f"{LOUD} {long}", f"{LOUD} {long}"]
+        answer = await place.ask("hi")
+        assert answer.content.startswith(f"{CALM} {long}")
+        stopped = [g.cancelled_after for g in engine.generations if not g.completion.text.startswith(CALM)]
+        assert all(DECIDING_WORDS < count_words(text) <= DECIDING_WORDS + 6 for text in stopped), "a sentence more"
 
     async def test_what_was_not_shown_is_kept_as_unseen_answers(self, place, engine, rows):
         engine.answers = [CALM, LOUD, LOUD, LOUD]

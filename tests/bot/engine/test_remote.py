@@ -8,7 +8,7 @@ import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -911,6 +911,15 @@ async def test_a_servers_thought_is_neither_shown_nor_counted(name, thought, ask
     (asked,) = server.asked()
     assert asked["max_tokens"] == 120
     assert asked.get("skip_special_tokens", True) == (name != "gemma4"), "vLLM would leave out where the thought ends"
+
+
+async def test_a_server_reads_todays_date_where_the_template_writes_one(ask_thinker) -> None:
+    server = RemoteServer()
+    days = [datetime.now(UTC).astimezone()]
+    await ask_thinker("llama3", server, "Soup.")
+    days.append(datetime.now(UTC).astimezone())  # unless it is midnight, the same
+    (asked,) = server.asked()
+    assert any(f"Today Date: {day:%d %b %Y}\n\n" in asked["prompt"] for day in days)
 
 
 async def test_an_answer_may_not_have_what_a_thought_left(ask_thinker) -> None:

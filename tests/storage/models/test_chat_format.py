@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -112,6 +113,31 @@ def test_options_that_a_template_does_not_read_are_named(tokenizers: dict[str, A
 def test_a_template_that_cannot_be_used_is_refused(tokenizers: dict[str, Any], template: str | None, says: str) -> None:
     with pytest.raises(BaseModelError, match=says):
         ChatFormat(templated(tokenizers["qwen2"], template), NO_OPTIONS, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "stored", "today"),
+    [("llama3", "30 Sep 2026", "01 Dec 2026"), ("smollm3", "30 September 2026", "01 December 2026")],
+)
+def test_a_prompt_is_the_same_on_each_day_and_served_with_the_date_of_its_day(
+    tokenizers: dict[str, Any], name: str, stored: str, today: str
+) -> None:
+    chat = ChatFormat(tokenizers[name], NO_OPTIONS, ())
+    asked = {"role": "user", "content": f"Is {stored} a Wednesday?"}
+    prompt = chat.render([SYSTEM, asked])
+    assert prompt.count(f"Today Date: {stored}\n") == 1
+    served = chat.dated(prompt, datetime(2026, 12, 1, tzinfo=UTC))
+    assert served == prompt.replace(f"Today Date: {stored}", f"Today Date: {today}")
+    assert asked["content"] in served
+
+
+def test_a_date_of_the_operator_and_a_template_without_one_stay(tokenizers: dict[str, Any]) -> None:
+    now = datetime(2026, 12, 1, tzinfo=UTC)
+    told = ChatFormat(tokenizers["llama3"], {"date_string": "26 Jul 2024"}, ())
+    assert "Today Date: 26 Jul 2024\n" in told.dated(told.render([USER]), now)
+    undated = ChatFormat(tokenizers["qwen3"], NO_OPTIONS, ())
+    asked = undated.render([{"role": "user", "content": "Is 30 Sep 2026 a Wednesday?"}])
+    assert undated.dated(asked, now) == asked
 
 
 @pytest.mark.bundled

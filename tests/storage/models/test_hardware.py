@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import transformers
 from bot.engine.transformers.resident_model import ResidentModel
 from storage.errors import BaseModelError, SettingsError
 from storage.models import hardware
-from storage.models.base_model import BaseModel, load_model, load_on_device, require_numbers
+from storage.models.base_model import BaseModel, load_model, load_on_device, load_tokenizer
 from storage.models.hardware import (
     cpu_multiplies_bfloat16,
     describe_unlike,
@@ -28,6 +30,7 @@ from storage.models.hardware import (
 from storage.settings.sections import ModelSettings, Settings, TrainingSettings
 from trainer.evaluation.sampling import Sampler
 from trainer.training.memory_plan import USUAL
+from trainer.training.policy import load_policy
 from trainer.training.recipes import training_options
 
 
@@ -64,12 +67,18 @@ def test_auto_is_a_format_where_it_is_needed() -> None:
     assert training_format(TrainingSettings()) in {"bfloat16", "float32"}
 
 
-def test_a_base_too_large_for_float16_is_refused(base: BaseModel) -> None:
+def test_a_base_too_large_for_float16_is_refused_by_engine_and_training(base: BaseModel, tmp_path: Path) -> None:
     model = load_on_device(base.path, "float16", "", setting="model.dtype")
-    with torch.no_grad():
-        model.get_output_embeddings().weight.fill_(6e4)
+    (soup,) = load_tokenizer(base)("Soup", add_special_tokens=False)["input_ids"][-1:]
+    with torch.no_grad():  # the numbers of a real text, not of a few tokens that no text has
+        model.get_input_embeddings().weight[soup] = 6e4
+    model.save_pretrained(tmp_path / "large", safe_serialization=True)
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(base.path / file, tmp_path / "large")
     with pytest.raises(BaseModelError, match=r'too large for float16: set model\.dtype = "float32"'):
-        require_numbers(model, "model.dtype")
+        load_on_device(tmp_path / "large", "float16", "", setting="model.dtype")
+    with pytest.raises(BaseModelError, match=r'too large for float16: set training\.dtype = "float32"'):
+        load_policy(replace(base, path=tmp_path / "large"), None, TrainingSettings(dtype="float16"), longest=8)
 
 
 def test_settings_are_read_without_torch_where_there_is_no_gpu() -> None:

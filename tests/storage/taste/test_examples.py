@@ -49,6 +49,15 @@ def test_if_there_is_one_answer_it_is_the_example(session: Session) -> None:
     assert chosen(session) == (QUESTION,)
 
 
+def test_an_answer_without_spaces_is_one_if_it_says_something(session: Session) -> None:
+    asked = "お茶が好きです。"
+    add_answer(session, ExampleTurn(asked, "なぜ？"))
+    assert chosen(session) == ()
+    turn = ExampleTurn(asked, "どんなお茶がいちばん好きですか？")
+    add_answer(session, turn)
+    assert chosen(session) == (turn,)
+
+
 def test_none_is_chosen_where_they_are_switched_off(session: Session) -> None:
     add_answer(session, QUESTION)
     assert chosen(session, examples=0) == ()

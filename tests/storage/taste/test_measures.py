@@ -105,6 +105,25 @@ def test_a_mean_of_a_yes_or_no_is_a_share_of_answers():
     assert {one.name for one in MEASURES if one.is_yes_or_no} >= {"question at the end", "warmth", "31 to 60 words"}
 
 
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        ("words", "はい。", "今日はラーメンを食べました。"),
+        ("words", "ครับ", "วันนี้เรากินราเมนมา อร่อยมาก"),
+        ("sentences", "食べました、おいしかった。", "食べました！おいしかった。君は？"),
+        ("word length", "今日はラーメンを食べました", "Extraordinary circumstances."),
+        ("variety", "好好好好", "今天很好"),
+        ("whole ending", "それから彼は", "それから彼は行った。"),
+        ("whole ending", "それから彼は", "「それから彼は行った」"),
+        ("exclamation marks", "はい。", "はい！"),
+        ("question at the end", "君は？元気です。", "元気です。君は？"),
+        ("commas", "赤と青", "赤、緑、青"),
+    ],
+)
+def test_an_answer_without_spaces_is_measured_as_one_with_spaces(name, low, high):
+    assert value(name, low) < value(name, high)
+
+
 def test_every_measure_has_a_case():
     (mark,) = test_a_measure_tells_answers_apart.pytestmark
     assert [case[0] for case in mark.args[1]] == [one.name for one in MEASURES]

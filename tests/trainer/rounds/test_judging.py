@@ -11,7 +11,7 @@ import pytest
 
 from storage.adapters.folder_store import AdapterStore
 from storage.database.enums import TrainingSource
-from storage.models.base_model import BaseModel, load_model
+from storage.models.base_model import BaseModel, load_on_device
 from storage.models.chat_format import NO_OPTIONS
 from storage.settings.sections import Settings
 from tests.trainer.training.test_dpo import PAIRS, SETTINGS
@@ -34,15 +34,15 @@ def test_the_trained_model_is_gone_before_the_gate_loads_its_own(
     """Two models of 15 GB do not fit on a GPU of 24."""
     trained: list[weakref.ref[Any]] = []
 
-    def load_followed(*arguments: Any) -> Any:
-        model = load_model(*arguments)
+    def load_followed(*arguments: Any, **setting: Any) -> Any:
+        model = load_on_device(*arguments, **setting)
         trained.append(weakref.ref(model))
         return model
 
     def evaluate(*_models: object, **_settings: object) -> None:
         raise Judged(*(model() for model in trained))
 
-    monkeypatch.setattr("trainer.training.policy.load_model", load_followed)
+    monkeypatch.setattr("trainer.training.policy.load_on_device", load_followed)
     monkeypatch.setattr("trainer.rounds.judging.evaluate", evaluate)
     settings = Settings(training=SETTINGS)
     store = AdapterStore(tmp_path / "adapters")

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from storage.adapters.folder_store import CONFIG_FILE, WEIGHTS_FILE, AdapterStore
 from storage.errors import AdapterError
 from storage.models.adapter_checks import require_base
-from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
+from storage.models.base_model import BaseModel, load_model, load_on_device, load_tokenizer, resolve_base_model
 from storage.models.chat_format import NO_OPTIONS, load_chat_format
 from storage.models.hardware import cpu_threads
 from storage.settings.sections import GenerationSettings, TrainingSettings
@@ -458,12 +458,12 @@ def test_on_a_quantised_base_a_starter_keeps_its_own_numbers(base, tmp_path, mon
     """TRL rounds the adapter that it trains to bfloat16, but not its reference: the parent would lean from itself."""
     train(base, tmp_path / "starter")
 
-    def load_marked(*arguments):
-        model = load_model(*arguments)
+    def load_marked(*arguments, **setting):
+        model = load_on_device(*arguments, **setting)
         model.is_loaded_in_8bit = True  # TRL treats both alike; 4 bits would need bitsandbytes here
         return model
 
-    monkeypatch.setattr("trainer.training.policy.load_model", load_marked)
+    monkeypatch.setattr("trainer.training.policy.load_on_device", load_marked)
     untouched = SETTINGS.model_copy(update={"learning_rate": 1e-12})
     metrics = train(base, tmp_path / "out", starter=tmp_path / "starter", validation=PAIRS[:1], settings=untouched)
     assert metrics.validation_margin == pytest.approx(0.0, abs=1e-6)
