@@ -29,6 +29,8 @@ STORED_DAY = datetime(2026, 9, 30, tzinfo=UTC)
 
 No day is written longer in English than this Wednesday in September: a prompt that fits with it fits with any.
 """
+DATE = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
+"""How templates ask for today's date, and in which form; transformers lets nobody answer otherwise."""
 SYSTEM = {"role": "system", "content": "Be brief."}
 USER = {"role": "user", "content": "Hi."}
 ASSISTANT = {"role": "assistant", "content": "Hello."}
@@ -57,8 +59,9 @@ class ChatFormat:
         """Options that the template does not read."""
         self.options = dict(options)
         """The variables that the template gets."""
-        self._date_patterns: list[str] = []
-        """With which the template writes today, as Llama 3.2's and SmolLM3's do: "%d %b %Y"."""
+        self._template = DATE.sub(lambda date: f"{date[1]}{STORED_DAY.strftime(date[2])}{date[1]}", template)
+        self._dates = {date[2] for date in DATE.finditer(template) if "%Y" in date[2]}
+        """Forms of today's date in the template, such as "%d %b %Y"; without a year it would be any number."""
         self.folds_system = False
         self._require([USER], "a single user message")
         self.folds_system = self._refuses_system()
@@ -99,9 +102,9 @@ class ChatFormat:
 
     def dated(self, prompt: str, now: datetime) -> str:
         """Return a rendered prompt as it is served at that time: where the template writes today, with its date."""
-        for pattern in sorted(self._date_patterns, key=len, reverse=True):
+        for form in sorted(self._dates, key=len, reverse=True):
             # The first is the template's own: it stands before what anybody said.
-            prompt = prompt.replace(STORED_DAY.strftime(pattern), now.strftime(pattern), 1)
+            prompt = prompt.replace(STORED_DAY.strftime(form), now.strftime(form), 1)
         return prompt
 
     def token_ids(self, text: str) -> list[int]:
@@ -142,14 +145,10 @@ class ChatFormat:
                 [dict(message) for message in folded],
                 tokenize=False,
                 add_generation_prompt=add_generation_prompt,
-                **{"strftime_now": self._write_date, **self.options, **options},
+                chat_template=self._template,
+                **{**self.options, **options},
             )
         )
-
-    def _write_date(self, pattern: str) -> str:
-        if pattern not in self._date_patterns:
-            self._date_patterns.append(pattern)
-        return STORED_DAY.strftime(pattern)
 
     def _decode(self, ids: list[int]) -> str:
         return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
