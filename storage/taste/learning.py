@@ -30,7 +30,6 @@ from storage.taste.measures import (
 )
 from storage.taste.model import Choices, Floats, Posterior, Thumbs, choice_shares, fit, prior
 from storage.taste.weak_votes import WeakEvidence, WeakMeaning, WeakSigns, arrange_signs, learn_meaning
-from storage.words import count_words
 
 GROUPS = tuple(measure.group.value for measure in MEASURES)
 NEWEST = 10_000
@@ -182,9 +181,9 @@ class LearnedTaste:
 def _style_begun(drafts: Sequence[tuple[str, bool]]) -> Floats:
     """Return the scaled measures of the drafts, (N, D). An unfinished draft gets its expected length."""
     numbers = np.array([measure_style(text) for text, _ in drafts]).reshape(-1, len(MEASURES))
-    for row, (text, is_whole) in zip(numbers, drafts, strict=True):
+    for row, (_, is_whole) in zip(numbers, drafts, strict=True):
         if not is_whole:
-            words = count_words(text)
+            words = round(math.expm1(row[WORDS]))
             row[WORDS], row[WORD_BANDS] = np.log1p(words + REST_WORDS), _likely_bands(words)
     return scaled(numbers)
 
