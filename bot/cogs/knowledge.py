@@ -47,7 +47,7 @@ class Knowledge(
     @app_commands.command()
     @app_commands.describe(
         text="A short text in Markdown; without any source, a form opens",
-        file="A .txt, .md, .pdf, .html or .docx file",
+        file="A .txt, .md, .pdf, .html, .csv or .docx file",
         message="A link to a message",
         pins="A channel whose pinned messages to add",
         title="The title that answers cite",
