@@ -16,10 +16,12 @@ from bot.releases.resolver import ReleaseCandidates, read_candidates
 from bot.services import Services
 from storage.conversations.replies import Reply, count_siblings
 from storage.database.columns import utc_now
+from storage.database.enums import Origin
 from storage.knowledge.documents import titles_of
 from storage.personalities.personalities import Personality, read_personality
 from storage.wording import gettext_noop
 
+FIXED = gettext_noop("That sentence is fixed: I always say it, so there is nothing to rate, to improve or to repeat.")
 EDITED = gettext_noop("A message that I answered there was edited since. Please ask again.")
 
 
@@ -29,6 +31,8 @@ async def gather_again(services: Services, reply: Reply, channel: discord.abc.Me
     If another base gave it, the same messages are rendered anew. Raises UserFacingError if another answer is not
     possible.
     """
+    if reply.origin is Origin.FIXED:
+        raise UserFacingError(FIXED)
     if reply.edited_at is not None:
         raise UserFacingError(EDITED)
     asked_at = utc_now()

@@ -75,6 +75,16 @@ class Answerer:
         finally:
             self.at_work -= 1
 
+    async def say(self, ask: Ask, words: str, small_print: str) -> None:
+        """Answer with a fixed sentence, which the model has no part in.
+
+        Raises UserFacingError if the question was deleted, and discord.HTTPException if Discord refuses the sentence.
+        """
+        ensure_request()
+        reply_id = await self._recorder.store_fixed(ask, words, small_print)
+        end = AnswerEnd(FinishedReply(words, Outcome.COMPLETE), words, small_print)
+        await self.delivery.say_fixed(ask, reply_id, end)
+
     async def _answer(self, ask: Ask, request: GenerationRequest) -> AnswerResult:
         # A blind comparison of versions must compare what each would say by itself.
         is_alone = ask.label is not None and ask.beside is None
