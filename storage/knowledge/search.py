@@ -37,16 +37,27 @@ LEAST_SHARE = 0.6
 
 @dataclass(frozen=True)
 class Question:
-    """A question as words and, with an encoder, as vectors, (K, D): alone, and in its context."""
+    """A question as words and, with an encoder, as vectors, (K, D): alone, in its context, and in parts."""
 
     text: str
     embeddings: NDArray[Any] | None
     encoder: str = ""
+    earlier: tuple[str, ...] = ()
+    """What people said before, newest first."""
 
     @property
     def alone(self) -> Question:
         """The question without its context."""
-        return self if self.embeddings is None else replace(self, embeddings=self.embeddings[:1])
+        kept = None if self.embeddings is None else self.embeddings[:1]
+        return replace(self, embeddings=kept, earlier=())
+
+    def similarity_to(self, vector: NDArray[Any]) -> float:
+        """Return how near a text is in meaning, given its vector, (D,)."""
+        assert self.embeddings is not None
+        similarities = self.embeddings @ vector
+        own = float(similarities[0])
+        is_about_something_else = self.names_a_subject and own < LEAST_OWN_SIMILARITY
+        return own if is_about_something_else else float(similarities.max())
 
     @property
     def names_a_subject(self) -> bool:
@@ -179,7 +190,4 @@ def _similarity(question: Question, encoder: str, embedding: bytes | None) -> fl
 
     if question.embeddings is None or embedding is None or encoder != question.encoder:
         return None
-    similarities = question.embeddings @ np.frombuffer(embedding, "<f4")
-    own = float(similarities[0])
-    is_about_something_else = question.names_a_subject and own < LEAST_OWN_SIMILARITY
-    return own if is_about_something_else else float(similarities.max())
+    return question.similarity_to(np.frombuffer(embedding, "<f4"))

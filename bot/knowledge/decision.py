@@ -1,0 +1,238 @@
+"""Decides from a server's documents what a message gets: a quoted line, the nearest ones, "I don't know", or the model.
+
+It works in two steps. Does the message ask for something of this server? That is told by questions about servers, small
+talk and questions about the world that it resembles, its form, and the documents. Then, does the best line answer it?
+That is told by how near the line is in meaning and in words, and how far it is ahead of the others.
+
+The weights are those of `python -m tests.benchmarks.knowledge_weights`, which docs/knowledge.md describes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bot.knowledge.answer_types import AnswerType, asked_type, asks_for_past, holds
+from bot.knowledge.matching import best_match, words_of
+from bot.text.questions import is_question
+
+QUOTED_ABOVE = 0.5
+"""A line is quoted as the answer from this probability on."""
+NEAREST_ABOVE = 0.06
+"""From here to there, the nearest lines are shown, and that it is not sure that one answers."""
+ASKS_SERVER_ABOVE = 0.6
+NEAREST_LINES = 3
+EARLIER_WORDS = 0.5
+"""What a word of the message before counts."""
+HEADING_WORDS = 0.7
+"""What a word counts that only the line's headings hold."""
+FEWEST_WORDS, LEAST_SHARE = 2, 0.6
+"""Without vectors, a line is quoted that holds so many of the words, and this share of them by rarity."""
+MOST_NATS = 3.0
+"""The most that one rare word counts, so that no name decides alone."""
+
+LINE_WEIGHTS: Mapping[str, float] = {"near": 14.52, "near_alone": 3.49, "share": 3.98, "words": 1.4, "type": 0.48}
+ANSWERED_WEIGHTS: Mapping[str, float] = {"": -4.23, "score": 0.06, "lead": 0.14, "lead_of_three": 0.59, "near": 0.04, "near_alone": 2.02, "share": 2.0, "words": -2.08, "type": 0.62, "unknown": 0.12, "past": -3.77}
+SERVER_WEIGHTS: Mapping[str, float] = {"": -4.73, "server_or_talk": 15.15, "server_or_world": 9.57, "question": 2.5, "personal": -1.81, "score": 0.19, "near": 9.49, "words": 1.81, "unknown": -1.41}
+
+_PERSONAL = re.compile(
+    r"\b(?:i['’]?m|i am|my|i (?:feel|think|just|had|have|love|hate|bought|made|got|miss|went)|you|your|me|ich|du|dein|mein)\b",
+    re.IGNORECASE,
+)
+
+
+class Outcome(StrEnum):
+    QUOTED = "quoted"
+    """The best line answers the message."""
+    NEAREST = "nearest"
+    """It asks for something of this server, and it is not sure that the nearest lines answer."""
+    UNKNOWN = "unknown"
+    """It asks for something of this server, and no line is near."""
+    MODEL = "model"
+    """It is about something else: the model answers alone."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a document, and how near it is to the message in meaning (cosine; None without vectors)."""
+
+    chunk_id: int
+    document_id: int
+    title: str
+    link: str
+    heading: str
+    text: str
+    near: float | None
+    """With its headings."""
+    near_alone: float | None
+
+    @property
+    def place(self) -> str:
+        """The headings below the title."""
+        return self.heading.partition(" › ")[2]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A message, what the same person said before it (newest first), and what it resembles."""
+
+    text: str
+    earlier: tuple[str, ...] = ()
+    background: Mapping[str, float] | None = None
+    """Mean similarity to the nearest examples of each kind of message; None without vectors."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    outcome: Outcome
+    lines: tuple[Line, ...] = ()
+    """Best first."""
+    answered: float = 0.0
+    """The probability that the best line answers."""
+    asks_server: float = 0.0
+    """The probability that the message asks for something of this server."""
+
+
+NOTHING = Decision(Outcome.MODEL)
+
+
+def decide(asked: Asked, lines: Sequence[Line]) -> Decision:
+    """Return what the message gets, given the lines of the documents that come nearest to it."""
+    if not lines:
+        return NOTHING
+    ranked = rank(asked, lines)
+    if asked.background is None or ranked.best.line.near is None:
+        return _decide_by_words(ranked)
+    answered = logistic(ANSWERED_WEIGHTS, answered_features(asked, ranked))
+    asks_server = logistic(SERVER_WEIGHTS, server_features(asked, ranked))
+    if asks_server < ASKS_SERVER_ABOVE:
+        outcome = Outcome.MODEL
+    elif answered >= QUOTED_ABOVE:
+        outcome = Outcome.QUOTED
+    else:
+        outcome = Outcome.NEAREST if answered >= NEAREST_ABOVE else Outcome.UNKNOWN
+    shown = {Outcome.QUOTED: 1, Outcome.NEAREST: NEAREST_LINES}.get(outcome, 0)
+    return Decision(outcome, tuple(one.line for one in ranked.lines[:shown]), answered, asks_server)
+
+
+def _decide_by_words(ranked: Ranked) -> Decision:
+    best = ranked.best
+    if best.matched >= FEWEST_WORDS and best.features["share"] >= LEAST_SHARE:
+        return Decision(Outcome.QUOTED, (best.line,))
+    return NOTHING
+
+
+# Step 2: the best line
+
+
+@dataclass(frozen=True)
+class RankedLine:
+    line: Line
+    features: Mapping[str, float]
+    matched: int
+    """How many of the question's words it holds."""
+
+    @property
+    def score(self) -> float:
+        return sum(LINE_WEIGHTS[name] * value for name, value in self.features.items())
+
+
+@dataclass(frozen=True)
+class Ranked:
+    lines: tuple[RankedLine, ...]
+    """Best first; at least one."""
+    unknown: float
+    """The share of the question's words, by rarity, that no line holds."""
+    words: int
+
+    @property
+    def best(self) -> RankedLine:
+        return self.lines[0]
+
+
+def rank(asked: Asked, lines: Sequence[Line]) -> Ranked:
+    """Return the lines by how well each answers the question, best first."""
+    weights = dict.fromkeys(words_of(" ".join(asked.earlier[:1])), EARLIER_WORDS) | dict.fromkeys(
+        words_of(asked.text), 1.0
+    )
+    held = [(words_of(line.text), words_of(line.heading)) for line in lines]
+    matches = {
+        word: [max(best_match(word, own), HEADING_WORDS * best_match(word, above)) for own, above in held]
+        for word in weights
+    }
+    rarity = {word: weights[word] * _rarity(found) for word, found in matches.items()}
+    total = sum(rarity.values()) or 1.0
+    kind = asked_type(asked.text) or (asked_type(asked.earlier[0]) if asked.earlier else None)
+    ranked = [
+        RankedLine(
+            line,
+            {
+                "near": line.near or 0.0,
+                "near_alone": line.near_alone or 0.0,
+                "share": sum(rarity[word] * matches[word][i] for word in weights) / total,
+                "words": sum(min(rarity[word], MOST_NATS) * matches[word][i] for word in weights) / 5,
+                "type": _fit(line, kind),
+            },
+            matched=sum(matches[word][i] > 0 for word in words_of(asked.text)),
+        )
+        for i, line in enumerate(lines)
+    ]
+    return Ranked(
+        tuple(sorted(ranked, key=lambda one: (-one.score, len(one.line.text), one.line.chunk_id))),
+        unknown=sum(rarity[word] for word, found in matches.items() if max(found) < 0.5) / total if weights else 1.0,
+        words=len(weights),
+    )
+
+
+def _rarity(matches: Sequence[float]) -> float:
+    """Return a word's rarity in nats: log((lines + 1) / (lines that hold it + 1/2))."""
+    return math.log((len(matches) + 1) / (sum(found >= 0.5 for found in matches) + 0.5))
+
+
+def _fit(line: Line, kind: AnswerType | None) -> float:
+    """Return 1 if the line holds the kind of answer that is asked for, -1 if not, 0 if that is unknown."""
+    if kind is None:
+        return 0.0
+    text = line.text if kind is AnswerType.PERSON else f"{line.place}: {line.text}"
+    return 1.0 if holds(text, kind) else -1.0
+
+
+# The two probabilities
+
+
+def answered_features(asked: Asked, ranked: Ranked) -> dict[str, float]:
+    """Return what tells whether the best line answers."""
+    scores = [one.score for one in ranked.lines]
+    following = scores[1:4] or [0.0]
+    return {
+        "": 1.0,
+        "score": scores[0],
+        "lead": scores[0] - following[0],
+        "lead_of_three": scores[0] - sum(following) / len(following),
+        **ranked.best.features,
+        "unknown": ranked.unknown,
+        "past": float(asks_for_past(asked.text, ranked.best.line.text)),
+    }
+
+
+def server_features(asked: Asked, ranked: Ranked) -> dict[str, float]:
+    """Return what tells whether the message asks for something of this server."""
+    background = asked.background or {}
+    return {
+        "": 1.0,
+        "server_or_talk": background["server"] - background["talk"],
+        "server_or_world": background["server"] - background["general"],
+        "question": float(is_question(asked.text)),
+        "personal": float(_PERSONAL.search(asked.text) is not None),
+        "score": ranked.best.score,
+        "near": ranked.best.features["near"],
+        "words": ranked.best.features["words"],
+        "unknown": ranked.unknown,
+    }
+
+
+def logistic(weights: Mapping[str, float], features: Mapping[str, float]) -> float:
+    return 1 / (1 + math.exp(-sum(weights[name] * features[name] for name in weights)))
