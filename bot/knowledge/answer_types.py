@@ -36,6 +36,12 @@ _PAST_ASKED = _pattern(
 )
 _PAST_TOLD = _pattern(r"\b(?:won|did|was|were|has been|since|founded|last|\w{3,}ed|(?:19|20)\d\d|seit|war|wurde)\b")
 
+_FOCUS = _pattern(
+    r"\bwhat(?:['’]?s| is| are| was| were) (?:the |your |our |a |an )?(?P<noun>(?:[\w'’-]+ )*?[\w-]+)(?= (?:of|for|on|in|at|to|from|when|if|here)\b|\W*$)",
+    r"\bwhat (?:does|do|did|can|will) (?:[\w'’-]+ )*(?P<verb>[\w-]+)\W*$",
+    r"\bwas (?:ist|sind) (?:der |die |das )?(?P<nomen>(?:[\w-]+ )*?[\w-]+)(?= (?:von|für|des|der|im|am|bei)\b|\W*$)",
+)
+
 # The first that fits counts: "how much time" is no price, "how old" is a number.
 ASKED: Mapping[AnswerType, re.Pattern[str]] = MappingProxyType(
     {
@@ -116,6 +122,13 @@ def holds(line: str, kind: AnswerType) -> bool:
     if kind is AnswerType.PERSON:
         line = _DATES.sub("", line)  # names of days are written like those of people
     return HELD[kind].search(line) is not None
+
+
+def focus_of(question: str) -> str | None:
+    """Return the word that says what is asked for: "What is the prize of the contest?" asks for the prize."""
+    found = _FOCUS.search(question)
+    phrase = next(filter(None, found.groups()), "") if found else ""
+    return phrase.split()[-1].lower() if phrase else None
 
 
 def asks_for_past(question: str, line: str) -> bool:

@@ -15,15 +15,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bot.knowledge.answer_types import AnswerType, asked_type, asks_for_past, holds
+from bot.knowledge.answer_types import AnswerType, asked_type, asks_for_past, focus_of, holds
 from bot.knowledge.matching import best_match, words_of
 from bot.text.questions import is_question
 
-QUOTED_ABOVE = 0.5
+QUOTED_ABOVE = 0.6
 """A line is quoted as the answer from this probability on."""
-NEAREST_ABOVE = 0.06
+NEAREST_ABOVE = 0.05
 """From here to there, the nearest lines are shown, and that it is not sure that one answers."""
-ASKS_SERVER_ABOVE = 0.6
+FOLLOW_UP_NEAREST_ABOVE = 0.02
+"""The same for a question that builds on one before, whose words say little by themselves."""
+ASKS_SERVER_ABOVE = 0.65
+"""A question is taken to ask for something of the server from this probability on."""
+UNASKED_ABOVE = 0.85
+"""The same for a message that has not the form of a question."""
+CLEAR_LEAD, FOLLOW_UP_LEAD = 3.0, 6.0
+"""The best line is quoted alone if its score is this far ahead of the second."""
 NEAREST_LINES = 3
 EARLIER_WORDS = 0.5
 """What a word of the message before counts."""
@@ -35,11 +42,18 @@ MOST_NATS = 3.0
 """The most that one rare word counts, so that no name decides alone."""
 
 LINE_WEIGHTS: Mapping[str, float] = {"near": 14.52, "near_alone": 3.49, "share": 3.98, "words": 1.4, "type": 0.48}
-ANSWERED_WEIGHTS: Mapping[str, float] = {"": -4.23, "score": 0.06, "lead": 0.14, "lead_of_three": 0.59, "near": 0.04, "near_alone": 2.02, "share": 2.0, "words": -2.08, "type": 0.62, "unknown": 0.12, "past": -3.77}
-SERVER_WEIGHTS: Mapping[str, float] = {"": -4.73, "server_or_talk": 15.15, "server_or_world": 9.57, "question": 2.5, "personal": -1.81, "score": 0.19, "near": 9.49, "words": 1.81, "unknown": -1.41}
+ANSWERED_WEIGHTS: Mapping[str, float] = {"": -4.0, "score": 0.06, "lead": 0.16, "lead_of_three": 0.58, "near": 0.19, "near_alone": 1.94, "share": 1.88, "words": -2.11, "type": 0.51, "unknown": 0.01, "focus": -1.57, "past": -3.88}
+SERVER_WEIGHTS: Mapping[str, float] = {"": -6.46, "server_or_talk": 13.13, "server_or_world": 10.44, "question": 4.26, "personal": -1.82, "score": 0.18, "near": 9.1, "words": 1.72, "unknown": -1.16}
 
 _PERSONAL = re.compile(
     r"\b(?:i['’]?m|i am|my|i (?:feel|think|just|had|have|love|hate|bought|made|got|miss|went)|you|your|me|ich|du|dein|mein)\b",
+    re.IGNORECASE,
+)
+
+
+_QUESTION = re.compile(
+    r"\W*(?:(?:and|so|but|hey|hi|ok|und|aber)\W+)?(?:(?:until|till|since|by|from|to|at|for|in|on|with|about|bis|ab|seit|um|mit|für)\s+)?"
+    r"(?:what|which|when|wen|who|whom|whose|where|how|why|wann|was|wer|wem|wo|wie|welche\w*)s?\b",
     re.IGNORECASE,
 )
 
@@ -99,6 +113,11 @@ class Decision:
 NOTHING = Decision(Outcome.MODEL)
 
 
+def asks(text: str) -> bool:
+    """Return whether a text has the form of a question; "until when …" has it too."""
+    return is_question(text) or ("!" not in text and _QUESTION.match(text) is not None)
+
+
 def decide(asked: Asked, lines: Sequence[Line]) -> Decision:
     """Return what the message gets, given the lines of the documents that come nearest to it."""
     if not lines:
@@ -108,14 +127,21 @@ def decide(asked: Asked, lines: Sequence[Line]) -> Decision:
         return _decide_by_words(ranked)
     answered = logistic(ANSWERED_WEIGHTS, answered_features(asked, ranked))
     asks_server = logistic(SERVER_WEIGHTS, server_features(asked, ranked))
-    if asks_server < ASKS_SERVER_ABOVE:
-        outcome = Outcome.MODEL
-    elif answered >= QUOTED_ABOVE:
-        outcome = Outcome.QUOTED
-    else:
-        outcome = Outcome.NEAREST if answered >= NEAREST_ABOVE else Outcome.UNKNOWN
-    shown = {Outcome.QUOTED: 1, Outcome.NEAREST: NEAREST_LINES}.get(outcome, 0)
-    return Decision(outcome, tuple(one.line for one in ranked.lines[:shown]), answered, asks_server)
+    if asks_server < (ASKS_SERVER_ABOVE if asks(asked.text) else UNASKED_ABOVE):
+        return Decision(Outcome.MODEL, (), answered, asks_server)
+    if answered >= QUOTED_ABOVE:
+        return Decision(Outcome.QUOTED, _tied(asked, ranked), answered, asks_server)
+    if answered >= (FOLLOW_UP_NEAREST_ABOVE if asked.earlier else NEAREST_ABOVE):
+        nearest = tuple(one.line for one in ranked.lines[:NEAREST_LINES])
+        return Decision(Outcome.NEAREST, nearest, answered, asks_server)
+    return Decision(Outcome.UNKNOWN, (), answered, asks_server)
+
+
+def _tied(asked: Asked, ranked: Ranked) -> tuple[Line, ...]:
+    """Return the best line, with the second one where the two are close, or the question builds on one before."""
+    best, *others = ranked.lines[:2]
+    lead = FOLLOW_UP_LEAD if asked.earlier else CLEAR_LEAD
+    return (best.line, *(one.line for one in others if best.score - one.score < lead))
 
 
 def _decide_by_words(ranked: Ranked) -> Decision:
@@ -200,6 +226,14 @@ def _fit(line: Line, kind: AnswerType | None) -> float:
     return 1.0 if holds(text, kind) else -1.0
 
 
+def _lacks_focus(question: str, best: RankedLine) -> bool:
+    """Return whether the line names nothing of what is asked for, and holds no answer of the kind that is."""
+    focus = focus_of(question)
+    if focus is None or not words_of(focus) or best.features["type"] > 0:
+        return False
+    return best_match(focus, [*words_of(best.line.text), *words_of(best.line.heading)]) == 0
+
+
 # The two probabilities
 
 
@@ -214,6 +248,7 @@ def answered_features(asked: Asked, ranked: Ranked) -> dict[str, float]:
         "lead_of_three": scores[0] - sum(following) / len(following),
         **ranked.best.features,
         "unknown": ranked.unknown,
+        "focus": float(_lacks_focus(asked.text, ranked.best)),
         "past": float(asks_for_past(asked.text, ranked.best.line.text)),
     }
 
@@ -225,7 +260,7 @@ def server_features(asked: Asked, ranked: Ranked) -> dict[str, float]:
         "": 1.0,
         "server_or_talk": background["server"] - background["talk"],
         "server_or_world": background["server"] - background["general"],
-        "question": float(is_question(asked.text)),
+        "question": float(asks(asked.text)),
         "personal": float(_PERSONAL.search(asked.text) is not None),
         "score": ranked.best.score,
         "near": ranked.best.features["near"],
