@@ -25,7 +25,7 @@ NEAREST_ABOVE = 0.05
 """From here to there, the nearest lines are shown, and that it is not sure that one answers."""
 FOLLOW_UP_NEAREST_ABOVE = 0.02
 """The same for a question that builds on one before, whose words say little by themselves."""
-ASKS_SERVER_ABOVE = 0.65
+ASKS_SERVER_ABOVE = 0.6
 """A question is taken to ask for something of the server from this probability on."""
 UNASKED_ABOVE = 0.85
 """The same for a message that has not the form of a question."""
@@ -43,7 +43,7 @@ MOST_NATS = 3.0
 
 LINE_WEIGHTS: Mapping[str, float] = {"near": 14.52, "near_alone": 3.49, "share": 3.98, "words": 1.4, "type": 0.48}
 ANSWERED_WEIGHTS: Mapping[str, float] = {"": -4.0, "score": 0.06, "lead": 0.16, "lead_of_three": 0.58, "near": 0.19, "near_alone": 1.94, "share": 1.88, "words": -2.11, "type": 0.51, "unknown": 0.01, "focus": -1.57, "past": -3.88}
-SERVER_WEIGHTS: Mapping[str, float] = {"": -6.46, "server_or_talk": 13.13, "server_or_world": 10.44, "question": 4.26, "personal": -1.82, "score": 0.18, "near": 9.1, "words": 1.72, "unknown": -1.16}
+SERVER_WEIGHTS: Mapping[str, float] = {"": -7.01, "server_or_talk": 14.09, "server_or_world": 10.0, "question": 4.67, "personal": -1.62, "score": 0.23, "near": 8.53, "words": 1.58, "unknown": -1.27}
 
 _PERSONAL = re.compile(
     r"\b(?:i['’]?m|i am|my|i (?:feel|think|just|had|have|love|hate|bought|made|got|miss|went)|you|your|me|ich|du|dein|mein)\b",
