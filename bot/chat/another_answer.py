@@ -12,12 +12,13 @@ from bot.chat.prompting import ChatMessage
 from bot.chat.rendering import TOO_LONG
 from bot.engine import RenderedPrompt
 from bot.errors import UserFacingError
+from bot.knowledge.citations import citations_of
+from bot.knowledge.quoting import Citation
 from bot.releases.resolver import ReleaseCandidates, read_candidates
 from bot.services import Services
 from storage.conversations.replies import Reply, count_siblings
 from storage.database.columns import utc_now
 from storage.database.enums import Origin
-from storage.knowledge.documents import titles_of
 from storage.personalities.personalities import Personality, read_personality
 from storage.wording import gettext_noop
 
@@ -67,7 +68,7 @@ class _Rows:
     siblings: int
     personality: Personality
     candidates: ReleaseCandidates
-    citations: tuple[tuple[str, str], ...]
+    citations: tuple[Citation, ...]
 
 
 def _read(session: Session, reply: Reply, prompt: str) -> _Rows:
@@ -75,7 +76,7 @@ def _read(session: Session, reply: Reply, prompt: str) -> _Rows:
         siblings=count_siblings(session, reply, prompt),
         personality=read_personality(session, reply.personality_id),
         candidates=read_candidates(session, reply.personality_id),
-        citations=tuple(titles_of(session, [passage.document_id for passage in reply.retrieved])),
+        citations=tuple(citations_of(session, reply)),
     )
 
 

@@ -7,6 +7,7 @@ an answer has a row of its own origin, no votes and no other answer.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -18,6 +19,7 @@ from bot.chat.identity import AGAIN, About, Asked, asks_about_itself, doubts_it
 from bot.chat.own_threads import move_to_own_thread
 from bot.chat.prompting import ChatMessage
 from bot.engine import RenderedPrompt
+from bot.knowledge.quoting import Citation, cite
 from bot.localization.languages import languages_of
 from bot.localization.sentences import gettext, speaking
 from bot.personalities.selection import active_personality
@@ -44,6 +46,11 @@ _POINTS = re.compile(
     re.IGNORECASE,
 )
 """Words with which a message points at what came with it."""
+
+
+def fixed_small_print(citations: Sequence[Citation] = ()) -> str:
+    """Return what stands under a fixed sentence; the lines that it announces come first."""
+    return "\n".join(filter(None, (cite(citations), f"-# {gettext(SMALL_PRINT)}")))
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,7 @@ class FixedAnswers:
             sources=Sources({message.id: own}),
         )
         ask = await move_to_own_thread(self._services.setups, message, words, ask)
-        await self._services.answerer.say(ask, answer.words, f"-# {gettext(SMALL_PRINT)}")
+        await self._services.answerer.say(ask, answer.words, fixed_small_print())
 
     async def _asked(self, said: str, own_name: str, message: discord.Message) -> Asked | None:
         if asked := asks_about_itself(said, own_name):

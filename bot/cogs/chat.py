@@ -19,7 +19,7 @@ from bot.chat.ask import REGENERATE, Ask
 from bot.chat.calling import Calls
 from bot.chat.context import gather
 from bot.chat.conversation import SPOKEN, Conversation, HistoryReader, own_words
-from bot.chat.fixed_answers import FixedAnswers
+from bot.chat.fixed_answers import FixedAnswers, fixed_small_print
 from bot.chat.missed_questions import MissedQuestions
 from bot.chat.own_threads import move_to_own_thread
 from bot.chat.recovery import Recovery
@@ -168,7 +168,9 @@ class Chat(BotCog):
             if not context.is_greeted:
                 await send_first_notice(self.services, message)
             ask = await move_to_own_thread(self.services.setups, message, history.newest_words, context.ask)
-            if self._second_answers.is_due(message.author.id, context.rival):
+            if context.unsure:
+                await self.services.answerer.say(ask, context.unsure, fixed_small_print(ask.citations))
+            elif not ask.citations and self._second_answers.is_due(message.author.id, context.rival):
                 await self._second_answers.answer_twice(ask, context.rival)
             else:
                 answer = await self.services.answerer.answer(ask)

@@ -61,13 +61,11 @@ def background_of(vector: NDArray[Any], background: Background) -> dict[str, flo
     """Return how much a message, given its vector, (D,), resembles each kind (mean cosine)."""
     import numpy as np
 
-    return {
-        kind: float(np.sort(vectors @ vector)[-NEAREST_EXAMPLES:].mean()) for kind, vectors in background.items()
-    }
+    return {kind: float(np.sort(vectors @ vector)[-NEAREST_EXAMPLES:].mean()) for kind, vectors in background.items()}
 
 
 def lines_near(
-    question: Question, passages: Sequence[Passage], encode: Callable[[Sequence[str]], NDArray[Any]]
+    question: Question, passages: Sequence[Passage], encode: Callable[[Sequence[str]], Sequence[Any]]
 ) -> list[Line]:
     """Return the lines of the passages that come first, each with how near it is; `encode` may keep what it has."""
     found = [(passage, line) for passage in passages[:CONSIDERED] for line in lines_of(passage.text)]
@@ -75,7 +73,9 @@ def lines_near(
         return [_line(passage, text, None, None) for passage, text in found]
     # A passage that is one line has a vector already.
     wholes = [passage.similarity if passage.text == text else None for passage, text in found]
-    unknown = [f"{passage.heading}\n{text}" for (passage, text), whole in zip(found, wholes, strict=True) if whole is None]
+    unknown = [
+        f"{passage.heading}\n{text}" for (passage, text), whole in zip(found, wholes, strict=True) if whole is None
+    ]
     vectors = iter(encode([*(text for _, text in found), *unknown]))
     alone = [question.similarity_to(next(vectors)) for _ in found]
     near = [question.similarity_to(next(vectors)) if whole is None else whole for whole in wholes]

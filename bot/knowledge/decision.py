@@ -42,8 +42,31 @@ MOST_NATS = 3.0
 """The most that one rare word counts, so that no name decides alone."""
 
 LINE_WEIGHTS: Mapping[str, float] = {"near": 14.52, "near_alone": 3.49, "share": 3.98, "words": 1.4, "type": 0.48}
-ANSWERED_WEIGHTS: Mapping[str, float] = {"": -4.0, "score": 0.06, "lead": 0.16, "lead_of_three": 0.58, "near": 0.19, "near_alone": 1.94, "share": 1.88, "words": -2.11, "type": 0.51, "unknown": 0.01, "focus": -1.57, "past": -3.88}
-SERVER_WEIGHTS: Mapping[str, float] = {"": -7.01, "server_or_talk": 14.09, "server_or_world": 10.0, "question": 4.67, "personal": -1.62, "score": 0.23, "near": 8.53, "words": 1.58, "unknown": -1.27}
+ANSWERED_WEIGHTS: Mapping[str, float] = {
+    "": -4.0,
+    "score": 0.06,
+    "lead": 0.16,
+    "lead_of_three": 0.58,
+    "near": 0.19,
+    "near_alone": 1.94,
+    "share": 1.88,
+    "words": -2.11,
+    "type": 0.51,
+    "unknown": 0.01,
+    "focus": -1.57,
+    "past": -3.88,
+}
+SERVER_WEIGHTS: Mapping[str, float] = {
+    "": -7.01,
+    "server_or_talk": 14.09,
+    "server_or_world": 10.0,
+    "question": 4.67,
+    "personal": -1.62,
+    "score": 0.23,
+    "near": 8.53,
+    "words": 1.58,
+    "unknown": -1.27,
+}
 
 _PERSONAL = re.compile(
     r"\b(?:i['’]?m|i am|my|i (?:feel|think|just|had|have|love|hate|bought|made|got|miss|went)|you|your|me|ich|du|dein|mein)\b",

@@ -95,6 +95,8 @@ class FinishedReply:
     total_s: float | None = None
     seed: int | None = None
     """Of the candidate that was chosen, if it is another one than the row has."""
+    origin: Origin | None = None
+    """If something else was shown than the version wrote."""
 
 
 @dataclass(frozen=True)
@@ -211,8 +213,9 @@ def finish_reply(session: Session, reply_id: int, finished: FinishedReply, *, un
     """
     answer = finished.answer.replace("\0", "")  # a byte-level model can write one; PostgreSQL refuses it
     values = column_values(ReplyRow, finished) | {"answer": answer, "undelivered": undelivered}
-    if finished.seed is None:
-        del values["seed"]
+    for name in ("seed", "origin"):
+        if values[name] is None:
+            del values[name]
     changed = session.execute(update(ReplyRow).where(ReplyRow.id == reply_id).values(values))
     if changed_rows(changed) == 0:
         return False

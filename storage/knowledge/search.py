@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,12 +27,6 @@ MANY_WORDS = 2
 """With so many content words, a question names a subject; "and on Sundays?" has one, "how much is that?" none."""
 CANDIDATES = 50
 """Chunks that each search returns."""
-LEEWAY = 0.1
-"""A passage may be this far below knowledge.min_similarity if another one reaches it."""
-
-FEWEST_WORDS = 2
-LEAST_SHARE = 0.6
-"""So many of a question's words, and this share of them, carry a passage over the limit by themselves."""
 
 
 @dataclass(frozen=True)
@@ -83,16 +77,12 @@ class Passage:
     """The share of them that it has, from 0 to 1; rare words weigh more."""
 
     @property
-    def holds_most_words(self) -> bool:
-        return len(self.words) >= FEWEST_WORDS and self.word_share >= LEAST_SHARE
-
-    @property
     def words_bonus(self) -> float:
         return WORDS_WEIGHT * self.word_share
 
     @property
     def relevance(self) -> float:
-        """What it is ranked by, and compared with knowledge.min_similarity."""
+        """What search ranks it by."""
         return (self.similarity or 0.0) + self.words_bonus
 
 
@@ -104,22 +94,6 @@ def search(session: Session, index: VectorIndex, scope: SearchScope, question: Q
     found = _read_passages(session, {*near, *matches.best(CANDIDATES)}, question, matches)
     # Of two with the same words, the shorter one has less to say about other things.
     return sorted(found, key=lambda one: (-one.relevance, len(one.text), one.chunk_id))
-
-
-def relevant(passages: Sequence[Passage], min_similarity: float) -> list[Passage]:
-    """Return the passages to quote, best first: if one reaches the limit, that one and the nearly relevant; else none.
-
-    A passage that holds most of the words reaches it, whatever its similarity, which may be unknown. The best passage
-    shows whether a message is about the documents at all, and the right one may be second.
-    """
-
-    def reach(passage: Passage) -> float:
-        return max(passage.relevance, min_similarity) if passage.holds_most_words else passage.relevance
-
-    best = sorted(passages, key=reach, reverse=True)
-    if not best or reach(best[0]) < min_similarity:
-        return []
-    return [passage for passage in best if reach(passage) >= min_similarity - LEEWAY]
 
 
 def in_context(question: NDArray[Any], earlier: NDArray[Any]) -> NDArray[Any]:

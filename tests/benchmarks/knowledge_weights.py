@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from bot.knowledge import decision
+from bot.knowledge.asking import CONSIDERED, background_of, question_of, read_background
 from bot.knowledge.decision import Asked, Line, answered_features, rank, server_features
 from bot.knowledge.extraction import MediaType
-from bot.knowledge.asking import CONSIDERED, background_of, question_of, read_background
 from bot.knowledge.matching import best_match, words_of
 from storage.conversations.prompt_bank import SHIPPED
 from storage.models.bundled import BundledEncoder, Encoder
@@ -53,9 +53,7 @@ class Shelf:
     def __init__(self, server: SmallServer, encoder: Encoder) -> None:
         chunks = [(title, one) for title, some in server.chunks(encoder.count_tokens).items() for one in some]
         self.encoder = encoder
-        self.lines = [
-            Line(i, 0, title, "", one.heading, one.text, None, None) for i, (title, one) in enumerate(chunks)
-        ]
+        self.lines = [Line(i, 0, title, "", one.heading, one.text, None, None) for i, (title, one) in enumerate(chunks)]
         self.near = encoder.encode([one.embedded_text for _, one in chunks])
         self.alone = encoder.encode([one.text for _, one in chunks])
 
@@ -141,7 +139,9 @@ def _examples(
             counts = weight * (UNANSWERABLE_COUNTS if message.kind == UNANSWERABLE else 1)
             yield Example(counts, *shelf.ask(message, background), right, asks_server)
         if right:
-            yield Example(weight * TAKEN_OUT_COUNTS, *shelf.ask(message, background, without=right), frozenset(), asks_server)
+            yield Example(
+                weight * TAKEN_OUT_COUNTS, *shelf.ask(message, background, without=right), frozenset(), asks_server
+            )
 
 
 def fit_lines(examples: Sequence[Example]) -> dict[str, float]:
@@ -165,7 +165,11 @@ def fit_answered(examples: Sequence[Example]) -> dict[str, float]:
     used = [one for one in examples if one.asks_server]
     ranked = [rank(one.asked, one.lines) for one in used]
     is_right = [found.best.line.chunk_id in one.right for one, found in zip(used, ranked, strict=True)]
-    return _fit_features([answered_features(one.asked, found) for one, found in zip(used, ranked, strict=True)], is_right, [one.weight for one in used])
+    return _fit_features(
+        [answered_features(one.asked, found) for one, found in zip(used, ranked, strict=True)],
+        is_right,
+        [one.weight for one in used],
+    )
 
 
 def fit_server(examples: Sequence[Example]) -> dict[str, float]:
@@ -189,7 +193,12 @@ def _fit(
 
     scale = rows.std(axis=0)
     scale[scale == 0] = 1.0
-    fitted = LogisticRegression(C=0.5 if intercept else 30.0, fit_intercept=intercept, max_iter=1_000, class_weight="balanced" if intercept else None)
+    fitted = LogisticRegression(
+        C=0.5 if intercept else 30.0,
+        fit_intercept=intercept,
+        max_iter=1_000,
+        class_weight="balanced" if intercept else None,
+    )
     fitted.fit(rows / scale, labels, sample_weight=weights)
     found = {name: round(float(w), 2) for name, w in zip(names, fitted.coef_[0] / scale, strict=True)}
     return ({"": round(float(fitted.intercept_[0]), 2)} if intercept else {}) | found

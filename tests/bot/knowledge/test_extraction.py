@@ -117,7 +117,7 @@ async def test_html_gives_what_a_reader_sees() -> None:
 @pytest.mark.parametrize(
     ("content", "rows"),
     [
-        ("item,price,note\nDay pass,6 €,\"under 12, half price\"\n\nLocker,4 €,\n", 2),
+        ('item,price,note\nDay pass,6 €,"under 12, half price"\n\nLocker,4 €,\n', 2),
         ("\ufeffitem;price;note\r\nDay pass;6 €;under 12, half price\r\nLocker;4 €;\r\n", 2),
         ("Day pass,6 €\nLocker,4 €", 0),
         ("only one line", 0),
