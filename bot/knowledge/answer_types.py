@@ -39,7 +39,8 @@ _PAST_ASKED = _pattern(
 _PAST_TOLD = _pattern(r"\b(?:won|did|was|were|has been|since|founded|last|\w{3,}ed|(?:19|20)\d\d|seit|war|wurde)\b")
 
 _FOCUS = _pattern(
-    r"\bwhat(?:['’]?s| is| are| was| were) (?:the |your |our |a |an )?(?P<noun>(?:[\w'’-]+ )*?[\w-]+)(?= (?:of|for|on|in|at|to|from|when|if|here)\b|\W*$)",
+    r"\bwhat(?:['’]?s| is| are| was| were) (?:the |your |our |a |an )?(?P<noun>(?:[\w'’-]+ )*?[\w-]+)(?= (?:of|for"
+    r"|on|in|at|to|from|when|if|here)\b|\W*$)",
     r"\bwhat (?:does|do|did|can|will) (?:[\w'’-]+ )*(?P<verb>[\w-]+)\W*$",
     r"\bwas (?:ist|sind) (?:der |die |das )?(?P<nomen>(?:[\w-]+ )*?[\w-]+)(?= (?:von|für|des|der|im|am|bei)\b|\W*$)",
 )
@@ -48,20 +49,27 @@ _FOCUS = _pattern(
 ASKED: Mapping[AnswerType, re.Pattern[str]] = MappingProxyType(
     {
         AnswerType.TIME: _pattern(
-            r"\bwhen\b|\bwen is\b|\bwhat(?:['’]?s| is| are)?(?: the)? (?:time|date|day|hours)|\b(?:which|what) (?:day|date|month|year|week|time)s?\b",
-            r"\buntil what|\bhow (?:late|early|soon|often)\b|\bdeadline|\bopening (?:hours|times)|\bopen (?:on|today|tomorrow|at)\b",
-            r"\bwann\b|\bum wie\s?viel uhr|\bwie (?:spät|oft)\b|\böffnungszeit|\bwelche[rmn]? (?:tag|datum|monat)|\bfrist\b",
+            r"\bwhen\b|\bwen is\b|\bwhat(?:['’]?s| is| are)?(?: the)? (?:time|date|day|hours)|\b(?:which"
+            r"|what) (?:day|date|month|year|week|time)s?\b",
+            r"\buntil what|\bhow (?:late|early|soon|often)\b|\bdeadline|\bopening (?:hours|times)|\bopen (?:on"
+            r"|today|tomorrow|at)\b",
+            r"\bwann\b|\bum wie\s?viel uhr|\bwie (?:spät|oft)\b|\böffnungszeit|\bwelche[rmn]? (?:tag|datum|monat)"
+            r"|\bfrist\b",
         ),
         AnswerType.PRICE: _pattern(
-            r"\bhow (?:much|expensive|pricey)\b(?! (?:time|longer))|\bprices?\b|\bcosts?\b|\bfees?\b|\bto pay\b|\bpay for\b|\bcheap|\bexpensive\b|\bcharged?\b",
-            r"\bworth\b|\bfor free\b|\bfree of charge\b|\bwas kostet|\bkosten?\b|\bpreise?\b|\bteuer|\bgebühr|\bbeitrag|\bwie\s?viel (?:kostet|zahl|muss ich)",
+            r"\bhow (?:much|expensive|pricey)\b(?! (?:time|longer))|\bprices?\b|\bcosts?\b|\bfees?\b|\bto pay\b"
+            r"|\bpay for\b|\bcheap|\bexpensive\b|\bcharged?\b",
+            r"\bworth\b|\bfor free\b|\bfree of charge\b|\bwas kostet|\bkosten?\b|\bpreise?\b|\bteuer|\bgebühr"
+            r"|\bbeitrag|\bwie\s?viel (?:kostet|zahl|muss ich)",
         ),
         AnswerType.NUMBER: _pattern(
-            r"\bhow (?:many|long|old|big|large|far|tall|high|deep|fast)\b|\bwhat (?:number|size|age|percentage|version)\b|\bage limit\b|\bversion\b|\bport\b",
+            r"\bhow (?:many|long|old|big|large|far|tall|high|deep|fast)\b|\bwhat (?:number|size|age|percentage"
+            r"|version)\b|\bage limit\b|\bversion\b|\bport\b",
             r"\bwie\s?(?:viele|lange?|alt|groß|hoch|weit|schnell)\b|\bversion\b",
         ),
         AnswerType.CONTACT: _pattern(
-            r"\b(?:e-?mail|phone|telephone|contact|website|url|link|ip)\b|\b(?:telefon|handy)?nummer\b|\bserver address\b",
+            r"\b(?:e-?mail|phone|telephone|contact|website|url|link|ip)\b|\b(?:telefon|handy)?nummer\b"
+            r"|\bserver address\b",
             r"\b(?:write|complain|report|send) to\b|\bkontakt\b|\badresse des servers\b",
         ),
         AnswerType.PERSON: _pattern(
@@ -69,45 +77,61 @@ ASKED: Mapping[AnswerType, re.Pattern[str]] = MappingProxyType(
             r"\b(?:someone|somebody|anyone|anybody) who\b|\bname of the\b|\bwer\b|\bwem\b|\bwen\b|\bwessen\b",
         ),
         AnswerType.PLACE: _pattern(
-            r"\bwhere(?:'s|’s|s)?\b|\badd?ress?\b|\blocat(?:ed|ion)\b|\b(?:which|what) (?:channel|room|place|street|building|floor)\b|\bmeeting point\b",
+            r"\bwhere(?:'s|’s|s)?\b|\badd?ress?\b|\blocat(?:ed|ion)\b|\b(?:which|what) (?:channel|room|place|street"
+            r"|building|floor)\b|\bmeeting point\b",
             r"\bwo\b|\bwohin\b|\bwoher\b|\badresse\b|\bin welche[rmn]\b",
         ),
         AnswerType.RULE: _pattern(
-            r"\b(?:am|is|are)\b[^?]{0,30}\b(?:allowed|permitted|forbidden|banned|ok|okay|fine|mandatory|required)\b|\b(?:can|may|could|must|should) (?:i|we|you|one|people)\b",
-            r"\bdo (?:i|we|you) (?:have|need) to\b|\brules?\b|\bwhat happens\b|\bwhat if\b|\bwhat do (?:i|you|u|we) get\b|\bpunish|\bpenalt",
-            r"\b(?:darf|dürfen|kann|können|muss|müssen|soll) (?:ich|man|wir)\b|\berlaubt|\bverboten|\bregeln?\b|\bwas passiert\b",
+            r"\b(?:am|is|are)\b[^?]{0,30}\b(?:allowed|permitted|forbidden|banned|ok|okay|fine|mandatory|required)\b"
+            r"|\b(?:can|may|could|must|should) (?:i|we|you|one|people)\b",
+            r"\bdo (?:i|we|you) (?:have|need) to\b|\brules?\b|\bwhat happens\b|\bwhat if\b|\bwhat do (?:i|you|u"
+            r"|we) get\b|\bpunish|\bpenalt",
+            r"\b(?:darf|dürfen|kann|können|muss|müssen|soll) (?:ich|man|wir)\b|\berlaubt|\bverboten|\bregeln?\b"
+            r"|\bwas passiert\b",
         ),
     }
 )
 
 _PRICES = (
     r"[€$£¥]|\b(?:euros?|dollars?|pounds?|crowns?|cents?|coins?|shards?|gold|credits?|points?|gems?|tokens?)\b"
-    r"|\bprice\b|\bcosts?\b|\bfees?\b|\bfree\b|\bcharge|\bpays?\b|\bpaid\b|\bkosten|\bpreis|\bgebühr|\bbeitrag|\bgratis\b"
+    r"|\bprice\b|\bcosts?\b|\bfees?\b|\bfree\b|\bcharge|\bpays?\b|\bpaid\b|\bkosten|\bpreis|\bgebühr|\bbeitrag"
+    r"|\bgratis\b"
 )
 HELD: Mapping[AnswerType, re.Pattern[str]] = MappingProxyType(
     {
         AnswerType.PRICE: _pattern(_PRICES),
         AnswerType.TIME: _pattern(
-            rf"\d{{1,2}}[:.]\d\d\b|\b\d{{1,2}} ?[ap]\.?m\b|\b\d{{1,2}} ?(?:uhr|o['’]?clock|utc)|\b(?:{_DAYS}|{_MONTHS})\b|\b\d{{1,2}}(?:st|nd|rd|th)\b",
-            rf"\b(?:daily|weekly|monthly|yearly|noon|midnight|weekends?|weekdays?|evenings?|mornings?|always|never|täglich|wöchentlich|monatlich|abends?|morgens|mittags?)\b|\b\d+ {_SPANS}\b",
-            rf"\b(?:every|each|once an?|twice an?|per|jede[nrsm]?|within|after|until|for an?) (?:\w+ )?{_SPANS}\b|\b(?:19|20)\d\d\b|\bin (?:january|may|summer|winter)",
+            rf"\d{{1,2}}[:.]\d\d\b|\b\d{{1,2}} ?[ap]\.?m\b|\b\d{{1,2}} ?(?:uhr|o['’]?clock|utc)|\b(?:{_DAYS}"
+            rf"|{_MONTHS})\b|\b\d{{1,2}}(?:st|nd|rd|th)\b",
+            rf"\b(?:daily|weekly|monthly|yearly|noon|midnight|weekends?|weekdays?|evenings?|mornings?|always|never"
+            rf"|täglich|wöchentlich|monatlich|abends?|morgens|mittags?)\b|\b\d+ {_SPANS}\b",
+            rf"\b(?:every|each|once an?|twice an?|per|jede[nrsm]?|within|after|until|for an?) (?:\w+ )?{_SPANS}\b"
+            rf"|\b(?:19|20)\d\d\b|\bin (?:january|may|summer|winter)",
         ),
         AnswerType.NUMBER: _pattern(
-            r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|hundred|thousand|dozen|half|once|twice)\b",
+            r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty"
+            r"|hundred|thousand|dozen|half|once|twice)\b",
             r"\b(?:zwei|drei|vier|fünf|sechs|sieben|acht|neun|zehn|elf|zwölf|hundert|tausend)\b",
         ),
         AnswerType.CONTACT: _pattern(
-            r"\S@\S|https?://|\bwww\.|\b[\w-]+\.[\w-]+\.\w{2,}\b|\+?\d[\d /-]{6,}|#\w|\bwrite to\b|\bticket|\bring\b|\bcall\b|\bextension\b|\bmail\b",
+            r"\S@\S|https?://|\bwww\.|\b[\w-]+\.[\w-]+\.\w{2,}\b|\+?\d[\d /-]{6,}|#\w|\bwrite to\b|\bticket"
+            r"|\bring\b|\bcall\b|\bextension\b|\bmail\b",
         ),
         AnswerType.PERSON: re.compile(
-            r"(?<![.!?:] )(?<!^)(?<![-*] )(?<![(\"“'])\b[A-ZÄÖÜ][a-zäöüß]+\b|^(?:[-*•] )?[\w.]+(?: [A-ZÄÖÜ]\w+)? ?[:–—-] |\b(?:owner|admin|moderator|team|staff|coach|teacher|volunteer)",
+            r"(?<![.!?:] )(?<!^)(?<![-*] )(?<![(\"“'])\b[A-ZÄÖÜ][a-zäöüß]+\b"
+            r"|^(?:[-*•] )?[\w.]+(?: [A-ZÄÖÜ]\w+)? ?[:–—-] |\b(?:owner|admin|moderator|team|staff|coach|teacher"
+            r"|volunteer)",
         ),
         AnswerType.PLACE: _pattern(
-            r"\b(?:we are|located|find us|meet)\b.{0,40}\b(?:in|at|on|behind|near)\b|\b(?:behind|next to|opposite|bei|hinter|neben)\b|#\w",
-            r"\b(?:street|lane|road|square|room|hall|floor|building|house|garage|park|channel|straße|raum|zimmer|stock)\b|\b[A-Z]\d{2,3}\b",
+            r"\b(?:we are|located|find us|meet)\b.{0,40}\b(?:in|at|on|behind|near)\b|\b(?:behind|next to|opposite"
+            r"|bei|hinter|neben)\b|#\w",
+            r"\b(?:street|lane|road|square|room|hall|floor|building|house|garage|park|channel|straße|raum|zimmer"
+            r"|stock)\b|\b[A-Z]\d{2,3}\b",
         ),
         AnswerType.RULE: _pattern(
-            r"\b(?:no|not|never|nobody|only|must|may|might|allowed|allow\w*|forbidden|banned?|can|cannot|can['’]t|don['’]t|need|needs|have to|required|mandatory|fine|free|ok|okay|welcome|muted?|warnings?|pay|except|at least|at most|up to|please|without|unless|if|whoever)\b",
+            r"\b(?:no|not|never|nobody|only|must|may|might|allowed|allow\w*|forbidden|banned?|can|cannot|can['’]t"
+            r"|don['’]t|need|needs|have to|required|mandatory|fine|free|ok|okay|welcome|muted?|warnings?|pay|except"
+            r"|at least|at most|up to|please|without|unless|if|whoever)\b",
             r"\b(?:nicht|kein\w*|nur|darf|dürfen|muss|müssen|erlaubt|verboten|kann|können|mindestens|höchstens)\b",
         ),
     }

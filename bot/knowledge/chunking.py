@@ -1,4 +1,4 @@
-"""Cuts a document into passages: a short one into its lines, a longer one at headings and paragraphs, then by tokens."""
+"""Cuts a document into passages: a short one into its lines, a longer one by paragraphs, then by tokens."""
 
 from __future__ import annotations
 

@@ -27,8 +27,12 @@ FOLLOW_UP_NEAREST_ABOVE = 0.02
 """The same for a question that builds on one before, whose words say little by themselves."""
 ASKS_SERVER_ABOVE = 0.6
 """A question is taken to ask for something of the server from this probability on."""
+QUOTED_ASKS_ABOVE = 0.25
+"""The same where a line answers it: "Where can my little dog swim?" sounds like small talk, and a rule is about it."""
 UNASKED_ABOVE = 0.85
 """The same for a message that has not the form of a question."""
+UNRELATED_SCORE = 2.0
+"""Of a line about something else; it stands in where a server has fewer than four lines."""
 CLEAR_LEAD, FOLLOW_UP_LEAD = 3.0, 6.0
 """The best line is quoted alone if its score is this far ahead of the second."""
 NEAREST_LINES = 3
@@ -69,14 +73,16 @@ SERVER_WEIGHTS: Mapping[str, float] = {
 }
 
 _PERSONAL = re.compile(
-    r"\b(?:i['’]?m|i am|my|i (?:feel|think|just|had|have|love|hate|bought|made|got|miss|went)|you|your|me|ich|du|dein|mein)\b",
+    r"\b(?:i['’]?m|i am|my|i (?:feel|think|just|had|have|love|hate|bought|made|got|miss|went)|you|your|me|ich|du"
+    r"|dein|mein)\b",
     re.IGNORECASE,
 )
 
 
 _QUESTION = re.compile(
-    r"\W*(?:(?:and|so|but|hey|hi|ok|und|aber)\W+)?(?:(?:until|till|since|by|from|to|at|for|in|on|with|about|bis|ab|seit|um|mit|für)\s+)?"
-    r"(?:what|which|when|wen|who|whom|whose|where|how|why|wann|was|wer|wem|wo|wie|welche\w*)s?\b",
+    r"\W*(?:(?:and|so|but|hey|hi|ok|und|aber)\W+)?(?:(?:until|till|since|by|from|to|at|for|in|on|with|about|bis|ab"
+    r"|seit|um|mit|für)\s+)?"
+    r"(?:what(?! an?\b)|which|when|wen|who|whom|whose|where|how|why|wann|was|wer|wem|wo|wie|welche\w*)s?\b",
     re.IGNORECASE,
 )
 
@@ -150,9 +156,11 @@ def decide(asked: Asked, lines: Sequence[Line]) -> Decision:
         return _decide_by_words(ranked)
     answered = logistic(ANSWERED_WEIGHTS, answered_features(asked, ranked))
     asks_server = logistic(SERVER_WEIGHTS, server_features(asked, ranked))
-    if asks_server < (ASKS_SERVER_ABOVE if asks(asked.text) else UNASKED_ABOVE):
+    is_quotable = answered >= QUOTED_ABOVE
+    least = (QUOTED_ASKS_ABOVE if is_quotable else ASKS_SERVER_ABOVE) if asks(asked.text) else UNASKED_ABOVE
+    if asks_server < least:
         return Decision(Outcome.MODEL, (), answered, asks_server)
-    if answered >= QUOTED_ABOVE:
+    if is_quotable:
         return Decision(Outcome.QUOTED, _tied(asked, ranked), answered, asks_server)
     if answered >= (FOLLOW_UP_NEAREST_ABOVE if asked.earlier else NEAREST_ABOVE):
         nearest = tuple(one.line for one in ranked.lines[:NEAREST_LINES])
@@ -263,7 +271,7 @@ def _lacks_focus(question: str, best: RankedLine) -> bool:
 def answered_features(asked: Asked, ranked: Ranked) -> dict[str, float]:
     """Return what tells whether the best line answers."""
     scores = [one.score for one in ranked.lines]
-    following = scores[1:4] or [0.0]
+    following = [*scores[1:4], *([UNRELATED_SCORE] * 3)][:3]
     return {
         "": 1.0,
         "score": scores[0],
