@@ -29,6 +29,10 @@ _MONTHS = (
     r"january|february|march|april|may \d|\d(?:st|nd|rd|th)?(?: of)? may|june|july|august|september|october|november"
     r"|december|januar|februar|märz|mai|juni|juli|oktober|dezember"
 )
+_HOURS = (
+    r"(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|noon|midnight|eins|zwei|drei|vier|fünf|sechs|sieben"
+    r"|acht|neun|zehn|elf|zwölf)"
+)
 _SPANS = r"(?:minute|hour|day|week|month|year|season|stunde|tag|woche|monat|jahr|minut)(?:e?s|en?|n)?"
 
 _DATES = re.compile(rf"\b(?:{_DAYS}|{_MONTHS}|may)\b", re.IGNORECASE)
@@ -101,7 +105,8 @@ HELD: Mapping[AnswerType, re.Pattern[str]] = MappingProxyType(
     {
         AnswerType.PRICE: _pattern(_PRICES),
         AnswerType.TIME: _pattern(
-            rf"\d{{1,2}}[:.]\d\d\b|\b\d{{1,2}} ?[ap]\.?m\b|\b\d{{1,2}} ?(?:uhr|o['’]?clock|utc)|\b(?:{_DAYS}"
+            rf"\b(?:at|past|to|until|till|from|um|ab|bis) {_HOURS}\b"
+            rf"|\d{{1,2}}[:.]\d\d\b|\b\d{{1,2}} ?[ap]\.?m\b|\b\d{{1,2}} ?(?:uhr|o['’]?clock|utc)|\b(?:{_DAYS}"
             rf"|{_MONTHS})\b|\b\d{{1,2}}(?:st|nd|rd|th)\b",
             rf"\b(?:daily|weekly|monthly|yearly|noon|midnight|weekends?|weekdays?|evenings?|mornings?|always|never"
             rf"|täglich|wöchentlich|monatlich|abends?|morgens|mittags?)\b|\b\d+ {_SPANS}\b",

@@ -31,8 +31,10 @@ QUOTED_ASKS_ABOVE = 0.25
 """The same where a line answers it: "Where can my little dog swim?" sounds like small talk, and a rule is about it."""
 UNASKED_ABOVE = 0.85
 """The same for a message that has not the form of a question."""
-UNRELATED_SCORE = 2.0
-"""Of a line about something else; it stands in where a server has fewer than four lines."""
+OTHER_SCORE = 4.4
+"""Median score of the lines that follow the best; it stands in where a server has fewer than four lines."""
+MEASURED = (AnswerType.PRICE, AnswerType.TIME, AnswerType.NUMBER, AnswerType.CONTACT)
+"""A line without what these ask for is no answer: "How much is the workshop?" is none of its date."""
 CLEAR_LEAD, FOLLOW_UP_LEAD = 3.0, 6.0
 """The best line is quoted alone if its score is this far ahead of the second."""
 NEAREST_LINES = 3
@@ -45,31 +47,37 @@ FEWEST_WORDS, LEAST_SHARE = 2, 0.6
 MOST_NATS = 3.0
 """The most that one rare word counts, so that no name decides alone."""
 
-LINE_WEIGHTS: Mapping[str, float] = {"near": 14.52, "near_alone": 3.49, "share": 3.98, "words": 1.4, "type": 0.48}
+LINE_WEIGHTS: Mapping[str, float] = {
+    "near": 14.51,
+    "near_alone": 3.49,
+    "share": 3.99,
+    "words": 1.38,
+    "type": 0.49,
+}
 ANSWERED_WEIGHTS: Mapping[str, float] = {
-    "": -4.0,
+    "": -4.03,
     "score": 0.06,
     "lead": 0.16,
     "lead_of_three": 0.58,
-    "near": 0.19,
-    "near_alone": 1.94,
-    "share": 1.88,
-    "words": -2.11,
-    "type": 0.51,
-    "unknown": 0.01,
-    "focus": -1.57,
-    "past": -3.88,
+    "near": 0.23,
+    "near_alone": 1.88,
+    "share": 1.83,
+    "words": -2.08,
+    "type": 0.55,
+    "unknown": 0.0,
+    "focus": -1.52,
+    "past": -3.84,
 }
 SERVER_WEIGHTS: Mapping[str, float] = {
-    "": -7.01,
-    "server_or_talk": 14.09,
-    "server_or_world": 10.0,
-    "question": 4.67,
-    "personal": -1.62,
-    "score": 0.23,
-    "near": 8.53,
-    "words": 1.58,
-    "unknown": -1.27,
+    "": -6.99,
+    "server_or_talk": 14.19,
+    "server_or_world": 10.34,
+    "question": 4.7,
+    "personal": -1.69,
+    "score": 0.24,
+    "near": 8.26,
+    "words": 1.47,
+    "unknown": -1.41,
 }
 
 _PERSONAL = re.compile(
@@ -156,7 +164,7 @@ def decide(asked: Asked, lines: Sequence[Line]) -> Decision:
         return _decide_by_words(ranked)
     answered = logistic(ANSWERED_WEIGHTS, answered_features(asked, ranked))
     asks_server = logistic(SERVER_WEIGHTS, server_features(asked, ranked))
-    is_quotable = answered >= QUOTED_ABOVE
+    is_quotable = answered >= QUOTED_ABOVE and not (ranked.kind in MEASURED and ranked.best.features["type"] < 0)
     least = (QUOTED_ASKS_ABOVE if is_quotable else ASKS_SERVER_ABOVE) if asks(asked.text) else UNASKED_ABOVE
     if asks_server < least:
         return Decision(Outcome.MODEL, (), answered, asks_server)
@@ -203,7 +211,7 @@ class Ranked:
     """Best first; at least one."""
     unknown: float
     """The share of the question's words, by rarity, that no line holds."""
-    words: int
+    kind: AnswerType | None
 
     @property
     def best(self) -> RankedLine:
@@ -240,7 +248,7 @@ def rank(asked: Asked, lines: Sequence[Line]) -> Ranked:
     return Ranked(
         tuple(sorted(ranked, key=lambda one: (-one.score, len(one.line.text), one.line.chunk_id))),
         unknown=sum(rarity[word] for word, found in matches.items() if max(found) < 0.5) / total if weights else 1.0,
-        words=len(weights),
+        kind=kind,
     )
 
 
@@ -271,7 +279,7 @@ def _lacks_focus(question: str, best: RankedLine) -> bool:
 def answered_features(asked: Asked, ranked: Ranked) -> dict[str, float]:
     """Return what tells whether the best line answers."""
     scores = [one.score for one in ranked.lines]
-    following = [*scores[1:4], *([UNRELATED_SCORE] * 3)][:3]
+    following = [*scores[1:4], *([OTHER_SCORE] * 3)][:3]
     return {
         "": 1.0,
         "score": scores[0],
