@@ -26,6 +26,7 @@ CountTokens = Callable[[str], int]
 
 _ITEM = re.compile(r"\s*(?:[-*+•]|\d+[.)])\s")
 _TABLE_RULE = re.compile(r"\s*\|?[\s:|-]*-[\s:|-]*")
+_QUESTION = re.compile(r"\?[*_\"”)]*$")
 _PARAGRAPH = re.compile(r"\n\s*\n")
 # Each keeps the whitespace that follows, so that the joined parts are the text again.
 _CUTS = (
@@ -70,9 +71,22 @@ def _lines_of_paragraph(paragraph: str) -> Iterator[str]:
         if not items or _ITEM.match(line):
             items.append([])
         items[-1].append(line)
-    for item in items:
-        for line in [" ".join(item)] if _is_wrapped(item) else item:
-            yield from [line] if len(line) <= MAX_LINE_CHARS else _sentences_of(line)
+    lines = [line for item in items for line in ([" ".join(item)] if _is_wrapped(item) else item)]
+    for line in _with_answers(lines):
+        yield from [line] if len(line) <= MAX_LINE_CHARS else _sentences_of(line)
+
+
+def _with_answers(lines: Sequence[str]) -> Iterator[str]:
+    """Yield the lines; a question, as in a list of frequent ones, is on one line with its answer."""
+    asked = ""
+    for line in lines:
+        if _QUESTION.search(line):
+            asked = f"{asked} {line}".strip()
+        else:
+            yield f"{asked} {line}".strip()
+            asked = ""
+    if asked:
+        yield asked
 
 
 def _rows_of(table: Sequence[str]) -> Iterator[str]:
@@ -104,13 +118,17 @@ def _with_leads(blocks: Sequence[Block]) -> Iterator[Block]:
         if block.level:
             lowest = block.level
             yield block
-        elif len(lines) == 1 and _is_lead(lines[0]) and not below.level and len(below.text.splitlines()) > 1:
+        elif len(lines) == 1 and not below.level and _leads(lines[0], below.text.splitlines()):
             yield Block(lines[0].rstrip(": "), lowest + 1)
         elif len(lines) > 1 and _is_lead(lines[0]) and (lines[0].rstrip().endswith(":") or _ITEM.match(lines[1])):
             yield Block(lines[0].rstrip(": "), lowest + 1)
             yield Block("\n".join(lines[1:]))
         else:
             yield block
+
+
+def _leads(line: str, below: Sequence[str]) -> bool:
+    return bool(below) and (_QUESTION.search(line) is not None or (len(below) > 1 and _is_lead(line)))
 
 
 def _is_lead(line: str) -> bool:

@@ -65,6 +65,14 @@ def test_a_line_above_others_is_their_heading_without_markdown_too() -> None:
     assert cut(Block("Be kind."), Block("No spam")) == [("Club", "Be kind."), ("Club", "No spam")]
 
 
+def test_an_answer_stays_with_its_question() -> None:
+    assert lines_of("**May I bring my dog?**\nYes, on a lead.\nQ: Is there parking?\nA: No.") == [
+        "**May I bring my dog?** Yes, on a lead.",
+        "Q: Is there parking? A: No.",
+    ]
+    assert cut(Block("Is there parking?"), Block("No.")) == [("Club › Is there parking?", "No.")]
+
+
 def test_passages_have_their_headings() -> None:
     assert cut(
         Block("Welcome."),
@@ -130,7 +138,8 @@ def test_passages_fit_and_hold_every_word_in_order(
     assert all(count(heading) + count(text) <= chunk_tokens for heading, text in chunks)
     assert all(text == text.strip() and text for _, text in chunks)
     words = iter([word for _, text in chunks for word in text.split()])
-    leads = [text for text in (block.text for block in blocks) if _is_lead(text.split("\n")[0])] if is_short else []
+    leads = [block.text for block in blocks if _is_lead(first := block.text.split("\n")[0]) or "?" in first]
+    leads = leads if is_short else []
     kept = [block.text for block in blocks if not block.level and block.text not in leads]
     assert all(word in words for text in kept for word in text.split())
 
