@@ -36,12 +36,20 @@ _HOURS = (
 _SPANS = r"(?:minute|hour|day|week|month|year|season|stunde|tag|woche|monat|jahr|minut)(?:e?s|en?|n)?"
 
 _DATES = re.compile(rf"\b(?:{_DAYS}|{_MONTHS}|may)\b", re.IGNORECASE)
+_NO_COUNT = re.compile(r"\d{1,2}:\d\d|\b\d[dD]\b|\b\d+(?:st|nd|rd|th)\b")
+"""Times of day, 3D, the 2nd."""
 _PAST_ASKED = _pattern(
     r"\b(?:won|did|was|were|happened|founded|used to|last (?:week|month|year|time|season|night))\b",
     r"\b(?:gewann|gewonnen|wurde|passiert|gegründet|letzte[nrs]?)\b",
 )
 _PAST_TOLD = _pattern(r"\b(?:won|did|was|were|has been|since|founded|last|\w{3,}ed|(?:19|20)\d\d|seit|war|wurde)\b")
 
+_WORLD = _pattern(
+    r"\bwho (?:invented|discovered|wrote|painted|composed|directed)\b|\bhow (?:do|does) an? [\w -]+ work\b|\bwhat (?:is|are) an? ",
+    r"\b(?:capital|meaning|history|definition|population) of\b|\bdifference between\b|\bin the world\b|\bwhat does [\"“'\w]+ mean\b",
+    r"^\W*(?:(?:please|can you|could you|hey|bitte|kannst du)\W+)*(?:explain|define|write|translate|summari[sz]e|give me|tell me|name|list|convert"
+    r"|recommend|imagine|erkläre?|schreibe?|übersetze?|nenne?|erzähle?)\b",
+)
 _FOCUS = _pattern(
     r"\bwhat(?:['’]?s| is| are| was| were) (?:the |your |our |a |an )?(?P<noun>(?:[\w'’-]+ )*?[\w-]+)(?= (?:of|for"
     r"|on|in|at|to|from|when|if|here)\b|\W*$)",
@@ -152,6 +160,8 @@ def holds(line: str, kind: AnswerType) -> bool:
     """Return whether a line holds that kind of answer."""
     if kind is AnswerType.PERSON:
         line = _DATES.sub("", line)  # names of days are written like those of people
+    if kind is AnswerType.NUMBER:
+        line = _NO_COUNT.sub("", line)
     return HELD[kind].search(line) is not None
 
 
@@ -160,6 +170,11 @@ def focus_of(question: str) -> str | None:
     found = _FOCUS.search(question)
     phrase = next(filter(None, found.groups()), "") if found else ""
     return phrase.split()[-1].lower() if phrase else None
+
+
+def asks_the_world(question: str) -> bool:
+    """Return whether a question has the form of those about the world, or asks for a text."""
+    return _WORLD.search(question) is not None
 
 
 def asks_for_past(question: str, line: str) -> bool:

@@ -57,11 +57,21 @@ def read_background(encoder: Encoder) -> Background:
     return {kind: encoder.encode(messages) for kind, messages in examples.items()}
 
 
-def background_of(vector: NDArray[Any], background: Background) -> dict[str, float]:
-    """Return how much a message, given its vector, (D,), resembles each kind (mean cosine)."""
+def background_of(question: Question, background: Background) -> dict[str, float]:
+    """Return how much a message resembles each kind (mean cosine): that part of it which is most like a question here.
+
+    "I cut my finger, who should I tell?" is small talk at first.
+    """
     import numpy as np
 
-    return {kind: float(np.sort(vectors @ vector)[-NEAREST_EXAMPLES:].mean()) for kind, vectors in background.items()}
+    assert question.embeddings is not None
+    first_part = 2 if question.earlier else 1  # after the message alone, and in its context
+    parts = [question.embeddings[0], *question.embeddings[first_part:]]
+    resembled = [
+        {kind: float(np.sort(vectors @ part)[-NEAREST_EXAMPLES:].mean()) for kind, vectors in background.items()}
+        for part in parts
+    ]
+    return max(resembled, key=lambda one: one["server"] - max(one["talk"], one["general"]))
 
 
 def lines_near(

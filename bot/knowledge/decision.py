@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bot.knowledge.answer_types import AnswerType, asked_type, asks_for_past, focus_of, holds
+from bot.knowledge.answer_types import AnswerType, asked_type, asks_for_past, asks_the_world, focus_of, holds
 from bot.knowledge.matching import best_match, words_of
 from bot.text.questions import is_question
 
@@ -27,10 +27,10 @@ FOLLOW_UP_NEAREST_ABOVE = 0.02
 """The same for a question that builds on one before, whose words say little by themselves."""
 ASKS_SERVER_ABOVE = 0.6
 """A question is taken to ask for something of the server from this probability on."""
-QUOTED_ASKS_ABOVE = 0.25
+QUOTED_ASKS_ABOVE = 0.35
 """The same where a line answers it: "Where can my little dog swim?" sounds like small talk, and a rule is about it."""
-UNASKED_ABOVE = 0.85
-"""The same for a message that has not the form of a question."""
+UNASKED_ABOVE = 0.9
+"""The same for a message that has not the form of a question, or that of one about the world."""
 OTHER_SCORE = 4.4
 """Median score of the lines that follow the best; it stands in where a server has fewer than four lines."""
 MEASURED = (AnswerType.PRICE, AnswerType.TIME, AnswerType.NUMBER, AnswerType.CONTACT)
@@ -48,36 +48,37 @@ MOST_NATS = 3.0
 """The most that one rare word counts, so that no name decides alone."""
 
 LINE_WEIGHTS: Mapping[str, float] = {
-    "near": 14.51,
-    "near_alone": 3.49,
-    "share": 3.99,
-    "words": 1.38,
-    "type": 0.49,
+    "near": 14.35,
+    "near_alone": 3.59,
+    "share": 4.0,
+    "words": 1.36,
+    "type": 0.5,
 }
 ANSWERED_WEIGHTS: Mapping[str, float] = {
-    "": -4.03,
+    "": -4.01,
     "score": 0.06,
     "lead": 0.16,
-    "lead_of_three": 0.58,
-    "near": 0.23,
-    "near_alone": 1.88,
-    "share": 1.83,
+    "lead_of_three": 0.59,
+    "near": 0.18,
+    "near_alone": 1.82,
+    "share": 1.81,
     "words": -2.08,
-    "type": 0.55,
+    "type": 0.54,
     "unknown": 0.0,
-    "focus": -1.52,
-    "past": -3.84,
+    "focus": -1.51,
+    "past": -3.83,
 }
 SERVER_WEIGHTS: Mapping[str, float] = {
-    "": -6.99,
-    "server_or_talk": 14.19,
-    "server_or_world": 10.34,
-    "question": 4.7,
-    "personal": -1.69,
-    "score": 0.24,
-    "near": 8.26,
-    "words": 1.47,
-    "unknown": -1.41,
+    "": -6.74,
+    "server_or_talk": 12.98,
+    "server_or_world": 10.16,
+    "question": 4.53,
+    "world": -2.87,
+    "personal": -1.78,
+    "score": 0.25,
+    "near": 7.87,
+    "words": 1.34,
+    "unknown": -1.49,
 }
 
 _PERSONAL = re.compile(
@@ -87,6 +88,7 @@ _PERSONAL = re.compile(
 )
 
 
+_CLAUSE = re.compile(r"[,;.!?]+\s")
 _QUESTION = re.compile(
     r"\W*(?:(?:and|so|but|hey|hi|ok|und|aber)\W+)?(?:(?:until|till|since|by|from|to|at|for|in|on|with|about|bis|ab"
     r"|seit|um|mit|für)\s+)?"
@@ -152,7 +154,8 @@ NOTHING = Decision(Outcome.MODEL)
 
 def asks(text: str) -> bool:
     """Return whether a text has the form of a question; "until when …" has it too."""
-    return is_question(text) or ("!" not in text and _QUESTION.match(text) is not None)
+    said = [part for part in _CLAUSE.split(text) if part.strip()]
+    return is_question(text) or ("!" not in text and any(_QUESTION.match(part) for part in said))
 
 
 def decide(asked: Asked, lines: Sequence[Line]) -> Decision:
@@ -164,9 +167,9 @@ def decide(asked: Asked, lines: Sequence[Line]) -> Decision:
         return _decide_by_words(ranked)
     answered = logistic(ANSWERED_WEIGHTS, answered_features(asked, ranked))
     asks_server = logistic(SERVER_WEIGHTS, server_features(asked, ranked))
-    is_quotable = answered >= QUOTED_ABOVE and not (ranked.kind in MEASURED and ranked.best.features["type"] < 0)
-    least = (QUOTED_ASKS_ABOVE if is_quotable else ASKS_SERVER_ABOVE) if asks(asked.text) else UNASKED_ABOVE
-    if asks_server < least:
+    lacks_kind = ranked.kind in MEASURED and ranked.best.features["type"] < 0
+    is_quotable = answered >= QUOTED_ABOVE and not lacks_kind and not _lacks_focus(asked.text, ranked.best)
+    if asks_server < _least_asking(asked.text, is_quotable=is_quotable):
         return Decision(Outcome.MODEL, (), answered, asks_server)
     if is_quotable:
         return Decision(Outcome.QUOTED, _tied(asked, ranked), answered, asks_server)
@@ -174,6 +177,13 @@ def decide(asked: Asked, lines: Sequence[Line]) -> Decision:
         nearest = tuple(one.line for one in ranked.lines[:NEAREST_LINES])
         return Decision(Outcome.NEAREST, nearest, answered, asks_server)
     return Decision(Outcome.UNKNOWN, (), answered, asks_server)
+
+
+def _least_asking(text: str, *, is_quotable: bool) -> float:
+    """Return how likely a message must ask for something of the server before the documents are used."""
+    if not asks(text) or asks_the_world(text):
+        return UNASKED_ABOVE
+    return QUOTED_ASKS_ABOVE if is_quotable else ASKS_SERVER_ABOVE
 
 
 def _tied(asked: Asked, ranked: Ranked) -> tuple[Line, ...]:
@@ -300,6 +310,7 @@ def server_features(asked: Asked, ranked: Ranked) -> dict[str, float]:
         "server_or_talk": background["server"] - background["talk"],
         "server_or_world": background["server"] - background["general"],
         "question": float(asks(asked.text)),
+        "world": float(asks_the_world(asked.text)),
         "personal": float(_PERSONAL.search(asked.text) is not None),
         "score": ranked.best.score,
         "near": ranked.best.features["near"],

@@ -284,7 +284,7 @@ class Library:
             return decide(asked, lines_near(question, passages, lambda _texts: ()))
         if self._background is None:
             self._background = read_background(encoder)
-        resembled = background_of(question.embeddings[0], self._background)
+        resembled = background_of(question, self._background)
         lines = lines_near(question, passages, partial(self._encode_lines, encoder))
         return decide(Asked(question.text, question.earlier, resembled), lines)
 

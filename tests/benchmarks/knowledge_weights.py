@@ -80,7 +80,7 @@ class Shelf:
             return (line.near or 0.0) + WORDS_BONUS * share
 
         nearest = sorted(found, key=relevance, reverse=True)[:CONSIDERED]
-        resembled = background_of(question.embeddings[0], background)
+        resembled = background_of(question, background)
         return Asked(message.question, earlier, resembled), nearest
 
 

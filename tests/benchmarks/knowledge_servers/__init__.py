@@ -17,7 +17,7 @@ from storage.settings.sections import KnowledgeSettings
 
 FOLDER = Path(__file__).parent
 MESSAGES = "messages.jsonl"
-TUNING, HELD_OUT, LATER = "tuning", "held_out", "later"
+TUNING, HELD_OUT, LATER, FRESH = "tuning", "held_out", "later", "fresh"
 EXACT, PARAPHRASE, FOLLOW_UP = "exact", "paraphrase", "follow-up"
 UNANSWERABLE, SMALL_TALK, GENERAL = "unanswerable", "small talk", "general"
 ANSWERABLE = (EXACT, PARAPHRASE, FOLLOW_UP)
