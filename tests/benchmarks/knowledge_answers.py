@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bot.chat.ask import request_answer
 from bot.chat.answering import QUOTING_TEMPERATURE
+from bot.chat.ask import request_answer
 from bot.chat.prompting import Turn, to_messages
 from bot.engine import Engine
 from bot.knowledge.asking import read_background
