@@ -45,10 +45,12 @@ _PAST_ASKED = _pattern(
 _PAST_TOLD = _pattern(r"\b(?:won|did|was|were|has been|since|founded|last|\w{3,}ed|(?:19|20)\d\d|seit|war|wurde)\b")
 
 _WORLD = _pattern(
-    r"\bwho (?:invented|discovered|wrote|painted|composed|directed)\b|\bhow (?:do|does) an? [\w -]+ work\b|\bwhat (?:is|are) an? ",
-    r"\b(?:capital|meaning|history|definition|population) of\b|\bdifference between\b|\bin the world\b|\bwhat does [\"“'\w]+ mean\b",
-    r"^\W*(?:(?:please|can you|could you|hey|bitte|kannst du)\W+)*(?:explain|define|write|translate|summari[sz]e|give me|tell me|name|list|convert"
-    r"|recommend|imagine|erkläre?|schreibe?|übersetze?|nenne?|erzähle?)\b",
+    r"\bwho (?:invented|discovered|wrote|painted|composed|directed)\b|\bhow (?:do|does) an? [\w -]+ work\b"
+    r"|\bwhat (?:is|are) an? ",
+    r"\b(?:capital|meaning|history|definition|population) of\b|\bdifference between\b|\bin the world\b"
+    r"|\bwhat does [\"“'\w]+ mean\b",
+    r"^\W*(?:(?:please|can you|could you|hey|bitte|kannst du)\W+)*(?:explain|define|write|translate|summari[sz]e|give me|tell me|name"
+    r"|list|convert|recommend|imagine|erkläre?|schreibe?|übersetze?|nenne?|erzähle?)\b",
 )
 _FOCUS = _pattern(
     r"\bwhat(?:['’]?s| is| are| was| were) (?:the |your |our |a |an )?(?P<noun>(?:[\w'’-]+ )*?[\w-]+)(?= (?:of|for"

@@ -41,14 +41,16 @@ def describe_decision(decision: Decision) -> str:
     """Return what a question gets, and how sure that is."""
     sure, asks = percent(decision.answered), percent(decision.asks_server)
     if decision.outcome is Outcome.QUOTED:
-        return gettext("The line is quoted: it answers with {share}.", share=sure)
+        return gettext("The line is quoted: it is {share} likely to answer this.", share=sure)
     if decision.outcome is Outcome.NEAREST:
         return gettext(
-            "The nearest lines are shown, and that it is not sure: the first answers with {share}, and is quoted from "
+            "The nearest lines are shown as not sure: the first is {share} likely to answer this, and one is quoted from "
             "{limit} on.",
             share=sure,
             limit=percent(QUOTED_ABOVE),
         )
     if decision.outcome is Outcome.UNKNOWN:
-        return gettext("The answer is that I don't know: the nearest line answers with {share}.", share=sure)
-    return gettext("The model answers alone: this asks for something of the server with {share}.", share=asks)
+        return gettext("I say that I don't know: the nearest line is only {share} likely to answer this.", share=sure)
+    return gettext(
+        "The model answers alone: this is only {share} likely to ask for something of this server.", share=asks
+    )

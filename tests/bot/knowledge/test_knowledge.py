@@ -307,7 +307,7 @@ async def test_documents_are_listed_shown_searched_and_removed(place, knowledge,
     found = await knowledge("search", question=QUESTION)
     assert "House rules · similarity 0." in found
     assert "**would be quoted**" in found
-    assert "-# The line is quoted: it answers with " in found
+    assert "-# The line is quoted: it is " in found
     assert await knowledge("remove", document=1) == "Removed **House rules**. New answers won't quote it."
     assert "There is no document 1" in await knowledge("show", document=1)
     assert await knowledge("search", question=QUESTION) == "I found nothing about that."
