@@ -9,6 +9,7 @@ from datetime import datetime
 import discord
 from sqlalchemy.orm import Session
 
+from bot.attachments.material import honest_notes
 from bot.chat.ask import Ask
 from bot.chat.conversation import Conversation, History, converse, own_ids
 from bot.chat.rendering import add_examples, render_question
@@ -76,7 +77,11 @@ async def gather(services: Services, history: History, message: discord.Message,
         retrieved=rendered.retrieved,
         citations=tuple({quote.document_id: (quote.title, quote.link) for quote in rendered.quotes}.values()),
         sources=_sources(rows, documents),
-        notes=history.notes,
+        notes=honest_notes(
+            history.notes,
+            [material for post in history.called for material in post.materials],
+            "\n".join(message["content"] for message in rendered.prompt.messages),
+        ),
         has_outside_text=conversation.has_outside_text or bool(notes),
     )
     return Context(ask, conversation, rows.is_greeted, rows.candidates.rival)

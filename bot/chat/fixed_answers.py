@@ -32,8 +32,8 @@ from storage.wording import gettext_noop
 
 SMALL_PRINT = gettext_noop("a fixed sentence, not written by the model · votes don't change it")
 WHAT_IT_DOES = gettext_noop(
-    "I chat and answer questions here. React to an answer with 👍 or 👎, and I learn what people like. My commands are "
-    "in the list that opens when you type `/`."
+    "I chat and answer questions here. 👍 or 👎 under an answer tells me how you like it. My commands are in the list "
+    "that opens when you type `/`."
 )
 DOUBTED_FOR = timedelta(minutes=10)
 """How long after the answer "really?" is about it."""
