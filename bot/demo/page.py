@@ -21,6 +21,7 @@ from bot.demo.channel.routes import ChannelPage
 from bot.demo.channel.world import World
 from bot.demo.characters import move_in
 from bot.demo.community import Taste, is_settled, read_community_answers, settle
+from bot.demo.folder import folder_overrides
 from bot.demo.restore import restore_chat
 from bot.engine import Engine
 from bot.runner import stop_on_signals
@@ -31,7 +32,7 @@ from storage.models.base_model import BaseModel
 from storage.operations.console_sessions import link_address, make_link
 from storage.personalities.personalities import ensure_personality
 from storage.settings.loading import variable_name
-from storage.settings.sections import CLIENT_SECRET_VARIABLE, EVERY_SERVER, LimitSettings, Settings
+from storage.settings.sections import EVERY_SERVER, LimitSettings, Settings
 
 CLOCK_S = 1.0
 """Between two looks at the time."""
@@ -78,15 +79,11 @@ def demo_overrides(directory: str, *, community: bool = False) -> dict[str, str]
     return (
         (COMMUNITY if community else HANDFUL)
         | channel_rules()
+        | folder_overrides(directory, port=0)  # the demo opens the console itself
         | {
-            variable_name("data", "directory"): directory,
-            variable_name("database", "url"): "",
             variable_name("logs", "level"): "warning",
             variable_name("metrics", "port"): "0",
             variable_name("metrics", "trainer_port"): "0",
-            variable_name("console", "port"): "0",  # the demo opens it itself
-            variable_name("console", "public_url"): "",
-            CLIENT_SECRET_VARIABLE: "",
             variable_name("access", "servers"): str(EVERY_SERVER),
             variable_name("access", "channels"): "",
             variable_name("access", "roles"): "",

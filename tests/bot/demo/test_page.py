@@ -63,9 +63,10 @@ async def test_it_is_ready_when_the_model_is_loaded(settings, base, port):
         assert links == []
         engine.may_start.set()
         await is_ready.wait()
-        async with new_client() as client, client.get(links[0]) as response:
-            assert response.url.path == "/channel/ada/lounge"
-            assert "Welcome! I'm a small language model" in html.unescape(await response.text())
+        async with new_client() as client:
+            seen = await Browser(client, port).enter(links[0].removeprefix(f"http://127.0.0.1:{port}"))
+            assert seen.path == "/channel/ada/lounge"
+            assert "Welcome! I'm a small language model" in html.unescape(seen.html)
         signal.raise_signal(signal.SIGTERM)
         await serving
 
