@@ -68,7 +68,9 @@ def _round(facts: AlertFacts, failed: Round) -> AlertKind:
         else Sentence("round {round} of {personality} failed: {reason}", **values),
         Sentence("start another round with `/model train` when you like")
         if is_interrupted
-        else Sentence("fix the reason, then start another round with `/model train`; the trainer's log has the details"),
+        else Sentence(
+            "fix the reason, then start another round with `/model train`; the trainer's log has the details"
+        ),
     )
 
 
