@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import discord
 
 from bot.chat.ask import Ask, Prompts
-from bot.chat.conversation import History, own_words
+from bot.chat.conversation import History
 from bot.chat.identity import AGAIN, About, Asked, asks_about_itself, doubts_it
 from bot.chat.own_threads import move_to_own_thread
 from bot.chat.prompting import ChatMessage
@@ -21,6 +21,7 @@ from bot.engine import RenderedPrompt
 from bot.localization.languages import languages_of
 from bot.localization.sentences import gettext, speaking
 from bot.personalities.selection import active_personality
+from bot.privacy.notices import send_first_notice
 from bot.releases.resolver import BASE_RELEASE
 from bot.services import Services
 from bot.text.sanitize import escape_inline
@@ -48,7 +49,10 @@ _POINTS = re.compile(
 
 @dataclass(frozen=True)
 class FixedAnswer:
+    to: str
+    """What the member said."""
     words: str
+    small_print: str
     personality: Personality
 
 
@@ -70,14 +74,16 @@ class FixedAnswers:
             return None
         personality = (await active_personality(self._services, message.channel)).personality
         if asked is None:
-            return FixedAnswer(" ".join(history.notes), personality)
+            return FixedAnswer(said, " ".join(history.notes), gettext(SMALL_PRINT), personality)
         with speaking(languages_of(self._client).find(asked.language)):
-            return FixedAnswer(self._introduce(personality, own_name, asked.about), personality)
+            words = self._introduce(personality, own_name, asked.about)
+            return FixedAnswer(said, words, gettext(SMALL_PRINT), personality)
 
     async def say(self, answer: FixedAnswer, message: discord.Message, asked_at: datetime) -> None:
         """Answer with it; raises what `Answerer.say` raises."""
-        own, words = message.author.id, own_words(message, self._client.user)
-        asked: ChatMessage = {"role": "user", "content": words}
+        own = message.author.id
+        await send_first_notice(self._services, message)
+        asked: ChatMessage = {"role": "user", "content": answer.to}
         ask = Ask(
             prompts=Prompts(RenderedPrompt("", (asked,), tokens=0, dropped=0, shortened=False)),
             personality=answer.personality,
@@ -92,8 +98,8 @@ class FixedAnswers:
             asked_at=asked_at,
             sources=Sources({message.id: own}),
         )
-        ask = await move_to_own_thread(self._services.setups, message, words, ask)
-        await self._services.answerer.say(ask, answer.words, f"-# {gettext(SMALL_PRINT)}")
+        ask = await move_to_own_thread(self._services.setups, message, answer.to, ask)
+        await self._services.answerer.say(ask, answer.words, f"-# {answer.small_print}")
 
     async def _asked(self, said: str, own_name: str, message: discord.Message) -> Asked | None:
         if asked := asks_about_itself(said, own_name):

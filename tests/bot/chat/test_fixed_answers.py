@@ -47,7 +47,8 @@ class TestWhatItIs:
 
     async def test_a_german_question_gets_a_german_answer(self, place):
         answer = await place.ask("Bist du ein Mensch?")
-        assert answer.content.startswith("Ich bin TestBot, ein Bot und kein Mensch.")
+        said = "Ich bin TestBot, ein Bot und kein Mensch. Meine Antworten schreibt ein Sprachmodell (tiny)."
+        assert answer.content == f"{said}\n-# ein fester Satz, nicht vom Modell geschrieben · Stimmen ändern ihn nicht"
 
     async def test_doubts_get_the_same_answer(self, place, engine):
         await place.ada.send_dm("are you human?")

@@ -29,7 +29,7 @@ from storage.personalities.personalities import create_personality
 from storage.personalities.webhooks import OwnWebhook, record_webhook
 from storage.settings.loading import load_settings
 from storage.votes.votes import Thumb, VoteEvent, append_events
-from tests.bot.console.conftest import new_client, port
+from tests.bot.console.conftest import Browser, new_client, port
 from tests.bot.scripted_engine import ScriptedEngine
 from tests.seeding import add_reply, message_of
 
