@@ -16,6 +16,7 @@ from bot.discord_errors import DISCORD_ERRORS
 from bot.engine import Finish, Generation, GenerationFailed, GenerationRequest
 from bot.errors import EngineStopped, UserFacingError
 from bot.privacy.recent_deletions import Deletions
+from bot.text.addresses import growing_without_invented
 from bot.text.rounds import sentence
 from storage.conversations.replies import FINISHED_WHOLE, FinishedReply
 from storage.database.enums import Outcome
@@ -146,7 +147,7 @@ class Answerer:
             async for delta in generation:
                 text += delta
                 if not ask.citations:  # an answer that quotes a document is looked over first
-                    await stream.show(text)
+                    await stream.show(growing_without_invented(text, (ask.prompt.text,)))
         except (GenerationFailed, EngineStopped) as error:
             log.error("An answer failed: %s", sentence(str(error.__cause__ or error)))
             return failed_end(ask, error.__cause__)

@@ -15,6 +15,7 @@ from bot.knowledge.quoting import Citation, cite, without_quotes
 from bot.knowledge.support import keeps_to
 from bot.localization.sentences import gettext
 from bot.releases.resolver import Release
+from bot.text.addresses import without_invented
 from bot.text.sanitize import escape_inline
 from storage.adapters.folder_store import AS_TRAINED
 from storage.conversations.example_turns import SHOWN_AS, ShownAs
@@ -47,6 +48,7 @@ NOTES = {
     Finish.THOUGHT: gettext_noop("thought too long to answer"),
     Finish.CANCELLED: gettext_noop("stopped, the bot is restarting"),
 }
+INVENTED_ADDRESS = gettext_noop("left out an address that I made up")
 WITHOUT_WORDS = {
     Outcome.TIMEOUT: gettext_noop("Sorry, that took too long and I gave up. Please try again."),
     Outcome.CANCELLED: gettext_noop("Sorry, I'm restarting. Please ask again in a minute."),
@@ -156,10 +158,10 @@ def submit_all(engine: Engine, requests: Sequence[GenerationRequest]) -> list[Ge
     return generations
 
 
-def finished_reply(completion: Completion) -> FinishedReply:
-    """Return what the reply's row gets from its completion."""
+def finished_reply(completion: Completion, prompt: RenderedPrompt) -> FinishedReply:
+    """Return what the reply's row gets from its completion: its text as it is shown, without addresses it made up."""
     return FinishedReply(
-        answer=completion.text.strip(),
+        answer=without_invented(completion.text.strip(), (prompt.text,)).strip(),
         outcome=OUTCOMES[completion.finish],
         answer_tokens=completion.answer_tokens,
         queued_s=completion.queued_s,
@@ -173,18 +175,19 @@ def end_of(ask: Ask, completion: Completion, *, is_first: bool) -> AnswerEnd:
 
     The first one in a channel says in full what it means that the base answers.
     """
-    finished = finished_reply(completion)
+    finished = finished_reply(completion, ask.prompt)
     if ask.citations and finished.outcome is Outcome.TIMEOUT:
         return quoted_alone(ask, replace(finished, outcome=Outcome.COMPLETE))
+    notes = ask.notes if finished.answer == completion.text.strip() else (*ask.notes, gettext(INVENTED_ADDRESS))
     label = label_of(ask.personality, ask.release)
     if is_first and ask.follows_card:
         label = f"{label} · {gettext(not_learned_yet(follows_card=True))}"
     if finished.outcome not in FINISHED_WHOLE:
         words = finished.answer or gettext(WITHOUT_WORDS[finished.outcome])
-        return AnswerEnd(finished, words, small_print(label, ask.prompt, completion.finish, ask.notes))
+        return AnswerEnd(finished, words, small_print(label, ask.prompt, completion.finish, notes))
     if ask.citations and not _keeps_to_lines(ask, finished.answer):
         return quoted_alone(ask, finished)
-    lines = [small_print(ask.label or label, ask.prompt, completion.finish, ask.notes)]
+    lines = [small_print(ask.label or label, ask.prompt, completion.finish, notes)]
     if ask.citations:
         lines.append(cite(ask.citations))
     return AnswerEnd(finished, finished.answer, "\n".join(lines))

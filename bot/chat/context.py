@@ -9,6 +9,7 @@ from datetime import datetime
 import discord
 from sqlalchemy.orm import Session
 
+from bot.attachments.material import honest_notes
 from bot.chat.ask import Ask, Prompts
 from bot.chat.conversation import Conversation, History, converse, own_ids
 from bot.chat.rendering import add_examples, render_question
@@ -96,7 +97,11 @@ async def gather(services: Services, history: History, message: discord.Message,
         retrieved=rendered.retrieved,
         citations=tuple(citation_of(quote) for quote in rendered.quotes),
         sources=_sources(rows, documents),
-        notes=history.notes,
+        notes=honest_notes(
+            history.notes,
+            [material for post in history.called for material in post.materials],
+            "\n".join(message["content"] for message in rendered.prompt.messages),
+        ),
         has_outside_text=conversation.has_outside_text or bool(notes),
     )
     return Context(ask, conversation, rows.is_greeted, rows.candidates.rival, gettext(unsure) if unsure else "")

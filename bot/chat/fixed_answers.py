@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 import discord
 
 from bot.chat.ask import Ask, Prompts
-from bot.chat.conversation import History, own_words
+from bot.chat.conversation import History
 from bot.chat.identity import AGAIN, About, Asked, asks_about_itself, doubts_it
 from bot.chat.own_threads import move_to_own_thread
 from bot.chat.prompting import ChatMessage
@@ -23,6 +23,7 @@ from bot.knowledge.quoting import Citation, cite
 from bot.localization.languages import languages_of
 from bot.localization.sentences import gettext, speaking
 from bot.personalities.selection import active_personality
+from bot.privacy.notices import send_first_notice
 from bot.releases.resolver import BASE_RELEASE
 from bot.services import Services
 from bot.text.sanitize import escape_inline
@@ -34,8 +35,8 @@ from storage.wording import gettext_noop
 
 SMALL_PRINT = gettext_noop("a fixed sentence, not written by the model · votes don't change it")
 WHAT_IT_DOES = gettext_noop(
-    "I chat and answer questions here. React to an answer with 👍 or 👎, and I learn what people like. My commands are "
-    "in the list that opens when you type `/`."
+    "I chat and answer questions here. 👍 or 👎 under an answer tells me how you like it. My commands are in the list "
+    "that opens when you type `/`."
 )
 DOUBTED_FOR = timedelta(minutes=10)
 """How long after the answer "really?" is about it."""
@@ -55,7 +56,10 @@ def fixed_small_print(citations: Sequence[Citation] = ()) -> str:
 
 @dataclass(frozen=True)
 class FixedAnswer:
+    to: str
+    """What the member said."""
     words: str
+    small_print: str
     personality: Personality
 
 
@@ -77,14 +81,16 @@ class FixedAnswers:
             return None
         personality = (await active_personality(self._services, message.channel)).personality
         if asked is None:
-            return FixedAnswer(" ".join(history.notes), personality)
+            return FixedAnswer(said, " ".join(history.notes), gettext(SMALL_PRINT), personality)
         with speaking(languages_of(self._client).find(asked.language)):
-            return FixedAnswer(self._introduce(personality, own_name, asked.about), personality)
+            words = self._introduce(personality, own_name, asked.about)
+            return FixedAnswer(said, words, gettext(SMALL_PRINT), personality)
 
     async def say(self, answer: FixedAnswer, message: discord.Message, asked_at: datetime) -> None:
         """Answer with it; raises what `Answerer.say` raises."""
-        own, words = message.author.id, own_words(message, self._client.user)
-        asked: ChatMessage = {"role": "user", "content": words}
+        own = message.author.id
+        await send_first_notice(self._services, message)
+        asked: ChatMessage = {"role": "user", "content": answer.to}
         ask = Ask(
             prompts=Prompts(RenderedPrompt("", (asked,), tokens=0, dropped=0, shortened=False)),
             personality=answer.personality,
@@ -99,8 +105,8 @@ class FixedAnswers:
             asked_at=asked_at,
             sources=Sources({message.id: own}),
         )
-        ask = await move_to_own_thread(self._services.setups, message, words, ask)
-        await self._services.answerer.say(ask, answer.words, fixed_small_print())
+        ask = await move_to_own_thread(self._services.setups, message, answer.to, ask)
+        await self._services.answerer.say(ask, answer.words, f"-# {answer.small_print}")
 
     async def _asked(self, said: str, own_name: str, message: discord.Message) -> Asked | None:
         if asked := asks_about_itself(said, own_name):

@@ -44,13 +44,11 @@ def describe_decision(decision: Decision) -> str:
         return gettext("The line is quoted: it is {share} likely to answer this.", share=sure)
     if decision.outcome is Outcome.NEAREST:
         return gettext(
-            "The nearest lines are shown as not sure: the first is {share} likely to answer this, and one is quoted from "
-            "{limit} on.",
+            "The nearest lines are shown as not sure: the first is {share} likely to answer, and one is quoted from {limit} "
+            "on.",
             share=sure,
             limit=percent(QUOTED_ABOVE),
         )
     if decision.outcome is Outcome.UNKNOWN:
-        return gettext("I say that I don't know: the nearest line is only {share} likely to answer this.", share=sure)
-    return gettext(
-        "The model answers alone: this is only {share} likely to ask for something of this server.", share=asks
-    )
+        return gettext("I'd say that I don't know: the nearest line is only {share} likely to answer.", share=sure)
+    return gettext("The model answers alone: this is only {share} likely to be about this server.", share=asks)

@@ -408,7 +408,7 @@ class GenerationSettings(Section):
 class ChatSettings(Section):
     """Conversations with the bot."""
 
-    system_prompt: str = "You are Reactune, a friendly member of this Discord server. Answer briefly and plainly."
+    system_prompt: str = "You are Reactune, a friendly bot on this Discord server. Answer briefly and plainly."
     """System prompt of a personality whose card has none."""
     answer_language: Annotated[str, AfterValidator(_check_answer_language)] = ""
     """Language of answers: "message" for the message's own, or one, such as "German". Empty: as the prompt says."""

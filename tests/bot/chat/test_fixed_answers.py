@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bot.attachments.pictures import BLIND
 from bot.chat.another_answer import FIXED
 from storage.database.enums import Origin, Outcome, Scope
 from storage.database.tables import ReplyRow, VoteEventRow
@@ -46,7 +47,8 @@ class TestWhatItIs:
 
     async def test_a_german_question_gets_a_german_answer(self, place):
         answer = await place.ask("Bist du ein Mensch?")
-        assert answer.content.startswith("Ich bin TestBot, ein Bot und kein Mensch.")
+        said = "Ich bin TestBot, ein Bot und kein Mensch. Meine Antworten schreibt ein Sprachmodell (tiny)."
+        assert answer.content == f"{said}\n-# ein fester Satz, nicht vom Modell geschrieben · Stimmen ändern ihn nicht"
 
     async def test_doubts_get_the_same_answer(self, place, engine):
         await place.ada.send_dm("are you human?")
@@ -96,3 +98,42 @@ async def test_it_is_delivered_after_an_outage(place, env, rows):
     assert place.last.content == f"{SAID}\n{SMALL_PRINT}"
     assert place.last.reactions == []
     assert rows(ReplyRow)[0].undelivered is None
+
+
+class TestAddresses:
+    async def test_a_made_up_one_is_never_shown_and_not_stored(self, place, engine, rows):
+        seen = []
+
+        async def look():
+            seen.extend(content for content in place.contents[1:])
+
+        engine.answers, engine.interlude = ["It is on https://lighthouse.net/night.php today, come along."], look
+        answer = await place.ask("when is game night?")
+        assert answer.content == "It is on today, come along.\n-# base · left out an address that I made up"
+        assert rows(ReplyRow)[0].answer == "It is on today, come along."
+        assert seen
+        assert not [content for content in seen if "lighthouse" in content or "http" in content]
+
+    async def test_one_of_the_question_is_repeated(self, place, engine):
+        engine.answers = ["Yes, https://example.org/rules has them."]
+        answer = await place.ask("Are the rules on https://example.org/rules?")
+        assert answer.content == "Yes, https://example.org/rules has them.\n-# base"
+
+
+class TestWhatItCannotSee:
+    async def test_a_question_about_a_picture_gets_that_and_nothing_else(self, place, engine, rows):
+        await place.ada.send(place.channel, f"{place.mention} What is in this picture?", attachments=[CAT])
+        assert place.last.content == f"{BLIND}\n{SMALL_PRINT}"
+        assert engine.requests == []
+        assert rows(ReplyRow)[0].origin is Origin.FIXED
+
+    async def test_a_question_beside_a_picture_is_answered(self, place, engine):
+        await place.ada.send(place.channel, f"{place.mention} how are you?", attachments=[CAT])
+        assert place.last.content == f"answer 1\n-# base · {BLIND}"
+
+    async def test_a_file_that_nobody_can_read_likewise(self, place, engine):
+        await place.ada.send(
+            place.channel, f"{place.mention} what does this file say?", attachments=[("song.mp3", b"x")]
+        )
+        assert place.last.content.startswith("I can't read song.mp3.")
+        assert engine.requests == []
