@@ -44,8 +44,8 @@ def describe_decision(decision: Decision) -> str:
         return gettext("The line is quoted: it is {share} likely to answer this.", share=sure)
     if decision.outcome is Outcome.NEAREST:
         return gettext(
-            "The nearest lines are shown as not sure: the first is {share} likely to answer, and one is quoted from {limit} "
-            "on.",
+            "The nearest lines are shown as not sure: the first is {share} likely to answer, and one is quoted from "
+            "{limit} on.",
             share=sure,
             limit=percent(QUOTED_ABOVE),
         )
