@@ -185,7 +185,7 @@ def end_of(ask: Ask, completion: Completion, *, is_first: bool) -> AnswerEnd:
     if finished.outcome not in FINISHED_WHOLE:
         words = finished.answer or gettext(WITHOUT_WORDS[finished.outcome])
         return AnswerEnd(finished, words, small_print(label, ask.prompt, completion.finish, notes))
-    if ask.citations and not _keeps_to_lines(ask, finished.answer):
+    if ask.citations and not _keeps_to_lines(ask, completion.text):
         return quoted_alone(ask, finished)
     lines = [small_print(ask.label or label, ask.prompt, completion.finish, notes)]
     if ask.citations:

@@ -49,8 +49,8 @@ _WORLD = _pattern(
     r"|\bwhat (?:is|are) an? ",
     r"\b(?:capital|meaning|history|definition|population) of\b|\bdifference between\b|\bin the world\b"
     r"|\bwhat does [\"“'\w]+ mean\b",
-    r"^\W*(?:(?:please|can you|could you|hey|bitte|kannst du)\W+)*(?:explain|define|write|translate|summari[sz]e|give me"
-    r"|tell me|name|list|convert|recommend|imagine|erkläre?|schreibe?|übersetze?|nenne?|erzähle?)\b",
+    r"^\W*(?:(?:please|can you|could you|hey|bitte|kannst du)\W+)*(?:explain|define|write|translate|summari[sz]e"
+    r"|give me|tell me|name|list|convert|recommend|imagine|erkläre?|schreibe?|übersetze?|nenne?|erzähle?)\b",
 )
 _FOCUS = _pattern(
     r"\bwhat(?:['’]?s| is| are| was| were) (?:the |your |our |a |an )?(?P<noun>(?:[\w'’-]+ )*?[\w-]+)(?= (?:of|for"
