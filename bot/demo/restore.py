@@ -82,7 +82,7 @@ def _small_print(session: Session, reply: Reply, label: str | None) -> str:
     finish = Finish.LENGTH if reply.outcome is Outcome.LENGTH else Finish.STOP
     personality, version = read_personality(session, reply.personality_id), find_version(session, reply.version_id)
     named = name_of(version) if personality.is_default else f"{personality.name} {name_of(version)}"
-    citations = citations_of(session, reply)
+    citations = list(citations_of(session, reply))
     if reply.origin is Origin.FIXED:
         return fixed_small_print(citations)
     return "\n".join(filter(None, (small_print(label or named, prompt, finish), cite(citations))))

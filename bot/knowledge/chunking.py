@@ -46,7 +46,7 @@ def cut_into_chunks(
     """
     chunks: list[NewChunk] = []
     is_short = sum(len(block.text) for block in blocks) <= SHORT_CHARS
-    sections = _sections(title, _with_leads(blocks) if is_short else blocks)
+    sections = _sections(title, list(_with_leads(blocks)) if is_short else blocks)
     for path, texts in sections:
         heading = _fit_heading(path, count_tokens, int(chunk_tokens * MAX_HEADING_SHARE))
         room = chunk_tokens - count_tokens(heading)

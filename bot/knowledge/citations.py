@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import zip_longest
+from collections.abc import Iterator
 
 from sqlalchemy.orm import Session
 
@@ -11,15 +11,11 @@ from storage.conversations.replies import Reply
 from storage.knowledge.documents import titles_of
 
 
-def citations_of(session: Session, reply: Reply) -> list[Citation]:
-    """Return what stands under the answer; a removed document is cited as long as the prompt that quotes it is kept."""
-    if not reply.retrieved:
-        return []
+def citations_of(session: Session, reply: Reply) -> Iterator[Citation]:
+    """Yield what stands under the answer; a removed document is cited as long as the prompt that quotes it is kept."""
     asked = next((said["content"] for said in reversed(reply.messages) if said["role"] == "user"), "")
-    lines = quoted_lines(asked)
-    documents = [titles_of(session, [passage.document_id]) for passage in reply.retrieved]
-    return [
-        Citation(*found[0], line)
-        for found, line in zip_longest(documents, lines[: len(documents)], fillvalue="")
-        if found
-    ]
+    lines = quoted_lines(asked)[: len(reply.retrieved)]
+    lines += [""] * (len(reply.retrieved) - len(lines))
+    for passage, line in zip(reply.retrieved, lines, strict=True):
+        for title, link in titles_of(session, [passage.document_id]):
+            yield Citation(title, link, line)
