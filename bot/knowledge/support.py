@@ -14,133 +14,18 @@ LEAST_SHARED = 0.5
 """Share of an answer's words that say something and that the lines, the question or a synonym of them hold."""
 
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
-_NUMBER_WORDS = frozenset(
-    [
-        "two",
-        "three",
-        "four",
-        "five",
-        "six",
-        "seven",
-        "eight",
-        "nine",
-        "ten",
-        "eleven",
-        "twelve",
-        "thirteen",
-        "fourteen",
-        "fifteen",
-        "sixteen",
-        "seventeen",
-        "eighteen",
-        "nineteen",
-        "twenty",
-        "thirty",
-        "forty",
-        "fifty",
-        "sixty",
-        "seventy",
-        "eighty",
-        "ninety",
-        "hundred",
-        "thousand",
-        "million",
-        "half",
-        "double",
-        "twice",
-        "dozen",
-        "first",
-        "second",
-        "third",
-        "zwei",
-        "drei",
-        "vier",
-        "fünf",
-        "sechs",
-        "sieben",
-        "acht",
-        "neun",
-        "zehn",
-        "elf",
-        "zwölf",
-        "zwanzig",
-        "dreißig",
-        "hundert",
-        "tausend",
-        "halb",
-        "doppelt",
-    ]
-)
-_DATE_WORDS = frozenset(
-    [
-        "monday",
-        "tuesday",
-        "wednesday",
-        "thursday",
-        "friday",
-        "saturday",
-        "sunday",
-        "mondays",
-        "tuesdays",
-        "wednesdays",
-        "thursdays",
-        "fridays",
-        "saturdays",
-        "sundays",
-        "january",
-        "february",
-        "march",
-        "april",
-        "may",
-        "june",
-        "july",
-        "august",
-        "september",
-        "october",
-        "november",
-        "december",
-        "noon",
-        "midnight",
-        "weekend",
-        "weekends",
-        "weekday",
-        "weekdays",
-        "today",
-        "tomorrow",
-        "yesterday",
-        "tonight",
-        "daily",
-        "weekly",
-        "monthly",
-        "yearly",
-        "always",
-        "never",
-        "free",
-        "montag",
-        "dienstag",
-        "mittwoch",
-        "donnerstag",
-        "freitag",
-        "samstag",
-        "sonntag",
-        "januar",
-        "februar",
-        "märz",
-        "mai",
-        "juni",
-        "juli",
-        "oktober",
-        "dezember",
-        "täglich",
-        "wöchentlich",
-        "monatlich",
-        "immer",
-        "nie",
-        "kostenlos",
-        "heute",
-        "morgen",
-    ]
-)
+_FACTS = """
+two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen
+twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million half double twice dozen first second third
+monday tuesday wednesday thursday friday saturday sunday mondays tuesdays wednesdays thursdays fridays saturdays sundays
+january february march april may june july august september october november december noon midnight weekend weekends
+weekday weekdays today tomorrow yesterday tonight daily weekly monthly yearly always free
+more fewer several unlimited any anybody everybody
+zwei drei vier fünf sechs sieben acht neun zehn elf zwölf zwanzig dreißig hundert tausend halb doppelt
+montag dienstag mittwoch donnerstag freitag samstag sonntag januar februar märz mai juni juli oktober dezember
+täglich wöchentlich monatlich immer kostenlos heute morgen mehr weniger mehrere unbegrenzt
+"""
+_FACT_WORDS = frozenset(_FACTS.split())
 """Words that are facts by themselves."""
 _ADDRESS = re.compile(
     r"https?://\S+|\bwww\.\S+|\S+@\S+\.\w+|#[\w-]+|\b[\w-]+\.(?:com|net|org|io|gg|de|example)\b", re.IGNORECASE
@@ -177,7 +62,7 @@ def _facts(text: str) -> Iterator[str]:
     yield from (found.strip(".,!?").lower() for found in _ADDRESS.findall(text))
     yield from (_plain(number) for number in _NUMBER.findall(text))
     for word in _WORDS.findall(text.lower()):
-        if word in _NUMBER_WORDS or word in _DATE_WORDS:
+        if word in _FACT_WORDS:
             yield stem(word)
     yield from (
         name.lower().removesuffix("'s").removesuffix("’s") for name in _NAME.findall(text) if name not in ("I",)

@@ -114,6 +114,7 @@ def test_words_match_with_endings_typing_errors_compounds_and_synonyms() -> None
         ("Ask Barbara about the game night.", False),
         ("There is no game night on Thursday.", False),
         ("See https://games.example, every Thursday.", False),
+        ("Every Thursday at 19:00, for an hour or more.", False),
         ("Yay!", False),
         ("I love playing games with friends and eating pizza all day.", False),
     ],
