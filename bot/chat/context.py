@@ -14,7 +14,7 @@ from bot.chat.ask import Ask, Prompts
 from bot.chat.conversation import Conversation, History, converse, own_ids
 from bot.chat.rendering import add_examples, render_question
 from bot.errors import NothingAsked
-from bot.knowledge.decision import NOTHING, Decision, Outcome
+from bot.knowledge.decision import NOTHING, ReplyDecision, ReplyKind
 from bot.knowledge.quoting import citation_of, quote_unrendered
 from bot.localization.sentences import gettext
 from bot.memory.recall import choose_notes
@@ -33,8 +33,10 @@ from storage.releases.evidence import Rival
 from storage.wording import gettext_noop
 
 UNSURE = {
-    Outcome.UNKNOWN: gettext_noop("I don't know: nothing in this server's documents says so."),
-    Outcome.NEAREST: gettext_noop("I don't know for sure. This is the nearest that I find in this server's documents:"),
+    ReplyKind.UNKNOWN: gettext_noop("I don't know: nothing in this server's documents says so."),
+    ReplyKind.NEAREST: gettext_noop(
+        "I don't know for sure. This is the nearest that I find in this server's documents:"
+    ),
 }
 MESSAGES_LOOKED_UP = 3
 """The newest message, and those of people before it, which tell what a short question is about."""
@@ -127,7 +129,7 @@ class _Rows:
     documents: Mapping[int, _Document]
     is_greeted: bool
     has_documents: bool
-    decision: Decision = NOTHING
+    decision: ReplyDecision = NOTHING
     """What the message gets from the documents."""
 
 

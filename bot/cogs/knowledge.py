@@ -16,7 +16,7 @@ from bot.guards.audit import action_of, record_done, run_audited
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import AdminCog
 from bot.knowledge import adding
-from bot.knowledge.found import describe_decision, describe_found
+from bot.knowledge.found import describe_found, explain_decision
 from bot.knowledge.library import Source
 from bot.knowledge.quoting import MAX_TITLE_CHARS, cite_one
 from bot.localization.sentences import gettext
@@ -122,7 +122,7 @@ class Knowledge(
         channel_ids = frozenset(id_ for id_ in where if id_)
         scope = documents.SearchScope(_guild_id(interaction), channel_ids, active.personality.id)
         decision, found = await self.services.library.find(scope, question, SHOWN_PASSAGES)
-        limit = f"-# {describe_decision(decision)}"
+        limit = f"-# {explain_decision(decision)}"
         lines = [describe_found(one) for one in found]
         lines = [*([*lines, limit] if lines else [gettext(NOTHING_FOUND)]), *adding.warn_about_search(self.services)]
         await answer_in_full(interaction, lines, "\n".join(lines), "passages.txt")

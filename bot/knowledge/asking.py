@@ -32,7 +32,7 @@ Background = Mapping[str, "NDArray[Any]"]
 """The vectors of the examples of each kind, (N, D)."""
 
 
-def question_of(encoder: Encoder, words: str, earlier: Sequence[str] = ()) -> Question:
+def embed_question(encoder: Encoder, words: str, earlier: Sequence[str] = ()) -> Question:
     """Return the words as a question; `earlier` is what people said before, newest first."""
     import numpy as np
 

@@ -97,7 +97,7 @@ _QUESTION = re.compile(
 )
 
 
-class Outcome(StrEnum):
+class ReplyKind(StrEnum):
     QUOTED = "quoted"
     """The best line answers the message."""
     NEAREST = "nearest"
@@ -129,7 +129,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedMessage:
     """A message, what the same person said before it (newest first), and what it resembles."""
 
     text: str
@@ -139,8 +139,8 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Decision:
-    outcome: Outcome
+class ReplyDecision:
+    outcome: ReplyKind
     lines: tuple[Line, ...] = ()
     """Best first."""
     answered: float = 0.0
@@ -149,7 +149,7 @@ class Decision:
     """The probability that the message asks for something of this server."""
 
 
-NOTHING = Decision(Outcome.MODEL)
+NOTHING = ReplyDecision(ReplyKind.MODEL)
 
 
 def asks(text: str) -> bool:
@@ -158,7 +158,7 @@ def asks(text: str) -> bool:
     return is_question(text) or ("!" not in text and any(_QUESTION.match(part) for part in said))
 
 
-def decide(asked: Asked, lines: Sequence[Line]) -> Decision:
+def decide_reply(asked: AskedMessage, lines: Sequence[Line]) -> ReplyDecision:
     """Return what the message gets, given the lines of the documents that come nearest to it."""
     if not lines:
         return NOTHING
@@ -170,13 +170,13 @@ def decide(asked: Asked, lines: Sequence[Line]) -> Decision:
     lacks_kind = ranked.kind in MEASURED and ranked.best.features["type"] < 0
     is_quotable = answered >= QUOTED_ABOVE and not lacks_kind and not _lacks_focus(asked.text, ranked.best)
     if asks_server < _least_asking(asked.text, is_quotable=is_quotable):
-        return Decision(Outcome.MODEL, (), answered, asks_server)
+        return ReplyDecision(ReplyKind.MODEL, (), answered, asks_server)
     if is_quotable:
-        return Decision(Outcome.QUOTED, _tied(asked, ranked), answered, asks_server)
+        return ReplyDecision(ReplyKind.QUOTED, _tied(asked, ranked), answered, asks_server)
     if answered >= (FOLLOW_UP_NEAREST_ABOVE if asked.earlier else NEAREST_ABOVE):
         nearest = tuple(one.line for one in ranked.lines[:NEAREST_LINES])
-        return Decision(Outcome.NEAREST, nearest, answered, asks_server)
-    return Decision(Outcome.UNKNOWN, (), answered, asks_server)
+        return ReplyDecision(ReplyKind.NEAREST, nearest, answered, asks_server)
+    return ReplyDecision(ReplyKind.UNKNOWN, (), answered, asks_server)
 
 
 def _least_asking(text: str, *, is_quotable: bool) -> float:
@@ -186,17 +186,17 @@ def _least_asking(text: str, *, is_quotable: bool) -> float:
     return QUOTED_ASKS_ABOVE if is_quotable else ASKS_SERVER_ABOVE
 
 
-def _tied(asked: Asked, ranked: Ranked) -> tuple[Line, ...]:
+def _tied(asked: AskedMessage, ranked: Ranked) -> tuple[Line, ...]:
     """Return the best line, with the second one where the two are close, or the question builds on one before."""
     best, *others = ranked.lines[:2]
     lead = FOLLOW_UP_LEAD if asked.earlier else CLEAR_LEAD
     return (best.line, *(one.line for one in others if best.score - one.score < lead))
 
 
-def _decide_by_words(ranked: Ranked) -> Decision:
+def _decide_by_words(ranked: Ranked) -> ReplyDecision:
     best = ranked.best
     if best.matched >= FEWEST_WORDS and best.features["share"] >= LEAST_SHARE:
-        return Decision(Outcome.QUOTED, (best.line,))
+        return ReplyDecision(ReplyKind.QUOTED, (best.line,))
     return NOTHING
 
 
@@ -228,7 +228,7 @@ class Ranked:
         return self.lines[0]
 
 
-def rank(asked: Asked, lines: Sequence[Line]) -> Ranked:
+def rank(asked: AskedMessage, lines: Sequence[Line]) -> Ranked:
     """Return the lines by how well each answers the question, best first."""
     weights = dict.fromkeys(words_of(" ".join(asked.earlier[:1])), EARLIER_WORDS) | dict.fromkeys(
         words_of(asked.text), 1.0
@@ -286,7 +286,7 @@ def _lacks_focus(question: str, best: RankedLine) -> bool:
 # The two probabilities
 
 
-def answered_features(asked: Asked, ranked: Ranked) -> dict[str, float]:
+def answered_features(asked: AskedMessage, ranked: Ranked) -> dict[str, float]:
     """Return what tells whether the best line answers."""
     scores = [one.score for one in ranked.lines]
     following = [*scores[1:4], *([OTHER_SCORE] * 3)][:3]
@@ -302,7 +302,7 @@ def answered_features(asked: Asked, ranked: Ranked) -> dict[str, float]:
     }
 
 
-def server_features(asked: Asked, ranked: Ranked) -> dict[str, float]:
+def server_features(asked: AskedMessage, ranked: Ranked) -> dict[str, float]:
     """Return what tells whether the message asks for something of this server."""
     background = asked.background or {}
     return {

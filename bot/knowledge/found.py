@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot.knowledge.decision import QUOTED_ABOVE, Decision, Outcome
+from bot.knowledge.decision import QUOTED_ABOVE, ReplyDecision, ReplyKind
 from bot.knowledge.library import FoundPassage
 from bot.knowledge.quoting import cite_one
 from bot.localization.sentences import decimal, gettext, percent
@@ -37,18 +37,18 @@ def describe_score(passage: Passage) -> str:
     )
 
 
-def describe_decision(decision: Decision) -> str:
+def explain_decision(decision: ReplyDecision) -> str:
     """Return what a question gets, and how sure that is."""
     sure, asks = percent(decision.answered), percent(decision.asks_server)
-    if decision.outcome is Outcome.QUOTED:
+    if decision.outcome is ReplyKind.QUOTED:
         return gettext("The line is quoted: it is {share} likely to answer this.", share=sure)
-    if decision.outcome is Outcome.NEAREST:
+    if decision.outcome is ReplyKind.NEAREST:
         return gettext(
             "The nearest lines are shown as not sure: the first is {share} likely to answer, and one is quoted from "
             "{limit} on.",
             share=sure,
             limit=percent(QUOTED_ABOVE),
         )
-    if decision.outcome is Outcome.UNKNOWN:
+    if decision.outcome is ReplyKind.UNKNOWN:
         return gettext("I'd say that I don't know: the nearest line is only {share} likely to answer.", share=sure)
     return gettext("The model answers alone: this is only {share} likely to be about this server.", share=asks)

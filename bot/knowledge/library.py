@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from bot.errors import UserFacingError
-from bot.knowledge.asking import CONSIDERED, Background, background_of, lines_near, question_of, read_background
+from bot.knowledge.asking import CONSIDERED, Background, background_of, embed_question, lines_near, read_background
 from bot.knowledge.chunking import CountTokens, cut_into_chunks
-from bot.knowledge.decision import NOTHING, Asked, Decision, Outcome, decide
+from bot.knowledge.decision import NOTHING, AskedMessage, ReplyDecision, ReplyKind, decide_reply
 from bot.knowledge.extraction import Block
 from bot.knowledge.quoting import MAX_TITLE_CHARS
 from bot.privacy.recent_deletions import Deletions
@@ -253,7 +253,9 @@ class Library:
         if self._deletions.concern(source.messages) or any(map(self._deletions.concern_channel, channels)):
             raise UserFacingError(DELETED)
 
-    async def find(self, scope: documents.SearchScope, words: str, limit: int) -> tuple[Decision, list[FoundPassage]]:
+    async def find(
+        self, scope: documents.SearchScope, words: str, limit: int
+    ) -> tuple[ReplyDecision, list[FoundPassage]]:
         """Return what a question gets, and the best passages for it, best first."""
         if not await self._database.read(documents.has_chunks):
             return NOTHING, []
@@ -261,7 +263,7 @@ class Library:
         found = await self._database.read(search, self._index, scope, question)
         decision = await self.decide(question, found[:CONSIDERED])
         shown = dict.fromkeys(line.chunk_id for line in decision.lines)
-        use = PassageUse.QUOTED if decision.outcome is Outcome.QUOTED else PassageUse.NEAREST
+        use = PassageUse.QUOTED if decision.outcome is ReplyKind.QUOTED else PassageUse.NEAREST
         uses = [FoundPassage(one, use if one.chunk_id in shown else PassageUse.LEFT_OUT) for one in found]
         order = {id_: place for place, id_ in enumerate(shown)}
         return decision, sorted(uses, key=lambda one: order.get(one.passage.chunk_id, len(order)))[:limit]
@@ -270,7 +272,7 @@ class Library:
         """Return the passages that may answer the question, best first."""
         return search(session, self._index, scope, question)[:CONSIDERED]
 
-    async def decide(self, question: Question, passages: Sequence[Passage]) -> Decision:
+    async def decide(self, question: Question, passages: Sequence[Passage]) -> ReplyDecision:
         """Return what a question gets, given the passages that may answer it."""
         encoder = await self._encoder.ready() if question.embeddings is not None else None
         if not passages:
@@ -278,15 +280,15 @@ class Library:
         work = partial(self._decide, question, passages, encoder)
         return await self._encoder.run(work) if encoder is not None else work()
 
-    def _decide(self, question: Question, passages: Sequence[Passage], encoder: Encoder | None) -> Decision:
+    def _decide(self, question: Question, passages: Sequence[Passage], encoder: Encoder | None) -> ReplyDecision:
         if encoder is None or question.embeddings is None:
-            asked = Asked(question.text, question.earlier)
-            return decide(asked, lines_near(question, passages, lambda _texts: ()))
+            asked = AskedMessage(question.text, question.earlier)
+            return decide_reply(asked, lines_near(question, passages, lambda _texts: ()))
         if self._background is None:
             self._background = read_background(encoder)
         resembled = background_of(question, self._background)
         lines = lines_near(question, passages, partial(self._encode_lines, encoder))
-        return decide(Asked(question.text, question.earlier, resembled), lines)
+        return decide_reply(AskedMessage(question.text, question.earlier, resembled), lines)
 
     def _encode_lines(self, encoder: Encoder, texts: Sequence[str]) -> list[NDArray[Any]]:
         """Return the vectors of lines; those of the last KEPT_LINES are kept, because the same ones come near often."""
@@ -315,7 +317,7 @@ class Library:
             return Question(words, None, earlier=tuple(earlier))
         if encoder is None:
             return Question(words, None, earlier=tuple(earlier))
-        return await self._encoder.run(partial(question_of, encoder, words, earlier))
+        return await self._encoder.run(partial(embed_question, encoder, words, earlier))
 
     async def _cut(self, title: str, blocks: Sequence[Block]) -> list[documents.NewChunk]:
         encoder = await self._encoder.ready()

@@ -23,7 +23,7 @@ from bot.chat.ask import request_answer
 from bot.chat.prompting import ChatMessage
 from bot.engine import Engine
 from bot.engine.selection import start_engine
-from bot.knowledge.decision import Line, Outcome
+from bot.knowledge.decision import Line, ReplyKind
 from bot.knowledge.quoting import MARGIN, render_with_quotes
 from bot.releases.resolver import BASE_RELEASE
 from storage.database.columns import utc_now
@@ -190,7 +190,7 @@ def _quotes(shelf: Shelf, one: Asked) -> Sequence[Line]:
     with shelf.database.snapshot() as session:
         found = search(session, shelf.index, shelf.scope, one.query)
     decision = decide_on(shelf.encoder, shelf.background, one.query, found)
-    return decision.lines if decision.outcome is Outcome.QUOTED else ()
+    return decision.lines if decision.outcome is ReplyKind.QUOTED else ()
 
 
 async def _measure_small_servers(decided: Sequence[Decided]) -> list[Row]:

@@ -12,7 +12,7 @@ from bot.chat.ask import request_answer
 from bot.chat.prompting import Turn, to_messages
 from bot.engine import Engine
 from bot.knowledge.asking import read_background
-from bot.knowledge.decision import Decision, Outcome, decide
+from bot.knowledge.decision import ReplyDecision, ReplyKind, decide_reply
 from bot.knowledge.quoting import render_with_quotes
 from bot.knowledge.support import keeps_to
 from bot.releases.resolver import BASE_RELEASE
@@ -39,7 +39,7 @@ Row = dict[str, Any]
 @dataclass(frozen=True)
 class Decided:
     message: Message
-    decision: Decision
+    decision: ReplyDecision
 
     @property
     def shows_right_line(self) -> bool:
@@ -47,7 +47,7 @@ class Decided:
 
     @property
     def says_unknown(self) -> bool:
-        return self.decision.outcome in (Outcome.NEAREST, Outcome.UNKNOWN)
+        return self.decision.outcome in (ReplyKind.NEAREST, ReplyKind.UNKNOWN)
 
 
 def decide_all(encoder: Encoder, parts: Sequence[str] = PARTS) -> list[Decided]:
@@ -56,7 +56,7 @@ def decide_all(encoder: Encoder, parts: Sequence[str] = PARTS) -> list[Decided]:
     for part in parts:
         server = read_server(part)
         shelf = Shelf(server, encoder)
-        found += [Decided(message, decide(*shelf.ask(message, background))) for message in server.messages]
+        found += [Decided(message, decide_reply(*shelf.ask(message, background))) for message in server.messages]
     return found
 
 
@@ -68,10 +68,10 @@ def shares_of(decided: Sequence[Decided]) -> dict[str, float]:
     return {
         "right_line_shown": _share(answerable, [one.shows_right_line for one in answerable]),
         "right_line_quoted": _share(
-            answerable, [one.shows_right_line and one.decision.outcome is Outcome.QUOTED for one in answerable]
+            answerable, [one.shows_right_line and one.decision.outcome is ReplyKind.QUOTED for one in answerable]
         ),
         "unknown_said": _share(unanswerable, [one.says_unknown for one in unanswerable]),
-        "elsewhere_quoted": _share(elsewhere, [one.decision.outcome is Outcome.QUOTED for one in elsewhere]),
+        "elsewhere_quoted": _share(elsewhere, [one.decision.outcome is ReplyKind.QUOTED for one in elsewhere]),
         "elsewhere_refused": _share(elsewhere, [one.says_unknown for one in elsewhere]),
     }
 
@@ -83,7 +83,7 @@ def _share(messages: Sequence[Decided], flags: Sequence[bool]) -> float:
 async def answer_quoted(engine: Engine, decided: Sequence[Decided], settings: GenerationSettings) -> list[Row]:
     """Return a row for each message that a line answers: what the base says, and whether it keeps to the line."""
     plain = settings.model_copy(update={"temperature": min(settings.temperature, QUOTING_TEMPERATURE)})
-    quoted = [one for one in decided if one.decision.outcome is Outcome.QUOTED]
+    quoted = [one for one in decided if one.decision.outcome is ReplyKind.QUOTED]
     return list(await asyncio.gather(*(_answer(engine, one, plain) for one in quoted)))
 
 

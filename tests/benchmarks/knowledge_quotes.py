@@ -11,8 +11,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from bot.knowledge.asking import Background, background_of, lines_near
-from bot.knowledge.decision import Asked as AskedOf
-from bot.knowledge.decision import Decision, Line, Outcome, decide
+from bot.knowledge.decision import AskedMessage, Line, ReplyDecision, ReplyKind, decide_reply
 from storage.knowledge.search import Passage, Question, search
 from storage.models.bundled import Encoder
 from tests.benchmarks.community import conversations
@@ -83,9 +82,9 @@ class _Found:
         """Return the shares of messages for which the right line is shown, and for which only others are."""
         shown = [decision.lines for decision in self._decisions]
         right = [holds_right(one, lines) for one, lines in zip(self.asked, shown, strict=True)]
-        quoted = [decision.outcome is Outcome.QUOTED for decision in self._decisions]
+        quoted = [decision.outcome is ReplyKind.QUOTED for decision in self._decisions]
         wrong = [is_quoted and not is_right for is_quoted, is_right in zip(quoted, right, strict=True)]
-        unknown = [one.outcome in (Outcome.NEAREST, Outcome.UNKNOWN) for one in self._decisions]
+        unknown = [one.outcome in (ReplyKind.NEAREST, ReplyKind.UNKNOWN) for one in self._decisions]
         return {
             "what": "quotes",
             "split": split,
@@ -98,9 +97,11 @@ class _Found:
         }
 
 
-def decide_on(encoder: Encoder, background: Background, question: Question, passages: Sequence[Passage]) -> Decision:
+def decide_on(
+    encoder: Encoder, background: Background, question: Question, passages: Sequence[Passage]
+) -> ReplyDecision:
     lines = lines_near(question, passages, encoder.encode)
-    return decide(AskedOf(question.text, question.earlier, background_of(question, background)), lines)
+    return decide_reply(AskedMessage(question.text, question.earlier, background_of(question, background)), lines)
 
 
 def holds_right(one: Asked, lines: Sequence[Line]) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from bot.knowledge.asking import Background, question_of, read_background
+from bot.knowledge.asking import Background, embed_question, read_background
 from bot.knowledge.chunking import cut_into_chunks
 from bot.knowledge.extraction import parse_markdown
 from storage.database.database import Database, open_database
@@ -55,7 +55,7 @@ class Asked:
 
 
 def ask(encoder: Encoder, questions: Sequence[SetQuestion]) -> list[Asked]:
-    return [Asked(one, question_of(encoder, one.question, tuple(reversed(one.earlier)))) for one in questions]
+    return [Asked(one, embed_question(encoder, one.question, tuple(reversed(one.earlier)))) for one in questions]
 
 
 def databases() -> Iterator[tuple[str, Database]]:

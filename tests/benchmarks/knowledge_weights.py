@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from bot.knowledge import decision
-from bot.knowledge.asking import CONSIDERED, background_of, question_of, read_background
-from bot.knowledge.decision import Asked, Line, answered_features, rank, server_features
+from bot.knowledge.asking import CONSIDERED, background_of, embed_question, read_background
+from bot.knowledge.decision import AskedMessage, Line, answered_features, rank, server_features
 from bot.knowledge.extraction import MediaType
 from bot.knowledge.matching import best_match, words_of
 from storage.conversations.prompt_bank import SHIPPED
@@ -59,10 +59,10 @@ class Shelf:
 
     def ask(
         self, message: Message, background: Mapping[str, Any], *, without: frozenset[int] = frozenset()
-    ) -> tuple[Asked, list[Line]]:
+    ) -> tuple[AskedMessage, list[Line]]:
         """Return the message and the lines that come near it, as the bot would have them."""
         earlier = tuple(reversed(message.earlier))
-        question = question_of(self.encoder, message.question, earlier)
+        question = embed_question(self.encoder, message.question, earlier)
         assert question.embeddings is not None
         words = words_of(message.question)
         found = [
@@ -81,13 +81,13 @@ class Shelf:
 
         nearest = sorted(found, key=relevance, reverse=True)[:CONSIDERED]
         resembled = background_of(question, background)
-        return Asked(message.question, earlier, resembled), nearest
+        return AskedMessage(message.question, earlier, resembled), nearest
 
 
 @dataclass(frozen=True)
 class Example:
     weight: float
-    asked: Asked
+    asked: AskedMessage
     lines: Sequence[Line]
     right: frozenset[int]
     """IDs of the right lines; empty if none answers."""

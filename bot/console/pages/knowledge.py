@@ -18,7 +18,7 @@ from bot.guards.error_handler import member_message
 from bot.knowledge.adding import from_content, from_text, read_again, title_of_text, with_link
 from bot.knowledge.decision import NOTHING
 from bot.knowledge.extraction import Unreadable
-from bot.knowledge.found import describe_decision, describe_score
+from bot.knowledge.found import describe_score, explain_decision
 from bot.knowledge.library import FoundPassage, Source
 from bot.knowledge.quoting import MAX_TITLE_CHARS
 from bot.text.sanitize import escape_inline
@@ -296,7 +296,7 @@ async def show_search(request: web.Request) -> web.Response:
         asked_in=channel,
         found=found,
         score_of=describe_score,
-        verdict=describe_decision(decision),
+        verdict=explain_decision(decision),
         problem=services.library.problem,
     )
 

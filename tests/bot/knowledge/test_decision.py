@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bot.knowledge.answer_types import AnswerType, asked_type, focus_of, holds
-from bot.knowledge.decision import Asked, Line, Outcome, asks, decide
+from bot.knowledge.decision import AskedMessage, Line, ReplyKind, asks, decide_reply
 from bot.knowledge.matching import match, words_of
 from bot.knowledge.support import keeps_to
 from storage.models.bundled import BundledEncoder
@@ -55,10 +55,10 @@ def test_real_ways_of_asking_get_the_right_line_and_nothing_else_is_made_up() ->
 
 
 def test_without_an_encoder_words_decide() -> None:
-    decision = decide(Asked("how much is the membership fee a month"), lines(*LINES))
-    assert (decision.outcome, decision.lines[0].text) == (Outcome.QUOTED, LINES[0])
-    assert decide(Asked("tell me a joke about a fee"), lines(*LINES)).outcome is Outcome.MODEL
-    assert decide(Asked("how much is it"), []).outcome is Outcome.MODEL
+    decision = decide_reply(AskedMessage("how much is the membership fee a month"), lines(*LINES))
+    assert (decision.outcome, decision.lines[0].text) == (ReplyKind.QUOTED, LINES[0])
+    assert decide_reply(AskedMessage("tell me a joke about a fee"), lines(*LINES)).outcome is ReplyKind.MODEL
+    assert decide_reply(AskedMessage("how much is it"), []).outcome is ReplyKind.MODEL
 
 
 @pytest.mark.parametrize(
