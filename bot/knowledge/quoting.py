@@ -57,7 +57,7 @@ async def render_with_quotes(
 
 def quote_unrendered(asked: str, quotes: Sequence[Line]) -> PromptWithQuotes:
     """Return what stands in place of a prompt where no model is asked: the question, with the lines below it."""
-    messages = tuple(add_quotes([{"role": "user", "content": asked}], quotes))
+    messages = tuple(add_quotes([{"role": "user", "content": sanitize(asked)}], quotes))
     return PromptWithQuotes(RenderedPrompt("", messages, tokens=0, dropped=0, shortened=False), tuple(quotes))
 
 
