@@ -1,4 +1,4 @@
-"""What keeps the code easy to find one's way in: no import circles, one meaning for each name, short import lists."""
+"""What keeps the code easy to find one's way in: no import circles, one meaning for each name."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ from bot.chat.identity_grammar import (
     WHO,
     WHOLE,
     YOURE,
-    Language,
+    QuestionLanguage,
 )
 
 
@@ -44,10 +44,10 @@ class About(StrEnum):
 @dataclass(frozen=True)
 class Asked:
     about: About
-    language: Language
+    language: QuestionLanguage
 
 
-AGAIN = Asked(About.KIND, Language.ENGLISH)
+AGAIN = Asked(About.KIND, QuestionLanguage.ENGLISH)
 """The doubt of a doubt."""
 
 _QUOTED = re.compile(r"```.*?```|`[^`]*`|^>.*?$|\"[^\"]*\"|[“„«»][^“”„«»]*[”“«»]", re.MULTILINE | re.DOTALL)
@@ -73,7 +73,7 @@ def asks_about_itself(text: str, name: str = "") -> Asked | None:
     return None
 
 
-def asks_what_it_is(text: str, name: str = "") -> Language | None:
+def asks_what_it_is(text: str, name: str = "") -> QuestionLanguage | None:
     """Return in which language a message asks, or claims, what kind of being the bot is; None if it does not.
 
     `name` is what people call the bot.
@@ -84,7 +84,7 @@ def asks_what_it_is(text: str, name: str = "") -> Language | None:
     clauses = [clause for sentence in sentences for clause in sentence]
     whole = [" ".join(sentence) for sentence in sentences if len(sentence) > 1]
     last = [clause for sentence in sentences for clause in sentence[-1:]]
-    for language in Language:
+    for language in QuestionLanguage:
         if any(_asks(clause, language) for clause in (*clauses, *whole)):
             return language
         if language is _language_of_who(last, language):
@@ -102,20 +102,28 @@ def doubts_it(text: str) -> bool:
     return bool(said) and all(DOUBT.fullmatch(words) for words in said)
 
 
-def _language_of_who(clauses: list[str], language: Language) -> Language | None:
+def _language_of_who(clauses: list[str], language: QuestionLanguage) -> QuestionLanguage | None:
     if not any(_matches(WHO, clause, language) for clause in clauses):
         return None
-    return Language.GERMAN if any(re.search(r"\b(?:wer|was)\b", clause) for clause in clauses) else Language.ENGLISH
+    return (
+        QuestionLanguage.GERMAN
+        if any(re.search(r"\b(?:wer|was)\b", clause) for clause in clauses)
+        else QuestionLanguage.ENGLISH
+    )
 
 
-def _named_alone(text: str, clauses: list[str]) -> Language | None:
-    left = list(filter(None, (_without_fillers(clause, Language.ENGLISH) for clause in clauses)))
+def _named_alone(text: str, clauses: list[str]) -> QuestionLanguage | None:
+    left = list(filter(None, (_without_fillers(clause, QuestionLanguage.ENGLISH) for clause in clauses)))
     if "?" not in text or not left or not all(NAMED_ALONE.fullmatch(one) for one in left):
         return None
-    return Language.GERMAN if re.search(r"\b(?:mensch|maschine|roboter|ki|oder)\b", left[0]) else Language.ENGLISH
+    return (
+        QuestionLanguage.GERMAN
+        if re.search(r"\b(?:mensch|maschine|roboter|ki|oder)\b", left[0])
+        else QuestionLanguage.ENGLISH
+    )
 
 
-def _asks(clause: str, language: Language) -> bool:
+def _asks(clause: str, language: QuestionLanguage) -> bool:
     if _matches(WHOLE[language], clause, language):
         return True
     words = _without_fillers(clause, language).split()
@@ -127,15 +135,15 @@ def _asks(clause: str, language: Language) -> bool:
     return False
 
 
-def _is_tag(clause: str, language: Language) -> bool:
+def _is_tag(clause: str, language: QuestionLanguage) -> bool:
     return bool(TAGS.fullmatch(clause) or TAGS.fullmatch(_without_fillers(clause, language)))
 
 
-def _matches(pattern: re.Pattern[str], clause: str, language: Language) -> bool:
+def _matches(pattern: re.Pattern[str], clause: str, language: QuestionLanguage) -> bool:
     return bool(pattern.fullmatch(clause) or pattern.fullmatch(_without_fillers(clause, language)))
 
 
-def _without_fillers(clause: str, language: Language) -> str:
+def _without_fillers(clause: str, language: QuestionLanguage) -> str:
     return " ".join(FILLER[language].sub(" ", clause).split())
 
 

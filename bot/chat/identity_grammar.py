@@ -9,7 +9,7 @@ import re
 from enum import StrEnum
 
 
-class Language(StrEnum):
+class QuestionLanguage(StrEnum):
     """The language of a question, by Discord's codes."""
 
     ENGLISH = "en-US"
@@ -81,7 +81,7 @@ TYPED_WRONGLY = (
 """Words that are recognised with one letter wrong, missing, doubled or swapped."""
 
 FILLERS = {
-    Language.ENGLISH: (
+    QuestionLanguage.ENGLISH: (
         "or something( else| like that)?|or what|or not|by any chance|(a )?(quick|serious|honest|random|"
         "weird) (question|q)|out of curiosity|"
         "just curious|for real|to be honest|i mean|i guess|right now|this time|the truth|hey|hi|hiya|hello|yo|so|"
@@ -96,7 +96,7 @@ FILLERS = {
         "straight up|legit|"
         "hold on|hold up|nah|listen|(?:answer )?yes or no|or nah"
     ),
-    Language.GERMAN: (
+    QuestionLanguage.GERMAN: (
         "ja oder nein|oder (?:et)?was anderes|oder was|oder so|oder nicht|oder wie|kurze frage|nicht wahr|"
         "ehrlich gesagt|mal ehrlich|im ernst|hey|hallo|hi|"
         "na|ey|sag|mal|ehrlich|eigentlich|jetzt|bitte|denn|überhaupt|wohl|ja|doch|halt|so|also|aber|und|etwa|"
@@ -263,8 +263,8 @@ WHO = re.compile(
 )
 """Part of other questions as well: nothing may follow it."""
 _GRAMMAR = {
-    Language.ENGLISH: (_DIRECT_EN, _OPENING_EN, _CLAIMS_EN, _ASKED_TO_SAY_EN),
-    Language.GERMAN: (_DIRECT_DE, _OPENING_DE, _CLAIMS_DE, _ASKED_TO_SAY_DE),
+    QuestionLanguage.ENGLISH: (_DIRECT_EN, _OPENING_EN, _CLAIMS_EN, _ASKED_TO_SAY_EN),
+    QuestionLanguage.GERMAN: (_DIRECT_DE, _OPENING_DE, _CLAIMS_DE, _ASKED_TO_SAY_DE),
 }
 WHOLE = {
     language: re.compile(f"(?:you )?(?:(?:{lead})*{_any(direct, opening)}|(?:{lead})+{claims})")
@@ -280,7 +280,7 @@ TAGS = re.compile(
 _GREETING = "(?:(?:good )?(?:morning|evening|day)|there|everyone|all|you|guten? (?:morgen|tag|abend)|moin|servus)"
 GREETED = re.compile(_GREETING)
 USE = {
-    Language.ENGLISH: re.compile(
+    QuestionLanguage.ENGLISH: re.compile(
         f"(?:{_GREETING} )?(?:help|(?:can you )?tell me what you (?:can )?do|what (?:can|could|do) you do|"
         "what are you (?:good )?for|what are you (?:able to do|capable of)|what (?:can|should|could) i (?:ask|"
         "do with) "
@@ -289,7 +289,7 @@ USE = {
         "is this bot (?:for|about)|what does this bot do|what are your (?:features|functions|skills|abilities))"
         "(?: for (?:me|us))?"
     ),
-    Language.GERMAN: re.compile(
+    QuestionLanguage.GERMAN: re.compile(
         f"(?:{_GREETING} )?(?:hilfe|was kannst du(?: alles| machen| tun| für mich tun)*|was machst du(?: alles)|"
         "(?:wofür|wozu) bist du(?: da| gut)?|wie funktionierst du|wie funktioniert (?:das|der bot)|"
         "was kann (?:dieser|der) "

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bot.chat.identity import asks_about_itself, asks_what_it_is, doubts_it
-from bot.chat.identity_grammar import Language
+from bot.chat.identity_grammar import QuestionLanguage
 
 WORDINGS = Path(__file__).with_name("identity_wordings")
 LEAST_RECALL = 0.95
@@ -30,9 +30,9 @@ def test_messages_that_only_have_the_words_are_left_to_the_model(name):
 
 
 def test_the_language_of_the_question_is_known():
-    assert asks_what_it_is("are you human?") is Language.ENGLISH
-    assert asks_what_it_is("Bist du ein Mensch?") is Language.GERMAN
-    assert asks_what_it_is("Mensch oder Maschine?") is Language.GERMAN
+    assert asks_what_it_is("are you human?") is QuestionLanguage.ENGLISH
+    assert asks_what_it_is("Bist du ein Mensch?") is QuestionLanguage.GERMAN
+    assert asks_what_it_is("Mensch oder Maschine?") is QuestionLanguage.GERMAN
 
 
 def test_the_name_of_the_bot_may_stand_for_it():

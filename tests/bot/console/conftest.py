@@ -81,7 +81,10 @@ class Browser:
         page = await self.get(link)
         if 'name="key"' not in page.html:
             return page
-        return await self.post("/enter", key=page.value_of("key"))
+        seen = await self.post("/enter", key=page.value_of("key"))
+        if 'name="csrf"' in seen.html:
+            self.csrf = seen.value_of("csrf")
+        return seen
 
     async def download(self, path: str) -> bytes:
         async with self._client.get(self.address + path) as response:

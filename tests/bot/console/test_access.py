@@ -139,7 +139,7 @@ async def test_no_page_needs_what_the_policy_forbids(visitor):
 
 
 async def test_what_is_said_to_somebody_inside_does_not_ask_to_sign_in(visitor, caplog):
-    too_large = await visitor.post("/label", text="x" * 2_100_000)
+    too_large = await visitor.upload("/label", ("large.txt", b"x" * 2_100_000))
     assert (too_large.status, "<h1>That did not work</h1>" in too_large.html) == (413, True)
     for path in ("/static/nothing.js", "/answers/999"):
         seen = await visitor.get(path)
@@ -153,8 +153,7 @@ async def test_an_upload_that_is_given_up_leaves_no_traceback(visitor, env, capl
     cookies = "; ".join(f"{cookie.key}={cookie.value}" for cookie in visitor._client.cookie_jar)
     head = (
         f"POST /knowledge HTTP/1.1\r\nHost: 127.0.0.1:{visitor.port}\r\nCookie: {cookies}\r\n"
-        "Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 100000\r\n\r\n"
-        '--x\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\nhalf'
+        "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 100000\r\n\r\nhalf="
     )
     _, writer = await asyncio.open_connection("127.0.0.1", visitor.port)
     writer.write(head.encode())
