@@ -6,11 +6,12 @@ import json
 import urllib.error
 import urllib.request
 import webbrowser
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Annotated
 
 import typer
 
+from bot.demo.folder import DEMO_DIRECTORY, folder_overrides, noted_port
 from reactune.shared import AsJson, Config, operator_name, read_settings, show_plain
 from storage.database.database import open_database
 from storage.database.enums import OPERATOR
@@ -31,16 +32,31 @@ def console(
     as_json: AsJson = False,
 ) -> None:
     """Open the console of the bot that runs on this machine: label pairs, watch, train, promote."""
-    settings = read_settings(config)
+    settings = _find_console(read_settings(config), config)
     port = settings.console.port
-    if not port:
-        raise SettingsError("the console is switched off: set console.port, then restart the bot")
-    _require_console(settings)
     with closing(open_database(settings)) as database:
         address = link_address(port, database.call(make_link, as_member, operator_name()))
     show_plain({"address": address}, f"Open {address}\nThe link works once, within ten minutes.", as_json)
     if browser:
         webbrowser.open(address)
+
+
+def _find_console(settings: Settings, config: Config) -> Settings:
+    """Return the settings of the bot that serves its console here, or of a demo that was started in this folder."""
+    try:
+        if not settings.console.port:
+            raise SettingsError("the console is switched off: set console.port, then restart the bot")
+        _require_console(settings)
+        return settings
+    except SettingsError:
+        port = noted_port(DEMO_DIRECTORY)
+        if port is None:
+            raise
+        demo = read_settings(config, overrides=folder_overrides(str(DEMO_DIRECTORY.resolve()), port))
+        with suppress(SettingsError):
+            _require_console(demo)
+            return demo
+        raise
 
 
 def _require_console(settings: Settings) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from bot.demo.community import TASTES, find_taste
-from bot.demo.folder import choose_community, claim_folder
+from bot.demo.folder import DEMO_DIRECTORY, choose_community, claim_folder, note_port
 from reactune.run import prepare_base, supervised_trainer
 from reactune.shared import Config, import_from_here, needed_by, progress, read_settings
 from storage.errors import DataDirectoryInUse, SettingsError
@@ -21,7 +21,6 @@ from storage.operations.console_sessions import LOOPBACK
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.processes import BOT, sole_process
 
-DEMO_DIRECTORY = Path("demo-data")
 EARLIER_DEMO_S = 20.0
 ANOTHER_FOLDER = "choose another folder with --directory"
 
@@ -61,6 +60,7 @@ def demo(
     claim_folder(directory)
     with progress() as say, sole_demo(directory, say):
         community = choose_community(directory, community, start_over=start_over)
+        note_port(directory, port)
         overrides = demo_overrides(str(directory), community=bool(community))
         settings = read_settings(config, overrides=overrides)
         set_up_logs(settings, BOT)

@@ -130,7 +130,10 @@ def signed_in(demo: Demo) -> Iterator[BrowserContext]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         context = browser.new_context(viewport=SCREEN)
-        context.new_page().goto(demo.link)
+        page = context.new_page()
+        page.goto(demo.link)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url(f"{demo.address}/channel/**")
         yield context
         browser.close()
 

@@ -83,7 +83,7 @@ async def draw_answers(
         }
         async with aclosing(_complete(engine, requests)) as completions:
             async for position, completion in completions:
-                finished = finished_reply(completion)
+                finished = finished_reply(completion, prompts.of(releases[position]))
                 if finished.outcome not in replies.FINISHED_WHOLE:
                     raise ArenaFailed("the model timed out or was stopped: try again later")
                 if finished.answer not in {"", *(other.finished.answer for other in drawn.values())}:

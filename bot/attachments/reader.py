@@ -195,7 +195,8 @@ def _quoting(text: str, name: str, material: Material) -> Reading:
     note = gettext("read {name}", name=name)
     if material.text != text:
         note = gettext("read the beginning of {name}", name=name)
-    return Reading((material,), notes=(note,))
+    cut_note = gettext("read only a part of {name}", name=name)
+    return Reading((replace(material, read_note=note, cut_note=cut_note),), notes=(note,))
 
 
 def _describe_heard(heard: str) -> str:

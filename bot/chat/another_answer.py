@@ -12,14 +12,17 @@ from bot.chat.prompting import ChatMessage
 from bot.chat.rendering import TOO_LONG
 from bot.engine import RenderedPrompt
 from bot.errors import UserFacingError
+from bot.knowledge.citations import citations_of
+from bot.knowledge.quoting import Citation
 from bot.releases.resolver import ReleaseCandidates, read_candidates
 from bot.services import Services
 from storage.conversations.replies import Reply, count_siblings
 from storage.database.columns import utc_now
-from storage.knowledge.documents import titles_of
+from storage.database.enums import Origin
 from storage.personalities.personalities import Personality, read_personality
 from storage.wording import gettext_noop
 
+FIXED = gettext_noop("That sentence is fixed: I always say it, so there is nothing to rate, to improve or to repeat.")
 EDITED = gettext_noop("A message that I answered there was edited since. Please ask again.")
 
 
@@ -29,6 +32,8 @@ async def gather_again(services: Services, reply: Reply, channel: discord.abc.Me
     If another base gave it, the same messages are rendered anew. Raises UserFacingError if another answer is not
     possible.
     """
+    if reply.origin is Origin.FIXED:
+        raise UserFacingError(FIXED)
     if reply.edited_at is not None:
         raise UserFacingError(EDITED)
     asked_at = utc_now()
@@ -63,7 +68,7 @@ class _Rows:
     siblings: int
     personality: Personality
     candidates: ReleaseCandidates
-    citations: tuple[tuple[str, str], ...]
+    citations: tuple[Citation, ...]
 
 
 def _read(session: Session, reply: Reply, prompt: str) -> _Rows:
@@ -71,7 +76,7 @@ def _read(session: Session, reply: Reply, prompt: str) -> _Rows:
         siblings=count_siblings(session, reply, prompt),
         personality=read_personality(session, reply.personality_id),
         candidates=read_candidates(session, reply.personality_id),
-        citations=tuple(titles_of(session, [passage.document_id for passage in reply.retrieved])),
+        citations=tuple(citations_of(session, reply)),
     )
 
 

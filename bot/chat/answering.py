@@ -16,6 +16,7 @@ from bot.discord_errors import DISCORD_ERRORS
 from bot.engine import Finish, Generation, GenerationFailed, GenerationRequest
 from bot.errors import EngineStopped, UserFacingError
 from bot.privacy.recent_deletions import Deletions
+from bot.text.addresses import growing_without_invented
 from bot.text.rounds import sentence
 from storage.conversations.replies import FINISHED_WHOLE, FinishedReply
 from storage.database.enums import Outcome
@@ -24,6 +25,9 @@ from storage.runtime.requests import ensure_request
 from storage.settings.sections import GenerationSettings
 
 log = logging.getLogger(__name__)
+
+QUOTING_TEMPERATURE = 0.2
+"""The most for an answer that quotes a document: a fact has one wording, not many."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ class Answerer:
         """
         ensure_request()
         settings = tuned(self._generation, ask.personality.card)
+        if ask.citations:
+            settings = settings.model_copy(update={"temperature": min(settings.temperature, QUOTING_TEMPERATURE)})
         request = request_answer(ask.prompt, ask.release, settings, lane=ask.personality.id)
         self.at_work += 1
         try:
@@ -75,9 +81,20 @@ class Answerer:
         finally:
             self.at_work -= 1
 
+    async def say(self, ask: Ask, words: str, small_print: str) -> None:
+        """Answer with a fixed sentence, which the model has no part in.
+
+        Raises UserFacingError if the question was deleted, and discord.HTTPException if Discord refuses the sentence.
+        """
+        ensure_request()
+        reply_id = await self._recorder.store_fixed(ask, words, small_print)
+        end = AnswerEnd(FinishedReply(words, Outcome.COMPLETE), words, small_print)
+        await self.delivery.say_fixed(ask, reply_id, end)
+
     async def _answer(self, ask: Ask, request: GenerationRequest) -> AnswerResult:
         # A blind comparison of versions must compare what each would say by itself.
-        is_alone = ask.label is not None and ask.beside is None
+        # What quotes a fact is drawn once: taste chooses by style.
+        is_alone = bool(ask.citations) or (ask.label is not None and ask.beside is None)
         most = 1 if is_alone else self._generation.candidates // self.at_work
         generation = self._drawer.submit(request, ask.personality.id, most, beside=ask.beside)
         try:
@@ -119,7 +136,7 @@ class Answerer:
             is_kept = await self._recorder.finish(reply_id, end, generation, is_delivered=is_delivered)
         if not is_delivered:
             self.delivery.finish_later(reply_id, stream)
-        elif is_kept and end.finished.outcome in FINISHED_WHOLE:
+        elif is_kept and end.finished.outcome in FINISHED_WHOLE and not end.is_fixed:
             await self.delivery.add_reactions(stream)
         return end.finished
 
@@ -129,7 +146,8 @@ class Answerer:
         try:
             async for delta in generation:
                 text += delta
-                await stream.show(text)
+                if not ask.citations:  # an answer that quotes a document is looked over first
+                    await stream.show(growing_without_invented(text, (ask.prompt.text,)))
         except (GenerationFailed, EngineStopped) as error:
             log.error("An answer failed: %s", sentence(str(error.__cause__ or error)))
             return failed_end(ask, error.__cause__)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import discord
 
 from bot.engine import Completion, Engine, Finish, Generation, GenerationRequest, RenderedPrompt, Sampling
 from bot.errors import UserFacingError
-from bot.knowledge.quoting import cite
+from bot.knowledge.quoting import Citation, cite, without_quotes
+from bot.knowledge.support import keeps_to
 from bot.localization.sentences import gettext
 from bot.releases.resolver import Release
+from bot.text.addresses import without_invented
 from bot.text.sanitize import escape_inline
 from storage.adapters.folder_store import AS_TRAINED
 from storage.conversations.example_turns import SHOWN_AS, ShownAs
@@ -46,12 +48,16 @@ NOTES = {
     Finish.THOUGHT: gettext_noop("thought too long to answer"),
     Finish.CANCELLED: gettext_noop("stopped, the bot is restarting"),
 }
+INVENTED_ADDRESS = gettext_noop("left out an address that I made up")
 WITHOUT_WORDS = {
     Outcome.TIMEOUT: gettext_noop("Sorry, that took too long and I gave up. Please try again."),
     Outcome.CANCELLED: gettext_noop("Sorry, I'm restarting. Please ask again in a minute."),
     Outcome.FAILED: gettext_noop("Sorry, something went wrong while I was answering. Please try again."),
 }
 """What an answer says that ended before its first word."""
+
+
+QUOTED_ALONE = gettext_noop("only quoted, because my own words did not keep to it")
 
 
 @dataclass(frozen=True)
@@ -84,8 +90,8 @@ class Ask:
     asked_at: datetime = field(default_factory=utc_now)
     retrieved: tuple[Retrieved, ...] = ()
     """The passages that the prompt quotes."""
-    citations: tuple[tuple[str, str], ...] = ()
-    """(title, link) of their documents, which a complete answer names."""
+    citations: tuple[Citation, ...] = ()
+    """The lines that it quotes, which stand under a complete answer."""
     sources: Sources = NO_SOURCES
     """The Discord messages whose words the prompt holds."""
     notes: tuple[str, ...] = ()
@@ -114,6 +120,11 @@ class AnswerEnd:
     finished: FinishedReply
     text: str = ""
     small_print: str = ""
+
+    @property
+    def is_fixed(self) -> bool:
+        """It is a line of a document in place of what the model wrote."""
+        return self.finished.origin is Origin.FIXED
 
 
 def request_answer(
@@ -147,10 +158,10 @@ def submit_all(engine: Engine, requests: Sequence[GenerationRequest]) -> list[Ge
     return generations
 
 
-def finished_reply(completion: Completion) -> FinishedReply:
-    """Return what the reply's row gets from its completion."""
+def finished_reply(completion: Completion, prompt: RenderedPrompt) -> FinishedReply:
+    """Return what the reply's row gets from its completion: its text as it is shown, without addresses it made up."""
     return FinishedReply(
-        answer=completion.text.strip(),
+        answer=without_invented(completion.text.strip(), (prompt.text,)).strip(),
         outcome=OUTCOMES[completion.finish],
         answer_tokens=completion.answer_tokens,
         queued_s=completion.queued_s,
@@ -164,17 +175,38 @@ def end_of(ask: Ask, completion: Completion, *, is_first: bool) -> AnswerEnd:
 
     The first one in a channel says in full what it means that the base answers.
     """
-    finished = finished_reply(completion)
+    finished = finished_reply(completion, ask.prompt)
+    if ask.citations and finished.outcome is Outcome.TIMEOUT:
+        return quoted_alone(ask, replace(finished, outcome=Outcome.COMPLETE))
+    notes = ask.notes if finished.answer == completion.text.strip() else (*ask.notes, gettext(INVENTED_ADDRESS))
     label = label_of(ask.personality, ask.release)
     if is_first and ask.follows_card:
         label = f"{label} · {gettext(not_learned_yet(follows_card=True))}"
     if finished.outcome not in FINISHED_WHOLE:
         words = finished.answer or gettext(WITHOUT_WORDS[finished.outcome])
-        return AnswerEnd(finished, words, small_print(label, ask.prompt, completion.finish, ask.notes))
-    lines = [small_print(ask.label or label, ask.prompt, completion.finish, ask.notes)]
+        return AnswerEnd(finished, words, small_print(label, ask.prompt, completion.finish, notes))
+    if ask.citations and not _keeps_to_lines(ask, completion.text):
+        return quoted_alone(ask, finished)
+    lines = [small_print(ask.label or label, ask.prompt, completion.finish, notes)]
     if ask.citations:
         lines.append(cite(ask.citations))
     return AnswerEnd(finished, finished.answer, "\n".join(lines))
+
+
+def _keeps_to_lines(ask: Ask, answer: str) -> bool:
+    asked = next((said["content"] for said in reversed(ask.prompt.messages) if said["role"] == "user"), "")
+    sources = [f"{one.title} {one.line}" for one in ask.citations]
+    return keeps_to(answer, sources, asked=without_quotes(asked), known=(ask.personality.shown_name or "",))
+
+
+def quoted_alone(ask: Ask, finished: FinishedReply) -> AnswerEnd:
+    """Return the end of an answer whose words say more than the lines that it quotes: the lines alone."""
+    words = gettext("This is what I find in this server's documents:")
+    return AnswerEnd(
+        replace(finished, answer=words, origin=Origin.FIXED),
+        words,
+        f"{cite(ask.citations)}\n-# {gettext(QUOTED_ALONE)}",
+    )
 
 
 CANCELLED_END = AnswerEnd(FinishedReply("", Outcome.CANCELLED))

@@ -9,24 +9,35 @@ from datetime import datetime
 import discord
 from sqlalchemy.orm import Session
 
-from bot.chat.ask import Ask
+from bot.attachments.material import honest_notes
+from bot.chat.ask import Ask, Prompts
 from bot.chat.conversation import Conversation, History, converse, own_ids
 from bot.chat.rendering import add_examples, render_question
 from bot.errors import NothingAsked
+from bot.knowledge.decision import NOTHING, ReplyDecision, ReplyKind
+from bot.knowledge.quoting import citation_of, quote_unrendered
+from bot.localization.sentences import gettext
 from bot.memory.recall import choose_notes
 from bot.personalities.selection import places_of
 from bot.releases.resolver import ReleaseCandidates, read_candidates
 from bot.services import Services
 from storage.conversations.memory import Memory, read_memory
 from storage.conversations.replies import Sources, find_by_messages
-from storage.database.enums import NOBODY
+from storage.database.enums import NOBODY, Origin
 from storage.knowledge.documents import SearchScope, has_chunks, source_messages, speakers_of
 from storage.knowledge.search import Passage, Question
 from storage.members import is_greeted
 from storage.personalities.bindings import ActivePersonality, active_personality_at
 from storage.privacy.notes import Note, list_notes
 from storage.releases.evidence import Rival
+from storage.wording import gettext_noop
 
+UNSURE = {
+    ReplyKind.UNKNOWN: gettext_noop("I don't know: nothing in this server's documents says so."),
+    ReplyKind.NEAREST: gettext_noop(
+        "I don't know for sure. This is the nearest that I find in this server's documents:"
+    ),
+}
 MESSAGES_LOOKED_UP = 3
 """The newest message, and those of people before it, which tell what a short question is about."""
 
@@ -41,6 +52,8 @@ class Context:
     """The member has received the privacy notice."""
     rival: Rival | None
     """The version whose answers people compare with the champion's."""
+    unsure: str = ""
+    """What to say in place of an answer: that the server's documents do not tell it, or not for sure."""
 
 
 async def gather(services: Services, history: History, message: discord.Message, asked_at: datetime) -> Context:
@@ -52,17 +65,26 @@ async def gather(services: Services, history: History, message: discord.Message,
     conversation, active, notes = rows.conversation, rows.active, rows.notes
     if all(turn.speaker is None for turn in conversation.turns):
         raise NothingAsked
-    rendered = await render_question(
-        services,
-        active.personality,
-        conversation,
-        author=message.author.display_name,
-        notes=[note.text for note in notes],
-        passages=rows.passages,
-    )
+    decision = rows.decision
+    unsure = UNSURE.get(decision.outcome)
+    if unsure is None:
+        rendered = await render_question(
+            services,
+            active.personality,
+            conversation,
+            author=message.author.display_name,
+            notes=[note.text for note in notes],
+            lines=decision.lines,
+        )
+    else:
+        rendered = quote_unrendered(history.newest_words, decision.lines)
     documents = {quote.document_id: rows.documents[quote.document_id] for quote in rendered.quotes}
+    plain = Prompts(rendered.prompt)
     ask = Ask(
-        prompts=await add_examples(services, active.personality, rendered.prompt),
+        # Examples show a style, and a fact needs the line.
+        prompts=plain
+        if unsure or rendered.quotes
+        else await add_examples(services, active.personality, rendered.prompt),
         personality=active.personality,
         strength=active.strength,
         release=await services.releases.choose(rows.candidates, strength=active.strength),
@@ -73,13 +95,18 @@ async def gather(services: Services, history: History, message: discord.Message,
         speakers=_speakers(rows, message.author.id, documents),
         asked_at=asked_at,
         source_message_id=message.id,
+        origin=Origin.FIXED if unsure else Origin.CHAT,
         retrieved=rendered.retrieved,
-        citations=tuple({quote.document_id: (quote.title, quote.link) for quote in rendered.quotes}.values()),
+        citations=tuple(citation_of(quote) for quote in rendered.quotes),
         sources=_sources(rows, documents),
-        notes=history.notes,
+        notes=honest_notes(
+            history.notes,
+            [material for post in history.called for material in post.materials],
+            "\n".join(message["content"] for message in rendered.prompt.messages),
+        ),
         has_outside_text=conversation.has_outside_text or bool(notes),
     )
-    return Context(ask, conversation, rows.is_greeted, rows.candidates.rival)
+    return Context(ask, conversation, rows.is_greeted, rows.candidates.rival, gettext(unsure) if unsure else "")
 
 
 @dataclass(frozen=True)
@@ -102,6 +129,8 @@ class _Rows:
     documents: Mapping[int, _Document]
     is_greeted: bool
     has_documents: bool
+    decision: ReplyDecision = NOTHING
+    """What the message gets from the documents."""
 
 
 async def _read_rows(services: Services, history: History, message: discord.Message) -> _Rows:
@@ -115,6 +144,8 @@ async def _read_rows(services: Services, history: History, message: discord.Mess
     if rows.has_documents and not library.is_ready:  # the encoder is loaded for the first question that needs it
         question = await library.ask(newest, earlier)
         rows = await services.database.read(_read, services, history, message, question)
+    looked_up = _without_forgotten(question, history, rows.memory)
+    rows = replace(rows, decision=await library.decide(looked_up, rows.passages))
     if not rows.notes:
         return rows
     if question.embeddings is None:

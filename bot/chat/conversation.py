@@ -67,6 +67,13 @@ class History:
         return self.posts[-1].says_something or (is_reply and any(post.says_something for post in self.posts))
 
     @property
+    def has_only_unread(self) -> bool:
+        """Whether files came with the question, or alone with the message that it replies to, that nobody read."""
+        *_, newest = self.posts
+        bearing = [post for post in self.called if post.files and (post is newest or not post.text)]
+        return bool(bearing and self.notes) and not any(one.text for post in bearing for one in post.materials)
+
+    @property
     def called(self) -> tuple[Post, ...]:
         """The message that calls the bot, and the one that it replies to."""
         return (self.posts[-1], *(post for post in self.posts[:-1] if post.id == self.replied_to))

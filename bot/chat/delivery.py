@@ -25,7 +25,7 @@ from storage.conversations.replies import (
     mark_delivered,
 )
 from storage.database.database import Database
-from storage.database.enums import Outcome
+from storage.database.enums import Origin, Outcome
 from storage.personalities.personalities import Personality, read_personality
 from storage.settings.sections import OutputSettings
 
@@ -70,6 +70,20 @@ class AnswerDelivery:
             log.warning("Discord refused the end of an answer (%s); trying again.", error)
             return False
         return True
+
+    async def say_fixed(self, ask: Ask, reply_id: int, end: AnswerEnd) -> None:
+        """Deliver a sentence that is written already, without reactions under it; raises DISCORD_ERRORS."""
+        stream = await self.open(ask, reply_id)
+        is_delivered = True
+        try:
+            is_delivered = await self.finish(stream, end)
+        except AnswerDeleted:
+            log.info("Reply %d was deleted while it was delivered.", reply_id)
+        finally:
+            if is_delivered:
+                await self._write_queue.write(partial(mark_delivered, reply_id=reply_id))
+            else:
+                self.finish_later(reply_id, stream)
 
     async def add_reactions(self, stream: MessageStream) -> None:
         """Put the reactions under an answer, ready to be clicked."""
@@ -164,7 +178,7 @@ class AnswerDelivery:
         outcome: Outcome = reply.outcome
         words = WITHOUT_WORDS.get(outcome)
         await stream.finish(reply.answer or (gettext(words) if words else ""), undelivered.small_print)
-        return outcome
+        return None if reply.origin is Origin.FIXED else outcome
 
 
 def reference_to(message_id: int | None, channel_id: int, guild_id: int | None) -> discord.MessageReference | None:

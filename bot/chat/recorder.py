@@ -11,11 +11,12 @@ from bot.background import WriteBehindQueue
 from bot.chat.ask import AnswerEnd, Ask
 from bot.chat.candidates import CandidateGeneration
 from bot.chat.prompting import stored_messages
-from bot.engine import Finish, GenerationRequest
+from bot.engine import Finish, GenerationRequest, Sampling
 from bot.errors import UserFacingError
 from bot.privacy.recent_deletions import Deletions
 from storage.conversations.candidates import record_choice
 from storage.conversations.replies import (
+    FinishedReply,
     NewReply,
     abandon_reply,
     digest_prompt,
@@ -25,7 +26,7 @@ from storage.conversations.replies import (
 )
 from storage.database.database import Database
 from storage.database.engine import is_away
-from storage.database.enums import Basis, Origin
+from storage.database.enums import Basis, Origin, Outcome
 from storage.privacy.consent import basis_of_chat, erased_since
 from storage.privacy.notes import still_exist
 from storage.settings.sections import Settings
@@ -36,6 +37,8 @@ from storage.wording import gettext_noop
 ERASED = gettext_noop("Someone whose words I was answering has just deleted their data. Please ask again.")
 NOTE_DELETED = gettext_noop("A note about you that I was using has just been deleted. Please ask again.")
 DELETED = gettext_noop("The message that I was answering, or one before it, has just been deleted. Please ask again.")
+UNASKED = GenerationRequest(prompt="", seed=0, sampling=Sampling(0.0, 1.0, 0.0, max_new_tokens=0), adapter=None)
+"""Stands in the row of a fixed sentence, for which no model was asked."""
 
 
 def new_reply(ask: Ask, request: GenerationRequest, base_revision: str, basis: Basis | None) -> NewReply:
@@ -92,7 +95,17 @@ class ReplyRecorder:
                 await self._write_queue.write(partial(abandon_reply, channel_id=ask.channel_id, seed=request.seed))
             raise
 
-    def _start(self, session: Session, ask: Ask, request: GenerationRequest) -> int:
+    async def store_fixed(self, ask: Ask, words: str, small_print: str) -> int:
+        """Write the row of a fixed sentence that is still to be delivered; raises UserFacingError as `start` does."""
+        return await self._database.run(self._store_fixed, ask, words, small_print)
+
+    def _store_fixed(self, session: Session, ask: Ask, words: str, small_print: str) -> int:
+        self._require_undeleted(session, ask)
+        reply_id = start_reply(session, new_reply(ask, UNASKED, self._base_revision, basis=None))
+        finish_reply(session, reply_id, FinishedReply(words, Outcome.COMPLETE), undelivered=small_print)
+        return reply_id
+
+    def _require_undeleted(self, session: Session, ask: Ask) -> None:
         # The row would bring deleted words back.
         if erased_since(session, ask.speakers, ask.asked_at):
             raise UserFacingError(ERASED)
@@ -100,6 +113,9 @@ class ReplyRecorder:
             raise UserFacingError(NOTE_DELETED)
         if self._deletions.concern_prompt(ask.channel_id, ask.sources, ask.asked_at):
             raise UserFacingError(DELETED)
+
+    def _start(self, session: Session, ask: Ask, request: GenerationRequest) -> int:
+        self._require_undeleted(session, ask)
         of_chat = None if ask.has_outside_text else basis_of_chat(session, ask.speakers)
         basis = self._fixed_basis or of_chat
         reply_id = start_reply(session, new_reply(ask, request, self._base_revision, basis))

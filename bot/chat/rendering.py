@@ -11,9 +11,9 @@ from bot.chat.examples import Examples, render_with_examples
 from bot.chat.prompting import to_messages, with_memory
 from bot.engine import RenderedPrompt
 from bot.errors import UserFacingError
+from bot.knowledge.decision import Line
 from bot.knowledge.quoting import PromptWithQuotes, render_with_quotes
 from bot.services import Services
-from storage.knowledge.search import Passage
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import Personality
 from storage.wording import gettext_noop
@@ -28,7 +28,7 @@ async def render_question(
     *,
     author: str,
     notes: Sequence[str],
-    passages: Sequence[Passage],
+    lines: Sequence[Line],
 ) -> PromptWithQuotes:
     """Render the conversation; the memory is left out if there is no room for it.
 
@@ -40,7 +40,7 @@ async def render_question(
     for system_prompt in dict.fromkeys((remembering, own)):
         with contextlib.suppress(ValueError):
             messages = to_messages(system_prompt, conversation.turns)
-            return await render_with_quotes(services.engine, messages, passages, budget)
+            return await render_with_quotes(services.engine, messages, lines, budget)
     raise UserFacingError(TOO_LONG)
 
 

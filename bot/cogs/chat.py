@@ -19,6 +19,7 @@ from bot.chat.ask import REGENERATE, Ask
 from bot.chat.calling import Calls
 from bot.chat.context import gather
 from bot.chat.conversation import SPOKEN, Conversation, HistoryReader, own_words
+from bot.chat.fixed_answers import FixedAnswers, fixed_small_print
 from bot.chat.missed_questions import MissedQuestions
 from bot.chat.own_threads import move_to_own_thread
 from bot.chat.recovery import Recovery
@@ -53,6 +54,7 @@ class Chat(BotCog):
         self._recovery = Recovery(bot, services)
         self._missed = MissedQuestions(bot, services, self._calls)
         self._was_ready = False
+        self._fixed_answers = FixedAnswers(bot, services)
         self._second_answers = second_answer.SecondAnswers(services)
         bot.add_dynamic_items(second_answer.BetterButton)
         bot.tree.add_command(app_commands.ContextMenu(name="Another answer", callback=self.another_answer))
@@ -159,11 +161,16 @@ class Chat(BotCog):
             history = await attachments.read(history)
             if not history.asks:
                 raise UserFacingError(" ".join(history.notes))
+            if fixed := await self._fixed_answers.find(history, message):
+                await self._fixed_answers.say(fixed, message, asked_at)
+                return
             context = await gather(self.services, history, message, asked_at)
             if not context.is_greeted:
                 await send_first_notice(self.services, message)
             ask = await move_to_own_thread(self.services.setups, message, history.newest_words, context.ask)
-            if self._second_answers.is_due(message.author.id, context.rival):
+            if context.unsure:
+                await self.services.answerer.say(ask, context.unsure, fixed_small_print(ask.citations))
+            elif not ask.citations and self._second_answers.is_due(message.author.id, context.rival):
                 await self._second_answers.answer_twice(ask, context.rival)
             else:
                 answer = await self.services.answerer.answer(ask)

@@ -9,6 +9,7 @@ from discord import app_commands
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
+from bot.chat.another_answer import FIXED
 from bot.chat.feedback_forms import CauseForm, SuggestionForm, WithdrawButton
 from bot.errors import UserFacingError
 from bot.guards.error_handler import NOT_MINE, answer_privately
@@ -18,7 +19,7 @@ from bot.services import Services
 from bot.text import lineage
 from bot.text.splitting import answer_in_full, fit_lines
 from storage.conversations.replies import Reply, find_by_message, latest_in_channel
-from storage.database.enums import Cause
+from storage.database.enums import Cause, Origin
 from storage.insights.vote_outcomes import VoteOutcome, replies_on_message, vote_outcomes
 from storage.insights.weak_votes import weak_votes_by
 from storage.votes import corrections
@@ -50,6 +51,8 @@ class Feedback(BotCog):
     async def _open_form(self, interaction: discord.Interaction, reply: Reply | None, otherwise: str) -> None:
         if reply is None or not reply.answer:
             raise UserFacingError(otherwise)
+        if reply.origin is Origin.FIXED:
+            raise UserFacingError(FIXED)
         author = interaction.user.id
         earlier = await self.services.database.read(corrections.current_correction, reply.id, author)
         draft = earlier.text if earlier else reply.answer
@@ -81,6 +84,8 @@ class Feedback(BotCog):
             reply = find_by_message(session, message.id)
             if reply is None:
                 raise UserFacingError(NOT_MINE)
+            if reply.origin is Origin.FIXED:
+                raise UserFacingError(FIXED)
             earlier = corrections.current_correction(session, reply.id, user_id)
             return reply, corrections.cause_given_by(session, reply.id, user_id), earlier
 

@@ -16,7 +16,7 @@ from bot.guards.audit import action_of, record_done, run_audited
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import AdminCog
 from bot.knowledge import adding
-from bot.knowledge.found import describe_found, describe_limit
+from bot.knowledge.found import describe_found, explain_decision
 from bot.knowledge.library import Source
 from bot.knowledge.quoting import MAX_TITLE_CHARS, cite_one
 from bot.localization.sentences import gettext
@@ -47,7 +47,7 @@ class Knowledge(
     @app_commands.command()
     @app_commands.describe(
         text="A short text in Markdown; without any source, a form opens",
-        file="A .txt, .md, .pdf, .html or .docx file",
+        file="A .txt, .md, .pdf, .html, .csv or .docx file",
         message="A link to a message",
         pins="A channel whose pinned messages to add",
         title="The title that answers cite",
@@ -121,8 +121,8 @@ class Knowledge(
         active = await active_personality(self.services, channel or interaction.channel)
         channel_ids = frozenset(id_ for id_ in where if id_)
         scope = documents.SearchScope(_guild_id(interaction), channel_ids, active.personality.id)
-        found = await self.services.library.find(scope, question, SHOWN_PASSAGES)
-        limit = f"-# {describe_limit(self.services)}"
+        decision, found = await self.services.library.find(scope, question, SHOWN_PASSAGES)
+        limit = f"-# {explain_decision(decision)}"
         lines = [describe_found(one) for one in found]
         lines = [*([*lines, limit] if lines else [gettext(NOTHING_FOUND)]), *adding.warn_about_search(self.services)]
         await answer_in_full(interaction, lines, "\n".join(lines), "passages.txt")

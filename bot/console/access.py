@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hmac
+import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import discord
 from aiohttp import hdrs, web
@@ -33,10 +34,16 @@ from storage.operations.console_sessions import (
     end_session,
     end_sessions_of,
     find_session,
+    is_link,
     redeem_link,
 )
 from storage.personalities.personalities import Personality
 from storage.runtime.requests import new_request_id, working_on
+
+if TYPE_CHECKING:
+    from multidict import MultiMapping
+
+log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -48,6 +55,7 @@ ADMINS: Final = web.AppKey("admins", AdminLookup)
 LIMITS: Final = web.AppKey("limits", ConsoleLimits)
 CSRF_FIELD, CSRF_HEADER = "csrf", "X-CSRF-Token"
 OPEN_PATHS = ("/enter", "/signin", "/static/", "/alive")
+FETCH_SITE = "Sec-Fetch-Site"
 SAFE_METHODS = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 HEADERS = {
     "Content-Security-Policy": (
@@ -59,6 +67,8 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+SAID_TO_ANYBODY = frozenset({400, 404, 405, 413, 415})
+"""Statuses whose page does not ask to sign in: before it is known who asks, or where that does not matter."""
 SIGNED_OUT = "Sign in to use the console."
 SESSION_ENDED = "Your session has ended."
 LOST_RIGHTS = "You no longer administer a server that I serve, so you are signed out."
@@ -142,6 +152,7 @@ class ConsoleRefusal(UserFacingError):
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(HEADERS)
+    response.headers.pop(hdrs.SERVER, None)  # the versions of Python and aiohttp
     if not request.path.startswith("/static/"):
         response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
 
@@ -158,6 +169,9 @@ async def explain_errors(request: web.Request, handler: Handler) -> web.StreamRe
             raise
         except ConsoleRefusal as error:
             return refuse(request, str(error), status=error.status)
+        except (ConnectionError, web.RequestPayloadError) as error:
+            log.debug("A request was given up by whoever sent it: %r", error)
+            return web.Response(status=400)
         except RateLimited as error:
             response = refuse(request, member_message(error), status=429)
             response.headers[hdrs.RETRY_AFTER] = str(math.ceil(error.wait_s))
@@ -243,23 +257,49 @@ async def _end_session(request: web.Request, action: AuditedAction) -> None:
 
 
 async def _is_own_form(request: web.Request, visitor: Visitor) -> bool:
-    origin = request.headers.get(hdrs.ORIGIN)
-    if origin is not None and origin != origin_of(request):
+    if not _is_from_here(request):
         return False
-    given = request.headers.get(CSRF_HEADER) or (await request.post()).get(CSRF_FIELD, "")
+    given = request.headers.get(CSRF_HEADER) or (await read_post(request)).get(CSRF_FIELD, "")
     return isinstance(given, str) and hmac.compare_digest(given.encode(errors="replace"), visitor.csrf.encode())
 
 
-async def enter(request: web.Request) -> web.StreamResponse:
-    """Sign in whoever has a link, once; whoever is signed in already just gets in. Only on the bot's machine."""
+def _is_from_here(request: web.Request) -> bool:
+    """Return whether the browser says that a page of this console, or none at all, sent the form."""
+    origin, site = request.headers.get(hdrs.ORIGIN), request.headers.get(FETCH_SITE)
+    return origin in (None, origin_of(request)) and site in (None, "none", "same-origin")
+
+
+async def read_post(request: web.Request) -> MultiMapping[Any]:
+    """Return what a form sent; raises ConsoleRefusal if it is no text."""
+    try:
+        return await request.post()
+    except (UnicodeDecodeError, LookupError) as error:
+        raise ConsoleRefusal("That form holds bytes that are no text.", status=400) from error
+
+
+async def show_link(request: web.Request) -> web.StreamResponse:
+    """Show the button that a link leads to: programs that look at addresses must not use it up.
+
+    Whoever is signed in already just gets in. Only on the bot's machine.
+    """
     if not request.app[ADDRESSES].is_local(request):
         raise web.HTTPNotFound
-    database = request.app[SERVICES].database
-    if await database.read(find_session, _secret_of(request)) is not None:
+    if await request.app[SERVICES].database.read(find_session, _secret_of(request)) is not None:
         raise web.HTTPSeeOther(_first_page(request))
-    request.app[LIMITS].require_link()
-    secret = await database.run(redeem_link, request.query.get("key", ""))
+    return fill("enter.html", {"key": request.query.get("key", "")})
+
+
+async def enter(request: web.Request) -> web.StreamResponse:
+    """Sign in whoever has a link, once."""
+    if not request.app[ADDRESSES].is_local(request):
+        raise web.HTTPNotFound
+    if not _is_from_here(request):
+        raise ConsoleRefusal(FOREIGN, status=403)
+    database, key = request.app[SERVICES].database, str((await read_post(request)).get("key", ""))
+    # Compared before it is counted: whoever guesses must not lock out who has a link.
+    secret = await database.run(redeem_link, key) if await database.read(is_link, key) else None
     if secret is None:
+        request.app[LIMITS].require_link()
         raise ConsoleRefusal(LINK_USED, status=401)
     entered = web.HTTPSeeOther(_first_page(request))
     set_cookie(entered, request, SESSION, secret, SESSION_LASTS)
@@ -291,7 +331,8 @@ def is_partial(request: web.Request) -> bool:
 
 def refuse(request: web.Request, sentence: str, *, status: int) -> web.Response:
     """Say what is wrong: as a page, or in the page that htmx changes."""
-    facts = {"sentence": sentence, "is_inside": SIGNED_IN in request} | _ways_in(request)
+    is_inside = SIGNED_IN in request or status in SAID_TO_ANYBODY
+    facts = {"sentence": sentence, "is_inside": is_inside} | _ways_in(request)
     if is_partial(request):
         response = fill("problem.html", facts)
         response.headers.update({"HX-Retarget": "#problem", "HX-Reswap": "innerHTML"})
@@ -317,4 +358,9 @@ def prepare_access(
     app[ADMINS], app[LIMITS] = AdminLookup(bot, services.settings), ConsoleLimits()
 
 
-ROUTES = [web.get("/enter", enter), web.post("/leave", leave), web.post("/leave/everywhere", leave_everywhere)]
+ROUTES = [
+    web.get("/enter", show_link),
+    web.post("/enter", enter),
+    web.post("/leave", leave),
+    web.post("/leave/everywhere", leave_everywhere),
+]

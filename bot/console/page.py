@@ -16,7 +16,7 @@ from aiohttp import web
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.console.access import BOT, LIMITS, NAVIGATION, SERVICES, VISITOR, Visitor, is_partial
+from bot.console.access import BOT, LIMITS, NAVIGATION, SERVICES, VISITOR, Visitor, is_partial, read_post
 from bot.console.pairs import PairDrawer
 from bot.console.rendering import fill
 from bot.console.talks import Talks
@@ -288,7 +288,7 @@ class SentForm:
 
 
 async def read_form(request: web.Request) -> SentForm:
-    return SentForm(await request.post())
+    return SentForm(await read_post(request))
 
 
 def read_before(request: web.Request, largest: int = LARGEST_NUMBER) -> int | None:

@@ -102,7 +102,8 @@ class Talks:
         try:
             with working_on(request_id):
                 pairs = zip(talk.answers, generations, strict=True)
-                drawn = await asyncio.gather(*(_listen(answer, generation) for answer, generation in pairs))
+                prompts = talk.question.prompts
+                drawn = await asyncio.gather(*(_listen(prompts, answer, generation) for answer, generation in pairs))
                 # Versions may give the same answer, but one version gives each answer once.
                 differing = {(one.release.name, one.finished.answer): one for one in drawn if one is not None}
                 await self._store(talk, list(differing.values()))
@@ -139,13 +140,13 @@ def favourite(services: Services, personality_id: int, texts: Sequence[str]) -> 
     return int(taste.score(texts).argmax()) if taste is not None and taste.may_act else None
 
 
-async def _listen(answer: GrowingAnswer, generation: Generation) -> DrawnAnswer | None:
+async def _listen(prompts: Prompts, answer: GrowingAnswer, generation: Generation) -> DrawnAnswer | None:
     """Let the answer grow; return None if it failed, was stopped or is empty."""
     try:
         async for delta in generation:
             answer.text += delta
     except (GenerationFailed, EngineStopped):
         return None
-    finished = finished_reply(generation.completion)
+    finished = finished_reply(generation.completion, prompts.of(answer.release))
     is_whole = finished.outcome in FINISHED_WHOLE and finished.answer
     return DrawnAnswer(answer.release, answer.request, finished) if is_whole else None

@@ -1,4 +1,4 @@
-"""The demo's folder: a marker keeps the demo out of other data, and remembers the community between starts."""
+"""The demo's folder: a marker keeps the demo out of other data, and remembers its community and its port."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import shutil
 from pathlib import Path
 
 from storage.errors import SettingsError
+from storage.settings.loading import variable_name
+from storage.settings.sections import CLIENT_SECRET_VARIABLE
 
+DEMO_DIRECTORY = Path("demo-data")
+"""Where `reactune demo` keeps its data, in the folder where it is started."""
 MARKER = "demo.json"
 
 
@@ -38,6 +42,32 @@ def choose_community(directory: Path, community: str, *, start_over: bool) -> st
         community = _same_community(directory / MARKER, community)
     _remember(directory, community)
     return community
+
+
+def folder_overrides(directory: str, port: int) -> dict[str, str]:
+    """Return the environment variables that say where a demo has its data, and on which port its console is."""
+    return {
+        variable_name("data", "directory"): directory,
+        variable_name("database", "url"): "",
+        variable_name("console", "port"): str(port),
+        variable_name("console", "public_url"): "",
+        CLIENT_SECRET_VARIABLE: "",
+    }
+
+
+def note_port(directory: Path, port: int) -> None:
+    """Remember on which port the demo serves its console, for `reactune console`."""
+    marker = directory / MARKER
+    known = json.loads(marker.read_text(encoding="utf-8"))
+    marker.write_text(json.dumps(known | {"port": port}), encoding="utf-8")
+
+
+def noted_port(directory: Path) -> int | None:
+    """Return the port of the folder's demo, which may have stopped; None if there never was one."""
+    try:
+        return int(json.loads((directory / MARKER).read_text(encoding="utf-8"))["port"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def _same_community(marker: Path, community: str) -> str:

@@ -21,8 +21,8 @@ from bot.demo.channel.routes import ChannelPage
 from bot.demo.channel.world import World
 from bot.demo.characters import move_in
 from bot.demo.community import Taste, is_settled, read_community_answers, settle
+from bot.demo.folder import folder_overrides
 from bot.demo.restore import restore_chat
-from bot.demo.stand_in import with_stand_in
 from bot.engine import Engine
 from bot.runner import stop_on_signals
 from bot.services import Services
@@ -32,7 +32,7 @@ from storage.models.base_model import BaseModel
 from storage.operations.console_sessions import link_address, make_link
 from storage.personalities.personalities import ensure_personality
 from storage.settings.loading import variable_name
-from storage.settings.sections import CLIENT_SECRET_VARIABLE, EVERY_SERVER, LimitSettings, Settings
+from storage.settings.sections import EVERY_SERVER, LimitSettings, Settings
 
 CLOCK_S = 1.0
 """Between two looks at the time."""
@@ -50,7 +50,7 @@ has ❤️, 🔥 and others, which count as votes too.
 ready, enter `/model promote v1` and ask again. If you don't like it, enter `/model rollback`. `/model report` shows \
 it all in a picture.
 5. Faster: **Label**, above. Say which of two answers is better, one key for each pair, and train there.
-6. Attach a picture or a text file. A stand-in only measures pictures here: for one that sees, set `pictures.server`.
+6. Attach a text file and ask about it. I can't see pictures here, unless `pictures.server` names a model that can.
 7. Look around: in <#{questions}> I answer only questions, in <#{pirates}> Captain Brine answers. `⋯` at a message \
 opens a thread, and lists under **Apps** what I can do with that message."""
 FOR_A_HANDFUL = """
@@ -79,15 +79,11 @@ def demo_overrides(directory: str, *, community: bool = False) -> dict[str, str]
     return (
         (COMMUNITY if community else HANDFUL)
         | channel_rules()
+        | folder_overrides(directory, port=0)  # the demo opens the console itself
         | {
-            variable_name("data", "directory"): directory,
-            variable_name("database", "url"): "",
             variable_name("logs", "level"): "warning",
             variable_name("metrics", "port"): "0",
             variable_name("metrics", "trainer_port"): "0",
-            variable_name("console", "port"): "0",  # the demo opens it itself
-            variable_name("console", "public_url"): "",
-            CLIENT_SECRET_VARIABLE: "",
             variable_name("access", "servers"): str(EVERY_SERVER),
             variable_name("access", "channels"): "",
             variable_name("access", "roles"): "",
@@ -137,9 +133,8 @@ async def serve_demo(
     `on_ready` gets a link that signs a browser in, once the model is loaded. With a taste, a simulated community of
     that taste has voted.
     """
-    async with with_stand_in(settings) as settings_here:
-        bot = ReactuneBot(settings_here, engine=engine, base=base, fixed_basis=Basis.LOCAL, tasks=DemoTasks())
-        await _run(bot, port, taste, on_ready)
+    bot = ReactuneBot(settings, engine=engine, base=base, fixed_basis=Basis.LOCAL, tasks=DemoTasks())
+    await _run(bot, port, taste, on_ready)
 
 
 async def _run(bot: ReactuneBot, port: int, taste: Taste | None, on_ready: Callable[[str], None]) -> None:

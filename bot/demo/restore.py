@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from bot.attachments.material import without_materials
 from bot.chat.ask import SEEDS, small_print
+from bot.chat.fixed_answers import fixed_small_print
 from bot.chat.message_stream import lay_out
 from bot.chat.voices import opening_for
 from bot.demo.blind_pairs import BlindPairs
@@ -20,12 +21,12 @@ from bot.demo.channel.places import MAX_THREAD_NAME_CHARS
 from bot.demo.channel.world import World
 from bot.demo.guises import RestoredGuise, restore_guise
 from bot.engine import Finish, RenderedPrompt
+from bot.knowledge.citations import citations_of
 from bot.knowledge.quoting import cite, without_quotes
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.conversations.replies import Reply, channels_with_replies, newest_replies
 from storage.database.database import open_database
-from storage.database.enums import Outcome
-from storage.knowledge.documents import titles_of
+from storage.database.enums import Origin, Outcome
 from storage.personalities.personalities import read_personality
 from storage.releases.versions import find_version, name_of
 from storage.settings.sections import OutputSettings, Settings
@@ -81,10 +82,10 @@ def _small_print(session: Session, reply: Reply, label: str | None) -> str:
     finish = Finish.LENGTH if reply.outcome is Outcome.LENGTH else Finish.STOP
     personality, version = read_personality(session, reply.personality_id), find_version(session, reply.version_id)
     named = name_of(version) if personality.is_default else f"{personality.name} {name_of(version)}"
-    lines = [small_print(label or named, prompt, finish)]
-    if reply.retrieved:
-        lines.append(cite(titles_of(session, [passage.document_id for passage in reply.retrieved])))
-    return "\n".join(lines)
+    citations = list(citations_of(session, reply))
+    if reply.origin is Origin.FIXED:
+        return fixed_small_print(citations)
+    return "\n".join(filter(None, (small_print(label or named, prompt, finish), cite(citations))))
 
 
 def _messages(
@@ -170,7 +171,7 @@ def _place_arena(world: World, arena: Arena) -> None:
 
 
 def _react(backend: Backend, reply: Reply, thumbs: set[Thumb]) -> None:
-    for emoji in SEEDS if reply.message_ids else ():
+    for emoji in SEEDS if reply.message_ids and reply.origin is not Origin.FIXED else ():
         backend.set_reaction(reply.channel_id, reply.message_ids[-1], emoji, backend.bot_user.id, True)
     for thumb in sorted(thumbs, key=lambda t: (t.emoji, t.user_id)):
         if thumb.message_id in reply.message_ids:

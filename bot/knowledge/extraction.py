@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import io
 import json
 import re
@@ -11,7 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import groupby
+from itertools import groupby, zip_longest
 from pathlib import PurePath
 from typing import Any
 
@@ -30,6 +31,8 @@ HTML_BLOCKS = frozenset(
         *("pre", "section", "summary", "table", "tr", "ul"),
     }
 )
+NUMBER = re.compile(r"\W*\d[\d.,:]*\s*\W?[A-Za-z]{0,3}")
+DELIMITERS = ",;\t|"
 UNSEEN = ("script", "style", "template", "noscript", "head", "nav", "svg", "iframe")
 
 
@@ -47,6 +50,7 @@ class MediaType(StrEnum):
     MARKDOWN = "text/markdown"
     PDF = "application/pdf"
     HTML = "text/html"
+    CSV = "text/csv"
     DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 
 
@@ -57,6 +61,7 @@ SUFFIXES = {
     ".pdf": MediaType.PDF,
     ".html": MediaType.HTML,
     ".htm": MediaType.HTML,
+    ".csv": MediaType.CSV,
     ".docx": MediaType.DOCX,
 }
 
@@ -205,6 +210,7 @@ def _read(media_type: MediaType, content: bytes, max_pages: int) -> Iterable[Blo
         MediaType.MARKDOWN: lambda: parse_markdown(_decode(content)),
         MediaType.PDF: lambda: _read_pdf(content, max_pages),
         MediaType.HTML: lambda: _read_html(content),
+        MediaType.CSV: lambda: _read_csv(_decode(content)),
         MediaType.DOCX: lambda: _read_docx(content),
     }
     return readers[media_type]()
@@ -255,6 +261,18 @@ def _read_html(content: bytes) -> Iterator[Block]:
 def _owner(string: Any) -> Any:
     """Return the innermost element around the string that starts a new line."""
     return next((parent for parent in string.parents if parent.name in HTML_BLOCKS), None)
+
+
+def _read_csv(text: str) -> Iterator[Block]:
+    """Yield each row as "column: value, …", by the names in the first row; without names, its values."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    rows = csv.reader(io.StringIO(text), delimiter=max(DELIMITERS, key=first.count))
+    cells = [[" ".join(cell.split()) for cell in row] for row in rows if any(cell.strip() for cell in row)]
+    has_names = len(cells) > 1 and not any(NUMBER.fullmatch(cell) for cell in cells[0])
+    names = cells.pop(0) if has_names else []
+    for row in cells:
+        named = zip_longest(names[: len(row)], row, fillvalue="")
+        yield Block(", ".join(f"{name}: {cell}" if name else cell for name, cell in named if cell))
 
 
 def _read_docx(content: bytes) -> Iterator[Block]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from bot.knowledge.decision import QUOTED_ABOVE, ReplyDecision, ReplyKind
 from bot.knowledge.library import FoundPassage
 from bot.knowledge.quoting import cite_one
-from bot.localization.sentences import decimal, gettext, ngettext, percent
-from bot.services import Services
+from bot.localization.sentences import decimal, gettext, percent
 from bot.text.sanitize import escape_inline
-from storage.knowledge.search import FEWEST_WORDS, LEAST_SHARE, Passage
+from storage.knowledge.search import Passage
 from storage.wording import shorten
 
 EXCERPT_CHARS = 160
@@ -37,15 +37,18 @@ def describe_score(passage: Passage) -> str:
     )
 
 
-def describe_limit(services: Services) -> str:
-    """Return which passages an answer quotes."""
-    settings = services.settings.knowledge
-    return gettext(
-        "An answer quotes at most {passages}, and none if none reaches {similarity} (knowledge.passages and "
-        "knowledge.min_similarity) or holds {share} of the question's words, at least {words}. The fewer passages hold "
-        "a word, the more it counts.",
-        passages=ngettext("{count} passage", "{count} passages", settings.passages),
-        similarity=decimal(settings.min_similarity, 2),
-        share=percent(LEAST_SHARE),
-        words=FEWEST_WORDS,
-    )
+def explain_decision(decision: ReplyDecision) -> str:
+    """Return what a question gets, and how sure that is."""
+    sure, asks = percent(decision.answered), percent(decision.asks_server)
+    if decision.outcome is ReplyKind.QUOTED:
+        return gettext("The line is quoted: it is {share} likely to answer this.", share=sure)
+    if decision.outcome is ReplyKind.NEAREST:
+        return gettext(
+            "The nearest lines are shown as not sure: the first is {share} likely to answer, and one is quoted from "
+            "{limit} on.",
+            share=sure,
+            limit=percent(QUOTED_ABOVE),
+        )
+    if decision.outcome is ReplyKind.UNKNOWN:
+        return gettext("I'd say that I don't know: the nearest line is only {share} likely to answer.", share=sure)
+    return gettext("The model answers alone: this is only {share} likely to be about this server.", share=asks)

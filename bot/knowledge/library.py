@@ -8,13 +8,16 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from bot.errors import UserFacingError
+from bot.knowledge.asking import CONSIDERED, Background, background_of, embed_question, lines_near, read_background
 from bot.knowledge.chunking import CountTokens, cut_into_chunks
+from bot.knowledge.decision import NOTHING, AskedMessage, ReplyDecision, ReplyKind, decide_reply
 from bot.knowledge.extraction import Block
 from bot.knowledge.quoting import MAX_TITLE_CHARS
 from bot.privacy.recent_deletions import Deletions
@@ -22,7 +25,7 @@ from storage.database.database import Database
 from storage.database.enums import DocumentKind
 from storage.errors import EncoderError
 from storage.knowledge import documents
-from storage.knowledge.search import Passage, Question, in_context, relevant, search
+from storage.knowledge.search import Passage, Question, search
 from storage.knowledge.vectors import VectorIndex, prepare_vectors
 from storage.models.bundled import BATCH, BundledEncoder, Encoder
 from storage.privacy.erasure import lock_erasures
@@ -36,6 +39,8 @@ T = TypeVar("T")
 
 CHARS_PER_TOKEN = 3
 """A low estimate, for cutting text without the encoder's tokenizer."""
+KEPT_LINES = 2_000
+"""Lines whose vectors are kept, 3 MB."""
 LOOK_UP_S = 5.0
 """How long an answer waits for an encoder that is still loading; after that, search matches words only."""
 
@@ -48,10 +53,9 @@ ReportPassages = Callable[[int, int], Awaitable[None]]
 class PassageUse(StrEnum):
     """What an answer does with a passage that search found."""
 
-    BY_MEANING = gettext_noop("would be quoted for its meaning")
-    BY_WORDS = gettext_noop("would be quoted for its words")
-    TOO_MANY = gettext_noop("left out: others fit better")
-    TOO_FAR = gettext_noop("left out: below the limit")
+    QUOTED = gettext_noop("would be quoted")
+    NEAREST = gettext_noop("would be shown as one of the nearest")
+    LEFT_OUT = gettext_noop("left out")
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,8 @@ class FoundPassage:
     use: PassageUse
 
     @property
-    def is_quoted(self) -> bool:
-        return self.use in (PassageUse.BY_MEANING, PassageUse.BY_WORDS)
+    def is_shown(self) -> bool:
+        return self.use is not PassageUse.LEFT_OUT
 
 
 class EncoderThread:
@@ -143,6 +147,8 @@ class Library:
         self._index = VectorIndex()
         self._embedding = asyncio.Lock()
         self._is_closed = False
+        self._background: Background | None = None
+        self._line_vectors: dict[str, NDArray[Any]] = {}
 
     @property
     def problem(self) -> str | None:
@@ -247,28 +253,52 @@ class Library:
         if self._deletions.concern(source.messages) or any(map(self._deletions.concern_channel, channels)):
             raise UserFacingError(DELETED)
 
-    async def find(self, scope: documents.SearchScope, words: str, limit: int) -> list[FoundPassage]:
-        """Return the best passages for the words, best first, with what an answer would do with each."""
+    async def find(
+        self, scope: documents.SearchScope, words: str, limit: int
+    ) -> tuple[ReplyDecision, list[FoundPassage]]:
+        """Return what a question gets, and the best passages for it, best first."""
         if not await self._database.read(documents.has_chunks):
-            return []
+            return NOTHING, []
         question = await self.ask(words)
         found = await self._database.read(search, self._index, scope, question)
-        near = relevant(found, self._settings.min_similarity)
-        ordered = [*near, *(passage for passage in found if passage not in near)]
-        return [FoundPassage(passage, self._use_of(passage, near)) for passage in ordered[:limit]]
+        decision = await self.decide(question, found[:CONSIDERED])
+        shown = dict.fromkeys(line.chunk_id for line in decision.lines)
+        use = PassageUse.QUOTED if decision.outcome is ReplyKind.QUOTED else PassageUse.NEAREST
+        uses = [FoundPassage(one, use if one.chunk_id in shown else PassageUse.LEFT_OUT) for one in found]
+        order = {id_: place for place, id_ in enumerate(shown)}
+        return decision, sorted(uses, key=lambda one: order.get(one.passage.chunk_id, len(order)))[:limit]
 
     def look_up(self, session: Session, scope: documents.SearchScope, question: Question) -> list[Passage]:
-        """Return the passages to quote in an answer to the question, best first; none if none is relevant."""
-        found = search(session, self._index, scope, question)
-        return relevant(found, self._settings.min_similarity)[: self._settings.passages]
+        """Return the passages that may answer the question, best first."""
+        return search(session, self._index, scope, question)[:CONSIDERED]
 
-    def _use_of(self, passage: Passage, near: Sequence[Passage]) -> PassageUse:
-        if passage not in near:
-            return PassageUse.TOO_FAR
-        if passage not in near[: self._settings.passages]:
-            return PassageUse.TOO_MANY
-        is_near = passage.similarity is not None and passage.similarity >= self._settings.min_similarity
-        return PassageUse.BY_MEANING if is_near or not passage.words else PassageUse.BY_WORDS
+    async def decide(self, question: Question, passages: Sequence[Passage]) -> ReplyDecision:
+        """Return what a question gets, given the passages that may answer it."""
+        encoder = await self._encoder.ready() if question.embeddings is not None else None
+        if not passages:
+            return NOTHING
+        work = partial(self._decide, question, passages, encoder)
+        return await self._encoder.run(work) if encoder is not None else work()
+
+    def _decide(self, question: Question, passages: Sequence[Passage], encoder: Encoder | None) -> ReplyDecision:
+        if encoder is None or question.embeddings is None:
+            asked = AskedMessage(question.text, question.earlier)
+            return decide_reply(asked, lines_near(question, passages, lambda _texts: ()))
+        if self._background is None:
+            self._background = read_background(encoder)
+        resembled = background_of(question, self._background)
+        lines = lines_near(question, passages, partial(self._encode_lines, encoder))
+        return decide_reply(AskedMessage(question.text, question.earlier, resembled), lines)
+
+    def _encode_lines(self, encoder: Encoder, texts: Sequence[str]) -> list[NDArray[Any]]:
+        """Return the vectors of lines; those of the last KEPT_LINES are kept, because the same ones come near often."""
+        unknown = [text for text in dict.fromkeys(texts) if text not in self._line_vectors]
+        if unknown:
+            self._line_vectors |= dict(zip(unknown, encoder.encode(unknown), strict=True))
+        found = [self._line_vectors[text] for text in texts]
+        for text in list(self._line_vectors)[: max(0, len(self._line_vectors) - KEPT_LINES)]:
+            del self._line_vectors[text]
+        return found
 
     async def embed(self, texts: Sequence[str]) -> NDArray[Any] | None:
         """Return a vector of length 1 for each text, (N, D); None without an encoder."""
@@ -284,11 +314,10 @@ class Library:
             async with asyncio.timeout(LOOK_UP_S):
                 encoder = await self._encoder.ready()
         except TimeoutError:
-            return Question(words, None)
+            return Question(words, None, earlier=tuple(earlier))
         if encoder is None:
-            return Question(words, None)
-        vectors = await self._encoder.encode(encoder, [words, "\n".join(earlier)] if earlier else [words])
-        return Question(words, in_context(*vectors) if earlier else vectors, encoder.name)
+            return Question(words, None, earlier=tuple(earlier))
+        return await self._encoder.run(partial(embed_question, encoder, words, earlier))
 
     async def _cut(self, title: str, blocks: Sequence[Block]) -> list[documents.NewChunk]:
         encoder = await self._encoder.ready()

@@ -59,13 +59,18 @@ def _of(facts: AlertFacts, now: datetime) -> Iterator[AlertKind]:
 
 
 def _round(facts: AlertFacts, failed: Round) -> AlertKind:
+    is_interrupted = failed.status is RoundStatus.INTERRUPTED
     values = {"round": str(failed.id), "personality": facts.name, "reason": failed.reason}
     return AlertKind(
         f"round:{facts.personality_id}",
-        Sentence("round {round} of {personality} failed: {reason}", **values)
-        if failed.status is RoundStatus.FAILED
-        else Sentence("round {round} of {personality} was interrupted: {reason}", **values),
-        Sentence("fix the reason, then start another round with `/model train`; the trainer's log has the details"),
+        Sentence("round {round} of {personality} was interrupted: {reason}", **values)
+        if is_interrupted
+        else Sentence("round {round} of {personality} failed: {reason}", **values),
+        Sentence("start another round with `/model train` when you like")
+        if is_interrupted
+        else Sentence(
+            "fix the reason, then start another round with `/model train`; the trainer's log has the details"
+        ),
     )
 
 

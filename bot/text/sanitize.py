@@ -53,7 +53,7 @@ def sanitize_markdown(text: str, settings: OutputSettings) -> str:
 
     Idempotent. Plain text is unchanged, and so is code, unless it has a link, a mention or small print.
     """
-    return _until_stable(text, lambda one: _clean(one, settings))
+    return until_stable(text, lambda one: _clean(one, settings))
 
 
 def sanitize_reason(text: str) -> str:
@@ -78,10 +78,10 @@ def escape_inline(text: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    return _until_stable(text, lambda one: _without_mentions(_without_invites(" ".join(_without_hidden(one).split()))))
+    return until_stable(text, lambda one: _without_mentions(_without_invites(" ".join(without_hidden(one).split()))))
 
 
-def _until_stable(text: str, clean: Callable[[str], str]) -> str:
+def until_stable(text: str, clean: Callable[[str], str]) -> str:
     """Clean until nothing changes: removing one thing can join the two halves of another."""
     before = None
     while text != before:
@@ -90,7 +90,7 @@ def _until_stable(text: str, clean: Callable[[str], str]) -> str:
 
 
 def _clean(text: str, settings: OutputSettings) -> str:
-    text = _without_hidden(text)
+    text = without_hidden(text)
     if not settings.allow_invites:
         text = _without_invites(text)
     text = _without_mentions(text)
@@ -112,7 +112,7 @@ def _clean_code(text: str, settings: OutputSettings) -> str:
     return text if settings.allow_masked_links else _LINK_IN_CODE.sub("] ", text)
 
 
-def _without_hidden(text: str) -> str:
+def without_hidden(text: str) -> str:
     parts = _HIDDEN_IN_FLAGS.split(_LINE_ENDS.sub("\n", text))
     shown = "".join(part if _HIDDEN_IN_FLAGS.fullmatch(part) else _HIDDEN.sub("", part) for part in parts)
     return shown if shown.isascii() else _LOOSE_JOINERS.sub("", shown)

@@ -95,6 +95,8 @@ class FinishedReply:
     total_s: float | None = None
     seed: int | None = None
     """Of the candidate that was chosen, if it is another one than the row has."""
+    origin: Origin | None = None
+    """If something else was shown than the version wrote."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ class Reply:
     author_id: int
     source_message_id: int | None
     basis: Basis | None
+    origin: Origin
     created_at: datetime
     message_ids: tuple[int, ...]
     speakers: tuple[int, ...]
@@ -210,8 +213,9 @@ def finish_reply(session: Session, reply_id: int, finished: FinishedReply, *, un
     """
     answer = finished.answer.replace("\0", "")  # a byte-level model can write one; PostgreSQL refuses it
     values = column_values(ReplyRow, finished) | {"answer": answer, "undelivered": undelivered}
-    if finished.seed is None:
-        del values["seed"]
+    for name in ("seed", "origin"):
+        if values[name] is None:
+            del values[name]
     changed = session.execute(update(ReplyRow).where(ReplyRow.id == reply_id).values(values))
     if changed_rows(changed) == 0:
         return False
@@ -269,15 +273,19 @@ def interrupt_reply(session: Session, reply_id: int) -> None:
 
 
 def lock_replies(session: Session, reply_ids: Collection[int]) -> set[int]:
-    """Lock the replies against new votes and corrections until this transaction ends; return those that exist.
+    """Lock the replies against new votes and corrections until this transaction ends; return those that take some.
+
+    A deleted one takes none, and neither does a fixed sentence.
 
     Without the lock, two writers on PostgreSQL would read the same state and miss each other's changes. SQLite has one
     writer at a time anyway.
     """
     if not reply_ids:
         return set()
-    query = select(ReplyRow.id).where(ReplyRow.id.in_(reply_ids)).order_by(ReplyRow.id).with_for_update(key_share=True)
-    return set(session.scalars(query))
+    written = (ReplyRow.id.in_(reply_ids), ReplyRow.origin != Origin.FIXED)
+    return set(
+        session.scalars(select(ReplyRow.id).where(*written).order_by(ReplyRow.id).with_for_update(key_share=True))
+    )
 
 
 def find_reply(session: Session, reply_id: int) -> Reply | None:
@@ -344,7 +352,8 @@ def count_siblings(session: Session, reply: Reply, prompt: str) -> int:
 
 def was_called_into(session: Session, channel_id: int) -> bool:
     """Return whether the bot ever answered a member in the channel."""
-    answered = select(ReplyRow.id).where(ReplyRow.channel_id == channel_id, ReplyRow.origin.in_(SAID_IN_CHAT))
+    said = (*SAID_IN_CHAT, Origin.FIXED)
+    answered = select(ReplyRow.id).where(ReplyRow.channel_id == channel_id, ReplyRow.origin.in_(said))
     return any_row(session, answered)
 
 

@@ -32,6 +32,8 @@ class Origin(StrEnum):
     ARENA = "arena"
     ALTERNATIVE = "alternative"
     """A blind second answer in chat."""
+    FIXED = "fixed"
+    """A fixed sentence in place of an answer: no version wrote it, and it takes no votes."""
     SITTING = "sitting"
     """Drawn for somebody who labels pairs in the console."""
     PLAYGROUND = "playground"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,26 +27,31 @@ MANY_WORDS = 2
 """With so many content words, a question names a subject; "and on Sundays?" has one, "how much is that?" none."""
 CANDIDATES = 50
 """Chunks that each search returns."""
-LEEWAY = 0.1
-"""A passage may be this far below knowledge.min_similarity if another one reaches it."""
-
-FEWEST_WORDS = 2
-LEAST_SHARE = 0.6
-"""So many of a question's words, and this share of them, carry a passage over the limit by themselves."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question as words and, with an encoder, as vectors, (K, D): alone, and in its context."""
+    """A question as words and, with an encoder, as vectors, (K, D): alone, in its context, and in parts."""
 
     text: str
     embeddings: NDArray[Any] | None
     encoder: str = ""
+    earlier: tuple[str, ...] = ()
+    """What people said before, newest first."""
 
     @property
     def alone(self) -> Question:
         """The question without its context."""
-        return self if self.embeddings is None else replace(self, embeddings=self.embeddings[:1])
+        kept = None if self.embeddings is None else self.embeddings[:1]
+        return replace(self, embeddings=kept, earlier=())
+
+    def similarity_to(self, vector: NDArray[Any]) -> float:
+        """Return how near a text is in meaning, given its vector, (D,)."""
+        assert self.embeddings is not None
+        similarities = self.embeddings @ vector
+        own = float(similarities[0])
+        is_about_something_else = self.names_a_subject and own < LEAST_OWN_SIMILARITY
+        return own if is_about_something_else else float(similarities.max())
 
     @property
     def names_a_subject(self) -> bool:
@@ -72,16 +77,12 @@ class Passage:
     """The share of them that it has, from 0 to 1; rare words weigh more."""
 
     @property
-    def holds_most_words(self) -> bool:
-        return len(self.words) >= FEWEST_WORDS and self.word_share >= LEAST_SHARE
-
-    @property
     def words_bonus(self) -> float:
         return WORDS_WEIGHT * self.word_share
 
     @property
     def relevance(self) -> float:
-        """What it is ranked by, and compared with knowledge.min_similarity."""
+        """What search ranks it by."""
         return (self.similarity or 0.0) + self.words_bonus
 
 
@@ -93,22 +94,6 @@ def search(session: Session, index: VectorIndex, scope: SearchScope, question: Q
     found = _read_passages(session, {*near, *matches.best(CANDIDATES)}, question, matches)
     # Of two with the same words, the shorter one has less to say about other things.
     return sorted(found, key=lambda one: (-one.relevance, len(one.text), one.chunk_id))
-
-
-def relevant(passages: Sequence[Passage], min_similarity: float) -> list[Passage]:
-    """Return the passages to quote, best first: if one reaches the limit, that one and the nearly relevant; else none.
-
-    A passage that holds most of the words reaches it, whatever its similarity, which may be unknown. The best passage
-    shows whether a message is about the documents at all, and the right one may be second.
-    """
-
-    def reach(passage: Passage) -> float:
-        return max(passage.relevance, min_similarity) if passage.holds_most_words else passage.relevance
-
-    best = sorted(passages, key=reach, reverse=True)
-    if not best or reach(best[0]) < min_similarity:
-        return []
-    return [passage for passage in best if reach(passage) >= min_similarity - LEEWAY]
 
 
 def in_context(question: NDArray[Any], earlier: NDArray[Any]) -> NDArray[Any]:
@@ -179,7 +164,4 @@ def _similarity(question: Question, encoder: str, embedding: bytes | None) -> fl
 
     if question.embeddings is None or embedding is None or encoder != question.encoder:
         return None
-    similarities = question.embeddings @ np.frombuffer(embedding, "<f4")
-    own = float(similarities[0])
-    is_about_something_else = question.names_a_subject and own < LEAST_OWN_SIMILARITY
-    return own if is_about_something_else else float(similarities.max())
+    return question.similarity_to(np.frombuffer(embedding, "<f4"))

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import Select, delete, select
 from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
 from storage.database.engine import parse_address, shown
-from storage.database.rows import changed_rows, read_first
+from storage.database.rows import any_row, changed_rows, read_first
 from storage.database.tables import ConsoleSessionRow
 from storage.settings.sections import Settings
 
@@ -46,14 +46,14 @@ def link_address(port: int, secret: str) -> str:
     return f"http://{LOOPBACK}:{port}/enter?key={secret}"
 
 
+def is_link(session: Session, secret: str) -> bool:
+    """Return whether a link of this secret can still be used."""
+    return any_row(session, _valid_link(secret))
+
+
 def redeem_link(session: Session, secret: str) -> str | None:
     """Use up a link and return the secret of a new session; None if the link was used, is too old or is unknown."""
-    link = select(ConsoleSessionRow).where(
-        ConsoleSessionRow.digest == _digest(secret),
-        ConsoleSessionRow.is_link,
-        ConsoleSessionRow.expires_at > utc_now(),
-    )
-    found = read_first(session, ConsoleSession, link)
+    found = read_first(session, ConsoleSession, _valid_link(secret))
     used = session.execute(
         delete(ConsoleSessionRow).where(ConsoleSessionRow.digest == _digest(secret), ConsoleSessionRow.is_link)
     )
@@ -84,6 +84,14 @@ def end_session(session: Session, secret: str) -> None:
 def end_sessions_of(session: Session, user_id: int) -> None:
     """End all sessions and links of a person, on every machine."""
     session.execute(delete(ConsoleSessionRow).where(ConsoleSessionRow.user_id == user_id))
+
+
+def _valid_link(secret: str) -> Select[tuple[ConsoleSessionRow]]:
+    return select(ConsoleSessionRow).where(
+        ConsoleSessionRow.digest == _digest(secret),
+        ConsoleSessionRow.is_link,
+        ConsoleSessionRow.expires_at > utc_now(),
+    )
 
 
 def _add(

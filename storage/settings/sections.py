@@ -408,7 +408,7 @@ class GenerationSettings(Section):
 class ChatSettings(Section):
     """Conversations with the bot."""
 
-    system_prompt: str = "You are Reactune, a friendly member of this Discord server. Answer briefly and plainly."
+    system_prompt: str = "You are Reactune, a friendly bot on this Discord server. Answer briefly and plainly."
     """System prompt of a personality whose card has none."""
     answer_language: Annotated[str, AfterValidator(_check_answer_language)] = ""
     """Language of answers: "message" for the message's own, or one, such as "German". Empty: as the prompt says."""
@@ -656,12 +656,8 @@ class KnowledgeSettings(Section):
     """Look questions up; off keeps the documents but quotes none."""
     roles: Ids = ()
     """IDs of roles that can use /knowledge, in addition to admins."""
-    passages: Count = 1
-    """Maximum passages quoted in a prompt. More confuse the bundled model; larger models can use 3."""
     budget_tokens: Annotated[int, Field(ge=32)] = 512
     """Maximum length of the quoted text in a prompt, including its labels, in tokens."""
-    min_similarity: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.4
-    """Minimum similarity (cosine) of a question and its best passage; rare words that both have raise it."""
     chunk_tokens: Annotated[int, Field(ge=32, le=240)] = 160
     """Maximum length of a passage, in tokens of the sentence encoder, which reads 256."""
     overlap_tokens: Annotated[int, Field(ge=0, le=64)] = 32

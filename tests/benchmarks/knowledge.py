@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import statistics
 import tempfile
@@ -22,6 +23,7 @@ from bot.chat.ask import request_answer
 from bot.chat.prompting import ChatMessage
 from bot.engine import Engine
 from bot.engine.selection import start_engine
+from bot.knowledge.decision import Line, ReplyKind
 from bot.knowledge.quoting import MARGIN, render_with_quotes
 from bot.releases.resolver import BASE_RELEASE
 from storage.database.columns import utc_now
@@ -29,14 +31,15 @@ from storage.database.database import Database
 from storage.database.enums import DocumentKind
 from storage.database.tables import ChunkRow, DocumentRow
 from storage.knowledge.documents import SearchScope
-from storage.knowledge.search import Passage, Question, documents_in, find_near, relevant, search
+from storage.knowledge.search import Question, documents_in, find_near, search
 from storage.knowledge.vectors import VectorIndex, prepare_vectors
 from storage.models.base_model import resolve_base_model
 from storage.models.bundled import BundledEncoder
 from storage.personalities.personalities import ensure_personality
 from storage.settings.loading import load_settings
 from storage.settings.sections import GenerationSettings, KnowledgeSettings, Settings
-from tests.benchmarks.knowledge_quotes import SMALL_TALK, measure_quotes, read_messages
+from tests.benchmarks.knowledge_answers import Decided, answer_quoted, decide_all, shares_of
+from tests.benchmarks.knowledge_quotes import SMALL_TALK, decide_on, measure_quotes, read_messages
 from tests.benchmarks.knowledge_set import TEST, VALIDATION, Kind, SetQuestion, read_questions
 from tests.benchmarks.knowledge_shelf import (
     FEW_DOCUMENTS,
@@ -68,13 +71,16 @@ def run(*, chunks: Sequence[int] = (100, 10_000, 100_000), answers: int | None =
     asked = {split: ask(encoder, read_questions(split)) for split in (VALIDATION, TEST)}
     embeddings = _sample_embeddings(encoder)
     rows: list[Row] = []
+    decided = decide_all(encoder)
+    rows.append({"what": "small servers", **shares_of(decided)})
+    rows += asyncio.run(_measure_small_servers(decided[:answers]))
     with Progress(console=notes) as progress:
         for name, database in databases():
             shelf = fill_with_set(name, database, encoder, settings)
             for split, questions in asked.items():
                 rows += _measure_search(shelf, split, questions)
                 if name == SQLITE:
-                    rows += measure_quotes(shelf, split, encoder, settings)
+                    rows += measure_quotes(shelf, split)
             if name == SQLITE:
                 rows += asyncio.run(_measure_answers(shelf, asked[TEST][:answers], settings))
         for count in chunks:
@@ -146,7 +152,7 @@ def _search_row(shelf: Shelf, split: str, kind: str, ranks: Sequence[float]) -> 
 async def _measure_answers(shelf: Shelf, asked: Sequence[Asked], settings: KnowledgeSettings) -> list[Row]:
     async with _engine() as (engine, generation):
 
-        async def answered(one: Asked, quotes: Sequence[Passage]) -> str:
+        async def answered(one: Asked, quotes: Sequence[Line]) -> str:
             messages: list[ChatMessage] = [{"role": "user", "content": one.question.question}]
             informed = await render_with_quotes(engine, messages, quotes, settings.budget_tokens)
             answer = ""
@@ -157,7 +163,7 @@ async def _measure_answers(shelf: Shelf, asked: Sequence[Asked], settings: Knowl
         rows = []
         for what, quote in (("without retrieval", False), ("with retrieval", True)):
             notes.print(f"Answering {what} …")
-            quotes = [_quotes(shelf, one, settings) if quote else [] for one in asked]
+            quotes = [_quotes(shelf, one) if quote else () for one in asked]
             answers = await asyncio.gather(*(answered(one, some) for one, some in zip(asked, quotes, strict=True)))
             rows.append(_answers_row(what, asked, answers))
     return rows
@@ -180,15 +186,24 @@ def _recites(answer: str) -> bool:
     return "quoted" in answer.lower() or any(line.startswith(MARGIN.strip()) for line in answer.splitlines())
 
 
-def _quotes(shelf: Shelf, one: Asked, settings: KnowledgeSettings) -> list[Passage]:
+def _quotes(shelf: Shelf, one: Asked) -> Sequence[Line]:
     with shelf.database.snapshot() as session:
         found = search(session, shelf.index, shelf.scope, one.query)
-    return relevant(found, settings.min_similarity)[: settings.passages]
+    decision = decide_on(shelf.encoder, shelf.background, one.query, found)
+    return decision.lines if decision.outcome is ReplyKind.QUOTED else ()
+
+
+async def _measure_small_servers(decided: Sequence[Decided]) -> list[Row]:
+    """Return what the base says to each question that a line answers, and how often it keeps to the line."""
+    async with _engine() as (engine, generation):
+        answers = await answer_quoted(engine, decided, generation)
+    kept = [row["keeps_to_line"] for row in answers]
+    return [*answers, {"what": "kept to the line", "answers": len(kept), "share": _share(kept) if kept else None}]
 
 
 @asynccontextmanager
 async def _engine() -> AsyncIterator[tuple[Engine, GenerationSettings]]:
-    """Serve the bundled model, greedily."""
+    """Serve the bundled model, or the one in the folder REACTUNE_REAL_BASE, greedily."""
     with tempfile.TemporaryDirectory() as folder:
         settings = _greedy(Path(folder))
         base = await asyncio.to_thread(resolve_base_model, settings.model.base, settings.data.directory)
@@ -203,6 +218,7 @@ def _greedy(folder: Path) -> Settings:
     return load_settings(
         environment={
             "REACTUNE_DATA__DIRECTORY": str(folder),
+            "REACTUNE_MODEL__BASE": os.environ.get("REACTUNE_REAL_BASE", "bundled"),
             "REACTUNE_GENERATION__TEMPERATURE": "0",
             "REACTUNE_GENERATION__MAX_NEW_TOKENS": str(ANSWER_TOKENS),
             "REACTUNE_GENERATION__QUEUE_SIZE": "1000",
@@ -253,7 +269,7 @@ def _fill(
             progress.advance(filling, size)
         prepare_vectors(session, embeddings.shape[1], encoder.name)
     _analyze(database)
-    return Shelf(name, database, SearchScope(GUILD, frozenset(), personality_id), VectorIndex())
+    return Shelf(name, database, SearchScope(GUILD, frozenset(), personality_id), VectorIndex(), encoder, {})
 
 
 def _add_documents(session: Session, count: int) -> list[int]:
@@ -322,14 +338,17 @@ def _summary(rows: Sequence[Row], most_chunks: int) -> dict[str, float]:
         "recall_at_5_dense": quality[DENSE]["recall_at_5"],
         "recall_at_5_hybrid": quality[HYBRID]["recall_at_5"],
         "mrr_hybrid": quality[HYBRID]["mrr"],
-        "right_rare_words_before": quotes[Kind.RARE_WORDS]["right_before"],
         "right_rare_words": quotes[Kind.RARE_WORDS]["right"],
-        "right_follow_ups_before": quotes[Kind.FOLLOW_UPS]["right_before"],
         "right_follow_ups": quotes[Kind.FOLLOW_UPS]["right"],
-        "wrong_unanswerable_before": quotes[Kind.UNANSWERABLE]["wrong_before"],
         "wrong_unanswerable": quotes[Kind.UNANSWERABLE]["wrong"],
-        "wrong_small_talk_before": quotes[SMALL_TALK]["wrong_before"],
         "wrong_small_talk": quotes[SMALL_TALK]["wrong"],
+        **{
+            name: value
+            for row in rows
+            if row["what"] == "small servers"
+            for name, value in row.items()
+            if name != "what"
+        },
         "p95_ms_100k_sqlite": speed[SQLITE]["search_p95_ms"],
         "p95_ms_100k_postgres": speed[POSTGRES]["search_p95_ms"],
     }

@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from sqlalchemy.orm import Session
 
+from bot.knowledge.asking import Background, embed_question, read_background
 from bot.knowledge.chunking import cut_into_chunks
 from bot.knowledge.extraction import parse_markdown
 from storage.database.database import Database, open_database
 from storage.database.enums import DocumentKind
 from storage.knowledge.documents import NewDocument, SearchScope, add_document, store_embeddings, waiting_chunks
-from storage.knowledge.search import Question, in_context
+from storage.knowledge.search import Question
 from storage.knowledge.vectors import VectorIndex, prepare_vectors
-from storage.models.bundled import BundledEncoder
+from storage.models.bundled import Encoder
 from storage.personalities.personalities import ensure_personality
 from storage.settings.sections import DatabaseSettings, KnowledgeSettings, Settings
 from tests.benchmarks.knowledge_set import SetQuestion, read_documents
@@ -40,6 +40,8 @@ class Shelf:
     scope: SearchScope
     """A server with all documents."""
     index: VectorIndex
+    encoder: Encoder
+    background: Background
     small_servers: Mapping[str, SearchScope] = field(default_factory=dict)
     """The server with few documents that has the one of a title."""
 
@@ -52,13 +54,8 @@ class Asked:
     query: Question
 
 
-def ask(encoder: BundledEncoder, questions: Sequence[SetQuestion]) -> list[Asked]:
-    alone = encoder.encode([one.question for one in questions])
-    earlier = encoder.encode(["\n".join(reversed(one.earlier)) for one in questions])
-    return [
-        Asked(one, Question(one.question, in_context(*vectors) if one.earlier else vectors[:1], encoder.name))
-        for one, vectors in zip(questions, np.stack([alone, earlier], axis=1), strict=True)
-    ]
+def ask(encoder: Encoder, questions: Sequence[SetQuestion]) -> list[Asked]:
+    return [Asked(one, embed_question(encoder, one.question, tuple(reversed(one.earlier)))) for one in questions]
 
 
 def databases() -> Iterator[tuple[str, Database]]:
@@ -76,7 +73,7 @@ def _open(url: str) -> Database:
     return open_database(Settings(database=DatabaseSettings(url=url)))
 
 
-def fill_with_set(name: str, database: Database, encoder: BundledEncoder, settings: KnowledgeSettings) -> Shelf:
+def fill_with_set(name: str, database: Database, encoder: Encoder, settings: KnowledgeSettings) -> Shelf:
     texts = read_documents()
     titles = random.Random(4).sample(sorted(texts), len(texts))
     servers = len(titles) // FEW_DOCUMENTS
@@ -89,12 +86,18 @@ def fill_with_set(name: str, database: Database, encoder: BundledEncoder, settin
                 add_document(session, _document(guild_id, title, texts[title], encoder, settings), settings)
             scopes |= dict.fromkeys(held, SearchScope(guild_id, frozenset(), personality_id))
         _embed(session, encoder)
-    return Shelf(name, database, SearchScope(GUILD, frozenset(), personality_id), VectorIndex(), scopes)
+    return Shelf(
+        name,
+        database,
+        SearchScope(GUILD, frozenset(), personality_id),
+        VectorIndex(),
+        encoder,
+        read_background(encoder),
+        scopes,
+    )
 
 
-def _document(
-    guild_id: int, title: str, body: str, encoder: BundledEncoder, settings: KnowledgeSettings
-) -> NewDocument:
+def _document(guild_id: int, title: str, body: str, encoder: Encoder, settings: KnowledgeSettings) -> NewDocument:
     chunks = cut_into_chunks(
         title,
         parse_markdown(body),
@@ -117,7 +120,7 @@ def _document(
     )
 
 
-def _embed(session: Session, encoder: BundledEncoder) -> None:
+def _embed(session: Session, encoder: Encoder) -> None:
     waiting = waiting_chunks(session, encoder.name, limit=10_000)
     vectors: Any = encoder.encode([one.chunk.embedded_text for one in waiting])
     store_embeddings(session, encoder.name, {one.id: v.tobytes() for one, v in zip(waiting, vectors, strict=True)})

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bot.demo.folder import DEMO_DIRECTORY, choose_community, claim_folder, folder_overrides, note_port
 from reactune.console import console
 from storage.database.database import open_database
 from storage.database.enums import OPERATOR
@@ -72,4 +73,25 @@ def test_no_link_is_made_for_another_program(
 def test_without_a_port_it_says_how_to_switch_it_on(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REACTUNE_CONSOLE__PORT", "0")
     with pytest.raises(SettingsError, match=r"set console\.port, then restart the bot"):
+        console(browser=False)
+
+
+def test_a_demo_that_was_started_in_this_folder_is_found(
+    settings: Settings, port: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    claim_folder(DEMO_DIRECTORY)
+    choose_community(DEMO_DIRECTORY, "", start_over=False)
+    note_port(DEMO_DIRECTORY, port)
+    demo = load_settings(environment=folder_overrides(str(DEMO_DIRECTORY.resolve()), port))
+    monkeypatch.setattr(Answering, "said", json.dumps({"database": digest_of(demo)}))
+    console(browser=False, as_json=True)
+    address = json.loads(capsys.readouterr().out)["address"]
+    with closing(open_database(demo)) as database, database.transaction() as session:
+        assert redeem_link(session, address.partition("key=")[2]) is not None
+
+
+def test_a_demo_that_has_stopped_is_not_mistaken_for_the_bot(settings: Settings, port: int) -> None:
+    claim_folder(DEMO_DIRECTORY)
+    note_port(DEMO_DIRECTORY, port)
+    with pytest.raises(SettingsError, match="no bot serves a console on port"):
         console(browser=False)

@@ -8,6 +8,7 @@ from aiohttp import web
 from sqlalchemy import or_
 from sqlalchemy.orm import Session
 
+from bot.console.access import ConsoleRefusal
 from bot.console.page import Here, find_here, id_in_path, read_form
 from bot.console.places import source_of
 from bot.console.suggestions import Author, suggest_as_visitor
@@ -129,7 +130,7 @@ async def _find(here: Here) -> AnswerDetails:
     seen = None if visitor.channels is None else or_(in_channels(visitor.channels), in_talks_of(visitor.user_id))
     details = await here.services.database.read(read_answer, here.personality.id, reply_id, seen)
     if details is None:
-        raise UserFacingError(NO_SUCH_ANSWER)
+        raise ConsoleRefusal(NO_SUCH_ANSWER, status=404)
     return details
 
 

@@ -16,8 +16,9 @@ from bot.console.places import visible_servers
 from bot.errors import UserFacingError
 from bot.guards.error_handler import member_message
 from bot.knowledge.adding import from_content, from_text, read_again, title_of_text, with_link
+from bot.knowledge.decision import NOTHING
 from bot.knowledge.extraction import Unreadable
-from bot.knowledge.found import describe_limit, describe_score
+from bot.knowledge.found import describe_score, explain_decision
 from bot.knowledge.library import FoundPassage, Source
 from bot.knowledge.quoting import MAX_TITLE_CHARS
 from bot.text.sanitize import escape_inline
@@ -286,17 +287,16 @@ async def show_search(request: web.Request) -> web.Response:
     channel = page.channel_named(request.query.get("channel", ""))
     channel_ids = frozenset({channel.id} if channel else ())
     scope = documents.SearchScope(page.server.id, channel_ids, page.here.personality.id)
-    found: list[FoundPassage] = []
+    decision, found = NOTHING, list[FoundPassage]()
     if question:
-        found = await services.library.find(scope, question, FOUND)
+        decision, found = await services.library.find(scope, question, FOUND)
     return page.fill(
         "search.html",
         question=question,
         asked_in=channel,
         found=found,
-        lowest=services.settings.knowledge.min_similarity,
         score_of=describe_score,
-        limit=describe_limit(services),
+        verdict=explain_decision(decision),
         problem=services.library.problem,
     )
 

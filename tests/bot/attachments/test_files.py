@@ -55,7 +55,7 @@ async def test_a_long_file_is_shortened_with_a_word_about_it(place, configure, e
     configure()
     engine.window = 100
     answer = await send(place, "and?", ("long.txt", b"word " * 700))
-    assert answer.content.endswith("read long.txt · the middle of your message did not fit")
+    assert answer.content.endswith("read only a part of long.txt · the middle of your message did not fit")
     assert rows(ReplyRow)[1].messages[-1]["content"].endswith("and?")
 
 

@@ -71,7 +71,7 @@ class TestTrips:
         await place.grace.slash(place.channel, "knowledge add", text="The pool opens at nine.", title="Rules")
         trips()
         answer = await place.ask("when does the pool open?")
-        assert "sources: Rules" in answer.content
+        assert "-# Rules: “The pool opens at nine.”" in answer.content
         assert trips() == ANSWERED
 
     async def test_the_first_question_to_documents_that_another_process_added(self, place, trips, encoder):
@@ -80,7 +80,7 @@ class TestTrips:
         place.env.bot.services.library._encoder._encoder = None  # as in a process that has not loaded it
         trips()
         answer = await place.ask("when does the pool open?")
-        assert "sources: Rules" in answer.content
+        assert "-# Rules: “The pool opens at nine.”" in answer.content
         assert trips().count("read") == 2
         await place.ask("when does the pool open?")
         assert trips() == ANSWERED

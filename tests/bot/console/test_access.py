@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
@@ -41,21 +42,42 @@ async def test_a_stranger_sees_nothing(stranger, path):
 
 async def test_a_link_works_once_and_again_for_whoever_is_inside(stranger, visitor, link):
     path = link()
-    assert (await stranger.get(path)).path == "/"
-    assert (await stranger.get(path)).status == 200
+    assert (await stranger.enter(path)).path == "/"
+    assert (await stranger.enter(path)).path == "/"
     assert (await stranger.get("/")).status == 200
+
+
+async def test_whoever_only_looks_at_a_link_does_not_use_it_up(stranger, link):
+    path = link()
+    async with stranger._client.head(stranger.address + path) as looked:
+        assert looked.status == 200
+    assert "Sign in" in (await stranger.get(path)).text
+    assert (await stranger.get("/")).status == 401
+    assert (await stranger.enter(path)).path == "/"
+
+
+async def test_no_other_site_can_press_the_button_of_a_link(stranger, link):
+    path = link()
+    key = path.partition("key=")[2]
+    for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+        assert (await stranger.post("/enter", headers, key=key)).status == 403
+    assert (await stranger.enter(path)).path == "/"
 
 
 async def test_a_used_link_lets_nobody_else_in(visitor, stranger, link):
     path = link()
     async with new_client() as client:
-        assert (await Browser(client, stranger.port).get(path)).path == "/"
-    seen = await stranger.get(path)
+        assert (await Browser(client, stranger.port).enter(path)).path == "/"
+    seen = await stranger.enter(path)
     assert (seen.status, "was used before or is too old" in seen.text) == (401, True)
 
 
 async def test_the_cookie_is_for_this_site_and_no_script(stranger, link):
-    async with new_client() as client, client.get(stranger.address + link(), allow_redirects=False) as response:
+    key = {"key": link().partition("key=")[2]}
+    async with (
+        new_client() as client,
+        client.post(f"{stranger.address}/enter", data=key, allow_redirects=False) as response,
+    ):
         cookie = response.headers["Set-Cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=Lax" in cookie
@@ -88,6 +110,7 @@ async def test_a_form_of_another_site_does_nothing(visitor, rows):
         ({}, {"csrf": "guess"}),
         ({}, {"csrf": ""}),
         ({"Origin": "null"}, {}),
+        ({"Sec-Fetch-Site": "cross-site"}, {}),
     ):
         seen = await visitor.post("/rounds", headers, **fields)
         assert (seen.status, "from another page" in seen.text) == (403, True)
@@ -113,6 +136,38 @@ async def test_no_page_needs_what_the_policy_forbids(visitor):
         html = (await visitor.get(path)).html
         assert not re.search(r"<script(?![^>]*src=\"/static/)|<style|style=\"|\son\w+=|javascript:", html), path
         assert not re.search(r"(?:src|href|action)=\"(?:https?:)?//(?!127\.0\.0\.1)", html), path
+
+
+async def test_what_is_said_to_somebody_inside_does_not_ask_to_sign_in(visitor, caplog):
+    too_large = await visitor.upload("/label", ("large.txt", b"x" * 2_100_000))
+    assert (too_large.status, "<h1>That did not work</h1>" in too_large.html) == (413, True)
+    for path in ("/static/nothing.js", "/answers/999"):
+        seen = await visitor.get(path)
+        assert (seen.status, "<h1>That did not work</h1>" in seen.html) == (404, True), path
+    body = f"csrf={visitor.csrf}&personality=%ff%fe".encode() + b"\xff"
+    assert await visitor.send("/label", body, "application/x-www-form-urlencoded") == 400
+    assert "Traceback" not in caplog.text
+
+
+async def test_an_upload_that_is_given_up_leaves_no_traceback(visitor, env, caplog):
+    cookies = "; ".join(f"{cookie.key}={cookie.value}" for cookie in visitor._client.cookie_jar)
+    head = (
+        f"POST /knowledge HTTP/1.1\r\nHost: 127.0.0.1:{visitor.port}\r\nCookie: {cookies}\r\n"
+        "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 100000\r\n\r\nhalf="
+    )
+    _, writer = await asyncio.open_connection("127.0.0.1", visitor.port)
+    writer.write(head.encode())
+    await writer.drain()
+    await asyncio.sleep(0.2)
+    writer.transport.abort()
+    await asyncio.sleep(0.2)
+    assert (await visitor.get("/")).status == 200
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_no_answer_names_the_software_behind_it(visitor):
+    for path in ("/", "/nothing", "/static/console.js"):
+        assert "Server" not in (await visitor.get(path)).headers
 
 
 async def test_an_unknown_page_says_so(visitor):

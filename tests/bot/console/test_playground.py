@@ -83,7 +83,7 @@ async def test_a_talk_goes_with_its_persons_data(env, port, query, rows):
     secret = query(lambda s: make_link(s, GRACE, "grace"))
     async with new_client() as client:
         browser = Browser(client, port)
-        await browser.get(f"/enter?key={secret}")
+        await browser.enter(f"/enter?key={secret}")
         await browser.get("/playground")
         await browser.post("/playground", question="My name is Grace", answers="1", version="base")
     (reply,) = rows(ReplyRow)

@@ -29,7 +29,7 @@ from storage.personalities.personalities import create_personality
 from storage.personalities.webhooks import OwnWebhook, record_webhook
 from storage.settings.loading import load_settings
 from storage.votes.votes import Thumb, VoteEvent, append_events
-from tests.bot.console.conftest import new_client, port
+from tests.bot.console.conftest import Browser, new_client, port
 from tests.bot.scripted_engine import ScriptedEngine
 from tests.seeding import add_reply, message_of
 
@@ -63,9 +63,10 @@ async def test_it_is_ready_when_the_model_is_loaded(settings, base, port):
         assert links == []
         engine.may_start.set()
         await is_ready.wait()
-        async with new_client() as client, client.get(links[0]) as response:
-            assert response.url.path == "/channel/ada/lounge"
-            assert "Welcome! I'm a small language model" in html.unescape(await response.text())
+        async with new_client() as client:
+            seen = await Browser(client, port).enter(links[0].removeprefix(f"http://127.0.0.1:{port}"))
+            assert seen.path == "/channel/ada/lounge"
+            assert "Welcome! I'm a small language model" in html.unescape(seen.html)
         signal.raise_signal(signal.SIGTERM)
         await serving
 

@@ -114,6 +114,21 @@ async def test_html_gives_what_a_reader_sees() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("content", "rows"),
+    [
+        ('item,price,note\nDay pass,6 €,"under 12, half price"\n\nLocker,4 €,\n', 2),
+        ("\ufeffitem;price;note\r\nDay pass;6 €;under 12, half price\r\nLocker;4 €;\r\n", 2),
+        ("Day pass,6 €\nLocker,4 €", 0),
+        ("only one line", 0),
+    ],
+)
+async def test_each_row_of_a_price_list_is_a_line_that_names_its_columns(content: str, rows: int) -> None:
+    found = await extract(content.encode(), "prices.csv", SETTINGS)
+    named = [Block("item: Day pass, price: 6 €, note: under 12, half price"), Block("item: Locker, price: 4 €")]
+    assert found == (named if rows else [Block(line.replace(",", ", ")) for line in content.splitlines()])
+
+
 async def test_a_word_file_gives_headings_and_tables() -> None:
     assert await extract(docx(), "rules.docx", SETTINGS) == [
         Block("Club rules", 1),

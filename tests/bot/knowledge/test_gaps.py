@@ -53,7 +53,7 @@ async def test_a_wrong_answer_becomes_a_document_and_the_next_answer_cites_it(pl
     assert rows(VoteCauseRow)[0].settled_by.startswith("grace")
     engine.answers = ["At nine."]
     again = await place.ask("when does the pool open?")
-    assert again.content == "At nine.\n-# base\n-# sources: Opening hours"
+    assert again.content == "At nine.\n-# base\n-# Opening hours: “The pool opens at nine.”"
     assert "> The pool opens at nine." in engine.requests[-1].prompt
 
 

@@ -29,7 +29,7 @@ from storage.knowledge.documents import (
     titles_of,
     waiting_chunks,
 )
-from storage.knowledge.search import WORDS_WEIGHT, Passage, Question, in_context, relevant, search
+from storage.knowledge.search import WORDS_WEIGHT, Passage, Question, in_context, search
 from storage.knowledge.vectors import Matrix, VectorIndex, _nearest_in, has_pgvector, prepare_vectors
 from storage.knowledge.words import find_words
 from storage.personalities.personalities import ensure_personality
@@ -158,18 +158,6 @@ def test_words_of_most_of_many_passages_are_left_out(session: Session, monkeypat
     assert list(find_words(session, [id_], "is the pool warm").rarity) == ["warm"]
 
 
-def test_a_passage_with_most_of_the_words_reaches_any_limit(session: Session) -> None:
-    encoder = WordEncoder()
-    add(session, "Nobody may bring peanuts because one allergic member sits beside us", "Wipe tables after games")
-    add(session, "Tables seat eight members")
-    embed(session, encoder)
-    assert [one.words for one in relevant(look_up(session, "why may nobody bring peanuts", encoder), 0.99)] == [
-        ("nobody", "bring", "peanuts")
-    ]
-    assert relevant(look_up(session, "peanuts", encoder), 0.99) == []  # one word is too few
-    assert relevant(look_up(session, "does grace like peanuts and tables in spring", encoder), 0.99) == []
-
-
 def test_shared_words_raise_a_passage(session: Session) -> None:
     encoder = WordEncoder()
     add(session, "Nobody may bring peanuts because one allergic member sits beside us", "An automobile")
@@ -178,8 +166,6 @@ def test_shared_words_raise_a_passage(session: Session) -> None:
     assert by_word.similarity is not None
     assert by_word.relevance == pytest.approx(by_word.similarity + WORDS_WEIGHT)
     assert by_meaning.relevance == by_meaning.similarity
-    assert relevant([by_word], by_word.relevance) == [by_word]
-    assert relevant([by_word], by_word.relevance + 0.01) == []
 
 
 def test_what_was_said_before_tells_what_a_question_is_about(session: Session) -> None:

@@ -146,7 +146,13 @@ def test_adapter_without_effect_is_the_base_in_everything(base, adapter, tmp_pat
     assert judgement.coherence_ratio == pytest.approx(1.0)
     assert judgement.degenerate_share == judgement.degenerate_share_base == 0.0
     assert judgement.answer_tokens == judgement.answer_tokens_base > 0.0
-    assert [result.suite for result in judgement.suites] == ["flattery", "safety", "usefulness", "knowledge"]
+    assert [result.suite for result in judgement.suites] == [
+        "flattery",
+        "safety",
+        "usefulness",
+        "identity",
+        "knowledge",
+    ]
     assert all(result.lost == result.gained == 0 for result in judgement.suites)
 
 

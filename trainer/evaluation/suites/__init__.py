@@ -15,7 +15,7 @@ from typing import Any
 from storage.errors import SettingsError
 from storage.settings.sections import GateSettings
 
-SHIPPED = ("flattery", "safety", "usefulness", "knowledge")
+SHIPPED = ("flattery", "safety", "usefulness", "identity", "knowledge")
 CHECKS = ("must", "must_not", "must_still_know")
 FIELDS = ("id", "prompt", "messages", *CHECKS)
 

@@ -83,5 +83,5 @@ async def channel(world, port, query) -> AsyncIterator[Channel]:
     secret = query(lambda session: make_link(session, OPERATOR, "demo"))
     async with new_client() as client:
         browser = Browser(client, port)
-        assert (await browser.get(f"/enter?key={secret}")).path == "/channel/ada/lounge"
+        assert (await browser.enter(f"/enter?key={secret}")).path == "/channel/ada/lounge"
         yield Channel(browser)

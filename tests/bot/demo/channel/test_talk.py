@@ -11,7 +11,6 @@ from simcord.enums import AppCommandType
 
 from bot.demo.characters import move_in
 from bot.demo.page import DemoTasks
-from bot.demo.stand_in import with_stand_in
 from storage.database.enums import Rule
 from storage.database.tables import CorrectionRow, DocumentRow, MemberNoteRow, PersonalityRow, ReplyRow, VoteEventRow
 from storage.personalities.personalities import change_card, personality_named
@@ -114,15 +113,12 @@ async def test_a_reply_names_what_it_answers(channel, world):
     assert "↪ a deleted message" in articles(await channel.look("ada", "mentions"))[-1]
 
 
-async def test_a_picture_is_sent_shown_and_looked_at(channel, world, rows):
-    async with with_stand_in(world.env.bot.settings) as settings:
-        world.env.bot.services.attachments._settings = settings
-        files = [("sunset.png", picture())]
-        for place, text in (("lounge", "What is this?"), ("direct", "")):
-            seen = await channel.browser.upload(f"/channel/ada/{place}/say", *files, text=text)
-            assert 'alt="sunset.png"' in articles_html(seen)[-2]
-            assert "looked at 1 picture" in articles(seen)[-1]
-    assert all("the demo's stand-in" in row.messages[-1]["content"] for row in rows(ReplyRow))
+async def test_a_picture_is_sent_and_shown_and_nobody_claims_to_have_seen_it(channel):
+    for place, text in (("lounge", "What is this?"), ("direct", "")):
+        seen = await channel.browser.upload(f"/channel/ada/{place}/say", ("sunset.png", picture()), text=text)
+        assert 'alt="sunset.png"' in articles_html(seen)[-2]
+        assert "I can't see pictures here" in articles(seen)[-1]
+        assert "looked at" not in articles(seen)[-1]
     assert "Write a message first." in (await channel.browser.upload("/channel/ada/lounge/say", text="")).text
 
 

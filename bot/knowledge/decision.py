@@ -1,0 +1,323 @@
+"""Decides from a server's documents what a message gets: a quoted line, the nearest ones, "I don't know", or the model.
+
+It works in two steps. Does the message ask for something of this server? That is told by questions about servers, small
+talk and questions about the world that it resembles, its form, and the documents. Then, does the best line answer it?
+That is told by how near the line is in meaning and in words, and how far it is ahead of the others.
+
+The weights are those of `python -m tests.benchmarks.knowledge_weights`, which docs/knowledge.md describes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bot.knowledge.answer_types import AnswerType, asked_type, asks_for_past, asks_the_world, focus_of, holds
+from bot.knowledge.matching import best_match, words_of
+from bot.text.questions import is_question
+
+QUOTED_ABOVE = 0.6
+"""A line is quoted as the answer from this probability on."""
+NEAREST_ABOVE = 0.05
+"""From here to there, the nearest lines are shown, and that it is not sure that one answers."""
+FOLLOW_UP_NEAREST_ABOVE = 0.02
+"""The same for a question that builds on one before, whose words say little by themselves."""
+ASKS_SERVER_ABOVE = 0.6
+"""A question is taken to ask for something of the server from this probability on."""
+QUOTED_ASKS_ABOVE = 0.35
+"""The same where a line answers it: "Where can my little dog swim?" sounds like small talk, and a rule is about it."""
+UNASKED_ABOVE = 0.9
+"""The same for a message that has not the form of a question, or that of one about the world."""
+OTHER_SCORE = 4.4
+"""Median score of the lines that follow the best; it stands in where a server has fewer than four lines."""
+MEASURED = (AnswerType.PRICE, AnswerType.TIME, AnswerType.NUMBER, AnswerType.CONTACT)
+"""A line without what these ask for is no answer: "How much is the workshop?" is none of its date."""
+CLEAR_LEAD, FOLLOW_UP_LEAD = 3.0, 6.0
+"""The best line is quoted alone if its score is this far ahead of the second."""
+NEAREST_LINES = 3
+EARLIER_WORDS = 0.5
+"""What a word of the message before counts."""
+HEADING_WORDS = 0.7
+"""What a word counts that only the line's headings hold."""
+FEWEST_WORDS, LEAST_SHARE = 2, 0.6
+"""Without vectors, a line is quoted that holds so many of the words, and this share of them by rarity."""
+MOST_NATS = 3.0
+"""The most that one rare word counts, so that no name decides alone."""
+
+LINE_WEIGHTS: Mapping[str, float] = {
+    "near": 14.35,
+    "near_alone": 3.59,
+    "share": 4.0,
+    "words": 1.36,
+    "type": 0.5,
+}
+ANSWERED_WEIGHTS: Mapping[str, float] = {
+    "": -4.01,
+    "score": 0.06,
+    "lead": 0.16,
+    "lead_of_three": 0.59,
+    "near": 0.18,
+    "near_alone": 1.82,
+    "share": 1.81,
+    "words": -2.08,
+    "type": 0.54,
+    "unknown": 0.0,
+    "focus": -1.51,
+    "past": -3.83,
+}
+SERVER_WEIGHTS: Mapping[str, float] = {
+    "": -6.74,
+    "server_or_talk": 12.98,
+    "server_or_world": 10.16,
+    "question": 4.53,
+    "world": -2.87,
+    "personal": -1.78,
+    "score": 0.25,
+    "near": 7.87,
+    "words": 1.34,
+    "unknown": -1.49,
+}
+
+_PERSONAL = re.compile(
+    r"\b(?:i['’]?m|i am|my|i (?:feel|think|just|had|have|love|hate|bought|made|got|miss|went)|you|your|me|ich|du"
+    r"|dein|mein)\b",
+    re.IGNORECASE,
+)
+
+
+_CLAUSE = re.compile(r"[,;.!?]+\s")
+_QUESTION = re.compile(
+    r"\W*(?:(?:and|so|but|hey|hi|ok|und|aber)\W+)?(?:(?:until|till|since|by|from|to|at|for|in|on|with|about|bis|ab"
+    r"|seit|um|mit|für)\s+)?"
+    r"(?:what(?! an?\b)|which|when|wen|who|whom|whose|where|how|why|wann|was|wer|wem|wo|wie|welche\w*)s?\b",
+    re.IGNORECASE,
+)
+
+
+class ReplyKind(StrEnum):
+    QUOTED = "quoted"
+    """The best line answers the message."""
+    NEAREST = "nearest"
+    """It asks for something of this server, and it is not sure that the nearest lines answer."""
+    UNKNOWN = "unknown"
+    """It asks for something of this server, and no line is near."""
+    MODEL = "model"
+    """It is about something else: the model answers alone."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a document, and how near it is to the message in meaning (cosine; None without vectors)."""
+
+    chunk_id: int
+    document_id: int
+    title: str
+    link: str
+    heading: str
+    text: str
+    near: float | None
+    """With its headings."""
+    near_alone: float | None
+
+    @property
+    def place(self) -> str:
+        """The headings below the title."""
+        return self.heading.partition(" › ")[2]
+
+
+@dataclass(frozen=True)
+class AskedMessage:
+    """A message, what the same person said before it (newest first), and what it resembles."""
+
+    text: str
+    earlier: tuple[str, ...] = ()
+    background: Mapping[str, float] | None = None
+    """Mean similarity to the nearest examples of each kind of message; None without vectors."""
+
+
+@dataclass(frozen=True)
+class ReplyDecision:
+    outcome: ReplyKind
+    lines: tuple[Line, ...] = ()
+    """Best first."""
+    answered: float = 0.0
+    """The probability that the best line answers."""
+    asks_server: float = 0.0
+    """The probability that the message asks for something of this server."""
+
+
+NOTHING = ReplyDecision(ReplyKind.MODEL)
+
+
+def asks(text: str) -> bool:
+    """Return whether a text has the form of a question; "until when …" has it too."""
+    said = [part for part in _CLAUSE.split(text) if part.strip()]
+    return is_question(text) or ("!" not in text and any(_QUESTION.match(part) for part in said))
+
+
+def decide_reply(asked: AskedMessage, lines: Sequence[Line]) -> ReplyDecision:
+    """Return what the message gets, given the lines of the documents that come nearest to it."""
+    if not lines:
+        return NOTHING
+    ranked = rank(asked, lines)
+    if asked.background is None or ranked.best.line.near is None:
+        return _decide_by_words(ranked)
+    answered = logistic(ANSWERED_WEIGHTS, answered_features(asked, ranked))
+    asks_server = logistic(SERVER_WEIGHTS, server_features(asked, ranked))
+    lacks_kind = ranked.kind in MEASURED and ranked.best.features["type"] < 0
+    is_quotable = answered >= QUOTED_ABOVE and not lacks_kind and not _lacks_focus(asked.text, ranked.best)
+    if asks_server < _least_asking(asked.text, is_quotable=is_quotable):
+        return ReplyDecision(ReplyKind.MODEL, (), answered, asks_server)
+    if is_quotable:
+        return ReplyDecision(ReplyKind.QUOTED, _tied(asked, ranked), answered, asks_server)
+    if answered >= (FOLLOW_UP_NEAREST_ABOVE if asked.earlier else NEAREST_ABOVE):
+        nearest = tuple(one.line for one in ranked.lines[:NEAREST_LINES])
+        return ReplyDecision(ReplyKind.NEAREST, nearest, answered, asks_server)
+    return ReplyDecision(ReplyKind.UNKNOWN, (), answered, asks_server)
+
+
+def _least_asking(text: str, *, is_quotable: bool) -> float:
+    """Return how likely a message must ask for something of the server before the documents are used."""
+    if not asks(text) or asks_the_world(text):
+        return UNASKED_ABOVE
+    return QUOTED_ASKS_ABOVE if is_quotable else ASKS_SERVER_ABOVE
+
+
+def _tied(asked: AskedMessage, ranked: Ranked) -> tuple[Line, ...]:
+    """Return the best line, with the second one where the two are close, or the question builds on one before."""
+    best, *others = ranked.lines[:2]
+    lead = FOLLOW_UP_LEAD if asked.earlier else CLEAR_LEAD
+    return (best.line, *(one.line for one in others if best.score - one.score < lead))
+
+
+def _decide_by_words(ranked: Ranked) -> ReplyDecision:
+    best = ranked.best
+    if best.matched >= FEWEST_WORDS and best.features["share"] >= LEAST_SHARE:
+        return ReplyDecision(ReplyKind.QUOTED, (best.line,))
+    return NOTHING
+
+
+# Step 2: the best line
+
+
+@dataclass(frozen=True)
+class RankedLine:
+    line: Line
+    features: Mapping[str, float]
+    matched: int
+    """How many of the question's words it holds."""
+
+    @property
+    def score(self) -> float:
+        return sum(LINE_WEIGHTS[name] * value for name, value in self.features.items())
+
+
+@dataclass(frozen=True)
+class Ranked:
+    lines: tuple[RankedLine, ...]
+    """Best first; at least one."""
+    unknown: float
+    """The share of the question's words, by rarity, that no line holds."""
+    kind: AnswerType | None
+
+    @property
+    def best(self) -> RankedLine:
+        return self.lines[0]
+
+
+def rank(asked: AskedMessage, lines: Sequence[Line]) -> Ranked:
+    """Return the lines by how well each answers the question, best first."""
+    weights = dict.fromkeys(words_of(" ".join(asked.earlier[:1])), EARLIER_WORDS) | dict.fromkeys(
+        words_of(asked.text), 1.0
+    )
+    held = [(words_of(line.text), words_of(line.heading)) for line in lines]
+    matches = {
+        word: [max(best_match(word, own), HEADING_WORDS * best_match(word, above)) for own, above in held]
+        for word in weights
+    }
+    rarity = {word: weights[word] * _rarity(found) for word, found in matches.items()}
+    total = sum(rarity.values()) or 1.0
+    kind = asked_type(asked.text) or (asked_type(asked.earlier[0]) if asked.earlier else None)
+    ranked = [
+        RankedLine(
+            line,
+            {
+                "near": line.near or 0.0,
+                "near_alone": line.near_alone or 0.0,
+                "share": sum(rarity[word] * matches[word][i] for word in weights) / total,
+                "words": sum(min(rarity[word], MOST_NATS) * matches[word][i] for word in weights) / 5,
+                "type": _fit(line, kind),
+            },
+            matched=sum(matches[word][i] > 0 for word in words_of(asked.text)),
+        )
+        for i, line in enumerate(lines)
+    ]
+    return Ranked(
+        tuple(sorted(ranked, key=lambda one: (-one.score, len(one.line.text), one.line.chunk_id))),
+        unknown=sum(rarity[word] for word, found in matches.items() if max(found) < 0.5) / total if weights else 1.0,
+        kind=kind,
+    )
+
+
+def _rarity(matches: Sequence[float]) -> float:
+    """Return a word's rarity in nats: log((lines + 1) / (lines that hold it + 1/2))."""
+    return math.log((len(matches) + 1) / (sum(found >= 0.5 for found in matches) + 0.5))
+
+
+def _fit(line: Line, kind: AnswerType | None) -> float:
+    """Return 1 if the line holds the kind of answer that is asked for, -1 if not, 0 if that is unknown."""
+    if kind is None:
+        return 0.0
+    text = line.text if kind is AnswerType.PERSON else f"{line.place}: {line.text}"
+    return 1.0 if holds(text, kind) else -1.0
+
+
+def _lacks_focus(question: str, best: RankedLine) -> bool:
+    """Return whether the line names nothing of what is asked for, and holds no answer of the kind that is."""
+    focus = focus_of(question)
+    if focus is None or not words_of(focus) or best.features["type"] > 0:
+        return False
+    return best_match(focus, [*words_of(best.line.text), *words_of(best.line.heading)]) == 0
+
+
+# The two probabilities
+
+
+def answered_features(asked: AskedMessage, ranked: Ranked) -> dict[str, float]:
+    """Return what tells whether the best line answers."""
+    scores = [one.score for one in ranked.lines]
+    following = [*scores[1:4], *([OTHER_SCORE] * 3)][:3]
+    return {
+        "": 1.0,
+        "score": scores[0],
+        "lead": scores[0] - following[0],
+        "lead_of_three": scores[0] - sum(following) / len(following),
+        **ranked.best.features,
+        "unknown": ranked.unknown,
+        "focus": float(_lacks_focus(asked.text, ranked.best)),
+        "past": float(asks_for_past(asked.text, ranked.best.line.text)),
+    }
+
+
+def server_features(asked: AskedMessage, ranked: Ranked) -> dict[str, float]:
+    """Return what tells whether the message asks for something of this server."""
+    background = asked.background or {}
+    return {
+        "": 1.0,
+        "server_or_talk": background["server"] - background["talk"],
+        "server_or_world": background["server"] - background["general"],
+        "question": float(asks(asked.text)),
+        "world": float(asks_the_world(asked.text)),
+        "personal": float(_PERSONAL.search(asked.text) is not None),
+        "score": ranked.best.score,
+        "near": ranked.best.features["near"],
+        "words": ranked.best.features["words"],
+        "unknown": ranked.unknown,
+    }
+
+
+def logistic(weights: Mapping[str, float], features: Mapping[str, float]) -> float:
+    return 1 / (1 + math.exp(-sum(weights[name] * features[name] for name in weights)))

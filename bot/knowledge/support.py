@@ -1,0 +1,76 @@
+"""Whether an answer keeps to the lines that it quotes: no number, name, date or address that they do not hold.
+
+It errs on the side of the line: an answer that is refused is replaced by the line itself, which is right.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from bot.knowledge.matching import best_match, stem, words_of
+
+LEAST_SHARED = 0.5
+"""Share of an answer's words that say something and that the lines, the question or a synonym of them hold."""
+
+_NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
+_FACTS = """
+two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen
+twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million half double twice dozen first second
+third
+monday tuesday wednesday thursday friday saturday sunday mondays tuesdays wednesdays thursdays fridays saturdays sundays
+january february march april may june july august september october november december noon midnight weekend weekends
+weekday weekdays today tomorrow yesterday tonight daily weekly monthly yearly always free
+more fewer several unlimited any anybody everybody
+zwei drei vier fünf sechs sieben acht neun zehn elf zwölf zwanzig dreißig hundert tausend halb doppelt
+montag dienstag mittwoch donnerstag freitag samstag sonntag januar februar märz mai juni juli oktober dezember
+täglich wöchentlich monatlich immer kostenlos heute morgen mehr weniger mehrere unbegrenzt
+"""
+_FACT_WORDS = frozenset(_FACTS.split())
+"""Words that are facts by themselves."""
+_ADDRESS = re.compile(
+    r"https?://\S+|\bwww\.\S+|\S+@\S+\.\w+|#[\w-]+|\b[\w-]+\.(?:com|net|org|io|gg|de|example)\b", re.IGNORECASE
+)
+_NEGATION = re.compile(
+    r"\b(?:no|not|never|nobody|none|without|forbidden|banned|cannot|unless|nicht|kein\w*|nie|niemand|ohne|verboten)\b|n['’]t\b",
+    re.IGNORECASE,
+)
+_NAME = re.compile(r"(?<=[\w,;:] )[A-ZÄÖÜ][\w'’-]+")
+_WORDS = re.compile(r"[^\W\d_]+")
+
+
+def keeps_to(answer: str, sources: Iterable[str], *, asked: str, known: Iterable[str] = ()) -> bool:
+    """Return whether an answer says only what its sources and the question do.
+
+    `sources` are the quoted lines with their headings; `known` are names that the bot may always say.
+    """
+    quoted = "\n".join(sources)
+    held = f"{quoted}\n{asked}\n{' '.join(known)}"
+    if not set(_facts(answer)) <= set(_facts(held)) | {word.lower() for word in _WORDS.findall(held)}:
+        return False
+    if _NEGATION.search(answer) and not _NEGATION.search(quoted):
+        return False
+    if _NEGATION.search(quoted) and not _NEGATION.search(answer):
+        return False
+    said, holding = words_of(answer), words_of(held)
+    shared = sum(best_match(word, holding) > 0 for word in said)
+    uses_a_line = any(best_match(word, words_of(quoted)) == 1.0 for word in said)
+    return uses_a_line and shared >= LEAST_SHARED * len(said)
+
+
+def _facts(text: str) -> Iterator[str]:
+    """Yield the numbers, names, days and addresses of a text, spelled alike."""
+    yield from (found.strip(".,!?").lower() for found in _ADDRESS.findall(text))
+    yield from (_plain(number) for number in _NUMBER.findall(text))
+    for word in _WORDS.findall(text.lower()):
+        if word in _FACT_WORDS:
+            yield stem(word)
+    yield from (
+        name.lower().removesuffix("'s").removesuffix("’s") for name in _NAME.findall(text) if name not in ("I",)
+    )
+
+
+def _plain(number: str) -> str:
+    """Return a number as others write it too: 06:30 as 6:30, 2,80 as 2.80, 1,000 as 1000."""
+    number = re.sub(r"[.,](?=\d{3}\b)", "", number).replace(",", ".")
+    return number.lstrip("0") or "0"

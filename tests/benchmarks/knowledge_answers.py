@@ -1,0 +1,104 @@
+"""What members get who ask a small server's documents: the decision for each message, and answers of a real base."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bot.chat.answering import QUOTING_TEMPERATURE
+from bot.chat.ask import request_answer
+from bot.chat.prompting import Turn, to_messages
+from bot.engine import Engine
+from bot.knowledge.asking import read_background
+from bot.knowledge.decision import ReplyDecision, ReplyKind, decide_reply
+from bot.knowledge.quoting import render_with_quotes
+from bot.knowledge.support import keeps_to
+from bot.releases.resolver import BASE_RELEASE
+from storage.models.bundled import Encoder
+from storage.settings.sections import ChatSettings, GenerationSettings, KnowledgeSettings
+from tests.benchmarks.knowledge_servers import (
+    ANSWERABLE,
+    ELSEWHERE,
+    FRESH,
+    HELD_OUT,
+    LATER,
+    UNANSWERABLE,
+    Message,
+    read_server,
+)
+from tests.benchmarks.knowledge_weights import Shelf
+
+PARTS = (HELD_OUT, LATER, FRESH)
+"""Those that the weights were not fitted on."""
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Decided:
+    message: Message
+    decision: ReplyDecision
+
+    @property
+    def shows_right_line(self) -> bool:
+        return any(self.message.is_answered_by(line.title, line.text) for line in self.decision.lines)
+
+    @property
+    def says_unknown(self) -> bool:
+        return self.decision.outcome in (ReplyKind.NEAREST, ReplyKind.UNKNOWN)
+
+
+def decide_all(encoder: Encoder, parts: Sequence[str] = PARTS) -> list[Decided]:
+    """Return what each message of the parts gets."""
+    background, found = read_background(encoder), []
+    for part in parts:
+        server = read_server(part)
+        shelf = Shelf(server, encoder)
+        found += [Decided(message, decide_reply(*shelf.ask(message, background))) for message in server.messages]
+    return found
+
+
+def shares_of(decided: Sequence[Decided]) -> dict[str, float]:
+    """Return the shares that a summary shows."""
+    answerable = [one for one in decided if one.message.kind in ANSWERABLE]
+    unanswerable = [one for one in decided if one.message.kind == UNANSWERABLE]
+    elsewhere = [one for one in decided if one.message.kind in ELSEWHERE]
+    return {
+        "right_line_shown": _share(answerable, [one.shows_right_line for one in answerable]),
+        "right_line_quoted": _share(
+            answerable, [one.shows_right_line and one.decision.outcome is ReplyKind.QUOTED for one in answerable]
+        ),
+        "unknown_said": _share(unanswerable, [one.says_unknown for one in unanswerable]),
+        "elsewhere_quoted": _share(elsewhere, [one.decision.outcome is ReplyKind.QUOTED for one in elsewhere]),
+        "elsewhere_refused": _share(elsewhere, [one.says_unknown for one in elsewhere]),
+    }
+
+
+def _share(messages: Sequence[Decided], flags: Sequence[bool]) -> float:
+    return round(sum(flags) / len(messages), 3)
+
+
+async def answer_quoted(engine: Engine, decided: Sequence[Decided], settings: GenerationSettings) -> list[Row]:
+    """Return a row for each message that a line answers: what the base says, and whether it keeps to the line."""
+    plain = settings.model_copy(update={"temperature": min(settings.temperature, QUOTING_TEMPERATURE)})
+    quoted = [one for one in decided if one.decision.outcome is ReplyKind.QUOTED]
+    return list(await asyncio.gather(*(_answer(engine, one, plain) for one in quoted)))
+
+
+async def _answer(engine: Engine, one: Decided, settings: GenerationSettings) -> Row:
+    messages = to_messages(ChatSettings().system_prompt, [Turn("ada", one.message.question)])
+    lines = one.decision.lines
+    informed = await render_with_quotes(engine, messages, lines, KnowledgeSettings().budget_tokens)
+    answer = ""
+    async for delta in engine.submit(request_answer(informed.prompt, BASE_RELEASE, settings)):
+        answer += delta
+    sources = [f"{line.title} {line.text}" for line in lines]
+    return {
+        "what": "answer",
+        "question": one.message.question,
+        "line": lines[0].text,
+        "answer": answer.strip(),
+        "keeps_to_line": keeps_to(answer, sources, asked=one.message.question),
+    }

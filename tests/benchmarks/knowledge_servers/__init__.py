@@ -1,0 +1,66 @@
+"""Small documents as servers have them, and what members write there, in two halves and a later third part.
+
+The rule was tuned on `tuning` alone. `held_out` and `later` were written before there was a rule, and judge it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bot.knowledge.chunking import cut_into_chunks
+from bot.knowledge.extraction import MediaType, _read, media_type_of
+from storage.knowledge.documents import NewChunk
+from storage.settings.sections import KnowledgeSettings
+
+FOLDER = Path(__file__).parent
+MESSAGES = "messages.jsonl"
+TUNING, HELD_OUT, LATER, FRESH = "tuning", "held_out", "later", "fresh"
+EXACT, PARAPHRASE, FOLLOW_UP = "exact", "paraphrase", "follow-up"
+UNANSWERABLE, SMALL_TALK, GENERAL = "unanswerable", "small talk", "general"
+ANSWERABLE = (EXACT, PARAPHRASE, FOLLOW_UP)
+ELSEWHERE = (SMALL_TALK, GENERAL)
+"""What asks nothing of the server."""
+
+
+@dataclass(frozen=True)
+class Message:
+    kind: str
+    question: str
+    earlier: tuple[str, ...] = ()
+    """What the same person asked before, oldest first."""
+    document: str = ""
+    line: str = ""
+    """A part of the right line."""
+
+    def is_answered_by(self, title: str, text: str) -> bool:
+        return bool(self.line) and title == self.document and self.line in text
+
+
+@dataclass(frozen=True)
+class SmallServer:
+    documents: dict[str, tuple[MediaType, str]]
+    messages: list[Message] = field(default_factory=list)
+
+    def chunks(self, count_tokens: Callable[[str], int]) -> dict[str, list[NewChunk]]:
+        settings = KnowledgeSettings()
+        return {
+            title: cut_into_chunks(
+                title,
+                list(_read(media_type, text.encode(), settings.max_pages)),
+                count_tokens,
+                chunk_tokens=settings.chunk_tokens,
+                overlap_tokens=settings.overlap_tokens,
+            )
+            for title, (media_type, text) in self.documents.items()
+        }
+
+
+def read_server(part: str) -> SmallServer:
+    folder = FOLDER / part
+    files = [file for file in sorted(folder.iterdir()) if file.name != MESSAGES]
+    documents = {file.name: (media_type_of(file.name), file.read_text(encoding="utf-8")) for file in files}
+    rows = map(json.loads, (folder / MESSAGES).read_text(encoding="utf-8").splitlines())
+    return SmallServer(documents, [Message(**{**row, "earlier": tuple(row.get("earlier", ()))}) for row in rows])

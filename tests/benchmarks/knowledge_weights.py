@@ -1,0 +1,217 @@
+"""`python -m tests.benchmarks.knowledge_weights` fits the weights of `bot.knowledge.decision`, and prints them.
+
+It learns from the tuning half of `knowledge_servers` and the validation half of `knowledge_set`. A question whose right
+line is taken out of the documents is one that they do not answer, asked as real ones are, next to lines about the same
+things. Small talk and questions about the world are those of the tuning half and the prompts that ship with the bot.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bot.knowledge import decision
+from bot.knowledge.asking import CONSIDERED, background_of, embed_question, read_background
+from bot.knowledge.decision import AskedMessage, Line, answered_features, rank, server_features
+from bot.knowledge.extraction import MediaType
+from bot.knowledge.matching import best_match, words_of
+from storage.conversations.prompt_bank import SHIPPED
+from storage.models.bundled import BundledEncoder, Encoder
+from tests.benchmarks.knowledge_servers import (
+    ANSWERABLE,
+    ELSEWHERE,
+    FOLLOW_UP,
+    GENERAL,
+    PARAPHRASE,
+    TUNING,
+    UNANSWERABLE,
+    Message,
+    SmallServer,
+    read_server,
+)
+from tests.benchmarks.knowledge_set import VALIDATION, Kind, read_documents, read_questions
+from tests.benchmarks.knowledge_shelf import FEW_DOCUMENTS
+
+PROMPTS = 200
+WORDS_BONUS = 0.15
+TUNING_COUNTS = 4.0
+"""A message of the tuning half counts as much as so many of the older set, whose questions resemble its documents."""
+
+UNANSWERABLE_COUNTS, TAKEN_OUT_COUNTS = 4.0, 0.5
+"""Questions that were written to have no answer are few, and closer to life than those whose line was taken out."""
+
+
+class Shelf:
+    """The lines of a server with their vectors."""
+
+    def __init__(self, server: SmallServer, encoder: Encoder) -> None:
+        chunks = [(title, one) for title, some in server.chunks(encoder.count_tokens).items() for one in some]
+        self.encoder = encoder
+        self.lines = [Line(i, 0, title, "", one.heading, one.text, None, None) for i, (title, one) in enumerate(chunks)]
+        self.near = encoder.encode([one.embedded_text for _, one in chunks])
+        self.alone = encoder.encode([one.text for _, one in chunks])
+
+    def ask(
+        self, message: Message, background: Mapping[str, Any], *, without: frozenset[int] = frozenset()
+    ) -> tuple[AskedMessage, list[Line]]:
+        """Return the message and the lines that come near it, as the bot would have them."""
+        earlier = tuple(reversed(message.earlier))
+        question = embed_question(self.encoder, message.question, earlier)
+        assert question.embeddings is not None
+        words = words_of(message.question)
+        found = [
+            Line(
+                line.chunk_id, 0, line.title, "", line.heading, line.text,
+                question.similarity_to(self.near[i]), question.similarity_to(self.alone[i]),
+            )
+            for i, line in enumerate(self.lines)
+            if i not in without
+        ]  # fmt: skip
+
+        def relevance(line: Line) -> float:
+            held = words_of(f"{line.heading} {line.text}")
+            share = sum(best_match(word, held) == 1.0 for word in words) / max(len(words), 1)
+            return (line.near or 0.0) + WORDS_BONUS * share
+
+        nearest = sorted(found, key=relevance, reverse=True)[:CONSIDERED]
+        resembled = background_of(question, background)
+        return AskedMessage(message.question, earlier, resembled), nearest
+
+
+@dataclass(frozen=True)
+class Example:
+    weight: float
+    asked: AskedMessage
+    lines: Sequence[Line]
+    right: frozenset[int]
+    """IDs of the right lines; empty if none answers."""
+    asks_server: bool | None
+    """None if that is not known."""
+
+
+def read_older_servers() -> list[SmallServer]:
+    """Return the documents of the older set, a few on each server, with the validation half of its questions."""
+    texts = read_documents()
+    titles = random.Random(4).sample(sorted(texts), len(texts))
+    count = len(titles) // FEW_DOCUMENTS
+    servers = [
+        SmallServer({title: (MediaType.MARKDOWN, texts[title]) for title in titles[i::count]}) for i in range(count)
+    ]
+    kinds = {Kind.PARAPHRASES: PARAPHRASE, Kind.RARE_WORDS: PARAPHRASE, Kind.FOLLOW_UPS: FOLLOW_UP}
+    for kind, name in kinds.items():
+        for one in read_questions(VALIDATION, kind):
+            home = next(server for server in servers if one.document in server.documents)
+            home.messages.append(Message(name, one.question, one.earlier, one.document, one.answer))
+    return servers
+
+
+def collect(encoder: Encoder) -> Iterator[Example]:
+    background = read_background(encoder)
+    tuning = read_server(TUNING)
+    yield from _examples(tuning, encoder, background, TUNING_COUNTS, is_pattern=False)
+    prompts = random.Random(5).sample(SHIPPED.read_text(encoding="utf-8").splitlines(), PROMPTS)
+    older = read_older_servers()
+    for i, server in enumerate(older):
+        server.messages.extend(Message(GENERAL, prompt) for prompt in prompts[i :: len(older)])
+        yield from _examples(server, encoder, background, 1.0, is_pattern=True)
+
+
+def _examples(
+    server: SmallServer, encoder: Encoder, background: Mapping[str, Any], weight: float, *, is_pattern: bool
+) -> Iterator[Example]:
+    shelf = Shelf(server, encoder)
+
+    def answers(message: Message, line: Line) -> bool:
+        if is_pattern:
+            return line.title == message.document and re.search(message.line, line.text) is not None
+        return message.is_answered_by(line.title, line.text)
+
+    for message in server.messages:
+        right = frozenset(line.chunk_id for line in shelf.lines if message.line and answers(message, line))
+        asks_server = message.kind not in ELSEWHERE
+        if right or message.kind not in ANSWERABLE:
+            counts = weight * (UNANSWERABLE_COUNTS if message.kind == UNANSWERABLE else 1)
+            yield Example(counts, *shelf.ask(message, background), right, asks_server)
+        if right:
+            yield Example(
+                weight * TAKEN_OUT_COUNTS, *shelf.ask(message, background, without=right), frozenset(), asks_server
+            )
+
+
+def fit_lines(examples: Sequence[Example]) -> dict[str, float]:
+    """Return the weights with which the right line comes before each other one."""
+    names, differences, weights = list(decision.LINE_WEIGHTS), [], []
+    for one in examples:
+        vectors = {
+            ranked.line.chunk_id: np.array([ranked.features[name] for name in names])
+            for ranked in rank(one.asked, one.lines).lines
+        }
+        right = [vectors[id_] for id_ in one.right if id_ in vectors]
+        for id_, vector in vectors.items():
+            if right and id_ not in one.right:
+                differences.append(right[0] - vector)
+                weights.append(one.weight / len(vectors))
+    rows = np.array(differences)
+    return _fit(names, np.concatenate([rows, -rows]), [1] * len(rows) + [0] * len(rows), weights * 2, intercept=False)
+
+
+def fit_answered(examples: Sequence[Example]) -> dict[str, float]:
+    used = [one for one in examples if one.asks_server]
+    ranked = [rank(one.asked, one.lines) for one in used]
+    is_right = [found.best.line.chunk_id in one.right for one, found in zip(used, ranked, strict=True)]
+    return _fit_features(
+        [answered_features(one.asked, found) for one, found in zip(used, ranked, strict=True)],
+        is_right,
+        [one.weight for one in used],
+    )
+
+
+def fit_server(examples: Sequence[Example]) -> dict[str, float]:
+    used = [one for one in examples if one.asks_server is not None]
+    features = [server_features(one.asked, rank(one.asked, one.lines)) for one in used]
+    return _fit_features(features, [bool(one.asks_server) for one in used], [one.weight for one in used])
+
+
+def _fit_features(
+    features: Sequence[Mapping[str, float]], is_so: Sequence[bool], weights: Sequence[float]
+) -> dict[str, float]:
+    names = [name for name in features[0] if name]
+    rows = np.array([[one[name] for name in names] for one in features])
+    return _fit(names, rows, [int(one) for one in is_so], weights, intercept=True)
+
+
+def _fit(
+    names: Sequence[str], rows: Any, labels: Sequence[int], weights: Sequence[float], *, intercept: bool
+) -> dict[str, float]:
+    from sklearn.linear_model import LogisticRegression
+
+    scale = rows.std(axis=0)
+    scale[scale == 0] = 1.0
+    fitted = LogisticRegression(
+        C=0.5 if intercept else 30.0,
+        fit_intercept=intercept,
+        max_iter=1_000,
+        class_weight="balanced" if intercept else None,
+    )
+    fitted.fit(rows / scale, labels, sample_weight=weights)
+    found = {name: round(float(w), 2) for name, w in zip(names, fitted.coef_[0] / scale, strict=True)}
+    return ({"": round(float(fitted.intercept_[0]), 2)} if intercept else {}) | found
+
+
+def main(encoder: Encoder | None = None) -> None:
+    examples = list(collect(encoder or BundledEncoder()))
+    lines = fit_lines(examples)
+    print("LINE_WEIGHTS =", json.dumps(lines))
+    decision.LINE_WEIGHTS = lines  # the other two see the ranking that it gives
+    print("ANSWERED_WEIGHTS =", json.dumps(fit_answered(examples)))
+    print("SERVER_WEIGHTS =", json.dumps(fit_server(examples)))
+
+
+if __name__ == "__main__":
+    main()
