@@ -66,7 +66,8 @@ def _prepare(offer: BaseOffer, settings: Settings, say: Callable[[str], None]) -
     if prefers_graphs(settings.model):
         say(f"Comparing OpenVINO with transformers on {model.name} …")
         try:
-            Verifier(model, settings.data.directory, settings.model).require(keep_others=True)
+            graphs = Verifier(model, settings.data.directory, settings.model).require(keep_others=True)
+            say(f"OpenVINO will answer with {graphs.verdict.describe()}.")
         except UnloadableModel as error:
             raise BaseModelError(str(error)) from error
         except UnsupportedModel as error:

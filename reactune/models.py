@@ -13,7 +13,7 @@ from storage.models.hardware import serving_format, training_format, usable_core
 from storage.models.known_bases import KnownBase, configured_base, known_bases
 from storage.models.memory import NumberFormat, graph_bytes, graph_serving_bytes, serving_bytes
 from storage.models.openvino.support import why_unsupported
-from storage.models.openvino.verifier import prefers_graphs
+from storage.models.openvino.verifier import newest_verdict, prefers_graphs
 from storage.models.seeing import full_load
 from storage.models.shape import ModelShape
 from storage.settings.sections import Settings
@@ -79,6 +79,9 @@ def list_bases(config: Config = None, as_json: AsJson = False) -> None:
     if not any(candidate.configured for candidate in found):
         unknown = f"{settings.model.base}, the base that is set (model.base), is not listed: its sizes are unknown here"
         lines += ["", f"{unknown}. `reactune base show` says more."]
+    if prefers_graphs(settings.model) and (verdict := newest_verdict(settings)) is not None:
+        way = f"transformers, because OpenVINO cannot: {verdict.refused}" if verdict.refused else verdict.describe()
+        lines += ["", f"{settings.model.base} answers with {way}."]
     show_plain(data, "\n".join(lines), as_json)
 
 
@@ -99,7 +102,7 @@ def _examine(base: KnownBase, settings: Settings, machine: Machine, *, configure
     is_graph = is_served_as_graph(base.shape, settings)
     serve = serving_need(base.shape, settings, machine, as_graph=is_graph)
     train, at_4_bits = (_train(base.shape, settings, machine, quantization) for quantization in ("", "4bit"))
-    graph = graph_bytes(base.shape, settings.model.weight_format) if is_graph else 0
+    graph = graph_bytes(base.shape) if is_graph else 0
     disk = DISK_BYTES * base.shape.parameters + graph
     return Candidate(
         name=base.name,
@@ -111,7 +114,7 @@ def _examine(base: KnownBase, settings: Settings, machine: Machine, *, configure
         engines=_engines(base, settings),
         disk=round(disk),
         serve=round(serve),
-        serve_format=settings.model.weight_format if is_graph else serving_format(settings.model),
+        serve_format="8 bits" if is_graph else serving_format(settings.model),
         train=train,
         train_format=settings.training.quantization or training_format(settings.training),
         fits=QUANTISED
@@ -138,7 +141,7 @@ def serving_need(shape: ModelShape, settings: Settings, machine: Machine, *, as_
         return 0.0
     load = full_load(settings)
     if as_graph:
-        return graph_serving_bytes(shape, settings.model.weight_format, load)
+        return graph_serving_bytes(shape, load)
     format_ = NumberFormat(serving_format(settings.model), settings.model.quantization)
     return serving_bytes(shape, format_, load, on_gpu=machine.memory.is_gpu)
 

@@ -1,4 +1,4 @@
-"""llama.cpp's own server in this process, from the wheels of xllamacpp, with the bundled model."""
+"""llama.cpp's own server in this process, from the wheels of xllamacpp."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ def is_installed() -> bool:
     return find_spec("xllamacpp") is not None
 
 
-def serve(loras: Sequence[Path], *, places: int, context_tokens: int, threads: int) -> Any:
+def serve(loras: Sequence[Path], *, places: int, context_tokens: int, threads: int, model: Path | None = None) -> Any:
     """Return the server, which ends when it is forgotten; its address is `listening_address`.
 
-    `places` answers at once have `context_tokens` each. Adapters count in full where a request says nothing else.
+    `model` is a GGUF file; without one, the bundled model answers. `places` answers at once have `context_tokens` each.
+    Adapters count in full where a request says nothing else.
     """
     import xllamacpp
 
     parameters = xllamacpp.CommonParams()
-    parameters.model.path = str(distribution(BUNDLED_PACKAGE).locate_file(BUNDLED_FILE))
+    parameters.model.path = str(model or distribution(BUNDLED_PACKAGE).locate_file(BUNDLED_FILE))
     parameters.verbosity = 0  # errors only
     parameters.n_parallel = places
     parameters.n_ctx = places * context_tokens

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef, seal
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.chat_format import NO_OPTIONS
 from storage.models.effect import EffectRecord, WrongEffect, read_effect, write_effect
-from storage.models.openvino.comparison import verify_graph
+from storage.models.openvino.comparison import compare
 from storage.models.openvino.pipeline import (
     GraphCache,
     PipelineOptions,
@@ -26,7 +26,7 @@ from storage.models.openvino.pipeline import (
     load_pipeline,
     verdict_file,
 )
-from storage.models.openvino.verifier import write_verdict
+from storage.models.openvino.recipes import W4A8, W8A16, write_verdict
 from storage.settings.loading import load_settings
 from storage.settings.sections import ModelSettings, TrainingSettings
 from tests.bot.engine.test_engine import answer, request
@@ -131,13 +131,13 @@ def test_transformers_refuses_a_version_that_is_not_the_one_that_was_measured(
 def test_a_graph_of_8_bits_shows_what_the_round_measured(base: BaseModel, version: AdapterRef, tmp_path: Path) -> None:
     options = PipelineOptions(
         base,
-        graph_folder(base, tmp_path, "int8"),
+        graph_folder(base, tmp_path),
         version,
         batch_size=2,
         cached_tokens=512,
         threads=1,
         dtype="bfloat16",
-        weight_format="int8",
+        recipe=W8A16,
         kept_graphs=4,
     )
     assert load_pipeline(options)
@@ -154,7 +154,7 @@ def test_a_graph_of_4_bits_is_compared_with_the_bases_own_graph(
         for numbers in (effect.base, effect.version)
     )
     write_effect(folder, replace(effect, base=before, version=now))
-    graphs = graph_folder(base, tmp_path, "int4")
+    graphs = graph_folder(base, tmp_path)
     graphs.mkdir(parents=True)
     options = PipelineOptions(
         base,
@@ -164,19 +164,20 @@ def test_a_graph_of_4_bits_is_compared_with_the_bases_own_graph(
         cached_tokens=512,
         threads=1,
         dtype="float32",
-        weight_format="int4",
+        recipe=W4A8,
         kept_graphs=4,
     )
     with pytest.raises(WrongEffect, match="answers otherwise than the trainer measured"):
         load_pipeline(options)
-    found = verify_graph(base.path, "float32", "int4", tmp_path)
+    found = compare(base.path, "float32", tmp_path)
+    assert found.effect
     assert found.effect.tokens == effect.tokens
-    write_verdict(verdict_file(graphs, "float32"), asdict(found))
+    write_verdict(verdict_file(graphs, "float32"), found)
     assert load_pipeline(options)
 
 
 def test_a_graph_in_another_versions_place_is_built_again(base: BaseModel, version: AdapterRef, tmp_path: Path) -> None:
-    cache = GraphCache(base, graph_folder(base, tmp_path, "int8"), "int8")
+    cache = GraphCache(base, graph_folder(base, tmp_path), 8)
     weights = [(cache.prepare(one) / "openvino_model.bin").read_bytes() for one in (None, version)]
     target = cache.folder / graph_name(version)
     shutil.rmtree(target)
@@ -196,7 +197,7 @@ async def test_openvino_refuses_a_graph_that_lacks_the_adapter_and_answers_with_
         }
     )
     trust_graphs(base, tmp_path, settings.model)
-    cache = GraphCache(base, graph_folder(base, tmp_path, "int8"), "int8")
+    cache = GraphCache(base, graph_folder(base, tmp_path), 8)
     cache._build(None, cache.folder / graph_name(version))  # a fault of the builder
     engine = OpenVinoEngine(base, tmp_path, settings.model, settings.generation)
     await engine.start()

@@ -74,6 +74,7 @@ class Models(
             status,
             services.settings,
             base_name=services.base.name,
+            engine=services.engine.state(),
             problem=services.releases.problem_of(chosen.id),
             learns_from_all=services.fixed_basis is not None,
         )

@@ -148,16 +148,24 @@ class EngineState:
     name: str = "the model"
     fallback: str = ""
     """Why OpenVINO failed although it supports the base, without a full stop; admins are alerted."""
-
+    unsupported: str = ""
+    """Why OpenVINO, which would be faster, does not support the base, without a full stop."""
     refused_versions: str = ""
     """Which versions cannot answer and why, without a full stop; admins are alerted."""
 
     def who_answers(self) -> str:
-        if not self.fallback:
+        if not self.is_slow:
             return Sentence("{name} answers", name=self.name)
         return Sentence(
-            "{name} answers instead of OpenVINO, more slowly: {reason}", name=self.name, reason=self.fallback
+            "{name} answers instead of OpenVINO, more slowly: {reason}",
+            name=self.name,
+            reason=self.fallback or self.unsupported,
         )
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether a faster engine would answer if it could."""
+        return bool(self.fallback or self.unsupported)
 
 
 class Engine(Protocol):

@@ -53,8 +53,8 @@ class ChosenEngine:
         self._has_begun = asyncio.Event()
         """It has started, or failed to."""
         self._failure: EngineStopped | None = None
-        self._fallback = ""
-        """Why OpenVINO failed although it supports the base."""
+        self._fallback = self._unsupported = ""
+        """Why OpenVINO failed although it supports the base, and why it does not support it."""
         self._may_see = may_see(base.path, settings)
         self._is_closing = False
         self._wanted: list[AdapterRef | None] = []
@@ -71,7 +71,8 @@ class ChosenEngine:
     def state(self) -> EngineState:
         if self._failure:
             return EngineState(failure_reason=str(self._failure))
-        return replace(self._engine.state() if self._engine else EngineState(), fallback=self._fallback)
+        state = self._engine.state() if self._engine else EngineState()
+        return replace(state, fallback=self._fallback, unsupported=self._unsupported)
 
     async def start(self) -> None:
         try:
@@ -168,7 +169,8 @@ class ChosenEngine:
             return False
         reason = unsupported_because(self._base, self._settings.model)
         if reason and self._settings.model.engine == "auto":
-            log.info("Answering with transformers: OpenVINO does not support %s (%s).", self._base.name, reason)
+            self._unsupported = reason
+            log.warning("Answering with transformers: OpenVINO does not support %s (%s).", self._base.name, reason)
             return False
         return True
 

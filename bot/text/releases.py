@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from bot.engine import EngineState
 from bot.localization.sentences import gettext, ngettext, translated
 from bot.text import contests
 from bot.text import rounds as round_texts
@@ -28,7 +29,13 @@ MOVES_SHOWN = 5
 
 
 def describe_status(
-    status: model_status.ModelStatus, settings: Settings, *, base_name: str, problem: str | None, learns_from_all: bool
+    status: model_status.ModelStatus,
+    settings: Settings,
+    *,
+    base_name: str,
+    engine: EngineState,
+    problem: str | None,
+    learns_from_all: bool,
 ) -> list[str]:
     """Return what answers, what comes next and what that learns from, and the trainer, each in a few lines.
 
@@ -44,6 +51,7 @@ def describe_status(
         describe_marked_champion(status.champion.version),
         "" if status.champion.version else _not_learned_yet(status),
         f"⚠️ {round_texts.sentence(translated(problem))}" if problem else "",
+        f"🐢 {round_texts.sentence(translated(engine.who_answers()))}" if engine.is_slow else "",
     ]
     learns = [
         _next_version(status),

@@ -66,16 +66,20 @@ def _describe_engine(base: BaseModel, settings: Settings) -> str:
     transformers = f"transformers, {describe_serving_format(settings.model)}"
     if not prefers_graphs(settings.model):
         return transformers
+    verifier = Verifier(base, settings.data.directory, settings.model)
     try:
-        reason = Verifier(base, settings.data.directory, settings.model).verdict
+        verdict = verifier.verdict
+        reason = verdict.refused if verdict else ""
     except UnsupportedModel as error:
-        reason = str(error)
+        verdict, reason = None, str(error)
     if reason and settings.model.engine == "openvino":
         raise Problem(f'OpenVINO cannot run this base model ({reason}): set model.engine = "auto"')
     if reason:
-        return f"{transformers}, because OpenVINO cannot run this base model ({reason})"
+        return f"{transformers}, more slowly, because OpenVINO cannot run this base model ({reason})"
     _require_no_fallback(settings)
-    return "OpenVINO" + ("" if reason == "" else "; the next start first checks it against transformers")
+    if verdict is None:
+        return "OpenVINO; the next start first checks it against transformers"
+    return f"OpenVINO, {verdict.describe()}; to measure again, delete {verifier.file}"
 
 
 def _require_no_fallback(settings: Settings) -> None:

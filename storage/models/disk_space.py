@@ -29,7 +29,7 @@ def _needs(offer: BaseOffer, settings: Settings) -> dict[Path, float]:
     from huggingface_hub import constants
 
     shape = offer.shape if prefers_graphs(settings.model) else None
-    graphs = graph_bytes(shape, settings.model.weight_format) if shape else 0
+    graphs = graph_bytes(shape) if shape else 0
     needs: dict[int, tuple[Path, float]] = {}
     for folder, size in ((Path(constants.HF_HUB_CACHE), offer.download_bytes), (settings.data.directory, graphs)):
         existing = existing_part(folder)

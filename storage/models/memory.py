@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from storage.models.openvino.architectures import INT4_GROUP, INT8_GROUP
+from storage.models.openvino.architectures import INT8_GROUP
 from storage.models.shape import NUMBER_BYTES, ModelShape
 
 FLOAT32 = NUMBER_BYTES["float32"]
 NF4_BYTES = 0.5 + 0.127 / 8
 """4-bit NormalFloat with constants quantised twice: 4.127 bits a weight (Dettmers et al. 2023, arXiv 2305.14314)."""
-GRAPH_BYTES = {"int8": 1 + 2 / INT8_GROUP, "int4": 0.5 + 4 / INT4_GROUP}
-"""Groups of weights share a float16 scale and, in 4 bits, a zero point."""
+GRAPH_BYTES = 1 + 2 / INT8_GROUP
+"""Of a weight in 8 bits; a group shares a float16 scale."""
 ADAM_BYTES = 16
 """A trained number in float32 with its gradient and Adam's two moments (Rajbhandari et al. 2020, arXiv 1910.02054)."""
 COPIES_BYTES = 3 * FLOAT32
@@ -74,12 +74,13 @@ def weight_bytes(shape: ModelShape, format_: NumberFormat) -> float:
     return shape.matrices * NF4_BYTES + (shape.parameters - shape.matrices) * format_.number_bytes
 
 
-def graph_bytes(shape: ModelShape, format_: str) -> float:
-    """Return the bytes of the base's OpenVINO graph, in memory or on disk; `format_` is int8 or int4.
+def graph_bytes(shape: ModelShape) -> float:
+    """Return the bytes of the base's OpenVINO graph with 8-bit weights, in memory or on disk.
 
-    Embeddings and head have 8 bits in both.
+    Those of a graph with 4-bit weights are fewer on the disk, and in memory except where OpenVINO unpacks them to 8
+    bits, measured on a processor with AMX.
     """
-    return shape.matrices * GRAPH_BYTES[format_] + (shape.parameters - shape.matrices) * GRAPH_BYTES["int8"]
+    return shape.parameters * GRAPH_BYTES
 
 
 def adapter_numbers(shape: ModelShape, rank: int) -> int:
@@ -177,21 +178,19 @@ def serving_bytes(shape: ModelShape, format_: NumberFormat, load: ServingLoad, *
     return libraries + loaded_bytes(shape, format_, load) + adapters + merged + answering_bytes(shape, format_, load)
 
 
-def graph_serving_bytes(shape: ModelShape, weights: str, load: ServingLoad) -> float:
+def graph_serving_bytes(shape: ModelShape, load: ServingLoad) -> float:
     """Return the peak of OpenVINO: for each version a process with its own graph and a full cache in 8 bits.
 
     The cache has room for two full batches (`PipelineOptions.cached_tokens`).
     """
-    return load.versions * graph_version_bytes(shape, weights, 2 * load.answers * load.tokens, load.rank)
+    return load.versions * graph_version_bytes(shape, 2 * load.answers * load.tokens)
 
 
-def graph_version_bytes(shape: ModelShape, weights: str, cached_tokens: int, rank: int) -> float:
-    """Return the peak of one version's graph with a full cache in 8 bits, and an adapter of that rank.
+def graph_version_bytes(shape: ModelShape, cached_tokens: int) -> float:
+    """Return the peak of one version's graph with a full cache in 8 bits.
 
-    4-bit weights keep the adapter beside them, in float32; 8-bit ones contain it. OpenVINO unpacks 4-bit weights to 8
-    bits, measured on a processor with AMX. The mapped file of the graph is left out: the system can drop it.
+    The mapped file of the graph is left out: the system can drop it.
     """
-    beside = adapter_numbers(shape, rank) * FLOAT32 if weights == "int4" else 0
     cache = cached_tokens * shape.kv_bytes_per_token("int8")
     step = GRAPH_STEP_BYTES * shape.intermediate
-    return GRAPH_LIBRARIES + graph_bytes(shape, "int8") + beside + cache + step
+    return GRAPH_LIBRARIES + graph_bytes(shape) + cache + step

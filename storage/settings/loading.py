@@ -206,8 +206,8 @@ def _conflicts(settings: Settings) -> Iterator[str]:
         yield 'model.engine = "remote" needs servers: set remote.servers to their addresses (docs/remote.md)'
     if settings.model.engine == "openvino" and settings.model.quantization:
         yield (
-            f'model.quantization = "{settings.model.quantization}" is for transformers; OpenVINO\'s graphs have '
-            'model.weight_format: set model.engine = "transformers", or model.quantization = ""'
+            f'model.quantization = "{settings.model.quantization}" is for transformers; OpenVINO rounds weights in its '
+            'own way: set model.engine = "transformers", or model.quantization = ""'
         )
     max_new_tokens, context_tokens = settings.generation.max_new_tokens, settings.model.context_tokens
     if max_new_tokens >= context_tokens:

@@ -337,8 +337,6 @@ class ModelSettings(Section):
     """Number format of transformers' weights and of what OpenVINO computes; "auto" is bfloat16 where supported."""
     quantization: Literal["", "4bit"] = ""
     """"4bit": transformers and rounds use 4-bit weights (NF4), on an NVIDIA GPU with the extra `qlora`."""
-    weight_format: Literal["int8", "int4"] = "int8"
-    """Format of the weights in OpenVINO's graphs; "int4" saves memory and changes answers more."""
     context_tokens: Annotated[int, Field(ge=64)] = 2048
     """Maximum length of prompt plus answer, in tokens; the oldest turns are dropped to fit."""
     resident_adapters: Count = 4

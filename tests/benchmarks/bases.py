@@ -1,6 +1,7 @@
-"""`reactune bench bases`: what a base of a real size costs: serving, and a round, beside generate() and plain TRL.
+"""`reactune bench bases`: what a base costs: serving, and a round, beside generate(), llama.cpp and plain TRL.
 
-Its weights are random: speed and memory do not depend on them. Each side has a process of its own, one after the other.
+Without `--base` its weights are random: memory does not depend on them, nor does speed with equal weights' formats; but
+what OpenVINO chooses does. Each side has a process of its own, one after the other.
 """
 
 from __future__ import annotations
@@ -22,18 +23,22 @@ from bot.errors import BotError
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef
 from storage.errors import SettingsError, StorageError
 from storage.models.base_model import BaseModel, resolve_base_model
+from storage.models.gguf import gguf_name, write_gguf
 from storage.models.hardware import has_gpu, require_quantization, serving_format, training_format
+from storage.models.openvino.recipes import W4A8, W8A16
+from storage.models.openvino.verifier import Verifier
 from storage.settings.sections import ModelSettings, Settings, TrainingSettings
 from tests.benchmarks.apart import EndedEarly, TellRow, rows_apart
-from tests.benchmarks.bases_report import memory_ratios_of, ratios_of, tables
+from tests.benchmarks.bases_report import contract_of, memory_ratios_of, ratios_of, tables
 from tests.benchmarks.bases_round import Round, train_ours, train_trl
 from tests.benchmarks.bases_serving import VLLM, Lengths, Serving, serve
 from tests.benchmarks.disturbance import Ratio, Row, compare
 from tests.benchmarks.random_base import SHAPES, write_random_adapter, write_random_base
 from tests.benchmarks.report import machine, versions
 from tests.benchmarks.serving import adapter_in
-from tests.benchmarks.serving_sitting import OPENVINO, PLAIN, TRANSFORMERS
+from tests.benchmarks.serving_sitting import LLAMA_CPP, OPENVINO, PLAIN, TRANSFORMERS
 from tests.benchmarks.training_sides import OURS, TRL, TRL_DEFAULT
+from tests.verdicts import trust_graphs
 from trainer.errors import TrainerError
 from trainer.evaluation.measures import retention_text
 
@@ -42,8 +47,13 @@ T = TypeVar("T")
 DEVICES = ("auto", "cpu", "cuda")
 FULL_BITS = 16
 """Of weights that are not quantised: in the format of the settings, or in bfloat16."""
-CPU_BITS = (FULL_BITS, 8, 4)
+CHOSEN_BITS = 0
+"""Those of the recipe that the comparison with transformers chooses, as for the bot."""
+CPU_BITS = (FULL_BITS, CHOSEN_BITS, 8, 4)
+GRAPHS = {8: W8A16, 4: W4A8}
 GPU_BITS = (FULL_BITS, 4)
+BARE, WITH_VERSION = 0, 1
+"""llama.cpp as the base, and with the version that ours answers with."""
 TEMPERATURE = 0.2
 """Random weights give flat predictions; at this temperature a nucleus is as small as a trained model's."""
 MAX_NEW_TOKENS = 64
@@ -63,9 +73,10 @@ class Sides:
     training_bits: Sequence[int]
 
     @classmethod
-    def on_cpu(cls, bits: Sequence[int]) -> Sides:
+    def on_cpu(cls, bits: Sequence[int], *, has_gguf: bool = False) -> Sides:
         ours = [(TRANSFORMERS if one == FULL_BITS else OPENVINO, one) for one in bits]
-        return cls((*ours, (PLAIN, FULL_BITS)), (FULL_BITS,))
+        theirs = [(LLAMA_CPP, one) for one in (BARE, WITH_VERSION)] if has_gguf else []
+        return cls((*ours, *theirs, (PLAIN, FULL_BITS)), (FULL_BITS,))
 
     @classmethod
     def on_gpu(cls, bits: Sequence[int], *, has_vllm: bool) -> Sides:
@@ -90,6 +101,8 @@ class Work:
 def run(
     *,
     size: str = "small",
+    base: Path | None = None,
+    gguf: Path | None = None,
     device: str = "auto",
     bits: Sequence[int] = (),
     pairs: int = 32,
@@ -101,16 +114,19 @@ def run(
 ) -> dict[str, Any]:
     """Return machine, versions, rows, ratios and tables in Markdown.
 
-    `size` is one of SHAPES or the folder of a model, `bits` those of served weights, `vllm` the program of that name.
+    `size` is one of SHAPES, `base` the folder of a model in its place, `gguf` that model for llama.cpp, `bits` those of
+    served weights, `vllm` the program of that name.
     """
     on_gpu = _choose_device(device)
     offered = GPU_BITS if on_gpu else CPU_BITS
-    chosen = bits or offered[-2:]
+    chosen = bits or (CPU_BITS[1:] if not on_gpu else offered)
     _require_known("--bits", chosen, offered)
     _require_known("--dtype", [dtype], get_args(TrainingSettings.model_fields["dtype"].annotation))
-    sides = Sides.on_gpu(chosen, has_vllm=bool(vllm)) if on_gpu else Sides.on_cpu(chosen)
+    if gguf and not gguf.is_file():
+        raise SettingsError(f"--gguf {gguf} is no file")
+    sides = Sides.on_gpu(chosen, has_vllm=bool(vllm)) if on_gpu else Sides.on_cpu(chosen, has_gguf=gguf is not None)
     work = Work(pairs, prompt_tokens, trl_steps, judge)
-    return measure(size, sides, work, dtype=dtype, vllm=vllm)
+    return measure(str(base or size), sides, work, dtype=dtype, vllm=vllm, gguf=gguf)
 
 
 def _choose_device(device: str) -> bool:
@@ -130,11 +146,13 @@ def _require_known(option: str, values: Sequence[object], known: Sequence[object
             raise SettingsError(f"{option} {value} is not possible here: use {', '.join(map(str, known))}")
 
 
-def measure(size: str, sides: Sides, work: Work, *, dtype: str = "auto", vllm: str = "") -> dict[str, Any]:
+def measure(
+    size: str, sides: Sides, work: Work, *, dtype: str = "auto", vllm: str = "", gguf: Path | None = None
+) -> dict[str, Any]:
     """Return the report on one base. A side that fails, or is killed, is a row that says so, and the rest goes on."""
     with tempfile.TemporaryDirectory(prefix="reactune-bases-") as name:
-        bench = _Bench(Path(name), size, work, dtype, vllm)
-        rows = [*bench.rounds(sides.training_bits), *bench.serving(sides.serving)]
+        bench = _Bench(Path(name), size, work, dtype, vllm, gguf)
+        rows = [*(bench.rounds(sides.training_bits) if work.pairs else ()), *bench.serving(sides.serving)]
     ratios, left_out = _undisturbed(ratios_of(rows))
     ratios |= memory_ratios_of(rows)
     found = {"size": size, "parameters": bench.parameters, "pairs": work.pairs, "prompt_tokens": work.prompt_tokens}
@@ -142,10 +160,10 @@ def measure(size: str, sides: Sides, work: Work, *, dtype: str = "auto", vllm: s
     notes.print(markdown, markup=False, highlight=False, soft_wrap=True)
     return {
         "machine": machine(),
-        "versions": versions("torch", "transformers", "trl", "peft", "openvino-genai", "bitsandbytes"),
+        "versions": versions("torch", "transformers", "trl", "peft", "openvino-genai", "xllamacpp", "bitsandbytes"),
         "base": found,
         "rows": rows,
-        "summary": ratios,
+        "summary": ratios | contract_of(rows, ratios),
         "notes": left_out,
         "markdown": markdown,
     }
@@ -159,11 +177,12 @@ def _undisturbed(ratios: Mapping[str, Ratio]) -> tuple[dict[str, float | None], 
 class _Bench:
     """A base in a folder, and what is measured on it."""
 
-    def __init__(self, folder: Path, size: str, work: Work, dtype: str, vllm: str) -> None:
+    def __init__(self, folder: Path, size: str, work: Work, dtype: str, vllm: str, gguf: Path | None) -> None:
         self._folder = folder
         self._work = work
         self._dtype = dtype
         self._vllm = vllm
+        self._gguf = gguf
         self._text = retention_text()
         self.parameters: int | None = None
         named = size
@@ -241,8 +260,32 @@ class _Bench:
             if isinstance(settings, str):
                 yield described | {"what": "start", "skipped": settings}
                 continue
-            plan = Serving(engine, self._base, settings, self._versions, self._work.lengths, self._text, self._vllm)
-            yield from _measured(serve, plan, described)
+            plan = Serving(
+                engine,
+                self._base,
+                settings,
+                self._versions,
+                self._work.lengths,
+                self._text,
+                self._vllm,
+                self._gguf,
+                self._lora() if (engine, bits) == (LLAMA_CPP, WITH_VERSION) else None,
+            )
+            for row in _measured(serve, plan, described):
+                yield row | self._choice(engine, bits, settings, row)
+
+    def _choice(self, engine: str, bits: int, settings: Settings, row: Row) -> Row:
+        """Return what the comparison with transformers came to, beside the row of the start that waited for it."""
+        if engine != OPENVINO or bits != CHOSEN_BITS or row["what"] != "start":
+            return {}
+        verdict = Verifier(self._base, settings.data.directory, settings.model).verdict
+        return {"recipe": verdict.recipe, "why": verdict.why} if verdict else {}
+
+    def _lora(self) -> Path:
+        version, _ = self._versions
+        file = self._folder / gguf_name(version)
+        write_gguf(version, self._base, file)
+        return file
 
     def _serving_settings(self, engine: str, bits: int) -> Settings | str:
         """Return the settings, or why this machine cannot serve so."""
@@ -251,13 +294,18 @@ class _Bench:
             if refusal := self._refusal(bits):
                 return refusal
             options["quantization"] = _quantization(bits)
-        if engine == OPENVINO:
-            options["weight_format"] = f"int{bits}"
         model = ModelSettings.model_validate(self._settings.model.model_dump() | options)
-        return self._settings.model_copy(update={"model": model})
+        data = self._settings.data.model_copy(update={"directory": self._folder / f"data-{engine}-{bits}"})
+        if engine == OPENVINO and bits in GRAPHS:
+            trust_graphs(self._base, data.directory, model, GRAPHS[bits])
+        return self._settings.model_copy(update={"model": model, "data": data})
 
     def _weights_of(self, engine: str, bits: int) -> str:
         """Return their format, for the report."""
+        if engine == LLAMA_CPP:
+            return "as in the file" + (", with the version" if bits == WITH_VERSION else "")
+        if bits == CHOSEN_BITS:
+            return "chosen"
         if bits != FULL_BITS:
             return _weights(bits)
         return serving_format(self._settings.model) if engine == TRANSFORMERS else "bfloat16"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tests.benchmarks.disturbance import Ratio, Row, ratio_of
-from tests.benchmarks.serving_sitting import PLAIN
+from tests.benchmarks.serving_sitting import LLAMA_CPP, OPENVINO, PLAIN
 from tests.benchmarks.training_sides import OURS
 
 ABSENT = "–"
@@ -32,14 +32,25 @@ def sides_of(rows: Sequence[Row], part: str) -> dict[Side, dict[str, Row]]:
 
 
 def ratios_of(rows: Sequence[Row]) -> dict[str, Ratio]:
-    """Return how many times as fast as generate() an engine is, to the first token too, and as TRL ours is."""
-    return dict([*_serving_ratios(sides_of(rows, "serving")), *_round_ratios(sides_of(rows, "round"))])
+    """Return how many times as fast as generate() an engine is, as llama.cpp what the bot chooses, and as TRL ours."""
+    serving = sides_of(rows, "serving")
+    return dict([*_serving_ratios(serving), *_llama_ratios(serving), *_round_ratios(sides_of(rows, "round"))])
+
+
+def _llama_ratios(sides: Mapping[Side, Mapping[str, Row]]) -> Iterator[tuple[str, Ratio]]:
+    ours = sides.get((OPENVINO, "chosen"), {})
+    measured = {"alone": "tokens_per_s", "together": "tokens_per_s", "long prompt": "prompt_tokens_per_s"}
+    for (side, weights), theirs in sides.items():
+        if side == LLAMA_CPP:
+            for what, key in measured.items():
+                pair = (ours.get(what, {}), key), (theirs.get(what, {}), key)
+                yield _llama_name(weights, what.replace(" ", "_")), ratio_of(*pair)
 
 
 def _serving_ratios(sides: Mapping[Side, Mapping[str, Row]]) -> Iterator[tuple[str, Ratio]]:
     plain = {weights: told for (side, weights), told in sides.items() if side == PLAIN}
     for (side, weights), told in sides.items():
-        if side == PLAIN or not plain:
+        if side in (PLAIN, LLAMA_CPP) or not plain:
             continue
         theirs = plain.get(weights, next(iter(plain.values())))
         for what in ("alone", "together"):
@@ -54,6 +65,30 @@ def _round_ratios(sides: Mapping[Side, Mapping[str, Row]]) -> Iterator[tuple[str
         ours, theirs = sides.get((OURS, weights), {}).get("training", {}), told.get("training", {})
         if side != OURS:
             yield _name(side, weights, "training"), ratio_of((ours, "pairs_per_s"), (theirs, "pairs_per_s"))
+
+
+def contract_of(rows: Sequence[Row], ratios: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Return the keys of the summary that other programs read, of what the bot chooses by itself.
+
+    llama.cpp has no adapter; beside it with the same adapter, `..._with_version`.
+    """
+    sides = sides_of(rows, "serving")
+    start = next((told.get("start", {}) for side, told in sides.items() if side == (OPENVINO, "chosen")), {})
+    keys = {"alone": "ratio_1", "together": "ratio_8", "long_prompt": "ratio_prefill"}
+    found: dict[str, float | None] = {
+        f"llama_cpp_{key}{'_with_version' if 'version' in weights else ''}": ratios.get(_llama_name(weights, what))
+        for side, weights in sides
+        if side == LLAMA_CPP
+        for what, key in keys.items()
+    }
+    if start:
+        found["served_by_openvino"] = 0 if "failed" in start or "recipe" not in start else 1
+    trained = next((value for name, value in ratios.items() if name.endswith("_training_ratio")), None)
+    return found | ({"training_ratio": trained} if trained else {})
+
+
+def _llama_name(weights: str, what: str) -> str:
+    return f"openvino_over_llama.cpp_{weights}_{what}_ratio".replace(" ", "_").replace(",", "")
 
 
 def memory_ratios_of(rows: Sequence[Row]) -> dict[str, float | None]:

@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass
+from pathlib import Path
 
 from bot.chat.prompting import Turn, to_messages
 from bot.engine import Completion
@@ -18,7 +19,7 @@ from tests.benchmarks.apart import TellRow, peak_gpu_mib, used_gpu_mib
 from tests.benchmarks.contender import Contender
 from tests.benchmarks.disturbance import Row
 from tests.benchmarks.serving_load import MEMBER, request_of
-from tests.benchmarks.serving_sitting import PLAIN, open_contender
+from tests.benchmarks.serving_sitting import LLAMA_CPP, PLAIN, open_contender
 
 VLLM = "vLLM"
 GREEDY_TOKENS = 16
@@ -52,6 +53,10 @@ class Serving:
     """What members say."""
     vllm: str = ""
     """The program of that name."""
+    gguf: Path | None = None
+    """The base as llama.cpp reads it."""
+    lora: Path | None = None
+    """The first version as llama.cpp reads it; None: it answers as the base."""
 
 
 def serve(plan: Serving, tell: TellRow) -> None:
@@ -76,7 +81,7 @@ async def _serve(plan: Serving, tell: TellRow) -> None:
         await measure("alone", asked.alone())
         await measure("together", asked.together())
         await measure("long prompt", asked.long_prompt())
-        if plan.engine != PLAIN:
+        if plan.engine not in (PLAIN, LLAMA_CPP):
             await measure("swap", asked.version(second))
             await measure("swap back", asked.version(first))
             await measure("difference", asked.difference())
@@ -85,6 +90,10 @@ async def _serve(plan: Serving, tell: TellRow) -> None:
 
 
 def _open(plan: Serving) -> Contender:
+    if plan.engine == LLAMA_CPP:
+        from tests.benchmarks.llama_cpp import LlamaCpp
+
+        return LlamaCpp(plan.base, plan.settings, plan.lora, plan.gguf)
     if plan.engine != VLLM:
         return open_contender(plan.engine, plan.base, plan.settings, plan.versions[0])
     from tests.benchmarks.vllm_server import VllmServer
@@ -121,7 +130,12 @@ class Asked:
 
     async def long_prompt(self) -> Row:
         told = await self._answer(self._plan.versions[0], 1, prompt_tokens=self._lengths.long_prompt)
-        return {"first_token_s": round(told.first_token_s or told.total_s, 3), "prompt_tokens": told.prompt_tokens}
+        seconds = told.first_token_s or told.total_s
+        return {
+            "first_token_s": round(seconds, 3),
+            "prompt_tokens": told.prompt_tokens,
+            "prompt_tokens_per_s": round(told.prompt_tokens / seconds, 1),
+        }
 
     async def difference(self) -> Row:
         """Say whether the versions answer differently: a server may answer as the bare base under their names."""

@@ -162,12 +162,17 @@ def bench_memory(as_json: AsJson = False) -> None:
 @bench.command("bases")
 def bench_bases(
     *,
-    size: Annotated[str, typer.Option(help=f"{', '.join(SHAPES)}, or the folder of a model.")] = "small",
+    size: Annotated[str, typer.Option(help=f"Of a base with random weights: {', '.join(SHAPES)}.")] = "small",
+    base: Annotated[Path | None, typer.Option(help="Folder of a base with real weights, in place of --size.")] = None,
+    gguf: Annotated[Path | None, typer.Option(help="The same weights as a GGUF file, for llama.cpp.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto: the GPU if there is one.")] = "auto",
     bits: Annotated[
-        list[int] | None, typer.Option(help="Bits of served weights: 16, 8 or 4; several times for several.")
+        list[int] | None,
+        typer.Option(
+            help="Bits of served weights: 16, 8, 4, or 0 for what the bot chooses; several times for several."
+        ),
     ] = None,
-    pairs: Annotated[int, typer.Option(min=1, help="Pairs of the round.")] = 32,
+    pairs: Annotated[int, typer.Option(min=0, help="Pairs of the round; 0: no round.")] = 32,
     prompt_tokens: Annotated[int, typer.Option(min=1, help="Length of each pair's prompt, in tokens.")] = 200,
     trl_steps: Annotated[int, typer.Option(min=0, help="Stop TRL after so many steps; 0: after a pass.")] = 0,
     judge: Annotated[bool, typer.Option("--judge", help="Also judge the round's version, as the gate does.")] = False,
@@ -175,9 +180,20 @@ def bench_bases(
     vllm: Annotated[str, typer.Option(help="The program vllm, to serve beside ours on a GPU.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Measure serving and a round on a base of a real size, beside generate() and plain TRL. Takes minutes to hours."""
+    """Measure serving and a round on a base, beside generate(), llama.cpp and plain TRL. Takes minutes to hours."""
     training = {"pairs": pairs, "prompt_tokens": prompt_tokens, "trl_steps": trl_steps, "judge": judge}
-    _run("bases", as_json, size=size, device=device, bits=bits or (), dtype=dtype, vllm=vllm, **training)
+    _run(
+        "bases",
+        as_json,
+        size=size,
+        base=base,
+        gguf=gguf,
+        device=device,
+        bits=bits or (),
+        dtype=dtype,
+        vllm=vllm,
+        **training,
+    )
 
 
 @bench.command("gpu")

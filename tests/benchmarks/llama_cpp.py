@@ -22,11 +22,12 @@ EVENT = b"data: "
 
 
 class LlamaCpp(RenderingContender):
-    """Answers from the bundled GGUF as it is, with as many places and as much context for each as ours."""
+    """Answers from a GGUF file, or the bundled one, with as many places and as much context for each as ours."""
 
-    def __init__(self, base: BaseModel, settings: Settings, lora: Path | None) -> None:
+    def __init__(self, base: BaseModel, settings: Settings, lora: Path | None, model: Path | None = None) -> None:
         super().__init__(base, settings)
         self._lora = lora
+        self._model = model
         self._server: Any = None
         self._session: aiohttp.ClientSession
         self._tasks: dict[QueuedGeneration, asyncio.Task[None]] = {}
@@ -42,6 +43,7 @@ class LlamaCpp(RenderingContender):
             places=self._settings.generation.batch_size,
             context_tokens=self._settings.model.context_tokens,
             threads=self._settings.model.threads or len(os.sched_getaffinity(0)),
+            model=self._model,
         )
 
     async def close(self, drain_s: float) -> None:

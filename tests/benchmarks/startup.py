@@ -83,7 +83,7 @@ def run(
 def _start_twice(start: Start) -> Iterator[Row]:
     """Start without the graphs of the versions, then with them."""
     notes.print(f"Starting with {len(start.adapters)} versions …")
-    for graph in graph_folder(start.base, start.settings.data.directory, start.settings.model.weight_format).glob("*/"):
+    for graph in graph_folder(start.base, start.settings.data.directory).glob("*/"):
         shutil.rmtree(graph)
     yield from rows_apart(hold, start)
     yield from rows_apart(hold, replace(start, graphs=KEPT))

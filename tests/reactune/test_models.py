@@ -94,7 +94,7 @@ def test_servers_elsewhere_need_no_memory_here(tmp_path):
 
 def test_openvino_is_named_only_for_bases_that_it_serves(tmp_path):
     served = {one.name: one for one in candidates(settings(tmp_path, engine="openvino"), LAPTOP)}
-    assert served["Qwen/Qwen3.5-2B"].serve_format == "int8"
+    assert served["Qwen/Qwen3.5-2B"].serve_format == "8 bits"
     assert served["Qwen/Qwen3.5-2B"].engines == ("OpenVINO",)
     inner_type = served["mistralai/Ministral-3-3B-Instruct-2512-BF16"]
     assert (inner_type.serve_format, "OpenVINO" in inner_type.engines) == ("bfloat16", False)

@@ -23,6 +23,7 @@ from storage.models.hardware import (
     silence_transformers,
     training_format,
 )
+from storage.models.openvino.verifier import Graphs
 from storage.settings.sections import GateSettings, Settings
 from trainer.evaluation.context import ServedContext
 from trainer.evaluation.measures import ScoredPassage, losses_by_position, mean_divergence, surprise_ratio
@@ -170,13 +171,15 @@ def evaluate(
 
 
 def _about_base(
-    base: BaseModel, models: EvaluationModels, settings: Settings, graphs: Path | None, device: str
+    base: BaseModel, models: EvaluationModels, settings: Settings, graphs: Graphs | None, device: str
 ) -> dict[str, Any]:
     """Return everything that the base's findings depend on, except the questions."""
     training = settings.training
     return {
         "base": base.revision,
-        "sampler": f"{graphs.name}-{serving_format(settings.model)}" if graphs else "transformers",
+        "sampler": f"{graphs.folder.name}-{graphs.verdict.recipe}-{serving_format(settings.model)}"
+        if graphs
+        else "transformers",
         "dtype": training.quantization + training_format(training),
         "device": device,
         "coherence_model": models.coherence_model.revision if models.coherence_model else "",

@@ -17,7 +17,7 @@ from storage.models.free_memory import memory_left
 from storage.models.hardware import serving_format, silence_transformers, training_format
 from storage.models.openvino.pipeline import PipelineOptions, generation_config, load_pipeline
 from storage.models.openvino.support import UnsupportedModel
-from storage.models.openvino.verifier import Verifier, prefers_graphs
+from storage.models.openvino.verifier import Graphs, Verifier, prefers_graphs
 from storage.models.shape import kv_bytes_per_token
 from storage.releases.versions import Version
 from storage.settings.sections import GenerationSettings, ModelSettings, Settings
@@ -107,8 +107,8 @@ def open_adapter(store: AdapterStore, version: Version | None, base: BaseModel) 
     return AdapterRef(version.digest, folder)
 
 
-def find_graphs(model: ModelSettings, directory: Path, base: BaseModel) -> Path | None:
-    """Return the folder of the graphs that serve this base; None if transformers serves it, as on a GPU."""
+def find_graphs(model: ModelSettings, directory: Path, base: BaseModel) -> Graphs | None:
+    """Return the graphs that serve this base; None if transformers serves it, as on a GPU."""
     if not prefers_graphs(model):
         return None
     try:
@@ -251,11 +251,10 @@ class GraphSampler:
         threads: int,
         base: BaseModel,
         adapter: AdapterRef | None,
-        graphs: Path,
+        graphs: Graphs,
         *,
         limits: MemoryLimits,
     ) -> None:
-        """`graphs` is their folder, as `find_graphs` returns it."""
         self._model = model
         self._threads = threads
         self._base = base
@@ -315,13 +314,13 @@ class GraphSampler:
         """Return how to load the graph; `tokens` is the most that a prompt and its answer have together."""
         return PipelineOptions(
             base=self._base,
-            folder=self._graphs,
+            folder=self._graphs.folder,
             adapter=self._adapter,
             batch_size=self._prompts,
             cached_tokens=self._prompts * tokens,
             threads=self._threads,
             dtype=serving_format(self._model),
-            weight_format=self._model.weight_format,
+            recipe=self._graphs.recipe,
             kept_graphs=2 * self._model.resident_adapters,
         )
 

@@ -44,7 +44,7 @@ def judging_bytes(
     longest = max(len(chat.token_ids(one.prompt)) for one in messages) + expected_tokens(chat, settings.generation)
     if prefers_graphs(settings.model) and not unsupported_because(base, settings.model):
         cached = graph_prompts(context.limits) * longest
-        answering = graph_version_bytes(shape, settings.model.weight_format, cached, settings.training.lora_rank)
+        answering = graph_version_bytes(shape, cached)
     else:
         answering = answering_bytes(shape, format_, ServingLoad(1, longest, versions=1, rank=training.lora_rank))
     coherence = weight_bytes(shape_of(coherence_model.path), NumberFormat(format_.computed)) if coherence_model else 0

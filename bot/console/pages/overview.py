@@ -74,6 +74,7 @@ async def show_status(request: web.Request) -> web.Response:
         status,
         services.settings,
         base_name=services.base.name,
+        engine=services.engine.state(),
         problem=services.releases.problem_of(personality.id),
         learns_from_all=services.fixed_basis is not None,
     )

@@ -87,6 +87,7 @@ class ChannelPage:
         reply = seat.message(replied) if replied else None
         response = here.fill(
             "channel/page.html",
+            engine=here.services.engine.state(),
             **self._facts(seat, before),
             people=self._world.titles,
             commands=list_commands(seat),

@@ -16,7 +16,7 @@ from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel, window_of
 from storage.models.hardware import broken_library, serving_format
 from storage.models.openvino.pipeline import PipelineOptions
-from storage.models.openvino.verifier import Verifier
+from storage.models.openvino.verifier import Graphs, Verifier
 from storage.settings.sections import GenerationSettings, ModelSettings
 
 log = logging.getLogger(__name__)
@@ -35,8 +35,8 @@ class OpenVinoEngine(QueueingEngine[QueuedGeneration]):
         super().__init__(generation)
         self._base = base
         self._verifier = Verifier(base, data_directory, model)
-        self._folder: Path | None = None
-        """Folder of the graphs, once they may be used."""
+        self._graphs: Graphs | None = None
+        """Once they may be used."""
         self._wanted: list[AdapterRef | None] = []
         """Versions to load as part of the start."""
         self._model = model
@@ -51,7 +51,7 @@ class OpenVinoEngine(QueueingEngine[QueuedGeneration]):
 
     async def start(self) -> None:
         try:
-            self._folder = await asyncio.to_thread(self._verifier.require)
+            self._graphs = await asyncio.to_thread(self._verifier.require)
             for adapter in self._wanted:  # while the tokenizer is read
                 self.prepare(adapter)
             self._renderer = await asyncio.to_thread(self._load_renderer)
@@ -84,7 +84,7 @@ class OpenVinoEngine(QueueingEngine[QueuedGeneration]):
 
     def prepare(self, adapter: AdapterRef | None) -> None:
         """Load a version ahead of its first request, unless that needs the place of the only version."""
-        if self._folder is None:
+        if self._graphs is None:
             self._wanted.append(adapter)
         elif not self._is_closing and (self._has_room() or len(self._versions) > 1):
             self._load(adapter)
@@ -123,17 +123,17 @@ class OpenVinoEngine(QueueingEngine[QueuedGeneration]):
         self._versions[adapter] = VersionProcess(self._options(adapter), self._changed)
 
     def _options(self, adapter: AdapterRef | None) -> PipelineOptions:
-        assert self._folder is not None, "versions are loaded only after the graphs were compared"
+        assert self._graphs is not None, "versions are loaded only after the graphs were compared"
         return PipelineOptions(
             base=self._base,
-            folder=self._folder,
+            folder=self._graphs.folder,
             adapter=adapter,
             batch_size=self._generation.batch_size,
             # Enough for all answers at once, and as much again for conversations that will continue.
             cached_tokens=2 * self._generation.batch_size * window_of(self._base.path, self._model),
             threads=self._model.threads,
             dtype=serving_format(self._model),
-            weight_format=self._model.weight_format,
+            recipe=self._graphs.recipe,
             kept_graphs=2 * self._model.resident_adapters,
         )
 

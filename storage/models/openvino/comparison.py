@@ -5,12 +5,14 @@ Runs as a separate process: it needs torch, which the bot does not.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,63 +33,163 @@ from storage.models.hardware import silence_transformers
 from storage.models.layer_names import LayerNames
 from storage.models.openvino.architectures import Decoder
 from storage.models.openvino.graph import build_graph
-from storage.models.openvino.pipeline import MODEL_FILE, BaseEffect, load_plain_tokenizer, properties
+from storage.models.openvino.pipeline import MODEL_FILE, load_plain_tokenizer, properties
+from storage.models.openvino.recipes import (
+    MAX_DIVERGENCE,
+    RECIPES,
+    W4A8,
+    W8A8,
+    W8A16,
+    BaseEffect,
+    Measurement,
+    Recipe,
+    Speed,
+    Verdict,
+    choose_recipe,
+    write_verdict,
+)
 from storage.models.openvino.support import UnsupportedModel, require_supported
-from storage.models.openvino.verifier import REFUSED, write_verdict
 
 Logits = NDArray[np.float32]
 
-MAX_DIVERGENCE = {"int8": 0.05, "int4": 0.7}
-"""In nats per token. On a model of 135M, rounding costs 0.005 with 8 bits and up to 0.5 with 4, and less on larger
-ones; a wrong layer, position or sign costs more than 1."""
+MAX_FAULT = 0.05
+"""Maximum divergence of the graph that rounds least, in nats per token. Rounding to 8 bits costs 0.005, 0.004 and 0.004
+(bases of 0.1, 0.5 and 1.5 billion parameters); on the last two a wrong layer, sign, scale or position of the base or
+of the adapter costs 0.1 to 12 (tests/storage/models/test_real_base.py)."""
+ADAPTER_CHANGE = 0.5
+"""Divergence that the adapter makes from the base, about: a version that has learned a taste makes 0.1 to 1."""
+SCALINGS = 12
+"""Steps in which an adapter is made as strong as that."""
 PAGED, WINDOW_INPUT = "PagedAttentionExtension", 10
 """What OpenVINO GenAI makes of a layer's attention, and which of its inputs is the window."""
 TEXTS = (
     "The sea was calm that morning, and the keeper of the lighthouse wrote down what he saw: three boats, no wind.",
     "def mean(numbers):\n    return sum(numbers) / len(numbers)\n\nprint(mean([1, 2, 3]))",
     "Hello! How are you today? - Fine, thank you. I have just made soup, do you want some of it?",
+    """\
+When the ferry stopped running in November, the island had forty-one people, two shops and one doctor, who came on
+Thursdays if the weather let her. Everybody knew what that meant. You ordered flour before you needed it, you did not
+break a leg on a Friday, and you were careful whom you argued with, because in February there would be nobody else to
+talk to.
+
+Marta had grown up with it and thought nothing of it until the year the cable broke. For nine days there was no
+telephone and no light but lamps. On the first evening people stayed at home and were annoyed. On the second they went
+to look after their neighbours, and found that their neighbours were on the way to look after them. By the fourth there
+was a table in the old school with soup on it, and old Henrik, who had not said ten words in a row since his wife died,
+was telling the children how a whale had once followed him all the way to the mainland and back.
+
+"Was it true?" she asked him later, while they washed the plates.
+"Which part?"
+"Any of it."
+He thought about that for some time. "There was a whale," he said. "It may have been going there anyway."
+
+The cable was mended on a Tuesday. The lights came on all at once, in every window, and nobody in the school got up to
+go. Somebody laughed. Then Henrik reached behind him without looking and switched the lamp off again, and went on with
+the story where he had left it: 12 miles from the harbour, at 4:30 in the morning, with the engine making a noise it had
+never made before.
+
+Questions that people ask about the island:
+1. Can I bring a car? No. There are three kilometres of road, and the post van needs them.
+2. What does the crossing cost? 18 euros, 9 for children; bicycles travel free of charge.
+3. Is there a bank? There is a tin box in the shop, and it has never been wrong.
+""",
 )
-LONG_TEXT = " ".join(TEXTS * 4)
-"""Several hundred tokens: errors at large positions do not show in short texts."""
+"""The last has several hundred tokens: errors at large positions do not show in short texts."""
+STEP_TOKENS = 256
+"""Tokens of a prompt that are read at once when speed is measured, as the pipeline does."""
+EIGHT, STEPS = 8, 6
 
 
-@dataclass(frozen=True)
-class GraphComparison:
-    base: float
-    """Mean divergence of the base's graph from transformers (KL, nats per token)."""
-    adapter: float
-    """The same of the base with an adapter."""
-    effect: BaseEffect
+def compare(base_path: Path, dtype: str, workshop: Path) -> Verdict:
+    """Return which recipe serves the base on this machine, and what each makes of it.
 
-
-def verify_graph(base_path: Path, dtype: str, weight_format: str, workshop: Path) -> GraphComparison:
-    """Return how far graphs are from transformers, and what the base's graph says of the text that checks versions.
-
-    `dtype` is the format for serving; `workshop` is a folder for temporary files. Raises UnsupportedModel if one is
-    above the format's MAX_DIVERGENCE.
+    `dtype` is the format of activations; `workshop` is a folder for temporary files. Raises UnsupportedModel if a graph
+    says something else than transformers. Takes minutes for a base of billions of parameters.
     """
     tokenizer = load_plain_tokenizer(base_path)
     decoder = require_supported(base_path)
-    encoded = [tokenizer.encode(text, add_special_tokens=False).ids for text in (*TEXTS, LONG_TEXT)]
-    texts = [ids[: decoder.positions] for ids in encoded]
+    texts = [tokenizer.encode(text, add_special_tokens=False).ids[: decoder.positions] for text in TEXTS]
     adapter = AdapterRef("verification", workshop / "adapter")
-    checked = _as_the_trainer_reads(base_path, TEXT)[: decoder.positions]
     theirs = _transformers_logits(base_path, adapter.path, texts)  # one model in memory at a time
-    found: dict[str, float] = {}
-    effects: list[BaseEffect] = []
-    for what, version in {"base": None, "adapter": adapter}.items():
-        ov.save_model(build_graph(base_path, version, weight_format), workshop / MODEL_FILE, compress_to_fp16=False)
-        *ours, of_checked = _logits(workshop / MODEL_FILE, [*texts, checked], dtype)
-        found[what] = _divergence(theirs.pop(what), ours)
-        effects.append(BaseEffect(tuple(checked), _log_probabilities(of_checked, checked)))
+    ours = _Ours(base_path, dtype, workshop / MODEL_FILE, texts, theirs, adapter)
+    measured = ours.measure([W8A16, W8A8])
+    if not measured[0].divergence <= MAX_FAULT:  # NaN too
+        raise UnsupportedModel(
+            f"its logits in OpenVINO differ from transformers' by {measured[0].base:.3f} nats per token, and by "
+            f"{measured[0].adapter:.3f} with an adapter, more than {MAX_FAULT}"
+        )
     _require_windows(workshop / MODEL_FILE, decoder)
-    for what, divergence in found.items():
-        if not divergence <= MAX_DIVERGENCE[weight_format]:  # NaN too
-            raise UnsupportedModel(
-                f"its logits in OpenVINO ({what}) differ from transformers' by {divergence:.3f} nats per token, "
-                f"more than {MAX_DIVERGENCE[weight_format]}"
-            )
-    return GraphComparison(found["base"], found["adapter"], effects[0])
+    measured += ours.measure([W4A8])
+    recipe, why = choose_recipe(measured)
+    checked = _as_the_trainer_reads(base_path, TEXT)[: decoder.positions]
+    effect = BaseEffect(tuple(checked), _log_probabilities(ours.read(RECIPES[recipe], checked), checked))
+    return Verdict(recipe=recipe, why=why, effect=effect, measured=tuple(measured))
+
+
+@dataclass(frozen=True)
+class _Ours:
+    """Graphs of a base, with and without an adapter; on the disk there is one at a time."""
+
+    base_path: Path
+    dtype: str
+    file: Path
+    texts: Sequence[list[int]]
+    theirs: Mapping[str, Sequence[Logits]]
+    """By "base" and "adapter": what transformers says of the texts."""
+    adapter: AdapterRef
+
+    def measure(self, recipes: Sequence[Recipe]) -> list[Measurement]:
+        """Return what recipes with the same weights make of the base; with the adapter only if one is close enough."""
+        self._write(recipes[0], None)
+        base: list[float] = []
+        speeds: list[Speed] = []
+        for recipe in recipes:
+            compiled = self._compile(recipe)
+            base.append(_divergence(self.theirs["base"], [_run(compiled, ids) for ids in self.texts]))
+            speeds.append(_speed(compiled, self.texts[-1]))
+        adapter = base
+        if min(base) <= MAX_DIVERGENCE:
+            self._write(recipes[0], self.adapter)
+            adapter = [self._divergence_of_adapter(recipe) for recipe in recipes]
+        found = zip(recipes, base, adapter, speeds, strict=True)
+        return [Measurement(recipe.name, plain, adapted, speed) for recipe, plain, adapted, speed in found]
+
+    def _divergence_of_adapter(self, recipe: Recipe) -> float:
+        compiled = self._compile(recipe)
+        return _divergence(self.theirs["adapter"], [_run(compiled, ids) for ids in self.texts])
+
+    def read(self, recipe: Recipe, ids: list[int]) -> Logits:
+        """Return the logits that the base's graph gives for a text, (T, V)."""
+        self._write(recipe, None)
+        return _run(self._compile(recipe), ids)
+
+    def _write(self, recipe: Recipe, adapter: AdapterRef | None) -> None:
+        ov.save_model(build_graph(self.base_path, adapter, recipe.weight_bits), self.file, compress_to_fp16=False)
+
+    def _compile(self, recipe: Recipe) -> Any:
+        return ov.Core().compile_model(self.file, "CPU", properties(self.dtype, recipe))
+
+
+def _speed(compiled: Any, ids: Sequence[int]) -> Speed:
+    """Return how fast a graph answers and reads: the best of a few steps, which other work disturbs least."""
+    prompt = (list(ids) * -(-STEP_TOKENS // len(ids)))[:STEP_TOKENS]
+
+    def best_s(texts: int, new: int, before: int) -> float:
+        request = compiled.create_infer_request()
+        seconds: list[float] = []
+        if before:
+            _read(request, [prompt[:before]] * texts, 0)
+        for _ in range(STEPS if new == 1 else 2):
+            if not before:
+                request.reset_state()
+            began = time.perf_counter()
+            _read(request, [prompt[:new]] * texts, before)
+            seconds.append(time.perf_counter() - began)
+            before += new if before else 0
+        return min(seconds)
+
+    one, eight = best_s(1, 1, 64), best_s(EIGHT, 1, 64)
+    return Speed(1 / one, EIGHT / eight, STEP_TOKENS / best_s(1, STEP_TOKENS, 0))
 
 
 def _as_the_trainer_reads(base_path: Path, text: str) -> list[int]:
@@ -110,7 +212,7 @@ def _transformers_logits(base_path: Path, adapter: Path, texts: Sequence[list[in
         model = _load(base_path)
         _compute_in_float32(model)
         plain = _read_all(model, texts)
-        return {"base": plain, "adapter": _read_all(_adapt(model, base_path, adapter), texts)}
+        return {"base": plain, "adapter": _read_all(_adapt(model, base_path, adapter, texts[0]), texts)}
 
 
 def _load(base_path: Path) -> Any:
@@ -144,13 +246,19 @@ def _compute_in_float32(model: Any) -> None:
                 parameter.data = parameter.data.float()
 
 
-def _adapt(model: Any, base_path: Path, folder: Path) -> Any:
-    """Write an adapter of every linear layer, named as in the base's files, and return the model with it."""
+def _adapt(model: Any, base_path: Path, folder: Path, probe: list[int]) -> Any:
+    """Write an adapter of every linear layer, named as in the base's files, and return the model with it.
+
+    It changes the text `probe` about as much as training does. One as large as PyTorch initialises it leaves nothing of
+    a trained base: there, what rounding adds is as large as the change itself.
+    """
     names = LayerNames(base_path)
     config = LoraConfig(r=4, lora_alpha=8, target_modules=names.trainable, init_lora_weights=False)
+    (before,) = _read_all(model, [probe])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        adapted = get_peft_model(model, config)
+        adapted = get_peft_model(model, config).eval()
+    _scale_change(adapted, before, probe)
     weights = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     layers = {key: layer_of(key) for key in weights}
     stored = {key.replace(layer, names.stored[layer]): weights[key].contiguous() for key, layer in layers.items()}
@@ -159,7 +267,22 @@ def _adapt(model: Any, base_path: Path, folder: Path) -> Any:
     saved = copy(config)
     saved.target_modules = [names.stored[layer] for layer in names.trainable]
     saved.save_pretrained(folder)
-    return adapted.eval()
+    return adapted
+
+
+def _scale_change(adapted: Any, before: Logits, probe: list[int]) -> None:
+    """Scale every layer's change to one share of its weights, such that the model diverges by about ADAPTER_CHANGE."""
+    layers = [module for module in adapted.modules() if hasattr(module, "lora_A")]
+    share = 0.02  # of the norm of a layer's weights
+    for _ in range(SCALINGS):
+        for layer in layers:
+            (key,) = layer.lora_A
+            change = layer.lora_B[key].weight.data @ layer.lora_A[key].weight.data * layer.scaling[key]
+            layer.lora_B[key].weight.data *= share * layer.base_layer.weight.data.float().norm() / change.norm()
+        found = _divergence([before], _read_all(adapted, [probe]))
+        if ADAPTER_CHANGE / 2 <= found <= ADAPTER_CHANGE * 2:
+            return
+        share *= min(4.0, max(0.25, math.sqrt(ADAPTER_CHANGE / max(found, 1e-9))))
 
 
 def _read_all(model: Any, texts: Sequence[list[int]]) -> list[Logits]:
@@ -167,27 +290,22 @@ def _read_all(model: Any, texts: Sequence[list[int]]) -> list[Logits]:
         return [model(torch.tensor([ids])).logits[0].numpy() for ids in texts]
 
 
-def _logits(file: Path, texts: Sequence[list[int]], dtype: str) -> list[Logits]:
-    """Return the logits that a graph gives for each text, (T, V)."""
-    compiled = ov.Core().compile_model(file, "CPU", properties(dtype))
-    return [_run(compiled, ids) for ids in texts]
-
-
 def _run(compiled: Any, ids: list[int]) -> Logits:
     """Return the logits of a text, (T, V); its second half is read with the cached keys and values of the first."""
     request, half = compiled.create_infer_request(), len(ids) // 2
-    return np.concatenate([_read(request, ids[:half], 0), _read(request, ids[half:], half)])
+    return np.concatenate([_read(request, [ids[:half]], 0)[0], _read(request, [ids[half:]], half)[0]])
 
 
-def _read(request: Any, ids: list[int], before: int) -> Logits:
-    """Return the logits of these tokens, (T, V), which follow `before` others."""
+def _read(request: Any, texts: list[list[int]], before: int) -> Logits:
+    """Return the logits of these tokens, (B, T, V), which follow `before` others in each text."""
+    size = len(texts[0])
     inputs = {
-        "input_ids": np.array([ids], dtype=np.int64),
-        "attention_mask": np.ones((1, before + len(ids)), dtype=np.int64),
-        "position_ids": np.arange(before, before + len(ids), dtype=np.int64)[None],
-        "beam_idx": np.zeros(1, dtype=np.int32),
+        "input_ids": np.array(texts, dtype=np.int64),
+        "attention_mask": np.ones((len(texts), before + size), dtype=np.int64),
+        "position_ids": np.tile(np.arange(before, before + size, dtype=np.int64), (len(texts), 1)),
+        "beam_idx": np.arange(len(texts), dtype=np.int32),
     }
-    logits: Logits = request.infer(inputs)["logits"][0].copy()
+    logits: Logits = request.infer(inputs)["logits"].copy()
     return logits
 
 
@@ -217,14 +335,12 @@ def _exit_with_parent() -> None:
 
 
 def main() -> None:
-    base_path, dtype, weight_format = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-    target, workshop = Path(sys.argv[4]), Path(sys.argv[5])
+    base_path, dtype, target, workshop = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4])
     threading.Thread(target=_exit_with_parent, daemon=True).start()
-    verdict: dict[str, Any]
     try:
-        verdict = asdict(verify_graph(base_path, dtype, weight_format, workshop))
+        verdict = compare(base_path, dtype, workshop)
     except UnsupportedModel as error:
-        verdict = {REFUSED: str(error)}
+        verdict = Verdict(refused=str(error))
     write_verdict(target, verdict)
 
 

@@ -1,4 +1,4 @@
-"""Builds the OpenVINO graph of a base model with an adapter: merged into weights in 8 bits, beside those in 4 bits.
+"""Builds the OpenVINO graph of a base model with an adapter, which is merged into the weights before they are rounded.
 
 OpenVINO GenAI's own GGUF reader is not used: it rounds the offsets of 4-bit blocks to integers, which changes the
 answers. Needs neither torch nor transformers.
@@ -22,32 +22,31 @@ from storage.models.openvino.recurrent import DeltaInputs, States, causal_convol
 from storage.models.openvino.rotary import rotary_tables
 from storage.models.openvino.rounding import round_to_int4, round_to_int8
 from storage.models.openvino.support import require_supported
-from storage.models.openvino.weights import LowRank, Weights
+from storage.models.openvino.weights import Weights
 
 MASKED = -65504.0  # the lowest float16
 
 
-def build_graph(base_path: Path, adapter: AdapterRef | None, weight_format: str) -> ov.Model:
-    """Return a stateful graph with the inputs that OpenVINO GenAI expects; `weight_format` is int8 or int4.
+def build_graph(base_path: Path, adapter: AdapterRef | None, weight_bits: int) -> ov.Model:
+    """Return a stateful graph with the inputs that OpenVINO GenAI expects; `weight_bits` is 8 or 4.
 
     Inputs are input_ids, attention_mask and position_ids, (B, T), and beam_idx, (B,); the output is logits, (B, T, V).
     Raises UnsupportedModel or AdapterMisfit.
     """
     decoder = require_supported(base_path)
     weights = Weights(base_path, adapter)
-    model = _Graph(decoder, weights, weight_format).build()
+    model = _Graph(decoder, weights, weight_bits).build()
     weights.require_all_used()
     return model
 
 
 class _Graph:
-    def __init__(self, decoder: Decoder, weights: Weights, weight_format: str) -> None:
+    def __init__(self, decoder: Decoder, weights: Weights, weight_bits: int) -> None:
         self._decoder = decoder
         self._variant = decoder.variant
         self._names = decoder.variant.names
         self._weights = weights
-        self._round = round_to_int4 if weight_format == "int4" else round_to_int8
-        self._merges = weight_format == "int8"
+        self._round = round_to_int4 if weight_bits == 4 else round_to_int8
         self._angles: dict[Rotary, tuple[Any, Any]] = {}
         self._windows: dict[int, Any] = {}
 
@@ -152,32 +151,11 @@ class _Graph:
     def _project(self, hidden: Any, name: str, projections: Sequence[str]) -> Any:
         """Return the outputs of projections of (B, T, inputs), joined: each multiplication costs at batch size 1."""
         layers = [f"{name}.{projection}" for projection in projections]
-        changes = [self._weights.change(layer) for layer in layers]
-        merged = changes if self._merges else [None] * len(layers)
-        blocks = (
-            block for layer, change in zip(layers, merged, strict=True) for block in self._weights.blocks(layer, change)
-        )
+        blocks = (block for layer in layers for block in self._weights.blocks(layer, self._weights.change(layer)))
         product = op.matmul(hidden, self._round(blocks), False, True)
-        if not self._merges and any(changes):
-            product = op.add(product, self._changed(hidden, layers, changes))
         if f"{layers[0]}.bias" in self._weights:
             product = op.add(product, op.constant(np.concatenate([self._weights.plain(f"{n}.bias") for n in layers])))
         return product
-
-    def _changed(self, hidden: Any, layers: Sequence[str], changes: Sequence[LowRank | None]) -> Any:
-        """Return what an adapter adds to the joined outputs of layers, by two multiplications."""
-        widths = [self._weights.shape(layer)[0] for layer in layers]
-        downs = [change.down for change in changes if change]
-        up = np.zeros((sum(widths), sum(len(down) for down in downs)), np.float32)
-        row = column = 0
-        for width, change in zip(widths, changes, strict=True):
-            if change:
-                up[row : row + width, column : column + len(change.down)] = change.up
-                column += len(change.down)
-            row += width
-        return op.matmul(
-            op.matmul(hidden, op.constant(np.concatenate(downs)), False, True), op.constant(up), False, True
-        )
 
     def _norm_if(self, hidden: Any, name: str, norm: str) -> Any:
         return self._norm(hidden, f"{name}.{norm}") if norm else hidden

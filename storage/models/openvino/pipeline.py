@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from tokenizers import Tokenizer
 
 from storage.adapters.folder_store import AdapterRef
@@ -24,6 +24,7 @@ from storage.errors import StorageError
 from storage.files import sha256_of, sync_to_disk
 from storage.models.base_model import BaseModel
 from storage.models.effect import EffectCheck, EffectRecord, WrongEffect, read_effect
+from storage.models.openvino.recipes import Recipe, read_verdict
 from storage.wording import BASE_NAME, format_bytes
 
 log = logging.getLogger(__name__)
@@ -36,14 +37,13 @@ CHECKSUMS_FILE = "SHA256SUMS"
 STAGING_SUFFIX = ".staging"
 SHOWN_DIGITS = 16
 """Digits of an adapter's digest in the name of its graph."""
-RECIPE = "3"
-"""Names how weights of a format are rounded and graphs built; with another recipe they are rebuilt."""
+LAYOUT = "4"
+"""Names how weights are rounded and graphs built; with another layout they are rebuilt, and compared again."""
 BLOCK_TOKENS = 32
 """Positions in a block of the cache, as OpenVINO lays it out on CPUs."""
 STEP_TOKENS = 256
 """Maximum tokens of one step: a long prompt is read in pieces, so that other answers continue in between."""
 ROUND_ACTIVATIONS = "DYNAMIC_QUANTIZATION_GROUP_SIZE"
-"""0 disables it: it makes 8 answers at once 1.7 times faster, but answers differ three times as much."""
 PIN_THREADS = "ENABLE_CPU_PINNING"
 """On by default: a pinned thread whose core is busy cannot move to another one, and all other threads wait for it."""
 PRECISIONS = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}
@@ -55,9 +55,9 @@ class GraphNotWritten(StorageError):
         super().__init__(f"its graph cannot be written to {folder} ({format_bytes(free)} free): {cause}")
 
 
-def graph_folder(base: BaseModel, data_directory: Path, weight_format: str) -> Path:
-    """Return the folder for the graphs of this base, format of weights, recipe and OpenVINO release."""
-    return data_directory / GRAPHS / f"{base.revision}-{weight_format}-{RECIPE}-{version('openvino-genai')}"
+def graph_folder(base: BaseModel, data_directory: Path) -> Path:
+    """Return the folder for the graphs of this base, layout and OpenVINO release."""
+    return data_directory / GRAPHS / f"{base.revision}-{LAYOUT}-{version('openvino-genai')}"
 
 
 def verdict_file(folder: Path, dtype: str) -> Path:
@@ -84,8 +84,7 @@ class GraphCache:
 
     base: BaseModel
     folder: Path
-    weight_format: str
-    """int8 or int4."""
+    weight_bits: int
 
     def prepare(self, adapter: AdapterRef | None) -> Path:
         """Return the folder of the version's graph; it is built first if it is missing or was altered.
@@ -95,7 +94,7 @@ class GraphCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         target = self.folder / graph_name(adapter)
         with self._lock(target.name):
-            if not _is_sound(target):
+            if not _is_sound(target, self.weight_bits):
                 self._build(adapter, target)
             os.utime(target)
         return target
@@ -123,13 +122,13 @@ class GraphCache:
         log.info(
             "Building the OpenVINO graph of %s on %s, once: seconds for a small model.", target.name, self.base.name
         )
-        model = build_graph(self.base.path, adapter, self.weight_format)
+        model = build_graph(self.base.path, adapter, self.weight_bits)
         staging = self.folder / f".{target.name}{STAGING_SUFFIX}"
         _remove(staging)
         try:
             staging.mkdir()
             ov.save_model(model, staging / MODEL_FILE, compress_to_fp16=False)
-            (staging / CHECKSUMS_FILE).write_text(_checksums(staging, target.name), encoding="ascii")
+            (staging / CHECKSUMS_FILE).write_text(_checksums(staging, target.name, self.weight_bits), encoding="ascii")
             sync_to_disk(staging)
             _remove(target)
             staging.rename(target)
@@ -143,16 +142,17 @@ def _lock_of(graph: Path) -> Path:
     return graph.with_name(f".{graph.name}.lock")
 
 
-def _checksums(folder: Path, version: str) -> str:
-    """Return lines in the format of `sha256sum` after a comment with the version, so that none passes for another."""
+def _checksums(folder: Path, version: str, weight_bits: int) -> str:
+    """Return lines in the format of `sha256sum`, after a comment without which one graph could pass for another."""
     files = [folder / MODEL_FILE, (folder / MODEL_FILE).with_suffix(".bin")]
-    return f"# {version}\n" + "".join(f"{sha256_of(file)}  {file.name}\n" for file in files)
+    sums = "".join(f"{sha256_of(file)}  {file.name}\n" for file in files)
+    return f"# {version}, {weight_bits} bits\n{sums}"
 
 
-def _is_sound(folder: Path) -> bool:
+def _is_sound(folder: Path, weight_bits: int) -> bool:
     """Return whether the graph exists unaltered: altered weights would go unnoticed until the answers are wrong."""
     try:
-        return (folder / CHECKSUMS_FILE).read_text(encoding="ascii") == _checksums(folder, folder.name)
+        return (folder / CHECKSUMS_FILE).read_text(encoding="ascii") == _checksums(folder, folder.name, weight_bits)
     except (OSError, ValueError):
         return False
 
@@ -183,8 +183,7 @@ class PipelineOptions:
     threads: int
     dtype: str
     """Format of activations: a key of PRECISIONS."""
-    weight_format: str
-    """int8 or int4."""
+    recipe: Recipe
     kept_graphs: int
     """Number of graphs to keep on disk, the most recently used."""
 
@@ -196,25 +195,11 @@ class PipelineOptions:
         return TypeAdapter(cls).validate_json(text)
 
 
-@dataclass(frozen=True)
-class BaseEffect:
-    """What the base's own graph says of the text by which versions are checked; a part of the verdict on graphs."""
-
-    tokens: tuple[int, ...]
-    log_probabilities: tuple[float, ...]
-    """Of each token except the first, in nats."""
-
-
-@dataclass(frozen=True)
-class _Verdict:
-    effect: BaseEffect
-
-
 def load_pipeline(options: PipelineOptions) -> Any:
     """Return the version's pipeline; raises what a broken model, adapter or graph raises, and WrongEffect."""
     from openvino_genai import ContinuousBatchingPipeline, SchedulerConfig
 
-    cache = GraphCache(options.base, options.folder, options.weight_format)
+    cache = GraphCache(options.base, options.folder, options.recipe.weight_bits)
     graph = cache.prepare(options.adapter)
     scheduler = SchedulerConfig()
     scheduler.max_num_seqs = options.batch_size
@@ -222,7 +207,8 @@ def load_pipeline(options: PipelineOptions) -> Any:
     scheduler.enable_prefix_caching = True
     scheduler.num_kv_blocks = -(-options.cached_tokens // BLOCK_TOKENS)
     try:
-        pipeline = ContinuousBatchingPipeline(str(graph), scheduler, "CPU", properties(options.dtype, options.threads))
+        computing = properties(options.dtype, options.recipe, options.threads)
+        pipeline = ContinuousBatchingPipeline(str(graph), scheduler, "CPU", computing)
     finally:
         cache.prune(options.kept_graphs)
     if options.adapter:
@@ -249,11 +235,9 @@ def _log_probabilities_of_base(verdict: Path, effect: EffectRecord) -> Sequence[
 
     4-bit weights change log-probabilities by more than an adapter may be apart from its record.
     """
-    try:
-        measured = TypeAdapter(_Verdict).validate_json(verdict.read_bytes()).effect
-    except (OSError, ValidationError):
-        return effect.base
-    return measured.log_probabilities if measured.tokens == effect.tokens else effect.base
+    found = read_verdict(verdict)
+    measured = found.effect if found else None
+    return measured.log_probabilities if measured and measured.tokens == effect.tokens else effect.base
 
 
 def _log_probabilities(pipeline: Any, tokens: Sequence[int]) -> list[float]:
@@ -286,10 +270,10 @@ def load_plain_tokenizer(base_path: Path) -> Tokenizer:
     return tokenizer
 
 
-def properties(dtype: str, threads: int = 0) -> dict[str, object]:
-    """Return OpenVINO's properties for this precision and, unless it is 0, this number of threads."""
+def properties(dtype: str, recipe: Recipe, threads: int = 0) -> dict[str, object]:
+    """Return OpenVINO's properties for this precision and recipe and, unless it is 0, this number of threads."""
     always: dict[str, object] = {
-        ROUND_ACTIVATIONS: 0,
+        ROUND_ACTIVATIONS: recipe.activation_group,
         PIN_THREADS: False,
         "INFERENCE_PRECISION_HINT": PRECISIONS[dtype],
     }

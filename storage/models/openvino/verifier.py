@@ -5,37 +5,31 @@ Imports no model library: the bot's own process uses this module.
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from filelock import FileLock
 
 from storage.errors import BaseModelError
-from storage.files import read_json_object, sync_file
 from storage.models.base_model import BaseModel
 from storage.models.free_memory import free_memory, oom_kills
 from storage.models.hardware import has_gpu, import_error_in, serving_format
-from storage.models.openvino.pipeline import graph_folder, verdict_file
+from storage.models.openvino.pipeline import GRAPHS, graph_folder, verdict_file
+from storage.models.openvino.recipes import RECIPES, Recipe, Verdict, read_verdict, write_verdict
 from storage.models.openvino.support import UnloadableModel, UnsupportedModel, unsupported_because
 from storage.runtime.processes import DETACHED
-from storage.settings.sections import ModelSettings
+from storage.settings.sections import ModelSettings, Settings
 from storage.wording import format_bytes
 
 log = logging.getLogger(__name__)
 
-REFUSED = "refused"
-"""Key of a verdict whose value is the reason."""
-FREE_BYTES = "free_bytes"
-"""Key beside a refusal for want of memory: what was free without the comparison."""
 TOO_LARGE = "comparing it with transformers took more memory than was free ({free}): free some, then start again"
 CLEARLY_MORE = 1.25
 """Times the memory of then, because a vain try takes minutes. Not calibrated: a round that ends gives back more, what
@@ -52,6 +46,18 @@ def prefers_graphs(settings: ModelSettings) -> bool:
     return settings.engine == "openvino" or (settings.engine == "auto" and not has_gpu())
 
 
+@dataclass(frozen=True)
+class Graphs:
+    """Graphs that may answer."""
+
+    folder: Path
+    verdict: Verdict
+
+    @property
+    def recipe(self) -> Recipe:
+        return RECIPES[self.verdict.recipe]
+
+
 class Verifier:
     """Compares the graphs with transformers in a separate process, which needs torch; the bot does not."""
 
@@ -62,27 +68,28 @@ class Verifier:
         self._process: subprocess.Popen[str] | None = None
         self._is_cancelled = False
 
-    def require(self, *, keep_others: bool = False) -> Path:
-        """Return the folder of graphs that may be used; raises UnsupportedModel with the reason if they may not.
+    def require(self, *, keep_others: bool = False) -> Graphs:
+        """Return the graphs that may be used; raises UnsupportedModel with the reason if they may not.
 
         `keep_others` keeps the graphs of other bases, with which a bot may be answering.
-        Takes up to half a minute if they were not compared yet; any thread may call `cancel` in the meantime.
+        Takes up to half a minute for a small base, and minutes for one of billions of parameters, if they were not
+        compared yet; any thread may call `cancel` in the meantime.
         """
-        reason = self.verdict
+        verdict = self.verdict
         try:
-            if reason is None:
-                reason = self._find_out()
+            if verdict is None:
+                verdict = self._find_out()
             if not keep_others:
                 _remove_others(self._folder)
         except OSError as error:
             raise UnsupportedModel(f"its graphs cannot be stored in {self._data_directory} ({error})") from error
-        if reason:
-            raise UnsupportedModel(reason)
-        return self._folder
+        if verdict.refused:
+            raise UnsupportedModel(verdict.refused)
+        return Graphs(self._folder, verdict)
 
     @property
-    def verdict(self) -> str | None:
-        """The reason the graphs were refused, "" if they were accepted, None if they were not compared yet.
+    def verdict(self) -> Verdict | None:
+        """What the comparison found; None if there was none yet.
 
         Raises UnsupportedModel if there is nothing to compare.
         """
@@ -91,7 +98,7 @@ class Verifier:
         if find_spec("openvino_genai") is None:
             missing = ModuleNotFoundError("it is not installed", name="openvino_genai")
             raise UnsupportedModel("OpenVINO GenAI is not installed (pip install openvino-genai)") from missing
-        return _reason_in(self._file)
+        return self._stored()
 
     def cancel(self) -> None:
         """End a comparison in progress, and any later one, with UnsupportedModel."""
@@ -101,26 +108,38 @@ class Verifier:
 
     @property
     def _folder(self) -> Path:
-        return graph_folder(self._base, self._data_directory, self._settings.weight_format)
+        return graph_folder(self._base, self._data_directory)
 
     @property
-    def _file(self) -> Path:
+    def file(self) -> Path:
+        """The verdict's."""
         return verdict_file(self._folder, serving_format(self._settings))
 
-    def _find_out(self) -> str:
-        """Compare, unless another process has just done so; return why the graphs are refused, or ""."""
+    def _find_out(self) -> Verdict:
+        """Compare, unless another process has just done so, and return the verdict."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self._folder / LOCK_FILE).acquire(cancel_check=lambda: self._is_cancelled):
-            reason = _reason_in(self._file)
-            if reason is None:
+            verdict = self._stored()
+            if verdict is None:
                 log.info(
                     "Comparing OpenVINO with transformers on %s, once for each base model and number format: about "
                     "half a minute for the bundled one on two cores.",
                     self._base.name,
                 )
-                self._compare(self._file)
-                reason = _reason_in(self._file)
-        return reason or ""
+                self._compare(self.file)
+                verdict = self._stored()
+        if verdict is None:
+            raise UnsupportedModel(f"the comparison with transformers left no verdict in {self.file}")
+        if not verdict.refused:
+            log.info("OpenVINO answers with %s.", verdict.describe())
+        return verdict
+
+    def _stored(self) -> Verdict | None:
+        """Return the stored verdict, unless there is clearly more memory now than when there was too little."""
+        verdict = read_verdict(self.file)
+        if verdict and verdict.free_bytes and free_memory().free >= CLEARLY_MORE * verdict.free_bytes:
+            return None
+        return verdict
 
     def _compare(self, verdict: Path) -> None:
         workshop = verdict.parent / ".comparing"  # the process may be killed at any moment: its files stay in here
@@ -135,7 +154,7 @@ class Verifier:
         if code == KILLED and oom_kills() > kills:  # the next start would run out of memory again
             free = free_memory().free
             reason = TOO_LARGE.format(free=format_bytes(free))
-            write_verdict(verdict, {REFUSED: reason, FREE_BYTES: free})
+            write_verdict(verdict, Verdict(refused=reason, free_bytes=free))
             raise UnsupportedModel(reason)
         if code:
             killed = f"its process was killed by signal {-code} ({signal.strsignal(-code)})" if code < 0 else ""
@@ -148,8 +167,7 @@ class Verifier:
 
     def _run_comparison(self, verdict: Path, workshop: Path) -> tuple[int, str]:
         """Return the exit code of the process, and what it wrote to standard error."""
-        formats = serving_format(self._settings), self._settings.weight_format
-        arguments = str(self._base.path), *formats, str(verdict), str(workshop)
+        arguments = str(self._base.path), serving_format(self._settings), str(verdict), str(workshop)
         with subprocess.Popen(
             [sys.executable, "-m", "storage.models.openvino.comparison", *arguments],
             stdin=subprocess.PIPE,  # the process ends when this one does
@@ -166,22 +184,11 @@ class Verifier:
             return process.wait(), errors
 
 
-def write_verdict(verdict: Path, found: Mapping[str, object]) -> None:
-    """Write the whole file or nothing."""
-    staging = verdict.with_suffix(".staging")
-    staging.write_text(json.dumps(found), encoding="utf-8")
-    sync_file(staging)
-    staging.replace(verdict)
-
-
-def _reason_in(verdict: Path) -> str | None:
-    """Return why the graphs were refused, "" if they were accepted, None if they are to be compared (again)."""
-    try:
-        found = read_json_object(verdict)
-        was_free = float(found.get(FREE_BYTES, math.inf))
-    except (OSError, ValueError, TypeError):
-        return None
-    return None if free_memory().free >= CLEARLY_MORE * was_free else str(found.get(REFUSED, ""))
+def newest_verdict(settings: Settings) -> Verdict | None:
+    """Return what was found of the base that was compared last; earlier ones leave the disk with the next start."""
+    name = verdict_file(Path(), serving_format(settings.model)).name
+    found = list((settings.data.directory / GRAPHS).glob(f"*/{name}"))
+    return read_verdict(max(found, key=lambda file: file.stat().st_mtime)) if found else None
 
 
 def _remove_others(folder: Path) -> None:

@@ -332,7 +332,7 @@ def _weight_kinds(folder: Path) -> list[Kind]:
 def _verdict_kind(folder: Path, base: BaseModel) -> Kind:
     data = folder / "graph-data"
     verifier = Verifier(base, data, ModelSettings(base=str(base.path), dtype="float32"))
-    verdict = graph_folder(base, data, "int8") / "verified-float32.json"
+    verdict = graph_folder(base, data) / "verified-float32.json"
     verdict.parent.mkdir(parents=True)
     return Kind(
         "verdict on graphs", b'{"refused": "other words come first"}', _file(verdict, lambda _: verifier.verdict)
@@ -341,7 +341,7 @@ def _verdict_kind(folder: Path, base: BaseModel) -> Kind:
 
 def _graph_kinds(folder: Path, base: BaseModel) -> list[Kind]:
     """Graphs of a version: an altered one is made again, with the same weights."""
-    cache = GraphCache(base, folder / "graphs", "int8")
+    cache = GraphCache(base, folder / "graphs", 8)
     made = cache.prepare(None)
     sound = {path.name: path.read_bytes() for path in made.iterdir()}
 

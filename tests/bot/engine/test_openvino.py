@@ -29,8 +29,9 @@ from storage.models.free_memory import FreeMemory
 from storage.models.openvino import comparison
 from storage.models.openvino.graph import _Graph, build_graph
 from storage.models.openvino.pipeline import GraphCache, GraphNotWritten, graph_folder
+from storage.models.openvino.recipes import RECIPES, Verdict, write_verdict
 from storage.models.openvino.support import UnloadableModel, UnsupportedModel
-from storage.models.openvino.verifier import LOCK_FILE, Verifier, write_verdict
+from storage.models.openvino.verifier import LOCK_FILE, Verifier
 from storage.models.openvino.weights import AdapterMisfit
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
@@ -188,15 +189,19 @@ def test_the_process_of_a_version_loads_neither_a_database_nor_torch() -> None:
 
 async def test_graphs_are_compared_with_transformers_once(engine: OpenVinoEngine, folder: Path) -> None:
     found = json.loads(written_by_verification(folder))
-    assert set(found) == {"base", "adapter", "effect"}
-    assert all(0 <= found[what] < comparison.MAX_DIVERGENCE["int8"] for what in ("base", "adapter"))
+    exact = found["measured"][0]
+    assert [one["recipe"] for one in found["measured"]] == ["W8A16", "W8A8", "W4A8"]
+    assert 0 <= max(exact["base"], exact["adapter"]) <= comparison.MAX_FAULT
+    assert min(exact["speed"].values()) > 0
+    assert found["recipe"] in RECIPES
+    assert found["refused"] == ""
 
 
 def test_graphs_of_another_release_leave_the_disk(settings: Settings, base: BaseModel, tmp_path: Path) -> None:
     old = tmp_path / "engine" / "0123456789abcdef-int8-2020.1" / "base"
     old.mkdir(parents=True)
-    folder = a_verifier(settings, base, tmp_path, lambda verdict: write_verdict(verdict, {})).require()
-    assert [*(tmp_path / "engine").iterdir()] == [folder]
+    graphs = a_verifier(settings, base, tmp_path, lambda file: write_verdict(file, Verdict())).require()
+    assert [*(tmp_path / "engine").iterdir()] == [graphs.folder]
 
 
 def test_a_graph_that_says_something_else_is_refused(
@@ -206,11 +211,11 @@ def test_a_graph_that_says_something_else_is_refused(
         return heads
 
     # A tiny random model hardly depends on the position of a word, so the bar is set to what rounding costs it.
-    found = comparison.verify_graph(base.path, "float32", "int8", tmp_path)
-    monkeypatch.setitem(comparison.MAX_DIVERGENCE, "int8", 10 * max(found.base, found.adapter))
+    exact, *_ = comparison.compare(base.path, "float32", tmp_path).measured
+    monkeypatch.setattr(comparison, "MAX_FAULT", 10 * exact.divergence)
     monkeypatch.setattr(_Graph, "_rotated", straight)
     with pytest.raises(UnsupportedModel, match="differ from transformers'"):
-        comparison.verify_graph(base.path, "float32", "int8", tmp_path)
+        comparison.compare(base.path, "float32", tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["Qwen2", "Qwen3"])
@@ -236,8 +241,8 @@ def test_the_graph_of_each_kind_of_model_says_what_transformers_says(kind: str, 
         for parameter in model.parameters():  # biases and norms too, which begin as zeros and ones
             parameter.data.add_(torch.randn_like(parameter) * 0.3)
     model.save_pretrained(tiny)
-    found = comparison.verify_graph(tiny, "bfloat16", "int8", tmp_path)
-    assert max(found.base, found.adapter) < comparison.MAX_DIVERGENCE["int8"]
+    exact, *_ = comparison.compare(tiny, "bfloat16", tmp_path).measured
+    assert exact.divergence <= comparison.MAX_FAULT
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the process in /proc")
@@ -272,12 +277,13 @@ def test_the_first_start_says_what_takes_long(
     settings: Settings, base: BaseModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    verifier = a_verifier(settings, base, tmp_path, lambda verdict: write_verdict(verdict, {}))
+    verifier = a_verifier(settings, base, tmp_path, lambda file: write_verdict(file, Verdict()))
     for _ in range(2):
-        GraphCache(base, verifier.require(), "int8").prepare(None)
+        GraphCache(base, verifier.require().folder, 8).prepare(None)
     assert [record.message for record in caplog.records] == [
         "Comparing OpenVINO with transformers on tiny, once for each base model and number format: about half a "
         "minute for the bundled one on two cores.",
+        "OpenVINO answers with 8-bit weights.",
         "Building the OpenVINO graph of base on tiny, once: seconds for a small model.",
     ]
 
@@ -386,7 +392,7 @@ def test_graphs_of_a_former_base_are_removed_when_the_bot_starts(
     settings: Settings, base: BaseModel, tmp_path: Path
 ) -> None:
     own, former, compared_now = (
-        graph_folder(replace(base, revision=revision), tmp_path, "int8") for revision in (base.revision, "f", "c")
+        graph_folder(replace(base, revision=revision), tmp_path) for revision in (base.revision, "f", "c")
     )
     for folder in (former, compared_now):
         (folder / "base").mkdir(parents=True)
@@ -403,7 +409,7 @@ def test_waiting_for_the_comparison_of_another_process_can_be_cancelled(
     settings: Settings, base: BaseModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "filelock")
-    folder = tmp_path / "engine" / graph_folder(base, tmp_path, "int8").name
+    folder = tmp_path / "engine" / graph_folder(base, tmp_path).name
     folder.mkdir(parents=True)
     waiting = Verifier(base, tmp_path, settings.model)
     with FileLock(folder / ".verified.lock"), ThreadPoolExecutor() as pool:
@@ -416,7 +422,7 @@ def test_waiting_for_the_comparison_of_another_process_can_be_cancelled(
 
 
 def test_graphs_in_use_and_half_made_ones_survive_what_others_tidy(base: BaseModel, tmp_path: Path) -> None:
-    cache = GraphCache(base, tmp_path, "int8")
+    cache = GraphCache(base, tmp_path, 8)
     for name in ("old_1", ".left_1.staging", ".making_1.staging"):
         (tmp_path / name).mkdir()
     cache.prepare(None)
@@ -428,7 +434,7 @@ def test_graphs_in_use_and_half_made_ones_survive_what_others_tidy(base: BaseMod
 
 
 def test_an_altered_graph_is_made_again(base: BaseModel, tmp_path: Path) -> None:
-    cache = GraphCache(base, tmp_path, "int8")
+    cache = GraphCache(base, tmp_path, 8)
     weights = cache.prepare(None) / "openvino_model.bin"
     made = weights.read_bytes()
     for damaged in (made[: len(made) // 2], bytes(len(made)), b""):
@@ -450,7 +456,7 @@ def test_a_graph_that_cannot_be_written_says_where(
 
     monkeypatch.setattr("openvino.save_model", fill_the_disk)
     with pytest.raises(GraphNotWritten, match=r"cannot be written to .* \([\d.]+ [GM]B free\): basic_ios"):
-        GraphCache(base, tmp_path, "int8").prepare(None)
+        GraphCache(base, tmp_path, 8).prepare(None)
     assert not [*tmp_path.glob("*/")], "nothing half made stays"
 
 
@@ -474,7 +480,7 @@ def test_an_adapter_may_change_some_layers_of_a_kind(base: BaseModel, tmp_path: 
     save_file(first, file)
     config = json.loads(config_file.read_text())
     config_file.write_text(json.dumps({**config, "target_modules": ["model.layers.0.self_attn.q_proj"]}))
-    assert build_graph(base.path, adapter, "int8")
+    assert build_graph(base.path, adapter, 8)
 
 
 def test_a_layer_without_its_changes_is_rejected(base: BaseModel, tmp_path: Path) -> None:
@@ -484,13 +490,13 @@ def test_a_layer_without_its_changes_is_rejected(base: BaseModel, tmp_path: Path
     file = tmp_path / "adapter_model.safetensors"
     save_file({name: tensor for name, tensor in load_file(file).items() if ".layers.1." not in name}, file)
     with pytest.raises(AdapterMisfit, match="it lacks"):
-        build_graph(base.path, adapter, "int8")
+        build_graph(base.path, adapter, 8)
 
 
 def test_another_architecture_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"architectures": ["Gemma2ForCausalLM"]}')
     with pytest.raises(UnsupportedModel, match="its architecture is Gemma2ForCausalLM"):
-        build_graph(tmp_path, None, "int8")
+        build_graph(tmp_path, None, 8)
 
 
 async def test_a_base_that_openvino_does_not_support_is_answered_by_transformers_without_an_alert(

@@ -100,6 +100,13 @@ async def test_health_names_the_engine_that_answers(env, engine, get, query):
     query(lambda session: record_heartbeat(session, TRAINER, "here"))
     engine.reported = EngineState(name="OpenVINO")
     assert '"message": "OpenVINO answers"' in (await get("/health"))[1]
+    engine.reported = EngineState(name="transformers", unsupported="it caps logits")
+    checks = json.loads((await get("/health"))[1])["checks"]
+    assert checks["engine"] == {
+        "ok": True,
+        "message": "transformers answers instead of OpenVINO, more slowly: it caps logits",
+        "needed": True,
+    }
     engine.reported = EngineState(name="transformers", fallback="OpenVINO cannot be imported")
     status, said = await get("/health")
     checks = json.loads(said)["checks"]

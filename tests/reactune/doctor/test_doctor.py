@@ -20,6 +20,10 @@ from storage.backups.backup import BACKUP
 from storage.database.columns import utc_now
 from storage.database.database import open_database
 from storage.database.tables import HeartbeatRow
+from storage.models.base_model import resolve_base_model
+from storage.models.hardware import serving_format
+from storage.models.openvino.pipeline import graph_folder, verdict_file
+from storage.models.openvino.recipes import Verdict, write_verdict
 from storage.operations.alerts import record_alerts
 from storage.personalities.personalities import ensure_personality, read_personality
 from storage.runtime.processes import BOT, TRAINER, record_heartbeat, worker_name
@@ -145,12 +149,25 @@ class TestEngine:
         slow = find(model={"base": str(tiny), "engine": "transformers", "dtype": "float32"})["Engine"]
         assert slow.message == f"transformers, in float32, on the CPU{self.CUT}"
 
+    def test_the_way_that_was_chosen_for_the_base_is_explained(self, find, settings, tiny):
+        base = resolve_base_model(str(tiny), settings.data.directory)
+        file = verdict_file(graph_folder(base, settings.data.directory), serving_format(settings.model))
+        file.parent.mkdir(parents=True)
+        write_verdict(file, Verdict(recipe="W4A8", why="1.9 times as fast as 8-bit weights"))
+        assert find(model={"base": str(tiny)})["Engine"].message == (
+            "OpenVINO, 4-bit weights and 8-bit activations (1.9 times as fast as 8-bit weights); to measure again, "
+            f"delete {file}{self.CUT}"
+        )
+
     def test_doctor_reports_a_base_that_openvino_cannot_serve(self, find, tiny):
         config = json.loads((tiny / "config.json").read_text())
         (tiny / "config.json").write_text(json.dumps({**config, "hidden_act": "gelu"}))
         auto, openvino = (find(model={"base": str(tiny), "engine": name})["Engine"] for name in ("auto", "openvino"))
         assert auto.status == "ok"
-        assert "on the CPU, because OpenVINO cannot run this base model (its activation is gelu)" in auto.message
+        assert (
+            "on the CPU, more slowly, because OpenVINO cannot run this base model (its activation is gelu)"
+            in auto.message
+        )
         assert openvino.status == "problem"
         assert (
             'OpenVINO cannot run this base model (its activation is gelu): set model.engine = "auto"'

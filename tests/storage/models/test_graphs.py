@@ -18,6 +18,7 @@ from storage.models.openvino import comparison, graph
 from storage.models.openvino.architectures import Rotary
 from storage.models.openvino.graph import build_graph
 from storage.models.openvino.pipeline import MODEL_FILE, generation_config, properties
+from storage.models.openvino.recipes import MAX_DIVERGENCE, W8A16
 from storage.models.openvino.rotary import rotary_tables
 from storage.models.openvino.support import UnsupportedModel, require_supported, unsupported_because
 from storage.models.shape import shape_of
@@ -73,7 +74,7 @@ def expected_tokens(folder: Path, prompt: list[int], adapter: Path) -> list[int]
     import torch
 
     model = load_whole(folder, "float32")
-    comparison._adapt(model, folder, adapter)
+    comparison._adapt(model, folder, adapter, prompt)
     model.generation_config.eos_token_id = None
     with torch.inference_mode():
         tokens = model.generate(torch.tensor([prompt]), max_new_tokens=ANSWER_TOKENS, do_sample=False)
@@ -86,11 +87,11 @@ def pipeline(folder: Path, adapter: Path, workshop: Path) -> Callable[[list[list
     from openvino_genai import ContinuousBatchingPipeline, SchedulerConfig
 
     workshop.mkdir()
-    model = build_graph(folder, AdapterRef("adapter", adapter), "int8")
+    model = build_graph(folder, AdapterRef("adapter", adapter), 8)
     ov.save_model(model, workshop / MODEL_FILE, compress_to_fp16=False)
     scheduler = SchedulerConfig()
     scheduler.num_kv_blocks, scheduler.max_num_batched_tokens, scheduler.enable_prefix_caching = 64, 64, True
-    exact = properties("float32", 1) | {"KV_CACHE_PRECISION": "f32"}
+    exact = properties("float32", W8A16, 1) | {"KV_CACHE_PRECISION": "f32"}
     made = ContinuousBatchingPipeline(str(workshop), scheduler, "CPU", exact)
     config = generation_config(
         temperature=0.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=ANSWER_TOKENS, seed=0, end_ids={NO_TOKEN}
@@ -169,13 +170,13 @@ def test_a_base_whose_attention_is_capped_is_refused(save: Callable[..., Path]) 
 
 
 def test_four_bits_keep_what_an_adapter_changes(save: Callable[..., Path], tmp_path: Path) -> None:
-    found = comparison.verify_graph(save("qwen3"), "float32", "int4", tmp_path)
-    assert 0 < max(found.base, found.adapter) < comparison.MAX_DIVERGENCE["int4"]
+    *_, found = comparison.compare(save("qwen3"), "float32", tmp_path).measured
+    assert found.recipe == "W4A8"
+    assert 0 < found.base < MAX_DIVERGENCE
     assert found.adapter < 2 * found.base
 
 
-@pytest.mark.parametrize("weight_format", ["int8", "int4"])
-def test_a_graph_is_as_large_as_predicted(weight_format: str, tmp_path: Path) -> None:
+def test_a_graph_is_as_large_as_predicted(tmp_path: Path) -> None:
     import transformers
 
     config = transformers.LlamaConfig(
@@ -189,20 +190,20 @@ def test_a_graph_is_as_large_as_predicted(weight_format: str, tmp_path: Path) ->
     )
     folder = tmp_path / "base"
     transformers.LlamaForCausalLM(config).save_pretrained(folder)
-    graph.ov.save_model(build_graph(folder, None, weight_format), tmp_path / MODEL_FILE, compress_to_fp16=False)
+    graph.ov.save_model(build_graph(folder, None, 8), tmp_path / MODEL_FILE, compress_to_fp16=False)
     size = (tmp_path / MODEL_FILE).with_suffix(".bin").stat().st_size
-    assert size == pytest.approx(graph_bytes(shape_of(folder), weight_format), rel=0.03)
+    assert size == pytest.approx(graph_bytes(shape_of(folder)), rel=0.03)
 
 
 def test_a_graph_whose_windows_the_pipeline_would_not_see_is_refused(
     save: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = save("mistral", sliding_window=500)
-    assert comparison.verify_graph(folder, "float32", "int8", tmp_path)
+    assert comparison.compare(folder, "float32", tmp_path)
 
     def everything(made: Any, _tokens: int) -> Any:
         return made._mask
 
     monkeypatch.setattr(graph._Graph, "_window", everything)
     with pytest.raises(UnsupportedModel, match="does not see that some of its layers have a window"):
-        comparison.verify_graph(folder, "float32", "int8", tmp_path)
+        comparison.compare(folder, "float32", tmp_path)
