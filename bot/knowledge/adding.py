@@ -94,7 +94,12 @@ async def read_again(document: Document, guild: discord.Guild, reader: discord.M
 async def from_link(link: str, guild: discord.Guild, reader: discord.Member | None) -> tuple[Source, str]:
     """Return the linked message, and a title for it; raises UserFacingError."""
     message = await _fetch(link, guild, reader)
-    return from_message(message), gettext("Message in #{channel}", channel=str(message.channel))
+    return from_message(message), _title_of(message)
+
+
+def _title_of(message: discord.Message) -> str:
+    """Return a title without the member's words: it is seen where the document is not, and kept by admins' lists."""
+    return gettext("Message in #{channel}", channel=str(message.channel))
 
 
 async def from_shown(message: discord.Message) -> Source:
@@ -248,7 +253,7 @@ class MessageForm(Form):
         """`everywhere` is what is proposed."""
         super().__init__(services, gettext("Add this message to the knowledge"))
         self._message = message
-        title = title_of_text(message.content)
+        title = _title_of(message)
         self._title = self._ask("title", gettext("Title"), limit=quoting.MAX_TITLE_CHARS, default=title, required=True)
         self._only_here = gettext("Only in this channel")
         places = (gettext("Everywhere in this server"), self._only_here)
@@ -266,7 +271,7 @@ class MessageForm(Form):
         undo = gettext("To undo this, use `/knowledge remove` with its number.")
         text = f"{gettext('Added: {document}', document=added)}\n{undo}"
         await interaction.edit_original_response(content=text)
-        await record_done(interaction, action_of(interaction, self.action, self._title.value))
+        await record_done(interaction, action_of(interaction, self.action, self._message.jump_url))
 
 
 async def store_document(
@@ -302,7 +307,7 @@ async def _read(request: DocumentRequest, reader: discord.Member, settings: Know
     if request.file is not None:
         source, title = await from_file(request.file, settings), request.file.filename
     elif isinstance(request.message, discord.Message):
-        return await from_shown(request.message), title_of_text(request.message.content)
+        return await from_shown(request.message), _title_of(request.message)
     elif request.message is not None:
         return await from_link(request.message, reader.guild, reader)
     elif request.pins is not None:

@@ -32,13 +32,12 @@ from storage.privacy.erasure import (
 )
 from storage.privacy.member_data import export_member
 from storage.privacy.notes import add_note, list_notes
+from storage.privacy.ownership import known_guilds, known_members
 from storage.privacy.retention import (
     Departure,
     cancel_departures,
     complete_departure,
     departed_before,
-    known_guilds,
-    known_members,
     note_departure,
 )
 from storage.settings.sections import Settings
