@@ -233,10 +233,13 @@ def require_curator(user: discord.User | discord.Member, settings: Settings) -> 
 class DocumentForm(Form):
     """Asks for a title and a text of several lines."""
 
-    def __init__(self, services: Services, *, title: str | None, label: str, help_text: str) -> None:
+    def __init__(
+        self, services: Services, *, label: str, help_text: str, title: str | None = None, about: str | None = None
+    ) -> None:
+        """`about` is shown above the empty title: of a member's question, which the title would outlive."""
         super().__init__(services, gettext("Add a document"))
         self._title = self._ask(
-            "title", gettext("Title"), limit=quoting.MAX_TITLE_CHARS, default=title or "", required=True
+            "title", gettext("Title"), about, limit=quoting.MAX_TITLE_CHARS, default=title or "", required=True
         )
         self._text = self._ask("text", label, help_text, limit=FIELD_CHARS, long=True, required=True)
 
