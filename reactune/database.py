@@ -147,4 +147,6 @@ def restore(
     if done.kept_deletions:
         members = count(done.kept_deletions, "member")
         parts.append(f"{members} deleted data or opted out after the backup: this was applied again.")
+    if done.deleted_rows:
+        parts.append(f"{count(done.deleted_rows, 'row')} that were deleted after the backup stay deleted.")
     show(asdict(done), " ".join(parts), as_json)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from bot.discord_errors import DISCORD_ERRORS
 from bot.guards.interactions import BotCog
 from bot.services import Services
-from storage.privacy import retention
+from storage.privacy import ownership, retention
 from storage.wording import count
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class DataLifecycle(BotCog):
 
     async def _find_departures(self) -> None:
         await self.bot.wait_until_ready()
-        for guild_id in sorted(await self.services.database.read(retention.known_guilds)):
+        for guild_id in sorted(await self.services.database.read(ownership.known_guilds)):
             try:
                 await self._check_guild(guild_id)
             except DISCORD_ERRORS as error:
@@ -85,7 +85,7 @@ class DataLifecycle(BotCog):
         return False
 
     async def _check_members(self, guild: discord.Guild) -> None:
-        stored = await self.services.database.read(_members_to_check, guild.id)
+        stored = await self.services.database.read(ownership.known_members, guild.id)
         for batch in discord.utils.as_chunks(sorted(stored), MEMBERS_AT_ONCE):
             found = await guild.query_members(user_ids=batch, limit=MEMBERS_AT_ONCE, cache=False)
             present = {member.id for member in found}
@@ -135,10 +135,6 @@ class DataLifecycle(BotCog):
                 log.info("Deleted the data of a departed %s: %s%s.", who, count(erased.replies, "answer"), marked)
             await asyncio.sleep(PAUSE_S)
         return completed
-
-
-def _members_to_check(session: Session, guild_id: int) -> set[int]:
-    return retention.known_members(session, guild_id) | retention.departed_from(session, guild_id)
 
 
 def _note_members(session: Session, guild_id: int, present: set[int], gone: set[int]) -> None:

@@ -156,7 +156,7 @@ class GapForm(DocumentForm):
         if gap is None:
             raise GapConflict
         super().__init__(
-            services, title=question_of(gap.messages), label=gettext("Correct facts"), help_text="Markdown."
+            services, about=question_of(gap.messages), label=gettext("Correct facts"), help_text="Markdown."
         )
         self._reply_id = reply_id
         self._known_ids = {gap.reply_id for gap in gaps}

@@ -148,10 +148,10 @@ class Knowledge(
     @app_commands.command()
     @app_commands.describe(document="Its number; choose it from the list")
     async def remove(self, interaction: discord.Interaction, document: int) -> None:
-        """Delete a document; earlier answers still cite its title."""
+        """Delete a document; new answers won't quote it."""
         await interaction.response.defer(ephemeral=True)
         removed = await run_audited(interaction, documents.remove_document, _guild_id(interaction), document)
-        log.info("%s removed document %d (%s).", user_label(interaction.user), removed.id, removed.title)
+        log.info("%s removed document %d.", user_label(interaction.user), removed.id)
         await answer_privately(
             interaction, gettext("Removed **{title}**. New answers won't quote it.", title=_plain(removed.title))
         )

@@ -112,8 +112,9 @@ class Models(
     @app_commands.autocomplete(version=selection.offer_versions, personality=selection.offer_personalities)
     async def lineage(self, interaction: discord.Interaction, version: str, personality: str | None = None) -> None:
         """Show which rounds, votes and people made a version."""
+        # It names voters, of all servers.
         await interaction.response.defer(ephemeral=True)
-        chosen = await selection.chosen_personality(self.services, interaction, personality)
+        chosen = await selection.administered_personality(self.services, interaction, personality)
         found = await self.services.database.read(lineage_of, chosen.id, version)
         file = f"lineage-{found.version if found else version}.txt"
         await splitting.answer_in_full(interaction, lineages.lineage_lines(found), lineages.lineage_text(found), file)

@@ -94,7 +94,12 @@ async def read_again(document: Document, guild: discord.Guild, reader: discord.M
 async def from_link(link: str, guild: discord.Guild, reader: discord.Member | None) -> tuple[Source, str]:
     """Return the linked message, and a title for it; raises UserFacingError."""
     message = await _fetch(link, guild, reader)
-    return from_message(message), gettext("Message in #{channel}", channel=str(message.channel))
+    return from_message(message), _title_of(message)
+
+
+def _title_of(message: discord.Message) -> str:
+    """Return a title without the member's words: it is seen where the document is not, and kept by admins' lists."""
+    return gettext("Message in #{channel}", channel=str(message.channel))
 
 
 async def from_shown(message: discord.Message) -> Source:
@@ -228,10 +233,13 @@ def require_curator(user: discord.User | discord.Member, settings: Settings) -> 
 class DocumentForm(Form):
     """Asks for a title and a text of several lines."""
 
-    def __init__(self, services: Services, *, title: str | None, label: str, help_text: str) -> None:
+    def __init__(
+        self, services: Services, *, label: str, help_text: str, title: str | None = None, about: str | None = None
+    ) -> None:
+        """`about` is shown above the empty title: of a member's question, which the title would outlive."""
         super().__init__(services, gettext("Add a document"))
         self._title = self._ask(
-            "title", gettext("Title"), limit=quoting.MAX_TITLE_CHARS, default=title or "", required=True
+            "title", gettext("Title"), about, limit=quoting.MAX_TITLE_CHARS, default=title or "", required=True
         )
         self._text = self._ask("text", label, help_text, limit=FIELD_CHARS, long=True, required=True)
 
@@ -248,7 +256,7 @@ class MessageForm(Form):
         """`everywhere` is what is proposed."""
         super().__init__(services, gettext("Add this message to the knowledge"))
         self._message = message
-        title = title_of_text(message.content)
+        title = _title_of(message)
         self._title = self._ask("title", gettext("Title"), limit=quoting.MAX_TITLE_CHARS, default=title, required=True)
         self._only_here = gettext("Only in this channel")
         places = (gettext("Everywhere in this server"), self._only_here)
@@ -266,7 +274,7 @@ class MessageForm(Form):
         undo = gettext("To undo this, use `/knowledge remove` with its number.")
         text = f"{gettext('Added: {document}', document=added)}\n{undo}"
         await interaction.edit_original_response(content=text)
-        await record_done(interaction, action_of(interaction, self.action, self._title.value))
+        await record_done(interaction, action_of(interaction, self.action, self._message.jump_url))
 
 
 async def store_document(
@@ -302,7 +310,7 @@ async def _read(request: DocumentRequest, reader: discord.Member, settings: Know
     if request.file is not None:
         source, title = await from_file(request.file, settings), request.file.filename
     elif isinstance(request.message, discord.Message):
-        return await from_shown(request.message), title_of_text(request.message.content)
+        return await from_shown(request.message), _title_of(request.message)
     elif request.message is not None:
         return await from_link(request.message, reader.guild, reader)
     elif request.pins is not None:

@@ -210,7 +210,7 @@ class Library:
             return documents.add_document(session, new, self._settings)
 
         document_id = await self._database.run(add)
-        log.info("%s added document %d (%s).", added_by, document_id, title)
+        log.info("%s added document %d.", added_by, document_id)
         await self._embed_stored(document_id, report)
         return await self._database.read(documents.find_document, guild_id, document_id)
 

@@ -20,14 +20,13 @@ from storage.adapters.folder_store import AdapterStore
 from storage.adapters.stores import open_store
 from storage.backups.archive import unpack_archive, write_archive
 from storage.backups.copy import Say, copy_rows, has_rows, tables
+from storage.backups.deletions import deletions_since, note_restore
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_address, open_database
 from storage.database.engine import copy_file
 from storage.database.migrate import newest_schema, refuse_unknown
-from storage.database.tables import ErasureRow, HeartbeatRow, OptOutRow, VersionRow
+from storage.database.tables import HeartbeatRow, VersionRow
 from storage.errors import AdapterError, BackupRefused
-from storage.privacy.consent import withdraw_consent
-from storage.privacy.erasure import delete_member
 from storage.runtime.processes import BOT, TRAINER, record_heartbeat, sole_process, worker_name
 from storage.settings.sections import DatabaseSettings, Settings
 
@@ -57,6 +56,8 @@ class RestoredBackup:
     """A backup of the rows that were replaced, if there were any."""
     kept_deletions: int
     """Members who deleted data or withdrew consent after the backup was made: both were repeated after restoring."""
+    deleted_rows: int
+    """Rows of the backup that were deleted after it was made, and so were deleted again."""
 
 
 def make_backup(settings: Settings, file: Path, say: Say) -> Backup:
@@ -201,13 +202,19 @@ def _restore(
     saved = settings.data.directory / f"{SAVED_PREFIX}{utc_now():%Y%m%dT%H%M%S%f}.tar.gz" if is_taken else None
     if saved:
         _write(target, store, saved, say)
-    erasures = _erasures_since(target, source, backup.made_at)
+    with target.snapshot() as now, source.snapshot() as then:
+        deletions = deletions_since(now, then, backup.made_at)
+
+    def repeat(session: Session) -> None:
+        deletions.repeat(session)
+        note_restore(session, backup.made_at)
+
     with store.registering():
         for digest in backup.adapters:
             say(f"adapter {digest[:12]}")
             _publish(store, folder / ADAPTERS / digest)
-        copy_rows(source, target, say, replace=replace, then=erasures.repeat)
-    return RestoredBackup(backup, saved, erasures.count)
+        copy_rows(source, target, say, replace=replace, then=repeat)
+    return RestoredBackup(backup, saved, deletions.members, deletions.rows)
 
 
 @contextmanager
@@ -241,30 +248,3 @@ def _publish(store: AdapterStore, adapter: Path) -> None:
             raise BackupRefused(
                 f"the backup's adapter {adapter.name[:12]} has the digest {digest[:12]}: use another backup"
             )
-
-
-@dataclass(frozen=True)
-class Erasures:
-    """Members who deleted their data, or withdrew their consent, after a backup was made."""
-
-    erased: Collection[int]
-    withdrawn: Collection[int]
-
-    @property
-    def count(self) -> int:
-        return len({*self.erased, *self.withdrawn})
-
-    def repeat(self, session: Session) -> None:
-        for user_id in self.erased:
-            delete_member(session, user_id)
-        for user_id in self.withdrawn:
-            withdraw_consent(session, user_id)
-
-
-def _erasures_since(database: Database, backup: Database, made_at: datetime) -> Erasures:
-    with database.snapshot() as now, backup.snapshot() as then:
-        erased = set(now.scalars(select(ErasureRow.user_id).where(ErasureRow.erased_at >= made_at)))
-        if not has_rows(now.connection()):
-            return Erasures((), ())
-        opt_outs = select(OptOutRow.user_id)
-        return Erasures(erased, set(now.scalars(opt_outs)) - set(then.scalars(opt_outs)) - erased)

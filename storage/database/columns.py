@@ -1,7 +1,8 @@
-"""Column types that behave the same on SQLite and PostgreSQL."""
+"""Column types that behave the same on SQLite and PostgreSQL, and whose a row is."""
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +11,27 @@ from sqlalchemy import JSON, BigInteger, DateTime, Integer, Text, TypeDecorator
 from sqlalchemy.engine import Dialect
 
 from storage.sentences import from_stored, to_stored
+
+MEMBER, PSEUDONYM, SERVER = "member", "pseudonym", "server"
+"""Keys of a column's `info` whose values are a `Fate`: the column names a member, by ID or pseudonym, or a server.
+
+Deletion, departures, exports and restoring read them, so a new table needs nothing else.
+"""
+
+
+class Fate(enum.Enum):
+    """What becomes of a row when the member or server that it names is deleted."""
+
+    GONE = enum.auto()
+    """The row is deleted."""
+    SPEAKS = enum.auto()
+    """Words of theirs are in the answer, summary or document that the row belongs to, which is deleted."""
+    SPEAKS_TOO = enum.auto()
+    """The same, and another table says SPEAKS of them as well, which is quicker to search."""
+    UNNAMED = enum.auto()
+    """It stays, with NOBODY in their place."""
+    KEPT = enum.auto()
+    """It stays as it is; `PRIVACY.md` says why."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):

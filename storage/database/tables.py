@@ -22,7 +22,17 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from storage.database.columns import LargeId, SentenceJson, SentenceText, UtcDateTime, utc_now
+from storage.database.columns import (
+    MEMBER,
+    PSEUDONYM,
+    SERVER,
+    Fate,
+    LargeId,
+    SentenceJson,
+    SentenceText,
+    UtcDateTime,
+    utc_now,
+)
 from storage.database.enums import (
     NOBODY,
     ArenaStatus,
@@ -81,7 +91,7 @@ class PersonalityRow(Base):
     card: Mapped[dict[str, Any]] = mapped_column(default=dict)
     file_digest: Mapped[str | None] = mapped_column(String(64))
     """Digest of the last loaded card file; null for a personality without a file."""
-    guild_id: Mapped[int | None] = mapped_column(BigInteger)
+    guild_id: Mapped[int | None] = mapped_column(BigInteger, info={SERVER: Fate.KEPT})
     """The server whose admins created it and can change it; null for the operator's, which every server can use."""
     picture_digest: Mapped[str | None] = mapped_column(String(64))
     """Of its picture; null without one."""
@@ -129,7 +139,7 @@ class BindingRow(Base):
 
     scope: Mapped[Scope] = mapped_column(primary_key=True)
     place_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    guild_id: Mapped[int] = mapped_column(BigInteger)
+    guild_id: Mapped[int] = mapped_column(BigInteger, info={SERVER: Fate.GONE})
     personality_id: Mapped[int] = mapped_column(ForeignKey("personalities.id"), index=True)
     strength: Mapped[float] = mapped_column(default=1.0)
     bound_by: Mapped[str] = mapped_column(String(64))
@@ -141,7 +151,7 @@ class ServerRow(Base):
 
     __tablename__ = "servers"
 
-    guild_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    guild_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False, info={SERVER: Fate.GONE})
     choices: Mapped[dict[str, Any]]
     generation: Mapped[int]
     """Counts the changes, so that of two admins who finish at once only one wins."""
@@ -257,9 +267,9 @@ class ReplyRow(Base):
     queued_s: Mapped[float | None]
     first_token_s: Mapped[float | None]
     total_s: Mapped[float | None]
-    guild_id: Mapped[int | None] = mapped_column(BigInteger)
+    guild_id: Mapped[int | None] = mapped_column(BigInteger, info={SERVER: Fate.GONE})
     channel_id: Mapped[int] = mapped_column(BigInteger)
-    author_id: Mapped[int] = mapped_column(BigInteger)
+    author_id: Mapped[int] = mapped_column(BigInteger, info={MEMBER: Fate.UNNAMED})
     source_message_id: Mapped[int | None] = mapped_column(BigInteger)
     basis: Mapped[Basis | None]
     origin: Mapped[Origin] = mapped_column(default=Origin.CHAT)
@@ -344,7 +354,7 @@ class ReplySpeakerRow(Base):
     __tablename__ = "reply_speakers"
 
     reply_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"), primary_key=True)
-    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True)
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True, info={MEMBER: Fate.SPEAKS})
 
 
 class ReplySourceRow(Base):
@@ -354,7 +364,7 @@ class ReplySourceRow(Base):
 
     reply_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"), primary_key=True)
     message_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True)
-    user_id: Mapped[int] = mapped_column(BigInteger, default=NOBODY)
+    user_id: Mapped[int] = mapped_column(BigInteger, default=NOBODY, info={MEMBER: Fate.SPEAKS_TOO})
     """Its author; NOBODY for the bot's own answers, and for the source messages of a quoted document."""
 
 
@@ -369,7 +379,7 @@ class VoteEventRow(Base):
     id: Mapped[int] = mapped_column(LargeId, primary_key=True)
     reply_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"))
     message_id: Mapped[int] = mapped_column(BigInteger)
-    user_id: Mapped[int] = mapped_column(BigInteger, index=True)
+    user_id: Mapped[int] = mapped_column(BigInteger, index=True, info={MEMBER: Fate.GONE})
     emoji: Mapped[str] = mapped_column(String(32))
     """As Discord spells it; of a server's own emoji its ID."""
     burst: Mapped[bool]
@@ -384,7 +394,7 @@ class ComparisonRow(Base):
 
     first_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"), primary_key=True)
     second_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"), primary_key=True, index=True)
-    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True)
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True, info={MEMBER: Fate.GONE})
     better_id: Mapped[int | None] = mapped_column(LargeId)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
@@ -397,7 +407,7 @@ class SittingRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     personality_id: Mapped[int] = mapped_column(ForeignKey("personalities.id"))
-    user_id: Mapped[int] = mapped_column(BigInteger)
+    user_id: Mapped[int] = mapped_column(BigInteger, info={MEMBER: Fate.GONE})
     started_at: Mapped[datetime] = mapped_column(default=utc_now)
     ended_at: Mapped[datetime | None]
 
@@ -438,7 +448,7 @@ class ConsoleSessionRow(Base):
     __tablename__ = "console_sessions"
 
     digest: Mapped[str] = mapped_column(String(64), primary_key=True)
-    user_id: Mapped[int] = mapped_column(BigInteger, index=True)
+    user_id: Mapped[int] = mapped_column(BigInteger, index=True, info={MEMBER: Fate.GONE})
     name: Mapped[str] = mapped_column(String(64))
     is_link: Mapped[bool]
     expires_at: Mapped[datetime] = mapped_column(index=True)
@@ -452,7 +462,7 @@ class VoteCauseRow(Base):
     __tablename__ = "vote_causes"
 
     reply_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"), primary_key=True)
-    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True)
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True, info={MEMBER: Fate.GONE})
     cause: Mapped[Cause]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     settled_by: Mapped[str | None] = mapped_column(String(64))
@@ -464,7 +474,7 @@ class CorrectionRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     reply_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"), index=True)
-    author_id: Mapped[int] = mapped_column(BigInteger, index=True)
+    author_id: Mapped[int] = mapped_column(BigInteger, index=True, info={MEMBER: Fate.GONE})
     text: Mapped[str] = mapped_column(Text)
     basis: Mapped[Basis | None]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
@@ -522,7 +532,7 @@ class ConsentRow(Base):
 
     __tablename__ = "consents"
 
-    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False, info={MEMBER: Fate.GONE})
     given_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
@@ -531,7 +541,7 @@ class OptOutRow(Base):
 
     __tablename__ = "opt_outs"
 
-    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False, info={MEMBER: Fate.KEPT})
     since: Mapped[datetime] = mapped_column(default=utc_now)
 
 
@@ -540,7 +550,7 @@ class ErasureRow(Base):
 
     __tablename__ = "erasures"
 
-    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False, info={MEMBER: Fate.KEPT})
     erased_at: Mapped[datetime]
 
 
@@ -549,7 +559,7 @@ class GreetingRow(Base):
 
     __tablename__ = "greetings"
 
-    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False, info={MEMBER: Fate.GONE})
     greeted_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
@@ -558,8 +568,8 @@ class DepartureRow(Base):
 
     __tablename__ = "departures"
 
-    guild_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    guild_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False, info={SERVER: Fate.GONE})
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False, info={MEMBER: Fate.GONE})
     left_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)
 
 
@@ -585,7 +595,7 @@ class ConversationSpeakerRow(Base):
     channel_id: Mapped[int] = mapped_column(
         ForeignKey("conversations.channel_id", ondelete="CASCADE"), primary_key=True
     )
-    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True)
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True, info={MEMBER: Fate.SPEAKS})
 
 
 class MemberNoteRow(Base):
@@ -594,8 +604,8 @@ class MemberNoteRow(Base):
     __tablename__ = "member_notes"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    user_id: Mapped[int] = mapped_column(BigInteger, index=True)
-    guild_id: Mapped[int | None] = mapped_column(BigInteger)
+    user_id: Mapped[int] = mapped_column(BigInteger, index=True, info={MEMBER: Fate.GONE})
+    guild_id: Mapped[int | None] = mapped_column(BigInteger, info={SERVER: Fate.GONE})
     """The server where it is used; 0 for direct messages, null for everywhere, as in earlier releases."""
     text: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
@@ -617,7 +627,7 @@ class FactQuestionRow(Base):
 
     __tablename__ = "fact_questions"
 
-    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False, info={MEMBER: Fate.GONE})
     digest: Mapped[str] = mapped_column(String(64), primary_key=True)
     """A keyed hash of the fact."""
     asked_at: Mapped[datetime] = mapped_column(default=utc_now)
@@ -628,7 +638,7 @@ class NoteOptOutRow(Base):
 
     __tablename__ = "note_opt_outs"
 
-    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False, info={MEMBER: Fate.KEPT})
     since: Mapped[datetime] = mapped_column(default=utc_now)
 
 
@@ -686,7 +696,7 @@ class RoundVoterRow(Base):
     __tablename__ = "round_voters"
 
     round_id: Mapped[int] = mapped_column(ForeignKey("rounds.id", ondelete="CASCADE"), primary_key=True)
-    pseudonym: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True)
+    pseudonym: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True, info={PSEUDONYM: Fate.GONE})
     share: Mapped[float]
     influence: Mapped[float]
 
@@ -706,8 +716,10 @@ class MemberRow(Base):
 
     __tablename__ = "members"
 
-    guild_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False, index=True)
+    guild_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False, info={SERVER: Fate.GONE})
+    user_id: Mapped[int] = mapped_column(
+        BigInteger, primary_key=True, autoincrement=False, index=True, info={MEMBER: Fate.GONE}
+    )
     joined_at: Mapped[datetime]
 
 
@@ -720,7 +732,7 @@ class QuarantineRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     personality_id: Mapped[int] = mapped_column(ForeignKey("personalities.id"))
     rule: Mapped[QuarantineRule]
-    subject_id: Mapped[int] = mapped_column(BigInteger)
+    subject_id: Mapped[int] = mapped_column(BigInteger, info={MEMBER: Fate.UNNAMED})
     """Id of the reply, of the member whom the replies answer, or of the version (0 is the base)."""
     vote: Mapped[str] = mapped_column(String(8))
     first_vote_at: Mapped[datetime]
@@ -739,7 +751,7 @@ class QuarantinedVoteRow(Base):
 
     quarantine_id: Mapped[int] = mapped_column(ForeignKey("quarantines.id", ondelete="CASCADE"), primary_key=True)
     reply_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"), primary_key=True, index=True)
-    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True)
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True, info={MEMBER: Fate.GONE})
 
 
 class ArenaRow(Base):
@@ -750,7 +762,7 @@ class ArenaRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     personality_id: Mapped[int] = mapped_column(ForeignKey("personalities.id"))
-    guild_id: Mapped[int | None] = mapped_column(BigInteger)
+    guild_id: Mapped[int | None] = mapped_column(BigInteger, info={SERVER: Fate.GONE})
     channel_id: Mapped[int] = mapped_column(BigInteger)
     message_id: Mapped[int | None] = mapped_column(BigInteger, unique=True)
     prompt: Mapped[str] = mapped_column(Text)
@@ -799,13 +811,13 @@ class CanaryRow(Base):
 
 
 class DocumentRow(Base):
-    """A server's document; a removed one keeps its title, so that earlier citations can be explained."""
+    """A server's document; a removed one keeps its title for earlier citations, unless it was made of messages."""
 
     __tablename__ = "documents"
     __table_args__ = (Index("ix_documents_guild", "guild_id", "removed_at"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    guild_id: Mapped[int] = mapped_column(BigInteger)
+    guild_id: Mapped[int] = mapped_column(BigInteger, info={SERVER: Fate.GONE})
     channel_id: Mapped[int | None] = mapped_column(BigInteger)
     """Only used in this channel and its threads; null means the whole server."""
     personality_id: Mapped[int | None] = mapped_column(ForeignKey("personalities.id"))
@@ -831,7 +843,7 @@ class DocumentSpeakerRow(Base):
     __tablename__ = "document_speakers"
 
     document_id: Mapped[int] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True)
-    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True)
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True, info={MEMBER: Fate.SPEAKS})
 
 
 class DocumentSourceRow(Base):
@@ -871,10 +883,10 @@ class AuditRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     happened_at: Mapped[datetime] = mapped_column(default=utc_now)
-    guild_id: Mapped[int | None] = mapped_column(BigInteger)
+    guild_id: Mapped[int | None] = mapped_column(BigInteger, info={SERVER: Fate.KEPT})
     """The server where it was done; null for the command line."""
     actor: Mapped[str] = mapped_column(String(64))
-    actor_id: Mapped[int] = mapped_column(BigInteger)
+    actor_id: Mapped[int] = mapped_column(BigInteger, info={MEMBER: Fate.KEPT})
     """The member's id; 0 for the command line."""
     action: Mapped[str] = mapped_column(String(64))
     subject: Mapped[str] = mapped_column(Text, default="")

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from storage.database import tables
 from storage.database.rows import count_rows
 from storage.privacy.erasure import names_of
+from storage.privacy.ownership import naming_members
 from storage.privacy.retention import count_past, read_expiry
 from storage.settings.sections import PrivacySettings
 
@@ -18,33 +19,13 @@ NO_BASIS = "none"
 AGES = (("under 1 day", 1), ("1 to 7 days", 7), ("7 to 30 days", 30), ("30 to 90 days", 90))
 OLDER = "over 90 days"
 TABLES: tuple[type[tables.Base], ...] = (
-    tables.ReplyRow,
+    *dict.fromkeys(column.class_ for column in naming_members()),
+    tables.RoundVoterRow,
     tables.ReplyMessageRow,
-    tables.ReplySourceRow,
-    tables.ReplySpeakerRow,
-    tables.VoteEventRow,
-    tables.VoteCauseRow,
-    tables.ComparisonRow,
-    tables.SittingRow,
-    tables.ConsoleSessionRow,
-    tables.CorrectionRow,
-    tables.ConversationRow,
-    tables.ConversationSpeakerRow,
-    tables.MemberNoteRow,
     tables.ReplyNoteRow,
-    tables.FactQuestionRow,
-    tables.NoteOptOutRow,
-    tables.MemberRow,
+    tables.ConversationRow,
     tables.DocumentRow,
     tables.DocumentSourceRow,
-    tables.DocumentSpeakerRow,
-    tables.QuarantinedVoteRow,
-    tables.RoundVoterRow,
-    tables.ConsentRow,
-    tables.OptOutRow,
-    tables.ErasureRow,
-    tables.GreetingRow,
-    tables.DepartureRow,
 )
 """Every table that names a member or holds their messages."""
 

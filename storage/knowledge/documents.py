@@ -149,6 +149,8 @@ def refresh_document(
 def remove_document(session: Session, guild_id: int, document_id: int) -> Document:
     """Delete the document's text and return the document; its title is kept for earlier citations.
 
+    A title of members' messages may hold their words, so it goes too.
+
     Raises DocumentRefused if the server has no such document.
     """
     document = find_document(session, guild_id, document_id)
@@ -248,8 +250,10 @@ def source_messages(session: Session, document_ids: Collection[int]) -> frozense
 
 
 def titles_of(session: Session, document_ids: Sequence[int]) -> list[tuple[str, str]]:
-    """Return (title, link) of each document in the given order, removed ones included."""
-    query = select(DocumentRow.id, DocumentRow.title, DocumentRow.link).where(DocumentRow.id.in_(document_ids))
+    """Return (title, link) of each document in the given order, also of removed ones that still have a title."""
+    query = select(DocumentRow.id, DocumentRow.title, DocumentRow.link).where(
+        DocumentRow.id.in_(document_ids), DocumentRow.title != ""
+    )
     found = {row.id: (row.title, row.link) for row in session.execute(query)}
     return [found[id_] for id_ in dict.fromkeys(document_ids) if id_ in found]
 
@@ -359,6 +363,8 @@ def _erase(session: Session, document_ids: Sequence[int]) -> None:
         .where(DocumentRow.id.in_(document_ids))
         .values(text="", digest="", removed_at=utc_now(), revision=DocumentRow.revision + 1)
     )
+    of_messages = DocumentRow.kind.in_((DocumentKind.MESSAGE, DocumentKind.PINS))
+    session.execute(update(DocumentRow).where(DocumentRow.id.in_(document_ids), of_messages).values(title="", link=""))
 
 
 def _read(session: Session, *conditions: ColumnElement[bool]) -> list[Document]:

@@ -15,13 +15,22 @@ from sqlalchemy.orm import Session
 
 from storage.conversations.memory import drop_summaries, drop_summaries_with
 from storage.database import tables
-from storage.database.columns import utc_now
+from storage.database.columns import Fate, utc_now
 from storage.database.enums import ASKED, NOBODY, QuarantineRule, RoundStatus
 from storage.database.rows import any_row, changed_rows, count_rows
 from storage.knowledge.documents import erase_documents, remove_words_of
 from storage.members import Pseudonym, read_pseudonyms
 from storage.personalities.personalities import DEFAULT_PERSONALITY, lock_personalities
 from storage.privacy.notes import delete_notes, list_notes, replies_with_notes
+from storage.privacy.ownership import (
+    channels_in,
+    in_any_server,
+    in_server,
+    is_known,
+    naming_members,
+    naming_servers,
+    rows_in,
+)
 from storage.sentences import Sentence
 from storage.servers import schedule_of_arenas
 from storage.votes.follow_ups import forget_follow_ups_of, take_back_follow_ups
@@ -64,41 +73,37 @@ def delete_member(session: Session, user_id: int) -> Deletion:
     pseudonym = read_pseudonyms(session).of(user_id)
     marked = mark_versions_trained_on(session, reply_ids.union(voted_ids), correction_ids, pseudonym)
     session.merge(tables.ErasureRow(user_id=user_id, erased_at=utc_now()))
-    votes = count_rows(session, voted_ids.distinct())
-    session.execute(delete(tables.VoteEventRow).where(tables.VoteEventRow.user_id == user_id))
+    votes, corrections = count_rows(session, voted_ids.distinct()), count_rows(session, correction_ids)
+    notes = count_rows(session, select(tables.MemberNoteRow.id).where(tables.MemberNoteRow.user_id == user_id))
     documents = remove_words_of(session, user_id)
-    corrections = session.execute(delete(tables.CorrectionRow).where(tables.CorrectionRow.author_id == user_id))
-    for table in (
-        tables.ConsentRow,
-        tables.MemberRow,
-        tables.QuarantinedVoteRow,
-        tables.VoteCauseRow,
-        tables.ComparisonRow,
-        tables.SittingRow,
-        tables.ConsoleSessionRow,
-        tables.GreetingRow,
-        tables.DepartureRow,
-        tables.FactQuestionRow,
-    ):
-        session.execute(delete(table).where(table.user_id == user_id))
+    for column in naming_members(Fate.GONE):
+        session.execute(delete(column.class_).where(column == user_id))
     session.execute(delete(tables.RoundVoterRow).where(tables.RoundVoterRow.pseudonym == pseudonym))
-    session.execute(
-        update(tables.QuarantineRow)
-        .where(tables.QuarantineRow.rule == QuarantineRule.AUTHOR, tables.QuarantineRow.subject_id == user_id)
-        .values(subject_id=NOBODY)
-    )
     replies = session.execute(delete(tables.ReplyRow).where(tables.ReplyRow.id.in_(reply_ids)))
     forget_follow_ups_of(session, user_id)
-    session.execute(update(tables.ReplyRow).where(tables.ReplyRow.author_id == user_id).values(author_id=NOBODY))
+    _take_name_out(session, user_id)
     return Deletion(
         replies=changed_rows(replies),
         votes=votes,
-        corrections=changed_rows(corrections),
-        notes=delete_notes(session, select(tables.MemberNoteRow.id).where(tables.MemberNoteRow.user_id == user_id)),
+        corrections=corrections,
+        notes=notes,
         summaries=drop_summaries_with(session, user_id),
         documents=documents,
         marked=marked,
     )
+
+
+def _take_name_out(session: Session, user_id: int, guild_id: int | None = None) -> None:
+    """Put NOBODY in place of the member where a row stays, in one server or everywhere."""
+    replies, quarantines, held = tables.ReplyRow, tables.QuarantineRow, tables.QuarantinedVoteRow
+    asked = [replies.author_id == user_id]
+    on_answers_to = [quarantines.rule == QuarantineRule.AUTHOR, quarantines.subject_id == user_id]
+    if guild_id is not None:
+        asked.append(replies.guild_id == guild_id)
+        elsewhere = select(held.quarantine_id).join(replies).where(replies.guild_id.is_distinct_from(guild_id))
+        on_answers_to.append(quarantines.id.not_in(elsewhere))
+    session.execute(update(replies).where(*asked).values(author_id=NOBODY))
+    session.execute(update(quarantines).where(*on_answers_to).values(subject_id=NOBODY))
 
 
 def is_kept(session: Session, channel_id: int, message_ids: Collection[int]) -> bool:
@@ -127,11 +132,11 @@ def erase_messages(session: Session, channel_id: int, message_ids: Collection[in
     return _erase(session, _replies_with(channel_id, message_ids), documents, summaries)
 
 
-def erase_answer(session: Session, reply_id: int) -> Deletion:
-    """Delete an answer with its votes and suggestions, and mark the versions trained on it."""
+def erase_answers(session: Session, reply_ids: Collection[int]) -> Deletion:
+    """Delete answers with their votes and suggestions, and mark the versions trained on them."""
     _lock(session)
     no_documents = select(tables.DocumentRow.id).where(false())
-    return _erase(session, select(tables.ReplyRow.id).where(tables.ReplyRow.id == reply_id), no_documents, [])
+    return _erase(session, select(tables.ReplyRow.id).where(tables.ReplyRow.id.in_(reply_ids)), no_documents, [])
 
 
 def forget_notes(session: Session, user_id: int, guild_id: int | None, number: int | None = None) -> Deletion:
@@ -230,12 +235,11 @@ def erase_guild(session: Session, guild_id: int) -> Deletion:
     _lock(session)
     _delete_appearances(session, guild_id)
     replies = select(tables.ReplyRow.id).where(tables.ReplyRow.guild_id == guild_id)
-    channels = session.scalars(_conversations_in(guild_id)).all()
+    channels = session.scalars(channels_in(guild_id)).all()
     documents = select(tables.DocumentRow.id).where(tables.DocumentRow.guild_id == guild_id)
     erased = _erase(session, replies, documents, channels)
-    of_server = (tables.MemberRow, tables.MemberNoteRow, tables.DocumentRow, tables.BindingRow, tables.ArenaRow)
-    for table in (*of_server, tables.ServerRow):
-        session.execute(delete(table).where(table.guild_id == guild_id))
+    for column in naming_servers(Fate.GONE):
+        session.execute(delete(column.class_).where(column == guild_id))
     session.execute(delete(tables.ScheduleRow).where(tables.ScheduleRow.name == schedule_of_arenas(guild_id)))
     return erased
 
@@ -261,17 +265,20 @@ def _delete_appearances(session: Session, guild_id: int) -> None:
 
 
 def erase_member_in(session: Session, guild_id: int, user_id: int) -> Deletion:
-    """Delete a member's data in one server; if no other server has any, delete all that is stored about them."""
+    """Delete a member's data in one server; if no other server has any, delete all that is stored about them.
+
+    That includes direct messages: whoever shares no server with the bot cannot write to it any more.
+    """
     _lock(session)
     replies, spoke = tables.ReplyRow, tables.ReplySpeakerRow
-    voted, suggested, members = tables.VoteEventRow, tables.CorrectionRow, tables.MemberRow
+    voted, suggested = tables.VoteEventRow, tables.CorrectionRow
     here = select(replies.id).where(replies.guild_id == guild_id)
     spoken_ids = select(spoke.reply_id).where(spoke.user_id == user_id, spoke.reply_id.in_(here))
     voted_ids = select(voted.reply_id).where(voted.user_id == user_id, voted.reply_id.in_(here))
     correction_ids = select(suggested.id).where(suggested.author_id == user_id, suggested.reply_id.in_(here))
     in_summaries, in_documents = tables.ConversationSpeakerRow, tables.DocumentSpeakerRow
     summaries = select(in_summaries.channel_id).where(
-        in_summaries.user_id == user_id, in_summaries.channel_id.in_(_conversations_in(guild_id))
+        in_summaries.user_id == user_id, in_summaries.channel_id.in_(channels_in(guild_id))
     )
     own_documents = select(tables.DocumentRow.id).where(tables.DocumentRow.guild_id == guild_id)
     documents = select(in_documents.document_id).where(
@@ -280,33 +287,15 @@ def erase_member_in(session: Session, guild_id: int, user_id: int) -> Deletion:
     channels = session.scalars(summaries).all()
     pseudonym = read_pseudonyms(session).of(user_id)
     marked = mark_versions_trained_on(session, spoken_ids.union(voted_ids), correction_ids, pseudonym)
-    session.execute(delete(suggested).where(suggested.id.in_(correction_ids)))
-    for table in (voted, tables.VoteCauseRow, tables.QuarantinedVoteRow):
-        session.execute(delete(table).where(table.user_id == user_id, table.reply_id.in_(here)))
-    for table in (members, tables.MemberNoteRow):
-        session.execute(delete(table).where(table.guild_id == guild_id, table.user_id == user_id))
+    for column in naming_members(Fate.GONE):
+        if (inside := rows_in(column.class_, in_server(guild_id))) is not None:
+            session.execute(delete(column.class_).where(column == user_id, inside))
     erased = _erase(session, spoken_ids, documents, channels)
     forget_follow_ups_of(session, user_id, guild_id)
-    session.execute(
-        update(replies).where(replies.guild_id == guild_id, replies.author_id == user_id).values(author_id=NOBODY)
-    )
-    if not _is_known(session, user_id):
+    _take_name_out(session, user_id, guild_id)
+    if not is_known(session, user_id, in_any_server):
         delete_member(session, user_id)
     return replace(erased, marked=marked)
-
-
-def _is_known(session: Session, user_id: int) -> bool:
-    columns = (
-        tables.ReplySpeakerRow.user_id,
-        tables.VoteEventRow.user_id,
-        tables.CorrectionRow.author_id,
-        tables.MemberRow.user_id,
-    )
-    notes = tables.MemberNoteRow
-    of_a_place = select(notes.id).where(notes.user_id == user_id, notes.guild_id.is_not(None))
-    return any(any_row(session, select(column).where(column == user_id)) for column in columns) or any_row(
-        session, of_a_place
-    )
 
 
 def lock_erasures(session: Session, *, shared: bool = False) -> None:
@@ -420,10 +409,3 @@ def _summaries_of(channel_id: int, message_ids: Collection[int]) -> Select[int]:
     # A thread has the ID of the message that it was made from.
     channels = conversations.channel_id.in_({channel_id, *message_ids})
     return select(conversations.channel_id).where(channels, conversations.summary != "", or_(false(), *covered))
-
-
-def _conversations_in(guild_id: int) -> Select[int]:
-    """Select the channels of a server whose conversation is remembered."""
-    conversations = tables.ConversationRow
-    channels = select(tables.ReplyRow.channel_id).where(tables.ReplyRow.guild_id == guild_id)
-    return select(conversations.channel_id).where(conversations.channel_id.in_(channels))

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Column, func, select
 from sqlalchemy.orm import Session
 
-from storage.database.columns import utc_now
+from storage.database.columns import SERVER, Fate, utc_now
 from storage.database.database import vote_emoji_of
 from storage.database.rows import count_rows
 from storage.database.tables import (
-    ComparisonRow,
     ConsentRow,
     ConversationRow,
     ConversationSpeakerRow,
@@ -22,28 +21,34 @@ from storage.database.tables import (
     DepartureRow,
     DocumentRow,
     DocumentSpeakerRow,
-    ErasureRow,
-    FactQuestionRow,
     FollowUpRow,
-    GreetingRow,
     MemberNoteRow,
     MemberRow,
-    NoteOptOutRow,
     OptOutRow,
+    QuarantineRow,
     ReplyRow,
     ReplySourceRow,
     ReplySpeakerRow,
     RoundVoterRow,
+    SittingPairRow,
+    SittingRow,
     VoteCauseRow,
     VoteEventRow,
 )
 from storage.members import read_pseudonyms
+from storage.privacy.ownership import naming_members
 from storage.wording import message_link
 
 ABOUT = (
     "Answers are complete if their prompt has only your messages. If others took part, the prompt is theirs as well: "
     "you get links to your own messages, and the answer if it was for you."
 )
+TOLD = (ReplyRow, VoteEventRow, CorrectionRow, MemberNoteRow)
+"""Tables of which an export tells in words of its own."""
+WITHHELD = tuple(
+    column.property.columns[0] for column in (VoteCauseRow.settled_by, QuarantineRow.decided_by, QuarantineRow.reason)
+)
+"""What others did or wrote about the row."""
 
 
 @dataclass(frozen=True)
@@ -113,61 +118,51 @@ def export_member(session: Session, user_id: int) -> dict[str, Any]:
     pseudonym = read_pseudonyms(session).of(user_id)
     return {
         "format": "reactune-member",
-        "format_version": 1,
+        "format_version": 2,
         "made_at": _moment(utc_now()),
         "member": str(user_id),
         "about": ABOUT,
-        "consent": _dates(session, user_id),
         "answers": list(_answers(session, user_id)),
         "votes": list(_votes(session, user_id)),
         "follow_ups": list(_follow_ups(session, user_id)),
-        "causes": list(_causes(session, user_id)),
-        "comparisons": [
-            {
-                "first_answer": row.first_id,
-                "second_answer": row.second_id,
-                "better_answer": row.better_id,
-                "at": _moment(row.created_at),
-            }
-            for row in session.scalars(select(ComparisonRow).where(ComparisonRow.user_id == user_id))
-        ],
         "suggestions": list(_suggestions(session, user_id)),
         "notes": [
             {"text": row.text, "server": _id(row.guild_id or None), "written_at": _moment(row.created_at)}
             for row in session.scalars(select(MemberNoteRow).where(MemberNoteRow.user_id == user_id))
         ],
-        "asked_to_keep_notes": [
-            _moment(row.asked_at)
-            for row in session.scalars(select(FactQuestionRow).where(FactQuestionRow.user_id == user_id))
-        ],
         "documents": list(_documents(session, user_id)),
         "summaries": list(_summaries(session, user_id)),
-        "memberships": [
-            {"server": str(row.guild_id), "joined_at": _moment(row.joined_at)}
-            for row in session.scalars(select(MemberRow).where(MemberRow.user_id == user_id))
-        ],
-        "departures": [
-            {"server": str(row.guild_id), "left_at": _moment(row.left_at)}
-            for row in session.scalars(select(DepartureRow).where(DepartureRow.user_id == user_id))
-        ],
+        "labels": list(_labels(session, user_id)),
         "rounds": [
             {"round": row.round_id, "share": row.share, "influence": row.influence}
             for row in session.scalars(select(RoundVoterRow).where(RoundVoterRow.pseudonym == pseudonym))
         ],
+        **_records(session, user_id),
     }
 
 
-def _dates(session: Session, user_id: int) -> dict[str, str | None]:
-    consent, erasure = session.get(ConsentRow, user_id), session.get(ErasureRow, user_id)
-    opt_out = session.get(OptOutRow, user_id)
-    greeting, silence = session.get(GreetingRow, user_id), session.get(NoteOptOutRow, user_id)
-    return {
-        "training_allowed_since": _moment(consent.given_at) if consent else None,
-        "opted_out_since": _moment(opt_out.since) if opt_out else None,
-        "last_deletion_at": _moment(erasure.erased_at) if erasure else None,
-        "told_at": _moment(greeting.greeted_at) if greeting else None,
-        "not_asked_to_keep_notes_since": _moment(silence.since) if silence else None,
-    }
+def _records(session: Session, user_id: int) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows that name the member in all tables that are not told in words of their own."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for naming in naming_members(Fate.GONE, Fate.UNNAMED, Fate.KEPT):
+        table = naming.class_.__table__
+        columns = [column for column in table.columns if column.name != naming.key and column not in WITHHELD]
+        if naming.class_ not in TOLD:
+            rows = session.execute(select(*columns).where(naming == user_id))
+            found[table.name] = [_plain(columns, row) for row in rows]
+    return found
+
+
+def _plain(columns: Sequence[Column[Any]], row: Sequence[Any]) -> dict[str, Any]:
+    return {column.name: _value(column, value) for column, value in zip(columns, row, strict=True)}
+
+
+def _value(column: Column[Any], value: Any) -> Any:
+    if isinstance(value, datetime):
+        return _moment(value)
+    if isinstance(value, list):
+        return [_id(one) for one in value]  # the servers of a session
+    return _id(value) if SERVER in column.info else value
 
 
 def _answers(session: Session, user_id: int) -> Iterator[dict[str, Any]]:
@@ -226,9 +221,17 @@ def _follow_ups(session: Session, user_id: int) -> Iterator[dict[str, Any]]:
         }
 
 
-def _causes(session: Session, user_id: int) -> Iterator[dict[str, Any]]:
-    for row in session.scalars(select(VoteCauseRow).where(VoteCauseRow.user_id == user_id)):
-        yield {"answer": row.reply_id, "cause": row.cause.value, "at": _moment(row.created_at)}
+def _labels(session: Session, user_id: int) -> Iterator[dict[str, Any]]:
+    """Yield the pairs of answers that they compared in the console."""
+    pairs = select(SittingPairRow).join(SittingRow).where(SittingRow.user_id == user_id)
+    for row in session.scalars(pairs.order_by(SittingPairRow.id)):
+        yield {
+            "prompt": row.prompt,
+            "first_answer": row.first_id,
+            "second_answer": row.second_id,
+            "label": row.label.value if row.label else None,
+            "at": _moment(row.labelled_at),
+        }
 
 
 def _suggestions(session: Session, user_id: int) -> Iterator[dict[str, Any]]:

@@ -17,7 +17,8 @@ from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin, RoundStat
 from storage.database.rows import changed_rows, count_rows, read_all
 from storage.personalities.personalities import lock_personalities
 from storage.privacy.consent import open_bases
-from storage.privacy.erasure import Deletion, erase_guild, erase_member_in
+from storage.privacy.erasure import Deletion, erase_guild, erase_member_in, lock_erasures
+from storage.privacy.ownership import in_server, is_known, known_guilds
 from storage.settings.sections import PrivacySettings
 
 LONGEST_WAIT = timedelta(days=182)
@@ -193,8 +194,9 @@ def note_departure(session: Session, guild_id: int, user_id: int = NOBODY) -> bo
     """Start the retention time of a departure; return False if it has started already, or if nothing is stored."""
     if session.get(tables.DepartureRow, (guild_id, user_id)) is not None:
         return False
-    known = known_guilds(session) if user_id == NOBODY else known_members(session, guild_id)
-    if (guild_id if user_id == NOBODY else user_id) not in known:
+    if not (
+        guild_id in known_guilds(session) if user_id == NOBODY else is_known(session, user_id, in_server(guild_id))
+    ):
         return False
     session.add(tables.DepartureRow(guild_id=guild_id, user_id=user_id))
     session.flush()
@@ -219,49 +221,10 @@ def departed_before(session: Session, moment: datetime) -> list[Departure]:
 
 def complete_departure(session: Session, departure: Departure) -> Deletion | None:
     """Delete the data of a departed member or server; return None if they came back in the meantime."""
-    departures = tables.DepartureRow
-    row = session.get(departures, (departure.guild_id, departure.user_id), with_for_update=True)
+    lock_erasures(session)  # before the row, as a member's own deletion does
+    row = session.get(tables.DepartureRow, (departure.guild_id, departure.user_id), with_for_update=True)
     if row is None or row.left_at != departure.left_at:
         return None
     if departure.is_of_server:
-        erased = erase_guild(session, departure.guild_id)
-        done = departures.guild_id == departure.guild_id  # its members' departures too
-    else:
-        erased = erase_member_in(session, departure.guild_id, departure.user_id)
-        done = (departures.guild_id == departure.guild_id) & (departures.user_id == departure.user_id)
-    session.execute(delete(departures).where(done))
-    return erased
-
-
-def known_guilds(session: Session) -> set[int]:
-    """Return the servers with stored data."""
-    of_replies = select(tables.ReplyRow.guild_id).where(tables.ReplyRow.guild_id.is_not(None)).distinct()
-    by_guild = (tables.DocumentRow, tables.MemberRow, tables.MemberNoteRow, tables.ServerRow)
-    others = (select(table.guild_id) for table in by_guild)
-    found = session.scalars(of_replies.union(*others))
-    return {guild_id for guild_id in found if guild_id}
-
-
-def known_members(session: Session, guild_id: int) -> set[int]:
-    """Return the members with stored data in the server."""
-    replies, speakers, members = tables.ReplyRow, tables.ReplySpeakerRow, tables.MemberRow
-    here = select(replies.id).where(replies.guild_id == guild_id)
-    people = (
-        select(speakers.user_id)
-        .where(speakers.reply_id.in_(here))
-        .union(
-            select(replies.author_id).where(replies.guild_id == guild_id),
-            select(tables.VoteEventRow.user_id).where(tables.VoteEventRow.reply_id.in_(here)),
-            select(tables.CorrectionRow.author_id).where(tables.CorrectionRow.reply_id.in_(here)),
-            select(members.user_id).where(members.guild_id == guild_id),
-            select(tables.MemberNoteRow.user_id).where(tables.MemberNoteRow.guild_id == guild_id),
-        )
-    )
-    return set(session.scalars(people)) - {NOBODY}
-
-
-def departed_from(session: Session, guild_id: int) -> set[int]:
-    """Return the members who left the server and whose data is still stored."""
-    departures = tables.DepartureRow
-    left = select(departures.user_id).where(departures.guild_id == guild_id, departures.user_id != NOBODY)
-    return set(session.scalars(left))
+        return erase_guild(session, departure.guild_id)  # with its members' departures
+    return erase_member_in(session, departure.guild_id, departure.user_id)

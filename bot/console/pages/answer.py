@@ -24,7 +24,7 @@ from storage.insights.visibility import in_channels, in_talks_of
 from storage.operations.audit import AuditedAction
 from storage.personalities.cards import Example
 from storage.personalities.personalities import add_example
-from storage.privacy.erasure import erase_answer, exclude_answer
+from storage.privacy.erasure import erase_answers, exclude_answer
 from storage.votes.corrections import check_correction
 from storage.wording import shorten
 
@@ -105,7 +105,7 @@ async def remove(request: web.Request) -> web.Response:
     details = await _find(here)
     if not _may_delete(here, details):
         raise UserFacingError(NOT_YOURS_TO_DELETE)
-    deletion = await here.run_audited(_action(here, "delete answer", details), erase_answer, details.listed.id)
+    deletion = await here.run_audited(_action(here, "delete answer", details), erase_answers, [details.listed.id])
     if deletion.marked:
         log.warning("Versions trained on a deleted answer: %s.", ", ".join(deletion.marked))
     raise web.HTTPSeeOther(here.address("/answers"))

@@ -39,7 +39,7 @@ class ShownGroup:
     answers: str
     """The ids of all its answers, for its forms."""
     title: str
-    """For the document about it."""
+    """Its question. The document gets a title of its own, as that stays when the question is deleted."""
     members: int
     gaps: list[ShownGap]
     more: int

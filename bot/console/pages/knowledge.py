@@ -276,7 +276,7 @@ async def remove_chosen(request: web.Request) -> web.Response:
     document = await page.find_document()
     action = page.action("remove document", f"document {document.id}")
     await page.here.run_audited(action, documents.remove_document, page.server.id, document.id)
-    log.info("%s removed document %d (%s).", page.here.visitor.name, document.id, document.title)
+    log.info("%s removed document %d.", page.here.visitor.name, document.id)
     raise web.HTTPSeeOther(page.address())
 
 

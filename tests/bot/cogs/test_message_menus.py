@@ -188,21 +188,21 @@ class TestKnowledge:
     async def test_a_message_becomes_a_document_that_answers_quote(self, place, rows, engine):
         message = await place.bo.send(place.channel, RULES)
         form = await use(place, ADD, message)
-        assert drafts(form)[0] == RULES
+        assert drafts(form)[0] == "Message in #general", "no word of theirs, which would outlive the message"
         done = await place.grace.submit_modal(form, {"title": "The pool", "where": "Everywhere in this server"})
         assert done.response.content.startswith("Added: **1** · [The pool](<https://discord.com/channels/")
         assert "To undo this, use `/knowledge remove`" in done.response.content
         (document,) = rows(DocumentRow)
         assert (document.kind, document.channel_id, document.text) == (DocumentKind.MESSAGE, None, RULES)
         assert [row.user_id for row in rows(DocumentSpeakerRow)] == [place.bo.id]
-        assert (rows(AuditRow)[-1].action, rows(AuditRow)[-1].subject) == ("add to knowledge", "The pool")
+        assert (rows(AuditRow)[-1].action, rows(AuditRow)[-1].subject) == ("add to knowledge", message.jump_url)
         await place.ask("when does the pool open?")
         assert "> The pool opens at nine." in engine.requests[-1].prompt
         again = await use(place, ADD, message)
         assert "in the knowledge already: **1** · [The pool]" in again.response.content
         await place.bo.delete(message)
         assert rows(DocumentSourceRow) == []
-        assert rows(DocumentRow)[0].text == ""
+        assert (rows(DocumentRow)[0].text, rows(DocumentRow)[0].title, rows(DocumentRow)[0].link) == ("", "", "")
 
     async def test_its_author_can_forget_it(self, place, rows):
         message = await place.bo.send(place.channel, RULES)
@@ -211,7 +211,7 @@ class TestKnowledge:
         assert rows(DocumentRow)[0].channel_id == place.channel.id
         asked = await place.bo.slash(place.channel, "privacy delete")
         await place.bo.click(asked.response, label="Delete everything")
-        assert rows(DocumentRow)[0].text == ""
+        assert (rows(DocumentRow)[0].text, rows(DocumentRow)[0].title) == ("", "")
 
     async def test_a_message_that_changed_under_the_form_is_not_added(self, place, rows):
         message = await place.bo.send(place.channel, RULES)

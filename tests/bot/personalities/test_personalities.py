@@ -151,9 +151,10 @@ class TestServers:
             ("model train", {}),
             ("model canary start", {"version": "base"}),
             ("model canary stop", {}),
+            ("model lineage", {"version": "base"}),
         ],
     )
-    async def test_a_single_server_cannot_decide_which_version_answers_everywhere(
+    async def test_a_single_server_neither_decides_which_version_answers_everywhere_nor_sees_the_voters_of_others(
         self, place, elsewhere, rows, command, options
     ):
         refused = await place.grace.slash(place.channel, command, **options)

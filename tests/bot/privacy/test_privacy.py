@@ -143,16 +143,16 @@ class TestExport:
         done = await place.ada.slash(place.channel, "privacy export")
         assert "as a direct message" in done.response.content
         told = await self.exported(place.ada.user.dm_channel.last_message)
-        assert (told["format"], told["format_version"], told["member"]) == ("reactune-member", 1, str(place.ada.id))
+        assert (told["format"], told["format_version"], told["member"]) == ("reactune-member", 2, str(place.ada.id))
         (kept,) = told["answers"]
         assert kept["prompt"][-1]["content"] == "my secret is tea"
         assert kept["answer"] == "answer 1"
         assert kept["your_messages"][0].startswith(f"https://discord.com/channels/{place.channel.guild.id}/")
         assert [vote["emoji"] for vote in told["votes"]] == ["👎"]
-        assert [cause["cause"] for cause in told["causes"]] == ["too long"]
+        assert [cause["cause"] for cause in told["vote_causes"]] == ["too long"]
         assert [one["text"] for one in told["suggestions"]] == ["a better one"]
         assert [note["text"] for note in told["notes"]] == ["likes tea"]
-        assert told["consent"]["training_allowed_since"] is not None
+        assert [one["given_at"] is not None for one in told["consents"]] == [True]
 
     async def test_words_of_others_are_not_given_away(self, place):
         answer = await place.ask("my secret is tea")

@@ -16,7 +16,7 @@ from storage.insights import answers
 from storage.insights.answers import AnswerKind, AnswerQuery, list_answers, read_answer, recent_channels
 from storage.insights.visibility import in_channels
 from storage.personalities.personalities import ensure_personality
-from storage.privacy.erasure import erase_answer
+from storage.privacy.erasure import erase_answers
 from storage.votes.corrections import give_cause, withdraw
 from storage.votes.votes import Vote
 from tests.past import add_version
@@ -172,6 +172,6 @@ def test_one_answer_has_everything_that_is_known_of_it(session: Session, replies
     assert (found.causes, found.suggestions, found.listed.votes.down) == ((Cause.TOO_LONG,), ("better",), 1)
     assert found.trace.votes == {"down": 1}
     assert read_answer(session, 2, replies[0]) is None
-    erase_answer(session, replies[0])
+    erase_answers(session, [replies[0]])
     session.expire_all()
     assert read_answer(session, 1, replies[0]) is None

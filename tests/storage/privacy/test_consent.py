@@ -5,11 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from random import Random
-from typing import Any
 
 import pytest
-from sqlalchemy import Column, func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from storage.conversations.replies import add_message
@@ -19,13 +17,10 @@ from storage.database.enums import NOBODY, Basis, PairSource, QuarantineRule, Qu
 from storage.database.tables import (
     Base,
     CorrectionRow,
-    DocumentRow,
     QuarantinedVoteRow,
     QuarantineRow,
     ReplyMessageRow,
     ReplyRow,
-    ReplySourceRow,
-    ReplySpeakerRow,
     VersionRow,
     VoteEventRow,
 )
@@ -48,7 +43,6 @@ from storage.training.samples import AskedPrompt, DrawnSample, record_samples
 from storage.votes.corrections import suggest, withdraw
 from storage.votes.decisions import decide_quarantine
 from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, current_votes, votes_on
-from tests.random_rows import fill
 from tests.seeding import (
     ALICE,
     BASE_REVISION,
@@ -66,8 +60,6 @@ from tests.seeding import (
 from trainer.data.plan import make_plan
 from trainer.data.prepare import write_plan
 from trainer.data.survey import survey_votes
-
-MEMBER_IDS = ("user_id", "author_id", "actor_id", "subject_id")
 
 
 def count(session: Session, table: type[Base]) -> int:
@@ -170,41 +162,6 @@ def test_deleting_a_member_removes_their_words_votes_corrections_and_consent(ses
     assert session.scalars(select(CorrectionRow.id)).all() == [kept]
     assert count(session, ReplyMessageRow) == 1
     assert consenting(session, [ALICE, BOB]) == {BOB}
-
-
-class Full(Random):
-    """Gives every table as many rows as there may be."""
-
-    def randint(self, _least: int, most: int) -> int:
-        return most
-
-
-def test_after_a_deletion_only_its_record_opt_outs_and_the_audit_trail_name_the_member(session: Session) -> None:
-    """A new column with a member's id fails here until a deletion reaches it."""
-    fill(session.connection(), list(Base.metadata.sorted_tables), Full(0))
-    member = 1  # the first id that rows of members have
-    columns = [column for table in Base.metadata.sorted_tables for column in table.columns if column.name in MEMBER_IDS]
-    for column in columns:
-        if not column.primary_key:
-            session.execute(update(column.table).values({column.name: member}))
-    assert naming(session, columns, member) == {str(column) for column in columns}
-    # As the bot writes them: authors of messages in a prompt are among its speakers; removed documents have none.
-    spoken = select(ReplySpeakerRow.reply_id).where(ReplySpeakerRow.user_id == member).scalar_subquery()
-    session.execute(update(ReplySourceRow).values(reply_id=spoken))
-    session.execute(update(DocumentRow).values(removed_at=None))
-    session.execute(update(QuarantineRow).values(rule=QuarantineRule.AUTHOR))
-    delete_member(session, member)
-    # A member who opted out stays opted out: their next reaction must not count again, and nobody asks them again.
-    assert naming(session, columns, member) == {
-        "erasures.user_id",
-        "opt_outs.user_id",
-        "note_opt_outs.user_id",
-        "audit.actor_id",
-    }
-
-
-def naming(session: Session, columns: Iterable[Column[Any]], member: int) -> set[str]:
-    return {str(column) for column in columns if session.scalar(select(column).where(column == member).limit(1))}
 
 
 def test_deleting_a_stranger_changes_nothing(session: Session) -> None:

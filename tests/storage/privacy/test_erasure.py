@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
 from storage.conversations.memory import Memory, read_memory, write_summary
@@ -28,23 +29,24 @@ from storage.privacy.erasure import (
     erase_member_in,
     erase_messages,
     is_kept,
+    lock_erasures,
     note_edit,
 )
 from storage.privacy.member_data import export_member
 from storage.privacy.notes import add_note, list_notes
+from storage.privacy.ownership import known_guilds, known_members
 from storage.privacy.retention import (
     Departure,
     cancel_departures,
     complete_departure,
     departed_before,
-    known_guilds,
-    known_members,
     note_departure,
 )
 from storage.settings.sections import Settings
 from storage.taste.evidence import read_taste_evidence
 from storage.training.rounds import ManifestPair, claim_round, find_round, names_deleted, request_round, set_manifest
 from storage.training.samples import AskedPrompt, DrawnSample, record_samples
+from storage.votes.comparisons import Better, compare
 from storage.votes.corrections import suggest
 from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, current_votes
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL, add_reply, message_of, vote
@@ -282,6 +284,52 @@ def test_everything_of_a_member_without_another_server_is_deleted(session: Sessi
     erase_member_in(session, HOME, ALICE)
     assert list_notes(session, ALICE, HOME) == []
     assert consenting(session, [ALICE]) == set()
+
+
+def test_whoever_leaves_their_last_server_is_forgotten_in_direct_messages_too(session: Session) -> None:
+    add_answer(session)
+    add_answer(session, guild_id=None, channel_id=CHANNEL + 1)
+    add_note(session, ALICE, None, "I am ill")
+    give_consent(session, ALICE)
+    note_departure(session, HOME, ALICE)
+    (departure,) = departed_before(session, utc_now())
+    complete_departure(session, departure)
+    session.expire_all()
+    assert kept(session) == set()
+    assert (list_notes(session, ALICE, None), consenting(session, [ALICE])) == ([], set())
+
+
+def test_choices_of_a_member_who_left_are_deleted(session: Session) -> None:
+    """Also of one who did nothing else there."""
+    for guild_id in (HOME, ELSEWHERE):
+        compare(session, *(add_answer(session, guild_id=guild_id, speakers=(BOB,)) for _ in "12"), ALICE, Better.FIRST)
+    assert note_departure(session, HOME, ALICE)
+    (departure,) = departed_before(session, utc_now())
+    complete_departure(session, departure)
+    assert (known_members(session, HOME), known_members(session, ELSEWHERE)) == ({BOB}, {ALICE, BOB})
+
+
+def test_a_departure_does_not_deadlock_with_the_members_own_deletion(on_postgres: Database) -> None:
+    with on_postgres.transaction() as session:
+        add_answer(session)
+        note_departure(session, HOME, ALICE)
+    with on_postgres.snapshot() as session:
+        (departure,) = departed_before(session, utc_now())
+    results: list[object] = []
+
+    def complete() -> None:
+        with on_postgres.transaction() as session:
+            results.append(complete_departure(session, departure))
+
+    thread = threading.Thread(target=complete)
+    with on_postgres.transaction() as session:
+        lock_erasures(session)
+        thread.start()
+        while not session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+            thread.join(timeout=0.01)
+        delete_member(session, ALICE)
+    thread.join()
+    assert results == [None], "the member had deleted it"
 
 
 def test_a_departure_waits_and_a_return_cancels_it(session: Session) -> None:

@@ -127,7 +127,7 @@ def test_a_member_is_asked_once_a_day_once_for_each_fact_and_never_if_they_said_
     assert may("I play chess")
     assert not may("bees, I keep!"), "the words are the same"
     note_question(session, ALICE, BEES)
-    assert len(export_member(session, ALICE)["asked_to_keep_notes"]) == 1
+    assert len(export_member(session, ALICE)["fact_questions"]) == 1
     allow_questions(session, ALICE, allowed=False)
     delete_member(session, ALICE)
     assert not may("I collect stamps", is_requested=True), "the wish outlives the deletion"

@@ -1,0 +1,185 @@
+"""Every column that names a member is walked through deletion, departure and export: no table can be forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+import pytest
+from sqlalchemy import BigInteger, Column, select, update
+from sqlalchemy.orm import Session
+
+from storage.database.columns import MEMBER, PSEUDONYM, SERVER, Fate
+from storage.database.enums import QuarantineRule
+from storage.database.tables import (
+    Base,
+    ConversationSpeakerRow,
+    DocumentRow,
+    MemberRow,
+    QuarantineRow,
+    ReplyRow,
+    ReplySourceRow,
+    ReplySpeakerRow,
+    RoundVoterRow,
+)
+from storage.insights.privacy_report import TABLES
+from storage.members import read_pseudonyms
+from storage.privacy.erasure import delete_member, erase_guild, erase_member_in
+from storage.privacy.member_data import export_member
+from storage.privacy.ownership import in_server, is_known, known_guilds, known_members, naming_members, naming_servers
+from tests.random_rows import fill
+
+MEMBER_ID, ANOTHER_ID, HOME, ELSEWHERE = 1, 99, 1, 2
+"""The first ids that random rows of members and servers have, and another server."""
+OF_PLACES_AND_MESSAGES = {
+    "channel_id",
+    "message_id",
+    "source_message_id",
+    "place_id",
+    "progress_channel_id",
+    "progress_message_id",
+    "summary_from",
+    "summary_to",
+    "summarised_from",
+    "summarised_to",
+    "forgotten_to",
+    "id",  # of webhooks
+}
+NOT_OF_DISCORD = {
+    "replies.id",
+    "replies.seed",
+    "reply_ids.highest",
+    "vote_events.id",
+    "comparisons.better_id",
+    "spend.prompt_tokens",
+    "spend.answer_tokens",
+}
+KEPT_AFTER_DELETION = {"erasures.user_id", "opt_outs.user_id", "note_opt_outs.user_id", "audit.actor_id"}
+"""A member who opted out stays opted out: their next reaction must not count again, and nobody asks them again."""
+OF_NO_SERVER = {
+    "consents.user_id",
+    "greetings.user_id",
+    "fact_questions.user_id",
+    "sittings.user_id",
+    "console_sessions.user_id",
+    "round_voters.pseudonym",
+}
+"""What a member keeps who leaves one of two servers."""
+
+
+def name_of(column: Any) -> str:
+    return str(column.property.columns[0])
+
+
+OF_A_SERVER = [
+    column
+    for column in naming_members(Fate.GONE, Fate.SPEAKS, Fate.UNNAMED)
+    if name_of(column) not in OF_NO_SERVER | {"quarantines.subject_id"}
+]
+
+
+class Full(Random):
+    """Gives every table as many rows as there may be."""
+
+    def randint(self, _least: int, most: int) -> int:
+        return most
+
+
+@pytest.fixture
+def filled(session: Session) -> Session:
+    """A row of one member in every table that names any, all in one server, as the bot writes them."""
+    fill(session.connection(), list(Base.metadata.sorted_tables), Full(0))
+    for column in (*naming_members(), *naming_servers()):
+        if not column.property.columns[0].primary_key:
+            session.execute(update(column.class_).values({column.key: MEMBER_ID}))
+    pseudonym = read_pseudonyms(session).of(MEMBER_ID)
+    first = session.scalars(select(RoundVoterRow.round_id).limit(1)).one()
+    session.execute(update(RoundVoterRow).where(RoundVoterRow.round_id == first).values(pseudonym=pseudonym))
+    # Authors of messages in a prompt are among its speakers, summaries are of channels with answers, removed documents
+    # have no speakers.
+    spoken = select(ReplySpeakerRow.reply_id).where(ReplySpeakerRow.user_id == MEMBER_ID).scalar_subquery()
+    session.execute(update(ReplySourceRow).values(reply_id=spoken))
+    summarised = select(ConversationSpeakerRow.channel_id).where(ConversationSpeakerRow.user_id == MEMBER_ID)
+    session.execute(update(ReplyRow).values(channel_id=summarised.scalar_subquery()))
+    session.execute(update(DocumentRow).values(removed_at=None))
+    session.execute(update(QuarantineRow).values(rule=QuarantineRule.AUTHOR))
+    assert naming(session) == {name_of(column) for column in naming_members()} | {"round_voters.pseudonym"}
+    return session
+
+
+def naming(session: Session) -> set[str]:
+    """Return the columns in which the member is found."""
+    found = {
+        name_of(column)
+        for column in naming_members()
+        if session.scalar(select(column).where(column == MEMBER_ID).limit(1))
+    }
+    pseudonym = read_pseudonyms(session).of(MEMBER_ID)
+    if session.scalar(select(RoundVoterRow.round_id).where(RoundVoterRow.pseudonym == pseudonym).limit(1)):
+        found.add("round_voters.pseudonym")
+    return found
+
+
+def ids() -> Iterator[Column[Any]]:
+    """Yield every column that can hold an ID of Discord."""
+    for table in Base.metadata.sorted_tables:
+        for column in table.columns:
+            if isinstance(column.type, BigInteger) and not column.foreign_keys and str(column) not in NOT_OF_DISCORD:
+                yield column
+
+
+def test_every_id_says_whether_it_names_a_member_or_a_server() -> None:
+    """A new column fails here until it does."""
+    silent = {
+        str(column)
+        for column in ids()
+        if column.name not in OF_PLACES_AND_MESSAGES and not {MEMBER, PSEUDONYM, SERVER} & column.info.keys()
+    }
+    assert silent == set()
+    named = [column.class_ for column in naming_members()]
+    assert set(named) <= set(TABLES), "the privacy report counts them"
+
+
+def test_after_a_deletion_only_its_record_opt_outs_and_the_audit_trail_name_the_member(filled: Session) -> None:
+    delete_member(filled, MEMBER_ID)
+    assert naming(filled) == KEPT_AFTER_DELETION
+    assert {name_of(column) for column in naming_members(Fate.KEPT)} == KEPT_AFTER_DELETION
+
+
+def test_after_a_departure_nothing_in_that_server_names_the_member(filled: Session) -> None:
+    membership = update(MemberRow).where(MemberRow.user_id == MEMBER_ID)
+    filled.execute(membership.values(guild_id=ELSEWHERE))
+    erase_member_in(filled, HOME, MEMBER_ID)
+    assert naming(filled) == KEPT_AFTER_DELETION | OF_NO_SERVER | {"members.user_id"}
+    assert MEMBER_ID not in known_members(filled, HOME)
+    erase_member_in(filled, ELSEWHERE, MEMBER_ID)
+    assert naming(filled) == KEPT_AFTER_DELETION, "the last server"
+
+
+@pytest.mark.parametrize("alone", OF_A_SERVER, ids=name_of)
+def test_whoever_is_named_in_a_server_is_known_there(filled: Session, alone: Any) -> None:
+    """By each kind of row alone, so that nobody who leaves is overlooked."""
+    for column in OF_A_SERVER:
+        if column is not alone:
+            filled.execute(update(column.class_).where(column == MEMBER_ID).values({column.key: ANOTHER_ID}))
+    assert MEMBER_ID in known_members(filled, HOME)
+    assert is_known(filled, MEMBER_ID, in_server(HOME))
+
+
+def test_after_a_server_is_deleted_only_its_personalities_and_the_audit_trail_name_it(filled: Session) -> None:
+    erase_guild(filled, HOME)
+    left = {
+        name_of(column) for column in naming_servers() if filled.scalar(select(column).where(column == HOME).limit(1))
+    }
+    assert left == {"personalities.guild_id", "audit.guild_id"}
+    assert HOME not in known_guilds(filled)
+
+
+@pytest.mark.parametrize("column", naming_members(), ids=name_of)
+def test_an_export_tells_of_every_row_that_names_the_member(filled: Session, column: Any) -> None:
+    if column.class_ is not ReplyRow:  # an answer that was for them is told also without their words in its prompt
+        filled.execute(update(ReplyRow).values(author_id=ANOTHER_ID))
+    before = export_member(filled, MEMBER_ID) | {"made_at": None}
+    filled.execute(update(column.class_).where(column == MEMBER_ID).values({column.key: ANOTHER_ID}))
+    assert export_member(filled, MEMBER_ID) | {"made_at": None} != before
