@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import select
 
+from bot.app import ReactuneBot
 from bot.cogs.deletions import RECHECK_PAUSE_S
 from bot.discord_errors import RATE_LIMIT_PAUSE_S
 from storage.database.enums import Basis
@@ -153,8 +154,12 @@ class TestDeletions:
         assert ids(rows(ReplyRow)) == [2, 4]
         await old.close()
 
-    async def test_messages_deleted_while_a_shard_was_offline_are_deleted_on_return(self, new_bot):
-        env = Env(new_bot(), shard_count=2)
+    async def test_messages_deleted_while_a_shard_was_offline_are_deleted_on_return(
+        self, settings, engine, base, fixed_basis
+    ):
+        discord = settings.discord.model_copy(update={"shard_count": 2})
+        changed = settings.model_copy(update={"discord": discord})
+        env = Env(ReactuneBot(changed, engine=engine, base=base, fixed_basis=fixed_basis))
         await env.start()
         guild = env.create_guild("Server")
         channel, ada = guild.create_text_channel("general"), guild.add_member(env.create_user("ada"))
