@@ -35,7 +35,7 @@ def survive_faults(client: discord.Client) -> None:
     reported: set[str] = set()
     for event, parse in parsers.items():
         if event not in INDISPENSABLE:
-            parsers[event] = partial(_read, event, parse, reported)  # pyrefly: ignore[unsupported-operation]
+            parsers[event] = partial(_read, event, parse, reported)
 
 
 def _read(event: str, parse: Parser, reported: set[str], data: Any) -> None:

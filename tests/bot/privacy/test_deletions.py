@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 
 import pytest
@@ -172,7 +173,8 @@ class TestDeletions:
         replies = []
         for shard_id in (1 - here, here):
             env.bot.dispatch("shard_ready", shard_id)
-            await env.settle()
+            await asyncio.sleep(0)  # the listeners start
+            await asyncio.wait([one for one in asyncio.all_tasks() if "deletions in a gap" in one.get_name()])
             replies.append(await env.bot.services.database.read(lambda session: count_rows(session, select(ReplyRow))))
         assert replies == [1, 0]
         await env.bot.close()
