@@ -15,6 +15,7 @@ from discord import app_commands
 
 from bot.arenas.host import arena_trigger
 from bot.background import BackgroundTasks
+from bot.discord_faults import http_trace, survive_faults
 from bot.engine import Engine
 from bot.guards.access import who_is_not_allowed
 from bot.guards.audit import action_of, is_for_admins, record_done
@@ -106,6 +107,7 @@ class ReactuneBot(ServicesBot):
             status=discord.Status.idle,
             shard_count=settings.discord.shard_count or None,
             max_ratelimit_timeout=LONGEST_WAIT_S,
+            http_trace=http_trace(),
             **served_shards,
         )
         self.settings = settings
@@ -118,6 +120,10 @@ class ReactuneBot(ServicesBot):
         self._was_ready = False
         self._to_close = AsyncExitStack()
         """What to close, in reverse order."""
+
+    async def start(self, token: str, *, reconnect: bool = True) -> None:
+        survive_faults(self)
+        await super().start(token, reconnect=reconnect)
 
     async def setup_hook(self) -> None:
         arena_trigger(self.settings.arena)  # refuse a bad schedule before anything is opened

@@ -33,6 +33,7 @@ class BackgroundTasks:
         """`pause` waits between the turns of repeated work; a simulator has its own clock."""
         self.pause = pause
         self._tasks: set[asyncio.Task[None]] = set()
+        self._disposable: set[asyncio.Task[None]] = set()
         self._repeating: set[asyncio.Task[None]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
@@ -42,6 +43,20 @@ class BackgroundTasks:
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(_log_failure)
         return task
+
+    def restart(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run `work` in the background, in place of what still runs under this name.
+
+        It is for work that every start does again, or that a stop may lose: `finish` does not wait for it, `cancel`
+        ends it.
+        """
+        for task in self._disposable:
+            if task.get_name() == name:
+                task.cancel()
+        task = self._start(work, name)
+        self._disposable.add(task)
+        task.add_done_callback(self._disposable.discard)
+        task.add_done_callback(_log_failure)
 
     def repeat(self, work: Work, interval_s: float, what: str) -> asyncio.Task[None]:
         """Await `work()` every `interval_s` seconds in the background, until it is cancelled.
@@ -62,7 +77,7 @@ class BackgroundTasks:
 
     def cancel(self) -> None:
         """Cancel all tasks, except the one that calls this."""
-        for task in (self._tasks | self._repeating) - {asyncio.current_task()}:
+        for task in (self._tasks | self._disposable | self._repeating) - {asyncio.current_task()}:
             task.cancel()
 
     def _start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:

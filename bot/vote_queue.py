@@ -227,8 +227,7 @@ def store(session: Session, observations: Sequence[Observation], reply_ids: Mapp
     voters = _voters(session, observations)
     changes: list[VoteEvent] = []
     for observation in observations:
-        events = list(_events(session, reply_ids[observation.message_id], observation))
-        changes += events[: append_events(session, events)]
+        changes += append_events(session, _events(session, reply_ids[observation.message_id], observation))
     origins = origins_of(session, {event.reply_id for event in changes})
     votes: list[StoredVote] = []
     known = meanings(session)

@@ -31,6 +31,11 @@ from storage.settings.sections import OutputSettings
 
 log = logging.getLogger(__name__)
 
+REACTION_PAUSES_S = (30.0, 120.0, 600.0)
+"""Until reactions that Discord had trouble with are tried again; discord.py has tried for 25 s by then."""
+FORBIDDEN_PAUSE_S = 600.0
+"""Until the end of an answer is tried again after somebody took a permission away; every start tries it too."""
+
 
 class AnswerDelivery:
     def __init__(
@@ -65,7 +70,7 @@ class AnswerDelivery:
         try:
             await stream.finish(end.text, end.small_print)
         except DISCORD_ERRORS as error:
-            if not is_temporary(error):
+            if not is_temporary(error) and not stream.has_lost_access:
                 raise
             log.warning("Discord refused the end of an answer (%s); trying again.", error)
             return False
@@ -86,15 +91,10 @@ class AnswerDelivery:
                 self.finish_later(reply_id, stream)
 
     async def add_reactions(self, stream: MessageStream) -> None:
-        """Put the reactions under an answer, ready to be clicked."""
-        if stream.last_message is None:
-            return
-        for emoji in SEEDS:
-            try:
-                await stream.last_message.add_reaction(emoji)
-            except DISCORD_ERRORS as error:
-                log.warning("Discord refused %s under an answer: %s", emoji, error)
-                return
+        """Put the reactions under an answer, ready to be clicked; what Discord has trouble with is added later."""
+        message = stream.last_message
+        if message is not None and (left := await _add_reactions(message, SEEDS)):
+            self._tasks.restart(_add_reactions_later(message, left), f"reactions under {message.id}")
 
     def finish_later(self, reply_id: int, stream: MessageStream) -> None:
         """Deliver the end of an answer in the background."""
@@ -110,6 +110,8 @@ class AnswerDelivery:
             stream = await retry_until_accepted(partial(self._open_again, reply, channel), what)
         except DISCORD_ERRORS as error:
             log.warning("The end of reply %d cannot be delivered: %s", reply.id, error)
+            if isinstance(error, discord.Forbidden):
+                return  # the next start tries again
             await self._write_queue.write(partial(mark_delivered, reply_id=reply.id))
         else:
             await self._finish_undelivered(reply.id, stream)
@@ -161,11 +163,19 @@ class AnswerDelivery:
                 partial(self._try_to_finish, reply_id, stream), f"the end of reply {reply_id}"
             )
         except (AnswerDeleted, *DISCORD_ERRORS) as error:
+            if stream.has_lost_access and not isinstance(error, AnswerDeleted):
+                again = self._finish_when_allowed(reply_id, stream)
+                self._tasks.restart(again, f"end of reply {reply_id} when the bot may write again")
+                return
             log.warning("The end of reply %d cannot be delivered: %s", reply_id, error)
             outcome = None
         await self._write_queue.write(partial(mark_delivered, reply_id=reply_id))
         if outcome in FINISHED_WHOLE:
             await self.add_reactions(stream)
+
+    async def _finish_when_allowed(self, reply_id: int, stream: MessageStream) -> None:
+        await asyncio.sleep(FORBIDDEN_PAUSE_S)
+        self.finish_later(reply_id, stream)
 
     async def _try_to_finish(self, reply_id: int, stream: MessageStream) -> Outcome | None:
         # Read for each attempt: the answer may have been deleted while Discord refused it.
@@ -179,6 +189,25 @@ class AnswerDelivery:
         words = WITHOUT_WORDS.get(outcome)
         await stream.finish(reply.answer or (gettext(words) if words else ""), undelivered.small_print)
         return None if reply.origin is Origin.FIXED else outcome
+
+
+async def _add_reactions(message: SentMessage, emoji: Sequence[str]) -> Sequence[str]:
+    """Return those that Discord may take later."""
+    for position, one in enumerate(emoji):
+        try:
+            await message.add_reaction(one)
+        except DISCORD_ERRORS as error:
+            log.warning("Discord refused %s under an answer: %s", one, error)
+            return emoji[position:] if is_temporary(error) else ()
+    return ()
+
+
+async def _add_reactions_later(message: SentMessage, left: Sequence[str]) -> None:
+    for pause_s in REACTION_PAUSES_S:
+        await asyncio.sleep(pause_s)
+        left = await _add_reactions(message, left)
+        if not left:
+            return
 
 
 def reference_to(message_id: int | None, channel_id: int, guild_id: int | None) -> discord.MessageReference | None:

@@ -13,7 +13,7 @@ import discord
 from tenacity import AsyncRetrying, RetryCallState
 
 from bot.chat.voices import SentMessage, Voice
-from bot.discord_errors import DISCORD_ERRORS, RATE_LIMITED, SLOW_MODE, UNKNOWN_WEBHOOK, is_temporary
+from bot.discord_errors import DISCORD_ERRORS, RATE_LIMITED, SLOW_MODE, UNKNOWN_WEBHOOK, is_temporary, retry_after_of
 from bot.errors import BotError
 from bot.localization.sentences import gettext
 from bot.text.sanitize import sanitize_markdown
@@ -35,8 +35,6 @@ SLOWED_DOWN = (
     "Slow mode in channel %s delays the rest of an answer by %s: give the bot the permission Bypass Slowmode there "
     "(Manage Messages no longer includes it)."
 )
-RATE_LIMIT_PAUSE_S = 30.0
-"""How long to pause after a rate limit that does not say how long it lasts."""
 
 
 class AnswerDeleted(BotError):
@@ -52,10 +50,7 @@ def retry_after_s(error: BaseException | None) -> float:
         return error.retry_after
     if not isinstance(error, discord.HTTPException) or (error.status != RATE_LIMITED and error.code != SLOW_MODE):
         return 0.0
-    try:
-        return float(error.response.headers["Retry-After"])
-    except (KeyError, ValueError):
-        return RATE_LIMIT_PAUSE_S
+    return retry_after_of(error.response.headers)
 
 
 def is_slowed_down(channel: discord.abc.Messageable, error: BaseException) -> bool:
@@ -150,6 +145,8 @@ class MessageStream:
         self._last_shown_s = -float("inf")
         self._paused_until_s = -float("inf")
         self._is_slowed_down = False
+        self.has_lost_access = False
+        """Discord forbids what it allowed before: somebody took a permission away while the answer grew."""
         self._attempt: tuple[str, str] | None = None
         """The nonce and the text of a message that is being sent."""
 
@@ -163,19 +160,20 @@ class MessageStream:
         return max(0.0, self._paused_until_s - time.monotonic())
 
     async def show(self, text: str) -> None:
-        """Show the text so far, unless the last edit was a moment ago or Discord asks to wait.
+        """Show the text so far, unless the last edit was a moment ago, or Discord asks to wait or now forbids it.
 
         Raises AnswerDeleted if a message of the answer was deleted, discord.Forbidden if the bot may not write here.
         """
         # perf_counter, because a simulator moves time.monotonic in steps.
         now_s = time.perf_counter()
-        if self.pause_s or now_s - self._last_shown_s < self._edit_interval_s or not text.strip():
+        is_early = now_s - self._last_shown_s < self._edit_interval_s
+        if self.pause_s or self.has_lost_access or is_early or not text.strip():
             return
         self._last_shown_s = now_s
         try:
             await self._write(lay_out_growing(text, self._output, self._voice.opening))
         except DISCORD_ERRORS as error:
-            if not is_temporary(error):
+            if not is_temporary(error) and not self.has_lost_access:
                 raise
             log.warning("Discord refused an edit of a growing answer (%s); the next edit has its text.", error)
 
@@ -196,7 +194,9 @@ class MessageStream:
             await self._show_all(parts)
         except DISCORD_ERRORS as error:
             self._paused_until_s = time.monotonic() + retry_after_s(error)
+            self.has_lost_access = bool(self._messages) and isinstance(error, discord.Forbidden)
             raise
+        self.has_lost_access = False
 
     async def _show_all(self, parts: list[str]) -> None:
         try:

@@ -120,9 +120,8 @@ class Arenas(
         self._numbers.forget_removed()
         self.services.tasks.spawn(self._resume(), "resume arenas")
 
-    @commands.Cog.listener("on_shard_ready")
-    @commands.Cog.listener("on_resumed")
-    async def on_connected(self, _shard_id: int = 0) -> None:
+    @commands.Cog.listener()
+    async def on_shard_ready(self, _shard_id: int) -> None:
         if self.bot.is_ready():
             self.services.tasks.spawn(self._resume(), "resume arenas")
 

@@ -24,6 +24,7 @@ from storage.database.enums import DocumentKind
 from storage.errors import StorageError
 from storage.knowledge.documents import Document, made_of, remove_document
 from storage.privacy.erasure import Deletion, erase_channel, erase_messages, is_kept, kept_messages, note_edit
+from storage.runtime.shards import FIRST
 from storage.wording import count
 
 log = logging.getLogger(__name__)
@@ -34,10 +35,6 @@ UNKNOWN_CHANNEL, UNKNOWN_MESSAGE = 10003, 10008  # Discord's error codes
 
 
 class MessageDeletions(BotCog):
-    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
-        super().__init__(bot, services)
-        self._rechecking: asyncio.Task[None] | None = None
-
     @commands.Cog.listener()
     async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
         await self._forget(payload.channel_id, {payload.message_id})
@@ -102,25 +99,21 @@ class MessageDeletions(BotCog):
 
     # After a gap
 
-    @commands.Cog.listener("on_ready")
-    @commands.Cog.listener("on_shard_ready")
-    @commands.Cog.listener("on_resumed")
-    async def on_connected(self, _shard_id: int = 0) -> None:
-        if not self.bot.is_ready():
-            return
-        if self._rechecking is not None:
-            self._rechecking.cancel()
-        self._rechecking = self.services.tasks.spawn(self._recheck(), "check for deleted messages")
+    @commands.Cog.listener()
+    async def on_shard_ready(self, shard_id: int) -> None:
+        """Check what a new session was not told; Discord tells a resumed one what it missed."""
+        if self.services.fixed_basis is None:  # a simulated server has no messages of earlier starts
+            self.services.tasks.restart(self._recheck(shard_id), f"deletions in a gap of shard {shard_id}")
 
-    async def _recheck(self) -> None:
-        """Check whether the messages of recent answers were deleted or edited during a gateway gap."""
-        if self.services.fixed_basis is not None:
-            return  # a simulated server has no messages of earlier starts
+    async def _recheck(self, shard_id: int) -> None:
+        """Check whether the messages of the shard's recent answers were deleted or edited during a gateway gap."""
+        await self.bot.wait_until_ready()
         since = utc_now() - timedelta(days=self.services.settings.votes.reconcile_days)
-        await retry_until_available(partial(self._recheck_since, since), "Checking for deleted messages")
+        await retry_until_available(partial(self._recheck_since, since, shard_id), "Checking for deleted messages")
 
-    async def _recheck_since(self, since: datetime) -> None:
-        here, direct = {guild.id for guild in self.bot.guilds}, self.services.shards.serve(None)
+    async def _recheck_since(self, since: datetime, shard_id: int) -> None:
+        here = {guild.id for guild in self.bot.guilds if guild.shard_id == shard_id}
+        direct = shard_id == FIRST and self.services.shards.serve(None)
         unread = await self.services.database.read(kept_messages, since, here, direct=direct)
         while unread:
             unread = {id_: unread[id_] for id_ in unread if not await self._recheck_channel(id_, unread[id_])}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -26,6 +26,7 @@ from storage.database.columns import utc_now
 from storage.emoji import VoteEmoji
 from storage.members import note_members, strangers
 from storage.personalities.personalities import lock_personalities
+from storage.runtime.shards import Shards
 from storage.votes.votes import Thumb
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,6 @@ FIRST_VOTES = 3
 class Reactions(BotCog):
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         super().__init__(bot, services)
-        self._reconciling: asyncio.Task[None] | None = None
         self._departed: set[tuple[int, int]] = set()
         """Voters who left, by guild and user: Discord no longer says when they joined."""
         self._hints = SlidingWindows()
@@ -123,34 +123,33 @@ class Reactions(BotCog):
 
     # After a gap
 
-    @commands.Cog.listener("on_ready")
-    @commands.Cog.listener("on_shard_ready")
-    @commands.Cog.listener("on_resumed")
-    async def on_connected(self, _shard_id: int = 0) -> None:
-        """Read what was missed; on_ready comes only once for all shards, on_shard_ready with each new session."""
-        if self.bot.is_ready():
-            self._start_reconciling()
+    @commands.Cog.listener()
+    async def on_shard_ready(self, shard_id: int) -> None:
+        """Read what a new session was not told; Discord tells a resumed one what it missed."""
+        self.services.tasks.restart(self._reconcile(shard_id), f"votes of a gap of shard {shard_id}")
 
     @commands.Cog.listener()
     async def on_answer_adopted(self, message: ReplyMessage) -> None:
         """Read the votes under a message that was not known as an answer when the others were read."""
-        if not await self._reconcile_message(message):
-            self._start_reconciling()  # which asks until Discord answers
+        read = retry_until_available(partial(self._reconcile_all, [message]), "Reading the votes of an answer")
+        self.services.tasks.restart(read, f"votes under {message.message_id}")
 
-    def _start_reconciling(self) -> None:
-        if self._reconciling is not None:
-            self._reconciling.cancel()
-        self._reconciling = self.services.tasks.spawn(self._reconcile(), "reconcile votes")
+    async def _reconcile(self, shard_id: int) -> None:
+        """Read the reactions of the shard's recent replies again: a gateway gap loses events, not reactions.
 
-    async def _reconcile(self) -> None:
-        """Read the reactions of recent replies again: a gateway gap loses events, not reactions."""
+        Of any recent one: people also vote on answers that are older than the gap.
+        """
+        await self.bot.wait_until_ready()
         since = utc_now() - timedelta(days=self.services.settings.votes.reconcile_days)
-        await retry_until_available(partial(self._reconcile_since, since), "Reading the votes of a gap")
-        await retry_until_available(partial(self._ask_when_voters_joined, since), "Asking when voters joined")
+        await retry_until_available(partial(self._reconcile_since, since, shard_id), "Reading the votes of a gap")
+        await retry_until_available(partial(self._ask_when_voters_joined, since, shard_id), "Asking when voters joined")
 
-    async def _reconcile_since(self, since: datetime) -> None:
-        recent = await self.services.database.read(recent_messages, since, self.services.shards)
-        unread = [message for message in recent if self.services.access.is_open(message.guild_id, message.channel_id)]
+    async def _reconcile_since(self, since: datetime, shard_id: int) -> None:
+        shard = Shards(self.bot.shard_count or 1, frozenset({shard_id}))
+        recent = await self.services.database.read(recent_messages, since, shard)
+        await self._reconcile_all([one for one in recent if self.services.access.is_open(one.guild_id, one.channel_id)])
+
+    async def _reconcile_all(self, unread: Sequence[ReplyMessage]) -> None:
         while unread:
             unread = [message for message in unread if not await self._reconcile_message(message)]
             if unread:
@@ -198,13 +197,13 @@ class Reactions(BotCog):
                     )
         return frozenset(thumbs)
 
-    async def _ask_when_voters_joined(self, since: datetime) -> None:
+    async def _ask_when_voters_joined(self, since: datetime, shard_id: int) -> None:
         """Ask Discord when voters joined: it says so with a reaction that arrives, but not with one that is read."""
         await self.services.vote_queue.flush(STORING_S)
         for guild_id, user_ids in (await self.services.database.read(strangers, since)).items():
             guild = self.bot.get_guild(guild_id)
-            if guild is None:
-                continue  # the bot has left it
+            if guild is None or guild.shard_id != shard_id:
+                continue  # without a guild, the bot has left it
             asked = sorted(user_id for user_id in user_ids if (guild_id, user_id) not in self._departed)
             for batch in discord.utils.as_chunks(asked, MEMBERS_AT_ONCE):
                 await self._ask_about(guild, batch, since)

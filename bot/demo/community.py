@@ -149,7 +149,7 @@ def settle(
             reply_id = _store(session, personality_id, asker, prompt, answer, base_revision=base.revision)
             emoji = "👍" if taste(exchange.message, answer) >= 0.5 else "👎"
             thumb = Thumb(FIRST_MESSAGE + reply_id, FIRST_MEMBER + votes % MEMBERS, emoji)
-            votes += append_events(session, [VoteEvent(reply_id, thumb, added=True)])
+            votes += len(append_events(session, [VoteEvent(reply_id, thumb, added=True)]))
     return votes
 
 

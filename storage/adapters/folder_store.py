@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -230,13 +230,14 @@ class AdapterStore:
             return True
         return False
 
-    def sweep(self, known: Collection[str]) -> int:
+    def sweep(self, read_known: Callable[[], Collection[str]]) -> int:
         """Remove what crashed processes left, except staging folders in use, and return how many folders that were.
 
-        Adapters that were published since the last sweep are removed too if no version's row names them: `known` has
-        the digests of all rows. The caller makes sure that no running round can still register one in this store.
+        Adapters that were published since the last sweep are removed too if no version's row names them: `read_known`
+        returns the digests of all rows, and is called when no import can write one. The caller makes sure that no
+        running round can still register one in this store.
         """
-        return self._sweep_staging() + self._sweep_unregistered(known)
+        return self._sweep_staging() + self._sweep_unregistered(read_known)
 
     def _sweep_staging(self) -> int:
         removed = 0
@@ -248,10 +249,10 @@ class AdapterStore:
                 removed += 1
         return removed
 
-    def _sweep_unregistered(self, known: Collection[str]) -> int:
+    def _sweep_unregistered(self, read_known: Callable[[], Collection[str]]) -> int:
         try:
             with FileLock(self._registering_lock, timeout=0):
-                return self._sweep_marked(known)
+                return self._sweep_marked(read_known())
         except Timeout:
             return 0  # an import is about to write its row
 

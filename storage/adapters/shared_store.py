@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -149,8 +149,8 @@ class SharedAdapterStore(AdapterStore):
         self._remote.remove(digest)
         return was_cached or was_stored
 
-    def sweep(self, known: Collection[str]) -> int:
-        return super().sweep(known) + self._sweep_shared(known)
+    def sweep(self, read_known: Callable[[], Collection[str]]) -> int:
+        return super().sweep(read_known) + self._sweep_shared(read_known())
 
     def prefetch(self, digests: Collection[str]) -> list[str]:
         """Download these, and make room by dropping others, the least recently used first."""

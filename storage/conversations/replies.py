@@ -6,15 +6,17 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Select, delete, func, literal, select, update
+from sqlalchemy import BigInteger, ColumnElement, CompoundSelect, Select, delete, func, literal, select, update
 from sqlalchemy.orm import Session
 
+from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, Basis, Origin, Outcome
 from storage.database.rows import any_row, changed_rows, column_values, count_rows, from_row, upsert
 from storage.database.tables import (
+    AnsweredQuestionRow,
     ArenaAnswerRow,
     ArenaRow,
     ReplyIdRow,
@@ -31,6 +33,8 @@ from storage.taste.measures import REVISION, measure_style, pack_numbers
 from storage.wording import message_link
 
 FINISHED_WHOLE = (Outcome.COMPLETE, Outcome.LENGTH)
+REMEMBERED_FOR = timedelta(hours=1)
+"""How long a question counts as answered after its answer was deleted; none is answered after five minutes."""
 SAID_IN_CHAT = (Origin.CHAT, Origin.ALTERNATIVE)
 
 
@@ -358,9 +362,21 @@ def was_called_into(session: Session, channel_id: int) -> bool:
 
 
 def answered_questions(session: Session, message_ids: Collection[int]) -> set[int]:
-    """Return those of the messages for which an answer was begun."""
+    """Return those of the messages for which an answer was begun, also if it was deleted lately."""
     asked = select(ReplyRow.source_message_id).where(ReplyRow.source_message_id.in_(message_ids))
-    return {message_id for message_id in session.scalars(asked) if message_id is not None}
+    deleted = select(AnsweredQuestionRow.message_id).where(AnsweredQuestionRow.message_id.in_(message_ids))
+    return {message_id for message_id in session.scalars(asked.union(deleted)) if message_id is not None}
+
+
+def keep_answered_questions(session: Session, replies: Select[int] | CompoundSelect[int]) -> None:
+    """Remember which messages these replies answered, before they are deleted."""
+    earliest = utc_now() - REMEMBERED_FOR
+    questions = select(ReplyRow.source_message_id).where(
+        ReplyRow.id.in_(replies), ReplyRow.source_message_id.is_not(None), ReplyRow.created_at >= earliest
+    )
+    for message_id in session.scalars(questions.distinct()).all():
+        session.merge(AnsweredQuestionRow(message_id=message_id))
+    session.execute(delete(AnsweredQuestionRow).where(AnsweredQuestionRow.deleted_at < earliest))
 
 
 def direct_channels(session: Session, since: datetime, limit: int) -> list[int]:

@@ -298,6 +298,15 @@ class ReplyIdRow(Base):
     highest: Mapped[int] = mapped_column(LargeId, default=0)
 
 
+class AnsweredQuestionRow(Base):
+    """A message whose answer was deleted in the last hour or so: a restart must not answer it again."""
+
+    __tablename__ = "answered_questions"
+
+    message_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    deleted_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
 class ReplyMessageRow(Base):
     """A Discord message with (part of) a reply."""
 

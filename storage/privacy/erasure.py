@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, CompoundSelect, Select, delete, false, fun
 from sqlalchemy.orm import Session
 
 from storage.conversations.memory import drop_summaries, drop_summaries_with
+from storage.conversations.replies import keep_answered_questions
 from storage.database import tables
 from storage.database.columns import Fate, utc_now
 from storage.database.enums import ASKED, NOBODY, QuarantineRule, RoundStatus
@@ -378,6 +379,7 @@ def _lock(session: Session) -> None:
 def _erase(session: Session, replies: ReplyIds, documents: Select[int], channel_ids: Collection[int]) -> Deletion:
     no_corrections = select(tables.CorrectionRow.id).where(false())
     marked = mark_versions_trained_on(session, replies, no_corrections)
+    keep_answered_questions(session, replies)
     # Replies first: `replies` may select them by their documents.
     erased = session.execute(delete(tables.ReplyRow).where(tables.ReplyRow.id.in_(replies)))
     return Deletion(

@@ -157,9 +157,9 @@ def prune_replies(session: Session, expiry: Expiry, reply_ids: Collection[int]) 
 
 
 def prune_rest(session: Session, before: datetime) -> Pruned:
-    """Delete old summaries and ended alerts, and join dates of members without votes, choices and suggestions.
+    """Delete old summaries, ended alerts and IDs of questions, and join dates of members without feedback.
 
-    At most a batch of summaries per transaction.
+    Feedback is a vote, a choice or a suggestion. At most a batch of summaries per transaction.
     """
     conversations, members, alerts = tables.ConversationRow, tables.MemberRow, tables.AlertRow
     old = select(conversations.channel_id).where(conversations.summary != "", conversations.updated_at < before)
@@ -167,6 +167,7 @@ def prune_rest(session: Session, before: datetime) -> Pruned:
     voted = select(tables.VoteEventRow.id).where(tables.VoteEventRow.user_id == members.user_id).exists()
     suggested = select(tables.CorrectionRow.id).where(tables.CorrectionRow.author_id == members.user_id).exists()
     session.execute(delete(alerts).where(alerts.ended_at < before))
+    session.execute(delete(tables.AnsweredQuestionRow).where(tables.AnsweredQuestionRow.deleted_at < before))
     compared = select(tables.ComparisonRow.user_id).where(tables.ComparisonRow.user_id == members.user_id).exists()
     deleted = session.execute(delete(members).where(~voted, ~suggested, ~compared))
     return Pruned(summaries=summaries, memberships=changed_rows(deleted))

@@ -18,7 +18,7 @@ ID_STEP = 1 << 22
 """Ids per millisecond: https://discord.com/developers/docs/events/gateway#sharding-sharding-formula"""
 FIRST = 0
 STOPPED, ANYWHERE = "stopped", ""
-"""The row that says when a shard last stopped on request has these as its process and worker."""
+"""The row that says when a shard last stopped has these as its process and worker."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,7 @@ def take_shards(session: Session, shards: Shards, worker: str) -> None:
     for other in session.scalars(others.order_by(HeartbeatRow.process)):
         if other.process in shards.names or _count_of(other.process) != shards.count:
             raise ShardTaken(other.process, host_of(other.worker))
+    _note_crash(session, shards)
     record_shard_heartbeats(session, shards, worker)
 
 
@@ -95,8 +96,17 @@ def note_stop(session: Session, shards: Shards) -> None:
         record_heartbeat(session, f"{STOPPED} {name}", ANYWHERE)
 
 
+def _note_crash(session: Session, shards: Shards) -> None:
+    """Note that a process which left its heartbeats behind, as after a crash, stopped with the last one."""
+    for name in shards.names:
+        last = session.scalar(select(func.max(HeartbeatRow.beat_at)).where(HeartbeatRow.process == name))
+        noted = last_heartbeat(session, f"{STOPPED} {name}", ANYWHERE)
+        if last is not None and (noted is None or last > noted):
+            session.merge(HeartbeatRow(process=f"{STOPPED} {name}", worker=ANYWHERE, beat_at=last))
+
+
 def last_stop(session: Session, shards: Shards) -> datetime | None:
-    """Return when these shards were last stopped on request; None if one of them never was."""
+    """Return when these shards last stopped; None if one of them never did."""
     stops = [last_heartbeat(session, f"{STOPPED} {name}", ANYWHERE) for name in shards.names]
     known = [stop for stop in stops if stop is not None]
     return min(known) if len(known) == len(stops) else None

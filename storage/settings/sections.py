@@ -495,7 +495,7 @@ class VoteSettings(Section):
     weak: WeakVotes = ()
     """Weak signals that count as votes: "thanked", "went on" (both only of members who opted in), "asked again"."""
     reconcile_days: Days = 7.0
-    """Age in days up to which an answer's reactions are read again after a reconnect."""
+    """Age in days up to which an answer's reactions are read again after a start or a lost session."""
     account_age_days: Days = 30.0
     """Account age in days at which votes and suggestions count in full, rising from zero; 0 disables it."""
     membership_days: Days = 7.0

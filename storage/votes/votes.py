@@ -62,8 +62,8 @@ class Tally:
     down: int = 0
 
 
-def append_events(session: Session, events: Iterable[VoteEvent]) -> int:
-    """Store the events that change something, in order, and return how many did.
+def append_events(session: Session, events: Iterable[VoteEvent]) -> list[VoteEvent]:
+    """Store the events that change something, in order, and return them.
 
     Skipped are events of a deleted reply, and reread thumbs that may be older than the deletion of their owner's data:
     they are still on Discord, but must not be stored again.
@@ -77,11 +77,12 @@ def append_events(session: Session, events: Iterable[VoteEvent]) -> int:
     changes = []
     for event in events:
         if event.reply_id in replies and event not in erased and (event.thumb in thumbs) != event.added:
-            changes.append({"reply_id": event.reply_id, "added": event.added, **vars(event.thumb)})
+            changes.append(event)
             (thumbs.add if event.added else thumbs.discard)(event.thumb)
     if changes:
-        session.execute(insert(VoteEventRow), changes)
-    return len(changes)
+        rows = [{"reply_id": event.reply_id, "added": event.added, **vars(event.thumb)} for event in changes]
+        session.execute(insert(VoteEventRow), rows)
+    return changes
 
 
 def _erased(session: Session, events: Collection[VoteEvent]) -> set[VoteEvent]:

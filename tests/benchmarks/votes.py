@@ -199,7 +199,7 @@ def _write(filled: Filled, writers: int, size: int, progress: Progress) -> Row:
         stored = 0
         for batch in _batches(filled.reply_ids[-1_000:], writer, size, transactions):
             with filled.database.transaction() as session:
-                stored += append_events(session, batch)
+                stored += len(append_events(session, batch))
             progress.advance(writing)
         return stored
 

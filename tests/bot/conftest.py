@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import asyncio
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from typing import Any
 import discord
 import pytest
 import pytest_asyncio
+import yarl
+from discord.gateway import DiscordWebSocket
+from discord.http import Route
 from sqlalchemy import event, select
 from sqlalchemy.orm import Session
 
@@ -28,6 +32,7 @@ from storage.settings.loading import load_settings, variable_name
 from storage.settings.sections import LimitSettings, Settings
 from storage.votes.votes import Vote, votes_on
 from tests.bot.environment import Env
+from tests.bot.recorded_discord import RecordedDiscord, until
 from tests.bot.scripted_engine import ScriptedEngine
 from tests.storage.adapters.test_folder_store import publish
 
@@ -250,3 +255,41 @@ def release(add_version, query):
         return version
 
     return make
+
+
+@pytest.fixture
+def online(new_bot: Callable[[], ReactuneBot], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Run a bot against a Discord over the wire."""
+
+    async def at_once(*_: object, **__: object) -> None:
+        """Not the five seconds between two logins."""
+
+    @asynccontextmanager
+    async def run(on: RecordedDiscord, finishing_s: float = 0.2) -> AsyncIterator[ReactuneBot]:
+        monkeypatch.setattr(Route, "BASE", on.url)
+        monkeypatch.setattr(DiscordWebSocket, "DEFAULT_GATEWAY", yarl.URL(on.gateway_url))
+        monkeypatch.setattr(ReactuneBot, "before_identify_hook", at_once)
+        monkeypatch.setattr("bot.app.FINISHING_S", finishing_s)  # short, for what waits for the end of slow mode
+        bot = new_bot()
+        bot._connection.guild_ready_timeout = 0.1  # its only server comes at once
+        running = asyncio.create_task(bot.start("token"))
+        try:
+            await until(lambda: bot.is_ready() and bot.services.model_loaded.is_set())
+            yield bot
+        finally:
+            await bot.close()
+            await running
+
+    return run
+
+
+@pytest.fixture
+def read(settings: Settings) -> Iterator[Callable[[Callable[[Session], Any]], Any]]:
+    """Run a function of storage, past the bot."""
+    with closing(open_database(settings)) as database:
+
+        def run(work: Callable[[Session], Any]) -> Any:
+            with database.snapshot() as session:
+                return work(session)
+
+        yield run

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import discord
@@ -35,6 +36,9 @@ SLOWED_DOWN = {
 }
 """The body of a 429: a message that comes too soon in a channel with `rate_limit_per_user`."""
 UNKNOWN_MESSAGE = {"message": "Unknown Message", "code": 10008}
+ACKNOWLEDGED = {"message": "Interaction has already been acknowledged.", "code": 40060}
+BAD_GATEWAY = {"message": "502: Bad Gateway", "code": 0}
+COMMAND = 2
 
 
 async def until(is_so: Callable[[], object]) -> None:
@@ -42,6 +46,32 @@ async def until(is_so: Callable[[], object]) -> None:
     async with asyncio.timeout(HANG_S):
         while not is_so():  # noqa: ASYNC110  (the bot's state has no event)
             await asyncio.sleep(0.02)
+
+
+@dataclass(frozen=True)
+class Mishap:
+    """What the sender of a request hears in place of Discord's answer to it."""
+
+    method: str
+    path: str
+    """Part of the request's path."""
+    status: int | None = 502
+    """None if the connection breaks."""
+    body: dict[str, Any] = field(default_factory=lambda: BAD_GATEWAY)
+    is_taken: bool = True
+    """Discord does what it is asked."""
+
+    def concerns(self, request: web.Request) -> bool:
+        return request.method == self.method and self.path in request.path
+
+    def answer(self, request: web.Request) -> web.Response:
+        if self.status is not None:
+            response = as_json(self.body, status=self.status)
+            response.headers["Via"] = "1.1 google"
+            return response
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
 
 
 class RecordedDiscord:
@@ -57,7 +87,16 @@ class RecordedDiscord:
         self.reactions: dict[int, dict[str, list[int]]] = {}
         """By message and emoji, who reacted."""
         self.refused = 0
+        self.mishaps: list[Mishap] = []
+        """Each happens once, to the next request that it concerns."""
+        self.held = ""
+        """Requests whose method and path begin with this get no answer."""
+        self.asked: list[str] = []
+        """Methods and paths."""
+        self.responses: dict[str, list[dict[str, Any]]] = {}
+        """What the bot answered to each interaction, by its token."""
         self.url = ""
+        self._is_over = asyncio.Event()
         self._newest = discord.utils.time_snowflake(discord.utils.utcnow())
         self._session: str | None = None
         self._sequence = 0
@@ -86,6 +125,37 @@ class RecordedDiscord:
         del self.messages[message_id], self.reactions[message_id]
         gone = {"id": str(message_id), "channel_id": str(CHANNEL), "guild_id": str(GUILD)}
         await self._dispatch("MESSAGE_DELETE", gone)
+
+    async def command(self, user_id: int, name: str, subcommand: str) -> str:
+        """Let a member use a slash command; return the interaction's token."""
+        self._newest += 1
+        token = f"interaction-{self._newest}"
+        self.responses[token] = []
+        options = [{"type": 1, "name": subcommand, "options": []}]
+        used = {
+            "id": str(self._newest),
+            "application_id": BOT["id"],
+            "type": COMMAND,
+            "data": {"id": "1", "name": name, "type": 1, "options": options},
+            "guild_id": str(GUILD),
+            "channel_id": str(CHANNEL),
+            "channel": {"id": str(CHANNEL), "type": 0, "name": "general", "permissions": "0"},
+            "member": member(user_id) | {"permissions": "0"},
+            "token": token,
+            "version": 1,
+            "locale": "en-US",
+            "app_permissions": "0",
+            "entitlements": [],
+            "authorizing_integration_owners": {"0": str(GUILD)},
+            "context": 0,
+            "attachment_size_limit": 10_485_760,
+        }
+        await self._dispatch("INTERACTION_CREATE", used)
+        return token
+
+    async def tell(self, event: str, payload: dict[str, Any]) -> None:
+        """Tell the bot's session an event as it is."""
+        await self._dispatch(event, payload)
 
     # The gateway's troubles
 
@@ -126,7 +196,13 @@ class RecordedDiscord:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
-        app = web.Application()
+        @web.middleware
+        async def with_mishaps(
+            request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+        ) -> web.StreamResponse:
+            return await self._with_mishaps(request, handler)
+
+        app = web.Application(middlewares=[with_mishaps])
         app.add_routes(
             [
                 web.get("/gateway", self._gateway),
@@ -142,11 +218,28 @@ class RecordedDiscord:
                 web.put("/channels/{channel}/messages/{id}/reactions/{emoji}/@me", self._add_reaction),
                 web.post("/channels/{channel}/typing", self._nothing),
                 web.get("/guilds/{guild}/members/{id}", self._member),
+                web.post("/interactions/{id}/{token}/callback", self._acknowledge),
+                web.post("/webhooks/{application}/{token}", self._follow_up),
             ]
         )
         async with TestServer(app) as server:
             self.url = str(server.make_url("")).rstrip("/")
             yield self.url
+            self._is_over.set()
+
+    async def _with_mishaps(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        self.asked.append(f"{request.method} {request.path_qs}")
+        if self.held and self.asked[-1].startswith(self.held):
+            await self._is_over.wait()
+        mishap = next((one for one in self.mishaps if one.concerns(request)), None)
+        if mishap is None:
+            return await handler(request)
+        self.mishaps.remove(mishap)
+        if mishap.is_taken:
+            await handler(request)
+        return mishap.answer(request)
 
     @property
     def gateway_url(self) -> str:
@@ -246,6 +339,19 @@ class RecordedDiscord:
         here = [id_ for id_, one in self.messages.items() if one["channel_id"] == request.match_info["channel"]]
         found = sorted((id_ for id_ in here if after < id_ < before), reverse=True)
         return as_json([self._shown(id_) for id_ in found[: int(request.query["limit"])]])
+
+    async def _acknowledge(self, request: web.Request) -> web.Response:
+        answered = self.responses[request.match_info["token"]]
+        if answered:
+            return as_json(ACKNOWLEDGED, status=400)
+        answered.append(await request.json())
+        return as_json({"interaction": {"id": request.match_info["id"], "type": COMMAND}})
+
+    async def _follow_up(self, request: web.Request) -> web.Response:
+        said = await request.json()
+        self.responses[request.match_info["token"]].append(said)
+        self._newest += 1
+        return as_json(message(self._newest, BOT_ID, said["content"]) | {"webhook_id": BOT["id"]})
 
     async def _channel(self, request: web.Request) -> web.Response:
         assert int(request.match_info["channel"]) == DIRECT

@@ -280,7 +280,7 @@ def test_old_versions_are_pruned_once_the_settings_say_so(reactune, settings, se
     digests = [publish(store, value=float(value)) for value in range(3)]
     common = {"base_name": "tiny", "base_revision": "r", "parent_id": None, "round_id": None, "metrics": {}}
     seeded(lambda session: [register(session, 1, digest=digest, **common) for digest in digests])
-    store.sweep(set(digests))
+    store.sweep(lambda: set(digests))
     assert json.loads(reactune("model", "prune", "--json")[1]) == {"removed": [], "dry_run": False}
     assert reactune("model", "prune")[1].strip() == "Nothing to delete."
     expected = {

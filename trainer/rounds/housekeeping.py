@@ -34,13 +34,17 @@ class AdapterHousekeeping:
         its round was ended as an orphan.
         """
         with self._database.snapshot() as session:
-            known, aliased = all_digests(session), aliased_digests(session)
+            aliased = aliased_digests(session)
         with _removal_errors_logged():
-            removed = self._store.sweep(known)
+            removed = self._store.sweep(self._known)
             if removed:
                 log.info("Removed %s of rounds that ended without a version.", count(removed, "folder"))
             for problem in self._store.prefetch(aliased):
                 log.warning("An adapter cannot be fetched: %s.", problem)
+
+    def _known(self) -> set[str]:
+        with self._database.snapshot() as session:
+            return all_digests(session)
 
     def withdraw(self) -> None:
         """Remove the adapters that the settings no longer keep, each with a line in the log."""

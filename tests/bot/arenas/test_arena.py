@@ -16,7 +16,7 @@ from simcord.components import walk_components
 from bot.app import ReactuneBot
 from bot.arenas.board import number_of
 from bot.arenas.host import ArenaPlan
-from bot.chat.message_stream import RATE_LIMIT_PAUSE_S
+from bot.discord_errors import RATE_LIMIT_PAUSE_S
 from bot.engine import Finish, GenerationFailed
 from reactune.doctor.command import run_checks
 from storage.adapters.folder_store import AdapterStore

@@ -8,6 +8,7 @@ from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
 
 from bot.app import ReactuneBot
+from bot.chat.delivery import REACTION_PAUSES_S
 from bot.chat.message_stream import CURSOR
 from bot.engine import Finish, GenerationFailed
 from storage.database.columns import utc_now
@@ -265,6 +266,17 @@ async def test_a_channel_where_the_bot_may_not_write_is_left_in_peace(place, eng
     await place.ada.send(place.channel, f"{place.mention} hi")
     assert place.contents == [f"{place.mention} hi"]
     assert rows(ReplyRow)[0].outcome is Outcome.FAILED
+
+
+async def test_reactions_that_discord_has_trouble_with_come_later(place, env, votes):
+    env.inject_error("PUT", "/channels/*/messages/*/reactions/%F0%9F%91%8E/@me", status=500, times=2)
+    answer = await place.ask("hi")
+    assert [str(reaction.emoji) for reaction in answer.reactions] == ["👍"]
+    for pause_s in REACTION_PAUSES_S[:2]:
+        await env.advance_time(pause_s)
+    assert [str(reaction.emoji) for reaction in place.last.reactions] == ["👍", "👎", "🔁"]
+    await place.ada.react(place.last, "👎")
+    assert votes(1) == {place.ada.id: Vote.DOWN}
 
 
 @pytest.mark.parametrize("status", [403, 404, 500])

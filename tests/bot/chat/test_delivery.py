@@ -11,9 +11,10 @@ import pytest_asyncio
 from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
 
-from bot.chat.message_stream import CURSOR, RATE_LIMIT_PAUSE_S, is_slowed_down, retry_after_s
+from bot.chat.delivery import FORBIDDEN_PAUSE_S
+from bot.chat.message_stream import CURSOR, is_slowed_down, retry_after_s
 from bot.chat.recorder import DELETED
-from bot.discord_errors import SLOW_MODE
+from bot.discord_errors import RATE_LIMIT_PAUSE_S, SLOW_MODE
 from storage.conversations.replies import Sources, find_reply
 from storage.database.columns import utc_now
 from storage.database.enums import Outcome
@@ -121,9 +122,34 @@ class TestRefusedEnd:
         await env.advance_time(RATE_LIMIT_PAUSE_S)
         assert place.contents == []
 
+    @pytest.mark.parametrize("restarts", [False, True])
+    async def test_after_a_permission_was_taken_away_it_is_delivered_when_that_is_back(
+        self, place, engine, env, rows, new_bot, restarts
+    ):
+        old = env.bot
+        engine.answers = ["one two three"]
+        env.inject_error(*EDITS, status=403, code=50013, times=None)
+        answer = await place.ask("hi")
+        assert answer.content == f"one{CURSOR}"
+        (row,) = rows(ReplyRow)
+        assert (row.answer, row.outcome, row.undelivered) == ("one two three", Outcome.COMPLETE, "-# base")
+        tried = edits(env)
+        if restarts:
+            await env.restart_bot(new_bot())
+            assert edits(env) > tried
+        await env.advance_time(FORBIDDEN_PAUSE_S)
+        assert place.last.content == f"one{CURSOR}"
+        env.backend.faults.clear()
+        await env.advance_time(FORBIDDEN_PAUSE_S)
+        assert place.last.content == "one two three\n-# base"
+        assert reactions(place.last) == ["👍", "👎", "🔁"]
+        assert [(row.outcome, row.undelivered) for row in rows(ReplyRow)] == [(Outcome.COMPLETE, None)]
+        if restarts:
+            await old.close()
+
     async def test_a_permanent_refusal_ends_it(self, place, refuse, env, rows):
         await refuse(times=1)
-        env.inject_error(*EDITS, status=403, code=50001, times=None)
+        env.inject_error(*EDITS, status=400, code=50035, times=None)
         await env.advance_time(RATE_LIMIT_PAUSE_S)
         tried = edits(env)
         await env.advance_time(10 * RATE_LIMIT_PAUSE_S)

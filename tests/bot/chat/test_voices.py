@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import delete, update
 
 from bot.chat.ask import SEEDS
-from bot.chat.message_stream import CURSOR, RATE_LIMIT_PAUSE_S
+from bot.chat.message_stream import CURSOR
 from bot.chat.voices import opening_for
-from bot.discord_errors import TOO_MANY_WEBHOOKS, UNKNOWN_WEBHOOK
+from bot.discord_errors import RATE_LIMIT_PAUSE_S, TOO_MANY_WEBHOOKS, UNKNOWN_WEBHOOK
 from storage.database.enums import Outcome
 from storage.database.tables import ComparisonRow, ReplyMeasuresRow, ReplyMessageRow, ReplyRow, VoteEventRow, WebhookRow
 from storage.personalities.cards import Card

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
 
 import pytest
-import yarl
-from discord.gateway import DiscordWebSocket
-from discord.http import Route
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from bot.app import ReactuneBot
 from storage.conversations.replies import find_by_message
 from storage.database.database import open_database
-from storage.database.tables import ReplyRow, VoteEventRow
+from storage.database.tables import HeartbeatRow, ReplyRow, VoteEventRow
 from storage.votes.votes import Vote, votes_on
-from tests.bot.recorded_discord import ADA, BO, BOT_ID, DIRECT, RecordedDiscord, until
+from tests.bot.recorded_discord import ADA, BO, BOT_ID, CHANNEL, DIRECT, RecordedDiscord, until
 
 HOURS_S = 21_600.0
 ASK = f"<@{BOT_ID}> "
@@ -32,44 +26,6 @@ def fixed_basis():
 @pytest.fixture
 def overrides():
     return {"REACTUNE_DISCORD__SYNC_COMMANDS": "false"}
-
-
-@pytest.fixture
-def online(new_bot: Callable[[], ReactuneBot], monkeypatch: pytest.MonkeyPatch):
-    """Run a bot against a Discord."""
-
-    async def at_once(*_: object, **__: object) -> None:
-        """Not the five seconds between two logins."""
-
-    @asynccontextmanager
-    async def run(on: RecordedDiscord) -> AsyncIterator[ReactuneBot]:
-        monkeypatch.setattr(Route, "BASE", on.url)
-        monkeypatch.setattr(DiscordWebSocket, "DEFAULT_GATEWAY", yarl.URL(on.gateway_url))
-        monkeypatch.setattr(ReactuneBot, "before_identify_hook", at_once)
-        monkeypatch.setattr("bot.app.FINISHING_S", 0.2)  # for what waits for the end of slow mode
-        bot = new_bot()
-        bot._connection.guild_ready_timeout = 0.1  # its only server comes at once
-        running = asyncio.create_task(bot.start("token"))
-        try:
-            await until(lambda: bot.is_ready() and bot.services.model_loaded.is_set())
-            yield bot
-        finally:
-            await bot.close()
-            await running
-
-    return run
-
-
-@pytest.fixture
-def read(settings):
-    """Run a function of storage, past the bot."""
-    with closing(open_database(settings)) as database:
-
-        def run(work):
-            with database.snapshot() as session:
-                return work(session)
-
-        yield run
 
 
 async def answered(on: RecordedDiscord, user_id: int, text: str) -> tuple[int, int]:
@@ -92,6 +48,7 @@ async def test_a_resumed_session_is_told_what_it_missed_once(online, read, troub
         deleted = await answered(wire, ADA, "my secret is tea")
         await wire.react(ADA, liked[1], "👍")
         await until(lambda: read(thumbs))
+        wire.asked.clear()
         await getattr(wire, trouble)()
         # While nobody is connected:
         asked = await wire.say(BO, f"{ASK}and now?")
@@ -101,6 +58,7 @@ async def test_a_resumed_session_is_told_what_it_missed_once(online, read, troub
         await until(lambda: wire.is_answered(asked))
         await until(lambda: read(lambda session: find_by_message(session, deleted[1])) is None)
         await until(lambda: len(read(thumbs)) >= 3)
+    assert f"GET /channels/{CHANNEL}/messages/{liked[1]}" not in wire.asked, "Discord told what was missed"
     (resume,) = wire.resumes
     assert (resume["token"], resume["session_id"]) == ("token", "session-1")
     assert len(wire.identifies) == 1
@@ -133,6 +91,27 @@ async def test_after_an_invalid_session_what_was_missed_is_read_from_discord(onl
     assert sorted(read(thumbs)) == sorted([(ADA, "👍", True), (ADA, "👍", False), (BO, "👎", True)])
     for question in (liked[0], again[0]):
         assert len(wire.answers_to(question)) == 1
+
+
+@pytest.mark.parametrize("is_deletion", [True, False], ids=["deletions", "votes"])
+async def test_a_stop_does_not_wait_until_all_deletions_and_votes_are_read_again(online, read, is_deletion):
+    wire = RecordedDiscord()
+    async with wire.serving():
+        async with online(wire):
+            question, answer = await answered(wire, ADA, "is it warm?")
+        await wire.react(ADA, answer, "👍")
+        if is_deletion:
+            await wire.delete(question)
+        wire.held = f"GET /channels/{CHANNEL}/messages/{question if is_deletion else answer}"
+        wire.asked.clear()
+        async with online(wire, finishing_s=HOURS_S):
+            await until(lambda: wire.held in wire.asked)
+        wire.held = ""
+        async with online(wire):
+            if is_deletion:
+                await until(lambda: read(lambda session: session.scalars(select(ReplyRow.id)).all()) == [])
+            else:
+                await until(lambda: read(thumbs) == [(ADA, "👍", True)])
 
 
 async def test_what_was_asked_without_a_session_is_answered_once(online, read, caplog):
@@ -170,14 +149,21 @@ async def test_what_was_asked_while_the_bot_was_off_is_answered_if_it_is_new(onl
     assert [len(wire.answers_to(question)) for question in (hour_old, first, second)] == [0, 0, 1]
 
 
-async def test_an_answer_that_was_deleted_before_a_restart_is_not_given_again(online, read):
+@pytest.mark.parametrize("minutes_ago", [0, 3])
+@pytest.mark.parametrize("crashed", [False, True])
+async def test_an_answer_that_was_deleted_before_a_restart_is_not_given_again(
+    online, read, settings, minutes_ago, crashed
+):
     wire = RecordedDiscord()
     async with wire.serving():
         async with online(wire):
-            question = await wire.say(ADA, f"{ASK}is it warm?", minutes_ago=3)
+            question = await wire.say(ADA, f"{ASK}is it warm?", minutes_ago=minutes_ago)
             await until(lambda: wire.is_answered(question))
             await wire.delete(wire.answers_to(question)[0])
             await until(lambda: read(lambda session: session.scalars(select(ReplyRow.id)).all()) == [])
+        if crashed:
+            with closing(open_database(settings)) as database, database.transaction() as session:
+                session.execute(delete(HeartbeatRow))  # a crash notes no stop
         later = await wire.say(BO, f"{ASK}are you there?")
         async with online(wire):
             await until(lambda: wire.is_answered(later))

@@ -13,7 +13,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from discord.http import Route
 
-from bot.chat.voices import question_of_message
+from bot.chat.message_stream import MessageStream
+from bot.chat.voices import BotVoice, PersonalityVoice, question_of_message
+from bot.discord_faults import survive_faults
 from bot.personalities.webhooks import NO_ROOM, Webhooks
 from storage.database.database import open_database
 from storage.database.enums import Scope
@@ -28,6 +30,8 @@ from storage.personalities.personalities import (
 )
 from storage.personalities.pictures import set_picture
 from storage.personalities.webhooks import OwnWebhook, list_webhook_ids, record_webhook
+from storage.settings.sections import OutputSettings
+from tests.bot.recorded_discord import Mishap
 from tests.reactune.doctor.test_servers import BOT, as_json
 from tests.storage.personalities.test_appearance import portrait
 
@@ -127,8 +131,19 @@ class Discord:
         """{"POST /path": the next answers}"""
         self.asked: list[tuple[str, dict[str, str], Any]] = []
         """Method and path, parameters, body."""
+        self.mishaps: list[Mishap] = []
+        self.said: dict[str, dict[str, Any]] = {}
+        """What the webhook said in the channel, oldest first."""
 
     async def answer(self, request: web.Request) -> web.Response:
+        if not self.mishaps or not self.mishaps[0].concerns(request):
+            return await self._answer(request)
+        mishap = self.mishaps.pop(0)
+        if mishap.is_taken:
+            await self._answer(request)
+        return mishap.answer(request)
+
+    async def _answer(self, request: web.Request) -> web.Response:
         body = json.loads(await request.text() or "null")
         name = f"{request.method} {request.path}"
         self.asked.append((name, dict(request.query), body))
@@ -144,9 +159,18 @@ class Discord:
             f"GET /channels/{CHANNEL}/webhooks": self.present,
             f"POST /channels/{CHANNEL}/webhooks": WEBHOOK,
             f"PATCH /webhooks/{OWN}": WEBHOOK,
+            f"GET /channels/{CHANNEL}/messages": list(self.said.values())[::-1],
         }
-        thread_id = int(request.query.get("thread_id", CHANNEL))
-        return as_json(answers.get(name) or message(thread_id, (body or {}).get("content", "")))
+        if name in answers:
+            return as_json(answers[name])
+        said = message(int(request.query.get("thread_id", CHANNEL)), (body or {}).get("content", ""))
+        if name == EXECUTE:
+            said["id"] = str(int(said["id"]) + len(self.said))
+            self.said[said["id"]] = said
+        elif changed := self.said.get(request.path.rpartition("/")[2]):
+            said = changed | ({"content": body["content"]} if body else {})
+            self.said[said["id"]] = said
+        return as_json(said)
 
     def times(self, name: str) -> int:
         return [one for one, _, _ in self.asked].count(name)
@@ -294,3 +318,23 @@ async def test_a_rate_limit_is_waited_for(webhooks, ebba, discord_api):
     discord_api.refusals[EXECUTE] = [LIMITED]
     assert (await guise.send("Evening.")).content == "Evening."
     assert discord_api.times(EXECUTE) == 2
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, None])
+@pytest.mark.parametrize("is_taken", [True, False])
+async def test_an_answer_is_one_message_although_discord_answers_its_first_words_with_an_error(
+    webhooks, ebba, discord_api, status, is_taken
+):
+    async def note(*_: object) -> None:
+        return None
+
+    survive_faults(webhooks._client)
+    otherwise = BotVoice(webhooks._client.get_channel(CHANNEL), None)
+    voice = PersonalityVoice(webhooks, ebba, GUILD, CHANNEL, otherwise)
+    stream = MessageStream(voice, edit_interval_s=0.0, output=OutputSettings(), on_message=note, on_surplus=note)
+    discord_api.mishaps = [Mishap("POST", EXECUTE.removeprefix("POST "), status, is_taken=is_taken)]
+    for text in ("The", "The answer"):
+        await stream.show(text)
+    await stream.finish("The answer.", "-# base")
+    assert not discord_api.mishaps
+    assert [said["content"] for said in discord_api.said.values()] == ["The answer.\n-# base"]

@@ -6,10 +6,13 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import select
 
-from bot.chat.message_stream import RATE_LIMIT_PAUSE_S
+from bot.app import ReactuneBot
 from bot.cogs.deletions import RECHECK_PAUSE_S
+from bot.discord_errors import RATE_LIMIT_PAUSE_S
 from storage.database.enums import Basis
+from storage.database.rows import count_rows
 from storage.database.tables import (
     ChunkRow,
     ConversationRow,
@@ -21,6 +24,7 @@ from storage.database.tables import (
     VoteEventRow,
 )
 from storage.votes.votes import Vote
+from tests.bot.environment import Env
 from tests.word_encoder import WordEncoder
 
 
@@ -151,22 +155,30 @@ class TestDeletions:
         assert ids(rows(ReplyRow)) == [2, 4]
         await old.close()
 
-    @pytest.mark.parametrize(("event", "args"), [("shard_ready", (0,)), ("resumed", ())])
     async def test_messages_deleted_while_a_shard_was_offline_are_deleted_on_return(
-        self, place, env, new_bot, rows, event, args
+        self, settings, engine, base, fixed_basis
     ):
-        asked = await question_of(place, "one")
-        old = env.bot
-        await env.restart_bot(new_bot())
+        discord = settings.discord.model_copy(update={"shard_count": 2})
+        changed = settings.model_copy(update={"discord": discord})
+        env = Env(ReactuneBot(changed, engine=engine, base=base, fixed_basis=fixed_basis))
+        await env.start()
+        guild = env.create_guild("Server")
+        channel, ada = guild.create_text_channel("general"), guild.add_member(env.create_user("ada"))
+        asked = await ada.send(channel, f"{env.bot.user.mention} one")
         feed = env._gateway_feed
         env.backend.subscribers.remove(feed)
-        env.backend.delete_message(place.channel.id, asked.id)
+        env.backend.delete_message(channel.id, asked.id)
         env.backend.subscribers.append(feed)
-        env.bot.dispatch(event, *args)
-        await asyncio.sleep(0)  # the listeners start
-        await env.bot.tasks.finish()
-        assert rows(ReplyRow) == []
-        await old.close()
+        here = env.bot.get_guild(guild.id).shard_id
+        replies = []
+        for shard_id in (1 - here, here):
+            env.bot.dispatch("shard_ready", shard_id)
+            await asyncio.sleep(0)  # the listeners start
+            await asyncio.wait([one for one in asyncio.all_tasks() if "deletions in a gap" in one.get_name()])
+            replies.append(await env.bot.services.database.read(lambda session: count_rows(session, select(ReplyRow))))
+        assert replies == [1, 0]
+        await env.bot.close()
+        await env.shutdown()
 
     @pytest.mark.parametrize("status", [503, 429])
     async def test_messages_that_discord_does_not_return_are_asked_for_again(self, place, env, new_bot, rows, status):

@@ -91,7 +91,7 @@ def test_the_store_may_be_a_folder_that_hosts_share(tmp_path: Path) -> None:
     url = (tmp_path / "shared").as_uri()
     digest = publish(host(tmp_path / "trainer", url))
     assert host(tmp_path / "bot", url).path(digest).is_dir()
-    assert host(tmp_path / "trainer", url).sweep({digest}) == 0
+    assert host(tmp_path / "trainer", url).sweep(lambda: {digest}) == 0
     assert [path.name for path in (tmp_path / "shared").iterdir()] == [digest]
 
 
@@ -223,11 +223,11 @@ def test_nothing_leaves_the_cache_that_the_store_lacks(tmp_path: Path) -> None:
 
 def test_a_sweep_takes_only_what_is_old_and_has_no_version(bucket: Any, tmp_path: Path) -> None:
     registered, orphaned = (publish(host(tmp_path / "trainer"), value=value) for value in (1.0, 2.0))
-    assert host(tmp_path / "other").sweep({registered}) == 0, "another host may be about to write its row"
+    assert host(tmp_path / "other").sweep(lambda: {registered}) == 0, "another host may be about to write its row"
     assert f"{UNREGISTERED_PREFIX}{orphaned}" in names(bucket)
     a_day_later = SharedAdapterStore(tmp_path / "later", AdapterObjects(URL, leftover_age=-timedelta(seconds=5)), 1)
-    assert a_day_later.sweep({registered}) == 1
-    assert a_day_later.sweep(set()) == 0, "as with a wrong database.url: what was registered stays"
+    assert a_day_later.sweep(lambda: {registered}) == 1
+    assert a_day_later.sweep(set) == 0, "as with a wrong database.url: what was registered stays"
     assert names(bucket) == [f"{registered}/{name}" for name in ALL]
 
 
@@ -237,7 +237,7 @@ def test_a_withdrawn_adapter_leaves_the_store_and_the_cache(tmp_path: Path) -> N
     digest = publish(trainer)
     bot.path(digest)
     assert trainer.remove(digest) is False  # its version's row may still come
-    trainer.sweep({digest})
+    trainer.sweep(lambda: {digest})
     assert trainer.remove(digest) is True
     assert [path for path in (tmp_path / "shared").rglob("*") if path.is_file()] == cached(tmp_path / "trainer") == []
     assert bot.remove(digest) is True  # as every bot does at its start
@@ -247,7 +247,7 @@ def test_a_withdrawn_adapter_leaves_the_store_and_the_cache(tmp_path: Path) -> N
 
 def test_a_sweep_continues_without_the_store(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").touch()
-    assert host(tmp_path, f"{(tmp_path / 'file').as_uri()}/below").sweep(set()) == 0
+    assert host(tmp_path, f"{(tmp_path / 'file').as_uri()}/below").sweep(set) == 0
     assert "Leftover adapters in the shared store were not removed: the adapter store file:" in caplog.text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -183,9 +184,31 @@ def test_a_sweep_leaves_an_import_alone_until_its_row_is_written(
 ) -> None:
     with store.registering():
         digest = import_adapter(store, export, base)
-        assert AdapterStore(store.path(digest).parent).sweep(set()) == 0
+        assert AdapterStore(store.path(digest).parent).sweep(set) == 0
     store.path(digest)
-    assert store.sweep(set()) == 1
+    assert store.sweep(set) == 1
+
+
+def test_a_sweep_knows_an_adapter_that_was_imported_just_before_it(
+    store: AdapterStore, export: Path, base: BaseModel
+) -> None:
+    rows: set[str] = set()
+
+    def import_it() -> None:
+        with store.registering():
+            rows.add(import_adapter(store, export, base))
+
+    importing = threading.Thread(target=import_it)
+
+    def read_known() -> set[str]:
+        known = set(rows)
+        importing.start()
+        importing.join(timeout=0.3)  # it could write its row here
+        return known
+
+    store.sweep(read_known)
+    importing.join()
+    store.path(*rows)
 
 
 def test_an_import_of_what_learned_from_deleted_data_says_so(

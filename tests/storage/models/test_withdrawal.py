@@ -97,7 +97,7 @@ def publish(store: AdapterStore, name: str) -> str:
         (staging / CONFIG_FILE).write_text(json.dumps({"name": name}), encoding="utf-8")
         save_file({"weight": np.zeros(1)}, staging / WEIGHTS_FILE)
         digest = store.publish(staging)
-    store.sweep({digest})
+    store.sweep(lambda: {digest})
     return digest
 
 

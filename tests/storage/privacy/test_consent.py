@@ -457,10 +457,10 @@ def stand(reply_id: int, user_id: int, *, reread: bool, emoji: str = "👍") -> 
 def test_votes_deleted_do_not_come_back_when_reactions_are_read_again(session: Session) -> None:
     reply = add_reply(session, speakers=[CAROL])
     events = [stand(reply, user, reread=True) for user in (ALICE, BOB)]
-    assert append_events(session, events) == 2
+    assert len(append_events(session, events)) == 2
     delete_member(session, ALICE)
     session.expire_all()
-    assert append_events(session, events) == 0
+    assert len(append_events(session, events)) == 0
     assert votes_on(session, reply) == {BOB: Vote.UP}
 
 
@@ -469,11 +469,11 @@ def test_a_member_who_deleted_their_data_may_vote_again(session: Session) -> Non
     delete_member(session, ALICE)
     later = add_reply(session, speakers=[CAROL])
     session.expire_all()
-    assert append_events(session, [stand(old, ALICE, reread=False)]) == 1
-    assert append_events(session, [stand(later, ALICE, reread=True)]) == 1
+    assert len(append_events(session, [stand(old, ALICE, reread=False)])) == 1
+    assert len(append_events(session, [stand(later, ALICE, reread=True)])) == 1
     assert votes_on(session, old) == votes_on(session, later) == {ALICE: Vote.UP}
     gone = VoteEvent(old, Thumb(message_of(old), ALICE, "👍"), added=False, reread=True)
-    assert append_events(session, [gone]) == 1
+    assert len(append_events(session, [gone])) == 1
     assert votes_on(session, old) == {}
 
 
@@ -482,7 +482,7 @@ def test_a_second_deletion_counts_from_its_own_moment(session: Session) -> None:
     reply = add_reply(session, speakers=[CAROL])
     delete_member(session, ALICE)
     session.expire_all()
-    assert append_events(session, [stand(reply, ALICE, reread=True)]) == 0
+    assert len(append_events(session, [stand(reply, ALICE, reread=True)])) == 0
 
 
 def test_reactions_read_again_during_a_deletion_do_not_bring_votes_back(database: Database) -> None:

@@ -63,7 +63,7 @@ def take(event: VoteEvent) -> VoteEvent:
 
 def append(database: Database, *events: VoteEvent) -> int:
     with database.transaction() as session:
-        return append_events(session, events)
+        return len(append_events(session, events))
 
 
 def votes_of(database: Database, reply_id: int) -> dict[int, Vote]:
@@ -350,7 +350,7 @@ def test_votes_depend_only_on_which_reactions_stand(
     with undone(shared_database) as session:
         reply_id = add_reply(session)
         events = [VoteEvent(reply_id, *pair) for i, pair in enumerate(heard) for _ in range(1 + (i in repeats))]
-        stored = [append_events(session, batch) for batch in split(events, sorted(cuts))]
+        stored = [len(append_events(session, batch)) for batch in split(events, sorted(cuts))]
         assert votes_on(session, reply_id) == expected_votes(current)
         assert current_votes(session).get(reply_id, {}) == expected_votes(current)
         tallies = votes.tally_by_version(session, ensure_personality(session))
@@ -403,6 +403,14 @@ def test_writers_of_the_same_thumb_store_it_once(database: Database, reply_id: i
     with database.snapshot() as session:
         assert sum(stored) == count_events(session) == 2
     assert votes_of(database, reply_id) == {ALICE: Vote.UP, BOB: Vote.DOWN}
+
+
+def test_of_several_events_those_that_were_stored_are_returned(database: Database, reply_id: int) -> None:
+    """The log, the metrics and the thanks for a first vote name them."""
+    standing, new = set_thumb(reply_id, ALICE, "👍"), set_thumb(reply_id, BOB, "👎")
+    append(database, standing)
+    with database.transaction() as session:
+        assert append_events(session, [standing, new]) == [new]
 
 
 def test_a_writer_that_takes_a_thumb_away_waits_for_the_one_that_sets_it(database: Database, reply_id: int) -> None:
