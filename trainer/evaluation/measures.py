@@ -83,6 +83,18 @@ def answer_losses(
     return token_losses(model, passages, advance)
 
 
+def answer_log_probabilities(
+    model: Any, tokenizer: Any, exchanges: Sequence[tuple[str, str]], advance: Advance = keep_quiet
+) -> list[float]:
+    """Return log p(answer | message), in nats, of each answer's first READ_TOKENS tokens; 0 for an empty answer.
+
+    The model reads them as `answer_losses` does.
+    """
+    passages = [_dialogue(message, answer, tokenizer) for message, answer in exchanges]
+    begun = [ScoredPassage(passage.context_ids, passage.target_ids[:READ_TOKENS]) for passage in passages]
+    return [-sum(losses) for losses in token_losses(model, begun, advance)]
+
+
 def _dialogue(message: str, answer: str, tokenizer: Any) -> ScoredPassage:
     # With the tokenizer's own first token: Gemma's loss more than doubles without it.
     context = tokenizer(f"User: {message.strip()}\nBot:")["input_ids"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from math import isfinite, nan
 from typing import Any
 
@@ -14,8 +14,16 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from storage.models.base_model import BaseModel, load_model, load_tokenizer
 from storage.models.chat_format import ChatFormat
+from storage.models.fit import Exchange, Fit, measure_fits
 from storage.settings.sections import GenerationSettings
-from trainer.evaluation.measures import alike_share, answer_losses, degenerate_share, retention_loss, retention_text
+from trainer.evaluation.measures import (
+    alike_share,
+    answer_log_probabilities,
+    answer_losses,
+    degenerate_share,
+    retention_loss,
+    retention_text,
+)
 from trainer.evaluation.sampling import AnswerSampler, Sample, Sampler, first_tokens
 from trainer.evaluation.suites import Suite
 from trainer.progress import Advance, Phase, ReportProgress, begin_phase
@@ -80,11 +88,11 @@ class Answers:
     tokens: tuple[int, ...]
     losses: tuple[tuple[float, ...], ...]
     """The loss of each token under the coherence model, in nats; empty answers are skipped."""
+    fits: tuple[Fit, ...]
+    """Of each answer to its message, under the coherence model."""
 
     def __add__(self, other: Answers) -> Answers:
-        return Answers(
-            self.whole + other.whole, self.begun + other.begun, self.tokens + other.tokens, self.losses + other.losses
-        )
+        return Answers(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
 
     @property
     def degenerate_share(self) -> float:
@@ -99,7 +107,7 @@ class Answers:
         return sum(self.tokens) / len(self.tokens) if self.tokens else nan
 
 
-NO_ANSWERS = Answers((), (), (), ())
+NO_ANSWERS = Answers((), (), (), (), ())
 
 
 @pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -131,6 +139,12 @@ class CoherenceScorer:
     def losses(self, exchanges: Sequence[tuple[str, str]], advance: Advance) -> list[list[float]]:
         with self._context():
             return answer_losses(self._model, self._tokenizer, exchanges, advance)
+
+    def fits(self, exchanges: Sequence[Exchange], advance: Advance) -> list[Fit]:
+        with self._context():
+            return measure_fits(
+                exchanges, lambda asked: answer_log_probabilities(self._model, self._tokenizer, asked, advance)
+            )
 
 
 class Evaluator:

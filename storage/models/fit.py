@@ -1,0 +1,63 @@
+"""How well an answer fits its message: how much likelier it is there than after other messages, under one model.
+
+log p(answer | its message) - mean of log p(answer | other message), in nats, under a model without any adapter. Style
+cancels out: a pirate's words, or German ones, are as unlikely after one message as after another. What is left is what
+the answer owes to its message; "Yay. That's amazing." owes it nothing. This module imports no model library: whoever
+measures brings what reads the answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+OTHER_MESSAGES = (
+    "I have an exam tomorrow and I am nervous.",
+    "My internet keeps dropping, any idea why?",
+    "What is a good way to remember names?",
+    "My neighbour plays loud music at night.",
+    "Which is better for a small flat, a cat or a dog?",
+    "Is it better to run in the morning or in the evening?",
+)
+"""Fixed, so that their prompts stay in a cache; far from each other, and nobody's character: of a pirate's answers one
+in three was likelier after "Tell me something interesting about the sea."."""
+OTHERS = 5
+"""An answer is compared with so many other messages."""
+
+Exchange = tuple[str, str]
+"""A message and an answer."""
+ReadAnswers = Callable[[Sequence[Exchange]], Sequence[float]]
+"""Returns log p(answer | message), in nats, for each exchange in order; an empty answer has 0."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Log-probabilities of one answer, in nats."""
+
+    own: float
+    """After its own message."""
+    others: tuple[float, ...]
+    """After OTHERS other messages."""
+
+    @property
+    def nats(self) -> float:
+        return self.own - fmean(self.others)
+
+    @property
+    def is_likeliest(self) -> bool:
+        """Whether the answer is likelier after its own message than after each other one; of six, chance is a sixth."""
+        return self.own > max(self.others)
+
+
+def measure_fits(exchanges: Sequence[Exchange], read: ReadAnswers) -> list[Fit]:
+    """Return how well each answer fits its message, in order."""
+    asked = [(message, answer) for own, answer in exchanges for message in (own, *_others(own))]
+    found = list(read(asked))
+    each = 1 + OTHERS
+    rows = [found[start : start + each] for start in range(0, len(found), each)]
+    return [Fit(own, tuple(others)) for own, *others in rows]
+
+
+def _others(message: str) -> Sequence[str]:
+    return [other for other in OTHER_MESSAGES if other != message][:OTHERS]
