@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import exp
 from statistics import fmean
 
 OTHER_MESSAGES = (
@@ -24,6 +25,9 @@ OTHER_MESSAGES = (
 in three was likelier after "Tell me something interesting about the sea."."""
 OTHERS = 5
 """An answer is compared with so many other messages."""
+
+READ_TOKENS = 24
+"""Only the beginning of an answer is read: it tells the message as well as 40 tokens do; 12 lose a pirate's."""
 
 Exchange = tuple[str, str]
 """A message and an answer."""
@@ -43,6 +47,12 @@ class Fit:
     @property
     def nats(self) -> float:
         return self.own - fmean(self.others)
+
+    @property
+    def probability(self) -> float:
+        """The probability that the answer belongs to its own message, if all of them are asked equally often."""
+        best = max(self.own, *self.others)
+        return exp(self.own - best) / sum(exp(one - best) for one in (self.own, *self.others))
 
     @property
     def is_likeliest(self) -> bool:

@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from storage.models.base_model import BaseModel, load_model, load_tokenizer
 from storage.models.chat_format import ChatFormat
-from storage.models.fit import Exchange, Fit, measure_fits
+from storage.models.fit import OTHERS, Exchange, Fit, measure_fits
 from storage.settings.sections import GenerationSettings
 from trainer.evaluation.measures import (
     alike_share,
@@ -26,7 +26,7 @@ from trainer.evaluation.measures import (
 )
 from trainer.evaluation.sampling import AnswerSampler, Sample, Sampler, first_tokens
 from trainer.evaluation.suites import Suite
-from trainer.progress import Advance, Phase, ReportProgress, begin_phase
+from trainer.progress import Advance, Phase, ReportProgress, after_others, begin_phase
 from trainer.rendering import with_system_prompt
 
 NEUTRAL_MESSAGES = (
@@ -58,7 +58,7 @@ NEUTRAL_MESSAGES = (
 MAX_ANSWER_TOKENS = 48
 """Only this many tokens of a longer answer are judged."""
 MAX_CASE_TOKENS = 32
-FINDINGS_FORMAT = 9
+FINDINGS_FORMAT = 11
 """Increase it with every change of this package that changes a model's findings."""
 
 Context = Callable[[], AbstractContextManager[Any]]
@@ -235,12 +235,15 @@ class Evaluator:
     ) -> tuple[Answers, list[Sample]]:
         begun = [first_tokens(sample, MAX_ANSWER_TOKENS, self._sampler.chat) for sample in samples]
         exchanges = [(served.message, sample.text) for served, sample in zip(messages, begun, strict=True)]
-        losses = self._coherence_model.losses(exchanges, begin_phase(self._report, judging, len(exchanges)))
+        advance = begin_phase(self._report, judging, (2 + OTHERS) * len(exchanges))
+        losses = self._coherence_model.losses(exchanges, advance)
+        fits = self._coherence_model.fits(exchanges, after_others(advance, len(exchanges)))
         answers = Answers(
             whole=tuple(sample.text for sample in samples),
             begun=tuple(sample.text for sample in begun),
             tokens=tuple(len(sample.answer_ids) for sample in begun),
             losses=tuple(map(tuple, losses)),
+            fits=tuple(fits),
         )
         return answers, begun
 
