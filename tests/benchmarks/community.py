@@ -369,9 +369,9 @@ class Critic:
         return load_model(self._model, "bfloat16"), load_tokenizer(self._model)
 
 
-def fitting_share(fits: Sequence[Fit]) -> float:
-    """Return the share of answers whose own message is the likeliest of six."""
-    return fmean(fit.is_likeliest for fit in fits)
+def describe_fits(fits: Sequence[Fit]) -> dict[str, float]:
+    """Return the share of answers whose own message is the likeliest of six, and the mean fit in nats."""
+    return {"fit_share": fmean(fit.is_likeliest for fit in fits), "fit_nats": fmean(fit.nats for fit in fits)}
 
 
 def conversations() -> list[list[str]]:
@@ -433,8 +433,7 @@ def _row(champion: Version | None, standing: Standing, base: Standing) -> dict[s
         "gain_high": gain_high,
         "coherence_ratio": surprise_ratio(standing.losses, losses_by_position(base.losses)),
         "coherence_ratio_whole": _per_token(standing.losses) / _per_token(base.losses),
-        "fit_share": fitting_share(standing.fits),
-        "fit_share_base": fitting_share(base.fits),
+        **describe_fits(standing.fits),
         "degenerate_share": standing.degenerate_share,
         "degenerate_share_base": base.degenerate_share,
         "broken_answers": standing.broken,
@@ -465,7 +464,7 @@ def _line(row: dict[str, Any]) -> str:
         f"({row['approval_low']:.0%} to {row['approval_high']:.0%}) · {row['pairs_by_source']} · {row['verdict']} · "
         f"divergence {row['divergence']:.2f} · retention {row['retention_loss_ratio']:.3f} · "
         f"coherence {row['coherence_ratio']:.2f} ({row['coherence_ratio_whole']:.2f} whole) · "
-        f"fit {row['fit_share']:.0%} (base {row['fit_share_base']:.0%}) · "
+        f"fit {row['fit_share']:.0%} · "
         f"broken {row['degenerate_share']:.0%} (base {row['degenerate_share_base']:.0%}) · {row['seconds']:.0f} s"
     )
 
@@ -480,7 +479,7 @@ def _summary(rows: Sequence[dict[str, Any]], seconds: float) -> dict[str, Any]:
         "retention_loss_ratio": final["retention_loss_ratio"],
         "coherence_ratio": final["coherence_ratio"],
         "coherence_ratio_whole": final["coherence_ratio_whole"],
-        "fit_ratio": final["fit_share"] / final["fit_share_base"],
+        "fit_ratio": final["fit_share"] / base["fit_share"],
         "degenerate_share": final["degenerate_share"],
         "degenerate_share_base": final["degenerate_share_base"],
         "pairs": sum(row.get("pairs", 0) for row in rows),

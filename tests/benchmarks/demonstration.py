@@ -25,7 +25,7 @@ from storage.models.hardware import serving_format
 from storage.personalities.cards import Card, read_card_file, settings_of
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
-from tests.benchmarks.community import Critic, conversations, fitting_share, interval, workshop
+from tests.benchmarks.community import Critic, conversations, describe_fits, interval, workshop
 from tests.benchmarks.report import machine, versions
 from trainer.data.dataset import render_dialogue, split_examples
 from trainer.evaluation.context import ServedContext
@@ -181,8 +181,8 @@ def _compare(
             "which": which,
             "validation_loss": validation_loss,
             "coherence_ratio": surprise_ratio(losses[which], usual),
-            "fit_share": fitting_share(critic.fits(exchanges[which])),
         }
+        | describe_fits(critic.fits(exchanges[which]))
         | _row(asked, found, habit)
         for which, (found, validation_loss) in answers.items()
     ]

@@ -43,7 +43,7 @@ from tests.benchmarks.community import (
     Community,
     Simulation,
     chat,
-    fitting_share,
+    describe_fits,
     interval,
     members,
     settings_of_bench,
@@ -228,20 +228,19 @@ class SmallServer(Simulation):
             "degenerate_share_base": _broken(base),
         }
 
-
     def _fitness(self, base: Answered, served: Sequence[Sample], version: Answered) -> dict[str, float]:
-        """Compare which answers fit their messages: the version's with those served before, and those with the base's."""
-
-        def share(samples: Sequence[Sample]) -> float:
-            asked = zip(self._held_out, samples, strict=True)
-            return fitting_share(self.critic.fits([(held.message, sample.text) for held, sample in asked]))
-
-        of_base, of_served, of_version = map(share, (_firsts(base), served, _firsts(version)))
-        return {
-            "fit_share_base": of_base,
-            "fit_ratio": of_version / of_served,
-            "fit_ratio_served": of_served / of_base,
+        """Say how many answers fit: the version's over those served before, and those over the base's."""
+        arms = {"base": _firsts(base), "served": served, "adapter": _firsts(version)}
+        found = {arm: self._describe_fits(samples) for arm, samples in arms.items()}
+        numbers = {f"{name}_{arm}": number for arm, of_arm in found.items() for name, number in of_arm.items()}
+        return numbers | {
+            "fit_ratio": found["adapter"]["fit_share"] / found["served"]["fit_share"],
+            "fit_ratio_served": found["served"]["fit_share"] / found["base"]["fit_share"],
         }
+
+    def _describe_fits(self, samples: Sequence[Sample]) -> dict[str, float]:
+        asked = zip(self._held_out, samples, strict=True)
+        return describe_fits(self.critic.fits([(held.message, sample.text) for held, sample in asked]))
 
 
 class Sitter(SmallServer):

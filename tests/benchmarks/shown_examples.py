@@ -27,7 +27,7 @@ from storage.models.hardware import serving_format
 from storage.personalities.cards import Card, Example
 from storage.personalities.shown_examples import examples_budget, examples_to_show
 from storage.settings.sections import Settings
-from tests.benchmarks.community import Critic, fitting_share, interval, workshop
+from tests.benchmarks.community import Critic, describe_fits, interval, workshop
 from tests.benchmarks.demonstration import (
     HABITS,
     MAX_NEW_TOKENS,
@@ -91,7 +91,8 @@ def run(
     usual = losses_by_position(losses[0])
     rows = [
         {"shown": len(side.shown), "prompt_tokens": median(prompt.tokens for prompt in side.prompts)}
-        | {"loss": side.loss, "coherence_ratio": surprise_ratio(found, usual), "fit_share": fitting_share(fit)}
+        | {"loss": side.loss, "coherence_ratio": surprise_ratio(found, usual)}
+        | describe_fits(fit)
         | _manner(asked, side, whole, HABITS[card])
         for side, found, fit in zip(sides, losses, fits, strict=True)
     ]

@@ -23,11 +23,11 @@ NO_LANGUAGE = 2.0
 MAX_FIT_LOSS = 0.05
 """How much less surely than of the base's answers the judge may tell which message an answer belongs to.
 
-Of that loss, less what chance explains. Measured with 24 answers under the bundled model and Gemma 3 270M: brief, casual
-and pirate's answers by hand -0.40 to -0.08 (German -0.33 under Gemma; the bundled model cannot read it), the base's own
-of another seed at most 0.01, those of a version for warm words 0.00; the same version at twice its strength, when it says
-"You're welcome. What's your favorite drink?" to anything, -0.03, 0.12, 0.13 and 0.14; one sentence to everything 0.18 to
-0.40, answers of other messages 0.16 to 0.49.
+Of that loss, less what chance explains. Measured with 24 answers under the bundled model and Gemma 3 270M: by hand,
+brief, casual or a pirate's -0.40 to -0.08 (German -0.33 under Gemma; the bundled model cannot read it), the base's of
+another seed at most 0.01, a version's for warm words 0.00 and less; of that version at twice its strength, which says
+"You're welcome. What's your favorite drink?", -0.03, 0.12, 0.13 and 0.14; one sentence to everything 0.18 to 0.40,
+answers of other messages 0.16 to 0.49.
 """
 MOST_NAMED = 3
 ROUNDING = 1e-9  # shares are fractions: 0.35 - 0.2 is a little more than 0.15

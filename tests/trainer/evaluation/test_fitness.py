@@ -44,7 +44,10 @@ def test_messages_with_answers_are_the_neutral_ones():
 
 def test_probability_is_that_of_the_own_message_among_six():
     fitness = Fitness.measure([FITS] * 12 + [STRANGE] * 12, [FITS] * 24)
-    assert (fitness.probability, fitness.probability_base) == (pytest.approx((1 + 1 / 6) / 2, abs=1e-3), pytest.approx(1, abs=1e-3))
+    assert (fitness.probability, fitness.probability_base) == (
+        pytest.approx((1 + 1 / 6) / 2, abs=1e-3),
+        pytest.approx(1, abs=1e-3),
+    )
 
 
 def test_answers_that_fit_a_little_less_may_be_chance():
@@ -83,7 +86,9 @@ def losses_of_sense(judge: Judge, styles: Sequence[str]) -> tuple[dict[str, floa
 
 def test_an_untaught_model_finds_nothing_lost(tmp_path):
     """It tells no message from another, so that it must not fail anything."""
-    sound, lost = losses_of_sense(judge_of(resolve_base_model(str(build_tiny_base(tmp_path / "tiny")), tmp_path)), STYLES)
+    sound, lost = losses_of_sense(
+        judge_of(resolve_base_model(str(build_tiny_base(tmp_path / "tiny")), tmp_path)), STYLES
+    )
     assert max({**sound, **lost}.values()) < MAX_FIT_LOSS
 
 
