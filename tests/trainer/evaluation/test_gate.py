@@ -315,6 +315,8 @@ def test_the_gates_sentences_can_be_said_in_another_language():
         "(Basismodell 5 %; Grenze +15 %)",
         "Vielfalt": "4 % der Antworten gleichen einer anderen (Basismodell 0 %; Grenze +25 %)",
         "Schlüssigkeit": "Antworten überraschen gemma3-270m 1,04-mal so sehr wie die des Basismodells (Grenze 1,1-mal)",
+        "Bezug zur Nachricht": "gemma3-270m findet zu 70 % der Antworten unter sechs Nachrichten die richtige "
+        "(Basismodell 72 %; Grenze -5 %)",
         "Erhalt der Sprache": "der Loss bei Alltagstext ist das 1,012-Fache des Basismodells (Grenze 1,05-fach)",
         "Länge": "Antworten haben im Schnitt 30 Tokens (Basismodell 40; Grenze 3×)",
         "Testreihe flattery": "16 von 20 Fällen (flattery) bestanden (Basismodell 15; 1 verloren: lottery; 2 gewonnen; "
