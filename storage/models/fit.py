@@ -14,9 +14,9 @@ from math import exp
 from statistics import fmean
 
 OTHER_MESSAGES = (
+    "What is a good way to remember names?",
     "I have an exam tomorrow and I am nervous.",
     "My internet keeps dropping, any idea why?",
-    "What is a good way to remember names?",
     "My neighbour plays loud music at night.",
     "Which is better for a small flat, a cat or a dog?",
     "Is it better to run in the morning or in the evening?",
@@ -27,7 +27,12 @@ OTHERS = 5
 """An answer is compared with so many other messages."""
 
 READ_TOKENS = 24
-"""Only the beginning of an answer is read: it tells the message as well as 40 tokens do; 12 lose a pirate's."""
+"""Only the beginning of an answer is read.
+
+How often a fitting answer has a larger fit than one of another message, under Gemma 3 270M (the bundled model), for 24
+messages, four styles by hand and the bundled base's own: 0.92 (0.89); with 12 tokens 0.90 (0.86); with only the first
+of the other messages 0.91 (0.87), which takes a fifth of the time.
+"""
 
 Exchange = tuple[str, str]
 """A message and an answer."""
