@@ -79,8 +79,10 @@ def losses_of_sense(judge: Judge, styles: Sequence[str]) -> tuple[dict[str, floa
     """
     base = judge(exchanges("casual"))
     sound = {style: Fitness.measure(judge(exchanges(style)), base) for style in styles}
-    lost = {f"{style}, of other messages": Fitness.measure(judge(exchanges(style, 7)), base) for style in styles}
-    lost["the same to everything"] = Fitness.measure(judge([(one, SENSELESS) for one in NEUTRAL_MESSAGES]), base)
+    lost = {
+        "answers of other messages": Fitness.measure(judge(exchanges(styles[0], moved=7)), base),
+        "the same to everything": Fitness.measure(judge([(one, SENSELESS) for one in NEUTRAL_MESSAGES]), base),
+    }
     return ({what: one.clear_loss for what, one in of.items()} for of in (sound, lost))
 
 
