@@ -61,7 +61,11 @@ class Fit:
 
     @property
     def is_likeliest(self) -> bool:
-        """Whether the answer is likelier after its own message than after each other one; of six, chance is a sixth."""
+        """Whether the answer is likelier after its own message than after each other one.
+
+        An answer of another message is in a sixth of cases, "Yay. That's amazing." in up to half: it is likelier after
+        most messages than after these others.
+        """
         return self.own > max(self.others)
 
 
