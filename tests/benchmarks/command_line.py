@@ -16,6 +16,8 @@ from tests.benchmarks.random_base import SHAPES
 
 bench = typer.Typer()
 
+Judge = Annotated[str, typer.Option(help="Folder of the model that judges coherence and fit (default: the gate's).")]
+
 
 @bench.command("votes")
 def bench_votes(as_json: AsJson = False) -> None:
@@ -48,6 +50,7 @@ def bench_community(
     noise: Annotated[float, typer.Option(min=0, max=1, help="Share of flipped votes.")] = 0.0,
     brigade: Annotated[float, typer.Option(min=0, max=1, help="Share of votes from colluding new accounts.")] = 0.0,
     single: Annotated[bool, typer.Option("--single", help="Only one answer per message, so only lone votes.")] = False,
+    judge: Judge = "",
     seed: Annotated[int, typer.Option(min=0, help="Seed for members and training.")] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -61,6 +64,7 @@ def bench_community(
         noise=noise,
         brigade=brigade,
         single=single,
+        judge=judge,
         seed=seed,
     )
 
@@ -78,6 +82,7 @@ def bench_few(
         float | None, typer.Option(min=0, max=1, help="Only find out how much of a 👍 it means to go on.")
     ] = None,
     with_round: Annotated[bool, typer.Option("--round", help="With --heart: run a round too.")] = False,
+    judge: Judge = "",
     seed: Annotated[int, typer.Option(min=0, help="Seed for members and training.")] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -95,7 +100,7 @@ def bench_few(
     if weak is not None:
         _run("weak", as_json, weak=weak, **members)
     elif heart is None or with_round:
-        _run("few", as_json, picks=picks, heart=heart, **members)
+        _run("few", as_json, picks=picks, heart=heart, judge=judge, **members)
     else:
         _run("hearts", as_json, heart=heart, **members)
 
@@ -124,6 +129,7 @@ def bench_demonstration(
     card: Annotated[str, typer.Option(help="Card in personalities/ whose examples are used.")] = "default",
     base: Annotated[str, typer.Option(help="Base model, as in model.base.")] = "bundled",
     messages: Annotated[int, typer.Option(min=1, help="Unseen messages to answer.")] = 96,
+    judge: Judge = "",
     seed: Annotated[int, typer.Option(min=0, help="Seed for the split, the messages and training.")] = 0,
     shown: Annotated[
         bool, typer.Option("--shown", help="Only show the examples as earlier turns; no training.")
@@ -132,7 +138,7 @@ def bench_demonstration(
 ) -> None:
     """Measure what a card's examples teach, or show, beyond its system prompt. Takes minutes."""
     bench = "shown_examples" if shown else "demonstration"
-    _run(bench, as_json, card=card, base=base, messages=messages, seed=seed)
+    _run(bench, as_json, card=card, base=base, messages=messages, judge=judge, seed=seed)
 
 
 @bench.command("knowledge")

@@ -32,6 +32,7 @@ from storage.members import note_members, read_pseudonyms
 from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
 from storage.models.bundled import resolve_coherence_model
 from storage.models.chat_format import load_chat_format
+from storage.models.fit import Exchange, Fit, measure_fits
 from storage.personalities.personalities import ensure_personality
 from storage.releases.promotion import promote
 from storage.releases.versions import Version, list_versions, name_of, read_alias
@@ -42,7 +43,7 @@ from storage.training.rounds import Round, claim_round, renew_lease, request_rou
 from storage.votes.votes import Thumb, VoteEvent, append_events
 from tests.benchmarks.report import machine, versions
 from tests.seeding import read_voters
-from trainer.evaluation.measures import answer_losses, losses_by_position, surprise_ratio
+from trainer.evaluation.measures import answer_log_probabilities, answer_losses, losses_by_position, surprise_ratio
 from trainer.evaluation.sampling import Sample, open_adapter, open_sampler
 from trainer.rounds.round import run_round
 
@@ -95,6 +96,8 @@ class Standing:
     """P(👍) of the answer to each message."""
     losses: list[list[float]]
     """Of its answers' tokens under the independent model, in nats."""
+    fits: list[Fit]
+    """Of its answers to their messages, under the same model."""
     answers: tuple[tuple[str, str], ...]
     """Each message and its answer."""
 
@@ -115,19 +118,20 @@ def run(
     noise: float = 0.0,
     brigade: float = 0.0,
     single: bool = False,
+    judge: str = "",
     seed: int = 0,
 ) -> dict[str, Any]:
     """Simulate `rounds` rounds of `votes` votes and return machine, versions, a row per round, and the summary."""
     community = Community(find_taste(taste), votes, noise, brigade, single, seed)
     began = time.monotonic()
     with workshop() as directory:
-        simulation = Simulation(community, settings_of_bench(directory, seed))
+        simulation = Simulation(community, settings_of_bench(directory, seed), judge)
         rows = [simulation.judge_base(), *(simulation.run_round(number) for number in range(1, rounds + 1))]
     return {
         "machine": machine(),
         "versions": versions("torch", "transformers", "trl", "peft"),
         "community": asdict(community) | {"taste": taste, "rounds": rounds},
-        "coherence_judge": simulation.critic.name,
+        "judge": simulation.critic.name,
         "rows": rows,
         "summary": _summary(rows, time.monotonic() - began),
     }
@@ -159,7 +163,7 @@ class Simulation:
     basis: Basis | None = Basis.LOCAL
     """Whether what members say may be trained on."""
 
-    def __init__(self, community: Community, settings: Settings) -> None:
+    def __init__(self, community: Community, settings: Settings, judge: str = "") -> None:
         self._community = community
         self._settings = settings
         self._base = resolve_base_model(settings.model.base, settings.data.directory, log.warning)
@@ -168,7 +172,7 @@ class Simulation:
         self._chat = load_chat_format(self._base.path, settings.model.template_options)
         talk, self._held_out = self._messages()
         self._talk = iter(talk)
-        self.critic = Critic(self._base, settings)
+        self.critic = Critic(self._base, settings, judge)
         self._base_standing: Standing | None = None
         with closing(open_database(settings)) as database, database.transaction() as session:
             self._personality = ensure_personality(session)
@@ -337,6 +341,7 @@ class Simulation:
         return Standing(
             approvals=tuple(self._community.taste(message, answer) for message, answer in exchanges),
             losses=self.critic.losses(exchanges),
+            fits=self.critic.fits(exchanges),
             answers=tuple(exchanges),
         )
 
@@ -346,15 +351,27 @@ class Simulation:
 
 
 class Critic:
-    """The model that reads answers for the gate too: Gemma 3 270M where it is installed, else the base itself."""
+    """A model that reads answers: the named one; else that of the gate, Gemma 3 270M if installed; else the base."""
 
-    def __init__(self, base: BaseModel, settings: Settings) -> None:
-        name, directory = settings.gate.coherence_model, settings.data.directory
+    def __init__(self, base: BaseModel, settings: Settings, judge: str = "") -> None:
+        name, directory = judge or settings.gate.coherence_model, settings.data.directory
         self._model = resolve_coherence_model(name, directory, log.warning) or base
         self.name = self._model.name
 
-    def losses(self, exchanges: list[tuple[str, str]]) -> list[list[float]]:
-        return answer_losses(load_model(self._model, "bfloat16"), load_tokenizer(self._model), exchanges)
+    def losses(self, exchanges: Sequence[Exchange]) -> list[list[float]]:
+        return answer_losses(*self._load(), exchanges)
+
+    def fits(self, exchanges: Sequence[Exchange]) -> list[Fit]:
+        model, tokenizer = self._load()
+        return measure_fits(exchanges, lambda asked: answer_log_probabilities(model, tokenizer, asked))
+
+    def _load(self) -> tuple[Any, Any]:
+        return load_model(self._model, "bfloat16"), load_tokenizer(self._model)
+
+
+def describe_fits(fits: Sequence[Fit]) -> dict[str, float]:
+    """Return the share of answers whose own message is the likeliest of six, and the mean fit in nats."""
+    return {"fit_share": fmean(fit.is_likeliest for fit in fits), "fit_nats": fmean(fit.nats for fit in fits)}
 
 
 def conversations() -> list[list[str]]:
@@ -416,6 +433,7 @@ def _row(champion: Version | None, standing: Standing, base: Standing) -> dict[s
         "gain_high": gain_high,
         "coherence_ratio": surprise_ratio(standing.losses, losses_by_position(base.losses)),
         "coherence_ratio_whole": _per_token(standing.losses) / _per_token(base.losses),
+        **describe_fits(standing.fits),
         "degenerate_share": standing.degenerate_share,
         "degenerate_share_base": base.degenerate_share,
         "broken_answers": standing.broken,
@@ -446,6 +464,7 @@ def _line(row: dict[str, Any]) -> str:
         f"({row['approval_low']:.0%} to {row['approval_high']:.0%}) · {row['pairs_by_source']} · {row['verdict']} · "
         f"divergence {row['divergence']:.2f} · retention {row['retention_loss_ratio']:.3f} · "
         f"coherence {row['coherence_ratio']:.2f} ({row['coherence_ratio_whole']:.2f} whole) · "
+        f"fit {row['fit_share']:.0%} · "
         f"broken {row['degenerate_share']:.0%} (base {row['degenerate_share_base']:.0%}) · {row['seconds']:.0f} s"
     )
 
@@ -460,6 +479,7 @@ def _summary(rows: Sequence[dict[str, Any]], seconds: float) -> dict[str, Any]:
         "retention_loss_ratio": final["retention_loss_ratio"],
         "coherence_ratio": final["coherence_ratio"],
         "coherence_ratio_whole": final["coherence_ratio_whole"],
+        "fit_ratio": final["fit_share"] / base["fit_share"],
         "degenerate_share": final["degenerate_share"],
         "degenerate_share_base": final["degenerate_share_base"],
         "pairs": sum(row.get("pairs", 0) for row in rows),

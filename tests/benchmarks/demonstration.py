@@ -25,7 +25,7 @@ from storage.models.hardware import serving_format
 from storage.personalities.cards import Card, read_card_file, settings_of
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
-from tests.benchmarks.community import Critic, conversations, interval, workshop
+from tests.benchmarks.community import Critic, conversations, describe_fits, interval, workshop
 from tests.benchmarks.report import machine, versions
 from trainer.data.dataset import render_dialogue, split_examples
 from trainer.evaluation.context import ServedContext
@@ -82,7 +82,9 @@ HABITS: dict[str, Habit] = {"default": brief, "keeper": salty, "librarian": book
 """What a reader would know each card by; words that its system prompt names count for the prompt alone as well."""
 
 
-def run(*, card: str = "default", base: str = "bundled", messages: int = MESSAGES, seed: int = 0) -> dict[str, Any]:
+def run(
+    *, card: str = "default", base: str = "bundled", messages: int = MESSAGES, judge: str = "", seed: int = 0
+) -> dict[str, Any]:
     """Learn the examples of `card` and return machine, versions, a row for before and after, and the summary."""
     began = time.monotonic()
     with workshop() as directory:
@@ -91,7 +93,8 @@ def run(*, card: str = "default", base: str = "bundled", messages: int = MESSAGE
         output = directory / "adapter"
         metrics, split = _learn(shown, model, output, settings)
         notes.print(f"{metrics.pairs} demonstrations, {metrics.epochs_trained:.0f} passes, {metrics.seconds:.0f} s")
-        rows = _compare(HABITS[card], model, output, split, settings, messages)
+        critic = Critic(model, settings, judge)
+        rows = _compare(HABITS[card], model, output, split, settings, messages, critic)
         judgement = _judge(model, output, settings)
         size = (output / WEIGHTS_FILE).stat().st_size
     return {
@@ -99,6 +102,7 @@ def run(*, card: str = "default", base: str = "bundled", messages: int = MESSAGE
         "versions": versions("torch", "transformers", "trl", "peft"),
         "card": card,
         "base": model.name,
+        "judge": critic.name,
         "demonstrations": {"train": metrics.pairs, "validation": len(split.validation)},
         "gate": _gate(metrics, judgement, settings),
         "loss_curve": metrics.loss_curve,
@@ -154,18 +158,31 @@ def _tell(progress: RoundProgress) -> None:
 
 
 def _compare(
-    habit: Habit, base: BaseModel, adapter: Path, split: TrainingSplit, settings: Settings, messages: int
+    habit: Habit,
+    base: BaseModel,
+    adapter: Path,
+    split: TrainingSplit,
+    settings: Settings,
+    messages: int,
+    critic: Critic,
 ) -> list[dict[str, Any]]:
     asked = _messages(messages, settings.training.seed)
-    critic = Critic(base, settings)
     answers = {
         which: _answer(base, path, split, settings, asked) for which, path in (("before", None), ("after", adapter))
     }
-    texts = {which: [answer.text for answer in found] for which, (found, _) in answers.items()}
-    losses = {which: critic.losses(list(zip(asked, said, strict=True))) for which, said in texts.items()}
+    exchanges = {
+        which: [(message, answer.text) for message, answer in zip(asked, found, strict=True)]
+        for which, (found, _) in answers.items()
+    }
+    losses = {which: critic.losses(said) for which, said in exchanges.items()}
     usual = losses_by_position(losses["before"])
     return [
-        {"which": which, "validation_loss": validation_loss, "coherence_ratio": surprise_ratio(losses[which], usual)}
+        {
+            "which": which,
+            "validation_loss": validation_loss,
+            "coherence_ratio": surprise_ratio(losses[which], usual),
+        }
+        | describe_fits(critic.fits(exchanges[which]))
         | _row(asked, found, habit)
         for which, (found, validation_loss) in answers.items()
     ]
@@ -239,6 +256,7 @@ def _summary(rows: Sequence[dict[str, Any]], judgement: Evaluation) -> dict[str,
         "degenerate_share_before": before["degenerate_share"],
         "degenerate_share_after": after["degenerate_share"],
         "coherence_ratio": after["coherence_ratio"],
+        "fit_ratio": after["fit_share"] / before["fit_share"],
         "coherence_ratio_gate": judgement.coherence_ratio,
         "retention_loss_ratio": judgement.retention_loss_ratio,
         "divergence": judgement.divergence,

@@ -43,6 +43,7 @@ from tests.benchmarks.community import (
     Community,
     Simulation,
     chat,
+    describe_fits,
     interval,
     members,
     settings_of_bench,
@@ -80,6 +81,7 @@ def run(
     noise: float = 0.1,
     polite: bool = False,
     heart: float | None = None,
+    judge: str = "",
     seed: int = 0,
 ) -> dict[str, Any]:
     """Let members vote, learn their taste, run one round, and compare candidates and version with the base.
@@ -91,7 +93,7 @@ def run(
     with workshop() as directory:
         settings = settings_of_bench(directory, seed, LONG_ANSWERS.get(taste, MAX_NEW_TOKENS))
         kind = Sitter if picks else SmallServer
-        server = kind(taste, picks or votes, noise, settings, polite=polite, heart=heart, seed=seed)
+        server = kind(taste, picks or votes, noise, settings, polite=polite, heart=heart, judge=judge, seed=seed)
         rows, summary = server.live()
     return {
         "machine": machine(),
@@ -105,7 +107,7 @@ def run(
             "heart": heart,
             "seed": seed,
         },
-        "coherence_judge": server.critic.name,
+        "judge": server.critic.name,
         "rows": rows,
         "summary": summary | {"seconds": time.monotonic() - began},
     }
@@ -123,12 +125,14 @@ class SmallServer(Simulation):
         *,
         polite: bool,
         heart: float | None,
+        judge: str,
         seed: int,
     ) -> None:
         likes = find_taste(taste)
         super().__init__(
             Community(likes, votes, noise, 0.0, single=True, seed=seed),
             settings if heart is None else with_hearts(settings),
+            judge,
         )
         self._is_polite = polite
         self._giving_hearts = None if heart is None else Members(likes, heart, shares(noise, polite), self._random)
@@ -177,7 +181,8 @@ class SmallServer(Simulation):
         summary |= {"overshoot": overshoot.distance if overshoot else 0.0, "seconds_of_round": seconds}
         if self._giving_hearts is not None:
             summary |= {f"heart_{key}": number for key, number in meaning_of_heart(taste).items()}
-        return rows, summary | self._soundness(base, version, made)
+        served = [_choice(samples, taste) for samples in shown.samples]
+        return rows, summary | self._soundness(base, version, made) | self._fitness(base, served, version)
 
     def draw_again(self, database: Database, base: Answered) -> list[float]:
         """Return the approval of what the taste chooses, for several draws of votes on the demo's answers."""
@@ -213,8 +218,8 @@ class SmallServer(Simulation):
 
     def _soundness(self, base: Answered, version: Answered, made: Version | None) -> dict[str, float]:
         def losses(answered: Answered) -> list[list[float]]:
-            firsts = zip(self._held_out, answered.samples, strict=True)
-            return self.critic.losses([(held.message, samples[0].text) for held, samples in firsts])
+            firsts = zip(self._held_out, _firsts(answered), strict=True)
+            return self.critic.losses([(held.message, first.text) for held, first in firsts])
 
         return {
             "coherence_ratio": surprise_ratio(losses(version), losses_by_position(losses(base))),
@@ -222,6 +227,20 @@ class SmallServer(Simulation):
             "degenerate_share": _broken(version),
             "degenerate_share_base": _broken(base),
         }
+
+    def _fitness(self, base: Answered, served: Sequence[Sample], version: Answered) -> dict[str, float]:
+        """Say how many answers fit: the version's over those served before, and those over the base's."""
+        arms = {"base": _firsts(base), "served": served, "adapter": _firsts(version)}
+        found = {arm: self._describe_fits(samples) for arm, samples in arms.items()}
+        numbers = {f"{name}_{arm}": number for arm, of_arm in found.items() for name, number in of_arm.items()}
+        return numbers | {
+            "fit_ratio": found["adapter"]["fit_share"] / found["served"]["fit_share"],
+            "fit_ratio_served": found["served"]["fit_share"] / found["base"]["fit_share"],
+        }
+
+    def _describe_fits(self, samples: Sequence[Sample]) -> dict[str, float]:
+        asked = zip(self._held_out, samples, strict=True)
+        return describe_fits(self.critic.fits([(held.message, sample.text) for held, sample in asked]))
 
 
 class Sitter(SmallServer):
@@ -288,6 +307,10 @@ def _overshoot(base: Answered, version: Answered, liked: LikedStyle | None) -> E
 
 def _style(overshoot: Excess | None) -> dict[str, Any]:
     return {"overshoot": overshoot.distance, "overshoot_measure": overshoot.what} if overshoot else {}
+
+
+def _firsts(answered: Answered) -> list[Sample]:
+    return [samples[0] for samples in answered.samples]
 
 
 def _broken(answered: Answered) -> float:

@@ -27,7 +27,7 @@ from storage.models.hardware import serving_format
 from storage.personalities.cards import Card, Example
 from storage.personalities.shown_examples import examples_budget, examples_to_show
 from storage.settings.sections import Settings
-from tests.benchmarks.community import Critic, interval, workshop
+from tests.benchmarks.community import Critic, describe_fits, interval, workshop
 from tests.benchmarks.demonstration import (
     HABITS,
     MAX_NEW_TOKENS,
@@ -72,7 +72,9 @@ class Side:
         return [answer.text for answer in self.answers]
 
 
-def run(*, card: str = "keeper", base: str = "bundled", messages: int = 96, seed: int = 0) -> dict[str, Any]:
+def run(
+    *, card: str = "keeper", base: str = "bundled", messages: int = 96, judge: str = "", seed: int = 0
+) -> dict[str, Any]:
     """Return machine, versions, a row for each number of examples, and the summary."""
     began = time.monotonic()
     with workshop() as directory:
@@ -82,20 +84,24 @@ def run(*, card: str = "keeper", base: str = "bundled", messages: int = 96, seed
         asked = _messages(messages, settings.training.seed)
         prompts, first_token_s = asyncio.run(_prepare(shown, asked, settings, model))
         sides = _answer(prompts, held_out, settings, model)
-        critic = Critic(model, settings)
-        losses = [critic.losses(list(zip(asked, side.texts, strict=True))) for side in sides]
+        critic = Critic(model, settings, judge)
+        exchanges = [list(zip(asked, side.texts, strict=True)) for side in sides]
+        losses = list(map(critic.losses, exchanges))
+        fits = list(map(critic.fits, exchanges))
     usual = losses_by_position(losses[0])
     rows = [
         {"shown": len(side.shown), "prompt_tokens": median(prompt.tokens for prompt in side.prompts)}
         | {"loss": side.loss, "coherence_ratio": surprise_ratio(found, usual)}
+        | describe_fits(fit)
         | _manner(asked, side, whole, HABITS[card])
-        for side, found in zip(sides, losses, strict=True)
+        for side, found, fit in zip(sides, losses, fits, strict=True)
     ]
     return {
         "machine": machine(),
         "versions": versions("torch", "transformers", "openvino"),
         "card": card,
         "base": model.name,
+        "judge": critic.name,
         "rows": rows,
         "summary": _summary(rows[0], rows[1], first_token_s) | {"seconds": time.monotonic() - began},
     }
@@ -225,6 +231,7 @@ def _summary(
         "recited_change_low": recited_low,
         "recited_change_high": recited_high,
         "coherence_ratio": with_examples["coherence_ratio"],
+        "fit_ratio": with_examples["fit_share"] / without["fit_share"],
         "copied_share": with_examples["copied_share"],
         "distinct_share": with_examples["distinct_share"],
         "first_token_s_without": first_token_s[0],

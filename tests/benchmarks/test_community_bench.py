@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from storage.database.enums import GateVerdict
+from storage.models.fit import Fit
 from storage.releases.versions import Version
 from tests.benchmarks.community import Standing, _row, _summary
 
@@ -17,9 +18,12 @@ def version(number: int, **metrics: float) -> Version:
     return Version(number, 1, number, "d" * 64, "tiny", "0" * 16, None, number, metrics, GateVerdict.PASS, False, made)
 
 
-def standing(*approvals: float) -> Standing:
+FITS, STRANGE = Fit(-10.0, (-14.0,) * 5), Fit(-14.0, (-14.0,) * 5)
+
+
+def standing(*approvals: float, fits: tuple[Fit, ...] = (FITS, FITS, FITS, STRANGE)) -> Standing:
     answers = (("Hi", "Hello!"), ("Tea?", "Yes, please."), ("Hm", "So it is."), ("Bye", "🎉🎉🎉🎉🎉🎉🎉🎉🎉"))
-    return Standing(approvals, losses=[[3.0, 1.0]], answers=answers)
+    return Standing(approvals, losses=[[3.0, 1.0]], fits=[*fits], answers=answers)
 
 
 BASE = standing(0.1, 0.3)
@@ -53,3 +57,10 @@ def test_the_summary_is_that_of_the_version_that_answers_at_the_end() -> None:
     assert (summary["approval_base"], summary["approval_final"]) == (pytest.approx(0.2), pytest.approx(0.55))
     assert (summary["pairs"], summary["seconds"]) == (50, 60.0)
     assert _summary([row(None), row(None, pairs=0)], 60.0)["retention_loss_ratio"] == 1.0
+
+
+def test_fit_is_the_share_of_answers_whose_own_message_is_the_likeliest():
+    before, after = row(None), row(FIRST, standing(0.5, 0.7, fits=(FITS, STRANGE, STRANGE, FITS)))
+    assert (before["fit_share"], before["fit_nats"]) == (0.75, 3.0)
+    assert (after["fit_share"], after["fit_nats"]) == (0.5, 2.0)
+    assert _summary([before, after], 60.0)["fit_ratio"] == pytest.approx(2 / 3)

@@ -26,6 +26,7 @@ from storage.models.hardware import (
 from storage.models.openvino.verifier import Graphs
 from storage.settings.sections import GateSettings, Settings
 from trainer.evaluation.context import ServedContext
+from trainer.evaluation.fitness import Fitness
 from trainer.evaluation.measures import ScoredPassage, losses_by_position, mean_divergence, surprise_ratio
 from trainer.evaluation.model_measurements import CoherenceScorer, Evaluator, Findings
 from trainer.evaluation.overshoot import Overshoot
@@ -50,6 +51,8 @@ class Evaluation:
     """Loss of the version's answers under the coherence model over that of the base's tokens at the same positions."""
     coherence_model: str
     """The name of that model, as part of a sentence."""
+    fitness: Fitness
+    """Of the answers to their messages, under that model."""
     degenerate_share: float
     degenerate_share_base: float
     alike_share: float
@@ -153,6 +156,7 @@ def evaluate(
         retention_loss_ratio=found.retention_loss / original.retention_loss,
         coherence_ratio=surprise_ratio(answers.losses, losses_by_position(answers_base.losses)),
         coherence_model=coherence_model.name,
+        fitness=Fitness.measure(answers.fits, answers_base.fits),
         degenerate_share=answers.degenerate_share,
         degenerate_share_base=answers_base.degenerate_share,
         alike_share=answers.alike_share,

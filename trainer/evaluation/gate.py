@@ -20,6 +20,15 @@ BROKEN_EXCESS = 0.5
 """A version is broken if its share of broken answers exceeds the base's by more than this."""
 NO_LANGUAGE = 2.0
 """A version is broken if its loss is this many times the base's, unless the settings allow more."""
+MAX_FIT_LOSS = 0.05
+"""How much less surely than of the base's answers the judge may tell which message an answer belongs to.
+
+Of that loss, less what chance explains. Measured with 24 answers under the bundled model and Gemma 3 270M: by hand,
+brief, casual or a pirate's -0.40 to -0.08 (German -0.33 under Gemma; the bundled model cannot read it), the base's of
+another seed at most 0.01, a version's for warm words 0.00 and less; of that version at twice its strength, which says
+"You're welcome. What's your favorite drink?", -0.03, 0.12, 0.13 and 0.14; one sentence to everything 0.18 to 0.40,
+answers of other messages 0.16 to 0.49.
+"""
 MOST_NAMED = 3
 ROUNDING = 1e-9  # shares are fractions: 0.35 - 0.2 is a little more than 0.15
 ORDER = (GateVerdict.FAIL, GateVerdict.NOT_ENOUGH_EVIDENCE, GateVerdict.PASS)
@@ -76,6 +85,7 @@ def _numbers(train_loss: float, evaluation: Evaluation) -> Iterator[tuple[Senten
     yield Sentence("the divergence from the base"), evaluation.divergence
     yield Sentence("the loss on the retention text"), evaluation.retention_loss_ratio
     yield Sentence("the loss of answers under the coherence model"), evaluation.coherence_ratio
+    yield Sentence("how well answers fit their messages"), evaluation.fitness.clear_loss
     yield Sentence("the share of broken answers"), evaluation.degenerate_share - evaluation.degenerate_share_base
     yield Sentence("the share of answers alike"), evaluation.alike_share - evaluation.alike_share_base
     yield Sentence("the length of answers"), evaluation.answer_tokens - evaluation.answer_tokens_base
@@ -113,6 +123,18 @@ def _measures(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckR
         limit=Figure(most, "g"),
     )
     yield _limit(Sentence("coherence"), found, most, sentence)
+
+    fitness = evaluation.fitness
+    sentence = Sentence(
+        "{model} finds the message of {share} of answers among six (base {base}; limit -{limit})",
+        share=_share(fitness.probability),
+        model=evaluation.coherence_model,
+        base=_share(fitness.probability_base),
+        limit=_share(MAX_FIT_LOSS),
+    )
+    if fitness.clear_loss <= MAX_FIT_LOSS < fitness.loss:
+        sentence = Sentence("{check}: this could be chance", check=sentence)
+    yield _limit(Sentence("fit"), fitness.clear_loss, MAX_FIT_LOSS, sentence)
 
     found, most = evaluation.retention_loss_ratio, settings.max_retention_ratio
     sentence = Sentence(

@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from storage.conversations.degenerate import WORDS, is_degenerate
+from storage.models.fit import READ_TOKENS
 from trainer.progress import Advance, keep_quiet
 
 if TYPE_CHECKING:
@@ -83,10 +84,26 @@ def answer_losses(
     return token_losses(model, passages, advance)
 
 
+def answer_log_probabilities(
+    model: Any, tokenizer: Any, exchanges: Sequence[tuple[str, str]], advance: Advance = keep_quiet
+) -> list[float]:
+    """Return log p(answer | message), in nats, of each answer's first READ_TOKENS tokens; 0 for an empty answer.
+
+    The model reads them as `answer_losses` does.
+    """
+    begun = [_beginning(_dialogue(message, answer, tokenizer)) for message, answer in exchanges]
+    return [-sum(losses) for losses in token_losses(model, begun, advance)]
+
+
+def _beginning(passage: ScoredPassage) -> ScoredPassage:
+    return ScoredPassage(passage.context_ids, passage.target_ids[:READ_TOKENS])
+
+
 def _dialogue(message: str, answer: str, tokenizer: Any) -> ScoredPassage:
     # With the tokenizer's own first token: Gemma's loss more than doubles without it.
     context = tokenizer(f"User: {message.strip()}\nBot:")["input_ids"]
-    return ScoredPassage(context, tokenizer(f" {answer.strip()}", add_special_tokens=False)["input_ids"])
+    said = f" {answer.strip()}".rstrip()
+    return ScoredPassage(context, tokenizer(said, add_special_tokens=False)["input_ids"])
 
 
 def losses_by_position(losses: Sequence[Sequence[float]]) -> tuple[float, ...]:

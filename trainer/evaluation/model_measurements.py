@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from math import isfinite, nan
 from typing import Any
 
@@ -14,11 +14,19 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from storage.models.base_model import BaseModel, load_model, load_tokenizer
 from storage.models.chat_format import ChatFormat
+from storage.models.fit import OTHERS, Exchange, Fit, measure_fits
 from storage.settings.sections import GenerationSettings
-from trainer.evaluation.measures import alike_share, answer_losses, degenerate_share, retention_loss, retention_text
+from trainer.evaluation.measures import (
+    alike_share,
+    answer_log_probabilities,
+    answer_losses,
+    degenerate_share,
+    retention_loss,
+    retention_text,
+)
 from trainer.evaluation.sampling import AnswerSampler, Sample, Sampler, first_tokens
 from trainer.evaluation.suites import Suite
-from trainer.progress import Advance, Phase, ReportProgress, begin_phase
+from trainer.progress import Advance, Phase, ReportProgress, after_others, begin_phase
 from trainer.rendering import with_system_prompt
 
 NEUTRAL_MESSAGES = (
@@ -50,7 +58,7 @@ NEUTRAL_MESSAGES = (
 MAX_ANSWER_TOKENS = 48
 """Only this many tokens of a longer answer are judged."""
 MAX_CASE_TOKENS = 32
-FINDINGS_FORMAT = 9
+FINDINGS_FORMAT = 11
 """Increase it with every change of this package that changes a model's findings."""
 
 Context = Callable[[], AbstractContextManager[Any]]
@@ -80,11 +88,11 @@ class Answers:
     tokens: tuple[int, ...]
     losses: tuple[tuple[float, ...], ...]
     """The loss of each token under the coherence model, in nats; empty answers are skipped."""
+    fits: tuple[Fit, ...]
+    """Of each answer to its message, under the coherence model."""
 
     def __add__(self, other: Answers) -> Answers:
-        return Answers(
-            self.whole + other.whole, self.begun + other.begun, self.tokens + other.tokens, self.losses + other.losses
-        )
+        return Answers(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
 
     @property
     def degenerate_share(self) -> float:
@@ -99,7 +107,7 @@ class Answers:
         return sum(self.tokens) / len(self.tokens) if self.tokens else nan
 
 
-NO_ANSWERS = Answers((), (), (), ())
+NO_ANSWERS = Answers((), (), (), (), ())
 
 
 @pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -131,6 +139,12 @@ class CoherenceScorer:
     def losses(self, exchanges: Sequence[tuple[str, str]], advance: Advance) -> list[list[float]]:
         with self._context():
             return answer_losses(self._model, self._tokenizer, exchanges, advance)
+
+    def fits(self, exchanges: Sequence[Exchange], advance: Advance) -> list[Fit]:
+        with self._context():
+            return measure_fits(
+                exchanges, lambda asked: answer_log_probabilities(self._model, self._tokenizer, asked, advance)
+            )
 
 
 class Evaluator:
@@ -221,12 +235,15 @@ class Evaluator:
     ) -> tuple[Answers, list[Sample]]:
         begun = [first_tokens(sample, MAX_ANSWER_TOKENS, self._sampler.chat) for sample in samples]
         exchanges = [(served.message, sample.text) for served, sample in zip(messages, begun, strict=True)]
-        losses = self._coherence_model.losses(exchanges, begin_phase(self._report, judging, len(exchanges)))
+        advance = begin_phase(self._report, judging, (2 + OTHERS) * len(exchanges))
+        losses = self._coherence_model.losses(exchanges, advance)
+        fits = self._coherence_model.fits(exchanges, after_others(advance, len(exchanges)))
         answers = Answers(
             whole=tuple(sample.text for sample in samples),
             begun=tuple(sample.text for sample in begun),
             tokens=tuple(len(sample.answer_ids) for sample in begun),
             losses=tuple(map(tuple, losses)),
+            fits=tuple(fits),
         )
         return answers, begun
 

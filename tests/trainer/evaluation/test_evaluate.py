@@ -15,6 +15,7 @@ from storage.database.enums import GateVerdict, TrainingSource
 from storage.errors import BaseModelError, SettingsError
 from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
 from storage.models.chat_format import NO_OPTIONS, ChatFormat, load_chat_format
+from storage.models.fit import OTHERS
 from storage.models.hardware import cpu_threads, silence_transformers
 from storage.settings.sections import (
     DataSettings,
@@ -245,7 +246,7 @@ def test_progress_counts_the_answers_and_names_the_base_only_if_it_is_asked(base
     assert list(dict.fromkeys(each.phase for each in again)) == of_version
     for phase, steps in (
         (Phase.ANSWERING, MESSAGES + CASES),
-        (Phase.COHERENCE, MESSAGES),
+        (Phase.COHERENCE, (2 + OTHERS) * MESSAGES),
         (Phase.DIVERGENCE, MESSAGES),
     ):
         counted = [each for each in first if each.phase is phase]
@@ -314,7 +315,7 @@ def test_another_model_may_judge_coherence(base, repeater, tmp_path, shared_data
     assert own.coherence_ratio > 2.0
     assert judgement.coherence_ratio < 1.5
     assert (judgement.coherence_model, own.coherence_model) == ("untaught", "the base model")
-    named = {field.name for field in fields(Evaluation)} - {"coherence_ratio", "coherence_model"}
+    named = {field.name for field in fields(Evaluation)} - {"coherence_ratio", "coherence_model", "fitness"}
     assert all(getattr(judgement, name) == getattr(own, name) for name in named)
 
 
