@@ -15,15 +15,16 @@ from bot.engine import (
     PictureRequest,
     RenderedPrompt,
 )
-from bot.errors import EngineBusy, EngineClosed
+from bot.errors import EngineBusy, EngineClosed, VersionRefused
 from storage.adapters.folder_store import AdapterRef
 
 Interlude = Callable[[], Awaitable[None]]
 
 
 class ScriptedGeneration:
-    def __init__(self, engine: ScriptedEngine, text: str, finish: Finish) -> None:
+    def __init__(self, engine: ScriptedEngine, adapter: AdapterRef | None, text: str, finish: Finish) -> None:
         self._engine = engine
+        self._adapter = adapter
         self._text = text
         self._said = ""
         self._finish = finish
@@ -32,6 +33,9 @@ class ScriptedGeneration:
         """What was said when it was cancelled first."""
 
     async def __aiter__(self) -> AsyncIterator[str]:
+        if self._adapter and (misfit := self._engine.misfits.get(self._adapter.digest)):
+            self._engine.refusals[self._adapter] = misfit
+            raise GenerationFailed("the answer failed") from VersionRefused(misfit)
         words = self._text.split(" ")
         for position, word in enumerate(words):
             if self.cancelled or self._engine.closed:
@@ -80,6 +84,10 @@ class ScriptedEngine:
         self.closed = False
         self.window = 10_000
         self.reported = EngineState()
+        self.misfits: dict[str, str] = {}
+        """{digest: why it answers with no version of these}"""
+        self.refusals: dict[AdapterRef, str] = {}
+        """Versions that it has just refused."""
         self.sees = False
         self.description = "A black cat on a red sofa."
         """What it says about pictures."""
@@ -122,6 +130,9 @@ class ScriptedEngine:
     def prepare(self, adapter: AdapterRef | None) -> None:
         self.prepared.append(adapter)
 
+    def refusal_of(self, adapter: AdapterRef | None) -> str:
+        return self.refusals.get(adapter, "") if adapter else ""
+
     def submit(self, request: GenerationRequest) -> ScriptedGeneration:
         if self.closed:
             raise EngineClosed
@@ -130,5 +141,6 @@ class ScriptedEngine:
         self.requests.append(request)
         text = self.answers.pop(0) if self.answers else f"answer {len(self.requests)}"
         lane, finish = self.finish_lane
-        self.generations.append(ScriptedGeneration(self, text, finish if request.lane == lane else self.finish))
+        finish = finish if request.lane == lane else self.finish
+        self.generations.append(ScriptedGeneration(self, request.adapter, text, finish))
         return self.generations[-1]

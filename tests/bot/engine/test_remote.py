@@ -22,7 +22,7 @@ from bot.engine.remote import replicas
 from bot.engine.remote.adapter_loading import LlamaCppVersions
 from bot.engine.remote.engine import RemoteEngine
 from bot.engine.remote.replicas import Replica, prefix_blocks
-from bot.engine.remote.server import VersionRefused
+from bot.engine.remote.server import RefusedByServer
 from bot.engine.selection import start_engine
 from bot.errors import EngineBusy, EngineClosed, ServersUnreachable, SpentForToday
 from bot.operations.alerts import local_alerts
@@ -493,7 +493,7 @@ async def test_a_llama_server_that_was_restarted_with_another_file_is_checked_ag
     versions, server = LlamaCppVersions(settings, lambda _text: ()), LlamaServer(gguf_name(adapter), changes=0.0)
     replica = Replica(server)  # type: ignore[arg-type]
     for _ in range(2):
-        with pytest.raises(VersionRefused, match="answers as the bare base"):
+        with pytest.raises(RefusedByServer, match="answers as the bare base"):
             await versions.naming(replica, adapter).__aenter__()
     server.file, server.changes = f"again/{server.file}", 0.5
     async with versions.naming(replica, adapter) as fields:
