@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from bot.chat.prompting import ChatMessage, fit_to_window
 from bot.engine import (
@@ -99,7 +100,7 @@ class ScriptedEngine:
         return 0
 
     def state(self) -> EngineState:
-        return self.reported
+        return replace(self.reported, refused_versions="; ".join(self.refusals.values()))
 
     async def look(self, request: PictureRequest) -> str:
         if not self.sees:
