@@ -163,7 +163,7 @@ class Answerer:
                 "The model's thought left no room for an answer: raise generation.max_thought_tokens, and "
                 "model.context_tokens with it."
             )
-        return end_of(ask, completion, is_first=self._is_first(ask))
+        return end_of(ask, completion, is_first=self._is_first(attempt))
 
     async def _fall_back(self, attempt: _Attempt, refusal: VersionRefused) -> None:
         """Ask the version that answers instead of a refused one; raise the refusal of a second answer's version."""
@@ -179,15 +179,17 @@ class Answerer:
         attempt.fell_back = True
         await self._recorder.restart(attempt.reply_id, ask, attempt.request)
 
-    def _is_first(self, ask: Ask) -> bool:
-        """Return whether this is the first answer since the start that shows its channel that the base follows a card.
+    def _is_first(self, attempt: _Attempt) -> bool:
+        """Return whether this is the first answer since the start that shows its channel that nothing is learned yet.
 
         A blind one of two shows nothing.
         """
+        ask = attempt.ask
+        if not ask.follows_card_alone or attempt.generation.follows_taste or ask.label is not None:
+            return False
         where = (ask.channel_id, ask.personality.id)
         is_first = where not in self._introduced
-        if ask.follows_card and ask.label is None:
-            self._introduced.add(where)
+        self._introduced.add(where)
         return is_first
 
     def _report(self, reply_id: int, release: str, finished: FinishedReply) -> None:

@@ -230,8 +230,9 @@ def test_the_most_eager_member_does_not_decide_for_everybody(
 def test_new_accounts_are_not_the_other_people(session: Session, personality_id: int, v1: Version) -> None:
     for voter in (BOB, CAROL, 1_000):
         vote(session, add_reply(session), voter, Vote.UP)
+    people = ALICE, account(4), account(5)
     for number in range(27):
-        choose_one(session, v1, (ALICE, account(4), account(5))[number % 3], NEW)
+        choose_one(session, v1, people[number % 3], NEW)
     found = evidence_of(session, v1)
     assert found.people == 3
     assert found.voices < 2
