@@ -77,8 +77,8 @@ def describe_marked_champion(champion: Version | None) -> str:
 def describe_now(now: AnsweringNow) -> str:
     """Return what shapes the answers besides the version."""
     if now.has_learned:
-        said = "" if now.champion else gettext("No version answers, but what people's votes have taught still acts.")
-        return " ".join(filter(None, [said, *_acting(now)]))
+        without = gettext("No version answers, but what people's votes have taught still acts.")
+        return " ".join([*([] if now.champion else [without]), *_acting(now)])
     if now.follows_card:
         return gettext("The personality has not learned yet and follows the examples on its card.")
     return gettext("The personality has not learned yet.")

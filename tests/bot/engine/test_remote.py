@@ -24,7 +24,7 @@ from bot.engine.remote.engine import RemoteEngine
 from bot.engine.remote.replicas import Replica, prefix_blocks
 from bot.engine.remote.server import RefusedByServer
 from bot.engine.selection import start_engine
-from bot.errors import EngineBusy, EngineClosed, ServersUnreachable, SpentForToday
+from bot.errors import EngineBusy, EngineClosed, ServersUnreachable, SpentForToday, VersionRefused
 from bot.operations.alerts import local_alerts
 from bot.operations.health import HealthCheck
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef
@@ -457,15 +457,20 @@ async def test_a_version_that_answers_as_the_base_fails_with_what_to_do_and_admi
         r"vLLM ignores what does not fit its own names in an adapter \(its issues 34186, 41754 and 34591\); serve"
     )
     for _ in range(2):
-        with pytest.raises(GenerationFailed, match=sentence):
+        with pytest.raises(GenerationFailed, match=sentence) as failure:
             await answer(engine, request(adapter=adapters[0]))
+        assert isinstance(failure.value.__cause__, VersionRefused)
+    assert "answers as the bare base" in engine.refusal_of(adapters[0])
+    assert engine.refusal_of(adapters[2]) == ""
     with pytest.raises(GenerationFailed, match="answers exactly as the bare base"):
         await answer(engine, request(adapter=adapters[1]))
     assert await answer(engine, request()) == OF_BASE
     (alert,) = local_alerts(HealthCheck("disk", ok=True, message=""), engine.state(), [])
     assert "answers as the bare base" in alert.message
     assert "/model rollback" in alert.remedy
-    clock.advance(3601.0)
+    clock.advance(301.0)
+    assert engine.refusal_of(adapters[0]) == "", "it may be asked again"
+    clock.advance(3300.0)
     assert engine.state().refused_versions == "", "nobody asks for it any more"
 
 
