@@ -73,8 +73,10 @@ async def test_the_first_answer_in_a_channel_says_that_it_has_not_learned_yet(pl
 
 async def test_where_votes_have_taught_something_it_does_not_say_that_it_has_not_learned(place, query, give_card, env):
     give_card(HELLO)
+    await place.ask("How are you?")
     query(lambda session: add_taste(session, 60))
-    await place.ask("How are you?")  # what people like is learned from now on
+    await env.bot.services.tastes.refresh()
+    await env.settle()
     thread = await place.open_thread(place.last)
     await place.ada.send(thread, f"{place.mention} And here?")
     assert thread.last_message.content.endswith("-# base")
