@@ -65,6 +65,10 @@ class EngineStopped(BotError):
     """The model could not be loaded, or its thread or process died."""
 
 
+class VersionRefused(BotError):
+    """The engine cannot answer with this version; it can with others, and with the base."""
+
+
 class ConnectionRefused(BotError):
     """Discord refuses the bot until the operator changes something; the text says what."""
 

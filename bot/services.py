@@ -96,7 +96,7 @@ def make_services(
     """Put the parts together; without an `engine` it is the one of `model.engine`."""
     engine = engine or ChosenEngine(settings, base, database, tasks)
     adapters = open_store(settings)
-    releases = ReleaseResolver(database, adapters, base)
+    releases = ReleaseResolver(database, adapters, base, engine)
     metrics, deletions, shards = Metrics(), Deletions(), shards_of(settings.discord)
     tastes = Tastes(database, settings, tasks)
     setups = ServerSetups(database)
@@ -135,6 +135,7 @@ def make_services(
                 output=settings.output,
                 on_recorded=vote_queue.recorded,
             ),
+            releases=releases,
             generation=settings.generation,
             deletions=deletions,
             on_finished=metrics.count_answer,

@@ -22,6 +22,7 @@ from reactune.shared import (
 )
 from storage.adapters.stores import open_store
 from storage.database.database import open_database
+from storage.insights.answering_now import read_answering_now
 from storage.operations.audit import audited, record_action
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.releases.canaries import stop_canary
@@ -57,9 +58,14 @@ def roll_back_model(
     config: Config = None, personality: Personality = DEFAULT_PERSONALITY, reason: Reason = "", as_json: AsJson = False
 ) -> None:
     """Go back to the previous champion."""
+    from bot.text.releases import describe_now
+
     command = operator_action("model rollback", reason=reason)
     with operating(config, personality, command) as (database, action, personality_id):
-        _show_champion(roll_back_champion(database, action, personality_id, reason), as_json)
+        move = roll_back_champion(database, action, personality_id, reason)
+        with database.snapshot() as session:
+            now = read_answering_now(session, personality_id, read_settings(config))
+        _show_champion(move, as_json, describe_now(now))
 
 
 def _request(config: Path | None, personality_id: int, version: str, reason: str, *, override: bool) -> ReleaseRequest:
@@ -72,10 +78,10 @@ def _request(config: Path | None, personality_id: int, version: str, reason: str
     return ReleaseRequest(personality_id, version, reason, override, open_files)
 
 
-def _show_champion(move: ChampionMove, as_json: bool) -> None:
+def _show_champion(move: ChampionMove, as_json: bool, more: str = "") -> None:
     champion = move.after
     data = {"champion": champion.target, "generation": champion.generation}
-    show(data, f"**{champion.target}** is now the champion.", as_json)
+    show(data, f"**{champion.target}** is now the champion. {more}".rstrip(), as_json)
 
 
 def prune_models(

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 from bot.engine import GenerationFailed
 from bot.engine.openvino.engine import OpenVinoEngine
 from bot.engine.transformers.resident_model import ResidentModel
+from bot.errors import VersionRefused
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef, seal
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.chat_format import NO_OPTIONS
@@ -202,9 +203,14 @@ async def test_openvino_refuses_a_graph_that_lacks_the_adapter_and_answers_with_
     engine = OpenVinoEngine(base, tmp_path, settings.model, settings.generation)
     await engine.start()
     of_base = asyncio.create_task(answer(engine, request()))
-    with pytest.raises(GenerationFailed, match=r"answers as the bare base .* delete .*, so that its graph is"):
+    with pytest.raises(
+        GenerationFailed, match=r"answers as the bare base .* delete .*, so that its graph is"
+    ) as failure:
         await answer(engine, request(adapter=version))
+    assert isinstance(failure.value.__cause__, VersionRefused)
     assert "answers as the bare base" in engine.state().refused_versions
+    assert "answers as the bare base" in engine.refusal_of(version)
+    assert engine.refusal_of(replace(version, strength=0.5)) == engine.refusal_of(None) == ""
     assert await of_base
     await engine.close(0.0)
 

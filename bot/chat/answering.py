@@ -1,4 +1,7 @@
-"""Answers a question: one version generates, Discord shows it while it grows, and its row records it."""
+"""Answers a question: one version generates, Discord shows it while it grows, and its row records it.
+
+If the engine refuses the version, an older one or the base answers the same question.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,14 @@ from bot.chat.message_stream import AnswerDeleted, MessageStream
 from bot.chat.recorder import DELETED, ReplyRecorder
 from bot.chat.voices import SentMessage
 from bot.discord_errors import DISCORD_ERRORS
-from bot.engine import Finish, Generation, GenerationFailed, GenerationRequest
-from bot.errors import EngineStopped, UserFacingError
+from bot.engine import Finish, GenerationFailed, GenerationRequest
+from bot.errors import EngineStopped, UserFacingError, VersionRefused
 from bot.privacy.recent_deletions import Deletions
+from bot.releases.resolver import BASE_RELEASE, ReleaseResolver
 from bot.text.addresses import growing_without_invented
 from bot.text.rounds import sentence
 from storage.conversations.replies import FINISHED_WHOLE, FinishedReply
-from storage.database.enums import Outcome
+from storage.database.enums import Origin, Outcome
 from storage.personalities.cards import tuned
 from storage.runtime.requests import ensure_request
 from storage.settings.sections import GenerationSettings
@@ -37,6 +41,22 @@ class AnswerResult:
     message: SentMessage | None
     """The last message of the answer, if it has one."""
     text: str = ""
+    fell_back: bool = False
+    """The engine refused the version that was asked, so another one answered."""
+
+
+@dataclass
+class _Attempt:
+    """Who is asked now, and what they have said so far."""
+
+    ask: Ask
+    request: GenerationRequest
+    generation: CandidateGeneration
+    reply_id: int = 0
+    fell_back: bool = False
+
+    def cancel(self) -> None:
+        self.generation.cancel()
 
 
 class Answerer:
@@ -46,6 +66,7 @@ class Answerer:
         drawer: CandidateDrawer,
         recorder: ReplyRecorder,
         delivery: AnswerDelivery,
+        releases: ReleaseResolver,
         generation: GenerationSettings,
         deletions: Deletions,
         on_finished: Callable[[FinishedReply], None],
@@ -53,6 +74,7 @@ class Answerer:
         self.delivery = delivery
         self._drawer = drawer
         self._recorder = recorder
+        self._releases = releases
         self._generation = generation
         self._deletions = deletions
         self._on_finished = on_finished
@@ -66,18 +88,15 @@ class Answerer:
 
         If Discord refuses the end of the answer for now, it is delivered in the background. If a message of the prompt
         is deleted, generation stops and the answer is taken back; it is CANCELLED if that message was the question.
+        If the engine refuses the version, an older one or the base answers, without the label of a blind answer.
 
-        Raises EngineBusy, EngineClosed, UserFacingError if other words of the prompt were deleted, or
-        discord.HTTPException if Discord refuses the answer permanently.
+        Raises EngineBusy, EngineClosed, UserFacingError if other words of the prompt were deleted, VersionRefused if
+        the version of a second answer is, or discord.HTTPException if Discord refuses the answer permanently.
         """
         ensure_request()
-        settings = tuned(self._generation, ask.personality.card)
-        if ask.citations:
-            settings = settings.model_copy(update={"temperature": min(settings.temperature, QUOTING_TEMPERATURE)})
-        request = request_answer(ask.prompt, ask.release, settings, lane=ask.personality.id)
         self.at_work += 1
         try:
-            return await self._answer(ask, request)
+            return await self._answer(ask)
         finally:
             self.at_work -= 1
 
@@ -91,38 +110,40 @@ class Answerer:
         end = AnswerEnd(FinishedReply(words, Outcome.COMPLETE), words, small_print)
         await self.delivery.say_fixed(ask, reply_id, end)
 
-    async def _answer(self, ask: Ask, request: GenerationRequest) -> AnswerResult:
-        # A blind comparison of versions must compare what each would say by itself.
-        # What quotes a fact is drawn once: taste chooses by style.
-        is_alone = bool(ask.citations) or (ask.label is not None and ask.beside is None)
-        most = 1 if is_alone else self._generation.candidates // self.at_work
-        generation = self._drawer.submit(request, ask.personality.id, most, beside=ask.beside)
+    async def _answer(self, ask: Ask) -> AnswerResult:
+        attempt = _Attempt(ask, *self._submit(ask))
         try:
-            with self._deletions.watching(ask.channel_id, ask.sources, ask.asked_at, generation.cancel) as is_deleted:
-                reply_id = await self._recorder.start(ask, request)
+            with self._deletions.watching(ask.channel_id, ask.sources, ask.asked_at, attempt.cancel) as is_deleted:
+                reply_id = attempt.reply_id = await self._recorder.start(ask, attempt.request)
                 stream = await self.delivery.open(ask, reply_id)
-                finished = await self._show(ask, reply_id, generation, stream, is_deleted)
+                finished = await self._show(attempt, stream, is_deleted)
                 if not is_deleted():
-                    return AnswerResult(reply_id, finished.outcome, stream.last_message, finished.answer)
+                    message, text = stream.last_message, finished.answer
+                    return AnswerResult(reply_id, finished.outcome, message, text, attempt.fell_back)
                 await stream.take_back()
                 if self._deletions.concern({ask.source_message_id or 0}):
                     return AnswerResult(reply_id, Outcome.CANCELLED, None)
                 raise UserFacingError(DELETED)
         finally:
-            generation.cancel()
+            attempt.cancel()
 
-    async def _show(
-        self,
-        ask: Ask,
-        reply_id: int,
-        generation: CandidateGeneration,
-        stream: MessageStream,
-        is_deleted: Callable[[], bool],
-    ) -> FinishedReply:
+    def _submit(self, ask: Ask) -> tuple[GenerationRequest, CandidateGeneration]:
+        settings = tuned(self._generation, ask.personality.card)
+        if ask.citations:
+            settings = settings.model_copy(update={"temperature": min(settings.temperature, QUOTING_TEMPERATURE)})
+        request = request_answer(ask.prompt, ask.release, settings, lane=ask.personality.id)
+        # A blind comparison of versions must compare what each would say by itself.
+        # What quotes a fact is drawn once: taste chooses by style.
+        is_alone = bool(ask.citations) or (ask.label is not None and ask.beside is None)
+        most = 1 if is_alone else self._generation.candidates // self.at_work
+        return request, self._drawer.submit(request, ask.personality.id, most, beside=ask.beside)
+
+    async def _show(self, attempt: _Attempt, stream: MessageStream, is_deleted: Callable[[], bool]) -> FinishedReply:
         """Show the answer from its first word to its reactions, and record its end."""
-        end, is_delivered, is_kept = failed_end(ask), True, True
+        reply_id = attempt.reply_id
+        end, is_delivered, is_kept = failed_end(attempt.ask), True, True
         try:
-            end = await self._generate(ask, generation, stream)
+            end = await self._generate(attempt, stream)
             if is_deleted():
                 raise AnswerDeleted("a message of the prompt was deleted")
             is_delivered = await self.delivery.finish(stream, end)
@@ -132,42 +153,61 @@ class Answerer:
             end = replace(end, finished=replace(end.finished, outcome=Outcome.FAILED))
             raise
         finally:
-            self._report(reply_id, ask.release.name, end.finished)
-            is_kept = await self._recorder.finish(reply_id, end, generation, is_delivered=is_delivered)
+            self._report(reply_id, attempt.ask.release.name, end.finished)
+            is_kept = await self._recorder.finish(reply_id, end, attempt.generation, is_delivered=is_delivered)
         if not is_delivered:
             self.delivery.finish_later(reply_id, stream)
         elif is_kept and end.finished.outcome in FINISHED_WHOLE and not end.is_fixed:
             await self.delivery.add_reactions(stream)
         return end.finished
 
-    async def _generate(self, ask: Ask, generation: Generation, stream: MessageStream) -> AnswerEnd:
+    async def _generate(self, attempt: _Attempt, stream: MessageStream) -> AnswerEnd:
         """Show the answer while it grows, and return its end."""
         text = ""
         try:
-            async for delta in generation:
+            async for delta in attempt.generation:
                 text += delta
-                if not ask.citations:  # an answer that quotes a document is looked over first
-                    await stream.show(growing_without_invented(text, (ask.prompt.text,)))
+                if not attempt.ask.citations:  # an answer that quotes a document is looked over first
+                    await stream.show(growing_without_invented(text, (attempt.ask.prompt.text,)))
         except (GenerationFailed, EngineStopped) as error:
+            if isinstance(error.__cause__, VersionRefused) and not text:
+                await self._fall_back(attempt, error.__cause__)
+                return await self._generate(attempt, stream)
             log.error("An answer failed: %s", sentence(str(error.__cause__ or error)))
-            return failed_end(ask, error.__cause__)
-        completion = generation.completion
+            return failed_end(attempt.ask, error.__cause__)
+        ask, completion = attempt.ask, attempt.generation.completion
         if completion.finish is Finish.THOUGHT:
             log.warning(
                 "The model's thought left no room for an answer: raise generation.max_thought_tokens, and "
                 "model.context_tokens with it."
             )
-        return end_of(ask, completion, is_first=self._is_first(ask))
+        return end_of(ask, completion, is_first=self._is_first(attempt))
 
-    def _is_first(self, ask: Ask) -> bool:
-        """Return whether this is the first answer since the start that shows its channel that the base follows a card.
+    async def _fall_back(self, attempt: _Attempt, refusal: VersionRefused) -> None:
+        """Ask the version that answers instead of a refused one; raise the refusal of a second answer's version."""
+        refused = attempt.ask
+        if refused.origin is Origin.ALTERNATIVE:
+            raise refusal
+        release = await self._releases.current(refused.personality.id, strength=refused.strength)
+        if release == refused.release:  # its refusal is not remembered: it came from one of several servers
+            release = BASE_RELEASE
+        log.error("%s cannot answer, %s answers: %s", refused.release.name, release.name, sentence(str(refusal)))
+        attempt.ask = ask = replace(refused, release=release, label=None, beside=None)
+        attempt.request, attempt.generation = self._submit(ask)
+        attempt.fell_back = True
+        await self._recorder.restart(attempt.reply_id, ask, attempt.request)
+
+    def _is_first(self, attempt: _Attempt) -> bool:
+        """Return whether this is the first answer since the start that shows its channel that nothing is learned yet.
 
         A blind one of two shows nothing.
         """
+        ask = attempt.ask
+        if not ask.follows_card_alone or attempt.generation.follows_taste or ask.label is not None:
+            return False
         where = (ask.channel_id, ask.personality.id)
         is_first = where not in self._introduced
-        if ask.follows_card and ask.label is None:
-            self._introduced.add(where)
+        self._introduced.add(where)
         return is_first
 
     def _report(self, reply_id: int, release: str, finished: FinishedReply) -> None:

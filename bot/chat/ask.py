@@ -108,9 +108,10 @@ class Ask:
         return self.prompts.of(self.release)
 
     @property
-    def follows_card(self) -> bool:
-        """The base answers, and sees examples of the personality's card."""
-        return self.release.is_base and any(said.get(SHOWN_AS) == ShownAs.CARD for said in self.prompt.messages)
+    def follows_card_alone(self) -> bool:
+        """The base answers, and of all examples sees only those of the personality's card."""
+        shown = {said.get(SHOWN_AS) for said in self.prompt.messages}
+        return self.release.is_base and ShownAs.CARD in shown and ShownAs.LIKED not in shown
 
 
 @dataclass(frozen=True)
@@ -173,14 +174,14 @@ def finished_reply(completion: Completion, prompt: RenderedPrompt) -> FinishedRe
 def end_of(ask: Ask, completion: Completion, *, is_first: bool) -> AnswerEnd:
     """Return how the answer ends; a complete one may hide its version, and names the documents that it quotes.
 
-    The first one in a channel says in full what it means that the base answers.
+    The first one in a channel says in full that nothing is learned yet, if so.
     """
     finished = finished_reply(completion, ask.prompt)
     if ask.citations and finished.outcome is Outcome.TIMEOUT:
         return quoted_alone(ask, replace(finished, outcome=Outcome.COMPLETE))
     notes = ask.notes if finished.answer == completion.text.strip() else (*ask.notes, gettext(INVENTED_ADDRESS))
     label = label_of(ask.personality, ask.release)
-    if is_first and ask.follows_card:
+    if is_first and ask.follows_card_alone:
         label = f"{label} · {gettext(not_learned_yet(follows_card=True))}"
     if finished.outcome not in FINISHED_WHOLE:
         words = finished.answer or gettext(WITHOUT_WORDS[finished.outcome])

@@ -62,6 +62,11 @@ class CandidateGeneration:
         return self._requests[self._shown]
 
     @property
+    def follows_taste(self) -> bool:
+        """Whether enough is known of what people like to choose by it, even if there was no room for several."""
+        return self._taste is not None and self._taste.may_act
+
+    @property
     def completion(self) -> Completion:
         return self._generations[self._shown].completion
 

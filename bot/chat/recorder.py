@@ -22,6 +22,7 @@ from storage.conversations.replies import (
     digest_prompt,
     find_reply,
     finish_reply,
+    restart_reply,
     start_reply,
 )
 from storage.database.database import Database
@@ -122,6 +123,11 @@ class ReplyRecorder:
         if ask.origin is Origin.CHAT:
             watch_follow_up(session, reply_id, self._settings)
         return reply_id
+
+    async def restart(self, reply_id: int, ask: Ask, request: GenerationRequest) -> None:
+        """Write that another version answers, before anybody has seen a word of the answer."""
+        new = new_reply(ask, request, self._base_revision, basis=None)
+        await self._database.run(restart_reply, reply_id, new)
 
     async def finish(self, reply_id: int, end: AnswerEnd, draw: CandidateGeneration, *, is_delivered: bool) -> bool:
         """Write how the answer was chosen and ended; return False if its row was deleted in the meantime."""

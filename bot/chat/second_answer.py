@@ -15,7 +15,7 @@ from bot.background import retry_until_available
 from bot.chat.ask import Ask
 from bot.chat.voices import SentMessage
 from bot.discord_errors import DISCORD_ERRORS
-from bot.errors import UserFacingError
+from bot.errors import UserFacingError, VersionRefused
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import PersistentButton, button_row
 from bot.guards.quiet_hours import is_quiet
@@ -79,7 +79,7 @@ class SecondAnswers:
         other = ask.release if rival is None else await self._open(rival.version, ask)
         first, second = random.sample((ask.release, other), 2)
         answered = await services.answerer.answer(replace(ask, label=gettext(FIRST_LABEL), release=first))
-        if answered.outcome not in FINISHED_WHOLE:
+        if answered.outcome not in FINISHED_WHOLE or answered.fell_back:
             return
         # A pick between two versions is evidence about them. Our own model must not choose which of their answers are
         # compared: it would choose the evidence.
@@ -89,7 +89,7 @@ class SecondAnswers:
         )
         try:
             compared = await services.answerer.answer(alternative)
-        except UserFacingError as error:
+        except (UserFacingError, VersionRefused) as error:
             log.info("There is no second answer to compare: %s", error)
             return
         if compared.outcome in FINISHED_WHOLE and compared.message is not None:

@@ -30,6 +30,7 @@ from bot.text.panels import text_panel
 from storage.database.columns import utc_now
 from storage.database.enums import TrainingSource
 from storage.insights import model_status
+from storage.insights.answering_now import read_answering_now
 from storage.insights.lineage import lineage_of
 from storage.insights.report import read_report
 from storage.releases import promotion
@@ -196,7 +197,8 @@ class Models(
         move = await run_audited_action(interaction, promotion.roll_back_champion, chosen.id, reason)
         before, after = move.before.target, move.after.target
         log.info("%s rolled back %s from %s to %s", user_label(interaction.user), chosen.name, before, after)
-        text = texts.describe_rollback(after, before)
+        now = await self.services.database.read(read_answering_now, chosen.id, self.services.settings)
+        text = texts.describe_rollback(after, before, now)
         await interaction.edit_original_response(content=selection.signed(chosen, text))
 
     @canary.command(name="start")

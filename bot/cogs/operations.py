@@ -131,12 +131,12 @@ class AlertWatch(BotCog):
         return local_alerts(disk, self.services.engine.state(), await self._unusable_champions())
 
     async def _unusable_champions(self) -> list[str]:
-        """Return why champions cannot answer; opening each one finds problems before members do."""
+        """Return which champions' files are damaged; opening each one finds problems before members do."""
         problems: list[str] = []
         for personality in await self.services.database.read(list_personalities):
             await self.services.releases.current(personality.id)
-            if problem := self.services.releases.problem_of(personality.id):
-                problems.append(joined(" ", (personality.name, problem)))
+            if damage := self.services.releases.damage_of(personality.id):
+                problems.append(joined(" ", (personality.name, damage)))
         return problems
 
     async def _tell(self, alert: alerts.Alert) -> bool:

@@ -185,8 +185,15 @@ class Engine(Protocol):
         """Load a version ahead of its first request. Before `start`, it is loaded as part of the start."""
         ...
 
+    def refusal_of(self, adapter: AdapterRef | None) -> str:
+        """Return why it has just refused to answer with a version, or "". Any thread may call this."""
+        ...
+
     def submit(self, request: GenerationRequest) -> Generation:
-        """Queue a request; raises EngineBusy when its lane is full and EngineClosed when closed."""
+        """Queue a request; raises EngineBusy when its lane is full and EngineClosed when closed.
+
+        The cause of an answer's GenerationFailed is VersionRefused if only this version cannot answer.
+        """
         ...
 
     @property

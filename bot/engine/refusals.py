@@ -1,10 +1,13 @@
-"""Versions that an engine refused to answer with, for an alert to admins."""
+"""Versions that an engine refused to answer with: they are not asked again for a while, and admins are alerted."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Hashable
 
+WAIT_S = 300.0
+"""A refused version is not tried again before: loading it may take a minute, and mending a server takes longer."""
 REMEMBERED_S = 3600.0
 """A version that nobody has asked for since then is no problem any more."""
 
@@ -20,6 +23,11 @@ class RefusedVersions:
     def clear(self, version: Hashable) -> None:
         """Note that the version can answer."""
         self._reasons.pop(version, None)
+
+    def recent(self, version: Hashable) -> str:
+        """Return why the version was refused in the last minutes, or ""; any thread may call this."""
+        when, reason = self._reasons.get(version, (-math.inf, ""))
+        return reason if time.perf_counter() - when < WAIT_S else ""
 
     def describe(self) -> str:
         """Return the reasons, or ""; any thread may call this."""

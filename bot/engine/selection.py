@@ -107,6 +107,9 @@ class ChosenEngine:
         else:
             self._wanted.append(adapter)
 
+    def refusal_of(self, adapter: AdapterRef | None) -> str:
+        return self._engine.refusal_of(adapter) if self._engine else ""
+
     def submit(self, request: GenerationRequest) -> Generation:
         return self._started.submit(request)
 

@@ -93,6 +93,9 @@ class SteppingAsideEngine:
         if self._engine:
             self._engine.prepare(adapter)
 
+    def refusal_of(self, adapter: AdapterRef | None) -> str:
+        return self._engine.refusal_of(adapter) if self._engine else ""
+
     def submit(self, request: GenerationRequest) -> Generation:
         return self._running.submit(request)
 

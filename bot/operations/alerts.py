@@ -138,10 +138,10 @@ def _engine(engine: EngineState) -> Iterator[AlertKind]:
         yield AlertKind(
             "refused",
             Sentence(
-                "versions cannot answer, and neither does the base under their names: {versions}",
+                "the model refuses versions, so an older one or the base answers instead: {versions}",
                 versions=engine.refused_versions,
             ),
-            Sentence("until then, roll back to another version with `/model rollback`"),
+            Sentence("follow that advice, or roll back to another version with `/model rollback`"),
         )
 
 

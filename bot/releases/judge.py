@@ -14,7 +14,8 @@ from storage.personalities.personalities import Personality, list_personalities
 from storage.releases.canaries import CANARY, end_canary
 from storage.releases.evidence import Contest, Decision, read_contest
 from storage.releases.judging import conclude
-from storage.releases.versions import Version, note_evidence
+from storage.releases.versions import note_evidence
+from storage.sentences import Sentence
 from storage.votes.quarantines import quarantine_bursts
 
 log = logging.getLogger(__name__)
@@ -53,8 +54,9 @@ class Judge:
         if contest is None:
             return
         version, canary = contest.rival.version, contest.rival.canary
-        if canary is not None and (problem := await self._problem_of(version)):
-            await database.run(end_canary, canary.id, CanaryStatus.ROLLED_BACK, by=CANARY, reason=problem)
+        if canary is not None and (ending := await self._early_end(contest)):
+            status, problem = ending
+            await database.run(end_canary, canary.id, status, by=CANARY, reason=problem)
             log.error("The canary was ended: %s", problem)
             await self._services.release_watcher.poll()
         elif contest.decision is not None:
@@ -64,12 +66,14 @@ class Judge:
         elif version.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE and contest.numbers != version.evidence:
             await database.run(note_evidence, version, contest.numbers)
 
-    async def _problem_of(self, version: Version) -> str | None:
-        """Return why the version cannot answer, if it cannot."""
-        try:
-            await asyncio.to_thread(self._services.releases.open, version)
-        except AdapterError as error:
-            return cannot_answer(version, error)
+    async def _early_end(self, contest: Contest) -> tuple[CanaryStatus, Sentence] | None:
+        """Return how and why a canary ends of which one of the two versions cannot answer."""
+        both = (contest.rival.version, CanaryStatus.ROLLED_BACK), (contest.champion, CanaryStatus.STOPPED)
+        for version, status in both:
+            try:
+                await asyncio.to_thread(self._services.releases.open, version)
+            except AdapterError as error:
+                return status, cannot_answer(version, error)
         return None
 
     async def _conclude(self, contest: Contest, decision: Decision) -> None:

@@ -1,4 +1,4 @@
-"""Chooses the version that answers."""
+"""Chooses the version that answers: one whose files are sound, and that the engine does not refuse."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from bot.engine import Engine
 from storage.adapters.folder_store import AS_TRAINED, AdapterRef, AdapterStore
 from storage.database.database import Database
 from storage.database.enums import CHAMPION, LAST_GOOD
@@ -58,9 +59,22 @@ def open_release(
     return Release(version, AdapterRef(digest=version.digest, path=path, strength=strength))
 
 
+class NotServed(AdapterError):
+    """The engine has just refused to answer with the version; it is not asked again for some minutes."""
+
+
 def cannot_answer(version: Version | None, error: AdapterError) -> Sentence:
     """Return why a version cannot answer."""
     return Sentence("{version} cannot answer: {reason}", version=name_of(version), reason=error.sentence)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a champion could not answer last time."""
+
+    text: Sentence
+    is_refusal: bool
+    """By the engine; else its files are damaged."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +90,16 @@ class ReleaseCandidates:
 class ReleaseResolver:
     """Reads the aliases for every answer, so that a move takes effect with the next one."""
 
-    def __init__(self, database: Database, store: AdapterStore, base: BaseModel) -> None:
+    def __init__(self, database: Database, store: AdapterStore, base: BaseModel, engine: Engine) -> None:
         self._database = database
         self._store = store
         self._base = base
-        self._problems: dict[int, str] = {}
-        """{personality id: why its champion cannot answer}"""
+        self._engine = engine
+        self._problems: dict[int, Problem] = {}
+        """{personality id: the problem of its champion}"""
 
     async def current(self, personality_id: int, *, strength: float = AS_TRAINED) -> Release:
-        """Return the champion; if its files are damaged, last-good or the base."""
+        """Return the champion; if it cannot answer, last-good or the base."""
         candidates = await self._database.read(read_candidates, personality_id)
         return await self.choose(candidates, strength=strength)
 
@@ -92,32 +107,41 @@ class ReleaseResolver:
         """Do what `current` does, with candidates that were read already."""
         return await asyncio.to_thread(self._first_usable, candidates.personality_id, candidates.versions, strength)
 
-    def problem_of(self, personality_id: int) -> str | None:
+    def problem_of(self, personality_id: int) -> Sentence | None:
         """Return why the champion could not answer last time."""
-        return self._problems.get(personality_id)
+        problem = self._problems.get(personality_id)
+        return problem.text if problem else None
+
+    def damage_of(self, personality_id: int) -> Sentence | None:
+        """Return the same if its files are damaged; the engine alerts admins itself to versions that it refuses."""
+        problem = self._problems.get(personality_id)
+        return problem.text if problem and not problem.is_refusal else None
 
     def open(self, version: Version | None, strength: float = AS_TRAINED) -> Release:
-        """Check the version's files and return it; raises AdapterError."""
-        return open_release(self._store, self._base, version, strength)
+        """Return the version; raises AdapterError if its files are damaged, NotServed if the engine refuses it."""
+        release = open_release(self._store, self._base, version, strength)
+        if refusal := self._engine.refusal_of(release.adapter):
+            raise NotServed(refusal)
+        return release
 
     def _first_usable(self, personality_id: int, candidates: Sequence[Version | None], strength: float) -> Release:
-        """Open the first version whose files are sound, else the base; remember and log the champion's problem."""
-        problems: list[str] = []
+        """Open the first version that can answer, else the base; remember and log the champion's problem."""
+        problems: list[Problem] = []
         release = self._open_first(candidates, strength, problems)
         before = self._problems.pop(personality_id, None)
         if problems:
             self._problems[personality_id] = problems[0]
             if problems[0] != before:
-                log.error("%s answers instead of the champion: %s", release.name, problems[0])
+                log.error("%s answers instead of the champion: %s", release.name, problems[0].text)
         return release
 
-    def _open_first(self, versions: Sequence[Version | None], strength: float, problems: list[str]) -> Release:
-        """Open the first version with sound files, else the base; add to `problems` why others cannot answer."""
+    def _open_first(self, versions: Sequence[Version | None], strength: float, problems: list[Problem]) -> Release:
+        """Open the first version that can answer, else the base; add to `problems` why others cannot."""
         for version in versions:
             try:
                 return self.open(version, strength)
             except AdapterError as error:
-                problems.append(cannot_answer(version, error))
+                problems.append(Problem(cannot_answer(version, error), isinstance(error, NotServed)))
         return self.open(None, strength)
 
 

@@ -45,7 +45,9 @@ def describe_contest(contest: Contest) -> str:
             champion=champion,
         )
     left = evidence.choices_left
-    if left is None or left > MANY_CHOICES:
+    if evidence.needs_people:
+        more = gettext("other people have to choose too before this decides")
+    elif left is None or left > MANY_CHOICES:
         more = gettext("undecided so far")
     else:
         more = ngettext("about {count} more choice decide", "about {count} more choices decide", left)

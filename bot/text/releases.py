@@ -17,6 +17,7 @@ from bot.text.taste import describe_choosing, name_likings
 from bot.text.votes import describe_counted
 from storage.database.enums import CHALLENGER, CanaryStatus, GateVerdict, PairSource
 from storage.insights import model_status
+from storage.insights.answering_now import AnsweringNow
 from storage.privacy.consent import describe_bases
 from storage.releases.announcements import Announcement, CanaryAnnouncement, PromotionAnnouncement
 from storage.releases.versions import AliasMove, Version, name_of
@@ -49,7 +50,7 @@ def describe_status(
             last_good=status.last_good.target,
         ),
         describe_marked_champion(status.champion.version),
-        "" if status.champion.version else _not_learned_yet(status),
+        describe_now(status.now),
         f"⚠️ {round_texts.sentence(translated(problem))}" if problem else "",
         f"🐢 {round_texts.sentence(translated(engine.who_answers()))}" if engine.is_slow else "",
     ]
@@ -81,10 +82,32 @@ def describe_marked_champion(champion: Version | None) -> str:
     )
 
 
-def _not_learned_yet(status: model_status.ModelStatus) -> str:
-    if status.follows_card:
+def describe_now(now: AnsweringNow) -> str:
+    """Return what shapes the answers besides the version."""
+    if now.has_learned:
+        without = gettext("No version answers, but what people's votes have taught still acts.")
+        return " ".join([*([] if now.champion else [without]), *_acting(now)])
+    if now.follows_card:
         return gettext("The personality has not learned yet and follows the examples on its card.")
     return gettext("The personality has not learned yet.")
+
+
+def _acting(now: AnsweringNow) -> list[str]:
+    """Return sentences about what acts without a version, or beside it."""
+    said = []
+    if now.chooses:
+        said.append(gettext("I begin several answers and finish the one that people would like best."))
+    if now.liked:
+        said.append(
+            ngettext(
+                "I follow {count} example that I wrote myself, in the style that people like.",
+                "I follow {count} examples that I wrote myself, in the style that people like.",
+                len(now.liked),
+            )
+        )
+    if now.follows_card:
+        said.append(gettext("I follow the examples on the card."))
+    return said
 
 
 def _next_version(status: model_status.ModelStatus) -> str:
@@ -181,12 +204,15 @@ def describe_promotion(after: str, before: str) -> str:
     )
 
 
-def describe_rollback(after: str, before: str) -> str:
-    return gettext(
+def describe_rollback(after: str, before: str, now: AnsweringNow) -> str:
+    """Return who answers again, and what stays as it was: a rollback changes nothing but the version."""
+    said = gettext(
         "Rolled back: **{after}** answers again. `/model promote {before}` brings {before} back.",
         after=after,
         before=before,
     )
+    acting = _acting(now)
+    return " ".join([said, gettext("Only the version changed:"), *acting]) if acting else said
 
 
 def _version_line(version: Version | None, found: model_status.VersionList) -> str:

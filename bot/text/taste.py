@@ -55,6 +55,8 @@ def _taste_lines(report: TasteReport, escaped: Callable[[str], str]) -> list[str
     lines += describe_weak(report)
     if report.examples:
         lines += [gettext(EXAMPLES), *(f"✏️ {_quoted(answer, escaped)}" for answer in report.examples)]
+    if report.follows_card:
+        lines.append(gettext("No version answers now, so I follow the examples on the card too."))
     return [*lines, describe_unknown(report)]
 
 

@@ -179,6 +179,14 @@ def start_reply(session: Session, new: NewReply) -> int:
     return row.id
 
 
+def restart_reply(session: Session, reply_id: int, new: NewReply) -> None:
+    """Write who answers instead of a version that the engine refused, and what they are asked."""
+    of_version = ("version_id", "prompt", "sampling", "seed", "prompt_tokens", "dropped_turns")
+    values = {name: getattr(new, name) for name in of_version}
+    asked = {"messages": list(new.messages), "prompt_digest": digest_prompt(new.prompt)}
+    session.execute(update(ReplyRow).where(ReplyRow.id == reply_id).values(values | asked))
+
+
 def _claim_id(session: Session) -> int | None:
     """Return an ID that no reply had before, or None if the database guarantees that, as PostgreSQL does.
 

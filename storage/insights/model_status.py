@@ -9,9 +9,8 @@ from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
 from storage.database.enums import CHALLENGER, LAST_GOOD
+from storage.insights.answering_now import AnsweringNow, read_answering_now
 from storage.operations.token_spend import Spend, spent_on
-from storage.personalities.personalities import read_personality
-from storage.personalities.shown_examples import examples_to_show
 from storage.releases.evidence import Contest, read_contest
 from storage.releases.versions import (
     Alias,
@@ -81,8 +80,7 @@ def read_version(session: Session, personality_id: int, name: str) -> VersionDet
 @dataclass(frozen=True)
 class ModelStatus:
     champion: Alias
-    follows_card: bool
-    """The base is shown examples of the personality's card."""
+    now: AnsweringNow
     last_good: Alias
     contest: Contest | None
     """The comparison of the champion with a newer version."""
@@ -101,10 +99,9 @@ class ModelStatus:
 
 def read_model_status(session: Session, personality_id: int, settings: Settings, base_revision: str) -> ModelStatus:
     champion = read_alias(session, personality_id)
-    card = read_personality(session, personality_id).card
     return ModelStatus(
         champion=champion,
-        follows_card=bool(examples_to_show(settings, card)),
+        now=read_answering_now(session, personality_id, settings),
         last_good=read_alias(session, personality_id, LAST_GOOD),
         contest=read_contest(session, personality_id, settings.votes),
         newest=newest_after(session, personality_id, champion.version),

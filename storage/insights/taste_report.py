@@ -14,12 +14,11 @@ from sqlalchemy.orm import Session
 
 from storage.database.tables import ReplyRow
 from storage.emoji import DISLIKE, LIKE, THUMBS, VoteEmoji
-from storage.releases.versions import read_alias
+from storage.insights.answering_now import answering_with
 from storage.settings.sections import Settings
 from storage.statistics import Z_95
 from storage.taste.emoji_weights import NO_EMOJI, WEIGHT_SD
 from storage.taste.evidence import TasteEvidence, read_taste_evidence
-from storage.taste.examples import choose_examples
 from storage.taste.learning import LearnedTaste, learn, read_taste_data
 from storage.taste.weak_votes import LEAST, MOST, SIDE, WeakMeaning
 from storage.taste.words import (
@@ -120,6 +119,8 @@ class TasteReport:
     """What the votes say least about."""
     examples: tuple[str, ...] = ()
     """Own answers that the base is shown as earlier turns; none once a version answers."""
+    follows_card: bool = False
+    """The base answers, and is shown examples of the personality's card too."""
     emoji: tuple[ShownEmoji, ...] = ()
     """Those that members voted with besides thumbs, the most used first."""
     weak: tuple[ShownWeakVote, ...] = ()
@@ -139,6 +140,7 @@ def read_taste_report(
     evidence = read_taste_evidence(session, personality_id, settings)
     taste = learn(read_taste_data(session, evidence))
     is_learning, chooses = settings.privacy.learn_from_reactions, settings.generation.candidates > 1
+    now = answering_with(session, personality_id, settings, evidence, taste)
     told = likings(taste)
     liked, disliked = _read_examples(session, taste, personality_id, evidence, *may_be_seen)
     return TasteReport(
@@ -149,12 +151,13 @@ def read_taste_report(
         since=_first_vote(evidence),
         evidence=taste.evidence,
         chooses=chooses,
-        is_used=taste.may_act and chooses,
+        is_used=now.chooses,
         effects=shown_effects(taste, told),
         liked=liked,
         disliked=disliked,
         open_questions=tuple(measure.more for measure in open_questions(taste, told)) if len(taste.data) else (),
-        examples=_read_followed(session, personality_id, evidence, taste, settings.generation.examples),
+        examples=now.liked,
+        follows_card=now.follows_card,
         emoji=_shown_emoji(taste, VoteEmoji(settings.votes.emoji)),
         weak=tuple(map(_shown_weak, taste.weak.meanings)) if taste.weak else (),
         weak_votes=sum(one.times for one in taste.data.weak),
@@ -191,14 +194,6 @@ def _shown_emoji(taste: LearnedTaste, known: VoteEmoji) -> tuple[ShownEmoji, ...
         )
         for place in sorted(used, key=lambda place: -votes[place])
     )
-
-
-def _read_followed(
-    session: Session, personality_id: int, evidence: TasteEvidence, taste: LearnedTaste, most: int
-) -> tuple[str, ...]:
-    if read_alias(session, personality_id).version is not None:
-        return ()
-    return tuple(turn.answer for turn in choose_examples(session, personality_id, evidence, taste, most))
 
 
 def _first_vote(evidence: TasteEvidence) -> datetime | None:

@@ -41,9 +41,13 @@ LEAST_EFFECT_NATS = 0.15
 """Of a smaller change, an engine's rounding could hide so much that the base cannot be told from the version."""
 LEAST_SHARE = 1 / 3
 """Of the recorded change."""
+LEAST_SHARE_OF_WEAKER = 0.1
+"""The same at a strength below 1, of the change in proportion."""
 TOLERANCE_NATS = 0.2
 TOLERANCE_SHARE = 0.25
-"""Found and recorded changes may be this far apart: TOLERANCE_NATS, and this share of the recorded change."""
+ROUNDING_SHARE = 1.0
+"""Found and recorded changes may be this far apart: TOLERANCE_NATS, a share of the recorded change, and a share of what
+rounding does to the base in this engine."""
 SAME_NATS = 0.005
 """A smaller change is none: the same weights give the same numbers, except where a server computes in batches."""
 
@@ -126,29 +130,33 @@ class EffectCheck:
 
         Both are log-probabilities of each token except the first, in nats, of one engine or of the record.
         """
-        found = [now - before for now, before in zip(version, base, strict=True)]
+        found = _differences(version, base)
         if not all(map(math.isfinite, found)):
             return "returns log-probabilities that are not numbers"
         if self.record is None:
             is_same = _size(found) < SAME_NATS * self.adapter.strength
             return "answers exactly as the bare base" if is_same and changes_anything(self.adapter.path) else ""
-        return _fault(found, self.record, self.adapter.strength)
+        rounding = _size(_differences(base, self.record.base))
+        return _fault(found, _differences(self.record.version, self.record.base), rounding, self.adapter.strength)
 
 
-def _fault(found: Sequence[float], record: EffectRecord, strength: float) -> str:
-    # Twice the strength does not double a change, so a higher one is only expected to change as much.
-    share = min(strength, AS_TRAINED)
-    expected = [share * (now - before) for now, before in zip(record.version, record.base, strict=True)]
-    size = _size(expected)
-    if size < LEAST_EFFECT_NATS:
+def _fault(found: Sequence[float], recorded: Sequence[float], rounding: float, strength: float) -> str:
+    """Return the fault of a change, given how far the engine's base is from the trainer's, in nats a token."""
+    # Neither half nor twice the strength changes half or twice as much, and how much it does nobody has measured.
+    size = _size(recorded)
+    if min(strength, AS_TRAINED) * size < LEAST_EFFECT_NATS + ROUNDING_SHARE * rounding:
         return ""
-    present = sum(one * other for one, other in zip(found, expected, strict=True)) / (len(expected) * size**2)
-    if present < LEAST_SHARE:
+    present = sum(one * other for one, other in zip(found, recorded, strict=True)) / (len(recorded) * size**2)
+    if present < (LEAST_SHARE if strength >= AS_TRAINED else LEAST_SHARE_OF_WEAKER * strength):
         return f"answers as the bare base ({max(0.0, present):.0%} of the change that the trainer measured)"
-    apart = _size([one - other for one, other in zip(found, expected, strict=True)])
-    if strength == AS_TRAINED and apart > TOLERANCE_NATS + TOLERANCE_SHARE * size:
+    apart = _size(_differences(found, recorded))
+    if strength == AS_TRAINED and apart > TOLERANCE_NATS + TOLERANCE_SHARE * size + ROUNDING_SHARE * rounding:
         return f"answers otherwise than the trainer measured ({apart:.2f} nats a token apart)"
     return ""
+
+
+def _differences(now: Sequence[float], before: Sequence[float]) -> list[float]:
+    return [one - other for one, other in zip(now, before, strict=True)]
 
 
 def _size(changes: Sequence[float]) -> float:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 from math import ceil
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import and_, or_, select, union
 from sqlalchemy.orm import Session, aliased, load_only
 
 from storage import sentences
@@ -42,6 +42,9 @@ from storage.votes.weights import VoteWeights, quarantined, read_histories
 
 CROWD = 2.0
 """Among few people, one carries at most this many times an equal share of what is at stake."""
+VOICES = 3.0
+"""So many people, by weight, have to choose before choices decide, if so many voted on the personality lately."""
+LATELY = timedelta(days=30)
 WAITING = timedelta(days=28)
 """A scheduled round replaces a version that people are comparing after so long."""
 FIRST_DAYS = 3.0
@@ -89,6 +92,10 @@ class Standing:
     """Questions where nobody liked one better."""
     people: int = 0
     """Who decided the wins and losses."""
+    voices: float = 0.0
+    """The same people by their weight, at most 1 each."""
+    needs_people: bool = False
+    """The choices would decide, but they are those of too few of the people who vote."""
     left_out: Mapping[LeftOut, int] = field(default_factory=dict)
     """How many choices of one of the two do not count, by reason."""
 
@@ -116,6 +123,8 @@ class Standing:
 
     @property
     def verdict(self) -> GateVerdict:
+        if self.needs_people:
+            return GateVerdict.NOT_ENOUGH_EVIDENCE
         if self.better >= DECISIVE:
             return GateVerdict.PASS
         return GateVerdict.FAIL if self.worse >= DECISIVE else GateVerdict.NOT_ENOUGH_EVIDENCE
@@ -131,7 +140,7 @@ class Standing:
 
     @property
     def numbers(self) -> dict[str, Any]:
-        names = ("wins", "losses", "ties", "people", "better", "worse", "choices_left")
+        names = ("wins", "losses", "ties", "people", "needs_people", "better", "worse", "choices_left")
         return {name: getattr(self, name) for name in names} | {"left_out": dict(self.left_out)}
 
     def dead_end(self, begun_at: datetime, ends_at: datetime) -> str:
@@ -288,7 +297,28 @@ def read_evidence(session: Session, version: Version, champion: Version | None, 
             weighed.append((choice, account * membership))
         elif choice.won is not None:
             left_out[reason or LeftOut.NEW] += 1
-    return _weigh(weighed, _units(session, [choice for choice, _ in weighed]), settings.max_voter_share, left_out)
+    found = _weigh(weighed, _units(session, [choice for choice, _ in weighed]), settings.max_voter_share, left_out)
+    is_of_few = found.voices < VOICES and found.verdict is not GateVerdict.NOT_ENOUGH_EVIDENCE
+    if is_of_few and _voices_lately(session, version.personality_id, settings) >= VOICES:
+        return replace(found, needs_people=True)  # in which server somebody is most eager must not decide for all
+    return found
+
+
+def _voices_lately(session: Session, personality_id: int, settings: VoteSettings) -> float:
+    """Return how many people voted on the personality's recent answers or chose between them, by their weight."""
+    now = utc_now()
+    answers = select(ReplyRow.guild_id, ReplyRow.basis).where(
+        ReplyRow.personality_id == personality_id, ReplyRow.created_at >= now - LATELY
+    )
+    voted = answers.add_columns(VoteEventRow.user_id).join(VoteEventRow, VoteEventRow.reply_id == ReplyRow.id)
+    chose = answers.add_columns(ComparisonRow.user_id).join(ComparisonRow, ComparisonRow.first_id == ReplyRow.id)
+    people = {(home_of(guild_id, basis), user) for guild_id, basis, user in session.execute(union(voted, chose))}
+    weights = VoteWeights(session, settings, people)
+    heaviest: dict[int, float] = {}
+    for home, user in people:
+        account, membership = weights.weights(home, user, now)
+        heaviest[user] = max(heaviest.get(user, 0.0), account * membership)
+    return sum(heaviest.values())
 
 
 def _comparisons(session: Session, version: Version, champion: Version | None) -> Iterator[_Choice]:
@@ -410,8 +440,9 @@ def _weigh(
         staked[user] += stake
         bets.append(Bet(choice.said_at, stake if choice.won else -stake))
     ties = {unit for (choice, _), unit in zip(choices, units, strict=True) if choice.won is None} - decided
-    people = sum(stake > 0 for stake in staked.values())
-    return Standing(tuple(bets), len(ties), people, dict(left_out))
+    people = [user for user, stake in staked.items() if stake > 0]
+    voices = sum(heaviest[user] for user in people)
+    return Standing(tuple(bets), len(ties), len(people), voices, left_out=dict(left_out))
 
 
 def _room(own: float, whole: float, largest: float) -> float:

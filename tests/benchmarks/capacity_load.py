@@ -34,6 +34,7 @@ from storage.privacy.consent import basis_of_chat, erased_since
 from storage.privacy.notes import list_notes
 from storage.votes.votes import Thumb
 from tests.benchmarks.votes import open_at
+from tests.bot.scripted_engine import ScriptedEngine
 
 ANSWER, VOTE = "answer", "vote"
 SERVERS, MEMBERS = 10_000, 500_000
@@ -129,7 +130,7 @@ class _BotProcess:
         self._recent: deque[int] = deque(maxlen=RECENT)
         nowhere = Path("nowhere")
         base = BaseModel(name="none", path=nowhere, revision="0" * 16, architecture="none")
-        self._releases = ReleaseResolver(database, AdapterStore(nowhere), base)
+        self._releases = ReleaseResolver(database, AdapterStore(nowhere), base, ScriptedEngine())
         self._votes = VoteQueue(database, BackgroundTasks(), ())
         self._seen = Seen()
 

@@ -71,6 +71,9 @@ class RenderingContender:
     def prepare(self, adapter: AdapterRef | None) -> None:
         """Do nothing: it has one version, from its start."""
 
+    def refusal_of(self, _adapter: AdapterRef | None) -> str:
+        return ""
+
     def cancel(self, generation: QueuedGeneration) -> None:
         """End an answer with what it has; what computes it sees that by itself."""
         if not generation.has_ended:

@@ -59,5 +59,8 @@ class Remote:
     def prepare(self, adapter: AdapterRef | None) -> None:
         """The server has it, or never will."""
 
+    def refusal_of(self, adapter: AdapterRef | None) -> str:
+        return self._engine.refusal_of(adapter)
+
     def submit(self, request: GenerationRequest) -> Generation:
         return self._engine.submit(request)

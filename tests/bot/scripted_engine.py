@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from bot.chat.prompting import ChatMessage, fit_to_window
 from bot.engine import (
@@ -16,15 +17,16 @@ from bot.engine import (
     PictureRequest,
     RenderedPrompt,
 )
-from bot.errors import EngineBusy, EngineClosed
+from bot.errors import EngineBusy, EngineClosed, VersionRefused
 from storage.adapters.folder_store import AdapterRef
 
 Interlude = Callable[[], Awaitable[None]]
 
 
 class ScriptedGeneration:
-    def __init__(self, engine: ScriptedEngine, text: str, finish: Finish) -> None:
+    def __init__(self, engine: ScriptedEngine, adapter: AdapterRef | None, text: str, finish: Finish) -> None:
         self._engine = engine
+        self._adapter = adapter
         self._text = text
         self._said = ""
         self._finish = finish
@@ -33,6 +35,9 @@ class ScriptedGeneration:
         """What was said when it was cancelled first."""
 
     async def __aiter__(self) -> AsyncIterator[str]:
+        if self._adapter and (misfit := self._engine.misfits.get(self._adapter.digest)):
+            self._engine.refusals[self._adapter] = misfit
+            raise GenerationFailed("the answer failed") from VersionRefused(misfit)
         for delta in re.split("(?<=[ 。])", self._text):
             if self.cancelled or self._engine.closed:
                 self._finish = Finish.CANCELLED
@@ -79,6 +84,10 @@ class ScriptedEngine:
         self.closed = False
         self.window = 10_000
         self.reported = EngineState()
+        self.misfits: dict[str, str] = {}
+        """{digest: why it answers with no version of these}"""
+        self.refusals: dict[AdapterRef, str] = {}
+        """Versions that it has just refused."""
         self.sees = False
         self.description = "A black cat on a red sofa."
         """What it says about pictures."""
@@ -90,7 +99,7 @@ class ScriptedEngine:
         return 0
 
     def state(self) -> EngineState:
-        return self.reported
+        return replace(self.reported, refused_versions="; ".join(self.refusals.values()))
 
     async def look(self, request: PictureRequest) -> str:
         if not self.sees:
@@ -121,6 +130,9 @@ class ScriptedEngine:
     def prepare(self, adapter: AdapterRef | None) -> None:
         self.prepared.append(adapter)
 
+    def refusal_of(self, adapter: AdapterRef | None) -> str:
+        return self.refusals.get(adapter, "") if adapter else ""
+
     def submit(self, request: GenerationRequest) -> ScriptedGeneration:
         if self.closed:
             raise EngineClosed
@@ -129,5 +141,6 @@ class ScriptedEngine:
         self.requests.append(request)
         text = self.answers.pop(0) if self.answers else f"answer {len(self.requests)}"
         lane, finish = self.finish_lane
-        self.generations.append(ScriptedGeneration(self, text, finish if request.lane == lane else self.finish))
+        finish = finish if request.lane == lane else self.finish
+        self.generations.append(ScriptedGeneration(self, request.adapter, text, finish))
         return self.generations[-1]

@@ -89,6 +89,9 @@ class OpenVinoEngine(QueueingEngine[QueuedGeneration]):
         elif not self._is_closing and (self._has_room() or len(self._versions) > 1):
             self._load(adapter)
 
+    def refusal_of(self, adapter: AdapterRef | None) -> str:
+        return self._refused.recent(adapter)
+
     def _interrupt(self, generation: QueuedGeneration, finish: Finish) -> None:
         self._versions[generation.request.adapter].end(generation, finish)
 

@@ -19,7 +19,7 @@ from typing import IO, Any
 from bot.engine import Finish
 from bot.engine.queue import QueuedGeneration
 from bot.engine.rendering import Renderer
-from bot.errors import EngineStopped
+from bot.errors import BotError, EngineStopped, VersionRefused
 from storage.adapters.folder_store import AdapterRef
 from storage.models.openvino.pipeline import PipelineOptions
 from storage.runtime.processes import DETACHED
@@ -99,7 +99,9 @@ class VersionProcess:
         return self._gone.is_set()
 
     @property
-    def failure(self) -> EngineStopped:
+    def failure(self) -> BotError:
+        if self.is_misfit:
+            return VersionRefused(self.reason)
         return EngineStopped(f"the model's process ended: {self.reason}")
 
     def answer(self, generation: QueuedGeneration, renderer: Renderer) -> None:

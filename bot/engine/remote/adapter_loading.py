@@ -25,10 +25,10 @@ from bot.engine.remote.server import (
     Json,
     Overloaded,
     Refused,
+    RefusedByServer,
     ServerError,
     Slow,
     Unreachable,
-    VersionRefused,
 )
 from storage.adapters.folder_store import AdapterRef
 from storage.adapters.shared_store import SERVED_PREFIX, ServedAdapterCopies, open_served_copies, served_name
@@ -75,10 +75,10 @@ class Versions:
     async def naming(self, replica: Replica, adapter: AdapterRef | None) -> AsyncIterator[Fields]:
         """Yield the fields of a request that select the version, which stays loaded in the meantime.
 
-        Raises VersionRefused if the server cannot get it or does not answer as it, and ServerError.
+        Raises RefusedByServer if the server cannot get it or does not answer as it, and ServerError.
         """
         if adapter is not None:
-            raise VersionRefused(
+            raise RefusedByServer(
                 replica.server.url,
                 'serves only the base, because remote.kind = "openai" supports no versions: roll back to base, or '
                 "serve the model with vLLM or llama.cpp (docs/remote.md)",
@@ -172,7 +172,7 @@ class VllmVersions(Versions):
         try:
             path = await asyncio.to_thread(self._copies.put, adapter)
         except AdapterError as error:
-            raise VersionRefused(replica.server.url, f"cannot get {name}: {error}") from error
+            raise RefusedByServer(replica.server.url, f"cannot get {name}: {error}") from error
         seen = f"{self._settings.adapter_path.rstrip('/')}/{path.name}" if self._settings.adapter_path else str(path)
         body = {"lora_name": name, "lora_path": seen}
         try:
@@ -182,7 +182,7 @@ class VllmVersions(Versions):
         except ServerError as error:  # vLLM replies 500 if it cannot load a version
             message = error.message if isinstance(error, Refused) else error.what
             if ALREADY_LOADED not in message:
-                raise VersionRefused(replica.server.url, _remedy(message, name, seen)) from error
+                raise RefusedByServer(replica.server.url, _remedy(message, name, seen)) from error
         log.info("%s loaded %s.", replica.server.url, name)
 
     async def _make_room(self, replica: Replica) -> None:
@@ -256,7 +256,7 @@ class LlamaCppVersions(Versions):
 
 
 def _selecting(adapter: AdapterRef | None, listed: Sequence[Json], replica: Replica) -> Fields:
-    """Return the fields of a request to llama.cpp that select the version; raises VersionRefused if it lacks it."""
+    """Return the fields of a request to llama.cpp that select the version; raises RefusedByServer if it lacks it."""
     strengths = {entry["id"]: 0.0 for entry in listed}
     if adapter is not None:
         strengths[_number_of(adapter, listed, replica)] = adapter.strength
@@ -273,9 +273,9 @@ def is_file_of(adapter: AdapterRef, entry: Json) -> bool:
     return Path(gguf_name(adapter)).stem in name
 
 
-def version_missing(url: str, adapter: AdapterRef) -> VersionRefused:
+def version_missing(url: str, adapter: AdapterRef) -> RefusedByServer:
     name = gguf_name(adapter)
-    return VersionRefused(
+    return RefusedByServer(
         url,
         f"has no adapter {Path(name).stem}: write it with `reactune model gguf`, and restart llama-server with "
         f"`--lora FOLDER/{name} --lora-init-without-apply`",

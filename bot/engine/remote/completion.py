@@ -23,10 +23,10 @@ from bot.engine.remote.server import (
     Overloaded,
     Piece,
     Refused,
+    RefusedByServer,
     ServerError,
     Slow,
     Usage,
-    VersionRefused,
 )
 from bot.engine.rendering import Renderer
 from bot.errors import SpentForToday, UserFacingError
@@ -267,7 +267,7 @@ class RemoteGeneration(QueuedGeneration):
             return False  # members have seen part of the answer
         if isinstance(error, Refused):
             return error.status in NEEDS_KEY
-        if isinstance(error, VersionRefused):
+        if isinstance(error, RefusedByServer):
             now = time.perf_counter()
             return any(one not in self.avoided | {replica} and not one.is_down(now) for one in replicas)
         return self._attempts < MOST_ATTEMPTS

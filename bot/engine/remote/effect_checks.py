@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from bot.engine.remote.replicas import NEEDS_KEY, Replica
-from bot.engine.remote.server import NOT_FOUND, Json, Refused, ServerError, VersionRefused
+from bot.engine.remote.server import NOT_FOUND, Json, Refused, RefusedByServer, ServerError
 from storage.adapters.folder_store import AdapterRef
 from storage.adapters.shared_store import served_name
 from storage.errors import AdapterError
@@ -31,7 +31,7 @@ class NoLogProbabilities(ServerError):
 
 
 async def require_effect(replica: Replica, adapter: AdapterRef, encode: Encode, measure: Measure, remedy: str) -> None:
-    """Raise VersionRefused unless the server answers as the version; measured once for each version it has.
+    """Raise RefusedByServer unless the server answers as the version; measured once for each version it has.
 
     A server that tells no log-probabilities passes, and a warning says so once. Hold `replica.loading`.
     """
@@ -41,7 +41,7 @@ async def require_effect(replica: Replica, adapter: AdapterRef, encode: Encode, 
     if name not in replica.faults:
         replica.faults[name] = await _find_fault(replica, adapter, encode, measure)
     if fault := replica.faults[name]:
-        raise VersionRefused(replica.server.url, f"has {name}, but {fault}: {remedy}")
+        raise RefusedByServer(replica.server.url, f"has {name}, but {fault}: {remedy}")
 
 
 async def _find_fault(replica: Replica, adapter: AdapterRef, encode: Encode, measure: Measure) -> str:
@@ -50,7 +50,7 @@ async def _find_fault(replica: Replica, adapter: AdapterRef, encode: Encode, mea
         version, base = await measure(adapter, check.tokens), await measure(None, check.tokens)
         return await asyncio.to_thread(check.fault, version, base)
     except AdapterError as error:
-        raise VersionRefused(replica.server.url, f"cannot get {served_name(adapter)}: {error}") from error
+        raise RefusedByServer(replica.server.url, f"cannot get {served_name(adapter)}: {error}") from error
     except (NoLogProbabilities, Refused) as error:
         if isinstance(error, Refused) and error.status in NEEDS_KEY | {NOT_FOUND}:
             raise

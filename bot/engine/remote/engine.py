@@ -17,7 +17,7 @@ from bot.engine.refusals import RefusedVersions
 from bot.engine.remote.adapter_loading import versions_of
 from bot.engine.remote.completion import RemoteGeneration, Spending
 from bot.engine.remote.replicas import Replica, check_health, choose_replica, next_chance, prefix_blocks, watch_health
-from bot.engine.remote.server import Server, ServerError, VersionRefused, open_session
+from bot.engine.remote.server import RefusedByServer, Server, ServerError, open_session
 from bot.engine.rendering import load_renderer
 from bot.errors import EngineClosed, ServersUnreachable
 from storage.adapters.folder_store import AdapterRef
@@ -118,8 +118,14 @@ class RemoteEngine(QueueingEngine[RemoteGeneration]):
         else:
             self._refused.clear((replica.server.url, adapter))
 
+    def refusal_of(self, adapter: AdapterRef | None) -> str:
+        """Return why no server that can be reached answers with the version, if so."""
+        reached = [one.server.url for one in self._replicas if one.problem is None]
+        reasons = [self._refused.recent((url, adapter)) for url in reached]
+        return "; ".join(reasons) if all(reasons) else ""
+
     def _note_refusal(self, replica: Replica, adapter: AdapterRef | None, error: Exception) -> None:
-        if isinstance(error, VersionRefused):
+        if isinstance(error, RefusedByServer):
             self._refused.note((replica.server.url, adapter), str(error))
 
     async def _remove_unused_copies(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from tenacity import AsyncRetrying, retry_if_result, wait_random_exponential
 
-from bot.engine.remote.server import Overloaded, Refused, Server, ServerError, Unreachable, VersionRefused
+from bot.engine.remote.server import Overloaded, Refused, RefusedByServer, Server, ServerError, Unreachable
 from storage.adapters.folder_store import AdapterRef
 from storage.adapters.shared_store import served_name
 from storage.settings.sections import KEY_VARIABLE, RemoteSettings
@@ -125,7 +125,7 @@ class Replica:
         elif isinstance(error, Refused) and error.status in NEEDS_KEY:
             self.lost(problem_of(error))
             log.error("Model server lost: %s", self.problem)
-        elif isinstance(error, ServerError) and not isinstance(error, (Refused, VersionRefused)):
+        elif isinstance(error, ServerError) and not isinstance(error, (Refused, RefusedByServer)):
             self.failed(now, began_at)
             return isinstance(error, Unreachable) and self.failures == 1
         return False

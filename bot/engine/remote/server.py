@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 from pydantic import SecretStr
 
-from bot.errors import BotError
+from bot.errors import BotError, VersionRefused
 from storage.settings.sections import RemoteSettings
 
 EVENT = b"data:"
@@ -64,8 +64,8 @@ class Refused(ServerError):
         self.message = message
 
 
-class VersionRefused(ServerError):
-    """The server cannot answer with this version; others may."""
+class RefusedByServer(ServerError, VersionRefused):
+    """The server cannot answer with this version; other servers may."""
 
 
 @dataclass(frozen=True)

@@ -144,6 +144,10 @@ class LocalEngine:
     def prepare(self, adapter: AdapterRef | None) -> None:
         """Do nothing: the first request loads an adapter quickly."""
 
+    def refusal_of(self, adapter: AdapterRef | None) -> str:
+        resident = self._resident
+        return resident.refused.recent(adapter) if resident else ""
+
     def submit(self, request: GenerationRequest) -> LocalGeneration:
         return self._queue(LocalGeneration(request, self._generation.timeout_s, self._withdraw))
 

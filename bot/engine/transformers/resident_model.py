@@ -20,7 +20,7 @@ from transformers.utils import logging as transformers_logging
 from bot.engine.refusals import RefusedVersions
 from bot.engine.transformers.decoding import DecodingRow, ReportTexts, generate
 from bot.engine.transformers.eyes import Eyes
-from bot.errors import BotError
+from bot.errors import BotError, VersionRefused
 from storage.adapters.folder_store import AdapterRef
 from storage.errors import BaseModelError
 from storage.models.base_model import load_on_device
@@ -129,8 +129,12 @@ class ResidentModel:
         return len(self._resident)
 
     def answer(self, adapter: AdapterRef | None, rows: Sequence[DecodingRow], report: ReportTexts) -> None:
-        """Answer a batch with `adapter`, or with the base alone; raises like `model_with`."""
-        generate(self.model_with(adapter), rows, self.chat.end_ids, report)
+        """Answer a batch with `adapter`, or with the base alone; raises VersionRefused if it cannot be loaded."""
+        try:
+            model = self.model_with(adapter)
+        except Exception as error:  # PEFT raises all kinds of errors
+            raise VersionRefused(str(error)) from error
+        generate(model, rows, self.chat.end_ids, report)
 
     def describe(self, row: DecodingRow, report: ReportTexts) -> None:
         """Let the base alone say what a picture shows: its language model's layers are those that answer."""

@@ -11,7 +11,7 @@ from storage.personalities.personalities import change_card, personality_named
 from storage.settings.sections import PrivacySettings
 from storage.training.evidence import read_texts
 from tests.bot.panels import said
-from tests.seeding import render_plainly
+from tests.seeding import add_taste, render_plainly
 
 HELLO, SEA = ("Hi", "Evening."), ("How is the sea?", "Flat. For now.", "And later?", "Wet.")
 LONG = ("Tell me everything", "word " * 700)
@@ -69,6 +69,24 @@ async def test_the_first_answer_in_a_channel_says_that_it_has_not_learned_yet(pl
     await env.bot.close()
     await env.restart_bot(new_bot())
     assert NOT_LEARNED in (await place.ask("Who are you?")).content
+
+
+async def test_where_votes_have_taught_something_it_does_not_say_that_it_has_not_learned(place, query, give_card, env):
+    give_card(HELLO)
+    await place.ask("How are you?")
+    query(lambda session: add_taste(session, 60))
+    await env.bot.services.tastes.refresh()
+    await env.settle()
+    thread = await place.open_thread(place.last)
+    await place.ada.send(thread, f"{place.mention} And here?")
+    assert thread.last_message.content.endswith("-# base")
+    back = said((await place.grace.slash(place.channel, "model status")).response)
+    assert (
+        "still acts. I begin several answers and finish the one that people would like best. I follow the examples"
+        in back
+    )
+    told = said((await place.grace.slash(place.channel, "taste")).response)
+    assert "No version answers now, so I follow the examples on the card too." in told
 
 
 async def test_a_version_sees_none(place, release, rows, give_card):

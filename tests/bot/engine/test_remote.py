@@ -22,9 +22,9 @@ from bot.engine.remote import replicas
 from bot.engine.remote.adapter_loading import LlamaCppVersions
 from bot.engine.remote.engine import RemoteEngine
 from bot.engine.remote.replicas import Replica, prefix_blocks
-from bot.engine.remote.server import VersionRefused
+from bot.engine.remote.server import RefusedByServer
 from bot.engine.selection import start_engine
-from bot.errors import EngineBusy, EngineClosed, ServersUnreachable, SpentForToday
+from bot.errors import EngineBusy, EngineClosed, ServersUnreachable, SpentForToday, VersionRefused
 from bot.operations.alerts import local_alerts
 from bot.operations.health import HealthCheck
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef
@@ -457,15 +457,20 @@ async def test_a_version_that_answers_as_the_base_fails_with_what_to_do_and_admi
         r"vLLM ignores what does not fit its own names in an adapter \(its issues 34186, 41754 and 34591\); serve"
     )
     for _ in range(2):
-        with pytest.raises(GenerationFailed, match=sentence):
+        with pytest.raises(GenerationFailed, match=sentence) as failure:
             await answer(engine, request(adapter=adapters[0]))
+        assert isinstance(failure.value.__cause__, VersionRefused)
+    assert "answers as the bare base" in engine.refusal_of(adapters[0])
+    assert engine.refusal_of(adapters[2]) == ""
     with pytest.raises(GenerationFailed, match="answers exactly as the bare base"):
         await answer(engine, request(adapter=adapters[1]))
     assert await answer(engine, request()) == OF_BASE
     (alert,) = local_alerts(HealthCheck("disk", ok=True, message=""), engine.state(), [])
     assert "answers as the bare base" in alert.message
     assert "/model rollback" in alert.remedy
-    clock.advance(3601.0)
+    clock.advance(301.0)
+    assert engine.refusal_of(adapters[0]) == "", "it may be asked again"
+    clock.advance(3300.0)
     assert engine.state().refused_versions == "", "nobody asks for it any more"
 
 
@@ -493,7 +498,7 @@ async def test_a_llama_server_that_was_restarted_with_another_file_is_checked_ag
     versions, server = LlamaCppVersions(settings, lambda _text: ()), LlamaServer(gguf_name(adapter), changes=0.0)
     replica = Replica(server)  # type: ignore[arg-type]
     for _ in range(2):
-        with pytest.raises(VersionRefused, match="answers as the bare base"):
+        with pytest.raises(RefusedByServer, match="answers as the bare base"):
             await versions.naming(replica, adapter).__aenter__()
     server.file, server.changes = f"again/{server.file}", 0.5
     async with versions.naming(replica, adapter) as fields:

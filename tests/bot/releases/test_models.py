@@ -21,6 +21,7 @@ from storage.runtime.processes import TRAINER, record_heartbeat
 from storage.training.rounds import claim_round, finish_round, report_progress, request_round, set_manifest
 from storage.votes.corrections import give_cause
 from tests.bot.panels import said
+from tests.seeding import add_taste
 from tests.storage.adapters.test_folder_store import publish
 
 METRICS = {"pairs": 12, "validation_pairs": 3, "validation_accuracy": 2 / 3, "divergence": 0.5, "seconds": 41.0}
@@ -269,6 +270,28 @@ class TestReleases:
             (None, ""),
         ]
         assert all("grace" in m.moved_by for m in moves)
+
+    async def test_a_rollback_says_what_still_acts_and_so_does_the_status(self, place, make_version, query):
+        make_version()
+        await place.grace.slash(place.channel, "model promote", version="v1")
+        query(lambda session: add_taste(session, 60))
+        chooses = "I begin several answers and finish the one that people would like best."
+        status = said((await place.grace.slash(place.channel, "model status")).response)
+        assert chooses in status
+        back = (await place.grace.slash(place.channel, "model rollback")).response.content
+        assert back == (
+            "Rolled back: **base** answers again. `/model promote v1` brings v1 back. Only the version changed: "
+            + chooses
+        )
+        status = said((await place.grace.slash(place.channel, "model status")).response)
+        assert f"No version answers, but what people's votes have taught still acts. {chooses}" in status
+        assert "not learned" not in status
+
+    async def test_a_rollback_to_a_base_that_nothing_acts_on_says_only_that(self, place, make_version):
+        make_version()
+        await place.grace.slash(place.channel, "model promote", version="v1")
+        back = (await place.grace.slash(place.channel, "model rollback")).response.content
+        assert back == "Rolled back: **base** answers again. `/model promote v1` brings v1 back."
 
     async def test_list_and_show(self, place, make_version):
         make_version()

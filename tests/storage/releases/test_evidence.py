@@ -30,7 +30,7 @@ from storage.releases.judging import conclude
 from storage.releases.promotion import promote, roll_back
 from storage.releases.versions import Version, ask_gate, find_version, read_alias, register
 from storage.settings.sections import ReleaseSettings, VoteSettings
-from storage.statistics import e_value
+from storage.statistics import DECISIVE, e_value
 from storage.votes.comparisons import Better, compare
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, BOB, CAROL, account, add_reply, ask_twice, choose, vote
@@ -205,6 +205,49 @@ def test_two_people_may_decide_where_nobody_else_does(session: Session, v1: Vers
         choose_one(session, v1, (ALICE, BOB)[number % 2], NEW)
     assert evidence_of(session, v1).verdict is GateVerdict.PASS
     assert evidence_of(session, v1).score == "10 to 0 in blind pairs, by 2 people"
+
+
+@pytest.mark.parametrize(("better", "canary"), [(NEW, CanaryStatus.PROMOTED), (OLD, CanaryStatus.ROLLED_BACK)])
+def test_the_most_eager_member_does_not_decide_for_everybody(
+    session: Session, personality_id: int, v1: Version, better: Better, canary: CanaryStatus
+) -> None:
+    start_canary(session, personality_id, v1, RELEASE, by="ann", reason="")
+    voters = [BOB, CAROL, *(1_000 + number for number in range(3))]
+    for voter in voters:
+        vote(session, add_reply(session), voter, Vote.UP)
+    for _ in range(9):
+        choose_one(session, v1, ALICE, better)
+    found = contest_of(session, v1)
+    assert max(found.evidence.better, found.evidence.worse) > DECISIVE
+    assert (found.evidence.people, found.evidence.needs_people, found.decision) == (1, True, None)
+    for voter in voters[:2]:
+        choose_one(session, v1, voter, better)
+    decision = contest_of(session, v1).decision
+    assert decision is not None
+    assert decision.canary is canary
+
+
+def test_new_accounts_are_not_the_other_people(session: Session, personality_id: int, v1: Version) -> None:
+    for voter in (BOB, CAROL, 1_000):
+        vote(session, add_reply(session), voter, Vote.UP)
+    people = ALICE, account(4), account(5)
+    for number in range(27):
+        choose_one(session, v1, people[number % 3], NEW)
+    found = evidence_of(session, v1)
+    assert found.people == 3
+    assert found.voices < 2
+    assert found.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE
+
+
+def test_people_who_voted_long_ago_are_not_waited_for(session: Session, personality_id: int, v1: Version) -> None:
+    for voter in (BOB, CAROL, 1_000):
+        reply_id = add_reply(session)
+        vote(session, reply_id, voter, Vote.UP)
+        long_ago = utc_now() - timedelta(days=40)
+        session.execute(update(ReplyRow).where(ReplyRow.id == reply_id).values(created_at=long_ago))
+    for _ in range(9):
+        choose_one(session, v1, ALICE, NEW)
+    assert evidence_of(session, v1).verdict is GateVerdict.PASS
 
 
 def test_equally_active_people_are_not_capped(session: Session, v1: Version) -> None:
