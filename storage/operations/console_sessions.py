@@ -86,7 +86,7 @@ def end_sessions_of(session: Session, user_id: int) -> None:
     session.execute(delete(ConsoleSessionRow).where(ConsoleSessionRow.user_id == user_id))
 
 
-def _valid_link(secret: str) -> Select[tuple[ConsoleSessionRow]]:
+def _valid_link(secret: str) -> Select[ConsoleSessionRow]:
     return select(ConsoleSessionRow).where(
         ConsoleSessionRow.digest == _digest(secret),
         ConsoleSessionRow.is_link,
