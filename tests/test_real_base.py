@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from bot.chat.candidates import DECIDING_WORDS
 from bot.engine import GenerationRequest, Sampling
 from bot.engine.selection import start_engine
 from storage.conversations.replies import digest_prompt
@@ -152,6 +153,6 @@ async def test_a_conversation_without_spaces_is_decided_as_early_as_one_with_spa
         kept = [row.answer for row in rows if row.origin is Origin.SAMPLE]
         assert {row.outcome for row in rows} <= {Outcome.COMPLETE, Outcome.LENGTH}
     assert len(choices) == len(shown) == len(ASKED)
-    assert all(count_words(answer) > 40 > len(answer.split()) for answer in shown), shown
+    assert all(count_words(answer) > 2 * len(answer.split()) for answer in shown), shown
     assert len(kept) < 3 * len(ASKED), "not all candidates were finished"
-    assert all(count_words(answer) <= 40 for answer in kept), "those that were ended before they were compared"
+    assert all(count_words(answer) <= DECIDING_WORDS for answer in kept), "these had ended before they were compared"
