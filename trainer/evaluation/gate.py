@@ -20,14 +20,14 @@ BROKEN_EXCESS = 0.5
 """A version is broken if its share of broken answers exceeds the base's by more than this."""
 NO_LANGUAGE = 2.0
 """A version is broken if its loss is this many times the base's, unless the settings allow more."""
-MAX_FIT_LOSS = 0.05
+MAX_FIT_LOSS = 0.1
 """How much less surely than of the base's answers the judge may tell which message an answer belongs to.
 
 Of that loss, less what chance explains. Measured with 24 answers under the bundled model and Gemma 3 270M: by hand,
-brief, casual or a pirate's -0.40 to -0.08 (German -0.33 under Gemma; the bundled model cannot read it), the base's of
-another seed at most 0.01, a version's for warm words 0.00 and less; of that version at twice its strength, which says
-"You're welcome. What's your favorite drink?", -0.03, 0.12, 0.13 and 0.14; one sentence to everything 0.18 to 0.40,
-answers of other messages 0.16 to 0.49.
+brief, casual or a pirate's -0.40 to -0.08 (German -0.33 under Gemma, 0.09 under a base of 0.5B; the bundled model
+cannot read it), the base's of another seed at most 0.01, a version's for warm words 0.00 and less; of that version at
+twice its strength, which says "You're welcome. What's your favorite drink?", -0.03, 0.12, 0.13 and 0.14; one sentence
+to everything 0.18 to 0.40, answers of other messages 0.16 to 0.49.
 """
 MOST_NAMED = 3
 ROUNDING = 1e-9  # shares are fractions: 0.35 - 0.2 is a little more than 0.15

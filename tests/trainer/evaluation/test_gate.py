@@ -68,7 +68,7 @@ def test_every_check_reports_its_numbers():
         "broken answers": "10% of answers are broken (base 5%; limit +15%)",
         "variety": "4% of answers resemble another one (base 0%; limit +25%)",
         "coherence": "answers are 1.04× as surprising to gemma3-270m as the base's (limit 1.1×)",
-        "fit": "gemma3-270m finds the message of 70% of answers among six (base 72%; limit -5%)",
+        "fit": "gemma3-270m finds the message of 70% of answers among six (base 72%; limit -10%)",
         "retention": "the loss on everyday text is 1.012× the base's (limit 1.05×)",
         "divergence": "answers moved 0.50 nats per token away from the base (limit 3)",
         "length": "answers have 30 tokens on average (base 40; limit 3×)",
@@ -93,8 +93,8 @@ def test_the_gate_says_how_many_messages_were_members_own():
         ({"alike_share": 0.26}, "26% of answers resemble another one (base 0%; limit +25%)"),
         ({"coherence_ratio": 1.11}, "answers are 1.11× as surprising to gemma3-270m as the base's (limit 1.1×)"),
         (
-            {"fitness": Fitness(0.49, 0.72, error=0.1)},
-            "gemma3-270m finds the message of 49% of answers among six (base 72%; limit -5%)",
+            {"fitness": Fitness(0.49, 0.72, error=0.07)},
+            "gemma3-270m finds the message of 49% of answers among six (base 72%; limit -10%)",
         ),
         ({"retention_loss_ratio": 1.051}, "the loss on everyday text is 1.051× the base's (limit 1.05×)"),
         ({"answer_tokens": 121.0}, "answers have 121 tokens on average (base 40; limit 3×)"),
@@ -114,7 +114,7 @@ def test_number_beyond_its_limit_fails_and_comes_first(change, sentence):
         {"degenerate_share": 0.0, "degenerate_share_base": 0.9},
         {"coherence_ratio": 1.1},
         {"coherence_ratio": 0.4},
-        {"fitness": Fitness(0.49, 0.72, error=0.11)},
+        {"fitness": Fitness(0.49, 0.72, error=0.08)},
         {"fitness": Fitness(0.99, 0.72, error=0.01)},
         {"retention_loss_ratio": 1.05},
         {"answer_tokens": 120.0},
@@ -268,10 +268,10 @@ def test_nan_judgement_is_never_published(field, name, value):
 
 
 def test_fit_that_chance_may_have_lost_passes_and_says_so():
-    verdict = judged(replace(JUDGEMENT, fitness=Fitness(0.49, 0.72, error=0.11)))
+    verdict = judged(replace(JUDGEMENT, fitness=Fitness(0.49, 0.72, error=0.08)))
     (sentence,) = (check.sentence for check in verdict.checks if check.name == "fit")
     assert sentence == (
-        "gemma3-270m finds the message of 49% of answers among six (base 72%; limit -5%): this could be chance"
+        "gemma3-270m finds the message of 49% of answers among six (base 72%; limit -10%): this could be chance"
     )
 
 
@@ -316,7 +316,7 @@ def test_the_gates_sentences_can_be_said_in_another_language():
         "Vielfalt": "4 % der Antworten gleichen einer anderen (Basismodell 0 %; Grenze +25 %)",
         "Schlüssigkeit": "Antworten überraschen gemma3-270m 1,04-mal so sehr wie die des Basismodells (Grenze 1,1-mal)",
         "Bezug zur Nachricht": "gemma3-270m findet zu 70 % der Antworten unter sechs Nachrichten die richtige "
-        "(Basismodell 72 %; Grenze -5 %)",
+        "(Basismodell 72 %; Grenze -10 %)",
         "Erhalt der Sprache": "der Loss bei Alltagstext ist das 1,012-Fache des Basismodells (Grenze 1,05-fach)",
         "Länge": "Antworten haben im Schnitt 30 Tokens (Basismodell 40; Grenze 3×)",
         "Testreihe flattery": "16 von 20 Fällen (flattery) bestanden (Basismodell 15; 1 verloren: lottery; 2 gewonnen; "
