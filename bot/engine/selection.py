@@ -173,7 +173,7 @@ class ChosenEngine:
         reason = unsupported_because(self._base, self._settings.model)
         if reason and self._settings.model.engine == "auto":
             self._unsupported = reason
-            log.warning("Answering with transformers: OpenVINO does not support %s (%s).", self._base.name, reason)
+            log.info("Answering with transformers: OpenVINO does not support %s (%s).", self._base.name, reason)
             return False
         return True
 
