@@ -27,12 +27,12 @@ from bot.errors import EngineStopped
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.free_memory import FreeMemory
 from storage.models.openvino import comparison
-from storage.models.openvino.graph import _Graph, build_graph
+from storage.models.openvino.graph import build_graph
 from storage.models.openvino.pipeline import GraphCache, GraphNotWritten, graph_folder
 from storage.models.openvino.recipes import RECIPES, Verdict, write_verdict
 from storage.models.openvino.support import UnloadableModel, UnsupportedModel
 from storage.models.openvino.verifier import LOCK_FILE, Verifier
-from storage.models.openvino.weights import AdapterMisfit
+from storage.models.openvino.weights import AdapterMisfit, LowRank, Weights
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from tests.bot.engine.conftest import Clock
@@ -207,13 +207,14 @@ def test_graphs_of_another_release_leave_the_disk(settings: Settings, base: Base
 def test_a_graph_that_says_something_else_is_refused(
     base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def straight(_self: object, heads: object, _layer: object) -> object:
-        return heads
+    """More ways to be wrong, on trained weights: tests/storage/models/test_real_base.py."""
+    right = Weights.change
 
-    # A tiny random model hardly depends on the position of a word, so the bar is set to what rounding costs it.
-    exact, *_ = comparison.compare(base.path, "float32", tmp_path).measured
-    monkeypatch.setattr(comparison, "MAX_FAULT", 10 * exact.divergence)
-    monkeypatch.setattr(_Graph, "_rotated", straight)
+    def wrong_sign(self: Weights, layer: str) -> LowRank | None:
+        found = right(self, layer)
+        return found and replace(found, up=-found.up)
+
+    monkeypatch.setattr(Weights, "change", wrong_sign)
     with pytest.raises(UnsupportedModel, match="differ from transformers'"):
         comparison.compare(base.path, "float32", tmp_path)
 

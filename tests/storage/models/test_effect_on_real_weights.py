@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import copyfile
 
@@ -23,14 +23,13 @@ from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.chat_format import NO_OPTIONS, load_chat_format
 from storage.models.effect import UP_PROJECTION, WrongEffect, read_effect
 from storage.models.openvino.pipeline import (
-    BaseEffect,
     PipelineOptions,
     _log_probabilities,
     graph_folder,
     load_pipeline,
     verdict_file,
 )
-from storage.models.openvino.verifier import write_verdict
+from storage.models.openvino.recipes import RECIPES, BaseEffect, Verdict, write_verdict
 from storage.settings.sections import ModelSettings, TrainingSettings
 from trainer.data.dataset import render_dialogue
 from trainer.training.recipes import SFT, TrainingSplit
@@ -51,7 +50,7 @@ TALK = (
     ("I lost my keys.", "ugh, check the fridge lol"),
     ("I am bored.", "same, wanna play?"),
 )
-FORMATS = ("int8", "int4")
+FORMATS = tuple(RECIPES)
 STRENGTHS = (0.1, 0.25, 0.5, 0.75, 1.5)
 Weights = dict[str, torch.Tensor]
 LAYER = re.compile(r"\.layers\.(\d+)\.")
@@ -112,19 +111,19 @@ def options(
     data = tmp_path_factory.mktemp(request.param)
     plain = PipelineOptions(
         base,
-        graph_folder(base, data, request.param),
+        graph_folder(base, data),
         None,
         batch_size=1,
         cached_tokens=512,
         threads=2,
         dtype="bfloat16",
-        weight_format=request.param,
+        recipe=RECIPES[request.param],
         kept_graphs=2,
     )
     effect = read_effect(versions["small"].adapter.path)
     assert effect is not None
     measured = BaseEffect(effect.tokens, tuple(_log_probabilities(load_pipeline(plain), effect.tokens)))
-    write_verdict(verdict_file(plain.folder, plain.dtype), {"effect": asdict(measured)})
+    write_verdict(verdict_file(plain.folder, plain.dtype), Verdict(recipe=request.param, effect=measured))
     return plain
 
 
