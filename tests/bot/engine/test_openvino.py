@@ -511,7 +511,9 @@ async def test_a_base_that_openvino_does_not_support_is_answered_by_transformers
     engine = await start_engine(settings, other)
     assert "Answering with transformers: OpenVINO does not support tiny (its activation is gelu)." in caplog.text
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
-    assert engine.state() == EngineState(1, name="transformers")
+    state = engine.state()
+    assert state == EngineState(1, name="transformers", unsupported="its activation is gelu")
+    assert str(state.who_answers()) == ("transformers answers instead of OpenVINO, more slowly: its activation is gelu")
     await engine.close(0.0)
     insistent = settings.model_copy(update={"model": settings.model.model_copy(update={"engine": "openvino"})})
     with pytest.raises(EngineStopped, match=r"set model.engine = \"transformers\""):

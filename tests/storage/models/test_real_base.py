@@ -136,7 +136,7 @@ def test_a_wrong_adapter_is_noticed(
     break_it(monkeypatch)
     found = measure()
     print(f"\n{found}")
-    assert found.base < comparison.MAX_FAULT < found.adapter
+    assert found.base < comparison.MAX_FAULT < found.adapter  # a tenth of what the adapter changes
 
 
 @pytest.mark.parametrize(
