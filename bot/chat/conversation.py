@@ -70,7 +70,7 @@ class History:
     def has_only_unread(self) -> bool:
         """Whether files came with the question, or alone with the message that it replies to, that nobody read."""
         *_, newest = self.posts
-        bearing = [post for post in self.called if post.files and (post is newest or not post.text)]
+        bearing = [post for post in self.called if post.files and post.materials and (post is newest or not post.text)]
         return bool(bearing and self.notes) and not any(one.text for post in bearing for one in post.materials)
 
     @property

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import Select, delete, select
 from sqlalchemy.orm import Session
@@ -86,7 +87,7 @@ def end_sessions_of(session: Session, user_id: int) -> None:
     session.execute(delete(ConsoleSessionRow).where(ConsoleSessionRow.user_id == user_id))
 
 
-def _valid_link(secret: str) -> Select[ConsoleSessionRow]:
+def _valid_link(secret: str) -> Select[Any]:
     return select(ConsoleSessionRow).where(
         ConsoleSessionRow.digest == _digest(secret),
         ConsoleSessionRow.is_link,

@@ -68,7 +68,7 @@ async def test_the_first_answer_in_a_channel_says_that_it_has_not_learned_yet(pl
     assert NOT_LEARNED in thread.last_message.content
     await env.bot.close()
     await env.restart_bot(new_bot())
-    assert NOT_LEARNED in (await place.ask("Who are you?")).content
+    assert NOT_LEARNED in (await place.ask("And now?")).content
 
 
 async def test_where_votes_have_taught_something_it_does_not_say_that_it_has_not_learned(place, query, give_card, env):

@@ -12,7 +12,7 @@ from bot.chat.prompting import Turn
 from storage.conversations.memory import Memory
 from storage.conversations.replies import NO_SOURCES, Reply
 from storage.database.columns import utc_now
-from storage.database.enums import NOBODY, Outcome
+from storage.database.enums import NOBODY, Origin, Outcome
 
 ADA, BO, EVE = 101, 102, 103
 REPLY = Reply(
@@ -32,6 +32,7 @@ REPLY = Reply(
     author_id=ADA,
     source_message_id=10,
     basis=None,
+    origin=Origin.CHAT,
     created_at=utc_now(),
     message_ids=(11, 12),
     speakers=(ADA, EVE),
