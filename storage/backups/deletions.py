@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, TypeVar
 
-from sqlalchemy import Column, ColumnElement, bindparam, delete, insert, select, update
+from sqlalchemy import Column, ColumnElement, Table, bindparam, delete, insert, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from storage.backups.copy import has_rows
@@ -61,16 +62,14 @@ AS_THEY_ARE: tuple[type[Base], ...] = (
 )
 """Tables that a restore leaves as they are, because only their present state is right: what members chose, who left,
 who is signed in, and summaries, from which deleted words were taken."""
-TAKEN_BACK: tuple[InstrumentedAttribute[Any], ...] = (
-    ReplyRow.basis,
-    ReplyRow.edited_at,
-    ReplyRow.author_id,
-    CorrectionRow.withdrawn_at,
-    FollowUpRow.said,
-    FollowUpRow.message_id,
-    FollowUpRow.said_at,
-    QuarantineRow.subject_id,
-    VersionRow.trained_on_deleted_data,
+TAKEN_BACK: Mapping[type[Base], tuple[str, ...]] = MappingProxyType(
+    {
+        ReplyRow: ("basis", "edited_at", "author_id"),
+        CorrectionRow: ("withdrawn_at",),
+        FollowUpRow: ("said", "message_id", "said_at"),
+        QuarantineRow: ("subject_id",),
+        VersionRow: ("trained_on_deleted_data",),
+    }
 )
 """Columns in which something is taken back; rows that are still there keep their present values."""
 IDS_AT_ONCE = 5_000
@@ -130,14 +129,14 @@ class Deletions:
         session.expire_all()
         connection = session.connection()
         for table, keys in self.gone.items():
-            connection.execute(delete(table.__table__).where(*_is_key(table)), [_bound(table, key) for key in keys])
+            connection.execute(delete(_core(table)).where(*_is_key(table)), [_bound(table, key) for key in keys])
         for table, rows in self.taken_back.items():
-            connection.execute(update(table.__table__).where(*_is_key(table)), [_bound(table, row) for row in rows])
+            connection.execute(update(_core(table)).where(*_is_key(table)), [_bound(table, row) for row in rows])
         for table in reversed(list(self.as_they_are)):
-            connection.execute(delete(table.__table__))
+            connection.execute(delete(_core(table)))
         for table, rows in self.as_they_are.items():
             if rows:
-                connection.execute(insert(table.__table__), rows)
+                connection.execute(insert(_core(table)), rows)
 
 
 def deletions_since(now: Session, then: Session, made_at: datetime) -> Deletions:
@@ -153,9 +152,9 @@ def deletions_since(now: Session, then: Session, made_at: datetime) -> Deletions
     documents = select(DocumentRow.id, DocumentRow.added_at)
     removed = now.execute(documents.where(DocumentRow.removed_at.is_not(None))).tuples()
     shown = then.execute(documents.where(DocumentRow.removed_at.is_(None))).tuples()
-    of_members = {column.class_ for column in naming_members(Fate.GONE)} - set(AS_THEY_ARE)
-    gone = {table: _gone(now, then, table, left_out) for table in (ReplyRow, FollowUpRow, *of_members)}
-    taken_back = {column.class_: _taken_back(now, then, column.class_) for column in TAKEN_BACK}
+    compared: set[type[Base]] = {ReplyRow, FollowUpRow, *(table for table, _ in naming_members(Fate.GONE))}
+    gone = {table: _gone(now, then, table, left_out) for table in compared.difference(AS_THEY_ARE)}
+    taken_back = {table: _taken_back(now, then, table) for table in TAKEN_BACK}
     return Deletions(
         erased,
         opted_out,
@@ -164,7 +163,7 @@ def deletions_since(now: Session, then: Session, made_at: datetime) -> Deletions
         documents=[id_ for id_, _ in set(removed) & set(shown)],
         gone={table: keys for table, keys in gone.items() if keys},
         taken_back={table: rows for table, rows in taken_back.items() if rows},
-        as_they_are={table: _read(now, table.__table__.columns) for table in AS_THEY_ARE},
+        as_they_are={table: _read(now, _core(table).columns) for table in AS_THEY_ARE},
     )
 
 
@@ -194,13 +193,13 @@ def _gone(now: Session, then: Session, table: type[Base], left_out: Collection[L
 
 def _taken_back(now: Session, then: Session, table: type[Base]) -> Rows:
     """Return the keys and present values of rows that both have and that differ in a column of TAKEN_BACK."""
-    columns, identity = [column for column in TAKEN_BACK if column.class_ is table], _identity(table)
+    columns, identity = [_core(table).columns[name] for name in TAKEN_BACK[table]], _identity(table)
     query = select(*identity, *columns)
     split = len(identity)
     before = {tuple(row[:split]): row[split:] for row in then.execute(query)}
     return [
         {column.name: row[i] for i, column in enumerate(identity) if column in _key(table)}
-        | {column.key: value for column, value in zip(columns, row[split:], strict=True)}
+        | {column.name: value for column, value in zip(columns, row[split:], strict=True)}
         for row in now.execute(query)
         if before.get(tuple(row[:split]), row[split:]) != row[split:]
     ]
@@ -217,20 +216,24 @@ def _is_within(moment: datetime, spans: Collection[LeftOut]) -> bool:
     return any(begin <= moment <= end for begin, end in spans)
 
 
+def _core(table: type[Base]) -> Table:
+    return Base.metadata.tables[table.__tablename__]
+
+
 def _key(table: type[Base]) -> list[Column[Any]]:
-    return list(table.__mapper__.primary_key)
+    return list(_core(table).primary_key)
 
 
 def _identity(table: type[Base]) -> list[Column[Any]]:
     """Return what tells a row from all others that ever were: SQLite gives counted IDs again, so also their times."""
     created = _created(table)
-    is_counted = table.__table__.autoincrement_column is not None and created is not None
+    is_counted = _core(table).autoincrement_column is not None and created is not None
     return [*_key(table), *([created] if is_counted else [])]
 
 
 def _created(table: type[Base]) -> Column[Any] | None:
     """Return the column with the time at which a row was written, if there is one."""
-    return next((c for c in table.__table__.columns if isinstance(c.type, UtcDateTime) and c.default), None)
+    return next((c for c in _core(table).columns if isinstance(c.type, UtcDateTime) and c.default), None)
 
 
 def _read(session: Session, columns: Iterable[Column[Any]]) -> Rows:

@@ -19,7 +19,7 @@ NO_BASIS = "none"
 AGES = (("under 1 day", 1), ("1 to 7 days", 7), ("7 to 30 days", 30), ("30 to 90 days", 90))
 OLDER = "over 90 days"
 TABLES: tuple[type[tables.Base], ...] = (
-    *dict.fromkeys(column.class_ for column in naming_members()),
+    *dict.fromkeys(table for table, _ in naming_members()),
     tables.RoundVoterRow,
     tables.ReplyMessageRow,
     tables.ReplyNoteRow,

@@ -77,8 +77,8 @@ def delete_member(session: Session, user_id: int) -> Deletion:
     votes, corrections = count_rows(session, voted_ids.distinct()), count_rows(session, correction_ids)
     notes = count_rows(session, select(tables.MemberNoteRow.id).where(tables.MemberNoteRow.user_id == user_id))
     documents = remove_words_of(session, user_id)
-    for column in naming_members(Fate.GONE):
-        session.execute(delete(column.class_).where(column == user_id))
+    for table, column in naming_members(Fate.GONE):
+        session.execute(delete(table).where(column == user_id))
     session.execute(delete(tables.RoundVoterRow).where(tables.RoundVoterRow.pseudonym == pseudonym))
     replies = session.execute(delete(tables.ReplyRow).where(tables.ReplyRow.id.in_(reply_ids)))
     forget_follow_ups_of(session, user_id)
@@ -239,8 +239,8 @@ def erase_guild(session: Session, guild_id: int) -> Deletion:
     channels = session.scalars(channels_in(guild_id)).all()
     documents = select(tables.DocumentRow.id).where(tables.DocumentRow.guild_id == guild_id)
     erased = _erase(session, replies, documents, channels)
-    for column in naming_servers(Fate.GONE):
-        session.execute(delete(column.class_).where(column == guild_id))
+    for table, column in naming_servers(Fate.GONE):
+        session.execute(delete(table).where(column == guild_id))
     session.execute(delete(tables.ScheduleRow).where(tables.ScheduleRow.name == schedule_of_arenas(guild_id)))
     return erased
 
@@ -288,9 +288,9 @@ def erase_member_in(session: Session, guild_id: int, user_id: int) -> Deletion:
     channels = session.scalars(summaries).all()
     pseudonym = read_pseudonyms(session).of(user_id)
     marked = mark_versions_trained_on(session, spoken_ids.union(voted_ids), correction_ids, pseudonym)
-    for column in naming_members(Fate.GONE):
-        if (inside := rows_in(column.class_, in_server(guild_id))) is not None:
-            session.execute(delete(column.class_).where(column == user_id, inside))
+    for table, column in naming_members(Fate.GONE):
+        if (inside := rows_in(table, in_server(guild_id))) is not None:
+            session.execute(delete(table).where(column == user_id, inside))
     erased = _erase(session, spoken_ids, documents, channels)
     forget_follow_ups_of(session, user_id, guild_id)
     _take_name_out(session, user_id, guild_id)

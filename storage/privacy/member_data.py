@@ -14,6 +14,7 @@ from storage.database.columns import SERVER, Fate, utc_now
 from storage.database.database import vote_emoji_of
 from storage.database.rows import count_rows
 from storage.database.tables import (
+    Base,
     ConsentRow,
     ConversationRow,
     ConversationSpeakerRow,
@@ -25,7 +26,6 @@ from storage.database.tables import (
     MemberNoteRow,
     MemberRow,
     OptOutRow,
-    QuarantineRow,
     ReplyRow,
     ReplySourceRow,
     ReplySpeakerRow,
@@ -45,9 +45,7 @@ ABOUT = (
 )
 TOLD = (ReplyRow, VoteEventRow, CorrectionRow, MemberNoteRow)
 """Tables of which an export tells in words of its own."""
-WITHHELD = tuple(
-    column.property.columns[0] for column in (VoteCauseRow.settled_by, QuarantineRow.decided_by, QuarantineRow.reason)
-)
+WITHHELD = {"vote_causes.settled_by", "quarantines.decided_by", "quarantines.reason"}
 """What others did or wrote about the row."""
 
 
@@ -144,12 +142,15 @@ def export_member(session: Session, user_id: int) -> dict[str, Any]:
 def _records(session: Session, user_id: int) -> dict[str, list[dict[str, Any]]]:
     """Return the rows that name the member in all tables that are not told in words of their own."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for naming in naming_members(Fate.GONE, Fate.UNNAMED, Fate.KEPT):
-        table = naming.class_.__table__
-        columns = [column for column in table.columns if column.name != naming.key and column not in WITHHELD]
-        if naming.class_ not in TOLD:
+    for table, naming in naming_members(Fate.GONE, Fate.UNNAMED, Fate.KEPT):
+        if table not in TOLD:
+            columns = [
+                column
+                for column in Base.metadata.tables[table.__tablename__].columns
+                if column.name != naming.key and str(column) not in WITHHELD
+            ]
             rows = session.execute(select(*columns).where(naming == user_id))
-            found[table.name] = [_plain(columns, row) for row in rows]
+            found[table.__tablename__] = [_plain(columns, row) for row in rows]
     return found
 
 

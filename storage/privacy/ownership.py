@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, select, union
 from sqlalchemy.orm import InstrumentedAttribute, Session
@@ -14,12 +14,20 @@ from storage.database.enums import NOBODY
 from storage.database.rows import any_row
 from storage.database.tables import Base, ConversationRow, ReplyRow
 
-Naming = InstrumentedAttribute[Any]
-"""A column that names members or servers, of a mapped table."""
-WhichServer = Callable[[Naming], ColumnElement[bool]]
+WhichServer = Callable[[InstrumentedAttribute[Any]], ColumnElement[bool]]
 """Gets a column of server IDs; NULL and 0 are direct messages, or no place at all."""
 STORED = (Fate.GONE, Fate.SPEAKS, Fate.UNNAMED)
 """What a member who leaves has in a server."""
+
+
+class Naming(NamedTuple):
+    """A column that names members or servers."""
+
+    table: type[Base]
+    column: InstrumentedAttribute[Any]
+
+    def __str__(self) -> str:
+        return f"{self.table.__tablename__}.{self.column.key}"
 
 
 def naming_members(*fates: Fate) -> list[Naming]:
@@ -34,10 +42,10 @@ def naming_servers(*fates: Fate) -> list[Naming]:
 
 def _naming(key: str, fates: tuple[Fate, ...]) -> Iterator[Naming]:
     for table in table_classes():
-        for column in table.__mapper__.column_attrs:
-            fate = column.columns[0].info.get(key)
+        for name, column in table.__mapper__.columns.items():
+            fate = column.info.get(key)
             if fate is not None and (not fates or fate in fates):
-                yield column.class_attribute
+                yield Naming(table, getattr(table, name))
 
 
 @cache
@@ -52,14 +60,14 @@ def rows_in(table: type[Base], which: WhichServer) -> ColumnElement[bool] | None
 
     A part, which is deleted with another row, is where that is. A conversation is where its channel's answers are.
     """
-    own = next((column for column in naming_servers() if column.class_ is table), None)
-    if own is not None:
-        return which(own)
+    for naming in naming_servers():
+        if naming.table is table:
+            return which(naming.column)
     if table is ConversationRow:
         return ConversationRow.channel_id.in_(select(ReplyRow.channel_id).where(which(ReplyRow.guild_id)))
     for key in sorted(table.__table__.foreign_keys, key=lambda key: key.parent.name):
-        wholes = [whole for whole in table_classes() if whole.__table__ is key.column.table]
-        inside = rows_in(wholes[0], which) if key.ondelete == "CASCADE" else None
+        (whole,) = (whole for whole in table_classes() if whole.__table__ is key.column.table)
+        inside = rows_in(whole, which) if key.ondelete == "CASCADE" else None
         if inside is not None:
             return key.parent.in_(select(key.column).where(inside))
     return None
@@ -69,7 +77,7 @@ def in_server(guild_id: int) -> WhichServer:
     return lambda column: column == guild_id
 
 
-def in_any_server(column: Naming) -> ColumnElement[bool]:
+def in_any_server(column: InstrumentedAttribute[Any]) -> ColumnElement[bool]:
     return column > 0
 
 
@@ -84,15 +92,15 @@ def is_known(session: Session, user_id: int, which: WhichServer) -> bool:
     return any(any_row(session, select(column).where(column == user_id, here)) for column, here in _stored(which))
 
 
-def _stored(which: WhichServer) -> Iterator[tuple[Naming, ColumnElement[bool]]]:
-    for column in naming_members(*STORED):
-        if (here := rows_in(column.class_, which)) is not None:
+def _stored(which: WhichServer) -> Iterator[tuple[InstrumentedAttribute[Any], ColumnElement[bool]]]:
+    for table, column in naming_members(*STORED):
+        if (here := rows_in(table, which)) is not None:
             yield column, here
 
 
 def known_guilds(session: Session) -> set[int]:
     """Return the servers with stored data."""
-    found = union(*(select(column).where(in_any_server(column)) for column in naming_servers(Fate.GONE)))
+    found = union(*(select(column).where(in_any_server(column)) for _, column in naming_servers(Fate.GONE)))
     return set(session.scalars(found))
 
 

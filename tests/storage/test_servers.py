@@ -18,7 +18,7 @@ from storage.personalities.personalities import (
     read_personality,
 )
 from storage.privacy.erasure import erase_guild
-from storage.privacy.retention import known_guilds
+from storage.privacy.ownership import known_guilds
 from storage.servers import ServerChoices, apply_setup, choices_of, find_setup, list_setups, schedule_of_arenas
 from storage.settings.sections import Settings
 

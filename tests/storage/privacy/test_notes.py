@@ -24,7 +24,7 @@ from storage.privacy.notes import (
     note_question,
     still_exist,
 )
-from storage.privacy.retention import known_guilds, known_members
+from storage.privacy.ownership import known_guilds, known_members
 from tests.seeding import ALICE, BOB
 from tests.storage.privacy.test_consent import marked, train_on
 from tests.storage.privacy.test_erasure import ELSEWHERE, HOME, add_answer, kept

@@ -27,7 +27,15 @@ from storage.insights.privacy_report import TABLES
 from storage.members import read_pseudonyms
 from storage.privacy.erasure import delete_member, erase_guild, erase_member_in
 from storage.privacy.member_data import export_member
-from storage.privacy.ownership import in_server, is_known, known_guilds, known_members, naming_members, naming_servers
+from storage.privacy.ownership import (
+    Naming,
+    in_server,
+    is_known,
+    known_guilds,
+    known_members,
+    naming_members,
+    naming_servers,
+)
 from tests.random_rows import fill
 
 MEMBER_ID, ANOTHER_ID, HOME, ELSEWHERE = 1, 99, 1, 2
@@ -68,14 +76,10 @@ OF_NO_SERVER = {
 """What a member keeps who leaves one of two servers."""
 
 
-def name_of(column: Any) -> str:
-    return str(column.property.columns[0])
-
-
 OF_A_SERVER = [
-    column
-    for column in naming_members(Fate.GONE, Fate.SPEAKS, Fate.UNNAMED)
-    if name_of(column) not in OF_NO_SERVER | {"quarantines.subject_id"}
+    named
+    for named in naming_members(Fate.GONE, Fate.SPEAKS, Fate.UNNAMED)
+    if str(named) not in OF_NO_SERVER | {"quarantines.subject_id"}
 ]
 
 
@@ -90,9 +94,9 @@ class Full(Random):
 def filled(session: Session) -> Session:
     """A row of one member in every table that names any, all in one server, as the bot writes them."""
     fill(session.connection(), list(Base.metadata.sorted_tables), Full(0))
-    for column in (*naming_members(), *naming_servers()):
+    for table, column in (*naming_members(), *naming_servers()):
         if not column.property.columns[0].primary_key:
-            session.execute(update(column.class_).values({column.key: MEMBER_ID}))
+            session.execute(update(table).values({column.key: MEMBER_ID}))
     pseudonym = read_pseudonyms(session).of(MEMBER_ID)
     first = session.scalars(select(RoundVoterRow.round_id).limit(1)).one()
     session.execute(update(RoundVoterRow).where(RoundVoterRow.round_id == first).values(pseudonym=pseudonym))
@@ -104,16 +108,16 @@ def filled(session: Session) -> Session:
     session.execute(update(ReplyRow).values(channel_id=summarised.scalar_subquery()))
     session.execute(update(DocumentRow).values(removed_at=None))
     session.execute(update(QuarantineRow).values(rule=QuarantineRule.AUTHOR))
-    assert naming(session) == {name_of(column) for column in naming_members()} | {"round_voters.pseudonym"}
+    assert naming(session) == set(map(str, naming_members())) | {"round_voters.pseudonym"}
     return session
 
 
 def naming(session: Session) -> set[str]:
     """Return the columns in which the member is found."""
     found = {
-        name_of(column)
-        for column in naming_members()
-        if session.scalar(select(column).where(column == MEMBER_ID).limit(1))
+        str(named)
+        for named in naming_members()
+        if session.scalar(select(named.column).where(named.column == MEMBER_ID).limit(1))
     }
     pseudonym = read_pseudonyms(session).of(MEMBER_ID)
     if session.scalar(select(RoundVoterRow.round_id).where(RoundVoterRow.pseudonym == pseudonym).limit(1)):
@@ -137,14 +141,13 @@ def test_every_id_says_whether_it_names_a_member_or_a_server() -> None:
         if column.name not in OF_PLACES_AND_MESSAGES and not {MEMBER, PSEUDONYM, SERVER} & column.info.keys()
     }
     assert silent == set()
-    named = [column.class_ for column in naming_members()]
-    assert set(named) <= set(TABLES), "the privacy report counts them"
+    assert {table for table, _ in naming_members()} <= set(TABLES), "the privacy report counts them"
 
 
 def test_after_a_deletion_only_its_record_opt_outs_and_the_audit_trail_name_the_member(filled: Session) -> None:
     delete_member(filled, MEMBER_ID)
     assert naming(filled) == KEPT_AFTER_DELETION
-    assert {name_of(column) for column in naming_members(Fate.KEPT)} == KEPT_AFTER_DELETION
+    assert set(map(str, naming_members(Fate.KEPT))) == KEPT_AFTER_DELETION
 
 
 def test_after_a_departure_nothing_in_that_server_names_the_member(filled: Session) -> None:
@@ -157,12 +160,12 @@ def test_after_a_departure_nothing_in_that_server_names_the_member(filled: Sessi
     assert naming(filled) == KEPT_AFTER_DELETION, "the last server"
 
 
-@pytest.mark.parametrize("alone", OF_A_SERVER, ids=name_of)
-def test_whoever_is_named_in_a_server_is_known_there(filled: Session, alone: Any) -> None:
+@pytest.mark.parametrize("alone", OF_A_SERVER, ids=str)
+def test_whoever_is_named_in_a_server_is_known_there(filled: Session, alone: Naming) -> None:
     """By each kind of row alone, so that nobody who leaves is overlooked."""
-    for column in OF_A_SERVER:
-        if column is not alone:
-            filled.execute(update(column.class_).where(column == MEMBER_ID).values({column.key: ANOTHER_ID}))
+    for table, column in OF_A_SERVER:
+        if column is not alone.column:
+            filled.execute(update(table).where(column == MEMBER_ID).values({column.key: ANOTHER_ID}))
     assert MEMBER_ID in known_members(filled, HOME)
     assert is_known(filled, MEMBER_ID, in_server(HOME))
 
@@ -170,16 +173,19 @@ def test_whoever_is_named_in_a_server_is_known_there(filled: Session, alone: Any
 def test_after_a_server_is_deleted_only_its_personalities_and_the_audit_trail_name_it(filled: Session) -> None:
     erase_guild(filled, HOME)
     left = {
-        name_of(column) for column in naming_servers() if filled.scalar(select(column).where(column == HOME).limit(1))
+        str(named)
+        for named in naming_servers()
+        if filled.scalar(select(named.column).where(named.column == HOME).limit(1))
     }
     assert left == {"personalities.guild_id", "audit.guild_id"}
     assert HOME not in known_guilds(filled)
 
 
-@pytest.mark.parametrize("column", naming_members(), ids=name_of)
-def test_an_export_tells_of_every_row_that_names_the_member(filled: Session, column: Any) -> None:
-    if column.class_ is not ReplyRow:  # an answer that was for them is told also without their words in its prompt
+@pytest.mark.parametrize("named", naming_members(), ids=str)
+def test_an_export_tells_of_every_row_that_names_the_member(filled: Session, named: Naming) -> None:
+    table, column = named
+    if table is not ReplyRow:  # an answer that was for them is told also without their words in its prompt
         filled.execute(update(ReplyRow).values(author_id=ANOTHER_ID))
     before = export_member(filled, MEMBER_ID) | {"made_at": None}
-    filled.execute(update(column.class_).where(column == MEMBER_ID).values({column.key: ANOTHER_ID}))
+    filled.execute(update(table).where(column == MEMBER_ID).values({column.key: ANOTHER_ID}))
     assert export_member(filled, MEMBER_ID) | {"made_at": None} != before
