@@ -69,7 +69,7 @@ def cannot_answer(version: Version | None, error: AdapterError) -> Sentence:
 
 
 @dataclass(frozen=True)
-class Problem:
+class ChampionProblem:
     """Why a champion could not answer last time."""
 
     text: Sentence
@@ -95,7 +95,7 @@ class ReleaseResolver:
         self._store = store
         self._base = base
         self._engine = engine
-        self._problems: dict[int, Problem] = {}
+        self._problems: dict[int, ChampionProblem] = {}
         """{personality id: the problem of its champion}"""
 
     async def current(self, personality_id: int, *, strength: float = AS_TRAINED) -> Release:
@@ -126,7 +126,7 @@ class ReleaseResolver:
 
     def _first_usable(self, personality_id: int, candidates: Sequence[Version | None], strength: float) -> Release:
         """Open the first version that can answer, else the base; remember and log the champion's problem."""
-        problems: list[Problem] = []
+        problems: list[ChampionProblem] = []
         release = self._open_first(candidates, strength, problems)
         before = self._problems.pop(personality_id, None)
         if problems:
@@ -135,13 +135,15 @@ class ReleaseResolver:
                 log.error("%s answers instead of the champion: %s", release.name, problems[0].text)
         return release
 
-    def _open_first(self, versions: Sequence[Version | None], strength: float, problems: list[Problem]) -> Release:
+    def _open_first(
+        self, versions: Sequence[Version | None], strength: float, problems: list[ChampionProblem]
+    ) -> Release:
         """Open the first version that can answer, else the base; add to `problems` why others cannot."""
         for version in versions:
             try:
                 return self.open(version, strength)
             except AdapterError as error:
-                problems.append(Problem(cannot_answer(version, error), isinstance(error, NotServed)))
+                problems.append(ChampionProblem(cannot_answer(version, error), isinstance(error, NotServed)))
         return self.open(None, strength)
 
 
