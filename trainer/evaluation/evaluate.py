@@ -55,8 +55,11 @@ class Evaluation:
     """Share of answers that resemble another one."""
     alike_share_base: float
     answer_tokens: float
-    """Mean length of an answer, cut at MAX_ANSWER_TOKENS."""
+    """Mean length of a whole answer."""
     answer_tokens_base: float
+    cut_share: float
+    """Share of answers that reach generation.max_new_tokens without an end."""
+    cut_share_base: float
     messages: int
     """Messages that both answered."""
     real_messages: int
@@ -158,13 +161,17 @@ def evaluate(
         alike_share_base=answers_base.alike_share,
         answer_tokens=answers.mean_tokens,
         answer_tokens_base=answers_base.mean_tokens,
+        cut_share=answers.cut_share,
+        cut_share_base=answers_base.cut_share,
         messages=len(answers.whole),
         real_messages=len(asked),
         overshoot=context.overshoot(answers.whole, answers_base.whole),
         suites=tuple(
             result
-            for suite, of_base, of_version in zip(models.suites, original.passed, found.passed, strict=True)
-            for result in compare_suites(suite, of_base, of_version)
+            for suite, of_base, of_version, *english in zip(
+                models.suites, original.passed, found.passed, original.english_shares, found.english_shares, strict=True
+            )
+            for result in compare_suites(suite, of_base, of_version, min(english))
         ),
     )
 

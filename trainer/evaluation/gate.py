@@ -20,6 +20,10 @@ BROKEN_EXCESS = 0.5
 """A version is broken if its share of broken answers exceeds the base's by more than this."""
 NO_LANGUAGE = 2.0
 """A version is broken if its loss is this many times the base's, unless the settings allow more."""
+MAX_CUT_EXCESS = 0.25
+"""Share of answers without an end above the base's."""
+LEAST_ENGLISH = 0.5
+"""Shipped suites look for English words: with a smaller share of English answers they judge nothing."""
 MOST_NAMED = 3
 ROUNDING = 1e-9  # shares are fractions: 0.35 - 0.2 is a little more than 0.15
 ORDER = (GateVerdict.FAIL, GateVerdict.NOT_ENOUGH_EVIDENCE, GateVerdict.PASS)
@@ -79,6 +83,7 @@ def _numbers(train_loss: float, evaluation: Evaluation) -> Iterator[tuple[Senten
     yield Sentence("the share of broken answers"), evaluation.degenerate_share - evaluation.degenerate_share_base
     yield Sentence("the share of answers alike"), evaluation.alike_share - evaluation.alike_share_base
     yield Sentence("the length of answers"), evaluation.answer_tokens - evaluation.answer_tokens_base
+    yield Sentence("the share of answers without an end"), evaluation.cut_share - evaluation.cut_share_base
 
 
 def _people() -> CheckResult:
@@ -140,6 +145,15 @@ def _measures(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckR
     )
     yield _limit(Sentence("length"), found / max(base, 1.0), most, sentence)
 
+    found, base = evaluation.cut_share, evaluation.cut_share_base
+    sentence = Sentence(
+        "{share} of answers are cut off at the length limit (base {base}; limit +{limit})",
+        share=_share(found),
+        base=_share(base),
+        limit=_share(MAX_CUT_EXCESS),
+    )
+    yield _limit(Sentence("endings"), found - base, MAX_CUT_EXCESS, sentence)
+
 
 def _broken(evaluation: Evaluation, most: float) -> Sentence:
     """Return how many answers are broken: of those to neutral messages alone, or to members' messages as well."""
@@ -188,6 +202,13 @@ def _describe_excess(excess: Excess) -> Sentence:
 
 
 def _suite(result: SuiteResult, settings: GateSettings) -> CheckResult:
+    if result.english_share < LEAST_ENGLISH:
+        sentence = Sentence(
+            "not judged: only {share} of the answers to {suite} cases are in English",
+            share=_share(result.english_share),
+            suite=result.suite,
+        )
+        return _passed(_name(result), sentence)
     if result.kind is Kind.KNOWLEDGE:
         return _knowledge(result, settings)
     sentence = Sentence(

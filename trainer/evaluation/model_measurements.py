@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from math import isfinite, nan
+from statistics import fmean
 from typing import Any
 
 from pydantic import ConfigDict
@@ -17,7 +18,7 @@ from storage.models.chat_format import ChatFormat
 from storage.settings.sections import GenerationSettings
 from trainer.evaluation.measures import alike_share, answer_losses, degenerate_share, retention_loss, retention_text
 from trainer.evaluation.sampling import AnswerSampler, Sample, Sampler, first_tokens
-from trainer.evaluation.suites import Suite
+from trainer.evaluation.suites import IN_ENGLISH, Case, Suite, english_share
 from trainer.progress import Advance, Phase, ReportProgress, begin_phase
 from trainer.rendering import with_system_prompt
 
@@ -50,7 +51,7 @@ NEUTRAL_MESSAGES = (
 MAX_ANSWER_TOKENS = 48
 """Only this many tokens of a longer answer are judged."""
 MAX_CASE_TOKENS = 32
-FINDINGS_FORMAT = 9
+FINDINGS_FORMAT = 10
 """Increase it with every change of this package that changes a model's findings."""
 
 Context = Callable[[], AbstractContextManager[Any]]
@@ -76,15 +77,16 @@ class Answers:
 
     whole: tuple[str, ...]
     begun: tuple[str, ...]
-    """Their first MAX_ANSWER_TOKENS tokens; the other numbers are about these."""
+    """Their first MAX_ANSWER_TOKENS tokens."""
     tokens: tuple[int, ...]
+    """Of the whole answers."""
+    cut: tuple[bool, ...]
+    """Whether they reached generation.max_new_tokens without an end."""
     losses: tuple[tuple[float, ...], ...]
-    """The loss of each token under the coherence model, in nats; empty answers are skipped."""
+    """The loss of each token of their beginnings under the coherence model, in nats; empty answers are skipped."""
 
     def __add__(self, other: Answers) -> Answers:
-        return Answers(
-            self.whole + other.whole, self.begun + other.begun, self.tokens + other.tokens, self.losses + other.losses
-        )
+        return Answers(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
 
     @property
     def degenerate_share(self) -> float:
@@ -96,10 +98,14 @@ class Answers:
 
     @property
     def mean_tokens(self) -> float:
-        return sum(self.tokens) / len(self.tokens) if self.tokens else nan
+        return fmean(self.tokens) if self.tokens else nan
+
+    @property
+    def cut_share(self) -> float:
+        return fmean(self.cut) if self.cut else nan
 
 
-NO_ANSWERS = Answers((), (), (), ())
+NO_ANSWERS = Answers((), (), (), (), ())
 
 
 @pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -112,6 +118,8 @@ class Findings:
     """To the neutral messages."""
     passed: tuple[tuple[bool, ...], ...]
     """For each suite, whether it passed each case."""
+    english_shares: tuple[float, ...]
+    """For each suite, of its answers if they must be English, else 1."""
 
     @property
     def is_finite(self) -> bool:
@@ -188,9 +196,14 @@ class Evaluator:
             messages = neutral_messages(self._system_prompt, self._sampler.chat)
             advance = begin_phase(self._report, answering, len(messages) + cases)
             samples = self._sample(sampler, messages, advance)
-            passed = tuple(self._grade_suites(sampler, lambda done: advance(len(samples) + done)))
+            answered = self._answer_suites(sampler, lambda done: advance(len(samples) + done))
         answers, begun = self._judge(messages, samples, judging)
-        return Findings(kept, answers, passed), begun
+        passed = tuple(suite.grade(of_suite) for suite, of_suite in zip(self._suites, answered, strict=True))
+        shares = (
+            english_share(of_suite) if suite.is_shipped else 1.0
+            for suite, of_suite in zip(self._suites, answered, strict=True)
+        )
+        return Findings(kept, answers, passed, tuple(shares)), begun
 
     def ask(
         self,
@@ -210,7 +223,7 @@ class Evaluator:
 
     def _nothing(self) -> Findings:
         passed = tuple((False,) * len(suite.cases) for suite in self._suites)
-        return Findings(nan, NO_ANSWERS, passed)
+        return Findings(nan, NO_ANSWERS, passed, (1.0,) * len(passed))
 
     def _sample(self, sampler: AnswerSampler, messages: Sequence[ServedMessage], advance: Advance) -> list[Sample]:
         prompts = [served.prompt for served in messages]
@@ -225,20 +238,21 @@ class Evaluator:
         answers = Answers(
             whole=tuple(sample.text for sample in samples),
             begun=tuple(sample.text for sample in begun),
-            tokens=tuple(len(sample.answer_ids) for sample in begun),
+            tokens=tuple(len(sample.answer_ids) for sample in samples),
+            cut=tuple(sample.is_cut for sample in samples),
             losses=tuple(map(tuple, losses)),
         )
         return answers, begun
 
-    def _grade_suites(self, sampler: AnswerSampler, advance: Advance) -> Iterator[tuple[bool, ...]]:
+    def _answer_suites(self, sampler: AnswerSampler, advance: Advance) -> list[list[str]]:
         """Answer all suites greedily, so that chance decides no case."""
-        prompts = [self._render(case.messages) for suite in self._suites for case in suite.cases]
+        prompts = [self._render(suite, case) for suite in self._suites for case in suite.cases]
         longest = min(MAX_CASE_TOKENS, self._generation.max_new_tokens)
         greedy = self._generation.model_copy(update={"temperature": 0.0, "max_new_tokens": longest})
         found = iter(sampler.answer(prompts, greedy, self._seed, advance))
-        for suite in self._suites:
-            yield suite.grade([next(found).text for _ in suite.cases])
+        return [[next(found).text for _ in suite.cases] for suite in self._suites]
 
-    def _render(self, messages: Sequence[dict[str, str]]) -> str:
-        """Return the prompt as it is served: with the personality's system prompt."""
-        return self._sampler.chat.render(with_system_prompt(self._system_prompt, messages))
+    def _render(self, suite: Suite, case: Case) -> str:
+        """Return the prompt as it is served, with the personality's system prompt; a shipped case asks for English."""
+        system_prompt = f"{self._system_prompt}\n{IN_ENGLISH}".strip() if suite.is_shipped else self._system_prompt
+        return self._sampler.chat.render(with_system_prompt(system_prompt, case.messages))

@@ -29,7 +29,7 @@ from trainer.evaluation.context import ServedContext
 from trainer.evaluation.evaluate import Evaluation, evaluate, load_evaluation_models
 from trainer.evaluation.gate import decide
 from trainer.evaluation.measures import ScoredPassage, mean_divergence
-from trainer.evaluation.model_measurements import MAX_ANSWER_TOKENS, NEUTRAL_MESSAGES, ServedMessage
+from trainer.evaluation.model_measurements import NEUTRAL_MESSAGES, ServedMessage
 from trainer.progress import Phase, ReportProgress, RoundProgress
 
 TRAINING = TrainingSettings(dtype="float32")
@@ -173,7 +173,7 @@ def test_equal_seeds_give_equal_judgements(base, adapter, tmp_path):
 
 def test_greedy_answers_can_be_judged(base, adapter, shared_data):
     judgement = judged(base, adapter, shared_data, temperature=0.0)
-    assert 0.0 < judgement.answer_tokens <= MAX_ANSWER_TOKENS
+    assert 0.0 < judgement.answer_tokens <= 64
 
 
 def test_judgement_fits_into_json(base, adapter, shared_data):
@@ -189,6 +189,18 @@ def test_adapter_that_only_repeats_is_never_published(base, repeater, shared_dat
     assert judgement.degenerate_share_base == 0.0
     verdict = decide(1.0, judgement, GateSettings(), learns_from=TrainingSource.EXAMPLES)
     assert (verdict.outcome, verdict.publishable) == (GateVerdict.FAIL, False)
+
+
+def test_adapter_that_does_not_end_its_answers_fails(base, repeater, shared_data):
+    """Both numbers are those of whole answers, which have up to 64 tokens here."""
+    judgement = judged(base, repeater, shared_data)
+    assert (judgement.cut_share, judgement.cut_share_base) == (1.0, 0.0)
+    assert judgement.answer_tokens == 64
+    checks = {
+        check.name: check
+        for check in decide(1.0, judgement, GateSettings(), learns_from=TrainingSource.EXAMPLES).checks
+    }
+    assert checks["endings"].outcome is checks["length"].outcome is GateVerdict.FAIL
 
 
 def test_adapter_of_no_numbers_is_never_published(base, adapter, tmp_path, shared_data):
