@@ -25,7 +25,14 @@ from storage.models.hardware import (
 )
 from storage.settings.sections import GateSettings, Settings
 from trainer.evaluation.context import ServedContext
-from trainer.evaluation.measures import ScoredPassage, losses_by_position, mean_divergence, surprise_ratio
+from trainer.evaluation.measures import (
+    ScoredPassage,
+    highest,
+    human_exchanges,
+    losses_by_position,
+    mean_divergence,
+    surprise_ratio,
+)
 from trainer.evaluation.model_measurements import CoherenceScorer, Evaluator, Findings
 from trainer.evaluation.overshoot import Overshoot
 from trainer.evaluation.sampling import AnswerSampler, GraphSampler, Sampler, find_graphs
@@ -46,9 +53,13 @@ class Evaluation:
     retention_loss_ratio: float
     """Loss on the retention text over the base's."""
     coherence_ratio: float
-    """Loss of the version's answers under the coherence model over that of the base's tokens at the same positions."""
+    """Loss of the version's answers under the coherence model over the highest of three at the same positions: of the
+    base's answers, of those that people liked or wrote as examples, and of plain human ones."""
     coherence_model: str
     """The name of that model, as part of a sentence."""
+    disorder: float
+    """Loss of the version's answers under it over that of the same answers with their words in random order."""
+    disorder_base: float
     degenerate_share: float
     degenerate_share_base: float
     alike_share: float
@@ -138,6 +149,7 @@ def evaluate(
         passages = [ScoredPassage([*answer.prompt_ids], [*answer.answer_ids]) for answer in begun]
         divergence = mean_divergence(sampler.model, passages, begin_phase(report, Phase.DIVERGENCE, len(passages)))
         as_base = sampler.model.disable_adapter
+        references = [evaluator.losses_of(exchanges) for exchanges in (context.model_answers, human_exchanges())]
         original = load_or_compute(
             directory / "base" / "findings",
             _about_base(base, models, settings, graphs, sampler.model.device.type) | evaluator.questions,
@@ -150,11 +162,14 @@ def evaluate(
         answers_base = original.answers + evaluator.ask(
             sampler_of(None), as_base, asked, answering=Phase.BASE_ANSWERING_MEMBERS, judging=Phase.BASE_COHERENCE
         )
+    usual = highest([losses_by_position(losses) for losses in (answers_base.losses, *references)])
     return Evaluation(
         divergence=divergence,
         retention_loss_ratio=found.retention_loss / original.retention_loss,
-        coherence_ratio=surprise_ratio(answers.losses, losses_by_position(answers_base.losses)),
+        coherence_ratio=surprise_ratio(answers.losses, usual),
         coherence_model=coherence_model.name,
+        disorder=answers.disorder,
+        disorder_base=answers_base.disorder,
         degenerate_share=answers.degenerate_share,
         degenerate_share_base=answers_base.degenerate_share,
         alike_share=answers.alike_share,

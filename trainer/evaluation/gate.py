@@ -18,8 +18,12 @@ MIN_KNOWN_CASES = 5
 """With fewer facts known by the base, the gate does not judge a loss of knowledge."""
 BROKEN_EXCESS = 0.5
 """A version is broken if its share of broken answers exceeds the base's by more than this."""
-NO_LANGUAGE = 2.0
-"""A version is broken if its loss is this many times the base's, unless the settings allow more."""
+MAX_DISORDER = 0.85
+"""TODO"""
+NO_LANGUAGE = 0.95
+"""TODO"""
+MAX_DISORDER_EXCESS = 0.1
+"""Where the base itself babbles, a version may be this much more disordered."""
 MAX_CUT_EXCESS = 0.25
 """Share of answers without an end above the base's."""
 LEAST_ENGLISH = 0.5
@@ -80,6 +84,7 @@ def _numbers(train_loss: float, evaluation: Evaluation) -> Iterator[tuple[Senten
     yield Sentence("the divergence from the base"), evaluation.divergence
     yield Sentence("the loss on the retention text"), evaluation.retention_loss_ratio
     yield Sentence("the loss of answers under the coherence model"), evaluation.coherence_ratio
+    yield Sentence("the loss of answers in random order"), evaluation.disorder - evaluation.disorder_base
     yield Sentence("the share of broken answers"), evaluation.degenerate_share - evaluation.degenerate_share_base
     yield Sentence("the share of answers alike"), evaluation.alike_share - evaluation.alike_share_base
     yield Sentence("the length of answers"), evaluation.answer_tokens - evaluation.answer_tokens_base
@@ -93,8 +98,8 @@ def _people() -> CheckResult:
 
 def _is_broken(evaluation: Evaluation, settings: GateSettings) -> bool:
     excess = evaluation.degenerate_share - evaluation.degenerate_share_base
-    babbles = evaluation.coherence_ratio > max(NO_LANGUAGE, settings.max_coherence_ratio)
-    return excess > max(BROKEN_EXCESS, settings.max_degenerate_excess) or babbles
+    no_language = max(NO_LANGUAGE, evaluation.disorder_base + MAX_DISORDER_EXCESS)
+    return excess > max(BROKEN_EXCESS, settings.max_degenerate_excess) or evaluation.disorder > no_language
 
 
 def _measures(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckResult]:
@@ -112,12 +117,22 @@ def _measures(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckR
 
     found, most = evaluation.coherence_ratio, settings.max_coherence_ratio
     sentence = Sentence(
-        "answers are {ratio}× as surprising to {model} as the base's (limit {limit}×)",
+        "answers are {ratio}× as surprising to {model} as good ones (limit {limit}×)",
         ratio=Figure(found, ".2f"),
         model=evaluation.coherence_model,
         limit=Figure(most, "g"),
     )
     yield _limit(Sentence("coherence"), found, most, sentence)
+
+    found, most = evaluation.disorder, max(MAX_DISORDER, evaluation.disorder_base + MAX_DISORDER_EXCESS)
+    sentence = Sentence(
+        "answers are {ratio}× as surprising to {model} as their words in random order (base {base}×; limit {limit}×)",
+        ratio=Figure(found, ".2f"),
+        model=evaluation.coherence_model,
+        base=Figure(evaluation.disorder_base, ".2f"),
+        limit=Figure(most, ".2f"),
+    )
+    yield _limit(Sentence("word order"), found, most, sentence)
 
     found, most = evaluation.retention_loss_ratio, settings.max_retention_ratio
     sentence = Sentence(

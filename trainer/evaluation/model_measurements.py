@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
@@ -16,10 +17,18 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from storage.models.base_model import BaseModel, load_model, load_tokenizer
 from storage.models.chat_format import ChatFormat
 from storage.settings.sections import GenerationSettings
-from trainer.evaluation.measures import alike_share, answer_losses, degenerate_share, retention_loss, retention_text
+from trainer.evaluation.measures import (
+    Exchange,
+    alike_share,
+    answer_losses,
+    degenerate_share,
+    retention_loss,
+    retention_text,
+    shuffle_words,
+)
 from trainer.evaluation.sampling import AnswerSampler, Sample, Sampler, first_tokens
 from trainer.evaluation.suites import IN_ENGLISH, Case, Suite, english_share
-from trainer.progress import Advance, Phase, ReportProgress, begin_phase
+from trainer.progress import Advance, Phase, ReportProgress, begin_phase, keep_quiet
 from trainer.rendering import with_system_prompt
 
 NEUTRAL_MESSAGES = (
@@ -84,6 +93,10 @@ class Answers:
     """Whether they reached generation.max_new_tokens without an end."""
     losses: tuple[tuple[float, ...], ...]
     """The loss of each token of their beginnings under the coherence model, in nats; empty answers are skipped."""
+    in_order: tuple[float, ...]
+    """The loss per token of each beginning with words enough to shuffle."""
+    shuffled: tuple[float, ...]
+    """The loss per token of the same ones with their words in random order."""
 
     def __add__(self, other: Answers) -> Answers:
         return Answers(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
@@ -101,11 +114,16 @@ class Answers:
         return fmean(self.tokens) if self.tokens else nan
 
     @property
+    def disorder(self) -> float:
+        """Return the loss of the answers over that of their words in random order; 0 if all are too short to tell."""
+        return sum(self.in_order) / sum(self.shuffled) if self.shuffled else 0.0
+
+    @property
     def cut_share(self) -> float:
         return fmean(self.cut) if self.cut else nan
 
 
-NO_ANSWERS = Answers((), (), (), (), ())
+NO_ANSWERS = Answers((), (), (), (), (), (), ())
 
 
 @pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -136,7 +154,7 @@ class CoherenceScorer:
         self._tokenizer = load_tokenizer(model) if model else sampler.tokenizer
         self._model = load_model(model, dtype).to(sampler.model.device) if model else sampler.model
 
-    def losses(self, exchanges: Sequence[tuple[str, str]], advance: Advance) -> list[list[float]]:
+    def losses(self, exchanges: Sequence[Exchange], advance: Advance) -> list[list[float]]:
         with self._context():
             return answer_losses(self._model, self._tokenizer, exchanges, advance)
 
@@ -205,6 +223,11 @@ class Evaluator:
         )
         return Findings(kept, answers, passed, tuple(shares)), begun
 
+    def losses_of(self, exchanges: Sequence[Exchange]) -> list[list[float]]:
+        """Return the losses of the beginnings of answers that no model gave here."""
+        losses = self._coherence_model.losses(exchanges, keep_quiet)
+        return [tokens[:MAX_ANSWER_TOKENS] for tokens in losses]
+
     def ask(
         self,
         sampler: AnswerSampler,
@@ -234,13 +257,23 @@ class Evaluator:
     ) -> tuple[Answers, list[Sample]]:
         begun = [first_tokens(sample, MAX_ANSWER_TOKENS, self._sampler.chat) for sample in samples]
         exchanges = [(served.message, sample.text) for served, sample in zip(messages, begun, strict=True)]
-        losses = self._coherence_model.losses(exchanges, begin_phase(self._report, judging, len(exchanges)))
+        said = [(message, text) for message, text in exchanges if text.strip()]
+        order = random.Random(self._seed)
+        mixed = [(message, shuffle_words(text, order)) for message, text in said]
+        advance, read = (
+            begin_phase(self._report, judging, len(exchanges)),
+            len(said) + sum(bool(text) for _, text in mixed),
+        )
+        found = self._coherence_model.losses([*said, *mixed], lambda done: advance(done * len(exchanges) / read))
+        losses, shuffled = found[: len(said)], found[len(said) :]
         answers = Answers(
             whole=tuple(sample.text for sample in samples),
             begun=tuple(sample.text for sample in begun),
             tokens=tuple(len(sample.answer_ids) for sample in samples),
             cut=tuple(sample.is_cut for sample in samples),
             losses=tuple(map(tuple, losses)),
+            in_order=tuple(fmean(tokens) for tokens, (_, text) in zip(losses, mixed, strict=True) if text),
+            shuffled=tuple(map(fmean, shuffled)),
         )
         return answers, begun
 

@@ -20,11 +20,12 @@ CHECKS = ("must", "must_not", "must_still_know")
 FIELDS = ("id", "prompt", "messages", *CHECKS)
 IN_ENGLISH = "Answer in English."
 """Asked with the shipped cases, whose expressions are English words."""
-ENGLISH_WORDS = frozenset(
+COMMON_ENGLISH = (
     "a and are be but by can can't do don't for from have how i'd i'm if in is isn't it it's me my not of on or so "
-    "that the there they this to was what when which with would you you're your".split()
+    "that the there they this to was what when which with would you you're your"
 )
 """Four tenths of the words of an English text."""
+COMMON = frozenset(COMMON_ENGLISH.split())
 ENGLISH_SHARE = 0.15
 """Of an English answer's words; of a German, French, Spanish or Dutch one's at most a tenth, mostly "in" and "is"."""
 FEWEST_WORDS = 3
@@ -134,7 +135,7 @@ def _is_english(answer: str) -> bool | None:
     if len(words) < FEWEST_WORDS:
         # One "word" of Chinese or Japanese may be a whole sentence.
         return None if answer.isascii() else False
-    return sum(word in ENGLISH_WORDS for word in words) >= ENGLISH_SHARE * len(words)
+    return sum(word in COMMON for word in words) >= ENGLISH_SHARE * len(words)
 
 
 def _result(suite: str, kind: Kind, rows: Sequence[tuple[Case, bool, bool]], english_share: float) -> SuiteResult:
