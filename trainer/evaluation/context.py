@@ -35,11 +35,11 @@ BOUND_ANSWERS = 48
 class ServedContext:
     messages: tuple[ServedMessage, ...] = ()
     """The newest of members whose basis is open."""
-    model_answers: tuple[Exchange, ...] = ()
-    """The newest answers that people liked, or the card's examples, with their messages."""
     liked: LikedStyle | None = None
     limits: MemoryLimits = UNLIMITED
     """Of the memory in which both models answer."""
+    model_answers: tuple[Exchange, ...] = ()
+    """The newest answers that people liked, or the card's examples, with their messages."""
 
     @classmethod
     def read(
@@ -66,7 +66,7 @@ class ServedContext:
                 answers = _examples(read_personality(session, personality_id).card)
             limits = MemoryLimits(reserved, memory_failures(session, personality_id))
         messages = (ServedMessage(one.prompt, one.messages[-1]["content"] if one.messages else "") for one in asked)
-        return cls(tuple(messages), tuple(answers), liked, limits)
+        return cls(tuple(messages), liked, limits, tuple(answers))
 
     def overshoot(self, answers: Sequence[str], base: Sequence[str]) -> Overshoot | None:
         """Compare the answers with what people liked; `base` has the base's answers to the same messages."""
