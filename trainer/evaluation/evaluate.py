@@ -59,7 +59,8 @@ class Evaluation:
     """The name of that model, as part of a sentence."""
     disorder: float
     """Loss of the version's answers under it over that of the same answers with their words in random order."""
-    disorder_base: float
+    disorder_good: float
+    """The highest of the same three."""
     degenerate_share: float
     degenerate_share_base: float
     alike_share: float
@@ -149,7 +150,7 @@ def evaluate(
         passages = [ScoredPassage([*answer.prompt_ids], [*answer.answer_ids]) for answer in begun]
         divergence = mean_divergence(sampler.model, passages, begin_phase(report, Phase.DIVERGENCE, len(passages)))
         as_base = sampler.model.disable_adapter
-        references = [evaluator.losses_of(exchanges) for exchanges in (context.model_answers, human_exchanges())]
+        good = [evaluator.read(exchanges) for exchanges in (context.model_answers, human_exchanges())]
         original = load_or_compute(
             directory / "base" / "findings",
             _about_base(base, models, settings, graphs, sampler.model.device.type) | evaluator.questions,
@@ -162,14 +163,14 @@ def evaluate(
         answers_base = original.answers + evaluator.ask(
             sampler_of(None), as_base, asked, answering=Phase.BASE_ANSWERING_MEMBERS, judging=Phase.BASE_COHERENCE
         )
-    usual = highest([losses_by_position(losses) for losses in (answers_base.losses, *references)])
+    good.append(answers_base)
     return Evaluation(
         divergence=divergence,
         retention_loss_ratio=found.retention_loss / original.retention_loss,
-        coherence_ratio=surprise_ratio(answers.losses, usual),
+        coherence_ratio=surprise_ratio(answers.losses, highest([losses_by_position(each.losses) for each in good])),
         coherence_model=coherence_model.name,
         disorder=answers.disorder,
-        disorder_base=answers_base.disorder,
+        disorder_good=max(each.disorder for each in good),
         degenerate_share=answers.degenerate_share,
         degenerate_share_base=answers_base.degenerate_share,
         alike_share=answers.alike_share,

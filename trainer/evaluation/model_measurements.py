@@ -81,7 +81,24 @@ def neutral_messages(system_prompt: str, chat: ChatFormat) -> list[ServedMessage
 
 
 @pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Answers:
+class Reading:
+    """Losses of the beginnings of answers under the coherence model, in nats."""
+
+    losses: tuple[tuple[float, ...], ...]
+    """Of each token; empty answers are skipped."""
+    in_order: tuple[float, ...]
+    """Per token, of each beginning with words enough to shuffle."""
+    shuffled: tuple[float, ...]
+    """Per token, of the same ones with their words in random order."""
+
+    @property
+    def disorder(self) -> float:
+        """Return the loss of the answers over that of their words in random order; 0 if all are too short to tell."""
+        return sum(self.in_order) / sum(self.shuffled) if self.shuffled else 0.0
+
+
+@pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Answers(Reading):
     """One model's answers to some messages."""
 
     whole: tuple[str, ...]
@@ -91,12 +108,6 @@ class Answers:
     """Of the whole answers."""
     cut: tuple[bool, ...]
     """Whether they reached generation.max_new_tokens without an end."""
-    losses: tuple[tuple[float, ...], ...]
-    """The loss of each token of their beginnings under the coherence model, in nats; empty answers are skipped."""
-    in_order: tuple[float, ...]
-    """The loss per token of each beginning with words enough to shuffle."""
-    shuffled: tuple[float, ...]
-    """The loss per token of the same ones with their words in random order."""
 
     def __add__(self, other: Answers) -> Answers:
         return Answers(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
@@ -112,11 +123,6 @@ class Answers:
     @property
     def mean_tokens(self) -> float:
         return fmean(self.tokens) if self.tokens else nan
-
-    @property
-    def disorder(self) -> float:
-        """Return the loss of the answers over that of their words in random order; 0 if all are too short to tell."""
-        return sum(self.in_order) / sum(self.shuffled) if self.shuffled else 0.0
 
     @property
     def cut_share(self) -> float:
@@ -223,10 +229,19 @@ class Evaluator:
         )
         return Findings(kept, answers, passed, tuple(shares)), begun
 
-    def losses_of(self, exchanges: Sequence[Exchange]) -> list[list[float]]:
-        """Return the losses of the beginnings of answers that no model gave here."""
-        losses = self._coherence_model.losses(exchanges, keep_quiet)
-        return [tokens[:MAX_ANSWER_TOKENS] for tokens in losses]
+    def read(self, exchanges: Sequence[Exchange], advance: Advance = keep_quiet) -> Reading:
+        """Let the coherence model read the beginnings of these answers, in order and shuffled, but no empty ones."""
+        said = [(message, text) for message, text in exchanges if text.strip()]
+        order = random.Random(self._seed)
+        mixed = [(message, shuffle_words(text, order)) for message, text in said]
+        read = len(said) + sum(bool(text) for _, text in mixed)
+        found = self._coherence_model.losses([*said, *mixed], lambda done: advance(done * len(exchanges) / read))
+        losses = [tuple(tokens[:MAX_ANSWER_TOKENS]) for tokens in found]
+        return Reading(
+            tuple(losses[: len(said)]),
+            tuple(fmean(tokens) for tokens, (_, text) in zip(losses, mixed, strict=False) if text),
+            tuple(map(fmean, losses[len(said) :])),
+        )
 
     def ask(
         self,
@@ -257,23 +272,15 @@ class Evaluator:
     ) -> tuple[Answers, list[Sample]]:
         begun = [first_tokens(sample, MAX_ANSWER_TOKENS, self._sampler.chat) for sample in samples]
         exchanges = [(served.message, sample.text) for served, sample in zip(messages, begun, strict=True)]
-        said = [(message, text) for message, text in exchanges if text.strip()]
-        order = random.Random(self._seed)
-        mixed = [(message, shuffle_words(text, order)) for message, text in said]
-        advance, read = (
-            begin_phase(self._report, judging, len(exchanges)),
-            len(said) + sum(bool(text) for _, text in mixed),
-        )
-        found = self._coherence_model.losses([*said, *mixed], lambda done: advance(done * len(exchanges) / read))
-        losses, shuffled = found[: len(said)], found[len(said) :]
+        reading = self.read(exchanges, begin_phase(self._report, judging, len(exchanges)))
         answers = Answers(
             whole=tuple(sample.text for sample in samples),
             begun=tuple(sample.text for sample in begun),
             tokens=tuple(len(sample.answer_ids) for sample in samples),
             cut=tuple(sample.is_cut for sample in samples),
-            losses=tuple(map(tuple, losses)),
-            in_order=tuple(fmean(tokens) for tokens, (_, text) in zip(losses, mixed, strict=True) if text),
-            shuffled=tuple(map(fmean, shuffled)),
+            losses=reading.losses,
+            in_order=reading.in_order,
+            shuffled=reading.shuffled,
         )
         return answers, begun
 

@@ -144,7 +144,7 @@ def test_adapter_without_effect_is_the_base_in_everything(base, adapter, tmp_pat
     assert judgement.divergence == pytest.approx(0.0, abs=1e-6)
     assert judgement.retention_loss_ratio == pytest.approx(1.0)
     assert judgement.coherence_ratio <= 1.0 + 1e-6
-    assert judgement.disorder == judgement.disorder_base
+    assert judgement.disorder <= judgement.disorder_good
     assert judgement.degenerate_share == judgement.degenerate_share_base == 0.0
     assert judgement.answer_tokens == judgement.answer_tokens_base > 0.0
     assert [result.suite for result in judgement.suites] == ["flattery", "safety", "usefulness", "knowledge"]
@@ -320,7 +320,7 @@ def test_another_model_may_judge_coherence(base, repeater, tmp_path, shared_data
     assert judgement.coherence_ratio != own.coherence_ratio
     assert (judgement.coherence_model, own.coherence_model) == ("untaught", "the base model")
     named = {field.name for field in fields(Evaluation)} - {"coherence_ratio", "coherence_model"}
-    named -= {"disorder", "disorder_base"}
+    named -= {"disorder", "disorder_good"}
     assert all(getattr(judgement, name) == getattr(own, name) for name in named)
 
 

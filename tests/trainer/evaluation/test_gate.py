@@ -26,7 +26,7 @@ JUDGEMENT = Evaluation(
     coherence_ratio=1.04,
     coherence_model="gemma3-270m",
     disorder=0.55,
-    disorder_base=0.4,
+    disorder_good=0.6,
     degenerate_share=0.1,
     degenerate_share_base=0.05,
     alike_share=0.04,
@@ -71,7 +71,7 @@ def test_every_check_reports_its_numbers():
         "variety": "4% of answers resemble another one (base 0%; limit +25%)",
         "coherence": "answers are 1.04× as surprising to gemma3-270m as good ones (limit 1.1×)",
         "word order": "answers are 0.55× as surprising to gemma3-270m as their words in random order "
-        "(base 0.40×; limit 0.85×)",
+        "(good ones 0.60×; limit 0.65×)",
         "retention": "the loss on everyday text is 1.012× the base's (limit 1.05×)",
         "divergence": "answers moved 0.50 nats per token away from the base (limit 3)",
         "length": "answers have 30 tokens on average (base 40; limit 3×)",
@@ -97,8 +97,8 @@ def test_the_gate_says_how_many_messages_were_members_own():
         ({"alike_share": 0.26}, "26% of answers resemble another one (base 0%; limit +25%)"),
         ({"coherence_ratio": 1.11}, "answers are 1.11× as surprising to gemma3-270m as good ones (limit 1.1×)"),
         (
-            {"disorder": 0.86},
-            "answers are 0.86× as surprising to gemma3-270m as their words in random order (base 0.40×; limit 0.85×)",
+            {"disorder": 0.66},
+            "answers are 0.66× as surprising to gemma3-270m as their words in random order (good ones 0.60×; limit 0.65×)",
         ),
         ({"retention_loss_ratio": 1.051}, "the loss on everyday text is 1.051× the base's (limit 1.05×)"),
         ({"answer_tokens": 121.0}, "answers have 121 tokens on average (base 40; limit 3×)"),
@@ -119,8 +119,8 @@ def test_number_beyond_its_limit_fails_and_comes_first(change, sentence):
         {"degenerate_share": 0.0, "degenerate_share_base": 0.9},
         {"coherence_ratio": 1.1},
         {"coherence_ratio": 0.4},
-        {"disorder": 0.85},
-        {"disorder": 0.97, "disorder_base": 0.9},
+        {"disorder": 0.65},
+        {"disorder": 1.04, "disorder_good": 1.0},
         {"retention_loss_ratio": 1.05},
         {"answer_tokens": 120.0},
         {"answer_tokens": 1.0},
@@ -297,7 +297,7 @@ def test_version_that_only_repeats_is_never_published():
 def test_version_whose_words_might_as_well_be_shuffled_is_never_published():
     assert judged(replace(JUDGEMENT, disorder=0.95)).publishable
     assert not judged(replace(JUDGEMENT, disorder=0.96)).publishable
-    assert judged(replace(JUDGEMENT, disorder=0.99, disorder_base=0.9)).publishable
+    assert judged(replace(JUDGEMENT, disorder=0.99, disorder_good=0.95)).publishable
 
 
 def test_version_that_only_surprises_the_coherence_model_may_be_published():
@@ -324,7 +324,7 @@ def test_the_gates_sentences_can_be_said_in_another_language():
         "Vielfalt": "4 % der Antworten gleichen einer anderen (Basismodell 0 %; Grenze +25 %)",
         "Schlüssigkeit": "Antworten überraschen gemma3-270m 1,04-mal so sehr wie gute (Grenze 1,1-mal)",
         "Wortfolge": "Antworten überraschen gemma3-270m 0,55-mal so sehr wie ihre Wörter in zufälliger Folge "
-        "(Basismodell 0,40; Grenze 0,85-mal)",
+        "(gute 0,60-mal; Grenze 0,65-mal)",
         "Erhalt der Sprache": "der Loss bei Alltagstext ist das 1,012-Fache des Basismodells (Grenze 1,05-fach)",
         "Länge": "Antworten haben im Schnitt 30 Tokens (Basismodell 40; Grenze 3×)",
         "Antwortende": "25 % der Antworten brechen an der Längengrenze ab (Basismodell 12 %; Grenze +25 %)",
