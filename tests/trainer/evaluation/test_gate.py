@@ -98,7 +98,8 @@ def test_the_gate_says_how_many_messages_were_members_own():
         ({"coherence_ratio": 1.11}, "answers are 1.11× as surprising to gemma3-270m as good ones (limit 1.1×)"),
         (
             {"disorder": 0.66},
-            "answers are 0.66× as surprising to gemma3-270m as their words in random order (good ones 0.60×; limit 0.65×)",
+            "answers are 0.66× as surprising to gemma3-270m as their words in random order (good ones 0.60×; limit "
+            "0.65×)",
         ),
         ({"retention_loss_ratio": 1.051}, "the loss on everyday text is 1.051× the base's (limit 1.05×)"),
         ({"answer_tokens": 121.0}, "answers have 121 tokens on average (base 40; limit 3×)"),
