@@ -22,8 +22,8 @@ MAX_DISORDER_EXCESS = 0.05
 """Disorder above that of good answers.
 
 Measured on an instruct model of 0.5 billion parameters, as its own judge: its answers 0.17; hand-written ones 0.51
-(short), 0.65 (casual), 0.66 (German), 0.68 (pirate); versions that learned the casual and the pirate ones 0.43 and 0.51;
-the pirate version at twice its strength, a heap of words, 0.74.
+(short), 0.65 (casual), 0.66 (German), 0.68 (pirate); versions that learned casual and pirate ones 0.43 and 0.51; the
+pirate version at twice its strength, a heap of words, 0.74.
 """
 NO_LANGUAGE = 0.95
 """Disorder above which a version is broken: its words might as well be shuffled, which is 1 under every judge."""
