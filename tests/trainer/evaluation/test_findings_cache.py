@@ -9,7 +9,15 @@ from trainer.evaluation.model_measurements import NO_ANSWERS, Answers, Findings
 CACHE_KEY = {"base": "0123456789abcdef", "messages": ["Hi"]}
 FINDINGS = Findings(
     retention_loss=2.5,
-    answers=Answers(("Yes, of course.", ""), ("Yes", ""), (4, 1), (False, True), ((4.5, 2.25),), (4.5,), (6.0,)),
+    answers=Answers(
+        losses=((4.5, 2.25),),
+        in_order=(4.5,),
+        shuffled=(6.0,),
+        whole=("Yes, of course.", ""),
+        begun=("Yes", ""),
+        tokens=(4, 1),
+        cut=(False, True),
+    ),
     passed=((True, False), (True,)),
     english_shares=(0.5, 1.0),
 )
