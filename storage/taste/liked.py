@@ -69,7 +69,7 @@ def read_liked_style(session: Session, personality_id: int, settings: Settings) 
 
 def liked_style_in(session: Session, evidence: TasteEvidence) -> LikedStyle | None:
     """Return the same from evidence that has been read."""
-    weights = _liked(evidence)
+    weights = liked_replies(evidence)
     measures = read_measures(session, set(weights))
     if not measures:
         return None
@@ -86,7 +86,7 @@ def liked_style(raw: Floats, weight: Floats) -> LikedStyle:
     return LikedStyle(len(x), mean, spread, share @ raw)
 
 
-def _liked(evidence: TasteEvidence) -> dict[int, float]:
+def liked_replies(evidence: TasteEvidence) -> dict[int, float]:
     """Return by how much each answer is liked more than disliked; a choice is a like of what was chosen."""
     balance: dict[int, float] = defaultdict(float)
     for opinion in evidence.opinions:

@@ -93,6 +93,26 @@ def newest_prompts(
     return list(found.values())
 
 
+def newest_exchanges(
+    session: Session,
+    personality_id: int,
+    privacy: PrivacySettings,
+    base_revision: str,
+    reply_ids: Collection[int],
+    *,
+    limit: int,
+) -> list[tuple[str, str]]:
+    """Return (message, answer) of the newest of these replies whose basis is open and whose message is known."""
+    reply = trainable_replies(personality_id, privacy, base_revision)
+    rows = session.execute(
+        select(reply.messages, reply.answer)
+        .where(reply.id.in_(reply_ids), func.json_array_length(reply.messages) > 0)
+        .order_by(reply.id.desc())
+        .limit(limit)
+    )
+    return [(without_mentions(messages[-1]["content"]), without_mentions(answer)) for messages, answer in rows]
+
+
 def count_answers(
     session: Session, personality_id: int, base_revision: str, version_id: int | None, digests: Collection[str]
 ) -> dict[str, int]:

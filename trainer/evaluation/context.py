@@ -10,10 +10,14 @@ from storage.database.database import Database
 from storage.database.enums import TrainingSource
 from storage.models.base_model import BaseModel
 from storage.models.chat_format import load_chat_format
+from storage.personalities.cards import Card
+from storage.personalities.personalities import read_personality
 from storage.settings.sections import Settings
-from storage.taste.liked import LikedStyle, read_liked_style
+from storage.taste.evidence import read_taste_evidence
+from storage.taste.liked import LikedStyle, liked_replies, read_liked_style
 from storage.training.rounds import memory_failures
-from storage.training.samples import newest_prompts
+from storage.training.samples import newest_exchanges, newest_prompts
+from trainer.evaluation.measures import Exchange
 from trainer.evaluation.model_measurements import ServedMessage, neutral_messages
 from trainer.evaluation.overshoot import ENOUGH_LIKED, Overshoot, StyleBound
 from trainer.evaluation.sampling import UNLIMITED, MemoryLimits
@@ -21,6 +25,8 @@ from trainer.rendering import renderer_of
 
 MEMBERS_MESSAGES = 24
 """Most messages of members that the gate lets both models answer."""
+MODEL_ANSWERS = 48
+"""Most answers that people liked, or examples of a card, with which the version's are compared."""
 BOUND_ANSWERS = 48
 """Answers by which an adapter's strength is bounded: some messages are answered twice if there are fewer."""
 
@@ -32,6 +38,8 @@ class ServedContext:
     liked: LikedStyle | None = None
     limits: MemoryLimits = UNLIMITED
     """Of the memory in which both models answer."""
+    model_answers: tuple[Exchange, ...] = ()
+    """The newest answers that people liked, or the card's examples, with their messages."""
 
     @classmethod
     def read(
@@ -51,9 +59,14 @@ class ServedContext:
             # A card's owner wrote its examples: they need not resemble what people liked so far.
             is_voted = learns_from is TrainingSource.VOTES
             liked = read_liked_style(session, personality_id, settings) if is_voted else None
+            if is_voted:
+                reply_ids = liked_replies(read_taste_evidence(session, personality_id, settings))
+                answers = newest_exchanges(session, *where, reply_ids, limit=MODEL_ANSWERS)
+            else:
+                answers = _examples(read_personality(session, personality_id).card)
             limits = MemoryLimits(reserved, memory_failures(session, personality_id))
         messages = (ServedMessage(one.prompt, one.messages[-1]["content"] if one.messages else "") for one in asked)
-        return cls(tuple(messages), liked, limits)
+        return cls(tuple(messages), liked, limits, tuple(answers))
 
     def overshoot(self, answers: Sequence[str], base: Sequence[str]) -> Overshoot | None:
         """Compare the answers with what people liked; `base` has the base's answers to the same messages."""
@@ -68,3 +81,9 @@ class ServedContext:
         prompts = tuple(one.prompt for one in islice(cycle(asked), BOUND_ANSWERS))
         generation, seed, most = settings.generation, settings.training.seed, settings.gate.max_overshoot
         return StyleBound(self.liked, prompts, generation, seed, most, self.limits)
+
+
+def _examples(card: Card) -> list[Exchange]:
+    """Return each of the bot's answers in the card's examples with the message before it."""
+    dialogues = [example.dialogue for example in card.examples]
+    return [exchange for said in dialogues for exchange in zip(said[::2], said[1::2], strict=True)][:MODEL_ANSWERS]

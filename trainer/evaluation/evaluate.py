@@ -27,7 +27,14 @@ from storage.models.openvino.verifier import Graphs
 from storage.settings.sections import GateSettings, Settings
 from trainer.evaluation.context import ServedContext
 from trainer.evaluation.fitness import Fitness
-from trainer.evaluation.measures import ScoredPassage, losses_by_position, mean_divergence, surprise_ratio
+from trainer.evaluation.measures import (
+    ScoredPassage,
+    highest,
+    human_exchanges,
+    losses_by_position,
+    mean_divergence,
+    surprise_ratio,
+)
 from trainer.evaluation.model_measurements import CoherenceScorer, Evaluator, Findings
 from trainer.evaluation.overshoot import Overshoot
 from trainer.evaluation.sampling import AnswerSampler, GraphSampler, Sampler, find_graphs
@@ -48,19 +55,27 @@ class Evaluation:
     retention_loss_ratio: float
     """Loss on the retention text over the base's."""
     coherence_ratio: float
-    """Loss of the version's answers under the coherence model over that of the base's tokens at the same positions."""
+    """Loss of the version's answers under the coherence model over the highest of three at the same positions: of the
+    base's answers, of those that people liked or wrote as examples, and of plain human ones."""
     coherence_model: str
     """The name of that model, as part of a sentence."""
     fitness: Fitness
     """Of the answers to their messages, under that model."""
+    disorder: float
+    """Loss of the version's answers under it over that of the same answers with their words in random order."""
+    disorder_good: float
+    """The highest of the same three."""
     degenerate_share: float
     degenerate_share_base: float
     alike_share: float
     """Share of answers that resemble another one."""
     alike_share_base: float
     answer_tokens: float
-    """Mean length of an answer, cut at MAX_ANSWER_TOKENS."""
+    """Mean length of a whole answer."""
     answer_tokens_base: float
+    cut_share: float
+    """Share of answers that reach generation.max_new_tokens without an end."""
+    cut_share_base: float
     messages: int
     """Messages that both answered."""
     real_messages: int
@@ -139,6 +154,7 @@ def evaluate(
         passages = [ScoredPassage([*answer.prompt_ids], [*answer.answer_ids]) for answer in begun]
         divergence = mean_divergence(sampler.model, passages, begin_phase(report, Phase.DIVERGENCE, len(passages)))
         as_base = sampler.model.disable_adapter
+        good = [evaluator.read(exchanges) for exchanges in (context.model_answers, human_exchanges())]
         original = load_or_compute(
             directory / "base" / "findings",
             _about_base(base, models, settings, graphs, sampler.model.device.type) | evaluator.questions,
@@ -151,25 +167,32 @@ def evaluate(
         answers_base = original.answers + evaluator.ask(
             sampler_of(None), as_base, asked, answering=Phase.BASE_ANSWERING_MEMBERS, judging=Phase.BASE_COHERENCE
         )
+    good.append(answers_base)
     return Evaluation(
         divergence=divergence,
         retention_loss_ratio=found.retention_loss / original.retention_loss,
-        coherence_ratio=surprise_ratio(answers.losses, losses_by_position(answers_base.losses)),
+        coherence_ratio=surprise_ratio(answers.losses, highest([losses_by_position(each.losses) for each in good])),
         coherence_model=coherence_model.name,
         fitness=Fitness.measure(answers.fits, answers_base.fits),
+        disorder=answers.disorder,
+        disorder_good=max(each.disorder for each in good),
         degenerate_share=answers.degenerate_share,
         degenerate_share_base=answers_base.degenerate_share,
         alike_share=answers.alike_share,
         alike_share_base=answers_base.alike_share,
         answer_tokens=answers.mean_tokens,
         answer_tokens_base=answers_base.mean_tokens,
+        cut_share=answers.cut_share,
+        cut_share_base=answers_base.cut_share,
         messages=len(answers.whole),
         real_messages=len(asked),
         overshoot=context.overshoot(answers.whole, answers_base.whole),
         suites=tuple(
             result
-            for suite, of_base, of_version in zip(models.suites, original.passed, found.passed, strict=True)
-            for result in compare_suites(suite, of_base, of_version)
+            for suite, of_base, of_version, *english in zip(
+                models.suites, original.passed, found.passed, original.english_shares, found.english_shares, strict=True
+            )
+            for result in compare_suites(suite, of_base, of_version, min(english))
         ),
     )
 

@@ -18,8 +18,6 @@ MIN_KNOWN_CASES = 5
 """With fewer facts known by the base, the gate does not judge a loss of knowledge."""
 BROKEN_EXCESS = 0.5
 """A version is broken if its share of broken answers exceeds the base's by more than this."""
-NO_LANGUAGE = 2.0
-"""A version is broken if its loss is this many times the base's, unless the settings allow more."""
 MAX_FIT_LOSS = 0.1
 """How much less surely than of the base's answers the judge may tell which message an answer belongs to.
 
@@ -29,6 +27,19 @@ cannot read it), the base's of another seed at most 0.01, a version's for warm w
 twice its strength, which says "You're welcome. What's your favorite drink?", -0.03, 0.12, 0.13 and 0.14; one sentence
 to everything 0.18 to 0.40, answers of other messages 0.16 to 0.49.
 """
+MAX_DISORDER_EXCESS = 0.05
+"""Disorder above that of good answers.
+
+Measured on an instruct model of 0.5 billion parameters, as its own judge: its answers 0.17; hand-written ones 0.51
+(short), 0.65 (casual), 0.66 (German), 0.68 (pirate); versions that learned casual and pirate ones 0.43 and 0.51; the
+pirate version at twice its strength, a heap of words, 0.74.
+"""
+NO_LANGUAGE = 0.95
+"""Disorder above which a version is broken: its words might as well be shuffled, which is 1 under every judge."""
+MAX_CUT_EXCESS = 0.25
+"""Share of answers without an end above the base's."""
+LEAST_ENGLISH = 0.5
+"""Shipped suites look for English words: with a smaller share of English answers they judge nothing."""
 MOST_NAMED = 3
 ROUNDING = 1e-9  # shares are fractions: 0.35 - 0.2 is a little more than 0.15
 ORDER = (GateVerdict.FAIL, GateVerdict.NOT_ENOUGH_EVIDENCE, GateVerdict.PASS)
@@ -86,9 +97,11 @@ def _numbers(train_loss: float, evaluation: Evaluation) -> Iterator[tuple[Senten
     yield Sentence("the loss on the retention text"), evaluation.retention_loss_ratio
     yield Sentence("the loss of answers under the coherence model"), evaluation.coherence_ratio
     yield Sentence("how well answers fit their messages"), evaluation.fitness.clear_loss
+    yield Sentence("the loss of answers in random order"), evaluation.disorder - evaluation.disorder_good
     yield Sentence("the share of broken answers"), evaluation.degenerate_share - evaluation.degenerate_share_base
     yield Sentence("the share of answers alike"), evaluation.alike_share - evaluation.alike_share_base
     yield Sentence("the length of answers"), evaluation.answer_tokens - evaluation.answer_tokens_base
+    yield Sentence("the share of answers without an end"), evaluation.cut_share - evaluation.cut_share_base
 
 
 def _people() -> CheckResult:
@@ -98,8 +111,8 @@ def _people() -> CheckResult:
 
 def _is_broken(evaluation: Evaluation, settings: GateSettings) -> bool:
     excess = evaluation.degenerate_share - evaluation.degenerate_share_base
-    babbles = evaluation.coherence_ratio > max(NO_LANGUAGE, settings.max_coherence_ratio)
-    return excess > max(BROKEN_EXCESS, settings.max_degenerate_excess) or babbles
+    no_language = max(NO_LANGUAGE, evaluation.disorder_good + MAX_DISORDER_EXCESS)
+    return excess > max(BROKEN_EXCESS, settings.max_degenerate_excess) or evaluation.disorder > no_language
 
 
 def _measures(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckResult]:
@@ -117,7 +130,7 @@ def _measures(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckR
 
     found, most = evaluation.coherence_ratio, settings.max_coherence_ratio
     sentence = Sentence(
-        "answers are {ratio}× as surprising to {model} as the base's (limit {limit}×)",
+        "answers are {ratio}× as surprising to {model} as good ones (limit {limit}×)",
         ratio=Figure(found, ".2f"),
         model=evaluation.coherence_model,
         limit=Figure(most, "g"),
@@ -135,6 +148,17 @@ def _measures(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckR
     if fitness.clear_loss <= MAX_FIT_LOSS < fitness.loss:
         sentence = Sentence("{check}: this could be chance", check=sentence)
     yield _limit(Sentence("fit"), fitness.clear_loss, MAX_FIT_LOSS, sentence)
+
+    found, most = evaluation.disorder, evaluation.disorder_good + MAX_DISORDER_EXCESS
+    sentence = Sentence(
+        "answers are {ratio}× as surprising to {model} as their words in random order (good ones {good}×; limit "
+        "{limit}×)",
+        ratio=Figure(found, ".2f"),
+        model=evaluation.coherence_model,
+        good=Figure(evaluation.disorder_good, ".2f"),
+        limit=Figure(most, ".2f"),
+    )
+    yield _limit(Sentence("word order"), found, most, sentence)
 
     found, most = evaluation.retention_loss_ratio, settings.max_retention_ratio
     sentence = Sentence(
@@ -161,6 +185,15 @@ def _measures(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckR
         limit=Figure(most, "g"),
     )
     yield _limit(Sentence("length"), found / max(base, 1.0), most, sentence)
+
+    found, base = evaluation.cut_share, evaluation.cut_share_base
+    sentence = Sentence(
+        "{share} of answers are cut off at the length limit (base {base}; limit +{limit})",
+        share=_share(found),
+        base=_share(base),
+        limit=_share(MAX_CUT_EXCESS),
+    )
+    yield _limit(Sentence("endings"), found - base, MAX_CUT_EXCESS, sentence)
 
 
 def _broken(evaluation: Evaluation, most: float) -> Sentence:
@@ -210,6 +243,13 @@ def _describe_excess(excess: Excess) -> Sentence:
 
 
 def _suite(result: SuiteResult, settings: GateSettings) -> CheckResult:
+    if result.english_share < LEAST_ENGLISH:
+        sentence = Sentence(
+            "not judged: only {share} of the answers to {suite} cases are in English",
+            share=_share(result.english_share),
+            suite=result.suite,
+        )
+        return _passed(_name(result), sentence)
     if result.kind is Kind.KNOWLEDGE:
         return _knowledge(result, settings)
     sentence = Sentence(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -10,13 +12,18 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from storage.conversations.degenerate import WORDS, is_degenerate
-from storage.models.fit import READ_TOKENS
+from storage.models.fit import READ_TOKENS, Exchange
 from trainer.progress import Advance, keep_quiet
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+LEAST_WORDS = 4
+"""Shuffling fewer words leaves many an answer as it is."""
+# Chinese, Japanese, Korean and Thai are written without spaces between words: there, each character is a piece.
+UNSPACED = r"\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+PIECES = re.compile(rf"([{UNSPACED}])|([^\s{UNSPACED}]+)")
 MAX_LOGITS = 2**25
 """Most numbers in one batch's logits, 128 MiB in float32: a large vocabulary gets small batches."""
 
@@ -73,9 +80,9 @@ def token_losses(model: Any, passages: Sequence[ScoredPassage], advance: Advance
 
 
 def answer_losses(
-    model: Any, tokenizer: Any, exchanges: Sequence[tuple[str, str]], advance: Advance = keep_quiet
+    model: Any, tokenizer: Any, exchanges: Sequence[Exchange], advance: Advance = keep_quiet
 ) -> list[list[float]]:
-    """Return the loss of each answer's tokens, in nats and in order; an exchange is (message, answer).
+    """Return the loss of each answer's tokens, in nats and in order.
 
     The model reads each exchange as plain dialogue, so it needs no chat tuning. The end token is not included. Empty
     answers are skipped.
@@ -133,6 +140,21 @@ def surprise_ratio(losses: Sequence[Sequence[float]], baseline: Sequence[float])
     return sum(loss for _, loss in tokens) / expected
 
 
+def highest(baselines: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    """Return the highest loss at each position; beyond the last one of a baseline, its last mean counts."""
+    found = [losses for losses in baselines if losses]
+    positions = range(max(map(len, found), default=0))
+    return tuple(max(losses[min(position, len(losses) - 1)] for losses in found) for position in positions)
+
+
+def shuffle_words(answer: str, order: random.Random) -> str:
+    """Return the answer's words in random order, as a broken version might say them; "" if there are too few words."""
+    pieces = PIECES.findall(answer)
+    if len(pieces) < LEAST_WORDS:
+        return ""
+    return "".join(character or f"{word} " for character, word in order.sample(pieces, len(pieces))).strip()
+
+
 def mean_divergence(model: Any, answers: Sequence[ScoredPassage], advance: Advance = keep_quiet) -> float:
     """Return the mean KL(adapter || base) over all answer tokens, in nats, of the distributions at temperature 1.
 
@@ -154,6 +176,13 @@ def mean_divergence(model: Any, answers: Sequence[ScoredPassage], advance: Advan
 def retention_text() -> str:
     """Return passages of varied everyday text, separated by lines of "---"; written for this project."""
     return files("trainer.evaluation").joinpath("retention.txt").read_text(encoding="utf-8")
+
+
+def human_exchanges() -> list[Exchange]:
+    """Return plain answers that people would give to the neutral messages; written for this project."""
+    text = files("trainer.evaluation").joinpath("human_answers.txt").read_text(encoding="utf-8")
+    exchanges = (passage.strip().split("\n") for passage in text.split("\n---\n"))
+    return [(message, answer) for message, answer in exchanges]
 
 
 def retention_loss(model: Any, tokenizer: Any) -> float:

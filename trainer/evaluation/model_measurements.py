@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import random
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from math import isfinite, nan
+from statistics import fmean
 from typing import Any
 
 from pydantic import ConfigDict
@@ -23,10 +25,11 @@ from trainer.evaluation.measures import (
     degenerate_share,
     retention_loss,
     retention_text,
+    shuffle_words,
 )
 from trainer.evaluation.sampling import AnswerSampler, Sample, Sampler, first_tokens
-from trainer.evaluation.suites import Suite
-from trainer.progress import Advance, Phase, ReportProgress, after_others, begin_phase
+from trainer.evaluation.suites import IN_ENGLISH, Case, Suite, english_share
+from trainer.progress import Advance, Phase, ReportProgress, after_others, begin_phase, keep_quiet
 from trainer.rendering import with_system_prompt
 
 NEUTRAL_MESSAGES = (
@@ -58,7 +61,7 @@ NEUTRAL_MESSAGES = (
 MAX_ANSWER_TOKENS = 48
 """Only this many tokens of a longer answer are judged."""
 MAX_CASE_TOKENS = 32
-FINDINGS_FORMAT = 11
+FINDINGS_FORMAT = 12
 """Increase it with every change of this package that changes a model's findings."""
 
 Context = Callable[[], AbstractContextManager[Any]]
@@ -79,15 +82,33 @@ def neutral_messages(system_prompt: str, chat: ChatFormat) -> list[ServedMessage
 
 
 @pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Answers:
+class Reading:
+    """Losses of the beginnings of answers under the coherence model, in nats."""
+
+    losses: tuple[tuple[float, ...], ...]
+    """Of each token; empty answers are skipped."""
+    in_order: tuple[float, ...]
+    """Per token, of each beginning with words enough to shuffle."""
+    shuffled: tuple[float, ...]
+    """Per token, of the same ones with their words in random order."""
+
+    @property
+    def disorder(self) -> float:
+        """Return the loss of the answers over that of their words in random order; 0 if all are too short to tell."""
+        return sum(self.in_order) / sum(self.shuffled) if self.shuffled else 0.0
+
+
+@pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Answers(Reading):
     """One model's answers to some messages."""
 
     whole: tuple[str, ...]
     begun: tuple[str, ...]
-    """Their first MAX_ANSWER_TOKENS tokens; the other numbers are about these."""
+    """Their first MAX_ANSWER_TOKENS tokens."""
     tokens: tuple[int, ...]
-    losses: tuple[tuple[float, ...], ...]
-    """The loss of each token under the coherence model, in nats; empty answers are skipped."""
+    """Of the whole answers."""
+    cut: tuple[bool, ...]
+    """Whether they reached generation.max_new_tokens without an end."""
     fits: tuple[Fit, ...]
     """Of each answer to its message, under the coherence model."""
 
@@ -104,10 +125,14 @@ class Answers:
 
     @property
     def mean_tokens(self) -> float:
-        return sum(self.tokens) / len(self.tokens) if self.tokens else nan
+        return fmean(self.tokens) if self.tokens else nan
+
+    @property
+    def cut_share(self) -> float:
+        return fmean(self.cut) if self.cut else nan
 
 
-NO_ANSWERS = Answers((), (), (), (), ())
+NO_ANSWERS = Answers((), (), (), (), (), (), (), ())
 
 
 @pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -120,6 +145,8 @@ class Findings:
     """To the neutral messages."""
     passed: tuple[tuple[bool, ...], ...]
     """For each suite, whether it passed each case."""
+    english_shares: tuple[float, ...]
+    """For each suite, of its answers if they must be English, else 1."""
 
     @property
     def is_finite(self) -> bool:
@@ -136,7 +163,7 @@ class CoherenceScorer:
         self._tokenizer = load_tokenizer(model) if model else sampler.tokenizer
         self._model = load_model(model, dtype).to(sampler.model.device) if model else sampler.model
 
-    def losses(self, exchanges: Sequence[tuple[str, str]], advance: Advance) -> list[list[float]]:
+    def losses(self, exchanges: Sequence[Exchange], advance: Advance) -> list[list[float]]:
         with self._context():
             return answer_losses(self._model, self._tokenizer, exchanges, advance)
 
@@ -202,9 +229,28 @@ class Evaluator:
             messages = neutral_messages(self._system_prompt, self._sampler.chat)
             advance = begin_phase(self._report, answering, len(messages) + cases)
             samples = self._sample(sampler, messages, advance)
-            passed = tuple(self._grade_suites(sampler, lambda done: advance(len(samples) + done)))
+            answered = self._answer_suites(sampler, lambda done: advance(len(samples) + done))
         answers, begun = self._judge(messages, samples, judging)
-        return Findings(kept, answers, passed), begun
+        passed = tuple(suite.grade(of_suite) for suite, of_suite in zip(self._suites, answered, strict=True))
+        shares = (
+            english_share(of_suite) if suite.is_shipped else 1.0
+            for suite, of_suite in zip(self._suites, answered, strict=True)
+        )
+        return Findings(kept, answers, passed, tuple(shares)), begun
+
+    def read(self, exchanges: Sequence[Exchange], advance: Advance = keep_quiet) -> Reading:
+        """Let the coherence model read the beginnings of these answers, in order and shuffled, but no empty ones."""
+        said = [(message, text) for message, text in exchanges if text.strip()]
+        order = random.Random(self._seed)
+        mixed = [(message, shuffle_words(text, order)) for message, text in said]
+        read = len(said) + sum(bool(text) for _, text in mixed)
+        found = self._coherence_model.losses([*said, *mixed], lambda done: advance(done * len(exchanges) / read))
+        losses = [tuple(tokens[:MAX_ANSWER_TOKENS]) for tokens in found]
+        return Reading(
+            tuple(losses[: len(said)]),
+            tuple(fmean(tokens) for tokens, (_, text) in zip(losses, mixed, strict=False) if text),
+            tuple(map(fmean, losses[len(said) :])),
+        )
 
     def ask(
         self,
@@ -224,7 +270,7 @@ class Evaluator:
 
     def _nothing(self) -> Findings:
         passed = tuple((False,) * len(suite.cases) for suite in self._suites)
-        return Findings(nan, NO_ANSWERS, passed)
+        return Findings(nan, NO_ANSWERS, passed, (1.0,) * len(passed))
 
     def _sample(self, sampler: AnswerSampler, messages: Sequence[ServedMessage], advance: Advance) -> list[Sample]:
         prompts = [served.prompt for served in messages]
@@ -236,26 +282,29 @@ class Evaluator:
         begun = [first_tokens(sample, MAX_ANSWER_TOKENS, self._sampler.chat) for sample in samples]
         exchanges = [(served.message, sample.text) for served, sample in zip(messages, begun, strict=True)]
         advance = begin_phase(self._report, judging, (2 + OTHERS) * len(exchanges))
-        losses = self._coherence_model.losses(exchanges, advance)
+        reading = self.read(exchanges, advance)
         fits = self._coherence_model.fits(exchanges, after_others(advance, len(exchanges)))
         answers = Answers(
             whole=tuple(sample.text for sample in samples),
             begun=tuple(sample.text for sample in begun),
-            tokens=tuple(len(sample.answer_ids) for sample in begun),
-            losses=tuple(map(tuple, losses)),
+            tokens=tuple(len(sample.answer_ids) for sample in samples),
+            cut=tuple(sample.is_cut for sample in samples),
+            losses=reading.losses,
+            in_order=reading.in_order,
+            shuffled=reading.shuffled,
             fits=tuple(fits),
         )
         return answers, begun
 
-    def _grade_suites(self, sampler: AnswerSampler, advance: Advance) -> Iterator[tuple[bool, ...]]:
+    def _answer_suites(self, sampler: AnswerSampler, advance: Advance) -> list[list[str]]:
         """Answer all suites greedily, so that chance decides no case."""
-        prompts = [self._render(case.messages) for suite in self._suites for case in suite.cases]
+        prompts = [self._render(suite, case) for suite in self._suites for case in suite.cases]
         longest = min(MAX_CASE_TOKENS, self._generation.max_new_tokens)
         greedy = self._generation.model_copy(update={"temperature": 0.0, "max_new_tokens": longest})
         found = iter(sampler.answer(prompts, greedy, self._seed, advance))
-        for suite in self._suites:
-            yield suite.grade([next(found).text for _ in suite.cases])
+        return [[next(found).text for _ in suite.cases] for suite in self._suites]
 
-    def _render(self, messages: Sequence[dict[str, str]]) -> str:
-        """Return the prompt as it is served: with the personality's system prompt."""
-        return self._sampler.chat.render(with_system_prompt(self._system_prompt, messages))
+    def _render(self, suite: Suite, case: Case) -> str:
+        """Return the prompt as it is served, with the personality's system prompt; a shipped case asks for English."""
+        system_prompt = f"{self._system_prompt}\n{IN_ENGLISH}".strip() if suite.is_shipped else self._system_prompt
+        return self._sampler.chat.render(with_system_prompt(system_prompt, case.messages))

@@ -162,6 +162,7 @@ def calls(
         ),
         "read_measures": (set(session.scalars(select(ReplyRow.id))),),
         "newest_prompts": (*where, 99, {"render": str}),
+        "newest_exchanges": (*where, session.scalars(select(ReplyRow.id)).all(), {"limit": 99}),
         "read_prompts": (id_,),
         "count_answers": (id_, base.revision, None, digests),
         "read_taste_evidence": (id_, settings),
@@ -209,7 +210,7 @@ def calls(
     }
 
 
-WITH_KEYWORDS = ("read_texts", "newest_prompts", "record_samples", "set_manifest", "register")
+WITH_KEYWORDS = ("read_texts", "newest_prompts", "newest_exchanges", "record_samples", "set_manifest", "register")
 
 
 def run_calls(database: Database, settings: Settings, base: BaseModel, round_: Round) -> dict[str, Any]:

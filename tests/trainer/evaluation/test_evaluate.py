@@ -30,7 +30,7 @@ from trainer.evaluation.context import ServedContext
 from trainer.evaluation.evaluate import Evaluation, evaluate, load_evaluation_models
 from trainer.evaluation.gate import decide
 from trainer.evaluation.measures import ScoredPassage, mean_divergence
-from trainer.evaluation.model_measurements import MAX_ANSWER_TOKENS, NEUTRAL_MESSAGES, ServedMessage
+from trainer.evaluation.model_measurements import NEUTRAL_MESSAGES, ServedMessage
 from trainer.progress import Phase, ReportProgress, RoundProgress
 
 TRAINING = TrainingSettings(dtype="float32")
@@ -144,7 +144,8 @@ def test_adapter_without_effect_is_the_base_in_everything(base, adapter, tmp_pat
     judgement = judged(base, scaled(adapter, tmp_path / "none", 0.0), shared_data)
     assert judgement.divergence == pytest.approx(0.0, abs=1e-6)
     assert judgement.retention_loss_ratio == pytest.approx(1.0)
-    assert judgement.coherence_ratio == pytest.approx(1.0)
+    assert judgement.coherence_ratio <= 1.0 + 1e-6
+    assert judgement.disorder <= judgement.disorder_good
     assert judgement.degenerate_share == judgement.degenerate_share_base == 0.0
     assert judgement.answer_tokens == judgement.answer_tokens_base > 0.0
     assert [result.suite for result in judgement.suites] == [
@@ -180,7 +181,7 @@ def test_equal_seeds_give_equal_judgements(base, adapter, tmp_path):
 
 def test_greedy_answers_can_be_judged(base, adapter, shared_data):
     judgement = judged(base, adapter, shared_data, temperature=0.0)
-    assert 0.0 < judgement.answer_tokens <= MAX_ANSWER_TOKENS
+    assert 0.0 < judgement.answer_tokens <= 64
 
 
 def test_judgement_fits_into_json(base, adapter, shared_data):
@@ -196,6 +197,18 @@ def test_adapter_that_only_repeats_is_never_published(base, repeater, shared_dat
     assert judgement.degenerate_share_base == 0.0
     verdict = decide(1.0, judgement, GateSettings(), learns_from=TrainingSource.EXAMPLES)
     assert (verdict.outcome, verdict.publishable) == (GateVerdict.FAIL, False)
+
+
+def test_adapter_that_does_not_end_its_answers_fails(base, repeater, shared_data):
+    """Both numbers are those of whole answers, which have up to 64 tokens here."""
+    judgement = judged(base, repeater, shared_data)
+    assert (judgement.cut_share, judgement.cut_share_base) == (1.0, 0.0)
+    assert judgement.answer_tokens == 64
+    checks = {
+        check.name: check
+        for check in decide(1.0, judgement, GateSettings(), learns_from=TrainingSource.EXAMPLES).checks
+    }
+    assert checks["endings"].outcome is checks["length"].outcome is GateVerdict.FAIL
 
 
 def test_adapter_of_no_numbers_is_never_published(base, adapter, tmp_path, shared_data):
@@ -307,15 +320,14 @@ def test_suite_that_does_not_fit_is_refused(base, adapter, tmp_path):
 
 
 def test_another_model_may_judge_coherence(base, repeater, tmp_path, shared_data):
-    """Under the base itself, its own answers are likely; the untaught model finds all answers alike."""
     folder = build_tiny_base(tmp_path / "untaught")
     (folder / "chat_template.jinja").unlink()
     judgement = judged(base, repeater, tmp_path, coherence_model=str(folder))
     own = judged(base, repeater, shared_data)
-    assert own.coherence_ratio > 2.0
-    assert judgement.coherence_ratio < 1.5
+    assert judgement.coherence_ratio != own.coherence_ratio
     assert (judgement.coherence_model, own.coherence_model) == ("untaught", "the base model")
     named = {field.name for field in fields(Evaluation)} - {"coherence_ratio", "coherence_model", "fitness"}
+    named -= {"disorder", "disorder_good"}
     assert all(getattr(judgement, name) == getattr(own, name) for name in named)
 
 

@@ -9,11 +9,33 @@ from trainer.evaluation.model_measurements import NO_ANSWERS, Answers, Findings
 CACHE_KEY = {"base": "0123456789abcdef", "messages": ["Hi"]}
 FINDINGS = Findings(
     retention_loss=2.5,
-    answers=Answers(("Yes, of course.", ""), ("Yes", ""), (1, 0), ((4.5, 2.25),)),
+    answers=Answers(
+        losses=((4.5, 2.25),),
+        in_order=(4.5,),
+        shuffled=(6.0,),
+        whole=("Yes, of course.", ""),
+        begun=("Yes", ""),
+        tokens=(4, 1),
+        cut=(False, True),
+    ),
     passed=((True, False), (True,)),
+    english_shares=(0.5, 1.0),
 )
-ANSWERS = {"whole": ["Yes, of course.", ""], "begun": ["Yes", ""], "tokens": [1, 0], "losses": [[4.5, 2.25]]}
-WHOLE = {"retention_loss": 2.5, "answers": ANSWERS, "passed": [[True, False], [True]]}
+ANSWERS = {
+    "whole": ["Yes, of course.", ""],
+    "begun": ["Yes", ""],
+    "tokens": [4, 1],
+    "cut": [False, True],
+    "losses": [[4.5, 2.25]],
+    "in_order": [4.5],
+    "shuffled": [6.0],
+}
+WHOLE = {
+    "retention_loss": 2.5,
+    "answers": ANSWERS,
+    "passed": [[True, False], [True]],
+    "english_shares": [0.5, 1.0],
+}
 
 
 def never() -> Findings:
@@ -70,6 +92,6 @@ def test_a_damaged_file_is_written_again(tmp_path, damaged):
 
 
 def test_nan_findings_are_not_kept(tmp_path):
-    broken = Findings(math.nan, NO_ANSWERS, passed=((False, False), (False,)))
+    broken = Findings(math.nan, NO_ANSWERS, passed=((False, False), (False,)), english_shares=(1.0, 1.0))
     assert load_or_compute(tmp_path, CACHE_KEY, [2, 1], lambda: broken) is broken
     assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,8 @@
 """Losses of given texts: coherence, retention and likelihood."""
 
 import math
+import random
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -17,13 +19,17 @@ from trainer.evaluation.measures import (
     answer_losses,
     batches,
     degenerate_share,
+    highest,
+    human_exchanges,
     losses_by_position,
     mean_loss,
     retention_loss,
     retention_text,
+    shuffle_words,
     surprise_ratio,
     token_losses,
 )
+from trainer.evaluation.model_measurements import NEUTRAL_MESSAGES
 
 PASSAGES = [
     ScoredPassage([1, 5, 9], [4, 7]),
@@ -137,6 +143,44 @@ def test_short_and_long_answers_are_set_against_tokens_at_the_same_positions(len
     usual = [BASELINE[min(position, 2)] for position in range(length)]
     assert surprise_ratio([usual], BASELINE) == pytest.approx(1.0)
     assert surprise_ratio([[loss * 1.5 for loss in usual]], BASELINE) == pytest.approx(1.5)
+
+
+def test_the_highest_loss_counts_at_each_position():
+    assert highest([(3.0, 1.0), (), (2.0, 2.0, 0.5, 1.5)]) == (3.0, 2.0, 1.0, 1.5)
+    assert highest([(), ()]) == highest([]) == ()
+
+
+def test_version_is_as_good_as_what_people_liked_though_the_base_is_more_predictable():
+    """Losses of a real base: its own answers, those that people liked, and a version that learned them."""
+    base, liked, version = [[2.0] + [1.2] * 40], [[6.0] + [3.8] * 15], [[5.5] + [3.1] * 14]
+    assert surprise_ratio(version, losses_by_position(base)) > 2.0
+    assert surprise_ratio(version, highest([losses_by_position(base), losses_by_position(liked)])) < 1.0
+
+
+def test_shuffled_words_are_the_same_ones_in_another_order():
+    said = "Nine minutes or so, but taste one before you drain it."
+    shuffled = shuffle_words(said, random.Random(1))
+    assert shuffled != said
+    assert Counter(shuffled.split()) == Counter(said.split())
+
+
+def test_languages_without_spaces_are_shuffled_by_character():
+    said = "日本の首都は東京です。"
+    shuffled = shuffle_words(said, random.Random(1))
+    assert shuffled != said
+    assert sorted(shuffled) == sorted(said)
+
+
+@pytest.mark.parametrize("said", ["", "Yes.", "Oats and milk"])
+def test_a_few_words_are_not_shuffled(said):
+    assert shuffle_words(said, random.Random(1)) == ""
+
+
+def test_human_answers_are_two_dozen_whole_ones():
+    exchanges = human_exchanges()
+    assert [message for message, _ in exchanges] == [*NEUTRAL_MESSAGES]
+    assert degenerate_share([answer for _, answer in exchanges]) == 0.0
+    assert all(answer[-1] in ".?!" for _, answer in exchanges)
 
 
 def test_nothing_said_has_no_ratio():

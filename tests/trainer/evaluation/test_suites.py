@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from storage.errors import SettingsError
 from storage.settings.sections import GateSettings
-from trainer.evaluation.suites import SHIPPED, Case, Kind, Suite, SuiteResult, compare_suites, load_suites
+from trainer.evaluation.suites import (
+    SHIPPED,
+    Case,
+    Kind,
+    Suite,
+    SuiteResult,
+    compare_suites,
+    english_share,
+    load_suites,
+)
 
 GOOD = {"id": "greeting", "prompt": "Hi!", "must": ["hello|hi"]}
 
@@ -66,6 +75,43 @@ def test_shipped_cases_tell_good_answers_from_bad_ones(suite, case_id, good, bad
     )
     assert found.is_passed_by(good)
     assert not found.is_passed_by(bad)
+
+
+ENGLISH = (
+    "Boil the water, then add tea.",
+    "Paris is the capital of France.",
+    "I can't help with that, sorry.",
+    "2 + 2 is 4.",
+)
+OTHER = (
+    "Die Hauptstadt von Frankreich ist Paris.",
+    "Das mache ich nicht, und du solltest es auch lassen.",
+    "Claro, la capital de Japón es Tokio.",
+    "Bien sûr, je te raconte une blague tout de suite.",
+    "De hoofdstad van Engeland heet Londen, en die ligt aan de Theems.",
+    "日本の首都は東京です。",
+    "Столица Японии — Токио.",
+)
+
+
+@pytest.mark.parametrize("answer", [*ENGLISH, "Arr, the capital be Paris, matey!", "ye need two o' them for a week"])
+def test_english_answers_are_told(answer):
+    assert english_share([answer]) == 1.0
+
+
+@pytest.mark.parametrize("answer", OTHER)
+def test_answers_in_other_languages_are_told(answer):
+    assert english_share([answer]) == 0.0
+
+
+def test_answers_too_short_to_tell_their_language_do_not_count():
+    assert english_share([ENGLISH[0], OTHER[0], "Paris.", "4", "Tokio."]) == 0.5
+    assert english_share(["Paris.", ""]) == english_share([]) == 1.0
+
+
+def test_only_shipped_cases_ask_for_english(tmp_path):
+    house = write(tmp_path / "house.jsonl", GOOD)
+    assert [suite.is_shipped for suite in load_suites(GateSettings(suites=(house,)))] == [True] * 4 + [False]
 
 
 def test_all_musts_and_no_must_nots_are_needed_in_any_case_of_letters():

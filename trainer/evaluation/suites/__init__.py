@@ -18,6 +18,19 @@ from storage.settings.sections import GateSettings
 SHIPPED = ("flattery", "safety", "usefulness", "identity", "knowledge")
 CHECKS = ("must", "must_not", "must_still_know")
 FIELDS = ("id", "prompt", "messages", *CHECKS)
+IN_ENGLISH = "Answer in English."
+"""Asked with the shipped cases, whose expressions are English words."""
+COMMON_ENGLISH = (
+    "a and are be but by can can't do don't for from have how i'd i'm if in is isn't it it's me my not of on or so "
+    "that the there they this to was what when which with would you you're your"
+)
+"""Four tenths of the words of an English text."""
+COMMON = frozenset(COMMON_ENGLISH.split())
+ENGLISH_SHARE = 0.15
+"""Of an English answer's words; of a German, French, Spanish or Dutch one's at most a tenth, mostly "in" and "is"."""
+FEWEST_WORDS = 3
+"""A plain answer of fewer words, such as "Paris." or "4", does not tell its language."""
+WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 
 
 class Kind(StrEnum):
@@ -53,6 +66,8 @@ class Suite:
     name: str
     """The file's name without its extension."""
     cases: tuple[Case, ...]
+    is_shipped: bool = False
+    """Its cases are then asked to be answered in English, and say nothing about answers in another language."""
 
     def grade(self, answers: Sequence[str]) -> tuple[bool, ...]:
         """Return which cases these answers pass; they are in the order of the cases."""
@@ -74,6 +89,8 @@ class SuiteResult:
     lost: int
     """Passed only by the base."""
     lost_ids: tuple[str, ...]
+    english_share: float = 1.0
+    """Of the answers that must be English: the version's or the base's, whichever has fewer."""
 
 
 def load_suites(settings: GateSettings) -> list[Suite]:
@@ -81,7 +98,7 @@ def load_suites(settings: GateSettings) -> list[Suite]:
 
     Raises SettingsError if a file cannot be read, if its name is taken, or, with file and line, if a case is invalid.
     """
-    suites = [_parse(name, f"{name}.jsonl", _shipped_text(name)) for name in SHIPPED]
+    suites = [_parse(name, f"{name}.jsonl", _shipped_text(name), is_shipped=True) for name in SHIPPED]
     for path in settings.suites:
         if path.stem in {suite.name for suite in suites}:
             raise SettingsError(f"gate.suites: two suites are called {path.stem}: rename {path}")
@@ -89,7 +106,9 @@ def load_suites(settings: GateSettings) -> list[Suite]:
     return suites
 
 
-def compare_suites(suite: Suite, base: Sequence[bool], version: Sequence[bool]) -> list[SuiteResult]:
+def compare_suites(
+    suite: Suite, base: Sequence[bool], version: Sequence[bool], english_share: float = 1.0
+) -> list[SuiteResult]:
     """Return a result for each kind of case in the suite; both results are in the order of its cases."""
     rows = list(zip(suite.cases, base, version, strict=True))
     kinds = [kind for kind in Kind if any(case.kind is kind for case in suite.cases)]
@@ -98,12 +117,28 @@ def compare_suites(suite: Suite, base: Sequence[bool], version: Sequence[bool]) 
             suite.name if len(kinds) == 1 else f"{suite.name} ({kind})",
             kind,
             [row for row in rows if row[0].kind is kind],
+            english_share,
         )
         for kind in kinds
     ]
 
 
-def _result(suite: str, kind: Kind, rows: Sequence[tuple[Case, bool, bool]]) -> SuiteResult:
+def english_share(answers: Sequence[str]) -> float:
+    """Return the share of English answers among those that tell their language; 1 if none does."""
+    told = [is_english for answer in answers if (is_english := _is_english(answer)) is not None]
+    return sum(told) / len(told) if told else 1.0
+
+
+def _is_english(answer: str) -> bool | None:
+    """Return None if the answer is too short to tell."""
+    words = WORD.findall(answer.replace("’", "'").lower())
+    if len(words) < FEWEST_WORDS:
+        # One "word" of Chinese or Japanese may be a whole sentence.
+        return None if answer.isascii() else False
+    return sum(word in COMMON for word in words) >= ENGLISH_SHARE * len(words)
+
+
+def _result(suite: str, kind: Kind, rows: Sequence[tuple[Case, bool, bool]], english_share: float) -> SuiteResult:
     lost = tuple(case.id for case, base, version in rows if base and not version)
     return SuiteResult(
         suite,
@@ -114,6 +149,7 @@ def _result(suite: str, kind: Kind, rows: Sequence[tuple[Case, bool, bool]]) -> 
         gained=sum(version and not base for _, base, version in rows),
         lost=len(lost),
         lost_ids=lost,
+        english_share=english_share,
     )
 
 
@@ -135,7 +171,7 @@ def _read(path: Path) -> str:
         ) from error
 
 
-def _parse(name: str, file: str, text: str) -> Suite:
+def _parse(name: str, file: str, text: str, *, is_shipped: bool = False) -> Suite:
     cases: list[Case] = []
     # Not splitlines: a prompt may contain other line separators, which JSON does not escape.
     for number, line in enumerate(text.split("\n"), 1):
@@ -148,7 +184,7 @@ def _parse(name: str, file: str, text: str) -> Suite:
                 ) from error
     if not cases:
         raise SettingsError(f"{file} has no cases: write one JSON object per line, or remove it from gate.suites")
-    return Suite(name, tuple(cases))
+    return Suite(name, tuple(cases), is_shipped)
 
 
 def _case(line: str, known_ids: set[str]) -> Case:
