@@ -82,7 +82,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Deletions:
+class RepeatedDeletions:
     """What happened after a backup was made and must happen again once it is restored."""
 
     erased: Collection[int] = ()
@@ -139,23 +139,23 @@ class Deletions:
                 connection.execute(insert(_core(table)), rows)
 
 
-def deletions_since(now: Session, then: Session, made_at: datetime) -> Deletions:
+def deletions_since(now: Session, then: Session, made_at: datetime) -> RepeatedDeletions:
     """Compare the present database with a backup that was made at that time; both are at the newest schema."""
     if not has_rows(now.connection()):
-        return Deletions()
+        return RepeatedDeletions()
     erased = set(now.scalars(select(ErasureRow.user_id).where(ErasureRow.erased_at >= made_at)))
     opted_out = _ids(now, OptOutRow.user_id) - _ids(then, OptOutRow.user_id) - erased
     never_ask = _ids(now, NoteOptOutRow.user_id) - _ids(then, NoteOptOutRow.user_id)
     if _ids(now, PseudonymKeyRow.key) != _ids(then, PseudonymKeyRow.key):
-        return Deletions(erased, opted_out, never_ask)  # another database does not know what this one had
+        return RepeatedDeletions(erased, opted_out, never_ask)  # another database does not know what this one had
     left_out = _left_out(now) - _left_out(then)
     documents = select(DocumentRow.id, DocumentRow.added_at)
-    removed = now.execute(documents.where(DocumentRow.removed_at.is_not(None))).tuples()
-    shown = then.execute(documents.where(DocumentRow.removed_at.is_(None))).tuples()
+    removed = map(tuple, now.execute(documents.where(DocumentRow.removed_at.is_not(None))))
+    shown = map(tuple, then.execute(documents.where(DocumentRow.removed_at.is_(None))))
     compared: set[type[Base]] = {ReplyRow, FollowUpRow, *(table for table, _ in naming_members(Fate.GONE))}
     gone = {table: _gone(now, then, table, left_out) for table in compared.difference(AS_THEY_ARE)}
     taken_back = {table: _taken_back(now, then, table) for table in TAKEN_BACK}
-    return Deletions(
+    return RepeatedDeletions(
         erased,
         opted_out,
         never_ask,
@@ -182,7 +182,7 @@ def _gone(now: Session, then: Session, table: type[Base], left_out: Collection[L
     """Return the keys of the backup's rows that the present database had and no longer has."""
     columns = _identity(table)
     created = _created(table)
-    known = set(now.execute(select(*columns)).tuples())
+    known = set(map(tuple, now.execute(select(*columns))))
     return [
         {column.name: row[column.name] for column in _key(table)}
         for row in _read(then, {*columns, *([] if created is None else [created])})

@@ -25,8 +25,8 @@ from storage.personalities.personalities import DEFAULT_PERSONALITY, lock_person
 from storage.privacy.notes import delete_notes, list_notes, replies_with_notes
 from storage.privacy.ownership import (
     channels_in,
-    in_any_server,
-    in_server,
+    in_any_guild,
+    in_guild,
     is_known,
     naming_members,
     naming_servers,
@@ -289,12 +289,12 @@ def erase_member_in(session: Session, guild_id: int, user_id: int) -> Deletion:
     pseudonym = read_pseudonyms(session).of(user_id)
     marked = mark_versions_trained_on(session, spoken_ids.union(voted_ids), correction_ids, pseudonym)
     for table, column in naming_members(Fate.GONE):
-        if (inside := rows_in(table, in_server(guild_id))) is not None:
+        if (inside := rows_in(table, in_guild(guild_id))) is not None:
             session.execute(delete(table).where(column == user_id, inside))
     erased = _erase(session, spoken_ids, documents, channels)
     forget_follow_ups_of(session, user_id, guild_id)
     _take_name_out(session, user_id, guild_id)
-    if not is_known(session, user_id, in_any_server):
+    if not is_known(session, user_id, in_any_guild):
         delete_member(session, user_id)
     return replace(erased, marked=marked)
 

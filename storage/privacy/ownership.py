@@ -73,17 +73,17 @@ def rows_in(table: type[Base], which: WhichServer) -> ColumnElement[bool] | None
     return None
 
 
-def in_server(guild_id: int) -> WhichServer:
+def in_guild(guild_id: int) -> WhichServer:
     return lambda column: column == guild_id
 
 
-def in_any_server(column: InstrumentedAttribute[Any]) -> ColumnElement[bool]:
+def in_any_guild(column: InstrumentedAttribute[Any]) -> ColumnElement[bool]:
     return column > 0
 
 
 def known_members(session: Session, guild_id: int) -> set[int]:
     """Return the members with stored data in the server, also those who left it."""
-    people = union(*(select(column).where(here) for column, here in _stored(in_server(guild_id))))
+    people = union(*(select(column).where(here) for column, here in _stored(in_guild(guild_id))))
     return set(session.scalars(people)) - {NOBODY}
 
 
@@ -100,12 +100,12 @@ def _stored(which: WhichServer) -> Iterator[tuple[InstrumentedAttribute[Any], Co
 
 def known_guilds(session: Session) -> set[int]:
     """Return the servers with stored data."""
-    found = union(*(select(column).where(in_any_server(column)) for _, column in naming_servers(Fate.GONE)))
+    found = union(*(select(column).where(in_any_guild(column)) for _, column in naming_servers(Fate.GONE)))
     return set(session.scalars(found))
 
 
 def channels_in(guild_id: int) -> Select[int]:
     """Select the channels of a server whose conversation is remembered."""
-    here = rows_in(ConversationRow, in_server(guild_id))
+    here = rows_in(ConversationRow, in_guild(guild_id))
     assert here is not None
     return select(ConversationRow.channel_id).where(here)

@@ -18,7 +18,7 @@ from storage.database.rows import changed_rows, count_rows, read_all
 from storage.personalities.personalities import lock_personalities
 from storage.privacy.consent import open_bases
 from storage.privacy.erasure import Deletion, erase_guild, erase_member_in, lock_erasures
-from storage.privacy.ownership import in_server, is_known, known_guilds
+from storage.privacy.ownership import in_guild, is_known, known_guilds
 from storage.settings.sections import PrivacySettings
 
 LONGEST_WAIT = timedelta(days=182)
@@ -195,9 +195,7 @@ def note_departure(session: Session, guild_id: int, user_id: int = NOBODY) -> bo
     """Start the retention time of a departure; return False if it has started already, or if nothing is stored."""
     if session.get(tables.DepartureRow, (guild_id, user_id)) is not None:
         return False
-    if not (
-        guild_id in known_guilds(session) if user_id == NOBODY else is_known(session, user_id, in_server(guild_id))
-    ):
+    if not (guild_id in known_guilds(session) if user_id == NOBODY else is_known(session, user_id, in_guild(guild_id))):
         return False
     session.add(tables.DepartureRow(guild_id=guild_id, user_id=user_id))
     session.flush()

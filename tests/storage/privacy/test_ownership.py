@@ -29,7 +29,7 @@ from storage.privacy.erasure import delete_member, erase_guild, erase_member_in
 from storage.privacy.member_data import export_member
 from storage.privacy.ownership import (
     Naming,
-    in_server,
+    in_guild,
     is_known,
     known_guilds,
     known_members,
@@ -167,7 +167,7 @@ def test_whoever_is_named_in_a_server_is_known_there(filled: Session, alone: Nam
         if column is not alone.column:
             filled.execute(update(table).where(column == MEMBER_ID).values({column.key: ANOTHER_ID}))
     assert MEMBER_ID in known_members(filled, HOME)
-    assert is_known(filled, MEMBER_ID, in_server(HOME))
+    assert is_known(filled, MEMBER_ID, in_guild(HOME))
 
 
 def test_after_a_server_is_deleted_only_its_personalities_and_the_audit_trail_name_it(filled: Session) -> None:
