@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LEAST_WORDS = 4
 """Shuffling fewer words leaves many an answer as it is."""
 # Chinese, Japanese, Korean and Thai are written without spaces between words: there, each character is a piece.
-UNSPACED = r"\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+UNSPACED = r"\u0e00-\u0e7f\u3001-\u30ff\u3400-\u9fff\uac00-\ud7af\uff01-\uff5e"
 PIECES = re.compile(rf"([{UNSPACED}])|([^\s{UNSPACED}]+)")
 MAX_LOGITS = 2**25
 """Most numbers in one batch's logits, 128 MiB in float32: a large vocabulary gets small batches."""

@@ -82,7 +82,7 @@ def neutral_messages(system_prompt: str, chat: ChatFormat) -> list[ServedMessage
 
 
 @pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Reading:
+class AnswerLosses:
     """Losses of the beginnings of answers under the coherence model, in nats."""
 
     losses: tuple[tuple[float, ...], ...]
@@ -99,7 +99,7 @@ class Reading:
 
 
 @pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Answers(Reading):
+class Answers(AnswerLosses):
     """One model's answers to some messages."""
 
     whole: tuple[str, ...]
@@ -238,7 +238,7 @@ class Evaluator:
         )
         return Findings(kept, answers, passed, tuple(shares)), begun
 
-    def read(self, exchanges: Sequence[Exchange], advance: Advance = keep_quiet) -> Reading:
+    def read(self, exchanges: Sequence[Exchange], advance: Advance = keep_quiet) -> AnswerLosses:
         """Let the coherence model read the beginnings of these answers, in order and shuffled, but no empty ones."""
         said = [(message, text) for message, text in exchanges if text.strip()]
         order = random.Random(self._seed)
@@ -246,7 +246,7 @@ class Evaluator:
         read = len(said) + sum(bool(text) for _, text in mixed)
         found = self._coherence_model.losses([*said, *mixed], lambda done: advance(done * len(exchanges) / read))
         losses = [tuple(tokens[:MAX_ANSWER_TOKENS]) for tokens in found]
-        return Reading(
+        return AnswerLosses(
             tuple(losses[: len(said)]),
             tuple(fmean(tokens) for tokens, (_, text) in zip(losses, mixed, strict=False) if text),
             tuple(map(fmean, losses[len(said) :])),

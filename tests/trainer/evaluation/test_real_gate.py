@@ -20,7 +20,7 @@ from trainer.evaluation.gate import Verdict, decide
 
 VARIABLE = "REACTUNE_REAL_BASE"
 NOISE = 2.0
-"""Standard deviations of the adapter's own weights."""
+"""Standard deviations of the adapter's own weights. This and GARBLE are guesses: nobody has run these tests yet."""
 GARBLE = 8.0
 
 pytestmark = pytest.mark.bench
