@@ -150,8 +150,8 @@ def deletions_since(now: Session, then: Session, made_at: datetime) -> RepeatedD
         return RepeatedDeletions(erased, opted_out, never_ask)  # another database does not know what this one had
     left_out = _left_out(now) - _left_out(then)
     documents = select(DocumentRow.id, DocumentRow.added_at)
-    removed = map(tuple, now.execute(documents.where(DocumentRow.removed_at.is_not(None))))
-    shown = map(tuple, then.execute(documents.where(DocumentRow.removed_at.is_(None))))
+    removed = {(id_, added) for id_, added in now.execute(documents.where(DocumentRow.removed_at.is_not(None)))}
+    shown = {(id_, added) for id_, added in then.execute(documents.where(DocumentRow.removed_at.is_(None)))}
     compared: set[type[Base]] = {ReplyRow, FollowUpRow, *(table for table, _ in naming_members(Fate.GONE))}
     gone = {table: _gone(now, then, table, left_out) for table in compared.difference(AS_THEY_ARE)}
     taken_back = {table: _taken_back(now, then, table) for table in TAKEN_BACK}
@@ -160,7 +160,7 @@ def deletions_since(now: Session, then: Session, made_at: datetime) -> RepeatedD
         opted_out,
         never_ask,
         guilds=_erased_guilds(now, then, left_out),
-        documents=[id_ for id_, _ in set(removed) & set(shown)],
+        documents=[id_ for id_, _ in removed & shown],
         gone={table: keys for table, keys in gone.items() if keys},
         taken_back={table: rows for table, rows in taken_back.items() if rows},
         as_they_are={table: _read(now, _core(table).columns) for table in AS_THEY_ARE},
