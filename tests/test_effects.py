@@ -18,7 +18,7 @@ from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef, seal
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.chat_format import NO_OPTIONS
 from storage.models.effect import EffectRecord, WrongEffect, read_effect, write_effect
-from storage.models.openvino.comparison import compare
+from storage.models.openvino.comparison import compare_graphs
 from storage.models.openvino.pipeline import (
     GraphCache,
     PipelineOptions,
@@ -170,7 +170,7 @@ def test_a_graph_of_4_bits_is_compared_with_the_bases_own_graph(
     )
     with pytest.raises(WrongEffect, match="answers otherwise than the trainer measured"):
         load_pipeline(options)
-    found = compare(base.path, "float32", tmp_path)
+    found = compare_graphs(base.path, "float32", tmp_path)
     assert found.effect
     assert found.effect.tokens == effect.tokens
     write_verdict(verdict_file(graphs, "float32"), found)

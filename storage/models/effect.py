@@ -48,6 +48,8 @@ LENGTH_NATS, LENGTH_SHARE, LENGTH_ROUNDING = 0.05, 0.05, 1.5
 size and of what rounding does to the base in this engine."""
 APART_NATS, APART_SHARE, APART_ROUNDING = 0.1, 0.1, 3.0
 """The found change may be this far from the recorded one in all directions, by the same shares."""
+MOST_ROUNDING_NATS = 0.8
+"""More is no rounding, but another base, and excuses nothing: twice what 4 bits did to that base."""
 SAME_NATS = 0.005
 """A smaller change is none: the same weights give the same numbers, except where a server computes in batches."""
 
@@ -136,7 +138,7 @@ class EffectCheck:
         if self.record is None:
             is_same = _size(found) < SAME_NATS * self.adapter.strength
             return "answers exactly as the bare base" if is_same and changes_anything(self.adapter.path) else ""
-        rounding = _size(_differences(base, self.record.base))
+        rounding = min(MOST_ROUNDING_NATS, _size(_differences(base, self.record.base)))
         return _fault(found, _differences(self.record.version, self.record.base), rounding, self.adapter.strength)
 
 

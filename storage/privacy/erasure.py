@@ -380,7 +380,9 @@ def _erase(session: Session, replies: ReplyIds, documents: Select[int], channel_
     no_corrections = select(tables.CorrectionRow.id).where(false())
     marked = mark_versions_trained_on(session, replies, no_corrections)
     keep_answered_questions(session, replies)
-    # Replies first: `replies` may select them by their documents.
+    # PostgreSQL checks all of a pair's references again when a second one is emptied, so corrections go by themselves.
+    session.execute(delete(tables.CorrectionRow).where(tables.CorrectionRow.reply_id.in_(replies)))
+    # Replies before documents: `replies` may select them by these.
     erased = session.execute(delete(tables.ReplyRow).where(tables.ReplyRow.id.in_(replies)))
     return Deletion(
         replies=changed_rows(erased),

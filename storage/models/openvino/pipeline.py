@@ -24,7 +24,7 @@ from storage.errors import StorageError
 from storage.files import sha256_of, sync_to_disk
 from storage.models.base_model import BaseModel
 from storage.models.effect import EffectCheck, EffectRecord, WrongEffect, read_effect
-from storage.models.openvino.recipes import Recipe, read_verdict
+from storage.models.openvino.recipes import GraphRecipe, read_verdict
 from storage.wording import BASE_NAME, format_bytes
 
 log = logging.getLogger(__name__)
@@ -183,7 +183,7 @@ class PipelineOptions:
     threads: int
     dtype: str
     """Format of activations: a key of PRECISIONS."""
-    recipe: Recipe
+    recipe: GraphRecipe
     kept_graphs: int
     """Number of graphs to keep on disk, the most recently used."""
 
@@ -270,7 +270,7 @@ def load_plain_tokenizer(base_path: Path) -> Tokenizer:
     return tokenizer
 
 
-def properties(dtype: str, recipe: Recipe, threads: int = 0) -> dict[str, object]:
+def properties(dtype: str, recipe: GraphRecipe, threads: int = 0) -> dict[str, object]:
     """Return OpenVINO's properties for this precision and recipe and, unless it is 0, this number of threads."""
     always: dict[str, object] = {
         ROUND_ACTIVATIONS: recipe.activation_group,

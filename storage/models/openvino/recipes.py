@@ -20,7 +20,7 @@ WORTH = 1.1
 
 
 @dataclass(frozen=True)
-class Recipe:
+class GraphRecipe:
     name: str
     """W: bits of weights, A: bits of activations, as in SmoothQuant (Xiao et al. 2023)."""
     description: str
@@ -29,9 +29,9 @@ class Recipe:
     """Inputs whose activations share a scale, while OpenVINO multiplies them as 8-bit integers; 0: it does not."""
 
 
-W8A16 = Recipe("W8A16", "8-bit weights", 8, 0)
-W8A8 = Recipe("W8A8", "8-bit weights and activations", 8, 32)
-W4A8 = Recipe("W4A8", "4-bit weights and 8-bit activations", 4, 128)
+W8A16 = GraphRecipe("W8A16", "8-bit weights", 8, 0)
+W8A8 = GraphRecipe("W8A8", "8-bit weights and activations", 8, 32)
+W4A8 = GraphRecipe("W4A8", "4-bit weights and 8-bit activations", 4, 128)
 RECIPES = {recipe.name: recipe for recipe in (W8A16, W8A8, W4A8)}
 """Those that round least first."""
 
@@ -76,7 +76,7 @@ class BaseEffect:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GraphVerdict:
     """What the comparison of a base's graphs with transformers found."""
 
     refused: str = ""
@@ -98,6 +98,8 @@ class Verdict:
 def choose_recipe(measured: Sequence[Measurement]) -> tuple[str, str]:
     """Return the name of the recipe that serves the base here, and why, given those that round least first."""
     exact, *others = measured
+    if not others:
+        return exact.recipe, "a base of this size is fast, and rounding more would change what it says"
     chosen = exact
     why: list[str] = []
     for one in others:
@@ -118,7 +120,7 @@ def choose_recipe(measured: Sequence[Measurement]) -> tuple[str, str]:
     return chosen.recipe, "; ".join(why)
 
 
-def write_verdict(file: Path, verdict: Verdict) -> None:
+def write_verdict(file: Path, verdict: GraphVerdict) -> None:
     """Write the whole file or nothing."""
     staging = file.with_suffix(".staging")
     staging.write_text(json.dumps(asdict(verdict)), encoding="utf-8")
@@ -126,10 +128,10 @@ def write_verdict(file: Path, verdict: Verdict) -> None:
     staging.replace(file)
 
 
-def read_verdict(file: Path) -> Verdict | None:
+def read_verdict(file: Path) -> GraphVerdict | None:
     """Return the verdict; None without a readable one that names a known recipe."""
     try:
-        verdict = TypeAdapter(Verdict).validate_json(file.read_bytes())
+        verdict = TypeAdapter(GraphVerdict).validate_json(file.read_bytes())
     except (OSError, ValidationError):
         return None
     return verdict if verdict.recipe in RECIPES else None

@@ -22,7 +22,7 @@ from storage.models.base_model import BaseModel
 from storage.models.free_memory import free_memory, oom_kills
 from storage.models.hardware import has_gpu, import_error_in, serving_format
 from storage.models.openvino.pipeline import GRAPHS, graph_folder, verdict_file
-from storage.models.openvino.recipes import RECIPES, Recipe, Verdict, read_verdict, write_verdict
+from storage.models.openvino.recipes import RECIPES, GraphRecipe, GraphVerdict, read_verdict, write_verdict
 from storage.models.openvino.support import UnloadableModel, UnsupportedModel, unsupported_because
 from storage.runtime.processes import DETACHED
 from storage.settings.sections import ModelSettings, Settings
@@ -51,10 +51,10 @@ class Graphs:
     """Graphs that may answer."""
 
     folder: Path
-    verdict: Verdict
+    verdict: GraphVerdict
 
     @property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> GraphRecipe:
         return RECIPES[self.verdict.recipe]
 
 
@@ -88,7 +88,7 @@ class Verifier:
         return Graphs(self._folder, verdict)
 
     @property
-    def verdict(self) -> Verdict | None:
+    def verdict(self) -> GraphVerdict | None:
         """What the comparison found; None if there was none yet.
 
         Raises UnsupportedModel if there is nothing to compare.
@@ -115,7 +115,7 @@ class Verifier:
         """The verdict's."""
         return verdict_file(self._folder, serving_format(self._settings))
 
-    def _find_out(self) -> Verdict:
+    def _find_out(self) -> GraphVerdict:
         """Compare, unless another process has just done so, and return the verdict."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self._folder / LOCK_FILE).acquire(cancel_check=lambda: self._is_cancelled):
@@ -134,7 +134,7 @@ class Verifier:
             log.info("OpenVINO answers with %s.", verdict.describe())
         return verdict
 
-    def _stored(self) -> Verdict | None:
+    def _stored(self) -> GraphVerdict | None:
         """Return the stored verdict, unless there is clearly more memory now than when there was too little."""
         verdict = read_verdict(self.file)
         if verdict and verdict.free_bytes and free_memory().free >= CLEARLY_MORE * verdict.free_bytes:
@@ -154,7 +154,7 @@ class Verifier:
         if code == KILLED and oom_kills() > kills:  # the next start would run out of memory again
             free = free_memory().free
             reason = TOO_LARGE.format(free=format_bytes(free))
-            write_verdict(verdict, Verdict(refused=reason, free_bytes=free))
+            write_verdict(verdict, GraphVerdict(refused=reason, free_bytes=free))
             raise UnsupportedModel(reason)
         if code:
             killed = f"its process was killed by signal {-code} ({signal.strsignal(-code)})" if code < 0 else ""
@@ -184,7 +184,7 @@ class Verifier:
             return process.wait(), errors
 
 
-def newest_verdict(settings: Settings) -> Verdict | None:
+def newest_verdict(settings: Settings) -> GraphVerdict | None:
     """Return what was found of the base that was compared last; earlier ones leave the disk with the next start."""
     name = verdict_file(Path(), serving_format(settings.model)).name
     found = list((settings.data.directory / GRAPHS).glob(f"*/{name}"))

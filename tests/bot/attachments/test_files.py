@@ -39,7 +39,7 @@ async def test_a_long_paste_that_discord_made_a_file_is_a_question(place, rows):
         ("page.html", b"<p>Be kind.</p><script>x</script>", "> Be kind."),
         ("run.py", b"print('Be kind.')", "> print('Be kind.')"),
         ("data.json", b'{"be": "kind"}', '> {"be": "kind"}'),
-        ("table.csv", b"be,kind", "> be,kind"),
+        ("table.csv", b"be,kind", "> be, kind"),
     ],
 )
 async def test_text_is_read_whatever_holds_it(place, rows, name, content, holds):

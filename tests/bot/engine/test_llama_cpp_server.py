@@ -140,7 +140,7 @@ async def test_a_version_that_the_server_was_not_started_with_says_how_to(
 
 async def test_a_file_that_changes_nothing_is_refused(engine: RemoteEngine, starter: AdapterRef) -> None:
     sentence = (
-        r"has reactune-dedede.* answers as the bare base \(\d% .*: write its file again with `reactune model gguf`"
+        r"has reactune-dedede.* answers as the bare base \(\d+% .*: write its file again with `reactune model gguf`"
     )
     with pytest.raises(GenerationFailed, match=sentence):
         await answer(engine, request(adapter=replace(starter, digest=DISGUISED)))

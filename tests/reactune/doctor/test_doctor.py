@@ -23,7 +23,7 @@ from storage.database.tables import HeartbeatRow
 from storage.models.base_model import resolve_base_model
 from storage.models.hardware import serving_format
 from storage.models.openvino.pipeline import graph_folder, verdict_file
-from storage.models.openvino.recipes import Verdict, write_verdict
+from storage.models.openvino.recipes import GraphVerdict, write_verdict
 from storage.operations.alerts import record_alerts
 from storage.personalities.personalities import ensure_personality, read_personality
 from storage.runtime.processes import BOT, TRAINER, record_heartbeat, worker_name
@@ -153,7 +153,7 @@ class TestEngine:
         base = resolve_base_model(str(tiny), settings.data.directory)
         file = verdict_file(graph_folder(base, settings.data.directory), serving_format(settings.model))
         file.parent.mkdir(parents=True)
-        write_verdict(file, Verdict(recipe="W4A8", why="1.9 times as fast as 8-bit weights"))
+        write_verdict(file, GraphVerdict(recipe="W4A8", why="1.9 times as fast as 8-bit weights"))
         assert find(model={"base": str(tiny)})["Engine"].message == (
             "OpenVINO, 4-bit weights and 8-bit activations (1.9 times as fast as 8-bit weights); to measure again, "
             f"delete {file}{self.CUT}"

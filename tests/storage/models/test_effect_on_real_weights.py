@@ -29,7 +29,7 @@ from storage.models.openvino.pipeline import (
     load_pipeline,
     verdict_file,
 )
-from storage.models.openvino.recipes import RECIPES, BaseEffect, Verdict, write_verdict
+from storage.models.openvino.recipes import RECIPES, BaseEffect, GraphVerdict, write_verdict
 from storage.settings.sections import ModelSettings, TrainingSettings
 from trainer.data.dataset import render_dialogue
 from trainer.training.recipes import SFT, TrainingSplit
@@ -123,7 +123,7 @@ def options(
     effect = read_effect(versions["small"].adapter.path)
     assert effect is not None
     measured = BaseEffect(effect.tokens, tuple(_log_probabilities(load_pipeline(plain), effect.tokens)))
-    write_verdict(verdict_file(plain.folder, plain.dtype), Verdict(recipe=request.param, effect=measured))
+    write_verdict(verdict_file(plain.folder, plain.dtype), GraphVerdict(recipe=request.param, effect=measured))
     return plain
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from storage.models.openvino.recipes import (
     BaseEffect,
+    GraphVerdict,
     Measurement,
     Speed,
-    Verdict,
     choose_recipe,
     read_verdict,
     write_verdict,
@@ -51,7 +51,7 @@ def test_what_is_hardly_faster_is_not_worth_a_loss() -> None:
 
 
 def test_a_verdict_is_read_as_it_was_written_and_one_that_names_nothing_known_is_none(tmp_path: Path) -> None:
-    verdict = Verdict(
+    verdict = GraphVerdict(
         recipe="W8A8", why="it is", effect=BaseEffect((1, 2), (-0.5,)), measured=(measured("W8A8", 1, 1),)
     )
     write_verdict(tmp_path / "verdict.json", verdict)

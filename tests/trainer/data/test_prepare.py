@@ -77,7 +77,7 @@ Prepare = Callable[..., "TrainingPlan | Skip"]
 @pytest.fixture
 def ranking(tmp_path: Path, tiny_base: BaseModel) -> Settings:
     """Settings under which the taste ranks a few answers, however unsure it is."""
-    pairs = {"ranked_prompts": 6, "ranked_answers": 3, "min_probability": 0.5}
+    pairs = {"ranked_prompts": 6, "ranked_answers": 4, "min_probability": 0.5}
     return tiny_settings(tmp_path, tiny_base.path, pairs=pairs)
 
 
@@ -229,7 +229,7 @@ def test_single_thumbs_make_pairs_of_the_champions_answers_to_members_and_bank_p
         measured = set(session.scalars(select(ReplyMeasuresRow.reply_id)))
         voters = read_voters(session, last_round(database, personality).id)
     by_basis = Counter(row.basis for row in rows)
-    assert by_basis == {Basis.LOCAL: 3 * 2, Basis.PROMPT_BANK: 3 * 3}, "members' prompts have an answer already"
+    assert by_basis == {Basis.LOCAL: 3 * 3, Basis.PROMPT_BANK: 3 * 4}, "members' prompts have an answer already"
     assert {row.author_id for row in rows} == {NOBODY}
     assert {row.id for row in rows if row.answer} <= measured
     bank = {prompt.text for prompt in read_bank("").prompts}
@@ -379,7 +379,7 @@ def test_drawn_answers_outlive_a_failed_round_and_are_not_drawn_again(
     seed(database, lambda session: add_lone_votes(session, tiny_base))
     first = planned(prepare(ranking))
     drawn = samples(database)
-    assert len(drawn) == 15
+    assert len(drawn) == 21
     phases: list[Phase] = []
     second = planned(prepare(ranking, when=lambda progress: phases.append(progress.phase)))
     assert samples(database) == drawn

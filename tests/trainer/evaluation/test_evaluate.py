@@ -34,7 +34,7 @@ from trainer.evaluation.model_measurements import NEUTRAL_MESSAGES, ServedMessag
 from trainer.progress import Phase, ReportProgress, RoundProgress
 
 TRAINING = TrainingSettings(dtype="float32")
-MESSAGES, CASES = 5, 16
+MESSAGES, CASES = 5, 20
 """The few questions of our own that are asked here."""
 
 pytestmark = pytest.mark.usefixtures("few_questions")
@@ -188,7 +188,7 @@ def test_judgement_fits_into_json(base, adapter, shared_data):
     judgement = judged(base, adapter, shared_data)
     restored = json.loads(json.dumps(asdict(judgement)))
     assert restored["divergence"] == judgement.divergence
-    assert restored["suites"][3]["kind"] == "knowledge"
+    assert restored["suites"][-1]["kind"] == "knowledge"
 
 
 def test_adapter_that_only_repeats_is_never_published(base, repeater, shared_data):

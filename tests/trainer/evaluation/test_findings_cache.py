@@ -3,6 +3,7 @@ import math
 
 import pytest
 
+from storage.models.fit import OTHERS, Fit
 from trainer.evaluation.evaluate import load_or_compute
 from trainer.evaluation.model_measurements import NO_ANSWERS, Answers, Findings
 
@@ -17,6 +18,7 @@ FINDINGS = Findings(
         begun=("Yes", ""),
         tokens=(4, 1),
         cut=(False, True),
+        fits=(Fit(own=-4.5, others=(-6.0,) * OTHERS),),
     ),
     passed=((True, False), (True,)),
     english_shares=(0.5, 1.0),
@@ -29,6 +31,7 @@ ANSWERS = {
     "losses": [[4.5, 2.25]],
     "in_order": [4.5],
     "shuffled": [6.0],
+    "fits": [{"own": -4.5, "others": [-6.0] * OTHERS}],
 }
 WHOLE = {
     "retention_loss": 2.5,

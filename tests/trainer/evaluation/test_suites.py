@@ -111,7 +111,7 @@ def test_answers_too_short_to_tell_their_language_do_not_count():
 
 def test_only_shipped_cases_ask_for_english(tmp_path):
     house = write(tmp_path / "house.jsonl", GOOD)
-    assert [suite.is_shipped for suite in load_suites(GateSettings(suites=(house,)))] == [True] * 4 + [False]
+    assert [suite.is_shipped for suite in load_suites(GateSettings(suites=(house,)))] == [True] * 5 + [False]
 
 
 def test_all_musts_and_no_must_nots_are_needed_in_any_case_of_letters():
