@@ -97,6 +97,7 @@ def filled(session: Session) -> Session:
     for table, column in (*naming_members(), *naming_servers()):
         if not column.property.columns[0].primary_key:
             session.execute(update(table).values({column.key: MEMBER_ID}))
+    session.execute(update(DocumentRow).values(revision=1))  # the largest number cannot be counted up
     pseudonym = read_pseudonyms(session).of(MEMBER_ID)
     first = session.scalars(select(RoundVoterRow.round_id).limit(1)).one()
     session.execute(update(RoundVoterRow).where(RoundVoterRow.round_id == first).values(pseudonym=pseudonym))
