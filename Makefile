@@ -39,7 +39,7 @@ BUSY := $(PYTHON) -c 'import os; parent = os.getppid(); exec("while os.getppid()
 test-busy: ## Run `make test` while two other processes keep two cores busy
 	@$(BUSY) & one=$$!; $(BUSY) & two=$$!; $(MAKE) test; status=$$?; kill $$one $$two; exit $$status
 
-test-benches: $(VENV)/.bench ## Run what `make test` leaves out: long benches, training in several processes
+test-benches: $(VENV)/.bench ## Run what `make test` leaves out; REACTUNE_REAL_BASE=FOLDER adds tests on an instruct model's weights
 	$(BIN)/python -m pytest -m "bench or ranks" $(ARGS)
 
 locales: $(VENV)/.dev ## Bring the translations in step with the source, and say how many sentences lack one

@@ -13,13 +13,13 @@ from storage.models.base_model import BaseModel, load_model, load_tokenizer, res
 from storage.settings.sections import Settings
 from tests.benchmarks import bases
 from tests.benchmarks.bases import Sides, Work, measure
-from tests.benchmarks.bases_report import ratios_of, tables
+from tests.benchmarks.bases_report import contract_of, ratios_of, tables
 from tests.benchmarks.bases_round import Round, train_ours, train_trl
 from tests.benchmarks.bases_serving import VLLM, Lengths, Serving, serve
 from tests.benchmarks.disturbance import Row
 from tests.benchmarks.gpu_check import run
 from tests.benchmarks.random_base import SHAPES, outline, write_random_adapter, write_random_base
-from tests.benchmarks.serving_sitting import OPENVINO, PLAIN, TRANSFORMERS
+from tests.benchmarks.serving_sitting import LLAMA_CPP, OPENVINO, PLAIN, TRANSFORMERS
 from trainer.evaluation.measures import retention_text
 
 BILLIONS = {"0.6b": 0.60, "1.7b": 1.72, "3b": 3.09, "smollm3": 3.08, "4b": 4.02, "8b": 8.19}
@@ -137,6 +137,35 @@ def test_the_report_has_ratios_and_says_what_is_missing() -> None:
     assert "| transformers | 4 bits | it needs a GPU |" in shown
     assert "- TRL, float32, round: killed: more than 9.0 GiB." in shown
     assert "- openvino 8 bits alone ratio: 3" in shown
+
+
+def test_the_summary_compares_what_the_bot_chooses_with_llama_cpp() -> None:
+    quiet = {"part": "serving", "others_cores": 0.0}
+    chosen = quiet | {"side": OPENVINO, "weights": "chosen"}
+    bare, with_version = (
+        quiet | {"side": LLAMA_CPP, "weights": weights}
+        for weights in ("as in the file", "as in the file, with the version")
+    )
+    rows = [
+        chosen | {"what": "start", "seconds": 60.0, "recipe": "W4A8", "why": "it is fast"},
+        chosen | {"what": "alone", "tokens_per_s": 30.0},
+        chosen | {"what": "together", "tokens_per_s": 60.0},
+        chosen | {"what": "long prompt", "first_token_s": 2.5, "prompt_tokens_per_s": 400.0},
+        bare | {"what": "alone", "tokens_per_s": 30.0},
+        bare | {"what": "together", "tokens_per_s": 15.0},
+        bare | {"what": "long prompt", "first_token_s": 10.0, "prompt_tokens_per_s": 100.0},
+        with_version | {"what": "alone", "tokens_per_s": 20.0},
+    ]
+    ratios = {name: ratio.value for name, ratio in ratios_of(rows).items()}
+    assert {key: value for key, value in contract_of(rows, ratios).items() if value is not None} == {
+        "llama_cpp_ratio_1": 1.0,
+        "llama_cpp_ratio_8": 4.0,
+        "llama_cpp_ratio_prefill": 4.0,
+        "llama_cpp_ratio_1_with_version": 1.5,
+        "served_by_openvino": 1,
+    }
+    (failed,) = [chosen | {"what": "start", "failed": "it does not start"}]
+    assert contract_of([failed], {})["served_by_openvino"] == 0
 
 
 @pytest.mark.bench
