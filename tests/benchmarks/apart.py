@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 from collections.abc import Callable, Generator, Iterator
 from multiprocessing.connection import Connection
 from typing import TypeVar
@@ -17,6 +18,9 @@ TellRow = Callable[[Row], None]
 
 MEMORY_POLL_S = 0.25
 LEAVE_S = 20.0
+REST = 50
+"""Times as long as reading the memory takes, nothing is read: pages of gigabytes are counted one by one, and engines whose
+threads wait for each other collapse beside that."""
 KILLED = -9
 """Exit code of a process that was killed, as the operating system does when memory runs out."""
 
@@ -56,8 +60,9 @@ def _received(rows: Connection, pid: int) -> Generator[Row, None, float]:
     """Yield the rows, and return the most memory since the last one."""
     peak_mib, before = 0.0, Clock.read(pid)
     while True:
+        began = time.perf_counter()
         peak_mib = max(peak_mib, memory_mib(pid))
-        if not rows.poll(MEMORY_POLL_S):
+        if not rows.poll(max(MEMORY_POLL_S, REST * (time.perf_counter() - began))):
             continue
         try:
             row: Row = rows.recv()
