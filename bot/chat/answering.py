@@ -184,7 +184,7 @@ class Answerer:
         return end_of(ask, completion, is_first=self._is_first(attempt))
 
     async def _fall_back(self, attempt: _Attempt, refusal: VersionRefused) -> None:
-        """Ask the version that answers instead of a refused one; raise the refusal of a second answer's version."""
+        """Ask another version in place of a refused one; if a second answer's version was refused, raise its error."""
         refused = attempt.ask
         if refused.origin is Origin.ALTERNATIVE:
             raise refusal

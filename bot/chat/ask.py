@@ -91,7 +91,7 @@ class Ask:
     retrieved: tuple[Retrieved, ...] = ()
     """The passages that the prompt quotes."""
     citations: tuple[Citation, ...] = ()
-    """The lines that it quotes, which stand under a complete answer."""
+    """Quoted lines, shown under a complete answer."""
     sources: Sources = NO_SOURCES
     """The Discord messages whose words the prompt holds."""
     notes: tuple[str, ...] = ()

@@ -87,7 +87,7 @@ class FixedAnswers:
             return FixedAnswer(said, words, gettext(SMALL_PRINT), personality)
 
     async def say(self, answer: FixedAnswer, message: discord.Message, asked_at: datetime) -> None:
-        """Answer with it; raises what `Answerer.say` raises."""
+        """Answer with the fixed sentence; raises the same errors as `Answerer.say`."""
         own = message.author.id
         await send_first_notice(self._services, message)
         asked: ChatMessage = {"role": "user", "content": answer.to}

@@ -7,7 +7,7 @@ import time
 from collections.abc import Hashable
 
 WAIT_S = 300.0
-"""A refused version is not tried again before: loading it may take a minute, and mending a server takes longer."""
+"""How long a refused version is not tried again: loading it may take a minute, and mending a server takes longer."""
 REMEMBERED_S = 3600.0
 """A version that nobody has asked for since then is no problem any more."""
 

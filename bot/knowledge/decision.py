@@ -101,7 +101,7 @@ class ReplyKind(StrEnum):
     QUOTED = "quoted"
     """The best line answers the message."""
     NEAREST = "nearest"
-    """It asks for something of this server, and it is not sure that the nearest lines answer."""
+    """It asks about this server, and the nearest lines may or may not answer it."""
     UNKNOWN = "unknown"
     """It asks for something of this server, and no line is near."""
     MODEL = "model"

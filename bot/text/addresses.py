@@ -20,7 +20,7 @@ _NAMED = re.compile(rf"(?:{_WITH_SCHEME}|(?<![\w@./-]){_SITE}(?:[/\\]{_REST})?)"
 _LINK = re.compile(rf"\[([^\[\]]*)\]\(\s*<?\s*({ADDRESS.pattern})\s*>?[^()\s]*\s*\)", re.IGNORECASE)
 _BRACKETED = re.compile(rf"<\s*({ADDRESS.pattern})\s*>", re.IGNORECASE)
 _AROUND = ".,;:!?*_~'`’)]}»…"
-"""Ends of sentences, quotes and Markdown: no part of an address at its end."""
+"""Characters that end a sentence, a quotation or Markdown; at the end of an address they are no part of it."""
 _BEGUN = re.compile(r"\[[^\[\]]*\](?:\([^()\s]*)?$|\S*(?:[a-z]:[/\\]|www\.|[\w-]\.[a-z]{2,12}[/\\])\S*$", re.IGNORECASE)
 """The end of a growing text, of which nobody knows yet what address it becomes."""
 

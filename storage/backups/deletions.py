@@ -111,7 +111,7 @@ class RepeatedDeletions:
         return sum(map(len, self.gone.values()))
 
     def repeat(self, session: Session) -> None:
-        """Delete and take back the same in the restored database."""
+        """Repeat the deletions and withdrawals in the restored database."""
         for user_id in self.erased:
             delete_member(session, user_id)
         for user_id in self.opted_out:

@@ -1,4 +1,4 @@
-"""Column types that behave the same on SQLite and PostgreSQL, and whose a row is."""
+"""Column types that behave the same on SQLite and PostgreSQL, and marks for the owner of a row."""
 
 from __future__ import annotations
 

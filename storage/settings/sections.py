@@ -602,7 +602,7 @@ class GateSettings(Section):
     max_alike_excess: Share = 0.25
     """Maximum share of answers that resemble another one, above the base model's own share."""
     max_coherence_ratio: Annotated[float, Field(gt=1.0)] = 1.1
-    """Maximum coherence-model loss of answers, as a multiple of that of liked, human or the base's answers."""
+    """Maximum coherence-model loss of answers, over the highest of liked, human-written and the base's answers."""
     coherence_model: str = ""
     """Coherence model: "gemma3-270m", a folder, a Hub ID or "base". Empty: Gemma if installed, else the base."""
     max_retention_ratio: Annotated[float, Field(gt=1.0)] = 1.05

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,6 @@ from storage.models.openvino.graph import build_graph
 from storage.models.openvino.pipeline import MODEL_FILE, load_plain_tokenizer, properties
 from storage.models.openvino.recipes import (
     MAX_DIVERGENCE,
-    RECIPES,
     W4A8,
     W8A8,
     W8A16,
@@ -115,7 +114,8 @@ def compare_graphs(base_path: Path, dtype: str, workshop: Path) -> GraphVerdict:
     texts = [tokenizer.encode(text, add_special_tokens=False).ids[: decoder.positions] for text in TEXTS]
     adapter = AdapterRef("verification", workshop / "adapter")
     theirs = _transformers_logits(base_path, adapter.path, texts)  # one model in memory at a time
-    ours = _Ours(base_path, dtype, workshop / MODEL_FILE, texts, theirs, adapter)
+    checked = _as_the_trainer_reads(base_path, TEXT)[: decoder.positions]
+    ours = _Ours(base_path, dtype, workshop / MODEL_FILE, texts, theirs, adapter, checked)
     is_small = shape_of(base_path).parameters < SMALL_PARAMETERS
     measured = ours.measure([W8A16] if is_small else [W8A16, W8A8])
     exact, change = measured[0], _divergence(theirs["adapter"], theirs["base"])
@@ -129,9 +129,7 @@ def compare_graphs(base_path: Path, dtype: str, workshop: Path) -> GraphVerdict:
     if not is_small:
         measured += ours.measure([W4A8])
     recipe, why = choose_recipe(measured)
-    checked = _as_the_trainer_reads(base_path, TEXT)[: decoder.positions]
-    effect = BaseEffect(tuple(checked), _log_probabilities(ours.read(RECIPES[recipe], checked), checked))
-    return GraphVerdict(recipe=recipe, why=why, effect=effect, measured=tuple(measured))
+    return GraphVerdict(recipe=recipe, why=why, effect=ours.effects[recipe], measured=tuple(measured))
 
 
 @dataclass(frozen=True)
@@ -145,6 +143,10 @@ class _Ours:
     theirs: Mapping[str, Sequence[Logits]]
     """By "base" and "adapter": what transformers says of the texts."""
     adapter: AdapterRef
+    checked: list[int]
+    """Tokens of the text by which versions are checked."""
+    effects: dict[str, BaseEffect] = field(default_factory=dict)
+    """What the base's graph says of that text, by the recipes that were measured."""
 
     def measure(self, recipes: Sequence[GraphRecipe]) -> list[Measurement]:
         """Return what recipes with the same weights make of the base; with the adapter only if one is close enough."""
@@ -155,6 +157,8 @@ class _Ours:
             compiled = self._compile(recipe)
             base.append(_divergence(self.theirs["base"], [_run(compiled, ids) for ids in self.texts]))
             speeds.append(_speed(compiled, self.texts[-1]))
+            said = _log_probabilities(_run(compiled, self.checked), self.checked)
+            self.effects[recipe.name] = BaseEffect(tuple(self.checked), said)
         adapter = base
         if min(base) <= MAX_DIVERGENCE:
             self._write(recipes[0], self.adapter)
@@ -165,11 +169,6 @@ class _Ours:
     def _divergence_of_adapter(self, recipe: GraphRecipe) -> float:
         compiled = self._compile(recipe)
         return _divergence(self.theirs["adapter"], [_run(compiled, ids) for ids in self.texts])
-
-    def read(self, recipe: GraphRecipe, ids: list[int]) -> Logits:
-        """Return the logits that the base's graph gives for a text, (T, V)."""
-        self._write(recipe, None)
-        return _run(self._compile(recipe), ids)
 
     def _write(self, recipe: GraphRecipe, adapter: AdapterRef | None) -> None:
         ov.save_model(build_graph(self.base_path, adapter, recipe.weight_bits), self.file, compress_to_fp16=False)

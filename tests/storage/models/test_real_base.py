@@ -39,7 +39,7 @@ def measure(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Measuremen
     texts = [tokenizer.encode(text, add_special_tokens=False).ids for text in comparison.TEXTS]
     adapter = AdapterRef("verification", workshop / "adapter")
     theirs = comparison._transformers_logits(base, adapter.path, texts)
-    ours = comparison._Ours(base, "bfloat16", workshop / MODEL_FILE, texts, theirs, adapter)
+    ours = comparison._Ours(base, "bfloat16", workshop / MODEL_FILE, texts, theirs, adapter, texts[0])
     return lambda: ours.measure([W8A16])[0]
 
 
