@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,8 @@ from tests.benchmarks.serving_sitting import LLAMA_CPP, PLAIN, open_contender
 VLLM = "vLLM"
 GREEDY_TOKENS = 16
 SAMPLE_CHARS = 2_000
+TASK = "\n\nWrite a very long story about this, of at least 500 words."
+"""At the end of each message, so that trained weights do not end an answer before it has its length."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ class Asked:
     async def alone(self) -> Row:
         told = [await self._answer(self._plan.versions[0], self._lengths.answer) for _ in range(self._lengths.answers)]
         speeds = [one.answer_tokens / one.total_s for one in told]
-        return {"tokens_per_s": round(statistics.median(speeds), 2)}
+        return {"tokens_per_s": round(statistics.median(speeds), 2), "answer_tokens": _mean_tokens(told)}
 
     async def together(self) -> Row:
         version, lengths = self._plan.versions[0], self._lengths
@@ -126,7 +128,8 @@ class Asked:
         began = time.perf_counter()
         told = await asyncio.gather(*(self._complete(one, version, lengths.answer_together) for one in prompts))
         seconds = time.perf_counter() - began
-        return {"tokens_per_s": round(sum(one.answer_tokens for one in told) / seconds, 2)}
+        tokens_per_s = round(sum(one.answer_tokens for one in told) / seconds, 2)
+        return {"tokens_per_s": tokens_per_s, "answer_tokens": _mean_tokens(told)}
 
     async def long_prompt(self) -> Row:
         told = await self._answer(self._plan.versions[0], 1, prompt_tokens=self._lengths.long_prompt)
@@ -162,12 +165,16 @@ class Asked:
         self._asked += 1
         start = self._asked * 97 % len(self._plan.text)
         text = (self._plan.text * 3)[start:]
-        least, _ = await self._render("a")
+        least, _ = await self._render(TASK)
         sampled, _ = await self._render(text[:SAMPLE_CHARS])
         chars = SAMPLE_CHARS * (tokens - least) // max(1, sampled - least)
-        return (await self._render(text[:chars].strip() or "a"))[1]
+        return (await self._render(text[:chars].strip() + TASK))[1]
 
     async def _render(self, message: str) -> tuple[int, str]:
         turns = [Turn(MEMBER, message)]
         rendered = await self.engine.render(to_messages(self._plan.settings.chat.system_prompt, turns))
         return rendered.tokens, rendered.text
+
+
+def _mean_tokens(told: Sequence[Completion]) -> float:
+    return round(statistics.mean(one.answer_tokens for one in told), 1)
