@@ -293,5 +293,5 @@ def _contiguous(_module: torch.nn.Module, inputs: tuple[torch.Tensor]) -> tuple[
 
 
 def _name(adapter: AdapterRef) -> str:
-    # PEFT uses it as a module name, which may not contain dots.
-    return f"{adapter.digest[:16]}_{adapter.strength:g}".replace(".", "_")
+    # PEFT uses it as a module name, which may not contain dots, and must not be a part of another name.
+    return f"{adapter.digest[:16]}_{adapter.strength:g}x".replace(".", "_")

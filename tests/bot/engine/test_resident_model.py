@@ -92,6 +92,11 @@ def test_an_adapter_is_merged_after_a_few_batches_in_a_row(resident: ResidentMod
     assert models == [True] * MERGE_AFTER + [False] * 2
 
 
+def test_a_version_is_served_at_one_strength_after_another(resident: ResidentModel, adapters: list[AdapterRef]) -> None:
+    for strength in (1.5, 0.15, 1.0, 0.1):  # PEFT takes a name for a part of another that holds it: 1 and 1.5
+        assert resident.model_with(replace(adapters[0], strength=strength))
+
+
 def test_adapters_that_take_turns_are_not_merged(resident: ResidentModel, adapters: list[AdapterRef]) -> None:
     for _ in range(MERGE_AFTER + 1):
         assert all(adds_by_itself(resident.model_with(adapter)) for adapter in adapters)

@@ -22,6 +22,7 @@ from storage.adapters.folder_store import CONFIG_FILE, WEIGHTS_FILE, AdapterRef,
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.chat_format import NO_OPTIONS, load_chat_format
 from storage.models.effect import UP_PROJECTION, WrongEffect, read_effect
+from storage.models.openvino.comparison import compare_graphs
 from storage.models.openvino.pipeline import (
     PipelineOptions,
     _log_probabilities,
@@ -29,7 +30,7 @@ from storage.models.openvino.pipeline import (
     load_pipeline,
     verdict_file,
 )
-from storage.models.openvino.recipes import RECIPES, BaseEffect, GraphVerdict, write_verdict
+from storage.models.openvino.recipes import MAX_DIVERGENCE, RECIPES, BaseEffect, GraphVerdict, write_verdict
 from storage.settings.sections import ModelSettings, TrainingSettings
 from trainer.data.dataset import render_dialogue
 from trainer.training.recipes import SFT, TrainingSplit
@@ -100,14 +101,24 @@ def _train(base: BaseModel, shown: list[Demonstration], folder: Path, *, rate: f
     return Version(AdapterRef(seal(folder), folder), size)
 
 
+@pytest.fixture(scope="module")
+def allowed(base: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """Return the recipes that may serve the base."""
+    measured = compare_graphs(base.path, "bfloat16", tmp_path_factory.mktemp("comparison")).measured
+    return {one.recipe for one in measured if one.divergence <= MAX_DIVERGENCE}
+
+
 @pytest.fixture(scope="module", params=FORMATS)
 def options(
     request: pytest.FixtureRequest,
     base: BaseModel,
+    allowed: set[str],
     versions: Mapping[str, Version],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> PipelineOptions:
     """Options for the base in a format, whose graph has been measured."""
+    if request.param not in allowed:
+        pytest.skip(f"{request.param} would change this base too much")
     data = tmp_path_factory.mktemp(request.param)
     plain = PipelineOptions(
         base,
