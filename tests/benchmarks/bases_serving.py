@@ -24,7 +24,7 @@ from tests.benchmarks.serving_sitting import LLAMA_CPP, PLAIN, open_contender
 VLLM = "vLLM"
 GREEDY_TOKENS = 16
 SAMPLE_CHARS = 2_000
-TASK = "\n\nWrite a very long story about this, of at least 500 words."
+TASK = "\n\nCount from 1 to 100."
 """At the end of each message, so that trained weights do not end an answer before it has its length."""
 
 
