@@ -61,7 +61,7 @@ NEUTRAL_MESSAGES = (
 MAX_ANSWER_TOKENS = 48
 """Only this many tokens of a longer answer are judged."""
 MAX_CASE_TOKENS = 32
-FINDINGS_FORMAT = 12
+FINDINGS_FORMAT = 13
 """Increase it with every change of this package that changes a model's findings."""
 
 Context = Callable[[], AbstractContextManager[Any]]
