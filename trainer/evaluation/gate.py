@@ -139,7 +139,7 @@ def _measures(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckR
 
     fitness = evaluation.fitness
     sentence = Sentence(
-        "{model} finds the message of {share} of answers among six (base {base}; limit -{limit})",
+        "{model} is {share} sure which of six messages an answer belongs to (base {base}; limit -{limit})",
         share=_share(fitness.probability),
         model=evaluation.coherence_model,
         base=_share(fitness.probability_base),

@@ -72,7 +72,7 @@ def test_every_check_reports_its_numbers():
         "broken answers": "10% of answers are broken (base 5%; limit +15%)",
         "variety": "4% of answers resemble another one (base 0%; limit +25%)",
         "coherence": "answers are 1.04× as surprising to gemma3-270m as good ones (limit 1.1×)",
-        "fit": "gemma3-270m finds the message of 70% of answers among six (base 72%; limit -10%)",
+        "fit": "gemma3-270m is 70% sure which of six messages an answer belongs to (base 72%; limit -10%)",
         "word order": "answers are 0.55× as surprising to gemma3-270m as their words in random order "
         "(good ones 0.60×; limit 0.65×)",
         "retention": "the loss on everyday text is 1.012× the base's (limit 1.05×)",
@@ -101,7 +101,7 @@ def test_the_gate_says_how_many_messages_were_members_own():
         ({"coherence_ratio": 1.11}, "answers are 1.11× as surprising to gemma3-270m as good ones (limit 1.1×)"),
         (
             {"fitness": Fitness(0.49, 0.72, error=0.07)},
-            "gemma3-270m finds the message of 49% of answers among six (base 72%; limit -10%)",
+            "gemma3-270m is 49% sure which of six messages an answer belongs to (base 72%; limit -10%)",
         ),
         (
             {"disorder": 0.66},
@@ -309,7 +309,7 @@ def test_fit_that_chance_may_have_lost_passes_and_says_so():
     verdict = judged(replace(JUDGEMENT, fitness=Fitness(0.49, 0.72, error=0.08)))
     (sentence,) = (check.sentence for check in verdict.checks if check.name == "fit")
     assert sentence == (
-        "gemma3-270m finds the message of 49% of answers among six (base 72%; limit -10%): this could be chance"
+        "gemma3-270m is 49% sure which of six messages an answer belongs to (base 72%; limit -10%): this could be chance"
     )
 
 
@@ -360,7 +360,7 @@ def test_the_gates_sentences_can_be_said_in_another_language():
         "(Basismodell 5 %; Grenze +15 %)",
         "Vielfalt": "4 % der Antworten gleichen einer anderen (Basismodell 0 %; Grenze +25 %)",
         "Schlüssigkeit": "Antworten überraschen gemma3-270m 1,04-mal so sehr wie gute (Grenze 1,1-mal)",
-        "Bezug zur Nachricht": "gemma3-270m findet zu 70 % der Antworten unter sechs Nachrichten die richtige "
+        "Bezug zur Nachricht": "gemma3-270m ist sich zu 70 % sicher, zu welcher von sechs Nachrichten eine Antwort gehört "
         "(Basismodell 72 %; Grenze -10 %)",
         "Wortfolge": "Antworten überraschen gemma3-270m 0,55-mal so sehr wie ihre Wörter in zufälliger Folge "
         "(gute 0,60-mal; Grenze 0,65-mal)",
