@@ -309,7 +309,8 @@ def test_fit_that_chance_may_have_lost_passes_and_says_so():
     verdict = judged(replace(JUDGEMENT, fitness=Fitness(0.49, 0.72, error=0.08)))
     (sentence,) = (check.sentence for check in verdict.checks if check.name == "fit")
     assert sentence == (
-        "gemma3-270m is 49% sure which of six messages an answer belongs to (base 72%; limit -10%): this could be chance"
+        "gemma3-270m is 49% sure which of six messages an answer belongs to (base 72%; limit -10%): "
+        "this could be chance"
     )
 
 
@@ -360,8 +361,8 @@ def test_the_gates_sentences_can_be_said_in_another_language():
         "(Basismodell 5 %; Grenze +15 %)",
         "Vielfalt": "4 % der Antworten gleichen einer anderen (Basismodell 0 %; Grenze +25 %)",
         "Schlüssigkeit": "Antworten überraschen gemma3-270m 1,04-mal so sehr wie gute (Grenze 1,1-mal)",
-        "Bezug zur Nachricht": "gemma3-270m ist sich zu 70 % sicher, zu welcher von sechs Nachrichten eine Antwort gehört "
-        "(Basismodell 72 %; Grenze -10 %)",
+        "Bezug zur Nachricht": "gemma3-270m ist sich zu 70 % sicher, zu welcher von sechs Nachrichten eine Antwort "
+        "gehört (Basismodell 72 %; Grenze -10 %)",
         "Wortfolge": "Antworten überraschen gemma3-270m 0,55-mal so sehr wie ihre Wörter in zufälliger Folge "
         "(gute 0,60-mal; Grenze 0,65-mal)",
         "Erhalt der Sprache": "der Loss bei Alltagstext ist das 1,012-Fache des Basismodells (Grenze 1,05-fach)",
