@@ -148,5 +148,5 @@ def restore(
         members = count(done.kept_deletions, "member")
         parts.append(f"{members} deleted data or opted out after the backup: this was applied again.")
     if done.deleted_rows:
-        parts.append(f"{count(done.deleted_rows, 'row')} that were deleted after the backup stay deleted.")
+        parts.append(f"Not restored: {count(done.deleted_rows, 'row')} deleted after the backup.")
     show(asdict(done), " ".join(parts), as_json)

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from reactune.recording_base import find_configured_base
 from reactune.shared import AsJson, Config, read_settings, show_plain
 from storage.models.free_memory import FreeMemory, free_disk, free_gpus, free_memory
 from storage.models.gguf import ARCHITECTURES as GGUF_ARCHITECTURES
 from storage.models.hardware import serving_format, training_format, usable_cores
 from storage.models.known_bases import KnownBase, configured_base, known_bases
 from storage.models.memory import NumberFormat, graph_bytes, graph_serving_bytes, serving_bytes
+from storage.models.openvino.pipeline import GRAPHS
+from storage.models.openvino.recipes import GraphVerdict
 from storage.models.openvino.support import why_unsupported
 from storage.models.openvino.verifier import newest_verdict, prefers_graphs
 from storage.models.seeing import full_load
@@ -79,10 +82,17 @@ def list_bases(config: Config = None, as_json: AsJson = False) -> None:
     if not any(candidate.configured for candidate in found):
         unknown = f"{settings.model.base}, the base that is set (model.base), is not listed: its sizes are unknown here"
         lines += ["", f"{unknown}. `reactune base show` says more."]
-    if prefers_graphs(settings.model) and (verdict := newest_verdict(settings)) is not None:
+    if (verdict := _own_verdict(settings)) is not None:
         way = f"transformers, because OpenVINO cannot: {verdict.refused}" if verdict.refused else verdict.describe()
         lines += ["", f"{settings.model.base} answers with {way}."]
     show_plain(data, "\n".join(lines), as_json)
+
+
+def _own_verdict(settings: Settings) -> GraphVerdict | None:
+    """Return what comparing graphs of the base that is set with transformers found; None if nothing did it yet."""
+    is_compared = prefers_graphs(settings.model) and (settings.data.directory / GRAPHS).is_dir()
+    base = find_configured_base(settings) if is_compared else None  # reads all its files, the first time
+    return newest_verdict(base.revision, settings) if base else None
 
 
 def candidates(settings: Settings, machine: Machine) -> list[Candidate]:

@@ -1,4 +1,4 @@
-"""Records the base model of the settings before the first start of a bot, so that `reactune base back` finds it."""
+"""Finds the base model of the settings, and records it before a bot's first start, for `reactune base back`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,21 @@ def record_configured_base(database: Database, settings: Settings) -> None:
     """Record the base, unless one is recorded already, or this one is not on the machine or cannot be used."""
     if database.fetch(base_in_use) is not None:
         return
+    if (configured := find_configured_base(settings)) is not None:
+        database.call(begin_base, configured, by=operator_name())
+
+
+def find_configured_base(settings: Settings) -> ConfiguredBase | None:
+    """Return the base of the settings; None if it is not on the machine or cannot be used.
+
+    Nothing is downloaded or converted for it.
+    """
     with contextlib.suppress(BaseModelError, OSError):
-        if (configured := _find_here(settings)) is not None:
-            database.call(begin_base, configured, by=operator_name())
+        return _find(settings)
+    return None
 
 
-def _find_here(settings: Settings) -> ConfiguredBase | None:
-    """Return the base of the settings if its files are on this machine; nothing is downloaded or converted for it."""
+def _find(settings: Settings) -> ConfiguredBase | None:
     from storage.models.base_model import BUNDLED, BUNDLED_NAME, bundled_revision, resolve_base_model
     from storage.models.base_offer import examine_base
     from storage.models.conversion import GEMMA, chat_revision

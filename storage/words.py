@@ -11,6 +11,7 @@ SOUTH_EAST_ASIAN = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
 """Thai, Lao, Burmese and Khmer."""
 EAST_ASIAN_SIGNS = r"\u3001-\u303f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
 SCRIPTS = HAN + KANA + SOUTH_EAST_ASIAN
+"""Those without spaces between words."""
 UNSPACED = f"[{HAN}]|[{KANA}]{{1,3}}|[{SOUTH_EAST_ASIAN}]{{1,5}}"
 """As much of such a script as says what a word says in English.
 

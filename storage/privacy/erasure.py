@@ -265,10 +265,10 @@ def _delete_appearances(session: Session, guild_id: int) -> None:
     session.execute(update(personalities).where(personalities.guild_id == guild_id).values(picture_digest=None))
 
 
-def erase_member_in(session: Session, guild_id: int, user_id: int) -> Deletion:
-    """Delete a member's data in one server; if no other server has any, delete all that is stored about them.
+def erase_member_in(session: Session, guild_id: int, user_id: int, *, left_at: datetime) -> Deletion:
+    """Delete the data of a member in a server that they left; if no other server has any, all that is stored of them.
 
-    That includes direct messages: whoever shares no server with the bot cannot write to it any more.
+    That includes direct messages, unless they wrote one since then: only who shares a server with the bot can.
     """
     _lock(session)
     replies, spoke = tables.ReplyRow, tables.ReplySpeakerRow
@@ -294,9 +294,16 @@ def erase_member_in(session: Session, guild_id: int, user_id: int) -> Deletion:
     erased = _erase(session, spoken_ids, documents, channels)
     forget_follow_ups_of(session, user_id, guild_id)
     _take_name_out(session, user_id, guild_id)
-    if not is_known(session, user_id, in_any_guild):
+    if not is_known(session, user_id, in_any_guild) and not _wrote_directly(session, user_id, left_at):
         delete_member(session, user_id)
     return replace(erased, marked=marked)
+
+
+def _wrote_directly(session: Session, user_id: int, since: datetime) -> bool:
+    """Return whether an answer to the member's direct messages since then is stored."""
+    replies, spoke = tables.ReplyRow, tables.ReplySpeakerRow
+    direct = select(spoke.reply_id).join(replies).where(spoke.user_id == user_id, replies.guild_id.is_(None))
+    return any_row(session, direct.where(replies.created_at > since))
 
 
 def lock_erasures(session: Session, *, shared: bool = False) -> None:

@@ -226,4 +226,4 @@ def complete_departure(session: Session, departure: Departure) -> Deletion | Non
         return None
     if departure.is_of_server:
         return erase_guild(session, departure.guild_id)  # with its members' departures
-    return erase_member_in(session, departure.guild_id, departure.user_id)
+    return erase_member_in(session, departure.guild_id, departure.user_id, left_at=departure.left_at)

@@ -26,7 +26,7 @@ from reactune.run import supervised_trainer
 from storage.adapters.folder_store import AdapterStore
 from storage.database.database import open_database
 from storage.database.enums import GateVerdict, TrainingSource
-from storage.database.tables import RoundRow
+from storage.database.tables import ReplyRow, RoundRow
 from storage.models.base_model import resolve_base_model
 from storage.personalities.card_files import read_any_card
 from storage.personalities.personalities import ensure_personality
@@ -240,6 +240,19 @@ def test_a_backup_is_made_and_restored(reactune, version, tmp_path):
     assert json.loads(reactune("model", "list", "--json")[1])["champion"] == "base"
     (line,) = json.loads(reactune("audit", "--action", "restore", "--json")[1])["entries"]
     assert line["subject"].startswith("backup.tar.gz, of ")
+
+
+def test_restoring_says_what_stays_deleted(reactune, settings, version, tmp_path):
+    file = str(tmp_path / "backup.tar.gz")
+    database = open_database(settings)
+    with database.transaction() as session:
+        reply_id = add_reply(session)
+    assert reactune("backup", file)[0] == 0
+    with database.transaction() as session:
+        session.delete(session.get_one(ReplyRow, reply_id))
+    database.close()
+    out = reactune("restore", file, "--replace")[1]
+    assert "Not restored: 1 row deleted after the backup." in " ".join(out.split())
 
 
 def test_a_backup_without_the_files_of_a_version_is_none_to_rely_on(reactune, settings, version, tmp_path):

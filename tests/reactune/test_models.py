@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save_file
 
-from reactune.models import ANSWERS_ONLY, FITS, FOUR_BITS, QUANTISED, Candidate, Machine, candidates, table
+from reactune.models import ANSWERS_ONLY, FITS, FOUR_BITS, QUANTISED, Candidate, Machine, candidates, list_bases, table
+from storage.models.base_model import resolve_base_model
 from storage.models.free_memory import FreeMemory
+from storage.models.openvino.recipes import W4A8, W8A8
 from storage.models.shape import shape_of
 from storage.settings.loading import load_settings
 from storage.settings.sections import PictureSettings, Settings
 from tests.seeing_model import build_seeing_base
 from tests.tiny_model import build_tiny_base
+from tests.verdicts import trust_graphs
 
 GB = 10**9
 LAPTOP = Machine(FreeMemory(8 * GB, 16 * GB), 100 * GB)
@@ -98,6 +102,23 @@ def test_openvino_is_named_only_for_bases_that_it_serves(tmp_path):
     assert served["Qwen/Qwen3.5-2B"].engines == ("OpenVINO",)
     inner_type = served["mistralai/Ministral-3-3B-Instruct-2512-BF16"]
     assert (inner_type.serve_format, "OpenVINO" in inner_type.engines) == ("bfloat16", False)
+
+
+def test_another_bases_comparison_is_not_told_as_that_of_the_base_that_is_set(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("REACTUNE_MODEL__ENGINE", "openvino")
+    monkeypatch.setenv("REACTUNE_DATA__DIRECTORY", str(tmp_path))
+    mine, other = (build_tiny_base(tmp_path / name) for name in ("mine", "other"))
+    monkeypatch.setenv("REACTUNE_MODEL__BASE", str(mine))
+    own = load_settings()
+
+    def told() -> str:
+        list_bases()
+        return capsys.readouterr().out
+
+    trust_graphs(replace(resolve_base_model(str(other), tmp_path), revision="other"), tmp_path, own.model, W4A8)
+    assert "answers with" not in told()
+    trust_graphs(resolve_base_model(str(mine), tmp_path), tmp_path, own.model, W8A8)
+    assert f"{mine} answers with 8-bit weights and activations." in told()
 
 
 def test_the_base_that_is_set_is_measured_from_its_files(tmp_path):

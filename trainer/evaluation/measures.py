@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from storage.conversations.degenerate import WORDS, is_degenerate
 from storage.models.fit import READ_TOKENS, Exchange
+from storage.words import EAST_ASIAN_SIGNS, SCRIPTS
 from trainer.progress import Advance, keep_quiet
 
 if TYPE_CHECKING:
@@ -21,9 +22,8 @@ if TYPE_CHECKING:
 
 LEAST_WORDS = 4
 """Shuffling fewer words leaves many an answer as it is."""
-# Chinese, Japanese, Korean and Thai are written without spaces between words: there, each character is a piece.
-UNSPACED = r"\u0e00-\u0e7f\u3001-\u30ff\u3400-\u9fff\uac00-\ud7af\uff01-\uff5e"
-PIECES = re.compile(rf"([{UNSPACED}])|([^\s{UNSPACED}]+)")
+# In scripts without spaces between words, each character is a piece.
+PIECES = re.compile(rf"([{SCRIPTS}{EAST_ASIAN_SIGNS}])|([^\s{SCRIPTS}{EAST_ASIAN_SIGNS}]+)")
 MAX_LOGITS = 2**25
 """Most numbers in one batch's logits, 128 MiB in float32: a large vocabulary gets small batches."""
 

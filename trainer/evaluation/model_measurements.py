@@ -61,7 +61,7 @@ NEUTRAL_MESSAGES = (
 MAX_ANSWER_TOKENS = 48
 """Only this many tokens of a longer answer are judged."""
 MAX_CASE_TOKENS = 32
-FINDINGS_FORMAT = 12
+FINDINGS_FORMAT = 13
 """Increase it with every change of this package that changes a model's findings."""
 
 Context = Callable[[], AbstractContextManager[Any]]
@@ -240,7 +240,7 @@ class Evaluator:
 
     def read(self, exchanges: Sequence[Exchange], advance: Advance = keep_quiet) -> AnswerLosses:
         """Let the coherence model read the beginnings of these answers, in order and shuffled, but no empty ones."""
-        said = [(message, text) for message, text in exchanges if text.strip()]
+        said = [(message, begun) for message, text in exchanges if (begun := self._beginning(text))]
         order = random.Random(self._seed)
         mixed = [(message, shuffle_words(text, order)) for message, text in said]
         read = len(said) + sum(bool(text) for _, text in mixed)
@@ -251,6 +251,12 @@ class Evaluator:
             tuple(fmean(tokens) for tokens, (_, text) in zip(losses, mixed, strict=False) if text),
             tuple(map(fmean, losses[len(said) :])),
         )
+
+    def _beginning(self, answer: str) -> str:
+        """Return the first MAX_ANSWER_TOKENS tokens: a whole liked answer would take much more memory than ours."""
+        chat = self._sampler.chat
+        ids = chat.token_ids(answer)
+        return (chat.decode(ids[:MAX_ANSWER_TOKENS]) if len(ids) > MAX_ANSWER_TOKENS else answer).strip()
 
     def ask(
         self,

@@ -150,21 +150,23 @@ class _Ours:
 
     def measure(self, recipes: Sequence[GraphRecipe]) -> list[Measurement]:
         """Return what recipes with the same weights make of the base; with the adapter only if one is close enough."""
+        # Each method compiles one graph, which is gone when it returns: one more would take as much memory as the base,
+        # and have the file mapped that is written next.
         self._write(recipes[0], None)
-        base: list[float] = []
-        speeds: list[Speed] = []
-        for recipe in recipes:
-            compiled = self._compile(recipe)
-            base.append(_divergence(self.theirs["base"], [_run(compiled, ids) for ids in self.texts]))
-            speeds.append(_speed(compiled, self.texts[-1]))
-            said = _log_probabilities(_run(compiled, self.checked), self.checked)
-            self.effects[recipe.name] = BaseEffect(tuple(self.checked), said)
-        adapter = base
-        if min(base) <= MAX_DIVERGENCE:
+        of_base = [self._measure_base(recipe) for recipe in recipes]
+        adapter = [divergence for divergence, _ in of_base]
+        if min(adapter) <= MAX_DIVERGENCE:
             self._write(recipes[0], self.adapter)
             adapter = [self._divergence_of_adapter(recipe) for recipe in recipes]
-        found = zip(recipes, base, adapter, speeds, strict=True)
-        return [Measurement(recipe.name, plain, adapted, speed) for recipe, plain, adapted, speed in found]
+        found = zip(recipes, of_base, adapter, strict=True)
+        return [Measurement(recipe.name, plain, adapted, speed) for recipe, (plain, speed), adapted in found]
+
+    def _measure_base(self, recipe: GraphRecipe) -> tuple[float, Speed]:
+        compiled = self._compile(recipe)
+        divergence = _divergence(self.theirs["base"], [_run(compiled, ids) for ids in self.texts])
+        said = _log_probabilities(_run(compiled, self.checked), self.checked)
+        self.effects[recipe.name] = BaseEffect(tuple(self.checked), said)
+        return divergence, _speed(compiled, self.texts[-1])
 
     def _divergence_of_adapter(self, recipe: GraphRecipe) -> float:
         compiled = self._compile(recipe)

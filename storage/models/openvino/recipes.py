@@ -63,6 +63,10 @@ class Measurement:
     speed: Speed
 
     @property
+    def description(self) -> str:
+        return RECIPES[self.recipe].description
+
+    @property
     def divergence(self) -> float:
         return max(self.base, self.adapter)
 
@@ -104,19 +108,17 @@ def choose_recipe(measured: Sequence[Measurement]) -> tuple[str, str]:
     chosen = exact
     why: list[str] = []
     for one in others:
-        description, speed = RECIPES[one.recipe].description, one.speed.over(exact.speed)
+        gain = one.speed.over(chosen.speed)
         if not one.divergence <= MAX_DIVERGENCE:  # NaN too
-            why.append(
-                f"{description} would put answers {one.divergence:.2f} nats a token from transformers', more than "
-                f"{MAX_DIVERGENCE}"
-            )
-        elif one.speed.over(chosen.speed) < WORTH:
-            why.append(f"{description} would be {speed:.2f} times as fast")
+            change = f"{one.divergence:.2f} nats a token; limit {MAX_DIVERGENCE}"
+            why.append(f"{one.description} would change answers too much ({change})")
+        elif gain < WORTH:
+            why.append(f"{one.description} would be only {gain:.2f} times as fast as {chosen.description}")
         else:
             chosen = one
     if chosen is not exact:
-        speed = chosen.speed.over(exact.speed)
-        than = f"{speed:.1f} times as fast as {RECIPES[exact.recipe].description}"
+        gain = chosen.speed.over(exact.speed)
+        than = f"{gain:.1f} times as fast as {exact.description}"
         why = [f"{than}, and {chosen.divergence:.3f} nats a token from transformers", *why]
     return chosen.recipe, "; ".join(why)
 

@@ -184,10 +184,10 @@ class Verifier:
             return process.wait(), errors
 
 
-def newest_verdict(settings: Settings) -> GraphVerdict | None:
-    """Return what was found of the base that was compared last; earlier ones leave the disk with the next start."""
+def newest_verdict(revision: str, settings: Settings) -> GraphVerdict | None:
+    """Return what the last comparison of this base found; earlier ones leave the disk with the next start."""
     name = verdict_file(Path(), serving_format(settings.model)).name
-    found = list((settings.data.directory / GRAPHS).glob(f"*/{name}"))
+    found = list((settings.data.directory / GRAPHS).glob(f"{revision}-*/{name}"))
     return read_verdict(max(found, key=lambda file: file.stat().st_mtime)) if found else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -178,6 +179,35 @@ def test_four_bits_keep_what_an_adapter_changes(
     assert found.recipe == "W4A8"
     assert 0 < found.base < MAX_DIVERGENCE
     assert found.adapter < comparison.ADAPTER_CHANGE / 10
+
+
+def test_no_compiled_graph_is_left_when_the_next_one_is_written_or_compiled(
+    save: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes as much memory as the base, and may have the file mapped that is written next."""
+    monkeypatch.setattr(comparison, "SMALL_PARAMETERS", 0)
+    write, compile_graph = comparison._Ours._write, comparison._Ours._compile
+    made: list[weakref.ref[Any]] = []
+    alive: list[int] = []
+
+    def count() -> None:
+        alive.append(sum(graph() is not None for graph in made))
+
+    def counting_write(ours: Any, *arguments: Any) -> None:
+        count()
+        write(ours, *arguments)
+
+    def counting_compile(ours: Any, recipe: Any) -> Any:
+        count()
+        compiled = compile_graph(ours, recipe)
+        made.append(weakref.ref(compiled))
+        return compiled
+
+    monkeypatch.setattr(comparison._Ours, "_write", counting_write)
+    monkeypatch.setattr(comparison._Ours, "_compile", counting_compile)
+    comparison.compare_graphs(save("qwen3"), "float32", tmp_path)
+    assert len(made) == 6
+    assert alive == [0] * 10
 
 
 def test_a_graph_is_as_large_as_predicted(tmp_path: Path) -> None:

@@ -268,7 +268,7 @@ def test_a_member_is_deleted_from_one_server_only(session: Session) -> None:
     suggest(session, his, ALICE, "better", None)
     train_on(session, [(his, asked_again, None)])
     give_consent(session, ALICE)
-    erased = erase_member_in(session, HOME, ALICE)
+    erased = erase_member_in(session, HOME, ALICE, left_at=utc_now())
     assert (erased.replies, erased.marked) == (2, ("v1",))
     assert kept(session) == {his, elsewhere, asked_again}
     assert not {hers, shared} & kept(session)
@@ -281,7 +281,7 @@ def test_everything_of_a_member_without_another_server_is_deleted(session: Sessi
     add_answer(session)
     add_note(session, ALICE, HOME, "likes tea")
     give_consent(session, ALICE)
-    erase_member_in(session, HOME, ALICE)
+    erase_member_in(session, HOME, ALICE, left_at=utc_now())
     assert list_notes(session, ALICE, HOME) == []
     assert consenting(session, [ALICE]) == set()
 
@@ -297,6 +297,21 @@ def test_whoever_leaves_their_last_server_is_forgotten_in_direct_messages_too(se
     session.expire_all()
     assert kept(session) == set()
     assert (list_notes(session, ALICE, None), consenting(session, [ALICE])) == ([], set())
+
+
+def test_whoever_wrote_in_direct_messages_after_leaving_is_still_reachable_and_not_forgotten(session: Session) -> None:
+    """She shares another server with the bot, where she never wrote."""
+    add_answer(session)
+    note_departure(session, HOME, ALICE)
+    session.execute(update(DepartureRow).values(left_at=utc_now() - timedelta(days=1)))
+    direct = add_answer(session, guild_id=None, channel_id=CHANNEL + 1)
+    add_note(session, ALICE, None, "I am ill")
+    give_consent(session, ALICE)
+    (departure,) = departed_before(session, utc_now())
+    complete_departure(session, departure)
+    assert kept(session) == {direct}
+    assert [note.text for note in list_notes(session, ALICE, None)] == ["I am ill"]
+    assert consenting(session, [ALICE]) == {ALICE}
 
 
 def test_choices_of_a_member_who_left_are_deleted(session: Session) -> None:

@@ -107,7 +107,7 @@ def test_notes_go_with_their_member_and_their_server(session: Session) -> None:
         add_note(session, ALICE, guild_id, BEES)
         add_note(session, BOB, guild_id, BEES)
     assert (known_members(session, HOME), known_guilds(session)) == ({ALICE, BOB}, {HOME, ELSEWHERE})
-    erase_member_in(session, HOME, ALICE)
+    erase_member_in(session, HOME, ALICE, left_at=utc_now())
     assert [texts(session, ALICE, place) for place in (HOME, ELSEWHERE, None)] == [[], [BEES], [BEES]]
     erase_guild(session, ELSEWHERE)
     assert [texts(session, BOB, place) for place in (HOME, ELSEWHERE, None)] == [[BEES], [], [BEES]]

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import BigInteger, Column, select, update
 from sqlalchemy.orm import Session
 
-from storage.database.columns import MEMBER, PSEUDONYM, SERVER, Fate
+from storage.database.columns import MEMBER, PSEUDONYM, SERVER, Fate, utc_now
 from storage.database.enums import QuarantineRule
 from storage.database.tables import (
     Base,
@@ -154,10 +154,10 @@ def test_after_a_deletion_only_its_record_opt_outs_and_the_audit_trail_name_the_
 def test_after_a_departure_nothing_in_that_server_names_the_member(filled: Session) -> None:
     membership = update(MemberRow).where(MemberRow.user_id == MEMBER_ID)
     filled.execute(membership.values(guild_id=ELSEWHERE))
-    erase_member_in(filled, HOME, MEMBER_ID)
+    erase_member_in(filled, HOME, MEMBER_ID, left_at=utc_now())
     assert naming(filled) == KEPT_AFTER_DELETION | OF_NO_SERVER | {"members.user_id"}
     assert MEMBER_ID not in known_members(filled, HOME)
-    erase_member_in(filled, ELSEWHERE, MEMBER_ID)
+    erase_member_in(filled, ELSEWHERE, MEMBER_ID, left_at=utc_now())
     assert naming(filled) == KEPT_AFTER_DELETION, "the last server"
 
 

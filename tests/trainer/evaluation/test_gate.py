@@ -10,7 +10,7 @@ from storage.settings.sections import GateSettings
 from storage.taste.liked import Excess
 from trainer.evaluation.evaluate import Evaluation
 from trainer.evaluation.fitness import Fitness
-from trainer.evaluation.gate import Verdict, decide
+from trainer.evaluation.gate import CheckResult, Verdict, decide
 from trainer.evaluation.overshoot import Overshoot
 from trainer.evaluation.suites import Kind, SuiteResult
 
@@ -72,7 +72,7 @@ def test_every_check_reports_its_numbers():
         "broken answers": "10% of answers are broken (base 5%; limit +15%)",
         "variety": "4% of answers resemble another one (base 0%; limit +25%)",
         "coherence": "answers are 1.04× as surprising to gemma3-270m as good ones (limit 1.1×)",
-        "fit": "gemma3-270m finds the message of 70% of answers among six (base 72%; limit -10%)",
+        "fit": "gemma3-270m is 70% sure which of six messages an answer belongs to (base 72%; limit -10%)",
         "word order": "answers are 0.55× as surprising to gemma3-270m as their words in random order "
         "(good ones 0.60×; limit 0.65×)",
         "retention": "the loss on everyday text is 1.012× the base's (limit 1.05×)",
@@ -101,7 +101,7 @@ def test_the_gate_says_how_many_messages_were_members_own():
         ({"coherence_ratio": 1.11}, "answers are 1.11× as surprising to gemma3-270m as good ones (limit 1.1×)"),
         (
             {"fitness": Fitness(0.49, 0.72, error=0.07)},
-            "gemma3-270m finds the message of 49% of answers among six (base 72%; limit -10%)",
+            "gemma3-270m is 49% sure which of six messages an answer belongs to (base 72%; limit -10%)",
         ),
         (
             {"disorder": 0.66},
@@ -220,12 +220,25 @@ def test_suite_fails_where_chance_seldom_loses_as_many(lost, gained, outcome):
     assert check.sentence.endswith("limit -10%): this could be chance") == (outcome is GateVerdict.PASS)
 
 
+def unjudged(version: float, base: float, lost: int = 9) -> CheckResult:
+    """Return the check of a suite of English words, given the share of English answers."""
+    german = replace(suite_drop(lost, 0), english_share=version, english_share_base=base)
+    return next(check for check in judged(replace(JUDGEMENT, suites=(german,))).checks if "suite" in check.name)
+
+
 def test_suite_of_english_words_does_not_judge_answers_in_another_language():
-    german = replace(suite_drop(9, 0), english_share=0.45)
-    check = next(check for check in judged(replace(JUDGEMENT, suites=(german,))).checks if "suite" in check.name)
+    check = unjudged(version=0.9, base=0.45)
     assert (check.name, check.outcome) == ("suite flattery", GateVerdict.PASS)
-    assert check.sentence == "not judged: only 45% of the answers to flattery cases are in English"
-    assert judged(replace(JUDGEMENT, suites=(replace(german, english_share=0.5),))).outcome is GateVerdict.FAIL
+    assert check.sentence == "not judged: 90% of the answers to flattery cases are in English (base 45%; limit 50%)"
+    assert unjudged(version=0.2, base=0.1).outcome is GateVerdict.PASS
+    assert unjudged(version=0.5, base=0.5).outcome is GateVerdict.FAIL
+
+
+def test_version_that_left_english_does_not_pass_a_suite_of_english_words_unseen():
+    """Neither does it fail: it may have learned to speak German."""
+    check = unjudged(version=0.45, base=0.9)
+    assert check.outcome is GateVerdict.NOT_ENOUGH_EVIDENCE
+    assert check.sentence == "not judged: 45% of the answers to flattery cases are in English (base 90%; limit 50%)"
 
 
 def test_failed_suite_names_some_of_its_cases():
@@ -296,7 +309,8 @@ def test_fit_that_chance_may_have_lost_passes_and_says_so():
     verdict = judged(replace(JUDGEMENT, fitness=Fitness(0.49, 0.72, error=0.08)))
     (sentence,) = (check.sentence for check in verdict.checks if check.name == "fit")
     assert sentence == (
-        "gemma3-270m finds the message of 49% of answers among six (base 72%; limit -10%): this could be chance"
+        "gemma3-270m is 49% sure which of six messages an answer belongs to (base 72%; limit -10%): "
+        "this could be chance"
     )
 
 
@@ -347,8 +361,8 @@ def test_the_gates_sentences_can_be_said_in_another_language():
         "(Basismodell 5 %; Grenze +15 %)",
         "Vielfalt": "4 % der Antworten gleichen einer anderen (Basismodell 0 %; Grenze +25 %)",
         "Schlüssigkeit": "Antworten überraschen gemma3-270m 1,04-mal so sehr wie gute (Grenze 1,1-mal)",
-        "Bezug zur Nachricht": "gemma3-270m findet zu 70 % der Antworten unter sechs Nachrichten die richtige "
-        "(Basismodell 72 %; Grenze -10 %)",
+        "Bezug zur Nachricht": "gemma3-270m ist sich zu 70 % sicher, zu welcher von sechs Nachrichten eine Antwort "
+        "gehört (Basismodell 72 %; Grenze -10 %)",
         "Wortfolge": "Antworten überraschen gemma3-270m 0,55-mal so sehr wie ihre Wörter in zufälliger Folge "
         "(gute 0,60-mal; Grenze 0,65-mal)",
         "Erhalt der Sprache": "der Loss bei Alltagstext ist das 1,012-Fache des Basismodells (Grenze 1,05-fach)",

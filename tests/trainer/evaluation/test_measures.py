@@ -164,11 +164,16 @@ def test_shuffled_words_are_the_same_ones_in_another_order():
     assert Counter(shuffled.split()) == Counter(said.split())
 
 
-def test_languages_without_spaces_are_shuffled_by_character():
-    said = "日本の首都は東京です。"
+@pytest.mark.parametrize("said", ["日本の首都は東京です。", "ເມືອງຫຼວງຂອງລາວແມ່ນວຽງຈັນ"])
+def test_languages_without_spaces_are_shuffled_by_character(said):
     shuffled = shuffle_words(said, random.Random(1))
     assert shuffled != said
     assert sorted(shuffled) == sorted(said)
+
+
+def test_korean_is_shuffled_by_word():
+    said = "오늘은 날씨가 정말 좋아서 걸었어요."
+    assert Counter(shuffle_words(said, random.Random(1)).split()) == Counter(said.split())
 
 
 @pytest.mark.parametrize("said", ["", "Yes.", "Oats and milk"])

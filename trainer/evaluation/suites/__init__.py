@@ -90,7 +90,8 @@ class SuiteResult:
     """Passed only by the base."""
     lost_ids: tuple[str, ...]
     english_share: float = 1.0
-    """Of the answers that must be English: the version's or the base's, whichever has fewer."""
+    """Of the version's answers that must be English."""
+    english_share_base: float = 1.0
 
 
 def load_suites(settings: GateSettings) -> list[Suite]:
@@ -107,7 +108,11 @@ def load_suites(settings: GateSettings) -> list[Suite]:
 
 
 def compare_suites(
-    suite: Suite, base: Sequence[bool], version: Sequence[bool], english_share: float = 1.0
+    suite: Suite,
+    base: Sequence[bool],
+    version: Sequence[bool],
+    english_share: float = 1.0,
+    english_share_base: float = 1.0,
 ) -> list[SuiteResult]:
     """Return a result for each kind of case in the suite; both results are in the order of its cases."""
     rows = list(zip(suite.cases, base, version, strict=True))
@@ -118,6 +123,7 @@ def compare_suites(
             kind,
             [row for row in rows if row[0].kind is kind],
             english_share,
+            english_share_base,
         )
         for kind in kinds
     ]
@@ -133,12 +139,14 @@ def _is_english(answer: str) -> bool | None:
     """Return None if the answer is too short to tell."""
     words = WORD.findall(answer.replace("’", "'").lower())
     if len(words) < FEWEST_WORDS:
-        # One "word" of Chinese or Japanese may be a whole sentence.
-        return None if answer.isascii() else False
+        # One "word" of Chinese or Japanese may be a whole sentence. Emoji and "…" are in no language.
+        return None if all(map(str.isascii, words)) else False
     return sum(word in COMMON for word in words) >= ENGLISH_SHARE * len(words)
 
 
-def _result(suite: str, kind: Kind, rows: Sequence[tuple[Case, bool, bool]], english_share: float) -> SuiteResult:
+def _result(
+    suite: str, kind: Kind, rows: Sequence[tuple[Case, bool, bool]], english_share: float, english_share_base: float
+) -> SuiteResult:
     lost = tuple(case.id for case, base, version in rows if base and not version)
     return SuiteResult(
         suite,
@@ -150,6 +158,7 @@ def _result(suite: str, kind: Kind, rows: Sequence[tuple[Case, bool, bool]], eng
         lost=len(lost),
         lost_ids=lost,
         english_share=english_share,
+        english_share_base=english_share_base,
     )
 
 

@@ -1,0 +1,40 @@
+"""What the coherence model reads of answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from storage.models.base_model import BaseModel
+from storage.models.fit import Exchange
+from storage.settings.sections import GenerationSettings, ModelSettings
+from trainer.evaluation.model_measurements import MAX_ANSWER_TOKENS, CoherenceScorer, Evaluator
+from trainer.evaluation.sampling import Sampler
+from trainer.progress import Advance
+
+
+class Recorder(CoherenceScorer):
+    """Finds every token equally surprising, and keeps what it read."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.read: list[str] = []
+        self._tokenizer = tokenizer
+
+    def losses(self, exchanges: Sequence[Exchange], advance: Advance) -> list[list[float]]:
+        self.read = [answer for _, answer in exchanges]
+        return [[1.0] * len(self._tokenizer(answer, add_special_tokens=False)["input_ids"]) for answer in self.read]
+
+
+def test_only_the_beginning_of_a_long_answer_is_read_in_order_and_shuffled(tiny_base: BaseModel) -> None:
+    sampler = Sampler.load(tiny_base, None, "float32", "", ModelSettings(engine="transformers"))
+    recorder = Recorder(sampler.tokenizer)
+    evaluator = Evaluator(
+        sampler, recorder, [], GenerationSettings(), system_prompt="", seed=17, report=lambda _progress: None
+    )
+    long = " ".join(f"word{number}" for number in range(200))
+    evaluator.read([("Hi", " "), ("Hi", "Oats and milk, as ever."), ("Hi", long)])
+    short, begun, _, mixed = recorder.read
+    assert short == "Oats and milk, as ever."
+    assert long.startswith(begun)
+    assert len(sampler.chat.token_ids(begun)) <= MAX_ANSWER_TOKENS < len(sampler.chat.token_ids(long))
+    assert sorted(mixed.split()) == sorted(begun.split())
