@@ -189,10 +189,10 @@ def evaluate(
         overshoot=context.overshoot(answers.whole, answers_base.whole),
         suites=tuple(
             result
-            for suite, of_base, of_version, english, english_base in zip(
-                models.suites, original.passed, found.passed, found.english_shares, original.english_shares, strict=True
+            for suite, of_base, of_version, *english in zip(
+                models.suites, original.passed, found.passed, original.english_shares, found.english_shares, strict=True
             )
-            for result in compare_suites(suite, of_base, of_version, english, english_base)
+            for result in compare_suites(suite, of_base, of_version, min(english))
         ),
     )
 

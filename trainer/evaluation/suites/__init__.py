@@ -90,8 +90,7 @@ class SuiteResult:
     """Passed only by the base."""
     lost_ids: tuple[str, ...]
     english_share: float = 1.0
-    """Of the version's answers that must be English."""
-    english_share_base: float = 1.0
+    """Of the answers that must be English: the version's or the base's, whichever has fewer."""
 
 
 def load_suites(settings: GateSettings) -> list[Suite]:
@@ -108,11 +107,7 @@ def load_suites(settings: GateSettings) -> list[Suite]:
 
 
 def compare_suites(
-    suite: Suite,
-    base: Sequence[bool],
-    version: Sequence[bool],
-    english_share: float = 1.0,
-    english_share_base: float = 1.0,
+    suite: Suite, base: Sequence[bool], version: Sequence[bool], english_share: float = 1.0
 ) -> list[SuiteResult]:
     """Return a result for each kind of case in the suite; both results are in the order of its cases."""
     rows = list(zip(suite.cases, base, version, strict=True))
@@ -123,7 +118,6 @@ def compare_suites(
             kind,
             [row for row in rows if row[0].kind is kind],
             english_share,
-            english_share_base,
         )
         for kind in kinds
     ]
@@ -144,9 +138,7 @@ def _is_english(answer: str) -> bool | None:
     return sum(word in COMMON for word in words) >= ENGLISH_SHARE * len(words)
 
 
-def _result(
-    suite: str, kind: Kind, rows: Sequence[tuple[Case, bool, bool]], english_share: float, english_share_base: float
-) -> SuiteResult:
+def _result(suite: str, kind: Kind, rows: Sequence[tuple[Case, bool, bool]], english_share: float) -> SuiteResult:
     lost = tuple(case.id for case, base, version in rows if base and not version)
     return SuiteResult(
         suite,
@@ -158,7 +150,6 @@ def _result(
         lost=len(lost),
         lost_ids=lost,
         english_share=english_share,
-        english_share_base=english_share_base,
     )
 
 
