@@ -10,7 +10,7 @@ from storage.settings.sections import GateSettings
 from storage.taste.liked import Excess
 from trainer.evaluation.evaluate import Evaluation
 from trainer.evaluation.fitness import Fitness
-from trainer.evaluation.gate import CheckResult, Verdict, decide
+from trainer.evaluation.gate import Verdict, decide
 from trainer.evaluation.overshoot import Overshoot
 from trainer.evaluation.suites import Kind, SuiteResult
 
