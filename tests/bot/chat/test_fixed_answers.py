@@ -12,6 +12,7 @@ from storage.personalities.bindings import BindingPlace, bind
 from storage.personalities.cards import Card
 from storage.personalities.personalities import create_personality
 from tests.bot.attachments.conftest import picture
+from tests.bot.cogs.test_feedback import MENU
 
 SMALL_PRINT = "-# a fixed sentence, not written by the model · votes don't change it"
 SAID = "I'm TestBot, a bot and not a person. A language model (tiny) writes my answers."
@@ -44,6 +45,11 @@ class TestWhatItIs:
         await place.ada.react(answer, "🔁")
         assert place.last.content == FIXED
         assert engine.requests == []
+
+    async def test_nothing_is_wrong_with_it(self, place, rows):
+        answer = await place.ask("are you a bot?")
+        refused = await place.ada.context_menu(place.channel, MENU, answer)
+        assert refused.response.content == FIXED
 
     async def test_a_german_question_gets_a_german_answer(self, place):
         answer = await place.ask("Bist du ein Mensch?")
