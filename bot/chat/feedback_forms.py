@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from re import Match
+from typing import Self
 
 import discord
 from sqlalchemy.orm import Session
@@ -108,7 +109,7 @@ class CauseForm(Form):
         self._cause = self._let_choose(
             "cause", gettext("Choose the main reason"), list(self._causes), chosen=_label(given) if given else ""
         )
-        self._text = None
+        self._text: discord.ui.TextInput[Self] | None = None
         if reply.origin is not Origin.FIXED:
             self._text = self._ask(
                 "text",
