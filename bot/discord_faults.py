@@ -73,10 +73,13 @@ class WebhookRequests(AsyncWebhookAdapter):
         return await super().request(route, session, **options)
 
     async def _answer(self, route: Any, session: Any, options: dict[str, Any]) -> Any:
-        for pause_s in PAUSES_S:
+        pauses_s = iter(PAUSES_S)
+        while True:
             try:
                 return await super().request(route, session, **options)
             except (discord.DiscordServerError, aiohttp.ClientConnectionError) as error:
+                if (pause_s := next(pauses_s, None)) is None:
+                    raise
                 log.debug("Discord may not have the answer to an interaction (%s); sending it again.", error)
             except discord.HTTPException as error:
                 if session.attempts > 1 and error.code == ALREADY_ACKNOWLEDGED:
@@ -85,7 +88,6 @@ class WebhookRequests(AsyncWebhookAdapter):
             await asyncio.sleep(pause_s)
             for file in options.get("files") or ():
                 file.reset()
-        return await super().request(route, session, **options)
 
 
 class _SingleAttempts:

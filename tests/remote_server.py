@@ -78,6 +78,8 @@ class RemoteServer:
         self.always: Fault | None = None
         self.on_load: str | None = None
         """The name of the reply to any adapter, in place of loading it."""
+        self.is_behind_proxy = False
+        """If True, it restarts behind a proxy, which answers that it takes no adapter now."""
         self.applies_adapters = True
         """If False, it accepts adapters and answers as the bare base, as vLLM does if their names do not fit."""
         self.tells_log_probabilities = True
@@ -154,6 +156,8 @@ class RemoteServer:
     async def _load(self, request: web.Request) -> web.StreamResponse:
         body = await self._read(request)
         name, path = body["lora_name"], body["lora_path"]
+        if self.is_behind_proxy:
+            return web.Response(status=502, text="<html><title>502 Bad Gateway</title></html>")
         if self.on_load:
             return reply(self.on_load, name=name, path=path)
         if name in self.adapters:

@@ -132,7 +132,9 @@ class AttachmentReader:
         notes = Counter(note for one in found for note in one.notes)
         seen = notes.pop(LOOKED, 0)
         looked = [ngettext("looked at {count} picture", "looked at {count} pictures", seen)] if seen else []
-        left = [gettext("only the first {limit} were opened", limit=limit)] if len(things) > limit else []
+        is_any_open = any(one.heard or any(material.text for material in one.materials) for one in found)
+        is_cut = is_any_open and len(things) > limit
+        left = [gettext("only the first {limit} were opened", limit=limit)] if is_cut else []
         return Reading(
             materials=tuple(material for one in found for material in one.materials),
             heard="\n".join(one.heard for one in found if one.heard),

@@ -8,12 +8,15 @@ import discord
 from sqlalchemy.orm import Session
 
 from bot.chat.ask import Ask, Prompts
+from bot.chat.context import UNSURE
 from bot.chat.prompting import ChatMessage
 from bot.chat.rendering import TOO_LONG
 from bot.engine import RenderedPrompt
 from bot.errors import UserFacingError
 from bot.knowledge.citations import citations_of
+from bot.knowledge.decision import ReplyKind
 from bot.knowledge.quoting import Citation
+from bot.localization.languages import Languages
 from bot.releases.resolver import ReleaseCandidates, read_candidates
 from bot.services import Services
 from storage.conversations.replies import Reply, count_siblings
@@ -23,7 +26,24 @@ from storage.personalities.personalities import Personality, read_personality
 from storage.wording import gettext_noop
 
 FIXED = gettext_noop("That sentence is fixed: I always say it, so there is nothing to rate, to improve or to repeat.")
+FROM_DOCUMENTS = gettext_noop(
+    "That answer is no more than what this server's documents say, so there is nothing to improve or to repeat. If it "
+    "is wrong, choose **What is wrong with it?** in its menu."
+)
 EDITED = gettext_noop("A message that I answered there was edited since. Please ask again.")
+
+
+def require_written(reply: Reply, languages: Languages) -> None:
+    """Raise UserFacingError if the answer is not the model's words."""
+    if reply.origin is Origin.FIXED:
+        raise UserFacingError(FROM_DOCUMENTS if is_from_documents(reply, languages) else FIXED)
+
+
+def is_from_documents(reply: Reply, languages: Languages) -> bool:
+    """Return whether a fixed answer quotes documents, or says that they do not tell it."""
+    unknown = UNSURE[ReplyKind.UNKNOWN]
+    said = (languages.find(code).translations.gettext(unknown) for code in languages.codes)
+    return bool(reply.retrieved) or reply.answer in said
 
 
 async def gather_again(services: Services, reply: Reply, channel: discord.abc.Messageable, user_id: int) -> Ask:
@@ -32,8 +52,6 @@ async def gather_again(services: Services, reply: Reply, channel: discord.abc.Me
     If another base gave it, the same messages are rendered anew. Raises UserFacingError if another answer is not
     possible.
     """
-    if reply.origin is Origin.FIXED:
-        raise UserFacingError(FIXED)
     if reply.edited_at is not None:
         raise UserFacingError(EDITED)
     asked_at = utc_now()

@@ -167,7 +167,8 @@ class Answerer:
         try:
             async for delta in attempt.generation:
                 text += delta
-                if not attempt.ask.citations:  # an answer that quotes a document is looked over first
+                # An answer that quotes a document is looked over first.
+                if not attempt.ask.citations and stream.is_due:
                     await stream.show(growing_without_invented(text, (attempt.ask.prompt.text,)))
         except (GenerationFailed, EngineStopped) as error:
             if isinstance(error.__cause__, VersionRefused) and not text:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from re import Match
+from typing import Self
 
 import discord
 from sqlalchemy.orm import Session
@@ -15,7 +16,7 @@ from bot.localization.sentences import gettext
 from bot.services import Services
 from storage.conversations.control_tokens import sanitize
 from storage.conversations.replies import Reply, find_reply
-from storage.database.enums import Cause
+from storage.database.enums import Cause, Origin
 from storage.errors import CorrectionRefused
 from storage.members import note_members
 from storage.privacy.consent import basis_of_chat
@@ -108,20 +109,22 @@ class CauseForm(Form):
         self._cause = self._let_choose(
             "cause", gettext("Choose the main reason"), list(self._causes), chosen=_label(given) if given else ""
         )
-        self._text = self._ask(
-            "text",
-            gettext("What should I have answered?"),
-            gettext("You can leave this empty."),
-            limit=longest_suggestion(services),
-            default=draft,
-            long=True,
-        )
+        self._text: discord.ui.TextInput[Self] | None = None
+        if reply.origin is not Origin.FIXED:
+            self._text = self._ask(
+                "text",
+                gettext("What should I have answered?"),
+                gettext("You can leave this empty."),
+                limit=longest_suggestion(services),
+                default=draft,
+                long=True,
+            )
 
     async def on_submit(self, interaction: discord.Interaction) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)
         cause = self._causes.get(self._cause.value or "", Cause.OTHER)
         noted = await self._note(interaction, cause)
-        if not self._text.value.strip():
+        if self._text is None or not self._text.value.strip():
             await answer_privately(interaction, noted)
             return
         suggestion = Suggestion(self._reply_id, self._text.value, is_about_facts=cause is Cause.WRONG_FACT)
@@ -135,12 +138,12 @@ class CauseForm(Form):
     async def _note(self, interaction: discord.Interaction, cause: Cause) -> str:
         """Store the cause, and return what the member reads about it."""
         user_id = interaction.user.id
-        is_down = await self._services.database.run(corrections.give_cause, self._reply_id, user_id, cause)
-        if is_down is None:
+        counts = await self._services.database.run(corrections.give_cause, self._reply_id, user_id, cause)
+        if counts is None:
             raise UserFacingError(NOT_MINE)
         in_private = interaction.guild_id is None and cause is Cause.WRONG_FACT
         noted = gettext(NOTED_IN_PRIVATE if in_private else NOTED[cause])
-        return noted if is_down else f"{noted} {gettext(ADD_THUMB)}"
+        return noted if counts else f"{noted} {gettext(ADD_THUMB)}"
 
 
 def _label(cause: Cause) -> str:

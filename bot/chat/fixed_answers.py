@@ -15,7 +15,7 @@ import discord
 
 from bot.chat.ask import Ask, Prompts
 from bot.chat.conversation import History
-from bot.chat.identity import AGAIN, About, Asked, asks_about_itself, doubts_it
+from bot.chat.identity import About, Asked, asks_about_itself, doubts_it
 from bot.chat.own_threads import move_to_own_thread
 from bot.chat.prompting import ChatMessage
 from bot.engine import RenderedPrompt
@@ -40,6 +40,8 @@ WHAT_IT_DOES = gettext_noop(
 )
 DOUBTED_FOR = timedelta(minutes=10)
 """How long after the answer "really?" is about it."""
+MOST_DOUBTS = 20
+"""Of one answer, each about the one before."""
 _POINTS = re.compile(
     r"\b(?:pics?|pictures?|photos?|images?|screenshots?|memes?|drawings?|files?|documents?|attach\w*|pdf|this|that|these|"
     r"here|it|look|see|describe|read|summari[sz]e|who|where|bild(?:er|es)?|fotos?|datei(?:en)?|dokument|anhang|das|dies\w*|"
@@ -113,8 +115,8 @@ class FixedAnswers:
             return asked
         if not doubts_it(said):
             return None
-        newest = await self._services.database.read(newest_replies, [message.channel.id], 1)
-        return _still_about(newest[0], message.author.id) if newest else None
+        newest = await self._services.database.read(newest_replies, [message.channel.id], MOST_DOUBTS)
+        return _doubted(newest, message.author.id, own_name)
 
     def _introduce(self, personality: Personality, own_name: str, about: About) -> str:
         name = escape_inline(personality.shown_name or own_name)
@@ -132,9 +134,14 @@ class FixedAnswers:
         return me.display_name if me else ""
 
 
-def _still_about(reply: Reply, author_id: int) -> Asked | None:
-    """Return what a member doubts, who has just been told what the bot is."""
-    if reply.origin is not Origin.FIXED or reply.author_id != author_id or utc_now() - reply.created_at > DOUBTED_FOR:
+def _doubted(newest: Sequence[Reply], author_id: int, own_name: str) -> Asked | None:
+    """Return what a member asked about the bot, and has done nothing but doubt since; replies are newest first."""
+    if not newest or utc_now() - newest[0].created_at > DOUBTED_FOR:
         return None
-    before = reply.messages[-1]["content"]
-    return asks_about_itself(before) or (AGAIN if doubts_it(before) else None)
+    for reply in newest:
+        if reply.origin is not Origin.FIXED or reply.author_id != author_id:
+            return None
+        before = reply.messages[-1]["content"]
+        if (asked := asks_about_itself(before, own_name)) or not doubts_it(before):
+            return asked
+    return None

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bot.chat.identity_grammar import (
+    ALONE,
     AT_END,
-    CLAIM,
     DOUBT,
     DOUBT_FILLERS,
     EMBEDDED,
     FILLER,
     GREETED,
+    IDENTITY_WORDS,
     NAMED_ALONE,
     QUOTES_SOMEBODY,
     SENTENCES,
@@ -46,9 +47,6 @@ class Asked:
     about: About
     language: QuestionLanguage
 
-
-AGAIN = Asked(About.KIND, QuestionLanguage.ENGLISH)
-"""The doubt of a doubt."""
 
 _QUOTED = re.compile(r"```.*?```|`[^`]*`|^>.*?$|\"[^\"]*\"|[“„«»][^“”„«»]*[”“«»]", re.MULTILINE | re.DOTALL)
 _WORD = re.compile(r"[^\W_]+")
@@ -84,43 +82,28 @@ def asks_what_it_is(text: str, name: str = "") -> QuestionLanguage | None:
     clauses = [clause for sentence in sentences for clause in sentence]
     whole = [" ".join(sentence) for sentence in sentences if len(sentence) > 1]
     last = [clause for sentence in sentences for clause in sentence[-1:]]
+    said = [clause for clause in clauses if _without_fillers(clause, QuestionLanguage.ENGLISH)]
     for language in QuestionLanguage:
         if any(_asks(clause, language) for clause in (*clauses, *whole)):
             return language
-        if language is _language_of_who(last, language):
+        if any(_matches(WHO[language], clause, language) for clause in last):
             return language
-        others = [clause for clause in clauses if not _matches(CLAIM[language], clause, language)]
+        others = [clause for clause in clauses if not _matches(ALONE[language], clause, language)]
         if len(others) < len(clauses) and all(_is_tag(clause, language) for clause in others):
             return language
-    return _named_alone(text, clauses)
+        if "?" in text and said and all(_matches(NAMED_ALONE[language], clause, language) for clause in said):
+            return language
+    return None
 
 
 def doubts_it(text: str) -> bool:
-    """Return whether a message doubts what was just said, such as "really?"; only the answer before tells what."""
+    """Return whether a message doubts what was just said, such as "really?", or asks of it, such as "is it an app?".
+
+    Only the answer before tells what it is about.
+    """
     clauses = [clause for sentence in _sentences(text) for clause in _clauses(sentence)]
     said = [words for clause in clauses if (words := " ".join(DOUBT_FILLERS.sub(" ", clause).split()))]
     return bool(said) and all(DOUBT.fullmatch(words) for words in said)
-
-
-def _language_of_who(clauses: list[str], language: QuestionLanguage) -> QuestionLanguage | None:
-    if not any(_matches(WHO, clause, language) for clause in clauses):
-        return None
-    return (
-        QuestionLanguage.GERMAN
-        if any(re.search(r"\b(?:wer|was)\b", clause) for clause in clauses)
-        else QuestionLanguage.ENGLISH
-    )
-
-
-def _named_alone(text: str, clauses: list[str]) -> QuestionLanguage | None:
-    left = list(filter(None, (_without_fillers(clause, QuestionLanguage.ENGLISH) for clause in clauses)))
-    if "?" not in text or not left or not all(NAMED_ALONE.fullmatch(one) for one in left):
-        return None
-    return (
-        QuestionLanguage.GERMAN
-        if re.search(r"\b(?:mensch|maschine|roboter|ki|oder)\b", left[0])
-        else QuestionLanguage.ENGLISH
-    )
 
 
 def _asks(clause: str, language: QuestionLanguage) -> bool:
@@ -148,13 +131,18 @@ def _without_fillers(clause: str, language: QuestionLanguage) -> str:
 
 
 def _sentences(text: str, name: str = "") -> list[str]:
-    plain = unicodedata.normalize("NFKC", text).lower().replace("’", "'")
-    plain = _ADDRESSED.sub(" ", _QUOTED.sub(" quoted ", plain))
+    plain = _ADDRESSED.sub(" ", _QUOTED.sub(" quoted ", _plain(text)))
     plain = re.sub(r"(?<=\w)'(?=(?:re|m|s|d|t)\b)", "", plain)
-    if name:
-        plain = plain.replace(name.lower(), " you ")
+    if name and not IDENTITY_WORDS.fullmatch(" ".join(_words(_plain(name)))):
+        own = rf"(?<!\w){re.escape(_plain(name))}(?!\w)"
+        spoken_to = rf"(?:^|(?<=[,.!?;:\n])\s*|(?<=\bis )|(?<=\bist )){own}|{own}(?=\s*(?:$|[,.!?;:\n]))"
+        plain = re.sub(spoken_to, " you ", plain)
     plain = plain if QUOTES_SOMEBODY.match(plain) else plain.replace(":", ",")
     return SENTENCES.split(plain)
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).lower().replace("’", "'")
 
 
 def _clauses(sentence: str) -> list[str]:

@@ -92,7 +92,7 @@ FILLERS = {
         "also|"
         "btw|tbh|fr|ngl|anyway|still|exactly|here|secretly|probably|obviously|clearly|totally|def|deff|surely|"
         "completely|lowkey|highkey|definitely|only|oh|ah|basically|perhaps|"
-        "today|ever|answer (?:me )?(?:honestly|truthfully)|be (?:honest|real)(?: with me)?|deadass|lowkey|"
+        "today|ever|rn|atm|answer (?:me )?(?:honestly|truthfully)|be (?:honest|real)(?: with me)?|deadass|lowkey|"
         "straight up|legit|"
         "hold on|hold up|nah|listen|(?:answer )?yes or no|or nah"
     ),
@@ -136,6 +136,12 @@ _THING = f"{_A}{_REAL}{_IS}(?: real)?(?: of flesh and blood| in real life| irl)?
 _THINGS = f"{_THING}(?: (?:or|and|vs|versus|pretending to be|posing as|not) (?:are you |is it |is this )?{_THING})*"
 _SORT = f"{_A}{_REAL}(?:{_IS_BOT}|{_IS_PERSON})"
 _SORTS = f"{_SORT}(?: (?:or|and|vs|versus|not) (?:is this |is it )?{_SORT})*"
+_BEING = (
+    f"{_A}{_REAL}(?:(?:bot|robot|chatbot|chat bot|ai|llm|language model|artificial intelligence|{_MAKER})s?|"
+    f"{_IS_PERSON})"
+)
+_BEINGS = f"{_BEING}(?: (?:or|and|vs|versus|not) (?:is this |is it )?(?:{_SORT}|real))*"
+"""Few other things are one of these: what "this" is may be an app or a machine, and is asked of everything."""
 _TAG = "(?: (?:right|are you|are not you|is it|is not it|huh|correct|yes|no|eh|innit|yeah|true|are you not))?"
 _TALKING = "(?:talking|speaking|chatting|writing|texting|messaging|typing|dealing|interacting)"
 _YOU = "you(?: guys| all| people)?"
@@ -144,11 +150,16 @@ _OBJECT = (
     "(?: (?:this|these|it|me|you|that|your|the|my|to|here|account|chat|bot|messages?|answers?|replies|side|end|of|on|"
     "other|actually|all)){0,5}"
 )
-_DOING = "(?:behind|typing|writing|answering|replying|responding|running|controlling|operating|talking|on the other)"
+_SAYING = "(?:typing|writing|answering|replying|responding|talking)"
+_WORDS = "(?:account|chat|bot|messages?|answers?|replies|reply|response|user|profile)"
 _WHAT_MODEL = (
     f"(?:what|which)(?: (?:kind|sort|type|version) of)?(?: large| language| ai| base| underlying|"
     f" {_MAKER})* (?:model|llm|ai|"
     f"chatbot|bot|version|thing|being|creature|{_MAKER})"
+)
+_WHICH_AI = (
+    f"(?:what|which) (?:(?:kind|sort|type|version) of )?(?:(?:(?:large|language|ai|{_MAKER}) )+(?:model|version)|"
+    f"llm|ai|chatbot|bot|{_MAKER})"
 )
 _DIRECT_EN = _any(
     f"(?:are|are not|is) {_YOU} (?:not )?(?:(?:pretending|claiming|supposed|trying) to be )?{_THINGS}",
@@ -158,7 +169,7 @@ _DIRECT_EN = _any(
     f"am i connected (?:to|with) {_THINGS}",
     f"who {_MADE} you",
     f"what (?:kind|sort|type) of {_any(_IS_BOT, 'thing', 'being', 'creature', 'model')} are you",
-    f"{_WHAT_MODEL} (?:are you(?: using| based on| running(?: on)?| built on| powered by)?|is (?:this|that|it)|"
+    f"{_WHAT_MODEL} (?:are you(?: using| based on| running(?: on)?| built on| powered by)?|"
     "do you (?:use|run on|run)|runs you|powers you|is (?:behind|running|powering) (?:you|this))",
     "what are you (?:running|based|built) on",
     "what is your (?:underlying |base |language |ai )*(?:model|llm|architecture)",
@@ -171,23 +182,31 @@ _DIRECT_EN = _any(
 )
 _OPENING_EN = _any(
     f"{_YOU} {_THINGS}",
-    f"is (?:this|it|that)(?: account| chat| thing| reply| answer| message| response| user| profile|"
-    f" one)? (?:{_SORTS}|real|{_A}automated(?: reply| answer| response| message| account| system)?)"
-    "(?: (?:that|who)? ?(?:writes|is writing|answers|is answering|talks|wrote|types)(?: \\w+){0,3})?",
-    f"(?:is|are) (?:there )?{_THINGS} {_DOING}{_OBJECT}",
-    f"(?:does|do|did) (?:{_THINGS}|(?:real |actual )?people) (?:answer|write|reply|respond|type|read){_OBJECT}",
-    f"(?:is|was|are|were) (?:this|it|that|these|those|your)(?: \\w+)? (?:written|generated|made|typed|sent|created) "
-    f"by {_THINGS}",
+    f"is (?:this|it|that|the|your) {_WORDS} (?:{_SORTS}|real|{_A}automated)",
+    f"is (?:this|it|that) {_A}automated (?:reply|answer|response|message|account|system)",
+    f"is (?:this|it|that) {_SORTS} (?:that |who )?(?:writes|is writing|answers|is answering|talks|types){_OBJECT}",
+    f"(?:is|are) (?:there )?{_THINGS} (?:{_SAYING}|behind|on the other){_OBJECT}",
+    f"(?:is|are) (?:there )?{_THINGS} (?:running|controlling|operating) (?:you|(?:this|your|the) {_WORDS})",
+    f"(?:does|do|did) (?:{_THINGS}|(?:real |actual )?people) (?:answer|write|reply|respond|type){_OBJECT}",
+    f"(?:does|do|did) {_A}{_REAL}(?:{_IS_PERSON}|people|someone|somebody|anyone|anybody) read{_OBJECT}",
+    f"(?:is|was|are|were) (?:this|that|these|those|your) {_WORDS} (?:written|generated|made|typed|sent|created|"
+    f"run|operated|controlled) by {_THINGS}",
     f"is there {_THINGS} (?:in there|there)",
-    f"who is {_DOING}(?: (?:this|these|it|me|you|that|your|account|messages|answers|replies)){{1,3}}",
+    f"who is {_SAYING}(?: (?:this|these|to|me|your|the|{_WORDS}))+",
+    f"who is (?:behind|running|controlling|operating) (?:you|(?:this|your|the) {_WORDS})",
     f"{_THINGS} {_any('are you', 'you are')}",
 )
 _CLAIMS_EN = _any(
     f"{_YOU} are {_THINGS}{_TAG}",
-    f"(?:you|this) (?:must|have to|have got to|got to|might|could|can not|can only) be {_THINGS}{_TAG}",
-    f"(?:this|it) is {_SORTS}{_TAG}",
+    f"you (?:must|have to|have got to|got to|might|could|can not|can only) be {_THINGS}{_TAG}",
     f"you (?:sound|seem|feel|act|talk|type|write|look|answer)(?: too| very| more| pretty| a bit| kinda| exactly)* "
     f"{_A}{_REAL}{_any(_IS_BOT, _IS_PERSON, 'robotic')}",
+)
+_HERE_EN = _any(
+    f"is this(?: thing| one| here)? {_BEINGS}{_TAG}",
+    f"this(?: thing)? (?:is|must be|has to be|can not be|can only be) {_BEINGS}{_TAG}",
+    f"(?:is|was) (?:this|that) (?:written|typed|sent) by {_BEINGS}",
+    f"{_WHICH_AI} is (?:this|behind this|running this|powering this)",
 )
 _ASKED_TO_SAY_EN = (
     "(?:(?:can|could|may|might) (?:i|you) (?:ask|tell|say|know|confirm)(?: you| me)?(?: if| whether| that)?|"
@@ -216,9 +235,19 @@ _REAL_DE = (
 )
 _THING_DE = f"{_A_DE}{_REAL_DE}{_IS_DE}(?: aus fleisch und blut)?"
 _THINGS_DE = f"{_THING_DE}(?: (?:oder|und|statt|als) (?:bist du )?{_THING_DE})*"
+_SOME_DE = (
+    "(?:(?:k?ein(?:e[nmrs]?)?|n|ne|nen|nem|ner|nicht|sowas wie|so was wie|etwas wie|eine art|so|irgend|"
+    "irgendein(?:e[nmr]?)?) )*"
+)
+_BEING_DE = (
+    f"{_SOME_DE}{_REAL_DE}(?:(?:bot|chatbot|roboter|robot)s?|ki|ai|künstliche[nr]? intelligenz|sprachmodells?|llm|"
+    f"mensch|menschen|menschliches wesen|person|lebewesen|{_MAKER})"
+)
+_BEINGS_DE = f"{_BEING_DE}(?: (?:oder|und|statt|als) (?:ist das )?(?:{_SOME_DE}{_REAL_DE}{_IS_DE}))*"
+_WHERE_DE = "(?:da|dort|dahinter|dran|mir|dir|mit|hinter dir|am anderen ende|am tippen|hinter diesem account)"
 _MODEL_DE = "(?:sprachmodell|ki modell|modell|ki|llm|bot|chatbot|gpt|version von gpt|gpt version)"
 _DIRECT_DE = _any(
-    f"bist du (?:echt )?(?:von )?{_THINGS_DE}",
+    f"(?:bist du|ist you) (?:echt )?(?:von )?{_THINGS_DE}",
     f"(?:bin ich|ich bin) mit {_THINGS_DE} verbunden",
     f"hab(?:e)? ich es mit {_THINGS_DE} zu tun",
     f"wirst du von {_THINGS_DE} (?:gesteuert|bedient|betrieben)",
@@ -228,21 +257,20 @@ _DIRECT_DE = _any(
     f"(?:spreche?|rede?|schreibe?|chatte?|unterhalte|kommuniziere|texte?) ich (?:mich )?mit {_THINGS_DE}",
     "mit wem (?:spreche?|rede?|schreibe?|chatte?|unterhalte) ich(?: mich)?(?: da)?",
     f"(?:welche[ns]?|was für (?:ein(?:e[nm]?)?|n|ne)) {_MODEL_DE} (?:bist du|(?:be)?nutzt du|verwendest du|"
-    "steckt (?:da )?(?:hinter dir|dahinter|in dir|drin)|läuft(?: da)?|ist das)",
+    "steckt (?:da )?(?:hinter|in) dir)",
     f"auf (?:welche[mr]|was für einem) {_MODEL_DE} (?:läufst|basierst) du",
     f"(?:be)?nutzt du {_THINGS_DE}(?: \\w+){{0,3}}",
     "gibt es dich",
 )
 _OPENING_DE = _any(
-    f"(?:wurde|wird|ist) (?:das|dies) von {_THINGS_DE} (?:geschrieben|erzeugt|generiert)",
-    f"(?:hat|schreibt) (?:das|dies|diese antworten) {_THINGS_DE}(?: geschrieben)?",
+    f"(?:wurde|wird|ist|sind) (?:diese|deine) (?:antwort(?:en)?|nachricht(?:en)?) von {_THINGS_DE} "
+    "(?:geschrieben|erzeugt|generiert)",
+    f"schreibt (?:diese|deine) (?:antworten|nachrichten) {_THINGS_DE}",
     f"du {_THINGS_DE}",
-    f"ist (?:das|dies|es|da) {_THINGS_DE}",
-    f"läuft(?: da)? {_THINGS_DE}",
-    f"(?:sitzt|steckt|ist|steht|schreibt|antwortet|tippt|redet|spricht)(?: da| mir| dort| dir| mit)* {_THINGS_DE}"
-    "(?: (?:dahinter|da|mir|dran|hinter dir|am anderen ende|am tippen|mit|hinter diesem account))*"
-    f"(?: oder {_THINGS_DE})?",
-    "wer (?:steckt (?:dahinter|hinter dir)|schreibt(?: da| mir)|antwortet(?: da| mir)|spricht da)",
+    f"läuft (?:da|hier)(?: \\w+)? {_BEING_DE}",
+    f"(?:sitzt|steckt|ist|steht|schreibt|antwortet|tippt|redet|spricht)(?: {_WHERE_DE})* {_BEINGS_DE}(?: {_WHERE_DE})*"
+    f"(?: oder {_THING_DE})?",
+    "wer (?:steckt hinter dir|schreibt(?: da| mir)|antwortet(?: da| mir)|spricht da)",
 )
 _CLAIMS_DE = _any(
     f"du bist (?:echt )?{_THINGS_DE}",
@@ -251,31 +279,48 @@ _CLAIMS_DE = _any(
     f"(?:du )?(?:klingst|wirkst|schreibst|redest|antwortest|sprichst)(?: du)?(?: sehr| fast| total| voll)* (?:wie )?"
     f"{_THINGS_DE}",
 )
+_HERE_DE = _any(
+    f"ist (?:das|dies)(?: hier)? {_BEINGS_DE}",
+    f"(?:das|dies)(?: hier)? ist {_BEINGS_DE}",
+    "ist (?:das|dies) hier (?:ki )?(?:generiert|automatisch|automatisiert)",
+    f"(?:wurde|wird|ist) (?:das|dies) von {_BEINGS_DE} (?:geschrieben|erzeugt|generiert)",
+    f"(?:hat|schreibt) (?:das|dies) {_BEINGS_DE}(?: geschrieben)?",
+    "(?:welche[srn]?|was für (?:ein(?:e[nm]?)?|n|ne)) (?:sprachmodell|ki modell|ki|llm|bot|chatbot|gpt|gpt version) "
+    "(?:steckt(?: da)? (?:dahinter|drin)|läuft (?:da|hier)|ist das)",
+)
 _ASKED_TO_SAY_DE = (
     "(?:gibs? zu(?: dass)?|sag(?: mir)?(?: ob| dass)?|ich (?:glaube?|denke?|wette|vermute|weiß)(?: dass)?|"
     "(?:kannst du mir sagen|darf ich fragen|kann ich fragen|ich (?:will|möchte|würde gerne?) wissen|"
     "ich frage mich) ob|"
     "beweise?(?: mir)?(?: dass)?|bist du dir? ?sicher dass|schwör(?: mir)?(?: dass)?|stimmt es dass|dass|ob) "
 )
-WHO = re.compile(
-    "(?:you )?(?:tell me |sag mir |(?:i (?:want|would like) to |do you )?know )?(?:(?:who|what) (?:are you|"
-    "you are)|(?:wer|was) (?:bist du|sind sie|du bist))"
-)
+WHO = {
+    QuestionLanguage.ENGLISH: re.compile(
+        "(?:you )?(?:tell me |(?:i (?:want|would like) to |do you )?know )?(?:who|what) (?:are you|you are)"
+    ),
+    QuestionLanguage.GERMAN: re.compile("(?:you )?(?:sag mir )?(?:wer|was) (?:bist du|sind sie|du bist)"),
+}
 """Part of other questions as well: nothing may follow it."""
 _GRAMMAR = {
-    QuestionLanguage.ENGLISH: (_DIRECT_EN, _OPENING_EN, _CLAIMS_EN, _ASKED_TO_SAY_EN),
-    QuestionLanguage.GERMAN: (_DIRECT_DE, _OPENING_DE, _CLAIMS_DE, _ASKED_TO_SAY_DE),
+    QuestionLanguage.ENGLISH: (_DIRECT_EN, _OPENING_EN, _CLAIMS_EN, _HERE_EN, _ASKED_TO_SAY_EN),
+    QuestionLanguage.GERMAN: (_DIRECT_DE, _OPENING_DE, _CLAIMS_DE, _HERE_DE, _ASKED_TO_SAY_DE),
 }
 WHOLE = {
-    language: re.compile(f"(?:you )?(?:(?:{lead})*{_any(direct, opening)}|(?:{lead})+{claims})")
-    for language, (direct, opening, claims, lead) in _GRAMMAR.items()
+    language: re.compile(f"(?:you )?(?:(?:{lead})*{_any(direct, opening)}|(?:{lead})+{claims})(?: you)?")
+    for language, (direct, opening, claims, _, lead) in _GRAMMAR.items()
 }
-AT_END = {language: re.compile(_any(direct, claims)) for language, (direct, _, claims, _) in _GRAMMAR.items()}
-CLAIM = {language: re.compile(claims) for language, (_, _, claims, _) in _GRAMMAR.items()}
+AT_END = {
+    language: re.compile(f"{_any(direct, claims)}(?: you)?") for language, (direct, _, claims, _, _) in _GRAMMAR.items()
+}
+ALONE = {
+    language: re.compile(f"(?:you )?(?:{claims}|(?:{lead})*{here})(?: you)?")
+    for language, (_, _, claims, here, lead) in _GRAMMAR.items()
+}
+"""About the bot only if a message says nothing else: "this" is otherwise what was just talked about."""
 FILLER = {language: re.compile(rf"\b(?:{words})\b") for language, words in FILLERS.items()}
 TAGS = re.compile(
     "(?:right|are you|are not you|is it|is not it|huh|correct|yes|no|eh|innit|yeah|true|are you not|oder|nicht wahr|"
-    "stimmt das|stimmts|admit it|be honest|gibs? zu|tell me|i bet|i think)?"
+    "stimmt das|stimmts|admit it|be honest|gibs? zu|tell me|i bet|i think|sorry|excuse me|entschuldigung)?"
 )
 _GREETING = "(?:(?:good )?(?:morning|evening|day)|there|everyone|all|you|guten? (?:morgen|tag|abend)|moin|servus)"
 GREETED = re.compile(_GREETING)
@@ -284,24 +329,37 @@ USE = {
         f"(?:{_GREETING} )?(?:help|(?:can you )?tell me what you (?:can )?do|what (?:can|could|do) you do|"
         "what are you (?:good )?for|what are you (?:able to do|capable of)|what (?:can|should|could) i (?:ask|"
         "do with) "
-        "you|what can you help(?: me)?(?: with)?|how do (?:you|i use you) work|how do i use you|how does this work|"
-        "what "
-        "is this bot (?:for|about)|what does this bot do|what are your (?:features|functions|skills|abilities))"
+        "you|what can you help(?: me)?(?: with)?|how do (?:you|i use you) work|how do i use you|"
+        "how does this (?:bot|chat) work|what is this bot (?:for|about)|what does this bot do|"
+        "what are your (?:features|functions|skills|abilities))"
         "(?: for (?:me|us))?"
     ),
     QuestionLanguage.GERMAN: re.compile(
         f"(?:{_GREETING} )?(?:hilfe|was kannst du(?: alles| machen| tun| für mich tun)*|was machst du(?: alles)|"
-        "(?:wofür|wozu) bist du(?: da| gut)?|wie funktionierst du|wie funktioniert (?:das|der bot)|"
-        "was kann (?:dieser|der) "
-        "bot|wobei kannst du(?: mir)? helfen|was kann ich dich fragen)"
+        "(?:wofür|wozu) bist du(?: da| gut)?|wie funktionierst du|wie funktioniert (?:dieser|der) bot|"
+        "was kann (?:dieser|der) bot|wobei kannst du(?: mir)? helfen|was kann ich dich fragen)"
     ),
 }
-NAMED_ALONE = re.compile(
-    f"{_A}{_REAL}(?:{_IS_BOT}|{_IS_PERSON})(?: or {_A}{_REAL}(?:{_IS_BOT}|{_IS_PERSON}))?|"
-    "(?:mensch|maschine|bot|ki|roboter)(?: oder (?:mensch|maschine|bot|ki|roboter))?"
+NAMED_ALONE = {
+    QuestionLanguage.ENGLISH: re.compile(f"{_BEING}|{_SORT} or {_SORT}"),
+    QuestionLanguage.GERMAN: re.compile(
+        "(?:mensch|maschine|bot|ki|roboter)(?: oder (?:mensch|maschine|bot|ki|roboter))?"
+    ),
+}
+IDENTITY_WORDS = re.compile(_any(_THING, _THING_DE))
+_OF_THAT = _any(
+    f"(?:is|was) (?:it|this|that) {_THINGS}",
+    f"(?:it|this|that) is {_THINGS}{_TAG}",
+    f"{_WHAT_MODEL} is (?:it|this|that)",
+    "who is behind (?:it|this|that)",
+    f"ist (?:das|es|dies) {_THINGS_DE}",
+    f"(?:das|es) ist {_THINGS_DE}",
+    f"welche[ns]? {_MODEL_DE} ist (?:das|es)",
+    "wer steckt dahinter",
 )
 DOUBT = re.compile(
-    "(?:really|seriously|for real|no way|sure|are you sure|you sure|honestly|are you serious|prove it|come on|"
+    f"(?:{_OF_THAT}|"
+    "really|seriously|for real|no way|sure|are you sure|you sure|honestly|are you serious|prove it|come on|"
     "(?:i )?(?:dont|do not) believe (?:you|that|it)|(?:are )?you (?:are )?lying|liar|stop lying|do not lie|"
     "no you are not|you are not|is that true|true|truly|promise|swear|you sound too good|"
     "echt|wirklich|ernsthaft|im ernst|sicher|bist du (?:dir )?sicher|ehrlich|glaube? ich (?:dir )?nicht|"

@@ -159,17 +159,21 @@ class MessageStream:
         """How long Discord still asks to wait."""
         return max(0.0, self._paused_until_s - time.monotonic())
 
+    @property
+    def is_due(self) -> bool:
+        """Whether `show` edits now: not a moment after the last edit, nor while Discord asks to wait or forbids it."""
+        # perf_counter, because a simulator moves time.monotonic in steps.
+        is_early = time.perf_counter() - self._last_shown_s < self._edit_interval_s
+        return not (self.pause_s or self.has_lost_access or is_early)
+
     async def show(self, text: str) -> None:
-        """Show the text so far, unless the last edit was a moment ago, or Discord asks to wait or now forbids it.
+        """Show the text so far if an edit is due.
 
         Raises AnswerDeleted if a message of the answer was deleted, discord.Forbidden if the bot may not write here.
         """
-        # perf_counter, because a simulator moves time.monotonic in steps.
-        now_s = time.perf_counter()
-        is_early = now_s - self._last_shown_s < self._edit_interval_s
-        if self.pause_s or self.has_lost_access or is_early or not text.strip():
+        if not self.is_due or not text.strip():
             return
-        self._last_shown_s = now_s
+        self._last_shown_s = time.perf_counter()
         try:
             await self._write(lay_out_growing(text, self._output, self._voice.opening))
         except DISCORD_ERRORS as error:

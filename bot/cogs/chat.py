@@ -14,7 +14,7 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.chat import second_answer
-from bot.chat.another_answer import gather_again
+from bot.chat.another_answer import gather_again, require_written
 from bot.chat.ask import REGENERATE, Ask
 from bot.chat.calling import Calls
 from bot.chat.context import gather
@@ -32,6 +32,7 @@ from bot.guards.access import DenialReason
 from bot.guards.interactions import BotCog
 from bot.guards.rate_limit import RateLimited
 from bot.guards.requests import speak_publicly
+from bot.localization.languages import languages_of
 from bot.localization.sentences import gettext
 from bot.memory.proposals import propose_fact
 from bot.privacy.notices import send_first_notice
@@ -186,6 +187,7 @@ class Chat(BotCog):
         await self._answer(await self._gather_again(reply, channel, user_id))
 
     async def _gather_again(self, reply: replies.Reply, channel: discord.abc.Messageable, user_id: int) -> Ask:
+        require_written(reply, languages_of(self.bot))
         ask = await gather_again(self.services, reply, channel, user_id)
         self.services.rate_limiter.require_pause(user_id)
         return ask

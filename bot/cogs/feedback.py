@@ -9,11 +9,12 @@ from discord import app_commands
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.chat.another_answer import FIXED
+from bot.chat.another_answer import FIXED, is_from_documents, require_written
 from bot.chat.feedback_forms import CauseForm, SuggestionForm, WithdrawButton
 from bot.errors import UserFacingError
 from bot.guards.error_handler import NOT_MINE, answer_privately
 from bot.guards.interactions import BotCog
+from bot.localization.languages import languages_of
 from bot.localization.sentences import gettext
 from bot.services import Services
 from bot.text import lineage
@@ -51,8 +52,7 @@ class Feedback(BotCog):
     async def _open_form(self, interaction: discord.Interaction, reply: Reply | None, otherwise: str) -> None:
         if reply is None or not reply.answer:
             raise UserFacingError(otherwise)
-        if reply.origin is Origin.FIXED:
-            raise UserFacingError(FIXED)
+        require_written(reply, languages_of(self.bot))
         author = interaction.user.id
         earlier = await self.services.database.read(corrections.current_correction, reply.id, author)
         draft = earlier.text if earlier else reply.answer
@@ -84,7 +84,7 @@ class Feedback(BotCog):
             reply = find_by_message(session, message.id)
             if reply is None:
                 raise UserFacingError(NOT_MINE)
-            if reply.origin is Origin.FIXED:
+            if reply.origin is Origin.FIXED and not is_from_documents(reply, languages_of(self.bot)):
                 raise UserFacingError(FIXED)
             earlier = corrections.current_correction(session, reply.id, user_id)
             return reply, corrections.cause_given_by(session, reply.id, user_id), earlier

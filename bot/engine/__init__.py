@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
+from bot.engine.refusals import Refusal
 from bot.errors import BotError
 from storage.adapters.folder_store import AdapterRef
 from storage.models.answer_stream import AnswerStream
@@ -185,8 +186,8 @@ class Engine(Protocol):
         """Load a version ahead of its first request. Before `start`, it is loaded as part of the start."""
         ...
 
-    def refusal_of(self, adapter: AdapterRef | None) -> str:
-        """Return why it has just refused to answer with a version, or "". Any thread may call this."""
+    def refusal_of(self, adapter: AdapterRef | None) -> Refusal | None:
+        """Return why it has just refused to answer with a version, if it has. Any thread may call this."""
         ...
 
     def submit(self, request: GenerationRequest) -> Generation:

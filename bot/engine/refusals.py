@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Hashable
+from dataclasses import dataclass
 
 WAIT_S = 300.0
 """How long a refused version is not tried again: loading it may take a minute, and mending a server takes longer."""
@@ -12,24 +12,42 @@ REMEMBERED_S = 3600.0
 """A version that nobody has asked for since then is no problem any more."""
 
 
+@dataclass(frozen=True)
+class Refusal:
+    reason: str
+    may_pass: bool = False
+    """It may be due to a passing fault of a server: no later attempt has been refused as well."""
+
+
+@dataclass(frozen=True)
+class _Noted:
+    """When a version was refused first since it last answered, and when last, from time.perf_counter()."""
+
+    first_s: float
+    last_s: float
+    refusal: Refusal
+
+
 class RefusedVersions:
     def __init__(self) -> None:
-        self._reasons: dict[Hashable, tuple[float, str]] = {}
-        """{version: (when it was last refused, from time.perf_counter(); why)}"""
+        self._noted: dict[Hashable, _Noted] = {}
 
-    def note(self, version: Hashable, reason: str) -> None:
-        self._reasons[version] = time.perf_counter(), reason
+    def note(self, version: Hashable, reason: str, *, may_pass: bool = False) -> None:
+        now_s = time.perf_counter()
+        before = self._noted.get(version)
+        first_s = before.first_s if before else now_s
+        self._noted[version] = _Noted(first_s, now_s, Refusal(reason, may_pass and now_s - first_s < WAIT_S))
 
     def clear(self, version: Hashable) -> None:
         """Note that the version can answer."""
-        self._reasons.pop(version, None)
+        self._noted.pop(version, None)
 
-    def recent(self, version: Hashable) -> str:
-        """Return why the version was refused in the last minutes, or ""; any thread may call this."""
-        when, reason = self._reasons.get(version, (-math.inf, ""))
-        return reason if time.perf_counter() - when < WAIT_S else ""
+    def recent(self, version: Hashable) -> Refusal | None:
+        """Return why the version was refused in the last minutes, if it was; any thread may call this."""
+        noted = self._noted.get(version)
+        return noted.refusal if noted and time.perf_counter() - noted.last_s < WAIT_S else None
 
     def describe(self) -> str:
         """Return the reasons, or ""; any thread may call this."""
         since = time.perf_counter() - REMEMBERED_S
-        return "; ".join(reason for when, reason in list(self._reasons.values()) if when >= since)
+        return "; ".join(noted.refusal.reason for noted in list(self._noted.values()) if noted.last_s >= since)

@@ -13,6 +13,7 @@ from bot.chat.prompting import ChatMessage
 from bot.engine import Engine, EngineState, Generation, GenerationRequest, PictureRequest, RenderedPrompt
 from bot.engine.gpu_seat import GpuSeat
 from bot.engine.openvino.engine import OpenVinoEngine
+from bot.engine.refusals import Refusal
 from bot.engine.remote.engine import RemoteEngine
 from bot.engine.rendering import first_prompt, no_room
 from bot.engine.stepping_aside import SteppingAsideEngine
@@ -107,8 +108,8 @@ class ChosenEngine:
         else:
             self._wanted.append(adapter)
 
-    def refusal_of(self, adapter: AdapterRef | None) -> str:
-        return self._engine.refusal_of(adapter) if self._engine else ""
+    def refusal_of(self, adapter: AdapterRef | None) -> Refusal | None:
+        return self._engine.refusal_of(adapter) if self._engine else None
 
     def submit(self, request: GenerationRequest) -> Generation:
         return self._started.submit(request)

@@ -11,6 +11,7 @@ from bot.background import BackgroundTasks
 from bot.chat.prompting import ChatMessage
 from bot.engine import Engine, EngineState, Generation, GenerationRequest, PictureRequest, RenderedPrompt
 from bot.engine.gpu_seat import GpuSeat, RoundOnGpu
+from bot.engine.refusals import Refusal
 from bot.errors import EngineClosed, EngineStopped, LearningNow
 from storage.adapters.folder_store import AdapterRef
 from storage.database.engine import FAILURES
@@ -93,8 +94,8 @@ class SteppingAsideEngine:
         if self._engine:
             self._engine.prepare(adapter)
 
-    def refusal_of(self, adapter: AdapterRef | None) -> str:
-        return self._engine.refusal_of(adapter) if self._engine else ""
+    def refusal_of(self, adapter: AdapterRef | None) -> Refusal | None:
+        return self._engine.refusal_of(adapter) if self._engine else None
 
     def submit(self, request: GenerationRequest) -> Generation:
         return self._running.submit(request)

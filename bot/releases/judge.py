@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from bot.releases.resolver import cannot_answer
+from bot.releases.resolver import NotServed, cannot_answer
 from bot.services import Services
 from storage.database.engine import FAILURES
 from storage.database.enums import CanaryStatus, GateVerdict
@@ -67,12 +67,14 @@ class Judge:
             await database.run(note_evidence, version, contest.numbers)
 
     async def _early_end(self, contest: Contest) -> tuple[CanaryStatus, Sentence] | None:
-        """Return how and why a canary ends of which one of the two versions cannot answer."""
+        """Return how and why a canary ends of which one of the two versions cannot answer, if that is sure to last."""
         both = (contest.rival.version, CanaryStatus.ROLLED_BACK), (contest.champion, CanaryStatus.STOPPED)
         for version, status in both:
             try:
                 await asyncio.to_thread(self._services.releases.open, version)
             except AdapterError as error:
+                if isinstance(error, NotServed) and error.may_pass:
+                    continue
                 return status, cannot_answer(version, error)
         return None
 

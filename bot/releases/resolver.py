@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from bot.engine import Engine
+from bot.engine.refusals import Refusal
 from storage.adapters.folder_store import AS_TRAINED, AdapterRef, AdapterStore
 from storage.database.database import Database
 from storage.database.enums import CHAMPION, LAST_GOOD
@@ -61,6 +62,10 @@ def open_release(
 
 class NotServed(AdapterError):
     """The engine has just refused to answer with the version; it is not asked again for some minutes."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.reason)
+        self.may_pass = refusal.may_pass
 
 
 def cannot_answer(version: Version | None, error: AdapterError) -> Sentence:

@@ -211,8 +211,8 @@ def describe_rollback(after: str, before: str, now: AnsweringNow) -> str:
         after=after,
         before=before,
     )
-    acting = _acting(now)
-    return " ".join([said, gettext("Only the version changed:"), *acting]) if acting else said
+    taught = [gettext("What people's votes taught still acts:")] if now.chooses or now.liked else []
+    return " ".join([said, *taught, *_acting(now)])
 
 
 def _version_line(version: Version | None, found: model_status.VersionList) -> str:

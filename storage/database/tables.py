@@ -466,7 +466,7 @@ class ConsoleSessionRow(Base):
 
 
 class VoteCauseRow(Base):
-    """A member's reason for a 👎; it counts as long as they keep their 👎."""
+    """A member's reason for a 👎; it counts as long as they keep their 👎, and alone where an answer takes no votes."""
 
     __tablename__ = "vote_causes"
 

@@ -6,11 +6,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from storage.conversations.replies import message_links
-from storage.database.enums import Cause
+from storage.database.enums import Cause, Origin
 from storage.database.rows import changed_rows, count_rows
 from storage.database.tables import ReplyRow, VoteCauseRow, VoteEventRow
 from storage.errors import GapConflict
@@ -31,7 +31,7 @@ class Gap:
     """The question, as chat messages."""
     answer: str
     members: int
-    """With a 👎 for a wrong fact that they did not withdraw."""
+    """With a 👎 for a wrong fact that they did not withdraw, if the answer takes votes."""
     document_ids: tuple[int, ...]
     """Documents that the answer quoted."""
     link: str | None
@@ -57,14 +57,14 @@ def count_gaps(session: Session, channels: Collection[int] | None) -> int:
     up, down = (net_count(session, said) > 0 for said in Vote)
     reporters = (
         select(VoteCauseRow.reply_id)
-        .join(
+        .outerjoin(
             VoteEventRow,
             (VoteEventRow.reply_id == VoteCauseRow.reply_id) & (VoteEventRow.user_id == VoteCauseRow.user_id),
         )
         .join(ReplyRow, ReplyRow.id == VoteCauseRow.reply_id)
         .where(*UNSETTLED, ReplyRow.guild_id.is_not(None))
-        .group_by(VoteCauseRow.reply_id, VoteCauseRow.user_id)
-        .having(down, ~up)
+        .group_by(VoteCauseRow.reply_id, VoteCauseRow.user_id, ReplyRow.origin)
+        .having(or_(ReplyRow.origin == Origin.FIXED, and_(down, ~up)))
     )
     if channels is not None:
         reporters = reporters.where(_in(channels))
@@ -101,7 +101,9 @@ def _gap(session: Session, row: ReplyRow, link: str | None) -> Gap:
 
 
 def _members(session: Session, reply_id: int) -> int:
-    """Return how many members report a wrong fact, and have not withdrawn their 👎."""
+    """Return how many members report a wrong fact, and have not withdrawn their 👎 if the answer takes votes."""
     reporters = session.scalars(select(VoteCauseRow.user_id).where(VoteCauseRow.reply_id == reply_id, *UNSETTLED)).all()
+    if reporters and session.get_one(ReplyRow, reply_id).origin is Origin.FIXED:
+        return len(reporters)
     votes = votes_on(session, reply_id) if reporters else {}
     return sum(votes.get(user) is Vote.DOWN for user in reporters)

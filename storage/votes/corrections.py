@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from storage.conversations.replies import lock_replies
 from storage.database.columns import utc_now
-from storage.database.enums import Basis, Cause
+from storage.database.enums import Basis, Cause, Origin
 from storage.database.rows import read_first
 from storage.database.tables import CorrectionRow, ReplyRow, VoteCauseRow
 from storage.errors import CorrectionRefused
@@ -21,13 +21,14 @@ from storage.votes.votes import Vote, votes_on
 def give_cause(session: Session, reply_id: int, user_id: int, cause: Cause) -> bool | None:
     """Store the cause that a member gives, in place of their earlier one.
 
-    Return whether their 👎 is under the answer, without which the cause does not count; None if the answer is deleted.
+    Return whether it counts: with their 👎 under the answer, or if the answer takes none; None if it is deleted.
     """
-    if not lock_replies(session, {reply_id}):
+    reply = session.get(ReplyRow, reply_id, with_for_update={"key_share": True})
+    if reply is None:
         return None
     session.merge(VoteCauseRow(reply_id=reply_id, user_id=user_id, cause=cause))
     session.flush()
-    return votes_on(session, reply_id).get(user_id) is Vote.DOWN
+    return reply.origin is Origin.FIXED or votes_on(session, reply_id).get(user_id) is Vote.DOWN
 
 
 def cause_given_by(session: Session, reply_id: int, user_id: int) -> Cause | None:

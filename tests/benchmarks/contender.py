@@ -71,8 +71,8 @@ class RenderingContender:
     def prepare(self, adapter: AdapterRef | None) -> None:
         """Do nothing: it has one version, from its start."""
 
-    def refusal_of(self, _adapter: AdapterRef | None) -> str:
-        return ""
+    def refusal_of(self, _adapter: AdapterRef | None) -> None:
+        return None
 
     def cancel(self, generation: QueuedGeneration) -> None:
         """End an answer with what it has; what computes it sees that by itself."""

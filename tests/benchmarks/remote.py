@@ -10,6 +10,7 @@ from typing import Any
 
 from bot.chat.prompting import ChatMessage
 from bot.engine import EngineState, Generation, GenerationRequest, RenderedPrompt
+from bot.engine.refusals import Refusal
 from bot.engine.remote.engine import RemoteEngine
 from storage.adapters.folder_store import AdapterRef
 from storage.database.database import Database, open_database
@@ -59,7 +60,7 @@ class Remote:
     def prepare(self, adapter: AdapterRef | None) -> None:
         """The server has it, or never will."""
 
-    def refusal_of(self, adapter: AdapterRef | None) -> str:
+    def refusal_of(self, adapter: AdapterRef | None) -> Refusal | None:
         return self._engine.refusal_of(adapter)
 
     def submit(self, request: GenerationRequest) -> Generation:

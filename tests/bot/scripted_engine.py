@@ -17,6 +17,7 @@ from bot.engine import (
     PictureRequest,
     RenderedPrompt,
 )
+from bot.engine.refusals import Refusal
 from bot.errors import EngineBusy, EngineClosed, VersionRefused
 from storage.adapters.folder_store import AdapterRef
 
@@ -87,6 +88,7 @@ class ScriptedEngine:
         self.misfits: dict[str, str] = {}
         """{digest: why it answers with no version of these}"""
         self.refusals: dict[AdapterRef, str] = {}
+        self.refusals_may_pass = False
         """Versions that it has just refused."""
         self.sees = False
         self.description = "A black cat on a red sofa."
@@ -130,8 +132,9 @@ class ScriptedEngine:
     def prepare(self, adapter: AdapterRef | None) -> None:
         self.prepared.append(adapter)
 
-    def refusal_of(self, adapter: AdapterRef | None) -> str:
-        return self.refusals.get(adapter, "") if adapter else ""
+    def refusal_of(self, adapter: AdapterRef | None) -> Refusal | None:
+        reason = self.refusals.get(adapter) if adapter else None
+        return Refusal(reason, self.refusals_may_pass) if reason else None
 
     def submit(self, request: GenerationRequest) -> ScriptedGeneration:
         if self.closed:

@@ -36,6 +36,7 @@ class TestInteractions:
             [Mishap("POST", CALLBACK, None)],
             [Mishap("POST", CALLBACK, 503, is_taken=False)],
             [Mishap("POST", CALLBACK, None), Mishap("POST", CALLBACK, 502)],
+            [Mishap("POST", CALLBACK, 500), *[Mishap("POST", CALLBACK, 502, is_taken=False)] * 3],
             [Mishap("POST", FOLLOW_UP, None, is_taken=False)],
             [Mishap("POST", FOLLOW_UP, 500, is_taken=False)],
         ],

@@ -9,7 +9,7 @@ from pathlib import Path
 from bot.engine import EngineState, Finish, GenerationRequest
 from bot.engine.openvino.worker_process import VersionProcess
 from bot.engine.queue import QueuedGeneration, QueueingEngine
-from bot.engine.refusals import RefusedVersions
+from bot.engine.refusals import Refusal, RefusedVersions
 from bot.engine.rendering import Renderer, load_renderer
 from bot.errors import EngineStopped
 from storage.adapters.folder_store import AdapterRef
@@ -89,7 +89,7 @@ class OpenVinoEngine(QueueingEngine[QueuedGeneration]):
         elif not self._is_closing and (self._has_room() or len(self._versions) > 1):
             self._load(adapter)
 
-    def refusal_of(self, adapter: AdapterRef | None) -> str:
+    def refusal_of(self, adapter: AdapterRef | None) -> Refusal | None:
         return self._refused.recent(adapter)
 
     def _interrupt(self, generation: QueuedGeneration, finish: Finish) -> None:

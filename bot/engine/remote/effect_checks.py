@@ -41,7 +41,7 @@ async def require_effect(replica: Replica, adapter: AdapterRef, encode: Encode, 
     if name not in replica.faults:
         replica.faults[name] = await _find_fault(replica, adapter, encode, measure)
     if fault := replica.faults[name]:
-        raise RefusedByServer(replica.server.url, f"has {name}, but {fault}: {remedy}")
+        raise RefusedByServer(replica.server.url, f"has {name}, but {fault}: {remedy}", may_pass=False)
 
 
 async def _find_fault(replica: Replica, adapter: AdapterRef, encode: Encode, measure: Measure) -> str:

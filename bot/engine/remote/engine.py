@@ -13,7 +13,7 @@ import aiohttp
 from bot.background import BackgroundTasks
 from bot.engine import EngineState, Finish, GenerationRequest
 from bot.engine.queue import QueueingEngine
-from bot.engine.refusals import RefusedVersions
+from bot.engine.refusals import Refusal, RefusedVersions
 from bot.engine.remote.adapter_loading import versions_of
 from bot.engine.remote.completion import RemoteGeneration, Spending
 from bot.engine.remote.replicas import Replica, check_health, choose_replica, next_chance, prefix_blocks, watch_health
@@ -118,15 +118,17 @@ class RemoteEngine(QueueingEngine[RemoteGeneration]):
         else:
             self._refused.clear((replica.server.url, adapter))
 
-    def refusal_of(self, adapter: AdapterRef | None) -> str:
+    def refusal_of(self, adapter: AdapterRef | None) -> Refusal | None:
         """Return why no server that can be reached answers with the version, if so."""
         reached = [one.server.url for one in self._replicas if one.problem is None]
-        reasons = [self._refused.recent((url, adapter)) for url in reached]
-        return "; ".join(reasons) if all(reasons) else ""
+        refusals = [one for url in reached if (one := self._refused.recent((url, adapter)))]
+        if not reached or len(refusals) < len(reached):
+            return None
+        return Refusal("; ".join(one.reason for one in refusals), any(one.may_pass for one in refusals))
 
     def _note_refusal(self, replica: Replica, adapter: AdapterRef | None, error: Exception) -> None:
         if isinstance(error, RefusedByServer):
-            self._refused.note((replica.server.url, adapter), str(error))
+            self._refused.note((replica.server.url, adapter), str(error), may_pass=error.may_pass)
 
     async def _remove_unused_copies(self) -> None:
         loaded = {name for replica in self._replicas for name in replica.models}

@@ -26,6 +26,8 @@ SHORTEST_RETRY_S = 0.05
 LONGEST_RETRY_S = 300.0
 SAID_CHARS = 300
 NOT_FOUND, TOO_MANY, UNAVAILABLE = 404, 429, 503
+OF_PROXIES = frozenset({502, UNAVAILABLE, 504})
+"""What a proxy says in place of a server that it cannot reach."""
 
 Json = Mapping[str, Any]
 
@@ -40,7 +42,7 @@ class ServerError(BotError):
 
 
 class Unreachable(ServerError):
-    """The server accepts no connection, or a connection broke."""
+    """The server accepts no connection, a connection broke, or a proxy says so."""
 
 
 class Faulty(ServerError):
@@ -66,6 +68,10 @@ class Refused(ServerError):
 
 class RefusedByServer(ServerError, VersionRefused):
     """The server cannot answer with this version; other servers may."""
+
+    def __init__(self, url: str, what: str, *, may_pass: bool = True) -> None:
+        super().__init__(url, what)
+        self.may_pass = may_pass
 
 
 @dataclass(frozen=True)
@@ -215,6 +221,8 @@ class Server:
         retry_after = response.headers.get("Retry-After")
         if response.status == TOO_MANY or (response.status == UNAVAILABLE and retry_after):
             raise Overloaded(self.url, _seconds(retry_after))
+        if response.status in OF_PROXIES:
+            raise Unreachable(self.url, f"fails with status {response.status}: {said}")
         if response.status >= 500:
             raise Faulty(self.url, f"fails with status {response.status}: {said}")
         raise Refused(self.url, response.status, said)

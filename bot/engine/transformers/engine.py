@@ -28,6 +28,7 @@ from bot.engine import (
     written,
 )
 from bot.engine.queue import QueuedGeneration, Turns, require_room
+from bot.engine.refusals import Refusal
 from bot.engine.rendering import Renderer, load_renderer
 from bot.errors import EngineClosed, EngineStopped
 from storage.adapters.folder_store import AdapterRef
@@ -144,9 +145,9 @@ class LocalEngine:
     def prepare(self, adapter: AdapterRef | None) -> None:
         """Do nothing: the first request loads an adapter quickly."""
 
-    def refusal_of(self, adapter: AdapterRef | None) -> str:
+    def refusal_of(self, adapter: AdapterRef | None) -> Refusal | None:
         resident = self._resident
-        return resident.refused.recent(adapter) if resident else ""
+        return resident.refused.recent(adapter) if resident else None
 
     def submit(self, request: GenerationRequest) -> LocalGeneration:
         return self._queue(LocalGeneration(request, self._generation.timeout_s, self._withdraw))

@@ -12,6 +12,7 @@ from storage.personalities.bindings import BindingPlace, bind
 from storage.personalities.cards import Card
 from storage.personalities.personalities import create_personality
 from tests.bot.attachments.conftest import picture
+from tests.bot.cogs.test_feedback import MENU
 
 SMALL_PRINT = "-# a fixed sentence, not written by the model · votes don't change it"
 SAID = "I'm TestBot, a bot and not a person. A language model (tiny) writes my answers."
@@ -45,6 +46,11 @@ class TestWhatItIs:
         assert place.last.content == FIXED
         assert engine.requests == []
 
+    async def test_nothing_is_wrong_with_it(self, place, rows):
+        answer = await place.ask("are you a bot?")
+        refused = await place.ada.context_menu(place.channel, MENU, answer)
+        assert refused.response.content == FIXED
+
     async def test_a_german_question_gets_a_german_answer(self, place):
         answer = await place.ask("Bist du ein Mensch?")
         said = "Ich bin TestBot, ein Bot und kein Mensch. Meine Antworten schreibt ein Sprachmodell (tiny)."
@@ -56,6 +62,19 @@ class TestWhatItIs:
         await place.ada.send_dm("no way")
         assert place.ada.user.dm_channel.last_message.content == f"{SAID}\n{SMALL_PRINT}"
         assert engine.requests == []
+
+    async def test_doubts_are_answered_in_the_language_of_the_question(self, place):
+        for said in ("Bist du ein Bot?", "Wirklich?", "Echt?", "no way"):
+            await place.ada.send_dm(said)
+            assert place.ada.user.dm_channel.last_message.content.startswith("Ich bin TestBot, ein Bot"), said
+
+    async def test_a_question_about_that_is_understood_after_the_answer_alone(self, place, engine):
+        await place.ada.send_dm("Which version is this?")
+        assert len(engine.requests) == 1
+        await place.ada.send_dm("are you human?")
+        await place.ada.send_dm("Is it an app?")
+        assert place.ada.user.dm_channel.last_message.content == f"{SAID}\n{SMALL_PRINT}"
+        assert len(engine.requests) == 1
 
     async def test_doubts_about_something_else_are_left_to_the_model(self, place, engine):
         await place.ada.send_dm("are you human?")
@@ -126,6 +145,10 @@ class TestWhatItCannotSee:
         assert place.last.content == f"{BLIND}\n{SMALL_PRINT}"
         assert engine.requests == []
         assert rows(ReplyRow)[0].origin is Origin.FIXED
+
+    async def test_nothing_is_said_of_how_many_were_opened_if_none_was(self, place):
+        await place.ada.send(place.channel, f"{place.mention} What is in these pictures?", attachments=[CAT] * 5)
+        assert place.last.content == f"{BLIND}\n{SMALL_PRINT}"
 
     async def test_a_question_beside_a_picture_is_answered(self, place, engine):
         await place.ada.send(place.channel, f"{place.mention} how are you?", attachments=[CAT])

@@ -18,6 +18,7 @@ from aiohttp import web
 from safetensors.numpy import save_file
 
 from bot.engine import Completion, Finish, Generation, GenerationFailed
+from bot.engine.refusals import WAIT_S
 from bot.engine.remote import replicas
 from bot.engine.remote.adapter_loading import LlamaCppVersions
 from bot.engine.remote.engine import RemoteEngine
@@ -398,6 +399,42 @@ async def test_a_version_that_cannot_be_loaded_fails_its_own_answer_and_says_wha
     assert (await finished(sound)).text == OF_BASE
 
 
+async def test_a_version_that_cannot_be_loaded_is_given_up_only_if_a_later_attempt_fails_too(
+    start: StartEngine, adapters: list[AdapterRef], clock: Clock
+) -> None:
+    def may_pass() -> bool | None:
+        refusal = engine.refusal_of(adapters[0])
+        return refusal.may_pass if refusal else None
+
+    async def fail() -> None:
+        with pytest.raises(GenerationFailed):
+            await answer(engine, request(adapter=adapters[0]))
+
+    server = RemoteServer()
+    server.on_load = "cannot load"
+    engine = await start(server)
+    await fail()
+    await fail()
+    assert may_pass() is True
+    clock.advance(WAIT_S + 1)
+    assert may_pass() is None
+    await fail()
+    assert may_pass() is False
+    server.on_load = None
+    await answer(engine, request(adapter=adapters[0]))
+    assert may_pass() is None
+
+
+async def test_a_proxy_whose_server_restarts_refuses_no_version(start: StartEngine, adapters: list[AdapterRef]) -> None:
+    server = RemoteServer()
+    server.is_behind_proxy = True
+    engine = await start(server)
+    with pytest.raises(GenerationFailed, match="fails with status 502") as failure:
+        await answer(engine, request(adapter=adapters[0]))
+    assert not isinstance(failure.value.__cause__, VersionRefused)
+    assert engine.refusal_of(adapters[0]) is None
+
+
 async def test_a_server_without_updates_at_run_time_says_how_to_start_it(
     start: StartEngine, adapters: list[AdapterRef]
 ) -> None:
@@ -460,8 +497,11 @@ async def test_a_version_that_answers_as_the_base_fails_with_what_to_do_and_admi
         with pytest.raises(GenerationFailed, match=sentence) as failure:
             await answer(engine, request(adapter=adapters[0]))
         assert isinstance(failure.value.__cause__, VersionRefused)
-    assert "answers as the bare base" in engine.refusal_of(adapters[0])
-    assert engine.refusal_of(adapters[2]) == ""
+    refusal = engine.refusal_of(adapters[0])
+    assert refusal is not None
+    assert "answers as the bare base" in refusal.reason
+    assert not refusal.may_pass, "it was measured"
+    assert engine.refusal_of(adapters[2]) is None
     with pytest.raises(GenerationFailed, match="answers exactly as the bare base"):
         await answer(engine, request(adapter=adapters[1]))
     assert await answer(engine, request()) == OF_BASE
@@ -469,7 +509,7 @@ async def test_a_version_that_answers_as_the_base_fails_with_what_to_do_and_admi
     assert "answers as the bare base" in alert.message
     assert "/model rollback" in alert.remedy
     clock.advance(301.0)
-    assert engine.refusal_of(adapters[0]) == "", "it may be asked again"
+    assert engine.refusal_of(adapters[0]) is None, "it may be asked again"
     clock.advance(3300.0)
     assert engine.state().refused_versions == "", "nobody asks for it any more"
 

@@ -8,16 +8,20 @@ import aiohttp
 import pytest
 
 from bot.app import ReactuneBot
+from bot.chat.another_answer import FROM_DOCUMENTS
 from storage.database.enums import DocumentKind, Origin
 from storage.database.tables import ChunkRow, DocumentRow, DocumentSpeakerRow, ReplyRow, ReplySpeakerRow
 from storage.errors import EncoderError
 from storage.knowledge.documents import remove_document
+from storage.knowledge.gaps import count_gaps
 from storage.models.bundled import BundledEncoder
+from tests.bot.cogs.test_feedback import MENU
 from tests.bot.knowledge.test_extraction import docx, pdf, zipped
 from tests.bot.scripted_engine import ScriptedEngine
 from tests.word_encoder import WordEncoder
 
 RULES = "The pool opens at nine. Dogs stay outside."
+EVENTS = "- Painting evening: Tuesdays from 19:00\n- Flea market: 9 May"
 QUESTION = "when does the pool open"
 
 
@@ -423,7 +427,7 @@ async def test_what_the_documents_do_not_tell_is_not_invented(place, engine, kno
 
 @pytest.mark.usefixtures("with_bundled_encoder")
 async def test_the_nearest_lines_are_shown_where_it_is_not_sure_that_one_answers(place, engine, knowledge, rows):
-    await knowledge("add", text="- Painting evening: Tuesdays from 19:00\n- Flea market: 9 May", title="Events")
+    await knowledge("add", text=EVENTS, title="Events")
     answer = await place.ask("what does it cost to paint?")
     first, *lines, note = answer.content.splitlines()
     assert first == "I don't know for sure. This is the nearest that I find in this server's documents:"
@@ -431,6 +435,29 @@ async def test_the_nearest_lines_are_shown_where_it_is_not_sure_that_one_answers
     assert note.startswith("-# a fixed sentence")
     assert engine.requests == []
     assert len(rows(ReplyRow)[0].retrieved) == len(lines) == 2
+
+
+@pytest.mark.usefixtures("with_bundled_encoder")
+@pytest.mark.parametrize(
+    ("text", "question", "said"),
+    [
+        (RULES, "is there a waiting list?", "I don't know: nothing"),
+        (EVENTS, "what does it cost to paint?", "I don't know for sure"),
+        (RULES, QUESTION, "This is what I find"),
+    ],
+)
+async def test_an_answer_from_documents_alone_can_be_reported(place, engine, knowledge, query, text, question, said):
+    await knowledge("add", text=text, title="A document")
+    engine.answers = ["It opens at eleven."]
+    answer = await place.ask(question)
+    assert answer.content.startswith(said)
+    form = await place.ada.context_menu(place.channel, MENU, answer)
+    done = await place.ada.submit_modal(form, {"cause": "Wrong fact"})
+    assert done.response.content.endswith("I show it to the admins as a gap in what I know, and don't learn from it.")
+    assert query(lambda session: count_gaps(session, None)) == 1
+    assert question in (await place.grace.slash(place.channel, "knowledge gaps")).response.content
+    refused = await place.bo.context_menu(place.channel, "Suggest a better answer", answer)
+    assert refused.response.content == FROM_DOCUMENTS
 
 
 CHESS = """

@@ -280,8 +280,8 @@ class TestReleases:
         assert chooses in status
         back = (await place.grace.slash(place.channel, "model rollback")).response.content
         assert back == (
-            "Rolled back: **base** answers again. `/model promote v1` brings v1 back. Only the version changed: "
-            + chooses
+            "Rolled back: **base** answers again. `/model promote v1` brings v1 back. What people's votes "
+            f"taught still acts: {chooses}"
         )
         status = said((await place.grace.slash(place.channel, "model status")).response)
         assert f"No version answers, but what people's votes have taught still acts. {chooses}" in status

@@ -159,3 +159,10 @@ async def test_a_canary_of_which_one_version_is_refused_ends(env, canary, engine
     await env.advance_time(SOON_S)
     (row,) = rows(CanaryRow)
     assert (row.status, row.reason) == (status, f"{refused.name} cannot answer: {MISFIT}")
+
+
+async def test_a_refusal_that_may_pass_ends_no_canary(env, canary, engine, rows):
+    adapter = env.bot.services.releases.open(canary[1]).adapter
+    engine.refusals[adapter], engine.refusals_may_pass = MISFIT, True
+    await env.advance_time(SOON_S)
+    assert rows(CanaryRow)[0].status is CanaryStatus.RUNNING
