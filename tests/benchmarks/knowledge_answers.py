@@ -13,6 +13,7 @@ from bot.chat.prompting import Turn, to_messages
 from bot.engine import Engine
 from bot.knowledge.asking import read_background
 from bot.knowledge.decision import ReplyDecision, ReplyKind, decide_reply
+from bot.knowledge.glossary import InEnglish
 from bot.knowledge.quoting import render_with_quotes
 from bot.knowledge.support import keeps_to
 from bot.releases.resolver import BASE_RELEASE
@@ -21,17 +22,12 @@ from storage.settings.sections import ChatSettings, GenerationSettings, Knowledg
 from tests.benchmarks.knowledge_servers import (
     ANSWERABLE,
     ELSEWHERE,
-    FRESH,
-    HELD_OUT,
-    LATER,
     UNANSWERABLE,
+    UNSEEN,
     Message,
     read_server,
 )
 from tests.benchmarks.knowledge_weights import Shelf
-
-PARTS = (HELD_OUT, LATER, FRESH)
-"""Those that the weights were not fitted on."""
 
 Row = dict[str, Any]
 
@@ -50,8 +46,9 @@ class Decided:
         return self.decision.outcome in (ReplyKind.NEAREST, ReplyKind.UNKNOWN)
 
 
-def decide_all(encoder: Encoder, parts: Sequence[str] = PARTS) -> list[Decided]:
+def decide_all(encoder: Encoder, parts: Sequence[str] = (UNSEEN,)) -> list[Decided]:
     """Return what each message of the parts gets."""
+    encoder = InEnglish(encoder)
     background, found = read_background(encoder), []
     for part in parts:
         server = read_server(part)
