@@ -3,8 +3,6 @@
 It learns from `knowledge_servers`, without the one that judges, and the validation half of `knowledge_set`. A question
 whose right line is taken out of the documents is one that they do not answer, asked as real ones are, next to lines
 about the same things. Small talk and questions about the world are also the prompts that ship with the bot.
-
-With `--leave-one-out` it prints what the messages of each server get by weights that were fitted on the others.
 """
 
 from __future__ import annotations
@@ -12,8 +10,7 @@ from __future__ import annotations
 import json
 import random
 import re
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,8 +22,6 @@ from bot.knowledge.decision import (
     AskedMessage,
     Line,
     Ranked,
-    ReplyDecision,
-    ReplyKind,
     answered_features,
     rank,
     server_features,
@@ -52,7 +47,7 @@ from tests.benchmarks.knowledge_servers import (
 from tests.benchmarks.knowledge_set import VALIDATION, Kind, read_documents, read_questions
 from tests.benchmarks.knowledge_shelf import FEW_DOCUMENTS
 
-OLDER, TAKEN_OUT = "older", "taken out"
+OLDER = "older"
 PROMPTS = 200
 WORDS_BONUS = 0.15
 SERVER_COUNTS = 2.0
@@ -102,7 +97,9 @@ class Shelf:
 @dataclass(frozen=True)
 class Example:
     server: str
-    kind: str
+    message: Message
+    is_taken_out: bool
+    """Whether the documents lack the right line here."""
     weight: float
     asked: AskedMessage
     unordered: Ranked
@@ -133,7 +130,6 @@ def read_older_servers() -> list[SmallServer]:
 
 
 def collect(encoder: Encoder) -> Iterator[Example]:
-    encoder = InEnglish(encoder)
     background = read_background(encoder)
     for part in (*FITTED, UNSEEN):
         server = read_server(part)
@@ -168,11 +164,11 @@ def _examples(
         if right or message.kind not in ANSWERABLE:
             counts = weight * (UNANSWERABLE_COUNTS if message.kind == UNANSWERABLE else 1)
             asked, lines = shelf.ask(message, background)
-            yield Example(name, message.kind, counts, asked, rank(asked, lines), right, asks_server)
+            yield Example(name, message, False, counts, asked, rank(asked, lines), right, asks_server)
         if right:
             counts = weight * TAKEN_OUT_COUNTS
             asked, lines = shelf.ask(message, background, without=right)
-            yield Example(name, TAKEN_OUT, counts, asked, rank(asked, lines), frozenset(), asks_server)
+            yield Example(name, message, True, counts, asked, rank(asked, lines), frozenset(), asks_server)
 
 
 def fit_all(examples: Sequence[Example]) -> None:
@@ -208,36 +204,6 @@ def fit_lines(examples: Sequence[Example]) -> dict[str, float]:
     return _fit(names, np.concatenate([rows, -rows]), [1] * len(rows) + [0] * len(rows), weights * 2, intercept=False)
 
 
-def leave_one_out(examples: Sequence[Example]) -> Iterator[tuple[Example, ReplyDecision]]:
-    """Yield each message of a server with what it gets by weights that the others gave."""
-    for part in (*FITTED, UNSEEN):
-        fit_all([one for one in examples if one.server != part])
-        for one in examples:
-            if one.server == part and one.kind != TAKEN_OUT:
-                yield one, decision.decide_ranked(one.asked, one.ranked)
-
-
-def shares_of(decided: Sequence[tuple[Example, ReplyDecision]]) -> dict[str, float]:
-    def share(kinds: Sequence[str], is_so: Callable[[Example, ReplyDecision], bool]) -> float:
-        return round(float(np.mean([is_so(one, got) for one, got in decided if one.kind in kinds])), 3)
-
-    def says_unknown(_one: Example, got: ReplyDecision) -> bool:
-        return got.outcome in (ReplyKind.NEAREST, ReplyKind.UNKNOWN)
-
-    def shows_right(one: Example, got: ReplyDecision) -> bool:
-        return any(line.chunk_id in one.right for line in got.lines)
-
-    return {
-        "right_line_shown": share(ANSWERABLE, shows_right),
-        "right_line_quoted": share(
-            ANSWERABLE, lambda one, got: shows_right(one, got) and got.outcome is ReplyKind.QUOTED
-        ),
-        "unknown_said": share([UNANSWERABLE], says_unknown),
-        "elsewhere_quoted": share(ELSEWHERE, lambda _one, got: got.outcome is ReplyKind.QUOTED),
-        "elsewhere_refused": share(ELSEWHERE, says_unknown),
-    }
-
-
 def _fit_features(
     features: Sequence[Mapping[str, float]], is_so: Sequence[bool], weights: Sequence[float]
 ) -> dict[str, float]:
@@ -265,13 +231,7 @@ def _fit(
 
 
 def main() -> None:
-    examples = list(collect(BundledEncoder()))
-    if "--leave-one-out" in sys.argv:
-        decided = list(leave_one_out(examples))
-        for part in (*FITTED, UNSEEN):
-            print(part, shares_of([one for one in decided if one[0].server == part]))
-        print("all", shares_of(decided))
-        return
+    examples = list(collect(InEnglish(BundledEncoder())))
     fit_all([one for one in examples if one.server != UNSEEN])
     print("LINE_WEIGHTS =", json.dumps(decision.LINE_WEIGHTS))
     print("ANSWERED_WEIGHTS =", json.dumps(decision.ANSWERED_WEIGHTS))
