@@ -30,7 +30,8 @@ _GERMAN = (
     # Kann ich …, gibt es …, weiß jemand …
     r"|(?:ist|sind|war|waren|hat|habe|haben|hast|habt|kann|kannst|können|könnt|könnte|könntest|darf|dürfen|soll|sollen"
     r"|sollte|muss|müssen|will|willst|wollt|wird|werden|wirst|würde|würdest|gibt|weiß|weißt|wisst|kennt|kennst|geht"
-    r"|bist|seid|magst|möchtest)\s+(?:ich|du|er|sie|es|wir|ihr|man|jemand|irgend\w*|eine?[rn]?|hier)\b"
+    r"|bist|seid|magst|möchtest)\s+(?:ich|du|er|sie|es|wir|ihr|man|jemand|irgend\w*|eine?[rn]?|hier|das|der|die|dies\w*)\b"
+    r"|(?:gibt|geht)['’]?s\s"
 )
 _CLAUSE = re.compile(r"[,;.!?]+\s")
 _INTERROGATIVE = re.compile(

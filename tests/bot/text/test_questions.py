@@ -27,6 +27,8 @@ from bot.text.questions import asks_in_part, is_question
         "Können Sie mir helfen",
         "weiß jemand wann wir spielen",
         "Hallo, gibt es heute ein Treffen",
+        "gibts heute ein Treffen",
+        "Wird das billiger",
     ],
 )
 def test_a_question_is_one_with_or_without_its_mark(text: str) -> None:
