@@ -87,7 +87,8 @@ class Word:
         # Comparing letters is slow, and words that share few pairs are not alike.
         if shared < SHARED_PAIRS * max(len(self.pairs), len(other.pairs)):
             return False
-        return SequenceMatcher(None, *sorted((self.text, other.text), key=len)).ratio() >= ALIKE
+        short, long = sorted((self.text, other.text), key=len)
+        return SequenceMatcher(None, short, long).ratio() >= ALIKE
 
 
 def best_match(word: str, words: Iterable[str]) -> float:
