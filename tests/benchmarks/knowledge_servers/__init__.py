@@ -1,6 +1,6 @@
 """Small documents as servers have them, and what members write there.
 
-The weights are fitted on all servers but `unseen`, which somebody else wrote, as `club`, `society` and `verein`.
+The weights are fitted on all servers but `unseen`. Somebody else wrote that one, and `club`, `society` and `verein`.
 """
 
 from __future__ import annotations
