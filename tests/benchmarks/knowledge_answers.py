@@ -24,6 +24,7 @@ from storage.models.bundled import BundledEncoder, Encoder
 from storage.settings.sections import ChatSettings, GenerationSettings, KnowledgeSettings
 from tests.benchmarks.knowledge_servers import (
     ANSWERABLE,
+    CLEAN,
     ELSEWHERE,
     FITTED,
     UNANSWERABLE,
@@ -50,7 +51,7 @@ class Decided:
         return self.decision.outcome in (ReplyKind.NEAREST, ReplyKind.UNKNOWN)
 
 
-def decide_all(encoder: Encoder, parts: Sequence[str] = (UNSEEN,)) -> list[Decided]:
+def decide_all(encoder: Encoder, parts: Sequence[str] = CLEAN) -> list[Decided]:
     """Return what each message of the parts gets."""
     background, found = read_background(encoder), []
     for part in parts:

