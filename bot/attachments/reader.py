@@ -43,7 +43,7 @@ BLIND_TO_TYPE = gettext_noop("I can't look at {name}. Please send pictures as PN
 DEAF = gettext_noop("I can't listen to voice messages here. Please write to me instead.")
 TOO_LONG_TO_HEAR = gettext_noop("I can't listen to that voice message: it is longer than {limit} seconds.")
 SILENT = gettext_noop("I heard nobody speak in the voice message.")
-NOT_TEXT = gettext_noop("I can't read {name}. I read text, Markdown, PDF, HTML and Word files.")
+NOT_TEXT = gettext_noop("I can't read {name}. I read text, Markdown, CSV, PDF, HTML and Word files.")
 NOT_HEARING = gettext_noop(
     "I couldn't hear the voice message, because the server that I listen with doesn't answer right now."
 )

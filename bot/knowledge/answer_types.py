@@ -107,7 +107,8 @@ ASKED: Mapping[AnswerType, re.Pattern[str]] = MappingProxyType(
 )
 
 _PRICES = (
-    r"[€$£¥]|\b(?:euros?|dollars?|pounds?|crowns?|cents?|coins?|shards?|gold|credits?|points?|gems?|tokens?)\b"
+    r"[€$£¥]|\d ?(?:eur|usd|gbp|chf)\b|(?<![^\W_])(?:price|cost|fee|preis|kosten|betrag|eur)(?![^\W_])"
+    r"|\b(?:euros?|dollars?|pounds?|crowns?|cents?|coins?|shards?|gold|credits?|points?|gems?|tokens?)\b"
     r"|\bprice\b|\bcosts?\b|\bfees?\b|\bfree\b|\bcharge|\bpays?\b|\bpaid\b|\bkosten|\bpreis|\bgebühr|\bbeitrag"
     r"|\bgratis\b"
 )
@@ -115,6 +116,9 @@ HELD: Mapping[AnswerType, re.Pattern[str]] = MappingProxyType(
     {
         AnswerType.PRICE: _pattern(_PRICES),
         AnswerType.TIME: _pattern(
+            r"(?<![^\W_])(?:date|day|time|month|datum|uhrzeit|monat|fällig): "
+            r"|\b(?:mon|tue|wed|thu|fri|sat|sun|mo|di|mi|fr|sa)\b"
+            r"|\b\d{1,2}\.? (?:jan|feb|mar|apr|jun|jul|aug|sep|oct|nov|dec|okt|dez)\b",
             rf"\b(?:at|past|to|until|till|from|um|ab|bis) {_HOURS}\b"
             rf"|\d{{1,2}}[:.]\d\d\b|\b\d{{1,2}} ?[ap]\.?m\b|\b\d{{1,2}} ?(?:uhr|o['’]?clock|utc)|\b(?:{_DAYS}"
             rf"|{_MONTHS})\b|\b\d{{1,2}}(?:st|nd|rd|th)\b",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,12 +48,14 @@ def _parts_of(words: str) -> list[str]:
     return parts if len(parts) > 1 else []
 
 
-def read_background(encoder: Encoder) -> Background:
+def read_background(encoder: Encoder, *, without: Collection[str] = ()) -> Background:
+    """Return the vectors of the examples, without some messages that an evaluation asks."""
     examples: dict[str, list[str]] = defaultdict(list)
     for line in BACKGROUND.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             kind, _, message = line.partition(": ")
-            examples[kind].append(message)
+            if message not in without:
+                examples[kind].append(message)
     return {kind: encoder.encode(messages) for kind, messages in examples.items()}
 
 

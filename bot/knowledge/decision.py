@@ -11,33 +11,31 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from bot.knowledge.answer_types import AnswerType, asked_type, asks_for_past, asks_the_world, focus_of, holds
-from bot.knowledge.matching import best_match, words_of
-from bot.text.questions import is_question
+from bot.knowledge.matching import best_match, match_all, words_of
+from bot.text.questions import asks_in_part
 
-QUOTED_ABOVE = 0.6
+QUOTED_ABOVE = 0.75
 """A line is quoted as the answer from this probability on."""
 NEAREST_ABOVE = 0.05
 """From here to there, the nearest lines are shown, and that it is not sure that one answers."""
-FOLLOW_UP_NEAREST_ABOVE = 0.02
-"""The same for a question that builds on one before, whose words say little by themselves."""
-ASKS_SERVER_ABOVE = 0.6
-"""A question is taken to ask for something of the server from this probability on."""
-QUOTED_ASKS_ABOVE = 0.35
-"""The same where a line answers it: "Where can my little dog swim?" sounds like small talk, and a rule is about it."""
-UNASKED_ABOVE = 0.9
-"""The same for a message that has not the form of a question, or that of one about the world."""
-OTHER_SCORE = 4.4
+ASKS_SERVER_ABOVE = 0.55
+"""A message is taken to ask for something of the server from this probability on."""
+UNASKED_ABOVE = 0.8
+"""The same for a message that has not the form of a question."""
+OTHER_SCORE = 5.3
 """Median score of the lines that follow the best; it stands in where a server has fewer than four lines."""
 MEASURED = (AnswerType.PRICE, AnswerType.TIME, AnswerType.NUMBER, AnswerType.CONTACT)
 """A line without what these ask for is no answer: "How much is the workshop?" is none of its date."""
 CLEAR_LEAD, FOLLOW_UP_LEAD = 3.0, 6.0
 """The best line is quoted alone if its score is this far ahead of the second."""
-NEAREST_LINES = 3
+NEAREST_LINES = 4
+MAX_WORDS = 32
+"""Only so many words of a message are compared with the lines."""
 EARLIER_WORDS = 0.5
 """What a word of the message before counts."""
 HEADING_WORDS = 0.7
@@ -48,53 +46,55 @@ MOST_NATS = 3.0
 """The most that one rare word counts, so that no name decides alone."""
 
 LINE_WEIGHTS: Mapping[str, float] = {
-    "near": 14.35,
-    "near_alone": 3.59,
-    "share": 4.0,
-    "words": 1.36,
-    "type": 0.5,
+    "near": 13.5,
+    "near_alone": 7.55,
+    "share": 6.75,
+    "words": -0.36,
+    "type": 0.85,
 }
 ANSWERED_WEIGHTS: Mapping[str, float] = {
-    "": -4.01,
-    "score": 0.06,
-    "lead": 0.16,
-    "lead_of_three": 0.59,
-    "near": 0.18,
-    "near_alone": 1.82,
-    "share": 1.81,
-    "words": -2.08,
-    "type": 0.54,
-    "unknown": 0.0,
-    "focus": -1.51,
-    "past": -3.83,
+    "": -2.33,
+    "score": 0.05,
+    "lead": -0.07,
+    "lead_of_three": 0.53,
+    "near": -1.39,
+    "near_alone": 1.26,
+    "share": 1.14,
+    "words": -1.26,
+    "type": 0.36,
+    "unknown": -0.28,
+    "focus": -2.44,
+    "past": -1.88,
 }
 SERVER_WEIGHTS: Mapping[str, float] = {
-    "": -6.74,
-    "server_or_talk": 12.98,
-    "server_or_world": 10.16,
-    "question": 4.53,
-    "world": -2.87,
-    "personal": -1.78,
-    "score": 0.25,
-    "near": 7.87,
-    "words": 1.34,
-    "unknown": -1.49,
+    "": -10.17,
+    "server_or_talk": 12.41,
+    "server_or_world": 10.56,
+    "question": 3.68,
+    "world": -5.84,
+    "asking": 1.6,
+    "here": 2.0,
+    "to_bot": -1.06,
+    "long": 0.26,
+    "follow_up": 4.64,
+    "score": 0.29,
+    "near": 10.02,
+    "near_alone": -1.81,
+    "near_lead": -1.76,
+    "words": 0.53,
+    "unknown": -0.57,
 }
 
-_PERSONAL = re.compile(
-    r"\b(?:i['’]?m|i am|my|i (?:feel|think|just|had|have|love|hate|bought|made|got|miss|went)|you|your|me|ich|du"
-    r"|dein|mein)\b",
-    re.IGNORECASE,
-)
-
-
-_CLAUSE = re.compile(r"[,;.!?]+\s")
-_QUESTION = re.compile(
-    r"\W*(?:(?:and|so|but|hey|hi|ok|und|aber)\W+)?(?:(?:until|till|since|by|from|to|at|for|in|on|with|about|bis|ab"
-    r"|seit|um|mit|für)\s+)?"
-    r"(?:what(?! an?\b)|which|when|wen|who|whom|whose|where|how|why|wann|was|wer|wem|wo|wie|welche\w*)s?\b",
-    re.IGNORECASE,
-)
+_FORMS: Mapping[str, re.Pattern[str]] = {
+    name: re.compile(rf"\b(?:{words})\b", re.IGNORECASE)
+    for name, words in {
+        "asking": r"who|what|when|where|which|how|whom|whose|can|could|does|do|is|are|may|must|need|any|anyone"
+        r"|wer|was|wann|wo|wie|kann|darf|muss|gibts?|welche\w*|wem",
+        "here": r"here|you guys|this server|we|our|the (?:club|server|guild)|ihr|euch|eure\w*|hier",
+        "to_bot": r"you|u|ur|your|du|dir|dein\w*|bot",
+    }.items()
+}
+"""Words that help to tell whether a message asks for something of the server."""
 
 
 class ReplyKind(StrEnum):
@@ -143,47 +143,37 @@ class ReplyDecision:
     outcome: ReplyKind
     lines: tuple[Line, ...] = ()
     """Best first."""
-    answered: float = 0.0
-    """The probability that the best line answers."""
-    asks_server: float = 0.0
-    """The probability that the message asks for something of this server."""
+    answered: float | None = None
+    """The probability that the best line answers; None without vectors, where words decide."""
+    asks_server: float | None = None
+    """The probability that the message asks for something of this server; None likewise."""
 
 
 NOTHING = ReplyDecision(ReplyKind.MODEL)
-
-
-def asks(text: str) -> bool:
-    """Return whether a text has the form of a question; "until when …" has it too."""
-    said = [part for part in _CLAUSE.split(text) if part.strip()]
-    return is_question(text) or ("!" not in text and any(_QUESTION.match(part) for part in said))
 
 
 def decide_reply(asked: AskedMessage, lines: Sequence[Line]) -> ReplyDecision:
     """Return what the message gets, given the lines of the documents that come nearest to it."""
     if not lines:
         return NOTHING
-    ranked = rank(asked, lines)
+    return decide_ranked(asked, rank(asked, lines))
+
+
+def decide_ranked(asked: AskedMessage, ranked: Ranked) -> ReplyDecision:
     if asked.background is None or ranked.best.line.near is None:
-        return _decide_by_words(ranked)
+        return _decide_by_words(asked, ranked)
     answered = logistic(ANSWERED_WEIGHTS, answered_features(asked, ranked))
     asks_server = logistic(SERVER_WEIGHTS, server_features(asked, ranked))
-    lacks_kind = ranked.kind in MEASURED and ranked.best.features["type"] < 0
-    is_quotable = answered >= QUOTED_ABOVE and not lacks_kind and not _lacks_focus(asked.text, ranked.best)
-    if asks_server < _least_asking(asked.text, is_quotable=is_quotable):
+    is_asking = asks_in_part(asked.text) or bool(asked.earlier)
+    if asks_server < (ASKS_SERVER_ABOVE if is_asking else UNASKED_ABOVE):
         return ReplyDecision(ReplyKind.MODEL, (), answered, asks_server)
-    if is_quotable:
+    lacks_kind = ranked.kind in MEASURED and ranked.best.features["type"] < 0
+    if is_asking and answered >= QUOTED_ABOVE and not lacks_kind and not _lacks_focus(asked.text, ranked.best):
         return ReplyDecision(ReplyKind.QUOTED, _tied(asked, ranked), answered, asks_server)
-    if answered >= (FOLLOW_UP_NEAREST_ABOVE if asked.earlier else NEAREST_ABOVE):
+    if answered >= NEAREST_ABOVE:
         nearest = tuple(one.line for one in ranked.lines[:NEAREST_LINES])
         return ReplyDecision(ReplyKind.NEAREST, nearest, answered, asks_server)
     return ReplyDecision(ReplyKind.UNKNOWN, (), answered, asks_server)
-
-
-def _least_asking(text: str, *, is_quotable: bool) -> float:
-    """Return how likely a message must ask for something of the server before the documents are used."""
-    if not asks(text) or asks_the_world(text):
-        return UNASKED_ABOVE
-    return QUOTED_ASKS_ABOVE if is_quotable else ASKS_SERVER_ABOVE
 
 
 def _tied(asked: AskedMessage, ranked: Ranked) -> tuple[Line, ...]:
@@ -193,9 +183,9 @@ def _tied(asked: AskedMessage, ranked: Ranked) -> tuple[Line, ...]:
     return (best.line, *(one.line for one in others if best.score - one.score < lead))
 
 
-def _decide_by_words(ranked: Ranked) -> ReplyDecision:
+def _decide_by_words(asked: AskedMessage, ranked: Ranked) -> ReplyDecision:
     best = ranked.best
-    if best.matched >= FEWEST_WORDS and best.features["share"] >= LEAST_SHARE:
+    if asks_in_part(asked.text) and best.matched >= FEWEST_WORDS and best.features["share"] >= LEAST_SHARE:
         return ReplyDecision(ReplyKind.QUOTED, (best.line,))
     return NOTHING
 
@@ -230,12 +220,12 @@ class Ranked:
 
 def rank(asked: AskedMessage, lines: Sequence[Line]) -> Ranked:
     """Return the lines by how well each answers the question, best first."""
-    weights = dict.fromkeys(words_of(" ".join(asked.earlier[:1])), EARLIER_WORDS) | dict.fromkeys(
-        words_of(asked.text), 1.0
-    )
-    held = [(words_of(line.text), words_of(line.heading)) for line in lines]
+    own = words_of(asked.text)[:MAX_WORDS]
+    weights = dict.fromkeys(words_of(" ".join(asked.earlier[:1]))[:MAX_WORDS], EARLIER_WORDS) | dict.fromkeys(own, 1.0)
+    in_line = match_all(list(weights), [words_of(line.text) for line in lines])
+    above = match_all(list(weights), [words_of(line.heading) for line in lines])
     matches = {
-        word: [max(best_match(word, own), HEADING_WORDS * best_match(word, above)) for own, above in held]
+        word: [max(here, HEADING_WORDS * there) for here, there in zip(in_line[word], above[word], strict=True)]
         for word in weights
     }
     rarity = {word: weights[word] * _rarity(found) for word, found in matches.items()}
@@ -251,15 +241,19 @@ def rank(asked: AskedMessage, lines: Sequence[Line]) -> Ranked:
                 "words": sum(min(rarity[word], MOST_NATS) * matches[word][i] for word in weights) / 5,
                 "type": _fit(line, kind),
             },
-            matched=sum(matches[word][i] > 0 for word in words_of(asked.text)),
+            matched=sum(matches[word][i] > 0 for word in own),
         )
         for i, line in enumerate(lines)
     ]
     return Ranked(
-        tuple(sorted(ranked, key=lambda one: (-one.score, len(one.line.text), one.line.chunk_id))),
+        best_first(ranked),
         unknown=sum(rarity[word] for word, found in matches.items() if max(found) < 0.5) / total if weights else 1.0,
         kind=kind,
     )
+
+
+def best_first(ranked: Iterable[RankedLine]) -> tuple[RankedLine, ...]:
+    return tuple(sorted(ranked, key=lambda one: (-one.score, len(one.line.text), one.line.chunk_id)))
 
 
 def _rarity(matches: Sequence[float]) -> float:
@@ -304,17 +298,22 @@ def answered_features(asked: AskedMessage, ranked: Ranked) -> dict[str, float]:
 
 def server_features(asked: AskedMessage, ranked: Ranked) -> dict[str, float]:
     """Return what tells whether the message asks for something of this server."""
-    background = asked.background or {}
+    background, best = asked.background or {}, ranked.best.features
+    nears = sorted((one.features["near"] for one in ranked.lines), reverse=True)
     return {
         "": 1.0,
         "server_or_talk": background["server"] - background["talk"],
         "server_or_world": background["server"] - background["general"],
-        "question": float(asks(asked.text)),
+        "question": float(asks_in_part(asked.text)),
         "world": float(asks_the_world(asked.text)),
-        "personal": float(_PERSONAL.search(asked.text) is not None),
+        **{name: float(form.search(asked.text) is not None) for name, form in _FORMS.items()},
+        "long": math.log(len(asked.text) + 5),
+        "follow_up": float(bool(asked.earlier)),
         "score": ranked.best.score,
-        "near": ranked.best.features["near"],
-        "words": ranked.best.features["words"],
+        "near": best["near"],
+        "near_alone": best["near_alone"],
+        "near_lead": nears[0] - nears[:5][-1],
+        "words": best["words"],
         "unknown": ranked.unknown,
     }
 

@@ -32,6 +32,14 @@ HTML_BLOCKS = frozenset(
     }
 )
 NUMBER = re.compile(r"\W*\d[\d.,:]*\s*\W?[A-Za-z]{0,3}")
+_NAMES = """
+name names item items article product title role rank position day date time when where who what price cost fee amount
+quantity description note notes category type contact email phone place location channel question answer link
+wer was wann wo artikel titel rolle rang tag datum uhrzeit zeit preis kosten betrag gebühr menge beschreibung hinweis
+kategorie art kontakt telefon ort raum kanal frage antwort posten
+"""
+COLUMN_NAMES = frozenset(_NAMES.split())
+"""Words that name columns of tables."""
 DELIMITERS = ",;\t|"
 UNSEEN = ("script", "style", "template", "noscript", "head", "nav", "svg", "iframe")
 
@@ -264,15 +272,30 @@ def _owner(string: Any) -> Any:
 
 
 def _read_csv(text: str) -> Iterator[Block]:
-    """Yield each row as "column: value, …", by the names in the first row; without names, its values."""
+    """Yield each row as "column: value, …" if the first row names the columns, else its values."""
     first = next((line for line in text.splitlines() if line.strip()), "")
     rows = csv.reader(io.StringIO(text), delimiter=max(DELIMITERS, key=first.count))
     cells = [[" ".join(cell.split()) for cell in row] for row in rows if any(cell.strip() for cell in row)]
-    has_names = len(cells) > 1 and not any(NUMBER.fullmatch(cell) for cell in cells[0])
-    names = cells.pop(0) if has_names else []
+    names = cells.pop(0) if _has_names(cells) else []
     for row in cells:
         named = zip_longest(names[: len(row)], row, fillvalue="")
         yield Block(", ".join(f"{name}: {cell}" if name else cell for name, cell in named if cell))
+
+
+def _has_names(rows: Sequence[Sequence[str]]) -> bool:
+    """Return whether the first row of a table names its columns, rather than being a thing like those below."""
+    first, *others = rows or [[]]
+    if not others or not all(first) or len(set(first)) < len(first) or any(NUMBER.fullmatch(cell) for cell in first):
+        return False
+    names = [cell.lower() for cell in first]
+    if any(word in COLUMN_NAMES for name in names for word in re.findall(r"[^\W_]+", name)):
+        return True
+    columns = list(zip_longest(*others, fillvalue=""))
+    is_counted = any(
+        not re.search(r"\d", name) and sum(bool(re.search(r"\d", cell)) for cell in column) > len(others) / 2
+        for name, column in zip(names, columns, strict=False)
+    )
+    return is_counted or (names == list(first) and any(cell[:1].isupper() for row in others for cell in row))
 
 
 def _read_docx(content: bytes) -> Iterator[Block]:

@@ -39,13 +39,17 @@ def describe_score(passage: Passage) -> str:
 
 def explain_decision(decision: ReplyDecision) -> str:
     """Return what a question gets, and how sure that is."""
+    if decision.answered is None or decision.asks_server is None:
+        if decision.outcome is ReplyKind.QUOTED:
+            return gettext("The line is quoted: it holds most words of this question. Only words were compared.")
+        return gettext("The model answers alone: no line holds enough words of a question. Only words were compared.")
     sure, asks = percent(decision.answered), percent(decision.asks_server)
     if decision.outcome is ReplyKind.QUOTED:
         return gettext("The line is quoted: it is {share} likely to answer this.", share=sure)
     if decision.outcome is ReplyKind.NEAREST:
         return gettext(
-            "The nearest lines are shown as not sure: the first is {share} likely to answer, and one is quoted from "
-            "{limit} on.",
+            "The nearest lines are shown, marked as uncertain: the first is {share} likely to answer, and one is "
+            "quoted from {limit} on.",
             share=sure,
             limit=percent(QUOTED_ABOVE),
         )

@@ -19,6 +19,7 @@ from bot.knowledge.asking import CONSIDERED, Background, background_of, embed_qu
 from bot.knowledge.chunking import CountTokens, cut_into_chunks
 from bot.knowledge.decision import NOTHING, AskedMessage, ReplyDecision, ReplyKind, decide_reply
 from bot.knowledge.extraction import Block
+from bot.knowledge.glossary import InEnglish
 from bot.knowledge.quoting import MAX_TITLE_CHARS
 from bot.privacy.recent_deletions import Deletions
 from storage.database.database import Database
@@ -143,7 +144,7 @@ class Library:
         self._database = database
         self._settings = settings
         self._deletions = deletions or Deletions()
-        self._encoder = EncoderThread(database, load_encoder)
+        self._encoder = EncoderThread(database, lambda: InEnglish(load_encoder()))
         self._index = VectorIndex()
         self._embedding = asyncio.Lock()
         self._is_closed = False
@@ -278,7 +279,7 @@ class Library:
         if not passages:
             return NOTHING
         work = partial(self._decide, question, passages, encoder)
-        return await self._encoder.run(work) if encoder is not None else work()
+        return await (self._encoder.run(work) if encoder is not None else asyncio.to_thread(work))
 
     def _decide(self, question: Question, passages: Sequence[Passage], encoder: Encoder | None) -> ReplyDecision:
         if encoder is None or question.embeddings is None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 from storage.knowledge.words import STOP_WORDS
@@ -15,6 +17,8 @@ LONG_WORD = 5
 """Parts of compounds and typing errors are matched only in words of so many letters: "cat" is no "cart"."""
 ALIKE = 0.85
 """Share of letters in the same order (difflib) of two spellings of a word: "adress" and "address" have 0.92."""
+SHARED_PAIRS = 0.4
+"""Two spellings of a word share at least this share of the pairs of letters of the longer one."""
 PART, SYNONYM = 0.8, 0.7
 """How much the match of a part or a misspelled word counts, and that of a synonym; the word itself counts 1."""
 
@@ -40,7 +44,6 @@ def words_of(text: str) -> list[str]:
     return [word for word in found if word not in _EMPTY]
 
 
-@cache
 def stem(word: str) -> str:
     """Return a word without its commonest English endings."""
     word = word.removesuffix("'s")
@@ -52,19 +55,57 @@ def stem(word: str) -> str:
     return word[:-1] if len(word) > 4 and word[-1] == word[-2] else word
 
 
-def best_match(word: str, words: Sequence[str]) -> float:
+@dataclass(frozen=True)
+class Word:
+    """A word with what tells which others match it."""
+
+    text: str
+    stem: str
+    meanings: frozenset[int]
+    pairs: frozenset[str]
+    """Each two letters that follow each other; none in a short word."""
+
+    @classmethod
+    def of(cls, text: str) -> Word:
+        pairs = [a + b for a, b in pairwise(text)] if len(text) >= LONG_WORD else ()
+        return cls(text, stem(text), _meanings().get(stem(text), _NONE), frozenset(pairs))
+
+    def match(self, other: Word) -> float:
+        """Return how well another word matches, from 0 to 1."""
+        if self.stem == other.stem:
+            return 1.0
+        if self.pairs and other.pairs and self._is_like(other):
+            return PART
+        return 0.0 if self.meanings.isdisjoint(other.meanings) else SYNONYM
+
+    def _is_like(self, other: Word) -> bool:
+        """Return whether one word is a part of the other, or is spelled like it."""
+        shared = len(self.pairs & other.pairs)
+        fewer = min(len(self.pairs), len(other.pairs))
+        if shared == fewer and (self.text in other.text or other.text in self.text):
+            return True
+        # Comparing letters is slow, and words that share few pairs are not alike.
+        if shared < SHARED_PAIRS * max(len(self.pairs), len(other.pairs)):
+            return False
+        short, long = sorted((self.text, other.text), key=len)
+        return SequenceMatcher(None, short, long).ratio() >= ALIKE
+
+
+def best_match(word: str, words: Iterable[str]) -> float:
     """Return how well the best of the words matches, from 0 to 1."""
-    return max((match(word, other) for other in words), default=0.0)
+    asked = Word.of(word)
+    return max((asked.match(Word.of(other)) for other in words), default=0.0)
 
 
-@cache
-def match(word: str, other: str) -> float:
-    if stem(word) == stem(other):
-        return 1.0
-    short, long = sorted((word, other), key=len)
-    if len(short) >= LONG_WORD and (short in long or SequenceMatcher(None, short, long).ratio() >= ALIKE):
-        return PART
-    return SYNONYM if _meanings().get(stem(word), _NONE) & _meanings().get(stem(other), _NONE) else 0.0
+def match_all(words: Sequence[str], texts: Sequence[Sequence[str]]) -> dict[str, list[float]]:
+    """Return how well the best word of each text matches each of the words, which are few."""
+    held = {other: Word.of(other) for text in texts for other in text}
+    found = {}
+    for word in words:
+        asked = Word.of(word)
+        matches = {other: match for other, one in held.items() if (match := asked.match(one))}
+        found[word] = [max((matches.get(other, 0.0) for other in text), default=0.0) for text in texts]
+    return found
 
 
 _NONE: frozenset[int] = frozenset()

@@ -21,8 +21,8 @@ RESTATED_CHARS = 300
 MAX_TITLE_CHARS = 80
 _ITEM_MARK = re.compile(r"^[-*+•]\s+")
 UNSAFE_IN_LINKS = re.compile(r"[<>()\s]")
-MAX_LINE_CHARS = 300
-"""Three cited lines and their addresses have room in one Discord message."""
+MAX_LINE_CHARS = 220
+"""Four cited lines and their addresses have room in one Discord message."""
 EMPTY: ChatMessage = {"role": "user", "content": "."}
 
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from bot.knowledge.matching import best_match, stem, words_of
+from bot.text.addresses import addresses_in
 
 LEAST_SHARED = 0.5
 """Share of an answer's words that say something and that the lines, the question or a synonym of them hold."""
@@ -28,9 +29,8 @@ täglich wöchentlich monatlich immer kostenlos heute morgen mehr weniger mehrer
 """
 _FACT_WORDS = frozenset(_FACTS.split())
 """Words that are facts by themselves."""
-_ADDRESS = re.compile(
-    r"https?://\S+|\bwww\.\S+|\S+@\S+\.\w+|#[\w-]+|\b[\w-]+\.(?:com|net|org|io|gg|de|example)\b", re.IGNORECASE
-)
+_ADDRESS = re.compile(r"\S+@\S+\.\w+|#[\w-]+")
+"""Of mail and of channels."""
 _NEGATION = re.compile(
     r"\b(?:no|not|never|nobody|none|without|forbidden|banned|cannot|unless|nicht|kein\w*|nie|niemand|ohne|verboten)\b|n['’]t\b",
     re.IGNORECASE,
@@ -40,26 +40,28 @@ _WORDS = re.compile(r"[^\W\d_]+")
 
 
 def keeps_to(answer: str, sources: Iterable[str], *, asked: str, known: Iterable[str] = ()) -> bool:
-    """Return whether an answer says only what its sources and the question do.
+    """Return whether an answer says only what its sources do; of the question it repeats no number, day or name.
 
     `sources` are the quoted lines with their headings; `known` are names that the bot may always say.
     """
     quoted = "\n".join(sources)
-    held = f"{quoted}\n{asked}\n{' '.join(known)}"
-    if not set(_facts(answer)) <= set(_facts(held)) | {word.lower() for word in _WORDS.findall(held)}:
+    given = f"{quoted}\n{' '.join(known)}"
+    if not set(_facts(answer)) <= set(_facts(given)) | {word.lower() for word in _WORDS.findall(given)}:
+        return False
+    if not addresses_in([answer]) <= addresses_in([given]):
         return False
     if _NEGATION.search(answer) and not _NEGATION.search(quoted):
         return False
     if _NEGATION.search(quoted) and not _NEGATION.search(answer):
         return False
-    said, holding = words_of(answer), words_of(held)
+    said, holding = words_of(answer), words_of(f"{given}\n{asked}")
     shared = sum(best_match(word, holding) > 0 for word in said)
     uses_a_line = any(best_match(word, words_of(quoted)) == 1.0 for word in said)
     return uses_a_line and shared >= LEAST_SHARED * len(said)
 
 
 def _facts(text: str) -> Iterator[str]:
-    """Yield the numbers, names, days and addresses of a text, spelled alike."""
+    """Yield the numbers, names, days and addresses of mail in a text, spelled alike."""
     yield from (found.strip(".,!?").lower() for found in _ADDRESS.findall(text))
     yield from (_plain(number) for number in _NUMBER.findall(text))
     for word in _WORDS.findall(text.lower()):

@@ -30,7 +30,15 @@ _GERMAN = (
     # Kann ich …, gibt es …, weiß jemand …
     r"|(?:ist|sind|war|waren|hat|habe|haben|hast|habt|kann|kannst|können|könnt|könnte|könntest|darf|dürfen|soll|sollen"
     r"|sollte|muss|müssen|will|willst|wollt|wird|werden|wirst|würde|würdest|gibt|weiß|weißt|wisst|kennt|kennst|geht"
-    r"|bist|seid|magst|möchtest)\s+(?:ich|du|er|sie|es|wir|ihr|man|jemand|irgend\w*|eine?[rn]?|hier)\b"
+    r"|bist|seid|magst|möchtest)\s+(?:ich|du|er|sie|es|wir|ihr|man|jemand|irgend\w*|eine?[rn]?|hier|das|der|die|dies\w*)\b"
+    r"|(?:gibt|geht)['’]?s\s"
+)
+_CLAUSE = re.compile(r"[,;.!?]+\s")
+_INTERROGATIVE = re.compile(
+    rf"\W*{_GREETING}(?:(?:until|till|since|by|from|to|at|for|in|on|with|about|bis|ab|seit|um|mit|für)\s+)?"
+    r"(?:what(?! an?\b)|which|when|wen|who|whom|whose|where|how|why|wann|wer|wem|wo|wie|welche\w*)s?\b"
+    rf"|\W*{_GREETING}was\s(?!(?:a|an|the|so|it|this|that|about|not|like|my|really|very|just)\b)",
+    re.IGNORECASE,
 )
 _BEGINNING = re.compile(rf"\W*{_GREETING}(?:{_ENGLISH}|{_GERMAN})", re.IGNORECASE)
 
@@ -45,3 +53,11 @@ def is_question(text: str) -> bool:
     if end & _QUESTION_MARKS:
         return words > 0
     return bool(_BEGINNING.match(said)) and not end & _FULL_STOPS
+
+
+def asks_in_part(text: str) -> bool:
+    """Return whether a text is a question, or has a clause that begins like one: "my card is gone, who do I tell"."""
+    if is_question(text):
+        return True
+    clauses = _CLAUSE.split(text)
+    return "!" not in text and any(_INTERROGATIVE.match(one) or _BEGINNING.match(one) for one in clauses)

@@ -24,6 +24,7 @@ from bot.chat.prompting import ChatMessage
 from bot.engine import Engine
 from bot.engine.selection import start_engine
 from bot.knowledge.decision import Line, ReplyKind
+from bot.knowledge.glossary import InEnglish
 from bot.knowledge.quoting import MARGIN, render_with_quotes
 from bot.releases.resolver import BASE_RELEASE
 from storage.database.columns import utc_now
@@ -34,7 +35,7 @@ from storage.knowledge.documents import SearchScope
 from storage.knowledge.search import Question, documents_in, find_near, search
 from storage.knowledge.vectors import VectorIndex, prepare_vectors
 from storage.models.base_model import resolve_base_model
-from storage.models.bundled import BundledEncoder
+from storage.models.bundled import BundledEncoder, Encoder
 from storage.personalities.personalities import ensure_personality
 from storage.settings.loading import load_settings
 from storage.settings.sections import GenerationSettings, KnowledgeSettings, Settings
@@ -67,7 +68,7 @@ notes = Console(stderr=True)
 
 def run(*, chunks: Sequence[int] = (100, 10_000, 100_000), answers: int | None = None) -> dict[str, Any]:
     """Return machine, versions, rows and summary; `answers` limits the questions that the model answers."""
-    encoder, settings = BundledEncoder(), KnowledgeSettings()
+    encoder, settings = InEnglish(BundledEncoder()), KnowledgeSettings()
     asked = {split: ask(encoder, read_questions(split)) for split in (VALIDATION, TEST)}
     embeddings = _sample_embeddings(encoder)
     rows: list[Row] = []
@@ -230,14 +231,12 @@ def _greedy(folder: Path) -> Settings:
 # Speed
 
 
-def _sample_embeddings(encoder: BundledEncoder) -> Any:
+def _sample_embeddings(encoder: Encoder) -> Any:
     rng, messages = random.Random(2), read_messages()
     return encoder.encode([" ".join(rng.sample(messages, 3)) for _ in range(DISTINCT_TEXTS)])
 
 
-def _fill(
-    name: str, database: Database, count: int, encoder: BundledEncoder, embeddings: Any, progress: Progress
-) -> Shelf:
+def _fill(name: str, database: Database, count: int, encoder: Encoder, embeddings: Any, progress: Progress) -> Shelf:
     """Write chunks of six messages of human chat each; embeddings are those of such texts, with noise.
 
     Embedding 100,000 texts would take minutes and change nothing about the time of a query.
@@ -289,7 +288,7 @@ def _analyze(database: Database) -> None:
                 connection.execute(text(f"VACUUM (ANALYZE) {table}"))
 
 
-def _measure_speed(shelf: Shelf, encoder: BundledEncoder, asked: Sequence[Asked], count: int) -> Row:
+def _measure_speed(shelf: Shelf, encoder: Encoder, asked: Sequence[Asked], count: int) -> Row:
     embedding_ms, search_ms = [], []
     for one in asked[: QUERIES + 1]:
         began_s = time.perf_counter()

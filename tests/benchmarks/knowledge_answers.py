@@ -1,4 +1,7 @@
-"""What members get who ask a small server's documents: the decision for each message, and answers of a real base."""
+"""What members get who ask a small server's documents: the decision for each message, and answers of a real base.
+
+`python -m tests.benchmarks.knowledge_answers` prints what each server's messages get by weights fitted on the others.
+"""
 
 from __future__ import annotations
 
@@ -12,26 +15,24 @@ from bot.chat.ask import request_answer
 from bot.chat.prompting import Turn, to_messages
 from bot.engine import Engine
 from bot.knowledge.asking import read_background
-from bot.knowledge.decision import ReplyDecision, ReplyKind, decide_reply
+from bot.knowledge.decision import ReplyDecision, ReplyKind, decide_ranked, decide_reply
+from bot.knowledge.glossary import InEnglish
 from bot.knowledge.quoting import render_with_quotes
 from bot.knowledge.support import keeps_to
 from bot.releases.resolver import BASE_RELEASE
-from storage.models.bundled import Encoder
+from storage.models.bundled import BundledEncoder, Encoder
 from storage.settings.sections import ChatSettings, GenerationSettings, KnowledgeSettings
 from tests.benchmarks.knowledge_servers import (
     ANSWERABLE,
+    CLEAN,
     ELSEWHERE,
-    FRESH,
-    HELD_OUT,
-    LATER,
+    FITTED,
     UNANSWERABLE,
+    UNSEEN,
     Message,
     read_server,
 )
-from tests.benchmarks.knowledge_weights import Shelf
-
-PARTS = (HELD_OUT, LATER, FRESH)
-"""Those that the weights were not fitted on."""
+from tests.benchmarks.knowledge_weights import Shelf, collect, fit_all
 
 Row = dict[str, Any]
 
@@ -50,13 +51,23 @@ class Decided:
         return self.decision.outcome in (ReplyKind.NEAREST, ReplyKind.UNKNOWN)
 
 
-def decide_all(encoder: Encoder, parts: Sequence[str] = PARTS) -> list[Decided]:
+def decide_all(encoder: Encoder, parts: Sequence[str] = CLEAN) -> list[Decided]:
     """Return what each message of the parts gets."""
     background, found = read_background(encoder), []
     for part in parts:
         server = read_server(part)
         shelf = Shelf(server, encoder)
         found += [Decided(message, decide_reply(*shelf.ask(message, background))) for message in server.messages]
+    return found
+
+
+def leave_one_out(encoder: Encoder) -> dict[str, list[Decided]]:
+    """Return what the messages of each server get by weights that were fitted on the others."""
+    examples, found = list(collect(encoder)), {}
+    for part in (*FITTED, UNSEEN):
+        fit_all([one for one in examples if one.server != part])
+        asked = [one for one in examples if one.server == part and not one.is_taken_out]
+        found[part] = [Decided(one.message, decide_ranked(one.asked, one.ranked)) for one in asked]
     return found
 
 
@@ -102,3 +113,10 @@ async def _answer(engine: Engine, one: Decided, settings: GenerationSettings) ->
         "answer": answer.strip(),
         "keeps_to_line": keeps_to(answer, sources, asked=one.message.question),
     }
+
+
+if __name__ == "__main__":
+    servers = leave_one_out(InEnglish(BundledEncoder()))
+    for server, messages in servers.items():
+        print(server, shares_of(messages))
+    print("all", shares_of([one for messages in servers.values() for one in messages]))

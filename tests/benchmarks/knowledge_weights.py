@@ -1,8 +1,8 @@
 """`python -m tests.benchmarks.knowledge_weights` fits the weights of `bot.knowledge.decision`, and prints them.
 
-It learns from the tuning half of `knowledge_servers` and the validation half of `knowledge_set`. A question whose right
-line is taken out of the documents is one that they do not answer, asked as real ones are, next to lines about the same
-things. Small talk and questions about the world are those of the tuning half and the prompts that ship with the bot.
+It learns from `knowledge_servers`, without the one that judges, and the validation half of `knowledge_set`. A question
+whose right line is taken out of the documents is one that they do not answer, asked as real ones are, next to lines
+about the same things. Small talk and questions about the world are also the prompts that ship with the bot.
 """
 
 from __future__ import annotations
@@ -11,26 +11,35 @@ import json
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from bot.knowledge import decision
 from bot.knowledge.asking import CONSIDERED, background_of, embed_question, read_background
-from bot.knowledge.decision import AskedMessage, Line, answered_features, rank, server_features
+from bot.knowledge.decision import (
+    AskedMessage,
+    Line,
+    Ranked,
+    answered_features,
+    rank,
+    server_features,
+)
 from bot.knowledge.extraction import MediaType
+from bot.knowledge.glossary import InEnglish
 from bot.knowledge.matching import best_match, words_of
 from storage.conversations.prompt_bank import SHIPPED
 from storage.models.bundled import BundledEncoder, Encoder
 from tests.benchmarks.knowledge_servers import (
     ANSWERABLE,
     ELSEWHERE,
+    FITTED,
     FOLLOW_UP,
     GENERAL,
     PARAPHRASE,
-    TUNING,
     UNANSWERABLE,
+    UNSEEN,
     Message,
     SmallServer,
     read_server,
@@ -38,10 +47,11 @@ from tests.benchmarks.knowledge_servers import (
 from tests.benchmarks.knowledge_set import VALIDATION, Kind, read_documents, read_questions
 from tests.benchmarks.knowledge_shelf import FEW_DOCUMENTS
 
+OLDER = "older"
 PROMPTS = 200
 WORDS_BONUS = 0.15
-TUNING_COUNTS = 4.0
-"""A message of the tuning half counts as much as so many of the older set, whose questions resemble its documents."""
+SERVER_COUNTS = 2.0
+"""A message of a server counts as much as so many of the older set, whose questions resemble its documents."""
 
 UNANSWERABLE_COUNTS, TAKEN_OUT_COUNTS = 4.0, 0.5
 """Questions that were written to have no answer are few, and closer to life than those whose line was taken out."""
@@ -86,13 +96,21 @@ class Shelf:
 
 @dataclass(frozen=True)
 class Example:
+    server: str
+    message: Message
+    is_taken_out: bool
+    """Whether the documents lack the right line here."""
     weight: float
     asked: AskedMessage
-    lines: Sequence[Line]
+    unordered: Ranked
     right: frozenset[int]
     """IDs of the right lines; empty if none answers."""
-    asks_server: bool | None
-    """None if that is not known."""
+    asks_server: bool
+
+    @property
+    def ranked(self) -> Ranked:
+        """The lines in the order that the weights of the moment give."""
+        return replace(self.unordered, lines=decision.best_first(self.unordered.lines))
 
 
 def read_older_servers() -> list[SmallServer]:
@@ -113,17 +131,25 @@ def read_older_servers() -> list[SmallServer]:
 
 def collect(encoder: Encoder) -> Iterator[Example]:
     background = read_background(encoder)
-    tuning = read_server(TUNING)
-    yield from _examples(tuning, encoder, background, TUNING_COUNTS, is_pattern=False)
+    for part in (*FITTED, UNSEEN):
+        server = read_server(part)
+        others = read_background(encoder, without={message.question for message in server.messages})
+        yield from _examples(part, server, encoder, others, SERVER_COUNTS, is_pattern=False)
     prompts = random.Random(5).sample(SHIPPED.read_text(encoding="utf-8").splitlines(), PROMPTS)
     older = read_older_servers()
     for i, server in enumerate(older):
         server.messages.extend(Message(GENERAL, prompt) for prompt in prompts[i :: len(older)])
-        yield from _examples(server, encoder, background, 1.0, is_pattern=True)
+        yield from _examples(OLDER, server, encoder, background, 1.0, is_pattern=True)
 
 
 def _examples(
-    server: SmallServer, encoder: Encoder, background: Mapping[str, Any], weight: float, *, is_pattern: bool
+    name: str,
+    server: SmallServer,
+    encoder: Encoder,
+    background: Mapping[str, Any],
+    weight: float,
+    *,
+    is_pattern: bool,
 ) -> Iterator[Example]:
     shelf = Shelf(server, encoder)
 
@@ -137,11 +163,29 @@ def _examples(
         asks_server = message.kind not in ELSEWHERE
         if right or message.kind not in ANSWERABLE:
             counts = weight * (UNANSWERABLE_COUNTS if message.kind == UNANSWERABLE else 1)
-            yield Example(counts, *shelf.ask(message, background), right, asks_server)
+            asked, lines = shelf.ask(message, background)
+            yield Example(name, message, False, counts, asked, rank(asked, lines), right, asks_server)
         if right:
-            yield Example(
-                weight * TAKEN_OUT_COUNTS, *shelf.ask(message, background, without=right), frozenset(), asks_server
-            )
+            counts = weight * TAKEN_OUT_COUNTS
+            asked, lines = shelf.ask(message, background, without=right)
+            yield Example(name, message, True, counts, asked, rank(asked, lines), frozenset(), asks_server)
+
+
+def fit_all(examples: Sequence[Example]) -> None:
+    """Set the weights of the decision to those that fit the examples."""
+    decision.LINE_WEIGHTS = fit_lines(examples)  # the other two see the ranking that it gives
+    ranked = [one.ranked for one in examples]
+    asking = [(one, found) for one, found in zip(examples, ranked, strict=True) if one.asks_server]
+    decision.ANSWERED_WEIGHTS = _fit_features(
+        [answered_features(one.asked, found) for one, found in asking],
+        [found.best.line.chunk_id in one.right for one, found in asking],
+        [one.weight for one, _ in asking],
+    )
+    decision.SERVER_WEIGHTS = _fit_features(
+        [server_features(one.asked, found) for one, found in zip(examples, ranked, strict=True)],
+        [one.asks_server for one in examples],
+        [one.weight for one in examples],
+    )
 
 
 def fit_lines(examples: Sequence[Example]) -> dict[str, float]:
@@ -149,8 +193,7 @@ def fit_lines(examples: Sequence[Example]) -> dict[str, float]:
     names, differences, weights = list(decision.LINE_WEIGHTS), [], []
     for one in examples:
         vectors = {
-            ranked.line.chunk_id: np.array([ranked.features[name] for name in names])
-            for ranked in rank(one.asked, one.lines).lines
+            ranked.line.chunk_id: np.array([ranked.features[name] for name in names]) for ranked in one.unordered.lines
         }
         right = [vectors[id_] for id_ in one.right if id_ in vectors]
         for id_, vector in vectors.items():
@@ -159,23 +202,6 @@ def fit_lines(examples: Sequence[Example]) -> dict[str, float]:
                 weights.append(one.weight / len(vectors))
     rows = np.array(differences)
     return _fit(names, np.concatenate([rows, -rows]), [1] * len(rows) + [0] * len(rows), weights * 2, intercept=False)
-
-
-def fit_answered(examples: Sequence[Example]) -> dict[str, float]:
-    used = [one for one in examples if one.asks_server]
-    ranked = [rank(one.asked, one.lines) for one in used]
-    is_right = [found.best.line.chunk_id in one.right for one, found in zip(used, ranked, strict=True)]
-    return _fit_features(
-        [answered_features(one.asked, found) for one, found in zip(used, ranked, strict=True)],
-        is_right,
-        [one.weight for one in used],
-    )
-
-
-def fit_server(examples: Sequence[Example]) -> dict[str, float]:
-    used = [one for one in examples if one.asks_server is not None]
-    features = [server_features(one.asked, rank(one.asked, one.lines)) for one in used]
-    return _fit_features(features, [bool(one.asks_server) for one in used], [one.weight for one in used])
 
 
 def _fit_features(
@@ -204,13 +230,12 @@ def _fit(
     return ({"": round(float(fitted.intercept_[0]), 2)} if intercept else {}) | found
 
 
-def main(encoder: Encoder | None = None) -> None:
-    examples = list(collect(encoder or BundledEncoder()))
-    lines = fit_lines(examples)
-    print("LINE_WEIGHTS =", json.dumps(lines))
-    decision.LINE_WEIGHTS = lines  # the other two see the ranking that it gives
-    print("ANSWERED_WEIGHTS =", json.dumps(fit_answered(examples)))
-    print("SERVER_WEIGHTS =", json.dumps(fit_server(examples)))
+def main() -> None:
+    examples = list(collect(InEnglish(BundledEncoder())))
+    fit_all([one for one in examples if one.server != UNSEEN])
+    print("LINE_WEIGHTS =", json.dumps(decision.LINE_WEIGHTS))
+    print("ANSWERED_WEIGHTS =", json.dumps(decision.ANSWERED_WEIGHTS))
+    print("SERVER_WEIGHTS =", json.dumps(decision.SERVER_WEIGHTS))
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ async def test_a_long_file_is_shortened_with_a_word_about_it(place, configure, e
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("song.mp3", b"ID3", "I can't read song.mp3. I read text, Markdown, PDF, HTML and Word files."),
+        ("song.mp3", b"ID3", "I can't read song.mp3. I read text, Markdown, CSV, PDF, HTML and Word files."),
         ("old.docx", b"no archive", "old.docx is damaged"),
         ("empty.txt", b"  ", "empty.txt has no text."),
         ("latin.txt", b"caf\xe9", "latin.txt is not UTF-8 text"),

@@ -129,6 +129,22 @@ async def test_each_row_of_a_price_list_is_a_line_that_names_its_columns(content
     assert found == (named if rows else [Block(line.replace(",", ", ")) for line in content.splitlines()])
 
 
+@pytest.mark.parametrize(
+    ("content", "first"),
+    [
+        ("Alice,Mod\nBob,Admin", "Alice, Mod"),
+        ("Anna;Berlin\nBen;Hamburg", "Anna, Berlin"),
+        ("name,role\nAlice,Mod", "name: Alice, role: Mod"),
+        ("Wer;Aufgabe\nAnna;Kasse", "Wer: Anna, Aufgabe: Kasse"),
+        ("round,hall\nRound 1,F2\nRound 2,F3", "round: Round 1, hall: F2"),
+        ("Thing,Size\nDesk,120 cm\nShelf,80 cm", "Thing: Desk, Size: 120 cm"),
+        ("player,team\nAda,Red\nBob,Blue", "player: Ada, team: Red"),
+    ],
+)
+async def test_the_first_row_of_a_table_is_kept_unless_it_names_the_columns(content: str, first: str) -> None:
+    assert (await extract(content.encode(), "people.csv", SETTINGS))[0] == Block(first)
+
+
 async def test_a_word_file_gives_headings_and_tables() -> None:
     assert await extract(docx(), "rules.docx", SETTINGS) == [
         Block("Club rules", 1),
