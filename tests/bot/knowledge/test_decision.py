@@ -53,8 +53,8 @@ def test_the_evaluation_is_large_enough() -> None:
 def test_real_ways_of_asking_get_the_right_line_and_nothing_else_is_made_up() -> None:
     # On servers that nobody had read who wrote rules and weights: 68 questions with an answer, 32 without, 60 others.
     shares = shares_of(decide_all(InEnglish(BundledEncoder())))
-    assert shares["right_line_shown"] >= 0.75
-    assert shares["unknown_said"] >= 0.9
+    assert shares["right_line_shown"] >= 0.78
+    assert shares["unknown_said"] >= 0.85
     assert shares["elsewhere_quoted"] <= 0.02
     assert shares["elsewhere_refused"] <= 0.1
 
