@@ -249,7 +249,7 @@ _MODEL_DE = "(?:sprachmodell|ki modell|modell|ki|llm|bot|chatbot|gpt|version von
 _DIRECT_DE = _any(
     f"(?:bist du|ist you) (?:echt )?(?:von )?{_THINGS_DE}",
     f"(?:bin ich|ich bin) mit {_THINGS_DE} verbunden",
-    f"hab(?:e)? ich es mit {_THINGS_DE} zu tun",
+    f"hab(?:e)? ich(?: es| hier| da)* mit {_THINGS_DE} zu tun",
     f"wirst du von {_THINGS_DE} (?:gesteuert|bedient|betrieben)",
     "wer hat dich (?:gemacht|programmiert|entwickelt|erschaffen|trainiert|gebaut|erfunden)",
     f"sind sie {_THINGS_DE}",
