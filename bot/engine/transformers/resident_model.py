@@ -221,12 +221,14 @@ class ResidentModel:
     def _remove(self, name: str) -> None:
         if self._wrapped is None or name not in self._wrapped.peft_config:
             return
-        if len(self._wrapped.peft_config) == 1:
+        others = [one for one in self._wrapped.peft_config if one != name]
+        if others:
+            self._wrapped.set_adapter(others[0], inference_mode=True)  # PEFT warns if the active one is deleted
+            self._wrapped.delete_adapter(name)
+        else:
             # PEFT does not support a model without any adapter.
             self._base = self._wrapped.unload()
             self._wrapped = None
-        else:
-            self._wrapped.delete_adapter(name)
 
     def _evict(self) -> None:
         while len(self._resident) > self._capacity:

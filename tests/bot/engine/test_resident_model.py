@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from bot.engine.transformers.decoding import DecodingRow
 from bot.engine.transformers.resident_model import MERGE_AFTER, AdaptedLayers, AdapterMismatch, ResidentModel
 from storage.adapters.folder_store import AdapterRef
 from storage.models.answer_stream import ThoughtRoom
+from storage.models.effect import EffectRecord, WrongEffect, write_effect
 from storage.models.hardware import cpu_threads, usable_cores
 from storage.settings.sections import ModelSettings
 from tests.bot.engine.test_engine import save_adapter
@@ -95,6 +97,18 @@ def test_an_adapter_is_merged_after_a_few_batches_in_a_row(resident: ResidentMod
 def test_a_version_is_served_at_one_strength_after_another(resident: ResidentModel, adapters: list[AdapterRef]) -> None:
     for strength in (1.5, 0.15, 1.0, 0.1):  # PEFT takes a name for a part of another that holds it: 1 and 1.5
         assert resident.model_with(replace(adapters[0], strength=strength))
+
+
+def test_a_version_that_answers_otherwise_than_was_measured_leaves_no_trace(
+    resident: ResidentModel, adapters: list[AdapterRef], tmp_path: Path
+) -> None:
+    wrong = replace(adapters[1], digest="wrong", path=tmp_path / "wrong")
+    copytree(adapters[1].path, wrong.path)
+    write_effect(wrong.path, EffectRecord(tuple(range(5, 25)), (-2.0,) * 19, (-9.0,) * 19))
+    before = answer(resident, adapters[0])
+    with pytest.raises(WrongEffect):
+        resident.model_with(wrong)
+    assert answer(resident, adapters[0]) == before
 
 
 def test_adapters_that_take_turns_are_not_merged(resident: ResidentModel, adapters: list[AdapterRef]) -> None:
