@@ -35,6 +35,9 @@ _NEGATION = re.compile(
     r"\b(?:no|not|never|nobody|none|without|forbidden|banned|cannot|unless|nicht|kein\w*|nie|niemand|ohne|verboten)\b|n['’]t\b",
     re.IGNORECASE,
 )
+_COUNTED = re.compile(r"(\d+(?:[.,:]\d+)*) ([^\W\d_]+)")
+_AGREES = re.compile(r"\W*(?:yes|no|yep|nope|ja|nein)\b", re.IGNORECASE)
+"""Such an answer may say nothing but what was asked."""
 _NAME = re.compile(r"(?<=[\w,;:] )[A-ZÄÖÜ][\w'’-]+")
 _WORDS = re.compile(r"[^\W\d_]+")
 
@@ -54,10 +57,22 @@ def keeps_to(answer: str, sources: Iterable[str], *, asked: str, known: Iterable
         return False
     if _NEGATION.search(quoted) and not _NEGATION.search(answer):
         return False
+    counted = _counted(quoted)
+    if any(counted.get(what, numbers) != numbers for what, numbers in _counted(answer).items()):
+        return False
     said, holding = words_of(answer), words_of(f"{given}\n{asked}")
     shared = sum(best_match(word, holding) > 0 for word in said)
-    uses_a_line = any(best_match(word, words_of(quoted)) == 1.0 for word in said)
-    return uses_a_line and shared >= LEAST_SHARED * len(said)
+    told = [word for word in words_of(quoted) if best_match(word, words_of(asked)) < 1.0 or _AGREES.match(answer)]
+    tells_of_a_line = any(best_match(word, told) == 1.0 for word in said)
+    return tells_of_a_line and shared >= LEAST_SHARED * len(said)
+
+
+def _counted(text: str) -> dict[str, set[str]]:
+    """Return the numbers that stand before each word: "3 healers, 5 dps" is not "5 healers"."""
+    found: dict[str, set[str]] = {}
+    for number, word in _COUNTED.findall(text):
+        found.setdefault(stem(word.lower()), set()).add(_plain(number))
+    return found
 
 
 def _facts(text: str) -> Iterator[str]:

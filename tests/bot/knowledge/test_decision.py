@@ -169,3 +169,20 @@ def test_an_answer_keeps_to_its_line_or_not(answer: str, keeps: bool) -> None:
 def test_an_answer_repeats_no_fact_that_only_the_question_holds(asked: str, answer: str) -> None:
     assert not keeps_to(answer, ["The deposit is 10 euros."], asked=asked)
     assert keeps_to("The deposit is 10 euros.", ["The deposit is 10 euros."], asked=asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "line", "answer", "keeps"),
+    [
+        ("how many healers in the 10p setup?", "Setup 10p: 2 tanks, 3 healers, 5 dps", "There are 5 healers.", False),
+        ("how many healers in the 10p setup?", "Setup 10p: 2 tanks, 3 healers, 5 dps", "There are 3 healers.", True),
+        ("how much is a tea", "item: Black tea, price_eur: 1.00", "A black tea is 1.00 euros.", True),
+        ("ok and drifters?", "Members can take out 5 items per day, Drifters nothing", "Drifters are no tea.", False),
+        ("Are paid mods allowed?", "Paid mods are not allowed.", "No, paid mods are not allowed.", True),
+        ("Are paid mods allowed?", "Paid mods are not allowed.", "Paid mods, not oranges.", False),
+    ],
+)
+def test_an_answer_says_something_of_the_line_and_counts_what_it_counts(
+    asked: str, line: str, answer: str, keeps: bool
+) -> None:
+    assert keeps_to(answer, [f"wiki.md {line}"], asked=asked) is keeps
