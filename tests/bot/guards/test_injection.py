@@ -33,9 +33,10 @@ def load_encoder():
 
 async def test_orders_in_a_message_a_document_and_an_answer_move_nothing(place, engine, rows):
     await place.grace.slash(place.channel, "knowledge add", text=f"The pool opens at nine. {ORDERS}", title=ORDERS[:40])
-    engine.answers = [ORDERS, "well"]
+    engine.answers = [ORDERS] * 3
     await place.ask(f"When does the pool open? {ORDERS}")
     await place.ada.send(place.channel, f"{place.mention} {ORDERS}", reply_to=place.last)
+    await place.ask("Hello!")
     assert [row.action for row in rows(AuditRow)] == ["knowledge add"]
     assert rows(AliasMoveRow) == rows(RoundRow) == []
     for row in rows(ReplyRow):

@@ -73,11 +73,11 @@ async def test_a_picture_becomes_a_personality_whose_lorebook_is_quoted_by_it_al
     (document,) = rows(DocumentRow)
     assert (document.personality_id, document.title) == (made.id, "Lorebook of ebba-lind")
     assert document.text.startswith("# lamp\n\nThe lamp burns whale oil.\n\n## Since 1887\n\n# storm, gale")
-    await place.ask("the worst gale came when")
+    await place.ask("When did the worst gale come?")
     assert "> The worst gale" not in engine.requests[-1].prompt
     await place.grace.slash(place.channel, "personality bind", personality="ebba-lind")
     assert place.last.content == "*Ebba Lind opens.* Evening, you. Is that your boat?"
-    await place.ask("the worst gale came when")
+    await place.ask("When did the worst gale come?")
     assert engine.requests[-1].prompt.startswith("<system>You are Ebba Lind.")
     assert "> The worst gale came in May." in engine.requests[-1].prompt
     assert [row.action for row in rows(AuditRow)] == ["personality import", "personality bind"]
