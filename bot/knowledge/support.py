@@ -18,7 +18,7 @@ _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 _FACTS = """
 two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen
 twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million half double twice dozen first second
-third
+third fourth fifth sixth seventh eighth ninth tenth
 monday tuesday wednesday thursday friday saturday sunday mondays tuesdays wednesdays thursdays fridays saturdays sundays
 january february march april may june july august september october november december noon midnight weekend weekends
 weekday weekdays today tomorrow yesterday tonight daily weekly monthly yearly always free

@@ -178,6 +178,12 @@ def test_an_answer_repeats_no_fact_that_only_the_question_holds(asked: str, answ
         ("how many healers in the 10p setup?", "Setup 10p: 2 tanks, 3 healers, 5 dps", "There are 3 healers.", True),
         ("how much is a tea", "item: Black tea, price_eur: 1.00", "A black tea is 1.00 euros.", True),
         ("ok and drifters?", "Members can take out 5 items per day, Drifters nothing", "Drifters are no tea.", False),
+        (
+            "and the third?",
+            "First strike is a warning, third a ban.",
+            "The third is a warning, the fourth a ban.",
+            False,
+        ),
         ("Are paid mods allowed?", "Paid mods are not allowed.", "No, paid mods are not allowed.", True),
         ("Are paid mods allowed?", "Paid mods are not allowed.", "Paid mods, not oranges.", False),
     ],
