@@ -185,7 +185,7 @@ class Answerer:
         return end_of(ask, completion, is_first=self._is_first(attempt))
 
     async def _fall_back(self, attempt: _Attempt, refusal: VersionRefused) -> None:
-        """Ask another version in place of a refused one; if a second answer's version was refused, raise its error."""
+        """Let another version answer in place of a refused one; for a second answer, raise the error."""
         refused = attempt.ask
         if refused.origin is Origin.ALTERNATIVE:
             raise refusal

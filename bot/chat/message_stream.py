@@ -161,7 +161,7 @@ class MessageStream:
 
     @property
     def is_due(self) -> bool:
-        """Whether `show` edits now: not a moment after the last edit, nor while Discord asks to wait or forbids it."""
+        """Whether `show` would edit now: the last edit is long enough ago, and Discord allows it."""
         # perf_counter, because a simulator moves time.monotonic in steps.
         is_early = time.perf_counter() - self._last_shown_s < self._edit_interval_s
         return not (self.pause_s or self.has_lost_access or is_early)

@@ -21,7 +21,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class _Noted:
-    """When a version was refused first since it last answered, and when last, from time.perf_counter()."""
+    """The first and the last refusal since the version last answered; times are from time.perf_counter()."""
 
     first_s: float
     last_s: float

@@ -26,7 +26,7 @@ NEAREST_ABOVE = 0.05
 ASKS_SERVER_ABOVE = 0.55
 """A message is taken to ask for something of the server from this probability on."""
 UNASKED_ABOVE = 0.8
-"""The same for a message that has not the form of a question."""
+"""The same for a message that is not phrased as a question."""
 OTHER_SCORE = 5.3
 """Median score of the lines that follow the best; it stands in where a server has fewer than four lines."""
 MEASURED = (AnswerType.PRICE, AnswerType.TIME, AnswerType.NUMBER, AnswerType.CONTACT)

@@ -41,8 +41,12 @@ def explain_decision(decision: ReplyDecision) -> str:
     """Return what a question gets, and how sure that is."""
     if decision.answered is None or decision.asks_server is None:
         if decision.outcome is ReplyKind.QUOTED:
-            return gettext("The line is quoted: it holds most words of this question. Only words were compared.")
-        return gettext("The model answers alone: no line holds enough words of a question. Only words were compared.")
+            return gettext(
+                "The line is quoted, because it contains most of the words in this question. Only words were compared."
+            )
+        return gettext(
+            "The model answers alone, because no line contains enough of the words. Only words were compared."
+        )
     sure, asks = percent(decision.answered), percent(decision.asks_server)
     if decision.outcome is ReplyKind.QUOTED:
         return gettext("The line is quoted: it is {share} likely to answer this.", share=sure)

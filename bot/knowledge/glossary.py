@@ -19,7 +19,7 @@ LEAST_GERMAN = 0.25
 """A text is German if this share of its words is German and not English too."""
 SHORTEST_STEM = 4
 SHORTEST_PART = 4
-"""Letters that each part of a compound has."""
+"""The fewest letters in either part of a compound word."""
 LONGEST_WORD = 40
 _ALSO_ENGLISH = """
 a am an also arm art bad bald band bank bar brief bus chef club die elf fall fast fest n gang gift hat halt hell hut i
@@ -93,7 +93,7 @@ def _read(lines: str) -> dict[str, str]:
 
 
 def _translate(word: str) -> str | None:
-    """Return the English of a German word, or of both parts of a compound."""
+    """Translate a German word, or both parts of a compound word; None if it is unknown."""
     if len(word) > LONGEST_WORD:
         return None
     if known := _known(word):

@@ -63,7 +63,7 @@ class Word:
     stem: str
     meanings: frozenset[int]
     pairs: frozenset[str]
-    """Each two letters that follow each other; none in a short word."""
+    """All pairs of adjacent letters; empty for a short word."""
 
     @classmethod
     def of(cls, text: str) -> Word:
@@ -71,7 +71,7 @@ class Word:
         return cls(text, stem(text), _meanings().get(stem(text), _NONE), frozenset(pairs))
 
     def match(self, other: Word) -> float:
-        """Return how well another word matches, from 0 to 1."""
+        """Return how well another word matches this one, from 0 to 1."""
         if self.stem == other.stem:
             return 1.0
         if self.pairs and other.pairs and self._is_like(other):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from bot.knowledge.matching import best_match, stem, words_of
+from bot.knowledge.matching import match_all, stem, words_of
 from bot.text.addresses import addresses_in
 
 LEAST_SHARED = 0.5
@@ -58,13 +58,15 @@ def keeps_to(answer: str, sources: Iterable[str], *, asked: str, known: Iterable
     if _NEGATION.search(quoted) and not _NEGATION.search(answer):
         return False
     counted = _counted(quoted)
-    if any(counted.get(what, numbers) != numbers for what, numbers in _counted(answer).items()):
+    if any(not numbers <= counted.get(what, numbers) for what, numbers in _counted(answer).items()):
         return False
-    said, holding = words_of(answer), words_of(f"{given}\n{asked}")
-    shared = sum(best_match(word, holding) > 0 for word in said)
-    told = [word for word in words_of(quoted) if best_match(word, words_of(asked)) < 1.0 or _AGREES.match(answer)]
-    tells_of_a_line = any(best_match(word, told) == 1.0 for word in said)
-    return tells_of_a_line and shared >= LEAST_SHARED * len(said)
+    said, told = words_of(answer), words_of(quoted)
+    if not _AGREES.match(answer):
+        in_question = match_all(told, [words_of(asked)])
+        told = [word for word in told if in_question[word][0] < 1.0]
+    matches = match_all(said, [words_of(f"{given}\n{asked}"), told])
+    shared = sum(held > 0 for held, _ in matches.values())
+    return any(of_line == 1.0 for _, of_line in matches.values()) and shared >= LEAST_SHARED * len(said)
 
 
 def _counted(text: str) -> dict[str, set[str]]:

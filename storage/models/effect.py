@@ -49,7 +49,7 @@ size and of what rounding does to the base in this engine."""
 APART_NATS, APART_SHARE, APART_ROUNDING = 0.1, 0.1, 3.0
 """The found change may be this far from the recorded one in all directions, by the same shares."""
 MOST_ROUNDING_NATS = 0.8
-"""More is no rounding, but another base, and excuses nothing: twice what 4 bits did to that base."""
+"""A larger difference means another base, and excuses nothing; this is twice what 4-bit weights did to that base."""
 SAME_NATS = 0.005
 """A smaller change is none: the same weights give the same numbers, except where a server computes in batches."""
 

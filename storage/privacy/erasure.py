@@ -300,7 +300,7 @@ def erase_member_in(session: Session, guild_id: int, user_id: int, *, left_at: d
 
 
 def _wrote_directly(session: Session, user_id: int, since: datetime) -> bool:
-    """Return whether an answer to the member's direct messages since then is stored."""
+    """Return whether the bot has answered the member in direct messages since then."""
     replies, spoke = tables.ReplyRow, tables.ReplySpeakerRow
     direct = select(spoke.reply_id).join(replies).where(spoke.user_id == user_id, replies.guild_id.is_(None))
     return any_row(session, direct.where(replies.created_at > since))

@@ -146,7 +146,7 @@ class _Ours:
     checked: list[int]
     """Tokens of the text by which versions are checked."""
     effects: dict[str, BaseEffect] = field(default_factory=dict)
-    """What the base's graph says of that text, by the recipes that were measured."""
+    """Log-probabilities of that text under the base's graph, for each measured recipe."""
 
     def measure(self, recipes: Sequence[GraphRecipe]) -> list[Measurement]:
         """Return what recipes with the same weights make of the base; with the adapter only if one is close enough."""
