@@ -41,12 +41,12 @@ def compare_offline_answers(
 
     Until a version has learned them, the personality is the base that is shown examples of its card.
     """
-    from bot.chat.examples import NO_EXAMPLES, Examples
     from bot.releases.comparison import NO_ANSWER, Contestant, choose_prompts
     from bot.releases.resolver import BASE_RELEASE, open_release
     from storage.conversations.prompt_bank import read_bank
     from storage.models.base_model import resolve_base_model
     from storage.personalities.cards import settings_of
+    from storage.personalities.shown_examples import NO_EXAMPLES, Examples
 
     settings = read_settings(config)
     with with_cards(settings) as session:

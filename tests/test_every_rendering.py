@@ -11,19 +11,21 @@ from typing import Any
 
 import pytest
 
-from bot.chat.examples import Examples, render_with_examples
+from bot.chat.examples import render_with_examples
 from bot.engine import Finish, GenerationRequest, Sampling
 from bot.engine.rendering import Renderer, load_renderer
 from bot.errors import EngineStopped
 from storage.models.base_model import BaseModel
 from storage.models.chat_format import ChatFormat, load_chat_format
 from storage.personalities.cards import Card, Example
+from storage.personalities.shown_examples import Examples
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
+from storage.taste.examples import ExampleTurn
 from tests.families import FAMILIES, Family, save_tokenizer
 from trainer.data.asking import prompts_to_rank
-from trainer.data.card_examples import CardExamples
 from trainer.data.dataset import render_dialogue
+from trainer.data.shown_examples import ShownExamples
 from trainer.evaluation.model_measurements import neutral_messages
 from trainer.evaluation.sampling import SampledAnswer
 from trainer.exchange import RenderMessages
@@ -123,8 +125,9 @@ async def test_a_round_shows_the_base_the_examples_that_the_bot_shows_it(
     (asked,) = prompts_to_rank([], ["Hi"], configured.settings, configured.base)[:1]
     engine: Any = Renders(configured.renderer)
     plain = await engine.render([{"role": "system", "content": TOLD}, {"role": "user", "content": "Hi"}])
-    served = await render_with_examples(engine, plain, Examples.of(configured.settings, card))
-    drawn = CardExamples(card, configured.settings, configured.base).before(asked)
+    examples = Examples.of(configured.settings, card, (ExampleTurn("Tired?", "Never. Lamps do not sleep."),))
+    served = await render_with_examples(engine, plain, examples)
+    drawn = ShownExamples(examples, configured.settings, configured.base).before(asked)
     assert served is not None
     assert drawn is not None
     assert drawn.prompt == served.text

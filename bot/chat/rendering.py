@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from bot.chat.ask import Prompts
 from bot.chat.conversation import Conversation
-from bot.chat.examples import Examples, render_with_examples
+from bot.chat.examples import render_with_examples
 from bot.chat.prompting import to_messages, with_memory
 from bot.engine import RenderedPrompt
 from bot.errors import UserFacingError
@@ -16,6 +16,7 @@ from bot.knowledge.quoting import PromptWithQuotes, render_with_quotes
 from bot.services import Services
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import Personality
+from storage.personalities.shown_examples import Examples
 from storage.wording import gettext_noop
 
 TOO_LONG = gettext_noop("That message is too long for me, even shortened.")

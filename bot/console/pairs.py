@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from bot.arenas.answers import ArenaFailed, DrawnAnswer, draw_answers, open_usable, reply_row
 from bot.arenas.prompts import render_bank_prompt
 from bot.chat.ask import Prompts
-from bot.chat.examples import Examples, render_with_examples
+from bot.chat.examples import render_with_examples
 from bot.engine import RenderedPrompt
 from bot.errors import UserFacingError
 from bot.guards.error_handler import member_message
@@ -19,6 +19,7 @@ from storage.conversations.prompt_bank import read_bank
 from storage.database.enums import Origin, PairChoice
 from storage.personalities.cards import tuned
 from storage.personalities.personalities import Personality, read_personality
+from storage.personalities.shown_examples import Examples
 from storage.releases.evidence import find_rival
 from storage.sittings.choosing import choose_two
 from storage.sittings.prompts import order_prompts, read_prompts

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from bot.arenas.prompts import bank_messages
 from bot.chat.ask import NOTES, request_answer, submit_all
-from bot.chat.examples import NO_EXAMPLES, Examples, render_with_examples
+from bot.chat.examples import render_with_examples
 from bot.engine import Engine, Generation, GenerationFailed, RenderedPrompt
 from bot.errors import EngineStopped, UserFacingError
 from bot.localization.sentences import gettext
@@ -20,6 +20,7 @@ from bot.releases.resolver import Release
 from bot.services import Services
 from storage.conversations.prompt_bank import PromptBank
 from storage.personalities.cards import Card, settings_of
+from storage.personalities.shown_examples import NO_EXAMPLES, Examples
 from storage.releases.evidence import find_rival
 from storage.releases.versions import Version, name_of, read_alias, version_named
 from storage.settings.sections import GenerationSettings

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage.conversations.degenerate import is_degenerate
+from storage.conversations.example_turns import SHOWN_AS, ShownAs
 from storage.database.enums import Basis, Origin, Outcome
 from storage.database.tables import ReplyRow
 from storage.taste.evidence import TasteEvidence
@@ -62,7 +63,10 @@ def choose_examples(
 
 
 def _read_turns(session: Session, personality_id: int) -> dict[int, ExampleTurn]:
-    """Return the base's newest complete answers to prompts of the bank, keyed by reply."""
+    """Return the base's newest complete answers to prompts of the bank, keyed by reply.
+
+    What it said after such examples is left out: they would become ever more alike.
+    """
     rows = session.execute(
         select(ReplyRow.id, ReplyRow.messages, ReplyRow.answer)
         .where(
@@ -75,7 +79,11 @@ def _read_turns(session: Session, personality_id: int) -> dict[int, ExampleTurn]
         .order_by(ReplyRow.id.desc())
         .limit(NEWEST)
     )
-    return {reply_id: ExampleTurn(messages[-1]["content"], answer) for reply_id, messages, answer in rows}
+    return {
+        reply_id: ExampleTurn(messages[-1]["content"], answer)
+        for reply_id, messages, answer in rows
+        if all(said.get(SHOWN_AS) != ShownAs.LIKED for said in messages)
+    }
 
 
 def _says_something(answer: str) -> bool:

@@ -17,7 +17,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bot.chat.candidates import DECIDING_WORDS
-from bot.chat.examples import Examples
 from bot.demo.community import find_taste, read_community_answers
 from storage.conversations.degenerate import is_degenerate
 from storage.conversations.example_turns import with_earlier
@@ -29,6 +28,7 @@ from storage.database.rows import count_rows
 from storage.database.tables import PersonalityRow
 from storage.members import DIRECT
 from storage.personalities.personalities import ensure_personality
+from storage.personalities.shown_examples import Examples
 from storage.releases.versions import Version
 from storage.settings.sections import Settings
 from storage.sittings.choosing import choose_two
@@ -205,7 +205,9 @@ class SmallServer(Simulation):
         return Answered(tuple(tuple(answers[i : i + CANDIDATES]) for i in range(0, len(answers), CANDIDATES)))
 
     def _render_after(self, examples: Sequence[ExampleTurn], message: str) -> str:
-        return self._chat.render(with_earlier(chat(message), Examples(liked=tuple(examples)).turns(0)))
+        return self._chat.render(
+            with_earlier(chat(message), next(Examples(liked=tuple(examples)).turns(), ([], None))[0])
+        )
 
     def _approval(self, answered: Answered, taste: LearnedTaste | None) -> dict[str, float]:
         """Return the share of 👍: of all answers, or of those that the taste chooses."""

@@ -18,14 +18,14 @@ from rich.console import Console
 
 from bot.arenas.prompts import bank_messages
 from bot.chat.ask import request_answer
-from bot.chat.examples import Examples, render_with_examples
+from bot.chat.examples import render_with_examples
 from bot.engine import Engine, RenderedPrompt
 from bot.engine.selection import start_engine
 from bot.releases.resolver import BASE_RELEASE
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.hardware import serving_format
 from storage.personalities.cards import Card, Example
-from storage.personalities.shown_examples import examples_budget, examples_to_show
+from storage.personalities.shown_examples import Examples, examples_budget, examples_to_show
 from storage.settings.sections import Settings
 from tests.benchmarks.community import Critic, describe_fits, interval, workshop
 from tests.benchmarks.demonstration import (

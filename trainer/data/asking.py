@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import cached_property
 
 from storage.adapters.folder_store import AdapterStore
 from storage.conversations.prompt_bank import read_bank
@@ -12,14 +14,17 @@ from storage.conversations.replies import digest_prompt
 from storage.database.database import Database
 from storage.models.base_model import BaseModel
 from storage.models.hardware import cpu_threads, free_unused_models
+from storage.personalities.personalities import read_personality
+from storage.personalities.shown_examples import Examples
 from storage.releases.versions import Version, id_of, read_alias
 from storage.settings.sections import Settings
 from storage.sittings.prompts import read_prompts
 from storage.taste.learning import learn_taste
+from storage.taste.updating import learn_all
 from storage.training.rounds import memory_failures
 from storage.training.samples import AskedPrompt, DrawnSample, count_answers, newest_prompts, record_samples
-from trainer.data.card_examples import CardExamples
-from trainer.evaluation.sampling import MemoryLimits, open_adapter, open_sampler
+from trainer.data.shown_examples import ShownExamples
+from trainer.evaluation.sampling import AnswerSampler, MemoryLimits, Sample, open_adapter, open_sampler
 from trainer.gpu_room import make_room
 from trainer.progress import Phase, ReportProgress, after_others, begin_phase
 from trainer.rendering import renderer_of, with_system_prompt
@@ -44,7 +49,9 @@ def ask_champion(
 ) -> tuple[AskedPrompt, ...]:
     """Draw the champion's answers for the taste to rank, and return their prompts; none before the taste is sure.
 
-    The base is asked as it answers members, with its card's examples, so that pairs are its own answers.
+    The base answers half of the time as a version is asked, and half as it answers members: with examples, of its card
+    and of what people like. These are chosen from the first half, so that even a first round has them. All answers to
+    one message are ranked together, so a version learns to do alone what the base had to be shown.
     """
     if not settings.pairs.ranked_prompts:
         return ()
@@ -56,14 +63,20 @@ def ask_champion(
         members = newest_prompts(session, *where, int(most * MEMBERS_SHARE), render=renderer_of(base, settings.model))
         own = read_prompts(session, personality_id, int(most * OWN_SHARE)).texts
         champion = read_alias(session, personality_id).version
-        examples = CardExamples.read(session, personality_id, settings, base)
-    prompts = tuple(
-        asked if asked.to_base else replace(asked, to_base=examples.before(asked))
-        for asked in prompts_to_rank(members, own, settings, base)
-    )
-    asked = [prompt.to(id_of(champion)) for prompt in prompts]
-    _draw(database, personality_id, asked, champion, settings, base=base, store=store, report=report)
-    free_unused_models()
+        card = read_personality(session, personality_id).card
+    prompts = prompts_to_rank(members, own, settings, base)
+    each = settings.pairs.ranked_answers
+    with _Drawing(database, settings, personality_id, champion, base=base, store=store, report=report) as drawing:
+        if champion:
+            drawing.draw(prompts, each)
+            return prompts
+        shown = each // 2
+        drawing.draw(prompts, each - shown, more_to_come=len(prompts) * shown)
+        liked = database.fetch(learn_all, personality_id, settings).examples
+        examples = ShownExamples(Examples.of(settings, card, liked), settings, base)
+        prompts = tuple(one if one.to_base else replace(one, to_base=examples.before(one)) for one in prompts)
+        drawing.draw([one for one in prompts if not one.to_base], each)
+        drawing.draw([one.to_base for one in prompts if one.to_base], shown)
     return prompts
 
 
@@ -92,53 +105,83 @@ def _rank(text: str, settings: Settings) -> bytes:
     return hashlib.sha256(f"{settings.training.seed} {text}".encode()).digest()
 
 
-def _draw(
-    database: Database,
-    personality_id: int,
-    prompts: Sequence[AskedPrompt],
-    version: Version | None,
-    settings: Settings,
-    *,
-    base: BaseModel,
-    store: AdapterStore,
-    report: ReportProgress,
-) -> None:
-    """Draw and store what is missing of the version's answers to these prompts."""
-    with database.snapshot() as session:
-        known = count_answers(
-            session, personality_id, base.revision, id_of(version), [prompt.digest for prompt in prompts]
+class _Drawing:
+    """Draws and stores what is missing of a version's answers. Nothing is loaded before the first."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        personality_id: int,
+        version: Version | None,
+        *,
+        base: BaseModel,
+        store: AdapterStore,
+        report: ReportProgress,
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._personality_id = personality_id
+        self._version = version
+        self._base = base
+        self._adapters = store
+        self._report = report
+        self._drawn = 0
+        self._resources = ExitStack()
+        self._resources.callback(free_unused_models)
+
+    def __enter__(self) -> _Drawing:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.__dict__.pop("_sampler", None)
+        self._resources.close()
+
+    @cached_property
+    def _sampler(self) -> AnswerSampler:
+        failures = self._database.fetch(memory_failures, self._personality_id)
+        limits = MemoryLimits(make_room(self._database, self._settings, self._base, self._report), failures)
+        self._resources.enter_context(cpu_threads(self._settings.training.threads))
+        adapter = open_adapter(self._adapters, self._version, self._base)
+        return open_sampler(self._settings, self._base, adapter, limits)
+
+    def draw(self, prompts: Sequence[AskedPrompt], each: int, *, more_to_come: int = 0) -> None:
+        """Draw so many answers to each prompt, less those that there are; progress is shown with what will come."""
+        known = self._database.fetch(
+            count_answers,
+            self._personality_id,
+            self._base.revision,
+            id_of(self._version),
+            [asked.digest for asked in prompts],
         )
-    wanted = _missing(prompts, known, settings.pairs.ranked_answers)
-    if not wanted:
-        return
-    limits = MemoryLimits(make_room(database, settings, base, report), database.fetch(memory_failures, personality_id))
-    advance = begin_phase(report, Phase.SAMPLING, len(wanted))
-    generation, seed = settings.generation, settings.training.seed
-    with cpu_threads(settings.training.threads):
-        sampler = open_sampler(settings, base, open_adapter(store, version, base), limits)
-        for start in range(0, len(wanted), AT_ONCE):
-            part = wanted[start : start + AT_ONCE]
-            samples = sampler.answer(
+        wanted = [asked for asked in prompts for _ in range(each - known.get(asked.digest, 0))]
+        if not wanted:
+            return
+        done = self._drawn
+        advance = begin_phase(self._report, Phase.SAMPLING, done + len(wanted) + more_to_come)
+        for start in range(done, done + len(wanted), AT_ONCE):
+            part = wanted[start - done : start - done + AT_ONCE]
+            samples = self._sampler.answer(
                 [asked.prompt for asked in part],
-                generation,
-                seed + start,
+                self._settings.generation,
+                self._settings.training.seed + start,
                 after_others(advance, start),
             )
-            drawn = [
-                DrawnSample(asked, sample.text, is_cut=sample.is_cut)
-                for asked, sample in zip(part, samples, strict=True)
-            ]
-            with database.transaction() as session:
-                record_samples(
-                    session,
-                    drawn,
-                    personality_id=personality_id,
-                    base_revision=base.revision,
-                    version_id=id_of(version),
-                    sampling=generation.model_dump(mode="json", include=SAMPLING),
-                    seed=seed,
-                )
+            self._store_answers(part, samples)
+            self._drawn += len(part)
 
-
-def _missing(prompts: Sequence[AskedPrompt], known: Mapping[str, int], each: int) -> list[AskedPrompt]:
-    return [prompt for prompt in prompts for _ in range(each - known.get(prompt.digest, 0))]
+    def _store_answers(self, prompts: Sequence[AskedPrompt], samples: Sequence[Sample]) -> None:
+        drawn = [
+            DrawnSample(asked, sample.text, is_cut=sample.is_cut)
+            for asked, sample in zip(prompts, samples, strict=True)
+        ]
+        with self._database.transaction() as session:
+            record_samples(
+                session,
+                drawn,
+                personality_id=self._personality_id,
+                base_revision=self._base.revision,
+                version_id=id_of(self._version),
+                sampling=self._settings.generation.model_dump(mode="json", include=SAMPLING),
+                seed=self._settings.training.seed,
+            )

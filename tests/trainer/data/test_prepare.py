@@ -248,7 +248,7 @@ def test_the_system_prompt_of_the_personality_precedes_the_banks_prompts(
     assert all(ranking.chat.system_prompt.split("\n")[0] in prompt for prompt in of_bank)
 
 
-def test_the_base_is_asked_with_its_cards_examples_and_the_round_learns_the_answers_without_them(
+def test_the_base_is_asked_with_and_without_its_cards_examples_and_the_round_learns_both_without_them(
     database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, ranking: Settings
 ) -> None:
     def write(session: Session) -> None:
@@ -261,10 +261,13 @@ def test_the_base_is_asked_with_its_cards_examples_and_the_round_learns_the_answ
         of_bank = session.scalars(
             select(ReplyRow).where(ReplyRow.origin == Origin.SAMPLE, ReplyRow.basis == Basis.PROMPT_BANK)
         ).all()
-    assert of_bank
-    for row in of_bank:
+    after = [row for row in of_bank if len(row.messages) > 2]
+    for row in after:
         assert "How is the light?<|im_end|>\n<|im_start|>assistant\nFlat. For now.<|im_end|>" in row.prompt
-        assert [said.get("shown_as") for said in row.messages] == [None, *["example of the card"] * 2, None]
+        assert [said.get("shown_as") for said in row.messages[:3]] == [None, *["example of the card"] * 2]
+    by_message = Counter((row.messages[-1]["content"], len(row.messages) > 2) for row in of_bank)
+    assert set(by_message.values()) == {ranking.pairs.ranked_answers // 2}, "half of them without"
+    assert len(of_bank) == 2 * len(after) > 0
     drawn = {row.id for row in of_bank}
     learned = [pair for pair in plan.train if {pair.chosen.reply_id, pair.rejected.reply_id} <= drawn]
     assert learned
@@ -293,7 +296,31 @@ def test_answers_that_the_base_gave_after_examples_are_ranked_with_those_of_vers
     with database.snapshot() as session:
         of_base = session.get_one(ReplyRow, pair.rejected.reply_id)
     assert of_base.version_id is None
-    assert "Flat. For now." in of_base.prompt
+    assert of_base.messages[-1]["content"] == "How is the sea?"
+
+
+def test_what_people_like_is_shown_to_the_base_in_the_round_that_draws_it(
+    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, ranking: Settings
+) -> None:
+    (asked,) = asking.prompts_to_rank([], ["How is the sea?"], ranking, tiny_base)[:1]
+
+    def write(session: Session) -> None:
+        add_lone_votes(session, tiny_base)
+        add_prompts(session, personality, ["How is the sea?"], "grace")
+        row = {"base_revision": tiny_base.revision, "basis": Basis.PROMPT_BANK, "messages": asked.messages}
+        add_reply(session, prompt=asked.prompt, answer=NICE, origin=Origin.SAMPLE, speakers=(), **row)
+
+    seed(database, write)
+    plan = planned(prepare(ranking))
+    with database.snapshot() as session:
+        rows = session.scalars(select(ReplyRow).where(ReplyRow.origin == Origin.SAMPLE)).all()
+    shown = [row for row in rows if any(said.get("shown_as") == "answer that people like" for said in row.messages)]
+    assert len(shown) == ranking.pairs.ranked_prompts * ranking.pairs.ranked_answers // 2, "half of the answers"
+    assert all(NICE in row.prompt for row in shown)
+    assert not any(NICE in prompt for prompt in plan.prompts.values())
+    before = samples(database)
+    prepare(ranking)
+    assert samples(database) == before, "the same votes choose the same examples again"
 
 
 def test_a_prompt_that_came_without_messages_is_asked_as_it_is(
