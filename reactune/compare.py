@@ -46,7 +46,7 @@ def compare_offline_answers(
     from storage.conversations.prompt_bank import read_bank
     from storage.models.base_model import resolve_base_model
     from storage.personalities.cards import settings_of
-    from storage.personalities.shown_examples import NO_EXAMPLES, Examples
+    from storage.taste.examples import NO_EXAMPLES, Examples
 
     settings = read_settings(config)
     with with_cards(settings) as session:

@@ -18,10 +18,9 @@ from bot.errors import EngineStopped
 from storage.models.base_model import BaseModel
 from storage.models.chat_format import ChatFormat, load_chat_format
 from storage.personalities.cards import Card, Example
-from storage.personalities.shown_examples import Examples
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
-from storage.taste.examples import ExampleTurn
+from storage.taste.examples import Examples, ExampleTurn
 from tests.families import FAMILIES, Family, save_tokenizer
 from trainer.data.asking import prompts_to_rank
 from trainer.data.dataset import render_dialogue

@@ -8,7 +8,7 @@ from typing import cast
 from bot.chat.prompting import ChatMessage
 from bot.engine import Engine, RenderedPrompt
 from storage.conversations.example_turns import with_earlier
-from storage.personalities.shown_examples import Examples
+from storage.taste.examples import Examples
 
 
 async def render_with_examples(engine: Engine, prompt: RenderedPrompt, examples: Examples) -> RenderedPrompt | None:

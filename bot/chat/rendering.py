@@ -16,7 +16,7 @@ from bot.knowledge.quoting import PromptWithQuotes, render_with_quotes
 from bot.services import Services
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import Personality
-from storage.personalities.shown_examples import Examples
+from storage.taste.examples import Examples
 from storage.wording import gettext_noop
 
 TOO_LONG = gettext_noop("That message is too long for me, even shortened.")

@@ -19,11 +19,11 @@ from storage.conversations.prompt_bank import read_bank
 from storage.database.enums import Origin, PairChoice
 from storage.personalities.cards import tuned
 from storage.personalities.personalities import Personality, read_personality
-from storage.personalities.shown_examples import Examples
 from storage.releases.evidence import find_rival
 from storage.sittings.choosing import choose_two
 from storage.sittings.prompts import order_prompts, read_prompts
 from storage.sittings.sittings import Answer, Sitting, add_pair, add_shared_pair, count_drawn_ahead, last_asked
+from storage.taste.examples import Examples
 
 AHEAD = 3
 """Pairs that are drawn and not labelled yet."""

@@ -20,10 +20,10 @@ from bot.releases.resolver import Release
 from bot.services import Services
 from storage.conversations.prompt_bank import PromptBank
 from storage.personalities.cards import Card, settings_of
-from storage.personalities.shown_examples import NO_EXAMPLES, Examples
 from storage.releases.evidence import find_rival
 from storage.releases.versions import Version, name_of, read_alias, version_named
 from storage.settings.sections import GenerationSettings
+from storage.taste.examples import NO_EXAMPLES, Examples
 from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)

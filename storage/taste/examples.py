@@ -1,10 +1,12 @@
-"""Chooses answers of the base's own that show it what people like, as earlier turns of its prompt (Brown et al. 2020).
+"""Earlier turns that show the base how to answer, until a version has learned it (Brown et al. 2020, GPT-3).
 
-They are answers to prompts of the prompt bank, which rounds have drawn, so no member's words are among them.
+They are the examples of its card, and answers of its own that people like. These are answers to prompts of the prompt
+bank, which rounds have drawn, so no member's words are among them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +14,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage.conversations.degenerate import is_degenerate
-from storage.conversations.example_turns import SHOWN_AS, ShownAs
+from storage.conversations.example_turns import SHOWN_AS, ShownAs, fewer_and_fewer, turns_of
 from storage.database.enums import Basis, Origin, Outcome
 from storage.database.tables import ReplyRow
+from storage.personalities.cards import Card, Example
+from storage.personalities.shown_examples import examples_budget, examples_to_show
+from storage.settings.sections import Settings
 from storage.taste.evidence import TasteEvidence
 from storage.taste.learning import LearnedTaste, read_measures
 from storage.taste.liked import liked_style_in
@@ -35,6 +40,33 @@ class ExampleTurn:
 
     message: str
     answer: str
+
+
+@dataclass(frozen=True)
+class Examples:
+    of_card: tuple[Example, ...] = ()
+    liked: tuple[ExampleTurn, ...] = ()
+    """Own answers like those that people like."""
+    budget_tokens: int = 0
+    """Most tokens of both if there are some of the card."""
+
+    @classmethod
+    def of(cls, settings: Settings, card: Card, liked: tuple[ExampleTurn, ...] = ()) -> Examples:
+        return cls(examples_to_show(settings, card), liked, examples_budget(settings.model))
+
+    def turns(self) -> Iterator[tuple[list[dict[str, str]], int | None]]:
+        """Yield the turns to try until they fit, most first, with the most tokens that they may take; None is any.
+
+        Dialogues of the card are left out first.
+        """
+        liked = turns_of([(one.message, one.answer) for one in self.liked], ShownAs.LIKED)
+        for dialogues in fewer_and_fewer(len(self.of_card)):
+            of_card = turns_of([example.dialogue for example in self.of_card[:dialogues]], ShownAs.CARD)
+            if of_card or liked:
+                yield of_card + liked, self.budget_tokens if dialogues else None
+
+
+NO_EXAMPLES = Examples()
 
 
 def choose_examples(

@@ -28,12 +28,11 @@ from storage.database.rows import count_rows
 from storage.database.tables import PersonalityRow
 from storage.members import DIRECT
 from storage.personalities.personalities import ensure_personality
-from storage.personalities.shown_examples import Examples
 from storage.releases.versions import Version
 from storage.settings.sections import Settings
 from storage.sittings.choosing import choose_two
 from storage.sittings.sittings import Answer, add_pair, begin_sitting, label_pair, next_pair
-from storage.taste.examples import ExampleTurn
+from storage.taste.examples import Examples, ExampleTurn
 from storage.taste.learning import LearnedTaste, learn_taste
 from storage.taste.liked import Excess, LikedStyle, find_excesses, read_liked_style
 from storage.taste.updating import learn_all

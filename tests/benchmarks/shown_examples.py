@@ -25,8 +25,9 @@ from bot.releases.resolver import BASE_RELEASE
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.hardware import serving_format
 from storage.personalities.cards import Card, Example
-from storage.personalities.shown_examples import Examples, examples_budget, examples_to_show
+from storage.personalities.shown_examples import examples_budget, examples_to_show
 from storage.settings.sections import Settings
+from storage.taste.examples import Examples
 from tests.benchmarks.community import Critic, describe_fits, interval, workshop
 from tests.benchmarks.demonstration import (
     HABITS,

@@ -15,10 +15,10 @@ from storage.database.database import Database
 from storage.models.base_model import BaseModel
 from storage.models.hardware import cpu_threads, free_unused_models
 from storage.personalities.personalities import read_personality
-from storage.personalities.shown_examples import Examples
 from storage.releases.versions import Version, id_of, read_alias
 from storage.settings.sections import Settings
 from storage.sittings.prompts import read_prompts
+from storage.taste.examples import Examples
 from storage.taste.learning import learn_taste
 from storage.taste.updating import learn_all
 from storage.training.rounds import memory_failures

@@ -8,8 +8,8 @@ from storage.conversations.example_turns import with_earlier
 from storage.conversations.replies import digest_prompt
 from storage.models.base_model import BaseModel, window_of
 from storage.models.chat_format import ChatFormat, load_chat_format
-from storage.personalities.shown_examples import Examples
 from storage.settings.sections import Settings
+from storage.taste.examples import Examples
 from storage.training.samples import AskedPrompt
 from trainer.evaluation.sampling import expected_tokens
 
