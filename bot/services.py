@@ -104,6 +104,7 @@ def make_services(
     vote_queue = VoteQueue(database, tasks, (metrics.count_vote, tastes.note_stored), on_contradiction, on_first_vote)
     write_queue = background.WriteBehindQueue(database, tasks)
     webhooks = Webhooks(client, database, reads_replies=settings.discord.message_content_intent)
+    library = Library(database, settings.knowledge, load_encoder, deletions)
     return Services(
         settings=settings,
         database=database,
@@ -113,11 +114,11 @@ def make_services(
         releases=releases,
         tastes=tastes,
         release_watcher=ReleaseWatcher(database),
-        library=Library(database, settings.knowledge, load_encoder, deletions),
+        library=library,
         attachments=AttachmentReader(settings, engine, deletions),
         webhooks=webhooks,
         answerer=Answerer(
-            drawer=CandidateDrawer(engine, tastes, settings.generation.exploration),
+            drawer=CandidateDrawer(engine, tastes, settings.generation.exploration, library.embed),
             recorder=ReplyRecorder(
                 database=database,
                 write_queue=write_queue,

@@ -136,7 +136,8 @@ class Answerer:
         # What quotes a fact is drawn once: taste chooses by style.
         is_alone = bool(ask.citations) or (ask.label is not None and ask.beside is None)
         most = 1 if is_alone else self._generation.candidates // self.at_work
-        return request, self._drawer.submit(request, ask.personality.id, most, beside=ask.beside)
+        message = ask.prompt.messages[-1]["content"]
+        return request, self._drawer.submit(request, ask.personality.id, most, message=message, beside=ask.beside)
 
     async def _show(self, attempt: _Attempt, stream: MessageStream, is_deleted: Callable[[], bool]) -> FinishedReply:
         """Show the answer from its first word to its reactions, and record its end."""

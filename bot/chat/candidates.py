@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,8 +16,15 @@ from bot.errors import EngineBusy
 from storage.conversations.candidates import CandidateChoice
 from storage.conversations.degenerate import is_degenerate
 from storage.taste.learning import LearnedTaste
+from storage.taste.model import Floats
+from storage.taste.relevance import are_relevant
 from storage.words import count_words, first_words
 
+Embed = Callable[[Sequence[str]], Awaitable[Floats | None]]
+"""Returns vectors of length 1, (N, D); None without an encoder."""
+
+EMBEDDED_WITHIN_S = 1.0
+"""How long candidates wait for the encoder, which may be loading or busy with a document; then style alone decides."""
 DECIDING_WORDS = 32
 """Candidates are compared once each has this many words or has ended; then only the chosen one is finished.
 
@@ -44,13 +51,18 @@ class CandidateGeneration:
         generations: Sequence[Generation],
         taste: LearnedTaste | None,
         exploration: float,
+        *,
+        message: str,
         beside: str | None,
+        embed: Embed,
     ) -> None:
         self._requests = requests
         self._generations = generations
         self._taste = taste
         self._exploration = exploration
+        self._message = message
         self._beside = beside
+        self._embed = embed
         self._shown = 0
         self.choice: CandidateChoice | None = None
         """How the shown one was chosen by what people like, once it is."""
@@ -82,7 +94,8 @@ class CandidateGeneration:
         drafts = await self._read_ahead()
         choose = self._choose if self._beside is None else partial(self._choose_beside, self._beside)
         usable = [draft for draft in drafts if self._is_usable(draft)] or drafts
-        chosen = choose([draft for draft in usable if not is_degenerate(draft.text)] or usable, self._taste)
+        sound = [draft for draft in usable if not is_degenerate(draft.text)] or usable
+        chosen = choose(await self._relevant(sound), self._taste)
         self._shown = chosen.place
         for draft in drafts:
             if draft is not chosen:
@@ -111,6 +124,17 @@ class CandidateGeneration:
             return True
         ended_well = self._generations[draft.place].completion.finish in (Finish.STOP, Finish.LENGTH)
         return ended_well and draft.text.strip() != ""
+
+    async def _relevant(self, drafts: Sequence[Draft]) -> list[Draft]:
+        """Return those that have to do with the message, if that can be told in time: style must not cost sense."""
+        vectors = None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(EMBEDDED_WITHIN_S):
+                vectors = await self._embed([self._message, *(draft.text for draft in drafts)])
+        if vectors is None:
+            return list(drafts)
+        relevant = are_relevant((vectors[1:] @ vectors[0]).tolist())
+        return [draft for draft, is_relevant in zip(drafts, relevant, strict=True) if is_relevant]
 
     def _choose(self, drafts: Sequence[Draft], taste: LearnedTaste) -> Draft:
         utilities = taste.score_begun(_begun(drafts)).tolist()
@@ -148,13 +172,14 @@ async def _read_ahead(place: int, generation: Generation) -> Draft:
 
 
 class CandidateDrawer:
-    def __init__(self, engine: Engine, tastes: Tastes, exploration: float) -> None:
+    def __init__(self, engine: Engine, tastes: Tastes, exploration: float, embed: Embed) -> None:
         self._engine = engine
         self._tastes = tastes
         self._exploration = exploration
+        self._embed = embed
 
     def submit(
-        self, request: GenerationRequest, personality_id: int, most: int, *, beside: str | None = None
+        self, request: GenerationRequest, personality_id: int, most: int, *, message: str, beside: str | None = None
     ) -> CandidateGeneration:
         """Submit the request, and up to `most` candidates in all if there is a taste to choose by and room for them.
 
@@ -169,4 +194,6 @@ class CandidateDrawer:
                 another = replace(request, seed=secrets.randbits(31))
                 generations.append(self._engine.submit(another))
                 requests.append(another)
-        return CandidateGeneration(requests, generations, taste, self._exploration, beside)
+        return CandidateGeneration(
+            requests, generations, taste, self._exploration, message=message, beside=beside, embed=self._embed
+        )

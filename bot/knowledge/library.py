@@ -19,7 +19,6 @@ from bot.knowledge.asking import CONSIDERED, Background, background_of, embed_qu
 from bot.knowledge.chunking import CountTokens, cut_into_chunks
 from bot.knowledge.decision import NOTHING, AskedMessage, ReplyDecision, ReplyKind, decide_reply
 from bot.knowledge.extraction import Block
-from bot.knowledge.glossary import InEnglish
 from bot.knowledge.quoting import MAX_TITLE_CHARS
 from bot.privacy.recent_deletions import Deletions
 from storage.database.database import Database
@@ -29,6 +28,7 @@ from storage.knowledge import documents
 from storage.knowledge.search import Passage, Question, search
 from storage.knowledge.vectors import VectorIndex, prepare_vectors
 from storage.models.bundled import BATCH, BundledEncoder, Encoder
+from storage.models.english import InEnglish
 from storage.privacy.erasure import lock_erasures
 from storage.settings.sections import KnowledgeSettings
 from storage.wording import gettext_noop

@@ -328,6 +328,8 @@ class ReplyMeasuresRow(Base):
     """The set of measures; numbers of different sets are never mixed."""
     numbers: Mapped[bytes] = mapped_column(LargeBinary)
     """In little-endian float32."""
+    relevance: Mapped[float | None] = mapped_column(default=None)
+    """To its message, as in `storage.taste.relevance`; only of answers that a round ranked."""
 
 
 class FollowUpRow(Base):

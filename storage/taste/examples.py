@@ -24,6 +24,7 @@ from storage.taste.evidence import TasteEvidence
 from storage.taste.learning import LearnedTaste, read_measures
 from storage.taste.liked import liked_style_in
 from storage.taste.measures import dodges, scaled
+from storage.taste.relevance import are_relevant, read_relevance
 from storage.words import count_words
 
 NEWEST = 1_000
@@ -78,7 +79,8 @@ def choose_examples(
     """
     liked = liked_style_in(session, evidence) if most and taste.may_act else None
     turns = _read_turns(session, personality_id) if liked else {}
-    measures = read_measures(session, set(turns))
+    measures, relevance = read_measures(session, set(turns)), read_relevance(session, turns)
+    relevant = are_relevant([relevance.get(reply_id) for reply_id in measures])
     if liked is None or not measures:
         return ()
     style = scaled(np.array(list(measures.values())))
@@ -89,7 +91,8 @@ def choose_examples(
     chosen: dict[str, ExampleTurn] = {}
     for index in best_first:
         turn = turns[reply_ids[index]]
-        if len(chosen) < most and turn.message not in chosen and _says_something(turn.answer):
+        is_new = len(chosen) < most and turn.message not in chosen
+        if is_new and relevant[index] and _says_something(turn.answer):
             chosen[turn.message] = turn
     return tuple(chosen.values())
 

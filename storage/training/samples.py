@@ -20,7 +20,7 @@ from storage.conversations.replies import (
     store_reply,
 )
 from storage.database.enums import NOBODY, Basis, Origin, Outcome
-from storage.database.tables import CorrectionRow, ReplyRow
+from storage.database.tables import CorrectionRow, ReplyMeasuresRow, ReplyRow
 from storage.members import anonymous, without_mentions
 from storage.personalities.personalities import lock_personalities
 from storage.settings.sections import PrivacySettings
@@ -111,6 +111,25 @@ def newest_exchanges(
         .limit(limit)
     )
     return [(without_mentions(messages[-1]["content"]), without_mentions(answer)) for messages, answer in rows]
+
+
+def unmeasured_exchanges(
+    session: Session, personality_id: int, privacy: PrivacySettings, base_revision: str, digests: Collection[str]
+) -> dict[int, tuple[str, str]]:
+    """Return (message, answer) of each reply to these prompts whose basis is open and whose relevance is not known."""
+    reply = trainable_replies(personality_id, privacy, base_revision)
+    rows = session.execute(
+        select(reply.id, reply.messages, reply.answer)
+        .join(ReplyMeasuresRow, ReplyMeasuresRow.reply_id == reply.id)
+        .where(
+            reply.prompt_digest.in_(digests),
+            ReplyMeasuresRow.relevance.is_(None),
+            func.json_array_length(reply.messages) > 0,
+        )
+    )
+    return {
+        id_: (without_mentions(messages[-1]["content"]), without_mentions(answer)) for id_, messages, answer in rows
+    }
 
 
 def count_answers(

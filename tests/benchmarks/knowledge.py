@@ -24,7 +24,6 @@ from bot.chat.prompting import ChatMessage
 from bot.engine import Engine
 from bot.engine.selection import start_engine
 from bot.knowledge.decision import Line, ReplyKind
-from bot.knowledge.glossary import InEnglish
 from bot.knowledge.quoting import MARGIN, render_with_quotes
 from bot.releases.resolver import BASE_RELEASE
 from storage.database.columns import utc_now
@@ -36,6 +35,7 @@ from storage.knowledge.search import Question, documents_in, find_near, search
 from storage.knowledge.vectors import VectorIndex, prepare_vectors
 from storage.models.base_model import resolve_base_model
 from storage.models.bundled import BundledEncoder, Encoder
+from storage.models.english import InEnglish
 from storage.personalities.personalities import ensure_personality
 from storage.settings.loading import load_settings
 from storage.settings.sections import GenerationSettings, KnowledgeSettings, Settings

@@ -16,11 +16,11 @@ from bot.chat.prompting import Turn, to_messages
 from bot.engine import Engine
 from bot.knowledge.asking import read_background
 from bot.knowledge.decision import ReplyDecision, ReplyKind, decide_ranked, decide_reply
-from bot.knowledge.glossary import InEnglish
 from bot.knowledge.quoting import render_with_quotes
 from bot.knowledge.support import keeps_to
 from bot.releases.resolver import BASE_RELEASE
 from storage.models.bundled import BundledEncoder, Encoder
+from storage.models.english import InEnglish
 from storage.settings.sections import ChatSettings, GenerationSettings, KnowledgeSettings
 from tests.benchmarks.knowledge_servers import (
     ANSWERABLE,

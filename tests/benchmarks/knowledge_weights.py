@@ -27,10 +27,10 @@ from bot.knowledge.decision import (
     server_features,
 )
 from bot.knowledge.extraction import MediaType
-from bot.knowledge.glossary import InEnglish
 from bot.knowledge.matching import best_match, words_of
 from storage.conversations.prompt_bank import SHIPPED
 from storage.models.bundled import BundledEncoder, Encoder
+from storage.models.english import InEnglish
 from tests.benchmarks.knowledge_servers import (
     ANSWERABLE,
     ELSEWHERE,

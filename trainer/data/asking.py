@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -12,7 +13,10 @@ from storage.adapters.folder_store import AdapterStore
 from storage.conversations.prompt_bank import read_bank
 from storage.conversations.replies import digest_prompt
 from storage.database.database import Database
+from storage.errors import EncoderError
 from storage.models.base_model import BaseModel
+from storage.models.bundled import BundledEncoder, Encoder
+from storage.models.english import InEnglish
 from storage.models.hardware import cpu_threads, free_unused_models
 from storage.personalities.personalities import read_personality
 from storage.releases.versions import Version, id_of, read_alias
@@ -20,9 +24,17 @@ from storage.settings.sections import Settings
 from storage.sittings.prompts import read_prompts
 from storage.taste.examples import Examples
 from storage.taste.learning import learn_taste
+from storage.taste.relevance import measure_relevance, store_relevance
 from storage.taste.updating import learn_all
 from storage.training.rounds import memory_failures
-from storage.training.samples import AskedPrompt, DrawnSample, count_answers, newest_prompts, record_samples
+from storage.training.samples import (
+    AskedPrompt,
+    DrawnSample,
+    count_answers,
+    newest_prompts,
+    record_samples,
+    unmeasured_exchanges,
+)
 from trainer.data.shown_examples import ShownExamples
 from trainer.evaluation.sampling import AnswerSampler, MemoryLimits, Sample, open_adapter, open_sampler
 from trainer.gpu_room import make_room
@@ -36,6 +48,8 @@ MEMBERS_SHARE = 0.5
 """Most of the prompts that come from members."""
 OWN_SHARE = 0.25
 """Most of the prompts that somebody added in the console; the others come from the prompt bank."""
+
+log = logging.getLogger(__name__)
 
 
 def ask_champion(
@@ -134,7 +148,8 @@ class _Drawing:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self.__dict__.pop("_sampler", None)
+        for loaded in ("_sampler", "_encoder"):
+            self.__dict__.pop(loaded, None)
         self._resources.close()
 
     @cached_property
@@ -147,16 +162,15 @@ class _Drawing:
 
     def draw(self, prompts: Sequence[AskedPrompt], each: int, *, more_to_come: int = 0) -> None:
         """Draw so many answers to each prompt, less those that there are; progress is shown with what will come."""
-        known = self._database.fetch(
-            count_answers,
-            self._personality_id,
-            self._base.revision,
-            id_of(self._version),
-            [asked.digest for asked in prompts],
-        )
+        digests = [asked.digest for asked in prompts]
+        version_id = id_of(self._version)
+        known = self._database.fetch(count_answers, self._personality_id, self._base.revision, version_id, digests)
         wanted = [asked for asked in prompts for _ in range(each - known.get(asked.digest, 0))]
-        if not wanted:
-            return
+        if wanted:
+            self._draw(wanted, more_to_come)
+        self._measure_relevance(digests)
+
+    def _draw(self, wanted: Sequence[AskedPrompt], more_to_come: int) -> None:
         done = self._drawn
         advance = begin_phase(self._report, Phase.SAMPLING, done + len(wanted) + more_to_come)
         for start in range(done, done + len(wanted), AT_ONCE):
@@ -169,6 +183,21 @@ class _Drawing:
             )
             self._store_answers(part, samples)
             self._drawn += len(part)
+
+    def _measure_relevance(self, digests: Sequence[str]) -> None:
+        where = (self._personality_id, self._settings.privacy, self._base.revision)
+        exchanges = self._database.fetch(unmeasured_exchanges, *where, digests)
+        if exchanges and self._encoder:
+            relevance = measure_relevance([*exchanges.values()], self._encoder.encode).tolist()
+            self._database.call(store_relevance, dict(zip(exchanges, relevance, strict=True)))
+
+    @cached_property
+    def _encoder(self) -> Encoder | None:
+        try:
+            return InEnglish(BundledEncoder())
+        except EncoderError as error:
+            log.warning("Answers are ranked by style alone: %s.", error)
+            return None
 
     def _store_answers(self, prompts: Sequence[AskedPrompt], samples: Sequence[Sample]) -> None:
         drawn = [

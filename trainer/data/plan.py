@@ -62,7 +62,7 @@ def make_plan(survey: Survey, settings: Settings, fits: Fits) -> TrainingPlan:
     choose = partial(choose_pairs, fits=fits, read=survey.read)
     of_people = choose(survey.feedback.by_prompt(), pair_by_people, _heavy_and_newest, most)
     fresh = RoundFeedback(survey.ranked if survey.taste.may_act else ()).by_prompt()
-    rank = partial(rank_by_taste, survey.taste, survey.measures, settings.pairs.min_probability)
+    rank = partial(rank_by_taste, survey.taste, survey.measures, survey.relevance, settings.pairs.min_probability)
     of_taste = choose(fresh, rank, _surest, most)
     weighed = weigh_by_taste(survey.taste, of_people) if survey.taste.may_act else of_people.pairs
     uncapped, ranked = _share_room(weighed, of_taste.pairs, most)

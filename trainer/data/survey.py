@@ -16,6 +16,7 @@ from storage.settings.sections import Settings
 from storage.taste.evidence import REPLACED_WEIGHT, Opinion, Preference, TasteEvidence, read_taste_evidence
 from storage.taste.learning import LearnedTaste, learn, read_measures, read_taste_data
 from storage.taste.model import Floats
+from storage.taste.relevance import read_relevance
 from storage.training.evidence import RatedReply, read_answers_to, read_corrections, read_replies
 from storage.training.samples import AskedPrompt
 from storage.training.trainable import has_closed_replies
@@ -43,6 +44,8 @@ class Survey:
     """Answers to the prompts that the taste ranks."""
     measures: Mapping[int, Floats] = field(default_factory=dict)
     """Of the style of these answers, by reply."""
+    relevance: Mapping[int, float] = field(default_factory=dict)
+    """Of these answers to their messages, where it was measured."""
     has_closed_replies: bool = False
     """Whether other answers may not be trained on, such as those of live chat."""
 
@@ -69,6 +72,7 @@ def survey_votes(
         read=learned.read,
         ranked=ranked,
         measures=read_measures(session, {answer.id for answer in ranked}),
+        relevance=read_relevance(session, {answer.id for answer in ranked}),
         has_closed_replies=has_closed_replies(session, personality_id, settings.privacy),
     )
 

@@ -11,6 +11,7 @@ from storage.database.enums import PairSource
 from storage.taste.learning import LearnedTaste, style_of
 from storage.taste.measures import scaled
 from storage.taste.model import Floats
+from storage.taste.relevance import NOISE, are_relevant
 from trainer.data.choosing import ChosenPairs
 from trainer.data.pairs import Pair, RoundFeedback, differ, is_broken, probability_better, side_of, weight_of
 
@@ -19,17 +20,25 @@ TASTE_VOTES = 8
 
 
 def rank_by_taste(
-    taste: LearnedTaste, measures: Mapping[int, Floats], min_probability: float, about: RoundFeedback
+    taste: LearnedTaste,
+    measures: Mapping[int, Floats],
+    relevance: Mapping[int, float],
+    min_probability: float,
+    about: RoundFeedback,
 ) -> list[Pair]:
     """Return a pair of the answers to one prompt if the best is better than the worst with at least this probability.
 
-    The best is not broken. A pair weighs 2P - 1: what is unsure teaches nothing.
+    The best is not broken, has to do with its message, and is no less relevant to it than the worst: style must not
+    cost sense. A pair weighs 2P - 1: what is unsure teaches nothing.
     """
     answers = about.replies
     style = scaled(np.array([measures[answer.id] for answer in answers]))
     utility = taste.posterior.score(style)
     order = sorted(range(len(answers)), key=lambda place: (utility[place], answers[place].id))
-    worst, best = order[0], next((place for place in reversed(order) if not is_broken(answers[place])), order[0])
+    known = [relevance.get(answer.id) for answer in answers]
+    relevant = are_relevant(known)
+    best = next((p for p in reversed(order) if relevant[p] and not is_broken(answers[p])), order[0])
+    worst = next((p for p in order if p == best or not _is_more_relevant(known[p], known[best])), best)
     if best == worst:
         return []
     better, worse = answers[best], answers[worst]
@@ -46,6 +55,11 @@ def rank_by_taste(
             backers=(),
         )
     ]
+
+
+def _is_more_relevant(relevance: float | None, other: float | None) -> bool:
+    """Return whether it is more relevant beyond noise; what was not measured is not."""
+    return relevance is not None and other is not None and relevance > other + NOISE
 
 
 def weigh_by_taste(taste: LearnedTaste, chosen: ChosenPairs) -> list[Pair]:

@@ -90,6 +90,13 @@ class TestChoice:
         assert (await place.ask("hi")).content.startswith(LOUD)
         assert {row.answer for row in rows(ReplyRow) if row.origin is Origin.SAMPLE} == {BROKEN.strip()}
 
+    async def test_a_candidate_that_has_nothing_to_do_with_the_message_is_not_shown_however_much_people_like_its_style(
+        self, place, engine
+    ):
+        about_cats = "Wow! Your cat is so great! Play with your cat!"
+        engine.answers = [CALM, about_cats, CALM, f"{about_cats} Cats love to play!"]
+        assert (await place.ask("How do I play with my cat?")).content.startswith(about_cats)
+
     async def test_if_all_are_broken_one_of_them_is_shown(self, place, engine):
         engine.answers = [BROKEN] * 4
         assert (await place.ask("hi")).content.startswith(CALM)

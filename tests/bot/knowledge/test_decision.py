@@ -10,10 +10,10 @@ import pytest
 from bot.knowledge.answer_types import AnswerType, asked_type, focus_of, holds
 from bot.knowledge.decision import AskedMessage, Line, ReplyKind, decide_reply
 from bot.knowledge.found import explain_decision
-from bot.knowledge.glossary import InEnglish, in_english
 from bot.knowledge.matching import best_match, words_of
 from bot.knowledge.support import keeps_to
 from storage.models.bundled import BundledEncoder
+from storage.models.english import InEnglish, in_english
 from tests.benchmarks.knowledge_answers import decide_all, shares_of
 from tests.benchmarks.knowledge_servers import (
     ANSWERABLE,

@@ -191,7 +191,8 @@ def back_to_12(connection: Connection) -> None:
     """Take back what the migrations from the thirteenth on did to the tables."""
     for table in (*APPEARANCES, *NOTES, "servers", "follow_ups", "answered_questions"):
         connection.execute(text(f"DROP TABLE {table}"))
-    for table, column in (("personalities", "picture_digest"), ("member_notes", "guild_id")):
+    added = (("personalities", "picture_digest"), ("member_notes", "guild_id"), ("reply_measures", "relevance"))
+    for table, column in added:
         connection.execute(text(f"ALTER TABLE {table} DROP COLUMN {column}"))
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bot.demo.community import read_community_answers
+from storage.conversations.example_turns import ShownAs, turns_of
 from storage.database.enums import Basis, Origin, Outcome
+from storage.database.tables import ReplyRow
 from storage.personalities.personalities import ensure_personality
 from storage.settings.sections import GenerationSettings, Settings
 from storage.taste.examples import ExampleTurn
 from storage.taste.learning import FEWEST
+from storage.taste.relevance import store_relevance
 from storage.taste.updating import learn_all
 from tests.past import add_version
 from tests.seeding import add_reply, add_taste
@@ -72,6 +76,23 @@ def test_a_word_a_refusal_a_loop_and_nothing_are_no_examples(session: Session) -
     for answer in ("Why?", "I'm sorry, do you have another question?", "How how how? " * 20, ""):
         add_answer(session, ExampleTurn("I like tea.", answer))
     assert chosen(session) == ()
+
+
+def test_an_answer_that_has_nothing_to_do_with_its_message_is_no_example(session: Session) -> None:
+    add_answer(session, QUESTION)
+    relevant = session.scalars(select(ReplyRow.id)).one()
+    add_answer(session, ExampleTurn("My cat is sick.", "What do you like best about the sea, my friend?"))
+    ids = session.scalars(select(ReplyRow.id)).all()
+    store_relevance(session, {reply_id: 0.6 if reply_id == relevant else 0.0 for reply_id in ids})
+    assert chosen(session) == (QUESTION,)
+
+
+def test_what_the_base_said_after_such_examples_is_none(session: Session) -> None:
+    add_answer(session, QUESTION)
+    after = turns_of([("It rains.", "Do you like rain?")], ShownAs.LIKED)
+    steered = ExampleTurn("I like milk.", "What kind of milk do you like best?")
+    add_answer(session, steered, messages=[*after, {"role": "user", "content": steered.message}])
+    assert chosen(session) == (QUESTION,)
 
 
 def test_an_answer_that_was_cut_or_given_to_a_member_is_no_example(session: Session) -> None:

@@ -160,6 +160,10 @@ def calls(
             {"render": str, "replies": session.scalars(select(ReplyRow.id)).all()}
             | {"corrections": session.scalars(select(CorrectionRow.id)).all()},
         ),
+        "learn_all": (id_, settings),
+        "unmeasured_exchanges": (*where, digests),
+        "store_relevance": ({1: 0.5},),
+        "read_relevance": ([1, 2],),
         "read_measures": (set(session.scalars(select(ReplyRow.id))),),
         "newest_prompts": (*where, 99, {"render": str}),
         "newest_exchanges": (*where, session.scalars(select(ReplyRow.id)).all(), {"limit": 99}),

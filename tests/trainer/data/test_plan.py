@@ -20,6 +20,7 @@ from storage.settings.sections import PairSettings, Settings, TrainingSettings, 
 from storage.taste.evidence import Opinion, Preference
 from storage.taste.learning import LearnedTaste, arrange, learn
 from storage.taste.measures import measure_style
+from storage.taste.relevance import NOISE
 from storage.training.evidence import RatedReply, WrittenCorrection
 from storage.votes.weights import WeightedVotes
 from tests.trainer.rated import ANN, BEN, CAT, DAN, corrections, crowd, rated, reader, replies, sample, written
@@ -181,6 +182,22 @@ def test_broken_and_empty_answers_are_never_chosen() -> None:
     plan = plan_of(survey([], taste=taste_for_short_answers(60), ranked=[broken, sample(2, LONG[0], prompt="p")]))
     assert all(pair.chosen.reply_id != 1 for pair in plan.train)
     assert plan_of(survey([], taste=taste_for_short_answers(60), ranked=[broken])).manifest == []
+
+
+def test_an_answer_that_has_nothing_to_do_with_its_message_is_not_chosen_and_no_much_better_one_is_rejected() -> None:
+    answers = [sample(place, answer, prompt="p") for place, answer in enumerate(("Tea.", *LONG[:3]))]
+    found = survey([], taste=taste_for_short_answers(60), ranked=answers)
+
+    def pair(*relevance: float) -> list[tuple[int | None, int | None]]:
+        known = dict(enumerate(relevance))
+        return [(one.chosen.reply_id, one.rejected.reply_id) for one in plan_of(replace(found, relevance=known)).train]
+
+    ((best, worst),) = pair(0.5, 0.5, 0.5, 0.5)
+    assert best == 0
+    assert all(chosen != 0 for chosen, _ in pair(0.0, 0.5, 0.5, 0.5))
+    much_better = [0.4] * 4
+    much_better[worst or 0] += 2 * NOISE
+    assert all(rejected != worst for _, rejected in pair(*much_better))
 
 
 def test_ten_thousand_identical_answers_make_no_pair() -> None:

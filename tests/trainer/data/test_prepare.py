@@ -289,7 +289,8 @@ def test_answers_that_the_base_gave_after_examples_are_ranked_with_those_of_vers
         add_prompts(session, personality, ["How is the sea?"], "grace")
         version = add_version(session, add_round(session, 0, personality_id=personality), personality_id=personality)
         row = {"version_id": version.id, "base_revision": tiny_base.revision, "basis": Basis.PROMPT_BANK}
-        return add_reply(session, prompt=to_version.prompt, answer=NICE, origin=Origin.SAMPLE, speakers=(), **row)
+        answer = "The sea is calm, of course. It is warm and good, like soup."
+        return add_reply(session, prompt=to_version.prompt, answer=answer, origin=Origin.SAMPLE, speakers=(), **row)
 
     of_version = seed(database, write)
     (pair,) = [pair for pair in planned(prepare(ranking)).train if pair.chosen.reply_id == of_version]

@@ -1,0 +1,73 @@
+"""How relevant an answer is to its message: the cosine of the two under the sentence encoder.
+
+Taste sees style alone, so it would take "Yay. That's amazing." for "My cat is sick." Relevance keeps it from that. It
+takes 10 ms for each answer, and tells answers to their own message from those to another one better than
+log-probabilities do (`storage.models.fit`): of such pairs by hand, it puts 0.96 to 0.99 in the right order in three
+English styles and 0.84 in German, and 0.90 to 0.95 of the bundled model's own; the bundled model and Gemma 3 270M have
+0.89 and 0.92 over all. These two take no part in choosing, so they can judge what came of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from statistics import median
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from storage.database.tables import ReplyMeasuresRow
+from storage.taste.model import Floats
+
+RELEVANT = 0.2
+"""Less has nothing to do with the message.
+
+Of the bundled model's answers 0.80 have as much, and of its answers to other messages 0.06. Of 40 with less, read one
+by one, 34 make no sense where they stand. Of answers by hand 0.88 to 0.96 have as much in three English styles, and
+0.71 in German.
+"""
+NOISE = 0.15
+"""Standard deviation of the bundled model's answers to one message."""
+IDS_AT_ONCE = 1_000
+
+Encode = Callable[[Sequence[str]], Floats]
+"""Returns vectors of length 1, (N, D)."""
+
+
+def measure_relevance(exchanges: Sequence[tuple[str, str]], encode: Encode) -> Floats:
+    """Return the cosine of each message and its answer, (N,)."""
+    messages = {message: place for place, message in enumerate(dict.fromkeys(message for message, _ in exchanges))}
+    vectors = encode([*messages, *(answer for _, answer in exchanges)])
+    asked = vectors[[messages[message] for message, _ in exchanges]]
+    relevance: Floats = (asked * vectors[len(messages) :]).sum(axis=1)
+    return relevance
+
+
+def are_relevant(relevance: Sequence[float | None]) -> list[bool]:
+    """Return which answers have to do with their message: at least half, and those that were not measured.
+
+    If none of them reaches RELEVANT, as may happen after "hi", all do. The encoder knows English, and a glossary's
+    German: in another language, answers can only be compared.
+    """
+    measured = [one for one in relevance if one is not None]
+    is_told = bool(measured) and max(measured) >= RELEVANT
+    least = min(RELEVANT, median(measured)) if is_told else -1.0
+    return [one is None or one >= least for one in relevance]
+
+
+def read_relevance(session: Session, reply_ids: Collection[int]) -> dict[int, float]:
+    """Return the relevance of those of the answers that it was measured of."""
+    found: dict[int, float] = {}
+    wanted = sorted(reply_ids)
+    for start in range(0, len(wanted), IDS_AT_ONCE):
+        known = select(ReplyMeasuresRow.reply_id, ReplyMeasuresRow.relevance).where(
+            ReplyMeasuresRow.reply_id.in_(wanted[start : start + IDS_AT_ONCE]), ReplyMeasuresRow.relevance.is_not(None)
+        )
+        found |= {reply_id: relevance for reply_id, relevance in session.execute(known) if relevance is not None}
+    return found
+
+
+def store_relevance(session: Session, relevance: Mapping[int, float]) -> None:
+    """Store the relevance of these answers; one that was deleted meanwhile has no row."""
+    for reply_id, found in relevance.items():
+        row = update(ReplyMeasuresRow).where(ReplyMeasuresRow.reply_id == reply_id)
+        session.execute(row.values(relevance=found))
