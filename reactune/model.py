@@ -42,7 +42,7 @@ def list_models(config: Config = None, personality: Personality = DEFAULT_PERSON
     found = look_up(config, personality, read_versions)
     data = {
         "champion": found.champion.target,
-        "challenger": found.challenger.target if found.challenger.version else None,
+        "challenger": found.rival.name if found.rival else None,
         "versions": [asdict(version) | {"name": version.name} for version in found.versions],
     }
     show(data, describe_versions(found), as_json)
@@ -71,7 +71,6 @@ def show_model(
 model.command("promote")(releases.promote_model)
 model.command("rollback")(releases.roll_back_model)
 model.command("prune")(releases.prune_models)
-model.add_typer(releases.canary, name="canary")
 
 
 @model.command("lineage")

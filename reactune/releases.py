@@ -1,4 +1,4 @@
-"""`reactune model promote`, `rollback`, `prune` and `canary`: choose the champion, try a version, delete old files."""
+"""`reactune model promote`, `rollback` and `prune`: choose the champion, delete old files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from reactune.shared import (
     Config,
     Personality,
     VersionName,
-    look_up,
     operating,
     operator_action,
     read_settings,
@@ -23,19 +22,15 @@ from reactune.shared import (
 from storage.adapters.stores import open_store
 from storage.database.database import open_database
 from storage.insights.answering_now import read_answering_now
-from storage.operations.audit import audited, record_action
+from storage.operations.audit import record_action
 from storage.personalities.personalities import DEFAULT_PERSONALITY
-from storage.releases.canaries import stop_canary
-from storage.releases.evidence import read_canary_state
-from storage.releases.promotion import ChampionMove, ReleaseRequest, promote_version, roll_back_champion, try_version
+from storage.releases.promotion import ChampionMove, ReleaseRequest, promote_version, roll_back_champion
 from storage.releases.versions import Version
 
 Reason = Annotated[str, typer.Option("--reason", help="Reason, for the audit trail.")]
 Override = Annotated[
     bool, typer.Option("--override", help="Use a version that did not pass the gate; requires --reason.")
 ]
-
-canary = typer.Typer(no_args_is_help=True, help="Let people compare a version with the champion more often.")
 
 
 def promote_model(
@@ -110,53 +105,3 @@ def prune_models(
         for g in gone
     ]
     show({"removed": removed, "dry_run": dry_run}, "\n".join(lines) or "Nothing to delete.", as_json)
-
-
-@canary.command("start")
-def start_model_canary(
-    version: VersionName,
-    *,
-    config: Config = None,
-    personality: Personality = DEFAULT_PERSONALITY,
-    share: Annotated[
-        float | None, typer.Option(help="Share of answers with a blind second one (default: release.canary_share).")
-    ] = None,
-    reason: Reason = "",
-    override: Override = False,
-    as_json: AsJson = False,
-) -> None:
-    """Let people compare a version with the champion until their choices decide."""
-    subject = f"version: {version}, share: {share}, override: {override}"
-    command = operator_action("model canary start", subject, reason)
-    with operating(config, personality, command) as (database, action, personality_id):
-        request = _request(config, personality_id, version, reason, override=override)
-        try_version(database, action, request, read_settings(config).release, share)
-    _show_canary(config, personality, as_json)
-
-
-@canary.command("stop")
-def stop_model_canary(
-    config: Config = None, personality: Personality = DEFAULT_PERSONALITY, reason: Reason = "", as_json: AsJson = False
-) -> None:
-    """Stop the canary: the champion stays."""
-    command = operator_action("model canary stop", reason=reason)
-    with operating(config, personality, command) as (database, action, personality_id):
-        database.call(audited(action, stop_canary), personality_id, by=action.actor, reason=reason)
-    _show_canary(config, personality, as_json)
-
-
-@canary.command("status")
-def show_model_canary(
-    config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
-) -> None:
-    """Show what people chose between the canary and the champion."""
-    _show_canary(config, personality, as_json)
-
-
-def _show_canary(config: Path | None, personality: str, as_json: bool) -> None:
-    from bot.text.contests import canary_data, describe_canary
-    from storage.database.columns import utc_now
-
-    votes = read_settings(config).votes
-    state = look_up(config, personality, lambda session, id_: read_canary_state(session, id_, votes))
-    show(canary_data(state), describe_canary(state, utc_now()), as_json)

@@ -188,10 +188,6 @@ class VersionOfOtherBase(ReleaseRefused, AdapterError):
         self.base = base
 
 
-class CanaryRefused(ReleaseRefused):
-    """A canary cannot be started or stopped now."""
-
-
 class RoundConflict(StorageError):
     """A round is in the wrong state for this step."""
 

@@ -22,7 +22,7 @@ from storage.database.enums import CHAMPION, LAST_GOOD, NOBODY, Basis, Origin
 from storage.errors import AdapterError
 from storage.personalities.cards import tuned
 from storage.personalities.personalities import Personality
-from storage.releases.evidence import Rival, find_rival
+from storage.releases.evidence import find_rival
 from storage.releases.versions import Version, name_of, read_alias
 from storage.settings.sections import GenerationSettings
 
@@ -148,7 +148,7 @@ def reply_row(
     )
 
 
-def _versions(session: Session, personality_id: int) -> tuple[list[Version | None], Rival | None]:
+def _versions(session: Session, personality_id: int) -> tuple[list[Version | None], Version | None]:
     """Return the champion, last-good, the base and the champion's rival, each once."""
     champion, last_good = (read_alias(session, personality_id, name).version for name in (CHAMPION, LAST_GOOD))
     ordered = {name_of(version): version for version in (champion, last_good, None)}
@@ -156,7 +156,7 @@ def _versions(session: Session, personality_id: int) -> tuple[list[Version | Non
 
 
 def _contenders(
-    releases: ReleaseResolver, versions: Sequence[Version | None], rival: Rival | None, number: int
+    releases: ReleaseResolver, versions: Sequence[Version | None], rival: Version | None, number: int
 ) -> list[Release]:
     """Return who answers, the champion first; versions with damaged files are left out.
 
@@ -164,7 +164,7 @@ def _contenders(
     Without a rival each version answers once, and the champion fills what is left.
     """
     if rival is not None:
-        both = open_usable(releases, [versions[0], rival.version])
+        both = open_usable(releases, [versions[0], rival])
         if len(both) == FEWEST_ANSWERS:
             return both * (number // FEWEST_ANSWERS)
     usable = open_usable(releases, versions)

@@ -29,7 +29,8 @@ from storage.knowledge.search import Passage, Question
 from storage.members import is_greeted
 from storage.personalities.bindings import ActivePersonality, active_personality_at
 from storage.privacy.notes import Note, list_notes
-from storage.releases.evidence import Rival
+from storage.releases.pair_share import read_pair_share
+from storage.releases.versions import Version
 from storage.wording import gettext_noop
 
 UNSURE = {
@@ -50,8 +51,10 @@ class Context:
     conversation: Conversation
     is_greeted: bool
     """The member has received the privacy notice."""
-    rival: Rival | None
+    rival: Version | None
     """The version whose answers people compare with the champion's."""
+    pair_share: float
+    """Of answers like this one, how many come with a second one."""
     unsure: str = ""
     """What to say in place of an answer: that the server's documents do not tell it, or not for sure."""
 
@@ -106,7 +109,14 @@ async def gather(services: Services, history: History, message: discord.Message,
         ),
         has_outside_text=conversation.has_outside_text or bool(notes),
     )
-    return Context(ask, conversation, rows.is_greeted, rows.candidates.rival, gettext(unsure) if unsure else "")
+    return Context(
+        ask,
+        conversation,
+        rows.is_greeted,
+        rows.candidates.rival,
+        rows.pair_share,
+        gettext(unsure) if unsure else "",
+    )
 
 
 @dataclass(frozen=True)
@@ -122,6 +132,7 @@ class _Rows:
     conversation: Conversation
     active: ActivePersonality
     candidates: ReleaseCandidates
+    pair_share: float
     memory: Memory
     notes: Sequence[Note]
     """The author's about themselves."""
@@ -165,10 +176,13 @@ def _read(
         parent_id = getattr(message.channel, "parent_id", None) or message.channel.id
         scope = SearchScope(message.guild.id, frozenset({message.channel.id, parent_id}), active.personality.id)
         passages = services.library.look_up(session, scope, _without_forgotten(question, history, memory))
+    candidates = read_candidates(session, active.personality.id)
+    second_answers = services.settings.chat.second_answers
     return _Rows(
         conversation=converse(history, memory, find_by_messages(session, own_ids(history.posts))),
         active=active,
-        candidates=read_candidates(session, active.personality.id),
+        candidates=candidates,
+        pair_share=read_pair_share(session, active.personality.id, candidates.rival, second_answers),
         memory=memory,
         notes=list_notes(session, message.author.id, message.guild.id if message.guild else None),
         passages=passages,

@@ -20,13 +20,13 @@ from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import PersistentButton, button_row
 from bot.guards.quiet_hours import is_quiet
 from bot.localization.sentences import gettext
+from bot.personalities.selection import chooses_as_admin
 from bot.releases.resolver import Release
 from bot.services import Services
-from storage.conversations.replies import FINISHED_WHOLE
+from storage.conversations.replies import FINISHED_WHOLE, find_reply
 from storage.database.columns import utc_now
 from storage.database.enums import Origin
 from storage.errors import AdapterError
-from storage.releases.evidence import Rival
 from storage.releases.versions import Version
 from storage.votes.comparisons import Better, compare
 from storage.wording import gettext_noop
@@ -55,28 +55,26 @@ class SecondAnswers:
         self._just_asked: set[int] = set()
         """Members whose last answer came with a second one."""
 
-    def is_due(self, member_id: int, rival: Rival | None) -> bool:
+    def is_due(self, member_id: int, share: float) -> bool:
         """Return whether this member's next answer comes with a second one: by chance, and never twice in a row."""
         if member_id in self._just_asked:
             self._just_asked.remove(member_id)
             return False
         is_busy = self._services.answerer.at_work > 0 or self._services.engine.waiting > 0
         is_unwelcome = is_busy or is_quiet(self._services.settings.chat, utc_now())
-        canary = rival.canary if rival else None
-        share = canary.share if canary else self._services.settings.chat.second_answers
         if is_unwelcome or random.random() >= share:
             return False
         self._just_asked.add(member_id)
         return True
 
-    async def answer_twice(self, ask: Ask, rival: Rival | None) -> None:
+    async def answer_twice(self, ask: Ask, rival: Version | None) -> None:
         """Answer as the champion and its rival, in random order.
 
         Without a rival, the champion answers twice, and the second answer is the one of several drawn whose comparison
         with the first teaches most about what people like.
         """
         services = self._services
-        other = ask.release if rival is None else await self._open(rival.version, ask)
+        other = ask.release if rival is None else await self._open(rival, ask)
         first, second = random.sample((ask.release, other), 2)
         answered = await services.answerer.answer(replace(ask, label=gettext(FIRST_LABEL), release=first))
         if answered.outcome not in FINISHED_WHOLE or answered.fell_back:
@@ -129,9 +127,15 @@ class BetterButton(
         await interaction.response.defer(ephemeral=True, thinking=True)
         user = interaction.user
         home = (user.guild.id, user.joined_at) if isinstance(user, discord.Member) and user.joined_at else None
-        work = partial(services.database.run, compare, self.first_id, self.second_id, user.id, self.better, home=home)
+
+        async def store() -> Better | None:
+            reply = await services.database.read(find_reply, self.first_id)
+            by_admin = reply is not None and await chooses_as_admin(services, user, reply.personality_id)
+            stored = partial(compare, home=home, by_admin=by_admin)
+            return await services.database.run(stored, self.first_id, self.second_id, user.id, self.better)
+
         try:
-            said = await retry_until_available(work, "A choice between two answers")
+            said = await retry_until_available(store, "A choice between two answers")
         except LookupError as error:
             raise UserFacingError(GONE) from error
         await services.tastes.refresh()

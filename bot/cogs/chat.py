@@ -171,7 +171,7 @@ class Chat(BotCog):
             ask = await move_to_own_thread(self.services.setups, message, history.newest_words, context.ask)
             if context.unsure:
                 await self.services.answerer.say(ask, context.unsure, fixed_small_print(ask.citations))
-            elif not ask.citations and self._second_answers.is_due(message.author.id, context.rival):
+            elif not ask.citations and self._second_answers.is_due(message.author.id, context.pair_share):
                 await self._second_answers.answer_twice(ask, context.rival)
             else:
                 answer = await self.services.answerer.answer(ask)

@@ -1,4 +1,4 @@
-"""`/model`: versions, training, promotion and canaries; its base class has compare."""
+"""`/model`: versions, training and promotion; its base class has compare."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from bot.releases.announcer import ReleaseAnnouncer
 from bot.releases.judge import Judge
 from bot.releases.progress_messages import ProgressMessages
 from bot.services import Services
-from bot.text import contests, rounds, splitting
 from bot.text import lineage as lineages
 from bot.text import releases as texts
+from bot.text import rounds, splitting
 from bot.text.panels import text_panel
 from storage.database.columns import utc_now
 from storage.database.enums import TrainingSource
@@ -34,8 +34,6 @@ from storage.insights.answering_now import read_answering_now
 from storage.insights.lineage import lineage_of
 from storage.insights.report import read_report
 from storage.releases import promotion
-from storage.releases.canaries import stop_canary
-from storage.releases.evidence import read_canary_state
 from storage.training.rounds import request_round, show_progress_in
 from storage.wording import message_link
 
@@ -49,8 +47,6 @@ class Models(
     group_name="model",
     group_description="Watch, train, promote and roll back",
 ):
-    canary = app_commands.Group(name="canary", description="Let people compare a version with the champion more often")
-
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         super().__init__(bot, services)
         self._progress = ProgressMessages(bot, services)
@@ -78,6 +74,7 @@ class Models(
             engine=services.engine.state(),
             problem=services.releases.problem_of(chosen.id),
             learns_from_all=services.fixed_basis is not None,
+            viewer_id=interaction.user.id,
         )
         blocks[0] = selection.signed(chosen, blocks[0])
         await interaction.edit_original_response(view=text_panel(blocks))
@@ -200,63 +197,6 @@ class Models(
         now = await self.services.database.read(read_answering_now, chosen.id, self.services.settings)
         text = texts.describe_rollback(after, before, now)
         await interaction.edit_original_response(content=selection.signed(chosen, text))
-
-    @canary.command(name="start")
-    @app_commands.describe(
-        version=selection.VERSION,
-        share="Share of answers that come with a second one, such as 0.3",
-        reason=selection.REASON,
-        override="Try it although it failed the gate; give a reason",
-        personality=selection.WHOSE,
-    )
-    @app_commands.autocomplete(version=selection.offer_versions, personality=selection.offer_personalities)
-    async def canary_start(
-        self,
-        interaction: discord.Interaction,
-        version: str,
-        *,
-        share: app_commands.Range[float, 0.01, 0.99] | None = None,
-        reason: str = "",
-        override: bool = False,
-        personality: str | None = None,
-    ) -> None:
-        """Let people compare a version with the champion, until their choices decide."""
-        await defer_publicly(interaction)
-        services = self.services
-        chosen = await selection.administered_personality(services, interaction, personality)
-        request = promotion.ReleaseRequest(chosen.id, version, reason, override, services.releases.open)
-        challenger, canary = await run_audited_action(
-            interaction, promotion.try_version, request, services.settings.release, share
-        )
-        log.info("%s started a canary of %s of %s", user_label(interaction.user), challenger.name, chosen.name)
-        text = contests.describe_canary_start(challenger.name, canary)
-        await interaction.edit_original_response(content=selection.signed(chosen, text))
-
-    @canary.command(name="stop")
-    @app_commands.describe(reason=selection.REASON, personality=selection.WHOSE)
-    @app_commands.autocomplete(personality=selection.offer_personalities)
-    async def canary_stop(
-        self, interaction: discord.Interaction, reason: str = "", personality: str | None = None
-    ) -> None:
-        """End the canary: the champion stays."""
-        await defer_publicly(interaction)
-        chosen = await selection.administered_personality(self.services, interaction, personality)
-        by = user_label(interaction.user)
-        await run_audited(interaction, stop_canary, chosen.id, by=by, reason=reason)
-        log.info("%s stopped the canary of %s", by, chosen.name)
-        release = await self.services.releases.current(chosen.id)
-        text = contests.describe_canary_stop(release.name)
-        await interaction.edit_original_response(content=selection.signed(chosen, text))
-
-    @canary.command(name="status")
-    @app_commands.describe(personality=selection.WHOSE)
-    @app_commands.autocomplete(personality=selection.offer_personalities)
-    async def canary_status(self, interaction: discord.Interaction, personality: str | None = None) -> None:
-        """Show what people chose between the canary and the champion."""
-        await interaction.response.defer(ephemeral=True)
-        chosen = await selection.chosen_personality(self.services, interaction, personality)
-        state = await self.services.database.read(read_canary_state, chosen.id, self.services.settings.votes)
-        await answer_privately(interaction, selection.signed(chosen, contests.describe_canary(state, utc_now())))
 
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:

@@ -113,7 +113,7 @@ class AlertWatch(BotCog):
     async def poll(self) -> None:
         """Store the current problems and announce new ones; raises FAILURES if the database is unreachable."""
         database = self.services.database
-        shared = shared_alerts(await database.read(read_facts), utc_now())
+        shared = shared_alerts(await database.read(read_facts))
         for scope, present in ((alerts.EVERYBODY, shared), (self._scope, await self._local())):
             if await database.read(alerts.has_changed, scope, present):
                 await database.run(alerts.record_alerts, scope, present)

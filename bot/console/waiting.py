@@ -11,7 +11,6 @@ from bot.operations.alerts import shared_alerts
 from bot.text.contests import describe_contest
 from bot.text.releases import describe_evidence, describe_marked_champion
 from bot.text.rounds import sentence
-from storage.database.columns import utc_now
 from storage.database.enums import GateVerdict
 from storage.insights.alert_facts import read_facts
 from storage.insights.model_status import newest_after
@@ -26,7 +25,6 @@ from storage.wording import count
 PAGE_OF_ALERT = {
     "round": ("/rounds", "See the round"),
     "votes": ("/trust", "Decide on them"),
-    "canary": ("/versions", "See the versions"),
 }
 """The page about an alert, by the first part of its key."""
 
@@ -50,7 +48,7 @@ def read_waiting(
     for facts in read_facts(session):
         if personality := by_id.get(facts.personality_id):
             found += _about_versions(session, personality, votes)
-            found += (_about_alert(personality, alert) for alert in shared_alerts([facts], utc_now()))
+            found += (_about_alert(personality, alert) for alert in shared_alerts([facts]))
     if gaps := count_gaps(session, channels):
         words = f"Members reported wrong facts in {count(gaps, 'answer')}: a document would help."
         found.append(WaitingItem(None, words, "/knowledge", "See the gaps"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from discord.utils import format_dt
 
@@ -12,14 +12,13 @@ from bot.localization.sentences import gettext, translated
 from bot.operations.health import HealthCheck
 from bot.text.rounds import sentence
 from storage.database.enums import RoundStatus
-from storage.insights.alert_facts import AlertFacts, EndedCanary
+from storage.insights.alert_facts import AlertFacts
 from storage.operations.alerts import Alert, AlertKind
 from storage.sentences import Sentence, counted, joined
 from storage.training.rounds import Round
 
 FALLBACK = "fallback"
 """Key of the alert that transformers answers because OpenVINO failed."""
-CANARY_NEWS_FOR = timedelta(days=1)
 TOKEN = AlertKind(
     "token",
     Sentence("Discord did not accept the bot's token, so the bot was offline"),
@@ -35,12 +34,12 @@ DATABASE_AWAY = AlertKind(
 )
 
 
-def shared_alerts(facts: Iterable[AlertFacts], now: datetime) -> list[AlertKind]:
+def shared_alerts(facts: Iterable[AlertFacts]) -> list[AlertKind]:
     """Return the problems that concern every bot on this database."""
-    return [alert for personality in facts for alert in _of(personality, now)]
+    return [alert for personality in facts for alert in _of(personality)]
 
 
-def _of(facts: AlertFacts, now: datetime) -> Iterator[AlertKind]:
+def _of(facts: AlertFacts) -> Iterator[AlertKind]:
     if facts.failed_round:
         yield _round(facts, facts.failed_round)
     if facts.quarantined_votes:
@@ -54,8 +53,6 @@ def _of(facts: AlertFacts, now: datetime) -> Iterator[AlertKind]:
             ),
             Sentence("review them with `/votes review`: count them or leave them out"),
         )
-    if facts.rolled_back and now - facts.rolled_back.ended_at < CANARY_NEWS_FOR:
-        yield _canary(facts, facts.rolled_back)
 
 
 def _round(facts: AlertFacts, failed: Round) -> AlertKind:
@@ -71,22 +68,6 @@ def _round(facts: AlertFacts, failed: Round) -> AlertKind:
         else Sentence(
             "fix the reason, then start another round with `/model train`; the trainer's log has the details"
         ),
-    )
-
-
-def _canary(facts: AlertFacts, canary: EndedCanary) -> AlertKind:
-    return AlertKind(
-        f"canary:{canary.canary_id}",
-        Sentence(
-            "the canary of {version} of {personality} was rolled back: {reason}",
-            version=canary.challenger,
-            personality=facts.name,
-            reason=canary.reason,
-        ),
-        Sentence(
-            "before the next round, see what it learned from with `/model lineage {version}`", version=canary.challenger
-        ),
-        lasts=False,
     )
 
 

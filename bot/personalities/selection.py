@@ -101,6 +101,13 @@ def may_administer(services: Services, user: discord.User | discord.Member, whos
     return why_not_administrator(services, user, whose) is None
 
 
+async def chooses_as_admin(services: Services, user: discord.User | discord.Member, personality_id: int) -> bool:
+    """Return whether what somebody says about the personality's answers is an admin's verdict on it."""
+    if not is_admin(user, services.settings.discord):
+        return False
+    return may_administer(services, user, await services.database.read(read_personality, personality_id))
+
+
 def why_not_administrator(
     services: Services, user: discord.User | discord.Member, whose: Personality
 ) -> UserFacingError | None:

@@ -86,9 +86,8 @@ async def open_contenders(services: Services, personality_id: int) -> list[Relea
     """Return the champion, the version that may replace it and the base, each once; raises UserFacingError."""
 
     def read(session: Session) -> list[Version | None]:
-        rival = find_rival(session, personality_id)
         champion = read_alias(session, personality_id).version
-        ordered = (champion, rival.version if rival else None, None)
+        ordered = (champion, find_rival(session, personality_id), None)
         return list({name_of(version): version for version in ordered}.values())
 
     versions = await services.database.read(read)

@@ -14,7 +14,7 @@ from bot.personalities.selection import signed
 from bot.services import Services
 from bot.text.rounds import describe_round
 from bot.text.splitting import MAX_MESSAGE_CHARS
-from storage.database.enums import CHALLENGER, GateVerdict
+from storage.database.enums import GateVerdict
 from storage.personalities.personalities import Personality, read_personality
 from storage.releases.versions import Version, list_versions, read_alias
 from storage.runtime.processes import TRAINER, is_alive
@@ -103,8 +103,6 @@ def _advice(session: Session, made: Version) -> str:
     name = made.name
     if read_alias(session, made.personality_id).target == name:
         return gettext("{version} answers now. To undo this: `/model rollback`.", version=name)
-    if read_alias(session, made.personality_id, CHALLENGER).target == name:
-        return gettext("People compare {version} with the champion now. Details: `/model canary status`.", version=name)
     if made.verdict is GateVerdict.PASS:
         return gettext(
             "To use {version}, run `/model promote {version}`. Details: `/model show {version}`.", version=name

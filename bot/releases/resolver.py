@@ -17,7 +17,7 @@ from storage.database.enums import CHAMPION, LAST_GOOD
 from storage.errors import AdapterError
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import BaseModel
-from storage.releases.evidence import Rival, find_rival
+from storage.releases.evidence import find_rival
 from storage.releases.versions import Version, name_of, read_alias, require_files
 from storage.sentences import Sentence
 
@@ -88,7 +88,7 @@ class ReleaseCandidates:
 
     personality_id: int
     versions: tuple[Version | None, ...]
-    rival: Rival | None
+    rival: Version | None
     """The version that people compare with the champion."""
 
 

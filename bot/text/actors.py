@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from bot.localization.sentences import gettext
-from storage.releases.canaries import CANARY
 from storage.releases.judging import CHOICES
 from storage.releases.promotion import GATE
 from storage.training.rounds import SCHEDULE
 
-PARTS = frozenset({CANARY, CHOICES, GATE, SCHEDULE})
+PARTS = frozenset({CHOICES, GATE, SCHEDULE})
 """No admin is called so: behind their names are their IDs."""
 
 

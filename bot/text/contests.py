@@ -1,17 +1,10 @@
-"""Texts about the comparison of a new version with the champion, and about canaries."""
+"""Texts about the comparison of a new version with the champion."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from datetime import datetime, timedelta
-from typing import Any
-
-from bot.localization.sentences import gettext, ngettext, number, percent, translated
-from bot.text.rounds import sentence
-from bot.text.sanitize import sanitize_reason
-from storage.database.enums import CanaryStatus
-from storage.releases.canaries import Canary
-from storage.releases.evidence import CanaryState, Contest, LeftOut, Standing
+from bot.localization.sentences import gettext, ngettext, number, translated
+from storage.database.enums import GateVerdict
+from storage.releases.evidence import Contest, LeftOut, Standing
 from storage.releases.versions import name_of
 from storage.statistics import DECISIVE
 from storage.wording import gettext_noop
@@ -26,18 +19,51 @@ LEFT_OUT = {
 }
 MANY_CHOICES = 500
 """From this many choices on, no estimate is shown: it would not help an admin."""
-CANARY_ENDS = {
-    CanaryStatus.PROMOTED: gettext_noop("won"),
-    CanaryStatus.ROLLED_BACK: gettext_noop("was rolled back"),
-    CanaryStatus.INCONCLUSIVE: gettext_noop("ended without a result"),
-    CanaryStatus.STOPPED: gettext_noop("was stopped"),
-}
-NO_CANARY = gettext_noop("No canary is running.")
+FEWEST_CHOICES = 7
+"""Choices that all agree decide from so many on."""
+SLOW = 10.0
+"""With fewer votes and choices a week, second answers in chat alone do not decide before a round replaces the version
+(simulated: at 5 a week never within 12 weeks, with 70 choices of one person in a sitting in 1.1 to 2.9)."""
 
 
-def describe_contest(contest: Contest) -> str:
-    """Return what people chose so far, as in "v3 leads 14 to 6 in blind pairs; about 12 more choices decide"."""
-    evidence, version, champion = contest.evidence, contest.rival.version.name, name_of(contest.champion)
+def what_decides(contest: Contest, weekly: float) -> str:
+    """Return what would decide about the version, and that only choices do where people say little in a week."""
+    evidence = contest.evidence if contest.evidence.bets else max(contest.standings, key=lambda one: len(one.bets))
+    left = evidence.choices_left
+    names = {"version": contest.rival.name, "champion": name_of(contest.champion)}
+    if evidence.needs_people:
+        said = gettext("Choices of more people decide whether {version} is better than {champion}.", **names)
+    elif left is None or left > MANY_CHOICES:
+        said = gettext(
+            "{count} choices or more that agree decide whether {version} is better than {champion}.",
+            count=FEWEST_CHOICES,
+            **names,
+        )
+    else:
+        said = ngettext(
+            "About {count} more choice decides between {version} and {champion}.",
+            "About {count} more choices decide between {version} and {champion}.",
+            left,
+            **names,
+        )
+    if weekly < SLOW:
+        slow = ngettext(
+            "People say so little here ({count} vote or choice a week) that only `/choose` will decide.",
+            "People say so little here ({count} votes and choices a week) that only `/choose` will decide.",
+            round(weekly),
+        )
+        return f"{said} {slow}"
+    return f"{said} {gettext('`/choose` shows ten pairs.')}"
+
+
+def describe_contest(contest: Contest, viewer_id: int | None = None) -> str:
+    """Return what people chose so far, as in "v3 leads 14 to 6 in blind pairs; about 12 more choices decide".
+
+    An admin's own verdict stands beside that of members; `viewer_id` is who reads this.
+    """
+    evidence, version, champion = contest.evidence, contest.rival.name, name_of(contest.champion)
+    if contest.admins:
+        return " ".join(filter(None, [_verdicts(contest, viewer_id), _left_out(evidence)]))
     if not evidence.wins + evidence.losses + evidence.ties and not evidence.left_out:
         return gettext(
             "{version} waits for people's choices: nobody has compared it with {champion} yet.",
@@ -83,96 +109,43 @@ def _left_out(evidence: Standing) -> str:
     )
 
 
-def how_to_choose(contest: Contest) -> str:
-    canary, name = contest.rival.canary, contest.rival.version.name
-    if canary is not None:
-        return gettext(
-            "A canary asks people in {share} of answers. Details: `/model canary status`", share=percent(canary.share)
-        )
-    return gettext(
-        "Second answers in chat and `/arena start` ask people; `/model canary start {version}` asks more often",
-        version=name,
-    )
-
-
-def describe_canary_start(version: str, canary: Canary) -> str:
-    return gettext(
-        "From now on, {share} of answers come with a blind second one, and **{version}** gives one of the two. "
-        "People's choices decide whether it becomes the champion. To watch it: `/model canary status`. To end it: "
-        "`/model canary stop`.",
-        share=percent(canary.share),
-        version=version,
-    )
-
-
-def describe_canary_stop(champion: str) -> str:
-    return gettext("The canary was stopped: **{version}** stays the champion.", version=champion)
-
-
-def describe_canary(state: CanaryState, now: datetime) -> str:
-    """Return share, choices and evidence of the running canary, or how the last one ended."""
-    if state.running is not None and state.running.rival.canary is not None:
-        return _running_canary(state.running, state.running.rival.canary, now)
-    if state.last is None:
-        return gettext(NO_CANARY)
-    end = gettext(
-        "The last one, of {version}, {ended}: {reason}",
-        version=state.last_challenger,
-        ended=gettext(CANARY_ENDS[state.last.status]),
-        reason=sanitize_reason(translated(state.last.reason)),
-    )
-    return f"{gettext(NO_CANARY)}\n{sentence(end)}"
-
-
-def _running_canary(contest: Contest, canary: Canary, now: datetime) -> str:
-    version, champion, evidence = contest.rival.version, name_of(contest.champion), contest.evidence
-    why = sanitize_reason(canary.start_reason)
-    lines = [
-        gettext(
-            "**Canary:** {share} of answers come with a blind second one; {version} gives one of the two and "
-            "{champion} the other. Running for {time} (started by {who})",
-            share=percent(canary.share),
-            version=version.name,
-            champion=champion,
-            time=_duration(now - canary.started_at),
-            who=f"{canary.started_by}: {why}" if why else canary.started_by,
-        ),
-        describe_contest(contest),
-        gettext(
-            "Evidence that people prefer {version}: {better} of {decisive}; that they like it less: {worse} of "
-            "{decisive}. Without a result, the canary ends in {time}.",
-            version=version.name,
-            better=_two_digits(evidence.better),
-            worse=_two_digits(evidence.worse),
-            decisive=DECISIVE,
-            time=_duration(max(timedelta(), canary.ends_at - now)),
-        ),
+def _verdicts(contest: Contest, viewer_id: int | None) -> str:
+    """Return each verdict with its evidence, as in "you: 19 to 5 (evidence 61); members: 4 to 2 (evidence 2)"."""
+    verdicts = [
+        gettext("you: {verdict}", verdict=_verdict(own))
+        if admin == viewer_id
+        else gettext("an admin: {verdict}", verdict=_verdict(own))
+        for admin, own in sorted(contest.admins.items(), key=lambda one: one[0] != viewer_id)
     ]
-    if canary.overrides_gate:
-        overrode = gettext(
-            "{admin} overrode the gate ({verdict})", admin=canary.started_by, verdict=gettext(version.verdict)
-        )
-        lines.append(f"⚠️ {overrode}: {why}")
-    return "\n".join(lines)
+    verdicts.append(gettext("members: {verdict}", verdict=_verdict(contest.evidence)))
+    is_members = not contest.has_few_members and any(
+        own.verdict is not GateVerdict.NOT_ENOUGH_EVIDENCE for own in contest.admins.values()
+    )
+    said = gettext(
+        "{version} against {champion}, {verdicts}. Evidence of {decisive} is enough.",
+        version=contest.rival.name,
+        champion=name_of(contest.champion),
+        verdicts="; ".join(verdicts),
+        decisive=round(DECISIVE),
+    )
+    return f"{said} {gettext('That of the members decides; an admin may promote before.')}" if is_members else said
 
 
-def canary_data(state: CanaryState) -> dict[str, Any]:
-    """Return the state for scripts."""
-    contest, last = state.running, state.last
-    if contest is None or contest.rival.canary is None:
-        return {"running": False, "last": asdict(last) | {"challenger": state.last_challenger} if last else None}
-    names = {"champion": name_of(contest.champion), "challenger": contest.rival.version.name}
-    return {"running": True} | asdict(contest.rival.canary) | names | {"numbers": contest.numbers}
+def _verdict(standing: Standing) -> str:
+    """Return wins, losses and ties, and the evidence for whichever leads."""
+    evidence = standing.better if standing.wins >= standing.losses else standing.worse
+    said = gettext(
+        "{wins} to {losses} (evidence {evidence})",
+        wins=standing.wins,
+        losses=standing.losses,
+        evidence=_two_digits(evidence),
+    )
+    return f"{said} {gettext('({ties} about the same)', ties=standing.ties)}" if standing.ties else said
+
+
+def how_to_choose() -> str:
+    return gettext("Blind pairs in chat ask people; `/choose` shows ten more, and `/arena start` asks everybody.")
 
 
 def _two_digits(evidence: float) -> str:
     return number(float(f"{evidence:.2g}"), 4)
-
-
-def _duration(time: timedelta) -> str:
-    minutes = int(time.total_seconds() // 60)
-    if minutes < 120:
-        return ngettext("{count} minute", "{count} minutes", minutes)
-    if minutes < 48 * 60:
-        return ngettext("{count} hour", "{count} hours", minutes // 60)
-    return ngettext("{count} day", "{count} days", minutes // (24 * 60))

@@ -15,11 +15,11 @@ from bot.text.sanitize import sanitize_reason
 from bot.text.spending import describe_today
 from bot.text.taste import describe_choosing, name_likings
 from bot.text.votes import describe_counted
-from storage.database.enums import CHALLENGER, CanaryStatus, GateVerdict, PairSource
+from storage.database.enums import GateVerdict, PairSource
 from storage.insights import model_status
 from storage.insights.answering_now import AnsweringNow
 from storage.privacy.consent import describe_bases
-from storage.releases.announcements import Announcement, CanaryAnnouncement, PromotionAnnouncement
+from storage.releases.announcements import Announcement, PromotionAnnouncement
 from storage.releases.versions import AliasMove, Version, name_of
 from storage.settings.sections import Settings
 from storage.taste.learning import FEWEST
@@ -37,12 +37,14 @@ def describe_status(
     engine: EngineState,
     problem: str | None,
     learns_from_all: bool,
+    viewer_id: int | None = None,
 ) -> list[str]:
-    """Return what answers, what comes next and what that learns from, and the trainer, each in a few lines.
+    """Return what would decide and what answers, what comes next and what that learns from, and the trainer.
 
     `problem` is why the champion cannot answer; `learns_from_all` is true outside Discord, where nobody has to opt in.
     """
     answers = [
+        _what_decides(status),
         gettext(
             "**Champion:** {version} on {base} (last good: {last_good})",
             version=status.champion.target,
@@ -55,7 +57,7 @@ def describe_status(
         f"🐢 {round_texts.sentence(translated(engine.who_answers()))}" if engine.is_slow else "",
     ]
     learns = [
-        _next_version(status),
+        _next_version(status, viewer_id),
         gettext("**Votes:** {votes}", votes=describe_counted(status.outlook.votes)),
         describe_choosing(status.gain) if status.gain else "",
         _next_round(status, settings),
@@ -110,9 +112,23 @@ def _acting(now: AnsweringNow) -> list[str]:
     return said
 
 
-def _next_version(status: model_status.ModelStatus) -> str:
+def _what_decides(status: model_status.ModelStatus) -> str:
     if status.contest is not None:
-        news = f"{contests.describe_contest(status.contest)} {contests.how_to_choose(status.contest)}"
+        return contests.what_decides(status.contest, status.said_weekly)
+    if status.newest is not None and status.newest.verdict is GateVerdict.PASS:
+        return gettext("An admin decides about {version} now: `/model promote {version}`.", version=status.newest.name)
+    if status.first_choices_left:
+        return ngettext(
+            "{count} more choice makes a good first round: `/choose` shows ten pairs.",
+            "{count} more choices make a good first round: `/choose` shows ten pairs.",
+            status.first_choices_left,
+        )
+    return ""
+
+
+def _next_version(status: model_status.ModelStatus, viewer_id: int | None) -> str:
+    if status.contest is not None:
+        news = f"{contests.describe_contest(status.contest, viewer_id)} {contests.how_to_choose()}"
         return gettext("**Next version:** {news}", news=news)
     newest = status.newest
     if newest is None:
@@ -219,8 +235,6 @@ def _version_line(version: Version | None, found: model_status.VersionList) -> s
     votes = found.tallies.get(version.id if version else None, Tally())
     note = f"{outcome_words(version)} · {_time(version.created_at)}" if version else gettext("no adapter")
     sign = "👑" if name_of(version) == found.champion.target else "▫️"
-    if found.challenger.version and name_of(version) == found.challenger.target:
-        sign, note = "🐤", f"{gettext('tried as a canary')} · {note}"
     if version and version.trained_on_deleted_data:
         note += f" · ⚠️ {gettext('learned from deleted data')}"
     if version and version.withdrawn_at:
@@ -269,15 +283,9 @@ def describe_version(details: model_status.VersionDetails) -> str:
 
 
 def _move(move: AliasMove, version: Version) -> str:
-    is_canary, who = move.alias == CHALLENGER, name_actor(move.moved_by)
-    if move.to_version_id == version.id:
-        started = gettext("{admin} started a canary of it", admin=who)
-        made = gettext("{admin} made it the champion", admin=who)
-        said = started if is_canary else made
-    else:
-        ended = gettext("{admin} ended its canary", admin=who)
-        replaced = gettext("{admin} replaced it as champion", admin=who)
-        said = ended if is_canary else replaced
+    who, becomes = name_actor(move.moved_by), move.to_version_id == version.id
+    made = gettext("{admin} made it the champion", admin=who)
+    said = made if becomes else gettext("{admin} replaced it as champion", admin=who)
     if move.overrides_gate:
         said = gettext("{did}, overriding the gate", did=said)
     return said + (f": {_reason(move.reason)}" if move.reason else "")
@@ -296,8 +304,6 @@ def describe_announcement(announcement: Announcement, liked: Sequence[Effect] = 
     """Return the news; `liked` is what people like, and told with a new version."""
     if isinstance(announcement, Version):
         return _decision(announcement)
-    if isinstance(announcement, CanaryAnnouncement):
-        return _canary_end(announcement)
     return _return(announcement) if announcement.is_return else _promotion(announcement, liked)
 
 
@@ -312,27 +318,6 @@ def _decision(version: Version) -> str:
 
 def _stays(version: str) -> str:
     return gettext("{version} stays.", version=version)
-
-
-def _canary_end(ended: CanaryAnnouncement) -> str:
-    challenger, canary = name_of(ended.challenger), ended.canary
-    end = gettext(
-        "The canary of **{version}** {ended}: {reason}",
-        version=challenger,
-        ended=gettext(contests.CANARY_ENDS[canary.status]),
-        reason=_reason(canary.reason),
-    )
-    text = round_texts.sentence(f"🐤 {end}")
-    if canary.status is not CanaryStatus.STOPPED:
-        text += f" {_stays(name_of(ended.champion))}"
-    if canary.status is CanaryStatus.INCONCLUSIVE:
-        passed = ended.challenger is None or ended.challenger.verdict is GateVerdict.PASS
-        plain = gettext("To use {version} anyway: `/model promote {version}`.", version=challenger)
-        overriding = gettext(
-            "To use {version} anyway: `/model promote {version}` with `override` and a reason.", version=challenger
-        )
-        text += f" {plain if passed else overriding}"
-    return text
 
 
 def _return(promotion: PromotionAnnouncement) -> str:

@@ -7,9 +7,8 @@ from enum import StrEnum
 from storage.wording import gettext_noop
 
 CHAMPION = "champion"
-CHALLENGER = "challenger"
 LAST_GOOD = "last-good"
-ALIASES = (CHAMPION, CHALLENGER, LAST_GOOD)
+ALIASES = (CHAMPION, LAST_GOOD)
 
 NOBODY = 0
 """Used instead of a Discord id, which is never 0: outside Discord, and for members who deleted their data."""
@@ -152,6 +151,7 @@ class Label(StrEnum):
     SECOND = "second"
     BOTH_GOOD = "both good"
     BOTH_BAD = "both bad"
+    SAME = "same"
     SKIPPED = "skipped"
 
 
@@ -182,14 +182,6 @@ class Scope(StrEnum):
     CHANNEL = "channel"
     CATEGORY = "category"
     SERVER = "server"
-
-
-class CanaryStatus(StrEnum):
-    RUNNING = "running"
-    PROMOTED = "promoted"
-    ROLLED_BACK = "rolled back"
-    INCONCLUSIVE = "inconclusive"
-    STOPPED = "stopped"
 
 
 class DocumentKind(StrEnum):

@@ -38,7 +38,6 @@ from storage.database.enums import (
     ArenaStatus,
     AuditOutcome,
     Basis,
-    CanaryStatus,
     Cause,
     DocumentKind,
     GateVerdict,
@@ -407,11 +406,13 @@ class ComparisonRow(Base):
     second_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"), primary_key=True, index=True)
     user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True, info={MEMBER: Fate.GONE})
     better_id: Mapped[int | None] = mapped_column(LargeId)
+    by_admin: Mapped[bool] = mapped_column(default=False)
+    """Whether they were an admin when they said it: then it is part of a verdict of their own."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
 class SittingRow(Base):
-    """One person labels pairs of answers in the console, one after another."""
+    """One person compares pairs of answers, one after another; NOBODY's pairs are for whoever comes next."""
 
     __tablename__ = "sittings"
     __table_args__ = (Index("ix_sittings_person", "personality_id", "user_id"),)
@@ -684,8 +685,6 @@ class AlertRow(Base):
     key: Mapped[str] = mapped_column(String(128))
     message: Mapped[str] = mapped_column(SentenceText)
     remedy: Mapped[str] = mapped_column(SentenceText)
-    lasts: Mapped[bool]
-    """Whether its end is announced too; a single event has no end."""
     raised_at: Mapped[datetime] = mapped_column(default=utc_now)
     ended_at: Mapped[datetime | None]
     announced: Mapped[bool] = mapped_column(default=False)
@@ -793,32 +792,6 @@ class ArenaAnswerRow(Base):
     arena_id: Mapped[int] = mapped_column(ForeignKey("arenas.id", ondelete="CASCADE"), primary_key=True)
     position: Mapped[int] = mapped_column(primary_key=True)
     reply_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"), index=True)
-
-
-class CanaryRow(Base):
-    """A challenger that a share of answers is compared with, until people's choices, time or an admin end it."""
-
-    __tablename__ = "canaries"
-    __table_args__ = (Index("ix_canaries_status", "personality_id", "status"),)
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    personality_id: Mapped[int] = mapped_column(ForeignKey("personalities.id"))
-    champion_id: Mapped[int | None] = mapped_column(ForeignKey("versions.id"))
-    challenger_id: Mapped[int] = mapped_column(ForeignKey("versions.id"))
-    share: Mapped[float]
-    days: Mapped[float]
-    """Share and days are the settings at its start; later changes do not affect it."""
-    status: Mapped[CanaryStatus] = mapped_column(default=CanaryStatus.RUNNING)
-    started_by: Mapped[str] = mapped_column(String(64))
-    start_reason: Mapped[str] = mapped_column(Text, default="")
-    overrides_gate: Mapped[bool] = mapped_column(default=False)
-    started_at: Mapped[datetime] = mapped_column(default=utc_now)
-    ended_at: Mapped[datetime | None]
-    reason: Mapped[str] = mapped_column(SentenceText, default="")
-    """The reason for its end."""
-    numbers: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    """What people chose, and the e-values, at its end."""
-    announced: Mapped[bool] = mapped_column(default=False)
 
 
 class DocumentRow(Base):

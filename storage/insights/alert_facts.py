@@ -1,30 +1,17 @@
-"""The database's part of alerts: failed rounds, quarantined votes and rolled-back canaries."""
+"""The database's part of alerts: failed rounds and quarantined votes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from storage.database.enums import CanaryStatus, QuarantineStatus, RoundStatus
+from storage.database.enums import QuarantineStatus, RoundStatus
 from storage.database.rows import read_first
 from storage.database.tables import QuarantinedVoteRow, QuarantineRow, RoundRow
 from storage.personalities.personalities import list_personalities
-from storage.releases.canaries import latest_canary
-from storage.releases.versions import find_version, name_of
 from storage.training.rounds import OPEN, Round
-
-
-@dataclass(frozen=True)
-class EndedCanary:
-    """A canary that was rolled back by votes or damaged files."""
-
-    canary_id: int
-    challenger: str
-    ended_at: datetime
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -37,16 +24,13 @@ class AlertFacts:
     """The last finished round, if it failed or was interrupted."""
     quarantined_votes: int
     """Votes in quarantines that no admin has decided on."""
-    rolled_back: EndedCanary | None
-    """The last canary, if it was rolled back."""
 
 
 def read_facts(session: Session) -> list[AlertFacts]:
     """Return the facts about each personality."""
     votes = _quarantined_votes(session)
     return [
-        AlertFacts(p.id, p.name, _failed_round(session, p.id), votes.get(p.id, 0), _rolled_back(session, p.id))
-        for p in list_personalities(session)
+        AlertFacts(p.id, p.name, _failed_round(session, p.id), votes.get(p.id, 0)) for p in list_personalities(session)
     ]
 
 
@@ -65,10 +49,3 @@ def _quarantined_votes(session: Session) -> dict[int, int]:
         .group_by(QuarantineRow.personality_id)
     )
     return dict(rows.all())
-
-
-def _rolled_back(session: Session, personality_id: int) -> EndedCanary | None:
-    last = latest_canary(session, personality_id)
-    if last is None or last.status is not CanaryStatus.ROLLED_BACK or last.ended_at is None:
-        return None
-    return EndedCanary(last.id, name_of(find_version(session, last.challenger_id)), last.ended_at, last.reason)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
+from sqlalchemy import func, select, union_all
 from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
-from storage.database.enums import CHALLENGER, LAST_GOOD
+from storage.database.enums import LAST_GOOD
+from storage.database.tables import ComparisonRow, ReplyRow, VoteEventRow
 from storage.insights.answering_now import AnsweringNow, read_answering_now
 from storage.operations.token_spend import Spend, spent_on
-from storage.releases.evidence import Contest, read_contest
+from storage.releases.evidence import LATELY, Contest, find_rival, read_contest
+from storage.releases.pair_share import first_choices_left
 from storage.releases.versions import (
     Alias,
     AliasMove,
@@ -30,13 +34,16 @@ from storage.training import rounds
 from storage.training.evidence import Outlook, look_ahead
 from storage.votes.votes import Tally, tally_by_version
 
+WEEK = timedelta(days=7)
+
 
 @dataclass(frozen=True)
 class VersionList:
     versions: list[Version]
     """Newest first."""
     champion: Alias
-    challenger: Alias
+    rival: Version | None
+    """The version that people compare with the champion."""
     tallies: Mapping[int | None, Tally]
     """Votes on each version's answers, by version id."""
 
@@ -57,7 +64,7 @@ def read_versions(session: Session, personality_id: int) -> VersionList:
     return VersionList(
         versions=list_versions(session, personality_id),
         champion=read_alias(session, personality_id),
-        challenger=read_alias(session, personality_id, CHALLENGER),
+        rival=find_rival(session, personality_id),
         tallies=tally_by_version(session, personality_id),
     )
 
@@ -84,6 +91,10 @@ class ModelStatus:
     last_good: Alias
     contest: Contest | None
     """The comparison of the champion with a newer version."""
+    said_weekly: float
+    """Votes and choices of people in a week, lately."""
+    first_choices_left: int
+    """Choices that the first round should still have."""
     newest: Version | None
     """The newest version, unless it is the champion or older."""
     gain: CandidateGain | None
@@ -104,6 +115,8 @@ def read_model_status(session: Session, personality_id: int, settings: Settings,
         now=read_answering_now(session, personality_id, settings),
         last_good=read_alias(session, personality_id, LAST_GOOD),
         contest=read_contest(session, personality_id, settings.votes),
+        said_weekly=count_said_weekly(session, personality_id),
+        first_choices_left=first_choices_left(session, personality_id),
         newest=newest_after(session, personality_id, champion.version),
         gain=read_gain(session, personality_id, settings.votes),
         outlook=look_ahead(session, personality_id, settings, base_revision),
@@ -112,6 +125,25 @@ def read_model_status(session: Session, personality_id: int, settings: Settings,
         running=rounds.running_rounds(session),
         spent=spent_on(session, utc_now().date()),
     )
+
+
+def count_said_weekly(session: Session, personality_id: int) -> float:
+    """Return how many votes and choices a week gives, by the last thirty days or since the first of them."""
+    since = utc_now() - LATELY
+    voted = (
+        select(func.min(VoteEventRow.created_at).label("said_at"))
+        .join(ReplyRow, ReplyRow.id == VoteEventRow.reply_id)
+        .where(ReplyRow.personality_id == personality_id, VoteEventRow.created_at >= since, VoteEventRow.added)
+        .group_by(VoteEventRow.reply_id, VoteEventRow.user_id)
+    )
+    chose = (
+        select(ComparisonRow.created_at.label("said_at"))
+        .join(ReplyRow, ReplyRow.id == ComparisonRow.first_id)
+        .where(ReplyRow.personality_id == personality_id, ComparisonRow.created_at >= since)
+    )
+    said = union_all(voted, chose).subquery()
+    number, first = session.execute(select(func.count(), func.min(said.c.said_at))).one()
+    return number / max(1.0, (utc_now() - first) / WEEK) if number else 0.0
 
 
 def newest_after(session: Session, personality_id: int, champion: Version | None) -> Version | None:

@@ -9,8 +9,9 @@ from enum import StrEnum
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage.database.enums import CHALLENGER, CHAMPION, CanaryStatus
-from storage.database.tables import AliasMoveRow, CanaryRow
+from storage.database.enums import CHAMPION
+from storage.database.tables import AliasMoveRow
+from storage.releases.evidence import find_rival
 from storage.releases.versions import Version, id_of, list_versions, name_of, read_alias
 
 
@@ -18,7 +19,7 @@ class VersionMark(StrEnum):
     """What became of a version, in words that people read."""
 
     CHAMPION = "answers now"
-    CANARY = "tried as a canary"
+    COMPARED = "compared with what answers now"
     ROLLED_BACK = "was rolled back"
     WITHDRAWN = "files withdrawn"
 
@@ -69,23 +70,19 @@ def _read_marks(session: Session, personality_id: int) -> dict[int | None, Versi
     marked: dict[int | None, VersionMark] = dict.fromkeys(
         _rolled_back(session, personality_id), VersionMark.ROLLED_BACK
     )
-    challenger = read_alias(session, personality_id, CHALLENGER).version
-    if challenger is not None:
-        marked[challenger.id] = VersionMark.CANARY
+    if (rival := find_rival(session, personality_id)) is not None:
+        marked[rival.id] = VersionMark.COMPARED
     return marked | {id_of(read_alias(session, personality_id).version): VersionMark.CHAMPION}
 
 
 def _rolled_back(session: Session, personality_id: int) -> set[int]:
-    """Return the versions whose canary lost, and former champions that an older version or the base replaced."""
-    lost = select(CanaryRow.challenger_id).where(
-        CanaryRow.personality_id == personality_id, CanaryRow.status == CanaryStatus.ROLLED_BACK
-    )
+    """Return former champions that an older version or the base replaced."""
     moves = (
         select(AliasMoveRow.from_version_id, AliasMoveRow.to_version_id)
         .where(AliasMoveRow.personality_id == personality_id, AliasMoveRow.alias == CHAMPION)
         .order_by(AliasMoveRow.id)
     )
-    found = set(session.scalars(lost))
+    found: set[int] = set()
     for before, after in session.execute(moves):
         found.discard(after)  # it got another chance
         if before is not None and (after or 0) < before:

@@ -14,9 +14,9 @@ from storage.adapters.folder_store import AdapterStore
 from storage.adapters.shared_store import open_served_copies
 from storage.database.columns import utc_now
 from storage.database.database import Database
-from storage.database.enums import CHALLENGER, CHAMPION, LAST_GOOD, CanaryStatus, GateVerdict, RoundStatus
+from storage.database.enums import CHAMPION, LAST_GOOD, GateVerdict, RoundStatus
 from storage.database.rows import from_row
-from storage.database.tables import AliasMoveRow, AliasRow, CanaryRow, PersonalityRow, RoundRow, VersionRow
+from storage.database.tables import AliasMoveRow, AliasRow, PersonalityRow, RoundRow, VersionRow
 from storage.models.openvino.pipeline import remove_graphs_of
 from storage.releases.base_change import champions_elsewhere
 from storage.releases.versions import Version, line_of_parents
@@ -119,12 +119,9 @@ def _is_replaced(version: Version, newer: Sequence[Version]) -> bool:
 
 
 def _used(session: Session) -> set[int]:
-    """Return the IDs of versions that an alias names, a canary compares or a running round continues."""
-    canaries = CanaryRow.status == CanaryStatus.RUNNING
+    """Return the IDs of versions that an alias names or a running round continues."""
     queries = (
         select(AliasRow.version_id),
-        select(CanaryRow.champion_id).where(canaries),
-        select(CanaryRow.challenger_id).where(canaries),
         select(RoundRow.parent_version_id).where(RoundRow.status == RoundStatus.RUNNING),
     )
     return {id_ for query in queries for id_ in session.scalars(query) if id_ is not None}
@@ -155,6 +152,6 @@ def _lock_aliases(session: Session) -> None:
 
     In the same order as promotions, to avoid a deadlock.
     """
-    for name in (CHAMPION, LAST_GOOD, CHALLENGER):
+    for name in (CHAMPION, LAST_GOOD):
         rows = select(AliasRow).where(AliasRow.name == name).order_by(AliasRow.personality_id)
         session.execute(rows.with_for_update())

@@ -26,8 +26,6 @@ class AlertKind:
     """Identifies the problem, even if its text changes."""
     message: str
     remedy: str
-    lasts: bool = True
-    """Whether its end is announced too; a single event has no end."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def raise_alert(session: Session, scope: str, alert: AlertKind) -> None:
 def alerts_to_announce(session: Session) -> list[OutboxMessage[Alert]]:
     """Return the alerts whose start or end has not been announced, oldest first; one message covers both."""
     begun = and_(AlertRow.ended_at.is_(None), AlertRow.announced.is_(False))
-    over = and_(AlertRow.ended_at.is_not(None), AlertRow.end_announced.is_(False), AlertRow.lasts)
+    over = and_(AlertRow.ended_at.is_not(None), AlertRow.end_announced.is_(False))
     rows = session.scalars(select(AlertRow).where(or_(begun, over)).order_by(AlertRow.id))
     return [
         OutboxMessage(from_row(Alert, row), row.id, AlertRow.end_announced if row.ended_at else AlertRow.announced)

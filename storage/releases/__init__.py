@@ -1,1 +1,1 @@
-"""Versions, promotion, canaries and their announcements."""
+"""Versions, promotion and their announcements."""

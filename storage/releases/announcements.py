@@ -1,4 +1,4 @@
-"""Announcements: each move of the champion, end of a canary, and version that is ready or dropped, at most once."""
+"""Announcements: each move of the champion, and version that is ready or dropped, at most once."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
-from storage.database.enums import CHAMPION, CanaryStatus, PairSource, Split
+from storage.database.enums import CHAMPION, PairSource, Split
 from storage.database.rows import any_row, count_rows, from_row
-from storage.database.tables import AliasMoveRow, CanaryRow, ReplyRow, RoundPairRow, VersionRow, VoteEventRow
+from storage.database.tables import AliasMoveRow, ReplyRow, RoundPairRow, VersionRow, VoteEventRow
 from storage.operations.outbox import OutboxMessage
-from storage.releases.canaries import Canary
 from storage.releases.versions import AliasMove, Version, failed_checks, find_version, id_of, line_of_parents
 from storage.votes.votes import not_quarantined
 
 MAX_AGE = timedelta(days=1)
 """Older news is not announced: the bot was offline too long."""
-Announceable = AliasMove | Canary | Version
+Announceable = AliasMove | Version
 """A version is news once people's choices have decided about it."""
 
 
@@ -42,20 +41,11 @@ class PromotionAnnouncement:
     failed_checks: list[str]
 
 
-@dataclass(frozen=True)
-class CanaryAnnouncement:
-    """A canary that ended without a promotion."""
-
-    canary: Canary
-    challenger: Version | None
-    champion: Version | None
-
-
-Announcement = PromotionAnnouncement | CanaryAnnouncement | Version
+Announcement = PromotionAnnouncement | Version
 
 
 def unannounced(session: Session, personality_id: int) -> list[OutboxMessage[Announceable]]:
-    """Return the moves, canary ends and decisions that were not announced yet, oldest first, except old ones."""
+    """Return the moves and decisions that were not announced yet, oldest first, except old ones."""
     since = utc_now() - MAX_AGE
     moves = session.scalars(
         select(AliasMoveRow)
@@ -66,16 +56,6 @@ def unannounced(session: Session, personality_id: int) -> list[OutboxMessage[Ann
             AliasMoveRow.moved_at >= since,
         )
         .order_by(AliasMoveRow.id)
-    )
-    canaries = session.scalars(
-        select(CanaryRow)
-        .where(
-            CanaryRow.personality_id == personality_id,
-            CanaryRow.status != CanaryStatus.RUNNING,
-            CanaryRow.announced.is_(False),
-            CanaryRow.ended_at >= since,
-        )
-        .order_by(CanaryRow.id)
     )
     decided = session.scalars(
         select(VersionRow)
@@ -89,7 +69,6 @@ def unannounced(session: Session, personality_id: int) -> list[OutboxMessage[Ann
     news: list[OutboxMessage[Announceable]] = [
         OutboxMessage(from_row(AliasMove, row), row.id, AliasMoveRow.announced) for row in moves
     ]
-    news += [OutboxMessage(from_row(Canary, row), row.id, CanaryRow.announced) for row in canaries]
     news += [OutboxMessage(from_row(Version, row), row.id, VersionRow.announced) for row in decided]
     return sorted(news, key=lambda entry: _happened_at(entry.content))
 
@@ -97,16 +76,12 @@ def unannounced(session: Session, personality_id: int) -> list[OutboxMessage[Ann
 def _happened_at(news: Announceable) -> datetime:
     if isinstance(news, AliasMove):
         return news.moved_at
-    return news.ended_at or news.started_at if isinstance(news, Canary) else news.decided_at or news.created_at
+    return news.decided_at or news.created_at
 
 
 def prepare_announcement(session: Session, news: Announceable) -> Announcement:
     if isinstance(news, Version):
         return news
-    if isinstance(news, Canary):
-        return CanaryAnnouncement(
-            news, find_version(session, news.challenger_id), find_version(session, news.champion_id)
-        )
     before, after = find_version(session, news.from_version_id), find_version(session, news.to_version_id)
     round_ids = _rounds_between(session, before, after)
     return PromotionAnnouncement(

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage.database.enums import CHAMPION, LAST_GOOD, CanaryStatus
+from storage.database.enums import CHAMPION, LAST_GOOD
 from storage.database.tables import AliasMoveRow, ReplyRow, VersionRow, VoteEventRow
 from storage.operations import audit
 from storage.personalities.personalities import Personality, list_personalities, lock_personalities
 from storage.releases.bases import BaseUse, ConfiguredBase, base_in_use, bases_used, left_at, record_base
-from storage.releases.canaries import end_canary, running_canary
 from storage.releases.versions import (
     Alias,
     Version,
@@ -57,7 +56,7 @@ class UsedBase:
 def begin_base(session: Session, base: ConfiguredBase, *, by: str) -> list[MovedChampion]:
     """Record that this base answers from now on, and return the champions that moved; nothing if it answers already.
 
-    Canaries of another base's versions end. Processes that start at the same time take turns.
+    Processes that start at the same time take turns.
     """
     lock_personalities(session)
     before = base_in_use(session)
@@ -91,9 +90,6 @@ def _change_champion(
     if is_moved or (last_good.version and last_good.version.base_revision != revision):
         before_it = nearest_with_files(session, to.parent_id) if to else None
         move_alias(session, personality.id, last_good, before_it, by=by, reason=Sentence("follows the champion"))
-    canary = running_canary(session, personality.id)
-    if canary and (is_moved or session.get_one(VersionRow, canary.challenger_id).base_revision != revision):
-        end_canary(session, canary.id, CanaryStatus.STOPPED, by=by, reason=reason)
     return MovedChampion(personality.name, champion.target, name_of(to)) if is_moved else None
 
 

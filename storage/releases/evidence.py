@@ -7,7 +7,7 @@ answers in chat, and arenas that compare just these two. Nothing that a model of
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -20,10 +20,11 @@ from sqlalchemy.orm import Session, aliased, load_only
 
 from storage import sentences
 from storage.database.columns import utc_now
-from storage.database.enums import CanaryStatus, GateVerdict
+from storage.database.enums import GateVerdict
 from storage.database.rows import read_first, unindexed
 from storage.database.tables import (
     ArenaAnswerRow,
+    ArenaRow,
     ComparisonRow,
     OptOutRow,
     ReplyRow,
@@ -32,9 +33,8 @@ from storage.database.tables import (
     VoteEventRow,
 )
 from storage.members import home_of
-from storage.releases import canaries
 from storage.releases.bases import of_base_in_use
-from storage.releases.versions import Version, find_version, id_of, name_of, read_alias
+from storage.releases.versions import Version, id_of, name_of, read_alias
 from storage.settings.sections import VoteSettings
 from storage.statistics import DECISIVE, bets_left, could_decide, e_value
 from storage.votes.votes import Vote
@@ -64,14 +64,6 @@ class LeftOut(StrEnum):
     OPTED_OUT = "opted_out"
     QUARANTINED = "quarantined"
     OTHER_STRENGTH = "other_strength"
-
-
-@dataclass(frozen=True)
-class Rival:
-    """The version that people compare with the champion: a canary's, or the newest one that waits for their choices."""
-
-    version: Version
-    canary: canaries.Canary | None = None
 
 
 class Bet(NamedTuple):
@@ -169,11 +161,9 @@ class Standing:
 
 @dataclass(frozen=True)
 class Decision:
-    """What people's choices, or the end of a canary's days, decide about a version."""
+    """What people's choices decide about a version."""
 
     verdict: GateVerdict
-    canary: CanaryStatus
-    """How its canary ends, if it has one."""
     reason: str
 
 
@@ -181,57 +171,60 @@ class Decision:
 class Contest:
     """A version, the champion, and what people chose between them so far."""
 
-    rival: Rival
+    rival: Version
     champion: Version | None
     evidence: Standing
+    """What members chose: this decides."""
+    admins: Mapping[int, Standing] = field(default_factory=dict)
+    """What each admin chose, by user: a verdict of their own, in which nothing limits their share."""
+    has_few_members: bool = False
+    """There are too few members to wait for, so an admin's verdict decides too."""
 
     @property
     def decision(self) -> Decision | None:
         """The decision, or None while there is none."""
-        canary, verdict, score = self.rival.canary, self.evidence.verdict, self.evidence.score
-        names = {"version": self.rival.version.name, "champion": name_of(self.champion)}
-        if canary is not None and id_of(self.champion) != canary.champion_id:
-            reason = sentences.Sentence(
-                "{champion} became the champion, so that nothing can be compared with the one before",
-                champion=names["champion"],
-            )
-            return Decision(GateVerdict.NOT_ENOUGH_EVIDENCE, CanaryStatus.STOPPED, reason)
-        if verdict is GateVerdict.PASS:
-            reason = sentences.Sentence("people prefer {version} to {champion}: {score}", **names, score=score)
-            return Decision(verdict, CanaryStatus.PROMOTED, reason)
-        if verdict is GateVerdict.FAIL:
-            reason = sentences.Sentence("people like {version} less than {champion}: {score}", **names, score=score)
-            return Decision(verdict, CanaryStatus.ROLLED_BACK, reason)
-        if canary is not None and utc_now() >= canary.ends_at:
-            reason = sentences.counted(
-                "{count} day did not decide between {version} and {champion}: {score}",
-                "{count} days did not decide between {version} and {champion}: {score}",
-                canary.days,
-                **names,
-                score=score,
-            )
-            return Decision(verdict, CanaryStatus.INCONCLUSIVE, reason)
-        if canary is not None and self.dead_end:
-            reason = sentences.Sentence("{problem}: {score}", problem=self.dead_end, score=score)
-            return Decision(verdict, CanaryStatus.INCONCLUSIVE, reason)
-        return None
+        standing = self._deciding
+        names = {"version": self.rival.name, "champion": name_of(self.champion), "score": standing.score}
+        if standing.verdict is GateVerdict.PASS:
+            reason = sentences.Sentence("people prefer {version} to {champion}: {score}", **names)
+        elif standing.verdict is GateVerdict.FAIL:
+            reason = sentences.Sentence("people like {version} less than {champion}: {score}", **names)
+        else:
+            return None
+        return Decision(standing.verdict, reason)
+
+    @property
+    def _deciding(self) -> Standing:
+        decided = [own for own in self.admins.values() if own.verdict is not GateVerdict.NOT_ENOUGH_EVIDENCE]
+        agree = len({own.verdict for own in decided}) == 1
+        waits = self.evidence.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE
+        return decided[0] if waits and self.has_few_members and agree else self.evidence
+
+    @property
+    def standings(self) -> tuple[Standing, ...]:
+        """The members' choices, and those of each admin."""
+        return self.evidence, *self.admins.values()
+
+    @property
+    def leads(self) -> bool:
+        return any(standing.better > 1 for standing in self.standings)
 
     @cached_property
     def dead_end(self) -> str:
-        """Return why the canary's days, or those until a scheduled round replaces the version, cannot decide, if so."""
-        version, canary = self.rival.version, self.rival.canary
-        if canary is not None:
-            return self.evidence.dead_end(canary.started_at, canary.ends_at)
-        return self.evidence.dead_end(version.created_at, version.created_at + WAITING)
+        """Return why the days until a scheduled round replaces the version cannot decide, if so."""
+        made = self.rival.created_at
+        ends = [standing.dead_end(made, made + WAITING) for standing in self.standings]
+        return ends[0] if all(ends) else ""
 
     @property
     def is_old(self) -> bool:
         """Whether a scheduled round may replace the version whatever people choose."""
-        return utc_now() - self.rival.version.created_at > WAITING
+        return utc_now() - self.rival.created_at > WAITING
 
     @property
     def numbers(self) -> dict[str, Any]:
-        return self.evidence.numbers | {"champion": name_of(self.champion)}
+        of_admins = [own.numbers for _, own in sorted(self.admins.items())]
+        return self.evidence.numbers | {"champion": name_of(self.champion), "admins": of_admins}
 
 
 class _Choice(NamedTuple):
@@ -250,14 +243,12 @@ class _Choice(NamedTuple):
     """Whether they like the version's answer better; None is "about the same"."""
     left_out: LeftOut | None
     """Why it does not count, if that is known before it is weighed."""
+    arena_id: int | None = None
+    by_admin: bool = False
 
 
-def find_rival(session: Session, personality_id: int) -> Rival | None:
-    """Return the version whose answers should be compared with the champion's, if there is one."""
-    canary = canaries.running_canary(session, personality_id)
-    if canary is not None:
-        challenger = find_version(session, canary.challenger_id)
-        return Rival(challenger, canary) if challenger else None
+def find_rival(session: Session, personality_id: int) -> Version | None:
+    """Return the version whose answers people compare with the champion's: the newest one that waits, if one does."""
     champion = read_alias(session, personality_id).version
     waiting = (
         select(VersionRow)
@@ -270,8 +261,7 @@ def find_rival(session: Session, personality_id: int) -> Rival | None:
         )
         .order_by(VersionRow.number.desc())
     )
-    version = read_first(session, Version, waiting)
-    return Rival(version) if version else None
+    return read_first(session, Version, waiting)
 
 
 def read_contest(session: Session, personality_id: int, settings: VoteSettings) -> Contest | None:
@@ -279,14 +269,34 @@ def read_contest(session: Session, personality_id: int, settings: VoteSettings) 
     rival = find_rival(session, personality_id)
     if rival is None:
         return None
-    champion = read_alias(session, personality_id).version
-    return Contest(rival, champion, read_evidence(session, rival.version, champion, settings))
+    return contest_between(session, rival, read_alias(session, personality_id).version, settings)
 
 
-def read_evidence(session: Session, version: Version, champion: Version | None, settings: VoteSettings) -> Standing:
+def contest_between(session: Session, version: Version, champion: Version | None, settings: VoteSettings) -> Contest:
     """Return what people chose between the two versions so far."""
-    silent = set(session.scalars(select(OptOutRow.user_id)))
     choices = sorted([*_comparisons(session, version, champion), *_picks(session, version, champion)])
+    # Whoever chose once as an admin is one here: their picks in arenas and direct messages are part of their verdict.
+    admins = {choice.user_id for choice in choices if choice.by_admin}
+    silent = set(session.scalars(select(OptOutRow.user_id)))
+    members = [choice for choice in choices if choice.user_id not in admins]
+    found = _of_members(session, members, silent, settings)
+    verdicts = {
+        admin: _of_admin(session, [choice for choice in choices if choice.user_id == admin])
+        for admin in sorted(admins - silent)
+    }
+    is_decided = [own for own in (found, *verdicts.values()) if own.verdict is not GateVerdict.NOT_ENOUGH_EVIDENCE]
+    if not is_decided:
+        return Contest(version, champion, found, verdicts)
+    has_few = _voices_lately(session, version.personality_id, admins, settings) < VOICES
+    if found.voices < VOICES and not has_few:
+        # In which server somebody is most eager must not decide for all.
+        found = replace(found, needs_people=found.verdict is not GateVerdict.NOT_ENOUGH_EVIDENCE)
+    return Contest(version, champion, found, verdicts, has_few)
+
+
+def _of_members(
+    session: Session, choices: Sequence[_Choice], silent: Collection[int], settings: VoteSettings
+) -> Standing:
     weights = VoteWeights(session, settings, {(choice.home, choice.user_id) for choice in choices})
     left_out: Counter[LeftOut] = Counter()
     weighed = []
@@ -297,22 +307,28 @@ def read_evidence(session: Session, version: Version, champion: Version | None, 
             weighed.append((choice, account * membership))
         elif choice.won is not None:
             left_out[reason or LeftOut.NEW] += 1
-    found = _weigh(weighed, _units(session, [choice for choice, _ in weighed]), settings.max_voter_share, left_out)
-    is_of_few = found.voices < VOICES and found.verdict is not GateVerdict.NOT_ENOUGH_EVIDENCE
-    if is_of_few and _voices_lately(session, version.personality_id, settings) >= VOICES:
-        return replace(found, needs_people=True)  # in which server somebody is most eager must not decide for all
-    return found
+    units = _units(session, [choice for choice, _ in weighed])
+    return _weigh(weighed, units, settings.max_voter_share, left_out)
 
 
-def _voices_lately(session: Session, personality_id: int, settings: VoteSettings) -> float:
-    """Return how many people voted on the personality's recent answers or chose between them, by their weight."""
+def _of_admin(session: Session, choices: Sequence[_Choice]) -> Standing:
+    counted = [choice for choice in choices if choice.left_out is None]
+    return _weigh([(choice, 1.0) for choice in counted], _units(session, counted), 1.0, Counter())
+
+
+def _voices_lately(session: Session, personality_id: int, admins: Collection[int], settings: VoteSettings) -> float:
+    """Return how many members voted on the personality's recent answers or chose between them, by their weight."""
     now = utc_now()
     answers = select(ReplyRow.guild_id, ReplyRow.basis).where(
         ReplyRow.personality_id == personality_id, ReplyRow.created_at >= now - LATELY
     )
     voted = answers.add_columns(VoteEventRow.user_id).join(VoteEventRow, VoteEventRow.reply_id == ReplyRow.id)
     chose = answers.add_columns(ComparisonRow.user_id).join(ComparisonRow, ComparisonRow.first_id == ReplyRow.id)
-    people = {(home_of(guild_id, basis), user) for guild_id, basis, user in session.execute(union(voted, chose))}
+    people = {
+        (home_of(guild_id, basis), user)
+        for guild_id, basis, user in session.execute(union(voted, chose))
+        if user not in admins
+    }
     weights = VoteWeights(session, settings, people)
     heaviest: dict[int, float] = {}
     for home, user in people:
@@ -343,26 +359,31 @@ def _comparisons(session: Session, version: Version, champion: Version | None) -
         better = reply.version_id if said.better_id == reply.id else other_version
         won = None if said.better_id is None else better == version.id
         left_out = None if reply.strength == other_strength == 1.0 else LeftOut.OTHER_STRENGTH
-        yield _choice(reply, said.user_id, said.created_at, won, left_out)
+        yield _choice(reply, said.user_id, said.created_at, won, left_out)._replace(by_admin=said.by_admin)
 
 
 def _picks(session: Session, version: Version, champion: Version | None) -> Iterator[_Choice]:
-    """Yield the picks in arenas where half of the answers came from each of the two versions.
+    """Yield the picks in closed arenas where half of the answers came from each of the two versions.
 
     With a third version among the answers, the pick of one of the two would depend on which of them it resembles.
     """
-    arenas: dict[int, list[ReplyRow]] = defaultdict(list)
-    for arena_id, reply in session.execute(
-        select(ArenaAnswerRow.arena_id, ReplyRow)
+    answers_of: dict[ArenaRow, list[ReplyRow]] = defaultdict(list)
+    for arena, reply in session.execute(
+        select(ArenaRow, ReplyRow)
         .options(load_only(*(getattr(ReplyRow, name) for name in NEEDED)))
+        .join(ArenaAnswerRow, ArenaAnswerRow.arena_id == ArenaRow.id)
         .join(ReplyRow, ReplyRow.id == ArenaAnswerRow.reply_id)
-        .where(unindexed(ReplyRow.personality_id) == version.personality_id, ReplyRow.created_at >= version.created_at)
+        .where(
+            unindexed(ReplyRow.personality_id) == version.personality_id,
+            ReplyRow.created_at >= version.created_at,
+            ArenaRow.closed_at.is_not(None),
+        )
     ):
-        arenas[arena_id].append(reply)
+        answers_of[arena].append(reply)
     both = [version.id, id_of(champion)]
     replies = {
-        reply.id: reply
-        for answers in arenas.values()
+        reply.id: (reply, arena)
+        for arena, answers in answers_of.items()
         if Counter(answer.version_id for answer in answers) == Counter(both * (len(answers) // 2))
         for reply in answers
     }
@@ -371,9 +392,11 @@ def _picks(session: Session, version: Version, champion: Version | None) -> Iter
     held = quarantined(session, version.personality_id)
     for (reply_id, user_id), history in read_histories(session, VoteEventRow.reply_id.in_(replies)).items():
         if history.now is Vote.UP:
-            reply = replies[reply_id]
+            reply, arena = replies[reply_id]
             left_out = LeftOut.QUARANTINED if (reply_id, user_id) in held else None
-            yield _choice(reply, user_id, history.last_set_at, reply.version_id == version.id, left_out)
+            won = reply.version_id == version.id
+            said_at = arena.closed_at or arena.closes_at
+            yield _choice(reply, user_id, said_at, won, left_out)._replace(arena_id=arena.id)
 
 
 def _choice(reply: ReplyRow, user_id: int, said_at: datetime, won: bool | None, left_out: LeftOut | None) -> _Choice:
@@ -416,54 +439,62 @@ def _weigh(
 ) -> Standing:
     """Turn the first decided choice of each unit into a bet, and add to `left_out` those that become none.
 
-    What is at stake is known before the choice, so that the e-value is valid at every look: the weight of its author,
-    or what keeps them within their share of all that was at stake until then.
+    All picks of an arena are one bet, on their mean. What is at stake is known before the choice, so that the e-value
+    is valid at every look: the weight of its author, or what keeps them within their share of all that was at stake
+    until then.
     """
     decided: set[int] = set()
+    level: set[int] = set()
     staked: dict[int, float] = defaultdict(float)
     heaviest: dict[int, float] = {}
     bets = []
-    for (choice, weight), unit in zip(choices, units, strict=True):
-        if choice.won is None:
-            continue
+    for unit, together in _questions(choices, units):
         if unit in decided:
-            left_out[LeftOut.REPEATED] += 1
+            left_out[LeftOut.REPEATED] += len(together)
             continue
-        user = choice.user_id
-        heaviest[user] = max(heaviest.get(user, 0.0), weight)
+        for choice, weight in together:
+            heaviest[choice.user_id] = max(heaviest.get(choice.user_id, 0.0), weight)
         people = sum(heaviest.values()) / max(heaviest.values())
-        stake = min(weight, _room(staked[user], sum(staked.values()), max(max_share, CROWD / people)))
-        if not stake:  # somebody else may decide this one
-            left_out[LeftOut.BEYOND_SHARE] += 1
+        largest = max(max_share, CROWD / people)
+        stake, whole = max(weight for _, weight in together), sum(weight for _, weight in together)
+        shares = [(choice, stake * weight / whole) for choice, weight in together]
+        total = sum(staked.values()) + stake
+        parts = [
+            (choice, min(share, _room(staked[choice.user_id], total - share, largest))) for choice, share in shares
+        ]
+        left_out[LeftOut.BEYOND_SHARE] += sum(not part for _, part in parts)
+        if not any(part for _, part in parts):  # somebody else may decide this one
             continue
         decided.add(unit)
-        staked[user] += stake
-        bets.append(Bet(choice.said_at, stake if choice.won else -stake))
-    ties = {unit for (choice, _), unit in zip(choices, units, strict=True) if choice.won is None} - decided
-    people = [user for user, stake in staked.items() if stake > 0]
-    voices = sum(heaviest[user] for user in people)
-    return Standing(tuple(bets), len(ties), len(people), voices, left_out=dict(left_out))
+        for choice, part in parts:
+            staked[choice.user_id] += part
+        amount = round(sum(part if choice.won else -part for choice, part in parts), 9)
+        if amount:
+            bets.append(Bet(together[0][0].said_at, amount))
+        else:
+            level.add(unit)
+    ties = {unit for (choice, _), unit in zip(choices, units, strict=True) if choice.won is None} - decided | level
+    deciding = [user for user, part in staked.items() if part > 0]
+    voices = sum(heaviest[user] for user in deciding)
+    return Standing(tuple(bets), len(ties), len(deciding), voices, left_out=dict(+left_out))
+
+
+def _questions(
+    choices: Sequence[tuple[_Choice, float]], units: Sequence[int]
+) -> Iterator[tuple[int, list[tuple[_Choice, float]]]]:
+    """Yield each decided choice with its unit, those of one arena together, in the order of the first of each."""
+    together: dict[tuple[str, int], list[tuple[_Choice, float]]] = defaultdict(list)
+    unit_of: dict[tuple[str, int], int] = {}
+    for position, (weighed, unit) in enumerate(zip(choices, units, strict=True)):
+        choice, _ = weighed
+        if choice.won is not None:
+            question = ("chat", position) if choice.arena_id is None else ("arena", choice.arena_id)
+            unit_of.setdefault(question, unit)
+            together[question].append(weighed)
+    for question, some in together.items():
+        yield unit_of[question], some
 
 
 def _room(own: float, whole: float, largest: float) -> float:
     """Return how much somebody who staked `own` of `whole` may add, so that they hold at most the largest share."""
     return max(0.0, (largest * whole - own) / (1 - largest)) if largest < 1 else 1.0
-
-
-@dataclass(frozen=True)
-class CanaryState:
-    """The current comparison, which may be a canary's, and the canary that was started last."""
-
-    contest: Contest | None
-    last: canaries.Canary | None
-    last_challenger: str
-
-    @property
-    def running(self) -> Contest | None:
-        """The running canary with what people chose so far."""
-        return self.contest if self.contest and self.contest.rival.canary else None
-
-
-def read_canary_state(session: Session, personality_id: int, settings: VoteSettings) -> CanaryState:
-    contest, last = read_contest(session, personality_id, settings), canaries.latest_canary(session, personality_id)
-    return CanaryState(contest, last, name_of(find_version(session, last.challenger_id)) if last else "")

@@ -1,4 +1,4 @@
-"""Promote, roll back, start a canary: one use case each, for Discord and the command line."""
+"""Promote and roll back: one use case each, for Discord and the command line."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from storage.database.database import Database
-from storage.database.enums import LAST_GOOD, CanaryStatus, GateVerdict
+from storage.database.enums import LAST_GOOD, GateVerdict
 from storage.errors import AliasConflict, AlreadyChampion, NothingToRollBack
 from storage.operations.audit import AuditedAction, audited
 from storage.releases.bases import base_in_use
-from storage.releases.canaries import Canary, ask_to_try, end_canary, running_canary, start_canary
 from storage.releases.versions import (
     Alias,
     Version,
@@ -68,29 +67,6 @@ def promote_version(database: Database, action: AuditedAction, request: ReleaseR
     return ChampionMove(champion, after)
 
 
-def try_version(
-    database: Database,
-    action: AuditedAction,
-    request: ReleaseRequest,
-    settings: ReleaseSettings,
-    share: float | None = None,
-) -> tuple[Version, Canary]:
-    """Start a canary; raises what `start_canary` raises, VersionNotFound, AdapterError."""
-    _, version = _check(database, request, ask_to_try)
-    canary = database.call(
-        audited(action, start_canary),
-        request.personality_id,
-        version,
-        settings,
-        by=action.actor,
-        reason=request.reason,
-        share=share,
-        override=request.override,
-    )
-    assert version is not None, "no canary tries the base"
-    return version, canary
-
-
 def roll_back_champion(
     database: Database, action: AuditedAction, personality_id: int, reason: str, seen: int | None = None
 ) -> ChampionMove:
@@ -106,9 +82,7 @@ def roll_back_champion(
     return ChampionMove(champion, after)
 
 
-def _check(
-    database: Database, request: ReleaseRequest, ask: Callable[..., object] = ask_gate
-) -> tuple[Alias, Version | None]:
+def _check(database: Database, request: ReleaseRequest) -> tuple[Alias, Version | None]:
     """Return the champion, and the version if it may answer and its files are sound.
 
     All of this is checked twice. First here, outside the transaction that changes something: opening files can take a
@@ -118,7 +92,7 @@ def _check(
 
     def read(session: Session) -> tuple[Alias, Version | None]:
         version = version_named(session, request.personality_id, request.version)
-        ask(session, version, override=request.override, reason=request.reason)
+        ask_gate(session, version, override=request.override, reason=request.reason)
         return read_alias(session, request.personality_id), version
 
     champion, version = database.fetch(read)
@@ -136,7 +110,7 @@ def promote(
     reason: str,
     override: bool = False,
 ) -> Alias:
-    """Make a version the champion, and the champion before it last-good; stop a running canary.
+    """Make a version the champion, and the champion before it last-good.
 
     Raises AlreadyChampion, AliasConflict if the champion moved since `expected_generation` was read, and what
     `ask_gate` raises.
@@ -146,11 +120,7 @@ def promote(
     if id_of(champion.version) == id_of(to):
         raise AlreadyChampion(name_of(to))
     _require_generation(champion, expected_generation)
-    after = make_champion(session, personality_id, champion, to, by=by, reason=reason, overrides_gate=overrides)
-    _stop_canary(
-        session, personality_id, by=by, reason=Sentence("{admin} promoted {version}", admin=by, version=name_of(to))
-    )
-    return after
+    return make_champion(session, personality_id, champion, to, by=by, reason=reason, overrides_gate=overrides)
 
 
 def roll_back(session: Session, personality_id: int, *, expected_generation: int, by: str, reason: str) -> Alias:
@@ -174,8 +144,6 @@ def roll_back(session: Session, personality_id: int, *, expected_generation: int
     after = move_alias(session, personality_id, champion, target, by=by, reason=reason)
     before_target = nearest_with_files(session, target.parent_id) if target else None
     _remember(session, personality_id, last_good, before_target, by=by)
-    why = Sentence("{admin} rolled back to {version}", admin=by, version=name_of(target))
-    _stop_canary(session, personality_id, by=by, reason=why)
     return after
 
 
@@ -189,12 +157,7 @@ def release_passed(session: Session, personality_id: int, version: Version, sett
         return Sentence("{version} waits until {base} answers again", version=version.name, base=version.base_name)
     if not settings.auto_promote or version.verdict is not GateVerdict.PASS:
         return None
-    running, champion = running_canary(session, personality_id), read_alias(session, personality_id)
-    if running is not None:
-        rival = name_of(find_version(session, running.challenger_id))
-        return Sentence(
-            "{version} waits for an admin: a canary of {rival} is running", version=version.name, rival=rival
-        )
+    champion = read_alias(session, personality_id)
     if id_of(champion.version) != version.parent_id:
         return Sentence(
             "{version} waits for an admin: {champion} answers now, which it did not start from",
@@ -228,12 +191,6 @@ def make_champion(
 
 def _remember(session: Session, personality_id: int, last_good: Alias, version: Version | None, *, by: str) -> None:
     move_alias(session, personality_id, last_good, version, by=by, reason=Sentence("follows the champion"))
-
-
-def _stop_canary(session: Session, personality_id: int, *, by: str, reason: str) -> None:
-    running = running_canary(session, personality_id)
-    if running is not None:
-        end_canary(session, running.id, CanaryStatus.STOPPED, by=by, reason=reason)
 
 
 def _require_generation(champion: Alias, expected: int) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
 from storage.database.database import notify
-from storage.database.enums import CHALLENGER, CHAMPION, GateVerdict, TrainingSource
+from storage.database.enums import CHAMPION, GateVerdict, TrainingSource
 from storage.database.rows import any_row, changed_rows, from_row, read_all, read_first
 from storage.database.tables import AliasMoveRow, AliasRow, RoundRow, VersionRow
 from storage.errors import (
@@ -357,9 +357,9 @@ def ask_gate(session: Session, version: Version | None, *, override: bool, reaso
 
 
 def moves_of(session: Session, version: Version) -> list[AliasMove]:
-    """Return the moves that made the version champion or challenger, or ended that, newest first."""
+    """Return the moves that made the version champion, or ended that, newest first."""
     rows = select(AliasMoveRow).where(
-        AliasMoveRow.alias.in_((CHAMPION, CHALLENGER)),
+        AliasMoveRow.alias == CHAMPION,
         or_(AliasMoveRow.from_version_id == version.id, AliasMoveRow.to_version_id == version.id),
     )
     return read_all(session, AliasMove, rows.order_by(AliasMoveRow.id.desc()))

@@ -43,6 +43,12 @@ MISPLACED = {
     **dict.fromkeys(VOICE_KEY_NAMES, f"set the server's key as {VOICE_KEY_VARIABLE}"),
     **dict.fromkeys(CLIENT_SECRET_NAMES, f"set the OAuth2 client secret as {CLIENT_SECRET_VARIABLE}"),
 }
+REMOVED = {
+    **dict.fromkeys(
+        ("release.canary_share", "release.canary_days"),
+        "canaries are gone, and three answers in ten ask people by themselves while a version waits: delete it",
+    ),
+}
 CLOSE = 0.7
 """Minimum difflib similarity for a "did you mean" suggestion."""
 
@@ -171,6 +177,8 @@ def _meant(section: str, key: str) -> list[tuple[str, str]]:
 
 
 def _advice(name: str, meant: Sequence[str], others: Collection[str] = ()) -> str:
+    if name in REMOVED:
+        return f" any more: {REMOVED[name]}"
     if name in MISPLACED:
         return f": {MISPLACED[name]}, in the environment or in .env"
     if meant:

@@ -417,7 +417,7 @@ class ChatSettings(Section):
     edit_interval_s: Annotated[float, Field(ge=0.0)] = 1.0
     """Minimum seconds between two edits of a message while its answer is written."""
     second_answers: Share = 0.1
-    """Share of answers with a blind second one to choose from; none when busy, never twice in a row to one member."""
+    """Share of answers with a blind second one to choose from; while choices decide, 0.2 or 0.3 at least. 0: none."""
     siblings_per_prompt: Count = 6
     """Maximum answers to the same question, including the first."""
     drain_s: Annotated[float, Field(ge=0.0)] = 20.0
@@ -620,14 +620,10 @@ class GateSettings(Section):
 
 
 class ReleaseSettings(Section):
-    """Promotion of new versions, and canaries."""
+    """Promotion of new versions."""
 
     auto_promote: bool = False
     """Release a version without waiting for an admin, once people's choices say that it is better."""
-    canary_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
-    """Share of answers with a blind second one while a canary runs."""
-    canary_days: Annotated[float, Field(gt=0.0, le=36_500.0)] = 14.0
-    """Days after which an undecided canary ends."""
     announce_channel: Annotated[int, Field(ge=0)] = 0
     """ID of the channel where releases, and versions that are ready or dropped, are announced; 0: none."""
 

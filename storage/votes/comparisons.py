@@ -29,6 +29,7 @@ def compare(
     better: Better,
     *,
     home: tuple[int, datetime] | None = None,
+    by_admin: bool = False,
 ) -> Better | None:
     """Store what the member says, in place of what they said before; the same again withdraws it.
 
@@ -44,8 +45,9 @@ def compare(
     if said is not None and said.better_id == better_id:
         session.delete(said)
         return None
-    row = ComparisonRow(first_id=first_id, second_id=second_id, user_id=user_id, better_id=better_id)
-    session.merge(row)
+    session.merge(
+        ComparisonRow(first_id=first_id, second_id=second_id, user_id=user_id, better_id=better_id, by_admin=by_admin)
+    )
     return better
 
 

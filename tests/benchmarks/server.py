@@ -327,7 +327,7 @@ class _Server:
     def _ask_twice(self, week: int, member: int, champion: Version | None) -> str:
         """Show two blind answers, the champion's and the newest waiting version's if there is one."""
         rival = find_rival(self._session, self._personality)
-        both = [champion, rival.version if rival else champion]
+        both = [champion, rival or champion]
         self._random.shuffle(both)
         answers = [self._draw(version) for version in both]
         self._asked += 1
@@ -351,7 +351,7 @@ class _Server:
         """Let some members pick the best of four answers: half of them are the rival's, if there is one."""
         champion = read_alias(self._session, self._personality).version
         rival = find_rival(self._session, self._personality)
-        both = [champion, champion, *([rival.version] * 2 if rival else [champion] * 2)]
+        both = [champion, champion, *([rival] * 2 if rival else [champion] * 2)]
         self._random.shuffle(both)
         answers = [self._draw(version) for version in both]
         soon = utc_now() + timedelta(hours=1)
@@ -380,7 +380,7 @@ class _Server:
         if contest.decision.verdict is GateVerdict.PASS:
             self._ready_week = self._ready_week or week
             self._promotions += 1
-            self._harmful += self._utility(contest.rival.version) < self._utility(contest.champion) - 0.01
+            self._harmful += self._utility(contest.rival) < self._utility(contest.champion) - 0.01
 
     def _utility(self, version: Version | None) -> float:
         chance = random.Random(0)

@@ -358,19 +358,6 @@ def test_a_version_that_did_not_pass_is_promoted_only_with_override_and_reason(r
     assert (move["overrides_gate"], move["reason"]) == (True, "only a test")
 
 
-def test_a_canary_is_started_shown_and_stopped(reactune, version):
-    code, out, _ = reactune("model", "canary", "start", "v1", "--share", "0.25", "--reason", "let us see", "--json")
-    started = json.loads(out)
-    assert (code, started["running"], started["challenger"], started["champion"]) == (0, True, "v1", "base")
-    assert (started["share"], started["start_reason"]) == (0.25, "let us see")
-    status = json.loads(reactune("model", "canary", "status", "--json")[1])
-    assert (status["numbers"]["wins"], status["numbers"]["losses"], status["days"]) == (0, 0, 14)
-    assert json.loads(reactune("model", "list", "--json")[1])["challenger"] == "v1"
-    stopped = json.loads(reactune("model", "canary", "stop", "--reason", "enough", "--json")[1])
-    assert (stopped["running"], stopped["last"]["status"]) == (False, "stopped")
-    assert "No canary is running" in reactune("model", "canary", "status")[1]
-
-
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -378,9 +365,6 @@ def test_a_canary_is_started_shown_and_stopped(reactune, version):
         (("lineage", "v7"), "there is no version v7"),
         (("rollback",), "no earlier version to roll back to"),
         (("promote", "base"), "base is already the champion"),
-        (("canary", "stop"), "no canary is running"),
-        (("canary", "start", "base"), "promote base instead"),
-        (("canary", "start", "v1", "--share", "1"), "choose one between 0 and 1"),
         (("list", "--personality", "nobody"), "there is no personality 'nobody'"),
     ],
 )

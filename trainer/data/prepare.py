@@ -96,7 +96,7 @@ def candidate_waits(database: Database, settings: Settings, personality_id: int)
     """
     with database.snapshot() as session:
         contest = read_contest(session, personality_id, settings.votes)
-        version = contest.rival.version if contest else None
+        version = contest.rival if contest else None
         made_by = find_round(session, version.round_id) if version and version.round_id else None
         votes = read_weighted_votes(session, personality_id, settings.votes).total
     if contest is None or version is None or made_by is None or contest.dead_end:
@@ -104,7 +104,7 @@ def candidate_waits(database: Database, settings: Settings, personality_id: int)
     if contest.is_old or version.trained_on_deleted_data:
         return None
     values = {"version": version.name, "days": WAITING.days}
-    if contest.evidence.better > 1:
+    if contest.leads:
         return sentences.Sentence(
             "people are comparing {version} with the champion, and it leads: the next scheduled round waits for their "
             "decision or {days} days",

@@ -1,4 +1,4 @@
-"""The page of versions: what people chose, the gate, where each comes from; promote, roll back, canaries."""
+"""The page of versions: what people chose, the gate, where each comes from; promote, roll back."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ from sqlalchemy.orm import Session
 
 from bot.console.drawings import lay_out_tree
 from bot.console.page import Here, SentForm, find_here, read_form
-from bot.text.contests import describe_canary, describe_contest
+from bot.text.contests import describe_contest
 from bot.text.lineage import lineage_text
 from bot.text.releases import describe_evidence, describe_version
-from storage.database.columns import utc_now
 from storage.insights.lineage import lineage_of
 from storage.insights.model_status import VersionDetails, read_version
 from storage.insights.version_tree import TreeNode, read_version_tree
 from storage.releases import promotion
-from storage.releases.canaries import stop_canary
-from storage.releases.evidence import CanaryState, read_canary_state
+from storage.releases.evidence import Contest, read_contest
 from storage.releases.versions import Alias, read_alias
 from storage.settings.sections import VoteSettings
 from storage.votes.votes import Tally, tally_by_version
@@ -32,15 +30,14 @@ LARGEST_NUMBER = 9
 class VersionFacts:
     tree: list[TreeNode]
     champion: Alias
-    canary: CanaryState
+    contest: Contest | None
 
 
 async def show_versions(request: web.Request) -> web.Response:
     """Show everything but the votes on each version, which take a moment to count."""
     here = await find_here(request)
-    settings = here.services.settings
-    facts = await here.services.database.read(_read, here.personality.id, settings.votes)
-    contest, running = facts.canary.contest, facts.canary.running
+    votes = here.services.settings.votes
+    facts = await here.services.database.read(_read, here.personality.id, votes)
     listed = _newest_first(facts.tree)
     versions = [node.version for node in listed if node.version]
     available = [version.name for version in versions if version.withdrawn_at is None]
@@ -52,15 +49,11 @@ async def show_versions(request: web.Request) -> web.Response:
         **_table(here, listed, None),
         has_versions=bool(versions),
         seen=facts.champion.generation,
-        rivals=others,
         promotable=others if champion == BASE_NAME else [*others, BASE_NAME],
         comparable=[*available, BASE_NAME],
         compared=(champion, BASE_NAME if newest == champion else newest),
         tree=lay_out_tree(facts.tree),
-        contest=describe_contest(contest) if contest and not running else "",
-        canary=describe_canary(facts.canary, utc_now()).split("\n"),
-        has_canary=running is not None,
-        share=settings.release.canary_share,
+        contest=describe_contest(facts.contest, here.visitor.user_id) if facts.contest else "",
     )
 
 
@@ -68,7 +61,7 @@ def _read(session: Session, personality_id: int, votes: VoteSettings) -> Version
     return VersionFacts(
         read_version_tree(session, personality_id),
         read_alias(session, personality_id),
-        read_canary_state(session, personality_id, votes),
+        read_contest(session, personality_id, votes),
     )
 
 
@@ -127,25 +120,6 @@ async def roll_back_one(request: web.Request) -> web.Response:
     return here.go(here.address("/versions"))
 
 
-async def begin_canary(request: web.Request) -> web.Response:
-    """Let people compare a version with the champion more often, until their choices decide."""
-    here, form = await find_here(request), await read_form(request)
-    ask, share = _read_request(here, form), form.number("percent") / 100
-    action = here.action("start canary", f"{ask.version}, {share:.0%} of answers", ask.reason)
-    await here.require_administrator(action)
-    await here.act(action, promotion.try_version, ask, here.services.settings.release, share)
-    return here.go(here.address("/versions"))
-
-
-async def end_running_canary(request: web.Request) -> web.Response:
-    here, form = await find_here(request), await read_form(request)
-    reason = form.text("reason", "")
-    action = here.action("stop canary", "", reason)
-    await here.require_administrator(action)
-    await here.run_audited(action, stop_canary, here.personality.id, by=here.visitor.name, reason=reason)
-    return here.go(here.address("/versions"))
-
-
 def _read_request(here: Here, form: SentForm, seen: int | None = None) -> promotion.ReleaseRequest:
     return promotion.ReleaseRequest(
         here.personality.id,
@@ -163,6 +137,4 @@ ROUTES = [
     web.get(rf"/versions/{{version:v\d{{1,{LARGEST_NUMBER}}}}}", show_version),
     web.post("/versions/promote", promote_chosen),
     web.post("/versions/rollback", roll_back_one),
-    web.post("/versions/canary", begin_canary),
-    web.post("/versions/canary/stop", end_running_canary),
 ]

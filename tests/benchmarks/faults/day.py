@@ -23,13 +23,11 @@ from sqlalchemy.orm import Session
 from bot.cogs.chat import NOTICE_S
 from storage.database.database import open_database
 from storage.database.enums import RoundStatus
-from storage.database.tables import ArenaRow, CanaryRow, CorrectionRow, ReplyRow, RoundRow, VoteEventRow
+from storage.database.tables import ArenaRow, CorrectionRow, ReplyRow, RoundRow, VoteEventRow
 from storage.models.base_model import resolve_base_model
 from storage.personalities.personalities import ensure_personality
-from storage.releases.canaries import running_canary, start_canary, stop_canary
 from storage.releases.promotion import promote
 from storage.releases.versions import Version, list_versions, read_alias
-from storage.settings.sections import ReleaseSettings
 from storage.training.rounds import request_round
 from storage.votes.arenas import open_arenas
 from tests.benchmarks.faults.clock import Clock, find_library
@@ -55,7 +53,7 @@ WARM_AT_H = 4
 """From then on footprints are compared."""
 ROUNDS_AT_H = (9, 15, 20)
 """Beside the nightly one."""
-CANARY_H = 3
+PROMOTED_EVERY_H = 3
 MEASURED_EVERY = 3
 """Steps."""
 ARENAS = "0 */4 * * *"
@@ -210,31 +208,14 @@ class _Day:
             return [arena.message_id for arena in open_arenas(session) if arena.message_id]
 
     def _release(self, hour: int) -> None:
-        """Do what an admin does on the command line: rounds, releases, and canaries that end by hand."""
+        """Do what an admin does on the command line: rounds and releases."""
         with self._scene.database.transaction() as session:
             personality_id = ensure_personality(session)
             if hour in ROUNDS_AT_H:
                 request_round(session, personality_id, "faults")
-            versions, champion = list_versions(session, personality_id), read_alias(session, personality_id).version
-            canary = running_canary(session, personality_id)
-            if canary is not None:
-                if hour % CANARY_H == 0:
-                    stop_canary(session, personality_id, by="faults", reason="its hours are over")
-                    _promote(session, personality_id, versions[0])
-            elif versions and champion is None:
+            versions = list_versions(session, personality_id)
+            if versions and hour % PROMOTED_EVERY_H == 0:
                 _promote(session, personality_id, versions[0])
-            elif versions and champion != versions[0]:
-                release = ReleaseSettings()
-                start_canary(
-                    session,
-                    personality_id,
-                    versions[0],
-                    release,
-                    by="faults",
-                    reason="a trial",
-                    share=0.5,
-                    override=True,
-                )
 
 
 def _promote(session: Session, personality_id: int, version: Version) -> None:
@@ -275,8 +256,6 @@ def _count(scene: Scene, row: Row) -> None:
         row.seen["versions"] = len(list_versions(session, ensure_personality(session)))
         arenas = session.execute(select(ArenaRow.status, func.count()).group_by(ArenaRow.status)).all()
         row.seen["arenas"] = {str(status): count for status, count in arenas}
-        canaries = session.execute(select(CanaryRow.status, func.count()).group_by(CanaryRow.status)).all()
-        row.seen["canaries"] = {str(status): count for status, count in canaries}
         for name, table in (("replies", ReplyRow), ("vote events", VoteEventRow), ("corrections", CorrectionRow)):
             row.seen[name] = session.scalar(select(func.count()).select_from(table))
         first, last = session.execute(select(func.min(ReplyRow.created_at), func.max(ReplyRow.created_at))).one()

@@ -1,4 +1,4 @@
-"""Versions: what people chose, the tree, canaries, answers side by side, and two admins at once."""
+"""Versions: what people chose, the tree, answers side by side, and two admins at once."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import re
 import pytest
 from sqlalchemy import update
 
-from storage.database.enums import AuditOutcome, CanaryStatus, GateVerdict
-from storage.database.tables import AuditRow, CanaryRow, VersionRow
+from storage.database.enums import AuditOutcome
+from storage.database.tables import AuditRow, VersionRow
 from storage.releases.evidence import read_contest
 from storage.releases.versions import note_evidence, read_alias
 from storage.settings.sections import VoteSettings
@@ -56,36 +56,6 @@ class TestList:
         assert "v2 came from v1" in page.text
 
 
-class TestCanary:
-    async def test_one_is_started_watched_and_stopped(self, visitor, add_version, rows):
-        add_version(1.0)
-        assert "No canary is running." in (await visitor.get("/versions")).text
-        started = await visitor.post("/versions/canary", version="v1", percent="40", reason="let us see")
-        assert "40% of answers come with a blind second one" in started.text
-        assert "tried as a canary" in started.text
-        assert (rows(CanaryRow)[0].share, rows(CanaryRow)[0].started_by) == (0.4, "somebody")
-        stopped = await visitor.post("/versions/canary/stop", reason="enough")
-        assert "the last one, of v1, was stopped: somebody stopped it: enough" in stopped.text.replace("The", "the")
-        assert rows(CanaryRow)[0].status is CanaryStatus.STOPPED
-        assert [row.action for row in rows(AuditRow)] == ["console start canary", "console stop canary"]
-
-    async def test_a_version_that_failed_needs_an_override_with_a_reason(self, visitor, add_version, rows):
-        add_version(1.0, GateVerdict.FAIL)
-        ask = {"version": "v1", "percent": "30"}
-        assert "did not pass the gate" in (await visitor.change("/versions/canary", **ask)).text
-        assert "needs a reason" in (await visitor.change("/versions/canary", **ask, override="on", reason=" ")).text
-        assert [row.outcome for row in rows(AuditRow)] == [AuditOutcome.REFUSED] * 2
-        await visitor.post("/versions/canary", **ask, override="on", reason="be brave")
-        assert rows(CanaryRow)[0].overrides_gate
-
-    @pytest.mark.parametrize("percent", ["0", "100", "x", ""])
-    async def test_a_share_that_is_none_is_refused(self, visitor, add_version, rows, percent):
-        add_version(1.0)
-        refused = await visitor.change("/versions/canary", version="v1", percent=percent)
-        assert refused.headers["HX-Retarget"] == "#problem"
-        assert rows(CanaryRow) == []
-
-
 class TestTwoAdmins:
     """Each decides on a page that the other has not changed yet."""
 
@@ -115,17 +85,6 @@ class TestTwoAdmins:
         assert refused.text == CHANGED.replace("1, not 0", "2, not 1")
         assert champion() == "v2"
 
-    async def test_only_one_starts_a_canary_and_only_one_stops_it(self, visitor, colleague, add_version, rows):
-        add_version(1.0)
-        add_version(2.0)
-        await visitor.change("/versions/canary", version="v1", percent="30")
-        refused = await colleague.change("/versions/canary", version="v2", percent="30")
-        assert refused.text == "A canary of v1 is running: stop it first, or wait until it ends."
-        await colleague.change("/versions/canary/stop", reason="")
-        again = await visitor.change("/versions/canary/stop", reason="")
-        assert again.text == "No canary is running: nothing was changed."
-        assert len(rows(CanaryRow)) == 1
-
 
 class TestSideBySide:
     async def test_two_versions_answer(self, visitor, add_version, engine):
@@ -154,8 +113,3 @@ class TestSideBySide:
             orders |= {tuple(names[i : i + 2]) for i in (0, 2, 4)}
         assert orders == {("v1", "base"), ("base", "v1")}
         assert re.findall('name="(better-\\d)" required', seen.html) == [f"better-{i}" for i in (1, 1, 2, 2, 3, 3)]
-
-
-async def test_without_another_version_there_is_none_to_try(visitor, release):
-    release(1.0)
-    assert "There is no other version to try" in (await visitor.get("/versions")).text

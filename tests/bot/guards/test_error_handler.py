@@ -23,8 +23,6 @@ async def test_a_command_that_an_update_took_away_or_changed_asks_to_reload(env,
     [
         ("model promote", {"version": "v9"}),
         ("model rollback", {}),
-        ("model canary start", {"version": "v9"}),
-        ("model canary stop", {}),
         ("model report", {"personality": "nobody"}),
     ],
 )

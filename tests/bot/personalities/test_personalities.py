@@ -149,8 +149,6 @@ class TestServers:
             ("model promote", {"version": "base"}),
             ("model rollback", {}),
             ("model train", {}),
-            ("model canary start", {"version": "base"}),
-            ("model canary stop", {}),
             ("model lineage", {"version": "base"}),
         ],
     )

@@ -6,16 +6,12 @@ import pytest
 
 from bot.cogs.operations import POLL_INTERVAL_S
 from storage.adapters.folder_store import AdapterRef
-from storage.database.enums import CanaryStatus, Origin, Outcome
-from storage.database.tables import CanaryRow, ReplyMessageRow, ReplyRow
+from storage.database.enums import Origin, Outcome
+from storage.database.tables import ReplyMessageRow, ReplyRow
 from storage.members import greet
-from storage.releases.canaries import start_canary
-from storage.settings.sections import ReleaseSettings
 from tests.bot.panels import said
 
 MISFIT = "the adapter was loaded, but the model answers as the bare base: delete its graph"
-SOON_S = 4
-"""Longer than the judge's interval."""
 
 
 @pytest.fixture
@@ -32,14 +28,6 @@ def refuse(engine):
 def asked(engine):
     """Return which versions the engine was asked for, by digest; None is the base."""
     return lambda: [request.adapter and request.adapter.digest for request in engine.requests]
-
-
-@pytest.fixture
-def canary(query, waiting, release):
-    """Start a canary of a version against a champion, and return both with a function that reads its row."""
-    champion, rival = release(1.0), waiting(2.0)
-    query(lambda session: start_canary(session, 1, rival, ReleaseSettings(), by="grace", reason=""))
-    return champion, rival
 
 
 async def test_the_last_good_version_answers_the_same_question(place, release, refuse, rows, asked):
@@ -148,21 +136,3 @@ class TestSecondAnswers:
         answered = [(row.version_id, row.outcome) for row in rows(ReplyRow) if row.id in shown]
         assert set(answered) == {(good.id, Outcome.COMPLETE), (rival.id, Outcome.COMPLETE)}
         assert len(answered) == 24
-
-
-@pytest.mark.parametrize(("place_in_pair", "status"), [(1, CanaryStatus.ROLLED_BACK), (0, CanaryStatus.STOPPED)])
-async def test_a_canary_of_which_one_version_is_refused_ends(env, canary, engine, rows, place_in_pair, status):
-    refused = canary[place_in_pair]
-    adapter = env.bot.services.releases.open(refused).adapter
-    assert adapter is not None
-    engine.refusals[adapter] = MISFIT
-    await env.advance_time(SOON_S)
-    (row,) = rows(CanaryRow)
-    assert (row.status, row.reason) == (status, f"{refused.name} cannot answer: {MISFIT}")
-
-
-async def test_a_refusal_that_may_pass_ends_no_canary(env, canary, engine, rows):
-    adapter = env.bot.services.releases.open(canary[1]).adapter
-    engine.refusals[adapter], engine.refusals_may_pass = MISFIT, True
-    await env.advance_time(SOON_S)
-    assert rows(CanaryRow)[0].status is CanaryStatus.RUNNING

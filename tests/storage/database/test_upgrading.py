@@ -19,16 +19,22 @@ from sqlalchemy.engine import Engine
 
 from storage.database import migrate as migrating
 from storage.database.database import open_database
-from storage.database.enums import OPERATOR, PairSource, Split
+from storage.database.enums import OPERATOR, GateVerdict, PairChoice, PairSource, Split
 from storage.database.migrate import MIGRATIONS, newest_schema
-from storage.database.tables import ReplyRow, VersionRow
+from storage.database.tables import AliasMoveRow, AliasRow, ComparisonRow, ReplyRow, SittingPairRow, VersionRow
 from storage.errors import DatabaseError
 from storage.operations.console_sessions import begin_session, find_session
+from storage.personalities.personalities import ensure_personality
 from storage.privacy.notes import list_notes
+from storage.releases.evidence import find_rival
+from storage.releases.promotion import promote
+from storage.releases.versions import find_version
+from storage.sittings.sittings import begin_sitting
+from storage.votes.comparisons import Better, compare
 from storage.votes.votes import Thumb, VoteEvent, append_events, current_thumbs
-from tests.past import add_round, pair
+from tests.past import add_round, add_version, pair
 from tests.random_rows import fill
-from tests.seeding import add_reply, read_manifest
+from tests.seeding import ALICE, add_reply, ask_twice, read_manifest
 from tests.storage.conftest import settings_for
 
 NEWEST = newest_schema()
@@ -187,8 +193,21 @@ def test_a_database_of_an_unknown_schema_is_left_as_it_is(tmp_path: Path, schema
     assert file.read_bytes() == before
 
 
+def back_to_17(connection: Connection) -> None:
+    """Take back what the nineteenth migration did to the tables."""
+    connection.execute(text("ALTER TABLE comparisons DROP COLUMN by_admin"))
+    connection.execute(text("ALTER TABLE alerts ADD COLUMN lasts BOOLEAN DEFAULT TRUE NOT NULL"))
+    connection.execute(
+        text(
+            "CREATE TABLE canaries (id INTEGER PRIMARY KEY, personality_id INTEGER, champion_id INTEGER, "
+            "challenger_id INTEGER, days FLOAT, status VARCHAR(32))"
+        )
+    )
+
+
 def back_to_12(connection: Connection) -> None:
     """Take back what the migrations from the thirteenth on did to the tables."""
+    back_to_17(connection)
     for table in (*APPEARANCES, *NOTES, "servers", "follow_ups", "answered_questions"):
         connection.execute(text(f"DROP TABLE {table}"))
     added = (("personalities", "picture_digest"), ("member_notes", "guild_id"), ("reply_measures", "relevance"))
@@ -242,7 +261,7 @@ def _shape(inspector: Inspector, table: str) -> dict[str, object]:
     }
 
 
-def test_a_database_of_the_second_schema_keeps_its_versions_and_canaries(empty_url: str) -> None:
+def test_a_database_of_the_second_schema_keeps_its_versions(empty_url: str) -> None:
     with closing(open_database(settings_for(empty_url))) as database, database.engine.begin() as connection:
         fill(connection, known_tables(connection), Random(SEED))
         back_to(connection, "2")
@@ -250,14 +269,48 @@ def test_a_database_of_the_second_schema_keeps_its_versions_and_canaries(empty_u
     with closing(open_database(settings_for(empty_url))) as database, database.engine.connect() as connection:
         ids = {name: connection.execute(text(f"SELECT id FROM {name} ORDER BY id")).all() for name in UPGRADED}
         assert ids == before
-        assert set(connection.scalars(text("SELECT days FROM canaries"))) == {14.0}
         assert all(evidence == {} for evidence in connection.scalars(select(VersionRow.evidence)))
         decisions = connection.execute(select(VersionRow.decided_at, VersionRow.announced)).all()
         assert set(decisions) == {(None, False)}
         assert set(connection.scalars(select(ReplyRow.has_outside_text))) == {False}
 
 
-UPGRADED = ("versions", "canaries")
+UPGRADED = ("versions",)
+
+
+def test_a_canary_becomes_a_version_that_waits_and_sitters_are_admins(empty_url: str) -> None:
+    settings = settings_for(empty_url)
+    with closing(open_database(settings)) as database, database.transaction() as session:
+        personality_id = ensure_personality(session)
+        old, champion, tried = (add_version(session, None) for _ in range(3))
+        promote(session, personality_id, champion, expected_generation=0, by="ann", reason="")
+        pairs = [ask_twice(session, tried, champion) for _ in range(2)]
+        for pair in pairs:
+            compare(session, *pair, ALICE, Better.FIRST)
+        sitting = begin_sitting(session, personality_id, ALICE)
+        row = SittingPairRow(sitting_id=sitting.id, prompt="?", first_id=pairs[0][0], second_id=pairs[0][1])
+        row.chosen_by = PairChoice.CHANCE
+        session.add(row)
+        session.flush()
+        connection = session.connection()
+        back_to_17(connection)
+        for version in (old, tried):
+            connection.execute(
+                text("INSERT INTO canaries (id, challenger_id, status) VALUES (:id, :id, 'running')"),
+                {"id": version.id},
+            )
+        connection.execute(text("UPDATE alias_moves SET moved_by = 'the canary'"))
+        connection.execute(text("INSERT INTO aliases (personality_id, name, generation) VALUES (1, 'challenger', 4)"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '17'"))
+    with closing(open_database(settings)) as database, database.snapshot() as session:
+        assert find_rival(session, personality_id) == find_version(session, tried.id)
+        kept = find_version(session, old.id)
+        assert kept is not None
+        assert kept.verdict is GateVerdict.PASS, "it is older than the champion"
+        assert set(session.scalars(select(AliasMoveRow.moved_by))) == {"people's choices"}
+        assert set(session.scalars(select(AliasRow.name))) == {"champion", "last-good"}
+        chosen = session.execute(select(ComparisonRow.first_id, ComparisonRow.by_admin)).all()
+        assert dict(chosen) == {pairs[0][0]: True, pairs[1][0]: False}
 
 
 def test_whoever_is_signed_in_to_the_console_stays_so_as_the_operator(empty_url: str) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from storage.database.columns import utc_now
-from storage.database.enums import CanaryStatus
+from storage.database.enums import GateVerdict
 from storage.database.tables import VersionRow
 from storage.insights.version_tree import VersionMark, read_version_tree
-from storage.releases.canaries import end_canary, start_canary
 from storage.releases.promotion import promote, roll_back
 from storage.releases.versions import read_alias
-from storage.settings.sections import ReleaseSettings
 from tests.past import add_version
 
 
@@ -36,20 +34,21 @@ def test_siblings_stand_below_their_parent_the_newest_first_and_a_chain_stays_in
     assert drawn(session) == [("base", None, 0), ("v4", 0, 1), ("v1", 0, 1), ("v2", 2, 1), ("v3", 3, 1)]
 
 
-def test_it_says_who_answers_what_is_tried_and_what_was_taken_back(session, personality_id):
-    v1, v2, v3 = (add_version(session, None) for _ in range(3))
+def test_it_says_who_answers_what_is_compared_and_what_was_taken_back(session, personality_id):
+    v1, v2 = (add_version(session, None) for _ in range(2))
     assert marks(session) == {"base": [VersionMark.CHAMPION]}
     move(session, v1)
     move(session, v2)
     move(session)
     assert marks(session) == {"v1": [VersionMark.CHAMPION], "v2": [VersionMark.ROLLED_BACK]}
-    canary = start_canary(session, 1, v3, ReleaseSettings(), by="alice", reason="")
-    assert marks(session)["v3"] == [VersionMark.CANARY]
-    end_canary(session, canary.id, CanaryStatus.ROLLED_BACK, by="people", reason="worse")
-    assert marks(session)["v3"] == [VersionMark.ROLLED_BACK]
-    session.get_one(VersionRow, v3.id).withdrawn_at = utc_now()
+    v3 = add_version(session, None)
+    waits = session.get_one(VersionRow, v3.id)
+    waits.verdict = GateVerdict.NOT_ENOUGH_EVIDENCE
+    session.flush()
+    assert marks(session)["v3"] == [VersionMark.COMPARED]
+    waits.withdrawn_at = utc_now()
     move(session, v2)
     assert marks(session) == {
         "v2": [VersionMark.CHAMPION],
-        "v3": [VersionMark.ROLLED_BACK, VersionMark.WITHDRAWN],
+        "v3": [VersionMark.WITHDRAWN],
     }, "v1 was replaced, and not taken back"

@@ -25,7 +25,6 @@ from storage.models.personality_imports import register_import
 from storage.models.withdrawal import choose_withdrawals, remove_withdrawn, withdraw_adapters
 from storage.personalities.cards import Card
 from storage.personalities.personalities import ensure_personality, read_personality
-from storage.releases.canaries import start_canary
 from storage.releases.promotion import promote, roll_back
 from storage.releases.versions import (
     Version,
@@ -39,7 +38,7 @@ from storage.releases.versions import (
     register,
     starting_point,
 )
-from storage.settings.sections import DataSettings, PrivacySettings, ReleaseSettings, Settings, TrainingSettings
+from storage.settings.sections import DataSettings, PrivacySettings, Settings, TrainingSettings
 from storage.training.rounds import claim_round, request_round, set_manifest
 from tests.past import add_round
 from tests.storage.together import together
@@ -193,16 +192,15 @@ class TestMarkedVersions:
             mark(session, add(session))
         assert withdraw_adapters(database, store, settings_with(tmp_path, when_replaced=False)) == []
 
-    def test_keep_their_files_while_a_canary_or_a_round_needs_them(self, database, store, settings, add) -> None:
+    def test_keep_their_files_while_a_round_needs_them(self, database, store, settings, add) -> None:
         with database.transaction() as session:
-            tried, parent, idle = add(session), add(session), add(session)
-            mark(session, tried, parent, idle)
-            start_canary(session, 1, tried, ReleaseSettings(), by="grace", reason="")
+            parent, idle = add(session), add(session)
+            mark(session, parent, idle)
             request_round(session, 1, "grace")
             round_ = claim_round(session, "here")
             assert round_ is not None
             set_manifest(session, round_.id, [], parent_version_id=parent.id, settings={})
-        assert names(withdraw_adapters(database, store, settings)) == ["v3"]
+        assert names(withdraw_adapters(database, store, settings)) == ["v2"]
 
     def test_share_files_with_versions_that_stay(self, database: Database, store, settings, add) -> None:
         with database.transaction() as session:
@@ -252,11 +250,10 @@ class TestWithdrawnVersions:
 
     REFUSED = r"the files of v2 were withdrawn on \d{4}-\d\d-\d\d \(it learned from data that was later deleted\)"
 
-    def test_are_neither_promoted_nor_tried_nor_exported(self, database: Database, withdrawn: Version) -> None:
+    def test_are_neither_promoted_nor_exported(self, database: Database, withdrawn: Version) -> None:
         refused: list[Callable[[Session], object]] = [
             lambda session: ask_gate(session, withdrawn, override=True, reason="why not"),
             lambda session: crown(session, withdrawn),
-            lambda session: start_canary(session, 1, withdrawn, ReleaseSettings(), by="grace", reason=""),
             lambda session: read_provenance(session, read_personality(session, 1), withdrawn, Settings()),
         ]
         for attempt in refused:

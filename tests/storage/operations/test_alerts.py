@@ -7,10 +7,9 @@ from dataclasses import replace
 import pytest
 from sqlalchemy.orm import Session
 
-from storage.database.columns import utc_now
 from storage.database.database import Database
-from storage.database.enums import CanaryStatus, RoundStatus
-from storage.database.tables import AlertRow, CanaryRow
+from storage.database.enums import RoundStatus
+from storage.database.tables import AlertRow
 from storage.insights.alert_facts import read_facts
 from storage.operations.alerts import (
     EVERYBODY,
@@ -22,11 +21,10 @@ from storage.operations.alerts import (
 )
 from storage.operations.outbox import give_back, take
 from storage.personalities.personalities import ensure_personality
-from tests.past import add_round, add_version
+from tests.past import add_round
 from tests.storage.together import together
 
 DISK = AlertKind("disk", "the disk is almost full", "make room")
-CANARY = AlertKind("canary:1", "the canary was rolled back", "see why", lasts=False)
 
 
 def told(session: Session) -> list[tuple[str, bool]]:
@@ -55,13 +53,6 @@ def test_an_alert_that_ended_before_it_was_sent_is_one_message(session):
     record_alerts(session, "here", [DISK])
     record_alerts(session, "here", [])
     assert told(session) == [("disk", True)]
-
-
-def test_a_single_event_has_no_end(session):
-    record_alerts(session, "here", [CANARY])
-    assert told(session) == [("canary:1", False)]
-    record_alerts(session, "here", [])
-    assert told(session) == []
 
 
 def test_an_alert_that_could_not_be_sent_is_sent_later(session):
@@ -109,14 +100,3 @@ def test_a_failed_round_is_a_fact_until_another_one_ends_well(session, facts):
     assert facts().failed_round.reason == "memory ran out"
     add_round(session, 3, status=RoundStatus.SKIPPED)
     assert facts().failed_round is None
-
-
-def test_a_canary_that_was_rolled_back_is_a_fact_until_another_one_begins(session, facts):
-    version = add_version(session, None)
-    row = CanaryRow(personality_id=1, challenger_id=version.id, share=0.1, days=14, started_by="grace")
-    session.add(row)
-    session.flush()
-    assert facts().rolled_back is None
-    row.status, row.ended_at, row.reason = CanaryStatus.ROLLED_BACK, utc_now(), "members like it less"
-    session.flush()
-    assert (facts().rolled_back.challenger, facts().rolled_back.reason) == ("v1", "members like it less")

@@ -21,10 +21,8 @@ from storage.errors import (
     VersionWithdrawn,
 )
 from storage.operations.audit import AuditedAction
-from storage.releases.canaries import running_canary
-from storage.releases.promotion import ReleaseRequest, promote, promote_version, roll_back_champion, try_version
+from storage.releases.promotion import ReleaseRequest, promote, promote_version, roll_back_champion
 from storage.releases.versions import Version, read_alias
-from storage.settings.sections import ReleaseSettings
 from tests.storage.releases.test_versions import add
 
 ACTION = AuditedAction("alice (7)", "model promote", "version: v1", "kinder")
@@ -67,14 +65,6 @@ def test_a_roll_back_is_done_and_recorded(database: Database, personality_id: in
     assert len(recorded(database)) == 2
 
 
-def test_a_canary_is_started_and_recorded(database: Database, personality_id: int, version: Version) -> None:
-    challenger, canary = try_version(database, ACTION, request(personality_id), ReleaseSettings(), 0.25)
-    assert (challenger, canary.share, canary.started_by) == (version, 0.25, "alice (7)")
-    assert recorded(database) == ["model promote"]
-    with database.snapshot() as session:
-        assert running_canary(session, personality_id) == canary
-
-
 def test_an_unknown_version_and_one_that_did_not_pass_are_refused_before_files_are_opened(
     database: Database, personality_id: int
 ) -> None:
@@ -95,9 +85,8 @@ def test_a_version_with_damaged_files_is_refused(database: Database, personality
     def open_files(_: Version | None) -> None:
         raise AdapterError("damaged")
 
-    for act in (promote_version, lambda *call: try_version(*call, ReleaseSettings())):
-        with pytest.raises(AdapterError):
-            act(database, ACTION, request(personality_id, open_files))
+    with pytest.raises(AdapterError):
+        promote_version(database, ACTION, request(personality_id, open_files))
     assert recorded(database) == []
 
 

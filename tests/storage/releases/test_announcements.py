@@ -14,7 +14,6 @@ from storage.database.database import Database
 from storage.database.enums import GateVerdict, PairSource, QuarantineRule, QuarantineStatus, RoundStatus, Split
 from storage.database.tables import (
     AliasMoveRow,
-    CanaryRow,
     QuarantinedVoteRow,
     QuarantineRow,
     RoundPairRow,
@@ -24,12 +23,10 @@ from storage.database.tables import (
 from storage.operations.outbox import OutboxMessage, give_back, take
 from storage.releases.announcements import (
     Announceable,
-    CanaryAnnouncement,
     PromotionAnnouncement,
     prepare_announcement,
     unannounced,
 )
-from storage.releases.canaries import Canary, start_canary, stop_canary
 from storage.releases.evidence import read_contest
 from storage.releases.judging import conclude
 from storage.releases.promotion import promote, roll_back
@@ -89,11 +86,6 @@ class Server:
         generation = read_alias(self.session, self.personality_id).generation
         roll_back(self.session, self.personality_id, expected_generation=generation, by="bob", reason="worse")
 
-    def try_out(self, version: Version) -> None:
-        start_canary(
-            self.session, self.personality_id, version, ReleaseSettings(), by="alice", reason="let us see", share=0.5
-        )
-
     def judge(self, version: Version, *, auto_promote: bool = False, **sides: int) -> None:
         """Let people choose between the version and the champion, and do what that decides."""
         choose(self.session, version, read_alias(self.session, self.personality_id).version, **sides)
@@ -133,23 +125,6 @@ def test_every_move_of_the_champion_is_news_once_and_in_order(server: Server) ->
     assert not server.waiting()
 
 
-def test_moves_of_other_aliases_are_not_announced(server: Server) -> None:
-    server.try_out(server.add())
-    assert server.next() is None
-
-
-def test_the_end_of_a_canary_is_news(server: Server) -> None:
-    challenger = server.add()
-    server.try_out(challenger)
-    stop_canary(server.session, server.personality_id, by="bob", reason="enough")
-    news = server.next()
-    assert news is not None
-    story = prepare_announcement(server.session, news)
-    assert isinstance(story, CanaryAnnouncement)
-    assert (story.challenger, story.champion, story.canary.reason) == (challenger, None, "bob stopped it: enough")
-    assert server.next() is None
-
-
 @pytest.mark.parametrize("sides", [{"wins": 9}, {"losses": 9}])
 def test_a_version_that_people_decided_about_is_news_once(server: Server, sides: dict[str, int]) -> None:
     version = server.add(verdict=GateVerdict.NOT_ENOUGH_EVIDENCE)
@@ -162,17 +137,9 @@ def test_a_version_that_people_decided_about_is_news_once(server: Server, sides:
     assert server.next() is None
 
 
-@pytest.mark.parametrize("has_canary", [True, False])
-@pytest.mark.parametrize("sides", [{"wins": 9}, {"losses": 9}])
-def test_a_promotion_or_the_end_of_a_canary_is_news_instead(
-    server: Server, sides: dict[str, int], has_canary: bool
-) -> None:
-    version = server.add(verdict=GateVerdict.NOT_ENOUGH_EVIDENCE)
-    if has_canary:
-        server.try_out(version)
-    server.judge(version, auto_promote=True, **sides)
-    kinds = {(True, True): AliasMove, (True, False): Canary, (False, True): AliasMove, (False, False): Version}
-    assert [type(entry.content) for entry in server.waiting()] == [kinds[has_canary, "wins" in sides]]
+def test_a_promotion_by_what_people_decided_is_news_instead(server: Server) -> None:
+    server.judge(server.add(verdict=GateVerdict.NOT_ENOUGH_EVIDENCE), auto_promote=True, wins=9)
+    assert [type(entry.content) for entry in server.waiting()] == [AliasMove]
 
 
 def test_an_announcement_that_could_not_be_sent_is_tried_again(server: Server) -> None:
@@ -185,12 +152,9 @@ def test_an_announcement_that_could_not_be_sent_is_tried_again(server: Server) -
 
 def test_news_of_more_than_a_day_ago_is_passed_over(server: Server) -> None:
     server.promote(server.add())
-    server.try_out(server.add())
-    stop_canary(server.session, server.personality_id, by="bob", reason="")
     server.judge(server.add(verdict=GateVerdict.NOT_ENOUGH_EVIDENCE), losses=9)
     long_ago = utc_now() - timedelta(hours=25)
     server.session.execute(update(AliasMoveRow).values(moved_at=long_ago))
-    server.session.execute(update(CanaryRow).values(ended_at=long_ago))
     server.session.execute(update(VersionRow).values(decided_at=long_ago))
     server.promote(None)
     assert server.story().after is None

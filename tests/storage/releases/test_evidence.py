@@ -10,12 +10,10 @@ from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
 from storage.database.database import Database
-from storage.database.enums import ArenaStatus, CanaryStatus, GateVerdict, Origin, QuarantineRule
+from storage.database.enums import ArenaStatus, GateVerdict, Origin, QuarantineRule
 from storage.database.tables import (
     ArenaAnswerRow,
     ArenaRow,
-    CanaryRow,
-    ComparisonRow,
     OptOutRow,
     QuarantinedVoteRow,
     QuarantineRow,
@@ -24,8 +22,15 @@ from storage.database.tables import (
     VersionRow,
 )
 from storage.errors import AliasConflict, GateNotPassed
-from storage.releases.canaries import latest_canary, start_canary
-from storage.releases.evidence import Contest, LeftOut, Standing, find_rival, normalized, read_contest, read_evidence
+from storage.releases.evidence import (
+    Contest,
+    LeftOut,
+    Standing,
+    contest_between,
+    find_rival,
+    normalized,
+    read_contest,
+)
 from storage.releases.judging import conclude
 from storage.releases.promotion import promote, roll_back
 from storage.releases.versions import Version, ask_gate, find_version, read_alias, register
@@ -66,7 +71,7 @@ def v1(session: Session, personality_id: int) -> Version:
 
 
 def evidence_of(session: Session, version: Version, champion: Version | None = None) -> Standing:
-    return read_evidence(session, version, champion, VOTES)
+    return contest_between(session, version, champion, VOTES).evidence
 
 
 def score(session: Session, version: Version) -> tuple[int, int, int, int]:
@@ -207,11 +212,10 @@ def test_two_people_may_decide_where_nobody_else_does(session: Session, v1: Vers
     assert evidence_of(session, v1).score == "10 to 0 in blind pairs, by 2 people"
 
 
-@pytest.mark.parametrize(("better", "canary"), [(NEW, CanaryStatus.PROMOTED), (OLD, CanaryStatus.ROLLED_BACK)])
+@pytest.mark.parametrize(("better", "verdict"), [(NEW, GateVerdict.PASS), (OLD, GateVerdict.FAIL)])
 def test_the_most_eager_member_does_not_decide_for_everybody(
-    session: Session, personality_id: int, v1: Version, better: Better, canary: CanaryStatus
+    session: Session, personality_id: int, v1: Version, better: Better, verdict: GateVerdict
 ) -> None:
-    start_canary(session, personality_id, v1, RELEASE, by="ann", reason="")
     voters = [BOB, CAROL, *(1_000 + number for number in range(3))]
     for voter in voters:
         vote(session, add_reply(session), voter, Vote.UP)
@@ -224,7 +228,7 @@ def test_the_most_eager_member_does_not_decide_for_everybody(
         choose_one(session, v1, voter, better)
     decision = contest_of(session, v1).decision
     assert decision is not None
-    assert decision.canary is canary
+    assert decision.verdict is verdict
 
 
 def test_new_accounts_are_not_the_other_people(session: Session, personality_id: int, v1: Version) -> None:
@@ -266,15 +270,16 @@ def choose_one(session: Session, version: Version, user_id: int, better: Better)
 
 
 def add_arena(session: Session, personality_id: int, *versions: Version | None) -> list[int]:
-    """Open an arena with an answer of each version, and return their ids."""
+    """Add a closed arena with an answer of each version, and return their ids."""
     prompt = f"arena {utc_now()}"
     arena = ArenaRow(
         personality_id=personality_id,
         channel_id=1,
         prompt=prompt,
-        status=ArenaStatus.OPEN,
+        status=ArenaStatus.CLOSED,
         started_by="grace",
         closes_at=utc_now(),
+        closed_at=utc_now(),
     )
     session.add(arena)
     session.flush()
@@ -299,6 +304,89 @@ def test_a_pick_between_both_is_a_bet(session: Session, personality_id: int, v1:
         vote(session, answers[picked], ALICE, Vote.UP)
         vote(session, answers[0 if picked else 1], ALICE, Vote.DOWN)
     assert score(session, v1) == (2, 1, 0, 1)
+
+
+def test_an_arena_bets_the_mean_of_its_picks_once_it_closed(session: Session, personality_id: int, v1: Version) -> None:
+    new, old = add_arena(session, personality_id, v1, None)
+    session.execute(update(ArenaRow).values(closed_at=None))
+    for voter in range(5):
+        vote(session, new if voter < 4 else old, 1_000 + voter, Vote.UP)
+    assert evidence_of(session, v1) == Standing()
+    session.execute(update(ArenaRow).values(closed_at=utc_now()))
+    found = evidence_of(session, v1)
+    assert (found.wins, found.losses, found.people) == (1, 0, 5)
+    assert found.better == pytest.approx(e_value([0.6]))
+    for voter in range(3):
+        vote(session, old, 2_000 + voter, Vote.UP)
+    found = evidence_of(session, v1)
+    assert (found.wins, found.losses, found.ties, found.better) == (0, 0, 1, 1.0)
+
+
+def test_nobody_decides_an_arena_beyond_their_share(session: Session, personality_id: int, v1: Version) -> None:
+    for number in range(20):
+        choose_one(session, v1, 1_000 + number, OLD)
+    for _ in range(10):
+        vote(session, add_arena(session, personality_id, v1, None)[0], ALICE, Vote.UP)
+    found = evidence_of(session, v1)
+    assert found.wins < 4
+    assert found.left_out == {LeftOut.BEYOND_SHARE: 10 - found.wins}
+
+
+# An admin's own verdict
+
+
+def choose_as_admin(session: Session, version: Version, better: Better, admin: int = ALICE) -> None:
+    compare(session, *ask_twice(session, version, None), admin, better, by_admin=True)
+
+
+@pytest.mark.parametrize("admin_first", [True, False])
+def test_an_admins_choices_are_a_verdict_of_their_own_whoever_chose_first(
+    session: Session, v1: Version, admin_first: bool
+) -> None:
+    def of_members() -> None:
+        choose(session, v1, None, wins=4, losses=9)
+
+    def of_admin() -> None:
+        for number in range(60):
+            choose_as_admin(session, v1, NEW if number % 5 else OLD)
+
+    for act in (of_admin, of_members) if admin_first else (of_members, of_admin):
+        act()
+    contest = contest_of(session, v1)
+    own = contest.admins[ALICE]
+    assert (own.wins, own.losses, own.left_out) == (48, 12, {})
+    assert own.better == pytest.approx(e_value([-1] * 12 + [1] * 48), rel=1e-6)
+    assert own.verdict is GateVerdict.PASS
+    assert (contest.evidence.wins, contest.evidence.losses) == (4, 9)
+    assert (contest.has_few_members, contest.decision) == (False, None), "members decide"
+
+
+def test_where_too_few_members_vote_an_admin_decides(session: Session, v1: Version) -> None:
+    compare(session, *ask_twice(session, v1, None), BOB, OLD)
+    for _ in range(9):
+        choose_as_admin(session, v1, NEW)
+    contest = contest_of(session, v1)
+    assert contest.has_few_members
+    assert contest.decision is not None
+    assert contest.decision.reason == "people prefer v1 to base: 9 to 0 in blind pairs, by 1 person"
+    assert decide(session, v1)
+    for _ in range(9):
+        choose_as_admin(session, v1, OLD, CAROL)
+    assert contest_between(session, v1, None, VOTES).decision is None, "two admins who disagree decide nothing"
+
+
+def test_an_admins_picks_in_arenas_are_part_of_their_verdict(
+    session: Session, personality_id: int, v1: Version
+) -> None:
+    choose_as_admin(session, v1, NEW)
+    new, old = add_arena(session, personality_id, v1, None)
+    vote(session, new, ALICE, Vote.UP)
+    vote(session, old, BOB, Vote.UP)
+    contest = contest_of(session, v1)
+    assert (contest.admins[ALICE].wins, contest.evidence.wins, contest.evidence.losses) == (2, 0, 1)
+    session.add(OptOutRow(user_id=ALICE, since=utc_now()))
+    session.flush()
+    assert contest_of(session, v1).admins == {}
 
 
 def test_with_a_third_version_or_unequal_parts_a_pick_says_nothing(
@@ -336,28 +424,15 @@ def test_the_newest_version_that_waits_is_compared(session: Session, personality
     second = add(session, personality_id)
     add(session, personality_id, GateVerdict.FAIL)
     add(session, personality_id, GateVerdict.PASS)
-    rival = find_rival(session, personality_id)
-    assert rival
-    assert (rival.version, rival.canary) == (second, None)
+    assert find_rival(session, personality_id) == second
     session.execute(update(VersionRow).where(VersionRow.id == second.id).values(withdrawn_at=utc_now()))
-    rival = find_rival(session, personality_id)
-    assert rival
-    assert rival.version == v1
+    assert find_rival(session, personality_id) == v1
 
 
 def test_versions_before_the_champion_are_not_compared(session: Session, personality_id: int, v1: Version) -> None:
     second = add(session, personality_id)
     promote(session, personality_id, second, expected_generation=0, by="grace", reason="I know", override=True)
     assert find_rival(session, personality_id) is None
-
-
-def test_a_canary_is_compared_first(session: Session, personality_id: int, v1: Version) -> None:
-    imported = add(session, personality_id, GateVerdict.PASS)
-    canary = start_canary(session, personality_id, imported, RELEASE, by="grace", reason="")
-    add(session, personality_id)
-    rival = find_rival(session, personality_id)
-    assert rival
-    assert (rival.version, rival.canary) == (imported, canary)
 
 
 def test_evidence_against_another_champion_counts_anew(session: Session, personality_id: int, v1: Version) -> None:
@@ -374,12 +449,11 @@ def test_evidence_against_another_champion_counts_anew(session: Session, persona
 # When nothing left could decide
 
 
-def contest_after(session: Session, version: Version, canary_days: float, passed: float) -> Contest:
-    """Start a canary that long ago, and return how it stands."""
-    settings = ReleaseSettings(canary_days=canary_days)
-    canary = start_canary(session, version.personality_id, version, settings, by="grace", reason="")
-    begun = utc_now() - timedelta(days=passed)
-    session.execute(update(CanaryRow).where(CanaryRow.id == canary.id).values(started_at=begun))
+def contest_after(session: Session, version: Version, passed: float) -> Contest:
+    """Return how it stands if the version was made that many days ago."""
+    made = utc_now() - timedelta(days=passed)
+    session.execute(update(VersionRow).where(VersionRow.id == version.id).values(created_at=made))
+    session.execute(update(ReplyRow).values(created_at=utc_now()))
     return contest_of(session, version)
 
 
@@ -387,41 +461,22 @@ def contest_after(session: Session, version: Version, canary_days: float, passed
     ("sides", "passed", "reason"),
     [
         ({}, 2.9, ""),
-        ({}, 4, ""),
-        ({}, 7, "at 0 choices a day, the 7 days left cannot decide"),
-        ({"wins": 4}, 11, ""),
-        ({"wins": 4, "losses": 4}, 6, ""),
-        ({"wins": 4, "losses": 4}, 9.5, "at 0.8 choices a day, the 5 days left cannot decide"),
+        ({}, 7, ""),
+        ({}, 21, "at 0 choices a day, the 7 days left cannot decide"),
+        ({"wins": 4}, 22, ""),
+        ({"wins": 4, "losses": 4}, 10, ""),
+        ({"wins": 4, "losses": 4}, 23.5, "at 0.3 choices a day, the 5 days left cannot decide"),
         ({"wins": 40, "losses": 38}, 3.1, ""),
-        ({"wins": 40, "losses": 38}, 12.5, "at 6.2 choices a day, the 2 days left cannot decide"),
+        ({"wins": 40, "losses": 38}, 26.5, "at 2.9 choices a day, the 2 days left cannot decide"),
     ],
     ids=str,
 )
-def test_a_canary_ends_when_the_days_left_cannot_decide(
+def test_it_is_said_when_the_days_left_cannot_decide(
     session: Session, v1: Version, sides: dict[str, int], passed: float, reason: str
 ) -> None:
     choose(session, v1, None, **sides)
-    contest = contest_after(session, v1, 14, passed)
-    assert contest.dead_end == reason
-    if reason:
-        assert decide(session, v1)
-        canary = latest_canary(session, v1.personality_id)
-        assert canary
-        assert (canary.status, canary.reason) == (CanaryStatus.INCONCLUSIVE, f"{reason}: {contest.evidence.score}")
-        assert find_version(session, v1.id) == v1
-    else:
-        assert contest.decision is None
-
-
-def test_only_choices_since_it_began_say_how_many_are_still_to_come(session: Session, v1: Version) -> None:
-    choose(session, v1, None, wins=15, losses=15)
-    session.execute(update(VersionRow).values(created_at=utc_now() - timedelta(days=30)))
-    session.execute(update(ComparisonRow).values(created_at=utc_now() - timedelta(days=20)))
-    assert contest_after(session, v1, 14, 6).dead_end == "at 0 choices a day, the 8 days left cannot decide"
-
-
-def test_a_canary_of_few_days_ends_by_time_alone(session: Session, v1: Version) -> None:
-    assert contest_after(session, v1, 3, 2.9).decision is None
+    contest = contest_after(session, v1, passed)
+    assert (contest.dead_end, contest.decision) == (reason, None)
 
 
 # What they decide

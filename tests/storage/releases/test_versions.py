@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from storage.database.database import Database
-from storage.database.enums import ALIASES, CHALLENGER, CHAMPION, LAST_GOOD, GateVerdict
+from storage.database.enums import ALIASES, CHAMPION, LAST_GOOD, GateVerdict
 from storage.errors import AliasConflict, VersionNotFound
 from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import (
@@ -127,10 +127,9 @@ def test_an_alias_that_was_moved_since_it_was_read_stays(session: Session, perso
 
 def test_the_moves_of_a_version_are_those_to_it_and_from_it(session: Session, personality_id: int) -> None:
     first, second = add_chain(session, personality_id, 2)
-    for alias, to in ((CHAMPION, first), (CHALLENGER, first), (LAST_GOOD, first), (CHAMPION, second)):
+    for alias, to in ((CHAMPION, first), (LAST_GOOD, first), (CHAMPION, second)):
         point(session, personality_id, alias, to)
     assert [(m.alias, m.to_version_id) for m in moves_of(session, first)] == [
         (CHAMPION, second.id),
-        (CHALLENGER, first.id),
         (CHAMPION, first.id),
     ]

@@ -211,8 +211,6 @@ async def test_personalities_of_other_servers_do_not_exist(place, hal, query, gr
 DECISIONS = [
     ("/rounds", {}),
     ("/versions/promote", {"version": "v1", "reason": "nicer", "seen": "2"}),
-    ("/versions/canary", {"version": "v1", "percent": "10"}),
-    ("/versions/canary/stop", {"reason": ""}),
     ("/versions/rollback", {"reason": "", "seen": "3"}),
     ("/label/prompts", {"text": "What is tea?"}),
     ("/label/prompts/remove", {}),

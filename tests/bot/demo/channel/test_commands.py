@@ -69,7 +69,7 @@ async def test_a_file_is_uploaded(channel, rows):
     ("person", "text", "said"),
     [
         ("ada", "/model status", "You may not use /model status here"),
-        ("grace", "/model", "There is no command /model . Choose one: /model canary start"),
+        ("grace", "/model", "There is no command /model . Choose one: /model compare"),
         ("grace", "/nonsense", "There is no command /nonsense . Commands lists them"),
         ("grace", "/taste now", "There is no personality"),
         ("ada", "/suggest this", "has no options"),
