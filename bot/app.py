@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 COGS = (
     "bot.cogs.arena",
     "bot.cogs.chat",
+    "bot.cogs.choose",
     "bot.cogs.console",
     "bot.cogs.data_lifecycle",
     "bot.cogs.deletions",

@@ -17,13 +17,13 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.console.access import BOT, LIMITS, NAVIGATION, SERVICES, VISITOR, Visitor, is_partial, read_post
-from bot.console.pairs import PairDrawer
 from bot.console.rendering import fill
 from bot.console.talks import Talks
 from bot.errors import UserFacingError
 from bot.guards.error_handler import is_expected
 from bot.personalities import selection
 from bot.services import Services
+from bot.sittings.drawer import PairDrawer
 from storage.database.database import Database
 from storage.database.enums import AuditOutcome
 from storage.database.ids import LARGEST_ID, LARGEST_NUMBER, parse_id

@@ -13,10 +13,10 @@ from discord.ext import commands
 from bot.console import access, signin
 from bot.console.addresses import addresses_of, origin_of
 from bot.console.page import DRAWER, PAGES, TALKS
-from bot.console.pairs import PairDrawer
 from bot.console.routes import ROUTES
 from bot.console.talks import Talks
 from bot.services import Services
+from bot.sittings.drawer import PairDrawer
 from storage.operations.console_sessions import LOOPBACK, digest_of
 from storage.settings.sections import ConsoleSettings, Settings
 

@@ -88,6 +88,10 @@ def withdraw_consent(session: Session, user_id: int) -> bool:
     return is_new
 
 
+def has_opted_out(session: Session, user_id: int) -> bool:
+    return session.get(OptOutRow, user_id) is not None
+
+
 def consenting(session: Session, user_ids: Collection[int]) -> set[int]:
     """Return those of the users who allow training on their live messages."""
     return set(session.scalars(select(ConsentRow.user_id).where(ConsentRow.user_id.in_(user_ids))))

@@ -223,7 +223,7 @@ def _follow_ups(session: Session, user_id: int) -> Iterator[dict[str, Any]]:
 
 
 def _labels(session: Session, user_id: int) -> Iterator[dict[str, Any]]:
-    """Yield the pairs of answers that they compared in the console."""
+    """Yield the pairs of answers that they compared with `/choose` or in the console."""
     pairs = select(SittingPairRow).join(SittingRow).where(SittingRow.user_id == user_id)
     for row in session.scalars(pairs.order_by(SittingPairRow.id)):
         yield {

@@ -1,4 +1,7 @@
-"""Sittings: one person labels pairs of answers in the console. What they say counts like any other choice of people."""
+"""Sittings: one person compares pairs of answers, with `/choose` or in the console, which counts like any other choice.
+
+Pairs that are drawn ahead for whoever comes next wait in a sitting of NOBODY.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from storage.conversations.replies import FinishedReply, NewReply, store_reply
 from storage.database.columns import utc_now
-from storage.database.enums import CHAMPION, Label, PairChoice
+from storage.database.enums import CHAMPION, NOBODY, Label, PairChoice
 from storage.database.rows import changed_rows, count_rows, from_row, read_first
 from storage.database.tables import ComparisonRow, ReplyRow, SittingPairRow, SittingRow
 from storage.errors import SittingConflict
 from storage.personalities.personalities import lock_personality
+from storage.releases.bases import base_in_use
+from storage.releases.evidence import find_rival
 from storage.releases.versions import id_of, read_alias
 from storage.votes.comparisons import Better, compare
 from storage.votes.votes import Thumb, VoteEvent, append_events
@@ -28,6 +33,7 @@ CHOICES = {
     Label.SECOND: Better.SECOND,
     Label.BOTH_GOOD: Better.SAME,
     Label.BOTH_BAD: Better.SAME,
+    Label.SAME: Better.SAME,
 }
 THUMBS = {Label.BOTH_GOOD: "👍", Label.BOTH_BAD: "👎"}
 """What both answers get, besides being about the same."""
@@ -106,6 +112,16 @@ def begin_sitting(session: Session, personality_id: int, user_id: int) -> Sittin
     return from_row(Sitting, row)
 
 
+def begin_spares(session: Session, personality_id: int) -> Sitting:
+    """Return the sitting of pairs that are drawn ahead for whoever comes next."""
+    return begin_sitting(session, personality_id, NOBODY)
+
+
+def find_sitting(session: Session, pair_id: int) -> Sitting | None:
+    """Return the sitting of a pair; None if that was deleted."""
+    return read_first(session, Sitting, select(SittingRow).join(SittingPairRow).where(SittingPairRow.id == pair_id))
+
+
 def end_sitting(session: Session, sitting_id: int) -> bool:
     """End it; return whether it was open."""
     ended = update(SittingRow).where(SittingRow.id == sitting_id, SittingRow.ended_at.is_(None))
@@ -135,7 +151,6 @@ def add_shared_pair(session: Session, sitting: Sitting) -> bool:
     Only answers of the version that answers now: what people said of others no longer matters.
     """
     champion = read_alias(session, sitting.personality_id, CHAMPION).version
-    seen = select(SittingPairRow.first_id).join(SittingRow).where(SittingRow.user_id == sitting.user_id)
     second = aliased(ReplyRow)
     candidates = (
         select(SittingPairRow)
@@ -149,7 +164,7 @@ def add_shared_pair(session: Session, sitting: Sitting) -> bool:
             SittingPairRow.label != Label.SKIPPED,
             ReplyRow.version_id.is_not_distinct_from(id_of(champion)),
             second.version_id.is_not_distinct_from(id_of(champion)),
-            SittingPairRow.first_id.not_in(seen),
+            SittingPairRow.prompt.not_in(_asked(sitting)),
         )
         .order_by(SittingPairRow.id.desc())
         .limit(1)
@@ -167,6 +182,50 @@ def add_shared_pair(session: Session, sitting: Sitting) -> bool:
         )
     )
     return True
+
+
+def take_spare(session: Session, sitting: Sitting) -> bool:
+    """Give the person a pair that was drawn for whoever comes next; return whether there was one with a new prompt."""
+    lock_personality(session, sitting.personality_id)  # two people at once take two
+    spares = begin_spares(session, sitting.personality_id)
+    found = session.scalar(
+        _waiting(spares.id).where(SittingPairRow.prompt.not_in(_asked(sitting))).order_by(SittingPairRow.id).limit(1)
+    )
+    if found is not None:
+        found.sitting_id = sitting.id
+    return found is not None
+
+
+def drop_outdated(session: Session, sitting: Sitting) -> None:
+    """Drop pairs that nobody labelled and that no longer ask what matters.
+
+    That are answers of another base, of a version that neither leads nor waits, and those from before a version waits.
+    """
+    champion = read_alias(session, sitting.personality_id, CHAMPION).version
+    rival, base = find_rival(session, sitting.personality_id), base_in_use(session)
+    contenders = {id_of(champion), rival.id if rival else id_of(champion)}
+    outdated = []
+    for row in session.scalars(_waiting(sitting.id)).all():
+        answers = session.scalars(select(ReplyRow).where(ReplyRow.id.in_((row.first_id, row.second_id)))).all()
+        if any(
+            reply.version_id not in contenders
+            or (base and reply.base_revision != base.revision)
+            or (rival and reply.created_at < rival.created_at)
+            for reply in answers
+        ):
+            outdated.append(row.id)
+    session.execute(delete(SittingPairRow).where(SittingPairRow.id.in_(outdated)))
+
+
+def asked_prompts(session: Session, sitting: Sitting) -> set[str]:
+    """Return the prompts that the person was asked about for the personality, in all of their sittings."""
+    return set(session.scalars(_asked(sitting)))
+
+
+def _asked(sitting: Sitting) -> Select[tuple[str]]:
+    asked = aliased(SittingPairRow)
+    theirs = SittingRow.personality_id == sitting.personality_id, SittingRow.user_id == sitting.user_id
+    return select(asked.prompt).join(SittingRow, SittingRow.id == asked.sitting_id).where(*theirs)
 
 
 def next_pair(session: Session, sitting_id: int) -> SittingPair | None:
@@ -192,7 +251,9 @@ def _read_pair(session: Session, which: Select[SittingPairRow]) -> SittingPair |
     return SittingPair(row.id, row.prompt, row.chosen_by, *sides)
 
 
-def label_pair(session: Session, sitting: Sitting, pair_id: int, label: Label, home: Home) -> None:
+def label_pair(
+    session: Session, sitting: Sitting, pair_id: int, label: Label, home: Home | None, *, by_admin: bool = False
+) -> None:
     """Store what the person says of a pair; raises SittingConflict if it already has a label, or is gone."""
     labelled = (
         update(SittingPairRow)
@@ -203,16 +264,18 @@ def label_pair(session: Session, sitting: Sitting, pair_id: int, label: Label, h
         raise SittingConflict("that pair was labelled already, in another window, or was deleted: reload the page")
     row = session.get_one(SittingPairRow, pair_id, populate_existing=True)
     if label in CHOICES:
-        _choose(session, row, sitting.user_id, CHOICES[label], home)
+        _choose(session, row, sitting.user_id, CHOICES[label], home, by_admin=by_admin)
     _set_thumbs(session, row, sitting.user_id, label, added=True)
 
 
-def _choose(session: Session, row: SittingPairRow, user_id: int, better: Better, home: Home) -> None:
+def _choose(
+    session: Session, row: SittingPairRow, user_id: int, better: Better, home: Home | None, *, by_admin: bool
+) -> None:
     earlier = session.get(ComparisonRow, (row.first_id, row.second_id, user_id))
     if earlier is not None:  # the same choice again would withdraw it
         session.delete(earlier)
         session.flush()
-    compare(session, row.first_id, row.second_id, user_id, better, home=home)
+    compare(session, row.first_id, row.second_id, user_id, better, home=home, by_admin=by_admin)
 
 
 def _set_thumbs(session: Session, row: SittingPairRow, user_id: int, label: Label, *, added: bool) -> None:

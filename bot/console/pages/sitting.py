@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from aiohttp import web
 from sqlalchemy.orm import Session
 
@@ -36,6 +38,7 @@ LABELS = {
     Label.SECOND: "Right is better",
     Label.BOTH_GOOD: "Both good",
     Label.BOTH_BAD: "Both bad",
+    Label.SAME: "About the same",
     Label.SKIPPED: "Skipped",
 }
 NOT_YOURS = "That pair is not in your sitting. Reload this page."
@@ -78,7 +81,8 @@ async def give_label(request: web.Request) -> web.Response:
     here, form = await find_here(request), await read_form(request)
     sitting = await _sitting_of(here)
     pair_id, label = number_in_path(request, "pair"), form.choice("label", Label)
-    await here.services.database.run(label_pair, sitting, pair_id, label, _author(here).home)
+    stored = partial(label_pair, by_admin=here.may_administer)
+    await here.services.database.run(stored, sitting, pair_id, label, _author(here).home)
     await here.services.tastes.refresh()
     return await _show_desk(here, sitting)
 

@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from bot.console.pairs import AHEAD
 from bot.engine import Finish
+from bot.sittings.drawer import AHEAD
 from storage.database.enums import Label, Origin, PairChoice
 from storage.database.tables import (
     ComparisonRow,

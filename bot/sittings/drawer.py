@@ -1,10 +1,11 @@
-"""Draws the pairs of answers that people label in sittings, ahead of time, so that nobody waits for the next one."""
+"""Draws the pairs of answers that people compare in sittings, ahead of time, so that nobody waits for the next one."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from bot.arenas.answers import ArenaFailed, DrawnAnswer, draw_answers, open_usable, reply_row
 from bot.arenas.prompts import render_bank_prompt
@@ -22,11 +23,26 @@ from storage.personalities.personalities import Personality, read_personality
 from storage.releases.evidence import find_rival
 from storage.sittings.choosing import choose_two
 from storage.sittings.prompts import order_prompts, read_prompts
-from storage.sittings.sittings import Answer, Sitting, add_pair, add_shared_pair, count_drawn_ahead, last_asked
+from storage.sittings.sittings import (
+    Answer,
+    Sitting,
+    add_pair,
+    add_shared_pair,
+    asked_prompts,
+    begin_spares,
+    count_drawn_ahead,
+    drop_outdated,
+    last_asked,
+    take_spare,
+)
 from storage.taste.examples import Examples
+
+log = logging.getLogger(__name__)
 
 AHEAD = 3
 """Pairs that are drawn and not labelled yet."""
+SPARES = 10
+"""Pairs that are drawn for whoever comes next."""
 ANSWERS = 4
 """Answers of which a pair is chosen."""
 SHARED = 0.15
@@ -51,29 +67,55 @@ class PairDrawer:
             self._drawing.add(sitting.user_id)
             self._services.tasks.spawn(self._draw_ahead(sitting), f"draw pairs for sitting {sitting.id}")
 
+    def keep_spares(self, personality_id: int) -> None:
+        """Draw what is missing for whoever comes next, in the background."""
+        if -personality_id not in self._drawing:
+            self._drawing.add(-personality_id)
+            self._services.tasks.spawn(self._draw_spares(personality_id), f"draw spare pairs of {personality_id}")
+
+    async def _draw_spares(self, personality_id: int) -> None:
+        """A failure is told by the next pair that somebody waits for."""
+        try:
+            spares = await self._services.database.run(begin_spares, personality_id)
+            await self._fill(spares, SPARES, self._draw_fresh)
+        except Exception as error:
+            log.info("Spare pairs of personality %d were not drawn: %s", personality_id, error)
+        finally:
+            self._drawing.discard(-personality_id)
+
     def take_problem(self, sitting: Sitting) -> str | None:
         """Return why no pair could be drawn last time, once."""
         return self._problems.pop(sitting.id, None)
 
     async def _draw_ahead(self, sitting: Sitting) -> None:
         try:
-            await self._services.model_loaded.wait()
-            while await self._services.database.read(count_drawn_ahead, sitting.id) < AHEAD:
-                await self._draw(sitting)
+            await self._fill(sitting, AHEAD, self._draw)
         except Exception as error:
             self._problems[sitting.id] = member_message(error)
         finally:
             self._drawing.discard(sitting.user_id)
 
+    async def _fill(self, sitting: Sitting, number: int, draw: Callable[[Sitting], Awaitable[None]]) -> None:
+        database = self._services.database
+        await database.run(drop_outdated, sitting)
+        while await database.read(count_drawn_ahead, sitting.id) < number:
+            await draw(sitting)
+
     async def _draw(self, sitting: Sitting) -> None:
         """Add one pair; raises UserFacingError if that was not possible."""
         database = self._services.database
         if self._rng.random() < SHARED and await database.run(add_shared_pair, sitting):
-            return None
-        personality = await database.read(read_personality, sitting.personality_id)
+            return
+        await database.run(drop_outdated, await database.run(begin_spares, sitting.personality_id))
+        if not await database.run(take_spare, sitting):
+            await self._draw_fresh(sitting)
+
+    async def _draw_fresh(self, sitting: Sitting) -> None:
+        await self._services.model_loaded.wait()
+        personality = await self._services.database.read(read_personality, sitting.personality_id)
         contenders = await self._contenders(personality.id)
         failure = UserFacingError("Every prompt is too long for the model's context.")
-        for prompt in await self._next_prompts(personality.id):
+        for prompt in await self._next_prompts(sitting):
             rendered = await render_bank_prompt(self._services, prompt, personality)
             if rendered is None:
                 continue
@@ -88,15 +130,22 @@ class PairDrawer:
         releases = self._services.releases
         champion = await releases.current(personality_id)
         rival = await self._services.database.read(find_rival, personality_id)
-        challengers = await asyncio.to_thread(open_usable, releases, [rival.version]) if rival else []
+        challengers = await asyncio.to_thread(open_usable, releases, [rival]) if rival else []
         return [champion, *challengers] if challengers else [champion] * ANSWERS
 
-    async def _next_prompts(self, personality_id: int) -> Sequence[str]:
+    async def _next_prompts(self, sitting: Sitting) -> Sequence[str]:
+        """Return the prompts to try, of those that the person was not asked yet; raises UserFacingError if none is."""
         services = self._services
         bank = await asyncio.to_thread(read_bank, services.settings.arena.prompts)
-        own = await services.database.read(read_prompts, personality_id)
-        used = await services.database.read(last_asked, personality_id)
-        return order_prompts(own.texts, bank, used, self._rng)[:TRIES]
+        own = await services.database.read(read_prompts, sitting.personality_id)
+        used = await services.database.read(last_asked, sitting.personality_id)
+        asked = await services.database.read(asked_prompts, sitting)
+        free = [prompt for prompt in order_prompts(own.texts, bank, used, self._rng) if prompt not in asked]
+        if not free:
+            raise UserFacingError(
+                "You have compared answers to every prompt that there is. An admin can add more in the console (Label)."
+            )
+        return free[:TRIES]
 
     async def _add(
         self, sitting: Sitting, personality: Personality, text: str, prompts: Prompts, contenders: list[Release]

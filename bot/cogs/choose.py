@@ -1,0 +1,194 @@
+"""`/choose`: ten private pairs of answers, one after another in one message; the console's Label page is the same."""
+
+from __future__ import annotations
+
+import asyncio
+from re import Match
+from typing import Any
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+from sqlalchemy.orm import Session
+
+from bot.arenas.board import fit_fairly
+from bot.errors import UserFacingError
+from bot.guards.interactions import BotCog, PersistentButton
+from bot.localization.sentences import gettext
+from bot.personalities import selection
+from bot.services import Services
+from bot.sittings.drawer import PairDrawer
+from bot.text.panels import MAX_PANEL_CHARS, panel
+from bot.text.sanitize import sanitize_markdown
+from bot.text.tables import show_tables
+from bot.text.taste import describe_liked
+from storage.database.enums import Label
+from storage.errors import SittingConflict
+from storage.insights.taste_report import shown_effects
+from storage.personalities.personalities import read_personality
+from storage.privacy.consent import has_opted_out
+from storage.releases.evidence import find_rival
+from storage.sittings.sittings import Sitting, SittingPair, begin_sitting, find_sitting, label_pair, next_pair
+from storage.taste.words import likings
+from storage.wording import gettext_noop
+
+PAIRS = 10
+"""In a row, before what was learned is shown."""
+WAIT_S, LOOK_EVERY_S = 10.0, 0.2
+"""For a pair, if none was drawn ahead."""
+AROUND_CHARS = 200
+"""At most: titles beside the texts."""
+BUTTONS = {
+    Label.FIRST: gettext_noop("Left"),
+    Label.SECOND: gettext_noop("Right"),
+    Label.SAME: gettext_noop("About the same"),
+}
+STILL_DRAWING = gettext_noop("I am still drawing pairs: try again in a minute.")
+OPTED_OUT = gettext_noop(
+    "You don't want me to learn from you, so your choices would not count. `/privacy opt-in` changes that."
+)
+
+
+class Choose(BotCog):
+    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
+        super().__init__(bot, services)
+        self.drawer = PairDrawer(services)
+
+    @app_commands.command()
+    @app_commands.describe(personality=selection.WHOSE)
+    @app_commands.autocomplete(personality=selection.offer_personalities)
+    async def choose(self, interaction: discord.Interaction, personality: str | None = None) -> None:
+        """Compare ten pairs of my answers, and I learn which you like better. Only you see them."""
+        await interaction.response.defer(ephemeral=True)
+        chosen = await selection.chosen_personality(self.services, interaction, personality)
+        await self.show_pair(interaction, chosen.id, 0)
+
+    async def show_pair(self, interaction: discord.Interaction, personality_id: int, done: int) -> None:
+        """Show the person's next pair in their message, or why there is none now."""
+        if await self.services.database.read(has_opted_out, interaction.user.id):
+            raise UserFacingError(OPTED_OUT)
+        sitting = await self.services.database.run(begin_sitting, personality_id, interaction.user.id)
+        self.drawer.keep_ahead(sitting)
+        self.drawer.keep_spares(personality_id)
+        pair, problem = await self._next_pair(sitting)
+        if pair is not None:
+            view = self._pair_view(pair, done)
+        else:
+            view = _text_view(problem or gettext(STILL_DRAWING), NextButton(personality_id, done, gettext("Try again")))
+        await interaction.edit_original_response(view=view)
+
+    async def _next_pair(self, sitting: Sitting) -> tuple[SittingPair | None, str | None]:
+        """Return the pair, or why none could be drawn; neither of the two if that takes long."""
+        for _ in range(round(WAIT_S / LOOK_EVERY_S)):
+            if pair := await self.services.database.read(next_pair, sitting.id):
+                return pair, None
+            if problem := self.drawer.take_problem(sitting):
+                return None, problem
+            await asyncio.sleep(LOOK_EVERY_S)
+        return None, None
+
+    def _pair_view(self, pair: SittingPair, done: int) -> discord.ui.LayoutView:
+        output = self.services.settings.output
+        where = gettext("{number} of {all} · only you see this", number=done + 1, all=PAIRS)
+        head = f"**{gettext('Which answer is better?')}**\n-# {where}\n>>> {sanitize_markdown(pair.prompt, output)}"
+        texts = [show_tables(sanitize_markdown(side.text, output)) for side in (pair.first, pair.second)]
+        left, right = fit_fairly(texts, MAX_PANEL_CHARS - len(head) - AROUND_CHARS)
+        return panel(
+            discord.ui.TextDisplay(head),
+            _answer(Label.FIRST, left),
+            _answer(Label.SECOND, right),
+            _row(*(ChooseButton(label, pair.id, done) for label in BUTTONS)),
+        )
+
+    async def show_learned(self, interaction: discord.Interaction, personality_id: int) -> None:
+        """Show after the tenth pair what the choices of all people have taught."""
+        taste = self.services.tastes.of(personality_id)
+        said = [gettext("Ten pairs: thank you!")]
+        if taste is not None and self.services.settings.privacy.learn_from_reactions:
+            votes, choices = len(taste.data.thumbs.liked), len(taste.data.choices.starts)
+            said.append(describe_liked(votes, choices, taste.data.voters, shown_effects(taste, likings(taste))))
+        if await self.services.database.read(find_rival, personality_id):
+            said.append(gettext("Your choices help to decide whether a new version answers from now on."))
+        view = _text_view("\n".join(said), NextButton(personality_id, 0, gettext("Ten more")))
+        await interaction.edit_original_response(view=view)
+
+
+def _answer(label: Label, text: str) -> discord.ui.Container[discord.ui.LayoutView]:
+    return discord.ui.Container(discord.ui.TextDisplay(f"### {gettext(BUTTONS[label])}\n{text}"))
+
+
+def _text_view(text: str, button: NextButton) -> discord.ui.LayoutView:
+    return panel(discord.ui.TextDisplay(text), _row(button))
+
+
+def _row(*buttons: PersistentButton) -> discord.ui.ActionRow[discord.ui.LayoutView]:
+    items: tuple[Any, ...] = buttons
+    return discord.ui.ActionRow(*items)
+
+
+def _cog_of(interaction: discord.Interaction) -> Choose:
+    assert isinstance(interaction.client, commands.Bot)
+    cog = interaction.client.get_cog(Choose.__name__)
+    assert isinstance(cog, Choose)
+    return cog
+
+
+class ChooseButton(
+    PersistentButton, template=r"reactune:choose:(?P<label>first|second|same):(?P<pair>\d+):(?P<done>\d)"
+):
+    def __init__(self, label: Label, pair_id: int, done: int) -> None:
+        self.label = label
+        self.pair_id = pair_id
+        self.done = done
+        super().__init__(
+            f"reactune:choose:{label}:{pair_id}:{done}", gettext(BUTTONS[label]), discord.ButtonStyle.primary
+        )
+
+    @classmethod
+    def parse(cls, match: Match[str]) -> ChooseButton:
+        return cls(Label(match["label"]), int(match["pair"]), int(match["done"]))
+
+    async def press(self, interaction: discord.Interaction, services: Services) -> None:
+        await interaction.response.defer()
+        user, database = interaction.user, services.database
+        sitting = await database.read(find_sitting, self.pair_id)
+        if sitting is None or sitting.user_id != user.id:
+            raise UserFacingError("That pair is gone. `/choose` shows you others.")
+        home = (user.guild.id, user.joined_at) if isinstance(user, discord.Member) and user.joined_at else None
+        by_admin = await selection.chooses_as_admin(services, user, sitting.personality_id)
+
+        def store(session: Session) -> int:
+            """Return how many pairs of these ten are done; a second press of the same pair changes nothing."""
+            try:
+                label_pair(session, sitting, self.pair_id, self.label, home, by_admin=by_admin)
+            except SittingConflict:
+                return self.done
+            return self.done + 1
+
+        done = await database.run(store)
+        await services.tastes.refresh()
+        if done < PAIRS:
+            await _cog_of(interaction).show_pair(interaction, sitting.personality_id, done)
+        else:
+            await _cog_of(interaction).show_learned(interaction, sitting.personality_id)
+
+
+class NextButton(PersistentButton, template=r"reactune:choose:next:(?P<personality>\d+):(?P<done>\d)"):
+    def __init__(self, personality_id: int, done: int, label: str) -> None:
+        self.personality_id = personality_id
+        self.done = done
+        super().__init__(f"reactune:choose:next:{personality_id}:{done}", label, discord.ButtonStyle.primary)
+
+    @classmethod
+    def parse(cls, match: Match[str]) -> NextButton:
+        return cls(int(match["personality"]), int(match["done"]), gettext("Try again"))
+
+    async def press(self, interaction: discord.Interaction, services: Services) -> None:
+        await interaction.response.defer()
+        personality = await services.database.read(read_personality, self.personality_id)
+        await _cog_of(interaction).show_pair(interaction, personality.id, self.done)
+
+
+async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
+    bot.add_dynamic_items(ChooseButton, NextButton)
+    await bot.add_cog(Choose(bot, services))

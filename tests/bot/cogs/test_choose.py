@@ -1,0 +1,250 @@
+"""`/choose`: ten private pairs in one message, which count as choices do."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from sqlalchemy import update
+
+from bot.cogs.choose import OPTED_OUT, STILL_DRAWING
+from bot.sittings.drawer import AHEAD, SPARES
+from storage.database.enums import NOBODY, Basis, GateVerdict, Label, Origin, PairChoice
+from storage.database.tables import (
+    ComparisonRow,
+    MemberRow,
+    OwnPromptRow,
+    ReplyRow,
+    SittingPairRow,
+    SittingRow,
+    VersionRow,
+)
+from storage.privacy.consent import withdraw_consent
+from storage.privacy.erasure import delete_member
+from storage.privacy.member_data import export_member
+from storage.releases.evidence import read_contest
+from storage.settings.sections import VoteSettings
+from storage.taste.evidence import read_taste_evidence
+from tests.bot.panels import said
+
+LABELS = {"Left": Label.FIRST, "Right": Label.SECOND, "About the same": Label.SAME}
+
+
+@pytest.fixture
+def fixed_basis():
+    return None
+
+
+@pytest.fixture(autouse=True)
+def prompts(query):
+    """Thirty prompts of the operator, which come before those of the bank."""
+
+    def add(session):
+        session.add_all(
+            OwnPromptRow(personality_id=1, text=f"What about {number}?", digest=str(number), added_by="grace")
+            for number in range(30)
+        )
+
+    query(add)
+
+
+async def choose(place, who=None, **options):
+    return (await (who or place.ada).slash(place.channel, "choose", **options)).response
+
+
+async def press(who, message, label):
+    return (await who.click(message, label=label)).response or message
+
+
+async def drawn(rows, waiting: int = SPARES) -> None:
+    """Wait until the pairs for whoever comes next are there."""
+    for _ in range(500):
+        spares = [row.id for row in rows(SittingRow) if row.user_id == NOBODY]
+        if sum(row.sitting_id in spares for row in rows(SittingPairRow)) >= waiting:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("the pairs were not drawn")
+
+
+def of(rows, who) -> list[SittingPairRow]:
+    sittings = [row.id for row in rows(SittingRow) if row.user_id == who.id]
+    return [row for row in rows(SittingPairRow) if row.sitting_id in sittings]
+
+
+@pytest.mark.parametrize("label", LABELS)
+async def test_a_press_is_a_choice_and_the_next_pair_comes_in_the_same_message(place, rows, query, label):
+    shown = await choose(place)
+    assert shown.flags.ephemeral
+    first = said(shown)
+    assert "1 of 10 · only you see this" in first
+    assert "### Left\nanswer" in first
+    assert "### Right\nanswer" in first
+    after = await press(place.ada, shown, label)
+    assert "2 of 10" in said(after)
+    assert said(after) != first
+    pair = of(rows, place.ada)[0]
+    (chosen,) = rows(ComparisonRow)
+    better = {"Left": pair.first_id, "Right": pair.second_id, "About the same": None}[label]
+    assert (pair.label, chosen.better_id, chosen.user_id) == (LABELS[label], better, place.ada.id)
+    assert not chosen.by_admin
+    answers = [row for row in rows(ReplyRow) if row.id in (pair.first_id, pair.second_id)]
+    assert {(row.basis, row.origin, row.author_id) for row in answers} == {(Basis.PROMPT_BANK, Origin.SITTING, NOBODY)}
+    assert [row.user_id for row in rows(MemberRow)] == [place.ada.id], "since when she is here weighs her choice"
+    assert len(query(lambda session: read_taste_evidence(session, 1, VoteSettings())).choices) == 1
+
+
+async def test_after_ten_pairs_it_says_what_was_learned_and_offers_ten_more(place, rows):
+    shown = await choose(place)
+    for number in range(1, 11):
+        assert f"{number} of 10" in said(shown)
+        assert "people like" not in said(shown)
+        shown = await press(place.ada, shown, "Left")
+    assert said(shown).startswith("Ten pairs: thank you!\nAfter ")
+    assert "10 choices by 1 member" in said(shown)
+    prompts = [row.prompt for row in of(rows, place.ada)]
+    assert len(prompts) == len(set(prompts))
+    more = await press(place.ada, shown, "Ten more")
+    assert "1 of 10" in said(more)
+    assert len(rows(SittingRow)) == 2, "the person's, and nobody's"
+
+
+async def test_an_admins_choices_are_marked_and_shown_as_theirs(place, rows, waiting):
+    waiting(1.0)
+    shown = await choose(place, place.grace)
+    await press(place.grace, shown, "Left")
+    await press(place.ada, await choose(place), "Right")
+    assert [row.by_admin for row in rows(ComparisonRow)] == [True, False]
+    status = said((await place.grace.slash(place.channel, "model status")).response)
+    first_line = status.splitlines()[0]
+    assert "choices" in first_line
+    assert "only `/choose` will decide" in first_line, "two votes and choices a week are few"
+    assert "v1 against base, you: " in status
+    assert "; members: " in status
+
+
+async def test_while_a_version_waits_it_is_compared_blind_with_what_answers_now(place, rows, query, waiting):
+    version = waiting(1.0)
+    shown = await choose(place)
+    for _ in range(3):
+        assert version.name not in said(shown)
+        assert "base" not in said(shown)
+        shown = await press(place.ada, shown, "Left")
+    pairs = of(rows, place.ada)[:3]
+    versions = {row.id: row.version_id for row in rows(ReplyRow)}
+    assert {pair.chosen_by for pair in pairs} == {PairChoice.RIVALS}
+    assert all({versions[pair.first_id], versions[pair.second_id]} == {None, version.id} for pair in pairs)
+    contest = query(lambda session: read_contest(session, 1, VoteSettings()))
+    assert contest.evidence.wins + contest.evidence.losses == 3
+
+
+async def test_pairs_from_before_a_version_waits_are_not_asked_any_more(place, rows, waiting):
+    await choose(place)
+    await drawn(rows)
+    waiting(1.0)
+    shown = await choose(place, place.bo)
+    await press(place.bo, shown, "Left")
+    assert of(rows, place.bo)[0].chosen_by is PairChoice.RIVALS
+
+
+async def test_the_pair_of_a_version_that_is_gone_is_replaced(place, rows, query, waiting):
+    waiting(1.0)
+    await choose(place)
+    await drawn(rows)
+    query(lambda session: session.execute(update(VersionRow).values(verdict=GateVerdict.FAIL)))
+    await press(place.bo, await choose(place, place.bo), "Left")
+    assert of(rows, place.bo)[0].chosen_by is not PairChoice.RIVALS
+
+
+async def test_nobody_waits_for_pairs_that_were_drawn_ahead(place, rows, engine):
+    await choose(place)
+    await drawn(rows)
+    assert len(of(rows, place.ada)) == AHEAD
+    engine.full = True
+    assert "1 of 10" in said(await choose(place, place.bo)), "the engine is not asked"
+
+
+async def test_two_people_at_once_get_two_pairs_and_nobody_gets_a_prompt_twice(place, rows):
+    await choose(place)
+    await drawn(rows)
+    shown = await asyncio.gather(choose(place, place.bo), choose(place, place.grace))
+    assert all("1 of 10" in said(one) for one in shown)
+    for who in (place.ada, place.bo, place.grace):
+        theirs = [row.prompt for row in of(rows, who)]
+        assert len(theirs) == len(set(theirs)) >= 1
+    firsts = [of(rows, who)[0].id for who in (place.bo, place.grace)]
+    assert firsts[0] != firsts[1]
+
+
+async def test_a_busy_engine_is_said_and_the_button_tries_again(place, rows, engine):
+    engine.full = True
+    shown = await choose(place)
+    assert "busy" in said(shown)
+    engine.full = False
+    assert "1 of 10" in said(await press(place.ada, shown, "Try again"))
+
+
+async def test_while_the_model_loads_it_says_that_pairs_are_being_drawn(place, env, monkeypatch):
+    monkeypatch.setattr("bot.cogs.choose.WAIT_S", 0.2)
+    env.bot.services.model_loaded.clear()
+    assert said(await choose(place)) == STILL_DRAWING
+    env.bot.services.model_loaded.set()
+
+
+async def test_without_a_free_prompt_it_says_who_can_add_more(place, env, settings, tmp_path, query):
+    bank = tmp_path / "prompts.txt"
+    bank.write_text("Tea?\n")
+    query(lambda session: session.query(OwnPromptRow).delete())
+    arena = settings.arena.model_copy(update={"prompts": bank})
+    env.change_settings(settings.model_copy(update={"arena": arena}))
+    shown = await choose(place)
+    assert "Tea?" in said(shown)
+    shown = await press(place.ada, shown, "Left")
+    assert said(shown).startswith("You have compared answers to every prompt that there is.")
+
+
+async def test_the_same_button_twice_counts_once(place, rows):
+    shown = await choose(place)
+    await asyncio.gather(place.ada.click(shown, label="Left"), place.ada.click(shown, label="Right"))
+    assert [row.user_id for row in rows(ComparisonRow)] == [place.ada.id]
+    assert sum(row.label is not None for row in rows(SittingPairRow)) == 1
+
+
+async def test_buttons_work_after_a_restart(place, rows, env, new_bot):
+    shown = await choose(place)
+    await env.bot.close()
+    await env.restart_bot(new_bot())
+    after = await press(place.ada, shown, "Right")
+    assert "2 of 10" in said(after)
+    assert of(rows, place.ada)[0].label is Label.SECOND
+
+
+async def test_who_opted_out_is_told_that_it_would_not_count(place, rows, query):
+    query(lambda session: withdraw_consent(session, place.ada.id))
+    result = await place.ada.slash(place.channel, "choose")
+    assert OPTED_OUT in [message.content for message in (result.response, *result.followups) if message]
+    assert rows(SittingRow) == []
+
+
+async def test_what_somebody_chose_is_exported_and_deleted_with_them(place, rows, query):
+    await press(place.ada, await choose(place), "Left")
+    pair = of(rows, place.ada)[0]
+    told = str(query(lambda session: export_member(session, place.ada.id)))
+    assert pair.prompt in told
+    query(lambda session: delete_member(session, place.ada.id))
+    assert rows(ComparisonRow) == []
+    assert {row.user_id for row in rows(SittingRow)} == {NOBODY}
+    result = await place.bo.slash(place.channel, "choose")
+    assert "1 of 10" in said(result.response)
+
+
+async def test_a_pair_that_was_deleted_is_not_chosen(place, rows, query):
+    shown = await choose(place)
+    query(lambda session: delete_member(session, place.ada.id))
+    clicked = await place.ada.click(shown, label="Left")
+    assert "That pair is gone." in clicked.followups[-1].content
+    assert rows(ComparisonRow) == []
+
+
+async def test_a_personality_of_another_server_is_refused(place):
+    result = await place.ada.slash(place.channel, "choose", personality="owl")
+    assert "There is no personality 'owl'" in result.followups[-1].content
