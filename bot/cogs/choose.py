@@ -16,7 +16,7 @@ from bot.errors import UserFacingError
 from bot.guards.interactions import BotCog, PersistentButton
 from bot.localization.sentences import gettext
 from bot.personalities import selection
-from bot.services import Services
+from bot.services import Services, ServicesBot
 from bot.sittings.drawer import PairDrawer
 from bot.text.panels import MAX_PANEL_CHARS, panel
 from bot.text.sanitize import sanitize_markdown
@@ -29,6 +29,7 @@ from storage.personalities.personalities import read_personality
 from storage.privacy.consent import has_opted_out
 from storage.releases.evidence import find_rival
 from storage.sittings.sittings import Sitting, SittingPair, begin_sitting, find_sitting, label_pair, next_pair
+from storage.taste.learning import learn_taste
 from storage.taste.words import likings
 from storage.wording import gettext_noop
 
@@ -102,9 +103,10 @@ class Choose(BotCog):
 
     async def show_learned(self, interaction: discord.Interaction, personality_id: int) -> None:
         """Show after the tenth pair what the choices of all people have taught."""
-        taste = self.services.tastes.of(personality_id)
         said = [gettext("Ten pairs: thank you!")]
-        if taste is not None and self.services.settings.privacy.learn_from_reactions:
+        if self.services.settings.privacy.learn_from_reactions:
+            # The taste in memory may lag behind the tenth choice.
+            taste = await self.services.database.read(learn_taste, personality_id, self.services.settings)
             votes, choices = len(taste.data.thumbs.liked), len(taste.data.choices.starts)
             said.append(describe_liked(votes, choices, taste.data.voters, shown_effects(taste, likings(taste))))
         if await self.services.database.read(find_rival, personality_id):
@@ -127,7 +129,7 @@ def _row(*buttons: PersistentButton) -> discord.ui.ActionRow[discord.ui.LayoutVi
 
 
 def _cog_of(interaction: discord.Interaction) -> Choose:
-    assert isinstance(interaction.client, commands.Bot)
+    assert isinstance(interaction.client, ServicesBot)
     cog = interaction.client.get_cog(Choose.__name__)
     assert isinstance(cog, Choose)
     return cog

@@ -10,32 +10,42 @@ from sqlalchemy.orm import Session
 
 from storage.conversations.replies import FinishedReply, NewReply
 from storage.database.columns import utc_now
-from storage.database.enums import OPERATOR, Basis, Label, Origin, Outcome, PairChoice
+from storage.database.database import Database
+from storage.database.enums import OPERATOR, Basis, GateVerdict, Label, Origin, Outcome, PairChoice
 from storage.database.tables import ComparisonRow, ReplyRow, SittingPairRow, SittingRow
 from storage.errors import SittingConflict
 from storage.members import DIRECT
+from storage.personalities.personalities import ensure_personality
 from storage.privacy.erasure import delete_member
 from storage.privacy.retention import past_replies, prune_rest, read_expiry
+from storage.releases.base_change import begin_base
+from storage.releases.bases import ConfiguredBase
 from storage.settings.sections import PrivacySettings, Settings
 from storage.sittings.agreement import measure_agreement, read_rater_agreement
 from storage.sittings.sittings import (
     Sitting,
     add_pair,
     add_shared_pair,
+    asked_prompts,
     begin_sitting,
+    begin_spares,
     count_drawn_ahead,
+    drop_outdated,
     end_sitting,
     label_pair,
     last_sitting,
     next_pair,
     open_sitting,
     read_progress,
+    take_spare,
     undo_label,
 )
 from storage.taste.evidence import read_taste_evidence
 from storage.votes.votes import Vote, tally_by_version, votes_on
 from storage.votes.weights import DISCORD_EPOCH
+from tests.past import add_version
 from tests.seeding import ALICE, BASE_REVISION, BOB
+from tests.storage.together import together
 
 HOME = (DIRECT, DISCORD_EPOCH)
 
@@ -236,3 +246,62 @@ def test_deleting_an_admin_deletes_their_sittings_and_choices(session: Session, 
     delete_member(session, ALICE)
     for table in (SittingRow, SittingPairRow, ComparisonRow):
         assert session.scalars(select(table)).all() == []
+
+
+# Pairs that are drawn for whoever comes next
+
+
+def test_two_people_at_once_take_two_pairs(database: Database) -> None:
+    with database.transaction() as session:
+        personality_id = ensure_personality(session)
+        draw(session, begin_spares(session, personality_id), "a", "b", "c", "d")
+        sittings = [begin_sitting(session, personality_id, user) for user in (ALICE, BOB)]
+    taken = []
+
+    def take(number: int) -> None:
+        with database.transaction() as session:
+            taken.append(take_spare(session, sittings[number % 2]))
+
+    together(4, take)
+    with database.snapshot() as session:
+        assert taken == [True] * 4
+        assert [count_drawn_ahead(session, sitting.id) for sitting in sittings] == [2, 2]
+
+
+def test_nobody_gets_a_prompt_twice(session: Session, sitting: Sitting) -> None:
+    draw(session, sitting, "a")
+    label(session, sitting, Label.FIRST)
+    end_sitting(session, sitting.id)
+    again = begin_sitting(session, 1, OPERATOR)
+    draw(session, begin_spares(session, 1), "a", "b")
+    assert take_spare(session, again)
+    assert not take_spare(session, again)
+    assert asked_prompts(session, again) == {"a", "b"}
+    assert (pair := next_pair(session, again.id)) is not None
+    assert pair.prompt == "b"
+
+
+def test_pairs_that_no_longer_ask_what_matters_are_dropped(session: Session, sitting: Sitting) -> None:
+    draw(session, sitting, "a")
+    label(session, sitting, Label.FIRST)
+    draw(session, sitting, "b", "c")
+    drop_outdated(session, sitting)
+    assert count_drawn_ahead(session, sitting.id) == 2
+    add_version(session, None, verdict=GateVerdict.NOT_ENOUGH_EVIDENCE)
+    drop_outdated(session, sitting)
+    assert count_drawn_ahead(session, sitting.id) == 0, "they are from before it waits"
+    assert read_progress(session, sitting.id).labelled == 1
+    draw(session, sitting, "d")
+    drop_outdated(session, sitting)
+    assert count_drawn_ahead(session, sitting.id) == 1
+    begin_base(session, ConfiguredBase(setting="another", name="another", revision="f" * 64), by="grace")
+    drop_outdated(session, sitting)
+    assert count_drawn_ahead(session, sitting.id) == 0, "another base gave the answers"
+
+
+def test_about_the_same_is_a_choice_without_thumbs(session: Session, sitting: Sitting) -> None:
+    draw(session, sitting, "a")
+    label(session, sitting, Label.SAME)
+    (chosen,) = session.scalars(select(ComparisonRow))
+    assert (chosen.better_id, chosen.by_admin) == (None, False)
+    assert votes_on(session, chosen.first_id) == {}
