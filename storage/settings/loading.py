@@ -46,7 +46,7 @@ MISPLACED = {
 REMOVED = {
     **dict.fromkeys(
         ("release.canary_share", "release.canary_days"),
-        "canaries are gone, and three answers in ten ask people by themselves while a version waits: delete it",
+        "delete it (while a version waits, three answers in ten come as blind pairs by themselves)",
     ),
 }
 CLOSE = 0.7
