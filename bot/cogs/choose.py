@@ -75,7 +75,9 @@ class Choose(BotCog):
         if pair is not None:
             view = self._pair_view(pair, done)
         else:
-            view = _text_view(problem or gettext(STILL_DRAWING), NextButton(personality_id, done, gettext("Try again")))
+            view = _text_view(
+                problem or gettext(STILL_DRAWING), MorePairsButton(personality_id, done, gettext("Try again"))
+            )
         await interaction.edit_original_response(view=view)
 
     async def _next_pair(self, sitting: Sitting) -> tuple[SittingPair | None, str | None]:
@@ -111,7 +113,7 @@ class Choose(BotCog):
             said.append(describe_liked(votes, choices, taste.data.voters, shown_effects(taste, likings(taste))))
         if await self.services.database.read(find_rival, personality_id):
             said.append(gettext("Your choices help to decide whether a new version answers from now on."))
-        view = _text_view("\n".join(said), NextButton(personality_id, 0, gettext("Ten more")))
+        view = _text_view("\n".join(said), MorePairsButton(personality_id, 0, gettext("Ten more")))
         await interaction.edit_original_response(view=view)
 
 
@@ -119,7 +121,7 @@ def _answer(label: Label, text: str) -> discord.ui.Container[discord.ui.LayoutVi
     return discord.ui.Container(discord.ui.TextDisplay(f"### {gettext(BUTTONS[label])}\n{text}"))
 
 
-def _text_view(text: str, button: NextButton) -> discord.ui.LayoutView:
+def _text_view(text: str, button: MorePairsButton) -> discord.ui.LayoutView:
     return panel(discord.ui.TextDisplay(text), _row(button))
 
 
@@ -175,14 +177,14 @@ class ChooseButton(
             await _cog_of(interaction).show_learned(interaction, sitting.personality_id)
 
 
-class NextButton(PersistentButton, template=r"reactune:choose:next:(?P<personality>\d+):(?P<done>\d)"):
+class MorePairsButton(PersistentButton, template=r"reactune:choose:next:(?P<personality>\d+):(?P<done>\d)"):
     def __init__(self, personality_id: int, done: int, label: str) -> None:
         self.personality_id = personality_id
         self.done = done
         super().__init__(f"reactune:choose:next:{personality_id}:{done}", label, discord.ButtonStyle.primary)
 
     @classmethod
-    def parse(cls, match: Match[str]) -> NextButton:
+    def parse(cls, match: Match[str]) -> MorePairsButton:
         return cls(int(match["personality"]), int(match["done"]), gettext("Try again"))
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
@@ -192,5 +194,5 @@ class NextButton(PersistentButton, template=r"reactune:choose:next:(?P<personali
 
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
-    bot.add_dynamic_items(ChooseButton, NextButton)
+    bot.add_dynamic_items(ChooseButton, MorePairsButton)
     await bot.add_cog(Choose(bot, services))

@@ -43,12 +43,10 @@ MISPLACED = {
     **dict.fromkeys(VOICE_KEY_NAMES, f"set the server's key as {VOICE_KEY_VARIABLE}"),
     **dict.fromkeys(CLIENT_SECRET_NAMES, f"set the OAuth2 client secret as {CLIENT_SECRET_VARIABLE}"),
 }
-REMOVED = {
-    **dict.fromkeys(
-        ("release.canary_share", "release.canary_days"),
-        "delete it (while a version waits, three answers in ten come as blind pairs by themselves)",
-    ),
-}
+REMOVED = dict.fromkeys(
+    ("release.canary_share", "release.canary_days"),
+    "delete it (while a version waits, three answers in ten come as blind pairs by themselves)",
+)
 CLOSE = 0.7
 """Minimum difflib similarity for a "did you mean" suggestion."""
 

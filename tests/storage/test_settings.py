@@ -193,8 +193,8 @@ def test_database_defaults_to_a_file_in_the_data_folder(config: Path) -> None:
         ),
         (
             "[release]\ncanary_days = 7",
-            "release.canary_days is not a setting any more: delete it (while a version waits, three answers in ten come "
-            "as blind pairs by themselves)",
+            "release.canary_days is not a setting any more: delete it (while a version waits, three answers in ten "
+            "come as blind pairs by themselves)",
         ),
         ("model = 5", "model must be a table: write [model] above its settings"),
         ("[[model]]\nbase = 'x'", "model must be a table: write [model] above its settings"),
