@@ -106,7 +106,6 @@ class PairDrawer:
         database = self._services.database
         if self._rng.random() < SHARED and await database.run(add_shared_pair, sitting):
             return
-        await database.run(drop_outdated, await database.run(begin_spares, sitting.personality_id))
         if not await database.run(take_spare, sitting):
             await self._draw_fresh(sitting)
 

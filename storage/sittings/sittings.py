@@ -187,7 +187,10 @@ def add_shared_pair(session: Session, sitting: Sitting) -> bool:
 def take_spare(session: Session, sitting: Sitting) -> bool:
     """Give the person a pair that was drawn for whoever comes next; return whether there was one with a new prompt."""
     lock_personality(session, sitting.personality_id)  # two people at once take two
-    spares = begin_spares(session, sitting.personality_id)
+    spares = open_sitting(session, sitting.personality_id, NOBODY)
+    if spares is None:
+        return False
+    drop_outdated(session, spares)
     found = session.scalar(
         _waiting(spares.id).where(SittingPairRow.prompt.not_in(_asked(sitting))).order_by(SittingPairRow.id).limit(1)
     )
@@ -222,7 +225,7 @@ def asked_prompts(session: Session, sitting: Sitting) -> set[str]:
     return set(session.scalars(_asked(sitting)))
 
 
-def _asked(sitting: Sitting) -> Select[tuple[str]]:
+def _asked(sitting: Sitting) -> Select[str]:
     asked = aliased(SittingPairRow)
     theirs = SittingRow.personality_id == sitting.personality_id, SittingRow.user_id == sitting.user_id
     return select(asked.prompt).join(SittingRow, SittingRow.id == asked.sitting_id).where(*theirs)
