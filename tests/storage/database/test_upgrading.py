@@ -194,7 +194,8 @@ def test_a_database_of_an_unknown_schema_is_left_as_it_is(tmp_path: Path, schema
 
 
 def back_to_17(connection: Connection) -> None:
-    """Take back what the nineteenth migration did to the tables."""
+    """Take back what the migrations after the seventeenth did to the tables."""
+    connection.execute(text("ALTER TABLE reply_measures DROP COLUMN relevance"))
     connection.execute(text("ALTER TABLE comparisons DROP COLUMN by_admin"))
     connection.execute(text("ALTER TABLE alerts ADD COLUMN lasts BOOLEAN DEFAULT TRUE NOT NULL"))
     connection.execute(
@@ -210,8 +211,7 @@ def back_to_12(connection: Connection) -> None:
     back_to_17(connection)
     for table in (*APPEARANCES, *NOTES, "servers", "follow_ups", "answered_questions"):
         connection.execute(text(f"DROP TABLE {table}"))
-    added = (("personalities", "picture_digest"), ("member_notes", "guild_id"), ("reply_measures", "relevance"))
-    for table, column in added:
+    for table, column in (("personalities", "picture_digest"), ("member_notes", "guild_id")):
         connection.execute(text(f"ALTER TABLE {table} DROP COLUMN {column}"))
 
 

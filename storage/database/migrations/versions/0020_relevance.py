@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "20"
-down_revision = "17"
+down_revision = "19"
 branch_labels = None
 depends_on = None
 
