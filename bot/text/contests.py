@@ -128,7 +128,8 @@ def _verdicts(contest: Contest, viewer_id: int | None) -> str:
         verdicts="; ".join(verdicts),
         decisive=round(DECISIVE),
     )
-    return f"{said} {gettext('That of the members decides; an admin may promote before.')}" if is_members else said
+    decides = gettext("Members' choices decide; an admin may promote before.")
+    return f"{said} {decides}" if is_members else said
 
 
 def _verdict(standing: Standing) -> str:
