@@ -537,8 +537,6 @@ class TrainingSettings(Section):
     """Minimum pairs for a round, of people or ranked by the taste; with fewer it is skipped."""
     max_pairs: Count = 512
     """Maximum pairs in a round: the newest ones of people; the taste gets at least a quarter of the room."""
-    objective: Literal["dpo", "robust"] = "dpo"
-    """"dpo", or "robust": DPO with the voters' measured disagreement as label noise."""
     beta: Positive = 0.3
     """Strength of the pull towards the base or the starter (DPO, Rafailov et al. 2023, eq. 7)."""
     sft_weight: Annotated[float, Field(ge=0.0)] = 1.0

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from math import sqrt
 
 from storage.database.enums import NOBODY
 from storage.members import Pseudonym
 from storage.taste.voter_caps import fair_level
-from storage.training.evidence import RatedReply
 from storage.training.rounds import RoundVoter
 from trainer.data.pairs import Pair, RoundFeedback, Rows, pair_by_people
 
@@ -100,19 +98,3 @@ def round_voters(
         if share or influence:
             voters.append(RoundVoter(voter, share, influence))
     return tuple(sorted(voters, key=lambda voter: (-voter.influence, -voter.share, voter.pseudonym)))
-
-
-def label_noise(replies: Iterable[RatedReply]) -> float | None:
-    """Return the rate of wrong votes that explains how often two members disagree on one answer, or None.
-
-    If each vote is wrong with probability e, two votes on an answer differ with probability d = 2e(1 - e), so
-    e = (1 - sqrt(1 - 2d)) / 2. Votes count by weight; None if no answer has two votes.
-    """
-    differing = both = 0.0
-    for reply in replies:
-        up, down = reply.up, reply.down
-        differing += 2 * up * down
-        both += (up + down) ** 2 - sum(vote.weight**2 for vote in reply.votes)
-    if not both:
-        return None
-    return (1 - sqrt(max(0.0, 1 - 2 * differing / both))) / 2
