@@ -7,15 +7,13 @@ from collections.abc import Callable, Sequence
 from bot.localization.sentences import day, decimal, gettext, listing, ngettext, number, percent
 from bot.text.rounds import sentence
 from bot.text.sanitize import escape_inline, quote_plainly
-from storage.insights.taste_report import ShownEffect, ShownEmoji, ShownWeakVote, TasteReport
+from storage.insights.taste_report import ShownEffect, ShownWeakVote, TasteReport
 from storage.taste.gain import CandidateGain
 from storage.taste.learning import FEWEST, UNJUDGED
 from storage.taste.words import Effect
 from storage.wording import gettext_noop, shorten
 
 QUOTE_CHARS = 110
-SAME = 0.1
-"""Weights as close to a thumb's are told as the same."""
 CLEAR_EVIDENCE = 20.0
 """E-value from which chance is a poor explanation: it reaches this at most once in twenty times."""
 MOST_EVIDENCE = 1_000
@@ -51,7 +49,6 @@ def _taste_lines(report: TasteReport, escaped: Callable[[str], str]) -> list[str
     lines += [f"- {describe_effect(effect, report)}" for effect in report.effects]
     for sign, answers in (("👍", report.liked), ("👎", report.disliked)):
         lines += [f"{sign} {_quoted(answer, escaped)}" for answer in answers]
-    lines += [describe_emoji(one) for one in report.emoji if one.is_learned]
     lines += describe_weak(report)
     if report.examples:
         lines += [gettext(EXAMPLES), *(f"✏️ {_quoted(answer, escaped)}" for answer in report.examples)]
@@ -151,22 +148,7 @@ def describe_gain(effect: ShownEffect) -> str:
     return f"{100 * effect.share_before:.0f} → {percent(effect.share_after)}"
 
 
-def describe_emoji(one: ShownEmoji) -> str:
-    """Return for example "Here a ❤️ counts 1.9 times as much as a 👍 (95% interval 1.4 to 2.5, 63 votes)."."""
-    same = gettext_noop("Here a {emoji} counts about as much as a {thumb} ({interval}, {votes}).")
-    more = gettext_noop("Here a {emoji} counts {times} times as much as a {thumb} ({interval}, {votes}).")
-    values = {
-        "emoji": one.emoji,
-        "thumb": one.thumb,
-        "interval": _interval(one),
-        "votes": ngettext("{count} vote", "{count} votes", one.votes),
-    }
-    if abs(one.weight - 1) < SAME:
-        return gettext(same, **values)
-    return gettext(more, times=decimal(one.weight, 1), **values)
-
-
-def _interval(one: ShownEmoji | ShownWeakVote) -> str:
+def _interval(one: ShownWeakVote) -> str:
     return gettext("95% interval {low} to {high}", low=decimal(one.low, 1), high=decimal(one.high, 1))
 
 

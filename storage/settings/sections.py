@@ -491,7 +491,7 @@ class VoteSettings(Section):
     """Rules for counting reactions."""
 
     emoji: EmojiWeights = {"❤️": 1.5, "⭐": 1.5, "🔥": 1.0, "😂": 0.5, "💩": -1.5, "😡": -1.5, "🥱": -0.5}
-    """Emoji that vote besides 👍 and 👎, and how much they say until votes tell; below 0: a dislike."""
+    """Emoji that vote besides 👍 and 👎, and how many thumbs each counts as in the taste; below 0: a dislike."""
     weak: WeakVotes = ()
     """Weak signals that count as votes: "thanked", "went on" (both only of members who opted in), "asked again"."""
     reconcile_days: Days = 7.0

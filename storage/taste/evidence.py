@@ -14,13 +14,12 @@ from sqlalchemy.orm import Session
 from storage.conversations.replies import FINISHED_WHOLE
 from storage.database.enums import NOBODY, Origin, WeakVote
 from storage.database.tables import ArenaAnswerRow, ComparisonRow, CorrectionRow, OptOutRow, ReplyRow
-from storage.emoji import DISLIKE, LIKE, THUMBS, VoteEmoji
 from storage.members import Pseudonym, Pseudonyms, read_pseudonyms
 from storage.settings.sections import Settings
 from storage.taste.voter_caps import cap_factors
 from storage.taste.weak_evidence import WeakSign, capped, read_weak_signs
 from storage.votes.corrections import wrong_facts
-from storage.votes.votes import Vote, read_emoji
+from storage.votes.votes import Vote, read_emoji_weights
 from storage.votes.weights import CurrentVote, counted_votes, quarantined, weigh_by_account
 
 NEWEST_ANSWERS = 10_000
@@ -37,8 +36,6 @@ class Opinion(NamedTuple):
     liked: bool
     weight: float
     given_at: datetime
-    emoji: str | None = None
-    """The plain emoji that says so; None if something else does."""
 
 
 class Preference(NamedTuple):
@@ -66,8 +63,6 @@ class TasteEvidence:
     choices: tuple[Preference, ...]
     factors: Mapping[Pseudonym, float] = field(default_factory=dict)
     """By how much to multiply the weights of those who said much more than others; 1 is absent."""
-    emoji: Mapping[str, float] = field(default_factory=lambda: THUMBS, compare=False)
-    """The configured weight of each emoji that votes, below 0 for dislikes."""
     weak: tuple[WeakSign, ...] = ()
     """What askers did after answers, with the weights that their caps leave; in no order."""
 
@@ -80,7 +75,6 @@ def read_taste_evidence(session: Session, personality_id: int, settings: Setting
     silent = set(session.scalars(select(OptOutRow.user_id)))
     votes = list(counted_votes(session, personality_id, settings.votes, newest=NEWEST_ANSWERS))
     arenas = _arenas(session, personality_id)
-    emoji = VoteEmoji(settings.votes.emoji).weights
     opinions = _opinions(session, [vote for vote in votes if vote.reply_id not in arenas], pseudonyms)
     said = {(opinion.reply_id, opinion.voter) for opinion in opinions}
     # A vote that does not count must not come back as a suggestion.
@@ -102,7 +96,7 @@ def read_taste_evidence(session: Session, personality_id: int, settings: Setting
             if user_id not in silent
         ),
     ]
-    factors = _factors((*opinions, *choices), settings.votes.max_voter_share, emoji)
+    factors = _factors((*opinions, *choices), settings.votes.max_voter_share)
     said |= {(reply_id, choice.voter) for choice in choices for reply_id in choice.reply_ids}
     asked_again = {(reply_id, pseudonyms.of(user_id)) for reply_id, user_id, _, _ in replaced}
     signs = read_weak_signs(session, personality_id, settings, said, asked_again) if settings.votes.weak else []
@@ -111,7 +105,6 @@ def read_taste_evidence(session: Session, personality_id: int, settings: Setting
         tuple(sorted(opinions, key=lambda one: (one.given_at, one.reply_id, one.voter))),
         tuple(sorted(choices, key=lambda one: (one.given_at, one.reply_ids, one.voter))),
         factors,
-        emoji,
         capped(signs, settings.votes.max_voter_share, whole),
     )
 
@@ -128,27 +121,22 @@ def read_thumbs_on(
     return sorted(opinions, key=lambda one: (one.given_at, one.reply_id, one.voter))
 
 
-def _factors(
-    said: Iterable[Opinion | Preference], max_share: float, emoji: Mapping[str, float]
-) -> dict[Pseudonym, float]:
-    """Return the factors of the caps; an emoji that is configured to say more than a thumb fills them faster."""
+def _factors(said: Iterable[Opinion | Preference], max_share: float) -> dict[Pseudonym, float]:
     totals: dict[Pseudonym, float] = defaultdict(float)
     for one in said:
-        strength = abs(emoji.get(one.emoji or "", 1.0)) if isinstance(one, Opinion) else 1.0
-        totals[one.voter] += one.weight * max(1.0, strength)
+        totals[one.voter] += one.weight
     return cap_factors(totals, max_share)
 
 
 def _opinions(session: Session, votes: Sequence[CurrentVote], pseudonyms: Pseudonyms) -> list[Opinion]:
-    others = read_emoji(session, {vote.reply_id for vote in votes})
+    others = read_emoji_weights(session, {vote.reply_id for vote in votes})
     return [
         Opinion(
             vote.reply_id,
             pseudonyms.of(vote.user_id),
             vote.vote is Vote.UP,
-            vote.weight,
+            vote.weight * others.get((vote.reply_id, vote.user_id), 1.0),
             vote.voted_at,
-            others.get((vote.reply_id, vote.user_id)) or (LIKE if vote.vote is Vote.UP else DISLIKE),
         )
         for vote in votes
     ]

@@ -2,13 +2,12 @@
 
 The posterior is Laplace's approximation (MacKay 2003, chapter 27); the marginal likelihood sets the strength of each
 group's prior (MacKay 1992, "Bayesian Interpolation", section 4). A choice among several answers follows Plackett and
-Luce; "about the same" counts as an equal share of a win for each answer. Which emoji somebody chose says more: see
-`storage.taste.emoji_weights`.
+Luce; "about the same" counts as an equal share of a win for each answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, NamedTuple, Protocol
@@ -16,9 +15,6 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
-
-from storage.emoji import THUMBS
-from storage.taste.emoji_weights import EmojiChoices, EmojiWeights, expected_weights
 
 Floats = NDArray[Any]
 Places = NDArray[np.intp]
@@ -52,8 +48,6 @@ class Thumbs:
     """Index of each vote's voter, (N,)."""
     weight: Floats
     """(N,)"""
-    emoji: Places
-    """Place of each vote's emoji, or NO_EMOJI, (N,)."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +84,6 @@ class Posterior:
     """(V,)"""
     precision: Floats
     """Prior precision of each coefficient, (D,)."""
-    emoji: EmojiWeights
 
     def score(self, x: Floats) -> Floats:
         """Return the mean utility of the answers, (N,): the higher, the better liked."""
@@ -121,8 +114,8 @@ class Posterior:
         return variance
 
 
-def prior(groups: Sequence[str], voters: int = 0, emoji: Mapping[str, float] = THUMBS) -> Posterior:
-    """Return what is known without votes; `groups` names the group of each measure, `emoji` has configured weights."""
+def prior(groups: Sequence[str], voters: int = 0) -> Posterior:
+    """Return what is known without votes; `groups` names the group of each measure."""
     size = len(groups)
     return Posterior(
         mean=np.zeros(size),
@@ -131,7 +124,6 @@ def prior(groups: Sequence[str], voters: int = 0, emoji: Mapping[str, float] = T
         likes_variance=LIKES_SD**2,
         leniency=np.zeros(voters),
         precision=np.full(size, PRECISION),
-        emoji=expected_weights(emoji),
     )
 
 
@@ -151,13 +143,8 @@ def fit(
     with _libraries().limit(limits=1, user_api="blas"):
         for _ in range(hyper_steps):
             found = _find_mode(thumbs, choices, found, newton_steps, more)
-            learned = _emoji_choices(thumbs, found).learn(found.mean, found.likes)
-            found = replace(found, precision=_precision(found, groups), emoji=learned)
+            found = replace(found, precision=_precision(found, groups))
         return _find_mode(thumbs, choices, found, newton_steps, more)
-
-
-def _emoji_choices(thumbs: Thumbs, known: Posterior) -> EmojiChoices:
-    return EmojiChoices(known.emoji, thumbs.x, thumbs.emoji, thumbs.voter, thumbs.weight)
 
 
 @cache
@@ -264,12 +251,12 @@ class _Problem:
         for start in range(0, len(order), ROWS_AT_ONCE):  # what fits into the processor's cache is copied faster
             rows = slice(start, start + ROWS_AT_ONCE)
             self._x[rows, :-1] = thumbs.x[order[rows]]
-        rest = (column[order] for column in (thumbs.liked, thumbs.voter, thumbs.weight, thumbs.emoji))
+        rest = (column[order] for column in (thumbs.liked, thumbs.voter, thumbs.weight))
         self._thumbs = Thumbs(self._x[:, :-1], *rest)
         self._voters, self._runs = np.unique(self._thumbs.voter, return_index=True)
         self._bent = np.empty_like(self._x)  # memory that is used again: asking for it takes as long as filling it
         self._choices = choices
-        self._more = [_emoji_choices(thumbs, known), *([more] if more else [])]
+        self._more = [more] if more else []
         self._precision = np.append(known.precision, LIKES_SD**-2)
         self._centre = np.append(np.zeros(len(known.precision)), LIKES_MEAN)
 

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from storage.database.enums import WeakVote
 from storage.members import Pseudonym
-from storage.taste.emoji_weights import NO_EMOJI
 from storage.taste.model import Choices, Floats, Places, Thumbs, fit, prior
 from storage.taste.weak_evidence import WeakSign
 
@@ -94,7 +93,7 @@ def _of_kind(kind: WeakVote, signs: Sequence[WeakSign], rows: Mapping[int, NDArr
 def learn_meaning(signs: WeakSigns, mean: Floats) -> WeakMeaning:
     """Return what the kind says if the coefficients of the measures are these, (D,)."""
     utility = SIDE[signs.kind] * (signs.x @ mean)
-    seen = Thumbs(utility[:, None], signs.happened, signs.voter, signs.weight, np.full_like(signs.voter, NO_EMOJI))
+    seen = Thumbs(utility[:, None], signs.happened, signs.voter, signs.weight)
     start = replace(prior(("weight",), int(signs.voter.max()) + 1), precision=np.array([WEIGHT_SD**-2]))
     found = fit(seen, NO_CHOICES, (), start, hyper_steps=0)
     weight = float(np.clip(found.mean[0], LEAST, MOST))

@@ -33,13 +33,13 @@ from storage.settings.sections import DatabaseSettings, Settings, VoteSettings
 from storage.statistics import Z_95
 from storage.taste.learning import LearnedTaste, learn_taste, style_of
 from storage.votes.votes import Thumb, VoteEvent, append_events
-from tests.benchmarks.hearts import SERVERS, VOTERS, shares
 from tests.benchmarks.report import machine, versions
 from tests.seeding import add_reply, message_of
 
 Answered = tuple[str, str]
 """A message and an answer to it."""
 
+SERVERS, VOTERS = 8, 10
 PER_VOTE = 2
 """How often members go on, for each vote."""
 GOING_ON = 0.4
@@ -97,7 +97,7 @@ def run(
             for kind, worth, is_bought in kinds:
                 for number in range(SERVERS):
                     chance = random.Random(seed + number)
-                    members = Members(find_taste(taste), shares(noise, polite), worth, is_bought, chance)
+                    members = Members(find_taste(taste), (1 - noise, noise), worth, is_bought, chance)
                     rows.append({"server": kind} | database.call(_live, members, votes, settings))
     summary = {f"{key}_{kind}": number for kind, *_ in kinds for key, number in _summary(rows, kind).items()}
     inside = fmean(row["low"] <= weak <= row["high"] for row in rows if row["server"] == "worth")

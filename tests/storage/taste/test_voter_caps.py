@@ -16,8 +16,8 @@ from storage.taste.evidence import read_taste_evidence
 from storage.taste.learning import learn_taste, read_taste_data
 from storage.taste.voter_caps import cap_factors
 from storage.votes.comparisons import Better, compare
-from storage.votes.votes import Vote
-from tests.seeding import BOB, add_reply, pseudonyms_of, vote
+from storage.votes.votes import Thumb, Vote, VoteEvent, append_events
+from tests.seeding import BOB, add_reply, message_of, pseudonyms_of, vote
 from tests.storage.taste.test_learning import LONG, SHORT, brief, compose
 
 MAX_SHARE = 0.1
@@ -102,6 +102,18 @@ def test_one_member_with_two_hundred_votes_does_not_make_the_taste_of_nine(
     uncapped = learn_taste(session, personality_id, Settings(votes=VoteSettings(max_voter_share=1.0)))
     short, long = uncapped.score([SHORT, LONG])
     assert short < long
+
+
+def test_a_louder_emoji_fills_its_members_share_sooner(session: Session, personality_id: int) -> None:
+    for member in range(9):
+        give_votes(session, 201 + member, 5, member)
+    for i in range(20):
+        reply_id = add_reply(session, prompt=f"{i}", answer=LONG)
+        append_events(session, [VoteEvent(reply_id, Thumb(message_of(reply_id), BOB, "❤️"), added=True)])
+    data = read_taste_data(session, read_taste_evidence(session, personality_id, Settings()))
+    hearts = data.thumbs.weight[-20:]
+    assert hearts.sum() == pytest.approx(counted([30.0, *[5.0] * 9])[0])
+    assert hearts.sum() < 20  # as so many 👍 count before the cap
 
 
 def test_thumbs_and_choices_of_one_voter_count_together(session: Session, personality_id: int) -> None:

@@ -55,7 +55,7 @@ def with_weak(
     ]
     rows = dict(enumerate(scaled(np.array([measure_style(answer) for answer in answers])), start=NO_REPLY))
     fair = capped(signs, SETTINGS.votes.max_voter_share, float(len(votes)))
-    return TasteData(votes.thumbs, votes.choices, votes.order, votes.names, votes.emoji, arrange_signs(fair, rows))
+    return TasteData(votes.thumbs, votes.choices, votes.order, votes.names, arrange_signs(fair, rows))
 
 
 @pytest.fixture(scope="module")
