@@ -13,13 +13,11 @@ from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
 from storage.database.tables import ReplyRow
-from storage.emoji import DISLIKE, LIKE
 from storage.insights.answering_now import answering_with
 from storage.settings.sections import Settings
 from storage.statistics import Z_95
 from storage.taste.evidence import TasteEvidence, read_taste_evidence
 from storage.taste.learning import LearnedTaste, learn, read_taste_data
-from storage.taste.weak_votes import LEAST, MOST, SIDE, WeakMeaning
 from storage.taste.words import (
     Effect,
     Sureness,
@@ -55,24 +53,6 @@ class ShownEffect:
 
 
 @dataclass(frozen=True)
-class ShownWeakVote:
-    """How much a kind of weak vote says, next to the thumb of its side."""
-
-    kind: str
-    """"thanked", "went on" or "asked again"."""
-    thumb: str
-    times: int
-    """How often it happened."""
-    watched: int
-    """After how many answers it could have happened."""
-    weight: float
-    """How much of the thumb it says; never more than all of it."""
-    low: float
-    """Ends of the 95 % interval of `weight`."""
-    high: float
-
-
-@dataclass(frozen=True)
 class TasteReport:
     """What a personality's people like, as far as their votes say."""
 
@@ -100,10 +80,6 @@ class TasteReport:
     """Own answers that the base is shown as earlier turns; none once a version answers."""
     follows_card: bool = False
     """The base answers, and is shown examples of the personality's card too."""
-    weak: tuple[ShownWeakVote, ...] = ()
-    """Those that count, once the votes are enough to tell what they say."""
-    weak_votes: int = 0
-    """How often members did what counts as a weak vote."""
 
     @property
     def is_empty(self) -> bool:
@@ -135,21 +111,6 @@ def read_taste_report(
         open_questions=tuple(measure.more for measure in open_questions(taste, told)) if len(taste.data) else (),
         examples=now.liked,
         follows_card=now.follows_card,
-        weak=tuple(map(_shown_weak, taste.weak.meanings)) if taste.weak else (),
-        weak_votes=sum(one.times for one in taste.data.weak),
-    )
-
-
-def _shown_weak(meaning: WeakMeaning) -> ShownWeakVote:
-    reach = Z_95 * meaning.spread
-    return ShownWeakVote(
-        kind=meaning.kind.value,
-        thumb=LIKE if SIDE[meaning.kind] > 0 else DISLIKE,
-        times=meaning.times,
-        watched=meaning.watched,
-        weight=meaning.weight,
-        low=max(LEAST, meaning.weight - reach),
-        high=min(MOST, meaning.weight + reach),
     )
 
 

@@ -27,7 +27,6 @@ from storage.taste.measures import (
     unpack_numbers,
 )
 from storage.taste.model import Choices, Floats, Posterior, Thumbs, choice_shares, fit, prior
-from storage.taste.weak_votes import WeakEvidence, WeakMeaning, WeakSigns, arrange_signs, learn_meaning
 
 GROUPS = tuple(measure.group.value for measure in MEASURES)
 NEWEST = 10_000
@@ -63,8 +62,6 @@ class TasteData:
     """For each vote in the order of time, whether it is a thumb."""
     names: tuple[Pseudonym, ...]
     """Of those who gave a thumb, by index."""
-    weak: tuple[WeakSigns, ...] = ()
-    """What askers did after answers."""
 
     @property
     def voters(self) -> int:
@@ -123,14 +120,6 @@ class Bettor:
 
 
 @dataclass(frozen=True)
-class LearnedWeak:
-    """What each kind of weak vote says, and what all of them say about the measures."""
-
-    meanings: tuple[WeakMeaning, ...]
-    evidence: WeakEvidence
-
-
-@dataclass(frozen=True)
 class LearnedTaste:
     """What a personality's people like, as far as their votes say."""
 
@@ -140,8 +129,6 @@ class LearnedTaste:
     likes."""
     data: TasteData
     bettor: Bettor
-    weak: LearnedWeak | None = None
-    """What weak votes add; None while they add nothing."""
 
     @property
     def may_act(self) -> bool:
@@ -205,20 +192,7 @@ def learn_taste(session: Session, personality_id: int, settings: Settings) -> Le
 def learn(data: TasteData) -> LearnedTaste:
     start = prior(GROUPS, data.voters)
     bettor = _bet(Bettor(np.ones(len(STAKES)), UNJUDGED, UNJUDGED, start, prior((), data.voters)), data)
-    of_votes = LearnedTaste(fit(data.thumbs, data.choices, GROUPS, start), float(bettor.capital.mean()), data, bettor)
-    return _with_weak(of_votes)
-
-
-def _with_weak(of_votes: LearnedTaste) -> LearnedTaste:
-    """Return the taste with what weak votes add, if votes alone say enough to tell what those mean."""
-    signs = [one for one in of_votes.data.weak if one.says_something]
-    if not signs or not of_votes.may_act:
-        return of_votes
-    data, known = of_votes.data, of_votes.posterior
-    meanings = tuple(learn_meaning(one, known.mean) for one in signs)
-    weak = LearnedWeak(meanings, WeakEvidence(signs, meanings, known.mean))
-    found = fit(data.thumbs, data.choices, GROUPS, known, hyper_steps=1, more=weak.evidence)
-    return replace(of_votes, posterior=found, weak=weak)
+    return LearnedTaste(fit(data.thumbs, data.choices, GROUPS, start), float(bettor.capital.mean()), data, bettor)
 
 
 def learn_more(taste: LearnedTaste, opinions: Sequence[Opinion], measures: Mapping[int, NDArray[Any]]) -> LearnedTaste:
@@ -227,9 +201,8 @@ def learn_more(taste: LearnedTaste, opinions: Sequence[Opinion], measures: Mappi
     data = taste.data.with_thumbs(opinions, _rows(measures, [opinion.reply_id for opinion in opinions]))
     bettor = _bet(taste.bettor, data)
     steps = {"hyper_steps": 1} if len(data) < MANY else {"hyper_steps": 0, "newton_steps": 1}
-    more = taste.weak.evidence if taste.weak else None
-    found = fit(data.thumbs, data.choices, GROUPS, _for_voters(taste.posterior, data.voters), **steps, more=more)
-    return LearnedTaste(found, float(bettor.capital.mean()), data, bettor, taste.weak)
+    found = fit(data.thumbs, data.choices, GROUPS, _for_voters(taste.posterior, data.voters), **steps)
+    return LearnedTaste(found, float(bettor.capital.mean()), data, bettor)
 
 
 def _bet(bettor: Bettor, data: TasteData) -> Bettor:
@@ -297,9 +270,7 @@ def read_taste_data(session: Session, evidence: TasteEvidence) -> TasteData:
     ]
     wanted = {vote.reply_id for vote in votes if isinstance(vote, Opinion)}
     wanted |= {reply_id for vote in votes if isinstance(vote, Preference) for reply_id in vote.reply_ids}
-    measures = read_measures(session, wanted | {sign.reply_id for sign in evidence.weak})
-    rows = dict(zip(measures, _rows(measures, list(measures)), strict=True)) if evidence.weak else {}
-    return replace(arrange(votes, measures), weak=arrange_signs(evidence.weak, rows))
+    return arrange(votes, read_measures(session, wanted))
 
 
 def arrange(votes: Sequence[Opinion | Preference], measures: Mapping[int, NDArray[Any]]) -> TasteData:

@@ -139,7 +139,6 @@ def _evidence(
         "removed_shares": removed | {VOTER_CAP: 1 - after / before if after < before else 0.0},
         "voters": len(voters),
         "pairs_by_source": dict(Counter(pair.source for pair in (*uncapped, *ranked))),
-        "weak_votes": {one.kind.value: one.times for one in survey.taste.weak.meanings} if survey.taste.weak else {},
     }
 
 

@@ -189,7 +189,7 @@ def test_a_database_of_an_unknown_schema_is_left_as_it_is(tmp_path: Path, schema
 
 def back_to_12(connection: Connection) -> None:
     """Take back what the migrations from the thirteenth on did to the tables."""
-    for table in (*APPEARANCES, *NOTES, "servers", "follow_ups", "answered_questions"):
+    for table in (*APPEARANCES, *NOTES, "servers", "answered_questions"):
         connection.execute(text(f"DROP TABLE {table}"))
     added = (("personalities", "picture_digest"), ("member_notes", "guild_id"), ("reply_measures", "relevance"))
     for table, column in added:
@@ -223,7 +223,7 @@ CONSOLE = ("console_sessions", "own_prompts", "sitting_pairs", "sittings")
 
 
 def test_a_database_of_the_first_schema_gets_the_tables_of_later_ones(empty_url: str) -> None:
-    later = [*TASTE, *CONSOLE, "base_uses", *APPEARANCES, *NOTES, "servers", "follow_ups", "answered_questions"]
+    later = [*TASTE, *CONSOLE, "base_uses", *APPEARANCES, *NOTES, "servers", "answered_questions"]
     with closing(open_database(settings_for(empty_url))) as database, database.engine.begin() as connection:
         new = {name: _shape(inspect(connection), name) for name in later}
         back_to(connection, "1")

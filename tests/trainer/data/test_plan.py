@@ -387,7 +387,6 @@ def test_the_evidence_has_numbers_and_no_names() -> None:
         "removed_shares": {"account age": 0.25, "quarantine": 0.5, "voter cap": 0.0},
         "voters": 2,
         "pairs_by_source": {"siblings": 1},
-        "weak_votes": {},
         "notes": [],
     }
     told = json.dumps(plan.evidence)
