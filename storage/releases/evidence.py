@@ -37,11 +37,10 @@ from storage.releases.bases import of_base_in_use
 from storage.releases.versions import Version, find_version, id_of, name_of, read_alias
 from storage.settings.sections import VoteSettings
 from storage.statistics import DECISIVE, bets_left, could_decide, e_value
+from storage.votes.voter_caps import largest_share
 from storage.votes.votes import Vote
 from storage.votes.weights import VoteWeights, quarantined, read_histories
 
-CROWD = 2.0
-"""Among few people, one carries at most this many times an equal share of what is at stake."""
 VOICES = 3.0
 """So many people, by weight, have to choose before choices decide, if so many voted on the personality lately."""
 LATELY = timedelta(days=30)
@@ -432,7 +431,7 @@ def _weigh(
         user = choice.user_id
         heaviest[user] = max(heaviest.get(user, 0.0), weight)
         people = sum(heaviest.values()) / max(heaviest.values())
-        stake = min(weight, _room(staked[user], sum(staked.values()), max(max_share, CROWD / people)))
+        stake = min(weight, _room(staked[user], sum(staked.values()), largest_share(people, max_share)))
         if not stake:  # somebody else may decide this one
             left_out[LeftOut.BEYOND_SHARE] += 1
             continue

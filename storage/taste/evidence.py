@@ -17,8 +17,8 @@ from storage.database.enums import NOBODY, Origin
 from storage.database.tables import ArenaAnswerRow, ComparisonRow, CorrectionRow, OptOutRow, ReplyRow
 from storage.members import Pseudonym, Pseudonyms, read_pseudonyms
 from storage.settings.sections import Settings
-from storage.taste.voter_caps import cap_factors
 from storage.votes.corrections import wrong_facts
+from storage.votes.voter_caps import cap_factors
 from storage.votes.votes import Vote, read_emoji_weights
 from storage.votes.weights import CurrentVote, counted_votes, quarantined, weigh_by_account
 

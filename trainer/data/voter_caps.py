@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from storage.database.enums import NOBODY
 from storage.members import Pseudonym
-from storage.taste.voter_caps import fair_level
 from storage.training.rounds import RoundVoter
+from storage.votes.voter_caps import factors_within
 from trainer.data.pairs import Pair, RoundFeedback, Rows, pair_by_people
 
 UNCAPPED = 16.0
@@ -25,14 +25,10 @@ def shares(pairs: Sequence[Pair]) -> dict[Pseudonym, float]:
 def cap_voters(pairs: Sequence[Pair], max_share: float) -> list[Pair]:
     """Return the pairs with weights lowered so that no voter carries more than UNCAPPED and more than `max_share`.
 
-    The share is one of what remains of all voters' weight. Each voter's part of every pair is scaled by that voter's
-    factor. The limit rises with every weight, so nothing that anybody adds lowers what others carry.
+    Each voter's part of every pair is scaled by that voter's factor. The limit rises with every weight, so nothing that
+    anybody adds lowers what others carry: that few people may hold more (`largest_share`) would not keep this.
     """
-    totals = _totals(pairs)
-    if not totals:
-        return list(pairs)
-    level = max(UNCAPPED, fair_level(sorted(totals.values()), max_share))
-    factors = {voter: level / total for voter, total in totals.items() if total > level}
+    factors = factors_within(_totals(pairs), max_share, UNCAPPED)
     return [_scaled(pair, factors) for pair in pairs]
 
 
